@@ -1,4 +1,4 @@
-"""An API server that answers as a test says: the real one, which other tests use, forgets nothing on demand."""
+"""An API server with scripted answers: the real one, which other tests use, forgets nothing on demand."""
 
 from __future__ import annotations
 
@@ -10,6 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from aiohttp import web
+
+from streamforge_utils.adapters.kubernetes.api import Api
+from streamforge_utils.ports.clock import Clock, SystemClock
+from streamforge_utils.ports.instrumentation import NullObserver
+from streamforge_utils.ports.job_settings import KubernetesSettings
 
 Json = dict[str, Any]
 Answer = web.StreamResponse | Json | Exception
@@ -119,3 +124,17 @@ async def serving(script: Script, folder: Path) -> AsyncIterator[Path]:
         yield path
     finally:
         await runner.cleanup()
+
+
+@asynccontextmanager
+async def connected(script: Script, folder: Path, *, clock: Clock | None = None) -> AsyncIterator[Api]:
+    """An Api on such a server; nothing that it asked was other than scripted."""
+    async with serving(script, folder) as kubeconfig:
+        settings = KubernetesSettings(kubeconfig=str(kubeconfig))
+        api = Api(settings, clock=clock or SystemClock(), observer=NullObserver())
+        try:
+            await api.endpoint()
+            yield api
+        finally:
+            await api.close()
+    assert script.wrong == []

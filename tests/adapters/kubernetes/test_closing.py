@@ -10,14 +10,11 @@ import pytest
 from aiohttp import web
 
 from streamforge_utils.adapters.kubernetes import job_launcher as launcher_module
-from streamforge_utils.adapters.kubernetes.api import Api
 from streamforge_utils.adapters.kubernetes.job_launcher import KubernetesLauncher
 from streamforge_utils.adapters.kubernetes.job_records import JOB_KIND, JobRecord
 from streamforge_utils.adapters.kubernetes.manifest import Template
-from streamforge_utils.ports.clock import SystemClock
-from streamforge_utils.ports.instrumentation import NullObserver
 from streamforge_utils.ports.job_settings import KubernetesSettings
-from tests.adapters.kubernetes.scripted import Script, listed, serving
+from tests.adapters.kubernetes.scripted import Script, connected, listed, serving
 from tests.doubles.memorystore import MemoryStore
 from tests.limits import LIMIT_S
 
@@ -68,10 +65,8 @@ async def test_what_was_to_be_looked_at_again_is_not_after_the_close(
         assert len(cluster.asked) == asked
 
 
-async def test_a_closed_way_to_the_api_server_is_not_opened_again(tmp_path: Path) -> None:
-    async with serving(Script(listed(1)), tmp_path) as kubeconfig:
-        api = Api(KubernetesSettings(kubeconfig=str(kubeconfig)), clock=SystemClock(), observer=NullObserver())
-        await api.call("GET", "/api/v1/pods")
+async def test_closed_connections_to_the_api_server_are_not_opened_again(tmp_path: Path) -> None:
+    async with connected(Script(), tmp_path) as api:
         await api.close()
         with pytest.raises(RuntimeError, match="closed"):
             await api.call("GET", "/api/v1/pods")

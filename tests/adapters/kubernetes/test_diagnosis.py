@@ -1,4 +1,4 @@
-"""What Kubernetes says of a Job and its pods becomes a reason and a next step. The real sayings: tests/engines."""
+"""The state of a Job and its pods becomes a reason and a next step. Real ones: tests/engines."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from streamforge_utils.adapters.kubernetes.diagnosis import REASON_LIMIT, End, Wait, end_of, last_words, wait_of
-from streamforge_utils.adapters.kubernetes.objects import EventObject, JobObject, PodObject
+from streamforge_utils.adapters.kubernetes.diagnosis import REASON_LIMIT, End, Wait, end_of, log_tail, wait_of
+from streamforge_utils.adapters.kubernetes.objects import EventObject, InvolvedObject, JobObject, PodObject
 
 JOB = {"metadata": {"name": "job-x", "uid": "uid-job"}}
 
@@ -37,13 +37,7 @@ def exited(code: int, *, reason: str = "Error", **more: Any) -> PodObject:
 
 
 def warning(message: str, *, about: str = "uid-job", reason: str = "FailedCreate", at: str = "1") -> EventObject:
-    return EventObject(
-        type="Warning",
-        reason=reason,
-        message=message,
-        involved_object=msgspec.convert({"uid": about}, type(EventObject().involved_object)),
-        last_timestamp=at,
-    )
+    return EventObject(reason=reason, message=message, involved_object=InvolvedObject(uid=about), last_timestamp=at)
 
 
 def end(found: PodObject | None, of: JobObject | None = None, **more: Any) -> End:
@@ -133,8 +127,8 @@ def test_a_reason_has_events_and_a_bound() -> None:
 
 
 def test_last_words_begin_with_a_whole_line_and_hold_no_control_characters() -> None:
-    assert last_words("one\ntwo\nthree\n", 9) == "three"
-    assert last_words("a\x1b[31mb\x00c", 100) == "a[31mbc"
+    assert log_tail("one\ntwo\nthree\n", 9) == "three"
+    assert log_tail("a\x1b[31mb\x00c", 100) == "a[31mbc"
 
 
 # Waiting

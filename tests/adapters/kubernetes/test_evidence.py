@@ -1,19 +1,96 @@
-"""What keeps jobs from beginning is found however many warnings of others the namespace has."""
+"""What is read of a job for a person: its last lines, wherever they are, and what keeps it from its beginning, however
+many warnings of others the namespace has. The real control plane: tests/engines."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import asyncio
 from pathlib import Path
 
+import msgspec
+import pytest
 from aiohttp import web
 
-from streamforge_utils.adapters.kubernetes.api import Api
-from streamforge_utils.adapters.kubernetes.evidence import Evidence
+from streamforge_utils.adapters.kubernetes.evidence import Evidence, conclude
+from streamforge_utils.adapters.kubernetes.job_cache import JOB_NAME_LABEL, JOB_UID_LABEL, CachedJob, JobCache
+from streamforge_utils.adapters.kubernetes.objects import JobObject, Metadata, PodObject
 from streamforge_utils.ports.clock import SystemClock
-from streamforge_utils.ports.instrumentation import NullObserver
-from streamforge_utils.ports.job_settings import KubernetesSettings
-from tests.adapters.kubernetes.scripted import Json, Script, Step, refused, serving
+from tests.adapters.kubernetes.scripted import Json, Script, Step, connected, listed, refused
+
+JOB = JobObject(metadata=Metadata(name="job-a", uid="uid-a"))
+
+
+def ended_entry(message: str, *, there: bool) -> CachedJob:
+    """A job whose Job is gone, and its pod too, unless it is there: ended with code 1, and its status has a message."""
+    terminated = {"exitCode": 1, "message": message, "finishedAt": "2024-08-01T00:00:00Z"}
+    labels = {JOB_NAME_LABEL: "job-a", JOB_UID_LABEL: "uid-a"}
+    found = {
+        "metadata": {"name": "p", "uid": "uid-p", "labels": labels, "deletionTimestamp": "2024-08-01T00:00:00Z"},
+        "spec": {"nodeName": "node-1"},
+        "status": {"phase": "Failed", "containerStatuses": [{"state": {"terminated": terminated}}]},
+    }
+    pod = msgspec.convert(found, PodObject)
+    cache = JobCache(lambda entry: None, lambda entry, pod: None)
+    entry = cache.add(JOB, since=0.0)
+    cache.pods.changed(pod)
+    if not there:
+        cache.pods.removed(pod)
+    cache.jobs.removed(JOB)
+    return entry
+
+
+def log(text: str) -> Step:
+    """The log of a pod."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        assert request.path == "/api/v1/namespaces/stf/pods/p/log"
+        return web.Response(text=text)
+
+    return answer
+
+
+async def reason(entry: CachedJob, folder: Path, *steps: Step) -> str:
+    """Why it ended, after these answers and then no warnings: about the Job and about the pod."""
+    script = Script(*steps, listed(1), listed(1))
+    async with connected(script, folder) as api:
+        job = await conclude(entry, Evidence(api), SystemClock())
+    assert len(script.asked) == len(steps) + 2
+    return job.reason
+
+
+@pytest.mark.parametrize(
+    ("there", "steps", "message", "shown"),
+    [
+        (True, [log("all is well\n")], "in short", "it last wrote:\nall is well"),
+        (True, [log("")], "", "it wrote nothing"),
+        (True, [refused(404)], "in short", "it last wrote:\nin short"),
+        (True, [refused(404)], "", "its log could not be read"),
+        (False, [], "in short", "it last wrote:\nin short"),
+        (False, [], "", "its log could not be read"),
+    ],
+)
+async def test_the_last_lines_are_in_the_log_or_else_in_the_status(
+    there: bool, steps: list[Step], message: str, shown: str, tmp_path: Path
+) -> None:
+    found = await reason(ended_entry(message, there=there), tmp_path, *steps)
+    assert found == f"its Job or pod was deleted by somebody else; exit code 1; {shown}"
+
+
+async def test_an_answer_that_is_awaited_as_the_pod_goes_is_waited_for(tmp_path: Path) -> None:
+    entry = ended_entry("", there=False)
+    answered = asyncio.Event()
+
+    async def read() -> None:
+        await answered.wait()
+        entry.log = "all is well"
+
+    entry.reading = asyncio.create_task(read())
+    concluding = asyncio.create_task(reason(entry, tmp_path))
+    await asyncio.sleep(0)
+    answered.set()
+    assert (await concluding).endswith("it last wrote:\nall is well")
+
+
+# What keeps it from its beginning
 
 
 def warning(uid: str, message: str, minute: int = 0) -> Json:
@@ -37,24 +114,12 @@ MOUNTS = "involvedObject.kind=Pod,reason=FailedMount"
 ATTACHES = "involvedObject.kind=Pod,reason=FailedAttachVolume"
 
 
-@asynccontextmanager
-async def inquiring(folder: Path, *steps: Step) -> AsyncIterator[tuple[Evidence, Script]]:
-    script = Script(*steps)
-    async with serving(script, folder) as kubeconfig:
-        api = Api(KubernetesSettings(kubeconfig=str(kubeconfig)), clock=SystemClock(), observer=NullObserver())
-        try:
-            await api.way()
-            yield Evidence(api), script
-        finally:
-            await api.close()
-    assert not script.wrong
-
-
 async def holdups(folder: Path, jobs: list[str], pods: list[str], *steps: Step) -> dict[str, str]:
     """What was found, by uid."""
-    async with inquiring(folder, *steps) as (evidence, script):
-        found = await evidence.holdups(jobs, pods)
-        assert len(script.asked) == len(steps)
+    script = Script(*steps)
+    async with connected(script, folder) as api:
+        found = await Evidence(api).holdups(jobs, pods)
+    assert len(script.asked) == len(steps)
     return {event.involved_object.uid: event.message for event in found}
 
 

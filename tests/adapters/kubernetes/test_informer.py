@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.clock import SystemClock
 from streamforge_utils.ports.instrumentation import NullObserver
 from streamforge_utils.ports.job_settings import KubernetesSettings
-from tests.adapters.kubernetes.scripted import Script, event, listed, pod, refused, serving, watched
+from tests.adapters.kubernetes.scripted import Script, connected, event, listed, pod, refused, serving, watched
 from tests.limits import LIMIT_S
 
 PATH = "/api/v1/namespaces/stf/pods"
@@ -63,20 +64,25 @@ class Told:
 async def play(script: Script, folder: Path, told: Told | None = None, clock: Quick | None = None) -> Told:
     """Run an informer until the script is at its end; what it told."""
     told, clock = told or Told(), clock or Quick()
-    async with serving(script, folder) as kubeconfig:
-        api = Api(KubernetesSettings(kubeconfig=str(kubeconfig)), clock=clock, observer=NullObserver())
-        informer = Informer(api, PATH, "app=streamforge", PodObject, told, clock=clock, observer=NullObserver())
-        running = asyncio.create_task(informer.run())
-        try:
-            async with asyncio.timeout(LIMIT_S):
-                await script.done.wait()
-            assert not running.done()
-        finally:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
-            await api.close()
-    assert script.wrong == []
+    async with connected(script, folder, clock=clock) as api, informing(api, told, clock) as (_, running):
+        async with asyncio.timeout(LIMIT_S):
+            await script.done.wait()
+        assert not running.done()
     return told
+
+
+@asynccontextmanager
+async def informing(
+    api: Api, told: Told, clock: Quick
+) -> AsyncIterator[tuple[Informer[PodObject], asyncio.Task[None]]]:
+    """An informer that runs until the end of the block."""
+    informer = Informer(api, PATH, "app=streamforge", PodObject, told, clock=clock, observer=NullObserver())
+    running = asyncio.create_task(informer.run())
+    try:
+        yield informer, running
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
 
 
 async def test_it_lists_once_and_goes_on_from_the_lists_version(tmp_path: Path) -> None:
@@ -235,13 +241,8 @@ async def test_a_long_list_comes_in_pages(tmp_path: Path) -> None:
 
 
 async def call(script: Script, folder: Path, clock: Quick | None = None) -> bytes:
-    clock = clock or Quick()
-    async with serving(script, folder) as kubeconfig:
-        api = Api(KubernetesSettings(kubeconfig=str(kubeconfig)), clock=clock, observer=NullObserver(), patience_s=20)
-        try:
-            return await api.call("GET", PATH)
-        finally:
-            await api.close()
+    async with connected(script, folder, clock=clock or Quick()) as api:
+        return await api.call("GET", PATH)
 
 
 async def test_a_refusal_is_told_with_the_servers_reason_and_not_repeated(tmp_path: Path) -> None:
@@ -276,28 +277,17 @@ async def test_nobody_there_is_told_without_waiting_for_ever(tmp_path: Path) -> 
 async def test_what_keeps_it_from_knowing_is_told_until_the_server_answers_again(tmp_path: Path) -> None:
     """Though nothing happens there: the watch has begun."""
     script = Script(listed(50), refused(503), refused(503), watched(50, then="hang"))
-    clock = Quick()
-    async with serving(script, tmp_path) as kubeconfig:
-        api = Api(KubernetesSettings(kubeconfig=str(kubeconfig)), clock=clock, observer=NullObserver())
-        informer = Informer(api, PATH, "app=streamforge", PodObject, Told(), clock=clock, observer=NullObserver())
-        await informer.list_all()
-        assert informer.trouble is None
-        told = list[tuple[str, float]]()
-        sleep = clock.sleep
+    clock, told = Quick(), list[tuple[str, float]]()
+    sleep = clock.sleep
 
-        async def looked(seconds: float) -> None:
-            told.append((str(informer.trouble), informer.troubled_since))
-            await sleep(seconds)
+    async def looked(seconds: float) -> None:
+        told.append((str(informer.trouble), informer.troubled_since))
+        await sleep(seconds)
 
-        clock.sleep = looked  # type: ignore[method-assign]
-        running = asyncio.create_task(informer.run())
-        try:
-            async with asyncio.timeout(LIMIT_S):
-                while script.steps or informer.trouble is not None:  # noqa: ASYNC110 - it does not tell when
-                    await asyncio.sleep(0.001)
-        finally:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
-            await api.close()
+    clock.sleep = looked  # type: ignore[method-assign]
+    async with connected(script, tmp_path, clock=clock) as api, informing(api, Told(), clock) as (informer, _):
+        async with asyncio.timeout(LIMIT_S):
+            while script.steps or informer.trouble is not None:  # noqa: ASYNC110 - it does not tell when
+                await asyncio.sleep(0.001)
     assert [text for text, _ in told] == [f"GET {PATH}: refused with 503 (HTTP 503)"] * 2
     assert told[0][1] == told[1][1] == 0.0, "since it began"

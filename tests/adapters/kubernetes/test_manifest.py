@@ -1,4 +1,4 @@
-"""A job becomes the manifest of a Kubernetes Job: the first generation's, and what production needs besides."""
+"""A job becomes the manifest of a Kubernetes Job. Whole ones are in tests/manifests/test_examples.py."""
 
 from __future__ import annotations
 
@@ -58,101 +58,6 @@ def container(manifest: dict[str, Any]) -> dict[str, Any]:
 
 def variables(manifest: dict[str, Any]) -> dict[str, Any]:
     return {entry["name"]: entry.get("value", entry.get("valueFrom")) for entry in container(manifest)["env"]}
-
-
-def test_the_whole_manifest_of_a_step() -> None:
-    labels = {
-        "app": "streamforge",
-        "queue_id": QUEUE,
-        "streamforge.io/target": "arango-candles",
-        "streamforge.io/attempt": "1",
-        "app.kubernetes.io/managed-by": "queue-manager",
-        "app.kubernetes.io/instance": "sf-1234",
-    }
-    annotations = {"streamforge.io/queue-id": QUEUE}
-    wanted = {
-        "apiVersion": "batch/v1",
-        "kind": "Job",
-        "metadata": {
-            "name": "job-arango-candles-btcusdt-abc123",
-            "namespace": "stf",
-            "labels": labels,
-            "annotations": annotations,
-        },
-        "spec": {
-            "backoffLimit": 0,
-            "podReplacementPolicy": "Failed",
-            "activeDeadlineSeconds": 86400,
-            "ttlSecondsAfterFinished": 3600,
-            "template": {
-                "metadata": {"labels": labels, "annotations": annotations},
-                "spec": {
-                    "restartPolicy": "Never",
-                    "automountServiceAccountToken": False,
-                    "enableServiceLinks": False,
-                    "terminationGracePeriodSeconds": 30,
-                    "securityContext": {
-                        "runAsNonRoot": True,
-                        "runAsUser": 1001,
-                        "runAsGroup": 1001,
-                        "fsGroup": 1001,
-                        "seccompProfile": {"type": "RuntimeDefault"},
-                    },
-                    "nodeSelector": {"streamforge-worker": "true"},
-                    "volumes": [{"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}}],
-                    "containers": [
-                        {
-                            "name": "arango-candles",
-                            "image": "registry.dmz.home/streamforge/arango-candles:v0.1.5",
-                            "env": [
-                                {"name": "QUEUE_ID", "value": QUEUE},
-                                {"name": "SYMBOL", "value": "BTCUSDT"},
-                                {"name": "TYPE", "value": "api_candles_1m"},
-                                {"name": "KAFKA_TOPIC", "value": f"{QUEUE}-data"},
-                                {"name": "COLLECTION_NAME", "value": "btcusdt_api_candles_1m_2024_08_01"},
-                                {
-                                    "name": "KAFKA_PASSWORD",
-                                    "valueFrom": {"secretKeyRef": {"name": "user-streamforge", "key": "password"}},
-                                },
-                                {"name": "STREAMFORGE_ATTEMPT", "value": "1"},
-                            ],
-                            "envFrom": [{"configMapRef": {"name": "streamforge-worker"}}],
-                            "ports": [{"name": "metrics", "containerPort": 8000, "protocol": "TCP"}],
-                            "resources": {
-                                "requests": {"cpu": "100m", "memory": "128Mi"},
-                                "limits": {"memory": "512Mi"},
-                            },
-                            "securityContext": {
-                                "allowPrivilegeEscalation": False,
-                                "capabilities": {"drop": ["ALL"]},
-                                "readOnlyRootFilesystem": True,
-                            },
-                            "terminationMessagePolicy": "FallbackToLogsOnError",
-                            "volumeMounts": [{"name": "tmp", "mountPath": "/tmp"}],
-                        }
-                    ],
-                },
-            },
-        },
-    }
-    assert (
-        job_manifest(
-            SPEC,
-            template(
-                instance="sf-1234",
-                node_selector=(Pair("streamforge-worker", "true"),),
-                secret_variables=(SecretVariable("KAFKA_PASSWORD", SecretKey("user-streamforge", "password")),),
-                config_maps=("streamforge-worker",),
-            ),
-        )
-        == wanted
-    )
-
-
-def test_a_job_made_by_hand_belongs_to_no_manager() -> None:
-    labels = job_manifest(SPEC, TEMPLATE)["metadata"]["labels"]
-    assert labels["app"] == "streamforge"
-    assert not {"app.kubernetes.io/managed-by", "app.kubernetes.io/instance"} & labels.keys()
 
 
 def test_the_same_job_gives_the_same_manifest_in_whatever_order_its_variables_come() -> None:
@@ -230,34 +135,26 @@ def test_the_settings_values_go_before_the_managers() -> None:
     assert variables(manifest)["KAFKA_USER"] == "worker"
 
 
-def test_the_cas_folder_is_mounted_so_that_a_renewed_one_appears() -> None:
+def test_the_cas_folders_are_mounted_so_that_a_renewed_one_appears() -> None:
     manifest = job_manifest(
-        with_environment(KAFKA_CA_PATH="/of/the/manager"),
-        template(kafka_ca=SecretKey("streamforge-cluster-ca-cert", "ca.crt")),
-    )
-    assert variables(manifest)["KAFKA_CA_PATH"] == "/etc/streamforge/kafka/ca.crt"
-    assert pod(manifest)["volumes"][1] == {
-        "name": "kafka-ca",
-        "secret": {"secretName": "streamforge-cluster-ca-cert", "items": [{"key": "ca.crt", "path": "ca.crt"}]},
-    }
-    assert container(manifest)["volumeMounts"][1] == {
-        "name": "kafka-ca",
-        "mountPath": "/etc/streamforge/kafka",
-        "readOnly": True,
-    }
-
-
-def test_the_cas_of_kafka_and_of_arangodb_lie_beside_each_other() -> None:
-    manifest = job_manifest(
-        with_environment(STREAMFORGE_ARANGO_CA_PATH="/of/the/manager"),
+        with_environment(KAFKA_CA_PATH="/of/the/manager", STREAMFORGE_ARANGO_CA_PATH="/of/the/manager"),
         template(
             kafka_ca=SecretKey("streamforge-cluster-ca-cert", "ca.crt"), arango_ca=SecretKey("arangodb-ca", "tls.crt")
         ),
     )
-    assert variables(manifest)["STREAMFORGE_ARANGO_CA_PATH"] == "/etc/streamforge/arangodb/tls.crt"
-    assert variables(manifest)["KAFKA_CA_PATH"] == "/etc/streamforge/kafka/ca.crt"
-    assert [volume["name"] for volume in pod(manifest)["volumes"]] == ["tmp", "kafka-ca", "arangodb-ca"]
-    assert container(manifest)["volumeMounts"][2]["mountPath"] == "/etc/streamforge/arangodb"
+    for place, (variable, name, secret, key) in enumerate(
+        (
+            ("KAFKA_CA_PATH", "kafka", "streamforge-cluster-ca-cert", "ca.crt"),
+            ("STREAMFORGE_ARANGO_CA_PATH", "arangodb", "arangodb-ca", "tls.crt"),
+        ),
+        start=1,
+    ):
+        folder, items = f"/etc/streamforge/{name}", [{"key": key, "path": key}]
+        assert variables(manifest)[variable] == f"{folder}/{key}"
+        volume = {"name": f"{name}-ca", "secret": {"secretName": secret, "items": items}}
+        assert pod(manifest)["volumes"][place] == volume
+        mount = {"name": f"{name}-ca", "mountPath": folder, "readOnly": True}
+        assert container(manifest)["volumeMounts"][place] == mount
 
 
 @pytest.mark.parametrize(
@@ -326,13 +223,6 @@ def test_what_else_is_a_setting() -> None:
     assert container(manifest)["resources"] == {"requests": {"memory": "64Mi"}, "limits": {"cpu": "1"}}
     assert container(manifest)["command"] == ["/bin/true"]
     assert container(manifest)["args"] == ["--debug"]
-
-
-def test_a_pod_is_the_same_without_the_job() -> None:
-    job, alone = job_manifest(SPEC, TEMPLATE), pod_manifest(SPEC, TEMPLATE)
-    assert alone["kind"] == "Pod"
-    assert alone["metadata"] == job["metadata"]
-    assert alone["spec"] == {**pod(job), "activeDeadlineSeconds": 86400}
 
 
 def test_a_job_without_an_end_has_no_deadline() -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from streamforge_utils.adapters.kubernetes.access import Way, find_way
+from streamforge_utils.adapters.kubernetes.api_endpoint import ApiEndpoint, load_endpoint
 from streamforge_utils.adapters.kubernetes.connections import Connections
 from streamforge_utils.adapters.kubernetes.objects import Failure
 from streamforge_utils.model.errors import RetryableError, StreamForgeError
@@ -61,22 +61,22 @@ class Api:
         self._observer = observer
         self._patience_s = PATIENCE_S if patience_s is None else patience_s
         self._client: Connections | None = None
-        self._way: Way | None = None
+        self._endpoint: ApiEndpoint | None = None
         self._opening = asyncio.Lock()
         self._logged_in = float("-inf")
         self._closed = False
 
-    async def way(self) -> Way:
-        """How the API server is reached. Raises ConfigError."""
+    async def endpoint(self) -> ApiEndpoint:
+        """Where the API server is. Raises ConfigError."""
         await self._opened()
-        if self._way is None:
+        if self._endpoint is None:
             raise RuntimeError("not opened")
-        return self._way
+        return self._endpoint
 
     @property
     def namespace(self) -> str:
-        """Where the Jobs are; known once `way` is."""
-        return "" if self._way is None else self._way.namespace
+        """Where the Jobs are; known once `endpoint` is."""
+        return "" if self._endpoint is None else self._endpoint.namespace
 
     @property
     def jobs_path(self) -> str:
@@ -116,7 +116,7 @@ class Api:
         """The lines of an answer that goes on, as they come; ends when the other side ends it.
 
         begun: called once the other side has begun to answer, which may be long before the first line.
-        silent_s: nothing for this long means that nobody is there any more. Raises as `call` does, without repeating.
+        silent_s: nothing for this long means that the other side is gone. Raises as `call` does, without repeating.
         """
         import aiohttp
 
@@ -134,7 +134,7 @@ class Api:
                     if line:
                         yield line
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise _away(f"GET {path}", error) from error
+            raise _unreachable(f"GET {path}", error) from error
         finally:
             _drop(response)
 
@@ -162,7 +162,7 @@ class Api:
                 warnings += response.headers.getall("Warning", [])
             return await response.read()
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise _away(what, error) from error
+            raise _unreachable(what, error) from error
         finally:
             _drop(response)
 
@@ -175,7 +175,7 @@ class Api:
         try:
             response = await client.request(method, path, query=query, body=body, accept=accept, limits=limits)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise _away(f"{method} {path}", error) from error
+            raise _unreachable(f"{method} {path}", error) from error
         self._observer.count("kubernetes_requests_total", method=method, status=str(response.status))
         return response
 
@@ -206,10 +206,10 @@ class Api:
             return self._client
         async with self._opening:
             if self._client is None:
-                self._way = await find_way(self._settings)
+                self._endpoint = await load_endpoint(self._settings)
                 if self._closed:
                     raise RuntimeError("the connections to the API server are closed")
-                self._client = Connections(self._way.configuration)
+                self._client = Connections(self._endpoint.configuration)
                 self._logged_in = time.monotonic()
             return self._client
 
@@ -222,7 +222,7 @@ def _drop(response: ClientResponse) -> None:
     response.close()
 
 
-def _away(what: str, error: Exception) -> RetryableError:
+def _unreachable(what: str, error: Exception) -> RetryableError:
     how = "no answer in time" if isinstance(error, TimeoutError) else str(error) or type(error).__name__
     return RetryableError(f"{what}: the API server of Kubernetes cannot be reached: {how}")
 

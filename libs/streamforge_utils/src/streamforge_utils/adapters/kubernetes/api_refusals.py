@@ -1,4 +1,4 @@
-"""The API server's refusals in words for a person: what was refused, why, and what to do."""
+"""Words the API server's refusals for a person: what was refused, why, and what to do."""
 
 from __future__ import annotations
 
@@ -26,15 +26,15 @@ _PAUSE_S = 15.0
 
 
 class Denials:
-    """Whether a right that is refused is missing. An API server that has just started refuses every right until it
-    has read the Roles, and nothing in its answer tells the one from the other."""
+    """Decides whether a right that is refused is missing. An API server that has just started refuses every right until
+    it has read the Roles, and its answers do not differ."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._first = self._latest = float("-inf")
 
     def over(self) -> None:
-        """Something was allowed."""
+        """Note that something was allowed."""
         self._latest = float("-inf")
 
     def error_of(self, refused: Refused, error: StreamForgeError) -> StreamForgeError:
@@ -67,15 +67,11 @@ def create_refused(refused: Refused, spec: JobSpec, namespace: str) -> StreamFor
             retry_after=2.0,
         )
     why = refused.message or refused
-    if _is_passing(refused):
-        return RetryableError(f"{what} at this moment: {why}", retry_after=1.0)
-    return ConfigError(f"{what}: {why}")
-
-
-def _is_passing(refused: Refused) -> bool:
     # A Job is charged to its quota by an update, which may lose against others that count there.
     conflict = refused.status == _CONFLICT and refused.reason == "Conflict"
-    return conflict or (refused.status == _FORBIDDEN and _NOT_YET.search(refused.message) is not None)
+    if conflict or (refused.status == _FORBIDDEN and _NOT_YET.search(refused.message)):
+        return RetryableError(f"{what} at this moment: {why}", retry_after=1.0)
+    return ConfigError(f"{what}: {why}")
 
 
 def list_refused(refused: Refused, namespace: str) -> StreamForgeError:

@@ -1,4 +1,4 @@
-"""From what Kubernetes says of a Job and its pods to what a person understands and can do. Pure."""
+"""Translates the state of a Job and its pods into a reason and a next step for a person. Pure."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _NO_IMAGE = frozenset(
     {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull", "ImageInspectError"}
 )
 _NO_CONTAINER = frozenset({"CreateContainerConfigError", "CreateContainerError", "RunContainerError"})
-_FACTS = re.compile(r"exceeded quota|quota", re.IGNORECASE)
+_QUOTA = re.compile(r"exceeded quota|quota", re.IGNORECASE)
 _SECURITY = re.compile(r"violates PodSecurity", re.IGNORECASE)
 
 
@@ -76,7 +76,7 @@ def end_of(
     log: str | None = None,
     events: Sequence[EventObject] = (),
 ) -> End:
-    """What became of a job whose pods are all gone or over.
+    """The end of a job whose pods are all gone or over.
 
     pod: the last one, in its last state. deleted: the Job is gone. stopped: we ended it. waited: why it had not begun.
     log: its last lines, None where they could not be read.
@@ -84,12 +84,11 @@ def end_of(
     terminated = None if pod is None else pod.terminated
     if pod is not None and pod.status.phase == "Succeeded" and (terminated is None or terminated.exit_code == 0):
         return End(exit_code=0)
-    what, next_step, end = _why(job, pod, terminated, deleted=deleted, stopped=stopped, waited=waited)
-    begun = terminated is not None
-    return msgspec.structs.replace(end, reason=_told(what, log, events, begun=begun), next_step=next_step)
+    end = _cause(job, pod, terminated, deleted=deleted, stopped=stopped, waited=waited)
+    return msgspec.structs.replace(end, reason=_with_log(end.reason, log, events, begun=terminated is not None))
 
 
-def _why(
+def _cause(
     job: JobObject | None,
     pod: PodObject | None,
     terminated: Terminated | None,
@@ -97,63 +96,72 @@ def _why(
     deleted: bool,
     stopped: bool,
     waited: Wait | None,
-) -> tuple[str, str, End]:
+) -> End:
     code = _code(terminated)
-    node = pod.spec.node_name if pod is not None and pod.spec.node_name else "unknown"
-    disruption = None if pod is None else pod.condition("DisruptionTarget")
     failed = None if job is None else job.condition("Failed", "FailureTarget")
     if pod is None or (terminated is None and not pod.spec.node_name):
-        if waited is not None:
-            return f"it never began: {waited.reason}", waited.next_step, End()
-        if failed is not None and failed.reason != "BackoffLimitExceeded":
-            return f"it never began: {failed.reason}: {failed.message[:_MESSAGE]}", _LOOK, End()
-        return _gone(deleted=deleted, stopped=stopped), "", End()
+        if waited is None and failed is not None and failed.reason != "BackoffLimitExceeded":
+            return End(reason=f"it never began: {failed.reason}: {failed.message[:_MESSAGE]}", next_step=_LOOK)
+        return _unobserved(waited, deleted=deleted, stopped=stopped)
+    node, disruption = pod.spec.node_name or "unknown", pod.condition("DisruptionTarget")
     if terminated is not None and terminated.reason == "OOMKilled":
         # Not a signal from outside: the same would happen to the next attempt, so it counts as its failure.
-        what = "OOMKilled: it took more memory than its limit"
-        return what, "raise STREAMFORGE_K8S_MEMORY_LIMIT, then retry the workflow", End(exit_code=code or 137)
+        return End(
+            exit_code=code or 137,
+            reason="OOMKilled: it took more memory than its limit",
+            next_step="raise STREAMFORGE_K8S_MEMORY_LIMIT, then retry the workflow",
+        )
     if pod.status.reason == "Evicted":
-        what = f"evicted from node {node}: {pod.status.message[:_MESSAGE] or 'the node ran short'}"
-        next_step = "see what the node runs short of; a higher STREAMFORGE_K8S_MEMORY_REQUEST keeps workers longer"
-        return what, next_step, End(signal=_signal(code))
+        return End(
+            signal=_signal(code),
+            reason=f"evicted from node {node}: {pod.status.message[:_MESSAGE] or 'the node ran short'}",
+            next_step="see what the node runs short of; a higher STREAMFORGE_K8S_MEMORY_REQUEST keeps workers longer",
+        )
     if failed is not None and failed.reason == "DeadlineExceeded":
-        what = f"ended by its deadline: {failed.message[:_MESSAGE]}"
-        next_step = "raise STREAMFORGE_K8S_DEADLINE_SECONDS if a step may take that long"
-        return what, next_step, End(signal=_signal(code) or signal.SIGTERM)
+        return End(
+            signal=_signal(code) or signal.SIGTERM,
+            reason=f"ended by its deadline: {failed.message[:_MESSAGE]}",
+            next_step="raise STREAMFORGE_K8S_DEADLINE_SECONDS if a step may take that long",
+        )
     if disruption is not None or pod.status.reason in ("NodeLost", "NodeShutdown", "Terminated", "Preempting"):
-        why = disruption.message or disruption.reason if disruption is not None else pod.status.reason
-        what = f"disrupted on node {node}: {why[:_MESSAGE]}"
-        return (
-            what,
-            f"nothing if it is rare; else {_NODE}",
-            End(signal=_signal(code)),
+        why = pod.status.reason if disruption is None else disruption.message or disruption.reason
+        return End(
+            signal=_signal(code),
+            reason=f"disrupted on node {node}: {why[:_MESSAGE]}",
+            next_step=f"nothing if it is rare; else {_NODE}",
         )
     if terminated is not None and terminated.reason == "ContainerStatusUnknown":
-        return f"node {node} lost sight of it", _NODE, End()
+        return End(reason=f"node {node} lost sight of it", next_step=_NODE)
     if terminated is not None and code is not None:
         return _exited(code, terminated, deleted=deleted, stopped=stopped)
+    return _unobserved(waited, deleted=deleted, stopped=stopped)
+
+
+def _unobserved(waited: Wait | None, *, deleted: bool, stopped: bool) -> End:
     if waited is not None:
-        return f"it never began: {waited.reason}", waited.next_step, End()
-    return _gone(deleted=deleted, stopped=stopped), "", End()
+        return End(reason=f"it never began: {waited.reason}", next_step=waited.next_step)
+    if stopped:
+        return End(reason="it was ended before it had begun, or its end could not be observed")
+    whose = "its Job was deleted by somebody else" if deleted else "its pod is gone"
+    return End(reason=f"{whose}; how it ended could not be observed")
 
 
-def _exited(code: int, terminated: Terminated, *, deleted: bool, stopped: bool) -> tuple[str, str, End]:
+def _exited(code: int, terminated: Terminated, *, deleted: bool, stopped: bool) -> End:
     number = _signal(code)
     by_hand = deleted and not stopped
     if number is not None:
         who = "; its Job or pod was deleted by somebody else" if by_hand else ""
-        return f"killed by signal {number} ({_name(number)}){who}", "", End(signal=number)
+        return End(signal=number, reason=f"killed by signal {number} ({_name(number)}){who}")
     if by_hand and code != 2:
         what = f"its Job or pod was deleted by somebody else; exit code {code}"
-        return what, "", End(exit_code=0) if code == 0 else End(signal=signal.SIGTERM)
+        return End(exit_code=0, reason=what) if code == 0 else End(signal=signal.SIGTERM, reason=what)
     if terminated.reason in ("StartError", "ContainerCannotRun"):
         what = f"its container could not be started: {terminated.message[:_MESSAGE] or terminated.reason}"
-        return what, "see whether the image is the right one and has a command", End(exit_code=2)
-    next_step = {
-        1: "see the log lines above for the cause",
-        2: "correct the setting that the log names: the manager's, or that of the workers' ConfigMap or Secret",
-    }.get(code, "see the log lines above for the cause")
-    return f"exit code {code}", next_step, End(exit_code=code)
+        return End(exit_code=2, reason=what, next_step="see whether the image is the right one and has a command")
+    next_step = "see the log lines above for the cause"
+    if code == 2:
+        next_step = "correct the setting that the log names: the manager's, or that of the workers' ConfigMap or Secret"
+    return End(exit_code=code, reason=f"exit code {code}", next_step=next_step)
 
 
 def _pending(pod: PodObject, events: Sequence[EventObject]) -> Wait | None:
@@ -193,42 +201,33 @@ def _pending(pod: PodObject, events: Sequence[EventObject]) -> Wait | None:
 
 
 def _no_pod(message: str) -> Wait:
-    told = message[:_MESSAGE]
+    shown = message[:_MESSAGE]
     if _SECURITY.search(message):
         return Wait(
-            reason=f"Pod Security does not let its pod in: {told}",
+            reason=f"Pod Security does not let its pod in: {shown}",
             next_step="the workers keep to *restricted*: look for what was added to them, or for a policy of your own",
         )
-    if _FACTS.search(message):
+    if _QUOTA.search(message):
         return Wait(
-            reason=f"the namespace's quota is used up: {told}",
+            reason=f"the namespace's quota is used up: {shown}",
             next_step="wait for other pods to end, or raise the ResourceQuota",
             room=True,
         )
-    return Wait(reason=f"no pod is made for it: {told}", next_step=_LOOK)
+    return Wait(reason=f"no pod is made for it: {shown}", next_step=_LOOK)
 
 
 _NODE = "see the node's state (kubectl describe node)"
 _LOOK = "see `kubectl describe job` for what keeps its pod from being made"
 
 
-def _gone(*, deleted: bool, stopped: bool) -> str:
-    if stopped:
-        return "it was ended before it had begun, or its end could not be observed"
-    if deleted:
-        return "its Job was deleted by somebody else; how it ended could not be observed"
-    return "its pod is gone; how it ended could not be observed"
-
-
-def _told(what: str, log: str | None, events: Sequence[EventObject], *, begun: bool) -> str:
+def _with_log(what: str, log: str | None, events: Sequence[EventObject], *, begun: bool) -> str:
     parts = [what]
     latest = sorted(events, key=lambda event: event.at)[-_EVENTS_SHOWN:]
-    told = [f"{event.reason}: {' '.join(event.message.split())[:160]}" for event in latest]
-    if told:
-        parts.append("events: " + " | ".join(told))
-    words = last_words(log or "", _LOG_SHARE)
-    if words:
-        parts.append(f"it last wrote:\n{words}")
+    if latest:
+        shown = [f"{event.reason}: {' '.join(event.message.split())[:160]}" for event in latest]
+        parts.append("events: " + " | ".join(shown))
+    if tail := log_tail(log or "", _LOG_SHARE):
+        parts.append(f"it last wrote:\n{tail}")
     elif log is not None:
         parts.append("it wrote nothing")
     elif begun:
@@ -236,7 +235,7 @@ def _told(what: str, log: str | None, events: Sequence[EventObject], *, begun: b
     return "; ".join(parts)[:REASON_LIMIT]
 
 
-def last_words(text: str, limit: int) -> str:
+def log_tail(text: str, limit: int) -> str:
     """The end of a log, at most `limit` characters, beginning with a whole line where it was cut."""
     text = "".join(c for c in text if c.isprintable() or c in "\n\t").strip()
     if len(text) <= limit:

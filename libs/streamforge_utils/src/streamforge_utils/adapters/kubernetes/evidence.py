@@ -1,6 +1,6 @@
-"""What a person wants to know of a pod or a Job: its last log lines, and what Kubernetes told about it.
+"""How a job ended, from its pod, its Job, its log and the warnings about both.
 
-Nice to know, so nothing here fails: what cannot be had soon is left out.
+Log and warnings are for a person only, so that nothing fails without them: what cannot be read soon is left out.
 """
 
 from __future__ import annotations
@@ -12,44 +12,50 @@ from typing import Final
 import msgspec
 
 from streamforge_utils.adapters.kubernetes.api import Api
-from streamforge_utils.adapters.kubernetes.objects import EventObject, Page, PodObject
+from streamforge_utils.adapters.kubernetes.diagnosis import end_of
+from streamforge_utils.adapters.kubernetes.job_cache import CachedJob
+from streamforge_utils.adapters.kubernetes.objects import EventObject, Page, PodObject, milliseconds
 from streamforge_utils.model.errors import StreamForgeError
+from streamforge_utils.ports.clock import Clock
+from streamforge_utils.ports.launcher import Job, JobState
 
+_CONDITION_S: Final = 3.0
 _SHORT_S: Final = 3.0
 _LOG_LINES, _LOG_BYTES = 40, 262_144
 _PAGE = 500
 _NO_POD = "involvedObject.kind=Job,reason=FailedCreate"
 _NO_VOLUME = tuple(f"involvedObject.kind=Pod,reason={reason}" for reason in ("FailedMount", "FailedAttachVolume"))
-_ASKING = 8
+_AT_ONCE = 8
 
 _event = msgspec.json.Decoder(EventObject)
 _page = msgspec.json.Decoder(Page)
 
 
 class Evidence:
-    """Asks, a few things at a time."""
+    """Reads logs and warnings, a few at a time."""
 
     def __init__(self, api: Api) -> None:
         self._api = api
-        self._asking = asyncio.Semaphore(_ASKING)
+        self._slots = asyncio.Semaphore(_AT_ONCE)
 
     async def log(self, pod: PodObject) -> str | None:
-        """The last lines that it wrote, "" if none; what it said as it ended, or None, where they cannot be read."""
+        """The last lines that it wrote, "" if none; its final message, or None, where they cannot be read."""
         query = {"tailLines": _LOG_LINES, "limitBytes": _LOG_BYTES}
         path = f"{self._api.pods_path}/{pod.metadata.name}/log"
         try:
-            async with self._asking:
+            async with self._slots:
                 answer = await self._api.call("GET", path, query=query, accept="*/*", patience_s=_SHORT_S)
         except StreamForgeError:  # it never ran, or its pod or node is gone
-            return said_at_its_end(pod)
+            return pod.final_message
         return answer.decode(errors="replace")
 
-    async def warnings_about(self, *uids: str) -> list[EventObject]:
-        """The warnings about the objects with these uids."""
+    async def warnings(self, entry: CachedJob) -> list[EventObject]:
+        """The warnings about a job and its last pod."""
+        pod = entry.final_pod()
         found: list[EventObject] = []
-        for uid in uids:
-            async with self._asking:
-                found += [event async for event in self._warnings(f"involvedObject.uid={uid}")]
+        for uid in (entry.uid, *([pod.metadata.uid] if pod is not None else [])):
+            async with self._slots:
+                found += [event async for event in self._listed(f"involvedObject.uid={uid}")]
         return found
 
     async def holdups(self, jobs: Collection[str], pods: Collection[str]) -> list[EventObject]:
@@ -60,13 +66,13 @@ class Evidence:
         latest: dict[str, EventObject] = {}
         wanted = {*jobs, *pods}
         for selector in (*([_NO_POD] if jobs else ()), *(_NO_VOLUME if pods else ())):
-            async for event in self._warnings(selector):
+            async for event in self._listed(selector):
                 uid = event.involved_object.uid
                 if uid in wanted and (uid not in latest or latest[uid].at <= event.at):
                     latest[uid] = event
         return list(latest.values())
 
-    async def _warnings(self, selector: str) -> AsyncIterator[EventObject]:
+    async def _listed(self, selector: str) -> AsyncIterator[EventObject]:
         query: dict[str, str | int] = {"fieldSelector": f"type=Warning,{selector}", "limit": _PAGE}
         path = f"/api/v1/namespaces/{self._api.namespace}/events"
         while True:
@@ -82,6 +88,34 @@ class Evidence:
             query["continue"] = page.metadata.following
 
 
-def said_at_its_end(pod: PodObject) -> str | None:
-    """The last lines that it wrote, as its own status keeps them for one that failed; None if it does not."""
-    return None if pod.terminated is None else pod.terminated.message or None
+async def conclude(entry: CachedJob, evidence: Evidence, clock: Clock) -> Job:
+    """The job as it ended. Everything of it is over, as far as is known."""
+    pod = entry.final_pod()
+    log, events = entry.log, []
+    if pod is None or pod.status.phase != "Succeeded":
+        await _wait_for_verdict(entry, pod, clock)
+        found = None
+        if pod is not None:
+            found = await evidence.log(pod) if pod.metadata.uid in entry.pods else pod.final_message
+        if entry.reading is not None:  # asked for before the pod went: its answer may be the only one
+            await asyncio.wait({entry.reading})
+        log = found or entry.log or found
+        events = await evidence.warnings(entry)
+    deleted = entry.gone or (pod is not None and pod.leaving)
+    end = end_of(entry.job, pod, deleted=deleted, stopped=entry.stopped, waited=entry.waited, log=log, events=events)
+    terminated = None if pod is None else pod.terminated
+    ended_ms = milliseconds(None if terminated is None else terminated.finished_at) or clock.now_ms()
+    return entry.record.as_job(
+        JobState.ENDED, ended_ms=max(ended_ms, entry.record.started_ms), **msgspec.structs.asdict(end)
+    )
+
+
+async def _wait_for_verdict(entry: CachedJob, pod: PodObject | None, clock: Clock) -> None:
+    """A pod that was deleted may have met a deadline, which its Job shows a moment later."""
+    if entry.stopped or pod is None or not pod.leaving:
+        return
+    give_up = clock.monotonic() + _CONDITION_S
+    while not entry.gone and clock.monotonic() < give_up:
+        if entry.job is not None and entry.job.condition("Failed", "FailureTarget", "Complete") is not None:
+            return
+        await clock.sleep(0.1)

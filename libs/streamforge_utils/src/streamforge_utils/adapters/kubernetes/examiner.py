@@ -1,11 +1,10 @@
-"""Whether Jobs could be run: the cluster, the rights, what lets pods in, and what the workers refer to."""
+"""Examines whether Jobs could be run: the cluster, the rights, admission, and the objects that workers refer to."""
 
 from __future__ import annotations
 
 import asyncio
 import secrets
 from collections.abc import AsyncIterator, Mapping
-from typing import Any
 
 import msgspec
 
@@ -45,10 +44,7 @@ class _Keys(msgspec.Struct, frozen=True):
 
 
 class KubernetesExaminer:
-    """See `Examiner`. template: what the Jobs would be made from; its namespace is filled in here.
-
-    environment: what a manager would give every worker.
-    """
+    """See `Examiner`. template: of the Jobs; its namespace is filled in here. environment: of every worker."""
 
     def __init__(self, template: Template, environment: Mapping[str, str] | None = None) -> None:
         self._environment = environment or {}
@@ -57,17 +53,13 @@ class KubernetesExaminer:
 
     async def examine(self) -> AsyncIterator[Finding]:
         """See `Examiner.examine`."""
-        way = await self._api.way()
-        self._template = msgspec.structs.replace(self._template, namespace=way.namespace)
+        endpoint = await self._api.endpoint()
+        self._template = msgspec.structs.replace(self._template, namespace=endpoint.namespace)
         version = msgspec.json.decode(await self._api.call("GET", "/version"), type=_Version).version
-        yield Finding(
-            part="launcher",
-            verdict="works",
-            detail=f"Kubernetes {version} at {way.where}, namespace {way.namespace}",
-        )
+        yield _works("launcher", f"Kubernetes {version} at {endpoint.where}, namespace {endpoint.namespace}")
         yield await self._rights()
-        for look in (self._jobs, self._objects):
-            yield await look()
+        yield await self._jobs()
+        yield await self._objects()
 
     async def close(self) -> None:
         """See `Examiner.close`."""
@@ -83,13 +75,11 @@ class KubernetesExaminer:
             if not msgspec.json.decode(answer, type=_Review).status.allowed
         ]
         if not missing:
-            told = ", ".join(f"{'/'.join(right.verbs)} {right.resource}" for right in RIGHTS)
-            return Finding(part="rights", verdict="works", detail=f"may {told}")
-        return Finding(
-            part="rights",
-            verdict="fails",
-            detail=f"may not {', may not '.join(missing)} in namespace {self._template.namespace}",
-            next_step="give these rights to who asks, by a Role and a RoleBinding",
+            return _works("rights", "may " + ", ".join(f"{'/'.join(one.verbs)} {one.resource}" for one in RIGHTS))
+        return _fails(
+            "rights",
+            f"may not {', may not '.join(missing)} in namespace {self._template.namespace}",
+            "give these rights to who asks, by a Role and a RoleBinding",
         )
 
     async def _jobs(self) -> Finding:
@@ -109,29 +99,29 @@ class KubernetesExaminer:
             path = f"/apis/batch/v1/namespaces/{namespace}/jobs"
             await self._api.call("POST", path, query=_DRY, body=manifest, warnings=warnings)
         except Refused as refused:
-            return Finding(part="jobs", verdict="fails", detail=str(create_refused(refused, spec, namespace)))
+            return _fails("jobs", str(create_refused(refused, spec, namespace)))
         except StreamForgeError as error:
-            return Finding(part="jobs", verdict="fails", detail=str(error))
+            return _fails("jobs", str(error))
         refused_by = [warning for warning in warnings if "PodSecurity" in warning]
         asked = False
         try:
-            await self._api.call("POST", f"/api/v1/namespaces/{namespace}/pods", query=_DRY, body=_pod(spec, template))
+            pod = pod_manifest(msgspec.structs.replace(spec, name=f"{spec.name}-pod"), template)
+            await self._api.call("POST", f"/api/v1/namespaces/{namespace}/pods", query=_DRY, body=pod)
             asked = True
         except Refused as refused:
             # A manager makes no pods itself, so it may lack that right: then the warnings are what there is.
             if "cannot create resource" not in refused.message:
                 refused_by.append(refused.message)
         except StreamForgeError as error:
-            return Finding(part="jobs", verdict="fails", detail=str(error))
+            return _fails("jobs", str(error))
         if refused_by:
-            return Finding(
-                part="jobs",
-                verdict="fails",
-                detail=f"a Job can be made, but its pod would not be let in: {'; '.join(refused_by)[:500]}",
-                next_step="see to what the reason names; the workers keep to the Pod Security Standard *restricted*",
+            return _fails(
+                "jobs",
+                f"a Job can be made, but its pod would not be let in: {'; '.join(refused_by)[:500]}",
+                "see to what the reason names; the workers keep to the Pod Security Standard *restricted*",
             )
         how = "" if asked else " (as far as the namespace warns; to ask for a pod itself is not allowed here)"
-        return Finding(part="jobs", verdict="works", detail=f"a Job and its pod would be let in{how}")
+        return _works("jobs", f"a Job and its pod would be let in{how}")
 
     async def _objects(self) -> Finding:
         """Whether what the workers refer to is there."""
@@ -145,27 +135,26 @@ class KubernetesExaminer:
         if settings.data_claim:
             wanted["persistentvolumeclaims", settings.data_claim] = set()
         if not wanted:
-            return Finding(part="secrets", verdict="works", detail="the workers refer to no Secret and no ConfigMap")
+            return _works("secrets", "the workers refer to no Secret and no ConfigMap")
         missing, unseen, there = list[str](), list[str](), list[str]()
         for (kind, name), keys in wanted.items():
-            told = f"{kind.removesuffix('s')} {name}"
+            shown = f"{kind.removesuffix('s')} {name}"
             path = f"/api/v1/namespaces/{self._template.namespace}/{kind}/{name}"
             try:
                 # A Secret is read only where keys of it are named: one without them stops every pod.
                 answer = await self._api.call("GET", path, accept="application/json" if keys else _METADATA)
                 lacking = sorted(keys - (msgspec.json.decode(answer, type=_Keys).data or {}).keys()) if keys else []
-                missing += [f"key {key} of {told}" for key in lacking]
-                there += [] if lacking else [told]
+                missing += [f"key {key} of {shown}" for key in lacking]
+                there += [] if lacking else [shown]
             except Refused as refused:
                 if refused.status not in (_FORBIDDEN, _NOT_FOUND):
-                    return Finding(part="secrets", verdict="fails", detail=str(refused))
-                (missing if refused.status == _NOT_FOUND else unseen).append(told)
+                    return _fails("secrets", str(refused))
+                (missing if refused.status == _NOT_FOUND else unseen).append(shown)
         if missing:
-            return Finding(
-                part="secrets",
-                verdict="fails",
-                detail=f"not there: {', '.join(missing)} (namespace {self._template.namespace})",
-                next_step="make them, or correct the settings STREAMFORGE_K8S_… that name them",
+            return _fails(
+                "secrets",
+                f"not there: {', '.join(missing)} (namespace {self._template.namespace})",
+                "make them, or correct the settings STREAMFORGE_K8S_… that name them",
             )
         if unseen:
             return Finding(
@@ -174,8 +163,12 @@ class KubernetesExaminer:
                 detail=f"may not get {', may not get '.join(unseen)}, so whether they are there cannot be seen",
                 next_step="look with kubectl, or give the right to get these by name",
             )
-        return Finding(part="secrets", verdict="works", detail=f"there: {', '.join(there)}")
+        return _works("secrets", f"there: {', '.join(there)}")
 
 
-def _pod(spec: JobSpec, template: Template) -> dict[str, Any]:
-    return pod_manifest(msgspec.structs.replace(spec, name=f"{spec.name}-pod"), template)
+def _works(part: str, detail: str) -> Finding:
+    return Finding(part=part, verdict="works", detail=detail)
+
+
+def _fails(part: str, detail: str, next_step: str = "") -> Finding:
+    return Finding(part=part, verdict="fails", detail=detail, next_step=next_step)

@@ -1,7 +1,7 @@
-"""An informer of what the API server has of one kind: one list, then one watch, however many objects there are.
+"""Reports the objects of one kind at the API server by one list, then one watch, however many there are.
 
-The watch goes on from where it was cut; where the server has forgotten that place (410) everything is listed again, and
-so it is every few minutes, in case something was missed. Nothing that goes wrong ends it.
+The watch resumes where it was cut; where the server does not keep that version any more (410) everything is listed
+again, and every few minutes, in case something was missed. No error ends it.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ WATCH_S: Final = 60
 """How long one watch lasts; the next goes on where it ended."""
 
 SILENT_S: Final = WATCH_S + 15.0
-"""A watch on which nothing came for this long, not even its end, has nobody on the other side."""
+"""The other side of a watch is gone if nothing came for this long, not even its end."""
 
 LIVED_S: Final = 5.0
 """A watch that lasted this long works: the next one follows without a pause. One that ends sooner is opened again after
@@ -45,7 +45,7 @@ _page = msgspec.json.Decoder(Page)
 
 
 class Listener(Protocol[T]):  # type: ignore[misc]  # it takes T, and gives none
-    """What is reported about the objects. None of the calls may fail."""
+    """Receives the reports about the objects."""
 
     def replaced(self, objects: Sequence[T], asked: float) -> None:
         """These are all there are, or were at some moment after `asked` (monotonic seconds)."""
@@ -57,15 +57,15 @@ class Listener(Protocol[T]):  # type: ignore[misc]  # it takes T, and gives none
         """The object is gone; this was its last state."""
 
 
-class Gone(Exception):
-    """The server does not know any more what happened since the place that was named."""
+class _Expired(Exception):
+    """The server does not keep any more what happened since the version that was named."""
 
 
 class Informer(Generic[T]):
-    """Tells `listener` of all objects of one kind that have the label.
+    """Reports all objects of one kind that have the label to `listener`.
 
-    path: of the list. selector: of labels. trouble: what keeps it from knowing what there is, None while it does;
-    troubled_since: since when, monotonic seconds.
+    path: of the list. selector: of labels. trouble: the error that keeps it from following the objects, None without
+    one; troubled_since: since when, monotonic seconds.
     """
 
     def __init__(
@@ -102,18 +102,18 @@ class Informer(Generic[T]):
                     await self.list_all()
                 await self._watch()
                 cause = "end"
-            except Gone:
+            except _Expired:
                 self._version, cause = None, "gone"
             except RetryableError as error:
                 cause = self._troubled(error)
-            except Refused as error:
-                # Rights and namespaces come back too; meanwhile the launcher tells what is wrong.
+            except Exception as error:
+                # Rights and namespaces come back too; the next list sees everything again.
                 self._version, cause = None, self._troubled(error)
-            except Exception as error:  # of any class, the next list sees everything again
-                self._version, cause = None, self._troubled(error)
-                _log.warning("watching the %ss of Kubernetes failed, it begins again", self._kind, exc_info=True)
+                if not isinstance(error, Refused):
+                    _log.warning("watching the %ss of Kubernetes failed, it begins again", self._kind, exc_info=True)
             self._observer.count("kubernetes_watches_total", kind=self._kind, end=cause)
-            lived, self._watching_since = self._lived(), None
+            since, self._watching_since = self._watching_since, None
+            lived = since is not None and self._clock.monotonic() - since >= LIVED_S
             if lived:
                 failures = 0
             if not (lived and cause == "end"):
@@ -121,16 +121,16 @@ class Informer(Generic[T]):
                 await self._clock.sleep(backoff_s(failures, first_s=_FIRST_PAUSE_S, longest_s=_LONGEST_PAUSE_S))
 
     async def list_all(self) -> None:
-        """Tell of everything there is. Raises RetryableError or Refused."""
+        """Report all there are. Raises RetryableError or Refused."""
         asked = self._clock.monotonic()
         objects, version = await self.everything()
         self._listener.replaced(objects, asked)
         self._version = version
         self._listed_at = self._clock.monotonic()
-        self._in_step()
+        self.trouble = None
 
     async def everything(self, selector: str = "") -> tuple[list[T], str]:
-        """All objects with the label (and `selector`) as they are now, and the place from which to watch."""
+        """All objects with the label (and `selector`) as they are now, and the version from which to watch."""
         objects: list[T] = []
         query: dict[str, str | int] = {"labelSelector": ",".join(filter(None, (self._selector, selector)))}
         while True:
@@ -153,17 +153,17 @@ class Informer(Generic[T]):
             following = self._api.lines(self._path, query=query, silent_s=SILENT_S, begun=self._begun)
             async with aclosing(following) as lines:
                 async for text in lines:
-                    self._heard(_line.decode(text))
+                    self._report(_line.decode(text))
         except Refused as error:
             if error.status == _GONE:
-                raise Gone from error
+                raise _Expired from error
             raise
 
-    def _heard(self, line: WatchLine) -> None:
+    def _report(self, line: WatchLine) -> None:
         if line.type == "ERROR":
             failure = _failure.decode(line.object)
             if failure.code == _GONE:
-                raise Gone
+                raise _Expired
             raise RetryableError(f"the watch of {self._path} failed: {failure.message[:300]} ({failure.code})")
         thing = self._decode(line.object)
         if line.type == "DELETED":
@@ -171,16 +171,10 @@ class Informer(Generic[T]):
         elif line.type != "BOOKMARK":
             self._listener.changed(thing)
         self._version = thing.metadata.resource_version
-        self._in_step()
+        self.trouble = None
 
     def _begun(self) -> None:
         self._watching_since = self._clock.monotonic()
-        self._in_step()
-
-    def _lived(self) -> bool:
-        return self._watching_since is not None and self._clock.monotonic() - self._watching_since >= LIVED_S
-
-    def _in_step(self) -> None:
         self.trouble = None
 
     def _troubled(self, error: Exception) -> str:

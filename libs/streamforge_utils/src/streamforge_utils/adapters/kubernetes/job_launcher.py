@@ -1,7 +1,7 @@
 """The launcher on Kubernetes: every job is a Job of its own, made once under a fixed name and never restarted.
 
-One list and one watch of Jobs, and one of pods, serve all of them. How a job ended is kept in the store before anybody
-is told, so it is known when the Job and its pods are long gone, and to a manager that was started again.
+One list and one watch of Jobs, and one of pods, serve all of them. How a job ended is stored before it is reported, so
+that it is known when the Job and its pods are long gone, also to a manager that was started again.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ import msgspec
 from streamforge_utils.adapters.kubernetes import deletion
 from streamforge_utils.adapters.kubernetes.api import Api, Refused
 from streamforge_utils.adapters.kubernetes.api_refusals import Denials, create_refused, list_refused
-from streamforge_utils.adapters.kubernetes.conclusion import conclude, events_about
 from streamforge_utils.adapters.kubernetes.diagnosis import NO_POD, wait_of
-from streamforge_utils.adapters.kubernetes.evidence import Evidence
+from streamforge_utils.adapters.kubernetes.evidence import Evidence, conclude
 from streamforge_utils.adapters.kubernetes.informer import Informer
 from streamforge_utils.adapters.kubernetes.job_cache import JOB_UID_LABEL, CachedJob, JobCache
 from streamforge_utils.adapters.kubernetes.job_records import JobRecordStore
@@ -73,7 +72,6 @@ class KubernetesLauncher:
         self._informers: tuple[Informer[JobObject], Informer[PodObject]] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
-        self._deletions = deletion.Deletions(self._api, self._cache, self._clock)
 
     def watch(self) -> None:
         """See `Launcher.watch`: pods share no locks."""
@@ -84,22 +82,23 @@ class KubernetesLauncher:
         entry = self._cache.entries.get(spec.name)
         if entry is None:
             entry = await self._create(spec)
-        if entry.queue_id != spec.queue_id:
+        owner = entry.record.queue_id
+        if owner != spec.queue_id:
             raise ConfigError(
-                f"job {spec.name} is there already and belongs to workflow {entry.queue_id!r}, not {spec.queue_id!r}: "
+                f"job {spec.name} is there already and belongs to workflow {owner!r}, not {spec.queue_id!r}: "
                 "delete it if nobody needs it"
             )
         if not entry.kept:
-            await self._records.keep(entry.record())
+            await self._records.keep(entry.record)
             entry.kept = True
 
     async def jobs(self) -> Sequence[Job]:
-        """See `Launcher.jobs`: as of the latest that the API server told, which is soon after it happens."""
+        """See `Launcher.jobs`: as the API server last reported them, which is soon after it happens."""
         await self._opened()
         return [entry.seen() for _, entry in sorted(self._cache.entries.items())]
 
     def stale_reason(self) -> str:
-        """See `Launcher.stale_reason`: an informer has not heard anything for a while."""
+        """See `Launcher.stale_reason`: an informer has had no answer for a while."""
         now = self._clock.monotonic()
         for informer in self._informers or ():
             if informer.trouble is not None and now - informer.troubled_since >= _UNSEEN_S:
@@ -112,17 +111,19 @@ class KubernetesLauncher:
         """See `Launcher.stop`; a pod's grace is a whole number of seconds, one at least."""
         await self._opened()
         entry = self._cache.entries.get(name)
-        if entry is None or entry.ended is not None:
+        if entry is None or entry.ended:
             return
         await self._remember_wait(entry)
         entry.stopped = True
         grace = max(1, math.ceil(grace_s))
         give_up = self._clock.monotonic() + grace + GONE_WITHIN_S
         while not entry.over.is_set():
-            await self._deletions.job(entry)
+            await deletion.delete_job(self._api, self._cache, entry)
             for pod in entry.living():
-                await self._deletions.pod(pod, grace)
-            await self._wait_for_end(entry, min(grace + 1.0, max(0.1, give_up - self._clock.monotonic())))
+                await deletion.delete_pod(self._api, self._cache, entry, pod, grace, self._clock)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(grace + 1.0, max(0.1, give_up - self._clock.monotonic()))):
+                    await entry.over.wait()
             if not entry.over.is_set() and self._clock.monotonic() >= give_up:
                 nodes = ", ".join(sorted({pod.spec.node_name or "none" for pod in entry.living()}))
                 raise RetryableError(
@@ -136,12 +137,11 @@ class KubernetesLauncher:
         entry = self._cache.entries.get(name)
         if entry is None:
             return
-        if entry.ended is None:
+        if not entry.ended:
             raise ConflictError(f"job {name} runs: stop it first")
-        # First, so that one who sees the Job go can tell that it is not remembered any more.
         await self._records.forget(name)
         give_up = self._clock.monotonic() + GONE_WITHIN_S
-        while not await self._deletions.job(entry):
+        while not await deletion.delete_job(self._api, self._cache, entry):
             if self._clock.monotonic() >= give_up:
                 raise RetryableError(f"job {name} was deleted, but its Job is still there; try again")
             await self._clock.sleep(0.1)
@@ -164,9 +164,9 @@ class KubernetesLauncher:
         async with self._opening:
             if self._is_open():
                 return
-            way = await self._api.way()
+            namespace = (await self._api.endpoint()).namespace
             instance = self._template.instance or await self._records.instance()
-            self._template = msgspec.structs.replace(self._template, namespace=way.namespace, instance=instance)
+            self._template = msgspec.structs.replace(self._template, namespace=namespace, instance=instance)
             selector = f"app={APP},{INSTANCE_LABEL}={instance}"
             common: dict[str, Any] = {"clock": self._clock, "observer": self._observer}
             jobs = Informer(self._api, self._api.jobs_path, selector, JobObject, self._cache.jobs, **common)
@@ -177,13 +177,13 @@ class KubernetesLauncher:
                 await jobs.list_all()
                 await pods.list_all()
             except Refused as refused:
-                error = list_refused(refused, way.namespace)
+                error = list_refused(refused, namespace)
                 raise error if await self._is_ready() else self._denials.error_of(refused, error) from refused
             for name, work in (("jobs", jobs.run()), ("pods", pods.run()), ("pending", self._watch_pending())):
                 self._begin(work, f"kubernetes {name}")
             self._informers = (jobs, pods)
             for entry in list(self._cache.entries.values()):
-                if entry.ended is None:
+                if not entry.ended:
                     self._touched(entry)
 
     async def _is_ready(self) -> bool:
@@ -245,11 +245,11 @@ class KubernetesLauncher:
     def _touched(self, entry: CachedJob) -> None:
         if self._informers is None or self._closed:
             return
-        if entry.ended is not None:
-            self._end_latecomers(entry)
-            if entry.gone and not entry.looked_up:
-                entry.looked_up = True
-                self._begin(self._forget_with_others(entry), f"is {entry.name} remembered")
+        if entry.ended:
+            for pod in entry.living() if entry.gone else ():
+                # It was made while its Job was being deleted: the garbage collector would delete it, but later.
+                if not pod.leaving:
+                    self._begin(self._end_latecomer(entry, pod), f"late pod of {entry.name}")
         elif entry.settling is not None:
             return
         elif entry.is_over():
@@ -257,22 +257,14 @@ class KubernetesLauncher:
         elif not entry.has_begun():
             entry.waited = wait_of(entry.job, list(entry.pods.values()), ()) or entry.waited
 
-    def _end_latecomers(self, entry: CachedJob) -> None:
-        """A pod that was made while its Job was being deleted: the garbage collector would take it away, but later."""
-        if not entry.gone:
-            return
-        for pod in entry.living():
-            if pod.metadata.deletion_timestamp is None:
-                self._begin(self._end_latecomer(pod), f"late pod of {entry.name}")
-
-    async def _forget_with_others(self, entry: CachedJob) -> None:
-        """Its Job is gone: because its time was over, or because another launcher forgot it."""
-        with contextlib.suppress(StreamForgeError):
-            if await self._records.find(entry.name) is None:
-                self._cache.drop(entry)
+    async def _end_latecomer(self, entry: CachedJob, pod: PodObject) -> None:
+        try:
+            await deletion.delete_pod(self._api, self._cache, entry, pod, 1, self._clock)
+        except StreamForgeError as error:
+            _log.warning("%s", error)
 
     async def _settle(self, entry: CachedJob) -> None:
-        """Find out how it ended, remember it, and only then tell."""
+        """Find out how it ended, store that, and only then report it."""
         try:
             while not entry.over.is_set():
                 try:
@@ -281,15 +273,15 @@ class KubernetesLauncher:
                     ended = await conclude(entry, self._evidence, self._clock)
                     if entry.living():
                         return
-                    await self._records.keep(msgspec.structs.replace(entry.record(), ended=ended))
-                    self._deletions.over(*entry.pods, *([entry.last.metadata.uid] if entry.last is not None else []))
-                    entry.end(ended)
+                    record = msgspec.structs.replace(entry.record, ended=ended)
+                    await self._records.keep(record)
+                    entry.end(record)
                 except StreamForgeError as error:
                     _log.warning("how job %s ended is not known yet: %s", entry.name, error)
                     await self._clock.sleep(_ASK_AGAIN_S)
         finally:
             entry.settling = None
-            if not self._closed and entry.ended is None and entry.name in self._cache.entries and entry.is_over():
+            if not self._closed and not entry.ended and entry.name in self._cache.entries and entry.is_over():
                 # It changed while it was looked at.
                 self._begin(self._touch_again(entry), f"settle {entry.name} again")
 
@@ -298,7 +290,7 @@ class KubernetesLauncher:
         self._touched(entry)
 
     async def _certainly_over(self, entry: CachedJob) -> bool:
-        """Whether it is so, where that is known only by hearing nothing."""
+        """Whether it is so, where only the absence of reports shows it."""
         pod = entry.final_pod()
         if pod is not None and pod.ended:
             return True
@@ -324,28 +316,17 @@ class KubernetesLauncher:
         except Refused as refused:
             raise list_refused(refused, self._template.namespace) from refused
         for found in there:
-            # One that lives may be gone by now, and the informer told so: nobody would tell it again.
+            # One that lives may be gone by now, and the informer reported that: it would not be reported again.
             if found.ended:
                 self._cache.pods.changed(found)
         return not entry.living() and all(found.ended for found in there)
 
-    async def _wait_for_end(self, entry: CachedJob, seconds: float) -> None:
-        try:
-            async with asyncio.timeout(seconds):
-                await entry.over.wait()
-        except TimeoutError:
-            return
-
-    # What a person wants to know
+    # Logs and warnings
 
     def _pod_leaves(self, entry: CachedJob, pod: PodObject) -> None:
-        if (
-            entry.ended is None
-            and not entry.stopped
-            and not pod.ended
-            and self._informers is not None
-            and not self._closed
-        ):
+        if self._informers is None or self._closed:
+            return
+        if not (entry.ended or entry.stopped or pod.ended):
             entry.reading = self._begin(self._keep_log(entry, pod), f"log of {pod.metadata.name}")
 
     async def _keep_log(self, entry: CachedJob, pod: PodObject) -> None:
@@ -353,16 +334,16 @@ class KubernetesLauncher:
         entry.log = found or entry.log or found
 
     async def _remember_wait(self, entry: CachedJob) -> None:
-        """Know before the end what will be gone after it."""
+        """Read before the end what will be gone after it."""
         pods = entry.living()
         if pods and entry.has_begun():
             await self._keep_log(entry, pods[0])
         elif not entry.stopped:
-            events = await events_about(entry, self._evidence)
+            events = await self._evidence.warnings(entry)
             entry.waited = wait_of(entry.job, pods, events) or entry.waited
 
     async def _watch_pending(self) -> None:
-        """Know what jobs wait for that do not begin; one list for all of them."""
+        """Find out what jobs that do not begin wait for; one list for all of them."""
         while True:
             await self._clock.sleep(_PENDING_EVERY_S)
             try:
@@ -375,7 +356,7 @@ class KubernetesLauncher:
         pending = [
             entry
             for entry in self._cache.entries.values()
-            if entry.ended is None and not entry.has_begun() and now - entry.since > _PENDING_AFTER_S
+            if not entry.ended and not entry.has_begun() and now - entry.since > _PENDING_AFTER_S
         ]
         if not pending:
             return
@@ -387,9 +368,3 @@ class KubernetesLauncher:
             if found is None and not entry.pods and entry.job is not None:
                 found = entry.waited or NO_POD
             entry.waited = found
-
-    async def _end_latecomer(self, pod: PodObject) -> None:
-        try:
-            await self._deletions.pod(pod, 1)
-        except StreamForgeError as error:
-            _log.warning("%s", error)

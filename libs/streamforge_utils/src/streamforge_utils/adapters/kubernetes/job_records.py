@@ -1,18 +1,18 @@
-"""What is remembered of jobs beyond their Kubernetes objects, which anybody may delete and which end by themselves.
+"""Records of jobs, which outlive their Kubernetes objects: anybody may delete those, and they end by themselves.
 
-It lies in the store, beside the workflows: every later manager on the same store knows its jobs.
+They lie in the store, beside the workflows: every later manager on the same store knows its jobs.
 """
 
 from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
-from typing import Final
+from typing import Any, Final
 
 import msgspec
 
 from streamforge_utils.model.errors import ConfigError, ConflictError
-from streamforge_utils.ports.launcher import Job
+from streamforge_utils.ports.launcher import Job, JobState
 from streamforge_utils.ports.store import StateStore
 
 FORMAT: Final = 1
@@ -32,6 +32,18 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     started_ms: int
     ended: Job | None = None
+
+    def as_job(self, state: JobState, **more: Any) -> Job:
+        """The job as a launcher reports it. more: other fields of it."""
+        return Job(
+            name=self.name,
+            target=self.target,
+            queue_id=self.queue_id,
+            attempt=self.attempt,
+            started_ms=self.started_ms,
+            state=state,
+            **more,
+        )
 
 
 _decoder = msgspec.json.Decoder(JobRecord)

@@ -34,7 +34,7 @@ _CA_SETTINGS: Final = {
 }
 """The variables that name a file with a CA, and the settings that say in which Secret it lies for the workers."""
 USER_ID: Final = 1001
-"""Whom the images run as: not root, as the Pod Security Standard *restricted* wants it."""
+"""The user of the images: not root, as the Pod Security Standard *restricted* wants it."""
 
 LONGEST_NAME: Final = 63
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -42,7 +42,7 @@ _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
 _LABEL = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?")
 _TELLTALE = re.compile(r"(PASSWORD|PASSWD|SECRET|TOKEN|API_KEY|PRIVATE_KEY)", re.IGNORECASE)
 _FIRST = ("QUEUE_ID", "SYMBOL", "TYPE", "TIME_RANGE", "INTERVAL", "KAFKA_TOPIC", "COLLECTION_NAME")
-"""What a reader of a manifest looks for comes first."""
+"""The variables that a reader of a manifest looks for."""
 
 _GRACE_LEAST_S = 30
 _GRACE_MARGIN_S = 10
@@ -50,12 +50,12 @@ _STOP_GRACE = "STREAMFORGE_STOP_GRACE_SECONDS"
 
 
 class Template(msgspec.Struct, frozen=True, kw_only=True):
-    """What all Jobs of an installation have in common.
+    """The common part of all Jobs of an installation.
 
-    version: of the images, where the settings name none. instance: whose Jobs they are; Jobs with another one are not
-    looked at. Empty: of no manager, made by hand. values: variables that all workers get, before those of the job, and
-    beside those of the settings. secret_names: variables that hold a secret, under any name.
-    command: instead of the image's; arguments: after it.
+    version: of the images, where the settings name none. instance: of the manager that owns the Jobs; it looks at no
+    others. Empty: made by hand. values: variables that all workers get, before those of the job, and beside those of
+    the settings. secret_names: variables that hold a secret, under any name. command: instead of the image's;
+    arguments: after it.
     """
 
     settings: KubernetesSettings = KubernetesSettings()

@@ -1,21 +1,10 @@
-"""What is read of Kubernetes' objects; all else in them is passed over, so that thousands fit into little memory."""
+"""The parts of Kubernetes' objects that are read; the rest is skipped, so that thousands fit into little memory."""
 
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Final
 
 import msgspec
-
-OWNER_KIND: Final = "Job"
-
-
-class Owner(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """Whom an object belongs to."""
-
-    kind: str = ""
-    name: str = ""
-    uid: str = ""
 
 
 class Metadata(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -26,7 +15,6 @@ class Metadata(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     resource_version: str = ""
     labels: dict[str, str] | None = None
     annotations: dict[str, str] | None = None
-    owner_references: tuple[Owner, ...] | None = None
     creation_timestamp: str | None = None
     deletion_timestamp: str | None = None
 
@@ -82,24 +70,16 @@ class Waiting(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     message: str = ""
 
 
-class Running(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
-    """Since when a container runs."""
-
-    started_at: str | None = None
-
-
 class ContainerState(msgspec.Struct, frozen=True, kw_only=True):
-    """One of the three."""
+    """One of the two, or neither while it runs."""
 
     waiting: Waiting | None = None
-    running: Running | None = None
     terminated: Terminated | None = None
 
 
 class ContainerStatus(msgspec.Struct, frozen=True, kw_only=True):
     """How a container of a pod fares."""
 
-    name: str = ""
     image: str = ""
     state: ContainerState = ContainerState()
 
@@ -133,20 +113,26 @@ class PodObject(msgspec.Struct, frozen=True, kw_only=True):
         return self.status.phase in ("Succeeded", "Failed")
 
     @property
+    def leaving(self) -> bool:
+        """Whether it is being deleted."""
+        return self.metadata.deletion_timestamp is not None
+
+    @property
     def terminated(self) -> Terminated | None:
         """How its container ended."""
-        states = [status.state.terminated for status in self.status.container_statuses or ()]
-        return next((state for state in states if state is not None), None)
+        statuses = self.status.container_statuses or ()
+        return next((one.state.terminated for one in statuses if one.state.terminated is not None), None)
 
     @property
     def waiting(self) -> Waiting | None:
         """Why its container does not run yet."""
-        states = [status.state.waiting for status in self.status.container_statuses or ()]
-        return next((state for state in states if state is not None), None)
+        statuses = self.status.container_statuses or ()
+        return next((one.state.waiting for one in statuses if one.state.waiting is not None), None)
 
-    def owner(self) -> Owner | None:
-        """The Job that it belongs to."""
-        return next((owner for owner in self.metadata.owner_references or () if owner.kind == OWNER_KIND), None)
+    @property
+    def final_message(self) -> str | None:
+        """The last lines that it wrote, as its own status keeps them for one that failed; None if it does not."""
+        return None if self.terminated is None else self.terminated.message or None
 
     def condition(self, *types: str) -> Condition | None:
         """The first condition of one of the types that holds."""
@@ -154,17 +140,14 @@ class PodObject(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class InvolvedObject(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """What an event is about."""
+    """The object of an event."""
 
-    kind: str = ""
-    name: str = ""
     uid: str = ""
 
 
 class EventObject(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
-    """What Kubernetes tells about an object."""
+    """Something that happened to an object."""
 
-    type: str = ""
     reason: str = ""
     message: str = ""
     involved_object: InvolvedObject = InvolvedObject()
@@ -173,7 +156,7 @@ class EventObject(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
 
     @property
     def at(self) -> str:
-        """When it was told last; sorts."""
+        """The time of the last occurrence, as text that sorts."""
         return self.last_timestamp or self.event_time or ""
 
 
@@ -187,10 +170,7 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
             """One reason of it."""
 
             reason: str = ""
-            message: str = ""
 
-        name: str = ""
-        kind: str = ""
         causes: tuple[Cause, ...] | None = None
         retry_after_seconds: int = 0
 

@@ -1,4 +1,4 @@
-"""What a manager must be allowed to do in its namespace: no more than that is in the Role that ships."""
+"""The rights that a manager needs in its namespace: the Role that ships gives no others."""
 
 from __future__ import annotations
 
@@ -8,25 +8,20 @@ from typing import Any, Final
 import msgspec
 
 
-class Right(msgspec.Struct, frozen=True, kw_only=True):
-    """Something to be done with objects of one kind. resource: with its part, as `pods/log`. why: for a person."""
+class Right(msgspec.Struct, frozen=True):
+    """A right to do something with objects of one kind. resource: with its part, as `pods/log`."""
 
     group: str
     resource: str
     verbs: tuple[str, ...]
-    why: str
 
 
 RIGHTS: Final = (
-    Right(
-        group="batch",
-        resource="jobs",
-        verbs=("create", "get", "list", "watch", "delete"),
-        why="each attempt of a step is a Job",
-    ),
-    Right(group="", resource="pods", verbs=("list", "watch", "delete"), why="to see how workers end, and to end them"),
-    Right(group="", resource="pods/log", verbs=("get",), why="to say what a worker wrote last"),
-    Right(group="", resource="events", verbs=("list",), why="to say why a worker does not begin"),
+    # Each attempt of a step is a Job, whose pods show how it ends; their logs and the events say why.
+    Right("batch", "jobs", ("create", "get", "list", "watch", "delete")),
+    Right("", "pods", ("list", "watch", "delete")),
+    Right("", "pods/log", ("get",)),
+    Right("", "events", ("list",)),
 )
 
 
@@ -36,20 +31,11 @@ def role_rules() -> list[dict[str, Any]]:
 
 
 def reviews(namespace: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """For each right its verb, its resource, and the question whether who asks has it."""
+    """For each right its verb, its resource, and the body that asks the API server for it."""
     for right in RIGHTS:
         resource, _, part = right.resource.partition("/")
         for verb in right.verbs:
-            attributes = {
-                "namespace": namespace,
-                "verb": verb,
-                "group": right.group,
-                "resource": resource,
-                "subresource": part,
-            }
-            body = {
-                "apiVersion": "authorization.k8s.io/v1",
-                "kind": "SelfSubjectAccessReview",
-                "spec": {"resourceAttributes": attributes},
-            }
+            attributes = {"namespace": namespace, "verb": verb, "group": right.group}
+            spec = {"resourceAttributes": {**attributes, "resource": resource, "subresource": part}}
+            body = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": spec}
             yield verb, right.resource, body

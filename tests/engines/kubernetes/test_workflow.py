@@ -19,9 +19,10 @@ START_MS = 1_722_470_400_000
 LIMIT_S = 120.0
 
 
-def test_a_day_is_loaded_and_proven_by_two_jobs(
+def test_a_day_is_loaded_and_proven_by_two_jobs_and_a_stopped_workflow_leaves_no_pod(
     kube_cluster: Cluster, kube_namespace: str, settings: dict[str, str], exchange: rig.Exchange, folder: Path
 ) -> None:
+    targets = ("arango-candles", "loader-api-candles")
     with rig.manager(folder / "data", exchange.url, **settings) as manager:
         queue_id = manager.start_load("BTCUSDT", "api_candles_1m", "2024-08-01")["queue_id"]
         workflow = manager.wait(queue_id, limit_s=LIMIT_S)
@@ -29,37 +30,23 @@ def test_a_day_is_loaded_and_proven_by_two_jobs(
         rows = exchange.oracle("BTCUSDT", "1m", START_MS, START_MS + DAY)
         assert manager.csv(workflow["collection"]) == rig.expected_csv("BTCUSDT", "1m", rows)
         words = [(event["target"], event["event"]) for event in manager.events(queue_id) if event["event"] != "loading"]
-        assert sorted(words) == [
-            ("arango-candles", "finished"),
-            ("arango-candles", "started"),
-            ("loader-api-candles", "finished"),
-            ("loader-api-candles", "started"),
-        ]
-    code = queue_id[-6:]
+        assert sorted(words) == [(target, word) for target in targets for word in ("finished", "started")]
+
+        exchange.switch_on("slow:ms=500,path=klines")
+        stopped = manager.start_load("BTCUSDT", "api_candles_1m", "2024")["queue_id"]
+        manager.until(stopped, "it loads", lambda w: w["progress"]["records_stored"] > 0, limit_s=LIMIT_S)
+        manager.post(f"/queues/{stopped}/stop")
+        assert manager.wait(stopped, limit_s=LIMIT_S)["status"] == "interrupted"
+
     namespace = Namespace(kube_cluster.admin, kube_namespace)
-    jobs = {job["metadata"]["name"]: job for job in managers.jobs(kube_cluster, kube_namespace)}
-    assert sorted(jobs) == [f"job-arango-candles-btcusdt-{code}", f"job-loader-api-candles-btcusdt-{code}"]
-    for job in jobs.values():
-        assert job["metadata"]["labels"]["app"] == "streamforge"
-        assert job["metadata"]["labels"]["queue_id"] == queue_id
-        assert namespace.ended(job["metadata"]["name"]) == "Complete"
-
-
-def test_a_stopped_workflow_leaves_no_pod(
-    kube_cluster: Cluster, kube_namespace: str, settings: dict[str, str], exchange: rig.Exchange, folder: Path
-) -> None:
-    exchange.switch_on("slow:ms=500,path=klines")
-    with rig.manager(folder / "data", exchange.url, **settings) as manager:
-        queue_id = manager.start_load("BTCUSDT", "api_candles_1m", "2024")["queue_id"]
-        manager.until(queue_id, "it loads", lambda w: w["progress"]["records_stored"] > 0, limit_s=LIMIT_S)
-        manager.post(f"/queues/{queue_id}/stop")
-        assert manager.wait(queue_id, limit_s=LIMIT_S)["status"] == "interrupted"
+    wanted = [(f"job-{target}-btcusdt-{one[-6:]}", one) for one in (queue_id, stopped) for target in targets]
+    jobs = managers.jobs(kube_cluster, kube_namespace)
+    labels = [(job["metadata"]["name"], job["metadata"]["labels"]["queue_id"]) for job in jobs]
+    assert sorted(labels) == sorted(wanted)
     pods = managers.pods(kube_cluster, kube_namespace)
-    assert {pod["metadata"]["labels"]["streamforge.io/target"]: pod["status"]["phase"] for pod in pods} == {
-        "arango-candles": "Succeeded",
-        "loader-api-candles": "Succeeded",
-    }
-    assert len(pods) == len(managers.jobs(kube_cluster, kube_namespace)) == 2
+    assert [pod["status"]["phase"] for pod in pods] == ["Succeeded"] * 4
+    for target in targets:
+        assert namespace.ended(f"job-{target}-btcusdt-{queue_id[-6:]}") == "Complete"
 
 
 def test_jobs_of_a_workflow_that_is_gone_are_ended_after_a_restart(

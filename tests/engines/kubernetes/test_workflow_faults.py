@@ -48,12 +48,21 @@ def manager(
             exchange.reset()
 
 
-def loading(manager: rig.Manager, exchange: rig.Exchange, time_range: str = "2024-08") -> str:
-    """A workflow that is in the middle of its loading."""
-    exchange.switch_on("slow:ms=300,path=klines")
+def loading(manager: rig.Manager, exchange: rig.Exchange, time_range: str = "2024-08", *, pause_ms: int = 300) -> str:
+    """A workflow that is in the middle of its loading. pause_ms: before each answer of the exchange."""
+    exchange.switch_on(f"slow:ms={pause_ms},path=klines")
     queue_id: str = manager.start_load("BTCUSDT", "api_candles_1m", time_range)["queue_id"]
     manager.until(queue_id, "it loads", lambda w: w["progress"]["records_stored"] > 0, limit_s=LIMIT_S)
     return queue_id
+
+
+def told(manager: rig.Manager, queue_id: str, *words: str) -> dict[str, Any]:
+    """The workflow, once all of these words are in what it waits for."""
+
+    def holds(workflow: dict[str, Any]) -> bool:
+        return all(word in (workflow["waiting_for"] or "") for word in words)
+
+    return manager.until(queue_id, f"it says {words}", holds, limit_s=LIMIT_S)
 
 
 def finished_at_first(manager: rig.Manager, namespace: Namespace, queue_id: str) -> dict[str, Any]:
@@ -67,104 +76,76 @@ def finished_at_first(manager: rig.Manager, namespace: Namespace, queue_id: str)
     return workflow
 
 
-@pytest.mark.parametrize("status", [*(pytest.param(one, marks=pytest.mark.long) for one in (429, 500)), 503])
+RIGHT_MISSING = 'jobs.batch is forbidden: User "x" cannot create resource "jobs" in API group "batch"'
+
+
 def test_a_server_that_makes_no_jobs_is_named_and_waited_for(
-    manager: rig.Manager, server: FaultyServer, namespace: Namespace, status: int
-) -> None:
-    server.refuse("create jobs", status)
-    queue_id = manager.start_load(*DAY)["queue_id"]
-    waiting = f"(HTTP {status})"
-    workflow = manager.until(queue_id, "it says why", lambda w: waiting in (w["waiting_for"] or ""), limit_s=LIMIT_S)
-    assert workflow["status"] == "running"
-    assert workflow["waiting_for"].startswith("the start of its workers, tried again and again: POST /apis/batch/v1/")
-    assert "a fault of the test" in workflow["waiting_for"]
-    server.heal()
-    finished_at_first(manager, namespace, queue_id)
-    assert server.counts[f"create jobs {status}"] > 1
-
-
-def test_rights_that_are_refused_for_a_moment_cost_nothing(
     manager: rig.Manager, server: FaultyServer, namespace: Namespace
 ) -> None:
-    """As an API server does that has just started: it has not read the Roles yet."""
-    message = 'jobs.batch is forbidden: User "x" cannot create resource "jobs" in API group "batch"'
-    server.refuse("create jobs", 403, message)
+    """403: as one does that has just started and has not read the Roles. 409: one that lost against others that count
+    in the quota too; it hands the conflict on after three tries."""
+    server.refuse("create jobs", 503)
     queue_id = manager.start_load(*DAY)["queue_id"]
-    missing = "a right is missing, create jobs"
-    workflow = manager.until(queue_id, "it says why", lambda w: missing in (w["waiting_for"] or ""), limit_s=LIMIT_S)
-    assert workflow["failure"] is None
+    for status, message, word in (
+        (503, "a fault of the test", "(HTTP 503)"),
+        (429, "a fault of the test", "(HTTP 429)"),
+        (403, RIGHT_MISSING, "a right is missing, create jobs"),
+    ):
+        server.refuse("create jobs", status, message)
+        workflow = told(manager, queue_id, "the start of its workers, tried again and again: ", word, message)
+        assert (workflow["status"], workflow["failure"]) == ("running", None)
     server.heal()
+    server.refuse("create jobs", 409, 'Operation cannot be fulfilled on resourcequotas "jobs": modified', times=1)
     finished_at_first(manager, namespace, queue_id)
-
-
-def test_a_quota_that_others_count_in_too_costs_nothing(
-    manager: rig.Manager, server: FaultyServer, namespace: Namespace
-) -> None:
-    """The API server gives up to charge a Job after three tries, and hands the conflict on."""
-    message = 'Operation cannot be fulfilled on resourcequotas "jobs": the object has been modified'
-    server.refuse("create jobs", 409, message, times=1)
-    queue_id = manager.start_load(*DAY)["queue_id"]
-    finished_at_first(manager, namespace, queue_id)
+    assert server.counts["create jobs 503"] > 1
     assert server.counts["create jobs 409"] == 1
 
 
 @pytest.mark.long
 def test_a_right_that_stays_missing_ends_the_workflow_and_is_named(manager: rig.Manager, server: FaultyServer) -> None:
-    message = 'jobs.batch is forbidden: User "x" cannot create resource "jobs" in API group "batch"'
-    server.refuse("create jobs", 403, message)
+    server.refuse("create jobs", 403, RIGHT_MISSING)
     workflow = manager.wait(manager.start_load(*DAY)["queue_id"], limit_s=LIMIT_S)
     assert workflow["status"] == "error"
     assert "a right is missing, create jobs" in workflow["failure"]["reason"]
     assert "streamforge doctor" in workflow["failure"]["reason"]
 
 
-def test_watches_that_are_cut_again_and_again(
+def test_what_is_not_seen_is_told_and_the_workers_go_on(
     manager: rig.Manager, server: FaultyServer, namespace: Namespace, exchange: rig.Exchange
 ) -> None:
-    queue_id = loading(manager, exchange)
-    cut = _again_and_again(manager, queue_id, server.cut_watches, server)
-    exchange.reset()
-    finished_at_first(manager, namespace, queue_id)
-    assert cut >= 5
-    assert server.counts["watch jobs"] > 2, "it watches again"
-
-
-def test_places_that_are_forgotten_again_and_again(
-    manager: rig.Manager, server: FaultyServer, namespace: Namespace, exchange: rig.Exchange
-) -> None:
-    """410: as an event of the watch, and as the answer to the next one."""
-    queue_id = loading(manager, exchange)
+    """Watches are cut, their place is forgotten (410: as an event of the watch, and as the answer to the next one),
+    the right to look is taken away, the server is away; and each comes back."""
+    queue_id = loading(manager, exchange, "2024", pause_ms=1500)
+    assert _again_and_again(manager, queue_id, server.cut_watches, server) >= 5
     listed = server.counts["list jobs"]
-    forgotten = _again_and_again(manager, queue_id, server.forget_places, server)
+    assert _again_and_again(manager, queue_id, server.forget_places, server) >= 5
     server.refuse("watch .*", 410)
     wanted = server.counts["watch jobs 410"] + 3
     manager.until(queue_id, "it is refused", lambda _: server.counts["watch jobs 410"] >= wanted, limit_s=LIMIT_S)
     server.heal()
-    exchange.reset()
-    finished_at_first(manager, namespace, queue_id)
-    assert forgotten >= 5
     assert server.counts["list jobs"] >= listed + 5, "it lists again"
 
-
-def test_a_server_that_is_away_is_told_while_the_workers_go_on(
-    manager: rig.Manager, server: FaultyServer, namespace: Namespace, exchange: rig.Exchange
-) -> None:
-    queue_id = loading(manager, exchange, "2024-01:2024-07")
-    server.refuse(".*", 503)
-    server.cut_watches()
-    unseen = "the launcher: Jobs and pods are not seen, they go on: "
-    workflow = manager.until(
-        queue_id, "it says so", lambda w: (w["waiting_for"] or "").startswith(unseen), limit_s=LIMIT_S
-    )
-    assert workflow["status"] == "running"
-    assert "(HTTP 503)" in workflow["waiting_for"]
-    ready = manager.api.get("/readyz")
-    assert (ready.status_code, ready.json()["ready"], ready.json()["degraded"]) == (200, True, True)
-    assert "(HTTP 503)" in ready.json()["parts"]["launcher"]
-    stored = workflow["progress"]["records_stored"]
-    manager.until(queue_id, "they go on", lambda w: w["progress"]["records_stored"] > stored, limit_s=LIMIT_S)
-    server.heal()
-    manager.until(queue_id, "it is told no more", lambda w: not w["waiting_for"], limit_s=LIMIT_S)
+    message = 'pods is forbidden: User "x" cannot list resource "pods" in API group "" in the namespace'
+    for what, status, text, word in (
+        ("(list|watch) pods", 403, message, "a right is missing, list pods"),
+        (".*", 503, "a fault of the test", "(HTTP 503)"),
+    ):
+        server.refuse(what, status, text)
+        server.cut_watches()
+        workflow = told(manager, queue_id, "the launcher: Jobs and pods are not seen, they go on: ", word)
+        assert workflow["status"] == "running"
+        ready = manager.api.get("/readyz")
+        assert (ready.status_code, ready.json()["ready"], ready.json()["degraded"]) == (200, True, True)
+        assert word in ready.json()["parts"]["launcher"]
+        stored = workflow["progress"]["records_stored"]
+        manager.until(
+            queue_id,
+            "they go on",
+            lambda w, stored=stored: w["progress"]["records_stored"] > stored,  # type: ignore[misc]
+            limit_s=LIMIT_S,
+        )
+        server.heal()
+        manager.until(queue_id, "it is told no more", lambda w: not w["waiting_for"], limit_s=LIMIT_S)
     exchange.reset()
     finished_at_first(manager, namespace, queue_id)
     ready = manager.api.get("/readyz")
@@ -200,24 +181,6 @@ def _silent_s(workflow: dict[str, Any]) -> float:
     """For how long none of its workers has been heard, in seconds."""
     seen = [datetime.fromisoformat(step["attempts"][-1]["seen_at"]) for step in workflow["steps"]]
     return (datetime.now(UTC) - max(seen)).total_seconds()
-
-
-def test_rights_to_look_that_are_taken_away_are_named(
-    manager: rig.Manager, server: FaultyServer, namespace: Namespace, exchange: rig.Exchange
-) -> None:
-    queue_id = loading(manager, exchange)
-    message = 'pods is forbidden: User "x" cannot list resource "pods" in API group "" in the namespace'
-    server.refuse("(list|watch) pods", 403, message)
-    server.cut_watches()
-    manager.until(
-        queue_id,
-        "it says so",
-        lambda w: "a right is missing, list pods" in (w["waiting_for"] or ""),
-        limit_s=LIMIT_S,
-    )
-    server.heal()
-    exchange.reset()
-    finished_at_first(manager, namespace, queue_id)
 
 
 def _again_and_again(manager: rig.Manager, queue_id: str, strike: Any, server: FaultyServer) -> int:

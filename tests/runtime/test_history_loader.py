@@ -22,9 +22,10 @@ class Ticks:
 
     def __init__(self) -> None:
         self.asked: list[Question] = []
+        self.now_ms = 0
 
     async def server_time(self) -> int:
-        return START_MS + 1_000_000
+        return self.now_ms
 
     async def page(self, series: Any, question: Question) -> Page:
         self.asked.append(question)
@@ -37,14 +38,26 @@ class Ticks:
         return Page(ids, [START_MS + 1000 * number for number in ids], texts, texts)
 
 
-@pytest.mark.parametrize(("seconds", "by_one"), [(1, True), (MOST - 3, True), (3 * MOST, False)])
-async def test_a_range_by_ids_is_loaded_whole_and_a_short_one_by_one_request(seconds: int, by_one: bool) -> None:
+@pytest.mark.parametrize(
+    ("seconds", "to_now", "by_id", "by_time"),
+    [
+        (1, False, 1, 1),
+        (MOST - 3, False, 1, 1),
+        (3 * MOST, False, 4, 2),  # what follows the range is asked for, so that no question goes beyond it
+        (2 * MOST - 1, False, 2, 2),
+        (3 * MOST, True, None, 1),  # nothing follows yet: questions go on until an answer is beyond the range
+    ],
+)
+async def test_a_range_by_ids_is_loaded_whole_by_the_requests_that_it_needs(
+    seconds: int, to_now: bool, by_id: int | None, by_time: int
+) -> None:
     exchange, written = Ticks(), list[bytes]()
 
     async def write(records: MessageColumns) -> None:
         written.extend(message.value for message in records)
 
     span = TimeRange(START_MS + 5000, START_MS + 5000 + seconds * 1000)
+    exchange.now_ms = span.end_ms + (0 if to_now else 1_000_000)
     ctx: Any = SimpleNamespace(
         exchange=exchange,
         ranges=(span,),
@@ -58,5 +71,6 @@ async def test_a_range_by_ids_is_loaded_whole_and_a_short_one_by_one_request(sec
     await load_history(ctx)
 
     assert [int(value) for value in written] == list(range(5, 5 + seconds + 1))  # the one at its end as well
-    assert (sum(isinstance(question, ById) for question in exchange.asked) == 1) is by_one
+    assert by_id in (None, sum(isinstance(question, ById) for question in exchange.asked))
+    assert sum(isinstance(question, ByTime) for question in exchange.asked) == by_time
     assert ctx.progress.share == 1.0

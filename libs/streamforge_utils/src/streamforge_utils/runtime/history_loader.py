@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from abc import ABC, abstractmethod
+import sys
 from bisect import bisect_left, bisect_right
 from collections import deque
-from collections.abc import Iterator, Sequence
-from typing import Annotated, TypeVar
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Annotated, Any, TypeVar
 
 import msgspec
 
@@ -49,103 +50,82 @@ async def load_history(ctx: Context[P]) -> None:
     if paging is None:
         raise PermanentError(f"{ctx.type}: the exchange gives no history of {ctx.kind.name} by requests")
     if isinstance(rule, Grid):
-        await _load(ctx, _Windows(rule, ranges, paging.most))
+        await _load(ctx, *_by_time(rule, ranges, paging.most))
         ranges = []
     for number, span in enumerate(ranges):
+        share = partial(_share, span, number, len(ranges))
         first = await ctx.exchange.page(ctx.series, ByTime(TimeRange(max(0, span.start_ms - 1), now_ms), limit=1))
-        if first:
-            await _load(ctx, _Ids(first.positions[0], span, number, len(ranges), paging.most))
+        if not first:
+            continue
+        first_id = first.positions[0]
+        second_id = first_id + paging.most
+        # Most repairs need one answer: how many more there are is asked for once it was not the last one.
+        if await _load(ctx, *_by_id(range(first_id, second_id), span, paging.most, share)):
+            continue
+        behind = TimeRange(span.end_ms + 1, now_ms) if span.end_ms + 1 < now_ms else None
+        after = await ctx.exchange.page(ctx.series, ByTime(behind, limit=1)) if behind else None
+        end_id = after.positions[0] if after else sys.maxsize
+        await _load(ctx, *_by_id(range(second_id, end_id), span, paging.most, share))
     ctx.progress.share = 1.0
 
 
-class _Questions(ABC):
-    """What to ask for, in the order of the series."""
+class _Taken(msgspec.Struct, frozen=True):
+    """What of an answer is wanted. share: of all that is done with it. over: no later answer is wanted."""
 
-    def __init__(self) -> None:
-        self._over = False
-
-    def end(self) -> None:
-        """No later answer is wanted."""
-        self._over = True
-
-    def ended(self) -> bool:
-        """Whether no later answer is wanted."""
-        return self._over
-
-    def next(self) -> Question | None:
-        """The next question; None: there is none any more."""
-        return None if self._over else self._next()
-
-    @abstractmethod
-    def _next(self) -> Question | None:
-        """As `next`."""
-
-    @abstractmethod
-    def taken(self, question: Question, page: Page) -> tuple[Page, float]:
-        """What of the next answer is wanted, and the share of all that is done with it."""
+    page: Page
+    share: float
+    over: bool = False
 
 
-class _Windows(_Questions):
-    """Ranges of time, each of which has as many records as an answer may hold."""
-
-    def __init__(self, grid: Grid, ranges: Sequence[TimeRange], most: int) -> None:
-        super().__init__()
-        self._windows = (window for span in ranges for window in cut(grid, span, most))
-        self._total_ms = sum(span.end_ms - span.start_ms for span in ranges)
-        self._done_ms = 0
-
-    def _next(self) -> Question | None:
-        window = next(self._windows, None)
-        return None if window is None else ByTime(window)
-
-    def taken(self, question: Question, page: Page) -> tuple[Page, float]:
-        assert isinstance(question, ByTime)  # noqa: S101 - it made it
-        self._done_ms += question.span.end_ms - question.span.start_ms
-        return page, min(1.0, self._done_ms / self._total_ms)
+_Take = Callable[[Any, Page], _Taken]
+"""Given a question and its answer, in the order of the questions."""
 
 
-class _Ids(_Questions):
-    """Ids from `first_id` on, until a record happened after the end of `span`. number: of the span, among `count`."""
+def _by_time(grid: Grid, ranges: Sequence[TimeRange], most: int) -> tuple[Iterator[ByTime], _Take]:
+    """Questions for ranges of time, each of which has at most `most` records."""
+    total_ms = sum(span.end_ms - span.start_ms for span in ranges)
+    done_ms = 0
 
-    def __init__(self, first_id: int, span: TimeRange, number: int, count: int, most: int) -> None:
-        super().__init__()
-        self._next_id = first_id
-        self._span = span
-        self._before, self._count = number, count
-        self._most = most
-        self._first_id = first_id
-        self._is_answered = False
+    def take(question: ByTime, page: Page) -> _Taken:
+        nonlocal done_ms
+        done_ms += question.span.end_ms - question.span.start_ms
+        return _Taken(page, min(1.0, done_ms / total_ms))
 
-    def _next(self) -> Question | None:
-        if self._next_id > self._first_id and not self._is_answered:
-            return None  # most repairs need one answer: more are asked for once it was not the last one
-        question = ById(self._next_id)
-        self._next_id += self._most
-        return question
+    return (ByTime(window) for span in ranges for window in cut(grid, span, most)), take
 
-    def taken(self, question: Question, page: Page) -> tuple[Page, float]:
-        assert isinstance(question, ById)  # noqa: S101 - it made it
-        self._is_answered = True
+
+def _by_id(ids: range, span: TimeRange, most: int, share: Callable[[int], float]) -> tuple[Iterator[ById], _Take]:
+    """Questions for `ids`, `most` at a time, until a record happened after the end of `span`."""
+
+    def take(question: ById, page: Page) -> _Taken:
         # An answer may reach into the ids of the next question, where some lack.
-        end = bisect_left(page.positions, question.first_id + self._most)
-        wanted = min(end, bisect_right(page.times, self._span.end_ms))
-        self._over = not page or wanted < end
+        end = bisect_left(page.positions, question.first_id + most)
+        wanted = min(end, bisect_right(page.times, span.end_ms))
+        over = not page or wanted < end
         page = Page(page.positions[:wanted], page.times[:wanted], page.keys[:wanted], page.values[:wanted])
-        reached_ms = page.times[-1] if page else self._span.start_ms
-        share = (reached_ms - self._span.start_ms) / (self._span.end_ms - self._span.start_ms)
-        return page, (self._before + min(1.0, max(0.0, 1.0 if self._over else share))) / self._count
+        return _Taken(page, share(span.end_ms if over else page.times[-1] if page else span.start_ms), over)
+
+    return (ById(first_id) for first_id in ids[::most]), take
 
 
-async def _load(ctx: Context[P], questions: _Questions) -> None:
+def _share(span: TimeRange, number: int, count: int, reached_ms: int) -> float:
+    """The share of all that is done where the `number`-th of `count` ranges, `span`, is done up to a time."""
+    done = (reached_ms - span.start_ms) / (span.end_ms - span.start_ms)
+    return (number + min(1.0, max(0.0, done))) / count
+
+
+async def _load(ctx: Context[P], questions: Iterator[Question], take: _Take) -> bool:
+    """Ask the questions, several at once, and write the answers in their order; returns whether one was the last."""
     concurrency = ctx.parameters.concurrency
     pages: deque[tuple[Question, asyncio.Task[Page]]] = deque()
+    over = False
 
     def ask(_: object = None) -> None:
-        if any(answer.done() and (answer.cancelled() or answer.exception()) for _, answer in pages):
+        if over or any(answer.done() and (answer.cancelled() or answer.exception()) for _, answer in pages):
             return
         asked = sum(not answer.done() for _, answer in pages)
         while asked < concurrency and len(pages) < concurrency + WAITING_PAGES:
-            if (question := questions.next()) is None:
+            if (question := next(questions, None)) is None:
                 return
             answer = asyncio.ensure_future(ctx.exchange.page(ctx.series, question))
             answer.add_done_callback(ask)
@@ -154,17 +134,18 @@ async def _load(ctx: Context[P], questions: _Questions) -> None:
 
     try:
         ask()
-        while pages and not questions.ended():
+        while pages and not over:
             await pages[0][1]
             # What came while the last batch was written goes together: a slow bus gets larger batches.
             answered: list[Page] = []
             share = 0.0
-            while pages and len(answered) < BATCH_PAGES and pages[0][1].done() and not pages[0][1].exception():
-                question, answer = pages.popleft()
-                page, share = questions.taken(question, answer.result())
-                answered.append(page)
-                if questions.ended():
+            while pages and not over and len(answered) < BATCH_PAGES and pages[0][1].done():
+                if pages[0][1].exception():
                     break
+                question, answer = pages.popleft()
+                taken = take(question, answer.result())
+                share, over = taken.share, taken.over
+                answered.append(taken.page)
             records = MessageColumns(
                 [key for page in answered for key in page.keys], [value for page in answered for value in page.values]
             )
@@ -175,8 +156,9 @@ async def _load(ctx: Context[P], questions: _Questions) -> None:
                 if page:
                     ctx.progress.position = page.times[-1]
             ctx.progress.share = share
+        return over
     finally:
-        questions.end()  # after a cancelled request nothing more is asked for
+        over = True  # after a cancelled request nothing more is asked for
         for _, answer in pages:
             answer.cancel()
         await asyncio.gather(*(answer for _, answer in pages), return_exceptions=True)

@@ -55,7 +55,7 @@ def test_what_cannot_be_stored_is_kept_with_its_reason_and_can_be_replayed(
     assert offsets == list(range(offsets[0], offsets[0] + 3))
     assert offsets[0] > 0
     assert "`interval`" in letters[2]["reason"], "the missing field is named"
-    assert all("not a candle" in letter["reason"] for letter in letters)
+    assert all("not a record of candles" in letter["reason"] for letter in letters)
     original = {received.offset: (received.key, received.value) for received in bus.read(manager.data, topic)}
     assert [original[offset] for offset in offsets] == GARBAGE
 

@@ -14,7 +14,6 @@ from streamforge_utils.model.kinds.candles import (
     KIND,
     Candle,
     Interval,
-    as_exported,
     candle_key,
     decode_candle,
     encode_candle,
@@ -199,9 +198,9 @@ def test_a_candle_is_exported_alike_however_a_store_writes_it() -> None:
     whole = {name: int(value) if value == int(value) else value for name, value in said.items() if type(value) is float}
     other = json.dumps(dict(reversed(list((said | whole).items())))).encode()
     assert b'"open": 42000,' in other
-    assert as_exported(other) == as_exported(body) == body
+    assert KIND.as_exported(other) == KIND.as_exported(body) == body
 
 
 @pytest.mark.parametrize("body", [b"{}", b'{"symbol":"BTCUSDT"}', b"[1]", b'{"x": 1.50}'])
 def test_what_is_no_candle_is_exported_as_it_is(body: bytes) -> None:
-    assert as_exported(body) == body
+    assert KIND.as_exported(body) == body

@@ -37,38 +37,27 @@ def tidy(segments: Sequence[Segment]) -> bool:
     return all(left.end_ms <= right.start_ms for left, right in itertools.pairwise(segments))
 
 
+def joined_and_tidy(segments: Sequence[Segment]) -> bool:
+    return tidy(segments) and not any(
+        left.end_ms == right.start_ms and (left.verdict, left.collection) == (right.verdict, right.collection)
+        for left, right in itertools.pairwise(segments)
+    )
+
+
 @given(coverages(), coverages())
 def test_overlay_takes_the_new_where_both_speak(old: list[Segment], new: list[Segment]) -> None:
     found = overlay(old, new)
     assert painted(found) == painted(old) | painted(new)
-    assert tidy(found)
-
-
-@given(coverages(), coverages())
-def test_overlay_joins_what_is_equal(old: list[Segment], new: list[Segment]) -> None:
-    found = overlay(old, new)
-    for left, right in itertools.pairwise(found):
-        same = (left.verdict, left.collection) == (right.verdict, right.collection)
-        assert not (same and left.end_ms == right.start_ms)
-
-
-@given(coverages(), coverages())
-def test_overlay_again_changes_nothing(old: list[Segment], new: list[Segment]) -> None:
-    once = overlay(old, new)
-    assert painted(overlay(once, new)) == painted(once)
-    assert [(s.start_ms, s.end_ms) for s in overlay(once, [])] == [(s.start_ms, s.end_ms) for s in once]
-
-
-@given(coverages(), coverages())
-def test_a_count_of_records_is_kept_only_where_it_is_true(old: list[Segment], new: list[Segment]) -> None:
-    for segment in overlay(old, new):
-        assert segment.records in (0, segment.end_ms - segment.start_ms)
+    assert joined_and_tidy(found)
+    assert all(segment.records in (0, segment.end_ms - segment.start_ms) for segment in found)
+    assert painted(overlay(found, new)) == painted(found)
+    assert [s.span for s in overlay(found, [])] == [s.span for s in found]
 
 
 @given(coverages(), spans())
 def test_clip_speaks_of_every_instant_of_the_span(segments: list[Segment], span: TimeRange) -> None:
     found = clip(segments, span)
-    assert tidy(found)
+    assert joined_and_tidy(found)
     assert (found[0].start_ms, found[-1].end_ms) == (span.start_ms, span.end_ms)
     was = painted(segments)
     unknown = (Verdict.UNKNOWN, None)
@@ -78,12 +67,6 @@ def test_clip_speaks_of_every_instant_of_the_span(segments: list[Segment], span:
 @given(coverages(), spans())
 def test_what_touches_a_span_is_all_that_shares_a_part_with_it(segments: list[Segment], span: TimeRange) -> None:
     assert touching(segments, span) == [one for one in segments if one.span.intersection(span) is not None]
-
-
-@given(coverages(), spans())
-def test_clip_joins_what_is_equal(segments: list[Segment], span: TimeRange) -> None:
-    for left, right in itertools.pairwise(clip(segments, span)):
-        assert (left.verdict, left.collection) != (right.verdict, right.collection)
 
 
 @given(coverages())

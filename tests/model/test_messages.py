@@ -60,18 +60,10 @@ markers = st.builds(
 )
 
 
-@given(commands)
-def test_a_command_reads_back(command: Command) -> None:
+@given(commands, events, markers)
+def test_what_is_written_reads_back(command: Command, event: Event, marker: EndOfStream) -> None:
     assert decode_command(encode_command(command)) == command
-
-
-@given(events)
-def test_an_event_reads_back(event: Event) -> None:
     assert decode_event(encode_event(event)) == event
-
-
-@given(markers)
-def test_a_marker_reads_back(marker: EndOfStream) -> None:
     assert decode_marker(encode_marker(marker)) == marker
 
 

@@ -101,22 +101,3 @@ def test_plugins_are_loaded_once_and_passed_on(tmp_path: Path) -> None:
         unload_plugins()
     assert not registry.is_type("api_plugged")
     assert plugin_environment() == {}
-
-
-@pytest.mark.parametrize(
-    ("name", "text", "says"),
-    [
-        ("broken_plugin.py", "1 / 0", "ZeroDivisionError"),
-        ("json.py", "", "has the name of another module"),
-        ("plugin.txt", "", "no Python file and no folder"),
-    ],
-)
-def test_a_plugin_that_cannot_be_loaded_is_named(tmp_path: Path, name: str, text: str, says: str) -> None:
-    file = tmp_path / name
-    file.write_text(text)
-    try:
-        with pytest.raises(ConfigError, match=says) as told:
-            load_plugins({PLUGINS: str(file)})
-        assert str(file) in str(told.value)
-    finally:
-        unload_plugins()

@@ -89,7 +89,7 @@ def test_a_manager_hands_its_plugins_on_to_its_workers(plugin: Path, tmp_path: P
 @pytest.mark.parametrize(
     ("name", "text", "complaint"),
     [
-        ("plugin_broken.py", "1 / 0\n", "plugin_broken.py cannot be imported: ZeroDivisionError: division by zero"),
+        ("plugin_broken.py", "1 / 0\n", "cannot be imported: ZeroDivisionError: division by zero"),
         ("plugin_wrong.py", "def\n", "cannot be imported: SyntaxError"),
         ("json.py", "", "has the name of another module, json: rename the file"),
         ("plugin.txt", "", "is no Python file and no folder"),
@@ -98,7 +98,7 @@ def test_a_manager_hands_its_plugins_on_to_its_workers(plugin: Path, tmp_path: P
 def test_what_cannot_be_a_plugin_is_named_with_the_reason(tmp_path: Path, name: str, text: str, complaint: str) -> None:
     (tmp_path / name).write_text(text)
     try:
-        with pytest.raises(ConfigError, match=complaint):
+        with pytest.raises(ConfigError, match=f"{name}.*{complaint}"):
             load_plugins({"STREAMFORGE_PLUGINS": str(tmp_path / name)})
         assert plugin_modules() == ()
     finally:

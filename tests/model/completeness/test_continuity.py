@@ -7,8 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamforge_utils.model.completeness import Continuity
-from streamforge_utils.model.completeness.continuity import Heard, chains
+from streamforge_utils.model.completeness.continuity import Continuity, Heard, chains
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.timeranges import TimeRange
 

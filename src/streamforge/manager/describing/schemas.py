@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -190,10 +191,7 @@ def _all() -> dict[str, dict[str, Any]]:
             "Stored candle",
             "One candle as the store holds it and as the export writes it: the nearest doubles.",
             StoredCandle,
-            {
-                name: {**_CANDLE_NOTES[name], "minimum": 0} if name in _NUMBERS else _CANDLE_NOTES[name]
-                for name in stored
-            },
+            {name: _CANDLE_NOTES[name] for name in stored},
             [stored],
         ),
         **_of_kinds(),
@@ -263,6 +261,9 @@ def _schema(
     schema = standalone(msgspec.json.schema(kind), **{"$id": ID_PREFIX + name}, title=title, description=description)
     for field, note in notes.items():
         schema["properties"][field].update(note)
+    for field in schema["properties"].values():
+        if field.get("maximum") == sys.float_info.max:  # no number of JSON that a program reads is larger
+            del field["maximum"]
     schema["examples"] = [dict(example) for example in examples]
     return schema
 

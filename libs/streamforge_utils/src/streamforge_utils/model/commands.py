@@ -7,8 +7,7 @@ from typing import Annotated, Any
 import msgspec
 from msgspec import Meta
 
-from streamforge_utils.model.decoding import DECODE_ERRORS
-from streamforge_utils.model.errors import PermanentError
+from streamforge_utils.model.decoding import decoder
 
 ANY_QUEUE = "*"
 
@@ -61,18 +60,10 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         )
 
 
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Command).decode
+decode_command = decoder(Command, "a command")
+"""Reads a command. Raises PermanentError naming the field; unknown fields are ignored."""
 
 
 def encode_command(command: Command) -> bytes:
     """The command's JSON."""
-    return _encode(command)
-
-
-def decode_command(value: bytes) -> Command:
-    """Read a command. Raises PermanentError naming the field; unknown fields are ignored."""
-    try:
-        return _decode(value)
-    except DECODE_ERRORS as error:
-        raise PermanentError(f"not a command: {error}") from error
+    return msgspec.json.encode(command)

@@ -10,14 +10,15 @@ from collections.abc import Callable
 import msgspec
 
 
-class Variable(msgspec.Struct, frozen=True, kw_only=True):
-    """One environment variable of a field.
+class Variable(msgspec.Struct, frozen=True):
+    """One environment variable of a field, as an annotation of its type.
 
     only: which use of a worker it belongs to (`input`, `output`, `store`, `exchange`); empty: every worker.
     required: it must be set wherever `only` is used. unless: but where the variable of this name is set, and not to
     false; even_for: a use that needs it all the same, unless the variable `even_unless` is set.
-    shown: the default as the reference shows it. check: reads the text instead of the field's type; raises ValueError
-    or InvalidInput. unseen: messages do not repeat its value. field, hint, default, secret: of the field.
+    default: as the reference shows it, where the field's own does not tell. check: reads the text instead of the
+    field's type; raises ValueError or InvalidInput. unseen: messages do not repeat its value.
+    field, hint, value, secret: the field's name, type and default, and whether it is secret; added when it is read.
     """
 
     name: str
@@ -28,49 +29,19 @@ class Variable(msgspec.Struct, frozen=True, kw_only=True):
     unless: str = ""
     even_for: str = ""
     even_unless: str = ""
-    shown: str = ""
+    default: str = ""
     check: Callable[[str], object] | None = None
     unseen: bool = False
     field: str = ""
     hint: object = None
-    default: object = None
+    value: object = None
     secret: bool = False
 
 
-def variable(
-    name: str,
-    meaning: str,
-    *,
-    unit: str = "",
-    only: str = "",
-    required: bool = False,
-    unless: str = "",
-    even_for: str = "",
-    even_unless: str = "",
-    default: str = "",
-    check: Callable[[str], object] | None = None,
-    unseen: bool = False,
-) -> msgspec.Meta:
-    """Declare the variable of a field, as `Variable` describes it; its type and default are the field's.
-
-    default: how the reference shows a default that the value itself does not tell.
-    """
-    declared = Variable(
-        name=name,
-        meaning=meaning,
-        unit=unit,
-        only=only,
-        required=required,
-        unless=unless,
-        even_for=even_for,
-        even_unless=even_unless,
-        shown=default,
-        check=check,
-        unseen=unseen,
-    )
-    return msgspec.Meta(description=meaning, extra={"variable": declared})
+variable = Variable
+"""How a field declares it: `Annotated[int, variable("NAME", "its meaning")]`."""
 
 
-def constant(meaning: str) -> msgspec.Meta:
-    """Describe a field that no variable sets."""
-    return msgspec.Meta(description=meaning, extra={"variable": None})
+def constant(meaning: str) -> Variable:
+    """Describes a field that no variable sets."""
+    return Variable("", meaning)

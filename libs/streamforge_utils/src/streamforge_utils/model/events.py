@@ -7,8 +7,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
-from streamforge_utils.model.decoding import DECODE_ERRORS
-from streamforge_utils.model.errors import PermanentError
+from streamforge_utils.model.decoding import decoder
 
 TERMINAL_EVENTS = frozenset({"finished", "interrupted", "error"})
 """The events after which a worker says nothing more; it sends exactly one of them."""
@@ -70,21 +69,13 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     exit_code: Annotated[int | None, Meta(description="with a last word: what the process exits with")] = None
 
 
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Event).decode
+decode_event = decoder(Event, "an event")
+"""Reads an event. Raises PermanentError naming the field; unknown fields are ignored."""
 
 
 def encode_event(event: Event) -> bytes:
     """The event's JSON: what is None is left out, everything else is there, also where it is the default."""
-    return _encode({name: value for name, value in msgspec.to_builtins(event).items() if value is not None})
-
-
-def decode_event(value: bytes) -> Event:
-    """Read an event. Raises PermanentError naming the field; unknown fields are ignored."""
-    try:
-        return _decode(value)
-    except DECODE_ERRORS as error:
-        raise PermanentError(f"not an event: {error}") from error
+    return msgspec.json.encode({name: value for name, value in msgspec.to_builtins(event).items() if value is not None})
 
 
 def progress_of(event: Event) -> Progress:

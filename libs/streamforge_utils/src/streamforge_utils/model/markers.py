@@ -6,8 +6,7 @@ from typing import Literal
 
 import msgspec
 
-from streamforge_utils.model.decoding import DECODE_ERRORS
-from streamforge_utils.model.errors import PermanentError
+from streamforge_utils.model.decoding import decoder
 
 EOS_KEY = b"__eos__"
 
@@ -28,18 +27,14 @@ class _Marker(msgspec.Struct, frozen=True):
     end_of_stream: EndOfStream
 
 
-_encode = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(_Marker).decode
+_decode = decoder(_Marker, "an end-of-stream marker")
 
 
 def encode_marker(marker: EndOfStream) -> bytes:
     """The marker's JSON; its key is `EOS_KEY`."""
-    return _encode(_Marker(marker))
+    return msgspec.json.encode(_Marker(marker))
 
 
 def decode_marker(value: bytes) -> EndOfStream:
     """Read a marker. Raises PermanentError naming the field."""
-    try:
-        return _decode(value).end_of_stream
-    except DECODE_ERRORS as error:
-        raise PermanentError(f"not an end-of-stream marker: {error}") from error
+    return _decode(value).end_of_stream

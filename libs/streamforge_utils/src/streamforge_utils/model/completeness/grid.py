@@ -30,11 +30,6 @@ class Grid(Rule, frozen=True):
     def step_ms(self) -> int | None:
         return self.length_ms
 
-    @property
-    def aligned_by_calendar(self) -> bool:
-        """False where the steps must be taken from data."""
-        return self.offset_ms is not None
-
     def is_fixed(self, phase_ms: int | None) -> bool:
         return self.offset_ms is not None or phase_ms is not None
 

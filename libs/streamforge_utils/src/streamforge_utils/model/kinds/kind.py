@@ -41,6 +41,9 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     version: int = msgspec.field(name="_version", default=0)
 
 
+_decode_identity = msgspec.json.Decoder(Record).decode
+
+
 class RecordKind(ABC):
     """A sort of record: its types, its keys, its conversion to documents, and how it is known to be complete.
 
@@ -143,18 +146,24 @@ class RecordKind(ABC):
         key: the message's key, compared with the record's own where present.
         Raises PermanentError with the reason why it can never be stored.
         """
-        decode, encode = _codecs(self.record, self.stored)
+        decode, encode = _codecs(self.stored)
         try:
-            found, body = decode.record(value), decode.stored(value)
+            identity, body = _decode_identity(value), decode.stored(value)
         except DECODE_ERRORS as error:
             raise PermanentError(f"not a record of {self.name}: {error}") from error
-        own: str = found.key
-        expected = self.key(self.series_of(body), getattr(body, self.position))
-        if own != expected:
-            raise PermanentError(f"{self.name} record {own[:80]}: its identity says {expected}")
-        if key is not None and key != expected.encode():
-            raise PermanentError(f"{self.name} record {expected}: the message's key is {key[:80]!r}")
-        return expected, int(found.version), bytes(encode(body))
+        reason = self.refusal(body)
+        expected = "" if reason else self.key(self.series_of(body), getattr(body, self.position))
+        if reason is None and identity.key != expected:
+            reason = f"its identity says {expected}"
+        if reason is None and key is not None and key != expected.encode():
+            reason = f"the message's key is {key[:80]!r}"
+        if reason is not None:
+            raise PermanentError(f"{self.name} record {identity.key[:80]}: {reason}")
+        return expected, identity.version, bytes(encode(body))
+
+    def refusal(self, record: Any) -> str | None:
+        """Why a record that could be read (a `stored`) can never be stored all the same; None if it can."""
+        return None
 
     def documents(self, keys: Sequence[bytes | None], values: Sequence[bytes]) -> Columns | None:
         """What `document` gives for each of many records, in columns; None: ask for each alone."""
@@ -174,7 +183,7 @@ class RecordKind(ABC):
 
     def _read(self, body: bytes) -> Any:
         try:
-            return _codecs(self.record, self.stored)[0].stored(body)
+            return _codecs(self.stored)[0].stored(body)
         except DECODE_ERRORS as error:
             raise PermanentError(f"a stored document is no record of {self.name}: {error}") from error
 
@@ -183,7 +192,7 @@ class RecordKind(ABC):
 
         A store may give 42000.0 back as 42000, and the fields in another order. What is no record stays as it is.
         """
-        decode, encode = _codecs(self.record, self.stored)
+        decode, encode = _codecs(self.stored)
         try:
             return bytes(encode(decode.exactly(body)))
         except DECODE_ERRORS:
@@ -197,16 +206,14 @@ class RecordKind(ABC):
 
 
 class _Decoders(msgspec.Struct, frozen=True):
-    record: Any
     stored: Any
     exactly: Any
 
 
 @lru_cache(maxsize=64)
-def _codecs(record: type[msgspec.Struct], stored: type[msgspec.Struct]) -> tuple[_Decoders, Any]:
+def _codecs(stored: type[msgspec.Struct]) -> tuple[_Decoders, Any]:
     exactly = type("_Exactly", (stored,), {}, frozen=True, kw_only=True, forbid_unknown_fields=True)
     return _Decoders(
-        record=msgspec.json.Decoder(record).decode,
         stored=msgspec.json.Decoder(stored, strict=False).decode,
         exactly=msgspec.json.Decoder(exactly).decode,
     ), msgspec.json.Encoder().encode

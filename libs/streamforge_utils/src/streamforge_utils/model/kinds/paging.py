@@ -98,9 +98,6 @@ def page_of(records: Iterable[tuple[int, int, Any]], asked: Asked) -> Page:
     )
 
 
-EMPTY_PAGE = Page((), (), (), ())
-
-
 class MalformedPage(Exception):
     """The answer is no page of records; the message names the row and what is wrong with it."""
 

@@ -11,12 +11,11 @@ from streamforge_utils.model.kinds.candles.candle import (
     FIRST_TIME_MS,
     Candle,
     StoredCandle,
-    as_exported,
     candle_key,
     candle_key_prefix,
     decode_candle,
     encode_candle,
-    stored_document,
+    refusal,
     stored_documents,
 )
 from streamforge_utils.model.kinds.candles.intervals import Interval
@@ -34,7 +33,6 @@ __all__ = [
     "Candles",
     "Interval",
     "StoredCandle",
-    "as_exported",
     "candle_key",
     "candle_key_prefix",
     "decode_candle",
@@ -141,17 +139,15 @@ class Candles(RecordKind):
     def first_position(self) -> int:
         return FIRST_TIME_MS
 
-    def document(self, key: bytes | None, value: bytes) -> tuple[str, int, bytes]:
-        return stored_document(key, value)
+    def refusal(self, record: Any) -> str | None:
+        return refusal(record)
 
     def documents(self, keys: Sequence[bytes | None], values: Sequence[bytes]) -> Columns | None:
         return stored_documents(keys, values)
-
-    def as_exported(self, body: bytes) -> bytes:
-        return as_exported(body)
 
     def rule(self, series: Series) -> Rule:
         return Interval(series.interval).rule
 
 
 KIND = Candles()
+stored_document = KIND.document

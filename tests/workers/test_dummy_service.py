@@ -9,9 +9,7 @@ import msgspec
 import pytest
 
 from streamforge.workers import arango_candles, definition, dummy_service, loader_api_candles
-from streamforge.workers.playing.load import MAX_RECORD_BYTES
-from streamforge.workers.playing.loader import padded
-from streamforge.workers.playing.pace import Pace
+from streamforge.workers._imitation import MAX_RECORD_BYTES, Pace, padded
 from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.model.events import Event
 from streamforge_utils.model.kinds.candles import encode_candle
@@ -48,21 +46,14 @@ async def until_loads(rig: Rig, count: int) -> None:
             pass  # reading gives other tasks their turn
 
 
-async def test_noop_says_started_and_finished(rig: Rig) -> None:
+async def test_noop_needs_a_queue_and_a_bus_alone_and_publishes_started_and_finished(rig: Rig) -> None:
+    needed = ("QUEUE_ID", "STREAMFORGE_DATA_DIR", "STREAMFORGE_METRICS_PORT")
+    rig.environment = {name: rig.environment[name] for name in needed}
     assert await live(rig, noop="true") == 0
     events = await rig.events()
+    assert events[0].symbol == "DUMMY"
     assert [event.event for event in events] == ["started", "finished"]
     assert {(event.target, event.producer) for event in events} == {("dummy-service", "dummy-service__abc123")}
-
-
-async def test_a_queue_and_a_bus_are_all_that_it_needs(rig: Rig) -> None:
-    rig.environment = {
-        name: value
-        for name, value in rig.environment.items()
-        if name in ("QUEUE_ID", "STREAMFORGE_DATA_DIR", "STREAMFORGE_METRICS_PORT")
-    }
-    assert await live(rig, noop="true") == 0
-    assert (await rig.events())[0].symbol == "DUMMY"
 
 
 @pytest.mark.parametrize("type_name", ["dummy", "api", "ws", "ws_orderbook", "api_candles_1h"])
@@ -82,17 +73,6 @@ async def test_a_type_that_is_no_word_is_refused(rig: Rig) -> None:
     rig.environment["TYPE"] = "a b"
     with pytest.raises(ConfigError, match="TYPE: 'a b' is not accepted"):
         made(rig)
-
-
-async def test_it_waits_for_commands_answers_pings_and_stops(rig: Rig) -> None:
-    work = asyncio.create_task(live(rig))
-    await rig.until_event("started")
-    await rig.command("ping", sent_at=12.5)
-    await rig.until_event("pong")
-    assert not work.done()
-    await rig.command("stop")
-    assert await work == 0, rig.logs.getvalue()
-    assert words(await rig.events()) == ["started", "interrupted"]
 
 
 async def test_a_simulated_loading_of_so_many_events_is_told_whole_and_then_over(rig: Rig) -> None:
@@ -225,17 +205,10 @@ async def test_it_plays_a_loader_whose_records_a_real_sink_stores(rig: Rig) -> N
     assert await rig.read(DLQ) == []
 
 
-async def test_a_played_loader_writes_at_most_so_many_records(rig: Rig) -> None:
+async def test_a_played_loader_writes_at_most_so_many_records_and_makes_its_topic(rig: Rig) -> None:
+    await rig.seen.delete_topic(TOPIC)
     assert await live(rig, imitate="loader-api-candles", events="7") == 0
     assert len(await rig.read(TOPIC)) == 8
-
-
-async def test_a_played_loader_that_is_stopped_marks_its_stream_as_interrupted(rig: Rig) -> None:
-    work = asyncio.create_task(live(rig, imitate="loader-api-candles", rate="5"))
-    await rig.until_event("loading")
-    await rig.command("stop", target="loader-api-candles")
-    assert await work == 0, rig.logs.getvalue()
-    assert decode_marker((await rig.read(TOPIC))[-1].value).reason == "interrupted"
 
 
 async def test_it_plays_a_sink_that_reads_all_and_stores_nothing(rig: Rig) -> None:
@@ -248,12 +221,6 @@ async def test_it_plays_a_sink_that_reads_all_and_stores_nothing(rig: Rig) -> No
     assert (events[-1].target, events[-1].records_written) == ("arango-candles", 30)
     assert (await rig.seen.lag(TOPIC, f"{QUEUE}-arango-candles")).records == 1  # the marker, which is read again
     assert await rig.stored.count(COLLECTION) == 0
-
-
-async def test_the_topic_is_made_where_nobody_has(rig: Rig) -> None:
-    await rig.seen.delete_topic(TOPIC)
-    assert await live(rig, imitate="loader-api-candles", events="1") == 0
-    assert len(await rig.read(TOPIC)) == 2
 
 
 @pytest.mark.parametrize(

@@ -9,13 +9,10 @@ from typing import Annotated, Any
 import msgspec
 
 from streamforge import workers
-from streamforge.workers.playing.load import MAX_RECORD_BYTES, simulate_loading
-from streamforge.workers.playing.loader import play_loader
-from streamforge.workers.playing.sink import play_sink
+from streamforge.workers._imitation import MAX_RECORD_BYTES, play_loader, play_sink, simulate_loading
 from streamforge_utils.model.errors import InvalidInput, RetryableError
 from streamforge_utils.runtime.context import Context
-from streamforge_utils.runtime.derived_metrics import DerivedMetric
-from streamforge_utils.runtime.worker_definition import Definition, Role, Use
+from streamforge_utils.runtime.worker_definition import Definition, DerivedMetric, Role, Use
 
 TARGET = "dummy-service"
 
@@ -50,7 +47,7 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True):
     """What the service plays. Without any of it, it waits for commands."""
 
     simulate_loading: Annotated[
-        bool, msgspec.Meta(description="say `loading` again and again, as if something were loaded")
+        bool, msgspec.Meta(description="publish `loading` again and again, as if something were loaded")
     ] = False
     fail_after: Annotated[
         Annotated[float, msgspec.Meta(ge=0)] | None,
@@ -63,12 +60,12 @@ class Parameters(msgspec.Struct, frozen=True, kw_only=True):
         msgspec.Meta(extra={"unit": "seconds"}),
     ] = None
     noop: Annotated[
-        bool, msgspec.Meta(description="connect, say `started` and `finished`, and end: is the bus there?")
+        bool, msgspec.Meta(description="connect, publish `started` and `finished`, and end: is the bus there?")
     ] = False
     imitate: Annotated[
         str,
         msgspec.Meta(
-            description="the target whose life it plays, without the work: its events, and its records and marker "
+            description="the target that it plays, without the work: its events, and its records and marker "
             "(made up) or its reading"
         ),
     ] = ""
@@ -92,12 +89,12 @@ class FailAfter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def run(ctx: Context[Parameters]) -> None:
-    """Play what the parameters and the commands say, until it is over."""
+    """Play what the parameters and the commands ask for, until it is over."""
     if not ctx.parameters.noop:
-        await _Life(ctx).live()
+        await _Play(ctx).run()
 
 
-class _Life:
+class _Play:
     def __init__(self, ctx: Context[Parameters]) -> None:
         self._ctx = ctx
         self._over = asyncio.Event()
@@ -105,8 +102,8 @@ class _Life:
         self._loading: asyncio.Task[None] | None = None
         self._failing: asyncio.Task[None] | None = None
 
-    async def live(self) -> None:
-        """Return once what is played is over. Raises what it is told to fail with."""
+    async def run(self) -> None:
+        """Return once what is played is over. Raises what it must fail with."""
         given = self._ctx.parameters
         async with asyncio.TaskGroup() as group:
             self._start(group, self._obey(group))
@@ -174,7 +171,7 @@ def adapt(definition: Definition[Parameters], parameters: Parameters) -> Definit
     if not parameters.imitate:
         return definition
     if parameters.simulate_loading:
-        raise InvalidInput("imitate", "imitate plays a life of its own: leave simulate-loading out")
+        raise InvalidInput("imitate", "imitate has a progress of its own: leave simulate-loading out")
     choices = [name for name in workers.targets() if name != TARGET]
     if parameters.imitate not in choices:
         raise InvalidInput(
@@ -193,7 +190,7 @@ def adapt(definition: Definition[Parameters], parameters: Parameters) -> Definit
 
 DEFINITION = Definition(
     target=TARGET,
-    summary="shows whether the bus works, and plays the life of other workers",
+    summary="shows whether the bus works, and plays other workers",
     role=Role.DIAGNOSTIC,
     types=(),
     parameters=Parameters,
@@ -210,10 +207,10 @@ DEFINITION = Definition(
     },
     derived_metrics=(
         DerivedMetric(name="dummy_events", help="Events sent, by kind.", of="events", by="event", label="event"),
-        DerivedMetric(name="dummy_pings", help="Pings heard.", of="commands", by="command", values=("ping",)),
+        DerivedMetric(name="dummy_pings", help="Pings read.", of="commands", by="command", values=("ping",)),
         DerivedMetric(
             name="dummy_status_last",
-            help="1 for the status that was said last, 0 for the others.",
+            help="1 for the latest status, 0 for the others.",
             of="events",
             by="event",
             values=("started", "loading", "finished", "interrupted", "error"),

@@ -1,1 +1,0 @@
-"""What dummy-service plays, one file per part."""

@@ -16,14 +16,10 @@ from streamforge_utils.model.secret import Secret
 from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.ports.exchange import Exchange, Identity
 from streamforge_utils.ports.instrumentation import NullObserver, Observer
-from streamforge_utils.ports.job_settings import KubernetesSettings
-from streamforge_utils.ports.launcher import JobSpec, Launcher
-from streamforge_utils.ports.preflight import Examiner
 from streamforge_utils.ports.store import StateStore, Store
 from streamforge_utils.runtime.context import MessageBus
 from streamforge_utils.runtime.environment import variables
 from streamforge_utils.runtime.kafka_settings import KafkaSettings
-from streamforge_utils.runtime.kubernetes_settings import LauncherSettings
 from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings, WorkerSettings
 
 if TYPE_CHECKING:
@@ -32,7 +28,10 @@ if TYPE_CHECKING:
     from streamforge_utils.adapters.embedded.backup import Backup
     from streamforge_utils.adapters.embedded.datadir import DataDirectory
     from streamforge_utils.adapters.kafka.kafka_connection import Connection, Login
+    from streamforge_utils.adapters.kubernetes.examiner import KubernetesExaminer
     from streamforge_utils.adapters.kubernetes.manifest import Template
+    from streamforge_utils.ports.job_settings import KubernetesSettings, LauncherSettings
+    from streamforge_utils.ports.launcher import JobSpec, Launcher
     from streamforge_utils.ports.provisioning import Provisioner
 
 BUS, STORE, JOBS = "bus", "store", "jobs"
@@ -284,7 +283,7 @@ def make_manifest(
 
 def make_examiner(
     settings: DataSettings, kubernetes: KubernetesSettings, *, environment: Mapping[str, str] | None = None
-) -> Examiner:
+) -> KubernetesExaminer:
     """What tells whether Jobs could be run in the cluster that the settings name. environment: every worker's."""
     from streamforge_utils.adapters.kubernetes.examiner import KubernetesExaminer
 

@@ -22,11 +22,11 @@ from streamforge_utils.ports.exchange import Exchange
 from streamforge_utils.ports.instrumentation import Observer
 from streamforge_utils.ports.launcher import Job, JobSpec, JobState, Launcher
 from streamforge_utils.ports.store import Store
-from streamforge_utils.runtime.configuring import load_worker
 from streamforge_utils.runtime.context import MessageBus
 from streamforge_utils.runtime.logs import make_log
 from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings
 from streamforge_utils.runtime.supervisor import Supervisor
+from streamforge_utils.runtime.worker_process import load_worker
 from tests.doubles.candles import GridExchange
 from tests.limits import LIMIT_S
 

@@ -67,7 +67,7 @@ class BusTopicContract(BusFixtures):
         largest = found[-1]
         assert [len(message.value) for message in found] == taken
         letters = DeadLetterQueue(producer, bus, name, "g", instruments(), attempt=1)
-        await letters.send(largest, "ж" * 100_000)
+        await letters.send((largest, "ж" * 100_000))
         (letter,) = await read(await bus.consumer([dead]), 1, self.patience_s)
         assert (letter.key, letter.value) == (b"key", noise[: taken[-1]])
         headers = dict(letter.headers)

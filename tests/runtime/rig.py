@@ -20,13 +20,13 @@ from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.ports.exchange import Exchange
 from streamforge_utils.ports.instrumentation import Observer
 from streamforge_utils.ports.store import Store
-from streamforge_utils.runtime.configuring import load_worker
 from streamforge_utils.runtime.context import Context, MessageBus
 from streamforge_utils.runtime.environment import secrets_of
 from streamforge_utils.runtime.logs import Redactor, make_log
 from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings
 from streamforge_utils.runtime.supervisor import Supervisor
 from streamforge_utils.runtime.worker_definition import Definition, Role, Use
+from streamforge_utils.runtime.worker_process import load_worker
 from tests.doubles.candles import GridExchange
 from tests.doubles.faulty import FaultyBus, FaultyStore
 from tests.limits import LIMIT_S

@@ -11,7 +11,8 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from io import StringIO
 from pathlib import Path
-from types import ModuleType
+from types import SimpleNamespace
+from typing import Any
 
 import msgspec
 import pytest
@@ -20,16 +21,15 @@ from hypothesis import strategies as st
 
 from streamforge_utils.adapters.embedded.bus.packed import PackedColumns, join, pack_of
 from streamforge_utils.model.errors import ConfigError, PermanentError
-from streamforge_utils.model.kinds.candles import encode_candle, stored_document, stored_documents
+from streamforge_utils.model.kinds.candles import KIND, encode_candle
 from streamforge_utils.ports.columns import ReceivedColumns, encode_columns
-from streamforge_utils.runtime.conversion import PART_RECORDS, Conversion, Converted, convert
+from streamforge_utils.runtime.conversion import PART_RECORDS, Converted, convert
 from streamforge_utils.runtime.helper_process import HelperProcess
 from streamforge_utils.runtime.logs import make_log
 from streamforge_utils.runtime.offload import IDLE_S, Offloader
 from tests.doubles.candles import candle
 from tests.limits import LIMIT_S
 
-CONVERSION = Conversion(one=stored_document, many=stored_documents)
 START, MINUTE = 1_722_470_400_000, 60_000
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 """However busy the machine is."""
@@ -47,7 +47,7 @@ def each(records: Sequence[Record]) -> Converted:
     converted = Converted([], [], [], [])
     for at, (key, value) in enumerate(records):
         try:
-            document = stored_document(key, value)
+            document = KIND.document(key, value)
         except PermanentError as error:
             converted.refused.append((at, str(error)))
         else:
@@ -101,22 +101,22 @@ records_ = st.lists(st.one_of(st.builds(lambda n, t: good(n, high=t, volume=t), 
 @PATIENT
 @given(records_)
 def test_many_at_once_become_what_each_alone_becomes(records: list[Record]) -> None:
-    assert convert(CONVERSION, *columns(records)) == each(records)
+    assert convert(KIND, *columns(records)) == each(records)
 
 
 @PATIENT
 @given(st.lists(st.tuples(st.integers(0, 10**6), numbers, numbers), min_size=1, max_size=20))
 def test_the_fast_way_gives_the_same_bytes(found: list[tuple[int, str, str]]) -> None:
     records = [good(number, low=low, quote_asset_volume=volume) for number, low, volume in found]
-    made = stored_documents(*columns(records))
+    made = KIND.documents(*columns(records))
     assert made is not None
-    assert list(zip(*made, strict=True)) == [stored_document(*record) for record in records]
+    assert list(zip(*made, strict=True)) == [KIND.document(*record) for record in records]
 
 
 def test_one_bad_record_among_many_is_found_where_it_is() -> None:
     records = [good(number) for number in range(2 * PART_RECORDS + 7)]
     records[PART_RECORDS + 3] = (b"k", b"bad")
-    converted = convert(CONVERSION, *columns(records))
+    converted = convert(KIND, *columns(records))
     assert [at for at, _ in converted.refused] == [PART_RECORDS + 3]
     assert converted == each(records)
     at = converted.good(len(records))
@@ -126,7 +126,7 @@ def test_one_bad_record_among_many_is_found_where_it_is() -> None:
 
 @pytest.fixture(scope="module")
 def process() -> Iterator[HelperProcess]:
-    process = HelperProcess(CONVERSION)
+    process = HelperProcess(KIND)
     until(process.ready)
     yield process
     process.close()
@@ -177,11 +177,6 @@ def test_an_encoded_batch_longer_than_a_part_is_converted_in_order(process: Help
     assert process.convert(found) == each([*records, *records[:9]])
 
 
-def test_what_cannot_be_read_is_left_to_the_sink(process: HelperProcess) -> None:
-    assert process.convert(broken()) is None
-    assert process.convert(received([good(1)])) == each([good(1)])
-
-
 def broken() -> PackedColumns:
     """It holds as many messages as it says, but one value is a text."""
     body = encode_columns([b"k", b"k"], [b"a", b"b"]).replace(b"\xc4\x01b", b"\xd9\x01b")
@@ -190,19 +185,18 @@ def broken() -> PackedColumns:
     return PackedColumns("t", 0, range(2), [0, 0], [pack])
 
 
-def test_another_process_takes_batches_of_any_length(process: HelperProcess) -> None:
+def test_another_process_takes_batches_of_any_length_but_what_is_too_large_or_cannot_be_read(
+    process: HelperProcess,
+) -> None:
+    assert process.convert(broken()) is None
+    assert process.convert(received([(b"k", b" " * 20_000_000)])) is None
     for count in (0, 1, PART_RECORDS, PART_RECORDS + 1, 5000):
         records = [good(number) for number in range(count)]
         assert process.convert(received(records)) == each(records)
 
 
-def test_what_is_too_large_for_the_line_is_left_to_the_sink(process: HelperProcess) -> None:
-    assert process.convert(received([(b"k", b" " * 20_000_000)])) is None
-    assert process.convert(received([good(1)])) == each([good(1)])
-
-
 def test_a_process_that_was_killed_is_noticed() -> None:
-    process = HelperProcess(CONVERSION)
+    process = HelperProcess(KIND)
     until(process.ready)
     os.kill(process.pid, signal.SIGKILL)
     with pytest.raises(ConnectionError):
@@ -211,28 +205,20 @@ def test_a_process_that_was_killed_is_noticed() -> None:
     assert is_gone(process.pid)
 
 
-def test_a_process_that_cannot_begin_is_noticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    module = ModuleType("module_of_this_process_alone")
-    exec("def many(keys, values): ...", module.__dict__)
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    process = HelperProcess(Conversion(one=stored_document, many=module.many))
+def test_a_process_that_cannot_begin_is_noticed() -> None:
+    of_this_process_alone: Any = SimpleNamespace(name="nothing")
+    process = HelperProcess(of_this_process_alone)
     with pytest.raises(ConnectionError):
         until(process.ready)
     process.close()
 
 
-def test_a_function_without_a_name_is_refused() -> None:
-    with pytest.raises(ValueError, match="cannot be imported"):
-        HelperProcess(Conversion(one=stored_document, many=lambda keys, values: None))
-
-
 def test_a_process_ends_with_its_sink_however_that_one_ends() -> None:
     script = """
         import sys, time
-        from streamforge_utils.model.kinds.candles import stored_document, stored_documents
+        from streamforge_utils.model.kinds.candles import KIND
         from streamforge_utils.runtime.helper_process import HelperProcess
-        from streamforge_utils.runtime.conversion import Conversion
-        process = HelperProcess(Conversion(stored_document, stored_documents))
+        process = HelperProcess(KIND)
         while not process.ready():
             time.sleep(0.002)
         print(process.pid, flush=True)
@@ -253,51 +239,40 @@ def test_secrets_of_the_sink_are_not_in_the_process_s_environment(monkeypatch: p
     if sys.platform != "linux":
         pytest.skip("only Linux shows the environment of a process")
     monkeypatch.setenv("KAFKA_PASSWORD", "very-secret")
-    process = HelperProcess(CONVERSION)
+    process = HelperProcess(KIND)
     until(process.ready)
     assert b"very-secret" not in Path(f"/proc/{process.pid}/environ").read_bytes()
     process.close()
 
 
 class Helped:
-    """A offloader whose process is ready. answer_limit_s: longer than any test takes, unless it is what is tested."""
+    """An offloader whose process is ready. answer_limit_s: longer than any test takes, unless it is what is tested."""
 
     def __init__(self, answer_limit_s: float = 100 * LIMIT_S) -> None:
         self.logs = StringIO()
-        self.offloader = Offloader(CONVERSION, make_log(form="json", stream=self.logs), answer_limit_s=answer_limit_s)
+        self.offloader = Offloader(KIND, make_log(form="json", stream=self.logs), answer_limit_s=answer_limit_s)
         self.pid = 0
 
     async def begin(self) -> None:
         give_up = time.monotonic() + LIMIT_S
         while self.offloader.asked == 0:
-            self.offloader.hurry()  # again where one that was slow was given up
+            self.offloader.start_helper()  # again where one that was slow was given up
             assert await self.offloader.convert(received([good(1)])) == each([good(1)])
             assert time.monotonic() < give_up
         assert self.offloader.process is not None
         self.pid = self.offloader.process
 
 
-async def test_without_hurry_there_is_no_process() -> None:
-    helped = Helped()
-    assert await helped.offloader.convert(received([good(1)])) == each([good(1)])
-    assert helped.offloader.process is None
-    helped.offloader.close()
-
-
 async def test_a_batch_that_cannot_be_read_is_named() -> None:
     helped = Helped()
+    assert await helped.offloader.convert(received([good(1)])) == each([good(1)])
+    assert not helped.offloader.process, "nobody has asked for one"
     with pytest.raises(ConfigError, match=r"log: the batch is broken.*seek beyond it"):
         await helped.offloader.convert(broken())
     await helped.begin()
     with pytest.raises(ConfigError, match=r"log: the batch is broken.*seek beyond it"):
         await helped.offloader.convert(broken())
     assert helped.offloader.process == helped.pid
-    helped.offloader.close()
-
-
-async def test_a_process_helps_and_is_ended_with_the_offloader() -> None:
-    helped = Helped()
-    await helped.begin()
     helped.offloader.close()
     until(lambda: is_gone(helped.pid))
     assert helped.logs.getvalue() == ""
@@ -331,15 +306,15 @@ async def test_a_process_without_work_is_ended_and_comes_back(monkeypatch: pytes
     helped = Helped()
     await helped.begin()
     now = time.monotonic()
-    helped.offloader.rest()
+    helped.offloader.end_idle_helper()
     assert await helped.offloader.convert(received([good(1)])) == each([good(1)])
     assert helped.offloader.process == helped.pid
     monkeypatch.setattr("streamforge_utils.runtime.offload.time.monotonic", lambda: now + LIMIT_S + IDLE_S)
-    helped.offloader.rest()
+    helped.offloader.end_idle_helper()
     until(lambda: helped.offloader.process is None)
     monkeypatch.undo()
     asked = helped.offloader.asked
-    helped.offloader.hurry()
+    helped.offloader.start_helper()
     give_up = time.monotonic() + LIMIT_S
     while helped.offloader.asked == asked:
         assert await helped.offloader.convert(received([good(2)])) == each([good(2)])

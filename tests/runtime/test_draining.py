@@ -59,7 +59,7 @@ async def begun(rig: Rig) -> Sink:
     return sink
 
 
-async def told(sink: Sink, **fields: object) -> None:
+async def stopped(sink: Sink, **fields: object) -> None:
     await sink.rig.command("stop", **fields)
     await until(lambda: sink.life.stop.asked)
 
@@ -68,7 +68,7 @@ async def test_a_stopped_sink_stores_what_lies_before_the_end_of_the_log(rig: Ri
     """Its loader was killed: there is no marker."""
     sink = await begun(rig)
     await records(rig, b"4")
-    await told(sink, payload=ENDED)
+    await stopped(sink, payload=ENDED)
     sink.gate.set()
     code, last = await sink.ends()
     assert sink.stored == [b"1", b"2", b"3", b"4"]
@@ -84,7 +84,7 @@ async def test_an_interrupted_marker_ends_the_input_of_a_stopped_sink(rig: Rig, 
     sink = await begun(rig)
     if before:
         await rig.close_stream(reason="interrupted")
-    await told(sink)
+    await stopped(sink)
     sink.gate.set()
     await until(lambda: sink.stored == [b"1", b"2", b"3"])
     if not before:
@@ -96,62 +96,43 @@ async def test_an_interrupted_marker_ends_the_input_of_a_stopped_sink(rig: Rig, 
     assert (await rig.seen.lag(TOPIC, "wf-btcusdt-api_candles_1m-20240801-abc123-sink")).records == 1, "the marker"
 
 
-async def test_a_marker_of_an_earlier_attempt_hides_nothing_that_was_sent_after_it(rig: Rig) -> None:
-    sink = await begun(rig)
-    await rig.close_stream(reason="interrupted")  # by a signal that nobody asked for: another attempt went on
-    await records(rig, b"4", b"5")
-    await told(sink, payload=ENDED)
-    sink.gate.set()
-    code, last = await sink.ends()
-    assert sink.stored == [b"1", b"2", b"3", b"4", b"5"]
-    assert (code, last.event) == (0, "interrupted")
-
-
 async def test_a_sink_that_reaches_the_end_of_its_input_has_finished_though_it_was_told_to_stop(rig: Rig) -> None:
     sink = await begun(rig)
     await rig.close_stream()
-    await told(sink, payload=ENDED)
+    await stopped(sink, payload=ENDED)
     sink.gate.set()
     code, last = await sink.ends()
     assert (code, last.event, sink.stored) == (0, "finished", [b"1", b"2", b"3"])
 
 
-async def test_what_is_not_stored_in_time_is_told(rig: Rig) -> None:
+@pytest.mark.parametrize("left", [3, 4], ids=["records", "records and a marker, which only reading it tells"])
+async def test_what_is_not_stored_in_time_is_told(rig: Rig, left: int) -> None:
     rig.environment["STREAMFORGE_DRAIN_SECONDS"] = "0.05"
     sink = await begun(rig)
     await records(rig, b"4")
-    await told(sink, payload=ENDED)
+    if left == 4:
+        await rig.close_stream(reason="interrupted")
+    await stopped(sink, payload=ENDED)
     code, last = await sink.ends()
     assert sink.stored == [b"1"]
     assert (code, last.event) == (0, "interrupted")
-    assert last.message == "stopped by command; up to 3 messages are left unstored"
+    assert last.message == f"stopped by command; up to {left} messages are left unstored"
     assert last.extra is not None
-    assert last.extra["left"] == 3
-
-
-async def test_of_what_was_not_read_markers_are_counted_too(rig: Rig) -> None:
-    """Which offsets are markers only reading them tells: what is told is the most that there can be."""
-    rig.environment["STREAMFORGE_DRAIN_SECONDS"] = "0.05"
-    sink = await begun(rig)
-    await records(rig, b"4")
-    await rig.close_stream(reason="interrupted")
-    await told(sink, payload=ENDED)
-    _, last = await sink.ends()
-    assert last.message == "stopped by command; up to 4 messages are left unstored"
+    assert last.extra["left"] == left
 
 
 async def test_what_is_left_is_not_guessed_where_the_bus_does_not_say(rig: Rig) -> None:
     rig.environment["STREAMFORGE_DRAIN_SECONDS"] = "0.05"
     sink = await begun(rig)
     rig.bus.measure = always("no answer")
-    await told(sink, payload=ENDED)
+    await stopped(sink, payload=ENDED)
     _, last = await sink.ends()
     assert last.message == "stopped by command; what is left unstored is not known"
 
 
 async def test_a_signal_ends_the_draining(rig: Rig) -> None:
     sink = await begun(rig)
-    await told(sink, payload=ENDED)
+    await stopped(sink, payload=ENDED)
     sink.life.stop.by_signal(signal.SIGTERM)
     code, last = await sink.ends()
     assert sink.stored == [b"1"]
@@ -170,7 +151,7 @@ async def test_a_sink_that_was_told_to_stop_before_it_could_read_drains_all_the_
 
 async def test_a_second_stop_says_what_the_first_did_not_know(rig: Rig) -> None:
     sink = await begun(rig)
-    await told(sink)
+    await stopped(sink)
     sink.gate.set()
     await until(lambda: sink.stored == [b"1", b"2", b"3"])
     assert not sink.running.done()
@@ -182,6 +163,6 @@ async def test_a_second_stop_says_what_the_first_did_not_know(rig: Rig) -> None:
 async def test_a_replay_that_is_stopped_leaves_the_rest_for_the_next(rig: Rig) -> None:
     rig.environment["STREAMFORGE_REPLAY"] = "true"
     sink = await begun(rig)
-    await told(sink)
+    await stopped(sink)
     code, last = await sink.ends()
     assert (code, last.event, last.message, sink.stored) == (0, "interrupted", "stopped by command", [b"1"])

@@ -52,6 +52,10 @@ def test_a_ca_for_something_else_is_no_fault() -> None:
     ("environ", "says"),
     [
         (USER, "KAFKA_USER is set, but KAFKA_BOOTSTRAP_SERVERS is not"),
+        ({"KAFKA_PASSWORD": "hush-hush"}, "KAFKA_PASSWORD is set, but KAFKA_BOOTSTRAP_SERVERS is not"),
+        ({"KAFKA_CA_PATH": "/ca.crt"}, "KAFKA_CA_PATH is set, but KAFKA_BOOTSTRAP_SERVERS is not"),
+        ({"KAFKA_BOOTSTRAP_SERVERS": "kafka"}, "has not the form HOST:PORT"),
+        ({"KAFKA_BOOTSTRAP_SERVERS": "kafka:99999"}, "has not the form HOST:PORT"),
         ({"KAFKA_USER_CONSUMER": "x"}, "KAFKA_USER_CONSUMER is set, but KAFKA_BOOTSTRAP_SERVERS is not"),
         (BROKERS | {"KAFKA_USER": "somebody"}, "KAFKA_PASSWORD is missing"),
         (BROKERS | {"KAFKA_PASSWORD": "hush-hush"}, "KAFKA_USER is missing"),

@@ -6,9 +6,8 @@ import pytest
 
 from streamforge.manager.manager_settings import load_manager
 from streamforge_utils.model.errors import ConfigError
-from streamforge_utils.ports.job_settings import Pair, SecretKey, SecretVariable
+from streamforge_utils.ports.job_settings import LauncherSettings, Pair, SecretKey, SecretVariable, with_launcher
 from streamforge_utils.runtime.environment import Variable, load, variables
-from streamforge_utils.runtime.kubernetes_settings import LauncherSettings, with_launcher
 
 CHOSEN = {"STREAMFORGE_LAUNCHER": "kubernetes"}
 
@@ -74,8 +73,8 @@ def test_what_cannot_be_is_named(name: str, value: str, says: str) -> None:
 
 @pytest.mark.parametrize("item", list(variables(LauncherSettings)), ids=lambda item: str(item.name))
 def test_a_default_that_the_manual_shows_as_a_value_is_accepted(item: Variable) -> None:
-    in_words = not item.shown or any(mark in item.shown for mark in " `")
-    load(LauncherSettings, CHOSEN if in_words else CHOSEN | {item.name: item.shown})
+    in_words = not item.default or any(mark in item.default for mark in " `")
+    load(LauncherSettings, CHOSEN if in_words else CHOSEN | {item.name: item.default})
 
 
 def test_a_namespace_without_the_launcher_is_no_oversight_to_pass_over() -> None:

@@ -1,78 +1,19 @@
-"""Dead letters, retries, tallies, metrics and logs, each by itself."""
+"""Retries, progress and metrics, each by itself."""
 
 from __future__ import annotations
 
-import io
-import json
 import urllib.error
 import urllib.request
 
 import pytest
 
 from streamforge_utils.model.errors import BannedError, ConfigError, PermanentError, RetryableError
-from streamforge_utils.ports.bus import Message, Received, TopicSpec
 from streamforge_utils.ports.retry import LONGEST_PAUSE_S, retry
-from streamforge_utils.runtime.context import Context
-from streamforge_utils.runtime.logs import Redactor, make_log
+from streamforge_utils.runtime.instruments import ProgressTracker
 from streamforge_utils.runtime.metrics import Metrics, MetricsServer
-from streamforge_utils.runtime.progress_tracker import ProgressTracker
-from streamforge_utils.runtime.worker_definition import Role, Use
 from tests.doubles.clock import FakeClock
 from tests.doubles.manualclock import ManualClock
 from tests.limits import LIMIT_S
-from tests.runtime.rig import DLQ, TOPIC, NoParameters, Rig, headers, last, worker
-
-# Dead letters
-
-
-async def dead_letter(rig: Rig, received: Received | None = None) -> Received:
-    async def run(ctx: Context[NoParameters]) -> None:
-        async for batch in ctx.input:
-            for message in batch:
-                await ctx.dead_letters.send(received or message, "price is no number")
-            await ctx.input.done(batch)
-
-    await rig.send(TOPIC, [Message(b"\x00key", b"\xff\xfebytes", (("trace", b"1"),))])
-    await rig.close_stream()
-    assert await rig.live(worker(run, Use.INPUT, role=Role.SINK, target="sink")) == 0
-    return (await rig.read(DLQ))[0]
-
-
-async def test_a_dead_letter_keeps_the_bytes_and_says_why_and_whence(rig: Rig) -> None:
-    rig.environment["STREAMFORGE_ATTEMPT"] = "4"
-    letter = await dead_letter(rig)
-    assert (letter.key, letter.value) == (b"\x00key", b"\xff\xfebytes")
-    found = dict(headers(letter))
-    assert abs(int(found.pop("time")) - rig.clock.now_ms()) < 30_000
-    assert found == {
-        "reason": "price is no number",
-        "topic": TOPIC,
-        "partition": "0",
-        "offset": "0",
-        "attempt": "4",
-    }
-    assert last(await rig.events())[1].refused == 1
-
-
-async def test_a_dead_letter_refused_again_keeps_its_first_source_and_its_topic(rig: Rig) -> None:
-    origin = (("topic", b"first-data"), ("partition", b"0"), ("offset", b"17"), ("reason", b"old"))
-    letter = await dead_letter(rig, Received(DLQ, 0, 3, b"k", b"v", 0, origin))
-    assert headers(letter)["topic"] == "first-data"
-    assert headers(letter)["offset"] == "17"
-    assert headers(letter)["reason"] == "price is no number"
-
-
-async def test_a_replay_writes_back_to_the_same_dead_letter_topic(rig: Rig) -> None:
-    rig.environment["KAFKA_TOPIC"] = TOPIC + "-dlq"
-    named: list[str] = []
-
-    async def run(ctx: Context[NoParameters]) -> None:
-        named.append(ctx.dead_letters.topic)
-
-    await rig.seen.create_topic(TopicSpec(name=DLQ))
-    await rig.live(worker(run, Use.INPUT, role=Role.SINK, target="sink"))
-    assert named == [DLQ]
-
 
 # Retries
 
@@ -125,7 +66,7 @@ async def test_other_errors_are_not_retried(error: Exception) -> None:
     assert clock.slept == []
 
 
-# Tallies
+# Progress
 
 
 def test_the_rate_is_that_of_the_last_seconds() -> None:
@@ -158,9 +99,8 @@ def test_waits_are_told_apart_and_their_time_is_counted() -> None:
     progress.adapter_waits(None)
     assert waited == [("store", 1.0), ("adapter", 3.0)]
     assert progress.snapshot().waiting is None
-    with progress.waiting("input", "records", 1_722_600_009_500):
-        assert progress.snapshot().waiting_until == 1_722_600_009.5
-    assert progress.snapshot().waiting is None
+    progress.wait("input", "records", 1_722_600_009_500)
+    assert progress.snapshot().waiting_until == 1_722_600_009.5
 
 
 # Metrics
@@ -208,30 +148,3 @@ def test_a_default_port_that_is_taken_is_replaced(monkeypatch: pytest.MonkeyPatc
     assert second.port != first.port
     first.close()
     second.close()
-
-
-# Logs
-
-
-def test_a_line_is_one_json_object_with_what_is_bound_and_without_secrets() -> None:
-    stream = io.StringIO()
-    log = make_log(form="json", stream=stream, redactor=Redactor(["hush-hush"]), queue_id="wf-1", attempt=2)
-    log.debug("not shown")
-    try:
-        raise RuntimeError("GET /?key=hush-hush")
-    except RuntimeError as error:
-        log.error("failed for hush-hush", exc_info=error, url="http://x/?hush-hush", extra={"k": ["hush-hush"]})
-    (line,) = stream.getvalue().splitlines()
-    found = json.loads(line)
-    assert (found["queue_id"], found["attempt"], found["level"]) == ("wf-1", 2, "error")
-    assert found["event"] == "failed for ***"
-    assert "RuntimeError" in found["exception"]
-    assert "hush-hush" not in line
-
-
-def test_the_console_form_is_for_people() -> None:
-    stream = io.StringIO()
-    make_log(form="console", debug=True, stream=stream, target="sink").debug("seen", records=3)
-    assert "seen" in stream.getvalue()
-    assert "records=3" in stream.getvalue()
-    assert not stream.getvalue().startswith("{")

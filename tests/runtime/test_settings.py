@@ -12,10 +12,10 @@ from streamforge.manager.manager_settings import ManagerSettings, load_manager
 from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.model.secret import Secret
 from streamforge_utils.model.timeranges import parse_time_range
-from streamforge_utils.runtime.configuring import load_worker
 from streamforge_utils.runtime.environment import load, misspelt, secrets_of, variable, variables
 from streamforge_utils.runtime.settings import BINANCE_DATA_URL, Upstream, WorkerSettings
 from streamforge_utils.runtime.worker_definition import Role, Use
+from streamforge_utils.runtime.worker_process import load_worker
 from tests.runtime.rig import NoParameters, worker
 from tools.reference.settings_page import environment_table
 
@@ -37,7 +37,8 @@ SINK = worker(nothing, Use.INPUT, Use.STORE, role=Role.SINK, target="sink")
 
 
 def test_the_least_environment_gives_the_defaults() -> None:
-    settings, _ = load_worker(LOADER, LEAST)
+    settings, parameters = load_worker(LOADER, LEAST)
+    assert parameters == NoParameters()
     assert settings.symbol == "BTCUSDT"
     assert settings.time_range == parse_time_range("2024-08")
     assert settings.telemetry_id == "loader__abc123"
@@ -134,15 +135,6 @@ def test_one_error_names_all_that_is_missing() -> None:
         ("STREAMFORGE_DEBUG", "perhaps", "`true` or `false`"),
         ("STREAMFORGE_RANGES", "2024-09-01", "is not inside TIME_RANGE"),
         ("STREAMFORGE_RANGES", "2024-08-01,x", "is not understood"),
-        ("KAFKA_BOOTSTRAP_SERVERS", "kafka", "has not the form HOST:PORT"),
-        ("KAFKA_BOOTSTRAP_SERVERS", "kafka:99999", "has not the form HOST:PORT"),
-        ("KAFKA_USER", "somebody", "KAFKA_USER is set, but KAFKA_BOOTSTRAP_SERVERS is not"),
-        ("KAFKA_PASSWORD", "hush-hush", "KAFKA_PASSWORD is set, but KAFKA_BOOTSTRAP_SERVERS is not"),
-        ("KAFKA_CA_PATH", "/ca.crt", "KAFKA_CA_PATH is set, but KAFKA_BOOTSTRAP_SERVERS is not"),
-        ("ARANGO_URL", "arango:8529", "has not the form http://HOST:PORT"),
-        ("ARANGO_URL", "http://user:pw@arango:8529", "ARANGO_USER and ARANGO_PASSWORD, not into the URL"),
-        ("ARANGO_DB", "candles", "ARANGO_DB is set, but ARANGO_URL is not"),
-        ("ARANGO_PASSWORD", "hush-hush", "ARANGO_PASSWORD is set, but ARANGO_URL is not"),
     ],
 )
 def test_a_bad_value_is_named_with_what_is_expected(name: str, value: str, says: str) -> None:
@@ -225,11 +217,6 @@ def test_the_reference_shows_what_a_worker_reads_and_no_more() -> None:
     assert f"| `STREAMFORGE_DATA_DIR` | path |  | {without} |" in sink
     assert "| `STREAMFORGE_DATA_DIR` | path |  | **required** without `KAFKA_BOOTSTRAP_SERVERS` |" in loader
     assert all(line.count(" | ") == 4 for line in loader.splitlines() if line.startswith("| `"))
-
-
-def test_no_parameters_is_fine() -> None:
-    _, parameters = load_worker(LOADER, LEAST)
-    assert parameters == NoParameters()
 
 
 def test_a_loader_refuses_passwords_in_urls_and_more_weight_than_binance_allows() -> None:

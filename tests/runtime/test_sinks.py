@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any, cast
+from collections.abc import AsyncIterator, Sequence
+from typing import cast
 
 import pytest
 import structlog
@@ -14,9 +14,9 @@ from streamforge_utils.ports.bus import Received
 from streamforge_utils.ports.store import Answer, Document, Outcome
 from streamforge_utils.runtime import sinks
 from streamforge_utils.runtime.context import Context
-from streamforge_utils.runtime.conversion import Conversion, Converted
-from streamforge_utils.runtime.sinks import BATCHES_AT_ONCE, store_all
-from tests.runtime.rig import NoParameters, until
+from streamforge_utils.runtime.conversion import Converted
+from streamforge_utils.runtime.sinks import BATCHES_AT_ONCE, SinkParameters, sink
+from tests.runtime.rig import until
 
 Letters = list[tuple[bytes, str]]
 
@@ -36,10 +36,10 @@ class Plain:
             [(at, "it is empty") for at, record in enumerate(records) if not record.value],
         )
 
-    def hurry(self) -> None:
+    def start_helper(self) -> None:
         """There is nobody to help."""
 
-    def rest(self) -> None:
+    def end_idle_helper(self) -> None:
         """There is nobody to end."""
 
     def close(self) -> None:
@@ -51,21 +51,19 @@ def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sinks, "Offloader", Plain)
 
 
-CONVERSION = cast("Conversion", None)
-
-
 class Sink:
     """A sink on what a test holds in its hand.
 
     batches: of the input. pause: what the input waits for behind the batch of that number. gates: what the store waits
     for before it answers for a key. taken: batches that were read. stored, letters, kept, commits: what was done, in
-    order; commits: how many batches were kept at each. told: all of these in one order.
+    order; commits: how many batches were kept at each. steps: all of these in one order.
     """
 
     def __init__(self, *batches: Sequence[Received], at_once: int = 1) -> None:
         self.batches = batches
         self.upserts_at_once = at_once
-        self.collection = "collection"
+        self.parameters = SinkParameters(store_patience_seconds=7.0)
+        self.kind = None
         self.log = structlog.get_logger()
         self.input = self.store = self.dead_letters = self
         self.pause: dict[int, asyncio.Event] = {}
@@ -77,11 +75,11 @@ class Sink:
         self.letters: Letters = []
         self.kept_batches: list[int] = []
         self.commits: list[int] = []
-        self.told: list[str] = []
+        self.steps: list[str] = []
         self.patience: set[float] = set()
 
     async def run(self) -> None:
-        await store_all(cast("Context[NoParameters]", self), CONVERSION, store_patience_s=7.0)
+        await sink(cast("Context[SinkParameters]", self))
 
     async def __aiter__(self) -> AsyncIterator[Sequence[Received]]:
         for number, batch in enumerate(self.batches):
@@ -92,14 +90,14 @@ class Sink:
 
     def kept(self, batch: Sequence[Received]) -> None:
         self.kept_batches.append(batch[0].offset)
-        self.told.append(f"kept {batch[0].offset}")
+        self.steps.append(f"kept {batch[0].offset}")
 
     async def commit(self) -> None:
         self.commits.append(len(self.kept_batches))
-        self.told.append(f"commit {len(self.kept_batches)}")
+        self.steps.append(f"commit {len(self.kept_batches)}")
 
-    async def upsert(self, collection: str, documents: Sequence[Document]) -> Sequence[Answer]:
-        assert collection == self.collection
+    async def upsert(self, documents: Sequence[Document], *, patience_s: float) -> Sequence[Answer]:
+        self.patience.add(patience_s)
         keys = [one.key for one in documents]
         self.asking.append(keys)
         for key in keys:
@@ -108,13 +106,9 @@ class Sink:
         self.stored.append(keys)
         return [Answer(Outcome.REFUSED, f"no {k}") if k in self.refusing else Answer(Outcome.STORED) for k in keys]
 
-    async def send_all(self, refused: Sequence[tuple[Received, str]]) -> None:
+    async def send(self, *refused: tuple[Received, str]) -> None:
         self.letters += [(received.value, reason) for received, reason in refused]
-
-    async def retry(self, name: str, call: Callable[[], Awaitable[Any]], *, patience_s: float) -> Any:
-        assert name == "store"
-        self.patience.add(patience_s)
-        return await call()
+        self.steps += [f"letters {len(refused)}"] if refused else []
 
 
 def batch(first: int, *keys: str) -> list[Received]:
@@ -148,7 +142,7 @@ async def test_what_is_kept_is_committed_while_the_input_goes_on(monkeypatch: py
     await until(lambda: bool(of.commits) and of.commits[-1] == 1, running)
     of.pause[0].set()
     await running
-    assert of.told[-1] == "commit 2", "and the last at the end"
+    assert of.steps[-1] == "commit 2", "and the last at the end"
 
 
 async def test_refused_records_are_committed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,10 +152,12 @@ async def test_refused_records_are_committed_at_once(monkeypatch: pytest.MonkeyP
     await of.run()
     assert of.letters == [(b"", "it is empty"), (b"b", "no b"), (b"", "it is empty")]
     assert of.stored == [["a", "b", "c"], ["d"]]
-    assert [word for word in of.told if word != "commit 0"] == [
+    assert [word for word in of.steps if word != "commit 0"] == [
+        "letters 2",
         "kept 0",
         "commit 1",
         "kept 4",
+        "letters 1",
         "kept 5",
         "commit 3",
         "commit 3",
@@ -196,24 +192,24 @@ async def test_a_batch_with_a_key_of_one_before_waits_for_that_one_alone() -> No
 async def test_a_failure_ends_the_sink_and_nothing_is_committed_after_it() -> None:
     of = Sink(batch(0, "a"), batch(1, "b"))
 
-    async def fail(*_: object) -> Sequence[Answer]:
+    async def fail(*_: object, **__: object) -> Sequence[Answer]:
         raise PermanentError("the store is of no use")
 
-    of.upsert = fail  # type: ignore[method-assign, assignment]
-    with pytest.raises(BaseExceptionGroup) as told:
+    of.upsert = fail  # type: ignore[method-assign]
+    with pytest.raises(BaseExceptionGroup) as raised:
         await of.run()
-    assert told.group_contains(PermanentError, match="of no use")
+    assert raised.group_contains(PermanentError, match="of no use")
     assert set(of.commits) <= {0}
 
 
 async def test_a_store_that_does_not_answer_for_each_document_is_an_error() -> None:
     of = Sink(batch(0, "a", "b"))
 
-    async def short(*_: object) -> Sequence[Answer]:
+    async def short(*_: object, **__: object) -> Sequence[Answer]:
         return [Answer(Outcome.REFUSED, "no a")]
 
-    of.upsert = short  # type: ignore[method-assign, assignment]
-    with pytest.raises(BaseExceptionGroup) as told:
+    of.upsert = short  # type: ignore[method-assign]
+    with pytest.raises(BaseExceptionGroup) as raised:
         await of.run()
-    assert told.group_contains(ValueError)
+    assert raised.group_contains(ValueError)
     assert (of.letters, of.kept_batches) == ([], [])

@@ -21,7 +21,7 @@ def environment_table(definition: Definition[P]) -> str:
     """A Markdown table of every variable that the worker reads, its parameters last; ends in a newline."""
     common = (
         msgspec.structs.replace(
-            row, required=False, shown=definition.defaults[row.name].replace("{QUEUE_ID}", "QUEUE_ID")
+            row, required=False, default=definition.defaults[row.name].replace("{QUEUE_ID}", "QUEUE_ID")
         )
         if row.name in definition.defaults
         else row
@@ -41,7 +41,7 @@ def table(rows: Iterable[Variable]) -> str:
 
 def _default(row: Variable) -> str:
     if not row.required:
-        return _code(row.shown)
+        return _code(row.default)
     return f"**required** without `{row.unless}`" if row.unless else "**required**"
 
 

@@ -24,7 +24,7 @@ from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.ports.clock import SystemClock
 from streamforge_utils.runtime.environment import load, secrets_of, variable
 from streamforge_utils.runtime.logs import Redactor
-from streamforge_utils.runtime.settings import CONTROL_TOPIC, EVENTS_TOPIC, DataSettings, check_queue_id
+from streamforge_utils.runtime.settings import CONTROL_TOPIC, EVENTS_TOPIC, DataSettings, check_word
 
 PROGRAM = "debug_producer.py"
 _CLOSE_LIMIT_S = 5.0
@@ -99,7 +99,7 @@ def debug_producer(
         raise UsageProblem("--expect needs a --command that the event answers")
     if queue_id != ANY_QUEUE:
         try:
-            check_queue_id(queue_id)
+            check_word(queue_id)
         except ValueError as error:
             raise UsageProblem(f"--queue-id {queue_id[:80]!r}: {error}") from error
     request = Request(

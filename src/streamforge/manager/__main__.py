@@ -27,8 +27,8 @@ from streamforge_utils.plugins import load_plugins
 from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.ports.exchange import Identity
 from streamforge_utils.ports.instrumentation import Observer
+from streamforge_utils.ports.job_settings import with_launcher
 from streamforge_utils.runtime.environment import secrets_of
-from streamforge_utils.runtime.kubernetes_settings import with_launcher
 from streamforge_utils.runtime.logs import Redactor
 from streamforge_utils.runtime.metrics import Metrics, MetricsServer
 

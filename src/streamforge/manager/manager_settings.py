@@ -14,14 +14,14 @@ from streamforge.manager.api.tokens import TokenSettings
 from streamforge.manager.persistence.installation import LEASE_S
 from streamforge.manager.policy import Policy
 from streamforge_utils.model.secret import Secret
-from streamforge_utils.runtime.environment import misspelt, read, settings_error, variable, variables
-from streamforge_utils.runtime.kubernetes_settings import (
+from streamforge_utils.ports.job_settings import (
     KUBERNETES,
     LAUNCHER,
     OUT_OF_REACH,
     REACH_STEP,
     LauncherSettings,
 )
+from streamforge_utils.runtime.environment import misspelt, read, settings_error, variable, variables
 from streamforge_utils.runtime.settings import (
     CONTROL_TOPIC,
     EVENTS_TOPIC,

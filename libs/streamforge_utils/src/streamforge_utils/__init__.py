@@ -1,1 +1,1 @@
-"""What every service of StreamForge shares: messages, ports, adapters and the life of a worker."""
+"""What every service of StreamForge shares: messages, ports, adapters and the run of a worker."""

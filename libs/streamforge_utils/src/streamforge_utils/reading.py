@@ -37,7 +37,7 @@ _RECOVERY = ": count what is there with `streamforge coverage SYMBOL TYPE --veri
 
 
 class ReadingError(Exception):
-    """A series cannot be read; the message says which, why, and what to do."""
+    """A series cannot be read; the message names it, the reason, and what to do."""
 
 
 class Hole(msgspec.Struct, frozen=True):
@@ -52,7 +52,7 @@ class Series(msgspec.Struct, frozen=True):
     """What was read: oldest first, each record once, as the kind's stored struct (`candles`: open_time, open, …).
 
     Times are unix milliseconds; prices and quantities the nearest doubles.
-    start, end: the half-open range of which records and holes speak. complete: every hole in it has its reason.
+    start, end: the half-open range of the records and holes. complete: every hole in it has its reason.
     """
 
     symbol: str

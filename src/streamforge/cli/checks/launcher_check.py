@@ -14,7 +14,7 @@ from streamforge_utils.model.errors import ConfigError, StreamForgeError
 from streamforge_utils.ports.preflight import Finding
 
 if TYPE_CHECKING:
-    from streamforge_utils.runtime.kubernetes_settings import LauncherSettings
+    from streamforge_utils.ports.job_settings import LauncherSettings
 
 KUBERNETES_S = 18.0
 """How long the cluster may take: less than the whole check, so that what was found until then is told."""
@@ -22,8 +22,8 @@ KUBERNETES_S = 18.0
 
 async def check_launcher(subject: Subject) -> AsyncIterator[Finding]:
     """Whether a worker can be started, and seen to end; of a cluster what that takes."""
+    from streamforge_utils.ports.job_settings import LauncherSettings, with_launcher
     from streamforge_utils.runtime.environment import read
-    from streamforge_utils.runtime.kubernetes_settings import LauncherSettings, with_launcher
 
     # Of settings that are wrong the check of the settings tells.
     settings = read(LauncherSettings, with_launcher(subject.where.environ()), []) or LauncherSettings()
@@ -59,9 +59,9 @@ async def _kubernetes(launching: LauncherSettings, folder: Path) -> AsyncIterato
     from streamforge import wiring
     from streamforge.manager.bootstrap import worker_environment
     from streamforge.manager.manager_settings import load_manager
+    from streamforge_utils.ports.job_settings import KUBERNETES, LAUNCHER, OUT_OF_REACH, REACH_STEP
     from streamforge_utils.runtime.environment import read
     from streamforge_utils.runtime.kafka_settings import KafkaSettings
-    from streamforge_utils.runtime.kubernetes_settings import KUBERNETES, LAUNCHER, OUT_OF_REACH, REACH_STEP
     from streamforge_utils.runtime.settings import DataSettings
 
     kafka = read(KafkaSettings, os.environ, []) or KafkaSettings()

@@ -34,7 +34,7 @@ async def check_settings(subject: Subject) -> AsyncIterator[Finding]:
     """Whether the environment can be read."""
     from streamforge.manager.api.tokens import Tokens
     from streamforge.manager.manager_settings import load_manager, misspelt_settings
-    from streamforge_utils.runtime.kubernetes_settings import with_launcher
+    from streamforge_utils.ports.job_settings import with_launcher
 
     load_manager({**with_launcher(subject.where.environ()), DATA_VARIABLE: str(subject.folder)})
     tokens = "no tokens, so loopback only" if Tokens.read(os.environ) is None else "tokens are set"

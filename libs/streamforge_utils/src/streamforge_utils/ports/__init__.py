@@ -1,1 +1,1 @@
-"""The small protocols that services speak to: bus, store, launcher, exchange."""
+"""The small protocols that services use: bus, store, launcher, exchange."""

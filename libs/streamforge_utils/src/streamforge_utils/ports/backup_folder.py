@@ -1,4 +1,4 @@
-"""The folder of a backup: it appears when it is whole and on the disk, and a manifest tells what it holds. Blocking."""
+"""The folder of a backup: it appears when it is whole and on the disk, with a manifest of what it holds. Blocking."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def check_new(target: Path) -> None:
 
 
 def write_manifest(folder: Path, manifest: msgspec.Struct) -> None:
-    """Say in the folder what it holds."""
+    """Write what the folder holds."""
     (folder / MANIFEST).write_bytes(msgspec.json.format(msgspec.json.encode(manifest)) + b"\n")
 
 

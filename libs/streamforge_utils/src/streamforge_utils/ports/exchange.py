@@ -13,7 +13,7 @@ from streamforge_utils.model.series import Series
 
 
 class SymbolInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """What the exchange says of a symbol. status: its own word, e.g. `TRADING` or `BREAK`; unknown ones pass."""
+    """A symbol as the exchange lists it. status: its own word, e.g. `TRADING` or `BREAK`; unknown ones pass."""
 
     symbol: str
     status: str

@@ -1,4 +1,4 @@
-"""How adapters report what they count and wait for, without knowing who listens."""
+"""How adapters report what they count and wait for, without knowing where it goes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ class Observer(Protocol):
 
 
 class NullObserver:
-    """An observer that listens to nothing."""
+    """An observer that keeps nothing."""
 
     def count(self, name: str, amount: float = 1, /, **labels: str) -> None: ...
 

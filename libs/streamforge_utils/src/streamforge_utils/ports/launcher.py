@@ -1,4 +1,4 @@
-"""The launcher: runs a step's attempt once, under a name that says which attempt it is."""
+"""The launcher: runs a step's attempt once, under a name that follows from the attempt."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ class Launcher(Protocol):
         """Every job that was started and not forgotten, sorted by name. Raises RetryableError."""
 
     def stale_reason(self) -> str:
-        """Why what `jobs` tells may be out of date, for a person; empty if it is not. Jobs go on meanwhile."""
+        """Why the answers of `jobs` may be out of date, for a person; empty if it is not. Jobs go on meanwhile."""
 
     async def stop(self, name: str, *, grace_s: float) -> None:
         """Ask the job to end (SIGTERM), and end it by force after `grace_s`; returns once it is gone.

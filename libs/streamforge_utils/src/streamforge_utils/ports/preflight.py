@@ -1,9 +1,6 @@
-"""What a technology tells of itself when it is asked whether it could be used."""
+"""What an examination of a technology finds: whether it could be used."""
 
 from __future__ import annotations
-
-from collections.abc import AsyncIterator
-from typing import Protocol
 
 import msgspec
 
@@ -15,13 +12,3 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     verdict: str
     detail: str
     next_step: str = ""
-
-
-class Examiner(Protocol):
-    """Looks whether what the settings name can be used, and changes nothing."""
-
-    def examine(self) -> AsyncIterator[Finding]:
-        """Everything that was looked at, as it is found. Raises nothing but ConfigError and RetryableError."""
-
-    async def close(self) -> None:
-        """Release what it holds."""

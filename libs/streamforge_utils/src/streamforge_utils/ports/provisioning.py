@@ -55,7 +55,7 @@ class Provisioner(Protocol):
         """Of the last `plan`, sentences that a person should know."""
 
     def apply(self) -> Iterator[Change]:
-        """Do what the last `plan` said; yields each change once it is done. Raises as `plan`, and PermanentError."""
+        """Apply the last `plan`; yields each change once it is done. Raises as `plan`, and PermanentError."""
 
     def close(self) -> None:
         """Release the connections."""

@@ -13,7 +13,7 @@ import msgspec
 class Document(msgspec.Struct, frozen=True, gc=False):
     """A document. version: when its content was observed, unix milliseconds. body: a JSON object, without the key.
 
-    What is read says what was stored; spaces, the order of attributes and the way of writing a number may be others.
+    What is read equals what was stored; spaces, the order of attributes and the way of writing a number may be others.
     """
 
     key: str
@@ -168,9 +168,9 @@ class Usage(msgspec.Struct, frozen=True, kw_only=True):
     """How much room the data take.
 
     limit_bytes: at which the store itself stops; None: only the disk limits it. read_only: it has stopped already.
-    read_only_in_s, ends_in_s: seconds until it stops taking writes, and until it ends, where it has said so.
-    limit_known: False: there may be a limit, but the store does not tell this user. whole: False: of used_bytes it told
-    this user a part only, and the rest counts towards the limit, too.
+    read_only_in_s, ends_in_s: seconds until it stops taking writes, and until it ends, where it has announced that.
+    limit_known: False: there may be a limit, but the store does not show it to this user. whole: False: used_bytes is a
+    part only, all that it shows to this user, and the rest counts towards the limit, too.
     """
 
     used_bytes: int

@@ -1,1 +1,1 @@
-"""Settings, the life of a worker, telemetry, metrics and logs."""
+"""Settings, the run of a worker, telemetry, metrics and logs."""

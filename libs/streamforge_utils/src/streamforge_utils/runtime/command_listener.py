@@ -1,18 +1,20 @@
-"""Hearing `queue-control`: what is meant for this worker is obeyed, the rest is counted and passed over.
+"""Reads `queue-control`: what is meant for this worker is obeyed, the rest is counted and passed over.
 
-What nobody understands is also logged as a warning, now and then: somebody sends it without effect.
+What nobody understands is also logged as a warning, once a minute at most: somebody sends it without effect.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Callable, Mapping
+
+import msgspec
 
 from streamforge_utils.model.commands import Command, decode_command
-from streamforge_utils.model.errors import InvalidInput, PermanentError
+from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.ports.bus import Consumer, Received
-from streamforge_utils.runtime.command_queue import CommandQueue
 from streamforge_utils.runtime.instruments import Instruments
-from streamforge_utils.runtime.log_throttle import LogThrottle
+from streamforge_utils.runtime.logs import LogThrottle
 from streamforge_utils.runtime.telemetry import PATIENCE_S, Identity
 
 CLOCK_SKEW_S = 5.0
@@ -21,12 +23,17 @@ CLOCK_SKEW_S = 5.0
 _KNOWN = ("start", "stop", "ping", "budget")
 _NOT_UNDERSTOOD = ("unknown", "invalid")
 _SHOWN = 200
+_WAITING_COMMANDS = 100
+
+OwnCommands = asyncio.Queue[msgspec.Struct]
+"""The payloads of the commands that one kind of worker obeys beside the common ones, as they wait for its work."""
 
 
 class CommandListener:
     """Reads commands and calls what obeys them. Nothing that arrives ends it but a bus that does not answer.
 
-    stop: called with whether the command says that the loaders have ended.
+    stop: called with whether the loaders have ended, as the command has it. own: the types of the payloads of the
+    worker's own commands, by command; `own_commands` has what was read of these.
     """
 
     def __init__(
@@ -38,7 +45,7 @@ class CommandListener:
         stop: Callable[[bool], None],
         ping: Callable[[float], None],
         budget: Callable[[int], None],
-        own: CommandQueue,
+        own: Mapping[str, type[msgspec.Struct]],
     ) -> None:
         self._consumer = consumer
         self._identity = identity
@@ -46,10 +53,11 @@ class CommandListener:
         self._ping = ping
         self._budget = budget
         self._own = own
+        self.own_commands = OwnCommands(_WAITING_COMMANDS)
         self._instruments = instruments
         self._throttle = LogThrottle(instruments.clock)
-        self.heard_at = instruments.clock.monotonic()
-        """When the last command for this worker was heard, by the clock's `monotonic`."""
+        self.read_at = instruments.clock.monotonic()
+        """When the last command for this worker was read, by the clock's `monotonic`."""
 
     async def listen(self) -> None:
         """Obey until cancelled. Raises RetryableError once patience with the bus is spent."""
@@ -61,7 +69,7 @@ class CommandListener:
                 self.obey(message)
 
     def obey(self, message: Received) -> None:
-        """Do what one message says, if it is a command for this worker."""
+        """Obey one message, if it is a command for this worker."""
         try:
             command = decode_command(message.value)
         except PermanentError as error:
@@ -77,7 +85,7 @@ class CommandListener:
             self._do(command, message)
 
     def _do(self, command: Command, message: Received) -> None:
-        self.heard_at = self._instruments.clock.monotonic()
+        self.read_at = self._instruments.clock.monotonic()
         self._count(command.command)
         if command.command == "ping":
             self._ping(message.timestamp_ms / 1000 if command.sent is None else command.sent)
@@ -91,9 +99,12 @@ class CommandListener:
                 self._count("invalid", error=f"budget {weight!r:.80} is no weight", offset=message.offset)
         elif command.command in self._own:
             try:
-                self._own.put(command.command, command.payload)
-            except InvalidInput as error:
-                self._count("invalid", error=str(error)[:_SHOWN], offset=message.offset)
+                self.own_commands.put_nowait(msgspec.convert(command.payload or {}, self._own[command.command]))
+            except msgspec.ValidationError as error:
+                self._count("invalid", error=f"payload of {command.command}: {error}"[:_SHOWN], offset=message.offset)
+            except asyncio.QueueFull:
+                text = f"{command.command}: {_WAITING_COMMANDS} commands wait for the work already"
+                self._count("invalid", error=text, offset=message.offset)
 
     def _count(self, kind: str, **details: object) -> None:
         self._instruments.metrics.count("commands", command=kind)

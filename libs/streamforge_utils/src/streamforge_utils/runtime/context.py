@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Mapping
+import time
+from collections.abc import Mapping, Sequence
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
@@ -15,8 +16,8 @@ from streamforge_utils.ports.bus import Bus, BusAdmin
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.exchange import Exchange
 from streamforge_utils.ports.instrumentation import Observer
-from streamforge_utils.ports.store import DocumentStore, Store
-from streamforge_utils.runtime.command_queue import CommandQueue
+from streamforge_utils.ports.store import Answer, Document, DocumentStore, Outcome, Store, count_outcomes
+from streamforge_utils.runtime.command_listener import OwnCommands
 from streamforge_utils.runtime.dead_letter_queue import DeadLetterQueue
 from streamforge_utils.runtime.input import Input
 from streamforge_utils.runtime.instruments import Instruments
@@ -69,7 +70,7 @@ class Context(Generic[P]):
         connections: Connections,
         instruments: Instruments,
         *,
-        command_queue: CommandQueue,
+        own_commands: OwnCommands,
         telemetry: Telemetry,
     ) -> None:
         self.parameters = parameters
@@ -83,7 +84,7 @@ class Context(Generic[P]):
         self.clock = instruments.clock
         self.log = instruments.log
         self._settings = settings
-        self._command_queue = command_queue
+        self._own_commands = own_commands
         self._telemetry = telemetry
         self._connections = connections
         self._instruments = instruments
@@ -125,18 +126,33 @@ class Context(Generic[P]):
 
     async def command(self) -> msgspec.Struct:
         """The payload of the next command of the worker's own (see `Definition.commands`), as its declared type."""
-        return await self._command_queue.next()
+        return await self._own_commands.get()
 
-    async def tell(self, extra: Mapping[str, Any]) -> None:
-        """Say `loading` now, beside the heartbeats: the progress and `extra`. Waits while the bus is slow."""
+    async def report(self, extra: Mapping[str, Any]) -> None:
+        """Publish `loading` now, beside the heartbeats: the progress and `extra`. Waits while the bus is slow."""
         await self._telemetry.loading(extra)
 
-    async def retry(self, what: str, call: Callable[[], Awaitable[T]], *, patience_s: float) -> T:
-        """Await `call()` again while it raises RetryableError, for at most `patience_s`; the wait is reported.
+    async def upsert(self, documents: Sequence[Document], *, patience_s: float) -> Sequence[Answer]:
+        """As the store's `upsert`, into the worker's collection; measured, and counted but for refused documents.
 
-        what: what is called, one word for logs and metrics.
+        A store that does not answer is asked again for at most `patience_s`; then RetryableError is raised.
         """
-        return await self._instruments.retry(what, call, patience_s=patience_s, waits=what)
+
+        async def once() -> Sequence[Answer]:
+            start = time.perf_counter()
+            answers = await self.store.upsert(self.collection, documents)
+            metrics.observe("store_seconds", time.perf_counter() - start)
+            return answers
+
+        progress, metrics = self.progress, self._instruments.metrics
+        answers = await self._instruments.retry("store", once, patience_s=patience_s, waits="store")
+        counts = count_outcomes(answers)
+        kept = len(answers) - counts.get(Outcome.REFUSED, 0)
+        progress.records += kept
+        progress.unchanged += counts.get(Outcome.UNCHANGED, 0)
+        progress.stale += counts.get(Outcome.STALE, 0)
+        metrics.count("records", kept)
+        return answers
 
 
 def _declared(part: T | None, use: str) -> T:

@@ -2,28 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
 from streamforge_utils.model.errors import PermanentError
+from streamforge_utils.model.kinds.kind import RecordKind
 
 PART_RECORDS = 500
 """Records that are converted together: they fit into a processor's cache, and one bad one costs little."""
-
-One = Callable[[bytes | None, bytes], tuple[str, int, bytes]]
-Many = Callable[[Sequence[bytes | None], Sequence[bytes]], tuple[list[str], list[int], list[bytes]] | None]
-
-
-class Conversion(msgspec.Struct, frozen=True):
-    """How records become documents, by functions of a module.
-
-    one: from a message's key and value to a document's key, version and body; raises PermanentError with the reason.
-    many: the same for many at once, in columns; None if one of them may have to be refused.
-    """
-
-    one: One
-    many: Many
 
 
 class Converted(msgspec.Struct, frozen=True, array_like=True):
@@ -50,11 +37,11 @@ class Converted(msgspec.Struct, frozen=True, array_like=True):
         return [at for at in range(count) if at not in bad] if bad else range(count)
 
 
-def convert(conversion: Conversion, keys: Sequence[bytes | None], values: Sequence[bytes]) -> Converted:
-    """Convert the records of these message keys and values. Blocks, for microseconds a record."""
+def convert(kind: RecordKind, keys: Sequence[bytes | None], values: Sequence[bytes]) -> Converted:
+    """The documents of messages with these keys and values. Blocks, for microseconds a record."""
     converted = Converted([], [], [], [])
     for part in parts_of(len(values)):
-        converted.add(convert_part(conversion, keys[part], values[part]), part.start)
+        converted.add(convert_part(kind, keys[part], values[part]), part.start)
     return converted
 
 
@@ -63,15 +50,15 @@ def parts_of(count: int) -> list[slice]:
     return [slice(first, min(first + PART_RECORDS, count)) for first in range(0, count, PART_RECORDS)]
 
 
-def convert_part(conversion: Conversion, keys: Sequence[bytes | None], values: Sequence[bytes]) -> Converted:
+def convert_part(kind: RecordKind, keys: Sequence[bytes | None], values: Sequence[bytes]) -> Converted:
     """Convert a few records: all at once, or each alone if one of them is bad."""
-    columns = conversion.many(keys, values)
+    columns = kind.documents(keys, values)
     if columns is not None:
         return Converted(*columns, [])
     converted = Converted([], [], [], [])
     for at, (message_key, value) in enumerate(zip(keys, values, strict=True)):
         try:
-            key, version, body = conversion.one(message_key, value)
+            key, version, body = kind.document(message_key, value)
         except PermanentError as error:
             converted.refused.append((at, str(error)))
         else:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from streamforge_utils.model.errors import PermanentError, TopicFull
 from streamforge_utils.model.names import dlq_topic
 from streamforge_utils.ports.bus import BusAdmin, Message, Producer, Received
@@ -43,15 +41,11 @@ class DeadLetterQueue:
         self._attempt = attempt
         self._instruments = instruments
 
-    async def send(self, received: Received, reason: str) -> None:
-        """Keep one record; confirmed on return.
+    async def send(self, *refused: tuple[Received, str]) -> None:
+        """Keep records, each with its reason; confirmed on return.
 
         Raises RetryableError (retries are spent) or PermanentError (the topic is full, too).
         """
-        await self.send_all([(received, reason)])
-
-    async def send_all(self, refused: Sequence[tuple[Received, str]]) -> None:
-        """Keep several, each with its reason; as `send`."""
         if not refused:
             return
         messages = [Message(r.key, r.value, self._headers(r, reason)) for r, reason in refused]
@@ -77,7 +71,7 @@ class DeadLetterQueue:
             await self._producer.send(self.topic, messages)
 
     def _headers(self, received: Received, reason: str) -> tuple[tuple[str, bytes], ...]:
-        # The headers of a record that comes from elsewhere are its sender's, who may say anything in them.
+        # The headers of a record that comes from elsewhere are its sender's, and may hold anything.
         again = received.headers if received.topic == self.topic else ()
         origin = {name: value for name, value in again if name in _ORIGIN and len(value) <= _ORIGIN_BYTES}
         if len(origin) < len(_ORIGIN):

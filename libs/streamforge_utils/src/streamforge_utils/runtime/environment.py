@@ -1,7 +1,7 @@
 """Reading typed settings from the environment: structs whose fields name their variable, unit and meaning.
 
-A struct's field says `Annotated[int, variable("STREAMFORGE_ATTEMPT", "which attempt of the step this is")] = 1`.
-What variables must be together is said by its method `problems`, if it has one.
+A struct's field is `Annotated[int, variable("STREAMFORGE_ATTEMPT", "which attempt of the step this is")] = 1`.
+Its method `problems`, if it has one, tells which values do not go together.
 Reading collects every problem before it raises, so that one start names all that must be changed.
 """
 
@@ -129,7 +129,7 @@ def written(settings: msgspec.Struct) -> dict[str, str]:
     for item in _items(type(settings)):
         if not isinstance(item, Variable):
             found |= written(getattr(settings, item[0]))
-        elif (value := getattr(settings, item.field)) != item.default:
+        elif (value := getattr(settings, item.field)) != item.value:
             match value:
                 case Secret():
                     found[item.name] = value.reveal()
@@ -215,28 +215,29 @@ _NAMES: dict[type, str] = {
 
 def _items(cls: type[msgspec.Struct]) -> Iterator[Variable | tuple[str, type[msgspec.Struct]]]:
     for field in msgspec.structs.fields(cls):
-        kind = plain(field.type)
-        metas = [meta for meta in typing.get_args(field.type)[1:] if isinstance(meta, msgspec.Meta)]
-        if isinstance(kind, type) and issubclass(kind, msgspec.Struct) and not metas:
+        kind, annotations = plain(field.type), typing.get_args(field.type)[1:]
+        declared = next((one for one in annotations if isinstance(one, Variable)), None)
+        metas = [one for one in annotations if isinstance(one, msgspec.Meta)]
+        if declared is None and not metas and isinstance(kind, type) and issubclass(kind, msgspec.Struct):
             yield field.name, kind
             continue
-        extra = {name: value for meta in metas for name, value in (meta.extra or {}).items()}
-        meaning = next((meta.description for meta in metas if meta.description), "")
-        unnamed = Variable(name=PREFIX + field.name.upper(), meaning=meaning, unit=extra.get("unit", ""))
-        declared: Variable | None = extra.get("variable", unnamed)
         if declared is None:
+            meaning = next((meta.description for meta in metas if meta.description), "")
+            unit = next((meta.extra["unit"] for meta in metas if meta.extra), "")
+            declared = Variable(PREFIX + field.name.upper(), meaning, unit=unit)
+        if not declared.name:
             continue
-        default = field.default
+        value = field.default
         if field.default_factory is not msgspec.NODEFAULT:
-            default = typing.cast("Callable[[], object]", field.default_factory)()
+            value = typing.cast("Callable[[], object]", field.default_factory)()
         yield msgspec.structs.replace(
             declared,
             field=field.name,
             hint=field.type,
             secret=kind is Secret,
-            required=declared.required or default is msgspec.NODEFAULT,
-            default=default,
-            shown=declared.shown or _shown(default),
+            required=declared.required or value is msgspec.NODEFAULT,
+            value=value,
+            default=declared.default or _shown(value),
         )
 
 

@@ -1,4 +1,4 @@
-"""A process that converts records for a sink: the program that runs in it, and the sink's end of the line to it.
+"""A process that converts records for a sink: the program that runs in it, and the sink's end of the connection.
 
 It holds nothing that could be lost. It reads from the socket that is its standard input and ends when that is closed,
 which it is when its sink ends, in any way. It is ended by killing it.
@@ -9,15 +9,13 @@ Its other end gets a byte once it is ready. Then requests and answers take turns
 from __future__ import annotations
 
 import gc
-import importlib
 import mmap
 import os
 import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -26,13 +24,11 @@ from streamforge_utils.model.kinds.registry import kind_named
 from streamforge_utils.plugins import PLUGINS, load_plugins
 from streamforge_utils.ports.bus import Received
 from streamforge_utils.ports.columns import columns_of, decode_columns
-from streamforge_utils.runtime.conversion import Conversion, Converted, convert_part, parts_of
+from streamforge_utils.runtime.conversion import Converted, convert_part, parts_of
 
 ANSWER_LIMIT_S = 10.0
 """An answer takes milliseconds; a process that gives none for so long is given up."""
 
-_KIND = "kind"
-"""Stands before the name of a kind of records one of whose methods converts."""
 _LENGTH = 8
 _SHARED_BYTES = 16 * 1024 * 1024
 """Only what is used of it is really taken. What is larger, the sink converts itself."""
@@ -53,16 +49,15 @@ _Part = tuple[bytes, int, int]
 class HelperProcess:
     """A running process. Methods but `kill` belong to one thread."""
 
-    def __init__(self, conversion: Conversion, *, answer_limit_s: float = ANSWER_LIMIT_S) -> None:
-        """Start it. Raises OSError or ValueError (a function has no name to be imported by)."""
-        names = [_name_of(conversion.one), _name_of(conversion.many)]
+    def __init__(self, kind: RecordKind, *, answer_limit_s: float = ANSWER_LIMIT_S) -> None:
+        """Start it. Raises OSError."""
         shared = _shared_file()
         ours, theirs = socket.socketpair()
         with theirs:
             try:
-                self._line = _Line(ours, shared)
+                self._connection = _Connection(ours, shared)
                 self._process = subprocess.Popen(
-                    [sys.executable, "-P", "-m", __name__, str(shared), *names],
+                    [sys.executable, "-P", "-m", __name__, str(shared), kind.name],
                     stdin=theirs.fileno(),
                     stdout=subprocess.DEVNULL,
                     env={name: os.environ[name] for name in _INHERITED if name in os.environ},
@@ -83,14 +78,14 @@ class HelperProcess:
     def ready(self) -> bool:
         """Whether it can be asked by now; returns at once. Raises OSError if it has ended."""
         if not self._ready:
-            self._line.socket.setblocking(False)
+            self._connection.socket.setblocking(False)
             try:
-                self._ready = self._line.socket.recv(1) == _READY
+                self._ready = self._connection.socket.recv(1) == _READY
             except BlockingIOError:
                 return False
             if not self._ready:
                 raise ConnectionResetError("it has ended before it was ready")
-            self._line.socket.settimeout(self._answer_limit_s)
+            self._connection.socket.settimeout(self._answer_limit_s)
         return True
 
     def convert(self, records: Sequence[Received]) -> Converted | None:
@@ -98,10 +93,10 @@ class HelperProcess:
 
         Raises OSError (it has ended, or does not answer); the process is of no more use then.
         """
-        if not self._line.send(columns_of(records).encoded()):
+        if not self._connection.send(columns_of(records).encoded()):
             return None
         converted = Converted([], [], [], [])
-        for part, first, count in self._line.receive():
+        for part, first, count in self._connection.receive():
             if count == 0:
                 return None
             converted.add(_decode_converted(part), first)
@@ -112,13 +107,13 @@ class HelperProcess:
         self._process.kill()
 
     def close(self) -> None:
-        """End it, and the line to it."""
+        """End it, and the connection to it."""
         self._process.kill()
         self._process.wait()
-        self._line.socket.close()
+        self._connection.socket.close()
 
 
-class _Line:
+class _Connection:
     """Messages between two processes: they lie in memory that both share, a socket says how long each is."""
 
     def __init__(self, connected: socket.socket, shared: int) -> None:
@@ -135,8 +130,8 @@ class _Line:
                 return False
             self._memory[begin:end] = part
             sizes.append((len(part), first, second))
-        told = _encode(sizes)
-        self.socket.sendall(len(told).to_bytes(_LENGTH, "big") + told)
+        text = _encode(sizes)
+        self.socket.sendall(len(text).to_bytes(_LENGTH, "big") + text)
         return True
 
     def receive(self) -> Iterator[tuple[memoryview, int, int]]:
@@ -148,13 +143,13 @@ class _Line:
             yield memory[begin:end], first, second
 
     def _read(self, size: int) -> bytes:
-        told = b""
-        while len(told) < size:
-            part = self.socket.recv(size - len(told))
+        text = b""
+        while len(text) < size:
+            part = self.socket.recv(size - len(text))
             if not part:
                 raise ConnectionResetError("the other end has ended")
-            told += part
-        return told
+            text += part
+        return text
 
 
 def _shared_file() -> int:
@@ -170,42 +165,24 @@ def _shared_file() -> int:
     return number
 
 
-def _name_of(function: Callable[..., Any]) -> str:
-    owner = getattr(function, "__self__", None)
-    if isinstance(owner, RecordKind) and kind_named(owner.name) is owner:
-        return f"{_KIND}:{owner.name}:{function.__name__}"
-    module, name = function.__module__, function.__qualname__
-    if getattr(sys.modules[module], name, None) is not function:
-        raise ValueError(f"{module}.{name} cannot be imported by its name")
-    return f"{module}:{name}"
-
-
-def _function(name: str) -> Any:
-    module, _, attribute = name.partition(":")
-    if module == _KIND:
-        named, _, method = attribute.partition(":")
-        return getattr(kind_named(named), method)
-    return getattr(importlib.import_module(module), attribute)
-
-
-def main(shared: int, names: Sequence[str]) -> None:
+def main(shared: int, kind_name: str) -> None:
     """Answer until the other end is closed."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)  # those are for the sink: it works on for a while
     load_plugins(os.environ)
-    conversion = Conversion(*map(_function, names))
+    kind = kind_named(kind_name)
     gc.disable()  # nothing here is in a cycle
-    line = _Line(socket.socket(fileno=os.dup(0)), shared)
+    connection = _Connection(socket.socket(fileno=os.dup(0)), shared)
     try:
-        line.socket.sendall(_READY)
+        connection.socket.sendall(_READY)
         while True:
-            if not line.send(_answer(conversion, line.receive())):
-                line.send(_IMPOSSIBLE)
+            if not connection.send(_answer(kind, connection.receive())):
+                connection.send(_IMPOSSIBLE)
     except ConnectionError:
         pass
 
 
-def _answer(conversion: Conversion, asked: Iterable[tuple[memoryview, int, int]]) -> Sequence[_Part]:
+def _answer(kind: RecordKind, asked: Iterable[tuple[memoryview, int, int]]) -> Sequence[_Part]:
     """What becomes of the records, encoded, with the place of the first and how many they are."""
     answer: list[_Part] = []
     first = 0
@@ -217,11 +194,11 @@ def _answer(conversion: Conversion, asked: Iterable[tuple[memoryview, int, int]]
         # Part by part: what lies in the processor's caches goes from end to end before the next.
         for part in parts_of(end - start):
             chosen = slice(start + part.start, start + part.stop)
-            converted = convert_part(conversion, keys[chosen], values[chosen])
+            converted = convert_part(kind, keys[chosen], values[chosen])
             answer.append((_encode(converted), first + part.start, part.stop - part.start))
         first += end - start
     return answer
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]), sys.argv[2:])
+    main(int(sys.argv[1]), sys.argv[2])

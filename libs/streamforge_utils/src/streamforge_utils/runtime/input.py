@@ -17,17 +17,17 @@ BATCH_RECORDS = 5000
 PATIENCE_S = 60.0
 _POLL_S = 1.0
 _EMPTY_POLLS = 15
-"""So many polls in a row without a message fail a replay: the bus is slow, or no longer has what it told."""
+"""So many polls in a row without a message fail a replay: the bus is slow, or no longer has what it counted."""
 
 
 class Input:
-    """Iterate over it for batches; tell it `done` once a batch is stored.
+    """Iterate over it for batches; call `done` once a batch is stored.
 
     It ends when the marker of every upstream producer has been met: one with reason `finished`, of at least the
     attempt that counts. Other markers are passed over. No offset past a marker that counts is ever committed, so
     that a restarted sink meets it again.
 
-    Once it is told to `drain` it also ends with the log, if the producers have ended or each has marked its stream as
+    After `drain` it also ends with the log, if the producers have ended or each has marked its stream as
     `interrupted`; drained: that is how it ended. Before, an `interrupted` marker is no end: another attempt of its
     producer goes on.
 
@@ -89,7 +89,7 @@ class Input:
 
         Raises RetryableError if a partition belongs to another member that does not come so far within `PATIENCE_S`.
         """
-        async with self._committing:  # one after another: none may undo what a later one says
+        async with self._committing:  # one after another: none may undo a later one
             offsets, self._kept = self._kept, {}
             for partition, marker in self._first_marker.items():
                 if partition in offsets:

@@ -2,20 +2,83 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.model.events import Progress
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.retry import retry
-from streamforge_utils.runtime.derived_metrics import DerivedMetric
 from streamforge_utils.runtime.logs import Log
 from streamforge_utils.runtime.metrics import Metrics
-from streamforge_utils.runtime.progress_tracker import ProgressTracker
+from streamforge_utils.runtime.worker_definition import DerivedMetric
 
 T = TypeVar("T")
 
 _REASON_CHARACTERS = 200
+_RATE_WINDOW_S = 10.0
+_ADAPTER = "adapter"
+
+
+class ProgressTracker:
+    """Counts of one attempt.
+
+    records: confirmed. position: newest open time (ms) or offset reached. share: done, 0 to 1, where an end is known.
+    lag: records waiting, where known. unchanged, stale, refused: how the store answered beside `stored`.
+    waited: called for each wait that ends, with who waited and for how many seconds.
+    """
+
+    def __init__(self, clock: Clock, waited: Callable[[str, float], None] | None = None) -> None:
+        self.records = 0
+        self.position: int | None = None
+        self.share: float | None = None
+        self.lag: int | None = None
+        self.unchanged = 0
+        self.stale = 0
+        self.refused = 0
+        self.banned_until_ms: int | None = None
+        self._clock = clock
+        self._waited = waited
+        self._waits: dict[str, tuple[str, int | None, float]] = {}
+        self._samples: deque[tuple[float, int]] = deque([(clock.monotonic(), 0)])
+
+    def wait(self, who: str, reason: str | None, until_ms: int | None = None) -> None:
+        """`who` waits for `reason`, until then (unix ms) if known; None: it waits no more."""
+        now = self._clock.monotonic()
+        before = self._waits.pop(who, None)
+        if reason is not None:
+            self._waits[who] = (reason, until_ms, now if before is None else before[2])
+        elif before is not None and self._waited is not None:
+            self._waited(who, now - before[2])
+
+    def adapter_waits(self, reason: str | None, until_ms: int | None = None) -> None:
+        """As `wait`, of an adapter."""
+        self.wait(_ADAPTER, reason, until_ms)
+
+    def snapshot(self) -> Progress:
+        """The progress as events carry it; the rate is that since the oldest snapshot of the last seconds."""
+        now = self._clock.monotonic()
+        while len(self._samples) > 1 and now - self._samples[0][0] > _RATE_WINDOW_S:
+            self._samples.popleft()
+        since, records = self._samples[0]
+        rate = (self.records - records) / (now - since) if now > since else 0.0
+        if now > self._samples[-1][0]:
+            self._samples.append((now, self.records))
+        reason, until_ms = next(((r, u) for r, u, _ in self._waits.values()), (None, None))
+        return Progress(
+            records=self.records,
+            position=self.position,
+            share=None if self.share is None else round(self.share, 6),
+            rate=round(rate, 3),
+            lag=self.lag,
+            unchanged=self.unchanged,
+            stale=self.stale,
+            refused=self.refused,
+            waiting=reason,
+            waiting_until=None if until_ms is None else until_ms / 1000,
+            banned_until_ms=self.banned_until_ms,
+        )
 
 
 class Instruments:
@@ -32,7 +95,7 @@ class Instruments:
     ) -> T:
         """Await `call()` again while it raises RetryableError, for at most `patience_s` after the first failure.
 
-        what: what is called, one word for log and metrics. waits: who waits meanwhile, as the progress tells it.
+        what: what is called, one word for log and metrics. waits: who waits meanwhile, as the progress names it.
         """
         failures = 0
 

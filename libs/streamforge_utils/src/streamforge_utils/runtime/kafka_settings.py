@@ -69,7 +69,7 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True):
         Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] | None,
         variable(
             "STREAMFORGE_KAFKA_SECURITY_PROTOCOL",
-            "how the brokers are spoken to",
+            "how the brokers are connected to",
             default="`SASL_SSL` with a user, `SSL` with a CA only, else `PLAINTEXT`",
         ),
     ] = None
@@ -90,7 +90,7 @@ class KafkaSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def protocol(self) -> str:
-        """How the brokers are spoken to."""
+        """How the brokers are connected to."""
         if self.security_protocol is not None:
             return self.security_protocol
         if self.user or self.user_producer or self.user_consumer:

@@ -6,8 +6,16 @@ import sys
 from collections.abc import Iterable, MutableMapping
 from typing import Any, TextIO
 
-import structlog
-from structlog.typing import FilteringBoundLogger, Processor
+_modules: dict[str, Any] = sys.modules
+# structlog imports rich where it can, for tracebacks in color, which are not written: a fifth of a worker's start.
+_rich = _modules.setdefault("rich", None)
+import structlog  # noqa: E402
+from structlog.typing import FilteringBoundLogger, Processor  # noqa: E402
+
+from streamforge_utils.ports.clock import Clock  # noqa: E402
+
+if _rich is None:
+    del _modules["rich"]
 
 Log = FilteringBoundLogger
 _DEBUG, _INFO = 10, 20
@@ -83,3 +91,25 @@ class _Passing:
     def __call__(self, logger: object, method: str, event: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         getattr(self._log, method)(event.pop("event", ""), **event)
         raise structlog.DropEvent
+
+
+class LogThrottle:
+    """Rate-limits repeated messages: the first of each kind passes, then one every `every_s` seconds."""
+
+    def __init__(self, clock: Clock, every_s: float = 60.0) -> None:
+        self._clock = clock
+        self._every_s = every_s
+        self._admitted_at: dict[str, float] = {}
+        self._suppressed: dict[str, int] = {}
+
+    def admit(self, kind: str) -> int | None:
+        """How many of `kind` were suppressed since the last that passed; None: suppress this one too.
+
+        There must be few kinds: each is remembered.
+        """
+        now = self._clock.monotonic()
+        if kind in self._admitted_at and now - self._admitted_at[kind] < self._every_s:
+            self._suppressed[kind] = self._suppressed.get(kind, 0) + 1
+            return None
+        self._admitted_at[kind] = now
+        return self._suppressed.pop(kind, 0)

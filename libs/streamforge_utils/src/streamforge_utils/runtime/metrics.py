@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
 
@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from streamforge_utils.model.errors import ConfigError
-from streamforge_utils.runtime.derived_metrics import DerivedMetric, DerivedMetricUpdater
+from streamforge_utils.runtime.worker_definition import DerivedMetric
 
 DEFAULT_PORT = 8000
 _REQUEST_LIMIT_S = 5.0
@@ -55,15 +55,15 @@ HELP: dict[str, str] = {
     "exchange_rows_dropped": "Rows of the exchange's answers that were left out, by reason.",
     "exchange_banned_until_seconds": "Until when the exchange has banned this address, unix seconds.",
     "exchange_clock_difference_seconds": "Seconds by which the exchange's clock is ahead of this machine's.",
-    "exchange_clock_disagreements": "Answers of the exchange that tell two different times.",
+    "exchange_clock_disagreements": "Answers of the exchange with two different times.",
     "bus_messages_skipped": "Messages that were gone before they were read, by topic.",
     "kubernetes_requests": "Requests to the API server, by method and status.",
     "kubernetes_watches": "Watches of the API server that ended, by kind and how.",
-    "launcher_unseen_seconds": "For how long the launcher has not been told what its jobs do, 0 while it is.",
-    "events_heard": "Events of workers that the manager heard, by kind.",
-    "events_foreign": "Events heard of workflows that are not this manager's.",
+    "launcher_unseen_seconds": "For how long the launcher has had no news of its jobs, 0 while it has.",
+    "events_heard": "Events of workers that the manager read, by kind.",
+    "events_foreign": "Events of workflows that are not this manager's.",
     "events_malformed": "Messages on the events topic that are no events.",
-    "events_repeated": "Events heard a second time.",
+    "events_repeated": "Events read a second time.",
     "workflow_changes": "Workflows that came into a status.",
     "workflow_failures": "Times that one workflow could not be moved on.",
     "reconcile_failures": "Times that the manager's loop failed as a whole.",
@@ -93,7 +93,7 @@ class Metrics:
         self._waits = waits
         self._families: dict[str, tuple[Counter | Gauge | Histogram, frozenset[str]]] = {}
         self._lock = threading.Lock()
-        self._derived = [(metric.of, DerivedMetricUpdater(metric, self.registry)) for metric in derived]
+        self._derived = [(metric.of, _DerivedFamily(metric, self.registry)) for metric in derived]
 
     def count(self, name: str, amount: float = 1, /, **labels: str) -> None:
         """Add to a counter."""
@@ -135,12 +135,10 @@ class Metrics:
         self, kind: type[Counter] | type[Gauge] | type[Histogram], name: str, labels: dict[str, str]
     ) -> Counter | Gauge | Histogram | None:
         name = name.removesuffix("_total")  # which the counter adds by itself
-        known = self._families.get(name)
-        if known is None:
-            with self._lock:
-                known = self._families.get(name) or self._make(kind, name, sorted(labels))
-                self._families[name] = known
-        family, names = known
+        with self._lock:
+            if name not in self._families:
+                self._families[name] = self._make(kind, name, sorted(labels))
+        family, names = self._families[name]
         return family if names == labels.keys() else None
 
     def _make(
@@ -156,6 +154,38 @@ class Metrics:
         else:
             family = Gauge(full, text, all_labels, registry=self.registry)
         return family, frozenset(labels)
+
+
+class _DerivedFamily:
+    """Keeps a derived metric up to date."""
+
+    def __init__(self, family: DerivedMetric, registry: CollectorRegistry) -> None:
+        self._family = family
+        labels = (family.label,) if family.label else ()
+        self._gauge = Gauge(family.name, family.help, labels, registry=registry) if family.latest else None
+        self._counter = None if family.latest else Counter(family.name, family.help, labels, registry=registry)
+        self._seen: set[str] = set(family.values) if family.latest else set()
+        self._show("")
+
+    def follow(self, amount: float, labels: Mapping[str, str]) -> None:
+        """The common counter grew by `amount`."""
+        value = labels.get(self._family.by, "")
+        if self._family.values and value not in self._family.values:
+            return
+        if self._counter is None:
+            self._show(value)
+        elif self._family.label:
+            self._counter.labels(value).inc(amount)
+        else:
+            self._counter.inc(amount)
+
+    def _show(self, latest: str) -> None:
+        if self._gauge is None:
+            return
+        if latest:
+            self._seen.add(latest)
+        for value in self._seen:
+            self._gauge.labels(value).set(1 if value == latest else 0)
 
 
 class MetricsServer:

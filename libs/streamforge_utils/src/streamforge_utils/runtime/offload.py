@@ -9,9 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
+from streamforge_utils.model.kinds.kind import RecordKind
 from streamforge_utils.ports.bus import Received
 from streamforge_utils.ports.columns import columns_of
-from streamforge_utils.runtime.conversion import Conversion, Converted, convert
+from streamforge_utils.runtime.conversion import Converted, convert
 from streamforge_utils.runtime.helper_process import ANSWER_LIMIT_S, HelperProcess
 from streamforge_utils.runtime.logs import Log
 
@@ -22,19 +23,19 @@ IDLE_S = 1.0
 class Offloader:
     """Converts batches in the order in which they were given, never in the event loop's thread.
 
-    Converting and storing take about as long, and share the interpreter's lock: once `hurry` was called, a helper
-    process converts. Where it cannot be started, ends or hangs, the thread goes on alone.
+    Converting and storing take about as long, and share the interpreter's lock: after `start_helper` a helper process
+    converts. Where it cannot be started, ends or hangs, the thread goes on alone.
     asked: how many batches the helper has converted.
     """
 
-    def __init__(self, conversion: Conversion, log: Log, *, answer_limit_s: float = ANSWER_LIMIT_S) -> None:
-        self._conversion = conversion
+    def __init__(self, kind: RecordKind, log: Log, *, answer_limit_s: float = ANSWER_LIMIT_S) -> None:
+        self._kind = kind
         self._answer_limit_s = answer_limit_s
         self._log = log
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="convert")
         self._process: HelperProcess | None = None
         self.asked = 0
-        self._hurry = False
+        self._helper_wanted = False
         self._closed = False
         self._waiting = 0
         self._used_at = 0.0
@@ -45,23 +46,23 @@ class Offloader:
         process = self._process
         return None if process is None else process.pid
 
-    def hurry(self) -> None:
-        """Batches queue up: a helper is worth its start."""
-        if not self._hurry:
-            self._hurry = True
+    def start_helper(self) -> None:
+        """Have a helper process convert; to be called once batches queue up, which is worth its start."""
+        if not self._helper_wanted:
+            self._helper_wanted = True
             self._thread.submit(self._start)  # at once: the next batch may be long in coming
 
     def convert(self, records: Sequence[Received]) -> asyncio.Future[Converted]:
-        """What `conversion.convert` gives, later."""
+        """The documents of `records`, later."""
         self._waiting += 1
         future = asyncio.get_running_loop().run_in_executor(self._thread, self._convert, records)
         future.add_done_callback(self._converted)
         return future
 
-    def rest(self) -> None:
-        """End a helper without work; to be called now and then."""
+    def end_idle_helper(self) -> None:
+        """End a helper that had no work for `IDLE_S`; to be called now and then."""
         if self._process is not None and not self._waiting and time.monotonic() - self._used_at > IDLE_S:
-            self._hurry = False
+            self._helper_wanted = False
             self._thread.submit(self._end)
 
     def close(self) -> None:
@@ -88,18 +89,18 @@ class Offloader:
                     return converted
         except (OSError, ValueError, msgspec.MsgspecError) as error:
             self._give_up(error)
-        return convert(self._conversion, *columns_of(records).read())
+        return convert(self._kind, *columns_of(records).read())
 
     def _start(self) -> None:
         try:
             if self._process is None and not self._closed:
-                self._process = HelperProcess(self._conversion, answer_limit_s=self._answer_limit_s)
+                self._process = HelperProcess(self._kind, answer_limit_s=self._answer_limit_s)
                 self._log.debug("a helper process converts records", pid=self._process.pid)
-        except (OSError, ValueError) as error:
+        except OSError as error:
             self._give_up(error)
 
     def _give_up(self, error: Exception) -> None:
-        self._hurry = False
+        self._helper_wanted = False
         self._end()
         if not self._closed:
             self._log.warning("the helper process failed; going on without", error=repr(error))

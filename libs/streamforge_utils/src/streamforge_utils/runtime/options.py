@@ -52,7 +52,7 @@ def help_text(definition: Definition[P], usage: str) -> str:
     for option, item in options_of(definition).items():
         word = item.unit.upper() if item.unit.isalpha() else "VALUE"
         value = "" if plain(item.hint) is bool else f" {word}"
-        default = f" (default {item.shown})" if item.shown and value else ""
+        default = f" (default {item.default})" if item.default and value else ""
         unit = f" [{item.unit}]" if item.unit and word == "VALUE" else ""
         rows.append((option + value, f"{item.meaning}{unit}{default}"))
     width = max(len(left) for left, _ in rows)

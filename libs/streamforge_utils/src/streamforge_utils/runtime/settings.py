@@ -66,15 +66,8 @@ def exchange_problems(urls: Sequence[str], weight_per_minute: int, weight_name: 
     return problems
 
 
-def check_queue_id(text: str) -> str:
+def check_word(text: str) -> str:
     """`text` itself. Raises ValueError for what no bus and no launcher would take as a name."""
-    if _NAME.fullmatch(text) is None:
-        raise ValueError("it holds other than letters, digits and `._-`, or is too long")
-    return text
-
-
-def check_type(text: str) -> str:
-    """`text` itself; `load_worker` compares it with what the worker takes. Raises ValueError for what is no word."""
     if _NAME.fullmatch(text) is None:
         raise ValueError("it holds other than letters, digits and `._-`, or is too long")
     return text
@@ -117,7 +110,7 @@ class DataSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def folder(self) -> Path:
-        """Where the embedded adapters keep their files. Raises ConfigError where nobody said it."""
+        """Where the embedded adapters keep their files. Raises ConfigError where it is not set."""
         if self.data_dir is None:
             raise ConfigError(
                 "STREAMFORGE_DATA_DIR is missing: name the folder where the embedded store keeps its files"
@@ -192,11 +185,11 @@ class ExchangeSettings(msgspec.Struct, frozen=True, kw_only=True):
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What every worker reads. `load_worker` reads and checks it."""
 
-    queue_id: Annotated[str, variable("QUEUE_ID", "the workflow that the worker belongs to", check=check_queue_id)]
+    queue_id: Annotated[str, variable("QUEUE_ID", "the workflow that the worker belongs to", check=check_word)]
     symbol: Annotated[
         str, variable("SYMBOL", "the symbol as the exchange spells it, e.g. `BTCUSDT`", check=check_symbol)
     ]
-    type: Annotated[str, variable("TYPE", "what is loaded, e.g. `api_candles_1m`", check=check_type)]
+    type: Annotated[str, variable("TYPE", "what is loaded, e.g. `api_candles_1m`", check=check_word)]
     time_range: Annotated[TimeRange, variable("TIME_RANGE", "the half-open time range of the workflow, UTC")]
     interval: Annotated[
         str, variable("INTERVAL", "the candles' interval; must agree with `TYPE`", default="that of `TYPE`")
@@ -207,9 +200,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = ""
     telemetry_id: Annotated[
         str,
-        variable(
-            "TELEMETRY_PRODUCER_ID", "the name under which the worker speaks", default="`TARGET__` and the queue's code"
-        ),
+        variable("TELEMETRY_PRODUCER_ID", "the worker's name in its events", default="`TARGET__` and the queue's code"),
     ] = ""
     control_topic: Annotated[str, variable("QUEUE_CONTROL_TOPIC", "the topic of commands")] = CONTROL_TOPIC
     events_topic: Annotated[str, variable("QUEUE_EVENTS_TOPIC", "the topic of events")] = EVENTS_TOPIC
@@ -264,7 +255,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     heartbeat_seconds: Annotated[
         float,
         msgspec.Meta(gt=0),
-        variable("STREAMFORGE_HEARTBEAT_SECONDS", "how often the worker tells its progress", unit="seconds"),
+        variable("STREAMFORGE_HEARTBEAT_SECONDS", "how often the worker reports its progress", unit="seconds"),
     ] = 2.0
     stop_grace_seconds: Annotated[
         float,
@@ -276,8 +267,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
         msgspec.Meta(ge=0),
         variable(
             "STREAMFORGE_DRAIN_SECONDS",
-            "how long a sink that was told to stop may take to store what its loaders have sent; it says what it has "
-            "left",
+            "how long a stopped sink may take to store what its loaders have sent; it reports how much it has left",
             unit="seconds",
             only="input",
         ),
@@ -287,7 +277,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
         msgspec.Meta(ge=0),
         variable(
             "STREAMFORGE_ORPHAN_SECONDS",
-            "a worker that hears no command for this long has no manager any more, and ends; 0: it goes on",
+            "a worker that gets no command for this long has no manager any more, and ends; 0: it goes on",
             unit="seconds",
         ),
     ] = 0.0

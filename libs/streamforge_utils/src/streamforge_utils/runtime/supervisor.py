@@ -1,4 +1,4 @@
-"""The life of a worker: connect, publish `started`, work, stop, and exactly one terminal event."""
+"""A worker's run: connect, publish `started`, work, stop, and exactly one terminal event."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.model.markers import EndOfStream
 from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.runtime.command_listener import CommandListener
-from streamforge_utils.runtime.command_queue import CommandQueue
 from streamforge_utils.runtime.connector import Connector
 from streamforge_utils.runtime.context import Connections, Context, MessageBus, Wiring
 from streamforge_utils.runtime.environment import secrets_of
@@ -80,11 +79,10 @@ class Supervisor(Generic[P]):
         self._publisher: asyncio.Task[None] | None = None
         self._server: MetricsServer | None = None
         self._connections = Connections()
-        self._command_queue = CommandQueue(definition.commands)
         self._budget: int | None = None
 
     async def run(self) -> int:
-        """Live until the end. Never raises but for cancellation."""
+        """Run until the end. Never raises but for cancellation."""
         if self._handle_signals:
             self._install_signal_handlers()
         termination = await self._guarded()
@@ -125,13 +123,13 @@ class Supervisor(Generic[P]):
             stop=self._on_stop,
             ping=telemetry.pong,
             budget=self._set_budget,
-            own=self._command_queue,
+            own=self._definition.commands,
         )
         about = {"metrics_port": metrics_port, "pid": os.getpid(), "version": self._version}
         await telemetry.started(about, message=self._definition.summary)
         self._log.info("started", **about)
         self._publisher = asyncio.create_task(telemetry.run(), name="telemetry")
-        work = asyncio.create_task(self._work(bus), name="work")
+        work = asyncio.create_task(self._work(bus, commands, telemetry), name="work")
         services = {
             self._publisher,
             asyncio.create_task(commands.listen(), name="commands"),
@@ -151,7 +149,7 @@ class Supervisor(Generic[P]):
             if await self._end_tasks({work}, grace):
                 self.hard_exit = True
                 if self._drains and self.stop.by_command_alone:
-                    return await self._interrupted()  # it had its time, and says what it has left
+                    return await self._interrupted()  # it had its time
                 return failed(TimeoutError(f"the work did not end within {grace:g} s of being told to stop"))
             if not work.cancelled() and (error := work.exception()) is not None:
                 return self._failure(error)
@@ -166,7 +164,7 @@ class Supervisor(Generic[P]):
         return await self._interrupted() if self._connections.input and self._connections.input.drained else FINISHED
 
     async def _interrupted(self) -> Termination:
-        """The termination of a worker that was stopped in order; a sink says what it has left."""
+        """The termination of a worker that was stopped in order; of a sink with what is left unstored."""
         termination, part = self.stop.termination(), self._connections.input
         if part is None or not self._drains:
             return termination
@@ -179,9 +177,9 @@ class Supervisor(Generic[P]):
                 termination, message=f"{termination.message}; what is left unstored is not known"
             )
         # What was not read is counted by offsets, and markers have some too.
-        told = f"up to {left} messages are left unstored" if left else "all that was sent is stored"
+        rest = f"up to {left} messages are left unstored" if left else "all that was sent is stored"
         return msgspec.structs.replace(
-            termination, message=f"{termination.message}; {told}", extra={**termination.extra, "left": left}
+            termination, message=f"{termination.message}; {rest}", extra={**termination.extra, "left": left}
         )
 
     @property
@@ -198,7 +196,7 @@ class Supervisor(Generic[P]):
             self._connections.input.drain(upstream_ended=self.stop.upstream_ended)
 
     async def _stopping(self) -> None:
-        """Return once the work must be left: the worker was told to stop, and a sink had its time to drain."""
+        """Return once the work must be left: the worker must stop, and a sink had its time to drain."""
         await self.stop.wait()
         if not self._drains:
             return
@@ -216,17 +214,15 @@ class Supervisor(Generic[P]):
         self._log.error("the work failed", exc_info=root_of(error))
         return failed(error)
 
-    async def _work(self, bus: MessageBus) -> None:
+    async def _work(self, bus: MessageBus, commands: CommandListener, telemetry: Telemetry) -> None:
         self._connections = await self._connector.connections(self._definition, bus)
-        if self._telemetry is None:
-            raise RuntimeError("work begins after `started`")
         context = Context(
             self._settings,
             self._parameters,
             self._connections,
             self._instruments,
-            command_queue=self._command_queue,
-            telemetry=self._telemetry,
+            own_commands=commands.own_commands,
+            telemetry=telemetry,
         )
         if self._budget is not None and self._connections.exchange is not None:
             self._connections.exchange.set_weight_limit(self._budget)
@@ -254,7 +250,7 @@ class Supervisor(Generic[P]):
     async def _watch_manager(self, commands: CommandListener) -> None:
         """Stop the worker once nobody owns it; return never otherwise."""
         limit_s = self._settings.orphan_seconds
-        while not limit_s or (silent_s := self._clock.monotonic() - commands.heard_at) <= limit_s:
+        while not limit_s or (silent_s := self._clock.monotonic() - commands.read_at) <= limit_s:
             await self._clock.sleep(_OWNER_LOOK_S if not limit_s else min(_OWNER_LOOK_S, limit_s - silent_s + 0.01))
         self._log.warning("nobody owns this worker any more: stopping in order", silent_seconds=round(silent_s, 1))
         self.stop.by_silence(silent_s)
@@ -302,12 +298,7 @@ class Supervisor(Generic[P]):
             return termination.exit_code
         try:
             await self._telemetry.publish_terminal(
-                termination.event,
-                publisher=self._publisher,
-                patience_s=self._patience(termination),
-                message=termination.message,
-                error_message=termination.error_message,
-                extra=termination.extra,
+                termination, publisher=self._publisher, patience_s=self._patience(termination)
             )
         except Exception as error:
             self._log.error(

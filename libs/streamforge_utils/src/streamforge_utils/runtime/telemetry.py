@@ -3,24 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
 
-from streamforge_utils.model.events import Event, Progress, encode_event
+from streamforge_utils.model.events import TERMINAL_EVENTS, Event, encode_event
 from streamforge_utils.ports.bus import Message, Producer
 from streamforge_utils.runtime.instruments import Instruments
 from streamforge_utils.runtime.logs import Redactor
+from streamforge_utils.runtime.termination import Termination
 
 PATIENCE_S = 20.0
 """How long a bus that does not answer is asked again before that is the worker's error."""
 
 _OUTBOX_EVENTS = 1000
-_TOLD_EVENTS = 100
+_OWN_EVENTS = 100
 """Of these, so many may be the work's own."""
 _MESSAGE_CHARACTERS = 2000
+
+
+EventKind = Literal["started", "loading", "finished", "interrupted", "error", "pong"]
 
 
 class Identity(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,9 +58,8 @@ class Telemetry:
         self._progress, self._clock = instruments.progress, instruments.clock
         self._redact = redactor
         self._outbox: asyncio.Queue[Event | None] = asyncio.Queue(_OUTBOX_EVENTS)
-        self._heartbeats_waiting = 0
-        self._told: deque[Event] = deque()
-        self._may_tell = asyncio.Semaphore(_TOLD_EVENTS)
+        self._heartbeat: Event | None = None  # in the outbox
+        self._own_events = asyncio.Semaphore(_OWN_EVENTS)
         self._ended = False
         self._confirmed_at = self._clock.monotonic()
         instruments.metrics.gauge_by("heartbeat_age_seconds", lambda: self._clock.monotonic() - self._confirmed_at)
@@ -68,22 +70,18 @@ class Telemetry:
 
     def heartbeat(self) -> None:
         """Publish `loading` with the progress of now; left out while an earlier one still waits for the bus."""
-        if self._heartbeats_waiting == 0 and self._put(
-            self._event("loading", extra=_builtins(self._progress.snapshot()))
-        ):
-            self._heartbeats_waiting += 1
+        if self._heartbeat is None:
+            event = self._event("loading", extra=self._progress_now())
+            self._heartbeat = event if self._put(event) else None
 
     async def loading(self, extra: Mapping[str, Any]) -> None:
         """Publish `loading` with the progress of now and `extra`, after earlier events; waits while the bus is slow.
 
         It is not yet confirmed on return, but goes before the terminal event.
         """
-        await self._may_tell.acquire()
-        event = self._event("loading", extra=_builtins(self._progress.snapshot()) | dict(extra))
-        if self._put(event):
-            self._told.append(event)
-        else:
-            self._may_tell.release()
+        await self._own_events.acquire()
+        if not self._put(self._event("loading", extra=self._progress_now() | dict(extra))):
+            self._own_events.release()
 
     def pong(self, ping_ts: float | None) -> None:
         """Answer a ping. ping_ts: when it was sent, unix seconds."""
@@ -96,24 +94,18 @@ class Telemetry:
             while not self._outbox.empty():
                 batch.append(self._outbox.get_nowait())
             events = [event for event in batch if event is not None]
-            told = self._told_in(events)
-            self._heartbeats_waiting -= sum(event.event == "loading" for event in events) - told
+            own = sum(event.event == "loading" and event is not self._heartbeat for event in events)
+            if any(event is self._heartbeat for event in events):
+                self._heartbeat = None
             if events:
                 await self._send(events, PATIENCE_S, fleeting=True)
-            for _ in range(told):
-                self._may_tell.release()
+            for _ in range(own):
+                self._own_events.release()
             if len(events) < len(batch):
                 return
 
     async def publish_terminal(
-        self,
-        kind: Literal["finished", "interrupted", "error"],
-        *,
-        publisher: asyncio.Task[None] | None,
-        patience_s: float,
-        message: str = "",
-        error_message: str | None = None,
-        extra: dict[str, Any] | None = None,
+        self, termination: Termination, *, publisher: asyncio.Task[None] | None, patience_s: float
     ) -> None:
         """Publish how it ended; confirmed on return. What is in the outbox goes first.
 
@@ -123,11 +115,12 @@ class Telemetry:
             raise RuntimeError("the terminal event was published already")
         self._ended = True
         await self._drain(publisher, patience_s / 2)
+        text = termination.error_message
         event = self._event(
-            kind,
-            message=message,
-            error_message=None if error_message is None else self._redact(error_message)[:_MESSAGE_CHARACTERS],
-            extra=_builtins(self._progress.snapshot()) | (extra or {}),
+            termination.event,
+            message=termination.message,
+            error_message=None if text is None else self._redact(text)[:_MESSAGE_CHARACTERS],
+            extra=self._progress_now() | termination.extra,
         )
         async with asyncio.timeout(patience_s):
             await self._send([event], patience_s)
@@ -142,15 +135,6 @@ class Telemetry:
         if not publisher.done():
             publisher.cancel()
             await asyncio.wait([publisher], timeout=patience_s)
-
-    def _told_in(self, events: list[Event]) -> int:
-        """How many of `events` are the work's own; these are forgotten."""
-        count = 0
-        for event in events:
-            if self._told and event is self._told[0]:
-                self._told.popleft()
-                count += 1
-        return count
 
     def _put(self, event: Event) -> bool:
         if self._ended:
@@ -174,37 +158,17 @@ class Telemetry:
         for event in events:
             self._instruments.metrics.count("events", event=event.event)
 
-    def _event(
-        self,
-        kind: Literal["started", "loading", "finished", "interrupted", "error", "pong"],
-        *,
-        message: str = "",
-        error_message: str | None = None,
-        extra: dict[str, Any] | None = None,
-        ping_ts: float | None = None,
-        ponged_at: float | None = None,
-    ) -> Event:
-        identity = self._identity
+    def _event(self, kind: EventKind, **fields: Any) -> Event:
         return Event(
             event=kind,
             status=None if kind == "pong" else kind,
-            queue_id=identity.queue_id,
-            producer=identity.producer,
-            target=identity.target,
-            symbol=identity.symbol,
-            type=identity.type,
-            attempt=identity.attempt,
-            message=message,
+            **msgspec.structs.asdict(self._identity),
             records_written=self._progress.records,
-            finished=kind in ("finished", "interrupted", "error"),
+            finished=kind in TERMINAL_EVENTS,
             timestamp=self._clock.now_ms() / 1000,
-            error_message=error_message,
-            extra=extra,
-            ping_ts=ping_ts,
-            ponged_at=ponged_at,
+            **fields,
         )
 
-
-def _builtins(progress: Progress) -> dict[str, Any]:
-    fields: dict[str, Any] = msgspec.to_builtins(progress)
-    return fields
+    def _progress_now(self) -> dict[str, Any]:
+        fields: dict[str, Any] = msgspec.to_builtins(self._progress.snapshot())
+        return fields

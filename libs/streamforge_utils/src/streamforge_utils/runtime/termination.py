@@ -19,7 +19,7 @@ EXIT_CONFIG = 2
 
 
 class Termination(msgspec.Struct, frozen=True, kw_only=True):
-    """The end of an attempt. extra: what the terminal event's `extra` says beside the progress."""
+    """The end of an attempt. extra: of the terminal event's `extra`, what is beside the progress."""
 
     event: Literal["finished", "interrupted", "error"]
     exit_code: int
@@ -63,7 +63,7 @@ class StopRequest:
         self._silence_s: float | None = None
 
     def by_command(self, *, upstream_ended: bool = False) -> None:
-        """The command `stop` arrived. upstream_ended: it said that the loaders have ended."""
+        """The command `stop` arrived. upstream_ended: the loaders have ended, as it has it."""
         self._command = True
         self.upstream_ended = self.upstream_ended or upstream_ended
         self._asked.set()
@@ -77,7 +77,7 @@ class StopRequest:
         return first
 
     def by_silence(self, seconds: float) -> None:
-        """No manager was heard for so long: nobody owns the worker any more."""
+        """No command came for so long: nobody owns the worker any more."""
         self._silence_s = seconds
         self._at_once.set()
         self._asked.set()
@@ -92,11 +92,11 @@ class StopRequest:
         return self._command and not self._at_once.is_set()
 
     async def wait(self) -> None:
-        """Return once the worker was told to stop."""
+        """Return once the worker must stop."""
         await self._asked.wait()
 
     async def wait_at_once(self) -> None:
-        """Return once the worker must not take its time: it was told by more than a command."""
+        """Return once the worker must not take its time: more than a command has stopped it."""
         await self._at_once.wait()
 
     def termination(self) -> Termination:

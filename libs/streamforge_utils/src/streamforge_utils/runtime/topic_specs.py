@@ -14,7 +14,7 @@ DATA_MAX_BYTES = 96 * 1024 * 1024
 """Of what is unread, some 210,000 candles; beyond it the loader waits for the sink."""
 
 DEAD_LETTERS_MAX_BYTES = 64 * 1024 * 1024
-"""Of what was not replayed; a workflow that has more of them fails, and says so."""
+"""Of what was not replayed; a workflow that has more of them fails."""
 
 
 def talk_topic(name: str) -> TopicSpec:

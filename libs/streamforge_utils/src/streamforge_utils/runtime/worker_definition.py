@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import msgspec
 
-from streamforge_utils.runtime.derived_metrics import DerivedMetric
-
 if TYPE_CHECKING:
     from streamforge_utils.runtime.context import Context
 
@@ -43,6 +41,23 @@ class Use(StrEnum):
     OUTPUT = "output"
     STORE = "store"
     EXCHANGE = "exchange"
+
+
+class DerivedMetric(msgspec.Struct, frozen=True, kw_only=True):
+    """A family that a worker has beside the common ones, without their prefix and their label `target`.
+
+    name: without `_total`. of: the common counter that it follows, and by: the label of that counter it looks at.
+    values: those of `by` that count; empty: all. label: its own label, which carries that value; empty: it has none.
+    latest: a gauge instead of a counter: 1 for the value that came last, 0 for the others.
+    """
+
+    name: str
+    help: str
+    of: str
+    by: str
+    values: tuple[str, ...] = ()
+    label: str = ""
+    latest: bool = False
 
 
 class Definition(msgspec.Struct, Generic[P], frozen=True, kw_only=True):

@@ -7,20 +7,21 @@ import gc
 import os
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import TypeVar
 
 import msgspec
 
-from streamforge_utils.model.errors import ConfigError
+from streamforge_utils.model.errors import ConfigError, InvalidInput
+from streamforge_utils.model.kinds.registry import is_type, kind_of_type, kinds, normal_type
 from streamforge_utils.model.names import telemetry_id
 from streamforge_utils.ports.clock import SystemClock
 from streamforge_utils.ports.instrumentation import NullObserver
-from streamforge_utils.runtime.configuring import load_worker
 from streamforge_utils.runtime.context import MessageBus, Wiring
-from streamforge_utils.runtime.environment import load, misspelt, secrets_of, variables
+from streamforge_utils.runtime.environment import load, misspelt, read, secrets_of, settings_error, variables
 from streamforge_utils.runtime.instruments import Instruments
 from streamforge_utils.runtime.logs import Log, Redactor, make_log, use_for_libraries
-from streamforge_utils.runtime.settings import EVENTS_TOPIC, DataSettings, WorkerSettings
+from streamforge_utils.runtime.settings import EVENTS_TOPIC, DataSettings, WorkerSettings, exchange_problems
 from streamforge_utils.runtime.supervisor import Supervisor
 from streamforge_utils.runtime.telemetry import Identity, Telemetry
 from streamforge_utils.runtime.termination import EXIT_CONFIG, failed
@@ -29,6 +30,67 @@ from streamforge_utils.runtime.worker_definition import Definition
 P = TypeVar("P", bound=msgspec.Struct)
 
 _REPORT_LIMIT_S = 3.0
+
+
+def load_worker(definition: Definition[P], environ: Mapping[str, str]) -> tuple[WorkerSettings, P]:
+    """Read the settings and the parameters of a worker.
+
+    Raises ConfigError naming every variable that is missing, wrong, or asks for what this version does not have.
+    """
+    problems: list[str] = []
+    parameters = read(definition.parameters, environ, problems)
+    if parameters is not None:
+        try:
+            definition = definition.adapted(parameters)
+        except InvalidInput as error:
+            problems.append(str(error))
+    given = _with_defaults(definition, environ)
+    if definition.types and given.get("TYPE"):
+        try:
+            given["TYPE"] = normal_type(given["TYPE"])
+        except InvalidInput as error:
+            problems.append(f"TYPE: {error}")
+    settings = read(WorkerSettings, given, problems, uses=definition.uses)
+    if settings is not None:
+        settings = _checked(settings, definition, problems)
+    if problems or settings is None or parameters is None:
+        raise settings_error(problems)
+    return settings, parameters
+
+
+def _with_defaults(definition: Definition[P], environ: Mapping[str, str]) -> dict[str, str]:
+    """`environ`, and what the definition can do without where `environ` lacks it."""
+    lacking = {name: text for name, text in definition.defaults.items() if not environ.get(name)}
+    return {
+        **environ,
+        **{name: text.replace("{QUEUE_ID}", environ.get("QUEUE_ID", "")) for name, text in lacking.items()},
+    }
+
+
+def _checked(settings: WorkerSettings, definition: Definition[P], problems: list[str]) -> WorkerSettings:
+    if settings.interval and not _agrees(settings.interval, settings.type):
+        problems.append(
+            f"INTERVAL: {settings.interval[:80]!r} does not agree with TYPE {settings.type!r}: leave it out"
+        )
+    problems.extend(
+        exchange_problems(settings.exchange.urls, settings.exchange.weight_per_minute, "STREAMFORGE_WEIGHT_PER_MINUTE")
+    )
+    problems.extend(
+        f"STREAMFORGE_RANGES: {part} is not inside TIME_RANGE {settings.time_range}"
+        for part in settings.ranges
+        if part.intersection(settings.time_range) != part
+    )
+    if settings.telemetry_id:
+        return settings
+    return msgspec.structs.replace(settings, telemetry_id=telemetry_id(definition.target, settings.queue_id))
+
+
+def _agrees(interval: str, type_name: str) -> bool:
+    """Whether the interval is that of the type; with a type of no kind, which a diagnostic worker may have, of any."""
+    if not is_type(type_name):
+        return any(kind.normal_interval(interval) for kind in kinds())
+    kind = kind_of_type(type_name)
+    return kind.normal_interval(interval) == kind.interval_of(type_name)
 
 
 def run_worker(definition: Definition[P], wiring: Wiring, environ: Mapping[str, str], *, version: str = "") -> int:
@@ -54,19 +116,18 @@ def run_worker(definition: Definition[P], wiring: Wiring, environ: Mapping[str, 
         attempt=settings.attempt,
     )
     use_for_libraries(log)
-    read = {item.name for cls in (WorkerSettings, definition.parameters) for item in variables(cls)}
-    for problem in misspelt(environ, read):
+    known = {item.name for cls in (WorkerSettings, definition.parameters) for item in variables(cls)}
+    for problem in misspelt(environ, known):
         log.warning("a setting may be misspelt", problem=problem)
 
-    async def live() -> tuple[int, bool]:
+    async def run() -> int:
         supervisor = Supervisor(definition, settings, parameters, wiring, log=log, version=version, handle_signals=True)
         code = await supervisor.run()
         if supervisor.hard_exit:
             leave(code)
-        return code, supervisor.hard_exit
+        return code
 
-    code, _ = asyncio.run(live())
-    return code
+    return asyncio.run(run())
 
 
 def tune_interpreter() -> None:
@@ -90,12 +151,11 @@ def leave(code: int) -> None:
 async def _report(
     error: ConfigError, definition: Definition[P], wiring: Wiring, environ: Mapping[str, str], log: Log
 ) -> None:
-    """Publish the error on the bus, if the settings that were good tell where it is."""
+    """Publish the error on the bus, if the settings that were good name it."""
     queue_id = environ.get("QUEUE_ID", "")
     if not queue_id:
         return
     instruments = Instruments(definition.target, SystemClock(), log)
-    termination = failed(error)
     bus: MessageBus | None = None
     try:
         data = load(DataSettings, environ, uses=())
@@ -115,26 +175,14 @@ async def _report(
                 instruments,
                 Redactor(),
             )
-            await telemetry.publish_terminal(
-                "error",
-                publisher=None,
-                patience_s=_REPORT_LIMIT_S / 2,
-                error_message=termination.error_message,
-                extra=termination.extra,
-            )
-    except Exception as trouble:
-        log.warning("the bad configuration could not be published on the bus", error=str(trouble) or repr(trouble))
+            await telemetry.publish_terminal(failed(error), publisher=None, patience_s=_REPORT_LIMIT_S / 2)
+    except Exception as failure:
+        log.warning("the bad configuration could not be published on the bus", error=str(failure) or repr(failure))
     finally:
         if bus is not None:
-            await _closed(bus, log)
-
-
-async def _closed(bus: MessageBus, log: Log) -> None:
-    try:
-        async with asyncio.timeout(_REPORT_LIMIT_S):
-            await bus.close()
-    except Exception as trouble:
-        log.debug("the bus could not be closed", error=repr(trouble))
+            with suppress(Exception):
+                async with asyncio.timeout(_REPORT_LIMIT_S):
+                    await bus.close()
 
 
 def _attempt(environ: Mapping[str, str]) -> int:

@@ -44,7 +44,7 @@ class _Keys(msgspec.Struct, frozen=True):
 
 
 class KubernetesExaminer:
-    """See `Examiner`. template: of the Jobs; its namespace is filled in here. environment: of every worker."""
+    """Checks whether Jobs could run in a cluster, without a change. template: of the Jobs. environment: of every worker."""
 
     def __init__(self, template: Template, environment: Mapping[str, str] | None = None) -> None:
         self._environment = environment or {}
@@ -52,7 +52,7 @@ class KubernetesExaminer:
         self._template = template
 
     async def examine(self) -> AsyncIterator[Finding]:
-        """See `Examiner.examine`."""
+        """The findings, as they come. Raises ConfigError or RetryableError."""
         endpoint = await self._api.endpoint()
         self._template = msgspec.structs.replace(self._template, namespace=endpoint.namespace)
         version = msgspec.json.decode(await self._api.call("GET", "/version"), type=_Version).version
@@ -62,7 +62,7 @@ class KubernetesExaminer:
         yield await self._objects()
 
     async def close(self) -> None:
-        """See `Examiner.close`."""
+        """Release what it holds."""
         await self._api.close()
 
     async def _rights(self) -> Finding:

@@ -1,15 +1,18 @@
+"""Log lines: their form, secrets, and how few of what others send."""
+
 from __future__ import annotations
 
+import io
 import json
 
 from streamforge_utils.model.commands import Command, encode_command
 from streamforge_utils.ports.bus import Message
-from streamforge_utils.runtime.log_throttle import LogThrottle
+from streamforge_utils.runtime.logs import LogThrottle, Redactor, make_log
 from tests.doubles.manualclock import ManualClock
 from tests.runtime.rig import CONTROL, QUEUE, Ctx, Rig, worker
 
 
-def test_the_first_is_spoken_of_and_then_one_in_a_while_with_how_many_were_not() -> None:
+def test_the_first_of_a_kind_passes_and_then_one_in_a_while_with_how_many_did_not() -> None:
     clock = ManualClock(0)
     throttle = LogThrottle(clock, every_s=10)
     assert [throttle.admit("a") for _ in range(3)] == [0, None, None]
@@ -37,3 +40,27 @@ async def test_commands_that_nobody_understands_are_logged_without_filling_the_l
     counted = supervisor._metrics.text().decode()
     for kind in ("unknown", "invalid"):
         assert f'streamforge_commands_total{{command="{kind}",target="dummy"}} 200.0' in counted
+
+
+def test_a_line_is_one_json_object_with_what_is_bound_and_without_secrets() -> None:
+    stream = io.StringIO()
+    log = make_log(form="json", stream=stream, redactor=Redactor(["hush-hush"]), queue_id="wf-1", attempt=2)
+    log.debug("not shown")
+    try:
+        raise RuntimeError("GET /?key=hush-hush")
+    except RuntimeError as error:
+        log.error("failed for hush-hush", exc_info=error, url="http://x/?hush-hush", extra={"k": ["hush-hush"]})
+    (line,) = stream.getvalue().splitlines()
+    found = json.loads(line)
+    assert (found["queue_id"], found["attempt"], found["level"]) == ("wf-1", 2, "error")
+    assert found["event"] == "failed for ***"
+    assert "RuntimeError" in found["exception"]
+    assert "hush-hush" not in line
+
+
+def test_the_console_form_is_for_people() -> None:
+    stream = io.StringIO()
+    make_log(form="console", debug=True, stream=stream, target="sink").debug("seen", records=3)
+    assert "seen" in stream.getvalue()
+    assert "records=3" in stream.getvalue()
+    assert not stream.getvalue().startswith("{")

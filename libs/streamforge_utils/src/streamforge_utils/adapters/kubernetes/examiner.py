@@ -44,7 +44,7 @@ class _Keys(msgspec.Struct, frozen=True):
 
 
 class KubernetesExaminer:
-    """Checks whether Jobs could run in a cluster, without a change. template: of the Jobs. environment: of every worker."""
+    """Checks whether Jobs could run in a cluster. template: of the Jobs. environment: of every worker."""
 
     def __init__(self, template: Template, environment: Mapping[str, str] | None = None) -> None:
         self._environment = environment or {}

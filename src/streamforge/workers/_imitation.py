@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from itertools import islice
 from typing import Any, TypeVar
 
 import msgspec
 
-from streamforge_utils.model.kinds.candles import Candle, Interval, candle_key, encode_candle
+from streamforge_utils.model.completeness.grid import Grid
+from streamforge_utils.model.errors import InvalidInput
+from streamforge_utils.model.kinds.kind import RecordKind
+from streamforge_utils.model.series import Series
 from streamforge_utils.ports.bus import Message
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.runtime.context import Context
@@ -20,7 +22,6 @@ MAX_RECORD_BYTES = 500_000
 
 _STEP_S = 0.1
 _LARGEST_STEP = 1000
-_PRICE, _QUANTITY, _AMOUNT = "100.00000000", "1.00000000", "100.00000000"
 
 
 class Pace:
@@ -73,50 +74,31 @@ async def simulate_loading(ctx: Context[P], *, rate: float, record_size: int, ev
 
 
 async def play_loader(ctx: Context[P], *, rate: float, record_size: int, records: int) -> None:
-    """Write the candles, oldest first; the runtime closes the stream afterwards.
+    """Write made-up records, oldest first; the runtime closes the stream afterwards.
 
     records: at most so many; 0: as many as the range has. record_size: bytes to which each is padded.
     """
-    interval = Interval(ctx.series.interval)
-    opens = [interval.rule.times(span.start_ms, span.end_ms) for span in ctx.ranges]
-    total = sum(len(grid) for grid in opens)
+    rule = ctx.kind.rule(ctx.series)
+    if not isinstance(rule, Grid):
+        raise InvalidInput("type", f"{ctx.kind.name} are on no time grid: a loader of them cannot be imitated")
+    grids = [rule.times(span.start_ms, span.end_ms) for span in ctx.ranges]
+    total = sum(len(grid) for grid in grids)
     total = min(total, records) if records else total
     pace = Pace(ctx.clock, rate)
-    wanted = islice((time for grid in opens for time in grid), total)
+    wanted = islice((time for grid in grids for time in grid), total)
     written = 0
     while batch := list(islice(wanted, pace.step)):
         await pace.let(len(batch))
-        await ctx.output.write(list(_records(ctx.symbol, interval, batch, record_size)))
+        await ctx.output.write([_message(ctx.kind, ctx.series, time, record_size) for time in batch])
         written += len(batch)
         ctx.progress.position = batch[-1]
         ctx.progress.share = written / total
     ctx.progress.share = 1.0
 
 
-def _records(symbol: str, interval: Interval, opens: list[int], size: int) -> Iterator[Message]:
-    for time in opens:
-        candle = _candle(symbol, interval, time)
-        yield Message(candle.key.encode(), padded(encode_candle(candle), size))
-
-
-def _candle(symbol: str, interval: Interval, open_time: int) -> Candle:
-    # Without a version: what was observed is newer, and is never overwritten by it.
-    return Candle(
-        key=candle_key(symbol, interval.value, open_time),
-        symbol=symbol,
-        interval=interval.value,
-        open_time=open_time,
-        open=_PRICE,
-        high=_PRICE,
-        low=_PRICE,
-        close=_PRICE,
-        volume=_QUANTITY,
-        close_time=interval.close_time(open_time),
-        quote_asset_volume=_AMOUNT,
-        number_of_trades=1,
-        taker_buy_base_asset_volume=_QUANTITY,
-        taker_buy_quote_asset_volume=_AMOUNT,
-    )
+def _message(kind: RecordKind, series: Series, position: int, size: int) -> Message:
+    record = kind.imitation(series, position)
+    return Message(record.key.encode(), padded(msgspec.json.encode(record), size))
 
 
 def padded(record: bytes, size: int) -> bytes:

@@ -8,6 +8,7 @@ from typing import Any
 from streamforge.manager.describing import schemas
 from streamforge.version import installed_version
 from streamforge_utils.model import names
+from streamforge_utils.model.kinds.registry import kinds
 from streamforge_utils.model.markers import EOS_KEY
 from streamforge_utils.ports.bus import Retention, TopicSpec
 from streamforge_utils.runtime.settings import CONTROL_TOPIC, EVENTS_TOPIC
@@ -27,7 +28,7 @@ _QUEUE_PARAMETER: dict[str, Any] = {
 def document() -> dict[str, Any]:
     """The AsyncAPI document."""
     found = schemas.message_schemas()
-    records = ["candle", *(kind.name for kind in schemas.described_kinds())]
+    records = [schemas.schema_name(kind) for kind in kinds()]
     messages = {name: _message(name, found[name]) for name in ("command", "event", *records, "end-of-stream")}
     messages["command"]["bindings"] = _kafka(key=_key("queue_id, or * for every workflow"))
     messages["event"]["bindings"] = _kafka(key=_key("queue_id"))

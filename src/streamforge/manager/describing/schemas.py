@@ -16,8 +16,7 @@ import msgspec
 from streamforge import workers
 from streamforge_utils.model.commands import Command
 from streamforge_utils.model.events import Event, Progress
-from streamforge_utils.model.kinds.candles import Candle, StoredCandle
-from streamforge_utils.model.kinds.kind import RecordKind
+from streamforge_utils.model.kinds.kind import Number, RecordKind
 from streamforge_utils.model.kinds.registry import kinds
 from streamforge_utils.model.markers import EndOfStream
 
@@ -28,52 +27,6 @@ _QUEUE = "wf-btcusdt-api_candles_1m-20240801-abc123"
 _DECIMAL = {"pattern": r"^[0-9]+(\.[0-9]+)?$", "examples": ["64628.01000000"]}
 _MS = "unix milliseconds, UTC"
 
-_NUMBERS = (
-    "open",
-    "high",
-    "low",
-    "close",
-    "volume",
-    "quote_asset_volume",
-    "taker_buy_base_asset_volume",
-    "taker_buy_quote_asset_volume",
-)
-
-_CANDLE_NOTES: Mapping[str, Mapping[str, Any]] = {
-    "_key": {"description": "identity: SYMBOL_INTERVAL_OPENTIME; also the message's key"},
-    "_version": {"description": f"when the exchange was observed, {_MS}; a later observation wins"},
-    "symbol": {"description": "as the exchange spells it"},
-    "interval": {"description": "as the exchange spells it; 1m is a minute, 1M a month"},
-    "open_time": {"description": f"{_MS}; names the candle"},
-    "close_time": {"description": f"last millisecond of the candle, {_MS}"},
-    "open": {"description": "first price"},
-    "high": {"description": "highest price"},
-    "low": {"description": "lowest price"},
-    "close": {"description": "last price"},
-    "volume": {"description": "traded, in the base asset"},
-    "quote_asset_volume": {"description": "traded, in the quote asset"},
-    "number_of_trades": {"description": "how many trades", "minimum": 0},
-    "taker_buy_base_asset_volume": {"description": "bought by takers, in the base asset"},
-    "taker_buy_quote_asset_volume": {"description": "bought by takers, in the quote asset"},
-}
-
-_CANDLE: Mapping[str, Any] = {
-    "_key": "BTCUSDT_1m_1722470400000",
-    "_version": 1722556800000,
-    "symbol": "BTCUSDT",
-    "interval": "1m",
-    "open_time": 1722470400000,
-    "open": "64628.01000000",
-    "high": "64628.01000000",
-    "low": "64592.00000000",
-    "close": "64592.00000000",
-    "volume": "10.13279000",
-    "close_time": 1722470459999,
-    "quote_asset_volume": "654690.62154600",
-    "number_of_trades": 816,
-    "taker_buy_base_asset_volume": "3.28471000",
-    "taker_buy_quote_asset_volume": "212232.36051530",
-}
 
 _PAYLOADS: Mapping[str, Mapping[str, Any]] = {
     "simulate-loading": {"rate": 10, "record_size": 256, "events": 100},
@@ -93,12 +46,6 @@ _WHO: Mapping[str, Any] = {
 
 @functools.cache
 def _all() -> dict[str, dict[str, Any]]:
-    numbers = {name: {**_CANDLE_NOTES[name], **_DECIMAL} for name in _NUMBERS}
-    stored = {
-        name: (float(value) if name in _NUMBERS else value)
-        for name, value in _CANDLE.items()
-        if not name.startswith("_")
-    }
     return {
         "command": _schema(
             "command",
@@ -178,22 +125,6 @@ def _all() -> dict[str, dict[str, Any]]:
             {},
             [{"records": 720, "position": 1722513600000, "share": 0.5, "rate": 144.0}],
         ),
-        "candle": _schema(
-            "candle",
-            "Candle",
-            "One candle as a record on a data topic; prices and quantities are the exchange's own decimal text.",
-            Candle,
-            {**_CANDLE_NOTES, **numbers},
-            [dict(_CANDLE)],
-        ),
-        "stored-candle": _schema(
-            "stored-candle",
-            "Stored candle",
-            "One candle as the store holds it and as the export writes it: the nearest doubles.",
-            StoredCandle,
-            {name: _CANDLE_NOTES[name] for name in stored},
-            [stored],
-        ),
         **_of_kinds(),
         "end-of-stream": _marker(),
         "dead-letter-headers": _dead_letter_headers(),
@@ -201,19 +132,31 @@ def _all() -> dict[str, dict[str, Any]]:
     }
 
 
-def described_kinds() -> list[RecordKind]:
-    """The kinds whose schemas follow from their structs alone; candles have notes and examples here."""
-    return [kind for kind in kinds() if kind.record is not Candle]
-
-
 def _of_kinds() -> dict[str, dict[str, Any]]:
-    """The messages and documents of `described_kinds`."""
+    """The messages and documents of every kind."""
     found = {}
-    for kind in described_kinds():
-        for name, struct in ((kind.name, kind.record), (f"stored-{kind.name}", kind.stored)):
-            text = (struct.__doc__ or f"A record of {kind.name}.").strip().splitlines()[0]
-            found[name] = _schema(name, struct.__name__, text, struct, {}, [])
+    for kind in kinds():
+        name, example = schema_name(kind), kind.example
+        decimal = {field.name for field in msgspec.structs.fields(kind.stored) if field.type is Number}
+        notes = {field: {**note, **_DECIMAL} if field in decimal else dict(note) for field, note in kind.notes.items()}
+        message = [] if example is None else [msgspec.to_builtins(example)]
+        found[name] = _schema(name, kind.record.__name__, _first_line(kind.record), kind.record, notes, message)
+        stored = f"stored-{name}"
+        notes = {field: dict(kind.notes[field]) for field in kind.columns if field in kind.notes}
+        document = (
+            [] if example is None else [msgspec.json.decode(kind.document(None, msgspec.json.encode(example))[2])]
+        )
+        found[stored] = _schema(stored, kind.stored.__name__, _first_line(kind.stored), kind.stored, notes, document)
     return found
+
+
+def schema_name(kind: RecordKind) -> str:
+    """The name of the schema of a kind's messages."""
+    return kind.schema or kind.name
+
+
+def _first_line(struct: type[msgspec.Struct]) -> str:
+    return (struct.__doc__ or struct.__name__).strip().splitlines()[0]
 
 
 def _payloads() -> dict[str, dict[str, Any]]:

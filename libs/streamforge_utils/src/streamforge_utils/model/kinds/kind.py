@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import Annotated, Any, ClassVar
 from urllib.parse import quote
@@ -13,7 +13,7 @@ import msgspec
 
 from streamforge_utils.model.completeness.rule import Rule
 from streamforge_utils.model.decoding import DECODE_ERRORS
-from streamforge_utils.model.errors import PermanentError
+from streamforge_utils.model.errors import InvalidInput, PermanentError
 from streamforge_utils.model.kinds.paging import Paging
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.spelling import closest
@@ -53,6 +53,8 @@ class RecordKind(ABC):
     time: the field that says when it happened, unix milliseconds. times: all fields that are instants.
     digits: of a position in a key, so that keys sort by it. indexes: fields that the store indexes together.
     paging: how the exchange's REST interface gives the records; None: it does not.
+    schema: the name of the message's JSON Schema; empty: `name`. notes: JSON Schema keywords by field of `record`.
+    example: a `record`, shown beside the schema and imitated by dummy-service; None: neither.
     """
 
     name: ClassVar[str]
@@ -64,6 +66,9 @@ class RecordKind(ABC):
     digits: ClassVar[int] = 12
     indexes: ClassVar[tuple[tuple[str, ...], ...]] = ()
     paging: ClassVar[Paging | None] = None
+    schema: ClassVar[str] = ""
+    notes: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
+    example: ClassVar[Any] = None
 
     # Types
 
@@ -197,6 +202,16 @@ class RecordKind(ABC):
             return bytes(encode(decode.exactly(body)))
         except DECODE_ERRORS:
             return body
+
+    def imitation(self, series: Series, position: int) -> Any:
+        """`example` as the record of a series at a position; without a version, so that an observed record replaces it.
+
+        Raises InvalidInput for a kind without an example.
+        """
+        if self.example is None:
+            raise InvalidInput("type", f"{self.name} has no example of a record: it cannot be imitated")
+        place = {self.position: position, "symbol": series.symbol}
+        return msgspec.structs.replace(self.example, key=self.key(series, position), version=0, **place)
 
     # Completeness
 

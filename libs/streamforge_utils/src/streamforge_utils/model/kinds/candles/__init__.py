@@ -6,6 +6,8 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from streamforge_utils.model.completeness.rule import Rule
 from streamforge_utils.model.kinds.candles.candle import (
     FIRST_TIME_MS,
@@ -40,6 +42,42 @@ __all__ = [
     "stored_document",
     "stored_documents",
 ]
+
+_MS = "unix milliseconds, UTC"
+_NOTES: Mapping[str, Mapping[str, Any]] = {
+    "_key": {"description": "identity: SYMBOL_INTERVAL_OPENTIME; also the message's key"},
+    "_version": {"description": f"when the exchange was observed, {_MS}; a later observation wins"},
+    "symbol": {"description": "as the exchange spells it"},
+    "interval": {"description": "as the exchange spells it; 1m is a minute, 1M a month"},
+    "open_time": {"description": f"{_MS}; names the candle"},
+    "close_time": {"description": f"last millisecond of the candle, {_MS}"},
+    "open": {"description": "first price"},
+    "high": {"description": "highest price"},
+    "low": {"description": "lowest price"},
+    "close": {"description": "last price"},
+    "volume": {"description": "traded, in the base asset"},
+    "quote_asset_volume": {"description": "traded, in the quote asset"},
+    "number_of_trades": {"description": "how many trades", "minimum": 0},
+    "taker_buy_base_asset_volume": {"description": "bought by takers, in the base asset"},
+    "taker_buy_quote_asset_volume": {"description": "bought by takers, in the quote asset"},
+}
+_EXAMPLE = Candle(
+    key="BTCUSDT_1m_1722470400000",
+    version=1722556800000,
+    symbol="BTCUSDT",
+    interval="1m",
+    open_time=1722470400000,
+    open="64628.01000000",
+    high="64628.01000000",
+    low="64592.00000000",
+    close="64592.00000000",
+    volume="10.13279000",
+    close_time=1722470459999,
+    quote_asset_volume="654690.62154600",
+    number_of_trades=816,
+    taker_buy_base_asset_volume="3.28471000",
+    taker_buy_quote_asset_volume="212232.36051530",
+)
 
 _SHOWN = 80
 _ENDING = re.compile(r"(?<![0-9])(?P<count>[0-9]{1,4})[ _-]?(?P<unit>[A-Za-z]{1,7})$", re.ASCII)
@@ -97,6 +135,9 @@ class Candles(RecordKind):
     times = ("open_time", "close_time")
     digits = 13
     paging = Klines()
+    schema = "candle"
+    notes = _NOTES
+    example = _EXAMPLE
 
     @property
     def types(self) -> Sequence[str]:
@@ -144,6 +185,11 @@ class Candles(RecordKind):
 
     def documents(self, keys: Sequence[bytes | None], values: Sequence[bytes]) -> Columns | None:
         return stored_documents(keys, values)
+
+    def imitation(self, series: Series, position: int) -> Candle:
+        found: Candle = super().imitation(series, position)
+        close_time = Interval(series.interval).close_time(position)
+        return msgspec.structs.replace(found, interval=series.interval, close_time=close_time)
 
     def rule(self, series: Series) -> Rule:
         return Interval(series.interval).rule

@@ -2,17 +2,11 @@
 
 from __future__ import annotations
 
-import base64
-import json
 import os
-import ssl
-import urllib.error
-import urllib.request
 from collections.abc import Collection, Mapping
 from typing import Any
 
-from tests.doubles.arangoprocess import ArangoProcess
-from tests.limits import LIMIT_S
+from tests.doubles.arangoprocess import ArangoProcess, ask
 
 NAMES = ("ARANGO_URL", "ARANGO_DB", "ARANGO_USER", "ARANGO_PASSWORD", "STREAMFORGE_ARANGO_CA_PATH")
 
@@ -49,21 +43,8 @@ class Databases:
         assert not left, f"these databases are left: {left}"
 
     def _ask(self, method: str, path: str, body: Any = None, *, fine: Collection[int] = ()) -> None:
-        who = f"{self._server.get('ARANGO_USER', '')}:{self._server.get('ARANGO_PASSWORD', '')}"
-        request = urllib.request.Request(
-            self._server["ARANGO_URL"] + path,
-            method=method,
-            data=None if body is None else json.dumps(body).encode(),
-            headers={"Authorization": "Basic " + base64.b64encode(who.encode()).decode()},
-        )
-        ca = self._server.get("STREAMFORGE_ARANGO_CA_PATH")
-        trusted = ssl.create_default_context(cafile=ca) if self._server["ARANGO_URL"].startswith("https") else None
-        try:
-            with urllib.request.urlopen(request, timeout=LIMIT_S, context=trusted) as answer:
-                answer.read()
-        except urllib.error.HTTPError as error:
-            if error.code not in fine:
-                raise AssertionError(f"{method} {path}: {error.code} {error.read()[:300]!r}") from error
+        status, answer = ask(self._server, method, path, body)
+        assert status < 300 or status in fine, f"{method} {path}: {status} {answer}"
 
 
 def databases(double: ArangoProcess) -> Databases:

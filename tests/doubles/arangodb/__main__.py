@@ -18,27 +18,19 @@ def main() -> None:
     parser.add_argument("--port", type=int, default=0, help="0 takes a free one")
     parser.add_argument("--data", type=Path, help="the file that keeps the data; in memory without it")
     parser.add_argument("--version", default=Settings().version, help="what it says it is: 3.11.x or 3.12.x")
-    parser.add_argument("--cluster", action="store_true", help="answer as a coordinator")
-    parser.add_argument("--no-authentication", action="store_true", help="let in everybody")
-    parser.add_argument("--limit-bytes", type=int, default=Settings().limit_bytes, help="the licence's dataset limit")
+    parser.add_argument("--certificate", type=Path, help="PEM with its key, to speak TLS")
     given = parser.parse_args()
-    settings = Settings(
-        version=given.version,
-        cluster=given.cluster,
-        authentication=not given.no_authentication,
-        password=os.environ.get("ARANGO_ROOT_PASSWORD", ""),
-        path=given.data,
-        limit_bytes=given.limit_bytes,
-    )
-    asyncio.run(_serve(settings, given.port))
+    password = os.environ.get("ARANGO_ROOT_PASSWORD", "")
+    settings = Settings(version=given.version, password=password, path=given.data)
+    asyncio.run(_serve(ArangoDouble(settings, port=given.port, certificate=given.certificate)))
 
 
-async def _serve(settings: Settings, port: int) -> None:
+async def _serve(double: ArangoDouble) -> None:
     done = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, done.set)
-    async with ArangoDouble(settings, port=port) as double:
+    async with double:
         print(double.url, flush=True)
         await done.wait()
 

@@ -1,15 +1,17 @@
-"""Databases: their collections by name and number, and where collections are made, renamed and dropped."""
+"""Databases (/_api/database): their collections by name and number, and where these are made, renamed and dropped."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from tests.doubles.arangodb.collections import EDGES, NAME, Collection, new_facts
+from tests.doubles.arangodb.collections import Collection, new_facts
 from tests.doubles.arangodb.errors import ArangoError
 from tests.doubles.arangodb.values import encode
+from tests.doubles.arangodb.wire import Request, Response
 
 if TYPE_CHECKING:
     from tests.doubles.arangodb.server import ArangoServer
+
 
 SYSTEM = "_system"
 _OWN = (
@@ -66,8 +68,6 @@ class Database:
         found = self.collections.get(name)
         if found is None:
             return self.create({"name": name, "type": kind})
-        if kind == EDGES and not found.is_edge:
-            raise ArangoError(1237)
         return found
 
     def drop(self, collection: Collection) -> None:
@@ -80,10 +80,6 @@ class Database:
         del self._by_id[collection.facts["id"]]
 
     def rename(self, collection: Collection, name: Any) -> None:
-        if type(name) is not str or not NAME.fullmatch(name) or name.startswith("_"):
-            raise ArangoError(1208)
-        if name in self.collections:
-            raise ArangoError(1207)
         del self.collections[collection.name]
         collection.name = collection.facts["name"] = name
         self.collections[name] = collection
@@ -91,11 +87,41 @@ class Database:
         documents = list(collection.scan())
         storage = self.server.storage
         storage.begin()
-        puts = [(doc["_key"], encode({**doc, "_id": f"{name}/{doc['_key']}"})) for doc in documents]
-        storage.write(collection.table, puts, ())
+        for doc in documents:
+            storage.put(collection.table, doc["_key"], encode({**doc, "_id": f"{name}/{doc['_key']}"}))
         storage.commit()
 
     def truncate(self, collection: Collection) -> None:
         self.server.storage.clear_table(collection.table)
         for index in collection.indexes:
             index.entries.clear()
+
+
+def handle(server: ArangoServer, request: Request, rest: list[str]) -> Response:
+    method = request.method
+    if method == "GET":
+        return Response(200, {"error": False, "code": 200, "result": _look(server, request, rest)})
+    if method == "POST" and not rest:
+        _only_in_system(request)
+        server.create_database(request.json())
+        return Response(201, {"error": False, "code": 201, "result": True})
+    if method == "DELETE" and len(rest) == 1:
+        _only_in_system(request)
+        server.drop_database(rest[0])
+        return Response(200, {"error": False, "code": 200, "result": True})
+    raise ArangoError(405 if method not in ("POST", "DELETE") else 400)
+
+
+def _look(server: ArangoServer, request: Request, rest: list[str]) -> object:
+    if not rest:
+        _only_in_system(request)
+        return list(server.databases)
+    if rest == ["user"]:
+        user = server.users.get(request.user)
+        return [name for name in server.databases if user is None or user.level(name) != "none"]
+    raise ArangoError(400)
+
+
+def _only_in_system(request: Request) -> None:
+    if request.database != SYSTEM:
+        raise ArangoError(1230)

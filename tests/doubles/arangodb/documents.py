@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,57 +16,39 @@ if TYPE_CHECKING:
     from tests.doubles.arangodb.storage import Storage
 
 _STALE = "conflict, _rev values do not match"
-_MISSING: Any = object()
 
 
 class Unit:
-    """Writes that are stored together: those of one request, or of one stream transaction.
+    """The writes of one request, stored together.
 
-    What is written is seen by the unit at once and by others after `store`. Servers store the elements of an array one
-    by one; here they are stored together before the answer, which a client cannot tell apart unless it is killed.
+    Servers store the elements of an array one by one; here they are stored together before the answer, which a client
+    cannot tell apart unless it is killed.
     """
 
-    def __init__(self, storage: Storage, revisions: Revisions, *, lasting: bool = False) -> None:
+    def __init__(self, storage: Storage, revisions: Revisions) -> None:
         self.storage = storage
         self.revisions = revisions
-        self.lasting = lasting
-        self.pending: dict[Collection, dict[str, Doc | None]] = {}
-        self._read: dict[Collection, dict[str, Doc | None]] = {}
+        self._known: dict[Collection, dict[str, Doc | None]] = {}
         self._undo: Undo = []
+        self._begun = False
         revisions.start()
 
     def prefetch(self, collection: Collection, keys: Iterable[str]) -> None:
         """Read many documents in one go; later `get`s of these keys find them (or find that they are not there)."""
-        known = self._read.setdefault(collection, {})
-        wanted = set(keys)
-        known.update(dict.fromkeys(wanted, None))
-        known.update(self.storage.get_many(collection.table, wanted))
+        known = self._known.setdefault(collection, {})
+        wanted = set(keys) - known.keys()
+        known |= dict.fromkeys(wanted)
+        known |= self.storage.get_many(collection.table, wanted)
 
     def get(self, collection: Collection, key: str) -> Doc | None:
-        pending = self.pending.get(collection)
-        if pending:
-            found: Doc | None = pending.get(key, _MISSING)
-            if found is not _MISSING:
-                return found
-        read = self._read.get(collection)
-        if read:
-            found = read.get(key, _MISSING)
-            if found is not _MISSING:
-                return found
-        return self.storage.get(collection.table, key)
+        known = self._known.setdefault(collection, {})
+        if key not in known:
+            known[key] = self.storage.get(collection.table, key)
+        return known[key]
 
     def put(self, collection: Collection, old: Doc | None, new: Doc | None) -> None:
-        """Let `new` take the place of `old` (None: none); 1210 for a value that must be once, 1200 for a lock."""
+        """Let `new` take the place of `old` (None: none); 1210 for a value that must be once."""
         key = (new or old or {})["_key"]
-        if collection.locked:
-            owner = collection.locked.get(key)
-            if owner is not None and owner is not self:
-                raise ArangoError(
-                    1200,
-                    "Timeout waiting to lock key - in index primary of type primary over '_key'; "
-                    f"conflicting key: {key}",
-                    **(_identity(old) if old else {}),
-                )
         done = len(self._undo)
         try:
             for index in collection.unique:
@@ -74,41 +56,23 @@ class Unit:
         except ArangoError:
             self._roll_back(done)
             raise
-        if self.lasting:
-            collection.locked[key] = self
-        pending = self.pending.get(collection)
-        if pending is None:
-            pending = self.pending[collection] = {}
-        pending[key] = new
-
-    def scan(self, collection: Collection, documents: Iterator[Doc]) -> Iterator[Doc]:
-        """What is stored, with this unit's own writes in its place."""
-        pending = self.pending.get(collection)
-        if not pending:
-            yield from documents
-            return
-        for document in documents:
-            if document["_key"] not in pending:
-                yield document
-        for written in list(pending.values()):
-            if written is not None:
-                yield written
+        if not self._begun:
+            self.storage.begin()
+            self._begun = True
+        self.storage.put(collection.table, key, None if new is None else encode(new))
+        self._known.setdefault(collection, {})[key] = new
 
     def store(self) -> None:
-        """Make all of it durable and seen by everybody."""
-        if any(self.pending.values()) or self.pending:
-            self.storage.begin()
-            for collection, documents in self.pending.items():
-                puts = [(key, encode(doc)) for key, doc in documents.items() if doc is not None]
-                gone = [(key,) for key, doc in documents.items() if doc is None]
-                self.storage.write(collection.table, puts, gone)
+        """Make all of it durable."""
+        if self._begun:
             self.storage.commit()
-        self._finish()
+        self._undo, self._begun = [], False
 
     def abandon(self) -> None:
         """Forget all of it."""
         self._roll_back(0)
-        self._finish()
+        if self._begun:
+            self.storage.roll_back()
 
     def _roll_back(self, done: int) -> None:
         while len(self._undo) > done:
@@ -117,15 +81,6 @@ class Unit:
                 entries.pop(value, None)
             else:
                 entries[value] = key
-
-    def _finish(self) -> None:
-        if self.lasting:
-            for collection, documents in self.pending.items():
-                for key in documents:
-                    collection.locked.pop(key, None)
-        self.pending = {}
-        self._read = {}
-        self._undo = []
 
 
 @dataclass(slots=True)
@@ -154,7 +109,7 @@ def insert(unit: Unit, collection: Collection, body: Any, options: WriteOptions)
     if old is None:
         new = _shaped(collection, key, body)
         if collection.schema and options.validate:
-            collection.schema.check_new(new)
+            collection.schema.check(new)
         new["_rev"] = unit.revisions.next()
         unit.put(collection, None, new)
         answer = {"_id": new["_id"], "_key": key, "_rev": new["_rev"]}
@@ -172,16 +127,12 @@ def insert(unit: Unit, collection: Collection, body: Any, options: WriteOptions)
 
 def replace(unit: Unit, collection: Collection, key: str, body: Any, options: WriteOptions, *, patch: bool) -> Doc:
     """Replace (or patch) the document `key`; 1202 where there is none, 1200 for another revision than expected."""
-    if type(body) is not dict:
-        raise ArangoError(1227)
     old = unit.get(collection, key)
     if old is None:
         raise ArangoError(1202)
     _check_revision(old, body, options)
     if collection.is_edge and not patch:
         _check_ends(body)
-    elif collection.is_edge and ("_from" in body or "_to" in body):
-        _check_ends({"_from": old["_from"], "_to": old["_to"]} | body)
     return _write(unit, collection, old, body, options, patch=patch)
 
 
@@ -206,19 +157,9 @@ def read(unit: Unit, collection: Collection, key: str) -> Doc:
 
 
 def key_of(collection: Collection, element: Any) -> str:
-    """The key that an element of an array names: a key, an _id, or an object with one of them."""
-    if type(element) is dict:
-        key = element.get("_key")
-        if key is None:
-            key = element.get("_id")
-        if key is None:
-            raise ArangoError(1205)
-        if type(key) is not str:
-            raise ArangoError(1221)
-        element = key
-    if type(element) is not str:
-        raise ArangoError(1227)
-    name, slash, key = element.rpartition("/")
+    """The key that an element of an array names: a key, an _id, or an object with a _key."""
+    text = str(element["_key"] if type(element) is dict else element)
+    name, slash, key = text.rpartition("/")
     if slash and name != collection.name:
         raise ArangoError(1202)
     return key
@@ -231,8 +172,6 @@ def _write(unit: Unit, collection: Collection, old: Doc, body: Doc, options: Wri
         answer["_oldRev"] = old["_rev"]
         if options.return_old:
             answer["old"] = old
-        if options.return_new:
-            answer["new"] = old
         return answer
     key = old["_key"]
     if patch:
@@ -244,7 +183,7 @@ def _write(unit: Unit, collection: Collection, old: Doc, body: Doc, options: Wri
         )
     new = _shaped(collection, key, body)
     if collection.schema and options.validate:
-        collection.schema.check_changed(old, new)
+        collection.schema.check(new)
     new["_rev"] = unit.revisions.next()
     unit.put(collection, old, new)
     answer = {"_id": new["_id"], "_key": key, "_rev": new["_rev"], "_oldRev": old["_rev"]}
@@ -293,9 +232,5 @@ def _check_revision(old: Doc, body: Any, options: WriteOptions) -> None:
 
 
 def _check_ends(body: Doc) -> None:
-    for end in (body.get("_from"), body.get("_to")):
-        if type(end) is not str:
-            raise ArangoError(1233)
-        name, _, key = end.partition("/")
-        if not name or not key or "/" in key:
-            raise ArangoError(1233)
+    if any(type(end) is not str or end.count("/") != 1 for end in (body.get("_from"), body.get("_to"))):
+        raise ArangoError(1233)

@@ -1,17 +1,21 @@
-"""Named graphs: their definitions, kept as documents in `_graphs` as servers keep them."""
+"""Named graphs, kept as documents in `_graphs` as servers keep them; /_api/gharial and /_api/edges."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from tests.doubles.arangodb import documents
-from tests.doubles.arangodb.collections import DOCUMENTS, EDGES
+from tests.doubles.arangodb.collections import DOCUMENTS, EDGES, Collection
 from tests.doubles.arangodb.documents import Unit, WriteOptions
 from tests.doubles.arangodb.errors import ArangoError
+from tests.doubles.arangodb.routes.cursor import stats_of
 from tests.doubles.arangodb.values import Doc
+from tests.doubles.arangodb.wire import Request, Response
 
 if TYPE_CHECKING:
     from tests.doubles.arangodb.databases import Database
+    from tests.doubles.arangodb.server import ArangoServer
+
 
 _REPLACE = WriteOptions(overwrite_mode="replace", return_new=True)
 
@@ -43,18 +47,15 @@ class Graph:
         raise ArangoError(1930)
 
     def add(self, given: Any) -> None:
-        """1920 for an edge collection that the graph has, 1921 for one that another graph defines otherwise."""
+        """1920 for an edge collection that the graph has."""
         definition = checked(given)
         if definition["collection"] in self.edge_collections():
             raise ArangoError(1920)
-        self._check_elsewhere(definition)
         self.definitions.append(definition)
         self._adopt(definition)
 
     def replace(self, name: str, given: Any) -> None:
-        if type(given) is dict:
-            given.setdefault("collection", name)
-        definition = checked(given)
+        definition = checked({"collection": name} | given)
         place = self.definitions.index(self.definition(definition["collection"]))
         before = set(self._ends())
         self.definitions[place] = definition
@@ -68,14 +69,7 @@ class Graph:
         self._orphan(before)
 
     def add_orphan(self, name: Any) -> None:
-        if type(name) is not str or not name:
-            raise ArangoError(10, "missing collection name")
-        if name in self.orphans:
-            raise ArangoError(1938)
-        if name in self._ends():
-            raise ArangoError(1929)
-        if self.database.ensure(name, DOCUMENTS).is_edge:
-            raise ArangoError(1927)
+        self.database.ensure(name, DOCUMENTS)
         self.orphans.append(name)
         self.orphans.sort()
 
@@ -93,8 +87,7 @@ class Graph:
 
     def _adopt(self, definition: dict[str, Any]) -> None:
         """Make the collections that are missing; those used by an edge definition are orphans no longer."""
-        if not self.database.ensure(definition["collection"], EDGES).is_edge:
-            raise ArangoError(1944)
+        self.database.ensure(definition["collection"], EDGES)
         for name in (*definition["from"], *definition["to"]):
             self.database.ensure(name, DOCUMENTS)
             if name in self.orphans:
@@ -105,21 +98,9 @@ class Graph:
         self.orphans.extend(lost)
         self.orphans.sort()
 
-    def _check_elsewhere(self, definition: dict[str, Any]) -> None:
-        for other in graphs(self.database):
-            for theirs in other.definitions:
-                if theirs["collection"] == definition["collection"] and theirs != definition:
-                    raise ArangoError(1921, f"edge collection already used in edge def {definition['collection']}")
-
 
 def checked(given: Any) -> dict[str, Any]:
-    """An edge definition with sorted ends; 1923 where it is none."""
-    if type(given) is not dict or type(given.get("collection")) is not str or not given["collection"]:
-        raise ArangoError(1923)
-    for end in ("from", "to"):
-        names = given.get(end)
-        if type(names) is not list or not names or any(type(name) is not str for name in names):
-            raise ArangoError(1923)
+    """An edge definition with sorted ends."""
     return {"collection": given["collection"], "from": sorted(set(given["from"])), "to": sorted(set(given["to"]))}
 
 
@@ -127,7 +108,7 @@ def graphs(database: Database) -> list[Graph]:
     return [Graph(database, document) for document in database.collection("_graphs").scan()]
 
 
-def graph(database: Database, unit: Unit, name: str) -> Graph:
+def find_graph(database: Database, unit: Unit, name: str) -> Graph:
     found = unit.get(database.collection("_graphs"), name)
     if found is None:
         raise ArangoError(1924, f"graph '{name}' not found")
@@ -135,20 +116,12 @@ def graph(database: Database, unit: Unit, name: str) -> Graph:
 
 
 def create(database: Database, unit: Unit, body: Any) -> Graph:
-    """1922 without a name, 1925 where there is one of that name."""
-    if type(body) is not dict:
-        raise ArangoError(400, "expecting an object")
+    """1925 where there is one of that name."""
     name = body.get("name")
-    if type(name) is not str or not name:
-        raise ArangoError(1922)
     if unit.get(database.collection("_graphs"), name) is not None:
         raise ArangoError(1925)
     given = body.get("edgeDefinitions", [])
     orphans = body.get("orphanCollections", [])
-    if type(given) is not list:
-        raise ArangoError(1923)
-    if type(orphans) is not list or any(type(orphan) is not str for orphan in orphans):
-        raise ArangoError(1943)
     document: Doc = {"_key": name, **_options(database, body), "edgeDefinitions": [], "orphanCollections": []}
     made = Graph(database, document)
     for definition in given:
@@ -185,3 +158,127 @@ def _options(database: Database, body: dict[str, Any]) -> dict[str, Any]:
         if "smartGraphAttribute" in options:
             found["smartGraphAttribute"] = options["smartGraphAttribute"]
     return found
+
+
+def graphs_with(database: Database, name: str) -> list[Graph]:
+    """The graphs that a collection is part of."""
+    return [g for g in graphs(database) if name in g.edge_collections() or name in g.vertex_collections()]
+
+
+def handle(server: ArangoServer, request: Request, rest: list[str]) -> Response:
+    database = server.database(request.database)
+    with server.unit() as unit:
+        if not rest:
+            return _all(request, database, unit)
+        graph = find_graph(database, unit, rest[0])
+        if len(rest) == 1:
+            return _one(request, database, unit, graph)
+        if len(rest) < 4 and not (request.method == "POST" and len(rest) == 3):
+            return _definitions(request, unit, graph, rest[1], rest[2] if len(rest) == 3 else None)
+        return _element(request, unit, graph, rest[1], rest[2], rest[3] if len(rest) == 4 else None)
+
+
+def _ok(status: int, body: dict[str, Any], rev: str | None = None) -> Response:
+    return Response(status, {"error": False, "code": status, **body}, {"Etag": rev} if rev else {})
+
+
+def _status(request: Request, synced: int, collection: Collection | None = None) -> int:
+    return synced if request.flag("waitForSync") or (collection is not None and collection.sync) else 202
+
+
+def _all(request: Request, database: Database, unit: Unit) -> Response:
+    if request.method == "POST":
+        graph = create(database, unit, request.json())
+        return _ok(_status(request, 201), {"graph": graph.answer()}, graph.document["_rev"])
+    raise ArangoError(405)
+
+
+def _one(request: Request, database: Database, unit: Unit, graph: Graph) -> Response:
+    if request.method == "GET":
+        return _ok(200, {"graph": graph.answer()})
+    if request.method == "DELETE":
+        documents.remove(unit, database.collection("_graphs"), graph.name, None, WriteOptions())
+        return _ok(202, {"removed": True})
+    raise ArangoError(405)
+
+
+def _definitions(request: Request, unit: Unit, graph: Graph, kind: str, name: str | None) -> Response:
+    method = request.method
+    if method == "GET" and name is None:
+        found = graph.vertex_collections() if kind == "vertex" else graph.edge_collections()
+        return _ok(200, {"collections": found})
+    is_edge = kind == "edge"
+    if name is None:
+        if is_edge:
+            graph.add(request.json())
+        else:
+            graph.add_orphan(request.json()["collection"])
+    elif method == "PUT" and is_edge:
+        graph.replace(name, request.json())
+    elif method == "DELETE" and is_edge:
+        graph.remove(name)
+    elif method == "DELETE":
+        graph.remove_orphan(name)
+    else:
+        raise ArangoError(405)
+    graph.keep(unit)
+    return _ok(202, {"graph": graph.answer()}, graph.document["_rev"])
+
+
+def _element(request: Request, unit: Unit, graph: Graph, kind: str, name: str, key: str | None) -> Response:
+    method = request.method
+    database = graph.database
+    if key is not None and method == "GET":
+        found = documents.read(unit, database.collection(name), key)
+        return _ok(200, {kind: found}, found["_rev"])
+    if kind == "edge":
+        graph.definition(name)
+    collection = database.collection(name)
+    options = WriteOptions(
+        keep_null=request.flag("keepNull", True),
+        return_new=request.flag("returnNew"),
+        return_old=request.flag("returnOld"),
+        expected=_expected(request),
+    )
+    if method == "DELETE" and key is not None:
+        removed = documents.remove(unit, collection, key, None, options)
+        old = {"old": removed["old"]} if options.return_old else {}
+        return _ok(_status(request, 200, collection), {"removed": True, **old})
+    body = request.json()
+    if kind == "edge":
+        _check_edge(graph, body)
+    if method == "POST" and key is None:
+        written = documents.insert(unit, collection, body, options)
+        status = _status(request, 201, collection)
+    else:
+        assert key is not None
+        written = documents.replace(unit, collection, key, body, options, patch=method == "PATCH")
+        status = _status(request, 200, collection)
+    more: Doc = {part: written.pop(part) for part in ("old", "new") if part in written}
+    return _ok(status, {kind: written, **more}, written["_rev"])
+
+
+def _expected(request: Request) -> str | None:
+    given = request.headers.get("if-match", request.query.get("rev"))
+    return given.strip('"') if given else None
+
+
+def _check_edge(graph: Graph, body: Doc) -> None:
+    """Both ends that are given must lie in collections that the graph has."""
+    for end in ("_from", "_to"):
+        vertices = body.get(end, "").partition("/")[0]
+        if vertices and vertices not in graph.vertex_collections():
+            raise ArangoError(1947, f"referenced vertex collection '{vertices}' is not part of the graph")
+
+
+_ENDS = {"any": ("_from", "_to"), "in": ("_to",), "out": ("_from",)}
+
+
+def edges(server: ArangoServer, request: Request, rest: list[str]) -> Response:
+    direction = request.query.get("direction", "any") or "any"
+    ends = _ENDS[direction]
+    collection = server.database(request.database).collection(rest[0])
+    vertices = request.json() if request.method == "POST" else [request.query.get("vertex", "")]
+    edges: list[Doc] = [edge for edge in collection.scan() if any(edge[end] in vertices for end in ends)]
+    stats = stats_of(server, scanned_index=len(edges))
+    return Response(200, {"edges": edges, "error": False, "code": 200, "stats": stats})

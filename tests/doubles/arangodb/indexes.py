@@ -1,4 +1,4 @@
-"""Indexes: what their definitions look like on the wire, and the values that a unique one lets be once."""
+"""Indexes: their definitions on the wire (/_api/index), and the values that a unique one lets be once."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 from tests.doubles.arangodb.errors import ArangoError
 from tests.doubles.arangodb.values import Doc, at_path, hashable
+from tests.doubles.arangodb.wire import Request, Response
 
 if TYPE_CHECKING:
     from tests.doubles.arangodb.collections import Collection
+    from tests.doubles.arangodb.server import ArangoServer
+
 
 _ALIASES = {"hash": "persistent", "skiplist": "persistent"}
 _SAME_BY = ("type", "fields", "unique", "sparse", "prefixFields", "geoJson", "minLength", "storedValues")
@@ -77,11 +80,10 @@ class Index:
 
 def ensure(collection: Collection, body: Any) -> tuple[Index, bool]:
     """The index that `body` defines, and whether it is new."""
-    facts = _definition(collection, body)
+    kind = _ALIASES.get(body["type"], body["type"])
+    facts = {"type": kind, "fields": body["fields"], **_shape(kind, body, collection.database.server.is_311)}
     for index in collection.indexes:
         have = index.facts
-        if have["type"] == "ttl" == facts["type"] and have["fields"] != facts["fields"]:
-            raise ArangoError(10, "there can only be one ttl index per collection")
         if all(have.get(name) == facts.get(name) for name in _SAME_BY):
             return index, False
         if have["name"] == body.get("name"):
@@ -97,147 +99,82 @@ def ensure(collection: Collection, body: Any) -> tuple[Index, bool]:
 
 
 def drop(collection: Collection, index: Index) -> None:
-    if index.facts["type"] in ("primary", "edge"):
-        raise ArangoError(11, "forbidden")
     collection.indexes.remove(index)
     collection.keep()
 
 
-def _definition(collection: Collection, body: Any) -> dict[str, Any]:
-    if type(body) is not dict:
-        raise ArangoError(10, "index details must be an object")
-    kind = _ALIASES.get(body.get("type", ""), body.get("type"))
-    is_311 = collection.database.server.is_311
-    if kind == "zkd" and not is_311:
-        raise ArangoError(10, "invalid index type zkd")
-    if type(kind) is not str or kind not in _SHAPES or (is_311 and kind.startswith("mdi")):
-        raise ArangoError(
-            10, "invalid index type" if kind != "primary" and kind != "edge" else "cannot create this index"
-        )
-    fields = body.get("fields")
-    if type(fields) is not list or not (fields or kind == "inverted"):
-        raise ArangoError(10, "fields: expecting a non-empty array")
-    names = [field.get("name") if type(field) is dict and kind == "inverted" else field for field in fields]
-    if any(type(name) is not str or not name for name in names) or len(set(names)) < len(names):
-        raise ArangoError(10, "fields: expecting distinct attribute names")
-    if any(name == "_id" for name in names):
-        raise ArangoError(10, "fields: _id cannot be indexed")
-    if "name" in body and (type(body["name"]) is not str or not body["name"] or body["name"].startswith(("idx_", "0"))):
-        raise ArangoError(1208)
-    return {"type": kind, "fields": fields, **_SHAPES[kind](body, is_311)}
-
-
-def _persistent(body: dict[str, Any], is_311: bool) -> dict[str, Any]:
-    stored = body.get("storedValues")
-    return {
-        "cacheEnabled": body.get("cacheEnabled") is True,
-        "deduplicate": body.get("deduplicate", True) is True,
-        "estimates": body.get("estimates", True) is True,
-        "sparse": body.get("sparse") is True,
-        "unique": body.get("unique") is True,
-        **({"selectivityEstimate": 1} if body.get("estimates", True) is True or body.get("unique") is True else {}),
-        **({"storedValues": stored} if stored else {}),
-    }
-
-
-def _ttl(body: dict[str, Any], is_311: bool) -> dict[str, Any]:
-    after = body.get("expireAfter")
-    if not isinstance(after, int | float) or after < 0:
-        raise ArangoError(10, "expireAfter attribute must be a number of at least 0")
-    if len(body["fields"]) != 1:
-        raise ArangoError(10, "a ttl index has one field")
-    if body.get("unique"):
-        raise ArangoError(10, "a ttl index cannot be unique")
-    return {"estimates": False, "expireAfter": after, "sparse": True, "unique": False}
-
-
-def _geo(body: dict[str, Any], is_311: bool) -> dict[str, Any]:
-    if len(body["fields"]) > 2 or body.get("unique"):
-        raise ArangoError(10, "a geo index has one or two fields and is not unique")
-    return {
+_DEFAULTS: dict[str, dict[str, Any]] = {
+    "persistent": {"cacheEnabled": False, "deduplicate": True, "estimates": True, "sparse": False, "unique": False},
+    "ttl": {"estimates": False, "expireAfter": 0, "sparse": True, "unique": False},
+    "geo": {
         "bestIndexedLevel": 17,
-        "geoJson": body.get("geoJson") is True,
-        "legacyPolygons": body.get("legacyPolygons") is True,
+        "geoJson": False,
+        "legacyPolygons": False,
         "maxNumCoverCells": 8,
         "sparse": True,
         "unique": False,
         "worstIndexedLevel": 4,
-    }
-
-
-def _fulltext(body: dict[str, Any], is_311: bool) -> dict[str, Any]:
-    if len(body["fields"]) != 1:
-        raise ArangoError(10, "a fulltext index has one field")
-    return {"minLength": body.get("minLength", 2), "sparse": True, "unique": False}
-
-
-def _multi(body: dict[str, Any], is_311: bool) -> dict[str, Any]:
-    values = body.get("fieldValueTypes")
-    if values != "double" and not is_311:
-        raise ArangoError(10, "fieldValueTypes: expecting 'double'")
-    prefix = body.get("prefixFields")
-    if body["type"] == "mdi-prefixed" and (type(prefix) is not list or not prefix):
-        raise ArangoError(10, "prefixFields: expecting a non-empty array")
-    unique = body.get("unique") is True
-    estimated = prefix is not None or unique
-    return {
-        **({"estimates": estimated} if body["type"] != "zkd" else {}),
-        **({"fieldValueTypes": values} if values else {}),
-        **({"prefixFields": prefix} if prefix else {}),
-        **({"selectivityEstimate": 1} if estimated and body["type"] != "zkd" else {}),
-        "sparse": body.get("sparse") is True,
-        "unique": unique,
-    }
-
-
-def _inverted(body: dict[str, Any], is_311: bool) -> dict[str, Any]:
-    features = body.get("features", ["frequency", "norm"])
-    fields = []
-    for field in body["fields"]:
-        field = {"name": field} if type(field) is str else dict(field)
-        if field.get("analyzer", "identity") != "identity":
-            field.setdefault("features", ["frequency", "position", "norm"])
-        fields.append(field)
-    return {
-        "fields": fields,
-        "analyzer": body.get("analyzer", "identity"),
-        "cleanupIntervalStep": body.get("cleanupIntervalStep", 2),
-        "commitIntervalMsec": body.get("commitIntervalMsec", 1000),
-        "consolidationIntervalMsec": body.get("consolidationIntervalMsec", 1000 if is_311 else 5000),
-        "consolidationPolicy": body.get("consolidationPolicy", dict(_POLICY_311 if is_311 else _POLICY_312)),
-        "features": features,
-        "includeAllFields": body.get("includeAllFields") is True,
-        **({} if is_311 else {"optimizeTopK": body.get("optimizeTopK", [])}),
-        "primarySort": body.get("primarySort", {"fields": [], "compression": "lz4"}),
-        "searchField": body.get("searchField") is True,
+    },
+    "fulltext": {"minLength": 2, "sparse": True, "unique": False},
+    "mdi": {"sparse": False, "unique": False},
+    "inverted": {
+        "analyzer": "identity",
+        "cleanupIntervalStep": 2,
+        "commitIntervalMsec": 1000,
+        "features": ["frequency", "norm"],
+        "includeAllFields": False,
+        "searchField": False,
         "sparse": True,
-        "storedValues": body.get("storedValues", []),
-        "trackListPositions": body.get("trackListPositions") is True,
+        "primarySort": {"fields": [], "compression": "lz4"},
+        "storedValues": [],
+        "trackListPositions": False,
         "unique": False,
         "version": 1,
-        "writebufferActive": body.get("writebufferActive", 0),
-        "writebufferIdle": body.get("writebufferIdle", 64),
-        "writebufferSizeMax": body.get("writebufferSizeMax", 33554432),
-    }
-
-
-_POLICY_311 = {
-    "type": "tier",
-    "segmentsBytesFloor": 2097152,
-    "segmentsBytesMax": 5368709120,
-    "segmentsMax": 10,
-    "segmentsMin": 1,
-    "minScore": 0,
+        "writebufferActive": 0,
+        "writebufferIdle": 64,
+        "writebufferSizeMax": 33554432,
+    },
 }
-_POLICY_312 = {"type": "tier", "segmentsBytesMax": 8589934592, "maxSkewThreshold": 0.4, "minDeletionRatio": 0.5}
+_POLICY_311 = {"segmentsBytesFloor": 2097152, "segmentsBytesMax": 5368709120, "segmentsMax": 10, "segmentsMin": 1}
+_POLICY_312 = {"segmentsBytesMax": 8589934592, "maxSkewThreshold": 0.4, "minDeletionRatio": 0.5}
 
-_SHAPES = {
-    "persistent": _persistent,
-    "ttl": _ttl,
-    "geo": _geo,
-    "fulltext": _fulltext,
-    "inverted": _inverted,
-    "mdi": _multi,
-    "mdi-prefixed": _multi,
-    "zkd": _multi,
-}
+
+def _shape(kind: str, body: dict[str, Any], is_311: bool) -> dict[str, Any]:
+    """What an index of the kind has beside its fields."""
+    of = "mdi" if kind in ("zkd", "mdi-prefixed") else kind
+    shape = {name: body.get(name, default) for name, default in _DEFAULTS[of].items()}
+    shape |= {name: body[name] for name in ("storedValues", "fieldValueTypes", "prefixFields") if body.get(name)}
+    if of == "mdi" and kind != "zkd":
+        shape["estimates"] = shape["unique"] or "prefixFields" in shape
+    if of in ("persistent", "mdi") and (shape.get("estimates") or (of == "persistent" and shape["unique"])):
+        shape["selectivityEstimate"] = 1
+    if kind == "inverted":
+        policy = {"type": "tier", **({"minScore": 0} | _POLICY_311 if is_311 else _POLICY_312)}
+        shape |= {"consolidationPolicy": policy, "consolidationIntervalMsec": 1000 if is_311 else 5000}
+        shape |= {} if is_311 else {"optimizeTopK": body.get("optimizeTopK", [])}
+        shape["fields"] = [{"name": field} if type(field) is str else dict(field) for field in body["fields"]]
+        for field in shape["fields"]:
+            if "analyzer" in field:
+                field.setdefault("features", ["frequency", "position", "norm"])
+    return shape
+
+
+def handle(server: ArangoServer, request: Request, rest: list[str]) -> Response:
+    method = request.method
+    database = server.database(request.database)
+    if method in ("GET", "POST") and not rest:
+        name = request.query.get("collection", "")
+        collection = database.collection(name)
+        if method == "GET":
+            listed = [index.answer() for index in collection.indexes]
+            by_id = {index["id"]: index for index in listed}
+            return Response(200, {"error": False, "code": 200, "indexes": listed, "identifiers": by_id})
+        index, new = ensure(collection, request.json())
+        status = 201 if new else 200
+        return Response(status, {**index.answer(), "isNewlyCreated": new, "code": status, "error": False})
+    collection = database.collection(rest[0])
+    index = collection.index(rest[1])
+    if method == "GET":
+        return Response(200, {**index.answer(), "code": 200, "error": False})
+    drop(collection, index)
+    return Response(200, {"id": index.answer()["id"], "error": False, "code": 200})

@@ -13,7 +13,7 @@ from typing import Any
 
 import msgspec
 
-from tests.doubles.arangodb.errors import WORDS, ArangoError
+from tests.doubles.arangodb.errors import STATUS, ArangoError
 
 NUMBERS = {
     "queue-full": 21003,
@@ -64,7 +64,7 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
             raise ValueError(f"kind {self.kind!r}: expecting one of {', '.join(KINDS)}")
-        if self.kind in ("error", "error-after", "element") and self.number not in WORDS:
+        if self.kind in ("error", "error-after", "element") and self.number not in STATUS:
             raise ValueError(f"number {self.number}: expecting a number of an error")
 
 

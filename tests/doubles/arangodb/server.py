@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
-import hmac
 import os
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,52 +22,32 @@ from tests.doubles.arangodb.storage import Storage
 class Settings:
     """What the double pretends to be.
 
-    version: whole; 3.11 and before behave as 3.11, others as 3.12. cluster: a coordinator instead of a
-    single server. password: of root, when the data are new. path: the file that keeps the data, None for memory.
-    authentication: off, every caller is root. edition: as it calls itself. limit_bytes: the licence's dataset limit.
+    version: whole; 3.11 and before behave as 3.11, others as 3.12. cluster: a coordinator instead of a single server.
+    edition: as it calls itself. password: of root, when the data are new. path: the file that keeps the data, None for
+    memory. limit_bytes: the licence's dataset limit.
     """
 
     version: str = "3.12.10"
     cluster: bool = False
     edition: str = "enterprise"
-    authentication: bool = True
     password: str = ""
     path: Path | None = None
     limit_bytes: int = 100 << 30
-    cursor_ttl_s: float = 30.0
-    session_s: float = 3600.0
 
 
 @dataclass(slots=True)
 class User:
-    """One user. `grants`: by database, or by database/collection, or `*`: none, ro or rw."""
+    """One user. `grants`: by database, or by database/collection, or `*`: none, ro or rw; they are kept and shown."""
 
     name: str
-    secret: str
+    password: str
     active: bool = True
     extra: dict[str, Any] = field(default_factory=dict)
     grants: dict[str, str] = field(default_factory=dict)
 
-    def knows(self, password: str) -> bool:
-        salt, _, want = self.secret.partition("$")
-        return hmac.compare_digest(want, _digest(salt, password))
-
-    def level(self, database: str, collection: str | None = None) -> str:
-        """What the user may do: none, ro or rw."""
-        if collection is not None:
-            for name in (f"{database}/{collection}", f"{database}/*", "*/*"):
-                if name in self.grants:
-                    return self.grants[name]
+    def level(self, database: str) -> str:
+        """What was granted: none, ro or rw."""
         return self.grants.get(database, self.grants.get("*", "none"))
-
-
-def secret_of(password: str) -> str:
-    salt = os.urandom(4).hex()
-    return f"{salt}${_digest(salt, password)}"
-
-
-def _digest(salt: str, password: str) -> str:
-    return hashlib.sha256(f"{salt}{password}".encode()).hexdigest()
 
 
 class ArangoServer:
@@ -81,11 +61,9 @@ class ArangoServer:
         self.storage = Storage(settings.path)
         self.revisions = Revisions()
         self.misbehaviour = Misbehaviour()
-        self.jwt_secret = os.urandom(32)
         self.cursors: dict[str, Any] = {}
-        self.transactions: dict[str, Any] = {}
+        self.transactions: dict[str, str] = {}
         self.jobs: dict[str, Any] = {}
-        self.tokens: dict[str, dict[str, dict[str, Any]]] = {}
         self.cache_properties: dict[str, Any] = {
             "mode": "demand",
             "maxResults": 128,
@@ -96,8 +74,6 @@ class ArangoServer:
         self.endpoint = ""
         self.databases: dict[str, Database] = {}
         self.users: dict[str, User] = {}
-        self.verified: set[str] = set()
-        """Authorization headers that were found right; cleared when a user changes."""
         self._load()
 
     def _load(self) -> None:
@@ -117,14 +93,18 @@ class ArangoServer:
         if SYSTEM not in self.databases:
             self.create_database({"name": SYSTEM}, system=True)
         if "root" not in self.users:
-            self.keep_user(User("root", secret_of(self.settings.password), grants={"*": "rw", "*/*": "rw"}))
+            self.keep_user(User("root", self.settings.password, grants={"*": "rw", "*/*": "rw"}))
 
-    def close(self) -> None:
-        self.storage.close()
-
-    def unit(self) -> Unit:
-        """A unit for one request."""
-        return Unit(self.storage, self.revisions)
+    @contextmanager
+    def unit(self) -> Iterator[Unit]:
+        """A unit that is stored at the end of the block, or abandoned where that raises."""
+        unit = Unit(self.storage, self.revisions)
+        try:
+            yield unit
+        except BaseException:
+            unit.abandon()
+            raise
+        unit.store()
 
     def database(self, name: str) -> Database:
         found = self.databases.get(name)
@@ -143,19 +123,9 @@ class ArangoServer:
         self.storage.keep("database", name, facts)
         database = self.databases[name] = Database(self, facts)
         database.make_system_collections()
-        for given in body.get("users") or []:
-            user_name = given.get("username", given.get("user"))
-            user = self.users.get(user_name)
-            if user is None:
-                secret = secret_of(given.get("passwd", ""))
-                user = User(user_name, secret, given.get("active") is not False, given.get("extra") or {})
-            user.grants[name] = "rw"
-            self.keep_user(user)
         return database
 
     def drop_database(self, name: str) -> None:
-        if name == SYSTEM:
-            raise ArangoError(11)
         database = self.database(name)
         for collection in list(database.collections.values()):
             database.drop(collection)
@@ -164,13 +134,10 @@ class ArangoServer:
 
     def keep_user(self, user: User) -> None:
         self.users[user.name] = user
-        self.verified.clear()
-        facts = {name: getattr(user, name) for name in ("name", "secret", "active", "extra", "grants")}
-        self.storage.keep("user", user.name, facts)
+        self.storage.keep("user", user.name, asdict(user))
 
     def remove_user(self, name: str) -> None:
         del self.users[name]
-        self.verified.clear()
         self.storage.forget("user", name)
 
     def data_bytes(self) -> int:

@@ -47,6 +47,9 @@ class Storage:
     def commit(self) -> None:
         self._db.execute("COMMIT")
 
+    def roll_back(self) -> None:
+        self._db.execute("ROLLBACK")
+
     def facts(self, kind: str) -> list[Any]:
         rows = self._db.execute("SELECT body FROM facts WHERE kind = ? ORDER BY rowid", (kind,)).fetchall()
         return [decode(body) for (body,) in rows]
@@ -66,11 +69,13 @@ class Storage:
     def clear_table(self, table: str) -> None:
         self._db.execute(f"DELETE FROM {table}")
 
-    def write(self, table: str, puts: Iterable[tuple[str, bytes]], gone: Iterable[tuple[str]]) -> None:
-        """Within begin and commit. A document that is written again keeps its place."""
-        self._db.executemany(f"DELETE FROM {table} WHERE key = ?", gone)
-        insert = f"INSERT INTO {table} (key, body) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET body = excluded.body"
-        self._db.executemany(insert, puts)
+    def put(self, table: str, key: str, body: bytes | None) -> None:
+        """Within begin and commit; None removes. A document that is written again keeps its place."""
+        if body is None:
+            self._db.execute(f"DELETE FROM {table} WHERE key = ?", (key,))
+        else:
+            insert = f"INSERT INTO {table} (key, body) VALUES (?, ?)"
+            self._db.execute(f"{insert} ON CONFLICT (key) DO UPDATE SET body = excluded.body", (key, body))
 
     def get(self, table: str, key: str) -> Doc | None:
         row = self._db.execute(f"SELECT body FROM {table} WHERE key = ?", (key,)).fetchone()
@@ -88,34 +93,18 @@ class Storage:
         """Bytes of the documents."""
         return int(self._db.execute(f"SELECT coalesce(sum(length(body)), 0) FROM {table}").fetchone()[0])
 
-    def scan(self, table: str, page: int = 1000) -> Iterator[Doc]:
-        """All documents, in the order in which they were written; what is written meanwhile may be seen or not."""
-        last = -1
-        while True:
-            sql = f"SELECT n, body FROM {table} WHERE n > ? ORDER BY n LIMIT ?"
-            rows = self._db.execute(sql, (last, page)).fetchall()
-            for _, body in rows:
-                yield decode(body)
-            if len(rows) < page:
-                return
-            last = rows[-1][0]
+    def scan(self, table: str) -> Iterator[Doc]:
+        """All documents, in the order in which they were written first."""
+        for (body,) in self._db.execute(f"SELECT body FROM {table} ORDER BY n"):
+            yield decode(body)
 
     def scan_keys(
-        self, table: str, low: str | None, open_low: bool, high: str | None, open_high: bool, page: int = 1000
+        self, table: str, low: str | None, open_low: bool, high: str | None, open_high: bool
     ) -> Iterator[Doc]:
-        """The documents between two keys (None: no end), by key, one page after the other."""
-        while True:
-            where, values = ["1"], []
-            if low is not None:
-                where.append("key > ?" if open_low else "key >= ?")
-                values.append(low)
-            if high is not None:
-                where.append("key < ?" if open_high else "key <= ?")
-                values.append(high)
-            sql = f"SELECT key, body FROM {table} WHERE {' AND '.join(where)} ORDER BY key LIMIT {page}"
-            rows = self._db.execute(sql, values).fetchall()
-            for _, body in rows:
-                yield decode(body)
-            if len(rows) < page:
-                return
-            low, open_low = rows[-1][0], True
+        """The documents between two keys (None: no end), by key."""
+        bounds = ((">" if open_low else ">=", low), ("<" if open_high else "<=", high))
+        given = [(sign, key) for sign, key in bounds if key is not None]
+        where = " AND ".join(["1", *(f"key {sign} ?" for sign, _ in given)])
+        sql = f"SELECT body FROM {table} WHERE {where} ORDER BY key"
+        for (body,) in self._db.execute(sql, [key for _, key in given]):
+            yield decode(body)

@@ -54,28 +54,11 @@ def printed(value: Any) -> Any:
 
 def truthy(value: Any) -> bool:
     """What AQL takes for true: all but null, false, 0 and the empty string."""
-    kind = type(value)
-    if kind is bool:
-        return bool(value)
-    if kind is int or kind is float:
-        return bool(value != 0)
-    return not (value is None or value == "")
+    return bool(value) or type(value) in (list, dict)
 
 
-def rank(value: Any) -> int:
-    """The place of a value's type in AQL's order: null < bool < number < string < array < object."""
-    if value is None:
-        return 0
-    kind = type(value)
-    if kind is bool:
-        return 1
-    if kind is int or kind is float:
-        return 2
-    if kind is str:
-        return 3
-    if kind is list:
-        return 4
-    return 5
+_RANKS = {type(None): 0, bool: 1, int: 2, float: 2, str: 3, list: 4, dict: 5}
+"""AQL's order of types: null < bool < number < string < array < object."""
 
 
 _ORDER = "_-,;:!?.'\"()[]{}@*/\\&#%`^+<=>|~$0123456789abcdefghijklmnopqrstuvwxyz"
@@ -92,27 +75,13 @@ def collated(text: str) -> tuple[str, str]:
 
 
 def compare(left: Any, right: Any) -> int:
-    """Below 0, 0 or above 0: AQL's order of any two values."""
-    a, b = rank(left), rank(right)
-    if a != b:
+    """Below 0, 0 or above 0: AQL's order of any two values but arrays and objects, which are only equal or not."""
+    a, b = _RANKS[type(left)], _RANKS[type(right)]
+    if a != b or left == right:
         return a - b
-    if a == 0:
-        return 0
     if a == 3:
-        return 0 if left == right else -1 if collated(left) < collated(right) else 1
-    if a < 4:
-        return int(left > right) - int(left < right)
-    if a == 4:
-        for i in range(max(len(left), len(right))):
-            result = compare(left[i] if i < len(left) else None, right[i] if i < len(right) else None)
-            if result:
-                return result
-        return 0
-    for name in sorted(set(left) | set(right)):
-        result = compare(left.get(name), right.get(name))
-        if result:
-            return result
-    return 0
+        return -1 if collated(left) < collated(right) else 1
+    return -1 if left < right else 1
 
 
 sort_key = cmp_to_key(compare)
@@ -120,16 +89,7 @@ sort_key = cmp_to_key(compare)
 
 def hashable(value: Any) -> Any:
     """Equal for values that AQL takes for equal, and usable as a key."""
-    kind = type(value)
-    if kind is str or value is None:
-        return value
-    if kind is bool:
-        return (bool, value)
-    if kind is int or kind is float:
-        return (int, value)
-    if kind is list:
-        return (list, *map(hashable, value))
-    return (dict, *((name, hashable(value[name])) for name in sorted(value)))
+    return (_RANKS[type(value)], encode(value) if type(value) in (list, dict) else value)
 
 
 def at_path(document: Any, path: tuple[str, ...]) -> Any:

@@ -197,7 +197,7 @@ def opened(cluster: Cluster, scratch: Path) -> Iterator[Stage]:
         broker.start()
         stack.callback(broker.stop)
         arango = ArangoProcess(scratch / "arango")
-        stack.callback(arango.close)
+        stack.callback(arango.kill)
         exchange = stack.enter_context(rig.exchange("--seed", "7"))
         stack.enter_context(empty(cluster))
         operators = stack.enter_context(Operators(cluster, broker, scratch / "passwords"))

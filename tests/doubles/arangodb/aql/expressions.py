@@ -3,16 +3,80 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tests.doubles.arangodb.aql.context import Context
-from tests.doubles.arangodb.aql.functions import FUNCTIONS, number
 from tests.doubles.arangodb.aql.parser import Node
+from tests.doubles.arangodb.collections import Collection
 from tests.doubles.arangodb.errors import ArangoError
 from tests.doubles.arangodb.values import compare, truthy
 
+if TYPE_CHECKING:
+    from tests.doubles.arangodb.databases import Database
+    from tests.doubles.arangodb.documents import Unit
+
 Env = dict[str, Any]
 Compute = Callable[[Env], Any]
+
+
+class Context:
+    """One query. `sleep`: seconds that SLEEP was asked for; the answer is delayed by them."""
+
+    def __init__(self, database: Database, unit: Unit, binds: dict[str, Any], options: dict[str, Any]) -> None:
+        self.database = database
+        self.unit = unit
+        self.binds = binds
+        self.options = options
+        self.used_binds: set[str] = set()
+        self.warnings: list[dict[str, Any]] = []
+        self.sleep = 0.0
+        self.writes = self.ignored = self.scanned = self.scanned_index = self.filtered = 0
+        self.full_count: int | None = None
+        self.memory = 0
+        self.memory_limit = 0
+
+    def collection(self, name: Any) -> Collection:
+        """The collection of a name; 1203 where there is none."""
+        found = self.database.find(name)
+        if found is None:
+            words = f"collection or view not found: {name}"
+            raise ArangoError(1203, f"AQL: {words} (while parsing)" if self.database.server.is_311 else words)
+        return found
+
+    def bind(self, name: str) -> Any:
+        self.used_binds.add(name)
+        if name not in self.binds:
+            raise ArangoError(1551, f"no value specified for declared bind parameter '{name}' (while parsing)")
+        return self.binds[name]
+
+    def warn(self, number: int, message: str) -> None:
+        """A warning, or an error where the query is to fail on warnings."""
+        if self.options.get("failOnWarning"):
+            raise ArangoError(number, f"AQL: {message} (while executing)")
+        if len(self.warnings) < self.options.get("maxWarningCount", 10):
+            self.warnings.append({"code": number, "message": message})
+
+    def keep(self, rows: int) -> None:
+        """Count rows that are held in memory (some 48 bytes each); error 32 above the query's limit."""
+        self.memory += rows * 48
+        if self.memory_limit and self.memory > self.memory_limit:
+            raise ArangoError(32, "AQL: query would use more memory than allowed (while executing)")
+
+
+def number(value: Any) -> Any:
+    """A value as AQL computes with it: what is no number is 0."""
+    return value if type(value) in (int, float) else 0
+
+
+def _sleep(context: Context, seconds: Any) -> None:
+    context.sleep += float(seconds)
+
+
+FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "IS_NUMBER": lambda context, value: type(value) in (int, float),
+    "PUSH": lambda context, items, value: [*items, value],
+    "SLEEP": _sleep,
+    "UNSET": lambda context, document, *names: {n: value for n, value in document.items() if n not in names},
+}
 
 
 class Expressions:
@@ -22,7 +86,7 @@ class Expressions:
         self._context = context
 
     def build(self, node: Node, scope: set[str]) -> Compute:
-        """scope: the variables that are there; another name is a collection, or 1203."""
+        """scope: the variables that are there."""
         return _BUILDERS[node[0]](self, node, scope)
 
     def constant(self, node: Node) -> Any:
@@ -38,9 +102,6 @@ class Expressions:
 
     def _name(self, node: Node, scope: set[str]) -> Compute:
         name = node[1]
-        if name not in scope:
-            self._context.collection(name)
-            raise ArangoError(9, "this double knows a collection as a source of FOR alone")
         return lambda env: env[name]
 
     def _member(self, node: Node, scope: set[str]) -> Compute:
@@ -68,15 +129,8 @@ class Expressions:
         return lambda env: yes(env) if truthy(condition(env)) else no(env)
 
     def _call(self, node: Node, scope: set[str]) -> Compute:
-        _, name, given = node
-        function = FUNCTIONS.get(name)
-        if function is None:
-            raise ArangoError(1540, f"usage of unknown function '{name}()' (while parsing)")
-        low, high, run = function
-        if not low <= len(given) <= high:
-            words = f"invalid number of arguments for function '{name}()', expected number of arguments: minimum: {low}"
-            raise ArangoError(1541, f"{words}, maximum: {high} (while parsing)")
-        arguments = [self.build(one, scope) for one in given]
+        run = FUNCTIONS[node[1]]
+        arguments = [self.build(one, scope) for one in node[2]]
         context = self._context
         return lambda env: run(context, *[argument(env) for argument in arguments])
 
@@ -125,18 +179,7 @@ _TESTS: dict[str, Callable[[Any, Any], bool]] = {
 
 
 def _divided(context: Context, a: Any, b: Any) -> Any:
-    if b == 0:
-        context.warn(1562, "division by zero")
-        return None
-    return a / b
-
-
-def _modulo(context: Context, a: Any, b: Any) -> Any:
-    if b == 0:
-        context.warn(1562, "division by zero")
-        return None
-    rest = abs(a) % abs(b)
-    return -rest if a < 0 else rest
+    return a / b if b else context.warn(1562, "division by zero")
 
 
 _ARITHMETIC: dict[str, Callable[[Context, Any, Any], Any]] = {
@@ -144,6 +187,6 @@ _ARITHMETIC: dict[str, Callable[[Context, Any, Any], Any]] = {
     "-": lambda context, a, b: a - b,
     "*": lambda context, a, b: a * b,
     "/": _divided,
-    "%": _modulo,
+    "%": lambda context, a, b: a % b,
     "..": lambda context, a, b: list(range(int(a), int(b) + 1)),
 }

@@ -6,16 +6,14 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from tests.doubles.arangodb.aql import writing
-from tests.doubles.arangodb.aql.context import Context
-from tests.doubles.arangodb.aql.expressions import Compute, Env, Expressions
+from tests.doubles.arangodb.aql.expressions import Compute, Context, Env, Expressions
 from tests.doubles.arangodb.aql.parser import WRITES, Node, parse
-from tests.doubles.arangodb.aql.reading import Plan, parts_of
+from tests.doubles.arangodb.collections import Collection
 from tests.doubles.arangodb.errors import ArangoError
-from tests.doubles.arangodb.values import sort_key, truthy
+from tests.doubles.arangodb.values import Doc, sort_key, truthy
 
 Rows = Iterator[Env]
 Step = Callable[[Rows], Rows]
-_NO_END = 1 << 62
 
 
 class Query:
@@ -33,10 +31,8 @@ class Query:
         self._steps = [self._step(at, node, scope) for at, node in enumerate(self.tree) if node[0] != "return"]
         if self.tree[-1][0] == "return":
             self._result = self._expressions.build(self.tree[-1][1], scope)
-        unused = set(context.binds) - context.used_binds
-        if unused:
-            words = f"bind parameter '{min(unused)}' was not declared in the query (while parsing)"
-            raise ArangoError(1552, words)
+        if unused := set(context.binds) - context.used_binds:
+            raise ArangoError(1552, f"bind parameter '{min(unused)}' was not declared in the query (while parsing)")
 
     def results(self) -> Iterator[Any]:
         """What is returned, row by row. A query that writes has done it all before the first."""
@@ -66,10 +62,7 @@ class Query:
         """The name of a collection, as it stands in the query or in a parameter."""
         if node[0] == "name":
             return str(node[1])
-        value = self.context.bind(node[1])
-        if type(value) is not str or not node[1].startswith("@"):
-            raise ArangoError(1553, f"bind parameter '{node[1]}' has an invalid value or type (while parsing)")
-        return value
+        return str(self.context.bind(node[1]))
 
     def _step(self, at: int, node: Node, scope: set[str]) -> Step:
         kind = node[0]
@@ -81,20 +74,15 @@ class Query:
             return writing.build(self, self._expressions, node, scope)
         return _STEPS[kind](self, node, scope)
 
-    def _declare(self, name: str, scope: set[str]) -> None:
-        if name in scope:
-            raise ArangoError(1511, f"variable '{name}' is assigned multiple times (while parsing)")
-        scope.add(name)
-
     def _for(self, node: Node, after: list[Node], scope: set[str]) -> Step:
         _, name, source, _ = node
         if (source[0] == "bind" and source[1].startswith("@")) or (source[0] == "name" and source[1] not in scope):
             plan = Plan(self.context, self.context.collection(self.name_of(source)), name, after)
             self._answered |= plan.used
-            self._declare(name, scope)
+            scope.add(name)
             return lambda rows: ({**row, name: document} for row in rows for document in plan.documents())
         items = self._expressions.build(source, scope)
-        self._declare(name, scope)
+        scope.add(name)
         context = self.context
 
         def step(rows: Rows) -> Rows:
@@ -109,7 +97,7 @@ class Query:
     def _let(self, node: Node, scope: set[str]) -> Step:
         _, name, of = node
         value = self._expressions.build(of, scope)
-        self._declare(name, scope)
+        scope.add(name)
         return lambda rows: ({**row, name: value(row)} for row in rows)
 
     def _filter(self, node: Node, scope: set[str]) -> Step:
@@ -145,17 +133,11 @@ class Query:
     def _limit(self, node: Node, *, counts: bool) -> Step:
         """counts: how many rows there would be without it is to be known."""
         first, count = (self._expressions.constant(part) for part in node[1:])
-        if count is None:
-            count = _NO_END  # `LIMIT 0, null`, which a client sends
-        if any(type(bound) not in (int, float) or bound < 0 for bound in (first, count)):
-            raise ArangoError(1504, "number out of range: LIMIT expects numbers of at least 0 (while parsing)")
         end = first + count
         context = self.context
 
         def step(rows: Rows) -> Rows:
             seen = 0
-            if not counts and not count:
-                return
             for row in rows:
                 seen += 1
                 if first < seen <= end:
@@ -170,7 +152,7 @@ class Query:
     def _collect(self, node: Node, scope: set[str]) -> Step:
         name = node[1]
         scope.clear()
-        self._declare(name, scope)
+        scope.add(name)
         return lambda rows: iter(({name: sum(1 for _ in rows)},))
 
 
@@ -180,3 +162,79 @@ _STEPS: dict[str, Callable[[Query, Node, set[str]], Step]] = {
     "sort": Query._sort,
     "collect": Query._collect,
 }
+
+
+_OPERATORS = ("<", "<=", ">", ">=", "==", "IN")
+
+
+class Plan:
+    """How one FOR reads a collection.
+
+    Conditions on `_key` and a SORT by `_key` use the primary index, whose order is that of code points (AQL's own is
+    that of a language); they are not looked at again. Everything else looks at every document. used: the nodes that
+    the index has answered, by their `id`.
+    """
+
+    def __init__(self, context: Context, collection: Collection, name: str, after: list[Node]) -> None:
+        """after: the statements behind the FOR."""
+        self.used: set[int] = set()
+        self._context = context
+        self._collection = collection
+        self._sorted = False
+        self._keys: list[str] | None = None
+        self._low: tuple[str | None, bool] = (None, False)
+        self._high: tuple[str | None, bool] = (None, False)
+        key = ("member", ("name", name), "_key")
+        for node in after:
+            if node[0] == "filter":
+                for part in parts_of(node[1]):
+                    constant = part[-1][0] in ("bind", "value")
+                    if part[0] == "binary" and part[1] in _OPERATORS and part[2] == key and constant:
+                        self._take(part[1], part[3])
+                        self.used.add(id(part))
+            elif node == ("sort", [(key, False)]):
+                self._sorted = True
+                self.used.add(id(node))
+                return
+            else:
+                return
+
+    def _take(self, operator: str, of: Node) -> None:
+        """Let the index answer a comparison with `of`, a constant text or list of texts."""
+        value: Any = self._context.bind(of[1]) if of[0] == "bind" else of[1]
+        if operator == "IN":
+            self._keys = [*dict.fromkeys(value)]
+        elif operator == "==":
+            self._keys = [value]
+        elif operator.startswith(">"):
+            self._low = (value, operator == ">")
+        else:
+            self._high = (value, operator == "<")
+
+    def documents(self) -> Iterator[Doc]:
+        context, unit, collection = self._context, self._context.unit, self._collection
+        rows: Iterator[Doc]
+        if self._keys is not None:
+            keys = sorted(self._keys) if self._sorted else self._keys
+            if len(keys) > 1:
+                unit.prefetch(collection, keys)
+            rows = (document for key in keys if (document := unit.get(collection, key)) is not None)
+        elif self._sorted or self._low[0] is not None or self._high[0] is not None:
+            rows = collection.storage.scan_keys(collection.table, *self._low, *self._high)
+        else:
+            for document in collection.scan():
+                context.scanned += 1
+                yield document
+            return
+        for document in rows:
+            context.scanned_index += 1
+            yield document
+
+
+def parts_of(node: Node) -> Iterator[Node]:
+    """The conditions that are joined by AND."""
+    if node[0] == "binary" and node[1] == "&&":
+        yield from parts_of(node[2])
+        yield from parts_of(node[3])
+    else:
+        yield node

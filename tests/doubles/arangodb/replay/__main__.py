@@ -1,4 +1,4 @@
-"""`python -m tests.doubles.arangodb.replay FILE`: exit code 1 if an answer differs, 2 if there is no such file."""
+"""`python -m tests.doubles.arangodb.replay FILE`: exit code 1 if an answer differs."""
 
 from __future__ import annotations
 
@@ -14,13 +14,9 @@ def main() -> int:
     """Replay the file and print the report."""
     parser = argparse.ArgumentParser(prog="python -m tests.doubles.arangodb.replay", description=__doc__)
     parser.add_argument("file", type=Path, help="recordings, one JSON object per line")
-    parser.add_argument("--verbose", action="store_true", help="name every line outside the scope, and other wording")
     given = parser.parse_args()
-    if not given.file.is_file():
-        print(f"{given.file}: no such file", file=sys.stderr)
-        return 2
     report = asyncio.run(replay(given.file))
-    print(report.text(verbose=given.verbose))
+    print(report.text())
     return 1 if report.differing else 0
 
 

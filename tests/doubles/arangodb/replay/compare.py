@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
 from typing import Any
 
 from tests.doubles.arangodb.replay.lines import REVISION, Pair
@@ -61,31 +60,26 @@ _DEPLOYMENT = re.compile(r"6172616e-676f-4000-0000-[0-9a-f]{12}")
 _MEASURED = re.compile(r"\d{4}-\d\d-\d\dT.*Z")
 
 
-@dataclass(slots=True)
-class Comparison:
-    """differences: what does not match. wording: error messages that differ, which clients must not rely on."""
+def compare(pair: Pair, answer: Answer) -> list[str]:
+    """What differs in status, headers and body of an answer from the recorded ones.
 
-    differences: list[str] = field(default_factory=list)
-    wording: list[str] = field(default_factory=list)
-
-
-def compare(pair: Pair, answer: Answer) -> Comparison:
-    """Status, headers and body of an answer against the recorded ones."""
-    result = Comparison()
+    The words of errors may be others: clients must not rely on them.
+    """
+    result: list[str] = []
     if answer.status != pair.status:
-        result.differences.append(f"status: recorded {pair.status}, answered {answer.status} {answer.body[:300]!r}")
+        result.append(f"status: recorded {pair.status}, answered {answer.status} {answer.body[:300]!r}")
         return result
     _headers(pair, answer, result)
     if pair.subset and pair.answer is None:
         return result
     if isinstance(pair.answer, str) and not answer.headers.get("content-type", "").startswith("application/json"):
         if not answer.body:
-            result.differences.append("body: recorded text, answered nothing")
+            result.append("body: recorded text, answered nothing")
         return result
     try:
         value = answer.json()
     except ValueError:
-        result.differences.append(f"body: no JSON: {answer.body[:100]!r}")
+        result.append(f"body: no JSON: {answer.body[:100]!r}")
         return result
     opaque = {name for path, names in OPAQUE if pair.route.startswith(path) for name in names}
     listing = pair.method == "GET" and pair.route.rstrip("/") in LISTINGS
@@ -93,21 +87,18 @@ def compare(pair: Pair, answer: Answer) -> Comparison:
     return result
 
 
-def _headers(pair: Pair, answer: Answer, result: Comparison) -> None:
+def _headers(pair: Pair, answer: Answer, result: list[str]) -> None:
     recorded = {name: _text(value) for name, value in pair.answer_headers.items()}
     if not pair.subset:
         names, have = set(recorded) - _LEFT_OUT, set(answer.headers) - _LEFT_OUT
-        for name in sorted(names ^ have):
-            result.differences.append(f"header {name}: {'missing' if name in names else 'not recorded'}")
+        result += [f"header {name}: {'missing' if name in names else 'not recorded'}" for name in sorted(names ^ have)]
     for name in _HEADERS:
         if name in recorded and name in answer.headers:
             want, have_ = _shape_of_header(name, recorded[name]), _shape_of_header(name, answer.headers[name])
             if want != have_:
-                result.differences.append(
-                    f"header {name}: recorded {recorded[name]!r}, answered {answer.headers[name]!r}"
-                )
+                result.append(f"header {name}: recorded {recorded[name]!r}, answered {answer.headers[name]!r}")
         elif name in recorded and pair.subset:
-            result.differences.append(f"header {name}: missing")
+            result.append(f"header {name}: missing")
 
 
 def _text(value: Any) -> str:
@@ -131,7 +122,7 @@ def _shape_of_header(name: str, value: str) -> str:
 
 
 class _Bodies:
-    def __init__(self, pair: Pair, opaque: set[str], listing: bool, result: Comparison) -> None:
+    def __init__(self, pair: Pair, opaque: set[str], listing: bool, result: list[str]) -> None:
         self._subset = pair.subset
         self._opaque = opaque
         self._listing = listing
@@ -156,10 +147,7 @@ class _Bodies:
                 re.sub(r"<[^>]*>", ".+", re.escape(want).replace(r"\<", "<").replace(r"\>", ">")), have
             ):
                 self._differ(place, want, have)
-        elif name == "errorMessage":
-            if _plain(want) != _plain(have):
-                self._result.wording.append(f"recorded {want!r}, answered {have!r}")
-        elif _kind(want) != _kind(have) or _plain(want) != _plain(have):
+        elif name != "errorMessage" and (_kind(want) != _kind(have) or _plain(want) != _plain(have)):
             self._differ(place, want, have)
 
     def _objects(self, want: dict[str, Any], have: dict[str, Any], place: str, name: str) -> None:
@@ -175,7 +163,7 @@ class _Bodies:
         if missing or (more and not self._subset):
             said = [f"without {sorted(missing)}"] if missing else []
             said += [f"with {sorted(more)}, not recorded"] if more and not self._subset else []
-            self._result.differences.append(f"{place}: {', '.join(said)}")
+            self._result.append(f"{place}: {', '.join(said)}")
         for key in want:
             if key in have:
                 self.compare(want[key], have[key], f"{place}.{key}", key)
@@ -185,10 +173,10 @@ class _Bodies:
             if want and have:
                 self._subset_shape(want[0], have[0], f"{place}[0]")
             elif want and not self._may_be_empty:
-                self._result.differences.append(f"{place}: recorded elements, answered none")
+                self._result.append(f"{place}: recorded elements, answered none")
             return
         if len(want) != len(have):
-            self._result.differences.append(f"{place}: recorded {len(want)} elements, answered {len(have)}")
+            self._result.append(f"{place}: recorded {len(want)} elements, answered {len(have)}")
             return
         if place == "body.graphs":  # all there are, in no order
             want, have = sorted(want, key=_by_key), sorted(have, key=_by_key)
@@ -206,7 +194,7 @@ class _Bodies:
                 self._subset_shape(want[key], have[key], f"{place}.{key}")
 
     def _differ(self, place: str, want: Any, have: Any) -> None:
-        self._result.differences.append(f"{place}: recorded {_short(want)}, answered {_short(have)}")
+        self._result.append(f"{place}: recorded {_short(want)}, answered {_short(have)}")
 
 
 def _by_key(value: Any) -> str:

@@ -14,7 +14,7 @@ NEWEST = {"3.11": "3.11.14", "3.12": "3.12.10"}
 
 @dataclass(slots=True)
 class Pair:
-    """One line. A line that is no object at all has only `broken`, which says why."""
+    """One line."""
 
     id: str
     kind: str = ""
@@ -31,7 +31,6 @@ class Pair:
     subset: bool = False
     setup: list[dict[str, Any]] = field(default_factory=list)
     note: str = ""
-    broken: str = ""
 
     @property
     def route(self) -> str:
@@ -52,44 +51,26 @@ class Pair:
 
 
 def read(path: Path) -> list[Pair]:
-    """All lines of a file; a line that cannot be understood is kept as a broken one."""
-    pairs = []
-    for number, line in enumerate(path.read_bytes().splitlines(), 1):
-        if line.strip():
-            pairs.append(_pair(line, f"line {number}"))
-    return pairs
+    """All lines of a file."""
+    return [_pair(json.loads(line)) for line in path.read_bytes().splitlines() if line.strip()]
 
 
-def _pair(line: bytes, place: str) -> Pair:
-    try:
-        found = json.loads(line)
-    except ValueError as error:
-        return Pair(place, broken=f"no JSON: {error}")
-    if not isinstance(found, dict):
-        return Pair(place, broken="no JSON object")
-    odd = [
-        name
-        for name, form in (("request_headers", dict), ("response_headers", dict), ("setup", list))
-        if not isinstance(found.get(name) or form(), form)
-    ]
-    if odd or not all(isinstance(step, dict) for step in found.get("setup") or []):
-        return Pair(str(found.get("id", place)), broken=f"of another form: {', '.join(odd) or 'setup'}")
+def _pair(found: dict[str, Any]) -> Pair:
     body = found.get("request_body")
-    status = found.get("status")
     return Pair(
-        id=str(found.get("id", place)),
-        kind=str(found.get("kind", "")),
-        group=str(found.get("group", "")),
-        version=str(found.get("version", "")),
-        deployment=str(found.get("deployment", "single")),
-        method=str(found.get("method") or ""),
-        path=str(found.get("path") or ""),
+        id=found["id"],
+        kind=found.get("kind", ""),
+        group=found.get("group", ""),
+        version=found.get("version", ""),
+        deployment=found.get("deployment", "single"),
+        method=found.get("method") or "",
+        path=found.get("path") or "",
         headers={str(k).lower(): str(v) for k, v in (found.get("request_headers") or {}).items()},
         body=body if body is None or isinstance(body, str) else json.dumps(body),
-        status=status if isinstance(status, int) else None,
+        status=found.get("status"),
         answer_headers={str(k).lower(): v for k, v in (found.get("response_headers") or {}).items()},
         answer=found.get("response_body"),
         subset=found.get("response_body_match") == "subset",
         setup=found.get("setup") or [],
-        note=str(found.get("note") or ""),
+        note=found.get("note") or "",
     )

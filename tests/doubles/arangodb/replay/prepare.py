@@ -9,7 +9,6 @@ import asyncio
 import base64
 import json
 import re
-from collections.abc import Awaitable, Callable
 from typing import Any
 from urllib.parse import quote
 
@@ -33,20 +32,6 @@ _RELATIONS = [
 _NAMES = ["alice", "bob", "charlie", "dave", "eve"]
 _KNOWS = [("alice", "bob"), ("bob", "charlie"), ("bob", "dave"), ("eve", "alice"), ("eve", "bob")]
 
-_CITIES = {"germanCity": ["Berlin", "Cologne", "Hamburg"], "frenchCity": ["Lyon", "Paris"]}
-_ROADS = [
-    ("germanHighway", "germanCity/Berlin", "germanCity/Cologne", 850),
-    ("germanHighway", "germanCity/Berlin", "germanCity/Hamburg", 400),
-    ("germanHighway", "germanCity/Hamburg", "germanCity/Cologne", 500),
-    ("frenchHighway", "frenchCity/Paris", "frenchCity/Lyon", 550),
-    ("internationalHighway", "germanCity/Berlin", "frenchCity/Lyon", 1100),
-    ("internationalHighway", "germanCity/Berlin", "frenchCity/Paris", 1200),
-    ("internationalHighway", "germanCity/Hamburg", "frenchCity/Paris", 900),
-    ("internationalHighway", "germanCity/Hamburg", "frenchCity/Lyon", 1300),
-    ("internationalHighway", "germanCity/Cologne", "frenchCity/Lyon", 700),
-    ("internationalHighway", "germanCity/Cologne", "frenchCity/Paris", 550),
-]
-
 EXAMPLE_GRAPHS: dict[str, dict[str, Any]] = {
     "social": {
         "ends": {"relation": ["female", "male"]},
@@ -58,20 +43,8 @@ EXAMPLE_GRAPHS: dict[str, dict[str, Any]] = {
         "vertices": {"persons": [{"_key": name, "name": name.capitalize()} for name in _NAMES]},
         "edges": {"knows": [{"_from": f"persons/{a}", "_to": f"persons/{b}"} for a, b in _KNOWS]},
     },
-    "routeplanner": {
-        "ends": {
-            "frenchHighway": ["frenchCity"],
-            "germanHighway": ["germanCity"],
-            "internationalHighway": ["frenchCity", "germanCity"],
-        },
-        "vertices": {name: [{"_key": city} for city in cities] for name, cities in _CITIES.items()},
-        "edges": {
-            name: [{"_from": a, "_to": b, "distance": km} for road, a, b, km in _ROADS if road == name]
-            for name in ("frenchHighway", "germanHighway", "internationalHighway")
-        },
-    },
 }
-"""Those of the example graphs of ArangoDB that are recorded or may be: ends of each edge collection, and documents."""
+"""Those of the example graphs of ArangoDB that are recorded: ends of each edge collection, and documents."""
 
 
 class SetupFailed(Exception):
@@ -123,7 +96,7 @@ class Stage:
     async def prepare(self) -> None:
         """Make all steps of the setup."""
         for step in self._pair.setup:
-            await OPERATIONS[step["op"]](self, step)
+            await getattr(self, f"_{step['op']}")(step)
 
     async def ask(self) -> Answer:
         """Send the recorded request, its names bound."""
@@ -198,10 +171,7 @@ class Stage:
         """The body with revisions of the double in the place of recorded ones."""
         if body is None or '"_rev"' not in body:
             return body
-        try:
-            value = json.loads(body)
-        except ValueError:
-            return body
+        value = json.loads(body)
         parts = path.partition("?")[0].split("/")
         collection = parts[parts.index("document") + 1] if "document" in parts else ""
         for place, item in enumerate(value if isinstance(value, list) else [value]):
@@ -308,33 +278,13 @@ class Stage:
     async def _remove_user(self, step: dict[str, Any]) -> None:
         await self.call("DELETE", f"/_api/user/{quote(step['user'])}")
 
-    async def _grant(self, step: dict[str, Any]) -> None:
+    async def _grant_database(self, step: dict[str, Any]) -> None:
         place = "/".join(str(step[name]) for name in ("database", "collection") if name in step)
         await self._must("PUT", f"/_api/user/{quote(step['user'])}/database/{place}", {"grant": step["level"]})
+
+    _grant_collection = _grant_database
 
 
 def _made_up(name: str) -> bool:
     """Whether a part of a path is a number that a server made up, or stands for one."""
     return re.fullmatch(r"\d{4,}|<[^>]*>", name) is not None
-
-
-OPERATIONS: dict[str, Callable[[Stage, dict[str, Any]], Awaitable[None]]] = {
-    "create_collection": Stage._create_collection,
-    "insert": Stage._insert,
-    "insert_generated": Stage._insert_generated,
-    "remove": Stage._remove,
-    "ensure_index": Stage._ensure_index,
-    "aql": Stage._aql,
-    "request": Stage._request,
-    "begin_transaction": Stage._begin_transaction,
-    "create_graph": Stage._create_graph,
-    "graph_add_vertex_collection": Stage._graph_add_vertex_collection,
-    "load_example_graph": Stage._load_example_graph,
-    "create_database": Stage._create_database,
-    "drop_database": Stage._drop_database,
-    "use_database": Stage._use_database,
-    "create_user": Stage._create_user,
-    "remove_user": Stage._remove_user,
-    "grant_database": Stage._grant,
-    "grant_collection": Stage._grant,
-}

@@ -5,10 +5,9 @@ from __future__ import annotations
 import zlib
 from typing import Any
 
-from tests.doubles.arangodb.collections import GENERATORS, Collection, change
+from tests.doubles.arangodb.collections import GENERATORS, Collection
 from tests.doubles.arangodb.errors import ArangoError
-from tests.doubles.arangodb.routes.gharial import graphs_with
-from tests.doubles.arangodb.routes.transaction import unit_of
+from tests.doubles.arangodb.graphs import graphs_with
 from tests.doubles.arangodb.server import ArangoServer
 from tests.doubles.arangodb.values import encode
 from tests.doubles.arangodb.wire import Request, Response
@@ -24,8 +23,6 @@ def handle(server: ArangoServer, request: Request, rest: list[str]) -> Response:
         found = [c.short() for c in database.collections.values() if not (hidden and c.facts["isSystem"])]
         return _ok({"result": found})
     if method == "GET":
-        if len(rest) > 2:
-            raise ArangoError(400, "expect GET /_api/collection/<collection-name>/<method>")
         collection = database.collection(rest[0])
         return _ok(collection.short()) if len(rest) == 1 else _look(server, request, collection, rest[1])
     if method == "PUT":
@@ -33,11 +30,7 @@ def handle(server: ArangoServer, request: Request, rest: list[str]) -> Response:
             raise ArangoError(400, "expected PUT /_api/collection/<collection-name>/<action>")
         return _change(server, request, rest[0], rest[1])
     if method == "DELETE":
-        if len(rest) != 1:
-            raise ArangoError(400, "expected DELETE /_api/collection/<collection-name>")
         collection = database.collection(rest[0])
-        if collection.facts["isSystem"] and not request.flag("isSystem"):
-            raise ArangoError(11)
         if not server.is_311 and graphs_with(database, collection.name):
             raise ArangoError(1942)
         database.drop(collection)
@@ -46,8 +39,6 @@ def handle(server: ArangoServer, request: Request, rest: list[str]) -> Response:
 
 
 def key_generators(server: ArangoServer, request: Request, rest: list[str]) -> Response:
-    if request.method != "GET":
-        raise ArangoError(405)
     return Response(200, {"keyGenerators": list(GENERATORS)})
 
 
@@ -60,32 +51,22 @@ def _place(request: Request) -> str:
 
 
 def _look(server: ArangoServer, request: Request, collection: Collection, what: str) -> Response:
-    place = _place(request)
-    if what == "properties":
-        return _ok(collection.properties(), place)
+    revision = max((document["_rev"] for document in collection.scan()), default="0") if what in _ABOUT_ALL else ""
     if what == "count":
-        with unit_of(server, request, collection, write=False) as unit:
-            pending = unit.pending.get(collection)
-            count = sum(1 for _ in unit.scan(collection, collection.scan())) if pending else collection.count()
-        return _ok(collection.properties() | {"count": count}, place)
-    if what == "figures":
-        return _ok(
-            collection.properties() | {"count": collection.count(), "figures": _figures(request, collection)}, place
-        )
-    if what == "revision":
-        return _ok(collection.properties() | {"revision": _last_revision(collection) or "0"}, place)
-    if what == "checksum":
-        if server.cluster:
-            raise ArangoError(9)
-        return _ok(collection.short() | _checksum(request, collection), place)
-    if what == "shards":
-        if not server.cluster:
-            raise ArangoError(4)
+        more: dict[str, Any] = {"count": collection.count()}
+    elif what == "figures":
+        more = {"count": collection.count(), "figures": _figures(request, collection)}
+    elif what == "revision":
+        more = {"revision": revision}
+    elif what == "checksum":
+        checksum = str(zlib.crc32(encode([*collection.scan()])))
+        return _ok(collection.short() | {"revision": revision, "checksum": checksum}, _place(request))
+    elif what == "shards":
         shards = _shards(collection)
-        listed: Any = {shard: [_LEADER] for shard in shards} if request.flag("details") else shards
-        return _ok(collection.properties() | {"shards": listed}, place)
-    words = "'checksum', 'count', 'figures', 'properties', 'responsibleShard', 'revision', 'shards'"
-    raise ArangoError(404, f"expecting one of the resources {words}")
+        more = {"shards": {shard: [_LEADER] for shard in shards} if request.flag("details") else shards}
+    else:
+        raise ArangoError(404, f"expecting one of the resources of a collection, not {what}")
+    return _ok(collection.properties() | more, _place(request))
 
 
 def _change(server: ArangoServer, request: Request, name: str, what: str) -> Response:
@@ -93,42 +74,24 @@ def _change(server: ArangoServer, request: Request, name: str, what: str) -> Res
     body = request.json()
     body = body if type(body) is dict else {}
     collection = database.collection(name)
-    place = _place(request)
-    if what == "properties":
-        change(collection, body)
-        return _ok(collection.properties(), place)
+    answer: dict[str, Any] = collection.short()
     if what == "truncate":
         database.truncate(collection)
-        return _ok(collection.short(), place)
-    if what == "rename":
-        if server.cluster:
-            raise ArangoError(9)
+    elif what == "rename":
         database.rename(collection, body.get("name"))
-        return _ok(collection.short(), place)
-    if what == "load":
-        counted = {"count": collection.count()} if body.get("count", True) else {}
-        return _ok(collection.short() | counted, place)
-    if what in ("unload", "compact"):
-        return _ok(collection.short(), place)
-    if what == "loadIndexesIntoMemory":
-        return _ok({"result": True}, place)
-    if what == "recalculateCount":
-        return _ok({"result": True, "count": collection.count()}, place)
-    if what == "responsibleShard":
-        if not server.cluster:
-            raise ArangoError(4)
-        missing = [key for key in collection.facts["shardKeys"] if key not in body]
-        if missing:
-            raise ArangoError(400, f"shard key {missing[0]} is missing")
-        values = [body[key] for key in collection.facts["shardKeys"]]
-        shards = _shards(collection)
-        return _ok({"shardId": shards[zlib.crc32(encode(values)) % len(shards)]}, place)
-    words = (
-        "'load', 'unload', 'truncate', 'properties', 'compact', 'rename', 'loadIndexesIntoMemory', 'recalculateCount'"
-    )
-    raise ArangoError(404, f"expecting one of the actions {words}")
+        answer = collection.short()
+    elif what == "load":
+        answer |= {"count": collection.count()} if body.get("count", True) else {}
+    elif what == "loadIndexesIntoMemory":
+        answer = {"result": True}
+    elif what == "responsibleShard":
+        answer = {"shardId": _shards(collection)[0]}
+    elif what not in ("unload", "compact"):
+        raise ArangoError(404, f"expecting one of the actions on a collection, not {what}")
+    return _ok(answer, _place(request))
 
 
+_ABOUT_ALL = ("revision", "checksum")
 _LEADER = "PRMR-00000000-0000-4000-8000-000000000001"
 
 
@@ -150,19 +113,3 @@ def _figures(request: Request, collection: Collection) -> dict[str, Any]:
         indexes = [{"type": i.facts["type"], "id": int(i.facts["id"]), "count": count} for i in collection.indexes]
         figures["engine"] = {"documents": count, "indexes": indexes}
     return figures
-
-
-def _last_revision(collection: Collection) -> str:
-    return max((document["_rev"] for document in collection.scan()), default="")
-
-
-def _checksum(request: Request, collection: Collection) -> dict[str, str]:
-    total = 0
-    for document in collection.scan():
-        parts = [document["_key"]]
-        if request.flag("withRevisions"):
-            parts.append(document["_rev"])
-        if request.flag("withData"):
-            parts.append({name: value for name, value in document.items() if name != "_rev"})
-        total ^= zlib.crc32(encode(parts)) << 32 | zlib.crc32(encode(parts[::-1]))
-    return {"revision": _last_revision(collection) or "0", "checksum": str(total)}

@@ -1,29 +1,19 @@
-"""/_api/cursor: run a query, read its results in batches."""
+"""/_api/cursor: run a query, read its results in batches; and what is said about a query without running it."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
-from itertools import islice
 from typing import Any
 
-from tests.doubles.arangodb.aql.context import Context
+from tests.doubles.arangodb.aql.expressions import Context
+from tests.doubles.arangodb.aql.parser import parse as parse_text
+from tests.doubles.arangodb.aql.parser import tokens
 from tests.doubles.arangodb.aql.run import Query
 from tests.doubles.arangodb.errors import ArangoError
-from tests.doubles.arangodb.routes.transaction import current, may, unit_of
 from tests.doubles.arangodb.server import ArangoServer
 from tests.doubles.arangodb.values import printed
 from tests.doubles.arangodb.wire import Request, Response
 
-_TYPES: dict[str, tuple[type, ...]] = {
-    "bindVars": (dict,),
-    "options": (dict,),
-    "batchSize": (int, float),
-    "memoryLimit": (int, float),
-    "ttl": (int, float),
-    "count": (bool,),
-    "cache": (bool,),
-}
 _DEFAULT_BATCH = 1000
 _PHASES = (
     "initializing", "parsing", "optimizing ast", "loading collections", "instantiating plan", "optimizing plan",
@@ -34,7 +24,7 @@ _PHASES = (
 class Cursor:
     """Results that are not read yet. `last`: the answer to the newest batch, kept where it may be asked for again."""
 
-    def __init__(self, number: str, database: str, rows: Iterator[Any], batch: int, ttl_s: float) -> None:
+    def __init__(self, number: str, database: str, rows: list[Any], batch: int, ttl_s: float) -> None:
         self.number = number
         self.database = database
         self.batch = batch
@@ -43,17 +33,15 @@ class Cursor:
         self.last: dict[str, Any] | None = None
         self.common: dict[str, Any] = {}
         self._rows = rows
-        self._peeked: list[Any] = []
         self._ttl_s = ttl_s
         self.until = time.monotonic() + ttl_s
 
     def take(self) -> tuple[list[Any], bool]:
         """The next batch, and whether there is more after it."""
-        found = [*self._peeked, *islice(self._rows, self.batch + 1 - len(self._peeked))]
-        self._peeked = found[self.batch :]
+        end = self.next_batch * self.batch
         self.next_batch += 1
         self.until = time.monotonic() + self._ttl_s
-        return found[: self.batch], bool(self._peeked)
+        return self._rows[end - self.batch : end], end < len(self._rows)
 
 
 def stats_of(
@@ -96,8 +84,6 @@ def handle(server: ArangoServer, request: Request, rest: list[str]) -> Response:
             raise ArangoError(1600, "batch id not found")
         return Response(200, _answer(server, cursor, 200))
     if method == "DELETE":
-        if len(rest) != 1:
-            raise ArangoError(400, "expecting DELETE /_api/cursor/<cursor-id>")
         _find(server, request, rest[0])
         del server.cursors[rest[0]]
         return Response(202, {"id": rest[0], "error": False, "code": 202})
@@ -105,13 +91,8 @@ def handle(server: ArangoServer, request: Request, rest: list[str]) -> Response:
 
 
 def checked_body(request: Request) -> dict[str, Any]:
-    """The query and its settings; 1502 for no query, 17 for a setting of another type."""
-    body = request.json()
-    if type(body) is not dict:
-        raise ArangoError(1502)
-    for name, types in _TYPES.items():
-        if body.get(name) is not None and not isinstance(body[name], types):
-            raise ArangoError(17, f"expecting {types[0].__name__} for '{name}'", status=400)
+    """The query and its settings; 1502 for no query."""
+    body: dict[str, Any] = request.json()
     if type(body.get("query")) is not str or not body["query"]:
         raise ArangoError(1502)
     return body
@@ -120,29 +101,18 @@ def checked_body(request: Request) -> dict[str, Any]:
 def _create(server: ArangoServer, request: Request) -> Response:
     body = checked_body(request)
     size = body.get("batchSize", _DEFAULT_BATCH)
-    if not size or size < 0:
-        raise ArangoError(17, "expecting non-zero value for 'batchSize'", status=400)
     options = body.get("options") or {}
-    transaction = current(server, request)
     started = time.perf_counter()
-    with unit_of(server, request, None) as unit:
-        guard = (lambda collection, write: may(transaction, collection, write)) if transaction else None
-        context = Context(server.database(request.database), unit, body.get("bindVars") or {}, options, guard)
+    with server.unit() as unit:
+        context = Context(server.database(request.database), unit, body.get("bindVars") or {}, options)
         context.memory_limit = int(body.get("memoryLimit") or options.get("memoryLimit") or 0)
         query = Query(context, body["query"])
-        rows: Iterator[Any] = map(printed, query.results())
-        streams = (body.get("stream") or options.get("stream")) is True and not query.writes
-        count: int | None = None
-        if not streams:
-            found = list(rows)
-            count = len(found) if body.get("count") else None
-            rows = iter(found)
+        found = [printed(row) for row in query.results()]
     seconds = time.perf_counter() - started + context.sleep
-    ttl = float(body.get("ttl") or server.settings.cursor_ttl_s)
-    cursor = Cursor(str(server.storage.tick()), request.database, rows, int(size), ttl)
+    cursor = Cursor(str(server.storage.tick()), request.database, found, int(size), float(body.get("ttl") or 30))
     cursor.retry = options.get("allowRetry") is True
-    if count is not None:
-        cursor.common["count"] = count
+    if body.get("count"):
+        cursor.common["count"] = len(found)
     cursor.common["extra"] = _extra(server, context, options, seconds)
     cursor.common["cached"] = False
     server.cursors[cursor.number] = cursor
@@ -187,3 +157,57 @@ def _expire(server: ArangoServer) -> None:
     now = time.monotonic()
     for number in [number for number, cursor in server.cursors.items() if cursor.until < now]:
         del server.cursors[number]
+
+
+def parse(server: ArangoServer, request: Request, rest: list[str]) -> Response:
+    """POST /_api/query: is it a query?"""
+    if request.method == "POST" and not rest:
+        body = checked_body(request)
+        sources = [node[2] for node in parse_text(body["query"]) if node[0] == "for"]
+        answer = {
+            "parsed": True,
+            "collections": sorted({source[1] for source in sources if source[0] == "name"}),
+            "bindVars": sorted({token.text[1:] for token in tokens(body["query"]) if token.kind == "bind"}),
+            "ast": [],  # of syntax trees the recordings compare the type alone
+        }
+        if not server.is_311:
+            answer["warnings"] = []
+        return Response(200, {"error": False, "code": 200, **answer})
+    raise ArangoError(404 if request.method == "GET" else 405)
+
+
+def explain(server: ArangoServer, request: Request, rest: list[str]) -> Response:
+    body = checked_body(request)
+    options = body.get("options") or {}
+    with server.unit() as unit:
+        context = Context(server.database(request.database), unit, body.get("bindVars") or {}, {})
+        query = Query(context, body["query"])
+    query.fold()
+    plans: dict[str, Any] = {"plan": {}, "cacheable": not (query.writes or context.warnings)}
+    if options.get("allPlans") is True:
+        plans = {"plans": []}
+    stats = {
+        "rulesExecuted": 0,
+        "rulesSkipped": 0,
+        "plansCreated": 1,
+        "rules": {},
+        "peakMemoryUsage": 0,
+        "executionTime": 0.0001,
+    }
+    if server.is_311:
+        del stats["rules"]
+    return Response(200, {**plans, "warnings": context.warnings, "stats": stats, "error": False, "code": 200})
+
+
+def results_cache(server: ArangoServer, request: Request, rest: list[str]) -> Response:
+    """No result is ever cached here."""
+    method = request.method
+    if method == "DELETE" and not rest:
+        return Response(200, {"error": False, "code": 200})
+    if method == "GET" and rest == ["properties"]:
+        return Response(200, server.cache_properties)
+    if method == "PUT" and rest == ["properties"]:
+        given = request.json()
+        server.cache_properties |= {name: given[name] for name in server.cache_properties if name in given}
+        return Response(200, server.cache_properties)
+    raise ArangoError(404 if method == "GET" else 405)

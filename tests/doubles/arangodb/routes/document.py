@@ -10,7 +10,6 @@ from tests.doubles.arangodb import documents
 from tests.doubles.arangodb.collections import Collection
 from tests.doubles.arangodb.documents import Unit, WriteOptions
 from tests.doubles.arangodb.errors import ArangoError
-from tests.doubles.arangodb.routes.transaction import unit_of
 from tests.doubles.arangodb.server import ArangoServer
 from tests.doubles.arangodb.values import Doc, encode
 from tests.doubles.arangodb.wire import Request, Response
@@ -66,14 +65,12 @@ def _named(server: ArangoServer, request: Request, rest: list[str], missing: Ara
 
 
 def _insert(server: ArangoServer, request: Request, rest: list[str]) -> Response:
-    if len(rest) > 1:
-        raise ArangoError(601, "superfluous suffix, expecting /_api/document?collection=<identifier>", status=400)
     words = "'collection' is missing, expecting POST /_api/document/<collection> or query parameter 'collection'"
     body = request.json() if rest or "collection" in request.query else None
     collection = _named(server, request, rest, ArangoError(1204, words))
     options = options_of(server, request)
     options.return_old = options.return_old and options.overwrite_mode in ("replace", "update")
-    with unit_of(server, request, collection) as unit:
+    with server.unit() as unit:
         if type(body) is list:
             keys = [item["_key"] for item in body if type(item) is dict and type(item.get("_key")) is str]
             unit.prefetch(collection, keys)
@@ -93,8 +90,6 @@ def _insert(server: ArangoServer, request: Request, rest: list[str]) -> Response
 
 
 def _modify(server: ArangoServer, request: Request, rest: list[str], *, patch: bool) -> Response:
-    if len(rest) > 2:
-        raise ArangoError(400, f"expecting {request.method} /_api/document/<collection>/<key>")
     words = "collection must be given in URL path or query parameter 'collection' must be specified"
     collection = _named(server, request, rest, ArangoError(400, words))
     body = request.json()
@@ -105,50 +100,36 @@ def _modify(server: ArangoServer, request: Request, rest: list[str], *, patch: b
         options.expected = None
 
         def element(unit: Unit, of: Collection, item: Any) -> Doc:
-            if type(item) is not dict:
-                raise ArangoError(1227)
             key = documents.key_of(of, item)
             return documents.replace(unit, of, key, item, options, patch=patch)
 
-        with unit_of(server, request, collection) as unit:
+        with server.unit() as unit:
             return _array(server, request, unit, collection, body, element, 201, 202)
-    if type(body) is not dict:
-        raise ArangoError(1227)
-    with unit_of(server, request, collection) as unit:
+    with server.unit() as unit:
         answer = documents.replace(unit, collection, rest[1], body, options, patch=patch)
     return _single(request, collection, answer, 201, 202)
 
 
 def _remove(server: ArangoServer, request: Request, rest: list[str]) -> Response:
-    if len(rest) not in (1, 2):
-        raise ArangoError(400, "expecting DELETE /_api/document/<collection>/<key> or /_api/document/<collection>")
     collection = server.database(request.database).collection(rest[0])
     options = options_of(server, request)
     if len(rest) == 1:
         body = request.json()
-        if type(body) is not list:
-            raise ArangoError(1227, "Request body not an array")
         options.expected = None
 
         def element(unit: Unit, of: Collection, item: Any) -> Doc:
             return documents.remove(unit, of, documents.key_of(of, item), item, options)
 
-        with unit_of(server, request, collection) as unit:
+        with server.unit() as unit:
             return _array(server, request, unit, collection, body, element, 200, 202)
-    with unit_of(server, request, collection) as unit:
+    with server.unit() as unit:
         answer = documents.remove(unit, collection, rest[1], request.json(), options)
     return _single(request, collection, answer, 200, 202)
 
 
 def _read(server: ArangoServer, request: Request, rest: list[str]) -> Response:
-    if len(rest) != 2:
-        if request.method == "HEAD":
-            raise ArangoError(400, "expecting HEAD /_api/document/<collection>/<key>")
-        if len(rest) < 2:
-            raise ArangoError(1203, "expecting GET /_api/document/<collection>/<key>")
-        raise ArangoError(601, "expecting GET /_api/document/<collection>/<key>", status=400)
     collection = server.database(request.database).collection(rest[0])
-    with unit_of(server, request, collection, write=False) as unit:
+    with server.unit() as unit:
         found = documents.read(unit, collection, rest[1])
     etag = {"Etag": f'"{found["_rev"]}"'}
     expected = revision(request.headers.get("if-match"))
@@ -163,17 +144,11 @@ def _read(server: ArangoServer, request: Request, rest: list[str]) -> Response:
 def _read_many(server: ArangoServer, request: Request, rest: list[str]) -> Response:
     collection = _named(server, request, rest, ArangoError(400))
     body = request.json()
-    if type(body) is not list:
-        raise ArangoError(1227)
-    ignore = request.flag("ignoreRevs", True)
 
     def element(unit: Unit, of: Collection, item: Any) -> Doc:
-        found = documents.read(unit, of, documents.key_of(of, item))
-        if not ignore and type(item) is dict and item.get("_rev", found["_rev"]) != found["_rev"]:
-            raise ArangoError(1200, "conflict, _rev values do not match")
-        return found
+        return documents.read(unit, of, documents.key_of(of, item))
 
-    with unit_of(server, request, collection, write=False) as unit:
+    with server.unit() as unit:
         keys = [item if type(item) is str else item.get("_key", "") for item in body if type(item) in (str, dict)]
         unit.prefetch(collection, [key for key in keys if type(key) is str and "/" not in key])
         return _array(server, request, unit, collection, body, element, 200, 200)

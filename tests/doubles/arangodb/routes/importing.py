@@ -8,7 +8,6 @@ from tests.doubles.arangodb import documents
 from tests.doubles.arangodb.collections import Collection
 from tests.doubles.arangodb.documents import Unit, WriteOptions
 from tests.doubles.arangodb.errors import ArangoError
-from tests.doubles.arangodb.routes.transaction import unit_of
 from tests.doubles.arangodb.server import ArangoServer
 from tests.doubles.arangodb.values import decode, encode
 from tests.doubles.arangodb.wire import Request, Response
@@ -26,7 +25,6 @@ class _Import:
         self._options = WriteOptions(overwrite_mode="conflict" if mode not in _ON_DUPLICATE[1:] else mode)
         self._ignores = mode == "ignore"
         self._complete = request.flag("complete")
-        self._prefixes = {"_from": request.query.get("fromPrefix", ""), "_to": request.query.get("toPrefix", "")}
         self.counts = {"created": 0, "errors": 0, "empty": 0, "updated": 0, "ignored": 0}
         self.details: list[str] = []
         self._sound = 0
@@ -34,19 +32,9 @@ class _Import:
 
     def take(self, document: Any, position: int) -> None:
         """Store one document, or count why not; with `complete` the first error ends all."""
-        if type(document) is not dict:
-            self.fail(position, "invalid JSON type (expecting object)", document, ArangoError(1227))
+        if self.collection.is_edge and ("_from" not in document or "_to" not in document):
+            self.fail(position, "missing '_from' or '_to' attribute", document)
             return
-        if self.collection.is_edge:
-            for end, prefix in self._prefixes.items():
-                value = document.get(end)
-                if type(value) is int:
-                    value = str(value)
-                if prefix and type(value) is str and "/" not in value:
-                    document[end] = f"{prefix.rstrip('/')}/{value}"
-            if "_from" not in document or "_to" not in document:
-                self.fail(position, "missing '_from' or '_to' attribute", document, ArangoError(1233))
-                return
         place = self._sound
         self._sound += 1
         key = document.get("_key")
@@ -57,24 +45,18 @@ class _Import:
             words = "unique constraint violated" if error.number == 1210 else error.message
             if self._complete:
                 raise ArangoError(error.number, words, status=error.status) from error
-            self.fail(place, f"creating document failed with error '{words}'", document, error)
+            self.fail(place, f"creating document failed with error '{words}'", document)
             return
         what = "created" if not existed else "ignored" if self._ignores else "updated"
         self.counts[what] += 1
 
-    def fail(self, position: int, words: str, document: Any, error: ArangoError) -> None:
-        if self._complete:
-            raise error
+    def fail(self, position: int, words: str, document: Any) -> None:
         self.counts["errors"] += 1
         offending = f", offending document: {encode(document).decode()}" if document is not None else ""
         self.details.append(f"at position {position}: {words}{offending}")
 
 
 def handle(server: ArangoServer, request: Request, rest: list[str]) -> Response:
-    if request.method != "POST":
-        raise ArangoError(405)
-    if rest:
-        raise ArangoError(601, "superfluous suffix, expecting /_api/import?collection=<identifier>", status=400)
     name = request.query.get("collection", "")
     if not name:
         raise ArangoError(1204, "'collection' is missing, expecting /_api/import?collection=<identifier>")
@@ -82,10 +64,7 @@ def handle(server: ArangoServer, request: Request, rest: list[str]) -> Response:
     kind = request.query.get("type", "")
     if kind not in ("", "documents", "array", "list", "auto"):
         raise ArangoError(10, "invalid value for 'type'")
-    with unit_of(server, request, collection) as unit:
-        if request.flag("overwrite"):
-            for document in list(unit.scan(collection, collection.scan())):
-                unit.put(collection, document, None)
+    with server.unit() as unit:
         work = _Import(request, unit, collection)
         if kind == "auto":
             kind = "array" if request.body.lstrip()[:1] == b"[" else "documents"
@@ -100,13 +79,9 @@ def handle(server: ArangoServer, request: Request, rest: list[str]) -> Response:
 
 
 def _array(work: _Import, request: Request) -> None:
-    if not request.body:
-        raise ArangoError(400, "expecting a JSON array in the request")
     body = request.json()
     if type(body) is not list:
         raise ArangoError(400, "expecting a JSON array in the request")
-    keys = [item["_key"] for item in body if type(item) is dict and type(item.get("_key")) is str]
-    work.unit.prefetch(work.collection, keys)
     for position, document in enumerate(body, 1):
         work.take(document, position)
 
@@ -119,8 +94,8 @@ def _lines(work: _Import, request: Request) -> None:
             continue
         try:
             document = decode(line)
-        except ArangoError as error:
-            work.fail(position, "invalid JSON type (expecting object, probably parse error)", None, error)
+        except ArangoError:
+            work.fail(position, "invalid JSON type (expecting object, probably parse error)", None)
             continue
         work.take(document, position)
 
@@ -130,28 +105,12 @@ def _table(work: _Import, request: Request) -> None:
     if b"\n" not in request.body:
         raise ArangoError(400, "no JSON array found in second line")
     lines = _split(request.body)
-    names = _row(lines[0]) if lines else None
-    if names is None or any(type(name) is not str for name in names):
-        raise ArangoError(400, "no JSON string array found in first line")
+    names = decode(lines[0])
     for position, line in enumerate(lines[1:], 1):
         if not line:
             work.counts["empty"] += 1
             continue
-        row = _row(line)
-        if row is None:
-            work.fail(position, "no valid JSON data", None, ArangoError(400))
-        elif len(row) != len(names):
-            work.fail(position, f"wrong number of values: expecting {len(names)}", None, ArangoError(400))
-        else:
-            work.take({name: value for name, value in zip(names, row, strict=True) if value is not None}, position)
-
-
-def _row(line: bytes) -> list[Any] | None:
-    try:
-        row = decode(line)
-    except ArangoError:
-        return None
-    return row if type(row) is list else None
+        work.take({name: value for name, value in zip(names, decode(line), strict=True) if value is not None}, position)
 
 
 def _split(body: bytes) -> list[bytes]:

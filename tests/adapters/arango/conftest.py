@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable
+from random import random
 
 import pytest
 
@@ -10,6 +11,7 @@ from streamforge_utils.adapters.arango.arango_store import ArangoStore
 from streamforge_utils.adapters.arango.arango_transport import Retries
 from streamforge_utils.adapters.arango.connection import Connection
 from streamforge_utils.model.secret import Secret
+from streamforge_utils.ports.clock import Clock
 from tests.doubles.arangodb.double import ArangoDouble
 from tests.doubles.arangodb.server import Settings
 from tests.doubles.observer import RecordingObserver
@@ -18,6 +20,7 @@ DATABASE, PASSWORD = "candles", "hush-hush"
 IMPATIENT = Retries(attempts=5, within_s=30, base_s=0.001, cap_s=0.005)
 
 MakeStore = Callable[..., ArangoStore]
+Jitter = Callable[[], float]
 
 
 @pytest.fixture(params=["3.12.10", "3.11.14"])
@@ -43,7 +46,9 @@ async def make(double: ArangoDouble, observer: RecordingObserver) -> AsyncIterat
     """Makes stores, which are closed in the end; `how` changes the connection."""
     made: list[ArangoStore] = []
 
-    def make(**how: object) -> ArangoStore:
+    def make(
+        retries: Retries = IMPATIENT, clock: Clock | None = None, jitter: Jitter = random, **how: object
+    ) -> ArangoStore:
         known: dict[str, object] = {
             "url": double.url,
             "database": DATABASE,
@@ -51,7 +56,7 @@ async def make(double: ArangoDouble, observer: RecordingObserver) -> AsyncIterat
             "password": Secret(PASSWORD),
         }
         connection = Connection(**(known | how))  # type: ignore[arg-type]  # a test's own words
-        made.append(ArangoStore(connection, observer=observer, retries=IMPATIENT))
+        made.append(ArangoStore(connection, observer=observer, retries=retries, clock=clock, jitter=jitter))
         return made[-1]
 
     yield make

@@ -1,10 +1,12 @@
-"""How much of an answer is read, and how long it is waited for."""
+"""How much of an answer is read, how long it is waited for, and how often a request is sent again."""
 
 from __future__ import annotations
 
 import asyncio
 import gzip
-from collections.abc import AsyncIterator
+import re
+import socket
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 
 import pytest
@@ -15,13 +17,11 @@ from streamforge_utils.adapters.arango.arango_store import ArangoStore
 from streamforge_utils.adapters.arango.arango_transport import Retries, Transport
 from streamforge_utils.adapters.arango.connection import Connection
 from streamforge_utils.model.errors import RetryableError
-from streamforge_utils.model.secret import Secret
-from streamforge_utils.ports.clock import SystemClock
-from streamforge_utils.ports.instrumentation import NullObserver
 from streamforge_utils.ports.store import Document, Outcome
-from tests.adapters.arango.conftest import DATABASE, PASSWORD, MakeStore
+from tests.adapters.arango.conftest import MakeStore
 from tests.doubles.arangodb.double import ArangoDouble
 from tests.doubles.arangodb.misbehaviour import Fault
+from tests.doubles.clock import FakeClock
 from tests.limits import LIMIT_S
 
 LIMIT = 100_000
@@ -54,12 +54,7 @@ async def saying(answer: bytes, *, forever: bytes = b"") -> AsyncIterator[Transp
 
     async with await asyncio.start_server(serve, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
-        client = Transport(
-            Connection(url=f"http://127.0.0.1:{port}", database="d"),
-            clock=SystemClock(),
-            observer=NullObserver(),
-            retries=Retries(attempts=1),
-        )
+        client = Transport(Connection(url=f"http://127.0.0.1:{port}", database="d"), retries=Retries(attempts=1))
         try:
             yield client
         finally:
@@ -139,21 +134,17 @@ async def test_what_large_documents_keep_out_is_told_apart(store: ArangoStore) -
     assert [answer.outcome for answer in answers] == [Outcome.UNCHANGED] * 100 + [Outcome.STALE] * 100
 
 
-async def test_a_request_that_is_not_answered_in_time_is_sent_again(double: ArangoDouble) -> None:
+async def test_a_request_that_is_not_answered_in_time_is_sent_again(make: MakeStore, double: ArangoDouble) -> None:
     """Though all the time of the call is over by then."""
-    connection = Connection(url=double.url, database=DATABASE, user="root", password=Secret(PASSWORD))
-    store = ArangoStore(connection, retries=Retries(answer_s=2, attempts=3, within_s=0.1, base_s=0.001))
-    try:
-        await store.connect()
-        fault = double.misbehaviour.add(Fault(kind="slow", seconds=60, path="_api/collection", times=1))
-        assert list(await store.names()) == []
-        assert fault.hit == 1
-        fault = double.misbehaviour.add(Fault(kind="slow", seconds=60, path="_api/collection"))
-        with pytest.raises(RetryableError, match=r"given up after 2 tries: no answer within 2 s"):
-            await store.names()
-        assert fault.hit == 2
-    finally:
-        await store.close()
+    store = make(Retries(answer_s=2, attempts=3, within_s=0.1, base_s=0.001))
+    await store.connect()
+    fault = double.misbehaviour.add(Fault(kind="slow", seconds=60, path="_api/collection", times=1))
+    assert list(await store.names()) == []
+    assert fault.hit == 1
+    fault = double.misbehaviour.add(Fault(kind="slow", seconds=60, path="_api/collection"))
+    with pytest.raises(RetryableError, match=r"given up after 2 tries: no answer within 2 s"):
+        await store.names()
+    assert fault.hit == 2
 
 
 @pytest.mark.parametrize("limit", [1, 10_000])
@@ -174,3 +165,63 @@ async def test_a_body_that_something_on_the_way_finds_too_large_is_cut(
     assert "client_max_body_size" in answers[7].reason
     double.misbehaviour.clear()
     assert await store.count("candles") == 20 - len(refused)
+
+
+async def pauses(double: ArangoDouble, store: ArangoStore, clock: FakeClock) -> tuple[list[float], str]:
+    """The waits of a call to a server that is never available, and what is said in the end."""
+    clock.slept.clear()
+    double.misbehaviour.add(Fault(kind="maintenance", path="_api/document"))
+    with pytest.raises(RetryableError) as error:
+        await store.get("workflow", "any")
+    double.misbehaviour.clear()
+    return clock.slept[:], str(error.value)
+
+
+one_version = pytest.mark.parametrize("version", ["3.12.10"], indirect=True)
+WHOLE = [0.1, 0.2, 0.4, 0.8, 1.6, 2.0, 2.0, 2.0]
+
+
+@one_version
+@pytest.mark.parametrize("draw", [0.0, 0.25, 1.0])
+async def test_pauses_double_up_to_a_limit_and_are_drawn_from_their_upper_half(
+    draw: float, double: ArangoDouble, make: MakeStore
+) -> None:
+    clock = FakeClock()
+    store = make(Retries(attempts=9, within_s=1000), clock, lambda: draw)
+    slept, said = await pauses(double, store, clock)
+    assert slept == pytest.approx([(0.5 + draw / 2) * pause for pause in WHOLE])
+    assert "given up after 9 tries: HTTP 503" in said
+
+
+@one_version
+async def test_each_pause_is_drawn_anew(double: ArangoDouble, make: MakeStore) -> None:
+    clock = FakeClock()
+    draws: Iterator[float] = iter([1.0, 0.0, 0.5])
+    slept, _ = await pauses(double, make(Retries(attempts=4), clock, lambda: next(draws)), clock)
+    assert slept == pytest.approx([0.1, 0.1, 0.3])
+    by_chance = make(Retries(attempts=4), clock)
+    assert await pauses(double, by_chance, clock) != await pauses(double, by_chance, clock)
+
+
+@one_version
+async def test_no_other_try_is_made_once_the_time_is_over(double: ArangoDouble, make: MakeStore) -> None:
+    clock = FakeClock()
+    slept, said = await pauses(double, make(Retries(attempts=100, within_s=3), clock, lambda: 1.0), clock)
+    assert slept == pytest.approx([0.1, 0.2, 0.4, 0.8, 1.6])
+    assert "given up after 6 tries" in said
+
+
+@one_version
+async def test_a_server_that_falls_silent_is_blamed_on_its_setting_until_it_was_met(
+    double: ArangoDouble, make: MakeStore
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        url = f"http://127.0.0.1:{listening.getsockname()[1]}"
+        words = f"{url}: ask for its version: given up after 1 try: no answer within 0.3 s; look at ARANGO_URL: is that"
+        with pytest.raises(RetryableError, match=re.escape(words)):
+            await make(Retries(answer_s=0.3), url=url).connect()
+    store = make(Retries(answer_s=0.3, attempts=2))
+    await store.connect()
+    double.misbehaviour.add(Fault(kind="slow", seconds=1))
+    with pytest.raises(RetryableError, match=r"given up after 2 tries: no answer within 0\.3 s$"):
+        await store.get("workflow", "any")

@@ -1,19 +1,24 @@
-"""Documents on ArangoDB beside the contract: first use, what a server refuses, versions of foreign documents."""
+"""The store on ArangoDB beside the contract: first use, what a server refuses, what others made, and room."""
 
 from __future__ import annotations
 
 import asyncio
 import json
+from typing import Any
 
 import aiohttp
 import pytest
 
 from streamforge_utils.adapters.arango import document_bodies
+from streamforge_utils.adapters.arango.arango_server import COMMUNITY_BYTES
 from streamforge_utils.adapters.arango.arango_store import ArangoStore
 from streamforge_utils.model.errors import ConfigError, PermanentError
 from streamforge_utils.ports.store import Document, Edge, Outcome
 from tests.adapters.arango.conftest import DATABASE, PASSWORD, MakeStore
+from tests.doubles.arangodb import indexes
 from tests.doubles.arangodb.double import ArangoDouble
+from tests.doubles.arangodb.misbehaviour import Fault
+from tests.doubles.arangodb.server import Settings
 from tests.doubles.observer import RecordingObserver
 
 STORED, UNCHANGED, STALE, REFUSED = Outcome.STORED, Outcome.UNCHANGED, Outcome.STALE, Outcome.REFUSED
@@ -194,3 +199,87 @@ async def test_edges_make_up_a_named_graph_that_a_dropped_collection_leaves(
     await store.drop("places")
     await store.drop("coins")
     assert list(await store.names()) == []
+
+
+RECORDS = [Document(f"k{n}", 1, b'{"open_time":%d}' % n) for n in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("number", "options"),
+    [
+        (1222, {"keyOptions": {"type": "traditional", "allowUserKeys": False}}),
+        (1466, {"numberOfShards": 2, "shardKeys": ["open_time"]}),
+    ],
+)
+async def test_a_collection_that_takes_no_keys_is_named_instead_of_every_record_refused(
+    number: int,
+    options: dict[str, Any],
+    version: str,  # a double of its own: a cluster
+    make: MakeStore,
+) -> None:
+    async with ArangoDouble(Settings(version=version, password=PASSWORD, cluster=True)) as double:
+        double.server.create_database({"name": DATABASE})
+        double.server.databases[DATABASE].create({"name": "old"} | options)
+        store = make(url=double.url)
+        with pytest.raises(ConfigError, match=rf"collection old: .* takes no keys .*error {number}.*COLLECTION_NAME"):
+            await store.upsert("old", RECORDS)
+        assert await store.count("old") == 0
+
+
+async def test_an_index_of_the_name_of_ours_is_left_as_it_is(store: ArangoStore, double: ArangoDouble) -> None:
+    collection = double.server.databases[DATABASE].create({"name": "old"})
+    index = {"type": "persistent", "fields": ["close_time"], "name": "by_open_time"}
+    made, _ = indexes.ensure(collection, index)
+    answers = await store.upsert("old", RECORDS)
+    assert [answer.outcome for answer in answers] == [Outcome.STORED] * 3
+    assert await store.keys("old") == ["k0", "k1", "k2"]
+    assert made.facts["fields"] == ["close_time"]
+
+
+@pytest.mark.parametrize("version", ["3.12.10"], indirect=True)
+async def test_the_server_says_what_its_licence_allows(make: MakeStore, double: ArangoDouble) -> None:
+    store = make()
+    before = await store.usage()
+    assert before.limit_bytes == COMMUNITY_BYTES
+    await store.upsert("candles", [Document(f"k{n}", 1, b'{"text":"%b"}' % (b"x" * 1000)) for n in range(100)])
+    after = await store.usage()
+    assert after.used_bytes - before.used_bytes > 100_000
+    assert not after.read_only
+    double.server.settings.limit_bytes = 1000
+    beyond = await store.usage()
+    assert beyond.limit_bytes == 1000
+    assert beyond.used_bytes > 1000
+
+
+@pytest.mark.parametrize("version", ["3.11.14"], indirect=True)
+async def test_before_there_was_a_limit_the_collections_are_added_up(make: MakeStore) -> None:
+    store = make()
+    await store.upsert("candles", [Document(f"k{n}", 1, b'{"text":"%b"}' % (b"x" * 1000)) for n in range(100)])
+    usage = await store.usage()
+    assert usage.limit_bytes is None
+    assert usage.used_bytes > 100_000
+
+
+@pytest.mark.parametrize("version", ["3.12.10"], indirect=True)
+async def test_who_may_not_ask_for_the_licence_is_told_the_size(make: MakeStore, double: ArangoDouble) -> None:
+    store = make()
+    await store.upsert("candles", [Document("k", 1, b'{"text":"%b"}' % (b"x" * 1000))])
+    double.misbehaviour.add(Fault(kind="error", number=11, path="_admin/license"))
+    assert (await store.usage()).used_bytes > 1000
+
+
+@pytest.mark.parametrize("version", ["3.12.10"], indirect=True)
+async def test_what_other_databases_take_is_said_to_be_missing_where_the_server_does_not_tell(
+    make: MakeStore, double: ArangoDouble
+) -> None:
+    double.server.settings.edition = "community"
+    double.server.create_database({"name": "another"})
+    await make().upsert("candles", [Document("k", 1, b'{"text":"%b"}' % (b"x" * 1000))])
+    other = [Document(f"k{n}", 1, b'{"text":"%b"}' % (b"x" * 1000)) for n in range(100)]
+    await make(database="another").upsert("candles", other)
+    asked = await make().usage()
+    assert (asked.whole, asked.used_bytes > 100_000) == (True, True)
+    double.misbehaviour.add(Fault(kind="error", number=11, path="_admin/license"))
+    alone = await make().usage()
+    assert (alone.whole, alone.limit_bytes) == (False, COMMUNITY_BYTES)
+    assert 1000 < alone.used_bytes < 50_000

@@ -154,26 +154,24 @@ class Database:
         await self._transport.close()
 
     async def _on(self, name: str, kind: Kind, ask: Callable[[], Awaitable[Reply]]) -> Reply:
-        """What `ask` gives once there is a collection of this kind, made by whom ever.
+        """What `ask` gives once there is a collection of this kind. Raises what `_ensure` does."""
+        for _ in range(_ROUNDS):
+            await self._ensure(name, kind)
+            reply = await ask()
+            if reply.number != NO_COLLECTION:
+                return reply
+            self._known.pop(name, None)
+        raise _unstable(name)
+
+    async def _ensure(self, name: str, kind: Kind) -> None:
+        """Return once there is a collection of this kind, made by any client.
 
         Raises ConfigError if it is of another kind, RetryableError if it is dropped again and again.
         """
         for _ in range(_ROUNDS):
-            if self._known.get(name) != kind.type and not await self._made(name, kind):
-                continue
-            reply = await ask()
-            if reply.number != NO_COLLECTION:
-                return reply
-            self._forget(name)
-        raise RetryableError(f"the collection {name} is dropped again and again by another process; try again")
-
-    async def _ensure(self, name: str, kind: Kind) -> None:
-        """Return once there is a collection of this kind."""
-
-        async def nothing() -> Reply:
-            return Reply(200, b"")
-
-        await self._on(name, kind, nothing)
+            if self._known.get(name) == kind.type or await self._made(name, kind):
+                return
+        raise _unstable(name)
 
     async def _made(self, name: str, kind: Kind) -> bool:
         """Whether there is the collection with its indexes; False if another process made or dropped it meanwhile."""
@@ -207,17 +205,11 @@ class Database:
         self._known[name] = kind.type
         return True
 
-    def _forget(self, name: str) -> None:
-        """The collection is known no more."""
-        self._known.pop(name, None)
-
-    async def _write(
-        self, batch: Batch[T], kind: Kind, query: Mapping[str, str], before: Callable[[], Awaitable[None]] | None = None
-    ) -> Elements:
+    async def _write(self, batch: Batch[T], kind: Kind, query: Mapping[str, str]) -> Elements:
         """Store a batch by one call, which replaces: the answer to each, None for what is new.
 
         What is in the way of another is sent again alone; what is refused for good is an element with `error`. What
-        holds for all of them is raised. before: is done before each request, when the collection is there.
+        holds for all of them is raised.
         """
         what = f"store in the collection {batch.collection}"
         found: Elements = [None] * len(batch)
@@ -227,9 +219,9 @@ class Database:
         while left:
             some = batch.only(left)
             try:
-                reply = await self._on(batch.collection, kind, partial(self._post, some, query, what, before))
+                reply = await self._on(batch.collection, kind, partial(self._post, some, query, what))
             except Refused as error:
-                parts = await halves(some, lambda half: self._write(half, kind, query, before), error)
+                parts = await halves(some, lambda half: self._write(half, kind, query), error)
                 for position, one in zip(left, parts, strict=True):
                     found[position] = one
                 return found
@@ -251,19 +243,13 @@ class Database:
                 await patience.failed(f"{len(left)} documents, error {said}", "document")
         return found
 
-    async def _post(
-        self, batch: Batch[T], query: Mapping[str, str], what: str, before: Callable[[], Awaitable[None]] | None
-    ) -> Reply:
-        if before is not None:
-            await before()
-        path = documents_path(batch.collection)
-        return await self._transport.ask(
-            "POST", path, what=what, query=query, body=batch.array(), answers=(NO_COLLECTION,)
-        )
+    async def _post(self, batch: Batch[T], query: Mapping[str, str], what: str) -> Reply:
+        path, body = documents_path(batch.collection), batch.array()
+        return await self._transport.ask("POST", path, what=what, query=query, body=body, answers=(NO_COLLECTION,))
 
     async def _dropped(self, name: str) -> bool:
         """Remove the collection, if it is there; False if a graph holds it."""
-        self._forget(name)
+        self._known.pop(name, None)
         reply = await self._transport.ask(
             "DELETE", path_of(name), what=f"drop the collection {name}", answers=(NO_COLLECTION, IN_GRAPH)
         )
@@ -284,6 +270,10 @@ def check_collection(name: str) -> None:
     """Raises PermanentError for a name that no collection of records may have."""
     if check_name(name) == STATES:
         raise PermanentError(f"collection name {STATES!r} is StreamForge's own: choose another")
+
+
+def _unstable(name: str) -> RetryableError:
+    return RetryableError(f"the collection {name} is dropped again and again by another process; try again")
 
 
 def _called(type: int) -> str:

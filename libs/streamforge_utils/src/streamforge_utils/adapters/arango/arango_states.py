@@ -11,6 +11,7 @@ import base64
 import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any, Final
 from urllib.parse import quote
 
@@ -25,7 +26,7 @@ from streamforge_utils.adapters.arango.arango_errors import (
     NO_DOCUMENT,
     UNIQUE,
 )
-from streamforge_utils.adapters.arango.arango_transport import Reply, documents_path
+from streamforge_utils.adapters.arango.arango_transport import documents_path
 from streamforge_utils.model.documents import KEY_LIMIT
 from streamforge_utils.model.errors import ConflictError, InvalidInput, PermanentError
 from streamforge_utils.ports.store import Labels, State
@@ -74,9 +75,18 @@ class States(Database):
         mark = secrets.token_hex(8)
         content: dict[str, Any] = {"mark": mark, **_body(body)}
         if expected is None:
-            content |= {"_key": _key(kind, id), "kind": kind, "id": id}
-            content |= {"created_ms": created_ms, "labels": dict(labels or {})}
-            reply = await self._create(kind, id, content)
+            content |= {"_key": _key(kind, id), "kind": kind, "id": id, "created_ms": created_ms}
+            content["labels"] = dict(labels or {})
+            make = partial(
+                self._transport.ask,
+                "POST",
+                documents_path(STATES),
+                what=f"make the state {kind} {id}",
+                query={"returnNew": "true", "waitForSync": "true"},
+                body=_encode(content),
+                answers=(UNIQUE, NO_COLLECTION),
+            )
+            reply = await self._on(STATES, STATE_DOCUMENTS, make)
         else:
             if labels is not None:
                 content["labels"] = dict(labels)
@@ -130,20 +140,6 @@ class States(Database):
             there = await self._stored(kind, id)
             if there is not None:
                 raise _conflict(kind, id, there, expected)
-
-    async def _create(self, kind: str, id: str, content: dict[str, Any]) -> Reply:
-        return await self._on(
-            STATES,
-            STATE_DOCUMENTS,
-            lambda: self._transport.ask(
-                "POST",
-                documents_path(STATES),
-                what=f"make the state {kind} {id}",
-                query={"returnNew": "true", "waitForSync": "true"},
-                body=_encode(content),
-                answers=(UNIQUE, NO_COLLECTION),
-            ),
-        )
 
     async def _stored(self, kind: str, id: str) -> _Stored | None:
         reply = await self._transport.ask("GET", _path(kind, id), what=f"read the state {kind} {id}", answers=_MISSING)

@@ -53,17 +53,13 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
         """How the server's certificate is checked; None without TLS. Raises ConfigError for a file of no use."""
         if not self.encrypted:
             return None
-        if self.ca_path is None:
-            return ssl.create_default_context()
         try:
-            return ssl.create_default_context(cafile=str(self.ca_path))
-        except ssl.SSLError as error:
-            raise ConfigError(
-                f"STREAMFORGE_ARANGO_CA_PATH: the file {self.ca_path} holds no PEM certificate: "
-                "name the PEM file of the CA that signed the server's certificate"
-            ) from error
+            return ssl.create_default_context(cafile=self.ca_path)
         except OSError as error:
+            wrong = (
+                "holds no PEM certificate" if isinstance(error, ssl.SSLError) else f"cannot be read ({error.strerror})"
+            )
             raise ConfigError(
-                f"STREAMFORGE_ARANGO_CA_PATH: the file {self.ca_path} cannot be read ({error.strerror}): "
+                f"STREAMFORGE_ARANGO_CA_PATH: the file {self.ca_path} {wrong}: "
                 "name the PEM file of the CA that signed the server's certificate"
             ) from error

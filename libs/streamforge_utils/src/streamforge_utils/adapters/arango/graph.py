@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from functools import partial
 from operator import itemgetter
 from typing import Any, Final
 from urllib.parse import quote
@@ -13,12 +12,7 @@ import msgspec
 
 from streamforge_utils.adapters.arango import cursor, document_bodies, queries
 from streamforge_utils.adapters.arango.arango_collections import EDGE_DOCUMENTS, RECORDS, Database, check_collection
-from streamforge_utils.adapters.arango.arango_errors import (
-    EDGE_COLLECTION_USED,
-    GRAPH_DUPLICATE,
-    GRAPH_MISSING,
-    Refused,
-)
+from streamforge_utils.adapters.arango.arango_errors import EDGE_COLLECTION_USED, GRAPH_DUPLICATE, GRAPH_MISSING
 from streamforge_utils.adapters.arango.document_bodies import Batch
 from streamforge_utils.model.documents import check_edge, is_document
 from streamforge_utils.model.errors import PermanentError, RetryableError
@@ -55,9 +49,6 @@ _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 class Edges(Database):
     """The edges of every collection of edges, and the drop of any collection, which a graph may hold."""
 
-    _joined: frozenset[tuple[str, str, str]] = frozenset()
-    """Pairs of collections that the named graph is known to join: that of the edges, and those of both ends."""
-
     async def link(self, collection: str, edges: Sequence[Edge]) -> None:
         check_collection(collection)
         for edge in edges:
@@ -66,10 +57,11 @@ class Edges(Database):
         if not latest:
             return
         texts = [(edge, _text(edge)) for edge in latest.values()]
-        join = partial(self._join, collection, latest)
+        await self._ensure(collection, EDGE_DOCUMENTS)
+        await self._join(collection, [*latest])
         for start, end in document_bodies.chunks([len(text) for _, text in texts]):
             batch = Batch(collection, texts[start:end], itemgetter(1))
-            elements = await self._write(batch, EDGE_DOCUMENTS, {"overwriteMode": "replace"}, join)
+            elements = await self._write(batch, EDGE_DOCUMENTS, {"overwriteMode": "replace"})
             for (edge, _), element in zip(batch.items, elements, strict=True):
                 if element is not None and element.error:
                     raise PermanentError(f"edge {edge.source} to {edge.destination}: it {element.told}")
@@ -97,10 +89,6 @@ class Edges(Database):
                     "take it out of that graph, then drop it"
                 )
 
-    def _forget(self, name: str) -> None:
-        super()._forget(name)
-        self._joined = frozenset(known for known in self._joined if name not in known)
-
     async def _take_out(self, collection: str) -> None:
         """Let no graph of ours hold the collection any more, so that it can be dropped."""
         graph = await self._graph()
@@ -117,15 +105,12 @@ class Edges(Database):
         if after is not None and collection in after.orphans:
             await self._change("DELETE", f"/vertex/{quote(collection, safe='')}")
 
-    async def _join(self, collection: str, edges: dict[tuple[str, str], Edge]) -> None:
+    async def _join(self, collection: str, edges: Sequence[tuple[str, str]]) -> None:
         """Let the named graph know which collections these edges join."""
-        pairs = {(collection, source.partition("/")[0], target.partition("/")[0]) for source, target in edges}
-        if pairs <= self._joined:
-            return
-        for name in sorted({name for _, source, target in pairs for name in (source, target)}):
+        origins = {source.partition("/")[0] for source, _ in edges}
+        targets = {target.partition("/")[0] for _, target in edges}
+        for name in sorted(origins | targets):
             await self._ensure(name, RECORDS)
-        origins = {source for _, source, _ in pairs}
-        targets = {target for _, _, target in pairs}
         for _ in range(_ROUNDS):
             graph = await self._graph()
             if graph is None:
@@ -139,7 +124,6 @@ class Edges(Database):
                 await self._define("POST", collection, origins, targets)
                 continue
             if origins <= set(known.origins) and targets <= set(known.targets):
-                self._joined |= pairs
                 return
             await self._define("PUT", collection, origins | set(known.origins), targets | set(known.targets))
         raise RetryableError(f"the graph {GRAPH} is changed again and again by other processes; try again")
@@ -155,16 +139,13 @@ class Edges(Database):
         await self._change(method, path, _encode(_definition(collection, origins, targets)))
 
     async def _change(self, method: str, path: str, body: bytes | None = None) -> None:
-        try:
-            await self._transport.ask(
-                method,
-                f"/_api/gharial/{GRAPH}{path}",
-                what="change the graph",
-                body=body,
-                answers=(GRAPH_MISSING, EDGE_COLLECTION_USED, 1930, 1928),  # somebody else was quicker
-            )
-        except Refused as error:
-            raise PermanentError(f"{error}; see the graph {GRAPH}") from error
+        await self._transport.ask(
+            method,
+            f"/_api/gharial/{GRAPH}{path}",
+            what=f"change the graph {GRAPH}",
+            body=body,
+            answers=(GRAPH_MISSING, EDGE_COLLECTION_USED, 1930, 1928),  # somebody else was quicker
+        )
 
 
 def _definition(collection: str, origins: Any, targets: Any) -> dict[str, Any]:

@@ -16,6 +16,7 @@ BATCH: Final = 5000
 DOCUMENTS_BATCH: Final = 1000
 """Of whole documents; where these are large, an answer may be too large, and fewer are asked for."""
 
+_DOCUMENT: Final = '[d._key, d._version, UNSET(d, "_key", "_id", "_rev", "_version")]'
 _BY_KEY: Final = 'FOR d IN @@collection OPTIONS { indexHint: "primary" }'
 
 
@@ -30,9 +31,8 @@ class Query(msgspec.Struct, frozen=True):
 def documents(collection: str, first: str, last: str | None, limit: int) -> Query:
     """Key, version and the document itself, ascending by key."""
     where, bind = _within(first, last)
-    returned = '[d._key, d._version, UNSET(d, "_key", "_id", "_rev", "_version")]'
     return Query(
-        f"{_BY_KEY}{where} SORT d._key LIMIT @limit RETURN {returned}",
+        f"{_BY_KEY}{where} SORT d._key LIMIT @limit RETURN {_DOCUMENT}",
         {"@collection": collection, "limit": limit, **bind},
         DOCUMENTS_BATCH,
     )
@@ -56,9 +56,8 @@ def count(collection: str, first: str, last: str | None) -> Query:
 
 def present(collection: str, wanted: Sequence[str]) -> Query:
     """Key, version and the document itself, of those keys that are there."""
-    returned = '[d._key, d._version, UNSET(d, "_key", "_id", "_rev", "_version")]'
     return Query(
-        f"FOR d IN @@collection FILTER d._key IN @keys RETURN {returned}",
+        f"FOR d IN @@collection FILTER d._key IN @keys RETURN {_DOCUMENT}",
         {"@collection": collection, "keys": list(wanted)},
         DOCUMENTS_BATCH,
     )

@@ -1,12 +1,13 @@
-"""A real bus and a real store with switches for their failures; without a fault they pass everything on."""
+"""A real bus and a real store with switches for their failures; what has no switch is the real one's own."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from typing import Any, cast
 
 from streamforge_utils.model.errors import RetryableError
-from streamforge_utils.ports.bus import Consumer, Lag, Message, Producer, Received, Start, TopicPartition, TopicSpec
+from streamforge_utils.ports.bus import Consumer, Lag, Message, Producer, Received, TopicPartition
 from streamforge_utils.ports.store import Answer, Document, Store
 from streamforge_utils.runtime.context import MessageBus
 
@@ -58,36 +59,11 @@ class FaultyBus:
         _check(self.connect)
         return _FaultyProducer(self, await self.bus.producer(bulk=bulk))
 
-    async def consumer(
-        self,
-        topics: Sequence[str],
-        *,
-        group: str | None = None,
-        start: Start = Start.EARLIEST,
-        start_time_ms: int | None = None,
-        ahead_bytes: int | None = None,
-    ) -> Consumer:
-        return _FaultyConsumer(
-            self,
-            await self.bus.consumer(
-                topics, group=group, start=start, start_time_ms=start_time_ms, ahead_bytes=ahead_bytes
-            ),
-        )
+    async def consumer(self, topics: Sequence[str], **how: Any) -> Consumer:
+        return cast("Consumer", _FaultyConsumer(self, await self.bus.consumer(topics, **how)))
 
-    async def close(self) -> None:
-        await self.bus.close()
-
-    async def create_topic(self, spec: TopicSpec) -> None:
-        await self.bus.create_topic(spec)
-
-    async def delete_topic(self, name: str) -> None:
-        await self.bus.delete_topic(name)
-
-    async def topics(self) -> Sequence[str]:
-        return await self.bus.topics()
-
-    async def trim(self, topic: str, groups: Sequence[str]) -> None:
-        await self.bus.trim(topic, groups)
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.bus, name)
 
     async def lag(self, topic: str, group: str) -> Lag:
         _check(self.measure)
@@ -130,11 +106,8 @@ class _FaultyConsumer:
         await self._consumer.commit(offsets)
         self._faults.commits.append(dict(offsets))
 
-    async def seek(self, partition: TopicPartition, offset: int) -> None:
-        await self._consumer.seek(partition, offset)
-
-    async def close(self) -> None:
-        await self._consumer.close()
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._consumer, name)
 
 
 class FaultyStore:
@@ -169,18 +142,5 @@ class FaultyStore:
         answers = iter(await self.store.upsert(collection, kept))
         return [self.answers.get(document.key) or next(answers) for document in documents]
 
-    async def read(
-        self, collection: str, *, first: str = "", last: str | None = None, limit: int = 1000
-    ) -> Sequence[Document]:
-        return await self.store.read(collection, first=first, last=last, limit=limit)
-
-    async def keys(
-        self, collection: str, *, first: str = "", last: str | None = None, limit: int = 100_000
-    ) -> Sequence[str]:
-        return await self.store.keys(collection, first=first, last=last, limit=limit)
-
-    async def count(self, collection: str, *, first: str = "", last: str | None = None) -> int:
-        return await self.store.count(collection, first=first, last=last)
-
-    async def close(self) -> None:
-        await self.store.close()
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.store, name)

@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-import re
 from collections.abc import Mapping, Sequence
 from itertools import count
 
 import msgspec
 
-from streamforge_utils.model.errors import ConflictError, InvalidInput, PermanentError
+from streamforge_utils.model.documents import check_edge, check_name, refusal
+from streamforge_utils.model.errors import ConflictError, InvalidInput
 from streamforge_utils.ports.store import Answer, Document, Edge, Labels, Outcome, State, Usage
-
-_NAME = r"[A-Za-z][A-Za-z0-9_-]{0,255}"
-_DOCUMENT_KEY = r"[A-Za-z0-9_\-.@()+,=;$!*'%:]{1,254}"
-_KEY = re.compile(_DOCUMENT_KEY)
-_EDGE_END = re.compile(f"{_NAME}/{_DOCUMENT_KEY}")
-_BODY_LIMIT = 16 * 1024 * 1024
 
 
 class MemoryStore:
@@ -49,7 +43,7 @@ class MemoryStore:
 
     async def upsert(self, collection: str, documents: Sequence[Document]) -> Sequence[Answer]:
         await self._given_way()
-        _check_name(collection)
+        check_name(collection)
         there = self.documents.get(collection, {})
         answers = [self._upsert(there, document) for document in documents]
         if there:
@@ -59,12 +53,14 @@ class MemoryStore:
     def _upsert(self, there: dict[str, Document], document: Document) -> Answer:
         if document.key in self.refused:
             return Answer(Outcome.REFUSED, "the key is refused")
-        if _KEY.fullmatch(document.key) is None:
-            return Answer(Outcome.REFUSED, f"the key {document.key[:80]!r} is not legal")
-        if len(document.body) > _BODY_LIMIT or not _is_object(document.body):
-            return Answer(Outcome.REFUSED, f"the body of {document.key} is no JSON object of at most 16 MiB")
+        if reason := refusal(document.key, document.version, document.body):
+            return Answer(Outcome.REFUSED, reason)
+        try:
+            content = json.loads(document.body)
+        except ValueError as error:
+            return Answer(Outcome.REFUSED, f"the body of {document.key} is no JSON: {error}")
         old = there.get(document.key)
-        if old is not None and json.loads(old.body) == json.loads(document.body):
+        if old is not None and json.loads(old.body) == content:
             there[document.key] = msgspec.structs.replace(old, version=max(old.version, document.version))
             return Answer(Outcome.UNCHANGED)
         if old is not None and old.version > document.version:
@@ -159,12 +155,9 @@ class MemoryStore:
 
     async def link(self, collection: str, edges: Sequence[Edge]) -> None:
         await self._given_way()
-        _check_name(collection)
+        check_name(collection)
         for edge in edges:
-            if not all(_EDGE_END.fullmatch(name) for name in (edge.source, edge.destination)):
-                raise PermanentError(f"the edge from {edge.source!r} to {edge.destination!r} names no document")
-            if not _is_object(edge.body):
-                raise PermanentError(f"the body of the edge from {edge.source} to {edge.destination} is no object")
+            check_edge(edge.source, edge.destination, edge.body)
         self.edges.setdefault(collection, {}).update({(edge.source, edge.destination): edge for edge in edges})
 
     async def links(
@@ -205,15 +198,3 @@ class MemoryStore:
         await asyncio.sleep(0)
         if self.failing is not None:
             raise self.failing
-
-
-def _check_name(collection: str) -> None:
-    if re.fullmatch(_NAME, collection) is None:
-        raise PermanentError(f"{collection[:80]!r} is no legal name of a collection")
-
-
-def _is_object(body: bytes) -> bool:
-    try:
-        return isinstance(json.loads(body), dict)
-    except ValueError:
-        return False

@@ -110,7 +110,7 @@ class Rig:
         self.lives += 1
         if self.lives > 1:
             self.bus.bus = EmbeddedBus(self.folder / "bus")
-        return self.bus
+        return cast("MessageBus", self.bus)
 
     def make_store(self, settings: DataSettings, *, observer: Observer) -> Store:
         if self.lives > 1:

@@ -32,19 +32,12 @@ class Kcat:
         self._path = folder / "kcat.conf"
         self._path.touch(0o600)
         self._path.write_text("".join(f"{name}={value}\n" for name, value in config.items()))
-        self._folder = folder
         self._start = [found, "-F", str(self._path), "-q"]
         self.environment = _able_to_log_in(found, folder)
 
     def send(self, topic: str, lines: str, *options: str) -> None:
         """One message for each line."""
         self._run(["-P", "-t", topic, *options], lines.encode())
-
-    def send_whole(self, topic: str, value: bytes) -> None:
-        """One message, of any bytes."""
-        path = self._folder / "message"
-        path.write_bytes(value)
-        self._run(["-X", "message.max.bytes=2000000", "-P", "-t", topic, str(path)], b"")
 
     def reading(self, topic: str) -> list[str]:
         """The command that prints every message of a topic, from the first on, a line each, until it is ended."""

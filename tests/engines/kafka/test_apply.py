@@ -123,7 +123,12 @@ def rule(user: str, topic: str, operation: AclOperation) -> AclBinding:
     )
 
 
-def test_what_ships_is_made_once_and_a_second_time_nothing_changes(apply: Applying) -> None:
+def test_what_ships_is_made_once_and_another_folder_of_passwords_changes_none(
+    apply: Applying, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert "add --yes" in apply(code=2)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    assert "add --yes, or --dry-run to look only" in json.loads(apply("--json", code=2))["error"]
     would = apply.actions("--dry-run")
     assert set(would.values()) == {"create"}
     assert apply.topics() == set(), "a dry run made something"
@@ -131,18 +136,30 @@ def test_what_ships_is_made_once_and_a_second_time_nothing_changes(apply: Applyi
     assert apply.actions("--yes") == would
     assert apply.topics() == {"queue-control", "queue-events", NOTES}
     assert apply.config("queue-control")["retention.ms"] == "604800000"
-    assert set(apply.passwords()) == {
+    before = apply.passwords()
+    assert set(before) == {
         "user-streamforge",
         "user-streamforge-manager",
         "user-streamforge-reader",
         "user-streamforge-worker",
     }
-    again = apply.actions("--yes")
-    assert set(again.values()) == {"unchanged"}
+    assert set(apply.actions("--yes").values()) == {"unchanged"}
     assert "nothing to change" in apply("--yes")
 
+    apply.secrets = tmp_path / "elsewhere"
+    told = apply("--yes")
+    assert "nothing to change" in told
+    for name, password in before.items():
+        assert f"user {name}: its password is not in {apply.secrets}/{name}/password and stays what it is" in told
+        client = AdminClient({**apply.broker.client_config(User(name, password)), "log_level": 0})
+        assert client.list_topics(timeout=LIMIT_S).topics
+    assert not apply.secrets.exists()
+    assert "another password" in apply("--yes", "--rotate", "user-streamforge-reader")
+    assert set(apply.passwords()) == {"user-streamforge-reader"}
+    assert "no manifest describes" in apply("--yes", "--rotate", "somebody", code=2)
 
-def test_only_what_the_manifests_changed_is_changed(apply: Applying) -> None:
+
+def test_only_what_the_manifests_changed_is_changed_and_what_they_name_no_more_stays(apply: Applying) -> None:
     apply("--yes")
     apply.edit("topic-queue-events.yaml", "partitions: 1", "partitions: 2")
     apply.edit("topic-queue-events.yaml", "retention.ms: 604800000", "retention.ms: 3600000")
@@ -155,6 +172,24 @@ def test_only_what_the_manifests_changed_is_changed(apply: Applying) -> None:
     after = apply.passwords()
     assert {name for name in before if before[name] != after[name]} == {"user-streamforge", "user-streamforge-worker"}
     assert set(apply.actions("--yes").values()) == {"unchanged"}
+
+    (apply.manifests / "user-reader.yaml").unlink()
+    (apply.manifests / "topic-queue-events.yaml").unlink()
+    told = apply("--yes")
+    assert "? topic queue-events  (made here, it stays)" in told
+    assert "? user  user-streamforge-reader  (made here, it stays)" in told
+    assert "it keeps the 5 rights" in told
+    assert "queue-events" in apply.topics()
+    admin = apply.broker.admin_client()
+    assert len(admin.describe_acls(_rules_of("user-streamforge-reader")).result(LIMIT_S)) == 5
+
+    admin.delete_topics(["queue-events"])["queue-events"].result(LIMIT_S)
+    assert apply.actions("--yes")["topic queue-events"] == "forget"
+    assert "topic queue-events" not in apply.actions("--yes")
+    # So what another makes of that name is not taken for ours.
+    admin.create_topics([NewTopic("queue-events", 1, 1)])["queue-events"].result(LIMIT_S)
+    shutil.copy(SHIPPED / "topic-queue-events.yaml", apply.manifests)
+    assert apply.actions("--yes", code=1)["topic queue-events"] == "foreign"
 
 
 def test_what_others_made_is_shown_and_left_alone_until_it_is_adopted(apply: Applying) -> None:
@@ -180,42 +215,6 @@ def test_what_others_made_is_shown_and_left_alone_until_it_is_adopted(apply: App
     assert apply.config("queue-control")["retention.ms"] == "604800000"
     assert "user-streamforge-worker" in apply.passwords()
     assert extra in admin.describe_acls(_rules_of("user-streamforge-reader")).result(LIMIT_S)
-
-
-def test_another_folder_of_passwords_changes_none(apply: Applying, tmp_path: Path) -> None:
-    apply("--yes")
-    before, apply.secrets = apply.passwords(), tmp_path / "elsewhere"
-    told = apply("--yes")
-    assert "nothing to change" in told
-    for name, password in before.items():
-        assert f"user {name}: its password is not in {apply.secrets}/{name}/password and stays what it is" in told
-        client = AdminClient({**apply.broker.client_config(User(name, password)), "log_level": 0})
-        assert client.list_topics(timeout=LIMIT_S).topics
-    assert not apply.secrets.exists()
-    assert "another password" in apply("--yes", "--rotate", "user-streamforge-reader")
-    assert set(apply.passwords()) == {"user-streamforge-reader"}
-    assert "no manifest describes" in apply("--yes", "--rotate", "somebody", code=2)
-
-
-def test_what_no_manifest_names_any_more_stays_and_is_told(apply: Applying) -> None:
-    apply("--yes")
-    (apply.manifests / "user-reader.yaml").unlink()
-    (apply.manifests / "topic-queue-events.yaml").unlink()
-    told = apply("--yes")
-    assert "? topic queue-events  (made here, it stays)" in told
-    assert "? user  user-streamforge-reader  (made here, it stays)" in told
-    assert "it keeps the 9 rights" in told
-    assert "queue-events" in apply.topics()
-    admin = apply.broker.admin_client()
-    assert len(admin.describe_acls(_rules_of("user-streamforge-reader")).result(LIMIT_S)) == 9
-
-    admin.delete_topics(["queue-events"])["queue-events"].result(LIMIT_S)
-    assert apply.actions("--yes")["topic queue-events"] == "forget"
-    assert "topic queue-events" not in apply.actions("--yes")
-    # So what another makes of that name is not taken for ours.
-    admin.create_topics([NewTopic("queue-events", 1, 1)])["queue-events"].result(LIMIT_S)
-    shutil.copy(SHIPPED / "topic-queue-events.yaml", apply.manifests)
-    assert apply.actions("--yes", code=1)["topic queue-events"] == "foreign"
 
 
 def test_all_rights_that_are_missing_are_told_at_once(apply: Applying, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -253,13 +252,6 @@ def test_all_rights_that_are_missing_are_told_at_once(apply: Applying, monkeypat
     assert apply.config("queue-events")["retention.ms"] == "604800000"
 
 
-def test_json_without_yes_asks_nothing_and_changes_nothing(apply: Applying, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
-    assert "add --yes, or --dry-run to look only" in json.loads(apply("--json", code=2))["error"]
-    assert apply.topics() == set()
-    assert set(apply.actions("--dry-run").values()) == {"create"}
-
-
 def test_an_interrupted_apply_is_finished_by_the_next(apply: Applying, monkeypatch: pytest.MonkeyPatch) -> None:
     made = ManifestProvisioner._do_user
 
@@ -287,9 +279,7 @@ def test_a_topic_that_was_refused_is_not_ours_when_another_makes_it(apply: Apply
     assert apply.config("queue-events")["retention.ms"] == "12345678"
 
 
-def test_nobody_to_ask_and_nothing_to_ask_of_are_said(apply: Applying, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert "add --yes" in apply(code=2)
-    assert apply.topics() == set()
+def test_a_wrong_manifest_and_wrong_settings_are_named(apply: Applying, monkeypatch: pytest.MonkeyPatch) -> None:
     apply.edit("user-reader.yaml", "type: group", "type: grupp")
     assert "user-reader.yaml" in apply("--yes", code=2)
     monkeypatch.setenv("KAFKA_PASSWORD", "wrong")

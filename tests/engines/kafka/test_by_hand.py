@@ -9,11 +9,11 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
-from threading import Timer
 
 import pytest
 
 from tests import cleanenv
+from tests.engines.kafka.talk import Running
 from tests.places import ROOT
 
 LIMIT_S = 120.0
@@ -22,45 +22,21 @@ VARIABLES = {"KAFKA_BOOTSTRAP_SERVERS", "KAFKA_USER", "KAFKA_PASSWORD", "KAFKA_C
 pytestmark = pytest.mark.timeout(480)
 
 
-class Program:
-    """A process whose first line is waited for, and that Ctrl-C ends."""
+class Program(Running):
+    """A process of this Python whose first line is waited for, and that Ctrl-C ends."""
 
-    def __init__(self, arguments: list[str], environment: Mapping[str, str], log: Path) -> None:
-        self._log = log
-        with log.open("wb") as errors:
-            self.process = subprocess.Popen(
-                [sys.executable, *arguments],
-                env=environment,
-                cwd=ROOT,
-                stdout=subprocess.PIPE,
-                stderr=errors,
-                text=True,
-            )
+    def __init__(self, arguments: list[str], environment: Mapping[str, str], folder: Path) -> None:
+        super().__init__([sys.executable, *arguments], environment, ROOT, folder)
 
-    def line(self) -> str:
-        """Its first line."""
-        assert self.process.stdout is not None
-        timer = Timer(LIMIT_S, self.process.kill)
-        timer.start()
-        try:
-            found = self.process.stdout.readline()
-        finally:
-            timer.cancel()
-        assert found, self._log.read_text()
-        return found.strip()
+    def first_line(self) -> str:
+        return self.line(lambda line: bool(line.strip()), LIMIT_S).strip()
 
     def interrupt(self) -> int:
         """Ctrl-C; the exit code."""
         self.process.send_signal(signal.SIGINT)
-        code = self.process.wait(LIMIT_S)
-        assert "Traceback" not in self._log.read_text()
+        code = self.ended(LIMIT_S)
+        assert "Traceback" not in self.stderr
         return code
-
-    def close(self) -> None:
-        """End it in any state."""
-        if self.process.poll() is None:
-            self.process.kill()
-        self.process.communicate()
 
 
 def sourced(command: str) -> dict[str, str]:
@@ -72,10 +48,10 @@ def sourced(command: str) -> dict[str, str]:
 
 def test_a_broker_for_a_person_is_one_that_up_and_load_work_on(tmp_path: Path) -> None:
     clean = cleanenv.environment()
-    broker = Program(["-m", "tests.engines.kafka", "--secured"], clean, tmp_path / "broker.log")
+    broker = Program(["-m", "tests.engines.kafka", "--secured"], clean, tmp_path)
     programs = [broker]
     try:
-        command = broker.line()
+        command = broker.first_line()
         words = shlex.split(command)
         assert words[0] == "source"
         file = Path(words[1])
@@ -85,9 +61,9 @@ def test_a_broker_for_a_person_is_one_that_up_and_load_work_on(tmp_path: Path) -
 
         data, free = str(tmp_path / "data"), {"STREAMFORGE_METRICS_PORT": "0"}
         options = ["-m", "streamforge.cli", "up", "--data", data, "--exchange", "test", "--port", "0", "--json"]
-        up = Program(options, clean | kafka | free, tmp_path / "up.log")
+        up = Program(options, clean | kafka | free, tmp_path)
         programs.append(up)
-        assert json.loads(up.line())["data"] == data
+        assert json.loads(up.first_line())["data"] == data
         load = ["load", "BTCUSDT", "api_candles_1m", "2024-08-01T00:00Z:2024-08-01T01:00Z", "--data", data, "--json"]
         done = subprocess.run(
             [sys.executable, "-m", "streamforge.cli", *load], env=clean, capture_output=True, text=True, timeout=LIMIT_S
@@ -99,8 +75,8 @@ def test_a_broker_for_a_person_is_one_that_up_and_load_work_on(tmp_path: Path) -
         assert up.interrupt() == 0
         assert broker.interrupt() == 0
         assert not file.exists()
-        logs = [path.read_text(errors="replace") for path in (tmp_path / "broker.log", tmp_path / "up.log")]
-        assert not any(kafka["KAFKA_PASSWORD"] in text for text in [*logs, done.stdout, done.stderr, command])
+        texts = [broker.stderr, up.stderr, done.stdout, done.stderr, command]
+        assert not any(kafka["KAFKA_PASSWORD"] in text for text in texts)
     finally:
         for program in reversed(programs):
             program.close()

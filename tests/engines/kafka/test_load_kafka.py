@@ -1,4 +1,4 @@
-"""Whole workflows over Kafka, as a person and as a cluster runs them, on the plain and on the secured broker."""
+"""The command that loads, without a manager of its own, on the plain and on the secured broker."""
 
 from __future__ import annotations
 
@@ -68,34 +68,3 @@ def test_the_command_loads_and_proves_a_day(broker: Broker, exchange: rig.Exchan
         texts = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
         assert not any(broker.admin.password.encode() in text for text in texts)
         assert broker.admin.password not in done.stdout + done.stderr
-
-
-def test_a_manager_drives_workflows_whose_records_are_the_exchanges_own(
-    broker: Broker, exchange: rig.Exchange, tmp_path: Path
-) -> None:
-    with rig.manager(tmp_path / "data", exchange.url, **broker.environment(), **talk()) as manager:
-        begun = [manager.start_load("BTCUSDT", f"api_candles_{interval}", "2024-08-01") for interval in ("1m", "1h")]
-        for start, interval in zip(begun, ("1m", "1h"), strict=True):
-            workflow = manager.wait(start["queue_id"])
-            assert workflow["status"] == "finished", manager.story(start["queue_id"])
-            span = workflow["time_range"]
-            rows = exchange.oracle("BTCUSDT", interval, span["start_ms"], span["end_ms"])
-            assert manager.csv(workflow["collection"]) == rig.expected_csv("BTCUSDT", interval, rows)
-            words = [event["event"] for event in manager.events(start["queue_id"])]
-            assert words.count("started") == 2
-            assert words.count("finished") == 2
-            assert "error" not in words
-
-
-def test_a_manager_killed_in_the_middle_goes_on_where_it_was(
-    broker: Broker, exchange: rig.Exchange, tmp_path: Path
-) -> None:
-    with rig.manager(tmp_path / "data", exchange.url, **broker.environment(), **talk()) as manager:
-        queue_id = manager.start_load("BTCUSDT", "api_candles_1m", "2024-08")["queue_id"]
-        manager.until(queue_id, "a worker has started", lambda w: any(s["status"] == "running" for s in w["steps"]))
-        manager.kill()
-        manager.start()
-        workflow = manager.wait(queue_id, limit_s=LIMIT_S)
-        assert workflow["status"] == "finished", manager.story(queue_id)
-        assert workflow["progress"]["records_stored"] == 31 * 1440
-        assert [len(step["attempts"]) for step in workflow["steps"]] == [1, 1], manager.story(queue_id)

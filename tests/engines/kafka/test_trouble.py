@@ -58,7 +58,7 @@ async def send(producer: Producer, topic: str, messages: list[Message]) -> None:
     await retry(lambda: producer.send(topic, messages), clock=SystemClock(), patience_s=PATIENCE_S)
 
 
-async def test_a_renewed_ca_is_trusted_by_the_next_connection(
+async def test_while_the_broker_is_away_each_call_reports_it_and_a_renewed_ca_is_trusted_by_the_next_connection(
     own_broker: Broker, bus: KafkaBus, tmp_path: Path
 ) -> None:
     await bus.create_topic(TopicSpec(name="t"))
@@ -69,7 +69,11 @@ async def test_a_renewed_ca_is_trusted_by_the_next_connection(
     assert values(await read(reader, 3, PATIENCE_S)) == [0, 1, 2]
     await member.commit({TopicPartition("t", 0): 3})
 
-    own_broker.stop()
+    await asyncio.to_thread(own_broker.stop)
+    with pytest.raises(RetryableError, match=r"KAFKA_BOOTSTRAP_SERVERS|do not answer"):
+        await read(reader, 1, PATIENCE_S)
+    with pytest.raises(RetryableError):
+        await bus.topics()
     own_broker.trust(Authority.create("the renewed authority"))
     await asyncio.to_thread(own_broker.start)
     with pytest.raises(RetryableError, match="not signed by the CA"):
@@ -123,16 +127,6 @@ async def test_a_broker_that_is_killed_and_comes_back_loses_nothing_confirmed(
         await working
     assert confirmed == stored == set(range(40_000))
     assert (await bus.lag("t", "group")).records == 0
-
-
-async def test_while_the_broker_is_away_a_poll_says_so_and_a_send_does_too(own_broker: Broker, bus: KafkaBus) -> None:
-    await bus.create_topic(TopicSpec(name="t"))
-    reader = await bus.consumer(["t"])
-    await asyncio.to_thread(own_broker.stop)
-    with pytest.raises(RetryableError, match=r"KAFKA_BOOTSTRAP_SERVERS|do not answer"):
-        await read(reader, 1, PATIENCE_S)
-    with pytest.raises(RetryableError):
-        await bus.topics()
 
 
 async def test_what_cannot_be_read_is_told_after_what_can_and_counted(plain_broker: Broker) -> None:

@@ -8,15 +8,18 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from confluent_kafka.admin import NewTopic
 
 from streamforge.cli.main import main
+from streamforge_utils.adapters.kafka.kafka_bus import KafkaBus
 from streamforge_utils.adapters.kafka_apply.provisioner import ManifestProvisioner
+from streamforge_utils.model.errors import ConfigError
+from streamforge_utils.ports.bus import TopicPartition, TopicSpec
+from streamforge_utils.runtime.topic_specs import data_topic
 from tests import cleanenv
+from tests.contracts.bus import numbered, read, values
 from tests.e2e import rig
 from tests.engines.kafka import buses
 from tests.engines.kafka.broker import Broker, User
-from tests.engines.kafka.rights import GROUP_OPERATIONS, TOPIC_OPERATIONS, Trying, named
 from tests.places import ROOT
 
 SHIPPED = ROOT / "cred-kafka-yaml"
@@ -64,79 +67,58 @@ def _nothing_of_the_shell(monkeypatch: pytest.MonkeyPatch) -> None:
     cleanenv.clean(monkeypatch)
 
 
-def doctor(folder: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, dict[str, str]]:
-    """doctor's exit code, and what it says of the bus, as the user."""
-    code = main(["doctor", "--json", "--exchange", "test", "--data", str(folder)])
-    checks = json.loads(capsys.readouterr().out)["checks"]
-    found: dict[str, str] = next(check for check in checks if check["part"] == "bus")
-    return code, found
-
-
 @pytest.mark.parametrize(
-    ("name", "verdict", "words"),
+    ("name", "changed", "verdict", "words"),
     [
-        ("user-streamforge", "works", "a message was sent and received"),
-        ("user-streamforge-manager", "careful", "no ACL to write"),
-        ("user-streamforge-worker", "careful", "no ACL to create"),
+        ("user-streamforge", {}, "works", ("a message was sent and received",)),
+        ("user-streamforge-manager", {}, "careful", ("no ACL to write",)),
+        ("user-streamforge-worker", {}, "careful", ("no ACL to create",)),
+        (
+            "user-streamforge",
+            {"QUEUE_CONTROL_TOPIC": "my-control"},
+            "careful",
+            ("sees no topic my-control", "QUEUE_CONTROL_TOPIC"),
+        ),
     ],
 )
-def test_doctor_knows_what_a_user_is_for(
+def test_doctor_knows_what_a_user_is_for_and_which_topics_it_misses(
     cluster: Cluster,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
     name: str,
+    changed: dict[str, str],
     verdict: str,
-    words: str,
+    words: tuple[str, ...],
 ) -> None:
-    for variable, value in cluster.broker.environment(cluster.user(name)).items():
+    for variable, value in {**cluster.broker.environment(cluster.user(name)), **changed}.items():
         monkeypatch.setenv(variable, value)
-    code, bus = doctor(tmp_path, capsys)
+    code = main(["doctor", "--json", "--exchange", "test", "--data", str(tmp_path)])
+    checks = json.loads(capsys.readouterr().out)["checks"]
+    bus = next(check for check in checks if check["part"] == "bus")
     assert (code, bus["verdict"]) == (0, verdict), bus
-    assert words in bus["detail"]
-    assert not any(
-        topic.startswith("wf-doctor") for topic in cluster.broker.admin_client().list_topics(timeout=20).topics
-    )
+    for word in words:
+        assert word in f"{bus['detail']} {bus['next_step']}"
+    topics = cluster.broker.admin_client().list_topics(timeout=20).topics
+    assert not any(topic.startswith("wf-doctor") for topic in topics)
 
 
-def test_doctor_misses_the_topics_of_commands_and_events(
-    cluster: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(("name", "worker"), [(NAMES[0], None), (NAMES[1], NAMES[2])])
+def test_a_whole_workflow_runs_as_one_user_or_with_another_for_the_workers(
+    cluster: Cluster, exchange: rig.Exchange, tmp_path: Path, name: str, worker: str | None
 ) -> None:
-    for variable, value in cluster.broker.environment(cluster.user("user-streamforge")).items():
-        monkeypatch.setenv(variable, value)
-    monkeypatch.setenv("QUEUE_CONTROL_TOPIC", "my-control")
-    code, bus = doctor(tmp_path, capsys)
-    assert (code, bus["verdict"]) == (0, "careful"), bus
-    assert "sees no topic my-control" in bus["detail"]
-    assert "QUEUE_CONTROL_TOPIC" in bus["next_step"]
-
-
-def check_workflow(manager: rig.Manager, exchange: rig.Exchange) -> None:
-    ended = manager.load("BTCUSDT", "api_candles_1m", RANGE)
-    assert ended["status"] == "finished", manager.story(ended["queue_id"])
-    assert [segment["verdict"] for segment in manager.coverage(ended["queue_id"])] == ["stored"]
-    lines = manager.csv(ended["collection"])
-    assert len(lines) == 1 + MINUTES
-
-
-def test_a_whole_workflow_runs_as_the_one_user(cluster: Cluster, exchange: rig.Exchange, tmp_path: Path) -> None:
-    environment = cluster.broker.environment(cluster.user("user-streamforge"))
+    environment = cluster.broker.environment(cluster.user(name))
+    if worker is not None:
+        password = cluster.user(worker).password
+        environment |= {"STREAMFORGE_WORKER_KAFKA_USER": worker, "STREAMFORGE_WORKER_KAFKA_PASSWORD": password}
     with rig.manager(tmp_path / "data", exchange.url, **environment) as manager:
-        check_workflow(manager, exchange)
-
-
-def test_a_whole_workflow_runs_with_a_user_for_the_manager_and_one_for_the_workers(
-    cluster: Cluster, exchange: rig.Exchange, tmp_path: Path
-) -> None:
-    worker = cluster.user("user-streamforge-worker")
-    environment = cluster.broker.environment(cluster.user("user-streamforge-manager")) | {
-        "STREAMFORGE_WORKER_KAFKA_USER": worker.name,
-        "STREAMFORGE_WORKER_KAFKA_PASSWORD": worker.password,
-    }
-    with rig.manager(tmp_path / "data", exchange.url, **environment) as manager:
-        check_workflow(manager, exchange)
+        ended = manager.load("BTCUSDT", "api_candles_1m", RANGE)
+        assert ended["status"] == "finished", manager.story(ended["queue_id"])
+        assert [segment["verdict"] for segment in manager.coverage(ended["queue_id"])] == ["stored"]
+        assert len(manager.csv(ended["collection"])) == 1 + MINUTES
+        secrets = [value.encode() for name, value in environment.items() if name.endswith("PASSWORD")]
         texts = [path.read_bytes() for path in (tmp_path / "data").rglob("*") if path.is_file()]
-        assert not any(worker.password.encode() in text for text in texts)
+        assert not any(secret in text for secret in secrets for text in texts)
 
 
 def test_a_workflow_whose_workers_may_not_log_in_fails_and_names_why(
@@ -154,20 +136,45 @@ def test_a_workflow_whose_workers_may_not_log_in_fails_and_names_why(
         assert "not-the-password" not in told
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_each_user_may_what_its_rules_name_and_nothing_else(cluster: Cluster, name: str) -> None:
-    mark = uuid.uuid4().hex[:6]
-    ours, foreign = f"wf-{mark}-data", f"other-{mark}"
-    topics = [ours, "queue-control", "queue-events", foreign, "streamforge-kafka-apply"]
-    groups = [f"wf-{mark}-arango-candles", "queue-manager", f"reader-{mark}", f"other-{mark}"]
-    made = [NewTopic(topic, 1, 1) for topic in (ours, foreign)]
-    for topic, future in cluster.broker.admin_client().create_topics(made).items():
-        future.result(LIMIT_S)
-        cluster.broker.await_topic(topic)
-    wanted = named(SHIPPED, name, topics, groups)
-    trying = Trying(cluster.broker, cluster.user(name))
-    assert trying.cluster() == set()
-    got = trying.rights(topics, groups)
-    assert got == wanted
-    refused = len(topics) * len(TOPIC_OPERATIONS) + len(groups) * len(GROUP_OPERATIONS) - len(wanted)
-    assert refused > 20, "most of it is refused"
+@pytest.mark.parametrize("name", ["user-streamforge", "user-streamforge-manager"])
+async def test_a_manager_trims_what_every_sink_has_committed_and_nobody_may_more_than_it_is_for(
+    cluster: Cluster, name: str
+) -> None:
+    code = uuid.uuid4().hex[:6]
+    topic, group, foreign = f"wf-{code}-data", f"wf-{code}-arango-candles", f"other-{code}"
+    admin = KafkaBus(buses.connection(cluster.broker))
+    manager, worker, reader = (
+        KafkaBus(buses.connection(cluster.broker, cluster.user(user)))
+        for user in (name, "user-streamforge-worker", "user-streamforge-reader")
+    )
+    try:
+        await admin.create_topic(TopicSpec(name=foreign))
+        await manager.create_topic(data_topic(topic, (group,)))
+        await (await worker.producer(bulk=True)).send(topic, numbered(10))
+        sink = await worker.consumer([topic], group=group)
+        assert len(await read(sink, 10, LIMIT_S)) == 10
+        await sink.commit({TopicPartition(topic, 0): 7})
+        for bus in (worker, reader):
+            with pytest.raises(ConfigError, match="no ACL to delete topic"):
+                await bus.trim(topic, [group])
+            with pytest.raises(ConfigError, match="no ACL to delete topic"):
+                await bus.delete_topic(topic)
+            with pytest.raises(ConfigError, match="no ACL to create topic"):
+                await bus.create_topic(TopicSpec(name=f"wf-{code}-more"))
+        await manager.trim(topic, [group])
+        assert values(await read(await reader.consumer([topic]), 3, LIMIT_S)) == [7, 8, 9]
+        assert (await reader.lag(topic, group)).records == 3
+        for bus in (reader, *((manager,) if name.endswith("manager") else ())):
+            with pytest.raises(ConfigError, match="no ACL to write topic"):
+                await (await bus.producer()).send(topic, numbered(1))
+        with pytest.raises(ConfigError, match="no ACL to read with group"):
+            await reader.consumer([topic], group=group)
+        for bus in (manager, worker, reader):
+            with pytest.raises(ConfigError, match=f"no ACL to read topic {foreign}"):
+                await bus.consumer([foreign])
+            with pytest.raises(ConfigError, match=f"no ACL to create topic new-{foreign}"):
+                await bus.create_topic(TopicSpec(name=f"new-{foreign}"))
+        await manager.delete_topic(topic)
+    finally:
+        for bus in (admin, manager, worker, reader):
+            await bus.close()

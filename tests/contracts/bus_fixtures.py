@@ -96,7 +96,7 @@ class BusFixtures:
 
     @pytest.fixture
     async def wide(self, bus: BusWithAdmin) -> AsyncIterator[str]:
-        """A topic with four partitions."""
+        """A topic with four partitions, where the bus has more than one."""
         name = f"contract-wide-{secrets.token_hex(6)}"
         await bus.create_topic(TopicSpec(name=name, partitions=4))
         yield name

@@ -9,6 +9,7 @@ import pytest
 from streamforge_utils.adapters.embedded.bus.embedded_bus import EmbeddedBus
 from tests.contracts.bus import BusContract, BusFixtures, BusGroupContract, Factory, MakeBus
 from tests.contracts.bus_draining import BusDrainingContract
+from tests.contracts.exclusions import SHARED, SPREAD, without
 
 
 def make(directory: str) -> EmbeddedBus:
@@ -25,10 +26,12 @@ class Embedded(BusFixtures):
         return f"{__name__}:make", str(tmp_path / "bus")
 
 
+@without(SPREAD)
 class TestEmbeddedBus(Embedded, BusContract):
     pass
 
 
+@without(SHARED)
 class TestEmbeddedBusGroups(Embedded, BusGroupContract):
     pass
 

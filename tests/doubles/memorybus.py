@@ -63,8 +63,8 @@ class MemoryBus:
         ahead_bytes: int | None = None,
     ) -> Consumer:
         self.check()
-        if group is not None and start_time_ms is not None:
-            raise PermanentError("a consumer of a group cannot start at a time")
+        if group is not None and (start is not Start.EARLIEST or start_time_ms is not None):
+            raise PermanentError("a consumer of a group begins at its committed offset, or at the beginning")
         consumer = _Consumer(self, group, {topic: self._first(topic, group, start, start_time_ms) for topic in topics})
         self._made.append(consumer)
         if group is not None:
@@ -153,11 +153,9 @@ class MemoryBus:
         log = self.messages(topic)
         if start_time_ms is not None:
             return next((message.offset for message in log if message.timestamp_ms >= start_time_ms), len(log))
-        first = 0 if start is Start.EARLIEST else len(log)
-        if group is None:
-            return first
-        # A group that began at the end keeps that place, also where nobody has committed yet.
-        return self.committed.setdefault((topic, group), first) if first else self.committed.get((topic, group), 0)
+        if group is not None:
+            return self.committed.get((topic, group), 0)
+        return 0 if start is Start.EARLIEST else len(log)
 
 
 class _Producer:

@@ -173,8 +173,8 @@ class EmbeddedEngines:
         except PermanentError:
             return ()
         try:
-            batches = opened.log.read(0, 0, _ALL, _ALL * 1000)
-            return [one for b in batches for one in unpack(topic, 0, b, b.last - b.count + 1, str(opened.log.path))]
+            batches = opened.log.read(0, _ALL, _ALL * 1000)
+            return [one for b in batches for one in unpack(topic, b, b.last - b.count + 1, str(opened.log.path))]
         finally:
             opened.close()
 

@@ -10,7 +10,6 @@ from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPlace
 
 from streamforge_utils.adapters.kafka.ownership import Ownership
-from streamforge_utils.model.errors import RetryableError
 
 NEVER = -1001
 """What a broker says of a partition of which the group has committed nothing."""
@@ -48,12 +47,6 @@ def needed(owned: Ownership, group: Any, **offsets: int) -> dict[int, int]:
     return {place.partition: place.offset for place in owned.needed(group, "g", places, 1.0)}
 
 
-def test_of_partitions_that_never_were_away_all_is_needed_and_nobody_is_asked() -> None:
-    group = Group(p0=9)
-    assert needed(owning(0, 1), group, p0=5, p1=6) == {0: 5, 1: 6}
-    assert group.asked == []
-
-
 @pytest.mark.parametrize(("offset", "left"), [(4, {0: 7}), (5, {0: 7}), (6, {0: 7, 1: 6})])
 def test_of_a_partition_that_came_back_only_what_the_group_has_not_passed_is_needed(
     offset: int, left: dict[int, int]
@@ -63,26 +56,6 @@ def test_of_a_partition_that_came_back_only_what_the_group_has_not_passed_is_nee
     owned.gain([("t", 1)])
     assert needed(owned, group, p0=7, p1=offset) == left
     assert group.asked == [[1]]
-
-
-def test_until_it_is_settled_each_commit_is_compared() -> None:
-    group, owned = Group(p1=5), owning(1)
-    owned.lose([("t", 1)])
-    owned.gain([("t", 1)])
-    assert [needed(owned, group, p1=offset) for offset in (3, 4)] == [{}, {}]
-    owned.settle([("t", 1)])
-    assert needed(owned, group, p1=4) == {1: 4}
-    assert group.asked == [[1], [1]]
-
-
-@pytest.mark.parametrize("committed", [NEVER, 5])
-def test_of_another_members_partition_what_the_group_has_not_passed_is_refused(committed: int) -> None:
-    group, owned = Group(p1=committed), owning(0, 1)
-    owned.lose([("t", 1)])
-    with pytest.raises(RetryableError, match="partition t 1 now belongs to another member of the group g"):
-        needed(owned, group, p0=7, p1=6)
-    group.offsets[1] = 6
-    assert needed(owned, group, p0=7, p1=6) == {0: 7}
 
 
 def test_an_offset_that_the_broker_does_not_tell_is_an_error() -> None:

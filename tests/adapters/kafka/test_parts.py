@@ -5,8 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamforge_utils.adapters.kafka.cap import _cut
-from streamforge_utils.adapters.kafka.kafka_connection import BATCH_MESSAGES
+from streamforge_utils.adapters.bus_clients import cuts
 from streamforge_utils.adapters.kafka.prefetch import PrefetchBuffer
 from streamforge_utils.adapters.kafka.topic_config import SEGMENT_LEAST_BYTES, config_of
 from streamforge_utils.ports.bus import Received, Retention, TopicSpec
@@ -18,22 +17,11 @@ def received(topic: str, partition: int, first: int, count: int) -> list[Receive
 
 @given(st.lists(st.integers(1, 2000), max_size=200), st.integers(1, 5000))
 def test_portions_hold_everything_once_in_order_and_fit(sizes: list[int], most: int) -> None:
-    cuts = _cut(sizes, most)
-    assert [at for first, last in cuts for at in range(first, last)] == list(range(len(sizes)))
-    for first, last in cuts:
+    found = list(cuts(sizes, most, 20))
+    assert [at for first, last in found for at in range(first, last)] == list(range(len(sizes)))
+    for first, last in found:
         assert last - first == 1 or sum(sizes[first:last]) <= most
-        assert 0 < last - first <= BATCH_MESSAGES
-
-
-def test_a_full_partition_does_not_keep_another_waiting() -> None:
-    buffer = PrefetchBuffer()
-    buffer.put(received("wide", 0, 0, 5000))
-    buffer.put(received("wide", 1, 0, 5000))
-    buffer.put(received("narrow", 0, 0, 1))
-    taken = buffer.take(100)
-    assert len(taken) == 100
-    assert {(m.topic, m.partition) for m in taken} == {("wide", 0), ("wide", 1), ("narrow", 0)}
-    assert buffer.count == 9901
+        assert 0 < last - first <= 20
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 30)), max_size=20), st.integers(1, 50))

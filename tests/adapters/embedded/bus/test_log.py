@@ -29,21 +29,21 @@ def topic(files: TopicFiles) -> Iterator[OpenTopic]:
 
 def batches(count: int) -> list[Batch]:
     messages = [Message(None, b"x" * 90)] * 10
-    return pack("topic", messages, 1, 0, batch_bytes=10_000, message_limit=1000) * count
+    return pack("topic", messages, batch_bytes=10_000, message_limit=1000) * count
 
 
 def append(topic: OpenTopic, count: int) -> int:
-    return topic.log.append(batches(count), 1, dict)
+    return topic.log.append(batches(count), 1, int)
 
 
 def test_who_holds_a_deleted_topic_open_can_neither_append_nor_commit(files: TopicFiles, topic: OpenTopic) -> None:
-    topic.groups.join("group", "member", {})
+    topic.groups.join("group", "member")
     files.delete("topic")
     files.create(TopicSpec(name="topic"))
     with pytest.raises(PermanentError, match="topic topic was deleted"):
         append(topic, 1)
     with pytest.raises(RetryableError, match="another member"):
-        topic.groups.commit("group", "member", {0: 1})
+        topic.groups.commit("group", "member", 1)
 
 
 def test_closing_the_files_of_a_deleted_topic_does_not_touch_those_of_the_new_one(files: TopicFiles) -> None:
@@ -56,8 +56,8 @@ def test_closing_the_files_of_a_deleted_topic_does_not_touch_those_of_the_new_on
     append(new, 1)
     new.close()
     again = files.open("topic")
-    assert again.log.ends() == {0: 40}
-    assert [batch.last for batch in again.log.read(0, 0, 1000, 1 << 20)] == [9, 19, 29, 39]
+    assert again.log.end() == 40
+    assert [batch.last for batch in again.log.read(0, 1000, 1 << 20)] == [9, 19, 29, 39]
     again.close()
 
 
@@ -76,7 +76,7 @@ def test_a_read_holds_no_more_than_was_asked_for(topic: OpenTopic) -> None:
         (195, 1000, 1 << 20, [199]),
         (200, 1000, 1 << 20, []),
     ):
-        assert [batch.last for batch in topic.log.read(0, offset, max_messages, max_bytes)] == lasts
+        assert [batch.last for batch in topic.log.read(offset, max_messages, max_bytes)] == lasts
 
 
 def test_only_what_is_fleeting_does_not_wait_for_the_disk(topic: OpenTopic) -> None:
@@ -84,5 +84,5 @@ def test_only_what_is_fleeting_does_not_wait_for_the_disk(topic: OpenTopic) -> N
         return bool(topic.log._connection.execute("PRAGMA synchronous").fetchone() == (2,))
 
     for fleeting in (False, True, True, False):
-        topic.log.append(batches(1), 1, dict, fleeting=fleeting)
+        topic.log.append(batches(1), 1, int, fleeting=fleeting)
         assert flushes() is not fleeting

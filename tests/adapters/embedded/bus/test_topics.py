@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamforge_utils.adapters.embedded.bus import producer as producer_module
-from streamforge_utils.adapters.embedded.bus.batch import StoredBatch, pack, partition_of, unpack
+from streamforge_utils.adapters.embedded.bus.batch import StoredBatch, pack, unpack
 from streamforge_utils.adapters.embedded.bus.embedded_bus import EmbeddedBus
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.ports.bus import HEADERS_BYTES, Message, Retention, TopicPartition, TopicSpec
@@ -250,26 +250,13 @@ async def test_the_event_loop_stays_free_while_another_process_holds_the_log(tmp
 
 @given(
     st.lists(st.builds(Message, st.none() | st.binary(max_size=5), st.binary(max_size=40)), max_size=60),
-    st.integers(1, 5),
     st.integers(1, 300),
 )
-def test_batches_hold_every_message_once_in_order(messages: list[Message], partitions: int, batch_bytes: int) -> None:
-    batches = pack("t", messages, partitions, 0, batch_bytes=batch_bytes, message_limit=1000)
-    ends = dict.fromkeys(range(partitions), 0)
-    found: dict[int, list[Message]] = {number: [] for number in range(partitions)}
-    for batch in batches:
-        ends[batch.partition] += batch.count
-        stored = StoredBatch(ends[batch.partition] - 1, batch.count, 1, batch.body)
-        received = unpack("t", batch.partition, stored, 0, "log")
-        found[batch.partition] += [Message(m.key, m.value, m.headers) for m in received]
+def test_batches_hold_every_message_once_in_order(messages: list[Message], batch_bytes: int) -> None:
+    end, found = 0, list[Message]()
+    for batch in pack("t", messages, batch_bytes=batch_bytes, message_limit=1000):
+        end += batch.count
+        received = unpack("t", StoredBatch(end - 1, batch.count, 1, batch.body), 0, "log")
+        found += [Message(m.key, m.value, m.headers) for m in received]
         assert batch.count == 1 or batch.size <= batch_bytes
-    keyed = [m for m in messages if m.key is not None]
-    for number, mine in found.items():
-        assert [m for m in mine if m.key is not None] == [
-            m for m in keyed if m.key is not None and partition_of(m.key, partitions) == number
-        ]
-    assert sum(len(mine) for mine in found.values()) == len(messages)
-
-
-def test_the_partition_of_a_key_never_changes() -> None:
-    assert [partition_of(key, 12) for key in (b"", b"BTCUSDT", b"\xff" * 9)] == [0, 3, 0]
+    assert found == messages

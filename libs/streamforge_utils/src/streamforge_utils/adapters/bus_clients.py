@@ -1,17 +1,93 @@
-"""The producers and consumers that a bus has made: opened before they are given out, closed with the bus."""
+"""What every bus does alike: which topics and messages it takes, and the producers and consumers that it has made.
+
+Those are opened before they are given out, and closed with the bus.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import re
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
 from streamforge_utils.adapters.lane import Lane
-from streamforge_utils.model.errors import InvalidInput
-from streamforge_utils.ports.bus import Start
+from streamforge_utils.model.errors import InvalidInput, PermanentError, TopicFull
+from streamforge_utils.model.names import TOPIC_LIMIT
+from streamforge_utils.ports.bus import HEADERS_BYTES, Message, Start, TopicSpec
+from streamforge_utils.ports.columns import MessageColumns
+
+_LEGAL = re.compile(rf"[A-Za-z0-9._-]{{1,{TOPIC_LIMIT}}}")
+_MESSAGE_OVERHEAD = 16  # lengths and the like, so that many tiny messages count for what they take
+
+
+def check_topic_name(name: str) -> None:
+    """Raises InvalidInput for a name that no topic can have."""
+    if not _LEGAL.fullmatch(name) or name in (".", ".."):
+        raise InvalidInput(
+            "topic",
+            f"{name[:300]!r} is no legal topic name: 1 to {TOPIC_LIMIT} characters of a-z, A-Z, 0-9, '.', '_' "
+            "and '-', other than '.' and '..'",
+        )
+
+
+def check_topic(spec: TopicSpec) -> None:
+    """Raises InvalidInput for what no topic can be."""
+    check_topic_name(spec.name)
+    if spec.partitions < 1 or spec.max_bytes < 1:
+        raise InvalidInput("topic", f"topic {spec.name}: partitions and max_bytes must be at least 1")
+
+
+def topic_full(spec_name: str, max_bytes: int, timeout_s: float, behind: Mapping[str, int]) -> TopicFull:
+    """The error of a send whose topic stayed full. behind: how many messages each of its readers has before it."""
+    slowest = max(behind, key=lambda reader: behind[reader])
+    return TopicFull(
+        f"topic {spec_name} is full ({max_bytes} bytes) and nothing was committed for {timeout_s:g} s: "
+        f"the group {slowest} is {behind[slowest]} messages behind; start or repair its reader, then try again"
+    )
+
+
+def sizes_of(topic: str, messages: Sequence[Message], limit: int) -> list[int]:
+    """The size of each message in bytes.
+
+    Raises PermanentError if one is larger than `limit`, `HEADERS_BYTES` of its headers not counted.
+    """
+    if isinstance(messages, MessageColumns):
+        sizes = [
+            len(value) + _MESSAGE_OVERHEAD + (0 if key is None else len(key))
+            for key, value in zip(messages.keys, messages.values, strict=True)
+        ]
+    else:
+        sizes = [
+            len(message.value) + _MESSAGE_OVERHEAD + len(message.key or b"") + _headers_size(message)
+            for message in messages
+        ]
+    if sizes and max(sizes) > limit:
+        for at, size in enumerate(sizes):
+            if size > limit and size - min(_headers_size(messages[at]), HEADERS_BYTES) > limit:
+                raise PermanentError(
+                    f"topic {topic}: message {at} of {len(messages)} (key {(messages[at].key or b'')[:80]!r}) has "
+                    f"{size} bytes, more than the limit of {limit}; send less in one message"
+                )
+    return sizes
+
+
+def cuts(sizes: Sequence[int], most_bytes: int, most: int) -> Iterator[tuple[int, int]]:
+    """First and (exclusive) last index of runs of at most `most_bytes` and `most` messages, a larger message alone."""
+    start, total = 0, 0
+    for at, size in enumerate(sizes):
+        if at > start and (at - start == most or total + size > most_bytes):
+            yield start, at
+            start, total = at, 0
+        total += size
+    if sizes:
+        yield start, len(sizes)
+
+
+def _headers_size(message: Message) -> int:
+    return sum(len(name.encode()) + len(value) for name, value in message.headers) if message.headers else 0
 
 
 class Subscription(msgspec.Struct, frozen=True):
@@ -26,8 +102,8 @@ class Subscription(msgspec.Struct, frozen=True):
     def __post_init__(self) -> None:
         if not self.topics:
             raise InvalidInput("topics", "a consumer needs at least one topic")
-        if self.group is not None and self.start_time_ms is not None:
-            raise InvalidInput("start_time_ms", "start_time_ms is for consumers without a group")
+        if self.group is not None and (self.start is not Start.EARLIEST or self.start_time_ms is not None):
+            raise InvalidInput("start", "a consumer of a group begins at its committed offset, or at the beginning")
 
 
 class Client(Protocol):

@@ -55,6 +55,7 @@ class Retention(StrEnum):
 class TopicSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A topic to be made. readers: the consumer groups that must have committed a message before it may go.
 
+    partitions: the embedded bus makes one, whatever is asked.
     max_age_s: messages of a `rolling` topic that are older may go, too; None: age is no reason.
     headers_bytes: room for the headers of a message that is as large as any other topic takes.
     """
@@ -69,7 +70,7 @@ class TopicSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Start(StrEnum):
-    """Where a consumer without a committed offset begins."""
+    """Where a consumer without a group begins."""
 
     EARLIEST = "earliest"
     LATEST = "latest"
@@ -146,8 +147,8 @@ class Bus(Protocol):
     ) -> Consumer:
         """A consumer, assigned: what is sent after this call returns is seen by it (or by its group).
 
-        group: None reads all partitions and commits nothing. start: for partitions without a committed offset.
-        start_time_ms: begin at the first message sent at or after this time instead (without a group only).
+        group: None reads all partitions and commits nothing; one with a group begins at its committed offset, or at the
+        beginning. start: without a group. start_time_ms: begin at the first message sent at or after this time instead.
         ahead_bytes: about how much may be fetched before it is asked for, for who reads little; None: what is fast.
         Raises PermanentError if a topic does not exist.
         """

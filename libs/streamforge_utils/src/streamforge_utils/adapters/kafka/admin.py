@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, TypeVar
 
 import msgspec
 from confluent_kafka import TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
+from streamforge_utils.adapters.bus_clients import check_topic, check_topic_name
 from streamforge_utils.adapters.kafka.group_offsets import GroupOffsets
 from streamforge_utils.adapters.kafka.handle import CALL_S, Handle
 from streamforge_utils.adapters.kafka.kafka_connection import Connection, Role
-from streamforge_utils.adapters.kafka.kafka_errors import GONE, LOST, UNSETTLED, About, name_of
-from streamforge_utils.adapters.kafka.topic_config import CAP_GROUP, Cap, Topic, check_name, config_of
-from streamforge_utils.model.errors import InvalidInput, PermanentError, RetryableError, StreamForgeError
+from streamforge_utils.adapters.kafka.kafka_errors import GONE, UNSETTLED, Operation, name_of
+from streamforge_utils.adapters.kafka.topic_config import CAP_GROUP, Cap, Topic, config_of
+from streamforge_utils.adapters.lane import Lane
+from streamforge_utils.model.errors import PermanentError, RetryableError, StreamForgeError
 from streamforge_utils.ports.bus import Retention, TopicSpec
 
 T = TypeVar("T")
@@ -24,6 +27,7 @@ SETTLING_S = 10.0
 """How long all brokers may take to know of a topic that was made or deleted."""
 
 _PAUSE_S = 0.02
+_TOPICS_KEPT = 1000
 _EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  # the package's own gap
 _LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 _OURS_NOT = "__"
@@ -41,30 +45,28 @@ class Admin:
         """The names of all topics that the user may see, sorted."""
         found = self.handle.repeat(
             lambda client: client.list_topics(timeout=0.5),
-            About(what="list the topics"),
+            Operation(what="list the topics"),
             listen=lambda client: client.poll(0),
         )
         return sorted(name for name in found.topics if not name.startswith(_OURS_NOT))
 
     def find(self, name: str, needs: str = "describe") -> Topic:
         """The topic. Raises PermanentError if there is none such."""
-        about = About(what=f"look for topic {name}", topic=name, needs=needs)
+        operation = Operation(what=f"look for topic {name}", topic=name, needs=needs)
         client = self.handle.get()
         asked = client.describe_topics(TopicCollection([name]), request_timeout=CALL_S)[name]
-        found = self.handle.wait_for(asked, about)
+        found = self.handle.wait_for(asked, operation)
         return Topic(name, str(found.topic_id), len(found.partitions))
 
     def create(self, spec: TopicSpec) -> None:
         """Make the topic, unless it exists."""
-        check_name(spec.name)
-        if spec.partitions < 1 or spec.max_bytes < 1:
-            raise InvalidInput("topic", f"topic {spec.name}: partitions and max_bytes must be at least 1")
-        about = About(what=f"create topic {spec.name}", topic=spec.name, needs="create")
+        check_topic(spec)
+        operation = Operation(what=f"create topic {spec.name}", topic=spec.name, needs="create")
         client = self.handle.get()
         new = NewTopic(spec.name, num_partitions=spec.partitions, config=config_of(spec))
         asked = client.create_topics([new], operation_timeout=CALL_S, request_timeout=CALL_S)[spec.name]
         try:
-            self.handle.wait_for(asked, about)
+            self.handle.wait_for(asked, operation)
         except StreamForgeError as error:
             if name_of(error) != "TOPIC_ALREADY_EXISTS":
                 raise
@@ -79,12 +81,12 @@ class Admin:
 
     def delete(self, name: str) -> None:
         """Remove the topic; the brokers forget its groups' offsets with it."""
-        check_name(name)
-        about = About(what=f"delete topic {name}", topic=name, needs="delete")
+        check_topic_name(name)
+        operation = Operation(what=f"delete topic {name}", topic=name, needs="delete")
         client = self.handle.get()
         asked = client.delete_topics([name], operation_timeout=CALL_S, request_timeout=CALL_S)[name]
         try:
-            self.handle.wait_for(asked, about)
+            self.handle.wait_for(asked, operation)
         except StreamForgeError as error:
             if name_of(error) not in GONE:
                 raise
@@ -92,13 +94,13 @@ class Admin:
 
     def trim(self, topic: Topic, offsets: Mapping[int, int]) -> None:
         """Remove the messages before the offset of each partition."""
-        about = About(what=f"trim topic {topic.name}", topic=topic.name, needs="delete")
+        operation = Operation(what=f"trim topic {topic.name}", topic=topic.name, needs="delete")
         places = [TopicPartition(topic.name, number, offset) for number, offset in offsets.items()]
 
         def ask() -> None:
             asked = self.handle.get().delete_records(places, operation_timeout=CALL_S, request_timeout=CALL_S)
             for future in asked.values():
-                self.handle.wait_for(future, about)
+                self.handle.wait_for(future, operation)
 
         if places:
             _settled(ask)
@@ -113,24 +115,26 @@ class Admin:
 
     def at_time(self, topic: Topic, times: Mapping[int, int]) -> dict[int, int]:
         """Of each partition the offset of its first message of `times` (unix ms) or later; -1 without one."""
-        about = About(what=f"look for a time in topic {topic.name}", topic=topic.name)
+        operation = Operation(what=f"look for a time in topic {topic.name}", topic=topic.name)
         specs = {TopicPartition(topic.name, number): OffsetSpec.for_timestamp(at) for number, at in times.items()}
-        return {number: found.offset for number, found in self._list(specs, about).items()}
+        return {number: found.offset for number, found in self._list(specs, operation).items()}
 
     def committed(self, topic: Topic, group: str) -> dict[int, int]:
         """The committed offsets of `group`; partitions without one are left out."""
-        about = About(what=f"ask what group {group} has read of topic {topic.name}", topic=topic.name, group=group)
+        operation = Operation(
+            what=f"ask what group {group} has read of topic {topic.name}", topic=topic.name, group=group
+        )
         return {
             place.partition: place.offset
-            for place in self._groups.committed(group, topic.name, range(topic.partitions), about)
+            for place in self._groups.committed(group, topic.name, range(topic.partitions), operation)
             if place.offset >= 0
         }
 
     def cap(self, topic: str) -> Cap | None:
         """The cap of a topic, if it has one and the user may see it."""
-        about = About(what=f"ask for the cap of topic {topic}", topic=topic, group=CAP_GROUP)
+        operation = Operation(what=f"ask for the cap of topic {topic}", topic=topic, group=CAP_GROUP)
         try:
-            (found,) = self._groups.committed(CAP_GROUP, topic, [0], about)
+            (found,) = self._groups.committed(CAP_GROUP, topic, [0], operation)
         except StreamForgeError as error:
             if name_of(error) == "GROUP_AUTHORIZATION_FAILED":
                 return None
@@ -139,20 +143,6 @@ class Admin:
             return msgspec.json.decode(found.metadata or "null", type=Cap | None)
         except msgspec.MsgspecError:
             return None
-
-    def begin_at_end(self, topic: Topic, group: str) -> None:
-        """Commit, for a group that never read the topic, that it has read all that is there."""
-        committed = self.committed(topic, group)
-        missing = {number: end for number, end in self.ends(topic).items() if number not in committed}
-        if not missing:
-            return
-        about = About(what=f"begin to read topic {topic.name}", topic=topic.name, group=group, needs="read")
-        places = [TopicPartition(topic.name, number, end) for number, end in missing.items()]
-        try:
-            self._groups.commit(group, places, about)
-        except RetryableError as error:
-            if name_of(error) not in LOST:  # else it has members, and the first of them did this
-                raise
 
     def hurry(self) -> None:
         """Have calls that wait give up. Any thread."""
@@ -171,18 +161,18 @@ class Admin:
     def _write_cap(self, spec: TopicSpec) -> None:
         text = msgspec.json.encode(Cap(spec.max_bytes, spec.readers)).decode()
         place = TopicPartition(spec.name, 0, 0, text)
-        about = About(what=f"note the cap of topic {spec.name}", topic=spec.name, group=CAP_GROUP, needs="read")
-        self._groups.commit(CAP_GROUP, [place], about)
+        operation = Operation(what=f"note the cap of topic {spec.name}", topic=spec.name, group=CAP_GROUP, needs="read")
+        self._groups.commit(CAP_GROUP, [place], operation)
 
     def _offsets(self, topic: Topic, spec: OffsetSpec) -> dict[int, int]:
-        about = About(what=f"ask for the offsets of topic {topic.name}", topic=topic.name)
+        operation = Operation(what=f"ask for the offsets of topic {topic.name}", topic=topic.name)
         places = {TopicPartition(topic.name, number): spec for number in range(topic.partitions)}
-        return {number: found.offset for number, found in self._list(places, about).items()}
+        return {number: found.offset for number, found in self._list(places, operation).items()}
 
-    def _list(self, specs: dict[TopicPartition, OffsetSpec], about: About) -> dict[int, Any]:
+    def _list(self, specs: dict[TopicPartition, OffsetSpec], operation: Operation) -> dict[int, Any]:
         def ask() -> dict[int, Any]:
             asked = self.handle.get().list_offsets(specs, request_timeout=CALL_S)
-            return {place.partition: self.handle.wait_for(future, about) for place, future in asked.items()}
+            return {place.partition: self.handle.wait_for(future, operation) for place, future in asked.items()}
 
         return _settled(ask)
 
@@ -192,12 +182,42 @@ class Admin:
         def settled() -> bool:
             try:
                 asked = self.handle.get().describe_topics(TopicCollection([name]), request_timeout=CALL_S)[name]
-                found = self.handle.wait_for(asked, About(what=f"look for topic {name}", topic=name))
+                found = self.handle.wait_for(asked, Operation(what=f"look for topic {name}", topic=name))
             except PermanentError:
                 return not there
             return there and all(part.leader is not None for part in found.partitions)
 
         wait_until(settled, SETTLING_S, f"topic {name} is not {'known to all brokers' if there else 'gone'}")
+
+
+class TopicCache:
+    """Finds topics, and remembers them until somebody says that one is gone."""
+
+    def __init__(self, admin: Admin, lane: Lane) -> None:
+        self._admin = admin
+        self._lane = lane
+        self._known: dict[str, Topic] = {}
+
+    async def find(self, name: str, needs: str = "describe") -> Topic:
+        """The topic as it is remembered, else as the brokers know it. Raises PermanentError if there is none such."""
+        known = self._known.get(name)
+        return await self._lane.run(partial(self.check, name, needs)) if known is None else known
+
+    def check(self, name: str, needs: str = "describe") -> Topic:
+        """The topic as the brokers know it now. Blocks; any thread. Raises PermanentError if there is none such."""
+        try:
+            found = self._admin.find(name, needs)
+        except PermanentError:
+            self.forget(name)
+            raise
+        if len(self._known) >= _TOPICS_KEPT:
+            self._known.clear()
+        self._known[name] = found
+        return found
+
+    def forget(self, name: str) -> None:
+        """Ask the brokers the next time."""
+        self._known.pop(name, None)
 
 
 def wait_until(holds: Callable[[], bool], limit_s: float, otherwise: str) -> None:

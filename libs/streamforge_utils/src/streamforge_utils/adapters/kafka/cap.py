@@ -10,11 +10,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from functools import partial
 
+from streamforge_utils.adapters.bus_clients import cuts, topic_full
 from streamforge_utils.adapters.kafka.admin import Admin
 from streamforge_utils.adapters.kafka.kafka_connection import BATCH_BYTES, BATCH_MESSAGES
 from streamforge_utils.adapters.kafka.topic_config import Cap, Topic
 from streamforge_utils.adapters.lane import Lane
-from streamforge_utils.model.errors import TopicFull
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.instrumentation import Observer
 
@@ -60,7 +60,7 @@ class CapKeeper:
             self._caps[topic.identity] = await self._lane.run(partial(self._admin.cap, topic.name))
         cap = self._caps[topic.identity]
         most = BATCH_BYTES if cap is None else max(1, min(BATCH_BYTES, cap.max_bytes // _PORTIONS))
-        for first, last in _cut(sizes, most):
+        for first, last in cuts(sizes, most, BATCH_MESSAGES):
             if cap is not None:
                 await self._wait_for_room(topic, cap, last - first, sum(sizes[first:last]))
             yield first, last
@@ -80,7 +80,8 @@ class CapKeeper:
         pause, give_up = _FIRST_PAUSE_S, 0.0
         try:
             while True:
-                unread, slowest = await self._lane.run(partial(self._unread, topic, cap))
+                behind = await self._lane.run(partial(self._behind, topic, cap))
+                unread = max(behind.values(), default=0)
                 room = int(cap.max_bytes - unread * mean)
                 if room >= size or not unread:
                     return max(size, min(room, cap.max_bytes // _PORTIONS))
@@ -88,38 +89,18 @@ class CapKeeper:
                     least, give_up = unread, self._clock.monotonic() + self._full_timeout_s
                     pause = _FIRST_PAUSE_S
                 elif self._clock.monotonic() >= give_up:
-                    raise TopicFull(
-                        f"topic {topic.name} is full ({cap.max_bytes} bytes) and nothing was committed for "
-                        f"{self._full_timeout_s:g} s: the group {slowest} is {unread} messages behind; start or "
-                        "repair its reader, then try again"
-                    )
+                    raise topic_full(topic.name, cap.max_bytes, self._full_timeout_s, behind)
                 self._observer.waiting(f"the topic {topic.name} is full: its readers have to catch up")
                 await self._clock.sleep(pause)
                 pause = min(_LONGEST_PAUSE_S, 2 * pause)
         finally:
             self._observer.waiting(None)
 
-    def _unread(self, topic: Topic, cap: Cap) -> tuple[int, str]:
-        """How many messages the slowest reader has before it, and which it is."""
+    def _behind(self, topic: Topic, cap: Cap) -> dict[str, int]:
+        """How many messages each reader has before it."""
         ends = self._admin.ends(topic)
-        found: list[tuple[int, str]] = []
-        for group in cap.readers:
-            committed = self._admin.committed(topic, group)
-            found.append((sum(end - committed.get(number, 0) for number, end in ends.items()), group))
-        return max(found, default=(0, ""))
-
-
-def _cut(sizes: Sequence[int], most: int) -> list[tuple[int, int]]:
-    """Cuts of at most `most` bytes and `BATCH_MESSAGES` messages, a larger message alone."""
-    if len(sizes) <= BATCH_MESSAGES and sum(sizes) <= most:
-        return [(0, len(sizes))] if sizes else []
-    cuts: list[tuple[int, int]] = []
-    start, total = 0, 0
-    for at, size in enumerate(sizes):
-        if at > start and (total + size > most or at - start >= BATCH_MESSAGES):
-            cuts.append((start, at))
-            start, total = at, 0
-        total += size
-    if start < len(sizes):
-        cuts.append((start, len(sizes)))
-    return cuts
+        committed = {group: self._admin.committed(topic, group) for group in cap.readers}
+        return {
+            group: sum(end - offsets.get(number, 0) for number, end in ends.items())
+            for group, offsets in committed.items()
+        }

@@ -1,4 +1,4 @@
-"""What a client says beside the answers to its calls: errors of its connections, and log lines."""
+"""What a client reports beside the answers to its calls: errors of its connections, and log lines."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from typing import Any
 import structlog
 
 from streamforge_utils.adapters.kafka.kafka_connection import Connection, Role
-from streamforge_utils.adapters.kafka.kafka_errors import UNREACHABLE, About, Helps, error_of, rule_of_text, told
+from streamforge_utils.adapters.kafka.kafka_errors import UNREACHABLE, Operation, error_by, error_of, rule_of_text
 from streamforge_utils.model.errors import ConfigError, RetryableError, StreamForgeError
 
-UNSURE_TIMES = 3
-"""So often a connection must fail in the same way for a guess to be told."""
+GUESSES = 3
+"""How often a connection must fail in the same way for a guess to be reported."""
 
 _REPEAT_S = 30.0
 _LOGS_KEPT = 200
@@ -34,9 +34,9 @@ class ClientDiagnostics:
         self._role = role
         self._log = log or _to_structlog
         self._lock = threading.Lock()
-        self._trouble: StreamForgeError | None = None
+        self._problem: StreamForgeError | None = None
         self._guessed = False
-        self._unsure: dict[str, int] = {}
+        self._guesses: dict[str, int] = {}
         self._logged: dict[str, float] = {}
         self.connected = False
         self.down = False
@@ -50,37 +50,37 @@ class ClientDiagnostics:
 
     def answered(self) -> None:
         """A call was answered: what went wrong before is over."""
-        if self.connected and not self.down and self._trouble is None:
+        if self.connected and not self.down and self._problem is None:
             return
         with self._lock:
             self.connected = True
             self.down = False
             self.untrusted = False
-            self._trouble = None
+            self._problem = None
             self._guessed = False
-            self._unsure.clear()
+            self._guesses.clear()
 
     def check(self) -> None:
         """Raises ConfigError if no connection will ever come about, and RetryableError if that is a guess: once, so
         that who tries again begins from the start.
         """
-        trouble = self._trouble
-        if self._guessed and trouble is not None:
+        problem = self._problem
+        if self._guessed and problem is not None:
             with self._lock:
-                self._trouble, self._guessed = None, False
-                self._unsure.clear()
-            raise trouble
-        if isinstance(trouble, ConfigError) and not self.untrusted_for_now:
-            raise trouble
+                self._problem, self._guessed = None, False
+                self._guesses.clear()
+            raise problem
+        if isinstance(problem, ConfigError) and not self.untrusted_for_now:
+            raise problem
 
     @property
     def untrusted_for_now(self) -> bool:
         """The broker's certificate is not trusted, but one was: the CA file will follow."""
         return self.untrusted and self.connected
 
-    def explain(self, about: About, name: str, detail: str) -> StreamForgeError:
+    def explain(self, operation: Operation, name: str, detail: str) -> StreamForgeError:
         """The error of a call that failed with librdkafka's error `name`."""
-        return error_of(name, detail, about, self._connection, self._role, because=self._because())
+        return error_of(name, detail, operation, self._connection, self._role, because=self._because())
 
     def on_error(self, error: Any) -> None:
         """librdkafka's error callback."""
@@ -91,51 +91,51 @@ class ClientDiagnostics:
             self.down = True
             self._note_text(text)
         elif name in ("TOPIC_AUTHORIZATION_FAILED", "GROUP_AUTHORIZATION_FAILED"):
-            return  # the call says it, with the topic
+            return  # the call reports it, with the topic
         else:
             self._note_text(text)
-            # Before the first contact the call that waits for it fails, and tells it better.
-            self._say(_WARNING if self.connected else _DEBUG, text, name)
+            # Before the first contact the call that waits for it fails, with a better message.
+            self._write(_WARNING if self.connected else _DEBUG, text, name)
 
     def log(self, level: int, line: str, *values: object) -> None:
         """librdkafka's log lines; as a `logging.Logger` takes them."""
         text = line % values if values else line
         if "FAIL [" in text:
             self._note_text(text.rpartition("]: ")[2])
-            level = min(level, _DEBUG)  # `on_error` says what matters of it
-        self._say(level, text, "")
+            level = min(level, _DEBUG)  # `on_error` logs what matters of it
+        self._write(level, text, "")
 
-    def tell(self, name: str, text: str) -> None:
-        """Have a log line of an error that came another way; one of a kind now and then."""
-        self._say(_WARNING, text, name)
+    def log_error(self, name: str, text: str) -> None:
+        """Log an error that came another way; one of a kind now and then."""
+        self._write(_WARNING, text, name)
 
     def _because(self) -> StreamForgeError | None:
-        trouble = self._trouble
-        if trouble is not None and self.untrusted_for_now:
-            return RetryableError(f"{trouble}; it was trusted before: waiting for the CA file to be renewed")
-        return trouble
+        problem = self._problem
+        if problem is not None and self.untrusted_for_now:
+            return RetryableError(f"{problem}; it was trusted before: waiting for the CA file to be renewed")
+        return problem
 
     def _note_text(self, text: str) -> None:
         rule = rule_of_text(text)
         if rule is None:
             return
         with self._lock:
-            if not rule.sure:
+            if not rule.certain:
                 if self.connected:
                     return
-                times = self._unsure[rule.says] = self._unsure.get(rule.says, 0) + 1
-                if times < UNSURE_TIMES:
+                times = self._guesses[rule.text] = self._guesses.get(rule.text, 0) + 1
+                if times < GUESSES:
                     return
-            if "certificate" in rule.says:
+            if "certificate" in rule.text:
                 self.untrusted = True
-            if isinstance(self._trouble, ConfigError) and rule.helps is not Helps.SETTING:
-                return  # a refusal is worth more than a closed connection
-            if self._trouble is not None and rule is UNREACHABLE:
+            if isinstance(self._problem, ConfigError) and rule.error is not ConfigError:
+                return  # a refusal tells more than a closed connection
+            if self._problem is not None and rule is UNREACHABLE:
                 return
-            self._guessed = not rule.sure
-            self._trouble = told(rule, About(what="connect"), self._connection, self._role, text)
+            self._guessed = not rule.certain
+            self._problem = error_by(rule, Operation(what="connect"), self._connection, self._role, text)
 
-    def _say(self, level: int, text: str, name: str) -> None:
+    def _write(self, level: int, text: str, name: str) -> None:
         now = time.monotonic()
         shape = _NUMBERS.sub("#", text)
         with self._lock:

@@ -18,7 +18,7 @@ from confluent_kafka import TopicPartition as KafkaPlace
 
 from streamforge_utils.adapters.kafka.handle import Handle
 from streamforge_utils.adapters.kafka.kafka_connection import Connection, Role
-from streamforge_utils.adapters.kafka.kafka_errors import UNSETTLED, VAGUE, About
+from streamforge_utils.adapters.kafka.kafka_errors import UNSETTLED, VAGUE, Operation
 
 _CLIENTS = 8
 _SLICE_S = 0.5
@@ -33,16 +33,18 @@ class GroupOffsets:
         self._lock = threading.Lock()
         self.closing = threading.Event()
 
-    def committed(self, group: str, topic: str, partitions: Iterable[int], about: About) -> Sequence[KafkaPlace]:
+    def committed(
+        self, group: str, topic: str, partitions: Iterable[int], operation: Operation
+    ) -> Sequence[KafkaPlace]:
         """What the group has committed; a negative offset where it has not."""
         places = [KafkaPlace(topic, number) for number in partitions]
         with self._lock:
-            return self._ask(group, about, lambda client: client.committed(places, timeout=_SLICE_S))
+            return self._ask(group, operation, lambda client: client.committed(places, timeout=_SLICE_S))
 
-    def commit(self, group: str, places: Sequence[KafkaPlace], about: About) -> None:
+    def commit(self, group: str, places: Sequence[KafkaPlace], operation: Operation) -> None:
         """Commit for a group without members. Raises RetryableError if it has some."""
         with self._lock:
-            self._ask(group, about, lambda client: client.commit(offsets=list(places), asynchronous=False) or ())
+            self._ask(group, operation, lambda client: client.commit(offsets=list(places), asynchronous=False) or ())
 
     def close(self) -> None:
         """End the clients."""
@@ -50,7 +52,9 @@ class GroupOffsets:
             while self._handles:
                 self._handles.popitem()[1].drop()
 
-    def _ask(self, group: str, about: About, ask: Callable[[Client], Sequence[KafkaPlace]]) -> Sequence[KafkaPlace]:
+    def _ask(
+        self, group: str, operation: Operation, ask: Callable[[Client], Sequence[KafkaPlace]]
+    ) -> Sequence[KafkaPlace]:
         handle = self._handle(group)
 
         def places(client: Client) -> Sequence[KafkaPlace]:
@@ -66,9 +70,9 @@ class GroupOffsets:
             refused = next((one for one in told if one and one.name() == "GROUP_AUTHORIZATION_FAILED"), None)
             if refused is not None:
                 handle.drop()
-                raise handle.error_of(refused, about) from KafkaException(refused)
+                raise handle.error_of(refused, operation) from KafkaException(refused)
 
-        return handle.repeat(places, about, listen=listen, passing=VAGUE | UNSETTLED)
+        return handle.repeat(places, operation, listen=listen, passing=VAGUE | UNSETTLED)
 
     def _handle(self, group: str) -> Handle[Client]:
         handle = self._handles.get(group)

@@ -12,7 +12,7 @@ from confluent_kafka import KafkaException
 
 from streamforge_utils.adapters.kafka.diagnostics import ClientDiagnostics
 from streamforge_utils.adapters.kafka.kafka_connection import Connection, Role
-from streamforge_utils.adapters.kafka.kafka_errors import About
+from streamforge_utils.adapters.kafka.kafka_errors import Operation
 from streamforge_utils.model.errors import ConfigError, RetryableError, StreamForgeError
 
 FIRST_CONTACT_S = 4.5
@@ -53,7 +53,7 @@ class Handle(Generic[C]):
     def get(self) -> C:
         """The client. Raises ConfigError for what librdkafka refuses to begin with."""
         with self._lock:
-            if self._client is not None and self._is_stale():
+            if self.stale:
                 self._drop()
             if self._client is None:
                 self._client = self._made()
@@ -63,19 +63,20 @@ class Handle(Generic[C]):
     def ready(self) -> C | None:
         """What `get` would give without making a client. Any thread."""
         client = self._client
-        return None if client is None or self._is_stale() else client
+        return None if self.stale else client
 
     @property
     def stale(self) -> bool:
-        """Whether `get` would make another client."""
-        return self._client is not None and self._is_stale()
+        """Whether `get` would make another client in place of the one there is."""
+        renewed = self.diagnostics.untrusted and self.connection.ca_stamp() != self._stamp
+        return self._client is not None and (self.diagnostics.fatal or renewed)
 
     def drop(self) -> None:
         """End the client, if there is one; the next `get` makes another."""
         with self._lock:
             self._drop()
 
-    def wait_for(self, future: Future[T], about: About) -> T:
+    def wait_for(self, future: Future[T], operation: Operation) -> T:
         """The result of a call to the broker that was begun. Raises what the error means."""
         began = time.monotonic()
         while True:
@@ -86,11 +87,11 @@ class Handle(Generic[C]):
                 self.diagnostics.check()
                 if self.stale or self._is_late(began):
                     raise self.diagnostics.explain(
-                        about, "_TIMED_OUT", f"no answer within {self._limit_s:g} s"
+                        operation, "_TIMED_OUT", f"no answer within {self._limit_s:g} s"
                     ) from None
             except KafkaException as error:
                 self._serve()
-                raise self.error(error, about) from error
+                raise self.error(error, operation) from error
             else:
                 self.diagnostics.answered()
                 return found
@@ -98,7 +99,7 @@ class Handle(Generic[C]):
     def repeat(
         self,
         ask: Callable[[C], T],
-        about: About,
+        operation: Operation,
         *,
         listen: Callable[[C], object],
         passing: Container[str] | None = None,
@@ -117,21 +118,21 @@ class Handle(Generic[C]):
                 self.diagnostics.check()
                 lasting = passing is not None and error.args[0].name() not in passing
                 if lasting or self._is_late(began):
-                    raise self.error(error, about) from error
+                    raise self.error(error, operation) from error
                 time.sleep(_PAUSE_S)
             else:
                 self.diagnostics.answered()
                 return found
 
-    def error(self, error: KafkaException, about: About) -> StreamForgeError:
+    def error(self, error: KafkaException, operation: Operation) -> StreamForgeError:
         """What an exception of the client means."""
-        return self.error_of(error.args[0], about)
+        return self.error_of(error.args[0], operation)
 
-    def error_of(self, error: Any, about: About) -> StreamForgeError:
+    def error_of(self, error: Any, operation: Operation) -> StreamForgeError:
         """What a `KafkaError` means."""
         if error.fatal():
             self.diagnostics.fatal = True
-        return self.diagnostics.explain(about, error.name(), error.str())
+        return self.diagnostics.explain(operation, error.name(), error.str())
 
     @property
     def _limit_s(self) -> float:
@@ -139,9 +140,6 @@ class Handle(Generic[C]):
 
     def _is_late(self, began: float) -> bool:
         return time.monotonic() - began > self._limit_s or self.closing.is_set()
-
-    def _is_stale(self) -> bool:
-        return self.diagnostics.fatal or (self.diagnostics.untrusted and self.connection.ca_stamp() != self._stamp)
 
     def _serve(self) -> None:
         poll = getattr(self._client, "poll", None)

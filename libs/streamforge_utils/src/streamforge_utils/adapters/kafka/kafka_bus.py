@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from streamforge_utils.adapters.bus_clients import ClientBus, Subscription
-from streamforge_utils.adapters.kafka.admin import Admin
+from streamforge_utils.adapters.kafka.admin import Admin, TopicCache
 from streamforge_utils.adapters.kafka.cap import FULL_TIMEOUT_S, CapKeeper
 from streamforge_utils.adapters.kafka.kafka_connection import Connection
 from streamforge_utils.adapters.kafka.kafka_consumer import KafkaConsumer
 from streamforge_utils.adapters.kafka.kafka_producer import KafkaProducer
-from streamforge_utils.adapters.kafka.topic_cache import TopicCache
 from streamforge_utils.adapters.lane import Lane
 from streamforge_utils.ports.bus import Lag, TopicSpec
 from streamforge_utils.ports.clock import Clock, SystemClock

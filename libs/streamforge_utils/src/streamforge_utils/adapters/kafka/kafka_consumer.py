@@ -15,13 +15,12 @@ from confluent_kafka import KafkaException
 from confluent_kafka import TopicPartition as KafkaPlace
 
 from streamforge_utils.adapters.bus_clients import Subscription
-from streamforge_utils.adapters.kafka.admin import Admin
+from streamforge_utils.adapters.kafka.admin import Admin, TopicCache
 from streamforge_utils.adapters.kafka.handle import CALL_S, FIRST_CONTACT_S, Handle
 from streamforge_utils.adapters.kafka.kafka_connection import Connection, Role, fetched_at_most
-from streamforge_utils.adapters.kafka.kafka_errors import GONE, LOST, About, is_passing
+from streamforge_utils.adapters.kafka.kafka_errors import GONE, LOST, Operation, is_passing
 from streamforge_utils.adapters.kafka.ownership import Ownership
 from streamforge_utils.adapters.kafka.prefetch import Place, PrefetchBuffer
-from streamforge_utils.adapters.kafka.topic_cache import TopicCache
 from streamforge_utils.adapters.kafka.topic_config import Topic
 from streamforge_utils.adapters.lane import Lane
 from streamforge_utils.model.errors import InvalidInput, PermanentError, StreamForgeError
@@ -84,7 +83,7 @@ class KafkaConsumer:
         self._joined = False
         self._prefetched = PrefetchBuffer()
         self._looked_at = 0.0
-        self._trouble: StreamForgeError | None = None
+        self._problem: StreamForgeError | None = None
 
     async def open(self) -> None:
         """Find the places to begin at, join the group. To be closed if it raises, too."""
@@ -168,9 +167,6 @@ class KafkaConsumer:
             for topic in self._topics.values():
                 for partition, offset in self._first_offsets(topic).items():
                     self._begin[topic.name, partition] = offset
-        elif self._subscription.start is Start.LATEST:
-            for topic in self._topics.values():
-                self._admin.begin_at_end(topic, self._group)
         self._handle.get()
         if self._group is not None:
             self._join()
@@ -200,22 +196,26 @@ class KafkaConsumer:
         return client
 
     def _join(self) -> None:
-        about = About(what=f"join group {self._group}", group=self._group or "", topic=self._names[0], needs="read")
+        operation = Operation(
+            what=f"join group {self._group}", group=self._group or "", topic=self._names[0], needs="read"
+        )
         began = time.monotonic()
         while not self._joined and not self._hurry.is_set():
             self._take_in(self._handle.get().consume(1, _SLICE_S))
             self._handle.diagnostics.check()
             waited = time.monotonic() - began
             if waited > FIRST_CONTACT_S and not self._handle.diagnostics.connected and self._handle.diagnostics.down:
-                raise self._handle.diagnostics.explain(about, "_TIMED_OUT", f"no answer within {FIRST_CONTACT_S:g} s")
+                raise self._handle.diagnostics.explain(
+                    operation, "_TIMED_OUT", f"no answer within {FIRST_CONTACT_S:g} s"
+                )
             if waited > JOIN_S:
-                raise self._handle.diagnostics.explain(about, "_TIMED_OUT", f"not a member after {JOIN_S:g} s")
+                raise self._handle.diagnostics.explain(operation, "_TIMED_OUT", f"not a member after {JOIN_S:g} s")
 
     def _fetch(self, most: int, give_up: float) -> None:
         """Fill the buffer; returns at the first messages, at `give_up` (monotonic seconds) or when others wait."""
-        trouble, self._trouble = self._trouble, None
-        if trouble is not None:
-            raise trouble
+        problem, self._problem = self._problem, None
+        if problem is not None:
+            raise problem
         while True:
             client = self._handle.get()
             left = give_up - time.monotonic()
@@ -236,14 +236,14 @@ class KafkaConsumer:
 
     def _take_in(self, messages: Sequence[Any]) -> None:
         good: list[Received] = []
-        trouble: StreamForgeError | None = None
+        problem: StreamForgeError | None = None
         for message in messages:
             error = message.error()
             if error is not None:
                 try:
                     self._on_message_error(message, error)
                 except StreamForgeError as found:
-                    trouble = trouble or found
+                    problem = problem or found
                 continue
             place = (message.topic(), message.partition())
             if place not in self._owned:
@@ -263,10 +263,10 @@ class KafkaConsumer:
         if good:
             self._handle.diagnostics.answered()
             self._prefetched.put(good)
-        if trouble is not None:
+        if problem is not None:
             if not self._prefetched.count:
-                raise trouble
-            self._trouble = trouble  # what came before it is not fetched again
+                raise problem
+            self._problem = problem  # what came before it is not fetched again
 
     def _on_message_error(self, message: Any, error: Any) -> None:
         name = error.name()
@@ -274,14 +274,14 @@ class KafkaConsumer:
             return  # it uses none
         self._observer.count("bus_read_errors", 1, error=name)
         topic = message.topic() or self._names[0]
-        about = About(what=f"read topic {topic}", topic=topic, group=self._group or "", needs="read")
+        operation = Operation(what=f"read topic {topic}", topic=topic, group=self._group or "", needs="read")
         if name in GONE:
             self._look_for_topics()
         elif error.fatal() or not is_passing(name):
-            raise self._handle.error_of(error, about)
+            raise self._handle.error_of(error, operation)
         else:
-            # The client goes on by itself; what lasts is told by the connection, or by nothing coming any more.
-            self._handle.diagnostics.tell(name, error.str())
+            # The client goes on by itself; what lasts shows in the connection, or in nothing coming any more.
+            self._handle.diagnostics.log_error(name, error.str())
 
     def _look_after(self) -> None:
         """Where nothing comes: is there a connection, and are the topics still there?"""
@@ -303,25 +303,27 @@ class KafkaConsumer:
     def _commit(self, offsets: dict[TopicPartition, int]) -> None:
         client = self._handle.get()  # another one than before is no member yet
         topic = next(iter(offsets)).topic
-        about = About(what=f"commit what was read of topic {topic}", topic=topic, group=self._group or "", needs="read")
+        operation = Operation(
+            what=f"commit what was read of topic {topic}", topic=topic, group=self._group or "", needs="read"
+        )
         places = [KafkaPlace(place.topic, place.partition, offset) for place, offset in offsets.items()]
         try:
             places = self._owned.needed(client, self._group or "", places, CALL_S)
             committed = client.commit(offsets=places, asynchronous=False) if places else ()
         except KafkaException as error:
             self._unsettled = error.args[0].name() in LOST
-            raise self._handle.error(error, about) from error
+            raise self._handle.error(error, operation) from error
         for place in committed or ():
             if place.error is not None:
                 self._unsettled = place.error.name() in LOST
-                raise self._handle.error_of(place.error, about)
+                raise self._handle.error_of(place.error, operation)
         self._uncommitted = self._unsettled = False
         self._owned.settle((place.topic, place.partition) for place in places)
         self._handle.diagnostics.answered()
 
     def _seek(self, place: TopicPartition, offset: int) -> None:
         give_up = time.monotonic() + _SEEK_S
-        about = About(what=f"seek in topic {place.topic}", topic=place.topic, needs="read")
+        operation = Operation(what=f"seek in topic {place.topic}", topic=place.topic, needs="read")
         key = (place.topic, place.partition)
         while True:
             client = self._handle.get()
@@ -330,7 +332,7 @@ class KafkaConsumer:
             except KafkaException as error:
                 # Its fetching has not begun yet.
                 if time.monotonic() > give_up:
-                    raise self._handle.error(error, about) from error
+                    raise self._handle.error(error, operation) from error
                 self._take_in(client.consume(1, _SLICE_S / 10))
             else:
                 self._owned.settle([key])

@@ -13,6 +13,8 @@ from typing import Any
 from confluent_kafka import KafkaException
 from confluent_kafka import Producer as Client
 
+from streamforge_utils.adapters.bus_clients import sizes_of
+from streamforge_utils.adapters.kafka.admin import TopicCache
 from streamforge_utils.adapters.kafka.cap import CapKeeper
 from streamforge_utils.adapters.kafka.handle import Handle
 from streamforge_utils.adapters.kafka.kafka_connection import (
@@ -21,14 +23,12 @@ from streamforge_utils.adapters.kafka.kafka_connection import (
     Connection,
     Role,
 )
-from streamforge_utils.adapters.kafka.kafka_errors import GONE, About
-from streamforge_utils.adapters.kafka.topic_cache import TopicCache
+from streamforge_utils.adapters.kafka.kafka_errors import GONE, Operation
 from streamforge_utils.adapters.lane import Lane
 from streamforge_utils.model.errors import PermanentError, RetryableError, StreamForgeError
-from streamforge_utils.ports.bus import HEADERS_BYTES, Message
+from streamforge_utils.ports.bus import Message
 from streamforge_utils.ports.instrumentation import Observer
 
-_OVERHEAD_BYTES = 16
 AT_ONCE = 5000
 """Messages handed over between two chances for others to run: about 5 ms of work."""
 
@@ -69,15 +69,15 @@ class KafkaProducer:
 
     async def open(self) -> None:
         """Make the client: it connects while others go on."""
-        await self._lane.run(self._make)
+        await self._lane.run(self._handle.get)
 
     async def send(self, topic: str, messages: Sequence[Message], *, fleeting: bool = False) -> None:
         self._lane.require_open()
         if not messages:
             return
+        sizes = sizes_of(topic, messages, MESSAGE_BYTES)  # whether this topic takes them, the broker knows
         messages = list(messages)
-        sizes = _sizes(topic, messages)
-        _check_sizes(topic, messages, sizes)
+        _check_headers(topic, messages)
         async with self._locks.setdefault(topic, asyncio.Lock()):
             found = await self._topics.find(topic, needs="write")
             try:
@@ -96,11 +96,8 @@ class KafkaProducer:
     def _client(self, config: dict[str, Any]) -> Client:
         return Client({**config, **self._codec})
 
-    def _make(self) -> None:
-        self._handle.get()
-
     async def _send(self, topic: str, messages: Sequence[Message]) -> None:
-        about = About(what=f"send to topic {topic}", topic=topic, needs="write")
+        operation = Operation(what=f"send to topic {topic}", topic=topic, needs="write")
         async with self._sending:
             await self._lane.settle()  # a cancelled send may have left a call running
             found = self._handle.ready
@@ -112,13 +109,13 @@ class KafkaProducer:
                     if first:
                         await asyncio.sleep(0)
                     self._hand_over(client, topic, messages[first : first + AT_ONCE])
-                await self._lane.run(partial(self._confirm, client, topic, about))
+                await self._lane.run(partial(self._confirm, client, topic, operation))
             except KafkaException as error:
                 await self._lane.run(partial(self._give_up, client))
-                raise self._handle.error(error, about) from error
+                raise self._handle.error(error, operation) from error
             except BufferError as error:
                 await self._lane.run(partial(self._give_up, client))
-                raise self._handle.diagnostics.explain(about, "_TIMED_OUT", "the client's queue is full") from error
+                raise self._handle.diagnostics.explain(operation, "_TIMED_OUT", "the client's queue is full") from error
 
     def _hand_over(self, client: Client, topic: str, messages: Sequence[Message]) -> None:
         if [message for message in messages if message.headers]:
@@ -135,13 +132,13 @@ class KafkaProducer:
             client.produce_batch(topic, batch, on_delivery=self._on_failure)
             self._failed += [message["_error"] for message in batch if "_error" in message]
 
-    def _confirm(self, client: Client, topic: str, about: About) -> None:
+    def _confirm(self, client: Client, topic: str, operation: Operation) -> None:
         """Return once nothing is left. Raises where waiting for it is of no use."""
         began = time.monotonic()
         asked = began
         while client.flush(_SLICE_S):
             now = time.monotonic()
-            trouble: StreamForgeError | None = None
+            problem: StreamForgeError | None = None
             try:
                 self._handle.diagnostics.check()
                 if (
@@ -152,19 +149,19 @@ class KafkaProducer:
                     asked = now
                     self._topics.check(topic)
             except StreamForgeError as error:
-                trouble = error
-            if trouble is None and (now - began > _FLUSH_LIMIT_S or self._handle.stale or self._closing.is_set()):
-                trouble = self._handle.diagnostics.explain(
-                    about, "_TIMED_OUT", f"not confirmed within {now - began:.0f} s"
+                problem = error
+            if problem is None and (now - began > _FLUSH_LIMIT_S or self._handle.stale or self._closing.is_set()):
+                problem = self._handle.diagnostics.explain(
+                    operation, "_TIMED_OUT", f"not confirmed within {now - began:.0f} s"
                 )
-            if trouble is not None:
+            if problem is not None:
                 self._give_up(client)
-                raise trouble
+                raise problem
         if any(failure.name() == "_FATAL" for failure in self._failed):
             self._handle.diagnostics.fatal = True
             client.poll(_SLICE_S)  # what it died of, it raises from here
         if self._failed:
-            raise self._because(self._failed[0], topic, about)
+            raise self._because(self._failed[0], topic, operation)
         self._handle.diagnostics.answered()
 
     def _give_up(self, client: Client) -> None:
@@ -173,11 +170,11 @@ class KafkaProducer:
         client.flush(0)
         self._handle.drop()
 
-    def _because(self, failure: Any, topic: str, about: About) -> StreamForgeError:
+    def _because(self, failure: Any, topic: str, operation: Operation) -> StreamForgeError:
         if failure.name() in GONE:
             self._topics.check(topic)
             return RetryableError(f"topic {topic} is not known to all brokers yet; try again")
-        return self._handle.error_of(failure, about)
+        return self._handle.error_of(failure, operation)
 
     def _on_failure(self, error: Any, message: Any) -> None:
         if error is not None:
@@ -191,31 +188,11 @@ def _plain(messages: Sequence[Message]) -> list[dict[str, Any]]:
     ]
 
 
-def _sizes(topic: str, messages: Sequence[Message]) -> list[int]:
-    """In bytes, with what Kafka adds. Raises PermanentError for headers that cannot be sent."""
-    sizes = [len(message.value) + len(message.key or b"") + _OVERHEAD_BYTES for message in messages]
-    for at in [at for at, message in enumerate(messages) if message.headers]:
-        for name, _ in messages[at].headers:
-            if "\0" in name:  # the client would cut it there
-                raise PermanentError(f"topic {topic}: the header name {name[:80]!r} holds a NUL: leave it out")
-        sizes[at] += _headers_size(messages[at])
-    return sizes
-
-
-def _headers_size(message: Message) -> int:
-    return sum(len(name.encode()) + len(value) + 2 for name, value in message.headers) if message.headers else 0
-
-
-def _check_sizes(topic: str, messages: Sequence[Message], sizes: Sequence[int]) -> None:
-    """Raises PermanentError for what no topic takes; whether this one does, the broker knows."""
-    if max(sizes) <= MESSAGE_BYTES:
-        return
-    for at, size in enumerate(sizes):
-        if size > MESSAGE_BYTES and size - min(_headers_size(messages[at]), HEADERS_BYTES) > MESSAGE_BYTES:
-            raise PermanentError(
-                f"topic {topic}: message {at} of {len(messages)} (key {(messages[at].key or b'')[:80]!r}) has {size} "
-                f"bytes, more than the limit of {MESSAGE_BYTES}; send less in one message"
-            )
+def _check_headers(topic: str, messages: Sequence[Message]) -> None:
+    """Raises PermanentError for headers that cannot be sent."""
+    for name in (name for message in messages for name, _ in message.headers):
+        if "\0" in name:  # the client would cut it there
+            raise PermanentError(f"topic {topic}: the header name {name[:80]!r} holds a NUL: leave it out")
 
 
 def _end(client: Client) -> None:

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import re
-
 import msgspec
 
 from streamforge_utils.adapters.kafka.kafka_connection import MESSAGE_BYTES
-from streamforge_utils.model.errors import InvalidInput
-from streamforge_utils.model.names import TOPIC_LIMIT
 from streamforge_utils.ports.bus import Retention, TopicSpec
 
 CAP_GROUP = "wf-caps"
@@ -17,7 +13,6 @@ CAP_GROUP = "wf-caps"
 SEGMENT_LEAST_BYTES = 1024 * 1024
 SEGMENT_MOST_BYTES = 256 * 1024 * 1024
 _SEGMENTS = 8
-_LEGAL = re.compile(r"[A-Za-z0-9._-]{1,249}")
 
 
 class Topic(msgspec.Struct, frozen=True):
@@ -33,16 +28,6 @@ class Cap(msgspec.Struct, frozen=True):
 
     max_bytes: int
     readers: tuple[str, ...]
-
-
-def check_name(name: str) -> None:
-    """Raises InvalidInput for a name that no topic can have."""
-    if not _LEGAL.fullmatch(name) or name in (".", ".."):
-        raise InvalidInput(
-            "topic",
-            f"{name[:300]!r} is no legal topic name: 1 to {TOPIC_LIMIT} characters of a-z, A-Z, 0-9, '.', '_' "
-            "and '-', other than '.' and '..'",
-        )
 
 
 def config_of(spec: TopicSpec) -> dict[str, str]:

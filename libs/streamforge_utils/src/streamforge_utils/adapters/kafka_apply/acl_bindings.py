@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,19 +25,7 @@ _RESOURCES = {
 }
 _PATTERNS = {"literal": ResourcePatternType.LITERAL, "prefix": ResourcePatternType.PREFIXED}
 _PERMISSIONS = {"allow": AclPermissionType.ALLOW, "deny": AclPermissionType.DENY}
-_OPERATIONS = {
-    "Read": AclOperation.READ,
-    "Write": AclOperation.WRITE,
-    "Create": AclOperation.CREATE,
-    "Delete": AclOperation.DELETE,
-    "Alter": AclOperation.ALTER,
-    "Describe": AclOperation.DESCRIBE,
-    "ClusterAction": AclOperation.CLUSTER_ACTION,
-    "AlterConfigs": AclOperation.ALTER_CONFIGS,
-    "DescribeConfigs": AclOperation.DESCRIBE_CONFIGS,
-    "IdempotentWrite": AclOperation.IDEMPOTENT_WRITE,
-    "All": AclOperation.ALL,
-}
+_WORDS = re.compile(r"(?<=[a-z])(?=[A-Z])")
 
 
 def rules_of(principal: str) -> AclBindingFilter:
@@ -60,7 +49,7 @@ def _parts(rule: Rule) -> tuple[Any, ...]:
         _PATTERNS[rule.pattern],
         f"User:{rule.user}",
         rule.host,
-        _OPERATIONS[rule.operation],
+        AclOperation[_WORDS.sub("_", rule.operation).upper()],
         _PERMISSIONS[rule.permission],
     )
 
@@ -78,6 +67,8 @@ def exactly(rule: Rule) -> AclBindingFilter:
 def rule_of(binding: AclBinding) -> Rule:
     """The rule that the brokers have."""
 
+    operation: Any = binding.operation
+
     def word(table: Mapping[str, object], value: Any) -> str:
         return next((name for name, one in table.items() if one == value), str(value.name).lower())
 
@@ -86,7 +77,7 @@ def rule_of(binding: AclBinding) -> Rule:
         resource=word(_RESOURCES, binding.restype),
         pattern=word(_PATTERNS, binding.resource_pattern_type),
         name=binding.name,
-        operation=word(_OPERATIONS, binding.operation),
+        operation=operation.name.title().replace("_", ""),
         permission=word(_PERMISSIONS, binding.permission_type),
         host=binding.host,
     )

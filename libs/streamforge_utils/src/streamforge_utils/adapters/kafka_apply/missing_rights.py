@@ -11,7 +11,7 @@ from confluent_kafka import KafkaException
 
 from streamforge_utils.adapters.kafka.handle import Handle
 from streamforge_utils.adapters.kafka.kafka_connection import Connection, Role
-from streamforge_utils.adapters.kafka.kafka_errors import About
+from streamforge_utils.adapters.kafka.kafka_errors import Operation
 from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError
 
 _REFUSALS = frozenset({"TOPIC_AUTHORIZATION_FAILED", "GROUP_AUTHORIZATION_FAILED", "CLUSTER_AUTHORIZATION_FAILED"})
@@ -39,7 +39,7 @@ class MissingRights:
         """Gather a refusal of a call that only tries; what else is wrong with it, the real one tells."""
         try:
             with self.needing(operation, resource):
-                handle.wait_for(asked, About(what=f"ask for {operation} on {resource}"))
+                handle.wait_for(asked, Operation(what=f"ask for {operation} on {resource}"))
         except (PermanentError, RetryableError):
             return
 

@@ -14,7 +14,7 @@ from confluent_kafka.admin import NewTopic
 
 from streamforge_utils.adapters.kafka.handle import Handle
 from streamforge_utils.adapters.kafka.kafka_connection import Connection, Role
-from streamforge_utils.adapters.kafka.kafka_errors import About
+from streamforge_utils.adapters.kafka.kafka_errors import Operation
 from streamforge_utils.model.errors import RetryableError
 
 TOPIC = "streamforge-kafka-apply"
@@ -36,7 +36,7 @@ class NotesTopic:
 
     def read(self) -> frozenset[str]:
         """The keys of all that is ours; the topic must exist. Raises ConfigError or RetryableError."""
-        about = About(what=f"read topic {TOPIC}", topic=TOPIC, needs="read")
+        operation = Operation(what=f"read topic {TOPIC}", topic=TOPIC, needs="read")
         client = self._reading.get()
         ours = set[str]()
         give_up = time.monotonic() + _LIMIT_S
@@ -51,17 +51,17 @@ class NotesTopic:
                     elif error.code() == KafkaError._PARTITION_EOF:
                         return frozenset(ours)
                     elif error.name() != "GROUP_AUTHORIZATION_FAILED":  # it uses none
-                        raise self._reading.error_of(error, about) from KafkaException(error)
+                        raise self._reading.error_of(error, operation) from KafkaException(error)
                 self._reading.diagnostics.check()
         except KafkaException as error:
-            raise self._reading.error(error, about) from error
+            raise self._reading.error(error, operation) from error
         finally:
             self._reading.drop()
         raise RetryableError(f"topic {TOPIC} could not be read within {_LIMIT_S:g} s; try again")
 
     def write(self, keys: Iterable[str], *, ours: bool) -> None:
         """Note that the things are ours, or no longer. Raises ConfigError or RetryableError."""
-        about = About(what=f"write topic {TOPIC}", topic=TOPIC, needs="write")
+        operation = Operation(what=f"write topic {TOPIC}", topic=TOPIC, needs="write")
         client = self._writing.get()
         failed = list[KafkaError]()
 
@@ -73,10 +73,10 @@ class NotesTopic:
             for key in keys:
                 client.produce(TOPIC, key=key.encode(), value=b"{}" if ours else None, on_delivery=delivered)
         except KafkaException as error:
-            raise self._writing.error(error, about) from error
+            raise self._writing.error(error, operation) from error
         left = client.flush(_LIMIT_S)
         if failed:
-            raise self._writing.error_of(failed[0], about)
+            raise self._writing.error_of(failed[0], operation)
         if left:
             raise RetryableError(f"topic {TOPIC}: {left} notes were not confirmed within {_LIMIT_S:g} s; try again")
 

@@ -26,7 +26,7 @@ from confluent_kafka.admin import (
 from streamforge_utils.adapters.kafka.admin import Admin, wait_until
 from streamforge_utils.adapters.kafka.handle import CALL_S, Handle
 from streamforge_utils.adapters.kafka.kafka_connection import Connection, Login, Role
-from streamforge_utils.adapters.kafka.kafka_errors import About, name_of
+from streamforge_utils.adapters.kafka.kafka_errors import Operation, name_of
 from streamforge_utils.adapters.kafka_apply.acl_bindings import binding_of, exactly, rule_of, rules_of
 from streamforge_utils.adapters.kafka_apply.apply_plan import (
     Actual,
@@ -181,13 +181,13 @@ class ManifestProvisioner:
         configs = client.describe_configs(resources, request_timeout=CALL_S)
         for resource in resources:
             name = resource.name
-            about = About(what=f"describe topic {name}", topic=name)
+            operation = Operation(what=f"describe topic {name}", topic=name)
             entries: Mapping[str, Any] | None = None
             partitions: Sequence[Any] | None = None
             with self._rights.needing("DescribeConfigs", f"topic {name}"):
-                entries = self._handle.wait_for(configs[resource], about)
+                entries = self._handle.wait_for(configs[resource], operation)
             with self._rights.needing("Describe", f"topic {name}"):
-                partitions = self._handle.wait_for(asked[name], about).partitions
+                partitions = self._handle.wait_for(asked[name], operation).partitions
             if entries is None or partitions is None:
                 continue
             found[name] = ActualTopic(
@@ -220,7 +220,7 @@ class ManifestProvisioner:
         asked: Any = self._handle.get().describe_user_scram_credentials(list(users), request_timeout=CALL_S)
         for name in users:
             try:
-                self._handle.wait_for(asked[name], About(what=f"look for user {name}"))
+                self._handle.wait_for(asked[name], Operation(what=f"look for user {name}"))
                 found.append(name)
             except StreamForgeError as error:
                 if name_of(error) != "RESOURCE_NOT_FOUND":
@@ -267,14 +267,14 @@ class ManifestProvisioner:
             self._require_authorizer()
         for name in users if AclOperation.DESCRIBE in self._may else ():
             asked = self._handle.get().describe_acls(rules_of(f"User:{name}"), request_timeout=CALL_S)
-            bindings = self._handle.wait_for(asked, About(what=f"look for the ACLs of {name}"))
+            bindings = self._handle.wait_for(asked, Operation(what=f"look for the ACLs of {name}"))
             found |= {rule_of(binding) for binding in bindings}
         return frozenset(found)
 
     def _cluster_rights(self) -> frozenset[AclOperation]:
         """What this user may do to the cluster: users and rules are the cluster's."""
         asked = self._handle.get().describe_cluster(include_authorized_operations=True, request_timeout=CALL_S)
-        found = self._handle.wait_for(asked, About(what="describe the cluster"))
+        found = self._handle.wait_for(asked, Operation(what="describe the cluster"))
         may = frozenset(found.authorized_operations or ())
         wanted = {"Describe": AclOperation.DESCRIBE, "Alter": AclOperation.ALTER}
         self._rights.lacking += [f"{name} on the cluster" for name, one in wanted.items() if one not in may]
@@ -308,7 +308,7 @@ class ManifestProvisioner:
                 TopicCollection([NOTES]), include_authorized_operations=True, request_timeout=CALL_S
             )
             with self._rights.needing("Describe", f"topic {NOTES}"):
-                found = self._handle.wait_for(described[NOTES], About(what=f"describe topic {NOTES}", topic=NOTES))
+                found = self._handle.wait_for(described[NOTES], Operation(what=f"describe topic {NOTES}", topic=NOTES))
                 if AclOperation.WRITE not in (found.authorized_operations or ()):
                     self._rights.lacking.append(f"Write on topic {NOTES}")
 
@@ -331,14 +331,14 @@ class ManifestProvisioner:
         """
         nothing = exactly(Rule(f"nobody-{uuid.uuid4()}", "topic", "literal", NOTES, "ClusterAction", "deny"))
         asked = self._handle.get().delete_acls([nothing], request_timeout=CALL_S)[nothing]
-        self._handle.wait_for(asked, About(what="make ACLs"))
+        self._handle.wait_for(asked, Operation(what="make ACLs"))
 
     # What is done
 
     def _create(self, new: NewTopic) -> None:
-        about = About(what=f"create topic {new.topic}", topic=new.topic, needs="create")
+        operation = Operation(what=f"create topic {new.topic}", topic=new.topic, needs="create")
         asked = self._handle.get().create_topics([new], request_timeout=CALL_S)
-        self._handle.wait_for(asked[new.topic], about)
+        self._handle.wait_for(asked[new.topic], operation)
         late = f"topic {new.topic} is not known to all brokers"
         wait_until(lambda: new.topic in self._admin.names(), SETTLE_S, late)
 
@@ -350,14 +350,14 @@ class ManifestProvisioner:
             return
         client = self._handle.get()
         if step.config:
-            about = About(what=f"change topic {topic.name}", topic=topic.name, needs="alter")
+            operation = Operation(what=f"change topic {topic.name}", topic=topic.name, needs="alter")
             resource = self._altering(step)
             altered = client.incremental_alter_configs([resource], request_timeout=CALL_S)
-            self._handle.wait_for(altered[resource], about)
+            self._handle.wait_for(altered[resource], operation)
         if step.partitions is not None:
-            about = About(what=f"add partitions to topic {topic.name}", topic=topic.name, needs="alter")
+            operation = Operation(what=f"add partitions to topic {topic.name}", topic=topic.name, needs="alter")
             grown = client.create_partitions([NewPartitions(topic.name, step.partitions)], request_timeout=CALL_S)
-            self._handle.wait_for(grown[topic.name], about)
+            self._handle.wait_for(grown[topic.name], operation)
 
     def _do_user(self, user: WantedUser, *, fresh: bool) -> None:
         password = self._secrets.renew(user) if fresh else self._secrets.require(user)
@@ -367,7 +367,7 @@ class ManifestProvisioner:
             password.reveal().encode(),
         )
         asked = self._handle.get().alter_user_scram_credentials([change], request_timeout=CALL_S)
-        self._handle.wait_for(asked[user.name], About(what=f"give user {user.name} its password"))
+        self._handle.wait_for(asked[user.name], Operation(what=f"give user {user.name} its password"))
         wait_until(lambda: self._lets_in(user, password), SETTLE_S, f"user {user.name} was made and cannot log in")
 
     def _do_rules(self, add: Sequence[Rule], remove: Sequence[Rule]) -> None:
@@ -376,9 +376,9 @@ class ManifestProvisioner:
             bindings = [binding_of(rule) for rule in add]
             made = client.create_acls(bindings, request_timeout=CALL_S)
             for binding in bindings:
-                self._handle.wait_for(made[binding], About(what=f"add an ACL for {binding.principal}"))
+                self._handle.wait_for(made[binding], Operation(what=f"add an ACL for {binding.principal}"))
         if remove:
             filters = [exactly(rule) for rule in remove]
             gone = client.delete_acls(filters, request_timeout=CALL_S)
             for one in filters:
-                self._handle.wait_for(gone[one], About(what=f"remove an ACL of {one.principal}"))
+                self._handle.wait_for(gone[one], Operation(what=f"remove an ACL of {one.principal}"))

@@ -48,13 +48,10 @@ class SecretsFolder:
                 f"{user.source}: its password is to come from the Secret {user.secret.name}, key {user.secret.key}: "
                 f"write it to {self.path(user)}"
             )
-        return self._make(user)
+        return self.renew(user)
 
     def renew(self, user: WantedUser) -> Secret:
-        """Another password in place of the one that is there, if one is. Raises ConfigError."""
-        return self._make(user)
-
-    def _make(self, user: WantedUser) -> Secret:
+        """Make another password, in place of the one that is there, if one is. Raises ConfigError."""
         path = self.path(user)
         text = "".join(secrets.choice(_LETTERS) for _ in range(_LENGTH))
         new = path.with_name(f".{path.name}.new")

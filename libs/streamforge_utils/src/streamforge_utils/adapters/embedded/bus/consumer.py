@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 from streamforge_utils.adapters.bus_clients import Subscription
 from streamforge_utils.adapters.embedded.bus.files import TopicFiles
-from streamforge_utils.adapters.embedded.bus.liveness import Life
+from streamforge_utils.adapters.embedded.bus.liveness import MemberLock
 from streamforge_utils.adapters.embedded.bus.notification import Waiter
 from streamforge_utils.adapters.embedded.bus.reader import TopicReader
 from streamforge_utils.adapters.lane import Lane
@@ -45,7 +45,7 @@ class EmbeddedConsumer:
         self._clock = clock
         self._observer = observer
         self._group = subscription.group
-        self._life: Life | None = None
+        self._member_lock: MemberLock | None = None
         self._readers: dict[str, TopicReader] = {}
         self._lane = Lane("bus-consumer")
         self._lock = asyncio.Lock()
@@ -86,18 +86,15 @@ class EmbeddedConsumer:
     async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
         if self._group is None:
             raise PermanentError("this consumer has no group: it cannot commit")
-        by_topic: dict[str, dict[int, int]] = {}
-        for place, offset in offsets.items():
-            self._reader(place)
-            by_topic.setdefault(place.topic, {})[place.partition] = offset
+        found = [(self._reader(place), offset) for place, offset in offsets.items()]
         async with self._lock:
-            for name, part in by_topic.items():
-                await self._lane.run(self._readers[name].commit, part)
+            for reader, offset in found:
+                await self._lane.run(reader.commit, offset)
 
     async def seek(self, partition: TopicPartition, offset: int) -> None:
         async with self._lock:
             await self._lane.settle()
-            self._reader(partition).seek(partition.partition, offset)
+            self._reader(partition).seek(offset)
 
     async def close(self) -> None:
         self._on_close(self)
@@ -131,15 +128,15 @@ class EmbeddedConsumer:
         return self._take(max_messages)
 
     def _take(self, max_messages: int) -> Sequence[Received]:
-        """What was fetched, a share from each partition; the order in which they are asked changes every time."""
-        places = [place for reader in self._readers.values() for place in reader.places if place.waiting]
+        """What was fetched, a share from each topic; the order in which they are asked changes every time."""
+        readers = [reader for reader in self._readers.values() if reader.waiting]
         self._turn += 1
-        if len(places) == 1:
-            return places[0].take(max_messages)
+        if len(readers) == 1:
+            return readers[0].take(max_messages)
         taken: list[Received] = []
-        for done in range(len(places)):
-            share = -(-(max_messages - len(taken)) // (len(places) - done))
-            taken += places[(self._turn + done) % len(places)].take(share)
+        for done in range(len(readers)):
+            share = -(-(max_messages - len(taken)) // (len(readers) - done))
+            taken += readers[(self._turn + done) % len(readers)].take(share)
         return taken
 
     async def _pause(self, left: float) -> None:
@@ -173,36 +170,35 @@ class EmbeddedConsumer:
 
     def _reader(self, place: TopicPartition) -> TopicReader:
         reader = self._readers.get(place.topic)
-        if reader is None or not 0 <= place.partition < reader.partitions:
+        if reader is None or place.partition != 0:
             raise PermanentError(f"this consumer does not read partition {place.partition} of topic {place.topic}")
         return reader
 
     def _open(self) -> None:
         start, start_time_ms = self._subscription.start, self._subscription.start_time_ms
         if self._group is not None:
-            self._life = Life(self._files.members)
+            self._member_lock = MemberLock(self._files.members)
         for name in self._subscription.topics:
             reader = TopicReader(self._files, name, self._observer)
             self._readers[name] = reader
-            if self._group is None or self._life is None:
+            if self._group is None or self._member_lock is None:
                 reader.begin(start, start_time_ms)
             else:
-                reader.join(self._group, self._life.name, start)
+                reader.join(self._group, self._member_lock.name)
 
     def _fetch(self, max_messages: int, check: bool) -> None:
-        readers = list(self._readers.values())
-        for reader in readers:
+        for reader in self._readers.values():
             reader.refresh(check)
-        places = [(reader, place) for reader in readers for place in reader.places if not place.waiting]
-        for done in range(len(places)):
-            reader, place = places[(self._turn + done) % len(places)]
-            share = -(-max_messages // (len(places) - done))
-            max_messages = max(1, max_messages - reader.fetch(place, share, self._ahead_bytes // len(places)))
+        readers = [reader for reader in self._readers.values() if reader.wants_more]
+        for done in range(len(readers)):
+            reader = readers[(self._turn + done) % len(readers)]
+            share = -(-max_messages // (len(readers) - done))
+            max_messages = max(1, max_messages - reader.fetch(share, self._ahead_bytes // len(readers)))
 
     def _close(self) -> None:
         with ExitStack() as stack:  # each of them, also if another one raises
-            if self._life is not None:
-                stack.callback(self._life.close)
+            if self._member_lock is not None:
+                stack.callback(self._member_lock.close)
             for reader in self._readers.values():
                 stack.callback(reader.close)
             self._readers.clear()

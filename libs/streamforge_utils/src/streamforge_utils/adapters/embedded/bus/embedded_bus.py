@@ -74,14 +74,12 @@ class EmbeddedBus(ClientBus[EmbeddedProducer, EmbeddedConsumer]):
     def _trim(self, topic: str, groups: Sequence[str]) -> None:
         if groups:
             held = self._topics.get(topic)
-            held.log.trim(held.groups.slowest(groups, len(held.log.ends())))
+            held.log.trim(held.groups.slowest(groups))
 
     def _lag(self, topic: str, group: str) -> Lag:
         held = self._topics.get(topic)
-        committed = held.groups.committed(group)
-        ranges: dict[int, tuple[int, int]] = {}
-        for partition, end in held.log.ends().items():
-            oldest = held.log.oldest(partition, min(committed.get(partition, 0), end))
-            if oldest is not None and oldest < end:  # else it came after the end was read
-                ranges[partition] = (oldest, end)
-        return Lag(sum(end - first for first, end in ranges.values()), ranges)
+        end = held.log.end()
+        oldest = held.log.oldest(min(held.groups.committed(group) or 0, end))
+        if oldest is None or oldest >= end:  # or it came after the end was read
+            return Lag(0)
+        return Lag(end - oldest, {0: (oldest, end)})

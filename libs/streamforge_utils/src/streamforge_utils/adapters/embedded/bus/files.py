@@ -13,16 +13,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
+from streamforge_utils.adapters.bus_clients import check_topic, check_topic_name
 from streamforge_utils.adapters.embedded import sqlite
 from streamforge_utils.adapters.embedded.bus.groups import Groups
 from streamforge_utils.adapters.embedded.bus.liveness import locked
 from streamforge_utils.adapters.embedded.bus.log import Log, gone
 from streamforge_utils.adapters.embedded.bus.notification import Waiter
-from streamforge_utils.model.errors import InvalidInput, PermanentError
-from streamforge_utils.model.names import TOPIC_LIMIT
+from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.ports.bus import TopicSpec
 
-_LEGAL = re.compile(r"[A-Za-z0-9._-]{1,249}")
 _PLAIN = re.compile(
     r"[a-z0-9_-][a-z0-9._-]{0,119}"
 )  # legal as a folder's name, also where the file system ignores case
@@ -90,8 +89,7 @@ class TopicFiles:
     def create(self, spec: TopicSpec) -> None:
         """Make a topic; one that exists is left as it is. Raises PermanentError for what cannot be."""
         folder = self._folder(spec.name)
-        if spec.partitions < 1 or spec.max_bytes < 1:
-            raise InvalidInput("topic", f"topic {spec.name}: partitions and max_bytes must be at least 1")
+        check_topic(spec)
         with locked(self._lock, exclusive=True):
             path = _log_in(folder)
             if path is not None:
@@ -146,12 +144,7 @@ class TopicFiles:
         return {name: sum(_bytes(path) for path in self._folder(name).glob("*")) for name in self.names()}
 
     def _folder(self, name: str) -> Path:
-        if not _LEGAL.fullmatch(name) or name in (".", ".."):
-            raise InvalidInput(
-                "topic",
-                f"{name[:300]!r} is no legal topic name: 1 to {TOPIC_LIMIT} characters of a-z, A-Z, 0-9, '.', '_' "
-                "and '-', other than '.' and '..'",
-            )
+        check_topic_name(name)
         if _PLAIN.fullmatch(name):
             return self._topics / name
         return self._topics / f"{name[:80].lower().lstrip('.')}~{hashlib.sha256(name.encode()).hexdigest()[:16]}"

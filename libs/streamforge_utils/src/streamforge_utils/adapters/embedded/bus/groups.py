@@ -6,7 +6,7 @@ The log's file has one writer at a time; commits would wait behind bulk writers 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from streamforge_utils.adapters.embedded import sqlite
@@ -53,31 +53,25 @@ class Groups:
         """Differs from the value before if another connection has written; costs microseconds."""
         return sqlite.data_version(self._connection, self._path)
 
-    def committed(self, group: str) -> dict[int, int]:
-        """The committed offsets by partition."""
+    def committed(self, group: str) -> int | None:
+        """The committed offset."""
         with sqlite.translated(self._path, "read the offsets in"):
-            rows = self._connection.execute("SELECT partition, offset FROM offsets WHERE grp = ?", (group,))
-            return dict(rows.fetchall())
+            row = self._connection.execute("SELECT offset FROM offsets WHERE grp = ?", (group,)).fetchone()
+        return None if row is None else int(row[0])
 
-    def highest(self) -> dict[int, int]:
-        """The highest offset that any group has committed, by partition."""
+    def highest(self) -> int:
+        """The highest offset that any group has committed."""
         with sqlite.translated(self._path, "read the offsets in"):
-            rows = self._connection.execute("SELECT partition, max(offset) FROM offsets GROUP BY partition")
-            return dict(rows.fetchall())
+            return int(self._connection.execute("SELECT coalesce(max(offset), 0) FROM offsets").fetchone()[0])
 
-    def slowest(self, readers: Sequence[str], partitions: int) -> dict[int, int]:
-        """For each partition the offset below which every one of `readers` has committed."""
-        offsets = [self.committed(group) for group in readers]
-        return {number: min(of.get(number, 0) for of in offsets) for number in range(partitions)}
+    def slowest(self, readers: Sequence[str]) -> int:
+        """The offset below which every one of `readers` has committed."""
+        return min((self.committed(group) or 0 for group in readers), default=0)
 
-    def join(self, group: str, member: str, initial: Mapping[int, int]) -> None:
-        """Add a member, and offsets where the group has none yet: later members begin there too."""
+    def join(self, group: str, member: str) -> None:
+        """Add a member."""
         with sqlite.transaction(self._connection, self._path):
             self._connection.execute("INSERT OR IGNORE INTO members (grp, member) VALUES (?, ?)", (group, member))
-            self._connection.executemany(
-                "INSERT OR IGNORE INTO offsets VALUES (?, ?, ?)",
-                [(group, partition, offset) for partition, offset in initial.items()],
-            )
         notify(self._path.parent)
 
     def leave(self, group: str, members: Sequence[str]) -> None:
@@ -89,7 +83,7 @@ class Groups:
         notify(self._path.parent)
 
     def members(self, group: str) -> list[str]:
-        """The members in the order in which they joined."""
+        """The members in the order in which they joined; the first one reads."""
         with sqlite.translated(self._path, "read the members in"):
             rows = self._connection.execute("SELECT member FROM members WHERE grp = ? ORDER BY joined", (group,))
             return [row[0] for row in rows]
@@ -101,42 +95,31 @@ class Groups:
             self.leave(group, dead)
         return bool(dead)
 
-    def commit(
-        self, group: str, member: str, offsets: Mapping[int, int], *, lost: Collection[int] = ()
-    ) -> Collection[int]:
-        """Store `offsets` durably, see `Consumer.commit`; returns the partitions of which one was stored.
+    def commit(self, group: str, member: str, offset: int, *, lost: bool = False) -> bool:
+        """Store the offset durably, see `Consumer.commit`; whether it was stored.
 
-        lost: partitions that were taken away from the member since they were read, whosever they are now.
+        lost: the partition was taken away from the member since it was read, whosever it is now.
         Raises RetryableError.
         """
         with sqlite.transaction(self._connection, self._path, "commit to"):
             members = self.members(group)
-            foreign = {partition for partition in offsets if owner(members, partition) != member}
-            doubtful = foreign.union(lost)
-            passed = self.committed(group) if doubtful else {}
-            needed = {
-                partition: offset
-                for partition, offset in offsets.items()
-                if partition not in doubtful or passed.get(partition, -1) < offset
-            }
-            for partition in foreign.intersection(needed):
+            foreign = not members or members[0] != member
+            if foreign or lost:
+                passed = self.committed(group)
+                if passed is not None and offset <= passed:
+                    return False
+            if foreign:
                 raise RetryableError(
-                    f"group {group}: partition {partition} now belongs to another member; "
-                    "what was read of it is read again there"
+                    f"group {group}: partition 0 now belongs to another member; what was read of it is read again there"
                 )
-            self._connection.executemany(
-                "INSERT INTO offsets VALUES (?, ?, ?) ON CONFLICT DO UPDATE SET offset = excluded.offset",
-                [(group, partition, offset) for partition, offset in needed.items()],
+            self._connection.execute(
+                "INSERT INTO offsets VALUES (?, 0, ?) ON CONFLICT DO UPDATE SET offset = excluded.offset",
+                (group, offset),
             )
-        return needed.keys()
+        return True
 
     def disband(self) -> None:
         """Remove everything: the topic is deleted."""
         with sqlite.transaction(self._connection, self._path):
             self._connection.execute("DELETE FROM members")
             self._connection.execute("DELETE FROM offsets")
-
-
-def owner(members: Sequence[str], partition: int) -> str | None:
-    """Whose a partition is; a later member never takes the only partition from an earlier one."""
-    return members[partition % len(members)] if members else None

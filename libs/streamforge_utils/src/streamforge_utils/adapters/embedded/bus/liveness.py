@@ -16,8 +16,8 @@ _LOCK_LIMIT_S = 30.0
 _LOCK_PAUSE_S = 0.002
 
 
-class Life:
-    """A sign of life, until it is closed or its process ends. `name` names it among all processes."""
+class MemberLock:
+    """Held until it is closed or its process ends. `name` names it among all processes."""
 
     def __init__(self, directory: Path) -> None:
         directory.mkdir(parents=True, exist_ok=True)
@@ -34,7 +34,7 @@ class Life:
 
 
 def is_alive(directory: Path, name: str) -> bool:
-    """Whether the process that holds the life `name` still runs; what is left of a dead one is removed."""
+    """Whether the process that holds the lock `name` still runs; what is left of a dead one is removed."""
     path = directory / name
     try:
         descriptor = os.open(path, os.O_RDWR)

@@ -1,9 +1,13 @@
-"""The log of one topic: a SQLite file whose rows are batches of messages."""
+"""The log of one topic: a SQLite file whose rows are batches of messages.
+
+A topic has one partition, number 0: the file's format has room for more, but nobody makes topics with more.
+"""
 
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
+from contextlib import closing
 from itertools import chain
 from pathlib import Path
 
@@ -22,8 +26,9 @@ _CHECKPOINT_BYTES = 8 * 1024 * 1024
 _WAL_ALARM_BYTES = 64 * 1024 * 1024  # readers that never pause keep the write-ahead log from starting over
 _SLACK_BYTES = 8 * 1024 * 1024  # trimmed beyond what is needed, so that not every send at the cap trims
 
-_INSERT = "INSERT INTO log (partition, last, count, timestamp, bytes, batch) VALUES (?, ?, ?, ?, ?, ?)"
+_INSERT = "INSERT INTO log (partition, last, count, timestamp, bytes, batch) VALUES (0, ?, ?, ?, ?, ?)"
 _ROWS_AT_ONCE = 16
+_ANY = 2**63 - 1  # above every offset
 
 _FORMAT = sqlite.Format(
     "topic",
@@ -60,24 +65,14 @@ class Log:
         """Make the file of a new topic; nobody else may know `path` yet, and `sqlite.settle` makes it durable."""
         # Bulk rows are hundreds of kilobytes: large pages make their chains short. Small rows want small pages.
         page_size = 16384 if spec.retention is Retention.CONSUMED else 4096
-        connection = sqlite.connect(path, _FORMAT, synchronous="OFF", page_size=page_size)
-        try:
+        with closing(sqlite.connect(path, _FORMAT, synchronous="OFF", page_size=page_size)) as connection:
+            readers = msgspec.json.encode(spec.readers).decode()
             with sqlite.transaction(connection, path, "create"):
                 connection.execute(
-                    "INSERT INTO topic (name, partitions, retention, max_bytes, readers) VALUES (?, ?, ?, ?, ?)",
-                    (
-                        spec.name,
-                        spec.partitions,
-                        spec.retention.value,
-                        spec.max_bytes,
-                        msgspec.json.encode(spec.readers).decode(),
-                    ),
+                    "INSERT INTO topic (name, partitions, retention, max_bytes, readers) VALUES (?, 1, ?, ?, ?)",
+                    (spec.name, spec.retention.value, spec.max_bytes, readers),
                 )
-                connection.executemany(
-                    "INSERT INTO partitions VALUES (?, 0, 0)", [(number,) for number in range(spec.partitions)]
-                )
-        finally:
-            connection.close()
+                connection.execute("INSERT INTO partitions VALUES (0, 0, 0)")
 
     @classmethod
     def open(cls, path: Path, name: str) -> Log:
@@ -85,8 +80,8 @@ class Log:
         connection = sqlite.connect(path, _FORMAT, create=False)
         try:
             with sqlite.translated(path, "read"):
-                row = connection.execute("SELECT name, partitions, retention, max_bytes, readers FROM topic").fetchone()
-                retention = Retention(row[2])
+                row = connection.execute("SELECT name, retention, max_bytes, readers FROM topic").fetchone()
+                retention = Retention(row[1])
                 connection.execute(f"PRAGMA synchronous = {_synchronous(retention)}")
                 page_size = connection.execute("PRAGMA page_size").fetchone()[0]
                 connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_BYTES // page_size}")
@@ -95,13 +90,8 @@ class Log:
         except BaseException:
             connection.close()
             raise
-        spec = TopicSpec(
-            name=name,
-            partitions=row[1],
-            retention=retention,
-            max_bytes=row[3],
-            readers=msgspec.json.decode(row[4], type=tuple[str, ...]),
-        )
+        readers = msgspec.json.decode(row[3], type=tuple[str, ...])
+        spec = TopicSpec(name=name, retention=retention, max_bytes=row[2], readers=readers)
         return cls(path, connection, spec)
 
     def close(self) -> None:
@@ -130,79 +120,57 @@ class Log:
             self._connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
         notify(self.path.parent)
 
-    def begin_after(self, committed: Mapping[int, int]) -> None:
-        """Give no offset below `committed` (by partition) to a message that is still to come.
+    def begin_after(self, committed: int) -> None:
+        """Give no offset below `committed` to a message that is still to come.
 
         A power cut may take the end of the log, but not what its readers have committed of it: they would never read
         what came under these offsets again.
         """
-        ends = self.ends()
-        if all(offset <= ends.get(partition, offset) for partition, offset in committed.items()):
-            return
-        with sqlite.transaction(self._connection, self.path):
-            self._connection.executemany(
-                "UPDATE partitions SET next = max(next, ?) WHERE partition = ?",
-                [(offset, partition) for partition, offset in committed.items()],
-            )
+        if committed > self.end():
+            with sqlite.transaction(self._connection, self.path):
+                self._connection.execute("UPDATE partitions SET next = max(next, ?)", (committed,))
 
-    def append(
-        self,
-        batches: Sequence[Batch],
-        now_ms: int,
-        floors: Callable[[], Mapping[int, int]],
-        *,
-        fleeting: bool = False,
-    ) -> int:
+    def append(self, batches: Sequence[Batch], now_ms: int, floor: Callable[[], int], *, fleeting: bool = False) -> int:
         """Append as many of `batches` as the cap allows, in one transaction; returns how many.
 
         fleeting: a loss of power may take them; what is appended after them without it is as safe as ever.
-        floors: of a `consumed` topic, the offset of each partition below which every reader has committed.
+        floor: of a `consumed` topic, the offset below which every reader has committed.
         Raises PermanentError if the topic was deleted.
         """
         connection = self._connection
         self._synchronize("NORMAL" if fleeting else _synchronous(self.spec.retention))
         with sqlite.transaction(connection, self.path):
             self.require()
-            state = {row[0]: [row[1], row[2]] for row in connection.execute("SELECT * FROM partitions")}
-            kept = sum(size for _, size in state.values())
+            end, kept = connection.execute("SELECT next, bytes FROM partitions").fetchone()
             needed = sum(batch.size + BATCH_OVERHEAD for batch in batches)
             if kept + needed > self.spec.max_bytes:
-                kept -= self._trim(kept + needed - self.spec.max_bytes, state, floors)
+                kept -= self._make_room(kept + needed - self.spec.max_bytes, floor)
             rows: list[tuple[object, ...]] = []
             for batch in batches:
                 size = batch.size + BATCH_OVERHEAD
                 if kept + size > self.spec.max_bytes and kept > 0 and not self._rolling:
                     break
-                partition = state[batch.partition]
-                partition[0] += batch.count
-                partition[1] += size
+                end += batch.count
                 kept += size
-                rows.append((batch.partition, partition[0] - 1, batch.count, now_ms, size, batch.body))
+                rows.append((end - 1, batch.count, now_ms, size, batch.body))
             self._insert(rows)
             if kept > self.spec.max_bytes and self._rolling:  # one send larger than the whole topic
-                self._trim(kept - self.spec.max_bytes, state, floors)
-            connection.executemany(
-                "UPDATE partitions SET next = ?, bytes = ? WHERE partition = ?",
-                [(following, size, number) for number, (following, size) in state.items()],
-            )
+                kept -= self._make_room(kept - self.spec.max_bytes, floor)
+            connection.execute("UPDATE partitions SET next = ?, bytes = ?", (end, kept))
         self._restrain()
         if rows:
             notify(self.path.parent)
         return len(rows)
 
-    def trim(self, floors: Mapping[int, int]) -> None:
-        """Remove the batches of which every offset lies below the floor of its partition."""
+    def trim(self, floor: int) -> None:
+        """Remove the batches of which every offset lies below `floor`."""
         with sqlite.transaction(self._connection, self.path):
             self.require()
-            for partition, floor in floors.items():
-                (freed,) = self._connection.execute(
-                    "SELECT coalesce(sum(bytes), 0) FROM log WHERE partition = ? AND last < ?", (partition, floor)
-                ).fetchone()
-                if freed:
-                    self._connection.execute("DELETE FROM log WHERE partition = ? AND last < ?", (partition, floor))
-                    self._connection.execute(
-                        "UPDATE partitions SET bytes = bytes - ? WHERE partition = ?", (freed, partition)
-                    )
+            below = "FROM log WHERE partition = 0 AND last < ?"
+            (freed,) = self._connection.execute(f"SELECT coalesce(sum(bytes), 0) {below}", (floor,)).fetchone()
+            if freed:
+                self._connection.execute(f"DELETE {below}", (floor,))
+                self._connection.execute("UPDATE partitions SET bytes = bytes - ?", (freed,))
         self._restrain()
 
     def _synchronize(self, how: str) -> None:
@@ -216,78 +184,68 @@ class Log:
         for first in range(0, len(rows), _ROWS_AT_ONCE):
             part = rows[first : first + _ROWS_AT_ONCE]
             self._connection.execute(
-                f"{_INSERT}{', (?, ?, ?, ?, ?, ?)' * (len(part) - 1)}", [*chain.from_iterable(part)]
+                f"{_INSERT}{', (0, ?, ?, ?, ?, ?)' * (len(part) - 1)}", [*chain.from_iterable(part)]
             )
 
-    def read(self, partition: int, offset: int, max_messages: int, max_bytes: int) -> list[StoredBatch]:
+    def read(self, offset: int, max_messages: int, max_bytes: int) -> list[StoredBatch]:
         """Batches from the one that holds `offset` on, until they hold `max_messages` or `max_bytes`; at least one."""
         batches: list[StoredBatch] = []
         with sqlite.translated(self.path, "read"):
             cursor = self._connection.execute(
-                "SELECT last, count, timestamp, batch FROM log WHERE partition = ? AND last >= ? ORDER BY last",
-                (partition, offset),
+                "SELECT last, count, timestamp, batch FROM log WHERE partition = 0 AND last >= ? ORDER BY last",
+                (offset,),
             )
-            try:
+            with closing(cursor):
                 for last, count, timestamp, body in cursor:
                     batches.append(StoredBatch(last, count, timestamp, body))
                     max_messages -= last - max(offset, last - count + 1) + 1
                     max_bytes -= len(body)
                     if max_messages <= 0 or max_bytes <= 0:
                         break
-            finally:
-                cursor.close()
         return batches
 
-    def ends(self) -> dict[int, int]:
-        """The offset of the next message of each partition."""
+    def end(self) -> int:
+        """The offset of the next message."""
         with sqlite.translated(self.path, "read"):
-            return dict(self._connection.execute("SELECT partition, next FROM partitions").fetchall())
+            return int(self._connection.execute("SELECT next FROM partitions").fetchone()[0])
 
-    def oldest(self, partition: int, offset: int = 0) -> int | None:
+    def oldest(self, offset: int = 0) -> int | None:
         """The offset of the oldest message at or after `offset`, or None."""
-        with sqlite.translated(self.path, "read"):
-            row = self._connection.execute(
-                "SELECT last - count + 1 FROM log WHERE partition = ? AND last >= ? ORDER BY last LIMIT 1",
-                (partition, offset),
-            ).fetchone()
-        return None if row is None else max(int(row[0]), offset)
+        found = self._first("last >= ? ORDER BY last LIMIT 1", offset)
+        return None if found is None else max(found, offset)
 
-    def at_time(self, partition: int, time_ms: int) -> int | None:
+    def at_time(self, time_ms: int) -> int | None:
         """The offset of the first message sent at or after `time_ms`, or None."""
+        earliest = "SELECT min(last) FROM log INDEXED BY log_time WHERE partition = 0 AND timestamp >= ?"
+        return self._first(f"last = ({earliest})", time_ms)
+
+    def _first(self, where: str, value: int) -> int | None:
+        """The first offset of the batch that is found so."""
+        sql = f"SELECT last - count + 1 FROM log WHERE partition = 0 AND {where}"  # noqa: S608 - fixed texts
         with sqlite.translated(self.path, "read"):
-            row = self._connection.execute(
-                """SELECT last - count + 1 FROM log WHERE partition = ?1 AND last =
-                   (SELECT min(last) FROM log INDEXED BY log_time WHERE partition = ?1 AND timestamp >= ?2)""",
-                (partition, time_ms),
-            ).fetchone()
+            row = self._connection.execute(sql, (value,)).fetchone()
         return None if row is None else int(row[0])
 
     @property
     def _rolling(self) -> bool:
         return self.spec.retention is Retention.ROLLING or not self.spec.readers
 
-    def _trim(self, excess: int, state: dict[int, list[int]], floors: Callable[[], Mapping[int, int]]) -> int:
+    def _make_room(self, excess: int, floor: Callable[[], int]) -> int:
         """Remove the oldest batches that may go, `excess` bytes and some more; returns how many bytes went."""
         wanted = excess + min(self.spec.max_bytes // 8, _SLACK_BYTES)
-        queries: list[tuple[str, tuple[int, ...]]]
-        if self._rolling:
-            queries = [("SELECT seq, partition, bytes FROM log ORDER BY seq", ())]
-        else:
-            queries = [
-                ("SELECT seq, partition, bytes FROM log WHERE partition = ? AND last < ? ORDER BY last", floor)
-                for floor in floors().items()
-            ]
+        end = _ANY if self._rolling else floor()
         freed = 0
         gone_rows: list[tuple[int]] = []
-        for query, parameters in queries:
-            cursor = self._connection.execute(query, parameters)
-            for seq, partition, size in cursor:
+        with closing(
+            self._connection.execute(
+                "SELECT seq, bytes FROM log WHERE partition = 0 AND last < ? ORDER BY last", (end,)
+            )
+        ) as cursor:
+            for seq, size in cursor:
                 if freed >= wanted:
                     break
                 gone_rows.append((seq,))
-                state[partition][1] -= size
                 freed += size
-            cursor.close()
         self._connection.executemany("DELETE FROM log WHERE seq = ?", gone_rows)
         return freed
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+from streamforge_utils.adapters.bus_clients import topic_full
 from streamforge_utils.adapters.embedded.bus.batch import BATCH_BYTES, Batch, pack
 from streamforge_utils.adapters.embedded.bus.files import OpenTopic, TopicFiles
 from streamforge_utils.adapters.embedded.bus.log import gone
@@ -69,7 +70,6 @@ class EmbeddedProducer:
         self._lane = Lane("bus-producer")
         self._topics = OpenTopics(files)
         self._locks: dict[str, asyncio.Lock] = {}
-        self._turns: dict[str, int] = {}
 
     async def open(self) -> None:
         """Nothing is opened before the first `send` to its topic."""
@@ -101,45 +101,22 @@ class EmbeddedProducer:
                     batches = batches[done:]
                     give_up = self._clock.monotonic() + self._full_timeout_s
                 elif self._clock.monotonic() >= give_up:
-                    raise TopicFull(await self._lane.run(self._too_long, topic))
+                    raise await self._lane.run(self._full, topic)
         finally:
             self._observer.waiting(None)
 
     def _first(self, topic: str, messages: Sequence[Message], fleeting: bool) -> tuple[list[Batch], int]:
-        spec = self._topics.get(topic).log.spec
-        turn = self._turns.get(topic, 0)
-        batches = pack(
-            topic,
-            messages,
-            spec.partitions,
-            turn,
-            batch_bytes=min(BATCH_BYTES, spec.max_bytes // 8),
-            message_limit=MESSAGE_LIMIT_BYTES,
-        )
-        if spec.partitions > 1:
-            self._turns[topic] = turn + sum(message.key is None for message in messages)
+        batch_bytes = min(BATCH_BYTES, self._topics.get(topic).log.spec.max_bytes // 8)
+        batches = pack(topic, messages, batch_bytes=batch_bytes, message_limit=MESSAGE_LIMIT_BYTES)
         return batches, self._append(topic, batches, fleeting)
 
     def _append(self, topic: str, batches: Sequence[Batch], fleeting: bool = False) -> int:
         held = self._topics.get(topic)
-        spec = held.log.spec
-        return held.log.append(
-            batches,
-            self._clock.now_ms(),
-            lambda: held.groups.slowest(spec.readers, spec.partitions),
-            fleeting=fleeting,
-        )
+        readers = held.log.spec.readers
+        return held.log.append(batches, self._clock.now_ms(), lambda: held.groups.slowest(readers), fleeting=fleeting)
 
-    def _too_long(self, topic: str) -> str:
+    def _full(self, topic: str) -> TopicFull:
         held = self._topics.get(topic)
-        spec = held.log.spec
-        ends = held.log.ends()
-        behind = {
-            reader: sum(end - held.groups.committed(reader).get(number, 0) for number, end in ends.items())
-            for reader in spec.readers
-        }
-        slowest = max(behind, key=lambda reader: behind[reader])
-        return (
-            f"topic {topic} is full ({spec.max_bytes} bytes) and nothing was committed for {self._full_timeout_s:g} s: "
-            f"the group {slowest} is {behind[slowest]} messages behind; start or repair its reader, then try again"
-        )
+        spec, end = held.log.spec, held.log.end()
+        behind = {reader: end - (held.groups.committed(reader) or 0) for reader in spec.readers}
+        return topic_full(topic, spec.max_bytes, self._full_timeout_s, behind)

@@ -1,12 +1,9 @@
-"""What a consumer holds of one topic: the open files, its partitions, and how far each was read."""
+"""What a consumer holds of one topic: the open files, how far it was read, and what was fetched and not yet taken."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-
 from streamforge_utils.adapters.embedded.bus.batch import unpack
 from streamforge_utils.adapters.embedded.bus.files import TopicFiles
-from streamforge_utils.adapters.embedded.bus.groups import owner
 from streamforge_utils.adapters.embedded.bus.notification import Waiter
 from streamforge_utils.adapters.embedded.bus.packed import join
 from streamforge_utils.ports.bus import Start
@@ -14,25 +11,114 @@ from streamforge_utils.ports.columns import ReceivedColumns
 from streamforge_utils.ports.instrumentation import Observer
 
 
-class Place:
-    """Where a consumer stands in a partition: what was fetched and not yet taken, and the next offset to fetch."""
+class TopicReader:
+    """One topic of a consumer. Methods block; one thread at a time. Raises PermanentError once it was deleted.
 
-    def __init__(self, partition: int, offset: int) -> None:
-        self.partition = partition
-        self.offset = offset
-        self.behind = True
+    shared: whether the group has other members, of whom somebody has to look whether they live.
+    """
+
+    def __init__(self, files: TopicFiles, name: str, observer: Observer) -> None:
+        self._files = files
+        self._observer = observer
+        self._topic = files.open(name, notified=True)
+        self._group = ""
+        self._member = ""
+        self._owned = False
+        self._lost = False  # taken away, and nobody has said since where it is read
+        self._offset = 0
+        self._behind = True  # there may be more than was fetched
         self._fetched: ReceivedColumns | None = None
         self._taken = 0
+        self._log_version = self._groups_version = -1
+        self.shared = False
+
+    @property
+    def waiter(self) -> Waiter | None:
+        """What is notified when the topic changes."""
+        return self._topic.waiter
+
+    @property
+    def wants_more(self) -> bool:
+        """Whether it may read, and all that was fetched was taken."""
+        return self._owned and self._fetched is None
 
     @property
     def waiting(self) -> bool:
+        """Whether something was fetched and not yet taken."""
         return self._fetched is not None
 
-    def add(self, received: Sequence[ReceivedColumns]) -> None:
-        """What follows what was fetched before; at least one part."""
-        left = [] if self._fetched is None else [self._fetched[self._taken :]]
-        self._fetched, self._taken = join([*left, *received]), 0
-        self.offset = received[-1].offsets[-1] + 1
+    def begin(self, start: Start, start_time_ms: int | None) -> None:
+        """Read from `start` or from a time on."""
+        log = self._topic.log
+        self._owned, end = True, log.end()
+        if start_time_ms is not None:
+            found = log.at_time(start_time_ms)
+            self._offset = end if found is None else found
+        elif start is Start.LATEST:
+            self._offset = end
+
+    def join(self, group: str, member: str) -> None:
+        """Become a member of the group."""
+        self._group, self._member = group, member
+        self._topic.groups.join(group, member)
+        self.refresh(check=True)
+
+    def stirred(self) -> bool:
+        """Whether a `fetch` may find something; costs microseconds."""
+        if self._group and self._topic.groups.version != self._groups_version:
+            return True
+        if self.waiting:
+            return False
+        return (self._owned and self._behind) or self._topic.log.version != self._log_version
+
+    def refresh(self, check: bool) -> None:
+        """Look whether the topic still exists, and whose it is to read. check: look for members that died."""
+        log, groups = self._topic.log, self._topic.groups
+        version = log.version
+        if version != self._log_version:
+            log.require()
+            self._log_version = version
+            self._behind = True
+        if not self._group:
+            return
+        version = groups.version
+        if version == self._groups_version and not check:
+            return
+        self._groups_version = version
+        members = groups.members(self._group)
+        others = [member for member in members if member != self._member]
+        if check and groups.expel_dead(self._group, others, self._files.members):
+            members = groups.members(self._group)
+        if self._member not in members:
+            log.require()
+            groups.join(self._group, self._member)
+            members = groups.members(self._group)
+        self.shared = len(members) > 1
+        owned, self._owned = self._owned, members[0] == self._member
+        if owned and not self._owned:
+            self._lost, self._fetched = True, None
+        elif self._owned and not owned:
+            # Also where more was committed: nothing that is still to come is passed over.
+            self._move(min(groups.committed(self._group) or 0, log.end()))
+
+    def fetch(self, max_messages: int, max_bytes: int) -> int:
+        """Read on, if there may be more; returns how many messages were found."""
+        if not self._behind:
+            return 0
+        name = self._topic.name
+        found: list[ReceivedColumns] = []
+        batches = self._topic.log.read(self._offset, max_messages, max_bytes)
+        self._behind = bool(batches)  # the read after the last message finds out
+        for batch in batches:
+            received = unpack(name, batch, self._offset, str(self._topic.log.path))
+            skipped = received.offsets[0] - self._offset
+            if skipped > 0:
+                self._observer.count("bus_messages_skipped", skipped, topic=name)
+            self._offset = received.offsets[-1] + 1
+            found.append(received)
+        if found:
+            self._fetched, self._taken = join(found), 0
+        return sum(map(len, found))
 
     def take(self, limit: int) -> ReceivedColumns:
         """At most `limit` messages of those that wait; there are some."""
@@ -46,126 +132,21 @@ class Place:
         return taken
 
     def seek(self, offset: int) -> None:
-        self.offset = max(offset, 0)
-        self.behind = True
-        self._fetched, self._taken = None, 0
+        """Continue at `offset`; if the topic is another member's to read, nothing happens."""
+        if self._owned:
+            self._lost = False
+            self._move(max(offset, 0))
 
+    def commit(self, offset: int) -> None:
+        """Store the offset, if the group still needs it.
 
-class TopicReader:
-    """One topic of a consumer. Methods block; one thread at a time. Raises PermanentError once it was deleted."""
-
-    def __init__(self, files: TopicFiles, name: str, observer: Observer) -> None:
-        self._files = files
-        self._observer = observer
-        self._topic = files.open(name, notified=True)
-        self._group = ""
-        self._member = ""
-        self._places: dict[int, Place] = {}
-        self._lost: set[int] = set()  # taken away, and nobody has said since where they are read
-        self._log_version = self._groups_version = -1
-        self.shared = False
-        """Whether the group has other members: somebody has to look whether they live."""
-
-    @property
-    def waiter(self) -> Waiter | None:
-        """What is notified when the topic changes."""
-        return self._topic.waiter
-
-    @property
-    def partitions(self) -> int:
-        return self._topic.log.spec.partitions
-
-    @property
-    def places(self) -> list[Place]:
-        """The partitions that are this consumer's."""
-        return list(self._places.values())
-
-    def begin(self, start: Start, start_time_ms: int | None) -> None:
-        """Take all partitions, from `start` or from a time on."""
-        log = self._topic.log
-        for partition, end in log.ends().items():
-            if start_time_ms is not None:
-                found = log.at_time(partition, start_time_ms)
-                self._places[partition] = Place(partition, end if found is None else found)
-            else:
-                self._places[partition] = Place(partition, end if start is Start.LATEST else 0)
-
-    def join(self, group: str, member: str, start: Start) -> None:
-        """Become a member of the group."""
-        self._group, self._member = group, member
-        self._topic.groups.join(group, member, self._topic.log.ends() if start is Start.LATEST else {})
-        self.refresh(check=True)
-
-    def stirred(self) -> bool:
-        """Whether a `fetch` may find something; costs microseconds."""
-        if self._group and self._topic.groups.version != self._groups_version:
-            return True
-        idle = [place for place in self._places.values() if not place.waiting]
-        return any(place.behind for place in idle) or (
-            (bool(idle) or not self._places) and self._topic.log.version != self._log_version
-        )
-
-    def refresh(self, check: bool) -> None:
-        """Look whether the topic still exists, and whose its partitions are. check: look for members that died."""
-        log, groups = self._topic.log, self._topic.groups
-        version = log.version
-        if version != self._log_version:
-            log.require()
-            self._log_version = version
-            for place in self._places.values():
-                place.behind = True
-        if not self._group:
-            return
-        version = groups.version
-        if version == self._groups_version and not check:
-            return
-        self._groups_version = version
-        members = groups.members(self._group)
-        if check and groups.expel_dead(
-            self._group, [member for member in members if member != self._member], self._files.members
-        ):
-            members = groups.members(self._group)
-        if self._member not in members:
-            log.require()
-            groups.join(self._group, self._member, {})
-            members = groups.members(self._group)
-        self._assign(members)
-
-    def fetch(self, place: Place, max_messages: int, max_bytes: int) -> int:
-        """Read on in a partition, if there may be more of it; returns how many messages were found."""
-        if not place.behind:
-            return 0
-        name, offset = self._topic.name, place.offset
-        found: list[ReceivedColumns] = []
-        batches = self._topic.log.read(place.partition, place.offset, max_messages, max_bytes)
-        place.behind = bool(batches)  # the read after the last message finds out
-        for batch in batches:
-            received = unpack(name, place.partition, batch, offset, str(self._topic.log.path))
-            skipped = received.offsets[0] - offset
-            if skipped > 0:
-                self._observer.count("bus_messages_skipped", skipped, topic=name)
-            offset = received.offsets[-1] + 1
-            found.append(received)
-        if found:
-            place.add(found)
-        return sum(map(len, found))
-
-    def seek(self, partition: int, offset: int) -> None:
-        """Continue at `offset`; of a partition that is another member's, nothing happens."""
-        place = self._places.get(partition)
-        if place is not None:
-            self._lost.discard(partition)
-            place.seek(offset)
-
-    def commit(self, offsets: Mapping[int, int]) -> None:
-        """Store the offsets that the group still needs.
-
-        What was read of a partition before it was taken away may have been read and committed by another member by the
-        time it comes back: such a commit must not take the group back.
+        What was read before the topic was taken away may have been read and committed by another member by the time it
+        comes back: such a commit must not take the group back.
         """
         self._topic.log.require()
         self.refresh(check=False)  # a member that does not poll notices here what was taken away
-        self._lost -= set(self._topic.groups.commit(self._group, self._member, offsets, lost=self._lost))
+        if self._topic.groups.commit(self._group, self._member, offset, lost=self._lost):
+            self._lost = False
 
     def close(self) -> None:
         try:
@@ -174,16 +155,6 @@ class TopicReader:
         finally:
             self._topic.close()
 
-    def _assign(self, members: list[str]) -> None:
-        self.shared = len(members) > 1
-        mine = [number for number in range(self.partitions) if owner(members, number) == self._member]
-        for lost in self._places.keys() - set(mine):
-            del self._places[lost]
-            self._lost.add(lost)
-        gained = [number for number in mine if number not in self._places]
-        if not gained:
-            return
-        committed, ends = self._topic.groups.committed(self._group), self._topic.log.ends()
-        for number in gained:
-            # Also where more was committed: nothing that is still to come is passed over.
-            self._places[number] = Place(number, min(committed.get(number, 0), ends[number]))
+    def _move(self, offset: int) -> None:
+        self._offset, self._behind = offset, True
+        self._fetched, self._taken = None, 0

@@ -89,27 +89,20 @@ async def test_only_workflows_that_have_topics_are_read(world: World, monkeypatc
 
 
 @pytest.mark.parametrize("make", [accepted, planned, stopping])
-async def test_tidying_removes_the_topics_of_what_another_manager_has_ended(
+async def test_topics_of_what_another_manager_has_ended_go_by_tidying_alone(
     world: World, make: Callable[[], Workflow]
 ) -> None:
-    workflow = await ended_elsewhere(world, make())
-    clock(world).advance(POLICY.topic_retention_s + 1)
-    assert await world.manager.tidy() == 1
-    await untouched(world, workflow)
-    assert await topics(world) == set()
-    assert await world.workflow(workflow.queue_id) == replace(workflow, topic_removed=True)
-    assert await world.manager.tidy() == 0
-
-
-@pytest.mark.parametrize("make", [accepted, planned, stopping])
-async def test_of_what_has_not_ended_nothing_is_done_beside_the_loop(
-    world: World, make: Callable[[], Workflow]
-) -> None:
+    """As this manager knows the workflow it has not ended: the loop, or what goes on beside it, does nothing."""
     workflow = await ended_elsewhere(world, make())
     clock(world).advance(POLICY.topic_retention_s + 1)
     assert await retaining(world).remove_topics() == 0
     await untouched(world, workflow)
     assert await topics(world) == {workflow.topic}
+    assert await world.manager.tidy() == 1
+    await untouched(world, workflow)
+    assert await topics(world) == set()
+    assert await world.workflow(workflow.queue_id) == replace(workflow, topic_removed=True)
+    assert await world.manager.tidy() == 0
 
 
 async def test_a_retry_waits_for_the_removal_of_topics_that_is_under_way(

@@ -8,24 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import msgspec
-
 from streamforge.manager.lifecycle.decision import live
 from streamforge.manager.persistence.workflow_store import Stored
 from streamforge.manager.workflow import Attempt, Status, Step, Workflow
 from streamforge_utils.runtime.worker_definition import Role
-
-
-class _Read(msgspec.Struct, frozen=True, kw_only=True):
-    """What was read of one workflow, as the overview holds it."""
-
-    stored: Stored
-    started: bool
-    hurried: bool
-    owned: tuple[str, ...]
-    current: tuple[str, ...]
-    silent: Mapping[str, Attempt]
-    loaders: Mapping[str, Step]
 
 
 class Overview:
@@ -41,7 +27,7 @@ class Overview:
 
     def __init__(self, live: Mapping[str, Stored]) -> None:
         self._live = live
-        self._read: dict[str, _Read] = {}
+        self._read: dict[str, Stored] = {}
         self.started = 0
         self.hurried: set[str] = set()
         self.owners: dict[str, str] = {}
@@ -55,21 +41,19 @@ class Overview:
         """Read what was replaced, and forget what has ended."""
         read = self._read
         for queue_id, stored in self._live.items():
-            known = read.get(queue_id)
-            if known is None or known.stored is not stored:
-                self._replace(queue_id, known, stored)
+            if read.get(queue_id) is not stored:
+                self._replace(queue_id, stored)
                 self.changed.add(queue_id)
         if len(read) > len(self._live):
             for queue_id in read.keys() - self._live.keys():
-                self._forget(queue_id, read.pop(queue_id))
+                self._forget(queue_id)
                 self.changed.discard(queue_id)
 
     def known(self, queue_id: str) -> None:
         """What the workflow is now is no news: the one who changed it has just looked at it."""
         stored = self._live.get(queue_id)
-        known = self._read.get(queue_id)
-        if stored is not None and (known is None or known.stored is not stored):
-            self._replace(queue_id, known, stored)
+        if stored is not None and self._read.get(queue_id) is not stored:
+            self._replace(queue_id, stored)
         self.changed.discard(queue_id)
 
     def ahead_of(self, workflow: Workflow) -> str | None:
@@ -87,45 +71,43 @@ class Overview:
                     return other.queue_id
         return None
 
-    def _replace(self, queue_id: str, known: _Read | None, stored: Stored) -> None:
-        if known is not None:
-            self._forget(queue_id, known)
-        found = _read(stored)
-        self._read[queue_id] = found
+    def _replace(self, queue_id: str, stored: Stored) -> None:
+        if queue_id in self._read:
+            self._forget(queue_id)
+        self._read[queue_id] = stored
         workflow = stored.workflow
         self.series.setdefault((workflow.symbol, workflow.type), {})[queue_id] = workflow
-        self.started += found.started
-        if found.hurried:
-            self.hurried.add(queue_id)
-        self.owners |= dict.fromkeys(found.owned, queue_id)
-        self.current.update(found.current)
-        self.silent.update(found.silent)
-        self.loaders |= {job: (queue_id, step) for job, step in found.loaders.items()}
+        self.started += _holds_slot(workflow)
+        for step in workflow.steps:
+            if (attempt := step.attempt) is None:
+                continue
+            self.owners[attempt.job] = queue_id
+            if attempt.terminal_event is None and attempt.outcome is None:
+                self.silent[attempt.job] = attempt
+            if live(step) is None:
+                continue
+            self.current.add(attempt.job)
+            if not attempt.observed or attempt.terminal_event is not None:
+                self.hurried.add(queue_id)
+            if step.role is Role.LOADER:
+                self.loaders[attempt.job] = (queue_id, step)
 
-    def _forget(self, queue_id: str, known: _Read) -> None:
-        one = (known.stored.workflow.symbol, known.stored.workflow.type)
+    def _forget(self, queue_id: str) -> None:
+        workflow = self._read.pop(queue_id).workflow
+        one = (workflow.symbol, workflow.type)
         self.series[one].pop(queue_id, None)
         if not self.series[one]:
             del self.series[one]
-        self.started -= known.started
+        self.started -= _holds_slot(workflow)
         self.hurried.discard(queue_id)
-        for job in known.owned:
-            self.owners.pop(job, None)
-            self.silent.pop(job, None)
-            self.loaders.pop(job, None)
-        self.current.difference_update(known.current)
+        for step in workflow.steps:
+            if step.attempt is not None:
+                job = step.attempt.job
+                self.owners.pop(job, None)
+                self.silent.pop(job, None)
+                self.loaders.pop(job, None)
+                self.current.discard(job)
 
 
-def _read(stored: Stored) -> _Read:
-    workflow = stored.workflow
-    latest = [(step, step.attempt) for step in workflow.steps if step.attempt is not None]
-    running = [(step, attempt) for step, _ in latest if (attempt := live(step)) is not None]
-    return _Read(
-        stored=stored,
-        started=workflow.status is not Status.PENDING and not workflow.endless,
-        hurried=any(not attempt.observed or attempt.terminal_event is not None for _, attempt in running),
-        owned=tuple(attempt.job for _, attempt in latest),
-        current=tuple(attempt.job for _, attempt in running),
-        silent={a.job: a for _, a in latest if a.terminal_event is None and a.outcome is None},
-        loaders={attempt.job: step for step, attempt in running if step.role is Role.LOADER},
-    )
+def _holds_slot(workflow: Workflow) -> bool:
+    return workflow.status is not Status.PENDING and not workflow.endless

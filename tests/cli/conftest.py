@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,6 +55,13 @@ def loaded_data(exchange_url: str, tmp_path_factory: pytest.TempPathFactory) -> 
     ) as started:
         support.finished(started).ok()
     return data
+
+
+@pytest.fixture
+def copied(capsys: pytest.CaptureFixture[str], loaded_data: Path, exchange_url: str, tmp_path: Path) -> Cli:
+    """The command on a copy of `loaded_data`."""
+    shutil.copytree(loaded_data, tmp_path / "copy")
+    return Cli(capsys, tmp_path / "copy", exchange_url)
 
 
 @pytest.fixture

@@ -140,6 +140,20 @@ def process(*arguments: str, command: Sequence[str] = COMMAND, **more: str) -> I
         started.communicate(timeout=LIMIT_S)
 
 
+def ready(started: subprocess.Popen[str]) -> Json:
+    """The JSON of the first line on stdout: where it serves."""
+    assert started.stdout is not None
+    told: Json = json.loads(started.stdout.readline())
+    return told
+
+
+@contextmanager
+def manager(data: Path, url: str) -> Iterator[tuple[subprocess.Popen[str], Json]]:
+    """`up` on the folder, with the exchange at `url`, and where it serves."""
+    with process("up", "--data", str(data), "--exchange", url, "--port", "0", "--json") as started:
+        yield started, ready(started)
+
+
 def finished(started: subprocess.Popen[str], within_s: float = LIMIT_S) -> Ran:
     """Wait for the end of the command."""
     out, err = started.communicate(timeout=within_s)
@@ -176,8 +190,7 @@ def exchange(*arguments: str) -> Iterator[str]:
     command = (sys.executable, "-m", "streamforge.cli", "exchange", "--json", "--no-limits", *arguments)
     started = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
-        assert started.stdout is not None
-        yield json.loads(started.stdout.readline())["url"]
+        yield ready(started)["url"]
     finally:
         started.send_signal(signal.SIGTERM)
         started.communicate(timeout=LIMIT_S)

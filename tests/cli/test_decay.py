@@ -3,39 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import re
-import shutil
-from pathlib import Path
 
 import pytest
 
 from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
 from streamforge_utils.model.kinds.candles import candle_key
-from streamforge_utils.reading import ReadingError, read_series
-from tests.cli.support import COLLECTION, MINUTE_MS, START_MS, TYPE, Cli, process
+from tests.cli.support import COLLECTION, MINUTE_MS, START_MS, TYPE, Cli
 
 SIX_HOURS, THREE_HOURS = "2024-08-01:2024-08-01T06:00Z", "2024-08-01T01:00Z:2024-08-01T04:00Z"
 
 
 @pytest.fixture
-def decayed(capsys: pytest.CaptureFixture[str], loaded_data: Path, exchange_url: str, tmp_path: Path) -> Cli:
+def decayed(copied: Cli) -> Cli:
     """The command on six hours of which the minutes 100 to 120 were removed behind its back."""
-    data = tmp_path / "data"
-    shutil.copytree(loaded_data, data)
     first, last = (candle_key("BTCUSDT", "1m", START_MS + n * MINUTE_MS) for n in (100, 121))
 
     async def lose() -> None:
-        store = EmbeddedStore(data / "store")
+        store = EmbeddedStore(copied.data / "store")
         assert await store.delete(COLLECTION, first=first, last=last) == 21
         await store.close()
 
     asyncio.run(lose())
-    return Cli(capsys, data, exchange_url)
+    return copied
 
 
 def test_verifying_counts_marks_and_says_it_and_a_load_brings_it_back(decayed: Cli) -> None:
     assert decayed("coverage", "BTCUSDT", TYPE, SIX_HOURS).code == 0, "nobody has counted yet"
+    whole = decayed("export", "BTCUSDT", TYPE, "2024-08-01T03:00Z:2024-08-01T04:00Z").ok()
+    assert whole.out.count("\n") == 61, "what lacks nothing is exported all the same"
     ran = decayed("coverage", "BTCUSDT", TYPE, SIX_HOURS, "--verify")
     assert ran.code == 1
     assert f"gone: 2024-08-01T01:40Z to 2024-08-01T02:01Z: 21 records that were in {COLLECTION}" in ran.err
@@ -65,7 +61,8 @@ def test_a_finished_workflow_says_what_is_there_now_and_when_it_was_proven(decay
     assert (proven["status"], proven["progress"]["records_stored"]) == ("finished", 360)
     assert proven["proven_at"] == proven["coverage"]["checked_at"]
     assert "it was complete when it was proven" not in decayed("show", queue_id).ok().out
-    assert decayed("coverage", "BTCUSDT", TYPE, SIX_HOURS, "--verify").code == 1
+    verified = decayed("coverage", queue_id, "--verify", "--json")
+    assert (verified.code, verified.json["records_counted"], verified.json["records_missing"]) == (1, 339, 21)
     now = decayed("show", queue_id, "--json").ok().json
     assert (now["status"], now["proven_at"]) == ("finished", proven["proven_at"])
     assert (now["progress"]["records_expected"], now["progress"]["records_stored"]) == (360, 339)
@@ -89,12 +86,6 @@ def test_a_finished_workflow_says_what_is_there_now_and_when_it_was_proven(decay
     assert (again["progress"]["records_stored"], again["coverage"]["complete"]) == (360, True)
 
 
-def test_a_workflows_range_is_verified_too(decayed: Cli) -> None:
-    queue_id = decayed("queues", "--json").ok().json["queues"][0]["queue_id"]
-    ran = decayed("coverage", queue_id, "--verify", "--json")
-    assert (ran.code, ran.json["records_counted"], ran.json["records_missing"]) == (1, 339, 21)
-
-
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
 @pytest.mark.parametrize("what", [("BTCUSDT", TYPE, SIX_HOURS), ("BTCUSDT", TYPE, THREE_HOURS), (COLLECTION,), ()])
 def test_no_export_of_less_than_was_proven_succeeds(decayed: Cli, what: tuple[str, ...], form: str) -> None:
@@ -108,23 +99,6 @@ def test_no_export_of_less_than_was_proven_succeeds(decayed: Cli, what: tuple[st
     assert ran.err.count(f"`streamforge coverage BTCUSDT {TYPE} --verify --data {decayed.data}`") == 1
     assert "POST" not in ran.err
     assert list(file.parent.iterdir()) == [decayed.data], "no partial file"
-
-
-def test_what_is_whole_of_it_is_exported_all_the_same(decayed: Cli) -> None:
-    ran = decayed("export", "BTCUSDT", TYPE, "2024-08-01T03:00Z:2024-08-01T04:00Z").ok()
-    assert ran.out.count("\n") == 61
-
-
-def test_no_reader_takes_a_part_for_the_whole(decayed: Cli) -> None:
-    up = ("up", "--data", str(decayed.data), "--exchange", decayed.exchange or "", "--port", "0", "--json")
-    with process(*up) as started:
-        assert started.stdout is not None
-        url = json.loads(started.stdout.readline())["url"]
-        for span in (SIX_HOURS, THREE_HOURS):
-            with pytest.raises(ReadingError, match="lacks 21 of"):
-                read_series("BTCUSDT", TYPE, span, url=url)
-        whole = read_series("BTCUSDT", TYPE, "2024-08-01T03:00Z:2024-08-01T04:00Z", url=url)
-        assert len(whole.candles) == 60
 
 
 def test_of_a_series_that_has_lost_all_the_hole_counts_and_an_export_says_what_happened(decayed: Cli) -> None:

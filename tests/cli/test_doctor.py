@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import shutil
 import signal
@@ -11,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from streamforge.cli.checks import place_checks
-from tests.cli.support import UNPRIVILEGED, Cli, Json, finished, process
+from tests.cli.support import UNPRIVILEGED, Cli, Json, finished, manager, process
 
 PARTS = ["settings", "disk", "data", "manager", "bus", "store", "room", "launcher", "exchange"]
 
@@ -37,22 +36,6 @@ def test_of_a_folder_in_use_it_tells_what_is_there_and_changes_nothing(loaded: C
     room = r"the data take 0\.\d MiB, topics 0\.\d MiB; [\d,.]+ GiB are free; its growth is known after some hours"
     assert re.match(room, found["room"]["detail"])
     assert sorted(path for path in loaded.data.iterdir()) == before
-
-
-@pytest.mark.parametrize("topic", ["queue-control", "queue-events"])
-@pytest.mark.parametrize("file", ["log", "groups"])
-def test_broken_files_of_a_topic_that_every_command_needs_fail(
-    loaded: Cli, capsys: pytest.CaptureFixture[str], tmp_path: Path, topic: str, file: str
-) -> None:
-    cli = Cli(capsys, tmp_path / "copy", "test")
-    shutil.copytree(loaded.data, cli.data)
-    [broken] = (cli.data / "bus" / "topics" / topic).glob(f"{file}-*.db")
-    broken.write_bytes(b"no database" * 1000)
-    ran = cli("doctor", "--json")
-    assert ran.code == 1
-    bus = checks(ran.json)["bus"]
-    assert bus["verdict"] == "fails"
-    assert str(broken) in bus["detail"]
 
 
 def test_little_room_is_told_with_what_to_do(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -137,16 +120,13 @@ def test_nobody_at_the_server_is_a_failure(cli: Cli) -> None:
 
 
 def test_a_manager_that_is_stopped_fails_with_its_process(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    up = process("up", "--data", str(cli.data), "--exchange", str(cli.exchange), "--port", "0", "--json")
-    with up as started:
-        assert started.stdout is not None
-        url = json.loads(started.stdout.readline())["url"]
+    with manager(cli.data, str(cli.exchange)) as (started, ready):
         assert checks(cli("doctor", "--json").ok().json)["manager"]["verdict"] == "works"
         started.send_signal(signal.SIGSTOP)
         monkeypatch.setattr(place_checks, "HEALTH_S", 0.2)
         ran = cli("doctor", "--json")
         started.send_signal(signal.SIGCONT)
-    manager = checks(ran.json)["manager"]
-    assert (ran.code, manager["verdict"]) == (1, "fails")
+    found, url = checks(ran.json)["manager"], ready["url"]
+    assert (ran.code, found["verdict"]) == (1, "fails")
     told = f"the manager at {url} (process {started.pid}) did not answer within 0.2 s (GET /healthz): is it stopped?"
-    assert manager["detail"].startswith(f"{told} `kill -CONT {started.pid}` lets it go on")
+    assert found["detail"].startswith(f"{told} `kill -CONT {started.pid}` lets it go on")

@@ -19,8 +19,8 @@ from streamforge.cli.session import Mode, Where, data_folder, session
 from streamforge.manager import answers
 from streamforge.manager.workflow_service import WorkflowService
 from streamforge_utils.adapters.embedded.datadir import DataDirectory
-from tests.cli.support import TYPE, Cli, Ran, finished, line, process, until, workflow_answer
-from tests.cli.test_signals import loading, manager, no_worker_of, workers_of
+from tests.cli.support import TYPE, Cli, Ran, finished, line, manager, process, until, workflow_answer
+from tests.cli.test_signals import loading, no_worker_of, workers_of
 from tests.limits import LIMIT_S
 
 MONTH = ("BTCUSDT", TYPE, "2024-08")
@@ -48,7 +48,7 @@ def _stored(cli: Cli) -> int:
     return int(queues[0]["progress"]["records_stored"]) if queues else 0
 
 
-def test_that_no_manager_drives_it_is_said_with_what_to_do(left: tuple[Cli, str]) -> None:
+def test_right_after_a_kill_all_commands_say_the_same_and_wait_goes_on_to_the_end(left: tuple[Cli, str]) -> None:
     cli, queue_id = left
     up = f"streamforge up --data {cli.data} --exchange {cli.exchange}"
     advice = (
@@ -69,6 +69,40 @@ def test_that_no_manager_drives_it_is_said_with_what_to_do(left: tuple[Cli, str]
     assert " left" not in shown.out
     followed = cli("events", queue_id, "--follow").ok()
     assert followed.err == f"nothing more will come: {advice}\n"
+
+    [queue] = cli("queues", "--json").ok().json["queues"]
+    ran = cli("coverage", "BTCUSDT", TYPE, "--json")
+    assert (ran.code, ran.json["complete"]) == (1, False)
+    assert [s["verdict"] for s in ran.json["segments"]] == ["unknown"]
+    [loaded] = ran.json["loading"]
+    assert (loaded["queue_id"], loaded["status"]) == (queue_id, queue["status"])
+    # Either says what the killed manager had written down, which may be less than it had told.
+    assert loaded["records_stored"] == queue["progress"]["records_stored"]
+    told = cli("coverage", "BTCUSDT", TYPE).err
+    stored = f"{loaded['records_stored']:,} of 44,640 records stored, not proven yet"
+    assert f"{queue_id} is to load 2024-08-01 to 2024-09-01 and has not ended (running, not driven): {stored}" in told
+    assert f"not complete: wait for what is to be loaded with `streamforge wait {queue_id} --data {cli.data}`" in told
+    exported = cli("export", queue_id)
+    assert (exported.code, exported.out) == (1, "")
+    assert exported.err == (
+        f"streamforge: {queue_id} has not ended (running, not driven), and nothing of its range is proven yet: wait "
+        f"for it with `streamforge wait {queue_id} --data {cli.data}`, then export it again\n"
+    )
+    assert "complete: no hole" not in told
+    ranged = cli("export", "BTCUSDT", TYPE, "2024-08")
+    assert (ranged.code, ranged.out) == (1, "")
+    assert ranged.err == (
+        f"streamforge: nothing of BTCUSDT {TYPE} 2024-08 is stored yet: {queue_id} is to load it and has not ended "
+        f"(running, not driven); wait for it with `streamforge wait {queue_id} --data {cli.data}`, then export it "
+        "again\n"
+    )
+
+    ran = cli("wait", queue_id, "--json").ok()
+    assert "other workflows" not in ran.err, "it is the one that is waited for"
+    assert (ran.json["queue_id"], ran.json["status"]) == (queue_id, "finished")
+    assert cli("coverage", "BTCUSDT", TYPE).ok().err.endswith("complete: no hole\n")
+    ended = cli("wait", queue_id).ok()
+    assert "44,640 of 44,640 records stored, proven complete" in ended.out
 
 
 async def test_no_manager_drives_it_while_a_command_only_keeps_others_out(left: tuple[Cli, str]) -> None:
@@ -102,46 +136,6 @@ def test_to_make_room_is_not_to_drive(cli: Cli, monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(WorkflowService, "tidy", tidy)
     cli("queues").ok()
     assert seen == [(True, False)]
-
-
-def test_right_after_a_kill_coverage_and_queues_agree(left: tuple[Cli, str]) -> None:
-    cli, queue_id = left
-    [queue] = cli("queues", "--json").ok().json["queues"]
-    ran = cli("coverage", "BTCUSDT", TYPE, "--json")
-    assert (ran.code, ran.json["complete"]) == (1, False)
-    assert [s["verdict"] for s in ran.json["segments"]] == ["unknown"]
-    [loaded] = ran.json["loading"]
-    assert (loaded["queue_id"], loaded["status"]) == (queue_id, queue["status"])
-    # Either says what the killed manager had written down, which may be less than it had told.
-    assert loaded["records_stored"] == queue["progress"]["records_stored"]
-    told = cli("coverage", "BTCUSDT", TYPE).err
-    stored = f"{loaded['records_stored']:,} of 44,640 records stored, not proven yet"
-    assert f"{queue_id} is to load 2024-08-01 to 2024-09-01 and has not ended (running, not driven): {stored}" in told
-    assert f"not complete: wait for what is to be loaded with `streamforge wait {queue_id} --data {cli.data}`" in told
-    exported = cli("export", queue_id)
-    assert (exported.code, exported.out) == (1, "")
-    assert exported.err == (
-        f"streamforge: {queue_id} has not ended (running, not driven), and nothing of its range is proven yet: wait "
-        f"for it with `streamforge wait {queue_id} --data {cli.data}`, then export it again\n"
-    )
-    assert "complete: no hole" not in told
-    ranged = cli("export", "BTCUSDT", TYPE, "2024-08")
-    assert (ranged.code, ranged.out) == (1, "")
-    assert ranged.err == (
-        f"streamforge: nothing of BTCUSDT {TYPE} 2024-08 is stored yet: {queue_id} is to load it and has not ended "
-        f"(running, not driven); wait for it with `streamforge wait {queue_id} --data {cli.data}`, then export it "
-        "again\n"
-    )
-
-
-def test_wait_goes_on_with_it_to_its_end(left: tuple[Cli, str]) -> None:
-    cli, queue_id = left
-    ran = cli("wait", queue_id, "--json").ok()
-    assert "other workflows" not in ran.err, "it is the one that is waited for"
-    assert (ran.json["queue_id"], ran.json["status"]) == (queue_id, "finished")
-    assert cli("coverage", "BTCUSDT", TYPE).ok().err.endswith("complete: no hole\n")
-    ended = cli("wait", queue_id).ok()
-    assert "44,640 of 44,640 records stored, proven complete" in ended.out
 
 
 def test_the_same_load_goes_on_with_it_and_loads_nothing_twice(left: tuple[Cli, str]) -> None:
@@ -189,14 +183,6 @@ def test_a_workflow_that_only_this_command_drives_is_stopped_by_it(left: tuple[C
     assert known["span"]["end"] == "2024-09-01T00:00:00Z"
 
 
-@pytest.mark.parametrize("command", ["wait", "stop", "retry"])
-def test_where_nothing_was_loaded_there_is_nothing_to_wait_for(cli: Cli, command: str) -> None:
-    ran = cli(command, "wf-btcusdt-api_candles_1m-20240801-zzzzzz")
-    assert ran.code == 1
-    assert f"nothing was loaded into {cli.data} yet" in ran.err
-    assert not cli.data.exists()
-
-
 def test_topics_of_ended_workflows_are_removed_by_the_next_command(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     loaded = cli.load("BTCUSDT", TYPE, "2024-08-01:2024-08-01T01:00Z")
     folder = cli.data / "bus" / "topics" / f"{loaded['queue_id']}-data"
@@ -231,11 +217,6 @@ def test_what_a_joined_workflow_does_not_load_is_told() -> None:
     )
     same = msgspec.structs.replace(planned, behind_seconds=0.0, asked_range="2024-01-01T01:00Z:2024-08-01")
     assert description(same) == f"{began} and loads just that; waiting for it: {what}"
-    older = msgspec.structs.replace(planned, asked_range=None)
-    assert description(older) == (
-        f"{began}; waiting for it: {what}; it leaves out what came in the 2 h 00 min before this request: the same "
-        "load again, once it has ended, loads that too"
-    )
 
 
 def test_a_load_of_the_same_is_no_advice_for_what_is_stopping(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli import support
-from tests.cli.support import TYPE, Cli, process
+from tests.cli.support import TYPE, Cli, manager
 
 HOUR = "2024-08-01:2024-08-01T01:00Z"
 BINANCE_URL = "https://data-api.binance.vision"
@@ -27,9 +27,8 @@ def other_url() -> Iterator[str]:
 def served(cli: Cli) -> Iterator[str]:
     """The URL of a manager that runs on the folder of `cli` and loads from its exchange."""
     assert cli.exchange is not None
-    with process("up", "--data", str(cli.data), "--exchange", cli.exchange, "--port", "0", "--json") as started:
-        assert started.stdout is not None
-        yield json.loads(started.stdout.readline())["url"]
+    with manager(cli.data, cli.exchange) as (_, ready):
+        yield ready["url"]
 
 
 def test_another_exchange_than_the_managers_is_refused_by_name(
@@ -37,11 +36,12 @@ def test_another_exchange_than_the_managers_is_refused_by_name(
 ) -> None:
     begun = f"the manager at {served}, which already runs on {cli.data}, loads from {cli.exchange}, and "
     what, data = ("BTCUSDT", TYPE, HOUR), ("--data", str(cli.data))
-    for asked in (other_url, "test", "binance", BINANCE_URL):
+    for asked in (f"{other_url}/secret", "test", "binance", BINANCE_URL):
         for more in ((), ("--detach",)):
             ran = cli("load", *what, *data, "--exchange", asked, *more, where=False)
             assert (ran.code, ran.out) == (2, "")
-            assert f"{begun}--exchange asks for {asked}: leave --exchange out, or choose another folder" in ran.err
+            named = asked.removesuffix("/secret")
+            assert f"{begun}--exchange asks for {named}: leave --exchange out, or choose another folder" in ran.err
     monkeypatch.setenv("STREAMFORGE_EXCHANGE_URL", BINANCE_URL)
     ran = cli("load", *what, *data, where=False)
     assert ran.code == 2
@@ -72,35 +72,20 @@ def test_what_goes_on_with_a_workflow_is_refused_too_and_the_same_exchange_is_ta
     assert "nothing was left to load" in ran.out
 
 
-def test_a_path_of_the_exchange_that_was_asked_for_is_not_repeated(cli: Cli, served: str, other_url: str) -> None:
-    what = ("load", "BTCUSDT", TYPE, HOUR, "--data", str(cli.data))
-    ran = cli(*what, "--exchange", f"{other_url}/secret", where=False)
-    assert ran.code == 2
-    assert f"--exchange asks for {other_url}: leave" in ran.err
-    assert "secret" not in ran.err
-
-
-def test_a_folder_of_binances_takes_no_data_of_its_test_hosts(cli: Cli) -> None:
+def test_a_folders_note_is_compared_where_no_manager_runs(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     cli.data.mkdir()
     note = cli.data / "origin.json"
-    note.write_text('{"exchange": "binance"}')
-    ran = cli("load", "BTCUSDT", TYPE, HOUR, "--data", str(cli.data), "--exchange", TESTNET_URL, where=False)
-    assert ran.code == 2
-    assert f"{cli.data} holds data of Binance, not of testnet.binance.vision, and the two are never mixed" in ran.err
-    note.write_text(json.dumps({"exchange": "testnet.binance.vision", "choice": f"{TESTNET_URL}/secret"}))
-    ran = cli("load", "BTCUSDT", TYPE, HOUR, "--data", str(cli.data), "--exchange", "binance", where=False)
-    assert ran.code == 2
-    assert f"or load from testnet.binance.vision with --exchange {TESTNET_URL}\n" in ran.err
-
-
-def test_a_folders_note_is_compared_where_no_manager_runs(
-    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    cli.load("BTCUSDT", TYPE, HOUR)
+    note.write_text('{"exchange": "test"}')
+    what = ("load", "BTCUSDT", TYPE, HOUR, "--data", str(cli.data))
     monkeypatch.setenv("STREAMFORGE_EXCHANGE_URL", BINANCE_URL)
-    ran = cli("load", "BTCUSDT", TYPE, HOUR, "--data", str(cli.data), where=False)
+    ran = cli(*what, where=False)
     assert ran.code == 2
     assert f"{cli.data} holds data of the test exchange, not of Binance" in ran.err
+    monkeypatch.delenv("STREAMFORGE_EXCHANGE_URL")
+    note.write_text(json.dumps({"exchange": "testnet.binance.vision", "choice": f"{TESTNET_URL}/secret"}))
+    ran = cli(*what, "--exchange", "binance", where=False)
+    assert ran.code == 2
+    assert f"or load from testnet.binance.vision with --exchange {TESTNET_URL}\n" in ran.err
 
 
 def test_two_test_exchanges_are_two_exchanges(cli: Cli, other_url: str) -> None:

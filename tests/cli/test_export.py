@@ -9,9 +9,9 @@ import json
 import re
 import subprocess
 import sys
-from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pyarrow.parquet as parquet
@@ -19,7 +19,6 @@ import pytest
 
 from streamforge.cli.command_errors import UsageProblem
 from streamforge.cli.commands import export_command
-from streamforge.cli.session import Session, Where
 from streamforge.cli.writers import Destination, Format, Times, destination, record_writer
 from streamforge_utils.model.kinds.candles import KIND
 from tests.cleanenv import environment
@@ -54,25 +53,18 @@ def of_csv(text: str) -> list[Json]:
     return rows
 
 
-def test_csv_is_what_the_exchange_has_field_by_field(loaded: Cli, exchange_url: str) -> None:
+def test_text_is_what_the_exchange_has_field_by_field(loaded: Cli, exchange_url: str) -> None:
+    there = expected(oracle(exchange_url, START_MS, START_MS + SIX_HOURS_MS))
     ran = loaded("export", *SERIES).ok()
     assert ran.out.startswith(CSV_HEADER + "\n")
-    assert of_csv(ran.out) == expected(oracle(exchange_url, START_MS, START_MS + SIX_HOURS_MS))
+    assert of_csv(ran.out) == there
     assert ran.err == f"360 records of BTCUSDT {TYPE} {SIX_HOURS}\n"
-
-
-def test_numbers_are_the_shortest_text_of_their_double(loaded: Cli) -> None:
-    rows = list(csv.reader(io.StringIO(loaded("export", *SERIES).ok().out)))[1:]
-    for row in rows:
+    for row in list(csv.reader(io.StringIO(ran.out)))[1:]:  # numbers are the shortest text of their double
         for name, text in zip(KIND.columns[2:], row[2:], strict=True):
             assert text == (repr(int(text)) if name in INTEGERS else repr(float(text)))
-
-
-def test_json_lines_are_the_same_records(loaded: Cli, exchange_url: str) -> None:
-    out = loaded("export", *SERIES, "--format", "jsonl").ok().out
-    found = [json.loads(line) for line in out.splitlines()]
-    assert found == expected(oracle(exchange_url, START_MS, START_MS + SIX_HOURS_MS))
-    assert list(found[0]) == list(KIND.columns)
+    lines = [json.loads(line) for line in loaded("export", *SERIES, "--format", "jsonl").ok().out.splitlines()]
+    assert lines == there
+    assert list(lines[0]) == list(KIND.columns)
 
 
 def test_parquet_has_the_same_records_typed(loaded: Cli, exchange_url: str, tmp_path: Path) -> None:
@@ -127,24 +119,18 @@ def test_a_gz_suffix_compresses_the_same_text_to_the_same_bytes(loaded: Cli, tmp
     assert again.read_bytes() == file.read_bytes()
 
 
-def test_a_dash_is_stdout(loaded: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    assert loaded("export", *SERIES, "-o", "-").ok().out == loaded("export", *SERIES).ok().out
-    assert list(tmp_path.iterdir()) == []
-
-
-def test_a_part_of_a_range_is_exactly_that_part(loaded: Cli, exchange_url: str) -> None:
+def test_a_part_is_exactly_that_part_and_a_workflow_a_collection_and_a_series_give_the_whole(
+    loaded: Cli, exchange_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     out = loaded("export", "BTCUSDT", TYPE, "2024-08-01T02:58Z:2024-08-01T03:02Z").ok().out
     start_ms = START_MS + 178 * MINUTE_MS
     assert of_csv(out) == expected(oracle(exchange_url, start_ms, start_ms + 4 * MINUTE_MS))
-
-
-def test_a_workflow_a_collection_and_a_series_give_the_same(loaded: Cli) -> None:
     queue_id = loaded("queues", "--json").ok().json["queues"][0]["queue_id"]
+    monkeypatch.chdir(tmp_path)
     whole = loaded("export", *SERIES).ok().out
-    assert loaded("export", queue_id).ok().out == whole
-    assert loaded("export", COLLECTION).ok().out == whole
-    assert loaded("export", "BTCUSDT", TYPE).ok().out == whole
+    for what in ((queue_id,), (COLLECTION,), ("BTCUSDT", TYPE), (*SERIES, "-o", "-")):
+        assert loaded("export", *what).ok().out == whole
+    assert list(tmp_path.iterdir()) == [], "a dash is stdout"
 
 
 def test_a_series_over_several_collections_has_each_record_once_in_order(cli: Cli, exchange_url: str) -> None:
@@ -283,14 +269,12 @@ def test_a_parquet_file_is_written_in_groups_of_bounded_size(tmp_path: Path, mon
 def test_records_that_are_not_what_coverage_has_proven_are_an_error(
     loaded: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    select = export_command._select
+    copy = export_command._copy
 
-    async def more(found: Session, what: Sequence[str], where: Where, *, life: bool) -> export_command.Selection:
-        selection = await select(found, what, where, life=life)
-        parts = [msgspec.structs.replace(part, records=part.records + 1) for part in selection.parts]
-        return msgspec.structs.replace(selection, parts=parts)
+    async def more(found: Any, selection: Any, segment: Any, *args: Any) -> None:
+        await copy(found, selection, msgspec.structs.replace(segment, records=segment.records + 1), *args)
 
-    monkeypatch.setattr(export_command, "_select", more)
+    monkeypatch.setattr(export_command, "_copy", more)
     ran = loaded("export", *SERIES)
     assert ran.code == 1
     assert f"{COLLECTION} holds 360 records where coverage has proven 361" in ran.err

@@ -11,8 +11,9 @@ import msgspec
 import pytest
 
 from streamforge.cli.command_errors import CliError
-from streamforge.cli.commands.load_commands import Request, followed, load
+from streamforge.cli.commands.load_commands import Request, load
 from streamforge.cli.coverage_text import NOTHING_OVER, left_out, nothing_over
+from streamforge.cli.follower import followed
 from streamforge.cli.session import Where
 from streamforge.manager.service import Started, StartRequest
 from streamforge.manager.workflow import Plan, Status
@@ -81,32 +82,22 @@ async def loaded(service: MemoryService, **how: Any) -> tuple[int, Where]:
         return await load(DAY.symbol, DAY.type, DAY.time_range, where, **how), where
 
 
-async def test_what_the_joined_workflow_left_out_is_loaded_by_a_second_one(capsys: pytest.CaptureFixture[str]) -> None:
-    service = await Joining.of()
+@pytest.mark.parametrize("planned", [True, False])
+async def test_what_the_joined_workflow_left_out_is_loaded_by_a_second_one(
+    capsys: pytest.CaptureFixture[str], planned: bool
+) -> None:
+    service = await Joining.of(planned=planned)
     code, _ = await loaded(service, as_json=True)
     out, err = capsys.readouterr()
     first, second = await service.ids()
     assert (code, [one.time_range for one in service.requests]) == (0, ["-1d", ASKED_FOR])
     assert f"{first} has finished; what it left out, {LEFT_OUT}, is loaded now\n" in err
+    open_end = "; what it leaves out until 2024-08-02T12:00Z, if anything, is loaded once it has ended\n"
+    assert (f"{first} is under way already; waiting for it: " in err, open_end in err) == (True, not planned)
     assert err.index("is loaded now") < err.index(f"{second}: BTCUSDT api_candles_1h 2024-08-01T12:00Z to")
     told = json.loads(out)
     assert (told["queue_id"], told["status"], told["joined"], told["asked_range"]) == (second, "finished", False, None)
     assert (told["time_range"]["start_ms"], told["time_range"]["end_ms"]) == (ASKED.start_ms, ASKED.end_ms)
-
-
-async def test_what_only_the_plan_of_the_joined_workflow_leaves_out_is_loaded_too(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    service = await Joining.of(planned=False)
-    code, _ = await loaded(service, as_json=True)
-    out, err = capsys.readouterr()
-    first, second = await service.ids()
-    assert (code, [one.time_range for one in service.requests]) == (0, ["-1d", ASKED_FOR])
-    assert f"{first} is under way already; waiting for it: " in err
-    assert "; what it leaves out until 2024-08-02T12:00Z, if anything, is loaded once it has ended\n" in err
-    assert f"{first} has finished; what it left out, {LEFT_OUT}, is loaded now\n" in err
-    told = json.loads(out)
-    assert (told["queue_id"], told["time_range"]["end_ms"]) == (second, ASKED.end_ms)
 
 
 async def test_what_is_left_out_of_a_load_of_all_is_loaded_even_if_it_is_stored() -> None:
@@ -136,7 +127,7 @@ async def test_whose_time_went_by_before_the_joined_workflow_ended_is_told_of_th
     service, seconds = await Joining.of(), itertools.count(step=100)
     monkeypatch.setattr("streamforge.cli.commands.load_commands.time", SimpleNamespace(monotonic=lambda: next(seconds)))
     with pytest.raises(CliError, match=f"has finished, without {LEFT_OUT}: `streamforge load "):
-        await loaded(service, timeout_s=150)
+        await loaded(service, timeout_s=50)
     assert len(service.requests) == 1
 
 

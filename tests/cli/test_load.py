@@ -161,20 +161,6 @@ def test_a_file_in_the_place_of_the_folder_is_named_as_one(cli: Cli, tmp_path: P
         assert f"the data directory {data} cannot be used ({file} is a file): choose another with --data" in ran.err
 
 
-def test_a_failure_says_why_and_what_to_do(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("STREAMFORGE_REQUEST_ATTEMPTS", "1")
-    monkeypatch.setenv("STREAMFORGE_MAX_ASKING_FAILURES", "1")
-    with exchange("--fault", "451:path=klines") as url:
-        cli = Cli(capsys, tmp_path / "data", url)
-        ran = cli("load", "BTCUSDT", TYPE, HOUR, "--json")
-    assert ran.code == 1
-    assert ran.json["status"] == "error"
-    assert f"{ran.json['queue_id']} failed: " in ran.err
-    assert "451" in ran.err
-
-
 def test_a_load_that_reached_nobody_says_what_it_waited_for_and_what_was_stored_before(
     cli: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
-import shutil
+from datetime import datetime
 from pathlib import Path
 
-import msgspec
 import pytest
 
-from streamforge.manager.persistence.workflow_store import WorkflowStore
-from streamforge.manager.workflow import Status, Workflow
-from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
-from streamforge_utils.runtime.worker_definition import Role
+from streamforge.cli import terminal
 from tests.cli.support import COLLECTION, START_MS, TYPE, Cli, exchange
 
 HOUR = "2024-08-01:2024-08-01T01:00Z"
@@ -61,37 +56,6 @@ def test_show_tells_steps_attempts_and_coverage(loaded: Cli, one: str) -> None:
     assert f"  stored    2024-08-01 to 2024-08-01T06:00Z: 360 records in {COLLECTION}\n" in out
     found = loaded("show", one, "--json").ok().json
     assert (found["queue_id"], found["collection"], len(found["steps"])) == (one, COLLECTION, 2)
-
-
-def test_what_a_sink_that_could_not_say_so_has_left_is_shown(
-    loaded: Cli, one: str, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    cli = Cli(capsys, tmp_path / "copy", loaded.exchange)
-    shutil.copytree(loaded.data, cli.data)
-
-    async def leave(messages: int, at_least: bool) -> None:
-        store = EmbeddedStore(cli.data / "store")
-
-        def change(workflow: Workflow) -> Workflow:
-            told = {"left": messages, "left_at_least": at_least}
-            steps = tuple(msgspec.structs.replace(step, **told) for step in workflow.steps if step.role is Role.SINK)
-            return msgspec.structs.replace(workflow, status=Status.INTERRUPTED, steps=steps)
-
-        await WorkflowStore(store).change(one, change)
-        await store.close()
-
-    assert cli("show", one, "--json").ok().json["steps"][0]["messages_left"] is None
-    for messages, at_least, said in (
-        (1234, False, "arango-candles has left 1,234 messages unstored"),
-        (1234, True, "arango-candles has left at least 1,234 messages unstored"),
-        (0, True, "how many messages arango-candles has left unstored is not known"),
-    ):
-        asyncio.run(leave(messages, at_least))
-        step = cli("show", one, "--json").ok().json["steps"][0]
-        assert (step["messages_left"], step["messages_left_at_least"]) == (messages, at_least)
-        assert f"  {said}: a retry loads what is missing\n" in cli("show", one).ok().out
-    asyncio.run(leave(0, False))
-    assert "unstored" not in cli("show", one).ok().out
 
 
 def test_events_are_told_in_order(loaded: Cli, one: str) -> None:
@@ -145,12 +109,6 @@ def test_what_is_said_of_a_series_without_a_range_names_the_span_it_speaks_of(lo
     assert "hole: 2024-08-01T06:00Z to " in exported.err
 
 
-def test_a_part_of_a_stored_range_says_how_many_records_it_holds(loaded: Cli) -> None:
-    part = loaded("coverage", "BTCUSDT", TYPE, "2024-08-01T01:00:30Z:2024-08-01T02:00:30Z", "--json").ok().json
-    assert [(s["verdict"], s["records"]) for s in part["segments"]] == [("stored", 60)]
-    assert part["verdicts"][0]["records"] == 60
-
-
 def test_a_series_of_which_nothing_is_known_is_an_error_that_says_what_was_meant(loaded: Cli) -> None:
     for command in ("coverage", "export"):
         near = loaded(command, "BTCUSTD", TYPE)
@@ -163,19 +121,6 @@ def test_a_series_of_which_nothing_is_known_is_an_error_that_says_what_was_meant
         assert (far.code, far.out) == (1, "")
         assert f"nothing is known of DOGEEUR {TYPE}: nothing of it was loaded yet. Load it with `" in far.err
         assert f"`streamforge load DOGEEUR {TYPE} 2024-08 --data {loaded.data}" in far.err
-
-
-def test_what_lies_between_stored_ranges_is_unknown(cli: Cli) -> None:
-    cli.load("BTCUSDT", TYPE, HOUR)
-    cli.load("BTCUSDT", TYPE, "2024-08-03:2024-08-03T01:00Z")
-    ran = cli("coverage", "BTCUSDT", TYPE, "--json")
-    assert (ran.code, ran.json["complete"]) == (1, False)
-    assert [(s["verdict"], s["records"]) for s in ran.json["segments"]] == [
-        ("stored", 60), ("unknown", 0), ("stored", 60),
-    ]  # fmt: skip
-    exported = cli("export", "BTCUSDT", TYPE)
-    assert (exported.code, exported.out.count("\n")) == (1, 121)
-    assert "hole: 2024-08-01T01:00Z to 2024-08-03: unknown" in exported.err
 
 
 def test_rm_asks_then_removes_and_keeps_records_unless_told(cli: Cli) -> None:
@@ -223,6 +168,9 @@ def test_a_failed_load_is_retried_to_its_end(
         failed = cli("load", "BTCUSDT", TYPE, HOUR, "--json")
         assert failed.code == 1
         queue_id = failed.json["queue_id"]
+        assert failed.json["status"] == "error"
+        assert f"{queue_id} failed: " in failed.err
+        assert "451" in failed.err
         shown = cli("show", queue_id).ok().out
         assert f"{queue_id} error\n" in shown
         assert "  failed: " in shown
@@ -251,3 +199,28 @@ def test_targets_and_schemas_need_no_manager(cli: Cli) -> None:
     schema = cli("schemas", "candle", where=False).ok().json
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     assert "open_time" in json.dumps(schema)
+
+
+def test_of_a_workflow_that_ended_earlier_it_is_said_when(loaded: Cli) -> None:
+    [listed] = loaded("queues", "--json").ok().json["queues"]
+    queue_id, created, ended = listed["queue_id"], listed["created_at"], listed["ended_at"]
+    took = (datetime.fromisoformat(ended) - datetime.fromisoformat(created)).total_seconds()
+    ran = loaded("wait", queue_id).ok()
+    told = (
+        f"{queue_id} finished at {terminal.moment(ended)} (took {terminal.duration(took)}): 360 of 360 records stored"
+    )
+    assert ran.out.startswith(told)
+
+
+def test_a_queue_id_with_a_wrong_letter_is_recognised(loaded: Cli) -> None:
+    [listed] = loaded("queues", "--json").ok().json["queues"]
+    right = listed["queue_id"]
+    for wrong in ("x" if right[-1] != "x" else "y", "X" if right[-1] != "x" else "Y"):
+        name = right[:-1] + wrong
+        for command in ("show", "wait", "retry"):
+            ran = loaded(command, name)
+            assert (ran.code, ran.out) == (1, "")
+            assert ran.err.endswith(f"there is no workflow '{name.lower()}': did you mean {right}?\n"), ran.err
+    other = right[:-6] + ("qqqqqq" if not set("q") & set(right[-6:]) else "000000")
+    assert "did you mean" not in loaded("show", other).err
+    assert loaded("show", right.upper()).ok().out.startswith(right)

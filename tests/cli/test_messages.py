@@ -53,15 +53,10 @@ REFUSED = [
     ("load BTCUSDT api_candles_1m 2024 --exchange kraken", "exchange 'kraken' is not known: write binance, test"),
     ("coverage BTCUSDT", "'BTCUSDT' is no queue_id: write QUEUE_ID or SYMBOL TYPE [TIME_RANGE]"),
     ("export a b c d", "write QUEUE_ID, COLLECTION, or SYMBOL TYPE [TIME_RANGE]"),
-    ("export x --format xls", "format 'xls' is not known: choose one of csv, jsonl, parquet"),
     ("schemas cande", "there is no schema 'cande': did you mean candle?"),
     (
         "export x -o a.txt",
         "output a.txt: its suffix .txt names no format: let it end in .csv, .csv.gz, .jsonl, .jsonl.gz",
-    ),
-    (
-        "export x -o a.csv --format jsonl",
-        "output a.csv is a name for CSV and --format says jsonl: leave one of them out",
     ),
     # ranges
     ("load BTCUSDT api_candles_1m 30d", "time_range '30d' is not understood: did you mean -30d?"),
@@ -86,6 +81,9 @@ REFUSED = [
     ("ping x --wait 31", "--wait must be between 0.1 and 30, not '31'"),
     ("queues --limit 1.5", "--limit must be a whole number, not '1.5'"),
     ("exchange --port 99999", "--port must be between 0 and 65535, not '99999'"),
+    ("exchange --fault fire", "fault 'fire' is not known: choose one of 429"),
+    ("exchange --hole BTCUSDT", "hole 'BTCUSDT' is not understood: write SYMBOL@START:END"),
+    ("exchange --replay /nowhere", "replay /nowhere is no folder"),
     ("exchange --now x", "instant 'x' is not ISO 8601, e.g. 2024-08-01T12:00:00Z"),
     ("queues --symbol ''", "--symbol is empty: give it a value, or leave it out"),
     ("queues --data=", "--data is empty: give it a value, or leave it out"),
@@ -110,15 +108,6 @@ def test_an_unknown_symbol_is_named_with_the_one_that_was_meant(cli: Cli) -> Non
     assert "BTCUSD is not a symbol of the test exchange: did you mean BTCUSDT?\n" in ran.err
     ran = cli("load", "NOSUCH", TYPE, "2024-08-01")
     assert "NOSUCH is not a symbol of the test exchange: `streamforge symbols` lists what it has\n" in ran.err
-
-
-def test_a_folder_that_never_was_a_data_directory_stays_as_it_is(cli: Cli) -> None:
-    cli.data.mkdir()
-    (cli.data / "letter.txt").write_text("mine")
-    for command in (["queues"], ["series"], ["coverage", "BTCUSDT", TYPE], ["rm", "wf-x-abc123", "--yes"]):
-        ran = cli(*command)
-        assert f"nothing was loaded into {cli.data} yet" in ran.err
-    assert [path.name for path in cli.data.iterdir()] == ["letter.txt"]
 
 
 def commands() -> list[tuple[str, ...]]:

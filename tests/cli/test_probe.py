@@ -54,28 +54,6 @@ class Answering:
         return Quick()
 
 
-class Told:
-    """A report that keeps what it is told."""
-
-    def __init__(self) -> None:
-        self.all: list[object] = []
-
-    def __call__(self, one: object) -> None:
-        self.all.append(one)
-
-    @property
-    def commands(self) -> list[Command]:
-        return [one.command for one in self.all if isinstance(one, Sending)]
-
-    @property
-    def answers(self) -> list[tuple[int, Event]]:
-        return [(one.number, one.event) for one in self.all if isinstance(one, Answer)]
-
-    @property
-    def lacking(self) -> list[int]:
-        return [one.number for one in self.all if isinstance(one, Missing)]
-
-
 def said(kind: Any, **fields: Any) -> Event:
     return Event(**({"event": kind, "queue_id": QUEUE, "producer": "a__abc123", "target": "a"} | fields))
 
@@ -84,25 +62,45 @@ def pong(command: Command, **fields: Any) -> Event:
     return said(PONG, **({"ping_ts": command.sent} | fields))
 
 
-async def probed(rig: Rig, answers: Answers, **request: Any) -> tuple[bool, Probe, Told]:
-    told = Told()
-    usual: dict[str, Any] = {"queue_id": QUEUE, "command": "ping", "expect": PONG, "interval_s": 0.0}
-    wanted = Request(**(usual | request))
-    bus: Any = Answering(rig, answers)
-    probe = Probe(wanted, bus, told, control_topic=CONTROL, events_topic=EVENTS, clock=SystemClock())
-    async with asyncio.timeout(LIMIT_S):
-        await probe.connect()
-        complete = await probe.run()
-    return complete, probe, told
+class Probed:
+    """A probe of the rig, and what it has reported."""
+
+    def __init__(self, rig: Rig, answers: Answers, **request: Any) -> None:
+        usual: dict[str, Any] = {"queue_id": QUEUE, "command": "ping", "expect": PONG, "interval_s": 0.0}
+        bus: Any = Answering(rig, answers)
+        self.reports: list[object] = []
+        self.probe = Probe(
+            Request(**(usual | request)),
+            bus,
+            self.reports.append,
+            control_topic=CONTROL,
+            events_topic=EVENTS,
+            clock=SystemClock(),
+        )
+
+    async def run(self) -> bool:
+        async with asyncio.timeout(LIMIT_S):
+            return await self.probe.run()
+
+    @property
+    def answers(self) -> list[tuple[int, str]]:
+        """Number and event of each answer."""
+        return [(one.number, one.event.event) for one in self.reports if isinstance(one, Answer)]
+
+    @property
+    def lacking(self) -> list[int]:
+        return [one.number for one in self.reports if isinstance(one, Missing)]
 
 
 async def test_no_pong_is_missed_however_early_it_comes(rig: Rig) -> None:
-    complete, probe, told = await probed(rig, lambda command: [pong(command)], repeat=5)
-    assert complete
-    assert (probe.result.sent, probe.result.answered, len(probe.result.rtts_s)) == (5, 5, 5)
-    assert [number for number, _ in told.answers] == [1, 2, 3, 4, 5]
-    assert len({command.sent_at for command in told.commands}) == 5
-    assert all(command.sent_at == command.timestamp for command in told.commands)
+    probed = Probed(rig, lambda command: [pong(command)], repeat=5)
+    assert await probed.run()
+    probe = probed.probe
+    assert (probe.sent, probe.answered, len(probe.rtts_s)) == (5, 5, 5)
+    assert probed.answers == [(number, PONG) for number in range(1, 6)]
+    commands = [one.command for one in probed.reports if isinstance(one, Sending)]
+    assert len({command.sent_at for command in commands}) == 5
+    assert all(command.sent_at == command.timestamp for command in commands)
 
 
 @pytest.mark.parametrize(
@@ -119,66 +117,44 @@ async def test_what_is_no_answer_is_none(rig: Rig, wrong: dict[str, Any]) -> Non
     def answers(command: Command) -> list[Event]:
         return [said(**({"kind": PONG, "ping_ts": command.sent} | wrong))]
 
-    complete, probe, told = await probed(rig, answers, target="a", timeout_s=3)
-    assert not complete
-    assert (probe.result.answered, told.answers, told.lacking) == (0, [], [1])
+    probed = Probed(rig, answers, target="a", timeout_s=3)
+    assert not await probed.run()
+    assert (probed.probe.answered, probed.answers, probed.lacking) == (0, [], [1])
 
 
-async def test_one_missing_pong_is_enough_to_fail(rig: Rig) -> None:
-    numbers = iter(range(1, 4))
-    complete, probe, told = await probed(
-        rig, lambda command: [pong(command)] if next(numbers) != 2 else [], repeat=3, timeout_s=3
-    )
-    assert not complete
-    assert (probe.result.sent, probe.result.answered, told.lacking) == (3, 2, [2])
-
-
-async def test_a_pong_that_comes_too_late_is_shown_and_does_not_count(rig: Rig) -> None:
-    earlier: list[Command] = []
+async def test_a_pong_that_is_missing_or_late_fails_and_two_to_one_ping_count_once(rig: Rig) -> None:
+    seen: list[Command] = []
 
     def answers(command: Command) -> list[Event]:
-        earlier.append(command)
-        return [pong(earlier[0]), pong(command)] if len(earlier) == 2 else []
+        seen.append(command)
+        # The first comes after its time, the third never.
+        return [[], [pong(seen[0]), pong(command)], [], [pong(command), pong(command, target="b")]][len(seen) - 1]
 
-    complete, probe, told = await probed(rig, answers, repeat=2, timeout_s=3)
-    assert not complete
-    assert (probe.result.answered, told.lacking, [number for number, _ in told.answers]) == (1, [1], [1, 2])
-
-
-async def test_two_workers_answer_one_ping(rig: Rig) -> None:
-    complete, probe, told = await probed(rig, lambda command: [pong(command), pong(command, target="b")], repeat=1)
-    assert complete
-    assert probe.result.answered == 1
-    assert 1 <= len(told.answers) <= 2
+    probed = Probed(rig, answers, repeat=4, timeout_s=3)
+    assert not await probed.run()
+    assert (probed.probe.sent, probed.probe.answered, probed.lacking) == (4, 2, [1, 3])
+    assert [number for number, _ in probed.answers][:3] == [1, 2, 4]
 
 
 async def test_a_stop_is_answered_by_the_event_that_is_expected(rig: Rig) -> None:
     await rig.send(EVENTS, [Message(None, encode_event(said("interrupted")))])  # of before
-    complete, _, told = await probed(
-        rig, lambda _: [said("loading"), said("interrupted")], command="stop", expect="interrupted"
-    )
-    assert complete
-    assert [event.event for _, event in told.answers] == ["interrupted"]
-    complete, _, told = await probed(
-        rig, lambda _: [said("loading")], command="stop", expect="interrupted", timeout_s=3
-    )
-    assert not complete
+    stop: dict[str, Any] = {"command": "stop", "expect": "interrupted"}
+    probed = Probed(rig, lambda _: [said("loading"), said("interrupted")], **stop)
+    assert await probed.run()
+    assert probed.answers == [(1, "interrupted")]
+    assert not await Probed(rig, lambda _: [said("loading")], timeout_s=3, **stop).run()
 
 
 async def test_rubbish_among_the_events_disturbs_nothing(rig: Rig) -> None:
-    bus: Any = Answering(rig, lambda command: [pong(command)])
-    request = Request(queue_id="*", command="ping", expect=PONG, timeout_s=LIMIT_S)
-    probe = Probe(request, bus, Told(), control_topic=CONTROL, events_topic=EVENTS, clock=SystemClock())
-    await probe.connect()
+    probed = Probed(rig, lambda command: [pong(command)], queue_id="*", timeout_s=LIMIT_S)
+    await probed.probe.connect()
     await rig.send(EVENTS, [Message(None, b"x" * 500_000), Message(None, b"\xff"), Message(b"k", b'{"event": 1}')])
-    assert await probe.run()
+    assert await probed.run()
 
 
 async def test_a_command_carries_target_and_payload(rig: Rig) -> None:
-    complete, _, _ = await probed(
-        rig, lambda _: [], command="fail-after", expect=None, target="dummy-service", payload={"seconds": 3}
-    )
-    assert complete
+    more: dict[str, Any] = {"expect": None, "target": "dummy-service", "payload": {"seconds": 3}}
+    assert await Probed(rig, lambda _: [], command="fail-after", **more).run()
     (message,) = await rig.read(CONTROL)
     command = decode_command(message.value)
     assert message.key == QUEUE.encode()
@@ -188,16 +164,13 @@ async def test_a_command_carries_target_and_payload(rig: Rig) -> None:
 async def test_a_bus_that_is_silent_is_not_waited_for_for_ever(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("streamforge.cli.probe.CONNECT_S", 0.2)
 
-    class Silent(Answering):
-        async def topics(self) -> Sequence[str]:
-            await asyncio.Event().wait()
-            return []
+    async def silent(_: Answering) -> Sequence[str]:
+        await asyncio.Event().wait()
+        return []
 
-    bus: Any = Silent(rig, lambda _: [])
-    request = Request(queue_id=QUEUE, command="ping", timeout_s=0.1)
-    probe = Probe(request, bus, Told(), control_topic=CONTROL, events_topic=EVENTS, clock=SystemClock())
+    monkeypatch.setattr(Answering, "topics", silent, raising=False)
     with pytest.raises(RetryableError, match=r"did not answer within 0\.2 s"):
-        await probe.connect()
+        await Probed(rig, lambda _: [], timeout_s=0.1).run()
 
 
 def test_percentiles_are_among_the_values() -> None:

@@ -7,9 +7,10 @@ import os
 import signal
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from streamforge.cli.commands.workflow_commands import _tell_event, step_rows
+from streamforge.cli.commands.workflow_commands import _tell_event, messages_left, step_rows
 from streamforge.cli.progress import waits_for
 from streamforge.cli.terminal import short
 from streamforge.manager import answers
@@ -63,6 +64,24 @@ def test_of_an_attempt_that_was_ended_what_comes_next_is_told() -> None:
     assert how_it_ended(step("running", one, running)) == [killed, "", ""], "the next one is shown"
 
 
+def test_each_attempt_tells_its_own_records_and_all_together_have_a_line() -> None:
+    def shown(*records: int) -> list[list[str]]:
+        attempts = (
+            msgspec.structs.replace(attempt(n), progress=answers.AttemptProgress(records=r))
+            for n, r in enumerate(records, 1)
+        )
+        one = msgspec.structs.replace(step("finished", *attempts), records=sum(records))
+        return [[str(cell) for cell in row[:4]] for row in step_rows(one)]
+
+    assert shown(19_000, 460_000) == [
+        ["arango-candles", "error", "1", "19,000"],
+        ["", "error", "2", "460,000"],
+        ["", "finished", "all", "479,000"],
+    ]
+    assert shown(360) == [["arango-candles", "error", "1", "360"]]
+    assert shown() == [["arango-candles", "finished", "", ""]]
+
+
 def test_of_an_attempt_that_nobody_watches_it_is_not_said_that_it_runs() -> None:
     running = answers.Attempt(number=2, status="running")
 
@@ -83,15 +102,6 @@ def test_what_the_next_attempt_waits_for_is_told_without_the_lines_of_a_log() ->
         (f"exit code 1; it last wrote:\n{LINE}\n{FAILED}", "exit code 1: … the work failed: ValueError: no"),
     ):
         assert waits_for(workflow(waiting_for=pause + before)) == f"waits for {pause}{told}"
-
-
-async def test_of_a_worker_that_was_killed_with_who_watches_it_it_is_told_what_happened(tmp_path: Path) -> None:
-    launcher = make(tmp_path)
-    await launcher.start(job("killed", f"echo '{LINE}'; kill -9 0"))
-    assert short((await ended(launcher, "killed")).reason) == (
-        "ended without an exit code: it was killed together with the process that watches it, or the machine went down"
-    )
-    await launcher.close()
 
 
 async def test_of_a_worker_that_was_killed_the_signal_is_told_and_not_its_log(tmp_path: Path) -> None:
@@ -115,3 +125,15 @@ def test_an_event_is_told_without_the_lines_of_a_log(capsys: pytest.CaptureFixtu
     assert capsys.readouterr().out.endswith("arango-candles__abc123: killed by signal 9 (SIGKILL)\n")
     _tell_event(7, event, as_json=True)
     assert json.loads(capsys.readouterr().out) == {"id": 7, "event": event}
+
+
+def test_what_a_sink_that_could_not_say_so_has_left_is_told() -> None:
+    for left, at_least, told in (
+        (1234, False, "arango-candles has left 1,234 messages unstored"),
+        (1234, True, "arango-candles has left at least 1,234 messages unstored"),
+        (0, True, "how many messages arango-candles has left unstored is not known"),
+        (0, False, ""),
+        (None, False, ""),
+    ):
+        one = msgspec.structs.replace(step("interrupted"), messages_left=left, messages_left_at_least=at_least)
+        assert messages_left(one) == (told and f"{told}: a retry loads what is missing")

@@ -18,7 +18,7 @@ import pytest
 from aiohttp import web
 
 from tests.cli import support
-from tests.cli.support import TYPE, Cli, Json, Ran, finished, line, process, until
+from tests.cli.support import TYPE, Cli, Json, Ran, finished, line, manager, process, ready, until
 from tests.limits import LIMIT_S
 
 YEARS = "2020:2024"
@@ -31,13 +31,6 @@ def loading(
 ) -> Iterator[subprocess.Popen[str]]:
     with process("load", *what, "--data", str(data), "--exchange", url, *more) as started:
         yield started
-
-
-@contextmanager
-def manager(data: Path, url: str) -> Iterator[tuple[subprocess.Popen[str], Json]]:
-    with process("up", "--data", str(data), "--exchange", url, "--port", "0", "--json") as started:
-        assert started.stdout is not None
-        yield started, json.loads(started.stdout.readline())
 
 
 def no_worker_of(data: Path) -> bool:
@@ -134,9 +127,9 @@ def test_a_manager_in_the_foreground_serves_every_other_command(
 ) -> None:
     data = tmp_path / "data"
     cli = Cli(capsys, data)
-    with manager(data, slow_url) as (started, ready):
-        assert (ready["data"], ready["exchange"], ready["pid"]) == (str(data), [slow_url], started.pid)
-        server = ("--server", ready["url"])
+    with manager(data, slow_url) as (started, served):
+        assert (served["data"], served["exchange"], served["pid"]) == (str(data), [slow_url], started.pid)
+        server = ("--server", served["url"])
         detached = cli("load", "BTCUSDT", TYPE, YEARS, "--detach").ok()
         queue_id = detached.out.strip()
         assert f"follow it with: streamforge events {queue_id} --follow --data {data}" in detached.err
@@ -169,11 +162,12 @@ def test_a_manager_in_the_foreground_serves_every_other_command(
         assert cli("doctor", *server, where=False).code == 0
         wrong = cli("load", "BTCUSDT", TYPE, HOUR, "--launcher", "kubernetes")
         assert wrong.code == 2
-        assert f"the manager at {ready['url']} already runs on {data} and has its launcher" in wrong.err
+        assert f"the manager at {served['url']} already runs on {data} and has its launcher" in wrong.err
         second = _run("up", "--data", str(data), "--port", "0", "--exchange", exchange_url)
         assert second.code == 2
         assert (
-            f"another manager holds {data} and serves {ready['url']}: use it with --server {ready['url']}" in second.err
+            f"another manager holds {data} and serves {served['url']}: use it with --server {served['url']}"
+            in second.err
         )
         started.send_signal(signal.SIGINT)
         ended = finished(started)
@@ -181,7 +175,7 @@ def test_a_manager_in_the_foreground_serves_every_other_command(
         assert "ending in order" in ended.err
     gone = cli("ping", queue_id, *server, where=False)
     assert gone.code == 1
-    assert f"no server answers at {ready['url']}" in gone.err
+    assert f"no server answers at {served['url']}" in gone.err
 
 
 def _run(*arguments: str) -> Ran:
@@ -232,9 +226,8 @@ def test_two_loads_on_one_folder_share_the_first_ones_manager(tmp_path: Path, sl
 
 def test_a_test_exchange_ends_with_its_owner_however_that_ends(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    with process("up", "--data", str(data), "--exchange", "test", "--port", "0", "--json") as started:
-        assert started.stdout is not None
-        [url] = json.loads(started.stdout.readline())["exchange"]
+    with manager(data, "test") as (started, served):
+        [url] = served["exchange"]
         assert _answers(url)
         started.kill()
         started.wait(LIMIT_S)
@@ -243,9 +236,8 @@ def test_a_test_exchange_ends_with_its_owner_however_that_ends(tmp_path: Path) -
 
 def test_a_manager_whose_test_exchange_was_killed_ends_and_says_so(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    with process("up", "--data", str(data), "--exchange", "test", "--port", "0", "--json") as started:
-        assert started.stdout is not None
-        [url] = json.loads(started.stdout.readline())["exchange"]
+    with manager(data, "test") as (started, served):
+        [url] = served["exchange"]
         os.kill(_child_of(started.pid), signal.SIGKILL)
         ran = finished(started)
     assert ran.code == 1
@@ -279,27 +271,9 @@ def _answers(url: str) -> bool:
 
 def test_the_test_exchange_serves_until_it_is_told_to_end() -> None:
     with process("exchange", "--seed", "3", "--json", "--hole", "BTCUSDT@2024-08-01:2024-08-02") as started:
-        assert started.stdout is not None
-        ready = json.loads(started.stdout.readline())
-        assert _answers(ready["url"])
+        assert _answers(ready(started)["url"])
         started.send_signal(signal.SIGINT)
         assert finished(started).code == 0
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        (["--fault", "fire"], "fault 'fire' is not known: choose one of 429"),
-        (["--hole", "BTCUSDT"], "hole 'BTCUSDT' is not understood: write SYMBOL@START:END"),
-        (["--replay", "/nowhere"], "replay /nowhere is no folder"),
-    ],
-)
-def test_what_the_test_exchange_cannot_serve_is_named(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path, arguments: list[str], message: str
-) -> None:
-    ran = Cli(capsys, tmp_path)("exchange", *arguments, where=False)
-    assert ran.code == 2
-    assert message in ran.err
 
 
 def test_a_port_that_the_test_exchange_cannot_have_is_named(

@@ -48,17 +48,14 @@ def test_contradictions_about_the_place_are_named(cli: Cli, arguments: list[str]
     assert message in sentence(cli(*command, *arguments, where=False), 2)
 
 
-def test_a_kubeconfig_that_is_none_ends_the_command_and_is_named(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("KUBECONFIG", "/nowhere/kubeconfig")
-    ran = cli("load", "BTCUSDT", TYPE, "2024", "--launcher", "kubernetes")
-    said = sentence(ran, 2)
-    assert "/nowhere/kubeconfig cannot be used" in said
-    assert "STREAMFORGE_LAUNCHER=process" in said
-
-
-def test_a_cluster_that_is_not_there_ends_the_command_and_is_named(
+def test_a_cluster_that_cannot_be_used_ends_the_command_and_is_named(
     cli: Cli, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
+    load = ("load", "BTCUSDT", TYPE, "2024", "--launcher", "kubernetes")
+    monkeypatch.setenv("KUBECONFIG", "/nowhere/kubeconfig")
+    said = sentence(cli(*load), 2)
+    assert "/nowhere/kubeconfig cannot be used" in said
+    assert "STREAMFORGE_LAUNCHER=process" in said
     config = {
         "current-context": "c",
         "contexts": [{"name": "c", "context": {"cluster": "c", "user": "u"}}],
@@ -68,8 +65,7 @@ def test_a_cluster_that_is_not_there_ends_the_command_and_is_named(
     (tmp_path / "kubeconfig").write_text(json.dumps(config))
     monkeypatch.setenv("KUBECONFIG", str(tmp_path / "kubeconfig"))
     monkeypatch.setattr("streamforge_utils.adapters.kubernetes.api.PATIENCE_S", 0.1)
-    said = sentence(cli("load", "BTCUSDT", TYPE, "2024", "--launcher", "kubernetes"), 1)
-    assert "the API server of Kubernetes cannot be reached" in said
+    assert "the API server of Kubernetes cannot be reached" in sentence(cli(*load), 1)
 
 
 def test_nobody_at_the_address_is_said_with_what_to_do(cli: Cli) -> None:
@@ -82,22 +78,28 @@ def test_nobody_at_the_address_is_said_with_what_to_do(cli: Cli) -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ["show", NO_QUEUE],
+        *([name, NO_QUEUE] for name in ("show", "wait", "stop", "retry")),
         ["export", "x"],
         ["coverage", "BTCUSDT", TYPE],
         ["rm", NO_QUEUE, "--yes"],
         ["dlq", "list", NO_QUEUE],
     ],
 )
-def test_an_absent_data_directory_is_named_and_not_made(cli: Cli, arguments: list[str]) -> None:
-    said = sentence(cli(*arguments), 1)
-    assert f"nothing was loaded into {cli.data} yet: begin with `streamforge load BTCUSDT" in said
+def test_a_folder_that_is_absent_or_of_something_else_is_named_and_stays_so(cli: Cli, arguments: list[str]) -> None:
+    nothing = f"nothing was loaded into {cli.data} yet: begin with `streamforge load BTCUSDT"
+    assert nothing in sentence(cli(*arguments), 1)
     assert not cli.data.exists()
+    cli.data.mkdir()
+    (cli.data / "letter.txt").write_text("mine")
+    assert nothing in sentence(cli(*arguments), 1)
+    assert [path.name for path in cli.data.iterdir()] == ["letter.txt"]
 
 
-def test_no_workflows_are_an_empty_list(cli: Cli) -> None:
-    ran = cli("queues", "--json")
-    assert (ran.code, ran.json, ran.err) == (0, {"queues": []}, "")
+def test_no_workflows_and_no_series_are_an_empty_list(cli: Cli) -> None:
+    for command in ("queues", "series"):
+        ran = cli(command, "--json")
+        assert (ran.code, ran.json, ran.err) == (0, {command: []}, "")
+        assert f"nothing was loaded into {cli.data} yet" in cli(command).ok().err
     assert not cli.data.exists()
 
 
@@ -105,11 +107,10 @@ def test_no_workflows_are_an_empty_list(cli: Cli) -> None:
     ("arguments", "code", "message"),
     [
         (["show", NO_QUEUE], 1, f"there is no workflow '{NO_QUEUE}': `streamforge queues` lists those that there are"),
-        (["events", NO_QUEUE], 1, f"there is no workflow '{NO_QUEUE}'"),
-        (["coverage", NO_QUEUE], 1, f"there is no workflow '{NO_QUEUE}'"),
-        (["export", NO_QUEUE], 1, f"there is no workflow '{NO_QUEUE}'"),
-        (["rm", NO_QUEUE, "--yes"], 1, f"there is no workflow '{NO_QUEUE}'"),
-        (["dlq", "list", NO_QUEUE], 1, f"there is no workflow '{NO_QUEUE}'"),
+        *(
+            ([*command.split(), NO_QUEUE], 1, f"there is no workflow '{NO_QUEUE}'")
+            for command in ("events", "coverage", "export", "rm --yes", "dlq list")
+        ),
         (["show", "../healthz"], 2, "'../healthz' is no name: `streamforge queues` lists the workflows"),
         (["show", ""], 2, "'' is no name"),
         (["show", "x y"], 1, "there is no workflow 'x y'"),
@@ -127,11 +128,10 @@ def test_no_workflows_are_an_empty_list(cli: Cli) -> None:
         ),
         (["ping", NO_QUEUE], 1, "no manager runs on"),
         (["stop", NO_QUEUE, "--detach"], 1, "no manager runs on"),
-        (["schemas", "cande"], 2, "there is no schema 'cande': did you mean candle?"),
     ],
 )
 def test_what_is_not_there_is_named(loaded: Cli, arguments: list[str], code: int, message: str) -> None:
-    assert message in sentence(loaded(*arguments, where=arguments[0] != "schemas"), code)
+    assert message in sentence(loaded(*arguments), code)
 
 
 def test_an_unexpected_fault_is_a_sentence_and_with_debug_a_traceback(
@@ -213,12 +213,6 @@ def test_a_program_is_told_of_a_refusal_on_stdout(cli: Cli, arguments: list[str]
     assert message in told["error"]
     assert ran.err.endswith(f": {told['error']}\n"), "a person is told the same"
     assert sorted(told) == ["error", "exit_code", "status"]
-
-
-def test_what_was_printed_already_is_followed_by_no_second_object(cli: Cli, exchange_url: str) -> None:
-    ran = cli("load", "BTCUSDT", TYPE, "2024-08-01", "--timeout", "0.1", "--json")
-    assert ran.code == 1
-    assert ran.json["status"] == "interrupted"
 
 
 @pytest.mark.parametrize("command", ["targets", "schemas"])

@@ -148,19 +148,7 @@ def advice(workflow: answers.Started, where: Where, *, again: bool) -> str | Non
     if load is not None:
         part = left_out_span(workflow)
         return f"{workflow.queue_id} leaves out a part of what was asked for: {part} is loaded{once} by {load}"
-    if tells_seconds_only(workflow):
-        return f"{workflow.queue_id} leaves out {_seconds_left_out(workflow)}"
     return None
-
-
-def tells_seconds_only(workflow: answers.Started) -> bool:
-    """Whether the manager, of an older version, tells how much is left out and not of which range."""
-    return workflow.asked_range is None and workflow.behind_seconds > 0
-
-
-def _seconds_left_out(workflow: answers.Started) -> str:
-    lately = terminal.duration(workflow.behind_seconds)
-    return f"what came in the {lately} before this request: the same load again, once it has ended, loads that too"
 
 
 def description(workflow: answers.Started) -> str:
@@ -176,8 +164,6 @@ def description(workflow: answers.Started) -> str:
         rest = f"; what it leaves out until {until}, if anything, is loaded once it has ended"
     elif part := left_out_span(workflow):
         rest = f"; what it leaves out, {part}, is loaded once it has ended"
-    elif tells_seconds_only(workflow):
-        rest = f"; it leaves out {_seconds_left_out(workflow)}"
     elif workflow.joined:
         joined = " is under way already and loads just that; waiting for it"
     return f"{workflow.queue_id}{joined}: {workflow.symbol} {workflow.type} {span}{asked}{rest}"

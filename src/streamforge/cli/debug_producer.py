@@ -140,7 +140,7 @@ async def _run(request: Request, address: BusAddress, report: Report) -> int:
             if not work.cancelled():
                 await work
             if request.command is not None:
-                report(Summary.of(request, probe.result))
+                report(probe.summary())
             if asked.count and not request.follow:
                 return EXIT_INTERRUPTED
             return 0 if probe.complete else EXIT_FAILED

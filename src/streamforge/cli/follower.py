@@ -13,8 +13,9 @@ from streamforge.cli import terminal
 from streamforge.cli.client import Query
 from streamforge.cli.command_errors import ApiProblem, CliError, Interrupted, ServerLost, ServerSilent, exit_code
 from streamforge.cli.coverage_text import advice, description, wait_command
-from streamforge.cli.interrupts import Interrupts
-from streamforge.cli.progress import Display
+from streamforge.cli.interrupts import Interrupts, interrupts
+from streamforge.cli.outcome import Ended, Loaded
+from streamforge.cli.progress import Display, display
 from streamforge.cli.session import Mode, Session, Where, session
 from streamforge.manager import answers, data_answers
 from streamforge.manager.origin import TEST
@@ -33,6 +34,12 @@ GRACE_S = 30.0
 """After a time-out, how long the workflow is given to stop in order."""
 
 
+async def followed(where: Where, begin: Begin, **how: Any) -> Ended:
+    """Begin a workflow and follow it to its end. how: as `Follower` takes it. Raises as `Follower.begin`."""
+    with interrupts() as asked, display() as shown:
+        return await Follower(asked, shown, **how).begin(where, begin)
+
+
 def _now(known: answers.Started, later: answers.Started) -> answers.Started:
     """`later`, the same workflow as it is now, with what was said only when it was asked for."""
     return msgspec.structs.replace(
@@ -46,7 +53,6 @@ class Follower:
     timeout_s: after it the workflow is stopped in order; None: never. mode: DRIVE or CONTINUE. loads: something is to
     be loaded in it. attached: it belongs to others. again: what is stored is to be loaded too. On Ctrl-C, or when the
     time is over, it is left to the manager that drives it, and stopped only if that is the one of this command.
-    had_ended: it had before it was followed.
     """
 
     def __init__(
@@ -54,7 +60,7 @@ class Follower:
         interrupts: Interrupts,
         display: Display,
         *,
-        timeout_s: float | None,
+        timeout_s: float | None = None,
         mode: Mode = Mode.DRIVE,
         loads: bool = True,
         attached: bool = False,
@@ -76,15 +82,14 @@ class Follower:
         self._started = self._loop.time()
         self._asked = asyncio.Event()
         self._stop_sent = False
-        self.timed_out = False
-        self.had_ended = False
+        self._timed_out = False
+        self._had_ended = False
 
-    async def begin(self, where: Where, begin: Begin) -> tuple[answers.Started, data_answers.Coverage]:
+    async def begin(self, where: Where, begin: Begin) -> Ended:
         """Call `begin` once, with a manager that drives workflows, and follow what it gives to its end.
 
-        Returns the ended workflow, with what was said when it began, and what is known of its range. A manager that
-        served another command and ended with it is replaced, by another one or by our own. Raises Interrupted where the
-        user insists, or nothing has begun.
+        A manager that served another command and ended with it is replaced, by another one or by our own. Raises
+        Interrupted where the user insists, or nothing has begun.
         """
         self._where = where
         work = asyncio.create_task(self._begin(where, begin))
@@ -106,7 +111,15 @@ class Follower:
                 # What holds us up can hold nothing of value: all that was promised is on disk.
                 terminal.say(f"streamforge: {self._leaving()}")
                 os._exit(self._interrupts.exit_code)
-        return work.result()
+        workflow, coverage = work.result()
+        return Ended(
+            workflow=workflow,
+            loaded=Loaded.of(workflow, coverage, self._loop.time() - self._started),
+            interrupted=self._interrupts.exit_code if self._interrupts.count else None,
+            timed_out=self._timed_out,
+            again=self._again,
+            earlier=self._had_ended,
+        )
 
     def _leaving(self) -> Interrupted:
         if self._workflow is None:
@@ -136,7 +149,7 @@ class Follower:
                             "waiting for the manager, which asks the exchange first", self._display.note
                         ):
                             self._workflow = await begin(found)
-                        self.had_ended = self._workflow.ended
+                        self._had_ended = self._workflow.ended
                         self._attached = self._attached or self._workflow.joined
                         self._display.note(description(self._workflow))
                     if found.own:
@@ -220,7 +233,7 @@ class Follower:
     async def _attend(self, found: Session, workflow: answers.Started) -> None:
         asked = self._interrupts.count
         late = self._deadline is not None and self._loop.time() > self._deadline
-        if late and self.timed_out and self._deadline is not None and self._loop.time() > self._deadline + GRACE_S:
+        if late and self._timed_out and self._deadline is not None and self._loop.time() > self._deadline + GRACE_S:
             left = (
                 f"{workflow.queue_id} did not stop within {terminal.duration(GRACE_S)} after its time was over: it is "
                 "left as it is, and the next manager on its data continues it"
@@ -230,7 +243,7 @@ class Follower:
             raise self._detached(found, workflow)
         if (asked or late) and not self._stop_sent:
             self._stop_sent = True
-            self.timed_out = late and not asked
+            self._timed_out = late and not asked
             why = "stopping in order; Ctrl-C again leaves at once" if asked else "its time is over: stopping in order"
             self._display.note(why)
             try:

@@ -47,9 +47,6 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
         if workflow.ended and progress.records_expected is None:  # it came to no plan: what is stored was stored before
             stored = there = sum(one.records for one in segments if one.verdict == "stored")
         left, asked = left_out(workflow), workflow.asked_range
-        behind = (
-            workflow.behind_seconds if asked is None else 0.0 if left is None else (left.end_ms - left.start_ms) / 1000
-        )
         return cls(
             queue_id=workflow.queue_id,
             status=workflow.status,
@@ -60,7 +57,7 @@ class Loaded(msgspec.Struct, frozen=True, kw_only=True):
             coverage=segments,
             seconds=round(seconds, 3),
             joined=workflow.joined,
-            behind_seconds=behind,
+            behind_seconds=0.0 if left is None else (left.end_ms - left.start_ms) / 1000,
             asked_range=None if left is None and not is_open(workflow) else asked,
         )
 

@@ -10,10 +10,11 @@ import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import msgspec
 
+from streamforge import wiring
 from streamforge.cli import terminal
 from streamforge.cli.exchange_process import running_exchange
 from streamforge.cli.places import (
@@ -25,17 +26,20 @@ from streamforge.cli.places import (
     note_origin,
     wanted_origin,
 )
-from streamforge.manager.origin import TEST
+from streamforge.manager.__main__ import configure_logs as configure
+from streamforge.manager.__main__ import ports_of
+from streamforge.manager.api.tokens import Tokens
+from streamforge.manager.bootstrap import first_end, running
+from streamforge.manager.manager_settings import ManagerSettings, load_manager, misspelt_settings
+from streamforge.manager.origin import TEST, Origin
+from streamforge.manager.persistence.driver_status import Place
+from streamforge.manager.persistence.installation import Claim
+from streamforge.manager.workflow_service import WorkflowService
+from streamforge.wiring import StorePlace
 from streamforge_utils.model.errors import StreamForgeError
-
-if TYPE_CHECKING:
-    from streamforge.manager.api.tokens import Tokens
-    from streamforge.manager.manager_settings import ManagerSettings
-    from streamforge.manager.origin import Origin
-    from streamforge.manager.persistence.installation import Claim
-    from streamforge.manager.workflow_service import WorkflowService
-    from streamforge.wiring import StorePlace
-    from streamforge_utils.ports.instrumentation import Observer
+from streamforge_utils.ports.instrumentation import NullObserver, Observer
+from streamforge_utils.runtime.environment import read, settings_error
+from streamforge_utils.runtime.settings import DataSettings
 
 HEARTBEAT_S = "0.5"
 """How often workers report their progress, where the settings do not say otherwise."""
@@ -73,14 +77,6 @@ async def own_manager(
     same folder find it; else answer questions only. overrides: variables that go before the environment's.
     Raises ConfigError (also if another manager holds the folder or the store), CliError or RetryableError.
     """
-    from streamforge import wiring
-    from streamforge.manager.__main__ import ports_of
-    from streamforge.manager.bootstrap import first_end, running
-    from streamforge.manager.manager_settings import load_manager, misspelt_settings
-    from streamforge.manager.persistence.driver_status import Place
-    from streamforge_utils.ports.instrumentation import NullObserver
-    from streamforge_utils.runtime.settings import DataSettings
-
     folder = wiring.make_data_directory(DataSettings(data_dir=data))
     urls = exchange_urls(exchange) if exchange != TEST else None
     origin = wanted_origin(exchange, urls) if drives else None
@@ -134,8 +130,6 @@ def _claim(
     data: Path, place: str, store: StorePlace, origin: Origin | None, settings: ManagerSettings, *, drives: bool
 ) -> Claim:
     """What the manager asks of its store. place: what names the folder `data`."""
-    from streamforge import wiring
-    from streamforge.manager.persistence.installation import Claim
 
     def accepted() -> None:
         if origin is not None and (keeps_store(os.environ) or not (data / wiring.STORE).exists()):
@@ -178,10 +172,6 @@ def configure_logs(*, debug: bool, quiet: bool, environ: Mapping[str, str] | Non
     Their form and, too, whether all are shown is as `environ` (the process's) tells queue-manager; times are UTC.
     Raises ConfigError.
     """
-    from streamforge.manager.__main__ import configure_logs as configure
-    from streamforge.manager.manager_settings import ManagerSettings
-    from streamforge_utils.runtime.environment import read, settings_error
-
     problems: list[str] = []
     # Where the data lies is not the logs' matter, and need not be in the environment.
     settings = read(ManagerSettings, {DATA_VARIABLE: ".", **(os.environ if environ is None else environ)}, problems)

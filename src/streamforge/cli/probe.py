@@ -51,14 +51,6 @@ class Request(msgspec.Struct, frozen=True, kw_only=True):
     follow: bool = False
 
 
-class Result(msgspec.Struct, kw_only=True):
-    """The totals so far. rtts_s: from the moment a ping is given to the bus until a pong to it was read."""
-
-    sent: int = 0
-    answered: int = 0
-    rtts_s: list[float] = []
-
-
 class Connected(msgspec.Struct, frozen=True, tag_field="kind", tag="connected"):
     """The events are subscribed to."""
 
@@ -101,12 +93,6 @@ class Summary(msgspec.Struct, frozen=True, tag_field="kind", tag="summary"):
     answered: int
     rtt_ms: dict[str, float] | None
 
-    @classmethod
-    def of(cls, request: Request, result: Result) -> Summary:
-        ranks = {"p50": 50, "p99": 99, "max": 100} if result.rtts_s else {}
-        rtt_ms = {name: milliseconds(percentile(result.rtts_s, percent)) for name, percent in ranks.items()}
-        return cls(request.repeat, result.sent, request.expect, result.answered, rtt_ms or None)
-
 
 Happening = Connected | Sending | Answer | Missing | Heard | Summary
 Report = Callable[[Happening], object]
@@ -125,7 +111,10 @@ class _Wait:
 
 
 class Probe:
-    """One run of a request."""
+    """One run of a request.
+
+    rtts_s: the time from the moment at which a ping is given to the bus until a pong to it was read.
+    """
 
     def __init__(
         self,
@@ -137,7 +126,8 @@ class Probe:
         events_topic: str,
         clock: Clock,
     ) -> None:
-        self.result = Result()
+        self.sent = self.answered = 0
+        self.rtts_s: list[float] = []
         self._request = request
         self._bus = bus
         self._report = report
@@ -189,11 +179,17 @@ class Probe:
             await asyncio.wait({reading, sending})
         return self.complete
 
+    def summary(self) -> Summary:
+        """The totals so far."""
+        ranks = {"p50": 50, "p99": 99, "max": 100} if self.rtts_s else {}
+        rtt_ms = {name: milliseconds(percentile(self.rtts_s, percent)) for name, percent in ranks.items()}
+        return Summary(self._request.repeat, self.sent, self._request.expect, self.answered, rtt_ms or None)
+
     @property
     def complete(self) -> bool:
         """Whether every command was sent and every expected answer came."""
         wanted = self._request.repeat if self._request.command is not None else 0
-        return self.result.sent == wanted and (self._request.expect is None or self.result.answered == wanted)
+        return self.sent == wanted and (self._request.expect is None or self.answered == wanted)
 
     async def _require_topics(self) -> None:
         wanted = {"QUEUE_EVENTS_TOPIC": self._events}
@@ -235,8 +231,7 @@ class Probe:
             timestamp=now,
             sent_at=now,
         )
-        if self._producer is None:
-            raise RuntimeError("connect first")
+        assert self._producer is not None, "connect first"  # noqa: S101
         wait = _Wait(number, command, time.perf_counter())
         self._waits.append(wait)
         self._report(Sending(number, command))
@@ -251,7 +246,7 @@ class Probe:
             raise RetryableError(
                 f"topic {self._control}: the bus did not take the command within {request.timeout_s:g} s"
             ) from None
-        self.result.sent += 1
+        self.sent += 1
         return wait
 
     async def _wait_for(self, wait: _Wait) -> None:
@@ -293,9 +288,9 @@ class Probe:
 
     def _answer(self, wait: _Wait, event: Event, rtt_s: float | None) -> None:
         if rtt_s is not None:
-            self.result.rtts_s.append(rtt_s)
+            self.rtts_s.append(rtt_s)
         if not wait.over.is_set() and not wait.expired:
-            self.result.answered += 1
+            self.answered += 1
             wait.over.set()
         self._report(Answer(wait.number, None if rtt_s is None else milliseconds(rtt_s), event))
 

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from streamforge.cli import terminal
 from streamforge.cli.terminal import short
@@ -21,16 +21,6 @@ EVERY_S = 5.0
 """Between two lines about the same status where there is no terminal."""
 
 
-class Display(Protocol):
-    """Shows how far a workflow is."""
-
-    def show(self, workflow: answers.Started) -> None:
-        """Show the state of the workflow."""
-
-    def note(self, text: str) -> None:
-        """Print a line."""
-
-
 @contextmanager
 def display() -> Iterator[Display]:
     """A bar where stderr is a terminal, else lines."""
@@ -42,7 +32,7 @@ def display() -> Iterator[Display]:
 
 
 class Lines:
-    """Prints a line when something has changed. now: a monotonic clock, in seconds."""
+    """Shows how far a workflow is: a line when something has changed. now: a monotonic clock, in seconds."""
 
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
@@ -125,6 +115,9 @@ class _Bar:
             waiting = Text(f"  {waits}", style="dim", no_wrap=True, overflow="ellipsis")
             rows.append(waiting)
         return Group(*rows)
+
+
+Display = Lines | _Bar
 
 
 def _without_echoed_signals() -> Callable[[], None]:

@@ -17,29 +17,13 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
-STATUS_STYLES = {
-    "finished": "green",
-    "stored": "green",
-    "works": "green",
-    "running": "cyan",
-    "pending": "cyan",
-    "waiting": "cyan",
-    "stopping": "yellow",
-    "interrupted": "yellow",
-    "exchange": "yellow",
-    "closed": "yellow",
-    "lost": "yellow",
-    "expired": "yellow",
-    "complete": "green",
-    "TRADING": "green",
-    "new": "cyan",
-    "careful": "yellow",
-    "error": "red",
-    "ours": "red",
-    "unknown": "red",
-    "fails": "red",
+_COLOURS = {
+    "green": ("finished", "stored", "works", "complete", "TRADING"),
+    "cyan": ("running", "pending", "waiting", "new"),
+    "yellow": ("stopping", "interrupted", "exchange", "closed", "lost", "expired", "careful"),
+    "red": ("error", "ours", "unknown", "fails"),
 }
-
+STATUS_STYLES = {word: colour for colour, words in _COLOURS.items() for word in words}
 VERDICTS = {
     "stored": "every record is there",
     "exchange": "asked twice: the exchange has none",

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol, get_type_hints
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, get_type_hints
 
 import msgspec
 
@@ -134,21 +134,6 @@ PARQUET_ROWS = 50_000
 """Rows of a row group: some 10 MB in memory."""
 
 
-class RecordWriter(Protocol):
-    """Takes records as lines, in order; counts them."""
-
-    rows: int
-
-    def header(self, line: bytes) -> None:
-        """The first line of a CSV, each time one comes."""
-
-    def lines(self, piece: bytes) -> None:
-        """Whole lines, each with its end."""
-
-    def close(self) -> None:
-        """Nothing more comes."""
-
-
 @contextmanager
 def record_writer(to: Destination) -> Iterator[RecordWriter]:
     """A writer to a file, which then appears whole or stays what it was, or to stdout. Raises CliError."""
@@ -211,12 +196,15 @@ def _cannot_write(output: Path, error: OSError) -> CliError:
 
 
 class _Lines:
+    """Writes lines as they come."""
+
     def __init__(self, file: BinaryIO | gzip.GzipFile) -> None:
         self._file = file
         self.rows = 0
         self._headed = False
 
     def header(self, line: bytes) -> None:
+        """The first line of a CSV, of which the first that comes is written."""
         if not self._headed:
             self._file.write(line)
             self._headed = True
@@ -224,9 +212,6 @@ class _Lines:
     def lines(self, piece: bytes) -> None:
         self._file.write(piece)
         self.rows += piece.count(b"\n")
-
-    def close(self) -> None:
-        self._file.flush()
 
 
 class _Parquet:
@@ -306,3 +291,7 @@ def _pyarrow() -> Any:
             f"`{sys.executable} -m pip install pyarrow`, or choose --format csv or jsonl"
         ) from None
     return pyarrow
+
+
+RecordWriter = _Lines | _Parquet
+"""Takes the records as whole lines, each with its end, in order; counts them."""

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import httpx
-import pytest
 
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.series import Series
@@ -71,20 +70,3 @@ async def test_coverage_of_a_series_is_all_or_the_range_asked_for(
     assert (part["span"]["basis"], life["span"]["basis"], part["segments"][0]["records"]) == ("range", "life", 720)
     problem(nothing, 404, "not-found")
     assert problem(both, 422, "invalid-input")["errors"][0]["field"] == "life"
-
-
-@pytest.mark.parametrize(
-    ("path", "field", "where"),
-    [
-        ("/coverage/BTC%20USDT/api_candles_1m", "symbol", "path"),
-        ("/coverage/%00/api_candles_1m", "symbol", "path"),
-        ("/coverage/BTCUSDT/klines", "type", "path"),
-        ("/coverage/BTCUSDT/api_candles_1m?time_range=x", "time_range", "query"),
-    ],
-)
-async def test_a_series_that_cannot_be_is_refused_and_the_field_named(
-    client: httpx.AsyncClient, path: str, field: str, where: str
-) -> None:
-    body = problem(await client.get(path), 422, "invalid-input")
-
-    assert (body["errors"][0]["field"], body["errors"][0]["where"]) == (field, where)

@@ -6,17 +6,7 @@ import pytest
 from streamforge.manager.workflow import Status
 from streamforge_utils.model.commands import Command
 from tests.doubles.candles import candle
-from tests.manager.api.support import (
-    SEGMENTS,
-    START_MS,
-    UNKNOWN,
-    event,
-    failed,
-    problem,
-    replace,
-    running,
-    started,
-)
+from tests.manager.api.support import SEGMENTS, START_MS, UNKNOWN, event, failed, problem, replace, running, started
 from tests.manager.memory_service import MemoryService
 
 
@@ -110,6 +100,10 @@ async def test_a_failed_workflow_says_why_and_what_to_do_and_what_its_proof_foun
             {"verdict": "ours", "segments": 1, "seconds": 25_800.0, "records": 0},
         ],
     }
+    left = tuple(replace(step, left=7, left_at_least=True) for step in workflow.steps)
+    await service.put(replace(workflow, steps=left))
+    step = (await client.get(f"/queues/{workflow.queue_id}")).json()["steps"][0]
+    assert (step["messages_left"], step["messages_left_at_least"]) == (7, True)
     assert body["progress"]["records_stored"] == 1000
     assert body["progress"]["eta_seconds"] is None
 
@@ -149,28 +143,6 @@ async def test_paging_gives_each_workflow_once(client: httpx.AsyncClient, servic
 
     assert found == expected
     assert pages == 3
-
-
-@pytest.mark.parametrize(
-    ("query", "field"),
-    [
-        ("limit=0", "limit"),
-        ("limit=1001", "limit"),
-        ("limit=many", "limit"),
-        ("status=asleep", "status[0]"),
-        ("symbol=%00", "symbol"),
-        ("type=klines", "type"),
-        ("cursor=nonsense", "cursor"),
-        ("cursor=%F0%9F%98%80%00%0d%0aX-Evil:%201", "cursor"),
-        (f"cursor={'x' * 501}", "cursor"),
-    ],
-)
-async def test_a_bad_query_is_refused_and_the_field_named(client: httpx.AsyncClient, query: str, field: str) -> None:
-    response = await client.get(f"/queues?{query}")
-
-    body = problem(response, 422, "invalid-input")
-    assert (body["errors"][0]["field"], body["errors"][0]["where"]) == (field, "query")
-    assert "x-evil" not in response.headers
 
 
 async def test_remove_takes_an_ended_workflow_and_its_records_only_if_asked(
@@ -233,16 +205,9 @@ async def test_ping_gives_seconds_by_telemetry_id(
     }
 
 
-@pytest.mark.parametrize("seconds", ["0", "31", "nan", "inf", "-1"])
-async def test_ping_waits_within_bounds(client: httpx.AsyncClient, service: MemoryService, seconds: str) -> None:
-    workflow = await started(service)
-
-    response = await client.post(f"/queues/{workflow.queue_id}/ping?timeout_s={seconds}")
-
-    assert problem(response, 422, "invalid-input")["errors"][0]["field"] == "timeout_s"
-
-
-@pytest.mark.parametrize("queue_id", [UNKNOWN, "nonsense", "wf-", "..%2f..%2fetc", "%00", "x" * 5000, "%F0%9F%98%80"])
+@pytest.mark.parametrize(
+    "queue_id", [UNKNOWN, "wf-", "a%0d%0aX-Evil:1", "..%2f..%2fetc", "%00", "x" * 5000, "%F0%9F%98%80"]
+)
 @pytest.mark.parametrize(
     ("method", "rest"),
     [
@@ -260,4 +225,6 @@ async def test_ping_waits_within_bounds(client: httpx.AsyncClient, service: Memo
 async def test_an_unknown_queue_is_404_everywhere(
     client: httpx.AsyncClient, method: str, rest: str, queue_id: str
 ) -> None:
-    problem(await client.request(method, f"/queues/{queue_id}{rest}"), 404, "not-found")
+    response = await client.request(method, f"/queues/{queue_id}{rest}")
+    assert "\r" not in problem(response, 404, "not-found")["instance"]
+    assert "x-evil" not in response.headers

@@ -13,8 +13,8 @@ import httpx
 import msgspec
 import pytest
 
-from streamforge.manager.api.api_limits import Limits
 from streamforge.manager.api.app import create_app
+from streamforge.manager.api.routing import Limits
 from streamforge.manager.api.server import Server, serve
 from streamforge.manager.persistence import record_reader
 from streamforge_utils.model.errors import ConfigError
@@ -175,30 +175,15 @@ async def test_a_failure_in_the_middle_of_an_export_breaks_it_off(
         assert len(whole.text.splitlines()) == 51
 
 
+HEAD = b"GET /queues HTTP/1.1\r\nHost: localhost\r\n"
+START = b"POST /queues/start HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+HUGE = HEAD + b"X-A: " + b"a" * 40_000
+
+
 async def test_a_head_or_a_body_that_does_not_come_is_not_waited_for(start: Start) -> None:
-    limits = msgspec.structs.replace(LIMITS, header_timeout_s=0.3, body_timeout_s=0.3)
-    url = (await start(limits=limits)).url
-    for sent, expected in (
-        (b"", b""),
-        (b"GET /queues HTTP/1.1\r\nHost: loc", b""),
-        (
-            b"POST /queues/start HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-            b"Content-Length: 9\r\n\r\n{",
-            b"HTTP/1.1 408",
-        ),
-    ):
+    url = (await start(limits=msgspec.structs.replace(LIMITS, header_timeout_s=0.3, body_timeout_s=0.3))).url
+    for sent, expected in ((b"", b""), (HEAD[:-2], b""), (START + b"Content-Length: 9\r\n\r\n{", b"HTTP/1.1 408")):
         assert (await _raw(url, sent)).startswith(expected)
-
-
-async def test_a_head_beyond_the_limit_is_refused(start: Start) -> None:
-    server = await start()
-    head = b"GET /queues HTTP/1.1\r\nHost: localhost\r\n" + b"X-A: " + b"a" * 40_000
-
-    assert (await _raw(server.url, head + b"\r\n\r\n")).startswith((b"HTTP/1.1 431", b"HTTP/1.1 400"))
-    assert (await _raw(server.url, head)).startswith(b"HTTP/1.1 400")
-    assert (await _raw(server.url, b"\x00\x01\r\n\r\n")).startswith(b"HTTP/1.1 400")
-    async with httpx.AsyncClient(base_url=server.url) as client:
-        assert (await client.get("/healthz")).status_code == 200
 
 
 def _problem(answer: bytes, status: int, kind: str) -> dict[str, Any]:
@@ -210,10 +195,14 @@ def _problem(answer: bytes, status: int, kind: str) -> dict[str, Any]:
     return problem(httpx.Response(int(lines[0].split()[1]), headers=headers, content=body), status, kind)
 
 
-async def test_what_is_no_request_is_answered_with_a_problem(start: Start) -> None:
+async def test_what_is_no_request_or_too_large_is_answered_with_a_problem(start: Start) -> None:
     url = (await start()).url
-    for sent in (b"\x00\x01\r\n\r\n", b"GET /queues\r\n\r\n", b"GET / HTTP/1.1\r\nHost localhost\r\n\r\n"):
+    for sent in (b"\x00\x01\r\n\r\n", b"GET /queues\r\n\r\n", HEAD[:-2].replace(b": ", b" ") + b"\r\n\r\n", HUGE):
         _problem(await _raw(url, sent), 400, "bad-request")
+    # uvicorn may have all of a head that is too large before it looks at its size.
+    assert (await _raw(url, HUGE + b"\r\n\r\n")).startswith((b"HTTP/1.1 431", b"HTTP/1.1 400"))
+    # It is refused before it is read.
+    _problem(await _raw(url, START + b"Content-Length: 1000000000\r\n\r\n"), 413, "content-too-large")
 
 
 async def test_more_connections_than_the_limit_are_answered_with_a_problem(start: Start) -> None:
@@ -221,30 +210,16 @@ async def test_more_connections_than_the_limit_are_answered_with_a_problem(start
     host, _, port = url.removeprefix("http://").rpartition(":")
     held = [await asyncio.open_connection(host, int(port)) for _ in range(4)]
     try:
-        answer = await _raw(url, b"GET /queues HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        answer = await _raw(url, HEAD + b"\r\n")
         _problem(answer, 503, "busy")
         assert b"retry-after: 2" in answer.lower()
     finally:
         for _, writer in held:
             writer.close()
     async with httpx.AsyncClient(base_url=url) as client:
-        await until_served(client)
-
-
-async def until_served(client: httpx.AsyncClient) -> None:
-    async with asyncio.timeout(LIMIT_S):
-        while (await client.get("/healthz")).status_code != 200:  # noqa: ASYNC110 (it has no event of its own)
-            await asyncio.sleep(0.01)
-
-
-async def test_a_huge_body_is_refused_before_it_is_read(start: Start) -> None:
-    url = (await start()).url
-    head = (
-        b"POST /queues/start HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
-        b"Content-Length: 1000000000\r\n\r\n"
-    )
-
-    assert (await _raw(url, head)).startswith(b"HTTP/1.1 413")
+        async with asyncio.timeout(LIMIT_S):
+            while (await client.get("/healthz")).status_code != 200:  # noqa: ASYNC110 (it has no event of its own)
+                await asyncio.sleep(0.01)
 
 
 async def test_nothing_is_logged_of_a_request(start: Start, caplog: pytest.LogCaptureFixture) -> None:

@@ -136,62 +136,62 @@ LOADER = {"target": "loader-api-candles", "type": "api_candles_1m"}
 SINK = {"target": "arango-candles", "type": "api_candles_1m"}
 
 
-@pytest.mark.parametrize(
-    ("microservices", "field"),
-    [
-        ([], "microservices"),
-        ([{"type": "api_candles_1m"}], "microservices[0].target"),
-        ([LOADER, {**SINK, "type": "nonsense"}], "microservices[1].type"),
-        ([LOADER, {**SINK, "type": "api_candles_1h"}], "microservices[1].type"),
-        ([{**LOADER, "interval": "1M"}, SINK], "microservices[0].interval"),
-        ([{**LOADER, "interval": "soon"}, SINK], "microservices[0].interval"),
-        ([{**LOADER, "collection_name": "a"}, {**SINK, "collection_name": "b"}], "microservices[1].collection_name"),
-        ([LOADER, {**SINK, "speed": 9}], "parameters"),
-        ([LOADER], "targets"),
-        ([LOADER, LOADER], "targets"),
-    ],
-)
-async def test_a_pipeline_that_cannot_be_is_refused_and_the_field_named(
-    client: httpx.AsyncClient, service: MemoryService, microservices: list[Any], field: str
+def steps(*microservices: Any) -> dict[str, Any]:
+    """The body of a pipeline."""
+    return {"symbol": "BTCUSDT", "time_range": "2024-08-01", "microservices": [*microservices]}
+
+
+REFUSED: list[tuple[dict[str, Any], str, str]] = [
+    ({"symbol": "BTC USDT"}, "symbol", "symbol 'BTC USDT' holds characters that no symbol has"),
+    ({"symbol": ""}, "symbol", "symbol '' must have 1 to 60 characters"),
+    ({"symbol": 7}, "symbol", "it is 7, it must be text"),
+    ({"symbol": None}, "symbol", "it is null, it must be text"),
+    ({"symbol": ["X"]}, "symbol", "it is a list, it must be text"),
+    ({"symbol": "X" * 301}, "symbol", "it must have at most 300 characters"),
+    ({"type": "api_candles_7m"}, "type", "type 'api_candles_7m' is not known"),
+    ({"time_range": "tomorrow"}, "time_range", "time_range 'tomorrow' is not understood"),
+    ({"time_range": "2024-08-02:2024-08-01"}, "time_range", "the end is not after the start"),
+    ({"time_range": "2031"}, "time_range", "starts in the future"),
+    ({"targets": ["loader-api-candles", "teapot"]}, "targets", "teapot"),
+    ({"targets": "loader-api-candles"}, "targets", "it is 'loader-api-candles', it must be a list"),
+    ({"parameters": {"teapot": {}}}, "parameters.teapot", "'teapot', which is no step of this workflow"),
+    ({"parameters": {"arango-candles": {"speed": 1}}}, "parameters", "speed"),
+    ({"parameters": []}, "parameters", "it is a list, it must be an object"),
+    ({"image": "a b"}, "image", "'a b'"),
+    ({"collection_name": "1st"}, "collection_name", "'1st'"),
+    ({"symbl": "BTCUSDT"}, "symbl", "this field is not permitted"),
+    ({"again": "perhaps"}, "again", "it is 'perhaps', it must be true or false"),
+    (steps(), "microservices", "it has 0 items, it must have at least 1"),
+    (steps(*[SINK] * 33), "microservices", "it must have at most 32"),
+    (steps("x"), "microservices[0]", "it is 'x', it must be an object"),
+    (steps({"type": "api_candles_1m"}), "microservices[0].target", "it is missing"),
+    (steps(LOADER, {**SINK, "type": "nonsense"}), "microservices[1].type", "type 'nonsense' is not known"),
+    (steps(LOADER, {**SINK, "type": "api_candles_1h"}), "microservices[1].type", "differs from 'api_candles_1m'"),
+    (steps({**LOADER, "interval": "1M"}, SINK), "microservices[0].interval", "does not agree with type"),
+    (steps({**LOADER, "interval": "soon"}, SINK), "microservices[0].interval", "does not agree with type"),
+    (
+        steps({**LOADER, "collection_name": "a"}, {**SINK, "collection_name": "b"}),
+        "microservices[1].collection_name",
+        "'b' differs from 'a' of microservices[0]",
+    ),
+    (steps(LOADER, {**SINK, "speed": 9}), "parameters", "speed"),
+    (steps(LOADER), "targets", "sink"),
+    (steps(LOADER, LOADER), "targets", "loader-api-candles"),
+]
+
+
+@pytest.mark.parametrize(("body", "field", "words"), REFUSED, ids=[f"{one[1]}: {one[2]}" for one in REFUSED])
+async def test_what_cannot_be_started_is_refused_with_the_field_and_what_was_given(
+    client: httpx.AsyncClient, service: MemoryService, body: dict[str, Any], field: str, words: str
 ) -> None:
+    pipeline = "microservices" in body
     response = await client.post(
-        "/queues/start-pipeline",
-        json={"symbol": "BTCUSDT", "time_range": "2024-08-01", "microservices": microservices},
+        f"/queues/start{'-pipeline' if pipeline else ''}", json=body if pipeline else {**REQUEST, **body}
     )
-
-    body = problem(response, 422, "invalid-input")
-    assert (body["errors"][0]["field"], body["errors"][0]["where"]) == (field, "body")
-    assert await service.ids() == []
-
-
-@pytest.mark.parametrize(
-    ("change", "field"),
-    [
-        ({"symbol": "BTC USDT"}, "symbol"),
-        ({"symbol": ""}, "symbol"),
-        ({"symbol": 7}, "symbol"),
-        ({"symbol": "X" * 301}, "symbol"),
-        ({"type": "api_candles_7m"}, "type"),
-        ({"time_range": "tomorrow"}, "time_range"),
-        ({"time_range": "2024-08-02:2024-08-01"}, "time_range"),
-        ({"time_range": "2031"}, "time_range"),
-        ({"targets": ["loader-api-candles", "teapot"]}, "targets"),
-        ({"targets": "loader-api-candles"}, "targets"),
-        ({"parameters": {"teapot": {}}}, "parameters.teapot"),
-        ({"parameters": {"arango-candles": {"speed": 1}}}, "parameters"),
-        ({"image": "a b"}, "image"),
-        ({"collection_name": "1st"}, "collection_name"),
-        ({"symbl": "BTCUSDT"}, "symbl"),
-        ({"again": "perhaps"}, "again"),
-    ],
-)
-async def test_what_cannot_be_started_is_refused_and_the_field_named(
-    client: httpx.AsyncClient, service: MemoryService, change: dict[str, Any], field: str
-) -> None:
-    response = await client.post("/queues/start", json={**REQUEST, **change})
-
-    body = problem(response, 422, "invalid-input")
-    assert (body["errors"][0]["field"], body["errors"][0]["where"]) == (field, "body")
+    found = problem(response, 422, "invalid-input")
+    assert (found["errors"][0]["field"], found["errors"][0]["where"]) == (field, "body")
+    assert words in found["errors"][0]["message"]
+    assert words in found["detail"]
     assert await service.ids() == []
 
 

@@ -7,25 +7,23 @@ import secrets
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from streamforge import wiring
 from streamforge.cli import terminal
 from streamforge.cli.checks.place_checks import Subject, careful, works
+from streamforge.manager.persistence.workflow_store import WorkflowStore
+from streamforge_utils.model import names
 from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError
+from streamforge_utils.ports.bus import Message, Retention, TopicSpec
 from streamforge_utils.ports.preflight import Finding
-
-if TYPE_CHECKING:
-    from streamforge_utils.runtime.context import MessageBus
-    from streamforge_utils.runtime.kafka_settings import KafkaSettings
+from streamforge_utils.runtime.context import MessageBus
+from streamforge_utils.runtime.environment import load
+from streamforge_utils.runtime.kafka_settings import KafkaSettings
+from streamforge_utils.runtime.settings import CONTROL_TOPIC, EVENTS_TOPIC, DataSettings
 
 
 async def check_bus(subject: Subject) -> AsyncIterator[Finding]:
     """Whether messages get through."""
-    from streamforge import wiring
-    from streamforge_utils.runtime.environment import load
-    from streamforge_utils.runtime.kafka_settings import KafkaSettings
-    from streamforge_utils.runtime.settings import DataSettings
-
     kafka = load(KafkaSettings, os.environ)
     bus = wiring.make_bus(DataSettings(data_dir=subject.probe, kafka=kafka))
     try:
@@ -71,8 +69,6 @@ async def _kafka(bus: MessageBus, kafka: KafkaSettings) -> Finding:
 
 async def _round_trip(bus: MessageBus) -> str:
     """Send a message through a topic of its own, which is removed again; says how long that took."""
-    from streamforge_utils.ports.bus import Message, Retention, TopicSpec
-
     # On brokers that others use too it must be nobody's, and have a name that a manager may make.
     name = f"wf-doctor-{secrets.token_hex(4)}"
     began = time.perf_counter()
@@ -92,8 +88,6 @@ async def _round_trip(bus: MessageBus) -> str:
 
 def _talked_on() -> set[str]:
     """The topics of commands and of events."""
-    from streamforge_utils.runtime.settings import CONTROL_TOPIC, EVENTS_TOPIC
-
     return {
         os.environ.get("QUEUE_CONTROL_TOPIC") or CONTROL_TOPIC,
         os.environ.get("QUEUE_EVENTS_TOPIC") or EVENTS_TOPIC,
@@ -105,9 +99,6 @@ async def _topics(folder: Path) -> str:
 
     Raises what opening those fails with that every manager needs.
     """
-    from streamforge import wiring
-    from streamforge_utils.runtime.settings import DataSettings
-
     bus = wiring.make_bus(DataSettings(data_dir=folder))
     try:
         names = await bus.topics()
@@ -125,11 +116,6 @@ async def leftovers(folder: Path) -> str:
 
     Of the embedded bus and store in the folder. Raises StreamForgeError.
     """
-    from streamforge import wiring
-    from streamforge.manager.persistence.workflow_store import WorkflowStore
-    from streamforge_utils.model import names
-    from streamforge_utils.runtime.settings import DataSettings
-
     settings = DataSettings(data_dir=folder)
     if not (folder / wiring.BUS).is_dir() or not (folder / wiring.STORE).is_dir():
         return ""

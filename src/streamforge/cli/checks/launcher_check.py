@@ -7,14 +7,26 @@ import os
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from streamforge import wiring
 from streamforge.cli.checks.place_checks import Subject, careful, fails, works
+from streamforge.manager.bootstrap import worker_environment
+from streamforge.manager.manager_settings import load_manager
 from streamforge_utils.model.errors import ConfigError, StreamForgeError
+from streamforge_utils.ports.launcher import JobSpec, JobState
 from streamforge_utils.ports.preflight import Finding
-
-if TYPE_CHECKING:
-    from streamforge_utils.ports.job_settings import LauncherSettings
+from streamforge_utils.runtime.environment import read
+from streamforge_utils.runtime.kafka_settings import KafkaSettings
+from streamforge_utils.ports.job_settings import (
+    KUBERNETES,
+    LAUNCHER,
+    OUT_OF_REACH,
+    REACH_STEP,
+    LauncherSettings,
+    with_launcher,
+)
+from streamforge_utils.runtime.settings import DataSettings
+from streamforge_utils.runtime.termination import EXIT_CONFIG
 
 KUBERNETES_S = 18.0
 """How long the cluster may take: less than the whole check, so that what was found until then is told."""
@@ -22,9 +34,6 @@ KUBERNETES_S = 18.0
 
 async def check_launcher(subject: Subject) -> AsyncIterator[Finding]:
     """Whether a worker can be started, and seen to end; of a cluster what that takes."""
-    from streamforge_utils.ports.job_settings import LauncherSettings, with_launcher
-    from streamforge_utils.runtime.environment import read
-
     # Of settings that are wrong the check of the settings tells.
     settings = read(LauncherSettings, with_launcher(subject.where.environ()), []) or LauncherSettings()
     if not settings.in_kubernetes:
@@ -35,11 +44,6 @@ async def check_launcher(subject: Subject) -> AsyncIterator[Finding]:
 
 
 async def _process(probe: Path) -> Finding:
-    from streamforge import wiring
-    from streamforge_utils.ports.launcher import JobSpec, JobState
-    from streamforge_utils.runtime.settings import DataSettings
-    from streamforge_utils.runtime.termination import EXIT_CONFIG
-
     began = time.perf_counter()
     launcher = wiring.make_launcher(DataSettings(data_dir=probe))
     # A worker without settings says so and ends: that is enough to see it start and to see it end.
@@ -56,14 +60,6 @@ async def _process(probe: Path) -> Finding:
 
 async def _kubernetes(launching: LauncherSettings, folder: Path) -> AsyncIterator[Finding]:
     """The cluster, the rights, Pod Security, and what Jobs refer to."""
-    from streamforge import wiring
-    from streamforge.manager.bootstrap import worker_environment
-    from streamforge.manager.manager_settings import load_manager
-    from streamforge_utils.ports.job_settings import KUBERNETES, LAUNCHER, OUT_OF_REACH, REACH_STEP
-    from streamforge_utils.runtime.environment import read
-    from streamforge_utils.runtime.kafka_settings import KafkaSettings
-    from streamforge_utils.runtime.settings import DataSettings
-
     kafka = read(KafkaSettings, os.environ, []) or KafkaSettings()
     where = {LAUNCHER: KUBERNETES, "STREAMFORGE_DATA_DIR": str(folder)}
     try:

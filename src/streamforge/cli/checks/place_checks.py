@@ -7,20 +7,27 @@ import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from functools import partial
 from pathlib import Path
 
 import msgspec
 
+from streamforge import wiring
 from streamforge.cli import terminal
 from streamforge.cli.client import Api
 from streamforge.cli.exchange_process import running_exchange
 from streamforge.cli.places import DATA_VARIABLE, EXCHANGE_VARIABLE, exchange_urls, known_origin, last_choice
 from streamforge.cli.session import Where, data_folder
 from streamforge.manager import answers
+from streamforge.manager.api.tokens import Tokens
+from streamforge.manager.manager_settings import load_manager, misspelt_settings
 from streamforge.manager.origin import TEST
 from streamforge_utils.model.addresses import shown_address
 from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.ports.preflight import Finding
+from streamforge_utils.runtime.environment import load
+from streamforge_utils.ports.job_settings import with_launcher
+from streamforge_utils.runtime.settings import ExchangeSettings
 
 HEALTH_S = 5.0
 """How long a manager that runs may take to say so."""
@@ -32,10 +39,6 @@ _OTHERS_SHOWN = 5
 
 async def check_settings(subject: Subject) -> AsyncIterator[Finding]:
     """Whether the environment can be read."""
-    from streamforge.manager.api.tokens import Tokens
-    from streamforge.manager.manager_settings import load_manager, misspelt_settings
-    from streamforge_utils.ports.job_settings import with_launcher
-
     load_manager({**with_launcher(subject.where.environ()), DATA_VARIABLE: str(subject.folder)})
     tokens = "no tokens, so loopback only" if Tokens.read(os.environ) is None else "tokens are set"
     if problems := misspelt_settings(os.environ):
@@ -126,19 +129,11 @@ class Subject(msgspec.Struct, frozen=True):
     probe: Path
 
 
-def works(part: str, detail: str, next_step: str = "") -> Finding:
-    """The part works."""
-    return Finding(part=part, verdict="works", detail=detail, next_step=next_step)
+def _finding(verdict: str, part: str, detail: str, next_step: str = "") -> Finding:
+    return Finding(part=part, verdict=verdict, detail=detail, next_step=next_step)
 
 
-def careful(part: str, detail: str, next_step: str = "") -> Finding:
-    """The part works, and something about it should be known."""
-    return Finding(part=part, verdict="careful", detail=detail, next_step=next_step)
-
-
-def fails(part: str, detail: str, next_step: str = "") -> Finding:
-    """The part does not work."""
-    return Finding(part=part, verdict="fails", detail=detail, next_step=next_step)
+works, careful, fails = (partial(_finding, verdict) for verdict in ("works", "careful", "fails"))
 
 
 def nearest(folder: Path) -> Path:
@@ -152,10 +147,6 @@ SKEW_S = 5.0
 
 async def check_exchange(subject: Subject) -> AsyncIterator[Finding]:
     """Whether the exchange that a load would use answers."""
-    from streamforge import wiring
-    from streamforge_utils.runtime.environment import load
-    from streamforge_utils.runtime.settings import ExchangeSettings
-
     choice = _choice(subject)
     async with AsyncExitStack() as stack:
         urls = exchange_urls(choice) if choice != TEST else None

@@ -10,16 +10,18 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
+from streamforge import wiring
 from streamforge.cli import terminal
 from streamforge.cli.checks.place_checks import Subject, careful, fails, nearest, works
+from streamforge.manager.persistence.usage_samples import UsageSamples
 from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.model.usage import Sample, full_at_ms, growth_per_day, with_sample
 from streamforge_utils.ports.preflight import Finding
-
-if TYPE_CHECKING:
-    from streamforge_utils.ports.store import Store, Usage
+from streamforge_utils.ports.store import Document, Outcome, Store, Usage
+from streamforge_utils.runtime.arango import ArangoSettings
+from streamforge_utils.runtime.environment import load
+from streamforge_utils.runtime.settings import DataSettings
 
 _PREFIX = "streamforge-doctor-"
 _LEFT_S = 600
@@ -31,11 +33,6 @@ READ_WITHIN_S = 5.0
 
 async def check_store(subject: Subject) -> AsyncIterator[Finding]:
     """Whether documents are stored and read, and which room is left."""
-    from streamforge import wiring
-    from streamforge_utils.runtime.arango import ArangoSettings
-    from streamforge_utils.runtime.environment import load
-    from streamforge_utils.runtime.settings import DataSettings
-
     arango = load(ArangoSettings, os.environ)
     store = wiring.make_store(DataSettings(data_dir=subject.probe, arango=arango))
     try:
@@ -58,9 +55,6 @@ async def check_store(subject: Subject) -> AsyncIterator[Finding]:
 
 async def _collections(folder: Path, told: str) -> Finding:
     """Whether the collections of the embedded store can be read. told: that a document was stored."""
-    from streamforge import wiring
-    from streamforge_utils.runtime.settings import DataSettings
-
     names, broken, partly = await wiring.check_collections(DataSettings(data_dir=folder), within_s=READ_WITHIN_S)
     collections = terminal.many(len(names), "collection")
     if broken:
@@ -73,8 +67,6 @@ async def _collections(folder: Path, told: str) -> Finding:
 
 async def _round_trip(store: Store) -> str:
     """Store a document in a collection of its own, which is dropped again; says how long that took."""
-    from streamforge_utils.ports.store import Document, Outcome
-
     # In a database that others use too it must be nobody's.
     name = f"{_PREFIX}{int(time.time()):x}-{secrets.token_hex(4)}"
     for left in await store.names():
@@ -128,9 +120,6 @@ _WAYS_OUT = (
 
 async def room_on_disk(folder: Path) -> Finding:
     """What the data directory takes, what its disk has left, and the day on which that is used up."""
-    from streamforge import wiring
-    from streamforge_utils.runtime.settings import DataSettings
-
     settings = DataSettings(data_dir=folder)
     stored, samples = 0, tuple[Sample, ...]()
     if (folder / wiring.STORE).is_dir():
@@ -182,8 +171,6 @@ async def room_in_database(store: Store) -> Finding:
 
 async def _usage(store: Store) -> tuple[Usage, tuple[Sample, ...]]:
     """What the data take now, and what they took before."""
-    from streamforge.manager.persistence.usage_samples import UsageSamples
-
     usage = await store.usage()
     return usage, with_sample(await UsageSamples(store).all(), Sample(int(time.time() * 1000), usage.used_bytes))
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import suppress
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
@@ -12,14 +14,25 @@ from typing import Annotated, Any
 import msgspec
 import typer
 
+from streamforge import wiring
 from streamforge.cli import command_options as o
 from streamforge.cli import terminal
 from streamforge.cli.checks.bus_check import leftovers
 from streamforge.cli.client import to_json
 from streamforge.cli.command_errors import UsageProblem
 from streamforge.cli.session import Mode, Where, session
+from streamforge.manager.persistence import store_backup
+from streamforge.manager.persistence.fenced_store import fenced
+from streamforge.manager.persistence.installation import Claim
+from streamforge.manager.persistence.lease import managed_store
+from streamforge.version import installed_version
 from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.ports.backup_folder import MANIFEST
+from streamforge_utils.ports.clock import SystemClock
+from streamforge_utils.ports.store import Store
+from streamforge_utils.runtime.arango import ArangoSettings
+from streamforge_utils.runtime.environment import load
+from streamforge_utils.runtime.settings import DataSettings
 
 _ON_KAFKA = "the topics are Kafka's (KAFKA_BOOTSTRAP_SERVERS) and not in it: docs/backup.md tells what of them to keep"
 
@@ -35,13 +48,10 @@ def backup(
     topics and jobs as of one moment; no token and no password. Where ArangoDB is the store (ARANGO_URL), its database
     is copied instead, as JSON lines. Topics on Kafka are in neither.
     """
-    from streamforge import wiring
-    from streamforge.cli import database_backup
-
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     place, (database, settings) = _absolute(target), _database()
     if database:
-        kept: Any = asyncio.run(database_backup.back_up(settings, place, made_at=now))
+        kept: Any = asyncio.run(_back_up(settings, place, made_at=now))
     else:
         asyncio.run(_tidied(where.folder))
         kept = wiring.back_up(where.folder, place, made_at=now)
@@ -61,9 +71,6 @@ def restore(
     The data directory must be empty or absent, so that nothing is overwritten; of a database (ARANGO_URL) the same.
     Workflows that were under way when the backup was made go on with the next manager.
     """
-    from streamforge import wiring
-    from streamforge.cli import database_backup
-
     place, (database, settings) = _absolute(source), _database()
     of_database = _is_of_database(place)
     if of_database and not database:
@@ -73,7 +80,7 @@ def restore(
             f"{source} is the backup of a data directory, and the store is ArangoDB (ARANGO_URL): unset ARANGO_URL"
         )
     if database:
-        kept: Any = asyncio.run(database_backup.restore(settings, place))
+        kept: Any = asyncio.run(_restore(settings, place))
     else:
         kept = wiring.restore(place, where.folder)
     _tell("restored", source, database or where.folder, kept, as_json=as_json)
@@ -86,18 +93,12 @@ def _absolute(path: Path) -> Path:
 
 def _database() -> tuple[str, Any]:
     """The database that is the store, for people, and the settings that name it; empty where the store is files."""
-    from streamforge_utils.runtime.arango import ArangoSettings
-    from streamforge_utils.runtime.environment import load
-    from streamforge_utils.runtime.settings import DataSettings
-
     arango = load(ArangoSettings, os.environ)
     return f"{arango.url} (database {arango.database})" if arango.url else "", DataSettings(arango=arango)
 
 
 def _is_of_database(source: Path) -> bool:
     """Whether the backup is one of a database. What cannot be read is told by what restores it."""
-    from streamforge.manager.persistence import store_backup
-
     try:
         manifest = msgspec.json.decode((source / MANIFEST).read_bytes(), type=dict[str, Any])
     except (OSError, msgspec.MsgspecError):
@@ -107,8 +108,6 @@ def _is_of_database(source: Path) -> bool:
 
 async def _tidied(folder: Path) -> None:
     """Remove what is kept no longer, so that it is not copied; say what of ended workflows will be."""
-    from streamforge import wiring
-
     if not (folder / wiring.STORE).is_dir() or os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
         return
     with suppress(StreamForgeError):  # of a broken file the copy itself tells
@@ -132,3 +131,47 @@ def _tell(done: str, source: Path | str, target: Path | str, made: Any, *, as_js
         f"{held}, {made.states:,} states" if of_database else f"{made.topics} topics, {held}, {made.size / 1e6:.1f} MB"
     )
     terminal.write(f"{done} {source} to {target}: {held}, as of {made.made_at}")
+
+
+async def _back_up(settings: DataSettings, target: Path, *, made_at: str) -> store_backup.StoreBackup:
+    """Copy the database to the new folder `target`. Raises as `store_backup.back_up`."""
+    async with _connected(settings) as store:
+        return await store_backup.back_up(store, target, made_at=made_at, made_by=installed_version())
+
+
+async def _restore(settings: DataSettings, source: Path) -> store_backup.StoreBackup:
+    """Bring a backup into the empty database. Raises as `store_backup.restore`, or ConfigError: a manager has it."""
+    place = wiring.store_place(settings)
+    claim = Claim(
+        name=f"`streamforge restore` (process {os.getpid()} on {socket.gethostname()})",
+        where=place.where,
+        elsewhere=place.elsewhere,
+        switch="--exchange ",
+        shared=place.shared,
+        drives=False,
+        tell=terminal.say,
+    )
+    # No manager drives what is there while it is not whole; one that does so now is named.
+    async with _connected(settings) as store, managed_store(store, SystemClock(), claim) as lease:
+        assert lease is not None  # noqa: S101 - a database is shared
+        keeping = asyncio.create_task(lease.keep(), name="lease")
+        restoring = asyncio.create_task(store_backup.restore(fenced(store, lease.check), source), name="restore")
+        try:
+            await asyncio.wait({keeping, restoring}, return_when=asyncio.FIRST_COMPLETED)
+            if keeping.done():
+                keeping.result()  # raises: another manager has it
+            return await restoring
+        finally:
+            for task in (keeping, restoring):
+                task.cancel()
+            await asyncio.gather(keeping, restoring, return_exceptions=True)
+
+
+@asynccontextmanager
+async def _connected(settings: DataSettings) -> AsyncIterator[Store]:
+    store = wiring.make_store(settings)
+    try:
+        await store.connect()
+        yield store
+    finally:
+        await store.close()

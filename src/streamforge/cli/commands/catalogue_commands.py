@@ -12,7 +12,8 @@ from streamforge.cli import terminal
 from streamforge.cli.client import path_part, to_json
 from streamforge.cli.command_errors import UsageProblem
 from streamforge.cli.session import Mode, Where, data_folder, session
-from streamforge.manager import answers
+from streamforge.manager import answers, presentation
+from streamforge.manager.describing import schemas as known
 from streamforge_utils.model.spelling import did_you_mean
 
 
@@ -50,8 +51,6 @@ def _somebody_serves(where: Where) -> bool:
 
 
 def _known_targets() -> Any:
-    from streamforge.manager import presentation
-
     return msgspec.to_builtins(presentation.targets_answer())
 
 
@@ -84,9 +83,6 @@ async def schemas(
 
 
 def _known_schemas(name: str | None) -> Any:
-    from streamforge.manager import presentation
-    from streamforge.manager.describing import schemas as known
-
     if name is None:
         return msgspec.to_builtins(presentation.schemas_answer())
     found = known.message_schemas()

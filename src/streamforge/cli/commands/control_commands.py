@@ -12,9 +12,7 @@ from streamforge.cli import command_options as o
 from streamforge.cli import terminal
 from streamforge.cli.client import path_part, to_json
 from streamforge.cli.command_errors import ApiProblem, CliError
-from streamforge.cli.follower import Follower
-from streamforge.cli.interrupts import interrupts
-from streamforge.cli.progress import display
+from streamforge.cli.follower import followed
 from streamforge.cli.session import Mode, Session, session
 from streamforge.manager import answers, data_answers
 
@@ -38,16 +36,14 @@ async def stop(
             workflow = await begin(found)
     else:
         where = where.as_before()  # if we have to be the manager, be the one it had
-        with interrupts() as asked, display() as shown:
-            following = Follower(asked, shown, timeout_s=None, mode=Mode.CONTINUE, loads=False)
-            try:
-                async with asyncio.timeout(timeout_s):
-                    workflow, _ = await following.begin(where, begin)
-            except TimeoutError:
-                raise CliError(
-                    f"{queue_id} has not ended within {timeout_s:g} s: it was asked to stop, see `streamforge show "
-                    f"{queue_id}{where.flags()}`"
-                ) from None
+        try:
+            async with asyncio.timeout(timeout_s):
+                workflow = (await followed(where, begin, mode=Mode.CONTINUE, loads=False)).workflow
+        except TimeoutError:
+            raise CliError(
+                f"{queue_id} has not ended within {timeout_s:g} s: it was asked to stop, see `streamforge show "
+                f"{queue_id}{where.flags()}`"
+            ) from None
     if as_json:
         terminal.write(to_json({"queue_id": workflow.queue_id, "status": workflow.status}))
     else:

@@ -33,39 +33,32 @@ from streamforge_utils.model.names import is_queue_id
 from streamforge_utils.model.spelling import closest
 from streamforge_utils.model.timeranges import TimeRange
 
-_NAMES_SHOWN = 8
 _COUNTING = re.compile(r"POST /coverage/([^/ ]+)/([^/ ]+)/verify")
 """How a manager says that a series is to be counted."""
 _WHAT = "QUEUE_ID, COLLECTION, or SYMBOL TYPE [TIME_RANGE]"
 
 
-class Part(msgspec.Struct, frozen=True, kw_only=True):
-    """Records of one collection; with a span and a series (symbol, type), only those of the series that open in it.
-
-    records: as coverage says (0: it does not).
-    """
-
-    collection: str
-    span: TimeRange | None = None
-    series: tuple[str, str] | None = None
-    records: int = 0
-
-
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be exported. name: for messages. holes: the ranges of it that are not stored, with their verdict.
-
-    known: the coverage that it is made of; None: a collection as it is.
-    """
+    """What is to be exported: a collection as it is, or what coverage has of a series. name: for messages."""
 
     name: str
-    parts: list[Part]
-    holes: list[data_answers.Segment] = []
+    collection: str = ""
     known: data_answers.Coverage | None = None
 
     @property
     def span(self) -> data_answers.CoverageSpan | None:
-        """What parts and holes speak of; None: a collection as it is."""
+        """What it speaks of; None: a collection as it is."""
         return None if self.known is None else self.known.span
+
+    @property
+    def stored(self) -> list[data_answers.Segment]:
+        """The ranges of it that are stored."""
+        return [] if self.known is None else [one for one in self.known.segments if one.verdict == "stored"]
+
+    @property
+    def holes(self) -> list[data_answers.Segment]:
+        """The ranges of it that are not stored."""
+        return [] if self.known is None else [one for one in self.known.segments if one.verdict != "stored"]
 
 
 class Exported(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,63 +118,42 @@ async def export(
     to = destination(form, file, times)
     if as_json and to.file is None:
         raise UsageProblem("--json tells about a file: name one with --output (the records themselves go to stdout)")
-    _check(what)
+    check_count(what, _WHAT)
+    if len(what) > 1:
+        check_words(what)
     async with session(where, Mode.READ) as found:
         selection = await _select(found, what, where, life=life)
-        if not selection.parts:
+        if not selection.collection and not selection.stored:
             raise CliError(await _nothing(found, what, selection, where))
         with record_writer(to) as writer:
-            for part in selection.parts:
-                await _copy(found, part, to, writer, where)
+            for segment in [None] if selection.collection else selection.stored:
+                await _copy(found, selection, segment, to, writer, where)
     complete = _is_complete(selection)
     _report(selection, writer, to, complete, where, as_json=as_json)
     return 1 if complete is False else 0
 
 
-def _check(what: Sequence[str]) -> None:
-    """Raises UsageProblem or InvalidInput for what can be refused before a manager is asked."""
-    check_count(what, _WHAT)
-    if len(what) > 1:
-        check_words(what)
-
-
 async def _select(found: Session, what: Sequence[str], where: Where, *, life: bool) -> Selection:
-    if len(what) == 1 and not is_queue_id(what[0]):
-        if life:
-            raise UsageProblem("--all speaks of the whole life of a series: write SYMBOL TYPE")
-        return await _collection(found, what[0])
-    path, query = address_of(what, life=life)
-    known = found.api.read(await ask(found, path, query, what, where), data_answers.Coverage)
-    parts = [
-        Part(
-            collection=segment.collection,
-            span=TimeRange(segment.start_ms, segment.end_ms),
-            series=(known.symbol, known.type),
-            records=segment.records,
-        )
-        for segment in known.segments
-        if segment.verdict == "stored" and segment.collection is not None
-    ]
-    holes = [segment for segment in known.segments if segment.verdict != "stored"]
-    return Selection(name=" ".join(what), parts=parts, holes=holes, known=known)
-
-
-async def _collection(found: Session, name: str) -> Selection:
+    if len(what) > 1 or is_queue_id(what[0]):
+        path, query = address_of(what, life=life)
+        known = found.api.read(await ask(found, path, query, what, where), data_answers.Coverage)
+        return Selection(name=" ".join(what), known=known)
+    if life:
+        raise UsageProblem("--all speaks of the whole life of a series: write SYMBOL TYPE")
+    name = what[0]
     names = [c.name for c in (await found.api.get("/collections", data_answers.Collections)).collections]
     if name not in names:
-        shown = ", ".join(names[:_NAMES_SHOWN]) + (", …" if len(names) > _NAMES_SHOWN else "")
-        there = f"there are {shown}" if names else "there are none yet"
+        there = f"there are {terminal.first_of(names)}" if names else "there are none yet"
         if meant := closest(name, names):
             there = f"did you mean {meant[0]}?"
         raise CliError(f"{name[:80]!r} is neither a queue_id nor a collection ({there}): write {_WHAT}")
-    return Selection(name=name, parts=[Part(collection=name)])
+    return Selection(name=name, collection=name)
 
 
 async def _nothing(found: Session, what: Sequence[str], selection: Selection, where: Where) -> str:
     """Why there is nothing to export, and what to do."""
     nothing, known, holes = f"nothing of {selection.name} is stored", selection.known, selection.holes
-    if known is None:  # a collection, whose holes nobody knows
-        return nothing
+    assert known is not None  # noqa: S101 - of a collection nothing is known, and nothing is asked
     if len(what) == 1:
         workflow = await found.api.get(f"/queues/{what[0]}", answers.Started)
         if not workflow.ended:
@@ -214,10 +186,6 @@ async def _nothing(found: Session, what: Sequence[str], selection: Selection, wh
     return f"{nothing}: {_hole(first)}; {load}"
 
 
-def _named(series: tuple[str, str] | None) -> str:
-    return "SYMBOL TYPE" if series is None else " ".join(series)
-
-
 def _recovery(series: str, where: Where) -> str:
     """What to do where the store holds less than was proven. series: SYMBOL TYPE."""
     return (
@@ -226,30 +194,40 @@ def _recovery(series: str, where: Where) -> str:
     )
 
 
-async def _copy(found: Session, part: Part, to: Destination, writer: RecordWriter, where: Where) -> None:
-    """Raises CliError, also where fewer records come than were proven."""
-    form = to.form
-    query: dict[str, str | int | list[str]] = {"format": form.asked_for, "limit": "all"}
+async def _copy(
+    found: Session,
+    selection: Selection,
+    segment: data_answers.Segment | None,
+    to: Destination,
+    writer: RecordWriter,
+    where: Where,
+) -> None:
+    """Write the records of a stored range; without one, of the whole collection.
+
+    Raises CliError, also where fewer records come than were proven.
+    """
+    known, collection, series = selection.known, selection.collection, ""
+    query: dict[str, str | int | list[str]] = {"format": to.form.asked_for, "limit": "all"}
     if to.times is Times.ISO:
         query["time"] = "iso"
-    if part.span is not None:
-        query["time_range"] = request_of(part.span)
-    if part.series is not None:
-        query["symbol"], query["type"] = part.series
-    path = f"/collections/{path_part(part.collection)}/records"
+    if segment is not None and known is not None:
+        collection = segment.collection or ""
+        query["time_range"] = request_of(TimeRange(segment.start_ms, segment.end_ms))
+        query["symbol"], query["type"] = known.symbol, known.type
+        series = f"{known.symbol} {known.type}"
     before = writer.rows
     try:
-        async with found.api.stream(path, query, "*/*") as pieces:
-            await _pass_on(pieces, form, writer)
+        async with found.api.stream(f"/collections/{path_part(collection)}/records", query, "*/*") as pieces:
+            await _pass_on(pieces, to.form, writer)
     except ApiProblem as error:
         if counting := _COUNTING.search(error.next_step):
             raise CliError(f"{error}: {_recovery(' '.join(counting.groups()), where)}") from error
-        raise CliError(f"the records of {part.collection} cannot be read: {error}") from error
+        raise CliError(f"the records of {collection} cannot be read: {error}") from error
     written = writer.rows - before
-    if part.records and written != part.records:
+    if segment is not None and segment.records not in (0, written):
         raise CliError(
-            f"{part.collection} holds {terminal.records(written)} where coverage has proven "
-            f"{terminal.number(part.records)}: {_recovery(_named(part.series), where)}"
+            f"{collection} holds {terminal.records(written)} where coverage has proven "
+            f"{terminal.number(segment.records)}: {_recovery(series, where)}"
         )
 
 

@@ -7,7 +7,7 @@ import contextlib
 import errno
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import msgspec
 import typer
@@ -16,9 +16,11 @@ from streamforge.cli import command_options as o
 from streamforge.cli import terminal
 from streamforge.cli.command_errors import UsageProblem
 from streamforge.cli.interrupts import interrupts
-from streamforge.cli.own_manager import OwnManager, configure_logs, own_manager
 from streamforge.cli.places import DATA_VARIABLE
 from streamforge.cli.session import Where
+
+if TYPE_CHECKING:
+    from streamforge.cli.own_manager import OwnManager
 
 
 async def up(
@@ -43,6 +45,7 @@ async def up(
     Other commands on the same data directory find it by themselves. Workflows that were under way go on.
     Tokens come from STREAMFORGE_TOKENS_FILE, STREAMFORGE_OPERATOR_TOKEN and STREAMFORGE_READER_TOKEN.
     """
+    from streamforge.cli.own_manager import configure_logs, own_manager
     from streamforge.manager.api.tokens import Tokens
     from streamforge.manager.manager_settings import load_manager
     from streamforge_utils.runtime.metrics import Metrics, MetricsServer

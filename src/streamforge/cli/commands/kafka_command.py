@@ -9,11 +9,14 @@ from typing import Annotated
 
 import typer
 
+from streamforge import wiring
 from streamforge.cli import command_options as o
 from streamforge.cli import terminal
 from streamforge.cli.client import to_json
 from streamforge.cli.command_errors import EXIT_FAILED, UsageProblem
 from streamforge_utils.ports.provisioning import Action, Change, Provisioner
+from streamforge_utils.runtime.environment import load
+from streamforge_utils.runtime.kafka_settings import KafkaSettings
 
 _SIGNS = {
     Action.CREATE: "+",
@@ -71,10 +74,6 @@ def apply(
 
 
 def _connected(folder: Path, secrets: Path, *, adopt: bool, rotate: Sequence[str]) -> Provisioner:
-    from streamforge import wiring
-    from streamforge_utils.runtime.environment import load
-    from streamforge_utils.runtime.kafka_settings import KafkaSettings
-
     if not folder.is_dir():
         raise UsageProblem(f"{folder} is no folder: name the one that holds the manifests")
     settings = load(KafkaSettings, os.environ)

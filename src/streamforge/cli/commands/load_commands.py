@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 import time
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import typer
@@ -15,10 +15,8 @@ from streamforge.cli.arguments import check_words
 from streamforge.cli.client import path_part
 from streamforge.cli.command_errors import CliError
 from streamforge.cli.coverage_text import advice, left_out_span, load_of_the_rest, no_longer
-from streamforge.cli.follower import Begin, Follower
-from streamforge.cli.interrupts import interrupts
-from streamforge.cli.outcome import Ended, Loaded, tell, unfinished
-from streamforge.cli.progress import display
+from streamforge.cli.follower import Begin, followed
+from streamforge.cli.outcome import Loaded, tell, unfinished
 from streamforge.cli.session import Mode, Session, Where, session
 from streamforge.manager import answers
 
@@ -158,23 +156,16 @@ async def _detached(where: Where, begin: Begin, *, again: bool = False, as_json:
 
 
 async def _to_the_end(
-    where: Where,
-    begin: Begin,
-    *,
-    timeout_s: float | None,
-    as_json: bool,
-    mode: Mode = Mode.DRIVE,
-    attached: bool = False,
-    again: bool = False,
+    where: Where, begin: Begin, *, timeout_s: float | None, as_json: bool, again: bool = False, **how: Any
 ) -> int:
     """Begin a workflow and follow it to its end; says what became of it and returns the exit code.
 
     What a joined workflow leaves out is loaded afterwards by another one, whose end is then reported.
-    mode, attached, again: as `Follower` takes them. Raises CliError (Interrupted after Ctrl-C) if that is not
+    again, how: as `Follower` takes them. Raises CliError (Interrupted after Ctrl-C) if that is not
     `finished`.
     """
     began = time.monotonic()
-    ended = await followed(where, begin, timeout_s=timeout_s, mode=mode, attached=attached, again=again)
+    ended = await followed(where, begin, timeout_s=timeout_s, again=again, **how)
     for _ in range(_MOST_RESTS):
         left_s = None if timeout_s is None else timeout_s - (time.monotonic() - began)
         one = ended.workflow
@@ -199,27 +190,3 @@ async def _to_the_end(
         without = f"{workflow.queue_id} has finished, without {left_out_span(workflow)}: {load} loads that"
         raise CliError(without, ended.interrupted)
     return 0
-
-
-async def followed(
-    where: Where,
-    begin: Begin,
-    *,
-    timeout_s: float | None = None,
-    mode: Mode = Mode.DRIVE,
-    attached: bool = False,
-    again: bool = False,
-) -> Ended:
-    """Begin a workflow and follow it to its end. Raises Interrupted where the user left at once."""
-    began = time.monotonic()
-    with interrupts() as asked, display() as shown:
-        follower = Follower(asked, shown, timeout_s=timeout_s, mode=mode, attached=attached, again=again)
-        workflow, coverage = await follower.begin(where, begin)
-        return Ended(
-            workflow=workflow,
-            loaded=Loaded.of(workflow, coverage, time.monotonic() - began),
-            interrupted=asked.exit_code if asked.count else None,
-            timed_out=follower.timed_out,
-            again=again,
-            earlier=follower.had_ended,
-        )

@@ -168,7 +168,7 @@ async def show(queue_id: o.QueueId, where: o.AtManager, as_json: o.Json = False)
             out.print(f"  next: {workflow.failure.next_step}")
     for step in workflow.steps:
         if left := messages_left(step):
-            out.print(f"  {left}: a retry loads what is missing")
+            out.print(f"  {left}")
     terminal.table(
         ["step", "status", "attempt", "records", "started", "ended", "how it ended"],
         [row for step in workflow.steps for row in step_rows(step, driven=workflow.undriven is None)],
@@ -235,12 +235,14 @@ _ASKED = {"stop": "asked to stop", "stuck": "it was stuck"}
 
 
 def messages_left(step: answers.Step) -> str:
-    """What a sink that could not say so itself has left unstored; empty where that is nothing."""
-    if not step.messages_left:
-        unknown = step.messages_left_at_least
-        return f"how many messages {step.target} has left unstored is not known" if unknown else ""
-    least = "at least " if step.messages_left_at_least else ""
-    return f"{step.target} has left {least}{terminal.number(step.messages_left)} messages unstored"
+    """What a sink that could not say so itself has left unstored, and what to do; empty where that is nothing."""
+    if not step.messages_left and not step.messages_left_at_least:
+        return ""
+    left = f"how many messages {step.target} has left unstored is not known"
+    if step.messages_left:
+        least = "at least " if step.messages_left_at_least else ""
+        left = f"{step.target} has left {least}{terminal.number(step.messages_left)} messages unstored"
+    return f"{left}: a retry loads what is missing"
 
 
 def step_rows(step: answers.Step, *, driven: bool = True) -> list[list[str | Text]]:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from fastapi import FastAPI
 
 from streamforge.manager.api import catalogue_routes, data_routes, handlers, queue_routes
-from streamforge.manager.api.api_limits import Limits
-from streamforge.manager.api.guard import Authentication, Guard
+from streamforge.manager.api.guard import Addresses, Authentication, Guard
 from streamforge.manager.api.openapi_description import describe
-from streamforge.manager.api.path_normalization import Addresses
-from streamforge.manager.api.routing import Context
+from streamforge.manager.api.routing import Context, Limits
 from streamforge.manager.api.sse import Followers
 from streamforge.manager.api.tokens import Tokens
 from streamforge.manager.workflow_service import WorkflowService

@@ -10,8 +10,7 @@ from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from streamforge.manager import answers, presentation
 from streamforge.manager.api.guard import is_unauthenticated
-from streamforge.manager.api.negotiation import preferred
-from streamforge.manager.api.routing import In, StrictRoute, gives, reply
+from streamforge.manager.api.routing import In, StrictRoute, gives, preferred, reply
 from streamforge.manager.describing import asyncapi, schemas
 from streamforge.manager.origin import Source
 from streamforge.manager.service import NotFound

@@ -14,9 +14,8 @@ from starlette.responses import Response, StreamingResponse
 from streamforge.manager import data_answers, presentation
 from streamforge.manager.api import export
 from streamforge.manager.api.export import MEDIA_TYPES, Batch, Format, Times, Writer
-from streamforge.manager.api.negotiation import preferred
 from streamforge.manager.api.problems import invalid
-from streamforge.manager.api.routing import Context, In, StrictRoute, gives, no_driver_reason, reply
+from streamforge.manager.api.routing import Context, In, StrictRoute, gives, no_driver_reason, preferred, reply
 from streamforge.manager.service import NotFound
 from streamforge.manager.symbols import fitting
 from streamforge_utils.model.kinds.registry import check_series, series_of

@@ -9,13 +9,14 @@ import asyncio
 import logging
 from collections.abc import Iterable, MutableMapping
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from streamforge.manager.api.api_limits import Limits
 from streamforge.manager.api.handlers import problem_of
 from streamforge.manager.api.problems import ProblemError
+from streamforge.manager.api.routing import Limits
 from streamforge.manager.api.tokens import Access, Tokens, is_loopback
 
 log = logging.getLogger(__name__)
@@ -254,3 +255,52 @@ def _without_port(host: str) -> str:
 def _header(scope: Scope, name: bytes) -> str | None:
     headers: Iterable[tuple[bytes, bytes]] = scope["headers"]
     return next((value.decode("latin-1") for key, value in headers if key == name), None)
+
+
+class Addresses:
+    """The middleware."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http" and scope["path"].endswith("/") and scope["path"].strip("/"):
+            await _send_on(scope, send)
+        elif scope["type"] == "http" and scope["method"] == "HEAD":
+            outgoing = _Head(send)
+            try:
+                await self._app({**scope, "method": "GET"}, receive, outgoing)
+            except (_Answered, ClientDisconnect):
+                if not outgoing.answered:
+                    raise
+        else:
+            await self._app(scope, receive, send)
+
+
+async def _send_on(scope: Scope, send: Send) -> None:
+    """308 keeps method and body. The place is on this server, as it begins with one slash (two would name a host)."""
+    place = "/" + quote(scope["path"].strip("/"), safe="/-._~!$&'()*+,;=:@")
+    query = scope["query_string"].decode("latin-1")
+    headers = [(b"location", f"{place}{f'?{query}' if query else ''}".encode("latin-1")), (b"content-length", b"0")]
+    await send({"type": "http.response.start", "status": 308, "headers": headers})
+    await send({"type": "http.response.body", "body": b""})
+
+
+class _Answered(OSError):
+    """All of an answer to HEAD was sent: what makes its body need not go on."""
+
+
+class _Head:
+    def __init__(self, send: Send) -> None:
+        self._send = send
+        self.answered = False
+
+    async def __call__(self, message: Message) -> None:
+        if message["type"] == "http.response.start":
+            await self._send(message)
+            return
+        if not self.answered:
+            self.answered = True
+            await self._send({"type": "http.response.body", "body": b""})
+        if message.get("more_body", False):
+            raise _Answered

@@ -17,7 +17,6 @@ from starlette.responses import Response
 from streamforge.manager.answers import FieldError
 from streamforge.manager.api.problems import ProblemError, invalid, kind_of, printable
 from streamforge.manager.api.routing import wrong_method
-from streamforge.manager.api.validation_messages import in_words
 from streamforge.manager.service import Incomplete, KeyReused, NotFound, NotNow
 from streamforge_utils.model.errors import (
     ConfigError,
@@ -92,55 +91,42 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(kind, handle)
 
 
+_AGAIN = "send the same request again after Retry-After"
+_KINDS_OF_ERRORS: tuple[tuple[type[StreamForgeError], int, str, str], ...] = (
+    (NotFound, 404, "not-found", "list what there is with GET /queues, /series, /collections or /targets"),
+    (NotNow, 409, "not-now", "look at the workflow's status with GET /queues/{queue_id}"),
+    (Incomplete, 409, "incomplete", "count it with POST /coverage/{symbol}/{type}/verify, then load what it lacks"),
+    (KeyReused, 422, "idempotency-key-reused", "send a new Idempotency-Key, or the request that came with this one"),
+    (RetryableError, 503, "unavailable", _AGAIN),
+    (ConflictError, 503, "busy", _AGAIN),
+    (DamagedFile, 503, "configuration", "once that is done, send the same request again"),
+    (ConfigError, 503, "configuration", "change the manager's settings and start it again"),
+    (PermanentError, 422, "not-possible", f"change the request: {REFERENCE}"),
+)
+"""Status, kind and next step of the problem that an error becomes; the first class that fits counts."""
+_RETRY_AFTER_S = {"unavailable": 5.0, "busy": 1.0}
+
+
 def _known(error: StreamForgeError) -> ProblemError:
     message = str(error)
-    match error:
-        case NotFound():
-            return ProblemError(
-                404,
-                "not-found",
-                message,
-                next_step="list what there is with GET /queues, /series, /collections or /targets",
-                did_you_mean=error.meant,
-            )
-        case NotNow():
-            return ProblemError(
-                409, "not-now", message, next_step="look at the workflow's status with GET /queues/{queue_id}"
-            )
-        case Incomplete():
-            return ProblemError(
-                409,
-                "incomplete",
-                message,
-                next_step=f"count it with POST /coverage/{error.symbol}/{error.type}/verify, then load what it lacks",
-            )
-        case KeyReused():
-            next_step = "send a new Idempotency-Key, or the request that came with this one"
-            item = FieldError(field="Idempotency-Key", where="header", message=printable(message), next_step=next_step)
-            return ProblemError(422, "idempotency-key-reused", message, next_step=next_step, errors=[item])
-        case InvalidInput():
-            return invalid(error.field, "body", message, _choice(message))
-        case RetryableError():
-            wait = error.retry_after if error.retry_after is not None else 5
-            return ProblemError(
-                503, "unavailable", message, next_step="send the same request again after Retry-After", retry_after=wait
-            )
-        case ConflictError():
-            return ProblemError(
-                503, "busy", message, next_step="send the same request again after Retry-After", retry_after=1
-            )
-        case DamagedFile():
-            return ProblemError(
-                503, "configuration", message, next_step="once that is done, send the same request again"
-            )
-        case ConfigError():
-            return ProblemError(
-                503, "configuration", message, next_step="change the manager's settings and start it again"
-            )
-        case PermanentError():
-            return ProblemError(422, "not-possible", message, next_step="change the request: " + REFERENCE)
-        case _:
-            return unexpected(error)
+    if isinstance(error, InvalidInput):
+        return invalid(error.field, "body", message, _choice(message))
+    found = next((one for one in _KINDS_OF_ERRORS if isinstance(error, one[0])), None)
+    if found is None:
+        return unexpected(error)
+    _, status, kind, next_step = found
+    wait_s = getattr(error, "retry_after", None)
+    wait_s = _RETRY_AFTER_S.get(kind) if wait_s is None else wait_s
+    problem = ProblemError(status, kind, message, next_step=next_step, retry_after=wait_s)
+    if isinstance(error, NotFound):
+        problem.did_you_mean = list(error.meant)
+    elif isinstance(error, Incomplete):
+        problem.next_step = next_step.format(symbol=error.symbol, type=error.type)
+    elif isinstance(error, KeyReused):
+        problem.errors = [
+            FieldError(field="Idempotency-Key", where="header", message=printable(message), next_step=next_step)
+        ]
+    return problem
 
 
 def _http(error: HTTPException) -> ProblemError:
@@ -208,3 +194,60 @@ def _place(field: str, request: Request) -> str:
 
 def _choice(message: str) -> str:
     return "choose one that the message names" if "choose" in message else f"correct it; {REFERENCE}"
+
+
+_SHOWN = 60
+
+_WORDS = {
+    "missing": "it is missing",
+    "extra_forbidden": "this field is not permitted",
+    "json_invalid": "the body is no JSON: {error}",
+    "too_short": "it has {actual_length} items, it must have at least {min_length}",
+    "too_long": "it has {actual_length} items, it must have at most {max_length}",
+    "string_too_short": "it is {value}, it must have at least {min_length} characters",
+    "string_too_long": "it is {value}, it must have at most {max_length} characters",
+    "string_pattern_mismatch": "it is {value}, it must match {pattern}",
+    "greater_than": "it is {value}, it must be above {gt}",
+    "greater_than_equal": "it is {value}, it must be at least {ge}",
+    "less_than": "it is {value}, it must be below {lt}",
+    "less_than_equal": "it is {value}, it must be at most {le}",
+    "literal_error": "it is {value}, it must be {expected}",
+    "enum": "it is {value}, it must be {expected}",
+    "finite_number": "it is {value}, it must be a finite number",
+}
+_KINDS = {
+    "string": "text",
+    "int": "a whole number",
+    "float": "a number",
+    "bool": "true or false",
+    "list": "a list",
+    "dict": "an object",
+    "model": "an object",
+}
+
+
+def in_words(item: Mapping[str, Any]) -> str:
+    """One finding of the validation; a rule without words of ours keeps the library's."""
+    rule, value = str(item["type"]), shown(item.get("input"))
+    kind = _KINDS.get(rule.partition("_")[0])
+    if rule not in _WORDS and kind is not None:
+        return f"it is {value}, it must be {kind}"
+    try:
+        return _WORDS[rule].format_map({**item.get("ctx", {}), "value": value})
+    except KeyError:
+        return str(item["msg"])
+
+
+def shown(value: object) -> str:
+    """A value that came as JSON, on one line and not too long."""
+    match value:
+        case dict():
+            return "an object"
+        case list() | tuple():
+            return "a list"
+        case None:
+            return "null"
+        case bool():
+            return str(value).lower()
+    text = repr(value)
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"

@@ -11,10 +11,9 @@ from starlette.responses import Response, StreamingResponse
 
 from streamforge.manager import answers, data_answers, presentation
 from streamforge.manager.api import sse
-from streamforge.manager.api.negotiation import preferred
 from streamforge.manager.api.problems import invalid
 from streamforge.manager.api.request_bodies import Start, StartPipeline
-from streamforge.manager.api.routing import Context, In, QueueId, StrictRoute, gives, no_driver_reason, reply
+from streamforge.manager.api.routing import Context, In, QueueId, StrictRoute, gives, no_driver_reason, preferred, reply
 from streamforge.manager.service import StartRequest
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.errors import PermanentError

@@ -1,9 +1,9 @@
-"""What every route shares: strict JSON bodies, answers as JSON, and the forms of names in paths."""
+"""What every route shares: limits, strict JSON bodies, answers as JSON, media types, and the names in paths."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Coroutine, Iterable, Mapping
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from typing import Annotated, Any
 
 import msgspec
@@ -13,7 +13,6 @@ from starlette.responses import Response
 from starlette.routing import compile_path
 
 from streamforge.manager.answers import QUEUE_ID, FieldError
-from streamforge.manager.api.api_limits import Limits
 from streamforge.manager.api.problems import ProblemError
 from streamforge.manager.api.sse import Followers
 from streamforge.manager.service import NotFound
@@ -28,6 +27,26 @@ SCHEMAS = "#/components/schemas/"
 _PLACE = re.compile(r" ?\(byte (\d+)\)$")
 _SHOWN = 40
 _LONGEST_PATH = 100
+
+
+class Limits(msgspec.Struct, frozen=True, kw_only=True):
+    """Bounds of the API.
+
+    body_bytes: of a request. body_timeout_s: for the whole body to arrive. header_bytes: of a request's head;
+    header_timeout_s: for it to arrive. send_timeout_s: a client that takes nothing for so long is cut off.
+    requests: served at once, beyond which 503; followers: live event streams among them.
+    keep_alive_s: silence on an event stream before a comment is sent. retry_after_s: what a 503 advises.
+    """
+
+    body_bytes: int = 256 * 1024
+    body_timeout_s: float = 10.0
+    header_bytes: int = 32 * 1024
+    header_timeout_s: float = 10.0
+    send_timeout_s: float = 300.0
+    requests: int = 128
+    followers: int = 64
+    keep_alive_s: float = 15.0
+    retry_after_s: float = 2.0
 
 
 class Context(msgspec.Struct, frozen=True):
@@ -166,3 +185,42 @@ def _bad_json(reason: str) -> ProblemError:
     next_step = "send JSON, with every text and name in double quotes; GET /openapi.json has an example"
     error = FieldError(field="body", where="body", message=reason, next_step=next_step)
     return ProblemError(400, "malformed-json", f"the body is not JSON: {reason}", next_step=next_step, errors=[error])
+
+
+def preferred(accept: str | None, offers: Sequence[str]) -> str:
+    """The offer with the greatest weight; the first of equals; the first one where none is acceptable.
+
+    offers: media types without parameters.
+    """
+    if not accept:
+        return offers[0]
+    wanted = [_range(part) for part in accept.split(",")[:50]]
+    best, best_weight = offers[0], 0.0
+    for offer in offers:
+        matches = [(specificity, weight) for kind, weight in wanted if (specificity := _match(kind, offer)) > 0]
+        weight = max(matches)[1] if matches else 0.0
+        if weight > best_weight:
+            best, best_weight = offer, weight
+    return best
+
+
+def _range(part: str) -> tuple[str, float]:
+    kind, *parameters = (piece.strip().lower() for piece in part.split(";"))
+    weight = 1.0
+    for parameter in parameters:
+        name, _, value = parameter.partition("=")
+        if name == "q":
+            try:
+                weight = float(value)
+            except ValueError:
+                weight = 0.0
+            weight = weight if 0.0 <= weight <= 1.0 else 0.0
+    return kind, weight
+
+
+def _match(kind: str, offer: str) -> int:
+    if kind == offer:
+        return 3
+    if kind == f"{offer.partition('/')[0]}/*":
+        return 2
+    return 1 if kind == "*/*" else 0

@@ -15,9 +15,9 @@ from fastapi import FastAPI
 from starlette.types import Receive, Scope, Send
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
-from streamforge.manager.api.api_limits import Limits
 from streamforge.manager.api.guard import HEADERS, busy
 from streamforge.manager.api.problems import ProblemError
+from streamforge.manager.api.routing import Limits
 from streamforge.manager.api.tokens import Tokens, check_binding
 from streamforge_utils.model.errors import ConfigError
 
@@ -133,7 +133,7 @@ async def serve(
     """
     check_binding(host, tokens)
     limits = limits or Limits()
-    listener = await _listen(host, port)
+    listener = _listen(host, port)
     address = listener.getsockname()
     most = CONNECTIONS_A_REQUEST * limits.requests
 
@@ -173,23 +173,15 @@ async def serve(
     return Server(server, task, f"http://{shown}:{address[1]}", app.state.context.followers.closing)
 
 
-async def _listen(host: str, port: int) -> socket.socket:
+def _listen(host: str, port: int) -> socket.socket:
     if not 0 <= port <= 65_535:
         raise ConfigError(f"port {port} is no port: choose one from 0 (any free one) to 65535")
+    family, both = (socket.AF_INET6, socket.has_dualstack_ipv6()) if ":" in host else (socket.AF_INET, False)
     try:
-        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        listener = socket.create_server((host, port), family=family, backlog=_BACKLOG, dualstack_ipv6=both)
     except OSError as error:
-        raise ConfigError(f"host {host!r} is not known: {error.strerror or error}; try 127.0.0.1") from error
-    family, kind, protocol, _, address = found[0]
-    listener = socket.socket(family, kind, protocol)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(address)
-        listener.listen(_BACKLOG)
-        listener.setblocking(False)
-    except OSError as error:
-        listener.close()
         raise ConfigError(_cannot_listen(host, port, error)) from error
+    listener.setblocking(False)
     return listener
 
 
@@ -202,6 +194,8 @@ def _cannot_listen(host: str, port: int, error: OSError) -> str:
             )
         case errno.EACCES:
             return f"port {port} on {host} needs more rights than this process has: choose one from 1024 on"
+        case socket.EAI_NONAME | socket.EAI_AGAIN:
+            return f"host {host!r} is not known: try 127.0.0.1"
         case errno.EADDRNOTAVAIL:
             return f"host {host!r} is no address of this machine: try 127.0.0.1"
         case _:

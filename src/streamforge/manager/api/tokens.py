@@ -49,62 +49,28 @@ class Tokens:
     """The known tokens; only their hashes are kept, and nothing of them is ever shown."""
 
     def __init__(self, tokens: Iterable[tuple[Access, str]]) -> None:
-        """Raises ConfigError if there is none, or one is too weak or not a bearer token."""
-        self._known: list[tuple[Access, bytes]] = []
-        for number, (role, token) in enumerate(tokens, 1):
-            if _FORM.fullmatch(token) is None:
-                raise ConfigError(
-                    f"token {number} ({role}): a token has {LEAST_LENGTH} to 512 letters, digits and . _ ~ + / = -; "
-                    "make one with: openssl rand -hex 32"
-                )
-            self._known.append((role, _digest(token)))
-        if not self._known:
-            raise ConfigError("no token is given: name at least one reader or operator, or configure no tokens at all")
-
-    @classmethod
-    def parse(cls, text: str, source: str = TOKENS_FILE) -> Tokens:
-        """Read lines `role:token`; empty lines and `#` comments are skipped. Raises ConfigError naming the line."""
-        found = []
-        for number, line in enumerate(text.splitlines(), 1):
-            if not line.strip() or line.lstrip().startswith("#"):
-                continue
-            role, colon, token = line.partition(":")
-            if not colon or role.strip() not in tuple(Access):
-                raise ConfigError(f"{source}, line {number}: write reader:TOKEN or operator:TOKEN")
-            if _FORM.fullmatch(token.strip()) is None:
-                raise ConfigError(
-                    f"{source}, line {number}: a token has {LEAST_LENGTH} to 512 letters, digits and . _ ~ + / = -; "
-                    "make one with: openssl rand -hex 32"
-                )
-            found.append((Access(role.strip()), token.strip()))
-        if not found:
-            raise ConfigError(f"{source}: no token in it; write reader:TOKEN or operator:TOKEN, or unset it")
-        return cls(found)
+        self._known = [(role, _digest(token)) for role, token in tokens]
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> Tokens | None:
         """The tokens that the environment names, in a file and in two variables; None if it names none.
 
-        Raises ConfigError if the file cannot be read or holds none.
+        Raises ConfigError if the file cannot be read or holds none, or if what is named is no token.
         """
         settings = load(TokenSettings, environ)
-        found: list[tuple[Access, bytes]] = []
+        found: list[tuple[Access, str]] = []
         if settings.file is not None:
             try:
                 text = settings.file.read_text("utf-8")
             except (OSError, UnicodeDecodeError) as error:
                 reason = getattr(error, "strerror", None) or "it is not text"
                 raise ConfigError(f"{TOKENS_FILE}: cannot read {settings.file}: {reason}") from error
-            found.extend(cls.parse(text, f"{TOKENS_FILE} {settings.file}")._known)
+            found += parsed(text, f"{TOKENS_FILE} {settings.file}")
         given = ((READER_TOKEN, Access.READER, settings.reader), (OPERATOR_TOKEN, Access.OPERATOR, settings.operator))
         for name, role, token in given:
             if token:
-                found.extend(cls.parse(f"{role}:{token.reveal()}", name)._known)
-        if not found:
-            return None
-        tokens = cls.__new__(cls)
-        tokens._known = found
-        return tokens
+                found += parsed(f"{role}:{token.reveal()}", name)
+        return cls(found) if found else None
 
     def role_of(self, token: str) -> Access | None:
         """The role that `token` has (of several the greatest), in a time that does not depend on the known tokens."""
@@ -117,6 +83,26 @@ class Tokens:
 
     def __repr__(self) -> str:
         return f"Tokens({len(self._known)} known)"
+
+
+def parsed(text: str, source: str) -> list[tuple[Access, str]]:
+    """The tokens of lines `role:token`, but for empty ones and `#` comments. Raises ConfigError naming the line."""
+    found = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.lstrip().startswith("#"):
+            continue
+        role, colon, token = line.partition(":")
+        if not colon or role.strip() not in tuple(Access):
+            raise ConfigError(f"{source}, line {number}: write reader:TOKEN or operator:TOKEN")
+        if _FORM.fullmatch(token.strip()) is None:
+            raise ConfigError(
+                f"{source}, line {number}: a token has {LEAST_LENGTH} to 512 letters, digits and . _ ~ + / = -; "
+                "make one with: openssl rand -hex 32"
+            )
+        found.append((Access(role.strip()), token.strip()))
+    if not found:
+        raise ConfigError(f"{source}: no token in it; write reader:TOKEN or operator:TOKEN, or unset it")
+    return found
 
 
 def check_binding(host: str, tokens: Tokens | None) -> None:

@@ -19,8 +19,9 @@ from streamforge.cli.session import Mode, Where, data_folder, session
 from streamforge.manager import answers
 from streamforge.manager.workflow_service import WorkflowService
 from streamforge_utils.adapters.embedded.datadir import DataDirectory
+from tests.chaos.processes import of_data
 from tests.cli.support import TYPE, Cli, Ran, finished, line, manager, process, until, workflow_answer
-from tests.cli.test_signals import loading, no_worker_of, workers_of
+from tests.cli.test_signals import loading, workers_of
 from tests.limits import LIMIT_S
 
 MONTH = ("BTCUSDT", TYPE, "2024-08")
@@ -39,7 +40,7 @@ def left(capsys: pytest.CaptureFixture[str], tmp_path: Path, slow_url: str) -> t
     for worker in workers_of(cli.data):
         with contextlib.suppress(ProcessLookupError):
             os.kill(worker, signal.SIGKILL)
-    until(lambda: no_worker_of(cli.data))
+    until(lambda: not of_data(cli.data))
     return cli, text.partition(":")[0]
 
 
@@ -168,7 +169,7 @@ def test_what_is_under_way_at_a_server_is_waited_for_and_left_to_it(tmp_path: Pa
         with process("wait", queue_id, *where, "--json") as ended:
             ran = finished(ended)
         assert (ran.code, json.loads(ran.out)["status"]) == (1, "interrupted")
-    until(lambda: no_worker_of(data))
+    until(lambda: not of_data(data))
 
 
 def test_a_workflow_that_only_this_command_drives_is_stopped_by_it(left: tuple[Cli, str]) -> None:

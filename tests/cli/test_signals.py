@@ -17,6 +17,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from tests.chaos.processes import of_data
 from tests.cli import support
 from tests.cli.support import TYPE, Cli, Json, Ran, finished, line, manager, process, ready, until
 from tests.limits import LIMIT_S
@@ -31,18 +32,6 @@ def loading(
 ) -> Iterator[subprocess.Popen[str]]:
     with process("load", *what, "--data", str(data), "--exchange", url, *more) as started:
         yield started
-
-
-def no_worker_of(data: Path) -> bool:
-    """Whether no process has the folder in its environment."""
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdecimal() and int(entry.name) != os.getpid():
-            try:
-                if str(data).encode() in (entry / "environ").read_bytes():
-                    return False
-            except OSError:
-                continue
-    return True
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -61,7 +50,7 @@ def test_the_first_stops_the_workflow_in_order(
     assert "stopping in order; Ctrl-C again leaves at once" in ran.err
     assert f"{queue_id} was stopped (interrupted): go on with `streamforge retry {queue_id} --data {data}" in ran.err
     assert "Traceback" not in ran.err
-    until(lambda: no_worker_of(data))
+    until(lambda: not of_data(data))
 
 
 def test_a_workflow_that_still_asks_the_exchange_is_stopped_too(tmp_path: Path) -> None:
@@ -104,22 +93,17 @@ def test_the_second_leaves_at_once_and_the_next_manager_goes_on(
         "queue_id": queue["queue_id"],
         "status": "interrupted",
     }
-    until(lambda: no_worker_of(data))
+    until(lambda: not of_data(data))
 
 
 def workers_of(data: Path) -> list[int]:
     """The processes that work on the folder."""
-    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal() and _is_worker(entry, data)]
-
-
-def _is_worker(entry: Path, data: Path) -> bool:
-    try:
-        return (
-            str(data).encode() in (entry / "environ").read_bytes()
-            and b"streamforge.workers" in (entry / "cmdline").read_bytes()
-        )
-    except OSError:
-        return False
+    found = []
+    for number in of_data(data):
+        with contextlib.suppress(OSError):
+            if b"streamforge.workers" in Path(f"/proc/{number}/cmdline").read_bytes():
+                found.append(number)
+    return found
 
 
 def test_a_manager_in_the_foreground_serves_every_other_command(

@@ -1,12 +1,30 @@
 from __future__ import annotations
 
+import base64
+from typing import Any
+
 import httpx
 import pytest
 
+from streamforge.manager.service import DeadLetter
 from streamforge.manager.workflow import Status
 from streamforge_utils.model.commands import Command
+from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.model.series import Series
 from tests.doubles.candles import candle
-from tests.manager.api.support import SEGMENTS, START_MS, UNKNOWN, event, failed, problem, replace, running, started
+from tests.manager.api.support import (
+    COLLECTION,
+    DAY_MS,
+    SEGMENTS,
+    START_MS,
+    UNKNOWN,
+    event,
+    failed,
+    problem,
+    replace,
+    running,
+    started,
+)
 from tests.manager.memory_service import MemoryService
 
 
@@ -228,3 +246,105 @@ async def test_an_unknown_queue_is_404_everywhere(
     response = await client.request(method, f"/queues/{queue_id}{rest}")
     assert "\r" not in problem(response, 404, "not-found")["instance"]
     assert "x-evil" not in response.headers
+
+
+async def test_coverage_of_a_workflow_gives_segments_and_sums(
+    client: httpx.AsyncClient, service: MemoryService
+) -> None:
+    workflow = await started(service)
+    await service.know(workflow.series, SEGMENTS)
+
+    body = (await client.get(f"/queues/{workflow.queue_id}/coverage")).json()
+
+    assert (body["queue_id"], body["symbol"], body["type"]) == (workflow.queue_id, "BTCUSDT", "api_candles_1m")
+    assert body["complete"] is False
+    assert [(v["verdict"], v["segments"], v["seconds"], v["records"]) for v in body["verdicts"]] == [
+        ("stored", 1, 60_000.0, 1000),
+        ("exchange", 1, 600.0, 0),
+        ("ours", 1, 25_800.0, 0),
+    ]
+    assert body["segments"][0] == {
+        "start": "2024-08-01T00:00:00Z",
+        "end": "2024-08-01T16:40:00Z",
+        "start_ms": START_MS,
+        "end_ms": START_MS + 60_000_000,
+        "verdict": "stored",
+        "collection": COLLECTION,
+        "records": 1000,
+    }
+
+
+async def test_coverage_of_a_series_is_all_or_the_range_asked_for(
+    client: httpx.AsyncClient, service: MemoryService
+) -> None:
+    whole_day = Segment(start_ms=START_MS, end_ms=START_MS + DAY_MS, verdict=Verdict.STORED, collection=COLLECTION)
+    await service.know(Series("BTCUSDT", "candles", "1m"), [whole_day])
+
+    whole = (await client.get("/coverage/btcusdt/api_candles_1m")).json()
+    part = (await client.get("/coverage/BTCUSDT/api_candles_1m?time_range=2024-08-01T12:00Z:2024-08-03")).json()
+    life = (await client.get("/coverage/BTCUSDT/api_candles_1m?life=true")).json()
+    nothing = await client.get("/coverage/ETHUSDT/api_candles_1m")
+    both = await client.get("/coverage/BTCUSDT/api_candles_1m?life=true&time_range=2024-08")
+
+    assert (whole["queue_id"], whole["symbol"], whole["complete"]) == (None, "BTCUSDT", True)
+    assert [(s["verdict"], s["start"], s["end"]) for s in part["segments"]] == [
+        ("stored", "2024-08-01T12:00:00Z", "2024-08-02T00:00:00Z"),
+        ("unknown", "2024-08-02T00:00:00Z", "2024-08-02T12:00:00Z"),
+        ("pending", "2024-08-02T12:00:00Z", "2024-08-03T00:00:00Z"),
+    ]
+    assert part["complete"] is False
+    assert whole["span"] == {
+        "basis": "asked",
+        "start": "2024-08-01T00:00:00Z",
+        "end": "2024-08-02T00:00:00Z",
+        "start_ms": START_MS,
+        "end_ms": START_MS + DAY_MS,
+    }
+    assert (part["span"]["basis"], life["span"]["basis"], part["segments"][0]["records"]) == ("range", "life", 720)
+    problem(nothing, 404, "not-found")
+    assert problem(both, 422, "invalid-input")["errors"][0]["field"] == "life"
+
+
+async def test_dead_letters_give_the_original_bytes(client: httpx.AsyncClient, service: MemoryService) -> None:
+    workflow = await started(service)
+    topic = workflow.topic
+    origin: dict[str, Any] = {"topic": topic, "partition": 0, "attempt": 1, "time_ms": START_MS}
+    letters = [
+        DeadLetter(**origin, offset=7, reason="not a candle", key=b"k", value=b'{"open": "nan"}'),
+        DeadLetter(**origin, offset=9, reason="not a candle", key=None, value=b"\xff\x00"),
+    ]
+    await service.refuse(workflow, letters)
+
+    body = (await client.get(f"/queues/{workflow.queue_id}/dlq")).json()
+    first = (await client.get(f"/queues/{workflow.queue_id}/dlq?limit=1")).json()
+
+    text, raw = body["dead_letters"]
+    assert text == {
+        "topic": topic,
+        "partition": 0,
+        "offset": 7,
+        "attempt": 1,
+        "reason": "not a candle",
+        "time": "2024-08-01T00:00:00Z",
+        "encoding": "utf-8",
+        "key": "k",
+        "value": '{"open": "nan"}',
+    }
+    assert (raw["encoding"], raw["key"], base64.b64decode(raw["value"])) == ("base64", None, b"\xff\x00")
+    assert first["dead_letters"] == [text]
+
+
+async def test_replay_answers_the_workflow_or_why_not_now(client: httpx.AsyncClient, service: MemoryService) -> None:
+    workflow = running(await started(service))
+    await service.put(workflow)
+    place = f"/queues/{workflow.queue_id}/dlq/replay"
+    problem(await client.post(place), 409, "not-now")
+
+    await service.end(workflow.queue_id)
+    problem(await client.post(place), 409, "not-now")
+    letter = DeadLetter(topic="t", partition=0, offset=0, attempt=1, reason="r", time_ms=START_MS, key=None, value=b"")
+    await service.refuse(workflow, [letter])
+    response = await client.post(place)
+
+    assert (response.status_code, response.json()["status"]) == (202, "pending")
+    problem(await client.post(f"/queues/{UNKNOWN}/dlq/replay"), 404, "not-found")

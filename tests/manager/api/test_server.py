@@ -182,8 +182,8 @@ HUGE = HEAD + b"X-A: " + b"a" * 40_000
 
 async def test_a_head_or_a_body_that_does_not_come_is_not_waited_for(start: Start) -> None:
     url = (await start(limits=msgspec.structs.replace(LIMITS, header_timeout_s=0.3, body_timeout_s=0.3))).url
-    for sent, expected in ((b"", b""), (HEAD[:-2], b""), (START + b"Content-Length: 9\r\n\r\n{", b"HTTP/1.1 408")):
-        assert (await _raw(url, sent)).startswith(expected)
+    assert [await _raw(url, sent) for sent in (b"", HEAD[:-2])] == [b"", b""]
+    _problem(await _raw(url, START + b"Content-Length: 9\r\n\r\n{"), 408, "request-timeout")
 
 
 def _problem(answer: bytes, status: int, kind: str) -> dict[str, Any]:

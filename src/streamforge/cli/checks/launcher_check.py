@@ -13,10 +13,6 @@ from streamforge.cli.checks.place_checks import Subject, careful, fails, works
 from streamforge.manager.bootstrap import worker_environment
 from streamforge.manager.manager_settings import load_manager
 from streamforge_utils.model.errors import ConfigError, StreamForgeError
-from streamforge_utils.ports.launcher import JobSpec, JobState
-from streamforge_utils.ports.preflight import Finding
-from streamforge_utils.runtime.environment import read
-from streamforge_utils.runtime.kafka_settings import KafkaSettings
 from streamforge_utils.ports.job_settings import (
     KUBERNETES,
     LAUNCHER,
@@ -25,6 +21,10 @@ from streamforge_utils.ports.job_settings import (
     LauncherSettings,
     with_launcher,
 )
+from streamforge_utils.ports.launcher import JobSpec, JobState
+from streamforge_utils.ports.preflight import Finding
+from streamforge_utils.runtime.environment import read
+from streamforge_utils.runtime.kafka_settings import KafkaSettings
 from streamforge_utils.runtime.settings import DataSettings
 from streamforge_utils.runtime.termination import EXIT_CONFIG
 

@@ -24,9 +24,9 @@ from streamforge.manager.manager_settings import load_manager, misspelt_settings
 from streamforge.manager.origin import TEST
 from streamforge_utils.model.addresses import shown_address
 from streamforge_utils.model.errors import StreamForgeError
+from streamforge_utils.ports.job_settings import with_launcher
 from streamforge_utils.ports.preflight import Finding
 from streamforge_utils.runtime.environment import load
-from streamforge_utils.ports.job_settings import with_launcher
 from streamforge_utils.runtime.settings import ExchangeSettings
 
 HEALTH_S = 5.0

@@ -19,7 +19,6 @@ MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:streamforge:problem:"
 _SHOWN = 200
 _TITLES = {"malformed-json": "The body is not JSON"}
-DEFAULT_RETRY_S = 5
 
 
 class ProblemError(Exception):

@@ -8,20 +8,16 @@ Debian's, unpacked and not installed, since its package starts a service.
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import shutil
-import time
 from pathlib import Path
 
 from tests.engines.cache import cache_folder, fetching
 from tests.engines.kubernetes import binaries
-from tests.images.storage import ImagesError, run
+from tests.images.storage import run
 
 _HERE = Path(__file__).parent / "helm"
 _COMMAND = "helm.sh/helm/v4/cmd/helm"
-_FLAGS = ("-trimpath", "-p", "2", "-gcflags=all=-dwarf=false")
-_BUILD_LIMIT_S = 1200.0
 
 
 def kubectl() -> Path:
@@ -38,16 +34,17 @@ def helm_version() -> str:
 
 def helm_folder() -> Path:
     """Where helm is, or will be once it is built."""
-    parts = [*((_HERE / name).read_bytes() for name in ("go.mod", "go.sum")), " ".join(_FLAGS).encode()]
+    parts = [*((_HERE / name).read_bytes() for name in ("go.mod", "go.sum")), " ".join(binaries.FLAGS).encode()]
     return cache_folder() / f"helm-{hashlib.sha256(b''.join(parts)).hexdigest()[:16]}"
 
 
 def helm() -> Path:
-    """The path of helm, which is built if it has not been. Raises ImagesError."""
+    """The path of helm, which is built if it has not been. Raises EngineError."""
     wanted = helm_folder()
     with fetching(wanted) as ours:
         if ours:
-            _build(wanted)
+            stamp = f"-X helm.sh/helm/v4/internal/version.version={helm_version()}"
+            binaries.build_go(wanted, _HERE, [_COMMAND], stamp)
     return wanted / "helm"
 
 
@@ -64,26 +61,3 @@ def registry() -> Path:
             run(["dpkg-deb", "--extract", str(package), str(scratch)])
             scratch.rename(wanted)
     return wanted / "usr" / "bin" / "docker-registry"
-
-
-def _build(folder: Path) -> None:
-    go = shutil.which("go")
-    if go is None:
-        raise ImagesError("there is no go on PATH, and helm has not been built yet: install Go 1.26")
-    # What was compiled stays until all is done, so that a build that was cut short goes on where it was.
-    compiled, scratch = folder.with_name(f"{folder.name}.compiled"), folder.with_name(f"{folder.name}.building")
-    shutil.rmtree(scratch, ignore_errors=True)
-    scratch.mkdir(parents=True)
-    number = helm_version()
-    stamp = f"-s -w -X helm.sh/helm/v4/internal/version.version={number}"
-    own = {"GOCACHE": str(compiled), "GOGC": "400", "GOWORK": "off", "CGO_ENABLED": "0"}
-    began = time.monotonic()
-    print(f"images: building helm {number} once, in {folder} (two cores: about two minutes)", flush=True)
-    run(
-        [go, "build", "-C", str(_HERE), *_FLAGS, f"-ldflags={stamp}", "-o", str(scratch / "helm"), _COMMAND],
-        limit_s=_BUILD_LIMIT_S,
-        environment={**os.environ, **own},
-    )
-    print(f"images: helm {number} was built in {time.monotonic() - began:.0f} s", flush=True)
-    shutil.rmtree(compiled, ignore_errors=True)
-    scratch.rename(folder)

@@ -5,6 +5,7 @@ Each rule takes the objects of one file and yields what is wrong, in words that 
 
 from __future__ import annotations
 
+import copy
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -48,6 +49,17 @@ def faults(objects: Sequence[Json]) -> list[str]:
     found = [*_identities(objects), *_secrets(objects), *_selectors(objects)]
     for where, metadata, spec in pods(objects):
         found += [f"{where}: {fault}" for fault in (*_restricted(spec), *_house(metadata, spec), *_inside(spec))]
+    return found
+
+
+def mistaken(thing: Json, path: str, value: Any) -> Json:
+    """A copy of an object with another value at `path`, whose parts are names and places in lists."""
+    found = copy.deepcopy(thing)
+    *parents, last = [int(part) if part.isdigit() else part for part in path.split(".")]
+    place: Any = found
+    for part in parents:
+        place = place[part]
+    place[last] = value
     return found
 
 

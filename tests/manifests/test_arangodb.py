@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import copy
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import yaml
 
-from tests.manifests.rules import faults
+from tests.manifests.rules import faults, mistaken
 from tests.manifests.schemas import ROOT, Json, schema_errors
 
 FOLDER = ROOT / "platform" / "arangodb"
@@ -36,13 +35,7 @@ def test_each_is_accepted() -> None:
     ],
 )
 def test_a_mistake_is_found(path: str, value: Any) -> None:
-    found = copy.deepcopy(DEPLOYMENT)
-    *parents, last = path.split(".")
-    place: Any = found
-    for step in parents:
-        place = place[step]
-    place[last] = value
-    assert schema_errors(found)
+    assert schema_errors(mistaken(DEPLOYMENT, path, value))
 
 
 @pytest.mark.parametrize("file", ["queue-manager.env", "workers.env"])

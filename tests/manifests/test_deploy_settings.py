@@ -49,25 +49,13 @@ def test_queue_manager_accepts_its_settings(overlay: str) -> None:
     assert settings.data.kafka.protocol == "SASL_SSL"
     assert settings.data.arango.url.startswith("https://")
     assert settings.data.data_dir is None
-
-
-@EACH
-def test_every_setting_is_one_that_there_is(overlay: str) -> None:
-    objects = rendered(overlay)
-    known = {item.name for item in variables(ManagerSettings)}
-    assert environment(objects).keys() <= known
+    # Every setting is one that there is, and every file that one names is mounted.
+    found = environment(objects)
+    assert found.keys() <= {item.name for item in variables(ManagerSettings)}
     worker = one_of(objects, "ConfigMap", "streamforge-worker")["data"]
     assert worker.keys() <= {item.name for item in variables(WorkerSettings)}
-
-
-@EACH
-def test_every_file_that_a_setting_names_is_mounted(overlay: str) -> None:
-    objects = rendered(overlay)
-    spec = pod_of_manager(objects)
-    (container,) = containers(spec)
-    found = environment(objects)
     for name in (TOKENS_FILE, "KAFKA_CA_PATH", "STREAMFORGE_ARANGO_CA_PATH"):
-        assert found[name] in files(spec, container), name
+        assert found[name] in files(pod_of_manager(objects), container), name
 
 
 def files(spec: Json, container: Json) -> set[str]:

@@ -11,7 +11,7 @@ import yaml
 from streamforge import workers
 from streamforge_utils.model import names
 from streamforge_utils.runtime.worker_process import load_worker
-from tests.manifests.rules import Json, containers, faults, of_kind
+from tests.manifests.rules import Json, containers, faults, mistaken, of_kind
 from tests.manifests.schemas import ROOT, schema_errors, schemas_folder
 from tests.manifests.strimzi import objects as kafka_objects
 from tests.manifests.workers import environment_of
@@ -44,13 +44,7 @@ def test_it_is_what_keda_accepts() -> None:
     ],
 )
 def test_a_mistake_is_found(kind: str, path: str, value: Any) -> None:
-    found = json.loads(json.dumps(one_of(kind)))
-    *parents, last = path.split(".")
-    place: Any = found
-    for step in parents:
-        place = place[int(step)] if step.isdigit() else place[step]
-    place[last] = value
-    assert schema_errors(found)
+    assert schema_errors(mistaken(one_of(kind), path, value))
 
 
 def test_the_trigger_has_the_fields_of_kedas_kafka_scaler() -> None:

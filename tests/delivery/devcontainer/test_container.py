@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -30,21 +31,24 @@ class Quiet(BaseHTTPRequestHandler):
         pass
 
 
-@pytest.fixture
-def url(authority: Authority, tmp_path: Path) -> Iterator[str]:
-    """A server whose certificate the house's CA has signed."""
-    pem = tmp_path / "server.pem"
+@contextmanager
+def serving(authority: Authority, folder: Path) -> Iterator[str]:
+    """A server whose certificate this CA has signed: its URL."""
+    pem = folder / "server.pem"
     pem.write_text(authority.issue())
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem)
     server = ThreadingHTTPServer(("127.0.0.1", 0), Quiet)
     server.socket = context.wrap_socket(server.socket, server_side=True)
+    server.handle_error = lambda request, client_address: None  # type: ignore[method-assign]
     thread = threading.Thread(target=server.serve_forever, daemon=True)
     thread.start()
-    yield f"https://localhost:{server.server_address[1]}/"
-    server.shutdown()
-    server.server_close()
-    thread.join(10)
+    try:
+        yield f"https://localhost:{server.server_address[1]}/"
+    finally:
+        server.shutdown()
+        server.server_close()
+        thread.join(10)
 
 
 def test_the_tools_are_there(devcontainer: Devcontainer) -> None:
@@ -84,34 +88,21 @@ def test_one_works_as_a_user_of_ones_own_who_may_become_root(devcontainer: Devco
     ]
 
 
-def test_curl_python_node_and_java_trust_the_house(devcontainer: Devcontainer, url: str) -> None:
-    script = f"""
-        curl -sS {url}; echo
-        python3.11 -c 'import urllib.request; print(urllib.request.urlopen("{url}").read().decode())'
-        node -e 'fetch("{url}").then((answer) => answer.text()).then(console.log)'
-        keytool -list -cacerts -storepass changeit 2>/dev/null | grep -c -i house
-    """
-    assert devcontainer.run("bash", "-ec", script).split() == ["trusted", "trusted", "trusted", "1"]
-
-
-def test_nobody_trusts_a_ca_that_is_not_the_houses(devcontainer: Devcontainer, tmp_path: Path) -> None:
-    """The system's trust decides, not a check that is switched off."""
-    pem = tmp_path / "server.pem"
-    pem.write_text(Authority.create("Somebody else").issue())
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(pem)
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Quiet)
-    server.socket = context.wrap_socket(server.socket, server_side=True)
-    server.handle_error = lambda request, client_address: None  # type: ignore[method-assign]
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    try:
-        with pytest.raises(Failed, match="self-signed certificate"):
-            devcontainer.run("curl", "-sS", f"https://localhost:{server.server_address[1]}/")
-    finally:
-        server.shutdown()
-        server.server_close()
-        thread.join(10)
+def test_curl_python_node_and_java_trust_the_house_and_no_other_ca(
+    devcontainer: Devcontainer, authority: Authority, tmp_path: Path
+) -> None:
+    with serving(authority, tmp_path) as url:
+        script = f"""
+            curl -sS {url}; echo
+            python3.11 -c 'import urllib.request; print(urllib.request.urlopen("{url}").read().decode())'
+            node -e 'fetch("{url}").then((answer) => answer.text()).then(console.log)'
+            keytool -list -cacerts -storepass changeit 2>/dev/null | grep -c -i house
+        """
+        assert devcontainer.run("bash", "-ec", script).split() == ["trusted", "trusted", "trusted", "1"]
+    # The system's trust decides, not a check that is switched off.
+    stranger = Authority.create("Somebody else")
+    with serving(stranger, tmp_path) as url, pytest.raises(Failed, match="self-signed certificate"):
+        devcontainer.run("curl", "-sS", url)
 
 
 def test_a_private_key_among_the_certificates_is_refused(devcontainer: Devcontainer, authority: Authority) -> None:

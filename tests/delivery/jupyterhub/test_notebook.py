@@ -5,9 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
-import struct
 import subprocess
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -97,7 +95,7 @@ def test_it_says_that_the_day_is_whole(executed: tuple[list[Json], Json]) -> Non
     assert text == "1,440 candles; complete: True\n"
 
 
-def test_it_draws_a_picture_with_something_on_it(executed: tuple[list[Json], Json]) -> None:
+def test_it_draws_a_picture_with_something_on_it(executed: tuple[list[Json], Json], tmp_path: Path) -> None:
     cells, _ = executed
     pictures = [
         output["data"]["image/png"]
@@ -105,52 +103,28 @@ def test_it_draws_a_picture_with_something_on_it(executed: tuple[list[Json], Jso
         for output in cell.get("outputs", [])
         if "image/png" in output.get("data", {})
     ]
-    (picture,) = [base64.b64decode(one) for one in pictures]
-    width, height, colours = looked_at(picture)
+    (picture,) = pictures
+    (tmp_path / "picture.png").write_bytes(base64.b64decode(picture))
+    height, width, colours = looked_at(tmp_path / "picture.png")
     assert width > 600
     assert height > 300
     assert colours > 50, "lines, an area, bars and letters have many shades"
 
 
-def looked_at(png: bytes) -> tuple[int, int, int]:
-    """Width, height and the number of colours of an RGBA picture without interlacing."""
-    assert png[:8] == b"\x89PNG\r\n\x1a\n"
-    place, data, header = 8, b"", b""
-    while place < len(png):
-        size, kind = struct.unpack(">I4s", png[place : place + 8])
-        body = png[place + 8 : place + 8 + size]
-        header, data = (body, data) if kind == b"IHDR" else (header, data + body if kind == b"IDAT" else data)
-        place += size + 12
-    width, height, depth, kind_of_colour, _, _, interlaced = struct.unpack(">IIBBBBB", header)
-    assert (depth, kind_of_colour, interlaced) == (8, 6, 0)
-    raw, stride, above = zlib.decompress(data), width * 4, bytes(width * 4)
-    colours: set[bytes] = set()
-    for row in range(height):
-        start = row * (stride + 1)
-        line = bytearray(raw[start + 1 : start + 1 + stride])
-        _unfilter(raw[start], line, above)
-        colours.update(bytes(line[pixel : pixel + 4]) for pixel in range(0, stride, 4))
-        above = bytes(line)
-    return width, height, len(colours)
+LOOK = """
+import sys
+import matplotlib.image, numpy
+picture = matplotlib.image.imread(sys.argv[1])
+print(*picture.shape[:2], len(numpy.unique(picture.reshape(-1, picture.shape[2]), axis=0)))
+"""
 
 
-def _unfilter(how: int, line: bytearray, above: bytes) -> None:
-    for place in range(len(line)):
-        left = line[place - 4] if place >= 4 else 0
-        up, corner = above[place], above[place - 4] if place >= 4 else 0
-        guess = left + up - corner
-        nearest = min((abs(guess - left), 0, left), (abs(guess - up), 1, up), (abs(guess - corner), 2, corner))[2]
-        line[place] = (line[place] + (0, left, up, (left + up) // 2, nearest)[how]) & 255
+def looked_at(png: Path) -> tuple[int, ...]:
+    """Height, width and the number of colours, by the users' own matplotlib."""
+    python = [str(USER_ENV / "bin" / "python"), "-c", LOOK, str(png)]
+    done = subprocess.run(python, capture_output=True, text=True, timeout=_LIMIT_S, check=True)
+    return tuple(map(int, done.stdout.split()))
 
 
-def test_a_picture_with_nothing_on_it_would_be_seen() -> None:
-    empty = zlib.compress(b"".join(b"\0" + b"\xff" * 40 for _ in range(10)))
-    header = struct.pack(">IIBBBBB", 10, 10, 8, 6, 0, 0, 0)
-    png = b"\x89PNG\r\n\x1a\n"
-    for kind, body in ((b"IHDR", header), (b"IDAT", empty), (b"IEND", b"")):
-        png += struct.pack(">I4s", len(body), kind) + body + struct.pack(">I", zlib.crc32(kind + body))
-    assert looked_at(png) == (10, 10, 1)
-
-
-def test_the_page_names_the_notebook(tmp_path: Path) -> None:
+def test_the_page_names_the_notebook() -> None:
     assert NOTEBOOK.relative_to(ROOT).as_posix() in (ROOT / "docs/jupyterhub.md").read_text("utf-8")

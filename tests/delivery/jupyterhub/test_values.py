@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import re
 from typing import Any
 
@@ -11,7 +10,7 @@ import yaml
 from jsonschema import Draft7Validator
 
 from tests.engines.jupyterhub import chart
-from tests.manifests.rules import Json, of_kind, selected
+from tests.manifests.rules import Json, mistaken, of_kind, selected
 from tests.manifests.schemas import ROOT, schemas_folder
 from tools import manifests
 
@@ -58,35 +57,18 @@ def test_the_values_are_what_the_chart_accepts(of_test: Json, of_production: Jso
     ],
 )
 def test_a_mistake_is_found(path: str, value: Any, of_test: Json) -> None:
-    found = copy.deepcopy(of_test)
-    *parents, last = path.split(".")
-    place = found
-    for step in parents:
-        place = place[step]
-    place[last] = value
-    assert errors(found)
+    assert errors(mistaken(of_test, path, value))
 
 
 def test_the_test_environment_is_as_it_was_laid_down(of_test: Json) -> None:
-    hub, user = of_test["hub"], of_test["singleuser"]
+    """Its users' pods, what they mount and who may come in: tests/engines/jupyterhub, on a real hub."""
     assert of_test["cull"]["enabled"] is True
-    assert hub["config"]["JupyterHub"]["authenticator_class"] == "dummy"
-    assert hub["db"]["type"] == "sqlite-memory"
-    assert hub["nodeSelector"] == user["nodeSelector"] == {"kubernetes.io/hostname": "k2w-8"}
+    assert of_test["hub"]["config"]["JupyterHub"]["authenticator_class"] == "dummy"
+    assert of_test["hub"]["db"]["type"] == "sqlite-memory"
+    assert of_test["hub"]["nodeSelector"] == {"kubernetes.io/hostname": "k2w-8"}
     assert of_test["ingress"]["enabled"] is True
     assert of_test["ingress"]["hosts"] == ["jupyterhub.dmz.home"]
     assert of_test["ingress"]["tls"] == [{"hosts": ["jupyterhub.dmz.home"], "secretName": "jupyterhub-tls"}]
-    image = f"{user['image']['name']}:{user['image']['tag']}"
-    assert image == "registry.dmz.home/streamforge/core-modules/jupyter-python311:v0.0.2"
-    assert user["image"]["pullPolicy"] == "Always", "each release pushes another library under that tag"
-    assert user["memory"]["guarantee"] == "1G"
-    assert (user["uid"], user["fsGid"]) == (1001, 100)
-    assert {mount["mountPath"] for mount in user["storage"]["extraVolumeMounts"]} == {
-        "/home/",
-        "/data/project",
-        "/data/venv",
-    }
-    assert of_test["imagePullSecrets"] == ["regcred"]
 
 
 def test_one_value_names_the_node() -> None:
@@ -131,29 +113,10 @@ def test_what_the_users_may_reach_is_kafka_arangodb_the_api_and_the_api_server(o
     assert selected(source["podSelector"], {"app": "jupyterhub", "component": "singleuser-server"})
 
 
-def test_each_claim_that_a_server_mounts_is_shipped_with_its_volume(of_test: Json) -> None:
-    claims = {one["metadata"]["name"]: one for one in of_kind(OBJECTS, "PersistentVolumeClaim")}
-    volumes = {one["metadata"]["name"]: one for one in of_kind(OBJECTS, "PersistentVolume")}
-    for volume in of_test["singleuser"]["storage"]["extraVolumes"]:
-        claim = claims.pop(volume["persistentVolumeClaim"]["claimName"])
-        behind = volumes[claim["spec"]["volumeName"]]
-        assert behind["spec"]["claimRef"] == {"namespace": "jupyterhub", "name": claim["metadata"]["name"]}
-        assert behind["spec"]["capacity"] == claim["spec"]["resources"]["requests"]
-    assert claims == {}
-
-
-def test_the_users_role_reads_and_nothing_else(of_test: Json) -> None:
-    (role,) = of_kind(OBJECTS, "Role")
-    assert {verb for rule in role["rules"] for verb in rule["verbs"]} == {"get", "list", "watch"}
-    assert "secrets" not in {resource for rule in role["rules"] for resource in rule["resources"]}
-    assert of_test["singleuser"]["serviceAccountName"] == role["metadata"]["name"]
-
-
-def test_what_the_values_come_to_is_what_production_gives_its_hub(of_production: Json) -> None:
-    config = chart.hub_config(of_production)
-    assert config["JupyterHub"]["authenticator_class"] == "generic-oauth"
-    assert config["JupyterHub"]["db_url"] == "sqlite:///jupyterhub.sqlite"
-    assert config["KubeSpawner"]["node_selector"] == {"kubernetes.io/hostname": "k2w-8"}
+def test_no_volume_is_shipped_that_no_server_mounts(of_test: Json) -> None:
+    claims = {one["metadata"]["name"] for one in of_kind(OBJECTS, "PersistentVolumeClaim")}
+    mounted = of_test["singleuser"]["storage"]["extraVolumes"]
+    assert claims == {volume["persistentVolumeClaim"]["claimName"] for volume in mounted}
 
 
 def test_the_page_says_who_makes_each_secret_that_is_named(of_test: Json, of_production: Json) -> None:

@@ -16,14 +16,14 @@ from pathlib import Path
 
 from streamforge_utils.adapters.kafka_apply.provisioner import ManifestProvisioner
 from tests import guides
-from tests.doubles.arangoprocess import DATABASE, PASSWORD, ArangoProcess
+from tests.doubles.arangoprocess import ArangoProcess
 from tests.e2e import rig
 from tests.engines.errors import EngineError
 from tests.engines.kafka import buses
 from tests.engines.kafka.broker import Broker
 from tests.engines.kubernetes import binaries
 from tests.engines.kubernetes.cluster import Cluster
-from tests.engines.kubernetes.house import NAMESPACE, empty
+from tests.engines.kubernetes.house import NAMESPACE, addresses, empty, outside
 from tests.engines.kubernetes.parts import HOST
 from tests.engines.kubernetes.rest import ApiError, Object
 from tests.engines.ports import free_ports
@@ -205,7 +205,7 @@ def opened(cluster: Cluster, scratch: Path) -> Iterator[Stage]:
         shutil.copytree(ROOT / "deploy", folder / "deploy")
         port, metrics = free_ports(2)
         stage = Stage(cluster, broker, operators, exchange, folder, scratch, port, _environ(cluster, scratch, port))
-        _address(stage, arango.url, metrics)
+        _address(stage, arango, metrics)
         _write_pod_environment(stage)
         stack.callback(_end, stage)
         yield stage
@@ -224,30 +224,13 @@ def _environ(cluster: Cluster, scratch: Path, port: int) -> dict[str, str]:
     return environ | {"PATH": path, "KUBECONFIG": str(cluster.kubeconfig), "KUBECACHEDIR": str(scratch / "kubectl")}
 
 
-def _address(stage: Stage, arango: str, metrics: int) -> None:
+def _address(stage: Stage, arango: ArangoProcess, metrics: int) -> None:
     """Give the settings in `folder` the addresses of this stage."""
-    common = {
-        "KAFKA_BOOTSTRAP_SERVERS": stage.broker.bootstrap,
-        "ARANGO_URL": arango,
-        "ARANGO_DB": DATABASE,
-        "ARANGO_USER": "root",
-        "STREAMFORGE_METRICS_HOST": HOST,
-    }
-    own = {
-        "STREAMFORGE_HOST": HOST,
-        "STREAMFORGE_PORT": str(stage.port),
-        "STREAMFORGE_METRICS_PORT": str(metrics),
-        "STREAMFORGE_EXCHANGE_URL": stage.exchange.url,
-        # The double has no TLS.
-        "STREAMFORGE_ARANGO_CA_PATH": "",
-        "STREAMFORGE_K8S_ARANGO_CA_SECRET": "",
-        # A real kubelet says this in every pod.
-        "KUBERNETES_SERVICE_HOST": HOST,
-        "KUBERNETES_SERVICE_PORT": str(stage.cluster.ports.api),
-    }
+    found = arango.environment()
+    own, workers = addresses(stage.cluster, stage.broker, found, stage.exchange.url, stage.port, metrics)
     base = stage.folder / "deploy" / "base"
-    _set(base / "queue-manager.env", common | own)
-    _set(base / "workers.env", common | {"STREAMFORGE_METRICS_PORT": "0"})
+    _set(base / "queue-manager.env", own)
+    _set(base / "workers.env", workers)
     deployment = base / "deployment.yaml"
     text = deployment.read_text("utf-8").replace("containerPort: 8080", f"containerPort: {stage.port}")
     deployment.write_text(text.replace("containerPort: 8000", f"containerPort: {metrics}"), "utf-8")
@@ -260,17 +243,8 @@ def _set(file: Path, values: dict[str, str]) -> None:
 
 def _write_pod_environment(stage: Stage) -> None:
     """For `kubectl exec`: what queue-manager's container gets, with files where a pod has them mounted."""
-    stage.cluster.accounts  # noqa: B018 - its token is made once the ServiceAccount is there
-    found = environment(stage.objects()) | {
-        "KAFKA_CA_PATH": str(stage.broker.ca_path),
-        "KAFKA_PASSWORD": stage.operators.password("user-streamforge-manager"),
-        "ARANGO_PASSWORD": PASSWORD,
-        "STREAMFORGE_LAUNCHER": "kubernetes",
-        "KUBECONFIG": str(stage.scratch / "account"),
-        "K8S_NAMESPACE": NAMESPACE,
-    }
-    for name in ("KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT", "STREAMFORGE_TOKENS_FILE"):
-        found.pop(name, None)
+    password = stage.operators.password("user-streamforge-manager")
+    found = outside(environment(stage.objects()), stage.broker, password, stage.scratch / "account")
     text = "".join(f"{name}={shlex.quote(value)}\n" for name, value in found.items())
     (stage.scratch / "pod.env").write_text(text, "utf-8")
 

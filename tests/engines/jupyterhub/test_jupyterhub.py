@@ -88,31 +88,22 @@ def pod(cluster: Cluster, browser: httpx.Client) -> Object:
     return dict(found)
 
 
-def test_the_hub_is_of_the_charts_version(hub: Hub) -> None:
+def test_the_hub_is_of_the_charts_version_and_knows_every_setting(hub: Hub, pod: Object) -> None:
     assert re.fullmatch(r"5\.5\.\d+", hub.api("/")["version"])
-
-
-def test_no_setting_is_unknown_to_hub_and_spawner(hub: Hub, pod: Object) -> None:
     assert "not recognized" not in hub.process.log(200_000)
 
 
-def test_the_pod_runs_on_the_node_that_the_values_name(pod: Object) -> None:
+def test_the_pod_is_as_the_values_say_in_a_namespace_of_restricted_pods(cluster: Cluster, pod: Object) -> None:
     assert pod["spec"]["nodeSelector"] == {"kubernetes.io/hostname": "k2w-8"}
     assert pod["spec"]["nodeName"] == "k2w-8"
-
-
-def test_the_pod_is_as_small_as_it_says(pod: Object) -> None:
     (container,) = pod["spec"]["containers"]
     assert container["image"] == "registry.dmz.home/streamforge/core-modules/jupyter-python311:v0.0.2"
-    assert container["imagePullPolicy"] == "Always"
+    assert container["imagePullPolicy"] == "Always", "each release pushes another library under that tag"
     assert int(container["resources"]["requests"]["memory"]) == 2**30
     assert pod["spec"]["imagePullSecrets"] == [{"name": "regcred"}]
 
-
-def test_the_pod_got_into_a_namespace_of_restricted_pods(cluster: Cluster, pod: Object) -> None:
     labels = cluster.admin.request("GET", f"/api/v1/namespaces/{chart.NAMESPACE}")["metadata"]["labels"]
     assert labels["pod-security.kubernetes.io/enforce"] == "restricted"
-    (container,) = pod["spec"]["containers"]
     assert container["securityContext"]["runAsUser"] == 1001
     assert container["securityContext"]["allowPrivilegeEscalation"] is False
     assert container["securityContext"]["capabilities"] == {"drop": ["ALL"]}
@@ -147,6 +138,7 @@ def test_the_three_volumes_are_the_nodes_by_claims(cluster: Cluster, pod: Object
         assert (claim["status"]["phase"], volume["status"]["phase"]) == ("Bound", "Bound")
         assert volume["spec"]["local"]["path"].startswith("/srv/jupyterhub/")
         assert volume["spec"]["persistentVolumeReclaimPolicy"] == "Retain"
+        assert volume["spec"]["capacity"] == claim["spec"]["resources"]["requests"]
     assert not [volume for volume in pod["spec"]["volumes"] if "hostPath" in volume]
 
 

@@ -22,7 +22,7 @@ COMMANDS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kube
 BUILD_LIMIT_S = 3600.0
 _TELL_S = 30.0
 # Part of the key: what is built with other flags is something else.
-_FLAGS = ("-trimpath", "-p", "2", "-gcflags=all=-dwarf=false")
+FLAGS = ("-trimpath", "-p", "2", "-gcflags=all=-dwarf=false")
 _VERSION = "k8s.io/component-base/version"
 
 
@@ -45,7 +45,7 @@ def etcd() -> str:
 def folder(commands: Sequence[str] = COMMANDS) -> Path:
     """Where these commands are once they were built; some of them have a folder of their own."""
     parts = [(_HERE / name).read_bytes() for name in ("go.mod", "go.sum")]
-    key = hashlib.sha256(b"\0".join([*parts, " ".join(_FLAGS).encode()])).hexdigest()[:16]
+    key = hashlib.sha256(b"\0".join([*parts, " ".join(FLAGS).encode()])).hexdigest()[:16]
     name = "kubernetes" if tuple(commands) == COMMANDS else "-".join(commands)
     return cache_folder() / f"{name}-{key}"
 
@@ -71,34 +71,45 @@ def build(tell: Callable[[str], None] | None = None, commands: Sequence[str] = C
 
 
 def _build(folder: Path, commands: Sequence[str], tell: Callable[[str], None]) -> None:
-    go = shutil.which("go")
-    if go is None:
-        raise EngineError("there is no go on PATH, and the control plane has not been built yet: install Go 1.26")
     number = version()
     major, minor = number.removeprefix("v").split(".")[:2]
     names = {"gitVersion": number, "gitMajor": major, "gitMinor": minor, "gitTreeState": "clean"}
     stamps = " ".join(f"-X {_VERSION}.{name}={value}" for name, value in names.items())
+    what = f"Kubernetes {number}" if tuple(commands) == COMMANDS else f"{', '.join(commands)} of Kubernetes {number}"
+    tell(f"building {what} once, in {folder}: this takes minutes (two cores: about ten for all of it)")
+    build_go(folder, _HERE, [f"k8s.io/kubernetes/cmd/{command}" for command in commands], stamps, tell)
+
+
+def build_go(
+    folder: Path, module: Path, packages: Sequence[str], stamps: str, tell: Callable[[str], None] | None = None
+) -> None:
+    """Build packages of a Go module into `folder`, which is there once all are built. Raises EngineError.
+
+    stamps: what the linker writes into the programs. tell: hears how far that is.
+    """
+    go = shutil.which("go")
+    if go is None:
+        raise EngineError(f"there is no go on PATH, and {packages[0]} has not been built yet: install Go 1.26")
     # What was compiled stays until all is done, so that a build that was cut short goes on where it was.
     compiled, scratch = folder.with_name(f"{folder.name}.compiled"), folder.with_name(f"{folder.name}.building")
     # More memory, less time: the compiler collects its garbage later.
     environment = {**os.environ, "GOCACHE": str(compiled), "GOGC": "400", "GOWORK": "off", "CGO_ENABLED": "0"}
     began = time.monotonic()
-    what = f"Kubernetes {number}" if tuple(commands) == COMMANDS else f"{', '.join(commands)} of Kubernetes {number}"
-    tell(f"building {what} once, in {folder}: this takes minutes (two cores: about ten for all of it)")
     # One that was killed could not remove it; nobody else builds this.
     shutil.rmtree(scratch, ignore_errors=True)
-    for command in commands:
-        arguments = [go, "build", *_FLAGS, "-ldflags", f"-s -w {stamps}", "-o", f"{scratch}/"]
-        _run([*arguments, f"k8s.io/kubernetes/cmd/{command}"], environment, command, tell)
-        tell(f"{command} is built, {time.monotonic() - began:.0f} s after the start")
+    for package in packages:
+        name = package.rpartition("/")[2]
+        arguments = [go, "build", *FLAGS, "-ldflags", f"-s -w {stamps}", "-o", f"{scratch}/", package]
+        _run(arguments, module, environment, name, tell or _tell)
+        (tell or _tell)(f"{name} is built, {time.monotonic() - began:.0f} s after the start")
     shutil.rmtree(compiled, ignore_errors=True)
     scratch.rename(folder)
 
 
-def _run(command: list[str], environment: dict[str, str], name: str, tell: Callable[[str], None]) -> None:
+def _run(command: list[str], module: Path, environment: dict[str, str], name: str, tell: Callable[[str], None]) -> None:
     began = time.monotonic()
     with tempfile.TemporaryFile() as output:
-        process = subprocess.Popen(command, cwd=_HERE, env=environment, stdout=output, stderr=subprocess.STDOUT)
+        process = subprocess.Popen(command, cwd=module, env=environment, stdout=output, stderr=subprocess.STDOUT)
         try:
             while process.poll() is None:
                 with contextlib.suppress(subprocess.TimeoutExpired):
@@ -120,4 +131,4 @@ def _run(command: list[str], environment: dict[str, str], name: str, tell: Calla
 
 
 def _tell(text: str) -> None:
-    print(f"kubernetes: {text}", file=sys.stderr, flush=True)
+    print(f"engines: {text}", file=sys.stderr, flush=True)

@@ -138,9 +138,9 @@ class Cluster:
             raise EngineError(f"kubectl {' '.join(arguments)} failed:\n{(done.stdout + done.stderr)[-3000:]}")
         return done.stdout
 
-    def create_namespace(self, name: str, *, security: str = "restricted") -> None:
-        """Make a namespace with a Pod Security level, and wait until pods can be made in it."""
-        labels = {f"pod-security.kubernetes.io/{mode}": security for mode in ("enforce", "warn", "audit")}
+    def create_namespace(self, name: str) -> None:
+        """Make a namespace with Pod Security `restricted`, and wait until pods can be made in it."""
+        labels = {f"pod-security.kubernetes.io/{mode}": "restricted" for mode in ("enforce", "warn", "audit")}
         self.admin.request("POST", "/api/v1/namespaces", {"metadata": {"name": name, "labels": labels}})
         self._until("the namespace has its ServiceAccount", lambda: self._default_account(name))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
@@ -83,9 +83,9 @@ class Namespace:
         """A Job, None if it is not there."""
         return self._found(f"{_JOBS}/{self.name}/jobs/{name}")
 
-    def delete(self, name: str, propagation: str = "Background") -> None:
+    def delete(self, name: str) -> None:
         """Delete a Job."""
-        self.rest.request("DELETE", f"{_JOBS}/{self.name}/jobs/{name}", {"propagationPolicy": propagation})
+        self.rest.request("DELETE", f"{_JOBS}/{self.name}/jobs/{name}", {"propagationPolicy": "Background"})
 
     def pods(self, job: str) -> list[Object]:
         """The pods of a Job."""
@@ -118,26 +118,14 @@ class Namespace:
         path = f"{self.path}/pods/{pod['metadata']['name']}/log"
         return self.rest.text("GET", f"{path}?{urlencode(query)}")
 
-    def events(self, name: str) -> list[Object]:
-        """The events about an object."""
-        query = urlencode({"fieldSelector": f"involvedObject.name={name}"})
-        found: list[Object] = self.rest.request("GET", f"{self.path}/events?{query}")["items"]
-        return found
-
     def event(self, name: str, reason: str) -> Object:
         """An event about an object, once there is one of that reason."""
-        return until(
-            f"an event {reason} of {name}",
-            lambda: next((event for event in self.events(name) if event["reason"] == reason), None),
-        )
+        path = f"{self.path}/events?{urlencode({'fieldSelector': f'involvedObject.name={name},reason={reason}'})}"
+        return until(f"an event {reason} of {name}", lambda: next(iter(self.rest.request("GET", path)["items"]), None))
 
-    def fault(self, pod: Object, fault: str | None) -> None:
-        """Have a fault happen to a pod, or end it with None."""
-        self.annotate(pod, {faults.FAULT: fault})
-
-    def annotate(self, pod: Object, annotations: Mapping[str, str | None]) -> None:
-        """Change a pod's annotations."""
-        patch = {"metadata": {"annotations": dict(annotations)}}
+    def fault(self, pod: Object, fault: str) -> None:
+        """Have a fault happen to a pod."""
+        patch = {"metadata": {"annotations": {faults.FAULT: fault}}}
         path = f"{self.path}/pods/{pod['metadata']['name']}"
         self.rest.request("PATCH", path, patch, kind="application/merge-patch+json")
 
@@ -183,9 +171,3 @@ def terminated(pod: Object) -> Object:
     (status,) = pod["status"]["containerStatuses"]
     found: Object = status["state"]["terminated"]
     return found
-
-
-def condition(thing: Object, kind: str) -> Object | None:
-    """A condition of an object."""
-    conditions: list[Object] = thing["status"].get("conditions", [])
-    return next((found for found in conditions if found["type"] == kind), None)

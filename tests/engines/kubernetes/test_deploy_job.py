@@ -10,21 +10,14 @@ import subprocess
 from typing import Any
 
 import pytest
-import yaml
 
+from tests.delivery.pipelines.documents import load
 from tests.engines.kubernetes import binaries
 from tests.engines.kubernetes.cluster import Cluster
 from tests.places import ROOT
 
 TEMPLATE = ROOT / ".gitlab" / "ci-templates" / "Python-Service.gitlab-ci.yml"
 OF_OTHERS = "pricing=registry.example/pricing@sha256:9"
-
-
-class _Loader(yaml.SafeLoader):
-    """GitLab's `!reference` is the list behind it."""
-
-
-_Loader.add_constructor("!reference", lambda loader, node: loader.construct_sequence(node))  # type: ignore[arg-type]
 
 
 class Manager:
@@ -56,7 +49,7 @@ class Manager:
 
     def deploy(self, service: str, image: str) -> None:
         """What `deploy SERVICE` does in the pipeline of a release."""
-        job = yaml.load(TEMPLATE.read_text("utf-8"), _Loader)[".deploy_service"]
+        job = load(TEMPLATE)[0][".deploy_service"]
         environment = {
             **os.environ,
             "PATH": f"{binaries.folder()}:{os.environ['PATH']}",

@@ -28,7 +28,7 @@ from tests.engines.kafka import buses
 from tests.engines.kafka.broker import Broker
 from tests.engines.kubernetes import binaries, launchers
 from tests.engines.kubernetes.cluster import Cluster
-from tests.engines.kubernetes.house import NAMESPACE, prepared
+from tests.engines.kubernetes.house import NAMESPACE, addresses, outside, prepared
 from tests.engines.kubernetes.jobs import Namespace, until
 from tests.engines.kubernetes.parts import HOST
 from tests.engines.kubernetes.rest import Object
@@ -110,15 +110,17 @@ def deployed(kube_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) ->
             api, metrics = free_ports(2)
             token = secrets.token_hex(16)
             _make_secrets(kube_cluster, broker, folder / "secrets", token)
-            objects = _addressed(kube_cluster, broker, arango, exchange, api, metrics)
+            where = addresses(kube_cluster, broker, arango.environment(), exchange.url, api, metrics)
+            objects = _addressed(*where)
             kube_cluster.kubectl("apply", "--filename=-", stdin=yaml.safe_dump_all(objects))
             account = kube_cluster.accounts.kubeconfig(folder / "kubeconfig", NAMESPACE, "queue-manager")
+            password = (folder / "secrets" / USERS[0] / "password").read_text()
             found = Deployed(
                 Namespace(kube_cluster.admin, NAMESPACE),
                 f"http://{HOST}:{api}",
                 f"http://{HOST}:{metrics}/metrics",
                 token,
-                _outside(environment(objects), broker, folder / "secrets", account),
+                outside(environment(objects), broker, password, account),
             )
             _until_ready(found)
             yield found
@@ -144,53 +146,23 @@ def _make_secrets(cluster: Cluster, broker: Broker, passwords: Path, token: str)
         launchers.create_secret(cluster, NAMESPACE, name, values)
 
 
-def _addressed(
-    cluster: Cluster, broker: Broker, arango: ArangoProcess, exchange: rig.Exchange, api: int, metrics: int
-) -> list[Object]:
+def _addressed(own: dict[str, str], workers: dict[str, str]) -> list[Object]:
     """The overlay with the addresses of the tests."""
     command = [str(binaries.folder() / "kubectl"), "kustomize"]
     objects = manifests.objects(manifests.build(command, ROOT / manifests.OVERLAYS / "production"), "production")
-    there = arango.environment()
     for one in of_kind(objects, "ConfigMap"):
         if "grafana_dashboard" in one["metadata"]["labels"]:
             continue  # it holds no settings
-        data = one["data"]
-        data |= {name: there[name] for name in ("ARANGO_URL", "ARANGO_DB", "ARANGO_USER")}
-        data |= {"KAFKA_BOOTSTRAP_SERVERS": broker.bootstrap, "STREAMFORGE_METRICS_HOST": HOST}
         if one["metadata"]["name"] == "streamforge-worker":
-            data["STREAMFORGE_METRICS_PORT"] = "0"
-            continue
-        data |= {
-            "STREAMFORGE_HOST": HOST,
-            "STREAMFORGE_PORT": str(api),
-            "STREAMFORGE_METRICS_PORT": str(metrics),
-            "STREAMFORGE_EXCHANGE_URL": exchange.url,
-            # The double has no TLS.
-            "STREAMFORGE_ARANGO_CA_PATH": "",
-            "STREAMFORGE_K8S_ARANGO_CA_SECRET": "",
-            # A real kubelet says this in every pod.
-            "KUBERNETES_SERVICE_HOST": HOST,
-            "KUBERNETES_SERVICE_PORT": str(cluster.ports.api),
-        }
-        # In a pod it finds out by itself.
-        del data["STREAMFORGE_LAUNCHER"]
+            one["data"] |= workers
+        else:
+            one["data"] |= own
+            # In a pod it finds out by itself.
+            del one["data"]["STREAMFORGE_LAUNCHER"]
     for deployment in of_kind(objects, "Deployment"):
         (container,) = deployment["spec"]["template"]["spec"]["containers"]
         container["env"] = [one for one in container["env"] if one["name"] != "K8S_NAMESPACE"]
     return objects
-
-
-def _outside(found: dict[str, str], broker: Broker, passwords: Path, account: Path) -> dict[str, str]:
-    """The settings for somebody who has them without being in the pod, with a token of its ServiceAccount."""
-    left = ("KUBERNETES_SERVICE_HOST", "KUBERNETES_SERVICE_PORT", "STREAMFORGE_TOKENS_FILE")
-    return {name: value for name, value in found.items() if name not in left} | {
-        "STREAMFORGE_LAUNCHER": "kubernetes",
-        "KUBECONFIG": str(account),
-        "K8S_NAMESPACE": NAMESPACE,
-        "KAFKA_CA_PATH": str(broker.ca_path),
-        "KAFKA_PASSWORD": (passwords / "user-streamforge-manager" / "password").read_text(),
-        "ARANGO_PASSWORD": PASSWORD,
-    }
 
 
 def _until_ready(deployed: Deployed) -> None:

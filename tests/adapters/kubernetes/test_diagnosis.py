@@ -11,6 +11,7 @@ import pytest
 from streamforge_utils.adapters.kubernetes.diagnosis import REASON_LIMIT, End, Wait, end_of, log_tail, wait_of
 from streamforge_utils.adapters.kubernetes.objects import EventObject, InvolvedObject, JobObject, PodObject
 
+CODES = (1, 2, 3, 127, 255)
 JOB = {"metadata": {"name": "job-x", "uid": "uid-job"}}
 
 
@@ -44,78 +45,54 @@ def end(found: PodObject | None, of: JobObject | None = None, **more: Any) -> En
     return end_of(of or job(), found, **{"deleted": False, "stopped": False, **more})
 
 
-def test_success_has_no_reason() -> None:
-    assert end(pod("Succeeded", state={"terminated": {"exitCode": 0}})) == End(exit_code=0)
-
-
-@pytest.mark.parametrize("code", [1, 2, 3, 127, 255])
-def test_an_exit_code_is_itself(code: int) -> None:
-    found = end(exited(code), log="what it wrote\n")
-    assert (found.exit_code, found.signal) == (code, None)
-    assert found.reason == f"exit code {code}; it last wrote:\nwhat it wrote"
-    assert found.next_step
-
-
-@pytest.mark.parametrize("terminated", [{"exitCode": 137}, {"exitCode": 0, "signal": 9}])
-def test_a_signal_is_itself(terminated: Any) -> None:
-    found = end(pod(state={"terminated": terminated}), log="")
-    assert (found.exit_code, found.signal) == (None, signal.SIGKILL)
-    assert found.reason == "killed by signal 9 (SIGKILL); it wrote nothing"
-
-
-def test_a_log_that_could_not_be_read_is_not_said_to_be_empty() -> None:
-    assert end(exited(1), log=None).reason == "exit code 1; its log could not be read"
-    assert end(exited(1), log=" \n").reason == "exit code 1; it wrote nothing"
-    assert "log" not in end(None, deleted=True, log=None).reason, "it may have had none"
-
-
-def test_an_evicted_pod_may_say_no_more_than_that() -> None:
-    found = end(pod(reason="Evicted", message="The node was low on resource: memory."))
-    assert (found.exit_code, found.signal) == (None, None)
-    assert found.reason.startswith("evicted from node node-1: The node was low on resource: memory.")
-
-
-def test_what_exits_because_its_node_is_drained_did_not_fail_by_itself() -> None:
-    target = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI", "message": "drained"}
-    found = end(exited(1, conditions=[target]))
-    assert (found.exit_code, found.signal) == (None, None)
-    assert found.reason.startswith("disrupted on node node-1: drained")
-
-
-def test_a_deadline_goes_before_the_signal_that_it_sends() -> None:
-    of = job(type="Failed", reason="DeadlineExceeded", message="Job was active longer than specified deadline")
-    found = end(exited(1), of)
-    assert (found.exit_code, found.signal) == (None, signal.SIGTERM)
-    assert "STREAMFORGE_K8S_DEADLINE_SECONDS" in found.next_step
-
-
-def test_what_a_hand_deleted_did_not_fail_but_a_bad_setting_stays_one() -> None:
-    assert end(exited(1), deleted=True).exit_code is None
-    assert end(exited(1), deleted=True, stopped=True).exit_code == 1, "we ended it: what it says counts"
-    assert end(exited(2), deleted=True).exit_code == 2
-    assert end(exited(0), deleted=True).exit_code == 0
-
-
-def test_a_container_that_cannot_be_started_is_a_bad_setting() -> None:
-    state = {"terminated": {"exitCode": 128, "reason": "StartError", "message": "exec: no such file"}}
-    found = end(pod(state=state))
-    assert found.exit_code == 2
-    assert "exec: no such file" in found.reason
+DRAINED = {"type": "DisruptionTarget", "status": "True", "reason": "EvictionByEvictionAPI", "message": "drained"}
+LATE = job(type="Failed", reason="DeadlineExceeded", message="Job was active longer than specified deadline")
+UNSTARTED = {"terminated": {"exitCode": 128, "reason": "StartError", "message": "exec: no such file"}}
+BY_HAND = "its Job or pod was deleted by somebody else; exit code"
+WAITED = Wait(reason="no node takes it: full", next_step="add one")
 
 
 @pytest.mark.parametrize(
-    ("more", "says"),
+    ("found", "begins", "code", "number"),
     [
-        ({"stopped": True, "deleted": True}, "ended before it had begun"),
-        ({"deleted": True}, "deleted by somebody else"),
-        ({}, "its pod is gone"),
-        ({"waited": Wait(reason="no node takes it: full", next_step="add one")}, "it never began: no node takes it"),
+        *((end(exited(code), log="wrote\n"), f"exit code {code}; it last wrote:\nwrote", code, None) for code in CODES),
+        *(
+            (end(pod(state={"terminated": how}), log=""), "killed by signal 9 (SIGKILL); it wrote nothing", None, 9)
+            for how in ({"exitCode": 137}, {"exitCode": 0, "signal": 9})
+        ),
+        (end(exited(1), log=None), "exit code 1; its log could not be read", 1, None),
+        (end(exited(1), log=" \n"), "exit code 1; it wrote nothing", 1, None),
+        (end(pod(reason="Evicted", message="low: memory.")), "evicted from node node-1: low: memory.", None, None),
+        # It did not fail by itself.
+        (end(exited(1, conditions=[DRAINED])), "disrupted on node node-1: drained", None, None),
+        # The deadline goes before the signal that it sends.
+        (end(exited(1), LATE), "ended by its deadline: Job was active", None, signal.SIGTERM),
+        (end(exited(1), deleted=True), f"{BY_HAND} 1", None, signal.SIGTERM),
+        (end(exited(0), deleted=True), f"{BY_HAND} 0", 0, None),
+        # A bad setting stays one, and what we ended counts.
+        (end(exited(2), deleted=True), "exit code 2", 2, None),
+        (end(exited(1), deleted=True, stopped=True), "exit code 1", 1, None),
+        # A container that cannot be started is a bad setting.
+        (end(pod(state=UNSTARTED)), "its container could not be started: exec: no such file", 2, None),
+        # Without a pod it may have had no log.
+        (end(None, stopped=True, deleted=True), "it was ended before it had begun, or its end could not", None, None),
+        (end(None, deleted=True, log=None), "its Job was deleted by somebody else; how it ended could", None, None),
+        (end(None), "its pod is gone; how it ended could not be observed", None, None),
+        (end(None, waited=WAITED), "it never began: no node takes it: full", None, None),
     ],
 )
-def test_one_of_which_no_pod_is_left(more: Any, says: str) -> None:
-    found = end(None, **more)
-    assert (found.exit_code, found.signal) == (None, None)
-    assert says in found.reason
+def test_an_end_has_its_code_or_signal_and_a_reason(
+    found: End, begins: str, code: int | None, number: int | None
+) -> None:
+    assert (found.exit_code, found.signal) == (code, number)
+    assert found.reason.startswith(begins)
+
+
+def test_success_has_no_reason_and_a_failure_a_next_step() -> None:
+    assert end(pod("Succeeded", state={"terminated": {"exitCode": 0}})) == End(exit_code=0)
+    assert all(end(exited(code)).next_step for code in CODES)
+    assert "STREAMFORGE_K8S_DEADLINE_SECONDS" in end(exited(1), LATE).next_step
+    assert "log" not in end(None, deleted=True, log=None).reason
 
 
 def test_a_reason_has_events_and_a_bound() -> None:

@@ -17,7 +17,7 @@ from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.clock import SystemClock
 from streamforge_utils.ports.instrumentation import NullObserver
 from streamforge_utils.ports.job_settings import KubernetesSettings
-from tests.adapters.kubernetes.scripted import Script, connected, event, listed, pod, refused, serving, watched
+from tests.adapters.kubernetes.scripted import Script, Step, connected, event, listed, pod, refused, serving, watched
 from tests.limits import LIMIT_S
 
 PATH = "/api/v1/namespaces/stf/pods"
@@ -85,61 +85,68 @@ async def informing(
         await asyncio.gather(running, return_exceptions=True)
 
 
-async def test_it_lists_once_and_goes_on_from_the_lists_version(tmp_path: Path) -> None:
-    """Not from that of an item: lists come in no order of time."""
-    script = Script(
-        listed(50, pod("a", 70), pod("b", 7)),
-        watched(50, event("ADDED", pod("c", 51)), event("MODIFIED", pod("a", 52, "Succeeded"))),
-        watched(52, event("DELETED", pod("a", 53))),
-        watched(53),
-    )
-    assert (await play(script, tmp_path)).words == ["= a b", "~ c Running", "~ a Succeeded", "- a"]
+BROKEN = (b"this is no JSON\n", b'{"type": "ADDED"}\n', b'{"type": "ADDED", "object": {"metadata": 7}}\n')
+CASES: dict[str, tuple[list[Step], list[str]]] = {
+    # Not from the version of an item: lists come in no order of time.
+    "it lists once and goes on from the list's version": (
+        [
+            listed(50, pod("a", 70), pod("b", 7)),
+            watched(50, event("ADDED", pod("c", 51)), event("MODIFIED", pod("a", 52, "Succeeded"))),
+            watched(52, event("DELETED", pod("a", 53))),
+            watched(53),
+        ],
+        ["= a b", "~ c Running", "~ a Succeeded", "- a"],
+    ),
+    "a bookmark moves the version from which it goes on": (
+        [listed(50), watched(50, event("BOOKMARK", BOOKMARK)), watched(90)],
+        ["= "],
+    ),
+    "a watch that is cut goes on where it was": (
+        [
+            listed(50),
+            watched(50, event("ADDED", pod("a", 51)), then="cut"),
+            watched(51, event("ADDED", pod("b", 52)), then="cut"),
+            watched(52, event("DELETED", pod("a", 53))),
+            watched(53),
+        ],
+        ["= ", "~ a Running", "~ b Running", "- a"],
+    ),
+    **{
+        f"where the version is forgotten it lists again, told by {how}": (
+            [listed(50, pod("o", 1)), watched(50, event("ADDED", pod("a", 51))), gone, listed(80, pod("b", 60))],
+            ["= o", "~ a Running", "= b"],
+        )
+        for how, gone in {"an event": watched(51, event("ERROR", GONE)), "an answer": refused(410, "Expired")}.items()
+    },
+    **{
+        f"a server that answers {status} is asked again": (
+            [
+                *(refused(status), refused(status), listed(50, pod("a", 1)), refused(status), refused(status)),
+                watched(50, event("ADDED", pod("b", 51))),
+                watched(51),
+            ],
+            ["= a", "~ b Running"],
+        )
+        for status in (429, 500, 502, 503, 504)
+    },
+    **{
+        f"it lists again after {line!r}": (
+            [listed(50), watched(50, line), listed(60, pod("a", 1)), watched(60)],
+            ["= ", "= a"],
+        )
+        for line in BROKEN
+    },
+    "rights are taken away and given again": (
+        [listed(50), refused(403, "Forbidden"), refused(403, "Forbidden"), listed(60), watched(60)],
+        ["= ", "= "],
+    ),
+}
 
 
-async def test_a_bookmark_moves_the_place_from_which_it_goes_on(tmp_path: Path) -> None:
-    script = Script(listed(50), watched(50, event("BOOKMARK", BOOKMARK)), watched(90))
-    assert (await play(script, tmp_path)).words == ["= "]
-
-
-async def test_a_watch_that_is_cut_goes_on_where_it_was(tmp_path: Path) -> None:
-    script = Script(
-        listed(50),
-        watched(50, event("ADDED", pod("a", 51)), then="cut"),
-        watched(51, event("ADDED", pod("b", 52)), then="cut"),
-        watched(52, event("DELETED", pod("a", 53))),
-        watched(53),
-    )
-    assert (await play(script, tmp_path)).words == ["= ", "~ a Running", "~ b Running", "- a"]
-
-
-@pytest.mark.parametrize(
-    "gone",
-    [watched(51, event("ERROR", GONE)), refused(410, "Expired")],
-    ids=["as an event", "as an answer"],
-)
-async def test_where_the_place_is_forgotten_it_lists_again(tmp_path: Path, gone: object) -> None:
-    script = Script(
-        listed(50, pod("old", 1)),
-        watched(50, event("ADDED", pod("a", 51))),
-        gone,  # type: ignore[arg-type]
-        listed(80, pod("b", 60)),
-        watched(80),
-    )
-    assert (await play(script, tmp_path)).words == ["= old", "~ a Running", "= b"]
-
-
-@pytest.mark.parametrize("status", [429, 500, 502, 503, 504])
-async def test_a_server_in_trouble_is_asked_again(tmp_path: Path, status: int) -> None:
-    script = Script(
-        refused(status),
-        refused(status),
-        listed(50, pod("a", 1)),
-        refused(status),
-        refused(status),
-        watched(50, event("ADDED", pod("b", 51))),
-        watched(51),
-    )
-    assert (await play(script, tmp_path)).words == ["= a", "~ b Running"]
+@pytest.mark.parametrize("case", CASES)
+async def test_it_reports_each_change_once_whatever_the_server_answers(tmp_path: Path, case: str) -> None:
+    steps, words = CASES[case]
+    assert (await play(Script(*steps), tmp_path)).words == words
 
 
 async def test_pauses_grow_with_jitter_and_have_a_cap(tmp_path: Path) -> None:
@@ -186,25 +193,11 @@ async def test_the_time_that_the_server_names_is_waited_for(tmp_path: Path) -> N
     assert clock.slept[0] == 3.0
 
 
-@pytest.mark.parametrize(
-    "broken",
-    [b"this is no JSON\n", b'{"type": "ADDED"}\n', b'{"type": "ADDED", "object": {"metadata": 7}}\n'],
-)
-async def test_what_cannot_be_read_makes_it_list_again(tmp_path: Path, broken: bytes) -> None:
-    script = Script(listed(50), watched(50, broken), listed(60, pod("a", 1)), watched(60))
-    assert (await play(script, tmp_path)).words == ["= ", "= a"]
-
-
 async def test_a_fault_of_our_own_makes_it_list_again(tmp_path: Path) -> None:
     told = Told()
     told.failing = 1
     script = Script(listed(50), watched(50, event("ADDED", pod("a", 51))), listed(60, pod("a", 51)), watched(60))
     assert (await play(script, tmp_path, told)).words == ["= ", "= a"]
-
-
-async def test_rights_that_are_taken_away_and_given_again(tmp_path: Path) -> None:
-    script = Script(listed(50), refused(403, "Forbidden"), refused(403, "Forbidden"), listed(60), watched(60))
-    assert (await play(script, tmp_path)).words == ["= ", "= "]
 
 
 async def test_a_server_that_falls_silent_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

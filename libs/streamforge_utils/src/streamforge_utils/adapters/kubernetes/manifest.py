@@ -106,17 +106,9 @@ def _deadline(spec: JobSpec, template: Template) -> dict[str, int]:
 
 def pod_manifest(spec: JobSpec, template: Template) -> dict[str, Any]:
     """The same as a pod alone, for a look by hand."""
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            "name": _checked(spec.name),
-            "namespace": template.namespace,
-            "labels": _labels(spec, template),
-            "annotations": {QUEUE_ANNOTATION: spec.queue_id},
-        },
-        "spec": {**_pod_spec(spec, template), **_deadline(spec, template)},
-    }
+    job = job_manifest(spec, template)
+    pod = {**job["spec"]["template"]["spec"], **_deadline(spec, template)}
+    return {"apiVersion": "v1", "kind": "Pod", "metadata": job["metadata"], "spec": pod}
 
 
 def label_of(queue_id: str) -> str:

@@ -28,7 +28,6 @@ from streamforge_utils.ports.launcher import JobSpec
 from tests.engines.kubernetes import launchers
 from tests.engines.kubernetes.cluster import Cluster
 from tests.engines.kubernetes.kubelet.plan import NodePlan
-from tests.engines.kubernetes.parts import Pace
 from tests.engines.kubernetes.pki import ADMINS
 
 WORKFLOWS = {Size.FULL: 1000, Size.QUICK: 200, Size.TINY: 5}
@@ -55,7 +54,7 @@ def run(bench: Bench) -> Section:
     count, requests = WORKFLOWS[bench.size], REQUESTS[bench.size]
     with bench.folder() as folder, exchange() as url:
         node = NodePlan("node-1", {}, cpu="1000", memory="4000Gi", pods=PODS)
-        cluster = Cluster(folder / "cluster", nodes=[node], pace=Pace(node_grace_s=300))
+        cluster = Cluster(folder / "cluster", nodes=[node], node_grace_s=300)
         cluster.start()
         try:
             cluster.kubectl("apply", f"--filename={DEPLOY / 'cluster' / 'priority-class.yaml'}")

@@ -17,7 +17,7 @@ from tests.engines.errors import EngineError
 from tests.engines.kubernetes import binaries, parts
 from tests.engines.kubernetes.accounts import Accounts
 from tests.engines.kubernetes.kubelet.plan import NodePlan, Plan
-from tests.engines.kubernetes.parts import HOST, Pace, Ports
+from tests.engines.kubernetes.parts import HOST, Ports
 from tests.engines.kubernetes.pki import ADMINS, Pki
 from tests.engines.kubernetes.rest import ApiError, Object, Rest
 from tests.engines.ports import free_ports
@@ -34,7 +34,8 @@ NODES = (NodePlan("node-1", {"streamforge-worker": "true"}), NodePlan("node-2", 
 class Cluster:
     """A cluster in `folder`, which holds everything of it: keys, data, logs and what the pods see.
 
-    nodes: what the kubelet registers. environment: variables that every container gets. pace: how fast it notices.
+    nodes: what the kubelet registers. environment: variables that every container gets. node_grace_s: without a
+    heartbeat for so long a node is lost, generous, since a busy machine must lose none.
     images: containers run in these, by their full names, and in no others; by default in none (kubelet/images.py).
     """
 
@@ -44,7 +45,7 @@ class Cluster:
         *,
         nodes: Sequence[NodePlan] = NODES,
         environment: Mapping[str, str] | None = None,
-        pace: Pace | None = None,
+        node_grace_s: int = 60,
         images: Mapping[str, Rootfs] | None = None,
     ) -> None:
         self.folder = folder
@@ -60,14 +61,13 @@ class Cluster:
         self.proxied_kubeconfig = self.pki.kubeconfig(folder / "kubeconfig-proxied", self.proxied_server, admin)
         self.admin = Rest(HOST, self.ports.api, self.pki.ca, pem=admin.pem)
         self.accounts = Accounts(self.admin, self.pki.ca, self.server)
-        pace = pace or Pace()
         # Not by ServiceAccounts of its own: its identity may do what the controllers together may.
         manager = self._config("system:kube-controller-manager", ADMINS)
         scheduling = self._config("system:kube-scheduler")
         self.etcd = self._process("etcd", parts.etcd(folder / "etcd", self.ports, self.pki))
-        self.api_server = self._process("kube-apiserver", parts.api_server(self.ports, self.pki, pace))
+        self.api_server = self._process("kube-apiserver", parts.api_server(self.ports, self.pki))
         self.controller_manager = self._process(
-            "kube-controller-manager", parts.controller_manager(self.ports, self.pki, pace, manager)
+            "kube-controller-manager", parts.controller_manager(self.ports, self.pki, node_grace_s, manager)
         )
         self.scheduler = self._process(
             "kube-scheduler", parts.scheduler(self.ports, scheduling, folder / "scheduler.yaml")

@@ -46,18 +46,6 @@ class Ports:
     kubelet: int
 
 
-@dataclass(frozen=True)
-class Pace:
-    """How fast the control plane notices, in seconds.
-
-    node_grace_s: without a heartbeat for so long a node is lost. Generous, since a busy machine must lose none.
-    eviction_s: how long the pods of a lost node may stay.
-    """
-
-    node_grace_s: int = 60
-    eviction_s: int = 2
-
-
 def etcd(folder: Path, ports: Ports, pki: Pki) -> list[str]:
     """etcd, which keeps its data in `folder`."""
     client, peer = f"https://{HOST}:{ports.etcd}", f"https://{HOST}:{ports.etcd_peer}"
@@ -80,7 +68,7 @@ def etcd(folder: Path, ports: Ports, pki: Pki) -> list[str]:
     ]
 
 
-def api_server(ports: Ports, pki: Pki, pace: Pace) -> list[str]:
+def api_server(ports: Ports, pki: Pki) -> list[str]:
     """kube-apiserver: RBAC, tokens of ServiceAccounts, client certificates, the default admission plugins."""
     return [
         str(binaries.folder() / "kube-apiserver"),
@@ -99,8 +87,6 @@ def api_server(ports: Ports, pki: Pki, pace: Pace) -> list[str]:
         "--service-cluster-ip-range=10.96.0.0/24",
         # Nobody reaches the API through the Service `kubernetes`, and an endpoint may not be on loopback.
         "--endpoint-reconciler-type=none",
-        f"--default-unreachable-toleration-seconds={pace.eviction_s}",
-        f"--default-not-ready-toleration-seconds={pace.eviction_s}",
         "--profiling=false",
         # A server that is to end does not wait for its watchers.
         "--shutdown-watch-termination-grace-period=0s",
@@ -108,7 +94,7 @@ def api_server(ports: Ports, pki: Pki, pace: Pace) -> list[str]:
     ]
 
 
-def controller_manager(ports: Ports, pki: Pki, pace: Pace, kubeconfig: Path) -> list[str]:
+def controller_manager(ports: Ports, pki: Pki, node_grace_s: int, kubeconfig: Path) -> list[str]:
     """kube-controller-manager with `CONTROLLERS`."""
     return [
         str(binaries.folder() / "kube-controller-manager"),
@@ -118,7 +104,7 @@ def controller_manager(ports: Ports, pki: Pki, pace: Pace, kubeconfig: Path) -> 
         f"--controllers={','.join(CONTROLLERS)}",
         f"--root-ca-file={pki.ca}",
         *("--kube-api-qps=500", "--kube-api-burst=1000", "--concurrent-job-syncs=20"),
-        f"--node-monitor-grace-period={pace.node_grace_s}s",
+        f"--node-monitor-grace-period={node_grace_s}s",
         "--node-monitor-period=1s",
         # Nodes of one zone are lost at their own pace, however many they are.
         "--node-eviction-rate=10",

@@ -27,7 +27,8 @@ class CachedJob(msgspec.Struct, eq=False, kw_only=True):
     seconds. job: its Kubernetes Job as last seen; gone: that was deleted. pods: those there are, by uid; last: the last
     one that went, in its last state. stopped: the launcher was asked to end it. waited: why it has not begun. log: its
     last lines, fetched while it was being deleted, None if they were not; reading: the task that fetches them.
-    settling: the task that finds out how it ended. deletions: since when each of its pods was asked to be deleted.
+    settling: the task that finds out how it ended. looked_up: its record was looked for once it was gone. deletions:
+    since when each of its pods was asked to be deleted.
     """
 
     record: JobRecord
@@ -42,6 +43,7 @@ class CachedJob(msgspec.Struct, eq=False, kw_only=True):
     log: str | None = None
     reading: asyncio.Task[None] | None = None
     settling: asyncio.Task[None] | None = None
+    looked_up: bool = False
     deletions: dict[str, float] = {}
     over: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
 

@@ -139,6 +139,7 @@ class KubernetesLauncher:
             return
         if not entry.ended:
             raise ConflictError(f"job {name} runs: stop it first")
+        # First, so that another launcher that sees the Job go finds no record of it.
         await self._records.forget(name)
         give_up = self._clock.monotonic() + GONE_WITHIN_S
         while not await deletion.delete_job(self._api, self._cache, entry):
@@ -250,6 +251,9 @@ class KubernetesLauncher:
                 # It was made while its Job was being deleted: the garbage collector would delete it, but later.
                 if not pod.leaving:
                     self._begin(self._end_latecomer(entry, pod), f"late pod of {entry.name}")
+            if entry.gone and not entry.looked_up:
+                entry.looked_up = True
+                self._begin(self._drop_if_forgotten(entry), f"is {entry.name} remembered")
         elif entry.settling is not None:
             return
         elif entry.is_over():
@@ -262,6 +266,12 @@ class KubernetesLauncher:
             await deletion.delete_pod(self._api, self._cache, entry, pod, 1, self._clock)
         except StreamForgeError as error:
             _log.warning("%s", error)
+
+    async def _drop_if_forgotten(self, entry: CachedJob) -> None:
+        """Its Job is gone: because its time was over, or because another launcher on the same store forgot it."""
+        with contextlib.suppress(StreamForgeError):
+            if await self._records.find(entry.name) is None:
+                self._cache.drop(entry)
 
     async def _settle(self, entry: CachedJob) -> None:
         """Find out how it ended, store that, and only then report it."""

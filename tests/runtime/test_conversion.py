@@ -195,16 +195,6 @@ def test_another_process_takes_batches_of_any_length_but_what_is_too_large_or_ca
         assert process.convert(received(records)) == each(records)
 
 
-def test_a_process_that_was_killed_is_noticed() -> None:
-    process = HelperProcess(KIND)
-    until(process.ready)
-    os.kill(process.pid, signal.SIGKILL)
-    with pytest.raises(ConnectionError):
-        process.convert(received([good(1)]))
-    process.close()
-    assert is_gone(process.pid)
-
-
 def test_a_process_that_cannot_begin_is_noticed() -> None:
     of_this_process_alone: Any = SimpleNamespace(name="nothing")
     process = HelperProcess(of_this_process_alone)

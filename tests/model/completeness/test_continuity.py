@@ -7,7 +7,7 @@ from itertools import pairwise
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamforge_utils.model.completeness.continuity import Continuity, Heard, chains
+from streamforge_utils.model.completeness.continuity import Continuity, Unbroken, chains
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.timeranges import TimeRange
 
@@ -16,46 +16,46 @@ END = 60
 
 
 @st.composite
-def listenings(draw: st.DrawFn) -> list[Heard]:
-    """What several connections heard, each of the same stream, in which the update `n` happens at the time `2 n`."""
+def connections(draw: st.DrawFn) -> list[Unbroken]:
+    """What several connections received, each of the same stream, in which the update `n` happens at the time `2 n`."""
     spans = draw(st.lists(st.tuples(st.integers(0, 25), st.integers(1, 8)), max_size=6))
-    heard = [
-        Heard(first_id=first, last_id=first + count - 1, start_ms=2 * first, end_ms=2 * (first + count), cause="cut")
+    received = [
+        Unbroken(first_id=first, last_id=first + count - 1, start_ms=2 * first, end_ms=2 * (first + count), cause="cut")
         for first, count in spans
     ]
-    return draw(st.permutations(heard))
+    return draw(st.permutations(received))
 
 
-@given(listenings(), st.integers(0, 20), st.integers(1, 40))
-def test_stored_is_what_was_heard_and_lost_what_was_not(heard: list[Heard], start: int, length: int) -> None:
+@given(connections(), st.integers(0, 20), st.integers(1, 40))
+def test_stored_is_what_was_received_and_lost_what_was_not(received: list[Unbroken], start: int, length: int) -> None:
     span = TimeRange(start, start + length)
-    found = RULE.segments(span, heard, "c")
+    found = RULE.segments(span, received, "c")
     told = [s.verdict for s in found for _ in range(s.start_ms, s.end_ms)]
     assert len(told) == length
     assert all(left.end_ms == right.start_ms for left, right in pairwise(found))
-    ends = max((one.end_ms for one in heard), default=0)
+    ends = max((one.end_ms for one in received), default=0)
     for time, verdict in zip(range(start, start + length), told, strict=True):
-        if any(one.start_ms <= time < one.end_ms for one in heard):
+        if any(one.start_ms <= time < one.end_ms for one in received):
             assert verdict is Verdict.STORED
         else:
             assert verdict is (Verdict.LOST if time < ends else Verdict.UNKNOWN)
     assert all(bool(s.cause) == (s.verdict is Verdict.LOST) for s in found)
 
 
-@given(listenings())
-def test_chains_hold_each_update_that_was_heard_and_break_where_one_lacks(heard: list[Heard]) -> None:
-    updates = {number for one in heard for number in range(one.first_id, one.last_id + 1)}
-    found = chains(heard)
+@given(connections())
+def test_chains_hold_each_update_that_was_received_and_break_where_one_lacks(received: list[Unbroken]) -> None:
+    updates = {number for one in received for number in range(one.first_id, one.last_id + 1)}
+    found = chains(received)
     assert [n for one in found for n in range(one.first_id, one.last_id + 1)] == sorted(updates)
     assert all(left.last_id + 1 < right.first_id for left, right in pairwise(found))
 
 
 def test_the_end_of_a_chain_says_why_the_next_part_is_lost() -> None:
-    first = Heard(first_id=1, last_id=4, start_ms=10, end_ms=20, cause="disconnect")
-    second = Heard(first_id=9, last_id=12, start_ms=30, end_ms=40)
+    first = Unbroken(first_id=1, last_id=4, start_ms=10, end_ms=20, cause="disconnect")
+    second = Unbroken(first_id=9, last_id=12, start_ms=30, end_ms=40)
     found = RULE.segments(TimeRange(0, 50), [second, first], "c")
     assert [(s.start_ms, s.end_ms, s.verdict.value, s.cause, s.first_id, s.last_id) for s in found] == [
-        (0, 10, "lost", "nobody listened", None, None),
+        (0, 10, "lost", "nobody received it", None, None),
         (10, 20, "stored", "", 1, 4),
         (20, 30, "lost", "disconnect", None, None),
         (30, 40, "stored", "", 9, 12),

@@ -1,4 +1,4 @@
-"""The commands on `queue-control`: what a worker is told."""
+"""The commands on `queue-control`, which workers obey."""
 
 from __future__ import annotations
 

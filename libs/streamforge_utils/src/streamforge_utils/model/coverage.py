@@ -16,7 +16,7 @@ class Verdict(StrEnum):
 
     stored: every record that the kind's rule expects is in the store. exchange: asked twice, the exchange has none.
     closed: before the listing or after the delisting. pending: not over yet. lost: of a stream, it happened while
-    nobody listened and cannot be had again. expired: removed by retention. ours: the exchange has it, the store does
+    nobody received it and cannot be had again. expired: removed by retention. ours: the exchange has it, the store does
     not. unknown: not asked.
     """
 
@@ -58,7 +58,7 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def overlay(old: Sequence[Segment], new: Sequence[Segment]) -> list[Segment]:
-    """`old` with `new` laid over it: where both speak, the new one counts. Sorted, disjoint, joined where equal.
+    """`old` with `new` laid over it: of two verdicts the new one counts. Sorted, disjoint, joined where equal.
 
     A stored segment that is cut keeps no count of records (0): only its grid tells its share (`counted`).
     """
@@ -66,7 +66,7 @@ def overlay(old: Sequence[Segment], new: Sequence[Segment]) -> list[Segment]:
 
 
 def without_stored(new: Sequence[Segment], old: Iterable[Segment], collection: str | None = None) -> list[Segment]:
-    """`new` without what speaks, other than as stored, of times whose records `old` knows in another collection."""
+    """`new` but for verdicts other than stored on times whose records `old` knows in another collection."""
     kept = [s for s in old if s.verdict is Verdict.STORED and s.collection != collection]
     left: list[Segment] = []
     for segment in new:
@@ -75,7 +75,7 @@ def without_stored(new: Sequence[Segment], old: Iterable[Segment], collection: s
 
 
 def outside(segments: Iterable[Segment], cuts: Sequence[Segment]) -> list[Segment]:
-    """The parts of `segments` of whose times `cuts` do not speak."""
+    """The parts of `segments` outside `cuts`."""
     return [piece for segment in segments for piece in _without(segment, cuts)]
 
 
@@ -86,7 +86,7 @@ def touching(segments: Sequence[Segment], span: TimeRange) -> Sequence[Segment]:
 
 
 def clip(segments: Iterable[Segment], span: TimeRange) -> list[Segment]:
-    """The part of `segments` inside `span`, joined where equal; what `segments` do not mention is `unknown`."""
+    """The part of `segments` inside `span`, joined where equal; what is in none of them is `unknown`."""
     found: list[Segment] = []
     cursor = span.start_ms
     for segment in segments:
@@ -169,11 +169,11 @@ def _cut(segment: Segment, start_ms: int, end_ms: int) -> Segment:
 
 
 def joined(segments: Iterable[Segment]) -> list[Segment]:
-    """`segments` (sorted, disjoint) with those made one that follow each other and say the same."""
+    """`segments` (sorted, disjoint) with those made one that follow each other and are alike."""
     found: list[Segment] = []
     for segment in segments:
         last = found[-1] if found else None
-        if last is not None and last.end_ms == segment.start_ms and _say_the_same(last, segment):
+        if last is not None and last.end_ms == segment.start_ms and _are_alike(last, segment):
             records = last.records + segment.records if last.records and segment.records else 0
             found[-1] = msgspec.structs.replace(last, end_ms=segment.end_ms, records=records, last_id=segment.last_id)
         else:
@@ -181,7 +181,7 @@ def joined(segments: Iterable[Segment]) -> list[Segment]:
     return found
 
 
-def _say_the_same(before: Segment, after: Segment) -> bool:
+def _are_alike(before: Segment, after: Segment) -> bool:
     if before.verdict != after.verdict or before.collection != after.collection or before.cause != after.cause:
         return False
     return before.last_id is None or after.first_id is None or after.first_id == before.last_id + 1

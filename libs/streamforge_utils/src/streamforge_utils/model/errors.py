@@ -1,6 +1,6 @@
 """The three ways in which work can fail; adapters translate what they meet into one of them.
 
-A message says what failed, on which input, and what to do about it.
+A message names what failed, on which input, and what to do about it.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ class ConfigError(StreamForgeError):
 
 
 class DamagedFile(ConfigError):
-    """A file of ours cannot be read any more; the message names it and says what to do."""
+    """A file of ours cannot be read any more; the message names it and what to do."""
 
 
 class RetryableError(StreamForgeError):

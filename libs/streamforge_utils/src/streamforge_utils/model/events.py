@@ -1,4 +1,4 @@
-"""The events on `queue-events`: what a worker says."""
+"""The events on `queue-events`, which workers publish."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from msgspec import Meta
 from streamforge_utils.model.decoding import decoder
 
 TERMINAL_EVENTS = frozenset({"finished", "interrupted", "error"})
-"""The events after which a worker says nothing more; it sends exactly one of them."""
+"""The events after which a worker publishes no other; it sends exactly one of them."""
 
 
 class Event(msgspec.Struct, frozen=True, kw_only=True):

@@ -65,7 +65,7 @@ def collection_name(symbol: str, type_name: str, start_ms: int) -> str:
 
 
 def telemetry_id(target: str, queue: str) -> str:
-    """`arango-candles__abc123`: the name under which a step's worker speaks."""
+    """`arango-candles__abc123`: the name of a step's worker in its events."""
     return f"{target}__{code_of(queue)}"
 
 

@@ -11,10 +11,10 @@ DAY_MS = 86_400_000
 HOUR_MS = 3_600_000
 WINDOW_MS = 7 * DAY_MS
 LEAST_MS = 6 * HOUR_MS
-"""Growth over less than this says nothing of a day."""
+"""Growth over less than this is no measure of a day."""
 KEPT_MS = 30 * DAY_MS
 REMOVED_SHARE = 0.1
-"""A fall by more is a removal that does not come again, and says nothing of the growth. Smaller ones belong to it:
+"""A fall by more is a removal that does not come again, and is no part of the growth. Smaller ones belong to it:
 where a collection goes each day as another comes, the data do not grow."""
 
 
@@ -36,7 +36,7 @@ def with_sample(samples: Sequence[Sample], latest: Sample) -> tuple[Sample, ...]
 def growth_per_day(samples: Sequence[Sample]) -> float | None:
     """Bytes a day over the last week (fewer days where there are no more), but for the hours in which much was removed.
 
-    None: it cannot be told yet.
+    None: it is not known yet.
     """
     week = [sample for sample in samples if sample.at_ms >= samples[-1].at_ms - WINDOW_MS]
     grown, took_ms = 0, 0
@@ -52,7 +52,7 @@ def growth_per_day(samples: Sequence[Sample]) -> float | None:
 
 
 def full_at_ms(samples: Sequence[Sample], limit_bytes: int | None) -> int | None:
-    """When `limit_bytes` are reached if it goes on so; None: never, or it cannot be told."""
+    """When `limit_bytes` are reached if it goes on so; None: never, or it is not known."""
     growth = growth_per_day(samples)
     if limit_bytes is None or not samples:
         return None

@@ -1,4 +1,4 @@
-"""Completeness by an unbroken chain: what a loader heard without a break, as it recorded it itself."""
+"""Completeness by an unbroken chain: what a loader received without a break, by its own record."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from streamforge_utils.model.kinds.paging import Question
 from streamforge_utils.model.timeranges import TimeRange
 
 
-class Heard(msgspec.Struct, frozen=True, kw_only=True):
-    """What a loader heard without a break, from an anchor on: ids, the last one included, and times, half-open.
+class Unbroken(msgspec.Struct, frozen=True, kw_only=True):
+    """Updates received without a break, from an anchor on: ids, the last one included, and times, half-open.
 
     cause: why it ended there, one word or a few; empty: it goes on.
     """
@@ -26,7 +26,7 @@ class Heard(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Continuity(Rule, frozen=True):
-    """An unbroken chain of updates. What was not heard cannot be had again: it is `lost`, with its cause."""
+    """An unbroken chain of updates. What was not received cannot be had again: it is `lost`, with its cause."""
 
     by_id = True
 
@@ -34,7 +34,7 @@ class Continuity(Rule, frozen=True):
         return list(segments)
 
     def expected(self, segment: Segment, phase_ms: int | None) -> Sequence[int] | None:
-        """Which ids there are is the exchange's affair: an update has many, and only the ledger tells."""
+        """Not known: an update has many ids, and only the loader's record has them."""
         return None
 
     def counted(self, segments: Iterable[Segment], phase_ms: int | None) -> list[Segment]:
@@ -47,17 +47,17 @@ class Continuity(Rule, frozen=True):
     def answered(self, hole: Segment, found: set[int], phase_ms: int | None) -> list[Segment]:
         return [msgspec.structs.replace(hole, verdict=Verdict.LOST)]
 
-    def segments(self, span: TimeRange, heard: Iterable[Heard], collection: str) -> list[Segment]:
-        """What the loader's record says of `span`, without a gap.
+    def segments(self, span: TimeRange, received: Iterable[Unbroken], collection: str) -> list[Segment]:
+        """`span` by the loader's record, without a gap.
 
         Two entries of which the second begins at the id behind the first or before, are one chain, also where they
         overlap (two connections at once). Between two chains, and before the first one, all is `lost`; behind the last
         one it is `unknown`.
         """
         found: list[Segment] = []
-        cursor_ms, cause = span.start_ms, "nobody listened"
+        cursor_ms, cause = span.start_ms, "nobody received it"
         later = False
-        for chain in chains(heard):
+        for chain in chains(received):
             later = chain.start_ms >= span.end_ms
             if later:
                 break
@@ -86,16 +86,16 @@ class Continuity(Rule, frozen=True):
         return joined(found)
 
 
-def chains(heard: Iterable[Heard]) -> list[Heard]:
-    """The unbroken chains of `heard`, by id: what follows without a gap, or overlaps, is one."""
-    found: list[Heard] = []
-    for one in sorted(heard, key=lambda one: (one.first_id, one.last_id)):
+def chains(received: Iterable[Unbroken]) -> list[Unbroken]:
+    """The unbroken chains of `received`, by id: what follows without a gap, or overlaps, is one."""
+    found: list[Unbroken] = []
+    for one in sorted(received, key=lambda one: (one.first_id, one.last_id)):
         last = found[-1] if found else None
         if last is None or one.first_id > last.last_id + 1:
             found.append(one)
             continue
         longer = one if one.last_id > last.last_id else last
-        found[-1] = Heard(
+        found[-1] = Unbroken(
             first_id=last.first_id,
             last_id=longer.last_id,
             start_ms=min(last.start_ms, one.start_ms),

@@ -57,7 +57,7 @@ class Rule(msgspec.Struct, frozen=True):
 
     @abstractmethod
     def expected(self, segment: Segment, phase_ms: int | None) -> Sequence[int] | None:
-        """The positions that a range must have, ascending; None: the segment does not tell."""
+        """The positions that a range must have, ascending; None: the segment does not have them."""
 
     @abstractmethod
     def counted(self, segments: Iterable[Segment], phase_ms: int | None) -> list[Segment]:

@@ -34,8 +34,8 @@ class Run(msgspec.Struct, frozen=True):
 class Sequence(Rule, frozen=True):
     """Consecutive ids: a record's position is its id. Times follow the ids, and several records may share one.
 
-    Which ids a range of time has, the exchange tells: the first id at its start or later, and the neighbours beyond
-    both ends. A stored segment says its first and last id, and those of neighbouring segments must meet.
+    Only the exchange knows which ids a range of time has: the first id at its start or later, and the neighbours beyond
+    both ends. A stored segment has its first and last id, and those of neighbouring segments must meet.
     """
 
     by_id = True
@@ -100,7 +100,7 @@ class Sequence(Rule, frozen=True):
 def meets(before: Segment, after: Segment) -> bool:
     """Whether no id can lie between two stored segments of which the second begins where the first ends.
 
-    Of what does not say its ids, or is not stored, nothing is told: then it is True.
+    True also where one of them has no ids, or is not stored.
     """
     if before.end_ms != after.start_ms or not before.verdict is after.verdict is Verdict.STORED:
         return True
@@ -110,7 +110,7 @@ def meets(before: Segment, after: Segment) -> bool:
 
 
 def segments_of(span: TimeRange, runs: Positions[Run]) -> list[Segment]:
-    """What `runs`, whose ids are consecutive, say of `span`: stored segments and `unknown` holes, without a gap.
+    """`span` by `runs`, whose ids are consecutive: stored segments and `unknown` holes, without a gap.
 
     A hole reaches from behind the stored record before it to the first one after it, a millisecond at least. Records
     of the same millisecond as one of these may lack, too: who loads the hole begins a millisecond earlier and ends one

@@ -49,8 +49,8 @@ class RecordKind(ABC):
 
     name: one word, as `Series.kind` has it. record: a message, with `_key` and `_version`. stored: the document and the
     exported row, without them; its fields are those of `record`, prices and quantities as numbers.
-    position: the field that says a record's place in its series (a time in unix milliseconds, or an id).
-    time: the field that says when it happened, unix milliseconds. times: all fields that are instants.
+    position: the field with a record's place in its series (a time in unix milliseconds, or an id).
+    time: the field with the time at which it happened, unix milliseconds. times: all fields that are instants.
     digits: of a position in a key, so that keys sort by it. indexes: fields that the store indexes together.
     paging: how the exchange's REST interface gives the records; None: it does not.
     schema: the name of the message's JSON Schema; empty: `name`. notes: JSON Schema keywords by field of `record`.

@@ -136,7 +136,7 @@ def type_of(series: Series) -> str:
 
 
 def check_series(symbol: str, type_name: str) -> tuple[str, str]:
-    """A symbol and a type in their one spelling. Raises InvalidInput, which says so if the two are swapped."""
+    """A symbol and a type in their one spelling. Raises InvalidInput, with the advice to swap the two if they are."""
     if is_type(symbol) and not is_type(type_name):
         raise InvalidInput(
             "type",

@@ -9,11 +9,9 @@ from enum import StrEnum
 
 from streamforge_utils.model.completeness.grid import Grid
 
-_SECOND = 1_000
-_MINUTE = 60 * _SECOND
-_HOUR = 60 * _MINUTE
-_DAY = 24 * _HOUR
+_DAY = 86_400_000
 _MONDAY = 4 * _DAY  # the epoch was a Thursday; weeks open on Monday, 1970-01-05
+_UNITS = {"s": 1_000, "m": 60_000, "h": 3_600_000, "d": _DAY}
 
 
 class Interval(StrEnum):
@@ -64,24 +62,9 @@ class Interval(StrEnum):
         return _GRIDS[self].next(open_time_ms) - 1
 
 
-_FIXED: dict[Interval, int] = {
-    Interval.S1: _SECOND,
-    Interval.M1: _MINUTE,
-    Interval.M3: 3 * _MINUTE,
-    Interval.M5: 5 * _MINUTE,
-    Interval.M15: 15 * _MINUTE,
-    Interval.M30: 30 * _MINUTE,
-    Interval.H1: _HOUR,
-    Interval.H2: 2 * _HOUR,
-    Interval.H4: 4 * _HOUR,
-    Interval.H6: 6 * _HOUR,
-    Interval.H8: 8 * _HOUR,
-    Interval.H12: 12 * _HOUR,
-    Interval.D1: _DAY,
-}
 _GRIDS = {
-    **{interval: Grid(length_ms) for interval, length_ms in _FIXED.items()},
     Interval.D3: Grid(3 * _DAY, None),  # where its bars open is the exchange's own affair
     Interval.W1: Grid(7 * _DAY, _MONDAY),
     Interval.MO1: Grid(None),
 }
+_GRIDS |= {one: Grid(int(one[:-1]) * _UNITS[one[-1]]) for one in Interval if one not in _GRIDS}

@@ -56,7 +56,7 @@ class Rows(msgspec.Struct, frozen=True, kw_only=True):
 def read_rows(body: bytes, asked: Asked) -> Rows:
     """The closed candles of an answer that open in `span`, ascending, each once.
 
-    A candle is closed if it ends before `observed_ms`, which becomes its version; where the local clock says that it
+    A candle is closed if it ends before `observed_ms`, which becomes its version; where by the local clock it
     does not, one of the clocks is wrong, and only a later row of the same answer proves that it is closed.
     Raises MalformedPage.
     """

@@ -79,7 +79,7 @@ def _integers(texts: list[bytes]) -> list[int]:
 
 
 def _all_wanted(opens: list[int], closes: list[int], asked: Asked) -> bool:
-    """Whether every row is in order, inside the span and closed, by both clocks; `rows` says why it must be both."""
+    """Whether every row is in order, inside the span and closed, by both clocks; as `rows` requires."""
     span, interval = by_time(asked.question).span, Interval(asked.series.interval)
     return (
         opens[0] in MS_TIMES

@@ -15,8 +15,7 @@ import msgspec
 from streamforge.exchange import params, windows
 from streamforge.exchange.config import ANY_SYMBOL, ExchangeConfig, SymbolSpec
 from streamforge.exchange.errors import ApiError
-from streamforge.exchange.faults import Fault
-from streamforge.exchange.rowfaults import Page, spoil
+from streamforge.exchange.faults import Fault, Page
 from streamforge.exchange.windows import RowSeries
 from streamforge_utils.model.timeranges import TimeRange
 
@@ -107,7 +106,7 @@ class RowsEndpoint(Endpoint):
             return b"[]"
         rows = windows.read(series, windows.page(series, window, call.now_ms), call.now_ms)
         for fault in call.row_faults:
-            rows = spoil(fault, Page((self.paths[0], spec.symbol, variant), series, window, call.now_ms, rows))
+            rows = fault.spoil(Page((self.paths[0], spec.symbol, variant), series, window, call.now_ms, rows))
         return b"[" + b",".join(row for _, row in rows) + b"]"
 
     def oracle(self, query: Mapping[str, str], symbols: Mapping[str, SymbolSpec], now_ms: int) -> Iterator[list[bytes]]:

@@ -1,4 +1,4 @@
-"""Faults on request: what each switch does, how it is written, and when it strikes.
+"""Faults on request: each switch, how it is written, when it strikes, and how it changes the rows of a page.
 
 A switch is `NAME[:key=value,...]`. Every fault knows `p` (probability, 0 to 1, drawn from `seed`), `count` (how often
 at most), `after` (how many matching requests are left in peace first) and `path` (the name of an endpoint, such as
@@ -9,60 +9,18 @@ neither refused for weight nor for their parameters, in the order in which they 
 from __future__ import annotations
 
 import random
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
+from typing import Any
 
 import msgspec
 
+from streamforge.exchange import windows
+from streamforge.exchange.windows import Rows, RowSeries, Window
 from streamforge_utils.model.errors import InvalidInput
 
 Value = int | float | str
 
 ANY_PATH = "*"
-
-
-class FaultKind(msgspec.Struct, frozen=True):
-    """A fault by name. stage: `answer` instead of the real one, `rows` of a page, `body` on the wire, `time`."""
-
-    stage: str
-    summary: str
-    options: Mapping[str, Value] = {}
-    choices: Mapping[str, tuple[str, ...]] = {}
-
-
-FAULTS: dict[str, FaultKind] = {
-    "429": FaultKind("answer", "too many requests; retry_after=-1 leaves the header out", {"retry_after": 1}),
-    "418": FaultKind("answer", "the address is banned for `seconds`: it really is", {"seconds": 2}),
-    "500": FaultKind("answer", "internal error, an HTML body"),
-    "502": FaultKind("answer", "bad gateway, an HTML body"),
-    "503": FaultKind("answer", "unavailable, an HTML body"),
-    "504": FaultKind("answer", "gateway time-out, an HTML body"),
-    "timeout": FaultKind("answer", "504 with the exchange's own body, code -1007"),
-    "waf": FaultKind("answer", "403 of the firewall, an HTML body"),
-    "451": FaultKind("answer", "restricted location"),
-    "garbage": FaultKind("answer", "200 with an HTML body"),
-    "stall": FaultKind("answer", "no answer for `seconds`, then the connection is closed", {"seconds": 30.0}),
-    "empty": FaultKind("rows", "[] although there is data; each window once"),
-    "missing": FaultKind("rows", "`rows` rows are left out; each row once", {"rows": 1}),
-    "duplicate": FaultKind("rows", "`rows` rows come twice", {"rows": 1}),
-    "disordered": FaultKind("rows", "the rows come in another order"),
-    "shifted": FaultKind(
-        "rows", "the page starts `by` rows later (each first row once); by=-1: one before the window", {"by": 1}
-    ),
-    "open-candle": FaultKind(
-        "rows", "the newest row, such as a candle that is not over yet, comes last, even outside the window"
-    ),
-    "bad-number": FaultKind(
-        "rows",
-        "one row is spoilt",
-        {"kind": "nan"},
-        {"kind": ("nan", "infinite", "text", "null", "negative", "columns")},
-    ),
-    "slow": FaultKind("body", "the answer comes `ms` later", {"ms": 1_000}),
-    "drip": FaultKind("body", "the body comes `bytes` at a time, `ms` apart", {"bytes": 1, "ms": 50}),
-    "cut": FaultKind("body", "the connection is closed in the middle of the body"),
-    "truncated": FaultKind("body", "a whole HTTP answer whose JSON ends in the middle"),
-    "skew": FaultKind("time", "`serverTime` and the Date header are wrong by `seconds`", {"seconds": 60}),
-}
 
 _COMMON: dict[str, Value] = {"p": 1.0, "count": -1, "after": 0, "path": ANY_PATH, "seed": 0}
 
@@ -93,6 +51,10 @@ class Fault:
         self.struck += 1
         return True
 
+    def spoil(self, page: Page) -> Rows:
+        """The rows of `page` after this fault."""
+        return self.kind.spoil(self, page) if page.rows or self.name == "open-candle" else page.rows
+
     def first_time(self, what: object) -> bool:
         """Whether `what` was not yet harmed by this fault: so that asking again helps."""
         if what in self._given:
@@ -101,6 +63,121 @@ class Fault:
             self._given.clear()
         self._given.add(what)
         return True
+
+
+class Page(msgspec.Struct, frozen=True):
+    """A page that is about to be answered. series_id: one for each series of the exchange. rows: ascending."""
+
+    series_id: Hashable
+    series: RowSeries
+    window: Window
+    now_ms: int
+    rows: Rows
+
+
+def _empty(fault: Fault, page: Page) -> Rows:
+    return [] if fault.first_time((page.series_id, page.window)) else page.rows
+
+
+def _missing(fault: Fault, page: Page) -> Rows:
+    chosen = fault.random.sample(page.rows, min(int(fault.number("rows")), len(page.rows)))
+    gone = {number for number, _ in chosen if fault.first_time((page.series_id, number))}
+    return [row for row in page.rows if row[0] not in gone]
+
+
+def _duplicate(fault: Fault, page: Page) -> Rows:
+    twice = set(fault.random.sample(range(len(page.rows)), min(int(fault.number("rows")), len(page.rows))))
+    return [row for n, row in enumerate(page.rows) for _ in range(2 if n in twice else 1)]
+
+
+def _disordered(fault: Fault, page: Page) -> Rows:
+    rows = page.rows.copy()
+    fault.random.shuffle(rows)
+    return rows[::-1] if rows == page.rows else rows
+
+
+def _shifted(fault: Fault, page: Page) -> Rows:
+    by = int(fault.number("by"))
+    if by < 0:
+        earlier = windows.before(page.series, page.rows[0][0], -by, page.now_ms)
+        return [*windows.read(page.series, earlier, page.now_ms), *page.rows][: page.window.limit]
+    return [row for n, row in enumerate(page.rows) if n >= by or not fault.first_time((page.series_id, row[0]))]
+
+
+def _open_candle(_: Fault, page: Page) -> Rows:
+    latest = windows.read(page.series, windows.page(page.series, Window(limit=1), page.now_ms), page.now_ms)
+    return [*page.rows, *(row for row in latest if row not in page.rows[-1:])]
+
+
+def _bad_number(fault: Fault, page: Page) -> Rows:
+    place = fault.random.randrange(len(page.rows))
+    number, text = page.rows[place]
+    row: Any = msgspec.json.decode(text)
+    members = list(row) if isinstance(row, dict) else list(range(len(row)))
+    decimals = [name for name in members if isinstance(row[name], str)]
+    match fault.options["kind"]:
+        case "columns":
+            for name in reversed(members[-4:-1]):
+                del row[name]
+        case kind:
+            values = {"nan": "NaN", "infinite": "Infinity", "text": "n/a", "null": None, "negative": "-1.00000000"}
+            row[decimals[len(decimals) // 2]] = values[str(kind)]
+    return [*page.rows[:place], (number, msgspec.json.encode(row)), *page.rows[place + 1 :]]
+
+
+class FaultKind(msgspec.Struct, frozen=True):
+    """A fault by name. stage: `answer` instead of the real one, `rows` of a page, `body` on the wire, `time`.
+
+    spoil: the rows of a page after the fault, for the stage `rows`.
+    """
+
+    stage: str
+    summary: str
+    options: Mapping[str, Value] = {}
+    choices: Mapping[str, tuple[str, ...]] = {}
+    spoil: Callable[[Fault, Page], Rows] = lambda _, page: page.rows
+
+
+FAULTS: dict[str, FaultKind] = {
+    "429": FaultKind("answer", "too many requests; retry_after=-1 leaves the header out", {"retry_after": 1}),
+    "418": FaultKind("answer", "the address is banned for `seconds`: it really is", {"seconds": 2}),
+    "500": FaultKind("answer", "internal error, an HTML body"),
+    "502": FaultKind("answer", "bad gateway, an HTML body"),
+    "503": FaultKind("answer", "unavailable, an HTML body"),
+    "504": FaultKind("answer", "gateway time-out, an HTML body"),
+    "timeout": FaultKind("answer", "504 with the exchange's own body, code -1007"),
+    "waf": FaultKind("answer", "403 of the firewall, an HTML body"),
+    "451": FaultKind("answer", "restricted location"),
+    "garbage": FaultKind("answer", "200 with an HTML body"),
+    "stall": FaultKind("answer", "no answer for `seconds`, then the connection is closed", {"seconds": 30.0}),
+    "empty": FaultKind("rows", "[] although there is data; each window once", spoil=_empty),
+    "missing": FaultKind("rows", "`rows` rows are left out; each row once", {"rows": 1}, spoil=_missing),
+    "duplicate": FaultKind("rows", "`rows` rows come twice", {"rows": 1}, spoil=_duplicate),
+    "disordered": FaultKind("rows", "the rows come in another order", spoil=_disordered),
+    "shifted": FaultKind(
+        "rows",
+        "the page starts `by` rows later (each first row once); by=-1: one before the window",
+        {"by": 1},
+        spoil=_shifted,
+    ),
+    "open-candle": FaultKind(
+        "rows",
+        "the newest row, such as a candle that is not over yet, comes last, even outside the window",
+        spoil=_open_candle,
+    ),
+    "bad-number": FaultKind(
+        "rows",
+        "one row is spoilt",
+        {"kind": "nan"},
+        {"kind": ("nan", "infinite", "text", "null", "negative", "columns")},
+        _bad_number,
+    ),
+    "slow": FaultKind("body", "the answer comes `ms` later", {"ms": 1_000}),
+    "drip": FaultKind("body", "the body comes `bytes` at a time, `ms` apart", {"bytes": 1, "ms": 50}),
+    "cut": FaultKind("body", "the connection is closed in the middle of the body"),
+    "truncated": FaultKind("body", "a whole HTTP answer whose JSON ends in the middle"),
+    "skew": FaultKind("time", "`serverTime` and the Date header are wrong by `seconds`", {"seconds": 60}),
+}
 
 
 class Faults:

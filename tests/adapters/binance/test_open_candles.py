@@ -7,7 +7,7 @@ import pytest
 from streamforge_utils.adapters.binance.exchange_clock import ClockEstimate, parse_date
 from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.model.timeranges import TimeRange
-from tests.adapters.binance.scripted import SYMBOL, Bench, bench, row, rows
+from tests.adapters.binance.scripted import SYMBOL, Bench, bench, rows
 from tests.doubles.candles import candles_of
 
 MINUTE = 60_000
@@ -66,30 +66,6 @@ async def test_a_time_endpoint_behind_or_without_a_date_is_believed(
     async with bench(NOW) as made:
         made.server.skew_ms, made.server.date_skew_ms = skew_ms, date_skew_ms
         assert await opens(made) == CLOSED[: len(CLOSED) - held_back]
-
-
-async def test_a_candle_is_closed_from_the_next_minute_on() -> None:
-    for now, expected in ((OPEN + MINUTE - 1, CLOSED), (OPEN + MINUTE, [*CLOSED, OPEN])):
-        async with bench(now) as made:
-            assert await opens(made) == expected
-
-
-async def test_a_bar_that_an_outage_cut_short_is_open_for_its_whole_length() -> None:
-    async with bench(NOW) as made:
-        made.server.series[SYMBOL, "1m"] = [row(OPEN - MINUTE), row(OPEN, OPEN + 10_000)]
-        assert await opens(made) == [OPEN - MINUTE]
-
-
-async def test_the_month_is_open_until_its_end() -> None:
-    july, august = 1_719_792_000_000, 1_722_470_400_000
-    async with bench(NOW) as made:
-        made.server.series[SYMBOL, "1M"] = [
-            row(july, august - 1),
-            row(august, Interval.MO1.close_time(august)),
-        ]
-        found = await candles_of(made.client, SYMBOL, Interval.MO1, TimeRange(july, NOW))
-        assert [c.open_time for c in found] == [july]
-        assert found[0].key == f"BTCUSDT_1M_{july}"
 
 
 async def test_the_version_is_when_the_exchange_was_asked() -> None:

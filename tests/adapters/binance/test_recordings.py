@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import msgspec
@@ -50,21 +49,6 @@ def test_a_recorded_page_is_read_field_by_field(name: str, interval: Interval, s
     found = [[getattr(c, name) for name in FIELDS] for c in page.candles]
     assert found == [row[:11] for row in msgspec.json.decode(body)]
     assert [c.key for c in page.candles] == [f"BTCUSDT_{interval}_{c.open_time}" for c in page.candles]
-
-
-async def test_the_recorded_pages_through_the_client() -> None:
-    async with bench(NOW) as made:
-        for name, span, number in (
-            ("spot_BTCUSDT-1h_2020-04-30T21_2020-06-11T12_page1.json", TimeRange(FIRST, SECOND), 1000),
-            ("spot_BTCUSDT-1h_2020-06-11T13_2020-07-01T03_page2_gap.json", TimeRange(SECOND, SECOND + 500 * HOUR), 468),
-        ):
-            body = market_data(f"klines-rest-json/{name}").read_bytes()
-            made.server.expect("klines", always(partial(answer, body)))
-            assert len(await candles_of(made.client, SYMBOL, Interval.H1, span)) == number
-            query = made.server.asked[-1].query
-            assert query["startTime"] == str(span.start_ms)
-            assert query["endTime"] == str(span.end_ms - 1)
-            assert (query["limit"], query["interval"], query["symbol"]) == ("1000", "1h", SYMBOL)
 
 
 def cassette(name: str) -> tuple[int, dict[str, str], bytes]:

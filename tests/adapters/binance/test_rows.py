@@ -67,25 +67,6 @@ def opens(page: Rows) -> list[int]:
     return [candle.open_time for candle in page.candles]
 
 
-def test_a_row_becomes_a_candle_field_by_field() -> None:
-    texts = {"open": "1.10", "high": "2.20", "low": "0.00000010", "close": "1.50", "volume": "1000"}
-    others = {"quote_volume": "3.3", "taker_base": "4.4", "taker_quote": "5.5"}
-    candle = read([row(START, None, **texts, **others, trades=7)]).candles[0]
-    assert msgspec.to_builtins(candle) == {
-        "_key": f"BTCUSDT_1m_{START}",
-        "_version": NOW,
-        "symbol": "BTCUSDT",
-        "interval": "1m",
-        "open_time": START,
-        **texts,
-        "close_time": START + 59_999,
-        "quote_asset_volume": "3.3",
-        "number_of_trades": 7,
-        "taker_buy_base_asset_volume": "4.4",
-        "taker_buy_quote_asset_volume": "5.5",
-    }
-
-
 @given(st.data())
 def test_disorder_and_repetition_leave_each_row_once_in_order(data: st.DataObject) -> None:
     made = rows(START, data.draw(st.integers(1, 30)))

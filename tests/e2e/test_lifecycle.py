@@ -135,22 +135,6 @@ def test_deleting_with_its_data_leaves_nothing_of_a_workflow(quiet: rig.Exchange
     )
 
 
-def test_records_that_a_live_workflow_relies_on_are_not_removed(quiet: rig.Exchange, manager: rig.Manager) -> None:
-    there = manager.load("BTCUSDT", "api_candles_1h", "2021-07", collection_name="relied_upon")
-    quiet.switch_on(SLOW)
-    more = manager.start_load("BTCUSDT", "api_candles_1h", "2021-07:2021-09")["queue_id"]
-    manager.until(more, "its loader runs", lambda w: _running(w, LOADER))
-    refused = manager.api.delete(f"/queues/{there['queue_id']}", params={"data": "true"})
-    assert refused.status_code == 409
-    assert more in refused.json()["detail"]
-    quiet.reset()
-    finished = manager.wait(more)
-    assert (finished["status"], finished["progress"]["records_stored"]) == ("finished", 2 * 744)
-    assert [s["verdict"] for s in manager.coverage(more)] == ["stored", "stored"]
-    assert manager.api.delete(f"/queues/{there['queue_id']}", params={"data": "true"}).status_code == 204
-    assert [(s["verdict"], s["records"]) for s in manager.coverage(more)] == [("unknown", 0), ("stored", 744)]
-
-
 def test_two_loaders_share_the_weight_pong_and_leave_a_third_workflow_pending(
     quiet: rig.Exchange, manager: rig.Manager
 ) -> None:

@@ -27,7 +27,7 @@ CLOCK_FRESH_S = 300.0
 """How long a measurement of the exchange's clock is good for."""
 
 SYMBOL_FRESH_S = 300.0
-SYMBOLS_KEPT = 1000
+LISTS_KEPT = 1000
 
 
 class _Time(msgspec.Struct):
@@ -88,8 +88,7 @@ class BinanceExchange:
             identity=identity if identity is not None else Identity(),
         )
         self._measuring = asyncio.Lock()
-        self._symbols: dict[str, tuple[float, SymbolInfo]] = {}
-        self._all_symbols: tuple[float, Sequence[SymbolInfo]] | None = None
+        self._listed: dict[str, tuple[float, Sequence[SymbolInfo]]] = {}
         self._listing = asyncio.Lock()
 
     async def server_time(self) -> int:
@@ -99,37 +98,33 @@ class BinanceExchange:
 
     async def symbol_info(self, symbol: str) -> SymbolInfo:
         """The symbol, as the exchange described it at most some minutes ago."""
-        kept = self._symbols.get(symbol)
-        now = self._clock.monotonic()
-        if kept is not None and now - kept[0] < SYMBOL_FRESH_S:
-            return kept[1]
         what = f"exchangeInfo {symbol}"
-        info = await self._info({"symbol": symbol}, what)
-        found = next((one for one in info.symbols if one.symbol == symbol), None)
-        if found is None:
-            raise PermanentError(f"{what}: {CODES[UNKNOWN_SYMBOL].hint}")
-        if len(self._symbols) >= SYMBOLS_KEPT:
-            self._symbols.clear()
-        self._symbols[symbol] = (now, found)
-        return found
+        for found in await self._list(what, {"symbol": symbol}):
+            if found.symbol == symbol:
+                return found
+        raise PermanentError(f"{what}: {CODES[UNKNOWN_SYMBOL].hint}")
 
     async def symbols(self) -> Sequence[SymbolInfo]:
         """All symbols, as the exchange listed them at most some minutes ago."""
         async with self._listing:
-            kept, now = self._all_symbols, self._clock.monotonic()
-            if kept is not None and now - kept[0] < SYMBOL_FRESH_S:
-                return kept[1]
-            info = await self._info({"showPermissionSets": "false"}, "exchangeInfo")
-            found = sorted(info.symbols, key=lambda one: one.symbol)
-            self._all_symbols = (now, found)
-            return found
+            return await self._list("exchangeInfo", {"showPermissionSets": "false"})
 
-    async def _info(self, parameters: Mapping[str, str], what: str) -> _ExchangeInfo:
-        info = await self._transport.get(EXCHANGE_INFO, parameters, what, _read_info)
+    async def _list(self, what: str, parameters: Mapping[str, str]) -> Sequence[SymbolInfo]:
+        """The symbols of an answer that is at most some minutes old, sorted. what: names the question."""
+        kept, now = self._listed.get(what), self._clock.monotonic()
+        if kept is not None and now - kept[0] < SYMBOL_FRESH_S:
+            return kept[1]
+        info = await self._transport.get(
+            EXCHANGE_INFO, parameters, what, lambda answer: _decoded(answer, _ExchangeInfo)
+        )
         for limit in info.rate_limits:
             if (limit.rate_limit_type, limit.interval, limit.interval_num) == ("REQUEST_WEIGHT", "MINUTE", 1):
                 self._transport.budget.set_address_limit(limit.limit)
-        return info
+        if len(self._listed) >= LISTS_KEPT:
+            self._listed.clear()
+        found = sorted(info.symbols, key=lambda one: one.symbol)
+        self._listed[what] = (now, found)
+        return found
 
     async def page(self, series: Series, question: Question) -> Page:
         """One page, see `ports.exchange`; its versions are the moment at which the exchange was asked.
@@ -216,7 +211,3 @@ def _decoded(answer: Answer, form: type[T]) -> T:
         return msgspec.json.decode(answer.body, type=form)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise Unreadable(str(error)) from error
-
-
-def _read_info(answer: Answer) -> _ExchangeInfo:
-    return _decoded(answer, _ExchangeInfo)

@@ -76,33 +76,28 @@ def taken(path: list[Path]) -> str:
 
 
 @pytest.mark.parametrize(
-    ("there", "first"),
+    ("shims", "first", "second", "name"),
     [
-        (("python3.14", "python3.11"), "python3.11"),
-        (("python3", "python3.14", "python3.12"), "python3.12"),
-        (("python3.14", "python3"), "python3.14"),
-        (("python3",), "python3"),
-        (("python",), "python"),
+        # The first of the versions counts.
+        ((), ("python3.14", "python3.11"), (), "python3.11"),
+        ((), ("python3", "python3.14", "python3.12"), (), "python3.12"),
+        ((), ("python3.14", "python3"), (), "python3.14"),
+        ((), ("python3",), (), "python3"),
+        ((), ("python",), (), "python"),
+        # A shim that leads to nothing does not, and behind it the same name may work.
+        (("python3.11", "python3.12"), ("python3.13",), (), "python3.13"),
+        (("python3.11",), (), ("python3.11", "python3.12"), "python3.11"),
     ],
 )
-def test_the_first_of_the_versions_that_is_there_is_taken(path: list[Path], there: tuple[str, ...], first: str) -> None:
-    for name in there:
-        working(path[0], name)
-    assert taken(path) == first
-
-
-def test_a_shim_that_leads_to_nothing_does_not_count(path: list[Path]) -> None:
-    for name in ("python3.11", "python3.12"):
-        shim(path[0], name)
-    working(path[0], "python3.13")
-    assert taken(path) == "python3.13"
-
-
-def test_behind_a_shim_the_same_name_may_work(path: list[Path]) -> None:
-    shim(path[0], "python3.11")
-    working(path[1], "python3.11")
-    working(path[1], "python3.12")
-    assert taken(path) == "python3.11"
+def test_the_first_of_the_versions_that_works_is_taken(
+    path: list[Path], shims: tuple[str, ...], first: tuple[str, ...], second: tuple[str, ...], name: str
+) -> None:
+    for one in shims:
+        shim(path[0], one)
+    for folder, names in zip(path, (first, second), strict=False):
+        for one in names:
+            working(folder, one)
+    assert taken(path) == name
 
 
 @pytest.mark.parametrize(("version", "level"), [("3.10.14", "final"), ("3.15.0", "final"), ("3.11.0", "candidate")])

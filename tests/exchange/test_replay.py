@@ -15,7 +15,7 @@ from streamforge.exchange.config import ExchangeConfig
 from streamforge.exchange.server import serve
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.timeranges import TimeRange
-from tests.exchange.support import DAY, HOUR, MINUTE, Row, ms, peer
+from tests.exchange.support import HOUR, MINUTE, Row, ms, peer
 from tests.places import market_data
 
 LATER = ms("2026-01-01")
@@ -35,11 +35,6 @@ def expected(text: str) -> list[Row]:
     return rows
 
 
-def unzipped(path: Path) -> str:
-    with zipfile.ZipFile(path) as archive:
-        return archive.read(archive.namelist()[0]).decode()
-
-
 async def served(folder: Path, symbol: str, interval: str, start: int, end: int) -> list[Row]:
     async with peer(ExchangeConfig(replay=folder), LATER) as exchange:
         answer = await exchange.get("/oracle/klines", symbol=symbol, interval=interval, startTime=start, endTime=end)
@@ -50,22 +45,6 @@ def folder_with(tmp_path: Path, *names: str) -> Path:
     for name in names:
         shutil.copyfile(market_data(*name.split("/")), tmp_path / Path(name).name)
     return tmp_path
-
-
-async def test_a_zip_in_milliseconds_is_served_as_it_is(tmp_path: Path) -> None:
-    name = "klines-vision-csv/spot_BTCUSDT-1m-2020-01-01.zip"
-    folder = folder_with(tmp_path, name, f"{name}.CHECKSUM")
-    rows = await served(folder, "BTCUSDT", "1m", ms("2020-01-01"), ms("2020-01-02"))
-    assert len(rows) == 1440
-    assert rows == expected(unzipped(market_data(*name.split("/"))))
-
-
-async def test_a_csv_in_microseconds_is_served_in_milliseconds(tmp_path: Path) -> None:
-    name = "klines-vision-csv/spot_SOLUSDT-1m-2025-07-13_us.csv"
-    folder = folder_with(tmp_path, name)
-    text = (folder / Path(name).name).read_text()
-    start = ms("2025-07-13")
-    assert await served(folder, "SOLUSDT", "1m", start, start + DAY) == expected(text)
 
 
 async def test_several_files_of_a_series_merge_and_holes_stay_holes(tmp_path: Path) -> None:

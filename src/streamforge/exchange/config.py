@@ -1,4 +1,4 @@
-"""What the test exchange serves and how: symbols, holes, limits, clock, faults."""
+"""The settings of the test exchange: symbols, holes, limits, clock, faults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What Binance does not have: the oracle, and the controls of faults, clock and counters. Loopback only, like all."""
+"""Routes that Binance does not have: the oracle, and the controls of faults, clock and counters. Loopback only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an endpoint of the test exchange is: a class with its paths, its weight and its answer.
+"""An endpoint of the test exchange: a class with its paths, its weight and its answer.
 
 The exchange finds the classes of the package `streamforge.exchange.endpoints` and those of plugins by itself. Faults,
 request weight, recordings and the oracle work on each of them.
@@ -110,7 +110,7 @@ class RowsEndpoint(Endpoint):
         return b"[" + b",".join(row for _, row in rows) + b"]"
 
     def oracle(self, query: Mapping[str, str], symbols: Mapping[str, SymbolSpec], now_ms: int) -> Iterator[list[bytes]]:
-        """What a client must end up with for the half-open `startTime` to `endTime`, ascending, in parts of any size.
+        """The rows that a client must end up with from `startTime` to before `endTime`, ascending, in parts.
 
         Each row that never changes again is there once, as the API writes it. Raises ApiError.
         """

@@ -64,7 +64,7 @@ class Limiter:
         return self._used
 
     def ban(self, duration_ms: int, now_ms: int) -> ApiError:
-        """Refuse every request for `duration_ms`; the answer that says so."""
+        """Refuse every request for `duration_ms`; the answer to this request."""
         self.bans = [*self.bans[1 - _KEPT :], Refused(now_ms, now_ms + duration_ms)]
         return self._banned(now_ms)
 

@@ -1,6 +1,6 @@
 """The test exchange as an HTTP server: Binance's market-data REST under /api/v3/, an oracle, and controls.
 
-`serve` runs it inside an event loop (tests); `run` is the whole life of a process.
+`serve` runs it inside an event loop (tests); `run` serves until the process is ended.
 """
 
 from __future__ import annotations

@@ -48,7 +48,7 @@ class RowSeries(ABC):
         """The rows from number `first` to `last`, both included, as they are at `now_ms`."""
 
     def by_id(self, record_id: int) -> int:
-        """The number of the first row whose id is `record_id` or above; ids are numbers unless this says otherwise."""
+        """The number of the first row whose id is `record_id` or above; here an id is the number."""
         return record_id
 
     def within(self, span: TimeRange) -> Numbers:

@@ -71,7 +71,7 @@ def _limit(kind: str, interval: str, count: int, limit: int) -> Json:
 
 
 def _symbol(spec: SymbolSpec, now_ms: int, *, permission_sets: bool) -> Json:
-    """What clients read of a symbol; Binance names more filters and kinds of orders."""
+    """The members of a symbol that clients read; Binance names more filters and kinds of orders."""
     tick, step = (f"{10.0**-n:.8f}" for n in (spec.price_decimals, spec.quantity_decimals))
     return {
         "symbol": spec.symbol,

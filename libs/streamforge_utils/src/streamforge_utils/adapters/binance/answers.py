@@ -1,4 +1,4 @@
-"""What an HTTP answer of the exchange means: pure, so that every rule can be tested without a server."""
+"""The meaning of an HTTP answer of the exchange: pure, so that every rule can be tested without a server."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class ErrorAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def judge(status: int, headers: Mapping[str, str], body: bytes, now_ms: int) -> ErrorAnswer | None:
-    """What is wrong with an answer; None for a success whose body is not an error in disguise.
+    """The error in an answer; None for a success whose body is not an error in disguise.
 
     headers: looked up as the exchange spells them: pass a case-insensitive mapping. now_ms: for a `Retry-After` date.
     """

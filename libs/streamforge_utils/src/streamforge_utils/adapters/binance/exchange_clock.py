@@ -1,4 +1,4 @@
-"""What time it is at the exchange, told from the exchange's own answers.
+"""The exchange's clock, estimated from its own answers.
 
 Two signals are compared: the `time` endpoint and the `Date` header of each answer. The local clock decides nothing,
 so that a wrong one cannot make an open candle look closed. Elapsed time is measured on the monotonic clock.

@@ -23,7 +23,7 @@ REASON = "request weight"
 class RateBudget:
     """Hands out request weight in order of asking.
 
-    exchange_now_ms: the best estimate of the exchange's clock. longest_wait_s: what one call waits at most, all told.
+    exchange_now_ms: the best estimate of the exchange's clock. longest_wait_s: of one call, in all.
     """
 
     def __init__(
@@ -42,7 +42,7 @@ class RateBudget:
         self._turn = asyncio.Lock()
         self._changed = asyncio.Event()
         self._share = _checked(weight_limit)
-        # A share beyond the default says that this exchange allows more; if it does not, its refusal names the limit.
+        # A share beyond the default means that this exchange allows more; if it does not, its refusal names the limit.
         self._address_limit = max(WEIGHT_LIMIT, self._share)
         self._window = -1
         self._used = 0
@@ -55,7 +55,7 @@ class RateBudget:
         self._changed.set()
 
     def set_address_limit(self, weight_per_minute: int) -> None:
-        """What the exchange says that the address may use."""
+        """The limit that the exchange names for the address."""
         if weight_per_minute > 0:
             self._address_limit = weight_per_minute
 
@@ -87,7 +87,7 @@ class RateBudget:
         """Take over the weight that the exchange has counted for the address in the current minute."""
         self._observer.gauge("exchange_address_weight", address_used)
         if sent_ms // WINDOW_MS != received_ms // WINDOW_MS:
-            return  # it cannot be told which minute was counted
+            return  # either minute may have been counted
         self._enter_window(received_ms)
         self._address_used = max(self._address_used, address_used)
 

@@ -63,7 +63,7 @@ class Refusals:
         until = self._clock.monotonic() + seconds
         if until > self._banned_until:
             self._banned_until = until
-            # By our own clock, as everybody who waits for it has that one.
+            # By our own clock, which everything that waits for it uses.
             self._banned_until_ms = self._clock.now_ms() + round(seconds * 1000)
             self._ban = f"{status}: {error.reason} ({format_ms(self._banned_until_ms)})"
         return self._banned(f"{what}: {self._ban}. The exchange answered: {shown}")

@@ -41,7 +41,7 @@ T = TypeVar("T")
 
 
 class Unreadable(Exception):
-    """The body of a successful answer is not what was asked for; the message says where."""
+    """The body of a successful answer is not what was asked for; the message names the place."""
 
 
 class Answer(msgspec.Struct, frozen=True):

@@ -1,7 +1,7 @@
-"""What Binance Spot charges, limits and answers, as data. One place to change when the exchange changes.
+"""The weights, limits and error codes of Binance Spot, as data. One place to change when the exchange changes.
 
 Source: Binance Spot REST documentation (rest-api.md, enums.md, errors.md, faqs/market_data_only.md) as of 2026-07.
-`exchangeInfo` is the authority on limits: what it says replaces the defaults here.
+`exchangeInfo` is the authority on limits: its numbers replace the defaults here.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ DEFAULT_BASE_URL = "https://data-api.binance.vision"
 """Market data only: needs no key and cannot trade."""
 
 WEIGHT_LIMIT = 6000
-"""Request weight a minute and address, until `exchangeInfo` says otherwise."""
+"""Request weight a minute and address, until `exchangeInfo` names another."""
 
 WINDOW_MS = 60_000
 """Weight is counted in fixed minutes of the exchange's clock."""
@@ -58,7 +58,7 @@ EXCHANGE_INFO = Endpoint("/api/v3/exchangeInfo", 20)
 
 
 class Action(StrEnum):
-    """What to do about an answer.
+    """The reaction to an answer.
 
     retry: back off and ask again. limited: wait for the next window or `Retry-After`, then ask again.
     busy: as retry, with a long wait. switch: ask another base URL. fail: never ask the same again.
@@ -121,7 +121,7 @@ STATUSES: dict[int, Meaning] = {
     ),
     429: Meaning(Action.LIMITED),
 }
-"""The HTTP statuses that count whatever the code says."""
+"""The HTTP statuses that count whatever the code is."""
 
 OTHER_STATUSES: dict[int, Meaning] = {
     401: Meaning(Action.FAIL, "the API key is refused: correct it or leave it out (market data need none)"),

@@ -107,15 +107,7 @@ def insert(unit: Unit, collection: Collection, body: Any, options: WriteOptions)
         _check_ends(body)
     old = unit.get(collection, key)
     if old is None:
-        new = _shaped(collection, key, body)
-        if collection.schema and options.validate:
-            collection.schema.check(new)
-        new["_rev"] = unit.revisions.next()
-        unit.put(collection, None, new)
-        answer = {"_id": new["_id"], "_key": key, "_rev": new["_rev"]}
-        if options.return_new:
-            answer["new"] = new
-        return answer
+        return _stored(unit, collection, key, None, body, options)
     mode = options.overwrite_mode
     if mode == "ignore":
         return _identity(old)
@@ -127,9 +119,7 @@ def insert(unit: Unit, collection: Collection, body: Any, options: WriteOptions)
 
 def replace(unit: Unit, collection: Collection, key: str, body: Any, options: WriteOptions, *, patch: bool) -> Doc:
     """Replace (or patch) the document `key`; 1202 where there is none, 1200 for another revision than expected."""
-    old = unit.get(collection, key)
-    if old is None:
-        raise ArangoError(1202)
+    old = read(unit, collection, key)
     _check_revision(old, body, options)
     if collection.is_edge and not patch:
         _check_ends(body)
@@ -138,9 +128,7 @@ def replace(unit: Unit, collection: Collection, key: str, body: Any, options: Wr
 
 def remove(unit: Unit, collection: Collection, key: str, body: Any, options: WriteOptions) -> Doc:
     """Remove the document `key`; 1202 where there is none, 1200 for another revision than expected."""
-    old = unit.get(collection, key)
-    if old is None:
-        raise ArangoError(1202)
+    old = read(unit, collection, key)
     _check_revision(old, body, options)
     unit.put(collection, old, None)
     answer = _identity(old)
@@ -181,14 +169,20 @@ def _write(unit: Unit, collection: Collection, old: Doc, body: Doc, options: Wri
             options.keep_null,
             options.merge_objects,
         )
+    return _stored(unit, collection, key, old, body, options)
+
+
+def _stored(unit: Unit, collection: Collection, key: str, old: Doc | None, body: Doc, options: WriteOptions) -> Doc:
     new = _shaped(collection, key, body)
     if collection.schema and options.validate:
         collection.schema.check(new)
     new["_rev"] = unit.revisions.next()
     unit.put(collection, old, new)
-    answer = {"_id": new["_id"], "_key": key, "_rev": new["_rev"], "_oldRev": old["_rev"]}
-    if options.return_old:
-        answer["old"] = old
+    answer = _identity(new)
+    if old is not None:
+        answer["_oldRev"] = old["_rev"]
+        if options.return_old:
+            answer["old"] = old
     if options.return_new:
         answer["new"] = new
     return answer
@@ -203,20 +197,10 @@ def _newer(given: Any, stored: Any) -> bool:
 
 def _shaped(collection: Collection, key: str, body: Doc) -> Doc:
     """The document as it is stored: its own names first."""
-    new: Doc = {"_key": key, "_id": f"{collection.name}/{key}"}
-    if collection.is_edge:
-        new["_from"] = body["_from"]
-        new["_to"] = body["_to"]
-    new["_rev"] = ""
-    own = dict(new)
-    new.update(body)
-    new.update(own)
-    for name, value in body.items():
-        kind = type(value)
-        changes = kind is dict or kind is list or (kind is float and value.is_integer())
-        if changes and name not in own:
-            new[name] = printed(value)
-    return new
+    own: Doc = {"_key": key, "_id": f"{collection.name}/{key}"}
+    own |= {"_from": body["_from"], "_to": body["_to"]} if collection.is_edge else {}
+    own["_rev"] = ""
+    return own | {name: printed(value) for name, value in body.items() if name not in own}
 
 
 def _identity(document: Doc) -> Doc:

@@ -67,27 +67,19 @@ class Fault(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
         if self.kind in ("error", "error-after", "element") and self.number not in STATUS:
             raise ValueError(f"number {self.number}: expecting a number of an error")
 
-
-class _Active:
-    def __init__(self, fault: Fault) -> None:
-        self.fault = fault
-        self.method = re.compile(fault.method)
-        self.path = re.compile(fault.path)
-        self.random = random.Random(fault.seed)
-
     def matches(self, method: str, path: str, size: int = 0) -> bool:
-        if self.fault.kind == "too-large" and size <= self.fault.bytes:
+        if self.kind == "too-large" and size <= self.bytes:
             return False
-        return bool(self.method.fullmatch(method) and self.path.search(path))
+        return bool(re.fullmatch(self.method, method) and re.search(self.path, path))
 
     def strikes(self) -> bool:
-        fault = self.fault
-        if fault.times is not None and fault.hit >= fault.times:
+        """Whether it hits this request (or element), which matches; that is counted."""
+        if self.times is not None and self.hit >= self.times:
             return False
-        fault.seen += 1
-        if fault.seen <= fault.skip or (fault.share < 1 and self.random.random() >= fault.share):
+        self.seen += 1
+        if self.seen <= self.skip or random.Random(f"{self.seed} {self.seen}").random() >= self.share:
             return False
-        fault.hit += 1
+        self.hit += 1
         return True
 
 
@@ -95,45 +87,40 @@ class Misbehaviour:
     """All faults that are set, and counters: `requests` by method and path's first parts, `hits` by kind."""
 
     def __init__(self) -> None:
-        self._active: list[_Active] = []
+        self._faults: list[Fault] = []
         self.requests: Counter[str] = Counter()
         self.hits: Counter[str] = Counter()
 
     def add(self, fault: Fault) -> Fault:
         """Set a fault; it comes after those set before. Its counters can be read from it."""
-        self._active.append(_Active(fault))
+        self._faults.append(fault)
         return fault
 
     def clear(self) -> None:
-        self._active.clear()
-
-    @property
-    def quiet(self) -> bool:
-        return not self._active
+        self._faults.clear()
 
     def of(self, method: str, path: str, size: int = 0) -> list[Fault]:
         """The faults that strike this request, `element` ones apart. size: bytes of its body."""
         struck = []
-        for active in self._active:
-            kind = active.fault.kind
-            reads = kind == "read-only" and method in ("GET", "HEAD")
-            if kind != "element" and not reads and active.matches(method, path, size) and active.strikes():
-                self.hits[kind] += 1
-                struck.append(active.fault)
+        for fault in self._faults:
+            reads = fault.kind == "read-only" and method in ("GET", "HEAD")
+            if fault.kind != "element" and not reads and fault.matches(method, path, size) and fault.strikes():
+                self.hits[fault.kind] += 1
+                struck.append(fault)
         return struck
 
     def element(self, method: str, path: str) -> ArangoError | None:
         """The error that the next element of this request's array is to fail with."""
-        for active in self._active:
-            if active.fault.kind == "element" and active.matches(method, path) and active.strikes():
+        for fault in self._faults:
+            if fault.kind == "element" and fault.matches(method, path) and fault.strikes():
                 self.hits["element"] += 1
-                return ArangoError(active.fault.number, active.fault.message or None)
+                return ArangoError(fault.number, fault.message or None)
         return None
 
     def report(self) -> dict[str, Any]:
         """What is set and what was counted."""
         return {
-            "faults": [msgspec.to_builtins(active.fault) for active in self._active],
+            "faults": msgspec.to_builtins(self._faults),
             "requests": dict(self.requests),
             "hits": dict(self.hits),
         }

@@ -22,12 +22,7 @@ def decode(body: bytes) -> Any:
     try:
         return _decoder.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise ArangoError(600, f"VPackError error: {_parser_words(body)}") from error
-
-
-def _parser_words(body: bytes) -> str:
-    start = body.lstrip()[:1]
-    return "Expecting '\"' or '}'" if start == b"{" else "Expecting digit"
+        raise ArangoError(600, f"VPackError error: {error}") from error
 
 
 def printed(value: Any) -> Any:

@@ -87,7 +87,8 @@ class Expressions:
 
     def build(self, node: Node, scope: set[str]) -> Compute:
         """scope: the variables that are there."""
-        return _BUILDERS[node[0]](self, node, scope)
+        compute: Compute = getattr(self, f"_{node[0]}")(node, scope)
+        return compute
 
     def constant(self, node: Node) -> Any:
         """The value of an expression without variables (options, limits)."""
@@ -147,20 +148,6 @@ class Expressions:
         context = self._context
         compute = _ARITHMETIC[operator]
         return lambda env: compute(context, number(left(env)), number(right(env)))
-
-
-_BUILDERS: dict[str, Callable[[Expressions, Node, set[str]], Compute]] = {
-    "value": Expressions._value,
-    "bind": Expressions._bind,
-    "name": Expressions._name,
-    "member": Expressions._member,
-    "index": Expressions._index,
-    "array": Expressions._array,
-    "object": Expressions._object,
-    "ternary": Expressions._ternary,
-    "call": Expressions._call,
-    "binary": Expressions._binary,
-}
 
 
 def _in(left: Any, right: Any) -> bool:

@@ -154,9 +154,6 @@ class _Parser:
         self.expect("=")
         return ("let", name, self.expression())
 
-    def _filter(self) -> Node:
-        return ("filter", self.expression())
-
     def _sort(self) -> Node:
         keys = [self._sort_key()]
         while self._accept(","):
@@ -179,19 +176,10 @@ class _Parser:
         self.expect("INTO")
         return ("collect", self.expect("name").text)
 
-    def _return(self) -> Node:
-        return ("return", self.expression())
-
-    def _change(self, kind: str) -> Node:
+    def change(self, kind: str) -> Node:
         value = self.expression(no_in=True)
         new = self.expression(no_in=True) if self._accept("WITH") else None
         return (kind, value, new, self._into(), self._options())
-
-    def _update(self) -> Node:
-        return self._change("update")
-
-    def _replace(self) -> Node:
-        return self._change("replace")
 
     def _remove(self) -> Node:
         return ("remove", self.expression(no_in=True), self._into(), self._options())
@@ -292,13 +280,13 @@ class _Parser:
 _STATEMENTS: dict[str, Any] = {
     "FOR": _Parser._for,
     "LET": _Parser._let,
-    "FILTER": _Parser._filter,
+    "FILTER": lambda parser: ("filter", parser.expression()),
     "SORT": _Parser._sort,
     "LIMIT": _Parser._limit,
     "COLLECT": _Parser._collect,
-    "RETURN": _Parser._return,
-    "UPDATE": _Parser._update,
-    "REPLACE": _Parser._replace,
+    "RETURN": lambda parser: ("return", parser.expression()),
+    "UPDATE": lambda parser: parser.change("update"),
+    "REPLACE": lambda parser: parser.change("replace"),
     "REMOVE": _Parser._remove,
     "UPSERT": _Parser._upsert,
 }

@@ -72,7 +72,8 @@ class Query:
             return self._limit(node, counts=at == self._last_limit and self.context.options.get("fullCount") is True)
         if kind in WRITES:
             return writing.build(self, self._expressions, node, scope)
-        return _STEPS[kind](self, node, scope)
+        step: Step = getattr(self, f"_{kind}")(node, scope)
+        return step
 
     def _for(self, node: Node, after: list[Node], scope: set[str]) -> Step:
         _, name, source, _ = node
@@ -154,14 +155,6 @@ class Query:
         scope.clear()
         scope.add(name)
         return lambda rows: iter(({name: sum(1 for _ in rows)},))
-
-
-_STEPS: dict[str, Callable[[Query, Node, set[str]], Step]] = {
-    "let": Query._let,
-    "filter": Query._filter,
-    "sort": Query._sort,
-    "collect": Query._collect,
-}
 
 
 _OPERATORS = ("<", "<=", ">", ">=", "==", "IN")

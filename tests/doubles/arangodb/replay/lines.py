@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import msgspec
 
 REVISION = re.compile(r"_[A-Za-z0-9_-]{10}")
 NEWEST = {"3.11": "3.11.14", "3.12": "3.12.10"}
 
 
-@dataclass(slots=True)
-class Pair:
-    """One line."""
+class Pair(msgspec.Struct):
+    """One line; names of headers are in lower case."""
 
     id: str
     kind: str = ""
@@ -23,14 +23,25 @@ class Pair:
     deployment: str = "single"
     method: str = ""
     path: str = ""
-    headers: dict[str, str] = field(default_factory=dict)
-    body: str | None = None
+    headers: dict[str, Any] = msgspec.field(name="request_headers", default_factory=dict)
+    body: Any = msgspec.field(name="request_body", default=None)
     status: int | None = None
-    answer_headers: dict[str, Any] = field(default_factory=dict)
-    answer: Any = None
-    subset: bool = False
-    setup: list[dict[str, Any]] = field(default_factory=list)
+    answer_headers: dict[str, Any] = msgspec.field(name="response_headers", default_factory=dict)
+    answer: Any = msgspec.field(name="response_body", default=None)
+    match: str = msgspec.field(name="response_body_match", default="")
+    setup: list[dict[str, Any]] = []
     note: str = ""
+
+    def __post_init__(self) -> None:
+        self.headers = {name.lower(): str(value) for name, value in self.headers.items()}
+        self.answer_headers = {name.lower(): value for name, value in self.answer_headers.items()}
+        if self.body is not None and not isinstance(self.body, str):
+            self.body = json.dumps(self.body)
+
+    @property
+    def subset(self) -> bool:
+        """Whether the recorded body is a part of the answer."""
+        return self.match == "subset"
 
     @property
     def route(self) -> str:
@@ -51,26 +62,6 @@ class Pair:
 
 
 def read(path: Path) -> list[Pair]:
-    """All lines of a file."""
-    return [_pair(json.loads(line)) for line in path.read_bytes().splitlines() if line.strip()]
-
-
-def _pair(found: dict[str, Any]) -> Pair:
-    body = found.get("request_body")
-    return Pair(
-        id=found["id"],
-        kind=found.get("kind", ""),
-        group=found.get("group", ""),
-        version=found.get("version", ""),
-        deployment=found.get("deployment", "single"),
-        method=found.get("method") or "",
-        path=found.get("path") or "",
-        headers={str(k).lower(): str(v) for k, v in (found.get("request_headers") or {}).items()},
-        body=body if body is None or isinstance(body, str) else json.dumps(body),
-        status=found.get("status"),
-        answer_headers={str(k).lower(): v for k, v in (found.get("response_headers") or {}).items()},
-        answer=found.get("response_body"),
-        subset=found.get("response_body_match") == "subset",
-        setup=found.get("setup") or [],
-        note=found.get("note") or "",
-    )
+    """All lines of a file; null is as good as nothing."""
+    lines = [json.loads(line) for line in path.read_bytes().splitlines() if line.strip()]
+    return [msgspec.convert({n: value for n, value in line.items() if value is not None}, Pair) for line in lines]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable
 from typing import Any
 from urllib.parse import quote
@@ -15,7 +16,7 @@ from tests.doubles.arangodb.values import Doc, encode
 from tests.doubles.arangodb.wire import Request, Response
 
 _MODES = ("ignore", "replace", "update", "conflict")
-Element = Callable[[Unit, Collection, Any], Doc]
+Element = Callable[[Unit, Any], Doc]
 
 
 def handle(server: ArangoServer, request: Request, rest: list[str]) -> Response:
@@ -57,74 +58,51 @@ def revision(header: str | None) -> str | None:
     return header.strip().strip('"') if header is not None else None
 
 
-def _named(server: ArangoServer, request: Request, rest: list[str], missing: ArangoError) -> Collection:
+def _named(server: ArangoServer, request: Request, rest: list[str], missing: int) -> Collection:
     name = rest[0] if rest else request.query.get("collection", "")
     if not name:
-        raise missing
+        raise ArangoError(missing, "'collection' is missing, in the path or the query string")
     return server.database(request.database).collection(name)
 
 
 def _insert(server: ArangoServer, request: Request, rest: list[str]) -> Response:
-    words = "'collection' is missing, expecting POST /_api/document/<collection> or query parameter 'collection'"
-    body = request.json() if rest or "collection" in request.query else None
-    collection = _named(server, request, rest, ArangoError(1204, words))
+    collection = _named(server, request, rest, 1204)
     options = options_of(server, request)
     options.return_old = options.return_old and options.overwrite_mode in ("replace", "update")
-    with server.unit() as unit:
-        if type(body) is list:
-            keys = [item["_key"] for item in body if type(item) is dict and type(item.get("_key")) is str]
-            unit.prefetch(collection, keys)
-            insert = documents.insert
-            return _array(
-                server,
-                request,
-                unit,
-                collection,
-                body,
-                lambda unit, of, item: insert(unit, of, item, options),
-                201,
-                202,
-            )
-        answer = documents.insert(unit, collection, body, options)
-    return _single(request, collection, answer, 201, 202)
+
+    def element(unit: Unit, item: Any) -> Doc:
+        return documents.insert(unit, collection, item, options)
+
+    body = request.json()
+    return _answer(server, request, collection, element, body, 201, many=type(body) is list)
 
 
 def _modify(server: ArangoServer, request: Request, rest: list[str], *, patch: bool) -> Response:
-    words = "collection must be given in URL path or query parameter 'collection' must be specified"
-    collection = _named(server, request, rest, ArangoError(400, words))
-    body = request.json()
-    options = options_of(server, request)
-    if len(rest) < 2:
+    collection = _named(server, request, rest, 400)
+    body, options, many = request.json(), options_of(server, request), len(rest) < 2
+    if many:
         if type(body) is not list:
             raise ArangoError(1227)
         options.expected = None
 
-        def element(unit: Unit, of: Collection, item: Any) -> Doc:
-            key = documents.key_of(of, item)
-            return documents.replace(unit, of, key, item, options, patch=patch)
+    def element(unit: Unit, item: Any) -> Doc:
+        key = documents.key_of(collection, item) if many else rest[1]
+        return documents.replace(unit, collection, key, item, options, patch=patch)
 
-        with server.unit() as unit:
-            return _array(server, request, unit, collection, body, element, 201, 202)
-    with server.unit() as unit:
-        answer = documents.replace(unit, collection, rest[1], body, options, patch=patch)
-    return _single(request, collection, answer, 201, 202)
+    return _answer(server, request, collection, element, body, 201, many=many)
 
 
 def _remove(server: ArangoServer, request: Request, rest: list[str]) -> Response:
-    collection = server.database(request.database).collection(rest[0])
-    options = options_of(server, request)
-    if len(rest) == 1:
-        body = request.json()
+    collection = _named(server, request, rest, 400)
+    options, many = options_of(server, request), len(rest) < 2
+    if many:
         options.expected = None
 
-        def element(unit: Unit, of: Collection, item: Any) -> Doc:
-            return documents.remove(unit, of, documents.key_of(of, item), item, options)
+    def element(unit: Unit, item: Any) -> Doc:
+        key = documents.key_of(collection, item) if many else rest[1]
+        return documents.remove(unit, collection, key, item, options)
 
-        with server.unit() as unit:
-            return _array(server, request, unit, collection, body, element, 200, 202)
-    with server.unit() as unit:
-        answer = documents.remove(unit, collection, rest[1], request.json(), options)
-    return _single(request, collection, answer, 200, 202)
+    return _answer(server, request, collection, element, request.json(), 200, many=many)
 
 
 def _read(server: ArangoServer, request: Request, rest: list[str]) -> Response:
@@ -142,61 +120,52 @@ def _read(server: ArangoServer, request: Request, rest: list[str]) -> Response:
 
 
 def _read_many(server: ArangoServer, request: Request, rest: list[str]) -> Response:
-    collection = _named(server, request, rest, ArangoError(400))
-    body = request.json()
+    collection = _named(server, request, rest, 400)
 
-    def element(unit: Unit, of: Collection, item: Any) -> Doc:
-        return documents.read(unit, of, documents.key_of(of, item))
+    def element(unit: Unit, item: Any) -> Doc:
+        return documents.read(unit, collection, documents.key_of(collection, item))
 
-    with server.unit() as unit:
-        keys = [item if type(item) is str else item.get("_key", "") for item in body if type(item) in (str, dict)]
-        unit.prefetch(collection, [key for key in keys if type(key) is str and "/" not in key])
-        return _array(server, request, unit, collection, body, element, 200, 200)
+    return _answer(server, request, collection, element, request.json(), 200, many=True, accepted=200)
 
 
-def _array(
+def _answer(
     server: ArangoServer,
     request: Request,
-    unit: Unit,
     collection: Collection,
-    items: list[Any],
     element: Element,
+    body: Any,
     synced: int,
-    accepted: int,
+    *,
+    many: bool,
+    accepted: int = 202,
 ) -> Response:
-    """Every element by itself; its answer or its error at its place, and the errors counted in a header."""
+    """Do `element` with the body, or with each of an array, whose answers and errors are each at its place."""
+    silent, sync = request.flag("silent"), request.flag("waitForSync") or collection.sync
+    if not many:
+        with server.unit() as unit:
+            answer = element(unit, body)
+        status = synced if sync else accepted
+        location = f"/_db/{quote(request.database)}/_api/document/{collection.name}/{quote(answer['_key'])}"
+        headers = {"Etag": f'"{answer["_rev"]}"', "Location": location}
+        return Response(status, {}) if silent else Response(status, answer, headers)
     answers: list[Any] = []
-    errors: dict[int, int] = {}
-    silent = request.flag("silent")
-    faulty = not server.misbehaviour.quiet
-    for item in items:
-        try:
-            if faulty:
-                error = server.misbehaviour.element(request.method, request.path)
-                if error is not None:
+    errors: Counter[int] = Counter()
+    with server.unit() as unit:
+        named = [item.get("_key") if type(item) is dict else item for item in body]
+        unit.prefetch(collection, [key for key in named if type(key) is str and "/" not in key])
+        for item in body:
+            try:
+                if error := server.misbehaviour.element(request.method, request.path):
                     raise error
-            answer = element(unit, collection, item)
-            if not silent:
-                answers.append(answer)
-        except ArangoError as error:
-            errors[error.number] = errors.get(error.number, 0) + 1
-            answers.append(error.element())
+                answer = element(unit, item)
+                answers += [] if silent else [answer]
+            except ArangoError as error:
+                errors[error.number] += 1
+                answers.append(error.element())
     headers = {}
     if errors:
         headers["X-Arango-Error-Codes"] = encode({str(number): n for number, n in sorted(errors.items())}).decode()
     # Where every element failed nothing was written that the collection would have synced (recorded for DELETE).
-    written = len(items) - sum(errors.values())
+    written = len(body) > errors.total()
     status = synced if request.flag("waitForSync") or (collection.sync and written) else accepted
     return Response(status, {} if silent and not answers else answers, headers)
-
-
-def _synced(request: Request, collection: Collection) -> bool:
-    return request.flag("waitForSync") or collection.sync
-
-
-def _single(request: Request, collection: Collection, answer: Doc, synced: int, accepted: int) -> Response:
-    status = synced if _synced(request, collection) else accepted
-    if request.flag("silent"):
-        return Response(status, {})
-    location = f"/_db/{quote(request.database)}/_api/document/{collection.name}/{quote(answer['_key'])}"
-    return Response(status, answer, {"Etag": f'"{answer["_rev"]}"', "Location": location})

@@ -5,27 +5,25 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, NamedTuple
 
 from tests.doubles.arangodb.errors import ArangoError
 from tests.doubles.arangodb.server import ArangoServer
 from tests.doubles.arangodb.wire import Request, Response
 
 
-class Job:
-    """One stored request: its task, and when it was done."""
+class Job(NamedTuple):
+    """One stored request."""
 
-    def __init__(self, number: str, task: asyncio.Task[Response]) -> None:
-        self.number = number
-        self.task = task
-        self.created = time.time()
+    task: asyncio.Task[Response]
+    created: float
 
 
 def start(server: ArangoServer, work: Coroutine[Any, Any, Response]) -> Response:
     """Begin the work and answer at once, with its number."""
     number = str(server.storage.tick())
     task = asyncio.get_running_loop().create_task(work, name=f"arangodb double job {number}")
-    server.jobs[number] = Job(number, task)
+    server.jobs[number] = Job(task, time.time())
     return Response(202, None, {"X-Arango-Async-Id": number})
 
 

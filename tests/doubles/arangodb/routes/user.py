@@ -12,27 +12,25 @@ from tests.doubles.arangodb.wire import Request, Response
 
 
 def handle(server: ArangoServer, request: Request, rest: list[str]) -> Response:
-    rest = [part for part in rest if part]
-    method = request.method
-    if not rest:
-        if method == "GET":
-            listed = [_shown(user) for user in server.users.values()]
-            return Response(200, {"error": False, "code": 200, "result": listed})
-        if method == "POST":
-            return _create(server, request)
-        raise ArangoError(405)
-    name = rest[0]
-    if len(rest) == 1:
-        user = _find(server, name)
-        if method == "GET":
-            return Response(200, {**_shown(user), "code": 200, "error": False})
-        if method in ("PUT", "PATCH"):
-            return _change(server, request, user)
-        if method == "DELETE":
-            server.remove_user(name)
-            return Response(202, {"error": False, "code": 202})
-        raise ArangoError(405)
-    return _grants(server, request, _find(server, name), rest[2:])
+    method, place = request.method, [part for part in rest if part]
+    if not place and method == "GET":
+        listed = [_shown(user) for user in server.users.values()]
+        return Response(200, {"error": False, "code": 200, "result": listed})
+    if not place and method == "POST":
+        body = request.json()
+        return _changed(server, User(body["user"], ""), body, 201)
+    user = _find(server, place[0])
+    if len(place) > 1:
+        return _grants(server, request, user, place[2:])
+    if method == "GET":
+        return Response(200, {**_shown(user), "code": 200, "error": False})
+    if method in ("PUT", "PATCH"):
+        usual = {"passwd": "", "active": True, "extra": {}} if method == "PUT" else {}
+        return _changed(server, user, usual | request.json(), 200)
+    if method == "DELETE":
+        server.remove_user(user.name)
+        return Response(202, {"error": False, "code": 202})
+    raise ArangoError(405)
 
 
 def _find(server: ArangoServer, name: str) -> User:
@@ -46,26 +44,12 @@ def _shown(user: User) -> dict[str, Any]:
     return {"user": user.name, "active": user.active, "extra": user.extra}
 
 
-def _create(server: ArangoServer, request: Request) -> Response:
-    body = request.json()
-    name = body["user"]
-    user = User(name, body.get("passwd") or "", body.get("active") is not False, body.get("extra") or {})
+def _changed(server: ArangoServer, user: User, body: dict[str, Any], status: int) -> Response:
+    user.password = body.get("passwd", user.password) or ""
+    user.active = body.get("active", user.active) is not False
+    user.extra = body.get("extra", user.extra) or {}
     server.keep_user(user)
-    return Response(201, {**_shown(user), "code": 201, "error": False})
-
-
-def _change(server: ArangoServer, request: Request, user: User) -> Response:
-    body = request.json()
-    if request.method == "PUT":
-        body = {"passwd": "", "active": True, "extra": {}} | body
-    if "passwd" in body:
-        user.password = body["passwd"] or ""
-    if "active" in body:  # only a boolean is heard; clients send null for "as usual"
-        user.active = body["active"] is not False
-    if "extra" in body:
-        user.extra = body["extra"] or {}
-    server.keep_user(user)
-    return Response(200, {**_shown(user), "code": 200, "error": False})
+    return Response(status, {**_shown(user), "code": status, "error": False})
 
 
 def _grants(server: ArangoServer, request: Request, user: User, place: list[str]) -> Response:

@@ -8,7 +8,7 @@ from contextlib import ExitStack
 
 from streamforge_utils.adapters.bus_clients import Subscription
 from streamforge_utils.adapters.embedded.bus.files import TopicFiles
-from streamforge_utils.adapters.embedded.bus.liveness import MemberLock
+from streamforge_utils.adapters.embedded.bus.groups import MemberLock
 from streamforge_utils.adapters.embedded.bus.notification import Waiter
 from streamforge_utils.adapters.embedded.bus.reader import TopicReader
 from streamforge_utils.adapters.lane import Lane

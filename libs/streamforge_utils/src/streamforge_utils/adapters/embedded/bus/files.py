@@ -6,20 +6,23 @@ process that still holds the old ones, and SQLite removing the old write-ahead l
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
+import os
 import re
 import secrets
-from contextlib import suppress
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Final
 
 from streamforge_utils.adapters.bus_clients import check_topic, check_topic_name
 from streamforge_utils.adapters.embedded import sqlite
 from streamforge_utils.adapters.embedded.bus.groups import Groups
-from streamforge_utils.adapters.embedded.bus.liveness import locked
 from streamforge_utils.adapters.embedded.bus.log import Log, gone
 from streamforge_utils.adapters.embedded.bus.notification import Waiter
-from streamforge_utils.model.errors import PermanentError
+from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError
 from streamforge_utils.ports.bus import TopicSpec
 
 _PLAIN = re.compile(
@@ -49,6 +52,9 @@ class OpenTopic:
 
 LOCK_FILE: Final = "bus.lock"
 """Locked while a topic is opened, made or removed."""
+
+_LOCK_LIMIT_S = 30.0
+_LOCK_PAUSE_S = 0.002
 
 
 class TopicFiles:
@@ -173,3 +179,28 @@ def _empty(folder: Path) -> None:
     for path in folder.iterdir():  # what a killed process left
         path.unlink(missing_ok=True)
     folder.rmdir()
+
+
+@contextmanager
+def locked(path: Path, *, exclusive: bool) -> Iterator[None]:
+    """Hold a lock among processes, shared or exclusive. Raises RetryableError if it is not to be had."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise ConfigError(
+            f"cannot open {path}: {error.strerror}; check that its directory may be written by this user"
+        ) from error
+    try:
+        give_up = time.monotonic() + _LOCK_LIMIT_S
+        while True:
+            try:
+                fcntl.flock(descriptor, (fcntl.LOCK_EX if exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() > give_up:
+                    raise RetryableError(f"{path} is locked by another process for too long; try again") from error
+                time.sleep(_LOCK_PAUSE_S)
+        yield
+    finally:
+        os.close(descriptor)

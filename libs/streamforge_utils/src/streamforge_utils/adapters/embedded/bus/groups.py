@@ -1,16 +1,19 @@
 """Consumer groups of one topic: members and committed offsets, in a small file of their own.
 
-The log's file has one writer at a time; commits would wait behind bulk writers there.
+The log's file has one writer at a time; commits would wait behind bulk writers there. A member is alive while it holds
+a lock on a file of its own, which the kernel releases when its process ends.
 """
 
 from __future__ import annotations
 
+import fcntl
+import os
+import secrets
 import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
 from streamforge_utils.adapters.embedded import sqlite
-from streamforge_utils.adapters.embedded.bus.liveness import is_alive
 from streamforge_utils.adapters.embedded.bus.notification import notify
 from streamforge_utils.model.errors import RetryableError
 
@@ -123,3 +126,38 @@ class Groups:
         with sqlite.transaction(self._connection, self._path):
             self._connection.execute("DELETE FROM members")
             self._connection.execute("DELETE FROM offsets")
+
+
+class MemberLock:
+    """Held until it is closed or its process ends. `name` names it among all processes."""
+
+    def __init__(self, directory: Path) -> None:
+        directory.mkdir(parents=True, exist_ok=True)
+        self.name = f"{os.getpid()}-{secrets.token_hex(8)}"
+        self._path = directory / self.name
+        self._descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
+        fcntl.flock(self._descriptor, fcntl.LOCK_EX)
+
+    def close(self) -> None:
+        if self._descriptor >= 0:
+            self._path.unlink(missing_ok=True)
+            os.close(self._descriptor)
+            self._descriptor = -1
+
+
+def is_alive(directory: Path, name: str) -> bool:
+    """Whether the process that holds the lock `name` still runs; what is left of a dead one is removed."""
+    path = directory / name
+    try:
+        descriptor = os.open(path, os.O_RDWR)
+    except FileNotFoundError:
+        return False
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    else:
+        path.unlink(missing_ok=True)
+        return False
+    finally:
+        os.close(descriptor)

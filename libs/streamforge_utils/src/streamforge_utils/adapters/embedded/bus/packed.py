@@ -1,4 +1,4 @@
-"""Messages as they lie in a log: batches of encoded columns, which not everybody who hands them on has to decode."""
+"""Messages as they lie in a log: a row holds a batch of encoded columns, which are decoded when they are asked for."""
 
 from __future__ import annotations
 
@@ -8,14 +8,41 @@ from typing import Any, overload
 
 import msgspec
 
+from streamforge_utils.adapters.bus_clients import cuts, sizes_of
 from streamforge_utils.model.errors import ConfigError
-from streamforge_utils.ports.bus import Received
-from streamforge_utils.ports.columns import Encoded, ReceivedColumns, decode_columns
+from streamforge_utils.ports.bus import Message, Received
+from streamforge_utils.ports.columns import (
+    Encoded,
+    MessageColumns,
+    ReceivedColumns,
+    decode_columns,
+    encode_columns,
+)
+
+BATCH_MESSAGES = 1000
+BATCH_BYTES = 1024 * 1024
 
 _SMALL_ARRAY, _ARRAY_16, _ARRAY_32 = 0x90, 0xDC, 0xDD  # MessagePack's
 _NIL = b"\xc0"
 
 _decode_sections = msgspec.msgpack.Decoder(tuple[msgspec.Raw, msgspec.Raw, msgspec.Raw]).decode
+
+
+class Batch(msgspec.Struct, frozen=True, gc=False):
+    """Encoded messages. size: bytes as counted against the topic's cap."""
+
+    count: int
+    size: int
+    body: bytes
+
+
+class StoredBatch(msgspec.Struct, frozen=True, gc=False):
+    """A batch as read. last: the offset of its last message."""
+
+    last: int
+    count: int
+    timestamp_ms: int
+    body: bytes
 
 
 class Pack(msgspec.Struct, frozen=True, gc=False):
@@ -147,3 +174,47 @@ def _length(array: Any) -> int:
     if kind in (_ARRAY_16, _ARRAY_32):
         return int.from_bytes(array[1 : 3 if kind == _ARRAY_16 else 5], "big")
     return -1
+
+
+def pack(topic: str, messages: Sequence[Message], *, batch_bytes: int, message_limit: int) -> list[Batch]:
+    """The batches of `messages`, in order.
+
+    Raises PermanentError if a message is larger than `message_limit` bytes, `HEADERS_BYTES` of its headers not counted.
+    """
+    sizes = sizes_of(topic, messages, message_limit)
+    return [
+        _batch(messages[first:last], sum(sizes[first:last])) for first, last in cuts(sizes, batch_bytes, BATCH_MESSAGES)
+    ]
+
+
+def unpack(topic: str, batch: StoredBatch, first: int, path: str) -> ReceivedColumns:
+    """The messages of `batch`, which lies in the log at `path`, from offset `first` on.
+
+    Raises ConfigError if it is broken; what only shows in a key or value, when they are first asked for.
+    """
+    source = f"{path}: the batch that ends with offset {batch.last}"
+    advice = f"seek beyond it, or delete the topic {topic}"
+    base = batch.last - batch.count + 1
+    offsets, times = range(base, batch.last + 1), [batch.timestamp_ms] * batch.count
+    try:
+        encoded = pack_of(batch.body, batch.count, source, advice)
+        if encoded is not None:
+            messages: ReceivedColumns = PackedColumns(topic, 0, offsets, times, [encoded])
+        else:
+            keys, values, headers = decode_columns(batch.body)
+            require_length(batch.count, len(headers or ()))
+            messages = ReceivedColumns(topic, 0, offsets, keys, values, times, headers)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise ConfigError(f"{source} is broken ({error}); {advice}") from error
+    return messages[first - base :] if first > base else messages
+
+
+def _batch(messages: Sequence[Message], size: int) -> Batch:
+    if isinstance(messages, MessageColumns):
+        return Batch(len(messages), size, encode_columns(messages.keys, messages.values))
+    body = encode_columns(
+        [message.key for message in messages],
+        [message.value for message in messages],
+        [message.headers for message in messages] if any(message.headers for message in messages) else None,
+    )
+    return Batch(len(messages), size, body)

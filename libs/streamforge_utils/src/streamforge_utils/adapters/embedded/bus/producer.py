@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from streamforge_utils.adapters.bus_clients import topic_full
-from streamforge_utils.adapters.embedded.bus.batch import BATCH_BYTES, Batch, pack
 from streamforge_utils.adapters.embedded.bus.files import OpenTopic, TopicFiles
 from streamforge_utils.adapters.embedded.bus.log import gone
+from streamforge_utils.adapters.embedded.bus.packed import BATCH_BYTES, Batch, pack
 from streamforge_utils.adapters.lane import Lane
 from streamforge_utils.model.errors import PermanentError, TopicFull
 from streamforge_utils.ports.bus import Message

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from streamforge_utils.adapters.embedded.bus.batch import unpack
 from streamforge_utils.adapters.embedded.bus.files import TopicFiles
 from streamforge_utils.adapters.embedded.bus.notification import Waiter
-from streamforge_utils.adapters.embedded.bus.packed import join
+from streamforge_utils.adapters.embedded.bus.packed import join, unpack
 from streamforge_utils.ports.bus import Start
 from streamforge_utils.ports.columns import ReceivedColumns
 from streamforge_utils.ports.instrumentation import Observer

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import get_args
 
 from streamforge.manager import execution
-from streamforge.manager.execution.tasks import TRIED, begin_at_zero
+from streamforge.manager.execution.dispatcher import TRIED, begin_at_zero
 from streamforge.manager.lifecycle.actions import Action
 from streamforge_utils.ports.instrumentation import NullObserver
 

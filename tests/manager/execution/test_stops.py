@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 
-from streamforge.manager.execution.tasks import Kind
+from streamforge.manager.execution.dispatcher import Kind
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.commands import Command

@@ -14,13 +14,12 @@ import structlog
 
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.budget import Budget
-from streamforge.manager.execution.dispatcher import Dispatcher
+from streamforge.manager.execution.dispatcher import Dispatcher, Key, Kind, begin_at_zero
 from streamforge.manager.execution.event_consumer import EventConsumer, sort_events
 from streamforge.manager.execution.executor import Executor
 from streamforge.manager.execution.inbox import Inbox
 from streamforge.manager.execution.overview import Overview
 from streamforge.manager.execution.retention import Retention
-from streamforge.manager.execution.tasks import Key, Kind, begin_at_zero
 from streamforge.manager.execution.verifier import Verifier
 from streamforge.manager.lifecycle.actions import Action, Launch, WriteTerminalEvent
 from streamforge.manager.lifecycle.decision import Conditions, decide

@@ -20,11 +20,11 @@ import msgspec
 import structlog
 
 from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.execution.dispatcher import tried_again_later
 from streamforge.manager.execution.executor import Executor
 from streamforge.manager.execution.inbox import Inbox
 from streamforge.manager.execution.removal import relies_on
 from streamforge.manager.execution.store_usage import StoreUsageMonitor
-from streamforge.manager.execution.tasks import tried_again_later
 from streamforge.manager.lifecycle.decision import due_removal
 from streamforge.manager.lifecycle.facts import Fact, TopicsRemoved
 from streamforge.manager.lifecycle.job_spec import readers_of

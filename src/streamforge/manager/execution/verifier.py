@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 import structlog
 
 from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.execution.dispatcher import tried_again_later
 from streamforge.manager.execution.record_count import counted
 from streamforge.manager.execution.removal import relies_on
-from streamforge.manager.execution.tasks import tried_again_later
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.requests import check, workflow_of
 from streamforge.manager.service import Gap, StartRequest, Verification

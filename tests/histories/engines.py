@@ -22,7 +22,7 @@ from streamforge_utils.ports.store import Answer, Document, Outcome, State, Stor
 from tests.doubles.memorybus import MemoryBus
 from tests.doubles.memorystore import MemoryStore
 from tests.doubles.virtualclock import VirtualClock
-from tests.histories.processes import Outage, Port, Process
+from tests.histories.simulated_processes import Outage, Port, Process
 
 _ALL = 1_000_000
 

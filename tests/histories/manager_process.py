@@ -15,10 +15,10 @@ from streamforge_utils.model.errors import RetryableError
 from tests.doubles.observer import RecordingObserver
 from tests.doubles.virtualclock import VirtualClock
 from tests.histories.engines import Engines
-from tests.histories.exchange import FaultyExchange
+from tests.histories.faulty_exchange import FaultyExchange
 from tests.histories.history import Setting
-from tests.histories.processes import Killed, Port, Process
 from tests.histories.simulated_launcher import SimulatedLauncher
+from tests.histories.simulated_processes import Killed, Port, Process
 
 T = TypeVar("T")
 

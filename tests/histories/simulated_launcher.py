@@ -25,7 +25,7 @@ from streamforge_utils.runtime.supervisor import Supervisor
 from streamforge_utils.runtime.worker_process import load_worker
 from tests.doubles.virtualclock import VirtualClock
 from tests.histories.engines import Engines
-from tests.histories.processes import Port, Process
+from tests.histories.simulated_processes import Port, Process
 
 SIGTERM, SIGKILL = 15, 9
 SILENT = structlog.make_filtering_bound_logger(logging.CRITICAL)

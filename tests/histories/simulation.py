@@ -22,16 +22,16 @@ from streamforge_utils.ports.bus import TopicSpec
 from streamforge_utils.ports.store import State
 from tests.doubles.virtualclock import VirtualClock
 from tests.doubles.virtualloop import VirtualLoop
+from tests.histories.comparison import Comparison
 from tests.histories.engines import Engines, MemoryEngines, confirmed_keys
-from tests.histories.exchange import FaultyExchange
+from tests.histories.faulty_exchange import FaultyExchange
 from tests.histories.history import AnyOperation, History, Observe, Quiesce, Read, ScheduledVerification, Verify
 from tests.histories.manager_process import CONTROL, EVENTS, ManagerProcess
 from tests.histories.model import Model, Violation
 from tests.histories.operations import OperationRunner
 from tests.histories.patches import LOOK_S, simulated_environment
-from tests.histories.processes import Process
-from tests.histories.queries import Queries
 from tests.histories.simulated_launcher import SimulatedLauncher
+from tests.histories.simulated_processes import Process
 
 T = TypeVar("T")
 
@@ -81,7 +81,7 @@ class Simulation:
         self._model = Model(setting, self._engines.documents, clock.now_ms)
         self._manager = ManagerProcess(setting, self._engines, self._launcher, self._exchange, clock, folder)
         self._operations = OperationRunner(self._model, self._manager)
-        self._queries = Queries(self._loop, self._model, self._manager, folder, setting.turn)
+        self._comparison = Comparison(self._loop, self._model, self._manager, folder, setting.turn)
         self._engines.hooks.written = self._written
         self._engines.hooks.deleted = self._deleted
 
@@ -102,14 +102,14 @@ class Simulation:
             case Quiesce():
                 self._rest()
             case Observe():
-                self._queries.meanwhile()
+                self._comparison.meanwhile()
             case Read(market=number, first=first, last=last):
                 market = self._setting.markets[number % len(self._setting.markets)]
-                self._queries.read(market, market.span(first, last))
+                self._comparison.read(market, market.span(first, last))
             case Verify(market=number, first=first, last=last):
                 market = self._setting.markets[number % len(self._setting.markets)]
                 span = None if first is None or last is None else market.span(first, last)
-                self._queries.verify(market, span)
+                self._comparison.verify(market, span)
             case _:
                 self._await(self._operations.carry_out(operation))
 
@@ -155,11 +155,11 @@ class Simulation:
             self._await(self._operations.carry_out(ScheduledVerification()))
             self._await(self._settle())
         self._raise()
-        oracle = self._queries.oracle
+        oracle = self._comparison.oracle
         oracle.at_rest(self._workflows(), self._terminal_events())
         for queue_id in self._operations.order:
             oracle.history(queue_id, [decode_event(one.body) for one in self._await(self._events(queue_id))])
-        self._queries.all(last=last)
+        self._comparison.all(last=last)
         for market in self._setting.markets if last and self._setting.repairs else ():
             oracle.repaired(market)
         self._raise()

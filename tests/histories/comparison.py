@@ -1,4 +1,4 @@
-"""The queries of a simulation: sent to its manager, at rest and meanwhile, and compared by the oracle."""
+"""Sends queries to the manager of a simulation, at rest and meanwhile; the oracle compares the answers."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from streamforge_utils.reading import ReadingError
 from tests.doubles.candles import candle
 from tests.doubles.virtualloop import VirtualLoop
 from tests.histories.history import Market
+from tests.histories.in_process_client import FORMATS, InProcessClient
 from tests.histories.manager_process import ManagerProcess
 from tests.histories.model import Model, Violation
 from tests.histories.oracle import Oracle
-from tests.histories.processes import Killed
-from tests.histories.reader import FORMATS, Reader
+from tests.histories.simulated_processes import Killed
 
 _SPANS = ("range", "asked", "life")
 _COVERAGES = ("asked", "life", "workflow")
@@ -31,7 +31,7 @@ _EXPORTS = tuple(product((*_SPANS, "workflow", "collection"), FORMATS))
 _LISTS = ("all", "symbol", "status")
 
 
-class Queries:
+class Comparison:
     """Sends queries. turn: which of the many forms of a query comes next."""
 
     def __init__(self, loop: VirtualLoop, model: Model, manager: ManagerProcess, folder: Path, turn: int) -> None:
@@ -39,73 +39,75 @@ class Queries:
         self.oracle = Oracle(model)
         self._turn = turn
 
-    def _reader(self) -> Reader:
-        return Reader(self._loop, self._manager.manager, self._folder)
+    def _client(self) -> InProcessClient:
+        return InProcessClient(self._loop, self._manager.manager, self._folder)
 
     # At rest: every workflow has ended, and the manager runs.
 
     def all(self, *, last: bool) -> None:
         """Query each series; at the last rest every workflow too, and in more forms, others each time."""
-        reader = self._reader()
+        client = self._client()
         for market in self._model.setting.markets:
-            self._coverage(reader, market, str(market.span(0, market.bars)))
+            self._coverage(client, market, str(market.span(0, market.bars)))
         if last:
-            self._series(reader)
-            self._workflows(reader)
+            self._series(client)
+            self._workflows(client)
         for market in self._model.setting.markets:
             forms = (self._other_coverage, self._read, self._export)
             for form in forms if last else forms[self._turn % len(forms) :][:1]:
-                form(reader, market)
+                form(client, market)
             self._turn += 1
 
-    def _series(self, reader: Reader) -> None:
-        listed = reader.get("/series", dict[str, Any])
+    def _series(self, client: InProcessClient) -> None:
+        listed = client.get("/series", dict[str, Any])
         assert listed is not None
         series = {one.symbol: one for one in msgspec.convert(listed["series"], list[data_answers.Series])}
         for market in self._model.setting.markets:
             self.oracle.series(market, series.get(market.symbol))
 
-    def _workflows(self, reader: Reader) -> None:
+    def _workflows(self, client: InProcessClient) -> None:
         how = _LISTS[self._turn % len(_LISTS)]
         symbol = self._model.setting.markets[-1].symbol if how == "symbol" else None
         status = list(Status)[self._turn % len(Status)].value if how == "status" else None
         query = {"symbol": symbol, "status": status}
-        self.oracle.lists(reader.queues(**{key: value for key, value in query.items() if value}), symbol, status)
+        self.oracle.lists(client.queues(**{key: value for key, value in query.items() if value}), symbol, status)
         for queue_id in self._model.asked:
-            self._show(reader, queue_id)
+            self._show(client, queue_id)
 
-    def _show(self, reader: Reader, queue_id: str) -> None:
-        answer = reader.get(f"/queues/{queue_id}", dict[str, Any])
+    def _show(self, client: InProcessClient, queue_id: str) -> None:
+        answer = client.get(f"/queues/{queue_id}", dict[str, Any])
         shown = None if answer is None else msgspec.convert(answer, answers.Started)
         self.oracle.shows(queue_id, shown, None if answer is None else answer["coverage"])
 
-    def _coverage(self, reader: Reader, market: Market, *span: str) -> None:
-        answer, code = reader.coverage(market.symbol, market.type, *span)
+    def _coverage(self, client: InProcessClient, market: Market, *span: str) -> None:
+        answer, code = client.coverage(market.symbol, market.type, *span)
         self.oracle.coverage(market, answer, code)
         self.oracle.knows(market, answer)
 
-    def _other_coverage(self, reader: Reader, market: Market) -> None:
+    def _other_coverage(self, client: InProcessClient, market: Market) -> None:
         match _COVERAGES[self._turn // 3 % len(_COVERAGES)]:
             case "workflow":
                 for queue_id in self._of(market)[:1]:
-                    self.oracle.coverage(market, *reader.coverage(queue_id))
+                    self.oracle.coverage(market, *client.coverage(queue_id))
             case how:
-                self.oracle.coverage(market, *reader.coverage(market.symbol, market.type, life=how == "life"))
+                self.oracle.coverage(market, *client.coverage(market.symbol, market.type, life=how == "life"))
 
     def _of(self, market: Market) -> list[str]:
         found = [one.queue_id for one in self._model.asked.values() if one.market == market]
         turned = self._turn % len(found) if found else 0
         return found[turned:] + found[:turned]
 
-    def _read(self, reader: Reader, market: Market) -> None:
+    def _read(self, client: InProcessClient, market: Market) -> None:
         how = _SPANS[self._turn // 3 % len(_SPANS)]
         span = market.span(0, market.bars) if how == "range" else None
-        self._read_span(reader, market, span, life=how == "life")
+        self._read_span(client, market, span, life=how == "life")
 
-    def _read_span(self, reader: Reader, market: Market, span: TimeRange | None, *, life: bool = False) -> None:
+    def _read_span(
+        self, client: InProcessClient, market: Market, span: TimeRange | None, *, life: bool = False
+    ) -> None:
         whole = market.span(0, market.bars)
         try:
-            series = reader.series(market.symbol, market.type, span, life=life)
+            series = client.series(market.symbol, market.type, span, life=life)
         except ReadingError as error:
             self.oracle.reads(market, span or whole, None, str(error))
             return
@@ -121,12 +123,12 @@ class Queries:
             if not any(market.opens_ms(bar) in hole for hole in holes):
                 raise Violation("a read is short and does not report it", f"{market.symbol} {named}: bar {bar}")
 
-    def _export(self, reader: Reader, market: Market) -> None:
+    def _export(self, client: InProcessClient, market: Market) -> None:
         whole = market.span(0, market.bars)
         how, form = _EXPORTS[self._turn // 3 % len(_EXPORTS)]
         if how == "collection":
             for name in sorted(self._model.collections):
-                written = reader.export(name, form=form)
+                written = client.export(name, form=form)
                 refused = isinstance(written, CliError)
                 rows = None if isinstance(written, CliError) else len(written.times)
                 answer, code = (None, 1) if refused else (written.answer, written.code)  # type: ignore[union-attr]
@@ -141,7 +143,7 @@ class Queries:
             span = self._model.asked[what[0]].planned_span
         elif how == "range":
             what.append(str(whole))
-        written = reader.export(*what, form=form, life=how == "life")
+        written = client.export(*what, form=form, life=how == "life")
         if isinstance(written, CliError):
             if span is not None:
                 self.oracle.reads(market, span, None, str(written))
@@ -160,19 +162,19 @@ class Queries:
 
     def read(self, market: Market, span: TimeRange) -> None:
         """Read a span. While others load it, what comes is not foreseeable: then only what it is."""
-        self._answered(lambda reader: self._read_now(reader, market, span))
+        self._answered(lambda client: self._read_now(client, market, span))
 
     def verify(self, market: Market, span: TimeRange | None) -> None:
         """`coverage --verify`: from now on no answer may contain what has vanished."""
-        self._answered(lambda reader: self._verify(reader, market, span))
+        self._answered(lambda client: self._verify(client, market, span))
 
-    def _answered(self, what: Callable[[Reader], None]) -> None:
+    def _answered(self, what: Callable[[InProcessClient], None]) -> None:
         """Ask until the manager lives through it, and bus and store answer."""
         while True:
             self._loop.run_until_complete(self._manager.ready.wait())
             process, outage = self._manager.process, self._manager.outage
             try:
-                what(self._reader())
+                what(self._client())
             except Violation:
                 raise
             except (Exception, BaseExceptionGroup, Killed, asyncio.CancelledError):
@@ -182,31 +184,31 @@ class Queries:
             else:
                 return
 
-    def _look(self, reader: Reader) -> None:
+    def _look(self, client: InProcessClient) -> None:
         before = {queue_id: one.status for queue_id, one in self._model.asked.items()}
-        self.oracle.lists_meanwhile(reader.queues(), before)
+        self.oracle.lists_meanwhile(client.queues(), before)
         for market in self._model.setting.markets:
             whole = market.span(0, market.bars)
             there = set(self._model.stored(market, whole))
-            answer, code = reader.coverage(market.symbol, market.type, str(whole))
+            answer, code = client.coverage(market.symbol, market.type, str(whole))
             if answer is not None:
                 self.oracle.coverage(market, answer, code, there)
 
-    def _read_now(self, reader: Reader, market: Market, span: TimeRange) -> None:
+    def _read_now(self, client: InProcessClient, market: Market, span: TimeRange) -> None:
         if not self._moves(market):
-            self._coverage(reader, market, str(market.span(0, market.bars)))
-            self._read_span(reader, market, span)
+            self._coverage(client, market, str(market.span(0, market.bars)))
+            self._read_span(client, market, span)
             return
         with suppress(ReadingError):  # records come and go under it, and it says so
-            reader.series(market.symbol, market.type, span)
+            client.series(market.symbol, market.type, span)
 
-    def _verify(self, reader: Reader, market: Market, span: TimeRange | None) -> None:
+    def _verify(self, client: InProcessClient, market: Market, span: TimeRange | None) -> None:
         still = not self._moves(market)
         if still:
-            answer, _ = reader.coverage(market.symbol, market.type, str(market.span(0, market.bars)))
+            answer, _ = client.coverage(market.symbol, market.type, str(market.span(0, market.bars)))
             self.oracle.knows(market, answer)
         words = () if span is None else (str(span),)
-        verified = reader.verify(market.symbol, market.type, *words)
+        verified = client.verify(market.symbol, market.type, *words)
         if isinstance(verified, CliError):
             if self.oracle.called[market.symbol] and still:
                 raise Violation("a verification fails without a reason", str(verified))

@@ -64,7 +64,7 @@ def _client() -> httpx.AsyncClient:
     return httpx.AsyncClient(transport=transport, base_url=URL, trust_env=False)
 
 
-class Reader:
+class InProcessClient:
     """Sends requests to a manager. folder: where exports are written."""
 
     def __init__(self, loop: VirtualLoop, manager: WorkflowService, folder: Path) -> None:

@@ -10,6 +10,7 @@ import msgspec
 
 from streamforge.manager.lifecycle.actions import Action, EndJob, Launch, Prepare, Prove, SendStop
 from streamforge.manager.lifecycle.facts import TopicsRemoved
+from streamforge.manager.lifecycle.fold import waits
 from streamforge.manager.lifecycle.retry_policy import STOP, STUCK, apply_retry_policy
 from streamforge.manager.lifecycle.rounds import joined, next_number, repair_round
 from streamforge.manager.policy import Policy
@@ -159,8 +160,7 @@ def _stuck(attempt: Attempt, now_ms: int, policy: Policy, since_ms: int) -> str 
     silent_s = (now_ms - max(attempt.seen_ms or attempt.started_ms, since_ms)) / 1000
     if silent_s > policy.silent_after_s:
         return f"it sent nothing for {silent_s:.0f} s"
-    progress = attempt.progress
-    if progress.waiting is not None and (progress.waiting_until is None or progress.waiting_until * 1000 > now_ms):
+    if waits(attempt.progress, now_ms):
         return None
     still_s = (now_ms - max(attempt.progressed_ms or attempt.started_ms, since_ms)) / 1000
     if still_s > policy.stuck_after_s:

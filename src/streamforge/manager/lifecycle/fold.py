@@ -50,7 +50,7 @@ def _with_event(attempt: Attempt, event: Event, now_ms: int) -> Attempt:
     progress = progress_of(event)
     if event.event != "started":
         # The time in which it reports that it waits is no time without progress.
-        if _moved(attempt.progress, progress) or _waits(progress, now_ms):
+        if _counts(attempt.progress) != _counts(progress) or waits(progress, now_ms):
             attempt = _replace(attempt, progressed_ms=now_ms)
         attempt = _replace(attempt, progress=progress, message=event.message)
     if event.event in TERMINAL_EVENTS:
@@ -64,19 +64,14 @@ def _with_event(attempt: Attempt, event: Event, now_ms: int) -> Attempt:
     return attempt
 
 
-def _waits(progress: Progress, now_ms: int) -> bool:
+def waits(progress: Progress, now_ms: int) -> bool:
+    """Whether the worker has reported that it waits, for a time that is not over."""
     until = progress.waiting_until
     return progress.waiting is not None and (until is None or until * 1000 > now_ms)
 
 
-def _moved(before: Progress, after: Progress) -> bool:
-    return (before.records, before.position, before.unchanged, before.stale, before.refused) != (
-        after.records,
-        after.position,
-        after.unchanged,
-        after.stale,
-        after.refused,
-    )
+def _counts(progress: Progress) -> tuple[int | None, ...]:
+    return progress.records, progress.position, progress.unchanged, progress.stale, progress.refused
 
 
 def _with_job(attempt: Attempt, job: Job | None, now_ms: int) -> Attempt:

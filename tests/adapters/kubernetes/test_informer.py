@@ -274,13 +274,13 @@ async def test_what_keeps_it_from_knowing_is_told_until_the_server_answers_again
     sleep = clock.sleep
 
     async def looked(seconds: float) -> None:
-        told.append((str(informer.trouble), informer.troubled_since))
+        told.append((str(informer.error), informer.error_since))
         await sleep(seconds)
 
     clock.sleep = looked  # type: ignore[method-assign]
     async with connected(script, tmp_path, clock=clock) as api, informing(api, Told(), clock) as (informer, _):
         async with asyncio.timeout(LIMIT_S):
-            while script.steps or informer.trouble is not None:  # noqa: ASYNC110 - it does not tell when
+            while script.steps or informer.error is not None:  # noqa: ASYNC110 - it does not tell when
                 await asyncio.sleep(0.001)
     assert [text for text, _ in told] == [f"GET {PATH}: refused with 503 (HTTP 503)"] * 2
     assert told[0][1] == told[1][1] == 0.0, "since it began"

@@ -64,8 +64,8 @@ class _Expired(Exception):
 class Informer(Generic[T]):
     """Reports all objects of one kind that have the label to `listener`.
 
-    path: of the list. selector: of labels. trouble: the error that keeps it from following the objects, None without
-    one; troubled_since: since when, monotonic seconds.
+    path: of the list. selector: of labels. error: the error that keeps it from following the objects, None without
+    one; error_since: since when, monotonic seconds.
     """
 
     def __init__(
@@ -90,8 +90,8 @@ class Informer(Generic[T]):
         self._version: str | None = None
         self._listed_at = float("-inf")
         self._watching_since: float | None = None
-        self.trouble: Exception | None = None
-        self.troubled_since = 0.0
+        self.error: Exception | None = None
+        self.error_since = 0.0
 
     async def run(self) -> None:
         """Go on until cancelled."""
@@ -105,10 +105,10 @@ class Informer(Generic[T]):
             except _Expired:
                 self._version, cause = None, "gone"
             except RetryableError as error:
-                cause = self._troubled(error)
+                cause = self._failed(error)
             except Exception as error:
                 # Rights and namespaces come back too; the next list sees everything again.
-                self._version, cause = None, self._troubled(error)
+                self._version, cause = None, self._failed(error)
                 if not isinstance(error, Refused):
                     _log.warning("watching the %ss of Kubernetes failed, it begins again", self._kind, exc_info=True)
             self._observer.count("kubernetes_watches_total", kind=self._kind, end=cause)
@@ -127,7 +127,7 @@ class Informer(Generic[T]):
         self._listener.replaced(objects, asked)
         self._version = version
         self._listed_at = self._clock.monotonic()
-        self.trouble = None
+        self.error = None
 
     async def everything(self, selector: str = "") -> tuple[list[T], str]:
         """All objects with the label (and `selector`) as they are now, and the version from which to watch."""
@@ -171,14 +171,14 @@ class Informer(Generic[T]):
         elif line.type != "BOOKMARK":
             self._listener.changed(thing)
         self._version = thing.metadata.resource_version
-        self.trouble = None
+        self.error = None
 
     def _begun(self) -> None:
         self._watching_since = self._clock.monotonic()
-        self.trouble = None
+        self.error = None
 
-    def _troubled(self, error: Exception) -> str:
-        if self.trouble is None:
-            self.troubled_since = self._clock.monotonic()
-        self.trouble = error
+    def _failed(self, error: Exception) -> str:
+        if self.error is None:
+            self.error_since = self._clock.monotonic()
+        self.error = error
         return "cut" if isinstance(error, RetryableError) else "failed"

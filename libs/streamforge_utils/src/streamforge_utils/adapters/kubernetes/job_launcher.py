@@ -101,8 +101,8 @@ class KubernetesLauncher:
         """See `Launcher.stale_reason`: an informer has had no answer for a while."""
         now = self._clock.monotonic()
         for informer in self._informers or ():
-            if informer.trouble is not None and now - informer.troubled_since >= _UNSEEN_S:
-                error = informer.trouble
+            if informer.error is not None and now - informer.error_since >= _UNSEEN_S:
+                error = informer.error
                 why = list_refused(error, self._template.namespace) if isinstance(error, Refused) else error
                 return f"Jobs and pods are not seen, they go on: {str(why) or repr(why)}"
         return ""

@@ -17,7 +17,7 @@ from streamforge_utils.ports.instrumentation import NullObserver
 from tests.e2e import rig
 from tests.engines.kubernetes import launchers, managers
 from tests.engines.kubernetes.cluster import Cluster
-from tests.engines.kubernetes.test_launcher_trouble import DAY_MS, Jumping
+from tests.engines.kubernetes.test_launcher_outages import DAY_MS, Jumping
 
 pytestmark = pytest.mark.timeout(300)
 LIMIT_S = 150.0

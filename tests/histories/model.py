@@ -89,6 +89,11 @@ class ExpectedWorkflow(msgspec.Struct, kw_only=True):
         end_ms = min(self.span.end_ms, self.market.over_until_ms(self.planned_ms))
         return None if end_ms <= self.span.start_ms else TimeRange(self.span.start_ms, end_ms)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether it was proven, and no record of its plan was taken since."""
+        return self.status is Status.FINISHED and self.taken.isdisjoint(self.planned_bars)
+
     def overlaps(self, other: ExpectedWorkflow) -> bool:
         return self.market == other.market and self.span.intersection(other.span) is not None
 

@@ -234,7 +234,7 @@ class Oracle:
                 if market.trades(bar) and market.is_over(bar, now_ms) and not is_there:
                     raise Violation("a range that lacks a bar is called complete", f"{market.symbol} {span}: bar {bar}")
         one = self._model.asked.get(answer.queue_id or "")
-        if one is not None and self._is_whole(one) and not answer.complete:
+        if one is not None and one.is_whole and not answer.complete:
             raise Violation("what was proven is not complete", f"{one.queue_id} {span}")
 
     def _of_workflow(self, one: ExpectedWorkflow, answer: data_answers.Coverage) -> None:
@@ -247,11 +247,6 @@ class Oracle:
             raise Violation("a workflow's coverage has another span", what)
         if span is None and (one.planned_bars or not answer.complete or answer.segments):
             raise Violation("a workflow's coverage has another span", f"{one.queue_id}: none")
-
-    @staticmethod
-    def _is_whole(one: ExpectedWorkflow) -> bool:
-        """Whether the workflow was proven, and nothing of what it had planned was taken since."""
-        return one.status is Status.FINISHED and one.taken.isdisjoint(one.planned_bars)
 
     def _needed(self, market: Market) -> set[int]:
         """The bars of which something is known: asked for by a workflow that is there, and nobody took them since."""

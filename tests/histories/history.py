@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
+from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.model.timeranges import TimeRange, format_ms
 
@@ -70,6 +71,12 @@ class Market(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def lists(self, bar: int) -> bool:
         return self.listed <= bar < (self.bars if self.delisted is None else self.delisted)
+
+    def verdict_of(self, bar: int) -> Verdict:
+        """Why a bar that is over is not stored."""
+        if not self.lists(bar):
+            return Verdict.CLOSED
+        return Verdict.OURS if self.trades(bar) else Verdict.EXCHANGE
 
     def over_until_ms(self, now_ms: int) -> int:
         """Until when it is known that bars are over: the end of the last one.

@@ -194,19 +194,14 @@ class Oracle:
             raise Violation(
                 "a bar is called stored and is not there", f"{what} in {segment.collection}, and is in {copies}"
             )
-        if verdict in _OF_EXCHANGE and verdict is not self._of_exchange(market, bar):
-            raise Violation("a hole has the wrong reason", f"{what}, not {self._of_exchange(market, bar).value}")
+        if verdict in _OF_EXCHANGE and verdict is not market.verdict_of(bar):
+            raise Violation("a hole has the wrong reason", f"{what}, not {market.verdict_of(bar).value}")
         if before is None and verdict is Verdict.PENDING and market.is_over(bar, model.now_ms()):
             raise Violation("a hole has the wrong reason", f"{what}, and is over")
         if bar in model.proven[symbol] and verdict not in SETTLED:
             raise Violation("what was proven is forgotten", what)
         if before is None and verdict is not Verdict.STORED and copies and bar not in self._doubtful(market):
             raise Violation("records are there that coverage does not know", f"{what}, and is in {', '.join(copies)}")
-
-    def _of_exchange(self, market: Market, bar: int) -> Verdict:
-        if not market.lists(bar):
-            return Verdict.CLOSED
-        return Verdict.OURS if market.trades(bar) else Verdict.EXCHANGE
 
     def _doubtful(self, market: Market) -> set[int]:
         """Bars whose records may be there though the coverage does not contain them."""

@@ -64,19 +64,16 @@ def test_who_holds_the_folder_drives_it_unless_it_says_otherwise(tmp_path: Path)
         assert (folder.held(), folder.driven(), folder.server()) == (False, False, None)
 
 
-def test_a_folder_of_a_newer_version_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "format.json").write_text('{"format": 2}')
-    with pytest.raises(ConfigError, match=r"has format 2; this version of StreamForge knows up to 1: upgrade"):
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ('{"format": 2}', r"has format 2; this version of StreamForge knows up to 1: upgrade"),
+        ("{", r"format\.json is damaged"),
+    ],
+)
+def test_a_folder_that_cannot_be_used_is_refused_by_name(tmp_path: Path, text: str, reason: str) -> None:
+    (tmp_path / "format.json").write_text(text)
+    with pytest.raises(ConfigError, match=reason):
         DataDirectory(tmp_path).open()
-
-
-def test_a_damaged_format_is_refused_by_name(tmp_path: Path) -> None:
-    (tmp_path / "format.json").write_text("{")
-    with pytest.raises(ConfigError, match=r"format\.json is damaged"):
-        DataDirectory(tmp_path).open()
-
-
-def test_a_folder_that_is_a_file_is_refused(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
     with pytest.raises(ConfigError, match=r"cannot be used .* choose another with --data"):
-        DataDirectory(tmp_path / "file").open()
+        DataDirectory(tmp_path / "format.json").open()

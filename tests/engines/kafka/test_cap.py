@@ -17,33 +17,21 @@ MESSAGES = [Message(b"key", bytes(1000))] * 2000
 """More than a topic of 64 KiB holds, and than a producer sends before it asks for a cap."""
 
 
-def capped(name: str) -> TopicSpec:
-    return TopicSpec(name=name, retention=Retention.CONSUMED, max_bytes=64 * 1024, readers=(f"{name}-reader",))
-
-
-async def test_a_topic_that_stays_full_is_told_as_full(plain_broker: Broker) -> None:
+@pytest.mark.parametrize("cut_short", [False, True])
+async def test_a_topic_that_stays_full_is_reported_as_full_whoever_noted_its_cap(
+    plain_broker: Broker, cut_short: bool
+) -> None:
     bus = KafkaBus(buses.connection(plain_broker), full_timeout_s=0.5)
-    spec = capped(f"wf-full-{uuid.uuid4().hex[:8]}")
+    name = f"wf-full-{uuid.uuid4().hex[:8]}"
+    reader = f"{name}-reader"
+    spec = TopicSpec(name=name, retention=Retention.CONSUMED, max_bytes=64 * 1024, readers=(reader,))
     try:
+        if cut_short:  # as by a manager that was killed between making the topic and noting its cap
+            plain_broker.admin_client().create_topics([NewTopic(name, 1, 1)])[name].result(20)
         await bus.create_topic(spec)
         producer = await bus.producer()
-        with pytest.raises(TopicFull, match=f"{spec.name} is full .*{spec.readers[0]} is .* behind"):
-            await producer.send(spec.name, MESSAGES)
-        await bus.delete_topic(spec.name)
-    finally:
-        await bus.close()
-
-
-async def test_whoever_asks_for_a_topic_that_was_made_without_its_cap_notes_it(plain_broker: Broker) -> None:
-    bus = KafkaBus(buses.connection(plain_broker), full_timeout_s=0.5)
-    spec = capped(f"wf-cut-{uuid.uuid4().hex[:8]}")
-    # As by a manager that was killed between making the topic and noting its cap.
-    plain_broker.admin_client().create_topics([NewTopic(spec.name, 1, 1)])[spec.name].result(20)
-    try:
-        await bus.create_topic(spec)
-        producer = await bus.producer()
-        with pytest.raises(TopicFull):
-            await producer.send(spec.name, MESSAGES)
-        await bus.delete_topic(spec.name)
+        with pytest.raises(TopicFull, match=f"{name} is full .*{reader} is .* behind"):
+            await producer.send(name, MESSAGES)
+        await bus.delete_topic(name)
     finally:
         await bus.close()

@@ -30,16 +30,20 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 
-async def test_a_folder_without_a_start_is_no_job_and_can_be_started(
-    launcher: ProcessLauncher, directory: Path
-) -> None:
-    folder = directory / "a"
+async def test_what_a_killed_launcher_left_is_no_job_and_can_be_started_or_is_removed(directory: Path) -> None:
+    folder, trash = directory / "a", directory / ".removed-0123"
     folder.mkdir(parents=True)
     (folder / "lock").touch()
     (folder / "spec.json").write_text('{"form')
+    trash.mkdir()
+    (trash / "started").write_text("1\n")
+    os.utime(trash, (1, 1))
+    launcher = make(directory)
     assert list(await launcher.jobs()) == []
+    assert not trash.exists()
     await launcher.start(job("a", "exit 0"))
     assert (await ended(launcher, "a")).exit_code == 0
+    await launcher.close()
 
 
 async def test_a_job_of_before_a_reboot_has_ended_and_is_not_run_again(
@@ -139,17 +143,6 @@ async def test_a_directory_that_cannot_be_used_is_named(tmp_path: Path) -> None:
         await launcher.start(job("a", "exit 0"))
     with pytest.raises(RetryableError, match="file"):
         await launcher.jobs()
-    await launcher.close()
-
-
-async def test_a_removal_that_was_cut_short_is_no_job_and_is_completed(directory: Path) -> None:
-    trash = directory / ".removed-0123"
-    trash.mkdir(parents=True)
-    (trash / "started").write_text("1\n")
-    os.utime(trash, (1, 1))
-    launcher = make(directory)
-    assert list(await launcher.jobs()) == []
-    assert not trash.exists()
     await launcher.close()
 
 

@@ -25,13 +25,13 @@ async def test_a_call_of_a_cancelled_task_goes_on_and_can_be_waited_for() -> Non
     assert await asyncio.to_thread(begun.wait, LIMIT_S)
     task.cancel()
     await asyncio.wait({task})
-    settling = asyncio.create_task(lane.settle())
+    idle = asyncio.create_task(lane.until_idle())
     following = asyncio.create_task(lane.run(ended.is_set))
-    done, _ = await asyncio.wait({settling, following}, timeout=0.02)
+    done, _ = await asyncio.wait({idle, following}, timeout=0.02)
     assert not done
     release.set()
     async with asyncio.timeout(LIMIT_S):
-        await settling
+        await idle
         assert ended.is_set()
         assert await following
         await lane.close(lambda: None)

@@ -38,7 +38,7 @@ class Lane:
         return self._last is not None and not self._last.done()
 
     async def run(self, call: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """The result of `call`. A cancelled `run` does not interrupt the call: `settle` waits for its end."""
+        """The result of `call`. A cancelled `run` does not interrupt the call: `until_idle` waits for its end."""
         self.require_open()
         await self._room.acquire()
         try:
@@ -55,7 +55,7 @@ class Lane:
         if self._closed:
             raise PermanentError(f"the {self._name} is closed")
 
-    async def settle(self) -> None:
+    async def until_idle(self) -> None:
         """Return once no call is running."""
         while self._last is not None and not self._last.done():
             await asyncio.wait({self._last})

@@ -96,7 +96,7 @@ class KafkaConsumer:
         while True:
             async with self._lock:
                 self._lane.require_open()
-                await self._lane.settle()  # a cancelled poll may have left a call running
+                await self._lane.until_idle()  # a cancelled poll may have left a call running
                 if not self._prefetched.count:
                     await self._in_lane(partial(self._fetch, max_messages, give_up))
                 received = self._prefetched.take(max_messages)
@@ -119,14 +119,14 @@ class KafkaConsumer:
             if self._unsettled or any((place.topic, place.partition) not in self._owned for place in offsets):
                 # Perhaps this member was thought dead, and is about to have its partitions back.
                 async with self._lock:
-                    await self._lane.settle()
+                    await self._lane.until_idle()
                     await self._in_lane(self._serve)
             await self._lane.run(partial(self._commit, dict(offsets)))
 
     async def seek(self, partition: TopicPartition, offset: int) -> None:
         self._require(partition)
         async with self._way_made(), self._lock:
-            await self._lane.settle()
+            await self._lane.until_idle()
             await self._in_lane(partial(self._seek, partition, offset))
 
     async def close(self) -> None:

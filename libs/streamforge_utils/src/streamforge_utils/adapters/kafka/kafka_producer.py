@@ -99,7 +99,7 @@ class KafkaProducer:
     async def _send(self, topic: str, messages: Sequence[Message]) -> None:
         operation = Operation(what=f"send to topic {topic}", topic=topic, needs="write")
         async with self._sending:
-            await self._lane.settle()  # a cancelled send may have left a call running
+            await self._lane.until_idle()  # a cancelled send may have left a call running
             found = self._handle.ready
             client = await self._lane.run(self._handle.get) if found is None else found
             self._failed.clear()

@@ -93,7 +93,7 @@ class EmbeddedConsumer:
 
     async def seek(self, partition: TopicPartition, offset: int) -> None:
         async with self._lock:
-            await self._lane.settle()
+            await self._lane.until_idle()
             self._reader(partition).seek(offset)
 
     async def close(self) -> None:
@@ -119,7 +119,7 @@ class EmbeddedConsumer:
     async def _next(self, max_messages: int) -> Sequence[Received]:
         if self._lane.closed:
             raise PermanentError("this consumer is closed")
-        await self._lane.settle()  # a cancelled poll may have left a call running
+        await self._lane.until_idle()  # a cancelled poll may have left a call running
         check = self._liveness_due()
         if check or any(reader.stirred() for reader in self._readers.values()):
             if check:

@@ -221,6 +221,8 @@ async def test_it_plays_a_sink_that_reads_all_and_stores_nothing(rig: Rig) -> No
     assert (events[-1].target, events[-1].records_written) == ("arango-candles", 30)
     assert (await rig.seen.lag(TOPIC, f"{QUEUE}-arango-candles")).records == 1  # the marker, which is read again
     assert await rig.stored.count(COLLECTION) == 0
+    assert await live(rig, imitate="arango-candles") == 0
+    assert (await rig.events())[-1].records_written == 0, "a restarted sink reads the marker alone"
 
 
 @pytest.mark.parametrize(

@@ -93,9 +93,9 @@ class _StoreOrder:
 
     @asynccontextmanager
     async def batch(self, keys: Sequence[str]) -> AsyncIterator[asyncio.Event]:
-        """The block stores a batch, once none before it has one of these keys; ends each batch after those before.
+        """The block stores a batch; it begins once no batch before it has one of these keys.
 
-        Yields what is set once no batch before it is left.
+        Yields what is set once no batch before it is left: the block must wait for that before it ends.
         """
         async with self._free:
             batch = (frozenset(keys), asyncio.Event())

@@ -133,7 +133,7 @@ async def test_a_range_of_which_no_bar_is_over_finishes_with_nothing_and_says_so
     later(world, 120)
     assert (await shown(world, workflow.queue_id))[1:] == (report, True)
     removed = await world.manager.remove(workflow.queue_id, data=True)
-    assert (removed.records, list(removed.staying)) == (0, [])
+    assert (removed.records_removed, removed.staying) == (0, [])
 
 
 async def test_a_retry_reaches_to_what_is_over_by_then_of_what_was_asked_for(world: World) -> None:
@@ -158,7 +158,7 @@ async def test_data_of_others_behind_the_planned_range_stay_when_a_workflow_is_r
     first = await ended(world, await started(world))
     later(world, 60)
     store(world, [NOW])
-    assert (await world.manager.remove(first.queue_id, data=True)).records == 59
+    assert (await world.manager.remove(first.queue_id, data=True)).records_removed == 59
     assert list(world.store.documents["c"]) == [candle_key("BTCUSDT", "1m", NOW)]
 
 

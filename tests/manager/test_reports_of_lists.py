@@ -7,9 +7,8 @@ import sys
 from collections.abc import Sequence
 from types import FrameType
 
-from streamforge.manager.coverage_report import SEGMENTS_AT_ONCE
 from streamforge.manager.data_answers import Series as SeriesAnswer
-from streamforge.manager.presentation import coverage_answer, series_answer, workflow_summary
+from streamforge.manager.presentation import coverage_answer, workflow_summary
 from streamforge.manager.workflow import Plan, Status, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.series import Series
@@ -90,7 +89,7 @@ async def test_a_list_costs_as_much_of_a_series_as_its_ranges_hold() -> None:
 
 async def test_other_tasks_run_while_a_list_is_made() -> None:
     world = await at(NOW)
-    await world.deps.coverage.lay_over(SERIES, minutes_with_holes(SEGMENTS_AT_ONCE))
+    await world.deps.coverage.lay_over(SERIES, minutes_with_holes(500))
     turns = 0
 
     async def count() -> None:
@@ -101,10 +100,10 @@ async def test_other_tasks_run_while_a_list_is_made() -> None:
 
     counting = asyncio.create_task(count())
     try:
-        few = [ended(0, minutes(0, SEGMENTS_AT_ONCE))]
+        few = [ended(0, minutes(0, 500))]
         assert len(await world.manager.coverages(few)) == 1
         before, turns = turns, 0
-        many = [ended(number, minutes(number, SEGMENTS_AT_ONCE)) for number in range(21)]
+        many = [ended(number, minutes(number, 500)) for number in range(21)]
         assert len(await world.manager.coverages(many)) == 21
     finally:
         counting.cancel()
@@ -115,7 +114,7 @@ async def series_and_coverage(series: Series, segments: Sequence[Segment]) -> Se
     """What the list of series says of one, once it is clear that its coverage says the same."""
     world = await at(DAY_START + 9 * DAY_MS)
     await world.deps.coverage.lay_over(series, segments)
-    (listed,) = (series_answer(one) for one in (await world.manager.series()).series)
+    [listed] = (await world.manager.series()).series
     assert (listed.start_ms, listed.end_ms) == (segments[0].start_ms, segments[-1].end_ms)
     report = coverage_answer(await world.manager.series_coverage(series.symbol, listed.type))
     assert report.complete is listed.complete
@@ -135,7 +134,7 @@ async def test_in_a_list_of_series_nothing_is_stored_of_a_bar_whose_first_part_w
     for segments, told in (([rest], (None, None, 0)), ([rest, later], (later.start_ms, later.end_ms, 1))):
         world = await at(DAY_START + 9 * DAY_MS)
         await world.deps.coverage.lay_over(HOURS, segments)
-        (one,) = (series_answer(one) for one in (await world.manager.series()).series)
+        [one] = (await world.manager.series()).series
         assert (one.start_ms, one.end_ms, one.records) == told
     whole = [part(3 * HOUR_MS, 210 * MINUTE_MS), rest]  # in two parts
     assert (await series_and_coverage(HOURS, whole)).records == 1

@@ -8,9 +8,11 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from streamforge.manager import data_answers
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
-from streamforge.manager.service import Basis, NotFound, Report, StoredSeries
+from streamforge.manager.presentation import series_answer
+from streamforge.manager.service import Basis, NotFound, Report
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.completeness.rule import Rule
 from streamforge_utils.model.coverage import (
@@ -28,9 +30,6 @@ from streamforge_utils.model.timeranges import TimeRange
 
 _SUGGESTIONS = 3
 _LIST_WITHIN_S = 3.0
-_ASKED_AT_ONCE = 32
-SEGMENTS_AT_ONCE = 500
-"""Handled before other tasks run: leases and events do not wait for a list."""
 
 
 class _Current(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,19 +40,6 @@ class _Current(msgspec.Struct, frozen=True, kw_only=True):
     rule: Rule
     phase_ms: int | None
     open_from_ms: int
-
-
-class _Pace:
-    """Lets other tasks run once so many segments were handled."""
-
-    def __init__(self) -> None:
-        self._handled = 0
-
-    async def handled(self, segments: int) -> None:
-        self._handled += segments
-        if self._handled >= SEGMENTS_AT_ONCE:
-            self._handled = 0
-            await asyncio.sleep(0)
 
 
 class Reports:
@@ -71,33 +57,26 @@ class Reports:
         """By queue_id, what is known now of the range of each workflow that has ended and had a plan; it may have
         changed since. Which workflows load the range is left out. Raises RetryableError.
         """
-        told = [one for one in workflows if one.ended and not (one.plan is None and one.proof is None)]
-        series: dict[Series, _Current] = {}
-        pace = _Pace()
-        wanted = list({one.series: None for one in told})
-        for first in range(0, len(wanted), _ASKED_AT_ONCE):
-            some = wanted[first : first + _ASKED_AT_ONCE]
-            found_out = await asyncio.gather(*(self._deps.coverage.known(one) for one in some))
-            for one, known in zip(some, found_out, strict=True):
-                series[one] = self._current(known)
-                await pace.handled(len(known.segments))
         found: dict[str, Report] = {}
+        current: dict[Series, _Current] = {}
         reports: dict[tuple[Series, TimeRange | None], Report] = {}
-        for workflow in told:
-            one, span = workflow.series, workflow.planned_span
-            report = reports.get((one, span))
-            if report is None:
-                report = reports[one, span] = _report(series[one], "workflow", span)
-                await pace.handled(1 + len(report.segments))
-            found[workflow.queue_id] = report
+        for workflow in workflows:
+            if not workflow.ended or (workflow.plan is None and workflow.proof is None):
+                continue
+            series, span = workflow.series, workflow.planned_span
+            if series not in current:
+                current[series] = self._current(await self._deps.coverage.known(series))
+            if (series, span) not in reports:
+                reports[series, span] = _report(current[series], "workflow", span)
+                await asyncio.sleep(0)  # leases and events do not wait for a list
+            found[workflow.queue_id] = reports[series, span]
         return found
 
-    async def of_stored(self, listed: Iterable[SeriesCoverage]) -> Sequence[StoredSeries]:
+    async def of_stored(self, listed: Iterable[SeriesCoverage]) -> list[data_answers.Series]:
         """Of each series, what is known from the first to the last record that is stored, or was and is gone; of one
         that has had none, of all that was asked for. Raises RetryableError.
         """
-        found: list[StoredSeries] = []
-        pace = _Pace()
+        found: list[data_answers.Series] = []
         for known in listed:
             current = self._current(known)
             proven = [s for s in current.known.segments if s.verdict in (Verdict.STORED, Verdict.OURS)]
@@ -106,8 +85,8 @@ class Reports:
             segments = () if told is None else _report(current, "asked", told).segments
             has_grid = current.rule.is_fixed(current.phase_ms)
             records = sum(segment.records for segment in segments) if has_grid or span is None else None
-            found.append(StoredSeries(known.series, span, segments, records))
-            await pace.handled(1 + len(known.segments))
+            found.append(series_answer(known.series, span, segments, records))
+            await asyncio.sleep(0)
         return found
 
     async def of_series(self, symbol: str, type: str, span: TimeRange | None, *, life: bool) -> Report:

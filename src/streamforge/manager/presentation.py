@@ -14,11 +14,12 @@ import msgspec
 from streamforge import workers
 from streamforge.manager import answers, data_answers, service, workflow
 from streamforge.manager.describing import schemas
-from streamforge.manager.workflow import Part, Workflow
+from streamforge.manager.workflow import Workflow
 from streamforge.manager.workflow_progress import distinct_records, progress_of, stored_records, waiting_for
 from streamforge_utils.model import coverage, events
 from streamforge_utils.model.coverage import COMPLETE, Verdict
 from streamforge_utils.model.kinds.registry import type_of
+from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 
 A = TypeVar("A", bound=msgspec.Struct)
@@ -86,21 +87,12 @@ def _whole(found: Workflow, undriven: str | None, now: service.Report | None) ->
         **_summary(found, undriven, now),
         "again": found.again,
         "repairs": found.repairs,
-        "parts": [_part(part) for part in found.plan.parts] if found.plan is not None else [],
+        "parts": [answer(answers.PlanPart, part, **_range(part.span)) for part in found.plan.parts]
+        if found.plan
+        else [],
         "coverage": None if found.proof is None else _proof(found.proof, now),
         "steps": [_step(step, idle=idle) for step in found.steps],
     }
-
-
-def _part(part: Part) -> answers.PlanPart:
-    return answers.PlanPart(
-        start=moment(part.span.start_ms),
-        end=moment(part.span.end_ms),
-        start_ms=part.span.start_ms,
-        end_ms=part.span.end_ms,
-        source=part.source,
-        reason=part.reason,
-    )
 
 
 def _summary(found: Workflow, undriven: str | None, now: service.Report | None) -> dict[str, Any]:
@@ -287,28 +279,29 @@ def _where_known(segment: coverage.Segment) -> dict[str, Any]:
     return {name: msgspec.UNSET if value is None else value for name, value in found.items()}
 
 
-def series_answer(found: service.StoredSeries) -> data_answers.Series:
-    """A series for a list."""
-    segments, type_name = found.segments, type_of(found.series)
-    span = dict.fromkeys(("start", "end", "start_ms", "end_ms")) if found.span is None else _range(found.span)
+def series_answer(
+    series: Series, span: TimeRange | None, segments: Sequence[coverage.Segment], records: int | None
+) -> data_answers.Series:
+    """A series for a list. span: of what is stored. segments: of all that is stored, or was and is gone."""
+    type_name = type_of(series)
     return data_answers.Series(
-        symbol=found.series.symbol,
+        symbol=series.symbol,
         type=type_name,
-        **span,
-        records=found.records,
+        **(dict.fromkeys(("start", "end", "start_ms", "end_ms")) if span is None else _range(span)),
+        records=records,
         complete=bool(segments) and _is_complete(segments),
         holes=sum(segment.verdict is not Verdict.STORED for segment in segments),
-        coverage=f"/coverage/{quote(found.series.symbol, safe='')}/{type_name}",
+        coverage=f"/coverage/{quote(series.symbol, safe='')}/{type_name}",
     )
 
 
-def removed_answer(queue_id: str, found: service.Removed) -> data_answers.Removed:
+def removed_answer(queue_id: str, records: int, staying: Sequence[coverage.Segment]) -> data_answers.Removed:
     """What the removal of a workflow removed and left."""
     return data_answers.Removed(
         queue_id=queue_id,
-        records_removed=found.records,
-        records_staying=sum(segment.records for segment in found.staying),
-        staying=_segments(found.staying),
+        records_removed=records,
+        records_staying=sum(segment.records for segment in staying),
+        staying=_segments(staying),
     )
 
 

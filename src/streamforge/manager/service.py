@@ -80,19 +80,11 @@ class Gap(msgspec.Struct, frozen=True, kw_only=True):
     records: int
 
 
-class Removed(msgspec.Struct, frozen=True, kw_only=True):
-    """What the removal of a workflow removed. records: from the store. staying: what of its range is stored still."""
-
-    records: int = 0
-    staying: tuple[Segment, ...] = ()
-
-
 class Verification(msgspec.Struct, frozen=True, kw_only=True):
     """What was found when the records of a series were counted. counted: records that are there."""
 
     counted: int
     gaps: tuple[Gap, ...]
-    segments: tuple[Segment, ...]
 
 
 class Started(NamedTuple):
@@ -122,27 +114,6 @@ class Page(msgspec.Struct, frozen=True):
     """Workflows, newest first. cursor: gives the next page; None at the end."""
 
     workflows: Sequence[Workflow]
-    cursor: str | None
-
-
-class StoredSeries(msgspec.Struct, frozen=True):
-    """A series of which something is known.
-
-    span: from the first to the last record that is stored; None: none is. segments: sorted; they speak of all that is
-    stored, or was and is gone; where there was never a record, of all that was asked for. records: how many are stored;
-    None: of an interval whose grid is not known.
-    """
-
-    series: Series
-    span: TimeRange | None
-    segments: Sequence[Segment]
-    records: int | None
-
-
-class SeriesPage(msgspec.Struct, frozen=True):
-    """Series in the order of their names, last first. cursor: gives the next page; None at the end."""
-
-    series: Sequence[StoredSeries]
     cursor: str | None
 
 

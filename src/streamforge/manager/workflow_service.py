@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 
+from streamforge.manager import data_answers
 from streamforge.manager.admission import Admission
 from streamforge.manager.coverage_report import Reports
 from streamforge.manager.dependencies import Dependencies
@@ -19,6 +20,7 @@ from streamforge.manager.persistence.event_history import PAGE
 from streamforge.manager.persistence.record_reader import RecordReader
 from streamforge.manager.persistence.reservations import Reservations
 from streamforge.manager.persistence.workflow_store import Unreadable
+from streamforge.manager.presentation import removed_answer
 from streamforge.manager.readiness import ReadinessProbe
 from streamforge.manager.service import (
     DeadLetterPage,
@@ -26,9 +28,7 @@ from streamforge.manager.service import (
     NotFound,
     NotNow,
     Page,
-    Removed,
     Report,
-    SeriesPage,
     Started,
     StartRequest,
     Verification,
@@ -45,7 +45,6 @@ from streamforge_utils.model.series import Series, check_symbol
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.exchange import SymbolInfo
 
-_PAGE = 500
 SYMBOLS_WITHIN_S = 10.0
 """Who asks for a list waits for it; a question that is repeated for minutes is for workflows."""
 RECORDS_A_PAGE = 10_001
@@ -104,45 +103,34 @@ class WorkflowService:
         more = len(found) > limit
         return Page(found[:limit], found[limit - 1].queue_id if more else None)
 
-    async def remove(self, queue_id: str, *, data: bool = False) -> Removed:
+    async def remove(self, queue_id: str, *, data: bool = False) -> data_answers.Removed:
         """Forget an ended workflow (with `data`, also its records and their coverage). Raises NotFound, NotNow."""
         with self._alone(queue_id):
             try:
                 workflow = await self.get(queue_id)
             except Unreadable:
                 await self._remove_unreadable(queue_id, data=data)
-                return Removed()
+                return removed_answer(queue_id, 0, ())
             if not workflow.ended:
                 raise NotNow(f"workflow {queue_id} is {workflow.status.value}: stop it before it is removed")
             return await self._remove(workflow, data=data)
 
-    async def _remove(self, workflow: Workflow, *, data: bool) -> Removed:
+    async def _remove(self, workflow: Workflow, *, data: bool) -> data_answers.Removed:
         deps, queue_id = self._deps, workflow.queue_id
         records, span = 0, workflow.planned_span
         if data and span is not None:  # first: it may be refused
             records = await deps.removal.remove(workflow.series, workflow.collection, span)
         staying = tuple(s for s in (await self.coverage(queue_id)).segments if s.verdict is Verdict.STORED)
         await self._reservations.release(queue_id)
-        others = await self._asked_by_others(workflow)
-        await deps.coverage.unask(workflow.series, span, others, lost=data)
-        await deps.admin.delete_topic(workflow.topic)
-        await deps.admin.delete_topic(names.dlq_topic(workflow.topic))
+        others = deps.workflows.of_series(workflow.symbol, workflow.type)
+        spans = [one.planned_span async for one in others if one.queue_id != queue_id]
+        await deps.coverage.unask(workflow.series, span, [one for one in spans if one is not None], lost=data)
         await self._reconciler.executor.forget_jobs(workflow)
-        await deps.history.remove(queue_id)
+        await self._forget(queue_id)
         stored = await deps.workflows.get(queue_id)
         if stored is not None:
             await deps.workflows.remove(stored)
-        return Removed(records=records, staying=staying)
-
-    async def _asked_by_others(self, workflow: Workflow) -> list[TimeRange]:
-        """The ranges that the other workflows of the series, ended ones too, were asked for."""
-        spans: list[TimeRange] = []
-        where = {"symbol": [workflow.symbol], "type": [workflow.type]}
-        after: str | None = None
-        while page := await self._deps.workflows.find(where=where, after=after, limit=_PAGE):
-            spans += [s for one in page if one.queue_id != workflow.queue_id and (s := one.planned_span) is not None]
-            after = page[-1].queue_id
-        return spans
+        return removed_answer(queue_id, records, staying)
 
     async def _remove_unreadable(self, queue_id: str, *, data: bool) -> None:
         """Remove a workflow whose document is damaged, with all that is found by its name."""
@@ -158,11 +146,15 @@ class WorkflowService:
             if job.queue_id == queue_id:
                 await deps.launcher.stop(job.name, grace_s=deps.policy.kill_grace_s)
                 await deps.launcher.forget(job.name)
-        topic = names.data_topic(queue_id)
-        await deps.admin.delete_topic(topic)
-        await deps.admin.delete_topic(names.dlq_topic(topic))
-        await deps.history.remove(queue_id)
+        await self._forget(queue_id)
         await deps.workflows.remove_unreadable(queue_id)
+
+    async def _forget(self, queue_id: str) -> None:
+        """Remove a workflow's topics and history."""
+        topic = names.data_topic(queue_id)
+        await self._deps.admin.delete_topic(topic)
+        await self._deps.admin.delete_topic(names.dlq_topic(topic))
+        await self._deps.history.remove(queue_id)
 
     async def events(self, queue_id: str, *, after: int = -1, limit: int = 1000) -> Sequence[HistoryEvent]:
         """The history after the event `after`, oldest first. Raises NotFound."""
@@ -275,14 +267,14 @@ class WorkflowService:
         """The collections that hold records, sorted."""
         return [name for name in await self._deps.store.names() if name != HISTORY]
 
-    async def series(self, *, cursor: str | None = None, limit: int = 100) -> SeriesPage:
+    async def series(self, *, cursor: str | None = None, limit: int = 100) -> data_answers.SeriesPage:
         """The series of which something is known. Raises InvalidInput for a cursor that is none."""
         try:
             found = await self._deps.coverage.page(after=cursor, limit=limit + 1)
         except InvalidInput as error:
             raise _lost_cursor(cursor or "", "series") from error
         listed = await self._reports.of_stored([known for _, known in found[:limit]])
-        return SeriesPage(listed, found[limit - 1][0] if len(found) > limit else None)
+        return data_answers.SeriesPage(series=listed, cursor=found[limit - 1][0] if len(found) > limit else None)
 
     async def symbols(self) -> Sequence[SymbolInfo]:
         """What the exchange lists, sorted."""

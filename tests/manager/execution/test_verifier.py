@@ -17,6 +17,7 @@ from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.kinds.candles import Interval, candle_key
 from streamforge_utils.model.series import Series
+from streamforge_utils.ports import store
 from tests.doubles.manualclock import ManualClock
 from tests.manager.execution.world import SERIES, C, hold, minute, segment, span, stored
 from tests.manager.stored import put
@@ -75,18 +76,16 @@ async def test_what_is_gone_is_counted_and_marked_to_the_bar_of_a_part_or_of_all
     found = await verify(world.deps, SERIES, span(2, 15))
     gap = Gap(start_ms=minute(12), end_ms=minute(14), collection=C, records=2)
     assert (found.counted, found.gaps, await verified_ms(world)) == (11, (gap,), 5), "a part of it is not all of it"
-    assert [s.verdict.value for s in found.segments] == ["stored", "ours", "stored"]
     assert (count(world, "verified_records_total"), count(world, "missing_records_total")) == (43, 2)
     found = await verify(world.deps, SERIES)
     assert (found.counted, sum(gap.records for gap in found.gaps)) == (26, 2)
-    assert [(s.verdict, s.span) for s in found.segments] == [
+    assert [(s.verdict, s.span) for s in await world.deps.coverage.of(SERIES)] == [
         (OURS, span(0, 1)),
         (Verdict.STORED, span(1, 12)),
         (OURS, span(12, 14)),
         (Verdict.STORED, span(14, 29)),
         (OURS, span(29, 30)),
     ]
-    assert found.segments == await world.deps.coverage.of(SERIES)
     again = await verify(world.deps, SERIES)
     assert (again.counted, again.gaps) == (26, ()), "what was told is not told again"
     assert (count(world, "verified_records_total"), count(world, "missing_records_total")) == (97, 4)
@@ -110,7 +109,7 @@ async def test_bars_of_three_days_are_counted_on_their_own_grid(gone: int) -> No
         world.store.documents[C].pop(candle_key("BTCUSDT", "3d", time), None)
     found = await verify(world.deps, series)
     assert found.counted == 0
-    assert all(s.verdict is OURS for s in found.segments)
+    assert all(s.verdict is OURS for s in await world.deps.coverage.of(series))
 
 
 async def test_how_many_bars_of_three_days_are_gone_is_not_guessed_where_not_one_is_there() -> None:
@@ -230,7 +229,7 @@ async def test_a_repair_that_failed_is_tried_again_after_each_verification() -> 
 
 
 async def test_a_repair_is_found_among_any_number_of_other_workflows(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(verifier, "_WORKFLOWS_A_PAGE", 2)
+    monkeypatch.setattr(store, "STATES_A_PAGE", 2)
     world = await a_world(repairs=True)
     looking = Verifier(world.deps)
     lose(world, 3)

@@ -164,9 +164,11 @@ async def test_what_reads_needs_no_lease_and_what_is_alone_none_either() -> None
             pass
 
 
-async def test_every_renewal_is_another_document() -> None:
+async def test_every_renewal_is_another_document_until_somebody_gives_the_lease_back() -> None:
     store = MemoryStore()
     machine = Machine(store, "holder")
+    with pytest.raises(RetryableError, match="nothing is done until it is renewed"):
+        machine.lease.check()  # before it is taken
     await machine.lease.take()
     seen = []
     for _ in range(3):
@@ -176,6 +178,14 @@ async def test_every_renewal_is_another_document() -> None:
         assert kept.holder is not None
         seen.append((kept.holder.renewals, kept.holder.renewed_ms - SINCE))
     assert seen == [(1, 2000), (2, 4000), (3, 6000)]
+    kept, revision = await Installations(store).read()
+    await Installations(store).write(msgspec.structs.replace(kept, holder=None), revision)
+    with pytest.raises(LeaseLost) as told:
+        await machine.lease.renew()
+    assert str(told.value) == (
+        "the store is managed by nobody now: this manager could not renew its lease in time (it was paused, or the way "
+        "to the store was cut) and has stopped acting"
+    )
 
 
 async def test_each_time_in_which_the_store_is_away_is_told_once() -> None:
@@ -191,26 +201,6 @@ async def test_each_time_in_which_the_store_is_away_is_told_once() -> None:
                 await machine.passes(LEASE_S)
     told = [log["error"] for log in logs if log["event"].startswith("the lease on the store could not be renewed")]
     assert told == ["first", "second"]
-
-
-async def test_a_lease_that_somebody_gave_back_is_lost() -> None:
-    store = MemoryStore()
-    machine = Machine(store, "holder")
-    await machine.lease.take()
-    kept, revision = await Installations(store).read()
-    await Installations(store).write(msgspec.structs.replace(kept, holder=None), revision)
-    with pytest.raises(LeaseLost) as told:
-        await machine.lease.renew()
-    assert str(told.value) == (
-        "the store is managed by nobody now: this manager could not renew its lease in time (it was paused, or the way "
-        "to the store was cut) and has stopped acting"
-    )
-
-
-async def test_before_it_is_taken_a_lease_allows_nothing() -> None:
-    machine = Machine(MemoryStore(), "early")
-    with pytest.raises(RetryableError, match="nothing is done until it is renewed"):
-        machine.lease.check()
 
 
 async def test_a_renewal_that_gets_no_answer_is_given_up_and_made_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,10 @@ def minutes(*numbers: int) -> list[int]:
     return [DAY_START + number * MINUTE_MS for number in numbers]
 
 
+def key(minute: int) -> str:
+    return candle_key("BTCUSDT", "1m", *minutes(minute))
+
+
 def span(first: int, last: int) -> TimeRange:
     return TimeRange(*minutes(first, last))
 
@@ -43,8 +47,8 @@ class Kept:
             self.put(Series(symbol, "candles", "1m"), minutes(0, 1))
 
     def put(self, series: Series, opens: Sequence[int]) -> None:
-        for key in (candle_key(series.symbol, series.interval, time) for time in opens):
-            self.store.documents.setdefault(C, {})[key] = Document(key, 1, b"{}")
+        for one in (candle_key(series.symbol, series.interval, time) for time in opens):
+            self.store.documents.setdefault(C, {})[one] = Document(one, 1, b"{}")
 
     async def read(
         self,
@@ -77,11 +81,13 @@ def _batch(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> N
 @pytest.mark.parametrize("whole", [True, False])
 async def test_what_is_there_is_read_whatever_the_range_and_the_page(whole: bool) -> None:
     kept = Kept(range(10), [(0, 4), (4, 8)])
+    elsewhere = Segment(start_ms=minutes(10)[0], end_ms=minutes(99)[0], verdict=Verdict.STORED, collection="other")
+    await kept.coverage.lay_over(SERIES, [elsewhere])  # a collection owes nothing of what lies in another
     assert await kept.read(whole=whole) == list(range(10)), "also what nobody has proven"
     assert await kept.read(of=span(2, 6), whole=whole) == [2, 3, 4, 5]
     assert await kept.read(of=span(20, 30), whole=whole) == []
-    assert await kept.read(of=span(2, 6), after=candle_key("BTCUSDT", "1m", minutes(3)[0]), whole=whole) == [4, 5]
-    assert await kept.read(after=candle_key("BTCUSDT", "1m", minutes(6)[0]), limit=2, whole=whole) == [7, 8]
+    assert await kept.read(of=span(2, 6), after=key(3), whole=whole) == [4, 5]
+    assert await kept.read(after=key(6), limit=2, whole=whole) == [7, 8]
 
 
 @pytest.mark.parametrize("whole", [True, False])
@@ -107,7 +113,7 @@ async def test_a_part_that_lacks_nothing_can_be_read() -> None:
     for whole in (True, False):
         assert await kept.read(of=span(0, 4), whole=whole) == [0, 1, 2, 3]
         assert await kept.read(of=span(5, 8), whole=whole) == [5, 6, 7]
-        assert await kept.read(after=candle_key("BTCUSDT", "1m", minutes(4)[0]), whole=whole) == [5, 6, 7]
+        assert await kept.read(after=key(4), whole=whole) == [5, 6, 7]
 
 
 @pytest.mark.parametrize("whole", [True, False])
@@ -136,7 +142,7 @@ async def test_what_goes_while_it_is_read_is_an_error() -> None:
 
     async def removing(*args: object, **more: object) -> object:
         page = await read(*args, **more)  # type: ignore[arg-type]
-        kept.store.documents[C].pop(candle_key("BTCUSDT", "1m", minutes(9)[0]), None)
+        kept.store.documents[C].pop(key(9), None)
         return page
 
     kept.store.read = removing  # type: ignore[method-assign, assignment]
@@ -149,9 +155,9 @@ async def test_what_goes_while_it_is_read_is_an_error() -> None:
 
 async def test_a_page_owes_nothing_of_what_lies_behind_it() -> None:
     kept = Kept([0, 1, 2, 4, 5], [(0, 6)])
-    assert await kept.read(after=candle_key("BTCUSDT", "1m", minutes(-1)[0]), limit=3) == [0, 1, 2]
+    assert await kept.read(after=key(-1), limit=3) == [0, 1, 2]
     with pytest.raises(Incomplete):
-        await kept.read(after=candle_key("BTCUSDT", "1m", minutes(-1)[0]), limit=4)
+        await kept.read(after=key(-1), limit=4)
 
 
 @pytest.mark.parametrize("whole", [True, False])
@@ -165,17 +171,9 @@ async def test_a_range_lacks_what_it_lacks_whatever_lies_before_it(
     elsewhere = Segment(start_ms=DAY_START, end_ms=DAY_START + MINUTE_MS, verdict=Verdict.STORED, collection="other")
     for symbol in ("AAAUSDT", "ZZZUSDT"):
         await kept.coverage.lay_over(Series(symbol, "candles", "1m"), [elsewhere])
-    key = None if after is None else candle_key("BTCUSDT", "1m", minutes(after)[0])
+    behind = None if after is None else key(after)
     with pytest.raises(Incomplete, match="T00:09Z lacks 1 of 3$" if whole else "the first at 2024-08-01T00:07Z$"):
-        await kept.read(of=of, after=key, whole=whole)
-
-
-@pytest.mark.parametrize("whole", [True, False])
-async def test_a_collection_owes_nothing_of_what_lies_in_another(whole: bool) -> None:
-    kept = Kept([0, 1], [(0, 2)])
-    elsewhere = Segment(start_ms=minutes(2)[0], end_ms=minutes(9)[0], verdict=Verdict.STORED, collection="other")
-    await kept.coverage.lay_over(SERIES, [elsewhere])
-    assert await kept.read(whole=whole) == [0, 1]
+        await kept.read(of=of, after=behind, whole=whole)
 
 
 @pytest.mark.parametrize("whole", [True, False])
@@ -191,7 +189,7 @@ async def test_a_series_owes_nothing_of_what_others_lack_in_the_same_collection(
     assert await kept.read(of=of, whole=whole, series=SERIES, limit=2) == [0, 1]
     with pytest.raises(Incomplete, match=r"records of (AAA|ZZZ)USDT api_candles_1m than were proven"):
         await kept.read(of=of, whole=whole)
-    kept.store.documents[C].pop(candle_key("BTCUSDT", "1m", minutes(2)[0]))
+    kept.store.documents[C].pop(key(2))
     with pytest.raises(Incomplete, match="records of BTCUSDT api_candles_1m than were proven"):
         await kept.read(of=of, whole=whole, series=SERIES)
 
@@ -216,7 +214,7 @@ async def test_the_first_ranges_that_lack_records_are_told(ranges: int, said: st
 async def test_what_is_found_lacking_while_it_is_read_is_told_by_time() -> None:
     kept = Kept([0, 2], [(0, 3)])
     with pytest.raises(Incomplete) as refused:
-        await kept.read(after=candle_key("BTCUSDT", "1m", minutes(0)[0]))
+        await kept.read(after=key(0))
     assert str(refused.value) == (
         "the collection holds fewer records of BTCUSDT api_candles_1m than were proven: between "
         "2024-08-01T00:01Z and 2024-08-01T00:02Z 1 of 2 lack, the first at 2024-08-01T00:01Z"

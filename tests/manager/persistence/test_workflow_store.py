@@ -24,22 +24,24 @@ def workflows(store: MemoryStore) -> WorkflowStore:
     return WorkflowStore(store)
 
 
-async def test_what_is_stored_is_read_back_as_it_was(store: MemoryStore, workflows: WorkflowStore) -> None:
-    workflow = decide_running()
-    await workflows.create(workflow)
-    again = WorkflowStore(store)
+async def test_what_is_stored_is_read_back_as_it_was_who_waits_longest_first(
+    store: MemoryStore, workflows: WorkflowStore
+) -> None:
+    made = [replace(decide_running(), queue_id=f"wf-{number}", created_ms=NOW + number) for number in (3, 1, 2)]
+    for workflow in made:
+        stored = await workflows.create(workflow)
+        with pytest.raises(ConflictError):
+            await workflows.create(workflow)
+        writes = len(store.puts)
+        assert await workflows.change(workflow.queue_id, lambda w: w) == stored
+        assert len(store.puts) == writes, "nothing new is not written"
+    again, asked = WorkflowStore(store), WorkflowStore(store)
     await again.load()
-    assert [stored.workflow for stored in again.live.values()] == [workflow]
-    found = await WorkflowStore(store).get(workflow.queue_id)
+    assert [stored.workflow for stored in again.live.values()] == [made[1], made[2], made[0]]
+    found = await asked.get("wf-3")
     assert found is not None
-    assert found.workflow == workflow
+    assert (found.workflow, list(asked.live)) == (made[0], ["wf-3"]), "who asks for a live one brings it in"
     assert await workflows.get("wf-nobody-20240801-zzzzzz") is None
-
-
-async def test_a_taken_name_is_a_conflict(workflows: WorkflowStore) -> None:
-    await workflows.create(accepted())
-    with pytest.raises(ConflictError):
-        await workflows.create(accepted())
 
 
 async def test_only_what_goes_on_is_kept_in_memory(store: MemoryStore, workflows: WorkflowStore) -> None:
@@ -52,14 +54,6 @@ async def test_only_what_goes_on_is_kept_in_memory(store: MemoryStore, workflows
     again = WorkflowStore(store)
     await again.load()
     assert list(again.live) == [stored.workflow.queue_id]
-
-
-async def test_who_waits_longest_comes_first_after_a_restart(store: MemoryStore, workflows: WorkflowStore) -> None:
-    for number in (3, 1, 2):
-        await workflows.create(accepted(f"00000{number}", created_ms=NOW + number))
-    again = WorkflowStore(store)
-    await again.load()
-    assert [queue_id[-1] for queue_id in again.live] == ["1", "2", "3"]
 
 
 async def test_a_change_is_made_to_the_latest_document(workflows: WorkflowStore) -> None:
@@ -124,13 +118,6 @@ async def test_progress_is_noted_in_memory_and_stored_with_the_next_change(
     assert found.workflow.waiting_for == "again"
 
 
-async def test_nothing_new_is_not_written(store: MemoryStore, workflows: WorkflowStore) -> None:
-    stored = await workflows.create(accepted())
-    writes = len(store.puts)
-    assert await workflows.change(stored.workflow.queue_id, lambda w: w) == stored
-    assert len(store.puts) == writes
-
-
 async def test_a_write_whose_answer_was_lost_is_found_again(store: MemoryStore, workflows: WorkflowStore) -> None:
     store.lost_answers, store.failing_after = 1, RetryableError("no answer")
     with pytest.raises(RetryableError):
@@ -144,14 +131,6 @@ async def test_a_write_whose_answer_was_lost_is_found_again(store: MemoryStore, 
     found = await workflows.change(accepted().queue_id, lambda w: replace(w, asking_failures=1))
     assert found is not None
     assert (found.workflow.waiting_for, found.workflow.asking_failures) == ("a", 1)
-
-
-async def test_who_asks_for_a_live_workflow_that_memory_lacks_brings_it_in(
-    store: MemoryStore, workflows: WorkflowStore
-) -> None:
-    await WorkflowStore(store).create(accepted())
-    assert await workflows.get(accepted().queue_id) is not None
-    assert list(workflows.live) == [accepted().queue_id]
 
 
 async def test_pages_by_label(workflows: WorkflowStore) -> None:

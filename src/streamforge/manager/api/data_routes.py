@@ -67,9 +67,7 @@ async def series(
     cursor: Annotated[str | None, Query(max_length=500, description="Of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=PAGE, description="At most so many.")] = 100,
 ) -> Response:
-    page = await to.service.series(cursor=cursor, limit=limit)
-    listed = [presentation.series_answer(found) for found in page.series]
-    return reply(data_answers.SeriesPage(series=listed, cursor=page.cursor))
+    return reply(await to.service.series(cursor=cursor, limit=limit))
 
 
 @router.get("/symbols", responses=gives(data_answers.Symbols), summary="What the exchange has")

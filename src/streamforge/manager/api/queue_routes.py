@@ -129,8 +129,7 @@ async def remove(
 ) -> Response:
     removed = await to.service.remove(queue_id, data=data)
     if "return=representation" in (prefer or "").replace(" ", "").lower():
-        applied = {"Preference-Applied": "return=representation"}
-        return reply(presentation.removed_answer(queue_id, removed), headers=applied)
+        return reply(removed, headers={"Preference-Applied": "return=representation"})
     return Response(status_code=204)
 
 

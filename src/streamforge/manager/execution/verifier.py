@@ -26,7 +26,6 @@ _PIECE_RECORDS = 500_000
 _REPAIRS_A_SERIES = 10
 """Workflows that one look starts for a series at most."""
 
-_WORKFLOWS_A_PAGE = 500
 _WHOLE = frozenset({Verdict.STORED, Verdict.EXCHANGE, Verdict.CLOSED, Verdict.OURS})
 """What a range that is loaded again may hold: nothing that nobody has asked for."""
 
@@ -52,17 +51,12 @@ async def verify(deps: Dependencies, series: Series, span: TimeRange | None = No
     now_ms = deps.clock.now_ms()
     if span is None:
         await deps.coverage.verified(series, now_ms)
-    known = await deps.coverage.known(series)
     missing = sum(gap.records for gap in gaps)
     deps.observer.count("verified_records_total", records + missing)
     deps.observer.count("missing_records_total", missing)
     if gaps:
         _log.warning("records that the coverage names are gone", series=series.id, records=missing, ranges=len(gaps))
-    return Verification(
-        counted=records,
-        gaps=tuple(gaps),
-        segments=tuple(known.segments if span is None else clip(known.segments, span)),
-    )
+    return Verification(counted=records, gaps=tuple(gaps))
 
 
 class Verifier:
@@ -100,7 +94,7 @@ class Verifier:
         if not ranges:
             return
         type_name = type_of(series)
-        before = await self._latest({"symbol": [series.symbol], "type": [type_name]}, ranges)
+        before = await self._latest(series.symbol, type_name, ranges)
         begun = 0
         for span in ranges:
             last = before.get(span)
@@ -116,20 +110,15 @@ class Verifier:
             deps.observer.count("verification_repairs_total")
             _log.warning("what was lost is loaded again", queue_id=workflow.queue_id, range=str(span))
 
-    async def _latest(
-        self, where: Mapping[str, Sequence[str]], ranges: Sequence[TimeRange]
-    ) -> Mapping[TimeRange, Workflow]:
+    async def _latest(self, symbol: str, type_name: str, ranges: Sequence[TimeRange]) -> Mapping[TimeRange, Workflow]:
         """Of each range the latest workflow that a verification started for a part of it, where there is one."""
         found: dict[TimeRange, Workflow] = {}
-        after: str | None = None
-        while page := await self._deps.workflows.find(where=where, after=after, limit=_WORKFLOWS_A_PAGE):
-            for workflow in page:
-                for span in ranges if workflow.verification else ():
-                    if workflow.span.intersection(span) is not None:
-                        found.setdefault(span, workflow)
-            if len(found) == len(ranges) or len(page) < _WORKFLOWS_A_PAGE:
+        async for workflow in self._deps.workflows.of_series(symbol, type_name):
+            for span in ranges if workflow.verification else ():
+                if workflow.span.intersection(span) is not None:
+                    found.setdefault(span, workflow)
+            if len(found) == len(ranges):
                 break
-            after = page[-1].queue_id
         return found
 
     async def _begin(self, request: StartRequest) -> Workflow:

@@ -21,7 +21,7 @@ from streamforge_utils.model.errors import ConflictError
 from streamforge_utils.model.kinds.registry import rule_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
-from streamforge_utils.ports.store import StateStore
+from streamforge_utils.ports.store import StateStore, states_of
 
 Condition = Callable[[], Awaitable[None]]
 """Raises if a change must not be made any more.
@@ -30,7 +30,6 @@ It is awaited between reading the coverage and writing it by compare-and-set, an
 """
 
 KIND = "series"
-_PAGE = 500
 _replace = msgspec.structs.replace
 
 
@@ -103,7 +102,7 @@ class CoverageStore:
         """The segments of the series; empty if nothing is known of it."""
         return (await self.known(series)).segments
 
-    async def page(self, *, after: str | None = None, limit: int = _PAGE) -> Sequence[tuple[str, SeriesCoverage]]:
+    async def page(self, *, after: str | None = None, limit: int = 500) -> Sequence[tuple[str, SeriesCoverage]]:
         """What is known of each series, with the name that continues after it; at most `limit`.
 
         Raises InvalidInput for an `after` that is none, or RetryableError.
@@ -237,14 +236,8 @@ class CoverageStore:
 
     async def all(self) -> AsyncIterator[SeriesCoverage]:
         """What is known of every series. Raises RetryableError."""
-        after: str | None = None
-        while True:
-            page = await self._states.find(KIND, after=after, limit=_PAGE)
-            for state in page:
-                yield _decode(state.body)
-            if len(page) < _PAGE:
-                return
-            after = page[-1].id
+        async for state in states_of(self._states, KIND):
+            yield _decode(state.body)
 
     async def by_collection(self) -> Mapping[str, Sequence[tuple[Series, TimeRange]]]:
         """What lies in each collection: of which series, from when to when. Raises RetryableError.

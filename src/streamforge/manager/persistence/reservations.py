@@ -21,7 +21,7 @@ from streamforge_utils.model import names
 from streamforge_utils.model.errors import ConflictError, RetryableError
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.clock import Clock
-from streamforge_utils.ports.store import State, StateStore
+from streamforge_utils.ports.store import State, StateStore, states_of
 
 KEY_KIND = "idempotency-key"
 CODE_KIND = "code"
@@ -31,7 +31,6 @@ CODE_KEPT_MS = 7 * 86_400_000
 """How long a code stays taken after its workflow was removed."""
 
 _REMOVED = {"removed": "yes"}
-_PAGE = 500
 
 
 class Reservation(msgspec.Struct, frozen=True, kw_only=True):
@@ -137,7 +136,7 @@ class Reservations:
 
     async def release(self, queue_id: str) -> None:
         """The workflow is about to be removed: its keys are free at once, its code after `CODE_KEPT_MS`."""
-        for state in await self._states.find(KEY_KIND, where={"queue_id": [queue_id]}, limit=_PAGE):
+        for state in [state async for state in states_of(self._states, KEY_KIND, {"queue_id": [queue_id]})]:
             await self._remove(KEY_KIND, state)
         code = queue_id[-names.CODE_LENGTH :]
         taken = await self._states.get(CODE_KIND, code)
@@ -148,24 +147,17 @@ class Reservations:
     async def expire(self, in_use: Collection[str]) -> None:
         """Forget what was kept long enough. in_use: queue_ids of which there is a job or a topic."""
         now_ms = self._clock.now_ms()
-        for state in await self._all(KEY_KIND, None):
+        for state in [state async for state in states_of(self._states, KEY_KIND)]:
             if now_ms - state.created_ms > KEY_KEPT_MS:
                 await self._remove(KEY_KIND, state)
-        for state in await self._all(CODE_KIND, {name: [value] for name, value in _REMOVED.items()}):
+        removed = {name: [value] for name, value in _REMOVED.items()}
+        for state in [state async for state in states_of(self._states, CODE_KIND, removed)]:
             taken = msgspec.json.decode(state.body, type=_Taken)
             since_ms = now_ms if taken.removed_ms is None else taken.removed_ms
             if now_ms - since_ms <= CODE_KEPT_MS or taken.queue_id in in_use:
                 continue
             if await self._states.get(WORKFLOW_KIND, taken.queue_id) is None:  # its removal may have been cut short
                 await self._remove(CODE_KIND, state)
-
-    async def _all(self, kind: str, where: dict[str, list[str]] | None) -> list[State]:
-        found: list[State] = []
-        while True:
-            page = await self._states.find(kind, where=where, after=found[-1].id if found else None, limit=_PAGE)
-            found += page
-            if len(page) < _PAGE:
-                return found
 
     async def _remove(self, kind: str, state: State | None) -> None:
         if state is None:

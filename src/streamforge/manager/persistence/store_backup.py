@@ -7,7 +7,7 @@ others change meanwhile may be in the copy or not. Nothing uses edges yet, and a
 from __future__ import annotations
 
 import gzip
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Final, TypeVar
@@ -33,7 +33,7 @@ from streamforge_utils.ports.backup_folder import (
     sha256,
     write_manifest,
 )
-from streamforge_utils.ports.store import Document, Outcome, State, Store, count_outcomes
+from streamforge_utils.ports.store import Document, Outcome, Store, count_outcomes, states_of
 
 T = TypeVar("T")
 
@@ -97,7 +97,7 @@ async def back_up(store: Store, target: Path, *, made_at: str, made_by: str) -> 
                 file.write(msgspec.json.encode(_about(about)) + b"\n")
                 states += 1
             for kind in KINDS:
-                async for state in _states(store, kind):
+                async for state in states_of(store, kind):
                     line = _StateLine(kind, state.id, state.labels, state.created_ms, state.body.decode())
                     file.write(msgspec.json.encode(line) + b"\n")
                     states += 1
@@ -170,14 +170,6 @@ async def _restore_about(store: Store, body: bytes) -> None:
         except ConflictError:
             continue  # the one who restores has renewed the lease
         return
-
-
-async def _states(store: Store, kind: str) -> AsyncIterator[State]:
-    after: str | None = None
-    while page := await store.find(kind, after=after, limit=500):
-        for state in page:
-            yield state
-        after = page[-1].id
 
 
 async def _copy(store: Store, name: str, path: Path) -> int:

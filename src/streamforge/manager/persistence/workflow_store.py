@@ -13,7 +13,7 @@ import structlog
 
 from streamforge.manager.workflow import ENDED, Status, Workflow, decode_workflow, encode_workflow
 from streamforge_utils.model.errors import ConfigError, ConflictError
-from streamforge_utils.ports.store import State, StateStore
+from streamforge_utils.ports.store import State, StateStore, states_of
 
 KIND = "workflow"
 _NEWEST = 1000
@@ -73,15 +73,15 @@ class WorkflowStore:
             if queue_id not in self.unreadable:
                 await self.get(queue_id)
 
-    async def _all_live(self) -> AsyncIterator[State]:
-        after: str | None = None
-        while True:
-            page = await self._states.find(KIND, where={"status": _LIVE}, after=after, limit=500)
-            for state in page:
-                yield state
-            if len(page) < 500:
-                return
-            after = page[-1].id
+    def _all_live(self) -> AsyncIterator[State]:
+        return states_of(self._states, KIND, {"status": _LIVE})
+
+    async def of_series(self, symbol: str, type: str) -> AsyncIterator[Workflow]:
+        """The workflows of a series, newest first; what cannot be read is left out. Raises RetryableError."""
+        async for state in states_of(self._states, KIND, {"symbol": [symbol], "type": [type]}):
+            stored = self._live.get(state.id) or self._readable(state)
+            if stored is not None:
+                yield stored.workflow
 
     async def create(self, workflow: Workflow) -> Stored:
         """Store a new workflow. Raises ConflictError if its queue_id is taken."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Protocol
 
@@ -193,3 +193,19 @@ class Store(DocumentStore, Collections, StateStore, EdgeStore, Protocol):
 
     async def close(self) -> None:
         """Release what the store holds."""
+
+
+STATES_A_PAGE = 500
+
+
+async def states_of(
+    store: StateStore, kind: str, where: Mapping[str, Sequence[str]] | None = None
+) -> AsyncIterator[State]:
+    """Every state of a kind, newest first, read page by page. Raises RetryableError."""
+    after: str | None = None
+    while page := await store.find(kind, where=where, after=after, limit=STATES_A_PAGE):
+        for state in page:
+            yield state
+        if len(page) < STATES_A_PAGE:
+            return
+        after = page[-1].id

@@ -6,15 +6,12 @@ import asyncio
 import difflib
 from collections.abc import Iterable, Sequence
 
-import msgspec
-
 from streamforge.manager import data_answers
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.presentation import series_answer
 from streamforge.manager.service import Basis, NotFound, Report
 from streamforge.manager.workflow import Workflow
-from streamforge_utils.model.completeness.rule import Rule
 from streamforge_utils.model.coverage import (
     Segment,
     Verdict,
@@ -32,16 +29,6 @@ _SUGGESTIONS = 3
 _LIST_WITHIN_S = 3.0
 
 
-class _Current(msgspec.Struct, frozen=True, kw_only=True):
-    """What is known of a series as of now. phase_ms: a position of it, where the calendar does not tell its grid.
-    open_from_ms: what begins from then on is not over yet."""
-
-    known: SeriesCoverage
-    rule: Rule
-    phase_ms: int | None
-    open_from_ms: int
-
-
 class Reports:
     """Makes reports from coverage and live workflows."""
 
@@ -50,24 +37,24 @@ class Reports:
 
     async def of_workflow(self, workflow: Workflow) -> Report:
         """What is known of the workflow's range as it was planned. Raises RetryableError."""
-        current = self._current(await self._deps.coverage.known(workflow.series))
-        return _report(current, "workflow", workflow.planned_span, self._live(workflow.series))
+        known = await self._deps.coverage.known(workflow.series)
+        return self._report(known, "workflow", workflow.planned_span, self._live(workflow.series))
 
     async def of_ended(self, workflows: Iterable[Workflow]) -> dict[str, Report]:
         """By queue_id, what is known now of the range of each workflow that has ended and had a plan; it may have
         changed since. Which workflows load the range is left out. Raises RetryableError.
         """
         found: dict[str, Report] = {}
-        current: dict[Series, _Current] = {}
+        known: dict[Series, SeriesCoverage] = {}
         reports: dict[tuple[Series, TimeRange | None], Report] = {}
         for workflow in workflows:
             if not workflow.ended or (workflow.plan is None and workflow.proof is None):
                 continue
             series, span = workflow.series, workflow.planned_span
-            if series not in current:
-                current[series] = self._current(await self._deps.coverage.known(series))
+            if series not in known:
+                known[series] = await self._deps.coverage.known(series)
             if (series, span) not in reports:
-                reports[series, span] = _report(current[series], "workflow", span)
+                reports[series, span] = self._report(known[series], "workflow", span)
                 await asyncio.sleep(0)  # leases and events do not wait for a list
             found[workflow.queue_id] = reports[series, span]
         return found
@@ -78,12 +65,11 @@ class Reports:
         """
         found: list[data_answers.Series] = []
         for known in listed:
-            current = self._current(known)
-            proven = [s for s in current.known.segments if s.verdict in (Verdict.STORED, Verdict.OURS)]
+            proven = [s for s in known.segments if s.verdict in (Verdict.STORED, Verdict.OURS)]
             span = extent(s for s in proven if s.verdict is Verdict.STORED)
-            told = extent(proven) or _asked(current.known, ())
-            segments = () if told is None else _report(current, "asked", told).segments
-            has_grid = current.rule.is_fixed(current.phase_ms)
+            told = extent(proven) or _asked(known, ())
+            segments = () if told is None else self._report(known, "asked", told).segments
+            has_grid = rule_of(known.series).is_fixed(known.grid_ms)
             records = sum(segment.records for segment in segments) if has_grid or span is None else None
             found.append(series_answer(known.series, span, segments, records))
             await asyncio.sleep(0)
@@ -100,19 +86,36 @@ class Reports:
         named = span is not None and known.first_ms is not None  # a plan has found out that there is such a series
         if not known.segments and not live and not named:
             raise await self._unknown(series, type)
-        current = self._current(known)
         if span is not None:
-            return _report(current, "range", span, live)
-        asked = _asked(current.known, live)
+            return self._report(known, "range", span, live)
+        asked = _asked(known, live)
         if not life:
-            return _report(current, "asked", asked, live)
-        return _report(current, "life", self._life(current, asked), live)
+            return self._report(known, "asked", asked, live)
+        return self._report(known, "life", self._life(known, asked), live)
 
-    def _current(self, known: SeriesCoverage) -> _Current:
-        rule = rule_of(known.series)
-        open_from_ms = rule.over_ms(self._now_ms(known), known.first_ms)
-        phase_ms = None if rule.is_fixed(None) else known.grid_ms
-        return _Current(known=known, rule=rule, phase_ms=phase_ms, open_from_ms=open_from_ms)
+    def _report(
+        self, known: SeriesCoverage, basis: Basis, span: TimeRange | None, live: Sequence[Workflow] = ()
+    ) -> Report:
+        """live: the live workflows of the series."""
+        rule, grid_ms = rule_of(known.series), known.grid_ms
+        if span is None:
+            segments = () if basis == "workflow" else known.segments
+            return Report(series=known.series, basis=basis, span=None, segments=segments)
+        # Of a bar that is not over yet the clock tells, whether it was asked for or not: it is pending, or closed where
+        # no more bars will come.
+        found: Sequence[Segment] = touching(known.segments, span)
+        open_ms = max(span.start_ms, rule.over_ms(self._now_ms(known), grid_ms))
+        if open_ms < span.end_ms:
+            verdict = Verdict.PENDING if known.last_ms is None else Verdict.CLOSED
+            found = overlay([Segment(start_ms=open_ms, end_ms=span.end_ms, verdict=verdict)], found)
+        if not rule.is_fixed(grid_ms):
+            found = clip(found, span)
+        else:
+            opens_ms = rule.ceil(span.start_ms, grid_ms)
+            found = clip(found, TimeRange(opens_ms, span.end_ms)) if opens_ms < span.end_ms else ()
+            found = rule.counted(found, grid_ms)
+        loading = [one for one in live if (s := one.planned_span) is not None and s.intersection(span) is not None]
+        return Report(series=known.series, basis=basis, span=span, segments=found, loading=loading)
 
     def _now_ms(self, known: SeriesCoverage) -> int:
         """The time at the exchange, whose clock decides which bar is over."""
@@ -124,10 +127,9 @@ class Reports:
         mine = [one for one in live if one.symbol == symbol and one.type == type]
         return sorted(mine, key=lambda one: one.created_ms)
 
-    def _life(self, current: _Current, asked: TimeRange | None) -> TimeRange | None:
+    def _life(self, known: SeriesCoverage, asked: TimeRange | None) -> TimeRange | None:
         """From the first bar at the exchange (where no plan has found it out: from the first known range) to now."""
-        known, rule = current.known, current.rule
-        now_ms = self._now_ms(known)
+        rule, now_ms = rule_of(known.series), self._now_ms(known)
         if known.last_ms is not None:
             end_ms = rule.next(known.last_ms)
         elif rule.is_fixed(known.first_ms):
@@ -139,12 +141,10 @@ class Reports:
             start_ms = None if asked is None else asked.start_ms
         return None if start_ms is None or end_ms <= start_ms else TimeRange(start_ms, end_ms)
 
-    async def _all_series(self) -> list[Series]:
-        return [known.series async for known in self._deps.coverage.all() if known.segments]
-
     async def _unknown(self, series: Series, type: str) -> NotFound:
-        others = [one for one in await self._all_series() if (one.kind, one.interval) == (series.kind, series.interval)]
-        near = difflib.get_close_matches(series.symbol, sorted({one.symbol for one in others}), n=_SUGGESTIONS)
+        all_series = [known.series async for known in self._deps.coverage.all() if known.segments]
+        symbols = {one.symbol for one in all_series if (one.kind, one.interval) == (series.kind, series.interval)}
+        near = difflib.get_close_matches(series.symbol, sorted(symbols), n=_SUGGESTIONS)
         listed, names = await self._is_listed(series.symbol) if near else True, " or ".join(near)
         what = f"nothing is known of {series.symbol} {type}:"
         if listed is False:
@@ -161,35 +161,6 @@ class Reports:
                 return any(one.symbol == symbol for one in await self._deps.exchange.symbols())
         except (StreamForgeError, TimeoutError):
             return None
-
-
-def _report(current: _Current, basis: Basis, span: TimeRange | None, live: Sequence[Workflow] = ()) -> Report:
-    """live: the live workflows of the series."""
-    known, rule, phase_ms = current.known, current.rule, current.phase_ms
-    if span is None:
-        return Report(
-            series=known.series, basis=basis, span=None, segments=() if basis == "workflow" else known.segments
-        )
-    segments = _with_pending(current, span)
-    if not rule.is_fixed(phase_ms):
-        segments = clip(segments, span)
-    else:
-        opens_ms = rule.ceil(span.start_ms, phase_ms)
-        spoken_of = clip(segments, TimeRange(opens_ms, span.end_ms)) if opens_ms < span.end_ms else ()
-        segments = rule.counted(spoken_of, phase_ms)
-    loading = [one for one in live if (s := one.planned_span) is not None and s.intersection(span) is not None]
-    return Report(series=known.series, basis=basis, span=span, segments=segments, loading=loading)
-
-
-def _with_pending(current: _Current, span: TimeRange) -> Sequence[Segment]:
-    """What is known of the series in `span`; of a bar that is not over yet the clock tells, whether it was asked for or
-    not: it is pending, or closed where no more bars will come."""
-    known = touching(current.known.segments, span)
-    start_ms = max(span.start_ms, current.open_from_ms)
-    if start_ms >= span.end_ms:
-        return known
-    verdict = Verdict.PENDING if current.known.last_ms is None else Verdict.CLOSED
-    return overlay([Segment(start_ms=start_ms, end_ms=span.end_ms, verdict=verdict)], known)
 
 
 def _asked(known: SeriesCoverage, live: Sequence[Workflow]) -> TimeRange | None:

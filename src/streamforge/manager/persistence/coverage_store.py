@@ -72,7 +72,9 @@ class SeriesCoverage(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def grid_ms(self) -> int | None:
-        """An open time of the series, where one is known; it fixes the grid of `3d`."""
+        """An open time of the series, where the calendar does not fix its grid (`3d`) and one is known."""
+        if rule_of(self.series).is_fixed(None):
+            return None
         return self.first_ms if self.phase_ms is None else self.phase_ms
 
 

@@ -9,7 +9,7 @@ import pytest
 import yaml
 from multidict import CIMultiDict
 
-from streamforge_utils.adapters.binance.answers import judge
+from streamforge_utils.adapters.binance.error_answers import judge
 from streamforge_utils.adapters.binance.weights import Action
 from streamforge_utils.model.errors import BannedError, PermanentError
 from streamforge_utils.model.kinds.candles import Interval

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from streamforge_utils.adapters.binance.answers import ErrorAnswer
+from streamforge_utils.adapters.binance.error_answers import ErrorAnswer
 from streamforge_utils.adapters.binance.waits import Waits
 from streamforge_utils.adapters.binance.weights import DEFAULT_BAN_S, FIREWALL_BLOCK_S, LONGEST_BAN_S, Action
 from streamforge_utils.model.errors import BannedError, RetryableError

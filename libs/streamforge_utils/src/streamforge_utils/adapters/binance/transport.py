@@ -10,7 +10,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from streamforge_utils.adapters.binance.answers import ErrorAnswer, judge, shown
+from streamforge_utils.adapters.binance.error_answers import ErrorAnswer, judge, shown
 from streamforge_utils.adapters.binance.exchange_clock import ClockEstimate
 from streamforge_utils.adapters.binance.rate_budget import RateBudget
 from streamforge_utils.adapters.binance.refusals import Refusals

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from streamforge_utils.adapters.binance.answers import ErrorAnswer, judge, parse_retry_after
+from streamforge_utils.adapters.binance.error_answers import ErrorAnswer, judge, parse_retry_after
 from streamforge_utils.adapters.binance.weights import CODES, Action
 from tests.adapters.binance.scripted import NOW, OPENS, always, bench, error, listed, opens
 

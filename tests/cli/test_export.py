@@ -200,31 +200,25 @@ def test_a_reader_that_has_enough_ends_the_export_quietly(loaded_data: Path) -> 
     assert "Error" not in ran.stderr
 
 
-@pytest.mark.parametrize(
-    ("form", "file", "expected"),
-    [
-        (None, None, (Format.CSV, False)),
-        (None, "-", (Format.CSV, False)),
-        ("jsonl", None, (Format.JSONL, False)),
-        ("NDJSON", "-", (Format.JSONL, False)),
-        (None, "a.csv", (Format.CSV, False)),
-        (None, "a.b.JSONL", (Format.JSONL, False)),
-        (None, "a.ndjson", (Format.JSONL, False)),
-        (None, "a.parquet", (Format.PARQUET, False)),
-        (None, "a.csv.gz", (Format.CSV, True)),
-        (None, "a.ndjson.GZ", (Format.JSONL, True)),
-        ("CSV", "a.csv", (Format.CSV, False)),
-        ("jsonl", "a.txt", (Format.JSONL, False)),
-        ("csv", "a", (Format.CSV, False)),
-        ("csv", "a.gz", (Format.CSV, True)),
-    ],
-)
-def test_the_format_follows_the_suffix_else_the_option(
-    form: str | None, file: str | None, expected: tuple[Format, bool]
-) -> None:
-    found = destination(form, None if file is None else Path(file))
-    assert (found.form, found.gzip) == expected
-    assert found.file == (None if file in (None, "-") else Path(str(file)))
+def test_the_format_follows_the_suffix_else_the_option() -> None:
+    given: dict[Format, list[tuple[str | None, str | None]]] = {
+        Format.CSV: [(None, None), (None, "-"), (None, "a.csv"), (None, "a.csv.gz"), ("CSV", "a.csv"), ("csv", "a")],
+        Format.JSONL: [
+            ("jsonl", None),
+            ("NDJSON", "-"),
+            (None, "a.b.JSONL"),
+            (None, "a.ndjson.GZ"),
+            ("jsonl", "a.txt"),
+        ],
+        Format.PARQUET: [(None, "a.parquet")],
+    }
+    for form, options in given.items():
+        for named, file in options:
+            found = destination(named, None if file is None else Path(file))
+            assert found.form is form, (named, file)
+            assert found.gzip is bool(file and file.lower().endswith(".gz"))
+            assert found.file == (None if file in (None, "-") else Path(str(file)))
+    assert destination("csv", Path("a.gz")).gzip
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import json
 import re
 import signal
 import urllib.request
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -220,36 +221,36 @@ def test_on_a_terminal_there_is_a_bar_that_fits_and_goes(cli: Cli, size: str) ->
     assert "stored, proven complete" in " ".join(written.split())
 
 
-def test_a_clipped_range_shows_both_ends(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+@pytest.fixture
+def at_six(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Iterator[Cli]:
+    """The command, and an exchange at six in the morning, whose clock goes on for 18 h within the same candle."""
+    with exchange("--now", "2024-08-01T06:00:00") as url:
+        yield Cli(capsys, tmp_path / "data", url)
+
+
+def test_a_clipped_range_shows_both_ends(at_six: Cli) -> None:
     what = ("load", "BTCUSDT", "api_candles_1d", "2024-07-30:2024-08-03")
-    with exchange("--now", "2024-08-01T06:00:00") as url:  # its clock goes on, for 18 h within the same candle
-        cli = Cli(capsys, tmp_path / "data", url)
-        ran = cli(*what, "--json").ok()
-        told = cli(*what).ok()
+    ran = at_six(*what, "--json").ok()
     assert "(asked for 2024-07-30:2024-08-03, the end is brought back to what is over)" in ran.err
     assert ran.json["records_stored"] == 2
     assert [segment["verdict"] for segment in ran.json["coverage"]] == ["stored"]
     assert (ran.json["time_range"]["end_ms"], ran.json["time_range"]["clipped"]) == (START_MS, True)
-    assert "proven complete, until 2024-08-01\n" in told.out
+    assert "proven complete, until 2024-08-01\n" in at_six(*what).ok().out
 
 
-def test_a_range_of_which_no_candle_is_over_ends_with_nothing_and_says_so(
-    capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
+def test_a_range_of_which_no_candle_is_over_ends_with_nothing_and_says_so(at_six: Cli) -> None:
     what = ("load", "BTCUSDT", "api_candles_1d", "2024-08-01:2024-08-05")
-    with exchange("--now", "2024-08-01T06:00:00") as url:
-        cli = Cli(capsys, tmp_path / "data", url)
-        ran = cli(*what).ok()
-        why = "no candle of this range was over when the workflow was planned"
-        command = f"streamforge {' '.join(what)} --data {cli.data} --exchange {cli.exchange}"
-        first = f"{why}, the first one ends at 2024-08-02: load it then with `{command}`\n"
-        assert re.search(f"finished in .*: {re.escape(first)}", ran.out)
-        queue_id = ran.out.split()[0]
-        assert first in cli("show", queue_id).ok().out
-        assert why in cli("coverage", queue_id).ok().err
-        assert cli(*what, "--json").ok().json["records_expected"] == 0
-        none = cli("load", "BTCUSDT", "api_candles_1d", "2024-08-01T00:10Z:2024-08-01T00:15Z").ok()
-        assert re.search("finished in .*: no candle opens in this range\n", none.out)
-        assert "  no candle opens in this range\n" in cli("show", none.out.split()[0]).ok().out
-        for refused in (cli("export", queue_id), cli("coverage", queue_id, "--verify")):
-            assert (refused.code, why in refused.err) == (1, True), refused.err
+    ran = at_six(*what).ok()
+    why = "no candle of this range was over when the workflow was planned"
+    command = f"streamforge {' '.join(what)} --data {at_six.data} --exchange {at_six.exchange}"
+    first = f"{why}, the first one ends at 2024-08-02: load it then with `{command}`\n"
+    assert re.search(f"finished in .*: {re.escape(first)}", ran.out)
+    queue_id = ran.out.split()[0]
+    assert first in at_six("show", queue_id).ok().out
+    assert why in at_six("coverage", queue_id).ok().err
+    assert at_six(*what, "--json").ok().json["records_expected"] == 0
+    none = at_six("load", "BTCUSDT", "api_candles_1d", "2024-08-01T00:10Z:2024-08-01T00:15Z").ok()
+    assert re.search("finished in .*: no candle opens in this range\n", none.out)
+    assert "  no candle opens in this range\n" in at_six("show", none.out.split()[0]).ok().out
+    for refused in (at_six("export", queue_id), at_six("coverage", queue_id, "--verify")):
+        assert (refused.code, why in refused.err) == (1, True), refused.err

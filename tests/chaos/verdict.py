@@ -85,21 +85,9 @@ def assert_covered(workflow: Mapping[str, Any], coverage: Mapping[str, Any]) -> 
 
 
 def _candle(symbol: str, interval: str, row: Sequence[Any]) -> StoredCandle:
-    return StoredCandle(
-        symbol=symbol,
-        interval=interval,
-        open_time=row[0],
-        open=float(row[1]),
-        high=float(row[2]),
-        low=float(row[3]),
-        close=float(row[4]),
-        volume=float(row[5]),
-        close_time=row[6],
-        quote_asset_volume=float(row[7]),
-        number_of_trades=row[8],
-        taker_buy_base_asset_volume=float(row[9]),
-        taker_buy_quote_asset_volume=float(row[10]),
-    )
+    """A row of the exchange's API: its cells but the last are the fields, in their order."""
+    cells = [row[0], *map(float, row[1:6]), row[6], float(row[7]), row[8], *map(float, row[9:11])]
+    return StoredCandle(**dict(zip(StoredCandle.__struct_fields__, [symbol, interval, *cells], strict=True)))
 
 
 def _first_difference(stored: Sequence[object], expected: Sequence[object]) -> object:

@@ -59,7 +59,29 @@ async def candles_of(
     return candles
 
 
-class CandleHistory:
+class FixedExchange:
+    """The rest of an exchange that a test gives its records: a time that stands still, and one symbol."""
+
+    now_ms = 0
+    status = "TRADING"
+
+    async def server_time(self) -> int:
+        return self.now_ms
+
+    async def symbol_info(self, symbol: str) -> SymbolInfo:
+        return SymbolInfo(symbol=symbol, status=self.status)
+
+    async def symbols(self) -> Sequence[SymbolInfo]:
+        return [SymbolInfo(symbol="BTCUSDT", status=self.status, base_asset="BTC", quote_asset="USDT")]
+
+    def set_weight_limit(self, weight_per_minute: int) -> None:
+        pass
+
+    async def close(self) -> None:
+        pass
+
+
+class CandleHistory(FixedExchange):
     """An exchange that gives candles, by a method of its own."""
 
     async def candles(
@@ -95,15 +117,6 @@ class GridExchange(CandleHistory):
         self.most_under_way = 0
         self.weight_limits: list[int] = []
         self.closed = False
-
-    async def server_time(self) -> int:
-        return self.now_ms
-
-    async def symbol_info(self, symbol: str) -> SymbolInfo:
-        return SymbolInfo(symbol=symbol, status="TRADING")
-
-    async def symbols(self) -> Sequence[SymbolInfo]:
-        return [SymbolInfo(symbol="BTCUSDT", status="TRADING", base_asset="BTC", quote_asset="USDT")]
 
     async def candles(
         self, symbol: str, interval: Interval, span: TimeRange, *, limit: int = 1000, newest: bool = False

@@ -72,12 +72,6 @@ class ScriptedExchange(CandleHistory):
         self.asked.append(question)
         return page
 
-    def set_weight_limit(self, weight_per_minute: int) -> None:
-        pass
-
-    async def close(self) -> None:
-        pass
-
     def _check(self) -> None:
         if self.failing is not None:
             raise self.failing

@@ -13,7 +13,7 @@ from streamforge_utils.model.kinds.kind import Number, Record, RecordKind
 from streamforge_utils.model.kinds.paging import Asked, ById, Page, Paging, Question
 from streamforge_utils.model.kinds.registry import register, unregister
 from streamforge_utils.model.series import Series
-from streamforge_utils.ports.exchange import SymbolInfo
+from tests.doubles.candles import FixedExchange
 
 SERIES = Series("BTCUSDT", "ticks")
 
@@ -97,7 +97,7 @@ def message(tick: int, time: int) -> bytes:
     return msgspec.json.encode(record)
 
 
-class TickExchange:
+class TickExchange(FixedExchange):
     """Has `ticks`, each an id and a time, sorted. lie: given the number of the request and its page, what is answered.
 
     asked: the questions so far.
@@ -117,15 +117,6 @@ class TickExchange:
         self.lie = lie
         self.asked: list[Question] = []
 
-    async def server_time(self) -> int:
-        return self.now_ms
-
-    async def symbol_info(self, symbol: str) -> SymbolInfo:
-        return SymbolInfo(symbol=symbol, status=self.status)
-
-    async def symbols(self) -> Sequence[SymbolInfo]:
-        return [await self.symbol_info("BTCUSDT")]
-
     async def page(self, series: Series, question: Question) -> Page:
         limit = TickPages.most if question.limit is None else question.limit
         if isinstance(question, ById):
@@ -138,7 +129,3 @@ class TickExchange:
             page = self.lie(len(self.asked), page)
         self.asked.append(question)
         return page
-
-    def set_weight_limit(self, weight_per_minute: int) -> None: ...
-
-    async def close(self) -> None: ...

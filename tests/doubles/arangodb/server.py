@@ -11,10 +11,9 @@ from typing import Any
 
 from tests.doubles.arangodb.collections import Collection
 from tests.doubles.arangodb.databases import SYSTEM, Database
-from tests.doubles.arangodb.documents import Unit
+from tests.doubles.arangodb.documents import Revisions, Unit
 from tests.doubles.arangodb.errors import ArangoError
 from tests.doubles.arangodb.misbehaviour import Misbehaviour
-from tests.doubles.arangodb.revisions import Revisions
 from tests.doubles.arangodb.storage import Storage
 
 

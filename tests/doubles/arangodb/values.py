@@ -35,16 +35,8 @@ def printed(value: Any) -> Any:
             return int(value)
         return value if math.isfinite(value) else None
     if type(value) is dict:
-        for name, item in value.items():
-            kind = type(item)
-            if kind is float or kind is dict or kind is list:
-                value[name] = printed(item)
-    elif type(value) is list:
-        for place, item in enumerate(value):
-            kind = type(item)
-            if kind is float or kind is dict or kind is list:
-                value[place] = printed(item)
-    return value
+        return {name: printed(item) for name, item in value.items()}
+    return [printed(item) for item in value] if type(value) is list else value
 
 
 def truthy(value: Any) -> bool:

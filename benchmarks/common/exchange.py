@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 
 from streamforge.exchange.config import ExchangeConfig, SymbolSpec
-from streamforge.exchange.server import run
+from streamforge.exchange.exchange_server import run
 
 SYMBOL = "BTCUSDT"
 LISTED_MS = 1_356_998_400_000

@@ -22,7 +22,7 @@ from streamforge.cli.main import main
 from streamforge.cli.session import Where
 from streamforge.manager import answers
 from streamforge.manager.api.app import create_app
-from streamforge.manager.api.server import serve
+from streamforge.manager.api.http_server import serve
 from tests.cleanenv import environment
 from tests.limits import LIMIT_S
 from tests.manager.memory_service import MemoryService

@@ -9,9 +9,9 @@ from datetime import UTC, datetime
 import aiohttp
 import msgspec
 
-from streamforge.exchange.clock import ExchangeClock
+from streamforge.exchange.adjustable_clock import ExchangeClock
 from streamforge.exchange.config import ExchangeConfig
-from streamforge.exchange.server import RunningExchange, serve
+from streamforge.exchange.exchange_server import RunningExchange, serve
 from streamforge_utils.model.timeranges import TimeRange
 from tests.limits import LIMIT_S
 

@@ -8,7 +8,7 @@ import pytest
 
 from streamforge import wiring
 from streamforge.exchange.config import ExchangeConfig
-from streamforge.exchange.server import serve
+from streamforge.exchange.exchange_server import serve
 from streamforge_utils.model.errors import OtherExchange
 from streamforge_utils.ports.exchange import Identity
 from streamforge_utils.runtime.settings import ExchangeSettings

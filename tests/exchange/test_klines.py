@@ -7,8 +7,8 @@ import asyncio
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streamforge.exchange.candle_grid import STEPS_MS
 from streamforge.exchange.config import ExchangeConfig
-from streamforge.exchange.grid import STEPS_MS
 from streamforge_utils.model.timeranges import TimeRange
 from tests.exchange.support import DAY, HOUR, MINUTE, NOW, Peer, Row, ms, peer
 

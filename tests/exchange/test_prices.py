@@ -8,8 +8,8 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from streamforge.exchange.candle_grid import STEPS_MS, Grid
 from streamforge.exchange.config import DEFAULT_SYMBOLS, SymbolSpec
-from streamforge.exchange.grid import STEPS_MS, Grid
 from streamforge.exchange.prices import PricePath
 from tests.exchange.support import DAY, MINUTE, Row, ms
 

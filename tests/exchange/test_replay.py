@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from streamforge.exchange.config import ExchangeConfig
-from streamforge.exchange.server import serve
+from streamforge.exchange.exchange_server import serve
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.timeranges import TimeRange
 from tests.exchange.support import HOUR, MINUTE, Row, ms, peer

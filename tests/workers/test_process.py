@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from streamforge.exchange.config import ExchangeConfig
-from streamforge.exchange.server import serve
+from streamforge.exchange.exchange_server import serve
 from tests.limits import LIMIT_S
 from tests.places import ROOT
 from tests.runtime.rig import COLLECTION, Rig, last, words

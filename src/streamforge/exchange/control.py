@@ -8,7 +8,7 @@ import msgspec
 from aiohttp import web
 
 from streamforge.exchange.endpoint import RowsEndpoint
-from streamforge.exchange.errors import ApiError
+from streamforge.exchange.exchange_errors import ApiError
 from streamforge.exchange.state import ExchangeState
 from streamforge_utils.model.errors import InvalidInput
 

@@ -14,7 +14,7 @@ import msgspec
 
 from streamforge.exchange import params, windows
 from streamforge.exchange.config import ANY_SYMBOL, ExchangeConfig, SymbolSpec
-from streamforge.exchange.errors import ApiError
+from streamforge.exchange.exchange_errors import ApiError
 from streamforge.exchange.faults import Fault, Page
 from streamforge.exchange.windows import RowSeries
 from streamforge_utils.model.timeranges import TimeRange

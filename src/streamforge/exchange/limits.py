@@ -8,7 +8,7 @@ from __future__ import annotations
 import msgspec
 
 from streamforge.exchange.config import WEIGHT_LIMIT
-from streamforge.exchange.errors import ApiError, banned
+from streamforge.exchange.exchange_errors import ApiError, banned
 
 _WINDOW_MS = 60_000
 _BAN_AFTER = 5

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Collection, Mapping
 
-from streamforge.exchange.errors import ApiError
+from streamforge.exchange.exchange_errors import ApiError
 from streamforge.exchange.windows import Window
 
 LIMIT_DEFAULT, LIMIT_MAX = 500, 1_000

@@ -14,8 +14,8 @@ from __future__ import annotations
 import hashlib
 import math
 
+from streamforge.exchange.candle_grid import Grid
 from streamforge.exchange.config import SymbolSpec
-from streamforge.exchange.grid import Grid
 
 _MASK = (1 << 64) - 1
 _HOUR_S = 3_600

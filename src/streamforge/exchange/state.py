@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from urllib.parse import quote
 
-from streamforge.exchange.clock import ExchangeClock
+from streamforge.exchange.adjustable_clock import ExchangeClock
 from streamforge.exchange.config import ExchangeConfig, SymbolSpec
 from streamforge.exchange.endpoint import Endpoint, RowsEndpoint
 from streamforge.exchange.endpoints import endpoint_classes

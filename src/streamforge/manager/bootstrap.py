@@ -10,7 +10,7 @@ import msgspec
 import structlog
 
 from streamforge.manager.api.app import create_app
-from streamforge.manager.api.server import serve
+from streamforge.manager.api.http_server import serve
 from streamforge.manager.api.tokens import Tokens
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.exchange_waits import ExchangeWaits

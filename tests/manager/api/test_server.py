@@ -14,8 +14,8 @@ import msgspec
 import pytest
 
 from streamforge.manager.api.app import create_app
+from streamforge.manager.api.http_server import Server, serve
 from streamforge.manager.api.routing import Limits
-from streamforge.manager.api.server import Server, serve
 from streamforge.manager.persistence import record_reader
 from streamforge_utils.model.errors import ConfigError
 from tests.addresses import EVERYWHERE

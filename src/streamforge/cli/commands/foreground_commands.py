@@ -118,8 +118,8 @@ def exchange(
 ) -> int:
     """Run the test exchange, which speaks as Binance does, until Ctrl-C. Use it with --exchange URL."""
     from streamforge.exchange.config import WEIGHT_LIMIT, ExchangeConfig, instant_ms, parse_hole
+    from streamforge.exchange.exchange_server import run
     from streamforge.exchange.faults import FAULTS
-    from streamforge.exchange.server import run
     from streamforge_utils.model.timeranges import TimeRange
 
     faults = fault or []

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Sequence
 
+from streamforge.exchange.candle_grid import STEPS_MS, Grid
 from streamforge.exchange.config import SymbolSpec
 from streamforge.exchange.endpoint import RowsEndpoint
-from streamforge.exchange.errors import ApiError
-from streamforge.exchange.grid import STEPS_MS, Grid
+from streamforge.exchange.exchange_errors import ApiError
 from streamforge.exchange.params import Sent
 from streamforge.exchange.prices import PricePath
 from streamforge.exchange.windows import Numbers, SeededRows

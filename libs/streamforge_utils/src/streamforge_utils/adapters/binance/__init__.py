@@ -1,6 +1,6 @@
 """The exchange port on Binance's REST interface for market data."""
 
-from streamforge_utils.adapters.binance.exchange import BinanceExchange
+from streamforge_utils.adapters.binance.binance_exchange import BinanceExchange
 from streamforge_utils.adapters.binance.transport import Retries
 from streamforge_utils.adapters.binance.weights import DEFAULT_BASE_URL
 

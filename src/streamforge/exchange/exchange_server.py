@@ -16,7 +16,7 @@ import msgspec
 from aiohttp import web
 
 from streamforge.exchange import control, rest
-from streamforge.exchange.clock import ExchangeClock
+from streamforge.exchange.adjustable_clock import ExchangeClock
 from streamforge.exchange.config import ExchangeConfig
 from streamforge.exchange.state import ExchangeState
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import resource
 import socket
 import subprocess
@@ -77,13 +76,6 @@ def test_a_taken_port_and_a_held_folder_are_named(manager: rig.Manager, tmp_path
     error = refused({"STREAMFORGE_DATA_DIR": str(manager.data)})
     assert str(manager.data) in error
     assert str(manager.api.base_url).rstrip("/") in error
-
-
-def test_a_folder_is_kept_to_its_exchange_by_the_note_of_an_older_version_too(tmp_path: Path) -> None:
-    older = tmp_path / "older"
-    older.mkdir()
-    (older / "origin.json").write_text(json.dumps({"exchange": "test", "choice": "test"}))
-    assert MIXED.format(older) in refused({"STREAMFORGE_DATA_DIR": str(older), "STREAMFORGE_EXCHANGE_URL": BINANCE})
 
 
 def test_another_exchange_and_broken_files_of_the_store_are_named(exchange: rig.Exchange, tmp_path: Path) -> None:

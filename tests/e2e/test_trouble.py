@@ -80,7 +80,7 @@ def test_a_frozen_worker_is_ended_and_its_late_events_count_no_more(quiet: rig.E
     again = manager.until(queue_id, "a second attempt runs", lambda w: len(step(w, LOADER)["attempts"]) == 2)
     first = step(again, LOADER)["attempts"][0]
     assert (first["stop_reason"], first["signal"]) == ("stuck", 9)
-    assert "said nothing for" in first["reason"]
+    assert "sent nothing for" in first["reason"]
     late = Event(
         event="finished",
         status="finished",

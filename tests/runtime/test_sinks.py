@@ -202,6 +202,27 @@ async def test_a_failure_ends_the_sink_and_nothing_is_committed_after_it() -> No
     assert set(of.commits) <= {0}
 
 
+async def test_a_batch_that_is_stored_behind_one_that_failed_does_not_count() -> None:
+    of = Sink(batch(0, "a"), batch(1, "b"), at_once=2)
+    stores, begun, failing = of.upsert, asyncio.Event(), asyncio.Event()
+
+    async def fail_first(documents: Sequence[Document], *, patience_s: float) -> Sequence[Answer]:
+        if [one.key for one in documents] != ["a"]:
+            return await stores(documents, patience_s=patience_s)
+        begun.set()
+        await failing.wait()
+        raise PermanentError("the store is of no use")
+
+    of.upsert = fail_first  # type: ignore[method-assign]
+    running = asyncio.create_task(of.run())
+    await until(lambda: of.stored == [["b"]] and begun.is_set(), running)
+    failing.set()
+    with pytest.raises(BaseExceptionGroup):
+        await running
+    assert of.kept_batches == []
+    assert set(of.commits) <= {0}
+
+
 async def test_a_store_that_does_not_answer_for_each_document_is_an_error() -> None:
     of = Sink(batch(0, "a", "b"))
 

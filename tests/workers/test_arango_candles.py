@@ -76,15 +76,6 @@ async def test_records_become_documents_with_numbers_or_dead_letters(rig: Rig) -
     assert 'streamforge_store_seconds_count{target="arango-candles"} 1.0' in counted
 
 
-BAD = [
-    (b"k", b"no json"),
-    (None, b'{"_key": "BTCUSDT_1m_1"}'),
-    (b"BTCUSDT_1m_1", encode_candle(msgspec.structs.replace(candle(START), open="nan"))),
-    (b"BTCUSDT_1m_1", encode_candle(candle(START))),
-    (None, b""),
-]
-
-
 async def test_a_store_that_stays_away_is_an_error_and_nothing_is_committed(rig: Rig) -> None:
     rig.environment["STREAMFORGE_STORE_PATIENCE_SECONDS"] = "0.3"
     rig.store.upserting = always("the disk is full")

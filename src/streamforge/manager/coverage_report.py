@@ -29,6 +29,10 @@ _SUGGESTIONS = 3
 _LIST_WITHIN_S = 3.0
 
 
+_AT_ONCE = 32
+"""Series whose coverage is read at once."""
+
+
 class Reports:
     """Makes reports from coverage and live workflows."""
 
@@ -44,15 +48,16 @@ class Reports:
         """By queue_id, what is known now of the range of each workflow that has ended and had a plan; it may have
         changed since. Which workflows load the range is left out. Raises RetryableError.
         """
-        found: dict[str, Report] = {}
+        planned = [one for one in workflows if one.ended and not (one.plan is None and one.proof is None)]
         known: dict[Series, SeriesCoverage] = {}
+        asked = list({one.series: None for one in planned})
+        for first in range(0, len(asked), _AT_ONCE):
+            some = asked[first : first + _AT_ONCE]
+            known.update(zip(some, await asyncio.gather(*map(self._deps.coverage.known, some)), strict=True))
+        found: dict[str, Report] = {}
         reports: dict[tuple[Series, TimeRange | None], Report] = {}
-        for workflow in workflows:
-            if not workflow.ended or (workflow.plan is None and workflow.proof is None):
-                continue
+        for workflow in planned:
             series, span = workflow.series, workflow.planned_span
-            if series not in known:
-                known[series] = await self._deps.coverage.known(series)
             if (series, span) not in reports:
                 reports[series, span] = self._report(known[series], "workflow", span)
                 await asyncio.sleep(0)  # leases and events do not wait for a list

@@ -1,7 +1,7 @@
 """Which exchange data come from, and the note of it in a data directory.
 
 Coverage belongs to a series, not to an exchange: mixed, what the test exchange made up would pass for Binance's. So a
-store holds the data of one exchange (`persistence/installation.py`); a note in the folder was there before.
+store holds the data of one exchange (`persistence/installation.py`); the command line also reads a note in the folder.
 """
 
 from __future__ import annotations

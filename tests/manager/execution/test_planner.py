@@ -263,7 +263,7 @@ async def test_grids_of_days_and_more(
 
 
 async def test_what_is_known_of_parts_of_bars_of_three_days_counts_once_their_grid_is_known() -> None:
-    """As an older version kept it, which did not note the grid."""
+    """As the coverage has it where the grid was not noted."""
     first = parse_time_range("2024-01-02").start_ms
     there = ScriptedExchange(D3, D3.rule.times(first, NOW, first), now_ms=NOW)
     held = parse_time_range("2024-01-04:2024-01-07")

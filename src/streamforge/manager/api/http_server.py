@@ -133,7 +133,7 @@ async def serve(
     """
     check_binding(host, tokens)
     limits = limits or Limits()
-    listener = _listen(host, port)
+    listener = await _listen(host, port)
     address = listener.getsockname()
     most = CONNECTIONS_A_REQUEST * limits.requests
 
@@ -173,12 +173,15 @@ async def serve(
     return Server(server, task, f"http://{shown}:{address[1]}", app.state.context.followers.closing)
 
 
-def _listen(host: str, port: int) -> socket.socket:
+async def _listen(host: str, port: int) -> socket.socket:
     if not 0 <= port <= 65_535:
         raise ConfigError(f"port {port} is no port: choose one from 0 (any free one) to 65535")
-    family, both = (socket.AF_INET6, socket.has_dualstack_ipv6()) if ":" in host else (socket.AF_INET, False)
     try:
-        listener = socket.create_server((host, port), family=family, backlog=_BACKLOG, dualstack_ipv6=both)
+        found = await asyncio.get_running_loop().getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        # A name may have addresses of both families: IPv4 goes first, as for who connects to 127.0.0.1.
+        family, _, _, _, address = min(found, key=lambda one: one[0] is not socket.AF_INET)
+        both = family is socket.AF_INET6 and host == "::" and socket.has_dualstack_ipv6()
+        listener = socket.create_server(address[:2], family=family, backlog=_BACKLOG, dualstack_ipv6=both)
     except OSError as error:
         raise ConfigError(_cannot_listen(host, port, error)) from error
     listener.setblocking(False)

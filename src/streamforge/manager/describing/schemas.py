@@ -256,7 +256,7 @@ def _dead_letter_headers() -> dict[str, Any]:
         "required": list(texts),
         "examples": [
             {
-                "reason": "not a candle: Object missing required field `close`",
+                "reason": "not a record of candles: Object missing required field `close`",
                 "topic": f"{_QUEUE}-data",
                 "partition": "0",
                 "offset": "719",

@@ -223,7 +223,7 @@ def _items(cls: type[msgspec.Struct]) -> Iterator[Variable | tuple[str, type[msg
             continue
         if declared is None:
             meaning = next((meta.description for meta in metas if meta.description), "")
-            unit = next((meta.extra["unit"] for meta in metas if meta.extra), "")
+            unit = next((meta.extra["unit"] for meta in metas if meta.extra and "unit" in meta.extra), "")
             declared = Variable(PREFIX + field.name.upper(), meaning, unit=unit)
         if not declared.name:
             continue

@@ -108,6 +108,7 @@ class _StoreOrder:
             if not before:
                 first.set()
             yield first
+            # Not in a `finally`: behind a batch that failed none may count as stored.
             self._batches.remove(batch)
             batch[1].set()
 

@@ -41,11 +41,18 @@ _Write = Callable[[Batch[Document]], Awaitable[Elements]]
 _Store = Callable[[Batch[Document]], Awaitable[list[Answer]]]
 _Row = tuple[str, Any, msgspec.Raw]
 _encode = msgspec.json.Encoder().encode
+
+
+class _Count(msgspec.Struct):
+    count: int
+
+
 _decode_refusals = msgspec.json.Decoder(list[Refusal]).decode
 _decode_rows = msgspec.json.Decoder(cursor.Page[_Row]).decode
 _decode_keys = msgspec.json.Decoder(cursor.Page[str]).decode
 _decode_counts = msgspec.json.Decoder(cursor.Page[int]).decode
 _decode_olds = msgspec.json.Decoder(cursor.Page[Content | None]).decode
+_decode_count = msgspec.json.Decoder(_Count).decode
 _decode_content = msgspec.json.Decoder(Content).decode
 
 
@@ -126,7 +133,7 @@ class Documents(Database):
         if not first and last is None:  # the server knows it
             path = f"{path_of(collection)}/count"
             reply = await self._transport.ask("GET", path, what=what, answers=(NO_COLLECTION,))
-            return 0 if reply.number else int(reply.read(_decode_content)["count"])
+            return 0 if reply.number else reply.read(_decode_count).count
         query = queries.count(collection, first, last)
         return sum(await cursor.everything(self._transport, query, _decode_counts, what))
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, Final
+from typing import Final
 
 import msgspec
 
@@ -46,9 +46,31 @@ class _Licence(msgspec.Struct):
     licence: str = msgspec.field(name="license", default="")
 
 
+class _Indexes(msgspec.Struct):
+    size: int
+
+
+class _Figures(msgspec.Struct):
+    documents_size: int = msgspec.field(name="documentsSize")
+    indexes: _Indexes
+
+
+class _Measured(msgspec.Struct):
+    figures: _Figures
+
+
+class _Named(msgspec.Struct):
+    name: str
+
+
+class _Listed(msgspec.Struct):
+    result: list[_Named]
+
+
 _decode_version = msgspec.json.Decoder(_Version).decode
 _decode_licence = msgspec.json.Decoder(_Licence).decode
-_decode_object = msgspec.json.Decoder(dict[str, Any]).decode
+_decode_measured = msgspec.json.Decoder(_Measured).decode
+_decode_listed = msgspec.json.Decoder(_Listed).decode
 
 
 class Server:
@@ -121,12 +143,12 @@ class Server:
     async def _collections_bytes(self) -> int:
         listed = await self._transport.ask("GET", "/_api/collection", what="list the collections")
         total = 0
-        for named in listed.read(_decode_object)["result"]:
-            path = f"{path_of(named['name'])}/figures"
+        for named in listed.read(_decode_listed).result:
+            path = f"{path_of(named.name)}/figures"
             reply = await self._transport.ask(
                 "GET", path, what="measure a collection", answers=(NO_COLLECTION, FORBIDDEN)
             )
             if not reply.number:
-                figures = reply.read(_decode_object)["figures"]
-                total += figures["documentsSize"] + figures["indexes"]["size"]
+                figures = reply.read(_decode_measured).figures
+                total += figures.documents_size + figures.indexes.size
         return total

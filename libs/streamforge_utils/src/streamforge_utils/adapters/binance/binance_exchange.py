@@ -123,7 +123,8 @@ class BinanceExchange:
         if len(self._listed) >= LISTS_KEPT:
             self._listed.clear()
         found = sorted(info.symbols, key=lambda one: one.symbol)
-        self._listed[what] = (now, found)
+        if found:  # a symbol may be listed at any moment
+            self._listed[what] = (now, found)
         return found
 
     async def page(self, series: Series, question: Question) -> Page:

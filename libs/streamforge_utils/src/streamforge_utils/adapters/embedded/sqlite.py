@@ -11,7 +11,7 @@ import sqlite3
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -258,21 +258,20 @@ def flush(path: Path) -> None:
     What `NORMAL` has not synced yet lies in the log alone: SQLite syncs both files whenever it copies one into the
     other. The database itself is not opened here: closing it again would drop this process's locks on it.
     """
-    with suppress(FileNotFoundError):  # the log was copied and removed by who closed the file last
-        _sync(Path(f"{path}-wal"))
+    _sync(Path(f"{path}-wal"), missing_ok=True)  # the log was copied and removed by who closed the file last
     _sync(path.parent)
 
 
-def _sync(path: Path) -> None:
+def _sync(path: Path, *, missing_ok: bool = False) -> None:
     try:
         number = os.open(path, os.O_RDONLY)
         try:
             os.fsync(number)
         finally:
             os.close(number)
-    except FileNotFoundError:
-        raise
     except OSError as error:
+        if missing_ok and isinstance(error, FileNotFoundError):
+            return
         raise RetryableError(f"cannot flush {path}: {error.strerror}; check the disk, then try again") from error
 
 

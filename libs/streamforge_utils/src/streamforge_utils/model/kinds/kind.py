@@ -41,7 +41,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
     version: int = msgspec.field(name="_version", default=0)
 
 
-_decode_identity = msgspec.json.Decoder(Record).decode
+_decode_identity = msgspec.json.Decoder(Record, strict=False).decode
 
 
 class RecordKind(ABC):

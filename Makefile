@@ -20,7 +20,7 @@ ARGS ?=
 .PHONY: help setup demo test test-loaded mutants test-double test-arango test-engines test-long test-images test-delivery test-all kafka kube kube-build
 .PHONY: check bench bench-others pipelines-tools jupyterhub-env docs images site manifests wheels lock lock-check clean
 # The parts of `make check`.
-CHECKS := format-check lint types imports versions docs-check manuals-check compatibility alerts yaml dockerfiles manifests-check secrets subjects
+CHECKS := format-check lint types imports versions docs-check manuals-check compatibility alerts yaml dockerfiles manifests-check secrets subjects size
 .PHONY: format $(CHECKS)
 # What builds images: buildah, podman or docker; the first of them that is there by default.
 BUILDER ?=
@@ -209,6 +209,9 @@ secrets:
 
 subjects:
 	@tools/check_subjects.sh
+
+size:
+	@tools/check_size.sh
 
 dockerfiles: $(STAMP)
 	@find . -name '*Dockerfile' -not -path './.venv/*' -not -path './build/*' -not -path './.cache/*' -not -path '*/node_modules/*' -print0 | xargs -0 $(BIN)/hadolint

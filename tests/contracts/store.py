@@ -288,7 +288,7 @@ class CollectionContract(StoreFixtures):
             await store.drop(name)
         assert [name for name in await other.names() if name.endswith(code)] == []
 
-    async def test_a_dropped_collection_is_empty_for_everybody_and_begins_anew(
+    async def test_a_dropped_collection_is_empty_for_everybody_and_can_be_filled_again(
         self, store: Store, other: Store, collection: str
     ) -> None:
         for version in (9, 5, 1):

@@ -6,7 +6,7 @@ A new setting goes here, or into `policy.py` if it is a number of the loop.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 
@@ -27,6 +27,9 @@ from streamforge_utils.runtime.settings import (
     EVENTS_TOPIC,
     DataSettings,
     ExchangeSettings,
+    LogFormat,
+    MetricsHost,
+    MetricsPort,
     Plugins,
     exchange_problems,
 )
@@ -65,21 +68,9 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
     port: Annotated[
         int, msgspec.Meta(ge=0, le=65535), variable("STREAMFORGE_PORT", "the port of the API; 0: any free one")
     ] = 8080
-    metrics_port: Annotated[
-        Annotated[int, msgspec.Meta(ge=0, le=65535)] | None,
-        variable(
-            "STREAMFORGE_METRICS_PORT",
-            "the port of `/metrics`; 0: any free one",
-            default="8000, or any free one if it is taken",
-        ),
-    ] = None
-    metrics_host: Annotated[str, variable("STREAMFORGE_METRICS_HOST", "the address that `/metrics` listens on")] = (
-        "127.0.0.1"
-    )
-    log_format: Annotated[
-        Literal["json", "console"] | None,
-        variable("STREAMFORGE_LOG_FORMAT", "the form of log lines", default="console on a terminal, else json"),
-    ] = None
+    metrics_port: MetricsPort = None
+    metrics_host: MetricsHost = "127.0.0.1"
+    log_format: LogFormat = None
     debug: Annotated[
         bool, variable("STREAMFORGE_DEBUG", "log also what is only of use to find a fault, the workers too")
     ] = False

@@ -194,7 +194,7 @@ async def test_pauses_double_up_to_a_limit_and_are_drawn_from_their_upper_half(
 
 
 @one_version
-async def test_each_pause_is_drawn_anew(double: ArangoDouble, make: MakeStore) -> None:
+async def test_each_pause_is_random(double: ArangoDouble, make: MakeStore) -> None:
     clock = FakeClock()
     draws: Iterator[float] = iter([1.0, 0.0, 0.5])
     slept, _ = await pauses(double, make(Retries(attempts=4), clock, lambda: next(draws)), clock)

@@ -25,7 +25,7 @@ from tests.places import ROOT
 
 
 class Data:
-    """A bus and a store in one folder, opened anew."""
+    """A bus and a store in one folder, opened again."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -39,7 +39,7 @@ def _silent_server(context: ssl.SSLContext, asked: threading.Event) -> Iterator[
         with context.wrap_socket(connection, server_side=True) as client:
             client.recv(4096)
             asked.set()
-            ended.wait()
+            ended.wait(LIMIT_S)
 
     with socket.create_server(("127.0.0.1", 0)) as listening:
         listening.settimeout(LIMIT_S)
@@ -49,7 +49,7 @@ def _silent_server(context: ssl.SSLContext, asked: threading.Event) -> Iterator[
             yield listening.getsockname()[1]
         finally:
             ended.set()
-            thread.join()
+            thread.join(LIMIT_S)
 
 
 async def _cancel_a_request_and_close(port: int, authority: Path, asked: threading.Event) -> None:

@@ -90,7 +90,7 @@ async def test_a_body_is_read_as_the_bytes_that_were_stored(store: EmbeddedStore
     assert [edge.body for edge in await store.links("edges")] == [body]
 
 
-async def test_a_collection_whose_file_is_gone_or_whose_drop_was_cut_short_begins_anew(
+async def test_a_collection_whose_file_is_gone_or_whose_drop_was_cut_short_is_empty(
     store: EmbeddedStore, directory: Path
 ) -> None:
     await written(directory)

@@ -65,7 +65,7 @@ async def _value(api: Api, namespace: str, origin: Object) -> str | None:
 
 
 def field(pod: Object, path: str, address: str) -> str:
-    """What a pod is told of itself. address: of the pod and its node. Raises SourceMissing for a path not known."""
+    """The values of a pod's own fields. address: of the pod and its node. Raises SourceMissing for a path not known."""
     meta, spec = pod["metadata"], pod["spec"]
     known = {
         "metadata.name": meta["name"],

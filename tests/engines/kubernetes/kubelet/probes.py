@@ -14,7 +14,7 @@ _KINDS = ("startupProbe", "readinessProbe", "livenessProbe")
 
 
 class Probes:
-    """The probes of one container. address: of its pod; ready: is told of every change."""
+    """The probes of one container. address: of its pod; ready: called at every change."""
 
     def __init__(self, spec: Object, address: str, ready: Callable[[bool], Awaitable[None]]) -> None:
         self._spec = spec

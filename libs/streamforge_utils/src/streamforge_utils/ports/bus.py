@@ -55,7 +55,7 @@ class Retention(StrEnum):
 class TopicSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A topic to be made. readers: the consumer groups that must have committed a message before it may go.
 
-    partitions: the embedded bus makes one, whatever is asked.
+    partitions: at most so many; the embedded bus makes one.
     max_age_s: messages of a `rolling` topic that are older may go, too; None: age is no reason.
     headers_bytes: room for the headers of a message that is as large as any other topic takes.
     """

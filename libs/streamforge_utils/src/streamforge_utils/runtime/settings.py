@@ -30,6 +30,19 @@ Plugins = Annotated[
         "that hold them, with commas between",
     ),
 ]
+MetricsPort = Annotated[
+    Annotated[int, msgspec.Meta(ge=0, le=65535)] | None,
+    variable(
+        "STREAMFORGE_METRICS_PORT",
+        "the port of `/metrics`; 0: any free one",
+        default="8000, or any free one if it is taken",
+    ),
+]
+MetricsHost = Annotated[str, variable("STREAMFORGE_METRICS_HOST", "the address that `/metrics` listens on")]
+LogFormat = Annotated[
+    Literal["json", "console"] | None,
+    variable("STREAMFORGE_LOG_FORMAT", "the form of log lines", default="console on a terminal, else json"),
+]
 DRAIN_S = 60.0
 """A sink stores what a data topic holds at its cap in less."""
 
@@ -281,19 +294,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
             unit="seconds",
         ),
     ] = 0.0
-    metrics_port: Annotated[
-        Annotated[int, msgspec.Meta(ge=0, le=65535)] | None,
-        variable(
-            "STREAMFORGE_METRICS_PORT",
-            "the port of `/metrics`; 0: any free one",
-            default="8000, or any free one if it is taken",
-        ),
-    ] = None
-    metrics_host: Annotated[str, variable("STREAMFORGE_METRICS_HOST", "the address that `/metrics` listens on")] = (
-        "127.0.0.1"
-    )
-    log_format: Annotated[
-        Literal["json", "console"] | None,
-        variable("STREAMFORGE_LOG_FORMAT", "the form of log lines", default="console on a terminal, else json"),
-    ] = None
+    metrics_port: MetricsPort = None
+    metrics_host: MetricsHost = "127.0.0.1"
+    log_format: LogFormat = None
     debug: Annotated[bool, variable("STREAMFORGE_DEBUG", "log also what is only of use to find a fault")] = False

@@ -51,7 +51,7 @@ class Admin:
         return sorted(name for name in found.topics if not name.startswith(_OURS_NOT))
 
     def find(self, name: str, needs: str = "describe") -> Topic:
-        """The topic. Raises PermanentError if there is none such."""
+        """The topic. Raises PermanentError if there is none."""
         operation = Operation(what=f"look for topic {name}", topic=name, needs=needs)
         client = self.handle.get()
         asked = client.describe_topics(TopicCollection([name]), request_timeout=CALL_S)[name]
@@ -199,12 +199,12 @@ class TopicCache:
         self._known: dict[str, Topic] = {}
 
     async def find(self, name: str, needs: str = "describe") -> Topic:
-        """The topic as it is remembered, else as the brokers know it. Raises PermanentError if there is none such."""
+        """The topic as it is remembered, else as the brokers know it. Raises PermanentError if there is none."""
         known = self._known.get(name)
         return await self._lane.run(partial(self.check, name, needs)) if known is None else known
 
     def check(self, name: str, needs: str = "describe") -> Topic:
-        """The topic as the brokers know it now. Blocks; any thread. Raises PermanentError if there is none such."""
+        """The topic as the brokers know it now. Blocks; any thread. Raises PermanentError if there is none."""
         try:
             found = self._admin.find(name, needs)
         except PermanentError:

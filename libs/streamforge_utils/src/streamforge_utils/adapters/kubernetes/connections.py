@@ -22,7 +22,7 @@ _ROUNDS: Final = 10
 
 
 class Connections:
-    """A pool of connections. Its sockets are closed when `close` returns, whatever the other side does."""
+    """A pool of connections. `close` closes their sockets without waiting for the other side."""
 
     def __init__(self, configuration: Configuration) -> None:
         self._configuration = configuration

@@ -31,7 +31,7 @@ class OpenTopics:
         self._open: dict[str, OpenTopic] = {}
 
     def get(self, name: str) -> OpenTopic:
-        """The topic, open. Raises PermanentError if there is none such."""
+        """The topic, open. Raises PermanentError if there is none."""
         topic = self._open.pop(name, None)
         if topic is not None and topic.log.deleted:
             topic.close()

@@ -14,7 +14,7 @@ import msgspec
 import pytest
 
 from streamforge.manager.api.app import create_app
-from streamforge.manager.api.http_server import Server, serve
+from streamforge.manager.api.http_server import LimitedProtocol, Server, serve
 from streamforge.manager.api.routing import Limits
 from streamforge.manager.persistence import record_reader
 from streamforge_utils.model.errors import ConfigError
@@ -242,6 +242,22 @@ async def test_a_loop_that_has_the_port_on_ipv6_names_it_so(start: Start) -> Non
     assert server.url.startswith("http://[::1]:")
     async with httpx.AsyncClient(base_url=server.url) as client:
         assert (await client.get("/queues")).status_code == 200
+
+
+async def test_an_answer_is_sent_at_once(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Head and body are two writes: the second must not wait until the first is acknowledged."""
+    accepted: list[asyncio.Transport] = []
+    made = LimitedProtocol.connection_made
+
+    def note(self: LimitedProtocol, transport: asyncio.Transport) -> None:
+        accepted.append(transport)
+        made(self, transport)
+
+    monkeypatch.setattr(LimitedProtocol, "connection_made", note)
+    async with httpx.AsyncClient(base_url=(await start()).url) as client:
+        assert (await client.get("/queues")).status_code == 200
+        (transport,) = accepted
+        assert transport.get_extra_info("socket").getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 async def _raw(url: str, sent: bytes) -> bytes:

@@ -10,10 +10,10 @@ import yaml
 from streamforge import workers
 from streamforge.manager.api.tokens import TOKENS_FILE
 from streamforge.manager.manager_settings import ManagerSettings, load_manager
-from streamforge_utils.adapters.kubernetes.required_rights import role_rules
 from streamforge_utils.runtime.environment import variables
 from streamforge_utils.runtime.settings import WorkerSettings
 from streamforge_utils.runtime.worker_process import load_worker
+from tests.adapters.kubernetes.templates import role_rules
 from tests.addresses import EVERYWHERE
 from tests.manifests.network import Peer, allowed
 from tests.manifests.rendering import rendered, rendered_cluster

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from streamforge_utils.adapters.kubernetes.evidence import Evidence, conclude
+from streamforge_utils.adapters.kubernetes.evidence import Evidence
 from streamforge_utils.adapters.kubernetes.job_cache import JOB_NAME_LABEL, JOB_UID_LABEL, CachedJob, JobCache
 from streamforge_utils.adapters.kubernetes.objects import JobObject, Metadata, PodObject
 from streamforge_utils.ports.clock import SystemClock
@@ -52,7 +52,7 @@ async def reason(entry: CachedJob, folder: Path, *steps: Step) -> str:
     """Why it ended, after these answers and then no warnings: about the Job and about the pod."""
     script = Script(*steps, listed(1), listed(1))
     async with connected(script, folder) as api:
-        job = await conclude(entry, Evidence(api), SystemClock())
+        job = await Evidence(api, SystemClock()).conclude(entry)
     assert len(script.asked) == len(steps) + 2
     return job.reason
 
@@ -118,7 +118,7 @@ async def holdups(folder: Path, jobs: list[str], pods: list[str], *steps: Step) 
     """What was found, by uid."""
     script = Script(*steps)
     async with connected(script, folder) as api:
-        found = await Evidence(api).holdups(jobs, pods)
+        found = await Evidence(api, SystemClock()).holdups(jobs, pods)
     assert len(script.asked) == len(steps)
     return {event.involved_object.uid: event.message for event in found}
 

@@ -14,11 +14,10 @@ import msgspec
 
 from streamforge_utils.adapters.kubernetes.job_launcher import KubernetesLauncher
 from streamforge_utils.adapters.kubernetes.manifest import Template
-from streamforge_utils.adapters.kubernetes.required_rights import role_rules
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.job_settings import KubernetesSettings, SecretKey, SecretVariable
 from streamforge_utils.ports.store import StateStore
-from tests.adapters.kubernetes.templates import changed
+from tests.adapters.kubernetes.templates import changed, role_rules
 from tests.engines.kubernetes.cluster import Cluster
 
 SECRET = SecretKey("contract", "password")

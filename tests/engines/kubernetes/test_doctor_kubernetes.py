@@ -11,10 +11,10 @@ from typing import Any
 
 import pytest
 
-from streamforge_utils.adapters.kubernetes.examiner import KubernetesExaminer
+from streamforge_utils.adapters.kubernetes.examiner import RIGHTS, KubernetesExaminer
 from streamforge_utils.adapters.kubernetes.manifest import Template
-from streamforge_utils.adapters.kubernetes.required_rights import RIGHTS, role_rules
 from streamforge_utils.ports.job_settings import KubernetesSettings
+from tests.adapters.kubernetes.templates import role_rules
 from tests.engines.kubernetes import launchers
 from tests.engines.kubernetes.cluster import Cluster
 from tests.engines.kubernetes.jobs import Namespace

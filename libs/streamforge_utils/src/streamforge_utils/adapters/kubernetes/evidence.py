@@ -1,4 +1,4 @@
-"""How a job ended, from its pod, its Job, its log and the warnings about both.
+"""What a job waits for and how it ended, from its pod, its Job, its log and the warnings about both.
 
 Log and warnings are for a person only, so that nothing fails without them: what cannot be read soon is left out.
 """
@@ -6,19 +6,20 @@ Log and warnings are for a person only, so that nothing fails without them: what
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Iterable
 from typing import Final
 
 import msgspec
 
 from streamforge_utils.adapters.kubernetes.api import Api
-from streamforge_utils.adapters.kubernetes.diagnosis import end_of
+from streamforge_utils.adapters.kubernetes.diagnosis import NO_POD, end_of, wait_of
 from streamforge_utils.adapters.kubernetes.job_cache import CachedJob
 from streamforge_utils.adapters.kubernetes.objects import EventObject, Page, PodObject, milliseconds
 from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.launcher import Job, JobState
 
+_PENDING_AFTER_S: Final = 2.0
 _CONDITION_S: Final = 3.0
 _SHORT_S: Final = 3.0
 _LOG_LINES, _LOG_BYTES = 40, 262_144
@@ -32,10 +33,11 @@ _page = msgspec.json.Decoder(Page)
 
 
 class Evidence:
-    """Reads logs and warnings, a few at a time."""
+    """Reads logs and warnings, a few at a time, and judges by them."""
 
-    def __init__(self, api: Api) -> None:
+    def __init__(self, api: Api, clock: Clock) -> None:
         self._api = api
+        self._clock = clock
         self._slots = asyncio.Semaphore(_AT_ONCE)
 
     async def log(self, pod: PodObject) -> str | None:
@@ -72,6 +74,62 @@ class Evidence:
                     latest[uid] = event
         return list(latest.values())
 
+    async def keep_log(self, entry: CachedJob, pod: PodObject) -> None:
+        """Read the log of a pod that will be gone."""
+        found = await self.log(pod)
+        entry.log = found or entry.log or found
+
+    async def remember_wait(self, entry: CachedJob) -> None:
+        """Read before a job's end what will be gone after it."""
+        pods = entry.living()
+        if pods and entry.has_begun():
+            await self.keep_log(entry, pods[0])
+        elif not entry.stopped:
+            events = await self.warnings(entry)
+            entry.waited = wait_of(entry.job, pods, events) or entry.waited
+
+    async def look_at_pending(self, entries: Iterable[CachedJob]) -> None:
+        """Find out what those of the jobs wait for that do not begin; one list for all of them."""
+        now = self._clock.monotonic()
+        pending = [
+            entry
+            for entry in entries
+            if not entry.ended and not entry.has_begun() and now - entry.since > _PENDING_AFTER_S
+        ]
+        if not pending:
+            return
+        jobs = [entry.uid for entry in pending if not entry.pods]
+        pods = [uid for entry in pending for uid, pod in entry.pods.items() if pod.spec.node_name]
+        events = await self.holdups(jobs, pods)
+        for entry in pending:
+            found = wait_of(entry.job, list(entry.pods.values()), events)
+            if found is None and not entry.pods and entry.job is not None:
+                found = entry.waited or NO_POD
+            entry.waited = found
+
+    async def conclude(self, entry: CachedJob) -> Job:
+        """The job as it ended. Everything of it is over, as far as is known."""
+        pod = entry.final_pod()
+        log, events = entry.log, []
+        if pod is None or pod.status.phase != "Succeeded":
+            await self._wait_for_verdict(entry, pod)
+            found = None
+            if pod is not None:
+                found = await self.log(pod) if pod.metadata.uid in entry.pods else pod.final_message
+            if entry.reading is not None:  # asked for before the pod went: its answer may be the only one
+                await asyncio.wait({entry.reading})
+            log = found or entry.log or found
+            events = await self.warnings(entry)
+        deleted = entry.gone or (pod is not None and pod.leaving)
+        end = end_of(
+            entry.job, pod, deleted=deleted, stopped=entry.stopped, waited=entry.waited, log=log, events=events
+        )
+        terminated = None if pod is None else pod.terminated
+        ended_ms = milliseconds(None if terminated is None else terminated.finished_at) or self._clock.now_ms()
+        return entry.record.as_job(
+            JobState.ENDED, ended_ms=max(ended_ms, entry.record.started_ms), **msgspec.structs.asdict(end)
+        )
+
     async def _listed(self, selector: str) -> AsyncIterator[EventObject]:
         query: dict[str, str | int] = {"fieldSelector": f"type=Warning,{selector}", "limit": _PAGE}
         path = f"/api/v1/namespaces/{self._api.namespace}/events"
@@ -87,35 +145,12 @@ class Evidence:
                 return
             query["continue"] = page.metadata.following
 
-
-async def conclude(entry: CachedJob, evidence: Evidence, clock: Clock) -> Job:
-    """The job as it ended. Everything of it is over, as far as is known."""
-    pod = entry.final_pod()
-    log, events = entry.log, []
-    if pod is None or pod.status.phase != "Succeeded":
-        await _wait_for_verdict(entry, pod, clock)
-        found = None
-        if pod is not None:
-            found = await evidence.log(pod) if pod.metadata.uid in entry.pods else pod.final_message
-        if entry.reading is not None:  # asked for before the pod went: its answer may be the only one
-            await asyncio.wait({entry.reading})
-        log = found or entry.log or found
-        events = await evidence.warnings(entry)
-    deleted = entry.gone or (pod is not None and pod.leaving)
-    end = end_of(entry.job, pod, deleted=deleted, stopped=entry.stopped, waited=entry.waited, log=log, events=events)
-    terminated = None if pod is None else pod.terminated
-    ended_ms = milliseconds(None if terminated is None else terminated.finished_at) or clock.now_ms()
-    return entry.record.as_job(
-        JobState.ENDED, ended_ms=max(ended_ms, entry.record.started_ms), **msgspec.structs.asdict(end)
-    )
-
-
-async def _wait_for_verdict(entry: CachedJob, pod: PodObject | None, clock: Clock) -> None:
-    """A pod that was deleted may have met a deadline, which its Job shows a moment later."""
-    if entry.stopped or pod is None or not pod.leaving:
-        return
-    give_up = clock.monotonic() + _CONDITION_S
-    while not entry.gone and clock.monotonic() < give_up:
-        if entry.job is not None and entry.job.condition("Failed", "FailureTarget", "Complete") is not None:
+    async def _wait_for_verdict(self, entry: CachedJob, pod: PodObject | None) -> None:
+        """A pod that was deleted may have met a deadline, which its Job shows a moment later."""
+        if entry.stopped or pod is None or not pod.leaving:
             return
-        await clock.sleep(0.1)
+        give_up = self._clock.monotonic() + _CONDITION_S
+        while not entry.gone and self._clock.monotonic() < give_up:
+            if entry.job is not None and entry.job.condition("Failed", "FailureTarget", "Complete") is not None:
+                return
+            await self._clock.sleep(0.1)

@@ -4,26 +4,43 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any, Final
 
 import msgspec
 
-from streamforge_utils.adapters.kubernetes.api import Api, Refused
-from streamforge_utils.adapters.kubernetes.api_refusals import create_refused
+from streamforge_utils.adapters.kubernetes.api import Api, Refused, create_refused
 from streamforge_utils.adapters.kubernetes.manifest import Template, job_manifest, pod_manifest
-from streamforge_utils.adapters.kubernetes.required_rights import RIGHTS, reviews
 from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.ports.clock import SystemClock
 from streamforge_utils.ports.instrumentation import NullObserver
 from streamforge_utils.ports.launcher import JobSpec
 from streamforge_utils.ports.preflight import Finding
 
-_PATIENCE_S = 3.0
+_PATIENCE_S: Final = 3.0
 _FORBIDDEN, _NOT_FOUND = 403, 404
 _METADATA = "application/json;as=PartialObjectMetadata;g=meta.k8s.io;v=v1"
 """Ask for no content: that an object is there can be seen without reading it."""
 
 _DRY = {"dryRun": "All", "fieldValidation": "Strict"}
+
+
+class Right(msgspec.Struct, frozen=True):
+    """A right to do something with objects of one kind. resource: with its part, as `pods/log`."""
+
+    group: str
+    resource: str
+    verbs: tuple[str, ...]
+
+
+RIGHTS: Final = (
+    # Each attempt of a step is a Job, whose pods show how it ends; their logs and the events say why.
+    Right("batch", "jobs", ("create", "get", "list", "watch", "delete")),
+    Right("", "pods", ("list", "watch", "delete")),
+    Right("", "pods/log", ("get",)),
+    Right("", "events", ("list",)),
+)
+"""The rights that a manager needs in its namespace: the Role that ships gives no others."""
 
 
 class _Version(msgspec.Struct, frozen=True, rename={"version": "gitVersion"}):
@@ -67,7 +84,7 @@ class KubernetesExaminer:
 
     async def _rights(self) -> Finding:
         path = "/apis/authorization.k8s.io/v1/selfsubjectaccessreviews"
-        asked = list(reviews(self._template.namespace))
+        asked = list(_reviews(self._template.namespace))
         answers = await asyncio.gather(*(self._api.call("POST", path, body=body) for _, _, body in asked))
         missing = [
             f"{verb} {resource}"
@@ -172,3 +189,14 @@ def _works(part: str, detail: str) -> Finding:
 
 def _fails(part: str, detail: str, next_step: str = "") -> Finding:
     return Finding(part=part, verdict="fails", detail=detail, next_step=next_step)
+
+
+def _reviews(namespace: str) -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """For each right its verb, its resource, and the body that asks the API server for it."""
+    for right in RIGHTS:
+        resource, _, part = right.resource.partition("/")
+        for verb in right.verbs:
+            attributes = {"namespace": namespace, "verb": verb, "group": right.group}
+            spec = {"resourceAttributes": {**attributes, "resource": resource, "subresource": part}}
+            body = {"apiVersion": "authorization.k8s.io/v1", "kind": "SelfSubjectAccessReview", "spec": spec}
+            yield verb, right.resource, body

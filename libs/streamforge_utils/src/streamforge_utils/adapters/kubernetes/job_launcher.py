@@ -15,11 +15,9 @@ from typing import Any, Final
 
 import msgspec
 
-from streamforge_utils.adapters.kubernetes import deletion
-from streamforge_utils.adapters.kubernetes.api import Api, Refused
-from streamforge_utils.adapters.kubernetes.api_refusals import Denials, create_refused, list_refused
-from streamforge_utils.adapters.kubernetes.diagnosis import NO_POD, wait_of
-from streamforge_utils.adapters.kubernetes.evidence import Evidence, conclude
+from streamforge_utils.adapters.kubernetes.api import Api, Denials, Refused, create_refused, list_refused
+from streamforge_utils.adapters.kubernetes.diagnosis import wait_of
+from streamforge_utils.adapters.kubernetes.evidence import Evidence
 from streamforge_utils.adapters.kubernetes.informer import Informer
 from streamforge_utils.adapters.kubernetes.job_cache import JOB_UID_LABEL, CachedJob, JobCache
 from streamforge_utils.adapters.kubernetes.job_records import JobRecordStore
@@ -34,8 +32,10 @@ from streamforge_utils.ports.store import StateStore
 GONE_WITHIN_S: Final = 15.0
 """How much longer than its grace a job that was ended may take to be seen gone; then the caller is to ask again."""
 
+LOST_AFTER_S: Final = 60.0
+"""A pod that is still there so long after its grace has a node that does not answer: it is removed by force."""
+
 _PENDING_EVERY_S: Final = 3.0
-_PENDING_AFTER_S: Final = 2.0
 _ASK_AGAIN_S: Final = 1.0
 _UNSEEN_S: Final = 5.0
 """How long what there is must not be known until that is told: a watch that is cut begins again soon."""
@@ -66,7 +66,7 @@ class KubernetesLauncher:
         self._template = template
         self._records = JobRecordStore(store)
         self._cache = JobCache(self._touched, self._pod_leaves)
-        self._evidence = Evidence(self._api)
+        self._evidence = Evidence(self._api, self._clock)
         self._denials = Denials(self._clock)
         self._opening = asyncio.Lock()
         self._informers: tuple[Informer[JobObject], Informer[PodObject]] | None = None
@@ -113,14 +113,14 @@ class KubernetesLauncher:
         entry = self._cache.entries.get(name)
         if entry is None or entry.ended:
             return
-        await self._remember_wait(entry)
+        await self._evidence.remember_wait(entry)
         entry.stopped = True
         grace = max(1, math.ceil(grace_s))
         give_up = self._clock.monotonic() + grace + GONE_WITHIN_S
         while not entry.over.is_set():
-            await deletion.delete_job(self._api, self._cache, entry)
+            await self._delete_job(entry)
             for pod in entry.living():
-                await deletion.delete_pod(self._api, self._cache, entry, pod, grace, self._clock)
+                await self._delete_pod(entry, pod, grace)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(grace + 1.0, max(0.1, give_up - self._clock.monotonic()))):
                     await entry.over.wait()
@@ -128,7 +128,7 @@ class KubernetesLauncher:
                 nodes = ", ".join(sorted({pod.spec.node_name or "none" for pod in entry.living()}))
                 raise RetryableError(
                     f"job {name} was deleted, but its pod on node {nodes or 'unknown'} is not seen to end; "
-                    f"after {deletion.LOST_AFTER_S:.0f} s it is removed by force"
+                    f"after {LOST_AFTER_S:.0f} s it is removed by force"
                 )
 
     async def forget(self, name: str) -> None:
@@ -142,7 +142,7 @@ class KubernetesLauncher:
         # First, so that another launcher that sees the Job go finds no record of it.
         await self._records.forget(name)
         give_up = self._clock.monotonic() + GONE_WITHIN_S
-        while not await deletion.delete_job(self._api, self._cache, entry):
+        while not await self._delete_job(entry):
             if self._clock.monotonic() >= give_up:
                 raise RetryableError(f"job {name} was deleted, but its Job is still there; try again")
             await self._clock.sleep(0.1)
@@ -263,7 +263,7 @@ class KubernetesLauncher:
 
     async def _end_latecomer(self, entry: CachedJob, pod: PodObject) -> None:
         try:
-            await deletion.delete_pod(self._api, self._cache, entry, pod, 1, self._clock)
+            await self._delete_pod(entry, pod, 1)
         except StreamForgeError as error:
             _log.warning("%s", error)
 
@@ -280,7 +280,7 @@ class KubernetesLauncher:
                 try:
                     if entry.living() or not await self._certainly_over(entry):
                         return
-                    ended = await conclude(entry, self._evidence, self._clock)
+                    ended = await self._evidence.conclude(entry)
                     if entry.living():
                         return
                     record = msgspec.structs.replace(entry.record, ended=ended)
@@ -331,50 +331,54 @@ class KubernetesLauncher:
                 self._cache.pods.changed(found)
         return not entry.living() and all(found.ended for found in there)
 
-    # Logs and warnings
+    async def _delete_job(self, entry: CachedJob) -> bool:
+        """Have the API server delete its Job and, in the background, its pods, which end in order; whether it is gone.
+
+        Raises RetryableError.
+        """
+        body = {"propagationPolicy": "Background", "preconditions": {"uid": entry.uid}}
+        try:
+            await self._api.call("DELETE", f"{self._api.jobs_path}/{entry.name}", body=body)
+        except Refused as refused:
+            # Not found, or another one by the same name: this one is gone.
+            if refused.status in (_NOT_FOUND, _CONFLICT):
+                entry.gone = True
+                self._cache.touched(entry)
+                return True
+            raise RetryableError(f"job {entry.name} cannot be deleted: {refused}") from refused
+        return False
+
+    async def _delete_pod(self, entry: CachedJob, pod: PodObject, grace_s: int) -> None:
+        """Have the API server delete a pod; by force where that was asked for long ago. Raises RetryableError."""
+        now = self._clock.monotonic()
+        first = entry.deletions.setdefault(pod.metadata.uid, now)
+        # Without an answer from its node nobody knows whether it runs. Its attempt is fenced, so it does no harm.
+        by_force = now - first > grace_s + LOST_AFTER_S
+        body = {
+            "propagationPolicy": "Background",
+            "preconditions": {"uid": pod.metadata.uid},
+            "gracePeriodSeconds": 0 if by_force else grace_s,
+        }
+        try:
+            await self._api.call("DELETE", f"{self._api.pods_path}/{pod.metadata.name}", body=body)
+        except Refused as refused:
+            if refused.status not in (_NOT_FOUND, _CONFLICT):
+                raise RetryableError(f"pod {pod.metadata.name} cannot be deleted: {refused}") from refused
+            if refused.status == _NOT_FOUND:
+                self._cache.pods.removed(pod)
+
+    # Logs and waits
 
     def _pod_leaves(self, entry: CachedJob, pod: PodObject) -> None:
         if self._informers is None or self._closed:
             return
         if not (entry.ended or entry.stopped or pod.ended):
-            entry.reading = self._begin(self._keep_log(entry, pod), f"log of {pod.metadata.name}")
-
-    async def _keep_log(self, entry: CachedJob, pod: PodObject) -> None:
-        found = await self._evidence.log(pod)
-        entry.log = found or entry.log or found
-
-    async def _remember_wait(self, entry: CachedJob) -> None:
-        """Read before the end what will be gone after it."""
-        pods = entry.living()
-        if pods and entry.has_begun():
-            await self._keep_log(entry, pods[0])
-        elif not entry.stopped:
-            events = await self._evidence.warnings(entry)
-            entry.waited = wait_of(entry.job, pods, events) or entry.waited
+            entry.reading = self._begin(self._evidence.keep_log(entry, pod), f"log of {pod.metadata.name}")
 
     async def _watch_pending(self) -> None:
-        """Find out what jobs that do not begin wait for; one list for all of them."""
         while True:
             await self._clock.sleep(_PENDING_EVERY_S)
             try:
-                await self._look_at_pending()
+                await self._evidence.look_at_pending(self._cache.entries.values())
             except Exception:  # of any class: in a moment everything is looked at again
                 _log.warning("what jobs wait for is not known at this moment", exc_info=True)
-
-    async def _look_at_pending(self) -> None:
-        now = self._clock.monotonic()
-        pending = [
-            entry
-            for entry in self._cache.entries.values()
-            if not entry.ended and not entry.has_begun() and now - entry.since > _PENDING_AFTER_S
-        ]
-        if not pending:
-            return
-        jobs = [entry.uid for entry in pending if not entry.pods]
-        pods = [uid for entry in pending for uid, pod in entry.pods.items() if pod.spec.node_name]
-        events = await self._evidence.holdups(jobs, pods)
-        for entry in pending:
-            found = wait_of(entry.job, list(entry.pods.values()), events)
-            if found is None and not entry.pods and entry.job is not None:
-                found = entry.waited or NO_POD
-            entry.waited = found

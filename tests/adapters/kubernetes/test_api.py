@@ -1,14 +1,16 @@
-"""A right that is refused may come back in a moment; it is taken for missing only once that has lasted."""
+"""Calls to the API server: none after the close, and what a refusal means for who called."""
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from streamforge_utils.adapters.kubernetes.api import Refused
-from streamforge_utils.adapters.kubernetes.api_refusals import DENIED_S, Denials, create_refused
+from streamforge_utils.adapters.kubernetes.api import DENIED_S, Denials, Refused, create_refused
 from streamforge_utils.adapters.kubernetes.objects import Failure
 from streamforge_utils.model.errors import ConfigError, RetryableError, StreamForgeError
 from streamforge_utils.ports.launcher import JobSpec
+from tests.adapters.kubernetes.scripted import Script, connected
 from tests.doubles.manualclock import ManualClock
 
 SPEC = JobSpec(name="job-a", target="arango-candles", queue_id="wf-a", attempt=1)
@@ -80,3 +82,10 @@ def test_what_another_writer_or_a_start_causes_is_tried_again(message: str, stat
 
 def test_another_409_is_no_conflict_that_passes() -> None:
     assert isinstance(create_refused(refused("it is there", 409, "AlreadyExists"), SPEC, "stf"), ConfigError)
+
+
+async def test_closed_connections_to_the_api_server_are_not_opened_again(tmp_path: Path) -> None:
+    async with connected(Script(), tmp_path) as api:
+        await api.close()
+        with pytest.raises(RuntimeError, match="closed"):
+            await api.call("GET", "/api/v1/pods")

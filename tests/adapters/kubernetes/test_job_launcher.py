@@ -9,12 +9,12 @@ import msgspec
 import pytest
 from aiohttp import web
 
-from streamforge_utils.adapters.kubernetes import job_launcher as launcher_module
+from streamforge_utils.adapters.kubernetes import job_launcher
 from streamforge_utils.adapters.kubernetes.job_launcher import KubernetesLauncher
 from streamforge_utils.adapters.kubernetes.job_records import JOB_KIND, JobRecord
 from streamforge_utils.adapters.kubernetes.manifest import Template
 from streamforge_utils.ports.job_settings import KubernetesSettings
-from tests.adapters.kubernetes.scripted import Script, connected, listed, serving
+from tests.adapters.kubernetes.scripted import Script, listed, serving
 from tests.doubles.memorystore import MemoryStore
 from tests.limits import LIMIT_S
 
@@ -44,7 +44,7 @@ class Cluster(Script):
 async def test_what_was_to_be_looked_at_again_is_not_after_the_close(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(launcher_module, "_ASK_AGAIN_S", 0.0)
+    monkeypatch.setattr(job_launcher, "_ASK_AGAIN_S", 0.0)
     store, cluster = MemoryStore(), Cluster()
     record = JobRecord(name="job-a", uid="uid-a", target="t", queue_id="q", attempt=1, started_ms=1)
     await store.put(JOB_KIND, "job-a", msgspec.json.encode(record), expected=None)
@@ -63,10 +63,3 @@ async def test_what_was_to_be_looked_at_again_is_not_after_the_close(
         left = {task.get_name() for task in asyncio.all_tasks() - others if "job-a" in task.get_name()}
         assert left == set()
         assert len(cluster.asked) == asked
-
-
-async def test_closed_connections_to_the_api_server_are_not_opened_again(tmp_path: Path) -> None:
-    async with connected(Script(), tmp_path) as api:
-        await api.close()
-        with pytest.raises(RuntimeError, match="closed"):
-            await api.call("GET", "/api/v1/pods")

@@ -63,8 +63,11 @@ class Manager:
         data: Path,
         exchange_url: str,
         settings: Mapping[str, str] | None = None,
+        *,
+        module: str = "streamforge.manager",
     ) -> None:
         self.data = data
+        self._module = module
         self._environment = cleanenv.environment() | {
             "STREAMFORGE_DATA_DIR": str(data),
             "STREAMFORGE_EXCHANGE_URL": exchange_url,
@@ -92,7 +95,7 @@ class Manager:
         began = time.monotonic()
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", "streamforge.manager"],
+                [sys.executable, "-m", self._module],
                 env=self._environment,
                 stdout=log,
                 stderr=log,
@@ -310,9 +313,11 @@ def worker_pid(data: Path, job: str) -> int:
 
 
 @contextmanager
-def manager(data: Path, exchange_url: str, **settings: str) -> Iterator[Manager]:
+def manager(
+    data: Path, exchange_url: str, *, module: str = "streamforge.manager", **settings: str
+) -> Iterator[Manager]:
     """A manager until the end of the block, after which none of its workers may be alive."""
-    found = Manager(data, exchange_url, settings)
+    found = Manager(data, exchange_url, settings, module=module)
     idle, left = False, list[int]()
     try:
         yield found

@@ -5,15 +5,38 @@ Those that need others' schemas skip without them, unless STREAMFORGE_REQUIRE_SC
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import secrets
+from collections.abc import Generator, Iterator
 
 import pytest
 
 from tests.engines.kafka.fixtures import plain_broker, plain_proxy, secured_broker, secured_proxy
 from tests.engines.kubernetes.cluster import Cluster
-from tests.engines.kubernetes.fixtures import kube_cluster, kube_namespace
 
-__all__ = ["kube_cluster", "kube_namespace", "plain_broker", "plain_proxy", "secured_broker", "secured_proxy"]
+__all__ = ["plain_broker", "plain_proxy", "secured_broker", "secured_proxy"]
+
+
+@pytest.fixture(scope="session")
+def kube_cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cluster]:
+    """A cluster, shared: a test uses namespaces of its own and leaves all of it running."""
+    cluster = Cluster(tmp_path_factory.mktemp("kubernetes"))
+    cluster.start()
+    try:
+        yield cluster
+        cluster.check()
+    finally:
+        cluster.stop()
+
+
+@pytest.fixture
+def kube_namespace(kube_cluster: Cluster) -> Iterator[str]:
+    """A namespace with Pod Security `restricted`, deleted after the test."""
+    name = f"test-{secrets.token_hex(4)}"
+    kube_cluster.create_namespace(name)
+    try:
+        yield name
+    finally:
+        kube_cluster.delete_namespace(name)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -15,10 +15,9 @@ from pathlib import Path
 from tests.engines.crun import Rootfs
 from tests.engines.errors import EngineError
 from tests.engines.kubernetes import binaries, parts
-from tests.engines.kubernetes.accounts import Accounts
 from tests.engines.kubernetes.kubelet.plan import NodePlan, Plan
 from tests.engines.kubernetes.parts import HOST, Ports
-from tests.engines.kubernetes.pki import ADMINS, Pki
+from tests.engines.kubernetes.pki import ADMINS, Accounts, Pki
 from tests.engines.kubernetes.rest import ApiError, Object, Rest
 from tests.engines.ports import free_ports
 from tests.engines.process import EngineProcess
@@ -36,7 +35,7 @@ class Cluster:
 
     nodes: what the kubelet registers. environment: variables that every container gets. node_grace_s: without a
     heartbeat for so long a node is lost, generous, since a busy machine must lose none.
-    images: containers run in these, by their full names, and in no others; by default in none (kubelet/images.py).
+    images: containers run in these, by their full names, and in no others; by default in none (kubelet/container.py).
     """
 
     def __init__(

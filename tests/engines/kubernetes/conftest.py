@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e import rig
-from tests.engines.kubernetes import launchers, managers
+from tests.engines.kubernetes import launchers
 from tests.engines.kubernetes.cluster import Cluster
 from tests.engines.kubernetes.jobs import Namespace
 
@@ -44,4 +44,4 @@ def exchange(running_exchange: rig.Exchange) -> Iterator[rig.Exchange]:
 def settings(kube_cluster: Cluster, kube_namespace: str, tmp_path: Path) -> dict[str, str]:
     """Of a manager that has the rights that ship and no others."""
     account = launchers.manager_account(kube_cluster, kube_namespace, tmp_path / "kubeconfig")
-    return managers.settings(kube_cluster, kube_namespace, kubeconfig=account)
+    return launchers.manager_settings(kube_cluster, kube_namespace, kubeconfig=account)

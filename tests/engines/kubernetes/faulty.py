@@ -62,6 +62,11 @@ class FaultyServer:
         self.counts: Counter[str] = Counter()
         self.url = ""
 
+    @property
+    def watches(self) -> int:
+        """How many watches are open."""
+        return len(self._watches)
+
     def refuse(self, what: str, status: int, message: str = "a fault of the test", times: float = math.inf) -> None:
         """Answer so many requests with this status from now on. what: a pattern of `create jobs` and the like."""
         self._refused = {**self._refused, what: _Fault(status, message, times)}

@@ -87,10 +87,15 @@ class Namespace:
         """Delete a Job."""
         self.rest.request("DELETE", f"{_JOBS}/{self.name}/jobs/{name}", {"propagationPolicy": "Background"})
 
-    def pods(self, job: str) -> list[Object]:
-        """The pods of a Job."""
-        query = urlencode({"labelSelector": f"batch.kubernetes.io/job-name={job}"})
-        found: list[Object] = self.rest.request("GET", f"{self.path}/pods?{query}")["items"]
+    def jobs(self) -> list[Object]:
+        """All Jobs."""
+        found: list[Object] = self.rest.request("GET", f"{_JOBS}/{self.name}/jobs")["items"]
+        return found
+
+    def pods(self, job: str | None = None) -> list[Object]:
+        """All pods, or those of one Job."""
+        query = "" if job is None else f"?{urlencode({'labelSelector': f'batch.kubernetes.io/job-name={job}'})}"
+        found: list[Object] = self.rest.request("GET", f"{self.path}/pods{query}")["items"]
         return found
 
     def pod(self, job: str, holds: Callable[[Object], bool] = lambda pod: True) -> Object:

@@ -1,4 +1,4 @@
-"""Launchers on the tests' cluster, and what their jobs need there."""
+"""Launchers and managers on the tests' cluster, and what their jobs need there."""
 
 from __future__ import annotations
 
@@ -49,6 +49,18 @@ def manager_account(cluster: Cluster, namespace: str, path: Path, *, server: str
     name = f"manager-{secrets.token_hex(3)}"
     cluster.accounts.create(namespace, name, role_rules())
     return cluster.accounts.kubeconfig(path, namespace, name, server=server)
+
+
+def manager_settings(cluster: Cluster, namespace: str, *, kubeconfig: Path, **more: str) -> dict[str, str]:
+    """The settings of a manager whose workers are Jobs of the cluster. The images are the services of this checkout."""
+    return {
+        "STREAMFORGE_LAUNCHER": "kubernetes",
+        "KUBECONFIG": str(kubeconfig),
+        "K8S_NAMESPACE": namespace,
+        "STREAMFORGE_IMAGE_REGISTRY": "local/streamforge",
+        "STREAMFORGE_START_SECONDS": "60",
+        **more,
+    }
 
 
 def create_secret(cluster: Cluster, namespace: str, name: str, values: Mapping[str, str]) -> None:

@@ -1,70 +1,86 @@
-"""A workflow from its request to its proof; its workers are Jobs, bus and store the embedded ones in one folder."""
+"""A workflow from its request to its proof, whose workers are Jobs; bus and store are the embedded ones in one folder.
+
+Where its cluster is against it, it ends as a user would expect, and says why. The manager has the rights that ship, and
+no others.
+"""
 
 from __future__ import annotations
 
+import json
+import os
+import secrets
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.e2e import rig
-from tests.engines.kubernetes import managers
+from tests.engines.kubernetes import launchers
 from tests.engines.kubernetes.cluster import Cluster
 from tests.engines.kubernetes.jobs import Namespace, until
+from tests.engines.kubernetes.kubelet import faults
 from tests.engines.kubernetes.rest import Object
 
 pytestmark = pytest.mark.timeout(300)
 
-DAY = rig.DAY_MS
-START_MS = 1_722_470_400_000
 LIMIT_S = 120.0
+DAY = ("BTCUSDT", "api_candles_1m", "2024-08-01")
+START_MS = 1_722_470_400_000
+TARGETS = ("arango-candles", "loader-api-candles")
+
+
+def loading(manager: rig.Manager, exchange: rig.Exchange, time_range: str = "2024-08") -> str:
+    """A workflow that is in the middle of its loading."""
+    exchange.switch_on("slow:ms=300,path=klines")
+    queue_id: str = manager.start_load("BTCUSDT", "api_candles_1m", time_range)["queue_id"]
+    manager.until(queue_id, "it loads", lambda w: w["progress"]["records_stored"] > 0, limit_s=LIMIT_S)
+    return queue_id
 
 
 def test_a_day_is_loaded_and_proven_by_two_jobs_and_a_stopped_workflow_leaves_no_pod(
-    kube_cluster: Cluster, kube_namespace: str, settings: dict[str, str], exchange: rig.Exchange, folder: Path
+    namespace: Namespace, settings: dict[str, str], exchange: rig.Exchange, folder: Path
 ) -> None:
-    targets = ("arango-candles", "loader-api-candles")
+    # Longer than this test waits: no worker is ended by force, which would delete its Job, however slow the machine.
+    settings["STREAMFORGE_STOP_SECONDS"] = "600"
     with rig.manager(folder / "data", exchange.url, **settings) as manager:
-        queue_id = manager.start_load("BTCUSDT", "api_candles_1m", "2024-08-01")["queue_id"]
+        queue_id = manager.start_load(*DAY)["queue_id"]
         workflow = manager.wait(queue_id, limit_s=LIMIT_S)
         assert workflow["status"] == "finished", manager.story(queue_id)
-        rows = exchange.oracle("BTCUSDT", "1m", START_MS, START_MS + DAY)
+        rows = exchange.oracle("BTCUSDT", "1m", START_MS, START_MS + rig.DAY_MS)
         assert manager.csv(workflow["collection"]) == rig.expected_csv("BTCUSDT", "1m", rows)
         words = [(event["target"], event["event"]) for event in manager.events(queue_id) if event["event"] != "loading"]
-        assert sorted(words) == [(target, word) for target in targets for word in ("finished", "started")]
+        assert sorted(words) == [(target, word) for target in TARGETS for word in ("finished", "started")]
 
-        exchange.switch_on("slow:ms=500,path=klines")
-        stopped = manager.start_load("BTCUSDT", "api_candles_1m", "2024")["queue_id"]
-        manager.until(stopped, "it loads", lambda w: w["progress"]["records_stored"] > 0, limit_s=LIMIT_S)
+        stopped = loading(manager, exchange, "2024")
         manager.post(f"/queues/{stopped}/stop")
-        assert manager.wait(stopped, limit_s=LIMIT_S)["status"] == "interrupted"
+        workflow = manager.wait(stopped, limit_s=LIMIT_S)
+        assert workflow["status"] == "interrupted", manager.story(stopped)
+        last_words = [[attempt["last_word"] for attempt in step["attempts"]] for step in workflow["steps"]]
+        assert last_words == [["interrupted"], ["interrupted"]], manager.story(stopped)
 
-    namespace = Namespace(kube_cluster.admin, kube_namespace)
-    wanted = [(f"job-{target}-btcusdt-{one[-6:]}", one) for one in (queue_id, stopped) for target in targets]
-    jobs = managers.jobs(kube_cluster, kube_namespace)
-    labels = [(job["metadata"]["name"], job["metadata"]["labels"]["queue_id"]) for job in jobs]
+    wanted = [(f"job-{target}-btcusdt-{one[-6:]}", one) for one in (queue_id, stopped) for target in TARGETS]
+    labels = [(job["metadata"]["name"], job["metadata"]["labels"]["queue_id"]) for job in namespace.jobs()]
     assert sorted(labels) == sorted(wanted)
-    pods = managers.pods(kube_cluster, kube_namespace)
-    assert [pod["status"]["phase"] for pod in pods] == ["Succeeded"] * 4
-    for target in targets:
+    assert [pod["status"]["phase"] for pod in namespace.pods()] == ["Succeeded"] * 4
+    for target in TARGETS:
         assert namespace.ended(f"job-{target}-btcusdt-{queue_id[-6:]}") == "Complete"
 
 
 def test_jobs_of_a_workflow_that_is_gone_are_ended_after_a_restart(
-    kube_cluster: Cluster, kube_namespace: str, settings: dict[str, str], exchange: rig.Exchange, folder: Path
+    namespace: Namespace, settings: dict[str, str], exchange: rig.Exchange, folder: Path
 ) -> None:
     """And those of a workflow that went on while its manager was away are found again."""
-    exchange.switch_on("slow:ms=300,path=klines")
     with rig.manager(folder / "data", exchange.url, **settings) as manager:
-        queue_id = manager.start_load("BTCUSDT", "api_candles_1m", "2024-08")["queue_id"]
-        manager.until(queue_id, "it loads", lambda w: w["progress"]["records_stored"] > 0, limit_s=LIMIT_S)
+        queue_id = loading(manager, exchange)
         manager.kill()
         orphan = f"job-arango-candles-ethusdt-{queue_id[-6:]}"
         known = next(
             job
-            for job in managers.jobs(kube_cluster, kube_namespace)
+            for job in namespace.jobs()
             if job["metadata"]["labels"]["streamforge.io/target"] == "loader-api-candles"
         )
-        namespace = Namespace(kube_cluster.admin, kube_namespace)
         namespace.create(_orphan(known, orphan))
         namespace.running(orphan)
         manager.start()
@@ -89,3 +105,115 @@ def _orphan(like: Object, name: str) -> Object:
             "template": {"metadata": {"labels": labels}, "spec": pod},
         },
     }
+
+
+def test_the_command_load_loads_a_day_by_jobs_and_says_what_may_not_be_reached(
+    namespace: Namespace, settings: dict[str, str], exchange: rig.Exchange, folder: Path, tmp_path: Path
+) -> None:
+    del settings["STREAMFORGE_LAUNCHER"]  # the option says it
+    command = [sys.executable, "-m", "streamforge.cli", "load", *DAY]
+    where = ["--launcher", "kubernetes", "--data", str(folder / "data"), "--exchange", exchange.url, "--json"]
+    done = subprocess.run(
+        [*command, *where],
+        env={"PATH": os.environ["PATH"], "HOME": str(tmp_path), **rig.IMPATIENT, **settings},
+        capture_output=True,
+        text=True,
+        timeout=200,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    assert (found["status"], found["records_expected"], found["records_stored"]) == ("finished", 1440, 1440)
+    code = found["queue_id"][-6:]
+    jobs = {job["metadata"]["name"] for job in namespace.jobs()}
+    assert jobs == {f"job-{target}-btcusdt-{code}" for target in TARGETS}
+    assert f"careful: bus and store are the embedded ones in {folder / 'data'}, and pods elsewhere" in done.stderr
+
+
+# A cluster that is against it
+
+
+def attempts(workflow: dict[str, Any], target: str) -> list[dict[str, Any]]:
+    (step,) = [step for step in workflow["steps"] if step["target"] == target]
+    found: list[dict[str, Any]] = step["attempts"]
+    return found
+
+
+def test_a_worker_that_ends_against_its_will_is_told_and_made_again_as_the_next_attempt(
+    settings: dict[str, str], namespace: Namespace, exchange: rig.Exchange, folder: Path
+) -> None:
+    def again(target: str) -> None:
+        manager.until(queue_id, "a second attempt", lambda w: len(attempts(w, target)) > 1, limit_s=LIMIT_S)
+
+    with rig.manager(folder / "data", exchange.url, **settings) as manager:
+        queue_id = loading(manager, exchange)
+        loader, sink = (f"job-{one}-btcusdt-{queue_id[-6:]}" for one in ("loader-api-candles", "arango-candles"))
+        namespace.delete(loader)
+        again("loader-api-candles")
+        namespace.fault(namespace.running(sink), faults.OOM_KILLED)
+        again("arango-candles")
+        exchange.reset()
+        workflow = manager.wait(queue_id, limit_s=LIMIT_S)
+        assert workflow["status"] == "finished", manager.story(queue_id)
+        for target, job, reason in (
+            ("loader-api-candles", loader, "deleted by somebody else"),
+            ("arango-candles", sink, "OOMKilled"),
+        ):
+            first, second = attempts(workflow, target)
+            assert (first["job"], second["job"]) == (job, f"{job}-2")
+            assert reason in first["reason"], manager.story(queue_id)
+
+
+def test_an_image_that_is_not_there_ends_the_workflow_with_the_setting_to_correct(
+    settings: dict[str, str], exchange: rig.Exchange, folder: Path
+) -> None:
+    settings |= {
+        "STREAMFORGE_IMAGES": "arango-candles=local/arango-candles:missing",
+        "STREAMFORGE_START_SECONDS": "5",
+        "STREAMFORGE_MAX_FAILURES": "1",
+    }
+    with rig.manager(folder / "data", exchange.url, **settings) as manager:
+        queue_id = manager.start_load(*DAY)["queue_id"]
+        manager.until(
+            queue_id,
+            "it says what it waits for",
+            lambda w: "local/arango-candles:missing cannot be pulled" in (w["waiting_for"] or ""),
+            limit_s=LIMIT_S,
+        )
+        workflow = manager.wait(queue_id, limit_s=LIMIT_S)
+        assert workflow["status"] == "error", manager.story(queue_id)
+        assert "local/arango-candles:missing cannot be pulled" in workflow["failure"]["reason"]
+        assert "STREAMFORGE_IMAGES" in workflow["failure"]["next_step"]
+
+
+def test_a_quota_that_is_used_up_is_waited_for_and_named(
+    settings: dict[str, str], namespace: Namespace, exchange: rig.Exchange, folder: Path
+) -> None:
+    namespace.use_up("pods")
+    with rig.manager(folder / "data", exchange.url, **settings) as manager:
+        queue_id = manager.start_load(*DAY)["queue_id"]
+        manager.until(
+            queue_id,
+            "it says what it waits for",
+            lambda w: "quota is used up" in (w["waiting_for"] or ""),
+            limit_s=LIMIT_S,
+        )
+        namespace.make_room("pods")
+        workflow = manager.wait(queue_id, limit_s=LIMIT_S)
+        assert workflow["status"] == "finished", manager.story(queue_id)
+
+
+def test_a_namespace_that_is_deleted_ends_its_workflows_and_is_named(
+    kube_cluster: Cluster, exchange: rig.Exchange, folder: Path, tmp_path: Path
+) -> None:
+    name = f"test-{secrets.token_hex(4)}"
+    kube_cluster.create_namespace(name)
+    # Its account and its Role go with the namespace.
+    account = launchers.manager_account(kube_cluster, name, tmp_path / "kubeconfig")
+    settings = launchers.manager_settings(kube_cluster, name, kubeconfig=account)
+    with rig.manager(folder / "data", exchange.url, **settings) as manager:
+        queue_id = loading(manager, exchange, "2023")
+        kube_cluster.delete_namespace(name)
+        workflow = manager.wait(queue_id, limit_s=LIMIT_S)
+        assert workflow["status"] == "error", manager.story(queue_id)
+        assert f"namespace {name}" in workflow["failure"]["reason"]
+        assert manager.api.get("/readyz").status_code in (200, 503), "it goes on answering"

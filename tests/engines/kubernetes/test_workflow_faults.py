@@ -1,12 +1,12 @@
 """Workflows while the API server answers with faults, forgets, or the clock jumps: nothing is lost or done twice, and
 one who asks meanwhile reads what is wrong.
 
-The manager is a process of its own with the rights that ship, and no others.
+The manager has the rights that ship, and no others. It is a process of its own, or runs here where its clock is set.
 """
 
 from __future__ import annotations
 
-import threading
+import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,11 +14,19 @@ from typing import Any
 
 import pytest
 
+from streamforge.manager.__main__ import ports_of
+from streamforge.manager.bootstrap import running
+from streamforge.manager.manager_settings import load_manager
+from streamforge.manager.service import StartRequest
+from streamforge.manager.workflow import Status, Workflow
+from streamforge.manager.workflow_service import WorkflowService
+from streamforge_utils.ports.instrumentation import NullObserver
 from tests.e2e import rig
-from tests.engines.kubernetes import launchers, managers
+from tests.engines.kubernetes import launchers
 from tests.engines.kubernetes.cluster import Cluster
 from tests.engines.kubernetes.faulty import FaultyServer
 from tests.engines.kubernetes.jobs import Namespace
+from tests.engines.kubernetes.test_launcher_kubernetes import DAY_MS, Jumping
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -35,12 +43,18 @@ def server(kube_cluster: Cluster) -> Iterator[FaultyServer]:
 
 @pytest.fixture
 def manager(
-    kube_cluster: Cluster, kube_namespace: str, server: FaultyServer, exchange: rig.Exchange, tmp_path: Path
+    kube_cluster: Cluster,
+    kube_namespace: str,
+    server: FaultyServer,
+    exchange: rig.Exchange,
+    folder: Path,
+    tmp_path: Path,
 ) -> Iterator[rig.Manager]:
     account = launchers.manager_account(kube_cluster, kube_namespace, tmp_path / "kubeconfig", server=server.url)
     patience = {"STREAMFORGE_SILENT_SECONDS": str(SILENT_S)}
-    settings = managers.settings(kube_cluster, kube_namespace, kubeconfig=account, **patience)
-    with launchers.shared_folder() as folder, rig.manager(folder / "data", exchange.url, **settings) as found:
+    settings = launchers.manager_settings(kube_cluster, kube_namespace, kubeconfig=account, **patience)
+    module = "tests.engines.kubernetes.manager_without_pauses"
+    with rig.manager(folder / "data", exchange.url, module=module, **settings) as found:
         try:
             yield found
         finally:
@@ -115,7 +129,7 @@ def test_what_is_not_seen_is_told_and_the_workers_go_on(
 ) -> None:
     """Watches are cut, their place is forgotten (410: as an event of the watch, and as the answer to the next one),
     the right to look is taken away, the server is away; and each comes back."""
-    queue_id = loading(manager, exchange, "2024", pause_ms=1500)
+    queue_id = loading(manager, exchange, "2024-07-01:2024-09-30", pause_ms=3000)
     assert _again_and_again(manager, queue_id, server.cut_watches, server) >= 5
     listed = server.counts["list jobs"]
     assert _again_and_again(manager, queue_id, server.forget_places, server) >= 5
@@ -185,16 +199,74 @@ def _silent_s(workflow: dict[str, Any]) -> float:
 
 def _again_and_again(manager: rig.Manager, queue_id: str, strike: Any, server: FaultyServer) -> int:
     """Strike both watches five times, each time as soon as they are back; how often one was struck."""
+
+    def begun() -> int:
+        return server.counts["watch jobs"] + server.counts["watch pods"]
+
+    def both(at_least: int) -> None:
+        def open_again(_: dict[str, Any]) -> bool:
+            return server.watches == 2 and begun() >= at_least
+
+        manager.until(queue_id, "both watches are open", open_again, limit_s=LIMIT_S)
+
     struck = 0
-    pause = threading.Event()
+    both(2)
     for _ in range(5):
-        watched = server.counts["watch jobs"] + server.counts["watch pods"]
+        before = begun()
         struck += int(strike())
-        manager.until(
-            queue_id,
-            "it watches again",
-            lambda _, before=watched: server.counts["watch jobs"] + server.counts["watch pods"] >= before + 2,  # type: ignore[misc]
-            limit_s=LIMIT_S,
-        )
-        pause.wait(0.05)
+        both(before + 2)
     return struck
+
+
+# A clock that is set
+
+
+async def _reached(manager: WorkflowService, queue_id: str, holds: str) -> Workflow:
+    """The workflow once it loads, or has ended."""
+    async with asyncio.timeout(LIMIT_S):
+        while True:
+            workflow = await manager.get(queue_id)
+            loads = any(step.attempt is not None and step.attempt.progress.records > 0 for step in workflow.steps)
+            if workflow.ended or (holds == "loads" and loads):
+                return workflow
+            await asyncio.sleep(0.05)
+
+
+@pytest.mark.parametrize(
+    "ahead_ms", [pytest.param(DAY_MS, id="ahead"), pytest.param(-DAY_MS, id="back", marks=pytest.mark.long)]
+)
+async def test_a_clock_that_jumps_a_day_ends_no_worker_and_fails_no_workflow(
+    kube_cluster: Cluster, kube_namespace: str, exchange: rig.Exchange, folder: Path, tmp_path: Path, ahead_ms: int
+) -> None:
+    account = launchers.manager_account(kube_cluster, kube_namespace, tmp_path / "kubeconfig")
+    clock = Jumping()
+    settings = load_manager(
+        {
+            "STREAMFORGE_DATA_DIR": str(folder / "data"),
+            "STREAMFORGE_EXCHANGE_URL": exchange.url,
+            "STREAMFORGE_PORT": "0",
+            **rig.IMPATIENT,
+            **launchers.manager_settings(kube_cluster, kube_namespace, kubeconfig=account),
+        }
+    )
+    ports = ports_of(settings, NullObserver(), clock)
+    async with running(ports, settings) as found:
+        exchange.switch_on("slow:ms=300,path=klines")
+        try:
+            before, *_ = await found.manager.start(
+                StartRequest(symbol="BTCUSDT", type="api_candles_1m", time_range="2024-08-01:2024-08-15")
+            )
+            await _reached(found.manager, before.queue_id, "loads")
+            clock.ahead_ms = ahead_ms
+            after, *_ = await found.manager.start(
+                StartRequest(symbol="ETHUSDT", type="api_candles_1m", time_range="2024-08-01")
+            )
+            await _reached(found.manager, after.queue_id, "loads")
+        finally:
+            exchange.reset()
+        for queue_id in (before.queue_id, after.queue_id):
+            workflow = await _reached(found.manager, queue_id, "has ended")
+            assert workflow.status is Status.FINISHED, workflow
+            told = [(a.job, a.outcome, a.reason, a.error) for step in workflow.steps for a in step.attempts]
+            assert len(told) == 2, told
+            assert [one.verdict.value for one in (await found.manager.coverage(queue_id)).segments] == ["stored"]

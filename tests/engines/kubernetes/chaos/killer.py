@@ -84,7 +84,7 @@ class KubernetesKiller:
         """End a live pod in one of the ways in which pods end; raises if there is none for too long."""
         async with asyncio.timeout(_LIVE_S):
             while True:
-                live = [pod for pod in await asyncio.to_thread(self._pods) if _runs(pod)]
+                live = [pod for pod in await asyncio.to_thread(self._namespace.pods) if _runs(pod)]
                 if live:
                     pod = self._random.choice(live)
                     way = self._random.choice(("kill", "evict", "delete pod", "delete job", "force"))
@@ -95,10 +95,6 @@ class KubernetesKiller:
                     self.ways[way] += 1
                     return f"{way} {pod['metadata']['name']}"
                 await asyncio.sleep(0.1)
-
-    def _pods(self) -> list[Object]:
-        found: list[Object] = self._namespace.rest.request("GET", f"{self._namespace.path}/pods")["items"]
-        return found
 
     def _end(self, pod: Object, way: str) -> None:
         path = f"{self._namespace.path}/pods/{pod['metadata']['name']}"

@@ -18,7 +18,7 @@ from tests.chaos import processes
 from tests.chaos.disturbance import disturb, running
 from tests.chaos.rig import Api, ManagerKeeper, exchange_process
 from tests.chaos.verdict import assert_covered, assert_history, assert_rows
-from tests.engines.kubernetes import launchers, managers
+from tests.engines.kubernetes import launchers
 from tests.engines.kubernetes.chaos.killer import KubernetesKiller
 from tests.engines.kubernetes.chaos.watcher import PodWatcher
 from tests.engines.kubernetes.cluster import Cluster
@@ -56,7 +56,7 @@ async def test_nothing_is_lost_duplicated_stuck_or_orphaned(
     namespace = Namespace(kube_cluster.admin, kube_namespace)
     # Not an administrator, whom RBAC does not ask: an API server that has just started refuses everybody else.
     account = launchers.manager_account(kube_cluster, kube_namespace, folder / "kubeconfig")
-    settings = {**managers.settings(kube_cluster, kube_namespace, kubeconfig=account), **SETTINGS}
+    settings = {**launchers.manager_settings(kube_cluster, kube_namespace, kubeconfig=account), **SETTINGS}
     async with exchange_process("--seed", "7", "--fault", "slow:ms=400,path=klines") as exchange:
         settings["STREAMFORGE_EXCHANGE_URL"] = exchange
         keeper = ManagerKeeper(folder / "data", folder / "manager.log", settings)
@@ -121,15 +121,13 @@ def _check_cluster(namespace: Namespace, watcher: PodWatcher, workflows: Mapping
     attempts = {
         attempt["job"] for workflow in workflows.values() for step in workflow["steps"] for attempt in step["attempts"]
     }
-    path = f"/apis/batch/v1/namespaces/{namespace.name}/jobs"
-    jobs = {job["metadata"]["name"] for job in namespace.rest.request("GET", path)["items"]}
+    jobs = {job["metadata"]["name"] for job in namespace.jobs()}
     assert jobs <= attempts, "a Job that no workflow knows"
     assert watcher.jobs <= attempts
     assert watcher.repeated == []
     assert watcher.overlaps == []
 
     def nothing_runs() -> bool:
-        pods = namespace.rest.request("GET", f"{namespace.path}/pods")["items"]
-        return all(pod["status"]["phase"] in ("Succeeded", "Failed") for pod in pods)
+        return all(pod["status"]["phase"] in ("Succeeded", "Failed") for pod in namespace.pods())
 
     until("no pod runs", nothing_runs)

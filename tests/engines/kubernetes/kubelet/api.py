@@ -1,10 +1,12 @@
-"""The API server for the kubelet: many requests at once, and watches that survive everything."""
+"""The API server for the kubelet: many requests at once, watches that survive everything, and the events it records."""
 
 from __future__ import annotations
 
 import asyncio
 import logging
 import ssl
+import uuid
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Mapping
 from types import TracebackType
 from typing import Any
@@ -12,6 +14,7 @@ from typing import Any
 import aiohttp
 import msgspec
 
+from tests.engines.kubernetes.kubelet.status import stamp
 from tests.engines.kubernetes.rest import ApiError, Object
 
 _CONNECTIONS = 24
@@ -24,6 +27,7 @@ _log = logging.getLogger(__name__)
 UNREACHABLE = (aiohttp.ClientError, OSError, TimeoutError)
 STRATEGIC = "application/strategic-merge-patch+json"
 MERGE = "application/merge-patch+json"
+_KEPT = 2000
 
 
 class Api:
@@ -112,3 +116,45 @@ class Api:
     def _open(self) -> aiohttp.ClientSession:
         assert self._session is not None, "not entered"
         return self._session
+
+
+class Events:
+    """Sends them in the background; when there are too many, the oldest are dropped: no pod waits for them."""
+
+    def __init__(self, api: Api) -> None:
+        self._api = api
+        self._kept = deque[Object](maxlen=_KEPT)
+        self._more = asyncio.Event()
+
+    def tell(self, pod: Object, reason: str, message: str, *, warning: bool = False) -> None:
+        """Have an event recorded."""
+        meta, moment = pod["metadata"], stamp()
+        thing = {"kind": "Pod", "apiVersion": "v1", **{name: meta[name] for name in ("namespace", "name", "uid")}}
+        self._kept.append(
+            {
+                "metadata": {"name": f"{meta['name']}.{uuid.uuid4().hex[:16]}", "namespace": meta["namespace"]},
+                "involvedObject": thing,
+                "reason": reason,
+                "message": message,
+                "type": "Warning" if warning else "Normal",
+                "source": {"component": "kubelet", "host": pod["spec"]["nodeName"]},
+                "firstTimestamp": moment,
+                "lastTimestamp": moment,
+                "count": 1,
+            }
+        )
+        self._more.set()
+
+    async def run(self) -> None:
+        """Send them, for ever."""
+        while True:
+            await self._more.wait()
+            self._more.clear()
+            while self._kept:
+                event = self._kept.popleft()
+                path = f"/api/v1/namespaces/{event['metadata']['namespace']}/events"
+                try:
+                    await self._api.request("POST", path, event)
+                except (ApiError, *UNREACHABLE) as error:
+                    # A namespace that is going takes none.
+                    _log.info("event %s: %s", event["reason"], error)

@@ -1,4 +1,4 @@
-"""A container of a pod: what runs in it, again and again if its policy says so, how it is, and what it wrote."""
+"""A container of a pod: its image, what runs in it, again and again if its policy says so, how it is, what it wrote."""
 
 from __future__ import annotations
 
@@ -10,29 +10,34 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from streamforge.workers import targets
 from tests.engines import crun
+from tests.engines.crun import Rootfs
 from tests.engines.kubernetes.kubelet import status
-from tests.engines.kubernetes.kubelet.api import Api
-from tests.engines.kubernetes.kubelet.events import Events
-from tests.engines.kubernetes.kubelet.images import Image
-from tests.engines.kubernetes.kubelet.mounting import Mounter
+from tests.engines.kubernetes.kubelet.api import Api, Events
 from tests.engines.kubernetes.kubelet.plan import Plan
 from tests.engines.kubernetes.kubelet.pod_values import command_line
 from tests.engines.kubernetes.kubelet.probes import Probes
-from tests.engines.kubernetes.kubelet.process import Nothing, Process, Run
-from tests.engines.kubernetes.kubelet.reaper import MARK
-from tests.engines.kubernetes.kubelet.volumes import Mounted
+from tests.engines.kubernetes.kubelet.process import MARK, Nothing, Process, Run
+from tests.engines.kubernetes.kubelet.volumes import Mounted, Mounter
 from tests.engines.kubernetes.rest import Object
 
 _TAIL_LINES, _TAIL_BYTES = 80, 2048
 """How much of a log a failed container leaves in its status."""
 
 _NOT_STARTED = 128
+_ROOT = Path(__file__).parents[4]
+# An image that does nothing until it is told to end, as the real one of that name: a thousand of them cost nothing.
+PAUSE = "pause"
+# An image whose entry point runs what it is given as arguments (platform/jupyterhub).
+JUPYTER = "jupyter-python311"
+# No registry has a version of this name.
+MISSING_TAG = "missing"
 
 
 @dataclass(frozen=True)
 class Host:
-    """What all pods share. mark: see `reaper`."""
+    """What all pods share. mark: see `process`."""
 
     plan: Plan
     api: Api
@@ -147,3 +152,49 @@ def read_log(path: Path, *, offset: int = 0, tail: int | None = None) -> bytes:
     if tail is None:
         return found
     return b"".join(found.splitlines(keepends=True)[-tail:]) if tail else b""
+
+
+@dataclass(frozen=True)
+class Image:
+    """An image that is there. command: its entry point; folder: where it starts. idle: it runs no process.
+
+    rootfs: what it really is, if it is one.
+    """
+
+    name: str
+    command: tuple[str, ...]
+    folder: Path | None = None
+    idle: bool = False
+    rootfs: Rootfs | None = None
+
+
+class ImageMissing(Exception):
+    """The registry does not have it."""
+
+
+def find_image(image: str, *, has_command: bool, real: Mapping[str, Rootfs] = {}) -> Image:
+    """What `image` is. has_command: the container brings its own command, so any name will do. Raises ImageMissing.
+
+    real: the images there are, by name; where there are any, there are no others.
+    """
+    if real:
+        if image not in real:
+            raise ImageMissing(f"{image}: not found")
+        return Image(image, tuple(real[image].entrypoint), rootfs=real[image])
+    path = image.partition("@")[0]
+    name, _, tag = path.rpartition("/")[2].partition(":")
+    if tag == MISSING_TAG:
+        raise ImageMissing(f"{image}: not found")
+    if name == PAUSE and not has_command:
+        return Image(name, (), idle=True)
+    if name == JUPYTER:
+        return Image(name, ())
+    folder = _ROOT / "services" / name
+    where = folder if folder.is_dir() else None
+    if name in targets():
+        return Image(name, (sys.executable, "-m", "streamforge.workers", name), where)
+    if where is not None:
+        return Image(name, (sys.executable, "-m", "app.main"), where)
+    if has_command:
+        return Image(name, ())
+    raise ImageMissing(f"{image}: not found")

@@ -1,17 +1,24 @@
-"""One run of a container: a local process in a session of its own, or nothing that waits to be told to end."""
+"""One run of a container: a local process in a session of its own, or nothing that waits to be told to end.
+
+`python -m ….process MARK` is the reaper: it ends everything that a kubelet's pods started, once the kubelet is gone.
+Its stdin is a pipe whose other end the kubelet holds: however that ends, SIGKILL included, the pipe closes. What is to
+end has MARK in its environment.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import signal
 import subprocess
+import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Protocol
 
 _POLL_S = 0.05
+MARK = "KUBELET_POD_MARK"
 
 
 class Run(Protocol):
@@ -108,5 +115,37 @@ class Process:
             os.close(handle)
 
     def _kill_group(self) -> None:
-        with contextlib.suppress(ProcessLookupError):
+        with suppress(ProcessLookupError):
             os.killpg(self._popen.pid, signal.SIGKILL)
+
+
+class Reaper:
+    """The reaper's other end; the reaper is started, out of reach of what ends us."""
+
+    def __init__(self, mark: str) -> None:
+        command = [sys.executable, "-m", __name__, mark]
+        self._process = subprocess.Popen(command, stdin=subprocess.PIPE, start_new_session=True)
+
+    def close(self) -> None:
+        """Have it end what is left, and wait for that."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait(10)
+
+
+def main() -> int:
+    """Wait for the kubelet's end."""
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    sys.stdin.read()
+    # Twice: what was just being started is found the second time.
+    for _ in range(2):
+        for path in Path("/proc").glob("[0-9]*/environ"):
+            with suppress(OSError):
+                if f"{MARK}={sys.argv[1]}".encode() in path.read_bytes().split(b"\0"):
+                    os.kill(int(path.parent.name), signal.SIGKILL)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -11,9 +11,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from tests.engines.kubernetes.kubelet import faults, images, status
+from tests.engines.kubernetes.kubelet import faults, status
 from tests.engines.kubernetes.kubelet.api import STRATEGIC, UNREACHABLE
-from tests.engines.kubernetes.kubelet.container import Container, Host, Prepared
+from tests.engines.kubernetes.kubelet.container import Container, Host, ImageMissing, Prepared, find_image
 from tests.engines.kubernetes.kubelet.node import Node
 from tests.engines.kubernetes.kubelet.pod_values import SourceMissing, environment
 from tests.engines.kubernetes.kubelet.probes import Probes
@@ -223,8 +223,8 @@ class PodRunner:
     async def _prepared(self, container: Container, volumes: Volumes) -> Prepared:
         name, plan = container.spec["image"], self._host.plan
         try:
-            image = images.find(name, has_command="command" in container.spec, real=plan.images)
-        except images.ImageMissing as error:
+            image = find_image(name, has_command="command" in container.spec, real=plan.images)
+        except ImageMissing as error:
             told = f'Failed to pull image "{name}": failed to resolve reference: {error}'
             raise Unprepared("ErrImagePull", told, "Failed", [container.name], "ImagePullBackOff") from error
         try:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.engines.kubernetes.kubelet.mounting import Mount, Mounter
+from tests.engines.kubernetes.kubelet.volumes import Mount, Mounter
 
 
 def _run(command: list[str]) -> str:

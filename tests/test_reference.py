@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from streamforge import workers
+from streamforge_utils.runtime.environment import variables
+from streamforge_utils.runtime.settings import WorkerSettings
 from tests import cleanenv
 from tests.places import ROOT
 from tools.reference import reference_pages, settings_page
@@ -63,7 +66,7 @@ def test_stale_and_left_over_pages_are_named_and_mended(checkout: Path, capsys: 
     schema = json.loads((folder / "schemas" / "candle.json").read_text())
     assert schema["$schema"] == "https://json-schema.org/draft/2020-12/schema"
     settings = (folder / "settings.md").read_text()
-    for name in ("STREAMFORGE_DATA_DIR", "STREAMFORGE_TOKEN", "STREAMFORGE_MAX_RUNNING", "STREAMFORGE_CONCURRENCY"):
+    for name in ("STREAMFORGE_DATA_DIR", "STREAMFORGE_TOKEN", "STREAMFORGE_LOG_FORMAT", "STREAMFORGE_UPSTREAM"):
         assert f"`{name}`" in settings
 
 
@@ -87,9 +90,33 @@ def test_elsewhere_than_in_a_checkout_it_writes_nothing(tmp_path: Path, capsys: 
 _READS = re.compile(r"(?:environ(?:\.get\(|\[)|_present\(|required(?:: str)? ?= ?)\"((?:STREAMFORGE_|CI)[A-Z_]*)\"")
 
 
+def _settings() -> str:
+    """The tables of the services' READMEs and the page of what they share, which ends with the tests."""
+    return "".join([*(table for _, table in settings_page.environments()), settings_page.settings_page()])
+
+
+def _explained(text: str) -> list[str]:
+    """The variables that have a row."""
+    return re.findall(r"^\| `([A-Z_0-9]+)` \|", text, re.MULTILINE)
+
+
+def test_a_setting_is_explained_once_and_every_service_names_what_it_reads() -> None:
+    own = {name: set(_explained(table)) for name, table in settings_page.environments()}
+    everybodys = {row.name for rows in settings_page.shared().values() for row in rows}
+    assert own["loader-api-candles"] == {"STREAMFORGE_CONCURRENCY"}
+    assert {"STREAMFORGE_MAX_RUNNING", "STREAMFORGE_HEARTBEAT_SECONDS"} < own["queue-manager"]
+    # What has another default or meaning than for the others: in dummy-service and in the manager.
+    assert own["dummy-service"] & everybodys == {"SYMBOL", "TYPE", "TIME_RANGE", "KAFKA_TOPIC"}
+    assert not own["arango-candles"] & everybodys
+    for target in workers.targets():
+        read = {row.name for row in variables(WorkerSettings, uses=workers.definition(target).uses)}
+        text = dict(settings_page.environments())[target]
+        assert [name for name in sorted(read) if f"`{name}`" not in text] == []
+
+
 def test_the_settings_hold_what_the_tests_read_and_what_is_refused() -> None:
     read = {name for path in (ROOT / "tests").rglob("*.py") for name in _READS.findall(path.read_text())}
-    known = set(re.findall(r"^\| `([A-Z_0-9]+)` \|", settings_page.settings_page(), re.MULTILINE))
+    known = set(_explained(_settings()))
     # A password that one process of a test hands to another.
     read.discard("STREAMFORGE_TEST_PASSWORD")
     assert {"STREAMFORGE_CHAOS_ALL", "STREAMFORGE_MARKET_DATA", "CI"} <= read
@@ -98,8 +125,8 @@ def test_the_settings_hold_what_the_tests_read_and_what_is_refused() -> None:
 
 
 def test_no_documented_setting_of_the_shell_reaches_a_test() -> None:
-    page, tests = settings_page.settings_page().split("## The tests")
-    documented = set(re.findall(r"^\| `([A-Z0-9_]+)` \|", page, re.MULTILINE))
+    services, tests = _settings().split("## The tests")
+    documented = set(_explained(services))
     assert {"ARANGO_URL", "K8S_NAMESPACE", "KUBECONFIG", "BINANCE_API_KEY", "CA_PATH", "TYPE"} <= documented
     assert [name for name in sorted(documented) if not cleanenv.is_ours(name)] == []
     assert "STREAMFORGE_CHAOS_SEED" in tests

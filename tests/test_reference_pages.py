@@ -51,6 +51,7 @@ def test_every_route_is_there_and_every_answer_and_request_has_an_example_that_f
     for path, methods in API["paths"].items():
         for method in methods:
             assert f"\n## {method.upper()} {path}\n" in page
+            assert f"\n| [`{method.upper()} {path}`](#" in page
     for link in re.findall(r"\]\(#(\w+)\)", page):
         assert re.search(rf"^### {link}$", page, re.IGNORECASE | re.MULTILINE), link
     assert "```json" in page.partition("\n### Workflow\n")[2].partition("\n### ")[0]

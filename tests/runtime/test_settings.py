@@ -17,7 +17,7 @@ from streamforge_utils.runtime.settings import BINANCE_DATA_URL, Upstream, Worke
 from streamforge_utils.runtime.worker_definition import Role, Use
 from streamforge_utils.runtime.worker_process import load_worker
 from tests.runtime.rig import NoParameters, worker
-from tools.reference.settings_page import environment_table
+from tools.reference.settings_page import environment_table, settings_page
 
 LEAST = {
     "QUEUE_ID": "wf-btcusdt-api_candles_1m-20240801-abc123",
@@ -208,15 +208,19 @@ def test_every_variable_of_a_worker_has_a_meaning_and_its_own_name() -> None:
 
 def test_the_reference_shows_what_a_worker_reads_and_no_more() -> None:
     loader, sink = environment_table(LOADER), environment_table(SINK)
-    assert "| `QUEUE_ID` | text |  | **required** | the workflow that the worker belongs to |" in loader
-    assert "| `STREAMFORGE_DOWNSTREAM` | text, … |" in loader
+    workers = "| [every worker](../../docs/reference/settings.md#every-worker) | **`QUEUE_ID`** **`SYMBOL`** "
+    assert workers in loader
+    assert workers in sink
+    assert "`STREAMFORGE_DOWNSTREAM`" in loader
     assert "COLLECTION_NAME" not in loader
     assert "STREAMFORGE_EXCHANGE_URL" not in sink
-    assert "| `STREAMFORGE_UPSTREAM` | TELEMETRY_ID:ATTEMPT, … |  | **required** without `STREAMFORGE_REPLAY` |" in sink
-    without = "**required** without `KAFKA_BOOTSTRAP_SERVERS` and `ARANGO_URL`"
-    assert f"| `STREAMFORGE_DATA_DIR` | path |  | {without} |" in sink
-    assert "| `STREAMFORGE_DATA_DIR` | path |  | **required** without `KAFKA_BOOTSTRAP_SERVERS` |" in loader
-    assert all(line.count(" | ") == 4 for line in loader.splitlines() if line.startswith("| `"))
+    assert "**`STREAMFORGE_UPSTREAM`**" in sink
+    explained = settings_page()
+    assert "| `QUEUE_ID` | text | **required** | the workflow that the worker belongs to |" in explained
+    replayed = "**required** without `STREAMFORGE_REPLAY`"
+    assert f"| `STREAMFORGE_UPSTREAM` | TELEMETRY_ID:ATTEMPT, … | {replayed} |" in explained
+    assert "| `STREAMFORGE_HEARTBEAT_SECONDS` | number, seconds | `2` |" in explained
+    assert all(line.count(" | ") in (1, 2, 3) for line in explained.splitlines() if line.startswith("| `"))
 
 
 def test_a_loader_refuses_passwords_in_urls_and_more_weight_than_binance_allows() -> None:

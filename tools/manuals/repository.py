@@ -11,6 +11,7 @@ from pathlib import Path
 SETTING = re.compile(
     r"\b(?:STREAMFORGE|KAFKA|ARANGO|BINANCE|K8S|QUEUE|TELEMETRY)_[A-Z0-9]+(?:_[A-Z0-9]+)*\b(?![-\w]|\.\w)"
 )
+_ENVIRONMENT = re.compile(r"<!-- environment\b.*?<!-- /environment -->", re.DOTALL)
 CODE = ("src/", "libs/", "deploy/", "platform/", "services/", "tools/", "benchmarks/", ".ci/", ".devcontainer/", ".git")
 """Where settings are read or set; the tests, which also try names that are none, are left out."""
 _TEXTS = (
@@ -97,8 +98,10 @@ class Repository:
 
     @cached_property
     def settings(self) -> frozenset[str]:
-        """Every setting: those of the generated page, which follow from the code, and others that the code names."""
-        return frozenset(SETTING.findall(self._code + self._text("docs/reference/settings.md")))
+        """Every setting: those of the generated tables, which follow from the code, and others that the code names."""
+        readmes = (self._text(path) for path in self.files if re.fullmatch(r"services/[^/]+/README\.md", path))
+        tables = (table for text in readmes for table in _ENVIRONMENT.findall(text))
+        return frozenset(SETTING.findall("\n".join((self._code, self._text("docs/reference/settings.md"), *tables))))
 
     @cached_property
     def literals(self) -> frozenset[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
@@ -17,7 +18,7 @@ _SHAPE = "Where an example holds `…` or 0, it shows the shape only."
 
 def http_page(document: Mapping[str, Any]) -> str:
     """Every route with its parameters, its request and an example of its answer."""
-    parts = ["# HTTP API", _INTRODUCTION]
+    parts = ["# HTTP API", _INTRODUCTION, _routes(document)]
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
             parts += _operation(document, path, method.upper(), operation)
@@ -29,14 +30,15 @@ def http_page(document: Mapping[str, Any]) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def routes_table(document: Mapping[str, Any]) -> str:
-    """A Markdown table of the routes, with the names of their parameters; ends in a newline."""
-    lines = ["| route | what it does | parameters |", "|---|---|---|"]
+def _routes(document: Mapping[str, Any]) -> str:
+    """A table of the routes that leads to their sections."""
+    lines = ["| route | what it does |", "|---|---|"]
     for path, methods in document["paths"].items():
         for method, operation in methods.items():
-            names = [f"`{one['name']}`" for one in operation.get("parameters", ()) if one["in"] != "path"]
-            lines.append(f"| `{method.upper()} {path}` | {operation['summary']} | {', '.join(names)} |")
-    return "\n".join(lines) + "\n"
+            route = f"{method.upper()} {path}"
+            anchor = re.sub(r"[^\w -]", "", route.lower()).replace(" ", "-")
+            lines.append(f"| [`{route}`](#{anchor}) | {operation['summary']} |")
+    return "\n".join(lines)
 
 
 def _answers(document: Mapping[str, Any]) -> list[str]:

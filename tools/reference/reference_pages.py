@@ -13,7 +13,7 @@ from streamforge.manager.api.app import create_app
 from streamforge.manager.describing import asyncapi, schemas
 from tools.reference.cli_page import cli_page
 from tools.reference.example_jobs import manifests, shown
-from tools.reference.http_page import http_page, routes_table
+from tools.reference.http_page import http_page
 from tools.reference.measurements import measured
 from tools.reference.settings_page import environments, settings_page
 from tools.reference.topics_page import messages_page, topics_page
@@ -39,8 +39,7 @@ def pages(root: Path) -> dict[Path, str]:
     for target, table in environments():
         readme = Path("services") / target / "README.md"
         if (root / readme).exists():
-            text = _between((root / readme).read_text("utf-8"), "environment", table)
-            found[readme] = _between(text, "routes", routes_table(routes))
+            found[readme] = _between((root / readme).read_text("utf-8"), "environment", table)
     return found
 
 

@@ -1,4 +1,4 @@
-"""The page of the settings, and the environment tables of the services' READMEs, from the fields that read them."""
+"""The page of the settings that services share, and what each README lists, from the fields that read them."""
 
 from __future__ import annotations
 
@@ -16,9 +16,27 @@ from streamforge_utils.runtime.worker_definition import Definition
 
 P = TypeVar("P", bound=msgspec.Struct)
 
+_SERVICES, _WORKERS, _LOADERS, _SINKS, _EXCHANGE = "Every service", "Every worker", "Loaders", "Sinks", "The exchange"
+_GROUP_OF_USE = {"exchange": _EXCHANGE, "output": _LOADERS, "input": _SINKS, "store": _SINKS}
+_PAGE = "../../docs/reference/settings.md"
+
+
+def shared() -> dict[str, list[Variable]]:
+    """The settings that several services read in the same form, by their heading on the page."""
+    managers = {_form(row) for row in variables(ManagerSettings)}
+    found: dict[str, list[Variable]] = {title: [] for title in (_SERVICES, _WORKERS, _LOADERS, _SINKS, _EXCHANGE)}
+    for row in variables(WorkerSettings):
+        common = _SERVICES if _form(row) in managers else _WORKERS
+        found[_GROUP_OF_USE.get(row.only, common)].append(row)
+    return found
+
+
+def _form(row: Variable) -> tuple[str, str, str, bool]:
+    return row.name, row.default, row.meaning, row.required
+
 
 def environment_table(definition: Definition[P]) -> str:
-    """A Markdown table of every variable that the worker reads, its parameters last; ends in a newline."""
+    """In Markdown, every variable that the worker reads: a table of its own ones, and the names of the shared ones."""
     common = (
         msgspec.structs.replace(
             row, required=False, default=definition.defaults[row.name].replace("{QUEUE_ID}", "QUEUE_ID")
@@ -27,22 +45,50 @@ def environment_table(definition: Definition[P]) -> str:
         else row
         for row in variables(WorkerSettings, uses=definition.uses)
     )
-    return table([*common, *variables(definition.parameters)])
+    return _of_service([*common, *variables(definition.parameters)])
+
+
+def _of_service(rows: Iterable[Variable]) -> str:
+    """Ends in a newline, as `table` does."""
+    read = {_form(row): row for row in rows}
+    groups = {}
+    for title, several in shared().items():
+        groups[title] = [row for row in several if read.pop(_form(row), None) is not None]
+    parts = [table(read.values())] if read else []
+    names = [
+        f"| [{title.lower()}]({_PAGE}#{title.lower().replace(' ', '-')}) | {' '.join(map(_name, several))} |"
+        for title, several in groups.items()
+        if several
+    ]
+    parts.append("Read as well (bold: required) and explained in Settings:\n")
+    parts.append("\n".join(["| settings of | variables |", "|---|---|", *names]) + "\n")
+    return "\n".join(parts)
+
+
+def _name(row: Variable) -> str:
+    return f"**`{row.name}`**" if row.required else f"`{row.name}`"
 
 
 def table(rows: Iterable[Variable]) -> str:
     """A Markdown table of `rows`; ends in a newline."""
-    lines = ["| variable | type | unit | default | meaning |", "|---|---|---|---|---|"]
+    lines = ["| variable | type | default | meaning |", "|---|---|---|---|"]
     for row in rows:
-        cells = (f"`{row.name}`", type_name(row.hint), row.unit, _default(row), row.meaning)
+        form = ", ".join(filter(None, (type_name(row.hint), row.unit)))
+        cells = (f"`{row.name}`", form, _default(row), row.meaning)
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
 
 
 def _default(row: Variable) -> str:
+    if row.name in _REQUIRED_WHERE:
+        return f"**required** {_REQUIRED_WHERE[row.name]}"
     if not row.required:
         return _code(row.default)
     return f"**required** without `{row.unless}`" if row.unless else "**required**"
+
+
+_REQUIRED_WHERE = {"STREAMFORGE_DATA_DIR": "where the bus, the store or the launcher that the service uses is embedded"}
+"""Where it depends on the service."""
 
 
 def _code(text: str) -> str:
@@ -50,41 +96,43 @@ def _code(text: str) -> str:
 
 
 def environments() -> Iterator[tuple[str, str]]:
-    """The environment table of each service, by the name of its folder."""
+    """What each service reads, by the name of its folder."""
     for target in workers.targets():
         yield target, environment_table(workers.definition(target))
     # The manager's own share of the weight follows from STREAMFORGE_TOTAL_WEIGHT_PER_MINUTE.
-    read = (item for item in variables(ManagerSettings) if item.name != "STREAMFORGE_WEIGHT_PER_MINUTE")
-    yield "queue-manager", table(read)
+    yield (
+        "queue-manager",
+        _of_service(row for row in variables(ManagerSettings) if row.name != "STREAMFORGE_WEIGHT_PER_MINUTE"),
+    )
 
 
 def settings_page() -> str:
-    """Every environment variable, by the program that reads it."""
+    """The settings of the command line, those that several services read, and those of the tests."""
+    services = ", ".join(f"[{name}](../../services/{name}/README.md)" for name, _ in environments())
     parts = [
         "# Settings",
         "Settings are environment variables, read once at the start. A missing or bad value ends the start with exit "
         "code 2 and is named; a name that is almost one of these, and none, is pointed out. With "
         "`KAFKA_BOOTSTRAP_SERVERS` Kafka is the bus, with `ARANGO_URL` ArangoDB is the store; what is not named is the "
-        "embedded one. Workers are processes of this machine, or Jobs of a Kubernetes cluster "
-        "(`STREAMFORGE_LAUNCHER`).",
+        "embedded one.",
+        f"What one service alone reads is in its README, with the names of all that it reads: {services}.",
         "## streamforge",
         _COMMAND_LINE,
-        "A manager that a command runs for itself reads the variables of `queue-manager` below, except "
-        "`STREAMFORGE_HOST` and `STREAMFORGE_PORT`. Its workers tell their progress every "
+        "A manager that a command runs for itself reads the variables of `queue-manager`, except `STREAMFORGE_HOST` "
+        "and `STREAMFORGE_PORT` (`up` reads these too). Its workers tell their progress every "
         f"{HEARTBEAT_S} s unless `STREAMFORGE_HEARTBEAT_SECONDS` says otherwise, and it logs warnings only unless "
-        "`STREAMFORGE_DEBUG` does (the manager of `load` and the like, beside which a bar moves, nothing). `up` reads "
-        "`STREAMFORGE_HOST` and `STREAMFORGE_PORT` too.",
+        "`STREAMFORGE_DEBUG` does (the manager of `load` and the like, beside which a bar moves, nothing).",
     ]
-    tables = dict(environments())
-    parts += [
-        "## queue-manager",
-        "Without tokens the API listens on loopback only.",
-        tables.pop("queue-manager").rstrip(),
-    ]
-    for target, table in tables.items():
-        parts += [f"## {target}", table.rstrip()]
+    for title, rows in shared().items():
+        parts += [f"## {title}", *([_NOTES[title]] if title in _NOTES else []), table(rows).rstrip()]
     parts += ["## The tests", _names(TESTS)]
     return "\n\n".join(parts) + "\n"
+
+
+_NOTES = {
+    _WORKERS: "A manager sets all but `STREAMFORGE_STOP_GRACE_SECONDS` for the workers that it starts.",
+    _EXCHANGE: "Read by loaders and, but for `STREAMFORGE_WEIGHT_PER_MINUTE`, by queue-manager.",
+}
 
 
 def _names(meanings: Mapping[str, str]) -> str:

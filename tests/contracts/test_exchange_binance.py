@@ -67,9 +67,9 @@ async def _scripted() -> AsyncIterator[SeriesCoverage]:
 
 @asynccontextmanager
 async def _test_exchange(*faults: str) -> AsyncIterator[SeriesCoverage]:
-    from streamforge.exchange.adjustable_clock import ExchangeClock
     from streamforge.exchange.config import ExchangeConfig
     from streamforge.exchange.exchange_server import serve
+    from streamforge.exchange.state import ExchangeClock
 
     config = ExchangeConfig(now_ms=NOW, holes={"BTCUSDT": (HOLE,)}, faults=faults)
     async with await serve(config, ExchangeClock(NOW, frozen=True)) as running:

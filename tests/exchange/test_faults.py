@@ -12,7 +12,7 @@ import pytest
 from streamforge.exchange.config import ExchangeConfig
 from streamforge.exchange.faults import FAULTS, parse_fault
 from streamforge_utils.model.errors import InvalidInput
-from tests.exchange.support import MINUTE, NOW, Peer, ms, peer
+from tests.exchange.conftest import MINUTE, NOW, Peer, ms, peer
 from tests.limits import LIMIT_S
 
 START = ms("2024-08-01")

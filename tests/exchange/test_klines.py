@@ -1,21 +1,38 @@
-"""The windows of klines, as Binance documents them."""
+"""Candles of the test exchange: windows as Binance documents them, and what seeded ones promise."""
 
 from __future__ import annotations
 
 import asyncio
+from itertools import pairwise
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamforge.exchange.candle_grid import STEPS_MS
-from streamforge.exchange.config import ExchangeConfig
+from streamforge.exchange.config import DEFAULT_SYMBOLS, ExchangeConfig, SymbolSpec
+from streamforge.exchange.endpoints.klines import STEPS_MS, Grid, PricePath
 from streamforge_utils.model.timeranges import TimeRange
-from tests.exchange.support import DAY, HOUR, MINUTE, NOW, Peer, Row, ms, peer
+from tests.exchange.conftest import DAY, HOUR, MINUTE, NOW, Peer, Row, ms, peer
 
 START = ms("2024-08-01")
 OPEN_BAR = NOW - NOW % MINUTE
 LISTED, DELISTED = ms("2024-03-15T10:07"), ms("2022-06-30")
 OLD = {"symbol": "OLDUSDT"}
+BTC = DEFAULT_SYMBOLS[0]
+FIRST_OF_SEED_1: Row = [
+    1722470400000,
+    "26791.92000000",
+    "26797.38000000",
+    "26778.34000000",
+    "26793.91000000",
+    "89.61792000",
+    1722470459999,
+    "2401125.31303680",
+    35208,
+    "68.43868000",
+    "1833671.73595220",
+    "0",
+]
 WINDOWS: list[tuple[dict[str, object], list[int]]] = [
     # Without a start the newest, the open candle last; with one the oldest.
     ({}, list(range(OPEN_BAR - 499 * MINUTE, OPEN_BAR + 1, MINUTE))),
@@ -136,3 +153,62 @@ async def test_the_oracle_is_half_open_and_unlimited() -> None:
             found = await exchange.get("/oracle/klines", symbol="BTCUSDT", interval="1m", startTime=first, endTime=end)
             assert found.opens == expected
         assert (await exchange.get("/oracle/klines", symbol="BTCUSDT", interval="1m")).status == 400
+
+
+def candles(interval: str, start_ms: int, count: int, seed: int = 1, spec: SymbolSpec = BTC) -> list[Row]:
+    grid = Grid(interval)
+    first = grid.index(start_ms)
+    rows = PricePath(seed, spec).rows(grid, first, first + count - 1)
+    return msgspec.json.decode(b"[" + b",".join(rows) + b"]", type=list[Row])
+
+
+def test_candles_of_a_seed_never_change() -> None:
+    assert candles("1m", START, 1)[0] == FIRST_OF_SEED_1
+    assert candles("1m", START, 1, seed=2)[0] != FIRST_OF_SEED_1
+
+
+def test_open_and_close_agree_between_all_intervals() -> None:
+    minutes = {int(row[0]): row for row in candles("1m", START - 40 * DAY, 45 * 1440)}
+    for interval in STEPS_MS:
+        if interval in ("1s", "1m"):
+            continue
+        for row in candles(interval, START, 2)[:1]:
+            opens, closes = int(row[0]), int(row[6]) + 1
+            if opens in minutes and closes - MINUTE in minutes:
+                assert row[1] == minutes[opens][1], interval
+                assert row[4] == minutes[closes - MINUTE][4], interval
+    seconds = candles("1s", START, 60)
+    assert seconds[0][1] == minutes[START][1]
+    assert seconds[-1][4] == minutes[START][4]
+
+
+def test_a_close_is_at_most_a_tick_beside_the_next_open() -> None:
+    rows = candles("1m", START, 500)
+    steps = {round((float(b[1]) - float(a[4])) * 100) for a, b in pairwise(rows)}
+    assert steps == {-1, 0, 1}
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    st.sampled_from(DEFAULT_SYMBOLS),
+    st.sampled_from(list(STEPS_MS)),
+    st.integers(ms("2016-01-01"), ms("2030-01-01")),
+    st.integers(0, 2**70),
+)
+def test_every_candle_is_plausible(spec: SymbolSpec, interval: str, start_ms: int, seed: int) -> None:
+    for row in candles(interval, start_ms, 20, seed, spec):
+        opened, high, low, closed, volume, quote, taker, taker_quote = (
+            float(row[n]) for n in (1, 2, 3, 4, 5, 7, 9, 10)
+        )
+        assert high >= max(opened, closed)
+        assert min(opened, closed) >= low > 0
+        assert 0 < taker <= volume
+        assert 0 < taker_quote <= quote
+        assert int(row[8]) >= 1
+        assert row[11] == "0"
+        assert all(len(str(row[n]).partition(".")[2]) == 8 for n in (1, 2, 3, 4, 5, 7, 9, 10))
+        assert int(row[6]) == Grid(interval).open_ms(Grid(interval).index(int(row[0])) + 1) - 1
+
+
+def test_the_grid_of_three_days_is_not_the_one_of_division() -> None:
+    assert {Grid("3d").open_ms(n) % (3 * DAY) for n in range(5)} == {DAY}

@@ -12,9 +12,9 @@ from typing import ClassVar
 
 import msgspec
 
-from streamforge.exchange import params, windows
+from streamforge.exchange import windows
 from streamforge.exchange.config import ANY_SYMBOL, ExchangeConfig, SymbolSpec
-from streamforge.exchange.exchange_errors import ApiError
+from streamforge.exchange.exchange_requests import ApiError, Sent, read_parameters, symbol_of, window_of
 from streamforge.exchange.faults import Fault, Page
 from streamforge.exchange.windows import RowSeries
 from streamforge_utils.model.timeranges import TimeRange
@@ -70,7 +70,7 @@ class RowsEndpoint(Endpoint):
     def seeded(self, spec: SymbolSpec, variant: Hashable) -> RowSeries:
         """A series that follows from the seed."""
 
-    def variant(self, sent: params.Sent) -> Hashable:
+    def variant(self, sent: Sent) -> Hashable:
         """Which of the symbol's series is asked for. Raises ApiError."""
         return None
 
@@ -85,7 +85,7 @@ class RowsEndpoint(Endpoint):
         """
         raise ValueError(f"{self.paths[0]} reads no recordings")
 
-    def series(self, spec: SymbolSpec, sent: params.Sent) -> tuple[Hashable, RowSeries | None]:
+    def series(self, spec: SymbolSpec, sent: Sent) -> tuple[Hashable, RowSeries | None]:
         """The variant and the series that a request names; None where no recording has it. Raises ApiError."""
         variant = self.variant(sent)
         if self.recordings is not None:
@@ -98,10 +98,10 @@ class RowsEndpoint(Endpoint):
         return sorted({*configured.get(ANY_SYMBOL, ()), *configured.get(symbol, ())})
 
     def answer(self, call: Call) -> bytes:
-        sent = params.read(call.query, self.parameters)
-        spec = call.symbols[params.symbol_of(sent, call.symbols)]
+        sent = read_parameters(call.query, self.parameters)
+        spec = call.symbols[symbol_of(sent, call.symbols)]
         variant, series = self.series(spec, sent)
-        window = params.window_of(sent)
+        window = window_of(sent)
         if series is None:
             return b"[]"
         rows = windows.read(series, windows.page(series, window, call.now_ms), call.now_ms)
@@ -114,9 +114,9 @@ class RowsEndpoint(Endpoint):
 
         Each row that never changes again is there once, as the API writes it. Raises ApiError.
         """
-        sent = params.read(query, self.parameters)
-        _, series = self.series(symbols[params.symbol_of(sent, symbols)], sent)
-        window = params.window_of(sent)
+        sent = read_parameters(query, self.parameters)
+        _, series = self.series(symbols[symbol_of(sent, symbols)], sent)
+        window = window_of(sent)
         if window.start_ms is None or window.end_ms is None:
             raise ApiError(-1102, "startTime" if window.start_ms is None else "endTime")
         if series is None or window.end_ms <= window.start_ms:

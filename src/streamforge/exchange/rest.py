@@ -12,7 +12,7 @@ import msgspec
 from aiohttp import web
 
 from streamforge.exchange.endpoint import Call, Endpoint
-from streamforge.exchange.exchange_errors import ApiError
+from streamforge.exchange.exchange_requests import ApiError
 from streamforge.exchange.faults import Fault
 from streamforge.exchange.state import ExchangeState
 

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
-from streamforge.exchange import params
 from streamforge.exchange.config import WEIGHT_LIMIT, SymbolSpec
 from streamforge.exchange.endpoint import Call, Endpoint
+from streamforge.exchange.exchange_requests import read_parameters, symbol_of
 
 _PERMISSIONS = ("SPOT", "MARGIN")
 
@@ -19,7 +19,7 @@ class Ping(Endpoint):
     paths = ("ping",)
 
     def answer(self, call: Call) -> bytes:
-        params.read(call.query, ())
+        read_parameters(call.query, ())
         return b"{}"
 
 
@@ -29,7 +29,7 @@ class Time(Endpoint):
     paths = ("time",)
 
     def answer(self, call: Call) -> bytes:
-        params.read(call.query, ())
+        read_parameters(call.query, ())
         return msgspec.json.encode({"serverTime": call.shown_ms})
 
 
@@ -40,9 +40,9 @@ class ExchangeInfo(Endpoint):
     weight = 20
 
     def answer(self, call: Call) -> bytes:
-        sent = params.read(call.query, ("symbol", "showPermissionSets"))
+        sent = read_parameters(call.query, ("symbol", "showPermissionSets"))
         named = "symbol" in sent
-        listed = [call.symbols[params.symbol_of(sent, call.symbols)]] if named else call.symbols.values()
+        listed = [call.symbols[symbol_of(sent, call.symbols)]] if named else call.symbols.values()
         sets = sent.get("showPermissionSets", "true").lower() != "false"
         limit = self.config.weight_limit
         return msgspec.json.encode(

@@ -1,14 +1,20 @@
-"""Other people's clients, unchanged but for the address, load from the test exchange what its oracle says."""
+"""The test exchange as its clients see it: others' load what its oracle says, and ours knows it by its name."""
 
 from __future__ import annotations
 
 import asyncio
+from pathlib import Path
 
 import pytest
 
+from streamforge import wiring
 from streamforge.exchange.config import ExchangeConfig
+from streamforge.exchange.exchange_server import serve
+from streamforge_utils.model.errors import OtherExchange
 from streamforge_utils.model.timeranges import TimeRange
-from tests.exchange.support import ms, peer
+from streamforge_utils.ports.exchange import Identity
+from streamforge_utils.runtime.settings import ExchangeSettings
+from tests.exchange.conftest import NOW, ms, peer
 
 JULY = TimeRange(ms("2024-07-01"), ms("2024-08-01"))
 HOLE = TimeRange(ms("2024-07-10T01:00"), ms("2024-07-10T05:00"))
@@ -62,3 +68,37 @@ async def test_python_binance_loads_a_month_of_quarters_of_an_hour() -> None:
         rows = await asyncio.to_thread(by_python_binance, exchange.exchange.url, "ETHUSDT", "15m", JULY)
         assert rows == await exchange.oracle(JULY, "ETHUSDT", "15m")
         assert len(rows) == (31 * 24 - 4) * 4
+
+
+async def met_at(config: ExchangeConfig, expected: str = "") -> str | None:
+    """The name that a client reads from the exchange. expected: by the client's settings."""
+    identity = None if expected else Identity()
+    async with await serve(config) as running:
+        asking = wiring.make_exchange(ExchangeSettings(urls=(running.url,), identity=expected), identity=identity)
+        try:
+            await asking.server_time()
+        finally:
+            await asking.close()
+    return None if identity is None else identity.met
+
+
+async def test_its_name_follows_from_what_it_serves_and_from_nothing_else(tmp_path: Path) -> None:
+    recordings = tmp_path / "spot ü"
+    recordings.mkdir()
+    (recordings / "BTCUSDT-1m-2024-08-01.csv").write_text(f"{NOW - NOW % 60_000},1,1,1,1,1,{NOW},1,1,1,1,0\n")
+    for config, name in (
+        (ExchangeConfig(now_ms=NOW), "test exchange, seed 1"),
+        (ExchangeConfig(seed=7, faults=("slow:ms=1",)), "test exchange, seed 7"),
+        (ExchangeConfig(replay=recordings), "test exchange, recordings of spot %C3%BC"),
+    ):
+        assert await met_at(config) == name
+        await met_at(config, name)
+
+
+async def test_another_one_than_was_expected_is_refused_with_the_next_step() -> None:
+    with pytest.raises(OtherExchange) as refused:
+        await met_at(ExchangeConfig(seed=7), "test exchange, seed 1")
+    assert str(refused.value).endswith(
+        " is the exchange `test exchange, seed 7`, and the data here are of `test exchange, seed 1`: start that one "
+        "again, or name its address with --exchange or STREAMFORGE_EXCHANGE_URL"
+    )

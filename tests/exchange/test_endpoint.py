@@ -14,7 +14,7 @@ from streamforge.exchange.config import ExchangeConfig, SymbolSpec
 from streamforge.exchange.endpoint import RowsEndpoint
 from streamforge.exchange.endpoints import endpoint_classes
 from streamforge.exchange.windows import SeededRows
-from tests.exchange.support import DAY, NOW, Peer, ms, peer
+from tests.exchange.conftest import DAY, NOW, Peer, ms, peer
 from tests.places import market_data
 
 

@@ -1,9 +1,9 @@
-"""Weight, 429, 418: counted by a clock that stands still unless it is moved."""
+"""The exchange's state: weight, 429 and 418, counted by a clock that stands still unless it is moved."""
 
 from __future__ import annotations
 
 from streamforge.exchange.config import ExchangeConfig
-from tests.exchange.support import MINUTE, NOW, Peer, peer
+from tests.exchange.conftest import MINUTE, NOW, Peer, peer
 
 LEFT_MS = MINUTE - NOW % MINUTE
 """The clock starts 15 s before the end of a minute."""

@@ -15,7 +15,7 @@ from streamforge.exchange.config import ExchangeConfig
 from streamforge.exchange.exchange_server import serve
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.timeranges import TimeRange
-from tests.exchange.support import HOUR, MINUTE, Row, ms, peer
+from tests.exchange.conftest import HOUR, MINUTE, Row, ms, peer
 from tests.places import market_data
 
 LATER = ms("2026-01-01")

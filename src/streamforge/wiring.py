@@ -99,8 +99,7 @@ def make_store(settings: DataSettings, *, observer: Observer | None = None) -> S
     """
     arango, observer = settings.arango, observer or NullObserver()
     if arango.url:
-        from streamforge_utils.adapters.arango.arango_store import ArangoStore
-        from streamforge_utils.adapters.arango.connection import Connection
+        from streamforge_utils.adapters.arango import ArangoStore, Connection, Transport
 
         connection = Connection(
             url=arango.url,
@@ -109,7 +108,7 @@ def make_store(settings: DataSettings, *, observer: Observer | None = None) -> S
             password=arango.password,
             ca_path=arango.ca_path,
         )
-        return ArangoStore(connection, observer=observer)
+        return ArangoStore(Transport(connection, observer=observer))
     from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
 
     return EmbeddedStore(settings.folder / STORE, observer=observer)
@@ -142,9 +141,9 @@ def make_exchange(
 
     identity: which exchange must answer; by default the one that the settings name, if they do.
     """
-    from streamforge_utils.adapters.binance import BinanceExchange, Retries
+    from streamforge_utils.adapters.binance import BinanceExchange, Retries, Transport
 
-    return BinanceExchange(
+    transport = Transport(
         settings.urls,
         weight_limit=settings.weight_per_minute,
         clock=clock or SystemClock(),
@@ -157,6 +156,7 @@ def make_exchange(
         ),
         identity=Identity(settings.identity or None) if identity is None else identity,
     )
+    return BinanceExchange(transport)
 
 
 def make_data_directory(settings: DataSettings) -> DataDirectory:

@@ -16,9 +16,7 @@ import pytest
 
 from streamforge.manager.execution import reconciler
 from streamforge.manager.persistence.installation import Claim
-from streamforge_utils.adapters.arango.arango_store import ArangoStore
-from streamforge_utils.adapters.arango.arango_transport import Retries
-from streamforge_utils.adapters.arango.connection import Connection
+from streamforge_utils.adapters.arango import ArangoStore, Connection, Retries, Transport
 from streamforge_utils.model.secret import Secret
 from tests.chaos.crash import World
 from tests.chaos.story import ALL, OpenWorld, die_at_calls, new_exchange
@@ -53,7 +51,7 @@ def _worlds(version: str, lost: Counter[str]) -> OpenWorld:
                 seed = crc32(f"{kind} {folder.name}".encode())
                 double.misbehaviour.add(Fault(kind=kind, method=METHODS, path=WRITES, share=LOST, seed=seed))
             connection = Connection(url=double.url, database=DATABASE, user="root", password=Secret(PASSWORD))
-            yield World(folder, new_exchange(), lambda: ArangoStore(connection, retries=RETRIES), CLAIM)
+            yield World(folder, new_exchange(), lambda: ArangoStore(Transport(connection, retries=RETRIES)), CLAIM)
             lost.update(double.misbehaviour.hits)
             assert not (folder / "store").exists(), "something lies in the embedded store"
 

@@ -15,8 +15,7 @@ import pytest
 from streamforge.manager.execution.retention import CollectionRetention
 from streamforge.manager.persistence.coverage_store import CoverageStore
 from streamforge.manager.policy import RetentionRule
-from streamforge_utils.adapters.arango.arango_store import ArangoStore
-from streamforge_utils.adapters.arango.connection import Connection
+from streamforge_utils.adapters.arango import ArangoStore, Connection, Transport
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.kinds.candles import candle_key
 from streamforge_utils.model.secret import Secret
@@ -42,7 +41,8 @@ async def double(request: pytest.FixtureRequest) -> AsyncIterator[ArangoDouble]:
 
 @pytest.fixture
 async def store(double: ArangoDouble) -> AsyncIterator[ArangoStore]:
-    found = ArangoStore(Connection(url=double.url, database=DATABASE, user="root", password=Secret(PASSWORD)))
+    connection = Connection(url=double.url, database=DATABASE, user="root", password=Secret(PASSWORD))
+    found = ArangoStore(Transport(connection))
     yield found
     await found.close()
 

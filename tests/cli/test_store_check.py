@@ -11,8 +11,7 @@ import pytest
 from streamforge.cli.checks.place_checks import Subject
 from streamforge.cli.checks.store_check import check_store
 from streamforge.cli.session import Where
-from streamforge_utils.adapters.arango.arango_store import ArangoStore
-from streamforge_utils.adapters.arango.connection import Connection
+from streamforge_utils.adapters.arango import ArangoStore, Connection, Transport
 from streamforge_utils.model.errors import RetryableError, StreamForgeError
 from streamforge_utils.model.secret import Secret
 from streamforge_utils.ports.preflight import Finding
@@ -20,7 +19,6 @@ from streamforge_utils.ports.store import Document
 from tests.doubles.arangodb.double import ArangoDouble
 from tests.doubles.arangodb.misbehaviour import Fault
 from tests.doubles.arangodb.server import Settings
-from tests.doubles.observer import RecordingObserver
 
 
 @pytest.fixture
@@ -45,10 +43,8 @@ async def room(folder: Path) -> Finding:
 
 
 async def test_a_server_that_takes_no_more_writes_is_told_with_its_room(double: ArangoDouble, tmp_path: Path) -> None:
-    store = ArangoStore(
-        Connection(url=double.url, database="candles", user="root", password=Secret("hush-hush")),
-        observer=RecordingObserver(),
-    )
+    connection = Connection(url=double.url, database="candles", user="root", password=Secret("hush-hush"))
+    store = ArangoStore(Transport(connection))
     await store.upsert("candles", [Document("k", 1, b'{"n":1}')])
     await store.close()
     double.server.settings.limit_bytes = 1

@@ -8,8 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from streamforge_utils.adapters.arango.arango_store import ArangoStore
-from streamforge_utils.adapters.arango.connection import Connection
+from streamforge_utils.adapters.arango import ArangoStore, Connection, Transport
 from streamforge_utils.model.secret import Secret
 from tests.contracts.store import Factory, MakeStore, StoreFixtures
 
@@ -30,7 +29,7 @@ def connection(environ: Mapping[str, str]) -> Connection:
 
 def make(environ: Mapping[str, str]) -> ArangoStore:
     """A store there."""
-    return ArangoStore(connection(environ))
+    return ArangoStore(Transport(connection(environ)))
 
 
 def remote(prefix: str) -> ArangoStore:

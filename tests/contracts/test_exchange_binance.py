@@ -6,7 +6,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 import msgspec
 import pytest
 
-from streamforge_utils.adapters.binance import BinanceExchange
+from streamforge_utils.adapters.binance import BinanceExchange, Transport
 from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.instrumentation import NullObserver
@@ -73,7 +73,8 @@ async def _test_exchange(*faults: str) -> AsyncIterator[SeriesCoverage]:
 
     config = ExchangeConfig(now_ms=NOW, holes={"BTCUSDT": (HOLE,)}, faults=faults)
     async with await serve(config, ExchangeClock(NOW, frozen=True)) as running:
-        yield _known(BinanceExchange([running.url], weight_limit=3000, clock=FakeClock(NOW), observer=NullObserver()))
+        transport = Transport([running.url], weight_limit=3000, clock=FakeClock(NOW), observer=NullObserver())
+        yield _known(BinanceExchange(transport))
 
 
 def _known(exchange: BinanceExchange) -> SeriesCoverage:

@@ -7,9 +7,7 @@ from random import random
 
 import pytest
 
-from streamforge_utils.adapters.arango.arango_store import ArangoStore
-from streamforge_utils.adapters.arango.arango_transport import Retries
-from streamforge_utils.adapters.arango.connection import Connection
+from streamforge_utils.adapters.arango import ArangoStore, Connection, Retries, Transport
 from streamforge_utils.model.secret import Secret
 from streamforge_utils.ports.clock import Clock
 from tests.doubles.arangodb.double import ArangoDouble
@@ -56,7 +54,8 @@ async def make(double: ArangoDouble, observer: RecordingObserver) -> AsyncIterat
             "password": Secret(PASSWORD),
         }
         connection = Connection(**(known | how))  # type: ignore[arg-type]  # a test's own words
-        made.append(ArangoStore(connection, observer=observer, retries=retries, clock=clock, jitter=jitter))
+        transport = Transport(connection, observer=observer, retries=retries, clock=clock, jitter=jitter)
+        made.append(ArangoStore(transport))
         return made[-1]
 
     yield make

@@ -11,11 +11,8 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from streamforge_utils.adapters.arango import arango_transport
+from streamforge_utils.adapters.arango import ArangoStore, Connection, Retries, Transport, arango_transport
 from streamforge_utils.adapters.arango.arango_errors import TooLarge
-from streamforge_utils.adapters.arango.arango_store import ArangoStore
-from streamforge_utils.adapters.arango.arango_transport import Retries, Transport
-from streamforge_utils.adapters.arango.connection import Connection
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.store import Document, Outcome
 from tests.adapters.arango.conftest import MakeStore

@@ -9,9 +9,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from streamforge_utils.adapters.arango import document_bodies
+from streamforge_utils.adapters.arango import ArangoStore, document_bodies
 from streamforge_utils.adapters.arango.arango_server import COMMUNITY_BYTES
-from streamforge_utils.adapters.arango.arango_store import ArangoStore
 from streamforge_utils.model.errors import ConfigError, PermanentError
 from streamforge_utils.ports.store import Document, Edge, Outcome
 from tests.adapters.arango.conftest import DATABASE, PASSWORD, MakeStore

@@ -10,7 +10,7 @@ import time
 import msgspec
 import pytest
 
-from streamforge_utils.adapters.arango.arango_store import ArangoStore
+from streamforge_utils.adapters.arango import ArangoStore
 from streamforge_utils.adapters.arango.arango_transport import STATEMENTS, Retries
 from streamforge_utils.model.errors import ConfigError, ConflictError, PermanentError, RetryableError
 from streamforge_utils.ports.clock import SystemClock

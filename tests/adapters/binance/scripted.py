@@ -11,7 +11,7 @@ from typing import NamedTuple
 import msgspec
 from aiohttp import web
 
-from streamforge_utils.adapters.binance import BinanceExchange, Retries
+from streamforge_utils.adapters.binance import BinanceExchange, Retries, Transport
 from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.model.secret import Secret
 from streamforge_utils.model.timeranges import TimeRange
@@ -202,7 +202,7 @@ async def bench(
     server = ScriptedExchange(server_clock)
     observer = RecordingObserver()
     async with serving(server) as url:
-        client = BinanceExchange(
+        transport = Transport(
             (*before, url),
             weight_limit=weight_limit,
             clock=clock,
@@ -212,6 +212,7 @@ async def bench(
             jitter=lambda: 0.5,
             identity=identity,
         )
+        client = BinanceExchange(transport)
         try:
             yield Bench(client, server, clock, url, observer)
         finally:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 import pytest
 from aiohttp import web
 
-from streamforge_utils.adapters.binance import BinanceExchange, Retries
+from streamforge_utils.adapters.binance import BinanceExchange, Retries, Transport
 from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError
 from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.model.secret import Secret
@@ -221,9 +221,8 @@ async def test_a_server_that_shuts_down_is_left_for_the_alternate() -> None:
 
 async def test_no_server_at_all_is_retryable_and_says_where() -> None:
     port = unused_port()
-    client = BinanceExchange(
-        [f"http://user:secret@127.0.0.1:{port}"], weight_limit=100, clock=FakeClock(), observer=NullObserver()
-    )
+    urls = [f"http://user:secret@127.0.0.1:{port}"]
+    client = BinanceExchange(Transport(urls, weight_limit=100, clock=FakeClock(), observer=NullObserver()))
     with pytest.raises(RetryableError, match=f"no connection to http://127.0.0.1:{port}") as caught:
         await client.server_time()
     assert "secret" not in str(caught.value)
@@ -233,7 +232,7 @@ async def test_no_server_at_all_is_retryable_and_says_where() -> None:
 @pytest.mark.parametrize("url", ["", "localhost:80", "ftp://host", "http://", "https://u:secret@host?x=1", "http://[x"])
 async def test_a_base_url_that_is_none_is_named(url: str) -> None:
     with pytest.raises(ConfigError, match="base URL") as caught:
-        BinanceExchange([url], weight_limit=1, clock=FakeClock(), observer=NullObserver())
+        Transport([url], weight_limit=1, clock=FakeClock(), observer=NullObserver())
     assert "secret" not in str(caught.value)
 
 
@@ -247,7 +246,7 @@ async def test_a_closed_client_refuses() -> None:
 async def test_the_key_travels_in_its_header_alone() -> None:
     async with bench(NOW) as made:
         listed(made)
-        client = BinanceExchange(
+        transport = Transport(
             [f"{made.url}/proxy/"],  # a path before the exchange's own
             weight_limit=100,
             clock=made.clock,
@@ -255,6 +254,7 @@ async def test_the_key_travels_in_its_header_alone() -> None:
             api_key=Secret(KEY),
             jitter=lambda: 0.5,
         )
+        client = BinanceExchange(transport)
         await client.server_time()
         made.server.expect("klines", always(lambda: error(400, -9999, f"you sent {KEY}")))
         with pytest.raises(PermanentError, match=r"you sent \*\*\*"):
@@ -266,7 +266,7 @@ async def test_the_key_travels_in_its_header_alone() -> None:
             "/proxy/api/v3/klines",
         ]
         assert all(KEY not in str(request.url) for request in made.server.asked)
-        assert KEY not in repr(client) + repr(vars(client))
+        assert KEY not in repr(client) + repr(vars(client)) + repr(transport)
         await made.client.server_time()
         assert "X-MBX-APIKEY" not in made.server.asked[-1].headers
 

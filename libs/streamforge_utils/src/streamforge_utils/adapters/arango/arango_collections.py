@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import random
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Final, TypeVar
@@ -20,13 +19,10 @@ from streamforge_utils.adapters.arango.arango_errors import (
     check_for_all,
 )
 from streamforge_utils.adapters.arango.arango_server import Server
-from streamforge_utils.adapters.arango.arango_transport import Reply, Retries, Transport, documents_path, path_of
-from streamforge_utils.adapters.arango.connection import Connection
+from streamforge_utils.adapters.arango.arango_transport import Reply, Transport, documents_path, path_of
 from streamforge_utils.adapters.arango.document_bodies import Batch
 from streamforge_utils.model.documents import check_name
 from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError
-from streamforge_utils.ports.clock import Clock
-from streamforge_utils.ports.instrumentation import Observer
 from streamforge_utils.ports.store import Usage
 
 DOCUMENTS: Final = 2
@@ -119,17 +115,9 @@ _decode_list = msgspec.json.Decoder(_List).decode
 class Database:
     """One database through connections of its own, and the collections known to be there."""
 
-    def __init__(
-        self,
-        connection: Connection,
-        *,
-        clock: Clock | None = None,
-        observer: Observer | None = None,
-        retries: Retries | None = None,
-        jitter: Callable[[], float] = random.random,
-    ) -> None:
-        self._transport = Transport(connection, clock=clock, observer=observer, retries=retries, jitter=jitter)
-        self._server = Server(self._transport)
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._server = Server(transport)
         self._known: dict[str, int] = {}
 
     async def connect(self) -> None:

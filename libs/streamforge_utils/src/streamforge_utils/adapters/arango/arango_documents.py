@@ -14,7 +14,7 @@ from typing import Any, Final
 
 import msgspec
 
-from streamforge_utils.adapters.arango import cursor, document_bodies, queries
+from streamforge_utils.adapters.arango import document_bodies, queries
 from streamforge_utils.adapters.arango.arango_collections import (
     RACES,
     RECORDS,
@@ -48,10 +48,10 @@ class _Count(msgspec.Struct):
 
 
 _decode_refusals = msgspec.json.Decoder(list[Refusal]).decode
-_decode_rows = msgspec.json.Decoder(cursor.Page[_Row]).decode
-_decode_keys = msgspec.json.Decoder(cursor.Page[str]).decode
-_decode_counts = msgspec.json.Decoder(cursor.Page[int]).decode
-_decode_olds = msgspec.json.Decoder(cursor.Page[Content | None]).decode
+_decode_rows = msgspec.json.Decoder(queries.Page[_Row]).decode
+_decode_keys = msgspec.json.Decoder(queries.Page[str]).decode
+_decode_counts = msgspec.json.Decoder(queries.Page[int]).decode
+_decode_olds = msgspec.json.Decoder(queries.Page[Content | None]).decode
 _decode_count = msgspec.json.Decoder(_Count).decode
 _decode_content = msgspec.json.Decoder(Content).decode
 
@@ -114,7 +114,7 @@ class Documents(Database):
         if limit <= 0:
             return []
         query = queries.documents(collection, first, last, limit)
-        rows = await cursor.everything(self._transport, query, _decode_rows, f"read the collection {collection}")
+        rows = await queries.everything(self._transport, query, _decode_rows, f"read the collection {collection}")
         return [Document(key, _version(version), bytes(body)) for key, version, body in rows]
 
     async def keys(
@@ -125,7 +125,7 @@ class Documents(Database):
             return []
         query = queries.keys(collection, first, last, limit)
         what = f"read the keys of the collection {collection}"
-        return await cursor.everything(self._transport, query, _decode_keys, what)
+        return await queries.everything(self._transport, query, _decode_keys, what)
 
     async def count(self, collection: str, *, first: str = "", last: str | None = None) -> int:
         check_collection(collection)
@@ -135,7 +135,7 @@ class Documents(Database):
             reply = await self._transport.ask("GET", path, what=what, answers=(NO_COLLECTION,))
             return 0 if reply.number else reply.read(_decode_count).count
         query = queries.count(collection, first, last)
-        return sum(await cursor.everything(self._transport, query, _decode_counts, what))
+        return sum(await queries.everything(self._transport, query, _decode_counts, what))
 
     async def delete(self, collection: str, *, first: str, last: str) -> int:
         """See `Collections.delete`.
@@ -171,7 +171,7 @@ class Documents(Database):
 
     async def flush(self, collection: str) -> None:
         check_collection(collection)
-        await cursor.send(self._transport, queries.flush(collection), f"flush the collection {collection}")
+        await queries.send(self._transport, queries.flush(collection), f"flush the collection {collection}")
 
     async def _replace(self, batch: Batch[Document]) -> Elements:
         """Store documents by one call; the server compares the versions."""
@@ -182,7 +182,7 @@ class Documents(Database):
         query = queries.guarded_upsert(batch.collection, msgspec.Raw(batch.array()), len(batch))
         what = f"store in the collection {batch.collection}"
         patience = self._transport.patience(what)
-        send = partial(cursor.send, self._transport, query, what)
+        send = partial(queries.send, self._transport, query, what)
         for races in range(RACES + 1):
             try:
                 reply = await self._on(batch.collection, RECORDS, send)
@@ -212,7 +212,7 @@ class Documents(Database):
             return []
         query = queries.present(batch.collection, [document.key for document in batch.items])
         what = f"look at what is in the collection {batch.collection}"
-        rows = await cursor.everything(self._transport, query, _decode_rows, what)
+        rows = await queries.everything(self._transport, query, _decode_rows, what)
         there = {key: (_version(version), msgspec.json.decode(body)) for key, version, body in rows}
         answers: list[Answer] = []
         equal: list[int] = []

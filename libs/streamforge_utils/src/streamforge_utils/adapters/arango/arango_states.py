@@ -17,7 +17,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from streamforge_utils.adapters.arango import cursor, queries
+from streamforge_utils.adapters.arango import queries
 from streamforge_utils.adapters.arango.arango_collections import STATE_DOCUMENTS, STATES, Database
 from streamforge_utils.adapters.arango.arango_errors import (
     CONFLICT,
@@ -55,7 +55,7 @@ class _Written(msgspec.Struct):
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(_Stored).decode
 _decode_written = msgspec.json.Decoder(_Written).decode
-_decode_page = msgspec.json.Decoder(cursor.Page[_Stored]).decode
+_decode_page = msgspec.json.Decoder(queries.Page[_Stored]).decode
 
 _MISSING: Final = (NO_COLLECTION, NO_DOCUMENT)
 _ANOTHER: Final = (CONFLICT, MALFORMED_REVISION, NO_DOCUMENT, NO_COLLECTION)
@@ -124,7 +124,7 @@ class States(Database):
         if limit <= 0 or not all((where or {}).values()):
             return []
         query = queries.states(STATES, kind, where or {}, edge, limit)
-        found = await cursor.everything(self._transport, query, _decode_page, f"look for states of the kind {kind}")
+        found = await queries.everything(self._transport, query, _decode_page, f"look for states of the kind {kind}")
         return [stored.state() for stored in found]
 
     async def remove(self, kind: str, id: str, *, expected: str) -> None:

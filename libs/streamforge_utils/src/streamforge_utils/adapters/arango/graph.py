@@ -10,7 +10,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from streamforge_utils.adapters.arango import cursor, document_bodies, queries
+from streamforge_utils.adapters.arango import document_bodies, queries
 from streamforge_utils.adapters.arango.arango_collections import EDGE_DOCUMENTS, RECORDS, Database, check_collection
 from streamforge_utils.adapters.arango.arango_errors import EDGE_COLLECTION_USED, GRAPH_DUPLICATE, GRAPH_MISSING
 from streamforge_utils.adapters.arango.document_bodies import Batch
@@ -41,7 +41,7 @@ class _About(msgspec.Struct):
 
 _Row = tuple[str, str, msgspec.Raw]
 _encode = msgspec.json.Encoder().encode
-_decode_rows = msgspec.json.Decoder(cursor.Page[_Row]).decode
+_decode_rows = msgspec.json.Decoder(queries.Page[_Row]).decode
 _decode_about = msgspec.json.Decoder(_About).decode
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
@@ -73,7 +73,7 @@ class Edges(Database):
         if any(end is not None and not is_document(end) for end in (source, destination)):
             return []
         query = queries.edges(collection, source, destination)
-        rows = await cursor.everything(self._transport, query, _decode_rows, f"read the edges {collection}")
+        rows = await queries.everything(self._transport, query, _decode_rows, f"read the edges {collection}")
         return sorted(
             (Edge(origin, target, bytes(body)) for origin, target, body in rows),
             key=lambda edge: (edge.source, edge.destination),

@@ -6,22 +6,18 @@ Source: Binance Spot REST, GET /api/v3/time and /api/v3/exchangeInfo; the endpoi
 from __future__ import annotations
 
 import asyncio
-import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
 
-from streamforge_utils.adapters.binance.transport import Answer, Retries, Transport, Unreadable
-from streamforge_utils.adapters.binance.weights import CODES, EXCHANGE_INFO, TIME, UNKNOWN_SYMBOL, Endpoint
+from streamforge_utils.adapters.binance.binance_rules import CODES, EXCHANGE_INFO, TIME, UNKNOWN_SYMBOL, Endpoint
+from streamforge_utils.adapters.binance.transport import Answer, Transport, Unreadable
 from streamforge_utils.model.errors import BannedError, PermanentError, RetryableError
 from streamforge_utils.model.kinds.paging import Asked, MalformedPage, Page, Question, described
 from streamforge_utils.model.kinds.registry import kind_of
-from streamforge_utils.model.secret import Secret
 from streamforge_utils.model.series import Series
-from streamforge_utils.ports.clock import Clock
-from streamforge_utils.ports.exchange import Identity, SymbolInfo
-from streamforge_utils.ports.instrumentation import Observer
+from streamforge_utils.ports.exchange import SymbolInfo
 
 CLOCK_FRESH_S = 300.0
 """How long a measurement of the exchange's clock is good for."""
@@ -55,38 +51,12 @@ T = TypeVar("T")
 
 
 class BinanceExchange:
-    """Market data from Binance, or from a server with the same interface.
+    """Market data from Binance, or from a server with the same interface."""
 
-    base_urls: the first is used; the others while it cannot be reached. weight_limit: this client's share of
-    request weight a minute. api_key: sent if given (market data need none). jitter: draws from 0 to 1. identity:
-    which exchange must answer, and learns which does.
-    Raises ConfigError if a URL or the key cannot be one.
-    """
-
-    def __init__(
-        self,
-        base_urls: Sequence[str],
-        *,
-        weight_limit: int,
-        clock: Clock,
-        observer: Observer,
-        api_key: Secret | None = None,
-        retries: Retries | None = None,
-        jitter: Callable[[], float] = random.random,
-        identity: Identity | None = None,
-    ) -> None:
-        self._clock = clock
-        self._observer = observer
-        self._transport = Transport(
-            base_urls,
-            weight_limit=weight_limit,
-            clock=clock,
-            observer=observer,
-            api_key=None if api_key is None else api_key.reveal(),
-            retries=retries if retries is not None else Retries(),
-            jitter=jitter,
-            identity=identity if identity is not None else Identity(),
-        )
+    def __init__(self, transport: Transport) -> None:
+        self._clock = transport.clock
+        self._observer = transport.observer
+        self._transport = transport
         self._measuring = asyncio.Lock()
         self._listed: dict[str, tuple[float, Sequence[SymbolInfo]]] = {}
         self._listing = asyncio.Lock()

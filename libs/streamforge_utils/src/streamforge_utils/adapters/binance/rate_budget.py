@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
+from streamforge_utils.adapters.binance.binance_rules import ADDRESS_SHARE, WEIGHT_LIMIT, WINDOW_MS
 from streamforge_utils.adapters.binance.waits import Waits
-from streamforge_utils.adapters.binance.weights import ADDRESS_SHARE, WEIGHT_LIMIT, WINDOW_MS
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.instrumentation import Observer
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 from collections.abc import Callable, Mapping, Sequence
 from typing import NoReturn, TypeVar
 
@@ -10,12 +11,7 @@ import aiohttp
 import msgspec
 from yarl import URL
 
-from streamforge_utils.adapters.binance.error_answers import ErrorAnswer, judge, shown
-from streamforge_utils.adapters.binance.exchange_clock import ClockEstimate
-from streamforge_utils.adapters.binance.rate_budget import RateBudget
-from streamforge_utils.adapters.binance.refusals import Refusals
-from streamforge_utils.adapters.binance.waits import Waits
-from streamforge_utils.adapters.binance.weights import (
+from streamforge_utils.adapters.binance.binance_rules import (
     API_KEY_HEADER,
     BUSY_S,
     LONGEST_WEIGHT_WAIT_S,
@@ -24,9 +20,16 @@ from streamforge_utils.adapters.binance.weights import (
     USED_WEIGHT_HEADER,
     Action,
     Endpoint,
+    ErrorAnswer,
+    judge,
+    shown,
 )
+from streamforge_utils.adapters.binance.exchange_clock import ClockEstimate
+from streamforge_utils.adapters.binance.rate_budget import RateBudget
+from streamforge_utils.adapters.binance.waits import Refusals, Waits
 from streamforge_utils.model.addresses import shown_address
 from streamforge_utils.model.errors import ConfigError, InvalidInput, PermanentError, RetryableError
+from streamforge_utils.model.secret import Secret
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.exchange import Identity
 from streamforge_utils.ports.instrumentation import Observer
@@ -88,7 +91,13 @@ class Retries(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Transport:
-    """One client's connections to the exchange. jitter: draws from 0 to 1."""
+    """One client's connections to Binance, or to a server with the same interface.
+
+    base_urls: the first is used; the others while it cannot be reached. weight_limit: this client's share of
+    request weight a minute. api_key: sent if given (market data need none). jitter: draws from 0 to 1. identity:
+    which exchange must answer, and learns which does.
+    Raises ConfigError if a URL or the key cannot be one.
+    """
 
     def __init__(
         self,
@@ -97,34 +106,34 @@ class Transport:
         weight_limit: int,
         clock: Clock,
         observer: Observer,
-        api_key: str | None,
-        retries: Retries,
-        jitter: Callable[[], float],
-        identity: Identity,
+        api_key: Secret | None = None,
+        retries: Retries | None = None,
+        jitter: Callable[[], float] = random.random,
+        identity: Identity | None = None,
     ) -> None:
-        self._identity = identity
         self._bases = [_checked_url(url) for url in base_urls]
         if not self._bases:
             raise ConfigError("the exchange needs at least one base URL")
         self._base = 0
-        self._clock = clock
-        self._observer = observer
+        self.clock = clock
+        self.observer = observer
         self._api_key = _checked_key(api_key)
-        self._retries = retries
-        self._timeout = aiohttp.ClientTimeout(total=retries.timeout_s)
+        self._retries = retries if retries is not None else Retries()
+        self._timeout = aiohttp.ClientTimeout(total=self._retries.timeout_s)
         self._jitter = jitter
+        self._identity = identity if identity is not None else Identity()
         self._session: aiohttp.ClientSession | None = None
         self._closed = False
         self._places = asyncio.Semaphore(IN_FLIGHT)
         self._waits = Waits(clock, observer)
         self.exchange_clock = ClockEstimate()
         self.budget = RateBudget(weight_limit, self.now_ms, self._waits, observer, longest_wait_s=LONGEST_WEIGHT_WAIT_S)
-        self._refusals = Refusals(clock, self.now_ms, self._waits, longest_wait_s=retries.longest_wait_s)
+        self._refusals = Refusals(clock, self.now_ms, self._waits, longest_wait_s=self._retries.longest_wait_s)
 
     def now_ms(self) -> int:
         """The exchange's clock as well as it is known; the local clock before it was ever measured."""
-        known = self.exchange_clock.now_ms(self._clock.monotonic())
-        return self._clock.now_ms() if known is None else known
+        known = self.exchange_clock.now_ms(self.clock.monotonic())
+        return self.clock.now_ms() if known is None else known
 
     async def get(
         self,
@@ -150,15 +159,15 @@ class Transport:
                 except _Failure as error:
                     failure = error
                 else:
-                    self._observer.count("exchange_requests_total", endpoint=endpoint.name, outcome="ok")
+                    self.observer.count("exchange_requests_total", endpoint=endpoint.name, outcome="ok")
                     self._waits.succeeded()
                     return value
-                self._observer.count("exchange_requests_total", endpoint=endpoint.name, outcome="failed")
+                self.observer.count("exchange_requests_total", endpoint=endpoint.name, outcome="failed")
                 failures += 1
                 wait_s = self._wait_after(failure, failures)
                 if failures >= most:
                     self._give_up(what, failure, failures, wait_s)
-                self._observer.count("exchange_retries_total", endpoint=endpoint.name)
+                self.observer.count("exchange_retries_total", endpoint=endpoint.name)
                 reason = f"another try: {failure.what}"[:200]
                 self._waits.failed(call, reason)
                 await self._waits.sleep(reason, wait_s)
@@ -192,8 +201,8 @@ class Transport:
         if self._session is None:
             self._session = self._new_session()
         url = self._bases[self._base]
-        sent = self._clock.monotonic()
-        sent_ms, local_ms = self.now_ms(), self._clock.now_ms()
+        sent = self.clock.monotonic()
+        sent_ms, local_ms = self.now_ms(), self.clock.now_ms()
         try:
             async with self._session.get(
                 url.with_path(url.path.rstrip("/") + endpoint.path), params=parameters, allow_redirects=False
@@ -209,7 +218,7 @@ class Transport:
         except (aiohttp.ClientError, OSError) as failure:
             reason = _shown_reason(failure)
             raise _Failure(f"no connection to {_shown_url(url)}: {reason}", away_from=url) from failure
-        received = self._clock.monotonic()
+        received = self.clock.monotonic()
         error = judge(status, headers, body, self.now_ms())
         # Before anything of it counts. An answer without a name and without a code may come from a proxy before it.
         if NAME_HEADER in headers or error is None or error.code is not None:
@@ -224,7 +233,7 @@ class Transport:
     def _handle(self, error: ErrorAnswer, status: int, answer: str, what: str, url: URL) -> NoReturn:
         code = f", code {error.code}" if error.code is not None else ""
         named = f"HTTP {status}{code}"
-        self._observer.count("exchange_errors_total", status=str(status), code=str(error.code or ""))
+        self.observer.count("exchange_errors_total", status=str(status), code=str(error.code or ""))
         if error.action in (Action.BAN, Action.BLOCK):
             raise self._refusals.ban(what, named, answer, error)
         if error.action is Action.FAIL:
@@ -296,12 +305,11 @@ def _checked_url(text: str) -> URL:
     return url
 
 
-def _checked_key(api_key: str | None) -> str | None:
-    if not api_key:
-        return None
-    if not (api_key.isascii() and api_key.isprintable()):
+def _checked_key(api_key: Secret | None) -> str | None:
+    key = "" if api_key is None else api_key.reveal()
+    if not (key.isascii() and key.isprintable()):
         raise ConfigError("the exchange's API key holds characters that no key has")
-    return api_key
+    return key or None
 
 
 def _name(headers: Mapping[str, str], url: URL) -> str:

@@ -13,11 +13,10 @@ from tests.doubles.arangodb.indexes import Index
 from tests.doubles.arangodb.values import Doc
 
 if TYPE_CHECKING:
-    from tests.doubles.arangodb.databases import Database
+    from tests.doubles.arangodb.server import Database
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_-]{0,255}")
 KEY = re.compile(r"[A-Za-z0-9_\-.@()+,=;$!*'%:]{1,254}")
-GENERATORS = ("upgrade", "padded", "uuid", "autoincrement", "traditional")
 DOCUMENTS, EDGES = 2, 3
 
 

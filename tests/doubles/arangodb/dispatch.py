@@ -4,51 +4,71 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import os
 from collections.abc import Callable
 
 import msgspec
 
-from tests.doubles.arangodb import databases, graphs, indexes
+from tests.doubles.arangodb import graphs, indexes
 from tests.doubles.arangodb.errors import ArangoError
 from tests.doubles.arangodb.misbehaviour import Fault, refusal
-from tests.doubles.arangodb.routes import admin, collection, cursor, document, importing, job, transaction, user
-from tests.doubles.arangodb.server import ArangoServer
+from tests.doubles.arangodb.routes import collection, cursor, document
+from tests.doubles.arangodb.server import ArangoServer, databases
 from tests.doubles.arangodb.wire import Cut, Request, Response
 
 Handler = Callable[[ArangoServer, Request, list[str]], Response]
 
+_TOO_LARGE = b"<html><head><title>413 Request Entity Too Large</title></head><body></body></html>"
+_CHALLENGE = 'Basic, realm="ArangoDB"\nBearer, token_type="JWT", realm="ArangoDB"'
+_DETAILS = {
+    "architecture": "64bit",
+    "build-repository": "none: a double for tests",
+    "license": "enterprise",
+    "platform": "linux",
+}
+
+
+def _version(server: ArangoServer, request: Request, rest: list[str]) -> Response:
+    details = {"details": {**_DETAILS, "server-version": server.version}} if request.flag("details") else {}
+    if details and request.method == "GET":
+        details["details"] |= {"role": "COORDINATOR" if server.cluster else "SINGLE", "mode": "server"}
+    newer = {} if server.is_311 else {"apiVersions": ["v0"], "deprecatedApiVersions": [], "requestedApiVersion": "v0"}
+    edition = server.settings.edition
+    return Response(200, {"server": "arango", "license": edition, "version": server.version, **newer, **details})
+
+
+def _licence(server: ArangoServer, request: Request, rest: list[str]) -> Response:
+    """3.12: the dataset against the limit of the Community Edition. 3.11: an Enterprise licence without one."""
+    if server.is_311:
+        features = {"expires": 4102444800}
+        return Response(
+            200, {"upgrading": False, "features": features, "license": "none", "version": 1, "status": "good"}
+        )
+    used, limit = server.data_bytes(), server.settings.limit_bytes
+    reached = used > limit
+    seconds = 172800 if reached else 315569520
+    usage = {
+        "bytesUsed": used,
+        "bytesLimit": limit,
+        "limitReached": reached,
+        "secondsUntilReadOnly": seconds,
+        "secondsUntilShutDown": 2 * seconds if reached else seconds,
+        "status": "limit-reached" if reached else "good",
+    }
+    return Response(200, {"upgrading": False, "diskUsage": usage})
+
+
 FAMILIES: dict[str, Handler] = {
     "_api/document": document.handle,
     "_api/collection": collection.handle,
-    "_api/key-generators": collection.key_generators,
     "_api/index": indexes.handle,
     "_api/cursor": cursor.handle,
-    "_api/query": cursor.parse,
-    "_api/explain": cursor.explain,
-    "_api/query-cache": cursor.results_cache,
-    "_api/import": importing.handle,
-    "_api/edges": graphs.edges,
+    "_api/import": document.import_many,
     "_api/gharial": graphs.handle,
-    "_api/database": databases.handle,
-    "_api/user": user.handle,
-    "_api/token": user.tokens,
-    "_api/transaction": transaction.handle,
-    "_api/job": job.handle,
-    "_api/version": admin.version,
-    "_api/engine": admin.engine,
-    "_api/endpoint": admin.endpoint,
-    "_admin/version": admin.version,
-    "_admin/time": admin.server_time,
-    "_admin/status": admin.status,
-    "_admin/server": admin.availability,
-    "_admin/license": admin.license_,
-    "_admin/deployment": admin.deployment,
+    "_api/database": databases,
+    "_api/version": _version,
+    "_admin/license": _licence,
 }
-
-_OPEN = ("_open/auth", "_admin/server/availability")
-_TOO_LARGE = b"<html><head><title>413 Request Entity Too Large</title></head><body></body></html>"
-_CHALLENGE = 'Basic, realm="ArangoDB"\nBearer, token_type="JWT", realm="ArangoDB"'
+"""What StreamForge, its tests and arangoimport send; recordings of other calls are not replayed."""
 
 
 class Dispatcher:
@@ -87,21 +107,10 @@ class Dispatcher:
         return _refused(request, refusal(after))
 
     async def _executed(self, request: Request) -> Response:
-        try:
-            if "/".join(request.segments[:3]) not in _OPEN:
-                self._authorize(request)
-            self._server.database(request.database)
-            if request.segments == ["_open", "auth"]:
-                return self._session(request)
-        except ArangoError as error:
-            return _refused(request, error)
-        if request.headers.get("x-arango-async") == "store":
-            return job.start(self._server, self._now(request))
-        return await self._now(request)
-
-    async def _now(self, request: Request) -> Response:
         family = "/".join(request.segments[:2])
         try:
+            self._authorize(request)
+            self._server.database(request.database)
             if family not in FAMILIES:
                 raise ArangoError(404, f"unknown path '{request.path}'")
             response = FAMILIES[family](self._server, request, request.segments[2:])
@@ -111,26 +120,12 @@ class Dispatcher:
             await asyncio.sleep(response.delay)
         return response
 
-    def _session(self, request: Request) -> Response:
-        """POST /_open/auth: a token for a name and a password. Nobody uses it here."""
-        if request.method != "POST":
-            raise ArangoError(405)
-        body = request.json()
-        if type(body) is not dict or type(body.get("username")) is not str or type(body.get("password")) is not str:
-            raise ArangoError(400, "invalid JSON")
-        user = self._server.users.get(body["username"])
-        if user is None or user.password != body["password"]:
-            raise ArangoError(401, "Wrong credentials", status=401)
-        return Response(200, {"jwt": os.urandom(32).hex()})
-
     def _authorize(self, request: Request) -> None:
         """Only basic authentication lets in; every user may do everything."""
         scheme, _, value = request.headers.get("authorization", "").partition(" ")
         name, _, password = (base64.b64decode(value).decode() if scheme.lower() == "basic" else "").partition(":")
-        user = self._server.users.get(name)
-        if user is None or not user.active or user.password != password:
+        if self._server.passwords.get(name) != password:
             raise ArangoError(11, "not authorized to execute this request", status=401)
-        request.user = name
 
     def _control(self, request: Request) -> Response:
         misbehaviour = self._server.misbehaviour

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from pathlib import Path
 from types import TracebackType
@@ -43,16 +42,12 @@ class ArangoDouble:
         await self._runner.setup()
         await web.TCPSite(self._runner, _HOST, self._port, ssl_context=self._tls).start()
         scheme = "http" if self._tls is None else "https"
-        self.url = self.server.endpoint = f"{scheme}://{_HOST}:{self._runner.addresses[0][1]}"
+        self.url = f"{scheme}://{_HOST}:{self._runner.addresses[0][1]}"
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Close the port and every connection; what was answered is kept."""
-        jobs = [job.task for job in self.server.jobs.values()]
-        for task in jobs:
-            task.cancel()
-        await asyncio.gather(*jobs, return_exceptions=True)
         await self._runner.cleanup()
         self.server.storage.close()

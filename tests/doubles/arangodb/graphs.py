@@ -1,4 +1,4 @@
-"""Named graphs, kept as documents in `_graphs` as servers keep them; /_api/gharial and /_api/edges."""
+"""Named graphs (/_api/gharial), kept as documents in `_graphs` as servers keep them."""
 
 from __future__ import annotations
 
@@ -8,13 +8,11 @@ from tests.doubles.arangodb import documents
 from tests.doubles.arangodb.collections import DOCUMENTS, EDGES, Collection
 from tests.doubles.arangodb.documents import Unit, WriteOptions
 from tests.doubles.arangodb.errors import ArangoError
-from tests.doubles.arangodb.routes.cursor import stats_of
 from tests.doubles.arangodb.values import Doc
 from tests.doubles.arangodb.wire import Request, Response
 
 if TYPE_CHECKING:
-    from tests.doubles.arangodb.databases import Database
-    from tests.doubles.arangodb.server import ArangoServer
+    from tests.doubles.arangodb.server import ArangoServer, Database
 
 
 _REPLACE = WriteOptions(overwrite_mode="replace", return_new=True)
@@ -269,16 +267,3 @@ def _check_edge(graph: Graph, body: Doc) -> None:
         vertices = body.get(end, "").partition("/")[0]
         if vertices and vertices not in graph.vertex_collections():
             raise ArangoError(1947, f"referenced vertex collection '{vertices}' is not part of the graph")
-
-
-_ENDS = {"any": ("_from", "_to"), "in": ("_to",), "out": ("_from",)}
-
-
-def edges(server: ArangoServer, request: Request, rest: list[str]) -> Response:
-    direction = request.query.get("direction", "any") or "any"
-    ends = _ENDS[direction]
-    collection = server.database(request.database).collection(rest[0])
-    vertices = request.json() if request.method == "POST" else [request.query.get("vertex", "")]
-    edges: list[Doc] = [edge for edge in collection.scan() if any(edge[end] in vertices for end in ends)]
-    stats = stats_of(server, scanned_index=len(edges))
-    return Response(200, {"edges": edges, "error": False, "code": 200, "stats": stats})

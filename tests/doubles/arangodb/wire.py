@@ -36,7 +36,6 @@ class Request:
     body: bytes
     database: str = "_system"
     segments: list[str] = field(default_factory=list)
-    user: str = "root"
 
     def json(self) -> Any:
         """The body's value, None for an empty body; error 600 where it is no JSON."""

@@ -17,42 +17,20 @@ WRITES = ("update", "replace", "remove", "upsert")
 _BINARY = (
     {"||": "||", "OR": "||"},
     {"&&": "&&", "AND": "&&"},
-    {"==": "==", "!=": "!="},
+    {"==": "=="},
     {"IN": "IN"},
     {"<": "<", "<=": "<=", ">": ">", ">=": ">="},
     {"..": ".."},
-    {"+": "+", "-": "-"},
-    {"*": "*", "/": "/", "%": "%"},
+    {"+": "+"},
+    {"/": "/"},
 )
 _CONSTANTS = {"NULL": None, "TRUE": True, "FALSE": False}
 
 KEYWORDS = frozenset(
-    [
-        "FOR",
-        "LET",
-        "FILTER",
-        "SORT",
-        "LIMIT",
-        "COLLECT",
-        "RETURN",
-        "INSERT",
-        "UPDATE",
-        "REPLACE",
-        "REMOVE",
-        "UPSERT",
-        "IN",
-        "INTO",
-        "WITH",
-        "AND",
-        "OR",
-        "NULL",
-        "TRUE",
-        "FALSE",
-        "ASC",
-        "DESC",
-        "OPTIONS",
-        "COUNT",
-    ]
+    {
+        *("FOR", "LET", "FILTER", "SORT", "LIMIT", "COLLECT", "RETURN", "INSERT", "UPDATE", "REPLACE", "REMOVE"),
+        *("UPSERT", "IN", "INTO", "WITH", "AND", "OR", "NULL", "TRUE", "FALSE", "ASC", "DESC", "OPTIONS", "COUNT"),
+    }
 )
 
 _TOKEN = re.compile(
@@ -61,7 +39,7 @@ _TOKEN = re.compile(
     |(?P<name>[A-Za-z_][A-Za-z0-9_]*)
     |(?P<string>"[^"\\]*"|'[^'\\]*')
     |(?P<bind>@@?[A-Za-z0-9_]+)
-    |(?P<operator>\.\.|==|!=|<=|>=|&&|\|\||[-+*/%<>=?:.,()\[\]{}])""",
+    |(?P<operator>\.\.|==|<=|>=|&&|\|\||[+/<>=?:.,()\[\]{}])""",
     re.VERBOSE,
 )
 

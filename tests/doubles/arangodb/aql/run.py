@@ -22,7 +22,6 @@ class Query:
     def __init__(self, context: Context, text: str) -> None:
         self.context = context
         self.tree = parse(text)
-        self.writes = any(node[0] in WRITES for node in self.tree)
         self._expressions = Expressions(context)
         self._answered: set[int] = set()
         self._result: Compute | None = None
@@ -44,19 +43,6 @@ class Query:
         else:
             for _ in rows:
                 pass
-
-    def fold(self) -> None:
-        """Compute what has no variables, as an optimizer does: a warning of it is known before the query runs."""
-
-        def look(node: Any) -> None:
-            if type(node) is not tuple and type(node) is not list:
-                return
-            for part in node:
-                look(part)
-            if type(node) is tuple and node[:1] == ("binary",) and node[2][0] == node[3][0] == "value":
-                self._expressions.constant(node)
-
-        look(self.tree)
 
     def name_of(self, node: Node) -> str:
         """The name of a collection, as it stands in the query or in a parameter."""

@@ -5,12 +5,10 @@ Numbers and revisions that the real server made up are bound to those that the d
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import json
 import re
 from typing import Any
-from urllib.parse import quote
 
 import aiohttp
 
@@ -73,9 +71,6 @@ class Stage:
         self._collections: list[str] = []
         self._indexes: list[str] = []
         self._cursor: str | None = None
-        self._job: str | None = None
-        self._transactions: dict[str, str] = {}
-        self._last_transaction: str | None = None
         self._database = ""
 
     async def call(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> Answer:
@@ -130,10 +125,6 @@ class Stage:
         last = parts[-1]
         if "/_api/cursor/" in route and self._cursor:
             parts[parts.index("cursor") + 1] = self._cursor
-        elif "/_api/job/" in route and self._job and _made_up(parts[parts.index("job") + 1]):
-            parts[parts.index("job") + 1] = self._job
-        elif "/_api/transaction/" in route and _made_up(last):
-            parts[-1] = self._transactions.get(last, self._last_transaction or last)
         elif "/_api/collection/" in route and self._collections:
             place = parts.index("collection") + 1
             if _made_up(parts[place]):
@@ -217,36 +208,10 @@ class Stage:
         made = await self._must("POST", f"/_api/index?collection={step['collection']}", step["index"])
         self._indexes.append(made["id"])
 
-    async def _aql(self, step: dict[str, Any]) -> None:
-        await self._must("POST", "/_api/cursor", {"query": step["query"], "bindVars": step.get("bindVars") or {}})
-
     async def _request(self, step: dict[str, Any]) -> None:
-        path = await self._bound_path(step["path"])
-        headers = dict(ROOT)
-        # The recorded steps have no headers; in the examples of stored jobs the first request is the job.
-        about_jobs = "/_api/job" in self._pair.path or self._pair.id.rpartition("/")[2].startswith("job_")
-        stored = about_jobs and not any(part in path for part in ("/_api/job", "/_admin/time"))
-        if stored:
-            headers["x-arango-async"] = "store"
-        answer = await self.call(step["method"], path, step.get("body"), headers)
-        if stored:
-            self._job = answer.headers.get("x-arango-async-id")
-            await self._settle()
-        elif step["method"] == "POST" and path.partition("?")[0].endswith("/_api/cursor") and answer.status == 201:
+        answer = await self.call(step["method"], await self._bound_path(step["path"]), step.get("body"))
+        if step["method"] == "POST" and step["path"].partition("?")[0].endswith("/_api/cursor"):
             self._cursor = answer.json().get("id", self._cursor)
-        elif step["method"] == "POST" and path.endswith("/transaction/begin") and answer.status == 201:
-            self._last_transaction = answer.json()["result"]["id"]
-
-    async def _settle(self) -> None:
-        """Let a stored job end, unless it is one that sleeps."""
-        for _ in range(20):
-            if self._job in (await self.call("GET", "/_api/job/done")).json():
-                return
-            await asyncio.sleep(0)
-
-    async def _begin_transaction(self, step: dict[str, Any]) -> None:
-        made = await self._must("POST", "/_api/transaction/begin", step["body"])
-        self._last_transaction = self._transactions[str(step.get("id"))] = made["result"]["id"]
 
     async def _create_graph(self, step: dict[str, Any]) -> None:
         body = {name: step[name] for name in ("name", "edgeDefinitions", "orphanCollections") if name in step}
@@ -270,19 +235,6 @@ class Stage:
 
     async def _use_database(self, step: dict[str, Any]) -> None:
         self._database = "" if step["name"] == "_system" else f"/_db/{step['name']}"
-
-    async def _create_user(self, step: dict[str, Any]) -> None:
-        body = {name: step[name] for name in ("user", "passwd", "active") if name in step}
-        await self._must("POST", "/_api/user", body)
-
-    async def _remove_user(self, step: dict[str, Any]) -> None:
-        await self.call("DELETE", f"/_api/user/{quote(step['user'])}")
-
-    async def _grant_database(self, step: dict[str, Any]) -> None:
-        place = "/".join(str(step[name]) for name in ("database", "collection") if name in step)
-        await self._must("PUT", f"/_api/user/{quote(step['user'])}/database/{place}", {"grant": step["level"]})
-
-    _grant_collection = _grant_database
 
 
 def _made_up(name: str) -> bool:

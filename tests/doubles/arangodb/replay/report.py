@@ -17,39 +17,24 @@ from tests.doubles.arangodb.replay.prepare import SetupFailed, Stage
 from tests.doubles.arangodb.server import Settings
 from tests.limits import LIMIT_S
 
-_CACHES = ("/_api/query-cache/entries", "/_api/query-plan-cache")
-
 
 def outside(pair: Pair) -> str | None:
     """Why a line is not replayed; None for one that is."""
     family = "/".join(pair.route.split("/")[1:3])
     if not pair.method or not pair.path or pair.status is None:
         return "no HTTP request and answer in the line (errors seen by a shell)"
-    if _runs_javascript(pair):
-        return "runs JavaScript on the server (removed in 4.0)"
-    if pair.method == "GET" and pair.route in _CACHES:
-        return "what a query cache holds: the double caches nothing"
-    if family not in (*FAMILIES, "_open/auth") and pair.status != 401:
+    if family == "_open/auth" or (family not in FAMILIES and pair.status != 401):
         return f"a family of calls that StreamForge does not use: /{family}"
+    if "x-arango-async" in pair.headers:
+        return "a call that is answered later, by a family that StreamForge does not use: /_api/job"
     if pair.method == "POST" and family == "_api/index" and not pair.body:
         return "its request body is not in the recording"
-    if family == "_api/token" and pair.method in ("GET", "DELETE") and not pair.setup:
-        return "an access token that no recorded setup makes"
     # A line's note says which version it was written for.
     if "newest devel" in pair.note or (pair.version.startswith("devel") and "/_api/document?collection=" in pair.path):
         return "a test of the version after 3.12, whose answer 3.11 and 3.12 do not give"
     if "older snapshot" in pair.note:
         return "asserted by a test that a newer one or a recording supersedes"
     return None
-
-
-def _runs_javascript(pair: Pair) -> bool:
-    if any('"action"' in str(step.get("body")) for step in pair.setup if step.get("op") == "request"):
-        return True
-    if pair.method != "POST" or pair.route != "/_api/transaction" or "x-arango-async" in pair.headers:
-        return False
-    # Without its collections it is refused before it runs.
-    return pair.body is None or any(step.get("op") == "create_collection" for step in pair.setup)
 
 
 _FORCED = {21003: "queue-full", 21004: "queue-time", 503: "maintenance"}

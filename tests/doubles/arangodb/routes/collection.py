@@ -5,7 +5,7 @@ from __future__ import annotations
 import zlib
 from typing import Any
 
-from tests.doubles.arangodb.collections import GENERATORS, Collection
+from tests.doubles.arangodb.collections import Collection
 from tests.doubles.arangodb.errors import ArangoError
 from tests.doubles.arangodb.graphs import graphs_with
 from tests.doubles.arangodb.server import ArangoServer
@@ -36,10 +36,6 @@ def handle(server: ArangoServer, request: Request, rest: list[str]) -> Response:
         database.drop(collection)
         return _ok({"id": collection.facts["id"]})
     raise ArangoError(405)
-
-
-def key_generators(server: ArangoServer, request: Request, rest: list[str]) -> Response:
-    return Response(200, {"keyGenerators": list(GENERATORS)})
 
 
 def _ok(body: dict[str, Any], location: str | None = None) -> Response:

@@ -1,4 +1,4 @@
-"""/_api/cursor: run a query, read its results in batches; and what is said about a query without running it."""
+"""/_api/cursor: run a query, read its results in batches."""
 
 from __future__ import annotations
 
@@ -6,8 +6,6 @@ import time
 from typing import Any
 
 from tests.doubles.arangodb.aql.expressions import Context
-from tests.doubles.arangodb.aql.parser import parse as parse_text
-from tests.doubles.arangodb.aql.parser import tokens
 from tests.doubles.arangodb.aql.run import Query
 from tests.doubles.arangodb.errors import ArangoError
 from tests.doubles.arangodb.server import ArangoServer
@@ -44,27 +42,25 @@ class Cursor:
         return self._rows[end - self.batch : end], end < len(self._rows)
 
 
-def stats_of(
-    server: ArangoServer, context: Context | None = None, *, scanned_index: int = 0, seconds: float = 0.0
-) -> dict[str, Any]:
+def _stats(server: ArangoServer, context: Context, seconds: float) -> dict[str, Any]:
     """The counters of a query, with the names that the version has."""
     newer = {} if server.is_311 else {"documentLookups": 0, "seeks": 0}
     return {
-        "writesExecuted": context.writes if context else 0,
-        "writesIgnored": context.ignored if context else 0,
+        "writesExecuted": context.writes,
+        "writesIgnored": context.ignored,
         **newer,
-        "scannedFull": context.scanned if context else 0,
-        "scannedIndex": context.scanned_index if context else scanned_index,
+        "scannedFull": context.scanned,
+        "scannedIndex": context.scanned_index,
         **({} if server.is_311 else {"searchParallelism": 1}),
         "cursorsCreated": 0,
         "cursorsRearmed": 0,
         "cacheHits": 0,
         "cacheMisses": 0,
-        "filtered": context.filtered if context else 0,
+        "filtered": context.filtered,
         "httpRequests": 0,
-        **({"fullCount": context.full_count} if context and context.full_count is not None else {}),
+        **({} if context.full_count is None else {"fullCount": context.full_count}),
         "executionTime": seconds,
-        "peakMemoryUsage": context.memory if context else 0,
+        "peakMemoryUsage": context.memory,
         "intermediateCommits": 0,
     }
 
@@ -90,16 +86,10 @@ def handle(server: ArangoServer, request: Request, rest: list[str]) -> Response:
     raise ArangoError(405)
 
 
-def checked_body(request: Request) -> dict[str, Any]:
-    """The query and its settings; 1502 for no query."""
+def _create(server: ArangoServer, request: Request) -> Response:
     body: dict[str, Any] = request.json()
     if type(body.get("query")) is not str or not body["query"]:
         raise ArangoError(1502)
-    return body
-
-
-def _create(server: ArangoServer, request: Request) -> Response:
-    body = checked_body(request)
     size = body.get("batchSize", _DEFAULT_BATCH)
     options = body.get("options") or {}
     started = time.perf_counter()
@@ -120,7 +110,7 @@ def _create(server: ArangoServer, request: Request) -> Response:
 
 
 def _extra(server: ArangoServer, context: Context, options: dict[str, Any], seconds: float) -> dict[str, Any]:
-    stats = stats_of(server, context, seconds=seconds)
+    stats = _stats(server, context, seconds)
     extra: dict[str, Any] = {"warnings": context.warnings, "stats": stats}
     profile = options.get("profile")
     if profile in (1, 2, 3, True):
@@ -157,57 +147,3 @@ def _expire(server: ArangoServer) -> None:
     now = time.monotonic()
     for number in [number for number, cursor in server.cursors.items() if cursor.until < now]:
         del server.cursors[number]
-
-
-def parse(server: ArangoServer, request: Request, rest: list[str]) -> Response:
-    """POST /_api/query: is it a query?"""
-    if request.method == "POST" and not rest:
-        body = checked_body(request)
-        sources = [node[2] for node in parse_text(body["query"]) if node[0] == "for"]
-        answer = {
-            "parsed": True,
-            "collections": sorted({source[1] for source in sources if source[0] == "name"}),
-            "bindVars": sorted({token.text[1:] for token in tokens(body["query"]) if token.kind == "bind"}),
-            "ast": [],  # of syntax trees the recordings compare the type alone
-        }
-        if not server.is_311:
-            answer["warnings"] = []
-        return Response(200, {"error": False, "code": 200, **answer})
-    raise ArangoError(404 if request.method == "GET" else 405)
-
-
-def explain(server: ArangoServer, request: Request, rest: list[str]) -> Response:
-    body = checked_body(request)
-    options = body.get("options") or {}
-    with server.unit() as unit:
-        context = Context(server.database(request.database), unit, body.get("bindVars") or {}, {})
-        query = Query(context, body["query"])
-    query.fold()
-    plans: dict[str, Any] = {"plan": {}, "cacheable": not (query.writes or context.warnings)}
-    if options.get("allPlans") is True:
-        plans = {"plans": []}
-    stats = {
-        "rulesExecuted": 0,
-        "rulesSkipped": 0,
-        "plansCreated": 1,
-        "rules": {},
-        "peakMemoryUsage": 0,
-        "executionTime": 0.0001,
-    }
-    if server.is_311:
-        del stats["rules"]
-    return Response(200, {**plans, "warnings": context.warnings, "stats": stats, "error": False, "code": 200})
-
-
-def results_cache(server: ArangoServer, request: Request, rest: list[str]) -> Response:
-    """No result is ever cached here."""
-    method = request.method
-    if method == "DELETE" and not rest:
-        return Response(200, {"error": False, "code": 200})
-    if method == "GET" and rest == ["properties"]:
-        return Response(200, server.cache_properties)
-    if method == "PUT" and rest == ["properties"]:
-        given = request.json()
-        server.cache_properties |= {name: given[name] for name in server.cache_properties if name in given}
-        return Response(200, server.cache_properties)
-    raise ArangoError(404 if method == "GET" else 405)

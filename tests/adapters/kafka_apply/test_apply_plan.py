@@ -31,58 +31,44 @@ def noted(*things: WantedTopic | WantedUser | Rule) -> frozenset[str]:
     return frozenset(key_of(thing) for thing in things)
 
 
-def topic_step(actual: ActualTopic | None, *, ours: bool, adopt: bool = False) -> Step:
-    there = {} if actual is None else {"t": actual}
-    notes = frozenset({key_of(TOPIC)}) if ours else NOTHING
-    (step,) = plan(Wanted(topics=(TOPIC,)), Actual(topics=there), notes, adopt=adopt)
-    return step
-
-
 def user_steps(actual: Actual, ours: frozenset[str], *, adopt: bool = False, user: WantedUser = USER) -> list[Step]:
     return list(plan(Wanted(users=(user,)), actual, ours, adopt=adopt))
 
 
-def test_a_topic_that_is_missing_is_made_and_noted_even_if_it_was_ours_before() -> None:
-    for ours in (False, True):
-        step = topic_step(None, ours=ours)
-        assert step.change.action is Action.CREATE
-        assert step.work == TopicStep(TOPIC, create=True)
-        assert step.notes == (key_of(TOPIC),)
+OLD = {"retention.ms": "5"}
+NEW = {"retention.ms": "1"}
+RESET = {"retention.ms": "1", "segment.bytes": None}
 
 
-def test_a_topic_of_ours_that_is_as_wanted_is_left() -> None:
-    step = topic_step(SAME, ours=True)
-    assert (step.change.action, step.work, step.notes) == (Action.UNCHANGED, None, ())
-
-
-def test_a_topic_of_ours_gets_its_values_and_loses_those_that_nobody_wants() -> None:
-    actual = ActualTopic(
-        1, 1, {"retention.ms": "5", "segment.bytes": "7"}, frozenset({"retention.ms", "segment.bytes"})
-    )
-    step = topic_step(actual, ours=True)
-    assert step.change.action is Action.CHANGE
-    assert step.work == TopicStep(TOPIC, partitions=2, config={"retention.ms": "1", "segment.bytes": None})
-    assert step.change.details == ("retention.ms: 5 -> 1", "segment.bytes: 7 -> default", "partitions: 1 -> 2")
-
-
-@pytest.mark.parametrize(("partitions", "replicas"), [(3, 1), (2, 3)])
-def test_what_kafka_cannot_change_is_told_and_nothing_is_done(partitions: int, replicas: int) -> None:
-    step = topic_step(ActualTopic(partitions, replicas, {"retention.ms": "5"}, NOTHING), ours=True)
-    assert (step.change.action, step.change.as_wanted, step.work) == (Action.BLOCKED, False, None)
-
-
-@pytest.mark.parametrize("actual", [SAME, ActualTopic(1, 1, {"retention.ms": "5"}, NOTHING)])
-def test_a_foreign_topic_is_left_alone_and_is_a_problem_only_if_it_is_unlike(actual: ActualTopic) -> None:
-    step = topic_step(actual, ours=False)
-    assert (step.change.action, step.work, step.notes) == (Action.FOREIGN, None, ())
-    assert step.change.as_wanted is (actual is SAME)
-
-
-def test_a_foreign_topic_is_taken_over_when_asked() -> None:
-    step = topic_step(SAME, ours=False, adopt=True)
-    assert (step.change.action, step.work, step.notes) == (Action.ADOPT, None, (key_of(TOPIC),))
-    step = topic_step(ActualTopic(1, 1, {"retention.ms": "1"}, NOTHING), ours=False, adopt=True)
-    assert (step.change.action, step.notes) == (Action.CHANGE, (key_of(TOPIC),))
+@pytest.mark.parametrize(
+    ("there", "ours", "adopt", "action", "work", "as_wanted"),
+    [
+        (None, False, False, Action.CREATE, TopicStep(TOPIC, create=True), True),
+        (None, True, False, Action.CREATE, TopicStep(TOPIC, create=True), True),
+        (SAME, True, False, Action.UNCHANGED, None, True),
+        (
+            ActualTopic(1, 1, OLD | {"segment.bytes": "7"}, frozenset({"retention.ms", "segment.bytes"})),
+            *(True, False, Action.CHANGE, TopicStep(TOPIC, partitions=2, config=RESET), True),
+        ),
+        (ActualTopic(3, 1, OLD, NOTHING), True, False, Action.BLOCKED, None, False),
+        (ActualTopic(2, 3, OLD, NOTHING), True, False, Action.BLOCKED, None, False),
+        (SAME, False, False, Action.FOREIGN, None, True),
+        (ActualTopic(1, 1, OLD, NOTHING), False, False, Action.FOREIGN, None, False),
+        (SAME, False, True, Action.ADOPT, None, True),
+        (ActualTopic(1, 1, NEW, NOTHING), False, True, Action.CHANGE, TopicStep(TOPIC, partitions=2), True),
+    ],
+)
+def test_a_topic_is_made_changed_or_left_by_what_is_there_and_whose_it_is(
+    there: ActualTopic | None, ours: bool, adopt: bool, action: Action, work: TopicStep | None, as_wanted: bool
+) -> None:
+    actual = Actual(topics={} if there is None else {"t": there})
+    (step,) = plan(Wanted(topics=(TOPIC,)), actual, noted(TOPIC) if ours else NOTHING, adopt=adopt)
+    assert (step.change.action, step.work, step.change.as_wanted) == (action, work, as_wanted)
+    # What is made is noted even if it was ours before.
+    assert step.notes == ((key_of(TOPIC),) if there is None or adopt else ())
+    if work is not None and work.config:
+        told = ("retention.ms: 5 -> 1", "segment.bytes: 7 -> default", "partitions: 1 -> 2")
+        assert step.change.details == told
 
 
 def test_a_new_user_is_made_before_its_rules() -> None:

@@ -1,6 +1,6 @@
 """What has to be done so that the brokers have what manifests describe: a pure function.
 
-A thing is ours if the notes say that we made it, or were told to adopt it. Everything else is left as it is.
+A thing is ours if it is noted as made or adopted by this command. Everything else is left as it is.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ def unnamed(wanted: Wanted, ours: Notes) -> Notes:
 
 
 def user_of(key: str) -> str:
-    """Whose user or rule a noted key is."""
+    """The name of the topic or user that a noted key belongs to."""
     return key.split("/", 2)[1]
 
 

@@ -1,4 +1,4 @@
-"""What Strimzi's manifests of topics and users say, read without Strimzi."""
+"""Strimzi's manifests of topics and users, read without Strimzi."""
 
 from __future__ import annotations
 

@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-import uuid
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
 import msgspec
-from confluent_kafka import TopicCollection
 from confluent_kafka.admin import (
-    AclOperation,
     AdminClient,
     AlterConfigOpType,
     ConfigEntry,
     ConfigResource,
-    ConfigSource,
     NewPartitions,
     NewTopic,
     ScramCredentialInfo,
@@ -24,14 +19,11 @@ from confluent_kafka.admin import (
 )
 
 from streamforge_utils.adapters.kafka.admin import Admin, wait_until
-from streamforge_utils.adapters.kafka.handle import CALL_S, Handle
+from streamforge_utils.adapters.kafka.kafka_client import CALL_S, Handle
 from streamforge_utils.adapters.kafka.kafka_connection import Connection, Login, Role
-from streamforge_utils.adapters.kafka.kafka_errors import Operation, name_of
-from streamforge_utils.adapters.kafka_apply.acl_bindings import binding_of, exactly, rule_of, rules_of
+from streamforge_utils.adapters.kafka.kafka_errors import Operation
 from streamforge_utils.adapters.kafka_apply.apply_plan import (
     Actual,
-    ActualTopic,
-    Notes,
     RulesStep,
     Step,
     TopicStep,
@@ -39,14 +31,11 @@ from streamforge_utils.adapters.kafka_apply.apply_plan import (
     key_of,
     plan,
     unnamed,
-    user_of,
 )
-from streamforge_utils.adapters.kafka_apply.manifest_reader import Rule, Wanted, WantedTopic, WantedUser, read_manifests
-from streamforge_utils.adapters.kafka_apply.missing_rights import MissingRights
-from streamforge_utils.adapters.kafka_apply.notes import TOPIC as NOTES
-from streamforge_utils.adapters.kafka_apply.notes import NotesTopic
-from streamforge_utils.adapters.kafka_apply.secrets_folder import SecretsFolder
-from streamforge_utils.model.errors import ConfigError, InvalidInput, PermanentError, StreamForgeError
+from streamforge_utils.adapters.kafka_apply.apply_records import NOTES, NotesTopic, SecretsFolder
+from streamforge_utils.adapters.kafka_apply.broker_state import BrokerState, binding_of, exactly
+from streamforge_utils.adapters.kafka_apply.manifest_reader import Rule, Wanted, WantedUser, read_manifests
+from streamforge_utils.model.errors import ConfigError, InvalidInput, PermanentError
 from streamforge_utils.model.secret import Secret
 from streamforge_utils.ports.provisioning import Action, Change
 
@@ -78,9 +67,8 @@ class ManifestProvisioner:
         self._adopt = adopt
         self._rotate = frozenset(rotate)
         self._unknown: list[WantedUser] = []
-        self._rights = MissingRights(connection)
-        self._may: frozenset[AclOperation] = frozenset()
         self._admin = Admin(connection)
+        self._brokers = BrokerState(self._admin)
         self._handle: Handle[AdminClient] = self._admin.handle
         self._notes = NotesTopic(connection)
         self._steps: Sequence[Step] = ()
@@ -93,24 +81,20 @@ class ManifestProvisioner:
             if user.given:
                 self._secrets.require(user)
         there = set(self._admin.names())
-        self._may = self._cluster_rights() if wanted.users else frozenset[AclOperation]()
-        ours = frozenset[str]()
-        if NOTES in there:
-            with self._rights.needing("Read", f"topic {NOTES}"):
-                ours = self._notes.read()
+        ours = self._notes.read() if NOTES in there else frozenset[str]()
         forgotten = unnamed(wanted, ours)
+        if wanted.users or any(not key.startswith("topic/") for key in forgotten):
+            self._brokers.check_rights()
         actual = Actual(
-            topics=self._topics([topic for topic in wanted.topics if topic.name in there]),
+            topics=self._brokers.topics([topic.name for topic in wanted.topics if topic.name in there]),
             passwords=self._passwords(wanted.users),
-            rules=self._rules([user.name for user in wanted.users]),
-            unnamed=self._those_there(forgotten, there),
+            rules=self._brokers.rules([user.name for user in wanted.users]),
+            unnamed=self._brokers.those_there(forgotten, there),
         )
         steps = plan(wanted, actual, ours, adopt=self._adopt, rotate=self._rotate)
-        self._try_out(steps, there)
-        self._rights.check()
         if NOTES not in there and any(step.notes for step in steps):
-            told = Change(kind="topic", name=NOTES, action=Action.CREATE, details=("notes what this command made",))
-            steps = [Step(told), *steps]
+            notes = Change(kind="topic", name=NOTES, action=Action.CREATE, details=("notes what this command made",))
+            steps = [Step(notes), *steps]
         self._steps = steps
         self._unknown = [
             user
@@ -167,68 +151,8 @@ class ManifestProvisioner:
         self._notes.close()
         self._admin.close()
 
-    # What is there
-
-    def _topics(self, wanted: Sequence[WantedTopic]) -> dict[str, ActualTopic]:
-        found = dict[str, ActualTopic]()
-        if not wanted:
-            return found
-        client = self._handle.get()
-        named = [topic.name for topic in wanted]
-        # What it may do is told with it; to alter a topic is tried out, once it is known what there is to alter.
-        asked = client.describe_topics(TopicCollection(named), request_timeout=CALL_S)
-        resources = [ConfigResource(ConfigResource.Type.TOPIC, name) for name in named]
-        configs = client.describe_configs(resources, request_timeout=CALL_S)
-        for resource in resources:
-            name = resource.name
-            operation = Operation(what=f"describe topic {name}", topic=name)
-            entries: Mapping[str, Any] | None = None
-            partitions: Sequence[Any] | None = None
-            with self._rights.needing("DescribeConfigs", f"topic {name}"):
-                entries = self._handle.wait_for(configs[resource], operation)
-            with self._rights.needing("Describe", f"topic {name}"):
-                partitions = self._handle.wait_for(asked[name], operation).partitions
-            if entries is None or partitions is None:
-                continue
-            found[name] = ActualTopic(
-                partitions=len(partitions),
-                replicas=len(partitions[0].replicas),
-                config={entry.name: entry.value for entry in entries.values()},
-                own=frozenset(
-                    entry.name
-                    for entry in entries.values()
-                    if int(entry.source) == ConfigSource.DYNAMIC_TOPIC_CONFIG.value
-                ),
-            )
-        return found
-
-    def _those_there(self, keys: Notes, topics: set[str]) -> Notes:
-        """Which of the noted keys still are something on the brokers."""
-        users = sorted({user_of(key) for key in keys if not key.startswith("topic/")})
-        found = {key_of(rule) for rule in self._rules(users)} if users else set[str]()
-        found |= {f"user/{name}" for name in self._existing(users)}
-        found |= {f"topic/{name}" for name in topics}
-        return keys & found
-
-    def _existing(self, users: Sequence[str]) -> list[str]:
-        """Which of these users there are."""
-        found = list[str]()
-        # Who is refused is not asked: librdkafka's answer to that brings the process down.
-        if not users or AclOperation.DESCRIBE not in self._may:
-            return found
-        # With names it answers for each; without any, as its type also says, for all at once.
-        asked: Any = self._handle.get().describe_user_scram_credentials(list(users), request_timeout=CALL_S)
-        for name in users:
-            try:
-                self._handle.wait_for(asked[name], Operation(what=f"look for user {name}"))
-                found.append(name)
-            except StreamForgeError as error:
-                if name_of(error) != "RESOURCE_NOT_FOUND":
-                    raise
-        return found
-
     def _passwords(self, users: Sequence[WantedUser]) -> dict[str, bool | None]:
-        existing = set(self._existing([user.name for user in users]))
+        existing = self._brokers.users([user.name for user in users])
         found: dict[str, bool | None] = {}
         for user in users:
             if user.name in existing:
@@ -249,7 +173,7 @@ class ManifestProvisioner:
                 )
 
     def _lets_in(self, user: WantedUser, password: Secret) -> bool:
-        """Whether the brokers take this password; they never tell it."""
+        """Whether the brokers take this password; they never show it."""
         login = Login(user=user.name, password=password, password_setting=str(self._secrets.path(user)))
         connection = msgspec.structs.replace(self._connection, logins={Role.ADMIN: login})
         trying = Admin(connection)
@@ -260,57 +184,6 @@ class ManifestProvisioner:
         finally:
             trying.close()
         return True
-
-    def _rules(self, users: Sequence[str]) -> frozenset[Rule]:
-        found = set[Rule]()
-        if users and AclOperation.ALTER in self._may:
-            self._require_authorizer()
-        for name in users if AclOperation.DESCRIBE in self._may else ():
-            asked = self._handle.get().describe_acls(rules_of(f"User:{name}"), request_timeout=CALL_S)
-            bindings = self._handle.wait_for(asked, Operation(what=f"look for the ACLs of {name}"))
-            found |= {rule_of(binding) for binding in bindings}
-        return frozenset(found)
-
-    def _cluster_rights(self) -> frozenset[AclOperation]:
-        """What this user may do to the cluster: users and rules are the cluster's."""
-        asked = self._handle.get().describe_cluster(include_authorized_operations=True, request_timeout=CALL_S)
-        found = self._handle.wait_for(asked, Operation(what="describe the cluster"))
-        may = frozenset(found.authorized_operations or ())
-        wanted = {"Describe": AclOperation.DESCRIBE, "Alter": AclOperation.ALTER}
-        self._rights.lacking += [f"{name} on the cluster" for name, one in wanted.items() if one not in may]
-        return may
-
-    def _try_out(self, steps: Sequence[Step], there: set[str]) -> None:
-        """Ask the brokers whether this user may do what the steps do to topics; nothing is changed."""
-        client = self._handle.get()
-        making = [step.work.topic.name for step in steps if isinstance(step.work, TopicStep) and step.work.create]
-        making = [name for name in making if name not in there]  # else it may be seen, and not looked into
-        if NOTES not in there and any(step.notes for step in steps):
-            making.append(NOTES)
-        for name in making:
-            # Without its settings: whether the brokers take those is another matter.
-            asked: Any = client.create_topics([NewTopic(name, 1)], validate_only=True, request_timeout=CALL_S)[name]
-            self._rights.ask("Create", f"topic {name}", asked, self._handle)
-        for step in steps:
-            work = step.work
-            if not isinstance(work, TopicStep) or work.create:
-                continue
-            if work.config:
-                resource = self._altering(work)
-                altered = client.incremental_alter_configs([resource], validate_only=True, request_timeout=CALL_S)
-                self._rights.ask("AlterConfigs", f"topic {work.topic.name}", altered[resource], self._handle)
-            if work.partitions is not None:
-                more = [NewPartitions(work.topic.name, work.partitions)]
-                grown = client.create_partitions(more, validate_only=True, request_timeout=CALL_S)
-                self._rights.ask("Alter", f"topic {work.topic.name}", grown[work.topic.name], self._handle)
-        if NOTES in there:
-            described = client.describe_topics(
-                TopicCollection([NOTES]), include_authorized_operations=True, request_timeout=CALL_S
-            )
-            with self._rights.needing("Describe", f"topic {NOTES}"):
-                found = self._handle.wait_for(described[NOTES], Operation(what=f"describe topic {NOTES}", topic=NOTES))
-                if AclOperation.WRITE not in (found.authorized_operations or ()):
-                    self._rights.lacking.append(f"Write on topic {NOTES}")
 
     @staticmethod
     def _altering(step: TopicStep) -> ConfigResource:
@@ -323,17 +196,6 @@ class ManifestProvisioner:
             for name, value in step.config.items()
         ]
         return ConfigResource(ConfigResource.Type.TOPIC, step.topic.name, incremental_configs=entries)
-
-    def _require_authorizer(self) -> None:
-        """Raises ConfigError where rules would protect nothing.
-
-        Asked what rules there are, such a broker says none; only asked to remove one does it tell. There is none such.
-        """
-        nothing = exactly(Rule(f"nobody-{uuid.uuid4()}", "topic", "literal", NOTES, "ClusterAction", "deny"))
-        asked = self._handle.get().delete_acls([nothing], request_timeout=CALL_S)[nothing]
-        self._handle.wait_for(asked, Operation(what="make ACLs"))
-
-    # What is done
 
     def _create(self, new: NewTopic) -> None:
         operation = Operation(what=f"create topic {new.topic}", topic=new.topic, needs="create")

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from streamforge_utils.adapters.kafka_apply.apply_records import SecretsFolder
 from streamforge_utils.adapters.kafka_apply.manifest_reader import SecretKey, WantedUser
-from streamforge_utils.adapters.kafka_apply.secrets_folder import SecretsFolder
 from streamforge_utils.model.errors import ConfigError
 
 USER = WantedUser("somebody", SecretKey("somebody"), False, frozenset(), "u.yaml")

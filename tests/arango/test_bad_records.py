@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from streamforge_utils.ports.bus import Message
-from tests import storeenv
+from tests import backends
 from tests.arango import servers
 from tests.doubles import arangoprocess
 from tests.doubles.arangoprocess import ArangoProcess
@@ -28,14 +28,14 @@ TAKEN_MS = (1_600_000_000_000, 1_600_000_060_000)
 
 @pytest.fixture
 def manager(shared_double: ArangoProcess, quiet: rig.Exchange, tmp_path: Path) -> Iterator[rig.Manager]:
-    with storeenv.instead(servers.databases(shared_double)), rig.manager(tmp_path / "data", quiet.url) as found:
+    with backends.on_store(servers.databases(shared_double)), rig.manager(tmp_path / "data", quiet.url) as found:
         yield found
 
 
 def test_a_collection_of_another_type_ends_the_workflow_and_is_named(
     manager: rig.Manager, shared_double: ArangoProcess
 ) -> None:
-    database = storeenv.environment(manager.data)["ARANGO_DB"]
+    database = backends.store_environment(manager.data)["ARANGO_DB"]
     shared_double.ask("POST", f"/_db/{database}/_api/collection", {"name": "taken_by_edges", "type": 3})
     body = {
         "symbol": "BTCUSDT",
@@ -62,7 +62,7 @@ def double(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[ArangoPro
     """A double of a test's own, of either way to keep the newer document; the managers of the test use it."""
     with (
         arangoprocess.running(tmp_path / "double", version=request.param) as found,
-        storeenv.instead(servers.databases(found)),
+        backends.on_store(servers.databases(found)),
     ):
         yield found
 
@@ -88,7 +88,7 @@ def test_records_in_the_way_of_somebody_elses_are_dead_letters_until_that_is_gon
     double: ArangoProcess, quiet: rig.Exchange, tmp_path: Path
 ) -> None:
     with rig.manager(tmp_path / "data", quiet.url) as manager:
-        api = f"/_db/{storeenv.environment(manager.data)['ARANGO_DB']}/_api"
+        api = f"/_db/{backends.store_environment(manager.data)['ARANGO_DB']}/_api"
         collection = "btcusdt_api_candles_1m_2024_05_01"
         double.ask("POST", f"{api}/collection", {"name": collection})
         index = {"type": "persistent", "fields": ["open_time"], "unique": True}

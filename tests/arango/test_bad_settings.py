@@ -27,7 +27,7 @@ from tests.e2e.misconfiguration import (
     sentence_of_worker,
     worker,
 )
-from tests.engines.ports import free_ports
+from tests.engines.process import free_ports
 from tests.engines.tls import Authority
 
 pytestmark = pytest.mark.timeout(120)

@@ -19,13 +19,11 @@ from typing import Any
 import httpx
 import pytest
 
-from tests import storeenv
+from tests import backends
 from tests.arango import servers
 from tests.chaos import processes
-from tests.chaos.disturbance import BREAKING, ROUNDS, SEEDS, disturb, running
+from tests.chaos.disturbance import BREAKING, ROUNDS, SEEDS, Watcher, check_workflows, disturb, running
 from tests.chaos.rig import Api, ManagerKeeper, exchange_process
-from tests.chaos.watcher import Watcher
-from tests.chaos.workload import check_workflows
 from tests.doubles import arangoprocess
 from tests.doubles.arangoprocess import ArangoProcess
 
@@ -94,7 +92,7 @@ def double(seed: int, tmp_path: Path) -> Iterator[ArangoProcess]:
     version = "3.12.10" if seed % 2 else "3.11.14"
     with (
         arangoprocess.running(tmp_path / "double", version=version) as found,
-        storeenv.instead(servers.databases(found)),
+        backends.on_store(servers.databases(found)),
     ):
         yield found
 

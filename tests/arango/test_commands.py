@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import cleanenv, storeenv
+from tests import backends, cleanenv
 from tests.arango.servers import Databases
 from tests.e2e import rig
 from tests.e2e.conftest import exchange
@@ -40,8 +40,8 @@ def test_load_coverage_and_export_are_the_same_on_arangodb_and_on_files(
     told: dict[str, list[object]] = {}
     for store in ("files", "arango"):
         data = tmp_path / store
-        with storeenv.instead(databases):
-            environ = storeenv.environment(data) if store == "arango" else {}
+        with backends.on_store(databases):
+            environ = backends.store_environment(data) if store == "arango" else {}
         loaded = command(environ, data, "load", *what, "--exchange", exchange.url, "--json")
         assert loaded.returncode == 0, loaded.stderr
         found = json.loads(loaded.stdout)
@@ -59,8 +59,8 @@ def test_load_coverage_and_export_are_the_same_on_arangodb_and_on_files(
 
 
 def test_doctor_tells_of_the_database_and_leaves_nothing_there(databases: Databases, tmp_path: Path) -> None:
-    with storeenv.instead(databases):
-        environ = storeenv.environment(tmp_path)
+    with backends.on_store(databases):
+        environ = backends.store_environment(tmp_path)
     ran = command(environ, tmp_path, "doctor", "--exchange", "test", "--json")
     assert ran.returncode == 0, ran.stdout
     checks = {check["part"]: check for check in json.loads(ran.stdout)["checks"]}

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import cleanenv, storeenv
+from tests import backends, cleanenv
 from tests.arango.servers import Databases
 from tests.arango.test_commands import command
 from tests.e2e import rig
@@ -28,8 +28,8 @@ WAITING = "waiting up to"
 @pytest.fixture
 def environ(databases: Databases, tmp_path: Path) -> Iterator[dict[str, str]]:
     """The variables that name a database of the test's own."""
-    with storeenv.instead(databases):
-        yield storeenv.environment(tmp_path)
+    with backends.on_store(databases):
+        yield backends.store_environment(tmp_path)
 
 
 def service(environ: Mapping[str, str], data: Path, exchange_url: str) -> subprocess.CompletedProcess[str]:

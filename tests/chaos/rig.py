@@ -15,7 +15,7 @@ from typing import Any
 import httpx
 import msgspec
 
-from tests import busenv, storeenv
+from tests import backends
 from tests.chaos import processes
 from tests.e2e.exchangeprocess import exchange
 from tests.limits import LIMIT_S
@@ -49,8 +49,7 @@ class ManagerKeeper:
             "STREAMFORGE_PORT": "0",
             "STREAMFORGE_METRICS_PORT": "0",
             "PYTHONFAULTHANDLER": "1",
-            **busenv.environment(data),
-            **storeenv.environment(data),
+            **backends.environment(data),
             **environment,
         }
 

@@ -16,8 +16,8 @@ from typing import Any
 import httpx
 import pytest
 
+from streamforge_utils.adapters.embedded.launcher.job_processes import blocks_others, is_suspended
 from streamforge_utils.adapters.embedded.launcher.process_launcher import ProcessLauncher
-from streamforge_utils.adapters.embedded.launcher.suspended import blocks_others, is_suspended
 from streamforge_utils.ports.launcher import JobSpec
 from tests.chaos import processes
 from tests.chaos.disturbance import running

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tests.engines.ports import free_ports
+from tests.engines.process import free_ports
 from tests.limits import LIMIT_S
 from tests.places import ROOT
 

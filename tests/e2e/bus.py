@@ -14,7 +14,7 @@ from streamforge_utils.runtime.context import MessageBus
 from streamforge_utils.runtime.environment import load
 from streamforge_utils.runtime.kafka_settings import KafkaSettings
 from streamforge_utils.runtime.settings import DataSettings
-from tests import busenv
+from tests import backends
 from tests.limits import LIMIT_S
 
 T = TypeVar("T")
@@ -22,7 +22,7 @@ T = TypeVar("T")
 
 def settings(data: Path) -> DataSettings:
     """Where the bus is."""
-    return DataSettings(data_dir=data, kafka=load(KafkaSettings, busenv.environment(data)))
+    return DataSettings(data_dir=data, kafka=load(KafkaSettings, backends.bus_environment(data)))
 
 
 def on_bus(data: Path, work: Callable[[MessageBus], Awaitable[T]]) -> T:
@@ -58,7 +58,7 @@ def read(data: Path, topic: str) -> list[Received]:
 
     async def work(bus: MessageBus) -> list[Received]:
         there = (await bus.lag(topic, "nobody-reads-this")).records
-        consumer = await bus.consumer([topic])
+        consumer = await bus.consumer(topic)
         found: list[Received] = []
         while len(found) < there:
             found += await consumer.poll(1000, 0.2)
@@ -69,5 +69,5 @@ def read(data: Path, topic: str) -> list[Received]:
 
 def commands(data: Path, queue_id: str, command: str) -> list[Command]:
     """The commands of one kind to a workflow, oldest first."""
-    found = [decode_command(received.value) for received in read(data, busenv.control_topic(data))]
+    found = [decode_command(received.value) for received in read(data, backends.control_topic(data))]
     return [one for one in found if one.queue_id == queue_id and one.command == command]

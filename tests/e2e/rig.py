@@ -18,7 +18,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from tests import busenv, cleanenv, storeenv
+from tests import backends, cleanenv
 from tests.chaos import processes
 from tests.e2e.exchangeprocess import Exchange as Exchange
 from tests.e2e.exchangeprocess import Row as Row
@@ -73,8 +73,7 @@ class Manager:
             "STREAMFORGE_EXCHANGE_URL": exchange_url,
             "STREAMFORGE_PORT": "0",
             "STREAMFORGE_METRICS_PORT": "0",
-            **busenv.environment(data),
-            **storeenv.environment(data),
+            **backends.environment(data),
             **IMPATIENT,
             **(settings or {}),
         }
@@ -292,7 +291,7 @@ def eventually(
     story: Callable[[], str] = lambda: "",
 ) -> T:
     """Ask until the answer is not None; fails after `limit_s`, or what that is on a slower bus."""
-    limit_s = busenv.patience(limit_s)
+    limit_s = backends.patience(limit_s)
     give_up = time.monotonic() + limit_s
     while (found := probe()) is None:
         if time.monotonic() > give_up:

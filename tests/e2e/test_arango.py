@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import storeenv
+from tests import backends
 from tests.arango import servers
 from tests.doubles import arangoprocess
 from tests.doubles.arangoprocess import ArangoProcess
@@ -18,7 +18,7 @@ from tests.e2e import rig
 @pytest.fixture
 def double(tmp_path: Path) -> Iterator[ArangoProcess]:
     """A double of a test's own; the managers of the test use it."""
-    with arangoprocess.running(tmp_path / "double") as found, storeenv.instead(servers.databases(found)):
+    with arangoprocess.running(tmp_path / "double") as found, backends.on_store(servers.databases(found)):
         yield found
 
 
@@ -31,7 +31,7 @@ def test_a_day_is_stored_there_proven_and_exported_as_from_files(
         records = manager.api.get(f"/collections/{name}/records", params={"limit": 2}).json()["records"]
         assert list(records[0])[:4] == ["symbol", "interval", "open_time", "open"]
         assert manager.coverage(workflow["queue_id"])[0]["collection"] == name
-        database = storeenv.environment(manager.data)["ARANGO_DB"]
+        database = backends.store_environment(manager.data)["ARANGO_DB"]
         assert not (manager.data / "store").exists(), "something lies in the embedded store"
     there = double.ask("GET", f"/_db/{database}/_api/document/{name}/BTCUSDT_1m_1722470400000")
     assert there["open_time"] == 1_722_470_400_000

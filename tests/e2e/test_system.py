@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import cleanenv, storeenv
+from tests import backends, cleanenv
 from tests.addresses import EVERYWHERE
 from tests.e2e import rig
 from tests.limits import LIMIT_S
@@ -145,7 +145,7 @@ def test_a_full_disk_is_shown_and_waited_for(exchange: rig.Exchange, tmp_path: P
 
 def _lose(data: Path, collection: str) -> None:
     """Remove the records, but not from the coverage."""
-    if not storeenv.embedded():
+    if not backends.store_embedded():
         asyncio.run(_drop(data, collection))
         return
     lost = [path for path in (data / "store" / "documents").glob(f"{collection}*") if path.is_file()]
@@ -155,7 +155,7 @@ def _lose(data: Path, collection: str) -> None:
 
 
 async def _drop(data: Path, collection: str) -> None:
-    store = storeenv.make_store(data)
+    store = backends.make_store(data)
     try:
         assert collection in await store.names()
         await store.drop(collection)

@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 
 from streamforge import wiring
-from streamforge_utils.adapters.embedded.launcher.suspended import blocks_others, is_suspended
+from streamforge_utils.adapters.embedded.launcher.job_processes import blocks_others, is_suspended
 from streamforge_utils.model.events import Event, encode_event
 from streamforge_utils.ports.bus import Message
 from streamforge_utils.ports.launcher import JobSpec
-from tests import busenv, storeenv
+from tests import backends
 from tests.e2e import bus, rig
 from tests.e2e.rig import LOADER, SINK, latest, step
 
@@ -91,7 +91,7 @@ def test_a_frozen_worker_is_ended_and_its_late_events_count_no_more(quiet: rig.E
         records_written=1_000_000,
         finished=True,
     )
-    bus.send(manager.data, busenv.events_topic(manager.data), [Message(queue_id.encode(), encode_event(late))])
+    bus.send(manager.data, backends.events_topic(manager.data), [Message(queue_id.encode(), encode_event(late))])
     workflow = manager.finished(queue_id)
     attempts = step(workflow, LOADER)["attempts"]
     assert [attempt["last_word"] for attempt in attempts] == ["error", "finished"]
@@ -133,7 +133,7 @@ def test_a_job_that_belongs_to_no_workflow_is_ended(manager: rig.Manager) -> Non
             "STREAMFORGE_METRICS_PORT": "0",
         },
     )
-    world = busenv.environment(manager.data) | storeenv.environment(manager.data)
+    world = backends.environment(manager.data)
 
     async def start() -> None:
         launcher = wiring.make_launcher(bus.settings(manager.data), environment=world)

@@ -10,7 +10,7 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
-from tests.engines.kafka.fixtures import plain_broker, plain_proxy, secured_broker, secured_proxy
+from tests.engines.kafka.buses import plain_broker, plain_proxy, secured_broker, secured_proxy
 from tests.engines.kubernetes.cluster import Cluster
 
 __all__ = ["plain_broker", "plain_proxy", "secured_broker", "secured_proxy"]

@@ -1,19 +1,31 @@
-"""One process of an engine: started under a keeper, so that it ends with us however we end, with its log in a file."""
+"""What an engine needs: its process, the folder in which it is kept once it was fetched, and ports that stay its own.
+
+A process is started under a keeper, so that it ends with us however we end, with its log in a file.
+"""
 
 from __future__ import annotations
 
+import fcntl
 import os
+import random
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-
-from tests.engines.errors import EngineError
 
 STOP_LIMIT_S = 20.0
 _KILL_LIMIT_S = 10.0
 _ROOT = Path(__file__).parents[2]
+# Below what Linux and macOS hand out by themselves: nobody's outgoing connection takes a port while its server is down.
+_RANGE = range(20_000, 30_000)
+_GIVEN: set[int] = set()
+
+
+class EngineError(Exception):
+    """A real engine cannot be fetched, started or reached; tests that need it fail with this sentence."""
 
 
 class EngineProcess:
@@ -148,4 +160,47 @@ def alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
+    return True
+
+
+def cache_folder() -> Path:
+    """`$XDG_CACHE_HOME/streamforge`, by default `~/.cache/streamforge`."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "streamforge"
+
+
+@contextmanager
+def fetching(folder: Path) -> Iterator[bool]:
+    """Whether we are to make `folder`. Of several processes that want it at once one is, and the others wait for it."""
+    if folder.is_dir():
+        yield False
+        return
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with folder.with_name(f"{folder.name}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield not folder.is_dir()
+
+
+def free_ports(count: int) -> list[int]:
+    """Ports on which nobody listens now and that this process has not been given before."""
+    found = list[int]()
+    # Other test processes look for ports at the same time: a common seed would have them meet.
+    chooser = random.SystemRandom()
+    for port in chooser.sample(_RANGE, 2_000):
+        if port in _GIVEN or not _is_free(port):
+            continue
+        _GIVEN.add(port)
+        found.append(port)
+        if len(found) == count:
+            return found
+    raise EngineError(f"there are no {count} free ports on loopback between {_RANGE.start} and {_RANGE.stop}")
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            return False
     return True

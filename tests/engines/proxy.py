@@ -13,7 +13,7 @@ from collections.abc import Callable, Coroutine
 from types import TracebackType
 from typing import TypeVar
 
-from tests.engines.errors import EngineError
+from tests.engines.process import EngineError
 
 Address = tuple[str, int]
 T = TypeVar("T")

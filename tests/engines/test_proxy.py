@@ -11,7 +11,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.engines.ports import free_ports
+from tests.engines.process import free_ports
 from tests.engines.proxy import Proxy
 
 LIMIT_S = 5.0

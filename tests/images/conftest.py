@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.engines.conftest import pytest_runtest_makereport
-from tests.engines.kafka.fixtures import secured_broker
+from tests.engines.kafka.buses import secured_broker
 from tests.engines.kubernetes.cluster import Cluster
 from tests.images.house import House
 

@@ -12,8 +12,8 @@ import re
 import shutil
 from pathlib import Path
 
-from tests.engines.cache import cache_folder, fetching
 from tests.engines.kubernetes import binaries
+from tests.engines.process import cache_folder, fetching
 from tests.images.storage import run
 
 _HERE = Path(__file__).parent / "helm"

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from tests.engines.cache import cache_folder, fetching
+from tests.engines.process import cache_folder, fetching
 
 DEBIAN = "localhost/debian:12-slim"
 """What the public image of that name is called here."""

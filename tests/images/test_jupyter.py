@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.engines.kubernetes.jobs import until
-from tests.engines.ports import free_ports
+from tests.engines.process import free_ports
 from tests.images.container import Asked, Container, run
 from tests.images.house import House
 

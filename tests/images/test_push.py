@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from tests.engines.kubernetes.jobs import until
-from tests.engines.ports import free_ports
-from tests.engines.process import EngineProcess
+from tests.engines.process import EngineProcess, free_ports
 from tests.images import programs
 from tests.images.house import REVISION, House
 from tests.images.storage import run

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from tests.engines.cache import cache_folder
+from tests.engines.process import cache_folder
 
 _LIMIT_S = 60.0
 RULES = "rules.yaml"

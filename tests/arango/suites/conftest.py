@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import storeenv
+from tests import backends
 from tests.arango.servers import Databases
 from tests.e2e import takeover
 from tests.e2e.conftest import exchange, manager, market_data, quiet
@@ -22,5 +22,5 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(scope="module", autouse=True)
 def store_of_managers(databases: Databases) -> Iterator[None]:
     """Managers that a module here starts use the server; those of other folders, which may follow, do not."""
-    with storeenv.instead(databases):
+    with backends.on_store(databases):
         yield

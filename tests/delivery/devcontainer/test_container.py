@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.delivery.devcontainer.house import Devcontainer, Failed
-from tests.engines.ports import free_ports
+from tests.engines.process import free_ports
 from tests.engines.tls import Authority
 
 pytestmark = pytest.mark.timeout(600)  # the first one waits for the build

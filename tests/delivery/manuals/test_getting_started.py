@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests import guides
-from tests.engines.ports import free_ports
+from tests.engines.process import free_ports
 
 
 @pytest.mark.timeout(480)

@@ -10,7 +10,7 @@ import pytest
 
 from tests import guides
 from tests.delivery.manuals import commands
-from tests.engines.ports import free_ports
+from tests.engines.process import free_ports
 from tests.places import ROOT, SHARED
 
 CHECK_S = 900.0

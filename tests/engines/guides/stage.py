@@ -18,7 +18,6 @@ from streamforge_utils.adapters.kafka_apply.provisioner import ManifestProvision
 from tests import guides
 from tests.doubles.arangoprocess import ArangoProcess
 from tests.e2e import rig
-from tests.engines.errors import EngineError
 from tests.engines.kafka import buses
 from tests.engines.kafka.broker import Broker
 from tests.engines.kubernetes import binaries
@@ -26,7 +25,7 @@ from tests.engines.kubernetes.cluster import Cluster
 from tests.engines.kubernetes.house import NAMESPACE, addresses, empty, outside
 from tests.engines.kubernetes.parts import HOST
 from tests.engines.kubernetes.rest import ApiError, Object
-from tests.engines.ports import free_ports
+from tests.engines.process import EngineError, free_ports
 from tests.manifests.workers import environment
 from tests.places import ROOT
 from tools import manifests

@@ -13,12 +13,10 @@ from typing import Any, TypeVar
 
 import httpx
 
-from tests.engines.errors import EngineError
 from tests.engines.jupyterhub.chart import NAMESPACE, Json, merged
 from tests.engines.kubernetes.cluster import Cluster
 from tests.engines.kubernetes.parts import HOST
-from tests.engines.ports import free_ports
-from tests.engines.process import EngineProcess
+from tests.engines.process import EngineError, EngineProcess, free_ports
 from tests.manifests.schemas import ROOT
 
 T = TypeVar("T")

@@ -10,9 +10,9 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from tests.engines.errors import EngineError
 from tests.engines.kafka import jars
 from tests.engines.kafka.broker import Broker
+from tests.engines.process import EngineError
 
 
 def main() -> int:

@@ -23,6 +23,7 @@ from confluent_kafka.admin import (
     AclOperation,
     AclPermissionType,
     AdminClient,
+    NewTopic,
     ResourcePatternType,
     ResourceType,
     ScramCredentialInfo,
@@ -31,12 +32,10 @@ from confluent_kafka.admin import (
     UserScramCredentialUpsertion,
 )
 
-from tests.engines.errors import EngineError
 from tests.engines.kafka import jars
 from tests.engines.kafka.disk import SmallDisk
 from tests.engines.kafka.properties import ADMIN, HOST, Ports, server_properties
-from tests.engines.ports import free_ports
-from tests.engines.process import EngineProcess
+from tests.engines.process import EngineError, EngineProcess, free_ports
 from tests.engines.proxy import Proxy
 from tests.engines.tls import Authority
 
@@ -211,6 +210,11 @@ class Broker:
             # Refused connections are expected while it starts; what fails is raised.
             self._client = AdminClient({**self.client_config(), "log_level": 0})
         return self._client
+
+    def create_topic(self, new: NewTopic) -> None:
+        """Make a topic; returns once it is known."""
+        self.admin_client().create_topics([new])[new.topic].result(ADMIN_LIMIT_S)
+        self.await_topic(new.topic)
 
     def await_topic(self, name: str) -> None:
         """Wait until a topic that was made has a leader and is known. Raises EngineError."""

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 
-from tests.engines.errors import EngineError
+from tests.engines.process import EngineError
 
 _LIMIT_S = 15.0
 _BLOCK = 64 * 1024

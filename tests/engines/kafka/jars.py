@@ -9,8 +9,7 @@ import subprocess
 import tempfile
 from pathlib import Path
 
-from tests.engines.cache import cache_folder, fetching
-from tests.engines.errors import EngineError
+from tests.engines.process import EngineError, cache_folder, fetching
 
 POM = Path(__file__).with_name("pom.xml")
 JAVA_AT_LEAST = 17

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.engines.errors import EngineError
 from tests.engines.kafka import jars
 from tests.engines.kafka.broker import Broker
-from tests.engines.process import alive
+from tests.engines.process import EngineError, alive
 from tests.places import ROOT
 
 LIMIT_S = 20.0

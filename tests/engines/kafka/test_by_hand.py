@@ -1,4 +1,4 @@
-"""What a person does by hand: `make kafka SECURED=1`, then `streamforge up` and `load` on it."""
+"""What a person does by hand: `make kafka SECURED=1`, `streamforge up`, and `load` with or without a manager."""
 
 from __future__ import annotations
 
@@ -7,12 +7,15 @@ import shlex
 import signal
 import subprocess
 import sys
-from collections.abc import Mapping
+import uuid
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import pytest
 
 from tests import cleanenv
+from tests.e2e import rig
+from tests.engines.kafka.broker import Broker
 from tests.engines.kafka.talk import Running
 from tests.places import ROOT
 
@@ -80,3 +83,53 @@ def test_a_broker_for_a_person_is_one_that_up_and_load_work_on(tmp_path: Path) -
     finally:
         for program in reversed(programs):
             program.close()
+
+
+PLAIN = pytest.param("plain_broker", marks=pytest.mark.long)
+"""Of a broker without security the other tests of this folder use enough to see that it works."""
+
+
+@pytest.fixture(params=[PLAIN, "secured_broker"])
+def broker(request: pytest.FixtureRequest) -> Broker:
+    found: Broker = request.getfixturevalue(request.param)
+    return found
+
+
+@pytest.fixture(scope="module")
+def exchange() -> Iterator[rig.Exchange]:
+    with rig.exchange() as found:
+        yield found
+
+
+def talk() -> dict[str, str]:
+    """Topics of commands and events of one's own: brokers are shared."""
+    code = uuid.uuid4().hex[:8]
+    return {"QUEUE_CONTROL_TOPIC": f"control-{code}", "QUEUE_EVENTS_TOPIC": f"events-{code}"}
+
+
+def topics(broker: Broker) -> set[str]:
+    return set(broker.admin_client().list_topics(timeout=10).topics)
+
+
+def test_the_command_loads_and_proves_a_day(broker: Broker, exchange: rig.Exchange, tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "streamforge.cli", "load", "BTCUSDT", "api_candles_1m", "2024-08-01"),
+            *("--data", str(data), "--exchange", exchange.url, "--json"),
+        ],
+        env=cleanenv.environment() | broker.environment() | talk(),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)
+    assert (found["status"], found["records_stored"], found["records_expected"]) == ("finished", 1440, 1440)
+    assert f"{found['queue_id']}-data" in topics(broker), "the records went through the broker"
+    assert not (data / "bus").exists()
+    if broker.admin is not None:
+        texts = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
+        assert not any(broker.admin.password.encode() in text for text in texts)
+        assert broker.admin.password not in done.stdout + done.stderr

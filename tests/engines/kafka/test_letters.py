@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
 import pytest
@@ -12,8 +12,9 @@ import pytest
 from streamforge.manager.persistence.dead_letter_reader import DeadLetterReader
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.adapters.kafka.kafka_bus import KafkaBus
+from streamforge_utils.adapters.kafka.kafka_consumer import KafkaConsumer
 from streamforge_utils.model import names
-from streamforge_utils.ports.bus import Consumer, Message, Received, TopicPartition
+from streamforge_utils.ports.bus import Message, Received
 from streamforge_utils.runtime.topic_specs import data_topic, dead_letters_topic
 from tests.engines.kafka import buses
 from tests.engines.kafka.broker import Broker
@@ -51,39 +52,26 @@ async def workflow(bus: KafkaBus) -> AsyncIterator[Workflow]:
     await bus.delete_topic(dead)
 
 
-class Stalling:
-    """The bus behind a proxy that passes nothing on during the first second of the first poll."""
+def stall_the_first_poll(bus: KafkaBus, proxy: Proxy) -> None:
+    """Have the proxy pass nothing on during the first second of the first poll."""
+    consumer = bus.consumer
+    stalled = asyncio.Event()
 
-    def __init__(self, bus: KafkaBus, proxy: Proxy) -> None:
-        self._bus = bus
-        self.proxy = proxy
-        self.stalled = False
+    async def made(topic: str, **how: Any) -> KafkaConsumer:
+        found = await consumer(topic, **how)
+        poll = found.poll
 
-    async def producer(self, *, bulk: bool = False) -> Any:
-        raise AssertionError("nothing is sent")
+        async def stalling(max_messages: int, timeout_s: float) -> Sequence[Received]:
+            if not stalled.is_set():
+                stalled.set()
+                proxy.stall()
+                asyncio.get_running_loop().call_later(1.0, proxy.heal)
+            return await poll(max_messages, timeout_s)
 
-    async def consumer(self, topics: Sequence[str], **how: Any) -> Consumer:
-        return _Stalled(self, await self._bus.consumer(topics, **how))
+        found.poll = stalling  # type: ignore[method-assign]
+        return found
 
-    async def close(self) -> None:
-        raise AssertionError("it is the test's")
-
-
-class _Stalled:
-    def __init__(self, bus: Stalling, consumer: Consumer) -> None:
-        self._bus = bus
-        self.seek, self.close = consumer.seek, consumer.close
-        self._consumer = consumer
-
-    async def poll(self, max_messages: int, timeout_s: float) -> Sequence[Received]:
-        if not self._bus.stalled:
-            self._bus.stalled = True
-            self._bus.proxy.stall()
-            asyncio.get_running_loop().call_later(1.0, self._bus.proxy.heal)
-        return await self._consumer.poll(max_messages, timeout_s)
-
-    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
-        raise AssertionError("who only looks commits nothing")
+    bus.consumer = made  # type: ignore[method-assign]
 
 
 async def test_a_slow_connection_does_not_look_like_no_dead_letters(
@@ -91,7 +79,8 @@ async def test_a_slow_connection_does_not_look_like_no_dead_letters(
 ) -> None:
     sent = [Message(b"k", b"v%d" % n) for n in range(5)]
     await (await bus.producer()).send(names.dlq_topic(workflow.topic), sent)
-    found = await DeadLetterReader(Stalling(proxied, plain_proxy), proxied).read(workflow, limit=10)
+    stall_the_first_poll(proxied, plain_proxy)
+    found = await DeadLetterReader(proxied, proxied).read(workflow, limit=10)
     assert [letter.value for letter in found.letters] == [message.value for message in sent]
     assert found.outstanding == 5
 

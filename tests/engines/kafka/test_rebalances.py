@@ -12,14 +12,14 @@ from typing import Any
 import confluent_kafka
 import pytest
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from streamforge_utils.adapters.kafka import kafka_consumer as consumer_module
 from streamforge_utils.adapters.kafka.kafka_bus import KafkaBus
 from streamforge_utils.model.errors import RetryableError
-from streamforge_utils.ports.bus import Consumer, Message, Received, TopicPartition, TopicSpec
-from tests.contracts.bus import numbered, read, values
-from tests.contracts.bus_draining import new_input
+from streamforge_utils.ports.bus import Consumer, Message, Received
+from tests.contracts.bus_fixtures import numbered, read, values
+from tests.contracts.bus_groups import new_input
 from tests.doubles.clock import FakeClock
 from tests.engines.kafka import buses
 from tests.engines.kafka.broker import Broker
@@ -43,16 +43,16 @@ async def bus(plain_broker: Broker) -> AsyncIterator[KafkaBus]:
 
 
 @pytest.fixture
-async def topic(bus: KafkaBus) -> AsyncIterator[str]:
+async def topic(bus: KafkaBus, plain_broker: Broker) -> AsyncIterator[str]:
     """A topic of four partitions."""
     name = f"shared-{uuid.uuid4().hex[:8]}"
-    await bus.create_topic(TopicSpec(name=name, partitions=4))
+    plain_broker.create_topic(NewTopic(name, 4, 1))
     yield name
     await bus.delete_topic(name)
 
 
-def ends(batch: list[Received]) -> dict[TopicPartition, int]:
-    return {TopicPartition(one.topic, one.partition): one.offset + 1 for one in batch}
+def ends(batch: list[Received]) -> dict[int, int]:
+    return {one.partition: one.offset + 1 for one in batch}
 
 
 @pytest.mark.parametrize("code", LOST)
@@ -69,7 +69,7 @@ async def test_a_refused_commit_takes_no_partition_away(
 
     monkeypatch.setattr(consumer_module, "Client", Refused)
     producer = await bus.producer()
-    member = await bus.consumer([topic], group=f"group-{topic}")
+    member = await bus.consumer(topic, group=f"group-{topic}")
     await producer.send(topic, numbered(40, key=None))
     received = await read(member, 40, PATIENCE_S)
     with pytest.raises(RetryableError):
@@ -111,11 +111,11 @@ async def test_while_members_come_and_go_everything_is_delivered(
     async def come_and_go() -> None:
         for _ in range(6):
             other = KafkaBus(buses.connection(plain_broker))
-            await work(await other.consumer([topic], group=group), lambda count: count >= 500)
+            await work(await other.consumer(topic, group=group), lambda count: count >= 500)
             await other.close()
         over.set()
 
-    staying = await bus.consumer([topic], group=group)
+    staying = await bus.consumer(topic, group=group)
     async with asyncio.timeout(150):
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(produce())
@@ -158,10 +158,10 @@ async def test_a_sink_goes_on_where_another_one_has_committed_what_it_read(
     group = f"group-{topic}"
     producer = await bus.producer()
     await producer.send(topic, [Message(b"key %d" % number, b"%d" % number) for number in range(40)])
-    member = await bus.consumer([topic], group=group)
-    clock, commits, commit = FakeClock(), list[Mapping[TopicPartition, int]](), member.commit
+    member = await bus.consumer(topic, group=group)
+    clock, commits, commit = FakeClock(), list[Mapping[int, int]](), member.commit
 
-    async def counted(offsets: Mapping[TopicPartition, int]) -> None:
+    async def counted(offsets: Mapping[int, int]) -> None:
         commits.append(offsets)
         await commit(offsets)
 
@@ -173,7 +173,7 @@ async def test_a_sink_goes_on_where_another_one_has_committed_what_it_read(
         while len(read_before) < 40:
             read_before += await anext(batches)
     guest_bus = KafkaBus(buses.connection(plain_broker))
-    guest = await guest_bus.consumer([topic], group=group)
+    guest = await guest_bus.consumer(topic, group=group)
     taken = await shared(member, guest, 2)
     lost = {one.partition for one in taken}
     keys = {one.partition: one.key for one in read_before if one.partition in lost}
@@ -204,13 +204,13 @@ async def test_what_a_refused_commit_gives_up_is_read_again_where_the_partition_
 ) -> None:
     group = f"group-{topic}"
     await (await bus.producer()).send(topic, numbered(40, key=None))
-    member = await bus.consumer([topic], group=group)
+    member = await bus.consumer(topic, group=group)
     read_before = await read(member, 40, PATIENCE_S)
     guest_bus = KafkaBus(buses.connection(plain_broker))
-    taken = await shared(member, await guest_bus.consumer([topic], group=group), 2)
+    taken = await shared(member, await guest_bus.consumer(topic, group=group), 2)
     lost = {one.partition for one in taken}
     with pytest.raises(RetryableError, match="now belongs to another member"):
-        await member.commit({p: end for p, end in ends(read_before).items() if p.partition in lost})
+        await member.commit({p: end for p, end in ends(read_before).items() if p in lost})
     await guest_bus.close()  # nothing of it is committed
     again = await owns_all(plain_broker, group, member, 4)
     async with asyncio.timeout(PATIENCE_S):
@@ -233,7 +233,7 @@ async def test_one_thread_uses_the_client_whatever_is_asked_at_the_same_time(
 
     monkeypatch.setattr(consumer_module, "Client", Watched)
     producer = await bus.producer()
-    member = await bus.consumer([topic], group=f"group-{topic}")
+    member = await bus.consumer(topic, group=f"group-{topic}")
     received: list[Received] = []
 
     async def poll() -> None:
@@ -251,7 +251,7 @@ async def test_one_thread_uses_the_client_whatever_is_asked_at_the_same_time(
         for first in range(0, 400, 20):
             await producer.send(topic, numbered(20, first=first, key=None))
         await working
-        await member.seek(TopicPartition(topic, 0), 0)
+        await member.seek(0, 0)
     await member.close()
     assert {"poll", "commit", "seek", "close", "subscribe"} <= set(threads)
     assert len(set().union(*threads.values())) == 1, threads

@@ -13,10 +13,10 @@ from streamforge.cli.main import main
 from streamforge_utils.adapters.kafka.kafka_bus import KafkaBus
 from streamforge_utils.adapters.kafka_apply.provisioner import ManifestProvisioner
 from streamforge_utils.model.errors import ConfigError
-from streamforge_utils.ports.bus import TopicPartition, TopicSpec
+from streamforge_utils.ports.bus import TopicSpec
 from streamforge_utils.runtime.topic_specs import data_topic
 from tests import cleanenv
-from tests.contracts.bus import numbered, read, values
+from tests.contracts.bus_fixtures import numbered, read, values
 from tests.e2e import rig
 from tests.engines.kafka import buses
 from tests.engines.kafka.broker import Broker, User
@@ -151,9 +151,9 @@ async def test_a_manager_trims_what_every_sink_has_committed_and_nobody_may_more
         await admin.create_topic(TopicSpec(name=foreign))
         await manager.create_topic(data_topic(topic, (group,)))
         await (await worker.producer(bulk=True)).send(topic, numbered(10))
-        sink = await worker.consumer([topic], group=group)
+        sink = await worker.consumer(topic, group=group)
         assert len(await read(sink, 10, LIMIT_S)) == 10
-        await sink.commit({TopicPartition(topic, 0): 7})
+        await sink.commit({0: 7})
         for bus in (worker, reader):
             with pytest.raises(ConfigError, match="no ACL to delete topic"):
                 await bus.trim(topic, [group])
@@ -162,16 +162,16 @@ async def test_a_manager_trims_what_every_sink_has_committed_and_nobody_may_more
             with pytest.raises(ConfigError, match="no ACL to create topic"):
                 await bus.create_topic(TopicSpec(name=f"wf-{code}-more"))
         await manager.trim(topic, [group])
-        assert values(await read(await reader.consumer([topic]), 3, LIMIT_S)) == [7, 8, 9]
+        assert values(await read(await reader.consumer(topic), 3, LIMIT_S)) == [7, 8, 9]
         assert (await reader.lag(topic, group)).records == 3
         for bus in (reader, *((manager,) if name.endswith("manager") else ())):
             with pytest.raises(ConfigError, match="no ACL to write topic"):
                 await (await bus.producer()).send(topic, numbered(1))
         with pytest.raises(ConfigError, match="no ACL to read with group"):
-            await reader.consumer([topic], group=group)
+            await reader.consumer(topic, group=group)
         for bus in (manager, worker, reader):
             with pytest.raises(ConfigError, match=f"no ACL to read topic {foreign}"):
-                await bus.consumer([foreign])
+                await bus.consumer(foreign)
             with pytest.raises(ConfigError, match=f"no ACL to create topic new-{foreign}"):
                 await bus.create_topic(TopicSpec(name=f"new-{foreign}"))
         await manager.delete_topic(topic)

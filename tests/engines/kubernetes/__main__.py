@@ -10,9 +10,9 @@ import tempfile
 import time
 from pathlib import Path
 
-from tests.engines.errors import EngineError
 from tests.engines.kubernetes import binaries
 from tests.engines.kubernetes.cluster import Cluster
+from tests.engines.process import EngineError
 
 _LOOK_S = 0.5
 

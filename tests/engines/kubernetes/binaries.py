@@ -14,8 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from tests.engines.cache import cache_folder, fetching
-from tests.engines.errors import EngineError
+from tests.engines.process import EngineError, cache_folder, fetching
 
 _HERE = Path(__file__).parent
 COMMANDS = ("kube-apiserver", "kube-controller-manager", "kube-scheduler", "kubectl")

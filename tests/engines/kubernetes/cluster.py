@@ -13,14 +13,12 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from tests.engines.crun import Rootfs
-from tests.engines.errors import EngineError
 from tests.engines.kubernetes import binaries, parts
 from tests.engines.kubernetes.kubelet.plan import NodePlan, Plan
 from tests.engines.kubernetes.parts import HOST, Ports
 from tests.engines.kubernetes.pki import ADMINS, Accounts, Pki
 from tests.engines.kubernetes.rest import ApiError, Object, Rest
-from tests.engines.ports import free_ports
-from tests.engines.process import EngineProcess
+from tests.engines.process import EngineError, EngineProcess, free_ports
 from tests.engines.proxy import Proxy
 
 START_LIMIT_S = 120.0

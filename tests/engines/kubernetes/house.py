@@ -13,12 +13,12 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from tests.doubles.arangoprocess import PASSWORD
-from tests.engines.errors import EngineError
 from tests.engines.kafka.broker import Broker
 from tests.engines.kubernetes.cluster import Cluster
 from tests.engines.kubernetes.jobs import until
 from tests.engines.kubernetes.parts import HOST
 from tests.engines.kubernetes.rest import ApiError, Object
+from tests.engines.process import EngineError
 from tests.manifests.schemas import ROOT, schemas_folder
 
 NAMESPACE = "stf"

@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 from urllib.parse import urlencode
 
-from tests.engines.errors import EngineError
 from tests.engines.kubernetes.kubelet import faults
 from tests.engines.kubernetes.rest import ApiError, Object, Rest
+from tests.engines.process import EngineError
 
 T = TypeVar("T")
 # Busy machines are slow, not wrong.

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.engines.errors import EngineError
 from tests.engines.kubernetes import binaries
+from tests.engines.process import EngineError
 
 # `go build … -o FOLDER/ PACKAGE` writes a file; what it was asked for is noted.
 _GO = """#!/bin/sh

@@ -13,15 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.engines.errors import EngineError
 from tests.engines.kubernetes import binaries
 from tests.engines.kubernetes.cluster import Cluster
 from tests.engines.kubernetes.jobs import Namespace, container, job, shell, terminated, until
 from tests.engines.kubernetes.kubelet import faults
 from tests.engines.kubernetes.parts import HOST
 from tests.engines.kubernetes.rest import Object
-from tests.engines.ports import free_ports
-from tests.engines.process import alive
+from tests.engines.process import EngineError, alive, free_ports
 
 pytestmark = pytest.mark.timeout(300)
 # Says who it is, and ends when the file is there. (Kubernetes makes one dollar sign of two.)

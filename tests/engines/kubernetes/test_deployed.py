@@ -32,7 +32,7 @@ from tests.engines.kubernetes.house import NAMESPACE, addresses, outside, prepar
 from tests.engines.kubernetes.jobs import Namespace, until
 from tests.engines.kubernetes.parts import HOST
 from tests.engines.kubernetes.rest import Object
-from tests.engines.ports import free_ports
+from tests.engines.process import free_ports
 from tests.manifests.rules import of_kind
 from tests.manifests.schemas import ROOT
 from tests.manifests.workers import environment

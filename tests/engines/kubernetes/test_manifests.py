@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.engines.errors import EngineError
 from tests.engines.kubernetes import binaries, launchers
 from tests.engines.kubernetes.cluster import Cluster
 from tests.engines.kubernetes.house import NAMESPACE, prepared
 from tests.engines.kubernetes.jobs import Namespace, until
 from tests.engines.kubernetes.parts import HOST
 from tests.engines.kubernetes.rest import ApiError, Object, Rest
+from tests.engines.process import EngineError
 from tests.manifests.rules import faults, pods
 from tests.manifests.schemas import ROOT, schema_errors
 from tests.manifests.workers import worker_job

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import busenv
+from tests import backends
 from tests.e2e import takeover
 from tests.e2e.conftest import exchange, manager, market_data, quiet
 from tests.engines.kafka.broker import Broker
@@ -23,5 +23,5 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.fixture(scope="module", autouse=True)
 def bus_of_managers(secured_broker: Broker) -> Iterator[None]:
     """Managers that a module here starts use the secured broker; those of other folders, which may follow, do not."""
-    with busenv.instead(secured_broker.environment()):
+    with backends.on_bus(secured_broker.environment()):
         yield

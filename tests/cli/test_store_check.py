@@ -14,7 +14,7 @@ from streamforge.cli.session import Where
 from streamforge_utils.adapters.arango import ArangoStore, Connection, Transport
 from streamforge_utils.model.errors import RetryableError, StreamForgeError
 from streamforge_utils.model.secret import Secret
-from streamforge_utils.ports.preflight import Finding
+from streamforge_utils.ports.provisioning import Finding
 from streamforge_utils.ports.store import Document
 from tests.doubles.arangodb.double import ArangoDouble
 from tests.doubles.arangodb.misbehaviour import Fault

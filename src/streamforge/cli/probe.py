@@ -152,7 +152,7 @@ class Probe:
                     # Before the rest: it connects meanwhile.
                     self._producer = await self._bus.producer()
                 await self._require_topics()
-                consumer = self._consumer = await self._bus.consumer([self._events], start=Start.LATEST)
+                consumer = self._consumer = await self._bus.consumer(self._events, start=Start.LATEST)
         except TimeoutError:
             raise RetryableError(f"the bus did not answer within {within_s:g} s") from None
         self._report(Connected())

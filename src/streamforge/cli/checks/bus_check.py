@@ -15,7 +15,7 @@ from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError
 from streamforge_utils.ports.bus import Message, Retention, TopicSpec
-from streamforge_utils.ports.preflight import Finding
+from streamforge_utils.ports.provisioning import Finding
 from streamforge_utils.runtime.context import MessageBus
 from streamforge_utils.runtime.environment import load
 from streamforge_utils.runtime.kafka_settings import KafkaSettings
@@ -74,7 +74,7 @@ async def _round_trip(bus: MessageBus) -> str:
     began = time.perf_counter()
     await bus.create_topic(TopicSpec(name=name, retention=Retention.ROLLING, max_bytes=1024**2))
     try:
-        consumer = await bus.consumer([name], group=name)
+        consumer = await bus.consumer(name, group=name)
         producer = await bus.producer()
         await producer.send(name, [Message(key=b"k", value=b"v")])
         received = await consumer.poll(1, 10.0)
@@ -103,7 +103,7 @@ async def _topics(folder: Path) -> str:
     try:
         names = await bus.topics()
         for name in sorted(_talked_on().intersection(names)):
-            consumer = await bus.consumer([name])  # without a group it leaves no trace
+            consumer = await bus.consumer(name)  # without a group it leaves no trace
             await consumer.poll(1, 0.0)
     finally:
         await bus.close()

@@ -22,7 +22,7 @@ from streamforge_utils.ports.job_settings import (
     with_launcher,
 )
 from streamforge_utils.ports.launcher import JobSpec, JobState
-from streamforge_utils.ports.preflight import Finding
+from streamforge_utils.ports.provisioning import Finding
 from streamforge_utils.runtime.environment import read
 from streamforge_utils.runtime.kafka_settings import KafkaSettings
 from streamforge_utils.runtime.settings import DataSettings

@@ -25,7 +25,7 @@ from streamforge.manager.origin import TEST
 from streamforge_utils.model.addresses import shown_address
 from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.ports.job_settings import with_launcher
-from streamforge_utils.ports.preflight import Finding
+from streamforge_utils.ports.provisioning import Finding
 from streamforge_utils.runtime.environment import load
 from streamforge_utils.runtime.settings import ExchangeSettings
 

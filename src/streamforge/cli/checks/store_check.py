@@ -17,7 +17,7 @@ from streamforge.cli.checks.place_checks import Subject, careful, fails, nearest
 from streamforge.manager.persistence.usage_samples import UsageSamples
 from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.model.usage import Sample, full_at_ms, growth_per_day, with_sample
-from streamforge_utils.ports.preflight import Finding
+from streamforge_utils.ports.provisioning import Finding
 from streamforge_utils.ports.store import Document, Outcome, Store, Usage
 from streamforge_utils.runtime.arango import ArangoSettings
 from streamforge_utils.runtime.environment import load

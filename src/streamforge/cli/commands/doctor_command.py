@@ -29,7 +29,7 @@ from streamforge.cli.checks.store_check import check_store
 from streamforge.cli.client import to_json
 from streamforge.cli.session import Where
 from streamforge_utils.model.errors import StreamForgeError
-from streamforge_utils.ports.preflight import Finding
+from streamforge_utils.ports.provisioning import Finding
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -16,10 +16,9 @@ from typing import ParamSpec, TypeVar
 import msgspec
 import pytest
 
-from streamforge_utils.adapters.embedded.launcher import process_launcher, processes
+from streamforge_utils.adapters.embedded.launcher import job_processes
 from streamforge_utils.adapters.embedded.launcher.folder import LOG_LIMIT, Folder
 from streamforge_utils.adapters.embedded.launcher.process_launcher import ProcessLauncher
-from streamforge_utils.adapters.embedded.launcher.shim import spawn
 from streamforge_utils.model.errors import ConfigError, RetryableError
 from streamforge_utils.ports.launcher import JobState
 from tests.adapters.embedded.launcher.support import ended, job, make, number, until
@@ -162,8 +161,8 @@ async def test_starting_and_stopping_do_not_hold_up_the_loop(
 
         return call
 
-    monkeypatch.setattr(process_launcher, "spawn", while_the_loop_turns(spawn))
-    monkeypatch.setattr(processes, "ask_to_end", while_the_loop_turns(processes.ask_to_end))
+    monkeypatch.setattr(job_processes, "spawn", while_the_loop_turns(job_processes.spawn))
+    monkeypatch.setattr(job_processes, "ask_to_end", while_the_loop_turns(job_processes.ask_to_end))
     monkeypatch.setattr(Folder, "is_held", while_the_loop_turns(Folder.is_held))
     names = [f"job-{n}" for n in range(6)]
     await asyncio.gather(*(launcher.start(job(name, "exec sleep 300")) for name in names))
@@ -208,7 +207,7 @@ async def test_a_killed_launcher_loses_nothing_and_repeats_nothing(launcher: Pro
     """Kill a process that starts jobs at some moment of a start: each job has run once or can be started now."""
     program = (
         "import asyncio, sys, pathlib\n"
-        "from tests.adapters.embedded.launcher.test_launcher import job, make\n"
+        "from tests.adapters.embedded.launcher.support import job, make\n"
         "async def main():\n"
         "    launcher = make(pathlib.Path(sys.argv[1]))\n"
         "    for n in range(1000):\n"

@@ -1,4 +1,7 @@
-"""Making what manifests describe: first the differences, then, if wanted, the changes."""
+"""Before a technology is used: whether it can be, and making what manifests describe.
+
+The latter first shows the differences; then, if wanted, it makes the changes.
+"""
 
 from __future__ import annotations
 
@@ -9,10 +12,22 @@ from typing import Protocol
 import msgspec
 
 
+class Finding(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that an examination looked at.
+
+    verdict: `works`, `careful` or `fails`. next_step: what to do, unless it works.
+    """
+
+    part: str
+    verdict: str
+    detail: str
+    next_step: str = ""
+
+
 class Action(StrEnum):
     """What would be done about one thing.
 
-    foreign: it was made by somebody else and is left alone. blocked: it is ours, but can never become as wanted.
+    foreign: it was made by another and is left alone. blocked: it is ours, but can never become as wanted.
     left: it is ours, but no manifest names it any more; it stays. forget: such a thing that is gone.
     """
 

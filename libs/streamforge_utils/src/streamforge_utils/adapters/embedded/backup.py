@@ -1,7 +1,7 @@
 """A copy of the data directory, made while a manager and its workers go on, and the way back.
 
 Each database is copied from one snapshot of it, in this order: states, topics (the groups before the log), documents,
-edges. So nothing in the copy speaks of what is missing in it: what the coverage calls stored was stored before the
+edges. So nothing in the copy refers to what is missing in it: what the coverage calls stored was stored before the
 documents were copied, and an offset that was committed lies inside its log. What happened meanwhile may be missing, as
 after a crash at that moment; a manager goes on from there. Blocking.
 """
@@ -147,7 +147,7 @@ def _copy_all(data: Path, copy: Path) -> dict[str, int]:
 
 
 def _plain_files(data: Path) -> Iterator[Path]:
-    """What is no database, and not about who is alive now."""
+    """What is no database, and not about the processes of this moment."""
     for path in sorted(data.rglob("*")):
         parts = path.relative_to(data).parts
         passing = path.name in _LEFT_OUT or path.name.endswith((".db", ".db-wal", ".db-shm", ".tmp"))
@@ -180,7 +180,7 @@ def _copy_file(data: Path, copy: Path, name: Path) -> None:
     target = copy / name
     target.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     try:
-        shutil.copy2(data / name, target)  # with its time, which tells when a job ended
+        shutil.copy2(data / name, target)  # with its time, which is the end of a job
     except FileNotFoundError:
         target.unlink(missing_ok=True)
 

@@ -38,7 +38,7 @@ class DataDirectory:
             self.path.mkdir(parents=True, exist_ok=True, mode=0o700)
             self._check_format()
         except OSError as error:
-            # Of a file in the place of the folder, or above it, the system says what only a programmer understands.
+            # For a file in the place of the folder, or above it, the system's message is hard to understand.
             file = next((path for path in (self.path, *self.path.parents) if path.is_file()), None)
             why = f"{file} is a file" if file is not None else error.strerror or str(error)
             raise ConfigError(
@@ -96,7 +96,7 @@ class DataDirectory:
         return url if isinstance(url, str) else None
 
     def process(self) -> int | None:
-        """The process of the manager that `server` tells of; None if there is none."""
+        """The process of the manager of `server`; None if there is none."""
         pid = self._noted().get("pid") if self.held() else None
         return pid if isinstance(pid, int) else None
 

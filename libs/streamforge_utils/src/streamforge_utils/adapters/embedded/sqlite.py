@@ -63,8 +63,8 @@ def connect(
 ) -> sqlite3.Connection:
     """Open `path` in WAL mode, migrated to the newest version of `format`; None: as it is.
 
-    synchronous: `FULL` survives power loss at each commit; `NORMAL` survives the death of any process, but power loss
-    may take the last moments; `OFF` survives neither, for a new file that nobody else knows before `settle` has made it
+    synchronous: `FULL` survives power loss at each commit; `NORMAL` survives SIGKILL of any process, but power loss
+    may take the last moments; `OFF` survives neither, for a new file that is not used before `settle` has made it
     durable. page_size: bytes, of a new file. create: make the file if there is none.
     Raises FileNotFoundError (none there, and `create` is false), ConfigError (also for a newer format) or
     RetryableError.
@@ -203,7 +203,7 @@ def translate(error: sqlite3.Error, path: Path, what: str) -> Exception:
         return RetryableError(f"cannot {what} {path}: the disk is full; free some space, then try again")
     if code in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED):
         return RetryableError(f"cannot {what} {path}: another process holds it for too long ({error}); try again")
-    # Who prepares a file makes its tables: what lacks one was changed by something else.
+    # A file that was prepared has its tables: one that lacks some was changed by another program.
     damaged = code == sqlite3.SQLITE_ERROR and str(error).startswith("no such table")
     if damaged or code in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB):
         return _damaged(path, what, str(error))
@@ -258,7 +258,7 @@ def flush(path: Path) -> None:
     What `NORMAL` has not synced yet lies in the log alone: SQLite syncs both files whenever it copies one into the
     other. The database itself is not opened here: closing it again would drop this process's locks on it.
     """
-    _sync(Path(f"{path}-wal"), missing_ok=True)  # the log was copied and removed by who closed the file last
+    _sync(Path(f"{path}-wal"), missing_ok=True)  # who closed the file last has copied and removed the log
     _sync(path.parent)
 
 

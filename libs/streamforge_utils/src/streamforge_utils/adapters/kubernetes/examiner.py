@@ -15,7 +15,7 @@ from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.ports.clock import SystemClock
 from streamforge_utils.ports.instrumentation import NullObserver
 from streamforge_utils.ports.launcher import JobSpec
-from streamforge_utils.ports.preflight import Finding
+from streamforge_utils.ports.provisioning import Finding
 
 _PATIENCE_S: Final = 3.0
 _FORBIDDEN, _NOT_FOUND = 403, 404

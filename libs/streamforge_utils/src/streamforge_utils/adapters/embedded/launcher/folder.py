@@ -1,4 +1,4 @@
-"""The folder of one job: what is remembered of it, and the lock that tells whether it still runs.
+"""The folder of one job: what is remembered of it, and the lock that is held as long as it runs.
 
 `spec.json` what was asked for (never the environment) · `lock` held by every process of the job, released by the system
 when the last of them is gone · `started` the shim's process id, which is the job's session · `pid` the worker's ·
@@ -94,7 +94,7 @@ class Folder:
         return self._number("pid")
 
     def status(self) -> int | None:
-        """The exit status as a shell has it (128 + n for signal n), of a job that ended; None if nobody saw it."""
+        """The exit status as a shell has it (128 + n for signal n), of a job that ended; None if it is unknown."""
         return self._number("exit")
 
     def ended_ms(self) -> int | None:
@@ -119,7 +119,7 @@ class Folder:
 
     @contextlib.contextmanager
     def locked(self, *, shared: bool = False) -> Iterator[int | None]:
-        """Hold the lock for the block, without waiting: a descriptor, or None where somebody else has it.
+        """Hold the lock for the block, without waiting: a descriptor, or None where another process has it.
 
         A child that inherits the descriptor goes on holding it. Raises FileNotFoundError if there is no folder.
         """
@@ -137,7 +137,7 @@ class Folder:
             os.close(descriptor)
 
     def is_held(self) -> bool:
-        """Whether some process of the job (or its launcher, in the middle of a start) is alive."""
+        """Whether some process of the job (or its launcher, in the middle of a start) runs."""
         try:
             with self.locked(shared=True) as descriptor:
                 return descriptor is None

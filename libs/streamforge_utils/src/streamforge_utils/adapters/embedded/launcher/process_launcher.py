@@ -20,10 +20,8 @@ from typing import Final, ParamSpec, TypeVar
 
 import msgspec
 
-from streamforge_utils.adapters.embedded.launcher import processes
+from streamforge_utils.adapters.embedded.launcher import job_processes
 from streamforge_utils.adapters.embedded.launcher.folder import Folder, Remembered, sweep
-from streamforge_utils.adapters.embedded.launcher.shim import reap, spawn
-from streamforge_utils.adapters.embedded.launcher.suspended import Suspensions
 from streamforge_utils.model.errors import ConfigError, ConflictError, RetryableError
 from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.ports.launcher import Job, JobSpec, JobState
@@ -40,7 +38,7 @@ _LOG_SHARE: Final = 1700
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _START_LIMIT_S = 10.0
 _KILL_LIMIT_S = 10.0
-_SUSPENDED_LIMIT_S = 10.0  # less than who waits for such a lock waits before it gives up
+_SUSPENDED_LIMIT_S = 10.0  # less than a process waits for such a lock before it gives up
 _WATCH_PAUSE_S = 1.0
 _SHIM_TIME_S = 5.0
 _START_PAUSE_S = 0.002
@@ -54,10 +52,10 @@ _log = logging.getLogger(__name__)
 class ProcessLauncher:
     """Runs jobs as processes that outlive it.
 
-    command: the argument list of a job's worker (no secret belongs there: everybody can read it).
+    command: the argument list of a job's worker (no secret belongs there: every user can read it).
     base_environment: what every job gets besides its own environment and `PASSED_ON`; its own wins.
     shared_files: what workers lock for moments, and every process of the installation waits for, besides SQLite files.
-    A job killed by signal N has `signal` N and no exit code (so has one that exits with 128 + N: a shell cannot tell).
+    A job killed by signal N has `signal` N and no exit code (so has one that exits with 128 + N, as a shell has it).
     """
 
     def __init__(
@@ -77,7 +75,7 @@ class ProcessLauncher:
         self._children: set[int] = set()
         self._ended: dict[str, tuple[tuple[int, int], Job]] = {}
         self._swept = False
-        self._suspensions = Suspensions(shared_files, _SUSPENDED_LIMIT_S)
+        self._suspensions = job_processes.Suspensions(shared_files, _SUSPENDED_LIMIT_S)
         self._watching: asyncio.Task[None] | None = None
 
     def watch(self) -> None:
@@ -104,7 +102,7 @@ class ProcessLauncher:
         if _NAME.fullmatch(name) is None:
             return
         folder = Folder(self._directory, name)
-        if await self._gone(folder, grace_s, processes.ask_to_end):
+        if await self._gone(folder, grace_s, job_processes.ask_to_end):
             return
         # The shim goes last, so that it can write down how the worker ended.
         if await self._gone(folder, _SHIM_TIME_S, lambda f: _killed(f, shim=False)):
@@ -152,7 +150,7 @@ class ProcessLauncher:
                 workers[pid] = folder
         for pid in self._suspensions.over_limit(list(workers), self._clock.monotonic()):
             workers[pid].note_suspended(_SUSPENDED_LIMIT_S)
-            processes.kill(workers[pid], shim=False)
+            job_processes.kill(workers[pid], shim=False)
 
     def _start(self, spec: JobSpec) -> None:
         argv = list(self._command(spec))
@@ -173,7 +171,7 @@ class ProcessLauncher:
     def _started(
         self, folder: Folder, spec: JobSpec, argv: Sequence[str], environment: Mapping[str, str], shells: set[int]
     ) -> bool:
-        """Start the job if nobody ever did; whether its worker exists, or existed. shells: those begun so far."""
+        """Start the job unless it ever was; whether its worker exists, or existed. shells: those begun so far."""
         try:
             self._directory.mkdir(parents=True, exist_ok=True)
             folder.make()
@@ -190,7 +188,7 @@ class ProcessLauncher:
                 folder.remember(spec, self._clock.now_ms())
                 log = folder.open_log()
                 try:
-                    pid = spawn(folder.path, argv, environment, lock=lock, log=log)
+                    pid = job_processes.spawn(folder.path, argv, environment, lock=lock, log=log)
                 finally:
                     os.close(log)
         except FileNotFoundError:  # forgotten by another launcher at this moment
@@ -254,7 +252,7 @@ class ProcessLauncher:
                         return
             except FileNotFoundError:
                 return
-            if not folder.is_held():  # somebody was just looking
+            if not folder.is_held():  # another process was just looking
                 continue
             time.sleep(_START_PAUSE_S)
         raise ConflictError(f"job {folder.name} runs: stop it first")
@@ -274,11 +272,11 @@ class ProcessLauncher:
         return True
 
     def _reap(self) -> None:
-        self._children -= {pid for pid in tuple(self._children) if reap(pid)}
+        self._children -= {pid for pid in tuple(self._children) if job_processes.reap(pid)}
 
 
 def _killed(folder: Folder, *, shim: bool) -> bool:
-    processes.kill(folder, shim=shim)
+    job_processes.kill(folder, shim=shim)
     return True
 
 

@@ -2,7 +2,7 @@
 
 A catalogue gives each collection a file name that is never used again. Dropping marks the file inside a transaction,
 unlinks it and takes it out of the catalogue: a process that has it open sees the mark in its next transaction, asks
-the catalogue again and never writes into a file that nobody else can find. Blocking; called in a store's threads.
+the catalogue again and never writes into a file that others cannot find. Blocking; called in a store's threads.
 """
 
 from __future__ import annotations
@@ -132,7 +132,7 @@ class Catalogue:
         raise RetryableError(f"collection {collection} is dropped again and again by another process; try again")
 
     def _make(self, catalogue: sqlite3.Connection, collection: str) -> None:
-        """Make the file before the catalogue names it, so that all who find it there find it whole."""
+        """Make the file before the catalogue names it, so that every process finds it whole."""
         identity = self._lookup(collection)
         if identity is not None:
             if self._file(collection, identity).exists():
@@ -193,7 +193,7 @@ class Catalogue:
 
     def _mark_dropped(self, path: Path) -> None:
         with (
-            suppress(FileNotFoundError, ConfigError),  # lost or broken: nobody else can use it either
+            suppress(FileNotFoundError, ConfigError),  # lost or broken: no other process can use it either
             closing(sqlite.connect(path, synchronous="NORMAL", create=False)) as connection,
             sqlite.transaction(connection, path),
         ):
@@ -204,5 +204,5 @@ class Catalogue:
         return None if row is None else int(row[0])
 
     def _file(self, collection: str, identity: int) -> Path:
-        # Lower case: some file systems do not tell a from A; the id does.
+        # Lower case: to some file systems a and A are the same; the id differs.
         return self._directory / f"{fit(collection.lower(), 100, 'a-z0-9_-', joint='_')}.{identity}.db"

@@ -1,4 +1,4 @@
-"""The SQL of one collection of documents: who is stored, and what is read. Blocking; called in a store's threads.
+"""The SQL of one collection of documents: what is stored, and what is read. Blocking; called in a store's threads.
 
 The rows lie in the order in which they arrived, an index holds the keys: of the layouts tried this one took ascending
 keys fastest, and keys and counts come from the small index alone.
@@ -25,7 +25,7 @@ FORMAT: Final = sqlite.Format(
     "collection of documents",
     (
         (
-            # dropped: set before the file is unlinked, so that those who have it open notice.
+            # dropped: set before the file is unlinked, so that processes that have it open notice.
             "CREATE TABLE collection (name TEXT NOT NULL, dropped INTEGER NOT NULL DEFAULT 0)",
             "CREATE TABLE documents"
             " (id INTEGER PRIMARY KEY, key TEXT NOT NULL UNIQUE, version INTEGER NOT NULL, body BLOB NOT NULL)",
@@ -56,7 +56,7 @@ def is_dropped(connection: sqlite3.Connection) -> bool:
 
 def upsert(connection: sqlite3.Connection, documents: Sequence[Document]) -> list[Answer]:
     """Store `documents` inside the transaction that is open; one answer each, in order."""
-    # Columns, not rows: thousands of tuples alive at once would keep the garbage collector busy.
+    # Columns, not rows: thousands of tuples at once would keep the garbage collector busy.
     columns = DocumentColumns.of(documents)
     all_keys, versions, bodies = columns.keys, columns.versions, columns.bodies
     if _all_new(connection, all_keys, versions, bodies):

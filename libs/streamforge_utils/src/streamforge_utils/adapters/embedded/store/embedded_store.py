@@ -12,26 +12,37 @@ import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import starmap
 from pathlib import Path
-from typing import TypeVar
+from typing import Final, TypeVar
 
 from streamforge_utils.adapters.embedded import sqlite
 from streamforge_utils.adapters.embedded.store import document_rows
 from streamforge_utils.adapters.embedded.store.collection_files import Catalogue
-from streamforge_utils.adapters.embedded.store.edges import Edges
 from streamforge_utils.adapters.embedded.store.state_rows import States
 from streamforge_utils.adapters.lane import Lane
-from streamforge_utils.model.documents import check_name
+from streamforge_utils.model.documents import check_edge, check_name, is_document
 from streamforge_utils.ports.instrumentation import NullObserver, Observer
 from streamforge_utils.ports.store import Answer, Document, Edge, Labels, State, Usage, count_outcomes
 
 T = TypeVar("T")
 
+_EDGES: Final = sqlite.Format(
+    "store of edges",
+    (
+        (
+            "CREATE TABLE edges (collection TEXT NOT NULL, source TEXT NOT NULL, destination TEXT NOT NULL,"
+            " body BLOB NOT NULL, PRIMARY KEY (collection, source, destination)) WITHOUT ROWID",
+            "CREATE INDEX edges_by_destination ON edges (collection, destination, source)",
+        ),
+    ),
+)
+
 
 class EmbeddedStore:
     """Documents, states and edges in `directory` (made when needed).
 
-    Documents and edges survive the death of any process; states, and documents after `flush`, power loss as well.
+    Documents and edges survive SIGKILL of any process; states, and documents after `flush`, power loss as well.
     Counts `store_documents` (by outcome) and `store_write_seconds`. Raises ConfigError if SQLite is too old.
     """
 
@@ -51,7 +62,7 @@ class EmbeddedStore:
         return 1
 
     async def connect(self) -> None:
-        """There is nobody to connect to: files are opened when they are needed."""
+        """Does nothing: files are opened when they are needed."""
 
     async def upsert(self, collection: str, documents: Sequence[Document]) -> Sequence[Answer]:
         """One transaction; see `DocumentStore.upsert`. Raises PermanentError for an illegal collection name."""
@@ -145,6 +156,50 @@ class EmbeddedStore:
         """What `work` finds in one snapshot of the collection; None if there is none."""
         check_name(collection)
         return await self._reading.run(self._read.read, collection, work)
+
+
+class Edges:
+    """The edges of one file, for one thread. Blocking."""
+
+    def __init__(self, path: Path) -> None:
+        self._file = sqlite.LazyConnection(path, _EDGES, synchronous="NORMAL")
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def link(self, collection: str, edges: Sequence[Edge]) -> None:
+        """Store the edges, all or none. Raises PermanentError naming the malformed one."""
+        check_name(collection)
+        for edge in edges:
+            check_edge(edge.source, edge.destination, edge.body)
+        connection = self._file.get()
+        with sqlite.transaction(connection, self._file.path):
+            connection.executemany(
+                "INSERT INTO edges (collection, source, destination, body) VALUES (?, ?, ?, ?) "
+                "ON CONFLICT DO UPDATE SET body = excluded.body",
+                [(collection, e.source, e.destination, e.body) for e in edges],
+            )
+
+    def links(self, collection: str, source: str | None, destination: str | None) -> list[Edge]:
+        """The edges of `source` and `destination`, where given, sorted."""
+        check_name(collection)
+        if (source is not None and not is_document(source)) or (
+            destination is not None and not is_document(destination)
+        ):
+            return []
+        where, values = "collection = ?", [collection]
+        if source is not None:
+            where, values = where + " AND source = ?", [*values, source]
+        if destination is not None:
+            where, values = where + " AND destination = ?", [*values, destination]
+        connection = self._file.get()
+        with sqlite.translated(self._file.path, "read"):
+            rows = connection.execute(
+                f"SELECT source, destination, body FROM edges WHERE {where} ORDER BY source, destination",  # noqa: S608
+                values,
+            ).fetchall()
+        return list(starmap(Edge, rows))
 
 
 def _size(directory: Path) -> int:

@@ -1,4 +1,4 @@
-"""The embedded store: what only it can promise, on its files."""
+"""The embedded store: what only it can promise, on its files, and what it costs to find states where there are many."""
 
 # ruff: noqa: ASYNC240 - the files are small
 
@@ -9,7 +9,6 @@ import os
 import shutil
 import sqlite3
 import sys
-from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
@@ -22,6 +21,7 @@ from streamforge_utils.adapters.embedded.store.collection_files import OPEN_LIMI
 from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
 from streamforge_utils.model.errors import ConfigError, PermanentError
 from streamforge_utils.ports.store import Document, Edge, Outcome
+from tests.doubles.observer import RecordingObserver
 from tests.limits import LIMIT_S
 
 
@@ -194,26 +194,17 @@ async def test_of_two_contents_of_one_moment_the_later_is_kept_and_a_version_tha
 
 
 async def test_outcomes_are_counted(directory: Path) -> None:
-    counted: Counter[tuple[str, str]] = Counter()
-
-    class Counting:
-        def count(self, name: str, amount: float = 1, /, **labels: str) -> None:
-            counted[name, labels.get("outcome", "")] += 1 if name == "store_write_seconds" else int(amount)
-
-        def gauge(self, name: str, value: float, /, **labels: str) -> None: ...
-
-        def waiting(self, reason: str | None, until_ms: int | None = None, /) -> None: ...
-
-    store = EmbeddedStore(directory, observer=Counting())
+    observer = RecordingObserver()
+    store = EmbeddedStore(directory, observer=observer)
     await store.upsert("candles", documents("a", "b", version=2))
     await store.upsert("candles", [*documents("a", version=1), *documents("b", version=2), *documents("", "c")])
     await store.close()
-    assert counted == {
-        ("store_write_seconds", ""): 2,
-        ("store_documents", "stored"): 3,
-        ("store_documents", "stale"): 1,
-        ("store_documents", "unchanged"): 1,
-        ("store_documents", "refused"): 1,
+    assert observer.counts.pop("store_write_seconds") > 0
+    assert observer.counts == {
+        "store_documents{outcome=stored}": 3,
+        "store_documents{outcome=stale}": 1,
+        "store_documents{outcome=unchanged}": 1,
+        "store_documents{outcome=refused}": 1,
     }
 
 
@@ -263,3 +254,70 @@ async def test_a_flush_brings_what_another_store_has_written_to_the_disk(
     monkeypatch.undo()
     await writer.close()
     await store.close()
+
+
+QUESTIONS: list[dict[str, list[str]]] = [
+    {},
+    {"status": ["running", "error"]},
+    {"status": ["running", "finished", "error"], "type": ["x"]},
+    {"symbol": [f"S{n}" for n in range(0, 50, 2)], "status": ["error"], "type": ["x", "y"]},
+    {"symbol": ["S1", "S2"], "status": ["none"]},
+]
+STEPS = 100
+"""Between two counts."""
+
+
+async def filled(directory: Path, count: int) -> EmbeddedStore:
+    """A store of `count` states."""
+    store = EmbeddedStore(directory)
+    await store.put("workflow", "wf", b"{}", expected=None)
+    with closing(sqlite3.connect(directory / "states.db")) as connection, connection:
+        for serial in range(count):
+            labels = {"status": ("running", "finished", "error")[serial % 3], "symbol": f"S{serial % 50}", "type": "x"}
+            id = f"wf-{serial:05d}"
+            connection.execute(
+                "INSERT INTO states (kind, id, revision, created_ms, labels, body) "
+                "VALUES ('workflow', ?, ?, ?, '{}', ?)",
+                (id, serial + 10, serial, b"{}" * 500),
+            )
+            connection.executemany(
+                "INSERT INTO labels (kind, name, value, created_ms, id) VALUES ('workflow', ?, ?, ?, ?)",
+                [(*label, serial, id) for label in labels.items()],
+            )
+    await store.close()
+    return EmbeddedStore(directory)
+
+
+@pytest.mark.parametrize("number", range(len(QUESTIONS)))
+async def test_finding_grows_with_the_states_asked_about_and_not_faster(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """Counted in steps of SQLite, which no busy machine changes."""
+    steps = 0
+
+    def count() -> int:
+        nonlocal steps
+        steps += STEPS
+        return 0
+
+    connect = sqlite.connect
+
+    def counted(path: Path, *options: object, **more: object) -> sqlite3.Connection:
+        connection: sqlite3.Connection = connect(path, *options, **more)  # type: ignore[arg-type] # of any kind
+        connection.set_progress_handler(count, STEPS)
+        return connection
+
+    monkeypatch.setattr(sqlite, "connect", counted)
+    costs = {}
+    for states in (1000, 10_000):
+        store = await filled(tmp_path / str(states), states)
+        for after in (None, "wf-00500"):
+            await store.find("workflow", where=QUESTIONS[number], after=after)  # opens the file
+            steps = 0
+            await store.find("workflow", where=QUESTIONS[number], after=after)
+            costs[states, after] = steps
+        await store.close()
+    for after in (None, "wf-00500"):
+        assert costs[10_000, after] < 11 * costs[1000, after] + 1000
+        if not QUESTIONS[number]:
+            assert costs[10_000, after] == costs[1000, after]

@@ -78,7 +78,7 @@ async def _on_the_bus(workflow: Workflow, count: int, url: str | None) -> list[f
     """Ping a sink that waits for records, or (with the URL of an exchange) one that stores them as fast as it can."""
     bus = wiring.make_bus(workflow.data)
     await workflow.make_topics(bus)
-    events = await bus.consumer([EVENTS_TOPIC], start=Start.LATEST)
+    events = await bus.consumer(EVENTS_TOPIC, start=Start.LATEST)
     producer = await bus.producer()
     try:
         with ended(worker(SINK, workflow.settings())) as sink:
@@ -86,7 +86,7 @@ async def _on_the_bus(workflow: Workflow, count: int, url: str | None) -> list[f
             if url is None:
                 return await _ping(workflow, producer, events, count, lambda: True)
             with ended(worker(LOADER, workflow.settings(STREAMFORGE_EXCHANGE_URL=url))) as loader:
-                records = await bus.consumer([workflow.topic])
+                records = await bus.consumer(workflow.topic)
                 while not await records.poll(1, 1.0):
                     if loader.poll() is not None:
                         raise RuntimeError(f"the loader ended with exit code {loader.returncode}")

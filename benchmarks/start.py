@@ -74,7 +74,7 @@ async def _measured(bench: Bench, folder: Path, url: str, kafka: KafkaSettings) 
         workflow = Workflow(folder, 1000, f"s{next(_NUMBERS):05d}", kafka=kafka)
         bus = wiring.make_bus(workflow.data)
         await workflow.make_topics(bus)
-        events = await bus.consumer([EVENTS_TOPIC], start=Start.LATEST)
+        events = await bus.consumer(EVENTS_TOPIC, start=Start.LATEST)
         sinks.append(await _start(SINK, workflow, events))
         settings = {"STREAMFORGE_EXCHANGE_URL": url}
         loaders.append(await _start(LOADER, workflow, events, bus, **settings))
@@ -86,7 +86,7 @@ async def _measured(bench: Bench, folder: Path, url: str, kafka: KafkaSettings) 
 async def _start(
     target: str, workflow: Workflow, events: Consumer, bus: MessageBus | None = None, **settings: str
 ) -> Spoken:
-    records = None if bus is None else await bus.consumer([workflow.topic])
+    records = None if bus is None else await bus.consumer(workflow.topic)
     began = time.perf_counter()
     with ended(worker(target, workflow.settings(**settings))):
         async with asyncio.timeout(LIMIT_S):

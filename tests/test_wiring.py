@@ -29,7 +29,7 @@ async def test_the_bus_is_shared_by_who_has_the_same_folder(settings: DataSettin
     first, second = wiring.make_bus(settings), wiring.make_bus(settings)
     await first.create_topic(TopicSpec(name="t"))
     await (await first.producer()).send("t", [Message(b"k", b"v")])
-    (received,) = await (await second.consumer(["t"])).poll(10, LIMIT_S)
+    (received,) = await (await second.consumer("t")).poll(10, LIMIT_S)
     assert received.value == b"v"
     assert (settings.folder / "bus").is_dir()
     await first.close()

@@ -116,7 +116,7 @@ async def live(target: str, settings: Mapping[str, str], wired: Wiring = wiring)
 
 async def read_all(bus: MessageBus, topic: str, count: int) -> Sequence[Received]:
     """The first `count` messages of `topic`. Raises RuntimeError if there are fewer."""
-    consumer = await bus.consumer([topic])
+    consumer = await bus.consumer(topic)
     found: list[Received] = []
     while len(found) < count and (batch := await consumer.poll(count - len(found), 1.0)):
         found.extend(batch)

@@ -7,6 +7,8 @@ from typing import TypeVar
 
 T = TypeVar("T", bound=type)
 
+ONE_PROCESS = "it lives in one process"
+
 
 def without(reasons: Mapping[str, str]) -> Callable[[T], T]:
     """Leave these tests out of a contract. reasons: by the test's name; a name that is none is an error."""
@@ -19,20 +21,3 @@ def without(reasons: Mapping[str, str]) -> Callable[[T], T]:
         return suite
 
     return leave_out
-
-
-SPREAD = dict.fromkeys(
-    (
-        "test_a_key_stays_in_its_partition_in_order_whoever_sends",
-        "test_messages_without_a_key_are_spread_and_a_poll_gives_no_more_than_was_asked_for",
-    ),
-    "its topics have one partition",
-)
-SHARED = dict.fromkeys(
-    (
-        "test_two_members_share_the_partitions",
-        "test_a_late_commit_of_a_partition_that_was_lost_is_refused",
-        "test_a_late_commit_of_a_partition_that_came_back_changes_nothing",
-    ),
-    "its topics have one partition, which is lost only by leaving",
-)

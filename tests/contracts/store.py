@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.ports.columns import DocumentColumns
 from streamforge_utils.ports.store import Answer, Document, Outcome, Store
-from tests.contracts.store_remote import ended, line, remote, versioned
+from tests.contracts.remote_process import ended, line, remote, versioned
 
 MakeStore = Callable[[], Store]
 Factory = tuple[str, str]

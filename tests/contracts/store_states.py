@@ -13,8 +13,8 @@ import pytest
 
 from streamforge_utils.model.errors import ConflictError, InvalidInput, PermanentError
 from streamforge_utils.ports.store import Edge, State, Store
+from tests.contracts.remote_process import ended, increment, line, remote
 from tests.contracts.store import Factory, StoreFixtures
-from tests.contracts.store_remote import ended, increment, line, remote
 
 
 class StateContract(StoreFixtures):

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
 from streamforge_utils.model.errors import RetryableError
-from streamforge_utils.ports.bus import Consumer, Lag, Message, Producer, Received, TopicPartition
+from streamforge_utils.ports.bus import Consumer, Lag, Message, Producer, Received
 from streamforge_utils.ports.store import Answer, Document, Store
 from streamforge_utils.runtime.context import MessageBus
 
@@ -52,15 +52,15 @@ class FaultyBus:
         self.measure: Fault | None = None
         self.held: dict[str, asyncio.Event] = {}
         self.waiting = 0
-        self.commits: list[Mapping[TopicPartition, int]] = []
+        self.commits: list[Mapping[int, int]] = []
         self.lags: dict[str, int] = {}
 
     async def producer(self, *, bulk: bool = False) -> Producer:
         _check(self.connect)
         return _FaultyProducer(self, await self.bus.producer(bulk=bulk))
 
-    async def consumer(self, topics: Sequence[str], **how: Any) -> Consumer:
-        return cast("Consumer", _FaultyConsumer(self, await self.bus.consumer(topics, **how)))
+    async def consumer(self, topic: str, **how: Any) -> Consumer:
+        return cast("Consumer", _FaultyConsumer(self, await self.bus.consumer(topic, **how)))
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self.bus, name)
@@ -101,7 +101,7 @@ class _FaultyConsumer:
         _check(self._faults.poll)
         return await self._consumer.poll(max_messages, timeout_s)
 
-    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+    async def commit(self, offsets: Mapping[int, int]) -> None:
         _check(self._faults.commit)
         await self._consumer.commit(offsets)
         self._faults.commits.append(dict(offsets))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.ports.bus import (
@@ -16,7 +16,6 @@ from streamforge_utils.ports.bus import (
     Received,
     Retention,
     Start,
-    TopicPartition,
     TopicSpec,
 )
 
@@ -55,7 +54,7 @@ class MemoryBus:
 
     async def consumer(
         self,
-        topics: Sequence[str],
+        topic: str,
         *,
         group: str | None = None,
         start: Start = Start.EARLIEST,
@@ -65,11 +64,10 @@ class MemoryBus:
         self.check()
         if group is not None and (start is not Start.EARLIEST or start_time_ms is not None):
             raise PermanentError("a consumer of a group begins at its committed offset, or at the beginning")
-        consumer = _Consumer(self, group, {topic: self._first(topic, group, start, start_time_ms) for topic in topics})
+        consumer = _Consumer(self, topic, group, self._first(topic, group, start, start_time_ms))
         self._made.append(consumer)
         if group is not None:
-            for topic in topics:
-                self._members.setdefault((topic, group), []).append(consumer)
+            self._members.setdefault((topic, group), []).append(consumer)
         return consumer
 
     async def close(self) -> None:
@@ -180,13 +178,14 @@ class _Producer:
 
 
 class _Consumer:
-    """places: the next offset of each topic."""
+    """place: the next offset."""
 
-    def __init__(self, bus: MemoryBus, group: str | None, places: dict[str, int]) -> None:
+    def __init__(self, bus: MemoryBus, topic: str, group: str | None, place: int) -> None:
         self._bus = bus
+        self._topic = topic
         self._group = group
-        self._places = places
-        self._owned = {topic: bus.owner(topic, group) is None for topic in places} if group is not None else {}
+        self._place = place
+        self._owned = group is None or bus.owner(topic, group) is None
         self._closed = False
 
     async def poll(self, max_messages: int, timeout_s: float) -> Sequence[Received]:
@@ -201,20 +200,20 @@ class _Consumer:
             found = self._next(max_messages)
         return found
 
-    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+    async def commit(self, offsets: Mapping[int, int]) -> None:
         self._bus.check()
         if self._group is None:
             raise PermanentError("a consumer without a group cannot commit")
-        for partition, offset in offsets.items():
-            if self._bus.owner(partition.topic, self._group) is not self:
-                if offset <= self._bus.committed.get((partition.topic, self._group), -1):
+        for offset in offsets.values():
+            if self._bus.owner(self._topic, self._group) is not self:
+                if offset <= self._bus.committed.get((self._topic, self._group), -1):
                     continue
-                raise RetryableError(f"{partition.topic} belongs to another member of {self._group}")
-            self._bus.committed[partition.topic, self._group] = offset
+                raise RetryableError(f"{self._topic} belongs to another member of {self._group}")
+            self._bus.committed[self._topic, self._group] = offset
         self._bus.changed()
 
-    async def seek(self, partition: TopicPartition, offset: int) -> None:
-        self._places[partition.topic] = offset
+    async def seek(self, partition: int, offset: int) -> None:
+        self._place = offset
 
     async def close(self) -> None:
         self._closed = True
@@ -224,26 +223,15 @@ class _Consumer:
         self._bus.check()
         if self._closed:
             raise PermanentError("the consumer is closed")
-        topics = list(self._mine())
-        found: list[Received] = []
-        for number, topic in enumerate(topics):
-            # A share for each, so that none has to wait for another.
-            share = -(-(max_messages - len(found)) // (len(topics) - number))
-            self._places[topic] = max(self._places[topic], self._bus.starts.get(topic, 0))
-            fresh = self._bus.messages(topic)[self._places[topic] :][:share]
-            self._places[topic] += len(fresh)
-            found += fresh
+        log = self._bus.messages(self._topic)
+        if self._group is not None:
+            mine = self._bus.owner(self._topic, self._group) is self
+            if mine and not self._owned:  # taken over: from where the other one has committed
+                self._place = self._bus.committed.get((self._topic, self._group), 0)
+            self._owned = mine
+        if not self._owned:
+            return []
+        self._place = max(self._place, self._bus.starts.get(self._topic, 0))
+        found = log[self._place :][:max_messages]
+        self._place += len(found)
         return found
-
-    def _mine(self) -> Iterator[str]:
-        for topic in self._places:
-            self._bus.messages(topic)
-            if self._group is None:
-                yield topic
-                continue
-            mine = self._bus.owner(topic, self._group) is self
-            if mine and not self._owned[topic]:  # taken over: from where the other one has committed
-                self._places[topic] = self._bus.committed.get((topic, self._group), 0)
-            self._owned[topic] = mine
-            if mine:
-                yield topic

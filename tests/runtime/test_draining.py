@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from streamforge_utils.model.events import Event
-from streamforge_utils.ports.bus import Message, TopicPartition
+from streamforge_utils.ports.bus import Message
 from streamforge_utils.runtime.context import Context
 from streamforge_utils.runtime.supervisor import Supervisor
 from streamforge_utils.runtime.worker_definition import Definition, Role, Use
@@ -16,7 +16,7 @@ from tests.doubles.faulty import always
 from tests.limits import LIMIT_S
 from tests.runtime.rig import TOPIC, NoParameters, Rig, until, worker
 
-PARTITION = TopicPartition(TOPIC, 0)
+PARTITION = 0
 ENDED = {"upstream_ended": True}
 
 

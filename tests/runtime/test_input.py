@@ -11,14 +11,14 @@ import pytest
 
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.markers import EOS_KEY, EndOfStream, encode_marker
-from streamforge_utils.ports.bus import BusAdmin, Consumer, Lag, Received, TopicPartition
+from streamforge_utils.ports.bus import BusAdmin, Consumer, Lag, Received
 from streamforge_utils.runtime.input import BATCH_RECORDS, Input
 from streamforge_utils.runtime.settings import Upstream
 from tests.doubles.clock import FakeClock
 from tests.doubles.instruments import instruments
 
 TOPIC, GROUP = "wf-data", "wf-sink"
-P0, P1 = TopicPartition(TOPIC, 0), TopicPartition(TOPIC, 1)
+P0, P1 = 0, 1
 AWAY = RetryableError("the bus is away")
 
 
@@ -48,7 +48,7 @@ class Reading:
         self.errors: deque[Exception] = deque()
         self.asked: list[tuple[Any, ...]] = []
         self.waits: list[str | None] = []
-        self.commits: list[Mapping[TopicPartition, int]] = []
+        self.commits: list[Mapping[int, int]] = []
         self.clock = FakeClock()
         self.instruments = instruments(self.clock)
         self.progress, self.metrics = self.instruments.progress, self.instruments.metrics
@@ -78,7 +78,7 @@ class Reading:
         first = next((at[P0] for at in reversed(self.commits) if P0 in at), 0)
         return Lag(found, {0: (first, first + found)} if found else {})
 
-    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+    async def commit(self, offsets: Mapping[int, int]) -> None:
         if self.errors:
             raise self.errors.popleft()
         self.commits.append(dict(offsets))

@@ -12,7 +12,7 @@ import pytest
 
 from streamforge.workers.arango_candles import DEFINITION
 from streamforge_utils.model.kinds.candles import Candle, encode_candle
-from streamforge_utils.ports.bus import Message, TopicPartition
+from streamforge_utils.ports.bus import Message
 from streamforge_utils.ports.store import Answer, Outcome
 from streamforge_utils.runtime.helper_process import HelperProcess
 from tests.doubles.candles import candle
@@ -33,7 +33,7 @@ def messages(found: Sequence[Candle]) -> list[Message]:
 
 
 def commits(rig: Rig) -> list[int]:
-    return [commit[TopicPartition(TOPIC, 0)] for commit in rig.bus.commits]
+    return [commit[0] for commit in rig.bus.commits]
 
 
 BAD = [

@@ -15,7 +15,7 @@ from streamforge_utils.adapters.embedded.datadir import DataDirectory
 from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
 from streamforge_utils.model.errors import ConfigError, InvalidInput
 from streamforge_utils.ports.backup_folder import MANIFEST
-from streamforge_utils.ports.bus import Message, TopicPartition, TopicSpec
+from streamforge_utils.ports.bus import Message, TopicSpec
 from streamforge_utils.ports.store import Document, Edge
 from tests.limits import LIMIT_S
 
@@ -37,9 +37,9 @@ async def data(tmp_path: Path) -> Path:
     producer = await bus.producer()
     await producer.send("queue-events", [Message(b"a", b"1"), Message(b"b", b"2")])
     await producer.close()
-    reader = await bus.consumer(["queue-events"], group="reader")
+    reader = await bus.consumer("queue-events", group="reader")
     assert await reader.poll(1, LIMIT_S)
-    await reader.commit({TopicPartition("queue-events", 0): 1})
+    await reader.commit({0: 1})
     await reader.close()
     await store.close()
     await bus.close()
@@ -56,7 +56,7 @@ async def _content(folder: Path) -> dict[str, object]:
         documents = await store.read("candles")
         state = await store.get("workflow", "wf-1")
         assert state is not None
-        reader = await bus.consumer(["queue-events"], group="reader")
+        reader = await bus.consumer("queue-events", group="reader")
         messages = [(m.offset, m.key, m.value) for m in await reader.poll(10, LIMIT_S)]
         await reader.close()
         assert messages == [(1, b"b", b"2")]

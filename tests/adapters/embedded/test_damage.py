@@ -19,7 +19,7 @@ from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedSto
 from streamforge_utils.model.errors import ConfigError, DamagedFile, RetryableError
 from streamforge_utils.ports.bus import TopicSpec
 from streamforge_utils.ports.store import Document, Edge
-from tests.contracts.bus import numbered
+from tests.contracts.bus_fixtures import numbered
 from tests.limits import LIMIT_S
 from tests.places import ROOT
 
@@ -60,7 +60,7 @@ USES: dict[str, Callable[[Data], Awaitable[object]]] = {
     "states.db": lambda data: data.store.get("workflow", "a"),
     "edges.db": lambda data: data.store.links("edges"),
     "topics/topic/log-*.db": lambda data: data.send(),
-    "topics/topic/groups-*.db": lambda data: data.bus.consumer(["topic"], group="group"),
+    "topics/topic/groups-*.db": lambda data: data.bus.consumer("topic", group="group"),
 }
 
 
@@ -178,7 +178,7 @@ async def main():
     await store.put("workflow", "a", b"{}", expected=state.revision)
     await producer.send("topic", [Message(None, b"last")])
     received = []
-    consumer = await bus.consumer(["topic"])
+    consumer = await bus.consumer("topic")
     while fresh := await consumer.poll(1000, 0):
         received += fresh
     assert [len(message.value) for message in received] == [5, *[200_000] * sent, 4], "nothing is half written"

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from confluent_kafka import KafkaError
 
-from streamforge_utils.adapters.kafka.diagnostics import GUESSES, ClientDiagnostics
+from streamforge_utils.adapters.kafka.kafka_client import GUESSES, ClientDiagnostics
 from streamforge_utils.adapters.kafka.kafka_connection import Connection, Login, Role
 from streamforge_utils.adapters.kafka.kafka_errors import BY_NAME, PASSING, Operation, error_of, is_passing
 from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError, StreamForgeError

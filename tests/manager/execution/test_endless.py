@@ -14,7 +14,7 @@ from streamforge.manager.workflow import END_OF_TIME_MS, Proof, Status, StepStat
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.model.timeranges import TimeRange
-from streamforge_utils.ports.bus import Message, TopicPartition
+from streamforge_utils.ports.bus import Message
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.scriptedexchange import ScriptedExchange
 from tests.manager.execution.world import create, launched, store_bars
@@ -148,9 +148,9 @@ async def test_what_it_has_stored_by_the_stop_is_proven_and_its_range_ends_there
 
 async def test_its_topic_is_trimmed_below_the_slowest_sink(world: World) -> None:
     live = await launched(world, endless(planned()))
-    consumer = await world.bus.consumer([live.topic], group=f"{live.queue_id}-{SINK}")
+    consumer = await world.bus.consumer(live.topic, group=f"{live.queue_id}-{SINK}")
     world.bus.append(live.topic, *[Message(b"key", b"%d" % n) for n in range(5)])
-    await consumer.commit({TopicPartition(live.topic, 0): 3})
+    await consumer.commit({0: 3})
     await world.reconciler.retention.retain()
     assert world.bus.starts[live.topic] == 3
     await world.die()

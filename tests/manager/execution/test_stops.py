@@ -12,7 +12,7 @@ from streamforge_utils.model import names
 from streamforge_utils.model.commands import Command
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.markers import EOS_KEY, EndOfStream, encode_marker
-from streamforge_utils.ports.bus import Message, TopicPartition
+from streamforge_utils.ports.bus import Message
 from tests.manager.execution.world import OPENS, create, exchange_of, finish, hold_back, launched, never, store_bars
 from tests.manager.support import LOADER, SINK, World, accepted, attempt, planned, said, step
 
@@ -127,8 +127,8 @@ async def stop_with_messages(world: World, workflow: Workflow, *, committed: int
     candles = [Message(b"k%d" % number, b"{}") for number in range(5)]
     await (await world.bus.producer()).send(workflow.topic, [*candles, Message(EOS_KEY, encode_marker(marker))])
     if committed:
-        consumer = await world.bus.consumer([workflow.topic], group=names.consumer_group(workflow.queue_id, SINK))
-        await consumer.commit({TopicPartition(workflow.topic, 0): committed})
+        consumer = await world.bus.consumer(workflow.topic, group=names.consumer_group(workflow.queue_id, SINK))
+        await consumer.commit({0: committed})
         await consumer.close()
     await world.manager.stop(workflow.queue_id)
     await world.turns()

@@ -13,7 +13,7 @@ from streamforge.manager.execution.event_consumer import MOST_RECEIVED, EventCon
 from streamforge.manager.workflow import StepStatus
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.events import Event, encode_event
-from streamforge_utils.ports.bus import Consumer, Message, Received, TopicPartition
+from streamforge_utils.ports.bus import Consumer, Message, Received
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.memorybus import MemoryBus
 from tests.limits import LIMIT_S
@@ -122,7 +122,7 @@ async def test_what_was_committed_without_an_answer_does_not_count_for_what_is_s
             found = await super().consumer(*args, **kwargs)
             commit = found.commit
 
-            async def committed(offsets: Mapping[TopicPartition, int]) -> None:
+            async def committed(offsets: Mapping[int, int]) -> None:
                 await commit(offsets)
                 raise RetryableError("the answer was lost")
 

@@ -13,7 +13,7 @@ from streamforge.manager.persistence.dead_letter_reader import AHEAD_BYTES, PAGE
 from streamforge_utils.adapters.embedded.bus.embedded_bus import EmbeddedBus
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import RetryableError
-from streamforge_utils.ports.bus import Consumer, Message, Received, Start, TopicPartition, TopicSpec
+from streamforge_utils.ports.bus import Consumer, Message, Received, Start, TopicSpec
 from streamforge_utils.runtime.topic_specs import dead_letters_topic
 from tests.doubles.memorybus import MemoryBus
 from tests.manager.support import SINK, accepted, replace
@@ -49,9 +49,9 @@ class SlowBus(MemoryBus):
         self.polls = 0
         self.how: dict[str, Any] = {}
 
-    async def consumer(self, topics: Sequence[str], **how: Any) -> Consumer:
+    async def consumer(self, topic: str, **how: Any) -> Consumer:
         self.how = how
-        return _Slow(self, await super().consumer(topics, **how))
+        return _Slow(self, await super().consumer(topic, **how))
 
 
 class _Slow:
@@ -72,7 +72,7 @@ class _Slow:
             return await self._consumer.poll(1, timeout_s) if last else []
         return [] if self._bus.polls <= self._bus.quiet else await self._consumer.poll(max_messages, timeout_s)
 
-    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+    async def commit(self, offsets: Mapping[int, int]) -> None:
         raise AssertionError("who only looks commits nothing")
 
 

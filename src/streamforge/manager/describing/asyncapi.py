@@ -131,7 +131,7 @@ def _channel(topic: TopicSpec, description: str, messages: list[str]) -> dict[st
         "address": topic.name,
         "description": description,
         "messages": {name: {"$ref": f"#/components/messages/{name}"} for name in messages},
-        "bindings": _kafka(partitions=topic.partitions, topicConfiguration=_configuration(topic)),
+        "bindings": _kafka(partitions=1, topicConfiguration=_configuration(topic)),
     }
     if "{queue_id}" in topic.name:
         channel["parameters"] = _QUEUE_PARAMETER

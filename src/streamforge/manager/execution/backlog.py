@@ -11,7 +11,7 @@ from streamforge.manager.workflow import Step, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.markers import EOS_KEY
-from streamforge_utils.ports.bus import Consumer, Start, TopicPartition
+from streamforge_utils.ports.bus import Consumer, Start
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.runtime.worker_definition import Role
 
@@ -45,10 +45,10 @@ async def _left(deps: Dependencies, workflow: Workflow, target: str) -> Left:
     lag = await deps.admin.lag(topic, names.consumer_group(workflow.queue_id, target))
     if not lag.records:
         return Left(0)
-    consumer = await deps.bus.consumer([topic], start=Start.LATEST, ahead_bytes=AHEAD_BYTES)
+    consumer = await deps.bus.consumer(topic, start=Start.LATEST, ahead_bytes=AHEAD_BYTES)
     try:
         for number, (first, _) in lag.ranges.items():
-            await consumer.seek(TopicPartition(topic, number), first)
+            await consumer.seek(number, first)
         return await _count(deps.clock, consumer, {number: range(*offsets) for number, offsets in lag.ranges.items()})
     finally:
         await consumer.close()

@@ -17,7 +17,7 @@ from streamforge.manager.workflow import Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.model.events import TERMINAL_EVENTS, Event, decode_event
-from streamforge_utils.ports.bus import Bus, BusAdmin, Consumer, Received, TopicPartition
+from streamforge_utils.ports.bus import Bus, BusAdmin, Consumer, Received
 from streamforge_utils.ports.clock import Clock
 
 GROUP = "queue-manager"
@@ -113,7 +113,7 @@ class EventConsumer:
     async def commit(self) -> None:
         """What was received need not be received again. Raises RetryableError."""
         if self.received and self._consumer is not None:
-            await self._consumer.commit({TopicPartition(r.topic, r.partition): r.offset + 1 for r in self.received})
+            await self._consumer.commit({r.partition: r.offset + 1 for r in self.received})
         self.received = []
 
     async def close(self) -> None:
@@ -128,7 +128,7 @@ class EventConsumer:
 
     async def _poll(self) -> asyncio.Task[Sequence[Received]]:
         if self._consumer is None:
-            self._consumer = await self._bus.consumer([self._topic], group=GROUP)
+            self._consumer = await self._bus.consumer(self._topic, group=GROUP)
         if self._polling is None:
             self._polling = asyncio.create_task(self._consumer.poll(_AT_ONCE, POLL_S), name="receive events")
             self._polling.add_done_callback(self._notify)

@@ -8,7 +8,7 @@ from streamforge.manager.service import DeadLetter, DeadLetterPage
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import RetryableError
-from streamforge_utils.ports.bus import Bus, BusAdmin, Consumer, Lag, Received, Start, TopicPartition
+from streamforge_utils.ports.bus import Bus, BusAdmin, Consumer, Lag, Received, Start
 from streamforge_utils.runtime.worker_definition import Role
 
 AHEAD_BYTES = 1024 * 1024
@@ -42,11 +42,11 @@ class DeadLetterReader:
         if not lag.records:
             return DeadLetterPage([], 0)
         # From the end: of partitions in which nothing is outstanding nothing is read.
-        consumer = await self._bus.consumer([topic], start=Start.LATEST, ahead_bytes=AHEAD_BYTES)
+        consumer = await self._bus.consumer(topic, start=Start.LATEST, ahead_bytes=AHEAD_BYTES)
         try:
             reading = _Reading(lag.ranges, limit)
             for partition, (first, _) in lag.ranges.items():
-                await consumer.seek(TopicPartition(topic, partition), first)
+                await consumer.seek(partition, first)
             if not await reading.read(consumer) and (await self._lag(workflow)).records:
                 raise RetryableError(
                     f"topic {topic} holds {lag.records} dead letters, and {len(reading.found)} of them came within "

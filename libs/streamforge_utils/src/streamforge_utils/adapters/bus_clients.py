@@ -1,6 +1,6 @@
-"""What every bus does alike: which topics and messages it takes, and the producers and consumers that it has made.
+"""What every bus does alike: the limits of topics and messages, and the producers and consumers that it has made.
 
-Those are opened before they are given out, and closed with the bus.
+The latter are opened before they are given out, and closed with the bus.
 """
 
 from __future__ import annotations
@@ -17,7 +17,11 @@ from streamforge_utils.adapters.lane import Lane
 from streamforge_utils.model.errors import InvalidInput, PermanentError, TopicFull
 from streamforge_utils.model.names import TOPIC_LIMIT
 from streamforge_utils.ports.bus import HEADERS_BYTES, Message, Start, TopicSpec
+from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.ports.columns import MessageColumns
+from streamforge_utils.ports.instrumentation import NullObserver, Observer
+
+FULL_TIMEOUT_S = 300.0
 
 _LEGAL = re.compile(rf"[A-Za-z0-9._-]{{1,{TOPIC_LIMIT}}}")
 _MESSAGE_OVERHEAD = 16  # lengths and the like, so that many tiny messages count for what they take
@@ -36,8 +40,8 @@ def check_topic_name(name: str) -> None:
 def check_topic(spec: TopicSpec) -> None:
     """Raises InvalidInput for what no topic can be."""
     check_topic_name(spec.name)
-    if spec.partitions < 1 or spec.max_bytes < 1:
-        raise InvalidInput("topic", f"topic {spec.name}: partitions and max_bytes must be at least 1")
+    if spec.max_bytes < 1:
+        raise InvalidInput("topic", f"topic {spec.name}: max_bytes must be at least 1")
 
 
 def topic_full(spec_name: str, max_bytes: int, timeout_s: float, behind: Mapping[str, int]) -> TopicFull:
@@ -91,17 +95,15 @@ def _headers_size(message: Message) -> int:
 
 
 class Subscription(msgspec.Struct, frozen=True):
-    """What a consumer is to read, as `Bus.consumer` says. topics: each once. Raises InvalidInput."""
+    """What a consumer is to read, as `Bus.consumer` says. Raises InvalidInput."""
 
-    topics: Sequence[str]
+    topic: str
     group: str | None
     start: Start
     start_time_ms: int | None
     ahead_bytes: int | None
 
     def __post_init__(self) -> None:
-        if not self.topics:
-            raise InvalidInput("topics", "a consumer needs at least one topic")
         if self.group is not None and (self.start is not Start.EARLIEST or self.start_time_ms is not None):
             raise InvalidInput("start", "a consumer of a group begins at its committed offset, or at the beginning")
 
@@ -121,10 +123,17 @@ C = TypeVar("C", bound=Client)
 
 
 class ClientBus(ABC, Generic[P, C]):
-    """The part of a bus that makes producers and consumers. lane: where the bus itself asks and changes topics."""
+    """The part of a bus that makes producers and consumers.
 
-    def __init__(self, lane: Lane) -> None:
-        self._lane = lane
+    full_timeout_s: how long `send` waits at a topic's cap without any progress of its readers before it raises
+    TopicFull.
+    """
+
+    def __init__(self, clock: Clock | None, observer: Observer | None, full_timeout_s: float) -> None:
+        self._clock = clock or SystemClock()
+        self._observer = observer or NullObserver()
+        self._full_timeout_s = full_timeout_s
+        self._lane = Lane("bus")  # where the bus itself asks and changes topics
         self._clients: set[P | C] = set()
 
     @abstractmethod
@@ -148,7 +157,7 @@ class ClientBus(ABC, Generic[P, C]):
 
     async def consumer(
         self,
-        topics: Sequence[str],
+        topic: str,
         *,
         group: str | None = None,
         start: Start = Start.EARLIEST,
@@ -157,7 +166,7 @@ class ClientBus(ABC, Generic[P, C]):
     ) -> C:
         """See `Bus.consumer`."""
         self._lane.require_open()
-        subscription = Subscription(list(dict.fromkeys(topics)), group, start, start_time_ms, ahead_bytes)
+        subscription = Subscription(topic, group, start, start_time_ms, ahead_bytes)
         consumer = self._new_consumer(subscription, self._clients.discard)
         await self._open(consumer)
         return consumer

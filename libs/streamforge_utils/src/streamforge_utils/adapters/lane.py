@@ -14,7 +14,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 CALLS = 64
-"""So many calls wait or run at most; who wants another waits for the end of one."""
+"""So many calls wait or run at most; the next one waits for the end of one."""
 
 
 class Lane:
@@ -77,6 +77,6 @@ class Lane:
 
 
 def _retrieve(future: asyncio.Future[Any]) -> None:
-    # The task that awaited it may have been cancelled: nobody else would take the error, and asyncio would complain.
+    # The task that awaited it may have been cancelled: the error is taken here, or asyncio would complain.
     if not future.cancelled():
         future.exception()

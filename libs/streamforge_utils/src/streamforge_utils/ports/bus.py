@@ -34,13 +34,6 @@ class Received(msgspec.Struct, frozen=True, gc=False):
     headers: tuple[tuple[str, bytes], ...] = ()
 
 
-class TopicPartition(msgspec.Struct, frozen=True, order=True):
-    """A partition of a topic."""
-
-    topic: str
-    partition: int
-
-
 class Retention(StrEnum):
     """When a topic may forget.
 
@@ -53,15 +46,13 @@ class Retention(StrEnum):
 
 
 class TopicSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """A topic to be made. readers: the consumer groups that must have committed a message before it may go.
+    """A topic to be made, of one partition. readers: the groups that must have committed a message before it may go.
 
-    partitions: at most so many; the embedded bus makes one.
     max_age_s: messages of a `rolling` topic that are older may go, too; None: age is no reason.
     headers_bytes: room for the headers of a message that is as large as any other topic takes.
     """
 
     name: str
-    partitions: int = 1
     retention: Retention = Retention.ROLLING
     max_bytes: int = 256 * 1024 * 1024
     readers: tuple[str, ...] = ()
@@ -90,9 +81,9 @@ class Producer(Protocol):
     """Sends messages."""
 
     async def send(self, topic: str, messages: Sequence[Message], *, fleeting: bool = False) -> None:
-        """Append `messages` in order; on return every one is confirmed: it survives the death of any process.
+        """Append `messages` in order; on return every one is confirmed: it survives SIGKILL of any process.
 
-        fleeting: nobody misses them after a loss of power (a ping, its answer): a bus need not wait for the disk.
+        fleeting: a loss of power may take them (a ping, its answer): a bus need not wait for the disk.
         A `consumed` topic at its cap makes the call wait for its readers.
         Raises RetryableError (the bus does not answer; TopicFull: the cap lasted too long; some of the messages may
         have been appended) or PermanentError (no such topic, message too large).
@@ -108,18 +99,18 @@ class Consumer(Protocol):
     async def poll(self, max_messages: int, timeout_s: float) -> Sequence[Received]:
         """The next messages, in offset order within a partition; empty when none came within `timeout_s`.
 
-        Raises RetryableError (the bus does not answer) or PermanentError (a topic does not exist or was deleted).
+        Raises RetryableError (the bus does not answer) or PermanentError (the topic was deleted).
         """
 
-    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
-        """Remember, durably, the offset of the *next* message to read of each partition.
+    async def commit(self, offsets: Mapping[int, int]) -> None:
+        """Remember, durably, by partition the offset of its *next* message to read.
 
         Of a partition that was taken away since it was read, an offset up to which another member has committed changes
         nothing. Raises RetryableError if the partition now belongs to another member that has not come so far: what was
         read of it is read again there.
         """
 
-    async def seek(self, partition: TopicPartition, offset: int) -> None:
+    async def seek(self, partition: int, offset: int) -> None:
         """Continue reading `partition` at `offset` (an offset already trimmed means the oldest message there is)."""
 
     async def close(self) -> None:
@@ -138,19 +129,19 @@ class Bus(Protocol):
 
     async def consumer(
         self,
-        topics: Sequence[str],
+        topic: str,
         *,
         group: str | None = None,
         start: Start = Start.EARLIEST,
         start_time_ms: int | None = None,
         ahead_bytes: int | None = None,
     ) -> Consumer:
-        """A consumer, assigned: what is sent after this call returns is seen by it (or by its group).
+        """A consumer of `topic`, assigned: what is sent after this call returns is seen by it (or by its group).
 
         group: None reads all partitions and commits nothing; one with a group begins at its committed offset, or at the
         beginning. start: without a group. start_time_ms: begin at the first message sent at or after this time instead.
-        ahead_bytes: about how much may be fetched before it is asked for, for who reads little; None: what is fast.
-        Raises PermanentError if a topic does not exist.
+        ahead_bytes: about how much may be fetched before it is asked for, where little is read; None: what is fast.
+        Raises PermanentError if the topic does not exist.
         """
 
     async def close(self) -> None:

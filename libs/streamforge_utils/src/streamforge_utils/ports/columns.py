@@ -11,7 +11,7 @@ from typing import overload
 
 import msgspec
 
-from streamforge_utils.ports.bus import Message, Received, TopicPartition
+from streamforge_utils.ports.bus import Message, Received
 from streamforge_utils.ports.store import Document
 
 Headers = tuple[tuple[str, bytes], ...]
@@ -192,9 +192,8 @@ def last_offset_of(messages: Sequence[Received]) -> int:
     return messages.offsets[-1] if isinstance(messages, ReceivedColumns) else messages[-1].offset
 
 
-def ends_of(messages: Sequence[Received]) -> Mapping[TopicPartition, int]:
+def ends_of(messages: Sequence[Received]) -> Mapping[int, int]:
     """Of each partition of which there are messages, the offset after the last one."""
     if isinstance(messages, ReceivedColumns):
-        return {TopicPartition(messages.topic, messages.partition): messages.offsets[-1] + 1} if messages else {}
-    last = {(message.topic, message.partition): message.offset for message in messages}
-    return {TopicPartition(*place): offset + 1 for place, offset in last.items()}
+        return {messages.partition: messages.offsets[-1] + 1} if messages else {}
+    return {message.partition: message.offset + 1 for message in messages}

@@ -35,9 +35,9 @@ class JobState(StrEnum):
 class Job(msgspec.Struct, frozen=True, kw_only=True):
     """A job as observed.
 
-    exit_code: of an ended job; None if it could not be observed (killed together with who watched it).
+    exit_code: of an ended job; None if it could not be observed (killed together with the process that watched it).
     signal: the number of the signal that ended it. reason: for a person, why it ended other than with 0, with the
-    last words of its log. next_step: what a person can do about that, or about the waiting. started_ms, ended_ms: unix
+    last lines of its log. next_step: what a person can do about that, or about the waiting. started_ms, ended_ms: unix
     milliseconds. waiting: of a running job, why its worker has not begun yet; waits_for_room: for room on the machines,
     so that nothing is wrong with it.
     """
@@ -78,7 +78,7 @@ class Launcher(Protocol):
     async def stop(self, name: str, *, grace_s: float) -> None:
         """Ask the job to end (SIGTERM), and end it by force after `grace_s`; returns once it is gone.
 
-        A job that has ended, or that nobody knows, is no error. Raises RetryableError if it could not be ended.
+        A job that has ended, or is not known, is no error. Raises RetryableError if it could not be ended.
         """
 
     async def forget(self, name: str) -> None:

@@ -60,7 +60,7 @@ class Connector:
         since_ms = int((launched_at - CLOCK_SKEW_S) * 1000)
         topic = self._settings.control_topic
         await self.ensure_topic(bus, talk_topic(topic))
-        return await self._patiently(lambda: bus.consumer([topic], start_time_ms=since_ms))
+        return await self._patiently(lambda: bus.consumer(topic, start_time_ms=since_ms))
 
     async def ensure_topic(self, admin: BusAdmin, topic: TopicSpec) -> None:
         """Make a topic if nobody has; normally the manager did."""
@@ -111,7 +111,7 @@ class Connector:
         if Use.INPUT in definition.uses:
             group = consumer_group(settings.queue_id, definition.target)
             await self._require_topic(bus)
-            consumer = await self._patiently(lambda: bus.consumer([settings.kafka_topic], group=group))
+            consumer = await self._patiently(lambda: bus.consumer(settings.kafka_topic, group=group))
             connections.dead_letters = DeadLetterQueue(
                 await self.producer(bus),
                 bus,

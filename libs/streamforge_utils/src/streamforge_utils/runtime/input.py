@@ -8,7 +8,7 @@ from functools import partial
 
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.model.markers import EOS_KEY, EndOfStream, decode_marker
-from streamforge_utils.ports.bus import BusAdmin, Consumer, Received, TopicPartition
+from streamforge_utils.ports.bus import BusAdmin, Consumer, Received
 from streamforge_utils.ports.columns import ends_of, has_key, last_offset_of
 from streamforge_utils.runtime.instruments import Instruments
 from streamforge_utils.runtime.settings import Upstream
@@ -55,13 +55,13 @@ class Input:
         self._replay = replay
         self._batch_records = batch_records
         self._committing = asyncio.Lock()
-        self._kept: dict[TopicPartition, int] = {}
-        self._read: dict[TopicPartition, int] = {}
+        self._kept: dict[int, int] = {}
+        self._read: dict[int, int] = {}
         self._unstored = 0
         self._interrupted: set[str] = set()
         self._draining = self._upstream_ended = False
         self.drained = False
-        self._first_marker: dict[TopicPartition, int] = {}
+        self._first_marker: dict[int, int] = {}
         self._progress, self._metrics, self._log = instruments.progress, instruments.metrics, instruments.log
         self._retry = partial(instruments.retry, "input", patience_s=PATIENCE_S, waits="input")
 
@@ -115,8 +115,9 @@ class Input:
 
     async def _unread(self) -> int:
         lag = await self._admin.lag(self._topic, self._group)
-        read = {place.partition: offset for place, offset in self._read.items()}
-        return sum(max(0, end - max(first, read.get(partition, 0))) for partition, (first, end) in lag.ranges.items())
+        return sum(
+            max(0, end - max(first, self._read.get(partition, 0))) for partition, (first, end) in lag.ranges.items()
+        )
 
     async def _is_drained(self) -> bool:
         # Before the log's end is asked for: what is written until they have ended lies before that end.
@@ -190,7 +191,7 @@ class Input:
         )
         if counts:
             self._missing.pop(marker.producer)
-            self._first_marker.setdefault(TopicPartition(message.topic, message.partition), message.offset)
+            self._first_marker.setdefault(message.partition, message.offset)
         return counts
 
     def _expects(self, marker: EndOfStream) -> bool:

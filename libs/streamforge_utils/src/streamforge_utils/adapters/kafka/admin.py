@@ -1,4 +1,4 @@
-"""Topics, offsets and lag, asked of the brokers. Every method blocks; for the thread of one lane."""
+"""Topics: how they are made on the brokers, their offsets and lag. Every method blocks; for the thread of one lane."""
 
 from __future__ import annotations
 
@@ -13,15 +13,21 @@ from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from streamforge_utils.adapters.bus_clients import check_topic, check_topic_name
 from streamforge_utils.adapters.kafka.group_offsets import GroupOffsets
-from streamforge_utils.adapters.kafka.handle import CALL_S, Handle
-from streamforge_utils.adapters.kafka.kafka_connection import Connection, Role
+from streamforge_utils.adapters.kafka.kafka_client import CALL_S, Handle
+from streamforge_utils.adapters.kafka.kafka_connection import MESSAGE_BYTES, Connection, Role
 from streamforge_utils.adapters.kafka.kafka_errors import GONE, UNSETTLED, Operation, name_of
-from streamforge_utils.adapters.kafka.topic_config import CAP_GROUP, Cap, Topic, config_of
 from streamforge_utils.adapters.lane import Lane
 from streamforge_utils.model.errors import PermanentError, RetryableError, StreamForgeError
 from streamforge_utils.ports.bus import Retention, TopicSpec
 
 T = TypeVar("T")
+
+CAP_GROUP = "wf-caps"
+"""The group whose committed offset of a `consumed` topic carries the topic's cap; no member, only notes."""
+
+SEGMENT_LEAST_BYTES = 1024 * 1024
+SEGMENT_MOST_BYTES = 256 * 1024 * 1024
+_SEGMENTS = 8
 
 SETTLING_S = 10.0
 """How long all brokers may take to know of a topic that was made or deleted."""
@@ -32,6 +38,21 @@ _EARLIEST: OffsetSpec = OffsetSpec.earliest()  # type: ignore[no-untyped-call]  
 _LATEST: OffsetSpec = OffsetSpec.latest()  # type: ignore[no-untyped-call]
 _OURS_NOT = "__"
 """Topics whose names begin so are the brokers' own."""
+
+
+class Topic(msgspec.Struct, frozen=True):
+    """A topic as the brokers know it. identity: another one if it was made again under the same name."""
+
+    name: str
+    identity: str
+    partitions: int
+
+
+class Cap(msgspec.Struct, frozen=True):
+    """The bound of a `consumed` topic: what its `readers` have not committed may take `max_bytes`."""
+
+    max_bytes: int
+    readers: tuple[str, ...]
 
 
 class Admin:
@@ -63,7 +84,7 @@ class Admin:
         check_topic(spec)
         operation = Operation(what=f"create topic {spec.name}", topic=spec.name, needs="create")
         client = self.handle.get()
-        new = NewTopic(spec.name, num_partitions=spec.partitions, config=config_of(spec))
+        new = NewTopic(spec.name, num_partitions=1, config=config_of(spec))
         asked = client.create_topics([new], operation_timeout=CALL_S, request_timeout=CALL_S)[spec.name]
         try:
             self.handle.wait_for(asked, operation)
@@ -191,7 +212,7 @@ class Admin:
 
 
 class TopicCache:
-    """Finds topics, and remembers them until somebody says that one is gone."""
+    """Finds topics, and remembers each until `forget`."""
 
     def __init__(self, admin: Admin, lane: Lane) -> None:
         self._admin = admin
@@ -218,6 +239,26 @@ class TopicCache:
     def forget(self, name: str) -> None:
         """Ask the brokers the next time."""
         self._known.pop(name, None)
+
+
+def config_of(spec: TopicSpec) -> dict[str, str]:
+    """The topic's configuration on the brokers.
+
+    A `rolling` topic forgets whole segments, so they are a fraction of its cap. A `consumed` topic forgets nothing:
+    the producer keeps its cap, see `CapKeeper`. Messages of a `rolling` one, which carry commands and events, lie there
+    as they were sent: a client of others need not know lz4.
+    """
+    rolling = spec.retention is Retention.ROLLING
+    segment = min(SEGMENT_MOST_BYTES, max(SEGMENT_LEAST_BYTES, spec.max_bytes // _SEGMENTS))
+    return {
+        "cleanup.policy": "delete",
+        "compression.type": "producer" if rolling else "lz4",
+        "max.message.bytes": str(MESSAGE_BYTES + spec.headers_bytes),
+        "message.timestamp.type": "CreateTime",
+        "retention.ms": str(int(spec.max_age_s * 1000)) if rolling and spec.max_age_s is not None else "-1",
+        "retention.bytes": str(spec.max_bytes) if rolling else "-1",
+        "segment.bytes": str(segment),
+    }
 
 
 def wait_until(holds: Callable[[], bool], limit_s: float, otherwise: str) -> None:

@@ -16,7 +16,7 @@ from confluent_kafka import Consumer as Client
 from confluent_kafka import KafkaException
 from confluent_kafka import TopicPartition as KafkaPlace
 
-from streamforge_utils.adapters.kafka.handle import Handle
+from streamforge_utils.adapters.kafka.kafka_client import Handle
 from streamforge_utils.adapters.kafka.kafka_connection import Connection, Role
 from streamforge_utils.adapters.kafka.kafka_errors import UNSETTLED, VAGUE, Operation
 
@@ -65,9 +65,9 @@ class GroupOffsets:
             return found
 
         def listen(client: Client) -> None:
-            # That the group is refused it says here alone, and once.
-            told = [message.error() for message in client.consume(10, 0)]
-            refused = next((one for one in told if one and one.name() == "GROUP_AUTHORIZATION_FAILED"), None)
+            # That the group is refused is reported here alone, and once.
+            reported = [message.error() for message in client.consume(10, 0)]
+            refused = next((one for one in reported if one and one.name() == "GROUP_AUTHORIZATION_FAILED"), None)
             if refused is not None:
                 handle.drop()
                 raise handle.error_of(refused, operation) from KafkaException(refused)

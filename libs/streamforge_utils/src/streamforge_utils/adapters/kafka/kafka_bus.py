@@ -4,24 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from streamforge_utils.adapters.bus_clients import ClientBus, Subscription
+from streamforge_utils.adapters.bus_clients import FULL_TIMEOUT_S, ClientBus, Subscription
 from streamforge_utils.adapters.kafka.admin import Admin, TopicCache
-from streamforge_utils.adapters.kafka.cap import FULL_TIMEOUT_S, CapKeeper
 from streamforge_utils.adapters.kafka.kafka_connection import Connection
 from streamforge_utils.adapters.kafka.kafka_consumer import KafkaConsumer
-from streamforge_utils.adapters.kafka.kafka_producer import KafkaProducer
-from streamforge_utils.adapters.lane import Lane
+from streamforge_utils.adapters.kafka.kafka_producer import CapKeeper, KafkaProducer
 from streamforge_utils.ports.bus import Lag, TopicSpec
-from streamforge_utils.ports.clock import Clock, SystemClock
-from streamforge_utils.ports.instrumentation import NullObserver, Observer
+from streamforge_utils.ports.clock import Clock
+from streamforge_utils.ports.instrumentation import Observer
 
 
 class KafkaBus(ClientBus[KafkaProducer, KafkaConsumer]):
-    """Implements `Bus` and `BusAdmin`. Nothing is connected before it is used.
-
-    full_timeout_s: how long `send` waits at a topic's cap without any progress of its readers before it raises
-    TopicFull.
-    """
+    """Implements `Bus` and `BusAdmin`. Nothing is connected before it is used."""
 
     def __init__(
         self,
@@ -31,16 +25,13 @@ class KafkaBus(ClientBus[KafkaProducer, KafkaConsumer]):
         observer: Observer | None = None,
         full_timeout_s: float = FULL_TIMEOUT_S,
     ) -> None:
-        super().__init__(Lane("bus"))
+        super().__init__(clock, observer, full_timeout_s)
         self._connection = connection
-        self._clock = clock or SystemClock()
-        self._observer = observer or NullObserver()
-        self._full_timeout_s = full_timeout_s
         self._admin = Admin(connection)
         self._topics = TopicCache(self._admin, self._lane)
 
     def _new_producer(self, bulk: bool, on_close: Callable[[KafkaProducer], None]) -> KafkaProducer:
-        caps = CapKeeper(self._admin, self._lane, self._clock, self._observer, full_timeout_s=self._full_timeout_s)
+        caps = CapKeeper(self._admin, self._lane, self._clock, self._observer, self._full_timeout_s)
         return KafkaProducer(self._connection, self._topics, caps, self._observer, on_close, compressed=bulk)
 
     def _new_consumer(self, subscription: Subscription, on_close: Callable[[KafkaConsumer], None]) -> KafkaConsumer:

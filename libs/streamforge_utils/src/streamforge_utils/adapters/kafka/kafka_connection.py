@@ -1,4 +1,4 @@
-"""How the brokers are reached, and what every client of librdkafka is told."""
+"""How the brokers are reached, and the configuration of every client of librdkafka."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ SEND_S = 30.0
 """How long librdkafka tries to have a message confirmed."""
 
 SESSION_S = 6.0
-"""A member of a group that is not heard for so long is replaced; brokers accept no less unless told to."""
+"""A member of a group that sends nothing for so long is replaced; brokers accept no less unless configured to."""
 
 MEMBER_IDLE_S = 900.0
 """How long a member may take over one batch: as long as a store may be waited for."""
 
 
 class Role(StrEnum):
-    """What a client is for: it decides as whom it logs in."""
+    """What a client is for: it decides the user that it logs in as."""
 
     PRODUCER = "producer"
     CONSUMER = "consumer"
@@ -39,7 +39,7 @@ class Role(StrEnum):
 
 
 class Login(msgspec.Struct, frozen=True, kw_only=True):
-    """Who a client is. user_setting, password_setting: where they were read, for messages."""
+    """The user of a client. user_setting, password_setting: where they were read, for messages."""
 
     user: str
     password: Secret
@@ -63,11 +63,11 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def encrypted(self) -> bool:
-        """Whether TLS is spoken."""
+        """Whether connections use TLS."""
         return self.security_protocol in ("SSL", "SASL_SSL")
 
     def login(self, role: Role) -> Login | None:
-        """Who a client of this role is."""
+        """The user of a client of this role."""
         return self.logins.get(role)
 
     def config(self, role: Role) -> dict[str, Any]:
@@ -82,10 +82,10 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
             "reconnect.backoff.max.ms": 2000,
             "retry.backoff.ms": 50,
             "retry.backoff.max.ms": 500,
-            # An unknown topic is asked for again by us, who know whether it was just made.
+            # For an unknown topic we ask again ourselves, as we know whether it was just made.
             "topic.metadata.propagation.max.ms": 1000,
             "topic.metadata.refresh.interval.ms": 60_000,
-            # A broker that hangs up at the first request is how "TLS is spoken here" sounds.
+            # A broker that wants TLS closes the connection at the first request.
             "log.connection.close": True,
         }
         login = self.login(role)
@@ -130,7 +130,7 @@ class Connection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def fetched_at_most(ahead_bytes: int) -> dict[str, Any]:
-    """What a consumer is told that is to fetch about so much ahead; a message that is larger comes all the same."""
+    """The configuration of a consumer that fetches about so much ahead; a message that is larger comes all the same."""
     return {
         "queued.min.messages": 1,
         "queued.max.messages.kbytes": max(1, ahead_bytes // 1024),
@@ -165,8 +165,8 @@ _CONSUMER: dict[str, Any] = {
     "enable.auto.offset.store": False,
     "auto.offset.reset": "earliest",
     "allow.auto.create.topics": False,
-    # The classic protocol: its members say themselves how long they may be silent (of the newer one the broker says
-    # 45 s), so a killed sink is replaced soon. Cooperative: who keeps a partition is not interrupted.
+    # The classic protocol: its members themselves set how long they may send nothing (of the newer one the broker sets
+    # 45 s), so a killed sink is replaced soon. Cooperative: a member that keeps a partition is not interrupted.
     "partition.assignment.strategy": "cooperative-sticky",
     "session.timeout.ms": int(SESSION_S * 1000),
     "heartbeat.interval.ms": 500,

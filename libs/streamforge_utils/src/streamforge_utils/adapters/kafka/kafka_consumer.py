@@ -15,16 +15,14 @@ from confluent_kafka import KafkaException
 from confluent_kafka import TopicPartition as KafkaPlace
 
 from streamforge_utils.adapters.bus_clients import Subscription
-from streamforge_utils.adapters.kafka.admin import Admin, TopicCache
-from streamforge_utils.adapters.kafka.handle import CALL_S, FIRST_CONTACT_S, Handle
+from streamforge_utils.adapters.kafka.admin import Admin, Topic, TopicCache
+from streamforge_utils.adapters.kafka.assignment import Ownership, PrefetchBuffer
+from streamforge_utils.adapters.kafka.kafka_client import CALL_S, FIRST_CONTACT_S, Handle
 from streamforge_utils.adapters.kafka.kafka_connection import Connection, Role, fetched_at_most
 from streamforge_utils.adapters.kafka.kafka_errors import GONE, LOST, Operation, is_passing
-from streamforge_utils.adapters.kafka.ownership import Ownership
-from streamforge_utils.adapters.kafka.prefetch import Place, PrefetchBuffer
-from streamforge_utils.adapters.kafka.topic_config import Topic
 from streamforge_utils.adapters.lane import Lane
 from streamforge_utils.model.errors import InvalidInput, PermanentError, StreamForgeError
-from streamforge_utils.ports.bus import Received, Start, TopicPartition
+from streamforge_utils.ports.bus import Received, Start
 from streamforge_utils.ports.instrumentation import Observer
 
 JOIN_S = 10.0
@@ -67,7 +65,7 @@ class KafkaConsumer:
         self._admin = admin
         self._topic_cache = topic_cache
         self._observer = observer
-        self._names = list(subscription.topics)
+        self._name = subscription.topic
         self._group = subscription.group
         self._on_close = on_close
         self._handle: Handle[Client] = Handle(connection, Role.CONSUMER, self._client, _end)
@@ -77,8 +75,8 @@ class KafkaConsumer:
         self._urgent = 0
         self._uncommitted = False
         self._unsettled = False
-        self._topics: dict[str, Topic] = {}
-        self._begin: dict[Place, int] = {}
+        self._topic: Topic | None = None
+        self._begin: dict[int, int] = {}
         self._owned = Ownership()
         self._joined = False
         self._prefetched = PrefetchBuffer()
@@ -108,22 +106,22 @@ class KafkaConsumer:
             if self._lane.closed or time.monotonic() >= give_up:
                 return received
 
-    async def commit(self, offsets: Mapping[TopicPartition, int]) -> None:
+    async def commit(self, offsets: Mapping[int, int]) -> None:
         if self._group is None:
             raise PermanentError("this consumer has no group: it cannot commit")
-        for place in offsets:
-            self._require(place)
+        for partition in offsets:
+            self._require(partition)
         if not offsets:
             return
         async with self._way_made():
-            if self._unsettled or any((place.topic, place.partition) not in self._owned for place in offsets):
+            if self._unsettled or any(partition not in self._owned for partition in offsets):
                 # Perhaps this member was thought dead, and is about to have its partitions back.
                 async with self._lock:
                     await self._lane.until_idle()
                     await self._in_lane(self._serve)
             await self._lane.run(partial(self._commit, dict(offsets)))
 
-    async def seek(self, partition: TopicPartition, offset: int) -> None:
+    async def seek(self, partition: int, offset: int) -> None:
         self._require(partition)
         async with self._way_made(), self._lock:
             await self._lane.until_idle()
@@ -153,20 +151,16 @@ class KafkaConsumer:
             self._hurry.set()
             raise
 
-    def _require(self, place: TopicPartition) -> None:
-        topic = self._topics.get(place.topic)
-        if topic is None or not 0 <= place.partition < topic.partitions:
-            raise PermanentError(f"this consumer does not read partition {place.partition} of topic {place.topic}")
+    def _require(self, partition: int) -> None:
+        if self._topic is None or not 0 <= partition < self._topic.partitions:
+            raise PermanentError(f"topic {self._name} has no partition {partition}")
 
     # What follows runs in the lane's thread.
 
     def _open(self) -> None:
-        for name in self._names:
-            self._topics[name] = self._topic_cache.check(name, "read")
+        topic = self._topic = self._topic_cache.check(self._name, "read")
         if self._group is None:
-            for topic in self._topics.values():
-                for partition, offset in self._first_offsets(topic).items():
-                    self._begin[topic.name, partition] = offset
+            self._begin = self._first_offsets(topic)
         self._handle.get()
         if self._group is not None:
             self._join()
@@ -187,18 +181,18 @@ class KafkaConsumer:
             self._owned.gain(self._begin)
             client.assign(
                 [
-                    KafkaPlace(topic, partition, self._prefetched.floors.get((topic, partition), offset))
-                    for (topic, partition), offset in self._begin.items()
+                    KafkaPlace(self._name, partition, self._prefetched.floors.get(partition, offset))
+                    for partition, offset in self._begin.items()
                 ]
             )
         else:
-            client.subscribe(self._names, on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke)
+            client.subscribe(
+                [self._name], on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_revoke
+            )
         return client
 
     def _join(self) -> None:
-        operation = Operation(
-            what=f"join group {self._group}", group=self._group or "", topic=self._names[0], needs="read"
-        )
+        operation = self._operation(f"join group {self._group}")
         began = time.monotonic()
         while not self._joined and not self._hurry.is_set():
             self._take_in(self._handle.get().consume(1, _SLICE_S))
@@ -241,18 +235,18 @@ class KafkaConsumer:
             error = message.error()
             if error is not None:
                 try:
-                    self._on_message_error(message, error)
+                    self._on_message_error(error)
                 except StreamForgeError as found:
                     problem = problem or found
                 continue
-            place = (message.topic(), message.partition())
-            if place not in self._owned:
+            partition = message.partition()
+            if partition not in self._owned:
                 continue
             headers = message.headers()
             good.append(
                 Received(
-                    place[0],
-                    place[1],
+                    self._name,
+                    partition,
                     message.offset(),
                     message.key(),
                     message.value() or b"",
@@ -268,45 +262,43 @@ class KafkaConsumer:
                 raise problem
             self._problem = problem  # what came before it is not fetched again
 
-    def _on_message_error(self, message: Any, error: Any) -> None:
+    def _on_message_error(self, error: Any) -> None:
         name = error.name()
         if name == "GROUP_AUTHORIZATION_FAILED" and self._group is None:
             return  # it uses none
         self._observer.count("bus_read_errors", 1, error=name)
-        topic = message.topic() or self._names[0]
-        operation = Operation(what=f"read topic {topic}", topic=topic, group=self._group or "", needs="read")
         if name in GONE:
-            self._look_for_topics()
+            self._look_for_topic()
         elif error.fatal() or not is_passing(name):
-            raise self._handle.error_of(error, operation)
+            raise self._handle.error_of(error, self._operation(f"read topic {self._name}"))
         else:
             # The client goes on by itself; what lasts shows in the connection, or in nothing coming any more.
             self._handle.diagnostics.log_error(name, error.str())
 
     def _look_after(self) -> None:
-        """Where nothing comes: is there a connection, and are the topics still there?"""
+        """Where nothing comes: is there a connection, and is the topic still there?"""
         diagnostics = self._handle.diagnostics
         diagnostics.check()
         now = time.monotonic()
         if now - self._looked_at < _LOOK_EVERY_S:
             return
         self._looked_at = now
-        self._look_for_topics()
+        self._look_for_topic()
         # The brokers answer us; librdkafka comes back by itself.
         diagnostics.answered()
 
-    def _look_for_topics(self) -> None:
-        for name, topic in self._topics.items():
-            if self._topic_cache.check(name, "read").identity != topic.identity:
-                raise PermanentError(f"the topic {name} was deleted and made again: read it with another consumer")
+    def _look_for_topic(self) -> None:
+        found, topic = self._topic_cache.check(self._name, "read"), self._topic
+        if topic is not None and found.identity != topic.identity:
+            raise PermanentError(f"the topic {self._name} was deleted and made again: read it with another consumer")
 
-    def _commit(self, offsets: dict[TopicPartition, int]) -> None:
+    def _operation(self, what: str) -> Operation:
+        return Operation(what=what, topic=self._name, group=self._group or "", needs="read")
+
+    def _commit(self, offsets: dict[int, int]) -> None:
         client = self._handle.get()  # another one than before is no member yet
-        topic = next(iter(offsets)).topic
-        operation = Operation(
-            what=f"commit what was read of topic {topic}", topic=topic, group=self._group or "", needs="read"
-        )
-        places = [KafkaPlace(place.topic, place.partition, offset) for place, offset in offsets.items()]
+        operation = self._operation(f"commit what was read of topic {self._name}")
+        places = [KafkaPlace(self._name, partition, offset) for partition, offset in offsets.items()]
         try:
             places = self._owned.needed(client, self._group or "", places, CALL_S)
             committed = client.commit(offsets=places, asynchronous=False) if places else ()
@@ -318,43 +310,42 @@ class KafkaConsumer:
                 self._unsettled = place.error.name() in LOST
                 raise self._handle.error_of(place.error, operation)
         self._uncommitted = self._unsettled = False
-        self._owned.settle((place.topic, place.partition) for place in places)
+        self._owned.settle(place.partition for place in places)
         self._handle.diagnostics.answered()
 
-    def _seek(self, place: TopicPartition, offset: int) -> None:
+    def _seek(self, partition: int, offset: int) -> None:
         give_up = time.monotonic() + _SEEK_S
-        operation = Operation(what=f"seek in topic {place.topic}", topic=place.topic, needs="read")
-        key = (place.topic, place.partition)
+        operation = self._operation(f"seek in topic {self._name}")
         while True:
             client = self._handle.get()
             try:
-                client.seek(KafkaPlace(place.topic, place.partition, offset))
+                client.seek(KafkaPlace(self._name, partition, offset))
             except KafkaException as error:
                 # Its fetching has not begun yet.
                 if time.monotonic() > give_up:
                     raise self._handle.error(error, operation) from error
                 self._take_in(client.consume(1, _SLICE_S / 10))
             else:
-                self._owned.settle([key])
-                self._prefetched.restart(key)
-                self._prefetched.floors[key] = offset if self._group is None else 0
+                self._owned.settle([partition])
+                self._prefetched.restart(partition)
+                self._prefetched.floors[partition] = offset if self._group is None else 0
                 return
 
     def _on_assign(self, client: Client, places: list[KafkaPlace]) -> None:
         self._joined = True
         self._handle.diagnostics.answered()
         for place in places:
-            self._prefetched.drop((place.topic, place.partition))
-        self._owned.gain((place.topic, place.partition) for place in places)
+            self._prefetched.drop(place.partition)
+        self._owned.gain(place.partition for place in places)
 
     def _on_revoke(self, client: Client, places: list[KafkaPlace]) -> None:
         for place in places:
             if client is self._handle.ready:
-                # If it comes back, what nobody has committed by then is given again, as a refused commit says.
-                self._prefetched.restart((place.topic, place.partition))
+                # If it comes back, what was not committed by then is given again, as a refused commit promises.
+                self._prefetched.restart(place.partition)
             else:  # its end is our own doing
-                self._prefetched.drop((place.topic, place.partition))
-        self._owned.lose((place.topic, place.partition) for place in places)
+                self._prefetched.drop(place.partition)
+        self._owned.lose(place.partition for place in places)
 
 
 def _end(client: Client) -> None:

@@ -102,7 +102,7 @@ LOST = frozenset(
         "NON_EMPTY_GROUP",
     ]
 )
-"""Errors that mean that a partition may belong to another member now, or soon. The rebalance tells the owner."""
+"""Errors that mean that a partition may belong to another member now, or soon. The rebalance decides the owner."""
 
 GONE = frozenset(
     ["UNKNOWN_TOPIC_OR_PART", "_UNKNOWN_TOPIC", "_UNKNOWN_PARTITION", "UNKNOWN_TOPIC_ID", "INCONSISTENT_TOPIC_ID"]
@@ -177,7 +177,7 @@ BY_NAME: dict[str, ErrorRule] = {
 """By the error's name. Any other is retried, for a limited time."""
 
 _BY_TEXT: tuple[tuple[str, ErrorRule], ...] = (
-    # A connection that ends in the middle of a login tells nothing about the login.
+    # A connection that ends in the middle of a login proves nothing about the login.
     (r"failed: Local: |connection reset by peer", UNREACHABLE),
     (
         r"hostname mismatch|IP address mismatch",
@@ -295,7 +295,7 @@ def error_of(
     if name in VAGUE and because is not None:
         return because
     if name == "CLUSTER_AUTHORIZATION_FAILED" and operation.needs == "write":
-        name = "TOPIC_AUTHORIZATION_FAILED"  # who may write to no topic at all is not even given a producer's id
+        name = "TOPIC_AUTHORIZATION_FAILED"  # a user that may write to no topic at all gets no producer's id
     rule = rule_of_text(detail) if name == "_AUTHENTICATION" else None
     rule = rule or BY_NAME.get(name) or ErrorRule(RetryableError, "{what}: {detail}; try again")
     return error_by(rule, operation, connection, role, detail)

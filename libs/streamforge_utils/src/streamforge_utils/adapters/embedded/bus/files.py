@@ -119,7 +119,7 @@ class TopicFiles:
             draft.rename(folder / f"log-{identity}.db")
 
     def delete(self, name: str) -> None:
-        """Remove a topic; those who hold it are told."""
+        """Remove a topic; processes that have it open find it marked as deleted."""
         folder = self._folder(name)
         with locked(self._lock, exclusive=True):
             path = _log_in(folder)
@@ -154,6 +154,36 @@ class TopicFiles:
         if _PLAIN.fullmatch(name):
             return self._topics / name
         return self._topics / f"{name[:80].lower().lstrip('.')}~{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+
+
+class OpenTopics:
+    """The topics that a thread has open, a limited number; one that was deleted and created again is opened again."""
+
+    def __init__(self, files: TopicFiles, limit: int = 32) -> None:
+        self._files = files
+        self._limit = limit
+        self._open: dict[str, OpenTopic] = {}
+
+    def get(self, name: str) -> OpenTopic:
+        """The topic, open. Raises PermanentError if there is none."""
+        topic = self._open.pop(name, None)
+        if topic is not None and topic.log.deleted:
+            topic.close()
+            topic = None
+            try:
+                topic = self._files.open(name)
+            except PermanentError as error:
+                raise gone(name) from error
+        if topic is None:
+            topic = self._files.open(name)
+        self._open[name] = topic
+        if len(self._open) > self._limit:
+            self._open.pop(next(iter(self._open))).close()
+        return topic
+
+    def close(self) -> None:
+        while self._open:
+            self._open.popitem()[1].close()
 
 
 def _bytes(path: Path) -> int:

@@ -1,6 +1,6 @@
 """Consumer groups of one topic: members and committed offsets, in a small file of their own.
 
-The log's file has one writer at a time; commits would wait behind bulk writers there. A member is alive while it holds
+The log's file has one writer at a time; commits would wait behind bulk writers there. A member is there while it holds
 a lock on a file of its own, which the kernel releases when its process ends.
 """
 

@@ -1,6 +1,6 @@
 """The log of one topic: a SQLite file whose rows are batches of messages.
 
-A topic has one partition, number 0: the file's format has room for more, but nobody makes topics with more.
+A topic has one partition, number 0: the file's format has room for more, which is not used.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Log:
 
     @classmethod
     def create(cls, path: Path, spec: TopicSpec) -> None:
-        """Make the file of a new topic; nobody else may know `path` yet, and `sqlite.settle` makes it durable."""
+        """Make the file of a new topic; no other process may know `path` yet, and `sqlite.settle` makes it durable."""
         # Bulk rows are hundreds of kilobytes: large pages make their chains short. Small rows want small pages.
         page_size = 16384 if spec.retention is Retention.CONSUMED else 4096
         with closing(sqlite.connect(path, _FORMAT, synchronous="OFF", page_size=page_size)) as connection:

@@ -1,6 +1,6 @@
 """Notification of consumers in any process that a topic has changed: a named pipe for each, beside the topic's log.
 
-A consumer that waits costs nothing until somebody writes to its pipe. A byte that nobody has read yet stays in the
+A consumer that waits costs nothing until its pipe is written to. A byte that was not read yet stays in the
 pipe, so a change between a look into the log and the wait is not missed.
 """
 
@@ -28,7 +28,7 @@ class Waiter:
         os.mkfifo(draft, 0o600)
         try:
             self.descriptor = os.open(draft, os.O_RDONLY | os.O_NONBLOCK)
-            # While somebody could write to it, it never looks ended.
+            # While a writer has it open, a read does not find its end.
             self._writer = os.open(draft, os.O_WRONLY | os.O_NONBLOCK)
             # A pipe without a reader is taken for that of a dead process: it gets its name last.
             draft.rename(self._path)
@@ -63,7 +63,7 @@ def notify(folder: Path) -> None:
         try:
             descriptor = os.open(path, os.O_WRONLY | os.O_NONBLOCK)
         except OSError as error:
-            if error.errno == errno.ENXIO:  # nobody has it open to read
+            if error.errno == errno.ENXIO:  # no process has it open to read
                 Path(path).unlink(missing_ok=True)
             continue  # a consumer that is not notified looks by itself, less often
         try:

@@ -115,7 +115,7 @@ def pack_of(body: bytes, count: int, source: str, advice: str) -> Pack | None:
     """The pack of a batch of `count` messages; None if they have headers.
 
     Raises MsgspecError or ValueError if the body is broken: cut off, or of another length. Whether each of its items
-    is what it has to be is found out by who decodes them.
+    is what it has to be shows when it is decoded.
     """
     keys, values, headers = [memoryview(section) for section in _decode_sections(body)]
     require_length(count, _length(keys), _length(values))

@@ -1,4 +1,4 @@
-"""What of a commit a group still needs, by what the broker says the group has committed."""
+"""What of a commit a group still needs, by what the broker says it has committed; shares of several partitions."""
 
 from __future__ import annotations
 
@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPlace
+from hypothesis import given
+from hypothesis import strategies as st
 
-from streamforge_utils.adapters.kafka.ownership import Ownership
+from streamforge_utils.adapters.kafka.assignment import Ownership, PrefetchBuffer
+from streamforge_utils.ports.bus import Received
 
 NEVER = -1001
 """What a broker says of a partition of which the group has committed nothing."""
@@ -38,7 +41,7 @@ class Refused:
 
 def owning(*partitions: int) -> Ownership:
     owned = Ownership()
-    owned.gain(("t", partition) for partition in partitions)
+    owned.gain(partitions)
     return owned
 
 
@@ -52,8 +55,8 @@ def test_of_a_partition_that_came_back_only_what_the_group_has_not_passed_is_nee
     offset: int, left: dict[int, int]
 ) -> None:
     group, owned = Group(p0=9, p1=5), owning(0, 1)
-    owned.lose([("t", 1)])
-    owned.gain([("t", 1)])
+    owned.lose([1])
+    owned.gain([1])
     assert needed(owned, group, p0=7, p1=offset) == left
     assert group.asked == [[1]]
 
@@ -63,3 +66,34 @@ def test_an_offset_that_the_broker_does_not_tell_is_an_error() -> None:
     group.error = KafkaError(KafkaError.NOT_COORDINATOR)
     with pytest.raises(KafkaException):
         needed(owned, group, p1=6)
+
+
+def received(partition: int, first: int, count: int) -> list[Received]:
+    return [Received("t", partition, offset, None, b"", 0) for offset in range(first, first + count)]
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 30)), max_size=20), st.integers(1, 50))
+def test_what_is_put_is_given_once_in_order(puts: list[tuple[int, int]], most: int) -> None:
+    buffer, ends = PrefetchBuffer(), dict.fromkeys(range(4), 0)
+    for partition, count in puts:
+        buffer.put(received(partition, ends[partition], count))
+        ends[partition] += count
+    given_: dict[int, list[int]] = {number: [] for number in ends}
+    while taken := buffer.take(most):
+        assert len(taken) <= most
+        for message in taken:
+            given_[message.partition].append(message.offset)
+    assert given_ == {number: list(range(end)) for number, end in ends.items()}
+    assert buffer.count == 0
+
+
+def test_what_was_given_is_not_given_again_when_it_is_fetched_again() -> None:
+    buffer = PrefetchBuffer()
+    buffer.put(received(0, 0, 10))
+    assert len(buffer.take(4)) == 4
+    buffer.drop(0)  # the partition was lost, and came back
+    buffer.put(received(0, 0, 10))
+    assert [message.offset for message in buffer.take(10)] == [4, 5, 6, 7, 8, 9]
+    buffer.restart(0)
+    buffer.put(received(0, 0, 2))
+    assert [message.offset for message in buffer.take(10)] == [0, 1]

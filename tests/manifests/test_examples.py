@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -82,22 +81,6 @@ def test_a_pod_of_dummy_service_is_its_job_without_the_job() -> None:
     assert pod["kind"] == "Pod"
     assert pod["spec"] == {**job["spec"]["template"]["spec"], "activeDeadlineSeconds": 86400}
     assert "ARANGO" not in str(pod)
-
-
-def test_the_page_on_kubernetes_shows_one_whole() -> None:
-    (block,) = re.findall(r"^```yaml\n(.*?)^```$", (ROOT / "docs/kubernetes.md").read_text("utf-8"), re.M | re.S)
-    assert yaml.safe_load(block) == loaded("services/arango-candles/job.yaml")
-
-
-def test_a_stale_page_is_mended(tmp_path: Path) -> None:
-    page = tmp_path / example_jobs.PAGE
-    page.parent.mkdir()
-    page.write_text("before\n<!-- example: x -->\nold\n<!-- /example -->\nafter\n")
-    ((path, text),) = example_jobs.shown(tmp_path)
-    assert path == example_jobs.PAGE
-    assert text.startswith("before\n<!-- example: x -->\n\n```yaml\napiVersion: batch/v1\n")
-    assert text.endswith("```\n\n<!-- /example -->\nafter\n")
-    assert "old" not in text
 
 
 def test_a_stale_example_is_found() -> None:

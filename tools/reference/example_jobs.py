@@ -1,4 +1,4 @@
-"""The example manifests in services/<name>/ and docs/kubernetes.md, from the function that makes the launcher's Jobs.
+"""The example manifests in services/<name>/, from the function that makes the launcher's Jobs.
 
 They are what the manager would post in a cluster where Kafka and ArangoDB are reached by the shipped ConfigMap and
 Secrets, but without the labels by which a manager knows its own: what is made by hand is left alone by it.
@@ -6,7 +6,6 @@ Secrets, but without the labels by which a manager knows its own: what is made b
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -31,9 +30,6 @@ from streamforge_utils.runtime.worker_definition import Source
 NOTE = "# Generated from the code by `make docs`: do not edit.\n"
 CODE = "abc123"
 DUMMY = "dummy-service"
-PAGE = Path("docs") / "kubernetes.md"
-_SHOWN = "arango-candles"
-_MARKED = re.compile(r"(<!-- example\b[^>]*-->\n)(.*?)(<!-- /example -->)", re.DOTALL)
 SHIPPED = KubernetesSettings(
     namespace="stf",
     pull_secrets=("regcred",),
@@ -56,16 +52,6 @@ def manifests() -> Iterator[tuple[Path, str]]:
         yield _path(spec, "job"), _yaml("", example(spec))
     yield _path(dummy("job-"), "job"), _yaml(_DUMMY.format(kind="job"), example(dummy("job-")))
     yield _path(dummy(), "pod"), _yaml(_DUMMY.format(kind="pod"), example(dummy(), pod=True))
-
-
-def shown(root: Path) -> Iterator[tuple[Path, str]]:
-    """The page with the Job of arango-candles between its marks, as it is in its file."""
-    if not (root / PAGE).exists():
-        return
-    sink = next(spec for spec in workflow_jobs() if spec.target == _SHOWN)
-    text = (root / PAGE).read_text("utf-8")
-    block = f"```yaml\n{_yaml('', example(sink)).removeprefix(NOTE)}```"
-    yield PAGE, _MARKED.sub(lambda match: f"{match[1]}\n{block}\n\n{match[3]}", text)
 
 
 def example(spec: JobSpec, *, pod: bool = False) -> dict[str, Any]:

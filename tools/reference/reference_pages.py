@@ -12,9 +12,8 @@ from typing import Any
 from streamforge.manager.api.app import create_app
 from streamforge.manager.describing import asyncapi, schemas
 from tools.reference.cli_page import cli_page
-from tools.reference.example_jobs import manifests, shown
+from tools.reference.example_jobs import manifests
 from tools.reference.http_page import http_page
-from tools.reference.measurements import measured
 from tools.reference.settings_page import environments, settings_page
 from tools.reference.topics_page import messages_page, topics_page
 
@@ -32,8 +31,6 @@ def pages(root: Path) -> dict[Path, str]:
     found[FOLDER / "topics.md"] = NOTE + topics_page(topics)
     found[FOLDER / "http-api.md"] = NOTE + http_page(routes)
     found |= dict(manifests())
-    found |= dict(shown(root))
-    found |= dict(measured(root))
     for name, schema in messages.items():
         found[FOLDER / "schemas" / f"{name}.json"] = _json(schema)
     for target, table in environments():

@@ -11,11 +11,7 @@ from tools.monitoring.dashboards import DASHBOARDS
 ROOT = families.ROOT
 FOLDER = Path("deploy/components/monitoring/dashboards")
 PAGE = Path("docs/metrics.md")
-_BY = {
-    "streamforge": "Every service",
-    "process": "Every process",
-    "dummy-service": "dummy-service alone",
-}
+_BY = {"streamforge": "Every service", "dummy-service": "dummy-service alone"}
 
 
 def texts() -> dict[Path, str]:
@@ -52,23 +48,34 @@ def write(root: Path = ROOT) -> None:
 
 
 def metrics_page() -> str:
-    """The page about the metrics."""
+    """The page about the metrics: the label that all have, and Prometheus's own of a process, are said once."""
+    of_services = [one for one in families.ours() if one.by == "streamforge"]
+    everywhere = frozenset.intersection(*(one.labels for one in of_services))
+    histograms = " and ".join(f"`{one.name}`" for one in of_services if one.kind == "histogram")
     lines = [
         "<!-- Generated from the code by `make docs`: do not edit. -->",
         "# Metrics",
         "",
-        "What the services report on their port 8000 under `/metrics`. A family appears with its first report;",
-        "counters of failures that alerts look at are there from the start. What Prometheus adds (`namespace`, `pod`,",
-        "on workers `queue_id`), what is drawn and what calls a person: [monitoring](monitoring.md).",
+        "On port 8000, under `/metrics`. A family appears with its first report; counters that alerts look at are",
+        f"there from the start. Names on `_total` are counters, {histograms} histograms,",
+        "the others gauges. Prometheus's own of a process (`process_…`) are there too. Dashboards, alerts and the",
+        "labels that Prometheus adds: [monitoring](monitoring.md).",
     ]
     for by, title in _BY.items():
-        lines += ["", f"## {title}", "", "| metric | kind | labels | meaning |", "|---|---|---|---|"]
+        lines += ["", f"## {title}", ""]
+        if by == "streamforge":
+            lines += [f"Each has the label {', '.join(f'`{label}`' for label in sorted(everywhere))}, too.", ""]
+        lines += ["| metric, with its other labels | meaning |", "|---|---|"]
         lines += [
-            f"| `{one.name}` | {one.kind} | {', '.join(f'`{label}`' for label in sorted(one.labels))} | {one.help} |"
+            f"| `{one.name}`{_labels(one.labels - everywhere)} | {one.help} |"
             for one in families.ours()
             if one.by == by
         ]
     return "\n".join(lines) + "\n"
+
+
+def _labels(names: frozenset[str]) -> str:
+    return f" `{{{', '.join(sorted(names))}}}`" if names else ""
 
 
 def _json(found: grafana.Json) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import msgspec
+from hypothesis import strategies as st
 
 from streamforge_utils.model.completeness import Rule
 from streamforge_utils.model.completeness import Sequence as Ids
@@ -13,9 +14,13 @@ from streamforge_utils.model.kinds.kind import Number, Record, RecordKind
 from streamforge_utils.model.kinds.paging import Asked, ById, Page, Paging, Question
 from streamforge_utils.model.kinds.registry import register, unregister
 from streamforge_utils.model.series import Series
+from streamforge_utils.ports.store import Document
 from tests.doubles.candles import FixedExchange
+from tests.doubles.memorystore import MemoryStore
 
 SERIES = Series("BTCUSDT", "ticks")
+NOW = 1_722_556_800_000
+START = NOW - 100_000
 
 
 class Tick(Record, frozen=True, kw_only=True):
@@ -83,11 +88,32 @@ def registered() -> Iterator[None]:
         unregister(KIND)
 
 
+@st.composite
+def ticks_of_a_market(draw: st.DrawFn, start_ms: int = START, most: int = 25) -> list[tuple[int, int]]:
+    """Ticks, each an id and a time, from `start_ms` on; several may share a time."""
+    at, first = start_ms, draw(st.integers(0, 50))
+    steps = draw(st.lists(st.sampled_from([0, 0, 1, 3, 1000]), min_size=1, max_size=most))
+    found = []
+    for number, step in enumerate(steps, first):
+        at += step
+        found.append((number, at))
+    return found
+
+
 def page_of(ticks: Sequence[tuple[int, int]]) -> Page:
     """Ticks, each an id and a time, as an exchange gives them."""
     ids, times = [tick for tick, _ in ticks], [time for _, time in ticks]
     values = [message(tick, time) for tick, time in ticks]
     return Page(ids, times, [KIND.key(SERIES, tick).encode() for tick in ids], values)
+
+
+def hold(store: MemoryStore, ticks: Sequence[tuple[int, int]], collection: str = "c") -> MemoryStore:
+    """The store, which now holds these ticks too."""
+    there = store.documents.setdefault(collection, {})
+    for tick, time in ticks:
+        key, version, body = KIND.document(None, message(tick, time))
+        there[key] = Document(key, version, body)
+    return store
 
 
 def message(tick: int, time: int) -> bytes:

@@ -11,20 +11,19 @@ import msgspec
 
 from streamforge.cli.commands import export_command
 from streamforge.manager import admission, coverage_report, presentation, workflow_progress, workflow_service
-from streamforge.manager.execution import executor, proof, reconciler, record_count, removal, retention, verifier
+from streamforge.manager.execution import executor, proof, reconciler, removal, retention, verifier
 from streamforge.manager.execution.dispatcher import Dispatcher
 from streamforge.manager.execution.event_consumer import DuplicateEvents, EventConsumer
 from streamforge.manager.lifecycle import facts, rounds
 from streamforge.manager.lifecycle.actions import WriteTerminalEvent
 from streamforge.manager.lifecycle.decision import Conditions
-from streamforge.manager.persistence import record_reader
+from streamforge.manager.persistence import record_count, record_reader
 from streamforge.manager.persistence.coverage_store import CoverageStore, SeriesCoverage
+from streamforge.manager.persistence.record_count import key_range
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.workflow import Workflow
 from streamforge_utils import reading
-from streamforge_utils.model.coverage import Segment
-from streamforge_utils.model.kinds.candles import Candles
-from streamforge_utils.model.kinds.kind import RecordKind
+from streamforge_utils.model.coverage import Segment, Verdict, clip, overlay
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.runtime.supervisor import Supervisor
@@ -54,7 +53,7 @@ def all_of(*patches: AbstractContextManager[object]) -> Iterator[None]:
 def _overlooking() -> Callable[..., Any]:
     holes_in = record_count.holes_in
 
-    async def overlooking(*args: Any) -> list[TimeRange]:
+    async def overlooking(*args: Any) -> list[tuple[int, int]]:
         return (await holes_in(*args))[:-1]
 
     return overlooking
@@ -66,18 +65,18 @@ async def _known(deps: Any, workflow: Any) -> SeriesCoverage:
 
 
 def _believing() -> Callable[..., Any]:
-    counted = proof._counted
+    survey = record_count.survey
 
-    async def believed(store: Any, series: Any, segments: list[Segment], phase_ms: Any) -> list[Segment]:
-        if all(segment.records for segment in segments):
-            return segments
-        return await counted(store, series, segments, phase_ms)
+    async def believed(store: Any, series: Any, span: TimeRange, wanted: Any, places: Any, phase_ms: Any) -> Any:
+        found = await survey(store, series, span, wanted, places, phase_ms)
+        known = [one for place in places if place.records for one in clip([place], span)]
+        return overlay(found, [one for one in known if one.verdict is Verdict.STORED])
 
     return believed
 
 
-def _wider(self: Any, series: Series, span: TimeRange) -> tuple[str, str]:
-    return RecordKind.key_range(self, series, TimeRange(span.start_ms, span.end_ms + 3 * 86_400_000))
+async def _wider(store: Any, collection: str, series: Series, span: TimeRange) -> tuple[str, str]:
+    return await key_range(store, collection, series, TimeRange(span.start_ms, span.end_ms + 3 * 86_400_000))
 
 
 def _trusting(workflow: Any, plan: Any) -> Any:
@@ -165,13 +164,10 @@ DEFECTS = {
     "no hole is asked for": Defect(60, lambda: patch.object(proof, "_ROUNDS", 0)),
     "coverage is believed without counting": Defect(
         0,
-        lambda: all_of(patch.object(executor, "verified", _known), patch.object(proof, "_counted", _believing())),
+        lambda: all_of(patch.object(executor, "verified", _known), patch.object(proof, "survey", _believing())),
     ),
     "coverage remembers what was removed": Defect(10, lambda: patch.object(CoverageStore, "forget", nothing)),
-    "a removal takes more than its range": Defect(
-        0,
-        lambda: patch.object(removal, "kind_of", lambda series: type("Wider", (Candles,), {"key_range": _wider})()),
-    ),
+    "a removal takes more than its range": Defect(0, lambda: patch.object(removal, "key_range", _wider)),
     "a retry trusts the old plan": Defect(25, lambda: patch.object(facts, "open_again", _trusting)),
     "a restarted manager forgets what was running": Defect(
         30, lambda: all_of(patch.object(WorkflowStore, "load", nothing), patch.object(WorkflowStore, "adopt", nothing))

@@ -5,6 +5,7 @@ from collections.abc import Iterator
 import pytest
 from structlog.testing import capture_logs
 
+from tests.doubles.ticks import registered
 from tests.manager.support import World
 
 
@@ -12,6 +13,13 @@ from tests.manager.support import World
 def _quiet() -> Iterator[None]:
     """What the manager logs is kept, not printed: tracebacks take long to draw."""
     with capture_logs():
+        yield
+
+
+@pytest.fixture(scope="module")
+def ticks() -> Iterator[None]:
+    """Ticks, which have consecutive ids, are a kind of records."""
+    with registered():
         yield
 
 

@@ -46,7 +46,7 @@ def moment_or_none(time_ms: int | None) -> str | None:
     return None if time_ms is None else moment(time_ms)
 
 
-def _range(found: TimeRange | coverage.Segment | service.Gap) -> dict[str, Any]:
+def _range(found: TimeRange | coverage.Segment) -> dict[str, Any]:
     """The four fields of a range."""
     return {
         "start": moment(found.start_ms),

@@ -71,20 +71,14 @@ class StartRequest(msgspec.Struct, frozen=True, kw_only=True):
     again: bool = False
 
 
-class Gap(msgspec.Struct, frozen=True, kw_only=True):
-    """Records that were proven to be in `collection` and are not there any more. records: how many."""
-
-    start_ms: int
-    end_ms: int
-    collection: str
-    records: int
-
-
 class Verification(msgspec.Struct, frozen=True, kw_only=True):
-    """What was found when the records of a series were counted. counted: records that are there."""
+    """What was found when the records of a series were counted. counted: records that are there.
+
+    gaps: what is `ours` from now on: where the records were, and how many.
+    """
 
     counted: int
-    gaps: tuple[Gap, ...]
+    gaps: tuple[Segment, ...]
 
 
 class Started(NamedTuple):

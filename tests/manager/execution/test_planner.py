@@ -16,6 +16,7 @@ from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.model.kinds.candles import Candle, Interval, candle_key
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
+from tests.doubles import ticks
 from tests.doubles.candles import candle
 from tests.doubles.scriptedexchange import Question, ScriptedExchange
 from tests.manager.execution.world import hold, minute, segment
@@ -368,3 +369,33 @@ async def test_texts_of_a_plan_are_ranges_that_can_be_read_again() -> None:
     plan = await plan_of(exchange(-48, 240), 0.5, 3.25)
     assert [parse_time_range(text) for text in plan.load] == [TimeRange(hour(1), hour(4))]
     assert plan.expected == 3, "the bars that open in it"
+
+
+@pytest.mark.usefixtures("ticks")
+async def test_a_plan_says_what_there_is_by_time_and_how_much_by_id() -> None:
+    start = ticks.START
+    market = [(number, start + number * 100) for number in range(100, 200)]
+    there = ticks.TickExchange(market, now_ms=ticks.NOW)
+    span = TimeRange(start, start + 15_000)
+    plan = await prepare(there, ticks.SERIES, span, (), exchange_now_ms=ticks.NOW, again=False)
+    assert [part.span for part in plan.parts] == [TimeRange(start + 10_000, start + 15_000)]
+    assert (plan.bars, plan.expected, plan.there, plan.first_ms, plan.last_ms) == (
+        50,
+        50,
+        0,
+        start + 10_000,
+        None,
+    )
+    assert [(s.start_ms, s.end_ms, s.verdict) for s in plan.settled] == [(start, start + 10_000, Verdict.CLOSED)]
+    known = Segment(
+        start_ms=start + 10_000,
+        end_ms=start + 12_000,
+        verdict=Verdict.STORED,
+        collection="c",
+        records=20,
+        first_id=100,
+        last_id=119,
+    )
+    plan = await prepare(there, ticks.SERIES, span, (known,), exchange_now_ms=ticks.NOW, again=False)
+    assert [part.span for part in plan.parts] == [TimeRange(start + 12_000, start + 15_000)]
+    assert (plan.bars, plan.expected, plan.there) == (50, 30, 20)

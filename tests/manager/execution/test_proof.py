@@ -10,13 +10,13 @@ import pytest
 
 from streamforge.manager.execution.planner import ExchangeFailed
 from streamforge.manager.execution.proof import ask_again, prove
-from streamforge.manager.execution.record_count import verdict_of
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.workflow import Plan, Proof, Workflow
-from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.model.coverage import Segment, Verdict, verdict_of
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.model.kinds.candles import Candle, Interval, candle_key
 from streamforge_utils.model.timeranges import TimeRange
+from tests.doubles import ticks
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.scriptedexchange import Question, ScriptedExchange
 from tests.manager.execution.world import SERIES, C, exchange_of, hold, minute, segment, span, stored
@@ -113,7 +113,7 @@ async def test_a_proof_says_its_round_its_time_and_counts_what_the_exchange_ever
         ),
     )
     known = await world.deps.coverage.known(SERIES)
-    assert known.segments == proof.segments[2:5]
+    assert known.segments == proof.segments[1:]
     assert known.verified_ms == NOW
     assert world.store.flushed == [C], "what is called stored is on the disk"
 
@@ -297,6 +297,13 @@ async def test_who_removes_from_the_series_is_waited_for_before_anything_is_lear
     assert (await proving).stored == 10
 
 
+async def test_a_hole_that_is_known_beyond_the_end_of_the_range_is_not_asked_for_again() -> None:
+    world = await a_world({C: (0, 1)}, [segment(2, 3, Verdict.EXCHANGE)])
+    proof = await prove(world.deps, of_ten(span=span(0, 2.5)), plan_of(span(0, 2)), ask=True)
+    assert proof.segments == (stored(0, 2, 2), segment(2, 3, Verdict.EXCHANGE))
+    assert exchange_of(world).asked == []
+
+
 async def three_days(opens: Sequence[int], there: dict[str, Sequence[int]]) -> tuple[World, Workflow]:
     """A workflow for all bars of three days that the exchange has. there: those in each collection."""
     exchange = ScriptedExchange(Interval.D3, opens, now_ms=NOW)
@@ -341,3 +348,19 @@ async def test_bars_of_three_days_in_other_collections_are_counted_on_their_grid
         (Verdict.STORED, OTHER, 1),
     ]
     assert (proof.expected, proof.stored) == (6, 5)
+
+
+@pytest.mark.usefixtures("ticks")
+async def test_a_hole_is_asked_for_by_id() -> None:
+    market = [(number, ticks.START + number) for number in range(20) if number not in (7, 8, 9)]
+    there = ticks.TickExchange(market, now_ms=ticks.NOW)
+
+    def hole(first: int, last: int) -> Segment:
+        return Segment(
+            start_ms=ticks.START, end_ms=ticks.START + 1, verdict=Verdict.UNKNOWN, first_id=first, last_id=last
+        )
+
+    assert [s.verdict for s in await ask_again(there, ticks.SERIES, hole(7, 9), None)] == [Verdict.EXCHANGE]
+    assert len(there.asked) == 4
+    assert [s.verdict for s in await ask_again(there, ticks.SERIES, hole(8, 11), None)] == [Verdict.OURS]
+    assert [s.verdict for s in await ask_again(there, ticks.SERIES, hole(3, 3), None)] == [Verdict.OURS]

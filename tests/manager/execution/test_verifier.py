@@ -8,10 +8,9 @@ from typing import Any
 import pytest
 
 from streamforge.manager.execution import verifier
-from streamforge.manager.execution.record_count import counted
 from streamforge.manager.execution.verifier import LOOK_EVERY_S, Verifier, verify
 from streamforge.manager.persistence.coverage_store import KIND, SeriesCoverage
-from streamforge.manager.service import Gap
+from streamforge.manager.persistence.record_count import counted
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import RetryableError
@@ -74,7 +73,7 @@ async def test_what_is_gone_is_counted_and_marked_to_the_bar_of_a_part_or_of_all
     lose(world, 0, 12, 13, 29)
     await world.deps.coverage.verified(SERIES, 5)
     found = await verify(world.deps, SERIES, span(2, 15))
-    gap = Gap(start_ms=minute(12), end_ms=minute(14), collection=C, records=2)
+    gap = segment(12, 14, OURS, C, 2)
     assert (found.counted, found.gaps, await verified_ms(world)) == (11, (gap,), 5), "a part of it is not all of it"
     assert (count(world, "verified_records_total"), count(world, "missing_records_total")) == (43, 2)
     found = await verify(world.deps, SERIES)

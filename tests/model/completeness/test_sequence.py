@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from streamforge_utils.model.completeness import Sequence
-from streamforge_utils.model.completeness.sequence import Run, filled, meets, segments_of
+from streamforge_utils.model.completeness.rule import Run
+from streamforge_utils.model.completeness.sequence import meets
 from streamforge_utils.model.coverage import Segment, Verdict
-from streamforge_utils.model.kinds.paging import ById
+from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.model.kinds.paging import ById, Page
 from streamforge_utils.model.timeranges import TimeRange
+from tests.doubles.ticks import NOW, SERIES, START, TickExchange, page_of, ticks_of_a_market
 
 RULE = Sequence()
 
@@ -33,7 +38,7 @@ def runs_of(times: list[int], held: list[str | None], first_id: int) -> list[Run
     for number, (time, where) in enumerate(zip(times, held, strict=True), first_id):
         if runs and runs[-1].collection == where:
             last = runs.pop()
-            runs.append(Run(last.first_id, number, where, last.first_ms, time if where else 0))
+            runs.append(Run(last.first, number, where, last.first_ms, time if where else 0))
         else:
             runs.append(Run(number, number, where, time if where else 0, time if where else 0))
     return runs
@@ -45,7 +50,7 @@ def test_segments_cover_the_range_and_say_only_what_is_true(
 ) -> None:
     times, held = market
     span = TimeRange(0, times[-1] + more)
-    found = segments_of(span, runs_of(times, held, first_id))
+    found = RULE.survey(span, runs_of(times, held, first_id), None)
     # Without a gap, in time and in ids.
     assert (found[0].start_ms, found[-1].end_ms) == (span.start_ms, span.end_ms)
     assert all(left.end_ms == right.start_ms for left, right in pairwise(found))
@@ -69,19 +74,8 @@ def test_segments_cover_the_range_and_say_only_what_is_true(
 @given(markets())
 def test_where_all_is_stored_in_one_place_there_is_one_segment(market: tuple[list[int], list[str | None]]) -> None:
     times, _ = market
-    (segment,) = segments_of(TimeRange(0, times[-1] + 1), runs_of(times, ["a"] * len(times), 7))
+    (segment,) = RULE.survey(TimeRange(0, times[-1] + 1), runs_of(times, ["a"] * len(times), 7), None)
     assert (segment.verdict, segment.records) == (Verdict.STORED, len(times))
-
-
-@given(st.lists(st.sampled_from(["a", None]), min_size=1, max_size=30), st.data())
-def test_holes_are_filled_with_what_another_collection_has(held: list[str | None], data: st.DataObject) -> None:
-    other = data.draw(st.lists(st.sampled_from(["b", None]), min_size=len(held), max_size=len(held)))
-    numbers = [0] * len(held)
-    stored = [run for run in runs_of(numbers, other, 0) if run.collection]
-    found = filled(runs_of(numbers, held, 0), stored)
-    where = [run.collection for run in found for _ in range(run.first_id, run.last_id + 1)]
-    assert where == [first or second for first, second in zip(held, other, strict=True)]
-    assert [run.first_id for run in found[1:]] == [run.last_id + 1 for run in found[:-1]]
 
 
 def stored(start: int, end: int, first: int | None, last: int | None, collection: str = "a") -> Segment:
@@ -126,3 +120,49 @@ def test_one_record_that_the_exchange_has_makes_the_hole_ours() -> None:
     assert [s.verdict for s in RULE.answered(hole, {4, 8}, None)] == [Verdict.EXCHANGE], "its neighbours are there"
     (ours,) = RULE.answered(hole, {4, 6}, None)
     assert (ours.verdict, ours.first_id, ours.last_id) == (Verdict.OURS, 5, 7)
+
+
+@given(market=ticks_of_a_market(), start=st.integers(-2, 30_000), length=st.integers(1, 30_000))
+async def test_the_ids_of_a_range_are_those_of_its_records(
+    market: list[tuple[int, int]], start: int, length: int
+) -> None:
+    span = TimeRange(START + start, START + start + length)
+    inside = [tick for tick, time in market if time in span]
+    assert list(await RULE.existing(TickExchange(market, now_ms=NOW), SERIES, span, NOW, None)) == inside
+
+
+async def test_an_answer_that_leaves_out_the_first_record_is_not_believed() -> None:
+    market = [(5, START), (6, START + 1), (7, START + 2)]
+    there = TickExchange(market, now_ms=NOW, lie=lambda number, page: page_of([market[1]]) if number == 0 else page)
+    assert await RULE.existing(there, SERIES, TimeRange(START, START + 2), NOW, None) == range(5, 7)
+
+
+async def test_who_contradicts_itself_again_and_again_is_given_up() -> None:
+    there = TickExchange(
+        [(5, START)], now_ms=NOW, lie=lambda number, page: page_of([(n - number, START + 9) for n in (99, 100)])
+    )
+    with pytest.raises(RetryableError, match="contradicted itself 5 times about which records a range has"):
+        await RULE.existing(there, SERIES, TimeRange(START, START + 2), NOW, None)
+
+
+@pytest.mark.parametrize("trading", [True, False])
+async def test_a_series_begins_and_ends_where_two_answers_say_so(trading: bool) -> None:
+    market = [(5, START), (6, START + 1), (9, START + 7)]
+    found = await RULE.bounds(TickExchange(market, now_ms=NOW), SERIES, NOW, trading=trading)
+    assert found == (START, None if trading else START + 7)
+    empty = Page((), (), (), ())
+    once = TickExchange(market, now_ms=NOW, lie=lambda number, page: empty if number < 2 else page)
+    assert await RULE.bounds(once, SERIES, NOW, trading=True) == (START, None)
+    assert await RULE.bounds(TickExchange([], now_ms=NOW), SERIES, NOW, trading=True) is None
+
+
+def test_an_answer_counts_for_exactly_the_hole_that_was_asked_for() -> None:
+    hole = Segment(start_ms=10, end_ms=20, verdict=Verdict.UNKNOWN, first_id=6, last_id=7)
+    answer = replace(hole, verdict=Verdict.EXCHANGE)
+    longer = replace(hole, end_ms=30, last_id=9)
+    assert RULE.with_answers([stored(0, 10, 1, 5), hole], [answer]) == [stored(0, 10, 1, 5), answer]
+    assert RULE.with_answers([longer], [answer]) == [longer]
+
+
+def test_only_the_records_tell_when_an_id_happened() -> None:
+    assert (RULE.position_at(START), RULE.time_at(5), RULE.shown(5)) == (None, None, "id 5")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import structlog
 
 from streamforge.manager.persistence.coverage_store import CoverageStore, Leftover
-from streamforge.manager.persistence.stored_ids import key_range
+from streamforge.manager.persistence.record_count import key_range
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.service import NotNow
 from streamforge.manager.workflow import Workflow

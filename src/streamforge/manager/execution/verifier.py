@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 import structlog
+from msgspec.structs import replace
 
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.dispatcher import tried_again_later
-from streamforge.manager.execution.record_count import counted
 from streamforge.manager.execution.removal import relies_on
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
+from streamforge.manager.persistence.record_count import counted
 from streamforge.manager.requests import check, workflow_of
-from streamforge.manager.service import Gap, StartRequest, Verification
+from streamforge.manager.service import StartRequest, Verification
 from streamforge.manager.workflow import Status, Workflow
-from streamforge_utils.model.coverage import Segment, Verdict, clip
+from streamforge_utils.model.coverage import Segment, Verdict, touching
 from streamforge_utils.model.kinds.registry import rule_of, type_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
@@ -37,7 +38,7 @@ async def verify(deps: Dependencies, series: Series, span: TimeRange | None = No
 
     Raises RetryableError.
     """
-    gaps: list[Gap] = []
+    gaps: list[Segment] = []
     records = 0
     for piece in _pieces(await deps.coverage.known(series), span):
         async with deps.coverage.locks.hold(series.id):
@@ -145,17 +146,16 @@ def _pieces(known: SeriesCoverage, span: TimeRange | None) -> Iterator[TimeRange
             yield TimeRange(start_ms, min(start_ms + size, common.end_ms))
 
 
-def _gaps(found: Sequence[Segment], known: SeriesCoverage, phase_ms: int | None) -> list[Gap]:
-    """What of `found` is `ours` though `known` calls it stored."""
-    rule = rule_of(known.series)
-    gaps: list[Gap] = []
+def _gaps(found: Sequence[Segment], known: SeriesCoverage, phase_ms: int | None) -> list[Segment]:
+    """What of `found` is `ours` though `known` calls it stored, with where it was and how many records it had."""
+    gaps: list[Segment] = []
     for segment in found:
-        if segment.verdict is not Verdict.OURS:
-            continue
-        for one in clip(known.segments, segment.span):
-            if one.verdict is Verdict.STORED and one.collection is not None:
-                records = len(rule.expected(segment if rule.by_id else one, phase_ms) or ())
-                gaps.append(Gap(start_ms=one.start_ms, end_ms=one.end_ms, collection=one.collection, records=records))
+        if segment.verdict is Verdict.OURS:
+            records = len(rule_of(known.series).expected(segment, phase_ms) or ())
+            gaps += [
+                replace(segment, collection=one.collection, records=records)
+                for one in touching(known.segments, segment.span)
+            ]
     return gaps
 
 

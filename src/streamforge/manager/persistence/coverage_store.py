@@ -14,6 +14,7 @@ from streamforge_utils.model.coverage import (
     Verdict,
     outside,
     overlay,
+    verdict_of,
     without_records,
     without_stored,
 )
@@ -128,8 +129,7 @@ class CoverageStore:
         now_ms: the manager's clock when the exchange said its time. What is to be loaded is marked as unknown where
         nothing else is known, or it is `expired`: a load that does not come to its end leaves a hole in the coverage.
         """
-        spans = [part.span for part in plan.parts]
-        asked = [Segment(start_ms=s.start_ms, end_ms=s.end_ms, verdict=Verdict.UNKNOWN) for s in spans]
+        asked = [verdict_of(part.span, Verdict.UNKNOWN) for part in plan.parts]
 
         def change(known: SeriesCoverage) -> SeriesCoverage:
             learnt = overlay(known.segments, without_stored(plan.settled, known.segments))
@@ -158,8 +158,7 @@ class CoverageStore:
         """
         gone = (Verdict.UNKNOWN, Verdict.OURS) if lost else (Verdict.UNKNOWN,)
         alone, asked_too = (
-            [Segment(start_ms=one.start_ms, end_ms=one.end_ms, verdict=Verdict.UNKNOWN) for one in spans]
-            for spans in ([] if span is None else [span], others)
+            [verdict_of(one, Verdict.UNKNOWN) for one in spans] for spans in ([] if span is None else [span], others)
         )
         cut = outside(alone, asked_too)
         still = outside(alone, cut) if lost else []

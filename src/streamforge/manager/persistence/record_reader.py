@@ -8,12 +8,12 @@ from collections.abc import AsyncIterator, Sequence
 import msgspec
 
 from streamforge.manager.persistence.coverage_store import CoverageStore
-from streamforge.manager.persistence.stored_ids import ids_of, key_range
+from streamforge.manager.persistence.record_count import key_range, positions_of
 from streamforge.manager.service import Incomplete
-from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.kinds.registry import as_exported, kind_of, rule_of, series_of_document, type_of
 from streamforge_utils.model.series import Series
-from streamforge_utils.model.timeranges import TimeRange, format_ms
+from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.store import DocumentStore
 
 BATCH = 5000
@@ -88,7 +88,6 @@ class RecordReader:
         async for known in self._coverage.all():
             if series is not None and known.series != series:
                 continue
-            rule = rule_of(known.series)
             held = [s for s in known.segments if s.verdict is Verdict.STORED and s.collection == collection]
             if not held:
                 continue
@@ -96,10 +95,7 @@ class RecordReader:
                 common = segment.span if span is None else segment.span.intersection(span)
                 if common is None:
                     continue
-                if rule.by_id:
-                    grid: Sequence[int] | None = await ids_of(self._store, known.series, segment, common)
-                else:
-                    grid = rule.expected(_of(common), known.grid_ms)
+                grid = await positions_of(self._store, known.series, segment, common, known.grid_ms)
                 if grid is None:
                     raise _incomplete(known.series, f"{common} is all gone", collection)
                 if grid:
@@ -138,11 +134,7 @@ class _Part(msgspec.Struct, frozen=True):
         return kind_of(self.series).key(self.series, position)
 
     def shown(self, position: int) -> str:
-        return f"id {position}" if rule_of(self.series).by_id else format_ms(position)
-
-
-def _of(span: TimeRange) -> Segment:
-    return Segment(start_ms=span.start_ms, end_ms=span.end_ms, verdict=Verdict.STORED)
+        return rule_of(self.series).shown(position)
 
 
 def _check(proven: Sequence[_Part], keys: Sequence[str], first: str, last: str | None) -> None:

@@ -57,6 +57,11 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return TimeRange(self.start_ms, self.end_ms)
 
 
+def verdict_of(span: TimeRange, verdict: Verdict) -> Segment:
+    """A segment of `span` that holds no records."""
+    return Segment(start_ms=span.start_ms, end_ms=span.end_ms, verdict=verdict)
+
+
 def overlay(old: Sequence[Segment], new: Sequence[Segment]) -> list[Segment]:
     """`old` with `new` laid over it: of two verdicts the new one counts. Sorted, disjoint, joined where equal.
 
@@ -133,7 +138,7 @@ def lacking(segments: Iterable[Segment], span: TimeRange) -> list[TimeRange]:
 
 def without_records(segments: Iterable[Segment], collection: str, span: TimeRange) -> list[Segment]:
     """What is still known once the records of `collection` inside `span` are gone."""
-    cut = (Segment(start_ms=span.start_ms, end_ms=span.end_ms, verdict=Verdict.UNKNOWN),)
+    cut = (verdict_of(span, Verdict.UNKNOWN),)
     left: list[Segment] = []
     for segment in segments:
         left.extend(_without(segment, cut) if segment.collection == collection else [segment])

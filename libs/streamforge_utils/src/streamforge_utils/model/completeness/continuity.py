@@ -6,9 +6,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from streamforge_utils.model.completeness.rule import Rule
-from streamforge_utils.model.coverage import Segment, Verdict, joined
+from streamforge_utils.model.completeness.rule import Pages, Rule, Run
+from streamforge_utils.model.coverage import Segment, Verdict, joined, verdict_of
 from streamforge_utils.model.kinds.paging import Question
+from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 
 
@@ -28,7 +29,20 @@ class Unbroken(msgspec.Struct, frozen=True, kw_only=True):
 class Continuity(Rule, frozen=True):
     """An unbroken chain of updates. What was not received cannot be had again: it is `lost`, with its cause."""
 
-    by_id = True
+    async def bounds(
+        self, exchange: Pages, series: Series, now_ms: int, *, trading: bool
+    ) -> tuple[int, int | None] | None:
+        """None: the exchange does not answer questions about the past."""
+        return None
+
+    async def existing(
+        self, exchange: Pages, series: Series, span: TimeRange, now_ms: int, phase_ms: int | None
+    ) -> Sequence[int]:
+        return ()
+
+    def survey(self, span: TimeRange, runs: Sequence[Run], phase_ms: int | None) -> list[Segment]:
+        """Keys alone do not tell what was received without a break: all is `unknown`."""
+        return [verdict_of(span, Verdict.UNKNOWN)]
 
     def whole(self, segments: Iterable[Segment], phase_ms: int | None) -> list[Segment]:
         return list(segments)

@@ -7,10 +7,11 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from streamforge_utils.model.completeness.rule import Rule
-from streamforge_utils.model.coverage import Segment, Verdict, joined
+from streamforge_utils.model.completeness.rule import CONFIRMATIONS, Pages, Rule, Run, contradiction
+from streamforge_utils.model.coverage import Segment, Verdict, clip, joined, verdict_of
 from streamforge_utils.model.kinds.paging import ByTime, Question
-from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.model.series import Series
+from streamforge_utils.model.timeranges import TimeRange, format_ms
 
 HOLE_A_REQUEST = 900
 """Steps of a hole asked for at once: below a page of 1000, so that the request is cut differently from the loader's."""
@@ -56,6 +57,15 @@ class Grid(Rule, frozen=True):
         # Where steps begin is not known: what begins from then on may not be over. Ranges are in whole seconds.
         return (now_ms - (self.length_ms or 0)) // 1000 * 1000
 
+    def position_at(self, time_ms: int) -> int:
+        return time_ms
+
+    def time_at(self, position: int) -> int:
+        return position
+
+    def shown(self, position: int) -> str:
+        return format_ms(position)
+
     def times(self, start_ms: int, end_ms: int, phase_ms: int | None = None) -> Sequence[int]:
         """The beginnings of all steps in the half-open range [start_ms, end_ms), ascending.
 
@@ -72,6 +82,41 @@ class Grid(Rule, frozen=True):
 
     def expected(self, segment: Segment, phase_ms: int | None) -> Sequence[int] | None:
         return self.times(segment.start_ms, segment.end_ms, phase_ms) if self.is_fixed(phase_ms) else None
+
+    async def bounds(
+        self, exchange: Pages, series: Series, now_ms: int, *, trading: bool
+    ) -> tuple[int, int | None] | None:
+        first = await self._extreme(exchange, series, TimeRange(0, now_ms), newest=False)
+        if first is None:
+            return None
+        if trading:
+            return first, None
+        last = await self._extreme(exchange, series, TimeRange(first, now_ms), newest=True)
+        return first, first if last is None else last
+
+    async def existing(
+        self, exchange: Pages, series: Series, span: TimeRange, now_ms: int, phase_ms: int | None
+    ) -> Sequence[int]:
+        return self.times(span.start_ms, span.end_ms, phase_ms)
+
+    def survey(self, span: TimeRange, runs: Sequence[Run], phase_ms: int | None) -> list[Segment]:
+        """Where no step begins nothing is stored, though nothing lacks: that is like a hole."""
+        if not runs:
+            return [verdict_of(span, Verdict.UNKNOWN)]
+        found: list[Segment] = []
+        cursor_ms = span.start_ms
+        for number, run in enumerate(runs, start=1):
+            end_ms = span.end_ms if number == len(runs) else self.next(run.last)
+            hole = Segment(start_ms=cursor_ms, end_ms=end_ms, verdict=Verdict.UNKNOWN)
+            if run.collection is None:
+                found.append(hole)
+            else:
+                records = len(self.times(run.first, run.last + 1, phase_ms))
+                found.append(
+                    msgspec.structs.replace(hole, verdict=Verdict.STORED, collection=run.collection, records=records)
+                )
+            cursor_ms = end_ms
+        return joined(found)
 
     def whole(self, segments: Iterable[Segment], phase_ms: int | None) -> list[Segment]:
         """Each segment from the first step that begins in it to the end of the last one; without a step it is left out.
@@ -136,13 +181,38 @@ class Grid(Rule, frozen=True):
             Verdict.EXCHANGE: self.spans((time, time) for time in grid if time not in found),
         }
         return sorted(
-            (
-                Segment(start_ms=span.start_ms, end_ms=span.end_ms, verdict=verdict)
-                for verdict, spans in answers.items()
-                for span in spans
-            ),
+            (verdict_of(span, verdict) for verdict, spans in answers.items() for span in spans),
             key=lambda segment: segment.start_ms,
         )
+
+    def with_answers(self, found: Iterable[Segment], answers: Sequence[Segment]) -> list[Segment]:
+        filled: list[Segment] = []
+        for segment in found:
+            filled += clip(answers, segment.span) if segment.verdict is Verdict.UNKNOWN else [segment]
+        return joined(filled)
+
+    async def _extreme(self, exchange: Pages, series: Series, span: TimeRange, *, newest: bool) -> int | None:
+        """The position of the first (or last) record in `span`; None: there is none.
+
+        What lies beyond it was asked for again from the other end, and is empty. That there is none takes two rounds of
+        two questions, since it would end the workflow with nothing stored.
+        """
+        empty_rounds = 0
+        for _ in range(CONFIRMATIONS):
+            found = await exchange.page(series, ByTime(span, limit=1, newest=newest))
+            if not found:
+                if not await exchange.page(series, ByTime(span, newest=not newest)):
+                    empty_rounds += 1
+                    if empty_rounds == 2:
+                        return None
+                continue
+            edge_ms = found.positions[0]
+            beyond = (self.next(edge_ms), span.end_ms) if newest else (span.start_ms, edge_ms)
+            if beyond[0] >= beyond[1]:
+                return edge_ms
+            if not await exchange.page(series, ByTime(TimeRange(*beyond), newest=not newest)):
+                return edge_ms
+        raise contradiction(series, "where the series begins or ends")
 
     def _phase(self, phase_ms: int | None) -> int:
         if self.offset_ms is not None:

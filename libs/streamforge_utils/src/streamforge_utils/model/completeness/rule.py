@@ -1,7 +1,8 @@
 """What every completeness rule answers.
 
 A record has a *position* in its series: its open time on a grid, or its id in a sequence. A rule says which positions
-a range must have, which of them lack, and how to ask the exchange for those again. Pure; times are unix milliseconds.
+a range must have, which of them lack, and how to ask the exchange for those again. Times are unix milliseconds. Pure,
+but for what asks the exchange that it is given.
 """
 
 from __future__ import annotations
@@ -9,22 +10,45 @@ from __future__ import annotations
 from abc import abstractmethod
 from bisect import bisect_left
 from collections.abc import Iterable, Iterator, Sequence
-from typing import ClassVar
+from typing import Protocol
 
 import msgspec
 
-from streamforge_utils.model.coverage import Segment
-from streamforge_utils.model.kinds.paging import Question
+from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.model.kinds.paging import Page, Question
+from streamforge_utils.model.series import Series
+from streamforge_utils.model.timeranges import TimeRange
+
+CONFIRMATIONS = 5
+"""How often an exchange whose answers contradict each other is asked."""
+
+
+class Pages(Protocol):
+    """The exchange's answers: the port `History`."""
+
+    async def page(self, series: Series, question: Question) -> Page:
+        """The records that the question asks for."""
+
+
+class Run(msgspec.Struct, frozen=True):
+    """Positions of a range that follow each other. collection: where their records lie; None: they are not stored.
+
+    first, last: its positions; the last one is included. first_ms, last_ms: when these two happened, of a stored run.
+    """
+
+    first: int
+    last: int
+    collection: str | None = None
+    first_ms: int = 0
+    last_ms: int = 0
 
 
 class Rule(msgspec.Struct, frozen=True):
     """A completeness rule of a series.
 
-    by_id: positions are ids, and only the exchange or the store tells when a record happened; else they are times.
     phase_ms, in every method: any position of the series; only a grid that the calendar does not fix needs it.
     """
-
-    by_id: ClassVar[bool] = False
 
     @property
     def step_ms(self) -> int | None:
@@ -51,6 +75,40 @@ class Rule(msgspec.Struct, frozen=True):
         """What lies before this time is over at `now_ms`: no record will be added to it, nor changed in it."""
         return self.floor(now_ms, phase_ms)
 
+    def position_at(self, time_ms: int) -> int | None:
+        """The first position that a record of `time_ms` or later may have; None: only the records tell."""
+        return None
+
+    def time_at(self, position: int) -> int | None:
+        """When the record at `position` happened; None: only the record tells."""
+        return None
+
+    def shown(self, position: int) -> str:
+        """A position for a person."""
+        return f"id {position}"
+
+    @abstractmethod
+    async def bounds(
+        self, exchange: Pages, series: Series, now_ms: int, *, trading: bool
+    ) -> tuple[int, int | None] | None:
+        """When the first record of the series happened, and the last one if no more will come; None: there is none.
+
+        Each is asked for by two requests that are cut differently. Raises RetryableError.
+        """
+
+    @abstractmethod
+    async def existing(
+        self, exchange: Pages, series: Series, span: TimeRange, now_ms: int, phase_ms: int | None
+    ) -> Sequence[int]:
+        """The positions that the records of `span` have, ascending, also where the exchange does not give one any more.
+
+        What the rule alone does not tell is asked for. Raises RetryableError.
+        """
+
+    @abstractmethod
+    def survey(self, span: TimeRange, runs: Sequence[Run], phase_ms: int | None) -> list[Segment]:
+        """`span` by the runs of all its positions, ascending: stored segments and `unknown` holes, without a gap."""
+
     @abstractmethod
     def whole(self, segments: Iterable[Segment], phase_ms: int | None) -> list[Segment]:
         """`segments` (sorted, disjoint) in the form in which coverage keeps them."""
@@ -70,6 +128,24 @@ class Rule(msgspec.Struct, frozen=True):
     @abstractmethod
     def answered(self, hole: Segment, found: set[int], phase_ms: int | None) -> list[Segment]:
         """The verdicts on `hole`, without a gap, once its questions were put: `ours` where the exchange has records."""
+
+    def with_answers(self, found: Iterable[Segment], answers: Sequence[Segment]) -> list[Segment]:
+        """`found` with the exchange's answers in its `unknown` holes. answers: sorted, disjoint.
+
+        Times alone do not tell which part of a hole an answer is about: it counts for exactly the hole that it names.
+        """
+        verdicts = {(one.span, one.first_id, one.last_id): one.verdict for one in answers}
+        return [
+            msgspec.structs.replace(one, verdict=verdicts.get((one.span, one.first_id, one.last_id), one.verdict))
+            if one.verdict is Verdict.UNKNOWN
+            else one
+            for one in found
+        ]
+
+
+def contradiction(series: Series, about: str) -> RetryableError:
+    """The error after `CONFIRMATIONS` rounds of answers that contradict each other."""
+    return RetryableError(f"{series.id}: the exchange contradicted itself {CONFIRMATIONS} times about {about}")
 
 
 def missing(expected: Sequence[int], stored: Sequence[int]) -> Iterator[tuple[int, int]]:

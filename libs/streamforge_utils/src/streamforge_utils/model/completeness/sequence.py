@@ -7,28 +7,17 @@ from collections.abc import Sequence as Positions
 
 import msgspec
 
-from streamforge_utils.model.completeness.rule import Rule
-from streamforge_utils.model.coverage import Segment, Verdict
-from streamforge_utils.model.kinds.paging import ById, Question
+from streamforge_utils.model.completeness.rule import CONFIRMATIONS, Pages, Rule, Run, contradiction
+from streamforge_utils.model.coverage import Segment, Verdict, verdict_of
+from streamforge_utils.model.kinds.paging import ById, ByTime, Question
+from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 
 HOLE_A_REQUEST = 900
 """Ids of a hole asked for at once: below a page of 1000, so that the request is cut differently from the loader's."""
 
 _LATE_MS = 1000
-
-
-class Run(msgspec.Struct, frozen=True):
-    """Consecutive ids, the last one included. collection: where the records lie; None: they are not stored.
-
-    first_ms, last_ms: when the first and the last one happened, of a stored run.
-    """
-
-    first_id: int
-    last_id: int
-    collection: str | None = None
-    first_ms: int = 0
-    last_ms: int = 0
+_IDS = "which records a range has"
 
 
 class Sequence(Rule, frozen=True):
@@ -38,8 +27,6 @@ class Sequence(Rule, frozen=True):
     both ends. A stored segment has its first and last id, and those of neighbouring segments must meet.
     """
 
-    by_id = True
-
     def expected(self, segment: Segment, phase_ms: int | None) -> Positions[int] | None:
         if segment.first_id is None or segment.last_id is None:
             return None
@@ -48,6 +35,85 @@ class Sequence(Rule, frozen=True):
     def over_ms(self, now_ms: int, phase_ms: int | None = None) -> int:
         """The last second is not: the exchange may give its records a little later. Ranges are in whole seconds."""
         return (now_ms - _LATE_MS) // 1000 * 1000
+
+    async def bounds(
+        self, exchange: Pages, series: Series, now_ms: int, *, trading: bool
+    ) -> tuple[int, int | None] | None:
+        whole = TimeRange(0, now_ms)
+        for _ in range(CONFIRMATIONS):
+            by_id = await exchange.page(series, ById(0, limit=1))
+            by_time = await exchange.page(series, ByTime(whole, limit=1))
+            if not by_id and not by_time and not await exchange.page(series, ByTime(whole, newest=True)):
+                return None
+            if by_id and by_time and by_id.positions[0] == by_time.positions[0]:
+                break
+        else:
+            raise contradiction(series, _IDS)
+        if trading:
+            return by_id.times[0], None
+        next_id = await _first_from(exchange, series, now_ms, now_ms)
+        last = await exchange.page(series, ById(next_id - 1, limit=1))
+        if not last:
+            raise contradiction(series, _IDS)
+        return by_id.times[0], last.times[-1]
+
+    async def existing(
+        self, exchange: Pages, series: Series, span: TimeRange, now_ms: int, phase_ms: int | None
+    ) -> range:
+        """They are those between the neighbours beyond both ends, which are asked for."""
+        first = await _first_from(exchange, series, span.start_ms, now_ms)
+        return range(first, max(first, await _first_from(exchange, series, span.end_ms, now_ms)))
+
+    def survey(self, span: TimeRange, runs: Positions[Run], phase_ms: int | None) -> list[Segment]:
+        """A hole reaches from behind the stored record before it to the first one after it, a millisecond at least.
+
+        Records of the same millisecond as one of these may lack, too: who loads the hole begins a millisecond earlier
+        and ends one later. Stored records for which no millisecond is left between two holes become part of them.
+        """
+        if not runs:
+            return [verdict_of(span, Verdict.UNKNOWN)]
+        found: list[Segment] = []
+        cursor_ms, first_id = span.start_ms, None
+        for run, following in zip(runs, [*runs[1:], None], strict=True):
+            stored = run.collection is not None
+            if following is None:
+                end_ms = span.end_ms
+            elif not stored:
+                end_ms = max(following.first_ms, cursor_ms + 1)
+            elif following.collection is None:
+                end_ms = min(run.last_ms + 1, span.end_ms - 1)
+            else:
+                end_ms = following.first_ms
+            end_ms = min(end_ms, span.end_ms)
+            if end_ms <= cursor_ms:
+                if found and found[-1].verdict is Verdict.UNKNOWN:
+                    found[-1] = msgspec.structs.replace(found[-1], last_id=run.last)
+                elif first_id is None:
+                    first_id = run.first
+                continue
+            stored = stored and first_id is None
+            hole = Segment(
+                start_ms=cursor_ms,
+                end_ms=end_ms,
+                verdict=Verdict.UNKNOWN,
+                first_id=run.first if first_id is None else first_id,
+                last_id=run.last,
+            )
+            cursor_ms, first_id = end_ms, None
+            if stored:
+                records = run.last - run.first + 1
+                found.append(
+                    msgspec.structs.replace(hole, verdict=Verdict.STORED, collection=run.collection, records=records)
+                )
+            elif found and found[-1].verdict is Verdict.UNKNOWN:
+                found[-1] = msgspec.structs.replace(found[-1], end_ms=end_ms, last_id=run.last)
+            else:
+                found.append(hole)
+        if first_id is not None and found:  # the last runs, for which no time is left
+            found[-1] = msgspec.structs.replace(
+                found[-1], verdict=Verdict.UNKNOWN, collection=None, records=0, last_id=runs[-1].last
+            )
+        return found
 
     def whole(self, segments: Iterable[Segment], phase_ms: int | None) -> list[Segment]:
         """A stored segment whose ids do not meet those of the one before it gives up its first millisecond.
@@ -109,74 +175,23 @@ def meets(before: Segment, after: Segment) -> bool:
     return after.first_id <= before.last_id + 1
 
 
-def segments_of(span: TimeRange, runs: Positions[Run]) -> list[Segment]:
-    """`span` by `runs`, whose ids are consecutive: stored segments and `unknown` holes, without a gap.
+async def _first_from(exchange: Pages, series: Series, time_ms: int, now_ms: int) -> int:
+    """The id of the first record that happened at `time_ms` or later; the one after the last record where none did.
 
-    A hole reaches from behind the stored record before it to the first one after it, a millisecond at least. Records
-    of the same millisecond as one of these may lack, too: who loads the hole begins a millisecond earlier and ends one
-    later. Stored records for which no millisecond is left between two holes become part of them.
+    The record before it is asked for too: it must have happened earlier. Raises RetryableError.
     """
-    found: list[Segment] = []
-    cursor_ms, first_id = span.start_ms, None
-    for run, following in zip(runs, [*runs[1:], None], strict=True):
-        stored = run.collection is not None
-        if following is None:
-            end_ms = span.end_ms
-        elif not stored:
-            end_ms = max(following.first_ms, cursor_ms + 1)
-        elif following.collection is None:
-            end_ms = min(run.last_ms + 1, span.end_ms - 1)
-        else:
-            end_ms = following.first_ms
-        end_ms = min(end_ms, span.end_ms)
-        if end_ms <= cursor_ms:
-            if found and found[-1].verdict is Verdict.UNKNOWN:
-                found[-1] = msgspec.structs.replace(found[-1], last_id=run.last_id)
-            elif first_id is None:
-                first_id = run.first_id
-            continue
-        stored = stored and first_id is None
-        hole = Segment(
-            start_ms=cursor_ms,
-            end_ms=end_ms,
-            verdict=Verdict.UNKNOWN,
-            first_id=run.first_id if first_id is None else first_id,
-            last_id=run.last_id,
-        )
-        cursor_ms, first_id = end_ms, None
-        if stored:
-            records = run.last_id - run.first_id + 1
-            found.append(
-                msgspec.structs.replace(hole, verdict=Verdict.STORED, collection=run.collection, records=records)
-            )
-        elif found and found[-1].verdict is Verdict.UNKNOWN:
-            found[-1] = msgspec.structs.replace(found[-1], end_ms=end_ms, last_id=run.last_id)
-        else:
-            found.append(hole)
-    if first_id is not None and found:  # the last runs, for which no time is left
-        found[-1] = msgspec.structs.replace(
-            found[-1], verdict=Verdict.UNKNOWN, collection=None, records=0, last_id=runs[-1].last_id
-        )
-    return found
-
-
-def filled(holes: Iterable[Run], stored: Iterable[Run]) -> list[Run]:
-    """`holes` with what of `stored` lies in them; each is sorted and disjoint. What of `holes` is stored stays."""
-    found: list[Run] = []
-    others = sorted(stored, key=lambda run: run.first_id)
-    for hole in holes:
-        if hole.collection is not None:
-            found.append(hole)
-            continue
-        next_id = hole.first_id
-        for run in others:
-            if run.last_id < next_id or run.first_id > hole.last_id:
+    for _ in range(CONFIRMATIONS):
+        found = None
+        if time_ms < now_ms:
+            page = await exchange.page(series, ByTime(TimeRange(time_ms, now_ms), limit=1))
+            found = page.positions[0] if page else None
+        if found is None:
+            page = await exchange.page(series, ByTime(TimeRange(0, max(now_ms, 1)), limit=1, newest=True))
+            if not page:
                 continue
-            if run.first_id > next_id:
-                found.append(Run(next_id, run.first_id - 1))
-            first_id, last_id = max(run.first_id, next_id), min(run.last_id, hole.last_id)
-            found.append(Run(first_id, last_id, run.collection))
-            next_id = last_id + 1
-        if next_id <= hole.last_id:
-            found.append(Run(next_id, hole.last_id))
-    return found
+            found = page.positions[-1] + (1 if page.times[-1] < time_ms else 0)
+        around = await exchange.page(series, ById(max(0, found - 1), limit=2))
+        times = dict(zip(around.positions, around.times, strict=True))
+        if times.get(found - 1, -1) < time_ms <= times.get(found, time_ms):
+            return found
+    raise contradiction(series, _IDS)

@@ -17,7 +17,6 @@ from streamforge_utils.model.errors import InvalidInput, PermanentError
 from streamforge_utils.model.kinds.paging import Paging
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.spelling import closest
-from streamforge_utils.model.timeranges import TimeRange
 
 KEY_SAFE = "-.@()+,=;$!*'"
 """What a store's key may hold besides letters, digits and `_`; anything else is percent-encoded."""
@@ -128,10 +127,10 @@ class RecordKind(ABC):
         found = (key[start:] for key in keys if key.startswith(prefix) and len(key) == start + digits)
         return [int(text) for text in found if text.isascii() and text.isdigit()]
 
-    def key_range(self, series: Series, positions: TimeRange) -> tuple[str, str]:
+    def key_range(self, series: Series, positions: range) -> tuple[str, str]:
         """The first key of a range of positions, and the first one behind it."""
-        first = max(positions.start_ms, self.first_position)
-        return self.key(series, first), self.key(series, max(positions.end_ms, first))
+        first = max(positions.start, self.first_position)
+        return self.key(series, first), self.key(series, max(positions.stop, first))
 
     @property
     def first_position(self) -> int:

@@ -1,0 +1,252 @@
+"""What the store holds of a series: where its records lie, and which of those lack that must be there."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from collections.abc import Iterable, Sequence
+
+import msgspec
+
+from streamforge.manager.persistence.coverage_store import SeriesCoverage
+from streamforge_utils.model.completeness.rule import Run, missing
+from streamforge_utils.model.coverage import Segment, Verdict, clip, touching, verdict_of
+from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.model.kinds.registry import kind_of, rule_of
+from streamforge_utils.model.series import Series
+from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.ports.store import DocumentStore
+
+_KEYS_A_PAGE = 50_000
+_replace = msgspec.structs.replace
+
+
+async def first_stored_from(store: DocumentStore, collection: str, series: Series, within: range, time_ms: int) -> int:
+    """A position of `within`: no stored record before it happened at `time_ms` or later, and none from it on earlier.
+
+    Raises RetryableError.
+    """
+    kind, low, high = kind_of(series), within.start, within.stop
+    told = kind.rule(series).position_at(time_ms)
+    if told is not None:
+        return min(max(told, low), high)
+    while low < high:
+        middle = (low + high) // 2
+        found = await store.read(collection, first=kind.key(series, middle), last=kind.key(series, high), limit=1)
+        position = kind.positions(series, [found[0].key])[0] if found else None
+        if position is None or kind.time_of(found[0].body) >= time_ms:
+            high = middle
+        else:
+            low = position + 1
+    return low
+
+
+async def stored_positions(store: DocumentStore, collection: str, series: Series, span: TimeRange) -> range:
+    """Between which positions the records of `span` lie that are stored in `collection`. Raises RetryableError."""
+    every = range(10 ** kind_of(series).digits - 1)
+    first = await first_stored_from(store, collection, series, every, span.start_ms)
+    return range(first, await first_stored_from(store, collection, series, range(first, every.stop), span.end_ms))
+
+
+async def key_range(store: DocumentStore, collection: str, series: Series, span: TimeRange) -> tuple[str, str]:
+    """The first key of the records of `span` in `collection`, and the first one behind them. Raises RetryableError."""
+    return kind_of(series).key_range(series, await stored_positions(store, collection, series, span))
+
+
+async def time_of(store: DocumentStore, collection: str, series: Series, position: int) -> int | None:
+    """When the stored record happened; None: it is not stored. Raises RetryableError."""
+    kind = kind_of(series)
+    told = kind.rule(series).time_at(position)
+    if told is not None:
+        return told
+    key = kind.key(series, position)
+    found = await store.read(collection, first=key, last=key + "\x00", limit=1)
+    return kind.time_of(found[0].body) if found else None
+
+
+async def positions_of(
+    store: DocumentStore, series: Series, segment: Segment, within: TimeRange, phase_ms: int | None
+) -> Sequence[int] | None:
+    """The positions that `within`, a part of a stored segment, must have.
+
+    None: no record of the series is there that tells where they may lie. Raises RetryableError.
+    """
+    rule = rule_of(series)
+    if not rule.is_fixed(phase_ms):
+        return None
+    (part,) = clip([segment], within)
+    expected = rule.expected(part, phase_ms)
+    if expected is not None:
+        return expected
+    collection = segment.collection or ""
+    first, end = segment.first_id, None if segment.last_id is None else segment.last_id + 1
+    if first is None or end is None:
+        there = await stored_positions(store, collection, series, segment.span)
+        first, end = there.start if first is None else first, there.stop if end is None else end
+    start = first
+    if within.start_ms > segment.start_ms:
+        start = await first_stored_from(store, collection, series, range(first, end), within.start_ms)
+    if within.end_ms < segment.end_ms:
+        end = await first_stored_from(store, collection, series, range(start, end), within.end_ms)
+    return range(start, max(start, end))
+
+
+async def holes_in(
+    store: DocumentStore, collection: str, series: Series, wanted: Sequence[int]
+) -> list[tuple[int, int]]:
+    """The first and the last position of each part of `wanted` of which `collection` has no key; ascending.
+
+    Raises RetryableError.
+    """
+    kind, holes = kind_of(series), list[tuple[int, int]]()
+    if not wanted:
+        return holes
+    first, last = kind.key_range(series, range(wanted[0], wanted[-1] + 1))
+    at = 0
+    while True:
+        keys = await store.keys(collection, first=first, last=last, limit=_KEYS_A_PAGE)
+        positions = kind.positions(series, keys)
+        full = len(keys) == _KEYS_A_PAGE
+        until = len(wanted)
+        if full:
+            until = bisect_right(wanted, positions[-1], at) if positions else at
+        holes += missing(wanted[at:until], positions)
+        if not full:
+            return holes
+        at, first = until, keys[-1] + "\x00"
+
+
+async def survey(
+    store: DocumentStore,
+    series: Series,
+    span: TimeRange,
+    wanted: Sequence[int] | None,
+    places: Sequence[Segment],
+    phase_ms: int | None,
+) -> list[Segment]:
+    """`span` as segments without a gap: stored and counted, or `unknown` where no place has a record.
+
+    wanted: the positions of its records; None: they are not known, so that nothing is said of what lies before the
+    first stored record and behind the last one. places: stored segments; of two with a record the first counts.
+    Raises RetryableError.
+    """
+    rule, inner = rule_of(series), span
+    known = wanted is not None
+    wanted = await _between_stored(store, series, span, places) if wanted is None else wanted
+    runs = [await _with_times(store, series, run) for run in await _runs(store, series, wanted, places)]
+    if runs and not known:
+        inner = TimeRange(max(span.start_ms, runs[0].first_ms), min(span.end_ms, runs[-1].last_ms + 1))
+    return clip(rule.survey(inner, runs, phase_ms), span)
+
+
+async def counted(store: DocumentStore, known: SeriesCoverage, span: TimeRange, *, every_key: bool) -> list[Segment]:
+    """What `known` calls stored of `span`, each segment counted: what it lacks is `ours`.
+
+    It was stored once, so that the exchange has it. every_key: False looks at the keys only where their number is not
+    that of the records. Raises RetryableError.
+    """
+    series, rule, phase_ms = known.series, rule_of(known.series), known.grid_ms
+    found: list[Segment] = []
+    for segment in touching(known.segments, span):
+        within, collection = segment.span.intersection(span), segment.collection
+        if within is None or segment.verdict is not Verdict.STORED or collection is None:
+            continue
+        wanted = await positions_of(store, series, segment, within, phase_ms)
+        if wanted is None:
+            found.append(verdict_of(within, Verdict.OURS))  # not one record of the series is there
+        elif not wanted:
+            found += clip([segment], within)
+        elif not every_key and await _number(store, collection, series, wanted) == len(wanted):
+            found += rule.survey(within, [Run(wanted[0], wanted[-1], collection)], phase_ms)
+        else:
+            there = await survey(store, series, within, wanted, [segment], phase_ms)
+            found += [_replace(s, verdict=Verdict.OURS) if s.verdict is Verdict.UNKNOWN else s for s in there]
+    return found
+
+
+def gone(found: Iterable[Segment], known: Sequence[Segment]) -> list[Segment]:
+    """What of `found` is `ours` though `known` calls it stored."""
+    lacking: list[Segment] = []
+    for segment in found:
+        if segment.verdict is Verdict.OURS:
+            lacking += [
+                verdict_of(one.span, Verdict.OURS) for one in clip(known, segment.span) if one.verdict is Verdict.STORED
+            ]
+    return lacking
+
+
+async def _number(store: DocumentStore, collection: str, series: Series, wanted: Sequence[int]) -> int:
+    first, last = kind_of(series).key_range(series, range(wanted[0], wanted[-1] + 1))
+    return await store.count(collection, first=first, last=last)
+
+
+async def _runs(store: DocumentStore, series: Series, wanted: Sequence[int], places: Iterable[Segment]) -> list[Run]:
+    """`wanted` in runs, each in the first of the places that has its records, or in none."""
+    holes, found, seen = [range(len(wanted))], list[tuple[range, str]](), set[tuple[str, range]]()
+    for place in places:
+        here = _indexes(series, wanted, place.span)
+        collection = place.collection
+        if collection is None or (collection, here) in seen:
+            continue
+        seen.add((collection, here))
+        left: list[range] = []
+        for hole in holes:
+            part = range(max(hole.start, here.start), min(hole.stop, here.stop))
+            if not part:
+                left.append(hole)
+                continue
+            lacking = [
+                range(bisect_left(wanted, first), bisect_right(wanted, last))
+                for first, last in await holes_in(store, collection, series, wanted[part.start : part.stop])
+            ]
+            found += [(one, collection) for one in _outside(part, lacking)]
+            left += [range(hole.start, part.start), *lacking, range(part.stop, hole.stop)]
+        holes = _joined(left)
+    runs = [Run(wanted[one.start], wanted[one.stop - 1], collection) for one, collection in found]
+    runs += [Run(wanted[hole.start], wanted[hole.stop - 1]) for hole in holes if hole]
+    return sorted(runs, key=lambda run: run.first)
+
+
+def _indexes(series: Series, wanted: Sequence[int], span: TimeRange) -> range:
+    """Those of `wanted` that may lie in `span`: all, where times alone do not tell."""
+    first, end = (rule_of(series).position_at(time_ms) for time_ms in (span.start_ms, span.end_ms))
+    if first is None or end is None:
+        return range(len(wanted))
+    return range(bisect_left(wanted, first), bisect_left(wanted, end))
+
+
+def _outside(whole: range, cuts: Sequence[range]) -> list[range]:
+    starts, ends = [whole.start, *(cut.stop for cut in cuts)], [*(cut.start for cut in cuts), whole.stop]
+    return [range(start, end) for start, end in zip(starts, ends, strict=True) if start < end]
+
+
+def _joined(holes: Iterable[range]) -> list[range]:
+    """`holes` (sorted) without the empty ones, and those made one that follow each other."""
+    joined: list[range] = []
+    for hole in holes:
+        if joined and joined[-1].stop == hole.start:
+            joined[-1] = range(joined[-1].start, hole.stop)
+        elif hole:
+            joined.append(hole)
+    return joined
+
+
+async def _between_stored(store: DocumentStore, series: Series, span: TimeRange, places: Iterable[Segment]) -> range:
+    """From the first to the last position of `span` that is stored in a place."""
+    ends: list[int] = []
+    for collection in dict.fromkeys(place.collection for place in places if place.collection is not None):
+        within = await stored_positions(store, collection, series, span)
+        holes = await holes_in(store, collection, series, within)
+        there = _outside(within, [range(first, last + 1) for first, last in holes])
+        ends += [one for run in there for one in (run.start, run.stop)]
+    return range(min(ends), max(ends)) if ends else range(0)
+
+
+async def _with_times(store: DocumentStore, series: Series, run: Run) -> Run:
+    """The run with the times of its first and last record, if they are stored."""
+    if run.collection is None:
+        return run
+    first_ms = await time_of(store, run.collection, series, run.first)
+    last_ms = await time_of(store, run.collection, series, run.last)
+    if first_ms is None or last_ms is None:
+        raise RetryableError(f"{run.collection}: records of {series.id} were removed while they were being counted")
+    return _replace(run, first_ms=first_ms, last_ms=last_ms)

@@ -19,8 +19,7 @@ from streamforge_utils.reading import ReadingError
 from tests.doubles.candles import candle
 from tests.doubles.virtualloop import VirtualLoop
 from tests.histories.history import Market
-from tests.histories.in_process_client import FORMATS, InProcessClient
-from tests.histories.manager_process import ManagerProcess
+from tests.histories.manager_process import FORMATS, InProcessClient, ManagerProcess
 from tests.histories.model import Model, Violation
 from tests.histories.oracle import Oracle
 from tests.histories.simulated_processes import Killed

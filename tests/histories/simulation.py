@@ -39,8 +39,7 @@ from streamforge_utils.runtime import environment, history_loader, offload, sink
 from tests.doubles.virtualclock import VirtualClock
 from tests.doubles.virtualloop import VirtualLoop
 from tests.histories.comparison import Comparison
-from tests.histories.engines import Engines, MemoryEngines, confirmed_keys
-from tests.histories.faulty_exchange import FaultyExchange
+from tests.histories.engines import Engines, FaultyExchange, MemoryEngines, confirmed_keys
 from tests.histories.history import AnyOperation, History, Observe, Quiesce, Read, ScheduledVerification, Verify
 from tests.histories.manager_process import CONTROL, EVENTS, ManagerProcess
 from tests.histories.model import Model, Violation

@@ -20,8 +20,7 @@ from streamforge_utils.ports.exchange import SymbolInfo
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.scriptedexchange import ScriptedExchange
 from tests.manager.execution.world import finish, launched, store_bars
-from tests.manager.stored import put
-from tests.manager.support import DAY_MS, DAY_START, MINUTE_MS, NOW, World, accepted
+from tests.manager.support import DAY_MS, DAY_START, MINUTE_MS, NOW, World, accepted, put
 
 SERIES = Series("BTCUSDT", "candles", "1m")
 TYPE = "api_candles_1m"

@@ -24,8 +24,7 @@ from streamforge_utils.model.timeranges import parse_time_range
 from streamforge_utils.ports.store import Document
 from tests.doubles.manualclock import ManualClock
 from tests.manager.execution.world import create, finish
-from tests.manager.stored import ended
-from tests.manager.support import DAY_MS, DAY_START, MINUTE_MS, NOW, World, accepted, replace, rest
+from tests.manager.support import DAY_MS, DAY_START, MINUTE_MS, NOW, World, accepted, ended, replace, rest
 
 FIRST = range(DAY_START, DAY_START + DAY_MS, MINUTE_MS)
 SECOND = range(FIRST.stop, FIRST.stop + DAY_MS, MINUTE_MS)

@@ -14,8 +14,7 @@ from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from tests.doubles.manualclock import ManualClock
-from tests.manager.stored import put
-from tests.manager.support import DAY_MS, DAY_START, HOUR_MS, MINUTE_MS, NOW, World, accepted, replace
+from tests.manager.support import DAY_MS, DAY_START, HOUR_MS, MINUTE_MS, NOW, World, accepted, put, replace
 
 SERIES = Series("BTCUSDT", "candles", "1m")
 HOURS = Series("BTCUSDT", "candles", "1h")

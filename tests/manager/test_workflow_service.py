@@ -13,7 +13,6 @@ from streamforge.manager.workflow import Status, StepStatus
 from streamforge_utils.model.errors import BannedError, ConfigError, InvalidInput, RetryableError
 from streamforge_utils.ports.exchange import SymbolInfo
 from tests.doubles.scriptedexchange import ScriptedExchange
-from tests.manager.stored import ended, put, stored_day
 from tests.manager.support import (
     DAY_START,
     LOADER,
@@ -24,9 +23,12 @@ from tests.manager.support import (
     accepted,
     attempt,
     decide_running,
+    ended,
     job_named,
+    put,
     replace,
     said,
+    stored_day,
 )
 
 REQUEST = StartRequest(symbol="BTCUSDT", type="api_candles_1m", time_range="2024-08-01")

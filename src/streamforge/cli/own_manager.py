@@ -32,8 +32,7 @@ from streamforge.manager.api.tokens import Tokens
 from streamforge.manager.bootstrap import first_end, running
 from streamforge.manager.manager_settings import ManagerSettings, load_manager, misspelt_settings
 from streamforge.manager.origin import TEST, Origin
-from streamforge.manager.persistence.driver_status import Place
-from streamforge.manager.persistence.installation import Claim
+from streamforge.manager.persistence.installation import Claim, Place
 from streamforge.manager.workflow_service import WorkflowService
 from streamforge.wiring import StorePlace
 from streamforge_utils.model.errors import StreamForgeError

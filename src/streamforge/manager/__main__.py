@@ -18,7 +18,7 @@ import structlog
 from streamforge import wiring
 from streamforge.manager.api.tokens import Tokens
 from streamforge.manager.bootstrap import Ports, running
-from streamforge.manager.execution.exchange_waits import ExchangeWaits
+from streamforge.manager.execution.exchange_limits import ExchangeWaits
 from streamforge.manager.manager_settings import ManagerSettings, load_manager, misspelt_settings
 from streamforge.manager.origin import BINANCE, Origin, origin_of
 from streamforge.manager.persistence.installation import Claim

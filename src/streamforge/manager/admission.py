@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.reconciler import Reconciler
-from streamforge.manager.lifecycle.ban import Banned
+from streamforge.manager.lifecycle.retry_policy import Banned
 from streamforge.manager.persistence.reservations import Reservation, Reservations
 from streamforge.manager.requests import behind_ms, check, is_the_same, loads, what_is_over, workflow_of
 from streamforge.manager.service import Started, StartRequest

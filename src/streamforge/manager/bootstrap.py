@@ -13,14 +13,12 @@ from streamforge.manager.api.app import create_app
 from streamforge.manager.api.http_server import serve
 from streamforge.manager.api.tokens import Tokens
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.exchange_waits import ExchangeWaits
+from streamforge.manager.execution.exchange_limits import ExchangeWaits
 from streamforge.manager.execution.reconciler import Reconciler
 from streamforge.manager.manager_settings import ManagerSettings
 from streamforge.manager.origin import TEST, called, origin_of, source_of
-from streamforge.manager.persistence.driver_status import Place, by_others
-from streamforge.manager.persistence.fenced_store import fenced
-from streamforge.manager.persistence.installation import Claim
-from streamforge.manager.persistence.lease import managed_store
+from streamforge.manager.persistence.installation import Claim, Place, by_others
+from streamforge.manager.persistence.lease import fenced, managed_store
 from streamforge.manager.workflow_service import WorkflowService
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.plugins import plugin_environment

@@ -7,15 +7,13 @@ from typing import Any
 
 import msgspec
 
-from streamforge.manager.execution.exchange_waits import ExchangeWaits
+from streamforge.manager.execution.exchange_limits import ExchangeWaits
 from streamforge.manager.execution.removal import RecordRemoval
 from streamforge.manager.origin import Source
 from streamforge.manager.persistence.coverage_store import CoverageStore
 from streamforge.manager.persistence.dead_letter_reader import DeadLetterReader
-from streamforge.manager.persistence.driver_status import DriverStatus
 from streamforge.manager.persistence.event_history import EventHistory
-from streamforge.manager.persistence.exchange_binding import ExchangeBinding
-from streamforge.manager.persistence.installation import Claim
+from streamforge.manager.persistence.installation import Claim, DriverStatus, ExchangeBinding
 from streamforge.manager.persistence.reservations import Reservations
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.policy import Policy

@@ -9,7 +9,7 @@ from unittest.mock import AsyncMock
 import msgspec
 import pytest
 
-from streamforge.manager.execution.exchange_waits import ExchangeWaits
+from streamforge.manager.execution.exchange_limits import ExchangeWaits
 from streamforge.manager.persistence.bans import KIND as BAN
 from streamforge.manager.persistence.workflow_store import KIND
 from streamforge.manager.workflow import Status, decode_workflow

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from streamforge.manager.execution import inbox as inboxes
-from streamforge.manager.lifecycle.ban import Ban, Banned
 from streamforge.manager.lifecycle.facts import Fact, TopicsRemoved
+from streamforge.manager.lifecycle.retry_policy import Ban, Banned
 from streamforge.manager.persistence.bans import KIND as BAN
 from streamforge.manager.persistence.workflow_store import KIND
 from streamforge.manager.service import NotFound, NotNow, StartRequest
@@ -19,8 +19,7 @@ from streamforge.manager.workflow import Status, Workflow, decode_workflow
 from streamforge_utils.model.errors import BannedError, RetryableError
 from tests.limits import LIMIT_S
 from tests.manager.execution.world import create, exchange_of, hold_back, never
-from tests.manager.stored import ended
-from tests.manager.support import LOADER, World, accepted, decide_running, planned, said
+from tests.manager.support import LOADER, World, accepted, decide_running, ended, planned, said
 
 NOBODY = "wf-nobody-20240801-zzzzzz"
 

@@ -19,8 +19,7 @@ from streamforge_utils.model.series import Series
 from streamforge_utils.ports import store
 from tests.doubles.manualclock import ManualClock
 from tests.manager.execution.world import SERIES, C, hold, minute, segment, span, stored
-from tests.manager.stored import put
-from tests.manager.support import DAY_MS, DAY_START, NOW, POLICY, World, accepted, replace
+from tests.manager.support import DAY_MS, DAY_START, NOW, POLICY, World, accepted, put, replace
 
 ETH = Series("ETHUSDT", "candles", "1m")
 DAY_S = 86_400.0

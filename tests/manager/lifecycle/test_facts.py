@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from streamforge.manager.lifecycle.actions import Action, EndJob, Launch, Prepare, Prove, SendStop
-from streamforge.manager.lifecycle.ban import Banned
 from streamforge.manager.lifecycle.decision import Conditions, decide
 from streamforge.manager.lifecycle.facts import (
     Fact,
@@ -27,7 +26,7 @@ from streamforge.manager.lifecycle.facts import (
     failed,
     grant,
 )
-from streamforge.manager.lifecycle.retry_policy import backoff_ms
+from streamforge.manager.lifecycle.retry_policy import Banned, backoff_ms
 from streamforge.manager.policy import Policy
 from streamforge.manager.service import NotNow
 from streamforge.manager.workflow import (

@@ -11,9 +11,8 @@ import pytest
 import structlog
 
 from streamforge.manager.persistence import lease as lease_module
-from streamforge.manager.persistence.fenced_store import fenced
 from streamforge.manager.persistence.installation import FORMAT, ID, KIND, Installations
-from streamforge.manager.persistence.lease import Lease, LeaseLost, managed_store
+from streamforge.manager.persistence.lease import Lease, LeaseLost, fenced, managed_store
 from streamforge_utils.model.errors import ConfigError, ConflictError, RetryableError
 from tests.doubles.clock import FakeClock
 from tests.doubles.manualclock import ManualClock

@@ -14,7 +14,7 @@ from pathlib import Path
 from streamforge import wiring
 from streamforge.cli import terminal
 from streamforge.cli.checks.place_checks import Subject, careful, fails, nearest, works
-from streamforge.manager.persistence.usage_samples import UsageSamples
+from streamforge.manager.persistence.store_usage import UsageSamples
 from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.model.usage import Sample, full_at_ms, growth_per_day, with_sample
 from streamforge_utils.ports.provisioning import Finding

@@ -22,9 +22,8 @@ from streamforge.cli.client import to_json
 from streamforge.cli.command_errors import UsageProblem
 from streamforge.cli.session import Mode, Where, session
 from streamforge.manager.persistence import store_backup
-from streamforge.manager.persistence.fenced_store import fenced
 from streamforge.manager.persistence.installation import Claim
-from streamforge.manager.persistence.lease import managed_store
+from streamforge.manager.persistence.lease import fenced, managed_store
 from streamforge.version import installed_version
 from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.ports.backup_folder import MANIFEST

@@ -10,7 +10,7 @@ from contextlib import suppress
 import structlog
 
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.lifecycle.ban import Banned
+from streamforge.manager.lifecycle.retry_policy import Banned
 from streamforge.manager.persistence.bans import Bans
 from streamforge.manager.persistence.workflow_store import Unreadable
 from streamforge.manager.workflow import Workflow

@@ -9,7 +9,7 @@ import structlog
 
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.backlog import backlog_of
-from streamforge.manager.execution.budget import Budget
+from streamforge.manager.execution.exchange_limits import Budget
 from streamforge.manager.execution.overview import Overview
 from streamforge.manager.execution.planner import ExchangeFailed, prepare, verified
 from streamforge.manager.execution.proof import prove
@@ -22,9 +22,9 @@ from streamforge.manager.lifecycle.actions import (
     SendStop,
     WriteTerminalEvent,
 )
-from streamforge.manager.lifecycle.ban import Banned
 from streamforge.manager.lifecycle.facts import Finding, Planned, Proven, Refused, TopicsRemoved, Unanswered
 from streamforge.manager.lifecycle.job_spec import job_of, start_command, topics_of
+from streamforge.manager.lifecycle.retry_policy import Banned
 from streamforge.manager.lifecycle.rounds import next_number
 from streamforge.manager.persistence.bans import Bans
 from streamforge.manager.persistence.workflow_store import OutOfDate

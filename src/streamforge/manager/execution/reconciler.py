@@ -13,9 +13,9 @@ import msgspec
 import structlog
 
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.budget import Budget
 from streamforge.manager.execution.dispatcher import Dispatcher, Key, Kind, begin_at_zero
 from streamforge.manager.execution.event_consumer import EventConsumer, sort_events
+from streamforge.manager.execution.exchange_limits import Budget
 from streamforge.manager.execution.executor import Executor
 from streamforge.manager.execution.inbox import Inbox
 from streamforge.manager.execution.overview import Overview

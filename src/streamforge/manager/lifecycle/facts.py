@@ -12,8 +12,7 @@ from collections.abc import Mapping
 import msgspec
 
 from streamforge.manager.lifecycle.actions import Action, Launch, Prepare, Prove
-from streamforge.manager.lifecycle.ban import Banned
-from streamforge.manager.lifecycle.retry_policy import backoff_ms
+from streamforge.manager.lifecycle.retry_policy import Banned, backoff_ms
 from streamforge.manager.lifecycle.rounds import next_round, open_again, replay_round
 from streamforge.manager.policy import Policy
 from streamforge.manager.service import NotNow

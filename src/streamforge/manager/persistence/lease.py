@@ -12,8 +12,9 @@ import asyncio
 import contextlib
 import ipaddress
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 import msgspec
@@ -29,7 +30,7 @@ from streamforge.manager.persistence.installation import (
 )
 from streamforge_utils.model.errors import ConfigError, ConflictError, RetryableError, StreamForgeError
 from streamforge_utils.ports.clock import Clock
-from streamforge_utils.ports.store import StateStore
+from streamforge_utils.ports.store import StateStore, Store
 
 LOOK_EVERY_S = 0.25
 RELEASE_S = 5.0
@@ -233,3 +234,29 @@ def _advice(holder: Holder) -> str:
     if address.is_unspecified:
         return f"use it with --server and the address of its machine or service (it listens on {holder.url})"
     return f"use it{' on its machine' if address.is_loopback else ''} with --server {holder.url}"
+
+
+READING = frozenset({"connect", "read", "keys", "count", "names", "flush", "get", "find", "links", "usage", "close"})
+"""Methods that change nothing in the store."""
+
+
+def fenced(store: Store, check: Callable[[], None]) -> Store:
+    """The store, but that `check` is called before each change, and may raise instead."""
+    return cast("Store", _Fence(store, check))
+
+
+class _Fence:
+    def __init__(self, store: Store, check: Callable[[], None]) -> None:
+        self._store = store
+        self._check = check
+
+    def __getattr__(self, name: str) -> Any:
+        found = getattr(self._store, name)
+        if name in READING or not callable(found):
+            return found
+
+        async def change(*args: Any, **named: Any) -> Any:
+            self._check()
+            return await found(*args, **named)
+
+        return change

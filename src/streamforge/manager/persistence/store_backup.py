@@ -19,7 +19,7 @@ from streamforge.manager.persistence import (
     coverage_store,
     installation,
     reservations,
-    usage_samples,
+    store_usage,
     workflow_store,
 )
 from streamforge_utils.model.errors import ConfigError, ConflictError, InvalidInput, PermanentError
@@ -42,7 +42,7 @@ HOLDS: Final = "store"
 KINDS: Final = (
     workflow_store.KIND,
     coverage_store.KIND,
-    usage_samples.KIND,
+    store_usage.KIND,
     reservations.KEY_KIND,
     reservations.CODE_KIND,
     bans.KIND,

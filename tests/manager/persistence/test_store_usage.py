@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 import structlog
 
-from streamforge.manager.execution.store_usage import EVERY_S, StoreUsageMonitor
-from streamforge.manager.persistence.usage_samples import UsageSamples
+from streamforge.manager.persistence.store_usage import EVERY_S, StoreUsageMonitor, UsageSamples
 from streamforge_utils.ports.store import Usage
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.memorystore import MemoryStore

@@ -1,8 +1,10 @@
-"""How the exchange's request weight is shared among the loaders. Pure but for what was dealt last."""
+"""The limits of the exchange: the weight that each loader may use, and what the manager's own questions wait for."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
+
+from streamforge_utils.ports.instrumentation import Observer
 
 MINIMUM = 20
 """A loader gets at least this much a minute: ten pages. More loaders than that allows are dealt too much, and the
@@ -33,3 +35,21 @@ class Budget:
     def sent(self, job: str, share: int) -> None:
         """The job was launched with this share, or was sent it."""
         self._dealt[job] = share
+
+
+class ExchangeWaits:
+    """An observer that passes everything on to `observer` and remembers the wait that is reported now."""
+
+    def __init__(self, observer: Observer) -> None:
+        self._observer = observer
+        self.reason: str | None = None
+
+    def count(self, name: str, amount: float = 1, /, **labels: str) -> None:
+        self._observer.count(name, amount, **labels)
+
+    def gauge(self, name: str, value: float, /, **labels: str) -> None:
+        self._observer.gauge(name, value, **labels)
+
+    def waiting(self, reason: str | None, until_ms: int | None = None, /) -> None:
+        self.reason = reason
+        self._observer.waiting(reason, until_ms)

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from streamforge.manager.execution.budget import MINIMUM, Budget
+from streamforge.manager.execution.exchange_limits import MINIMUM, Budget
 
 
 def told(budget: Budget, live: list[str], running: list[str], *, banned: bool = False) -> dict[str, int]:

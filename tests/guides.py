@@ -298,3 +298,11 @@ def environment(home: Path) -> dict[str, str]:
         "STREAMFORGE_METRICS_PORT": "0",
         "COLUMNS": "200",
     }
+
+
+def streamforge(folder: Path, environ: Mapping[str, str], *arguments: str, data: str = "build/data") -> str:
+    """What the command line of a checkout prints, on one of its data directories."""
+    command = [str(folder / ".venv" / "bin" / "streamforge"), *arguments, "--data", data]
+    done = subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=150)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout

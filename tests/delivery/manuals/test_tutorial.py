@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from tests import guides
-from tests.delivery.manuals import commands
 from tests.engines.process import free_ports
 from tests.places import ROOT, SHARED
 
@@ -39,8 +38,8 @@ def test_a_kind_that_is_added_as_the_tutorial_says_is_loaded_and_proven(tmp_path
     assert [row["id"] for row in rows] == list(range(FIRST, FIRST + 7200))
     environ["STREAMFORGE_PLUGINS"] = str(folder / "plugins")
     for data, repairs in (("build/trades", 0), ("build/repaired", 1)):
-        (queue,) = json.loads(commands.streamforge(folder, environ, "queues", "--json", data=data))["queues"]
-        workflow = json.loads(commands.streamforge(folder, environ, "show", queue["queue_id"], "--json", data=data))
+        (queue,) = json.loads(guides.streamforge(folder, environ, "queues", "--json", data=data))["queues"]
+        workflow = json.loads(guides.streamforge(folder, environ, "show", queue["queue_id"], "--json", data=data))
         assert workflow["repairs"] == repairs
         assert [(step["target"], step["status"]) for step in workflow["steps"]] == [
             ("arango-agg-trades", "finished"),

@@ -9,9 +9,8 @@ from collections.abc import Iterable
 import pytest
 
 from tests.delivery.pipelines.checkout import Checkout
-from tests.delivery.pipelines.documents import load
 from tests.delivery.pipelines.test_gitlab import TEMPLATE
-from tests.delivery.pipelines.tools import run
+from tests.delivery.pipelines.tools import load, run
 from tests.places import ROOT
 from tools.changed_services import EVERY_SERVICE
 

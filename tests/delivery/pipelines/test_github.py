@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.delivery.pipelines.documents import errors, load
+from tests.delivery.pipelines.tools import errors, load
 from tests.places import ROOT
 
 WORKFLOWS = sorted(ROOT.glob(".github/workflows/*.yml"))

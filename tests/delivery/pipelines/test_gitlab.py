@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from tests.delivery.pipelines.checkout import Checkout
-from tests.delivery.pipelines.documents import errors, load
+from tests.delivery.pipelines.tools import errors, load
 from tests.places import ROOT
 from tools.images import JUPYTER_VERSION, images
 

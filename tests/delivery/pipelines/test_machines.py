@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 
 from tests.delivery.pipelines.checkout import Checkout
-from tests.delivery.pipelines.documents import load
-from tests.delivery.pipelines.tools import needed
+from tests.delivery.pipelines.tools import load, needed
 from tests.places import ROOT
 
 BEFORE = {

@@ -1,19 +1,26 @@
-"""What reads pipelines and devcontainers in tests: programs for Node.js, installed by `make pipelines-tools`."""
+"""What reads pipelines and devcontainers in tests: programs for Node.js, installed by `make pipelines-tools`, YAML as
+GitLab reads it, and the schemas of pipelines' makers.
+"""
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
+from jsonschema import Draft7Validator
 
-from tests.places import ROOT
+from tests.places import ROOT, schemas
 
 TOOLS = ROOT / "build" / "pipelines-env"
 _LIMIT_S = 60.0
+Json = dict[str, Any]
 
 
 def node_program(name: str) -> list[str]:
@@ -46,3 +53,25 @@ def run(
         timeout=limit_s,
         check=False,
     )
+
+
+class _Loader(yaml.SafeLoader):
+    """YAML as GitLab reads it: `!reference` is the list behind it, `on` is no truth value."""
+
+
+_Loader.add_constructor("!reference", lambda loader, node: loader.construct_sequence(node))  # type: ignore[arg-type]
+_Loader.yaml_implicit_resolvers = {
+    first: [(tag, rule) for tag, rule in rules if tag != "tag:yaml.org,2002:bool" or first not in "oOyYnN"]
+    for first, rules in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+
+
+def load(path: Path) -> list[Json]:
+    """The documents of a pipeline's file: a component has two, what it takes and what it is."""
+    return list(yaml.load_all(path.read_text("utf-8"), _Loader))
+
+
+def errors(found: Json, schema: str) -> list[str]:
+    """What the schema of that name refuses, with where."""
+    validator = Draft7Validator(json.loads(schemas("ci", f"{schema}.json").read_text("utf-8")))
+    return [f"{error.json_path}: {error.message[:300]}" for error in validator.iter_errors(found)]

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.delivery.pipelines.documents import load
+from tests.delivery.pipelines.tools import load
 from tests.engines.kubernetes import binaries
 from tests.engines.kubernetes.cluster import Cluster
 from tests.places import ROOT

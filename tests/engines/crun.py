@@ -12,7 +12,9 @@ import ctypes
 import json
 import os
 import secrets
+import shlex
 import signal
+import subprocess
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -28,6 +30,7 @@ _SCRIPT = 'mount -t proc proc /proc && mount -t tmpfs none /sys/fs/cgroup && exe
 _CLONE_NEWNS, _CLONE_NEWPID = 0x20000, 0x20000000
 _MS_REC_PRIVATE = 0x4000 | 0x40000
 _PR_SET_PDEATHSIG = 1
+_STOP_S = 20.0
 
 
 @dataclass(frozen=True)
@@ -125,6 +128,55 @@ def prepare(rootfs: Rootfs, asked: Asked, folder: Path) -> list[str]:
     folder.mkdir(parents=True)
     (folder / CONFIGURATION).write_text(json.dumps(specification(rootfs, asked)))
     return [sys.executable, "-m", "tests.engines.crun", str(folder)]
+
+
+class Container:
+    """A container that runs. folder: for what belongs to it; made here."""
+
+    def __init__(self, rootfs: Rootfs, asked: Asked, folder: Path) -> None:
+        command = prepare(rootfs, asked, folder)
+        self._log = folder / "log"
+        with self._log.open("wb") as log:
+            self._process = subprocess.Popen(command, cwd=HOME, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        self.told = shlex.join(words(rootfs, asked))
+
+    def wait(self, limit_s: float) -> int:
+        """Wait for its end; its exit code."""
+        return self._process.wait(limit_s)
+
+    def log(self) -> str:
+        """What it has written."""
+        return self._log.read_text(errors="replace")
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return self._process.poll() is None
+
+    def stop(self) -> int:
+        """Ask it to end, and wait for that; its exit code."""
+        if self.running:
+            self._process.terminate()
+        return self.wait(_STOP_S)
+
+    def close(self) -> None:
+        """End it, by force if it does not hear."""
+        try:
+            self.stop()
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait(_STOP_S)
+
+
+def run(rootfs: Rootfs, asked: Asked, folder: Path, *, limit_s: float = 60.0) -> tuple[int, str]:
+    """Run a container to its end; its exit code and what it wrote."""
+    container = Container(rootfs, asked, folder / f"container-{secrets.token_hex(4)}")
+    try:
+        code = container.wait(limit_s)
+    except subprocess.TimeoutExpired:
+        container.close()
+        raise AssertionError(f"{container.told} did not end within {limit_s} s:\n{container.log()[-4000:]}") from None
+    return code, container.log()
 
 
 def main() -> int:

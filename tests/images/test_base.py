@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.images.container import Asked, run
+from tests.engines.crun import Asked, run
 from tests.images.house import House
 from tests.places import ROOT, SHARED
 

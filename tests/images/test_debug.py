@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from tests.engines.crun import Asked, run
 from tests.engines.kafka.broker import Broker
 from tests.engines.kubernetes import binaries
 from tests.engines.kubernetes.cluster import Cluster
 from tests.engines.kubernetes.house import NAMESPACE, prepared
 from tests.engines.kubernetes.jobs import Namespace, until
 from tests.images import programs
-from tests.images.container import Asked, run
 from tests.images.house import House
 from tests.places import ROOT
 

@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from tests.engines.crun import Asked, Container, run
 from tests.engines.kubernetes.jobs import until
 from tests.engines.process import free_ports
-from tests.images.container import Asked, Container, run
 from tests.images.house import House
 
 pytestmark = pytest.mark.timeout(900)

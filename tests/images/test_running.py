@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.images.container import Asked, run
+from tests.engines.crun import Asked, run
 from tests.images.house import House
 
 pytestmark = pytest.mark.timeout(900)  # whichever comes first waits for the builds

@@ -51,7 +51,7 @@ _failure = msgspec.json.Decoder(Failure)
 
 
 class Refused(StreamForgeError):
-    """The API server's answer was an error that asking again does not mend. `reason` is Kubernetes' own word."""
+    """The API server's answer was an error that a repetition does not mend. `reason`: of the Status, as `Forbidden`."""
 
     def __init__(self, status: int, failure: Failure, what: str) -> None:
         super().__init__(f"{what}: {failure.message[:_SHOWN] or failure.reason or 'no reason given'} (HTTP {status})")

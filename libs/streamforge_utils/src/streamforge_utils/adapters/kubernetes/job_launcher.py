@@ -38,7 +38,7 @@ LOST_AFTER_S: Final = 60.0
 _PENDING_EVERY_S: Final = 3.0
 _ASK_AGAIN_S: Final = 1.0
 _UNSEEN_S: Final = 5.0
-"""How long what there is must not be known until that is told: a watch that is cut begins again soon."""
+"""How long the informers must fail until `stale_reason` reports it: a watch that is cut begins again soon."""
 
 _NOT_FOUND, _CONFLICT = 404, 409
 
@@ -188,7 +188,7 @@ class KubernetesLauncher:
                     self._touched(entry)
 
     async def _is_ready(self) -> bool:
-        """Whether the API server says that it has read all that it decides by; False, too, where it may not say."""
+        """Whether the API server has read all that it decides by (`/readyz`); False, too, where that may not be asked."""
         try:
             await self._api.call("GET", "/readyz", patience_s=0.0)
         except StreamForgeError:

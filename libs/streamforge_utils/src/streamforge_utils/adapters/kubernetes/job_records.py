@@ -56,7 +56,7 @@ class JobRecordStore:
         self._store = store
 
     async def instance(self) -> str:
-        """The name that tells this store's Jobs from those of others in the same namespace; made at the first call."""
+        """The label of this store's Jobs, unlike that of others in the same namespace; made at the first call."""
         kept = await self._store.get(INSTANCE_KIND, INSTANCE_KIND)
         if kept is None:
             name = f"sf-{secrets.token_hex(4)}"

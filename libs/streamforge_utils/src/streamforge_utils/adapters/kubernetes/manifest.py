@@ -34,7 +34,7 @@ _CA_SETTINGS: Final = {
 }
 """The variables that name a file with a CA, and the settings that say in which Secret it lies for the workers."""
 USER_ID: Final = 1001
-"""The user of the images: not root, as the Pod Security Standard *restricted* wants it."""
+"""The user of the images: not root, as the Pod Security Standard *restricted* requires it."""
 
 LONGEST_NAME: Final = 63
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
@@ -154,7 +154,7 @@ def _pod_spec(spec: JobSpec, template: Template) -> dict[str, Any]:
             "capabilities": {"drop": ["ALL"]},
             "readOnlyRootFilesystem": True,
         },
-        # Where a worker says nothing before it dies, its last lines say why it did.
+        # The last lines of a worker that fails show why, also where it sent no event.
         "terminationMessagePolicy": "FallbackToLogsOnError",
         "volumeMounts": mounts,
     }

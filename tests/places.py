@@ -1,4 +1,4 @@
-"""Where the tests find what they read: the repository, and what is recorded beside it."""
+"""Places of the files that tests read: the repository, and recordings beside it."""
 
 from __future__ import annotations
 

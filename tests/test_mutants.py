@@ -1,4 +1,4 @@
-"""What `make mutants` mutates is there, and what it reports is what mutmut found."""
+"""The modules and tests of `make mutants` exist, and its report is what mutmut found."""
 
 from __future__ import annotations
 

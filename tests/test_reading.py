@@ -1,4 +1,4 @@
-"""Stored series for notebooks: what an error tells, and that it tells no more."""
+"""Stored series for notebooks: an error names its cause, and nothing secret."""
 
 from __future__ import annotations
 

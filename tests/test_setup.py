@@ -1,4 +1,4 @@
-"""Which Python `make setup` takes: the first that works of 3.11 to 3.14, and what it says where there is none."""
+"""The Python that `make setup` takes: the first that works of 3.11 to 3.14, or an error with what to do."""
 
 from __future__ import annotations
 

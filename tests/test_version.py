@@ -1,4 +1,4 @@
-"""The name under which StreamForge is installed: its own, which nobody is told to confuse with another project's."""
+"""The name under which StreamForge is installed is its own, and no page confuses it with another project's."""
 
 from __future__ import annotations
 

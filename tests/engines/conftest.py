@@ -1,4 +1,4 @@
-"""What the tests on real engines share. They fail, never skip, where an engine cannot start.
+"""Fixtures of the tests on real engines, which fail, never skip, where an engine cannot start.
 
 Those that need others' schemas skip without them, unless STREAMFORGE_REQUIRE_SCHEMAS is set (tests/places.py).
 """

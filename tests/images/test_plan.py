@@ -1,4 +1,4 @@
-"""What `make images` would do: commands, names and tags, without building anything."""
+"""The plan of `make images`: commands, names and tags, without building anything."""
 
 from __future__ import annotations
 

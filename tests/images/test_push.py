@@ -1,4 +1,4 @@
-"""What is pushed, to a real registry on loopback: names, digests, and layers that two images share."""
+"""A push to a real registry on loopback: names, digests, and layers that two images share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every container of an image is given, and what it is not: shown in the container itself."""
+"""The rights and limits of every container of an image, shown in the container itself."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What NetworkPolicies allow, by Kubernetes' rules: a pod that a policy selects may do what one of them allows."""
+"""An evaluator of NetworkPolicies, by Kubernetes' rules: a pod that a policy selects may do what one of them allows."""
 
 from __future__ import annotations
 

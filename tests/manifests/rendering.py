@@ -1,4 +1,4 @@
-"""What kustomize makes of deploy/, built once per process; without kustomize the tests skip, and say so.
+"""The manifests that kustomize builds of deploy/, once per process; without kustomize the tests skip, and say so.
 
 `make test-engines` runs the same rules on every shipped manifest with a kubectl of its own, and never skips.
 """

@@ -1,6 +1,6 @@
-"""What no schema sees: pods that the level "restricted" refuses, names that lead nowhere, secrets in clear text.
+"""Rules that no schema checks: pods that the level "restricted" refuses, names that lead nowhere, secrets in clear.
 
-Each rule takes the objects of one file and yields what is wrong, in words that name the object.
+Each rule takes the objects of one file and yields sentences that name the object and the fault.
 """
 
 from __future__ import annotations

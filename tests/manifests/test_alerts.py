@@ -1,4 +1,4 @@
-"""The alerts speak of metrics that there are, and each leads to what a person is to do."""
+"""The alerts use metrics that there are, and each leads to its runbook."""
 
 from __future__ import annotations
 

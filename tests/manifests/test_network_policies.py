@@ -1,4 +1,4 @@
-"""Who may speak to whom in the namespace, overlay by overlay."""
+"""The connections that the policies allow in the namespace, overlay by overlay."""
 
 from __future__ import annotations
 

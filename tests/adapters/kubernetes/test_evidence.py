@@ -1,5 +1,5 @@
-"""What is read of a job for a person: its last lines, wherever they are, and what keeps it from its beginning, however
-many warnings of others the namespace has. The real control plane: tests/engines."""
+"""The evidence about a job: its last lines, wherever they are, and the warning that keeps it from its beginning,
+however many warnings of others the namespace has. The real control plane: tests/engines."""
 
 from __future__ import annotations
 

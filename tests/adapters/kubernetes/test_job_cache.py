@@ -1,4 +1,4 @@
-"""What is known of jobs, in any order in which it is heard."""
+"""The cache of jobs, whatever the order of the reports about them."""
 
 from __future__ import annotations
 

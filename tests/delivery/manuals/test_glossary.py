@@ -1,4 +1,4 @@
-"""The glossary has every word that a program of ours says, and each term has its Russian word."""
+"""The glossary has every word that a program of ours prints, and each term has its Russian word."""
 
 from __future__ import annotations
 

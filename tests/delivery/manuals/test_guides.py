@@ -1,4 +1,4 @@
-"""How guides are run: what is not marked, not printed or not ended as promised fails with page and line."""
+"""Guides are run as written: a block without a mark, a missing line or another exit code fails with page and line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What real processes report is what the code was read to report: names, kinds and labels."""
+"""Metrics of real processes have the names, kinds and labels that were read from the code."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a change makes run: a service's jobs for its own files, all services' for what they share, none for docs."""
+"""Pipelines by change: a service's jobs for its own files, those of all for what they share, none for documents."""
 
 from __future__ import annotations
 

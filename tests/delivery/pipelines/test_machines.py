@@ -1,4 +1,4 @@
-"""What a pipeline's machine is given before it runs the verbs: what its image lacks, and caches of its own."""
+"""The machine of a pipeline, prepared before the verbs run: what its image lacks, and caches of its own."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What most tests on the cluster need: a namespace, a folder, the test exchange, the settings of a manager."""
+"""Fixtures of most tests on the cluster: a namespace, a folder, the test exchange, the settings of a manager."""
 
 from __future__ import annotations
 

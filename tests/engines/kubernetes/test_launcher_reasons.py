@@ -1,4 +1,4 @@
-"""What becomes of a job on a real control plane, and what a person is told: a reason, a next step, its last words."""
+"""The end of a job on a real control plane, as a person reads it: a reason, a next step, its last log lines."""
 
 from __future__ import annotations
 

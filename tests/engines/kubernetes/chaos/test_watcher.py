@@ -1,4 +1,4 @@
-"""What the watcher says of pods: it must see a Job that ran again, and steps that ran beside themselves."""
+"""The watcher of pods finds a Job that ran again, and attempts of a step that ran at once."""
 
 from __future__ import annotations
 

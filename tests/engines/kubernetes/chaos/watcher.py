@@ -1,4 +1,4 @@
-"""Who looks on all the time: whether pods of two attempts of a step ever run at once."""
+"""A watcher of pods, which notes whether pods of two attempts of a step ever run at once."""
 
 from __future__ import annotations
 

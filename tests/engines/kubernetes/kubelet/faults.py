@@ -1,4 +1,4 @@
-"""What a test can have happen: by annotations, so that `kubectl annotate` does it too.
+"""Faults that a test asks for by annotations, so that `kubectl annotate` does it too.
 
 On a pod that runs, `FAULT`: `OOMKilled` (killed for its memory), `Evicted` (by a node without memory), `Exit:N` (the
 process is killed and said to have ended with N). On a node, `LOST` with any value: it does not answer any more, and its

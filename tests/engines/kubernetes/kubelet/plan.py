@@ -1,4 +1,4 @@
-"""What a kubelet is told at its start."""
+"""The plan of a kubelet, which it reads at its start."""
 
 from __future__ import annotations
 

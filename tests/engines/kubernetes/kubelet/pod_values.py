@@ -1,4 +1,4 @@
-"""What a container is given: data of ConfigMaps and Secrets, variables and a command line, as on a real node."""
+"""Values of a container: data of ConfigMaps and Secrets, variables and a command line, as on a real node."""
 
 from __future__ import annotations
 

@@ -5,7 +5,6 @@ Kafka is a real secured broker with the users of `cred-kafka-yaml/`, ArangoDB a 
 
 from __future__ import annotations
 
-import base64
 import shlex
 import shutil
 import threading
@@ -20,7 +19,7 @@ from tests.doubles.arangoprocess import ArangoProcess
 from tests.e2e import rig
 from tests.engines.kafka import buses
 from tests.engines.kafka.broker import Broker
-from tests.engines.kubernetes import binaries
+from tests.engines.kubernetes import binaries, launchers
 from tests.engines.kubernetes.cluster import Cluster
 from tests.engines.kubernetes.house import NAMESPACE, addresses, empty, outside
 from tests.engines.kubernetes.parts import HOST
@@ -141,9 +140,7 @@ class Operators:
 
     def _secret(self, name: str, values: dict[str, str], namespace: str = NAMESPACE) -> None:
         if not self._there(name, namespace):
-            data = {key: base64.b64encode(value.encode()).decode() for key, value in values.items()}
-            made = {"metadata": {"name": name}, "data": data}
-            self._cluster.admin.request("POST", f"/api/v1/namespaces/{namespace}/secrets", made)
+            launchers.create_secret(self._cluster, namespace, name, values)
 
 
 @dataclass(frozen=True)

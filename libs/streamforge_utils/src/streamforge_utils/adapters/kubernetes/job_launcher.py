@@ -188,7 +188,7 @@ class KubernetesLauncher:
                     self._touched(entry)
 
     async def _is_ready(self) -> bool:
-        """Whether the API server has read all that it decides by (`/readyz`); False, too, where that may not be asked."""
+        """Whether the API server has read all that it decides by (`/readyz`); False, too, where it may not be asked."""
         try:
             await self._api.call("GET", "/readyz", patience_s=0.0)
         except StreamForgeError:

@@ -59,7 +59,7 @@ test-double: $(STAMP) ## run the end-to-end, fault and kill tests with the doubl
 
 test-arango: $(STAMP) ## run the store's contract, the lease, the commands and the end-to-end tests on the ArangoDB that ARANGO_URL names
 	@test -n "$$ARANGO_URL" || { echo "ARANGO_URL is not set: docs/arangodb.md tells how to start a server" >&2; exit 2; }
-	@$(PY) -m pytest $(addprefix tests/arango/,test_contract.py test_commands.py test_one_manager.py suites) -n $(ENGINE_WORKERS) --dist=loadscope $(ARGS)
+	@$(PY) -m pytest $(addprefix tests/arango/,test_contract.py test_commands.py suites) -n $(ENGINE_WORKERS) --dist=loadscope $(ARGS)
 
 # STREAMFORGE_IMAGES_DIR=DIR keeps the images in DIR: the next run builds only what has changed.
 test-images: $(STAMP) ## build every image with buildah on a local Debian, start them, run tests inside (needs root, buildah, mmdebstrap, crun and what test-engines needs)

@@ -5,46 +5,29 @@ from __future__ import annotations
 import base64
 import gzip
 import json
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import httpx
 import msgspec
-import pytest
 
 from streamforge.manager.execution.retention import CollectionRetention
 from streamforge.manager.persistence.coverage_store import CoverageStore
 from streamforge.manager.policy import RetentionRule
-from streamforge_utils.adapters.arango import ArangoStore, Connection, Transport
+from streamforge_utils.adapters.arango import ArangoStore
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.kinds.candles import candle_key
-from streamforge_utils.model.secret import Secret
 from streamforge_utils.model.series import Series
 from streamforge_utils.ports.store import Document, Outcome
+from tests.adapters.arango.conftest import DATABASE, PASSWORD, double, make, observer, store, version
 from tests.doubles.arangodb.double import ArangoDouble
-from tests.doubles.arangodb.server import Settings
 from tests.doubles.manualclock import ManualClock
 from tests.manager.support import DAY_MS, DAY_START, MINUTE_MS, NOW, World
 
-DATABASE, PASSWORD = "candles", "hush-hush"
+__all__ = ["double", "make", "observer", "store", "version"]
+
 SERIES = Series("BTCUSDT", "candles", "1m")
 OLD = "btcusdt_api_candles_1m_2024_08_01"
 TIMES = range(DAY_START, DAY_START + DAY_MS, MINUTE_MS)
-
-
-@pytest.fixture(params=["3.12.10", "3.11.14"])
-async def double(request: pytest.FixtureRequest) -> AsyncIterator[ArangoDouble]:
-    async with ArangoDouble(Settings(version=request.param, password=PASSWORD)) as found:
-        found.server.create_database({"name": DATABASE})
-        yield found
-
-
-@pytest.fixture
-async def store(double: ArangoDouble) -> AsyncIterator[ArangoStore]:
-    connection = Connection(url=double.url, database=DATABASE, user="root", password=Secret(PASSWORD))
-    found = ArangoStore(Transport(connection))
-    yield found
-    await found.close()
 
 
 def documents() -> list[Document]:

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests import cleanenv
+from tests.e2e import rig
 
 LIMIT_S = 15.0
 """So soon a service has ended, on a machine that has a core for it."""
@@ -35,21 +34,13 @@ WORKER = {
 def run(arguments: list[str], environ: Mapping[str, str], data: Path) -> tuple[Ended, float]:
     """Run a service to its end; with the seconds that took."""
     began = time.monotonic()
-    done = subprocess.run(
-        [sys.executable, *arguments],
-        env=cleanenv.environment()
-        | {
-            "STREAMFORGE_DATA_DIR": str(data),
-            "STREAMFORGE_PORT": "0",
-            "STREAMFORGE_METRICS_PORT": "0",
-            "STREAMFORGE_LOG_FORMAT": "json",
-        }
-        | dict(environ),
-        capture_output=True,
-        text=True,
-        timeout=100,
-        check=False,
-    )
+    where = {
+        "STREAMFORGE_DATA_DIR": str(data),
+        "STREAMFORGE_PORT": "0",
+        "STREAMFORGE_METRICS_PORT": "0",
+        "STREAMFORGE_LOG_FORMAT": "json",
+    }
+    done = rig.ended(*arguments, environ=where | dict(environ))
     return done, time.monotonic() - began
 
 

@@ -300,6 +300,18 @@ def eventually(
     return found
 
 
+def ended(*arguments: str, environ: Mapping[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    """Run `python ARGUMENTS` to its end, with no settings of StreamForge but those of `environ`."""
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env=cleanenv.environment() | dict(environ or {}),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        check=False,
+    )
+
+
 def workers_of(data: Path) -> list[int]:
     """The processes of the jobs of a data directory that are alive."""
     found = {pid for job in processes.live_jobs(data) for pid in (job.worker, job.shim)}

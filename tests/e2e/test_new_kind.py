@@ -5,17 +5,14 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
 from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
 
-from tests import cleanenv, guides
+from tests import guides
 from tests.e2e import rig
 from tests.e2e.rig import Json, latest, step
-from tests.limits import LIMIT_S
 
 PAGE, FILE = "docs/adding-a-worker.md", "plugins/agg_trades.py"
 TYPE = "api_agg_trades"
@@ -39,14 +36,12 @@ class Command:
     """The command line, with the plugin, on the data of a manager that runs."""
 
     def __init__(self, plugin: str, data: Path) -> None:
-        self._environment = cleanenv.environment(STREAMFORGE_PLUGINS=plugin)
+        self._plugin = plugin
         self._data = data
 
     def __call__(self, *arguments: str) -> str:
-        command = [sys.executable, "-m", "streamforge.cli", *arguments, "--data", str(self._data)]
-        ended = subprocess.run(
-            command, capture_output=True, text=True, timeout=LIMIT_S, check=False, env=self._environment
-        )
+        command = ("-m", "streamforge.cli", *arguments, "--data", str(self._data))
+        ended = rig.ended(*command, environ={"STREAMFORGE_PLUGINS": self._plugin})
         assert ended.returncode == 0, (arguments, ended.stdout, ended.stderr)
         return ended.stdout
 

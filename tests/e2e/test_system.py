@@ -5,17 +5,14 @@ from __future__ import annotations
 import asyncio
 import resource
 import socket
-import subprocess
-import sys
 from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
 
-from tests import backends, cleanenv
+from tests import backends
 from tests.addresses import EVERYWHERE
 from tests.e2e import rig
-from tests.limits import LIMIT_S
 
 BINANCE = "https://data-api.binance.vision"
 MIXED = "{} holds data of the test exchange, not of Binance, and the two are never mixed"
@@ -23,14 +20,8 @@ MIXED = "{} holds data of the test exchange, not of Binance, and the two are nev
 
 def refused(environment: Mapping[str, str], codes: tuple[int, ...] = (2,)) -> str:
     """The error output of a manager that cannot start."""
-    ended = subprocess.run(
-        [sys.executable, "-m", "streamforge.manager"],
-        env=cleanenv.environment() | {"STREAMFORGE_PORT": "0", "STREAMFORGE_METRICS_PORT": "0"} | dict(environment),
-        capture_output=True,
-        text=True,
-        timeout=LIMIT_S,
-        check=False,
-    )
+    usual = {"STREAMFORGE_PORT": "0", "STREAMFORGE_METRICS_PORT": "0"}
+    ended = rig.ended("-m", "streamforge.manager", environ=usual | dict(environment))
     assert ended.returncode in codes, ended.stderr
     assert "Traceback" not in ended.stderr
     return ended.stderr

@@ -7,9 +7,10 @@ import json
 import pytest
 import structlog
 
-from streamforge.manager.__main__ import configure_logs, main
+from streamforge.manager.__main__ import main
 from streamforge.manager.bootstrap import worker_environment
 from streamforge.manager.manager_settings import load_manager
+from streamforge.manager.startup import configure_logs
 from streamforge_utils.model.errors import ConfigError
 
 DATA = {"STREAMFORGE_DATA_DIR": "/nowhere"}

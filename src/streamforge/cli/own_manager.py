@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import logging
 import os
-import socket
 import sys
 from collections.abc import AsyncIterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, nullcontext, suppress
@@ -16,6 +15,7 @@ import msgspec
 
 from streamforge import wiring
 from streamforge.cli import terminal
+from streamforge.cli.command_table import PROGRAM
 from streamforge.cli.exchange_process import running_exchange
 from streamforge.cli.places import (
     DATA_VARIABLE,
@@ -26,15 +26,13 @@ from streamforge.cli.places import (
     note_origin,
     wanted_origin,
 )
-from streamforge.manager.__main__ import configure_logs as configure
-from streamforge.manager.__main__ import ports_of
+from streamforge.manager import startup
 from streamforge.manager.api.tokens import Tokens
-from streamforge.manager.bootstrap import first_end, running
+from streamforge.manager.bootstrap import first_end
 from streamforge.manager.manager_settings import ManagerSettings, load_manager, misspelt_settings
-from streamforge.manager.origin import TEST, Origin
-from streamforge.manager.persistence.installation import Claim, Place
+from streamforge.manager.origin import TEST
+from streamforge.manager.startup import Starter, data_directory_of, started
 from streamforge.manager.workflow_service import WorkflowService
-from streamforge.wiring import StorePlace
 from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.ports.instrumentation import NullObserver, Observer
 from streamforge_utils.runtime.environment import read, settings_error
@@ -76,14 +74,10 @@ async def own_manager(
     same folder find it; else answer questions only. overrides: variables that go before the environment's.
     Raises ConfigError (also if another manager holds the folder or the store), CliError or RetryableError.
     """
-    folder = wiring.make_data_directory(DataSettings(data_dir=data))
     urls = exchange_urls(exchange) if exchange != TEST else None
     origin = wanted_origin(exchange, urls) if drives else None
     async with AsyncExitStack() as stack:
-        if lock:
-            stack.enter_context(folder.lock(drives=drives))
-        else:
-            folder.open()
+        directory = stack.enter_context(data_directory_of(DataSettings(data_dir=data), lock=lock, drives=drives))
         if origin is not None and keeps_store(os.environ):
             check_origin(data, origin)
         ends: list[asyncio.Future[None]] = []
@@ -100,53 +94,38 @@ async def own_manager(
         if drives:
             for problem in misspelt_settings(os.environ):
                 terminal.say(f"careful: {problem}")
-        store = wiring.store_place(settings.data)
-        # The holder of the lock runs no manager, so no other process acts here for the moment.
-        driven, shared = (lambda: False, False) if lock else (folder.driven, store.shared)
+
+        def accepted() -> None:
+            if origin is not None and (keeps_store(os.environ) or not (data / wiring.STORE).exists()):
+                note_origin(data, origin)
+
         manager = await stack.enter_async_context(
-            running(
-                ports_of(settings, observer or NullObserver()),
+            started(
                 settings,
+                starter(PROGRAM, about=f", data in {data}"),
+                directory,
+                observer=observer or NullObserver(),
+                origin=origin,
+                accepted=accepted,
                 tokens=tokens,
-                reconcile=drives,
+                lock=lock,
+                drives=drives,
                 insist=True,
-                claim=_claim(data, folder.place(), store, origin, settings, drives=drives) if lock else None,
-                place=Place(where=store.where, driven=driven, shared=shared),
             )
         )
         if drives:
             for doubt in settings.warnings:
                 terminal.say(f"careful: {doubt}")
-        if lock and drives:
-            folder.advertise(manager.url)
         ended = await stack.enter_async_context(first_end([manager.ended, *ends]))
         yield OwnManager(url=manager.url, ended=ended, exchange=settings.exchange.urls)
         if not drives:
-            await _tidy(manager.manager, folder if not lock and not store.shared else None, alone=lock)
+            shared = wiring.store_place(settings.data).shared
+            await _tidy(manager.manager, directory if not lock and not shared else None, alone=lock)
 
 
-def _claim(
-    data: Path, place: str, store: StorePlace, origin: Origin | None, settings: ManagerSettings, *, drives: bool
-) -> Claim:
-    """What the manager asks of its store. place: what names the folder `data`."""
-
-    def accepted() -> None:
-        if origin is not None and (keeps_store(os.environ) or not (data / wiring.STORE).exists()):
-            note_origin(data, origin)
-
-    return Claim(
-        name=f"`streamforge` (process {os.getpid()} on {socket.gethostname()}, data in {data})",
-        where=store.where,
-        elsewhere=store.elsewhere,
-        switch="--exchange ",
-        shared=store.shared,
-        origin=origin,
-        place=place,
-        lease_s=settings.lease_seconds,
-        drives=drives,
-        tell=terminal.say,
-        accepted=accepted,
-    )
+def starter(command: str, *, about: str = "") -> Starter:
+    """A command as the program that starts a manager. about: what else identifies its process."""
+    return Starter(name=f"`{command}`", switch="--exchange ", tell=terminal.say, about=about)
 
 
 async def _tidy(manager: WorkflowService, folder: Any, *, alone: bool) -> None:
@@ -177,7 +156,7 @@ def configure_logs(*, debug: bool, quiet: bool, environ: Mapping[str, str] | Non
     if settings is None:
         raise settings_error(problems)
     debug = debug or settings.debug
-    configure(settings, level=logging.DEBUG if debug else logging.CRITICAL if quiet else logging.WARNING)
+    startup.configure_logs(settings, level=logging.DEBUG if debug else logging.CRITICAL if quiet else logging.WARNING)
     root = logging.getLogger()
     root.handlers[:] = [logging.NullHandler()] if quiet and not debug else [logging.StreamHandler(sys.stderr)]
     root.setLevel(logging.INFO if debug else logging.WARNING)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from typing import Any
 
 import msgspec
 import structlog
@@ -170,6 +171,16 @@ async def first_end(ends: Sequence[asyncio.Future[None]]) -> AsyncIterator[async
         yield ended
     finally:
         await _cancel([ended])
+
+
+async def until_stopped(stop: asyncio.Event, ended: asyncio.Future[None]) -> None:
+    """Return once `stop` is set; raise what has ended the manager before."""
+    stopping = asyncio.ensure_future(stop.wait())
+    either: set[asyncio.Future[Any]] = {stopping, ended}
+    await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+    stopping.cancel()
+    if ended.done():
+        await ended
 
 
 async def _cancel(tasks: Sequence[asyncio.Task[None]]) -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from streamforge.manager.__main__ import ports_of
+from streamforge.manager.startup import ports_of
 from streamforge.manager.bootstrap import running
 from streamforge.manager.manager_settings import load_manager
 from streamforge.manager.service import StartRequest

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
@@ -22,7 +21,6 @@ from streamforge.cli.client import to_json
 from streamforge.cli.command_errors import UsageProblem
 from streamforge.cli.session import Mode, Where, session
 from streamforge.manager.persistence import store_backup
-from streamforge.manager.persistence.installation import Claim
 from streamforge.manager.persistence.lease import fenced, managed_store
 from streamforge.version import installed_version
 from streamforge_utils.model.errors import StreamForgeError
@@ -140,16 +138,10 @@ async def _back_up(settings: DataSettings, target: Path, *, made_at: str) -> sto
 
 async def _restore(settings: DataSettings, source: Path) -> store_backup.StoreBackup:
     """Bring a backup into the empty database. Raises as `store_backup.restore`, or ConfigError: a manager has it."""
-    place = wiring.store_place(settings)
-    claim = Claim(
-        name=f"`streamforge restore` (process {os.getpid()} on {socket.gethostname()})",
-        where=place.where,
-        elsewhere=place.elsewhere,
-        switch="--exchange ",
-        shared=place.shared,
-        drives=False,
-        tell=terminal.say,
-    )
+    from streamforge.cli.own_manager import starter
+    from streamforge.manager.startup import claim_on
+
+    claim = claim_on(settings, starter("streamforge restore"), drives=False)
     # No manager drives what is there while it is not whole; one that does so now is named.
     async with _connected(settings) as store, managed_store(store, SystemClock(), claim) as lease:
         assert lease is not None  # noqa: S101 - a database is shared

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
@@ -47,6 +46,7 @@ async def up(
     """
     from streamforge.cli.own_manager import configure_logs, own_manager
     from streamforge.manager.api.tokens import Tokens
+    from streamforge.manager.bootstrap import until_stopped
     from streamforge.manager.manager_settings import load_manager
     from streamforge_utils.runtime.metrics import Metrics, MetricsServer
 
@@ -59,22 +59,16 @@ async def up(
     tokens = Tokens.read(os.environ)
     settings = load_manager({**overrides, DATA_VARIABLE: str(folder)})
     metrics = Metrics("queue-manager")
-    with interrupts() as asked:
-        scraped = MetricsServer(metrics, settings.metrics_host, settings.metrics_port)
-        try:
-            async with own_manager(
-                folder, exchange=where.exchange, overrides=overrides, tokens=tokens, observer=metrics
-            ) as manager:
-                _announce(manager, where, f"{settings.metrics_host}:{scraped.port}", as_json=as_json)
-                waiting = asyncio.ensure_future(asked.happened.wait())
-                either: set[asyncio.Future[Any]] = {waiting, manager.ended}
-                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-                waiting.cancel()
-                if manager.ended.done():
-                    await manager.ended
-                terminal.say("ending in order; workflows under way go on with the next manager on this data")
-        finally:
-            scraped.close()
+    with (
+        interrupts() as asked,
+        contextlib.closing(MetricsServer(metrics, settings.metrics_host, settings.metrics_port)) as scraped,
+    ):
+        async with own_manager(
+            folder, exchange=where.exchange, overrides=overrides, tokens=tokens, observer=metrics
+        ) as manager:
+            _announce(manager, where, f"{settings.metrics_host}:{scraped.port}", as_json=as_json)
+            await until_stopped(asked.happened, manager.ended)
+            terminal.say("ending in order; workflows under way go on with the next manager on this data")
     return 0
 
 

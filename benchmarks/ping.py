@@ -17,10 +17,9 @@ from benchmarks.common.measuring import Line, Section, Size, percentile
 from benchmarks.common.processes import ended, exchange, manager, worker
 from benchmarks.common.workflow import EMBEDDED, LOADER, SINK, TYPE, Workflow, minutes
 from streamforge import wiring
-from streamforge_utils.model.commands import Command, encode_command
-from streamforge_utils.model.events import Event, decode_event
+from streamforge_utils.model.messages import Command, Event, decode_event, encode_command
 from streamforge_utils.ports.bus import Consumer, Message, Producer, Start
-from streamforge_utils.runtime.kafka_settings import KafkaSettings
+from streamforge_utils.runtime.server_settings import KafkaSettings
 from streamforge_utils.runtime.settings import CONTROL_TOPIC, EVENTS_TOPIC
 
 PINGS = {Size.FULL: 200, Size.QUICK: 50, Size.TINY: 3}

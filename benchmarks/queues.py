@@ -21,7 +21,7 @@ from streamforge.manager.requests import check, workflow_of
 from streamforge.manager.service import StartRequest
 from streamforge.manager.workflow import Attempt, Failure, Part, Plan, Proof, Status, StepStatus, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict
-from streamforge_utils.model.events import Progress
+from streamforge_utils.model.messages import Progress
 from streamforge_utils.model.names import CODE_ALPHABET, CODE_LENGTH, job_name
 from streamforge_utils.runtime.settings import DataSettings
 

@@ -14,10 +14,10 @@ from benchmarks.common.measuring import Line, Section, Size, median
 from benchmarks.common.processes import ended, exchange, worker
 from benchmarks.common.workflow import EMBEDDED, LOADER, SINK, Workflow
 from streamforge import wiring
-from streamforge_utils.model.events import decode_event
+from streamforge_utils.model.messages import decode_event
 from streamforge_utils.ports.bus import Consumer, Start
 from streamforge_utils.runtime.context import MessageBus
-from streamforge_utils.runtime.kafka_settings import KafkaSettings
+from streamforge_utils.runtime.server_settings import KafkaSettings
 from streamforge_utils.runtime.settings import EVENTS_TOPIC
 
 STARTS = {Size.FULL: 10, Size.QUICK: 3, Size.TINY: 1}

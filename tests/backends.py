@@ -14,8 +14,8 @@ from pathlib import Path
 
 from streamforge import wiring
 from streamforge_utils.ports.store import Store
-from streamforge_utils.runtime.arango import ArangoSettings
 from streamforge_utils.runtime.environment import load
+from streamforge_utils.runtime.server_settings import ArangoSettings
 from streamforge_utils.runtime.settings import DataSettings
 
 Server = Callable[[str], Mapping[str, str]]

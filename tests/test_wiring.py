@@ -14,8 +14,7 @@ from streamforge_utils.model.secret import Secret
 from streamforge_utils.ports.bus import Message, TopicSpec
 from streamforge_utils.ports.launcher import JobSpec, JobState
 from streamforge_utils.ports.store import Document, Outcome
-from streamforge_utils.runtime.arango import ArangoSettings
-from streamforge_utils.runtime.kafka_settings import KafkaSettings
+from streamforge_utils.runtime.server_settings import ArangoSettings, KafkaSettings
 from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings
 from tests.limits import LIMIT_S
 

@@ -19,7 +19,7 @@ from streamforge_utils.ports.instrumentation import NullObserver, Observer
 from streamforge_utils.ports.store import StateStore, Store
 from streamforge_utils.runtime.context import MessageBus
 from streamforge_utils.runtime.environment import variables
-from streamforge_utils.runtime.kafka_settings import KafkaSettings
+from streamforge_utils.runtime.server_settings import KafkaSettings
 from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings, WorkerSettings
 
 if TYPE_CHECKING:

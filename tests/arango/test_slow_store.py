@@ -13,7 +13,7 @@ from benchmarks.arango.servers import responder
 from benchmarks.common.processes import ended, exchange, resident_mb, worker
 from benchmarks.common.workflow import LOADER, SINK, Workflow, read_all
 from streamforge import wiring
-from streamforge_utils.model.events import Event
+from streamforge_utils.model.messages import Event
 from streamforge_utils.runtime.settings import EVENTS_TOPIC
 from tests.limits import LIMIT_S
 

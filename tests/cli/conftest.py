@@ -13,6 +13,7 @@ import structlog
 from tests import cleanenv
 from tests.cli import support
 from tests.cli.support import Cli, process
+from tests.runtime.conftest import rig as rig
 
 
 @pytest.fixture(autouse=True)

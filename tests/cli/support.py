@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import select
@@ -23,14 +24,17 @@ from streamforge.cli.session import Where
 from streamforge.manager import answers
 from streamforge.manager.api.app import create_app
 from streamforge.manager.api.http_server import serve
+from tests.chaos.processes import of_data
 from tests.cleanenv import environment
 from tests.limits import LIMIT_S
 from tests.manager.memory_service import MemoryService
 
 Json = dict[str, Any]
-MINUTE_MS = 60_000
+MINUTE_MS, HOUR_MS = 60_000, 3_600_000
 START_MS = 1_722_470_400_000  # 2024-08-01
 TYPE = "api_candles_1m"
+HOUR = "2024-08-01:2024-08-01T01:00Z"
+YEARS = "2020:2024"
 COLLECTION = "btcusdt_api_candles_1m_2024_08_01"
 CSV_HEADER = (
     "symbol,interval,open_time,open,high,low,close,volume,close_time,quote_asset_volume,number_of_trades,"
@@ -109,6 +113,11 @@ class Cli:
         """Load, and what `--json` says of it."""
         return self("load", *arguments, "--json").ok().json
 
+    def stored(self) -> int:
+        """How many records the only workflow of the folder has stored."""
+        queues = self("queues", "--json").ok().json["queues"]
+        return int(queues[0]["progress"]["records_stored"]) if queues else 0
+
 
 @asynccontextmanager
 async def serving(service: MemoryService) -> AsyncIterator[Where]:
@@ -158,6 +167,30 @@ def finished(started: subprocess.Popen[str], within_s: float = LIMIT_S) -> Ran:
     """Wait for the end of the command."""
     out, err = started.communicate(timeout=within_s)
     return Ran(started.returncode, out, err)
+
+
+def completed(*command: str) -> Ran:
+    """The command as a process, once it has ended."""
+    with process(*command) as started:
+        return finished(started)
+
+
+@contextmanager
+def loading(
+    data: Path, url: str, *more: str, what: tuple[str, ...] = ("BTCUSDT", TYPE, YEARS)
+) -> Iterator[subprocess.Popen[str]]:
+    with process("load", *what, "--data", str(data), "--exchange", url, *more) as started:
+        yield started
+
+
+def workers_of(data: Path) -> list[int]:
+    """The processes that work on the folder."""
+    found = []
+    for number in of_data(data):
+        with contextlib.suppress(OSError):
+            if b"streamforge.workers" in Path(f"/proc/{number}/cmdline").read_bytes():
+                found.append(number)
+    return found
 
 
 def line(started: subprocess.Popen[str], holds: str, within_s: float = LIMIT_S) -> str:

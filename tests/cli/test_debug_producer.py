@@ -25,14 +25,6 @@ from tests.runtime.rig import CONTROL, EVENTS, QUEUE, Rig, words
 SCRIPT = "services/dummy-service/debug_producer.py"
 
 
-@pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
-    rig = Rig(tmp_path)
-    await rig.prepare()
-    yield rig
-    await rig.close()
-
-
 async def start(rig: Rig, *arguments: str, cwd: Path = ROOT, **environment: str) -> Process:
     return await asyncio.create_subprocess_exec(
         sys.executable,

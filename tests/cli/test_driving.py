@@ -20,12 +20,24 @@ from streamforge.manager import answers
 from streamforge.manager.workflow_service import WorkflowService
 from streamforge_utils.adapters.embedded.datadir import DataDirectory
 from tests.chaos.processes import of_data
-from tests.cli.support import TYPE, Cli, Ran, finished, line, manager, process, until, workflow_answer
-from tests.cli.test_signals import loading, workers_of
+from tests.cli.support import (
+    TYPE,
+    YEARS,
+    Cli,
+    completed,
+    finished,
+    line,
+    loading,
+    manager,
+    process,
+    until,
+    workers_of,
+    workflow_answer,
+)
 from tests.limits import LIMIT_S
 
 MONTH = ("BTCUSDT", TYPE, "2024-08")
-YEARS = ("BTCUSDT", TYPE, "2020:2024")
+DECADE = ("BTCUSDT", TYPE, YEARS)
 
 
 @pytest.fixture
@@ -34,7 +46,7 @@ def left(capsys: pytest.CaptureFixture[str], tmp_path: Path, slow_url: str) -> t
     cli = Cli(capsys, tmp_path / "data", slow_url)
     with loading(cli.data, slow_url, what=MONTH) as started:
         text = line(started, " of 44,640")
-        until(lambda: _stored(cli) > 0)
+        until(lambda: cli.stored() > 0)
         started.kill()
         started.wait(LIMIT_S)
     for worker in workers_of(cli.data):
@@ -42,11 +54,6 @@ def left(capsys: pytest.CaptureFixture[str], tmp_path: Path, slow_url: str) -> t
             os.kill(worker, signal.SIGKILL)
     until(lambda: not of_data(cli.data))
     return cli, text.partition(":")[0]
-
-
-def _stored(cli: Cli) -> int:
-    queues = cli("queues", "--json").ok().json["queues"]
-    return int(queues[0]["progress"]["records_stored"]) if queues else 0
 
 
 def test_right_after_a_kill_all_commands_say_the_same_and_wait_goes_on_to_the_end(left: tuple[Cli, str]) -> None:
@@ -111,18 +118,13 @@ async def test_no_manager_drives_it_while_a_command_only_keeps_others_out(left: 
     async with session(Where(data=cli.data), Mode.CHANGE):
         assert data_folder(cli.data).held()
         found = [
-            await asyncio.to_thread(_ran, command, queue_id, "--data", str(cli.data), *more)
+            await asyncio.to_thread(completed, command, queue_id, "--data", str(cli.data), *more)
             for command, *more in (("show", "--json"), ("events", "--follow"))
         ]
     shown = found[0].json
     assert shown["undriven"] == f"no manager runs on {cli.data}"
     assert (shown["progress"]["rate"], shown["progress"]["eta_seconds"]) == (0.0, None)
     assert found[1].err.startswith(f"nothing more will come: {queue_id} is not driven: no manager runs on {cli.data}")
-
-
-def _ran(*command: str) -> Ran:
-    with process(*command) as started:
-        return finished(started)
 
 
 def test_to_make_room_is_not_to_drive(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,9 +153,9 @@ def test_what_is_under_way_at_a_server_is_waited_for_and_left_to_it(tmp_path: Pa
     data = tmp_path / "data"
     with manager(data, slow_url) as (_, ready):
         where = ("--data", str(data))
-        with loading(data, slow_url, what=YEARS) as first:
+        with loading(data, slow_url, what=DECADE) as first:
             queue_id = line(first, " of 2,103,840").partition(":")[0]
-            for command in (("wait", queue_id, *where), ("load", *YEARS, *where)):
+            for command in (("wait", queue_id, *where), ("load", *DECADE, *where)):
                 with process(*command) as second:
                     line(second, "running, ")
                     second.send_signal(signal.SIGINT)

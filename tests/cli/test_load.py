@@ -1,4 +1,4 @@
-"""load: what it leaves, what it says, and its exit codes."""
+"""load: what it leaves, what it says, its exit codes, and ranges relative to now."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import asyncio
 import json
 import re
 import signal
+import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,14 +17,13 @@ from streamforge import wiring
 from streamforge.cli import session, terminal
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
+from streamforge_utils.model.timeranges import format_ms, parse_time_range
 from streamforge_utils.runtime.settings import DataSettings
 from tests.cli import support
-from tests.cli.support import COLLECTION, START_MS, TYPE, Cli, exchange, finished, process, until
+from tests.cli.support import COLLECTION, HOUR, HOUR_MS, START_MS, TYPE, Cli, exchange, finished, process, until
 from tests.limits import LIMIT_S
 from tests.manager.support import accepted
 
-HOUR = "2024-08-01:2024-08-01T01:00Z"
-HOUR_MS = 3_600_000
 FURTHER = ("time_range", "records_there", "coverage", "seconds", "joined", "behind_seconds", "asked_range")
 
 
@@ -135,22 +135,16 @@ def test_a_retry_goes_on_at_the_same_exchange_and_tells_what_was_there_before(
     with exchange("--fault", "stall:seconds=60,path=klines,after=20") as url:
         cli = Cli(capsys, tmp_path / "data", url)
         with process("load", "BTCUSDT", TYPE, "2024-08", "--data", str(cli.data), "--exchange", url) as started:
-            until(lambda: stored(cli) >= 10_000)
+            until(lambda: cli.stored() >= 10_000)
             started.send_signal(signal.SIGINT)
             assert finished(started).code == 130
-        before = stored(cli)
+        before = cli.stored()
         urllib.request.urlopen(
             urllib.request.Request(f"{url}/control/faults", method="DELETE"), timeout=LIMIT_S
         ).close()
         [queue] = cli("queues", "--json").ok().json["queues"]
         ran = cli("retry", queue["queue_id"]).ok()
     assert f"44,640 of 44,640 records stored ({before:,} of them before), proven complete" in ran.out
-
-
-def stored(cli: Cli) -> int:
-    """How many records the only workflow of the folder has stored."""
-    queues = cli("queues", "--json").ok().json["queues"]
-    return int(queues[0]["progress"]["records_stored"]) if queues else 0
 
 
 def test_a_file_in_the_place_of_the_folder_is_named_as_one(cli: Cli, tmp_path: Path) -> None:
@@ -254,3 +248,64 @@ def test_a_range_of_which_no_candle_is_over_ends_with_nothing_and_says_so(at_six
     assert "  no candle opens in this range\n" in at_six("show", none.out.split()[0]).ok().out
     for refused in (at_six("export", queue_id), at_six("coverage", queue_id, "--verify")):
         assert (refused.code, why in refused.err) == (1, True), refused.err
+
+
+HOURS = "api_candles_1h"
+
+
+def test_the_last_days_are_loaded_and_shown_as_what_they_became(cli: Cli) -> None:
+    began = time.time() // 3600
+    ran = cli("load", "BTCUSDT", HOURS, "-2d").ok()
+    match = re.search(r": BTCUSDT api_candles_1h (\S+) to (\S+) \(asked for -2d", ran.err)
+    assert match is not None, ran.err
+    span = parse_time_range(f"{match[1]}:{match[2]}")
+    queue = cli("queues", "--json").ok().json["queues"][0]
+    assert queue["time_range"]["requested"] == "-2d"
+    assert queue["time_range"]["start_ms"] == span.start_ms
+    until_ms, clipped = queue["time_range"]["end_ms"], queue["time_range"]["clipped"]
+    assert 47 <= (until_ms - span.start_ms) / HOUR_MS <= 48
+    # In the first second of an hour all of it is over, as it is where an hour ends between the request and the plan.
+    assert clipped is (until_ms < span.start_ms + 48 * HOUR_MS)
+    assert until_ms % HOUR_MS == 0 or not clipped
+    shown = cli("show", queue["queue_id"]).ok().out
+    words = terminal.asked_for("-2d", clipped=clipped)
+    assert f"{format_ms(span.start_ms)} to {format_ms(until_ms)}{words}\n" in shown
+    # Whole hours that opened in it, and are over.
+    assert 46 <= queue["progress"]["records_stored"] <= 48
+    exported = cli("export", "BTCUSDT", HOURS, "-1d")
+    # What is not over is not missing; where an hour ended in between, that one is.
+    assert exported.code == (0 if time.time() // 3600 == began else 1), exported.err
+    assert 22 <= exported.out.count("\n") - 1 <= 24
+    assert cli("coverage", "BTCUSDT", HOURS, "-36h:-12h", "--json").ok().json["complete"] is True
+
+
+@pytest.mark.parametrize("words", [("today:", "--again"), ("--again", "yesterday"), ("2026-01:",)])
+def test_an_open_or_named_range_is_taken_wherever_it_stands(cli: Cli, words: tuple[str, ...]) -> None:
+    ran = cli("load", "BTCUSDT", "api_candles_1d", *words)
+    assert ran.code == 0, ran.err
+    asked = next(word for word in words if not word.startswith("--"))
+    assert f"(asked for {asked}" in ran.err
+
+
+def test_a_range_that_looks_like_an_option_is_an_argument_and_an_options_value_stays_one(cli: Cli) -> None:
+    ran = cli("load", "-3d", "BTCUSDT", HOURS, "--timeout", "-1")
+    assert "--timeout must be at least 0.1, not '-1'" in ran.err
+    ran = cli("coverage", "BTCUSDT", "--json", HOURS, "-3d")
+    assert "nothing was loaded into" in ran.err
+
+
+def test_load_coverage_and_export_agree_on_a_range_in_which_no_candle_begins(cli: Cli) -> None:
+    days, nothing = "api_candles_1d", "no candle opens in this range\n"
+    inside = ("BTCUSDT", days, "2024-08-03T01:00Z:2024-08-03T23:00Z")
+    assert cli("load", *inside).ok().out.endswith(f": {nothing}"), "and no verdict follows"
+    known = cli("coverage", *inside).ok()
+    assert known.err.endswith(f"BTCUSDT {days}, 2024-08-03T01:00Z to 2024-08-03T23:00Z: {nothing}")
+    exported = cli("export", *inside)
+    assert (exported.code, exported.out) == (1, "")
+    assert exported.err == f"streamforge: nothing of {' '.join(inside)} is stored: {nothing}"
+    cli.load("BTCUSDT", days, "2024-08-03")
+    assert cli("coverage", *inside).ok().err == known.err, "also where the candle is stored"
+    cli("load", "OLDUSDT", HOURS, "-2d").ok()  # delisted
+    assert cli("coverage", "OLDUSDT", HOURS).ok().err.endswith("complete: every hole has its reason\n")
+    closed = cli("series", "OLD", "--json").ok().json["series"][0]
+    assert (closed["complete"], closed["holes"], closed["records"]) == (True, 1, 0)

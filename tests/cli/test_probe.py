@@ -3,30 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
-from pathlib import Path
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import pytest
 
 from streamforge.cli.probe import PONG, Answer, Missing, Probe, Request, Sending, percentile
-from streamforge_utils.model.commands import Command, decode_command
 from streamforge_utils.model.errors import RetryableError
-from streamforge_utils.model.events import Event, encode_event
+from streamforge_utils.model.messages import Command, Event, decode_command, encode_event
 from streamforge_utils.ports.bus import Message, Producer
 from streamforge_utils.ports.clock import SystemClock
 from tests.limits import LIMIT_S
 from tests.runtime.rig import CONTROL, EVENTS, QUEUE, Rig
 
 Answers = Callable[[Command], Sequence[Event]]
-
-
-@pytest.fixture
-async def rig(tmp_path: Path) -> AsyncIterator[Rig]:
-    rig = Rig(tmp_path)
-    await rig.prepare()
-    yield rig
-    await rig.close()
 
 
 class Answering:

@@ -8,10 +8,7 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -19,19 +16,23 @@ from aiohttp import web
 
 from tests.chaos.processes import of_data
 from tests.cli import support
-from tests.cli.support import TYPE, Cli, Json, Ran, finished, line, manager, process, ready, until
+from tests.cli.support import (
+    HOUR,
+    TYPE,
+    YEARS,
+    Cli,
+    Json,
+    completed,
+    finished,
+    line,
+    loading,
+    manager,
+    process,
+    ready,
+    until,
+    workers_of,
+)
 from tests.limits import LIMIT_S
-
-YEARS = "2020:2024"
-HOUR = "2024-08-01:2024-08-01T01:00Z"
-
-
-@contextmanager
-def loading(
-    data: Path, url: str, *more: str, what: tuple[str, ...] = ("BTCUSDT", TYPE, YEARS)
-) -> Iterator[subprocess.Popen[str]]:
-    with process("load", *what, "--data", str(data), "--exchange", url, *more) as started:
-        yield started
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
@@ -96,16 +97,6 @@ def test_the_second_leaves_at_once_and_the_next_manager_goes_on(
     until(lambda: not of_data(data))
 
 
-def workers_of(data: Path) -> list[int]:
-    """The processes that work on the folder."""
-    found = []
-    for number in of_data(data):
-        with contextlib.suppress(OSError):
-            if b"streamforge.workers" in Path(f"/proc/{number}/cmdline").read_bytes():
-                found.append(number)
-    return found
-
-
 def test_a_manager_in_the_foreground_serves_every_other_command(
     tmp_path: Path, exchange_url: str, slow_url: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -147,7 +138,7 @@ def test_a_manager_in_the_foreground_serves_every_other_command(
         wrong = cli("load", "BTCUSDT", TYPE, HOUR, "--launcher", "kubernetes")
         assert wrong.code == 2
         assert f"the manager at {served['url']} already runs on {data} and has its launcher" in wrong.err
-        second = _run("up", "--data", str(data), "--port", "0", "--exchange", exchange_url)
+        second = completed("up", "--data", str(data), "--port", "0", "--exchange", exchange_url)
         assert second.code == 2
         assert (
             f"another manager holds {data} and serves {served['url']}: use it with --server {served['url']}"
@@ -160,11 +151,6 @@ def test_a_manager_in_the_foreground_serves_every_other_command(
     gone = cli("ping", queue_id, *server, where=False)
     assert gone.code == 1
     assert f"no server answers at {served['url']}" in gone.err
-
-
-def _run(*arguments: str) -> Ran:
-    with process(*arguments) as started:
-        return finished(started)
 
 
 @pytest.mark.parametrize("named", [True, False])

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from streamforge_utils.model.errors import PermanentError, RetryableError
-from streamforge_utils.model.markers import EOS_KEY, EndOfStream, encode_marker
+from streamforge_utils.model.messages import EOS_KEY, EndOfStream, encode_marker
 from streamforge_utils.ports.bus import Bus, Consumer, Message, Received, Retention, Start, TopicSpec
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.runtime.input import Input

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import TypeVar
 
 from streamforge import wiring
-from streamforge_utils.model.commands import Command, decode_command
+from streamforge_utils.model.messages import Command, decode_command
 from streamforge_utils.ports.bus import Message, Received
 from streamforge_utils.runtime.context import MessageBus
 from streamforge_utils.runtime.environment import load
-from streamforge_utils.runtime.kafka_settings import KafkaSettings
+from streamforge_utils.runtime.server_settings import KafkaSettings
 from streamforge_utils.runtime.settings import DataSettings
 from tests import backends
 from tests.limits import LIMIT_S

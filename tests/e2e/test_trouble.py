@@ -13,7 +13,7 @@ import pytest
 
 from streamforge import wiring
 from streamforge_utils.adapters.embedded.launcher.job_processes import blocks_others, is_suspended
-from streamforge_utils.model.events import Event, encode_event
+from streamforge_utils.model.messages import Event, encode_event
 from streamforge_utils.ports.bus import Message
 from streamforge_utils.ports.launcher import JobSpec
 from tests import backends

@@ -18,7 +18,7 @@ from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedSto
 from streamforge_utils.adapters.embedded.store.state_rows import States
 from streamforge_utils.model.errors import BannedError, InvalidInput, PermanentError, RetryableError
 from streamforge_utils.model.kinds.candles import Candle, Interval
-from streamforge_utils.model.markers import EOS_KEY
+from streamforge_utils.model.messages import EOS_KEY
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.bus import Message, Received
 from streamforge_utils.ports.exchange import SymbolInfo

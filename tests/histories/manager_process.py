@@ -26,8 +26,8 @@ import pyarrow.parquet
 from streamforge.cli import session, terminal
 from streamforge.cli.client import Api, problem_of
 from streamforge.cli.command_errors import CliError
-from streamforge.cli.commands.coverage_command import coverage
 from streamforge.cli.commands.export_command import Exported, export
+from streamforge.cli.commands.series_commands import coverage
 from streamforge.manager import answers, data_answers
 from streamforge.manager.api.app import create_app
 from streamforge.manager.dependencies import Dependencies

@@ -10,7 +10,7 @@ from streamforge.cli.commands.export_command import Exported
 from streamforge.manager import answers, data_answers
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.coverage import COMPLETE, SETTLED, Verdict
-from streamforge_utils.model.events import TERMINAL_EVENTS, Event
+from streamforge_utils.model.messages import TERMINAL_EVENTS, Event
 from streamforge_utils.model.timeranges import TimeRange
 from tests.histories.history import Market
 from tests.histories.model import ExpectedWorkflow, Model, Violation, shown

@@ -31,11 +31,11 @@ from streamforge.manager.service import HistoryEvent
 from streamforge.manager.workflow import Workflow, decode_workflow
 from streamforge_utils.adapters import lane
 from streamforge_utils.model.completeness import grid
-from streamforge_utils.model.events import TERMINAL_EVENTS, decode_event
 from streamforge_utils.model.kinds.candles import Klines
+from streamforge_utils.model.messages import TERMINAL_EVENTS, decode_event
 from streamforge_utils.ports.bus import TopicSpec
 from streamforge_utils.ports.store import State
-from streamforge_utils.runtime import environment, history_loader, offload, sinks, supervisor
+from streamforge_utils.runtime import environment, history_loader, sinks, supervisor
 from tests.doubles.virtualclock import VirtualClock
 from tests.doubles.virtualloop import VirtualLoop
 from tests.histories.comparison import Comparison
@@ -64,7 +64,7 @@ def simulated_environment() -> Iterator[None]:
         with (
             patch.object(supervisor, "MetricsServer", _NoServer),
             patch.object(environment, "_items", _items),  # a process reads its settings once; here are thousands
-            patch.object(offload, "ThreadPoolExecutor", _NoThread),
+            patch.object(sinks, "ThreadPoolExecutor", _NoThread),
             patch.object(lane, "ThreadPoolExecutor", _NoThread),
             patch.object(anyio.to_thread, "run_sync", _at_once),
             patch.object(os, "fsync", lambda descriptor: None),  # no power fails here

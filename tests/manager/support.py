@@ -19,8 +19,8 @@ from streamforge.manager.workflow import Attempt, Part, Plan, Status, Step, Step
 from streamforge.manager.workflow_service import WorkflowService
 from streamforge_utils.model import names
 from streamforge_utils.model.coverage import Segment, Verdict
-from streamforge_utils.model.events import TERMINAL_EVENTS, Event, Progress, encode_event
 from streamforge_utils.model.kinds.candles import Interval, encode_candle, stored_document
+from streamforge_utils.model.messages import TERMINAL_EVENTS, Event, Progress, encode_event
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.ports.bus import Message, TopicSpec
 from streamforge_utils.ports.clock import Clock, SystemClock

@@ -1,8 +1,9 @@
-"""The manager's settings: what it refuses to start with."""
+"""The manager's settings: what it refuses to start with, and how long records are kept."""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 import pytest
 import structlog
@@ -10,8 +11,10 @@ import structlog
 from streamforge.manager.__main__ import main
 from streamforge.manager.bootstrap import worker_environment
 from streamforge.manager.manager_settings import load_manager
+from streamforge.manager.policy import RetentionRule, kept_ms
 from streamforge.manager.startup import configure_logs
 from streamforge_utils.model.errors import ConfigError
+from tests.manager.support import DAY_MS
 
 DATA = {"STREAMFORGE_DATA_DIR": "/nowhere"}
 ARANGO = {"ARANGO_URL": "http://arango:8529", "ARANGO_DB": "streamforge"}
@@ -140,3 +143,32 @@ def test_half_a_user_for_the_workers_is_refused(environ: dict[str, str], sentenc
 def test_an_argument_that_is_none_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--verbose"]) == 2
     assert "usage: python -m streamforge.manager [--debug]" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("name", "days"), [("a_1m_x", 5), ("a_1h_x", 7), ("b=c", 1), ("other", None)])
+def test_the_first_pattern_that_matches_counts(name: str, days: int | None) -> None:
+    keeps = (
+        RetentionRule.parse_setting("*_1m_*=5"),
+        RetentionRule.parse_setting("a_*=7d"),
+        RetentionRule.parse_setting("b=c=1"),
+    )
+    assert kept_ms(keeps, name) == (None if days is None else days * DAY_MS)
+
+
+@pytest.mark.parametrize("text", ["", "5", "x=", "x=0", "x=-1", "=5", "x=y"])
+def test_a_malformed_policy_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="PATTERN=DAYS"):
+        RetentionRule.parse_setting(text)
+
+
+def test_a_long_text_is_told_in_part() -> None:
+    with pytest.raises(ValueError, match=f"^'{'x' * 80}' has not the form PATTERN=DAYS$"):
+        RetentionRule.parse_setting("x" * 81)
+
+
+def test_nothing_is_dropped_unexported() -> None:
+    environ = {"STREAMFORGE_DATA_DIR": "/nowhere", "STREAMFORGE_RETENTION": "*=30"}
+    with pytest.raises(ConfigError, match="STREAMFORGE_RETENTION_DIR is missing"):
+        load_manager(environ)
+    policy = load_manager({**environ, "STREAMFORGE_RETENTION_DIR": "/kept"}).policy
+    assert (policy.retention, policy.retention_dir) == ((RetentionRule("*", 30),), Path("/kept"))

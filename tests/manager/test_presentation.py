@@ -7,7 +7,7 @@ import pytest
 from streamforge.manager.presentation import moment, workflow_answer
 from streamforge.manager.workflow import Attempt, Plan, Proof, Status, Workflow
 from streamforge.manager.workflow_progress import progress_of
-from streamforge_utils.model.events import Progress
+from streamforge_utils.model.messages import Progress
 from tests.manager.api.support import SEGMENTS, replace, running
 from tests.manager.support import accepted
 

@@ -32,7 +32,7 @@ from streamforge.manager.workflow import (
     encode_workflow,
 )
 from streamforge_utils.model.coverage import Segment, Verdict
-from streamforge_utils.model.events import TERMINAL_EVENTS, Event
+from streamforge_utils.model.messages import TERMINAL_EVENTS, Event
 from streamforge_utils.model.timeranges import parse_time_range
 from streamforge_utils.ports.launcher import Job, JobSpec, JobState
 from tests.manager.support import DAY, DAY_START, LOADER, NOW, SINK, accepted, job_named, replace, rest, said, step

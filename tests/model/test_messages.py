@@ -9,18 +9,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamforge_utils.model.commands import Command, decode_command, encode_command
 from streamforge_utils.model.errors import PermanentError
-from streamforge_utils.model.events import (
+from streamforge_utils.model.kinds.candles import decode_candle, stored_document, stored_documents
+from streamforge_utils.model.messages import (
+    EOS_KEY,
     TERMINAL_EVENTS,
+    Command,
+    EndOfStream,
     Event,
     Progress,
+    decode_command,
     decode_event,
+    decode_marker,
+    encode_command,
     encode_event,
+    encode_marker,
     progress_of,
 )
-from streamforge_utils.model.kinds.candles import decode_candle, stored_document, stored_documents
-from streamforge_utils.model.markers import EOS_KEY, EndOfStream, decode_marker, encode_marker
 
 texts = st.text(st.characters(codec="utf-8"), max_size=20)
 moments = st.floats(0, 1e11)

@@ -12,9 +12,18 @@ import msgspec
 
 from streamforge_utils.adapters.embedded.bus.embedded_bus import EmbeddedBus
 from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
-from streamforge_utils.model.commands import Command, encode_command
-from streamforge_utils.model.events import Event, Progress, decode_event, progress_of
-from streamforge_utils.model.markers import EOS_KEY, EndOfStream, decode_marker, encode_marker
+from streamforge_utils.model.messages import (
+    EOS_KEY,
+    Command,
+    EndOfStream,
+    Event,
+    Progress,
+    decode_event,
+    decode_marker,
+    encode_command,
+    encode_marker,
+    progress_of,
+)
 from streamforge_utils.ports.bus import Message, Received, TopicSpec
 from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.ports.exchange import Exchange

@@ -23,10 +23,9 @@ from streamforge_utils.adapters.embedded.bus.packed import PackedColumns, join, 
 from streamforge_utils.model.errors import ConfigError, PermanentError
 from streamforge_utils.model.kinds.candles import KIND, encode_candle
 from streamforge_utils.ports.columns import ReceivedColumns, encode_columns
-from streamforge_utils.runtime.conversion import PART_RECORDS, Converted, convert
-from streamforge_utils.runtime.helper_process import HelperProcess
+from streamforge_utils.runtime.conversion import PART_RECORDS, Converted, HelperProcess, convert
 from streamforge_utils.runtime.logs import make_log
-from streamforge_utils.runtime.offload import IDLE_S, Offloader
+from streamforge_utils.runtime.sinks import IDLE_S, Offloader
 from tests.doubles.candles import candle
 from tests.limits import LIMIT_S
 
@@ -207,7 +206,7 @@ def test_a_process_ends_with_its_sink_however_that_one_ends() -> None:
     script = """
         import sys, time
         from streamforge_utils.model.kinds.candles import KIND
-        from streamforge_utils.runtime.helper_process import HelperProcess
+        from streamforge_utils.runtime.conversion import HelperProcess
         process = HelperProcess(KIND)
         while not process.ready():
             time.sleep(0.002)
@@ -299,7 +298,7 @@ async def test_a_process_without_work_is_ended_and_comes_back(monkeypatch: pytes
     helped.offloader.end_idle_helper()
     assert await helped.offloader.convert(received([good(1)])) == each([good(1)])
     assert helped.offloader.process == helped.pid
-    monkeypatch.setattr("streamforge_utils.runtime.offload.time.monotonic", lambda: now + LIMIT_S + IDLE_S)
+    monkeypatch.setattr("streamforge_utils.runtime.sinks.time.monotonic", lambda: now + LIMIT_S + IDLE_S)
     helped.offloader.end_idle_helper()
     until(lambda: helped.offloader.process is None)
     monkeypatch.undo()

@@ -7,7 +7,7 @@ import signal
 
 import pytest
 
-from streamforge_utils.model.events import Event
+from streamforge_utils.model.messages import Event
 from streamforge_utils.ports.bus import Message
 from streamforge_utils.runtime.context import Context
 from streamforge_utils.runtime.supervisor import Supervisor

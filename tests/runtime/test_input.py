@@ -10,7 +10,7 @@ from typing import Any, cast
 import pytest
 
 from streamforge_utils.model.errors import RetryableError
-from streamforge_utils.model.markers import EOS_KEY, EndOfStream, encode_marker
+from streamforge_utils.model.messages import EOS_KEY, EndOfStream, encode_marker
 from streamforge_utils.ports.bus import BusAdmin, Consumer, Lag, Received
 from streamforge_utils.runtime.input import BATCH_RECORDS, Input
 from streamforge_utils.runtime.settings import Upstream

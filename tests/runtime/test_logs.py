@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 
-from streamforge_utils.model.commands import Command, encode_command
+from streamforge_utils.model.messages import Command, encode_command
 from streamforge_utils.ports.bus import Message
 from streamforge_utils.runtime.logs import LogThrottle, Redactor, make_log
 from tests.doubles.manualclock import ManualClock

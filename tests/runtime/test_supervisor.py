@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from streamforge_utils.model.errors import BannedError, ConfigError, PermanentError, RetryableError
-from streamforge_utils.model.markers import EndOfStream
+from streamforge_utils.model.messages import EndOfStream
 from streamforge_utils.ports.bus import Message
 from streamforge_utils.runtime import supervisor as life
 from streamforge_utils.runtime import telemetry

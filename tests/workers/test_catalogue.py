@@ -1,17 +1,22 @@
-"""The folder of workers is the catalogue."""
+"""The catalogue of targets, with those that plugins define."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
 from streamforge import workers
-from streamforge_utils.model.errors import InvalidInput
+from streamforge.manager.bootstrap import worker_environment
+from streamforge.manager.manager_settings import load_manager
+from streamforge_utils.model.errors import ConfigError, InvalidInput
+from streamforge_utils.plugins import load_plugins, plugin_modules, unload_plugins
 from streamforge_utils.runtime.environment import variables
 from streamforge_utils.runtime.settings import WorkerSettings
 from streamforge_utils.runtime.worker_definition import Role
+from tests.cleanenv import environment
 from tests.limits import LIMIT_S
 from tests.places import ROOT
 from tools.reference.settings_page import environment_table
@@ -56,3 +61,93 @@ def test_a_worker_imports_its_own_file_only_and_no_http_client() -> None:
     )
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=LIMIT_S, check=True)
     assert done.stdout.strip() == "[]"
+
+
+PLUGIN = '''
+from typing import Annotated
+
+import msgspec
+
+from streamforge_utils.runtime.worker_definition import Definition, Role
+
+
+class Parameters(msgspec.Struct, frozen=True):
+    """None that matters."""
+
+    depth: Annotated[int, msgspec.Meta(description="how deep it goes")] = 3
+
+
+async def run(ctx):
+    """Nothing."""
+
+
+DEFINITION = Definition(
+    target="deep-sink",
+    summary="goes deep",
+    role=Role.SINK,
+    types=(),
+    parameters=Parameters,
+    uses=frozenset(),
+    run=run,
+)
+'''
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> Path:
+    file = tmp_path / "deep_sink.py"
+    file.write_text(PLUGIN)
+    return file
+
+
+def ran(*arguments: str, plugins: str) -> subprocess.CompletedProcess[str]:
+    environ = environment(STREAMFORGE_PLUGINS=plugins, COLUMNS="200")
+    return subprocess.run(
+        [sys.executable, "-m", *arguments], capture_output=True, text=True, timeout=LIMIT_S, check=False, env=environ
+    )
+
+
+def test_it_is_in_the_catalogue_and_has_its_options(plugin: Path) -> None:
+    helped = ran("streamforge.workers", "deep-sink", "--help", plugins=str(plugin))
+    assert helped.returncode == 0, helped.stderr
+    assert "--depth" in helped.stdout
+    listed = ran("streamforge.cli", "targets", plugins=str(plugin.parent))
+    assert listed.returncode == 0, listed.stderr
+    assert "goes deep" in listed.stdout
+
+
+@pytest.mark.parametrize("program", ["streamforge.workers", "streamforge.manager", "streamforge.cli"])
+def test_a_plugin_that_is_not_there_stops_the_start_with_its_name(program: str, tmp_path: Path) -> None:
+    ended = ran(program, plugins=str(tmp_path / "nowhere.py"))
+    assert ended.returncode == 2
+    assert "nowhere.py is no Python file and no folder" in ended.stderr
+    assert "Traceback" not in ended.stderr
+
+
+def test_a_manager_hands_its_plugins_on_to_its_workers(plugin: Path, tmp_path: Path) -> None:
+    settings = load_manager({"STREAMFORGE_DATA_DIR": str(tmp_path)})
+    assert "STREAMFORGE_PLUGINS" not in worker_environment(settings)
+    load_plugins({"STREAMFORGE_PLUGINS": f"{plugin}, {plugin.parent}"})
+    try:
+        assert worker_environment(settings)["STREAMFORGE_PLUGINS"] == str(plugin)
+    finally:
+        unload_plugins()
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "complaint"),
+    [
+        ("plugin_broken.py", "1 / 0\n", "cannot be imported: ZeroDivisionError: division by zero"),
+        ("plugin_wrong.py", "def\n", "cannot be imported: SyntaxError"),
+        ("json.py", "", "has the name of another module, json: rename the file"),
+        ("plugin.txt", "", "is no Python file and no folder"),
+    ],
+)
+def test_what_cannot_be_a_plugin_is_named_with_the_reason(tmp_path: Path, name: str, text: str, complaint: str) -> None:
+    (tmp_path / name).write_text(text)
+    try:
+        with pytest.raises(ConfigError, match=f"{name}.*{complaint}"):
+            load_plugins({"STREAMFORGE_PLUGINS": str(tmp_path / name)})
+        assert plugin_modules() == ()
+    finally:
+        unload_plugins()

@@ -9,11 +9,10 @@ import msgspec
 import pytest
 
 from streamforge.workers import arango_candles, definition, dummy_service, loader_api_candles
-from streamforge.workers._imitation import MAX_RECORD_BYTES, Pace, padded
+from streamforge.workers.dummy_service import MAX_RECORD_BYTES, Pace, padded
 from streamforge_utils.model.errors import ConfigError
-from streamforge_utils.model.events import Event
 from streamforge_utils.model.kinds.candles import encode_candle
-from streamforge_utils.model.markers import EOS_KEY, decode_marker
+from streamforge_utils.model.messages import EOS_KEY, Event, decode_marker
 from streamforge_utils.ports.bus import Message
 from streamforge_utils.runtime.supervisor import Supervisor
 from tests.doubles.candles import candle

@@ -106,7 +106,7 @@ def _imported(group: Any) -> dict[str, Any]:
 
 
 def _streamforge(arguments: list[str]) -> Iterator[str]:
-    from streamforge.cli.command_table import root
+    from streamforge.cli.main import root
 
     command: Any = root
     path = ["streamforge"]
@@ -210,7 +210,7 @@ def _findable(module: str) -> bool:
 @cache
 def _worker_options() -> frozenset[str]:
     from streamforge import workers
-    from streamforge_utils.runtime.options import options_of
+    from streamforge_utils.runtime.worker_definition import options_of
 
     known = {"--debug", "--help", *(o for t in workers.targets() for o in options_of(workers.definition(t)))}
     return frozenset(known)

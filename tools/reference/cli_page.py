@@ -6,7 +6,7 @@ import inspect
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
-from streamforge.cli.command_table import PROGRAM, root, usage_of
+from streamforge.cli.main import PROGRAM, root, usage_of
 
 _INTRODUCTION = """\
 # Command line

@@ -14,17 +14,23 @@ import typer
 from streamforge import wiring
 from streamforge.cli import terminal
 from streamforge.cli.command_errors import EXIT_FAILED, EXIT_INTERRUPTED, CliError, UsageProblem, exit_code
-from streamforge.cli.command_table import Command
 from streamforge.cli.interrupts import interrupts
-from streamforge.cli.main import run_program
+from streamforge.cli.main import Command, run_program
 from streamforge.cli.places import DATA_VARIABLE, data_directory
 from streamforge.cli.probe import PONG, Answer, Happening, Heard, Missing, Probe, Report, Request, Sending, Summary
-from streamforge_utils.model.commands import ANY_QUEUE
 from streamforge_utils.model.errors import StreamForgeError
+from streamforge_utils.model.messages import ANY_QUEUE
 from streamforge_utils.ports.clock import SystemClock
-from streamforge_utils.runtime.environment import load, secrets_of, variable
+from streamforge_utils.runtime.environment import load, secrets_of
 from streamforge_utils.runtime.logs import Redactor
-from streamforge_utils.runtime.settings import CONTROL_TOPIC, EVENTS_TOPIC, DataSettings, check_word
+from streamforge_utils.runtime.settings import (
+    CONTROL_TOPIC,
+    EVENTS_TOPIC,
+    ControlTopic,
+    DataSettings,
+    EventsTopic,
+    check_word,
+)
 
 PROGRAM = "debug_producer.py"
 _CLOSE_LIMIT_S = 5.0
@@ -42,8 +48,8 @@ class BusAddress(msgspec.Struct, frozen=True, kw_only=True):
     """Where the bus is and what its topics are called, as every service reads it."""
 
     data: DataSettings
-    control_topic: Annotated[str, variable("QUEUE_CONTROL_TOPIC", "the topic of commands")] = CONTROL_TOPIC
-    events_topic: Annotated[str, variable("QUEUE_EVENTS_TOPIC", "the topic of events")] = EVENTS_TOPIC
+    control_topic: ControlTopic = CONTROL_TOPIC
+    events_topic: EventsTopic = EVENTS_TOPIC
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -15,8 +15,8 @@ import msgspec
 
 from streamforge import wiring
 from streamforge.cli import terminal
-from streamforge.cli.command_table import PROGRAM
 from streamforge.cli.exchange_process import running_exchange
+from streamforge.cli.main import PROGRAM
 from streamforge.cli.places import (
     DATA_VARIABLE,
     EXCHANGE_VARIABLE,

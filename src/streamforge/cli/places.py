@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from urllib.parse import urlsplit
 
+import msgspec
+
 from streamforge.cli.command_errors import UsageProblem
-from streamforge.manager.origin import BINANCE, FILE, TEST, Origin, called, noted, origin_of, shown_choice
+from streamforge.manager.origin import BINANCE, TEST, Origin, called, origin_of, shown_choice
+from streamforge_utils.model.errors import ConfigError
+from streamforge_utils.model.messages import DECODE_ERRORS
 
 DATA_VARIABLE = "STREAMFORGE_DATA_DIR"
 EXCHANGE_VARIABLE = "STREAMFORGE_EXCHANGE_URL"
 STORE_VARIABLE = "ARANGO_URL"
+FILE = "origin.json"
 
 
 def data_directory(given: Path | None, environ: Mapping[str, str] | None = None) -> Path:
@@ -73,19 +77,38 @@ def _without_user(urls: Iterable[str]) -> tuple[str, ...]:
     return found
 
 
+class _Note(msgspec.Struct, frozen=True, omit_defaults=True):
+    """Which exchange the data of a folder are of. choice: what names it to `--exchange`, where that is needed."""
+
+    exchange: str
+    choice: str | None = None
+
+
+def _noted(data: Path) -> _Note | None:
+    """Raises ConfigError for a note that is damaged."""
+    try:
+        return msgspec.json.decode((data / FILE).read_bytes(), type=_Note)
+    except FileNotFoundError:
+        return None
+    except (OSError, *DECODE_ERRORS) as error:
+        raise ConfigError(
+            f'{data / FILE} is damaged: write {{"exchange": "binance"}} or {{"exchange": "test"}} into it'
+        ) from error
+
+
 def known_origin(data: Path) -> str | None:
-    """Which exchange the data in the folder comes from; None if nothing was loaded yet."""
-    note = noted(data)
-    return None if note is None else note["exchange"]
+    """Which exchange the data in the folder comes from; None if nothing was loaded yet. Raises ConfigError."""
+    note = _noted(data)
+    return None if note is None else note.exchange
 
 
 def last_choice(data: Path) -> str | None:
     """What `--exchange` has to say to load from where the last manager of the folder did; None: nothing."""
-    note = noted(data)
+    note = _noted(data)
     if note is None:
         return None
     # A note without it, of somebody who wrote one by hand, says `test` and means the built-in one.
-    return note.get("choice") or (TEST if note["exchange"] == TEST else None)
+    return note.choice or (TEST if note.exchange == TEST else None)
 
 
 def wanted_origin(choice: str | None, urls: tuple[str, ...] | None) -> Origin:
@@ -96,20 +119,20 @@ def wanted_origin(choice: str | None, urls: tuple[str, ...] | None) -> Origin:
 
 def check_origin(data: Path, origin: Origin) -> None:
     """Raises UsageProblem where the folder holds data of another exchange."""
-    note = noted(data)
-    if note is not None and note["exchange"] != origin.exchange:
-        known = note["exchange"]
-        option = f"--exchange {shown_choice(note.get('choice', known))}"
+    note = _noted(data)
+    if note is not None and note.exchange != origin.exchange:
+        known = called(note.exchange)
+        option = f"--exchange {shown_choice(note.choice or note.exchange)}"
         raise UsageProblem(
-            f"{data} holds data of {called(known)}, not of {called(origin.exchange)}, and the two are never mixed: "
-            f"choose another folder with --data, or load from {called(known)} with {option}"
+            f"{data} holds data of {known}, not of {called(origin.exchange)}, and the two are never mixed: choose "
+            f"another folder with --data, or load from {known} with {option}"
         )
 
 
 def note_origin(data: Path, origin: Origin) -> None:
     """Note in the folder which exchange its data are of, and for `last_choice` where they were loaded from."""
-    note = {"exchange": origin.exchange} | ({} if origin.choice is None else {"choice": origin.choice})
-    if note != noted(data):
+    note = _Note(origin.exchange, origin.choice)
+    if note != _noted(data):
         draft = data / f"{FILE}.{os.getpid()}.tmp"
-        draft.write_text(json.dumps(note) + "\n", "utf-8")
+        draft.write_bytes(msgspec.json.encode(note) + b"\n")
         draft.replace(data / FILE)

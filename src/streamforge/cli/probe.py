@@ -12,9 +12,8 @@ from typing import Any
 
 import msgspec
 
-from streamforge_utils.model.commands import ANY_QUEUE, Command, encode_command
 from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError
-from streamforge_utils.model.events import Event, decode_event
+from streamforge_utils.model.messages import ANY_QUEUE, Command, Event, decode_event, encode_command
 from streamforge_utils.ports.bus import Consumer, Message, Producer, Start
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.retry import retry

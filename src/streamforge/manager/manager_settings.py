@@ -25,7 +25,9 @@ from streamforge_utils.runtime.environment import misspelt, read, settings_error
 from streamforge_utils.runtime.settings import (
     CONTROL_TOPIC,
     EVENTS_TOPIC,
+    ControlTopic,
     DataSettings,
+    EventsTopic,
     ExchangeSettings,
     LogFormat,
     MetricsHost,
@@ -48,8 +50,8 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
     exchange: ExchangeSettings
     launcher: LauncherSettings = LauncherSettings()
     plugins: Plugins = ""
-    control_topic: Annotated[str, variable("QUEUE_CONTROL_TOPIC", "the topic of commands")] = CONTROL_TOPIC
-    events_topic: Annotated[str, variable("QUEUE_EVENTS_TOPIC", "the topic of events")] = EVENTS_TOPIC
+    control_topic: ControlTopic = CONTROL_TOPIC
+    events_topic: EventsTopic = EVENTS_TOPIC
     worker_kafka_user: Annotated[
         str,
         variable(

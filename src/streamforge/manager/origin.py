@@ -1,23 +1,19 @@
-"""Which exchange data come from, and the note of it in a data directory.
+"""Which exchange data come from.
 
 Coverage belongs to a series, not to an exchange: mixed, what the test exchange made up would pass for Binance's. So a
-store holds the data of one exchange (`persistence/installation.py`); the command line also reads a note in the folder.
+store holds the data of one exchange (`persistence/installation.py`); the command line also keeps a note in the folder.
 """
 
 from __future__ import annotations
 
-import json
-from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
 
 import msgspec
 
-from streamforge_utils.model.addresses import shown_address
-from streamforge_utils.model.errors import ConfigError
+from streamforge_utils.model.secret import shown_address
 
 BINANCE, TEST = "binance", "test"
-FILE = "origin.json"
 _BINANCE_HOSTS = (".binance.com", ".binance.vision")
 """Binance.US is another exchange, with other prices."""
 
@@ -95,20 +91,3 @@ def shown_choice(choice: str) -> str:
 def called(origin: str) -> str:
     """The exchange in a sentence."""
     return {BINANCE: "Binance", TEST: "the test exchange"}.get(origin, origin)
-
-
-def noted(data: Path) -> dict[str, str] | None:
-    """`exchange`, where the data in the folder comes from, and `choice`, where `--exchange` has to name it.
-
-    Raises ConfigError for a note that is damaged.
-    """
-    try:
-        found = json.loads((data / FILE).read_text("utf-8"))
-        note = {"exchange": str(found["exchange"])}
-        return note | ({"choice": str(found["choice"])} if "choice" in found else {})
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ConfigError(
-            f'{data / FILE} is damaged: write {{"exchange": "binance"}} or {{"exchange": "test"}} into it'
-        ) from error

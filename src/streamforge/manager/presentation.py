@@ -16,7 +16,7 @@ from streamforge.manager import answers, data_answers, service, workflow
 from streamforge.manager.describing import schemas
 from streamforge.manager.workflow import Workflow
 from streamforge.manager.workflow_progress import distinct_records, progress_of, stored_records, waiting_for
-from streamforge_utils.model import coverage, events
+from streamforge_utils.model import coverage, messages
 from streamforge_utils.model.coverage import COMPLETE, Verdict
 from streamforge_utils.model.kinds.registry import type_of
 from streamforge_utils.model.series import Series
@@ -170,7 +170,7 @@ def _attempt_status(attempt: workflow.Attempt) -> str:
     return "running" if attempt.started_ms is not None or attempt.observed else "planned"
 
 
-def _attempt_progress(progress: events.Progress, *, idle: bool) -> answers.AttemptProgress:
+def _attempt_progress(progress: messages.Progress, *, idle: bool) -> answers.AttemptProgress:
     if idle:
         return answer(answers.AttemptProgress, progress, rate=0.0, waiting=None, waiting_until=None)
     until = progress.waiting_until

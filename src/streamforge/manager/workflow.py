@@ -10,8 +10,8 @@ import msgspec
 
 from streamforge_utils.model.coverage import Segment
 from streamforge_utils.model.errors import ConfigError
-from streamforge_utils.model.events import Progress
 from streamforge_utils.model.kinds.registry import series_of
+from streamforge_utils.model.messages import Progress
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.runtime.worker_definition import Role, Source

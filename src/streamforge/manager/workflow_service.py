@@ -36,11 +36,10 @@ from streamforge.manager.service import (
 )
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model import names
-from streamforge_utils.model.commands import Command
 from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.errors import InvalidInput, RetryableError, StreamForgeError
-from streamforge_utils.model.events import Event
 from streamforge_utils.model.kinds.registry import normal_type, series_of
+from streamforge_utils.model.messages import Command, Event
 from streamforge_utils.model.series import Series, check_symbol
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.exchange import SymbolInfo

@@ -14,8 +14,8 @@ from streamforge.version import installed_version
 from streamforge.workers import definition, targets
 from streamforge_utils.model.errors import ConfigError, InvalidInput
 from streamforge_utils.plugins import load_plugins
-from streamforge_utils.runtime.options import environment_of, help_text
 from streamforge_utils.runtime.termination import EXIT_CONFIG
+from streamforge_utils.runtime.worker_definition import environment_of, help_text
 from streamforge_utils.runtime.worker_process import run_worker
 
 USAGE = (

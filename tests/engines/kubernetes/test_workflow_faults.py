@@ -14,10 +14,10 @@ from typing import Any
 
 import pytest
 
-from streamforge.manager.startup import ports_of
 from streamforge.manager.bootstrap import running
 from streamforge.manager.manager_settings import load_manager
 from streamforge.manager.service import StartRequest
+from streamforge.manager.startup import ports_of
 from streamforge.manager.workflow import Status, Workflow
 from streamforge.manager.workflow_service import WorkflowService
 from streamforge_utils.ports.instrumentation import NullObserver

@@ -13,8 +13,8 @@ from streamforge.manager.api.tokens import Access, Tokens
 from streamforge.manager.service import StartRequest
 from streamforge.manager.workflow import Attempt, Failure, Plan, Proof, Status, StepStatus, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict
-from streamforge_utils.model.events import Event, Progress
 from streamforge_utils.model.kinds.candles import Candle, candle_key
+from streamforge_utils.model.messages import Event, Progress
 from tests.manager.memory_service import MemoryService
 from tests.manager.support import rest
 

@@ -8,8 +8,8 @@ import pytest
 
 from streamforge.manager.service import DeadLetter
 from streamforge.manager.workflow import Status
-from streamforge_utils.model.commands import Command
 from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.model.messages import Command
 from streamforge_utils.model.series import Series
 from tests.doubles.candles import candle
 from tests.manager.api.support import (

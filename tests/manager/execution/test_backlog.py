@@ -15,7 +15,7 @@ from streamforge.manager.lifecycle.facts import Left
 from streamforge.manager.persistence.dead_letter_reader import QUIET_POLLS
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import RetryableError
-from streamforge_utils.model.markers import EOS_KEY, EndOfStream, encode_marker
+from streamforge_utils.model.messages import EOS_KEY, EndOfStream, encode_marker
 from streamforge_utils.ports.bus import Consumer, Message, Received
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.memorybus import MemoryBus

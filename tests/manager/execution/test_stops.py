@@ -9,9 +9,8 @@ import pytest
 from streamforge.manager.execution.dispatcher import Kind
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model import names
-from streamforge_utils.model.commands import Command
 from streamforge_utils.model.errors import RetryableError
-from streamforge_utils.model.markers import EOS_KEY, EndOfStream, encode_marker
+from streamforge_utils.model.messages import EOS_KEY, Command, EndOfStream, encode_marker
 from streamforge_utils.ports.bus import Message
 from tests.manager.execution.world import OPENS, create, exchange_of, finish, hold_back, launched, never, store_bars
 from tests.manager.support import LOADER, SINK, World, accepted, attempt, planned, said, step

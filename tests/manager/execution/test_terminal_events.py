@@ -12,7 +12,7 @@ import pytest
 from streamforge.manager.execution.event_consumer import MOST_RECEIVED, EventConsumer
 from streamforge.manager.workflow import StepStatus
 from streamforge_utils.model.errors import RetryableError
-from streamforge_utils.model.events import Event, encode_event
+from streamforge_utils.model.messages import Event, encode_event
 from streamforge_utils.ports.bus import Consumer, Message, Received
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.memorybus import MemoryBus

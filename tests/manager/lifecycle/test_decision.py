@@ -18,7 +18,7 @@ from streamforge.manager.lifecycle.retry_policy import STOP, STUCK
 from streamforge.manager.lifecycle.rounds import MAX_RANGES, next_number, next_round, replay_round
 from streamforge.manager.workflow import Failure, Plan, Proof, Status, StepStatus, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict
-from streamforge_utils.model.events import Progress
+from streamforge_utils.model.messages import Progress
 from tests.manager.support import (
     DAY,
     DAY_MS,

@@ -5,7 +5,7 @@ import pytest
 from streamforge.manager.lifecycle.decision import Conditions, decide
 from streamforge.manager.lifecycle.fold import fold_event, fold_jobs
 from streamforge.manager.workflow import Workflow
-from streamforge_utils.model.events import Progress
+from streamforge_utils.model.messages import Progress
 from streamforge_utils.ports.launcher import JobState
 from tests.manager.support import (
     LOADER,

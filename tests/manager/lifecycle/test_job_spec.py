@@ -6,7 +6,7 @@ from typing import Any
 
 from streamforge.manager.lifecycle.job_spec import job_of, start_command, topics_of
 from streamforge.manager.workflow import Attempt, Plan, Step, Workflow
-from streamforge_utils.model.commands import Command
+from streamforge_utils.model.messages import Command
 from streamforge_utils.ports.bus import HEADERS_BYTES, Retention, TopicSpec
 from streamforge_utils.ports.launcher import JobSpec
 from tests.manager.support import HOUR_MS, LOADER, NOW, POLICY, SINK, planned, replace, step

@@ -23,7 +23,7 @@ from streamforge.manager.lifecycle.retry_policy import (
     remaining,
 )
 from streamforge.manager.workflow import StepStatus, Workflow
-from streamforge_utils.model.events import Event, Progress
+from streamforge_utils.model.messages import Event, Progress
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from tests.manager.support import (
     DAY,

@@ -11,7 +11,7 @@ from streamforge.manager.lifecycle.decision import Conditions, decide
 from streamforge.manager.lifecycle.fold import fold_event, fold_jobs
 from streamforge.manager.lifecycle.retry_policy import STUCK
 from streamforge.manager.workflow import Status, StepStatus, Workflow
-from streamforge_utils.model.events import Progress
+from streamforge_utils.model.messages import Progress
 from streamforge_utils.ports.launcher import JobState
 from tests.manager.support import (
     LOADER,

@@ -18,7 +18,7 @@ from streamforge_utils.ports.bus import Message, Retention, TopicSpec
 from streamforge_utils.ports.provisioning import Finding
 from streamforge_utils.runtime.context import MessageBus
 from streamforge_utils.runtime.environment import load
-from streamforge_utils.runtime.kafka_settings import KafkaSettings
+from streamforge_utils.runtime.server_settings import KafkaSettings
 from streamforge_utils.runtime.settings import CONTROL_TOPIC, EVENTS_TOPIC, DataSettings
 
 

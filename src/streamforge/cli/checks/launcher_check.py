@@ -24,7 +24,7 @@ from streamforge_utils.ports.job_settings import (
 from streamforge_utils.ports.launcher import JobSpec, JobState
 from streamforge_utils.ports.provisioning import Finding
 from streamforge_utils.runtime.environment import read
-from streamforge_utils.runtime.kafka_settings import KafkaSettings
+from streamforge_utils.runtime.server_settings import KafkaSettings
 from streamforge_utils.runtime.settings import DataSettings
 from streamforge_utils.runtime.termination import EXIT_CONFIG
 

@@ -22,8 +22,8 @@ from streamforge.manager import answers
 from streamforge.manager.api.tokens import Tokens
 from streamforge.manager.manager_settings import load_manager, misspelt_settings
 from streamforge.manager.origin import TEST
-from streamforge_utils.model.addresses import shown_address
 from streamforge_utils.model.errors import StreamForgeError
+from streamforge_utils.model.secret import shown_address
 from streamforge_utils.ports.job_settings import with_launcher
 from streamforge_utils.ports.provisioning import Finding
 from streamforge_utils.runtime.environment import load

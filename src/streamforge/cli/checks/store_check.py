@@ -19,8 +19,8 @@ from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.model.usage import Sample, full_at_ms, growth_per_day, with_sample
 from streamforge_utils.ports.provisioning import Finding
 from streamforge_utils.ports.store import Document, Outcome, Store, Usage
-from streamforge_utils.runtime.arango import ArangoSettings
 from streamforge_utils.runtime.environment import load
+from streamforge_utils.runtime.server_settings import ArangoSettings
 from streamforge_utils.runtime.settings import DataSettings
 
 _PREFIX = "streamforge-doctor-"

@@ -27,8 +27,8 @@ from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.ports.backup_folder import MANIFEST
 from streamforge_utils.ports.clock import SystemClock
 from streamforge_utils.ports.store import Store
-from streamforge_utils.runtime.arango import ArangoSettings
 from streamforge_utils.runtime.environment import load
+from streamforge_utils.runtime.server_settings import ArangoSettings
 from streamforge_utils.runtime.settings import DataSettings
 
 _ON_KAFKA = "the topics are Kafka's (KAFKA_BOOTSTRAP_SERVERS) and not in it: docs/backup.md tells what of them to keep"

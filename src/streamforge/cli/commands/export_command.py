@@ -15,7 +15,7 @@ from streamforge.cli import terminal
 from streamforge.cli.arguments import check_count, check_words
 from streamforge.cli.client import path_part, to_json
 from streamforge.cli.command_errors import ApiProblem, CliError, UsageProblem
-from streamforge.cli.commands.coverage_command import HOLES_SHOWN, address_of, ask
+from streamforge.cli.commands.series_commands import HOLES_SHOWN, address_of, ask
 from streamforge.cli.coverage_text import (
     NONE_OPENS,
     NOTHING_OVER,

@@ -1,18 +1,132 @@
-"""The application: routes, guards and the description of all of them."""
+"""The application: routes, guards, and the OpenAPI description of all of them.
+
+The description is FastAPI's own, with the answers, the problems, the roles and the two open probes added.
+"""
 
 from __future__ import annotations
 
+import inspect
+from types import ModuleType
+from typing import Any
+
+import msgspec
 from fastapi import FastAPI
 
+from streamforge.manager import answers, data_answers
 from streamforge.manager.api import catalogue_routes, data_routes, handlers, queue_routes
-from streamforge.manager.api.guard import Addresses, Authentication, Guard
-from streamforge.manager.api.openapi_description import describe
-from streamforge.manager.api.routing import Context, Limits
+from streamforge.manager.api.guard import Addresses, Authentication, Guard, role_needed
+from streamforge.manager.api.problems import MEDIA_TYPE, TYPE_PREFIX
+from streamforge.manager.api.routing import SCHEMAS, Context, Limits
 from streamforge.manager.api.sse import Followers
 from streamforge.manager.api.tokens import Tokens
+from streamforge.manager.origin import Source
 from streamforge.manager.workflow_service import WorkflowService
 from streamforge.version import installed_version
 from streamforge_utils.ports.clock import Clock, SystemClock
+
+_METHODS = ("get", "post", "put", "patch", "delete", "head", "options")
+_ALWAYS = {
+    400: "The request is malformed.",
+    403: "The token's role does not suffice; without tokens, the request comes from elsewhere.",
+    408: "The request's body did not arrive in time.",
+    413: "The request's body is too large.",
+    422: "An input is not acceptable: `errors` names it and what to do.",
+    431: "The request's address and headers are too large.",
+    503: "Something needed does not answer, or the server is busy: try again after Retry-After.",
+}
+_UNAUTHORIZED = "The request carries no token that is known."
+_NOT_FOUND = "There is nothing of that name."
+_NOT_NOW = "Not possible in the workflow's present status."
+_UNSUPPORTED = "The body is not JSON."
+_RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"type": "integer"}}}
+
+_PROBLEM = {
+    "type": f"{TYPE_PREFIX}not-found",
+    "title": "Not found",
+    "status": 404,
+    "detail": "there is no workflow 'wf-btcusdt-api_candles_1m-20240801-abc123'",
+    "instance": "/queues/wf-btcusdt-api_candles_1m-20240801-abc123",
+    "next_step": "list the workflows with GET /queues",
+    "errors": [],
+    "did_you_mean": [],
+}
+
+
+def describe(app: FastAPI) -> None:
+    """Let `app.openapi()` give the whole description; it is made once."""
+    plain = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        if app.openapi_schema is None:
+            app.openapi_schema = _complete(plain())
+        return app.openapi_schema
+
+    app.openapi = openapi  # type: ignore[method-assign]
+
+
+def _complete(schema: dict[str, Any]) -> dict[str, Any]:
+    components = schema.setdefault("components", {})
+    schemas = components.setdefault("schemas", {})
+    schemas.update(_answers())
+    for unused in ("HTTPValidationError", "ValidationError"):
+        schemas.pop(unused, None)
+    components["securitySchemes"] = {
+        "bearer": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "Roles: reader (GET) and operator (everything). A server without tokens asks for none.",
+        }
+    }
+    for path, item in schema["paths"].items():
+        for method in _METHODS:
+            if method in item:
+                _complete_operation(item[method], method, path)
+    return schema
+
+
+def _answers() -> dict[str, Any]:
+    """The schemas of all that is answered, by name."""
+    kinds: list[type[msgspec.Struct]] = [Source, *_structs(answers), *_structs(data_answers)]
+    _, schemas = msgspec.json.schema_components(kinds, ref_template=SCHEMAS + "{name}")
+    optional = {
+        kind.__name__: {field.encode_name for field in msgspec.structs.fields(kind) if field.default is msgspec.UNSET}
+        for kind in kinds
+    }
+    for name, schema in schemas.items():
+        schema["description"] = inspect.cleandoc(schema["description"])
+        schema["additionalProperties"] = False
+        # An answer holds every field but those that are unset, so no default counts.
+        schema["required"] = [field for field in schema["properties"] if field not in optional.get(name, ())]
+        for field in schema["properties"].values():
+            field.pop("default", None)
+    schemas["Problem"]["examples"] = [_PROBLEM]
+    return schemas
+
+
+def _structs(module: ModuleType) -> list[type[msgspec.Struct]]:
+    found = [kind for kind in vars(module).values() if isinstance(kind, type) and issubclass(kind, msgspec.Struct)]
+    return sorted(found, key=lambda kind: kind.__name__)
+
+
+def _complete_operation(operation: dict[str, Any], method: str, path: str) -> None:
+    role = role_needed(method.upper(), path)
+    operation["security"] = [] if role is None else [{"bearer": [role.value]}]
+    responses = operation["responses"]
+    responses.pop("422", None)  # FastAPI's own form of it
+    found = dict(_ALWAYS)
+    if role is not None:
+        found[401] = _UNAUTHORIZED
+    if "{" in path:
+        found[404] = _NOT_FOUND
+    if "{" in path and method != "get":
+        found[409] = _NOT_NOW
+    if "requestBody" in operation:
+        found[415] = _UNSUPPORTED
+    for status, text in sorted(found.items()):
+        answer = responses.setdefault(str(status), {"description": text})
+        answer.setdefault("content", {})[MEDIA_TYPE] = {"schema": {"$ref": f"{SCHEMAS}Problem"}}
+        if status == 503:
+            answer["headers"] = _RETRY_AFTER
 
 
 def create_app(

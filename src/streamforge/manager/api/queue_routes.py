@@ -17,7 +17,7 @@ from streamforge.manager.api.routing import Context, In, QueueId, StrictRoute, g
 from streamforge.manager.service import StartRequest
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.errors import PermanentError
-from streamforge_utils.model.events import decode_event
+from streamforge_utils.model.messages import decode_event
 
 router = APIRouter(route_class=StrictRoute, tags=["workflows"])
 

@@ -9,7 +9,7 @@ from streamforge.manager.describing import schemas
 from streamforge.version import installed_version
 from streamforge_utils.model import names
 from streamforge_utils.model.kinds.registry import kinds
-from streamforge_utils.model.markers import EOS_KEY
+from streamforge_utils.model.messages import EOS_KEY
 from streamforge_utils.ports.bus import Retention, TopicSpec
 from streamforge_utils.runtime.settings import CONTROL_TOPIC, EVENTS_TOPIC
 from streamforge_utils.runtime.topic_specs import data_topic, dead_letters_topic, talk_topic

@@ -14,11 +14,9 @@ from typing import Any
 import msgspec
 
 from streamforge import workers
-from streamforge_utils.model.commands import Command
-from streamforge_utils.model.events import Event, Progress
 from streamforge_utils.model.kinds.kind import Number, RecordKind
 from streamforge_utils.model.kinds.registry import kinds
-from streamforge_utils.model.markers import EndOfStream
+from streamforge_utils.model.messages import Command, EndOfStream, Event, Progress
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 ID_PREFIX = "urn:streamforge:schema:"

@@ -10,7 +10,7 @@ from streamforge.manager.persistence.dead_letter_reader import AHEAD_BYTES, POLL
 from streamforge.manager.workflow import Step, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import RetryableError
-from streamforge_utils.model.markers import EOS_KEY
+from streamforge_utils.model.messages import EOS_KEY
 from streamforge_utils.ports.bus import Consumer, Start
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.runtime.worker_definition import Role

@@ -16,7 +16,7 @@ from streamforge.manager.persistence.workflow_store import Unreadable
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import PermanentError, RetryableError
-from streamforge_utils.model.events import TERMINAL_EVENTS, Event, decode_event
+from streamforge_utils.model.messages import TERMINAL_EVENTS, Event, decode_event
 from streamforge_utils.ports.bus import Bus, BusAdmin, Consumer, Received
 from streamforge_utils.ports.clock import Clock
 

@@ -30,9 +30,8 @@ from streamforge.manager.persistence.bans import Bans
 from streamforge.manager.persistence.workflow_store import OutOfDate
 from streamforge.manager.workflow import Attempt, Failure, Plan, Workflow
 from streamforge_utils.model import names
-from streamforge_utils.model.commands import Command, encode_command
 from streamforge_utils.model.errors import BannedError, ConfigError, ConflictError, PermanentError, RetryableError
-from streamforge_utils.model.events import encode_event
+from streamforge_utils.model.messages import Command, encode_command, encode_event
 from streamforge_utils.ports.bus import Message
 from streamforge_utils.runtime.worker_definition import Role
 

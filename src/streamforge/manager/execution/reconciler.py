@@ -28,9 +28,8 @@ from streamforge.manager.lifecycle.fold import fold_event, fold_jobs, without_pr
 from streamforge.manager.persistence.bans import Bans
 from streamforge.manager.persistence.workflow_store import Stored
 from streamforge.manager.workflow import Attempt, Status, Workflow
-from streamforge_utils.model.commands import ANY_QUEUE, Command
 from streamforge_utils.model.errors import ConflictError, RetryableError, StreamForgeError
-from streamforge_utils.model.events import Event
+from streamforge_utils.model.messages import ANY_QUEUE, Command, Event
 from streamforge_utils.ports.launcher import Job, JobState
 
 T = TypeVar("T")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from streamforge_utils.model.events import Event
+from streamforge_utils.model.messages import Event
 
 
 class Prepare(msgspec.Struct, frozen=True):

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 import msgspec
 
 from streamforge.manager.workflow import Attempt, Step, Workflow
-from streamforge_utils.model.events import TERMINAL_EVENTS, Event, Progress, progress_of
+from streamforge_utils.model.messages import TERMINAL_EVENTS, Event, Progress, progress_of
 from streamforge_utils.ports.launcher import Job, JobState
 
 _replace = msgspec.structs.replace

@@ -9,7 +9,7 @@ import msgspec
 from streamforge.manager.policy import Policy
 from streamforge.manager.workflow import Attempt, Step, Workflow
 from streamforge_utils.model import names
-from streamforge_utils.model.commands import Command
+from streamforge_utils.model.messages import Command
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.ports.bus import TopicSpec
 from streamforge_utils.ports.launcher import JobSpec

@@ -17,7 +17,7 @@ import msgspec
 from streamforge.manager.lifecycle.actions import WriteTerminalEvent
 from streamforge.manager.policy import Policy
 from streamforge.manager.workflow import Attempt, Failure, Step, StepStatus, Workflow
-from streamforge_utils.model.events import Event
+from streamforge_utils.model.messages import Event
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.runtime.worker_definition import Role
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Mapping
 
 import msgspec
 
-from streamforge_utils.model.commands import Command, decode_command
 from streamforge_utils.model.errors import PermanentError
+from streamforge_utils.model.messages import Command, decode_command
 from streamforge_utils.ports.bus import Consumer, Received
 from streamforge_utils.runtime.instruments import Instruments
 from streamforge_utils.runtime.logs import LogThrottle

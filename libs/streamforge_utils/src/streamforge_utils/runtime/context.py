@@ -18,10 +18,9 @@ from streamforge_utils.ports.exchange import Exchange
 from streamforge_utils.ports.instrumentation import Observer
 from streamforge_utils.ports.store import Answer, Document, DocumentStore, Outcome, Store, count_outcomes
 from streamforge_utils.runtime.command_listener import OwnCommands
-from streamforge_utils.runtime.dead_letter_queue import DeadLetterQueue
 from streamforge_utils.runtime.input import Input
 from streamforge_utils.runtime.instruments import Instruments
-from streamforge_utils.runtime.output import Output
+from streamforge_utils.runtime.output import DeadLetterQueue, Output
 from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings, WorkerSettings
 from streamforge_utils.runtime.telemetry import Telemetry
 

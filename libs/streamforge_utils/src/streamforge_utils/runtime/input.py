@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Sequence
 from functools import partial
 
 from streamforge_utils.model.errors import PermanentError, RetryableError
-from streamforge_utils.model.markers import EOS_KEY, EndOfStream, decode_marker
+from streamforge_utils.model.messages import EOS_KEY, EndOfStream, decode_marker
 from streamforge_utils.ports.bus import BusAdmin, Consumer, Received
 from streamforge_utils.ports.columns import ends_of, has_key, last_offset_of
 from streamforge_utils.runtime.instruments import Instruments

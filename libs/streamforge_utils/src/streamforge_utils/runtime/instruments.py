@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from streamforge_utils.model.errors import RetryableError
-from streamforge_utils.model.events import Progress
+from streamforge_utils.model.messages import Progress
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.retry import retry
 from streamforge_utils.runtime.logs import Log

@@ -15,12 +15,13 @@ from streamforge_utils.model.secret import Secret
 from streamforge_utils.model.series import check_symbol
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.plugins import PLUGINS
-from streamforge_utils.runtime.arango import ArangoSettings
 from streamforge_utils.runtime.environment import variable
-from streamforge_utils.runtime.kafka_settings import KafkaSettings
+from streamforge_utils.runtime.server_settings import ArangoSettings, KafkaSettings
 
 CONTROL_TOPIC = "queue-control"
 EVENTS_TOPIC = "queue-events"
+ControlTopic = Annotated[str, variable("QUEUE_CONTROL_TOPIC", "the topic of commands")]
+EventsTopic = Annotated[str, variable("QUEUE_EVENTS_TOPIC", "the topic of events")]
 BINANCE_DATA_URL = "https://data-api.binance.vision"
 Plugins = Annotated[
     str,
@@ -215,8 +216,8 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
         str,
         variable("TELEMETRY_PRODUCER_ID", "the worker's name in its events", default="`TARGET__` and the queue's code"),
     ] = ""
-    control_topic: Annotated[str, variable("QUEUE_CONTROL_TOPIC", "the topic of commands")] = CONTROL_TOPIC
-    events_topic: Annotated[str, variable("QUEUE_EVENTS_TOPIC", "the topic of events")] = EVENTS_TOPIC
+    control_topic: ControlTopic = CONTROL_TOPIC
+    events_topic: EventsTopic = EVENTS_TOPIC
     attempt: Annotated[
         int, msgspec.Meta(ge=1), variable("STREAMFORGE_ATTEMPT", "which attempt of the step this process is")
     ] = 1

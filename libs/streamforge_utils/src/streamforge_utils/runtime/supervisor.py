@@ -10,7 +10,7 @@ from typing import Generic, TypeVar
 import msgspec
 
 from streamforge_utils.model.errors import StreamForgeError
-from streamforge_utils.model.markers import EndOfStream
+from streamforge_utils.model.messages import EndOfStream
 from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.runtime.command_listener import CommandListener
 from streamforge_utils.runtime.connector import Connector

@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from streamforge_utils.model.events import TERMINAL_EVENTS, Event, encode_event
+from streamforge_utils.model.messages import TERMINAL_EVENTS, Event, encode_event
 from streamforge_utils.ports.bus import Message, Producer
 from streamforge_utils.runtime.instruments import Instruments
 from streamforge_utils.runtime.logs import Redactor

@@ -27,9 +27,8 @@ from streamforge_utils.adapters.binance.binance_rules import (
 from streamforge_utils.adapters.binance.exchange_clock import ClockEstimate
 from streamforge_utils.adapters.binance.rate_budget import RateBudget
 from streamforge_utils.adapters.binance.waits import Refusals, Waits
-from streamforge_utils.model.addresses import shown_address
 from streamforge_utils.model.errors import ConfigError, InvalidInput, PermanentError, RetryableError
-from streamforge_utils.model.secret import Secret
+from streamforge_utils.model.secret import Secret, shown_address
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.exchange import Identity
 from streamforge_utils.ports.instrumentation import Observer

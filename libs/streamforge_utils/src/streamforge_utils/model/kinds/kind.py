@@ -12,9 +12,9 @@ from urllib.parse import quote
 import msgspec
 
 from streamforge_utils.model.completeness.rule import Rule
-from streamforge_utils.model.decoding import DECODE_ERRORS
 from streamforge_utils.model.errors import InvalidInput, PermanentError
 from streamforge_utils.model.kinds.paging import Paging
+from streamforge_utils.model.messages import DECODE_ERRORS
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.spelling import closest
 

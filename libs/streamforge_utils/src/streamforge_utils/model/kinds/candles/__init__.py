@@ -12,6 +12,7 @@ from streamforge_utils.model.completeness.rule import Rule
 from streamforge_utils.model.kinds.candles.candle import (
     FIRST_TIME_MS,
     Candle,
+    Interval,
     StoredCandle,
     candle_key,
     candle_key_prefix,
@@ -20,9 +21,7 @@ from streamforge_utils.model.kinds.candles.candle import (
     refusal,
     stored_documents,
 )
-from streamforge_utils.model.kinds.candles.intervals import Interval
-from streamforge_utils.model.kinds.candles.rows import by_time
-from streamforge_utils.model.kinds.candles.rowtext import read_page
+from streamforge_utils.model.kinds.candles.rows import by_time, read_page
 from streamforge_utils.model.kinds.kind import Columns, RecordKind
 from streamforge_utils.model.kinds.paging import Asked, ByTime, Page, Paging, Question
 from streamforge_utils.model.series import Series

@@ -1,3 +1,5 @@
+"""A workflow's history: read page by page, and followed as server-sent events."""
+
 from __future__ import annotations
 
 import asyncio

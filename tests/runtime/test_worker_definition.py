@@ -6,7 +6,7 @@ import pytest
 
 from streamforge.workers import dummy_service, loader_api_candles
 from streamforge_utils.model.errors import InvalidInput
-from streamforge_utils.runtime.options import environment_of, help_text
+from streamforge_utils.runtime.worker_definition import environment_of, help_text
 
 DUMMY, LOADER = dummy_service.DEFINITION, loader_api_candles.DEFINITION
 

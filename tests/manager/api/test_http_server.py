@@ -1,12 +1,16 @@
-"""The server on a real socket: what only shows between two ends of a connection."""
+"""The server on a real socket, and the service as it ships: `python -m app.main` in its folder."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import socket
+import subprocess
+import sys
 from collections.abc import AsyncIterator, Awaitable, Callable
 from itertools import count
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -16,12 +20,16 @@ import pytest
 from streamforge.manager.api.app import create_app
 from streamforge.manager.api.http_server import LimitedProtocol, Server, serve
 from streamforge.manager.api.routing import Limits
+from streamforge.manager.manager_settings import ManagerSettings
 from streamforge.manager.persistence import record_reader
 from streamforge_utils.model.errors import ConfigError
+from streamforge_utils.runtime.environment import variables
 from tests.addresses import EVERYWHERE
+from tests.cleanenv import environment
 from tests.limits import LIMIT_S
 from tests.manager.api.support import OPERATOR, REQUEST, TOKENS, candles, event, problem, started
 from tests.manager.memory_service import MemoryService
+from tests.places import ROOT
 
 STREAM = {"Accept": "text/event-stream"}
 LIMITS = Limits(keep_alive_s=0.05, header_timeout_s=LIMIT_S, body_timeout_s=LIMIT_S)
@@ -269,3 +277,41 @@ async def _raw(url: str, sent: bytes) -> bytes:
             return await reader.read()
     finally:
         writer.close()
+
+
+FOLDER = ROOT / "services" / "queue-manager"
+
+
+def test_it_starts_asks_for_a_token_and_ends_in_order(tmp_path: Path) -> None:
+    ports = {"STREAMFORGE_PORT": "0", "STREAMFORGE_METRICS_PORT": "0"}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "app.main"],
+        cwd=FOLDER,
+        env=environment(STREAMFORGE_DATA_DIR=str(tmp_path), STREAMFORGE_OPERATOR_TOKEN=OPERATOR, **ports),
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        assert process.stderr is not None
+        said = process.stderr.readline()
+        found = re.search(r"http://127\.0\.0\.1:\d+", said)
+        assert found is not None, said
+        assert httpx.get(f"{found[0]}/healthz").json() == {"status": "ok"}
+        problem(httpx.get(f"{found[0]}/queues"), 401, "unauthorized")
+        allowed = httpx.get(f"{found[0]}/queues", headers={"Authorization": f"Bearer {OPERATOR}"})
+        assert allowed.json() == {"queues": [], "cursor": None}
+        process.send_signal(signal.SIGTERM)
+        _, rest = process.communicate(timeout=LIMIT_S)
+    finally:
+        process.kill()
+        process.wait()
+    assert process.returncode == 0, rest
+    assert OPERATOR not in said + rest
+
+
+def test_its_readme_names_every_setting() -> None:
+    text = (FOLDER / "README.md").read_text()
+    unused = {"STREAMFORGE_WEIGHT_PER_MINUTE"}  # the manager has a share of its own
+
+    names = {item.name for item in variables(ManagerSettings)} - unused
+    assert {name for name in names if f"`{name}`" not in text} == set()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streamforge_utils.model.addresses import shown_address
+from streamforge_utils.model.secret import shown_address
 
 
 @pytest.mark.parametrize(

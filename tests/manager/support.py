@@ -143,6 +143,13 @@ class World:
         self.identity = Identity()
         self.bus.log = {"queue-control": [], "queue-events": []}
 
+    def later(self, seconds: float) -> None:
+        """Let the manager's clock and the exchange's go on."""
+        assert isinstance(self.clock, ManualClock)
+        assert isinstance(self.exchange, ScriptedExchange)
+        self.clock.advance(seconds)
+        self.exchange.now_ms = self.clock.now_ms()
+
     async def start(self, new_code: Callable[[], str] | None = None, *, load: bool = True) -> None:
         """A new manager on what there is: its memory is empty."""
         self.deps = Dependencies.on(

@@ -140,7 +140,7 @@ async def test_the_same_words_join_what_they_meant_a_short_while_ago(
 ) -> None:
     request = replace(DAY, time_range=words, type=type)
     first = await begun(world, request)
-    later(world, later_s - 1)
+    world.later(later_s - 1)
     second = await begun(world, request)
     assert (second.workflow.queue_id, second.joined) == (first.workflow.queue_id, True)
     assert (second.behind_ms, first.behind_ms) == (behind_ms, 0)
@@ -157,11 +157,11 @@ async def test_the_same_words_join_what_they_meant_a_short_while_ago(
 async def test_a_key_that_joined_tells_again_what_is_left_out(world: World) -> None:
     """The answer may be lost; who asks again is not to take the workflow for its own, nor for all that it asked for."""
     first = await begun(world, replace(DAY, time_range="-30d"))
-    later(world, 3600)
+    world.later(3600)
     request = replace(DAY, time_range="-30d")
     told = await world.manager.start(request, idempotency_key="k")
     assert (told.joined, told.replayed, told.behind_ms) == (True, False, 3_600_000)
-    later(world, 3600)
+    world.later(3600)
     for _ in range(2):
         again = await world.manager.start(request, idempotency_key="k")
         assert again == told._replace(replayed=True), "what was asked for then, not now"
@@ -190,7 +190,7 @@ async def test_what_means_much_more_by_now_waits_and_loads_the_rest(
     world: World, words: str, other: str, later_s: int
 ) -> None:
     first = await begun(world, replace(DAY, time_range=words))
-    later(world, later_s - 1)
+    world.later(later_s - 1)
     second = await begun(world, replace(DAY, time_range=other))
     assert (second.new, second.workflow.queue_id != first.workflow.queue_id) == (True, True)
     await world.turns(3)
@@ -202,16 +202,9 @@ async def test_what_means_much_more_by_now_waits_and_loads_the_rest(
 async def test_the_same_words_into_another_collection_are_another_workflow(world: World) -> None:
     first = await begun(world, replace(DAY, time_range="-30d", collection="a"))
     for collection, joined in (("a", True), ("b", False), (None, False)):
-        later(world, 7)
+        world.later(7)
         again = await begun(world, replace(DAY, time_range="-30d", collection=collection))
         assert (again.joined, again.workflow.queue_id == first.workflow.queue_id) == (joined, joined)
-
-
-def later(world: World, seconds: float) -> None:
-    """Let the manager's clock and the exchange's go on."""
-    assert isinstance(world.clock, ManualClock)
-    world.clock.advance(seconds)
-    exchange_of(world).now_ms = world.clock.now_ms()
 
 
 async def test_what_is_being_stopped_is_not_joined(world: World) -> None:

@@ -27,17 +27,6 @@ ASKED_MS = NOW + 30_400
 """When it is asked for: in the middle of a minute, and of a second."""
 
 
-def clock_of(world: World) -> ManualClock:
-    assert isinstance(world.clock, ManualClock)
-    return world.clock
-
-
-def later(world: World, seconds: float) -> None:
-    """The manager's clock and the exchange's go on."""
-    clock_of(world).advance(seconds)
-    exchange_of(world).now_ms = world.clock.now_ms()
-
-
 @pytest.fixture
 async def world() -> AsyncIterator[World]:
     opens = range(NOW - DAY_MS, NOW + DAY_MS, MINUTE_MS)
@@ -90,11 +79,11 @@ async def test_what_is_said_of_a_finished_workflow_stays_true_when_the_next_bars
     assert start_command(workflow, workflow.steps[0], workflow.steps[0].attempts[-1]).time_range == str(
         workflow.planned_span
     )
-    later(world, 40)  # it ends while the others are loaded
+    world.later(40)  # it ends while the others are loaded
     workflow = await ended(world, workflow)
     assert workflow.status is Status.FINISHED
     for seconds in (0, 60, 86_400):
-        later(world, seconds)
+        world.later(seconds)
         _, report, complete = await shown(world, workflow.queue_id)
         assert (report.span, complete) == (workflow.planned_span, True)
         assert [(one.verdict, one.records) for one in report.segments] == [(Verdict.STORED, 59)]
@@ -102,7 +91,7 @@ async def test_what_is_said_of_a_finished_workflow_stays_true_when_the_next_bars
 
 async def test_bars_that_others_store_later_do_not_count(world: World) -> None:
     first = await ended(world, await started(world))
-    later(world, 600)
+    world.later(600)
     second = await ended(world, await started(world))
     assert second.planned_span is not None
     assert second.planned_span.end_ms == NOW + 600_000
@@ -112,7 +101,7 @@ async def test_bars_that_others_store_later_do_not_count(world: World) -> None:
 
 async def test_what_was_not_over_is_not_called_asked_for(world: World) -> None:
     workflow = await ended(world, await started(world))
-    later(world, 60)
+    world.later(60)
     report = await world.manager.series_coverage("BTCUSDT", "api_candles_1m")
     assert workflow.planned_span == TimeRange(NOW - HOUR_MS + 30_000, NOW)
     bars = TimeRange(NOW - HOUR_MS + MINUTE_MS, NOW)
@@ -130,7 +119,7 @@ async def test_a_range_of_which_no_bar_is_over_finishes_with_nothing_and_says_so
     workflow, report, complete = await shown(world, workflow.queue_id)
     assert (workflow.status, workflow.planned_span) == (Status.FINISHED, None)
     assert (report.span, list(report.segments), complete) == (None, [], True)
-    later(world, 120)
+    world.later(120)
     assert (await shown(world, workflow.queue_id))[1:] == (report, True)
     removed = await world.manager.remove(workflow.queue_id, data=True)
     assert (removed.records_removed, removed.staying) == (0, [])
@@ -143,7 +132,7 @@ async def test_a_retry_reaches_to_what_is_over_by_then_of_what_was_asked_for(wor
     finish(world, workflow)
     await world.turns(6, seconds=0.5)
     assert (await world.workflow(workflow.queue_id)).status is Status.INTERRUPTED
-    later(world, 600)
+    world.later(600)
     await world.manager.retry(workflow.queue_id)
     await world.turns(6, seconds=0.5)
     again = await world.workflow(workflow.queue_id)
@@ -156,7 +145,7 @@ async def test_a_retry_reaches_to_what_is_over_by_then_of_what_was_asked_for(wor
 
 async def test_data_of_others_behind_the_planned_range_stay_when_a_workflow_is_removed(world: World) -> None:
     first = await ended(world, await started(world))
-    later(world, 60)
+    world.later(60)
     store(world, [NOW])
     assert (await world.manager.remove(first.queue_id, data=True)).records_removed == 59
     assert list(world.store.documents["c"]) == [candle_key("BTCUSDT", "1m", NOW)]
@@ -164,7 +153,7 @@ async def test_data_of_others_behind_the_planned_range_stay_when_a_workflow_is_r
 
 async def test_answers_that_take_their_time_set_no_clock_back(world: World) -> None:
     def slow(number: int, question: Question, page: Sequence[Candle]) -> Sequence[Candle]:
-        later(world, 20)
+        world.later(20)
         return page
 
     exchange_of(world).lie = slow
@@ -179,7 +168,7 @@ async def test_who_joins_is_told_what_is_over_since_and_not_planned(world: World
     request = replace(HOUR, time_range="2024-08-10T23:00Z:2024-08-11T00:00:30Z")
     first = await started(world, request)
     assert (await world.manager.start(request)).behind_ms == 0
-    later(world, 30)
+    world.later(30)
     again = await world.manager.start(request)
     assert (again.workflow.queue_id, again.joined, again.behind_ms) == (first.queue_id, True, MINUTE_MS)
 
@@ -197,7 +186,7 @@ async def test_who_joins_before_the_plan_is_told_what_it_asked_for(world: World)
     first = (await world.manager.start(HOUR)).workflow
     with patch.object(exchange, "symbol_info", slow):
         await world.turns(3, seconds=0)
-        later(world, 40)
+        world.later(40)
         joining = asyncio.create_task(world.manager.start(HOUR))
         await asyncio.sleep(0)
         held.set()

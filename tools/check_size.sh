@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# No Python file has more than 400 lines, no file 400 kB (binaries and data do not belong here), and code and tests as a whole stay within a budget. A change that needs more
-# raises the number here, where its review sees it; one that needs less lowers it.
+# No Python file has more than 400 lines, no file 400 kB (binaries and data do not belong here), and code and tests as a whole stay within a budget of lines that are not blank
+# (docs/decisions/size-budget.md). A change that needs more raises the number here, where its review sees it; one that needs less lowers it.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -8,12 +8,12 @@ failed=0
 within() { # BUDGET FOLDER...
     local budget=$1 lines
     shift
-    lines=$(git ls-files -z -- "${@/%//*.py}" | xargs -0 cat | wc -l)
-    echo "size: $lines of at most $budget lines in $*"
+    lines=$(git ls-files -z -- "${@/%//*.py}" | xargs -0 cat | grep -c '[^[:space:]]')
+    echo "size: $lines of at most $budget lines that are not blank in $*"
     ((lines <= budget)) || failed=1
 }
-within 43000 libs src
-within 68500 tests
+within 35000 libs src
+within 55000 tests
 
 git ls-files -z -- '*.py' | while IFS= read -r -d '' file; do
     if [[ -f $file ]]; then printf '%s %s\n' "$(wc -l <"$file")" "$file"; fi

@@ -379,13 +379,7 @@ async def test_a_plan_says_what_there_is_by_time_and_how_much_by_id() -> None:
     span = TimeRange(start, start + 15_000)
     plan = await prepare(there, ticks.SERIES, span, (), exchange_now_ms=ticks.NOW, again=False)
     assert [part.span for part in plan.parts] == [TimeRange(start + 10_000, start + 15_000)]
-    assert (plan.bars, plan.expected, plan.there, plan.first_ms, plan.last_ms) == (
-        50,
-        50,
-        0,
-        start + 10_000,
-        None,
-    )
+    assert (plan.bars, plan.expected, plan.there, plan.first_ms, plan.last_ms) == (50, 50, 0, start + 10_000, None)
     assert [(s.start_ms, s.end_ms, s.verdict) for s in plan.settled] == [(start, start + 10_000, Verdict.CLOSED)]
     known = Segment(
         start_ms=start + 10_000,

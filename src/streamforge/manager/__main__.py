@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from contextlib import closing
+from typing import Any
 
 import structlog
 
@@ -41,7 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for problem in settings.warnings:
             structlog.get_logger().warning("workers may reach nothing", problem=problem)
         tokens = Tokens.read(os.environ)
-        asyncio.run(_serve(settings, tokens))
+        # Around the loop: at its end it waits for threads, which may still write in the data directory.
+        with data_directory_of(settings.data) as directory:
+            asyncio.run(_serve(settings, tokens, directory))
     except ConfigError as error:
         _tell(str(error))
         return EXIT_CONFIG
@@ -51,7 +54,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return 0
 
 
-async def _serve(settings: ManagerSettings, tokens: Tokens | None) -> None:
+async def _serve(settings: ManagerSettings, tokens: Tokens | None, directory: Any) -> None:
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
@@ -59,10 +62,7 @@ async def _serve(settings: ManagerSettings, tokens: Tokens | None) -> None:
     exchange = origin_of(None, settings.exchange.urls)
     origin = Origin(exchange, None if exchange == BINANCE else ",".join(settings.exchange.urls))
     metrics = Metrics(NAME)
-    with (
-        data_directory_of(settings.data) as directory,
-        closing(MetricsServer(metrics, settings.metrics_host, settings.metrics_port)) as scraped,
-    ):
+    with closing(MetricsServer(metrics, settings.metrics_host, settings.metrics_port)) as scraped:
         async with started(settings, starter, directory, observer=metrics, origin=origin, tokens=tokens) as manager:
             data = "Kafka and ArangoDB" if directory is None else settings.data.data_dir
             print(

@@ -59,7 +59,8 @@ class BrokerState:
         for resource in resources:
             name = resource.name
             operation = Operation(what=f"describe topic {name}", topic=name)
-            entries: Mapping[str, Any] = self._handle.wait_for(configs[resource], operation)
+            reading = Operation(what=f"describe topic {name}", topic=name, needs="describe the configs of")
+            entries: Mapping[str, Any] = self._handle.wait_for(configs[resource], reading)
             partitions: Sequence[Any] = self._handle.wait_for(asked[name], operation).partitions
             found[name] = ActualTopic(
                 partitions=len(partitions),

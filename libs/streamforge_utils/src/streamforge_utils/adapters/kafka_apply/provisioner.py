@@ -212,7 +212,7 @@ class ManifestProvisioner:
             return
         client = self._handle.get()
         if step.config:
-            operation = Operation(what=f"change topic {topic.name}", topic=topic.name, needs="alter")
+            operation = Operation(what=f"change topic {topic.name}", topic=topic.name, needs="alter the configs of")
             resource = self._altering(step)
             altered = client.incremental_alter_configs([resource], request_timeout=CALL_S)
             self._handle.wait_for(altered[resource], operation)

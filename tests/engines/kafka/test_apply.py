@@ -243,13 +243,18 @@ def test_a_right_that_is_missing_is_named_before_what_needs_it_is_begun(
     apply("--yes")
     apply.edit("topic-queue-events.yaml", "retention.ms: 604800000", "retention.ms: 3600000")
     connect_as(user)
-    rules = [rule(user.name, topic, AclOperation.DESCRIBE) for topic in ("queue-control", "queue-events", NOTES)]
-    rules += [rule(user.name, topic, AclOperation.DESCRIBE_CONFIGS) for topic in ("queue-control", "queue-events")]
-    rules += [rule(user.name, NOTES, AclOperation.READ)]
-    for made in broker.admin_client().create_acls(rules).values():
-        made.result(LIMIT_S)
+
+    def allowed(*rules: AclBinding) -> None:
+        for made in broker.admin_client().create_acls([*rules]).values():
+            made.result(LIMIT_S)
+
+    topics = ("queue-control", "queue-events")
+    allowed(*(rule(user.name, topic, AclOperation.DESCRIBE) for topic in (*topics, NOTES)))
+    allowed(rule(user.name, NOTES, AclOperation.READ))
+    assert "the user somebody has no ACL to describe the configs of topic queue-" in apply("--yes", code=2)
+    allowed(*(rule(user.name, topic, AclOperation.DESCRIBE_CONFIGS) for topic in topics))
     told = apply("--yes", code=2)
-    assert "the user somebody has no ACL to alter topic queue-events" in told
+    assert "the user somebody has no ACL to alter the configs of topic queue-events" in told
     assert "0 of 1 changes were made; the same command makes the rest" in told
     assert apply.config("queue-events")["retention.ms"] == "604800000"
 

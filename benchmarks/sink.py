@@ -21,8 +21,8 @@ from streamforge_utils.model.kinds.candles import encode_candle, stored_document
 from streamforge_utils.model.messages import EOS_KEY, EndOfStream, encode_marker
 from streamforge_utils.ports.bus import Message
 from streamforge_utils.ports.store import Document, Store
-from streamforge_utils.runtime.input import BATCH_RECORDS
 from streamforge_utils.runtime.server_settings import KafkaSettings
+from streamforge_utils.runtime.topic_reader import BATCH_RECORDS
 
 PAGES = {Size.FULL: 526, Size.QUICK: 60, Size.TINY: 2}
 ROUNDS = {Size.FULL: 5, Size.QUICK: 3, Size.TINY: 1}

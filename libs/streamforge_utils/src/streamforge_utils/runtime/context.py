@@ -18,11 +18,11 @@ from streamforge_utils.ports.exchange import Exchange
 from streamforge_utils.ports.instrumentation import Observer
 from streamforge_utils.ports.store import Answer, Document, DocumentStore, Outcome, Store, count_outcomes
 from streamforge_utils.runtime.command_listener import OwnCommands
-from streamforge_utils.runtime.input import Input
 from streamforge_utils.runtime.instruments import Instruments
 from streamforge_utils.runtime.output import DeadLetterQueue, Output
 from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings, WorkerSettings
 from streamforge_utils.runtime.telemetry import Telemetry
+from streamforge_utils.runtime.topic_reader import Input
 
 P = TypeVar("P", bound=msgspec.Struct)
 T = TypeVar("T")

@@ -1,7 +1,7 @@
 """What every sink does: store the records of its input, batch after batch, and commit what the store has answered.
 
 Records are converted outside the event loop: in a thread, and in a helper process while batches queue up. Which offset
-a commit names is decided in `input.py`.
+a commit names is decided in `topic_reader.py`.
 """
 
 from __future__ import annotations

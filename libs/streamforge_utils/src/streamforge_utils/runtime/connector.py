@@ -15,10 +15,10 @@ from streamforge_utils.ports.instrumentation import Observer
 from streamforge_utils.runtime.command_listener import CLOCK_SKEW_S
 from streamforge_utils.runtime.context import Connections, MessageBus, Wiring
 from streamforge_utils.runtime.instruments import Instruments
-from streamforge_utils.runtime.output import DeadLetterQueue, Output
 from streamforge_utils.runtime.settings import WorkerSettings
 from streamforge_utils.runtime.topic_reader import Input
 from streamforge_utils.runtime.topic_specs import talk_topic
+from streamforge_utils.runtime.topic_writer import DeadLetterQueue, Output
 from streamforge_utils.runtime.worker_definition import Definition, Use
 
 PATIENCE_S = 4.0

@@ -19,10 +19,10 @@ from streamforge_utils.ports.instrumentation import Observer
 from streamforge_utils.ports.store import Answer, Document, DocumentStore, Outcome, Store, count_outcomes
 from streamforge_utils.runtime.command_listener import OwnCommands
 from streamforge_utils.runtime.instruments import Instruments
-from streamforge_utils.runtime.output import DeadLetterQueue, Output
 from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings, WorkerSettings
 from streamforge_utils.runtime.telemetry import Telemetry
 from streamforge_utils.runtime.topic_reader import Input
+from streamforge_utils.runtime.topic_writer import DeadLetterQueue, Output
 
 P = TypeVar("P", bound=msgspec.Struct)
 T = TypeVar("T")

@@ -14,9 +14,9 @@ from streamforge_utils.adapters.embedded.bus.embedded_bus import EmbeddedBus
 from streamforge_utils.model.errors import PermanentError, RetryableError, TopicFull
 from streamforge_utils.model.messages import EOS_KEY, decode_marker
 from streamforge_utils.ports.bus import HEADERS_BYTES, Message, Received, Retention, TopicSpec
-from streamforge_utils.runtime import output
+from streamforge_utils.runtime import topic_writer
 from streamforge_utils.runtime.context import Context
-from streamforge_utils.runtime.output import REASON_BYTES, DeadLetterQueue
+from streamforge_utils.runtime.topic_writer import REASON_BYTES, DeadLetterQueue
 from streamforge_utils.runtime.worker_definition import Use
 from tests.doubles.clock import FakeClock
 from tests.doubles.faulty import always, times
@@ -41,7 +41,7 @@ async def test_records_arrive_in_order_with_their_keys_though_a_write_fails_for_
 
 
 async def test_a_topic_that_stays_full_is_an_error_in_the_end(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(output, "PATIENCE_S", 0.5)
+    monkeypatch.setattr(topic_writer, "PATIENCE_S", 0.5)
     rig.bus.send[TOPIC] = always("the topic is full")
 
     async def run(ctx: Ctx) -> None:

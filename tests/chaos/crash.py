@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from streamforge import workers
-from streamforge.manager.bootstrap import Ports
 from streamforge.manager.persistence.installation import Claim
+from streamforge.manager.running_manager import Ports
 from streamforge_utils.adapters.embedded.bus.embedded_bus import EmbeddedBus
 from streamforge_utils.model.errors import ConflictError
 from streamforge_utils.model.kinds.candles import Candle, Interval

@@ -15,12 +15,12 @@ from typing import Any
 
 import msgspec
 
-from streamforge.manager.bootstrap import Running, running
 from streamforge.manager.manager_settings import ManagerSettings
 from streamforge.manager.persistence.event_history import EventHistory
 from streamforge.manager.persistence.workflow_store import KIND, WorkflowStore
 from streamforge.manager.policy import Policy
 from streamforge.manager.presentation import workflow_answer
+from streamforge.manager.running_manager import Running, running
 from streamforge.manager.service import StartRequest
 from streamforge.manager.workflow import Workflow, decode_workflow
 from streamforge_utils.adapters.embedded.bus.embedded_bus import EmbeddedBus

@@ -9,9 +9,9 @@ import pytest
 import structlog
 
 from streamforge.manager.__main__ import main
-from streamforge.manager.bootstrap import worker_environment
 from streamforge.manager.manager_settings import load_manager
 from streamforge.manager.policy import RetentionRule, kept_ms
+from streamforge.manager.running_manager import worker_environment
 from streamforge.manager.startup import configure_logs
 from streamforge_utils.model.errors import ConfigError
 from tests.manager.support import DAY_MS

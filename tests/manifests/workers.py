@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import msgspec
 
 from streamforge import wiring
-from streamforge.manager.bootstrap import worker_environment
 from streamforge.manager.manager_settings import load_manager
+from streamforge.manager.running_manager import worker_environment
 from streamforge_utils.adapters.kubernetes.manifest import job_manifest
 from streamforge_utils.model import names
 from streamforge_utils.ports.launcher import JobSpec

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from streamforge import workers
-from streamforge.manager.bootstrap import worker_environment
 from streamforge.manager.manager_settings import load_manager
+from streamforge.manager.running_manager import worker_environment
 from streamforge_utils.model.errors import ConfigError, InvalidInput
 from streamforge_utils.plugins import load_plugins, plugin_modules, unload_plugins
 from streamforge_utils.runtime.environment import variables

@@ -28,9 +28,9 @@ from streamforge.cli.places import (
 )
 from streamforge.manager import startup
 from streamforge.manager.api.tokens import Tokens
-from streamforge.manager.bootstrap import first_end
 from streamforge.manager.manager_settings import ManagerSettings, load_manager, misspelt_settings
 from streamforge.manager.origin import TEST
+from streamforge.manager.running_manager import first_end
 from streamforge.manager.startup import Starter, data_directory_of, started
 from streamforge.manager.workflow_service import WorkflowService
 from streamforge_utils.model.errors import StreamForgeError

@@ -13,9 +13,9 @@ from typing import Any
 import structlog
 
 from streamforge.manager.api.tokens import Tokens
-from streamforge.manager.bootstrap import until_stopped
 from streamforge.manager.manager_settings import ManagerSettings, load_manager, misspelt_settings
 from streamforge.manager.origin import BINANCE, Origin, origin_of
+from streamforge.manager.running_manager import until_stopped
 from streamforge.manager.startup import Starter, configure_logs, data_directory_of, started
 from streamforge_utils.model.errors import ConfigError, StreamForgeError
 from streamforge_utils.plugins import load_plugins

@@ -15,11 +15,11 @@ import structlog
 
 from streamforge import wiring
 from streamforge.manager.api.tokens import Tokens
-from streamforge.manager.bootstrap import Ports, Running, running
 from streamforge.manager.execution.exchange_limits import ExchangeWaits
 from streamforge.manager.manager_settings import ManagerSettings
 from streamforge.manager.origin import Origin
 from streamforge.manager.persistence.installation import Claim, Place
+from streamforge.manager.running_manager import Ports, Running, running
 from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.ports.exchange import Identity
 from streamforge_utils.ports.instrumentation import Observer

@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from streamforge.manager.bootstrap import running
 from streamforge.manager.manager_settings import load_manager
+from streamforge.manager.running_manager import running
 from streamforge.manager.service import StartRequest
 from streamforge.manager.startup import ports_of
 from streamforge.manager.workflow import Status, Workflow

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from streamforge import wiring
 from streamforge.cli.checks.place_checks import Subject, careful, fails, works
-from streamforge.manager.bootstrap import worker_environment
 from streamforge.manager.manager_settings import load_manager
+from streamforge.manager.running_manager import worker_environment
 from streamforge_utils.model.errors import ConfigError, StreamForgeError
 from streamforge_utils.ports.job_settings import (
     KUBERNETES,

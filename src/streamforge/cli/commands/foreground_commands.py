@@ -46,8 +46,8 @@ async def up(
     """
     from streamforge.cli.own_manager import configure_logs, own_manager
     from streamforge.manager.api.tokens import Tokens
-    from streamforge.manager.bootstrap import until_stopped
     from streamforge.manager.manager_settings import load_manager
+    from streamforge.manager.running_manager import until_stopped
     from streamforge_utils.runtime.metrics import Metrics, MetricsServer
 
     folder, overrides = where.folder, where.environ()

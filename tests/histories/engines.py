@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from streamforge.manager.persistence.workflow_store import KIND
+from streamforge_utils.adapters.embedded.bus.batch_format import unpack
 from streamforge_utils.adapters.embedded.bus.embedded_bus import EmbeddedBus
 from streamforge_utils.adapters.embedded.bus.files import TopicFiles
-from streamforge_utils.adapters.embedded.bus.packed import unpack
 from streamforge_utils.adapters.embedded.store import document_rows
 from streamforge_utils.adapters.embedded.store.collection_files import Catalogue
 from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore

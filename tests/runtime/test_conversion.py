@@ -19,7 +19,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streamforge_utils.adapters.embedded.bus.packed import PackedColumns, join, pack_of
+from streamforge_utils.adapters.embedded.bus.batch_format import PackedColumns, join, pack_of
 from streamforge_utils.model.errors import ConfigError, PermanentError
 from streamforge_utils.model.kinds.candles import KIND, encode_candle
 from streamforge_utils.ports.columns import ReceivedColumns, encode_columns

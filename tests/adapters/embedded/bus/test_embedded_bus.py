@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamforge_utils.adapters.embedded.bus import embedded_bus
+from streamforge_utils.adapters.embedded.bus.batch_format import StoredBatch, pack, unpack
 from streamforge_utils.adapters.embedded.bus.embedded_bus import EmbeddedBus
-from streamforge_utils.adapters.embedded.bus.packed import StoredBatch, pack, unpack
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.ports.bus import HEADERS_BYTES, Message, Retention, TopicSpec
 from streamforge_utils.ports.clock import SystemClock

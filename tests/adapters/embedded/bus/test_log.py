@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from streamforge_utils.adapters.embedded.bus.batch_format import Batch, pack
 from streamforge_utils.adapters.embedded.bus.files import OpenTopic, TopicFiles
-from streamforge_utils.adapters.embedded.bus.packed import Batch, pack
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.ports.bus import Message, TopicSpec
 

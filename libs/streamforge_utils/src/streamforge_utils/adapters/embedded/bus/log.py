@@ -14,8 +14,8 @@ from pathlib import Path
 import msgspec
 
 from streamforge_utils.adapters.embedded import sqlite
+from streamforge_utils.adapters.embedded.bus.batch_format import Batch, StoredBatch
 from streamforge_utils.adapters.embedded.bus.notification import notify
-from streamforge_utils.adapters.embedded.bus.packed import Batch, StoredBatch
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.ports.bus import Retention, TopicSpec
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streamforge_utils.adapters.embedded.bus.packed import PackedColumns, join, pack_of
+from streamforge_utils.adapters.embedded.bus.batch_format import PackedColumns, join, pack_of
 from streamforge_utils.ports.columns import encode_columns, ends_of, has_key, last_offset_of
 from tests.ports.test_columns import Row, bounds, columns, messages, plain, rows, small
 

@@ -13,7 +13,7 @@ import msgspec
 from fastapi import FastAPI
 
 from streamforge.manager import answers, data_answers
-from streamforge.manager.api import catalogue_routes, data_routes, handlers, queue_routes
+from streamforge.manager.api import catalogue_routes, data_routes, error_answers, queue_routes
 from streamforge.manager.api.guard import Addresses, Authentication, Guard, role_needed
 from streamforge.manager.api.problems import MEDIA_TYPE, TYPE_PREFIX
 from streamforge.manager.api.routing import SCHEMAS, Context, Limits
@@ -149,7 +149,7 @@ def create_app(
     app.state.context = Context(
         service, limits, Followers(limits.followers, limits.retry_after_s), clock or SystemClock()
     )
-    handlers.install(app)
+    error_answers.install(app)
     for router in (queue_routes.router, data_routes.router, catalogue_routes.router):
         app.include_router(router)
     describe(app)

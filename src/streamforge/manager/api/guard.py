@@ -14,7 +14,7 @@ from urllib.parse import quote, urlsplit
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from streamforge.manager.api.handlers import problem_of
+from streamforge.manager.api.error_answers import problem_of
 from streamforge.manager.api.problems import ProblemError
 from streamforge.manager.api.routing import Limits
 from streamforge.manager.api.tokens import Access, Tokens, is_loopback

@@ -12,7 +12,7 @@ import msgspec
 from benchmarks.common.exchange import SYMBOL
 from benchmarks.common.workflow import MINUTE_MS, START_MS, minutes
 from streamforge_utils.model.kinds.candles import Candle
-from streamforge_utils.model.kinds.candles.rows import read_page, read_rows
+from streamforge_utils.model.kinds.candles.klines_answer import read_page, read_rows
 from streamforge_utils.model.kinds.paging import Asked, ByTime, Page, Question
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange

@@ -12,7 +12,7 @@ from multidict import CIMultiDict
 from streamforge_utils.adapters.binance.binance_rules import CODES, Action, ErrorAnswer, judge, parse_retry_after
 from streamforge_utils.model.errors import BannedError, PermanentError
 from streamforge_utils.model.kinds.candles import Interval
-from streamforge_utils.model.kinds.candles.rows import read_rows
+from streamforge_utils.model.kinds.candles.klines_answer import read_rows
 from streamforge_utils.model.kinds.paging import Asked, ByTime
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange

@@ -21,7 +21,7 @@ from streamforge_utils.model.kinds.candles.candle import (
     refusal,
     stored_documents,
 )
-from streamforge_utils.model.kinds.candles.rows import by_time, read_page
+from streamforge_utils.model.kinds.candles.klines_answer import by_time, read_page
 from streamforge_utils.model.kinds.kind import Columns, RecordKind
 from streamforge_utils.model.kinds.paging import Asked, ByTime, Page, Paging, Question
 from streamforge_utils.model.series import Series

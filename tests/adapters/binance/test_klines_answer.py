@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.kinds.candles import encode_candle, stored_document
-from streamforge_utils.model.kinds.candles.rows import Rows, read_page, read_rows
+from streamforge_utils.model.kinds.candles.klines_answer import Rows, read_page, read_rows
 from streamforge_utils.model.kinds.paging import Asked, ByTime, MalformedPage
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
@@ -228,7 +228,7 @@ def plain_body(count: int) -> bytes:
 def test_a_plain_page_becomes_records_without_becoming_candles(symbol: str, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = asked_for(symbol=symbol)
     expected = page_of(read_rows(plain_body(1000), asked).candles)
-    monkeypatch.setattr("streamforge_utils.model.kinds.candles.rows.read_rows", None)
+    monkeypatch.setattr("streamforge_utils.model.kinds.candles.klines_answer.read_rows", None)
     assert read_page(plain_body(1000), asked) == expected
 
 

@@ -29,7 +29,7 @@ from streamforge.manager.persistence import record_count, record_reader
 from streamforge.manager.persistence.workflow_store import KIND
 from streamforge.manager.service import HistoryEvent
 from streamforge.manager.workflow import Workflow, decode_workflow
-from streamforge_utils.adapters import lane
+from streamforge_utils.adapters import call_thread
 from streamforge_utils.model.completeness import grid
 from streamforge_utils.model.kinds.candles import Klines
 from streamforge_utils.model.messages import TERMINAL_EVENTS, decode_event
@@ -65,7 +65,7 @@ def simulated_environment() -> Iterator[None]:
             patch.object(supervisor, "MetricsServer", _NoServer),
             patch.object(environment, "_items", _items),  # a process reads its settings once; here are thousands
             patch.object(sinks, "ThreadPoolExecutor", _NoThread),
-            patch.object(lane, "ThreadPoolExecutor", _NoThread),
+            patch.object(call_thread, "ThreadPoolExecutor", _NoThread),
             patch.object(anyio.to_thread, "run_sync", _at_once),
             patch.object(os, "fsync", lambda descriptor: None),  # no power fails here
             patch.object(sinks, "COMMIT_EVERY_S", 1.0),

@@ -13,7 +13,7 @@ from typing import Generic, Protocol, TypeVar
 
 import msgspec
 
-from streamforge_utils.adapters.lane import Lane
+from streamforge_utils.adapters.call_thread import Lane
 from streamforge_utils.model.errors import InvalidInput, PermanentError, TopicFull
 from streamforge_utils.model.names import TOPIC_LIMIT
 from streamforge_utils.ports.bus import HEADERS_BYTES, Message, Start, TopicSpec

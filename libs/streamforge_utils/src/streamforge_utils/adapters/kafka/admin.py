@@ -12,11 +12,11 @@ from confluent_kafka import TopicCollection, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic, OffsetSpec
 
 from streamforge_utils.adapters.bus_clients import check_topic, check_topic_name
+from streamforge_utils.adapters.call_thread import Lane
 from streamforge_utils.adapters.kafka.group_offsets import GroupOffsets
 from streamforge_utils.adapters.kafka.kafka_client import CALL_S, Handle
 from streamforge_utils.adapters.kafka.kafka_connection import MESSAGE_BYTES, Connection, Role
 from streamforge_utils.adapters.kafka.kafka_errors import GONE, UNSETTLED, Operation, name_of
-from streamforge_utils.adapters.lane import Lane
 from streamforge_utils.model.errors import PermanentError, RetryableError, StreamForgeError
 from streamforge_utils.ports.bus import Retention, TopicSpec
 

@@ -20,6 +20,7 @@ from confluent_kafka import KafkaException
 from confluent_kafka import Producer as Client
 
 from streamforge_utils.adapters.bus_clients import cuts, sizes_of, topic_full
+from streamforge_utils.adapters.call_thread import Lane
 from streamforge_utils.adapters.kafka.admin import Admin, Cap, Topic, TopicCache
 from streamforge_utils.adapters.kafka.kafka_client import Handle
 from streamforge_utils.adapters.kafka.kafka_connection import (
@@ -31,7 +32,6 @@ from streamforge_utils.adapters.kafka.kafka_connection import (
     Role,
 )
 from streamforge_utils.adapters.kafka.kafka_errors import GONE, Operation
-from streamforge_utils.adapters.lane import Lane
 from streamforge_utils.model.errors import PermanentError, RetryableError, StreamForgeError
 from streamforge_utils.ports.bus import Message
 from streamforge_utils.ports.clock import Clock

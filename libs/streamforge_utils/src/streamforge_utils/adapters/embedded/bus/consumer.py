@@ -7,11 +7,11 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 
 from streamforge_utils.adapters.bus_clients import Subscription
+from streamforge_utils.adapters.call_thread import Lane
 from streamforge_utils.adapters.embedded.bus.batch_format import join, unpack
 from streamforge_utils.adapters.embedded.bus.files import TopicFiles
 from streamforge_utils.adapters.embedded.bus.groups import MemberLock
 from streamforge_utils.adapters.embedded.bus.notification import Waiter
-from streamforge_utils.adapters.lane import Lane
 from streamforge_utils.model.errors import InvalidInput, PermanentError
 from streamforge_utils.ports.bus import Received, Start
 from streamforge_utils.ports.clock import Clock

@@ -11,11 +11,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from streamforge_utils.adapters.bus_clients import FULL_TIMEOUT_S, ClientBus, Subscription, topic_full
+from streamforge_utils.adapters.call_thread import Lane
 from streamforge_utils.adapters.embedded import sqlite
 from streamforge_utils.adapters.embedded.bus.batch_format import BATCH_BYTES, Batch, pack
 from streamforge_utils.adapters.embedded.bus.consumer import EmbeddedConsumer
 from streamforge_utils.adapters.embedded.bus.files import OpenTopics, TopicFiles
-from streamforge_utils.adapters.lane import Lane
 from streamforge_utils.model.errors import TopicFull
 from streamforge_utils.ports.bus import Lag, Message, TopicSpec
 from streamforge_utils.ports.clock import Clock

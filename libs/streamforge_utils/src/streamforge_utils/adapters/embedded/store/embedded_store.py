@@ -16,11 +16,11 @@ from itertools import starmap
 from pathlib import Path
 from typing import Final, TypeVar
 
+from streamforge_utils.adapters.call_thread import Lane
 from streamforge_utils.adapters.embedded import sqlite
 from streamforge_utils.adapters.embedded.store import document_rows
 from streamforge_utils.adapters.embedded.store.collection_files import Catalogue
 from streamforge_utils.adapters.embedded.store.state_rows import States
-from streamforge_utils.adapters.lane import Lane
 from streamforge_utils.model.documents import check_edge, check_name, is_document
 from streamforge_utils.ports.instrumentation import NullObserver, Observer
 from streamforge_utils.ports.store import Answer, Document, Edge, Labels, State, Usage, count_outcomes

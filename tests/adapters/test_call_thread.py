@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from streamforge_utils.adapters.lane import CALLS, Lane
+from streamforge_utils.adapters.call_thread import CALLS, Lane
 from streamforge_utils.model.errors import PermanentError
 from tests.limits import LIMIT_S
 

@@ -8,7 +8,7 @@ import pytest
 
 from streamforge.manager.describing import asyncapi
 from streamforge.manager.execution.event_consumer import GROUP
-from streamforge_utils.adapters.kafka.admin import config_of
+from streamforge_utils.adapters.kafka.topics import config_of
 from streamforge_utils.model import names
 from streamforge_utils.ports.bus import TopicSpec
 from streamforge_utils.runtime.settings import CONTROL_TOPIC, EVENTS_TOPIC

@@ -25,7 +25,7 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from streamforge_utils.adapters.kafka.admin import config_of
+from streamforge_utils.adapters.kafka.topics import config_of
 from streamforge_utils.ports.bus import TopicSpec
 from tests.engines.kafka.broker import Broker, User
 from tests.places import ROOT

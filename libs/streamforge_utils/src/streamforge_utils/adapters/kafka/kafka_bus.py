@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from streamforge_utils.adapters.bus_clients import FULL_TIMEOUT_S, ClientBus, Subscription
-from streamforge_utils.adapters.kafka.admin import Admin, TopicCache
 from streamforge_utils.adapters.kafka.kafka_connection import Connection
 from streamforge_utils.adapters.kafka.kafka_consumer import KafkaConsumer
 from streamforge_utils.adapters.kafka.kafka_producer import CapKeeper, KafkaProducer
+from streamforge_utils.adapters.kafka.topics import Admin, TopicCache
 from streamforge_utils.ports.bus import Lag, TopicSpec
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.instrumentation import Observer

@@ -16,11 +16,11 @@ from confluent_kafka import TopicPartition as KafkaPlace
 
 from streamforge_utils.adapters.bus_clients import Subscription
 from streamforge_utils.adapters.call_thread import Lane
-from streamforge_utils.adapters.kafka.admin import Admin, Topic, TopicCache
 from streamforge_utils.adapters.kafka.assignment import Ownership, PrefetchBuffer
 from streamforge_utils.adapters.kafka.kafka_client import CALL_S, FIRST_CONTACT_S, Handle
 from streamforge_utils.adapters.kafka.kafka_connection import Connection, Role, fetched_at_most
 from streamforge_utils.adapters.kafka.kafka_errors import GONE, LOST, Operation, is_passing
+from streamforge_utils.adapters.kafka.topics import Admin, Topic, TopicCache
 from streamforge_utils.model.errors import InvalidInput, PermanentError, StreamForgeError
 from streamforge_utils.ports.bus import Received, Start
 from streamforge_utils.ports.instrumentation import Observer

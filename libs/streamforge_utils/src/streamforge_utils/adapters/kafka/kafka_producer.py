@@ -21,7 +21,6 @@ from confluent_kafka import Producer as Client
 
 from streamforge_utils.adapters.bus_clients import cuts, sizes_of, topic_full
 from streamforge_utils.adapters.call_thread import Lane
-from streamforge_utils.adapters.kafka.admin import Admin, Cap, Topic, TopicCache
 from streamforge_utils.adapters.kafka.kafka_client import Handle
 from streamforge_utils.adapters.kafka.kafka_connection import (
     BATCH_BYTES,
@@ -32,6 +31,7 @@ from streamforge_utils.adapters.kafka.kafka_connection import (
     Role,
 )
 from streamforge_utils.adapters.kafka.kafka_errors import GONE, Operation
+from streamforge_utils.adapters.kafka.topics import Admin, Cap, Topic, TopicCache
 from streamforge_utils.model.errors import PermanentError, RetryableError, StreamForgeError
 from streamforge_utils.ports.bus import Message
 from streamforge_utils.ports.clock import Clock

@@ -20,10 +20,10 @@ from confluent_kafka.admin import (
     ResourceType,
 )
 
-from streamforge_utils.adapters.kafka.admin import Admin
 from streamforge_utils.adapters.kafka.kafka_client import CALL_S, Handle
 from streamforge_utils.adapters.kafka.kafka_connection import Role
 from streamforge_utils.adapters.kafka.kafka_errors import Operation, name_of
+from streamforge_utils.adapters.kafka.topics import Admin
 from streamforge_utils.adapters.kafka_apply.apply_plan import ActualTopic, Notes, key_of, user_of
 from streamforge_utils.adapters.kafka_apply.manifest_reader import Rule
 from streamforge_utils.model.errors import ConfigError, StreamForgeError

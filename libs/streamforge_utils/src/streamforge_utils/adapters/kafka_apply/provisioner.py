@@ -18,10 +18,10 @@ from confluent_kafka.admin import (
     UserScramCredentialUpsertion,
 )
 
-from streamforge_utils.adapters.kafka.admin import Admin, wait_until
 from streamforge_utils.adapters.kafka.kafka_client import CALL_S, Handle
 from streamforge_utils.adapters.kafka.kafka_connection import Connection, Login, Role
 from streamforge_utils.adapters.kafka.kafka_errors import Operation
+from streamforge_utils.adapters.kafka.topics import Admin, wait_until
 from streamforge_utils.adapters.kafka_apply.apply_plan import (
     Actual,
     RulesStep,

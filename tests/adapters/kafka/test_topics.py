@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streamforge_utils.adapters.kafka.admin import SEGMENT_LEAST_BYTES, config_of
+from streamforge_utils.adapters.kafka.topics import SEGMENT_LEAST_BYTES, config_of
 from streamforge_utils.ports.bus import Retention, TopicSpec
 
 

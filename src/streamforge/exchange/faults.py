@@ -1,8 +1,10 @@
-"""Faults on request: each switch, how it is written, when it strikes, and how it changes the rows of a page.
+"""Faults on request: how each is switched on, when it strikes, and how those of the stage `rows` change a page.
+
+`exchange/rest.py` carries out the faults of the stages `answer`, `body` and `time`.
 
 A switch is `NAME[:key=value,...]`. Every fault knows `p` (probability, 0 to 1, drawn from `seed`), `count` (how often
-at most), `after` (how many matching requests are left in peace first) and `path` (the name of an endpoint, such as
-`klines`, or `*`); `FAULTS` lists the others with their defaults. Faults strike requests under /api/v3/ that were
+at most), `after` (how many matching requests pass unchanged first) and `path` (the name of an endpoint, such as
+`klines`, or `*`); `FAULTS` lists the other options with their defaults. Faults strike requests under /api/v3/ that were
 neither refused for weight nor for their parameters, in the order in which they were switched on.
 """
 
@@ -56,7 +58,7 @@ class Fault:
         return self.kind.spoil(self, page) if page.rows or self.name == "open-candle" else page.rows
 
     def first_time(self, what: object) -> bool:
-        """Whether `what` was not yet harmed by this fault: so that asking again helps."""
+        """True the first time this fault hits `what`; a repeated request succeeds."""
         if what in self._given:
             return False
         if len(self._given) >= 1_000_000:
@@ -126,7 +128,7 @@ def _bad_number(fault: Fault, page: Page) -> Rows:
 
 
 class FaultKind(msgspec.Struct, frozen=True):
-    """A fault by name. stage: `answer` instead of the real one, `rows` of a page, `body` on the wire, `time`.
+    """A kind of fault. stage: it changes the whole `answer`, the `rows` of a page, the `body` as sent, or the `time`.
 
     spoil: the rows of a page after the fault, for the stage `rows`.
     """

@@ -1,4 +1,4 @@
-"""Binance's market-data REST: what is common to all endpoints below /api/v3/, and its answers, whole or harmed."""
+"""Binance's REST interface: what all endpoints below /api/v3/ share, and the faults of answer, body and time."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ _RESTRICTED = (
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """A whole answer. headers: beside or instead of those that every answer has."""
+    """An answer before the faults of its body. headers: added to those that every answer has, or in their place."""
 
     status: int
     body: bytes
@@ -136,7 +136,7 @@ def routes(state: ExchangeState) -> Iterable[web.RouteDef]:
 
 
 async def _send(request: web.Request, answer: Answer, faults: Iterable[Fault]) -> web.StreamResponse:
-    """Send `answer`, harmed by `faults` of the stage `body`. Raises _Closed once the connection is to be cut."""
+    """Send `answer`, changed by `faults` of the stage `body`. Raises _Closed once the connection is to be cut."""
     body, pieces, pause_s, cut = answer.body, 0, 0.0, False
     for fault in faults:
         match fault.name:

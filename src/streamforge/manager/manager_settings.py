@@ -1,6 +1,9 @@
-"""The settings of queue-manager, read once from its environment: addresses, ports, logs, launcher.
+"""The settings of queue-manager, read once from its environment.
 
-A new setting goes here, or into `policy.py` if it is a number of the loop.
+A setting of the process (addresses, ports, logs, launcher, tokens) is a field here. One that says how the manager
+treats workflows and stored data is a field of `Policy` in `policy.py`: limits and times, but also `retention_dir` and
+`verify_repairs`. A setting that the workers must get too is passed on in `worker_environment` (`running_manager.py`),
+one of the policy or of a step in `lifecycle/job_spec.py`.
 """
 
 from __future__ import annotations
@@ -37,14 +40,14 @@ from streamforge_utils.runtime.settings import (
 )
 
 _USES = ("store", "exchange")
-"""What needs a data directory where the launcher is Kubernetes."""
+"""With Kubernetes only these uses count: its launcher requires no data directory."""
 
 JOB_START_S = 300.0
 """How long a Job may take to begin: its image may have to be fetched first."""
 
 
 class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """What queue-manager reads."""
+    """All that queue-manager reads from its environment."""
 
     data: DataSettings
     exchange: ExchangeSettings
@@ -133,7 +136,7 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 TOKEN = "STREAMFORGE_TOKEN"  # noqa: S105 - the name of a variable
-"""What `streamforge` shows a manager elsewhere; it often stands beside a manager's own settings."""
+"""The token that `streamforge` sends to a manager elsewhere; it is often set beside a manager's own settings."""
 
 
 def misspelt_settings(environ: Mapping[str, str]) -> list[str]:

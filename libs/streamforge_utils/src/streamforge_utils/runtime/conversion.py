@@ -1,8 +1,9 @@
-"""Records become documents: decoded, checked and encoded again, many at once, here or in a helper process.
+"""Turns records into documents: decodes, checks and encodes them again, many at once.
 
-The helper holds nothing that could be lost. It reads from the socket that is its standard input and ends when that is
-closed, which it is when its sink ends, in any way. It is ended by killing it. The sink's end of the socket gets a byte
-once the helper is ready; then requests and answers take turns.
+The sink does this in a thread of its own, or in a helper process, which runs this module; the `Offloader` in `sinks.py`
+decides which. The helper holds nothing that could be lost, so it is ended by killing it. Its standard input is a
+socket, which closes when the sink ends in any way; then the helper ends too. It sends one byte once it is ready; then
+requests and answers take turns.
 """
 
 from __future__ import annotations
@@ -26,13 +27,13 @@ from streamforge_utils.ports.bus import Received
 from streamforge_utils.ports.columns import columns_of, decode_columns
 
 PART_RECORDS = 500
-"""Records that are converted together: they fit into a processor's cache, and one bad one costs little."""
+"""Records that are converted together: they fit into a processor's cache, and one bad record slows few others."""
 
 
 class Converted(msgspec.Struct, frozen=True, array_like=True):
-    """What became of records: the documents of the good ones in columns, and the bad ones.
+    """The documents of the good records, in columns, and the bad records.
 
-    refused: where each bad one was among the records, and the reason.
+    refused: the place of each bad record among all, and the reason.
     """
 
     keys: list[str]
@@ -41,14 +42,14 @@ class Converted(msgspec.Struct, frozen=True, array_like=True):
     refused: list[tuple[int, str]]
 
     def add(self, part: Converted, first: int) -> None:
-        """Add what became of the records from `first` on."""
+        """Add the result of a part of the records, which begins at the place `first`."""
         self.keys.extend(part.keys)
         self.versions.extend(part.versions)
         self.bodies.extend(part.bodies)
         self.refused.extend((first + at, reason) for at, reason in part.refused)
 
     def good(self, count: int) -> Sequence[int]:
-        """Where the good ones were among the `count` records."""
+        """The places of the good records among all `count`."""
         bad = {at for at, _ in self.refused}
         return [at for at in range(count) if at not in bad] if bad else range(count)
 
@@ -62,7 +63,7 @@ def convert(kind: RecordKind, keys: Sequence[bytes | None], values: Sequence[byt
 
 
 def parts_of(count: int) -> list[slice]:
-    """`count` records in parts of which each is converted at once."""
+    """Slices that cut `count` records into parts, each of which is converted at once."""
     return [slice(first, min(first + PART_RECORDS, count)) for first in range(0, count, PART_RECORDS)]
 
 
@@ -85,27 +86,28 @@ def convert_part(kind: RecordKind, keys: Sequence[bytes | None], values: Sequenc
 
 
 ANSWER_LIMIT_S = 10.0
-"""An answer takes milliseconds; a process that gives none for so long is given up."""
+"""An answer takes milliseconds; a helper that gives none for so long is given up."""
 
 _LENGTH = 8
 _SHARED_BYTES = 16 * 1024 * 1024
-"""Only what is used of it is really taken. What is larger, the sink converts itself."""
+"""Memory is taken only as it is used. A larger batch is converted in the sink's thread."""
 _READY = b"!"
 _IMPOSSIBLE = [(b"", 0, 0)]
-"""The answer of a process that cannot convert what it was given."""
+"""The answer of a helper that cannot convert what it was given."""
 _INHERITED = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONPATH", PLUGINS)
-"""The sink's other variables, secrets among them, are none of its business."""
+"""The helper is not given the sink's other variables, some of which are secrets."""
 
 _encode = msgspec.msgpack.Encoder().encode
 _decode_sizes = msgspec.msgpack.Decoder(list[tuple[int, int, int]]).decode
 _decode_converted = msgspec.msgpack.Decoder(Converted).decode
 
 _Part = tuple[bytes, int, int]
-"""A piece of memory, and two numbers that the other end wants to know of it."""
+"""A piece of memory and two numbers: in a request, where its messages start and end in the piece; in an answer, the
+place of its first record and how many it has."""
 
 
 class HelperProcess:
-    """A running process. Methods but `kill` belong to one thread."""
+    """A running helper process. Call its methods from one thread only, except `kill`."""
 
     def __init__(self, kind: RecordKind, *, answer_limit_s: float = ANSWER_LIMIT_S) -> None:
         """Start it. Raises OSError."""
@@ -134,7 +136,7 @@ class HelperProcess:
         return self._process.pid
 
     def ready(self) -> bool:
-        """Whether it can be asked by now; returns at once. Raises OSError if it has ended."""
+        """Whether it takes requests yet; returns at once. Raises OSError if it has ended."""
         if not self._ready:
             self._connection.socket.setblocking(False)
             try:
@@ -147,9 +149,9 @@ class HelperProcess:
         return True
 
     def convert(self, records: Sequence[Received]) -> Converted | None:
-        """As `conversion.convert`; None if records or documents are too large for it, or it cannot read them.
+        """As the function `convert`; None if records or documents are too large for it, or it cannot read them.
 
-        Raises OSError (it has ended, or does not answer); the process is of no more use then.
+        Raises OSError if it has ended or does not answer; then it can only be closed.
         """
         if not self._connection.send(columns_of(records).encoded()):
             return None
@@ -161,25 +163,25 @@ class HelperProcess:
         return converted
 
     def kill(self) -> None:
-        """Have it end; from any thread. Who waits for an answer gets an OSError."""
+        """Kill it. May be called from any thread; a call that waits for an answer raises OSError."""
         self._process.kill()
 
     def close(self) -> None:
-        """End it, and the connection to it."""
+        """Kill it, and close the connection to it."""
         self._process.kill()
         self._process.wait()
         self._connection.socket.close()
 
 
 class _Connection:
-    """Messages between two processes: they lie in memory that both share, a socket says how long each is."""
+    """Passes messages between two processes: shared memory holds them, and a socket carries the length of each."""
 
     def __init__(self, connected: socket.socket, shared: int) -> None:
         self.socket = connected
         self._memory = mmap.mmap(shared, _SHARED_BYTES)
 
     def send(self, parts: Iterable[_Part]) -> bool:
-        """Give the other end all of `parts`, or none and False: they are too large."""
+        """Send all of `parts`; False: they are too large, and none was sent."""
         sizes: list[tuple[int, int, int]] = []
         end = 0
         for part, first, second in parts:
@@ -193,7 +195,7 @@ class _Connection:
         return True
 
     def receive(self) -> Iterator[tuple[memoryview, int, int]]:
-        """The parts that come next, which lie there until some are sent. Raises OSError."""
+        """The next parts to arrive; the next `send` overwrites them. Raises OSError."""
         sizes = _decode_sizes(self._read(int.from_bytes(self._read(_LENGTH), "big")))
         memory, end = memoryview(self._memory), 0
         for size, first, second in sizes:
@@ -211,7 +213,7 @@ class _Connection:
 
 
 def _shared_file() -> int:
-    """A file in memory, if there are such ones here."""
+    """The descriptor of a file in memory, or of a temporary one where the system has no such files."""
     if hasattr(os, "memfd_create"):
         number = os.memfd_create("streamforge-records")
     else:
@@ -241,7 +243,7 @@ def main(shared: int, kind_name: str) -> None:
 
 
 def _answer(kind: RecordKind, asked: Iterable[tuple[memoryview, int, int]]) -> Sequence[_Part]:
-    """What becomes of the records, encoded, with the place of the first and how many they are."""
+    """The results for the records, encoded, each with the place of its first record and how many it has."""
     answer: list[_Part] = []
     first = 0
     for body, start, end in asked:
@@ -249,7 +251,7 @@ def _answer(kind: RecordKind, asked: Iterable[tuple[memoryview, int, int]]) -> S
             keys, values, _ = decode_columns(body)
         except msgspec.MsgspecError:
             return _IMPOSSIBLE
-        # Part by part: what lies in the processor's caches goes from end to end before the next.
+        # Part by part: each is decoded and encoded while it is in the processor's cache.
         for part in parts_of(end - start):
             chosen = slice(start + part.start, start + part.stop)
             converted = convert_part(kind, keys[chosen], values[chosen])

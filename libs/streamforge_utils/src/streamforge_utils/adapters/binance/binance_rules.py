@@ -1,6 +1,8 @@
-"""The rules of Binance Spot as data: weights, limits and error codes; and the meaning of an answer, judged by them.
+"""The rules of Binance Spot as data: limits, statuses and error codes; and what an answer means by them.
 
-The one file to change when the exchange changes. Pure, so that every rule can be tested without a server.
+When Binance changes one of these, change it here. The paths, parameters and request weights of the endpoints that give
+records are elsewhere: in the `Paging` of their kind (`model/kinds/`; for candles `Klines`). Pure, so that every rule
+can be tested without a server.
 Source: Binance Spot REST documentation (rest-api.md, enums.md, errors.md, faqs/market_data_only.md) as of 2026-07.
 `exchangeInfo` is the authority on limits: its numbers replace the defaults here.
 """
@@ -19,13 +21,13 @@ DEFAULT_BASE_URL = "https://data-api.binance.vision"
 """Market data only: needs no key and cannot trade."""
 
 WEIGHT_LIMIT = 6000
-"""Request weight a minute and address, until `exchangeInfo` names another."""
+"""The request weight that one address may use in a minute, until `exchangeInfo` gives another number."""
 
 WINDOW_MS = 60_000
 """Weight is counted in fixed minutes of the exchange's clock."""
 
 ADDRESS_SHARE = 0.8
-"""The part of the address's limit at which a client stops, also if others of the address have used it."""
+"""The part of the address's limit at which a client stops, even if other clients of the address have used it."""
 
 DEFAULT_BAN_S = 120.0
 LONGEST_BAN_S = 3 * 86_400.0
@@ -80,7 +82,7 @@ class Action(StrEnum):
 
 
 class Meaning(msgspec.Struct, frozen=True):
-    """Of an error code or an HTTP status. hint: what a person can do about it."""
+    """What an error code or an HTTP status means. hint: what a person can do about it."""
 
     action: Action
     hint: str = ""
@@ -107,7 +109,7 @@ CODES: dict[int, Meaning] = {
     -1151: Meaning(Action.FAIL, "name each symbol once"),
     -1220: Meaning(Action.FAIL, "the symbol is not in that status now"),
 }
-"""The codes that public market data can meet; others are judged by the HTTP status alone."""
+"""The codes that requests for public market data can get; others are judged by the HTTP status alone."""
 
 STATUSES: dict[int, Meaning] = {
     418: Meaning(
@@ -126,7 +128,7 @@ STATUSES: dict[int, Meaning] = {
     ),
     429: Meaning(Action.LIMITED),
 }
-"""The HTTP statuses that decide, with any code."""
+"""The HTTP statuses that decide whatever the error code is."""
 
 OTHER_STATUSES: dict[int, Meaning] = {
     401: Meaning(Action.FAIL, "the API key is refused: correct it or leave it out (market data need none)"),
@@ -139,7 +141,7 @@ CLASSES: dict[int, Meaning] = {
     3: Meaning(Action.FAIL, "the base URL sends requests elsewhere: set the base URL that it points to"),
     5: Meaning(Action.RETRY),
 }
-"""The HTTP statuses that count where there is no known code; the last by their hundreds. All others fail."""
+"""`OTHER_STATUSES`, and `CLASSES` by a status's first digit, decide where there is no known code. Others fail."""
 
 ANSWER_SHOWN = 200
 """Characters of an answer that an error shows, at most."""
@@ -179,7 +181,7 @@ class ErrorAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def judge(status: int, headers: Mapping[str, str], body: bytes, now_ms: int) -> ErrorAnswer | None:
-    """The error in an answer; None for a success whose body is not an error in disguise.
+    """The error in an answer; None for status 200 whose body is no error object.
 
     headers: looked up as the exchange spells them: pass a case-insensitive mapping. now_ms: for a `Retry-After` date.
     """

@@ -1,8 +1,8 @@
 """What every completeness rule answers.
 
 A record has a *position* in its series: its open time on a grid, or its id in a sequence. A rule says which positions
-a range must have, which of them lack, and how to ask the exchange for those again. Times are unix milliseconds. Pure,
-but for what asks the exchange that it is given.
+a range must have, which of them are missing, and how to ask the exchange for those again. Times are unix milliseconds.
+Pure, except the methods that query their `exchange` argument.
 """
 
 from __future__ import annotations
@@ -25,16 +25,16 @@ CONFIRMATIONS = 5
 
 
 class Pages(Protocol):
-    """The exchange's answers: the port `History`."""
+    """What a rule asks of the exchange; the port `History` has it."""
 
     async def page(self, series: Series, question: Question) -> Page:
         """The records that the question asks for."""
 
 
 class Run(msgspec.Struct, frozen=True):
-    """Positions of a range that follow each other. collection: where their records lie; None: they are not stored.
+    """Consecutive positions of a range. collection: where their records are stored; None: they are not.
 
-    first, last: its positions; the last one is included. first_ms, last_ms: when these two happened, of a stored run.
+    first, last: both are included. first_ms, last_ms: when these two records happened; 0 if they are not stored.
     """
 
     first: int
@@ -56,7 +56,7 @@ class Rule(msgspec.Struct, frozen=True):
         return None
 
     def is_fixed(self, phase_ms: int | None) -> bool:
-        """Whether it is known where records may lie."""
+        """Whether the positions that records may have are known."""
         return True
 
     def floor(self, time_ms: int, phase_ms: int | None = None) -> int:
@@ -68,11 +68,11 @@ class Rule(msgspec.Struct, frozen=True):
         return time_ms
 
     def next(self, time_ms: int) -> int:
-        """The end of the shortest range that begins at `time_ms`, at which one may begin."""
+        """The end of the shortest range that begins at `time_ms`, which must be a time at which a range may begin."""
         return time_ms + 1
 
     def over_ms(self, now_ms: int, phase_ms: int | None = None) -> int:
-        """What lies before this time is over at `now_ms`: no record will be added to it, nor changed in it."""
+        """The time before which all is over at `now_ms`: no record there will be added or changed."""
         return self.floor(now_ms, phase_ms)
 
     def position_at(self, time_ms: int) -> int | None:
@@ -100,14 +100,14 @@ class Rule(msgspec.Struct, frozen=True):
     async def existing(
         self, exchange: Pages, series: Series, span: TimeRange, now_ms: int, phase_ms: int | None
     ) -> Sequence[int]:
-        """The positions that the records of `span` have, ascending, also where the exchange does not give one any more.
+        """The positions of the records of `span`, ascending, including records that the exchange no longer gives.
 
-        What the rule alone does not tell is asked for. Raises RetryableError.
+        Asks the exchange where the rule alone does not tell them. Raises RetryableError.
         """
 
     @abstractmethod
     def survey(self, span: TimeRange, runs: Sequence[Run], phase_ms: int | None) -> list[Segment]:
-        """`span` by the runs of all its positions, ascending: stored segments and `unknown` holes, without a gap."""
+        """`span` as stored segments and `unknown` holes, without a gap. runs: all of its positions, ascending."""
 
     @abstractmethod
     def whole(self, segments: Iterable[Segment], phase_ms: int | None) -> list[Segment]:
@@ -115,7 +115,7 @@ class Rule(msgspec.Struct, frozen=True):
 
     @abstractmethod
     def expected(self, segment: Segment, phase_ms: int | None) -> Sequence[int] | None:
-        """The positions that a range must have, ascending; None: the segment does not have them."""
+        """The positions that a range must have, ascending; None: the segment alone does not tell them."""
 
     @abstractmethod
     def counted(self, segments: Iterable[Segment], phase_ms: int | None) -> list[Segment]:
@@ -123,11 +123,11 @@ class Rule(msgspec.Struct, frozen=True):
 
     @abstractmethod
     def questions(self, hole: Segment, phase_ms: int | None) -> Iterator[tuple[Sequence[int], Sequence[Question]]]:
-        """How to ask for a hole again: some positions at a time, and requests for them that are cut differently."""
+        """How to ask for a hole again: a few positions at a time, each with requests that are cut differently."""
 
     @abstractmethod
     def answered(self, hole: Segment, found: set[int], phase_ms: int | None) -> list[Segment]:
-        """The verdicts on `hole`, without a gap, once its questions were put: `ours` where the exchange has records."""
+        """The verdicts on `hole`, without a gap, after its questions: `ours` at the positions that were `found`."""
 
     def with_answers(self, found: Iterable[Segment], answers: Sequence[Segment]) -> list[Segment]:
         """`found` with the exchange's answers in its `unknown` holes. answers: sorted, disjoint.
@@ -151,7 +151,7 @@ def contradiction(series: Series, about: str) -> RetryableError:
 def missing(expected: Sequence[int], stored: Sequence[int]) -> Iterator[tuple[int, int]]:
     """The first and the last position of each run of `expected` that is not in `stored`; both are ascending.
 
-    What lies between two stored positions is never written out: it may be most of a year of seconds.
+    Of a run only the ends are given: it may hold most of a year of seconds.
     """
     if len(expected) == len(stored) and all(map(int.__eq__, expected, stored)):
         return

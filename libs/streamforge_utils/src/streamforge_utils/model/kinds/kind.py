@@ -1,4 +1,8 @@
-"""What the platform knows of one sort of record; `registry` finds the kinds there are."""
+"""What the platform knows of one sort of record; `registry` finds the kinds there are.
+
+Prices and quantities travel as the exchange's decimal text. They become numbers here, when `document` decodes a message
+with `strict=False`; many candles at once, in `candles/candle.py`.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +34,7 @@ Number = Annotated[float, msgspec.Meta(ge=0, le=sys.float_info.max)]
 
 
 class Record(msgspec.Struct, frozen=True, kw_only=True):
-    """What every message has.
+    """The fields that every record has.
 
     key: the record's identity; also the message's key. version: when the exchange was observed, unix milliseconds; a
     later observation of the same record wins.
@@ -93,7 +97,7 @@ class RecordKind(ABC):
         return type_name
 
     def meant(self, type_name: str) -> str | None:
-        """The type that was probably meant by a text that is none."""
+        """The type that was probably meant by `type_name`, which is none."""
         return next(iter(closest(type_name, self.types)), None)
 
     def is_endless(self, type_name: str) -> bool:
@@ -103,7 +107,7 @@ class RecordKind(ABC):
     # Keys
 
     def prefix(self, series: Series) -> str:
-        """What the keys of a series have in common: everything before the position."""
+        """The beginning that all keys of a series share: everything before the position."""
         return f"{key_symbol(series.symbol)}_"
 
     def key(self, series: Series, position: int) -> str:
@@ -166,11 +170,11 @@ class RecordKind(ABC):
         return expected, identity.version, bytes(encode(body))
 
     def refusal(self, record: Any) -> str | None:
-        """Why a record that could be read (a `stored`) can never be stored all the same; None if it can."""
+        """Why a record that was decoded (a `stored`) can still never be stored; None if it can."""
         return None
 
     def documents(self, keys: Sequence[bytes | None], values: Sequence[bytes]) -> Columns | None:
-        """What `document` gives for each of many records, in columns; None: ask for each alone."""
+        """What `document` gives for each of many records, in columns; None: the caller then converts one by one."""
         return None
 
     def series_of(self, record: Any) -> Series:
@@ -194,7 +198,7 @@ class RecordKind(ABC):
     def as_exported(self, body: bytes) -> bytes:
         """A stored document as the export writes it: the fields in their order, numbers as such.
 
-        A store may give 42000.0 back as 42000, and the fields in another order. What is no record stays as it is.
+        A store may give 42000.0 back as 42000, and the fields in another order. What is no record is returned as it is.
         """
         decode, encode = _codecs(self.stored)
         try:

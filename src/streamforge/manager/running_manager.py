@@ -38,7 +38,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Ports(msgspec.Struct, frozen=True, kw_only=True):
-    """What the manager stands on; `running` closes all of it but the launcher's jobs.
+    """The adapters that the manager uses. `running` closes them; the launcher's jobs go on.
 
     identity: who answers at `exchange`.
     """
@@ -54,7 +54,7 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def worker_environment(settings: ManagerSettings) -> dict[str, str]:
-    """What every worker gets of the manager's own settings; where the data lies, the launcher adds."""
+    """The settings that the manager passes on to every worker; the launcher adds where the data are."""
     environment = {
         "QUEUE_CONTROL_TOPIC": settings.control_topic,
         "QUEUE_EVENTS_TOPIC": settings.events_topic,
@@ -77,7 +77,7 @@ def worker_environment(settings: ManagerSettings) -> dict[str, str]:
 
 
 class Running(msgspec.Struct, frozen=True):
-    """A manager that runs. url: where it serves. ended: completes when its loop or its server has failed."""
+    """A manager that runs. url: where its API is. ended: completes when its loop or its server has failed."""
 
     manager: WorkflowService
     reconciler: Reconciler
@@ -159,7 +159,7 @@ async def running(
 
 @asynccontextmanager
 async def first_end(ends: Sequence[asyncio.Future[None]]) -> AsyncIterator[asyncio.Future[None]]:
-    """What ends, and how, with the first of `ends`."""
+    """A future that ends as the first of `ends` does."""
 
     async def first() -> None:
         done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
@@ -174,7 +174,7 @@ async def first_end(ends: Sequence[asyncio.Future[None]]) -> AsyncIterator[async
 
 
 async def until_stopped(stop: asyncio.Event, ended: asyncio.Future[None]) -> None:
-    """Return once `stop` is set; raise what has ended the manager before."""
+    """Return once `stop` is set; raise the error if the manager fails before that."""
     stopping = asyncio.ensure_future(stop.wait())
     either: set[asyncio.Future[Any]] = {stopping, ended}
     await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
@@ -194,7 +194,7 @@ def _is_built_in(claim: Claim | None) -> bool:
 
 
 async def _first_look(launcher: Launcher, *, insist: bool) -> None:
-    """Settings of the launcher that cannot work are named now, not in a log for ever."""
+    """Ask the launcher once: settings that cannot work are an error now, not a line in the log for ever."""
     try:
         async with asyncio.timeout(None if insist else _LAUNCHER_S):
             await launcher.jobs()

@@ -31,8 +31,8 @@ from streamforge_utils.runtime.settings import DataSettings
 class Starter(msgspec.Struct, frozen=True, kw_only=True):
     """The program that starts a manager.
 
-    name: for people. switch: what the name of an exchange is written behind. tell: prints a line for a person. about:
-    what else identifies this process.
+    name: for people. switch: text put before the exchange's name in advice, such as `--exchange `. tell: prints a line
+    for a person. about: what else identifies this process.
     """
 
     name: str
@@ -59,7 +59,7 @@ def claim_on(data: DataSettings, starter: Starter, **terms: Any) -> Claim:
 def data_directory_of(data: DataSettings, *, lock: bool = True, drives: bool = True) -> Iterator[Any]:
     """The data directory, which is made if it is not there; None where the settings name none.
 
-    lock: be its one manager until the end of the block. drives: as in `Claim`. Raises ConfigError.
+    lock: keep other managers off it until the end of the block. drives: as in `Claim`. Raises ConfigError.
     """
     if data.data_dir is None:
         yield None
@@ -87,7 +87,7 @@ async def started(
     drives: bool = True,
     insist: bool = False,
 ) -> AsyncIterator[Running]:
-    """Run a manager until the end of the block; others find one that drives by its data directory.
+    """Run a manager until the end of the block. The data directory tells other processes the URL of one that drives.
 
     directory, lock: as `data_directory_of` gave it; without the lock the manager answers questions only.
     origin, accepted, drives: as in `Claim`. insist: as in `running`, whose errors it raises.

@@ -1,6 +1,7 @@
 """Runs a worker: `python -m streamforge.workers TARGET [--debug] [--PARAMETER VALUE …]`.
 
-Its settings are the environment's; every parameter of a target can be given as an option too, which then counts.
+It reads its settings from environment variables. Every parameter of a target can be given as an option too, which takes
+precedence.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The proof of a workflow's range: what is stored of all of it, and each hole asked for again at the exchange."""
+"""The proof of a workflow's range: counts what is stored of it, and asks the exchange again for each hole."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from streamforge_utils.ports.exchange import Exchange
 from streamforge_utils.ports.store import DocumentStore
 
 _ROUNDS = 2
-"""How often each question about a hole is put."""
+"""How often each question about a hole is asked."""
 
 _COUNTS = 5
-"""How often the range is counted: again whenever holes appear that the exchange was not asked for yet, or others have
-changed what is known of the series; the last time they wait."""
+"""How often the range is counted at most: again whenever holes appear that the exchange was not asked for yet, or
+others have changed what is known of the series. The last count holds the series' lock, so other changes wait."""
 
 _TOLD = frozenset({Verdict.EXCHANGE, Verdict.CLOSED})
-"""What the exchange has said of a range that is not asked for again."""
+"""Verdicts that the exchange has given on ranges that are not asked for again."""
 
 _Range = tuple[TimeRange, Sequence[int] | None]
 """A range, and the positions that its records must have; None: they are not known."""
@@ -36,14 +36,14 @@ async def prove(deps: Dependencies, workflow: Workflow, plan: Plan, *, ask: bool
     """Count the whole range that was planned, ask for its holes again, and keep what was found in the coverage.
 
     Each bar is looked for in the workflow's own collection and in the one that the coverage names. ask: False asks
-    nothing: a hole is `unknown`, and the coverage learns only what is stored, and what is not stored any more.
-    Raises OutOfDate, before the coverage learns anything, RetryableError (the store), ExchangeFailed (the exchange).
+    nothing: a hole is `unknown`, and coverage is updated only for ranges found stored or gone.
+    Raises OutOfDate, before coverage is changed, RetryableError (the store), ExchangeFailed (the exchange).
     """
     series, rule = workflow.series, rule_of(workflow.series)
     answers: list[Segment] = []
     ranges: list[_Range] | None = None
     for number in range(1, _COUNTS + 1):
-        # Others plan, verify and remove meanwhile; what they change is seen afterwards, but for the last time.
+        # Others plan, verify and remove meanwhile; their changes are seen afterwards. The last count locks them out.
         held = (series.id,) if number == _COUNTS else ()
         async with deps.coverage.locks.hold(*held):
             known = await deps.coverage.known(series)
@@ -65,7 +65,7 @@ async def prove(deps: Dependencies, workflow: Workflow, plan: Plan, *, ask: bool
             raise ExchangeFailed(error) from error
     else:
         raise RetryableError(f"{series.id}: what is stored of it changed {_COUNTS} times while it was being proven")
-    # Of a load again: what it has stored a second time is stored once when it ends.
+    # After a range was loaded again: its records are stored twice, and the older ones are removed.
     await deps.removal.finish(series)
     stored = sum(segment.records for segment in found if segment.verdict is Verdict.STORED)
     expected = [None if wanted is None else len(wanted) for _, wanted in ranges]
@@ -81,9 +81,9 @@ async def prove(deps: Dependencies, workflow: Workflow, plan: Plan, *, ask: bool
 async def _ranges(
     deps: Dependencies, workflow: Workflow, plan: Plan, phase_ms: int | None, *, ask: bool
 ) -> list[_Range]:
-    """What of the planned range is not closed, with the positions of its records.
+    """The parts of the planned range that are not closed, each with the positions of its records.
 
-    ask: False asks nothing; None where the exchange alone knows them. Raises ExchangeFailed.
+    ask: False asks nothing; positions that the exchange alone knows are None then. Raises ExchangeFailed.
     """
     rule, found = rule_of(workflow.series), list[_Range]()
     closed = [segment.span for segment in plan.settled if segment.verdict is Verdict.CLOSED]
@@ -107,9 +107,9 @@ async def count(
     phase_ms: int | None,
     ranges: Iterable[_Range],
 ) -> list[Segment]:
-    """What of the ranges is stored, counted, or `unknown` where it is not. Sorted.
+    """The ranges as segments: stored ones with their count, and `unknown` holes. Sorted.
 
-    What was not to be loaded may have another verdict, as the coverage has it.
+    A part that was not to be loaded may have another verdict: the one that coverage has.
     """
     series, rule, collection = workflow.series, rule_of(workflow.series), workflow.collection
     load = [part.span for part in plan.parts]
@@ -117,9 +117,9 @@ async def count(
     around = touching(known.segments, workflow.planned_span or workflow.span)
     places = [
         *(_stored(span, collection) for span in load),
-        # What it could not have may have been stored by another workflow meanwhile.
+        # What is not in this workflow's collection, another workflow may have stored meanwhile.
         *(segment for segment in around if segment.verdict is Verdict.STORED and segment.collection != collection),
-        # The rest lies where the coverage says, or was repaired by the workflow.
+        # The rest is where coverage says, or was loaded again by this workflow.
         *(_stored(span, collection) for span in rest),
     ]
     found: list[Segment] = []
@@ -145,11 +145,11 @@ async def _learn(
 ) -> None:
     learnt = list(found)
     if not ask:
-        # What was not asked for again is not known better than before, but for what was stored and is gone.
+        # Without questions nothing new is known of a hole, except that what was stored there is gone.
         ours = [verdict_of(segment.span, Verdict.OURS) for segment in learnt if segment.verdict is Verdict.UNKNOWN]
         learnt = [segment for segment in learnt if segment.verdict is Verdict.STORED]
         learnt = overlay(learnt, gone(ours, known.segments))
-    # What coverage calls stored is not loaded again: a power cut must not take it any more.
+    # What coverage calls stored is not loaded again, so a power cut must not take it.
     await deps.store.flush(workflow.collection)
     condition = partial(deps.workflows.check_epoch, workflow)
     await deps.coverage.prove(workflow.series, learnt, phase_ms, deps.clock.now_ms(), condition=condition)
@@ -175,7 +175,7 @@ async def ask_again(exchange: Exchange, series: Series, hole: Segment, phase_ms:
 
 
 def _without(span: TimeRange | None, parts: Iterable[TimeRange]) -> list[TimeRange]:
-    """What of `span` lies in none of `parts`."""
+    """The ranges of `span` that lie in none of `parts`."""
     if span is None:
         return []
     cuts = [verdict_of(part, Verdict.UNKNOWN) for part in parts]

@@ -4,8 +4,8 @@ Exit code 2 is never retried, exit code 1 a limited number of times in a row wit
 A ban by the exchange is waited for. An end from outside (a signal nobody asked for, a lost machine) is retried at
 once and not counted while attempts make progress.
 
-A ban is of no workflow: every question and every loader waits for its end, whoever was refused, and a stop or a retry
-of that workflow does not end it. So no epoch counts here: what makes a ban out of date is the time.
+A ban holds for the whole address: every question and every loader waits for its end, whoever was refused. Stopping or
+retrying a workflow does not end it, so the fact of a ban has no epoch: only time makes it out of date.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Ban(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Banned(msgspec.Struct, frozen=True, kw_only=True):
-    """The exchange has refused somebody. until_ms: the end of the ban; said_ms: when it was refused."""
+    """The exchange has banned this address. until_ms: the end of the ban; said_ms: when the exchange said so."""
 
     until_ms: int
     said_ms: int
@@ -43,8 +43,8 @@ class Banned(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def fold_ban(ban: Ban, fact: Banned, now_ms: int) -> Ban:
-    """The ban after the fact; the same one if it is over by now, or ends no later."""
-    # From the refusal on: it ends, however often it is folded.
+    """The ban after the fact; `ban` itself if the one in the fact is over by now, or ends no later."""
+    # Counted from the refusal: folding the fact again does not prolong the ban.
     until_ms = min(fact.until_ms, min(fact.said_ms, now_ms) + LONGEST_BAN_MS)
     if until_ms <= max(now_ms, ban.until_ms):
         return ban
@@ -76,7 +76,7 @@ def apply_retry_policy(workflow: Workflow, now_ms: int, policy: Policy) -> tuple
 
 
 def remaining(ranges: tuple[str, ...], position: int | None) -> tuple[str, ...]:
-    """What of `ranges` is left once all up to the open time `position` (inclusive) is on the bus."""
+    """The rest of `ranges` once all up to the open time `position` (inclusive) is on the bus."""
     if position is None:
         return ranges
     left = []
@@ -106,7 +106,7 @@ def _count_attempt(workflow: Workflow, step: Step, attempt: Attempt, now_ms: int
         outcome = "banned"
     attempt = _replace(attempt, outcome=outcome, reason=reason)
     moved = _got_somewhere(step, attempt)
-    # Of a sink there are no ranges.
+    # A sink has no ranges.
     left = remaining(step.ranges, attempt.progress.position)
     step = _replace(step, ranges=left, attempts=(*step.attempts[:-1], attempt))
     if outcome == "finished":
@@ -179,7 +179,7 @@ def _banned(step: Step, attempt: Attempt, now_ms: int) -> Step:
 
 
 def _failed(workflow: Workflow, step: Step, attempt: Attempt, now_ms: int, policy: Policy, *, moved: bool) -> Step:
-    # In a row: an attempt that got further than all before it makes up for those.
+    # Failures in a row: an attempt that got further than all before it starts the count again.
     failures = 1 if moved else step.failures + 1
     if failures >= policy.max_failures:
         reason = f"{failures} attempts failed; the last one: {attempt.reason}"
@@ -190,7 +190,7 @@ def _failed(workflow: Workflow, step: Step, attempt: Attempt, now_ms: int, polic
 
 
 def _failure(outcome: str, reason: str, known: str = "") -> Failure:
-    """known: what the launcher would do about it, which knows more."""
+    """known: the launcher's own advice, which is more exact."""
     next_step = known or {
         "refused": "correct the setting that the reason names, then retry the workflow",
         "permanent": "correct the request or the cause that the reason names; a retry alone will not help",

@@ -65,7 +65,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
     """What a manager asks of its store.
 
     name: what it is, for people. origin: None loads nothing. where: the store in a sentence. elsewhere: how to choose
-    another one. switch: what the name of an exchange is written behind. shared: managers elsewhere reach the store, so
+    another one. switch: text put before the exchange's name in advice. shared: managers elsewhere reach the store, so
     that a lease keeps them apart; else its manager is alone. place, lease_s, drives: as in `Holder`. tell: prints a
     line for a person while it waits. accepted: is called once the store holds, or is to hold, data of the origin.
     """

@@ -1,4 +1,4 @@
-"""A thread of one's own for blocking calls: one call at a time, also after an awaiting task was cancelled."""
+"""A thread for blocking calls: it runs one at a time, also after the task that awaits a call was cancelled."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 CALLS = 64
-"""So many calls wait or run at most; the next one waits for the end of one."""
+"""So many calls are queued or run at most; a further one waits until one of them has ended."""
 
 
 class Lane:
@@ -61,7 +61,7 @@ class Lane:
             await asyncio.wait({self._last})
 
     async def close(self, last: Callable[[], None]) -> None:
-        """Run `last` after everything else and end the thread. Once closed, nothing happens."""
+        """Run `last` after everything else and end the thread. A second `close` does nothing."""
         if self._closed:
             return
         self._closed = True

@@ -45,13 +45,13 @@ LogFormat = Annotated[
     variable("STREAMFORGE_LOG_FORMAT", "the form of log lines", default="console on a terminal, else json"),
 ]
 DRAIN_S = 60.0
-"""A sink stores what a data topic holds at its cap in less."""
+"""A sink stores a full data topic in less than this."""
 
 _NAME = re.compile(r"[A-Za-z0-9._-]{1,200}")
 
 BINANCE_HOSTS = (".binance.com", ".binance.vision", ".binance.us")
 BINANCE_WEIGHT_PER_MINUTE = 6000
-"""What Binance allows one address; only another exchange (a test exchange) may be asked for more."""
+"""What Binance allows one address a minute; only another exchange (a test exchange) may be asked for more."""
 
 
 def exchange_problems(urls: Sequence[str], weight_per_minute: int, weight_name: str) -> list[str]:
@@ -81,7 +81,7 @@ def exchange_problems(urls: Sequence[str], weight_per_minute: int, weight_name: 
 
 
 def check_word(text: str) -> str:
-    """`text` itself. Raises ValueError for what no bus and no launcher would take as a name."""
+    """`text` itself. Raises ValueError if no bus and no launcher would take it as a name."""
     if _NAME.fullmatch(text) is None:
         raise ValueError("it holds other than letters, digits and `._-`, or is too long")
     return text
@@ -106,7 +106,7 @@ class Upstream(msgspec.Struct, frozen=True):
 
 
 class DataSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Where the embedded bus, store and launcher keep their files; Kafka and ArangoDB, where they are used instead."""
+    """The folder of the embedded bus, store and launcher; Kafka and ArangoDB, where these are used instead."""
 
     data_dir: Annotated[
         Path | None,

@@ -1,7 +1,7 @@
-"""What every sink does: store the records of its input, batch after batch, and commit what the store has answered.
+"""What every sink does: store the records of its input, batch after batch, and commit the offsets of what is stored.
 
-Records are converted outside the event loop: in a thread, and in a helper process while batches queue up. Which offset
-a commit names is decided in `topic_reader.py`.
+Records are converted outside the event loop: in a thread, and in a helper process while batches queue up.
+`topic_reader.py` decides which offset a commit names.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from streamforge_utils.runtime.conversion import ANSWER_LIMIT_S, Converted, Help
 from streamforge_utils.runtime.logs import Log
 
 IDLE_S = 1.0
-"""A helper that was not asked for so long is ended: it takes memory."""
+"""A helper without work for so long is ended: it takes memory."""
 
 
 class Offloader:
@@ -54,20 +54,20 @@ class Offloader:
         return None if process is None else process.pid
 
     def start_helper(self) -> None:
-        """Have a helper process convert; to be called once batches queue up, which is worth its start."""
+        """Start a helper process, which then converts. Call it once batches queue up, which is worth the start."""
         if not self._helper_wanted:
             self._helper_wanted = True
             self._thread.submit(self._start)  # at once: the next batch may be long in coming
 
     def convert(self, records: Sequence[Received]) -> asyncio.Future[Converted]:
-        """The documents of `records`, later."""
+        """A future with the documents of `records`."""
         self._waiting += 1
         future = asyncio.get_running_loop().run_in_executor(self._thread, self._convert, records)
         future.add_done_callback(self._converted)
         return future
 
     def end_idle_helper(self) -> None:
-        """End a helper that had no work for `IDLE_S`; to be called now and then."""
+        """End a helper that had no work for `IDLE_S`. Call it now and then."""
         if self._process is not None and not self._waiting and time.monotonic() - self._used_at > IDLE_S:
             self._helper_wanted = False
             self._thread.submit(self._end)
@@ -119,12 +119,12 @@ class Offloader:
 
 
 BATCHES_AT_ONCE = 4
-"""Batches that are converted or stored, or wait for it; one more is read and waits for its place.
+"""How many batches are converted, stored or waiting for either; one more may be read, and waits.
 
-One less where the store has several at a time: what it has under way takes memory, too.
+One less where the store takes several at a time: those need memory there too.
 """
 COMMIT_EVERY_S = 0.1
-"""A commit is flushed to the disk, which the documents want too: one for several batches."""
+"""Each commit costs a disk flush that competes with the store, so several batches share one."""
 
 
 class SinkParameters(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,8 +140,8 @@ class SinkParameters(msgspec.Struct, frozen=True, kw_only=True):
 async def sink(ctx: Context[SinkParameters]) -> None:
     """Store all of the topic's records, in its order, as the documents that their kind makes of them, and commit them.
 
-    What cannot be stored becomes a dead letter. While a batch is stored, those behind it are read and converted, a few
-    at most; the next is stored beside it if the store gains by that and they have no key in common.
+    What cannot be stored becomes a dead letter. While a batch is stored, a few later ones are read and converted; the
+    next is stored at the same time if the store takes several and they have no key in common.
     Raises RetryableError where the store does not answer for `store_patience_seconds`.
     """
     at_once = ctx.store.upserts_at_once
@@ -156,7 +156,7 @@ async def sink(ctx: Context[SinkParameters]) -> None:
             await first.wait()
             await ctx.dead_letters.send(*refused)
             ctx.input.kept(received)
-            if refused:  # at once: who reads them again makes each a dead letter again
+            if refused:  # at once: if they were read again, each would become a dead letter again
                 await ctx.input.commit()
         room.release()
 
@@ -184,7 +184,7 @@ async def sink(ctx: Context[SinkParameters]) -> None:
 
 
 class _StoreOrder:
-    """The batches that are being stored, `at_once` at most: the keys of each, and what is set at its end."""
+    """The batches that are being stored, `at_once` at most: the keys of each, and an event that is set at its end."""
 
     def __init__(self, at_once: int) -> None:
         self._free = asyncio.Semaphore(at_once)
@@ -192,9 +192,9 @@ class _StoreOrder:
 
     @asynccontextmanager
     async def batch(self, keys: Sequence[str]) -> AsyncIterator[asyncio.Event]:
-        """The block stores a batch; it begins once no batch before it has one of these keys.
+        """The block stores a batch; it begins once no earlier batch that is being stored has one of these keys.
 
-        Yields what is set once no batch before it is left: the block must wait for that before it ends.
+        Yields an event, set when all earlier batches are stored: the block must wait for it before it ends.
         """
         async with self._free:
             batch = (frozenset(keys), asyncio.Event())
@@ -207,7 +207,7 @@ class _StoreOrder:
             if not before:
                 first.set()
             yield first
-            # Not in a `finally`: behind a batch that failed none may count as stored.
+            # Not in a `finally`: after a batch that failed, no later one may count as stored.
             self._batches.remove(batch)
             batch[1].set()
 
@@ -215,7 +215,7 @@ class _StoreOrder:
 async def _store(
     ctx: Context[SinkParameters], received: Sequence[Received], converted: Converted
 ) -> list[tuple[Received, str]]:
-    """Bring the documents to the store; returns what neither it nor the conversion would take, each with its reason."""
+    """Store the documents; returns the records that the conversion or the store refused, each with its reason."""
     refused = converted.refused
     documents = DocumentColumns(converted.keys, converted.versions, converted.bodies)
     if documents:

@@ -19,7 +19,7 @@ EXIT_CONFIG = 2
 
 
 class Termination(msgspec.Struct, frozen=True, kw_only=True):
-    """The end of an attempt. extra: of the terminal event's `extra`, what is beside the progress."""
+    """The end of an attempt. extra: what the terminal event's `extra` holds beside the progress."""
 
     event: Literal["finished", "interrupted", "error"]
     exit_code: int
@@ -63,7 +63,7 @@ class StopRequest:
         self._silence_s: float | None = None
 
     def by_command(self, *, upstream_ended: bool = False) -> None:
-        """The command `stop` arrived. upstream_ended: the loaders have ended, as it has it."""
+        """The command `stop` arrived. upstream_ended: the loaders have ended, according to the command."""
         self._command = True
         self.upstream_ended = self.upstream_ended or upstream_ended
         self._asked.set()
@@ -88,7 +88,7 @@ class StopRequest:
 
     @property
     def by_command_alone(self) -> bool:
-        """Whether nothing but the command asked for it."""
+        """Whether only the command `stop` asked for it."""
         return self._command and not self._at_once.is_set()
 
     async def wait(self) -> None:
@@ -96,7 +96,7 @@ class StopRequest:
         await self._asked.wait()
 
     async def wait_at_once(self) -> None:
-        """Return once the worker must not take its time: more than a command has stopped it."""
+        """Return once the stop is urgent: by a signal or the manager's silence."""
         await self._at_once.wait()
 
     def termination(self) -> Termination:

@@ -1,4 +1,4 @@
-"""The data topic as a sink sees it: batches of records until every producer has closed the stream."""
+"""Reads a worker's data topic in batches, until every producer has closed its stream, and commits the offsets."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ _EMPTY_POLLS = 15
 class Input:
     """Iterate over it for batches; call `done` once a batch is stored.
 
-    It ends when the marker of every upstream producer has been met: one with reason `finished`, of at least the
-    attempt that counts. Other markers are passed over. No offset past a marker that counts is ever committed, so
-    that a restarted sink meets it again.
+    It ends once it has read a marker that counts of every upstream producer: one with reason `finished`, of at least
+    the attempt that `Upstream` names. Other markers are passed over. No offset past a marker that counts is ever
+    committed, so that a restarted sink reads it again.
 
-    After `drain` it also ends with the log, if the producers have ended or each has marked its stream as
-    `interrupted`; drained: that is how it ended. Before, an `interrupted` marker is no end: another attempt of its
-    producer goes on.
+    After `drain` it also ends at the end of the log, if the producers have ended or each has marked its stream as
+    `interrupted`; drained: whether it ended so. Without `drain` an `interrupted` marker ends nothing: another attempt
+    of its producer follows.
 
-    replay: it ends instead where the topic ended when it began; the topic has no markers. What is appended meanwhile
-    (records that are refused once more) is for the next replay.
+    replay: the topic holds dead letters and no markers. It ends where the topic ended when reading began; what is
+    appended meanwhile (records that are refused once more) is for the next replay.
     """
 
     def __init__(
@@ -73,23 +73,23 @@ class Input:
         self._progress.wait("input", None)
 
     async def done(self, batch: Sequence[Received]) -> None:
-        """All of `batch` is stored or in the dead-letter topic: commit as far as it goes; raises as `commit`."""
+        """All of `batch` is stored or in the dead-letter topic: commit it; raises as `commit`."""
         self.kept(batch)
         await self.commit()
 
     def kept(self, batch: Sequence[Received]) -> None:
-        """As `done`, but leave it to the next `commit`."""
+        """As `done`, but without a commit: the next `commit` includes it."""
         self._kept.update(ends_of(batch))
         self._unstored -= len(batch)
         if batch:
             self._progress.position = last_offset_of(batch)
 
     async def commit(self) -> None:
-        """Commit as far as everything is kept.
+        """Commit each partition up to the last record that was stored or dead-lettered.
 
         Raises RetryableError if a partition belongs to another member that does not come so far within `PATIENCE_S`.
         """
-        async with self._committing:  # one after another: none may undo a later one
+        async with self._committing:  # one after another: an older commit must not undo a newer one
             offsets, self._kept = self._kept, {}
             for partition, marker in self._first_marker.items():
                 if partition in offsets:
@@ -102,12 +102,12 @@ class Input:
         self._progress.lag = (await self._admin.lag(self._topic, self._group)).records
 
     def drain(self, *, upstream_ended: bool) -> None:
-        """Go on to where the log ends, and end there. upstream_ended: nothing is written to the topic any more."""
+        """Read on to the end of the log, then end. upstream_ended: nothing more is written to the topic."""
         self._draining = True
         self._upstream_ended = self._upstream_ended or upstream_ended
 
     async def left(self) -> int:
-        """How many messages of the topic are not stored at most: markers that were not read yet count as some.
+        """How many messages are not stored yet, at most: markers that were not read yet are counted too.
 
         Raises RetryableError or PermanentError.
         """
@@ -120,7 +120,7 @@ class Input:
         )
 
     async def _is_drained(self) -> bool:
-        # Before the log's end is asked for: what is written until they have ended lies before that end.
+        # Looked at before the log's end is asked for: all that the producers have written lies before that end.
         ended = self._upstream_ended or self._missing.keys() <= self._interrupted
         unread = await self._retry(self._unread)
         return ended and not unread

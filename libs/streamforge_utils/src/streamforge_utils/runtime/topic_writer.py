@@ -1,4 +1,7 @@
-"""What a worker writes: records to its data topic, where they wait for its readers at the cap, and dead letters."""
+"""Writes a worker's data topic, and dead letters: records that could not be stored.
+
+Where the data topic is at its cap, `Output` waits for its readers.
+"""
 
 from __future__ import annotations
 
@@ -39,7 +42,7 @@ class Output:
     async def write(self, records: Sequence[Message]) -> None:
         """Append `records` in order; on return every one is confirmed by the bus.
 
-        Waits while the topic is full. A cancelled call waits a moment for what is under way.
+        Waits while the topic is full. A cancelled call still waits a moment for messages that are being sent.
         Raises RetryableError (retries are spent, or the topic stayed full) or PermanentError.
         """
         for start in range(0, len(records), BATCH_RECORDS):
@@ -86,13 +89,13 @@ HEADERS = ("reason", "topic", "partition", "offset", "attempt", "time")
 _ORIGIN = ("topic", "partition", "offset")
 REASON_BYTES = 1000
 _ORIGIN_BYTES = 300
-"""Longer than any name of a topic; what is longer was not written here."""
+"""Longer than any name of a topic; a longer header was not written by this class."""
 
 
 class DeadLetterQueue:
     """Writes to `<topic>-dlq`; what is read from a dead-letter topic and refused again goes back to its end.
 
-    group: whose replay makes room in it. Nothing is dropped: where it is full, the work ends with an error.
+    group: the group whose replay frees space in the topic. Nothing is dropped: if it is full, the work fails.
     """
 
     def __init__(
@@ -113,7 +116,7 @@ class DeadLetterQueue:
         self._instruments = instruments
 
     async def send(self, *refused: tuple[Received, str]) -> None:
-        """Keep records, each with its reason; confirmed on return.
+        """Write records, each with its reason; all are confirmed on return.
 
         Raises RetryableError (retries are spent) or PermanentError (the topic is full, too).
         """
@@ -142,7 +145,7 @@ class DeadLetterQueue:
             await self._producer.send(self.topic, messages)
 
     def _headers(self, received: Received, reason: str) -> tuple[tuple[str, bytes], ...]:
-        # The headers of a record that comes from elsewhere are its sender's, and may hold anything.
+        # The headers of a record from another topic were written by its sender, and may hold anything.
         again = received.headers if received.topic == self.topic else ()
         origin = {name: value for name, value in again if name in _ORIGIN and len(value) <= _ORIGIN_BYTES}
         if len(origin) < len(_ORIGIN):

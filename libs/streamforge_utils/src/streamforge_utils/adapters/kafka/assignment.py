@@ -14,7 +14,7 @@ from streamforge_utils.ports.bus import Received
 
 
 class Ownership(Collection[int]):
-    """The numbers of the partitions that are the consumer's own. For the thread of its lane.
+    """The numbers of the partitions that are assigned to the consumer. Only the thread of its lane uses it.
 
     What was read of a partition before it was taken away may have been read and committed by another member by the time
     it comes back: a commit of it must not take the group back.

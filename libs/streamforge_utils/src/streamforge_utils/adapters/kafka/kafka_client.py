@@ -39,7 +39,7 @@ T = TypeVar("T")
 
 
 class Handle(Generic[C]):
-    """Holds a client, made on first use. For the thread of one lane.
+    """Holds a client, made on first use. Its calls to the broker block: make them in a lane, not in the event loop.
 
     make: from a configuration to the client. discard: ends a client, without waiting for anybody.
     """

@@ -47,8 +47,8 @@ _READERS_GROUP = "streamforge-reader"
 class KafkaConsumer:
     """Implements `Consumer`. Made by `open`.
 
-    One thread uses the client, the lane's: a poll that waits there makes way for a commit, a seek or the end. Which
-    partitions are this member's is changed by the callbacks of a rebalance alone.
+    Only the lane's thread uses the client: a poll that waits there ends early for a commit, a seek or the close. Only
+    the callbacks of a rebalance change which partitions are this member's.
     """
 
     def __init__(

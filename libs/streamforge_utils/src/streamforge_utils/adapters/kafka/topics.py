@@ -1,4 +1,7 @@
-"""Topics: how they are made on the brokers, their offsets and lag. Every method blocks; for the thread of one lane."""
+"""Topics: how they are made on the brokers, their caps and their offsets.
+
+The methods of `Admin` block: the bus and each of its consumers call them in the thread of their own lane.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +26,7 @@ from streamforge_utils.ports.bus import Retention, TopicSpec
 T = TypeVar("T")
 
 CAP_GROUP = "wf-caps"
-"""The group whose committed offset of a `consumed` topic carries the topic's cap; no member, only notes."""
+"""A group for the caps of `consumed` topics. It has no members; a cap is stored as metadata of its committed offset."""
 
 SEGMENT_LEAST_BYTES = 1024 * 1024
 SEGMENT_MOST_BYTES = 256 * 1024 * 1024
@@ -41,7 +44,7 @@ _OURS_NOT = "__"
 
 
 class Topic(msgspec.Struct, frozen=True):
-    """A topic as the brokers know it. identity: another one if it was made again under the same name."""
+    """A topic as the brokers know it. identity: differs once the topic was made again under the same name."""
 
     name: str
     identity: str
@@ -49,14 +52,14 @@ class Topic(msgspec.Struct, frozen=True):
 
 
 class Cap(msgspec.Struct, frozen=True):
-    """The bound of a `consumed` topic: what its `readers` have not committed may take `max_bytes`."""
+    """The bound of a `consumed` topic: what its `readers` have not committed may take `max_bytes` at most."""
 
     max_bytes: int
     readers: tuple[str, ...]
 
 
 class Admin:
-    """Asks on behalf of a bus."""
+    """Asks the brokers about topics, and makes, trims and deletes them, for a bus and its clients."""
 
     def __init__(self, connection: Connection) -> None:
         self.handle: Handle[Any] = Handle(connection, Role.ADMIN, lambda config: AdminClient(**_split(config)), _forget)
@@ -166,7 +169,7 @@ class Admin:
             return None
 
     def hurry(self) -> None:
-        """Have calls that wait give up. Any thread."""
+        """Make calls that wait give up. May be called from any thread."""
         self.handle.closing.set()
         self._groups.closing.set()
 
@@ -220,7 +223,7 @@ class TopicCache:
         self._known: dict[str, Topic] = {}
 
     async def find(self, name: str, needs: str = "describe") -> Topic:
-        """The topic as it is remembered, else as the brokers know it. Raises PermanentError if there is none."""
+        """The topic as remembered, else as the brokers know it. Raises PermanentError if there is none."""
         known = self._known.get(name)
         return await self._lane.run(partial(self.check, name, needs)) if known is None else known
 
@@ -245,8 +248,8 @@ def config_of(spec: TopicSpec) -> dict[str, str]:
     """The topic's configuration on the brokers.
 
     A `rolling` topic forgets whole segments, so they are a fraction of its cap. A `consumed` topic forgets nothing:
-    the producer keeps its cap, see `CapKeeper`. Messages of a `rolling` one, which carry commands and events, lie there
-    as they were sent: a client of others need not know lz4.
+    the producer keeps its cap, see `CapKeeper`. Messages of a `rolling` one (commands, events) are stored as they were
+    sent, so that other clients can read them without lz4.
     """
     rolling = spec.retention is Retention.ROLLING
     segment = min(SEGMENT_MOST_BYTES, max(SEGMENT_LEAST_BYTES, spec.max_bytes // _SEGMENTS))
@@ -271,7 +274,7 @@ def wait_until(holds: Callable[[], bool], limit_s: float, otherwise: str) -> Non
 
 
 def _settled(ask: Callable[[], T]) -> T:
-    """What `ask` gives, once a broker that was just made responsible answers."""
+    """The result of `ask`, which is repeated until a broker that has just become responsible answers."""
     give_up = time.monotonic() + SETTLING_S
     while True:
         try:

@@ -20,8 +20,8 @@ HOLE_A_REQUEST = 900
 class Grid(Rule, frozen=True):
     """A record for every step, at which it begins: its position is that time.
 
-    length_ms: of a step; None: a calendar month. offset_ms: a time at which a step begins; None: the exchange's own
-    affair, which must be taken from data (`phase_ms`).
+    length_ms: of a step; None: a calendar month. offset_ms: a time at which a step begins; None: only the exchange's
+    data tell one (`phase_ms`).
     """
 
     length_ms: int | None

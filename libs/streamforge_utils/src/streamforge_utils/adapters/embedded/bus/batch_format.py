@@ -1,4 +1,4 @@
-"""Messages as they lie in a log: a row holds a batch of encoded columns, which are decoded when they are asked for."""
+"""How a log stores messages: a row holds a batch as encoded columns, which are decoded when they are first read."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _decode_sections = msgspec.msgpack.Decoder(tuple[msgspec.Raw, msgspec.Raw, msgsp
 
 
 class Batch(msgspec.Struct, frozen=True, gc=False):
-    """Encoded messages. size: bytes as counted against the topic's cap."""
+    """Encoded messages, to be stored. size: bytes as counted against the topic's cap."""
 
     count: int
     size: int
@@ -37,7 +37,7 @@ class Batch(msgspec.Struct, frozen=True, gc=False):
 
 
 class StoredBatch(msgspec.Struct, frozen=True, gc=False):
-    """A batch as read. last: the offset of its last message."""
+    """A batch as read from the log. last: the offset of its last message."""
 
     last: int
     count: int
@@ -46,9 +46,9 @@ class StoredBatch(msgspec.Struct, frozen=True, gc=False):
 
 
 class Pack(msgspec.Struct, frozen=True, gc=False):
-    """Some of the messages of an encoded batch, none of which has headers.
+    """Some of the messages of an encoded batch without headers.
 
-    body: what `encode_columns` gives. keys_end: where in it the keys end. start, end: which of its messages are meant.
+    body: what `encode_columns` gives. keys_end: where the keys end in it. start, end: the chosen messages among all.
     source: where the body comes from, for errors. advice: what to do if it is broken.
     """
 
@@ -92,7 +92,7 @@ class PackedColumns(ReceivedColumns):
         return self._columns
 
     def has_key(self, key: bytes) -> bool:
-        # Mostly none has it, and nothing needs to be decoded.
+        # Mostly no message has it, and then nothing is decoded.
         return any(pack.body.find(key, 0, pack.keys_end) >= 0 for pack in self.packs) and super().has_key(key)
 
     def encoded(self) -> Iterator[Encoded]:
@@ -114,8 +114,8 @@ class PackedColumns(ReceivedColumns):
 def pack_of(body: bytes, count: int, source: str, advice: str) -> Pack | None:
     """The pack of a batch of `count` messages; None if they have headers.
 
-    Raises MsgspecError or ValueError if the body is broken: cut off, or of another length. Whether each of its items
-    is what it has to be shows when it is decoded.
+    Raises MsgspecError or ValueError if the body is broken: cut off, or of another length. Item types are
+    checked only on decoding.
     """
     keys, values, headers = [memoryview(section) for section in _decode_sections(body)]
     require_length(count, _length(keys), _length(values))
@@ -190,7 +190,7 @@ def pack(topic: str, messages: Sequence[Message], *, batch_bytes: int, message_l
 def unpack(topic: str, batch: StoredBatch, first: int, path: str) -> ReceivedColumns:
     """The messages of `batch`, which lies in the log at `path`, from offset `first` on.
 
-    Raises ConfigError if it is broken; what only shows in a key or value, when they are first asked for.
+    Raises ConfigError if it is broken; for a broken key or value only when the messages are first read.
     """
     source = f"{path}: the batch that ends with offset {batch.last}"
     advice = f"seek beyond it, or delete the topic {topic}"

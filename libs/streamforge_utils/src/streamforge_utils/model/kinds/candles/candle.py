@@ -71,7 +71,7 @@ class Interval(StrEnum):
 
 
 _GRIDS = {
-    Interval.D3: Grid(3 * _DAY, None),  # where its bars open is the exchange's own affair
+    Interval.D3: Grid(3 * _DAY, None),  # only the exchange's data tell where its bars open
     Interval.W1: Grid(7 * _DAY, _MONDAY),
     Interval.MO1: Grid(None),
 }
@@ -115,7 +115,7 @@ class StoredCandle(msgspec.Struct, frozen=True, gc=False, kw_only=True):
 
 
 class _Incoming(StoredCandle, frozen=False, gc=False, kw_only=True, omit_defaults=True):  # type: ignore[misc]
-    """A record as a sink reads it; without key and version it is encoded as a `StoredCandle` is."""
+    """A record as a sink reads it, text as numbers; without key and version it is encoded as a `StoredCandle` is."""
 
     key: str = msgspec.field(name="_key", default="")
     version: int = msgspec.field(name="_version", default=0)
@@ -132,13 +132,13 @@ _decode_numbers = msgspec.json.Decoder(_Incoming, strict=False).decode
 
 
 def candle_key(symbol: str, interval: str, open_time: int) -> str:
-    """The key of a candle; symbols that hold other than plain characters are percent-encoded."""
+    """The key of a candle; in its symbol, characters that a key may not hold are percent-encoded (see `KEY_SAFE`)."""
     return f"{candle_key_prefix(symbol, interval)}{open_time}"
 
 
 @lru_cache(maxsize=1000)
 def candle_key_prefix(symbol: str, interval: str) -> str:
-    """What the keys of a series have in common: everything before the open time."""
+    """The beginning that all keys of a series share: everything before the open time."""
     return f"{key_symbol(symbol)}_{interval}_"
 
 
@@ -161,7 +161,7 @@ def refusal(candle: StoredCandle) -> str | None:
 def stored_documents(keys: Sequence[bytes | None], values: Sequence[bytes]) -> Columns | None:
     """What `RecordKind.document` gives for each of many candles of one series, in columns: much faster.
 
-    None if a record may have to be refused, or is of another series: then ask for each alone.
+    None if a record may have to be refused, or is of another series: the caller then converts one by one.
     """
     try:
         candles = [_decode_numbers(value) for value in values]

@@ -1,8 +1,8 @@
-"""Rows of `klines` answers as candles: in order, each once.
+"""Reads an answer of the endpoint `klines` as candles: in order, each once.
 
-A page in the exchange's own spelling, of which nothing has to be left out, is taken apart by one expression and put
-together again: no value is decoded that travels as text anyway. Of any other page each row is checked, and an error
-names the one that is wrong.
+A page in the exchange's usual spelling, all rows of which are wanted, is split by one regular expression and put
+together again: values that travel as text anyway are not decoded. Any other page is checked row by row, and an error
+names the row that is wrong.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from streamforge_utils.model.kinds.paging import Asked, ByTime, MalformedPage, P
 
 
 class _Row(msgspec.Struct, array_like=True, gc=False):
-    """A candle as the exchange writes it: an array of twelve. more: there was a thirteenth."""
+    """A candle as the exchange writes it: an array of twelve values. more: set if there was a thirteenth."""
 
     open_time: int
     open: str
@@ -78,7 +78,7 @@ def read_rows(body: bytes, asked: Asked) -> Rows:
 
 
 def by_time(question: Question) -> ByTime:
-    """The question, which the endpoint can be asked. Raises ValueError for one by id: candles have none."""
+    """`question`, if it is by time. Raises ValueError for one by id: candles have none."""
     if not isinstance(question, ByTime):
         raise ValueError(f"candles are asked for by time, not {question}")
     return question
@@ -211,7 +211,7 @@ def read_page(body: bytes, asked: Asked) -> Page:
 
 
 def _plain_page(body: bytes, asked: Asked) -> Page | None:
-    """None: it is not known that every row is to be taken as it stands."""
+    """The page by the regular expression alone; None if a row may have to be checked or left out."""
     rows = _find_rows(body)
     if not rows or len(rows) > asked.limit:
         return None
@@ -245,7 +245,7 @@ def _integers(texts: list[bytes]) -> list[int]:
 
 
 def _all_wanted(opens: list[int], closes: list[int], asked: Asked) -> bool:
-    """Whether every row is in order, inside the span and closed, by both clocks; as `rows` requires."""
+    """Whether every row is in order, inside the span and closed, by both clocks; as `read_rows` requires."""
     span, interval = by_time(asked.question).span, Interval(asked.series.interval)
     return (
         opens[0] in MS_TIMES

@@ -111,23 +111,40 @@ async def count(
 
     A part that was not to be loaded may have another verdict: the one that coverage has.
     """
-    series, rule, collection = workflow.series, rule_of(workflow.series), workflow.collection
+    series, rule = workflow.series, rule_of(workflow.series)
     load = [part.span for part in plan.parts]
     rest = _without(workflow.planned_span, [*(segment.span for segment in plan.settled), *load])
-    around = touching(known.segments, workflow.planned_span or workflow.span)
-    places = [
-        *(_stored(span, collection) for span in load),
-        # What is not in this workflow's collection, another workflow may have stored meanwhile.
-        *(segment for segment in around if segment.verdict is Verdict.STORED and segment.collection != collection),
-        # The rest is where coverage says, or was loaded again by this workflow.
-        *(_stored(span, collection) for span in rest),
-    ]
+    places = _places(workflow, known, load, rest)
     found: list[Segment] = []
     for span, wanted in ranges:
         found += await survey(store, series, span, wanted, places, phase_ms)
     told = [one for span in rest for one in clip(known.segments, span) if one.verdict in _TOLD]
     told = sorted([*plan.settled, *told], key=lambda segment: segment.start_ms)
     return rule.whole(rule.with_answers(overlay((), found), told), phase_ms)  # whole: a range may end within a bar
+
+
+def _places(
+    workflow: Workflow, known: SeriesCoverage, load: Iterable[TimeRange], rest: Iterable[TimeRange]
+) -> list[Segment]:
+    """Where the records of the range may lie; of two places with the same record the first counts."""
+    own, whole = workflow.collection, workflow.planned_span or workflow.span
+    there = [one for one in touching(known.segments, whole) if one.verdict is Verdict.STORED]
+    others = [one for one in there if one.collection != own]
+    if rule_of(workflow.series).position_at(whole.start_ms) is not None:
+        return [
+            *(_stored(span, own) for span in load),
+            # What it could not have may have been stored by another workflow meanwhile.
+            *others,
+            # The rest lies where the coverage says, or was repaired by the workflow.
+            *(_stored(span, own) for span in rest),
+        ]
+    # Times alone do not tell which records these are: each place counts for the ids that the coverage names, and what
+    # none of them has is looked for everywhere. Another copy than the one that the coverage names changes nothing.
+    return [
+        *(_stored(span, own) for span in load if touching(others, span)),
+        *there,
+        *(_stored(whole, one) for one in dict.fromkeys([own, *(one.collection for one in others)]) if one is not None),
+    ]
 
 
 def _stored(span: TimeRange, collection: str) -> Segment:

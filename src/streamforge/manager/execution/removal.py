@@ -9,7 +9,7 @@ from __future__ import annotations
 import structlog
 
 from streamforge.manager.persistence.coverage_store import CoverageStore, Leftover
-from streamforge.manager.persistence.record_count import key_range
+from streamforge.manager.persistence.record_count import beside, key_range
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.service import NotNow
 from streamforge.manager.workflow import Workflow
@@ -89,7 +89,9 @@ class RecordRemoval:
 
     async def _carry_out(self, series: Series, one: Leftover) -> int:
         first, last = await key_range(self._store, one.collection, series, one.span)
-        records = await self._store.delete(one.collection, first=first, last=last)
+        after, before = beside(series, await self._coverage.of(series), one.collection, one.span)
+        first, last = max(first, after), min(last, before)
+        records = await self._store.delete(one.collection, first=first, last=last) if first < last else 0
         # A live workflow has its own use for an empty collection: its sink may write the next moment.
         if not await self._store.count(one.collection) and not self.is_used(one.collection):
             await self._store.drop(one.collection)

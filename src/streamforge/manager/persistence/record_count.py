@@ -17,6 +17,9 @@ from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.store import DocumentStore
 
 _KEYS_A_PAGE = 50_000
+_READ_OVER = 2_000
+"""Positions between two that are looked for that are read, too: they cost less than another question."""
+
 _replace = msgspec.structs.replace
 
 
@@ -50,6 +53,22 @@ async def stored_positions(store: DocumentStore, collection: str, series: Series
 async def key_range(store: DocumentStore, collection: str, series: Series, span: TimeRange) -> tuple[str, str]:
     """The first key of the records of `span` in `collection`, and the first one behind them. Raises RetryableError."""
     return kind_of(series).key_range(series, await stored_positions(store, collection, series, span))
+
+
+def beside(series: Series, kept: Iterable[Segment], collection: str, span: TimeRange) -> tuple[str, str]:
+    """The first key behind what is kept in `collection` before `span`, and the first one of what is kept behind it.
+
+    Where records have ids several share a millisecond: those at the edge of `span` may be of the segment beside it.
+    """
+    kind, first, end = kind_of(series), 0, 10 ** kind_of(series).digits - 1
+    for one in kept:
+        if one.verdict is not Verdict.STORED or one.collection != collection:
+            continue
+        if one.last_id is not None and one.end_ms <= span.start_ms:
+            first = max(first, one.last_id + 1)
+        if one.first_id is not None and one.start_ms >= span.end_ms:
+            end = min(end, one.first_id)
+    return kind.key_range(series, range(first, max(first, end)))
 
 
 async def time_of(store: DocumentStore, collection: str, series: Series, position: int) -> int | None:
@@ -126,13 +145,13 @@ async def survey(
     """`span` as segments without a gap: stored and counted, or `unknown` where no place has a record.
 
     wanted: the positions of its records; None: they are not known, so that nothing is said of what lies before the
-    first stored record and behind the last one. places: stored segments; of two with a record the first counts.
-    Raises RetryableError.
+    first stored record and behind the last one. places: stored segments, each for its own time or ids; of two with a
+    record the first counts. Raises RetryableError.
     """
     rule, inner = rule_of(series), span
     known = wanted is not None
     wanted = await _between_stored(store, series, span, places) if wanted is None else wanted
-    runs = [await _with_times(store, series, run) for run in await _runs(store, series, wanted, places)]
+    runs = [await _with_times(store, series, run) for run in await _runs(store, series, span, wanted, places)]
     if runs and not known:
         inner = TimeRange(max(span.start_ms, runs[0].first_ms), min(span.end_ms, runs[-1].last_ms + 1))
     return clip(rule.survey(inner, runs, phase_ms), span)
@@ -179,55 +198,114 @@ async def _number(store: DocumentStore, collection: str, series: Series, wanted:
     return await store.count(collection, first=first, last=last)
 
 
-async def _runs(store: DocumentStore, series: Series, wanted: Sequence[int], places: Iterable[Segment]) -> list[Run]:
-    """`wanted` in runs, each in the first of the places that has its records, or in none."""
-    holes, found, seen = [range(len(wanted))], list[tuple[range, str]](), set[tuple[str, range]]()
-    for place in places:
-        here = _indexes(series, wanted, place.span)
-        collection = place.collection
-        if collection is None or (collection, here) in seen:
+async def _runs(
+    store: DocumentStore, series: Series, span: TimeRange, wanted: Sequence[int], places: Iterable[Segment]
+) -> list[Run]:
+    """`wanted` in runs, each in the first of the places that has its records, or in none.
+
+    Each collection is asked once for all the places in it that are not behind another one's.
+    """
+    every = range(len(wanted))
+    holes, found, unseen = [every] if wanted else [], list[tuple[range, str]](), dict[str, list[range]]()
+    for rank in await _ranks(store, series, span, wanted, places):
+        for collection, parts in rank.items():
+            left = unseen.get(collection, [every])
+            asked = _common(_common(holes, parts), left)
+            there: list[range] = []
+            for hull in _hulls(asked):
+                lacking = [
+                    range(bisect_left(wanted, first), bisect_right(wanted, last))
+                    for first, last in await holes_in(store, collection, series, wanted[hull.start : hull.stop])
+                ]
+                there += _outside(hull, lacking)
+            there = _common(asked, there)
+            found += [(one, collection) for one in there]
+            holes = _common(holes, _outside(every, there))
+            unseen[collection] = _common(left, _outside(every, asked))
+    runs: list[Run] = []
+    for one, where in sorted([*found, *((hole, None) for hole in holes)], key=lambda each: each[0].start):
+        first, last = wanted[one.start], wanted[one.stop - 1]
+        if runs and runs[-1].collection == where:
+            runs[-1] = Run(runs[-1].first, last, where)
+        else:
+            runs.append(Run(first, last, where))
+    return runs
+
+
+async def _ranks(
+    store: DocumentStore, series: Series, span: TimeRange, wanted: Sequence[int], places: Iterable[Segment]
+) -> list[dict[str, list[range]]]:
+    """Which of `wanted` may lie where: the places in their order, by collection where none is behind another one."""
+    ranks: list[dict[str, list[range]]] = []
+    end = 0
+    for place in places if wanted else ():
+        if place.collection is None:
             continue
-        seen.add((collection, here))
-        left: list[range] = []
-        for hole in holes:
-            part = range(max(hole.start, here.start), min(hole.stop, here.stop))
-            if not part:
-                left.append(hole)
-                continue
-            lacking = [
-                range(bisect_left(wanted, first), bisect_right(wanted, last))
-                for first, last in await holes_in(store, collection, series, wanted[part.start : part.stop])
-            ]
-            found += [(one, collection) for one in _outside(part, lacking)]
-            left += [range(hole.start, part.start), *lacking, range(part.stop, hole.stop)]
-        holes = _joined(left)
-    runs = [Run(wanted[one.start], wanted[one.stop - 1], collection) for one, collection in found]
-    runs += [Run(wanted[hole.start], wanted[hole.stop - 1]) for hole in holes if hole]
-    return sorted(runs, key=lambda run: run.first)
+        here = await _indexes(store, series, span, wanted, place)
+        if not here:
+            continue
+        if not ranks or here.start < end:
+            ranks.append({})
+        ranks[-1].setdefault(place.collection, []).append(here)
+        end = here.stop
+    return ranks
 
 
-def _indexes(series: Series, wanted: Sequence[int], span: TimeRange) -> range:
-    """Those of `wanted` that may lie in `span`: all, where times alone do not tell."""
-    first, end = (rule_of(series).position_at(time_ms) for time_ms in (span.start_ms, span.end_ms))
-    if first is None or end is None:
-        return range(len(wanted))
-    return range(bisect_left(wanted, first), bisect_left(wanted, end))
+async def _indexes(
+    store: DocumentStore, series: Series, span: TimeRange, wanted: Sequence[int], place: Segment
+) -> range:
+    """Those of `wanted`, which are the positions of `span`, of which `place` speaks.
+
+    Where times alone do not tell, its ids do, or the times of what is stored there.
+    """
+    rule, next_id = rule_of(series), None if place.last_id is None else place.last_id + 1
+
+    async def index(time_ms: int, known: int | None) -> int:
+        position = rule.position_at(time_ms)
+        position = known if position is None else position
+        if position is None and time_ms <= span.start_ms:
+            return 0
+        if position is None and time_ms >= span.end_ms:
+            return len(wanted)
+        if position is None:
+            within = range(wanted[0], wanted[-1] + 1)
+            position = await first_stored_from(store, place.collection or "", series, within, time_ms)
+        return bisect_left(wanted, position)
+
+    return range(await index(place.start_ms, place.first_id), await index(place.end_ms, next_id))
+
+
+def _hulls(parts: Iterable[range]) -> list[range]:
+    """`parts` (sorted) made one where what lies between two of them costs less to read than another question."""
+    hulls: list[range] = []
+    for part in parts:
+        if hulls and part.start - hulls[-1].stop <= _READ_OVER:
+            hulls[-1] = range(hulls[-1].start, part.stop)
+        else:
+            hulls.append(part)
+    return hulls
+
+
+def _common(some: Sequence[range], others: Sequence[range]) -> list[range]:
+    """What is in both; each is sorted and disjoint."""
+    found: list[range] = []
+    at = bisect_right(some, others[0].start, key=lambda one: one.stop) if others else 0
+    other = 0
+    while at < len(some) and other < len(others):
+        one, two = some[at], others[other]
+        both = range(max(one.start, two.start), min(one.stop, two.stop))
+        if both:
+            found.append(both)
+        if one.stop <= two.stop:
+            at += 1
+        else:
+            other += 1
+    return found
 
 
 def _outside(whole: range, cuts: Sequence[range]) -> list[range]:
     starts, ends = [whole.start, *(cut.stop for cut in cuts)], [*(cut.start for cut in cuts), whole.stop]
     return [range(start, end) for start, end in zip(starts, ends, strict=True) if start < end]
-
-
-def _joined(holes: Iterable[range]) -> list[range]:
-    """`holes` (sorted) without the empty ones, and those made one that follow each other."""
-    joined: list[range] = []
-    for hole in holes:
-        if joined and joined[-1].stop == hole.start:
-            joined[-1] = range(joined[-1].start, hole.stop)
-        elif hole:
-            joined.append(hole)
-    return joined
 
 
 async def _between_stored(store: DocumentStore, series: Series, span: TimeRange, places: Iterable[Segment]) -> range:

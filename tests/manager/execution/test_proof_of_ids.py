@@ -1,0 +1,122 @@
+"""Proofs of records with ids, several of which share a millisecond: which collection's records count, and which go."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import pytest
+
+from streamforge.manager.execution.proof import prove
+from streamforge.manager.workflow import Plan, Proof, Status
+from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.model.timeranges import TimeRange
+from tests.doubles import ticks
+from tests.doubles.manualclock import ManualClock
+from tests.manager.execution.world import C
+from tests.manager.support import World, accepted, replace, rest
+
+pytestmark = pytest.mark.usefixtures("ticks")
+
+OTHER = "other"
+MARKET = {1: 0, 2: 1000, 3: 2000, 4: 2000, 5: 2000, 6: 4000}
+"""When each record happened, milliseconds after `START`."""
+
+
+def span(start: int, end: int) -> TimeRange:
+    return TimeRange(ticks.START + start, ticks.START + end)
+
+
+def stored(start: int, end: int, collection: str, first: int | None, last: int | None) -> Segment:
+    whole = span(start, end)
+    return Segment(
+        start_ms=whole.start_ms,
+        end_ms=whole.end_ms,
+        verdict=Verdict.STORED,
+        collection=collection,
+        first_id=first,
+        last_id=last,
+    )
+
+
+KNOWN = (stored(0, 3000, C, 1, 5), stored(3000, 5000, OTHER, 6, 6))
+MIRRORED = (stored(0, 3000, OTHER, 1, 5), stored(3000, 5000, C, 6, 6))
+
+
+def ids(world: World, collection: str) -> list[int]:
+    return sorted(int(key[-12:]) for key in world.store.documents.get(collection, {}))
+
+
+async def a_world(there: Mapping[str, Sequence[int]], known: Sequence[Segment]) -> World:
+    """there: the ids in each collection."""
+    market = [(number, ticks.START + ms) for number, ms in MARKET.items()]
+    world = World(clock=ManualClock(ticks.NOW), exchange=ticks.TickExchange(market, now_ms=ticks.NOW))
+    await world.start()
+    for collection, numbers in there.items():
+        ticks.hold(world.store, [tick for tick in market if tick[0] in numbers], collection)
+    await world.deps.coverage.lay_over(ticks.SERIES, known)
+    return world
+
+
+async def proven(world: World, *load: TimeRange, ask: bool = True) -> Proof:
+    workflow = replace(accepted(time_range=str(span(0, 5000)), collection=C), type="api_ticks")
+    created = await world.deps.workflows.create(workflow)
+    proof = await prove(world.deps, workflow, Plan(exchange_now_ms=ticks.NOW, parts=rest(*load)), ask=ask)
+    await world.deps.workflows.replace(created, replace(workflow, status=Status.FINISHED, ended_ms=ticks.NOW))
+    await world.deps.removal.finish_all()
+    return proof
+
+
+def told(proof: Proof) -> list[tuple[str, str | None, int | None, int | None]]:
+    return [(one.verdict.value, one.collection, one.first_id, one.last_id) for one in proof.segments]
+
+
+@pytest.mark.parametrize("ask", [True, False])
+@pytest.mark.parametrize(
+    "copies", [(4,), (4, 5), (3, 5), (1, 2, 3, 4)], ids=["a stray one", "some", "others", "of a load that was stopped"]
+)
+async def test_copies_that_the_coverage_does_not_name_change_nothing(copies: tuple[int, ...], ask: bool) -> None:
+    world = await a_world({C: range(1, 6), OTHER: [*copies, 6]}, KNOWN)
+    proof = await proven(world, ask=ask)
+    behind = [] if ask else [("unknown", None, None, None)]  # the exchange alone tells that nothing happened there
+    assert told(proof) == [("stored", C, 1, 5), ("stored", OTHER, 6, 6), *behind]
+    assert (proof.expected, proof.stored) == (6, 6)
+    assert ids(world, C) == [1, 2, 3, 4, 5]
+    assert ids(world, OTHER) == sorted([*copies, 6])
+
+
+@pytest.mark.parametrize("copies", [(4,), (4, 5), (1, 2, 3, 4)])
+async def test_own_copies_of_what_the_coverage_names_elsewhere_change_nothing(copies: tuple[int, ...]) -> None:
+    world = await a_world({C: [*copies, 6], OTHER: range(1, 6)}, MIRRORED)
+    assert told(await proven(world)) == [("stored", OTHER, 1, 5), ("stored", C, 6, 6)]
+    assert ids(world, OTHER) == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("known", [MIRRORED, (stored(0, 3000, OTHER, None, None), stored(3000, 5000, C, None, None))])
+async def test_what_was_loaded_again_counts_where_it_was_loaded_and_no_only_copy_goes(known: Sequence[Segment]) -> None:
+    """The records 3, 4 and 5 share a millisecond, and the load had only two of them."""
+    world = await a_world({C: [4, 5, 6], OTHER: range(1, 6)}, known)
+    assert told(await proven(world, span(2000, 3000))) == [("stored", OTHER, 1, 3), ("stored", C, 4, 6)]
+    assert {1, 2, 3} <= set(ids(world, OTHER)), "the only copies"
+    world = await a_world({C: range(1, 7), OTHER: range(1, 6)}, known)
+    assert told(await proven(world, span(0, 5000))) == [("stored", C, 1, 6)]
+    assert (ids(world, C), ids(world, OTHER)) == ([1, 2, 3, 4, 5, 6], [])
+
+
+async def test_a_hole_is_looked_for_everywhere_and_first_in_the_own_collection() -> None:
+    known = (stored(0, 1000, C, 1, 1), stored(3000, 5000, OTHER, 6, 6))
+    world = await a_world({C: [1, 2, 3], OTHER: [2, 3, 4, 5, 6]}, known)
+    assert told(await proven(world)) == [("stored", C, 1, 3), ("stored", OTHER, 4, 6)]
+
+
+async def test_a_removal_leaves_what_shares_a_millisecond_with_its_range_but_is_stored() -> None:
+    for kept, left in (
+        ((stored(0, 2000, C, 1, 3), stored(2500, 5000, C, 6, 6)), [1, 2, 3, 6]),
+        ((stored(0, 2000, C, 1, 5), stored(2500, 5000, C, 6, 6)), [1, 2, 3, 4, 5, 6]),
+        ((stored(0, 2000, C, 1, 2), stored(2001, 5000, C, 5, 6)), [1, 2, 5, 6]),
+        ((stored(0, 2000, OTHER, 1, 3), stored(2500, 5000, C, 6, 6)), [1, 2, 6]),
+    ):
+        world = await a_world({C: range(1, 7)}, kept)
+        await world.deps.removal.remove(ticks.SERIES, C, span(2000, kept[1].start_ms - ticks.START))
+        assert ids(world, C) == left
+        known = await world.deps.coverage.known(ticks.SERIES)
+        assert (known.segments, known.leftovers) == (kept, ())

@@ -26,6 +26,7 @@ _replace = msgspec.structs.replace
 async def first_stored_from(store: DocumentStore, collection: str, series: Series, within: range, time_ms: int) -> int:
     """A position of `within`: no stored record before it happened at `time_ms` or later, and none from it on earlier.
 
+    Where times alone do not tell, the record right before it is stored, unless it is the first position of `within`.
     Raises RetryableError.
     """
     kind, low, high = kind_of(series), within.start, within.stop
@@ -85,9 +86,9 @@ async def time_of(store: DocumentStore, collection: str, series: Series, positio
 async def positions_of(
     store: DocumentStore, series: Series, segment: Segment, within: TimeRange, phase_ms: int | None
 ) -> Sequence[int] | None:
-    """The positions that `within`, a part of a stored segment, must have.
+    """The positions that `within`, a part of a stored segment, must have; empty: it is proven that it has none.
 
-    None: no record of the series is there that tells where they may lie. Raises RetryableError.
+    None: no record is there that tells where they may lie, or whether there are any. Raises RetryableError.
     """
     rule = rule_of(series)
     if not rule.is_fixed(phase_ms):
@@ -96,17 +97,28 @@ async def positions_of(
     expected = rule.expected(part, phase_ms)
     if expected is not None:
         return expected
-    collection = segment.collection or ""
+    kind, collection = kind_of(series), segment.collection or ""
     first, end = segment.first_id, None if segment.last_id is None else segment.last_id + 1
     if first is None or end is None:
-        there = await stored_positions(store, collection, series, segment.span)
+        there = await _there(store, collection, series, segment.span)
+        if not there:
+            return None
         first, end = there.start if first is None else first, there.stop if end is None else end
+        if first > end:
+            return None
     start = first
     if within.start_ms > segment.start_ms:
         start = await first_stored_from(store, collection, series, range(first, end), within.start_ms)
     if within.end_ms < segment.end_ms:
         end = await first_stored_from(store, collection, series, range(start, end), within.end_ms)
-    return range(start, max(start, end))
+    if start < end:
+        return range(start, end)
+    # Nothing happened then if the records on both sides follow each other: each is there, or no id of the segment.
+    first_key, end_key = kind.key_range(series, range(max(0, start - 1), start + 1))
+    there_ids = kind.positions(series, await store.keys(collection, first=first_key, last=end_key, limit=2))
+    before = start == segment.first_id or start - 1 in there_ids
+    after = start - 1 == segment.last_id or start in there_ids
+    return range(start, start) if before and after else None
 
 
 async def holes_in(
@@ -171,7 +183,7 @@ async def counted(store: DocumentStore, known: SeriesCoverage, span: TimeRange, 
             continue
         wanted = await positions_of(store, series, segment, within, phase_ms)
         if wanted is None:
-            found.append(verdict_of(within, Verdict.OURS))  # not one record of the series is there
+            found.append(verdict_of(within, Verdict.OURS))  # not one record is there that tells of it
         elif not wanted:
             found += clip([segment], within)
         elif not every_key and await _number(store, collection, series, wanted) == len(wanted):
@@ -306,6 +318,14 @@ def _common(some: Sequence[range], others: Sequence[range]) -> list[range]:
 def _outside(whole: range, cuts: Sequence[range]) -> list[range]:
     starts, ends = [whole.start, *(cut.stop for cut in cuts)], [*(cut.start for cut in cuts), whole.stop]
     return [range(start, end) for start, end in zip(starts, ends, strict=True) if start < end]
+
+
+async def _there(store: DocumentStore, collection: str, series: Series, span: TimeRange) -> range:
+    """From the first to the last record of `span` that is stored in `collection`, where times alone do not tell."""
+    kind, within = kind_of(series), await stored_positions(store, collection, series, span)
+    first, last = kind.key_range(series, within)
+    keys = await store.keys(collection, first=first, last=last, limit=1) if within else ()
+    return range(kind.positions(series, keys)[0], within.stop) if keys else range(0)  # the one before its end is stored
 
 
 async def _between_stored(store: DocumentStore, series: Series, span: TimeRange, places: Iterable[Segment]) -> range:

@@ -1,0 +1,111 @@
+"""What the store holds of records with ids where a segment does not name both of its own, and what it costs to tell."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from streamforge.manager.execution.planner import verified
+from streamforge.manager.execution.verifier import verify
+from streamforge.manager.persistence.coverage_store import SeriesCoverage
+from streamforge.manager.persistence.record_count import counted, positions_of
+from streamforge.manager.persistence.record_reader import RecordReader
+from streamforge.manager.service import Incomplete
+from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.model.timeranges import TimeRange
+from tests.doubles import ticks
+from tests.doubles.manualclock import ManualClock
+from tests.doubles.memorystore import MemoryStore
+from tests.doubles.ticks import SERIES, START
+from tests.manager.support import World, accepted, replace
+
+pytestmark = pytest.mark.usefixtures("ticks")
+
+MARKET = [(number, START + 1000 * (number - 10)) for number in range(10, 30)]
+"""Ids from 10 on, one a second."""
+
+
+def span(first: int, end: int) -> TimeRange:
+    """From when one record happened to when another one did."""
+    return TimeRange(START + 1000 * (first - 10), START + 1000 * (end - 10))
+
+
+def stored(within: TimeRange, first_id: int | None = None, last_id: int | None = None) -> Segment:
+    return Segment(
+        start_ms=within.start_ms,
+        end_ms=within.end_ms,
+        verdict=Verdict.STORED,
+        collection="c",
+        first_id=first_id,
+        last_id=last_id,
+    )
+
+
+def store_of(*numbers: int) -> MemoryStore:
+    return ticks.hold(MemoryStore(), [tick for tick in MARKET if tick[0] in numbers])
+
+
+@pytest.mark.parametrize("others", [(), (10, 11), (17,), (25, 26), (10, 11, 25, 26)])
+@pytest.mark.parametrize("ids", [(18, None), (None, None), (None, 19), (18, 19)])
+@pytest.mark.parametrize("every_key", [True, False])
+async def test_a_segment_of_which_all_records_are_gone_is_ours(
+    every_key: bool, ids: tuple[int | None, int | None], others: Sequence[int]
+) -> None:
+    segment = stored(span(18, 20), *ids)
+    known = SeriesCoverage(series=SERIES, segments=(segment,))
+    found = await counted(store_of(*others), known, segment.span, every_key=every_key)
+    assert [(one.span, one.verdict) for one in found] == [(segment.span, Verdict.OURS)]
+    part = TimeRange(segment.start_ms + 200, segment.end_ms - 1500)
+    found = await counted(store_of(*others), known, part, every_key=every_key)
+    assert [(one.span, one.verdict) for one in found] == [(part, Verdict.OURS)]
+
+
+@pytest.mark.parametrize(
+    ("ids", "there", "within", "expected"),
+    [
+        ((10, 29), (17, 18), TimeRange(START + 7200, START + 7500), range(18, 18)),
+        ((10, 29), (17,), TimeRange(START + 7200, START + 7500), None),
+        ((10, 29), (18,), TimeRange(START + 7200, START + 7500), None),
+        ((None, None), (17, 18), TimeRange(START + 7200, START + 7500), range(18, 18)),
+        ((None, None), (16, 18), TimeRange(START + 7200, START + 7500), None),
+        # Before the first and behind the last record of the segment.
+        ((12, 29), (12,), TimeRange(START, START + 1500), range(12, 12)),
+        ((12, 29), (13,), TimeRange(START, START + 1500), None),
+        ((12, 15), (15,), TimeRange(START + 9000, START + 9500), range(16, 16)),
+        ((12, None), (12, 15), TimeRange(START + 9000, START + 9500), None),
+        # An id that is named lies beyond what is there.
+        ((None, 12), (15, 16), span(10, 30), None),
+        ((28, None), (15, 16), span(10, 30), None),
+        ((14, 17), (15, 16), span(10, 30), range(14, 18)),
+        ((14, None), (15, 16), span(10, 30), range(14, 17)),
+        # What lies before the first one that is there belongs to another segment, or was removed.
+        ((None, 17), (15, 16), span(10, 30), range(15, 18)),
+    ],
+)
+async def test_a_part_is_quiet_only_if_the_records_on_both_sides_prove_it(
+    ids: tuple[int | None, int | None], there: Sequence[int], within: TimeRange, expected: range | None
+) -> None:
+    assert await positions_of(store_of(*there), SERIES, stored(span(10, 30), *ids), within, None) == expected
+
+
+async def test_verification_planning_and_export_notice_a_cut_segment_that_is_empty() -> None:
+    segment = stored(span(18, 20), 18, None)
+    world = World(clock=ManualClock(ticks.NOW), exchange=ticks.TickExchange(MARKET, now_ms=ticks.NOW))
+    await world.start()
+    world.store.documents["c"] = {}
+    coverage = world.deps.coverage
+    await coverage.lay_over(SERIES, [segment])
+    with pytest.raises(Incomplete, match="is all gone"):
+        await anext(
+            RecordReader(world.store, coverage).read(
+                "c", span=segment.span, after=None, limit=9, whole=True, series=SERIES
+            )
+        )
+    found = await verify(world.deps, SERIES)
+    assert [(gap.span, gap.collection) for gap in found.gaps] == [(segment.span, "c")]
+    assert [one.verdict for one in await coverage.of(SERIES)] == [Verdict.OURS]
+    await coverage.lay_over(SERIES, [segment])
+    workflow = replace(accepted(time_range=str(segment.span), collection="c"), type="api_ticks")
+    await world.deps.workflows.create(workflow)
+    assert [one.verdict for one in (await verified(world.deps, workflow)).segments] == [Verdict.OURS]

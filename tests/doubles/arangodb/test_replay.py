@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.doubles.arangodb.replay.report import replay
-from tests.places import arango_recordings
+from tests.places import ROOT, arango_recordings
 
 OK = {"error": False, "code": 200}
 LINE: dict[str, Any] = {
@@ -34,12 +35,20 @@ LINE: dict[str, Any] = {
 }
 
 
+ADAPTER = "libs/streamforge_utils/src/streamforge_utils/adapters/arango"
 UNUSED = {
     *("_api/edges", "_api/endpoint", "_api/engine", "_api/explain", "_api/job", "_api/key-generators", "_api/query"),
     *("_api/query-cache", "_api/query-plan-cache", "_api/token", "_api/transaction", "_api/user", "_open/auth"),
     *("_admin/deployment", "_admin/server", "_admin/status", "_admin/time"),
 }
 """The families of calls that StreamForge does not send: what is recorded of them says nothing about it."""
+
+
+def test_no_call_of_the_adapter_is_of_a_family_that_is_left_out() -> None:
+    source = "".join(path.read_text() for path in (ROOT / ADAPTER).glob("*.py"))
+    called = set(re.findall(r"/?(_(?:api|admin|open)/[a-z-]+)", source))
+    assert {"_api/cursor", "_api/document"} <= called
+    assert not called & UNUSED
 
 
 def test_every_recorded_pair_of_a_call_in_use_is_answered_as_recorded() -> None:

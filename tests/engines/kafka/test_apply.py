@@ -257,6 +257,9 @@ def test_a_right_that_is_missing_is_named_before_what_needs_it_is_begun(
     assert "the user somebody has no ACL to alter the configs of topic queue-events" in told
     assert "0 of 1 changes were made; the same command makes the rest" in told
     assert apply.config("queue-events")["retention.ms"] == "604800000"
+    allowed(*(rule(user.name, topic, AclOperation.ALTER_CONFIGS) for topic in topics))
+    apply.edit("topic-queue-control.yaml", "partitions: 1", "partitions: 2")
+    assert "the user somebody has no ACL to alter topic queue-control" in apply("--yes", code=2)
 
 
 def test_an_interrupted_apply_is_finished_by_the_next(apply: Applying, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -137,6 +137,29 @@ async def test_the_first_look_comes_after_a_while_unless_it_is_switched_off(
         assert world.deps.workflows.live == {}, "nobody asked for repair"
 
 
+async def test_what_the_exchange_never_had_stays_as_it_is_between_what_is_counted() -> None:
+    world = await a_world()
+    settled = (
+        stored(0, 10, 10),
+        segment(10, 12, Verdict.EXCHANGE),
+        stored(12, 20, 8),
+        segment(20, 22, Verdict.CLOSED),
+        segment(22, 24, Verdict.UNKNOWN),
+        stored(24, 30, 6),
+    )
+    await world.deps.coverage.lay_over(SERIES, settled)
+    lose(world, 15)
+    await look(world)
+    known = await world.deps.coverage.known(SERIES)
+    assert known.segments == (
+        *settled[:2],
+        stored(12, 15, 3),
+        segment(15, 16, OURS),
+        stored(16, 20, 4),
+        *settled[3:],
+    )
+
+
 @pytest.mark.parametrize(("younger_ms", "due"), [(0, True), (1, False)])
 async def test_a_series_is_verified_when_its_last_verification_is_old_enough(younger_ms: int, due: bool) -> None:
     world = await a_world()

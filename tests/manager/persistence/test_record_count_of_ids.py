@@ -22,8 +22,8 @@ from tests.manager.support import World, accepted, replace
 
 pytestmark = pytest.mark.usefixtures("ticks")
 
-MARKET = [(number, START + 1000 * (number - 10)) for number in range(10, 30)]
-"""Ids from 10 on, one a second."""
+MARKET = [(number, START + 1000 * (number - 10)) for number in range(5, 30)]
+"""Ids, one a second."""
 
 
 def span(first: int, end: int) -> TimeRange:
@@ -79,8 +79,7 @@ async def test_a_segment_of_which_all_records_are_gone_is_ours(
         ((28, None), (15, 16), span(10, 30), None),
         ((14, 17), (15, 16), span(10, 30), range(14, 18)),
         ((14, None), (15, 16), span(10, 30), range(14, 17)),
-        # What lies before the first one that is there belongs to another segment, or was removed.
-        ((None, 17), (15, 16), span(10, 30), range(15, 18)),
+        ((None, 17), (8, 15, 16), span(10, 30), range(9, 18)),
     ],
 )
 async def test_a_part_is_quiet_only_if_the_records_on_both_sides_prove_it(

@@ -100,12 +100,10 @@ async def positions_of(
     kind, collection = kind_of(series), segment.collection or ""
     first, end = segment.first_id, None if segment.last_id is None else segment.last_id + 1
     if first is None or end is None:
-        there = await _there(store, collection, series, segment.span)
-        if not there:
+        within_span, there = await _there(store, collection, series, segment.span)
+        if not there or (end is not None and end <= there.start) or (first is not None and first >= there.stop):
             return None
-        first, end = there.start if first is None else first, there.stop if end is None else end
-        if first > end:
-            return None
+        first, end = within_span.start if first is None else first, there.stop if end is None else end
     start = first
     if within.start_ms > segment.start_ms:
         start = await first_stored_from(store, collection, series, range(first, end), within.start_ms)
@@ -320,12 +318,16 @@ def _outside(whole: range, cuts: Sequence[range]) -> list[range]:
     return [range(start, end) for start, end in zip(starts, ends, strict=True) if start < end]
 
 
-async def _there(store: DocumentStore, collection: str, series: Series, span: TimeRange) -> range:
-    """From the first to the last record of `span` that is stored in `collection`, where times alone do not tell."""
+async def _there(store: DocumentStore, collection: str, series: Series, span: TimeRange) -> tuple[range, range]:
+    """Between which positions the records of `span` lie in `collection`, and from the first to the last that is stored.
+
+    Where times alone do not tell.
+    """
     kind, within = kind_of(series), await stored_positions(store, collection, series, span)
     first, last = kind.key_range(series, within)
     keys = await store.keys(collection, first=first, last=last, limit=1) if within else ()
-    return range(kind.positions(series, keys)[0], within.stop) if keys else range(0)  # the one before its end is stored
+    # The one before its end is stored.
+    return within, range(kind.positions(series, keys)[0], within.stop) if keys else range(0)
 
 
 async def _between_stored(store: DocumentStore, series: Series, span: TimeRange, places: Iterable[Segment]) -> range:

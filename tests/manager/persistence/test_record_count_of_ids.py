@@ -9,7 +9,7 @@ import pytest
 from streamforge.manager.execution.planner import verified
 from streamforge.manager.execution.verifier import verify
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
-from streamforge.manager.persistence.record_count import counted, positions_of
+from streamforge.manager.persistence.record_count import counted, positions_of, survey
 from streamforge.manager.persistence.record_reader import RecordReader
 from streamforge.manager.service import Incomplete
 from streamforge_utils.model.coverage import Segment, Verdict
@@ -108,3 +108,54 @@ async def test_verification_planning_and_export_notice_a_cut_segment_that_is_emp
     workflow = replace(accepted(time_range=str(segment.span), collection="c"), type="api_ticks")
     await world.deps.workflows.create(workflow)
     assert [one.verdict for one in (await verified(world.deps, workflow)).segments] == [Verdict.OURS]
+
+
+class Asked(MemoryStore):
+    """limits: how many keys were asked for each time, at most."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.limits: list[object] = []
+
+    async def keys(self, *args: object, **more: object) -> Sequence[str]:
+        self.limits.append(more["limit"])
+        return await super().keys(*args, **more)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("known", [True, False])
+async def test_a_collection_is_asked_once_for_all_holes(known: bool) -> None:
+    """Every second tick is there, and of the others one, elsewhere."""
+    market = [(number, START + 10 * number) for number in range(1000)]
+    store = Asked()
+    ticks.hold(store, market[::2], "c")
+    ticks.hold(store, [market[501]], "other")
+    whole = TimeRange(START, START + 10_000)
+    own = stored(whole)
+    places = [own, replace(own, collection="other", first_id=501, last_id=501), own, replace(own, collection="other")]
+    found = await survey(store, SERIES, whole, range(1000) if known else None, places, None)
+    assert sum(one.records for one in found if one.verdict is Verdict.STORED) == 501
+    assert sum(one.verdict is Verdict.UNKNOWN for one in found) == 499
+    ends = [] if known else [1, 1]
+    assert store.limits == [*ends, 50_000, 50_000, 50_000], "the own one, what the coverage names, and what is left"
+
+
+async def test_what_lies_far_between_two_places_is_not_read() -> None:
+    market = [(number, START + number) for number in range(9000)]
+    store = Asked()
+    ticks.hold(store, market, "c")
+    ticks.hold(store, market, "other")
+    whole = TimeRange(START, START + 9000)
+    ends = [stored(TimeRange(START, START + 5), 0, 4), stored(TimeRange(START + 8995, START + 9000), 8995, 8999)]
+    near = stored(TimeRange(START + 1000, START + 1005), 1000, 1004)
+    places = [*(replace(one, collection="other") for one in (ends[0], near, ends[1])), stored(whole)]
+    found = await survey(store, SERIES, whole, range(9000), places, None)
+    assert [(one.collection, one.records) for one in found] == [
+        ("other", 5),
+        ("c", 995),
+        ("other", 5),
+        ("c", 7990),
+        ("other", 5),
+    ]
+    assert len(store.limits) == 3, (
+        "of the one the two places near each other at once, and the far one; of the other all"
+    )

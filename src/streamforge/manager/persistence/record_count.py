@@ -334,10 +334,8 @@ async def _between_stored(store: DocumentStore, series: Series, span: TimeRange,
     """From the first to the last position of `span` that is stored in a place."""
     ends: list[int] = []
     for collection in dict.fromkeys(place.collection for place in places if place.collection is not None):
-        within = await stored_positions(store, collection, series, span)
-        holes = await holes_in(store, collection, series, within)
-        there = _outside(within, [range(first, last + 1) for first, last in holes])
-        ends += [one for run in there for one in (run.start, run.stop)]
+        _, there = await _there(store, collection, series, span)
+        ends += (there.start, there.stop) if there else ()
     return range(min(ends), max(ends)) if ends else range(0)
 
 

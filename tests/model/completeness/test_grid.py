@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from itertools import pairwise
+from typing import Any
 
 from hypothesis import given
 from hypothesis import strategies as st
 
 from streamforge_utils.model.completeness import Grid
 from streamforge_utils.model.completeness.rule import missing
-from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.model.coverage import Segment, Verdict, outside, verdict_of
 from streamforge_utils.model.kinds.paging import ByTime
+from streamforge_utils.model.timeranges import TimeRange
 
 LENGTH = 10
 
@@ -62,3 +65,33 @@ def test_each_step_of_a_hole_gets_the_verdict_of_the_answers(
     told = {t: s.verdict for s in verdicts for t in steps if s.start_ms <= t < s.end_ms}
     assert told == {step: Verdict.OURS if step in found else Verdict.EXCHANGE for step in steps}
     assert all(left.end_ms == right.start_ms for left, right in pairwise(verdicts))
+
+
+class Looked(list[Segment]):
+    """times: how often one of its segments was looked at."""
+
+    times = 0
+
+    def __getitem__(self, index: Any) -> Any:
+        found = super().__getitem__(index)
+        self.times += len(found) if isinstance(index, slice) else 1
+        return found
+
+    def __iter__(self) -> Iterator[Segment]:
+        for number in range(len(self)):
+            yield self[number]
+
+
+def test_each_of_many_holes_looks_at_the_answers_about_it_alone() -> None:
+    spans = [TimeRange(20 * n, 20 * n + 10) for n in range(1000)]
+    answers = Looked(verdict_of(span, Verdict.EXCHANGE) for span in spans)
+    holes = [verdict_of(span, Verdict.UNKNOWN) for span in spans]
+    assert Grid(LENGTH).with_answers(holes, answers) == answers
+    answers.times = 0
+    Grid(LENGTH).with_answers(holes, answers)
+    assert answers.times < 30 * len(holes)
+    cuts = Looked(verdict_of(TimeRange(span.start_ms + 5, span.end_ms), Verdict.OURS) for span in spans)
+    assert outside(holes, cuts) == [verdict_of(TimeRange(s.start_ms, s.start_ms + 5), Verdict.UNKNOWN) for s in spans]
+    assert cuts.times < 30 * len(holes)
+    crossing = [cuts[3], cuts[1], verdict_of(TimeRange(0, 30), Verdict.OURS)]
+    assert [one.start_ms for one in outside(holes[:4], crossing)] == [40, 60], "in any order"

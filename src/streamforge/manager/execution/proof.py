@@ -118,8 +118,8 @@ async def count(
     found: list[Segment] = []
     for span, wanted in ranges:
         found += await survey(store, series, span, wanted, places, phase_ms)
-    told = [one for span in rest for one in clip(known.segments, span) if one.verdict in _TOLD]
-    told = sorted([*plan.settled, *told], key=lambda segment: segment.start_ms)
+    told = [one for span in rest for one in clip(touching(known.segments, span), span)]
+    told = sorted([*plan.settled, *(one for one in told if one.verdict in _TOLD)], key=lambda segment: segment.start_ms)
     return rule.whole(rule.with_answers(overlay((), found), told), phase_ms)  # whole: a range may end within a bar
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
+from itertools import pairwise
 
 import msgspec
 
@@ -80,8 +81,11 @@ def without_stored(new: Sequence[Segment], old: Iterable[Segment], collection: s
 
 
 def outside(segments: Iterable[Segment], cuts: Sequence[Segment]) -> list[Segment]:
-    """The parts of `segments` outside `cuts`."""
-    return [piece for segment in segments for piece in _without(segment, cuts)]
+    """The parts of `segments` outside `cuts`, which cost least where they are sorted and disjoint."""
+    apart = all(before.end_ms <= after.start_ms for before, after in pairwise(cuts))
+    return [
+        piece for segment in segments for piece in _without(segment, touching(cuts, segment.span) if apart else cuts)
+    ]
 
 
 def touching(segments: Sequence[Segment], span: TimeRange) -> Sequence[Segment]:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from streamforge_utils.model.completeness.rule import CONFIRMATIONS, Pages, Rule, Run, contradiction
-from streamforge_utils.model.coverage import Segment, Verdict, clip, joined, verdict_of
+from streamforge_utils.model.coverage import Segment, Verdict, clip, joined, touching, verdict_of
 from streamforge_utils.model.kinds.paging import ByTime, Question
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange, format_ms
@@ -188,7 +188,8 @@ class Grid(Rule, frozen=True):
     def with_answers(self, found: Iterable[Segment], answers: Sequence[Segment]) -> list[Segment]:
         filled: list[Segment] = []
         for segment in found:
-            filled += clip(answers, segment.span) if segment.verdict is Verdict.UNKNOWN else [segment]
+            told = touching(answers, segment.span) if segment.verdict is Verdict.UNKNOWN else ()
+            filled += clip(told, segment.span) if told else [segment]
         return joined(filled)
 
     async def _extreme(self, exchange: Pages, series: Series, span: TimeRange, *, newest: bool) -> int | None:

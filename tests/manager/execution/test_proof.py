@@ -136,6 +136,37 @@ async def test_what_was_not_to_be_loaded_is_counted_where_it_lies_or_repaired_he
     assert (proof.expected, proof.stored) == (10, 5)
 
 
+async def test_a_bar_that_the_exchange_was_said_to_lack_is_stored_where_the_own_collection_has_it() -> None:
+    known = [stored(0, 2), segment(2, 4, Verdict.EXCHANGE), segment(4, 6, Verdict.CLOSED), stored(6, 10, 4, OTHER)]
+    world = await a_world({C: (0, 1, 2, 4), OTHER: (3, 5, 6, 7, 8, 9)}, known)
+    assert (await prove(world.deps, of_ten(), plan_of(), ask=True)).segments == (
+        stored(0, 3, 3),
+        segment(3, 4, Verdict.EXCHANGE),
+        stored(4, 5, 1),
+        segment(5, 6, Verdict.CLOSED),
+        stored(6, 10, 4, OTHER),
+    )
+
+
+async def test_many_holes_that_the_exchange_is_known_to_lack_cost_no_question_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    known = [
+        one for n in range(0, 10, 2) for one in (stored(n, n + 1, 1, OTHER), segment(n + 1, n + 2, Verdict.EXCHANGE))
+    ]
+    world = await a_world({OTHER: range(0, 10, 2)}, known)
+    keys, asked = world.store.keys, list[str]()
+
+    async def counted(collection: str, **more: Any) -> Sequence[str]:
+        asked.append(collection)
+        return await keys(collection, **more)
+
+    monkeypatch.setattr(world.store, "keys", counted)
+    assert (await prove(world.deps, of_ten(), plan_of(), ask=True)).stored == 5
+    assert asked == [OTHER, C]
+    assert exchange_of(world).asked == []
+
+
 async def test_a_hole_is_filled_by_what_coverage_names_in_another_collection_only_if_it_is_there() -> None:
     known = [stored(0, 4, 4, OTHER), stored(4, 6, 2, None), stored(6, 8, 2, "third")]
     world = await a_world({C: (9,), OTHER: (0, 1, 3), "third": (6, 7)}, known)

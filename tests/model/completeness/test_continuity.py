@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from itertools import pairwise
 
+import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from streamforge_utils.model.completeness.continuity import Continuity, Unbroken, chains
+from streamforge_utils.model.completeness.rule import Rule
 from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.model.errors import PermanentError
+from streamforge_utils.model.kinds.candles import Interval
+from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
+from tests.doubles.scriptedexchange import ScriptedExchange
 
 RULE = Continuity()
 END = 60
@@ -67,3 +74,17 @@ def test_what_was_not_heard_is_not_asked_for() -> None:
     hole = Segment(start_ms=0, end_ms=5, verdict=Verdict.UNKNOWN)
     assert list(RULE.questions(hole, None)) == []
     assert [s.verdict for s in RULE.answered(hole, set(), None)] == [Verdict.LOST]
+
+
+async def test_who_asks_for_the_past_is_told_that_there_is_no_answer() -> None:
+    exchange, series = ScriptedExchange(Interval.M1, [], now_ms=END), Series("BTCUSDT", "depth")
+    with pytest.raises(PermanentError, match="does not answer questions about the past"):
+        await RULE.bounds(exchange, series, END, trading=True)
+    with pytest.raises(PermanentError, match="does not answer questions about the past"):
+        await RULE.existing(exchange, series, TimeRange(0, END), END, None)
+
+
+def test_a_rule_that_lacks_a_method_fails_at_its_definition() -> None:
+    fields = {name: getattr(Continuity, name) for name in ("bounds", "existing", "whole", "expected", "questions")}
+    with pytest.raises(TypeError, match="the completeness rule Half lacks survey, counted, answered"):
+        msgspec.defstruct("Half", [], bases=(Rule,), namespace=fields, frozen=True)

@@ -8,6 +8,7 @@ import msgspec
 
 from streamforge_utils.model.completeness.rule import Pages, Rule, Run
 from streamforge_utils.model.coverage import Segment, Verdict, joined, verdict_of
+from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.kinds.paging import Question
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
@@ -32,13 +33,14 @@ class Continuity(Rule, frozen=True):
     async def bounds(
         self, exchange: Pages, series: Series, now_ms: int, *, trading: bool
     ) -> tuple[int, int | None] | None:
-        """None: the exchange does not answer questions about the past."""
-        return None
+        """Raises PermanentError: the exchange does not answer questions about the past."""
+        raise _unasked(series)
 
     async def existing(
         self, exchange: Pages, series: Series, span: TimeRange, now_ms: int, phase_ms: int | None
     ) -> Sequence[int]:
-        return ()
+        """Raises PermanentError, as `bounds`."""
+        raise _unasked(series)
 
     def survey(self, span: TimeRange, runs: Sequence[Run], phase_ms: int | None) -> list[Segment]:
         """Keys alone do not tell what was received without a break: all is `unknown`."""
@@ -117,6 +119,10 @@ def chains(received: Iterable[Unbroken]) -> list[Unbroken]:
             cause=longer.cause,
         )
     return found
+
+
+def _unasked(series: Series) -> PermanentError:
+    return PermanentError(f"{series.id}: the exchange does not answer questions about the past of such records")
 
 
 def _hole(start_ms: int, end_ms: int, verdict: Verdict, cause: str) -> Segment:

@@ -50,6 +50,14 @@ class Rule(msgspec.Struct, frozen=True):
     phase_ms, in every method: any position of the series; only a grid that the calendar does not fix needs it.
     """
 
+    def __init_subclass__(cls) -> None:
+        """Raises TypeError for a rule that lacks a method: at its definition, not when a series is first asked for."""
+        super().__init_subclass__()
+        abstract = {name: one for name, one in vars(Rule).items() if getattr(one, "__isabstractmethod__", False)}
+        lacking = [name for name, one in abstract.items() if getattr(cls, name) is one]
+        if lacking:
+            raise TypeError(f"the completeness rule {cls.__name__} lacks {', '.join(lacking)}")
+
     @property
     def step_ms(self) -> int | None:
         """The time between two records; None where it varies."""

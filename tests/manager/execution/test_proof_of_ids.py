@@ -120,3 +120,25 @@ async def test_a_removal_leaves_what_shares_a_millisecond_with_its_range_but_is_
         assert ids(world, C) == left
         known = await world.deps.coverage.known(ticks.SERIES)
         assert (known.segments, known.leftovers) == (kept, ())
+
+
+@pytest.mark.parametrize(
+    ("there", "lost"),
+    [
+        (range(1, 6), []),
+        (range(1, 5), [(2001, 3000)]),
+        ((1, 2, 4, 5), [(1001, 2000)]),
+        (range(2, 6), [(0, 1000)]),
+        ((), [(0, 3000)]),
+    ],
+    ids=["none", "the last", "an inner one", "the first", "all"],
+)
+async def test_without_questions_the_coverage_loses_what_is_gone_and_nothing_else(
+    there: Sequence[int], lost: Sequence[tuple[int, int]]
+) -> None:
+    world = await a_world({C: there, OTHER: [6]}, KNOWN)
+    await proven(world, ask=False)
+    segments = (await world.deps.coverage.known(ticks.SERIES)).segments
+    assert [one.span for one in segments if one.verdict is not Verdict.STORED] == [span(*part) for part in lost]
+    assert {one.verdict for one in segments} <= {Verdict.STORED, Verdict.OURS}
+    assert (segments[0].start_ms, segments[-1].end_ms) == (span(0, 5000).start_ms, span(0, 5000).end_ms)

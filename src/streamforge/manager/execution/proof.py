@@ -8,7 +8,7 @@ from functools import partial
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.planner import ExchangeFailed
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
-from streamforge.manager.persistence.record_count import gone, survey
+from streamforge.manager.persistence.record_count import counted, gone, survey
 from streamforge.manager.workflow import Plan, Proof, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict, clip, outside, overlay, touching, verdict_of
 from streamforge_utils.model.errors import PermanentError, RetryableError
@@ -164,8 +164,12 @@ async def _learn(
     if not ask:
         # Without questions nothing new is known of a hole, except that what was stored there is gone.
         ours = [verdict_of(segment.span, Verdict.OURS) for segment in learnt if segment.verdict is Verdict.UNKNOWN]
+        if rule_of(workflow.series).position_at(workflow.span.start_ms) is None:
+            # Behind the last record nothing is known of the time, though the coverage may know that nothing happened.
+            span = workflow.planned_span or workflow.span
+            ours = clip(await counted(deps.store, known, span, every_key=True), span)
         learnt = [segment for segment in learnt if segment.verdict is Verdict.STORED]
-        learnt = overlay(learnt, gone(ours, known.segments))
+        learnt = overlay(gone(ours, known.segments), learnt)
     # What coverage calls stored is not loaded again, so a power cut must not take it.
     await deps.store.flush(workflow.collection)
     condition = partial(deps.workflows.check_epoch, workflow)

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamforge.exchange.config import DEFAULT_SYMBOLS, ExchangeConfig, SymbolSpec
-from streamforge.exchange.endpoints.klines import STEPS_MS, Grid, PricePath
+from streamforge.exchange.prices import STEPS_MS, Grid, PricePath
 from streamforge_utils.model.timeranges import TimeRange
 from tests.exchange.conftest import DAY, HOUR, MINUTE, NOW, Peer, Row, ms, peer
 
@@ -25,12 +25,12 @@ FIRST_OF_SEED_1: Row = [
     "26797.38000000",
     "26778.34000000",
     "26793.91000000",
-    "89.61792000",
+    "89.61868000",
     1722470459999,
-    "2401125.31303680",
-    35208,
-    "68.43868000",
-    "1833671.73595220",
+    "2401145.67534890",
+    48,
+    "22.40466000",
+    "600286.15098390",
     "0",
 ]
 WINDOWS: list[tuple[dict[str, object], list[int]]] = [

@@ -160,10 +160,10 @@ async def test_a_zip_whose_bytes_were_changed_is_refused(tmp_path: Path) -> None
         await serve(ExchangeConfig(replay=folder))
 
 
-@pytest.mark.parametrize("name", ["BTCUSDT-trades-2020-01-01.zip", "BTCUSDT-7m-2020-01-01.csv", "notes.txt"])
-async def test_a_folder_without_klines_is_refused(tmp_path: Path, name: str) -> None:
+@pytest.mark.parametrize("name", ["BTCUSDT-bookTicker-2020-01-01.zip", "BTCUSDT-7m-2020-01-01.csv", "notes.txt"])
+async def test_a_folder_without_recordings_is_refused(tmp_path: Path, name: str) -> None:
     (tmp_path / name).write_text("")
-    with pytest.raises(PermanentError, match=r"no spot klines in it \(1 other"):
+    with pytest.raises(PermanentError, match=r"nothing of the spot market in it \(1 other"):
         await serve(ExchangeConfig(replay=tmp_path))
 
 

@@ -57,10 +57,12 @@ class Endpoint(ABC):
 class RowsEndpoint(Endpoint):
     """An endpoint that gives the rows of a series, in pages by time or by id.
 
-    parameters: what a request may name. recordings: the recorded series by symbol and variant; None: rows are seeded.
+    parameters: what a request may name. members: of a row that is a JSON object, in the order of the archive's columns.
+    recordings: the recorded series by symbol and variant; None: rows are seeded.
     """
 
     parameters: ClassVar[tuple[str, ...]] = ("symbol", "fromId", "startTime", "endTime", "limit")
+    members: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, config: ExchangeConfig) -> None:
         super().__init__(config)
@@ -84,6 +86,9 @@ class RowsEndpoint(Endpoint):
         cells: of a line of CSV, or of a row of the REST API. Raises ValueError with the reason if it is no row.
         """
         raise ValueError(f"{self.paths[0]} reads no recordings")
+
+    def derive_recordings(self, others: Sequence[RowsEndpoint]) -> None:
+        """Add the series to `recordings` that follow from those of other endpoints."""
 
     def series(self, spec: SymbolSpec, sent: Sent) -> tuple[Hashable, RowSeries | None]:
         """The variant and the series that a request names; None where no recording has it. Raises ApiError."""
@@ -114,7 +119,7 @@ class RowsEndpoint(Endpoint):
 
         Each row that never changes again is there once, as the API writes it. Raises ApiError.
         """
-        sent = read_parameters(query, self.parameters)
+        sent = read_parameters(query, {*self.parameters, "startTime", "endTime"})
         _, series = self.series(symbols[symbol_of(sent, symbols)], sent)
         window = window_of(sent)
         if window.start_ms is None or window.end_ms is None:

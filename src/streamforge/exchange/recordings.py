@@ -37,6 +37,11 @@ class RecordedRows(RowSeries):
         self._ends = [row[2] for row in ordered]
         self._texts = [row[3] for row in ordered]
 
+    @property
+    def texts(self) -> Sequence[bytes]:
+        """The rows as the REST API writes them."""
+        return self._texts
+
     def at(self, time_ms: int) -> int:
         return bisect_left(self.starts, time_ms)
 
@@ -78,7 +83,7 @@ def load_recordings(folder: Path, endpoints: Sequence[RowsEndpoint]) -> tuple[di
         raise PermanentError(f"replay {folder}: no such folder")
     files, ignored = _find(folder, endpoints)
     if not files:
-        raise PermanentError(f"replay {folder}: no spot klines in it ({len(ignored)} other files)")
+        raise PermanentError(f"replay {folder}: nothing of the spot market in it ({len(ignored)} other files)")
     merged: dict[tuple[RowsEndpoint, str, Hashable], dict[int, Row]] = {}
     for file in sorted(files, key=lambda file: file.archive):
         series = merged.setdefault((file.endpoint, file.symbol, file.variant), {})
@@ -92,6 +97,8 @@ def load_recordings(folder: Path, endpoints: Sequence[RowsEndpoint]) -> tuple[di
             listed[symbol] = min(found.starts[0], listed.get(symbol, found.starts[0]))
             assert endpoint.recordings is not None  # noqa: S101 - set above
             endpoint.recordings[symbol, variant] = found
+    for endpoint in endpoints:
+        endpoint.derive_recordings(endpoints)
     return {symbol: _spec(symbol, listed_ms) for symbol, listed_ms in listed.items()}, ignored
 
 
@@ -130,7 +137,7 @@ def _read(file: _File) -> Iterator[Row]:
         raise PermanentError(f"{path}: cannot be read: {error}") from error
     _check_sum(path, content)
     lines = (
-        _csv(_unzipped(path, content) if path.suffix == ".zip" else content) if file.archive else _json(path, content)
+        _csv(_unzipped(path, content) if path.suffix == ".zip" else content) if file.archive else _json(file, content)
     )
     for place, cells in lines:
         try:
@@ -146,13 +153,14 @@ def _csv(content: bytes) -> Iterator[tuple[str, list[str]]]:
             yield f"line {number}", text.split(",")
 
 
-def _json(path: Path, content: bytes) -> Iterator[tuple[str, list[str]]]:
+def _json(file: _File, content: bytes) -> Iterator[tuple[str, list[str]]]:
     try:
         rows = msgspec.json.decode(content, type=list[list[Any] | dict[str, Any]])
     except msgspec.MsgspecError as error:
-        raise PermanentError(f"{path}: no answer of the REST API: {error}") from error
+        raise PermanentError(f"{file.path}: no answer of the REST API: {error}") from error
     for number, row in enumerate(rows, 1):
-        yield f"row {number}", [*map(str, row.values() if isinstance(row, dict) else row)]
+        cells = [row.get(name) for name in file.endpoint.members] if isinstance(row, dict) else row
+        yield f"row {number}", [*map(str, cells)]
 
 
 def _unzipped(path: Path, content: bytes) -> bytes:

@@ -1,0 +1,127 @@
+"""GET /api/v3/aggTrades, historicalTrades and trades."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Iterable, Iterator, Sequence
+from decimal import Decimal
+from functools import lru_cache
+
+import msgspec
+
+from streamforge.exchange.config import SymbolSpec
+from streamforge.exchange.endpoint import RowsEndpoint
+from streamforge.exchange.prices import PricePath
+from streamforge.exchange.recordings import RecordedRows, Row
+from streamforge.exchange.trades import SeededAggTrades, SeededTrades, Tape
+from streamforge.exchange.windows import RowSeries
+from streamforge_utils.model.timeranges import TimeRange
+
+_ID, _NUMBER = r"([0-9]{1,18})", r"([0-9]{1,20}(?:\.[0-9]{1,20})?)"
+_TIME, _WORD = r"([0-9]{13}|[0-9]{16})", "([Tt]rue|[Ff]alse)"
+_AGG_ROW = '{"a":%s,"p":"%s","q":"%s","f":%s,"l":%s,"T":%d,"m":%s,"M":%s}'
+_AGG_TRADE = re.compile(f"{_ID},{_NUMBER},{_NUMBER},{_ID},{_ID},{_TIME},{_WORD},{_WORD}", re.ASCII)
+_TRADE = re.compile(f"{_ID},{_NUMBER},{_NUMBER},{_NUMBER},{_TIME},{_WORD},{_WORD}", re.ASCII)
+
+
+class AggTrades(RowsEndpoint):
+    """Aggregated trades, by time or by id."""
+
+    paths = ("aggTrades",)
+    weight = 4
+    members = ("a", "p", "q", "f", "l", "T", "m", "M")
+
+    def seeded(self, spec: SymbolSpec, variant: Hashable) -> RowSeries:
+        return SeededAggTrades(_tape(self, spec))
+
+    def derive_recordings(self, others: Sequence[RowsEndpoint]) -> None:
+        recordings = self.recordings if self.recordings is not None else {}
+        for endpoint in others:
+            if isinstance(endpoint, HistoricalTrades):
+                for (symbol, variant), rows in (endpoint.recordings or {}).items():
+                    if isinstance(rows, RecordedRows):
+                        recordings.setdefault((symbol, variant), RecordedRows(_aggregated(rows.texts)))
+
+    def recorded_variant(self, name: str) -> None:
+        if name != "aggTrades":
+            raise ValueError(f"{name} is not aggTrades")
+
+    def recorded_row(self, cells: Sequence[str]) -> tuple[int, int, int, bytes]:
+        match = _AGG_TRADE.fullmatch(",".join(cells))
+        if match is None:
+            raise ValueError("is no aggregated trade")
+        number, price, quantity, first, last, time, maker, best = match.groups()
+        time_ms = _ms(time)
+        text = _AGG_ROW % (number, price, quantity, first, last, time_ms, maker.lower(), best.lower())
+        return int(number), time_ms, time_ms, text.encode()
+
+
+class HistoricalTrades(RowsEndpoint):
+    """Single trades: by id, or the newest."""
+
+    paths = ("historicalTrades", "trades")
+    weight = 25
+    parameters = ("symbol", "fromId", "limit")
+    members = ("id", "price", "qty", "quoteQty", "time", "isBuyerMaker", "isBestMatch")
+
+    def seeded(self, spec: SymbolSpec, variant: Hashable) -> RowSeries:
+        return SeededTrades(_tape(self, spec))
+
+    def recorded_variant(self, name: str) -> None:
+        if name != "trades":
+            raise ValueError(f"{name} is not trades")
+
+    def recorded_row(self, cells: Sequence[str]) -> tuple[int, int, int, bytes]:
+        match = _TRADE.fullmatch(",".join(cells))
+        if match is None:
+            raise ValueError("is no trade")
+        number, price, quantity, amount, time, maker, best = match.groups()
+        time_ms = _ms(time)
+        row = '{"id":%s,"price":"%s","qty":"%s","quoteQty":"%s","time":%d,"isBuyerMaker":%s,"isBestMatch":%s}'
+        text = row % (number, price, quantity, amount, time_ms, maker.lower(), best.lower())
+        return int(number), time_ms, time_ms, text.encode()
+
+
+class _Trade(msgspec.Struct, frozen=True):
+    id: int
+    price: str
+    quantity: Decimal = msgspec.field(name="qty")
+    time: int
+    maker: bool = msgspec.field(name="isBuyerMaker")
+
+
+def _aggregated(texts: Iterable[bytes]) -> Iterator[Row]:
+    """The aggregated trades of recorded ones, which ascend: consecutive ids of one price, side and moment."""
+    groups: list[list[_Trade]] = []
+    for text in texts:
+        trade = msgspec.json.decode(text, type=_Trade, strict=False)
+        last = groups[-1][-1] if groups else None
+        same = last is not None and (last.id + 1, last.price, last.time, last.maker) == (
+            trade.id,
+            trade.price,
+            trade.time,
+            trade.maker,
+        )
+        if same:
+            groups[-1].append(trade)
+        else:
+            groups.append([trade])
+    for number, group in enumerate(groups):
+        first, last = group[0], group[-1]
+        quantity = sum((trade.quantity for trade in group), Decimal())
+        maker = "true" if first.maker else "false"
+        row = _AGG_ROW % (number, first.price, quantity, first.id, last.id, first.time, maker, "true")
+        yield number, first.time, first.time, row.encode()
+
+
+def _tape(endpoint: RowsEndpoint, spec: SymbolSpec) -> Tape:
+    return _made_tape(endpoint.config.seed, spec, tuple(endpoint.holes(spec.symbol)))
+
+
+@lru_cache(maxsize=64)
+def _made_tape(seed: int, spec: SymbolSpec, holes: tuple[TimeRange, ...]) -> Tape:
+    return Tape(spec, holes, PricePath(seed, spec))
+
+
+def _ms(time: str) -> int:
+    return int(time) if len(time) == 13 else int(time) // 1000

@@ -371,24 +371,28 @@ async def test_texts_of_a_plan_are_ranges_that_can_be_read_again() -> None:
     assert plan.expected == 3, "the bars that open in it"
 
 
+@pytest.mark.parametrize(
+    ("first_id", "before", "cause"),
+    [(0, Verdict.CLOSED, ""), (100, Verdict.UNKNOWN, "the exchange gives no record before id 100")],
+)
 @pytest.mark.usefixtures("ticks")
-async def test_a_plan_says_what_there_is_by_time_and_how_much_by_id() -> None:
+async def test_a_plan_says_what_there_is_by_time_and_how_much_by_id(first_id: int, before: Verdict, cause: str) -> None:
     start = ticks.START
-    market = [(number, start + number * 100) for number in range(100, 200)]
+    market = [(first_id + number, start + (100 + number) * 100) for number in range(100)]
     there = ticks.TickExchange(market, now_ms=ticks.NOW)
     span = TimeRange(start, start + 15_000)
     plan = await prepare(there, ticks.SERIES, span, (), exchange_now_ms=ticks.NOW, again=False)
     assert [part.span for part in plan.parts] == [TimeRange(start + 10_000, start + 15_000)]
     assert (plan.bars, plan.expected, plan.there, plan.first_ms, plan.last_ms) == (50, 50, 0, start + 10_000, None)
-    assert [(s.start_ms, s.end_ms, s.verdict) for s in plan.settled] == [(start, start + 10_000, Verdict.CLOSED)]
+    assert plan.settled == (Segment(start_ms=start, end_ms=start + 10_000, verdict=before, cause=cause),)
     known = Segment(
         start_ms=start + 10_000,
         end_ms=start + 12_000,
         verdict=Verdict.STORED,
         collection="c",
         records=20,
-        first_id=100,
-        last_id=119,
+        first_id=first_id,
+        last_id=first_id + 19,
     )
     plan = await prepare(there, ticks.SERIES, span, (known,), exchange_now_ms=ticks.NOW, again=False)
     assert [part.span for part in plan.parts] == [TimeRange(start + 12_000, start + 15_000)]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from msgspec.structs import replace
 
 from streamforge_utils.model.completeness import Sequence
-from streamforge_utils.model.completeness.rule import Run
+from streamforge_utils.model.completeness.rule import Bounds, Run
 from streamforge_utils.model.completeness.sequence import meets
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import RetryableError
@@ -149,10 +149,14 @@ async def test_who_contradicts_itself_again_and_again_is_given_up() -> None:
 async def test_a_series_begins_and_ends_where_two_answers_say_so(trading: bool) -> None:
     market = [(5, START), (6, START + 1), (9, START + 7)]
     found = await RULE.bounds(TickExchange(market, now_ms=NOW), SERIES, NOW, trading=trading)
-    assert found == (START, None if trading else START + 7)
+    floor = "the exchange gives no record before id 5"
+    assert found == Bounds(START, None if trading else START + 7, floor)
     empty = Page((), (), (), ())
     once = TickExchange(market, now_ms=NOW, lie=lambda number, page: empty if number < 2 else page)
-    assert await RULE.bounds(once, SERIES, NOW, trading=True) == (START, None)
+    assert await RULE.bounds(once, SERIES, NOW, trading=True) == Bounds(START, floor=floor)
+    for first in (0, 1):
+        whole = TickExchange([(first, START), (first + 1, START)], now_ms=NOW)
+        assert await RULE.bounds(whole, SERIES, NOW, trading=True) == Bounds(START)
     assert await RULE.bounds(TickExchange([], now_ms=NOW), SERIES, NOW, trading=True) is None
 
 

@@ -78,7 +78,7 @@ async def prepare(
         closed = rule.whole(closed, None)
         until_ms = until_ms if closed else min(until_ms, span.start_ms)
         return Plan(exchange_now_ms=now_ms, until_ms=until_ms, bars=0, settled=tuple(closed))
-    first_ms, last_ms = bounds
+    first_ms, last_ms = bounds.first_ms, bounds.last_ms
     phase_ms = first_ms if not rule.is_fixed(None) else None
     settled: list[Segment] = []
     # What is known of a series is known of whole bars: here of those that open in the range and are over.
@@ -88,8 +88,13 @@ async def prepare(
     if start_ms == end_ms:
         until_ms = min(until_ms, span.start_ms)
     if start_ms < first_ms:
-        settled.append(_segment(start_ms, min(end_ms, first_ms), Verdict.CLOSED))
-        start_ms = min(end_ms, first_ms)
+        before = TimeRange(start_ms, min(end_ms, first_ms))
+        if bounds.floor:
+            gone = (_segment(one.start_ms, one.end_ms, Verdict.UNKNOWN) for one in lacking(known, before))
+            settled += (_replace(one, cause=bounds.floor) for one in gone)
+        else:
+            settled.append(_segment(before.start_ms, before.end_ms, Verdict.CLOSED))
+        start_ms = before.end_ms
     if last_ms is not None and end_ms > (after_last_ms := rule.next(last_ms)):
         settled.append(_segment(max(start_ms, after_last_ms), end_ms, Verdict.CLOSED))
         end_ms = max(start_ms, after_last_ms)

@@ -81,13 +81,13 @@ async def prove(deps: Dependencies, workflow: Workflow, plan: Plan, *, ask: bool
 async def _ranges(
     deps: Dependencies, workflow: Workflow, plan: Plan, phase_ms: int | None, *, ask: bool
 ) -> list[_Range]:
-    """The parts of the planned range that are not closed, each with the positions of its records.
+    """The parts of the planned range of which the exchange gives records, each with their positions.
 
     ask: False asks nothing; positions that the exchange alone knows are None then. Raises ExchangeFailed.
     """
     rule, found = rule_of(workflow.series), list[_Range]()
-    closed = [segment.span for segment in plan.settled if segment.verdict is Verdict.CLOSED]
-    for span in _without(workflow.planned_span, closed):
+    beyond = [segment.span for segment in plan.settled if segment.verdict in (Verdict.CLOSED, Verdict.UNKNOWN)]
+    for span in _without(workflow.planned_span, beyond):
         wanted = rule.expected(verdict_of(span, Verdict.UNKNOWN), phase_ms)
         if wanted is None and ask:
             try:

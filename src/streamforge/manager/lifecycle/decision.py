@@ -300,10 +300,13 @@ def _conclude(
     if not ours and not unknown:
         return workflow.next_epoch(status=Status.FINISHED, waiting_for="", ended_ms=now_ms)
     if workflow.repairs >= policy.max_repairs or not ours:
+        still = (*ours, *(f"{one.span} ({one.cause})" if one.cause else str(one.span) for one in unknown))
         failure = Failure(
             reason=f"{len(holes) + len(unknown)} holes are still there after {workflow.repairs} rounds of repair: "
-            + ", ".join((*ours, *(str(segment.span) for segment in unknown))[:5]),
-            next_step="look at the dead letters of the workflow for records that were refused, then retry it",
+            + ", ".join(still[:5]),
+            next_step="ask for a range that the exchange still gives"
+            if not ours and all(one.cause for one in unknown)
+            else "look at the dead letters of the workflow for records that were refused, then retry it",
         )
         return workflow.next_epoch(failure=failure)
     return repair_round(_replace(workflow, repairs=workflow.repairs + 1), ours)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from streamforge_utils.model.completeness.rule import Pages, Rule, Run
+from streamforge_utils.model.completeness.rule import Bounds, Pages, Rule, Run
 from streamforge_utils.model.coverage import Segment, Verdict, joined, verdict_of
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.kinds.paging import Question
@@ -30,9 +30,7 @@ class Unbroken(msgspec.Struct, frozen=True, kw_only=True):
 class Continuity(Rule, frozen=True):
     """An unbroken chain of updates. What was not received cannot be had again: it is `lost`, with its cause."""
 
-    async def bounds(
-        self, exchange: Pages, series: Series, now_ms: int, *, trading: bool
-    ) -> tuple[int, int | None] | None:
+    async def bounds(self, exchange: Pages, series: Series, now_ms: int, *, trading: bool) -> Bounds | None:
         """Raises PermanentError: the exchange does not answer questions about the past."""
         raise _unasked(series)
 

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from streamforge_utils.model.completeness.rule import CONFIRMATIONS, Pages, Rule, Run, contradiction
+from streamforge_utils.model.completeness.rule import CONFIRMATIONS, Bounds, Pages, Rule, Run, contradiction
 from streamforge_utils.model.coverage import Segment, Verdict, clip, joined, touching, verdict_of
 from streamforge_utils.model.kinds.paging import ByTime, Question
 from streamforge_utils.model.series import Series
@@ -83,16 +83,14 @@ class Grid(Rule, frozen=True):
     def expected(self, segment: Segment, phase_ms: int | None) -> Sequence[int] | None:
         return self.times(segment.start_ms, segment.end_ms, phase_ms) if self.is_fixed(phase_ms) else None
 
-    async def bounds(
-        self, exchange: Pages, series: Series, now_ms: int, *, trading: bool
-    ) -> tuple[int, int | None] | None:
+    async def bounds(self, exchange: Pages, series: Series, now_ms: int, *, trading: bool) -> Bounds | None:
         first = await self._extreme(exchange, series, TimeRange(0, now_ms), newest=False)
         if first is None:
             return None
         if trading:
-            return first, None
+            return Bounds(first)
         last = await self._extreme(exchange, series, TimeRange(first, now_ms), newest=True)
-        return first, first if last is None else last
+        return Bounds(first, first if last is None else last)
 
     async def existing(
         self, exchange: Pages, series: Series, span: TimeRange, now_ms: int, phase_ms: int | None

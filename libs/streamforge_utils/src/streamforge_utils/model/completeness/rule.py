@@ -44,6 +44,18 @@ class Run(msgspec.Struct, frozen=True):
     last_ms: int = 0
 
 
+class Bounds(msgspec.Struct, frozen=True):
+    """When the records that an exchange gives of a series happened, unix milliseconds.
+
+    first_ms: the first one. last_ms: the last one if no more will come. floor: says that there are older records,
+    which the exchange does not give; empty: there are none.
+    """
+
+    first_ms: int
+    last_ms: int | None = None
+    floor: str = ""
+
+
 class Rule(msgspec.Struct, frozen=True):
     """A completeness rule of a series.
 
@@ -96,9 +108,7 @@ class Rule(msgspec.Struct, frozen=True):
         return f"id {position}"
 
     @abstractmethod
-    async def bounds(
-        self, exchange: Pages, series: Series, now_ms: int, *, trading: bool
-    ) -> tuple[int, int | None] | None:
+    async def bounds(self, exchange: Pages, series: Series, now_ms: int, *, trading: bool) -> Bounds | None:
         """When the first record of the series happened, and the last one if no more will come; None: there is none.
 
         Each is asked for by two requests that are cut differently. Raises RetryableError.

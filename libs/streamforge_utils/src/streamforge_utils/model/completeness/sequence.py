@@ -7,7 +7,7 @@ from collections.abc import Sequence as Positions
 
 import msgspec
 
-from streamforge_utils.model.completeness.rule import CONFIRMATIONS, Pages, Rule, Run, contradiction
+from streamforge_utils.model.completeness.rule import CONFIRMATIONS, Bounds, Pages, Rule, Run, contradiction
 from streamforge_utils.model.coverage import Segment, Verdict, verdict_of
 from streamforge_utils.model.kinds.paging import ById, ByTime, Question
 from streamforge_utils.model.series import Series
@@ -17,6 +17,7 @@ HOLE_A_REQUEST = 900
 """Ids of a hole asked for at once: below a page of 1000, so that the request is cut differently from the loader's."""
 
 _LATE_MS = 1000
+_FIRST_ID = 1
 _IDS = "which records a range has"
 
 
@@ -36,9 +37,8 @@ class Sequence(Rule, frozen=True):
         """The last second is not: the exchange may give its records a little later. Ranges are in whole seconds."""
         return (now_ms - _LATE_MS) // 1000 * 1000
 
-    async def bounds(
-        self, exchange: Pages, series: Series, now_ms: int, *, trading: bool
-    ) -> tuple[int, int | None] | None:
+    async def bounds(self, exchange: Pages, series: Series, now_ms: int, *, trading: bool) -> Bounds | None:
+        """The first id of a series is 0 or 1: where the first record has another one, those before are not given."""
         whole = TimeRange(0, now_ms)
         for _ in range(CONFIRMATIONS):
             by_id = await exchange.page(series, ById(0, limit=1))
@@ -49,13 +49,15 @@ class Sequence(Rule, frozen=True):
                 break
         else:
             raise contradiction(series, _IDS)
+        first = by_id.positions[0]
+        floor = f"the exchange gives no record before id {first}" if first > _FIRST_ID else ""
         if trading:
-            return by_id.times[0], None
+            return Bounds(by_id.times[0], floor=floor)
         next_id = await _first_from(exchange, series, now_ms, now_ms)
         last = await exchange.page(series, ById(next_id - 1, limit=1))
         if not last:
             raise contradiction(series, _IDS)
-        return by_id.times[0], last.times[-1]
+        return Bounds(by_id.times[0], last.times[-1], floor)
 
     async def existing(
         self, exchange: Pages, series: Series, span: TimeRange, now_ms: int, phase_ms: int | None

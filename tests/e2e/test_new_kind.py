@@ -14,9 +14,9 @@ from tests import guides
 from tests.e2e import rig
 from tests.e2e.rig import Json, latest, step
 
-PAGE, FILE = "docs/adding-a-worker.md", "plugins/agg_trades.py"
-TYPE = "api_agg_trades"
-LOADER, SINK = "loader-api-agg-trades", "arango-agg-trades"
+PAGE, FILE = "docs/adding-a-worker.md", "plugins/block_trades.py"
+TYPE = "api_block_trades"
+LOADER, SINK = "loader-api-block-trades", "arango-block-trades"
 RANGE, LATER = "2024-08-01:2024-08-01T02:00Z", "2024-08-02:2024-08-02T02:00Z"
 FIRST = 2 * (1_722_470_400 - 1_502_942_400)
 """The id of the first trade of the range: two trades a second since the listing."""
@@ -26,7 +26,7 @@ IDS = list(range(FIRST, FIRST + 2 * 7200))
 @pytest.fixture
 def plugin(tmp_path: Path) -> str:
     """The plugin as the tutorial has it, in a folder of its own."""
-    path = tmp_path / "plugin" / "agg_trades.py"
+    path = tmp_path / "plugin" / "block_trades.py"
     path.parent.mkdir()
     path.write_text(next(step.text for step in guides.steps(PAGE) if step.mark == f"file: {FILE}"))
     return str(path)
@@ -66,7 +66,7 @@ def test_it_goes_on_after_kills_is_repaired_proven_and_exported_without_another_
         _assert_survives_kills(command, exchange, manager)
         _assert_exported(command, manager, tmp_path / "trades.parquet")
         # What the exchange left out is found by the ids.
-        fault = "missing:rows=5,after=8,count=4,path=aggTrades"
+        fault = "missing:rows=5,after=8,count=4,path=historicalBlockTrades"
         exchange.switch_on(fault)
         loaded = command.json("load", "BTCUSDT", TYPE, LATER)
         assert exchange.struck(fault) == 4
@@ -76,7 +76,7 @@ def test_it_goes_on_after_kills_is_repaired_proven_and_exported_without_another_
 
 
 def _assert_survives_kills(command: Command, exchange: rig.Exchange, manager: rig.Manager) -> None:
-    exchange.switch_on("stall:seconds=300,after=14,path=aggTrades")
+    exchange.switch_on("stall:seconds=300,after=14,path=historicalBlockTrades")
     queue_id = str(command.json("load", "BTCUSDT", TYPE, RANGE, "--detach")["queue_id"])
     manager.until(queue_id, "the sink has stored some of it", lambda found: bool(step(found, SINK)["records"]))
     manager.kill_worker(queue_id, SINK)
@@ -103,7 +103,7 @@ def _assert_exported(command: Command, manager: rig.Manager, parquet: Path) -> N
     assert len(table) == 1 + 120
     command("export", "BTCUSDT", TYPE, minute, "--format", "parquet", "--output", str(parquet))
     assert pq.read_table(parquet)["id"].to_pylist() == IDS[1200:1320]
-    assert command.json("schemas", "agg_trades")["title"] == "AggTrade"
+    assert command.json("schemas", "block_trades")["title"] == "BlockTrade"
     again = command.json("load", "BTCUSDT", TYPE, RANGE)
     assert (again["status"], again["records_stored"]) == ("finished", len(IDS))
     assert [one["attempts"] for one in manager.show(again["queue_id"])["steps"]] == [[], []]

@@ -29,7 +29,7 @@ KIND = Trades()
 
 
 def test_the_kinds_of_the_package_are_found_by_themselves() -> None:
-    assert registry.kinds()[0] is CANDLES
+    assert [kind.name for kind in registry.kinds()] == ["agg_trades", "candles", "trades"]
     assert registry.kind_named("candles") is CANDLES
     assert registry.kind_of_type("api_candles_1mo") is CANDLES
     assert registry.type_of(Series("BTCUSDT", "candles", "1M")) == "api_candles_1M"
@@ -40,8 +40,13 @@ def test_a_registered_kind_is_known_by_its_types_and_keys() -> None:
         registry.kind_of_type("api_ticks")
     with registered():
         assert registry.series_of("BTCUSDT", "api_ticks") == ticks.SERIES
-        assert registry.kind_of_key("BTCUSDT_000000000042") is ticks.KIND
-        assert registry.kind_of_key("BTCUSDT_1m_1722470400000") is CANDLES
+        tick = b'{"symbol":"BTCUSDT","tick_id":42,"timestamp":1000,"price":1.5}'
+        assert registry.kind_of_document("BTCUSDT_000000000042", tick) is ticks.KIND
+        assert registry.kind_of_document("BTCUSDT_1m_1722470400000", tick) is None
+        assert registry.kind_of_document("BTCUSDT_000000000042", tick.replace(b"tick_id", b"trade_id")) is None
+        assert registry.kind_of_collection("btcusdt_api_ticks_2024_08_01") is ticks.KIND
+        assert registry.kind_of_collection("btcusdt_api_candles_1mo_2024_08_01") is CANDLES
+        assert registry.kind_of_collection("notes") is None
         assert registry.kind_of_fields({"symbol", "tick_id", "timestamp", "price"}) is ticks.KIND
         with pytest.raises(InvalidInput, match="did you mean api_ticks"):
             registry.kind_of_type("api_tick")

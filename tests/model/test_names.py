@@ -108,7 +108,7 @@ def test_any_type_is_known_or_invalid_input(text: str) -> None:
         assert KIND.normal_type(text) == normal_type(text)
     except InvalidInput as error:
         refused = error
-    assert refused is None or (refused.field == "type" and "api_candles_" in str(refused))
+    assert refused is None or (refused.field == "type" and "api_" in str(refused))
 
 
 @pytest.mark.parametrize(
@@ -133,7 +133,10 @@ def test_what_is_no_type(text: str) -> None:
         ("1month", "did you mean api_candles_1M?"),
         ("api_candles_7m", "choose one of api_candles_1s, api_candles_1m,"),
         ("candles", "choose one of api_candles_1s,"),
-        ("", "choose one of api_candles_1s,"),
+        ("agg_trades", "did you mean api_agg_trades?"),
+        ("trades", "did you mean api_trades?"),
+        ("api_trade", "did you mean api_trades?"),
+        ("", "choose one of api_agg_trades, api_candles_1s,"),
     ],
 )
 def test_the_type_that_was_probably_meant_is_named(text: str, advice: str) -> None:

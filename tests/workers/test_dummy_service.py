@@ -64,7 +64,7 @@ async def test_any_type_will_do_and_is_told_in_its_events(rig: Rig, type_name: s
 
 async def test_a_loader_that_is_played_needs_a_type_that_a_loader_takes(rig: Rig) -> None:
     rig.environment["TYPE"] = "ws"
-    with pytest.raises(ConfigError, match="TYPE: type 'ws' is not known: choose one of api_candles_1s"):
+    with pytest.raises(ConfigError, match="TYPE: type 'ws' is not known: choose one of api_agg_trades"):
         made(rig, imitate="loader-api-candles")
 
 
@@ -227,7 +227,7 @@ async def test_it_plays_a_sink_that_reads_all_and_stores_nothing(rig: Rig) -> No
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"imitate": "nope"}, "imitate 'nope' is not known: choose one of arango-candles, loader-api-candles"),
+        ({"imitate": "nope"}, "imitate 'nope' is not known: choose one of arango-candles, arango-trades"),
         ({"imitate": "dummy-service"}, "imitate 'dummy-service' is not known"),
         ({"imitate": "arango-candles", "simulate_loading": "true"}, "leave simulate-loading out"),
         ({"noop": "true", "simulate_loading": "true"}, "noop ends at once"),

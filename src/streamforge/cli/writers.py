@@ -6,7 +6,7 @@ import gzip
 import os
 import shlex
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
@@ -18,6 +18,8 @@ from streamforge.cli.command_errors import CliError, UsageProblem
 
 if TYPE_CHECKING:
     import pyarrow
+
+    from streamforge_utils.model.kinds.kind import RecordKind
 
 STDOUT: Final = Path("-")
 
@@ -135,8 +137,11 @@ PARQUET_ROWS = 50_000
 
 
 @contextmanager
-def record_writer(to: Destination) -> Iterator[RecordWriter]:
-    """A writer to a file, which then appears whole or stays what it was, or to stdout. Raises CliError."""
+def record_writer(to: Destination, collection: str = "") -> Iterator[RecordWriter]:
+    """A writer to a file, which then appears whole or stays what it was, or to stdout. Raises CliError.
+
+    collection: its name says which columns a Parquet file without records has.
+    """
     if to.file is None:
         sys.stdout.flush()
         yield _Lines(sys.stdout.buffer)
@@ -145,7 +150,7 @@ def record_writer(to: Destination) -> Iterator[RecordWriter]:
     if to.form is Format.PARQUET:
         arrow = _pyarrow()
         with _replacing(to.file) as draft:
-            writer = _Parquet(draft, arrow, to.times)
+            writer = _Parquet(draft, arrow, to.times, collection)
             try:
                 yield writer
                 writer.close()
@@ -215,8 +220,9 @@ class _Lines:
 
 
 class _Parquet:
-    def __init__(self, path: Path, arrow: Any, times: Times) -> None:
+    def __init__(self, path: Path, arrow: Any, times: Times, collection: str) -> None:
         self._path = path
+        self._collection = collection
         self._arrow = arrow
         self._times = times
         self._records: list[dict[str, object]] = []
@@ -246,11 +252,16 @@ class _Parquet:
         if writer is not None:
             writer.close()
 
+    def _kind(self) -> RecordKind | None:
+        from streamforge_utils.model.kinds.registry import kind_of_collection, kind_of_fields
+
+        return kind_of_fields(self._records[0].keys()) if self._records else kind_of_collection(self._collection)
+
     def _flush(self) -> None:
         import pyarrow.parquet
 
         if self._schema is None:
-            self._schema = _schema(self._arrow, self._records[0] if self._records else None, self._times)
+            self._schema = _schema(self._arrow, self._kind(), self._records[:1], self._times)
             self._writer = pyarrow.parquet.ParquetWriter(self._path, self._schema, compression="zstd")
         assert self._writer is not None  # noqa: S101 - made with the schema
         columns = {name: [record.get(name) for record in self._records] for name in self._schema.names}
@@ -258,22 +269,18 @@ class _Parquet:
         self._records.clear()
 
 
-def _schema(arrow: Any, record: dict[str, object] | None, times: Times) -> Any:
-    """Columns as the first record has them: text, 64-bit integers, doubles; without one, those of the first kind.
+def _schema(arrow: Any, kind: RecordKind | None, records: Sequence[dict[str, object]], times: Times) -> Any:
+    """Columns as the kind has them, or the first record: text, 64-bit integers, doubles.
 
     The instants of a kind's records are timestamps if `times` says so.
     """
-    from streamforge_utils.model.kinds.registry import kind_of_fields
-    from streamforge_utils.model.kinds.registry import kinds as all_kinds
-
     kinds: dict[str, Any] = {}
     instants: tuple[str, ...] = ()
-    kind = all_kinds()[0] if record is None else kind_of_fields(record.keys())
     if kind is not None:
         hints = get_type_hints(kind.stored)
         kinds = {name: hints[name] for name in kind.columns}
         instants = kind.times if times is Times.TIMESTAMP else ()
-    elif record is not None:
+    for record in records if kind is None else ():
         kinds = {name: type(value) for name, value in record.items()}
     types = {str: arrow.string(), int: arrow.int64(), float: arrow.float64(), bool: arrow.bool_()}
     timestamp = arrow.timestamp("ms", tz="UTC")

@@ -42,6 +42,6 @@ def test_a_kind_that_is_added_as_the_tutorial_says_is_loaded_and_proven(tmp_path
         workflow = json.loads(guides.streamforge(folder, environ, "show", queue["queue_id"], "--json", data=data))
         assert workflow["repairs"] == repairs
         assert [(step["target"], step["status"]) for step in workflow["steps"]] == [
-            ("arango-agg-trades", "finished"),
-            ("loader-api-agg-trades", "finished"),
+            ("arango-block-trades", "finished"),
+            ("loader-api-block-trades", "finished"),
         ]

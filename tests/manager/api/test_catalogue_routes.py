@@ -25,7 +25,8 @@ from tests.manager.memory_service import NOW_MS, MemoryService
 from tests.places import schemas as schemas_of_others
 
 NAMES = [
-    *("command", "event", "progress", "candle", "stored-candle", "end-of-stream", "dead-letter-headers"),
+    *("command", "event", "progress", "agg_trade", "stored-agg_trade", "candle", "stored-candle", "trade"),
+    *("stored-trade", "end-of-stream", "dead-letter-headers"),
     *("payload-simulate-loading", "payload-fail-after"),
 ]
 

@@ -18,6 +18,7 @@ from streamforge.manager.persistence import record_reader
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.kinds.candles import KIND
+from streamforge_utils.model.kinds.registry import kind_named
 from streamforge_utils.model.series import Series
 from streamforge_utils.ports.exchange import SymbolInfo
 from streamforge_utils.ports.store import Document
@@ -263,18 +264,27 @@ async def test_accept_chooses_the_format(client: httpx.AsyncClient, accept: str,
     assert response.headers["content-type"] == media_type
 
 
-async def test_a_collection_without_records_has_a_header_and_nothing_else(
-    client: httpx.AsyncClient, service: MemoryService
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("btcusdt_api_candles_1m_2024_08_01", "candles"),
+        ("btcusdt_api_trades_2024_08_01", "trades"),
+        ("btcusdt_api_agg_trades_2024_08_01", "agg_trades"),
+        ("empty", ""),
+    ],
+)
+async def test_a_collection_without_records_has_the_header_of_its_type_and_nothing_else(
+    client: httpx.AsyncClient, service: MemoryService, name: str, kind: str
 ) -> None:
-    service.world.store.documents["empty"] = {}
+    service.world.store.documents[name] = {}
 
     async def text(form: str, limit: str) -> str:
-        return (await client.get("/collections/empty/records", params={"format": form, "limit": limit})).text
+        return (await client.get(f"/collections/{name}/records", params={"format": form, "limit": limit})).text
 
     for limit in ("10", "all"):
-        assert await text("csv", limit) == ",".join(KIND.columns) + "\n"
+        assert await text("csv", limit) == (",".join(kind_named(kind).columns) + "\n" if kind else "")
         assert await text("jsonl", limit) == ""
-        assert json.loads(await text("json", limit)) == {"collection": "empty", "records": [], "after": None}
+        assert json.loads(await text("json", limit)) == {"collection": name, "records": [], "after": None}
 
 
 @pytest.mark.parametrize("limit", ["10", "all"])

@@ -125,7 +125,7 @@ async def export(
         selection = await _select(found, what, where, life=life)
         if not selection.collection and not selection.stored:
             raise CliError(await _nothing(found, what, selection, where))
-        with record_writer(to) as writer:
+        with record_writer(to, selection.collection or "") as writer:
             for segment in [None] if selection.collection else selection.stored:
                 await _copy(found, selection, segment, to, writer, where)
     complete = _is_complete(selection)

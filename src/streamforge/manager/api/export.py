@@ -14,7 +14,7 @@ from typing import Any, get_type_hints
 import msgspec
 
 from streamforge_utils.model.errors import PermanentError
-from streamforge_utils.model.kinds.registry import kind_of_fields, kinds
+from streamforge_utils.model.kinds.registry import kind_of_collection, kind_of_fields
 from streamforge_utils.model.timeranges import iso_ms
 
 PIECE = 500
@@ -69,16 +69,17 @@ class Writer:
         self._collection = collection
 
     def head(self, first: Batch) -> bytes:
-        """first: the first batch, which names the fields; a collection without records has those of the first kind."""
+        """first: the first batch, which names the fields; without a record the collection's name does."""
         match self._form:
             case Format.JSON:
                 return b'{"collection":' + msgspec.json.encode(self._collection) + b',"records":['
             case Format.JSONL | Format.NDJSON:
                 return b""
             case Format.CSV:
-                self.fields = self.fields or fields_of(first)
+                kind = kind_of_collection(self._collection)
+                self.fields = self.fields or fields_of(first) or (() if kind is None else kind.columns)
                 self._plain = is_plain(self.fields)
-                return _rows([self.fields])
+                return _rows([self.fields]) if self.fields else b""
 
     def batch(self, batch: Batch) -> bytes:
         """The text of some records."""
@@ -128,14 +129,11 @@ def _pieces(batch: Batch) -> Iterator[Batch]:
 
 
 def fields_of(batch: Batch, known: Sequence[str] = ()) -> Sequence[str]:
-    """The fields of `known` and of the records, in the order in which they are met; those of a kind in its order.
-
-    Without a record they are those of the first kind.
-    """
+    """The fields of `known` and of the records, in the order in which they are met; those of a kind in its order."""
     found = dict.fromkeys(known)
     for _, body in batch:
         found.update(dict.fromkeys(_decode(body)))
-    kind = kind_of_fields(found.keys()) if found else kinds()[0]
+    kind = kind_of_fields(found.keys())
     return tuple(found) if kind is None else kind.columns
 
 

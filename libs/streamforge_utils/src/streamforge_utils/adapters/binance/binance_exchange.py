@@ -14,7 +14,7 @@ import msgspec
 from streamforge_utils.adapters.binance.binance_rules import CODES, EXCHANGE_INFO, TIME, UNKNOWN_SYMBOL, Endpoint
 from streamforge_utils.adapters.binance.transport import Answer, Transport, Unreadable
 from streamforge_utils.model.errors import BannedError, PermanentError, RetryableError
-from streamforge_utils.model.kinds.paging import Asked, MalformedPage, Page, Question, described
+from streamforge_utils.model.kinds.paging import Asked, ById, ByTime, IdAtTime, MalformedPage, Page, Question, described
 from streamforge_utils.model.kinds.registry import kind_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.ports.exchange import SymbolInfo
@@ -109,6 +109,8 @@ class BinanceExchange:
         if not 1 <= limit <= paging.most:
             raise ValueError(f"a page has 1 to {paging.most} records, not {limit}")
         await self._measure_clock()
+        if isinstance(question, ByTime) and paging.id_at_time is not None:
+            return await self._page_at(series, question, paging.id_at_time)
         sent, sent_limit = paging.widened(
             series, question, limit, local_ms=self._clock.now_ms(), exchange_ms=self._transport.now_ms()
         )
@@ -138,6 +140,20 @@ class BinanceExchange:
         for reason, rows in page.dropped.items():
             self._observer.count("exchange_rows_dropped_total", rows, reason=reason)
         return page
+
+    async def _page_at(self, series: Series, question: ByTime, id_at_time: IdAtTime) -> Page:
+        """The first or the last record of a span, for which another endpoint knows its id."""
+
+        def read(answer: Answer) -> int | None:
+            try:
+                return id_at_time.read(answer.body, question)
+            except MalformedPage as error:
+                raise Unreadable(str(error)) from error
+
+        endpoint = Endpoint(id_at_time.path, id_at_time.weight)
+        parameters = id_at_time.parameters(series, question)
+        found = await self._transport.get(endpoint, parameters, f"{endpoint.name} {described(series, question)}", read)
+        return Page([], [], [], []) if found is None else await self.page(series, ById(found, limit=1))
 
     def set_weight_limit(self, weight_per_minute: int) -> None:
         """The share from now on; requests that wait for weight are judged by it at once. 0 holds them all back."""

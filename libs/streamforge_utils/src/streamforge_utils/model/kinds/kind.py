@@ -33,6 +33,10 @@ Number = Annotated[float, msgspec.Meta(ge=0, le=sys.float_info.max)]
 """A price or a quantity in a store: not negative, and finite. In a message it is the exchange's decimal text."""
 
 
+DecimalText = Annotated[str, msgspec.Meta(pattern=r"^[0-9]{1,20}(\.[0-9]{1,20})?$")]
+"""A price or a quantity as the exchange writes it."""
+
+
 class Record(msgspec.Struct, frozen=True, kw_only=True):
     """The fields that every record has.
 
@@ -194,6 +198,14 @@ class RecordKind(ABC):
             return _codecs(self.stored)[0].stored(body)
         except DECODE_ERRORS as error:
             raise PermanentError(f"a stored document is no record of {self.name}: {error}") from error
+
+    def holds(self, body: bytes) -> bool:
+        """Whether a stored document has exactly the fields of this kind's records."""
+        try:
+            _codecs(self.stored)[0].exactly(body)
+        except DECODE_ERRORS:
+            return False
+        return True
 
     def as_exported(self, body: bytes) -> bytes:
         """A stored document as the export writes it: the fields in their order, numbers as such.

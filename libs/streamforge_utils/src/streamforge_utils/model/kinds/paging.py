@@ -102,14 +102,34 @@ class MalformedPage(Exception):
     """The answer is no page of records; the message names the row and what is wrong with it."""
 
 
+class IdAtTime(ABC):
+    """The request that finds the id of a record by time, for an endpoint that is asked by id alone.
+
+    path: of the endpoint that it asks. weight: of the request.
+    """
+
+    path: ClassVar[str]
+    weight: ClassVar[int]
+
+    @abstractmethod
+    def parameters(self, series: Series, question: ByTime) -> dict[str, str]:
+        """The query of a request for the first record of the span, or the last one if the newest is asked for."""
+
+    @abstractmethod
+    def read(self, body: bytes, question: ByTime) -> int | None:
+        """The id; None: the span has no record. Raises MalformedPage."""
+
+
 class Paging(ABC):
     """The requests for records of one kind.
 
-    path: of the endpoint. most: records in one answer at most.
+    path: of the endpoint. most: records in one answer at most. id_at_time: for an endpoint that cannot be asked by
+    time; questions by time are then about one record.
     """
 
     path: ClassVar[str]
     most: ClassVar[int] = 1000
+    id_at_time: ClassVar[IdAtTime | None] = None
 
     @abstractmethod
     def weight(self, parameters: Mapping[str, str]) -> int:
@@ -131,6 +151,12 @@ class Paging(ABC):
         local_ms, exchange_ms: now, by the local clock and by the best estimate of the exchange's.
         """
         return question, limit
+
+
+def time_window(question: ByTime) -> dict[str, str]:
+    """The query of Binance's endpoints for a span of time. With a start they answer with the oldest records."""
+    window = {"endTime": str(question.span.end_ms - 1)}
+    return window if question.newest else {"startTime": str(question.span.start_ms), **window}
 
 
 def described(series: Series, question: Question) -> str:

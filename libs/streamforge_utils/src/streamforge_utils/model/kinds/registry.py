@@ -13,9 +13,11 @@ from functools import lru_cache
 
 from streamforge_utils.model import kinds as _package
 from streamforge_utils.model.completeness.rule import Rule
-from streamforge_utils.model.errors import ConfigError, InvalidInput, PermanentError
+from streamforge_utils.model.errors import ConfigError, InvalidInput
 from streamforge_utils.model.kinds.kind import RecordKind
+from streamforge_utils.model.names import lower_type
 from streamforge_utils.model.series import Series, check_symbol
+from streamforge_utils.model.spelling import closest
 
 _registered: dict[str, RecordKind] = {}
 _complete = False
@@ -72,8 +74,10 @@ def kind_of_type(type_name: str) -> RecordKind:
     for kind in kinds():
         if kind.interval_of(type_name) is not None:
             return kind
-    meant = next((one for one in (kind.meant(type_name) for kind in kinds()) if one is not None), None)
-    choices = ", ".join(one for kind in kinds() for one in kind.types)
+    named = [kind for kind in kinds() if kind.name in type_name] or kinds()
+    found = [one for one in (kind.meant(type_name) for kind in named) if one is not None]
+    meant = next(iter((*closest(type_name, found), *found)), None)
+    choices = ", ".join(one for kind in named for one in kind.types)
     advice = f"choose one of {choices}" if meant is None else f"did you mean {meant}?"
     raise InvalidInput("type", f"type {type_name[:_SHOWN]!r} is not known: {advice}")
 
@@ -83,9 +87,15 @@ def kind_of(series: Series) -> RecordKind:
     return kind_named(series.kind)
 
 
-def kind_of_key(key: str) -> RecordKind | None:
-    """The kind whose records have such keys; None: no kind has."""
-    return next((kind for kind in kinds() if kind.position_of(key) is not None), None)
+def kind_of_document(key: str, body: bytes) -> RecordKind | None:
+    """The kind whose records have such keys and exactly such fields; None: no kind has."""
+    return next((kind for kind in kinds() if kind.position_of(key) is not None and kind.holds(body)), None)
+
+
+def kind_of_collection(name: str) -> RecordKind | None:
+    """The kind whose type the name of a collection holds; None: it names none."""
+    named = (kind for kind in kinds() for one in kind.types if f"_{lower_type(one)}_" in name)
+    return next(named, None)
 
 
 def kind_of_fields(fields: AbstractSet[str]) -> RecordKind | None:
@@ -95,17 +105,14 @@ def kind_of_fields(fields: AbstractSet[str]) -> RecordKind | None:
 
 def as_exported(key: str, body: bytes) -> bytes:
     """A stored document as the export writes it; what is no record of a kind stays as it is."""
-    kind = kind_of_key(key)
+    kind = kind_of_document(key, body)
     return body if kind is None else kind.as_exported(body)
 
 
 def series_of_document(key: str, body: bytes) -> Series | None:
     """The series that a stored document belongs to; None: it is no record of a kind."""
-    kind = kind_of_key(key)
-    try:
-        return None if kind is None else kind.series_of_document(body)
-    except PermanentError:
-        return None
+    kind = kind_of_document(key, body)
+    return None if kind is None else kind.series_of_document(body)
 
 
 def is_type(text: str) -> bool:

@@ -1,0 +1,190 @@
+"""Trades: each single one, with an id; the ids of a symbol follow each other without a gap."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import msgspec
+
+from streamforge_utils.model.completeness import Rule, Sequence
+from streamforge_utils.model.kinds.kind import DecimalText, Number, Record, RecordKind
+from streamforge_utils.model.kinds.paging import (
+    Asked,
+    ById,
+    ByTime,
+    IdAtTime,
+    MalformedPage,
+    Page,
+    Paging,
+    Question,
+    page_of,
+    time_window,
+)
+from streamforge_utils.model.series import Series
+
+_FIRST_MS, _END_MS = 1_000_000_000_000, 10_000_000_000_000
+"""Times have 13 digits: milliseconds since 2001-09-09."""
+
+
+class Trade(Record, frozen=True, gc=False, kw_only=True):
+    """A trade as it travels: price and quantity are the exchange's own text. timestamp: unix milliseconds.
+
+    is_buyer_maker: the buyer's order was in the book before, so the taker sold.
+    """
+
+    symbol: str
+    trade_id: int
+    price: str
+    quantity: str
+    timestamp: int
+    is_buyer_maker: bool
+
+
+class StoredTrade(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """A trade as it is stored and exported: price and quantity are numbers."""
+
+    symbol: str
+    trade_id: int
+    price: Number
+    quantity: Number
+    timestamp: int
+    is_buyer_maker: bool
+
+
+class _Row(msgspec.Struct, frozen=True, gc=False):
+    """A trade as the exchange writes it."""
+
+    id: int
+    price: DecimalText
+    quantity: DecimalText = msgspec.field(name="qty")
+    time: int
+    is_buyer_maker: bool = msgspec.field(name="isBuyerMaker")
+
+
+class _AggregateIds(msgspec.Struct, frozen=True, gc=False):
+    """The trades of an aggregated trade."""
+
+    first_id: int = msgspec.field(name="f")
+    last_id: int = msgspec.field(name="l")
+
+
+_decode_rows = msgspec.json.Decoder(list[_Row]).decode
+_decode_ids = msgspec.json.Decoder(list[_AggregateIds]).decode
+
+
+class _ByAggregates(IdAtTime):
+    """Binance Spot REST, GET /api/v3/aggTrades: it alone can be asked by time."""
+
+    path = "/api/v3/aggTrades"
+    weight = 4
+
+    def parameters(self, series: Series, question: ByTime) -> dict[str, str]:
+        return {"symbol": series.symbol, "limit": "1", **time_window(question)}
+
+    def read(self, body: bytes, question: ByTime) -> int | None:
+        try:
+            found = _decode_ids(body)
+        except msgspec.MsgspecError as error:
+            raise MalformedPage(str(error)) from error
+        if not found:
+            return None
+        return found[-1].last_id if question.newest else found[0].first_id
+
+
+class HistoricalTrades(Paging):
+    """Binance Spot REST, GET /api/v3/historicalTrades: by id alone."""
+
+    path = "/api/v3/historicalTrades"
+    most = 1000
+    id_at_time = _ByAggregates()
+
+    def weight(self, parameters: Mapping[str, str]) -> int:
+        return 25
+
+    def parameters(self, series: Series, question: Question, limit: int) -> dict[str, str]:
+        if not isinstance(question, ById):
+            raise ValueError("trades are asked for by id")
+        return {"symbol": series.symbol, "limit": str(limit), "fromId": str(question.first_id)}
+
+    def read(self, body: bytes, asked: Asked) -> Page:
+        try:
+            rows = _decode_rows(body)
+        except msgspec.MsgspecError as error:
+            raise MalformedPage(str(error)) from error
+        prefix, symbol, version = KIND.prefix(asked.series), asked.series.symbol, asked.observed_ms
+        return page_of(
+            (
+                (
+                    row.id,
+                    row.time,
+                    Trade(
+                        key=f"{prefix}{row.id:012}",
+                        version=version,
+                        symbol=symbol,
+                        trade_id=row.id,
+                        price=row.price,
+                        quantity=row.quantity,
+                        timestamp=row.time,
+                        is_buyer_maker=row.is_buyer_maker,
+                    ),
+                )
+                for row in rows
+            ),
+            asked,
+        )
+
+
+def refusal(record: Any) -> str | None:
+    """Why a trade, or an aggregated one, can never be stored; None if it can."""
+    if not _FIRST_MS <= record.timestamp < _END_MS:
+        return f"timestamp {record.timestamp} is not in milliseconds (13 digits)"
+    if not record.price or not record.quantity:
+        return "its price or its quantity is 0"
+    return None
+
+
+NOTES: Mapping[str, Mapping[str, Any]] = {
+    "_key": {"description": "identity: SYMBOL_ID, the id with 12 digits; also the message's key"},
+    "_version": {"description": "when the exchange was observed, unix milliseconds, UTC; a later observation wins"},
+    "symbol": {"description": "as the exchange spells it"},
+    "trade_id": {"description": "consecutive within a symbol", "minimum": 0},
+    "price": {"description": "in the quote asset"},
+    "quantity": {"description": "in the base asset"},
+    "timestamp": {"description": "when it happened, unix milliseconds, UTC; several trades may share it"},
+    "is_buyer_maker": {"description": "the buyer's order was in the book before: the taker sold"},
+}
+
+
+class Trades(RecordKind):
+    """Trades of Binance Spot."""
+
+    name = "trades"
+    record = Trade
+    stored = StoredTrade
+    position = "trade_id"
+    time = "timestamp"
+    times = ("timestamp",)
+    indexes = (("timestamp",),)
+    paging = HistoricalTrades()
+    schema = "trade"
+    notes = NOTES
+    example = Trade(
+        key="BTCUSDT_003735683259",
+        version=1723161600000,
+        symbol="BTCUSDT",
+        trade_id=3735683259,
+        price="61858.01000000",
+        quantity="0.00138000",
+        timestamp=1723161255343,
+        is_buyer_maker=True,
+    )
+
+    def refusal(self, record: Any) -> str | None:
+        return refusal(record)
+
+    def rule(self, series: Series) -> Rule:
+        return Sequence()
+
+
+KIND = Trades()

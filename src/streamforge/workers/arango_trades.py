@@ -1,0 +1,16 @@
+"""Stores the trades, single or aggregated, of a data topic."""
+
+from __future__ import annotations
+
+from streamforge_utils.runtime.sinks import SinkParameters, sink
+from streamforge_utils.runtime.worker_definition import Definition, Role, Use
+
+DEFINITION = Definition(
+    target="arango-trades",
+    summary="stores the trades of a data topic, single or aggregated",
+    role=Role.SINK,
+    types=("api_trades", "api_agg_trades"),
+    parameters=SinkParameters,
+    uses=frozenset({Use.INPUT, Use.STORE}),
+    run=sink,
+)

@@ -72,7 +72,7 @@ def test_the_end_of_a_chain_says_why_the_next_part_is_lost() -> None:
 
 def test_what_was_not_heard_is_not_asked_for() -> None:
     hole = Segment(start_ms=0, end_ms=5, verdict=Verdict.UNKNOWN)
-    assert list(RULE.questions(hole, None)) == []
+    assert list(RULE.questions(hole, None, 1000)) == []
     assert [s.verdict for s in RULE.answered(hole, set(), None)] == [Verdict.LOST]
 
 

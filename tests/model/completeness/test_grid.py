@@ -53,7 +53,7 @@ def test_each_step_of_a_hole_gets_the_verdict_of_the_answers(
     hole = Segment(start_ms=start, end_ms=start + count * LENGTH, verdict=Verdict.UNKNOWN)
     steps = range(start, start + count * LENGTH, LENGTH)
     asked: list[int] = []
-    for part, questions in grid.questions(hole, phase):
+    for part, questions in grid.questions(hole, phase, 1000):
         asked += part
         assert len({str(question) for question in questions}) == len(questions) == 2
         for question in questions:

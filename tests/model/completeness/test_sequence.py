@@ -96,11 +96,11 @@ def test_neighbours_must_meet_by_their_ids() -> None:
     assert RULE.whole(untold, None) == untold
 
 
-@given(st.integers(0, 10**12 - 2000), st.integers(1, 2000))
-def test_a_hole_is_asked_for_by_requests_that_begin_at_different_ids(first_id: int, count: int) -> None:
+@given(st.integers(0, 10**12 - 2000), st.integers(1, 2000), st.integers(1, 1000))
+def test_a_hole_is_asked_for_by_requests_that_begin_at_different_ids(first_id: int, count: int, most: int) -> None:
     hole = Segment(start_ms=0, end_ms=1, verdict=Verdict.UNKNOWN, first_id=first_id, last_id=first_id + count - 1)
     wanted: list[int] = []
-    for part, questions in RULE.questions(hole, None):
+    for part, questions in RULE.questions(hole, None, most):
         wanted += part
         starts = set()
         for question in questions:
@@ -109,9 +109,9 @@ def test_a_hole_is_asked_for_by_requests_that_begin_at_different_ids(first_id: i
             asked = range(question.first_id, question.first_id + question.limit)
             assert part[0] in asked
             assert part[-1] in asked
-            assert question.limit < 1000
+            assert question.limit <= min(most, 901)
             starts.add(question.first_id)
-        assert len(starts) == (2 if part[0] else 1)
+        assert len(starts) == (2 if part[0] and most > 1 else 1)
     assert wanted == list(range(first_id, first_id + count))
 
 
@@ -135,6 +135,15 @@ async def test_an_answer_that_leaves_out_the_first_record_is_not_believed() -> N
     market = [(5, START), (6, START + 1), (7, START + 2)]
     there = TickExchange(market, now_ms=NOW, lie=lambda number, page: page_of([market[1]]) if number == 0 else page)
     assert await RULE.existing(there, SERIES, TimeRange(START, START + 2), NOW, None) == range(5, 7)
+
+
+@pytest.mark.parametrize("lies", [1, 2, 3])
+async def test_an_empty_answer_is_not_believed_where_a_later_record_is_known(lies: int) -> None:
+    """Or the newest id would be the end of any range."""
+    market = [(number, START + number) for number in range(100)]
+    empty = Page((), (), (), ())
+    there = TickExchange(market, now_ms=NOW, lie=lambda number, page: empty if number < lies else page)
+    assert await RULE.existing(there, SERIES, TimeRange(START, START + 50), NOW, None) == range(50)
 
 
 async def test_who_contradicts_itself_again_and_again_is_given_up() -> None:

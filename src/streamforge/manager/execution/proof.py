@@ -12,7 +12,7 @@ from streamforge.manager.persistence.record_count import counted, gone, survey
 from streamforge.manager.workflow import Plan, Proof, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict, clip, outside, overlay, touching, verdict_of
 from streamforge_utils.model.errors import PermanentError, RetryableError
-from streamforge_utils.model.kinds.registry import rule_of
+from streamforge_utils.model.kinds.registry import kind_of, rule_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.exchange import Exchange
@@ -182,8 +182,9 @@ async def ask_again(exchange: Exchange, series: Series, hole: Segment, phase_ms:
     The records that any answer had are `ours`; those that no answer had are `exchange`. A single empty or short answer
     proves nothing: exchanges give such. Raises RetryableError.
     """
-    rule, found = rule_of(series), set[int]()
-    for wanted, questions in rule.questions(hole, phase_ms):
+    kind, found = kind_of(series), set[int]()
+    rule, most = kind.rule(series), kind.paging.most if kind.paging is not None else 1
+    for wanted, questions in rule.questions(hole, phase_ms, most):
         for question in [*questions] * _ROUNDS:
             try:
                 page = await exchange.page(series, question)

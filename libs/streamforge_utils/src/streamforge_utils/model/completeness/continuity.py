@@ -54,7 +54,9 @@ class Continuity(Rule, frozen=True):
     def counted(self, segments: Iterable[Segment], phase_ms: int | None) -> list[Segment]:
         return list(segments)
 
-    def questions(self, hole: Segment, phase_ms: int | None) -> Iterator[tuple[Sequence[int], Sequence[Question]]]:
+    def questions(
+        self, hole: Segment, phase_ms: int | None, most: int
+    ) -> Iterator[tuple[Sequence[int], Sequence[Question]]]:
         """None: the exchange does not answer questions about the past."""
         return iter(())
 

@@ -158,11 +158,14 @@ class Grid(Rule, frozen=True):
             found.append(TimeRange(start_ms, self.next(last_ms)))
         return found
 
-    def questions(self, hole: Segment, phase_ms: int | None) -> Iterator[tuple[Sequence[int], Sequence[Question]]]:
+    def questions(
+        self, hole: Segment, phase_ms: int | None, most: int
+    ) -> Iterator[tuple[Sequence[int], Sequence[Question]]]:
         """By a request from each end, the second one step longer."""
         grid = self.times(hole.start_ms, hole.end_ms, phase_ms)
-        for index in range(0, len(grid), HOLE_A_REQUEST):
-            part = grid[index : index + HOLE_A_REQUEST]
+        size = min(HOLE_A_REQUEST, max(1, most - 1))
+        for index in range(0, len(grid), size):
+            part = grid[index : index + size]
             end_ms = self.next(part[-1])
             yield (
                 part,

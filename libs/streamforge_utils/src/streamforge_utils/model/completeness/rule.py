@@ -140,8 +140,13 @@ class Rule(msgspec.Struct, frozen=True):
         """`segments` with the number of records of each stored one, as far as it is known (0: it is not)."""
 
     @abstractmethod
-    def questions(self, hole: Segment, phase_ms: int | None) -> Iterator[tuple[Sequence[int], Sequence[Question]]]:
-        """How to ask for a hole again: a few positions at a time, each with requests that are cut differently."""
+    def questions(
+        self, hole: Segment, phase_ms: int | None, most: int
+    ) -> Iterator[tuple[Sequence[int], Sequence[Question]]]:
+        """How to ask for a hole again: a few positions at a time, each with requests that are cut differently.
+
+        most: records in one answer at most.
+        """
 
     @abstractmethod
     def answered(self, hole: Segment, found: set[int], phase_ms: int | None) -> list[Segment]:

@@ -151,12 +151,16 @@ class Sequence(Rule, frozen=True):
             found.append(segment if ids is None else msgspec.structs.replace(segment, records=len(ids)))
         return found
 
-    def questions(self, hole: Segment, phase_ms: int | None) -> Iterator[tuple[Positions[int], Positions[Question]]]:
+    def questions(
+        self, hole: Segment, phase_ms: int | None, most: int
+    ) -> Iterator[tuple[Positions[int], Positions[Question]]]:
         """By requests from the hole's first id and from the one before it."""
         ids = self.expected(hole, phase_ms) or ()
-        for index in range(0, len(ids), HOLE_A_REQUEST):
-            part = ids[index : index + HOLE_A_REQUEST]
-            yield part, (ById(part[0], limit=len(part)), ById(max(0, part[0] - 1), limit=len(part) + 1))
+        size = min(HOLE_A_REQUEST, max(1, most - 1))
+        for index in range(0, len(ids), size):
+            part = ids[index : index + size]
+            more = 1 if len(part) < most else 0
+            yield part, (ById(part[0], limit=len(part)), ById(max(0, part[0] - more), limit=len(part) + more))
 
     def answered(self, hole: Segment, found: set[int], phase_ms: int | None) -> list[Segment]:
         """One verdict for the whole hole: times alone do not tell its parts apart."""
@@ -183,17 +187,18 @@ async def _first_from(exchange: Pages, series: Series, time_ms: int, now_ms: int
     The record before it is asked for too: it must have happened earlier. Raises RetryableError.
     """
     for _ in range(CONFIRMATIONS):
-        found = None
-        if time_ms < now_ms:
-            page = await exchange.page(series, ByTime(TimeRange(time_ms, now_ms), limit=1))
-            found = page.positions[0] if page else None
-        if found is None:
+        page = await exchange.page(series, ByTime(TimeRange(time_ms, now_ms), limit=1)) if time_ms < now_ms else None
+        if page:
+            seen = found = page.positions[0]
+        else:
             page = await exchange.page(series, ByTime(TimeRange(0, max(now_ms, 1)), limit=1, newest=True))
-            if not page:
+            # A record of that time or later contradicts the answer that there is none.
+            if not page or time_ms <= page.times[-1] < now_ms:
                 continue
-            found = page.positions[-1] + (1 if page.times[-1] < time_ms else 0)
+            seen = page.positions[-1]
+            found = seen + (1 if page.times[-1] < time_ms else 0)
         around = await exchange.page(series, ById(max(0, found - 1), limit=2))
         times = dict(zip(around.positions, around.times, strict=True))
-        if times.get(found - 1, -1) < time_ms <= times.get(found, time_ms):
+        if seen in times and times.get(found - 1, -1) < time_ms <= times.get(found, time_ms):
             return found
     raise contradiction(series, _IDS)

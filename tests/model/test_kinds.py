@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import msgspec
 import pytest
 
+from streamforge_utils.model.completeness import Grid, Rule
 from streamforge_utils.model.errors import ConfigError, InvalidInput, PermanentError
 from streamforge_utils.model.kinds import registry
 from streamforge_utils.model.kinds.candles import KIND as CANDLES
@@ -54,6 +56,36 @@ def test_a_registered_kind_is_known_by_its_types_and_keys() -> None:
         assert ticks.KIND.is_endless("ws_ticks")
     with pytest.raises(ConfigError, match="STREAMFORGE_PLUGINS"):
         registry.kind_named("ticks")
+
+
+class OnTime(ticks.Ticks):
+    """By a grid of minutes, whose positions are times."""
+
+    def rule(self, series: Series) -> Rule:
+        return Grid(60_000)
+
+
+@pytest.mark.parametrize(
+    ("base", "change", "says"),
+    [
+        (
+            ticks.Ticks,
+            {"position": "trade_id"},
+            "`position` names 'trade_id', which `StoredTick` lacks: symbol,",
+        ),
+        (ticks.Ticks, {"time": "when"}, "`time` names 'when'"),
+        (ticks.Ticks, {"times": ("timestamp", "tiem")}, "`times` names 'tiem'"),
+        (ticks.Ticks, {"indexes": (("timestamp", "size"),)}, "`indexes` names 'size'"),
+        (ticks.Ticks, {"name": "My Ticks"}, "rename it"),
+        (OnTime, {}, "its rule is one of time, and its position is 'tick_id', not its time 'timestamp'"),
+        (OnTime, {"position": "timestamp"}, "its positions are times, of 13 digits: `digits` is 12"),
+    ],
+)
+def test_a_kind_that_contradicts_itself_is_refused(
+    base: type[ticks.Ticks], change: dict[str, object], says: str
+) -> None:
+    with pytest.raises(ConfigError, match=re.escape(says)):
+        registry.register(type("Wrong", (base,), {"name": "wrong", **change})())
 
 
 def test_two_kinds_of_one_name_are_refused() -> None:

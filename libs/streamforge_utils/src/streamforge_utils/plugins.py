@@ -73,7 +73,7 @@ def _load(file: Path) -> None:
         module = importlib.import_module(file.stem)
     except Exception as error:
         raise ConfigError(f"{PLUGINS}: {file} cannot be imported: {type(error).__name__}: {error}") from error
-    if Path(module.__file__ or "").absolute() != file:
+    if Path(getattr(module, "__file__", None) or "").absolute() != file:  # a built-in module has none
         raise ConfigError(f"{PLUGINS}: {file} has the name of another module, {module.__name__}: rename the file")
     if isinstance(kind := getattr(module, "KIND", None), RecordKind) and type(kind).__module__ == module.__name__:
         register(kind)

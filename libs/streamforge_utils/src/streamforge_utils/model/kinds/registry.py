@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
+import re
 from collections.abc import Sequence
 from collections.abc import Set as AbstractSet
 from functools import lru_cache
@@ -22,10 +23,13 @@ from streamforge_utils.model.spelling import closest
 _registered: dict[str, RecordKind] = {}
 _complete = False
 _SHOWN = 80
+_NOW_MS = 1_700_000_000_000
+"""A time of these years, unix milliseconds."""
 
 
 def register(kind: RecordKind) -> None:
-    """Add a kind. Raises ConfigError if another one has its name or one of its types."""
+    """Add a kind. Raises ConfigError if another one has its name or one of its types, or if it contradicts itself."""
+    _check(kind)
     for other in kinds():
         if other is kind:
             return
@@ -37,6 +41,31 @@ def register(kind: RecordKind) -> None:
             )
     _registered[kind.name] = kind
     _forget()
+
+
+def _check(kind: RecordKind) -> None:
+    """Raises ConfigError naming what does not go together, before the first record is loaded."""
+
+    def wrong(what: str) -> ConfigError:
+        return ConfigError(f"the kind of records {kind.name!r} ({type(kind).__module__}): {what}")
+
+    if re.fullmatch(r"[a-z][a-z0-9_]*", kind.name) is None:
+        raise wrong("its name is not of small letters, digits and _: rename it")
+    fields = kind.stored.__struct_fields__
+    named = {"position": [kind.position], "time": [kind.time], "times": kind.times}
+    named["indexes"] = [field for index in kind.indexes for field in index]
+    for attribute, names in named.items():
+        for name in names:
+            if name not in fields:
+                raise wrong(f"`{attribute}` names {name!r}, which `{kind.stored.__name__}` lacks: {', '.join(fields)}")
+    type_name = kind.types[0]
+    rule = kind.rule(Series("ANY", kind.name, kind.interval_of(type_name) or ""))
+    if rule.position_at(_NOW_MS) is None:
+        return  # its positions are ids
+    if kind.position != kind.time:
+        raise wrong(f"its rule is one of time, and its position is {kind.position!r}, not its time {kind.time!r}")
+    if kind.digits < len(str(_NOW_MS)):
+        raise wrong(f"its positions are times, of {len(str(_NOW_MS))} digits: `digits` is {kind.digits}")
 
 
 def unregister(kind: RecordKind) -> None:
@@ -79,6 +108,8 @@ def kind_of_type(type_name: str) -> RecordKind:
     meant = next(iter((*closest(type_name, found), *found)), None)
     choices = ", ".join(one for kind in named for one in kind.types)
     advice = f"choose one of {choices}" if meant is None else f"did you mean {meant}?"
+    if meant is None:
+        advice += "; of a kind of your own STREAMFORGE_PLUGINS must name the file"
     raise InvalidInput("type", f"type {type_name[:_SHOWN]!r} is not known: {advice}")
 
 

@@ -17,7 +17,7 @@ REFUSED: list[tuple[rig.Json, str, str]] = [
     ({"symbol": "../../etc"}, "symbol", "characters that no symbol has"),
     ({"symbol": "BTC\x00"}, "symbol", "characters that no symbol has"),
     ({"symbol": None}, "symbol", "it must be text"),
-    ({"type": "api_trades_1m"}, "type", "did you mean api_candles_1m?"),
+    ({"type": "api_trades_1m"}, "type", "did you mean api_trades?"),
     ({"targets": ["arango-candles", "nobody"]}, "targets", "is not known"),
     ({"targets": ["arango-candles"]}, "targets", "needs a loader and a sink"),
     ({"time_range": "2024-08-02:2024-08-01"}, "time_range", "end is not after the start"),

@@ -16,6 +16,7 @@ import hashlib
 import math
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import lru_cache
 
 import msgspec
 
@@ -108,15 +109,6 @@ class Minute(msgspec.Struct, frozen=True, gc=False):
     taker_pairs: int
     bits: int
 
-    def totals(self) -> tuple[int, int, int, int, int]:
-        """Volume, quote volume, number of trades, takers' volume and quote volume; in steps, and ticks times steps."""
-        cycles, both = self.cycles, self.open + self.close
-        quantity, more = divmod(self.pairs_volume, 2 * cycles)
-        taker = self.taker_pairs * quantity + min(self.taker_pairs, more)
-        edges = (cycles + 1) // 2 * self.high + cycles // 2 * self.low
-        volume = 2 * self.pairs_volume + cycles
-        return volume, self.pairs_volume * both + edges, cycles * TRADES, 2 * taker, taker * both
-
 
 class PricePath:
     """The price of one symbol at every second, in ticks."""
@@ -154,12 +146,22 @@ class PricePath:
         tick, step, template = self._tick, self._step, self._rows
         both = tick * step
         by_trades = step_ms == MINUTE_MS and until_ms is None
+        cycles_of_day = _cycles_of_day(self._key, self._cycles)
         texts = []
         for position, (opened, high, low, closed, bits) in enumerate(self._shapes(instants, step_ms, shares)):
             if by_trades:
-                minute = self._minute(opens_ms[position] // MINUTE_MS, opened, high, low, closed, bits)
-                volume, quote_steps, number, taker, taker_steps = minute.totals()
-                quote, taker_quote = quote_steps * both, taker_steps * both
+                # What the trades of the minute add up to, see `trades`.
+                cycles = cycles_of_day[opens_ms[position] // MINUTE_MS % 1_440]
+                part = bits >> 24 & 0xFFFF
+                pairs = 2 * cycles
+                pairs_volume = pairs * _LEAST_PAIR + (part * part >> 9)
+                taker_pairs = 1 + (bits >> 40 & 0xFFF) % pairs
+                more = pairs_volume % pairs
+                taker = taker_pairs * (pairs_volume // pairs) + (taker_pairs if taker_pairs < more else more)
+                mean = (opened + closed) * both
+                quote = pairs_volume * mean + ((cycles + 1) // 2 * high + cycles // 2 * low) * both
+                taker_quote = taker * mean
+                volume, number, taker = 2 * pairs_volume + cycles, cycles * TRADES, 2 * taker
             else:
                 part = bits >> 24 & 0xFFFF
                 volume = int(part * part * lots) + 2
@@ -192,7 +194,7 @@ class PricePath:
 
     def cycles(self, of_day: int) -> int:
         """How many cycles of trading a minute of the day has."""
-        return _LEAST_CYCLES + _mixed(self._key ^ of_day * 0x9E3779B97F4A7C15) % self._cycles
+        return _cycles_of_day(self._key, self._cycles)[of_day]
 
     def _minute(self, number: int, opened: int, high: int, low: int, closed: int, bits: int) -> Minute:
         cycles = self.cycles(number % 1_440)
@@ -239,7 +241,9 @@ class PricePath:
                 hour = second // _HOUR_S
                 base = self._at_hour(hour)
                 slope = (self._at_hour(hour + 1) - base) / _HOUR_S
-            x = _mixed(second * 0x9E3779B97F4A7C15 + key)
+            x = (second * 0x9E3779B97F4A7C15 + key) & _MASK  # as `_mixed`, without a call for each
+            x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9 & _MASK
+            x = (x ^ x >> 27) * 0x94D049BB133111EB & _MASK
             level = base + slope * (second - hour * _HOUR_S)
             ticks = int(level + level * scale * ((x >> 32) - 0x80000000))
             found.append((ticks if ticks > 0 else 1, x))
@@ -258,6 +262,12 @@ def _row_template(spec: SymbolSpec) -> str:
     digits = min(spec.price_decimals + spec.quantity_decimals, 8)
     amount = f'"%.{digits}f{"0" * (8 - digits)}"'
     return f'[%d,{price},{price},{price},{price},{quantity},%d,{amount},%d,{quantity},{amount},"0"]'
+
+
+@lru_cache(maxsize=256)
+def _cycles_of_day(key: int, width: int) -> list[int]:
+    """The cycles of each minute of a day."""
+    return [_LEAST_CYCLES + _mixed(key ^ minute * 0x9E3779B97F4A7C15) % width for minute in range(1_440)]
 
 
 def _mixed(number: int) -> int:

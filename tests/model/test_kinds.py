@@ -32,6 +32,8 @@ KIND = Trades()
 
 def test_the_kinds_of_the_package_are_found_by_themselves() -> None:
     assert [kind.name for kind in registry.kinds()] == ["agg_trades", "candles", "trades"]
+    for kind in registry.kinds():
+        registry.register(kind)  # none contradicts itself
     assert registry.kind_named("candles") is CANDLES
     assert registry.kind_of_type("api_candles_1mo") is CANDLES
     assert registry.type_of(Series("BTCUSDT", "candles", "1M")) == "api_candles_1M"

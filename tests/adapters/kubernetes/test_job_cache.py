@@ -1,4 +1,4 @@
-"""The cache of jobs, whatever the order of the reports about them."""
+"""The cache of jobs, with the reports about them in any order."""
 
 from __future__ import annotations
 

@@ -4,8 +4,8 @@ Exit code 2 is never retried, exit code 1 a limited number of times in a row wit
 A ban by the exchange is waited for. An end from outside (a signal nobody asked for, a lost machine) is retried at
 once and not counted while attempts make progress.
 
-A ban holds for the whole address: every question and every loader waits for its end, whoever was refused. Stopping or
-retrying a workflow does not end it, so the fact of a ban has no epoch: only time makes it out of date.
+A ban holds for the whole address: every question and every loader waits for its end, also if another was refused.
+Stopping or retrying a workflow does not end it, so the fact of a ban has no epoch: only time makes it out of date.
 """
 
 from __future__ import annotations

@@ -128,7 +128,7 @@ STATUSES: dict[int, Meaning] = {
     ),
     429: Meaning(Action.LIMITED),
 }
-"""The HTTP statuses that decide whatever the error code is."""
+"""The HTTP statuses that decide, with any error code."""
 
 OTHER_STATUSES: dict[int, Meaning] = {
     401: Meaning(Action.FAIL, "the API key is refused: correct it or leave it out (market data need none)"),

@@ -19,6 +19,7 @@ from streamforge_utils.model.kinds.paging import (
     Paging,
     Question,
     page_of,
+    rows_of,
     time_window,
 )
 from streamforge_utils.model.series import Series
@@ -84,10 +85,7 @@ class AggTradesPaging(Paging):
         return {**asked, **time_window(question)}
 
     def read(self, body: bytes, asked: Asked) -> Page:
-        try:
-            rows = _decode_rows(body)
-        except msgspec.MsgspecError as error:
-            raise MalformedPage(str(error)) from error
+        rows = rows_of(_decode_rows, body)
         prefix, symbol, version = KIND.prefix(asked.series), asked.series.symbol, asked.observed_ms
         page = page_of(
             (

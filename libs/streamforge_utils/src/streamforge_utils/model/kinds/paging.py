@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any, ClassVar
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any, ClassVar, TypeVar
 
 import msgspec
 
@@ -100,6 +100,17 @@ def page_of(records: Iterable[tuple[int, int, Any]], asked: Asked) -> Page:
 
 class MalformedPage(Exception):
     """The answer is no page of records; the message names the row and what is wrong with it."""
+
+
+T = TypeVar("T")
+
+
+def rows_of(decode: Callable[[bytes], T], body: bytes) -> T:
+    """The rows of an answer. Raises MalformedPage naming the row and what is wrong with it."""
+    try:
+        return decode(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise MalformedPage(str(error)) from error
 
 
 class IdAtTime(ABC):

@@ -14,11 +14,11 @@ from streamforge_utils.model.kinds.paging import (
     ById,
     ByTime,
     IdAtTime,
-    MalformedPage,
     Page,
     Paging,
     Question,
     page_of,
+    rows_of,
     time_window,
 )
 from streamforge_utils.model.series import Series
@@ -83,10 +83,7 @@ class _ByAggregates(IdAtTime):
         return {"symbol": series.symbol, "limit": "1", **time_window(question)}
 
     def read(self, body: bytes, question: ByTime) -> int | None:
-        try:
-            found = _decode_ids(body)
-        except msgspec.MsgspecError as error:
-            raise MalformedPage(str(error)) from error
+        found = rows_of(_decode_ids, body)
         if not found:
             return None
         return found[-1].last_id if question.newest else found[0].first_id
@@ -108,10 +105,7 @@ class HistoricalTrades(Paging):
         return {"symbol": series.symbol, "limit": str(limit), "fromId": str(question.first_id)}
 
     def read(self, body: bytes, asked: Asked) -> Page:
-        try:
-            rows = _decode_rows(body)
-        except msgspec.MsgspecError as error:
-            raise MalformedPage(str(error)) from error
+        rows = rows_of(_decode_rows, body)
         prefix, symbol, version = KIND.prefix(asked.series), asked.series.symbol, asked.observed_ms
         return page_of(
             (

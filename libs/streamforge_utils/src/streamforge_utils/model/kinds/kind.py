@@ -17,6 +17,7 @@ import msgspec
 
 from streamforge_utils.model.completeness.rule import Rule
 from streamforge_utils.model.errors import InvalidInput, PermanentError
+from streamforge_utils.model.kinds.archive_files import ArchiveFiles
 from streamforge_utils.model.kinds.paging import Paging
 from streamforge_utils.model.messages import DECODE_ERRORS
 from streamforge_utils.model.series import Series
@@ -59,7 +60,7 @@ class RecordKind(ABC):
     position: the field with a record's place in its series (a time in unix milliseconds, or an id).
     time: the field with the time at which it happened, unix milliseconds. times: all fields that are instants.
     digits: of a position in a key, so that keys sort by it. indexes: fields that the store indexes together.
-    paging: how the exchange's REST interface gives the records; None: it does not.
+    paging: how the exchange's REST interface gives the records; None: it does not. archive: how its archive does.
     schema: the name of the message's JSON Schema; empty: `name`. notes: JSON Schema keywords by field of `record`.
     example: a `record`, shown beside the schema and imitated by dummy-service; None: neither.
     """
@@ -73,6 +74,7 @@ class RecordKind(ABC):
     digits: ClassVar[int] = 12
     indexes: ClassVar[tuple[tuple[str, ...], ...]] = ()
     paging: ClassVar[Paging | None] = None
+    archive: ClassVar[ArchiveFiles | None] = None
     schema: ClassVar[str] = ""
     notes: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     example: ClassVar[Any] = None

@@ -1,0 +1,34 @@
+"""How an exchange's archive gives records of a kind: which files there are, and what becomes of their rows."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import ClassVar
+
+from streamforge_utils.model.kinds.paging import Page
+from streamforge_utils.model.series import Series
+
+
+class ArchiveFiles(ABC):
+    """The files of one kind. folder: of the kind in the archive."""
+
+    folder: ClassVar[str]
+
+    def has_days(self, series: Series) -> bool:
+        """Whether the archive has files of single days of the series, beside those of months."""
+        return True
+
+    @abstractmethod
+    def place(self, series: Series) -> str:
+        """The folder of the series inside that of the kind: `BTCUSDT/1m`, `BTCUSDT`."""
+
+    @abstractmethod
+    def stem(self, series: Series) -> str:
+        """What the names of the files begin with: `BTCUSDT-1m`, `BTCUSDT-trades`; the day or the month follows."""
+
+    @abstractmethod
+    def read(self, rows: bytes, series: Series, version: int) -> Page:
+        """Whole rows of a file, without a header, as they travel. Times may be milliseconds or microseconds.
+
+        version: of the records. Raises MalformedPage naming the row and what is wrong with it.
+        """

@@ -10,6 +10,7 @@ import msgspec
 
 from streamforge_utils.model.errors import PermanentError
 
+
 class ObjectInfo(msgspec.Struct, frozen=True, kw_only=True):
     """A stored object. size: bytes. sha256: of the content, hexadecimal; None: it was put by another program.
 

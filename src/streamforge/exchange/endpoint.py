@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -16,7 +16,7 @@ from streamforge.exchange import windows
 from streamforge.exchange.config import ANY_SYMBOL, ExchangeConfig, SymbolSpec
 from streamforge.exchange.exchange_requests import ApiError, Sent, read_parameters, symbol_of, window_of
 from streamforge.exchange.faults import Fault, Page
-from streamforge.exchange.windows import RowSeries
+from streamforge.exchange.windows import Numbers, RowSeries
 from streamforge_utils.model.timeranges import TimeRange
 
 _PART = 1_000
@@ -59,10 +59,15 @@ class RowsEndpoint(Endpoint):
 
     parameters: what a request may name. members: of a row that is a JSON object, in the order of the archive's columns.
     recordings: the recorded series by symbol and variant; None: rows are seeded.
+    archive: the folder of its files in the archive; empty: it is not in there. bytes_a_row: of a zip, filled up.
+    times: the columns that are times, and what makes microseconds of their milliseconds.
     """
 
     parameters: ClassVar[tuple[str, ...]] = ("symbol", "fromId", "startTime", "endTime", "limit")
     members: ClassVar[tuple[str, ...]] = ()
+    archive: ClassVar[str] = ""
+    bytes_a_row: ClassVar[int] = 100
+    times: ClassVar[Mapping[int, str]] = {}
 
     def __init__(self, config: ExchangeConfig) -> None:
         super().__init__(config)
@@ -96,6 +101,39 @@ class RowsEndpoint(Endpoint):
         if self.recordings is not None:
             return variant, self.recordings.get((spec.symbol, variant))
         return variant, self.seeded(spec, variant)
+
+    def archived_variants(self) -> Mapping[str, Hashable]:
+        """The variants that the archive has, by their names there; an empty name has no folder of its own."""
+        return {"": None}
+
+    def has_days(self, variant: Hashable) -> bool:
+        """Whether the archive has files of days, beside those of months."""
+        return True
+
+    def over_ms(self, variant: Hashable, span: TimeRange) -> int:
+        """When all rows that begin in `span` are over, unix ms."""
+        return span.end_ms
+
+    def archived(self, spec: SymbolSpec, variant: Hashable) -> RowSeries | None:
+        """The series as the archive has it: from the first row on, whatever REST has forgotten."""
+        if self.recordings is not None:
+            return self.recordings.get((spec.symbol, variant))
+        return self.seeded(msgspec.structs.replace(spec, trades_from_ms=0), variant)
+
+    def lines(self, series: RowSeries, numbers: Numbers, now_ms: int, *, micro: bool) -> Iterator[bytes]:
+        """Rows as lines of the archive's CSV, in parts. micro: times are in microseconds."""
+        first, end = numbers[0], numbers[1] + 1
+        for start in range(first, end, _PART):
+            rows = series.rows(start, min(end, start + _PART) - 1, now_ms)
+            yield "".join(self._line(row, micro=micro) for row in rows).encode()
+
+    def _line(self, row: bytes, *, micro: bool) -> str:
+        values: Any = msgspec.json.decode(row)
+        cells = [_cell(value) for value in (values.values() if isinstance(values, dict) else values)]
+        if micro:
+            for column, digits in self.times.items():
+                cells[column] += digits
+        return ",".join(cells) + "\n"
 
     def holes(self, symbol: str) -> list[TimeRange]:
         """The downtime of `symbol`, ascending."""
@@ -132,3 +170,7 @@ class RowsEndpoint(Endpoint):
             for first, last in pieces
             for start in range(first, last + 1, _PART)
         )
+
+
+def _cell(value: object) -> str:
+    return str(value)

@@ -1,4 +1,4 @@
-"""The test exchange as an HTTP server: Binance's market-data REST under /api/v3/, an oracle, and controls.
+"""The test exchange as an HTTP server: Binance's market-data REST under /api/v3/, its archive, an oracle, and controls.
 
 `serve` runs it inside an event loop (tests); `run` serves until the process is ended. It listens on loopback only.
 """
@@ -16,7 +16,7 @@ from typing import Self
 import msgspec
 from aiohttp import web
 
-from streamforge.exchange import rest
+from streamforge.exchange import archive_host, rest
 from streamforge.exchange.config import ExchangeConfig
 from streamforge.exchange.endpoint import RowsEndpoint
 from streamforge.exchange.exchange_requests import ApiError
@@ -58,6 +58,7 @@ async def serve(config: ExchangeConfig, clock: ExchangeClock | None = None) -> R
     state = ExchangeState(config, clock)
     app = web.Application()
     app.add_routes(control_routes(state))
+    app.add_routes(archive_host.routes(state, app))
     app.add_routes(rest.routes(state))
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()

@@ -120,6 +120,22 @@ class ExchangeClock:
         return time.time_ns() // 1_000_000
 
 
+class ArchiveCounts(msgspec.Struct):
+    """What the archive answered. requests: by what was asked for and the status; `closed`: not sent whole.
+
+    bytes: of the bodies. made: zips that were made, however often they were sent.
+    """
+
+    requests: dict[str, Counter[str]] = msgspec.field(default_factory=dict)
+    bytes: int = 0
+    made: int = 0
+
+    def add(self, what: str, status: str, sent: int) -> None:
+        """Count an answer."""
+        self.requests.setdefault(what, Counter())[status] += 1
+        self.bytes += sent
+
+
 class ExchangeState:
     """Endpoints, symbols, clock, limiter, faults and counters of one exchange.
 
@@ -144,6 +160,7 @@ class ExchangeState:
         """Forget what was counted, bans and spent weight included."""
         self.limiter = Limiter(self.config.weight_limit)
         self._requests: dict[str, Counter[str]] = {}
+        self.archive = ArchiveCounts()
 
     def count(self, path: str, status: str) -> None:
         """One answer (or `closed`: a connection that ended without a whole one)."""
@@ -165,6 +182,7 @@ class ExchangeState:
             "refused_while_banned": limiter.refused_while_banned,
             "pauses": limiter.pauses,
             "asked_in_pause": limiter.asked_in_pause,
+            "archive": self.archive,
         }
 
 

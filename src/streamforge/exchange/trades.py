@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from streamforge.exchange.config import SymbolSpec
 from streamforge.exchange.prices import AGGREGATES, MINUTE_MS, TRADES, Minute, PricePath
@@ -19,7 +19,7 @@ from streamforge.exchange.windows import Numbers, RowSeries
 from streamforge_utils.model.timeranges import TimeRange
 
 _DAY = 1_440
-_TRADES_OF = (1, 2, 1, 3, 1)
+TRADES_OF = (1, 2, 1, 3, 1)
 """Of the aggregates of a cycle."""
 _FIRST_OF = (0, 1, 3, 4, 7)
 _AGGREGATE_OF = (0, 1, 1, 2, 3, 3, 3, 4)
@@ -69,22 +69,28 @@ class Tape:
         before = self.cycles_before(minute)
         cycles = self.cycles_before(minute + 1) - before
         offset_ms = max(0, time_ms - minute * MINUTE_MS)
-        times = [offset for cycle in range(cycles) for offset in _offsets(cycle, cycles)]
-        place = bisect_left(times, offset_ms)
+        place = bisect_left(_offsets_of(cycles), offset_ms) if offset_ms else 0
         cycle, of_cycle = before + place // AGGREGATES, place % AGGREGATES
         return cycle, of_cycle if aggregate else _FIRST_OF[of_cycle]
 
     def fills(self, first: int, last: int) -> Iterator[tuple[int, Fill]]:
         """The aggregated trades of the cycles `first` to `last`, both included, each with its number."""
-        cycle = first
-        while cycle <= last:
-            minute = self.minute_of(cycle)
-            begin = self.cycles_before(minute)
-            fills = _fills(minute * MINUTE_MS, self.path.minute(minute))
-            end = min(last + 1, begin + len(fills) // AGGREGATES)
-            for number in range(cycle * AGGREGATES, end * AGGREGATES):
+        for begin, fills in self.minutes(first, last):
+            start, end = max(begin, first), min(begin + len(fills) // AGGREGATES, last + 1)
+            for number in range(start * AGGREGATES, end * AGGREGATES):
                 yield number, fills[number - begin * AGGREGATES]
-            cycle = end
+
+    def minutes(self, first: int, last: int) -> Iterator[tuple[int, list[Fill]]]:
+        """The minutes that have the cycles `first` to `last`: the number of its first cycle, and all its fills."""
+        minute = self.minute_of(first)
+        begin = self.cycles_before(minute)
+        while begin <= last:
+            cycles = self.cycles_before(minute + 1) - begin
+            if cycles:
+                yield begin, _fills(minute * MINUTE_MS, self.path.minute(minute))
+                begin, minute = begin + cycles, minute + 1
+            else:
+                minute = self.minute_of(begin)
 
     def _all_before(self, minute: int) -> int:
         day, of_day = divmod(minute, _DAY)
@@ -132,7 +138,7 @@ class SeededAggTrades(_TapeRows):
             if first <= number <= last:
                 cycle, of_cycle = divmod(number, AGGREGATES)
                 first_id = cycle * TRADES + _FIRST_OF[of_cycle]
-                last_id = first_id + _TRADES_OF[of_cycle] - 1
+                last_id = first_id + TRADES_OF[of_cycle] - 1
                 word = "true" if maker else "false"
                 texts.append(row % (number, price * tick, quantity * step, first_id, last_id, time_ms, word))
         return "\n".join(texts).encode().split(b"\n") if texts else []
@@ -153,7 +159,7 @@ class SeededTrades(_TapeRows):
         tick, step, both, texts = self._tick, self._step, self._tick * self._step, []
         for number, (time_ms, price, quantity, maker) in self.tape.fills(first // TRADES, last // TRADES):
             cycle, of_cycle = divmod(number, AGGREGATES)
-            first_id, count = cycle * TRADES + _FIRST_OF[of_cycle], _TRADES_OF[of_cycle]
+            first_id, count = cycle * TRADES + _FIRST_OF[of_cycle], TRADES_OF[of_cycle]
             word = "true" if maker else "false"
             for trade_id in range(first_id, first_id + count):
                 part = quantity // count
@@ -198,6 +204,12 @@ def _offsets(cycle: int, cycles: int) -> list[int]:
     """When the aggregates of a cycle happen, in milliseconds since the minute began."""
     begin, width = cycle * MINUTE_MS // cycles, MINUTE_MS // cycles
     return [begin + width * tenths // 10 for tenths in _OFFSETS]
+
+
+@lru_cache(maxsize=64)
+def _offsets_of(cycles: int) -> list[int]:
+    """When the aggregates of a minute happen, in milliseconds since it began."""
+    return [offset for cycle in range(cycles) for offset in _offsets(cycle, cycles)]
 
 
 def _merged(ranges: Sequence[TimeRange]) -> list[TimeRange]:

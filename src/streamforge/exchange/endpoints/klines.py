@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 
 from streamforge.exchange.config import SymbolSpec
 from streamforge.exchange.endpoint import RowsEndpoint
 from streamforge.exchange.exchange_requests import ApiError, Sent
 from streamforge.exchange.prices import STEPS_MS, Grid, PricePath
-from streamforge.exchange.windows import Numbers, SeededRows
+from streamforge.exchange.windows import Numbers, RowSeries, SeededRows
 from streamforge_utils.model.timeranges import TimeRange
 
 _NUMBER = r"[0-9]{1,20}(?:\.[0-9]{1,20})?"
@@ -19,6 +19,9 @@ _LINE = re.compile(
     + rf"(\d{{13}}|\d{{16}}),({_NUMBER}),(\d{{1,18}}),({_NUMBER}),({_NUMBER}),({_NUMBER})",
     re.ASCII,
 )
+_TIMES = re.compile(rb"^([0-9]{13}),((?:[^,]+,){5})([0-9]{13}),", re.MULTILINE)
+_PART = 1_000
+_OF_MONTHS = frozenset(map(Grid, ("3d", "1w", "1M")))
 _ROW = '[%d,"%s","%s","%s","%s","%s",%d,"%s",%s,"%s","%s","%s"]'
 
 
@@ -28,6 +31,7 @@ class Klines(RowsEndpoint):
     paths = ("klines", "uiKlines")
     weight = 2
     parameters = ("symbol", "interval", "startTime", "endTime", "limit")
+    archive = "klines"
 
     def variant(self, sent: Sent) -> Grid:
         if not sent.get("interval"):
@@ -39,6 +43,23 @@ class Klines(RowsEndpoint):
     def seeded(self, spec: SymbolSpec, variant: Hashable) -> SeededCandles:
         assert isinstance(variant, Grid)  # noqa: S101 - it comes from `variant`
         return SeededCandles(spec, self.holes(spec.symbol), variant, PricePath(self.config.seed, spec))
+
+    def archived_variants(self) -> Mapping[str, Hashable]:
+        return {"1mo" if interval == "1M" else interval: Grid(interval) for interval in STEPS_MS}
+
+    def has_days(self, variant: Hashable) -> bool:
+        return variant not in _OF_MONTHS
+
+    def over_ms(self, variant: Hashable, span: TimeRange) -> int:
+        assert isinstance(variant, Grid)  # noqa: S101 - it comes from `archived_variants`
+        return variant.open_ms(variant.first_from(span.end_ms))
+
+    def lines(self, series: RowSeries, numbers: Numbers, now_ms: int, *, micro: bool) -> Iterator[bytes]:
+        first, end = numbers[0], numbers[1] + 1
+        for start in range(first, end, _PART):
+            rows = series.rows(start, min(end, start + _PART) - 1, now_ms)
+            text = b"\n".join(rows).translate(None, b'[]"') + b"\n"
+            yield _TIMES.sub(rb"\g<1>000,\g<2>\g<3>999,", text) if micro else text
 
     def recorded_variant(self, name: str) -> Grid:
         interval = "1M" if name == "1mo" else name  # as the archive writes a month

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
+from typing import ClassVar
 
 import msgspec
 
@@ -13,8 +14,9 @@ from streamforge.exchange.config import SymbolSpec
 from streamforge.exchange.endpoint import RowsEndpoint
 from streamforge.exchange.prices import PricePath
 from streamforge.exchange.recordings import RecordedRows, Row
+from streamforge.exchange.trade_lines import TradeLines
 from streamforge.exchange.trades import SeededAggTrades, SeededTrades, Tape
-from streamforge.exchange.windows import RowSeries
+from streamforge.exchange.windows import Numbers, RowSeries
 from streamforge_utils.model.timeranges import TimeRange
 
 _ID, _NUMBER = r"([0-9]{1,18})", r"([0-9]{1,20}(?:\.[0-9]{1,20})?)"
@@ -30,9 +32,17 @@ class AggTrades(RowsEndpoint):
     paths = ("aggTrades",)
     weight = 4
     members = ("a", "p", "q", "f", "l", "T", "m", "M")
+    archive = "aggTrades"
+    bytes_a_row = 32
+    times: ClassVar[Mapping[int, str]] = {5: "000"}
 
     def seeded(self, spec: SymbolSpec, variant: Hashable) -> RowSeries:
         return SeededAggTrades(_tape(self, spec))
+
+    def lines(self, series: RowSeries, numbers: Numbers, now_ms: int, *, micro: bool) -> Iterator[bytes]:
+        if isinstance(series, SeededAggTrades):
+            return TradeLines(series.tape, "000" if micro else "").aggregates(*numbers)
+        return super().lines(series, numbers, now_ms, micro=micro)
 
     def derive_recordings(self, others: Sequence[RowsEndpoint]) -> None:
         recordings = self.recordings if self.recordings is not None else {}
@@ -63,9 +73,17 @@ class HistoricalTrades(RowsEndpoint):
     weight = 25
     parameters = ("symbol", "fromId", "limit")
     members = ("id", "price", "qty", "quoteQty", "time", "isBuyerMaker", "isBestMatch")
+    archive = "trades"
+    bytes_a_row = 30
+    times: ClassVar[Mapping[int, str]] = {4: "000"}
 
     def seeded(self, spec: SymbolSpec, variant: Hashable) -> RowSeries:
         return SeededTrades(_tape(self, spec))
+
+    def lines(self, series: RowSeries, numbers: Numbers, now_ms: int, *, micro: bool) -> Iterator[bytes]:
+        if isinstance(series, SeededTrades):
+            return TradeLines(series.tape, "000" if micro else "").trades(*numbers)
+        return super().lines(series, numbers, now_ms, micro=micro)
 
     def recorded_variant(self, name: str) -> None:
         if name != "trades":

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import os
 from collections.abc import Iterable
-from contextlib import closing
 from email.utils import formatdate
+from typing import Self
 
 from aiohttp import web
 
@@ -79,30 +79,35 @@ class ArchiveHost:
         return web.Response(status=chosen.status, body=body[chosen.start : chosen.end], headers=headers)
 
     async def _zip(self, request: web.Request, file: PublishedFile) -> web.StreamResponse:
-        found = Representation(file.size, file.etag, file.published_ms)
-        if request.method != "HEAD":
-            made = await self._made.get(file, _members)
-            found = Representation(made.size, file.etag, file.published_ms)
+        if request.method == "HEAD":
+            return await self._send(request, file, Representation(file.size, file.etag, file.published_ms), None)
+        made = await self._made.get(file, _members)
+        with _Opened(made.opened()) as opened:
+            return await self._send(request, file, Representation(made.size, file.etag, file.published_ms), opened)
+
+    async def _send(
+        self, request: web.Request, file: PublishedFile, found: Representation, content: _Opened | None
+    ) -> web.StreamResponse:
+        """Answer with a part of `content`; None: with headers alone."""
         chosen = select(request.headers, found)
         headers = self._described("application/zip", found, chosen)
         what = f"{'daily' if '/daily/' in file.path else 'monthly'} {file.endpoint.archive}"
-        if request.method == "HEAD" or chosen.start == chosen.end:
+        length = chosen.end - chosen.start
+        if content is None or not length:
             self._count(what, chosen.status, 0)
-            headers |= {"Content-Length": str(chosen.end - chosen.start)} if chosen.status in (200, 206) else {}
+            headers |= {"Content-Length": str(length)} if chosen.status in (200, 206) else {}
             return web.Response(status=chosen.status, headers=headers)
         response = web.StreamResponse(status=chosen.status, headers=headers)
-        response.content_length = chosen.end - chosen.start
+        response.content_length = length
         sent = 0
-        with closing(_Opened(made.opened())) as opened:
-            try:
-                await response.prepare(request)
-                for start in range(chosen.start, chosen.end, _PART):
-                    part = opened.read(start, min(_PART, chosen.end - start))
-                    await response.write(part)
-                    sent += len(part)
-            finally:
-                whole = sent == chosen.end - chosen.start
-                self._count(what, chosen.status if whole else "closed", sent)
+        try:
+            await response.prepare(request)
+            for start in range(chosen.start, chosen.end, _PART):
+                part = content.read(start, min(_PART, chosen.end - start))
+                await response.write(part)
+                sent += len(part)
+        finally:
+            self._count(what, chosen.status if sent == length else "closed", sent)
         return response
 
     def _described(self, kind: str, found: Representation, chosen: Selected) -> dict[str, str]:
@@ -134,16 +139,19 @@ class ArchiveHost:
 
 
 class _Opened:
-    """A file that is read at any place."""
+    """A file that is read at any place; as a context, it is closed at the end."""
 
     def __init__(self, descriptor: int) -> None:
         self._descriptor = descriptor
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self._descriptor)
+
     def read(self, start: int, length: int) -> bytes:
         return os.pread(self._descriptor, length, start)
-
-    def close(self) -> None:
-        os.close(self._descriptor)
 
 
 def _members(file: PublishedFile) -> Iterable[Member]:

@@ -45,6 +45,7 @@ _SAID_BY_COMMANDS = ("invalid-input", "not-found", "not-now", "incomplete")
 _SAID_HERE = {
     "GET /queues/{queue_id}": "streamforge show QUEUE_ID",
     "GET /queues": "streamforge queues",
+    "GET /batches": "streamforge batch list",
     "GET /targets": "streamforge targets",
     "GET /symbols": "streamforge symbols",
     "GET /series": "streamforge series",

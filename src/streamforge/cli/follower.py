@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Awaitable, Callable
-from typing import Any
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -21,6 +21,7 @@ from streamforge.manager import answers, data_answers
 from streamforge.manager.origin import TEST
 from streamforge_utils.model.errors import StreamForgeError
 
+T = TypeVar("T")
 Begin = Callable[[Session], Awaitable[answers.Started]]
 """Starts a workflow, or retries it."""
 
@@ -45,6 +46,57 @@ def _now(known: answers.Started, later: answers.Started) -> answers.Started:
     return msgspec.structs.replace(
         later, joined=known.joined, behind_seconds=known.behind_seconds, asked_range=known.asked_range
     )
+
+
+async def unless_interrupted(
+    what: Coroutine[Any, Any, T],
+    interrupts: Interrupts,
+    asked: asyncio.Event,
+    begun: Callable[[], bool],
+    leaving: Callable[[], Interrupted],
+) -> T:
+    """What `what` gives. The first signal sets `asked`, once something has `begun`; at the second one, `leaving` is
+    raised.
+    """
+    work = asyncio.create_task(what)
+    try:
+        while not work.done():
+            signalled = asyncio.ensure_future(interrupts.happened.wait())
+            either: set[asyncio.Future[Any]] = {signalled, work}
+            await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
+            signalled.cancel()
+            interrupts.happened.clear()
+            if interrupts.count > 1 or (interrupts.count and not begun()):
+                raise leaving()
+            if interrupts.count:
+                asked.set()
+    finally:
+        work.cancel()
+        done, _ = await asyncio.wait({work}, timeout=LEAVES_S)
+        if not done:
+            # What holds us up can hold nothing of value: all that was promised is on disk.
+            terminal.say(f"streamforge: {leaving()}")
+            os._exit(interrupts.exit_code)
+    return work.result()
+
+
+async def pause(found: Session, asked: asyncio.Event | None) -> None:
+    """Rest between two looks, until `asked` is set. Raises CliError where the command's own manager has ended."""
+    wake: set[asyncio.Future[Any]] = set() if found.ended is None else {found.ended}
+    waiting = None if asked is None else asyncio.ensure_future(asked.wait())
+    if waiting is not None:
+        wake.add(waiting)
+    try:
+        if wake:
+            await asyncio.wait(wake, timeout=LOOK_EVERY_S, return_when=asyncio.FIRST_COMPLETED)
+        else:
+            await asyncio.sleep(LOOK_EVERY_S)
+    finally:
+        if waiting is not None:
+            waiting.cancel()
+    if found.ended is not None and found.ended.done():
+        await found.ended
+        raise CliError("the manager of this command has ended: run the command again, what was stored stays")
 
 
 class Follower:
@@ -92,26 +144,9 @@ class Follower:
         Interrupted where the user insists, or nothing has begun.
         """
         self._where = where
-        work = asyncio.create_task(self._begin(where, begin))
-        try:
-            while not work.done():
-                asked = asyncio.ensure_future(self._interrupts.happened.wait())
-                either: set[asyncio.Future[Any]] = {asked, work}
-                await asyncio.wait(either, return_when=asyncio.FIRST_COMPLETED)
-                asked.cancel()
-                self._interrupts.happened.clear()
-                if self._interrupts.count > 1 or (self._interrupts.count and not self._begun):
-                    raise self._leaving()
-                if self._interrupts.count:
-                    self._asked.set()
-        finally:
-            work.cancel()
-            done, _ = await asyncio.wait({work}, timeout=LEAVES_S)
-            if not done:
-                # What holds us up can hold nothing of value: all that was promised is on disk.
-                terminal.say(f"streamforge: {self._leaving()}")
-                os._exit(self._interrupts.exit_code)
-        workflow, coverage = work.result()
+        workflow, coverage = await unless_interrupted(
+            self._begin(where, begin), self._interrupts, self._asked, lambda: self._begun, self._leaving
+        )
         return Ended(
             workflow=workflow,
             loaded=Loaded.of(workflow, coverage, self._loop.time() - self._started),
@@ -196,7 +231,7 @@ class Follower:
         while not workflow.ended:
             self._display.show(workflow)
             self._hint(found, workflow)
-            await self._pause(found)
+            await pause(found, None if self._stop_sent else self._asked)
             await self._attend(found, workflow)
             workflow = _now(workflow, await found.api.get(path, answers.Started))
         self._display.show(workflow)
@@ -213,22 +248,6 @@ class Follower:
         if late and found.own and not self._hinted and workflow.progress.records_expected is None:
             self._hinted = True
             self._display.note(hint)
-
-    async def _pause(self, found: Session) -> None:
-        wake: set[asyncio.Future[Any]] = set() if found.ended is None else {found.ended}
-        asked = asyncio.ensure_future(self._asked.wait())
-        if not self._stop_sent:
-            wake.add(asked)
-        try:
-            if wake:
-                await asyncio.wait(wake, timeout=LOOK_EVERY_S, return_when=asyncio.FIRST_COMPLETED)
-            else:
-                await asyncio.sleep(LOOK_EVERY_S)
-        finally:
-            asked.cancel()
-        if found.ended is not None and found.ended.done():
-            await found.ended
-            raise CliError("the manager of this command has ended: run the command again, what was stored stays")
 
     async def _attend(self, found: Session, workflow: answers.Started) -> None:
         asked = self._interrupts.count

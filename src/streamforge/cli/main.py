@@ -192,6 +192,8 @@ for _panel, _module, _names in (
         root.add_command(Entry(_name, _module, _name, _panel))
 _dlq = Entry("list", "control_commands", "dlq_list"), Entry("replay", "load_commands", "dlq_replay")
 root.add_command(_group("dlq", "Look", "Records that could not be stored.", *_dlq))
+_batch = (Entry(name, "batch_commands", f"batch_{name}") for name in ("list", "show", "wait", "stop", "retry", "rm"))
+root.add_command(_group("batch", "Load", "Loads of many symbols.", *_batch))
 _apply = Entry("apply", "kafka_command", "apply")
 root.add_command(_group("kafka", "Run", "A Kafka that no operator looks after.", _apply))
 

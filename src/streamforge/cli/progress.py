@@ -63,6 +63,14 @@ class Lines:
             self._reasons.add(reason)
         return True
 
+    def draw(self, status: str, share: float | None, text: str, waits: str) -> None:
+        """Say one line where the status is another, or something else is after `EVERY_S`. share: not told."""
+        state = (status, share, text, waits)
+        new = self._state is None or self._state[0] != status
+        if state != self._state and (new or self._now() - self._at >= EVERY_S):
+            self._state, self._at = state, self._now()
+            terminal.say(": ".join((status, ", ".join(part for part in (text, waits) if part))))
+
     def note(self, text: str) -> None:
         terminal.say(text)
 
@@ -85,35 +93,35 @@ class _Bar:
         self._restore()
 
     def show(self, workflow: answers.Started) -> None:
-        self._live.update(self._drawn(workflow))
+        progress = workflow.progress
+        expected = progress.records_expected
+        # Before the exchange was asked nothing is known of the end; then a bar without an end moves.
+        share = None if expected is None else progress.records_stored / expected if expected else 1.0
+        self.draw(workflow.status, share, numbers(workflow), waits_for(workflow))
+
+    def draw(self, status: str, share: float | None, text: str, waits: str) -> None:
+        """Show one line. share: 0 to 1; None: the end is not known. waits: a second line, or nothing."""
+        self._live.update(self._drawn(status, share, text, waits))
 
     def note(self, text: str) -> None:
         self._console.print(text)
 
-    def _drawn(self, workflow: answers.Started) -> RenderableType:
+    def _drawn(self, status: str, share: float | None, text: str, waits: str) -> RenderableType:
         from rich.console import Group
         from rich.progress_bar import ProgressBar
         from rich.table import Table
         from rich.text import Text
 
-        progress = workflow.progress
-        expected = progress.records_expected
         line = Table.grid(padding=(0, 1), expand=False)
         for _ in range(3):
             line.add_column(no_wrap=True)
         width = max(8, min(40, self._console.width - 58))
-        # Before the exchange was asked nothing is known of the end; then a bar without an end moves.
-        bar = ProgressBar(
-            total=None if expected is None else max(expected, 1),
-            completed=0 if expected is None else progress.records_stored if expected else 1,
-            pulse=expected is None,
-            width=width,
-        )
-        line.add_row(terminal.styled(workflow.status), bar, Text(numbers(workflow)))
+        total = None if share is None else 1.0
+        bar = ProgressBar(total=total, completed=share or 0.0, pulse=share is None, width=width)
+        line.add_row(terminal.styled(status), bar, Text(text))
         rows: list[RenderableType] = [line]
-        if waits := waits_for(workflow):
-            waiting = Text(f"  {waits}", style="dim", no_wrap=True, overflow="ellipsis")
-            rows.append(waiting)
+        if waits:
+            rows.append(Text(f"  {waits}", style="dim", no_wrap=True, overflow="ellipsis"))
         return Group(*rows)
 
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.reconciler import Reconciler
@@ -28,6 +29,10 @@ ASK_WITHIN_S = 5.0
 LIST_WITHIN_S = 3.0
 NO_CODE = "0" * names.CODE_LENGTH
 """Stands for the code of a workflow that is not made yet."""
+
+
+Draft = Callable[[str], Workflow]
+"""The workflow that a code gives."""
 
 
 class Admission:
@@ -58,28 +63,66 @@ class Admission:
             return workflow_of(checked, code=code, now_ms=now_ms, exchange_now_ms=exchange_now_ms)
 
         wanted = draft(NO_CODE)
+        async with self._alone(wanted, exchange_now_ms):
+            if (known := await self._made_before(request, key)) is not None:
+                return known
+            if (same := self._same(wanted, exchange_now_ms)) is not None:
+                over = what_is_over(same, wanted.span, exchange_now_ms)
+                if key is not None:
+                    await self._reservations.point(key, request, same.queue_id, over)
+                return _joined(same, over)
+            await self._accept()
+            if key is None:
+                return Started(await self._create(draft), new=True)
+            return await self._create_once(draft, request, key)
+
+    async def start_member(self, draft: Draft, seed: str, exchange_now_ms: int) -> Started:
+        """The workflow that `draft` makes of the code that follows from `seed`: made once, however often it is asked
+        for. One that loads the same already is joined instead.
+
+        Raises InvalidInput (it cannot be made) or RetryableError (not now).
+        """
+        wanted = draft(NO_CODE)
+        async with self._alone(wanted, exchange_now_ms):
+            code, reserved = await self._reservations.own_code(seed, lambda code: draft(code).queue_id)
+            mine = draft(code)
+            before = await self._deps.workflows.get(mine.queue_id) if reserved else None
+            if before is not None:
+                return Started(before.workflow, replayed=True)
+            if (same := self._same(wanted, exchange_now_ms)) is not None:
+                return Started(same, joined=True)
+            await self._accept()
+            try:
+                await self._reservations.take(code, mine.queue_id)
+                stored = await self._deps.workflows.create(mine)
+            except ConflictError as error:
+                raise RetryableError(f"{mine.queue_id} is being made by another manager", retry_after=1) from error
+            self._reconciler.wake()
+            return Started(stored.workflow, new=True)
+
+    @asynccontextmanager
+    async def _alone(self, wanted: Workflow, exchange_now_ms: int) -> AsyncIterator[None]:
+        """In the block no other request for the same is served."""
         while made := next((done for one, done in self._making if is_the_same(one, wanted, exchange_now_ms)), None):
             await made.wait()
         making = wanted, asyncio.Event()
         self._making.append(making)
         try:
-            if (known := await self._made_before(request, key)) is not None:
-                return known
-            same = next((s.workflow for s in live.values() if is_the_same(s.workflow, wanted, exchange_now_ms)), None)
-            if same is not None:
-                over = what_is_over(same, wanted.span, exchange_now_ms)
-                if key is not None:
-                    await self._reservations.point(key, request, same.queue_id, over)
-                return _joined(same, over)
-            if not self._has_room(making=len(self._making) - 1):
-                raise self._full()
-            await self._deps.exchange_binding.accept()
-            if key is None:
-                return Started(await self._create(draft), new=True)
-            return await self._create_once(draft, request, key)
+            yield
         finally:
             self._making.remove(making)
             making[1].set()
+
+    def _same(self, wanted: Workflow, exchange_now_ms: int) -> Workflow | None:
+        """The live workflow that serves a request for `wanted`."""
+        live = self._deps.workflows.live.values()
+        return next((s.workflow for s in live if is_the_same(s.workflow, wanted, exchange_now_ms)), None)
+
+    async def _accept(self) -> None:
+        """Raises RetryableError where no workflow can be made now."""
+        if not self._has_room(making=len(self._making) - 1):
+            raise self._full()
+        await self._deps.exchange_binding.accept()
 
     async def _made_before(self, request: StartRequest, key: str | None) -> Started | None:
         """What the same request with the same key became. Raises KeyReused."""
@@ -130,12 +173,12 @@ class Admission:
         hint = f"did you mean {' or '.join(meant)}?" if meant else "GET /symbols lists what it has"
         return InvalidInput("symbol", f"{symbol} is not a symbol of {where}: {hint}")
 
-    async def _create(self, draft: Callable[[str], Workflow]) -> Workflow:
+    async def _create(self, draft: Draft) -> Workflow:
         workflow = await self._reservations.create(self._deps.workflows, draft)
         self._reconciler.wake()
         return workflow
 
-    async def _create_once(self, draft: Callable[[str], Workflow], request: StartRequest, key: str) -> Started:
+    async def _create_once(self, draft: Draft, request: StartRequest, key: str) -> Started:
         reserved = await self._reservations.reserve(key, request, lambda code: draft(code).queue_id)
         existing = await self._deps.workflows.get(reserved.queue_id)
         if existing is not None:

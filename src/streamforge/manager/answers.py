@@ -238,6 +238,7 @@ class WorkflowSummary(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = None
     failure: Failure | None = None
+    batch: Annotated[str | None, meaning("The batch that it was made for.")] = None
     topic: str
     collection: str
     links: Links

@@ -10,6 +10,7 @@ import msgspec
 from streamforge.manager.execution.exchange_limits import ExchangeWaits
 from streamforge.manager.execution.removal import RecordRemoval
 from streamforge.manager.origin import Source
+from streamforge.manager.persistence.batch_store import BatchStore
 from streamforge.manager.persistence.coverage_store import CoverageStore
 from streamforge.manager.persistence.dead_letter_reader import DeadLetterReader
 from streamforge.manager.persistence.event_history import EventHistory
@@ -48,6 +49,7 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     control_topic: str
     events_topic: str
     workflows: WorkflowStore
+    batches: BatchStore
     coverage: CoverageStore
     removal: RecordRemoval
     history: EventHistory
@@ -84,6 +86,7 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
             clock=clock,
             observer=observer,
             workflows=workflows,
+            batches=BatchStore(store),
             coverage=coverage,
             removal=RecordRemoval(store, coverage, workflows, observer),
             history=EventHistory(store),

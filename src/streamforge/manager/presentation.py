@@ -119,6 +119,7 @@ def _summary(found: Workflow, undriven: str | None, now: service.Report | None) 
         "progress": progress_of(found, idle=alone is not None, now=now),
         "proven_at": None if found.proof is None else moment(found.proof.checked_ms),
         "failure": found.failure,
+        "batch": found.batch or None,
         "topic": found.topic,
         "collection": found.collection,
         "links": answers.Links(

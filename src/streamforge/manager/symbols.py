@@ -28,6 +28,11 @@ def fitting(symbols: Sequence[SymbolInfo], pattern: str | None, status: str | No
     ]
 
 
+def is_traded(info: SymbolInfo) -> bool:
+    """Whether the exchange trades the symbol now; one that it does not is delisted, or about to be listed."""
+    return info.status == _TRADING
+
+
 def likely_symbols(symbol: str, listed: Sequence[SymbolInfo]) -> list[str]:
     """The one that was probably meant by `symbol`, or none.
 
@@ -36,7 +41,7 @@ def likely_symbols(symbol: str, listed: Sequence[SymbolInfo]) -> list[str]:
     quotes = Counter(one.quote_asset for one in listed)
     ordered = sorted(
         (one for one in listed if one.symbol != symbol),
-        key=lambda one: (one.status != _TRADING, -quotes[one.quote_asset], one.symbol),
+        key=lambda one: (not is_traded(one), -quotes[one.quote_asset], one.symbol),
     )
     turned = [one.symbol for one in ordered if one.base_asset and one.quote_asset + one.base_asset == symbol]
     return turned[:1] or closest(symbol, [one.symbol for one in ordered])

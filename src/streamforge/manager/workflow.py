@@ -199,6 +199,7 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
     the end. What an action finds out counts in the epoch that it was begun in, and in no other.
     endless: it goes on until it is stopped, which is its normal end; `span` then ends where it was planned to.
     again: load also what coverage already has. verification: the manager made it, to load what the store had lost.
+    batch: the batch that it was made for.
     asking_failures: questions in a row that the exchange did not answer. action_failures: tries of a plan or a proof in
     a row, in this epoch, that failed by themselves and found nothing out.
     surveyed: what an interrupted or failed workflow has stored is in the coverage. waiting_for: why nothing happens.
@@ -216,6 +217,7 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
     endless: bool = False
     again: bool = False
     verification: bool = False
+    batch: str = ""
     created_ms: int
     epoch: int = 0
     status: Status = Status.PENDING

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 from streamforge.manager import data_answers
 from streamforge.manager.admission import Admission
+from streamforge.manager.batch_service import BatchService
 from streamforge.manager.coverage_report import Reports
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.reconciler import Reconciler
@@ -64,6 +65,9 @@ class WorkflowService:
         self._reports = Reports(deps)
         self._busy: set[str] = set()
         self._readiness = ReadinessProbe(deps, reconciler)
+        self.batches = BatchService(
+            deps, reconciler, self._starting, self._reservations, retry=self.retry, symbols=self.symbols
+        )
 
     async def start(self, request: StartRequest, *, idempotency_key: str | None = None) -> Started:
         """Accept the request: on return it is stored. A workflow that loads the same is joined, not made again.
@@ -85,6 +89,7 @@ class WorkflowService:
         statuses: Sequence[Status] = (),
         symbol: str | None = None,
         type: str | None = None,
+        batch: str | None = None,
         cursor: str | None = None,
         limit: int = 100,
     ) -> Page:
@@ -96,6 +101,8 @@ class WorkflowService:
             where["symbol"] = [check_symbol(symbol)]
         if type is not None:
             where["type"] = [normal_type(type)]
+        if batch is not None:
+            where["batch"] = [batch]
         if cursor is not None and await self._deps.workflows.get(cursor) is None:
             raise _lost_cursor(cursor, "workflow")
         found = await self._deps.workflows.find(where=where, after=cursor, limit=limit + 1)

@@ -12,7 +12,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from streamforge.manager.api import catalogue_routes, data_routes, queue_routes
+from streamforge.manager.api import batch_routes, catalogue_routes, data_routes, queue_routes
 from streamforge.manager.api.app import create_app
 from streamforge.manager.api.guard import OPEN_PATHS, role_needed
 from streamforge.manager.api.tokens import Access
@@ -20,7 +20,13 @@ from streamforge_utils.model.errors import RetryableError
 from tests.manager.api.support import OPERATOR, READER, REQUEST, TOKENS, UNKNOWN, candles, client_of, problem, started
 from tests.manager.memory_service import MemoryService
 
-VALUES = {"queue_id": UNKNOWN, "symbol": "BTCUSDT", "type": "api_candles_1m", "name": "nothing"}
+VALUES = {
+    "queue_id": UNKNOWN,
+    "batch_id": "batch-x-20240801-zzzzzz",
+    "symbol": "BTCUSDT",
+    "type": "api_candles_1m",
+    "name": "nothing",
+}
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 
 
@@ -39,7 +45,7 @@ ALL = sorted(operations(APP))
 def test_the_matrix_holds_every_route() -> None:
     routes = [
         route
-        for router in (queue_routes.router, data_routes.router, catalogue_routes.router)
+        for router in (batch_routes.router, queue_routes.router, data_routes.router, catalogue_routes.router)
         for route in router.routes
     ]
     served = {(method, route.path) for route in routes if isinstance(route, APIRoute) for method in route.methods or ()}

@@ -13,11 +13,12 @@ from streamforge.cli import command_options as o
 from streamforge.cli import terminal
 from streamforge.cli.arguments import check_words
 from streamforge.cli.client import path_part
-from streamforge.cli.command_errors import CliError
+from streamforge.cli.command_errors import CliError, UsageProblem
 from streamforge.cli.coverage_text import advice, left_out_span, load_of_the_rest, no_longer
 from streamforge.cli.follower import Begin, followed
 from streamforge.cli.outcome import Loaded, tell, unfinished
 from streamforge.cli.session import Mode, Session, Where, session
+from streamforge.cli.symbol_words import is_many
 from streamforge.manager import answers
 
 _MOST_RESTS = 3
@@ -25,7 +26,14 @@ _MOST_RESTS = 3
 
 
 async def load(
-    symbol: Annotated[str, typer.Argument(metavar="SYMBOL", help="As the exchange spells it, e.g. BTCUSDT.")],
+    symbol: Annotated[
+        str,
+        typer.Argument(
+            metavar="SYMBOL",
+            help="As the exchange spells it, e.g. BTCUSDT. Many at once: BTCUSDT,ETHUSDT, a pattern ('*USDT') or a "
+            "file with a symbol a line (@symbols.txt).",
+        ),
+    ],
     type_name: Annotated[
         str, typer.Argument(metavar="TYPE", help="What is loaded, e.g. api_candles_1m; any interval of the exchange.")
     ],
@@ -40,6 +48,14 @@ async def load(
     ],
     where: o.AtManagerOrNew,
     again: Annotated[bool, typer.Option("--again", help="Load also what coverage says is stored.")] = False,
+    listed_at: Annotated[
+        str | None,
+        typer.Option(
+            "--listed-at",
+            metavar="DAY",
+            help="Of many symbols: those that were listed on that day, also where they are delisted by now.",
+        ),
+    ] = None,
     detach: o.Detach = False,
     timeout_s: o.Timeout = None,
     as_json: o.Json = False,
@@ -50,10 +66,20 @@ async def load(
     Only what coverage lacks is loaded. Ctrl-C stops the workflow in order; a second one leaves at once (exit code 130).
     A workflow that was under way already, which the load then joins, Ctrl-C leaves to the manager that drives it.
 
+    Many symbols are one batch, which ends with one table: what is proven, what is not and why. A pattern takes in what
+    the exchange lists and trades no longer: how many of the symbols are delisted is told.
+
     Exit code 0 means: all of it is stored, and every hole has a reason that is the exchange's.
     --json ends with one object: queue_id, status, records_expected and records_stored (of the whole range),
     records_there (those of them that were stored before), coverage, seconds.
     """
+    if is_many(symbol):
+        from streamforge.cli.commands.batch_commands import load_many
+
+        how: dict[str, Any] = {"again": again, "detach": detach, "timeout_s": timeout_s, "as_json": as_json}
+        return await load_many(symbol, type_name, time_range, where, listed_at=listed_at, **how)
+    if listed_at is not None:
+        raise UsageProblem("--listed-at is for many symbols, such as '*USDT'")
     request = Request(symbol=symbol, type=type_name, time_range=time_range, again=again)
     request.check()
     if detach:

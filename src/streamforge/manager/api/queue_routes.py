@@ -96,10 +96,13 @@ async def find(
     status: Annotated[list[Status] | None, Query(max_length=6, description="Any of these (repeatable).")] = None,
     symbol: Annotated[str | None, Query(max_length=300)] = None,
     type: Annotated[str | None, Query(max_length=300)] = None,
+    batch: Annotated[str | None, Query(max_length=300, description="Those that were made for this batch.")] = None,
     cursor: Annotated[str | None, Query(max_length=500, description="Of the page before.")] = None,
     limit: Limit = 100,
 ) -> Response:
-    page = await to.service.find(statuses=tuple(status or ()), symbol=symbol, type=type, cursor=cursor, limit=limit)
+    page = await to.service.find(
+        statuses=tuple(status or ()), symbol=symbol, type=type, batch=batch, cursor=cursor, limit=limit
+    )
     alone = await no_driver_reason(to, page.workflows)
     now = await to.service.coverages(page.workflows)
     queues = [presentation.workflow_summary(found, alone, now.get(found.queue_id)) for found in page.workflows]

@@ -7,7 +7,7 @@ from collections import defaultdict
 from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from enum import IntEnum, unique
-from typing import Any
+from typing import Any, Protocol
 
 import structlog
 
@@ -72,6 +72,7 @@ class Kind(IntEnum):
     VERIFYING = 2
     SURVEYING = 3
     PROVING = 4
+    BATCHING = 5
     PLANNING = 6
     SHORT = 16
     ENDING = 64
@@ -87,6 +88,16 @@ def kind_of(action: Action) -> Kind:
         case EndJob():
             return Kind.ENDING
     return Kind.SHORT
+
+
+class BesideTheLoop(Protocol):
+    """Work that the loop begins again and again, beside the workflows."""
+
+    def is_due(self) -> bool:
+        """Whether there is something to do now."""
+
+    async def look(self) -> None:
+        """Do it."""
 
 
 class Dispatcher:

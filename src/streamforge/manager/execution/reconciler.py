@@ -13,7 +13,7 @@ import msgspec
 import structlog
 
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.dispatcher import Dispatcher, Key, Kind, begin_at_zero
+from streamforge.manager.execution.dispatcher import BesideTheLoop, Dispatcher, Key, Kind, begin_at_zero
 from streamforge.manager.execution.event_consumer import EventConsumer, sort_events
 from streamforge.manager.execution.exchange_limits import Budget
 from streamforge.manager.execution.executor import Executor
@@ -73,6 +73,7 @@ class Reconciler:
         )
         self.retention = Retention(deps, self.executor, self.inbox)
         self._verifier = Verifier(deps)
+        self.batches: BesideTheLoop | None = None
         self._jobs: dict[str, Job] = {}
         self._running: set[str] = set()
         self._jobs_at = float("-inf")
@@ -218,6 +219,8 @@ class Reconciler:
         await self._answering(self.executor.deal_budget())
         await self._answering(self._ping())
         self._retain()
+        if self.batches is not None and self.batches.is_due():
+            self.dispatcher.begin_work(("Batches", "", ""), Kind.BATCHING, self.batches.look())
         self._looked_ms = now_ms
 
     def _check_launcher(self) -> None:

@@ -58,6 +58,7 @@ class Retention:
     async def retain(self) -> None:
         """Remove what has been kept long enough. Raises RetryableError."""
         await self._deps.workflows.adopt()
+        await self._deps.batches.load(tidy=False)
         await self._expire()
         await self.remove_topics()
         await self._trim_topics()
@@ -83,6 +84,16 @@ class Retention:
             if len(page) < _WORKFLOWS_A_PAGE:
                 return removed
             after = page[-1].queue_id
+
+    async def remove_topics_of(self, queue_id: str) -> None:
+        """Remove the topics of a workflow that need not be kept any more. Raises RetryableError."""
+        for _ in range(2):
+            stored = await self._deps.workflows.get(queue_id)
+            if stored is None:
+                return
+            removal = due_removal(stored.workflow, self._deps.clock.now_ms(), self._deps.policy)
+            if removal is None or not await self._remove(stored.workflow, removal):
+                return
 
     async def _trim_topics(self) -> None:
         """Remove from the topics of workflows without an end what every sink has stored."""

@@ -328,8 +328,16 @@ def due_removal(workflow: Workflow, now_ms: int, policy: Policy) -> TopicsRemove
     if not workflow.ended:
         return None
     age_s = (now_ms - (workflow.ended_ms or now_ms)) / 1000
-    if not workflow.topic_removed and age_s > policy.topic_retention_s:
+    # Of a batch there are hundreds. Nobody reads the topic of one that is proven, and a topic without dead letters.
+    proven = bool(workflow.batch) and workflow.status is Status.FINISHED
+    if not workflow.topic_removed and (proven or age_s > policy.topic_retention_s):
         return TopicsRemoved(dead_letters=False)
-    if workflow.topic_removed and not workflow.dlq_removed and age_s > policy.dlq_retention_s:
+    kept = age_s <= policy.dlq_retention_s and not (proven and not _has_refused(workflow))
+    if workflow.topic_removed and not workflow.dlq_removed and not kept:
         return TopicsRemoved(dead_letters=True)
     return None
+
+
+def _has_refused(workflow: Workflow) -> bool:
+    """Whether a sink refused a record, which then is a dead letter."""
+    return any(attempt.progress.refused for step in workflow.steps for attempt in step.attempts)

@@ -15,7 +15,7 @@ import msgspec
 
 from streamforge.manager.persistence.workflow_store import KIND as WORKFLOW_KIND
 from streamforge.manager.persistence.workflow_store import WorkflowStore
-from streamforge.manager.service import KeyReused, StartRequest
+from streamforge.manager.service import KeyReused
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import ConflictError, RetryableError
@@ -80,12 +80,37 @@ class Reservations:
             return code
         raise RetryableError(f"no free queue_id was found in {DRAWS} draws", retry_after=1)
 
-    async def find(self, key: str, request: StartRequest) -> Reservation | None:
+    async def own_code(self, seed: str, queue_id: QueueId) -> tuple[str, bool]:
+        """The code that follows from `seed`, and whether it is reserved already: asking again gives the same.
+
+        Raises RetryableError.
+        """
+        for draw in range(DRAWS):
+            code = _derived_code(f"{seed}#{draw}")
+            state = await self._states.get(CODE_KIND, code)
+            if state is None:
+                return code, False
+            taken = msgspec.json.decode(state.body, type=_Taken)
+            if taken.queue_id == queue_id(code) and taken.removed_ms is None:
+                return code, True
+        raise RetryableError(f"no free queue_id was found in {DRAWS} draws", retry_after=1)
+
+    async def take(self, code: str, queue_id: str) -> None:
+        """Reserve the code, unless it is reserved for this queue_id. Raises ConflictError if it is for another one."""
+        body = msgspec.json.encode(_Taken(queue_id=queue_id))
+        try:
+            await self._states.put(CODE_KIND, code, body, expected=None, created_ms=self._clock.now_ms())
+        except ConflictError:
+            state = await self._states.get(CODE_KIND, code)
+            if state is None or state.body != body:
+                raise
+
+    async def find(self, key: str, request: msgspec.Struct) -> Reservation | None:
         """What was reserved under the key. Raises KeyReused if that was for another request."""
         state = await self._states.get(KEY_KIND, _key_id(key))
         return None if state is None else _reservation(state, request)
 
-    async def reserve(self, key: str, request: StartRequest, queue_id: QueueId) -> Reservation:
+    async def reserve(self, key: str, request: msgspec.Struct, queue_id: QueueId) -> Reservation:
         """What is reserved under the key, from now on if not yet. Raises KeyReused or RetryableError."""
         for _ in range(DRAWS):
             found = await self.find(key, request)
@@ -101,7 +126,7 @@ class Reservations:
             return reservation
         raise _not_reserved()
 
-    async def point(self, key: str, request: StartRequest, queue_id: str, asked: TimeRange | None) -> None:
+    async def point(self, key: str, request: msgspec.Struct, queue_id: str, asked: TimeRange | None) -> None:
         """Let the key stand for a workflow that the request joined. Raises KeyReused or RetryableError."""
         code = queue_id[-names.CODE_LENGTH :]
         reservation = Reservation(request=_digest(request), code=code, queue_id=queue_id, joined=True, asked=asked)
@@ -174,11 +199,11 @@ def _key_id(key: str) -> str:
     return hashlib.sha256(key.encode()).hexdigest()
 
 
-def _digest(request: StartRequest) -> str:
+def _digest(request: msgspec.Struct) -> str:
     return hashlib.sha256(msgspec.json.encode(request, order="deterministic")).hexdigest()
 
 
-def _reservation(state: State, request: StartRequest) -> Reservation:
+def _reservation(state: State, request: msgspec.Struct) -> Reservation:
     reservation = msgspec.json.decode(state.body, type=Reservation)
     if reservation.request != _digest(request):
         raise KeyReused("this Idempotency-Key came before with another request: use a new key")
@@ -187,3 +212,11 @@ def _reservation(state: State, request: StartRequest) -> Reservation:
 
 def _random_code() -> str:
     return "".join(secrets.choice(names.CODE_ALPHABET) for _ in range(names.CODE_LENGTH))
+
+
+def _derived_code(seed: str) -> str:
+    number, code = int.from_bytes(hashlib.sha256(seed.encode()).digest()), ""
+    for _ in range(names.CODE_LENGTH):
+        number, index = divmod(number, len(names.CODE_ALPHABET))
+        code += names.CODE_ALPHABET[index]
+    return code

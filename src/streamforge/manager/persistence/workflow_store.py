@@ -5,7 +5,7 @@ The manager is the only writer; compare-and-set catches what would go wrong all 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
 
 import msgspec
@@ -46,6 +46,7 @@ class WorkflowStore:
     def __init__(self, states: StateStore) -> None:
         self._states = states
         self._live: dict[str, Stored] = {}
+        self._changed_of_batches: dict[str, set[str]] = {}
         self.unreadable: dict[str, str] = {}
         """Why a workflow that is there cannot be read, by queue_id. Its jobs are left alone."""
 
@@ -75,6 +76,20 @@ class WorkflowStore:
 
     def _all_live(self) -> AsyncIterator[State]:
         return states_of(self._states, KIND, {"status": _LIVE})
+
+    @property
+    def has_changed_of_batches(self) -> bool:
+        """Whether `take_changed_of_batches` gives any."""
+        return bool(self._changed_of_batches)
+
+    def take_changed_of_batches(self) -> Mapping[str, set[str]]:
+        """By batch, its workflows that were written since this was called last. One alone may call it."""
+        taken, self._changed_of_batches = self._changed_of_batches, {}
+        return taken
+
+    def note_changed(self, batch: str, queue_ids: Iterable[str]) -> None:
+        """Let `take_changed_of_batches` give these (again)."""
+        self._changed_of_batches.setdefault(batch, set()).update(queue_ids)
 
     async def of_series(self, symbol: str, type: str) -> AsyncIterator[Workflow]:
         """The workflows of a series, newest first; what cannot be read is left out. Raises RetryableError."""
@@ -145,7 +160,10 @@ class WorkflowStore:
     async def find(
         self, *, where: Mapping[str, Sequence[str]] | None = None, after: str | None = None, limit: int = 100
     ) -> Sequence[Workflow]:
-        """Workflows by label (`status`, `symbol`, `type`, `topics`), newest first; what cannot be read is left out."""
+        """Workflows by label (`status`, `symbol`, `type`, `topics`, `batch`), newest first.
+
+        What cannot be read is left out.
+        """
         found: list[Workflow] = []
         while len(found) < limit:
             wanted = limit - len(found)
@@ -199,10 +217,13 @@ class WorkflowStore:
             return None
 
     def _remember(self, stored: Stored) -> None:
-        if stored.workflow.ended:
-            self._live.pop(stored.workflow.queue_id, None)
+        workflow = stored.workflow
+        if workflow.batch:
+            self.note_changed(workflow.batch, (workflow.queue_id,))
+        if workflow.ended:
+            self._live.pop(workflow.queue_id, None)
         else:
-            self._live[stored.workflow.queue_id] = stored
+            self._live[workflow.queue_id] = stored
 
 
 def _labels(workflow: Workflow) -> dict[str, str]:
@@ -212,6 +233,7 @@ def _labels(workflow: Workflow) -> dict[str, str]:
         "symbol": workflow.symbol,
         "type": workflow.type,
         "topics": topics if workflow.ended else "live",
+        **({"batch": workflow.batch} if workflow.batch else {}),
     }
 
 

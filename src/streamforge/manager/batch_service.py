@@ -1,0 +1,283 @@
+"""The use cases of batches: one request for many symbols."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
+
+import msgspec
+
+from streamforge.manager.admission import ASK_WITHIN_S, Admission
+from streamforge.manager.batch import (
+    BATCH_ENDED,
+    FAILED,
+    Batch,
+    BatchStatus,
+    Member,
+    MemberStatus,
+    Totals,
+    batch_id,
+    is_batch_id,
+)
+from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.execution.batch_driver import BatchDriver, Retry
+from streamforge.manager.execution.reconciler import Reconciler
+from streamforge.manager.persistence.reservations import Reservations
+from streamforge.manager.requests import check
+from streamforge.manager.service import NotFound, NotNow, StartRequest
+from streamforge.manager.symbol_selection import SHOWN, Selection, check_words, is_pattern, select, shortened
+from streamforge.manager.workflow import Workflow
+from streamforge_utils.model.errors import InvalidInput, RetryableError, StreamForgeError
+from streamforge_utils.model.kinds.registry import kind_of_type
+from streamforge_utils.model.timeranges import parse_time_range
+from streamforge_utils.ports.exchange import SymbolInfo
+
+MOST_LIVE = 1000
+"""Batches that may go on at once; more are refused for now."""
+
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
+_replace = msgspec.structs.replace
+
+
+class BatchRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """Many symbols asked for: names, and patterns such as `*USDT`.
+
+    listed_at: a day; symbols that did not exist then are left out. again: load also what coverage says is stored.
+    """
+
+    symbols: tuple[str, ...]
+    type: str
+    time_range: str
+    listed_at: str | None = None
+    again: bool = False
+
+
+class View(NamedTuple):
+    """A batch, its members, and the workflows of those that go on, by queue_id. now_ms: when it was so.
+
+    trouble: why no workflow is made now.
+    """
+
+    batch: Batch
+    members: Sequence[Member]
+    live: dict[str, Workflow]
+    now_ms: int
+    trouble: str = ""
+
+
+class StartedBatch(NamedTuple):
+    """What became of a request. replayed: the same key and request came before."""
+
+    view: View
+    replayed: bool = False
+
+
+class MemberPage(NamedTuple):
+    """Members in the order in which they were asked for. after: gives the next page; None at the end."""
+
+    members: Sequence[Member]
+    after: int | None
+
+
+class BatchService:
+    """Every call raises RetryableError where the store does not answer. symbols: lists what the exchange has."""
+
+    def __init__(
+        self,
+        deps: Dependencies,
+        reconciler: Reconciler,
+        admission: Admission,
+        reservations: Reservations,
+        *,
+        retry: Retry,
+        symbols: Callable[[], Awaitable[Sequence[SymbolInfo]]],
+    ) -> None:
+        self._deps = deps
+        self._reservations = reservations
+        self._symbols = symbols
+        self._driver = reconciler.batches = BatchDriver(deps, reconciler, admission, retry)
+        self._making = asyncio.Lock()
+
+    async def start(self, request: BatchRequest, *, idempotency_key: str | None = None) -> StartedBatch:
+        """Accept the request: on return it is stored, and its workflows are made as room allows.
+
+        Raises InvalidInput, KeyReused or RetryableError (the exchange does not list its symbols now).
+        """
+        check_words(request.symbols)
+        now_ms = self._deps.clock.now_ms()
+        first = next((word for word in request.symbols if not is_pattern(word)), "X")
+        checked = check(StartRequest(symbol=first, type=request.type, time_range=request.time_range), now_ms)
+        if kind_of_type(checked.type).is_endless(checked.type):
+            raise InvalidInput("type", f"type {checked.type!r} has no end, and a batch loads what is past")
+        listed_at_ms = None if request.listed_at is None else _day(request.listed_at, now_ms)
+        if (known := await self._made_before(request, idempotency_key)) is not None:
+            return known
+        listed = await self._symbols()
+        exchange_now_ms = await self._exchange_now()
+        await self._deps.exchange_binding.check()
+        chosen = await asyncio.to_thread(select, request.symbols, listed, self._deps.exchange_name)
+        span = checked.span.clipped(exchange_now_ms // 1000 * 1000)
+        batch = Batch(
+            batch_id="",
+            created_ms=now_ms,
+            exchange_now_ms=exchange_now_ms,
+            type=checked.type,
+            requested=request.time_range,
+            span=span,
+            clipped=span != checked.span,
+            again=request.again,
+            asked=shortened(request.symbols),
+            listed_at_ms=listed_at_ms,
+            size=len(chosen.symbols),
+            delisted=len(chosen.delisted),
+            duplicates=len(chosen.duplicates),
+            duplicated=tuple(dict.fromkeys(chosen.duplicates))[:SHOWN],
+            status=BatchStatus.RUNNING,
+            began_ms=now_ms,
+        )
+        async with self._making:
+            if (known := await self._made_before(request, idempotency_key)) is not None:
+                return known
+            if len(self._deps.batches.live) >= MOST_LIVE:
+                raise RetryableError(f"{MOST_LIVE} batches go on: try again when some have ended", retry_after=30)
+            await self._deps.exchange_binding.accept()
+            return StartedBatch(await self._create(batch, chosen, request, idempotency_key))
+
+    async def get(self, batch: str) -> View:
+        """The batch. Raises NotFound."""
+        return await self._view(await self._stored(batch))
+
+    async def members(
+        self, batch: str, *, statuses: Sequence[MemberStatus] = (), after: int = -1, limit: int = 100
+    ) -> MemberPage:
+        """The members behind number `after` that have one of `statuses` (none: any). Raises NotFound."""
+        found = await self._members(await self._stored(batch))
+        wanted = [
+            index for index, member in enumerate(found) if index > after and (not statuses or member.status in statuses)
+        ]
+        page = wanted[:limit]
+        return MemberPage([found[index] for index in page], page[-1] if len(wanted) > limit else None)
+
+    async def find(self, *, cursor: str | None = None, limit: int = 100) -> tuple[list[View], str | None]:
+        """Batches, newest first, without their members, and the cursor of the next page.
+
+        Raises InvalidInput for a cursor that is none.
+        """
+        if cursor is not None and (not is_batch_id(cursor) or await self._deps.batches.get(cursor) is None):
+            raise InvalidInput(
+                "cursor",
+                f"cursor {cursor[:80]!r} is not one of this server, or its batch was removed: begin again without one",
+            )
+        found = await self._deps.batches.find(after=cursor, limit=limit + 1)
+        views = [self._with_live(batch, self._driver.members(batch.batch_id) or ()) for batch in found[:limit]]
+        return views, found[limit - 1].batch_id if len(found) > limit else None
+
+    async def stop(self, batch: str) -> View:
+        """Make no more workflows, and ask those that the batch has made to end. Raises NotFound, NotNow (ended)."""
+
+        def stopping(latest: Batch) -> Batch:
+            if latest.ended:
+                raise NotNow(f"batch {batch} has ended ({latest.status.value}): there is nothing to stop")
+            return _replace(latest, status=BatchStatus.STOPPING, stop_asked=True)
+
+        return await self._changed(batch, stopping)
+
+    async def retry(self, batch: str) -> View:
+        """Let the members that failed or were interrupted go on with what they lack. Raises NotFound, NotNow."""
+
+        def going_on(latest: Batch) -> Batch:
+            if latest.stop_asked:
+                raise NotNow(f"batch {batch} is stopping: retry it once it has ended")
+            if latest.retry_asked:
+                return latest
+            if not latest.totals.count(FAILED):
+                raise NotNow(f"batch {batch} is {latest.status.value}: none of its members failed or was interrupted")
+            return _replace(latest, status=BatchStatus.RUNNING, retry_asked=True, ended_ms=None)
+
+        return await self._changed(batch, going_on)
+
+    async def remove(self, batch: str) -> None:
+        """Forget a batch that has ended; its workflows and their records stay. Raises NotFound, NotNow."""
+        found = await self._stored(batch)
+        if found.status not in BATCH_ENDED:
+            raise NotNow(f"batch {batch} is {found.status.value}: stop it before it is removed")
+        await self._deps.batches.remove(batch)
+        await self._reservations.release(batch)  # last: a key that names no batch gives a new one
+
+    async def _changed(self, batch: str, change: Callable[[Batch], Batch]) -> View:
+        await self._stored(batch)
+        changed = await self._deps.batches.change(batch, change)
+        if changed is None:
+            raise _no_batch(batch)
+        self._driver.wake()
+        return await self._view(changed)
+
+    async def _stored(self, batch: str) -> Batch:
+        found = await self._deps.batches.get(batch) if is_batch_id(batch) else None
+        if found is None:
+            raise _no_batch(batch)
+        return found
+
+    async def _members(self, batch: Batch) -> Sequence[Member]:
+        driven = self._driver.members(batch.batch_id)
+        if driven is not None:
+            return driven
+        return [one for document in await self._deps.batches.members(batch.batch_id) for one in document.members]
+
+    async def _view(self, batch: Batch) -> View:
+        return self._with_live(batch, await self._members(batch))
+
+    def _with_live(self, batch: Batch, members: Sequence[Member]) -> View:
+        found = {member.queue_id for member in members if member.status is MemberStatus.LIVE}
+        workflows = self._deps.workflows.live
+        live = {queue_id: workflows[queue_id].workflow for queue_id in found if queue_id in workflows}
+        if members:
+            batch = _replace(batch, totals=Totals.of(members))
+        return View(batch, members, live, self._deps.clock.now_ms(), self._driver.trouble.get(batch.batch_id, ""))
+
+    async def _made_before(self, request: BatchRequest, key: str | None) -> StartedBatch | None:
+        """What the same request with the same key became. Raises KeyReused."""
+        known = None if key is None else await self._reservations.find(key, request)
+        found = None if known is None else await self._deps.batches.get(known.queue_id)
+        return None if found is None else StartedBatch(await self._view(found), replayed=True)
+
+    async def _create(self, batch: Batch, chosen: Selection, request: BatchRequest, key: str | None) -> View:
+        def named(code: str) -> str:
+            return batch_id(batch.type, batch.span.start_ms, code)
+
+        if key is None:
+            name = named(await self._reservations.code(named))
+        else:
+            name = (await self._reservations.reserve(key, request, named)).queue_id
+            await self._deps.batches.discard_cut_short(name)
+        members = [Member(symbol=symbol, delisted=symbol in chosen.delisted) for symbol in chosen.symbols]
+        whole = _replace(batch, batch_id=name, totals=Totals.of(members))
+        made = await self._deps.batches.create(whole, members)
+        self._driver.wake()
+        return self._with_live(made, members)
+
+    async def _exchange_now(self) -> int:
+        try:
+            async with asyncio.timeout(ASK_WITHIN_S):
+                return await self._deps.exchange.server_time()
+        except (StreamForgeError, TimeoutError):
+            return self._deps.clock.now_ms()
+
+
+def _day(text: str, now_ms: int) -> int:
+    """The beginning of a day. Raises InvalidInput."""
+    if _DAY.fullmatch(text) is None:
+        raise InvalidInput("listed_at", f"listed_at {text[:80]!r} is no day: write it as 2021-01-01")
+    try:
+        day_ms = parse_time_range(text).start_ms
+    except InvalidInput as error:
+        raise InvalidInput("listed_at", f"listed_at {text!r} is no day of the calendar") from error
+    if day_ms > now_ms:
+        raise InvalidInput("listed_at", f"listed_at {text} lies in the future")
+    return day_ms
+
+
+def _no_batch(batch: str) -> NotFound:
+    return NotFound(f"there is no batch {batch[:80]!r}: GET /batches lists those that there are")

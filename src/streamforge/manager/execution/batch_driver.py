@@ -1,0 +1,363 @@
+"""Drives the batches: makes their workflows as room allows, sees how these end, and stops or retries them.
+
+Beside the loop, and driven by state as the loop is: what is made follows from the batch and the symbol alone, so that a
+manager that is killed between any two writes makes each workflow once. A batch's members are written here alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Sequence
+
+import msgspec
+import structlog
+
+from streamforge.manager.admission import Admission
+from streamforge.manager.batch import (
+    FAILED,
+    MEMBERS_A_DOCUMENT,
+    Batch,
+    BatchStatus,
+    Member,
+    MemberStatus,
+    Totals,
+    end_of,
+)
+from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.execution.reconciler import Reconciler
+from streamforge.manager.lifecycle.facts import Stop
+from streamforge.manager.lifecycle.retry_policy import Banned
+from streamforge.manager.persistence.batch_store import StoredMembers
+from streamforge.manager.persistence.workflow_store import Unreadable
+from streamforge.manager.policy import DAY_MS
+from streamforge.manager.requests import check, workflow_of
+from streamforge.manager.service import NotFound, NotNow, StartRequest
+from streamforge.manager.symbols import is_traded
+from streamforge.manager.workflow import Status, Workflow
+from streamforge.manager.workflow_progress import progress_of
+from streamforge_utils.model.errors import BannedError, ConflictError, RetryableError, StreamForgeError
+from streamforge_utils.model.kinds.registry import rule_of, series_of
+from streamforge_utils.model.timeranges import format_ms
+
+ADOPT_EVERY_S = 60.0
+MADE_A_LOOK = 100
+"""Members that are made, or closed, between two writes of a batch."""
+
+_DAILY = "api_candles_1d"
+_replace = msgspec.structs.replace
+_log = structlog.get_logger(__name__)
+
+Retry = Callable[[str], Awaitable[Workflow]]
+
+
+class BatchDriver:
+    """retry: lets an ended workflow go on again. trouble: by batch, why nothing of it can be made now."""
+
+    LOOK_EVERY_S = 1.0
+
+    def __init__(self, deps: Dependencies, reconciler: Reconciler, admission: Admission, retry: Retry) -> None:
+        self._deps = deps
+        self._reconciler = reconciler
+        self._admission = admission
+        self._retry = retry
+        self._driven: dict[str, _Driven] = {}
+        self._loaded = False
+        self._nudged = True
+        self._looked_at = float("-inf")
+        self.trouble: dict[str, str] = {}
+
+    def members(self, batch_id: str) -> Sequence[Member] | None:
+        """The members of a batch that is being driven, as they are now; None: it is not, the store has them."""
+        driven = self._driven.get(batch_id)
+        return None if driven is None else driven.members
+
+    def wake(self) -> None:
+        """A batch was changed: look at it now."""
+        self._nudged = True
+        self._reconciler.wake()
+
+    def is_due(self) -> bool:
+        """Whether a batch or one of its workflows changed, or a second is over and a batch goes on."""
+        if self._nudged or self._deps.workflows.has_changed_of_batches:
+            return True
+        waited_s = self._deps.clock.monotonic() - self._looked_at
+        return bool(self._deps.batches.live) and waited_s >= self.LOOK_EVERY_S
+
+    async def look(self) -> None:
+        """Look at every batch that has not ended, once. Raises RetryableError."""
+        self._nudged, self._looked_at = False, self._deps.clock.monotonic()
+        batches, workflows = self._deps.batches, self._deps.workflows
+        if not self._loaded:
+            await batches.load(tidy=True)
+            for stored in workflows.live.values():
+                if stored.workflow.batch:
+                    workflows.note_changed(stored.workflow.batch, (stored.workflow.queue_id,))
+            self._loaded = True
+        changed = workflows.take_changed_of_batches()
+        try:
+            for batch_id in changed.keys() - batches.live.keys():
+                await self._go_on_again(batch_id, changed[batch_id])
+            for batch_id in tuple(batches.live):
+                await self._drive_alone(batch_id, changed.get(batch_id, ()))
+        except BaseException:
+            for batch_id, queue_ids in changed.items():
+                workflows.note_changed(batch_id, queue_ids)
+            raise
+        for gone in self._driven.keys() - batches.live.keys():
+            del self._driven[gone]
+        self.trouble = {one: why for one, why in self.trouble.items() if one in batches.live}
+
+    async def _go_on_again(self, batch_id: str, queue_ids: Collection[str]) -> None:
+        """A workflow of a batch that had ended goes on again: so does the batch."""
+        if self._deps.workflows.live.keys().isdisjoint(queue_ids):
+            return
+        await self._deps.batches.change(
+            batch_id, lambda batch: _replace(batch, status=BatchStatus.RUNNING, ended_ms=None) if batch.ended else batch
+        )
+
+    async def _drive_alone(self, batch_id: str, changed: Collection[str]) -> None:
+        """Drive one batch so that what is wrong with it holds up no other one."""
+        try:
+            await self._drive(batch_id, changed)
+        except (RetryableError, ConflictError):
+            self._driven.pop(batch_id, None)  # what is stored counts
+            raise
+        except StreamForgeError as error:
+            self._driven.pop(batch_id, None)
+            if self.trouble.get(batch_id) != str(error):
+                _log.error("a batch cannot be driven", batch_id=batch_id, error=str(error))
+            self.trouble[batch_id] = str(error)
+
+    async def _drive(self, batch_id: str, changed: Collection[str]) -> None:
+        batches = self._deps.batches
+        driven = self._driven.get(batch_id)
+        if driven is None:
+            driven = self._driven[batch_id] = _Driven(await batches.members(batch_id))
+            changed = driven.by_queue.keys() & self._deps.workflows.live.keys() | set(changed)
+        batch = batches.live[batch_id].batch
+        if batch.retry_asked:
+            driven.retry()
+        ended = await self._see_ends(driven, changed)
+        self.trouble.pop(batch_id, None)
+        if batch.stop_asked:
+            await self._stop(driven)
+        else:
+            trouble = await self._make(batch, driven)
+            if trouble:
+                self.trouble[batch_id] = trouble
+        await self._store(batch, driven)
+        for queue_id in ended:
+            await self._reconciler.retention.remove_topics_of(queue_id)
+
+    async def _see_ends(self, driven: _Driven, changed: Collection[str]) -> list[str]:
+        """Take in how workflows ended; those that the batch had made and that are proven."""
+        proven: list[str] = []
+        workflows = self._deps.workflows
+        again = {driven.by_queue[one] for one in changed if one in driven.by_queue}
+        for index in sorted(driven.open | {one for one in again if driven.members[one].status in _SETTLED}):
+            member = driven.members[index]
+            if member.queue_id in workflows.live:
+                driven.put(index, _replace(member, status=MemberStatus.LIVE))
+                continue
+            try:
+                stored = await workflows.get(member.queue_id)
+            except Unreadable as error:
+                driven.put(index, _refused(member, str(error)))
+                continue
+            if stored is None:
+                reason = "its workflow was removed"
+                driven.put(index, _replace(member, status=MemberStatus.REMOVED, reason=reason, next_step=""))
+                continue
+            if index in driven.open and stored.workflow.status is Status.FINISHED and not member.joined:
+                proven.append(member.queue_id)
+            driven.put(index, ended_member(member, stored.workflow))
+        return proven
+
+    async def _make(self, batch: Batch, driven: _Driven) -> str:
+        """Make workflows while there is room; why no more can be made now, or nothing."""
+        for number, index in enumerate(sorted(driven.waiting)):
+            latest = self._deps.batches.live.get(batch.batch_id)
+            if len(driven.open) >= self._deps.policy.batch_live or latest is None or latest.batch.stop_asked:
+                return ""
+            if number >= MADE_A_LOOK:
+                self.wake()
+                return ""
+            member = driven.members[index]
+            try:
+                driven.put(index, await self._made(batch, member))
+            except (RetryableError, NotNow) as error:
+                if isinstance(error, BannedError):
+                    now_ms = self._deps.clock.now_ms()
+                    self._reconciler.bans.hear(Banned(until_ms=error.until_ms, said_ms=now_ms, reason=str(error)))
+                return f"{member.symbol}: {error}"
+            except StreamForgeError as error:
+                driven.put(index, _refused(member, str(error)))
+        return ""
+
+    async def _made(self, batch: Batch, member: Member) -> Member:
+        """The member with its workflow, which is made or retried; closed, where it did not exist at that time."""
+        if member.queue_id:
+            try:
+                stored = await self._deps.workflows.get(member.queue_id)
+                if stored is not None and stored.workflow.status is Status.FINISHED:
+                    return ended_member(member, stored.workflow)
+                if stored is not None and stored.workflow.ended:
+                    await self._retry(member.queue_id)
+                if stored is not None:
+                    return _live(member, member.queue_id)
+            except NotFound:
+                pass  # removed meanwhile: it is made anew
+        if batch.listed_at_ms is not None and not await self._existed(batch, member.symbol):
+            day = format_ms(batch.listed_at_ms)
+            return _replace(member, status=MemberStatus.CLOSED, reason=f"it was not listed at {day}", next_step="")
+        started = await self._admission.start_member(
+            _draft_of(batch, member, self._deps.clock.now_ms()),
+            f"{batch.batch_id}/{member.symbol}",
+            batch.exchange_now_ms,
+        )
+        return _live(member, started.workflow.queue_id, joined=started.joined)
+
+    async def _existed(self, batch: Batch, symbol: str) -> bool:
+        """Whether the exchange had the symbol on the day that the batch names.
+
+        Raises RetryableError or PermanentError.
+        """
+        exchange, series, day_ms = self._deps.exchange, series_of(symbol, _DAILY), batch.listed_at_ms
+        trading = is_traded(await exchange.symbol_info(symbol))
+        bounds = await rule_of(series).bounds(exchange, series, batch.exchange_now_ms, trading=trading)
+        if bounds is None or day_ms is None:
+            return bounds is not None
+        return bounds.first_ms < day_ms + DAY_MS and (bounds.last_ms is None or day_ms <= bounds.last_ms)
+
+    async def _stop(self, driven: _Driven) -> None:
+        """Nothing more is made, and the workflows that the batch has made are asked to end."""
+        for index in sorted(driven.waiting):
+            member = driven.members[index]
+            reason = "the batch was stopped before its workflow was made"
+            if member.queue_id:
+                reason = "the batch was stopped before its workflow was retried"
+            driven.put(index, _interrupted(member, reason))
+        for index in sorted(driven.open):
+            member = driven.members[index]
+            stored = self._deps.workflows.live.get(member.queue_id)
+            if stored is None:
+                continue
+            if member.joined:
+                driven.put(index, _interrupted(member, f"{member.queue_id} is left to the request that had made it"))
+            elif stored.workflow.stop_asked_ms is None:
+                try:
+                    await self._reconciler.inbox.ask(member.queue_id, Stop())
+                except (NotNow, NotFound):
+                    continue  # it has ended meanwhile, as the next look sees
+
+    async def _store(self, batch: Batch, driven: _Driven) -> None:
+        """Store what has changed: first the members, then what follows from them."""
+        for number in sorted(driven.changed):
+            stored = await self._deps.batches.replace_members(batch.batch_id, driven.document(number))
+            driven.stored(stored)
+        totals = Totals.of(driven.members)
+        now_ms = self._deps.clock.now_ms()
+        done = not driven.waiting and not driven.open
+
+        def change(latest: Batch) -> Batch:
+            if batch.retry_asked:
+                latest = _replace(latest, retry_asked=False, began_ms=now_ms, ended_before=totals.ended)
+            if done and not latest.retry_asked:
+                return _replace(latest, totals=totals, status=end_of(totals), stop_asked=False, ended_ms=now_ms)
+            return _replace(latest, totals=totals)
+
+        await self._deps.batches.change(batch.batch_id, change)
+
+
+_SETTLED = frozenset(MemberStatus) - {MemberStatus.WAITING, MemberStatus.LIVE}
+
+
+class _Driven:
+    """The members of a batch in memory. open, waiting: numbers of those that are live and that wait.
+
+    by_queue: the member of each workflow. changed: documents that are to be stored.
+    """
+
+    def __init__(self, documents: Sequence[StoredMembers]) -> None:
+        self._revisions = [document.revision for document in documents]
+        self.members = [member for document in documents for member in document.members]
+        self.by_queue = {member.queue_id: index for index, member in enumerate(self.members) if member.queue_id}
+        self.changed: set[int] = set()
+        self.open = {index for index, one in enumerate(self.members) if one.status is MemberStatus.LIVE}
+        self.waiting = {index for index, one in enumerate(self.members) if one.status is MemberStatus.WAITING}
+
+    def put(self, index: int, member: Member) -> None:
+        """Let the member be as given."""
+        if member == self.members[index]:
+            return
+        self.members[index] = member
+        if member.queue_id:
+            self.by_queue[member.queue_id] = index
+        self.changed.add(index // MEMBERS_A_DOCUMENT)
+        for status, numbers in ((MemberStatus.LIVE, self.open), (MemberStatus.WAITING, self.waiting)):
+            numbers.discard(index)
+            if member.status is status:
+                numbers.add(index)
+
+    def retry(self) -> None:
+        """Let those that failed wait for their turn again."""
+        for index, member in enumerate(self.members):
+            if member.status in FAILED:
+                queue_id = "" if member.joined else member.queue_id
+                self.put(index, _replace(member, status=MemberStatus.WAITING, queue_id=queue_id, joined=False))
+
+    def document(self, number: int) -> StoredMembers:
+        """The document as it is to be stored."""
+        first = number * MEMBERS_A_DOCUMENT
+        return StoredMembers(number, tuple(self.members[first : first + MEMBERS_A_DOCUMENT]), self._revisions[number])
+
+    def stored(self, document: StoredMembers) -> None:
+        """The document is stored."""
+        self._revisions[document.number] = document.revision
+        self.changed.discard(document.number)
+
+
+def ended_member(member: Member, workflow: Workflow) -> Member:
+    """The member, now that its workflow has ended."""
+    progress = progress_of(workflow)
+    expected, failure = progress.records_expected or 0, workflow.failure
+    status, reason, next_step = MemberStatus(workflow.status.value), "", ""
+    if status is MemberStatus.FINISHED and not expected:
+        status, reason = MemberStatus.CLOSED, "there is nothing to load in the range"
+    elif status is MemberStatus.INTERRUPTED:
+        reason = "its workflow was stopped"
+    elif failure is not None:
+        reason, next_step = failure.reason, failure.next_step
+    return _replace(
+        member,
+        status=status,
+        expected=expected,
+        stored=progress.records_stored,
+        there=progress.records_there,
+        reason=reason,
+        next_step=next_step,
+    )
+
+
+def _draft_of(batch: Batch, member: Member, now_ms: int) -> Callable[[str], Workflow]:
+    # The range as it was when the batch was accepted: the same for every member, and after a restart.
+    request = StartRequest(symbol=member.symbol, type=batch.type, time_range=batch.requested, again=batch.again)
+    checked = check(request, batch.created_ms)
+
+    def draft(code: str) -> Workflow:
+        workflow = workflow_of(checked, code=code, now_ms=now_ms, exchange_now_ms=batch.exchange_now_ms)
+        return _replace(workflow, batch=batch.batch_id)
+
+    return draft
+
+
+def _live(member: Member, queue_id: str, *, joined: bool = False) -> Member:
+    status = MemberStatus.LIVE
+    return _replace(member, status=status, queue_id=queue_id, joined=joined, reason="", next_step="")
+
+
+def _refused(member: Member, reason: str) -> Member:
+    return _replace(member, status=MemberStatus.ERROR, reason=reason, next_step="correct what the reason names")
+
+
+def _interrupted(member: Member, reason: str) -> Member:
+    return _replace(member, status=MemberStatus.INTERRUPTED, reason=reason, next_step="retry the batch")

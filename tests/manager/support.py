@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -22,6 +23,7 @@ from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.kinds.candles import Interval, encode_candle, stored_document
 from streamforge_utils.model.messages import TERMINAL_EVENTS, Event, Progress, encode_event
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
+from streamforge_utils.ports.archive import Archive
 from streamforge_utils.ports.bus import Message, TopicSpec
 from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.ports.exchange import Exchange, Identity
@@ -131,7 +133,13 @@ class World:
     """A manager on doubles. `look` lets its loop go round once, as `run` would."""
 
     def __init__(
-        self, *, policy: Policy = POLICY, exchange: Exchange | None = None, clock: Clock | None = None
+        self,
+        *,
+        policy: Policy = POLICY,
+        exchange: Exchange | None = None,
+        clock: Clock | None = None,
+        archive: Archive | None = None,
+        folder: Path | None = None,
     ) -> None:
         self.bus, self.store, self.launcher = MemoryBus(), MemoryStore(), ScriptedLauncher()
         self.exchange = exchange or ScriptedExchange(
@@ -140,6 +148,7 @@ class World:
         self.clock: Clock = clock or SystemClock()
         self.observer = RecordingObserver()
         self.policy = policy
+        self.archive, self.folder = archive, folder
         self.identity = Identity()
         self.bus.log = {"queue-control": [], "queue-events": []}
 
@@ -161,6 +170,8 @@ class World:
             producer=await self.bus.producer(),
             launcher=self.launcher,
             exchange=self.exchange,
+            archive=self.archive,
+            folder=self.folder,
             policy=self.policy,
             common={},
             control_topic="queue-control",

@@ -80,6 +80,16 @@ Timeout = Annotated[
     float | None,
     typer.Option("--timeout", metavar="SECONDS", min=0.1, help="Stop the workflow in order if it takes longer."),
 ]
+SourceOf = Annotated[
+    Literal["auto", "archive", "rest"] | None,
+    typer.Option(
+        "--source",
+        metavar="auto|archive|rest",
+        help="Where the records come from. archive: from the exchange's files of past days and months alone. rest: by "
+        "requests alone. auto: each part from the source that suits it best, and from another one where that fails.",
+        show_default="auto",
+    ),
+]
 WholeLife = Annotated[
     bool,
     typer.Option("--all", help="Without TIME_RANGE: the whole life of the series, not only what was asked for so far."),

@@ -13,7 +13,7 @@ from streamforge.manager.persistence.reservations import Reservation, Reservatio
 from streamforge.manager.requests import behind_ms, check, is_the_same, loads, what_is_over, workflow_of
 from streamforge.manager.service import Started, StartRequest
 from streamforge.manager.symbols import likely_symbols
-from streamforge.manager.workflow import Workflow
+from streamforge.manager.workflow import SourceChoice, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import (
     BannedError,
@@ -27,6 +27,10 @@ from streamforge_utils.model.timeranges import TimeRange
 
 ASK_WITHIN_S = 5.0
 LIST_WITHIN_S = 3.0
+NO_ARCHIVE = (
+    "there is no archive here: name its address in STREAMFORGE_ARCHIVE_URL where the manager is started, or leave the "
+    "source out"
+)
 NO_CODE = "0" * names.CODE_LENGTH
 """Stands for the code of a workflow that is not made yet."""
 
@@ -49,13 +53,15 @@ class Admission:
     async def start(self, request: StartRequest, key: str | None) -> Started:
         """As `WorkflowService.start`."""
         checked = check(request, self._deps.clock.now_ms())
+        if checked.source is SourceChoice.ARCHIVE and self._deps.archive is None:
+            raise InvalidInput("source", NO_ARCHIVE)
         # Before all that may refuse or delay it: who sends it again only wants to know what became of it.
         if (known := await self._made_before(request, key)) is not None:
             return known
         live = self._deps.workflows.live
         if not self._has_room() and not any(loads(stored.workflow, checked) for stored in live.values()):
             raise self._full()
-        exchange_now_ms = await self._ask(checked.symbol)
+        exchange_now_ms = await self.ask(checked.symbol)
         await self._deps.exchange_binding.check()
         now_ms = self._deps.clock.now_ms()
 
@@ -139,7 +145,7 @@ class Admission:
             retry_after=30,
         )
 
-    async def _ask(self, symbol: str) -> int:
+    async def ask(self, symbol: str) -> int:
         """The exchange's time, after it has said that it knows the symbol. Where it does not answer soon, or during a
         ban, ours.
 

@@ -33,7 +33,10 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
         int | msgspec.UnsetType, meaning("Of its first record, where records have ids in sequence.")
     ] = msgspec.UNSET
     last_id: Annotated[int | msgspec.UnsetType, meaning("Of its last record, likewise.")] = msgspec.UNSET
-    cause: Annotated[str | msgspec.UnsetType, meaning("Why it is `lost` or `expired`.")] = msgspec.UNSET
+    cause: Annotated[
+        str | msgspec.UnsetType,
+        meaning("Why it is `lost`, `expired` or `unknown`; of `stored` what is in doubt: `checksum-disputed: …`."),
+    ] = msgspec.UNSET
 
 
 class Removed(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import msgspec
@@ -18,6 +19,7 @@ from streamforge.manager.persistence.installation import Claim, DriverStatus, Ex
 from streamforge.manager.persistence.reservations import Reservations
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.policy import Policy
+from streamforge_utils.ports.archive import Archive
 from streamforge_utils.ports.bus import Bus, BusAdmin, Producer
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.exchange import Exchange, Identity
@@ -33,7 +35,8 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     common: settings that every worker gets. exchange_name: as it is called in a sentence. exchange_waits: what
     questions to `exchange` wait for, where it is known. source: where the data come from. fence: is called before
     anything is done; raises while another manager may have the store. no_driver_reason: says why no manager drives the
-    workflows; None: this one does. exchange_binding: keeps the store to one exchange.
+    workflows; None: this one does. exchange_binding: keeps the store to one exchange. archive: the exchange's files;
+    None: there are none. folder: where the store is, if that is on this machine.
     """
 
     bus: Bus
@@ -56,6 +59,8 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     reservations: Reservations
     dead_letters: DeadLetterReader
     exchange_binding: ExchangeBinding
+    archive: Archive | None = None
+    folder: Path | None = None
     exchange_name: str = "the exchange"
     exchange_waits: ExchangeWaits | None = None
     source: Source = Source()

@@ -46,7 +46,7 @@ def moment_or_none(time_ms: int | None) -> str | None:
     return None if time_ms is None else moment(time_ms)
 
 
-def _range(found: TimeRange | coverage.Segment) -> dict[str, Any]:
+def range_fields(found: TimeRange | coverage.Segment) -> dict[str, Any]:
     """The four fields of a range."""
     return {
         "start": moment(found.start_ms),
@@ -87,7 +87,7 @@ def _whole(found: Workflow, undriven: str | None, now: service.Report | None) ->
         **_summary(found, undriven, now),
         "again": found.again,
         "repairs": found.repairs,
-        "parts": [answer(answers.PlanPart, part, **_range(part.span)) for part in found.plan.parts]
+        "parts": [answer(answers.PlanPart, part, **range_fields(part.span)) for part in found.plan.parts]
         if found.plan
         else [],
         "coverage": None if found.proof is None else _proof(found.proof, now),
@@ -249,10 +249,10 @@ def coverage_answer(
         queue_id=queue_id,
         symbol=report.series.symbol,
         type=type_of(report.series),
-        span=None if span is None else data_answers.CoverageSpan(basis=report.basis, **_range(span)),
+        span=None if span is None else data_answers.CoverageSpan(basis=report.basis, **range_fields(span)),
         complete=(span is not None or report.basis == "workflow") and _is_complete(segments),
         verdicts=_verdict_sums(segments),
-        segments=_segments(segments),
+        segments=segments_answer(segments),
         loading=[_loading(found, undriven) for found in report.loading],
     )
 
@@ -270,8 +270,9 @@ def _loading(found: Workflow, undriven: str | None) -> data_answers.CoverageLoad
     )
 
 
-def _segments(found: Iterable[coverage.Segment]) -> list[data_answers.Segment]:
-    return [answer(data_answers.Segment, one, **_range(one), **_where_known(one)) for one in found]
+def segments_answer(found: Iterable[coverage.Segment]) -> list[data_answers.Segment]:
+    """Segments of a coverage."""
+    return [answer(data_answers.Segment, one, **range_fields(one), **_where_known(one)) for one in found]
 
 
 def _where_known(segment: coverage.Segment) -> dict[str, Any]:
@@ -288,7 +289,7 @@ def series_answer(
     return data_answers.Series(
         symbol=series.symbol,
         type=type_name,
-        **(dict.fromkeys(("start", "end", "start_ms", "end_ms")) if span is None else _range(span)),
+        **(dict.fromkeys(("start", "end", "start_ms", "end_ms")) if span is None else range_fields(span)),
         records=records,
         complete=bool(segments) and _is_complete(segments),
         holes=sum(segment.verdict is not Verdict.STORED for segment in segments),
@@ -302,7 +303,7 @@ def removed_answer(queue_id: str, records: int, staying: Sequence[coverage.Segme
         queue_id=queue_id,
         records_removed=records,
         records_staying=sum(segment.records for segment in staying),
-        staying=_segments(staying),
+        staying=segments_answer(staying),
     )
 
 
@@ -311,7 +312,7 @@ def verification_answer(found: service.Verification, known: data_answers.Coverag
     return data_answers.Verification(
         records_counted=found.counted,
         records_missing=sum(gap.records for gap in found.gaps),
-        gaps=[answer(data_answers.Gap, gap, **_range(gap)) for gap in found.gaps],
+        gaps=[answer(data_answers.Gap, gap, **range_fields(gap)) for gap in found.gaps],
         coverage=known,
     )
 

@@ -11,13 +11,13 @@ import msgspec
 
 from streamforge import workers
 from streamforge.manager.service import StartRequest, StepRequest
-from streamforge.manager.workflow import Step, Workflow
+from streamforge.manager.workflow import SourceChoice, Step, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.completeness.rule import Rule
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.kinds.registry import check_series, kind_of_type, rule_of
 from streamforge_utils.model.timeranges import TimeRange, resolve_time_range
-from streamforge_utils.runtime.worker_definition import Definition, Role
+from streamforge_utils.runtime.worker_definition import Definition, Role, Source
 
 _COLLECTION = re.compile(r"[A-Za-z][A-Za-z0-9_-]*", re.ASCII)
 _IMAGE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._/:@-]{0,254}", re.ASCII)
@@ -36,6 +36,7 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
     steps: tuple[StepRequest, ...]
     collection: str | None
     again: bool
+    source: SourceChoice = SourceChoice.AUTO
 
 
 def check(request: StartRequest, now_ms: int) -> Checked:
@@ -47,7 +48,9 @@ def check(request: StartRequest, now_ms: int) -> Checked:
     span = resolve_time_range(request.time_range, now_ms)
     steps = request.steps
     if steps is None:
-        steps = tuple(StepRequest(target=target) for target in default_targets(type_name))
+        if request.source is SourceChoice.ARCHIVE and archive_loader(type_name) is None:
+            raise InvalidInput("source", f"nothing loads {type_name} from an archive: leave the source out")
+        steps = tuple(StepRequest(target=target) for target in default_targets(type_name, request.source))
     _check_steps(steps, type_name)
     if request.collection is not None:
         _check_collection(request.collection)
@@ -59,16 +62,79 @@ def check(request: StartRequest, now_ms: int) -> Checked:
         steps=tuple(_checked_step(step) for step in steps),
         collection=request.collection,
         again=request.again,
+        source=_source(request, steps),
     )
 
 
-def default_targets(type_name: str) -> tuple[str, ...]:
-    """The targets that load and store `type_name` unless a request names others."""
-    return tuple(target for target in workers.targets() if _joins(workers.definition(target), type_name))
+def default_targets(type_name: str, source: SourceChoice = SourceChoice.AUTO) -> tuple[str, ...]:
+    """The targets that load and store `type_name` from the first, unless a request names others.
+
+    A loader of the archive is none of them, unless that is the only source: a plan that needs it adds it.
+    """
+    found = [target for target in workers.targets() if _joins(workers.definition(target), type_name)]
+    if source is not SourceChoice.ARCHIVE:
+        return tuple(found)
+    loader = archive_loader(type_name)
+    sinks = [target for target in found if workers.definition(target).role is not Role.LOADER]
+    return tuple(sorted([*sinks, *([] if loader is None else [loader])]))
 
 
 def _joins(definition: Definition[Any], type_name: str) -> bool:
-    return definition.default and type_name.startswith(tuple(definition.types))
+    return definition.default and definition.source is not Source.ARCHIVE and _works_on(definition, type_name)
+
+
+def _works_on(definition: Definition[Any], type_name: str) -> bool:
+    return type_name.startswith(tuple(definition.types))
+
+
+def archive_loader(type_name: str) -> str | None:
+    """The target that loads `type_name` from the exchange's files; None: there is none, or there are no such files."""
+    for target in workers.targets() if kind_of_type(type_name).archive is not None else ():
+        found = workers.definition(target)
+        if found.role is Role.LOADER and found.source is Source.ARCHIVE and _works_on(found, type_name):
+            return target
+    return None
+
+
+def loads_from_archive(workflow: Workflow) -> bool:
+    """Whether it may load from the exchange's files: nobody ruled that out, and there is a loader for it."""
+    if workflow.source is SourceChoice.REST or workflow.endless:
+        return False
+    return archive_loader(workflow.type) is not None
+
+
+def added_loader(workflow: Workflow) -> Step | None:
+    """The step that loads from the exchange's files, where the workflow has none yet; of the image of the others, if
+    they have one in common.
+    """
+    if any(step.role is Role.LOADER and step.source is Source.ARCHIVE for step in workflow.steps):
+        return None
+    target, images = archive_loader(workflow.type), {step.image for step in workflow.steps}
+    if target is None:
+        return None
+    asked = StepRequest(target=target, image=images.pop() if len(images) == 1 else None)
+    return msgspec.structs.replace(_step(asked, workflow.type, workflow.queue_id), added=True)
+
+
+def _source(request: StartRequest, steps: tuple[StepRequest, ...]) -> SourceChoice:
+    """Where the records may come from. Raises InvalidInput where the targets do not load from there."""
+    found = {workers.definition(one.target).source for one in steps if _is_loader(one)}
+    for choice, source in ((SourceChoice.ARCHIVE, Source.ARCHIVE), (SourceChoice.REST, Source.REST)):
+        if request.source is choice and found != {source}:
+            raise InvalidInput(
+                "source",
+                f"source {choice.value!r} needs targets that load from there alone, and these do not: leave the "
+                "targets or the source out",
+            )
+    if request.source is SourceChoice.AUTO and found == {Source.ARCHIVE}:
+        return SourceChoice.ARCHIVE
+    if request.source is SourceChoice.AUTO and request.fixed and Source.ARCHIVE not in found:
+        return SourceChoice.REST
+    return request.source
+
+
+def _is_loader(step: StepRequest) -> bool:
+    return workers.definition(step.target).role is Role.LOADER
 
 
 def workflow_of(
@@ -86,22 +152,25 @@ def workflow_of(
         clipped=span != checked.span,
         endless=kind_of_type(checked.type).is_endless(checked.type),
         again=checked.again,
+        source=checked.source,
         verification=verification,
         created_ms=now_ms,
         topic=names.data_topic(queue_id),
         collection=checked.collection or names.collection_name(checked.symbol, checked.type, span.start_ms),
-        steps=tuple(
-            Step(
-                target=step.target,
-                role=workers.definition(step.target).role,
-                source=workers.definition(step.target).source,
-                type=checked.type,
-                telemetry_id=names.telemetry_id(step.target, queue_id),
-                image=step.image,
-                parameters=step.parameters,
-            )
-            for step in checked.steps
-        ),
+        steps=tuple(_step(step, checked.type, queue_id) for step in checked.steps),
+    )
+
+
+def _step(asked: StepRequest, type_name: str, queue_id: str) -> Step:
+    definition = workers.definition(asked.target)
+    return Step(
+        target=asked.target,
+        role=definition.role,
+        source=definition.source,
+        type=type_name,
+        telemetry_id=names.telemetry_id(asked.target, queue_id),
+        image=asked.image,
+        parameters=asked.parameters,
     )
 
 
@@ -122,10 +191,11 @@ def is_the_same(live: Workflow, wanted: Workflow, exchange_now_ms: int) -> bool:
         (live.symbol, live.type) == (wanted.symbol, wanted.type)
         and _is_the_same_range(live, wanted, exchange_now_ms)
         and (live.again or not wanted.again)
+        and live.source is wanted.source
         and live.stop_asked_ms is None
         and live.failure is None
         and live.replayed is None
-        and [_asked_of(step) for step in live.steps] == [_asked_of(step) for step in wanted.steps]
+        and [_asked_of(step) for step in live.steps if not step.added] == [_asked_of(step) for step in wanted.steps]
     )
 
 
@@ -206,7 +276,7 @@ def _check_steps(steps: tuple[StepRequest, ...], type_name: str) -> None:
                 f"target {step.target!r} is a diagnostic: a workflow proves what is stored, and it makes things up; "
                 f"run it by hand, as services/{step.target}/README.md tells",
             )
-        if not type_name.startswith(tuple(workers.definition(step.target).types)):
+        if not _works_on(workers.definition(step.target), type_name):
             raise InvalidInput("targets", f"target {step.target!r} does not work on type {type_name!r}")
     roles = {workers.definition(step.target).role for step in steps}
     if roles != {Role.LOADER, Role.SINK}:

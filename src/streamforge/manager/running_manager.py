@@ -23,6 +23,7 @@ from streamforge.manager.persistence.lease import fenced, managed_store
 from streamforge.manager.workflow_service import WorkflowService
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.plugins import plugin_environment
+from streamforge_utils.ports.archive import Archive
 from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.ports.exchange import Exchange, Identity
 from streamforge_utils.ports.instrumentation import NullObserver, Observer
@@ -40,13 +41,14 @@ _log = structlog.get_logger(__name__)
 class Ports(msgspec.Struct, frozen=True, kw_only=True):
     """The adapters that the manager uses. `running` closes them; the launcher's jobs go on.
 
-    identity: who answers at `exchange`.
+    identity: who answers at `exchange`. archive: its files; None: there are none.
     """
 
     bus: MessageBus
     store: Store
     launcher: Launcher
     exchange: Exchange
+    archive: Archive | None = None
     exchange_waits: ExchangeWaits | None = None
     identity: Identity = msgspec.field(default_factory=Identity)
     clock: Clock = SystemClock()
@@ -105,8 +107,9 @@ async def running(
     settings are wrong) or RetryableError.
     """
     async with AsyncExitStack() as stack:
-        for port in (ports.store, ports.bus, ports.exchange, ports.launcher):
-            stack.push_async_callback(port.close)
+        for port in (ports.store, ports.bus, ports.exchange, ports.launcher, ports.archive):
+            if port is not None:
+                stack.push_async_callback(port.close)
         if reconcile:
             ports.launcher.watch()  # first: the store and the bus may wait for what a suspended worker has locked
         lease = await stack.enter_async_context(managed_store(ports.store, ports.clock, claim))
@@ -129,6 +132,8 @@ async def running(
             producer=await ports.bus.producer(),
             launcher=ports.launcher,
             exchange=ports.exchange,
+            archive=ports.archive,
+            folder=None if settings.data.arango.url else settings.data.data_dir,
             policy=settings.policy,
             common=worker_environment(settings),
             control_topic=settings.control_topic,

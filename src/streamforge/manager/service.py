@@ -7,7 +7,7 @@ from typing import Any, Literal, NamedTuple
 
 import msgspec
 
-from streamforge.manager.workflow import Workflow
+from streamforge.manager.workflow import SourceChoice, Workflow
 from streamforge_utils.model.coverage import Segment
 from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.model.series import Series
@@ -59,16 +59,19 @@ class StepRequest(msgspec.Struct, frozen=True, kw_only=True):
 class StartRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A workflow asked for.
 
-    steps: None takes the targets that the type needs. collection: None takes the name that follows from the request.
-    again: load also what coverage says is stored.
+    steps: None takes the targets that the type needs. fixed: the plan adds no loader of another source to them.
+    collection: None takes the name that follows from the request.
+    again: load also what coverage says is stored. source: where the records are wanted from.
     """
 
     symbol: str
     type: str
     time_range: str
     steps: tuple[StepRequest, ...] | None = None
+    fixed: bool = False
     collection: str | None = None
     again: bool = False
+    source: SourceChoice = SourceChoice.AUTO
 
 
 class Verification(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.runtime.worker_definition import Role, Source
 
-FORMAT = 2
+FORMAT = 3
 """Version of this document's form; a newer one is refused by name."""
 
 
@@ -36,6 +36,18 @@ class Status(StrEnum):
 
 
 ENDED = frozenset({Status.FINISHED, Status.INTERRUPTED, Status.ERROR})
+
+
+class SourceChoice(StrEnum):
+    """Where a request wants its records from.
+
+    auto: each part from the source that suits it best, and from another one where that fails. archive: from the
+    exchange's files alone. rest: from its REST interface alone.
+    """
+
+    AUTO = "auto"
+    ARCHIVE = "archive"
+    REST = "rest"
 
 
 class StepStatus(StrEnum):
@@ -58,6 +70,13 @@ class Failure(msgspec.Struct, frozen=True, kw_only=True):
     next_step: str
 
 
+class Remark(msgspec.Struct, frozen=True):
+    """What a loader has reported of a range. reason: for a person."""
+
+    span: TimeRange
+    reason: str
+
+
 class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One attempt of a step.
 
@@ -71,6 +90,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     exit_code, signal: of its job. ended_ms: its job is gone. outcome: how the manager counts it, once settled.
     message: of its latest event; before its first one, why its job has not begun. next_step: what a person can do about
     that or about the reason, where the launcher knows.
+    unloaded, disputed: as `Step` and `Workflow` have them, until the attempt is settled.
     """
 
     number: int
@@ -97,6 +117,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     reason: str = ""
     next_step: str = ""
     outcome: str | None = None
+    unloaded: tuple[Remark, ...] = ()
+    disputed: tuple[Remark, ...] = ()
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -107,6 +129,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     outside without having got anywhere. A round is the first run, a repair or a retry: round_from is the number of its
     first attempt, ranges what a loader has still to load in it. left: messages that a sink which could not say so
     itself has left unstored when the workflow was stopped; left_at_least: there may be more.
+    unloaded: what a loader of files could not load in this round, and why. added: nobody asked for the step, a plan
+    needs it.
     """
 
     target: str
@@ -127,6 +151,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     failure: Failure | None = None
     left: int | None = None
     left_at_least: bool = False
+    unloaded: tuple[Remark, ...] = ()
+    added: bool = False
 
     @property
     def attempt(self) -> Attempt | None:
@@ -150,8 +176,9 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     parts: what is to be loaded, sorted, disjoint; each is for the loaders of its source.
     settled: segments with a verdict that needs no loading (closed). phase_ms: a known open time, for `3d`.
     expected: bars of the grid inside `parts`. there: bars of the rest that coverage knows as stored.
-    bars: of the range until `until_ms`, but for what is closed.
+    bars: of the range until `until_ms`, but for what is closed. Both are estimates where only files have the records.
     first_ms: when the first bar of the series opens; last_ms: when the last one does, if no more will come.
+    floor_ms, floor_id: of the first record that the exchange gives by requests, where there are older ones.
     """
 
     exchange_now_ms: int
@@ -164,6 +191,8 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     bars: int | None = None
     first_ms: int | None = None
     last_ms: int | None = None
+    floor_ms: int | None = None
+    floor_id: int | None = None
 
     @property
     def load(self) -> tuple[str, ...]:
@@ -181,6 +210,7 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     """What the latest comparison of the stored keys with the grid found.
 
     round: 1, 2, … of the workflow. expected: bars of the range, but for what is closed.
+    in_archive: holes that the exchange does not fill, of which files are published that were not read.
     """
 
     round: int
@@ -188,6 +218,7 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     expected: int
     stored: int
     segments: tuple[Segment, ...]
+    in_archive: tuple[Part, ...] = ()
 
 
 class Workflow(msgspec.Struct, frozen=True, kw_only=True):
@@ -198,11 +229,14 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
     epoch: rises whenever what was begun before is out of date: with a stop, a retry, a replay, a new round, a failure,
     the end. What an action finds out counts in the epoch that it was begun in, and in no other.
     endless: it goes on until it is stopped, which is its normal end; `span` then ends where it was planned to.
-    again: load also what coverage already has. verification: the manager made it, to load what the store had lost.
-    batch: the batch that it was made for.
+    again: load also what coverage already has. source: where the records are wanted from. verification: the manager
+    made it, to load what the store had lost. batch: the batch that it was made for.
     asking_failures: questions in a row that the exchange did not answer. action_failures: tries of a plan or a proof in
     a row, in this epoch, that failed by themselves and found nothing out.
     surveyed: what an interrupted or failed workflow has stored is in the coverage. waiting_for: why nothing happens.
+    disputed: ranges that were loaded from files of this plan whose published checksum they do not meet.
+    archive_searched: files were searched for holes that the exchange does not fill. archive_failure: why the next plan
+    does without files.
     replayed: how it had ended before its dead letters began to be replayed, and replayed_failure: why.
     topic_removed, dlq_removed: what retention has removed since the end.
     """
@@ -216,6 +250,7 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
     clipped: bool = False
     endless: bool = False
     again: bool = False
+    source: SourceChoice = SourceChoice.AUTO
     verification: bool = False
     batch: str = ""
     created_ms: int
@@ -231,6 +266,9 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
     waiting_for: str = ""
     proof: Proof | None = None
     repairs: int = 0
+    disputed: tuple[Remark, ...] = ()
+    archive_searched: bool = False
+    archive_failure: str = ""
     surveyed: bool = False
     stop_asked_ms: int | None = None
     failure: Failure | None = None
@@ -302,7 +340,7 @@ def decode_workflow(body: bytes) -> Workflow:
     written = _decode_format(body).format
     if written > FORMAT:
         raise ConfigError(f"format {written}; this version knows up to {FORMAT}: upgrade StreamForge")
-    return _decode(body) if written == FORMAT else _of_format_1(body)
+    return _of_format_1(body) if written == 1 else msgspec.structs.replace(_decode(body), format=FORMAT)
 
 
 def _of_format_1(body: bytes) -> Workflow:

@@ -14,6 +14,7 @@ from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.reconciler import Reconciler
 from streamforge.manager.execution.removal import RecordRemoval
 from streamforge.manager.execution.verifier import verify
+from streamforge.manager.forecaster import Forecaster
 from streamforge.manager.lifecycle.facts import Replay, Retry, Stop
 from streamforge.manager.origin import Source
 from streamforge.manager.persistence.event_history import COLLECTION as HISTORY
@@ -21,6 +22,7 @@ from streamforge.manager.persistence.event_history import PAGE
 from streamforge.manager.persistence.record_reader import RecordReader
 from streamforge.manager.persistence.reservations import Reservations
 from streamforge.manager.persistence.workflow_store import Unreadable
+from streamforge.manager.plan_answers import Forecast
 from streamforge.manager.presentation import removed_answer
 from streamforge.manager.readiness import ReadinessProbe
 from streamforge.manager.service import (
@@ -62,6 +64,7 @@ class WorkflowService:
         self._reservations = deps.reservations if new_code is None else Reservations(deps.store, deps.clock, new_code)
         self._records = RecordReader(deps.store, deps.coverage)
         self._starting = Admission(deps, reconciler, self._reservations)
+        self._forecaster = Forecaster(deps, self._starting)
         self._reports = Reports(deps)
         self._busy: set[str] = set()
         self._readiness = ReadinessProbe(deps, reconciler)
@@ -75,6 +78,10 @@ class WorkflowService:
         Raises InvalidInput, or KeyReused.
         """
         return await self._starting.start(request, idempotency_key)
+
+    async def forecast(self, request: StartRequest) -> Forecast:
+        """What the request would load and take; nothing is started or stored."""
+        return await self._forecaster.of(request)
 
     async def get(self, queue_id: str) -> Workflow:
         """The workflow. Raises NotFound."""

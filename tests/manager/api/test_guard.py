@@ -12,7 +12,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from streamforge.manager.api import batch_routes, catalogue_routes, data_routes, queue_routes
+from streamforge.manager.api import batch_routes, catalogue_routes, data_routes, plan_routes, queue_routes
 from streamforge.manager.api.app import create_app
 from streamforge.manager.api.guard import OPEN_PATHS, role_needed
 from streamforge.manager.api.tokens import Access
@@ -45,8 +45,8 @@ ALL = sorted(operations(APP))
 def test_the_matrix_holds_every_route() -> None:
     routes = [
         route
-        for router in (batch_routes.router, queue_routes.router, data_routes.router, catalogue_routes.router)
-        for route in router.routes
+        for module in (batch_routes, queue_routes, plan_routes, data_routes, catalogue_routes)
+        for route in module.router.routes
     ]
     served = {(method, route.path) for route in routes if isinstance(route, APIRoute) for method in route.methods or ()}
     described = {(method.upper(), path) for path, item in APP.openapi()["paths"].items() for method in item}

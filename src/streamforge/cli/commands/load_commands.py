@@ -15,6 +15,7 @@ from streamforge.cli.arguments import check_words
 from streamforge.cli.client import path_part
 from streamforge.cli.command_errors import CliError, UsageProblem
 from streamforge.cli.coverage_text import advice, left_out_span, load_of_the_rest, no_longer
+from streamforge.cli.dry_run import forecast
 from streamforge.cli.follower import Begin, followed
 from streamforge.cli.outcome import Loaded, tell, unfinished
 from streamforge.cli.session import Mode, Session, Where, session
@@ -56,6 +57,15 @@ async def load(
             help="Of many symbols: those that were listed on that day, also where they are delisted by now.",
         ),
     ] = None,
+    source: o.SourceOf = None,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Start nothing: print the parts with their sources, the requests, the download, the time and the "
+            "room that it takes.",
+        ),
+    ] = False,
     detach: o.Detach = False,
     timeout_s: o.Timeout = None,
     as_json: o.Json = False,
@@ -74,17 +84,23 @@ async def load(
     records_there (those of them that were stored before), coverage, seconds.
     """
     if is_many(symbol):
+        if dry_run or source is not None:
+            raise UsageProblem("--dry-run and --source are for one symbol")
         from streamforge.cli.commands.batch_commands import load_many
 
         how: dict[str, Any] = {"again": again, "detach": detach, "timeout_s": timeout_s, "as_json": as_json}
         return await load_many(symbol, type_name, time_range, where, listed_at=listed_at, **how)
     if listed_at is not None:
         raise UsageProblem("--listed-at is for many symbols, such as '*USDT'")
-    request = Request(symbol=symbol, type=type_name, time_range=time_range, again=again)
+    request = Request(symbol=symbol, type=type_name, time_range=time_range, again=again, source=source or msgspec.UNSET)
     request.check()
+    if dry_run:
+        return await forecast(where, request, as_json=as_json)
     if detach:
         return await _detached(where, request.start, again=again, as_json=as_json)
-    return await _to_the_end(where, request.start, again=again, timeout_s=timeout_s, as_json=as_json)
+    return await _to_the_end(
+        where, request.start, again=again, source=request.source, timeout_s=timeout_s, as_json=as_json
+    )
 
 
 async def wait(
@@ -149,12 +165,13 @@ async def _again(
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be loaded."""
+    """What is to be loaded. source: left out where none was named, as an older manager knows none."""
 
     symbol: str
     type: str
     time_range: str
     again: bool = False
+    source: str | msgspec.UnsetType = msgspec.UNSET
 
     def check(self) -> None:
         """Raises InvalidInput in the words of the API, before anything is started."""
@@ -182,7 +199,14 @@ async def _detached(where: Where, begin: Begin, *, again: bool = False, as_json:
 
 
 async def _to_the_end(
-    where: Where, begin: Begin, *, timeout_s: float | None, as_json: bool, again: bool = False, **how: Any
+    where: Where,
+    begin: Begin,
+    *,
+    timeout_s: float | None,
+    as_json: bool,
+    again: bool = False,
+    source: str | msgspec.UnsetType = msgspec.UNSET,
+    **how: Any,
 ) -> int:
     """Begin a workflow and follow it to its end; says what became of it and returns the exit code.
 
@@ -198,7 +222,7 @@ async def _to_the_end(
         if ended.rest is None or (left_s is not None and left_s <= 0):
             break
         terminal.say(f"{one.queue_id} has finished; what it left out, {left_out_span(one)}, is loaded now")
-        rest = Request(symbol=one.symbol, type=one.type, time_range=ended.rest, again=again)
+        rest = Request(symbol=one.symbol, type=one.type, time_range=ended.rest, again=again, source=source)
         ended = await followed(where, rest.start, timeout_s=left_s, again=again)
         ended = msgspec.structs.replace(
             ended, loaded=msgspec.structs.replace(ended.loaded, seconds=round(time.monotonic() - began, 3))

@@ -101,7 +101,7 @@ def _tell(known: data_answers.Coverage, where: Where) -> None:
                 format_ms(segment.end_ms),
                 terminal.styled(segment.verdict),
                 terminal.number(segment.records) if segment.records else "",
-                segment.collection or terminal.VERDICTS.get(segment.verdict, ""),
+                _where_or_why(segment),
             ]
             for segment in known.segments
         ],
@@ -110,6 +110,14 @@ def _tell(known: data_answers.Coverage, where: Where) -> None:
     for one in known.loading:
         terminal.say(_loading(one, where))
     terminal.say(f"{_spoken_of(known)}: {_judged(known, where)}")
+
+
+def _where_or_why(segment: data_answers.Segment) -> str:
+    cause = segment.cause or ""
+    if segment.collection is not None:
+        return f"{segment.collection} ({cause})" if cause else segment.collection
+    meaning = terminal.VERDICTS.get(segment.verdict, "")
+    return cause or meaning if segment.verdict == "unknown" else meaning
 
 
 def _loading(one: data_answers.CoverageLoading, where: Where) -> str:

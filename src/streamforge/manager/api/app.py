@@ -12,8 +12,15 @@ from typing import Any
 import msgspec
 from fastapi import FastAPI
 
-from streamforge.manager import answers, batch_answers, data_answers
-from streamforge.manager.api import batch_routes, catalogue_routes, data_routes, error_answers, queue_routes
+from streamforge.manager import answers, batch_answers, data_answers, plan_answers
+from streamforge.manager.api import (
+    batch_routes,
+    catalogue_routes,
+    data_routes,
+    error_answers,
+    plan_routes,
+    queue_routes,
+)
 from streamforge.manager.api.guard import Addresses, Authentication, Guard, role_needed
 from streamforge.manager.api.problems import MEDIA_TYPE, TYPE_PREFIX
 from streamforge.manager.api.routing import SCHEMAS, Context, Limits
@@ -86,7 +93,8 @@ def _complete(schema: dict[str, Any]) -> dict[str, Any]:
 
 def _answers() -> dict[str, Any]:
     """The schemas of all that is answered, by name."""
-    kinds: list[type[msgspec.Struct]] = [Source, *_structs(answers), *_structs(data_answers), *_structs(batch_answers)]
+    modules = (answers, data_answers, batch_answers, plan_answers)
+    kinds: list[type[msgspec.Struct]] = [Source, *(kind for module in modules for kind in _structs(module))]
     _, schemas = msgspec.json.schema_components(kinds, ref_template=SCHEMAS + "{name}")
     optional = {
         kind.__name__: {field.encode_name for field in msgspec.structs.fields(kind) if field.default is msgspec.UNSET}
@@ -150,7 +158,8 @@ def create_app(
         service, limits, Followers(limits.followers, limits.retry_after_s), clock or SystemClock()
     )
     error_answers.install(app)
-    for router in (queue_routes.router, batch_routes.router, data_routes.router, catalogue_routes.router):
+    modules = (queue_routes, plan_routes, batch_routes, data_routes, catalogue_routes)
+    for router in (module.router for module in modules):
         app.include_router(router)
     describe(app)
     app.add_middleware(Addresses)

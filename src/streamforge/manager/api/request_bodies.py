@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from streamforge.manager import requests
 from streamforge.manager.api.problems import invalid
 from streamforge.manager.service import StartRequest, StepRequest
+from streamforge.manager.workflow import SourceChoice
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.kinds.registry import kind_of_type, normal_type
 
@@ -17,6 +18,13 @@ _MANY = 32
 _IMAGE = (
     "It is kept and shown, and used only by a launcher that runs images: one that runs processes on the manager's own "
     "machine does nothing with it."
+)
+
+
+_SOURCE = (
+    "Where the records come from. `auto`: each part of the range from the source that suits it best, and from another "
+    "one where that fails. `archive`: from the files alone that the exchange publishes of past days and months; what "
+    "has no file stays unknown, and the workflow ends in error. `rest`: by requests alone."
 )
 
 
@@ -59,6 +67,7 @@ class Start(BaseModel):
         description="Where records go; without it, a name that follows from the request.",
     )
     again: bool = Field(default=False, description="Load also what is stored already.")
+    source: SourceChoice = Field(default=SourceChoice.AUTO, description=_SOURCE)
 
     def request(self) -> StartRequest:
         """What the service is asked. Raises InvalidInput or ProblemError naming the field."""
@@ -67,8 +76,10 @@ class Start(BaseModel):
             type=self.type,
             time_range=self.time_range,
             steps=self._steps(),
+            fixed=self.targets is not None,
             collection=self.collection_name,
             again=self.again,
+            source=self.source,
         )
 
     def _steps(self) -> tuple[StepRequest, ...] | None:
@@ -77,7 +88,11 @@ class Start(BaseModel):
         if targets is None:
             if not parameters and self.image is None:
                 return None
-            targets = list(requests.default_targets(normal_type(self.type)))
+            type_name = normal_type(self.type)
+            targets = list(requests.default_targets(type_name, self.source))
+            loader = requests.archive_loader(type_name)
+            if loader in parameters and loader not in targets and self.source is not SourceChoice.REST:
+                targets.append(loader)
         for target in parameters:
             if target not in targets:
                 raise invalid(
@@ -130,6 +145,7 @@ class StartPipeline(BaseModel):
     time_range: str = Field(max_length=_TEXT)
     microservices: list[Microservice] = Field(min_length=1, max_length=_MANY)
     again: bool = Field(default=False, description="Load also what is stored already.")
+    source: SourceChoice = Field(default=SourceChoice.AUTO, description=_SOURCE)
 
     def request(self) -> StartRequest:
         """What the service is asked. Raises InvalidInput or ProblemError naming the field."""
@@ -149,8 +165,10 @@ class StartPipeline(BaseModel):
                 StepRequest(target=step.target, image=step.image, parameters=dict(step.model_extra or {}))
                 for step in self.microservices
             ),
+            fixed=True,
             collection=next(iter(collections), None),
             again=self.again,
+            source=self.source,
         )
 
 

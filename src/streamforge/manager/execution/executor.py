@@ -28,12 +28,13 @@ from streamforge.manager.lifecycle.retry_policy import Banned
 from streamforge.manager.lifecycle.rounds import next_number
 from streamforge.manager.persistence.bans import Bans
 from streamforge.manager.persistence.workflow_store import OutOfDate
-from streamforge.manager.workflow import Attempt, Failure, Plan, Workflow
+from streamforge.manager.requests import added_loader, loads_from_archive
+from streamforge.manager.workflow import Attempt, Failure, Plan, SourceChoice, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import BannedError, ConfigError, ConflictError, PermanentError, RetryableError
 from streamforge_utils.model.messages import Command, encode_command, encode_event
 from streamforge_utils.ports.bus import Message
-from streamforge_utils.runtime.worker_definition import Role
+from streamforge_utils.runtime.worker_definition import Role, Source
 
 _replace = msgspec.structs.replace
 _REMEMBERED = 1000
@@ -70,7 +71,8 @@ class Executor:
     async def _act(self, workflow: Workflow, action: Action) -> Finding | None:
         match action:
             case Prepare():
-                return Planned(await self._plan(workflow))
+                plan = await self._plan(workflow)
+                return Planned(plan, added_loader(workflow) if Source.ARCHIVE in plan.ranges else None)
             case Launch(target):
                 return await self._launch(workflow, target)
             case SendStop(target):
@@ -142,6 +144,9 @@ class Executor:
                 known.segments,
                 exchange_now_ms=exchange_now_ms,
                 again=workflow.again,
+                archive=deps.archive if loads_from_archive(workflow) else None,
+                alone=workflow.source is SourceChoice.ARCHIVE,
+                without=workflow.archive_failure,
             )
         except (PermanentError, RetryableError) as error:
             raise ExchangeFailed(error) from error
@@ -225,7 +230,8 @@ class Executor:
             workflow = _replace(workflow, plan=plan)
         proof = await prove(deps, workflow, plan, ask=ask)
         left = {} if ask and new_plan is None else await backlog_of(deps, workflow)
-        return Proven(proof=proof, asked=ask, plan=new_plan, left=left)
+        loader = added_loader(workflow) if proof.in_archive else None
+        return Proven(proof=proof, asked=ask, plan=new_plan, loader=loader, left=left)
 
     async def remove_topics(self, workflow: Workflow, removal: TopicsRemoved) -> bool:
         """Remove a topic of an ended workflow, and forget its jobs. False: it was removed itself, or goes on again."""

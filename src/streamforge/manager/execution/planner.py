@@ -7,20 +7,23 @@ not turn data into "before the listing".
 from __future__ import annotations
 
 from functools import partial
+from typing import Any
 
 import msgspec
 import structlog
 
 from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.execution.source_plan import Sources
 from streamforge.manager.lifecycle.rounds import joined
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.persistence.record_count import counted, gone
-from streamforge.manager.workflow import Part, Plan, Workflow
-from streamforge_utils.model.coverage import Segment, Verdict, clip, lacking, outside, overlay
+from streamforge.manager.workflow import Plan, Workflow
+from streamforge_utils.model.coverage import Segment, Verdict, clip, lacking, outside, overlay, verdict_of
 from streamforge_utils.model.errors import PermanentError, RetryableError
-from streamforge_utils.model.kinds.registry import rule_of
+from streamforge_utils.model.kinds.registry import kind_of, rule_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.ports.archive import Archive
 from streamforge_utils.ports.exchange import Exchange
 
 _replace = msgspec.structs.replace
@@ -54,7 +57,12 @@ class ExchangeFailed(Exception):
         self.error = error
 
 
-async def prepare(
+async def prepare(exchange: Exchange, series: Series, span: TimeRange, known: tuple[Segment, ...], **how: Any) -> Plan:
+    """The plan alone, as `planned` makes it."""
+    return (await planned(exchange, series, span, known, **how))[0]
+
+
+async def planned(
     exchange: Exchange,
     series: Series,
     span: TimeRange,
@@ -62,9 +70,14 @@ async def prepare(
     *,
     exchange_now_ms: int,
     again: bool,
-) -> Plan:
+    archive: Archive | None = None,
+    alone: bool = False,
+    without: str = "",
+) -> tuple[Plan, Sources | None]:
     """What there is to load of `span`, given what is `known` of the series. What is not over yet is no part of it.
 
+    The second is how its parts were found; None: there is nothing to load. archive: parts may come from its files, and
+    with `alone` from nowhere else. without: why it is not asked.
     Raises PermanentError (the exchange does not know the symbol) or RetryableError.
     """
     rule = rule_of(series)
@@ -77,21 +90,22 @@ async def prepare(
         closed = [_segment(span.start_ms, until_ms, Verdict.CLOSED)] if until_ms > span.start_ms else []
         closed = rule.whole(closed, None)
         until_ms = until_ms if closed else min(until_ms, span.start_ms)
-        return Plan(exchange_now_ms=now_ms, until_ms=until_ms, bars=0, settled=tuple(closed))
+        return Plan(exchange_now_ms=now_ms, until_ms=until_ms, bars=0, settled=tuple(closed)), None
     first_ms, last_ms = bounds.first_ms, bounds.last_ms
     phase_ms = first_ms if not rule.is_fixed(None) else None
     settled: list[Segment] = []
+    older: list[TimeRange] = []
     # What is known of a series is known of whole bars: here of those that open in the range and are over.
     until_ms = min(span.end_ms, rule.over_ms(now_ms, phase_ms))
     start_ms = rule.ceil(span.start_ms, phase_ms)
     end_ms = max(start_ms, rule.ceil(until_ms, phase_ms))
-    if start_ms == end_ms:
+    whole = TimeRange(start_ms, end_ms) if start_ms < end_ms else None
+    if whole is None:
         until_ms = min(until_ms, span.start_ms)
     if start_ms < first_ms:
         before = TimeRange(start_ms, min(end_ms, first_ms))
         if bounds.floor:
-            gone = (_segment(one.start_ms, one.end_ms, Verdict.UNKNOWN) for one in lacking(known, before))
-            settled += (_replace(one, cause=bounds.floor) for one in gone)
+            older = [before] if again and archive is not None else lacking(known, before)
         else:
             settled.append(_segment(before.start_ms, before.end_ms, Verdict.CLOSED))
         start_ms = before.end_ms
@@ -107,21 +121,53 @@ async def prepare(
         phase_ms=phase_ms,
         first_ms=first_ms,
         last_ms=last_ms,
+        floor_ms=None if bounds.floor_id is None else first_ms,
+        floor_id=bounds.floor_id,
     )
-    if start_ms >= end_ms:
-        return plan
-    wanted = TimeRange(start_ms, end_ms)
+    wanted = TimeRange(start_ms, end_ms) if start_ms < end_ms else None
+    if whole is None or (wanted is None and not older):
+        return plan, None
     known = tuple(rule.whole(overlay(known, settled), phase_ms))
-    ranges = joined([wanted] if again else lacking(known, wanted))
-    reason = "it was asked for again" if again else "it was not stored"
-    bars = len(await rule.existing(exchange, series, wanted, now_ms, phase_ms))
-    load = [_segment(one.start_ms, one.end_ms, Verdict.UNKNOWN) for one in ranges]
-    stored = [segment for segment in clip(known, wanted) if segment.verdict is Verdict.STORED]
-    there = sum(segment.records for segment in rule.counted(outside(stored, load), phase_ms))
+    ranges, bars = list[TimeRange](), 0
+    if wanted is not None:
+        ranges = joined([wanted] if again else lacking(known, wanted))
+        bars = len(await rule.existing(exchange, series, wanted, now_ms, phase_ms))
+
+    def records(part: TimeRange) -> int | None:
+        found = rule.expected(verdict_of(part, Verdict.UNKNOWN), phase_ms)
+        if found is not None or wanted is None or part.start_ms < first_ms:
+            return None if found is None else len(found)
+        return round(bars * (part.end_ms - part.start_ms) / (wanted.end_ms - wanted.start_ms))
+
+    sources = Sources(
+        kind=kind_of(series),
+        now_ms=now_ms,
+        records=records,
+        floor_ms=first_ms if bounds.floor else 0,
+        floor=bounds.floor,
+        alone=alone,
+        asked="it was asked for again" if again else "it was not stored",
+        prefix="it was asked for again: " if again else "",
+    )
+    divided = await sources.divide(archive, series, [*older, *ranges], without)
+    load = [_segment(part.span.start_ms, part.span.end_ms, Verdict.UNKNOWN) for part in divided.parts]
+    lost = [one for one in divided.unknown if one.start_ms >= first_ms]
+    stored = [segment for segment in clip(known, whole) if segment.verdict is Verdict.STORED]
+    counts = rule.counted(outside(stored, [*load, *divided.unknown]), phase_ms)
+    there = sum(segment.records for segment in counts)
+    old = sum(segment.records for segment in counts if segment.end_ms <= first_ms) + divided.older
     each = [rule.expected(one, phase_ms) for one in load]
-    expected = sum(len(one) for one in each if one is not None) if None not in each else max(0, bars - there)
-    parts = tuple(Part(span=r, reason=reason) for r in ranges)
-    return _replace(plan, parts=parts, expected=expected, bars=bars, there=there)
+    expected = sum(len(one) for one in each if one is not None) if None not in each else max(0, bars + old - there)
+    bars -= sum(records(one.span) or 0 for one in lost)
+    plan = _replace(
+        plan,
+        parts=tuple(divided.parts),
+        settled=tuple(sorted([*settled, *divided.unknown], key=lambda one: one.start_ms)),
+        expected=expected,
+        bars=bars + old,
+        there=there,
+    )
+    return plan, _replace(sources, files=divided.files)
 
 
 def _segment(start_ms: int, end_ms: int, verdict: Verdict) -> Segment:

@@ -2,21 +2,38 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 from functools import partial
 
+import msgspec
+
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.planner import ExchangeFailed
+from streamforge.manager.execution.source_plan import LIST_WITHIN_S
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
-from streamforge.manager.persistence.record_count import counted, gone, survey
-from streamforge.manager.workflow import Plan, Proof, Workflow
-from streamforge_utils.model.coverage import Segment, Verdict, clip, outside, overlay, touching, verdict_of
+from streamforge.manager.persistence.record_count import between_stored, counted, gone, survey, with_causes
+from streamforge.manager.requests import loads_from_archive
+from streamforge.manager.workflow import Part, Plan, Proof, SourceChoice, Workflow
+from streamforge_utils.model.completeness.sequence import floor_cause
+from streamforge_utils.model.coverage import (
+    DISPUTED,
+    Segment,
+    Verdict,
+    clip,
+    outside,
+    overlay,
+    touching,
+    verdict_of,
+    without_stored,
+)
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.model.kinds.registry import kind_of, rule_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.exchange import Exchange
 from streamforge_utils.ports.store import DocumentStore
+from streamforge_utils.runtime.worker_definition import Source
 
 _ROUNDS = 2
 """How often each question about a hole is asked."""
@@ -49,13 +66,15 @@ async def prove(deps: Dependencies, workflow: Workflow, plan: Plan, *, ask: bool
             known = await deps.coverage.known(series)
             phase_ms = plan.phase_ms if plan.phase_ms is not None else known.grid_ms
             if ranges is None:
-                ranges = await _ranges(deps, workflow, plan, phase_ms, ask=ask)
+                ranges = await _ranges(deps, workflow, plan, known, phase_ms, ask=ask)
             found = rule.with_answers(await count(deps.store, workflow, plan, known, phase_ms, ranges), answers)
-            unasked = [segment for segment in found if segment.verdict is Verdict.UNKNOWN]
+            found = [_below_floor(segment, plan) for segment in found]
+            unasked = [one for one in found if one.verdict is Verdict.UNKNOWN and not one.cause]
             if not (ask and unasked):
+                found = await with_causes(deps.store, series, found, _disputes(workflow, plan, known), phase_ms)
                 async with deps.coverage.locks.hold(*(() if held else (series.id,))):
                     if await deps.coverage.known(series) == known:
-                        await _learn(deps, workflow, known, found, phase_ms, ask=ask)
+                        await _learn(deps, workflow, plan, known, found, phase_ms, ask=ask)
                         break
         try:
             for hole in unasked if ask else ():
@@ -75,11 +94,12 @@ async def prove(deps: Dependencies, workflow: Workflow, plan: Plan, *, ask: bool
         expected=sum(one for one in expected if one is not None) if None not in expected else stored,
         stored=stored,
         segments=tuple(overlay(plan.settled, found)),
+        in_archive=await _in_archive(deps, workflow, plan, found) if ask else (),
     )
 
 
 async def _ranges(
-    deps: Dependencies, workflow: Workflow, plan: Plan, phase_ms: int | None, *, ask: bool
+    deps: Dependencies, workflow: Workflow, plan: Plan, known: SeriesCoverage, phase_ms: int | None, *, ask: bool
 ) -> list[_Range]:
     """The parts of the planned range of which the exchange gives records, each with their positions.
 
@@ -89,14 +109,79 @@ async def _ranges(
     beyond = [segment.span for segment in plan.settled if segment.verdict in (Verdict.CLOSED, Verdict.UNKNOWN)]
     for span in _without(workflow.planned_span, beyond):
         wanted = rule.expected(verdict_of(span, Verdict.UNKNOWN), phase_ms)
-        if wanted is None and ask:
+        older = span.intersection(TimeRange(0, plan.floor_ms)) if plan.floor_ms else None
+        given = span if older is None or older == span else TimeRange(older.end_ms, span.end_ms)
+        if wanted is None and ask and older != span:
             try:
                 now_ms = await deps.exchange.server_time()
-                wanted = await rule.existing(deps.exchange, workflow.series, span, now_ms, phase_ms)
+                wanted = await rule.existing(deps.exchange, workflow.series, given, now_ms, phase_ms)
             except (RetryableError, PermanentError) as error:
                 raise ExchangeFailed(error) from error
-        found.append((span, wanted))
+        if older is None or not ask:
+            found.append((span, wanted))
+            continue
+        places = _places(workflow, known, [part.span for part in plan.parts], [])
+        stored = await between_stored(deps.store, workflow.series, older, places)
+        if not stored:
+            found += [(older, stored)] if older == span else [(older, stored), (given, wanted)]
+        elif wanted is not None:
+            found.append((span, range(stored.start, wanted[-1] + 1 if wanted else plan.floor_id or stored.stop)))
+        else:
+            # Before the first record that the exchange gives, ids are consecutive up to that one.
+            end_id = plan.floor_id if older.end_ms == plan.floor_ms else None
+            found.append((span, range(stored.start, stored.stop if end_id is None else end_id)))
     return found
+
+
+def _below_floor(segment: Segment, plan: Plan) -> Segment:
+    """A hole of which the exchange gives no record any more has that cause: silence proves nothing there."""
+    if segment.verdict is not Verdict.UNKNOWN or plan.floor_id is None or plan.floor_ms is None:
+        return segment
+    is_below = segment.end_ms <= plan.floor_ms if segment.last_id is None else segment.last_id < plan.floor_id
+    return msgspec.structs.replace(segment, cause=floor_cause(plan.floor_id)) if is_below else segment
+
+
+def _disputes(workflow: Workflow, plan: Plan, known: SeriesCoverage) -> list[Segment]:
+    """What was loaded from files that do not meet their checksum: by the workflow, or what it has not loaded before."""
+    loaded = [verdict_of(part.span, Verdict.UNKNOWN) for part in plan.parts]
+    whole = workflow.planned_span or workflow.span
+    before = [one for one in touching(known.segments, whole) if one.verdict is Verdict.STORED and one.cause]
+    mine = [
+        msgspec.structs.replace(verdict_of(one.span, Verdict.STORED), cause=f"{DISPUTED}: {one.reason}")
+        for one in workflow.disputed
+    ]
+    return overlay(outside(before, loaded), mine)
+
+
+async def _in_archive(deps: Dependencies, workflow: Workflow, plan: Plan, found: Iterable[Segment]) -> tuple[Part, ...]:
+    """The holes of what was loaded by requests that a file may fill; none where that was looked for already."""
+    archive, series = deps.archive, workflow.series
+    if archive is None or workflow.source is not SourceChoice.AUTO or not loads_from_archive(workflow):
+        return ()
+    if workflow.archive_searched or workflow.archive_failure:
+        return ()
+    asked = [part.span for part in plan.parts if part.source is Source.REST]
+    holes = [
+        common
+        for one in found
+        if one.verdict is Verdict.EXCHANGE or (one.verdict is Verdict.UNKNOWN and one.cause)
+        for span in asked
+        if (common := one.span.intersection(span)) is not None
+    ]
+    if not holes:
+        return ()
+    try:
+        async with asyncio.timeout(LIST_WITHIN_S):
+            files = await archive.files(series, TimeRange(holes[0].start_ms, holes[-1].end_ms))
+    except (RetryableError, PermanentError, TimeoutError):
+        return ()
+    reason = "the exchange gave none of it by requests: a file may have it"
+    over = [one for one in files if one.span.end_ms <= plan.exchange_now_ms]
+    return tuple(
+        Part(span=hole, source=Source.ARCHIVE, reason=reason)
+        for hole in holes
+        if any(one.span.start_ms <= hole.start_ms and hole.end_ms <= one.span.end_ms for one in over)
+    )
 
 
 async def count(
@@ -154,6 +239,7 @@ def _stored(span: TimeRange, collection: str) -> Segment:
 async def _learn(
     deps: Dependencies,
     workflow: Workflow,
+    plan: Plan,
     known: SeriesCoverage,
     found: Sequence[Segment],
     phase_ms: int | None,
@@ -170,6 +256,8 @@ async def _learn(
             ours = clip(await counted(deps.store, known, span, every_key=True), span)
         learnt = [segment for segment in learnt if segment.verdict is Verdict.STORED]
         learnt = overlay(gone(ours, known.segments), learnt)
+    # A range that was planned and then given up has its cause.
+    learnt = overlay(without_stored([one for one in plan.settled if one.cause], known.segments), learnt)
     # What coverage calls stored is not loaded again, so a power cut must not take it.
     await deps.store.flush(workflow.collection)
     condition = partial(deps.workflows.check_epoch, workflow)

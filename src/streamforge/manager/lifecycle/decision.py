@@ -6,19 +6,31 @@ alone: a manager that dies in between decides the same after its restart.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from streamforge.manager.lifecycle.actions import Action, EndJob, Launch, Prepare, Prove, SendStop
 from streamforge.manager.lifecycle.facts import TopicsRemoved
 from streamforge.manager.lifecycle.fold import waits
 from streamforge.manager.lifecycle.retry_policy import STOP, STUCK, apply_retry_policy
-from streamforge.manager.lifecycle.rounds import joined, next_number, repair_round
+from streamforge.manager.lifecycle.rounds import (
+    archive_round,
+    disjoint,
+    fallback_round,
+    joined,
+    next_number,
+    next_round,
+    open_again,
+    repair_round,
+    sources_of,
+)
 from streamforge.manager.policy import Policy
-from streamforge.manager.workflow import STEP_ENDED, Attempt, Failure, Status, Step, StepStatus, Workflow
+from streamforge.manager.workflow import STEP_ENDED, Attempt, Failure, SourceChoice, Status, Step, StepStatus, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.timeranges import TimeRange, format_ms
-from streamforge_utils.runtime.worker_definition import Role
+from streamforge_utils.runtime.worker_definition import Role, Source
 
 _replace = msgspec.structs.replace
 
@@ -252,12 +264,25 @@ def _stopping(
             actions.append(Prove(ask=False))
             return workflow
         workflow = _replace(workflow, surveyed=True)
+    if (failure := _archive_failure(workflow)) is not None:
+        return next_round(_replace(open_again(workflow, plan=None), archive_failure=failure))
     if workflow.failure is not None:
         return workflow.next_epoch(status=Status.ERROR, ended_ms=now_ms)
     if workflow.endless and workflow.proof is not None and not any(map(_is_open, workflow.proof.segments)):
         steps = tuple(_replace(step, status=StepStatus.FINISHED) for step in workflow.steps)
         return workflow.next_epoch(status=Status.FINISHED, steps=steps, ended_ms=now_ms)
     return workflow.next_epoch(status=Status.INTERRUPTED, ended_ms=now_ms)
+
+
+def _archive_failure(workflow: Workflow) -> str | None:
+    """Why its loader of files failed, where that is all that failed, and REST can take its place."""
+    failed = [step for step in workflow.steps if step.status is StepStatus.ERROR]
+    if workflow.stop_asked_ms is not None or [step.source for step in failed] != [Source.ARCHIVE]:
+        return None
+    if workflow.source is not SourceChoice.AUTO or Source.REST not in sources_of(workflow):
+        return None
+    reason = "it failed" if failed[0].failure is None else failed[0].failure.reason
+    return f"{failed[0].target}: {reason}"
 
 
 def _is_open(segment: Segment) -> bool:
@@ -291,9 +316,14 @@ def _conclude(
 ) -> Workflow:
     if workflow.replayed in (Status.INTERRUPTED, Status.ERROR):
         return _replayed(workflow, workflow.replayed, now_ms, actions)
+    plan, unloaded = workflow.plan, disjoint(one for step in workflow.steps for one in step.unloaded)
+    if plan is not None and unloaded:
+        return fallback_round(workflow, plan, unloaded)
     proof = workflow.proof
     if proof is None or proof.round <= workflow.repairs:
         return _proving(workflow, now_ms, conditions, actions)
+    if plan is not None and proof.in_archive and not workflow.archive_searched:
+        return archive_round(workflow, plan, proof.in_archive)
     holes: list[TimeRange] = [segment.span for segment in proof.segments if segment.verdict is Verdict.OURS]
     ours = tuple(str(hole) for hole in joined(holes))
     unknown = [segment for segment in proof.segments if segment.verdict is Verdict.UNKNOWN]
@@ -304,12 +334,20 @@ def _conclude(
         failure = Failure(
             reason=f"{len(holes) + len(unknown)} holes are still there after {workflow.repairs} rounds of repair: "
             + ", ".join(still[:5]),
-            next_step="ask for a range that the exchange still gives"
+            next_step=_advice(workflow, unknown)
             if not ours and all(one.cause for one in unknown)
             else "look at the dead letters of the workflow for records that were refused, then retry it",
         )
         return workflow.next_epoch(failure=failure)
     return repair_round(_replace(workflow, repairs=workflow.repairs + 1), ours)
+
+
+def _advice(workflow: Workflow, unknown: Sequence[Segment]) -> str:
+    """What to do about ranges that no source of the workflow has."""
+    floor_ms = 0 if workflow.plan is None else workflow.plan.floor_ms or 0
+    if workflow.source is SourceChoice.ARCHIVE and any(one.end_ms > floor_ms for one in unknown):
+        return "load it again without naming a source: what no file has is then asked for by requests"
+    return "ask for a range that the exchange still gives"
 
 
 def _replayed(workflow: Workflow, status: Status, now_ms: int, actions: list[Action]) -> Workflow:

@@ -13,18 +13,19 @@ import msgspec
 
 from streamforge.manager.lifecycle.actions import Action, Launch, Prepare, Prove
 from streamforge.manager.lifecycle.retry_policy import Banned, backoff_ms
-from streamforge.manager.lifecycle.rounds import next_round, open_again, replay_round
+from streamforge.manager.lifecycle.rounds import next_round, open_again, replay_round, with_loader
 from streamforge.manager.policy import Policy
 from streamforge.manager.service import NotNow
-from streamforge.manager.workflow import Failure, Plan, Proof, Status, Workflow
+from streamforge.manager.workflow import Failure, Plan, Proof, Status, Step, Workflow
 
 _replace = msgspec.structs.replace
 
 
 class Planned(msgspec.Struct, frozen=True):
-    """What there is to load."""
+    """What there is to load. loader: of a source that the plan needs, where the workflow has none yet."""
 
     plan: Plan
+    loader: Step | None = None
 
 
 class Left(msgspec.Struct, frozen=True):
@@ -38,12 +39,14 @@ class Proven(msgspec.Struct, frozen=True, kw_only=True):
     """What is stored.
 
     asked: the exchange was asked for each hole. left: what sinks have left unstored, by target. plan: of a workflow
-    without an end, what there was of its range when it was stopped.
+    without an end, what there was of its range when it was stopped. loader: of files that may have the holes, where the
+    workflow has none yet.
     """
 
     proof: Proof
     asked: bool
     plan: Plan | None = None
+    loader: Step | None = None
     left: Mapping[str, Left] = {}
 
 
@@ -140,7 +143,8 @@ def apply(workflow: Workflow, fact: Fact, policy: Policy) -> Workflow:
     if fact.epoch != workflow.epoch:
         return workflow
     match fact.finding:
-        case Planned(plan):
+        case Planned(plan, loader):
+            workflow = with_loader(workflow, loader)
             return next_round(_replace(workflow, plan=plan, asking_failures=0, waiting_for=""), plan.ranges)
         case Proven() as proven:
             return _proven(workflow, proven)
@@ -166,7 +170,7 @@ def grant(workflow: Workflow, request: Request, now_ms: int) -> Workflow:
                     "be retried"
                 )
             # What coverage has by the time of the new plan will not be loaded again.
-            return next_round(open_again(workflow, plan=None))
+            return next_round(_replace(open_again(workflow, plan=None), archive_failure=""))
         case Replay():
             if not workflow.ended:
                 raise NotNow(
@@ -183,6 +187,7 @@ def _proven(workflow: Workflow, proven: Proven) -> Workflow:
     if proven.plan is not None:
         workflow = workflow.until(workflow.stop_asked_ms or workflow.span.end_ms)
         workflow = _replace(workflow, plan=proven.plan)
+    workflow = with_loader(workflow, proven.loader)
     surveyed = workflow.surveyed or not proven.asked or workflow.stop_asked_ms is not None
     return _replace(workflow, proof=proven.proof, asking_failures=0, action_failures=0, surveyed=surveyed)
 

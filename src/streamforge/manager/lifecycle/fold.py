@@ -6,15 +6,20 @@ nothing either, so a manager that was killed reads its events again without harm
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from streamforge.manager.workflow import Attempt, Step, Workflow
+from streamforge.manager.lifecycle.rounds import disjoint
+from streamforge.manager.workflow import Attempt, Remark, Step, Workflow
+from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.model.messages import TERMINAL_EVENTS, Event, Progress, progress_of
+from streamforge_utils.model.timeranges import parse_time_range
 from streamforge_utils.ports.launcher import Job, JobState
 
 _replace = msgspec.structs.replace
+_REASON_SHOWN = 300
+_MOST_REPORTED = 1000
 
 
 def fold_event(workflow: Workflow, event: Event, now_ms: int) -> Workflow:
@@ -48,6 +53,11 @@ def _with_event(attempt: Attempt, event: Event, now_ms: int) -> Attempt:
     if attempt.started_ms is None:
         attempt = _replace(attempt, started_ms=now_ms, progressed_ms=now_ms)
     progress = progress_of(event)
+    attempt = _replace(
+        attempt,
+        unloaded=_remarks(attempt.unloaded, event, "unloaded", attempt.ranges),
+        disputed=_remarks(attempt.disputed, event, "disputed", attempt.ranges),
+    )
     if event.event != "started":
         # The time in which it reports that it waits is no time without progress.
         if _counts(attempt.progress) != _counts(progress) or waits(progress, now_ms):
@@ -62,6 +72,35 @@ def _with_event(attempt: Attempt, event: Event, now_ms: int) -> Attempt:
             permanent=bool((event.extra or {}).get("permanent", False)),
         )
     return attempt
+
+
+class _Reported(msgspec.Struct, frozen=True):
+    """A range as an event carries it."""
+
+    range: str
+    reason: str = ""
+
+
+def _remarks(known: tuple[Remark, ...], event: Event, name: str, ranges: Sequence[str]) -> tuple[Remark, ...]:
+    """What is `known`, and what the event reports under that name of `ranges`, sorted and disjoint.
+
+    What cannot be read is left out: the proof finds what lacks all the same.
+    """
+    reported = (event.extra or {}).get(name)
+    if not isinstance(reported, list):
+        return known
+    mine = [parse_time_range(text) for text in ranges]
+    found = list(known)
+    for one in reported[:_MOST_REPORTED]:
+        try:
+            told = msgspec.convert(one, _Reported)
+            span = parse_time_range(told.range)
+        except (msgspec.ValidationError, StreamForgeError):
+            continue
+        reason = told.reason[:_REASON_SHOWN] or "no reason was given"
+        common = (span.intersection(one) for one in mine)
+        found += (Remark(one, reason) for one in common if one is not None)
+    return disjoint(found)
 
 
 def waits(progress: Progress, now_ms: int) -> bool:

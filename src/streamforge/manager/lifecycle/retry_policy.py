@@ -15,6 +15,7 @@ import hashlib
 import msgspec
 
 from streamforge.manager.lifecycle.actions import WriteTerminalEvent
+from streamforge.manager.lifecycle.rounds import disjoint
 from streamforge.manager.policy import Policy
 from streamforge.manager.workflow import Attempt, Failure, Step, StepStatus, Workflow
 from streamforge_utils.model.messages import Event
@@ -104,7 +105,13 @@ def _count_attempt(workflow: Workflow, step: Step, attempt: Attempt, now_ms: int
         outcome = "interrupted"
     if outcome == "failed" and (attempt.progress.banned_until_ms or 0) > now_ms:
         outcome = "banned"
-    attempt = _replace(attempt, outcome=outcome, reason=reason)
+    unloaded, disputed = (
+        disjoint((*step.unloaded, *attempt.unloaded)),
+        disjoint((*workflow.disputed, *attempt.disputed)),
+    )
+    workflow = _replace(workflow, disputed=disputed)
+    step = _replace(step, unloaded=unloaded)
+    attempt = _replace(attempt, outcome=outcome, reason=reason, unloaded=(), disputed=())
     moved = _got_somewhere(step, attempt)
     # A sink has no ranges.
     left = remaining(step.ranges, attempt.progress.position)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
-from streamforge.manager.workflow import Plan, Status, Step, StepStatus, Workflow
+from streamforge.manager.workflow import Part, Plan, Remark, SourceChoice, Status, Step, StepStatus, Workflow
+from streamforge_utils.model.coverage import Segment, Verdict, outside, overlay, verdict_of
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.runtime.worker_definition import Role, Source
 
@@ -44,16 +45,77 @@ def next_round(workflow: Workflow, ranges: Mapping[Source, tuple[str, ...]] = _N
             failure=None,
             left=None,
             left_at_least=False,
+            unloaded=(),
         )
         for step in workflow.steps
     )
     return workflow.next_epoch(steps=steps)
 
 
+def sources_of(workflow: Workflow) -> frozenset[Source]:
+    """The sources that it has a loader for."""
+    return frozenset(step.source for step in workflow.steps if step.role is Role.LOADER)
+
+
+def with_loader(workflow: Workflow, loader: Step | None) -> Workflow:
+    """The workflow with one step more, which has nothing to do before the next round; None: as it is."""
+    if loader is None or workflow.step(loader.target) is not None:
+        return workflow
+    return _replace(workflow, steps=(*workflow.steps, _replace(loader, status=StepStatus.FINISHED)))
+
+
 def repair_round(workflow: Workflow, ranges: tuple[str, ...]) -> Workflow:
     """The workflow loading `ranges` again: over REST, where a loader of it can do that."""
-    sources = {step.source for step in workflow.steps if step.role is Role.LOADER}
+    sources = sources_of(workflow)
     return next_round(workflow, dict.fromkeys({Source.REST} & sources or sources, ranges))
+
+
+def fallback_round(workflow: Workflow, plan: Plan, unloaded: Sequence[Remark]) -> Workflow:
+    """The workflow after files could not be loaded: it loads their ranges over REST, or does without them.
+
+    That is where nothing else was wanted, or REST has no records that old; they stay unknown, and the reason is known.
+    """
+    rest: list[Part] = []
+    unknown: list[Segment] = []
+    for one in unloaded:
+        for span, can_rest in _split(one.span, plan.floor_ms or 0):
+            if can_rest and workflow.source is SourceChoice.AUTO and Source.REST in sources_of(workflow):
+                rest.append(Part(span=span, reason=f"its file was not loaded: {one.reason}"))
+            else:
+                unknown.append(_replace(verdict_of(span, Verdict.UNKNOWN), cause=one.reason))
+    left = [one for part in plan.parts for one in _outside(part, [remark.span for remark in unloaded])]
+    plan = _replace(
+        plan,
+        parts=tuple(sorted([*left, *rest], key=lambda part: part.span)),
+        settled=tuple(overlay(plan.settled, unknown)),
+    )
+    workflow = _replace(workflow, plan=plan)
+    ranges = tuple(str(one) for one in joined(sorted(part.span for part in rest)))
+    if ranges:
+        return next_round(workflow, {Source.REST: ranges})
+    steps = tuple(_replace(step, unloaded=()) for step in workflow.steps)
+    return workflow.next_epoch(steps=steps)
+
+
+def archive_round(workflow: Workflow, plan: Plan, wanted: Sequence[Part]) -> Workflow:
+    """The workflow looking for holes in files that it has not read; it does so once."""
+    left = [one for part in plan.parts for one in _outside(part, [other.span for other in wanted])]
+    plan = _replace(plan, parts=tuple(sorted([*left, *wanted], key=lambda part: part.span)))
+    workflow = _replace(workflow, plan=plan, repairs=workflow.repairs + 1, archive_searched=True)
+    return next_round(workflow, {Source.ARCHIVE: tuple(str(one) for one in joined([part.span for part in wanted]))})
+
+
+def _split(span: TimeRange, floor_ms: int) -> list[tuple[TimeRange, bool]]:
+    """`span` in one or two pieces, each with whether REST gives its records."""
+    if span.end_ms <= floor_ms or span.start_ms >= floor_ms:
+        return [(span, span.start_ms >= floor_ms)]
+    return [(TimeRange(span.start_ms, floor_ms), False), (TimeRange(floor_ms, span.end_ms), True)]
+
+
+def _outside(part: Part, cuts: Iterable[TimeRange]) -> list[Part]:
+    """What of `part` lies in none of `cuts`."""
+    found = outside([verdict_of(part.span, Verdict.UNKNOWN)], [verdict_of(cut, Verdict.UNKNOWN) for cut in cuts])
+    return [_replace(part, span=one.span) for one in found]
 
 
 def replay_round(workflow: Workflow) -> Workflow:
@@ -81,6 +143,8 @@ def open_again(workflow: Workflow, plan: Plan | None) -> Workflow:
         plan=plan,
         proof=None,
         repairs=0,
+        disputed=(),
+        archive_searched=False,
         surveyed=False,
         asking_failures=0,
         not_before_ms=0,
@@ -93,6 +157,21 @@ def open_again(workflow: Workflow, plan: Plan | None) -> Workflow:
         topic_removed=False,
         dlq_removed=False,
     )
+
+
+def disjoint(remarks: Iterable[Remark]) -> tuple[Remark, ...]:
+    """The same, sorted and each time once; of two reasons the earlier range's counts. At most `MAX_RANGES`."""
+    found: list[Remark] = []
+    for one in sorted(remarks, key=lambda one: one.span):
+        start_ms = max(one.span.start_ms, found[-1].span.end_ms if found else 0)
+        if start_ms >= one.span.end_ms:
+            continue
+        last = found[-1] if found else None
+        if last is not None and (len(found) == MAX_RANGES or (last.reason, last.span.end_ms) == (one.reason, start_ms)):
+            found[-1] = Remark(TimeRange(last.span.start_ms, one.span.end_ms), last.reason)
+        else:
+            found.append(Remark(TimeRange(start_ms, one.span.end_ms), one.reason))
+    return tuple(found)
 
 
 def joined(ranges: list[TimeRange]) -> list[TimeRange]:

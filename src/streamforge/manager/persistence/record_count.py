@@ -9,7 +9,7 @@ import msgspec
 
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge_utils.model.completeness.rule import Run, missing
-from streamforge_utils.model.coverage import Segment, Verdict, clip, touching, verdict_of
+from streamforge_utils.model.coverage import Segment, Verdict, clip, joined, touching, verdict_of
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.kinds.registry import kind_of, rule_of
 from streamforge_utils.model.series import Series
@@ -160,7 +160,7 @@ async def survey(
     """
     rule, inner = rule_of(series), span
     known = wanted is not None
-    wanted = await _between_stored(store, series, span, places) if wanted is None else wanted
+    wanted = await between_stored(store, series, span, places) if wanted is None else wanted
     runs = [await _with_times(store, series, run) for run in await _runs(store, series, span, wanted, places)]
     if runs and not known:
         inner = TimeRange(max(span.start_ms, runs[0].first_ms), min(span.end_ms, runs[-1].last_ms + 1))
@@ -181,15 +181,50 @@ async def counted(store: DocumentStore, known: SeriesCoverage, span: TimeRange, 
             continue
         wanted = await positions_of(store, series, segment, within, phase_ms)
         if wanted is None:
-            found.append(verdict_of(within, Verdict.OURS))  # not one record is there that tells of it
+            there = [verdict_of(within, Verdict.OURS)]  # not one record is there that tells of it
         elif not wanted:
-            found += clip([segment], within)
+            there = clip([segment], within)
         elif not every_key and await _number(store, collection, series, wanted) == len(wanted):
-            found += rule.survey(within, [Run(wanted[0], wanted[-1], collection)], phase_ms)
+            there = rule.survey(within, [Run(wanted[0], wanted[-1], collection)], phase_ms)
         else:
             there = await survey(store, series, within, wanted, [segment], phase_ms)
-            found += [_replace(s, verdict=Verdict.OURS) if s.verdict is Verdict.UNKNOWN else s for s in there]
+        for one in there:
+            lacks = one.verdict is not Verdict.STORED
+            found.append(_replace(one, verdict=Verdict.OURS) if lacks else _replace(one, cause=segment.cause))
     return found
+
+
+async def with_causes(
+    store: DocumentStore, series: Series, segments: Iterable[Segment], causes: Sequence[Segment], phase_ms: int | None
+) -> list[Segment]:
+    """`segments` with the causes of others on what is stored of their time, cut there and counted. Raises
+    RetryableError.
+
+    Where records have ids, a piece that would have none stays a part of the one beside it.
+    """
+    found: list[Segment] = []
+    for segment in segments:
+        marks = touching(causes, segment.span) if segment.verdict is Verdict.STORED else ()
+        pieces = [segment]
+        for time_ms in sorted({time_ms for mark in marks for time_ms in (mark.start_ms, mark.end_ms)}):
+            pieces += await _cut_at(store, series, pieces.pop(), time_ms)
+        found += (
+            _replace(one, cause=next((mark.cause for mark in touching(marks, one.span)), one.cause)) for one in pieces
+        )
+    return rule_of(series).counted(joined(found), phase_ms)
+
+
+async def _cut_at(store: DocumentStore, series: Series, segment: Segment, time_ms: int) -> list[Segment]:
+    if not segment.start_ms < time_ms < segment.end_ms:
+        return [segment]
+    before, after = _replace(segment, end_ms=time_ms, records=0), _replace(segment, start_ms=time_ms, records=0)
+    if segment.first_id is None or segment.last_id is None:
+        return [before, after]
+    ids = range(segment.first_id, segment.last_id + 1)
+    first = await first_stored_from(store, segment.collection or "", series, ids, time_ms)
+    if first in (ids.start, ids.stop):
+        return [segment]
+    return [_replace(before, last_id=first - 1), _replace(after, first_id=first)]
 
 
 def gone(found: Iterable[Segment], known: Sequence[Segment]) -> list[Segment]:
@@ -330,7 +365,7 @@ async def _there(store: DocumentStore, collection: str, series: Series, span: Ti
     return within, range(kind.positions(series, keys)[0], within.stop) if keys else range(0)
 
 
-async def _between_stored(store: DocumentStore, series: Series, span: TimeRange, places: Iterable[Segment]) -> range:
+async def between_stored(store: DocumentStore, series: Series, span: TimeRange, places: Iterable[Segment]) -> range:
     """From the first to the last position of `span` that is stored in a place."""
     ends: list[int] = []
     for collection in dict.fromkeys(place.collection for place in places if place.collection is not None):

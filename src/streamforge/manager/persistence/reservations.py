@@ -15,8 +15,8 @@ import msgspec
 
 from streamforge.manager.persistence.workflow_store import KIND as WORKFLOW_KIND
 from streamforge.manager.persistence.workflow_store import WorkflowStore
-from streamforge.manager.service import KeyReused
-from streamforge.manager.workflow import Workflow
+from streamforge.manager.service import KeyReused, StartRequest
+from streamforge.manager.workflow import SourceChoice, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import ConflictError, RetryableError
 from streamforge_utils.model.timeranges import TimeRange
@@ -200,7 +200,13 @@ def _key_id(key: str) -> str:
 
 
 def _digest(request: msgspec.Struct) -> str:
-    return hashlib.sha256(msgspec.json.encode(request, order="deterministic")).hexdigest()
+    """The same for what an older version reserved: it knew no source, and what `fixed` says follows from the steps."""
+    fields = msgspec.to_builtins(request)
+    if isinstance(request, StartRequest):
+        del fields["fixed"]
+        if request.source is SourceChoice.AUTO:
+            del fields["source"]
+    return hashlib.sha256(msgspec.json.encode(fields, order="deterministic")).hexdigest()
 
 
 def _reservation(state: State, request: msgspec.Struct) -> Reservation:

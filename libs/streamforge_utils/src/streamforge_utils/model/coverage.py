@@ -37,11 +37,15 @@ COMPLETE = SETTLED - {Verdict.LOST, Verdict.EXPIRED}
 """The verdicts of a complete range: every record that there is, or will be, is stored."""
 
 
+DISPUTED = "checksum-disputed"
+"""Begins the cause of a stored segment whose file does not meet its published checksum, though all else agrees."""
+
+
 class Segment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A half-open time range with one verdict. collection: where its records lie, if stored. records: how many.
 
     first_id, last_id: of its records, where they have ids in sequence and both are known. cause: why, of `lost` and
-    `expired`.
+    `expired`, and of `unknown` where it is known; of `stored` what is in doubt about its records.
     """
 
     start_ms: int

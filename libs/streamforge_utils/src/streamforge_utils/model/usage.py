@@ -62,3 +62,12 @@ def full_at_ms(samples: Sequence[Sample], limit_bytes: int | None) -> int | None
     if growth is None or growth <= 0:
         return None
     return latest.at_ms + int((limit_bytes - latest.used_bytes) / growth * DAY_MS)
+
+
+def shown_size(count: float) -> str:
+    """A number of bytes for a person, in decimal units."""
+    for unit in ("B", "kB", "MB", "GB"):
+        if count < 1000:
+            return f"{count:.0f} {unit}" if unit == "B" or count >= 100 else f"{count:.1f} {unit}"
+        count /= 1000
+    return f"{count:,.1f} TB"

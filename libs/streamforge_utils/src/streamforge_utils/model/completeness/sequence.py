@@ -50,14 +50,15 @@ class Sequence(Rule, frozen=True):
         else:
             raise contradiction(series, _IDS)
         first = by_id.positions[0]
-        floor = f"the exchange gives no record before id {first}" if first > _FIRST_ID else ""
+        floor_id = first if first > _FIRST_ID else None
+        floor = "" if floor_id is None else floor_cause(floor_id)
         if trading:
-            return Bounds(by_id.times[0], floor=floor)
+            return Bounds(by_id.times[0], floor=floor, floor_id=floor_id)
         next_id = await _first_from(exchange, series, now_ms, now_ms)
         last = await exchange.page(series, ById(next_id - 1, limit=1))
         if not last:
             raise contradiction(series, _IDS)
-        return Bounds(by_id.times[0], last.times[-1], floor)
+        return Bounds(by_id.times[0], last.times[-1], floor, floor_id)
 
     async def existing(
         self, exchange: Pages, series: Series, span: TimeRange, now_ms: int, phase_ms: int | None
@@ -167,6 +168,11 @@ class Sequence(Rule, frozen=True):
         ids = self.expected(hole, phase_ms) or ()
         verdict = Verdict.OURS if any(one in ids for one in found) else Verdict.EXCHANGE
         return [msgspec.structs.replace(hole, verdict=verdict, collection=None, records=0)]
+
+
+def floor_cause(floor_id: int) -> str:
+    """Why records before that id cannot be asked for."""
+    return f"the exchange gives no record before id {floor_id}"
 
 
 def meets(before: Segment, after: Segment) -> bool:

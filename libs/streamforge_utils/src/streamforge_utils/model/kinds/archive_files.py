@@ -10,9 +10,10 @@ from streamforge_utils.model.series import Series
 
 
 class ArchiveFiles(ABC):
-    """The files of one kind. folder: of the kind in the archive."""
+    """The files of one kind. folder: of the kind in the archive. row_bytes: of a record in a compressed file, about."""
 
     folder: ClassVar[str]
+    row_bytes: ClassVar[int] = 20
 
     def has_days(self, series: Series) -> bool:
         """Whether the archive has files of single days of the series, beside those of months."""

@@ -1,0 +1,178 @@
+"""What a load would take, told before anything is started: its parts, the time, the download and the room."""
+
+from __future__ import annotations
+
+import asyncio
+
+import msgspec
+
+from streamforge.manager.admission import NO_ARCHIVE, NO_CODE, Admission
+from streamforge.manager.answers import TimeRange
+from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.execution.planner import planned
+from streamforge.manager.execution.source_plan import Sources, chosen_files
+from streamforge.manager.plan_answers import Forecast, ForecastPart, free_bytes, warnings_of
+from streamforge.manager.presentation import answer, moment, range_fields, segments_answer
+from streamforge.manager.requests import added_loader, check, loads_from_archive, workflow_of
+from streamforge.manager.service import StartRequest
+from streamforge.manager.workflow import Part, Plan, SourceChoice, Workflow
+from streamforge_utils.model.coverage import Verdict
+from streamforge_utils.model.errors import InvalidInput, RetryableError, StreamForgeError
+from streamforge_utils.model.kinds.kind import RecordKind
+from streamforge_utils.model.kinds.registry import kind_of
+from streamforge_utils.model.usage import shown_size
+from streamforge_utils.runtime.worker_definition import Source
+
+WITHIN_S = 60.0
+"""Who asks waits for the answer."""
+DOWNLOAD_BYTES_S = 10_000_000
+"""Bytes a second from the archive, declared: what a usual line gives."""
+REQUESTS_S = 20.0
+"""Requests a second that a loader makes, four at once, declared."""
+BEGIN_S = 2.0
+"""For the start of the workers and the proof, at the least."""
+
+
+class Backend:
+    """What a record takes in a store, and how many are stored a second, as measured (`docs/operations.md`).
+
+    factor: bytes per byte of the document's JSON. overhead: bytes beside that, for the key, the version and indexes.
+    """
+
+    def __init__(self, factor: float, overhead: int, rate: int) -> None:
+        self.factor, self.overhead, self.rate = factor, overhead, rate
+
+    def record_bytes(self, kind: RecordKind) -> int:
+        """What one record of a kind takes."""
+        return round(document_bytes(kind) * self.factor + self.overhead)
+
+
+EMBEDDED = Backend(1.0, 40, 80_000)
+ARANGODB = Backend(0.6, 90, 20_000)
+
+
+def document_bytes(kind: RecordKind) -> int:
+    """The bytes of a stored record's JSON: of the kind's example, else of 20 for each field."""
+    if kind.example is None:
+        return 20 * len(kind.columns)
+    return len(kind.document(None, msgspec.json.encode(kind.example))[2])
+
+
+class Forecaster:
+    """Makes forecasts. It asks the exchange and the archive, and changes nothing."""
+
+    def __init__(self, deps: Dependencies, admission: Admission) -> None:
+        self._deps = deps
+        self._admission = admission
+
+    async def of(self, request: StartRequest) -> Forecast:
+        """What the load of `request` would take. Raises InvalidInput, or RetryableError."""
+        deps = self._deps
+        checked = check(request, deps.clock.now_ms())
+        if checked.source is SourceChoice.ARCHIVE and deps.archive is None:
+            raise InvalidInput("source", NO_ARCHIVE)
+        now_ms = await self._admission.ask(checked.symbol)
+        await deps.exchange_binding.check()
+        workflow = workflow_of(checked, code=NO_CODE, now_ms=deps.clock.now_ms(), exchange_now_ms=now_ms)
+        known = await deps.coverage.known(workflow.series)
+        try:
+            async with asyncio.timeout(WITHIN_S):
+                plan, sources = await planned(
+                    deps.exchange,
+                    workflow.series,
+                    workflow.span,
+                    known.segments,
+                    exchange_now_ms=await deps.exchange.server_time(),
+                    again=workflow.again,
+                    archive=deps.archive if loads_from_archive(workflow) else None,
+                    alone=workflow.source is SourceChoice.ARCHIVE,
+                )
+        except TimeoutError as error:
+            raise RetryableError(f"{deps.exchange_name} did not answer within {WITHIN_S:g} s: try again") from error
+        return await self._told(workflow, plan, sources)
+
+    async def _told(self, workflow: Workflow, plan: Plan, sources: Sources | None) -> Forecast:
+        deps, kind = self._deps, kind_of(workflow.series)
+        backend = EMBEDDED if deps.folder is not None else ARANGODB
+        parts = [] if sources is None else [_part(part, sources, kind) for part in plan.parts]
+        records = sum(part.records for part in parts)
+        requests, weight = sum(part.requests for part in parts), sum(part.weight for part in parts)
+        download = sum(part.download_bytes for part in parts)
+        store_bytes = records * backend.record_bytes(kind)
+        seconds, estimate = self._time(records, requests, weight, download, backend.rate)
+        span = workflow.span
+        until_ms = span.end_ms if plan.until_ms is None else max(span.start_ms, plan.until_ms)
+        targets = [step.target for step in workflow.steps]
+        if Source.ARCHIVE in plan.ranges and (loader := added_loader(workflow)) is not None:
+            targets.append(loader.target)
+        free, left = await self._room()
+        return Forecast(
+            symbol=workflow.symbol,
+            type=workflow.type,
+            time_range=TimeRange(
+                requested=workflow.requested,
+                start=moment(span.start_ms),
+                end=moment(until_ms),
+                start_ms=span.start_ms,
+                end_ms=until_ms,
+                clipped=workflow.clipped or until_ms < span.end_ms,
+            ),
+            source=workflow.source.value,
+            targets=targets,
+            parts=parts,
+            unknown=segments_answer(one for one in plan.settled if one.verdict is Verdict.UNKNOWN),
+            records_expected=records,
+            records_there=plan.there,
+            requests=requests,
+            weight=weight,
+            weight_per_minute=deps.policy.weight_per_minute,
+            download_bytes=download,
+            seconds=round(seconds, 1),
+            estimate=estimate,
+            store_bytes=store_bytes,
+            free_bytes=free,
+            licence_left_bytes=left,
+            warnings=warnings_of(store_bytes, download, free, left),
+        )
+
+    def _time(self, records: int, requests: int, weight: int, download: int, rate: int) -> tuple[float, str]:
+        """Seconds, and how they are estimated: sources and store work side by side."""
+        limit = self._deps.policy.weight_per_minute
+        found = {
+            f"{requests:,} requests at {REQUESTS_S:g} a second": requests / REQUESTS_S,
+            f"{weight:,} weight at {limit:,} a minute": max(0, weight - limit) / limit * 60,
+            f"{shown_size(download)} at {shown_size(DOWNLOAD_BYTES_S)} a second": download / DOWNLOAD_BYTES_S,
+            f"{records:,} records stored at {rate:,} a second": records / rate,
+        }
+        if not records:
+            return 0.0, "nothing is to be loaded"
+        longest = max(found, key=lambda one: found[one])
+        how = "the longest of what goes on side by side"
+        return found[longest] + BEGIN_S, f"{how}, {longest}, and {BEGIN_S:g} s to begin and to prove; declared rates"
+
+    async def _room(self) -> tuple[int | None, int | None]:
+        """Free bytes on the store's disk, and bytes that the licence leaves; None: not known, or there is no limit."""
+        free = None if self._deps.folder is None else free_bytes(self._deps.folder)
+        try:
+            usage = await self._deps.store.usage() if self._deps.folder is None else None
+        except StreamForgeError:
+            usage = None
+        limit = None if usage is None else usage.limit_bytes
+        return free, None if usage is None or limit is None else max(0, limit - usage.used_bytes)
+
+
+def _part(part: Part, sources: Sources, kind: RecordKind) -> ForecastPart:
+    records = sources.records(part.span)
+    is_archive = part.source is Source.ARCHIVE
+    requests = 0 if is_archive else sources.requests(part.span)
+    weight = 0 if kind.paging is None else kind.paging.weight({"limit": str(kind.paging.most)})
+    files = chosen_files(sources.files, part.span) if is_archive else []
+    return answer(
+        ForecastPart,
+        part,
+        **range_fields(part.span),
+        records=sources.held(part.span) if records is None else records,
+        requests=requests,
+        weight=requests * weight,
+        download_bytes=sum(one.size for one in files),
+    )

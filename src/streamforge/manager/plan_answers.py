@@ -1,0 +1,75 @@
+"""The JSON that the API answers about what a load would take, before anything is started."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from streamforge.manager.answers import PlanPart, TimeRange, meaning
+from streamforge.manager.data_answers import Segment
+from streamforge_utils.model.usage import shown_size
+
+NEARLY_FULL = 0.8
+"""A load that takes more than this share of what a licence leaves is warned of."""
+
+
+class ForecastPart(PlanPart, frozen=True, kw_only=True):
+    """A range that would be loaded, and what it takes. All numbers are estimates but those of candles."""
+
+    records: Annotated[int, meaning("That are to be loaded.")]
+    requests: Annotated[int, meaning("To the exchange.")]
+    weight: Annotated[int, meaning("Of these requests.")]
+    download_bytes: Annotated[int, meaning("Of files, unless they are in the cache.")]
+
+
+class Forecast(msgspec.Struct, frozen=True, kw_only=True):
+    """What a load would do and take. Nothing is started or stored.
+
+    Room is counted for the records alone, by what one takes in such a store.
+    """
+
+    symbol: str
+    type: str
+    time_range: TimeRange
+    source: str
+    targets: Annotated[list[str], meaning("The steps that it would have.")]
+    parts: list[ForecastPart]
+    unknown: Annotated[list[Segment], meaning("What no source that may be used has, with the cause.")]
+    records_expected: Annotated[int, meaning("That are to be loaded.")]
+    records_there: Annotated[int, meaning("Of the range, that are stored already and are not loaded again.")]
+    requests: int
+    weight: int
+    weight_per_minute: Annotated[int, meaning("That all loaders may use.")]
+    download_bytes: int
+    seconds: Annotated[float, meaning("From the start to the end, about.")]
+    estimate: Annotated[str, meaning("How the time is estimated.")]
+    store_bytes: Annotated[int, meaning("That the records take in the store, about.")]
+    free_bytes: Annotated[int | None, meaning("On the disk of the store, where that is the manager's own.")] = None
+    licence_left_bytes: Annotated[
+        int | None, meaning("That the store's licence leaves, where it sets a limit and shows it.")
+    ] = None
+    warnings: Annotated[list[str], meaning("Why it may not come to its end.")] = []
+
+
+def free_bytes(folder: Path) -> int:
+    """Free bytes on the disk of a folder, which need not be there yet."""
+    while not folder.exists() and folder != folder.parent:
+        folder = folder.parent
+    return shutil.disk_usage(folder).free
+
+
+def warnings_of(store_bytes: int, download: int, free: int | None, left: int | None) -> list[str]:
+    """Why a load may not come to its end. free: bytes on the disk; left: bytes that the licence leaves."""
+    found = []
+    if free is not None and store_bytes + download > free:
+        found.append(
+            f"it does not fit: the records take {shown_size(store_bytes)} and the files {shown_size(download)}, and "
+            f"the disk has {shown_size(free)} left"
+        )
+    if left is not None and store_bytes > NEARLY_FULL * left:
+        verb = "does not fit into" if store_bytes > left else "takes most of"
+        found.append(f"it {verb} what the store's licence leaves: {shown_size(store_bytes)} of {shown_size(left)}")
+    return found

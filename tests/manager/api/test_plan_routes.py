@@ -1,0 +1,45 @@
+"""The route of plans, and what a request may say of its source."""
+
+from __future__ import annotations
+
+import httpx
+import pytest
+
+from tests.manager.api.support import REQUEST, START_MS, problem
+from tests.manager.memory_service import MemoryService
+
+HOUR_MS = 3_600_000
+
+
+async def test_a_plan_answers_what_a_load_would_take_and_starts_nothing(
+    client: httpx.AsyncClient, service: MemoryService
+) -> None:
+    service.exchange.opens = list(range(START_MS, START_MS + 36 * HOUR_MS, 60_000))
+    response = await client.post("/plans", json=REQUEST)
+    assert response.status_code == 200, response.text
+    body = response.json()
+    (part,) = body["parts"]
+    assert (part["source"], part["records"], part["requests"], part["weight"]) == ("rest", 1440, 2, 4)
+    assert (body["records_expected"], body["targets"]) == (1440, ["arango-candles", "loader-api-candles"])
+    assert body["time_range"]["requested"] == "2024-08-01"
+    assert await service.ids() == []
+
+
+@pytest.mark.parametrize("path", ["/plans", "/queues/start"])
+async def test_a_source_that_is_none_is_refused(path: str, client: httpx.AsyncClient) -> None:
+    answer = await client.post(path, json={**REQUEST, "source": "floppy"})
+    (error,) = problem(answer, 422, "invalid-input")["errors"]
+    assert error["field"] == "source"
+    answer = await client.post(path, json={**REQUEST, "source": "archive"})
+    assert [one["field"] for one in problem(answer, 422, "invalid-input")["errors"]] == ["source"]
+
+
+async def test_named_targets_say_where_records_come_from(client: httpx.AsyncClient, service: MemoryService) -> None:
+    named = {**REQUEST, "targets": ["loader-api-candles", "arango-candles"]}
+    for body, source in ((REQUEST, "auto"), (named, "rest"), ({**named, "source": "rest"}, "rest")):
+        answer = await client.post("/queues/start", json=body)
+        workflow = await service.get(answer.json()["queue_id"])
+        assert workflow.source.value == source
+    answer = await client.post("/queues/start", json={**named, "source": "archive"})
+    (error,) = problem(answer, 422, "invalid-input")["errors"]
+    assert (error["field"], "load from there alone" in error["message"]) == ("source", True)

@@ -18,7 +18,7 @@ import pyarrow.parquet as parquet
 import pytest
 
 from streamforge.cli.command_errors import UsageProblem
-from streamforge.cli.commands import export_command
+from streamforge.cli.stored_records import Reader
 from streamforge.cli.writers import Destination, Format, Times, destination, record_writer
 from streamforge_utils.model.kinds.candles import KIND
 from tests.cleanenv import environment
@@ -263,12 +263,12 @@ def test_a_parquet_file_is_written_in_groups_of_bounded_size(tmp_path: Path, mon
 def test_records_that_are_not_what_coverage_has_proven_are_an_error(
     loaded: Cli, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    copy = export_command._copy
+    segment_of = Reader.segment
 
-    async def more(found: Any, selection: Any, segment: Any, *args: Any) -> None:
-        await copy(found, selection, msgspec.structs.replace(segment, records=segment.records + 1), *args)
+    async def more(reader: Reader, known: Any, segment: Any, *args: Any) -> None:
+        await segment_of(reader, known, msgspec.structs.replace(segment, records=segment.records + 1), *args)
 
-    monkeypatch.setattr(export_command, "_copy", more)
+    monkeypatch.setattr(Reader, "segment", more)
     ran = loaded("export", *SERIES)
     assert ran.code == 1
     assert f"{COLLECTION} holds 360 records where coverage has proven 361" in ran.err

@@ -9,7 +9,8 @@ from unittest.mock import patch
 
 import msgspec
 
-from streamforge.cli.commands import export_command
+from streamforge.cli.export_selection import Selection
+from streamforge.cli.stored_records import Reader
 from streamforge.manager import admission, coverage_report, presentation, workflow_progress, workflow_service
 from streamforge.manager.execution import executor, proof, reconciler, removal, retention, verifier
 from streamforge.manager.execution.dispatcher import Dispatcher
@@ -113,13 +114,13 @@ async def _verify_unmarked(deps: Any, *args: Any) -> Any:
 
 
 def _uncounted_exports() -> AbstractContextManager[object]:
-    copy = export_command._copy
+    read = Reader.segment
 
-    async def uncounted(found: Any, selection: Any, segment: Any, *args: Any) -> None:
-        await copy(found, selection, segment and _replace(segment, records=0), *args)
+    async def uncounted(reader: Any, known: Any, segment: Any, *args: Any) -> None:
+        await read(reader, known, _replace(segment, records=0), *args)
 
     return all_of(
-        patch.object(export_command, "_copy", uncounted),
+        patch.object(Reader, "segment", uncounted),
         patch.object(record_reader, "_check", lambda *args: None),
         patch.object(record_reader.RecordReader, "_compare", nothing),
     )
@@ -201,9 +202,7 @@ DEFECTS = {
     "a removal does not see who relies on the data": Defect(
         0, lambda: patch.object(removal, "relies_on", lambda *args: None)
     ),
-    "an export with holes ends well": Defect(
-        0, lambda: patch.object(export_command, "_is_complete", lambda selection: True)
-    ),
+    "an export with holes ends well": Defect(0, lambda: patch.object(Selection, "complete", True)),
     "an export does not count": Defect(0, _uncounted_exports),
     "coverage covers only its first range": Defect(0, lambda: patch.object(coverage_report, "extent", _first_range)),
     "a client that joins is not told that a part is left out": Defect(

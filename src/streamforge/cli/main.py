@@ -179,6 +179,7 @@ for _panel, _module, _names in (
     ("Load", "load_commands", "load wait retry"),
     ("Load", "control_commands", "stop rm"),
     ("Look", "export_command", "export"),
+    ("Look", "compare_command", "compare"),
     ("Look", "series_commands", "coverage"),
     ("Look", "series_commands", "series symbols"),
     ("Look", "workflow_commands", "queues show events"),

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, get_type_hints
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol, get_type_hints
 
 import msgspec
 
@@ -19,6 +19,7 @@ from streamforge.cli.command_errors import CliError, UsageProblem
 if TYPE_CHECKING:
     import pyarrow
 
+    from streamforge.cli.datasets.parquet_part import Columns
     from streamforge_utils.model.kinds.kind import RecordKind
 
 STDOUT: Final = Path("-")
@@ -76,7 +77,7 @@ def destination(form: str | None, output: Path | None, times: str | None = None)
     The format is that of the file's suffix. `form` is for stdout and for a file whose suffix names none; `ndjson` is
     another name of `jsonl`, as in the HTTP API. A file that ends in `.gz` is compressed.
     """
-    named = None if form is None else _named(form)
+    named = None if form is None else named_format(form)
     file = None if output is None or output == STDOUT else output
     if file is None:
         chosen, compressed = named or Format.CSV, False
@@ -89,10 +90,11 @@ def destination(form: str | None, output: Path | None, times: str | None = None)
         chosen = _of_file(file, _SUFFIXES.get(suffix), suffix + (_GZIP if compressed else ""), named)
         if compressed and chosen is Format.PARQUET:
             raise UsageProblem(f"output {file}: a Parquet file is compressed already: let its name end in .parquet")
-    return Destination(form=chosen, file=file, gzip=compressed, times=_times(times, chosen))
+    return Destination(form=chosen, file=file, gzip=compressed, times=named_times(times, chosen))
 
 
-def _named(form: str) -> Format:
+def named_format(form: str) -> Format:
+    """The format that an option names. Raises UsageProblem."""
     try:
         return Format("jsonl" if form.lower() == "ndjson" else form.lower())
     except ValueError:
@@ -112,7 +114,7 @@ def _of_file(file: Path, of_suffix: Format | None, suffix: str, named: Format | 
 
 def _check(file: Path) -> None:
     if file.is_dir():
-        raise UsageProblem(f"output {file} is a folder: name a file in it")
+        raise UsageProblem(f"output {file} is a folder: name a file in it, or write a data set with --partition month")
     if not file.absolute().parent.is_dir():
         folder = file.parent
         raise UsageProblem(
@@ -123,7 +125,8 @@ def _check(file: Path) -> None:
         raise UsageProblem(f"output {file} is no plain file: write to stdout with --output - and redirect it instead")
 
 
-def _times(text: str | None, form: Format) -> Times:
+def named_times(text: str | None, form: Format) -> Times:
+    """How instants are written, as an option says it. Raises UsageProblem."""
     choices = (Times.MS, Times.TIMESTAMP if form is Format.PARQUET else Times.ISO)
     if text is None:
         return Times.TIMESTAMP if form is Format.PARQUET else Times.MS
@@ -137,10 +140,11 @@ PARQUET_ROWS = 50_000
 
 
 @contextmanager
-def record_writer(to: Destination, collection: str = "") -> Iterator[RecordWriter]:
+def record_writer(to: Destination, collection: str = "", *, columns: Columns | None = None) -> Iterator[RecordWriter]:
     """A writer to a file, which then appears whole or stays what it was, or to stdout. Raises CliError.
 
-    collection: its name says which columns a Parquet file without records has.
+    collection: its name says which columns a Parquet file without records has. columns: of a Parquet file, where they
+    are known.
     """
     if to.file is None:
         sys.stdout.flush()
@@ -148,9 +152,12 @@ def record_writer(to: Destination, collection: str = "") -> Iterator[RecordWrite
         sys.stdout.buffer.flush()
         return
     if to.form is Format.PARQUET:
-        arrow = _pyarrow()
+        from streamforge.cli.datasets.parquet_part import ParquetPart
+
+        arrow = import_pyarrow()
         with _replacing(to.file) as draft:
-            writer = _Parquet(draft, arrow, to.times, collection)
+            known = None if columns is None else ParquetPart(draft, columns)
+            writer = known or _Parquet(draft, arrow, to.times, collection)
             try:
                 yield writer
                 writer.close()
@@ -289,7 +296,8 @@ def _schema(arrow: Any, kind: RecordKind | None, records: Sequence[dict[str, obj
     )
 
 
-def _pyarrow() -> Any:
+def import_pyarrow() -> Any:
+    """The package pyarrow. Raises CliError where it is not installed."""
     try:
         import pyarrow
     except ImportError:
@@ -300,5 +308,13 @@ def _pyarrow() -> Any:
     return pyarrow
 
 
-RecordWriter = _Lines | _Parquet
-"""Takes the records as whole lines, each with its end, in order; counts them."""
+class RecordWriter(Protocol):
+    """Takes the records as whole lines, each with its end, in order; counts them."""
+
+    rows: int
+
+    def header(self, line: bytes) -> None:
+        """The first line of a CSV, of which the first that comes is written."""
+
+    def lines(self, piece: bytes) -> None:
+        """Some records."""

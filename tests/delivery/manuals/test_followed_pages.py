@@ -85,6 +85,14 @@ def test_getting_started_ends_with_a_proven_series_and_a_server(tmp_path: Path) 
 
 
 @pytest.mark.timeout(480)
+def test_data_sets_are_read_as_their_page_says(tmp_path: Path) -> None:
+    folder = guides.checkout(tmp_path / "checkout")
+    with guides.opened("docs/data-sets.md", folder, guides.environment(tmp_path / "home"), tmp_path) as guide:
+        for step in guides.steps(guide.page):
+            guide.step(step)
+
+
+@pytest.mark.timeout(480)
 def test_an_installation_is_tested_with_the_commands_of_the_testing_guide(tmp_path: Path) -> None:
     folder = guides.checkout(tmp_path / "checkout")
     port = str(free_ports(1)[0])

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -12,53 +10,20 @@ import typer
 
 from streamforge.cli import command_options as o
 from streamforge.cli import terminal
-from streamforge.cli.arguments import check_count, check_words
-from streamforge.cli.client import path_part, to_json
-from streamforge.cli.command_errors import ApiProblem, CliError, UsageProblem
-from streamforge.cli.commands.series_commands import HOLES_SHOWN, address_of, ask
+from streamforge.cli.bar_export import BarRequest, MadeBars, bar_request, write_bars
+from streamforge.cli.client import to_json
+from streamforge.cli.command_errors import CliError, UsageProblem
+from streamforge.cli.commands.series_commands import HOLES_SHOWN
 from streamforge.cli.coverage_text import (
-    NONE_OPENS,
-    NOTHING_OVER,
-    load_command,
-    no_longer,
-    request_of,
     rest,
-    wait_command,
 )
+from streamforge.cli.datasets.dataset_command import dataset, export_dataset
+from streamforge.cli.export_selection import Selection, check_what, hole_text, select, why_nothing
 from streamforge.cli.session import Mode, Session, Where, session
-from streamforge.cli.writers import Destination, Format, RecordWriter, Times, destination, record_writer
-from streamforge.manager import answers, data_answers
-from streamforge_utils.model.coverage import COMPLETE
-from streamforge_utils.model.names import is_queue_id
-from streamforge_utils.model.spelling import closest
-from streamforge_utils.model.timeranges import TimeRange
-
-_COUNTING = re.compile(r"POST /coverage/([^/ ]+)/([^/ ]+)/verify")
-"""How a manager says that a series is to be counted."""
-_WHAT = "QUEUE_ID, COLLECTION, or SYMBOL TYPE [TIME_RANGE]"
-
-
-class Selection(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be exported: a collection as it is, or what coverage has of a series. name: for messages."""
-
-    name: str
-    collection: str = ""
-    known: data_answers.Coverage | None = None
-
-    @property
-    def span(self) -> data_answers.CoverageSpan | None:
-        """What it speaks of; None: a collection as it is."""
-        return None if self.known is None else self.known.span
-
-    @property
-    def stored(self) -> list[data_answers.Segment]:
-        """The ranges of it that are stored."""
-        return [] if self.known is None else [one for one in self.known.segments if one.verdict == "stored"]
-
-    @property
-    def holes(self) -> list[data_answers.Segment]:
-        """The ranges of it that are not stored."""
-        return [] if self.known is None else [one for one in self.known.segments if one.verdict != "stored"]
+from streamforge.cli.stored_records import Reader
+from streamforge.cli.writers import Destination, Times, destination, record_writer
+from streamforge.manager import data_answers
+from streamforge_utils.model.kinds.registry import series_of
 
 
 class Exported(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,6 +35,7 @@ class Exported(msgspec.Struct, frozen=True, kw_only=True):
     complete: bool | None
     holes: list[data_answers.Segment]
     span: data_answers.CoverageSpan | None
+    bars: MadeBars | msgspec.UnsetType = msgspec.UNSET
 
 
 async def export(
@@ -84,7 +50,7 @@ async def export(
             "-o",
             metavar="FILE",
             help="Write to a file, which appears when whole; its suffix names the format: .csv, .csv.gz, .jsonl, "
-            ".jsonl.gz or .parquet. - is stdout.",
+            ".jsonl.gz or .parquet. - is stdout. With --partition: the folder of a data set.",
         ),
     ] = None,
     form: Annotated[
@@ -107,6 +73,38 @@ async def export(
             "Parquet if nothing is said).",
         ),
     ] = None,
+    partition: Annotated[
+        str | None,
+        typer.Option(
+            "--partition",
+            metavar="day|month",
+            help="Write a data set of Parquet files, one for each symbol and day (or month), into the folder --output. "
+            "Files that are as they should be stay.",
+        ),
+    ] = None,
+    again: Annotated[
+        bool, typer.Option("--again", help="With --partition: write every file of the range again.")
+    ] = False,
+    resample: Annotated[
+        str | None,
+        typer.Option(
+            "--resample",
+            metavar="INTERVAL",
+            help="Of candles: make those of a longer interval, such as 5m, 1d, 1w or 1M. One that reaches into a hole "
+            "is left out.",
+        ),
+    ] = None,
+    candles: Annotated[
+        str | None,
+        typer.Option("--candles", metavar="INTERVAL", help="Of trades: make candles of this interval, likewise."),
+    ] = None,
+    partial: Annotated[
+        bool,
+        typer.Option(
+            "--partial",
+            help="With --resample or --candles: also those of which a part is not stored, and a column `complete`.",
+        ),
+    ] = False,
     life: o.WholeLife = False,
     as_json: Annotated[bool, typer.Option("--json", help="With --output: print a summary as JSON.")] = False,
 ) -> int:
@@ -115,157 +113,66 @@ async def export(
     A CSV has a header of the record's field names; numbers are the shortest text that reads back to the same double.
     How many records there were, and which ranges are missing, is said on stderr.
     """
+    request = bar_request(resample, candles, partial=partial)
+    if partition is not None:
+        to_folder = dataset(partition, form, file, times, request, again=again)
+        return await export_dataset(what, where, to_folder, life=life, as_json=as_json)
+    if again:
+        raise UsageProblem("--again is for data sets: add --partition day (or month), or leave it out")
     to = destination(form, file, times)
     if as_json and to.file is None:
         raise UsageProblem("--json tells about a file: name one with --output (the records themselves go to stdout)")
-    check_count(what, _WHAT)
-    if len(what) > 1:
-        check_words(what)
+    check_what(what)
     async with session(where, Mode.READ) as found:
-        selection = await _select(found, what, where, life=life)
+        selection = await select(found, what, where, life=life)
         if not selection.collection and not selection.stored:
-            raise CliError(await _nothing(found, what, selection, where))
-        with record_writer(to, selection.collection or "") as writer:
-            for segment in [None] if selection.collection else selection.stored:
-                await _copy(found, selection, segment, to, writer, where)
-    complete = _is_complete(selection)
-    _report(selection, writer, to, complete, where, as_json=as_json)
-    return 1 if complete is False else 0
+            raise CliError(await why_nothing(found, what, selection, where))
+        if request is not None:
+            rows, made = await _made(found, selection, request, to, where)
+        else:
+            rows, made = await _copied(found, selection, to, where), None
+    _report(selection, rows, made, to, where, as_json=as_json)
+    return 1 if selection.complete is False else 0
 
 
-async def _select(found: Session, what: Sequence[str], where: Where, *, life: bool) -> Selection:
-    if len(what) > 1 or is_queue_id(what[0]):
-        path, query = address_of(what, life=life)
-        known = found.api.read(await ask(found, path, query, what, where), data_answers.Coverage)
-        return Selection(name=" ".join(what), known=known)
-    if life:
-        raise UsageProblem("--all speaks of the whole life of a series: write SYMBOL TYPE")
-    name = what[0]
-    names = [c.name for c in (await found.api.get("/collections", data_answers.Collections)).collections]
-    if name not in names:
-        there = f"there are {terminal.first_of(names)}" if names else "there are none yet"
-        if meant := closest(name, names):
-            there = f"did you mean {meant[0]}?"
-        raise CliError(f"{name[:80]!r} is neither a queue_id nor a collection ({there}): write {_WHAT}")
-    return Selection(name=name, collection=name)
+async def _copied(found: Session, selection: Selection, to: Destination, where: Where) -> int:
+    """Write the records as they are; returns how many."""
+    reader = Reader(found, where, form=to.form.asked_for, iso=to.times is Times.ISO)
+    with record_writer(to, selection.collection) as writer:
+        if selection.known is None:
+            await reader.collection(selection.collection, writer)
+            return writer.rows
+        for segment in selection.stored:
+            await reader.segment(selection.known, segment, writer)
+        return writer.rows
 
 
-async def _nothing(found: Session, what: Sequence[str], selection: Selection, where: Where) -> str:
-    """Why there is nothing to export, and what to do."""
-    nothing, known, holes = f"nothing of {selection.name} is stored", selection.known, selection.holes
-    assert known is not None  # noqa: S101 - of a collection nothing is known, and nothing is asked
-    if len(what) == 1:
-        workflow = await found.api.get(f"/queues/{what[0]}", answers.Started)
-        if not workflow.ended:
-            state = terminal.state(workflow.status, workflow.undriven)
-            return (
-                f"{what[0]} has not ended ({state}), and nothing of its range is proven yet: wait for it with "
-                f"{wait_command(what[0], where)}, then export it again"
-            )
-        if workflow.time_range.span is None:
-            return f"{nothing}: {NOTHING_OVER}"
-        if workflow.status == "finished" and not known.complete:
-            return f"{nothing}: {no_longer(workflow, where)}"
-        if workflow.status != "finished":
-            retry = f"`streamforge retry {what[0]}{where.flags(exchange=True)}`"
-            return f"{nothing}: it ended as {workflow.status}; go on with {retry}, then export it again"
-    elif known.loading:
-        one = known.loading[0]
-        state = terminal.state(one.status, one.undriven)
-        return (
-            f"{nothing} yet: {one.queue_id} is to load it and has not ended ({state}); wait for it with "
-            f"{wait_command(one.queue_id, where)}, then export it again"
+async def _made(
+    found: Session, selection: Selection, request: BarRequest, to: Destination, where: Where
+) -> tuple[int, MadeBars]:
+    """Write candles that are made of the records."""
+    known = selection.known
+    if known is None:
+        raise UsageProblem(
+            f"candles are made of a series, and {selection.name} is a collection: write SYMBOL TYPE [TIME_RANGE]"
         )
-    if not holes:
-        return f"{nothing}: {NONE_OPENS}"
-    first = next((hole for hole in holes if hole.verdict not in COMPLETE), None)
-    if first is None:
-        none = "" if any(hole.verdict == "pending" for hole in holes) else "the exchange has none "
-        return f"{nothing}: {none}({_hole(holes[0])})"
-    load = f"load it with {load_command(what, where)}" if len(what) == 3 else rest(known, where)
-    return f"{nothing}: {_hole(first)}; {load}"
-
-
-def _recovery(series: str, where: Where) -> str:
-    """What to do where the store holds less than was proven. series: SYMBOL TYPE."""
-    return (
-        f"count what is there with `streamforge coverage {series} --verify{where.flags()}`, which says how to load the "
-        "rest"
-    )
-
-
-async def _copy(
-    found: Session,
-    selection: Selection,
-    segment: data_answers.Segment | None,
-    to: Destination,
-    writer: RecordWriter,
-    where: Where,
-) -> None:
-    """Write the records of a stored range; without one, of the whole collection.
-
-    Raises CliError, also where fewer records come than were proven.
-    """
-    known, collection, series = selection.known, selection.collection, ""
-    query: dict[str, str | int | list[str]] = {"format": to.form.asked_for, "limit": "all"}
-    if to.times is Times.ISO:
-        query["time"] = "iso"
-    if segment is not None and known is not None:
-        collection = segment.collection or ""
-        query["time_range"] = request_of(TimeRange(segment.start_ms, segment.end_ms))
-        query["symbol"], query["type"] = known.symbol, known.type
-        series = f"{known.symbol} {known.type}"
-    before = writer.rows
-    try:
-        async with found.api.stream(f"/collections/{path_part(collection)}/records", query, "*/*") as pieces:
-            await _pass_on(pieces, to.form, writer)
-    except ApiProblem as error:
-        if counting := _COUNTING.search(error.next_step):
-            raise CliError(f"{error}: {_recovery(' '.join(counting.groups()), where)}") from error
-        raise CliError(f"the records of {collection} cannot be read: {error}") from error
-    written = writer.rows - before
-    if segment is not None and segment.records not in (0, written):
-        raise CliError(
-            f"{collection} holds {terminal.records(written)} where coverage has proven "
-            f"{terminal.number(segment.records)}: {_recovery(series, where)}"
-        )
-
-
-async def _pass_on(pieces: AsyncIterator[bytes], form: Format, writer: RecordWriter) -> None:
-    rest = b""
-    headed = form is not Format.CSV
-    async for piece in pieces:
-        whole, newline, rest = (rest + piece).rpartition(b"\n")
-        if not newline:
-            continue
-        whole += newline
-        if not headed:
-            header, _, whole = whole.partition(b"\n")
-            writer.header(header + b"\n")
-            headed = True
-        if whole:
-            writer.lines(whole)
-    if rest:
-        raise CliError("the server broke off in the middle of a record: try again")
-
-
-def _is_complete(selection: Selection) -> bool | None:
-    if selection.span is None:
-        return None
-    return all(hole.verdict in COMPLETE for hole in selection.holes)
+    request.check(series_of(known.symbol, known.type))
+    return await write_bars(found, Reader(found, where), known, request, to)
 
 
 def _report(
-    selection: Selection, writer: RecordWriter, to: Destination, complete: bool | None, where: Where, *, as_json: bool
+    selection: Selection, rows: int, made: MadeBars | None, to: Destination, where: Where, *, as_json: bool
 ) -> None:
+    complete = selection.complete
     if as_json:
         told = Exported(
-            rows=writer.rows,
+            rows=rows,
             file=str(to.file),
             format=to.form.value,
             complete=complete,
             holes=selection.holes,
             span=selection.span,
+            bars=msgspec.UNSET if made is None else made,
         )
         terminal.write(to_json(told))
         return
@@ -273,17 +180,17 @@ def _report(
     span = selection.span
     named = span is None or span.basis == "range"  # the selection names it itself
     spoken_of = "" if named or span is None else f", {terminal.day_span(span.start_ms, span.end_ms)}"
-    terminal.say(f"{terminal.records(writer.rows)} of {selection.name}{spoken_of}{goes_to}")
+    what = (
+        f"{terminal.records(rows)} of" if made is None else f"{terminal.many(rows, 'candle')} of {made.interval} from"
+    )
+    terminal.say(f"{what} {selection.name}{spoken_of}{goes_to}")
+    if made is not None:
+        made.say()
     for hole in selection.holes[:HOLES_SHOWN]:
-        terminal.say(f"  hole: {_hole(hole)}")
+        terminal.say(f"  hole: {hole_text(hole)}")
     if len(selection.holes) > HOLES_SHOWN:
         terminal.say(f"  and {len(selection.holes) - HOLES_SHOWN} more holes: see `streamforge coverage`")
     if complete is False and selection.known is not None:
         terminal.say(f"not complete: {rest(selection.known, where)}, then export it again")
     elif complete is None:
         terminal.say("a collection says nothing of holes: export SYMBOL TYPE TIME_RANGE to see them")
-
-
-def _hole(hole: data_answers.Segment) -> str:
-    reason = terminal.VERDICTS.get(hole.verdict, "")
-    return f"{terminal.day_span(hole.start_ms, hole.end_ms)}: {hole.verdict} ({reason})"

@@ -10,6 +10,7 @@ import msgspec
 
 from streamforge_utils.model.completeness import Rule, Sequence
 from streamforge_utils.model.kinds import trades
+from streamforge_utils.model.kinds.bars import Amounts
 from streamforge_utils.model.kinds.kind import DecimalText, Number, Record, RecordKind
 from streamforge_utils.model.kinds.paging import (
     Asked,
@@ -161,6 +162,9 @@ class AggTrades(RecordKind):
         if record.last_trade_id < record.first_trade_id:
             return f"last_trade_id {record.last_trade_id} is before first_trade_id {record.first_trade_id}"
         return trades.refusal(record)
+
+    def amounts(self, lines: bytes) -> list[Amounts] | None:
+        return trades.amounts_of(lines)
 
     def rule(self, series: Series) -> Rule:
         return Sequence()

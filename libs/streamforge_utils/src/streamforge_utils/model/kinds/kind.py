@@ -18,6 +18,7 @@ import msgspec
 from streamforge_utils.model.completeness.rule import Rule
 from streamforge_utils.model.errors import InvalidInput, PermanentError
 from streamforge_utils.model.kinds.archive_files import ArchiveFiles
+from streamforge_utils.model.kinds.bars import Amounts
 from streamforge_utils.model.kinds.paging import Paging
 from streamforge_utils.model.messages import DECODE_ERRORS
 from streamforge_utils.model.series import Series
@@ -219,6 +220,13 @@ class RecordKind(ABC):
             return bytes(encode(decode.exactly(body)))
         except DECODE_ERRORS:
             return body
+
+    def amounts(self, lines: bytes) -> list[Amounts] | None:
+        """What exported records, as JSON lines, add to candles that are made of them; None: none can be made.
+
+        Raises PermanentError for what is no record of this kind.
+        """
+        return None
 
     def imitation(self, series: Series, position: int) -> Any:
         """`example` as the record of a series at a position; without a version, so that an observed record replaces it.

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
+from decimal import Decimal, localcontext
 from typing import Any
 
 import msgspec
 
 from streamforge_utils.model.completeness import Rule, Sequence
+from streamforge_utils.model.errors import PermanentError
+from streamforge_utils.model.kinds.bars import DIGITS, Amounts
 from streamforge_utils.model.kinds.kind import DecimalText, Number, Record, RecordKind
 from streamforge_utils.model.kinds.paging import (
     Asked,
@@ -21,6 +24,7 @@ from streamforge_utils.model.kinds.paging import (
     rows_of,
     time_window,
 )
+from streamforge_utils.model.messages import DECODE_ERRORS
 from streamforge_utils.model.series import Series
 
 _FIRST_MS, _END_MS = 1_000_000_000_000, 10_000_000_000_000
@@ -138,6 +142,37 @@ def refusal(record: Any) -> str | None:
     return None
 
 
+class Fill(msgspec.Struct, frozen=True, gc=False):
+    """What of an exported trade, or of an aggregated one, counts for a candle; a single one is one trade."""
+
+    price: Decimal
+    quantity: Decimal
+    timestamp: int
+    is_buyer_maker: bool
+    first_trade_id: int = 0
+    last_trade_id: int = 0
+
+
+_read_fills = msgspec.json.Decoder(Fill).decode_lines
+
+
+def amounts_of(lines: bytes) -> list[Amounts]:
+    """What exported trades add to candles. Raises PermanentError."""
+    try:
+        fills: Iterable[Fill] = _read_fills(lines)
+    except DECODE_ERRORS as error:
+        raise PermanentError(f"not an exported trade: {error}") from error
+    found, nothing = list[Amounts](), Decimal(0)
+    with localcontext(prec=DIGITS):
+        for one in fills:
+            price, volume = one.price, one.quantity
+            amount = price * volume
+            base, quote = (nothing, nothing) if one.is_buyer_maker else (volume, amount)
+            trades = one.last_trade_id - one.first_trade_id + 1
+            found.append(Amounts(one.timestamp, price, price, price, price, volume, amount, trades, base, quote))
+    return found
+
+
 NOTES: Mapping[str, Mapping[str, Any]] = {
     "_key": {"description": "identity: SYMBOL_ID, the id with 12 digits; also the message's key"},
     "_version": {"description": "when the exchange was observed, unix milliseconds, UTC; a later observation wins"},
@@ -176,6 +211,9 @@ class Trades(RecordKind):
 
     def refusal(self, record: Any) -> str | None:
         return refusal(record)
+
+    def amounts(self, lines: bytes) -> list[Amounts] | None:
+        return amounts_of(lines)
 
     def rule(self, series: Series) -> Rule:
         return Sequence()

@@ -9,11 +9,13 @@ from typing import Any
 import msgspec
 
 from streamforge_utils.model.completeness.rule import Rule
+from streamforge_utils.model.kinds.bars import Amounts
 from streamforge_utils.model.kinds.candles.candle import (
     FIRST_TIME_MS,
     Candle,
     Interval,
     StoredCandle,
+    amounts_of,
     candle_key,
     candle_key_prefix,
     decode_candle,
@@ -184,6 +186,9 @@ class Candles(RecordKind):
 
     def documents(self, keys: Sequence[bytes | None], values: Sequence[bytes]) -> Columns | None:
         return stored_documents(keys, values)
+
+    def amounts(self, lines: bytes) -> list[Amounts] | None:
+        return amounts_of(lines)
 
     def imitation(self, series: Series, position: int) -> Candle:
         found: Candle = super().imitation(series, position)

@@ -6,6 +6,7 @@ Source of the intervals: Binance Spot REST, "Kline/Candlestick chart intervals".
 from __future__ import annotations
 
 from collections.abc import Sequence
+from decimal import Decimal
 from enum import StrEnum
 from functools import lru_cache
 from operator import lt
@@ -14,6 +15,8 @@ from typing import Annotated
 import msgspec
 
 from streamforge_utils.model.completeness.grid import Grid
+from streamforge_utils.model.errors import PermanentError
+from streamforge_utils.model.kinds.bars import Amounts
 from streamforge_utils.model.kinds.kind import Columns, Number, Record, key_symbol
 from streamforge_utils.model.messages import DECODE_ERRORS, decoder
 
@@ -188,6 +191,32 @@ def stored_documents(keys: Sequence[bytes | None], values: Sequence[bytes]) -> C
     for candle in candles:
         candle.key, candle.version = "", 0  # left out: these are their defaults
     return texts, versions, [*map(_encode, candles)]
+
+
+class _Figures(msgspec.Struct, frozen=True, gc=False):
+    """What of an exported candle counts for a longer one."""
+
+    open_time: int
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    volume: Decimal
+    quote_asset_volume: Decimal
+    number_of_trades: int
+    taker_buy_base_asset_volume: Decimal
+    taker_buy_quote_asset_volume: Decimal
+
+
+_read_figures = msgspec.json.Decoder(_Figures).decode_lines
+
+
+def amounts_of(lines: bytes) -> list[Amounts]:
+    """What exported candles add to longer ones. Raises PermanentError."""
+    try:
+        return [Amounts(*msgspec.structs.astuple(one)) for one in _read_figures(lines)]
+    except DECODE_ERRORS as error:
+        raise PermanentError(f"not an exported candle: {error}") from error
 
 
 def _keys(symbol: str, interval: str, open_times: list[int]) -> bytes:

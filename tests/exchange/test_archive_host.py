@@ -11,7 +11,6 @@ from collections.abc import AsyncIterator
 from datetime import date, timedelta
 from pathlib import Path
 from typing import Any
-from xml.etree import ElementTree
 
 import msgspec
 import pytest
@@ -23,9 +22,9 @@ from streamforge.exchange.published_files import PublishedFiles
 from streamforge.exchange.zip_writer import Member
 from streamforge_utils.model.timeranges import TimeRange
 from tests.exchange.conftest import DAY, HOUR, NOW, Peer, ms, peer
+from tests.exchange.listings import keys, page, texts
 from tests.places import market_data
 
-S3 = "{http://s3.amazonaws.com/doc/2006-03-01/}"
 DAY_FILE = "data/spot/daily/klines/BTCUSDT/1m/BTCUSDT-1m-2024-07-31.zip"
 
 
@@ -167,32 +166,6 @@ async def test_what_there_is_not_is_not_found(path: str, exchange: Peer) -> None
         answer = await exchange.get(f"/data/spot/{path}{end}")
         assert answer.status == 404
         assert b"<Code>NoSuchKey</Code>" in answer.body
-
-
-async def page(exchange: Peer, path: str = "/", /, **query: object) -> ElementTree.Element:
-    answer = await exchange.get(path, **{name.replace("_", "-"): value for name, value in query.items()})
-    assert (answer.status, answer.headers["Content-Type"]) == (200, "application/xml"), answer.body
-    return ElementTree.fromstring(answer.body)
-
-
-def texts(root: ElementTree.Element, path: str) -> list[str]:
-    return [one.text or "" for one in root.findall("/".join(S3 + name for name in path.split("/")))]
-
-
-async def keys(exchange: Peer, **query: object) -> list[str]:
-    """All keys and folders of a listing, by its second version."""
-    found: list[str] = []
-    more: dict[str, object] = {}
-    while True:
-        root = await page(exchange, list_type=2, **query, **more)
-        on_page = texts(root, "Contents/Key") + texts(root, "CommonPrefixes/Prefix")
-        assert texts(root, "KeyCount") == [str(len(on_page))]
-        found += on_page
-        tokens = texts(root, "NextContinuationToken")
-        more = {"continuation_token": tokens[0]} if tokens else {}
-        assert texts(root, "IsTruncated") == ["true" if more else "false"]
-        if not more:
-            return found
 
 
 async def test_a_listing_names_each_file_with_what_it_is(exchange: Peer) -> None:

@@ -121,6 +121,35 @@ async def test_a_row_lacks_columns() -> None:
         assert sorted({len(row) for row in (await exchange.klines(**WINDOW)).rows}) == [9, 12]
 
 
+@pytest.mark.parametrize(("path", "name"), [("historicalTrades", "id"), ("aggTrades", "a")])
+@pytest.mark.parametrize(
+    ("fault", "asked", "given"),
+    [
+        ("short:rows=3", 5000, [*range(5000, 5007)]),
+        ("short:rows=99", 5000, [5000]),
+        ("reversed", 5000, [*range(5009, 4999, -1)]),
+        ("shifted:by=-10", 5000, [*range(4990, 5000)]),  # backwards
+        ("floor:id=5005", 5000, [*range(5005, 5015)]),
+        ("floor:id=5005", 1, [*range(5005, 5015)]),
+        ("floor:id=5005", 5005, [*range(5005, 5015)]),
+        ("floor:id=5005", 6000, [*range(6000, 6010)]),
+        ("short:symbol=ETHUSDT", 5000, [*range(5000, 5010)]),
+    ],
+)
+async def test_pages_by_id_are_harmed(path: str, name: str, fault: str, asked: int, given: list[int]) -> None:
+    async with peer(faulty(fault)) as exchange:
+        answer = await exchange.get(f"/api/v3/{path}", symbol="BTCUSDT", fromId=asked, limit=10)
+        assert [row[name] for row in msgspec.json.decode(answer.body)] == given
+
+
+async def test_what_is_below_a_floor_is_not_found_by_time_either() -> None:
+    async with peer() as exchange:
+        span = {"symbol": "BTCUSDT", "startTime": START, "endTime": START + MINUTE, "limit": 1000}
+        whole = msgspec.json.decode((await exchange.get("/api/v3/aggTrades", **span)).body)
+        exchange.state.faults.add(f"floor:id={whole[4]['a']}")
+        assert msgspec.json.decode((await exchange.get("/api/v3/aggTrades", **span)).body) == whole[4:]
+
+
 async def test_truncated_json_is_a_whole_answer() -> None:
     async with peer(faulty("truncated:count=1")) as exchange:
         answer = await exchange.klines(**WINDOW)
@@ -217,7 +246,13 @@ async def test_faults_are_switched_while_it_runs(exchange: Peer) -> None:
     assert "choose one of 429, 418" in str(refused.json["error"])
 
 
-@pytest.mark.parametrize("text", ["fire", "", "500:count", "500:often=1", "500:p=2", "500:p=x", "bad-number:kind=odd"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("fire", "", "500:count", "500:often=1", "500:p=2", "500:p=x", "bad-number:kind=odd", "500:path=nowhere"),
+        *("archive-rows:at=25:00", "archive-zip:kind=odd", "archive-missing:listed=x"),
+    ],
+)
 def test_a_fault_that_is_not_understood_is_refused(text: str) -> None:
     with pytest.raises(InvalidInput, match="fault"):
         parse_fault(text)

@@ -65,12 +65,12 @@ def read_listing_request(query: Mapping[str, str]) -> ListingRequest:
     return ListingRequest(asked, second, marker, token, min(int(limit), MAX_KEYS), encoded)
 
 
-def listing_xml(request: ListingRequest, listing: Iterator[Entry | str]) -> bytes:
-    """The page that answers `request`. listing: what comes from there on."""
+def listing_xml(request: ListingRequest, listing: Iterator[Entry | str], *, endless: bool = False) -> bytes:
+    """The page that answers `request`. listing: what comes from there on. endless: the next page is this one."""
     found = list(islice(listing, request.limit))
-    more = bool(found) and any(True for _ in listing)
+    more = endless or (bool(found) and any(True for _ in listing))
     text: Callable[[str], str] = _encoded if request.encoded else escape
-    last = "" if not more else found[-1] if isinstance(found[-1], str) else found[-1].key
+    last = request.asked.after if endless else "" if not more else _key(found[-1])
     head = [("Name", _BUCKET), ("Prefix", text(request.asked.prefix))]
     if request.second:
         head += [("KeyCount", str(len(found)))]
@@ -102,6 +102,10 @@ def _contents(one: Entry, text: Callable[[str], str]) -> str:
         f"<Contents><Key>{text(one.key)}</Key><LastModified>{moment}</LastModified><ETag>&quot;{one.etag}&quot;</ETag>"
         f"<Size>{one.size}</Size><StorageClass>STANDARD</StorageClass></Contents>"
     )
+
+
+def _key(one: Entry | str) -> str:
+    return one if isinstance(one, str) else one.key
 
 
 def _encoded(text: str) -> str:

@@ -60,7 +60,8 @@ class RowsEndpoint(Endpoint):
     parameters: what a request may name. members: of a row that is a JSON object, in the order of the archive's columns.
     recordings: the recorded series by symbol and variant; None: rows are seeded.
     archive: the folder of its files in the archive; empty: it is not in there. bytes_a_row: of a zip, filled up.
-    times: the columns that are times, and what makes microseconds of their milliseconds.
+    times: the columns that are times, and what makes microseconds of their milliseconds. quantity: its column.
+    header: the names of the columns.
     """
 
     parameters: ClassVar[tuple[str, ...]] = ("symbol", "fromId", "startTime", "endTime", "limit")
@@ -68,6 +69,8 @@ class RowsEndpoint(Endpoint):
     archive: ClassVar[str] = ""
     bytes_a_row: ClassVar[int] = 100
     times: ClassVar[Mapping[int, str]] = {}
+    quantity: ClassVar[int] = 2
+    header: ClassVar[str] = ""
 
     def __init__(self, config: ExchangeConfig) -> None:
         super().__init__(config)

@@ -116,6 +116,7 @@ def control_routes(state: ExchangeState) -> Iterable[web.RouteDef]:
     with, without a limit.
     GET /control/stats, DELETE /control/stats: what was counted; forget it.
     GET, POST {"fault": "NAME:key=value"}, DELETE /control/faults.
+    GET /control/log: the last strikes of faults, the newest last.
     POST {"now_ms": N} /control/clock.
     """
 
@@ -147,6 +148,9 @@ def control_routes(state: ExchangeState) -> Iterable[web.RouteDef]:
     async def faults(_: web.Request) -> web.Response:
         return _json({"faults": [{"fault": one.text, "struck": one.struck} for one in state.faults.active]})
 
+    async def log(_: web.Request) -> web.Response:
+        return _json({"strikes": list(state.faults.strikes)})
+
     async def add_fault(request: web.Request) -> web.Response:
         try:
             state.faults.add(msgspec.json.decode(await request.read(), type=_FaultRequest).fault)
@@ -170,6 +174,7 @@ def control_routes(state: ExchangeState) -> Iterable[web.RouteDef]:
         web.get("/control/stats", stats),
         web.delete("/control/stats", forget),
         web.get("/control/faults", faults),
+        web.get("/control/log", log),
         web.post("/control/faults", add_fault),
         web.delete("/control/faults", drop_faults),
         web.post("/control/clock", set_clock),

@@ -6,7 +6,7 @@ A path is `data/spot/<daily|monthly>/<kind>/<SYMBOL>/[<interval>/]<SYMBOL>-<inte
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from datetime import UTC, date, datetime
 
 import msgspec
@@ -50,6 +50,16 @@ class PublishedFile(msgspec.Struct, frozen=True):
         return self.path.rpartition("/")[2]
 
     @property
+    def micro(self) -> bool:
+        """Whether its times are in microseconds."""
+        return self.span.start_ms >= _MICRO_FROM_MS
+
+    @property
+    def count(self) -> int:
+        """Of its rows."""
+        return sum(last - first + 1 for first, last in self.rows)
+
+    @property
     def checksum_size(self) -> int:
         """Bytes of the file with its checksum."""
         return 64 + 2 + len(self.name.encode()) + 1
@@ -63,10 +73,9 @@ class PublishedFile(msgspec.Struct, frozen=True):
         """What its CSV holds, in parts."""
         endpoint = self.endpoint
         series = endpoint.archived(self.spec, self.variant)
-        micro = self.span.start_ms >= _MICRO_FROM_MS
         if series is not None:
             for numbers in self.rows:
-                yield from endpoint.lines(series, numbers, self.published_ms, micro=micro)
+                yield from endpoint.lines(series, numbers, self.published_ms, micro=self.micro)
 
 
 class Entry(msgspec.Struct, frozen=True):
@@ -86,12 +95,22 @@ class Asked(msgspec.Struct, frozen=True):
     grouped: bool = False
 
 
+Changed = Callable[[PublishedFile, bool], PublishedFile | None]
+"""What has become of a file since it was published; None: it is gone. True: asked for the listing."""
+
+
 class PublishedFiles:
     """The files of the archive. symbols: of the exchange. name: of what it serves."""
 
-    def __init__(self, endpoints: Sequence[RowsEndpoint], symbols: Mapping[str, SymbolSpec], name: str) -> None:
+    def __init__(
+        self,
+        endpoints: Sequence[RowsEndpoint],
+        symbols: Mapping[str, SymbolSpec],
+        name: str,
+        changed: Changed = lambda file, _: file,
+    ) -> None:
         self._endpoints = {endpoint.archive: endpoint for endpoint in endpoints if endpoint.archive}
-        self._symbols, self._name = symbols, name
+        self._symbols, self._name, self._changed = symbols, name, changed
 
     def find(self, path: str, now_ms: int) -> PublishedFile | None:
         """The file with this path; None: there is none at `now_ms`."""
@@ -107,7 +126,8 @@ class PublishedFiles:
                 span = _span(path.removeprefix(place.stem).removesuffix(".zip"))
                 if span is None or place.path(span) != path:
                     return None
-                return self._file(place, endpoint.archived(spec, variant), span, now_ms)
+                found = self._file(place, endpoint.archived(spec, variant), span, now_ms)
+                return None if found is None else self._changed(found, False)
         return None
 
     def listing(self, asked: Asked, now_ms: int) -> Iterator[Entry | str]:
@@ -155,6 +175,7 @@ class PublishedFiles:
             if last <= asked.after or not last.startswith(asked.prefix):
                 continue
             file = self._file(place, series, span, now_ms)
+            file = None if file is None else self._changed(file, True)
             if file is None:
                 continue
             found = (

@@ -13,7 +13,7 @@ from aiohttp import web
 
 from streamforge.exchange.endpoint import Call, Endpoint
 from streamforge.exchange.exchange_requests import ApiError
-from streamforge.exchange.faults import Fault
+from streamforge.exchange.faults import Fault, Target
 from streamforge.exchange.state import ExchangeState
 
 _HEADERS = {
@@ -41,7 +41,7 @@ class Answer(msgspec.Struct, frozen=True):
     headers: Mapping[str, str] = {}
 
 
-class _Closed(Exception):
+class Closed(Exception):
     """The connection is to be closed without (the rest of) an answer."""
 
 
@@ -59,10 +59,11 @@ class Rest:
         outcome = "closed"
         try:
             answer = await self._answer(request, endpoint)
-            response = await _send(request, answer, state.faults.strike("body", endpoint.paths[0]))
+            target = Target(endpoint.paths[0], request.query.get("symbol", ""))
+            response = await send(request, answer, state.faults.strike("body", target))
             outcome = str(answer.status)
             return response
-        except _Closed:
+        except Closed:
             if request.transport is not None:
                 request.transport.close()
             return web.Response()  # it can no longer be sent
@@ -76,20 +77,21 @@ class Rest:
 
     async def _answer(self, request: web.Request, endpoint: Endpoint) -> Answer:
         state, name = self._state, endpoint.paths[0]
+        target = Target(name, request.query.get("symbol", ""))
         now_ms, skew_ms = state.clock.now_ms(), 0
         try:
             state.limiter.spend(endpoint.cost(request.query), now_ms)
-            skew_ms = sum(round(fault.number("seconds") * 1000) for fault in state.faults.strike("time", name))
+            skew_ms = sum(round(fault.number("seconds") * 1000) for fault in state.faults.strike("time", target))
             body = endpoint.answer(
                 Call(
                     query=request.query,
                     symbols=state.listed(now_ms),
                     now_ms=now_ms,
                     shown_ms=now_ms + skew_ms,
-                    row_faults=state.faults.strike("rows", name),
+                    row_faults=state.faults.strike("rows", target),
                 )
             )
-            fault = next(state.faults.strike("answer", name), None)
+            fault = next(state.faults.strike("answer", target), None)
             answer = Answer(200, body) if fault is None else await self._instead(fault, now_ms)
         except ApiError as error:
             again = {} if error.retry_after is None else {"Retry-After": str(error.retry_after)}
@@ -112,7 +114,7 @@ class Rest:
         match fault.name:
             case "stall":
                 await asyncio.sleep(fault.number("seconds"))
-                raise _Closed
+                raise Closed
             case "429":
                 seconds = int(fault.number("retry_after"))
                 raise limiter.pause(seconds if seconds >= 0 else None, now_ms)
@@ -122,10 +124,15 @@ class Rest:
                 raise ApiError(-1007, status=504)
             case "451":
                 return Answer(451, _RESTRICTED)
-        status = {"waf": 403, "garbage": 200}.get(fault.name) or int(fault.name)
-        title = "Maintenance" if status == 200 else f"{status} {HTTPStatus(status).phrase}"
-        page = f"<html>\r\n<head><title>{title}</title></head>\r\n<body><h1>{title}</h1></body>\r\n</html>\r\n"
-        return Answer(status, page.encode(), {"Content-Type": "text/html"})
+        return html_page(fault)
+
+
+def html_page(fault: Fault) -> Answer:
+    """The answer of a fault that comes from something between the client and the exchange."""
+    status = {"waf": 403, "garbage": 200, "timeout": 504}.get(fault.name) or int(fault.name)
+    title = "Maintenance" if status == 200 else f"{status} {HTTPStatus(status).phrase}"
+    page = f"<html>\r\n<head><title>{title}</title></head>\r\n<body><h1>{title}</h1></body>\r\n</html>\r\n"
+    return Answer(status, page.encode(), {"Content-Type": "text/html"})
 
 
 def routes(state: ExchangeState) -> Iterable[web.RouteDef]:
@@ -135,8 +142,8 @@ def routes(state: ExchangeState) -> Iterable[web.RouteDef]:
     return [*known, web.route("*", "/{path:.*}", rest.unknown)]
 
 
-async def _send(request: web.Request, answer: Answer, faults: Iterable[Fault]) -> web.StreamResponse:
-    """Send `answer`, changed by `faults` of the stage `body`. Raises _Closed once the connection is to be cut."""
+async def send(request: web.Request, answer: Answer, faults: Iterable[Fault]) -> web.StreamResponse:
+    """Send `answer`, changed by `faults` of the stage `body`. Raises Closed once the connection is to be cut."""
     body, pieces, pause_s, cut = answer.body, 0, 0.0, False
     for fault in faults:
         match fault.name:
@@ -160,5 +167,5 @@ async def _send(request: web.Request, answer: Answer, faults: Iterable[Fault]) -
         if pieces:
             await asyncio.sleep(pause_s)
     if cut:
-        raise _Closed
+        raise Closed
     return response

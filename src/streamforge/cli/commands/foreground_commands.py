@@ -125,7 +125,11 @@ def exchange(
                 for name, kind in FAULTS.items()
             ],
         )
-        terminal.say("every fault also knows p, count, after, path and seed, e.g. --fault 429:count=3,path=klines")
+        terminal.say(
+            "every fault also knows p, count, after, path, symbol and seed, e.g. --fault 429:count=3,path=klines; "
+            "those of the archive (path=archive, checksum or listing) also know day and file, e.g. "
+            "archive-corrupt:day=2024-08-01"
+        )
         return 0
     spans: dict[str, tuple[TimeRange, ...]] = {}
     for symbol, span in map(parse_hole, hole or ()):

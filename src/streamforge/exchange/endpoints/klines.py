@@ -32,6 +32,11 @@ class Klines(RowsEndpoint):
     weight = 2
     parameters = ("symbol", "interval", "startTime", "endTime", "limit")
     archive = "klines"
+    quantity = 5
+    header = (
+        "open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,"
+        "taker_buy_quote_volume,ignore"
+    )
 
     def variant(self, sent: Sent) -> Grid:
         if not sent.get("interval"):

@@ -33,6 +33,7 @@ class AggTrades(RowsEndpoint):
     weight = 4
     members = ("a", "p", "q", "f", "l", "T", "m", "M")
     archive = "aggTrades"
+    header = "agg_trade_id,price,quantity,first_trade_id,last_trade_id,transact_time,is_buyer_maker,is_best_match"
     bytes_a_row = 32
     times: ClassVar[Mapping[int, str]] = {5: "000"}
 
@@ -74,6 +75,7 @@ class HistoricalTrades(RowsEndpoint):
     parameters = ("symbol", "fromId", "limit")
     members = ("id", "price", "qty", "quoteQty", "time", "isBuyerMaker", "isBestMatch")
     archive = "trades"
+    header = "id,price,qty,quote_qty,time,is_buyer_maker,is_best_match"
     bytes_a_row = 30
     times: ClassVar[Mapping[int, str]] = {4: "000"}
 

@@ -98,6 +98,7 @@ class ExchangeConfig(msgspec.Struct, frozen=True, kw_only=True):
     holes: downtime by symbol (`*` for all): no candle that lies wholly inside is ever returned. Seeded data only.
     weight_limit: request weight per minute; None never refuses.
     faults: `NAME[:key=value,...]`, see `faults.FAULTS`.
+    symbols_extra: so many symbols more, made up (see `made_up_symbols`); seeded data only.
     """
 
     port: int = 0
@@ -108,3 +109,4 @@ class ExchangeConfig(msgspec.Struct, frozen=True, kw_only=True):
     holes: Mapping[str, tuple[TimeRange, ...]] = {}
     weight_limit: int | None = WEIGHT_LIMIT
     faults: tuple[str, ...] = ()
+    symbols_extra: int = 0

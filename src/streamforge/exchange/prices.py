@@ -264,7 +264,7 @@ def _row_template(spec: SymbolSpec) -> str:
     return f'[%d,{price},{price},{price},{price},{quantity},%d,{amount},%d,{quantity},{amount},"0"]'
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=1024)
 def _cycles_of_day(key: int, width: int) -> list[int]:
     """The cycles of each minute of a day."""
     return [_LEAST_CYCLES + _mixed(key ^ minute * 0x9E3779B97F4A7C15) % width for minute in range(1_440)]

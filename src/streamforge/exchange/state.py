@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from bisect import bisect_right
 from collections import Counter
 from urllib.parse import quote
 
@@ -13,6 +14,7 @@ from streamforge.exchange.endpoint import Endpoint, RowsEndpoint
 from streamforge.exchange.endpoints import endpoint_classes
 from streamforge.exchange.exchange_requests import ApiError, banned
 from streamforge.exchange.faults import Faults
+from streamforge.exchange.made_up_symbols import made_up_symbols
 from streamforge.exchange.recordings import load_recordings
 
 _WINDOW_MS = 60_000
@@ -147,12 +149,15 @@ class ExchangeState:
         self.config = config
         self.clock = clock if clock is not None else ExchangeClock(config.now_ms)
         self.endpoints: list[Endpoint] = [made(config) for made in endpoint_classes()]
-        self.symbols: dict[str, SymbolSpec] = {spec.symbol: spec for spec in config.symbols}
+        specs = [*config.symbols, *made_up_symbols(config.symbols_extra)]
+        self.symbols: dict[str, SymbolSpec] = {spec.symbol: spec for spec in specs}
         self.ignored: dict[str, str] = {}
         if config.replay is not None:
             rows = [endpoint for endpoint in self.endpoints if isinstance(endpoint, RowsEndpoint)]
             self.symbols, self.ignored = load_recordings(config.replay, rows)
         self.name = _name(config)
+        self._listings = sorted({spec.listed_ms for spec in self.symbols.values()})
+        self._listed: tuple[int, dict[str, SymbolSpec]] = (-1, {})
         self.faults = Faults(config.faults, [endpoint.paths[0] for endpoint in self.endpoints])
         self.reset_counts()
 
@@ -168,7 +173,11 @@ class ExchangeState:
 
     def listed(self, now_ms: int) -> dict[str, SymbolSpec]:
         """The symbols that the exchange knows at `now_ms`."""
-        return {name: spec for name, spec in self.symbols.items() if spec.listed_ms <= now_ms}
+        listings = bisect_right(self._listings, now_ms)
+        if self._listed[0] != listings:
+            known = {name: spec for name, spec in self.symbols.items() if spec.listed_ms <= now_ms}
+            self._listed = (listings, known)
+        return self._listed[1]
 
     def counts(self) -> dict[str, object]:
         """For `GET /control/stats`."""

@@ -107,6 +107,9 @@ def exchange(
             "--hole", metavar="SYMBOL@START:END", help="A time without candles (repeatable); * for every symbol."
         ),
     ] = None,
+    symbols: Annotated[
+        int, typer.Option("--symbols", metavar="N", min=0, max=20_000, help="So many symbols more, made up.")
+    ] = 0,
     no_limits: Annotated[bool, typer.Option("--no-limits", help="Never refuse for too many requests.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the line that says where it serves as JSON.")] = False,
 ) -> int:
@@ -141,8 +144,11 @@ def exchange(
         now_ms=None if now is None else instant_ms(now),
         holes=spans,
         faults=tuple(faults),
+        symbols_extra=symbols,
         weight_limit=None if no_limits else WEIGHT_LIMIT,
     )
+    if replay is not None and symbols:
+        raise UsageProblem("--symbols are made up, and --replay serves what was recorded: give one of them")
     if replay is not None and not replay.is_dir():
         raise UsageProblem(f"replay {replay} is no folder: name one that holds recordings")
     try:

@@ -136,6 +136,7 @@ class Follower:
         self._stop_sent = False
         self._timed_out = False
         self._had_ended = False
+        self._remarked: set[str] = set()
 
     async def begin(self, where: Where, begin: Begin) -> Ended:
         """Call `begin` once, with a manager that drives workflows, and follow what it gives to its end.
@@ -229,13 +230,22 @@ class Follower:
     async def _follow(self, found: Session, workflow: answers.Started) -> answers.Started:
         path = f"/queues/{workflow.queue_id}"
         while not workflow.ended:
+            self._remark(workflow)
             self._display.show(workflow)
             self._hint(found, workflow)
             await pause(found, None if self._stop_sent else self._asked)
             await self._attend(found, workflow)
             workflow = _now(workflow, await found.api.get(path, answers.Started))
+        self._remark(workflow)
         self._display.show(workflow)
         return workflow
+
+    def _remark(self, workflow: answers.Started) -> None:
+        """Say once what of a source has failed, or is in doubt."""
+        for remark in workflow.remarks:
+            if remark not in self._remarked:
+                self._remarked.add(remark)
+                self._display.note(f"careful: {remark}")
 
     def _hint(self, found: Session, workflow: answers.Started) -> None:
         """Say once what to do where the exchange cannot be reached."""

@@ -265,6 +265,7 @@ class Workflow(WorkflowSummary, frozen=True, kw_only=True):
     again: Annotated[bool, meaning("Whether it loads also what coverage had already.")] = False
     repairs: Annotated[int, meaning("How often holes were loaded again.")] = 0
     parts: Annotated[list[PlanPart], meaning("What the plan has to load; nothing before there is a plan.")] = []
+    remarks: Annotated[list[str], meaning("What of a source failed or is in doubt, and what was done, by range.")] = []
     coverage: Annotated[CoverageSummary | None, meaning("None until the first proof.")] = None
     steps: list[Step] = []
 

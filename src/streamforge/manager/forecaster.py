@@ -14,10 +14,10 @@ from streamforge.manager.execution.source_plan import Sources, chosen_files
 from streamforge.manager.plan_answers import Forecast, ForecastPart, free_bytes, warnings_of
 from streamforge.manager.presentation import answer, moment, range_fields, segments_answer
 from streamforge.manager.requests import added_loader, check, loads_from_archive, workflow_of
-from streamforge.manager.service import StartRequest
+from streamforge.manager.service import NotNow, StartRequest
 from streamforge.manager.workflow import Part, Plan, SourceChoice, Workflow
 from streamforge_utils.model.coverage import Verdict
-from streamforge_utils.model.errors import InvalidInput, RetryableError, StreamForgeError
+from streamforge_utils.model.errors import InvalidInput, PermanentError, RetryableError, StreamForgeError
 from streamforge_utils.model.kinds.kind import RecordKind
 from streamforge_utils.model.kinds.registry import kind_of
 from streamforge_utils.model.usage import shown_size
@@ -34,7 +34,7 @@ BEGIN_S = 2.0
 
 
 class Backend:
-    """What a record takes in a store, and how many are stored a second, as measured (`docs/operations.md`).
+    """What a record takes in a store, and how many are stored a second (`docs/operations.md` says how it is known).
 
     factor: bytes per byte of the document's JSON. overhead: bytes beside that, for the key, the version and indexes.
     """
@@ -47,8 +47,8 @@ class Backend:
         return round(document_bytes(kind) * self.factor + self.overhead)
 
 
-EMBEDDED = Backend(1.0, 40, 80_000)
-ARANGODB = Backend(0.6, 90, 20_000)
+EMBEDDED = Backend(1.05, 66, 80_000)
+ARANGODB = Backend(1.0, 80, 20_000)
 
 
 def document_bytes(kind: RecordKind) -> int:
@@ -66,7 +66,9 @@ class Forecaster:
         self._admission = admission
 
     async def of(self, request: StartRequest) -> Forecast:
-        """What the load of `request` would take. Raises InvalidInput, or RetryableError."""
+        """What the load of `request` would take. Raises InvalidInput, NotNow (the exchange refuses access) or
+        RetryableError.
+        """
         deps = self._deps
         checked = check(request, deps.clock.now_ms())
         if checked.source is SourceChoice.ARCHIVE and deps.archive is None:
@@ -87,6 +89,10 @@ class Forecaster:
                     archive=deps.archive if loads_from_archive(workflow) else None,
                     alone=workflow.source is SourceChoice.ARCHIVE,
                 )
+        except InvalidInput:
+            raise
+        except PermanentError as error:
+            raise NotNow(str(error)) from error
         except TimeoutError as error:
             raise RetryableError(f"{deps.exchange_name} did not answer within {WITHIN_S:g} s: try again") from error
         return await self._told(workflow, plan, sources)

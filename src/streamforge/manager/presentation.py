@@ -90,9 +90,18 @@ def _whole(found: Workflow, undriven: str | None, now: service.Report | None) ->
         "parts": [answer(answers.PlanPart, part, **range_fields(part.span)) for part in found.plan.parts]
         if found.plan
         else [],
+        "remarks": _remarks(found),
         "coverage": None if found.proof is None else _proof(found.proof, now),
         "steps": [_step(step, idle=idle) for step in found.steps],
     }
+
+
+def _remarks(found: Workflow) -> list[str]:
+    """What went otherwise than planned, and what is in doubt."""
+    parts = () if found.plan is None else found.plan.parts
+    other = [(part.span, part.reason) for part in parts if part.instead]
+    doubts = [(one.span, f"{coverage.DISPUTED}: {one.reason}") for one in found.disputed]
+    return [f"{span}: {reason}" for span, reason in sorted([*other, *doubts])]
 
 
 def _summary(found: Workflow, undriven: str | None, now: service.Report | None) -> dict[str, Any]:

@@ -161,11 +161,12 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
-    """A range that is to be loaded. reason: why it is, for a person."""
+    """A range that is to be loaded. reason: why it is, for a person. instead: another source failed before."""
 
     span: TimeRange
     source: Source = Source.REST
     reason: str = ""
+    instead: bool = False
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):

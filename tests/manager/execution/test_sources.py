@@ -163,7 +163,7 @@ async def test_what_no_file_gave_is_loaded_over_rest_by_itself(world: World, die
         ("2024-08-04:2024-08-08", "archive"),
     ]
     shown = presentation.workflow_answer(second)
-    assert shown.parts[1].reason == "its file was not loaded: the zip is cut off"
+    assert shown.remarks == ["2024-08-03:2024-08-04: its file was not loaded: the zip is cut off"]
     store_bars(world, second, OPENS)
     all_end(world, second)
     done = await finished(world, queue_id)
@@ -209,6 +209,7 @@ async def test_what_a_file_with_a_wrong_checksum_gave_is_marked_until_it_is_load
     assert [(one.records, one.cause) for one in known] == [(2880, ""), (1440, mark), (6 * 1440, "")]
     assert done.proof is not None
     assert [one.cause for one in done.proof.segments] == ["", mark, ""]
+    assert presentation.workflow_answer(done).remarks == [f"2024-08-03:2024-08-04: {mark}"]
     await world.manager.verify("BTCUSDT", "api_candles_1m")
     part = await running(world, time_range="2024-08-02:2024-08-05")
     await finished(world, part.queue_id)

@@ -151,6 +151,8 @@ async def show(queue_id: o.QueueId, where: o.AtManager, as_json: o.Json = False)
         out.print(f"  planned: {terminal.day_span(part.start_ms, part.end_ms)} ({part.source}{why})")
     if more := len(workflow.parts[_PARTS_SHOWN:]):
         out.print(f"  planned: {more} more range{'' if more == 1 else 's'}")
+    for remark in workflow.remarks[:_PARTS_SHOWN]:
+        out.print(f"  careful: {remark}")
     if workflow.undriven is not None:
         out.print(f"  {undriven(workflow, where, found.server)}")
     elif waits := waits_for(workflow):

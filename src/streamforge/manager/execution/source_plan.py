@@ -121,7 +121,8 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
                 continue
             is_archive = piece.source is Source.ARCHIVE
             reason = self._saving(piece.span) if is_archive else _several(piece.reasons)
-            found.parts.append(Part(span=piece.span, source=piece.source, reason=self.prefix + reason))
+            instead = bool(self.silence) and not is_archive
+            found.parts.append(Part(span=piece.span, source=piece.source, reason=self.prefix + reason, instead=instead))
             older += self.held(piece.span) if is_archive and piece.span.start_ms < self.floor_ms else 0
         return found._replace(older=older, files=self.files)
 

@@ -166,5 +166,8 @@ class OnExchange:
     def make_store(self, settings: DataSettings, *, observer: Observer) -> Store:
         return wiring.make_store(settings, observer=observer)
 
+    def make_archive(self, *settings: object, **ports: object) -> None:
+        """There is none."""
+
     def make_exchange(self, settings: ExchangeSettings, *, clock: Clock, observer: Observer) -> Exchange:
         return self._found

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -13,18 +14,23 @@ from msgspec import structs
 from streamforge.version import installed_version
 from streamforge_utils.model.errors import ConfigError, StreamForgeError
 from streamforge_utils.model.secret import Secret
+from streamforge_utils.ports.archive import Archive
 from streamforge_utils.ports.clock import Clock, SystemClock
-from streamforge_utils.ports.exchange import Exchange, Identity
+from streamforge_utils.ports.exchange import Exchange, History, Identity
 from streamforge_utils.ports.instrumentation import NullObserver, Observer
 from streamforge_utils.ports.store import StateStore, Store
 from streamforge_utils.runtime.context import MessageBus
 from streamforge_utils.runtime.environment import variables
 from streamforge_utils.runtime.server_settings import KafkaSettings
-from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings, WorkerSettings
+from streamforge_utils.runtime.settings import (
+    ArchiveSettings,
+    DataSettings,
+    ExchangeSettings,
+    WorkerSettings,
+    is_binance,
+)
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from streamforge_utils.adapters.embedded.backup import Backup
     from streamforge_utils.adapters.embedded.datadir import DataDirectory
     from streamforge_utils.adapters.kafka.kafka_connection import Connection, Login
@@ -34,7 +40,7 @@ if TYPE_CHECKING:
     from streamforge_utils.ports.launcher import JobSpec, Launcher
     from streamforge_utils.ports.provisioning import Provisioner
 
-BUS, STORE, JOBS = "bus", "store", "jobs"
+BUS, STORE, JOBS, ARCHIVE = "bus", "store", "jobs", "archive"
 """The folders of the embedded adapters inside the data directory."""
 
 
@@ -157,6 +163,40 @@ def make_exchange(
         identity=Identity(settings.identity or None) if identity is None else identity,
     )
     return BinanceExchange(transport)
+
+
+def make_archive(
+    settings: ArchiveSettings,
+    data: DataSettings,
+    exchange: ExchangeSettings,
+    *,
+    history: History | None = None,
+    clock: Clock | None = None,
+    observer: Observer | None = None,
+) -> Archive | None:
+    """The archive that the settings name, or that of Binance where the exchange is Binance; None: there is none.
+
+    history: where samples of a file with a wrong checksum are compared; without it, such a file is refused.
+    Raises ConfigError.
+    """
+    if not settings.url and not is_binance(exchange.urls):
+        return None
+    import tempfile
+
+    from streamforge_utils.adapters.binance.archive_cache import ArchiveCache
+    from streamforge_utils.adapters.binance.archive_transport import ARCHIVE_URL, LISTING_URL, ArchiveTransport
+    from streamforge_utils.adapters.binance.binance_archive import BinanceArchive
+
+    clock, observer = clock or SystemClock(), observer or NullObserver()
+    url = (settings.url or ARCHIVE_URL).rstrip("/")
+    listing = LISTING_URL if url == ARCHIVE_URL else None
+    folder = settings.cache_dir or (data.data_dir or Path(tempfile.gettempdir()) / "streamforge") / ARCHIVE
+    return BinanceArchive(
+        ArchiveTransport(url, listing, clock=clock, observer=observer),
+        ArchiveCache(folder, settings.cache_bytes, clock=clock, observer=observer),
+        clock=clock,
+        history=history,
+    )
 
 
 def make_data_directory(settings: DataSettings) -> DataDirectory:

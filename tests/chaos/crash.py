@@ -221,5 +221,8 @@ class World:
     def make_store(self, settings: DataSettings, *, observer: Observer) -> Store:
         return self.new_store()
 
+    def make_archive(self, *settings: object, **ports: object) -> None:
+        """There is none."""
+
     def make_exchange(self, settings: ExchangeSettings, *, clock: Clock, observer: Observer) -> Exchange:
         return self.exchange

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from unittest.mock import patch
 
@@ -53,7 +53,7 @@ class MemoryArchive:
             raise FileRefused(self.refused.get(file.path, f"{file.path} is gone"))
         return VerifiedFile(file=file, sha256="0" * 64)
 
-    async def records(self, series: Series, file: VerifiedFile) -> AsyncIterator[Page]:
+    async def records(self, series: Series, file: VerifiedFile) -> AsyncGenerator[Page, None]:
         if self._content is not None:
             yield self._content(series, file.file.span)
 

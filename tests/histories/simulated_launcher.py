@@ -156,6 +156,9 @@ class _Wiring:
     def make_store(self, settings: DataSettings, *, observer: Observer) -> Store:
         return cast("Store", self._engines.store_of(self._process))
 
+    def make_archive(self, *settings: object, **ports: object) -> None:
+        """There is none."""
+
     def make_exchange(self, settings: ExchangeSettings, *, clock: Clock, observer: Observer) -> Exchange:
         return cast("Exchange", Port(self._process, self._exchange))
 

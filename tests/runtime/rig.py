@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 
 import msgspec
 
+from streamforge import wiring
 from streamforge_utils.adapters.embedded.bus.embedded_bus import EmbeddedBus
 from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
 from streamforge_utils.model.messages import (
@@ -24,15 +25,16 @@ from streamforge_utils.model.messages import (
     encode_marker,
     progress_of,
 )
+from streamforge_utils.ports.archive import Archive
 from streamforge_utils.ports.bus import Message, Received, TopicSpec
 from streamforge_utils.ports.clock import Clock, SystemClock
-from streamforge_utils.ports.exchange import Exchange
+from streamforge_utils.ports.exchange import Exchange, History
 from streamforge_utils.ports.instrumentation import Observer
 from streamforge_utils.ports.store import Store
 from streamforge_utils.runtime.context import Context, MessageBus
 from streamforge_utils.runtime.environment import secrets_of
 from streamforge_utils.runtime.logs import Redactor, make_log
-from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings
+from streamforge_utils.runtime.settings import ArchiveSettings, DataSettings, ExchangeSettings
 from streamforge_utils.runtime.supervisor import Supervisor
 from streamforge_utils.runtime.worker_definition import Definition, Role, Use
 from streamforge_utils.runtime.worker_process import load_worker
@@ -130,6 +132,18 @@ class Rig:
         if self.exchange_error is not None:
             raise self.exchange_error
         return self.exchange if self.other_exchange is None else self.other_exchange
+
+    def make_archive(
+        self,
+        settings: ArchiveSettings,
+        data: DataSettings,
+        exchange: ExchangeSettings,
+        *,
+        history: History | None,
+        clock: Clock,
+        observer: Observer,
+    ) -> Archive | None:
+        return wiring.make_archive(settings, data, exchange, history=history, clock=clock, observer=observer)
 
     # What a test does
 

@@ -20,6 +20,7 @@ from streamforge.manager.lifecycle.rounds import next_round
 from streamforge.manager.policy import Policy
 from streamforge.manager.requests import check, workflow_of
 from streamforge.manager.service import StartRequest
+from streamforge.manager.workflow import SourceChoice
 from streamforge_utils.model.kinds.registry import kinds
 from streamforge_utils.model.timeranges import parse_time_range
 from streamforge_utils.ports.job_settings import KubernetesSettings, Pair, SecretKey, SecretVariable
@@ -70,16 +71,17 @@ def workflow_jobs() -> list[JobSpec]:
     candles of 2024-08-01, and of those that have no part in it one of a workflow of the first type that they take."""
     found = {spec.target: spec for spec in _jobs("api_candles_1m")}
     for target in workers.targets():
-        types = workers.definition(target).types
+        types, source = workers.definition(target).types, workers.definition(target).source
         if types and target not in found:
             taken = next(one for one in (name for kind in kinds() for name in kind.types) if one.startswith(types))
-            found[target] = next(spec for spec in _jobs(taken) if spec.target == target)
+            jobs = _jobs(taken, SourceChoice.ARCHIVE if source is Source.ARCHIVE else SourceChoice.AUTO)
+            found[target] = next(spec for spec in jobs if spec.target == target)
     return list(found.values())
 
 
-def _jobs(type_name: str) -> list[JobSpec]:
+def _jobs(type_name: str, source: SourceChoice = SourceChoice.AUTO) -> list[JobSpec]:
     day = parse_time_range("2024-08-01")
-    request = check(StartRequest(symbol="BTCUSDT", type=type_name, time_range="2024-08-01"), day.end_ms)
+    request = check(StartRequest(symbol="BTCUSDT", type=type_name, time_range="2024-08-01", source=source), day.end_ms)
     workflow = workflow_of(request, code=CODE, now_ms=day.end_ms, exchange_now_ms=day.end_ms)
     workflow = next_round(workflow, dict.fromkeys(Source, (str(day),)))
     policy = Policy()

@@ -16,15 +16,18 @@ from streamforge_utils.runtime.worker_definition import Definition
 
 P = TypeVar("P", bound=msgspec.Struct)
 
-_SERVICES, _WORKERS, _LOADERS, _SINKS, _EXCHANGE = "Every service", "Every worker", "Loaders", "Sinks", "The exchange"
-_GROUP_OF_USE = {"exchange": _EXCHANGE, "output": _LOADERS, "input": _SINKS, "store": _SINKS}
+_SERVICES, _WORKERS, _LOADERS, _SINKS = "Every service", "Every worker", "Loaders", "Sinks"
+_EXCHANGE, _ARCHIVE = "The exchange", "The archive"
+_GROUP_OF_USE = {"exchange": _EXCHANGE, "archive": _ARCHIVE, "output": _LOADERS, "input": _SINKS, "store": _SINKS}
 _PAGE = "../../docs/reference/settings.md"
 
 
 def shared() -> dict[str, list[Variable]]:
     """The settings that several services read in the same form, by their heading on the page."""
     managers = {_form(row) for row in variables(ManagerSettings)}
-    found: dict[str, list[Variable]] = {title: [] for title in (_SERVICES, _WORKERS, _LOADERS, _SINKS, _EXCHANGE)}
+    found: dict[str, list[Variable]] = {
+        title: [] for title in (_SERVICES, _WORKERS, _LOADERS, _SINKS, _EXCHANGE, _ARCHIVE)
+    }
     for row in variables(WorkerSettings):
         common = _SERVICES if _form(row) in managers else _WORKERS
         found[_GROUP_OF_USE.get(row.only, common)].append(row)
@@ -132,6 +135,7 @@ def settings_page() -> str:
 _NOTES = {
     _WORKERS: "A manager sets all but `STREAMFORGE_STOP_GRACE_SECONDS` for the workers that it starts.",
     _EXCHANGE: "Read by loaders and, but for `STREAMFORGE_WEIGHT_PER_MINUTE`, by queue-manager.",
+    _ARCHIVE: "Read by loader-producer and queue-manager. The archive has no key.",
 }
 
 

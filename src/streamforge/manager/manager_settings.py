@@ -28,6 +28,7 @@ from streamforge_utils.runtime.environment import misspelt, read, settings_error
 from streamforge_utils.runtime.settings import (
     CONTROL_TOPIC,
     EVENTS_TOPIC,
+    ArchiveSettings,
     ControlTopic,
     DataSettings,
     EventsTopic,
@@ -39,7 +40,7 @@ from streamforge_utils.runtime.settings import (
     exchange_problems,
 )
 
-_USES = ("store", "exchange")
+_USES = ("store", "exchange", "archive")
 """With Kubernetes only these uses count: its launcher requires no data directory."""
 
 JOB_START_S = 300.0
@@ -51,6 +52,7 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     data: DataSettings
     exchange: ExchangeSettings
+    archive: ArchiveSettings = ArchiveSettings()
     launcher: LauncherSettings = LauncherSettings()
     plugins: Plugins = ""
     control_topic: ControlTopic = CONTROL_TOPIC

@@ -30,6 +30,7 @@ from streamforge_utils.ports.instrumentation import NullObserver, Observer
 from streamforge_utils.ports.launcher import Launcher
 from streamforge_utils.ports.store import Store
 from streamforge_utils.runtime.context import MessageBus
+from streamforge_utils.runtime.environment import written
 from streamforge_utils.runtime.topic_specs import talk_topic
 
 _LAUNCHER_S = 5.0
@@ -65,6 +66,7 @@ def worker_environment(settings: ManagerSettings) -> dict[str, str]:
         "STREAMFORGE_REQUEST_BACKOFF_SECONDS": f"{settings.exchange.request_backoff_seconds:g}",
         "STREAMFORGE_REQUEST_TIMEOUT_SECONDS": f"{settings.exchange.request_timeout_seconds:g}",
         "STREAMFORGE_LOG_FORMAT": "json",
+        **written(settings.archive),
         **plugin_environment(),
         **settings.data.kafka.environment(settings.worker_kafka_user, settings.worker_kafka_password),
         **settings.data.arango.environment(),
@@ -110,6 +112,8 @@ async def running(
         for port in (ports.store, ports.bus, ports.exchange, ports.launcher, ports.archive):
             if port is not None:
                 stack.push_async_callback(port.close)
+        if ports.archive is not None:
+            stack.push_async_callback(ports.archive.close)
         if reconcile:
             ports.launcher.watch()  # first: the store and the bus may wait for what a suspended worker has locked
         lease = await stack.enter_async_context(managed_store(ports.store, ports.clock, claim))

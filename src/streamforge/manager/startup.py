@@ -134,6 +134,7 @@ def ports_of(settings: ManagerSettings, observer: Observer, clock: Clock | None 
         launcher=wiring.make_launcher(settings.data, settings.launcher, store=store, clock=clock, observer=observer),
         exchange=wiring.make_exchange(exchange, clock=clock, observer=waits, identity=identity),
         exchange_waits=waits,
+        archive=wiring.make_archive(settings.archive, settings.data, settings.exchange, clock=clock, observer=observer),
         identity=identity,
         clock=clock,
         observer=observer,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from typing import Protocol
 
 import msgspec
@@ -57,8 +57,11 @@ class Archive(Protocol):
     async def verify(self, series: Series, file: ArchiveFile) -> VerifiedFile:
         """Download the file, unless it is cached, and check it whole. Raises FileRefused."""
 
-    def records(self, series: Series, file: VerifiedFile) -> AsyncIterator[Page]:
-        """The records of a verified file in the order of the series, a block at a time; times are milliseconds."""
+    def records(self, series: Series, file: VerifiedFile) -> AsyncGenerator[Page, None]:
+        """The records of a verified file in the order of the series, a block at a time; times are milliseconds.
+
+        Raises FileRefused also after some records: what was given before is right by itself.
+        """
 
     async def close(self) -> None:
         """Close the connections."""

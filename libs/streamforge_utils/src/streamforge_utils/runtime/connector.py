@@ -85,6 +85,21 @@ class Connector:
                 self._closings.append(("exchange", exchange.close))
 
             await self._patiently(make_exchange)
+        if Use.ARCHIVE in definition.uses:
+            connections.archive = archive = self._wiring.make_archive(
+                settings.archive,
+                settings.data,
+                settings.exchange,
+                history=connections.exchange,
+                clock=self._clock,
+                observer=self._observer,
+            )
+            if archive is None:
+                raise ConfigError(
+                    "settings: STREAMFORGE_ARCHIVE_URL is missing, and the exchange is not Binance: name the base URL "
+                    "of its archive"
+                )
+            self._closings.append(("archive", archive.close))
         if Use.STORE in definition.uses:
 
             async def make_store() -> None:

@@ -12,14 +12,15 @@ from streamforge_utils.model.kinds.kind import RecordKind
 from streamforge_utils.model.kinds.registry import kind_of_type, series_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.ports.archive import Archive
 from streamforge_utils.ports.bus import Bus, BusAdmin
 from streamforge_utils.ports.clock import Clock
-from streamforge_utils.ports.exchange import Exchange
+from streamforge_utils.ports.exchange import Exchange, History
 from streamforge_utils.ports.instrumentation import Observer
 from streamforge_utils.ports.store import Answer, Document, DocumentStore, Outcome, Store, count_outcomes
 from streamforge_utils.runtime.command_listener import OwnCommands
 from streamforge_utils.runtime.instruments import Instruments
-from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings, WorkerSettings
+from streamforge_utils.runtime.settings import ArchiveSettings, DataSettings, ExchangeSettings, WorkerSettings
 from streamforge_utils.runtime.telemetry import Telemetry
 from streamforge_utils.runtime.topic_reader import Input
 from streamforge_utils.runtime.topic_writer import DeadLetterQueue, Output
@@ -44,6 +45,18 @@ class Wiring(Protocol):
     def make_exchange(self, settings: ExchangeSettings, *, clock: Clock, observer: Observer) -> Exchange:
         """The exchange. Raises ConfigError or RetryableError."""
 
+    def make_archive(
+        self,
+        settings: ArchiveSettings,
+        data: DataSettings,
+        exchange: ExchangeSettings,
+        *,
+        history: History | None,
+        clock: Clock,
+        observer: Observer,
+    ) -> Archive | None:
+        """The archive of the exchange; None: there is none. history: where samples are compared. Raises ConfigError."""
+
 
 class Connections:
     """The connected parts; None is one that the worker does not use."""
@@ -54,12 +67,14 @@ class Connections:
         self.dead_letters: DeadLetterQueue | None = None
         self.store: DocumentStore | None = None
         self.exchange: Exchange | None = None
+        self.archive: Archive | None = None
 
 
 class Context(Generic[P]):
     """One attempt of a step, without signals, topics or metrics.
 
     ranges: what to load, ascending as given; `span` is the whole time range of the workflow.
+    terminal_extra: what the terminal event's `extra` shall hold beside the progress, as JSON has it.
     """
 
     def __init__(
@@ -82,6 +97,7 @@ class Context(Generic[P]):
         self.progress = instruments.progress
         self.clock = instruments.clock
         self.log = instruments.log
+        self.terminal_extra: dict[str, Any] = {}
         self._settings = settings
         self._own_commands = own_commands
         self._telemetry = telemetry
@@ -122,6 +138,11 @@ class Context(Generic[P]):
     def exchange(self) -> Exchange:
         """The exchange."""
         return _declared(self._connections.exchange, "exchange")
+
+    @property
+    def archive(self) -> Archive:
+        """The files of past days."""
+        return _declared(self._connections.archive, "archive")
 
     async def command(self) -> msgspec.Struct:
         """The payload of the next command of the worker's own (see `Definition.commands`), as its declared type."""

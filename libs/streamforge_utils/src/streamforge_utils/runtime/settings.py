@@ -72,12 +72,24 @@ def exchange_problems(urls: Sequence[str], weight_per_minute: int, weight_name: 
                 "STREAMFORGE_EXCHANGE_URL: it holds a user or a password, which everybody on the machine could read: "
                 "leave them out"
             )
-    if weight_per_minute > BINANCE_WEIGHT_PER_MINUTE and any(f".{host}".endswith(BINANCE_HOSTS) for host in hosts):
+    if weight_per_minute > BINANCE_WEIGHT_PER_MINUTE and any(map(_of_binance, hosts)):
         problems.append(
             f"{weight_name}: {weight_per_minute} is more than the {BINANCE_WEIGHT_PER_MINUTE} a minute that Binance "
             "allows one address, which would be banned: lower it"
         )
     return problems
+
+
+def is_binance(urls: Sequence[str]) -> bool:
+    """Whether these are base URLs of Binance."""
+    try:
+        return any(_of_binance(urlsplit(url).hostname or "") for url in urls)
+    except ValueError:
+        return False
+
+
+def _of_binance(host: str) -> bool:
+    return f".{host}".endswith(BINANCE_HOSTS)
 
 
 def check_word(text: str) -> str:
@@ -196,6 +208,39 @@ class ExchangeSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
 
 
+class ArchiveSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the exchange's files of past days are, and where they are kept."""
+
+    url: Annotated[
+        str,
+        variable(
+            "STREAMFORGE_ARCHIVE_URL",
+            "base URL of the archive; a test exchange has its own at its base URL",
+            default="that of Binance where the exchange is Binance, else there is no archive",
+            only="archive",
+        ),
+    ] = ""
+    cache_bytes: Annotated[
+        int,
+        msgspec.Meta(ge=1_000_000),
+        variable(
+            "STREAMFORGE_ARCHIVE_CACHE_BYTES",
+            "bytes of downloaded files that are kept; what was not used for the longest time makes room",
+            unit="bytes",
+            only="archive",
+        ),
+    ] = 8_000_000_000
+    cache_dir: Annotated[
+        Path | None,
+        variable(
+            "STREAMFORGE_ARCHIVE_CACHE_DIR",
+            "where they are kept; the workers of a machine share it",
+            default="`archive` in `STREAMFORGE_DATA_DIR`, without that in the folder of temporary files",
+            only="archive",
+        ),
+    ] = None
+
+
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What every worker reads. `load_worker` reads and checks it."""
 
@@ -232,6 +277,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     data: DataSettings
     exchange: ExchangeSettings
+    archive: ArchiveSettings = ArchiveSettings()
     plugins: Plugins = ""
     upstream: Annotated[
         tuple[Upstream, ...],

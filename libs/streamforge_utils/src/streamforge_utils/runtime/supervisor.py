@@ -80,12 +80,16 @@ class Supervisor(Generic[P]):
         self._server: MetricsServer | None = None
         self._connections = Connections()
         self._budget: int | None = None
+        self._context: Context[P] | None = None
 
     async def run(self) -> int:
         """Run until the end. Never raises but for cancellation."""
         if self._handle_signals:
             self._install_signal_handlers()
         termination = await self._guarded()
+        if self._context is not None:
+            extra = termination.extra | self._context.terminal_extra
+            termination = msgspec.structs.replace(termination, extra=extra)
         server = self._server
         closing = None if server is None else asyncio.create_task(asyncio.to_thread(server.close), name="metrics")
         code = await self._publish(await self._close_stream(termination))
@@ -216,7 +220,7 @@ class Supervisor(Generic[P]):
 
     async def _work(self, bus: MessageBus, commands: CommandListener, telemetry: Telemetry) -> None:
         self._connections = await self._connector.connections(self._definition, bus)
-        context = Context(
+        self._context = context = Context(
             self._settings,
             self._parameters,
             self._connections,

@@ -48,6 +48,7 @@ class Use(StrEnum):
     OUTPUT = "output"
     STORE = "store"
     EXCHANGE = "exchange"
+    ARCHIVE = "archive"
 
 
 class DerivedMetric(msgspec.Struct, frozen=True, kw_only=True):

@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from itertools import pairwise
+from collections.abc import Sequence as Ordered
+from itertools import islice
+from operator import le, ne
 from typing import Any
 
 import msgspec
 
 from streamforge_utils.model.completeness import Rule, Sequence
 from streamforge_utils.model.kinds import trades
+from streamforge_utils.model.kinds.archive_files import ArchiveFiles
+from streamforge_utils.model.kinds.archive_rows import (
+    DECIMAL,
+    TRUTH,
+    WHOLE,
+    RowForm,
+    filled,
+    integers,
+    milliseconds,
+    padded,
+    require_ascending,
+    require_no_zero,
+)
 from streamforge_utils.model.kinds.bars import Amounts
 from streamforge_utils.model.kinds.kind import DecimalText, Number, Record, RecordKind
 from streamforge_utils.model.kinds.paging import (
@@ -68,6 +83,8 @@ class _Row(msgspec.Struct, frozen=True, gc=False):
 
 
 _decode_rows = msgspec.json.Decoder(list[_Row]).decode
+_decode = msgspec.json.Decoder(AggTrade).decode
+_encode = msgspec.json.Encoder().encode
 
 
 class AggTradesPaging(Paging):
@@ -110,18 +127,90 @@ class AggTradesPaging(Paging):
             ),
             asked,
         )
-        check_chain(rows)
+        ordered = sorted(rows, key=lambda row: row.id)
+        check_chain([row.id for row in ordered], [row.first_id for row in ordered], [row.last_id for row in ordered])
         return page
 
 
-def check_chain(rows: list[_Row]) -> None:
-    """Aggregates with consecutive ids hold consecutive trades. Raises MalformedPage naming the first that do not."""
-    ordered = sorted(rows, key=lambda row: row.id)
-    for row, following in pairwise(ordered):
-        if following.id == row.id + 1 and following.first_id != row.last_id + 1:
+def check_chain(ids: Ordered[int], firsts: Ordered[int], lasts: Ordered[int]) -> None:
+    """Aggregates with consecutive ids hold consecutive trades. Raises MalformedPage naming the first that do not.
+
+    ids: they do not descend. firsts, lasts: the ids of the trades in each.
+    """
+    expected = [last + 1 for last in lasts]
+    if not any(map(ne, islice(firsts, 1, None), expected)):
+        return
+    for number, one in enumerate(ids[:-1]):
+        if ids[number + 1] == one + 1 and firsts[number + 1] != expected[number]:
             raise MalformedPage(
-                f"aggregate {row.id} ends with trade {row.last_id}, and {following.id} begins with {following.first_id}"
+                f"aggregate {one} ends with trade {lasts[number]}, and {one + 1} begins with {firsts[number + 1]}"
             )
+
+
+class AggTradeFiles(ArchiveFiles):
+    """Files of aggregated trades, of days and of months."""
+
+    folder = "aggTrades"
+    row_bytes = 20
+    rows = RowForm(
+        (
+            ("id", WHOLE),
+            ("price", DECIMAL),
+            ("quantity", DECIMAL),
+            ("first trade's id", WHOLE),
+            ("last trade's id", WHOLE),
+            ("time", WHOLE),
+            ("isBuyerMaker", TRUTH),
+            ("isBestMatch", TRUTH),
+        ),
+        optional=1,
+    )
+
+    def place(self, series: Series) -> str:
+        return series.symbol
+
+    def stem(self, series: Series) -> str:
+        return f"{series.symbol}-{self.folder}"
+
+    def break_between(self, last: bytes, first: bytes) -> str:
+        before, after = _decode(last), _decode(first)
+        try:
+            check_chain(
+                (before.trade_id, after.trade_id),
+                (before.first_trade_id, after.first_trade_id),
+                (before.last_trade_id, after.last_trade_id),
+            )
+        except MalformedPage as error:
+            return str(error)
+        return ""
+
+    def read(self, rows: bytes, series: Series, version: int) -> Page:
+        ids, prices, quantities, firsts, lasts, times, makers = self.rows.read(rows)
+        positions, times = integers(ids), milliseconds(times)
+        first_ids, last_ids = integers(firsts), integers(lasts)
+        require_ascending(positions, "aggregate")
+        require_no_zero(prices, "price", ids)
+        require_no_zero(quantities, "quantity", ids)
+        if not all(map(le, first_ids, last_ids)):
+            number = next(number for number, first in enumerate(first_ids) if first > last_ids[number])
+            raise MalformedPage(
+                f"aggregate {positions[number]} holds the trades {first_ids[number]} to {last_ids[number]}"
+            )
+        check_chain(positions, first_ids, last_ids)
+        keys = padded(KIND.prefix(series).encode(), ids, KIND.digits)
+        parts = (
+            b'{"_key":"',
+            b'","_version":%d,"symbol":%b,"trade_id":' % (version, _encode(series.symbol)),
+            b',"price":"',
+            b'","quantity":"',
+            b'","first_trade_id":',
+            b',"last_trade_id":',
+            b',"timestamp":',
+            b',"is_buyer_maker":',
+            b"}",
+        )
+        columns = (keys, ids, prices, quantities, firsts, lasts, times, makers)
+        return Page(positions, integers(times), keys, filled(parts, columns))
 
 
 _NOTES: Mapping[str, Mapping[str, Any]] = {
@@ -143,6 +232,7 @@ class AggTrades(RecordKind):
     times = ("timestamp",)
     indexes = (("timestamp",),)
     paging = AggTradesPaging()
+    archive = AggTradeFiles()
     schema = "agg_trade"
     notes = _NOTES
     example = AggTrade(

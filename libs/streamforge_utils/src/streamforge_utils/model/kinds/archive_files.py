@@ -27,9 +27,14 @@ class ArchiveFiles(ABC):
     def stem(self, series: Series) -> str:
         """What the names of the files begin with: `BTCUSDT-1m`, `BTCUSDT-trades`; the day or the month follows."""
 
+    def break_between(self, last: bytes, first: bytes) -> str:
+        """Why two values with consecutive positions do not follow each other; empty: they do."""
+        return ""
+
     @abstractmethod
     def read(self, rows: bytes, series: Series, version: int) -> Page:
         """Whole rows of a file, without a header, as they travel. Times may be milliseconds or microseconds.
 
-        version: of the records. Raises MalformedPage naming the row and what is wrong with it.
+        They ascend, each of them once. version: of the records. Raises MalformedPage naming the row and what is wrong
+        with it.
         """

@@ -10,6 +10,19 @@ import msgspec
 
 from streamforge_utils.model.completeness import Rule, Sequence
 from streamforge_utils.model.errors import PermanentError
+from streamforge_utils.model.kinds.archive_files import ArchiveFiles
+from streamforge_utils.model.kinds.archive_rows import (
+    DECIMAL,
+    TRUTH,
+    WHOLE,
+    RowForm,
+    filled,
+    integers,
+    milliseconds,
+    padded,
+    require_ascending,
+    require_no_zero,
+)
 from streamforge_utils.model.kinds.bars import DIGITS, Amounts
 from streamforge_utils.model.kinds.kind import DecimalText, Number, Record, RecordKind
 from streamforge_utils.model.kinds.paging import (
@@ -74,6 +87,7 @@ class _AggregateIds(msgspec.Struct, frozen=True, gc=False):
 
 
 _decode_rows = msgspec.json.Decoder(list[_Row]).decode
+_encode = msgspec.json.Encoder().encode
 _decode_ids = msgspec.json.Decoder(list[_AggregateIds]).decode
 
 
@@ -131,6 +145,49 @@ class HistoricalTrades(Paging):
             ),
             asked,
         )
+
+
+class TradeFiles(ArchiveFiles):
+    """Files of single trades, of days and of months."""
+
+    folder = "trades"
+    row_bytes = 16
+    rows = RowForm(
+        (
+            ("id", WHOLE),
+            ("price", DECIMAL),
+            ("qty", DECIMAL),
+            ("quoteQty", DECIMAL),
+            ("time", WHOLE),
+            ("isBuyerMaker", TRUTH),
+            ("isBestMatch", TRUTH),
+        ),
+        optional=1,
+    )
+
+    def place(self, series: Series) -> str:
+        return series.symbol
+
+    def stem(self, series: Series) -> str:
+        return f"{series.symbol}-{self.folder}"
+
+    def read(self, rows: bytes, series: Series, version: int) -> Page:
+        ids, prices, quantities, _, times, makers = self.rows.read(rows)
+        positions, times = integers(ids), milliseconds(times)
+        require_ascending(positions, "trade")
+        require_no_zero(prices, "price", ids)
+        require_no_zero(quantities, "quantity", ids)
+        keys = padded(KIND.prefix(series).encode(), ids, KIND.digits)
+        parts = (
+            b'{"_key":"',
+            b'","_version":%d,"symbol":%b,"trade_id":' % (version, _encode(series.symbol)),
+            b',"price":"',
+            b'","quantity":"',
+            b'","timestamp":',
+            b',"is_buyer_maker":',
+            b"}",
+        )
+        return Page(positions, integers(times), keys, filled(parts, (keys, ids, prices, quantities, times, makers)))
 
 
 def refusal(record: Any) -> str | None:
@@ -196,6 +253,7 @@ class Trades(RecordKind):
     times = ("timestamp",)
     indexes = (("timestamp",),)
     paging = HistoricalTrades()
+    archive = TradeFiles()
     schema = "trade"
     notes = NOTES
     example = Trade(

@@ -23,6 +23,7 @@ from streamforge_utils.model.kinds.candles.candle import (
     refusal,
     stored_documents,
 )
+from streamforge_utils.model.kinds.candles.kline_files import KlineFiles
 from streamforge_utils.model.kinds.candles.klines_answer import by_time, read_page
 from streamforge_utils.model.kinds.kind import Columns, RecordKind
 from streamforge_utils.model.kinds.paging import Asked, ByTime, Page, Paging, Question
@@ -136,6 +137,7 @@ class Candles(RecordKind):
     times = ("open_time", "close_time")
     digits = 13
     paging = Klines()
+    archive = KlineFiles()
     schema = "candle"
     notes = _NOTES
     example = _EXAMPLE

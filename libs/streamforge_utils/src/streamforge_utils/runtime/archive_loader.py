@@ -1,0 +1,228 @@
+"""Loads history from the archive's files into the output: the next file is fetched while one is read."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Awaitable, Iterable, Sequence
+from contextlib import aclosing
+from typing import Any, TypeVar
+
+import msgspec
+
+from streamforge_utils.model.errors import BannedError, RetryableError
+from streamforge_utils.model.kinds.paging import Page
+from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.ports.archive import ArchiveFile, FileRefused, VerifiedFile
+from streamforge_utils.ports.columns import MessageColumns
+from streamforge_utils.runtime.archive_plan import Reading, is_month, readings
+from streamforge_utils.runtime.context import Context
+from streamforge_utils.runtime.record_order import RecordOrder
+
+BATCH_RECORDS = 20_000
+"""Records written at once, about."""
+
+TOLD_RANGES = 500
+"""Ranges that the terminal event names, at most; of more it names one that holds all."""
+
+FETCHED_AHEAD = 2
+"""Files that are fetched while one is read, at most: the next one, and where a month was refused, its next day too."""
+
+_BEYOND_MS = 3_600_000
+"""Records of a file come in the order of their ids: their times may go back, but never so far."""
+
+_NO_FILE = "the archive has no file of it"
+
+P = TypeVar("P", bound=msgspec.Struct)
+T = TypeVar("T")
+Told = list[tuple[TimeRange, str]]
+"""Ranges, each with what is told of it."""
+
+
+class ArchiveParameters(msgspec.Struct, frozen=True, kw_only=True):
+    """A loader of the archive has none."""
+
+
+async def load_archive(ctx: Context[P]) -> None:
+    """Load the worker's ranges from the archive into its output, oldest first.
+
+    What no file has, or what a file has wrongly, is told in the terminal event's `unloaded`; what was taken from a file
+    with a wrong checksum, in `disputed`. Where the archive or the disk does not serve, RetryableError is raised in the
+    first attempt; a later one tells the rest as `unloaded`. Raises what the output raises.
+    """
+    loading = _Loading(ctx)
+    try:
+        await loading.run()
+    finally:
+        ctx.terminal_extra |= loading.told()
+    ctx.progress.share = 1.0
+
+
+class _Unserved(Exception):
+    """The archive or the disk does not serve: its retries are spent. error: what it raised."""
+
+    def __init__(self, error: RetryableError) -> None:
+        super().__init__(str(error))
+        self.error = error
+
+
+class _Loading:
+    def __init__(self, ctx: Context[Any]) -> None:
+        self._ctx = ctx
+        self._series = ctx.series
+        self._total_ms = sum(map(_length, ctx.ranges))
+        self._done_ms = 0
+        self._order = RecordOrder(ctx.kind, ctx.series)
+        self._unloaded: Told = []
+        self._disputed: Told = []
+        self._files: Sequence[ArchiveFile] = ()
+        self._left: deque[Reading] = deque([Reading(None, ctx.ranges)])
+        self._fetching: dict[str, asyncio.Task[VerifiedFile]] = {}
+
+    def told(self) -> dict[str, Any]:
+        """What the terminal event tells."""
+        found = {"unloaded": self._unloaded, "disputed": self._disputed}
+        return {name: _as_told(parts) for name, parts in found.items() if parts}
+
+    async def run(self) -> None:
+        ctx = self._ctx
+        try:
+            hull = TimeRange(ctx.ranges[0].start_ms, ctx.ranges[-1].end_ms)
+            self._files = await _served(ctx.archive.files(self._series, hull))
+            self._left = deque(readings(self._files, ctx.ranges))
+            while self._left:
+                reading = self._left.popleft()
+                try:
+                    await self._load(reading)
+                except _Unserved:
+                    self._left.appendleft(reading)
+                    raise
+        except _Unserved as failure:
+            if ctx.attempt == 1:
+                raise failure.error from None
+            # An attempt has failed before: what is left is asked for by other ways.
+            ctx.log.warning("the archive does not serve the rest", error=str(failure))
+            self._unloaded += [(span, str(failure)) for reading in self._left for span in reading.spans]
+        finally:
+            for task in self._fetching.values():
+                task.cancel()
+            await asyncio.gather(*self._fetching.values(), return_exceptions=True)
+
+    async def _load(self, reading: Reading) -> None:
+        file = reading.file
+        if file is None:
+            self._unloaded += [(span, _NO_FILE) for span in reading.spans]
+        else:
+            try:
+                verified = await _served(self._fetch(file))
+                self._fetching.pop(file.path)
+                self._fetch_next()
+                await self._read(reading, verified)
+                if verified.disputed:
+                    self._disputed += [(span, verified.disputed) for span in reading.spans]
+            except FileRefused as error:
+                self._fetching.pop(file.path, None)
+                if self._has_days(reading, file, str(error)):
+                    return
+        self._done_ms += sum(map(_length, reading.spans))
+        self._ctx.progress.share = self._done_ms / self._total_ms
+
+    def _has_days(self, reading: Reading, file: ArchiveFile, reason: str) -> bool:
+        """Let the days of a month that was refused take its place; what has none is told, and False returned."""
+        self._ctx.log.warning("a file of the archive is refused", reason=reason)
+        self._order.restart()
+        days = readings(self._files, reading.spans, months=False) if is_month(file) else []
+        if any(day.file is not None for day in days):
+            self._left.extendleft(reversed(days))
+            return True
+        self._unloaded += [(span, reason) for span in reading.spans]
+        return False
+
+    def _fetch(self, file: ArchiveFile) -> asyncio.Task[VerifiedFile]:
+        """The file, or what brings it already."""
+        if file.path not in self._fetching:
+            self._fetching[file.path] = asyncio.create_task(self._ctx.archive.verify(self._series, file))
+        return self._fetching[file.path]
+
+    def _fetch_next(self) -> None:
+        """Begin to fetch the file after the one that is read now."""
+        files = (reading.file for reading in self._left if reading.file is not None)
+        if len(self._fetching) < FETCHED_AHEAD and (file := next(files, None)) is not None:
+            self._fetch(file)
+
+    async def _read(self, reading: Reading, verified: VerifiedFile) -> None:
+        """Write the records of a file that are wanted. Raises FileRefused."""
+        self._order.begin(verified.file)
+        pages: list[Page] = []
+        async with aclosing(self._ctx.archive.records(self._series, verified)) as records:
+            while (page := await _served(anext(records, None))) is not None:
+                if min(page.times) >= reading.spans[-1].end_ms + _BEYOND_MS:
+                    self._order.restart()
+                    break
+                self._tell_gaps(page)
+                if wanted := clipped(page, reading.spans):
+                    pages.append(wanted)
+                if sum(map(len, pages)) >= BATCH_RECORDS:
+                    await self._write(reading, pages)
+                    pages = []
+        await self._write(reading, pages)
+
+    def _tell_gaps(self, page: Page) -> None:
+        for gap, reason in self._order.gaps(page):
+            for span in self._ctx.ranges:
+                if (part := gap.intersection(span)) is not None:
+                    self._unloaded.append((part, reason))
+
+    async def _write(self, reading: Reading, pages: Sequence[Page]) -> None:
+        if not pages:
+            return
+        keys = [key for page in pages for key in page.keys]
+        await self._ctx.output.write(MessageColumns(keys, [value for page in pages for value in page.values]))
+        reached_ms = pages[-1].times[-1]
+        done_ms = sum(max(0, min(reached_ms, span.end_ms) - span.start_ms) for span in reading.spans)
+        self._ctx.progress.position = reached_ms
+        self._ctx.progress.share = (self._done_ms + done_ms) / self._total_ms
+
+
+async def _served(call: Awaitable[T]) -> T:
+    """The result of a call of the archive."""
+    try:
+        return await call
+    except BannedError:
+        raise
+    except RetryableError as error:
+        raise _Unserved(error) from error
+
+
+def clipped(page: Page, spans: Sequence[TimeRange]) -> Page:
+    """The records of a page that happened in one of the spans, which ascend."""
+    first_ms, last_ms = min(page.times), max(page.times)
+    touched = [span for span in spans if span.start_ms <= last_ms and span.end_ms > first_ms]
+    if len(touched) == 1 and first_ms in touched[0] and last_ms in touched[0]:
+        return page
+    kept = [number for number, time in enumerate(page.times) if any(time in span for span in touched)]
+    return Page(
+        [page.positions[number] for number in kept],
+        [page.times[number] for number in kept],
+        [page.keys[number] for number in kept],
+        [page.values[number] for number in kept],
+    )
+
+
+def _length(span: TimeRange) -> int:
+    return span.end_ms - span.start_ms
+
+
+def _as_told(parts: Iterable[tuple[TimeRange, str]]) -> list[dict[str, str]]:
+    """Ranges as the terminal event has them; those with one reason that meet are one."""
+    found: Told = []
+    for span, reason in sorted(parts):
+        if found and found[-1][1] == reason and found[-1][0].end_ms >= span.start_ms:
+            end_ms = max(found[-1][0].end_ms, span.end_ms)
+            found[-1] = (TimeRange(found[-1][0].start_ms, end_ms), reason)
+        else:
+            found.append((span, reason))
+    if len(found) > TOLD_RANGES:
+        hull = TimeRange(found[0][0].start_ms, max(span.end_ms for span, _ in found))
+        found = [(hull, f"{len(found)} ranges, the first one because {found[0][1]}")]
+    return [{"range": str(span), "reason": reason} for span, reason in found]

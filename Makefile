@@ -17,7 +17,7 @@ ENGINE_WORKERS ?= 2
 # More arguments for pytest: make test ARGS="-k candles"
 ARGS ?=
 
-.PHONY: help setup demo test test-loaded mutants test-double test-arango test-engines test-long test-images test-delivery test-all kafka kube kube-build
+.PHONY: help setup demo test test-loaded mutants test-double test-arango test-engines test-long test-images test-delivery test-all kafka kube kube-build objects-build
 .PHONY: check bench bench-others pipelines-tools jupyterhub-env docs images site manifests wheels lock lock-check clean
 # The parts of `make check`.
 CHECKS := format-check lint types imports versions docs-check manuals-check compatibility alerts yaml dockerfiles manifests-check secrets subjects size
@@ -44,9 +44,10 @@ test: $(STAMP) ## run all tests that need Python alone (ARGS="-k name" for some 
 # Two folders of these need more than the engines: test-delivery runs them.
 OF_DELIVERY := tests/engines/guides tests/engines/jupyterhub
 # What is marked `long` is expensive and rarely breaks; docs/testing.md says what it is.
-test-engines: $(STAMP) ## run the tests on real engines (Kafka: Java 17, Maven, kcat; Kubernetes: Go 1.26, etcd); it fails where one cannot start
+test-engines: $(STAMP) ## run the tests on real engines (Kafka: Java 17, Maven, kcat; Kubernetes: Go 1.26, etcd; S3: Go 1.26); it fails where one cannot start
 	@$(PY) -m tests.engines.kafka --fetch
 	@$(PY) -m tests.engines.kubernetes --fetch
+	@$(PY) -m tests.engines.objects --fetch
 	@$(PY) -m pytest tests/engines $(OF_DELIVERY:%=--ignore=%) -m "not bench and not long" -n $(ENGINE_WORKERS) $(ARGS)
 
 test-long: $(STAMP) ## run the tests on real engines that are expensive and rarely break: random killers, every fault of the exchange, more cases
@@ -96,6 +97,9 @@ kube: $(STAMP) ## run a real Kubernetes cluster on loopback until Ctrl-C; its po
 
 kube-build: $(STAMP) ## build that cluster's commands, as `make kube` does the first time (two cores: about ten minutes; ONLY=kubectl: that one)
 	@$(PY) -m tests.engines.kubernetes --fetch $(if $(ONLY),--only $(ONLY))
+
+objects-build: $(STAMP) ## build the S3 server of the tests, as `make test-engines` does the first time (two cores: about two minutes)
+	@$(PY) -m tests.engines.objects --fetch
 
 check: $(STAMP) ## format, lint, types, import rules, generated docs, what manuals name, alerts …: all of them, even if one fails
 	@$(MAKE) --keep-going $(CHECKS)

@@ -18,9 +18,12 @@ from streamforge_utils.ports.archive import Archive
 from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.ports.exchange import Exchange, History, Identity
 from streamforge_utils.ports.instrumentation import NullObserver, Observer
+from streamforge_utils.ports.object_store import ObjectStore
 from streamforge_utils.ports.store import StateStore, Store
 from streamforge_utils.runtime.context import MessageBus
 from streamforge_utils.runtime.environment import variables
+from streamforge_utils.runtime.object_settings import FOLDER as OBJECTS
+from streamforge_utils.runtime.object_settings import ObjectSettings
 from streamforge_utils.runtime.server_settings import KafkaSettings
 from streamforge_utils.runtime.settings import (
     ArchiveSettings,
@@ -134,6 +137,32 @@ def store_place(settings: DataSettings) -> StorePlace:
         where = f"the database {settings.arango.database} at {settings.arango.url}"
         return StorePlace(where, "name another database with ARANGO_DB", shared=True)
     return StorePlace(str(settings.folder), "choose another folder with --data or STREAMFORGE_DATA_DIR", shared=False)
+
+
+def make_object_store(settings: ObjectSettings, data: DataSettings) -> ObjectStore:
+    """A bucket where the settings name one, else a folder, by default `DATA/objects`. Raises ConfigError."""
+    if not settings.in_bucket:
+        from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
+
+        return ObjectFolder(Path(settings.url) if settings.url else data.folder / OBJECTS)
+    from streamforge_utils.adapters.object_storage.object_bucket import BucketPlace, Keys, ObjectBucket
+
+    def keys() -> Keys:
+        access, secret, token = settings.keys()
+        return Keys(access_key=access, secret_key=secret, session_token=token)
+
+    bucket, prefix = settings.bucket
+    return ObjectBucket(
+        BucketPlace(
+            bucket=bucket,
+            prefix=prefix,
+            endpoint=settings.server,
+            region=settings.region,
+            path_style=settings.path_style,
+            keys=keys,
+            ca_path=settings.ca_path,
+        )
+    )
 
 
 def make_exchange(

@@ -25,6 +25,7 @@ from streamforge_utils.ports.job_settings import (
     LauncherSettings,
 )
 from streamforge_utils.runtime.environment import misspelt, read, settings_error, variable, variables
+from streamforge_utils.runtime.object_settings import ObjectSettings
 from streamforge_utils.runtime.settings import (
     CONTROL_TOPIC,
     EVENTS_TOPIC,
@@ -54,6 +55,7 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
     exchange: ExchangeSettings
     archive: ArchiveSettings = ArchiveSettings()
     launcher: LauncherSettings = LauncherSettings()
+    objects: ObjectSettings = ObjectSettings()
     plugins: Plugins = ""
     control_topic: ControlTopic = CONTROL_TOPIC
     events_topic: EventsTopic = EVENTS_TOPIC

@@ -14,6 +14,7 @@ from streamforge.cli import command_options as o
 from streamforge.cli import terminal
 from streamforge.cli.checks.bus_check import check_bus
 from streamforge.cli.checks.launcher_check import check_launcher
+from streamforge.cli.checks.objects_check import check_objects
 from streamforge.cli.checks.place_checks import (
     Subject,
     check_data,
@@ -47,6 +48,7 @@ _PLACE: dict[str, Check] = {
 _PARTS: dict[str, Check] = {
     "bus": check_bus,
     "store": check_store,
+    "objects": check_objects,
     "launcher": check_launcher,
     "exchange": check_exchange,
 }
@@ -54,7 +56,7 @@ _PARTS: dict[str, Check] = {
 
 
 async def doctor(where: o.AtManagerAndWorkers, as_json: o.Json = False) -> int:
-    """Check what StreamForge stands on: disk, data, bus, store, launcher and exchange. Exit code 1 if one fails.
+    """Check what StreamForge stands on: disk, data, bus, store, objects, launcher, exchange. Exit code 1 if one fails.
 
     It changes nothing: what it tries, it tries in a folder that it removes again.
     """

@@ -1,0 +1,1 @@
+"""Objects in a folder, and in a bucket of an S3 server."""

@@ -18,7 +18,6 @@ BLOCK_BYTES: Final = 4 * 1024 * 1024
 _SHOWN = 80
 
 
-
 class ObjectInfo(msgspec.Struct, frozen=True, kw_only=True):
     """A stored object. size: bytes. modified_ms: unix milliseconds, UTC.
 

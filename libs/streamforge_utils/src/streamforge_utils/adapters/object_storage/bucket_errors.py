@@ -62,7 +62,11 @@ def problem_of(error: Exception, what: str) -> StreamForgeError:
         return PermanentError(f"{what}: {_PERMANENT[named]}")
     if named in _FULL or number == 507:
         return RetryableError(f"{what}: {_ROOM}")
-    if named in _NO_SUCH_KEY or number in (401, 403) or type(error).__name__ in ("PermissionDeniedError", "UnauthenticatedError"):
+    if (
+        named in _NO_SUCH_KEY
+        or number in (401, 403)
+        or type(error).__name__ in ("PermissionDeniedError", "UnauthenticatedError")
+    ):
         return PermanentError(f"{what}: access is refused{f' ({named})' if named else ''}: {_RIGHTS}")
     lower = text.lower()
     for sign, said in _NETWORK.items():

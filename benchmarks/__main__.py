@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks import growth, kubernetes, loader, memory, ping, queues, sink, start, year
+from benchmarks import batch, growth, kubernetes, loader, memory, ping, queues, sink, start, year
 from benchmarks.arango import memory as arango_memory
 from benchmarks.arango import sink as arango_sink
 from benchmarks.common.bench import Bench
@@ -40,6 +40,7 @@ BENCHMARKS: dict[str, Callable[[Bench], Section]] = {
     "start": start.run,
     "memory": memory.run,
     "queues": queues.run,
+    "batch": batch.run,
     "arango-sink": arango_sink.run,
     "arango-memory": arango_memory.run,
     "kafka-loader": kafka_loader.run,

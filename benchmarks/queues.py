@@ -7,6 +7,7 @@ import http.client
 import json
 import random
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
@@ -16,6 +17,8 @@ from benchmarks.common.bench import Bench
 from benchmarks.common.measuring import Line, Section, Size, percentile
 from benchmarks.common.processes import exchange, manager
 from streamforge import wiring
+from streamforge.manager.batch import Batch, Member, MemberStatus, Totals, batch_id, end_of
+from streamforge.manager.persistence.batch_store import BatchStore
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.requests import check, workflow_of
 from streamforge.manager.service import StartRequest
@@ -31,6 +34,7 @@ SYMBOLS = ("BTCUSDT", "ETHUSDT", "BNBUSDT", "SOLUSDT")
 TYPES = ("api_candles_1m", "api_candles_1h", "api_candles_1d")
 ENDS = {Status.FINISHED: 90, Status.INTERRUPTED: 5, Status.ERROR: 5}
 DAY_MS = 86_400_000
+A_BATCH = 500
 
 Query = dict[str, str | int]
 
@@ -40,10 +44,12 @@ def run(bench: Bench) -> Section:
     count, requests = WORKFLOWS[bench.size], REQUESTS[bench.size]
     with bench.folder() as folder, exchange() as url:
         data = folder / "data"
-        asyncio.run(_fill(data, count, bench))
+        batches = asyncio.run(_fill(data, count, bench))
         with manager(data, url) as address:
             seconds, listed = _ask(address, requests)
+            of_batches = _ask_batches(address, batches, requests)
     p50, p95, p99, most = (1000 * percentile(seconds, percent) for percent in (50, 95, 99, 100))
+    batch_p95 = 1000 * percentile(of_batches, 95)
     return Section(
         title="Listing workflows",
         how=(
@@ -51,25 +57,74 @@ def run(bench: Bench) -> Section:
             "connection: without a filter and with filters by status, symbol and type and all of them, pages of 20 and "
             "100, first pages and deep ones in turn."
         ),
-        lines=(Line(what=f"GET /queues, p95, {count:,} workflows stored", measured=p95, unit="ms", below=50),),
+        lines=(
+            Line(what=f"GET /queues, p95, {count:,} workflows stored", measured=p95, unit="ms", below=50),
+            Line(what=f"GET /batches…, p95, {count:,} workflows of batches", measured=batch_p95, unit="ms", below=50),
+        ),
         details=(
+            f"The workflows belong to {len(batches)} batches, one of them of half of all: `GET /batches`, "
+            "`/batches/{batch_id}`, pages of `/batches/{batch_id}/members` and `/queues?batch=` in turn, p50 "
+            f"{1000 * percentile(of_batches, 50):.1f} ms, at most {1000 * percentile(of_batches, 100):.1f} ms.",
             f"p50 {p50:.1f} ms, p95 {p95:.1f} ms, p99 {p99:.1f} ms, at most {most:.1f} ms; "
             f"{listed / requests:.0f} workflows an answer.",
         ),
     )
 
 
-async def _fill(data: Path, count: int, bench: Bench) -> None:
-    """Store workflows that have ended, through the manager's own repository."""
+async def _fill(data: Path, count: int, bench: Bench) -> list[str]:
+    """Store workflows that have ended, and the batches that they belong to, through the manager's own repositories.
+
+    Returns the names of the batches.
+    """
     draws = random.Random(1)
     store = wiring.make_store(DataSettings(data_dir=data))
     workflows = WorkflowStore(store)
     now_ms = time.time_ns() // 1_000_000
     began = time.perf_counter()
-    for number in range(count):
-        await workflows.create(_ended(number, draws, now_ms - (count - number) * 1000))
+    whole = [_ended(number, draws, now_ms - (count - number) * 1000) for number in range(count)]
+    half = count // 2
+    names: list[str] = []
+    for first, last in [(0, half), *((start, min(start + A_BATCH, count)) for start in range(half, count, A_BATCH))]:
+        batch, members = _batch(whole[first:last], draws)
+        for workflow in whole[first:last]:
+            await workflows.create(msgspec.structs.replace(workflow, batch=batch.batch_id))
+        await BatchStore(store).create(batch, members)
+        names.append(batch.batch_id)
     await store.close()
     bench.say(f"{count} workflows stored in {time.perf_counter() - began:.1f} s")
+    return names
+
+
+def _batch(workflows: Sequence[Workflow], draws: random.Random) -> tuple[Batch, list[Member]]:
+    """The batch of these workflows, as it is after its end."""
+    members = [
+        Member(
+            symbol=one.symbol,
+            status=MemberStatus(one.status.value),
+            queue_id=one.queue_id,
+            expected=1440,
+            stored=1440,
+            reason="" if one.failure is None else one.failure.reason,
+        )
+        for one in workflows
+    ]
+    latest, totals = workflows[-1], Totals.of(members)
+    code = "".join(draws.choice(CODE_ALPHABET) for _ in range(CODE_LENGTH))
+    batch = Batch(
+        batch_id=batch_id(latest.type, latest.span.start_ms, code),
+        created_ms=latest.created_ms,
+        exchange_now_ms=latest.created_ms,
+        type=latest.type,
+        requested=latest.requested,
+        span=latest.span,
+        asked="*USDT",
+        size=len(members),
+        status=end_of(totals),
+        began_ms=latest.created_ms,
+        ended_ms=latest.ended_ms,
+        totals=totals,
+    )
+    return batch, members
 
 
 def _ended(number: int, draws: random.Random, created_ms: int) -> Workflow:
@@ -151,6 +206,27 @@ def _ask(address: str, requests: int) -> tuple[list[float], int]:
     if listed == 0:
         raise RuntimeError("no workflow was listed")
     return seconds, listed
+
+
+def _ask_batches(address: str, batches: Sequence[str], requests: int) -> list[float]:
+    """The seconds of each request."""
+    draws = random.Random(3)
+    connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=30)
+    seconds: list[float] = []
+    for number in range(requests):
+        name = draws.choice(batches) if number % 8 else batches[0]
+        after = draws.choice(["", "", f"&cursor={draws.randrange(400)}"])
+        paths = ["/batches?limit=100", f"/batches/{name}", f"/batches/{name}/members?limit=100{after}"]
+        path = [*paths, f"/queues?limit=100&batch={name}"][number % 4]
+        began = time.perf_counter()
+        connection.request("GET", path)
+        answer = connection.getresponse()
+        body = answer.read()
+        seconds.append(time.perf_counter() - began)
+        if answer.status != 200:
+            raise RuntimeError(f"GET {path}: HTTP {answer.status} {body[:500]!r}")
+    connection.close()
+    return seconds
 
 
 def _query(draws: random.Random) -> Query:

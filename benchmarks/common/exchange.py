@@ -11,10 +11,15 @@ SYMBOL = "BTCUSDT"
 LISTED_MS = 1_356_998_400_000
 """2013-01-01"""
 
-CONFIG = ExchangeConfig(
-    weight_limit=None,
-    symbols=(SymbolSpec(symbol=SYMBOL, base="BTC", quote="USDT", listed_ms=LISTED_MS, price=42_000.0),),
-)
+
+def config(symbols: int = 1) -> ExchangeConfig:
+    """An exchange of so many symbols, `SYMBOL` the first of them."""
+    bases = ["BTC", *(f"B{number:03d}" for number in range(1, symbols))]
+    specs = (
+        SymbolSpec(symbol=f"{base}USDT", base=base, quote="USDT", listed_ms=LISTED_MS, price=42_000.0) for base in bases
+    )
+    return ExchangeConfig(weight_limit=None, symbols=tuple(specs))
+
 
 if __name__ == "__main__":
-    sys.exit(run(CONFIG, json_line=True))
+    sys.exit(run(config(*map(int, sys.argv[1:])), json_line=True))

@@ -21,10 +21,16 @@ Row = list[int | str]
 
 
 class Exchange:
-    """A test exchange that listens; `url` is its address."""
+    """A test exchange that listens; `url` is its address. command: another program that serves one, and tells it."""
 
-    def __init__(self, arguments: Sequence[str] = (), settings: Mapping[str, str] | None = None) -> None:
-        command = [sys.executable, "-m", "streamforge.cli", "exchange", "--json", *arguments]
+    def __init__(
+        self,
+        arguments: Sequence[str] = (),
+        settings: Mapping[str, str] | None = None,
+        *,
+        command: Sequence[str] = (sys.executable, "-m", "streamforge.cli", "exchange", "--json"),
+    ) -> None:
+        command = [*command, *arguments]
         environment = cleanenv.environment(**(settings or {}))
         self._process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=environment

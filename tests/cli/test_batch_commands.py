@@ -1,0 +1,129 @@
+"""A load of many symbols, and the commands `batch`: what they say, and their exit codes."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamforge.cli.command_errors import CliError
+from streamforge.cli.commands.batch_commands import batch_retry, batch_show, batch_stop, load_many
+from streamforge.manager.batch_service import View
+from streamforge.manager.workflow import Status
+from streamforge_utils.ports.exchange import SymbolInfo
+from tests.cli.support import HOUR, TYPE, YEARS, Cli, finished, line, loading, serving
+from tests.manager.batch_world import EXPECTED, end, live, look
+from tests.manager.memory_service import MemoryService
+
+HOW: dict[str, Any] = {"listed_at": None, "again": False, "detach": False, "timeout_s": None, "as_json": False}
+
+
+def test_a_pattern_is_loaded_listed_shown_and_forgotten(cli: Cli) -> None:
+    ran = cli("load", "[BO]*USDT,btcusdt", TYPE, HOUR).ok()
+    batch_id = ran.out.split()[0]
+    assert ": 3 symbols, 1 of them delisted, api_candles_1m 2024-08-01 to 2024-08-01T01:00Z; named again and" in ran.err
+    told = ran.out.splitlines()
+    assert ": 3 of 3 symbols proven, 120 of 120 records stored, 1 of the symbols delisted" in told[0]
+    assert [one.split()[:2] for one in told[3:]] == [["finished", "2"], ["closed", "1"]]
+    listed = cli("batch", "list").ok().out
+    assert batch_id in listed
+    again = cli("load", "B*USDT", TYPE, HOUR, "--json").ok().json
+    assert (again["records_stored"], again["records_there"], again["counts"]["finished"]) == (120, 120, 2)
+    shown = cli("batch", "show", batch_id, "--members").ok().out
+    assert "OLDUSDT (delisted)" in shown
+    assert "there is nothing to load in the range" in shown
+    assert {one["batch"] for one in cli("queues", "--json").ok().json["queues"]} == {batch_id, again["batch_id"]}
+    assert cli("batch", "wait", batch_id).ok().out.startswith(f"{batch_id} finished")
+    assert cli("batch", "rm", batch_id, "--yes").ok().out == (
+        f"{batch_id} is removed; its workflows and their records stay\n"
+    )
+    assert cli("batch", "show", batch_id).code == 1
+
+
+@pytest.mark.parametrize(
+    ("symbols", "more", "code", "said"),
+    [
+        ("BTCUSDT,ETHUSTD", (), 2, "1 of 2 is not a symbol of"),
+        ("*EUR", (), 2, "fits the pattern '*EUR'"),
+        ("@/nowhere.txt", (), 2, "cannot be read"),
+        ("BTCUSDT", ("--listed-at", "2021-01-01"), 2, "--listed-at is for many symbols"),
+        ("*USDT", ("--listed-at", "2021"), 2, "listed_at '2021' is no day"),
+    ],
+)
+def test_what_cannot_be_loaded_is_refused_before_anything_begins(
+    cli: Cli, symbols: str, more: tuple[str, ...], code: int, said: str
+) -> None:
+    ran = cli("load", symbols, TYPE, HOUR, *more)
+    assert (ran.code, said in ran.err) == (code, True), ran.err
+    assert "did you mean ETHUSDT?" in ran.err or "ETHUSTD" not in ran.err
+
+
+class Ending(MemoryService):
+    """A manager whose batches go on by one workflow whenever somebody looks; each ends as `ends` says."""
+
+    ends: list[Status]
+
+    @classmethod
+    async def of(cls, *ends: Status) -> Ending:
+        service = await cls.made()
+        service.ends = list(ends)
+        names = ("ETHUSDT", "SOLUSDT", "XRPUSDT")
+        service.exchange.listed = [SymbolInfo(symbol=name, status="TRADING") for name in names]
+        get = service.batches.get
+
+        async def going_on(batch: str) -> View:
+            await look(service.world)
+            for one in [one for one in live(service.world) if one.stop_asked_ms is not None]:
+                await end(service.world, [one], Status.INTERRUPTED, stored=0)
+            if service.ends and (going := live(service.world)):
+                await end(service.world, going[:1], service.ends.pop(0))
+            await look(service.world)
+            return await get(batch)
+
+        vars(service.batches)["get"] = going_on
+        return service
+
+
+async def test_a_batch_with_a_failure_says_why_and_how_to_go_on(capsys: pytest.CaptureFixture[str]) -> None:
+    service = await Ending.of(Status.FINISHED, Status.ERROR, Status.FINISHED)
+    async with serving(service) as where:
+        with pytest.raises(CliError) as failed:
+            await load_many("*USDT", TYPE, "2024-08-01", where, **HOW)
+        out = capsys.readouterr().out
+        batch_id = out.split()[0]
+        assert f"2 of 3 symbols proven, {3 * EXPECTED:,} of {3 * EXPECTED:,} records stored" in out
+        assert out.splitlines()[-1].split(maxsplit=2) == ["error", "1", "not proven: the store is full (SOLUSDT)"]
+        assert failed.value.exit_code == 1
+        assert str(failed.value).startswith(
+            f"1 of 3 symbols are not proven: go on with `streamforge batch retry {batch_id}"
+        )
+        service.ends = [Status.FINISHED]
+        assert await batch_retry(batch_id, where) == 0
+        assert "3 of 3 symbols proven" in capsys.readouterr().out
+        assert await batch_show(batch_id, where) == 0
+        assert "3 of 3 symbols proven" in capsys.readouterr().out
+
+
+async def test_a_stopped_batch_is_awaited(capsys: pytest.CaptureFixture[str]) -> None:
+    service = await Ending.of()
+    async with serving(service) as where:
+        assert await load_many("ETHUSDT,SOLUSDT", TYPE, "2024-08-01", where, **{**HOW, "detach": True}) == 0
+        said = capsys.readouterr()
+        batch_id = said.out.strip()
+        assert f"follow it with: streamforge batch wait {batch_id}" in said.err
+        assert await batch_stop(batch_id, where) == 0
+        assert capsys.readouterr().out == f"{batch_id} is interrupted\n"
+
+
+def test_ctrl_c_stops_a_batch_in_order_and_says_how_to_go_on(tmp_path: Path, slow_url: str) -> None:
+    what = ("BTCUSDT,ETHUSDT", TYPE, YEARS)
+    with loading(tmp_path / "data", slow_url, what=what) as started:
+        batch_id = line(started, "2 symbols").partition(":")[0]
+        line(started, "2 running")
+        started.send_signal(signal.SIGINT)
+        ran = finished(started)
+    assert ran.code == 130, ran.err
+    assert f"{batch_id} was stopped (interrupted): go on with `streamforge batch retry {batch_id}" in ran.err
+    assert "interrupted         2   not proven: its workflow was stopped (BTCUSDT, ETHUSDT)" in ran.out

@@ -1,0 +1,109 @@
+"""A batch of twelve symbols on a real manager that is killed while it goes on."""
+
+from __future__ import annotations
+
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+
+from streamforge.exchange.config import ExchangeConfig, SymbolSpec
+from streamforge.exchange.exchange_server import run
+from tests.e2e import rig
+from tests.e2e.exchangeprocess import Exchange
+from tests.e2e.rig import Json, assert_exact, eventually
+from tests.limits import LIMIT_S
+
+LISTED_MS, DELISTED_MS, LATE_MS = 1_577_836_800_000, 1_656_547_200_000, 1_722_470_400_000
+"""2020-01-01, 2022-06-30, 2024-08-01"""
+BASES = [f"B{number:02d}" for number in range(12)]
+DAY = "2022-06-01"
+COUNTED = 12 - 1  # the one that was listed later has nothing
+
+
+def spec(base: str) -> SymbolSpec:
+    """B00 is listed late, B01 is delisted."""
+    delisted_ms = DELISTED_MS if base == "B01" else None
+    return SymbolSpec(
+        symbol=f"{base}USDT",
+        base=base,
+        quote="USDT",
+        listed_ms=LATE_MS if base == "B00" else LISTED_MS,
+        delisted_ms=delisted_ms,
+        status="TRADING" if delisted_ms is None else "BREAK",
+    )
+
+
+@pytest.fixture(scope="module")
+def twelve() -> Iterator[Exchange]:
+    found = Exchange(command=[sys.executable, "-m", "tests.e2e.test_batches"])
+    yield found
+    found.close()
+
+
+@pytest.fixture
+def batches(twelve: Exchange, tmp_path: Path) -> Iterator[rig.Manager]:
+    with rig.manager(tmp_path / "data", twelve.url) as found:
+        yield found
+
+
+def ended(manager: rig.Manager, batch_id: str) -> Json:
+    def found() -> Json | None:
+        batch: Json = manager.api.get(f"/batches/{batch_id}").raise_for_status().json()
+        return batch if batch["ended_at"] else None
+
+    return eventually(found, f"{batch_id} has ended", 4 * LIMIT_S)
+
+
+def begun(manager: rig.Manager, symbols: Sequence[str], **more: object) -> Json:
+    body = {"symbols": symbols, "type": "api_candles_1h", "time_range": DAY, **more}
+    answer = manager.api.post("/batches", json=body)
+    assert answer.status_code == 202, answer.text
+    found: Json = answer.json()
+    return found
+
+
+def test_a_batch_goes_on_over_kills_and_each_symbol_is_loaded_once(batches: rig.Manager, twelve: Exchange) -> None:
+    batch = begun(batches, ["*USDT"])
+    assert (batch["size"], batch["delisted"]) == (12, 1)
+    path = f"/batches/{batch['batch_id']}"
+    for done in (2, 7):
+
+        def so_far(done: int = done) -> Json | None:
+            counts: Json = batches.api.get(path).raise_for_status().json()["counts"]
+            return counts if counts["finished"] + counts["closed"] >= done else None
+
+        eventually(so_far, f"{done} symbols are proven", 4 * LIMIT_S)
+        batches.kill()
+        batches.start()
+    found = ended(batches, batch["batch_id"])
+    assert (found["status"], found["failures"]) == ("finished", [])
+    assert {name: count for name, count in found["counts"].items() if count} == {"finished": COUNTED, "closed": 1}
+    assert (found["progress"]["records_stored"], found["progress"]["records_expected"]) == (24 * COUNTED, 24 * COUNTED)
+    workflows = batches.api.get("/queues", params={"batch": batch["batch_id"]}).json()["queues"]
+    assert Counter(one["symbol"] for one in workflows) == dict.fromkeys((f"{base}USDT" for base in BASES), 1)
+    for workflow in workflows:
+        if workflow["symbol"] != "B00USDT":
+            assert_exact(twelve, batches, batches.show(workflow["queue_id"]))
+    topics = batches.data / "bus" / "topics"
+
+    def none_left() -> bool | None:
+        return None if any(one.name.startswith("wf-") for one in topics.iterdir()) else True
+
+    eventually(none_left, "no topic is left")
+
+
+def test_only_what_was_listed_on_the_day_is_loaded(batches: rig.Manager) -> None:
+    found = ended(batches, begun(batches, ["B0[01]USDT"], listed_at="2021-01-01")["batch_id"])
+    members = batches.api.get(f"/batches/{found['batch_id']}/members").json()["members"]
+    assert [(one["symbol"], one["status"], one["delisted"]) for one in members] == [
+        ("B00USDT", "closed", False),
+        ("B01USDT", "finished", True),
+    ]
+    assert members[0]["reason"] == "it was not listed at 2021-01-01"
+
+
+if __name__ == "__main__":
+    sys.exit(run(ExchangeConfig(weight_limit=None, symbols=tuple(map(spec, BASES))), json_line=True))

@@ -244,7 +244,9 @@ class InProcessClient:
         """What `export` writes and prints."""
         file = self._folder / f"export.{form}"
         file.unlink(missing_ok=True)
-        answer = self._command(export(list(what), WHERE, form=None, file=file, times=None, life=life, as_json=True))
+        answer = self._command(
+            export(list(what), WHERE, form=None, file=str(file), times=None, life=life, as_json=True)
+        )
         if isinstance(answer, CliError):
             assert not file.exists(), "an export that fails leaves no file"
             return answer

@@ -44,13 +44,13 @@ async def export(
     ],
     where: o.AtManager,
     file: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
             "--output",
             "-o",
             metavar="FILE",
             help="Write to a file, which appears when whole; its suffix names the format: .csv, .csv.gz, .jsonl, "
-            ".jsonl.gz or .parquet. - is stdout. With --partition: the folder of a data set.",
+            ".jsonl.gz or .parquet. - is stdout. With --partition: the folder of a data set, or s3://BUCKET/PREFIX.",
         ),
     ] = None,
     form: Annotated[
@@ -119,7 +119,9 @@ async def export(
         return await export_dataset(what, where, to_folder, life=life, as_json=as_json)
     if again:
         raise UsageProblem("--again is for data sets: add --partition day (or month), or leave it out")
-    to = destination(form, file, times)
+    if file is not None and "://" in file:
+        raise UsageProblem("only a data set goes into a store of objects: add --partition day (or month)")
+    to = destination(form, None if file is None else Path(file), times)
     if as_json and to.file is None:
         raise UsageProblem("--json tells about a file: name one with --output (the records themselves go to stdout)")
     check_what(what)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 import msgspec
 
@@ -16,9 +15,9 @@ from streamforge.cli.coverage_text import load_command, request_of
 from streamforge.cli.datasets.calendar_partitions import Period
 from streamforge.cli.datasets.dataset_export import Dataset, DatasetExport, Written
 from streamforge.cli.datasets.dataset_manifest import Verdicts
-from streamforge.cli.datasets.dataset_places import Folder
+from streamforge.cli.datasets.object_place import place_of
 from streamforge.cli.export_selection import Selection, check_what, hole_text, select, why_nothing
-from streamforge.cli.session import Mode, Where, session
+from streamforge.cli.session import Mode, Session, Where, session
 from streamforge.cli.stored_records import Reader
 from streamforge.cli.writers import STDOUT, Format, named_format, named_times
 from streamforge_utils.model.coverage import COMPLETE
@@ -46,7 +45,7 @@ class ExportedDataset(msgspec.Struct, frozen=True, kw_only=True):
 def dataset(
     partition: str,
     form: str | None,
-    output: Path | None,
+    output: str | None,
     times: str | None,
     bars: BarRequest | None = None,
     *,
@@ -60,30 +59,39 @@ def dataset(
         raise UsageProblem(f"partition {partition[:40]!r} is not known: choose {choices}") from None
     if form is not None and named_format(form) is not Format.PARQUET:
         raise UsageProblem(f"--partition writes Parquet, and --format says {form}: leave one of them out")
-    if output is None or output == STDOUT:
-        raise UsageProblem("a data set is a folder: name it with --output DIR")
+    if output is None or output == str(STDOUT):
+        raise UsageProblem("a data set is a folder: name it with --output DIR (or s3://BUCKET/PREFIX)")
     written = named_times(times, Format.PARQUET)
-    return Dataset(place=Folder(output), period=period, times=written, bars=bars, again=again)
+    return Dataset(place=place_of(output), period=period, times=written, bars=bars, again=again)
 
 
 async def export_dataset(what: Sequence[str], where: Where, to: Dataset, *, life: bool, as_json: bool) -> int:
     """Write a series into a data set; returns the exit code. Raises CliError."""
     check_what(what)
-    async with session(where, Mode.READ) as found:
-        selection = await select(found, what, where, life=life)
-        if selection.known is None:
-            raise UsageProblem(
-                f"a data set is of a series, and {selection.name} is a collection: write SYMBOL TYPE [TIME_RANGE]"
-            )
-        export = DatasetExport(found, Reader(found, where), to, selection.known)
-        written = await export.run()
-        if written is None:
-            raise CliError(await why_nothing(found, what, selection, where))
+    try:
+        async with session(where, Mode.READ) as found:
+            selection, written = await _write(found, what, where, to, life=life)
+    finally:
+        await to.place.close()
     if as_json:
         terminal.write(to_json(_exported(written, to)))
     else:
         _report(written, to, selection, where)
     return 0 if written.complete else 1
+
+
+async def _write(
+    found: Session, what: Sequence[str], where: Where, to: Dataset, *, life: bool
+) -> tuple[Selection, Written]:
+    selection = await select(found, what, where, life=life)
+    if selection.known is None:
+        raise UsageProblem(
+            f"a data set is of a series, and {selection.name} is a collection: write SYMBOL TYPE [TIME_RANGE]"
+        )
+    written = await DatasetExport(found, Reader(found, where), to, selection.known).run()
+    if written is None:
+        raise CliError(await why_nothing(found, what, selection, where))
+    return selection, written
 
 
 def _exported(written: Written, to: Dataset) -> ExportedDataset:

@@ -21,6 +21,7 @@ from streamforge.cli.stored_records import Reader, Taker
 from streamforge.cli.writers import Times, import_pyarrow
 from streamforge.manager import data_answers
 from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.model.kinds.bars import BarMaker
 from streamforge_utils.model.kinds.registry import kind_of, rule_of, series_of
 from streamforge_utils.model.timeranges import TimeRange, format_ms
@@ -104,7 +105,7 @@ class DatasetExport:
     async def run(self) -> Written | None:
         """Write what lacks or has changed; None: nothing is stored of the span.
 
-        Raises CliError; the partitions that were finished before stay, and are listed.
+        Raises StreamForgeError; the partitions that were finished before stay, and are listed.
         """
         span, place = self._known.span, self._to.place
         if span is None:
@@ -145,7 +146,7 @@ class DatasetExport:
                     unlisted = unlisted_rows = 0
         except BaseException:
             if unlisted:
-                with suppress(CliError):  # the first error is the one to tell
+                with suppress(StreamForgeError):  # the first error is the one to tell
                     await self._list(entries)
             raise
         if unlisted:

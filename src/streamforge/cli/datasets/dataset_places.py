@@ -15,7 +15,7 @@ _DRAFT = ".part"
 
 
 class Place(Protocol):
-    """Holds the files of a data set under names with `/`. Every method raises CliError."""
+    """Holds the files of a data set under names with `/`. Every method raises StreamForgeError."""
 
     async def read(self, name: str) -> bytes | None:
         """The content of a small file; None: there is none."""
@@ -37,6 +37,9 @@ class Place(Protocol):
 
     async def remove(self, name: str) -> None:
         """Remove a file; one that is not there counts as removed."""
+
+    async def close(self) -> None:
+        """Let go of what is held for it."""
 
 
 class Folder(Place):
@@ -105,6 +108,9 @@ class Folder(Place):
             self._path(name).unlink(missing_ok=True)
         except OSError as error:
             raise self._cannot("removed", name, error) from error
+
+    async def close(self) -> None:
+        """Nothing is held."""
 
     @contextmanager
     def held(self, name: str) -> Iterator[None]:

@@ -68,7 +68,7 @@ test-images: $(STAMP) ## build every image with buildah on a local Debian, start
 	@$(PY) -m tests.engines.kubernetes --fetch
 	@$(PY) -m pytest tests/images -s $(ARGS)
 
-test-delivery: $(STAMP) pipelines-tools jupyterhub-env ## run the tests of pipelines, devcontainer, JupyterHub, monitoring and manuals (needs root and what test-images needs)
+test-delivery: $(STAMP) pipelines-tools jupyterhub-env bench-others ## run the tests of pipelines, devcontainer, JupyterHub, monitoring, manuals and others' clients of the archive (needs root and what test-images needs)
 	@$(PY) -m tests.engines.kafka --fetch
 	@$(PY) -m tests.engines.kubernetes --fetch
 	@$(PY) -m pytest tests/delivery $(OF_DELIVERY) -n $(ENGINE_WORKERS) $(ARGS)

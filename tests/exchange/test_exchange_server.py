@@ -3,8 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 
 from streamforge import wiring
@@ -14,19 +19,39 @@ from streamforge_utils.model.errors import OtherExchange
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.exchange import Identity
 from streamforge_utils.runtime.settings import ExchangeSettings
-from tests.exchange.conftest import NOW, ms, peer
+from tests.exchange.conftest import NOW, Peer, ms, peer
 
 JULY = TimeRange(ms("2024-07-01"), ms("2024-08-01"))
 HOLE = TimeRange(ms("2024-07-10T01:00"), ms("2024-07-10T05:00"))
 CONFIG = ExchangeConfig(holes={"*": (HOLE,)})
 
 
-def by_ccxt(url: str, symbol: str, timeframe: str, span: TimeRange) -> list[list[float]]:
+def ccxt_client(url: str) -> Any:
     import ccxt  # it takes seconds, which every process that collects tests would spend
 
     client = ccxt.binance({"enableRateLimit": False, "options": {"fetchMarkets": {"types": ["spot"]}}})
     client.urls["api"]["public"] = f"{url}/api/v3"
     client.load_markets()
+    return client
+
+
+@contextmanager
+def python_binance(url: str) -> Iterator[Any]:
+    from binance.client import Client
+
+    class LocalClient(Client):  # type: ignore[misc]
+        API_URL = f"{url}/api"
+
+    client = LocalClient()
+    try:
+        yield client
+    finally:
+        client.close_connection()
+        client.loop.close()  # made for its WebSocket API and left open
+
+
+def by_ccxt(url: str, symbol: str, timeframe: str, span: TimeRange) -> list[list[float]]:
+    client = ccxt_client(url)
     rows: list[list[float]] = []
     since = span.start_ms
     while since < span.end_ms:
@@ -39,17 +64,29 @@ def by_ccxt(url: str, symbol: str, timeframe: str, span: TimeRange) -> list[list
 
 
 def by_python_binance(url: str, symbol: str, interval: str, span: TimeRange) -> list[list[int | str]]:
-    from binance.client import Client
-
-    class LocalClient(Client):  # type: ignore[misc]
-        API_URL = f"{url}/api"
-
-    client = LocalClient()
-    try:
+    with python_binance(url) as client:
         return list(client.get_historical_klines(symbol, interval, span.start_ms, span.end_ms - 1))
-    finally:
-        client.close_connection()
-        client.loop.close()  # made for its WebSocket API and left open
+
+
+def trades_by_ccxt(url: str, first: int, count: int) -> list[tuple[object, ...]]:
+    """Aggregated trades from an id on."""
+    client = ccxt_client(url)
+    rows: list[tuple[object, ...]] = []
+    while len(rows) < count:
+        page = client.fetch_trades("BTC/USDT", limit=1000, params={"fromId": first + len(rows)})
+        rows += [(int(one["id"]), one["timestamp"], one["price"], one["amount"], one["side"]) for one in page]
+    return rows[:count]
+
+
+def trades_by_python_binance(url: str, first: int, count: int) -> tuple[list[object], list[object]]:
+    """Single trades from an id on, and as many aggregated ones from the time of the last one on."""
+    with python_binance(url) as client:
+        singles: list[Any] = []
+        while len(singles) < count:
+            singles += client.get_historical_trades(symbol="BTCUSDT", fromId=first + len(singles), limit=1000)
+        start = singles[count - 1]["time"]
+        aggregates = client.aggregate_trade_iter("BTCUSDT", start_str=start)
+        return singles[:count], list(islice(aggregates, count))
 
 
 async def test_ccxt_loads_a_month_of_minutes() -> None:
@@ -68,6 +105,38 @@ async def test_python_binance_loads_a_month_of_quarters_of_an_hour() -> None:
         rows = await asyncio.to_thread(by_python_binance, exchange.exchange.url, "ETHUSDT", "15m", JULY)
         assert rows == await exchange.oracle(JULY, "ETHUSDT", "15m")
         assert len(rows) == (31 * 24 - 4) * 4
+
+
+DAY = TimeRange(ms("2024-07-31"), ms("2024-08-01"))
+
+
+async def oracle(exchange: Peer, endpoint: str) -> list[Any]:
+    """The trades of a day."""
+    bounds = {"startTime": DAY.start_ms, "endTime": DAY.end_ms}
+    answer = await exchange.get(f"/oracle/{endpoint}", symbol="BTCUSDT", **bounds)
+    return msgspec.json.decode(answer.body, type=list[Any])
+
+
+async def test_ccxt_loads_a_day_of_aggregated_trades_by_id() -> None:
+    async with peer() as exchange:
+        expected = await oracle(exchange, "aggTrades")
+        rows = await asyncio.to_thread(trades_by_ccxt, exchange.exchange.url, expected[0]["a"], len(expected))
+        assert rows == [
+            (row["a"], row["T"], float(row["p"]), float(row["q"]), "sell" if row["m"] else "buy") for row in expected
+        ]
+        assert len(rows) > 20_000
+
+
+@pytest.mark.filterwarnings("ignore:websockets.legacy is deprecated:DeprecationWarning")
+async def test_python_binance_loads_trades_by_id_and_aggregated_ones_by_its_iterator() -> None:
+    async with peer() as exchange:
+        expected, count = await oracle(exchange, "historicalTrades"), 2_500
+        singles, aggregates = await asyncio.to_thread(
+            trades_by_python_binance, exchange.exchange.url, expected[0]["id"], count
+        )
+        assert singles == expected[:count]
+        since = expected[count - 1]["time"]
+        assert aggregates == [row for row in await oracle(exchange, "aggTrades") if row["T"] >= since][:count]
 
 
 async def met_at(config: ExchangeConfig, expected: str = "") -> str | None:

@@ -17,7 +17,7 @@ import msgspec
 from aiohttp import web
 
 from streamforge.exchange.archive_faults import checksum_of, members_of, spoilt_listing
-from streamforge.exchange.bucket_listing import PARAMETERS, ListingError, error_xml, read_listing_request
+from streamforge.exchange.bucket_listing import PARAMETERS, ListingError, error_xml, read_listing_request, site_page
 from streamforge.exchange.byte_ranges import Representation, Selected, select
 from streamforge.exchange.endpoint import RowsEndpoint
 from streamforge.exchange.faults import Fault, Target
@@ -91,6 +91,8 @@ class ArchiveHost:
             faults = list(self._faults.strike("listing", target))
             found = self._published.listing(asked.asked, now_ms)
             body = await asyncio.to_thread(spoilt_listing, asked, found, faults)
+            if request.query.keys() == {"prefix"}:
+                body = site_page(body, f"http://{request.host}")
             response = await send(request, self._xml(body, 200), self._faults.strike("body", target))
             self._count("listing", 200, len(body))
             return response

@@ -65,6 +65,11 @@ def read_listing_request(query: Mapping[str, str]) -> ListingRequest:
     return ListingRequest(asked, second, marker, token, min(int(limit), MAX_KEYS), encoded)
 
 
+def site_page(body: bytes, url: str) -> bytes:
+    """A page that also names, as Binance's site does where clients look for it, the address of the listing."""
+    return body + f"<!-- var BUCKET_URL = '{url}/{_BUCKET}'; -->".encode()
+
+
 def listing_xml(request: ListingRequest, listing: Iterator[Entry | str], *, endless: bool = False) -> bytes:
     """The page that answers `request`. listing: what comes from there on. endless: the next page is this one."""
     found = list(islice(listing, request.limit))

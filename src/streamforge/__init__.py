@@ -1,1 +1,35 @@
-"""The services of StreamForge."""
+"""The services of StreamForge; for notebooks and scripts, `streamforge.read(…)` and `streamforge.load(…)`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from streamforge.scripting.loading import LoadFailed as LoadFailed
+    from streamforge.scripting.loading import load as load
+    from streamforge.scripting.stored_series import IncompleteSeries as IncompleteSeries
+    from streamforge.scripting.stored_series import StoredSeries as StoredSeries
+    from streamforge.scripting.stored_series import read as read
+    from streamforge_utils.model.errors import StreamForgeError as StreamForgeError
+
+# Imported when they are asked for: workers import this package, and start without them.
+_PLACES = {
+    "IncompleteSeries": "streamforge.scripting.stored_series",
+    "LoadFailed": "streamforge.scripting.loading",
+    "StoredSeries": "streamforge.scripting.stored_series",
+    "StreamForgeError": "streamforge_utils.model.errors",
+    "load": "streamforge.scripting.loading",
+    "read": "streamforge.scripting.stored_series",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _PLACES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_PLACES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted([*globals(), *_PLACES])

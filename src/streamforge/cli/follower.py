@@ -15,7 +15,7 @@ from streamforge.cli.command_errors import ApiProblem, CliError, Interrupted, Se
 from streamforge.cli.coverage_text import advice, description, wait_command
 from streamforge.cli.interrupts import Interrupts, interrupts
 from streamforge.cli.outcome import Ended, Loaded
-from streamforge.cli.progress import Display, display
+from streamforge.cli.progress import WorkflowDisplay, display
 from streamforge.cli.session import Mode, Session, Where, session
 from streamforge.manager import answers, data_answers
 from streamforge.manager.origin import TEST
@@ -73,7 +73,7 @@ async def unless_interrupted(
     finally:
         work.cancel()
         done, _ = await asyncio.wait({work}, timeout=LEAVES_S)
-        if not done:
+        if not done and interrupts.exits:
             # What holds us up can hold nothing of value: all that was promised is on disk.
             terminal.say(f"streamforge: {leaving()}")
             os._exit(interrupts.exit_code)
@@ -110,7 +110,7 @@ class Follower:
     def __init__(
         self,
         interrupts: Interrupts,
-        display: Display,
+        display: WorkflowDisplay,
         *,
         timeout_s: float | None = None,
         mode: Mode = Mode.DRIVE,

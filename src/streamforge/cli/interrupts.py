@@ -11,9 +11,13 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupts:
-    """The signals that came. happened: set by each signal, cleared by the reader."""
+    """The signals that came. happened: set by each signal, cleared by the reader.
 
-    def __init__(self) -> None:
+    exits: the process may be ended where what was interrupted takes too long to close.
+    """
+
+    def __init__(self, *, exits: bool = True) -> None:
+        self.exits = exits
         self.count = 0
         self.signal = signal.SIGINT
         self.happened = asyncio.Event()

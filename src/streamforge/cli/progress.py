@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from streamforge.cli import terminal
 from streamforge.cli.terminal import short
@@ -126,6 +126,16 @@ class _Bar:
 
 
 Display = Lines | _Bar
+
+
+class WorkflowDisplay(Protocol):
+    """Shows a workflow that is followed."""
+
+    def show(self, workflow: answers.Started) -> None:
+        """How far it is now."""
+
+    def note(self, text: str) -> None:
+        """A line that stays."""
 
 
 def _without_echoed_signals() -> Callable[[], None]:

@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 import difflib
 from collections.abc import Iterable, Sequence
+from typing import Protocol
 
 from streamforge.manager import data_answers
-from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.persistence.coverage_store import SeriesCoverage
+from streamforge.manager.persistence.coverage_store import CoverageStore, SeriesCoverage
+from streamforge.manager.persistence.installation import DriverStatus
+from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.presentation import series_answer
 from streamforge.manager.service import Basis, NotFound, Report
 from streamforge.manager.workflow import Workflow
@@ -24,6 +26,8 @@ from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.model.kinds.registry import normal_type, rule_of, series_of, type_of
 from streamforge_utils.model.series import Series, check_symbol
 from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.ports.clock import Clock
+from streamforge_utils.ports.exchange import Exchange
 
 _SUGGESTIONS = 3
 _LIST_WITHIN_S = 3.0
@@ -33,10 +37,29 @@ _AT_ONCE = 32
 """Series whose coverage is read at once."""
 
 
+class Sources(Protocol):
+    """What reports are made from; the fields are those of `Dependencies`."""
+
+    @property
+    def coverage(self) -> CoverageStore: ...
+
+    @property
+    def workflows(self) -> WorkflowStore: ...
+
+    @property
+    def clock(self) -> Clock: ...
+
+    @property
+    def exchange(self) -> Exchange: ...
+
+    @property
+    def no_driver_reason(self) -> DriverStatus | None: ...
+
+
 class Reports:
     """Makes reports from coverage and live workflows."""
 
-    def __init__(self, deps: Dependencies) -> None:
+    def __init__(self, deps: Sources) -> None:
         self._deps = deps
 
     async def of_workflow(self, workflow: Workflow) -> Report:

@@ -24,7 +24,8 @@ NOTEBOOK = FOLDER / "notebooks" / "first-look.ipynb"
 USER_ENV = ROOT / "build" / "jupyter-env"
 PROBE = """
 import json
-tables = {"candles": candles.drop("time"), "hours": hours.drop("time")}
+tables = {"candles": candles.with_columns(pl.col("open_time").dt.timestamp("ms")), "hours": hours.drop("open_time")}
+tables["candles"] = tables["candles"].drop("close_time")
 with open("probe.json", "w") as file:
     json.dump({name: table.to_dict(as_series=False) for name, table in tables.items()}, file)
 """
@@ -65,7 +66,7 @@ def executed(served: Served, tmp_path_factory: pytest.TempPathFactory) -> tuple[
         env={
             "PATH": f"{USER_ENV / 'bin'}{os.pathsep}{os.environ['PATH']}",
             "HOME": str(folder),
-            "PYTHONPATH": str(ROOT / "libs" / "streamforge_utils" / "src"),
+            "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT / "libs" / "streamforge_utils" / "src")]),
             "STREAMFORGE_URL": served.url,
         },
         capture_output=True,

@@ -16,11 +16,13 @@ import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain, islice
 from typing import IO, Any, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
+from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.model.kinds.registry import check_series, kind_of, kind_of_type, series_of
 from streamforge_utils.model.series import Series as _SeriesKey
 from streamforge_utils.model.timeranges import resolve_time_range
@@ -33,10 +35,11 @@ TOKEN = "STREAMFORGE_TOKEN"  # noqa: S105 # the variable that it is in
 DEFAULT_URL = "http://127.0.0.1:8080"
 _SILENCE_S = 60.0
 _EXPLAINED_BYTES = 64 * 1024
+_CHUNK = 10_000
 _RECOVERY = ": count what is there with `streamforge coverage SYMBOL TYPE --verify`, which says how to load the rest"
 
 
-class ReadingError(Exception):
+class ReadingError(StreamForgeError):
     """A series cannot be read; the message names it, the reason, and what to do."""
 
 
@@ -123,30 +126,62 @@ def read_series(
     STREAMFORGE_TOKEN. Raises ReadingError, also where the store holds another number than the coverage has proven,
     or where nothing is known of the series, and InvalidInput for a symbol, type or range that is none.
     """
+    stored = ask_series(symbol, type, time_range, life=life, url=url, token=token)
+    known = stored.known
+    records = list(chain.from_iterable(stored.chunks(_CHUNK)))
+    holes = [Hole(one.start, one.end, one.verdict) for one in known.segments if one.verdict != "stored"]
+    start, end = ("", "") if known.span is None else (known.span.start, known.span.end)
+    return Series(stored.symbol, stored.type, records, holes, known.complete, start, end)
+
+
+class StoredSeries:
+    """A series at queue-manager. coverage: the JSON of what is known of it, as the API gives it."""
+
+    def __init__(self, api: _Api, symbol: str, type_name: str, coverage: bytes) -> None:
+        self.symbol, self.type, self.coverage = symbol, type_name, coverage
+        self.known = _decoded(_coverage, coverage, api)
+        self._api = api
+
+    def chunks(self, size: int) -> Iterator[list[Any]]:
+        """The records as the kind's stored structs, oldest first, `size` at most at once.
+
+        Raises ReadingError, also where the store holds another number than the coverage has proven.
+        """
+        series = series_of(self.symbol, self.type)
+        decoder = msgspec.json.Decoder(kind_of(series).stored)
+        for segment in self.known.segments:
+            if segment.verdict != "stored" or segment.collection is None:
+                continue
+            count, lines = 0, _lines(self._api, segment, series, self.type)
+            while some := [_decoded(decoder, line, self._api) for line in islice(lines, size)]:
+                count += len(some)
+                yield some
+            if segment.records and count != segment.records:  # 0: the range cuts it, so that nobody counted
+                raise ReadingError(
+                    f"{segment.collection} holds {count} records of {self.symbol} {self.type} from {segment.start} to"
+                    f" {segment.end}, and the coverage has proven {segment.records}{_RECOVERY}"
+                )
+
+
+def ask_series(
+    symbol: str,
+    type: str,
+    time_range: str | None = None,
+    *,
+    life: bool = False,
+    url: str | None = None,
+    token: str | None = None,
+) -> StoredSeries:
+    """What is known of a series, and the way to its records. Takes and raises what `read_series` does."""
     load_plugins(os.environ)
     symbol, type = check_series(symbol, type)
-    series = series_of(symbol, type)
-    decoder = msgspec.json.Decoder(kind_of(series).stored)
     query: dict[str, str] = {"life": "true"} if life else {}
     if time_range is not None:
         resolve_time_range(time_range, time.time_ns() // 1_000_000)
         query["time_range"] = time_range
     api = _Api(url or os.environ.get(URL) or DEFAULT_URL, token or os.environ.get(TOKEN) or None)
     with api.get(f"/coverage/{quote(symbol)}/{quote(type)}", query) as answer:
-        known = _decoded(_coverage, answer.read(), api)
-    records: list[Any] = []
-    for segment in known.segments:
-        if segment.verdict == "stored" and segment.collection is not None:
-            found = [_decoded(decoder, line, api) for line in _lines(api, segment, series, type)]
-            if segment.records and len(found) != segment.records:  # 0: the range cuts it, so that nobody counted
-                raise ReadingError(
-                    f"{segment.collection} holds {len(found)} records of {symbol} {type} from {segment.start} to"
-                    f" {segment.end}, and the coverage has proven {segment.records}{_RECOVERY}"
-                )
-            records += found
-    holes = [Hole(one.start, one.end, one.verdict) for one in known.segments if one.verdict != "stored"]
-    start, end = ("", "") if known.span is None else (known.span.start, known.span.end)
-    return Series(symbol, type, records, holes, known.complete, start, end)
+        return StoredSeries(api, symbol, type, answer.read())
 
 
 class _Api:

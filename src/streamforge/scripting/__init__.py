@@ -1,0 +1,1 @@
+"""For notebooks and scripts: reading stored series as frames, and loading."""

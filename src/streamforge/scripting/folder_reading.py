@@ -1,0 +1,124 @@
+"""Reads a series from the store of a data directory, without a manager; one may run there meanwhile."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+
+from streamforge import wiring
+from streamforge.cli.places import DATA_VARIABLE, keeps_store
+from streamforge.manager.coverage_report import Reports
+from streamforge.manager.data_answers import Coverage
+from streamforge.manager.persistence.coverage_store import CoverageStore
+from streamforge.manager.persistence.record_reader import RecordReader
+from streamforge.manager.persistence.workflow_store import WorkflowStore
+from streamforge.manager.presentation import coverage_answer
+from streamforge.manager.service import Incomplete
+from streamforge.scripting.frames import FrameBuilder
+from streamforge.scripting.series_places import SeriesPlace
+from streamforge_utils.model.coverage import Verdict
+from streamforge_utils.model.errors import StreamForgeError
+from streamforge_utils.model.kinds.registry import kind_of, series_of
+from streamforge_utils.model.timeranges import resolve_time_range
+from streamforge_utils.ports.clock import Clock, SystemClock
+from streamforge_utils.ports.exchange import Exchange
+from streamforge_utils.ports.store import Store
+from streamforge_utils.runtime.environment import load
+from streamforge_utils.runtime.settings import DataSettings
+
+
+class NoFolder(StreamForgeError):
+    """Nothing was loaded into the folder."""
+
+
+class _Sources(msgspec.Struct, frozen=True):
+    """What a report is made from where no manager runs."""
+
+    coverage: CoverageStore
+    workflows: WorkflowStore
+    clock: Clock
+
+    @property
+    def exchange(self) -> Exchange:
+        raise StreamForgeError("who only reads asks no exchange")
+
+    async def no_driver_reason(self) -> str | None:
+        return "it is read without a manager"
+
+
+async def read_folder(
+    place: SeriesPlace,
+    symbol: str,
+    type_name: str,
+    time_range: str | None,
+    *,
+    life: bool,
+    builder: FrameBuilder,
+    known: Callable[[Coverage], None],
+    clock: Clock | None = None,
+) -> Coverage:
+    """Give the records of a series to `builder`; its coverage. known: is given that first, and may raise.
+
+    Raises NoFolder, NotFound, Incomplete, InvalidInput, ConfigError or RetryableError.
+    """
+    clock = clock or SystemClock()
+    settings = load(DataSettings, {**os.environ, DATA_VARIABLE: str(place.folder)})
+    if keeps_store(os.environ):
+        directory = wiring.make_data_directory(settings)
+        if not directory.used():
+            raise NoFolder(
+                f"there are no data in {place.folder}: load some first with streamforge.load, or name another folder "
+                "with data"
+            )
+        directory.open()  # with a format file it only reads
+    store = wiring.make_store(settings)
+    try:
+        await store.connect()
+        return await _read(store, clock, symbol, type_name, time_range, life=life, builder=builder, known=known)
+    finally:
+        await store.close()
+
+
+async def _read(
+    store: Store,
+    clock: Clock,
+    symbol: str,
+    type_name: str,
+    time_range: str | None,
+    *,
+    life: bool,
+    builder: FrameBuilder,
+    known: Callable[[Coverage], None],
+) -> Coverage:
+    sources = _Sources(CoverageStore(store), WorkflowStore(store), clock)
+    await sources.workflows.load()
+    span = None if time_range is None else resolve_time_range(time_range, clock.now_ms())
+    report = await Reports(sources).of_series(symbol, type_name, span, life=life)
+    coverage = coverage_answer(report)
+    known(coverage)
+    series = series_of(symbol, type_name)
+    decode = msgspec.json.Decoder(kind_of(series).stored).decode
+    reader = RecordReader(store, sources.coverage)
+    for segment in report.segments:
+        if segment.verdict is not Verdict.STORED or segment.collection is None:
+            continue
+        count = 0
+        batches = reader.read(
+            segment.collection, span=segment.span, after=None, limit=sys.maxsize, whole=True, series=series
+        )
+        async for batch in batches:
+            records: list[Any] = [decode(body) for _, body in batch]
+            builder.add(records)
+            count += len(records)
+        if segment.records not in (0, count):
+            raise Incomplete(
+                f"{segment.collection} holds {count:,} records where coverage has proven {segment.records:,}: count "
+                f"what is there with `streamforge coverage {symbol} {type_name} --verify`",
+                symbol,
+                type_name,
+            )
+    return coverage

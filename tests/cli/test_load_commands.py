@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from types import SimpleNamespace
 from typing import Any
 
 import msgspec
 import pytest
 
-from streamforge.cli.command_errors import CliError
+from streamforge.cli.command_errors import CliError, UsageProblem
 from streamforge.cli.commands.control_commands import dlq_list
 from streamforge.cli.commands.load_commands import Request, dlq_replay, load
 from streamforge.cli.coverage_text import NOTHING_OVER, left_out, nothing_over
@@ -19,6 +20,7 @@ from streamforge.cli.session import Where
 from streamforge.manager.service import DeadLetter, Started, StartRequest
 from streamforge.manager.workflow import Plan, Status
 from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from tests.cli.support import HOUR_MS, MINUTE_MS, serving, workflow_answer
 from tests.manager.memory_service import NOW_MS, MemoryService
@@ -78,7 +80,7 @@ def _plan(until_ms: int) -> Plan:
 
 async def loaded(service: MemoryService, **how: Any) -> tuple[int, Where]:
     async with serving(service) as where:
-        return await load(DAY.symbol, DAY.type, DAY.time_range, where, **how), where
+        return await load(DAY.symbol, DAY.type, DAY.time_range, where=where, **how), where
 
 
 @pytest.mark.parametrize("planned", [True, False])
@@ -97,6 +99,53 @@ async def test_what_the_joined_workflow_left_out_is_loaded_by_a_second_one(
     told = json.loads(out)
     assert (told["queue_id"], told["status"], told["joined"], told["asked_range"]) == (second, "finished", False, None)
     assert (told["time_range"]["start_ms"], told["time_range"]["end_ms"]) == (ASKED.start_ms, ASKED.end_ms)
+
+
+async def test_since_last_tells_the_holes_that_it_loads_and_that_nothing_is_new(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    service = await Joining.of(left=0)
+    series = Series("BTCUSDT", "candles", "1h")
+
+    def hours(first: int, last: int, verdict: Verdict = Verdict.STORED) -> Segment:
+        collection = "c" if verdict is Verdict.STORED else None
+        start_ms, end_ms = NOW_MS - first * HOUR_MS, NOW_MS - last * HOUR_MS
+        return Segment(start_ms=start_ms, end_ms=end_ms, verdict=verdict, collection=collection)
+
+    lost = hours(40, 39, Verdict.OURS)
+    await service.know(series, [lost, hours(24, 5), hours(5, 4, Verdict.OURS), hours(4, 3)])
+    async with serving(service) as where:
+        assert await load(DAY.symbol, DAY.type, where=where, since="last") == 0
+        err = capsys.readouterr().err
+        assert "loaded again, as it is missing before what is new: 2024-08-02T07:00Z to 2024-08-02T08:00Z (ours)" in err
+        missing = "2024-07-31T20:00Z to 2024-07-31T21:00Z (ours); load it with `streamforge load BTCUSDT api_candles_1h"
+        assert f"missing too, and not loaded by this: {missing}" in err
+        assert await load(DAY.symbol, DAY.type, where=where, since="last") == 0
+        out, err = capsys.readouterr()
+        told = "BTCUSDT api_candles_1h is up to date: known until 2024-08-02T12:00Z, nothing after that is over yet"
+        assert out == f"{told}; nothing was started\n"
+        assert missing in err
+        assert await load(DAY.symbol, DAY.type, where=where, since="last", as_json=True) == 0
+        assert json.loads(capsys.readouterr().out)["status"] == "up-to-date"
+    assert len(await service.ids()) == 1
+
+
+@pytest.mark.parametrize(
+    ("time_range", "options", "told"),
+    [
+        (None, {}, "a range is missing"),
+        ("2024", {"since": "last"}, "give one of them"),
+        ("2024", {"first": "2024"}, "--from is for --since last"),
+        (None, {"since": "2024", "first": "2024"}, "--from is for --since last"),
+        (None, {"since": "lsat"}, "--since 'lsat' is no instant before now: write `last`"),
+        (None, {"since": "last", "first": "2999"}, "--from '2999' is no instant before now"),
+    ],
+)
+async def test_a_load_of_two_ranges_or_of_none_is_refused_before_anything_is_asked(
+    time_range: str | None, options: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(UsageProblem, match=re.escape(told)):
+        await load("BTCUSDT", "api_candles_1m", time_range, where=Where(server="http://nobody.invalid"), **options)
 
 
 async def test_what_is_left_out_of_a_load_of_all_is_loaded_even_if_it_is_stored() -> None:

@@ -42,6 +42,23 @@ def check_words(words: Sequence[str], *, loading: bool = False) -> tuple[str, ..
     return (symbol, type_name, *words[2:])
 
 
+def check_since(symbol: str, type_name: str, since: str, start: str | None) -> None:
+    """As `check_words`, of a load from `since` until now. start: of a series of which nothing is known."""
+    if start is not None and since != "last":
+        raise UsageProblem("--from is for --since last: another --since is a start by itself")
+    check_series(symbol, type_name)
+    for option, word in (("--since", since), ("--from", start)):
+        if word is None or (option, word) == ("--since", "last"):
+            continue
+        now_ms = time.time_ns() // 1_000_000
+        try:
+            resolve_time_range(f"{word}:", now_ms).clipped(now_ms)
+        except InvalidInput as error:
+            also = "`last`, " if option == "--since" else ""
+            wanted = f"write {also}an instant such as 2024-08-01, or -30d"
+            raise UsageProblem(f"{option} {word[:_SHOWN]!r} is no instant before now: {wanted}") from error
+
+
 def check_count(words: Sequence[str], wanted: str) -> None:
     """Raises UsageProblem for more words than a series and a range have. wanted: what to write."""
     if len(words) in (1, 2, 3):

@@ -7,11 +7,18 @@ from datetime import datetime
 
 from streamforge.cli import terminal
 from streamforge.cli.session import Where
-from streamforge.manager import answers, data_answers
+from streamforge.manager import answers, data_answers, start_answers
 from streamforge_utils.model.coverage import COMPLETE
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.kinds.registry import rule_of, series_of
-from streamforge_utils.model.timeranges import TimeRange, format_ms, is_relative, parse_time_range, resolve_time_range
+from streamforge_utils.model.timeranges import (
+    SINCE_LAST,
+    TimeRange,
+    format_ms,
+    is_relative,
+    parse_time_range,
+    resolve_time_range,
+)
 
 NONE_OPENS = "no candle opens in this range"
 NOTHING_OVER = "no candle of this range was over when the workflow was planned"
@@ -36,9 +43,42 @@ def request_of(span: TimeRange) -> str:
     return f"{format_ms(span.start_ms // 1000 * 1000)}:{format_ms(end_ms)}"
 
 
+def holes(found: Sequence[start_answers.Missing]) -> str:
+    """Ranges that are missing, as one reads them: the first few, and why."""
+    told = [
+        f"{terminal.day_span(one.start_ms, one.end_ms)} ({one.cause or one.verdict})"
+        for one in found[: terminal.NAMES_SHOWN]
+    ]
+    return ", ".join([*told, *([f"{len(found) - len(told)} more"] if len(found) > len(told) else [])])
+
+
+def since_lines(found: start_answers.Accepted, where: Where) -> list[str]:
+    """What `--since last` loads beside what is new, and what it leaves out."""
+    if found.since is None:
+        return []
+    lines = []
+    if found.since.repaired:
+        lines.append(f"loaded again, as it is missing before what is new: {holes(found.since.repaired)}")
+    return [*lines, *left_lines(found.symbol, found.type, found.since.left, where)]
+
+
+def left_lines(symbol: str, type_name: str, left: Sequence[start_answers.Missing], where: Where) -> list[str]:
+    """That ranges are missing which `--since last` does not load."""
+    if not left:
+        return []
+    again = [one for one in left if not one.cause]
+    how = ""
+    if again:
+        span = request_of(TimeRange(again[0].start_ms, again[0].end_ms))
+        how = f"; load it with {load_command((symbol, type_name, span), where)}"
+    return [f"missing too, and not loaded by this: {holes(left)}{how}"]
+
+
 def load_command(what: Sequence[str], where: Where) -> str:
     """The command that loads a series, in backquotes. what: SYMBOL TYPE [TIME_RANGE]."""
     span = what[2] if len(what) == 3 else "TIME_RANGE"
+    if span.startswith(SINCE_LAST):
+        span = f"--since last{span.removeprefix(SINCE_LAST)}"
     return f"`streamforge load {what[0]} {what[1]} {span}{where.starting()}`"
 
 

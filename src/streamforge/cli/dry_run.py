@@ -8,6 +8,7 @@ import msgspec
 
 from streamforge.cli import terminal
 from streamforge.cli.client import to_json
+from streamforge.cli.nothing_new import check_news
 from streamforge.cli.session import Mode, Where, session
 from streamforge.manager import plan_answers
 from streamforge.manager.plan_answers import free_bytes, warnings_of
@@ -21,10 +22,11 @@ ASK_S = 120.0
 
 
 async def forecast(where: Where, request: object, *, as_json: bool) -> int:
-    """Ask what `request`, a body of `POST /plans`, would load; 0, also where it does not fit."""
+    """Ask what `request`, a body of `POST /plans`, would load; 0, also where it does not fit. Raises NothingNew."""
     async with session(where, Mode.ASK, loads=True) as found:
         with terminal.said_late("waiting for the manager, which asks the exchange first"):
             answer = await found.api.call("POST", "/plans", body=request, within_s=ASK_S, tries=1)
+        check_news(found.api, answer)
         told = found.api.read(answer, plan_answers.Forecast)
         if found.own and told.free_bytes is not None:  # its folder may be one for the time that this takes
             free = free_bytes(where.folder)

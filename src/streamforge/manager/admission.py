@@ -6,12 +6,15 @@ import asyncio
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 
+import msgspec
+
+from streamforge.manager.continuation import LAST, continued
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.reconciler import Reconciler
 from streamforge.manager.lifecycle.retry_policy import Banned
 from streamforge.manager.persistence.reservations import Reservation, Reservations
-from streamforge.manager.requests import behind_ms, check, is_the_same, loads, what_is_over, workflow_of
-from streamforge.manager.service import Started, StartRequest
+from streamforge.manager.requests import Checked, behind_ms, check, is_the_same, loads, what_is_over, workflow_of
+from streamforge.manager.service import Continuation, Started, StartRequest
 from streamforge.manager.symbols import likely_symbols
 from streamforge.manager.workflow import SourceChoice, Workflow
 from streamforge_utils.model import names
@@ -23,6 +26,7 @@ from streamforge_utils.model.errors import (
     RetryableError,
     StreamForgeError,
 )
+from streamforge_utils.model.kinds.registry import series_of
 from streamforge_utils.model.timeranges import TimeRange
 
 ASK_WITHIN_S = 5.0
@@ -61,8 +65,7 @@ class Admission:
         live = self._deps.workflows.live
         if not self._has_room() and not any(loads(stored.workflow, checked) for stored in live.values()):
             raise self._full()
-        exchange_now_ms = await self.ask(checked.symbol)
-        await self._deps.exchange_binding.check()
+        checked, since, exchange_now_ms = await self.placed(request, checked)
         now_ms = self._deps.clock.now_ms()
 
         def draft(code: str) -> Workflow:
@@ -76,11 +79,11 @@ class Admission:
                 over = what_is_over(same, wanted.span, exchange_now_ms)
                 if key is not None:
                     await self._reservations.point(key, request, same.queue_id, over)
-                return _joined(same, over)
+                return _joined(same, over)._replace(since=since)
             await self._accept()
             if key is None:
-                return Started(await self._create(draft), new=True)
-            return await self._create_once(draft, request, key)
+                return Started(await self._create(draft), new=True, since=since)
+            return (await self._create_once(draft, request, key))._replace(since=since)
 
     async def start_member(self, draft: Draft, seed: str, exchange_now_ms: int) -> Started:
         """The workflow that `draft` makes of the code that follows from `seed`: made once, however often it is asked
@@ -145,27 +148,42 @@ class Admission:
             retry_after=30,
         )
 
-    async def ask(self, symbol: str) -> int:
-        """The exchange's time, after it has said that it knows the symbol. Where it does not answer soon, or during a
-        ban, ours.
+    async def placed(self, request: StartRequest, checked: Checked) -> tuple[Checked, Continuation | None, int]:
+        """`checked` with the range that `since last` means, where that begins, and the exchange's time.
+
+        Raises InvalidInput or UpToDate.
+        """
+        exchange_now_ms, trading = await self._ask(checked.symbol)
+        await self._deps.exchange_binding.check()
+        if request.since != LAST:
+            return checked, None, exchange_now_ms
+        asked = msgspec.structs.replace(request, symbol=checked.symbol, type=checked.type)
+        known = await self._deps.coverage.known(series_of(checked.symbol, checked.type))
+        now_ms = self._deps.clock.now_ms()
+        since, span = continued(asked, known, now_ms, exchange_now_ms, trading=trading)
+        return msgspec.structs.replace(checked, span=span), since, exchange_now_ms
+
+    async def _ask(self, symbol: str) -> tuple[int, bool]:
+        """The exchange's time, after it has said that it knows the symbol, and whether that is traded. Where it does
+        not answer soon, or during a ban, our time, and yes.
 
         The workflow asks again before it starts anything; this is to refuse what can be refused at once.
         """
         bans, now_ms = self._reconciler.bans, self._deps.clock.now_ms()
         if now_ms < bans.ban.until_ms:
-            return now_ms
+            return now_ms, True
         try:
             async with asyncio.timeout(ASK_WITHIN_S):
-                await self._deps.exchange.symbol_info(symbol)
-                return await self._deps.exchange.server_time()
+                info = await self._deps.exchange.symbol_info(symbol)
+                return await self._deps.exchange.server_time(), info.status == "TRADING"
         except BannedError as error:
             bans.hear(Banned(until_ms=error.until_ms, said_ms=now_ms, reason=str(error)))
             self._reconciler.wake()
-            return now_ms
+            return now_ms, True
         except InvalidInput as error:
             raise await self._no_symbol(symbol) from error
         except (PermanentError, RetryableError, TimeoutError):
-            return self._deps.clock.now_ms()  # the workflow will end with the reason, or wait
+            return self._deps.clock.now_ms(), True  # the workflow will end with the reason, or wait
 
     async def _no_symbol(self, symbol: str) -> InvalidInput:
         """The exchange has no such symbol; what was meant, where its list can be had soon."""

@@ -66,15 +66,14 @@ class Forecaster:
         self._admission = admission
 
     async def of(self, request: StartRequest) -> Forecast:
-        """What the load of `request` would take. Raises InvalidInput, NotNow (the exchange refuses access) or
-        RetryableError.
+        """What the load of `request` would take. Raises InvalidInput, UpToDate, NotNow (the exchange refuses access)
+        or RetryableError.
         """
         deps = self._deps
         checked = check(request, deps.clock.now_ms())
         if checked.source is SourceChoice.ARCHIVE and deps.archive is None:
             raise InvalidInput("source", NO_ARCHIVE)
-        now_ms = await self._admission.ask(checked.symbol)
-        await deps.exchange_binding.check()
+        checked, _, now_ms = await self._admission.placed(request, checked)
         workflow = workflow_of(checked, code=NO_CODE, now_ms=deps.clock.now_ms(), exchange_now_ms=now_ms)
         known = await deps.coverage.known(workflow.series)
         try:

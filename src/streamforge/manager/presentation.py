@@ -12,7 +12,7 @@ from urllib.parse import quote
 import msgspec
 
 from streamforge import workers
-from streamforge.manager import answers, data_answers, service, workflow
+from streamforge.manager import answers, data_answers, service, start_answers, workflow
 from streamforge.manager.describing import schemas
 from streamforge.manager.workflow import Workflow
 from streamforge.manager.workflow_progress import distinct_records, progress_of, stored_records, waiting_for
@@ -71,13 +71,41 @@ def workflow_answer(
     return answers.Workflow(**_whole(found, undriven, now))
 
 
-def started_answer(started: service.Started, undriven: str | None, now: service.Report | None) -> answers.Started:
+def accepted_answer(
+    started: service.Started, undriven: str | None, now: service.Report | None
+) -> start_answers.Accepted:
     """What became of a request. undriven, now: as `workflow_summary` takes them."""
-    return answers.Started(
+    return start_answers.Accepted(
         **_whole(started.workflow, undriven, now),
         joined=started.joined,
         behind_seconds=started.behind_ms / 1000,
         asked_range=None if started.asked is None else str(started.asked),
+        since=None if started.since is None else _since(started.since),
+    )
+
+
+def _since(found: service.Continuation) -> start_answers.Since:
+    return start_answers.Since(
+        start=moment(found.start_ms),
+        coverage_end=moment(found.end_ms),
+        repaired=_missing(found.repaired),
+        left=_missing(found.left),
+    )
+
+
+def _missing(found: Iterable[coverage.Segment]) -> list[start_answers.Missing]:
+    return [answer(start_answers.Missing, one, **_range(one)) for one in found]
+
+
+def up_to_date_answer(found: service.UpToDate) -> start_answers.UpToDate:
+    """That a request for what is new made no workflow."""
+    return start_answers.UpToDate(
+        symbol=found.series.symbol,
+        type=type_of(found.series),
+        until=moment(found.until_ms),
+        until_ms=found.until_ms,
+        ended=found.ended,
+        left=_missing(found.left),
     )
 
 

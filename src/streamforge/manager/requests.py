@@ -10,13 +10,14 @@ from typing import Any
 import msgspec
 
 from streamforge import workers
+from streamforge.manager.continuation import asked_range, month_of
 from streamforge.manager.service import StartRequest, StepRequest
 from streamforge.manager.workflow import SourceChoice, Step, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.completeness.rule import Rule
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.kinds.registry import check_series, kind_of_type, rule_of
-from streamforge_utils.model.timeranges import TimeRange, resolve_time_range
+from streamforge_utils.model.timeranges import SINCE_LAST, TimeRange
 from streamforge_utils.runtime.worker_definition import Definition, Role, Source
 
 _COLLECTION = re.compile(r"[A-Za-z][A-Za-z0-9_-]*", re.ASCII)
@@ -27,7 +28,8 @@ MOST_BEHIND_MS = 86_400_000
 
 
 class Checked(msgspec.Struct, frozen=True, kw_only=True):
-    """A request that can become a workflow. span: as asked for, not yet clipped to the exchange's now."""
+    """A request that can become a workflow. span: as asked for, not yet clipped to the exchange's now; of `since last`,
+    all time until the coverage was asked."""
 
     symbol: str
     type: str
@@ -45,7 +47,7 @@ def check(request: StartRequest, now_ms: int) -> Checked:
     Raises InvalidInput naming the field.
     """
     symbol, type_name = check_series(request.symbol, request.type)
-    span = resolve_time_range(request.time_range, now_ms)
+    requested, span = asked_range(request, now_ms)
     steps = request.steps
     if steps is None:
         if request.source is SourceChoice.ARCHIVE and archive_loader(type_name) is None:
@@ -57,7 +59,7 @@ def check(request: StartRequest, now_ms: int) -> Checked:
     return Checked(
         symbol=symbol,
         type=type_name,
-        requested=request.time_range,
+        requested=requested,
         span=span,
         steps=tuple(_checked_step(step) for step in steps),
         collection=request.collection,
@@ -156,7 +158,7 @@ def workflow_of(
         verification=verification,
         created_ms=now_ms,
         topic=names.data_topic(queue_id),
-        collection=checked.collection or names.collection_name(checked.symbol, checked.type, span.start_ms),
+        collection=checked.collection or _default_collection(checked.symbol, checked.type, span, checked.requested),
         steps=tuple(_step(step, checked.type, queue_id) for step in checked.steps),
     )
 
@@ -250,7 +252,13 @@ def _rule_of(live: Workflow) -> tuple[Rule | None, int | None]:
 
 def _collection_of(workflow: Workflow) -> str:
     """The collection of a request that names none."""
-    return names.collection_name(workflow.symbol, workflow.type, workflow.span.start_ms)
+    return _default_collection(workflow.symbol, workflow.type, workflow.span, workflow.requested)
+
+
+def _default_collection(symbol: str, type_name: str, span: TimeRange, requested: str) -> str:
+    """What goes on day by day shares the collection of a month: one for each day would be too many."""
+    start_ms = month_of(span.start_ms) if requested == SINCE_LAST else span.start_ms
+    return names.collection_name(symbol, type_name, start_ms)
 
 
 def _asked_of(step: Step) -> tuple[str, str | None, dict[str, Any]]:

@@ -11,7 +11,7 @@ from streamforge.manager.workflow import SourceChoice, Workflow
 from streamforge_utils.model.coverage import Segment
 from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.model.series import Series
-from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.model.timeranges import TimeRange, format_ms
 
 
 class NotFound(StreamForgeError):
@@ -59,6 +59,8 @@ class StepRequest(msgspec.Struct, frozen=True, kw_only=True):
 class StartRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A workflow asked for.
 
+    time_range: empty where `since` says from when on it reaches to now: `last` (where the coverage ends) or an instant.
+    default_start: where `since last` begins with a series of which nothing is known; None: that is refused.
     steps: None takes the targets that the type needs. fixed: the plan adds no loader of another source to them.
     collection: None takes the name that follows from the request.
     again: load also what coverage says is stored. source: where the records are wanted from.
@@ -66,12 +68,38 @@ class StartRequest(msgspec.Struct, frozen=True, kw_only=True):
 
     symbol: str
     type: str
-    time_range: str
+    time_range: str = ""
+    since: str | None = None
+    default_start: str | None = None
     steps: tuple[StepRequest, ...] | None = None
     fixed: bool = False
     collection: str | None = None
     again: bool = False
     source: SourceChoice = SourceChoice.AUTO
+
+
+class Continuation(msgspec.Struct, frozen=True, kw_only=True):
+    """What `since last` means for a series at a moment.
+
+    start_ms: where the range begins: where the coverage ends (end_ms), or at the first hole that is loaded again
+    (repaired). left: holes that are not, sorted; they lie before the start, or nothing more can be had of them.
+    """
+
+    start_ms: int
+    end_ms: int
+    repaired: tuple[Segment, ...] = ()
+    left: tuple[Segment, ...] = ()
+
+
+class UpToDate(StreamForgeError):
+    """No workflow was made: of what `since last` asks for, no record is over yet. until_ms: where the coverage ends.
+
+    ended: no more records will come. left: as in `Continuation`.
+    """
+
+    def __init__(self, series: Series, until_ms: int, *, ended: bool = False, left: Sequence[Segment] = ()) -> None:
+        self.series, self.until_ms, self.ended, self.left = series, until_ms, ended, tuple(left)
+        super().__init__(f"{series.id} has nothing new since {format_ms(until_ms)}")
 
 
 class Verification(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,7 +117,8 @@ class Started(NamedTuple):
 
     new: the workflow was made for it. joined: another request made it, and it was under way. replayed: the same key and
     request came before. behind_ms: how much earlier the range of a joined workflow ends than the one asked for. asked:
-    that one, up to the last bar that was over, if it does or, as the workflow has no plan yet, may do so.
+    that one, up to the last bar that was over, if it does or, as the workflow has no plan yet, may do so. since: where
+    it begins, of `since last`.
     """
 
     workflow: Workflow
@@ -98,6 +127,7 @@ class Started(NamedTuple):
     replayed: bool = False
     behind_ms: int = 0
     asked: TimeRange | None = None
+    since: Continuation | None = None
 
 
 class HistoryEvent(msgspec.Struct, frozen=True):

@@ -5,7 +5,9 @@ from typing import Any
 import httpx
 import pytest
 
+from streamforge_utils.model.coverage import Verdict
 from tests.manager.api.support import REQUEST, problem
+from tests.manager.execution.world import SERIES, segment, stored
 from tests.manager.memory_service import MemoryService
 
 
@@ -224,3 +226,35 @@ async def test_a_request_that_joins_says_so(client: httpx.AsyncClient, service: 
     response = await client.post("/queues/start", json=request, headers=headers)
     assert response.json() == told
     assert response.headers["Idempotency-Replayed"] == "true"
+
+
+async def test_since_last_is_answered_with_where_it_begins_or_with_200_where_nothing_is_new(
+    client: httpx.AsyncClient, service: MemoryService
+) -> None:
+    asked = {"symbol": "BTCUSDT", "type": "api_candles_1m", "since": "last"}
+    refused = problem(await client.post("/queues/start", json=asked), 422, "invalid-input")
+    assert refused["errors"][0]["field"] == "since"
+    await service.know(SERIES, [stored(0, 60), segment(60, 70, Verdict.OURS), stored(70, 80)])
+    answer = await client.post("/queues/start", json=asked)
+    assert answer.status_code == 202
+    since = answer.json()["since"]
+    assert (since["start"], since["coverage_end"]) == ("2024-08-01T01:00:00Z", "2024-08-01T01:20:00Z")
+    assert [one["verdict"] for one in since["repaired"]] == ["ours"]
+    await service.end(answer.json()["queue_id"])
+    await service.know(SERIES, [stored(60, 36 * 60)])
+    answer = await client.post("/queues/start", json=asked)
+    assert (answer.status_code, answer.json()) == (
+        200,
+        {
+            "status": "up-to-date",
+            "symbol": "BTCUSDT",
+            "type": "api_candles_1m",
+            "until": "2024-08-02T12:00:00Z",
+            "until_ms": 1722600000000,
+            "ended": False,
+            "left": [],
+        },
+    )
+    assert len(await service.ids()) == 1
+    answer = await client.post("/queues/start", json={**asked, "since": "2024-08-02", "from": "2024"})
+    assert problem(answer, 422, "invalid-input")["errors"][0]["field"] == "from"

@@ -11,16 +11,23 @@ import typer
 
 from streamforge.cli import command_options as o
 from streamforge.cli import terminal
-from streamforge.cli.arguments import check_words
+from streamforge.cli.arguments import check_since, check_words
 from streamforge.cli.client import path_part
 from streamforge.cli.command_errors import CliError, UsageProblem
-from streamforge.cli.coverage_text import advice, left_out_span, load_of_the_rest, no_longer
+from streamforge.cli.coverage_text import (
+    advice,
+    left_out_span,
+    load_of_the_rest,
+    no_longer,
+    since_lines,
+)
 from streamforge.cli.dry_run import forecast
 from streamforge.cli.follower import Begin, followed
+from streamforge.cli.nothing_new import NothingNew, check_news
 from streamforge.cli.outcome import Loaded, tell, unfinished
 from streamforge.cli.session import Mode, Session, Where, session
 from streamforge.cli.symbol_words import is_many
-from streamforge.manager import answers
+from streamforge.manager import answers, start_answers
 
 _MOST_RESTS = 3
 """How often what a joined workflow left out may be left to another one that is joined, and leaves out a part again."""
@@ -39,15 +46,29 @@ async def load(
         str, typer.Argument(metavar="TYPE", help="What is loaded, e.g. api_candles_1m; any interval of the exchange.")
     ],
     time_range: Annotated[
-        str,
+        str | None,
         typer.Argument(
             metavar="TIME_RANGE",
             help="START[:END], half-open, UTC: 2024, 2024-08, 2024-08-01 or 2024-08-01T12:30Z; "
             "START alone is that year, month or day, `2024:` is until now. Also today, yesterday, and -30d "
-            "(the last 30 days; s m h d w M y).",
+            "(the last 30 days; s m h d w M y). Left out with --since.",
         ),
-    ],
+    ] = None,
+    *,
     where: o.AtManagerOrNew,
+    since: Annotated[
+        str | None,
+        typer.Option(
+            "--since",
+            metavar="last|START",
+            help="Until now, from START or, with `last`, from where the coverage of the series ends; holes before that "
+            "are loaded again.",
+        ),
+    ] = None,
+    first: Annotated[
+        str | None,
+        typer.Option("--from", metavar="START", help="Where --since last begins if nothing of the series is known."),
+    ] = None,
     again: Annotated[bool, typer.Option("--again", help="Load also what coverage says is stored.")] = False,
     listed_at: Annotated[
         str | None,
@@ -89,18 +110,37 @@ async def load(
         from streamforge.cli.commands.batch_commands import load_many
 
         how: dict[str, Any] = {"again": again, "detach": detach, "timeout_s": timeout_s, "as_json": as_json}
-        return await load_many(symbol, type_name, time_range, where, listed_at=listed_at, **how)
+        span = _range_of_many(time_range, since, first)
+        return await load_many(symbol, type_name, span, where, listed_at=listed_at, **how)
     if listed_at is not None:
         raise UsageProblem("--listed-at is for many symbols, such as '*USDT'")
-    request = Request(symbol=symbol, type=type_name, time_range=time_range, again=again, source=source or msgspec.UNSET)
-    request.check()
-    if dry_run:
-        return await forecast(where, request, as_json=as_json)
-    if detach:
-        return await _detached(where, request.start, again=again, as_json=as_json)
-    return await _to_the_end(
-        where, request.start, again=again, source=request.source, timeout_s=timeout_s, as_json=as_json
+    request = Request(
+        symbol=symbol,
+        type=type_name,
+        time_range=time_range,
+        since=since,
+        first=first,
+        again=again,
+        source=source or msgspec.UNSET,
     )
+    request.check()
+
+    async def begin(found: Session) -> answers.Started:
+        accepted = await request.start(found)
+        for line in since_lines(accepted, where):
+            terminal.say(line)
+        return accepted
+
+    try:
+        if dry_run:
+            return await forecast(where, request, as_json=as_json)
+        if detach:
+            return await _detached(where, begin, again=again, as_json=as_json)
+        return await _to_the_end(
+            where, begin, again=again, source=request.source, timeout_s=timeout_s, as_json=as_json
+        )
+    except NothingNew as nothing:
+        return nothing.tell(where, as_json=as_json)
 
 
 async def wait(
@@ -164,22 +204,46 @@ async def _again(
     return await _to_the_end(where, begin, timeout_s=timeout_s, as_json=as_json, mode=Mode.CONTINUE)
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be loaded. source: left out where none was named, as an older manager knows none."""
+def _range_of_many(time_range: str | None, since: str | None, first: str | None) -> str:
+    """The one range that a batch loads of each of its symbols. Raises UsageProblem."""
+    if since == "last" or first is not None:
+        raise UsageProblem("--since last is of one symbol: load them one by one, or let `streamforge schedule` do so")
+    if (time_range is None) == (since is None):
+        raise UsageProblem("write SYMBOLS TYPE TIME_RANGE, or --since START in the place of the range")
+    return time_range or f"{since}:"
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What is to be loaded: a range, or what came since. What was not named is left out, as an older manager knows none
+    of it."""
 
     symbol: str
     type: str
-    time_range: str
+    time_range: str | None = None
+    since: str | None = None
+    first: str | None = msgspec.field(name="from", default=None)
     again: bool = False
     source: str | msgspec.UnsetType = msgspec.UNSET
 
     def check(self) -> None:
-        """Raises InvalidInput in the words of the API, before anything is started."""
-        check_words((self.symbol, self.type, self.time_range), loading=True)
+        """Raises InvalidInput in the words of the API, or UsageProblem, before anything is started."""
+        if self.since is None:
+            if self.first is not None:
+                raise UsageProblem("--from is for --since last")
+            if self.time_range is None:
+                check_words((self.symbol, self.type))
+                raise UsageProblem("a range is missing: write SYMBOL TYPE TIME_RANGE, or --since last")
+            check_words((self.symbol, self.type, self.time_range), loading=True)
+            return
+        if self.time_range is not None:
+            raise UsageProblem("TIME_RANGE and --since are two ranges: give one of them")
+        check_since(self.symbol, self.type, self.since, self.first)
 
-    async def start(self, found: Session) -> answers.Started:
-        """Send it; sending again after a lost answer gives the same workflow."""
-        return await found.api.post("/queues/start", answers.Started, body=self, key=secrets.token_hex(16))
+    async def start(self, found: Session) -> start_answers.Accepted:
+        """Send it; sending again after a lost answer gives the same workflow. Raises NothingNew."""
+        answer = await found.api.call("POST", "/queues/start", body=self, key=secrets.token_hex(16))
+        check_news(found.api, answer)
+        return found.api.read(answer, start_answers.Accepted)
 
 
 async def _detached(where: Where, begin: Begin, *, again: bool = False, as_json: bool) -> int:

@@ -9,12 +9,12 @@ import msgspec
 from fastapi import APIRouter, Header, Query, Request
 from starlette.responses import Response, StreamingResponse
 
-from streamforge.manager import answers, data_answers, presentation
+from streamforge.manager import answers, data_answers, presentation, start_answers
 from streamforge.manager.api import sse
 from streamforge.manager.api.problems import invalid
 from streamforge.manager.api.request_bodies import Start, StartPipeline
 from streamforge.manager.api.routing import Context, In, QueueId, StrictRoute, gives, no_driver_reason, preferred, reply
-from streamforge.manager.service import StartRequest
+from streamforge.manager.service import StartRequest, UpToDate
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.messages import decode_event
@@ -38,8 +38,8 @@ IdempotencyKey = Annotated[
     ),
 ]
 Limit = Annotated[int, Query(ge=1, le=1000, description="At most so many.")]
-_STARTED = gives(
-    answers.Started,
+_STARTED = gives(start_answers.UpToDate, description="Nothing new since the coverage's end: none was made.") | gives(
+    start_answers.Accepted,
     202,
     description="Accepted and stored; it starts by itself.",
     headers={
@@ -73,13 +73,16 @@ async def start_pipeline(body: StartPipeline, to: In, idempotency_key: Idempoten
 
 
 async def _start(to: Context, request: StartRequest, key: str | None) -> Response:
-    started = await to.service.start(request, idempotency_key=key)
+    try:
+        started = await to.service.start(request, idempotency_key=key)
+    except UpToDate as found_nothing:
+        return reply(presentation.up_to_date_answer(found_nothing))
     found = started.workflow
     headers = {"Location": f"/queues/{found.queue_id}"}
     if started.replayed:
         headers["Idempotency-Replayed"] = "true"
     now = await to.service.coverages([found])
-    answer = presentation.started_answer(started, await no_driver_reason(to, [found]), now.get(found.queue_id))
+    answer = presentation.accepted_answer(started, await no_driver_reason(to, [found]), now.get(found.queue_id))
     return reply(answer, 202, headers)
 
 

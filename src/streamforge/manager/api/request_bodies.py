@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
+from pydantic_core import PydanticCustomError
 
 from streamforge.manager import requests
 from streamforge.manager.api.problems import invalid
@@ -36,6 +37,7 @@ class Start(BaseModel):
         json_schema_extra={
             "examples": [
                 {"symbol": "BTCUSDT", "type": "api_candles_1m", "time_range": "2024-08-01"},
+                {"symbol": "BTCUSDT", "type": "api_candles_1m", "since": "last", "from": "2024-08"},
                 {
                     "symbol": "BTCUSDT",
                     "type": "api_candles_1h",
@@ -49,7 +51,23 @@ class Start(BaseModel):
 
     symbol: str = Field(max_length=_TEXT, description="As the exchange spells it; case does not matter.")
     type: str = Field(max_length=_TEXT, description="What is loaded: `api_candles_1m`, …")
-    time_range: str = Field(
+    since: str | None = Field(
+        default=None,
+        min_length=1,
+        max_length=_TEXT,
+        description="In the place of a time_range, from when on until now: an instant (2024-08-01, `-1d`), or `last`: "
+        "from where the coverage ends. Holes before that are loaded again, or named in the answer.",
+    )
+    start: str | None = Field(
+        default=None,
+        alias="from",
+        min_length=1,
+        max_length=_TEXT,
+        description="Where `since`: `last` begins with a series of which nothing is known.",
+    )
+    time_range: str | None = Field(
+        default=None,
+        validate_default=True,
         max_length=_TEXT,
         description="START[:END], half-open, UTC; each 2024, 2024-08, 2024-08-01 or 2024-08-01T12:30[:15]Z. Relative "
         "to now: `2024:`, `today`, `yesterday`, `-30d`; `requested` keeps the words, the range is stored as it became.",
@@ -69,12 +87,21 @@ class Start(BaseModel):
     again: bool = Field(default=False, description="Load also what is stored already.")
     source: SourceChoice = Field(default=SourceChoice.AUTO, description=_SOURCE)
 
+    @field_validator("time_range")
+    @classmethod
+    def _needed(cls, time_range: str | None, others: ValidationInfo) -> str | None:
+        if time_range is None and others.data.get("since", "") is None:
+            raise PydanticCustomError("missing", "Field required")
+        return time_range
+
     def request(self) -> StartRequest:
         """What the service is asked. Raises InvalidInput or ProblemError naming the field."""
         return StartRequest(
             symbol=self.symbol,
             type=self.type,
-            time_range=self.time_range,
+            time_range=self.time_range or "",
+            since=self.since,
+            default_start=self.start,
             steps=self._steps(),
             fixed=self.targets is not None,
             collection=self.collection_name,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import secrets
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
 
 import msgspec
@@ -31,6 +31,8 @@ CODE_KEPT_MS = 7 * 86_400_000
 """How long a code stays taken after its workflow was removed."""
 
 _REMOVED = {"removed": "yes"}
+_ADDED = ("since", "default_start")
+"""Fields that requests of older versions did not have: a key from before an upgrade still stands for its request."""
 
 
 class Reservation(msgspec.Struct, frozen=True, kw_only=True):
@@ -169,11 +171,12 @@ class Reservations:
             body = msgspec.json.encode(_Taken(queue_id=queue_id, removed_ms=self._clock.now_ms()))
             await self._states.put(CODE_KIND, code, body, expected=taken.revision, labels=_REMOVED)
 
-    async def expire(self, in_use: Collection[str]) -> None:
-        """Forget what was kept long enough. in_use: queue_ids of which there is a job or a topic."""
-        now_ms = self._clock.now_ms()
+    async def expire(self, in_use: Collection[str], held: Iterable[str] = ()) -> None:
+        """Forget what was kept long enough. in_use: queue_ids of which there is a job or a topic. held: keys of what
+        is not made yet, and will be asked for again."""
+        now_ms, still_held = self._clock.now_ms(), set(map(_key_id, held))
         for state in [state async for state in states_of(self._states, KEY_KIND)]:
-            if now_ms - state.created_ms > KEY_KEPT_MS:
+            if now_ms - state.created_ms > KEY_KEPT_MS and state.id not in still_held:
                 await self._remove(KEY_KIND, state)
         removed = {name: [value] for name, value in _REMOVED.items()}
         for state in [state async for state in states_of(self._states, CODE_KIND, removed)]:
@@ -200,12 +203,16 @@ def _key_id(key: str) -> str:
 
 
 def _digest(request: msgspec.Struct) -> str:
-    """The same for what an older version reserved: it knew no source, and what `fixed` says follows from the steps."""
+    """The same for what an older version reserved: it knew no source and no `since`, and what `fixed` says follows
+    from the steps."""
     fields = msgspec.to_builtins(request)
     if isinstance(request, StartRequest):
         del fields["fixed"]
         if request.source is SourceChoice.AUTO:
             del fields["source"]
+        for name in _ADDED:
+            if fields[name] is None:
+                del fields[name]
     return hashlib.sha256(msgspec.json.encode(fields, order="deterministic")).hexdigest()
 
 

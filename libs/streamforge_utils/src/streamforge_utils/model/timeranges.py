@@ -18,6 +18,8 @@ _WORD = r"now|today|yesterday|-\d{1,9}[A-Za-z]{1,7}"
 _WORDS = re.compile(
     rf"(?P<start>{_POINT}|{_WORD})(?P<colon>:(?P<end>{_POINT}|{_WORD}|\+\d{{1,9}}[A-Za-z]{{1,7}})?)?", re.ASCII
 )
+SINCE_LAST = "since last"
+"""The words for a range from where the coverage of a series ends to now."""
 _LENGTH = re.compile(r"(?P<count>\d+)(?P<unit>[A-Za-z]+)", re.ASCII)
 _SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}
 _MONTHS = {"M": 1, "y": 12}

@@ -1,0 +1,108 @@
+"""`since`: from an instant, or from where the coverage of a series ends, until now.
+
+What is missing before the end of the coverage is not hidden: holes that the exchange may still fill are loaded again,
+all others are told. A hole counts if no range that nobody asked for, or that retention has removed, lies behind it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+
+from streamforge.manager.persistence.coverage_store import SeriesCoverage
+from streamforge.manager.service import Continuation, StartRequest, UpToDate
+from streamforge_utils.model.coverage import SETTLED, Segment, Verdict
+from streamforge_utils.model.errors import InvalidInput
+from streamforge_utils.model.kinds.registry import rule_of
+from streamforge_utils.model.timeranges import SINCE_LAST, TimeRange, resolve_time_range
+
+LAST = "last"
+
+
+def asked_range(request: StartRequest, now_ms: int) -> tuple[str, TimeRange]:
+    """The range asked for, in words and as it is now; of `since last`, which only the coverage tells, all until now.
+
+    Raises InvalidInput naming the field.
+    """
+    since, first = request.since, request.default_start
+    if since is None:
+        if first is not None:
+            raise InvalidInput("from", f"from {first[:80]!r} is the start of `since`: `last`, which is not asked for")
+        if not request.time_range:
+            raise InvalidInput("time_range", "time_range is missing: write a range such as 2024-08, or give `since`")
+        return request.time_range, resolve_time_range(request.time_range, now_ms)
+    if request.time_range:
+        raise InvalidInput("since", "since and time_range are two ranges: give one of them")
+    if since != LAST:
+        if first is not None:
+            raise InvalidInput("from", "from is for `since`: `last`: an instant is a start by itself")
+        return f"{since}:", _until_now(since, "since", now_ms)
+    if first is not None:
+        _until_now(first, "from", now_ms)
+    return SINCE_LAST, TimeRange(0, now_ms)
+
+
+def continued(
+    request: StartRequest, known: SeriesCoverage, now_ms: int, exchange_now_ms: int, *, trading: bool
+) -> tuple[Continuation, TimeRange]:
+    """Where `since last` begins, and its range. now_ms: what a relative start is resolved with. trading: more records
+    may come, or it is not known.
+
+    Raises UpToDate, or InvalidInput if nothing is known of the series and the request names no start.
+    """
+    found, first = continuation(known.segments), request.default_start
+    if found is None:
+        if first is None:
+            raise InvalidInput(
+                "since",
+                f"nothing of {request.symbol} {request.type} is stored yet, so that there is no end to go on from: "
+                "load a range first, or give a start with `from`",
+            )
+        span = _until_now(first, "from", now_ms)
+        return Continuation(start_ms=span.start_ms, end_ms=span.start_ms), span.clipped(exchange_now_ms)
+    over_ms = rule_of(known.series).over_ms(exchange_now_ms, known.grid_ms)
+    ended = not trading and known.last_ms is not None and found.end_ms > known.last_ms
+    if not found.repaired and (ended or over_ms <= found.end_ms):
+        raise UpToDate(known.series, found.end_ms, ended=ended, left=found.left)
+    return found, TimeRange(found.start_ms, max(over_ms, found.end_ms))
+
+
+def continuation(segments: Sequence[Segment]) -> Continuation | None:
+    """Where the coverage ends and what is missing before. None: nothing is known. segments: sorted, disjoint."""
+    if not segments:
+        return None
+    end_ms = start_ms = segments[-1].end_ms
+    repaired: list[Segment] = []
+    left: list[Segment] = []
+    in_a_row, cursor_ms = True, end_ms
+    for segment in reversed(segments):
+        in_a_row = in_a_row and segment.end_ms == cursor_ms and segment.verdict is not Verdict.EXPIRED
+        cursor_ms = segment.start_ms
+        if segment.verdict in SETTLED:
+            continue
+        if in_a_row and not segment.cause:
+            repaired.append(segment)
+            start_ms = segment.start_ms // 1000 * 1000  # ranges are in whole seconds
+        else:
+            left.append(segment)
+    return Continuation(
+        start_ms=start_ms,
+        end_ms=end_ms,
+        repaired=tuple(reversed(repaired)),
+        left=tuple(reversed(left)),
+    )
+
+
+def month_of(time_ms: int) -> int:
+    """The first instant of its month: where `since last` stores, so that a series gets a collection each month."""
+    moment = datetime.fromtimestamp(time_ms // 1000, UTC)
+    return int(moment.replace(day=1, hour=0, minute=0, second=0).timestamp()) * 1000
+
+
+def _until_now(start: str, field: str, now_ms: int) -> TimeRange:
+    """Raises InvalidInput naming `field`."""
+    try:
+        return resolve_time_range(f"{start}:", now_ms)
+    except InvalidInput as error:
+        message = str(error).replace(f"time_range {start + ':'!r}", f"{field} {start!r}")
+        raise InvalidInput(field, message) from error

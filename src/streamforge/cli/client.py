@@ -49,6 +49,7 @@ _SAID_HERE = {
     "GET /targets": "streamforge targets",
     "GET /symbols": "streamforge symbols",
     "GET /series": "streamforge series",
+    "GET /schedules": "streamforge schedule list",
 }
 """The commands that stand for the requests which the server advises."""
 

@@ -195,6 +195,11 @@ _dlq = Entry("list", "control_commands", "dlq_list"), Entry("replay", "load_comm
 root.add_command(_group("dlq", "Look", "Records that could not be stored.", *_dlq))
 _batch = (Entry(name, "batch_commands", f"batch_{name}") for name in ("list", "show", "wait", "stop", "retry", "rm"))
 root.add_command(_group("batch", "Load", "Loads of many symbols.", *_batch))
+_schedule = (
+    Entry(name, "schedule_commands", f"schedule_{name}")
+    for name in ["add", "list", "show", "pause", "resume", "rm", "run"]
+)
+root.add_command(_group("schedule", "Load", "Loads that begin by themselves, at times that you choose.", *_schedule))
 _apply = Entry("apply", "kafka_command", "apply")
 root.add_command(_group("kafka", "Run", "A Kafka that no operator looks after.", _apply))
 

@@ -64,6 +64,7 @@ async def own_manager(
     exchange: str | None = None,
     lock: bool = True,
     drives: bool = True,
+    fires: bool = False,
     overrides: Mapping[str, str] | None = None,
     tokens: Tokens | None = None,
     observer: Observer | None = None,
@@ -71,7 +72,8 @@ async def own_manager(
     """Run a manager on the folder `data` until the end of the block.
 
     lock: be the one manager of the folder and its store. drives: drive its workflows, and let other commands on the
-    same folder find it; else answer questions only. overrides: variables that go before the environment's.
+    same folder find it; else answer questions only. fires: fire its schedules too.
+    overrides: variables that go before the environment's.
     Raises ConfigError (also if another manager holds the folder or the store), CliError or RetryableError.
     """
     urls = exchange_urls(exchange) if exchange != TEST else None
@@ -110,6 +112,7 @@ async def own_manager(
                 tokens=tokens,
                 lock=lock,
                 drives=drives,
+                fires=fires,
                 insist=True,
             )
         )

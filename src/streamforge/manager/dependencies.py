@@ -17,6 +17,7 @@ from streamforge.manager.persistence.dead_letter_reader import DeadLetterReader
 from streamforge.manager.persistence.event_history import EventHistory
 from streamforge.manager.persistence.installation import Claim, DriverStatus, ExchangeBinding
 from streamforge.manager.persistence.reservations import Reservations
+from streamforge.manager.persistence.schedule_store import ScheduleStore
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.policy import Policy
 from streamforge_utils.ports.archive import Archive
@@ -57,6 +58,7 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     removal: RecordRemoval
     history: EventHistory
     reservations: Reservations
+    schedules: ScheduleStore
     dead_letters: DeadLetterReader
     exchange_binding: ExchangeBinding
     archive: Archive | None = None
@@ -96,6 +98,7 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
             removal=RecordRemoval(store, coverage, workflows, observer),
             history=EventHistory(store),
             reservations=Reservations(store, clock),
+            schedules=ScheduleStore(store),
             dead_letters=DeadLetterReader(bus, bus),
             exchange_binding=ExchangeBinding(store, claim, identity or Identity()),
             **others,

@@ -96,12 +96,14 @@ async def running(
     *,
     tokens: Tokens | None = None,
     reconcile: bool = True,
+    fires: bool = True,
     insist: bool = False,
     claim: Claim | None = None,
     place: Place | None = None,
 ) -> AsyncIterator[Running]:
     """Run a manager until the end of the block.
 
+    fires: where it drives workflows, it fires schedules, too.
     reconcile: False answers questions only: no workflow is driven, unless by a manager at `place`. insist: end if the
     launcher does not answer now, instead of asking it again later. claim: what is asked of the store; without one
     nothing in it is to be changed by anybody else meanwhile, or by this manager.
@@ -161,6 +163,8 @@ async def running(
             lease.serves(server.url)
         if reconcile:
             tasks.append(asyncio.create_task(reconciler.run(), name="reconciler"))
+        if reconcile and fires:
+            tasks.append(asyncio.create_task(manager.schedules.driver.run(), name="schedules"))
         tasks.append(asyncio.create_task(server.wait(), name="server"))
         ended = await stack.enter_async_context(first_end(tasks))
         yield Running(manager, reconciler, server.url, ended)

@@ -85,12 +85,13 @@ async def started(
     tokens: Tokens | None = None,
     lock: bool = True,
     drives: bool = True,
+    fires: bool = True,
     insist: bool = False,
 ) -> AsyncIterator[Running]:
     """Run a manager until the end of the block. The data directory tells other processes the URL of one that drives.
 
     directory, lock: as `data_directory_of` gave it; without the lock the manager answers questions only.
-    origin, accepted, drives: as in `Claim`. insist: as in `running`, whose errors it raises.
+    origin, accepted, drives: as in `Claim`. fires, insist: as in `running`, whose errors it raises.
     """
     claim = place = None
     if lock:
@@ -112,6 +113,7 @@ async def started(
         settings,
         tokens=tokens,
         reconcile=drives,
+        fires=fires,
         insist=insist,
         claim=claim,
         place=place,

@@ -25,6 +25,7 @@ from streamforge.manager.persistence.workflow_store import Unreadable
 from streamforge.manager.plan_answers import Forecast
 from streamforge.manager.presentation import removed_answer
 from streamforge.manager.readiness import ReadinessProbe
+from streamforge.manager.schedule_service import ScheduleService
 from streamforge.manager.service import (
     DeadLetterPage,
     HistoryEvent,
@@ -71,11 +72,12 @@ class WorkflowService:
         self.batches = BatchService(
             deps, reconciler, self._starting, self._reservations, retry=self.retry, symbols=self.symbols
         )
+        self.schedules = ScheduleService(deps, self.start)
 
     async def start(self, request: StartRequest, *, idempotency_key: str | None = None) -> Started:
         """Accept the request: on return it is stored. A workflow that loads the same is joined, not made again.
 
-        Raises InvalidInput, or KeyReused.
+        Raises InvalidInput, KeyReused, or UpToDate.
         """
         return await self._starting.start(request, idempotency_key)
 

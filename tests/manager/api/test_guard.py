@@ -12,7 +12,14 @@ import pytest
 from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
-from streamforge.manager.api import batch_routes, catalogue_routes, data_routes, plan_routes, queue_routes
+from streamforge.manager.api import (
+    batch_routes,
+    catalogue_routes,
+    data_routes,
+    plan_routes,
+    queue_routes,
+    schedule_routes,
+)
 from streamforge.manager.api.app import create_app
 from streamforge.manager.api.guard import OPEN_PATHS, role_needed
 from streamforge.manager.api.tokens import Access
@@ -45,7 +52,7 @@ ALL = sorted(operations(APP))
 def test_the_matrix_holds_every_route() -> None:
     routes = [
         route
-        for module in (batch_routes, queue_routes, plan_routes, data_routes, catalogue_routes)
+        for module in (batch_routes, queue_routes, plan_routes, schedule_routes, data_routes, catalogue_routes)
         for route in module.router.routes
     ]
     served = {(method, route.path) for route in routes if isinstance(route, APIRoute) for method in route.methods or ()}
@@ -64,7 +71,7 @@ async def test_every_route_asks_for_its_role(service: MemoryService, method: str
 
     async def ask(token: str | None) -> httpx.Response:
         async with client_of(app, token, base_url="http://manager.example") as client:
-            return await client.request(method, path, json=REQUEST if method == "POST" else None)
+            return await client.request(method, path, json=REQUEST if method in ("POST", "PATCH") else None)
 
     if needs is None:
         assert (await ask(None)).status_code == 200

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 import pytest
 
@@ -210,9 +210,9 @@ async def test_reservations_are_looked_at_now_and_then(world: World, monkeypatch
     looks = []
     expire = world.deps.reservations.expire
 
-    async def looked(in_use: set[str]) -> None:
-        looks.append(in_use)
-        await expire(in_use)
+    async def looked(*kept: Collection[str]) -> None:
+        looks.append(kept)
+        await expire(*kept)
 
     monkeypatch.setattr(world.deps.reservations, "expire", looked)
     of = retaining(world)

@@ -84,6 +84,24 @@ PLATFORM = Dashboard(
             ),
         ),
         (
+            "Schedules",
+            6,
+            (
+                Panel(
+                    title="Runs by how they ended, per day",
+                    queries=(
+                        Query(f"sum by (outcome) (increase(streamforge_schedule_runs_total{{{OF_MANAGER}}}[1d]))"),
+                    ),
+                ),
+                Panel(
+                    title="Overdue",
+                    unit="s",
+                    queries=(Query(f"max by (schedule) (streamforge_schedule_overdue_seconds{{{OF_MANAGER}}}) > 0"),),
+                    text="Empty: every fire time has had its run.",
+                ),
+            ),
+        ),
+        (
             "queue-manager",
             8,
             (

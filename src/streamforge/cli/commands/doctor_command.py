@@ -26,6 +26,7 @@ from streamforge.cli.checks.place_checks import (
     fails,
     nearest,
 )
+from streamforge.cli.checks.schedule_check import check_schedules
 from streamforge.cli.checks.store_check import check_store
 from streamforge.cli.client import to_json
 from streamforge.cli.session import Where
@@ -51,6 +52,7 @@ _PARTS: dict[str, Check] = {
     "objects": check_objects,
     "launcher": check_launcher,
     "exchange": check_exchange,
+    "schedules": check_schedules,
 }
 """Checks that need a folder to try things in, which there is where the disk can be written."""
 
@@ -78,7 +80,7 @@ async def _findings(where: Where) -> list[Finding]:
     folder = where.folder
     subject = Subject(where, folder, folder)
     if where.server is not None:
-        return await _run({"server": check_server}, subject)
+        return await _run({"server": check_server, "schedules": check_schedules}, subject)
     found = await _run(_PLACE, subject)
     try:
         probe = tempfile.TemporaryDirectory(

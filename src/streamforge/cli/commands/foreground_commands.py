@@ -64,7 +64,7 @@ async def up(
         contextlib.closing(MetricsServer(metrics, settings.metrics_host, settings.metrics_port)) as scraped,
     ):
         async with own_manager(
-            folder, exchange=where.exchange, overrides=overrides, tokens=tokens, observer=metrics
+            folder, exchange=where.exchange, overrides=overrides, tokens=tokens, observer=metrics, fires=True
         ) as manager:
             _announce(manager, where, f"{settings.metrics_host}:{scraped.port}", as_json=as_json)
             await until_stopped(asked.happened, manager.ended)

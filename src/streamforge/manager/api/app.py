@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from fastapi import FastAPI
 
-from streamforge.manager import answers, batch_answers, data_answers, plan_answers, start_answers
+from streamforge.manager import answers, batch_answers, data_answers, plan_answers, schedule_answers, start_answers
 from streamforge.manager.api import (
     batch_routes,
     catalogue_routes,
@@ -20,6 +20,7 @@ from streamforge.manager.api import (
     error_answers,
     plan_routes,
     queue_routes,
+    schedule_routes,
 )
 from streamforge.manager.api.guard import Addresses, Authentication, Guard, role_needed
 from streamforge.manager.api.problems import MEDIA_TYPE, TYPE_PREFIX
@@ -93,7 +94,7 @@ def _complete(schema: dict[str, Any]) -> dict[str, Any]:
 
 def _answers() -> dict[str, Any]:
     """The schemas of all that is answered, by name."""
-    modules = (answers, data_answers, batch_answers, plan_answers, start_answers)
+    modules = (answers, data_answers, batch_answers, plan_answers, schedule_answers, start_answers)
     kinds: list[type[msgspec.Struct]] = [Source, *(kind for module in modules for kind in _structs(module))]
     _, schemas = msgspec.json.schema_components(kinds, ref_template=SCHEMAS + "{name}")
     optional = {
@@ -158,7 +159,7 @@ def create_app(
         service, limits, Followers(limits.followers, limits.retry_after_s), clock or SystemClock()
     )
     error_answers.install(app)
-    modules = (queue_routes, plan_routes, batch_routes, data_routes, catalogue_routes)
+    modules = (queue_routes, plan_routes, batch_routes, schedule_routes, data_routes, catalogue_routes)
     for router in (module.router for module in modules):
         app.include_router(router)
     describe(app)

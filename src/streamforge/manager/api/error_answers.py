@@ -189,7 +189,7 @@ def field_path(path: Sequence[object]) -> str:
 def _place(field: str, request: Request) -> str:
     if field in request.path_params:
         return "path"
-    return "body" if request.method == "POST" and field not in request.query_params else "query"
+    return "body" if request.method in ("POST", "PATCH") and field not in request.query_params else "query"
 
 
 def _choice(message: str) -> str:

@@ -114,7 +114,7 @@ class Retention:
             await self._deps.removal.finish_all()
         jobs = {job.queue_id for job in await self._deps.launcher.jobs()}
         topics = {name.removesuffix("-dlq").removesuffix("-data") for name in await self._deps.admin.topics()}
-        await self._deps.reservations.expire(jobs | topics)
+        await self._deps.reservations.expire(jobs | topics, await self._deps.schedules.keys())
 
     async def _remove(self, workflow: Workflow, removal: TopicsRemoved) -> bool:
         """Whether they are removed, and that is stored."""

@@ -69,6 +69,10 @@ HELP: dict[str, str] = {
     "reconcile_failures": "Times that the manager's loop failed as a whole.",
     "action_failures": "Actions for workflows that failed.",
     "orphans_ended": "Jobs ended that no workflow asked for.",
+    "schedule_runs": "Runs of schedules that ended, and how.",
+    "schedule_failures": "Times that schedules could not be looked at.",
+    "schedule_overdue_seconds": "For how long a fire time of a schedule has passed without a run; 0: none has.",
+    "schedule_last_success_timestamp_seconds": "When a run of a schedule last ended without a failure, unix seconds.",
 }
 _SECONDS = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0)
 _RECORDS = (1, 10, 50, 100, 250, 500, 1000, 2500, 5000, 10_000)

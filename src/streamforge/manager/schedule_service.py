@@ -1,0 +1,295 @@
+"""The use cases of schedules, which the HTTP API offers."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import secrets
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import msgspec
+
+from streamforge.manager.continuation import LAST, asked_range
+from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.execution.schedule_driver import ScheduleDriver, Start
+from streamforge.manager.fire_times import checked_cron
+from streamforge.manager.persistence.schedule_store import StoredSchedule
+from streamforge.manager.schedule import (
+    MOST_FAILURES,
+    OVERDUE_MS,
+    Definition,
+    Run,
+    RunState,
+    Schedule,
+    by_hand,
+    overdue_ms,
+)
+from streamforge.manager.service import NotFound, NotNow, StartRequest
+from streamforge.manager.symbols import likely_symbols
+from streamforge_utils.model.errors import ConfigError, ConflictError, InvalidInput, StreamForgeError
+from streamforge_utils.model.kinds.registry import check_series, series_of
+from streamforge_utils.model.spelling import closest
+from streamforge_utils.model.timeranges import format_ms
+
+MOST_SCHEDULES = 200
+MOST_SYMBOLS = 200
+_LIST_WITHIN_S = 5.0
+_TRIES = 50
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
+_NAMED = 5
+
+
+class Listed(NamedTuple):
+    """A schedule and what is to be said of it at the moment.
+
+    next_ms: when it fires next; None: it is paused. overdue: what a person should look at. undriven: why nothing fires
+    it. waiting: why its run cannot begin.
+    """
+
+    schedule: Schedule
+    next_ms: int | None
+    overdue: str | None
+    undriven: str | None
+    waiting: str | None
+
+
+class ScheduleService:
+    """Every call raises RetryableError where the store does not answer, InvalidInput naming the field, or NotFound."""
+
+    def __init__(
+        self, deps: Dependencies, start: Start, new_uid: Callable[[], str] = lambda: secrets.token_hex(8)
+    ) -> None:
+        self._deps = deps
+        self._new_uid = new_uid
+        self.driver = ScheduleDriver(deps, start)
+
+    async def add(self, name: str, definition: Definition) -> tuple[Schedule, bool]:
+        """Add a schedule, and whether it is new: the same one again is no error. Raises NotNow for another one."""
+        if _NAME.fullmatch(name) is None:
+            raise InvalidInput(
+                "name",
+                f"name {name[:80]!r} must begin with a letter or digit and hold at most 63 letters, digits, '.', '_' "
+                "and '-'",
+            )
+        checked = await self._checked(definition)
+        for _ in range(_TRIES):
+            there = await self._deps.schedules.get(name)
+            if there is not None:
+                if there.schedule.definition == checked:
+                    return there.schedule, False
+                raise NotNow(f"there is another schedule {name!r}: change that one, remove it, or choose another name")
+            if len(await self._deps.schedules.all()) >= MOST_SCHEDULES:
+                raise NotNow(f"there are {MOST_SCHEDULES} schedules, which is the most: remove one first")
+            now_ms = self._deps.clock.now_ms()
+            schedule = Schedule(name=name, uid=self._new_uid(), definition=checked, created_ms=now_ms, fired_ms=now_ms)
+            try:
+                await self._deps.schedules.create(schedule)
+            except ConflictError:
+                continue
+            self.driver.wake()
+            return schedule, True
+        raise ConflictError(f"schedule {name} was changed by others {_TRIES} times in a row")
+
+    async def list(self) -> Sequence[Listed]:
+        """All schedules, by name."""
+        undriven = await self._undriven()
+        return [self._listed(stored.schedule, undriven) for stored in await self._deps.schedules.all()]
+
+    @property
+    def unreadable(self) -> dict[str, str]:
+        """Why a schedule cannot be read, by name, as of the latest `list`."""
+        return self._deps.schedules.unreadable
+
+    async def get(self, name: str) -> Listed:
+        """The schedule. Raises NotFound, or ConfigError where it is damaged."""
+        return self._listed((await self._stored(name)).schedule, await self._undriven())
+
+    async def runs(self, name: str, *, limit: int) -> Sequence[Run]:
+        """Its runs that have ended, newest first."""
+        stored = await self._stored(name)
+        return await self._deps.schedules.runs(stored.schedule.uid, limit=limit)
+
+    async def change(self, name: str, changes: dict[str, Any], *, paused: bool | None = None) -> Listed:
+        """Change fields of the definition, pause or resume it. Fire times of before do not count any more, where it is
+        resumed or fires at other times."""
+
+        def checked(schedule: Schedule) -> Schedule:
+            of = schedule.definition
+            resumed = paused is False and schedule.paused
+            other_times = (of.cron, of.timezone) != (definition.cron, definition.timezone)
+            changed: Schedule = msgspec.structs.replace(
+                schedule,
+                definition=definition,
+                paused=schedule.paused if paused is None else paused,
+                fired_ms=max(schedule.fired_ms, self._deps.clock.now_ms())
+                if resumed or other_times
+                else schedule.fired_ms,
+            )
+            return changed
+
+        definition = (await self._stored(name)).schedule.definition
+        if changes:
+            definition = await self._checked(msgspec.structs.replace(definition, **changes))
+        changed = await self._change(name, checked)
+        return self._listed(changed, await self._undriven())
+
+    async def remove(self, name: str) -> None:
+        """Forget a schedule and its history; its workflows go on, and what they have loaded stays."""
+        for _ in range(_TRIES):
+            try:
+                stored = await self._stored(name)
+            except ConfigError:
+                await self._deps.schedules.remove_unreadable(name)
+                return
+            try:
+                await self._deps.schedules.remove(stored)
+            except ConflictError:
+                continue
+            self.driver.wake()
+            return
+        raise ConflictError(f"schedule {name} was changed by others {_TRIES} times in a row")
+
+    async def run(self, name: str) -> Listed:
+        """Let a run begin now, whatever the time, also of a paused schedule. Raises NotNow while one goes on."""
+
+        def begun(schedule: Schedule) -> Schedule:
+            if schedule.current is not None:
+                number = schedule.current.number
+                raise NotNow(f"run {number} of schedule {name} has not ended: wait for it, or stop its workflows")
+            return by_hand(schedule, self._deps.clock.now_ms())
+
+        changed = await self._change(name, begun)
+        return self._listed(changed, await self._undriven())
+
+    async def _change(self, name: str, change: Callable[[Schedule], Schedule]) -> Schedule:
+        for _ in range(_TRIES):
+            stored = await self._stored(name)
+            try:
+                changed = await self._deps.schedules.replace(stored, change(stored.schedule))
+            except ConflictError:
+                continue
+            self.driver.wake()
+            return changed.schedule
+        raise ConflictError(f"schedule {name} was changed by others {_TRIES} times in a row")
+
+    async def _stored(self, name: str) -> StoredSchedule:
+        stored = await self._deps.schedules.get(name)
+        if stored is None:
+            names = [one.schedule.name for one in await self._deps.schedules.all()]
+            near = closest(name, names)
+            meant = f"did you mean {near[0]}?" if near else "GET /schedules lists those that there are"
+            raise NotFound(f"there is no schedule {name[:80]!r}: {meant}", meant=near[:1])
+        return stored
+
+    async def _undriven(self) -> str | None:
+        if (reason := await self._no_driver_reason()) is not None:
+            return reason
+        return (
+            None if self.driver.fires else "the manager that answers runs for one command only, and fires no schedule"
+        )
+
+    async def _no_driver_reason(self) -> str | None:
+        if self._deps.no_driver_reason is not None:
+            return await self._deps.no_driver_reason()
+        try:
+            self._deps.fence()
+        except StreamForgeError as error:
+            return str(error)
+        return None
+
+    def _listed(self, schedule: Schedule, undriven: str | None) -> Listed:
+        now_ms = self._deps.clock.now_ms()
+        next_ms = None
+        if not schedule.paused:
+            next_ms = schedule.definition.fire_times.next(max(schedule.fired_ms, now_ms))
+        waiting = self.driver.waiting.get(schedule.uid)
+        return Listed(schedule, next_ms, _overdue(schedule, now_ms, undriven, waiting), undriven, waiting)
+
+    async def _checked(self, asked: Definition) -> Definition:
+        """The definition in its one spelling."""
+        now_ms = self._deps.clock.now_ms()
+        fire_times = checked_cron(asked.cron, asked.timezone, now_ms)
+        if not asked.symbols:
+            raise InvalidInput("symbols", "symbols are missing: name one at least")
+        if len(asked.symbols) > MOST_SYMBOLS:
+            raise InvalidInput(
+                "symbols", f"{len(asked.symbols)} symbols are too many: a schedule has {MOST_SYMBOLS} at most"
+            )
+        series = [check_series(symbol, asked.type) for symbol in asked.symbols]
+        symbols = tuple(symbol for symbol, _ in series)
+        if twice := sorted({symbol for symbol in symbols if symbols.count(symbol) > 1}):
+            raise InvalidInput("symbols", f"symbols: {', '.join(twice[:_NAMED])} is named twice: name each once")
+        since = asked.since if asked.since or asked.time_range else LAST
+        request = StartRequest(
+            symbol=symbols[0],
+            type=series[0][1],
+            time_range=asked.time_range,
+            since=since,
+            default_start=asked.default_start,
+        )
+        words, _ = asked_range(request, now_ms)
+        await self._check_listed(symbols)
+        checked: Definition = msgspec.structs.replace(
+            asked,
+            symbols=symbols,
+            type=series[0][1],
+            cron=fire_times.cron,
+            since=LAST if since == LAST else None,
+            time_range="" if since == LAST else words,
+        )
+        if since == LAST and asked.default_start is None:
+            await self._check_known(checked)
+        return checked
+
+    async def _check_known(self, asked: Definition) -> None:
+        """Refuse `since last` of series that have no end to go on from, which would fail each time."""
+        unknown = [
+            symbol
+            for symbol in asked.symbols
+            if not (await self._deps.coverage.known(series_of(symbol, asked.type))).segments
+        ]
+        if unknown:
+            raise InvalidInput(
+                "since",
+                f"nothing of {_names(unknown)} {asked.type} is stored yet, so that `since last` has no end to go on "
+                "from: load a range first, or give a start with `from`",
+            )
+
+    async def _check_listed(self, symbols: Sequence[str]) -> None:
+        """Refuse symbols that the exchange does not list, where it answers soon."""
+        if self._deps.no_driver_reason is not None:  # who only reads has another exchange, or none
+            return
+        try:
+            async with asyncio.timeout(_LIST_WITHIN_S):
+                listed = await self._deps.exchange.symbols()
+        except (StreamForgeError, TimeoutError):
+            return
+        there = {one.symbol for one in listed}
+        unknown = [symbol for symbol in symbols if symbol not in there]
+        if unknown:
+            meant = likely_symbols(unknown[0], listed)
+            hint = f"did you mean {' or '.join(meant)}?" if meant else "GET /symbols lists what it has"
+            raise InvalidInput("symbols", f"{_names(unknown)} is not listed by {self._deps.exchange_name}: {hint}")
+
+
+def _names(symbols: Sequence[str]) -> str:
+    more = f" and {len(symbols) - _NAMED} more" if len(symbols) > _NAMED else ""
+    return ", ".join(symbols[:_NAMED]) + more
+
+
+def _overdue(schedule: Schedule, now_ms: int, undriven: str | None, waiting: str | None) -> str | None:
+    """What a person should look at; None: nothing."""
+    run, late_ms = schedule.current, overdue_ms(schedule, now_ms)
+    if late_ms > OVERDUE_MS:
+        due = format_ms((now_ms - late_ms) // 1000 * 1000)
+        if run is not None and run.state is RunState.STARTING:
+            why = f"its run {run.number} cannot begin{f': {waiting}' if waiting else ''}"
+        elif run is not None:
+            why = f"its run {run.number} is still going on"
+        else:
+            why = undriven or "no run has begun"
+        return f"it should have fired at {due}, and {why}"
+    if schedule.failures >= MOST_FAILURES and schedule.latest is not None:
+        return f"its last {schedule.failures} runs failed, the latest with: {schedule.latest.reason}"
+    return None

@@ -1,0 +1,109 @@
+"""The commands of schedules, on a manager in this process; and what `doctor` says of them."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from streamforge.cli.checks.place_checks import Subject
+from streamforge.cli.checks.schedule_check import check_schedules
+from streamforge.cli.command_errors import ApiProblem, UsageProblem
+from streamforge.cli.commands import schedule_commands as commands
+from streamforge.cli.session import Where
+from streamforge.manager.workflow import Status
+from tests.cli.support import Cli, serving
+from tests.manager.memory_service import MemoryService
+
+LINES = pytest.CaptureFixture[str]
+
+
+async def add(where: Where, **options: object) -> int:
+    given = {"cron": "0 * * * *", "first": "2024", **options}
+    return await commands.schedule_add("hourly", "BTCUSDT", "api_candles_1m", where, **given)  # type: ignore[arg-type]
+
+
+async def run_once(service: MemoryService, status: Status) -> None:
+    """The schedule fires, and its workflow ends so."""
+    service.clock.advance(3600)
+    service.exchange.now_ms = service.clock.now_ms()
+    for _ in range(3):
+        await service.schedules.driver.turn()
+    for queue_id in await service.ids():
+        if not (await service.get(queue_id)).ended:
+            await service.end(queue_id, status)
+    await service.schedules.driver.turn()
+
+
+async def test_a_schedule_from_its_making_to_its_end(capsys: LINES) -> None:
+    service = await MemoryService.made()
+    service.schedules.driver.fires = True
+    async with serving(service) as where:
+        assert await commands.schedule_list(where) == 0
+        assert "there is no schedule" in capsys.readouterr().err
+        assert await add(where) == 0
+        assert capsys.readouterr().out == "hourly fires next at 2024-08-02 13:00:00 (UTC)\n"
+        await run_once(service, Status.FINISHED)
+        assert await commands.schedule_list(where) == 0
+        (row,) = [line for line in capsys.readouterr().out.splitlines() if line.startswith("hourly")]
+        shown = "hourly BTCUSDT api_candles_1m 0 * * * * UTC 2024-08-02 14:00:00 2024-08-02 13:00:00 finished"
+        assert row.split() == shown.split()
+        assert await commands.schedule_run("hourly", where) == 0
+        assert capsys.readouterr().out == "run 2 of hourly has begun\n"
+        await run_once(service, Status.ERROR)
+        assert await commands.schedule_show("hourly", where) == 0
+        out = capsys.readouterr().out
+        assert "hourly: BTCUSDT api_candles_1m, since last, of a new series from 2024" in out
+        assert "by hand" in out
+        assert await commands.schedule_show("hourly", where, as_json=True) == 0
+        shown_json = json.loads(capsys.readouterr().out)
+        assert [run["state"] for run in shown_json["runs"]][-2:] == ["error", "finished"]
+        assert await commands.schedule_pause("hourly", where) == 0
+        assert await commands.schedule_list(where, as_json=True) == 0
+        out = capsys.readouterr().out
+        assert out.startswith("hourly is paused\n")
+        assert json.loads(out.partition("\n")[2])["schedules"][0]["paused"] is True
+        assert await commands.schedule_resume("hourly", where) == 0
+        assert await commands.schedule_rm("hourly", where) == 0
+        assert capsys.readouterr().out.splitlines()[-1] == "hourly is removed"
+        with pytest.raises(ApiProblem, match="there is no schedule 'hourly': `streamforge schedule list` lists"):
+            await commands.schedule_show("hourly", where)
+
+
+async def test_two_ranges_are_refused() -> None:
+    with pytest.raises(UsageProblem, match="--since and --range are two ranges"):
+        await add(Where(server="http://nobody.invalid"), since="last", time_range="-1d")
+
+
+async def test_doctor_names_what_is_overdue_or_fails(tmp_path: Path) -> None:
+    service = await MemoryService.made()
+    service.schedules.driver.fires = True
+    async with serving(service) as where:
+        subject = Subject(where, tmp_path, tmp_path)
+        assert [one async for one in check_schedules(subject)] == []
+        await add(where)
+        (found,) = [one async for one in check_schedules(subject)]
+        assert (found.verdict, found.detail) == ("works", "1 schedule, none is overdue")
+        for _ in range(3):
+            await run_once(service, Status.ERROR)
+        (found,) = [one async for one in check_schedules(subject)]
+        assert (found.verdict, found.part) == ("careful", "schedules")
+        assert found.detail.startswith("hourly: its last 3 runs failed, the latest with: BTCUSDT: error")
+        assert found.next_step == f"see `streamforge schedule show hourly --server {where.server}`"
+
+
+def test_without_a_manager_a_schedule_can_be_changed_and_says_that_nothing_fires_it(
+    capsys: LINES, tmp_path: Path
+) -> None:
+    cli = Cli(capsys, tmp_path / "data", "test")
+    cli("load", "BTCUSDT", "api_candles_1h", "2024-08-01").ok()
+    ran = cli("schedule", "add", "nightly", "BTCUSDT", "api_candles_1h", "--cron", "5 0 * * *").ok()
+    assert "no manager runs here: `streamforge up" in ran.err
+    assert cli("schedule", "pause", "nightly").ok().out == "nightly is paused\n"
+    (listed,) = cli("schedule", "list", "--json").ok().json["schedules"]
+    assert (listed["paused"], listed["since"]) == (True, "last")
+    assert cli("schedule", "run", "nightly").code != 0
+    assert cli("schedule", "add", "x", "BTCUSDT", "api_candles_1h", "--cron", "0 0 30 2 *").err.startswith(
+        "streamforge: cron '0 0 30 2 *' never fires"
+    )

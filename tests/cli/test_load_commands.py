@@ -125,6 +125,8 @@ async def test_since_last_tells_the_holes_that_it_loads_and_that_nothing_is_new(
         told = "BTCUSDT api_candles_1h is up to date: known until 2024-08-02T12:00Z, nothing after that is over yet"
         assert out == f"{told}; nothing was started\n"
         assert missing in err
+        assert await load(DAY.symbol, DAY.type, where=where, since="last", dry_run=True) == 0
+        assert capsys.readouterr().out == f"{told}; nothing was started\n"
         assert await load(DAY.symbol, DAY.type, where=where, since="last", as_json=True) == 0
         assert json.loads(capsys.readouterr().out)["status"] == "up-to-date"
     assert len(await service.ids()) == 1

@@ -94,7 +94,7 @@ def _since(found: service.Continuation) -> start_answers.Since:
 
 
 def _missing(found: Iterable[coverage.Segment]) -> list[start_answers.Missing]:
-    return [answer(start_answers.Missing, one, **_range(one)) for one in found]
+    return [answer(start_answers.Missing, one, **range_fields(one)) for one in found]
 
 
 def up_to_date_answer(found: service.UpToDate) -> start_answers.UpToDate:

@@ -136,9 +136,7 @@ async def load(
             return await forecast(where, request, as_json=as_json)
         if detach:
             return await _detached(where, begin, again=again, as_json=as_json)
-        return await _to_the_end(
-            where, begin, again=again, source=request.source, timeout_s=timeout_s, as_json=as_json
-        )
+        return await _to_the_end(where, begin, again=again, source=request.source, timeout_s=timeout_s, as_json=as_json)
     except NothingNew as nothing:
         return nothing.tell(where, as_json=as_json)
 

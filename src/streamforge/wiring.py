@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from streamforge_utils.ports.launcher import JobSpec, Launcher
     from streamforge_utils.ports.provisioning import Provisioner
 
+FORK_SERVER = "--fork-server"
+"""Lets the program of the workers be a fork server, on the socket of the number that follows."""
 BUS, STORE, JOBS, ARCHIVE = "bus", "store", "jobs", "archive"
 """The folders of the embedded adapters inside the data directory."""
 
@@ -307,14 +309,30 @@ def make_launcher(
     from streamforge_utils.adapters.embedded.bus.files import LOCK_FILE
     from streamforge_utils.adapters.embedded.launcher.process_launcher import ProcessLauncher
 
+    # -P: the folder in which the manager was started is no place to import from.
+    workers = (sys.executable, "-P", "-m", "streamforge.workers")
     return ProcessLauncher(
         settings.folder / JOBS,
-        # -P: the folder in which the manager was started is no place to import from.
-        command=lambda spec: (sys.executable, "-P", "-m", "streamforge.workers", spec.target),
+        command=lambda spec: (*workers, spec.target),
+        fork_server=(*workers, FORK_SERVER),
         base_environment={"STREAMFORGE_DATA_DIR": str(settings.folder.absolute()), **(environment or {})},
         shared_files=(settings.folder / BUS / LOCK_FILE,),
         clock=clock,
     )
+
+
+def serve_forks(descriptor: int, run: Callable[[Sequence[str]], int]) -> int:
+    """Be the fork server of an embedded launcher, on its socket; returns the exit code.
+
+    run: does what a worker's process does with its arguments.
+    """
+    # What the workers would import, each for itself.
+    from streamforge_utils.adapters import binance  # noqa: F401
+    from streamforge_utils.adapters.embedded.bus import embedded_bus  # noqa: F401
+    from streamforge_utils.adapters.embedded.launcher import fork_server
+    from streamforge_utils.adapters.embedded.store import embedded_store  # noqa: F401
+
+    return fork_server.serve(descriptor, run)
 
 
 def make_template(

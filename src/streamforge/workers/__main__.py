@@ -14,6 +14,7 @@ from streamforge import wiring
 from streamforge.version import installed_version
 from streamforge.workers import definition, targets
 from streamforge_utils.model.errors import ConfigError, InvalidInput
+from streamforge_utils.model.kinds.registry import kinds
 from streamforge_utils.plugins import load_plugins
 from streamforge_utils.runtime.termination import EXIT_CONFIG
 from streamforge_utils.runtime.worker_definition import environment_of, help_text
@@ -28,6 +29,8 @@ USAGE = (
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the worker that `arguments` (or `STREAMFORGE_TARGET`) name; returns the exit code."""
     given = list(sys.argv[1:] if arguments is None else arguments)
+    if given[:1] == [wiring.FORK_SERVER] and len(given) == 2:
+        return _fork_server(int(given[1]))
     environ = dict(os.environ)
     if environ.get("STREAMFORGE_TARGET") and (not given or given[0].startswith("--")):
         given.insert(0, environ["STREAMFORGE_TARGET"])
@@ -47,6 +50,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{error}\n{USAGE.format(targets=', '.join(targets()))}", file=sys.stderr)
         return EXIT_CONFIG
     return run_worker(found, wiring, environ, version=installed_version())
+
+
+def _fork_server(descriptor: int) -> int:
+    """Fork workers for a launcher."""
+    kinds()
+    for target in targets():
+        definition(target)
+    return wiring.serve_forks(descriptor, main)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import pytest
 
 from streamforge_utils.adapters.embedded.launcher.process_launcher import ProcessLauncher
 from streamforge_utils.model.errors import ConfigError
-from tests.adapters.embedded.launcher.support import make
+from tests.adapters.embedded.launcher.support import make, make_forking
 
 
 @pytest.fixture
@@ -18,9 +18,9 @@ def directory(tmp_path: Path) -> Path:
     return tmp_path / "jobs"
 
 
-@pytest.fixture
-async def launcher(directory: Path) -> AsyncIterator[ProcessLauncher]:
-    launcher = make(directory)
+@pytest.fixture(params=[make, make_forking], ids=["shell", "forked"])
+async def launcher(directory: Path, request: pytest.FixtureRequest) -> AsyncIterator[ProcessLauncher]:
+    launcher: ProcessLauncher = request.param(directory)
     yield launcher
     with contextlib.suppress(ConfigError):
         for found in await launcher.jobs():

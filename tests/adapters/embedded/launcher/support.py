@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -13,11 +14,25 @@ from streamforge_utils.adapters.embedded.launcher.process_launcher import Proces
 from streamforge_utils.ports.launcher import Job, JobSpec, JobState
 from tests.limits import LIMIT_S
 
+WORKER = (sys.executable, str(Path(__file__).with_name("shell_worker.py")))
+
 
 def make(directory: Path) -> ProcessLauncher:
     return ProcessLauncher(
         directory, command=lambda spec: ["/bin/sh", "-c", spec.environment["SCRIPT"]], base_environment={}
     )
+
+
+def make_forking(directory: Path) -> ProcessLauncher:
+    """One whose fork server runs: it starts every job."""
+    launcher = ProcessLauncher(
+        directory,
+        command=lambda spec: [*WORKER, spec.environment["SCRIPT"]],
+        base_environment={},
+        fork_server=(*WORKER, "--fork-server"),
+    )
+    assert launcher.fork_server.begin(LIMIT_S)
+    return launcher
 
 
 def job(name: str, script: str) -> JobSpec:

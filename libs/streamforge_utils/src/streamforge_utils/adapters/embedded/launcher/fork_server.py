@@ -94,6 +94,12 @@ class ForkServer:
             self._end()
             return True
 
+    @property
+    def running(self) -> int | None:
+        """The process id of the server; None: none runs."""
+        process = self._process
+        return None if process is None or process.poll() is not None else process.pid
+
     def begin(self, within_s: float) -> bool:
         """Begin the server now, whether that is worth it or not; whether it takes requests within that time."""
         with self._lock:

@@ -22,6 +22,7 @@ import msgspec
 
 from streamforge_utils.adapters.embedded.launcher import job_processes
 from streamforge_utils.adapters.embedded.launcher.folder import Folder, Remembered, sweep
+from streamforge_utils.adapters.embedded.launcher.fork_server import WORTH_IT, ForkServer
 from streamforge_utils.model.errors import ConfigError, ConflictError, RetryableError
 from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.ports.launcher import Job, JobSpec, JobState
@@ -45,6 +46,8 @@ _START_PAUSE_S = 0.002
 _STOP_PAUSE_S = 0.02
 _FORGET_TRIES = 20
 _THREADS = 4
+_FORKED = -1
+"""In the place of a shim's process id: the shim is a child of the fork server."""
 
 _log = logging.getLogger(__name__)
 
@@ -55,6 +58,8 @@ class ProcessLauncher:
     command: the argument list of a job's worker (no secret belongs there: every user can read it).
     base_environment: what every job gets besides its own environment and `PASSED_ON`; its own wins.
     shared_files: what workers lock for moments, and every process of the installation waits for, besides SQLite files.
+    fork_server: the command of a worker up to its arguments, and then the option that makes it a fork server, which
+    starts the jobs where there are many; empty: each gets an interpreter of its own.
     A job killed by signal N has `signal` N and no exit code (so has one that exits with 128 + N, as a shell has it).
     """
 
@@ -66,10 +71,15 @@ class ProcessLauncher:
         base_environment: Mapping[str, str],
         shared_files: Sequence[Path] = (),
         clock: Clock | None = None,
+        fork_server: Sequence[str] = (),
+        worth_forking: int = WORTH_IT,
     ) -> None:
         self._directory = directory.absolute()
         self._command = command
-        self._base_environment = dict(base_environment)
+        self._base_environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+        self._base_environment |= base_environment
+        self._forked = tuple(fork_server[:-1])
+        self.fork_server = ForkServer(fork_server, self._base_environment, worth_it=worth_forking)
         self._clock = clock or SystemClock()
         self._threads = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="launcher")
         self._children: set[int] = set()
@@ -121,6 +131,7 @@ class ProcessLauncher:
             self._watching.cancel()
             await asyncio.gather(self._watching, return_exceptions=True)
         await asyncio.to_thread(self._threads.shutdown)
+        await asyncio.to_thread(self.fork_server.close)
         self._reap()
 
     async def _run(self, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
@@ -154,8 +165,7 @@ class ProcessLauncher:
 
     def _start(self, spec: JobSpec) -> None:
         argv = list(self._command(spec))
-        environment = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
-        environment |= self._base_environment | dict(spec.environment)
+        environment = self._base_environment | dict(spec.environment)
         if not argv or shutil.which(argv[0], path=environment.get("PATH")) is None:
             raise ConfigError(
                 f"job {spec.name} cannot be started: its command {argv[:1]} is no program on this machine"
@@ -188,7 +198,7 @@ class ProcessLauncher:
                 folder.remember(spec, self._clock.now_ms())
                 log = folder.open_log()
                 try:
-                    pid = job_processes.spawn(folder.path, argv, environment, lock=lock, log=log)
+                    pid = self._spawned(folder.path, argv, environment, lock=lock, log=log)
                 finally:
                     os.close(log)
         except FileNotFoundError:  # forgotten by another launcher at this moment
@@ -200,8 +210,19 @@ class ProcessLauncher:
         except OSError as error:
             raise RetryableError(f"job {spec.name} was not started: {folder.path}: {error.strerror}") from error
         shells.add(pid)
-        self._children.add(pid)
+        if pid != _FORKED:
+            self._children.add(pid)
         return folder.worker() is not None
+
+    def _spawned(
+        self, folder: Path, argv: Sequence[str], environment: Mapping[str, str], *, lock: int, log: int
+    ) -> int:
+        """As `job_processes.spawn`; `_FORKED` where the fork server has started it."""
+        number = len(self._forked)
+        may_fork = number > 0 and tuple(argv[:number]) == self._forked
+        if may_fork and self.fork_server.fork(folder, argv[number:], environment, lock=lock, log=log):
+            return _FORKED
+        return job_processes.spawn(folder, argv, environment, lock=lock, log=log)
 
     def _jobs(self) -> list[Job]:
         self._reap()

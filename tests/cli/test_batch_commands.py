@@ -17,7 +17,14 @@ from tests.cli.support import HOUR, TYPE, YEARS, Cli, finished, line, loading, s
 from tests.manager.batch_world import EXPECTED, end, live, look
 from tests.manager.memory_service import MemoryService
 
-HOW: dict[str, Any] = {"listed_at": None, "again": False, "detach": False, "timeout_s": None, "as_json": False}
+HOW: dict[str, Any] = {
+    "listed_at": None,
+    "again": False,
+    "source": None,
+    "detach": False,
+    "timeout_s": None,
+    "as_json": False,
+}
 
 
 def test_a_pattern_is_loaded_listed_shown_and_forgotten(cli: Cli) -> None:

@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from streamforge.manager.batch_service import BatchRequest, View
 from streamforge.manager.policy import Policy
 from streamforge.manager.workflow import Failure, Proof, Status, Workflow
+from streamforge_utils.ports.archive import Archive
 from streamforge_utils.ports.exchange import SymbolInfo
 from tests.doubles.manualclock import ManualClock
 from tests.manager.execution.world import exchange_of
@@ -24,9 +25,9 @@ def request(*names: str, **fields: object) -> BatchRequest:
     return replace(BatchRequest(symbols=names, type=TYPE, time_range=DAY), **fields)
 
 
-async def batch_world(count: int, policy: Policy | None = None) -> World:
+async def batch_world(count: int, policy: Policy | None = None, archive: Archive | None = None) -> World:
     """A manager that has just begun; the exchange lists `count` symbols, each third of them delisted."""
-    world = World(clock=ManualClock(NOW), policy=policy or Policy())
+    world = World(clock=ManualClock(NOW), policy=policy or Policy(), archive=archive)
     exchange_of(world).listed = [
         SymbolInfo(symbol=symbol, status="BREAK" if number % 3 == 2 else "TRADING")
         for number, symbol in enumerate(symbols(count))

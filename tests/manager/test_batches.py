@@ -10,13 +10,14 @@ import pytest
 from streamforge.manager.batch import BatchStatus, MemberStatus
 from streamforge.manager.policy import Policy
 from streamforge.manager.service import KeyReused, NotFound, NotNow, StartRequest
-from streamforge.manager.workflow import Status
+from streamforge.manager.workflow import SourceChoice, Status
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import InvalidInput, RetryableError
 from streamforge_utils.model.kinds.candles import Candle, Interval
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.exchange import SymbolInfo
 from tests.doubles.manualclock import ManualClock
+from tests.doubles.memoryarchive import MemoryArchive
 from tests.doubles.scriptedexchange import ScriptedExchange
 from tests.manager.batch_world import (
     DAY,
@@ -229,9 +230,32 @@ async def test_only_what_existed_on_the_day_is_loaded_also_what_is_delisted_sinc
     }
 
 
+class Listing(MemoryArchive):
+    """The archive has a symbol that the exchange lists no longer."""
+
+    async def symbols(self, kind: str) -> Sequence[str]:
+        if self.failing is not None:
+            raise self.failing
+        assert kind == "candles"
+        return ["GONEBTC", "GONEUSDT", "S001USDT"]
+
+
+async def test_what_only_the_archive_has_is_told() -> None:
+    archive = Listing()
+    world = await batch_world(2, archive=archive)
+    found = await shown(world, await begun(world, "*USDT", source=SourceChoice.REST))
+    assert (found.batch.left_out, found.batch.left_out_first, found.batch.size) == (1, ("GONEUSDT",), 2)
+    await look(world)
+    assert {one.source for one in live(world)} == {SourceChoice.REST}
+    archive.failing = RetryableError("no route")
+    assert (await shown(world, await begun(world, "*USDT"))).batch.left_out == 0
+    assert (await shown(world, await begun(world, *symbols(2)))).batch.size == 2
+
+
 @pytest.mark.parametrize(
     ("fields", "field", "said"),
     [
+        ({"source": SourceChoice.ARCHIVE}, "source", "archive"),
         ({"symbols": ("S000USDT", "NOSUCH")}, "symbols", "1 of 2 is not a symbol of the exchange"),
         ({"symbols": ("*EUR",)}, "symbols", "no symbol of the exchange fits"),
         ({"symbols": ()}, "symbols", "is empty"),

@@ -171,8 +171,15 @@ def description(batch: batch_answers.Batch) -> str:
     if batch.duplicates:
         more = ", …" if len(batch.duplicated) < batch.duplicates else ""
         twice = f"; named again and loaded once: {', '.join(batch.duplicated)}{more}"
+    archived = ""
+    if batch.left_out:
+        more = ", …" if len(batch.left_out_first) < batch.left_out else ""
+        archived = (
+            f"; not loaded, as only the archive has {'it' if batch.left_out == 1 else 'them'}: "
+            f"{', '.join(batch.left_out_first)}{more}"
+        )
     many = terminal.many(batch.size, "symbol")
-    return f"{batch.batch_id}: {many}{delisted}{at}, {batch.type} {span}{asked}{twice}"
+    return f"{batch.batch_id}: {many}{delisted}{at}, {batch.type} {span}{asked}{twice}{archived}"
 
 
 def numbers(batch: batch_answers.BatchSummary) -> str:

@@ -13,6 +13,7 @@ from enum import StrEnum
 
 import msgspec
 
+from streamforge.manager.workflow import SourceChoice
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.model.timeranges import TimeRange
@@ -130,7 +131,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     asked: the symbols and patterns, as a short text. requested, span: the range as it was written, and as it is for
     every member. exchange_now_ms: the exchange's clock when it was accepted. listed_at_ms: members that did not exist
     then are closed. size: members; delisted: those that the exchange did not trade then; duplicates: how often a
-    symbol was named again, and duplicated: the first of these symbols.
+    symbol was named again, and duplicated: the first of these symbols. left_out: symbols that fit a pattern and that
+    only the exchange's archive has, so that nothing can prove them; left_out_first: the first of them.
     stop_asked, retry_asked: what the driver has still to do. began_ms: when it began, or was last retried;
     ended_before: members that had ended by then.
     """
@@ -150,6 +152,9 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     delisted: int = 0
     duplicates: int = 0
     duplicated: tuple[str, ...] = ()
+    left_out: int = 0
+    left_out_first: tuple[str, ...] = ()
+    source: SourceChoice = SourceChoice.AUTO
     status: BatchStatus = BatchStatus.MAKING
     stop_asked: bool = False
     retry_asked: bool = False

@@ -8,6 +8,7 @@ import msgspec
 
 from streamforge.manager.answers import CURSOR, Moment, TimeRange, example, meaning, one_of
 from streamforge.manager.batch import BATCH_ENDED, CUT_SHORT, BatchStatus, MemberStatus
+from streamforge.manager.workflow import SourceChoice
 
 BATCH_ID = "batch-api_candles_1m-20240801-abc123"
 
@@ -71,6 +72,7 @@ class BatchSummary(msgspec.Struct, frozen=True, kw_only=True):
     symbols: Annotated[str, meaning("What was asked for: the first symbols and patterns.", "*USDT")]
     listed_at: Annotated[str | None, meaning("The day on which the members must have existed.")] = None
     again: bool = False
+    source: Annotated[str, one_of(SourceChoice), meaning("Where the records are wanted from.")] = SourceChoice.AUTO
     size: Annotated[int, meaning("How many symbols it is of.")]
     delisted: Annotated[int, meaning("Those of them that the exchange did not trade when the batch was made.")] = 0
     created_at: Moment
@@ -92,6 +94,11 @@ class Batch(BatchSummary, frozen=True, kw_only=True):
     joined: Annotated[int, meaning("Members whose workflows other requests had made.")] = 0
     duplicates: Annotated[int, meaning("How often a symbol was named again; it is loaded once.")] = 0
     duplicated: Annotated[list[str], meaning("The first symbols that were named again.")] = []
+    left_out: Annotated[
+        int,
+        meaning("Symbols that fit a pattern and that only the exchange's archive has: no REST answer can prove them."),
+    ] = 0
+    left_out_first: Annotated[list[str], meaning("The first of these symbols.")] = []
     failures: Annotated[list[BatchMember], meaning("The first members that failed or were interrupted.")] = []
     failures_left_out: Annotated[int, meaning("How many more there are: GET /batches/{batch_id}/members.")] = 0
 

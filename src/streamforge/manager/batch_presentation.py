@@ -32,6 +32,8 @@ def batch_answer(view: View, undriven: str | None = None) -> batch_answers.Batch
         joined=batch.totals.joined,
         duplicates=batch.duplicates,
         duplicated=list(batch.duplicated),
+        left_out=batch.left_out,
+        left_out_first=list(batch.left_out_first),
         failures=[member_answer(member, view.live) for member in failures[:FAILURES_SHOWN]],
         failures_left_out=max(0, len(failures) - FAILURES_SHOWN),
     )
@@ -94,6 +96,7 @@ def _summary(view: View, undriven: str | None) -> dict[str, Any]:
         "symbols": batch.asked,
         "listed_at": None if batch.listed_at_ms is None else format_ms(batch.listed_at_ms),
         "again": batch.again,
+        "source": batch.source,
         "size": batch.size,
         "delisted": batch.delisted,
         "created_at": moment(batch.created_ms),

@@ -8,8 +8,9 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
+import structlog
 
-from streamforge.manager.admission import ASK_WITHIN_S, Admission
+from streamforge.manager.admission import ASK_WITHIN_S, NO_ARCHIVE, Admission
 from streamforge.manager.batch import (
     BATCH_ENDED,
     FAILED,
@@ -27,8 +28,16 @@ from streamforge.manager.execution.reconciler import Reconciler
 from streamforge.manager.persistence.reservations import Reservations
 from streamforge.manager.requests import check
 from streamforge.manager.service import NotFound, NotNow, StartRequest
-from streamforge.manager.symbol_selection import SHOWN, Selection, check_words, is_pattern, select, shortened
-from streamforge.manager.workflow import Workflow
+from streamforge.manager.symbol_selection import (
+    SHOWN,
+    Selection,
+    check_words,
+    is_pattern,
+    only_archived,
+    select,
+    shortened,
+)
+from streamforge.manager.workflow import SourceChoice, Workflow
 from streamforge_utils.model.errors import InvalidInput, RetryableError, StreamForgeError
 from streamforge_utils.model.kinds.registry import kind_of_type
 from streamforge_utils.model.timeranges import parse_time_range
@@ -39,12 +48,14 @@ MOST_LIVE = 1000
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _replace = msgspec.structs.replace
+_log = structlog.get_logger(__name__)
 
 
 class BatchRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Many symbols asked for: names, and patterns such as `*USDT`.
 
     listed_at: a day; symbols that did not exist then are left out. again: load also what coverage says is stored.
+    source: where the records are wanted from.
     """
 
     symbols: tuple[str, ...]
@@ -52,6 +63,7 @@ class BatchRequest(msgspec.Struct, frozen=True, kw_only=True):
     time_range: str
     listed_at: str | None = None
     again: bool = False
+    source: SourceChoice = SourceChoice.AUTO
 
 
 class View(NamedTuple):
@@ -108,7 +120,12 @@ class BatchService:
         check_words(request.symbols)
         now_ms = self._deps.clock.now_ms()
         first = next((word for word in request.symbols if not is_pattern(word)), "X")
-        checked = check(StartRequest(symbol=first, type=request.type, time_range=request.time_range), now_ms)
+        one = StartRequest(
+            symbol=first, type=request.type, time_range=request.time_range, again=request.again, source=request.source
+        )
+        checked = check(one, now_ms)
+        if request.source is SourceChoice.ARCHIVE and self._deps.archive is None:
+            raise InvalidInput("source", NO_ARCHIVE)
         if kind_of_type(checked.type).is_endless(checked.type):
             raise InvalidInput("type", f"type {checked.type!r} has no end, and a batch loads what is past")
         listed_at_ms = None if request.listed_at is None else _day(request.listed_at, now_ms)
@@ -118,6 +135,7 @@ class BatchService:
         exchange_now_ms = await self._exchange_now()
         await self._deps.exchange_binding.check()
         chosen = await asyncio.to_thread(select, request.symbols, listed, self._deps.exchange_name)
+        left_out = await self._left_out(request, checked.type, listed)
         span = checked.span.clipped(exchange_now_ms // 1000 * 1000)
         batch = Batch(
             batch_id="",
@@ -134,6 +152,9 @@ class BatchService:
             delisted=len(chosen.delisted),
             duplicates=len(chosen.duplicates),
             duplicated=tuple(dict.fromkeys(chosen.duplicates))[:SHOWN],
+            left_out=len(left_out),
+            left_out_first=tuple(left_out[:SHOWN]),
+            source=request.source,
             status=BatchStatus.RUNNING,
             began_ms=now_ms,
         )
@@ -257,6 +278,18 @@ class BatchService:
         made = await self._deps.batches.create(whole, members)
         self._driver.wake()
         return self._with_live(made, members)
+
+    async def _left_out(self, request: BatchRequest, type_name: str, listed: Sequence[SymbolInfo]) -> list[str]:
+        """The symbols that fit a pattern and that only the archive has; none where it does not answer soon."""
+        archive = self._deps.archive
+        if archive is None or not any(map(is_pattern, request.symbols)):
+            return []
+        try:
+            async with asyncio.timeout(ASK_WITHIN_S):
+                return only_archived(request.symbols, listed, await archive.symbols(kind_of_type(type_name).name))
+        except (StreamForgeError, TimeoutError) as error:
+            _log.warning("the archive does not list its symbols", error=str(error) or "no answer in time")
+            return []
 
     async def _exchange_now(self) -> int:
         try:

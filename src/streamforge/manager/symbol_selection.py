@@ -70,6 +70,15 @@ def select(asked: Sequence[str], listed: Sequence[SymbolInfo], where: str) -> Se
     return Selection(symbols=tuple(chosen), delisted=delisted, duplicates=tuple(duplicates))
 
 
+def only_archived(asked: Sequence[str], listed: Sequence[SymbolInfo], archived: Sequence[str]) -> list[str]:
+    """The symbols that fit a pattern and that the archive has, and the exchange lists no longer; sorted."""
+    known = {one.symbol for one in listed}
+    patterns = [word.upper() for word in asked if is_pattern(word)]
+    return sorted(
+        symbol for symbol in set(archived) - known if any(fnmatchcase(symbol.upper(), pattern) for pattern in patterns)
+    )
+
+
 def check_words(asked: Sequence[str]) -> None:
     """Raises InvalidInput for what no symbols can be, before the exchange is asked."""
     if not asked:

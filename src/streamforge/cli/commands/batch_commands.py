@@ -31,6 +31,7 @@ class BatchBody(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     time_range: str
     listed_at: str | None = None
     again: bool = False
+    source: str | None = None
 
     async def start(self, found: Session) -> batch_answers.Batch:
         """Send it; sending again after a lost answer gives the same batch."""
@@ -45,6 +46,7 @@ async def load_many(
     *,
     listed_at: str | None,
     again: bool,
+    source: str | None,
     detach: bool,
     timeout_s: float | None,
     as_json: bool,
@@ -53,7 +55,9 @@ async def load_many(
     symbols = words_of(words)
     first = next((word for word in symbols if not is_many(word)), "BTCUSDT")
     check_words((first, type_name, time_range), loading=True)
-    body = BatchBody(symbols=symbols, type=type_name, time_range=time_range, listed_at=listed_at, again=again)
+    body = BatchBody(
+        symbols=symbols, type=type_name, time_range=time_range, listed_at=listed_at, again=again, source=source
+    )
     return await _begun(body.start, where, detach=detach, timeout_s=timeout_s, as_json=as_json)
 
 

@@ -105,13 +105,13 @@ async def load(
     records_there (those of them that were stored before), coverage, seconds.
     """
     if is_many(symbol):
-        if dry_run or source is not None:
-            raise UsageProblem("--dry-run and --source are for one symbol")
+        if dry_run:
+            raise UsageProblem("--dry-run is for one symbol")
         from streamforge.cli.commands.batch_commands import load_many
 
         how: dict[str, Any] = {"again": again, "detach": detach, "timeout_s": timeout_s, "as_json": as_json}
         span = _range_of_many(time_range, since, first)
-        return await load_many(symbol, type_name, span, where, listed_at=listed_at, **how)
+        return await load_many(symbol, type_name, span, where, listed_at=listed_at, source=source, **how)
     if listed_at is not None:
         raise UsageProblem("--listed-at is for many symbols, such as '*USDT'")
     request = Request(

@@ -13,6 +13,7 @@ from streamforge.manager.api.queue_routes import LAST_ID, IdempotencyKey, Limit
 from streamforge.manager.api.routing import Context, In, StrictRoute, gives, reply
 from streamforge.manager.batch import MOST_SYMBOLS, MemberStatus
 from streamforge.manager.batch_service import BatchRequest, View
+from streamforge.manager.workflow import SourceChoice
 from streamforge_utils.model.errors import InvalidInput
 
 router = APIRouter(route_class=StrictRoute, tags=["batches"])
@@ -49,6 +50,7 @@ class StartBatch(BaseModel):
     type: str = Field(max_length=_TEXT, description="What is loaded: `api_candles_1m`, …")
     time_range: str = Field(max_length=_TEXT, description="As of POST /queues/start; the same for every symbol.")
     again: bool = Field(default=False, description="Load also what is stored already.")
+    source: SourceChoice = Field(default=SourceChoice.AUTO, description="As of POST /queues/start.")
 
     def request(self) -> BatchRequest:
         """What the service is asked."""
@@ -58,6 +60,7 @@ class StartBatch(BaseModel):
             time_range=self.time_range,
             listed_at=self.listed_at,
             again=self.again,
+            source=self.source,
         )
 
 

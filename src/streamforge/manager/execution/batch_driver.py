@@ -340,7 +340,9 @@ def ended_member(member: Member, workflow: Workflow) -> Member:
 
 def _draft_of(batch: Batch, member: Member, now_ms: int) -> Callable[[str], Workflow]:
     # The range as it was when the batch was accepted: the same for every member, and after a restart.
-    request = StartRequest(symbol=member.symbol, type=batch.type, time_range=batch.requested, again=batch.again)
+    request = StartRequest(
+        symbol=member.symbol, type=batch.type, time_range=batch.requested, again=batch.again, source=batch.source
+    )
     checked = check(request, batch.created_ms)
 
     def draft(code: str) -> Workflow:

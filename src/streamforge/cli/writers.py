@@ -156,13 +156,17 @@ def record_writer(to: Destination, collection: str = "", *, columns: Columns | N
 
         arrow = import_pyarrow()
         with _replacing(to.file) as draft:
-            known = None if columns is None else ParquetPart(draft, columns)
-            writer = known or _Parquet(draft, arrow, to.times, collection)
             try:
-                yield writer
-                writer.close()
-            finally:
-                writer.abandon()
+                writer = (
+                    _Parquet(draft, arrow, to.times, collection) if columns is None else ParquetPart(draft, columns)
+                )
+                try:
+                    yield writer
+                    writer.close()
+                finally:
+                    writer.abandon()
+            except OSError as error:
+                raise _cannot_write(to.file, error) from error
         return
     with _replacing(to.file) as draft:
         try:

@@ -252,6 +252,25 @@ def test_a_full_disk_leaves_whole_files_and_the_same_command_goes_on(
     assert (told["rows"], told["partitions_written"]) == (4 * 1440, 4 - len(whole))
 
 
+@pytest.mark.parametrize("name", ["a.parquet", "a.csv", "a.jsonl.gz"])
+def test_a_full_disk_leaves_the_old_file(loaded: Cli, tmp_path: Path, small_disk: list[str], name: str) -> None:
+    small = tmp_path / "data"
+    script = (
+        f'echo old > {small}/{name}; dd if=/dev/zero of={small}/ballast bs=1k count="$1" status=none; shift; "$@"; '
+    )
+    script += f"code=$?; rm {small}/ballast; cd {small}; grep -H . *; ls -A; exit $code"
+    export = (*COMMAND, "export", "BTCUSDT", "api_candles_1m", "--data", str(loaded.data), "-o", str(small / name))
+    ran = subprocess.run(
+        [*small_disk, "sh", "-c", script, "sh", str(DISK_MB * 1024 - 12), *export],
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+        env=environment(),
+    )
+    assert (ran.returncode, ran.stdout) == (1, f"{name}:old\n{name}\n"), ran.stderr
+    assert f"output {small / name} cannot be written (No space left on device)" in ran.stderr
+
+
 def test_a_file_is_written_in_sorted_row_groups_with_statistics(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,12 +18,13 @@ from streamforge.cli.coverage_text import (
     rest,
 )
 from streamforge.cli.datasets.dataset_command import dataset, export_dataset
+from streamforge.cli.datasets.parquet_part import Columns
 from streamforge.cli.export_selection import Selection, check_what, hole_text, select, why_nothing
 from streamforge.cli.session import Mode, Session, Where, session
 from streamforge.cli.stored_records import Reader
-from streamforge.cli.writers import Destination, Times, destination, record_writer
+from streamforge.cli.writers import Destination, Format, Times, destination, import_pyarrow, record_writer
 from streamforge.manager import data_answers
-from streamforge_utils.model.kinds.registry import series_of
+from streamforge_utils.model.kinds.registry import kind_of, series_of
 
 
 class Exported(msgspec.Struct, frozen=True, kw_only=True):
@@ -140,7 +141,11 @@ async def export(
 async def _copied(found: Session, selection: Selection, to: Destination, where: Where) -> int:
     """Write the records as they are; returns how many."""
     reader = Reader(found, where, form=to.form.asked_for, iso=to.times is Times.ISO)
-    with record_writer(to, selection.collection) as writer:
+    columns = None
+    if to.form is Format.PARQUET and selection.known is not None:
+        kind = kind_of(series_of(selection.known.symbol, selection.known.type))
+        columns = Columns(import_pyarrow(), kind, to.times)
+    with record_writer(to, selection.collection, columns=columns) as writer:
         if selection.known is None:
             await reader.collection(selection.collection, writer)
             return writer.rows

@@ -302,19 +302,34 @@ async def test_zips_are_kept_up_to_a_limit(exchange: Peer) -> None:
     await kept.close()
 
 
+RECORDED = {
+    "klines-vision-csv": {
+        "spot_BTCUSDT-1m-2020-01-01.zip": "daily/klines/BTCUSDT/1m/BTCUSDT-1m-2020-01-01",
+        "spot_BTCUSDT-1m-2020-01-02.zip": "daily/klines/BTCUSDT/1m/BTCUSDT-1m-2020-01-02",
+        "spot_ETHUSDT-1m-2022-08-14.zip": "daily/klines/ETHUSDT/1m/ETHUSDT-1m-2022-08-14",
+        "spot_BTCUSDT-1h-2022-09-07.zip": "daily/klines/BTCUSDT/1h/BTCUSDT-1h-2022-09-07",
+        "spot_BTCUSDT-1h-2021-02.csv": "monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2021-02",
+        "spot_BTCUSDT-1h-2021-03.csv": "monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2021-03",
+        "spot_BTCUSDT-1h-2021-12.csv": "monthly/klines/BTCUSDT/1h/BTCUSDT-1h-2021-12",
+        "spot_BTCUSDT-1m-2025-07-13_us.csv": "daily/klines/BTCUSDT/1m/BTCUSDT-1m-2025-07-13",
+        "spot_SOLUSDT-1m-2025-07-13_us.csv": "daily/klines/SOLUSDT/1m/SOLUSDT-1m-2025-07-13",
+        "spot_ADABTC-1m-2021-11-27_first10rows.csv": "daily/klines/ADABTC/1m/ADABTC-1m-2021-11-27",
+    },
+    "trades-and-aggtrades": {
+        "spot_aggTrades-vision_FXSUSDT_2023-10-29_5rows.csv": "daily/aggTrades/FXSUSDT/FXSUSDT-aggTrades-2023-10-29",
+    },
+}
+
+
 async def test_recorded_days_are_served_as_far_as_they_were_recorded(tmp_path: Path) -> None:
-    names = ["spot_BTCUSDT-1m-2025-07-13_us.csv", "spot_ADABTC-1m-2021-11-27_first10rows.csv"]
-    for name in names:
-        shutil.copyfile(market_data("klines-vision-csv", name), tmp_path / name)
-    trades = market_data("trades-and-aggtrades", "spot_aggTrades-vision_FXSUSDT_2023-10-29_5rows.csv")
-    shutil.copyfile(trades, tmp_path / "FXSUSDT-aggTrades-2023-10-29.csv")
+    sources = {path: market_data(folder, name) for folder, files in RECORDED.items() for name, path in files.items()}
+    for path, source in sources.items():
+        shutil.copyfile(source, tmp_path / f"{path.rpartition('/')[2]}{source.suffix}")
     async with peer(ExchangeConfig(replay=tmp_path), ms("2026-01-01")) as exchange:
-        for path, source in (
-            ("daily/klines/BTCUSDT/1m/BTCUSDT-1m-2025-07-13", tmp_path / names[0]),
-            ("daily/klines/ADABTC/1m/ADABTC-1m-2021-11-27", tmp_path / names[1]),
-            ("daily/aggTrades/FXSUSDT/FXSUSDT-aggTrades-2023-10-29", trades),
-        ):
-            recorded = [line.split(",") for line in source.read_text().split()]
+        for path, source in sources.items():
+            content = next(zipfile.Path(source).iterdir()) if source.suffix == ".zip" else source
+            recorded = [line.split(",") for line in content.read_text().split()]
             assert await unpacked(exchange, f"data/spot/{path}.zip") == recorded
-        every = [key for key in await keys(exchange, prefix="data/") if key.endswith(".zip")]
-        assert len(every) == 2 * 3, "a day and a month of each"
+        listed = [key for key in await keys(exchange, prefix="data/spot/daily/") if key.endswith(".zip")]
+        assert {f"data/spot/{path}.zip" for path in sources if path.startswith("daily")} <= {*listed}
+        assert len([key for key in listed if "/aggTrades/" in key]) == 1

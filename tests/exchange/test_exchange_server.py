@@ -158,6 +158,7 @@ async def test_its_name_follows_from_what_it_serves_and_from_nothing_else(tmp_pa
     for config, name in (
         (ExchangeConfig(now_ms=NOW), "test exchange, seed 1"),
         (ExchangeConfig(seed=7, faults=("slow:ms=1",)), "test exchange, seed 7"),
+        (ExchangeConfig(trades_a_minute=100), "test exchange, seed 1, 100 trades a minute"),
         (ExchangeConfig(replay=recordings), "test exchange, recordings of spot %C3%BC"),
     ):
         assert await met_at(config) == name

@@ -124,3 +124,12 @@ async def test_the_oracle_knows_each_trade_of_a_range_once(path: str) -> None:
         name = "a" if path == "aggTrades" else "id"
         assert [one[name] for one in expected] == list(range(expected[0][name], expected[-1][name] + 1))
         assert await rows(exchange, path, fromId=expected[0][name], limit=1000) == expected[:1000]
+
+
+async def test_a_busy_exchange_has_as_many_trades_as_it_was_told() -> None:
+    async with peer(ExchangeConfig(trades_a_minute=500)) as exchange:
+        aggregates = [(await rows(exchange, "aggTrades", startTime=at, limit=1))[0] for at in (START, START + HOUR)]
+        assert 0.9 < (aggregates[1]["f"] - aggregates[0]["f"]) / (60 * 500) < 1.1
+        candle = (await exchange.klines(startTime=START, limit=1)).rows[0]
+        assert isinstance(candle[8], int)
+        assert candle[8] > 16

@@ -99,6 +99,7 @@ class ExchangeConfig(msgspec.Struct, frozen=True, kw_only=True):
     weight_limit: request weight per minute; None never refuses.
     faults: `NAME[:key=value,...]`, see `faults.FAULTS`.
     symbols_extra: so many symbols more, made up (see `made_up_symbols`); seeded data only.
+    trades_a_minute: of every symbol, instead of its own; None: its own. 1667 are the 2.4 million a day of BTCUSDT.
     """
 
     port: int = 0
@@ -110,3 +111,4 @@ class ExchangeConfig(msgspec.Struct, frozen=True, kw_only=True):
     weight_limit: int | None = WEIGHT_LIMIT
     faults: tuple[str, ...] = ()
     symbols_extra: int = 0
+    trades_a_minute: int | None = None

@@ -150,6 +150,8 @@ class ExchangeState:
         self.clock = clock if clock is not None else ExchangeClock(config.now_ms)
         self.endpoints: list[Endpoint] = [made(config) for made in endpoint_classes()]
         specs = [*config.symbols, *made_up_symbols(config.symbols_extra)]
+        if config.trades_a_minute is not None:
+            specs = [msgspec.structs.replace(spec, trades_a_minute=config.trades_a_minute) for spec in specs]
         self.symbols: dict[str, SymbolSpec] = {spec.symbol: spec for spec in specs}
         self.ignored: dict[str, str] = {}
         if config.replay is not None:
@@ -197,5 +199,6 @@ class ExchangeState:
 
 def _name(config: ExchangeConfig) -> str:
     if config.replay is None:
-        return f"test exchange, seed {config.seed}"
+        busy = "" if config.trades_a_minute is None else f", {config.trades_a_minute} trades a minute"
+        return f"test exchange, seed {config.seed}{busy}"
     return f"test exchange, recordings of {quote(config.replay.resolve().name, safe=' ._-')}"

@@ -110,6 +110,16 @@ def exchange(
     symbols: Annotated[
         int, typer.Option("--symbols", metavar="N", min=0, max=20_000, help="So many symbols more, made up.")
     ] = 0,
+    trades: Annotated[
+        int | None,
+        typer.Option(
+            "--trades",
+            metavar="N",
+            min=16,
+            max=20_000,
+            help="So many trades a minute of every symbol; 1667: 2.4 million a day.",
+        ),
+    ] = None,
     no_limits: Annotated[bool, typer.Option("--no-limits", help="Never refuse for too many requests.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the line that says where it serves as JSON.")] = False,
 ) -> int:
@@ -145,10 +155,11 @@ def exchange(
         holes=spans,
         faults=tuple(faults),
         symbols_extra=symbols,
+        trades_a_minute=trades,
         weight_limit=None if no_limits else WEIGHT_LIMIT,
     )
-    if replay is not None and symbols:
-        raise UsageProblem("--symbols are made up, and --replay serves what was recorded: give one of them")
+    if replay is not None and (symbols or trades):
+        raise UsageProblem("--symbols and --trades make data up, and --replay serves recorded ones: give one of them")
     if replay is not None and not replay.is_dir():
         raise UsageProblem(f"replay {replay} is no folder: name one that holds recordings")
     try:

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks import batch, growth, kubernetes, loader, memory, ping, queues, sink, start, year
+from benchmarks import archive, batch, growth, kubernetes, loader, memory, ping, queues, sink, start, year
 from benchmarks.arango import memory as arango_memory
 from benchmarks.arango import sink as arango_sink
 from benchmarks.common.bench import Bench
@@ -33,6 +33,7 @@ from benchmarks.kafka import year as kafka_year
 
 BENCHMARKS: dict[str, Callable[[Bench], Section]] = {
     "loader": loader.run,
+    "archive": archive.run,
     "sink": sink.run,
     "year": year.run,
     "growth": growth.run,

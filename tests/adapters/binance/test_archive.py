@@ -349,7 +349,7 @@ BAD_ROWS = {
     "ids that go back": ([trade(2, day(DAY).start_ms), trade(1, day(DAY).start_ms)], "1 follows 2"),
     "other columns": ([b"1,2,3\n"], "it has 3 columns, not 7"),
     "seconds": ([b"1,1.5,1.5,1.5,1722470400,True,True\n"], "is neither in milliseconds"),
-    "no quantity": ([b"1,1.5,0.00,1.5,1722470400000,True,True\n"], "its quantity is 0"),
+    "no quantity": ([b"1,1.5,0.00,1.5,1722470400000,True,True\n"], "its quantity '0.00' is no decimal number above 0"),
 }
 
 

@@ -156,11 +156,12 @@ class _Loading:
         pages: list[Page] = []
         async with aclosing(self._ctx.archive.records(self._series, verified)) as records:
             while (page := await _served(anext(records, None))) is not None:
-                if min(page.times) >= reading.spans[-1].end_ms + _BEYOND_MS:
+                bounds = min(page.times), max(page.times)
+                if bounds[0] >= reading.spans[-1].end_ms + _BEYOND_MS:
                     self._order.restart()
                     break
                 self._tell_gaps(page)
-                if wanted := clipped(page, reading.spans):
+                if wanted := clipped(page, reading.spans, *bounds):
                     pages.append(wanted)
                 if sum(map(len, pages)) >= BATCH_RECORDS:
                     await self._write(reading, pages)
@@ -176,8 +177,11 @@ class _Loading:
     async def _write(self, reading: Reading, pages: Sequence[Page]) -> None:
         if not pages:
             return
-        keys = [key for page in pages for key in page.keys]
-        await self._ctx.output.write(MessageColumns(keys, [value for page in pages for value in page.values]))
+        keys, values = list[bytes | None](), list[bytes]()
+        for page in pages:
+            keys += page.keys
+            values += page.values
+        await self._ctx.output.write(MessageColumns(keys, values))
         reached_ms = pages[-1].times[-1]
         done_ms = sum(max(0, min(reached_ms, span.end_ms) - span.start_ms) for span in reading.spans)
         self._ctx.progress.position = reached_ms
@@ -194,9 +198,8 @@ async def _served(call: Awaitable[T]) -> T:
         raise _Unserved(error) from error
 
 
-def clipped(page: Page, spans: Sequence[TimeRange]) -> Page:
-    """The records of a page that happened in one of the spans, which ascend."""
-    first_ms, last_ms = min(page.times), max(page.times)
+def clipped(page: Page, spans: Sequence[TimeRange], first_ms: int, last_ms: int) -> Page:
+    """The records of a page that happened in one of the spans, which ascend. first_ms, last_ms: of all of them."""
     touched = [span for span in spans if span.start_ms <= last_ms and span.end_ms > first_ms]
     if len(touched) == 1 and first_ms in touched[0] and last_ms in touched[0]:
         return page

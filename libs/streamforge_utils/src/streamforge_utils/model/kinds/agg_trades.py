@@ -14,7 +14,7 @@ from streamforge_utils.model.completeness import Rule, Sequence
 from streamforge_utils.model.kinds import trades
 from streamforge_utils.model.kinds.archive_files import ArchiveFiles
 from streamforge_utils.model.kinds.archive_rows import (
-    DECIMAL,
+    POSITIVE,
     TRUTH,
     WHOLE,
     RowForm,
@@ -23,7 +23,6 @@ from streamforge_utils.model.kinds.archive_rows import (
     milliseconds,
     padded,
     require_ascending,
-    require_no_zero,
 )
 from streamforge_utils.model.kinds.bars import Amounts
 from streamforge_utils.model.kinds.kind import DecimalText, Number, Record, RecordKind
@@ -153,16 +152,14 @@ class AggTradeFiles(ArchiveFiles):
     folder = "aggTrades"
     row_bytes = 20
     rows = RowForm(
-        (
-            ("id", WHOLE),
-            ("price", DECIMAL),
-            ("quantity", DECIMAL),
-            ("first trade's id", WHOLE),
-            ("last trade's id", WHOLE),
-            ("time", WHOLE),
-            ("isBuyerMaker", TRUTH),
-            ("isBestMatch", TRUTH),
-        ),
+        ("id", WHOLE),
+        ("price", POSITIVE),
+        ("quantity", POSITIVE),
+        ("first trade's id", WHOLE),
+        ("last trade's id", WHOLE),
+        ("time", WHOLE),
+        ("isBuyerMaker", TRUTH),
+        ("isBestMatch", TRUTH),
         optional=1,
     )
 
@@ -189,8 +186,6 @@ class AggTradeFiles(ArchiveFiles):
         positions, times = integers(ids), milliseconds(times)
         first_ids, last_ids = integers(firsts), integers(lasts)
         require_ascending(positions, "aggregate")
-        require_no_zero(prices, "price", ids)
-        require_no_zero(quantities, "quantity", ids)
         if not all(map(le, first_ids, last_ids)):
             number = next(number for number, first in enumerate(first_ids) if first > last_ids[number])
             raise MalformedPage(

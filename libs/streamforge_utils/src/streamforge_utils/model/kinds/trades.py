@@ -13,6 +13,7 @@ from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.kinds.archive_files import ArchiveFiles
 from streamforge_utils.model.kinds.archive_rows import (
     DECIMAL,
+    POSITIVE,
     TRUTH,
     WHOLE,
     RowForm,
@@ -21,7 +22,6 @@ from streamforge_utils.model.kinds.archive_rows import (
     milliseconds,
     padded,
     require_ascending,
-    require_no_zero,
 )
 from streamforge_utils.model.kinds.bars import DIGITS, Amounts
 from streamforge_utils.model.kinds.kind import DecimalText, Number, Record, RecordKind
@@ -153,15 +153,13 @@ class TradeFiles(ArchiveFiles):
     folder = "trades"
     row_bytes = 16
     rows = RowForm(
-        (
-            ("id", WHOLE),
-            ("price", DECIMAL),
-            ("qty", DECIMAL),
-            ("quoteQty", DECIMAL),
-            ("time", WHOLE),
-            ("isBuyerMaker", TRUTH),
-            ("isBestMatch", TRUTH),
-        ),
+        ("id", WHOLE),
+        ("price", POSITIVE),
+        ("quantity", POSITIVE),
+        ("quoteQty", DECIMAL),
+        ("time", WHOLE),
+        ("isBuyerMaker", TRUTH),
+        ("isBestMatch", TRUTH),
         optional=1,
     )
 
@@ -175,8 +173,6 @@ class TradeFiles(ArchiveFiles):
         ids, prices, quantities, _, times, makers = self.rows.read(rows)
         positions, times = integers(ids), milliseconds(times)
         require_ascending(positions, "trade")
-        require_no_zero(prices, "price", ids)
-        require_no_zero(quantities, "quantity", ids)
         keys = padded(KIND.prefix(series).encode(), ids, KIND.digits)
         parts = (
             b'{"_key":"',

@@ -9,7 +9,6 @@ import msgspec
 from streamforge_utils.model.kinds.archive_files import ArchiveFiles
 from streamforge_utils.model.kinds.archive_rows import (
     DECIMAL,
-    NUMBER,
     WHOLE,
     RowForm,
     filled,
@@ -31,20 +30,18 @@ class KlineFiles(ArchiveFiles):
     folder = "klines"
     row_bytes = 48
     rows = RowForm(
-        (
-            ("open time", WHOLE),
-            ("open", DECIMAL),
-            ("high", DECIMAL),
-            ("low", DECIMAL),
-            ("close", DECIMAL),
-            ("volume", DECIMAL),
-            ("close time", WHOLE),
-            ("quote volume", DECIMAL),
-            ("number of trades", WHOLE),
-            ("taker's volume", DECIMAL),
-            ("taker's quote volume", DECIMAL),
-            ("last column", NUMBER),
-        )
+        ("open time", WHOLE),
+        ("open", DECIMAL),
+        ("high", DECIMAL),
+        ("low", DECIMAL),
+        ("close", DECIMAL),
+        ("volume", DECIMAL),
+        ("close time", WHOLE),
+        ("quote volume", DECIMAL),
+        ("number of trades", WHOLE),
+        ("taker's volume", DECIMAL),
+        ("taker's quote volume", DECIMAL),
+        ("last column", DECIMAL),
     )
 
     def has_days(self, series: Series) -> bool:

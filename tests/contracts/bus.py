@@ -209,6 +209,8 @@ class BusContract(BusFixtures):
             await producer.send("nobody-made-this", numbered(1))
         with pytest.raises(PermanentError, match="nobody-made-this"):
             await bus.lag("nobody-made-this", "group")
+        with pytest.raises(PermanentError):
+            await bus.offsets("nobody-made-this")
 
     @pytest.mark.parametrize("name", ["", ".", "..", "a b", "a/b", "../a", "ключ", "a\n", "a\0b", "x" * 250, "a:b"])
     async def test_an_illegal_topic_name_is_a_permanent_error(self, bus: BusWithAdmin, name: str) -> None:
@@ -263,6 +265,10 @@ class BusContract(BusFixtures):
         assert (await bus.lag(wide, "g")).ranges == {number: (0, count) for number, count in counts.items()}
         for number, count in counts.items():
             await member.commit({number: count if number % 2 else 3})
+        offsets = await bus.offsets(wide)
+        assert {number: one for number, one in offsets.items() if one != (0, 0)} == {
+            number: (0, count) for number, count in counts.items()
+        }
         lag = await bus.lag(wide, "g")
         assert lag.ranges == {number: (3, count) for number, count in counts.items() if number % 2 == 0}
         assert lag.records == sum(end - begin for begin, end in lag.ranges.values())

@@ -147,6 +147,14 @@ class DocumentContract(StoreFixtures):
         assert list(await store.keys(collection)) == sorted(keys)
         assert [d.key for d in await store.read(collection)] == sorted(keys)
 
+    async def test_of_many_keys_those_that_are_there_are_known(self, store: Store, collection: str) -> None:
+        assert await store.present(collection, ["a", "b"]) == frozenset()
+        await store.upsert(collection, [versioned(f"k{number}", 1) for number in range(0, 1300, 2)])
+        asked = [f"k{number}" for number in range(1300)]
+        assert sorted(await store.present(collection, asked)) == sorted(asked[::2])
+        assert await store.present(collection, []) == frozenset()
+        assert await store.present(collection, ["k2", "k2", "ж"]) == {"k2"}
+
     async def test_a_range_is_half_open(self, store: Store, collection: str) -> None:
         await store.upsert(collection, [versioned(key, 1) for key in "abcdef"])
         assert list(await store.keys(collection, first="b", last="e")) == ["b", "c", "d"]

@@ -98,6 +98,11 @@ class MemoryBus:
         floor = min((self.committed.get((topic, group), 0) for group in groups), default=0)
         self.starts[topic] = max(floor, self.starts.get(topic, 0))
 
+    async def offsets(self, topic: str) -> Mapping[int, tuple[int, int]]:
+        self.check()
+        end = len(self.messages(topic))
+        return {0: (min(self.starts.get(topic, 0), end), end)}
+
     async def lag(self, topic: str, group: str) -> Lag:
         self.check()
         left = self.messages(topic)[max(self.committed.get((topic, group), 0), self.starts.get(topic, 0)) :]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from itertools import count
 
 import msgspec
@@ -80,6 +80,10 @@ class MemoryStore:
     ) -> Sequence[str]:
         await self._given_way()
         return self._within(collection, first, last)[:limit]
+
+    async def present(self, collection: str, keys: Sequence[str]) -> Set[str]:
+        await self._given_way()
+        return self.documents.get(collection, {}).keys() & set(keys)
 
     async def count(self, collection: str, *, first: str = "", last: str | None = None) -> int:
         await self._given_way()

@@ -20,7 +20,8 @@ from streamforge.manager.lifecycle.rounds import next_round
 from streamforge.manager.policy import Policy
 from streamforge.manager.requests import check, workflow_of
 from streamforge.manager.service import StartRequest
-from streamforge.manager.workflow import SourceChoice
+from streamforge.manager.topic_requests import TopicRequest, check_topic, workflow_of_topic
+from streamforge.manager.workflow import SourceChoice, Workflow
 from streamforge_utils.model.kinds.registry import kinds
 from streamforge_utils.model.timeranges import parse_time_range
 from streamforge_utils.ports.job_settings import KubernetesSettings, Pair, SecretKey, SecretVariable
@@ -69,7 +70,7 @@ def example(spec: JobSpec, *, pod: bool = False) -> dict[str, Any]:
 def workflow_jobs() -> list[JobSpec]:
     """A job of every worker that a manager starts: those of the first generation's workflow, which loads BTCUSDT's 1m
     candles of 2024-08-01, and of those that have no part in it one of a workflow of the first type that they take."""
-    found = {spec.target: spec for spec in _jobs("api_candles_1m")}
+    found = {spec.target: spec for spec in (*_jobs("api_candles_1m"), *_topic_jobs())}
     for target in workers.targets():
         types, source = workers.definition(target).types, workers.definition(target).source
         if types and target not in found:
@@ -83,14 +84,22 @@ def _jobs(type_name: str, source: SourceChoice = SourceChoice.AUTO) -> list[JobS
     day = parse_time_range("2024-08-01")
     request = check(StartRequest(symbol="BTCUSDT", type=type_name, time_range="2024-08-01", source=source), day.end_ms)
     workflow = workflow_of(request, code=CODE, now_ms=day.end_ms, exchange_now_ms=day.end_ms)
-    workflow = next_round(workflow, dict.fromkeys(Source, (str(day),)))
+    return _jobs_of(next_round(workflow, dict.fromkeys(Source, (str(day),))), day.end_ms)
+
+
+def _topic_jobs() -> list[JobSpec]:
+    now_ms = parse_time_range("2024-08-01").end_ms
+    return _jobs_of(workflow_of_topic(check_topic(TopicRequest(topic="orders"), ()), code=CODE, now_ms=now_ms), now_ms)
+
+
+def _jobs_of(workflow: Workflow, now_ms: int) -> list[JobSpec]:
     policy = Policy()
     return [
         _by_hand(
             job_of(
                 workflow,
                 step,
-                planned(workflow, step, day.end_ms),
+                planned(workflow, step, now_ms),
                 weight_per_minute=policy.weight_per_minute,
                 policy=policy,
                 common={},

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from streamforge.cli import terminal
 from streamforge.cli.session import Where
+from streamforge.cli.topic_text import topic_description
 from streamforge.manager import answers, data_answers, start_answers
 from streamforge_utils.model.coverage import COMPLETE
 from streamforge_utils.model.errors import InvalidInput
@@ -193,6 +194,8 @@ def advice(workflow: answers.Started, where: Where, *, again: bool) -> str | Non
 
 def description(workflow: answers.Started) -> str:
     """What was begun or joined, and which range it loads."""
+    if workflow.topic_input is not None:
+        return topic_description(workflow, workflow.topic_input)
     found = workflow.time_range
     asked = terminal.asked_for(found.requested, clipped=found.clipped)
     span = terminal.day_span(found.start_ms, found.end_ms)

@@ -177,6 +177,7 @@ def _group(name: str, panel: str, summary: str, *commands: Entry) -> Group:
 root: Group = typer.main.get_command(app)  # type: ignore[assignment]
 for _panel, _module, _names in (
     ("Load", "load_commands", "load wait retry"),
+    ("Load", "store_command", "store"),
     ("Load", "control_commands", "stop rm"),
     ("Look", "export_command", "export"),
     ("Look", "compare_command", "compare"),

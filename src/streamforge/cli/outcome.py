@@ -11,6 +11,7 @@ from streamforge.cli.command_errors import CliError, Interrupted
 from streamforge.cli.coverage_text import advice, is_open, left_out, nothing_over, rest_of, show_segments
 from streamforge.cli.session import Where
 from streamforge.cli.terminal import short
+from streamforge.cli.topic_text import tell_topic
 from streamforge.manager import answers, data_answers
 from streamforge_utils.model.coverage import COMPLETE
 from streamforge_utils.model.timeranges import format_ms
@@ -91,6 +92,9 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
 def tell(ended: Ended, where: Where) -> None:
     """Print the outcome of a load."""
     workflow, loaded = ended.workflow, ended.loaded
+    if workflow.topic_input is not None:
+        tell_topic(workflow, loaded.seconds, where)
+        return
     progress = workflow.progress
     finished = f"{workflow.queue_id} finished {_when(ended, 'in')}"
     # Only how far: a series that was delisted, and a range that ends inside a candle, end in no candle that is over.

@@ -182,6 +182,9 @@ def waits_for(workflow: answers.Started) -> str:
 def numbers(workflow: answers.Started) -> str:
     """`620 of 1,440 (43 %), 1,203/s, 2 s left`."""
     progress = workflow.progress
+    if progress.records_expected is None and workflow.topic_input is not None:
+        rate = f", {terminal.number(round(progress.rate))}/s" if progress.rate and workflow.status == "running" else ""
+        return f"{terminal.records(progress.records_stored)} stored{rate}"
     if progress.records_expected is None:
         asking = workflow.status in ("pending", "running") and workflow.undriven is None
         return "asking the exchange what there is" if asking else ""

@@ -16,6 +16,7 @@ from streamforge.manager.persistence.reservations import Reservation, Reservatio
 from streamforge.manager.requests import Checked, behind_ms, check, is_the_same, loads, what_is_over, workflow_of
 from streamforge.manager.service import Continuation, Started, StartRequest
 from streamforge.manager.symbols import likely_symbols
+from streamforge.manager.topic_requests import TopicRequest, check_topic, require_topic, workflow_of_topic
 from streamforge.manager.workflow import SourceChoice, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import (
@@ -133,7 +134,31 @@ class Admission:
             raise self._full()
         await self._deps.exchange_binding.accept()
 
-    async def _made_before(self, request: StartRequest, key: str | None) -> Started | None:
+    async def start_topic(self, request: TopicRequest, key: str | None) -> Started:
+        """As `WorkflowService.start_topic`."""
+        deps = self._deps
+        checked = check_topic(request, (deps.control_topic, deps.events_topic))
+        if (known := await self._made_before(request, key)) is not None:
+            return known
+        if not self._has_room():
+            raise self._full()
+        require_topic(checked.topic, await deps.admin.topics())
+        if checked.collection is not None and checked.collection in await deps.coverage.by_collection():
+            raise InvalidInput(
+                "collection_name",
+                f"collection {checked.collection} holds records of a series, whose proof counts all that lies there: "
+                "name another one",
+            )
+        now_ms = deps.clock.now_ms()
+
+        def draft(code: str) -> Workflow:
+            return workflow_of_topic(checked, code=code, now_ms=now_ms)
+
+        if key is None:
+            return Started(await self._create(draft), new=True)
+        return await self._create_once(draft, request, key)
+
+    async def _made_before(self, request: msgspec.Struct, key: str | None) -> Started | None:
         """What the same request with the same key became. Raises KeyReused."""
         known = None if key is None else await self._reservations.find(key, request)
         found = None if known is None else await self._deps.workflows.get(known.queue_id)
@@ -202,7 +227,7 @@ class Admission:
         self._reconciler.wake()
         return workflow
 
-    async def _create_once(self, draft: Draft, request: StartRequest, key: str) -> Started:
+    async def _create_once(self, draft: Draft, request: msgspec.Struct, key: str) -> Started:
         reserved = await self._reservations.reserve(key, request, lambda code: draft(code).queue_id)
         existing = await self._deps.workflows.get(reserved.queue_id)
         if existing is not None:

@@ -11,6 +11,7 @@ from typing import Annotated, Any
 
 import msgspec
 
+from streamforge.manager import topic_answers
 from streamforge.manager.workflow import ENDED, Failure, Status, StepStatus
 from streamforge_utils.model import timeranges
 from streamforge_utils.model.coverage import Verdict
@@ -266,6 +267,7 @@ class Workflow(WorkflowSummary, frozen=True, kw_only=True):
     repairs: Annotated[int, meaning("How often holes were loaded again.")] = 0
     parts: Annotated[list[PlanPart], meaning("What the plan has to load; nothing before there is a plan.")] = []
     remarks: Annotated[list[str], meaning("What of a source failed or is in doubt, and what was done, by range.")] = []
+    topic_input: Annotated[topic_answers.TopicInput | None, meaning("None: it loads a series, not a topic.")] = None
     coverage: Annotated[CoverageSummary | None, meaning("None until the first proof.")] = None
     steps: list[Step] = []
 

@@ -14,6 +14,7 @@ import msgspec
 from streamforge import workers
 from streamforge.manager import answers, data_answers, service, start_answers, workflow
 from streamforge.manager.describing import schemas
+from streamforge.manager.topic_answers import topic_answer
 from streamforge.manager.workflow import Workflow
 from streamforge.manager.workflow_progress import distinct_records, progress_of, stored_records, waiting_for
 from streamforge_utils.model import coverage, messages
@@ -21,6 +22,7 @@ from streamforge_utils.model.coverage import COMPLETE, Verdict
 from streamforge_utils.model.kinds.registry import type_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.model.topic_reading import JSON_TYPE
 
 A = TypeVar("A", bound=msgspec.Struct)
 
@@ -119,6 +121,7 @@ def _whole(found: Workflow, undriven: str | None, now: service.Report | None) ->
         if found.plan
         else [],
         "remarks": _remarks(found),
+        "topic_input": topic_answer(found),
         "coverage": None if found.proof is None else _proof(found.proof, now),
         "steps": [_step(step, idle=idle) for step in found.steps],
     }
@@ -135,7 +138,7 @@ def _remarks(found: Workflow) -> list[str]:
 def _summary(found: Workflow, undriven: str | None, now: service.Report | None) -> dict[str, Any]:
     alone = None if found.ended else undriven
     queue, start_ms, planned = f"/queues/{found.queue_id}", found.span.start_ms, found.planned_span
-    end_ms = start_ms if planned is None else planned.end_ms
+    end_ms = start_ms if planned is None or found.topic_input is not None else planned.end_ms
     return {
         "queue_id": found.queue_id,
         "status": found.status,
@@ -147,7 +150,7 @@ def _summary(found: Workflow, undriven: str | None, now: service.Report | None) 
             end=moment(end_ms),
             start_ms=start_ms,
             end_ms=end_ms,
-            clipped=found.clipped or end_ms < found.span.end_ms,
+            clipped=found.topic_input is None and (found.clipped or end_ms < found.span.end_ms),
         ),
         "created_at": moment(found.created_ms),
         "ended_at": moment_or_none(found.ended_ms),
@@ -157,7 +160,7 @@ def _summary(found: Workflow, undriven: str | None, now: service.Report | None) 
         "proven_at": None if found.proof is None else moment(found.proof.checked_ms),
         "failure": found.failure,
         "batch": found.batch or None,
-        "topic": found.topic,
+        "topic": found.topic if found.topic_input is None else found.topic_input.topic,
         "collection": found.collection,
         "links": answers.Links(
             self=queue,
@@ -219,7 +222,7 @@ def _attempt_progress(progress: messages.Progress, *, idle: bool) -> answers.Att
 def _proof(proof: workflow.Proof, now: service.Report | None) -> answers.CoverageSummary:
     segments = proof.segments if now is None else now.segments
     return answers.CoverageSummary(
-        complete=_is_complete(segments),
+        complete=_is_complete(segments) and not proof.missing,
         checked_at=moment(proof.checked_ms),
         round=proof.round,
         records_expected=proof.expected,
@@ -285,9 +288,11 @@ def coverage_answer(
     return data_answers.Coverage(
         queue_id=queue_id,
         symbol=report.series.symbol,
-        type=type_of(report.series),
+        type=JSON_TYPE if report.series.kind == JSON_TYPE else type_of(report.series),
         span=None if span is None else data_answers.CoverageSpan(basis=report.basis, **range_fields(span)),
-        complete=(span is not None or report.basis == "workflow") and _is_complete(segments),
+        complete=(span is not None or report.basis == "workflow") and _is_complete(segments)
+        if report.complete is None
+        else report.complete,
         verdicts=_verdict_sums(segments),
         segments=segments_answer(segments),
         loading=[_loading(found, undriven) for found in report.loading],

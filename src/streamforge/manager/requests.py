@@ -55,13 +55,13 @@ def check(request: StartRequest, now_ms: int) -> Checked:
         steps = tuple(StepRequest(target=target) for target in default_targets(type_name, request.source))
     _check_steps(steps, type_name)
     if request.collection is not None:
-        _check_collection(request.collection)
+        check_collection(request.collection)
     return Checked(
         symbol=symbol,
         type=type_name,
         requested=requested,
         span=span,
-        steps=tuple(_checked_step(step) for step in steps),
+        steps=tuple(checked_step(step) for step in steps),
         collection=request.collection,
         again=request.again,
         source=_source(request, steps),
@@ -294,7 +294,8 @@ def _check_steps(steps: tuple[StepRequest, ...], type_name: str) -> None:
         )
 
 
-def _checked_step(step: StepRequest) -> StepRequest:
+def checked_step(step: StepRequest) -> StepRequest:
+    """The step with its parameters as its target's model has them. Raises InvalidInput."""
     if step.image is not None and _IMAGE.fullmatch(step.image) is None:
         raise InvalidInput("image", f"image {step.image[:80]!r} is no name of an image")
     parameters: dict[str, Any] = {}
@@ -336,7 +337,8 @@ def _acceptable(kind: Any) -> str:
     return ", ".join([text, " and ".join(said)]) if said else text
 
 
-def _check_collection(name: str) -> None:
+def check_collection(name: str) -> None:
+    """Raises InvalidInput for a name that no collection may have, or that only ours have."""
     if _COLLECTION.fullmatch(name) is None or len(name) > names.COLLECTION_LIMIT:
         raise InvalidInput(
             "collection_name",

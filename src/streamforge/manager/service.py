@@ -175,7 +175,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     segments: sorted; they speak of all bars that open in the span, from the first one on, and a stored one has its
     exact count; none where no bar opens in it. loading: live workflows of the series whose range overlaps the span,
     oldest first. Without a span nothing was asked for yet, or no bar that opens in a workflow's range was over when it
-    was planned.
+    was planned. complete: of a workflow that stores a topic, which has no series, whether its proof found all of it.
     """
 
     series: Series
@@ -183,3 +183,4 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     span: TimeRange | None
     segments: Sequence[Segment] = ()
     loading: Sequence[Workflow] = ()
+    complete: bool | None = None

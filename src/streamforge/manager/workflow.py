@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from streamforge.manager.topic_input import PartitionProof, TopicInput
 from streamforge_utils.model.coverage import Segment
 from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.model.kinds.registry import series_of
@@ -211,7 +212,8 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     """What the latest comparison of the stored keys with the grid found.
 
     round: 1, 2, … of the workflow. expected: bars of the range, but for what is closed.
-    in_archive: holes that the exchange does not fill, of which files are published that were not read.
+    in_archive: holes that the exchange does not fill, of which files are published that were not read. partitions: of a
+    topic, instead of segments; expected then is how many messages it had, stored how many of them are.
     """
 
     round: int
@@ -220,6 +222,12 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     stored: int
     segments: tuple[Segment, ...]
     in_archive: tuple[Part, ...] = ()
+    partitions: tuple[PartitionProof, ...] = ()
+
+    @property
+    def missing(self) -> int:
+        """Messages of a topic that are neither stored nor dead letters, or were not read."""
+        return sum(one.missing + one.unread for one in self.partitions)
 
 
 class Workflow(msgspec.Struct, frozen=True, kw_only=True):
@@ -239,7 +247,8 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
     archive_searched: files were searched for holes that the exchange does not fill. archive_failure: why the next plan
     does without files.
     replayed: how it had ended before its dead letters began to be replayed, and replayed_failure: why.
-    topic_removed, dlq_removed: what retention has removed since the end.
+    topic_removed, dlq_removed: what retention has removed since the end. topic_input: it stores this topic, and has no
+    loader, no range and no series; `topic` is never made then, and only names the topic of dead letters.
     """
 
     format: int = FORMAT
@@ -278,9 +287,13 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
     replayed_failure: Failure | None = None
     topic_removed: bool = False
     dlq_removed: bool = False
+    topic_input: TopicInput | None = None
 
     @property
     def series(self) -> Series:
+        """The series that it loads. Of one that stores a topic: none that anything is known of."""
+        if self.topic_input is not None:
+            return Series(self.symbol, self.type)
         return series_of(self.symbol, self.type)
 
     @property

@@ -45,6 +45,8 @@ def progress_of(found: Workflow, *, idle: bool = False, now: service.Report | No
     expected: int | None = None
     if proof is not None:
         expected = proof.expected
+    elif found.topic_input is not None:
+        expected = found.topic_input.expected
     elif plan is not None:
         expected = plan.expected + there if plan.bars is None else plan.bars
     if now is not None:

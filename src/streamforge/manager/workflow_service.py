@@ -13,6 +13,7 @@ from streamforge.manager.coverage_report import Reports
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.reconciler import Reconciler
 from streamforge.manager.execution.removal import RecordRemoval
+from streamforge.manager.execution.topic_removal import remove_topic_documents
 from streamforge.manager.execution.verifier import verify
 from streamforge.manager.forecaster import Forecaster
 from streamforge.manager.lifecycle.facts import Replay, Retry, Stop
@@ -38,6 +39,7 @@ from streamforge.manager.service import (
     Verification,
     no_workflow,
 )
+from streamforge.manager.topic_requests import TopicRequest
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.coverage import Verdict
@@ -46,6 +48,7 @@ from streamforge_utils.model.kinds.registry import normal_type, series_of
 from streamforge_utils.model.messages import Command, Event
 from streamforge_utils.model.series import Series, check_symbol
 from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.model.topic_reading import JSON_TYPE
 from streamforge_utils.ports.exchange import SymbolInfo
 
 SYMBOLS_WITHIN_S = 10.0
@@ -85,6 +88,10 @@ class WorkflowService:
         """What the request would load and take; nothing is started or stored."""
         return await self._forecaster.of(request)
 
+    async def start_topic(self, request: TopicRequest, *, idempotency_key: str | None = None) -> Started:
+        """Accept the request to store a topic that is not ours: on return it is stored. Raises as `start`."""
+        return await self._starting.start_topic(request, idempotency_key)
+
     async def get(self, queue_id: str) -> Workflow:
         """The workflow. Raises NotFound."""
         stored = await self._deps.workflows.get(queue_id)
@@ -109,7 +116,7 @@ class WorkflowService:
         if symbol is not None:
             where["symbol"] = [check_symbol(symbol)]
         if type is not None:
-            where["type"] = [normal_type(type)]
+            where["type"] = [type if type == JSON_TYPE else normal_type(type)]
         if batch is not None:
             where["batch"] = [batch]
         if cursor is not None and await self._deps.workflows.get(cursor) is None:
@@ -133,13 +140,16 @@ class WorkflowService:
     async def _remove(self, workflow: Workflow, *, data: bool) -> data_answers.Removed:
         deps, queue_id = self._deps, workflow.queue_id
         records, span = 0, workflow.planned_span
-        if data and span is not None:  # first: it may be refused
+        if data and workflow.topic_input is not None:
+            records = await remove_topic_documents(deps, workflow, workflow.topic_input)
+        elif data and span is not None:  # first: it may be refused
             records = await deps.removal.remove(workflow.series, workflow.collection, span)
         staying = tuple(s for s in (await self.coverage(queue_id)).segments if s.verdict is Verdict.STORED)
         await self._reservations.release(queue_id)
-        others = deps.workflows.of_series(workflow.symbol, workflow.type)
-        spans = [one.planned_span async for one in others if one.queue_id != queue_id]
-        await deps.coverage.unask(workflow.series, span, [one for one in spans if one is not None], lost=data)
+        if workflow.topic_input is None:
+            others = deps.workflows.of_series(workflow.symbol, workflow.type)
+            spans = [one.planned_span async for one in others if one.queue_id != queue_id]
+            await deps.coverage.unask(workflow.series, span, [one for one in spans if one is not None], lost=data)
         await self._reconciler.executor.forget_jobs(workflow)
         await self._forget(queue_id)
         stored = await deps.workflows.get(queue_id)

@@ -135,8 +135,8 @@ async def load(
         if dry_run:
             return await forecast(where, request, as_json=as_json)
         if detach:
-            return await _detached(where, begin, again=again, as_json=as_json)
-        return await _to_the_end(where, begin, again=again, source=request.source, timeout_s=timeout_s, as_json=as_json)
+            return await detached(where, begin, again=again, as_json=as_json)
+        return await to_the_end(where, begin, again=again, source=request.source, timeout_s=timeout_s, as_json=as_json)
     except NothingNew as nothing:
         return nothing.tell(where, as_json=as_json)
 
@@ -165,7 +165,7 @@ async def wait(
         return await found.api.get(f"/queues/{path_part(queue_id)}", answers.Started)
 
     where = where.as_before()
-    return await _to_the_end(where, begin, timeout_s=timeout_s, as_json=as_json, mode=Mode.CONTINUE, attached=True)
+    return await to_the_end(where, begin, timeout_s=timeout_s, as_json=as_json, mode=Mode.CONTINUE, attached=True)
 
 
 async def retry(
@@ -198,8 +198,8 @@ async def _again(
 
     where = where.as_before()
     if detach:
-        return await _detached(where, begin, as_json=as_json)
-    return await _to_the_end(where, begin, timeout_s=timeout_s, as_json=as_json, mode=Mode.CONTINUE)
+        return await detached(where, begin, as_json=as_json)
+    return await to_the_end(where, begin, timeout_s=timeout_s, as_json=as_json, mode=Mode.CONTINUE)
 
 
 def _range_of_many(time_range: str | None, since: str | None, first: str | None) -> str:
@@ -244,7 +244,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return found.api.read(answer, start_answers.Accepted)
 
 
-async def _detached(where: Where, begin: Begin, *, again: bool = False, as_json: bool) -> int:
+async def detached(where: Where, begin: Begin, *, again: bool = False, as_json: bool) -> int:
     async with session(where, Mode.SERVER, loads=True) as found:
         workflow = await begin(found)
     if (rest := advice(workflow, where, again=again)) is not None:
@@ -260,7 +260,7 @@ async def _detached(where: Where, begin: Begin, *, again: bool = False, as_json:
     return 0
 
 
-async def _to_the_end(
+async def to_the_end(
     where: Where,
     begin: Begin,
     *,

@@ -16,8 +16,10 @@ from streamforge.cli.coverage_text import load_command, no_longer, nothing_over,
 from streamforge.cli.progress import numbers, waits_for
 from streamforge.cli.session import Mode, NothingThere, Where, session
 from streamforge.cli.terminal import short
+from streamforge.cli.topic_text import show_partitions, topic_line
 from streamforge.manager import answers, data_answers
 from streamforge_utils.model.spelling import did_you_mean
+from streamforge_utils.model.topic_reading import JSON_TYPE
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -82,7 +84,9 @@ def _cells(workflow: answers.WorkflowSummary) -> dict[str, str | Text]:
     return {
         "queue_id": workflow.queue_id,
         "status": _status(workflow),
-        "range": terminal.span(workflow.time_range.start_ms, workflow.time_range.end_ms),
+        "range": terminal.span(workflow.time_range.start_ms, workflow.time_range.end_ms)
+        if workflow.type != JSON_TYPE
+        else workflow.topic,
         "stored": terminal.number(workflow.progress.records_stored),
         "of": terminal.number(workflow.progress.records_expected) or "?",
         "created": terminal.moment(workflow.created_at),
@@ -111,6 +115,8 @@ def undriven(workflow: answers.WorkflowSummary, where: Where, server: str | None
     wait, up = wait_command(workflow.queue_id, where), f"`streamforge up{where.starting()}`"
     if workflow.status == "stopping":  # a load of the same would wait until it has ended
         return f"{alone}; bring it to its end with {wait} or {up}"
+    if workflow.type == JSON_TYPE:
+        return f"{alone}; continue it with {wait} or {up}"
     load = load_command((workflow.symbol, workflow.type, workflow.time_range.requested), where)
     return f"{alone}; continue it with {wait}, {load} or {up}"
 
@@ -138,13 +144,16 @@ async def show(queue_id: o.QueueId, where: o.AtManager, as_json: o.Json = False)
     words = terminal.asked_for(asked.requested, clipped=asked.clipped)
     ended = f", ended {terminal.moment(workflow.ended_at)}" if workflow.ended_at else ""
     out.print(workflow.queue_id, _status(workflow))
-    out.print(f"  {workflow.symbol} {workflow.type}, {terminal.day_span(asked.start_ms, asked.end_ms)}{words}")
+    if workflow.topic_input is None:
+        out.print(f"  {workflow.symbol} {workflow.type}, {terminal.day_span(asked.start_ms, asked.end_ms)}{words}")
+    else:
+        out.print(f"  {topic_line(workflow, workflow.topic_input)}")
     out.print(f"  created {terminal.moment(workflow.created_at)}{ended} (UTC)")
     if told := numbers(workflow):
         out.print(f"  {told}")
-    if asked.span is None:
+    if asked.span is None and workflow.topic_input is None:
         out.print(f"  {nothing_over(workflow, where)}")
-    if workflow.status == "finished" and not coverage.complete:
+    if workflow.status == "finished" and not coverage.complete and workflow.topic_input is None:
         out.print(f"  {no_longer(workflow, where)}")
     for part in workflow.parts[:_PARTS_SHOWN]:
         why = f", {part.reason}" if part.reason else ""
@@ -177,6 +186,8 @@ async def show(queue_id: o.QueueId, where: o.AtManager, as_json: o.Json = False)
         right=("attempt", "records"),
     )
     show_segments(coverage.segments)
+    if workflow.topic_input is not None:
+        show_partitions(workflow.topic_input)
     return 0
 
 

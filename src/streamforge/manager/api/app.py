@@ -21,6 +21,7 @@ from streamforge.manager.api import (
     plan_routes,
     queue_routes,
     schedule_routes,
+    topic_routes,
 )
 from streamforge.manager.api.guard import Addresses, Authentication, Guard, role_needed
 from streamforge.manager.api.problems import MEDIA_TYPE, TYPE_PREFIX
@@ -159,7 +160,7 @@ def create_app(
         service, limits, Followers(limits.followers, limits.retry_after_s), clock or SystemClock()
     )
     error_answers.install(app)
-    modules = (queue_routes, plan_routes, batch_routes, schedule_routes, data_routes, catalogue_routes)
+    modules = (queue_routes, topic_routes, plan_routes, batch_routes, schedule_routes, data_routes, catalogue_routes)
     for router in (module.router for module in modules):
         app.include_router(router)
     describe(app)

@@ -14,7 +14,7 @@ from streamforge.manager.api import sse
 from streamforge.manager.api.problems import invalid
 from streamforge.manager.api.request_bodies import Start, StartPipeline
 from streamforge.manager.api.routing import Context, In, QueueId, StrictRoute, gives, no_driver_reason, preferred, reply
-from streamforge.manager.service import StartRequest, UpToDate
+from streamforge.manager.service import Started, StartRequest, UpToDate
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.messages import decode_event
@@ -38,7 +38,7 @@ IdempotencyKey = Annotated[
     ),
 ]
 Limit = Annotated[int, Query(ge=1, le=1000, description="At most so many.")]
-_STARTED = gives(start_answers.UpToDate, description="Nothing new since the coverage's end: none was made.") | gives(
+ACCEPTED = gives(
     start_answers.Accepted,
     202,
     description="Accepted and stored; it starts by itself.",
@@ -50,6 +50,7 @@ _STARTED = gives(start_answers.UpToDate, description="Nothing new since the cove
         },
     },
 )
+_STARTED = gives(start_answers.UpToDate, description="Nothing new since the coverage's end: none was made.") | ACCEPTED
 
 
 @router.post(
@@ -77,6 +78,11 @@ async def _start(to: Context, request: StartRequest, key: str | None) -> Respons
         started = await to.service.start(request, idempotency_key=key)
     except UpToDate as found_nothing:
         return reply(presentation.up_to_date_answer(found_nothing))
+    return await started_reply(to, started)
+
+
+async def started_reply(to: Context, started: Started) -> Response:
+    """The answer to a request that has started a workflow."""
     found = started.workflow
     headers = {"Location": f"/queues/{found.queue_id}"}
     if started.replayed:

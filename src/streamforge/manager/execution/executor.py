@@ -13,6 +13,7 @@ from streamforge.manager.execution.exchange_limits import Budget
 from streamforge.manager.execution.overview import Overview
 from streamforge.manager.execution.planner import ExchangeFailed, prepare, verified
 from streamforge.manager.execution.proof import prove
+from streamforge.manager.execution.topic_proof import plan_topic, prove_topic
 from streamforge.manager.lifecycle.actions import (
     Action,
     EndJob,
@@ -70,6 +71,8 @@ class Executor:
 
     async def _act(self, workflow: Workflow, action: Action) -> Finding | None:
         match action:
+            case Prepare() if workflow.topic_input is not None:
+                return await plan_topic(self._deps, workflow, workflow.topic_input)
             case Prepare():
                 plan = await self._plan(workflow)
                 return Planned(plan, added_loader(workflow) if Source.ARCHIVE in plan.ranges else None)
@@ -224,6 +227,8 @@ class Executor:
         deps, plan, new_plan = self._deps, workflow.plan, None
         if plan is None:
             return None
+        if workflow.topic_input is not None:
+            return Proven(proof=await prove_topic(deps, workflow, workflow.topic_input), asked=ask)
         if ask and workflow.endless and workflow.stop_asked_ms is not None:
             workflow = workflow.until(workflow.stop_asked_ms)
             plan = new_plan = await self._plan(workflow)

@@ -59,8 +59,10 @@ class Overview:
     def ahead_of(self, workflow: Workflow) -> str | None:
         """The workflow of the same series that loads a part of the same range and goes first; None: there is none.
 
-        First goes what has begun, then what was asked for first.
+        First goes what has begun, then what was asked for first. What stores a topic waits for nobody.
         """
+        if workflow.topic_input is not None:
+            return None
         others = self.series.get((workflow.symbol, workflow.type), {}).values()
         start_ms, end_ms = workflow.claimed_span.start_ms, workflow.claimed_span.end_ms
         for other in others:

@@ -99,8 +99,8 @@ class Retention:
         """Remove from the topics of workflows without an end what every sink has stored."""
         for stored in tuple(self._deps.workflows.live.values()):
             workflow = stored.workflow
-            if not workflow.endless or workflow.plan is None:
-                continue
+            if not workflow.endless or workflow.plan is None or workflow.topic_input is not None:
+                continue  # a topic that is not ours is its owner's to trim
             with tried_again_later(self._deps, "Trim", queue_id=workflow.queue_id):
                 await self._deps.admin.trim(workflow.topic, readers_of(workflow))
 

@@ -25,6 +25,7 @@ from streamforge.manager.lifecycle.rounds import (
     repair_round,
     sources_of,
 )
+from streamforge.manager.lifecycle.topic_rounds import conclude_topic, has_work
 from streamforge.manager.policy import Policy
 from streamforge.manager.workflow import STEP_ENDED, Attempt, Failure, SourceChoice, Status, Step, StepStatus, Workflow
 from streamforge_utils.model import names
@@ -87,7 +88,7 @@ def _decide(workflow: Workflow, now_ms: int, policy: Policy, conditions: Conditi
         workflow = _replace(workflow, status=Status.RUNNING, waiting_for="")
     if workflow.plan is None:
         return _before_plan(workflow, now_ms, conditions, actions)
-    if not (workflow.endless or workflow.plan.parts or workflow.repairs or any(step.replay for step in workflow.steps)):
+    if not has_work(workflow, workflow.plan):
         steps = tuple(_replace(step, status=StepStatus.FINISHED) for step in workflow.steps)
         return _conclude(_replace(workflow, steps=steps), now_ms, policy, conditions, actions)
     if any(step.status is not StepStatus.FINISHED for step in workflow.steps):
@@ -106,6 +107,9 @@ def live(step: Step) -> Attempt | None:
 
 
 def _before_plan(workflow: Workflow, now_ms: int, conditions: Conditions, actions: list[Action]) -> Workflow:
+    if workflow.topic_input is not None:
+        actions.append(Prepare())
+        return _replace(workflow, waiting_for=f"the offsets of topic {workflow.topic_input.topic}")
     if now_ms < conditions.banned_until_ms:
         return _replace(workflow, waiting_for=_ban(conditions))
     if now_ms >= workflow.not_before_ms:
@@ -150,6 +154,8 @@ def _without_end_of_stream(workflow: Workflow, step: Step, now_ms: int, policy: 
     attempt = step.attempt
     if step.role is not Role.SINK or attempt is None or attempt.replay or attempt.progress.lag != 0:
         return None
+    if workflow.topic_input is not None:
+        return None  # its reader knows itself what ends it
     loaders = [other for other in workflow.steps if other.role is Role.LOADER]
     if any(other.status is not StepStatus.FINISHED for other in loaders):
         return None
@@ -260,7 +266,8 @@ def _stopping(
     if not workflow.surveyed:
         if workflow.plan is not None and workflow.endless and workflow.failure is None:
             return _proving(workflow, now_ms, conditions, actions)
-        if workflow.plan is not None and (workflow.endless or workflow.plan.parts or workflow.repairs):
+        touched = workflow.endless or workflow.repairs or workflow.topic_input is not None
+        if workflow.plan is not None and (touched or workflow.plan.parts):
             actions.append(Prove(ask=False))
             return workflow
         workflow = _replace(workflow, surveyed=True)
@@ -268,7 +275,8 @@ def _stopping(
         return next_round(_replace(open_again(workflow, plan=None), archive_failure=failure))
     if workflow.failure is not None:
         return workflow.next_epoch(status=Status.ERROR, ended_ms=now_ms)
-    if workflow.endless and workflow.proof is not None and not any(map(_is_open, workflow.proof.segments)):
+    proof = workflow.proof
+    if workflow.endless and proof is not None and not (proof.missing or any(map(_is_open, proof.segments))):
         steps = tuple(_replace(step, status=StepStatus.FINISHED) for step in workflow.steps)
         return workflow.next_epoch(status=Status.FINISHED, steps=steps, ended_ms=now_ms)
     return workflow.next_epoch(status=Status.INTERRUPTED, ended_ms=now_ms)
@@ -292,6 +300,9 @@ def _is_open(segment: Segment) -> bool:
 
 def _proving(workflow: Workflow, now_ms: int, conditions: Conditions, actions: list[Action]) -> Workflow:
     """The workflow while what is stored is compared with the exchange, which may have to be waited for."""
+    if workflow.topic_input is not None:
+        actions.append(Prove(ask=True))
+        return _replace(workflow, waiting_for="")
     if now_ms < conditions.banned_until_ms:
         return _replace(workflow, waiting_for=_ban(conditions))
     if now_ms >= workflow.not_before_ms:
@@ -322,6 +333,8 @@ def _conclude(
     proof = workflow.proof
     if proof is None or proof.round <= workflow.repairs:
         return _proving(workflow, now_ms, conditions, actions)
+    if workflow.topic_input is not None:
+        return conclude_topic(workflow, workflow.topic_input, proof, now_ms, policy)
     if plan is not None and proof.in_archive and not workflow.archive_searched:
         return archive_round(workflow, plan, proof.in_archive)
     holes: list[TimeRange] = [segment.span for segment in proof.segments if segment.verdict is Verdict.OURS]

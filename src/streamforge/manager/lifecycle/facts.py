@@ -16,16 +16,22 @@ from streamforge.manager.lifecycle.retry_policy import Banned, backoff_ms
 from streamforge.manager.lifecycle.rounds import next_round, open_again, replay_round, with_loader
 from streamforge.manager.policy import Policy
 from streamforge.manager.service import NotNow
+from streamforge.manager.topic_input import TopicInput
 from streamforge.manager.workflow import Failure, Plan, Proof, Status, Step, Workflow
 
 _replace = msgspec.structs.replace
 
 
 class Planned(msgspec.Struct, frozen=True):
-    """What there is to load. loader: of a source that the plan needs, where the workflow has none yet."""
+    """What there is to load.
+
+    loader: of a source that the plan needs, where the workflow has none yet. topic_input: of a workflow that stores a
+    topic, with the offsets that it had then.
+    """
 
     plan: Plan
     loader: Step | None = None
+    topic_input: TopicInput | None = None
 
 
 class Left(msgspec.Struct, frozen=True):
@@ -143,9 +149,11 @@ def apply(workflow: Workflow, fact: Fact, policy: Policy) -> Workflow:
     if fact.epoch != workflow.epoch:
         return workflow
     match fact.finding:
-        case Planned(plan, loader):
+        case Planned(plan, loader, topic_input):
             workflow = with_loader(workflow, loader)
-            return next_round(_replace(workflow, plan=plan, asking_failures=0, waiting_for=""), plan.ranges)
+            topic_input = topic_input or workflow.topic_input
+            planned = _replace(workflow, plan=plan, topic_input=topic_input, asking_failures=0, waiting_for="")
+            return next_round(planned, plan.ranges)
         case Proven() as proven:
             return _proven(workflow, proven)
         case Unanswered() as unanswered:

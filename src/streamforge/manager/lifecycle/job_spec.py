@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import msgspec
 
 from streamforge.manager.policy import Policy
+from streamforge.manager.topic_input import TopicInput
 from streamforge.manager.workflow import Attempt, Step, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.messages import Command
@@ -50,6 +51,8 @@ def job_of(
     elif attempt.replay:
         environment["KAFKA_TOPIC"] = names.dlq_topic(workflow.topic)
         environment["STREAMFORGE_REPLAY"] = "true"
+    elif workflow.topic_input is not None:
+        environment |= _of_topic(workflow, workflow.topic_input, step)
     else:
         environment["STREAMFORGE_DRAIN_SECONDS"] = f"{policy.drain_within_s:g}"
         environment["STREAMFORGE_UPSTREAM"] = ",".join(
@@ -68,6 +71,23 @@ def job_of(
     )
 
 
+def _of_topic(workflow: Workflow, topic: TopicInput, step: Step) -> dict[str, str]:
+    """What the sink of a topic that is not ours is told: nothing of ours is written there."""
+    return {
+        "KAFKA_TOPIC": topic.topic,
+        "STREAMFORGE_UNTIL": topic.until.text,
+        "STREAMFORGE_OFFSETS": ",".join(map(str, topic.ranges or ())),
+        "STREAMFORGE_GROUP": reading_group(workflow, topic, step.target),
+        "STREAMFORGE_DEAD_LETTERS": names.dlq_topic(workflow.topic),
+    }
+
+
+def reading_group(workflow: Workflow, topic: TopicInput, target: str) -> str:
+    """The consumer group of a sink on the topic: another one where it begins at the beginning again."""
+    group = names.consumer_group(workflow.queue_id, target)
+    return f"{group}-{topic.readings + 1}" if topic.readings else group
+
+
 def start_command(workflow: Workflow, step: Step, attempt: Attempt) -> Command:
     """The `start` command of an attempt: for the record, its worker is started by its environment."""
     return Command(
@@ -78,7 +98,7 @@ def start_command(workflow: Workflow, step: Step, attempt: Attempt) -> Command:
         symbol=workflow.symbol,
         type=step.type,
         time_range=str(workflow.planned_span or workflow.span),
-        kafka_topic=workflow.topic,
+        kafka_topic=workflow.topic if workflow.topic_input is None else workflow.topic_input.topic,
         collection_name=workflow.collection,
         image=step.image,
         attempt=attempt.number,
@@ -98,13 +118,13 @@ def readers_of(workflow: Workflow) -> tuple[str, ...]:
     )
 
 
-def topics_of(workflow: Workflow, policy: Policy) -> tuple[TopicSpec, TopicSpec]:
-    """The data topic and its topic of dead letters."""
+def topics_of(workflow: Workflow, policy: Policy) -> tuple[TopicSpec, ...]:
+    """The data topic and its topic of dead letters; of a workflow that stores another topic the latter alone."""
     readers = readers_of(workflow)
-    return (
-        data_topic(workflow.topic, readers, policy.data_topic_max_bytes),
-        dead_letters_topic(names.dlq_topic(workflow.topic), readers, policy.dlq_max_bytes),
-    )
+    letters = dead_letters_topic(names.dlq_topic(workflow.topic), readers, policy.dlq_max_bytes)
+    if workflow.topic_input is not None:
+        return (letters,)
+    return data_topic(workflow.topic, readers, policy.data_topic_max_bytes), letters
 
 
 def _inside(span: TimeRange, ranges: Iterable[str]) -> Iterator[str]:

@@ -11,10 +11,11 @@ from streamforge.manager.persistence.coverage_store import CoverageStore
 from streamforge.manager.persistence.record_count import key_range, positions_of
 from streamforge.manager.service import Incomplete
 from streamforge_utils.model.coverage import Verdict
-from streamforge_utils.model.kinds.registry import as_exported, kind_of, rule_of, series_of_document, type_of
+from streamforge_utils.model.json_documents import with_key
+from streamforge_utils.model.kinds.registry import kind_of, kind_of_document, rule_of, series_of_document, type_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
-from streamforge_utils.ports.store import DocumentStore
+from streamforge_utils.ports.store import Document, DocumentStore
 
 BATCH = 5000
 _SHOWN = 5
@@ -76,7 +77,7 @@ class RecordReader:
                 following_first = _behind(prefix)
             _check(proven, [document.key for document in documents], first, following_first)
             if documents:
-                yield [(d.key, as_exported(d.key, d.body)) for d in documents]
+                yield [(d.key, _shown(d)) for d in documents]
                 left -= len(documents)
             if following_first is None:
                 return
@@ -116,6 +117,12 @@ class RecordReader:
             told = [what for series, what in lacking if series == first_series]
             more = f" and {len(told) - _SHOWN} more ranges" if len(told) > _SHOWN else ""
             raise _incomplete(first_series, "; ".join(told[:_SHOWN]) + more, collection)
+
+
+def _shown(document: Document) -> bytes:
+    """A document as it is read: one that is no record of a kind has a key that nothing else in it tells."""
+    kind = kind_of_document(document.key, document.body)
+    return with_key(document.key, document.body) if kind is None else kind.as_exported(document.body)
 
 
 def _behind(prefix: str) -> str:

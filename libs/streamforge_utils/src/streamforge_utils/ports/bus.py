@@ -166,5 +166,11 @@ class BusAdmin(Protocol):
         A group that has committed nothing keeps every message. Raises PermanentError if the topic does not exist.
         """
 
+    async def offsets(self, topic: str) -> Mapping[int, tuple[int, int]]:
+        """Of every partition the offset of its oldest message and the one after its last: equal where it has none.
+
+        Raises PermanentError if the topic does not exist.
+        """
+
     async def lag(self, topic: str, group: str) -> Lag:
         """What `group` has still to read of `topic`. Raises PermanentError if the topic does not exist."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence, Set
 from enum import StrEnum
 from typing import Protocol
 
@@ -75,6 +75,9 @@ class DocumentStore(Protocol):
         self, collection: str, *, first: str = "", last: str | None = None, limit: int = 100_000
     ) -> Sequence[str]:
         """The keys alone, as `read` would give them."""
+
+    async def present(self, collection: str, keys: Sequence[str]) -> Set[str]:
+        """Which of `keys`, a few thousand at most, are there. Raises RetryableError."""
 
     async def count(self, collection: str, *, first: str = "", last: str | None = None) -> int:
         """How many documents have first <= key < last. Raises RetryableError."""

@@ -15,6 +15,7 @@ from streamforge_utils.ports.instrumentation import Observer
 from streamforge_utils.runtime.command_listener import CLOCK_SKEW_S
 from streamforge_utils.runtime.context import Connections, MessageBus, Wiring
 from streamforge_utils.runtime.instruments import Instruments
+from streamforge_utils.runtime.offset_reader import OffsetReader
 from streamforge_utils.runtime.settings import WorkerSettings
 from streamforge_utils.runtime.topic_reader import Input
 from streamforge_utils.runtime.topic_specs import talk_topic
@@ -123,7 +124,7 @@ class Connector:
                 downstream=settings.downstream,
             )
         if Use.INPUT in definition.uses:
-            group = consumer_group(settings.queue_id, definition.target)
+            group = settings.group or consumer_group(settings.queue_id, definition.target)
             await self._require_topic(bus)
             consumer = await self._patiently(lambda: bus.consumer(settings.kafka_topic, group=group))
             connections.dead_letters = DeadLetterQueue(
@@ -133,17 +134,17 @@ class Connector:
                 group,
                 instruments,
                 attempt=settings.attempt,
+                dead_letters=settings.dead_letters,
             )
-            connections.input = Input(
-                consumer,
-                bus,
-                settings.kafka_topic,
-                group,
-                settings.upstream,
-                instruments,
-                replay=settings.replay,
-            )
+            connections.input = self._input(consumer, bus, group)
         return connections
+
+    def _input(self, consumer: Consumer, bus: MessageBus, group: str) -> Input:
+        settings, instruments = self._settings, self._instruments
+        topic = settings.kafka_topic
+        if settings.until is not None and not settings.replay:
+            return OffsetReader(consumer, bus, topic, group, settings.until, settings.offsets, instruments)
+        return Input(consumer, bus, topic, group, settings.upstream, instruments, replay=settings.replay)
 
     async def _require_topic(self, admin: BusAdmin) -> None:
         """Raises ConfigError if the data topic is not there: its maker made it before this worker was launched."""

@@ -73,8 +73,9 @@ class Connections:
 class Context(Generic[P]):
     """One attempt of a step, without signals, topics or metrics.
 
-    ranges: what to load, ascending as given; `span` is the whole time range of the workflow.
-    terminal_extra: what the terminal event's `extra` shall hold beside the progress, as JSON has it.
+    ranges: what to load, ascending as given; `span` is the whole time range of the workflow. replay: the input is a
+    topic of dead letters. terminal_extra: what the terminal event's `extra` shall hold beside the progress, as JSON has
+    it.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class Context(Generic[P]):
         self.ranges: tuple[TimeRange, ...] = settings.ranges or (settings.time_range,)
         self.collection = settings.collection_name
         self.attempt = settings.attempt
+        self.replay = settings.replay
         self.progress = instruments.progress
         self.clock = instruments.clock
         self.log = instruments.log

@@ -30,10 +30,14 @@ PART_RECORDS = 500
 """Records that are converted together: they fit into a processor's cache, and one bad record slows few others."""
 
 
+PASSED_OVER = ""
+"""The reason of a message that is no record, and nothing to be refused either: an end-of-stream marker."""
+
+
 class Converted(msgspec.Struct, frozen=True, array_like=True):
     """The documents of the good records, in columns, and the bad records.
 
-    refused: the place of each bad record among all, and the reason.
+    refused: the place of each bad record among all, and the reason, which may be `PASSED_OVER`.
     """
 
     keys: list[str]

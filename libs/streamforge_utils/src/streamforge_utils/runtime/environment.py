@@ -81,7 +81,7 @@ def read(
 def _made_up_for(item: Variable, environ: Mapping[str, str], uses: Collection[str] | None) -> bool:
     if uses is not None and item.even_for in uses and not _is_set(item.even_unless, environ):
         return False
-    return not (uses is None and item.even_for) and _is_set(item.unless, environ)
+    return not (uses is None and item.even_for) and any(_is_set(one, environ) for one in item.unless.split())
 
 
 def _is_set(name: str, environ: Mapping[str, str]) -> bool:
@@ -103,7 +103,7 @@ def _made_up_by(item: Variable, uses: Collection[str] | None) -> str:
         return ""
     if item.even_for and uses is not None and item.even_for in uses:
         return f"{item.unless}` and `{item.even_unless}" if item.even_unless else ""
-    return item.unless
+    return "` or `".join(item.unless.split())
 
 
 def misspelt(environ: Mapping[str, str], known: Collection[str]) -> list[str]:

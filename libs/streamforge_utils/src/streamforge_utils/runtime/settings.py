@@ -14,6 +14,7 @@ from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.model.secret import Secret
 from streamforge_utils.model.series import check_symbol
 from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.model.topic_reading import PartitionRange, Until
 from streamforge_utils.plugins import PLUGINS
 from streamforge_utils.runtime.environment import variable
 from streamforge_utils.runtime.server_settings import ArangoSettings, KafkaSettings
@@ -286,9 +287,48 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
             "the producers whose end-of-stream marker ends the input, and the least attempt that counts",
             only="input",
             required=True,
-            unless="STREAMFORGE_REPLAY",
+            unless="STREAMFORGE_REPLAY STREAMFORGE_UNTIL",
         ),
     ] = ()
+    until: Annotated[
+        Until | None,
+        variable(
+            "STREAMFORGE_UNTIL",
+            "what ends the reading of a topic that no loader of ours closes: where it ends at the start, a command, so "
+            "many messages, or the end-of-stream marker of each producer that is named",
+            only="input",
+            default="the marker of every `STREAMFORGE_UPSTREAM`",
+        ),
+    ] = None
+    offsets: Annotated[
+        tuple[PartitionRange, ...],
+        variable(
+            "STREAMFORGE_OFFSETS",
+            "with `STREAMFORGE_UNTIL`: where the partitions began and ended when the workflow did",
+            only="input",
+            default="as they are at the start",
+        ),
+    ] = ()
+    group: Annotated[
+        str | None,
+        variable(
+            "STREAMFORGE_GROUP",
+            "the consumer group of the data topic",
+            only="input",
+            default="`QUEUE_ID-TARGET`",
+            check=check_word,
+        ),
+    ] = None
+    dead_letters: Annotated[
+        str | None,
+        variable(
+            "STREAMFORGE_DEAD_LETTERS",
+            "the topic of dead letters",
+            only="input",
+            default="`KAFKA_TOPIC-dlq`",
+            check=check_word,
+        ),
+    ] = None
     replay: Annotated[
         bool,
         variable(

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from typing import Annotated
+from typing import Annotated, Protocol, TypeVar
 
 import msgspec
 
@@ -20,11 +20,27 @@ from streamforge_utils.ports.bus import Received
 from streamforge_utils.ports.columns import DocumentColumns, columns_of
 from streamforge_utils.ports.store import Outcome, count_outcomes
 from streamforge_utils.runtime.context import Context
-from streamforge_utils.runtime.conversion import ANSWER_LIMIT_S, Converted, HelperProcess, convert
+from streamforge_utils.runtime.conversion import ANSWER_LIMIT_S, PASSED_OVER, Converted, HelperProcess, convert
 from streamforge_utils.runtime.logs import Log
 
 IDLE_S = 1.0
 """A helper without work for so long is ended: it takes memory."""
+
+
+class Converter(Protocol):
+    """Converts batches of messages in the order in which they were given, outside the event loop."""
+
+    def convert(self, records: Sequence[Received]) -> Awaitable[Converted]:
+        """The documents of `records`."""
+
+    def start_helper(self) -> None:
+        """Batches queue up: convert faster, if there is a way."""
+
+    def end_idle_helper(self) -> None:
+        """Give back what the faster way needs, if it was not used for a while. Called now and then."""
+
+    def close(self) -> None:
+        """Release what it holds."""
 
 
 class Offloader:
@@ -137,8 +153,19 @@ class SinkParameters(msgspec.Struct, frozen=True, kw_only=True):
     ] = 60.0
 
 
+SinkP = TypeVar("SinkP", bound=SinkParameters)
+
+
 async def sink(ctx: Context[SinkParameters]) -> None:
     """Store all of the topic's records, in its order, as the documents that their kind makes of them, and commit them.
+
+    Raises as `store_input`.
+    """
+    await store_input(ctx, Offloader(ctx.kind, ctx.log))
+
+
+async def store_input(ctx: Context[SinkP], offloader: Converter) -> None:
+    """Store all of the input, in its order, as the documents that `offloader` makes of it, and commit it.
 
     What cannot be stored becomes a dead letter. While a batch is stored, a few later ones are read and converted; the
     next is stored at the same time if the store takes several and they have no key in common.
@@ -146,7 +173,6 @@ async def sink(ctx: Context[SinkParameters]) -> None:
     """
     at_once = ctx.store.upserts_at_once
     room, ended = asyncio.Semaphore(BATCHES_AT_ONCE - (at_once > 1)), asyncio.Event()
-    offloader = Offloader(ctx.kind, ctx.log)
     order = _StoreOrder(at_once)
 
     async def keep(received: Sequence[Received]) -> None:
@@ -212,9 +238,7 @@ class _StoreOrder:
             batch[1].set()
 
 
-async def _store(
-    ctx: Context[SinkParameters], received: Sequence[Received], converted: Converted
-) -> list[tuple[Received, str]]:
+async def _store(ctx: Context[SinkP], received: Sequence[Received], converted: Converted) -> list[tuple[Received, str]]:
     """Store the documents; returns the records that the conversion or the store refused, each with its reason."""
     refused = converted.refused
     documents = DocumentColumns(converted.keys, converted.versions, converted.bodies)
@@ -226,4 +250,4 @@ async def _store(
                 for at, answer in zip(converted.good(len(received)), answers, strict=True)
                 if answer.outcome is Outcome.REFUSED
             ]
-    return [(received[at], reason) for at, reason in refused]
+    return [(received[at], reason) for at, reason in refused if reason != PASSED_OVER]

@@ -66,11 +66,14 @@ class Input:
         self._retry = partial(instruments.retry, "input", patience_s=PATIENCE_S, waits="input")
 
     async def __aiter__(self) -> AsyncIterator[Sequence[Received]]:
-        async for batch in self._to_the_end() if self._replay else self._to_the_markers():
+        async for batch in self._batches():
             self._metrics.observe("batch_records", len(batch), direction="read")
             self._unstored += len(batch)
             yield batch
         self._progress.wait("input", None)
+
+    def _batches(self) -> AsyncIterator[Sequence[Received]]:
+        return self._to_the_end() if self._replay else self._to_the_markers()
 
     async def done(self, batch: Sequence[Received]) -> None:
         """All of `batch` is stored or in the dead-letter topic: commit it; raises as `commit`."""

@@ -96,6 +96,7 @@ class DeadLetterQueue:
     """Writes to `<topic>-dlq`; what is read from a dead-letter topic and refused again goes back to its end.
 
     group: the group whose replay frees space in the topic. Nothing is dropped: if it is full, the work fails.
+    dead_letters: the topic that is written to instead; whoever reads a topic that is not ours names one.
     """
 
     def __init__(
@@ -107,8 +108,9 @@ class DeadLetterQueue:
         instruments: Instruments,
         *,
         attempt: int,
+        dead_letters: str | None = None,
     ) -> None:
-        self.topic = topic if topic.endswith("-dlq") else dlq_topic(topic)
+        self.topic = dead_letters or (topic if topic.endswith("-dlq") else dlq_topic(topic))
         self._group = group
         self._producer = producer
         self._admin = admin

@@ -45,7 +45,7 @@ def load_worker(definition: Definition[P], environ: Mapping[str, str]) -> tuple[
         except InvalidInput as error:
             problems.append(str(error))
     given = _with_defaults(definition, environ)
-    if definition.types and given.get("TYPE"):
+    if definition.types and given.get("TYPE") not in (None, "", *definition.types):
         try:
             given["TYPE"] = normal_type(given["TYPE"])
         except InvalidInput as error:

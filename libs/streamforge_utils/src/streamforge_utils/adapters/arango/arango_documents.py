@@ -8,7 +8,7 @@ tells whether the content is another.
 from __future__ import annotations
 
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence, Set
 from functools import partial
 from typing import Any, Final
 
@@ -126,6 +126,14 @@ class Documents(Database):
         query = queries.keys(collection, first, last, limit)
         what = f"read the keys of the collection {collection}"
         return await queries.everything(self._transport, query, _decode_keys, what)
+
+    async def present(self, collection: str, keys: Sequence[str]) -> Set[str]:
+        check_collection(collection)
+        if not keys:
+            return frozenset()
+        what = f"look for keys in the collection {collection}"
+        query = queries.present_keys(collection, keys)
+        return frozenset(await queries.everything(self._transport, query, _decode_keys, what))
 
     async def count(self, collection: str, *, first: str = "", last: str | None = None) -> int:
         check_collection(collection)

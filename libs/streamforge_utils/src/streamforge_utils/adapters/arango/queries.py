@@ -76,6 +76,14 @@ def present(collection: str, wanted: Sequence[str]) -> Query:
     )
 
 
+def present_keys(collection: str, wanted: Sequence[str]) -> Query:
+    """Those of the keys that are there."""
+    return Query(
+        "FOR d IN @@collection FILTER d._key IN @keys RETURN d._key",
+        {"@collection": collection, "keys": list(wanted)},
+    )
+
+
 def guarded_upsert(collection: str, bodies: msgspec.Raw, number: int) -> Query:
     """Store documents, of which an older one replaces nothing; gives what was there before each, or null."""
     return Query(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 from streamforge_utils.adapters.bus_clients import FULL_TIMEOUT_S, ClientBus, Subscription
 from streamforge_utils.adapters.kafka.kafka_connection import Connection
@@ -57,6 +57,9 @@ class KafkaBus(ClientBus[KafkaProducer, KafkaConsumer]):
     async def trim(self, topic: str, groups: Sequence[str]) -> None:
         await self._lane.run(self._trim, topic, groups)
 
+    async def offsets(self, topic: str) -> Mapping[int, tuple[int, int]]:
+        return await self._lane.run(self._offsets, topic)
+
     async def lag(self, topic: str, group: str) -> Lag:
         return await self._lane.run(self._lag, topic, group)
 
@@ -66,6 +69,11 @@ class KafkaBus(ClientBus[KafkaProducer, KafkaConsumer]):
         starts = self._admin.starts(found)
         floors = {number: min((one.get(number, 0) for one in committed), default=0) for number in starts}
         self._admin.trim(found, {number: floor for number, floor in floors.items() if floor > starts[number]})
+
+    def _offsets(self, topic: str) -> Mapping[int, tuple[int, int]]:
+        found = self._topics.check(topic)
+        starts = self._admin.starts(found)
+        return {number: (min(starts.get(number, 0), end), end) for number, end in self._admin.ends(found).items()}
 
     def _lag(self, topic: str, group: str) -> Lag:
         found = self._topics.check(topic)

@@ -7,7 +7,7 @@ when the call returns; of `consumed` topics the last moments may be lost and are
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from streamforge_utils.adapters.bus_clients import FULL_TIMEOUT_S, ClientBus, Subscription, topic_full
@@ -140,6 +140,9 @@ class EmbeddedBus(ClientBus[EmbeddedProducer, EmbeddedConsumer]):
     async def trim(self, topic: str, groups: Sequence[str]) -> None:
         await self._lane.run(self._trim, topic, groups)
 
+    async def offsets(self, topic: str) -> Mapping[int, tuple[int, int]]:
+        return await self._lane.run(self._offsets, topic)
+
     async def lag(self, topic: str, group: str) -> Lag:
         return await self._lane.run(self._lag, topic, group)
 
@@ -147,6 +150,11 @@ class EmbeddedBus(ClientBus[EmbeddedProducer, EmbeddedConsumer]):
         if groups:
             held = self._topics.get(topic)
             held.log.trim(held.groups.slowest(groups))
+
+    def _offsets(self, topic: str) -> Mapping[int, tuple[int, int]]:
+        log = self._topics.get(topic).log
+        end, oldest = log.end(), log.oldest(0)
+        return {0: (end if oldest is None else min(oldest, end), end)}
 
     def _lag(self, topic: str, group: str) -> Lag:
         held = self._topics.get(topic)

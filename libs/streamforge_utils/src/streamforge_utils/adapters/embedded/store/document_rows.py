@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice, starmap
 from operator import lt
 from typing import Final
@@ -45,6 +45,7 @@ _AT_ONCE = 5000
 """Rows of one statement: while it runs, other threads may; between two, each waits for the interpreter."""
 _INSERT_MANY = _INSERT + ", (?, ?, ?)" * (_AT_ONCE - 1)
 _ANY_WITHIN = "SELECT EXISTS (SELECT 1 FROM documents WHERE key >= ? AND key <= ?)"
+_PRESENT = f"SELECT key FROM documents WHERE key IN ({', '.join('?' * _LOOKUP)})"  # noqa: S608
 _EXISTING = f"SELECT key, version, body FROM documents WHERE key IN ({', '.join('?' * _LOOKUP)})"  # noqa: S608
 
 
@@ -83,6 +84,14 @@ def keys(connection: sqlite3.Connection, first: str, last: str | None, limit: in
         (*values, max(limit, 0)),
     )
     return [row[0] for row in rows.fetchall()]
+
+
+def present(connection: sqlite3.Connection, wanted: Sequence[str]) -> set[str]:
+    """Which of the keys are there."""
+    found: set[str] = set()
+    for part in _lookups(list(wanted)):
+        found.update(row[0] for row in connection.execute(_PRESENT, part))
+    return found
 
 
 def count(connection: sqlite3.Connection, first: str, last: str | None) -> int:
@@ -144,11 +153,16 @@ def _merge(connection: sqlite3.Connection, rows: Sequence[_Row]) -> list[Answer]
 
 def _existing(connection: sqlite3.Connection, wanted: Sequence[str]) -> dict[str, tuple[int, bytes]]:
     found: dict[str, tuple[int, bytes]] = {}
+    for part in _lookups(wanted):
+        found.update((key, (version, body)) for key, version, body in connection.execute(_EXISTING, part))
+    return found
+
+
+def _lookups(wanted: Sequence[str]) -> Iterator[Sequence[str]]:
+    """The keys in parts of the length that a statement asks for; the last one is filled up."""
     for start in range(0, len(wanted), _LOOKUP):
         part = wanted[start : start + _LOOKUP]
-        padded = [*part, *[part[-1]] * (_LOOKUP - len(part))]
-        found.update((key, (version, body)) for key, version, body in connection.execute(_EXISTING, padded))
-    return found
+        yield [*part, *[part[-1]] * (_LOOKUP - len(part))]
 
 
 def _write(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from functools import partial
 from itertools import starmap
 from pathlib import Path
@@ -87,6 +87,9 @@ class EmbeddedStore:
         self, collection: str, *, first: str = "", last: str | None = None, limit: int = 100_000
     ) -> Sequence[str]:
         return await self._ask(collection, lambda held: document_rows.keys(held, first, last, limit)) or []
+
+    async def present(self, collection: str, keys: Sequence[str]) -> Set[str]:
+        return await self._ask(collection, lambda held: document_rows.present(held, keys)) or frozenset()
 
     async def count(self, collection: str, *, first: str = "", last: str | None = None) -> int:
         return await self._ask(collection, lambda held: document_rows.count(held, first, last)) or 0

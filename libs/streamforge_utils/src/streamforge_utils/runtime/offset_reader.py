@@ -1,0 +1,157 @@
+"""Reads a topic of anybody, of any number of partitions, and knows by offsets how much of it was read."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+from streamforge_utils.model.json_documents import is_marker
+from streamforge_utils.model.messages import decode_marker
+from streamforge_utils.model.topic_reading import PartitionRange, Until
+from streamforge_utils.ports.bus import BusAdmin, Consumer, Received
+from streamforge_utils.runtime.instruments import Instruments
+from streamforge_utils.runtime.topic_reader import BATCH_RECORDS, Input
+
+QUIET_POLLS = 5
+"""So many polls in a row without a message, each answered by the bus, and what is left up to the end holds none.
+
+Not every offset belongs to a message: some are marks of transactions, or of messages that were compacted away.
+"""
+
+
+class OffsetReader(Input):
+    """Iterate over it for batches, markers included; call `done` or `kept` once a batch is stored.
+
+    until: what ends it. ranges: of each partition where it began when the workflow did, and where it then ended;
+    without them both are as they are found now.
+
+    With markers it ends where the topic ends once the last producer's is read; the first that counts of a partition is
+    never committed, so that a restarted reader finds it again. A count is one of offsets, over all attempts: what an
+    attempt that was killed had stored and not committed may come on top. `drain` ends it with what is read already;
+    drained: it did.
+
+    Its position is how many offsets were stored or refused since the workflow began, less one.
+    """
+
+    def __init__(
+        self,
+        consumer: Consumer,
+        admin: BusAdmin,
+        topic: str,
+        group: str,
+        until: Until,
+        ranges: Sequence[PartitionRange],
+        instruments: Instruments,
+        *,
+        batch_records: int = BATCH_RECORDS,
+    ) -> None:
+        super().__init__(consumer, admin, topic, group, (), instruments, batch_records=batch_records)
+        self._until = until
+        self._given = {one.partition: one for one in ranges}
+        self._producers = set(until.producers)
+        self._first: dict[int, int] = {}
+        self._next: dict[int, int] = {}
+        self._settled: dict[int, int] = {}
+        self._begun: dict[int, int] = {}
+        self._ends: dict[int, int] | None = None
+        self._tail: dict[int, int] = {}
+
+    def kept(self, batch: Sequence[Received]) -> None:
+        super().kept(batch)
+        for message in batch:
+            self._settled[message.partition] = message.offset + 1
+        if batch:
+            self._progress.position = self._count(self._settled) - 1
+
+    async def commit(self) -> None:
+        if self._tail and not self._unstored:
+            self._kept.update(self._tail)
+            self._tail = {}
+        await super().commit()
+
+    async def _batches(self) -> AsyncIterator[Sequence[Received]]:
+        await self._begin()
+        quiet = 0
+        while not (self._draining or self._is_over()):
+            polled = await self._poll()
+            quiet = 0 if polled else quiet + 1
+            if batch := self._taken(polled):
+                yield batch
+            if self._until.producers and not self._producers and self._ends is None:
+                found = await self._retry(lambda: self._admin.offsets(self._topic))
+                self._ends = {partition: end for partition, (_, end) in found.items()}
+            if quiet == QUIET_POLLS and self._ends is not None:
+                self._log.info("what is left of the topic holds no messages", offsets=await self._unread())
+                self._next.update(self._ends)
+        self.drained = self._draining and not self._is_over()
+        if self._ends is not None and not self.drained:
+            # What holds no messages is committed, too, once all before it is stored: nothing is left then.
+            self._tail = {
+                partition: end for partition, end in self._ends.items() if end > self._begun.get(partition, 0)
+            }
+
+    async def _begin(self) -> None:
+        """Find out where to begin, and where to end if that is known."""
+        offsets = await self._retry(lambda: self._admin.offsets(self._topic))
+        lag = await self._retry(lambda: self._admin.lag(self._topic, self._group))
+        for partition, (first, end) in offsets.items():
+            given = self._given.get(partition)
+            self._first[partition] = first if given is None else given.first
+            self._next[partition] = lag.ranges[partition][0] if partition in lag.ranges else end
+        self._settled = dict(self._next)
+        self._begun = dict(self._next)
+        if self._until.is_end:
+            ends = {one.partition: one.end for one in self._given.values()}
+            self._ends = ends if self._given else {partition: end for partition, (_, end) in offsets.items()}
+
+    def _taken(self, polled: Sequence[Received]) -> list[Received]:
+        """The messages that are to be stored: what lies behind the end, or is more than the count, is left."""
+        batch: list[Received] = []
+        total = self._count(self._next) if self._until.count else 0
+        for message in polled:
+            partition, offset = message.partition, message.offset
+            if self._ends is not None and offset >= (end := self._ends.get(partition, 0)):
+                self._next[partition] = end
+                continue
+            if self._until.count and total >= self._until.count:
+                break
+            total += offset + 1 - self._next.get(partition, offset)
+            self._next[partition] = offset + 1
+            batch.append(message)
+            if self._producers and is_marker(message.key, message.value):
+                self._mark(message)
+        return batch
+
+    def _mark(self, message: Received) -> None:
+        marker = decode_marker(message.value)
+        counts = marker.producer in self._producers and marker.reason == "finished"
+        self._log.info(
+            "end of stream" if counts else "a marker is passed over",
+            partition=message.partition,
+            offset=message.offset,
+            producer=marker.producer,
+            reason=marker.reason,
+        )
+        if counts:
+            self._producers.discard(marker.producer)
+            self._first_marker.setdefault(message.partition, message.offset)
+
+    def _is_over(self) -> bool:
+        if self._until.count:
+            return self._count(self._next) >= self._until.count
+        return self._ends is not None and all(self._next.get(one, 0) >= end for one, end in self._ends.items())
+
+    def _count(self, reached: Mapping[int, int]) -> int:
+        """How many offsets lie between where the workflow began and `reached`."""
+        return sum(max(0, offset - self._first.get(partition, 0)) for partition, offset in reached.items())
+
+    async def _unread(self) -> int:
+        if self._ends is None:
+            return await super()._unread()
+        return sum(max(0, end - self._next.get(partition, 0)) for partition, end in self._ends.items())
+
+    def _waits_for(self) -> str:
+        if self._producers:
+            return f"messages or the end of stream of {', '.join(sorted(self._producers))}"
+        if self._until.count:
+            return f"{self._until.count - self._count(self._next)} more messages"
+        return "messages, until it is stopped" if self._until.is_stop else "the last messages of the topic"

@@ -1,0 +1,238 @@
+"""The plan and the proof of a workflow that stores a topic: by offsets, and each message looked for in the store."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+import msgspec
+import structlog
+
+from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.lifecycle.facts import Planned, Refused
+from streamforge.manager.lifecycle.job_spec import reading_group
+from streamforge.manager.topic_input import PartitionProof, TopicInput
+from streamforge.manager.workflow import Failure, Plan, Proof, Step, Workflow
+from streamforge_utils.model import names
+from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.model.json_documents import JsonDocuments
+from streamforge_utils.model.topic_reading import partition_ranges
+from streamforge_utils.ports.bus import Bus, BusAdmin, Received, Start
+from streamforge_utils.ports.store import DocumentStore
+from streamforge_utils.runtime.conversion import PASSED_OVER, Converted
+from streamforge_utils.runtime.json_converter import convert_json
+from streamforge_utils.runtime.worker_definition import Role
+
+AHEAD_BYTES = 8 * 1024 * 1024
+"""What the bus may fetch beyond what is asked for."""
+BATCH_MESSAGES = 1000
+BATCH_BYTES = 16 * 1024 * 1024
+POLL_S = 1.0
+QUIET_POLLS = 5
+"""So many polls in a row without a message of what is to be read: what is left of it belongs to no messages."""
+
+_replace = msgspec.structs.replace
+_log = structlog.get_logger(__name__)
+
+Places = Mapping[int, range]
+
+
+async def plan_topic(deps: Dependencies, workflow: Workflow, topic: TopicInput) -> Planned | Refused:
+    """Where the topic begins and ends now; a workflow that goes on keeps what it found first. Raises RetryableError."""
+    if topic.topic not in await deps.admin.topics():
+        return Refused(
+            Failure(
+                reason=f"there is no topic {topic.topic}, or this user may not see it",
+                next_step="make it, or give the user the right to describe and read it, then retry the workflow",
+            )
+        )
+    if topic.ranges is None:
+        found = partition_ranges(await deps.admin.offsets(topic.topic))
+        own = topic.own_collection or not await deps.store.count(workflow.collection)
+        topic = _replace(topic, ranges=found, own_collection=own)
+    # Nothing of it is a range of time.
+    plan = Plan(exchange_now_ms=deps.clock.now_ms(), until_ms=workflow.span.start_ms)
+    return Planned(plan, topic_input=topic)
+
+
+async def prove_topic(deps: Dependencies, workflow: Workflow, topic: TopicInput) -> Proof:
+    """Read again what the workflow has read, and look for each message: it is a document, or a dead letter, or missing.
+
+    What the topic has removed meanwhile can only be counted. Raises RetryableError, or PermanentError (no such topic).
+    """
+    committed = await _committed(deps.admin, workflow, topic)
+    dead = await _dead(deps, workflow, topic.topic)
+    await deps.store.flush(workflow.collection)
+    begun = {one.partition: one for one in topic.ranges or ()}
+    offsets = await deps.admin.offsets(topic.topic)
+    partitions: dict[int, PartitionProof] = {}
+    for number, end in committed.items():
+        first = begun[number].first if number in begun else offsets.get(number, (0, 0))[0]
+        if number in begun and topic.until.is_end:
+            end = min(end, begun[number].end)
+        unread = begun[number].end - end if number in begun and topic.until.is_end else 0
+        oldest = offsets.get(number, (end, end))[0]
+        gone = max(0, min(oldest, end) - first)
+        partitions[number] = PartitionProof(
+            partition=number, first=first, end=max(first, end), gone=gone, unread=unread
+        )
+    for number, one in begun.items():
+        if number not in partitions and topic.until.is_end:  # the topic has been made again, with fewer of them
+            partitions[number] = PartitionProof(partition=number, first=one.first, end=one.first, unread=len(one))
+    comparison = _Comparison(deps.store, workflow.collection, _documents(workflow), partitions, dead)
+    await comparison.read(deps.bus, topic.topic)
+    found = tuple(comparison.found[number] for number in sorted(comparison.found))
+    stored = sum(one.stored for one in found)
+    return Proof(
+        round=workflow.repairs + 1,
+        checked_ms=deps.clock.now_ms(),
+        expected=stored + sum(one.dead + one.missing + one.unread for one in found),
+        stored=stored,
+        segments=(),
+        partitions=found,
+    )
+
+
+class _Comparison:
+    """Compares the messages of partitions, from `first + gone` to before `end` of each, with the store.
+
+    found: the proofs, with what was counted so far. dead: the offsets of the dead letters of each partition.
+    """
+
+    def __init__(
+        self,
+        store: DocumentStore,
+        collection: str,
+        documents: JsonDocuments,
+        partitions: Mapping[int, PartitionProof],
+        dead: Mapping[int, frozenset[int]],
+    ) -> None:
+        self._store = store
+        self._collection = collection
+        self._documents = documents
+        self._dead = dead
+        self._left = {number: range(one.first + one.gone, one.end) for number, one in partitions.items()}
+        self.found = dict(partitions)
+
+    async def read(self, bus: Bus, topic: str) -> None:
+        """Read the messages, and count each."""
+        if not any(map(len, self._left.values())):
+            return
+        consumer = await bus.consumer(topic, start=Start.LATEST, ahead_bytes=AHEAD_BYTES)
+        quiet = 0
+        try:
+            for number, offsets in self._left.items():
+                if offsets:
+                    await consumer.seek(number, offsets.start)
+            while any(map(len, self._left.values())) and quiet < QUIET_POLLS:
+                polled = [one for one in await consumer.poll(BATCH_MESSAGES, POLL_S) if self._take(one)]
+                quiet = 0 if polled else quiet + 1
+                for part in _parts(polled):
+                    await self._compare(part)
+        finally:
+            await consumer.close()
+        for number, offsets in self._left.items():
+            self._count(number, empty=len(offsets))
+
+    def _take(self, message: Received) -> bool:
+        """Whether it is one of those that are to be compared."""
+        left = self._left.get(message.partition, range(0))
+        if message.offset < left.start or not left:
+            return False
+        until = min(message.offset, left.stop)
+        self._count(message.partition, empty=until - left.start)
+        self._left[message.partition] = range(min(message.offset + 1, left.stop), left.stop)
+        return message.offset < left.stop
+
+    async def _compare(self, messages: Sequence[Received]) -> None:
+        converted = await asyncio.to_thread(convert_json, self._documents, messages)
+        there = await self._store.present(self._collection, list(dict.fromkeys(converted.keys)))
+        for message, key in zip(messages, _keys(converted, len(messages)), strict=True):
+            if key == PASSED_OVER:
+                self._count(message.partition, markers=1)
+            elif key is not None and key in there:
+                self._count(message.partition, stored=1)
+            elif message.offset in self._dead.get(message.partition, ()):
+                self._count(message.partition, dead=1)
+            else:
+                before = self.found[message.partition].missing_from
+                first = message.offset if before is None else min(before, message.offset)
+                self._count(message.partition, missing=1)
+                self.found[message.partition] = _replace(self.found[message.partition], missing_from=first)
+
+    def _count(self, partition: int, **more: int) -> None:
+        one = self.found[partition]
+        self.found[partition] = _replace(one, **{name: getattr(one, name) + number for name, number in more.items()})
+
+
+def _keys(converted: Converted, count: int) -> list[str | None]:
+    """The key of each message's document; None: it was refused, `PASSED_OVER`: it is a marker."""
+    keys: list[str | None] = [None] * count
+    refused = dict(converted.refused)
+    for at, key in zip(converted.good(count), converted.keys, strict=True):
+        keys[at] = key
+    for at, reason in refused.items():
+        if reason == PASSED_OVER:
+            keys[at] = PASSED_OVER
+    return keys
+
+
+def _parts(messages: Sequence[Received]) -> list[Sequence[Received]]:
+    """The messages in parts that do not take much memory when they are decoded."""
+    parts: list[Sequence[Received]] = []
+    begin = size = 0
+    for at, message in enumerate(messages):
+        size += len(message.value)
+        if size >= BATCH_BYTES:
+            parts.append(messages[begin : at + 1])
+            begin, size = at + 1, 0
+    return [*parts, messages[begin:]] if begin < len(messages) else parts
+
+
+def _sinks(workflow: Workflow) -> list[Step]:
+    return [step for step in workflow.steps if step.role is Role.SINK]
+
+
+def _documents(workflow: Workflow) -> JsonDocuments:
+    """What the sink makes documents with."""
+    return JsonDocuments(next((step.parameters.get("json_schema", "") for step in _sinks(workflow)), ""))
+
+
+async def _committed(admin: BusAdmin, workflow: Workflow, topic: TopicInput) -> Mapping[int, int]:
+    """Of each partition the offset up to which every sink has committed."""
+    offsets = await admin.offsets(topic.topic)
+    found: dict[int, int] = {}
+    for step in _sinks(workflow):
+        lag = await admin.lag(topic.topic, reading_group(workflow, topic, step.target))
+        for number, (_, end) in offsets.items():
+            reached = lag.ranges[number][0] if number in lag.ranges else end
+            found[number] = min(found.get(number, reached), reached)
+    return found
+
+
+async def _dead(deps: Dependencies, workflow: Workflow, topic: str) -> Mapping[int, frozenset[int]]:
+    """By partition of `topic`, the offsets of the messages that lie in the workflow's topic of dead letters."""
+    letters = names.dlq_topic(workflow.topic)
+    if letters not in await deps.admin.topics():
+        return {}
+    left = {number: range(*offsets) for number, offsets in (await deps.admin.offsets(letters)).items()}
+    found: dict[int, set[int]] = {}
+    consumer = await deps.bus.consumer(letters, ahead_bytes=AHEAD_BYTES)
+    quiet = 0
+    try:
+        while any(map(len, left.values())):
+            polled = await consumer.poll(BATCH_MESSAGES, POLL_S)
+            quiet = 0 if polled else quiet + 1
+            if quiet == QUIET_POLLS:
+                raise RetryableError(f"the dead letters of {letters} do not come: the bus is slow, try again")
+            for message in polled:
+                offsets = left.get(message.partition, range(0))
+                left[message.partition] = range(max(offsets.start, message.offset + 1), max(offsets.stop, 0))
+                headers = dict(message.headers)
+                if headers.get("topic", b"").decode("utf-8", "replace") == topic:
+                    place = headers.get("partition", b""), headers.get("offset", b"")
+                    if all(text.isdigit() for text in place):
+                        found.setdefault(int(place[0]), set()).add(int(place[1]))
+    finally:
+        await consumer.close()
+    return {number: frozenset(offsets) for number, offsets in found.items()}

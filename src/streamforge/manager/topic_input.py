@@ -1,0 +1,51 @@
+"""What a workflow remembers of the topic that it stores, where that is not one of its own."""
+
+from __future__ import annotations
+
+import msgspec
+
+from streamforge_utils.model.topic_reading import PartitionRange, Until, total
+
+
+class TopicInput(msgspec.Struct, frozen=True, kw_only=True):
+    """The topic that a workflow without a loader stores; it is not ours, and nothing but reading is done to it.
+
+    until: what ends the workflow. ranges: where each partition began and ended when the workflow did; None before its
+    plan. own_collection: nothing lay in its collection then. readings: how often it was begun at the beginning again,
+    after a proof found messages that are not stored; each has a consumer group of its own.
+    """
+
+    topic: str
+    until: Until
+    ranges: tuple[PartitionRange, ...] | None = None
+    own_collection: bool = False
+    readings: int = 0
+
+    @property
+    def expected(self) -> int | None:
+        """How many offsets it has to read; None: that is not known before its end."""
+        if self.until.count:
+            return self.until.count
+        return total(self.ranges) if self.ranges is not None and self.until.is_end else None
+
+
+class PartitionProof(msgspec.Struct, frozen=True, kw_only=True):
+    """What became of a partition's messages from `first` to before `end`, the offset up to which they were committed.
+
+    stored, dead, markers: messages whose document is stored, that are dead letters, that mark the end of a stream.
+    missing: those that are nothing of that, and missing_from: the first of them. empty: offsets without a message.
+    gone: offsets that the topic had removed before they could be compared. unread: offsets up to the end of the
+    workflow that were not committed.
+    """
+
+    partition: int
+    first: int
+    end: int
+    stored: int = 0
+    dead: int = 0
+    markers: int = 0
+    missing: int = 0
+    missing_from: int | None = None
+    empty: int = 0
+    gone: int = 0
+    unread: int = 0

@@ -1,0 +1,217 @@
+"""arango-connector on the embedded bus and store: what it stores of anybody's topic, and what becomes a dead letter."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamforge.workers.arango_connector import DEFINITION
+from streamforge_utils.model.errors import ConfigError
+from streamforge_utils.model.messages import EOS_KEY, EndOfStream, encode_marker
+from streamforge_utils.ports.bus import Message, TopicSpec
+from streamforge_utils.runtime.worker_process import load_worker
+from tests.doubles.faulty import always, times
+from tests.limits import LIMIT_S
+from tests.runtime.rig import DLQ, Rig, headers, last, words
+
+FOREIGN, COLLECTION = "orders", "orders_of_shop"
+HOSTILE = [
+    b"",
+    b"no JSON",
+    b"[1]",
+    b"7",
+    b'{"a":NaN}',
+    b'{"_key":"a/b"}',
+    b'{"_from":"a/1"}',
+    b'{"a":1,"a":2}',
+    b"\xff",
+]
+HOSTILE += [b'{"a":' * 100_000, b'{"x":"' + b"y" * 900_000]
+
+
+class Shop(Rig):
+    """A worker of a topic that another producer writes."""
+
+    def __init__(self, folder: Path, until: str = "end") -> None:
+        super().__init__(folder)
+        for name in ("STREAMFORGE_UPSTREAM", "TIME_RANGE", "SYMBOL", "TYPE"):
+            del self.environment[name]
+        self.environment |= {
+            "KAFKA_TOPIC": FOREIGN,
+            "COLLECTION_NAME": COLLECTION,
+            "STREAMFORGE_UNTIL": until,
+        }
+
+    async def open(self, *values: bytes, key: bytes | None = b"k") -> None:
+        await self.prepare()
+        await self.seen.create_topic(TopicSpec(name=FOREIGN))
+        await self.write(*values, key=key)
+
+    async def write(self, *values: bytes, key: bytes | None = b"k") -> None:
+        await self.send(FOREIGN, [Message(key, value) for value in values])
+
+    async def mark(self, producer: str) -> None:
+        marker = EndOfStream(producer=producer, attempt=1, records=0, reason="finished")
+        await self.write(encode_marker(marker), key=EOS_KEY)
+
+    async def until_stored(self, count: int) -> None:
+        """Return once so many documents are there."""
+        while True:
+            if len(await self.contents()) >= count:
+                return
+
+    async def contents(self) -> dict[str, Any]:
+        return {one.key: json.loads(one.body) for one in await self.stored.read(COLLECTION, limit=10_000)}
+
+
+async def test_objects_are_stored_and_all_else_is_dead_with_its_reason(tmp_path: Path) -> None:
+    rig = Shop(tmp_path)
+    good = [b'{"_key":"%d","n":%d}' % (n, n) for n in range(20)] + [b'{"no":"key"}', b'{ "no" : "key" }']
+    await rig.open(*good[:11], *HOSTILE, *good[11:])
+    assert await rig.live(DEFINITION) == 0
+    found = await rig.contents()
+    assert len(found) == 21
+    assert found["7"] == {"n": 7}
+    assert [one for key, one in found.items() if len(key) == 32] == [{"no": "key"}]
+    letters = await rig.read(DLQ)
+    assert [letter.value for letter in letters] == HOSTILE
+    assert [int(headers(letter)["offset"]) for letter in letters] == list(range(11, 11 + len(HOSTILE)))
+    assert all(headers(letter)["reason"] and headers(letter)["topic"] == FOREIGN for letter in letters)
+    event, progress = last(await rig.events())
+    assert (event.event, progress.records, progress.refused) == ("finished", 22, len(HOSTILE))
+    # Nothing is written where others write, and nothing is made beside it.
+    assert len(await rig.read(FOREIGN)) == len(good) + len(HOSTILE)
+    assert f"{FOREIGN}-dlq" not in await rig.seen.topics()
+    await rig.close()
+
+
+async def test_doing_it_twice_leaves_one_and_the_message_that_was_sent_later_wins(tmp_path: Path) -> None:
+    rig = Shop(tmp_path)
+    await rig.open(b'{"_key":"a","n":1}', b'{"x":1}', b'{"_key":"a","n":2}', b'{"_key":"b","_version":9,"n":1}')
+    assert await rig.live(DEFINITION) == 0
+    before = await rig.contents()
+    rig.environment |= {"STREAMFORGE_GROUP": "again", "STREAMFORGE_ATTEMPT": "2"}
+    await rig.write(b'{"_key":"b","_version":8,"n":2}')
+    assert await rig.live(DEFINITION) == 0
+    assert await rig.contents() == before
+    assert before["a"] == {"n": 2}
+    assert before["b"] == {"n": 1}
+    _, progress = last(await rig.events())
+    assert (progress.records, progress.stale) == (5, 1)
+    await rig.close()
+
+
+async def test_a_sink_that_fails_before_each_commit_loses_and_doubles_nothing(tmp_path: Path) -> None:
+    rig = Shop(tmp_path)
+    await rig.open(*(b'{"n":%d}' % n for n in range(50)), b"bad", *(b'{"n":%d}' % n for n in range(50, 60)))
+    rig.bus.commit = always("the bus is away")
+    rig.environment["STREAMFORGE_STOP_GRACE_SECONDS"] = "1"
+
+    async def crash() -> None:
+        supervisor = rig.supervisor(DEFINITION)
+        running = asyncio.create_task(supervisor.run())
+        async with asyncio.timeout(LIMIT_S):
+            await rig.until_stored(60)
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await rig.bus.close()  # a process that is gone is no member of its group
+
+    await crash()
+    rig.bus.commit = times(0, "")
+    rig.environment["STREAMFORGE_ATTEMPT"] = "2"
+    assert await rig.live(DEFINITION) == 0
+    assert sorted(one["n"] for one in (await rig.contents()).values()) == list(range(60))
+    # A letter may be there twice after a crash; it names one place.
+    assert {headers(letter)["offset"] for letter in await rig.read(DLQ)} == {"50"}
+    await rig.close()
+
+
+async def test_it_ends_at_the_marker_of_the_named_producer_and_stores_no_marker(tmp_path: Path) -> None:
+    rig = Shop(tmp_path, "marker:shop")
+    await rig.open(b'{"n":1}')
+    await rig.mark("stranger")
+    await rig.write(b'{"n":2}')
+    await rig.mark("shop")
+    await rig.write(b'{"n":3}', b'{"end_of_stream":1}', key=EOS_KEY)
+    assert await rig.live(DEFINITION) == 0
+    kept = [one for one in (await rig.contents()).values() if "n" in one]
+    assert sorted(one["n"] for one in kept) == [1, 2, 3]
+    assert await rig.read(DLQ) == []
+    await rig.close()
+
+
+async def test_stopped_by_command_it_ends_in_order_and_says_what_it_has_left(tmp_path: Path) -> None:
+    rig = Shop(tmp_path, "stop")
+    await rig.open(b'{"n":1}', b'{"n":2}')
+    running = asyncio.create_task(rig.live(DEFINITION))
+    async with asyncio.timeout(LIMIT_S):
+        await rig.until_stored(2)
+    await rig.command("stop")
+    assert await running == 0
+    events = await rig.events()
+    assert words(events) == ["started", "interrupted"]
+    assert (events[-1].extra or {})["left"] == 0
+    await rig.close()
+
+
+async def test_letters_are_replayed_without_replacing_what_is_newer(tmp_path: Path) -> None:
+    rig = Shop(tmp_path)
+    rig.environment["STREAMFORGE_JSON_SCHEMA"] = '{"required":["n"]}'
+    await rig.open(b'{"_key":"a"}', b'{"_key":"b"}', b"bad")
+    assert await rig.live(DEFINITION) == 0
+    assert await rig.contents() == {}
+    await rig.write(b'{"_key":"a","n":5}')
+    assert await rig.live(DEFINITION) == 0
+    rig.environment |= {
+        "KAFKA_TOPIC": DLQ,
+        "STREAMFORGE_REPLAY": "true",
+        "STREAMFORGE_JSON_SCHEMA": "",
+        "STREAMFORGE_ATTEMPT": "2",
+    }
+    assert await rig.live(DEFINITION) == 0
+    assert await rig.contents() == {"a": {"n": 5}, "b": {}}
+    letters = [headers(letter) for letter in await rig.read(DLQ)]
+    assert [(one["topic"], one["offset"], one["attempt"]) for one in letters[3:]] == [(FOREIGN, "2", "2")]
+    await rig.close()
+
+
+async def test_a_topic_that_is_not_there_is_named_and_not_made(tmp_path: Path) -> None:
+    rig = Shop(tmp_path)
+    await rig.prepare()
+    assert await rig.live(DEFINITION) == 2
+    assert FOREIGN in str((await rig.events())[-1].error_message)
+    assert FOREIGN not in await rig.seen.topics()
+    await rig.close()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("STREAMFORGE_UNTIL", "tomorrow", "STREAMFORGE_UNTIL"),
+        ("STREAMFORGE_OFFSETS", "0:9", "STREAMFORGE_OFFSETS"),
+        ("STREAMFORGE_JSON_SCHEMA", '{"type":"nothing"}', "JSON Schema is not acceptable"),
+        ("TYPE", "jsn", "type 'jsn' is not known"),
+    ],
+)
+def test_a_bad_setting_is_named_before_anything_is_read(tmp_path: Path, name: str, value: str, told: str) -> None:
+    rig = Shop(tmp_path)
+    rig.environment[name] = value
+    with pytest.raises(ConfigError, match=told):
+        load_worker(DEFINITION, rig.environment)
+
+
+async def test_a_store_that_is_away_for_long_ends_the_attempt_and_the_next_one_stores_all(tmp_path: Path) -> None:
+    rig = Shop(tmp_path)
+    await rig.open(b'{"n":1}', b'{"n":2}')
+    rig.environment["STREAMFORGE_STORE_PATIENCE_SECONDS"] = "0"
+    rig.store.upserting = always("the store is away")
+    assert await rig.live(DEFINITION) == 1
+    rig.store.upserting = None
+    rig.environment["STREAMFORGE_ATTEMPT"] = "2"
+    assert await rig.live(DEFINITION) == 0
+    assert len(await rig.contents()) == 2
+    await rig.close()

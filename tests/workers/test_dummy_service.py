@@ -227,7 +227,10 @@ async def test_it_plays_a_sink_that_reads_all_and_stores_nothing(rig: Rig) -> No
 @pytest.mark.parametrize(
     ("settings", "said"),
     [
-        ({"imitate": "nope"}, "imitate 'nope' is not known: choose one of arango-candles, arango-trades"),
+        (
+            {"imitate": "nope"},
+            "imitate 'nope' is not known: choose one of arango-candles, arango-connector, arango-trades",
+        ),
         ({"imitate": "dummy-service"}, "imitate 'dummy-service' is not known"),
         ({"imitate": "arango-candles", "simulate_loading": "true"}, "leave simulate-loading out"),
         ({"noop": "true", "simulate_loading": "true"}, "noop ends at once"),

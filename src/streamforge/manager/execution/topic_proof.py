@@ -26,7 +26,7 @@ from streamforge_utils.runtime.worker_definition import Role
 AHEAD_BYTES = 8 * 1024 * 1024
 """What the bus may fetch beyond what is asked for."""
 BATCH_MESSAGES = 1000
-BATCH_BYTES = 16 * 1024 * 1024
+PART_MESSAGES, PART_BYTES = 200, 256 * 1024
 POLL_S = 1.0
 QUIET_POLLS = 5
 """So many polls in a row without a message of what is to be read: what is left of it belongs to no messages."""
@@ -127,8 +127,7 @@ class _Comparison:
             while any(map(len, self._left.values())) and quiet < QUIET_POLLS:
                 polled = [one for one in await consumer.poll(BATCH_MESSAGES, POLL_S) if self._take(one)]
                 quiet = 0 if polled else quiet + 1
-                for part in _parts(polled):
-                    await self._compare(part)
+                await self._compare(polled)
         finally:
             await consumer.close()
         for number, offsets in self._left.items():
@@ -145,9 +144,12 @@ class _Comparison:
         return message.offset < left.stop
 
     async def _compare(self, messages: Sequence[Received]) -> None:
-        converted = await asyncio.to_thread(convert_json, self._documents, messages)
-        there = await self._store.present(self._collection, list(dict.fromkeys(converted.keys)))
-        for message, key in zip(messages, _keys(converted, len(messages)), strict=True):
+        keys: list[str | None] = []
+        for part in _parts(messages):
+            keys += _keys(convert_json(self._documents, part), len(part))
+            await asyncio.sleep(0)  # leases and requests do not wait for a whole batch
+        there = await self._store.present(self._collection, list(dict.fromkeys(key for key in keys if key)))
+        for message, key in zip(messages, keys, strict=True):
             if key == PASSED_OVER:
                 self._count(message.partition, markers=1)
             elif key is not None and key in there:
@@ -178,12 +180,12 @@ def _keys(converted: Converted, count: int) -> list[str | None]:
 
 
 def _parts(messages: Sequence[Received]) -> list[Sequence[Received]]:
-    """The messages in parts that do not take much memory when they are decoded."""
+    """The messages in parts, each of which is decoded in some milliseconds."""
     parts: list[Sequence[Received]] = []
     begin = size = 0
     for at, message in enumerate(messages):
         size += len(message.value)
-        if size >= BATCH_BYTES:
+        if size >= PART_BYTES or at + 1 - begin >= PART_MESSAGES:
             parts.append(messages[begin : at + 1])
             begin, size = at + 1, 0
     return [*parts, messages[begin:]] if begin < len(messages) else parts

@@ -93,7 +93,7 @@ async def test_iso_times_are_written_in_every_format_and_page(client: httpx.Asyn
 async def test_what_is_no_candle_keeps_its_times(client: httpx.AsyncClient, service: MemoryService) -> None:
     await service.world.store.upsert("others", [Document("a", 0, b'{"open_time":1}')])
     response = await client.get("/collections/others/records", params={"format": "jsonl", "time": "iso"})
-    assert response.json() == {"open_time": 1}
+    assert response.json() == {"_key": "a", "open_time": 1}
 
 
 @pytest.mark.parametrize("limit", [1, 7, 24, 25, 26, 1000])
@@ -322,9 +322,10 @@ async def test_a_table_of_foreign_records_has_every_field_of_all_of_them(
     monkeypatch.setattr(record_reader, "BATCH", 2)
     whole = await client.get("/collections/foreign/records", params={"limit": "all", "format": "csv"})
     rows = list(csv.reader(io.StringIO(whole.text)))
-    assert rows == [["a", "b", "c"], ["1", "", ""], ['{"x":[1,true]}', "2", ""], ["", "[null]", ""], ["", "", "d"]]
+    cells = [["1", "", ""], ['{"x":[1,true]}', "2", ""], ["", "[null]", ""], ["", "", "d"]]
+    assert rows == [["_key", "a", "b", "c"], *([f"k{n}", *row] for n, row in enumerate(cells))]
     page = await client.get("/collections/foreign/records", params={"limit": 2, "format": "csv"})
-    assert page.text.splitlines()[0] == "a,b"
+    assert page.text.splitlines()[0] == "_key,a,b"
 
 
 def test_a_field_that_the_first_line_lacks_is_never_left_out() -> None:

@@ -19,6 +19,7 @@ from streamforge.manager.api import (
     plan_routes,
     queue_routes,
     schedule_routes,
+    topic_routes,
 )
 from streamforge.manager.api.app import create_app
 from streamforge.manager.api.guard import OPEN_PATHS, role_needed
@@ -52,7 +53,15 @@ ALL = sorted(operations(APP))
 def test_the_matrix_holds_every_route() -> None:
     routes = [
         route
-        for module in (batch_routes, queue_routes, plan_routes, schedule_routes, data_routes, catalogue_routes)
+        for module in (
+            batch_routes,
+            queue_routes,
+            topic_routes,
+            plan_routes,
+            schedule_routes,
+            data_routes,
+            catalogue_routes,
+        )
         for route in module.router.routes
     ]
     served = {(method, route.path) for route in routes if isinstance(route, APIRoute) for method in route.methods or ()}

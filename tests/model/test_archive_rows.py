@@ -198,6 +198,7 @@ BAD = [
     ("api_candles_1m", [KLINE, KLINE], "open time 1722470400000 follows 1722470400000"),
     ("api_candles_1m", [with_column(KLINE, 6, b"1722470400000")], "ends before it begins"),
     ("api_candles_1m", [with_column(KLINE, 8, b"1.5")], "its number of trades '1.5' is no whole number"),
+    ("api_candles_1m", [with_column(KLINE, 5, b"0.00000000")], "has 816 trades and no volume"),
     ("api_candles_1m", [KLINE.removesuffix(b",0")], "it has 11 columns, not 12"),
     ("api_candles_1m", [with_column(KLINE, 5, "１.0".encode())], "is no decimal number"),
 ]

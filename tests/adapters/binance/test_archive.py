@@ -469,16 +469,22 @@ async def test_a_listing_that_cannot_be_read_is_told(
     await archive.close()
 
 
-async def test_a_listing_without_end_is_given_up(host: ArchiveHost, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("step", "error", "reason"), [(1, PermanentError, "lists more than 200000"), (0, RetryableError, "the same page")]
+)
+async def test_a_listing_without_end_is_given_up(
+    host: ArchiveHost, tmp_path: Path, step: int, error: type[Exception], reason: str
+) -> None:
     async def answer(request: web.Request) -> web.StreamResponse:
+        token = int(request.query.get("continuation-token", 0)) + step
         return web.Response(
-            body=b"<ListBucketResult><IsTruncated>true</IsTruncated><NextContinuationToken>t</NextContinuationToken>"
-            b"</ListBucketResult>"
+            text="<ListBucketResult><IsTruncated>true</IsTruncated>"
+            f"<NextContinuationToken>{token}</NextContinuationToken></ListBucketResult>"
         )
 
     host.expect("?", *[answer] * 1000)
     archive = archive_of(host, tmp_path)
-    with pytest.raises(PermanentError, match="lists more than 200000"):
+    with pytest.raises(error, match=reason):
         await archive.files(TRADES, day(DAY))
     await archive.close()
 

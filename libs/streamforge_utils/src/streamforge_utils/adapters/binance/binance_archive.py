@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 
 from streamforge_utils.adapters.binance.archive_cache import ArchiveCache, Entry, Note, Part
 from streamforge_utils.adapters.binance.archive_listing import (
@@ -17,6 +17,7 @@ from streamforge_utils.adapters.binance.archive_listing import (
     MONTHS,
     PAGE,
     ROOT,
+    Listed,
     files_of,
     narrow,
     published_ms,
@@ -69,15 +70,8 @@ class BinanceArchive:
         for period in (MONTHS, DAYS) if files.has_days(series) else (MONTHS,):
             path = stem_path(files, series, period)
             prefix, before = narrow(path, period, span)
-            more = {"start-after": before}
-            for _ in range(LISTING_PAGES):
-                listed = await self._transport.listing({"prefix": prefix, "max-keys": str(PAGE), **more})
+            async for listed in self._pages({"prefix": prefix}, {"start-after": before}):
                 found += files_of(listed.keys, path, period, span)
-                more = dict(listed.more)
-                if not more:
-                    break
-            else:
-                raise PermanentError(f"the archive lists more than {LISTING_PAGES * PAGE} files in {path}")
         return sorted(found, key=lambda file: (file.span.start_ms, -file.span.end_ms))
 
     async def symbols(self, kind: str) -> Sequence[str]:
@@ -85,18 +79,22 @@ class BinanceArchive:
         files, found = archive_files(kind_named(kind)), set[str]()
         for period in (MONTHS, DAYS):
             prefix = f"{ROOT}/{period}/{files.folder}/"
-            more: dict[str, str] = {}
-            for _ in range(LISTING_PAGES):
-                listed = await self._transport.listing(
-                    {"prefix": prefix, "delimiter": "/", "max-keys": str(PAGE), **more}
-                )
+            async for listed in self._pages({"prefix": prefix, "delimiter": "/"}):
                 found |= {one.removeprefix(prefix).strip("/") for one in listed.prefixes if one.startswith(prefix)}
-                more = dict(listed.more)
-                if not more:
-                    break
-            else:
-                raise PermanentError(f"the archive lists more than {LISTING_PAGES * PAGE} symbols in {prefix}")
         return sorted(found - {""})
+
+    async def _pages(self, asked: Mapping[str, str], more: Mapping[str, str] | None = None) -> AsyncIterator[Listed]:
+        """The pages of a listing. more: parameters of the first one alone."""
+        following = dict(more or {})
+        for _ in range(LISTING_PAGES):
+            listed = await self._transport.listing({**asked, "max-keys": str(PAGE), **following})
+            yield listed
+            if not listed.more:
+                return
+            if listed.more == following:
+                raise RetryableError(f"the archive's listing of {asked['prefix']} names the same page as the next one")
+            following = dict(listed.more)
+        raise PermanentError(f"the archive lists more than {LISTING_PAGES * PAGE} files in {asked['prefix']}")
 
     async def verify(self, series: Series, file: ArchiveFile) -> VerifiedFile:
         """See `ports.archive`; a file that another worker downloads is waited for."""

@@ -10,6 +10,7 @@ from streamforge_utils.model.kinds.archive_files import ArchiveFiles
 from streamforge_utils.model.kinds.archive_rows import (
     DECIMAL,
     WHOLE,
+    Column,
     RowForm,
     filled,
     integers,
@@ -21,6 +22,7 @@ from streamforge_utils.model.kinds.paging import MalformedPage, Page
 from streamforge_utils.model.series import Series
 
 _MONTHS_ALONE = frozenset({Interval.D3, Interval.W1, Interval.MO1})
+_NONE = b"0.00000000"
 _encode = msgspec.json.Encoder().encode
 
 
@@ -61,6 +63,8 @@ class KlineFiles(ArchiveFiles):
         if not all(map(lt, opens, closes)):  # as texts: all have 13 digits
             found = next(one for one, end in zip(opens, closes, strict=True) if one >= end)
             raise MalformedPage(f"the candle of {found.decode()} ends before it begins")
+        if _NONE in volume:
+            _refuse_lost_volume(opens, volume, trades)
         prefix = candle_key_prefix(series.symbol, series.interval).encode()
         keys = [prefix + one for one in opens]
         parts = (
@@ -81,3 +85,10 @@ class KlineFiles(ArchiveFiles):
         )
         columns = (keys, opens, open_, high, low, close, volume, closes, quote, trades, taker, taker_quote)
         return Page(positions, positions, keys, filled(parts, columns))
+
+
+def _refuse_lost_volume(opens: Column, volumes: Column, trades: Column) -> None:
+    """Raises MalformedPage naming a candle that has trades and no volume."""
+    for opened, volume, count in zip(opens, volumes, trades, strict=True):
+        if volume == _NONE and count != b"0":
+            raise MalformedPage(f"the candle of {opened.decode()} has {count.decode()} trades and no volume")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Iterator, Mapping, Sequence
+from typing import ClassVar
 
 from streamforge.exchange.config import SymbolSpec
 from streamforge.exchange.endpoint import RowsEndpoint
@@ -33,6 +34,7 @@ class Klines(RowsEndpoint):
     parameters = ("symbol", "interval", "startTime", "endTime", "limit")
     archive = "klines"
     quantity = 5
+    times: ClassVar[Mapping[int, str]] = {0: "000", 6: "999"}
     header = (
         "open_time,open,high,low,close,volume,close_time,quote_volume,count,taker_buy_volume,"
         "taker_buy_quote_volume,ignore"

@@ -77,7 +77,7 @@ class RecordReader:
                 following_first = _behind(prefix)
             _check(proven, [document.key for document in documents], first, following_first)
             if documents:
-                yield [(d.key, _shown(d)) for d in documents]
+                yield [(d.key, _shown(d, series)) for d in documents]
                 left -= len(documents)
             if following_first is None:
                 return
@@ -119,8 +119,12 @@ class RecordReader:
             raise _incomplete(first_series, "; ".join(told[:_SHOWN]) + more, collection)
 
 
-def _shown(document: Document) -> bytes:
+def _shown(document: Document, series: Series | None) -> bytes:
     """A document as it is read: one that is no record of a kind has a key that nothing else in it tells."""
+    if series is not None:
+        body = kind_of(series).as_exported(document.body)
+        if body is not document.body:  # it is one of the series, as nearly all are
+            return body
     kind = kind_of_document(document.key, document.body)
     return with_key(document.key, document.body) if kind is None else kind.as_exported(document.body)
 

@@ -14,6 +14,7 @@ import msgspec
 
 from streamforge.manager.fire_times import FireTimes
 from streamforge.manager.service import StartRequest
+from streamforge.manager.symbol_selection import is_pattern
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.timeranges import resolve_time_range
 
@@ -21,6 +22,9 @@ FORMAT = 1
 ON_TIME_MS = 60_000
 """A fire time that passed longer ago was missed."""
 OVERDUE_MS = 600_000
+MOST_SYMBOLS = 1000
+MOST_LOADS_KEPT = 200
+"""Of a run that has ended so many symbols are kept, those that failed first; the others are counted."""
 MOST_FAILURES = 3
 """So many runs that failed in a row are told by `doctor`."""
 _NAMED = 3
@@ -49,7 +53,8 @@ GOES_ON, NOTHING_NEW, REFUSED, REMOVED = "running", "up-to-date", "refused", "re
 
 
 class Definition(msgspec.Struct, frozen=True, kw_only=True):
-    """What is loaded, and when. time_range, since, default_start: as in `StartRequest`."""
+    """What is loaded, and when. symbols: also patterns, which each run reads anew. time_range, since, default_start: as
+    in `StartRequest`."""
 
     symbols: tuple[str, ...]
     type: str
@@ -85,7 +90,8 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
 
     fire_ms: its fire time; first_ms, times: it stands for so many, of which this is the first; at_least: or more.
     late: why it was not on time, or why it was skipped. definition, time_range: what it loads, whatever is changed
-    meanwhile; time_range is absolute, or empty.
+    meanwhile; time_range is absolute, or empty. chosen: its symbols, once the exchange has listed what patterns fit.
+    left_out: loads that are not kept.
     """
 
     number: int
@@ -100,7 +106,9 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     ended_ms: int | None = None
     definition: Definition
     time_range: str = ""
+    chosen: tuple[str, ...] | None = None
     loads: tuple[Load, ...] = ()
+    left_out: int = 0
     reason: str = ""
 
     @property
@@ -111,7 +119,26 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     def to_start(self) -> Sequence[str]:
         """The symbols of which nothing was begun yet."""
         begun = {one.symbol for one in self.loads}
-        return [symbol for symbol in self.definition.symbols if symbol not in begun]
+        symbols = self.definition.symbols if self.chosen is None else self.chosen
+        return [symbol for symbol in symbols if symbol not in begun]
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the exchange has still to say what its patterns fit."""
+        return self.chosen is None and any(map(is_pattern, self.definition.symbols))
+
+    def failed(self, reason: str, now_ms: int) -> Run:
+        """The run, ended for this reason."""
+        return msgspec.structs.replace(self, state=RunState.ERROR, ended_ms=now_ms, reason=reason)
+
+    def kept(self) -> Run:
+        """The run as it is kept: of very many loads those that failed come first, and the rest is counted."""
+        if len(self.loads) <= MOST_LOADS_KEPT:
+            return self
+        ordered = sorted(self.loads, key=lambda one: not one.failed)
+        return msgspec.structs.replace(
+            self, chosen=None, loads=tuple(ordered[:MOST_LOADS_KEPT]), left_out=len(ordered) - MOST_LOADS_KEPT
+        )
 
     def request(self, symbol: str) -> StartRequest:
         """The request for one of its symbols."""
@@ -171,7 +198,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
         return msgspec.structs.replace(
             self,
             current=None,
-            latest=run,
+            latest=run.kept(),
             last_success_ms=run.ended_ms if finished else self.last_success_ms,
             failures=0 if finished else self.failures + 1,
         )

@@ -42,6 +42,7 @@ class ScheduleRun(msgspec.Struct, frozen=True, kw_only=True):
     time_range: Annotated[str | None, meaning("What it loads; none: what is new since the coverage's end.")] = None
     reason: Annotated[str | None, meaning("Why it failed.")] = None
     loads: list[ScheduleLoad] = []
+    left_out: Annotated[int, meaning("Symbols that are not listed, of a run of very many.")] = 0
 
 
 class Schedule(msgspec.Struct, frozen=True, kw_only=True):

@@ -17,6 +17,7 @@ from streamforge.manager.fire_times import checked_cron
 from streamforge.manager.persistence.schedule_store import StoredSchedule
 from streamforge.manager.schedule import (
     MOST_FAILURES,
+    MOST_SYMBOLS,
     OVERDUE_MS,
     Definition,
     Run,
@@ -26,14 +27,14 @@ from streamforge.manager.schedule import (
     overdue_ms,
 )
 from streamforge.manager.service import NotFound, NotNow, StartRequest
-from streamforge.manager.symbols import likely_symbols
+from streamforge.manager.symbol_selection import check_words, is_pattern, select
 from streamforge_utils.model.errors import ConfigError, ConflictError, InvalidInput, StreamForgeError
-from streamforge_utils.model.kinds.registry import check_series, series_of
+from streamforge_utils.model.kinds.registry import check_series, kind_of_type, series_of
+from streamforge_utils.model.series import check_symbol
 from streamforge_utils.model.spelling import closest
 from streamforge_utils.model.timeranges import format_ms
 
 MOST_SCHEDULES = 200
-MOST_SYMBOLS = 200
 _LIST_WITHIN_S = 5.0
 _TRIES = 50
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
@@ -210,20 +211,21 @@ class ScheduleService:
         """The definition in its one spelling."""
         now_ms = self._deps.clock.now_ms()
         fire_times = checked_cron(asked.cron, asked.timezone, now_ms)
-        if not asked.symbols:
-            raise InvalidInput("symbols", "symbols are missing: name one at least")
+        check_words(asked.symbols)
         if len(asked.symbols) > MOST_SYMBOLS:
             raise InvalidInput(
                 "symbols", f"{len(asked.symbols)} symbols are too many: a schedule has {MOST_SYMBOLS} at most"
             )
-        series = [check_series(symbol, asked.type) for symbol in asked.symbols]
-        symbols = tuple(symbol for symbol, _ in series)
+        _, type_name = check_series("X", asked.type)
+        if kind_of_type(type_name).is_endless(type_name):
+            raise InvalidInput("type", f"type {type_name!r} has no end, and a schedule loads what is past")
+        symbols = tuple(word if is_pattern(word) else check_symbol(word) for word in asked.symbols)
         if twice := sorted({symbol for symbol in symbols if symbols.count(symbol) > 1}):
             raise InvalidInput("symbols", f"symbols: {', '.join(twice[:_NAMED])} is named twice: name each once")
         since = asked.since if asked.since or asked.time_range else LAST
         request = StartRequest(
-            symbol=symbols[0],
-            type=series[0][1],
+            symbol="X" if is_pattern(symbols[0]) else symbols[0],
+            type=type_name,
             time_range=asked.time_range,
             since=since,
             default_start=asked.default_start,
@@ -233,7 +235,7 @@ class ScheduleService:
         checked: Definition = msgspec.structs.replace(
             asked,
             symbols=symbols,
-            type=series[0][1],
+            type=type_name,
             cron=fire_times.cron,
             since=LAST if since == LAST else None,
             time_range="" if since == LAST else words,
@@ -244,6 +246,12 @@ class ScheduleService:
 
     async def _check_known(self, asked: Definition) -> None:
         """Refuse `since last` of series that have no end to go on from, which would fail each time."""
+        if patterns := [word for word in asked.symbols if is_pattern(word)]:
+            raise InvalidInput(
+                "from",
+                f"{patterns[0]} takes in symbols of which nothing is stored yet, so that `since last` has no end to go "
+                "on from: give a start with `from`",
+            )
         unknown = [
             symbol
             for symbol in asked.symbols
@@ -257,7 +265,7 @@ class ScheduleService:
             )
 
     async def _check_listed(self, symbols: Sequence[str]) -> None:
-        """Refuse symbols that the exchange does not list, where it answers soon."""
+        """Refuse symbols that the exchange does not list, and patterns that fit none, where it answers soon."""
         if self._deps.no_driver_reason is not None:  # who only reads has another exchange, or none
             return
         try:
@@ -265,12 +273,9 @@ class ScheduleService:
                 listed = await self._deps.exchange.symbols()
         except (StreamForgeError, TimeoutError):
             return
-        there = {one.symbol for one in listed}
-        unknown = [symbol for symbol in symbols if symbol not in there]
-        if unknown:
-            meant = likely_symbols(unknown[0], listed)
-            hint = f"did you mean {' or '.join(meant)}?" if meant else "GET /symbols lists what it has"
-            raise InvalidInput("symbols", f"{_names(unknown)} is not listed by {self._deps.exchange_name}: {hint}")
+        fits = len(select(symbols, listed, self._deps.exchange_name).symbols)
+        if fits > MOST_SYMBOLS:
+            raise InvalidInput("symbols", f"these are {fits} symbols now: a schedule has {MOST_SYMBOLS} at most")
 
 
 def _names(symbols: Sequence[str]) -> str:

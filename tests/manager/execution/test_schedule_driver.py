@@ -16,7 +16,7 @@ from streamforge.manager.execution.schedule_driver import ScheduleDriver
 from streamforge.manager.persistence.reservations import KEY_KEPT_MS
 from streamforge.manager.persistence.schedule_store import RUNS_KEPT
 from streamforge.manager.policy import Policy
-from streamforge.manager.schedule import Definition, Missed, Run, RunState, Schedule
+from streamforge.manager.schedule import Definition, Load, Missed, Run, RunState, Schedule
 from streamforge.manager.service import StartRequest
 from streamforge.manager.workflow import Failure, Status, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict
@@ -205,7 +205,9 @@ def test_every_time_is_dealt_with_exactly_once(
                 await rig.turn()
                 latest_ms = max(latest_ms, rig.clock.now_ms())
         rig.dies = 0
+        # What was put off by a run, and whose time the clock then said is still to come, comes again.
         latest_ms = max(latest_ms, rig.clock.now_ms())
+        await rig.later(latest_ms - rig.clock.now_ms())
         for _ in range(40):
             await rig.end()
             await rig.turn()
@@ -380,3 +382,36 @@ async def test_the_driver_looks_at_once_when_a_schedule_is_changed_and_goes_on_a
         driving.cancel()
         await asyncio.gather(driving, return_exceptions=True)
     assert not rig.driver.fires
+
+
+async def test_a_pattern_is_read_anew_by_each_run_and_takes_in_what_is_delisted() -> None:
+    rig = await rig_of(replace(HOUR, symbols=("*USDT", "ETHUSDT")))
+    exchange = exchange_of(rig.world)
+    exchange.failing = RetryableError("no route")
+    await rig.later(30 * MINUTE_MS)
+    assert await rig.turn() >= 1
+    assert "no route" in str((await rig.world.manager.schedules.get("s")).waiting)
+    exchange.failing = None
+    first = exchange.listed[0]
+    exchange.listed = [
+        replace(first, symbol="BTCUSDT"),
+        replace(first, symbol="OLDUSDT", status="BREAK"),
+        replace(first, symbol="BTCEUR"),
+        replace(first, symbol="ETHUSDT"),
+    ]
+    await rig.turn()
+    assert {one.symbol for one in await rig.workflows()} == {"BTCUSDT", "ETHUSDT", "OLDUSDT"}
+    exchange.listed = []
+    await rig.end()
+    await rig.later(HOUR_MS)
+    await rig.turn()
+    await rig.end()
+    await rig.turn()
+    assert [one.symbol for one in (await rig.runs())[-1].loads] == ["ETHUSDT"]
+
+
+async def test_a_run_of_very_many_symbols_keeps_those_that_failed() -> None:
+    loads = [Load(symbol=f"S{n}", status="error" if n == 999 else "finished") for n in range(1000)]
+    run = Run(number=1, fire_ms=0, first_ms=0, state=RunState.RUNNING, begun_ms=0, definition=HOUR, loads=tuple(loads))
+    kept = run.kept()
+    assert (len(kept.loads), kept.left_out, kept.loads[0].symbol) == (200, 800, "S999")

@@ -12,6 +12,7 @@ from streamforge.cli import terminal
 from streamforge.cli.client import path_part, to_json
 from streamforge.cli.command_errors import UsageProblem
 from streamforge.cli.session import Mode, Session, Where, session
+from streamforge.cli.symbol_words import words_of
 from streamforge.manager import schedule_answers
 
 if TYPE_CHECKING:
@@ -25,7 +26,13 @@ Name = Annotated[str, typer.Argument(metavar="NAME", help="As `schedule list` na
 
 async def schedule_add(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Letters, digits, `.`, `_` and `-`.")],
-    symbols: Annotated[str, typer.Argument(metavar="SYMBOLS", help="One, or several with commas: BTCUSDT,ETHUSDT.")],
+    symbols: Annotated[
+        str,
+        typer.Argument(
+            metavar="SYMBOLS",
+            help="One, or several: BTCUSDT,ETHUSDT; a pattern (`*USDT`), which each run reads anew; @symbols.txt.",
+        ),
+    ],
     type_name: Annotated[str, typer.Argument(metavar="TYPE", help="What is loaded, e.g. api_candles_1m.")],
     where: o.AtManager,
     cron: Annotated[
@@ -77,7 +84,7 @@ async def schedule_add(
         raise UsageProblem("--since and --range are two ranges: give one of them")
     body = {
         "name": name,
-        "symbols": [symbol for symbol in symbols.split(",") if symbol],
+        "symbols": words_of(symbols),
         "type": type_name,
         "cron": cron,
         "timezone": timezone,
@@ -174,7 +181,8 @@ def _about(run: schedule_answers.ScheduleRun) -> str:
         f"{one.symbol} {one.queue_id or one.status}{' (joined)' if one.joined else ''}"
         for one in run.loads[:_LOADS_SHOWN]
     ]
-    more = f"{len(run.loads) - len(loads)} more symbols" if len(run.loads) > len(loads) else ""
+    others = len(run.loads) + run.left_out - len(loads)
+    more = f"{others} more symbols" if others else ""
     return "; ".join(part for part in (run.reason, run.late, ", ".join(loads), more) if part)
 
 

@@ -17,7 +17,7 @@ from streamforge.manager.schedule_presentation import run_answer, schedule_answe
 router = APIRouter(route_class=StrictRoute, tags=["schedules"])
 
 _TEXT = 300
-_MANY = 1000
+_MANY = 2000
 _CRON = "Five fields: minute, hour, day, month, weekday; it fires once a minute at most."
 _MISSED = "Fire times that pass while no manager runs, or while the run before goes on: made up for, or skipped."
 _SINCE = "An instant such as `-1d`, from which each run loads until its fire time; or `last`: what is new since the \
@@ -71,7 +71,9 @@ class AddSchedule(_Definition):
     )
 
     name: str = Field(max_length=_TEXT, description="Letters, digits, `.`, `_` and `-`.")
-    symbols: list[str] = Field(min_length=1, max_length=_MANY, description="A workflow is made of each.")
+    symbols: list[str] = Field(
+        min_length=1, max_length=_MANY, description="Also patterns, `*USDT`; each run makes a workflow of each."
+    )
     type: str = Field(max_length=_TEXT, description="What is loaded: `api_candles_1m`, …")
     cron: str = Field(max_length=_TEXT, description=_CRON)
 

@@ -18,6 +18,7 @@ from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.persistence.schedule_store import StoredSchedule, key_of
 from streamforge.manager.schedule import (
     GOES_ON,
+    MOST_SYMBOLS,
     NOTHING_NEW,
     REFUSED,
     REMOVED,
@@ -29,6 +30,8 @@ from streamforge.manager.schedule import (
     overdue_ms,
 )
 from streamforge.manager.service import KeyReused, Started, StartRequest, UpToDate
+from streamforge.manager.symbol_selection import is_pattern
+from streamforge.manager.symbols import fitting
 from streamforge.manager.workflow import Status
 from streamforge_utils.model.errors import ConfigError, ConflictError, PermanentError, RetryableError, StreamForgeError
 from streamforge_utils.ports.retry import backoff_s
@@ -55,6 +58,7 @@ class ScheduleDriver:
     LOOK_EVERY_S = 2.0
     RETRY_FIRST_S, RETRY_LONGEST_S = 2.0, 60.0
     GIVE_UP_MS = 86_400_000
+    LIST_WITHIN_S = 10.0
     AT_ONCE = 8
     STEPS = 20
 
@@ -145,6 +149,10 @@ class ScheduleDriver:
     async def _advanced(self, schedule: Schedule, run: Run) -> Schedule:
         """The schedule with what has become of the workflows of its run by now."""
         now_ms = self._deps.clock.now_ms()
+        changed: Schedule
+        if run.is_open:
+            changed = _replace(schedule, current=await self._chosen(schedule, run, now_ms))
+            return changed
         loads = list(run.loads)
         if symbols := run.to_start[: self.AT_ONCE]:
             begun = await asyncio.gather(*(self._begun(schedule, run, one) for one in symbols))
@@ -154,8 +162,30 @@ class ScheduleDriver:
                 self.waiting.pop(schedule.uid, None)
         else:
             loads = [await self._looked(one) for one in loads]
-        changed: Schedule = _replace(schedule, current=run.with_loads(loads, now_ms))
+        changed = _replace(schedule, current=run.with_loads(loads, now_ms))
         return changed
+
+    async def _chosen(self, schedule: Schedule, run: Run, now_ms: int) -> Run:
+        """The run with the symbols that its patterns fit now, those that are delisted among them."""
+        try:
+            async with asyncio.timeout(self.LIST_WITHIN_S):
+                listed = await self._deps.exchange.symbols()
+        except (StreamForgeError, TimeoutError) as error:
+            reason = f"the exchange does not list its symbols: {str(error) or 'no answer in time'}"
+            if now_ms - run.begun_ms > self.GIVE_UP_MS:
+                return run.failed(reason, now_ms)
+            self._failures[schedule.uid] = self._failures.get(schedule.uid, 0) + 1
+            self.waiting[schedule.uid] = reason
+            return run
+        symbols: dict[str, None] = {}
+        for word in run.definition.symbols:
+            fits = [one.symbol for one in fitting(listed, word, None)] if is_pattern(word) else [word]
+            symbols |= dict.fromkeys(fits)
+        if not 0 < len(symbols) <= MOST_SYMBOLS:
+            return run.failed(f"its patterns fit {len(symbols)} symbols: 1 to {MOST_SYMBOLS} are possible", now_ms)
+        self.waiting.pop(schedule.uid, None)
+        chosen: Run = _replace(run, chosen=tuple(symbols))
+        return chosen
 
     async def _begun(self, schedule: Schedule, run: Run, symbol: str) -> Load | None:
         """What became of the request for a symbol; None: it could not be made at the moment."""

@@ -103,7 +103,7 @@ class ScheduleStore:
         run = schedule.current
         assert run is not None, schedule.name  # noqa: S101 - who calls has looked
         # By number alone, as clocks go back: all were made at the same time.
-        id, body, labels = f"{schedule.uid}-{run.number:010d}", _encode(run), {"schedule": schedule.uid}
+        id, body, labels = f"{schedule.uid}-{run.number:010d}", _encode(run.kept()), {"schedule": schedule.uid}
         with suppress(ConflictError):
             await self._states.put(RUN_KIND, id, body, expected=None, labels=labels, created_ms=0)
         await self.forget(schedule.uid, kept=RUNS_KEPT)

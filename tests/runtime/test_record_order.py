@@ -80,7 +80,9 @@ def test_a_gap_is_told_with_the_time_in_which_records_lack() -> None:
 
 def test_a_gap_at_the_seam_of_two_files_is_told_and_one_at_files_that_do_not_meet_is_not() -> None:
     (gap,) = gaps(TRADES, trades(1, 2), trades(5), files=SEAM)
-    assert gap == ("2024-02-01T00:00:02Z:2024-02-01T00:00:05.001Z", "2024-02-02 lacks trade_id 3 to 4")
+    assert gap == ("2024-02-01T00:00:02Z:2024-02-01T00:00:05.001Z", "2024-02-01 lacks trade_id 3 to 4")
+    (gap,) = gaps(HOURS, hours(21), hours(24), files=SEAM)
+    assert gap == ("2024-02-01T22:00Z:2024-02-02", "2024-02-01 lacks it")
     assert gaps(TRADES, trades(1, 2), trades(5), files=("2024-02-01", "2024-02-03")) == []
 
 

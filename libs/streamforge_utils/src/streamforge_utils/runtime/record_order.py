@@ -20,6 +20,7 @@ class RecordOrder:
         self._kind = kind
         self._rule = kind.rule(series)
         self._file: ArchiveFile | None = None
+        self._before: ArchiveFile | None = None  # at the seam
         self._last: tuple[int, int, bytes] | None = None
 
     def restart(self) -> None:
@@ -30,7 +31,7 @@ class RecordOrder:
         """A file begins."""
         if self._file is None or self._file.span.end_ms != file.span.start_ms:
             self.restart()
-        self._file = file
+        self._before, self._file = self._file if self._last is not None else None, file
 
     def gaps(self, page: Page) -> Iterator[tuple[TimeRange, str]]:
         """The times in which records lack before or in the page, each with the reason.
@@ -47,6 +48,7 @@ class RecordOrder:
             if first == position + 1 and broken:
                 raise FileRefused(f"{self._path}: {broken}")
             yield from self._gap(position, time_ms, first, page.times[0])
+        self._before = None
         if not self._is_consecutive(page):
             places = list(zip(page.positions, page.times, strict=True))
             for (before, before_ms), (after, after_ms) in pairwise(places):
@@ -60,12 +62,18 @@ class RecordOrder:
         if isinstance(self._rule, Grid):
             start_ms = self._rule.next(before)
             if start_ms < after:
-                yield TimeRange(start_ms, after), f"{self._path} lacks it"
+                yield TimeRange(start_ms, after), f"{self._named(after)} lacks it"
         elif after > before + 1:
             # Others of the same millisecond may lack too, and times may go back.
             start_ms, end_ms = min(before_ms, after_ms), max(before_ms, after_ms) + 1
             lacking = f"{before + 1}" if after == before + 2 else f"{before + 1} to {after - 1}"
-            yield TimeRange(start_ms, end_ms), f"{self._path} lacks {self._kind.position} {lacking}"
+            yield TimeRange(start_ms, end_ms), f"{self._named(end_ms)} lacks {self._kind.position} {lacking}"
+
+    def _named(self, end_ms: int) -> str:
+        """The file that lacks records before `end_ms`, or the two of which one does."""
+        if self._before is None or self._file is None:
+            return self._path
+        return self._before.path if end_ms <= self._file.span.start_ms else f"{self._before.path} or {self._path}"
 
     @property
     def _path(self) -> str:

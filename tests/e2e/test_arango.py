@@ -13,6 +13,7 @@ from tests.arango import servers
 from tests.doubles import arangoprocess
 from tests.doubles.arangoprocess import ArangoProcess
 from tests.e2e import rig
+from tests.e2e import test_topics as topics
 
 
 @pytest.fixture
@@ -51,3 +52,24 @@ def test_a_store_that_is_killed_and_fails_in_the_middle_loses_and_doubles_nothin
         double.fail("queue-full", share=0.3)
         double.restart()  # which ends the faults
         assert len(rig.assert_exact(quiet, manager, manager.finished(queue_id))) == 7 * 1440
+
+
+def test_a_topic_of_others_is_stored_there_with_its_keys_through_a_kill_of_the_sink(
+    double: ArangoProcess, quiet: rig.Exchange, tmp_path: Path
+) -> None:
+    with rig.manager(tmp_path / "data", quiet.url) as manager:
+        topics.make(manager.data, "orders")
+        topics.write(manager.data, "orders", [*topics.numbered(0, 8_000), *topics.BAD])
+        double.fail("cut-after", method="POST", path="_api/document/orders", times=1)
+        whole = 16_000 + len(topics.BAD)
+        queue_id = topics.start(manager, "orders", collection_name="orders", until=f"count:{whole}")
+        manager.until(queue_id, "some is stored", lambda found: bool(rig.step(found, topics.CONNECTOR)["records"]))
+        manager.kill_worker(queue_id, topics.CONNECTOR)
+        topics.write(manager.data, "orders", topics.numbered(8_000, 16_000))
+        workflow = manager.finished(queue_id)
+        assert topics.stored(manager, "orders") == list(range(16_000))
+        assert topics.partition(workflow) == {"end": whole, "stored": 16_000, "dead": len(topics.BAD)}
+        database = backends.store_environment(manager.data)["ARANGO_DB"]
+    there = double.ask("GET", f"/_db/{database}/_api/document/orders/n00000001")
+    assert there["n"] == 1
+    assert there["_version"] > 1_700_000_000_000

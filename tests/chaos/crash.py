@@ -32,7 +32,7 @@ from tests.limits import LIMIT_S
 
 When = Literal["before", "after"]
 
-_LOOKS = ("poll", "jobs", "lag", "topics")
+_LOOKS = ("poll", "jobs", "lag", "offsets", "topics")
 """Repeated without end: such a call counts only if it says something new, and is never died before."""
 
 

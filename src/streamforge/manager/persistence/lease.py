@@ -236,7 +236,9 @@ def _advice(holder: Holder) -> str:
     return f"use it{' on its machine' if address.is_loopback else ''} with --server {holder.url}"
 
 
-READING = frozenset({"connect", "read", "keys", "count", "names", "flush", "get", "find", "links", "usage", "close"})
+READING = frozenset(
+    {"connect", "read", "keys", "present", "count", "names", "flush", "get", "find", "links", "usage", "close"}
+)
 """Methods that change nothing in the store."""
 
 

@@ -47,8 +47,9 @@ class Gateway:
         for made in (self.buckets / BUCKET, side):
             made.mkdir(parents=True)
         address = f"127.0.0.1:{self.port}"
-        # The metadata in files of their own: not every file system of a test has extended attributes.
-        command = [str(build()), "--port", address, "--region", REGION, "posix", "--sidecar", str(side)]
+        # Quiet: a log of requests would fill the pipe that nobody reads. The metadata in files of their own: not every
+        # file system of a test has extended attributes.
+        command = [str(build()), "--quiet", "--port", address, "--region", REGION, "posix", "--sidecar", str(side)]
         environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "VGW_"))},
             "ROOT_ACCESS_KEY": self.access_key,

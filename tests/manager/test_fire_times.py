@@ -90,6 +90,7 @@ def walked(asked: Expression, zone: ZoneInfo, start: datetime, end: datetime) ->
 @given(expressions, st.sampled_from(sorted(CHANGES)), st.integers(0, 1), st.integers(-1500, 1500))
 @example(Expression(HALF_PAST, TWO, EVERY, EVERY), "Europe/Berlin", 0, -600)
 @example(Expression(HALF_PAST, TWO, EVERY, EVERY), "Europe/Berlin", 1, -30)
+@example(Expression(HALF_PAST, TWO, EVERY, EVERY), "Europe/Berlin", 1, 10)
 @example(Expression(Field("*/10", frozenset(range(0, 60, 10))), TWO, EVERY, EVERY), "Europe/Berlin", 1, -60)
 def test_it_fires_when_a_walk_over_every_minute_says(asked: Expression, zone: str, change: int, before: int) -> None:
     of = CHANGES[zone]

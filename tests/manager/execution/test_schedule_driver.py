@@ -39,13 +39,15 @@ class Dead(BaseException):
 
 
 class Rig:
-    """A manager with a schedule. writes: of states so far; dies: at this one; answered: after it was made."""
+    """A manager with a schedule. writes: of states so far; dies: at this one; made_first: after it was made.
+    ends_between: before a new manager fires, the workflows of the one before have ended, so that none can be joined."""
 
     def __init__(self, policy: Policy | None = None) -> None:
         exchange = ScriptedExchange(Interval.M1, (), now_ms=START_MS)
         self.clock = ManualClock(START_MS)
         self.world = World(clock=self.clock, exchange=exchange, policy=policy or Policy())
         self.writes, self.dies, self.made_first, self.dead = 0, 0, False, False
+        self.ends_between = False
         store = self.world.store
         for name in ("put", "remove"):
             setattr(store, name, self._dying(getattr(store, name)))
@@ -83,6 +85,8 @@ class Rig:
                 pause_s = await self.world.manager.schedules.driver.turn()
             except Dead:
                 await self.start()
+                if self.ends_between:
+                    await self.end()
                 continue
             if pause_s:
                 return pause_s
@@ -148,10 +152,15 @@ async def test_a_fire_time_makes_a_workflow_of_each_symbol_and_keeps_how_they_en
 
 
 @pytest.mark.parametrize("made_first", [False, True], ids=["before the write", "after it"])
-@pytest.mark.parametrize("definition", [LAST, HOUR], ids=["since last", "range"])
-async def test_a_death_at_any_write_changes_nothing_of_what_comes_out(definition: Definition, made_first: bool) -> None:
+@pytest.mark.parametrize(
+    ("definition", "ends_between"), [(LAST, False), (HOUR, False), (HOUR, True)], ids=["since last", "range", "ended"]
+)
+async def test_a_death_at_any_write_changes_nothing_of_what_comes_out(
+    definition: Definition, ends_between: bool, made_first: bool
+) -> None:
     async def story(dies: int) -> tuple[int, object]:
         rig = await rig_of(definition)
+        rig.ends_between = ends_between
         await rig.later(30 * MINUTE_MS)
         rig.writes, rig.dies, rig.made_first = 0, dies, made_first
         await rig.turn()
@@ -296,6 +305,7 @@ async def test_the_keys_of_a_run_that_is_being_begun_outlast_a_day() -> None:
     rig.dies = 0
     await rig.start()
     assert len(await rig.workflows()) == 1
+    await rig.end()
     await rig.later(2 * KEY_KEPT_MS)
     await rig.world.deps.reservations.expire((), await rig.world.deps.schedules.keys())
     await rig.turn()

@@ -9,6 +9,7 @@ from unittest.mock import patch
 import msgspec
 
 from streamforge import workers
+from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.kinds.archive_files import ArchiveFiles
 from streamforge_utils.model.kinds.paging import Page
 from streamforge_utils.model.kinds.registry import kind_of
@@ -37,33 +38,45 @@ class MemoryArchive:
         self.failing: Exception | None = None
         self.refused: dict[str, str] = {}
         self._content = content
+        self._verified: set[str] = set()
 
     async def files(self, series: Series, span: TimeRange) -> Sequence[ArchiveFile]:
+        self._check()
         self.asked.append(span)
-        if self.failing is not None:
-            raise self.failing
-        found = [one for one in self.published if one.span.intersection(span) is not None]
+        mine = [one for one in self.published if one.path.startswith(f"{series.symbol}-")]
+        found = [one for one in mine if one.span.intersection(span) is not None]
         return sorted(found, key=lambda one: (one.span.start_ms, -one.span.end_ms))
 
     async def symbols(self, kind: str) -> Sequence[str]:
-        return sorted({one.path.split("-")[0] for one in self.published})
+        self._check()
+        return sorted({one.path.partition("-")[0] for one in self.published})
 
     async def verify(self, series: Series, file: ArchiveFile) -> VerifiedFile:
+        self._check()
         if file.path in self.refused or file not in self.published:
-            raise FileRefused(self.refused.get(file.path, f"{file.path} is gone"))
-        return VerifiedFile(file=file, sha256="0" * 64)
+            raise FileRefused(f"{file.path}: {self.refused.get(file.path, 'it is gone')}")
+        cached = file.path in self._verified
+        self._verified.add(file.path)
+        return VerifiedFile(file=file, sha256="0" * 64, cached=cached)
 
     async def records(self, series: Series, file: VerifiedFile) -> AsyncGenerator[Page, None]:
+        self._check()
         if self._content is not None:
             yield self._content(series, file.file.span)
 
     async def close(self) -> None:
-        pass
+        self.failing = PermanentError("the archive is closed")
+
+    def _check(self) -> None:
+        if self.failing is not None:
+            raise self.failing
 
 
 def published(text: str, records: int = 1440, *, symbol: str = "BTCUSDT") -> ArchiveFile:
     """A file of `2024-03` or `2024-03-05`."""
-    return ArchiveFile(path=f"{symbol}-{text}.zip", span=parse_time_range(text), size=records * ROW_BYTES)
+    return ArchiveFile(
+        path=f"{symbol}-{text}.zip", span=parse_time_range(text), size=records * ROW_BYTES, published="1"
+    )
 
 
 class _Files(ArchiveFiles):

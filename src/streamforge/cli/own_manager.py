@@ -38,6 +38,7 @@ from streamforge_utils.ports.instrumentation import NullObserver, Observer
 from streamforge_utils.runtime.environment import read, settings_error
 from streamforge_utils.runtime.settings import DataSettings
 
+ARCHIVE_VARIABLE = "STREAMFORGE_ARCHIVE_URL"
 HEARTBEAT_S = "0.5"
 """How often workers report their progress, where the settings do not say otherwise."""
 
@@ -92,6 +93,8 @@ async def own_manager(
         environ.pop(EXCHANGE_VARIABLE, None)
         if urls is not None:
             environ[EXCHANGE_VARIABLE] = ",".join(urls)
+        if exchange == TEST and urls is not None:
+            environ[ARCHIVE_VARIABLE] = urls[0]  # files of another exchange would be mixed with its records
         settings: ManagerSettings = load_manager(environ)
         if drives:
             for problem in misspelt_settings(os.environ):

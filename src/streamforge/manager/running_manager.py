@@ -114,8 +114,6 @@ async def running(
         for port in (ports.store, ports.bus, ports.exchange, ports.launcher, ports.archive):
             if port is not None:
                 stack.push_async_callback(port.close)
-        if ports.archive is not None:
-            stack.push_async_callback(ports.archive.close)
         if reconcile:
             ports.launcher.watch()  # first: the store and the bus may wait for what a suspended worker has locked
         lease = await stack.enter_async_context(managed_store(ports.store, ports.clock, claim))

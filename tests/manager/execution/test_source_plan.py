@@ -142,7 +142,7 @@ async def test_very_many_parts_become_fewer_and_all_of_it_is_loaded() -> None:
 
 def day_file(start_ms: int, number: int) -> ArchiveFile:
     span = TimeRange(start_ms + number * DAY_MS, start_ms + (number + 1) * DAY_MS)
-    return ArchiveFile(path=str(number), span=span, size=28_800)
+    return ArchiveFile(path=f"BTCUSDT-{number}", span=span, size=28_800)
 
 
 def minutes(span: TimeRange) -> int:

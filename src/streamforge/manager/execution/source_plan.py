@@ -21,13 +21,13 @@ from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange, format_ms
 from streamforge_utils.model.usage import shown_size
 from streamforge_utils.ports.archive import Archive, ArchiveFile
+from streamforge_utils.runtime.archive_plan import DAY_MS, is_month, readings
 from streamforge_utils.runtime.worker_definition import Source
 
 FEW_REQUESTS = 5
 """What so many requests give is not worth a file."""
 LIST_WITHIN_S = 30.0
 """How long a plan waits for the archive, where requests can take its place."""
-DAY_MS = 86_400_000
 _LATE_MS = 4 * DAY_MS
 """A file of a day that was over so long ago may still come."""
 _REASONS = 3
@@ -190,20 +190,8 @@ class _Piece(NamedTuple):
 
 
 def chosen_files(files: Iterable[ArchiveFile], span: TimeRange) -> list[ArchiveFile]:
-    """The files that give `span` with the least to download, a month in the place of its days where it is smaller."""
-    touching = [one for one in files if one.span.intersection(span) is not None]
-    months = [one for one in touching if _is_month(one)]
-    days = [one for one in touching if not _is_month(one)]
-    found: list[ArchiveFile] = []
-    for month in months:
-        inside = [one for one in days if one.span.intersection(month.span) is not None]
-        wanted = month.span.intersection(span)
-        whole = wanted is not None and all(part_of for _, part_of in _covered(wanted, inside))
-        if whole and sum(one.size for one in inside) < month.size:
-            continue
-        found.append(month)
-        days = [one for one in days if one not in inside]
-    return sorted([*found, *days], key=lambda one: (one.span.start_ms, one.span.end_ms))
+    """The files that a loader reads for `span`, in their order."""
+    return [one.file for one in readings(files, [span]) if one.file is not None]
 
 
 def _covered(span: TimeRange, files: Iterable[ArchiveFile]) -> list[tuple[TimeRange, bool]]:
@@ -247,10 +235,6 @@ def _unknown(span: TimeRange, cause: str) -> Segment:
     return Segment(start_ms=span.start_ms, end_ms=span.end_ms, verdict=Verdict.UNKNOWN, cause=cause)
 
 
-def _is_month(file: ArchiveFile) -> bool:
-    return _length(file.span) > DAY_MS
-
-
 def _length(span: TimeRange) -> int:
     return span.end_ms - span.start_ms
 
@@ -279,14 +263,14 @@ def _period(files: Sequence[ArchiveFile]) -> str:
     """The months or days of the files: `2024-03`, `2024-01 to 2024-10`, `2024-03-05`."""
 
     def name(file: ArchiveFile) -> str:
-        return _date(file.span.start_ms)[: 7 if _is_month(file) else 10]
+        return _date(file.span.start_ms)[: 7 if is_month(file) else 10]
 
     first, last = name(files[0]), name(files[-1])
     return first if first == last else f"{first} to {last}"
 
 
 def _files(files: Sequence[ArchiveFile]) -> str:
-    months = sum(map(_is_month, files))
+    months = sum(map(is_month, files))
     counts = [(months, "monthly"), (len(files) - months, "daily")]
     if len(files) == 1:
         return f"a {'monthly' if months else 'daily'} file"

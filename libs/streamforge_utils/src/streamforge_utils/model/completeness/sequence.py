@@ -43,6 +43,9 @@ class Sequence(Rule, frozen=True):
         for _ in range(CONFIRMATIONS):
             by_id = await exchange.page(series, ById(0, limit=1))
             by_time = await exchange.page(series, ByTime(whole, limit=1))
+            if by_id and not by_time:
+                # Where older records are given no more, a window that begins with them may be answered with none.
+                by_time = await exchange.page(series, ByTime(TimeRange(by_id.times[0], now_ms), limit=1))
             if not by_id and not by_time and not await exchange.page(series, ByTime(whole, newest=True)):
                 return None
             if by_id and by_time and by_id.positions[0] == by_time.positions[0]:

@@ -1,0 +1,145 @@
+"""A load whose records come from the archive of the test exchange and from its REST interface, and what goes wrong."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.e2e import rig
+from tests.e2e.rig import DAY_MS, Exchange, Json, Manager, assert_exact
+
+RANGE = "2024-08-01:2024-08-11"
+DAY = "2024-08-05T00:00:00Z"
+ARCHIVE, REST = "loader-producer", "loader-api-candles"
+LISTED_AND_GONE = "archive-missing:file=*2024-08-05*,listed=1"
+
+
+@contextmanager
+def running(exchange: Exchange, data: Path, *faults: str) -> Iterator[Manager]:
+    """A manager that knows the archive of the exchange. faults: of both, from now on."""
+    for fault in faults:
+        exchange.switch_on(fault)
+    try:
+        with rig.manager(data, exchange.url, STREAMFORGE_ARCHIVE_URL=exchange.url) as manager:
+            yield manager
+    finally:
+        exchange.lift_faults()
+
+
+def sources(workflow: Json) -> list[tuple[str, str]]:
+    return [(part["start"][:10], part["source"]) for part in workflow["parts"]]
+
+
+def test_files_take_the_place_of_requests_for_all_that_is_over(exchange: Exchange, tmp_path: Path) -> None:
+    with running(exchange, tmp_path / "data") as manager:
+        body = {"symbol": "BTCUSDT", "type": "api_candles_1m", "time_range": RANGE}
+        told = manager.api.post("/plans", json=body).raise_for_status().json()
+        before = exchange.requests()
+        workflow = manager.loaded("BTCUSDT", "api_candles_1m", RANGE)
+        rows = assert_exact(exchange, manager, workflow)
+        assert sources(workflow) == [("2024-08-01", "archive")]
+        assert exchange.requests() - before <= 4, "the first candle, asked for twice"
+        assert (told["records_expected"], told["requests"]) == (len(rows), 0)
+        assert told["download_bytes"] > 0
+        assert [one["target"] for one in workflow["steps"]] == ["arango-candles", REST, ARCHIVE]
+        today = manager.loaded("BTCUSDT", "api_candles_1m", "-7d")
+        assert [part["source"] for part in today["parts"]] == ["archive", "rest"]
+        assert_exact(exchange, manager, today)
+
+
+SPOILT = (
+    LISTED_AND_GONE,
+    "archive-corrupt:file=*2024-08-02*",
+    "archive-rows:kind=skipped,file=*2024-08-07*",
+)
+"""A fault for each of these days: gone, a wrong byte, a row that lacks."""
+
+
+def test_what_files_do_not_give_is_loaded_over_rest_by_itself(exchange: Exchange, tmp_path: Path) -> None:
+    with running(exchange, tmp_path / "data", *SPOILT) as manager:
+        workflow = manager.loaded("BTCUSDT", "api_candles_1m", RANGE)
+        assert_exact(exchange, manager, workflow)
+        other = [part for part in workflow["parts"] if part["source"] == "rest"]
+        assert [part["start"][:10] for part in other] == [f"2024-08-0{day}" for day in (2, 5, 7)]
+        assert all(": its file was not loaded: " in remark for remark in workflow["remarks"])
+        assert len(workflow["remarks"]) == len(other)
+        assert workflow["repairs"] == 0, "it did not take the proof to notice"
+
+
+def test_a_day_without_a_file_is_planned_over_rest(exchange: Exchange, tmp_path: Path) -> None:
+    faults = ("archive-missing:file=*2024-08-05*", "archive-missing:file=*2024-08.zip*")
+    with running(exchange, tmp_path / "data", *faults) as manager:
+        workflow = manager.loaded("BTCUSDT", "api_candles_1m", RANGE)
+        assert_exact(exchange, manager, workflow)
+        assert sources(workflow) == [("2024-08-01", "archive"), ("2024-08-05", "rest"), ("2024-08-06", "archive")]
+        assert workflow["parts"][1]["reason"] == "no file of 2024-08-05"
+        assert workflow["remarks"] == []
+
+
+def test_a_wrong_checksum_of_a_right_file_is_a_verdict(exchange: Exchange, tmp_path: Path) -> None:
+    with running(exchange, tmp_path / "data", "archive-checksum:file=*2024-08-05*") as manager:
+        workflow = manager.loaded("BTCUSDT", "api_candles_1m", RANGE)
+        assert_exact(exchange, manager, workflow)
+        doubted = [one for one in manager.coverage(workflow["queue_id"]) if "cause" in one]
+        (one,) = doubted
+        assert (one["verdict"], one["start"], one["records"]) == ("stored", DAY, 1440)
+        assert one["cause"].startswith("checksum-disputed: ")
+
+
+def test_where_files_alone_are_wanted_a_bad_one_ends_the_load_with_the_cause(
+    exchange: Exchange, tmp_path: Path
+) -> None:
+    with running(exchange, tmp_path / "data", "archive-corrupt:file=*2024-08-05*") as manager:
+        before = exchange.requests()
+        workflow = manager.load("BTCUSDT", "api_candles_1m", RANGE, source="archive")
+        assert (workflow["status"], REST in {one["target"] for one in workflow["steps"]}) == ("error", False)
+        assert "2024-08-05:2024-08-06 (" in workflow["failure"]["reason"]
+        holes = [one for one in manager.coverage(workflow["queue_id"]) if one["verdict"] != "stored"]
+        assert [(one["verdict"], one["start"]) for one in holes] == [("unknown", DAY)]
+        assert holes[0]["cause"] in workflow["failure"]["reason"]
+        assert exchange.requests() - before < 10
+        exchange.lift_faults()
+        retried = manager.loaded("BTCUSDT", "api_candles_1m", RANGE)
+        assert sources(retried) == [("2024-08-05", "rest")], "what is stored is not loaded again"
+        assert retried["coverage"]["complete"]
+
+
+@pytest.mark.parametrize("seen", ["running", "remarks"])
+def test_a_manager_that_is_killed_on_its_way_to_rest_gets_there(exchange: Exchange, tmp_path: Path, seen: str) -> None:
+    with running(exchange, tmp_path / "data", LISTED_AND_GONE) as manager:
+        queue_id = manager.start_load("BTCUSDT", "api_candles_1m", RANGE)["queue_id"]
+        if seen == "remarks":
+            manager.until(queue_id, "the round over REST", lambda found: bool(found["remarks"]))
+        else:
+            manager.until(queue_id, "its workers run", lambda found: found["status"] == "running")
+        manager.kill()
+        manager.start()
+        workflow = manager.finished(queue_id)
+        assert_exact(exchange, manager, workflow)
+        assert len(workflow["remarks"]) == 1
+
+
+def test_trades_before_the_first_one_that_rest_gives_come_from_files(exchange: Exchange, tmp_path: Path) -> None:
+    start_ms = 1_722_556_800_000  # 2024-08-02
+    first, floor, end = (id_at(exchange, start_ms + ms) for ms in (0, DAY_MS + 43_200_000, 2 * DAY_MS))
+    span = "2024-08-02:2024-08-04"
+    with running(exchange, tmp_path / "data", f"floor:id={floor},path=aggTrades") as manager:
+        workflow = manager.loaded("BTCUSDT", "api_agg_trades", span)
+        assert workflow["progress"]["records_stored"] == end - first
+        segments = manager.coverage(workflow["queue_id"])
+        assert [(one["verdict"], one["first_id"], one["last_id"]) for one in segments] == [("stored", first, end - 1)]
+        assert f"the exchange gives no record before id {floor}" in workflow["parts"][0]["reason"]
+        without = manager.load("BTCUSDT", "api_agg_trades", "2024-08-01", source="rest")
+        assert (without["status"], without["parts"]) == ("error", [])
+        assert f"the exchange gives no record before id {floor}" in without["failure"]["reason"]
+
+
+def id_at(exchange: Exchange, time_ms: int) -> int:
+    """The id of the first aggregated trade at a time or later."""
+    query: dict[str, str | int] = {"symbol": "BTCUSDT", "startTime": time_ms, "limit": 1}
+    answer = httpx.get(f"{exchange.url}/api/v3/aggTrades", params=query, timeout=60)
+    return int(answer.raise_for_status().json()[0]["a"])

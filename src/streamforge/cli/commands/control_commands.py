@@ -102,7 +102,8 @@ async def rm(
             )
         if not yes:
             span = terminal.day_span(workflow.time_range.start_ms, workflow.time_range.end_ms)
-            what = f"the records of {span} in {workflow.collection}" if data_too else "its history (the records stay)"
+            records = "the whole" if workflow.topic_input is not None else f"the records of {span} in"
+            what = f"{records} {workflow.collection}" if data_too else "its history (the records stay)"
             o.confirm(f"Remove {queue_id} and {what}?", "rm asks before it removes", "nothing was removed")
         query = {"data": "true"} if data_too else None
         path, removed = f"/queues/{path_part(queue_id)}", None

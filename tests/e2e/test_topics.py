@@ -115,5 +115,6 @@ def test_one_command_stores_a_topic_and_tells_what_became_of_it(
     lines = cli("export", "shop", "--format", "jsonl").ok().out.splitlines()
     assert len(lines) == 51
     assert json.loads(lines[-1])["_key"] == "n00000049"
+    assert "its documents stay in shop" in cli("rm", again["queue_id"], "--yes").ok().out
     refused = cli("store", "order", "--collection", "shop")
     assert (refused.code, "did you mean orders" in refused.err) == (2, True)

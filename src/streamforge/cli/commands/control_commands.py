@@ -125,6 +125,10 @@ def _told(workflow: answers.Started, removed: data_answers.Removed | None, *, da
     """What became of its records."""
     if removed is None:
         return ""
+    if workflow.topic_input is not None and not data_too:
+        return f"; its documents stay in {workflow.collection}"
+    if workflow.topic_input is not None:
+        return f"; {terminal.records(removed.records_removed)} removed from {workflow.collection}"
     where = sorted({segment.collection or "" for segment in removed.staying})
     one = removed.records_staying == 1
     many = terminal.records(removed.records_staying)

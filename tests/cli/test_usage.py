@@ -204,7 +204,7 @@ def test_a_folder_of_a_newer_version_is_refused_by_name(cli: Cli, tmp_path: Path
     [
         (["load", "BTCUSDT", TYPE, "2024-13"], 2, "'2024-13' is no date"),
         (["load", "NOSUCH", TYPE, "2024-08-01"], 2, "NOSUCH is not a symbol of the test exchange"),
-        (["load", "BTCUSDT", TYPE], 2, "missing argument 'TIME_RANGE'"),
+        (["load", "BTCUSDT", TYPE], 2, "a range is missing: write SYMBOL TYPE TIME_RANGE, or --since last"),
         (["load", "BTCUSDT", TYPE, "2024-08-01", "--detach"], 1, "no manager runs on"),
         (["show", NO_QUEUE], 1, "nothing was loaded into"),
         (["export", NO_QUEUE], 2, "--json tells about a file: name one with --output"),
@@ -241,7 +241,7 @@ REFUSED = [
     ("coverage BTCUSDT -30d", "a type is missing: write SYMBOL TYPE TIME_RANGE, as in BTCUSDT api_candles_1m -30d"),
     ("export BTCUSDT 2024", "a type is missing: write SYMBOL TYPE TIME_RANGE, as in BTCUSDT api_candles_1m 2024"),
     ("load", "missing argument 'SYMBOL' (see `streamforge load --help`)"),
-    ("load BTCUSDT api_candles_1m", "missing argument 'TIME_RANGE' (see `streamforge load --help`)"),
+    ("load BTCUSDT api_candles_1m", "a range is missing: write SYMBOL TYPE TIME_RANGE, or --since last"),
     (
         "load BTCUSDT api_candles_1m 2024-01 2024-02",
         "a range is one word, START:END: did you mean 2024-01:2024-02? (see `streamforge load --help`)",

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.kinds.candles import KIND, Interval
-from streamforge_utils.model.kinds.registry import check_series, normal_type, series_of
+from streamforge_utils.model.kinds.registry import check_series, is_type, normal_type, series_of
 from streamforge_utils.model.series import SYMBOL_LIMIT, Series, check_symbol
 from tests.model.strategies import codes, intervals, symbols, times
 
@@ -105,7 +105,9 @@ def test_types_and_series() -> None:
 def test_any_type_is_known_or_invalid_input(text: str) -> None:
     refused: InvalidInput | None = None
     try:
-        assert KIND.normal_type(text) == normal_type(text)
+        normal = normal_type(text)
+        assert is_type(normal)
+        assert normal_type(normal) == normal
     except InvalidInput as error:
         refused = error
     assert refused is None or (refused.field == "type" and "api_" in str(refused))

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
-import resource
-import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -18,6 +17,7 @@ from benchmarks.common.bench import Bench
 from benchmarks.common.exchange import SYMBOL
 from benchmarks.common.fresh import fresh
 from benchmarks.common.measuring import Line, Section, Size, in_turn, median, per_second
+from benchmarks.common.processes import peak_resident_mb
 from benchmarks.common.workflow import Workflow, digest_of, live, read_all
 from streamforge import wiring
 from streamforge_utils.model.kinds.registry import series_of
@@ -194,15 +194,9 @@ async def _ours(url: str, type_name: str, days: int) -> Run:
         settings = workflow.settings(TYPE=type_name, TIME_RANGE=str(span), STREAMFORGE_ARCHIVE_URL=url)
         cpu = time.process_time()
         seconds = await live(LOADER, settings)
-        cpu, peak_mb = time.process_time() - cpu, _peak_mb()
+        cpu, peak_mb = time.process_time() - cpu, peak_resident_mb(os.getpid())
         lag = await bus.lag(workflow.topic, workflow.group)
         return await written(bus, workflow, lag.records - 1, seconds, cpu, peak_mb)
-
-
-def _peak_mb() -> float:
-    """The most memory that this process had resident, in 10**6 bytes."""
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / 1e6 if sys.platform == "darwin" else peak * 1024 / 1e6
 
 
 async def written(

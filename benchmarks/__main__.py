@@ -16,7 +16,7 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks import archive, batch, growth, kubernetes, loader, memory, ping, queues, sink, start, year
+from benchmarks import archive, batch, growth, kubernetes, loader, memory, ping, queues, sink, sources, start, year
 from benchmarks.arango import memory as arango_memory
 from benchmarks.arango import sink as arango_sink
 from benchmarks.common.bench import Bench
@@ -36,6 +36,7 @@ BENCHMARKS: dict[str, Callable[[Bench], Section]] = {
     "archive": archive.run,
     "sink": sink.run,
     "year": year.run,
+    "sources": sources.run,
     "growth": growth.run,
     "ping": ping.run,
     "start": start.run,

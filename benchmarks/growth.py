@@ -25,7 +25,7 @@ def run(bench: Bench) -> Section:
         runs[name] = bench.undisturbed(partial(load, bench, candles))
         bench.say(f"{name}: {runs[name].seconds:.2f} s")
     (before, shorter), (last, longest) = list(runs.items())[-2:]
-    growth = (longest.seconds / longest.candles) / (shorter.seconds / shorter.candles)
+    growth = (longest.seconds / longest.records) / (shorter.seconds / shorter.records)
     return Section(
         title="Growth",
         how=(
@@ -34,11 +34,11 @@ def run(bench: Bench) -> Section:
         ),
         lines=(
             Line(what=f"time per candle, {last} against {before}", measured=growth, unit="times", below=LINEAR),
-            Line(what=f"{last} ({longest.candles:,} candles)", measured=longest.seconds, unit="s"),
+            Line(what=f"{last} ({longest.records:,} candles)", measured=longest.seconds, unit="s"),
         ),
         details=tuple(
-            f"{name}: {one.candles:,} candles in {one.seconds:.2f} s, {per_second(one.candles, one.seconds)}, "
-            f"{shown(one.seconds / one.candles * 1e6, 's')} per million."
+            f"{name}: {one.records:,} candles in {one.seconds:.2f} s, {per_second(one.records, one.seconds)}, "
+            f"{shown(one.seconds / one.records * 1e6, 's')} per million."
             for name, one in runs.items()
         ),
     )

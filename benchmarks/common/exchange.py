@@ -12,11 +12,19 @@ LISTED_MS = 1_356_998_400_000
 """2013-01-01"""
 
 
-def config(symbols: int = 1) -> ExchangeConfig:
-    """An exchange of so many symbols, `SYMBOL` the first of them."""
+def config(symbols: int = 1, trades_a_minute: int = 32) -> ExchangeConfig:
+    """An exchange of so many symbols, `SYMBOL` the first of them. trades_a_minute: of each, on the average."""
     bases = ["BTC", *(f"B{number:03d}" for number in range(1, symbols))]
     specs = (
-        SymbolSpec(symbol=f"{base}USDT", base=base, quote="USDT", listed_ms=LISTED_MS, price=42_000.0) for base in bases
+        SymbolSpec(
+            symbol=f"{base}USDT",
+            base=base,
+            quote="USDT",
+            listed_ms=LISTED_MS,
+            price=42_000.0,
+            trades_a_minute=trades_a_minute,
+        )
+        for base in bases
     )
     return ExchangeConfig(weight_limit=None, symbols=tuple(specs))
 

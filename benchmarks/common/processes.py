@@ -42,9 +42,9 @@ def ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]
 
 
 @contextmanager
-def exchange(symbols: int = 1) -> Iterator[str]:
+def exchange(symbols: int = 1, trades_a_minute: int = 32) -> Iterator[str]:
     """The URL of a test exchange without limits, a new process. Raises RuntimeError if it does not start."""
-    command = [sys.executable, "-m", "benchmarks.common.exchange", str(symbols)]
+    command = [sys.executable, "-m", "benchmarks.common.exchange", str(symbols), str(trades_a_minute)]
     with ended(subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, env=environment())) as process:
         assert process.stdout is not None
         line = process.stdout.readline()

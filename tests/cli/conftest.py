@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import structlog
 
 from tests import cleanenv
 from tests.cli import support
@@ -17,14 +15,9 @@ from tests.runtime.conftest import rig as rig
 
 
 @pytest.fixture(autouse=True)
-def _as_it_was(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No setting of the machine reaches a command, and what a command sets for its process is undone."""
+def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No setting of the machine reaches a command."""
     cleanenv.clean(monkeypatch, "STREAMFORGE_REQUIRE_MARKET_DATA")
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
-    yield
-    root.handlers[:], root.level = handlers, level
-    structlog.reset_defaults()
 
 
 @pytest.fixture(scope="session")

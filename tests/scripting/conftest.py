@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.conftest import _as_it_was as _as_it_was
+from tests.cli.conftest import _no_settings as _no_settings
 from tests.cli.conftest import exchange_url as exchange_url
 from tests.cli.conftest import loaded_data as loaded_data
 from tests.cli.conftest import slow_url as slow_url

@@ -178,6 +178,42 @@ def test_the_data_claim_is_mounted_where_the_workers_look() -> None:
     assert container(manifest)["volumeMounts"][1] == {"name": "data", "mountPath": "/data"}
 
 
+OF_MANAGER = {"STREAMFORGE_ARCHIVE_CACHE_DIR": "/of/the/manager", "STREAMFORGE_ARCHIVE_CACHE_BYTES": "8000000001"}
+
+
+@pytest.mark.parametrize(
+    ("size", "kept"), [("2Gi", "1610612736"), ("64Mi", "50331648"), ("500M", "375000000"), ("3000000000", "2250000000")]
+)
+def test_a_loader_of_the_archive_gets_a_volume_of_its_own_that_its_files_never_fill(size: str, kept: str) -> None:
+    loader = msgspec.structs.replace(with_environment(**OF_MANAGER), archive=True)
+    manifest = job_manifest(loader, template(archive_cache=size))
+    assert pod(manifest)["volumes"] == [
+        {"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}},
+        {"name": "cache", "emptyDir": {"sizeLimit": size}},
+    ]
+    assert container(manifest)["volumeMounts"][1] == {"name": "cache", "mountPath": "/var/cache/streamforge"}
+    told = variables(manifest)
+    assert [told[name] for name in OF_MANAGER] == ["/var/cache/streamforge/archive", kept]
+    assert container(manifest)["resources"]["requests"]["ephemeral-storage"] == size
+    assert container(manifest)["securityContext"]["readOnlyRootFilesystem"] is True
+    assert pod(manifest)["securityContext"]["runAsNonRoot"] is True
+
+
+def test_loaders_of_the_archive_share_the_claim_that_is_named() -> None:
+    manifest = job_manifest(changed(archive=True), template(archive_claim="archive-files", archive_cache="40G"))
+    assert pod(manifest)["volumes"][1] == {"name": "cache", "persistentVolumeClaim": {"claimName": "archive-files"}}
+    assert container(manifest)["volumeMounts"][1] == {"name": "cache", "mountPath": "/var/cache/streamforge"}
+    assert variables(manifest)["STREAMFORGE_ARCHIVE_CACHE_BYTES"] == "30000000000"
+    assert "ephemeral-storage" not in container(manifest)["resources"]["requests"]
+
+
+def test_other_workers_get_no_such_volume() -> None:
+    manifest = job_manifest(SPEC, template(archive_claim="archive-files"))
+    assert [volume["name"] for volume in pod(manifest)["volumes"]] == ["tmp"]
+    assert "STREAMFORGE_ARCHIVE_CACHE_DIR" not in variables(manifest)
+    assert "ephemeral-storage" not in container(manifest)["resources"]["requests"]
+
+
 def test_a_dollar_stays_a_dollar() -> None:
     """Kubernetes would put in the value of KAFKA_TOPIC."""
     manifest = job_manifest(with_environment(STREAMFORGE_NOTE="$(KAFKA_TOPIC) $5"), TEMPLATE)

@@ -91,10 +91,14 @@ def test_secrets_and_config_maps_that_are_missing_or_lack_a_key_are_named(
         "BINANCE_API_KEY=user-other/password",
         "STREAMFORGE_K8S_WORKER_CONFIGMAPS": "streamforge-worker",
         "STREAMFORGE_K8S_KAFKA_CA_SECRET": "streamforge-cluster-ca-cert/ca.crt",
+        "STREAMFORGE_K8S_ARCHIVE_CLAIM": "archive-files",
     }
     check = doctor(kube_cluster.kubeconfig, kube_namespace, tmp_path, **settings)["secrets"]
     assert check["verdict"] == "fails"
-    for name in ("secret arango", "configmap streamforge-worker", "secret streamforge-cluster-ca-cert"):
+    for name in (
+        *("secret arango", "configmap streamforge-worker", "secret streamforge-cluster-ca-cert"),
+        "persistentvolumeclaim archive-files",
+    ):
         assert name in check["detail"]
     assert "key password of secret user-other" in check["detail"]
     assert "user-streamforge" not in check["detail"]

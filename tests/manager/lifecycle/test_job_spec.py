@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from streamforge.manager.lifecycle.job_spec import job_of, start_command, topics_of
 from streamforge.manager.workflow import Attempt, Plan, Step, Workflow
 from streamforge_utils.model.messages import Command
 from streamforge_utils.ports.bus import HEADERS_BYTES, Retention, TopicSpec
 from streamforge_utils.ports.launcher import JobSpec
+from streamforge_utils.runtime.worker_definition import Source
 from tests.manager.support import HOUR_MS, LOADER, NOW, POLICY, SINK, planned, replace, step
 
 QUEUE = "wf-btcusdt-api_candles_1m-20240801-abc123"
@@ -73,6 +76,11 @@ def test_a_loader_is_told_its_ranges_its_weight_and_who_reads() -> None:
             "STREAMFORGE_DEEP": '[1,"x"]',
         },
     )
+
+
+@pytest.mark.parametrize(("source", "archive"), [(Source.ARCHIVE, True), (Source.REST, False)])
+def test_a_loader_of_the_archive_needs_room_for_files(source: Source, archive: bool) -> None:
+    assert job(replace(step(workflow(), LOADER), source=source), ranges=(SPAN,)).archive is archive
 
 
 def test_of_a_range_whose_last_bar_ends_behind_the_workflows_the_loader_is_told_what_lies_inside() -> None:

@@ -15,7 +15,7 @@ from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.ports.bus import TopicSpec
 from streamforge_utils.ports.launcher import JobSpec
 from streamforge_utils.runtime.topic_specs import data_topic, dead_letters_topic
-from streamforge_utils.runtime.worker_definition import Role
+from streamforge_utils.runtime.worker_definition import Role, Source
 
 
 def job_of(
@@ -68,6 +68,7 @@ def job_of(
         environment=environment,
         image=step.image,
         endless=workflow.endless,
+        archive=step.source is Source.ARCHIVE,
     )
 
 

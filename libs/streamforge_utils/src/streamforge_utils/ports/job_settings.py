@@ -19,7 +19,20 @@ _KEY = re.compile(r"[A-Za-z0-9._-]{1,253}")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _LABEL_KEY = re.compile(r"([a-z0-9]([a-z0-9.-]*[a-z0-9])?/)?[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?")
 _LABEL_VALUE = re.compile(r"([A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?)?")
+_SIZE = re.compile(r"([0-9]{1,15})(k|M|G|T|Ki|Mi|Gi|Ti)?")
+_UNITS = {
+    "k": 1000,
+    "M": 1000**2,
+    "G": 1000**3,
+    "T": 1000**4,
+    "Ki": 1 << 10,
+    "Mi": 1 << 20,
+    "Gi": 1 << 30,
+    "Ti": 1 << 40,
+}
 _QUANTITY = re.compile(r"[0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?")
+_LEAST_CACHE = 64 * _UNITS["Mi"]
+_OF_CACHE = ("STREAMFORGE_ARCHIVE_CACHE_DIR", "STREAMFORGE_ARCHIVE_CACHE_BYTES")
 
 
 class Pair(msgspec.Struct, frozen=True):
@@ -83,6 +96,20 @@ def _quantity(text: str) -> str:
     if not _QUANTITY.fullmatch(text):
         raise ValueError("it is no quantity as Kubernetes writes them, such as 250m or 512Mi")
     return text
+
+
+def _cache_size(text: str) -> str:
+    if bytes_of(text) < _LEAST_CACHE:
+        raise ValueError("too few days fit into it: 64Mi or more")
+    return text
+
+
+def bytes_of(size: str) -> int:
+    """The bytes of a volume's size as Kubernetes writes it: `2Gi`, `500M`. Raises ValueError."""
+    found = _SIZE.fullmatch(size)
+    if found is None:
+        raise ValueError("it is no size of a volume as Kubernetes writes them, such as 512Mi or 20Gi")
+    return int(found[1]) * _UNITS.get(found[2] or "", 1)
 
 
 class KubernetesSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -177,6 +204,22 @@ class KubernetesSettings(msgspec.Struct, frozen=True, kw_only=True):
             "a PersistentVolumeClaim with the data directory of the embedded bus and store, on the manager's node",
         ),
     ] = ""
+    archive_cache: Annotated[
+        str,
+        variable(
+            "STREAMFORGE_K8S_ARCHIVE_CACHE",
+            "the volume for the archive's files in a pod that loads them, on its node; three quarters hold files",
+            check=_cache_size,
+        ),
+    ] = "2Gi"
+    archive_claim: Annotated[
+        str,
+        variable(
+            "STREAMFORGE_K8S_ARCHIVE_CLAIM",
+            "a PersistentVolumeClaim that keeps these files instead, and that such pods share",
+            default="a volume for each pod",
+        ),
+    ] = ""
     cpu_request: Annotated[
         str, variable("STREAMFORGE_K8S_CPU_REQUEST", "CPU that a worker is sure of", check=_quantity)
     ] = "100m"
@@ -215,7 +258,14 @@ class KubernetesSettings(msgspec.Struct, frozen=True, kw_only=True):
             for pair in self.values
             if not _VARIABLE.fullmatch(pair.name)
         ]
+        found += [
+            f"STREAMFORGE_K8S_WORKER_ENV: {pair.name} follows from the volume that pods get: set its size in "
+            "STREAMFORGE_K8S_ARCHIVE_CACHE, or name a claim in STREAMFORGE_K8S_ARCHIVE_CLAIM"
+            for pair in self.values
+            if pair.name in _OF_CACHE
+        ]
         for name, objects in (
+            ("STREAMFORGE_K8S_ARCHIVE_CLAIM", (self.archive_claim,) if self.archive_claim else ()),
             ("STREAMFORGE_K8S_WORKER_CONFIGMAPS", self.config_maps),
             ("STREAMFORGE_K8S_WORKER_SECRETS", self.secrets),
             ("STREAMFORGE_IMAGE_PULL_SECRETS", self.pull_secrets),

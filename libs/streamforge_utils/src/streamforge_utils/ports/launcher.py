@@ -13,7 +13,8 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A job to be run.
 
     environment: the worker's settings, secrets among them: never written to a log or a file. endless: it runs until it
-    is stopped, so that no deadline ends it.
+    is stopped, so that no deadline ends it. archive: it fetches files of the exchange's
+    archive, and needs room for them.
     """
 
     name: str
@@ -23,6 +24,7 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     environment: Mapping[str, str] = {}
     image: str | None = None
     endless: bool = False
+    archive: bool = False
 
 
 class JobState(StrEnum):

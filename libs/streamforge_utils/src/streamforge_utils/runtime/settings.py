@@ -226,7 +226,8 @@ class ArchiveSettings(msgspec.Struct, frozen=True, kw_only=True):
         msgspec.Meta(ge=1_000_000),
         variable(
             "STREAMFORGE_ARCHIVE_CACHE_BYTES",
-            "bytes of downloaded files that are kept; what was not used for the longest time makes room",
+            "bytes of downloaded files that are kept; what was not used for the longest time makes room; in a "
+            "Kubernetes Job it follows from `STREAMFORGE_K8S_ARCHIVE_CACHE`",
             unit="bytes",
             only="archive",
         ),

@@ -149,8 +149,8 @@ class KubernetesExaminer:
         for key in (*(one.secret for one in settings.secret_variables), settings.kafka_ca, settings.arango_ca):
             if key is not None:
                 wanted.setdefault(("secrets", key.name), set()).add(key.key)
-        if settings.data_claim:
-            wanted["persistentvolumeclaims", settings.data_claim] = set()
+        for claim in filter(None, (settings.data_claim, settings.archive_claim)):
+            wanted["persistentvolumeclaims", claim] = set()
         if not wanted:
             return _works("secrets", "the workers refer to no Secret and no ConfigMap")
         missing, unseen, there = list[str](), list[str](), list[str]()

@@ -14,7 +14,7 @@ import msgspec
 
 from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.model.names import LABEL_LIMIT, fit
-from streamforge_utils.ports.job_settings import KubernetesSettings, Pair, SecretKey
+from streamforge_utils.ports.job_settings import KubernetesSettings, Pair, SecretKey, bytes_of
 from streamforge_utils.ports.launcher import JobSpec
 
 APP: Final = "streamforge"
@@ -28,6 +28,7 @@ QUEUE_ANNOTATION: Final = "streamforge.io/queue-id"
 
 METRICS_PORT: Final = 8000
 CA_FOLDER: Final = "/etc/streamforge"
+CACHE_FOLDER: Final = "/var/cache/streamforge"
 _CA_SETTINGS: Final = {
     "KAFKA_CA_PATH": "STREAMFORGE_K8S_KAFKA_CA_SECRET",
     "STREAMFORGE_ARANGO_CA_PATH": "STREAMFORGE_K8S_ARANGO_CA_SECRET",
@@ -146,7 +147,10 @@ def _pod_spec(spec: JobSpec, template: Template) -> dict[str, Any]:
         "env": _environment(spec, template),
         "ports": [{"name": "metrics", "containerPort": METRICS_PORT, "protocol": "TCP"}],
         "resources": {
-            "requests": _quantities(template.settings.cpu_request, template.settings.memory_request),
+            "requests": {
+                **_quantities(template.settings.cpu_request, template.settings.memory_request),
+                **_disk_request(spec, template),
+            },
             **({"limits": limits} if limits else {}),
         },
         "securityContext": {
@@ -191,7 +195,7 @@ def _pod_spec(spec: JobSpec, template: Template) -> dict[str, Any]:
 
 
 def _environment(spec: JobSpec, template: Template) -> list[dict[str, Any]]:
-    values = {**spec.environment, **template.all_values}
+    values = {**spec.environment, **template.all_values, **_cache_values(spec, template)}
     cas = _cas(template)
     for name, (_, folder, key) in cas.items():
         values[name] = f"{folder}/{key.key}"
@@ -244,7 +248,27 @@ def _volumes(spec: JobSpec, template: Template) -> tuple[list[dict[str, Any]], l
     if template.settings.data_claim and folder:
         volumes.append({"name": "data", "persistentVolumeClaim": {"claimName": template.settings.data_claim}})
         mounts.append({"name": "data", "mountPath": folder})
+    if spec.archive:
+        claim, size = template.settings.archive_claim, template.settings.archive_cache
+        kept = {"persistentVolumeClaim": {"claimName": claim}} if claim else {"emptyDir": {"sizeLimit": size}}
+        volumes.append({"name": "cache", **kept})
+        mounts.append({"name": "cache", "mountPath": CACHE_FOLDER})
     return volumes, mounts
+
+
+def _cache_values(spec: JobSpec, template: Template) -> dict[str, str]:
+    """Where a loader of the archive keeps its files. What a manager has set is for a folder of its own machine."""
+    if not spec.archive:
+        return {}
+    # A pod whose volume outgrows its size is evicted: files under way come on top of those that are kept.
+    kept = bytes_of(template.settings.archive_cache) * 3 // 4
+    return {"STREAMFORGE_ARCHIVE_CACHE_DIR": f"{CACHE_FOLDER}/archive", "STREAMFORGE_ARCHIVE_CACHE_BYTES": str(kept)}
+
+
+def _disk_request(spec: JobSpec, template: Template) -> dict[str, str]:
+    """What such a pod takes of its node's disk, so that none is put where that room is not."""
+    own = spec.archive and not template.settings.archive_claim
+    return {"ephemeral-storage": template.settings.archive_cache} if own else {}
 
 
 def _grace_s(spec: JobSpec, template: Template) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 
 import msgspec
 import structlog
@@ -50,6 +51,7 @@ class BatchStore:
     def __init__(self, states: StateStore) -> None:
         self._states = states
         self._live: dict[str, StoredBatch] = {}
+        self._making: set[str] = set()
 
     @property
     def live(self) -> Mapping[str, StoredBatch]:
@@ -64,22 +66,27 @@ class BatchStore:
         found: list[StoredBatch] = []
         for state in [one async for one in states_of(self._states, KIND, {"status": _LIVE})]:
             stored = _readable(state)
-            if stored is None or state.id in self._live:
+            if stored is None or state.id in self._live or state.id in self._making:
                 continue
             if stored.batch.status not in CUT_SHORT:
                 found.append(stored)
             elif tidy:
-                await self._discard(stored)
+                with suppress(ConflictError):  # another manager has changed it: it is not cut short
+                    await self._discard(stored)
         known = {**self._live, **{one.batch.batch_id: one for one in found}}
         self._live.clear()
         self._live |= dict(sorted(known.items(), key=lambda item: item[1].batch.created_ms))
 
     async def create(self, batch: Batch, members: Sequence[Member]) -> Batch:
         """Store a new batch with its members; on return it goes on. Raises ConflictError if its batch_id is taken."""
-        making = await self._put(msgspec.structs.replace(batch, status=BatchStatus.MAKING), expected=None)
-        for number, document in enumerate(documents_of(members)):
-            await self._put_members(batch.batch_id, number, document, expected=None)
-        return (await self._put(batch, expected=making.revision)).batch
+        self._making.add(batch.batch_id)
+        try:
+            making = await self._put(msgspec.structs.replace(batch, status=BatchStatus.MAKING), expected=None)
+            for number, document in enumerate(documents_of(members)):
+                await self._put_members(batch.batch_id, number, document, expected=None)
+            return (await self._put(batch, expected=making.revision)).batch
+        finally:
+            self._making.discard(batch.batch_id)
 
     async def get(self, batch_id: str) -> Batch | None:
         """The batch, or None. Raises ConfigError if it cannot be read."""
@@ -95,7 +102,7 @@ class BatchStore:
         return [stored.batch for stored in found if stored is not None]
 
     async def members(self, batch_id: str) -> list[StoredMembers]:
-        """The members of the batch, in their order. Raises ConfigError if one of the documents is not there."""
+        """The members of the batch, in their order. Raises ConfigError if one of them is not there."""
         states = [state async for state in states_of(self._states, MEMBERS_KIND, {"batch": [batch_id]})]
         found = []
         for number, state in enumerate(sorted(states, key=lambda one: one.id)):
@@ -106,6 +113,9 @@ class BatchStore:
             if state.id != _members_id(batch_id, number):
                 raise ConfigError(f"{batch_id}: document {number} of its members is not there")
             found.append(StoredMembers(number, members, state.revision))
+        batch, count = await self.get(batch_id), sum(len(document.members) for document in found)
+        if batch is not None and batch.size != count:
+            raise ConfigError(f"{batch_id}: {count} of its {batch.size} members are there: make the batch anew")
         return found
 
     async def replace_members(self, batch_id: str, stored: StoredMembers) -> StoredMembers:
@@ -137,8 +147,7 @@ class BatchStore:
         """Forget a batch that has ended, with its members; none such is no error. Raises ConflictError."""
         stored = await self._read(batch_id)
         if stored is not None:
-            removing = msgspec.structs.replace(stored.batch, status=BatchStatus.REMOVING)
-            await self._discard(await self._put(removing, expected=stored.revision))
+            await self._discard(stored)
 
     async def discard_cut_short(self, batch_id: str) -> None:
         """Remove what is left of a batch whose making was cut short; any other one stays."""
@@ -148,6 +157,9 @@ class BatchStore:
 
     async def _discard(self, stored: StoredBatch) -> None:
         batch_id = stored.batch.batch_id
+        if stored.batch.status is not BatchStatus.REMOVING:  # first: nobody can let it go on while members are removed
+            removing = msgspec.structs.replace(stored.batch, status=BatchStatus.REMOVING)
+            stored = await self._put(removing, expected=stored.revision)
         for state in [one async for one in states_of(self._states, MEMBERS_KIND, {"batch": [batch_id]})]:
             await self._states.remove(MEMBERS_KIND, state.id, expected=state.revision)
         await self._states.remove(KIND, batch_id, expected=stored.revision)  # last: until then it is found again

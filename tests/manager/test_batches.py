@@ -107,6 +107,24 @@ async def test_a_workflow_that_loads_the_same_is_joined_and_not_stopped_with_the
     assert found.batch.totals.stored == 14
 
 
+async def test_a_workflow_that_loads_a_little_less_is_not_joined() -> None:
+    world = await batch_world(1)
+    words = "2024-07-01:"
+    other = (await world.manager.start(StartRequest(symbol="S000USDT", type=TYPE, time_range=words))).workflow
+    later_ms = 3_600_000
+    world.later(later_ms // 1000)
+    batch_id = await begun(world, "S000USDT", time_range=words)
+    await look(world)
+    (member,) = (await shown(world, batch_id)).members
+    assert (member.joined, member.queue_id == other.queue_id) == (False, False)
+    own = await world.manager.get(member.queue_id)
+    assert own.span.end_ms == other.span.end_ms + later_ms
+    beside = await begun(world, "S000USDT", time_range=words)
+    await look(world)
+    (member,) = (await shown(world, beside)).members
+    assert (member.joined, member.queue_id) == (True, own.queue_id), "the first one that loads all of it"
+
+
 async def test_a_stopped_batch_makes_no_more_and_a_retry_makes_what_is_lacking() -> None:
     world = await batch_world(30)
     batch_id = await begun(world, "*USDT")

@@ -13,7 +13,16 @@ from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.reconciler import Reconciler
 from streamforge.manager.lifecycle.retry_policy import Banned
 from streamforge.manager.persistence.reservations import Reservation, Reservations
-from streamforge.manager.requests import Checked, behind_ms, check, is_the_same, loads, what_is_over, workflow_of
+from streamforge.manager.requests import (
+    Checked,
+    behind_ms,
+    check,
+    covers,
+    is_the_same,
+    loads,
+    what_is_over,
+    workflow_of,
+)
 from streamforge.manager.service import Continuation, Started, StartRequest
 from streamforge.manager.symbols import likely_symbols
 from streamforge.manager.topic_requests import TopicRequest, check_topic, require_topic, workflow_of_topic
@@ -88,7 +97,7 @@ class Admission:
 
     async def start_member(self, draft: Draft, seed: str, exchange_now_ms: int) -> Started:
         """The workflow that `draft` makes of the code that follows from `seed`: made once, however often it is asked
-        for. One that loads the same already is joined instead.
+        for. One that loads all of the same already is joined instead.
 
         Raises InvalidInput (it cannot be made) or RetryableError (not now).
         """
@@ -99,8 +108,11 @@ class Admission:
             before = await self._deps.workflows.get(mine.queue_id) if reserved else None
             if before is not None:
                 return Started(before.workflow, replayed=True)
-            if (same := self._same(wanted, exchange_now_ms)) is not None:
-                return Started(same, joined=True)
+            live = (stored.workflow for stored in self._deps.workflows.live.values())
+            same = (one for one in live if is_the_same(one, wanted, exchange_now_ms))
+            # A proof of less would stand for the member's: nobody asks for the rest.
+            if whole := next((one for one in same if covers(one, wanted, exchange_now_ms)), None):
+                return Started(whole, joined=True)
             await self._accept()
             try:
                 await self._reservations.take(code, mine.queue_id)

@@ -218,6 +218,12 @@ def _is_the_same_range(live: Workflow, wanted: Workflow, exchange_now_ms: int) -
     return lacking_ms <= most_ms and (by_default or live.collection == wanted.collection)
 
 
+def covers(live: Workflow, wanted: Workflow, exchange_now_ms: int) -> bool:
+    """Whether `live`, which is the same, loads every bar of `wanted` that is over."""
+    over = what_is_over(live, wanted.span, exchange_now_ms)
+    return live.span.start_ms <= wanted.span.start_ms and behind_ms(live, over) == 0
+
+
 def what_is_over(live: Workflow, span: TimeRange, exchange_now_ms: int) -> TimeRange | None:
     """`span`, of the series of `live`, up to the end of its last bar that is over; all of it where the grid is not
     known. None: no bar is over."""

@@ -25,9 +25,10 @@ from benchmarks.common.workflow import SINK, Workflow, live, read_all
 from benchmarks.sink import fill
 from streamforge import wiring
 from streamforge_utils.adapters.arango import document_bodies
-from streamforge_utils.adapters.arango.arango_collections import RECORDS
+from streamforge_utils.adapters.arango.arango_collections import records_of
 from streamforge_utils.adapters.arango.document_bodies import AT_ONCE
 from streamforge_utils.model.kinds.candles import stored_document
+from streamforge_utils.model.kinds.registry import kind_named
 from streamforge_utils.ports.columns import DocumentColumns
 from streamforge_utils.ports.store import Document, Outcome
 from streamforge_utils.runtime.environment import load
@@ -207,9 +208,10 @@ def _post(
 def _collection_like_ours(name: str) -> list[tuple[str, dict[str, Any]]]:
     """The calls that make a collection with the same schema and indexes as the adapter makes it: what they cost the
     server is in every run."""
+    candles = records_of(kind_named("candles"))
     return [
-        ("/collection", {"name": name, "type": RECORDS.type, **RECORDS.options}),
-        *((f"/index?collection={name}", index) for index in RECORDS.indexes),
+        ("/collection", {"name": name, "type": candles.type, **candles.options}),
+        *((f"/index?collection={name}", index) for index in candles.indexes),
     ]
 
 

@@ -1,4 +1,4 @@
-"""Trades, single and aggregated, by loader-api-trades and arango-trades: loaded by id, stored once, indexed by time."""
+"""Trades, single and aggregated, by loader-api-trades and arango-trades: loaded by id, stored once."""
 
 from __future__ import annotations
 

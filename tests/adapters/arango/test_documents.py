@@ -7,11 +7,14 @@ import json
 from typing import Any
 
 import aiohttp
+import msgspec
 import pytest
 
 from streamforge_utils.adapters.arango import ArangoStore, document_bodies
 from streamforge_utils.adapters.arango.arango_server import COMMUNITY_BYTES
 from streamforge_utils.model.errors import ConfigError, PermanentError
+from streamforge_utils.model.kinds.registry import kind_named
+from streamforge_utils.model.series import Series
 from streamforge_utils.ports.store import Document, Edge, Outcome
 from tests.adapters.arango.conftest import DATABASE, PASSWORD, MakeStore
 from tests.doubles.arangodb import indexes
@@ -37,6 +40,25 @@ async def ask(double: ArangoDouble, method: str, path: str, body: object) -> Non
     assert status < 300, error
 
 
+def record(kind: str, number: int = 0) -> Document:
+    """A record of a kind, as its sink stores it; of an unknown one what somebody else may store who has times too."""
+    if kind == "foreign":
+        return Document(f"foreign_{number:013d}", 1, b'{"open_time":1722470400000,"timestamp":1722470400000}')
+    found = kind_named(kind)
+    type_name = found.types[0]
+    position = found.first_position + 1_722_470_400_000 * (kind == "candles") + 60_000 * number
+    message = found.imitation(Series("BTCUSDT", kind, found.interval_of(type_name) or ""), position)
+    return Document(*found.document(None, msgspec.json.encode(message)))
+
+
+def indexes_of(double: ArangoDouble, collection: str) -> dict[str, list[str]]:
+    """The fields of each index that a collection was given, by its name."""
+    made = double.server.databases[DATABASE].collections[collection]
+    facts = [index.facts for index in made.indexes if index.facts["type"] != "primary"]
+    assert all((one["type"], one["sparse"], one["unique"]) == ("persistent", True, False) for one in facts)
+    return {one["name"]: one["fields"] for one in facts}
+
+
 def outcome(answers: object) -> list[Outcome]:
     return [answer.outcome for answer in answers]  # type: ignore[attr-defined]
 
@@ -44,7 +66,7 @@ def outcome(answers: object) -> list[Outcome]:
 async def test_many_make_a_collection_on_first_use_and_it_is_made_once(make: MakeStore, double: ArangoDouble) -> None:
     stores = [make() for _ in range(6)]
     answers = await asyncio.gather(
-        *(store.upsert("candles", [Document(f"k{number}", 1, b"{}")]) for number, store in enumerate(stores))
+        *(store.upsert("candles", [record("candles", number)]) for number, store in enumerate(stores))
     )
     assert [outcome(one) for one in answers] == [[STORED]] * 6
     assert await stores[0].count("candles") == 6
@@ -200,6 +222,45 @@ async def test_edges_make_up_a_named_graph_that_a_dropped_collection_leaves(
     assert list(await store.names()) == []
 
 
+BY_TIME = {
+    "candles": {"by_open_time": ["open_time"]},
+    "trades": {"by_timestamp": ["timestamp"]},
+    "agg_trades": {"by_timestamp": ["timestamp"]},
+    "foreign": {},
+}
+
+
+@pytest.mark.parametrize("kind", BY_TIME)
+async def test_a_collection_gets_the_indexes_of_the_kind_whose_records_it_receives(
+    kind: str, store: ArangoStore, double: ArangoDouble
+) -> None:
+    await store.upsert("chosen-by-the-user", [record(kind, number) for number in range(3)])
+    assert indexes_of(double, "chosen-by-the-user") == BY_TIME[kind]
+
+
+async def test_a_collection_of_the_version_before_gets_the_index_that_it_lacks_when_it_is_written(
+    make: MakeStore, double: ArangoDouble
+) -> None:
+    """That version gave every collection an index on `open_time`, whatever it received."""
+    collection = double.server.databases[DATABASE].create({"name": "old"})
+    before = {"type": "persistent", "fields": ["open_time"], "sparse": True, "name": "by_open_time"}
+    indexes.ensure(collection, before)
+    assert outcome(await make().upsert("old", [record("candles")])) == [STORED]
+    assert indexes_of(double, "old") == BY_TIME["candles"]
+    assert outcome(await make().upsert("old", [record("trades")])) == [STORED]
+    assert indexes_of(double, "old") == BY_TIME["candles"] | BY_TIME["trades"]
+
+
+async def test_an_index_is_asked_for_once_per_collection(store: ArangoStore, double: ArangoDouble) -> None:
+    await store.link("relations", [Edge("mixed/a", "mixed/b")])
+    assert indexes_of(double, "mixed") == {}
+    for number in range(3):
+        for kind in BY_TIME:
+            await store.upsert("mixed", [record(kind, number)])
+    assert indexes_of(double, "mixed") == BY_TIME["candles"] | BY_TIME["trades"]
+    assert double.misbehaviour.requests["POST _api/index"] == 2
+
+
 RECORDS = [Document(f"k{n}", 1, b'{"open_time":%d}' % n) for n in range(3)]
 
 
@@ -229,9 +290,9 @@ async def test_an_index_of_the_name_of_ours_is_left_as_it_is(store: ArangoStore,
     collection = double.server.databases[DATABASE].create({"name": "old"})
     index = {"type": "persistent", "fields": ["close_time"], "name": "by_open_time"}
     made, _ = indexes.ensure(collection, index)
-    answers = await store.upsert("old", RECORDS)
-    assert [answer.outcome for answer in answers] == [Outcome.STORED] * 3
-    assert await store.keys("old") == ["k0", "k1", "k2"]
+    candles = [record("candles", number) for number in range(3)]
+    assert outcome(await store.upsert("old", candles)) == [STORED] * 3
+    assert await store.keys("old") == [candle.key for candle in candles]
     assert made.facts["fields"] == ["close_time"]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -23,6 +23,7 @@ from streamforge_utils.adapters.arango.arango_transport import Reply, Transport,
 from streamforge_utils.adapters.arango.document_bodies import Batch
 from streamforge_utils.model.documents import check_name
 from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError
+from streamforge_utils.model.kinds.kind import RecordKind
 from streamforge_utils.ports.store import Usage
 
 DOCUMENTS: Final = 2
@@ -60,24 +61,34 @@ RECORDS: Final = Kind(
             "message": "StreamForge keeps in _version when a record was observed (unix milliseconds): set it",
         },
     },
-    # Users' queries ask for times; what has none costs this index nothing. Of a collection that is full already it is
-    # made while others write.
-    (
-        {
-            "type": "persistent",
-            "fields": ["open_time"],
-            "sparse": True,
-            "inBackground": True,
-            "name": "by_open_time",
-        },
-    ),
 )
+"""Documents of no kind of records: which of their fields queries ask for, nobody knows here."""
 STATE_DOCUMENTS: Final = Kind(
     DOCUMENTS,
     {**_KEYS, "waitForSync": True},
     ({"type": "persistent", "fields": ["kind", "created_ms", "id"], "unique": True, "name": "by_time"},),
 )
 EDGE_DOCUMENTS: Final = Kind(EDGES, dict(_KEYS))
+
+
+@lru_cache(maxsize=64)
+def records_of(kind: RecordKind | None) -> Kind:
+    """What a collection is made with that gets records of this kind: its indexes, each named by its fields."""
+    if kind is None:
+        return RECORDS
+    # Users' queries ask for them. What lacks the fields costs such an index nothing, and of a collection that is full
+    # already it is made while others write.
+    indexes = (
+        {
+            "type": "persistent",
+            "fields": list(fields),
+            "sparse": True,
+            "inBackground": True,
+            "name": f"by_{'_'.join(fields)}",
+        }
+        for fields in kind.indexes
+    )
+    return msgspec.structs.replace(RECORDS, indexes=tuple(indexes))
 
 
 class Element(Refusal, kw_only=True):
@@ -113,12 +124,12 @@ _decode_list = msgspec.json.Decoder(_List).decode
 
 
 class Database:
-    """One database through connections of its own, and the collections known to be there."""
+    """One database through connections of its own, and the collections known to be there, with what they were given."""
 
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self._server = Server(transport)
-        self._known: dict[str, int] = {}
+        self._known: dict[str, list[Kind]] = {}
 
     async def connect(self) -> None:
         await self._server.check()
@@ -157,7 +168,7 @@ class Database:
         Raises ConfigError if it is of another kind, RetryableError if it is dropped again and again.
         """
         for _ in range(_ROUNDS):
-            if self._known.get(name) == kind.type or await self._made(name, kind):
+            if kind in self._known.get(name, ()) or await self._made(name, kind):
                 return
         raise _unstable(name)
 
@@ -190,7 +201,7 @@ class Database:
             )
             if reply.number == NO_COLLECTION:
                 return False
-        self._known[name] = kind.type
+        self._known.setdefault(name, []).append(kind)
         return True
 
     async def _write(self, batch: Batch[T], kind: Kind, query: Mapping[str, str]) -> Elements:

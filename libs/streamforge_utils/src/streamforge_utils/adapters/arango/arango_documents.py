@@ -17,16 +17,18 @@ import msgspec
 from streamforge_utils.adapters.arango import document_bodies, queries
 from streamforge_utils.adapters.arango.arango_collections import (
     RACES,
-    RECORDS,
     Database,
     Element,
     Elements,
+    Kind,
     check_collection,
     halves,
+    records_of,
 )
 from streamforge_utils.adapters.arango.arango_errors import NO_COLLECTION, NO_DOCUMENT, Refusal, Refused, check_for_all
 from streamforge_utils.adapters.arango.arango_transport import documents_path, path_of
 from streamforge_utils.adapters.arango.document_bodies import Batch, side_by_side, text_of, waves
+from streamforge_utils.model.kinds.registry import kind_of_document
 from streamforge_utils.ports.columns import DocumentColumns
 from streamforge_utils.ports.store import Answer, Document, Outcome, count_outcomes
 
@@ -183,7 +185,7 @@ class Documents(Database):
 
     async def _replace(self, batch: Batch[Document]) -> Elements:
         """Store documents by one call; the server compares the versions."""
-        return await self._write(batch, RECORDS, _GUARDED)
+        return await self._write(batch, _kind_of(batch), _GUARDED)
 
     async def _replace_guarded(self, batch: Batch[Document]) -> Elements:
         """Store documents by one statement, which compares the versions: all of them or none."""
@@ -191,9 +193,10 @@ class Documents(Database):
         what = f"store in the collection {batch.collection}"
         patience = self._transport.patience(what)
         send = partial(queries.send, self._transport, query, what)
+        kind = _kind_of(batch)
         for races in range(RACES + 1):
             try:
-                reply = await self._on(batch.collection, RECORDS, send)
+                reply = await self._on(batch.collection, kind, send)
             except Refused as error:
                 if not error.refusal.is_race or races == RACES:
                     return await halves(batch, self._replace_guarded, error)
@@ -238,6 +241,15 @@ class Documents(Database):
             for position, answer in zip(equal, again, strict=True):
                 answers[position] = answer
         return answers
+
+
+def _kind_of(batch: Batch[Document]) -> Kind:
+    """What the collection needs to have for a batch: the indexes of the kind whose record comes first in it.
+
+    Records of several kinds do not come in one batch of a worker that knows them.
+    """
+    first = batch.items[0]
+    return records_of(kind_of_document(first.key, first.body))
 
 
 def _judged(element: Element | None, document: Document) -> Answer:

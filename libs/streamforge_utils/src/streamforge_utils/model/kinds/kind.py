@@ -60,7 +60,8 @@ class RecordKind(ABC):
     exported row, without them; its fields are those of `record`, prices and quantities as numbers.
     position: the field with a record's place in its series (a time in unix milliseconds, or an id).
     time: the field with the time at which it happened, unix milliseconds. times: all fields that are instants.
-    digits: of a position in a key, so that keys sort by it. indexes: fields that the store indexes together.
+    digits: of a position in a key, so that keys sort by it. indexes: each the fields that a store with queries of its
+    users' (ArangoDB) indexes together; the embedded one reads by keys alone.
     paging: how the exchange's REST interface gives the records; None: it does not. archive: how its archive does.
     schema: the name of the message's JSON Schema; empty: `name`. notes: JSON Schema keywords by field of `record`.
     example: a `record`, shown beside the schema and imitated by dummy-service; None: neither.

@@ -136,6 +136,7 @@ class Candles(RecordKind):
     time = "open_time"
     times = ("open_time", "close_time")
     digits = 13
+    indexes = (("open_time",),)
     paging = Klines()
     archive = KlineFiles()
     schema = "candle"

@@ -81,3 +81,29 @@ async def test_a_batch_survives_kills_at_any_write(seed: int) -> None:
     assert found.batch.totals.stored == COUNT * EXPECTED
     assert [kind for kind, _ in world.store.states].count("batch") == 1
     assert kills
+
+
+@pytest.mark.parametrize("ended", [False, True])
+async def test_a_stop_reaches_workflows_that_a_killed_manager_made_and_did_not_note(ended: bool) -> None:
+    world = await batch_world(3)
+    batch_id = await begun(world, "*USDT")
+    kill_at(world, 4)  # each is two writes: its code, and itself
+    with pytest.raises(Killed):
+        await look(world)
+    revive(world)
+    await world.die()
+    await world.start()
+    made = sorted(live(world), key=lambda one: one.symbol)
+    assert [one.symbol for one in made] == ["S000USDT", "S001USDT"]
+    if ended:
+        await end(world, made)
+    await world.manager.batches.stop(batch_id)
+    await look(world)
+    assert [one.stop_asked_ms is not None for one in live(world)] == [True] * (0 if ended else 2)
+    await end(world, live(world), Status.INTERRUPTED, stored=7)
+    await look(world)
+    found = await shown(world, batch_id)
+    status = "finished" if ended else "interrupted"
+    assert [one.status.value for one in found.members] == [status, status, "interrupted"]
+    assert [one.queue_id for one in found.members] == [made[0].queue_id, made[1].queue_id, ""]
+    assert found.batch.status is BatchStatus.INTERRUPTED

@@ -42,6 +42,7 @@ ADOPT_EVERY_S = 60.0
 MADE_A_LOOK = 100
 """Members that are made, or closed, between two writes of a batch."""
 
+_WORKFLOWS_A_PAGE = 200
 _DAILY = "api_candles_1d"
 _replace = msgspec.structs.replace
 _log = structlog.get_logger(__name__)
@@ -139,7 +140,7 @@ class BatchDriver:
         ended = await self._see_ends(driven, changed)
         self.trouble.pop(batch_id, None)
         if batch.stop_asked:
-            await self._stop(driven)
+            await self._stop(batch, driven)
         else:
             trouble = await self._make(batch, driven)
             if trouble:
@@ -228,10 +229,25 @@ class BatchDriver:
             return bounds is not None
         return bounds.first_ms < day_ms + DAY_MS and (bounds.last_ms is None or day_ms <= bounds.last_ms)
 
-    async def _stop(self, driven: _Driven) -> None:
+    async def _unrecorded(self, batch: Batch, driven: _Driven) -> dict[str, str]:
+        """By symbol, the workflows that were made for the batch and that its members do not name: the manager was
+        killed in between."""
+        found: dict[str, str] = {}
+        after: str | None = None
+        where = {"batch": [batch.batch_id]}
+        while page := await self._deps.workflows.find(where=where, after=after, limit=_WORKFLOWS_A_PAGE):
+            found |= {one.symbol: one.queue_id for one in page if one.queue_id not in driven.by_queue}
+            after = page[-1].queue_id
+        return found
+
+    async def _stop(self, batch: Batch, driven: _Driven) -> None:
         """Nothing more is made, and the workflows that the batch has made are asked to end."""
+        made = await self._unrecorded(batch, driven) if driven.waiting else {}
         for index in sorted(driven.waiting):
             member = driven.members[index]
+            if not member.queue_id and member.symbol in made:
+                driven.put(index, _live(member, made[member.symbol]))
+                continue
             reason = "the batch was stopped before its workflow was made"
             if member.queue_id:
                 reason = "the batch was stopped before its workflow was retried"

@@ -223,6 +223,23 @@ async def test_what_a_file_with_a_wrong_checksum_gave_is_marked_until_it_is_load
     assert {one.cause for one in known} == {""}
 
 
+async def test_the_doubt_about_a_file_stays_where_a_load_again_is_stopped_at_once(world: World) -> None:
+    workflow = await running(world)
+    store_bars(world, workflow, OPENS)
+    all_end(world, workflow, disputed=[{"range": "2024-08-03:2024-08-04", "reason": "published 12ab, read 34cd"}])
+    await finished(world, workflow.queue_id)
+    other = await running(world, time_range="2024-08-03", again=True, source=SourceChoice.REST)
+    await world.manager.stop(other.queue_id)
+    await world.turns()
+    for one in other.steps:
+        if one.status is StepStatus.RUNNING:
+            world.say(said(other, one.target, "interrupted"))
+            world.launcher.end(attempt(other, one.target).job, exit_code=0)
+    assert (await turns_until_ended(world, other.queue_id)).status is Status.INTERRUPTED
+    known = (await world.manager.coverage(workflow.queue_id)).segments
+    assert [one.cause for one in known] == ["", "checksum-disputed: published 12ab, read 34cd", ""]
+
+
 async def test_an_archive_that_fails_while_it_is_read_is_done_without(world: World) -> None:
     workflow = await running(world)
     queue_id = workflow.queue_id

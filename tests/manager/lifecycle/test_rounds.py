@@ -7,7 +7,7 @@ import pytest
 from streamforge.manager.lifecycle.decision import Conditions, decide
 from streamforge.manager.lifecycle.facts import Replay, Retry, grant
 from streamforge.manager.lifecycle.rounds import MAX_RANGES, joined, next_round, repair_round, replay_round
-from streamforge.manager.workflow import Attempt, Failure, Part, Plan, Proof, Status, StepStatus, Workflow
+from streamforge.manager.workflow import Attempt, Failure, Part, Plan, Proof, Remark, Status, StepStatus, Workflow
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.runtime.worker_definition import Source
 from tests.manager.support import DAY, DAY_START, HOUR_MS, LOADER, NOW, POLICY, SINK, accepted, replace, rest, step
@@ -15,6 +15,7 @@ from tests.manager.support import DAY, DAY_START, HOUR_MS, LOADER, NOW, POLICY, 
 FAILURE = Failure(reason="no such symbol", next_step="correct it")
 PLAN = Plan(exchange_now_ms=NOW, parts=rest(DAY), expected=1440)
 PAST = (Attempt(number=6, job="job-6", planned_ms=NOW), Attempt(number=7, job="job-7", planned_ms=NOW))
+DOUBT = (Remark(TimeRange(DAY_START, DAY_START + HOUR_MS), "published 12, read 34"),)
 
 
 def ended() -> Workflow:
@@ -29,6 +30,7 @@ def ended() -> Workflow:
         not_before_ms=NOW,
         waiting_for="the exchange",
         repairs=2,
+        disputed=DOUBT,
         surveyed=True,
         stop_asked_ms=NOW,
         failure=FAILURE,
@@ -71,6 +73,7 @@ def test_a_replay_keeps_the_plan_and_how_it_had_ended_and_its_loaders_have_nothi
         accepted(),
         epoch=again.epoch,
         plan=PLAN,
+        disputed=DOUBT,  # what is replayed may be of that file
         replayed=Status.ERROR,
         replayed_failure=FAILURE,
         steps=tuple(steps[one.target] for one in accepted().steps),

@@ -71,7 +71,9 @@ async def prove(deps: Dependencies, workflow: Workflow, plan: Plan, *, ask: bool
             found = [_below_floor(segment, plan) for segment in found]
             unasked = [one for one in found if one.verdict is Verdict.UNKNOWN and not one.cause]
             if not (ask and unasked):
-                found = await with_causes(deps.store, series, found, _disputes(workflow, plan, known), phase_ms)
+                found = await with_causes(
+                    deps.store, series, found, _disputes(workflow, plan, known, ask=ask), phase_ms
+                )
                 async with deps.coverage.locks.hold(*(() if held else (series.id,))):
                     if await deps.coverage.known(series) == known:
                         await _learn(deps, workflow, plan, known, found, phase_ms, ask=ask)
@@ -141,9 +143,12 @@ def _below_floor(segment: Segment, plan: Plan) -> Segment:
     return msgspec.structs.replace(segment, cause=floor_cause(plan.floor_id)) if is_below else segment
 
 
-def _disputes(workflow: Workflow, plan: Plan, known: SeriesCoverage) -> list[Segment]:
-    """What was loaded from files that do not meet their checksum: by the workflow, or what it has not loaded before."""
-    loaded = [verdict_of(part.span, Verdict.UNKNOWN) for part in plan.parts]
+def _disputes(workflow: Workflow, plan: Plan, known: SeriesCoverage, *, ask: bool) -> list[Segment]:
+    """What was loaded from files that do not meet their checksum: by the workflow, or what it has not loaded before.
+
+    ask: False: it was stopped, so that none of its parts counts as loaded.
+    """
+    loaded = [verdict_of(part.span, Verdict.UNKNOWN) for part in plan.parts] if ask else []
     whole = workflow.planned_span or workflow.span
     before = [one for one in touching(known.segments, whole) if one.verdict is Verdict.STORED and one.cause]
     mine = [

@@ -184,7 +184,8 @@ def grant(workflow: Workflow, request: Request, now_ms: int) -> Workflow:
                 raise NotNow(
                     f"workflow {workflow.queue_id} is {workflow.status.value}: dead letters are replayed after its end"
                 )
-            going_on = open_again(workflow, plan=workflow.plan)
+            # Nothing is loaded again, and a dead letter may be of a file whose checksum was wrong.
+            going_on = _replace(open_again(workflow, plan=workflow.plan), disputed=workflow.disputed)
             return replay_round(_replace(going_on, replayed=workflow.status, replayed_failure=workflow.failure))
 
 

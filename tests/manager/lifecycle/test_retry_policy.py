@@ -25,6 +25,7 @@ from streamforge.manager.lifecycle.retry_policy import (
 from streamforge.manager.workflow import StepStatus, Workflow
 from streamforge_utils.model.messages import Event, Progress
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
+from streamforge_utils.runtime.worker_definition import Source
 from tests.manager.support import (
     DAY,
     DAY_START,
@@ -295,6 +296,18 @@ def test_only_going_further_than_before_is_progress(target: str, first: int) -> 
     workflow = again(workflow, target, first + MINUTE_MS)
     assert step(workflow, target).disruptions == 0
     assert step(workflow, target).failures == 0
+
+
+def test_a_loader_of_files_reads_all_again_and_only_going_further_is_progress() -> None:
+    reached, position = Progress(records=60, position=DAY_START + HOUR_MS), DAY_START + HOUR_MS
+    workflow = ended(terminal_event="error", signal=9, progress=reached)
+    workflow = workflow.with_step(replace(step(workflow, LOADER), source=Source.ARCHIVE))
+    workflow, _ = apply_retry_policy(workflow, NOW, POLICY)
+    assert (step(workflow, LOADER).ranges, step(workflow, LOADER).disruptions) == ((DAY,), 0)
+    workflow = again(workflow, LOADER, position)
+    assert (step(workflow, LOADER).ranges, step(workflow, LOADER).disruptions) == ((DAY,), 1)
+    workflow = again(workflow, LOADER, position + MINUTE_MS)
+    assert (step(workflow, LOADER).ranges, step(workflow, LOADER).disruptions) == ((DAY,), 0)
 
 
 @pytest.mark.parametrize(("before", "tries"), [(0, 0), (1, 0), (2, 1), (3, 2), (18, 17), (19, None)])

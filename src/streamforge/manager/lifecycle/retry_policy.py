@@ -20,7 +20,7 @@ from streamforge.manager.policy import Policy
 from streamforge.manager.workflow import Attempt, Failure, Step, StepStatus, Workflow
 from streamforge_utils.model.messages import Event
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
-from streamforge_utils.runtime.worker_definition import Role
+from streamforge_utils.runtime.worker_definition import Role, Source
 
 LONGEST_BAN_MS = 3 * 86_400_000
 """The longest ban that the exchange gives. A longer one ends after this time all the same."""
@@ -113,8 +113,10 @@ def _count_attempt(workflow: Workflow, step: Step, attempt: Attempt, now_ms: int
     step = _replace(step, unloaded=unloaded)
     attempt = _replace(attempt, outcome=outcome, reason=reason, unloaded=(), disputed=())
     moved = _got_somewhere(step, attempt)
-    # A sink has no ranges.
-    left = remaining(step.ranges, attempt.progress.position)
+    # A sink has no ranges. A loader of files reads all once more: only its terminal event tells what it could not load,
+    # and what it took from a file with a wrong checksum, and an attempt that was killed has told nothing.
+    files = step.source is Source.ARCHIVE
+    left = step.ranges if files else remaining(step.ranges, attempt.progress.position)
     step = _replace(step, ranges=left, attempts=(*step.attempts[:-1], attempt))
     if outcome == "finished":
         step = _replace(step, status=StepStatus.FINISHED, ranges=(), disruptions=0)
@@ -161,7 +163,7 @@ def _got_somewhere(step: Step, attempt: Attempt) -> bool:
     position = attempt.progress.position
     if position is None:
         return False
-    if step.role is Role.LOADER:
+    if step.role is Role.LOADER and step.source is not Source.ARCHIVE:
         return remaining(step.ranges, position) != step.ranges
     before = [a.progress.position for a in step.attempts[:-1] if a.number >= step.round_from]
     return all(other is None or position > other for other in before)

@@ -113,14 +113,16 @@ class _Loading:
         if file is None:
             self._unloaded += [(span, _NO_FILE) for span in reading.spans]
         else:
+            told = len(self._disputed)
             try:
                 verified = await _served(self._fetch(file))
                 self._fetching.pop(file.path)
                 self._fetch_next()
-                await self._read(reading, verified)
-                if verified.disputed:
+                if verified.disputed:  # told also where it is read in part
                     self._disputed += [(span, verified.disputed) for span in reading.spans]
+                await self._read(reading, verified)
             except FileRefused as error:
+                del self._disputed[told:]  # what takes its place is right
                 self._fetching.pop(file.path, None)
                 if self._has_days(reading, file, str(error)):
                     return

@@ -173,6 +173,27 @@ async def test_files_that_were_not_used_for_longest_make_room(host: ArchiveHost,
     await archive.close()
 
 
+@pytest.mark.parametrize("change", ["its content", "its checksum"])
+async def test_a_file_that_is_another_one_when_it_is_fetched_again_is_not_read_by_its_old_verdict(
+    host: ArchiveHost, tmp_path: Path, change: str
+) -> None:
+    put_trades(host, TRADES, DAY, IDS)
+    trusted = archive_of(host, tmp_path / "trusted")
+    pages = await records(trusted, await verified(trusted))
+    archive = archive_of(host, tmp_path / "own", history=Recorded(pages))
+    found = await verified(archive)
+    (kept,) = (tmp_path / "own").rglob("*.zip")
+    kept.unlink()
+    if change == "its content":
+        put_trades(host, TRADES, DAY, IDS[:-1])
+    else:
+        put_trades(host, TRADES, DAY, IDS, checksum="0" * 64)
+    with pytest.raises(RetryableError, match="was replaced while it was read"):
+        await records(archive, found)
+    await trusted.close()
+    await archive.close()
+
+
 async def test_a_file_larger_than_the_cache_is_refused_before_it_is_fetched(host: ArchiveHost, tmp_path: Path) -> None:
     path = put_trades(host, TRADES, DAY, IDS)
     archive = archive_of(host, tmp_path, limit=1000)

@@ -116,7 +116,9 @@ class BinanceArchive:
         entry = self._cache.entry(str(self._transport.url), file.file.path)
         opened = self._cache.opened(entry)
         if opened is None:  # another worker needed its room
-            await self.verify(series, file.file)
+            again = await self.verify(series, file.file)
+            if (again.sha256, again.disputed) != (file.sha256, file.disputed):
+                raise RetryableError(f"{file.file.path} was replaced while it was read: read it anew")
             opened = self._cache.opened(entry)
         if opened is None:
             raise RetryableError(f"{entry.zip} was removed twice: raise STREAMFORGE_ARCHIVE_CACHE_BYTES")

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import csv
 import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from streamforge_utils.model.kinds.candles import KIND
 from streamforge_utils.ports.bus import Message
 from tests import backends
 from tests.arango import servers
@@ -128,8 +130,9 @@ def test_records_in_the_way_of_somebody_elses_are_dead_letters_until_that_is_gon
 
 
 def _stored(manager: rig.Manager, collection: str) -> list[str]:
-    """The lines of the candles there."""
-    return [line for line in manager.csv(collection) if line.startswith("BTCUSDT")]
+    """The lines of the candles there; what is no candle has columns of its own."""
+    rows = csv.DictReader(manager.csv(collection))
+    return [",".join(row[column] for column in KIND.columns) for row in rows if row["symbol"] == "BTCUSDT"]
 
 
 def _letters(manager: rig.Manager, workflow: rig.Json) -> list[rig.Json]:

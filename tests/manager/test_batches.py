@@ -195,7 +195,7 @@ async def test_what_cannot_be_made_fails_alone(monkeypatch: pytest.MonkeyPatch) 
     assert (found.members[1].queue_id, found.members[1].reason) == ("", "the name of its collection is too long")
 
 
-async def test_members_with_nothing_to_load_are_closed_and_removed_workflows_are_told() -> None:
+async def test_members_with_nothing_to_load_are_closed_and_removed_workflows_are_made_anew_by_a_retry() -> None:
     world = await batch_world(3)
     batch_id = await begun(world, *symbols(3))
     await look(world)
@@ -209,6 +209,15 @@ async def test_members_with_nothing_to_load_are_closed_and_removed_workflows_are
     assert [member.status.value for member in found.members] == ["closed", "removed", "finished"]
     assert found.batch.status is BatchStatus.INTERRUPTED
     assert (await world.manager.batches.members(batch_id, statuses=[MemberStatus.CLOSED])).members == [found.members[0]]
+    await world.manager.batches.retry(batch_id)
+    await look(world)
+    (anew,) = live(world)
+    assert (anew.symbol, anew.queue_id != gone.queue_id) == (gone.symbol, True), "the code of the old one stays taken"
+    await end(world, [anew])
+    await look(world)
+    found = await shown(world, batch_id)
+    assert [member.status.value for member in found.members] == ["closed", "finished", "finished"]
+    assert (found.members[1].reason, found.batch.status) == ("", BatchStatus.FINISHED)
 
 
 class Listings(ScriptedExchange):

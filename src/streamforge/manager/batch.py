@@ -64,6 +64,8 @@ class MemberStatus(StrEnum):
 
 
 FAILED = frozenset({MemberStatus.INTERRUPTED, MemberStatus.ERROR})
+RETRIED = FAILED | {MemberStatus.REMOVED}
+"""What a retry of the batch takes up again."""
 PROVEN = frozenset({MemberStatus.FINISHED, MemberStatus.CLOSED})
 
 

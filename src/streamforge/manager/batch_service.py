@@ -13,7 +13,7 @@ import structlog
 from streamforge.manager.admission import ASK_WITHIN_S, NO_ARCHIVE, Admission
 from streamforge.manager.batch import (
     BATCH_ENDED,
-    FAILED,
+    RETRIED,
     Batch,
     BatchStatus,
     Member,
@@ -206,15 +206,20 @@ class BatchService:
         return await self._changed(batch, stopping)
 
     async def retry(self, batch: str) -> View:
-        """Let the members that failed or were interrupted go on with what they lack. Raises NotFound, NotNow."""
+        """Let the members that failed, were interrupted or removed go on with what they lack.
+
+        Raises NotFound, NotNow.
+        """
 
         def going_on(latest: Batch) -> Batch:
             if latest.stop_asked:
                 raise NotNow(f"batch {batch} is stopping: retry it once it has ended")
             if latest.retry_asked:
                 return latest
-            if not latest.totals.count(FAILED):
-                raise NotNow(f"batch {batch} is {latest.status.value}: none of its members failed or was interrupted")
+            if not latest.totals.count(RETRIED):
+                raise NotNow(
+                    f"batch {batch} is {latest.status.value}: none of its members failed, was interrupted or removed"
+                )
             return _replace(latest, status=BatchStatus.RUNNING, retry_asked=True, ended_ms=None)
 
         return await self._changed(batch, going_on)

@@ -13,8 +13,8 @@ import structlog
 
 from streamforge.manager.admission import Admission
 from streamforge.manager.batch import (
-    FAILED,
     MEMBERS_A_DOCUMENT,
+    RETRIED,
     Batch,
     BatchStatus,
     Member,
@@ -315,10 +315,10 @@ class _Driven:
                 numbers.add(index)
 
     def retry(self) -> None:
-        """Let those that failed wait for their turn again."""
+        """Let those that failed wait for their turn again; what was removed or joined is made anew."""
         for index, member in enumerate(self.members):
-            if member.status in FAILED:
-                queue_id = "" if member.joined else member.queue_id
+            if member.status in RETRIED:
+                queue_id = "" if member.joined or member.status is MemberStatus.REMOVED else member.queue_id
                 self.put(index, _replace(member, status=MemberStatus.WAITING, queue_id=queue_id, joined=False))
 
     def document(self, number: int) -> StoredMembers:

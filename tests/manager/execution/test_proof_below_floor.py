@@ -4,7 +4,7 @@ proves nothing.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 
 import pytest
 
@@ -34,12 +34,21 @@ def span(first: int, end: int) -> TimeRange:
 
 
 async def proven(
-    stored: Collection[int], whole: TimeRange, *, lost: Collection[int] = (), disputed: tuple[Remark, ...] = ()
+    stored: Collection[int],
+    whole: TimeRange,
+    *,
+    lost: Collection[int] = (),
+    disputed: tuple[Remark, ...] = (),
+    known: Sequence[Segment] = (),
 ) -> tuple[Proof, World]:
-    """What is proven of files that gave the ids `stored`. lost: ids that the exchange has lost, too."""
+    """What is proven of files that gave the ids `stored`. lost: ids that the exchange has lost, too.
+
+    known: what the coverage has before.
+    """
     given = [(number, ticks.START + number * 1000) for number in ALL if number >= FLOOR and number not in lost]
     world = World(clock=ManualClock(ticks.NOW), exchange=ticks.TickExchange(given, now_ms=ticks.NOW))
     await world.start()
+    await world.deps.coverage.prove(ticks.SERIES, known, None, ticks.NOW)
     ticks.hold(world.store, [(number, ticks.START + number * 1000) for number in sorted(stored)], C)
     workflow = replace(accepted(time_range=str(whole), collection=C), type="api_ticks", disputed=disputed)
     await world.deps.workflows.create(workflow)
@@ -96,6 +105,35 @@ async def test_what_lies_before_the_floor_reaches_up_to_its_first_id(
     stored: Collection[int], whole: tuple[int, int], found: list[tuple[str, int | None, int | None, str]]
 ) -> None:
     proof, _ = await proven(stored, span(*whole))
+    assert told(proof.segments) == found
+
+
+@pytest.mark.parametrize(
+    ("stored", "found"),
+    [
+        ((4, 5, 6), [("stored", 4, 6, "")]),
+        ((5, 6), [("unknown", 4, 4, CAUSE), ("stored", 5, 6, "")]),
+        ((4, 5), [("stored", 4, 5, ""), ("unknown", 6, 6, CAUSE)]),
+    ],
+    ids=["meet", "lacks its first one", "lacks its last one"],
+)
+async def test_what_lies_below_the_floor_reaches_up_to_what_is_stored_beside_it(
+    stored: Collection[int], found: list[tuple[str, int | None, int | None, str]]
+) -> None:
+    beside = [(span(1, 4), 1, 3), (span(7, 9), 7, 8)]
+    known = [
+        Segment(
+            start_ms=where.start_ms,
+            end_ms=where.end_ms,
+            verdict=Verdict.STORED,
+            collection="other",
+            records=last - first + 1,
+            first_id=first,
+            last_id=last,
+        )
+        for where, first, last in beside
+    ]
+    proof, _ = await proven(stored, span(4, 7), known=known)
     assert told(proof.segments) == found
 
 

@@ -126,13 +126,23 @@ async def _ranges(
         stored = await between_stored(deps.store, workflow.series, older, places)
         if not stored:
             found += [(older, stored)] if older == span else [(older, stored), (given, wanted)]
-        elif wanted is not None:
+            continue
+        stored = _up_to_neighbours(stored, span, known)
+        if wanted is not None:
             found.append((span, range(stored.start, wanted[-1] + 1 if wanted else plan.floor_id or stored.stop)))
         else:
             # Before the first record that the exchange gives, ids are consecutive up to that one.
             end_id = plan.floor_id if older.end_ms == plan.floor_ms else None
             found.append((span, range(stored.start, stored.stop if end_id is None else end_id)))
     return found
+
+
+def _up_to_neighbours(stored: range, span: TimeRange, known: SeriesCoverage) -> range:
+    """The ids that are stored of `span`, and those that lie between them and what is known as stored beside it."""
+    there = [one for one in known.segments if one.verdict is Verdict.STORED]
+    before = [one.last_id + 1 for one in there if one.end_ms == span.start_ms and one.last_id is not None]
+    behind = [one.first_id for one in there if one.start_ms == span.end_ms and one.first_id is not None]
+    return range(min([stored.start, *before]), max([stored.stop, *behind]))
 
 
 def _below_floor(segment: Segment, plan: Plan) -> Segment:

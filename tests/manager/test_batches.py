@@ -257,6 +257,33 @@ async def test_only_what_existed_on_the_day_is_loaded_also_what_is_delisted_sinc
     }
 
 
+async def test_a_symbol_whose_listing_cannot_be_asked_holds_up_no_other_and_is_refused_in_the_end() -> None:
+    asked: list[str] = []
+
+    class Silent(Listings):
+        async def symbol_info(self, symbol: str) -> SymbolInfo:
+            asked.append(symbol)
+            if symbol == "ANUSDT":
+                raise RetryableError("no answer")
+            return SymbolInfo(symbol=symbol, status="TRADING")
+
+    exchange = Silent(Interval.D1, (), now_ms=NOW)
+    exchange.days = dict.fromkeys(("ANUSDT", "BNUSDT"), range(DAY_START - 30 * DAY_MS, NOW, DAY_MS))
+    exchange.listed = [SymbolInfo(symbol=one, status="TRADING") for one in exchange.days]
+    world = World(clock=ManualClock(NOW), exchange=exchange, policy=Policy(max_asking_failures=2))
+    await world.start()
+    batch_id = await begun(world, "*USDT", type="api_candles_1d", time_range="2024-07", listed_at="2024-07-20")
+    await look(world, 3)
+    assert [one.symbol for one in live(world)] == ["BNUSDT"]
+    assert asked.count("ANUSDT") == 1, "it is asked again after a while"
+    assert (await shown(world, batch_id)).trouble == "ANUSDT: no answer"
+    world.later(Policy().backoff_cap_s * 2)
+    await look(world)
+    refused = (await shown(world, batch_id)).members[0]
+    assert (refused.status, asked.count("ANUSDT")) == (MemberStatus.ERROR, 2)
+    assert refused.reason == "the exchange did not answer 2 times in a row: no answer"
+
+
 class Listing(MemoryArchive):
     """The archive has a symbol that the exchange lists no longer."""
 

@@ -25,7 +25,7 @@ from streamforge.manager.batch import (
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.reconciler import Reconciler
 from streamforge.manager.lifecycle.facts import Stop
-from streamforge.manager.lifecycle.retry_policy import Banned
+from streamforge.manager.lifecycle.retry_policy import Banned, backoff_ms
 from streamforge.manager.persistence.batch_store import StoredMembers
 from streamforge.manager.persistence.workflow_store import Unreadable
 from streamforge.manager.policy import DAY_MS
@@ -43,6 +43,8 @@ MADE_A_LOOK = 100
 """Members that are made, or closed, between two writes of a batch."""
 
 _WORKFLOWS_A_PAGE = 200
+_MISSES_A_LOOK = 3
+_NEVER = 0, 0, ""
 _DAILY = "api_candles_1d"
 _replace = msgspec.structs.replace
 _log = structlog.get_logger(__name__)
@@ -141,10 +143,8 @@ class BatchDriver:
         self.trouble.pop(batch_id, None)
         if batch.stop_asked:
             await self._stop(batch, driven)
-        else:
-            trouble = await self._make(batch, driven)
-            if trouble:
-                self.trouble[batch_id] = trouble
+        elif trouble := await self._make(batch, driven):
+            self.trouble[batch_id] = trouble
         await self._store(batch, driven)
         for queue_id in ended:
             await self._reconciler.retention.remove_topics_of(queue_id)
@@ -175,9 +175,11 @@ class BatchDriver:
 
     async def _make(self, batch: Batch, driven: _Driven) -> str:
         """Make workflows while there is room; why no more can be made now, or nothing."""
-        for number, index in enumerate(sorted(driven.waiting)):
+        policy, now_ms, misses = self._deps.policy, self._deps.clock.now_ms(), 0
+        due = [one for one in sorted(driven.waiting) if driven.unasked.get(one, _NEVER)[1] <= now_ms]
+        for number, index in enumerate(due):
             latest = self._deps.batches.live.get(batch.batch_id)
-            if len(driven.open) >= self._deps.policy.batch_live or latest is None or latest.batch.stop_asked:
+            if len(driven.open) >= policy.batch_live or latest is None or latest.batch.stop_asked:
                 return ""
             if number >= MADE_A_LOOK:
                 self.wake()
@@ -185,6 +187,14 @@ class BatchDriver:
             member = driven.members[index]
             try:
                 driven.put(index, await self._made(batch, member))
+            except _Unlisted as error:
+                misses, tries = misses + 1, driven.unasked.get(index, _NEVER)[0] + 1
+                wait_ms = backoff_ms(policy, tries, batch.batch_id, member.symbol)
+                driven.unasked[index] = tries, now_ms + wait_ms, f"{member.symbol}: {error}"
+                if tries >= policy.max_asking_failures:
+                    driven.put(index, _refused(member, f"the exchange did not answer {tries} times in a row: {error}"))
+                if misses == _MISSES_A_LOOK:
+                    break
             except (RetryableError, NotNow) as error:
                 if isinstance(error, BannedError):
                     now_ms = self._deps.clock.now_ms()
@@ -192,7 +202,7 @@ class BatchDriver:
                 return f"{member.symbol}: {error}"
             except StreamForgeError as error:
                 driven.put(index, _refused(member, str(error)))
-        return ""
+        return next((why for one, (_, _, why) in driven.unasked.items() if one in driven.waiting), "")
 
     async def _made(self, batch: Batch, member: Member) -> Member:
         """The member with its workflow, which is made or retried; closed, where it did not exist at that time."""
@@ -218,20 +228,21 @@ class BatchDriver:
         return _live(member, started.workflow.queue_id, joined=started.joined)
 
     async def _existed(self, batch: Batch, symbol: str) -> bool:
-        """Whether the exchange had the symbol on the day that the batch names.
-
-        Raises RetryableError or PermanentError.
-        """
+        """Whether the exchange had the symbol on that day. Raises _Unlisted, BannedError or PermanentError."""
         exchange, series, day_ms = self._deps.exchange, series_of(symbol, _DAILY), batch.listed_at_ms
-        trading = is_traded(await exchange.symbol_info(symbol))
-        bounds = await rule_of(series).bounds(exchange, series, batch.exchange_now_ms, trading=trading)
+        try:
+            trading = is_traded(await exchange.symbol_info(symbol))
+            bounds = await rule_of(series).bounds(exchange, series, batch.exchange_now_ms, trading=trading)
+        except BannedError:
+            raise
+        except RetryableError as error:
+            raise _Unlisted(str(error)) from error
         if bounds is None or day_ms is None:
             return bounds is not None
         return bounds.first_ms < day_ms + DAY_MS and (bounds.last_ms is None or day_ms <= bounds.last_ms)
 
     async def _unrecorded(self, batch: Batch, driven: _Driven) -> dict[str, str]:
-        """By symbol, the workflows that were made for the batch and that its members do not name: the manager was
-        killed in between."""
+        """By symbol, the workflows made for the batch that no member names: the manager was killed in between."""
         found: dict[str, str] = {}
         after: str | None = None
         where = {"batch": [batch.batch_id]}
@@ -284,13 +295,18 @@ class BatchDriver:
         await self._deps.batches.change(batch.batch_id, change)
 
 
+class _Unlisted(RetryableError):
+    """The listing of one symbol cannot be asked now: the others go on."""
+
+
 _SETTLED = frozenset(MemberStatus) - {MemberStatus.WAITING, MemberStatus.LIVE}
 
 
 class _Driven:
     """The members of a batch in memory. open, waiting: numbers of those that are live and that wait.
 
-    by_queue: the member of each workflow. changed: documents that are to be stored.
+    by_queue: the member of each workflow. changed: documents that are to be stored. unasked: by number, how often its
+    listing could not be asked, when it is asked again, and why.
     """
 
     def __init__(self, documents: Sequence[StoredMembers]) -> None:
@@ -298,6 +314,7 @@ class _Driven:
         self.members = [member for document in documents for member in document.members]
         self.by_queue = {member.queue_id: index for index, member in enumerate(self.members) if member.queue_id}
         self.changed: set[int] = set()
+        self.unasked: dict[int, tuple[int, int, str]] = {}
         self.open = {index for index, one in enumerate(self.members) if one.status is MemberStatus.LIVE}
         self.waiting = {index for index, one in enumerate(self.members) if one.status is MemberStatus.WAITING}
 
@@ -316,6 +333,7 @@ class _Driven:
 
     def retry(self) -> None:
         """Let those that failed wait for their turn again; what was removed or joined is made anew."""
+        self.unasked.clear()
         for index, member in enumerate(self.members):
             if member.status in RETRIED:
                 queue_id = "" if member.joined or member.status is MemberStatus.REMOVED else member.queue_id

@@ -11,16 +11,20 @@ from pathlib import Path
 from typing import Any
 
 import duckdb
+import msgspec
 import polars
 import pyarrow.dataset
 import pyarrow.parquet as parquet
 import pytest
 
+from streamforge.cli.client import Api
 from streamforge.cli.command_errors import CliError
 from streamforge.cli.datasets import parquet_part
 from streamforge.cli.datasets.calendar_partitions import Period, symbol_folder
 from streamforge.cli.datasets.dataset_places import Folder
+from streamforge.cli.stored_records import Reader
 from streamforge.cli.writers import Times
+from streamforge.manager import data_answers
 from streamforge_utils.model.kinds.registry import kind_named
 from streamforge_utils.model.timeranges import TimeRange
 from tests.chaos.test_disk import DISK_MB
@@ -112,6 +116,44 @@ def test_trades_lie_in_the_day_in_which_they_happened(cli: Cli, tmp_path: Path) 
         assert table.to_pylist() == [{name: row[name] for name in row if name != "symbol"} for row in of_day]
         assert (entry["first"], entry["last"]) == (of_day[0]["trade_id"], of_day[-1]["trade_id"])
         assert (entry["rows"], entry["complete"]) == (len(of_day), True)
+
+
+@pytest.mark.parametrize("endless", [False, True])
+def test_what_is_stored_elsewhere_while_it_is_read_is_read_again(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, endless: bool
+) -> None:
+    cli.load(*TRADES)
+    asked: list[str] = []
+    read: list[str] = []
+    get, segment = Api.get, Reader.segment
+
+    async def coverage(self: Api, path: str, type_: Any, *rest: Any) -> Any:
+        found = await get(self, path, type_, *rest)
+        if type_ is not data_answers.Coverage:
+            return found
+        asked.append(path)
+        if read and not endless:
+            return found
+        moved = [msgspec.structs.replace(one, collection=f"old-{len(asked)}") for one in found.segments]
+        return msgspec.structs.replace(found, segments=moved)
+
+    async def records(self: Reader, known: Any, one: data_answers.Segment, *rest: Any) -> None:
+        if str(one.collection).startswith("old-"):
+            read.append(one.start)  # a collection without the range gives nothing
+        else:
+            await segment(self, known, one, *rest)
+
+    monkeypatch.setattr(Api, "get", coverage)
+    monkeypatch.setattr(Reader, "segment", records)
+    folder = tmp_path / "set"
+    ran = cli("export", *TRADES, "--partition", "day", "-o", str(folder), "--json")
+    if endless:
+        assert ran.code != 0
+        assert "removed or replaced while it was read, 3 times" in ran.err
+        assert not (folder / "symbol=BTCUSDT/_manifest.json").exists()
+        return
+    assert ran.ok().json["rows"] == 60
+    assert all(one["complete"] and one["file"] for one in partitions(folder).values())
 
 
 def test_the_manifest_tells_of_each_file_what_it_holds(days: Cli, tmp_path: Path) -> None:

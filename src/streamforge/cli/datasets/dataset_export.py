@@ -29,6 +29,11 @@ from streamforge_utils.model.timeranges import TimeRange, format_ms
 FILE = "records.parquet"
 _LISTED_ROWS, _LISTED_PARTS = 1_000_000, 64
 """After so many rows, or partitions, the manifest is written: what came later is written again after a kill."""
+_TRIES = 3
+
+
+class _Moved(Exception):
+    """What was read of a partition is stored elsewhere now, or nowhere."""
 
 
 class Dataset(msgspec.Struct, frozen=True, kw_only=True):
@@ -155,7 +160,22 @@ class DatasetExport:
     async def _partition(
         self, part: Part, segments: Sequence[data_answers.Segment], before: PartitionEntry | None, done: Written
     ) -> PartitionEntry:
-        verdicts = manifests.verdicts_in(segments, part.within)
+        """Write a partition, once more where other collections hold it than when it was begun. Raises CliError."""
+        made = len(done.makers)
+        for _ in range(_TRIES):
+            try:
+                return await self._attempt(part, manifests.verdicts_in(segments, part.within), before, done)
+            except _Moved:
+                del done.makers[made:]
+                segments = await self._now(part.within)
+        raise CliError(
+            f"what is stored of {self._known.symbol} {self._known.type} {part.within} was removed or replaced while it "
+            f"was read, {_TRIES} times: write the data set again when no workflow stores it and nothing is removed"
+        )
+
+    async def _attempt(
+        self, part: Part, verdicts: list[Verdicts], before: PartitionEntry | None, done: Written
+    ) -> PartitionEntry:
         version = manifests.version_of(part.within, verdicts, "")
         if before is not None and not self._to.again and await self._is_there(before):
             if before.version == version:
@@ -200,6 +220,8 @@ class DatasetExport:
         try:
             with self._writing(draft) as file:
                 await self._fill(file, part, verdicts, done)
+                if not manifests.keeps(manifests.verdicts_in(await self._now(part.within), part.within), verdicts):
+                    raise _Moved  # copies go once the coverage names others: some records may have been gone already
                 if not file.rows:
                     return None
                 file.close()
@@ -298,10 +320,13 @@ class DatasetExport:
     async def _segments(self, whole: TimeRange, span: data_answers.CoverageSpan) -> Sequence[data_answers.Segment]:
         """What is known of `whole`, which holds `span`."""
         known = self._known
-        if whole == TimeRange(span.start_ms, span.end_ms):
-            return known.segments
+        return known.segments if whole == TimeRange(span.start_ms, span.end_ms) else await self._now(whole)
+
+    async def _now(self, span: TimeRange) -> Sequence[data_answers.Segment]:
+        """What the coverage says of `span` now."""
+        known = self._known
         path = f"/coverage/{path_part(known.symbol)}/{path_part(known.type)}"
-        return (await self._found.api.get(path, data_answers.Coverage, {"time_range": str(whole)})).segments
+        return (await self._found.api.get(path, data_answers.Coverage, {"time_range": str(span)})).segments
 
     async def _describe(self) -> None:
         """Write what the data set is, where that is not written yet; of two that begin it one writes it."""

@@ -176,6 +176,14 @@ def holds(some: Sequence[TimeRange], others: Sequence[TimeRange]) -> bool:
     return True
 
 
+def keeps(now: Sequence[Verdicts], before: Sequence[Verdicts]) -> bool:
+    """Whether all that was stored `before` lies in the same collections `now`; more may be stored."""
+    return all(
+        holds(*(stored(one for one in some if one.collection == name) for some in (now, before)))
+        for name in {one.collection for one in before if one.verdict == "stored"}
+    )
+
+
 def version_of(span: TimeRange, verdicts: Sequence[Verdicts], how: str) -> str:
     """A fingerprint: of what the coverage says of a partition, and of how its file is written."""
     told = msgspec.json.encode([span.start_ms, span.end_ms, how, verdicts])

@@ -349,3 +349,15 @@ def test_help_names_words_as_they_are_typed(cli: Cli, command: tuple[str, ...]) 
 def test_help_shows_a_default_without_parentheses(cli: Cli) -> None:
     told = " ".join(cli("load", "--help", where=False).ok().out.replace("│", " ").split())
     assert "[default: STREAMFORGE_EXCHANGE_URL, else binance]" in told
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("ftp", "--source must be one of auto, archive, rest, not 'ftp'"),
+        ("archive", "there is no archive here: name its address in STREAMFORGE_ARCHIVE_URL where the manager is "),
+    ],
+)
+def test_a_source_that_is_none_or_not_there_is_refused(cli: Cli, source: str, message: str) -> None:
+    ran = cli("load", "BTCUSDT", TYPE, "2024-08-01", "--source", source)
+    assert (ran.code, message in ran.err, "Traceback" in ran.err) == (2, True, False), ran.err

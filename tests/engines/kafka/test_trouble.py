@@ -24,7 +24,7 @@ from tests.engines.tls import Authority
 
 PATIENCE_S = 40.0
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture(scope="module")

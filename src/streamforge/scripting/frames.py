@@ -6,6 +6,7 @@ The columns are those of an export to Parquet: instants as UTC timestamps (ms), 
 from __future__ import annotations
 
 import sys
+from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Sequence
 from typing import Any, Final, Protocol, get_type_hints
@@ -58,7 +59,7 @@ def builder_of(frame: str, kind: RecordKind) -> FrameBuilder:
     return makers[frame](kind)
 
 
-class _Builder:
+class _Builder(ABC):
     def __init__(self, kind: RecordKind) -> None:
         hints = get_type_hints(kind.stored)
         self.types: dict[str, type] = {name: hints[name] if hints[name] in _PLAIN else str for name in kind.columns}
@@ -71,11 +72,13 @@ class _Builder:
             columns[name] = [msgspec.json.encode(value).decode() for value in columns[name]]
         self.append(columns)
 
+    @abstractmethod
     def append(self, columns: dict[str, Column]) -> None:
-        raise NotImplementedError
+        """Take columns of the same length, by name."""
 
+    @abstractmethod
     def frame(self) -> Any:
-        raise NotImplementedError
+        """All that was taken, as a frame."""
 
 
 class _Polars(_Builder):

@@ -144,7 +144,7 @@ class BatchStore:
         raise ConflictError(f"batch {batch_id} was changed by others 50 times in a row")
 
     async def remove(self, batch_id: str) -> None:
-        """Forget a batch that has ended, with its members; none such is no error. Raises ConflictError."""
+        """Forget a batch that has ended, with its members; one that is not there is no error. Raises ConflictError."""
         stored = await self._read(batch_id)
         if stored is not None:
             await self._discard(stored)

@@ -125,7 +125,7 @@ class ScheduleStore:
 
 
 def key_of(schedule: Schedule, run: Run, symbol: str) -> str:
-    """The Idempotency-Key of one symbol of a run: the same whoever begins it, and however often."""
+    """The Idempotency-Key of one symbol of a run: the same in every manager and at every try."""
     return f"schedule/{schedule.uid}/{run.number}/{run.fire_ms}/{symbol}"
 
 

@@ -87,7 +87,7 @@ class ForkServer:
             except OSError:
                 self._end()
                 return False
-            # Once it is sent it may be carried out: whoever asks again finds that in the folder.
+            # Once it is sent it may be carried out: a second request finds that in the folder.
             with contextlib.suppress(OSError):
                 if channel.recv(16) == _DONE:
                     return True

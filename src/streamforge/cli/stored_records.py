@@ -1,4 +1,4 @@
-"""The stored records of a series or a collection, as the manager streams them, whatever takes them."""
+"""The stored records of a series or a collection, as the manager streams them."""
 
 from __future__ import annotations
 

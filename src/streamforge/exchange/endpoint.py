@@ -118,7 +118,7 @@ class RowsEndpoint(Endpoint):
         return span.end_ms
 
     def archived(self, spec: SymbolSpec, variant: Hashable) -> RowSeries | None:
-        """The series as the archive has it: from the first row on, whatever REST has forgotten."""
+        """The series as the archive has it: from the first row on, also what REST no longer gives."""
         if self.recordings is not None:
             return self.recordings.get((spec.symbol, variant))
         return self.seeded(msgspec.structs.replace(spec, trades_from_ms=0), variant)

@@ -35,7 +35,7 @@ class MadeFile(msgspec.Struct):
     members: tuple[Written, ...]
 
     def opened(self) -> int:
-        """A file descriptor of its own, which the caller closes; it stays good whatever becomes of this one."""
+        """A file descriptor of its own, which the caller closes; it can be read also after this file is removed."""
         return os.dup(self.file.fileno())
 
 

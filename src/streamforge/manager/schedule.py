@@ -53,8 +53,8 @@ GOES_ON, NOTHING_NEW, REFUSED, REMOVED = "running", "up-to-date", "refused", "re
 
 
 class Definition(msgspec.Struct, frozen=True, kw_only=True):
-    """What is loaded, and when. symbols: also patterns, which each run reads anew. time_range, since, default_start: as
-    in `StartRequest`."""
+    """What is loaded, and when. symbols: also patterns, which each run reads again. time_range, since, default_start:
+    as in `StartRequest`."""
 
     symbols: tuple[str, ...]
     type: str
@@ -89,9 +89,9 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
     """One firing. number: 1, 2, … of its schedule; with that one's uid it names the run.
 
     fire_ms: its fire time; first_ms, times: it stands for so many, of which this is the first; at_least: or more.
-    late: why it was not on time, or why it was skipped. definition, time_range: what it loads, whatever is changed
-    meanwhile; time_range is absolute, or empty. chosen: its symbols, once the exchange has listed what patterns fit.
-    left_out: loads that are not kept.
+    late: why it was not on time, or why it was skipped. definition, time_range: what it loads, also if the schedule is
+    changed meanwhile; time_range is absolute, or empty. chosen: its symbols, once the exchange has
+    listed what patterns fit. left_out: loads that are not kept.
     """
 
     number: int

@@ -152,7 +152,7 @@ class ScheduleService:
         raise ConflictError(f"schedule {name} was changed by others {_TRIES} times in a row")
 
     async def run(self, name: str) -> Listed:
-        """Let a run begin now, whatever the time, also of a paused schedule. Raises NotNow while one goes on."""
+        """Start a run now, also of a paused schedule. Raises NotNow while one goes on."""
 
         def begun(schedule: Schedule) -> Schedule:
             if schedule.current is not None:

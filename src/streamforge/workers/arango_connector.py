@@ -42,7 +42,7 @@ def _checked(
 
 DEFINITION = Definition(
     target="arango-connector",
-    summary="stores the JSON objects of any topic, whoever wrote them",
+    summary="stores the JSON objects of a topic of any producer",
     role=Role.SINK,
     types=(JSON_TYPE,),
     parameters=ConnectorParameters,

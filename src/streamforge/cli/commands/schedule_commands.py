@@ -30,7 +30,7 @@ async def schedule_add(
         str,
         typer.Argument(
             metavar="SYMBOLS",
-            help="One, or several: BTCUSDT,ETHUSDT; a pattern (`*USDT`), which each run reads anew; @symbols.txt.",
+            help="One, or several: BTCUSDT,ETHUSDT; a pattern (`*USDT`), which each run reads again; @symbols.txt.",
         ),
     ],
     type_name: Annotated[str, typer.Argument(metavar="TYPE", help="What is loaded, e.g. api_candles_1m.")],
@@ -75,8 +75,8 @@ async def schedule_add(
 ) -> int:
     """Load some symbols again and again, at the times that a cron expression names.
 
-    Each fire time makes one run, whatever is killed meanwhile, and each run a workflow for every symbol. `streamforge
-    up` or queue-manager fires schedules; a command that runs its own manager for a load does not.
+    Each fire time makes one run, also when processes are killed meanwhile, and each run a workflow for every symbol.
+    `streamforge up` or queue-manager fires schedules; a command that runs its own manager for a load does not.
     A time that is left out when clocks go forward fires right after it; one that comes twice fires once, unless minute
     or hour begin with `*`.
     """
@@ -223,7 +223,7 @@ async def schedule_rm(name: Name, where: o.AtManager) -> int:
 
 
 async def schedule_run(name: Name, where: o.AtManager, as_json: o.Json = False) -> int:
-    """Let a schedule run now, whatever the time. Needs a manager that runs."""
+    """Start a run of a schedule now. Needs a manager that runs."""
     async with session(where, Mode.SERVER) as found:
         begun = await found.api.post(f"/schedules/{path_part(name)}/run", schedule_answers.Schedule)
     if as_json:

@@ -49,7 +49,7 @@ async def store(
     timeout_s: o.Timeout = None,
     as_json: o.Json = False,
 ) -> int:
-    """Store the JSON objects of a topic, whoever writes them, and prove that each is stored or a dead letter.
+    """Store the JSON objects of a topic of any producer, and prove that each is stored or a dead letter.
 
     A document's key is the message's own `_key`, else a hash of what it holds: reading a topic twice stores it once.
     What is no JSON object, has a key that no store takes, or does not fit the schema becomes a dead letter with its

@@ -116,7 +116,7 @@ class ParquetPart:
         self._file.close()
 
     def abandon(self) -> None:
-        """Let go of the file, whatever is in it."""
+        """Discard the file and what was written of it."""
         self._file.discard()
         if self._writer.is_open:
             self._writer.close()

@@ -19,7 +19,7 @@ _MANY = 32
 
 
 class StoreTopic(BaseModel):
-    """Store the JSON objects of a topic, whoever writes them."""
+    """Store the JSON objects of a topic of any producer."""
 
     model_config = ConfigDict(
         extra="forbid",

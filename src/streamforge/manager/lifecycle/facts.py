@@ -60,7 +60,7 @@ class Unanswered(msgspec.Struct, frozen=True, kw_only=True):
     """The exchange did not answer.
 
     number: of the questions in a row without an answer, this one too; a ban is none. at_ms: when that was found out.
-    retry_after_ms: what it asked for. ban: it named the end of one, which counts for all, in whatever epoch.
+    retry_after_ms: what it asked for. ban: it named the end of one, which counts for all, in any epoch.
     """
 
     reason: str

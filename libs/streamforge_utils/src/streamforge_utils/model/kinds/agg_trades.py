@@ -163,12 +163,6 @@ class AggTradeFiles(ArchiveFiles):
         optional=1,
     )
 
-    def place(self, series: Series) -> str:
-        return series.symbol
-
-    def stem(self, series: Series) -> str:
-        return f"{series.symbol}-{self.folder}"
-
     def break_between(self, last: bytes, first: bytes) -> str:
         before, after = _decode(last), _decode(first)
         try:

@@ -19,13 +19,13 @@ class ArchiveFiles(ABC):
         """Whether the archive has files of single days of the series, beside those of months."""
         return True
 
-    @abstractmethod
     def place(self, series: Series) -> str:
-        """The folder of the series inside that of the kind: `BTCUSDT/1m`, `BTCUSDT`."""
+        """The folder of the series inside that of the kind: `BTCUSDT`; of candles `BTCUSDT/1m`."""
+        return series.symbol
 
-    @abstractmethod
     def stem(self, series: Series) -> str:
-        """What the names of the files begin with: `BTCUSDT-1m`, `BTCUSDT-trades`; the day or the month follows."""
+        """What the names of the files begin with: `BTCUSDT-trades`, `BTCUSDT-1m`; the day or the month follows."""
+        return f"{series.symbol}-{self.folder}"
 
     def break_between(self, last: bytes, first: bytes) -> str:
         """Why two values with consecutive positions do not follow each other; empty: they do."""

@@ -163,12 +163,6 @@ class TradeFiles(ArchiveFiles):
         optional=1,
     )
 
-    def place(self, series: Series) -> str:
-        return series.symbol
-
-    def stem(self, series: Series) -> str:
-        return f"{series.symbol}-{self.folder}"
-
     def read(self, rows: bytes, series: Series, version: int) -> Page:
         ids, prices, quantities, _, times, makers = self.rows.read(rows)
         positions, times = integers(ids), milliseconds(times)

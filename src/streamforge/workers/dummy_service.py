@@ -19,8 +19,9 @@ from streamforge_utils.model.kinds.kind import RecordKind
 from streamforge_utils.model.series import Series
 from streamforge_utils.ports.bus import Message
 from streamforge_utils.ports.clock import Clock
+from streamforge_utils.ports.instrumentation import DerivedMetric
 from streamforge_utils.runtime.context import Context
-from streamforge_utils.runtime.worker_definition import Definition, DerivedMetric, Role, Use
+from streamforge_utils.runtime.worker_definition import Definition, Role, Use
 
 P = TypeVar("P", bound=msgspec.Struct)
 

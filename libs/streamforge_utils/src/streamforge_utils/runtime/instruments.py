@@ -9,10 +9,10 @@ from typing import TypeVar
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.messages import Progress
 from streamforge_utils.ports.clock import Clock
+from streamforge_utils.ports.instrumentation import DerivedMetric
 from streamforge_utils.ports.retry import retry
 from streamforge_utils.runtime.logs import Log
 from streamforge_utils.runtime.metrics import Metrics
-from streamforge_utils.runtime.worker_definition import DerivedMetric
 
 T = TypeVar("T")
 

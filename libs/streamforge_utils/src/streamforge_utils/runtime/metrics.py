@@ -11,7 +11,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Proc
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from streamforge_utils.model.errors import ConfigError
-from streamforge_utils.runtime.worker_definition import DerivedMetric
+from streamforge_utils.ports.instrumentation import DerivedMetric
 
 DEFAULT_PORT = 8000
 _REQUEST_LIMIT_S = 5.0

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Generic, TypeVar
 import msgspec
 
 from streamforge_utils.model.errors import InvalidInput
+from streamforge_utils.ports.instrumentation import DerivedMetric
 from streamforge_utils.runtime.environment import Variable, plain, type_name, variables
 
 if TYPE_CHECKING:
@@ -49,23 +50,6 @@ class Use(StrEnum):
     STORE = "store"
     EXCHANGE = "exchange"
     ARCHIVE = "archive"
-
-
-class DerivedMetric(msgspec.Struct, frozen=True, kw_only=True):
-    """A family that a worker has beside the common ones, without their prefix and their label `target`.
-
-    name: without `_total`. of: the common counter that it follows, and by: the label of that counter it looks at.
-    values: those of `by` that count; empty: all. label: its own label, which carries that value; empty: it has none.
-    latest: a gauge instead of a counter: 1 for the value that came last, 0 for the others.
-    """
-
-    name: str
-    help: str
-    of: str
-    by: str
-    values: tuple[str, ...] = ()
-    label: str = ""
-    latest: bool = False
 
 
 class Definition(msgspec.Struct, Generic[P], frozen=True, kw_only=True):

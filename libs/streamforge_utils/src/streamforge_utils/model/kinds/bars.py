@@ -15,10 +15,10 @@ import msgspec
 
 from streamforge_utils.model.completeness.grid import Grid
 from streamforge_utils.model.errors import InvalidInput
+from streamforge_utils.model.kinds.kind import Amounts, RecordKind
 from streamforge_utils.model.timeranges import TimeRange
 
 if TYPE_CHECKING:
-    from streamforge_utils.model.kinds.kind import RecordKind
     from streamforge_utils.model.series import Series
 
 DIGITS = 60
@@ -67,21 +67,6 @@ def check_nested(fine: BarInterval, coarse: BarInterval) -> None:
         reason = f"its bars do not hold whole bars of {fine.text}"
     if reason is not None:
         raise InvalidInput("interval", f"interval {coarse.text} cannot be made from {fine.text}: {reason}")
-
-
-class Amounts(msgspec.Struct, frozen=True, gc=False):
-    """What a record adds to a bar. time: when it happened, or began; unix milliseconds."""
-
-    time: int
-    open: Decimal
-    high: Decimal
-    low: Decimal
-    close: Decimal
-    volume: Decimal
-    quote: Decimal
-    trades: int
-    taker_base: Decimal
-    taker_quote: Decimal
 
 
 class Bar(msgspec.Struct, frozen=True, gc=False, kw_only=True):

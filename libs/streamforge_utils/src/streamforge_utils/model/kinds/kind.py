@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from decimal import Decimal
 from functools import lru_cache
 from typing import Annotated, Any, ClassVar
 from urllib.parse import quote
@@ -18,7 +19,6 @@ import msgspec
 from streamforge_utils.model.completeness.rule import Rule
 from streamforge_utils.model.errors import InvalidInput, PermanentError
 from streamforge_utils.model.kinds.archive_files import ArchiveFiles
-from streamforge_utils.model.kinds.bars import Amounts
 from streamforge_utils.model.kinds.paging import Paging
 from streamforge_utils.model.messages import DECODE_ERRORS
 from streamforge_utils.model.series import Series
@@ -48,6 +48,21 @@ class Record(msgspec.Struct, frozen=True, kw_only=True):
 
     key: str = msgspec.field(name="_key")
     version: int = msgspec.field(name="_version", default=0)
+
+
+class Amounts(msgspec.Struct, frozen=True, gc=False):
+    """What a record adds to a bar that is made of such records. time: when it happened, or began; unix milliseconds."""
+
+    time: int
+    open: Decimal
+    high: Decimal
+    low: Decimal
+    close: Decimal
+    volume: Decimal
+    quote: Decimal
+    trades: int
+    taker_base: Decimal
+    taker_quote: Decimal
 
 
 _decode_identity = msgspec.json.Decoder(Record, strict=False).decode

@@ -23,8 +23,8 @@ from streamforge_utils.model.kinds.archive_rows import (
     padded,
     require_ascending,
 )
-from streamforge_utils.model.kinds.bars import DIGITS, Amounts
-from streamforge_utils.model.kinds.kind import DecimalText, Number, Record, RecordKind
+from streamforge_utils.model.kinds.bars import DIGITS
+from streamforge_utils.model.kinds.kind import Amounts, DecimalText, Number, Record, RecordKind
 from streamforge_utils.model.kinds.paging import (
     Asked,
     ById,

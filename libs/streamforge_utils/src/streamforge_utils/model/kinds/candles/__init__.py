@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 
 from streamforge_utils.model.completeness.rule import Rule
-from streamforge_utils.model.kinds.bars import Amounts
 from streamforge_utils.model.kinds.candles.candle import (
     FIRST_TIME_MS,
     Candle,
@@ -25,7 +24,7 @@ from streamforge_utils.model.kinds.candles.candle import (
 )
 from streamforge_utils.model.kinds.candles.kline_files import KlineFiles
 from streamforge_utils.model.kinds.candles.klines_answer import by_time, read_page
-from streamforge_utils.model.kinds.kind import Columns, RecordKind
+from streamforge_utils.model.kinds.kind import Amounts, Columns, RecordKind
 from streamforge_utils.model.kinds.paging import Asked, ByTime, Page, Paging, Question
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange

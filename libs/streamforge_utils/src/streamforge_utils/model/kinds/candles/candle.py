@@ -16,8 +16,7 @@ import msgspec
 
 from streamforge_utils.model.completeness.grid import Grid
 from streamforge_utils.model.errors import PermanentError
-from streamforge_utils.model.kinds.bars import Amounts
-from streamforge_utils.model.kinds.kind import Columns, Number, Record, key_symbol
+from streamforge_utils.model.kinds.kind import Amounts, Columns, Number, Record, key_symbol
 from streamforge_utils.model.messages import DECODE_ERRORS, decoder
 
 _DAY = 86_400_000

@@ -1,4 +1,4 @@
-"""A batch of twelve symbols on a real manager that is killed while it goes on."""
+"""A batch of fourteen symbols on a real manager that is killed while it goes on; two are in the archive alone."""
 
 from __future__ import annotations
 
@@ -18,34 +18,36 @@ from tests.limits import LIMIT_S
 
 LISTED_MS, DELISTED_MS, LATE_MS = 1_577_836_800_000, 1_656_547_200_000, 1_722_470_400_000
 """2020-01-01, 2022-06-30, 2024-08-01"""
-BASES = [f"B{number:02d}" for number in range(12)]
-DAY = "2022-06-01"
-COUNTED = 12 - 1  # the one that was listed later has nothing
+BASES = [f"B{number:02d}" for number in range(14)]
+DAY, DAY_MS = "2022-06-01", 1_654_041_600_000
+STORED = 24 * 13 - 6
+"""Of B00, which was listed later, none; of B13 six hours lack."""
 
 
 def spec(base: str) -> SymbolSpec:
-    """B00 is listed late, B01 is delisted."""
-    delisted_ms = DELISTED_MS if base == "B01" else None
+    """B00 is listed late, B01 is delisted. B12 and B13 are in the archive alone; B13 was listed on DAY at 06:00."""
+    delisted_ms = DELISTED_MS if base in ("B01", "B12", "B13") else None
     return SymbolSpec(
         symbol=f"{base}USDT",
         base=base,
         quote="USDT",
-        listed_ms=LATE_MS if base == "B00" else LISTED_MS,
+        listed_ms={"B00": LATE_MS, "B13": DAY_MS + 6 * 3_600_000}.get(base, LISTED_MS),
         delisted_ms=delisted_ms,
         status="TRADING" if delisted_ms is None else "BREAK",
+        unlisted=base in ("B12", "B13"),
     )
 
 
 @pytest.fixture(scope="module")
-def twelve() -> Iterator[Exchange]:
+def fourteen() -> Iterator[Exchange]:
     found = Exchange(command=[sys.executable, "-m", "tests.e2e.test_batches"])
     yield found
     found.close()
 
 
 @pytest.fixture
-def batches(twelve: Exchange, tmp_path: Path) -> Iterator[rig.Manager]:
-    with rig.manager(tmp_path / "data", twelve.url) as found:
+def batches(fourteen: Exchange, tmp_path: Path) -> Iterator[rig.Manager]:
+    with rig.manager(tmp_path / "data", fourteen.url, STREAMFORGE_ARCHIVE_URL=fourteen.url) as found:
         yield found
 
 
@@ -65,9 +67,9 @@ def begun(manager: rig.Manager, symbols: Sequence[str], **more: object) -> Json:
     return found
 
 
-def test_a_batch_goes_on_over_kills_and_each_symbol_is_loaded_once(batches: rig.Manager, twelve: Exchange) -> None:
+def test_a_batch_goes_on_over_kills_and_each_symbol_is_loaded_once(batches: rig.Manager, fourteen: Exchange) -> None:
     batch = begun(batches, ["*USDT"])
-    assert (batch["size"], batch["delisted"]) == (12, 1)
+    assert (batch["size"], batch["delisted"], batch["archived"]) == (14, 3, 2)
     path = f"/batches/{batch['batch_id']}"
     for done in (2, 7):
 
@@ -80,13 +82,13 @@ def test_a_batch_goes_on_over_kills_and_each_symbol_is_loaded_once(batches: rig.
         batches.start()
     found = ended(batches, batch["batch_id"])
     assert (found["status"], found["failures"]) == ("finished", [])
-    assert {name: count for name, count in found["counts"].items() if count} == {"finished": COUNTED, "closed": 1}
-    assert (found["progress"]["records_stored"], found["progress"]["records_expected"]) == (24 * COUNTED, 24 * COUNTED)
+    assert {name: count for name, count in found["counts"].items() if count} == {"finished": 13, "closed": 1}
+    assert (found["progress"]["records_stored"], found["progress"]["records_expected"]) == (STORED, STORED)
     workflows = batches.api.get("/queues", params={"batch": batch["batch_id"]}).json()["queues"]
     assert Counter(one["symbol"] for one in workflows) == dict.fromkeys((f"{base}USDT" for base in BASES), 1)
     for workflow in workflows:
         if workflow["symbol"] != "B00USDT":
-            assert_exact(twelve, batches, batches.show(workflow["queue_id"]))
+            assert_exact(fourteen, batches, batches.show(workflow["queue_id"]))
     topics = batches.data / "bus" / "topics"
 
     def none_left() -> bool | None:
@@ -95,14 +97,22 @@ def test_a_batch_goes_on_over_kills_and_each_symbol_is_loaded_once(batches: rig.
     eventually(none_left, "no topic is left")
 
 
-def test_only_what_was_listed_on_the_day_is_loaded(batches: rig.Manager) -> None:
-    found = ended(batches, begun(batches, ["B0[01]USDT"], listed_at="2021-01-01")["batch_id"])
+def test_only_what_was_listed_on_the_day_is_loaded(batches: rig.Manager, fourteen: Exchange) -> None:
+    found = ended(batches, begun(batches, ["B0[01]USDT", "B1[23]USDT"], listed_at="2021-01-01")["batch_id"])
     members = batches.api.get(f"/batches/{found['batch_id']}/members").json()["members"]
     assert [(one["symbol"], one["status"], one["delisted"]) for one in members] == [
         ("B00USDT", "closed", False),
         ("B01USDT", "finished", True),
+        ("B12USDT", "finished", True),
+        ("B13USDT", "closed", True),
     ]
-    assert members[0]["reason"] == "it was not listed at 2021-01-01"
+    assert members[0]["reason"] == members[3]["reason"] == "it was not listed at 2021-01-01"
+    single = batches.loaded("B12USDT", "api_candles_1h", "2022-06-29:2022-07-02")
+    assert [one["verdict"] for one in batches.coverage(single["queue_id"])] == ["stored", "closed"]
+    assert ([one["source"] for one in single["parts"]], single["progress"]["records_stored"]) == (["archive"], 24)
+    assert len(assert_exact(fourteen, batches, single)) == 24
+    refused = batches.api.post("/queues/start", json={"symbol": "B12USDT", "type": "api_trades", "time_range": DAY})
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "symbol")
 
 
 if __name__ == "__main__":

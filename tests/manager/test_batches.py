@@ -17,7 +17,7 @@ from streamforge_utils.model.kinds.candles import Candle, Interval
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.exchange import SymbolInfo
 from tests.doubles.manualclock import ManualClock
-from tests.doubles.memoryarchive import MemoryArchive
+from tests.doubles.memoryarchive import MemoryArchive, with_files
 from tests.doubles.scriptedexchange import ScriptedExchange
 from tests.manager.batch_world import (
     DAY,
@@ -34,7 +34,7 @@ from tests.manager.batch_world import (
     statuses,
     symbols,
 )
-from tests.manager.execution.world import exchange_of, finish, store_bars
+from tests.manager.execution.world import SERIES, exchange_of, finish, store_bars
 from tests.manager.support import DAY_MS, DAY_START, NOW, World, replace
 
 
@@ -290,7 +290,6 @@ class Listing(MemoryArchive):
     async def symbols(self, kind: str) -> Sequence[str]:
         if self.failing is not None:
             raise self.failing
-        assert kind == "candles"
         return ["GONEBTC", "GONEUSDT", "S001USDT"]
 
 
@@ -301,9 +300,27 @@ async def test_what_only_the_archive_has_is_told() -> None:
     assert (found.batch.left_out, found.batch.left_out_first, found.batch.size) == (1, ("GONEUSDT",), 2)
     await look(world)
     assert {one.source for one in live(world)} == {SourceChoice.REST}
+    found = await shown(world, await begun(world, "*USDT", type="api_trades"))
+    assert (found.batch.left_out, found.batch.size) == (1, 2), "its ids cannot be proven without requests"
     archive.failing = RetryableError("no route")
-    assert (await shown(world, await begun(world, "*USDT"))).batch.left_out == 0
-    assert (await shown(world, await begun(world, *symbols(2)))).batch.size == 2
+    found = await shown(world, await begun(world, "*USDT"))
+    assert (found.batch.size, found.batch.archive_silence.endswith("is not known: no route")) == (2, True)
+    with pytest.raises(InvalidInput, match=r"GONEUSDT.*is not known: no route"):
+        await begun(world, "GONEUSDT")
+    assert (await shown(world, await begun(world, *symbols(2)))).batch.archive_silence == "", "it was not asked"
+
+
+async def test_what_only_the_archive_has_is_loaded_from_there() -> None:
+    with with_files(SERIES):
+        world = await batch_world(2, archive=Listing())
+        for words in (("*USDT",), ("GONEUSDT", *symbols(2))):
+            batch_id = await begun(world, *words)
+            found = await shown(world, batch_id)
+            assert (found.batch.size, found.batch.archived, found.batch.left_out) == (3, 1, 0)
+            assert [member.delisted for member in found.members if member.archived] == [True]
+        await look(world)
+        sources = {(one.symbol, one.source) for one in live(world)}
+        assert sources == {("GONEUSDT", "archive"), *((one, "auto") for one in symbols(2))}
 
 
 @pytest.mark.parametrize(

@@ -166,6 +166,7 @@ def description(batch: batch_answers.Batch) -> str:
     span = terminal.day_span(found.start_ms, found.end_ms)
     asked = terminal.asked_for(found.requested, clipped=found.clipped)
     delisted = f", {terminal.number(batch.delisted)} of them delisted" if batch.delisted else ""
+    delisted += f" ({terminal.number(batch.archived)} only in the archive)" if batch.archived else ""
     at = f", those that were listed at {batch.listed_at}" if batch.listed_at else ""
     twice = ""
     if batch.duplicates:
@@ -178,6 +179,7 @@ def description(batch: batch_answers.Batch) -> str:
             f"; not loaded, as only the archive has {'it' if batch.left_out == 1 else 'them'}: "
             f"{', '.join(batch.left_out_first)}{more}"
         )
+    archived += f"; {batch.archive_silence}" if batch.archive_silence else ""
     many = terminal.many(batch.size, "symbol")
     return f"{batch.batch_id}: {many}{delisted}{at}, {batch.type} {span}{asked}{twice}{archived}"
 

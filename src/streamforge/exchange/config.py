@@ -21,6 +21,7 @@ class SymbolSpec(msgspec.Struct, frozen=True, kw_only=True):
     listed_ms, delisted_ms: first instant with trades, first instant without (None: still traded). unix ms, UTC.
     price: what the seeded price wanders around. price_decimals, quantity_decimals: the tick and the step.
     trades_a_minute: on the average, 16 at least. trades_from_ms: REST gives no trades before this instant.
+    unlisted: REST does not know it, and the archive keeps its files.
     """
 
     symbol: str
@@ -34,6 +35,7 @@ class SymbolSpec(msgspec.Struct, frozen=True, kw_only=True):
     quantity_decimals: int = 5
     trades_a_minute: int = 32
     trades_from_ms: int = 0
+    unlisted: bool = False
 
 
 def _spec(base: str, listed_ms: int, price: float, *, decimals: int = 2, delisted_ms: int | None = None) -> SymbolSpec:

@@ -124,7 +124,7 @@ def control_routes(state: ExchangeState) -> Iterable[web.RouteDef]:
         async def oracle(request: web.Request) -> web.StreamResponse:
             now_ms = state.clock.now_ms()
             try:
-                parts = endpoint.oracle(request.query, state.listed(now_ms), now_ms)
+                parts = endpoint.oracle(request.query, state.symbols, now_ms)
             except ApiError as error:
                 return web.Response(status=error.status, body=error.body, content_type="application/json")
             answer = web.StreamResponse(headers={"Content-Type": "application/json"})

@@ -17,7 +17,10 @@ _FUTURE_MS = 2_051_222_400_000
 
 
 def made_up_symbols(count: int) -> Iterator[SymbolSpec]:
-    """`count` symbols. Of ten, six have the quote USDT, one is delisted; of fifty, one is listed from 2035 on only."""
+    """`count` symbols. Of ten, six have the quote USDT, one is delisted; of fifty, one is listed from 2035 on only.
+
+    Of five that are delisted, one is in the archive alone.
+    """
     for number in range(count):
         base, quote = _base(number), _QUOTES[number % len(_QUOTES)]
         listed_ms = _FIRST_MS + number * 997 % _SPREAD_DAYS * _DAY_MS + number % 24 * 3_600_000
@@ -29,6 +32,7 @@ def made_up_symbols(count: int) -> Iterator[SymbolSpec]:
             listed_ms=_FUTURE_MS if number % 50 == 49 else listed_ms,
             delisted_ms=delisted_ms,
             status="TRADING" if delisted_ms is None else "BREAK",
+            unlisted=number % 50 == 17,
             price=(0.05, 0.7, 3.0, 25.0, 180.0)[number % 5],
             price_decimals=(5, 4, 4, 3, 2)[number % 5],
             quantity_decimals=(1, 1, 2, 3, 4)[number % 5],

@@ -177,7 +177,9 @@ class ExchangeState:
         """The symbols that the exchange knows at `now_ms`."""
         listings = bisect_right(self._listings, now_ms)
         if self._listed[0] != listings:
-            known = {name: spec for name, spec in self.symbols.items() if spec.listed_ms <= now_ms}
+            known = {
+                name: spec for name, spec in self.symbols.items() if spec.listed_ms <= now_ms and not spec.unlisted
+            }
             self._listed = (listings, known)
         return self._listed[1]
 

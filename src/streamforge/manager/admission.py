@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 import msgspec
 
+from streamforge.manager.archived_symbols import ARCHIVED, ArchiveSilent, files_can_prove
 from streamforge.manager.continuation import LAST, continued
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.reconciler import Reconciler
@@ -24,7 +25,7 @@ from streamforge.manager.requests import (
     workflow_of,
 )
 from streamforge.manager.service import Continuation, Started, StartRequest
-from streamforge.manager.symbols import likely_symbols
+from streamforge.manager.symbols import TRADING, likely_symbols
 from streamforge.manager.topic_requests import TopicRequest, check_topic, require_topic, workflow_of_topic
 from streamforge.manager.workflow import SourceChoice, Workflow
 from streamforge_utils.model import names
@@ -190,37 +191,42 @@ class Admission:
 
         Raises InvalidInput or UpToDate.
         """
-        exchange_now_ms, trading = await self._ask(checked.symbol)
+        exchange_now_ms, status = await self._ask(checked.symbol)
         await self._deps.exchange_binding.check()
+        if status == ARCHIVED and not files_can_prove(series_of(checked.symbol, checked.type)):
+            raise await self._no_symbol(checked.symbol)
+        if status == ARCHIVED and checked.source is SourceChoice.AUTO and request.steps is None:
+            request = msgspec.structs.replace(request, source=SourceChoice.ARCHIVE)
+            checked = check(request, self._deps.clock.now_ms())
         if request.since != LAST:
             return checked, None, exchange_now_ms
         asked = msgspec.structs.replace(request, symbol=checked.symbol, type=checked.type)
         known = await self._deps.coverage.known(series_of(checked.symbol, checked.type))
         now_ms = self._deps.clock.now_ms()
-        since, span = continued(asked, known, now_ms, exchange_now_ms, trading=trading)
+        since, span = continued(asked, known, now_ms, exchange_now_ms, trading=status == TRADING)
         return msgspec.structs.replace(checked, span=span), since, exchange_now_ms
 
-    async def _ask(self, symbol: str) -> tuple[int, bool]:
-        """The exchange's time, after it has said that it knows the symbol, and whether that is traded. Where it does
-        not answer soon, or during a ban, our time, and yes.
+    async def _ask(self, symbol: str) -> tuple[int, str]:
+        """The exchange's time, after it has said that it knows the symbol, and that one's status. Where it does not
+        answer soon, or during a ban, our time, and that it is traded.
 
         The workflow asks again before it starts anything; this is to refuse what can be refused at once.
         """
         bans, now_ms = self._reconciler.bans, self._deps.clock.now_ms()
         if now_ms < bans.ban.until_ms:
-            return now_ms, True
+            return now_ms, TRADING
         try:
             async with asyncio.timeout(ASK_WITHIN_S):
                 info = await self._deps.exchange.symbol_info(symbol)
-                return await self._deps.exchange.server_time(), info.status == "TRADING"
+                return await self._deps.exchange.server_time(), info.status
         except BannedError as error:
             bans.hear(Banned(until_ms=error.until_ms, said_ms=now_ms, reason=str(error)))
             self._reconciler.wake()
-            return now_ms, True
-        except InvalidInput as error:
+            return now_ms, TRADING
+        except (InvalidInput, ArchiveSilent) as error:
             raise await self._no_symbol(symbol) from error
         except (PermanentError, RetryableError, TimeoutError):
-            return self._deps.clock.now_ms(), True  # the workflow will end with the reason, or wait
+            return self._deps.clock.now_ms(), TRADING  # the workflow will end with the reason, or wait
 
     async def _no_symbol(self, symbol: str) -> InvalidInput:
         """The exchange has no such symbol; what was meant, where its list can be had soon."""

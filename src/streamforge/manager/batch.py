@@ -72,7 +72,8 @@ PROVEN = frozenset({MemberStatus.FINISHED, MemberStatus.CLOSED})
 class Member(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A symbol of a batch.
 
-    delisted: the exchange did not trade it when the batch was made. joined: another request had made its workflow.
+    delisted: the exchange did not trade it when the batch was made. archived: only its archive had it.
+    joined: another request had made its workflow.
     expected, stored, there: records of the range, those that are stored, and those of them that were before.
     reason, next_step: why it is not finished, or why there is nothing to load, and what a person can do.
     """
@@ -80,6 +81,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     symbol: str
     status: MemberStatus = MemberStatus.WAITING
     delisted: bool = False
+    archived: bool = False
     queue_id: str = ""
     joined: bool = False
     expected: int = 0
@@ -133,8 +135,9 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     asked: the symbols and patterns, as a short text. requested, span: the range as it was written, and as it is for
     every member. exchange_now_ms: the exchange's clock when it was accepted. listed_at_ms: members that did not exist
     then are closed. size: members; delisted: those that the exchange did not trade then; duplicates: how often a
-    symbol was named again, and duplicated: the first of these symbols. left_out: symbols that fit a pattern and that
-    only the exchange's archive has, so that nothing can prove them; left_out_first: the first of them.
+    symbol was named again, and duplicated: the first of these symbols. archived: members that only the exchange's
+    archive had. left_out: symbols of a pattern that only it has and that are not loaded; left_out_first: the first of
+    them. archive_silence: why it is not known which symbols only the archive has.
     stop_asked, retry_asked: what the driver has still to do. began_ms: when it began, or was last retried;
     ended_before: members that had ended by then.
     """
@@ -156,6 +159,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     duplicated: tuple[str, ...] = ()
     left_out: int = 0
     left_out_first: tuple[str, ...] = ()
+    archived: int = 0
+    archive_silence: str = ""
     source: SourceChoice = SourceChoice.AUTO
     status: BatchStatus = BatchStatus.MAKING
     stop_asked: bool = False

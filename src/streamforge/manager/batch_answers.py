@@ -94,11 +94,15 @@ class Batch(BatchSummary, frozen=True, kw_only=True):
     joined: Annotated[int, meaning("Members whose workflows other requests had made.")] = 0
     duplicates: Annotated[int, meaning("How often a symbol was named again; it is loaded once.")] = 0
     duplicated: Annotated[list[str], meaning("The first symbols that were named again.")] = []
+    archived: Annotated[int, meaning("Members that only the exchange's archive has: its files are loaded.")] = 0
     left_out: Annotated[
         int,
-        meaning("Symbols that fit a pattern and that only the exchange's archive has: no REST answer can prove them."),
+        meaning("Symbols of a pattern that only the archive has, not loaded: `source` is `rest`, or they have ids."),
     ] = 0
     left_out_first: Annotated[list[str], meaning("The first of these symbols.")] = []
+    archive_silence: Annotated[
+        str | None, meaning("Why it is not known which symbols only the archive has. No such symbol is loaded then.")
+    ] = None
     failures: Annotated[list[BatchMember], meaning("The first members that failed or were interrupted.")] = []
     failures_left_out: Annotated[int, meaning("How many more there are: GET /batches/{batch_id}/members.")] = 0
 

@@ -32,8 +32,10 @@ def batch_answer(view: View, undriven: str | None = None) -> batch_answers.Batch
         joined=batch.totals.joined,
         duplicates=batch.duplicates,
         duplicated=list(batch.duplicated),
+        archived=batch.archived,
         left_out=batch.left_out,
         left_out_first=list(batch.left_out_first),
+        archive_silence=batch.archive_silence or None,
         failures=[member_answer(member, view.live) for member in failures[:FAILURES_SHOWN]],
         failures_left_out=max(0, len(failures) - FAILURES_SHOWN),
     )

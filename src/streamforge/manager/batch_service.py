@@ -28,15 +28,8 @@ from streamforge.manager.execution.reconciler import Reconciler
 from streamforge.manager.persistence.reservations import Reservations
 from streamforge.manager.requests import check
 from streamforge.manager.service import NotFound, NotNow, StartRequest
-from streamforge.manager.symbol_selection import (
-    SHOWN,
-    Selection,
-    check_words,
-    is_pattern,
-    only_archived,
-    select,
-    shortened,
-)
+from streamforge.manager.symbol_chooser import Chooser
+from streamforge.manager.symbol_selection import SHOWN, Selection, check_words, is_pattern, shortened
 from streamforge.manager.workflow import SourceChoice, Workflow
 from streamforge_utils.model.errors import InvalidInput, RetryableError, StreamForgeError
 from streamforge_utils.model.kinds.registry import kind_of_type
@@ -108,7 +101,7 @@ class BatchService:
     ) -> None:
         self._deps = deps
         self._reservations = reservations
-        self._symbols = symbols
+        self._chooser = Chooser(deps, symbols)
         self._driver = reconciler.batches = BatchDriver(deps, reconciler, admission, retry)
         self._making = asyncio.Lock()
 
@@ -131,11 +124,9 @@ class BatchService:
         listed_at_ms = None if request.listed_at is None else _day(request.listed_at, now_ms)
         if (known := await self._made_before(request, idempotency_key)) is not None:
             return known
-        listed = await self._symbols()
+        chosen = await self._chooser.choose(request.symbols, checked.type, request.source)
         exchange_now_ms = await self._exchange_now()
         await self._deps.exchange_binding.check()
-        chosen = await asyncio.to_thread(select, request.symbols, listed, self._deps.exchange_name)
-        left_out = await self._left_out(request, checked.type, listed)
         span = checked.span.clipped(exchange_now_ms // 1000 * 1000)
         batch = Batch(
             batch_id="",
@@ -152,8 +143,10 @@ class BatchService:
             delisted=len(chosen.delisted),
             duplicates=len(chosen.duplicates),
             duplicated=tuple(dict.fromkeys(chosen.duplicates))[:SHOWN],
-            left_out=len(left_out),
-            left_out_first=tuple(left_out[:SHOWN]),
+            archived=len(chosen.archived),
+            left_out=len(chosen.left_out),
+            left_out_first=chosen.left_out[:SHOWN],
+            archive_silence=chosen.silence,
             source=request.source,
             status=BatchStatus.RUNNING,
             began_ms=now_ms,
@@ -278,23 +271,14 @@ class BatchService:
         else:
             name = (await self._reservations.reserve(key, request, named)).queue_id
             await self._deps.batches.discard_cut_short(name)
-        members = [Member(symbol=symbol, delisted=symbol in chosen.delisted) for symbol in chosen.symbols]
+        members = [
+            Member(symbol=symbol, delisted=symbol in chosen.delisted, archived=symbol in chosen.archived)
+            for symbol in chosen.symbols
+        ]
         whole = _replace(batch, batch_id=name, totals=Totals.of(members))
         made = await self._deps.batches.create(whole, members)
         self._driver.wake()
         return self._with_live(made, members)
-
-    async def _left_out(self, request: BatchRequest, type_name: str, listed: Sequence[SymbolInfo]) -> list[str]:
-        """The symbols that fit a pattern and that only the archive has; none where it does not answer soon."""
-        archive = self._deps.archive
-        if archive is None or not any(map(is_pattern, request.symbols)):
-            return []
-        try:
-            async with asyncio.timeout(ASK_WITHIN_S):
-                return only_archived(request.symbols, listed, await archive.symbols(kind_of_type(type_name).name))
-        except (StreamForgeError, TimeoutError) as error:
-            _log.warning("the archive does not list its symbols", error=str(error) or "no answer in time")
-            return []
 
     async def _exchange_now(self) -> int:
         try:

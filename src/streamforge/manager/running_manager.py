@@ -13,6 +13,7 @@ import structlog
 from streamforge.manager.api.app import create_app
 from streamforge.manager.api.http_server import serve
 from streamforge.manager.api.tokens import Tokens
+from streamforge.manager.archived_symbols import with_archived
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.exchange_limits import ExchangeWaits
 from streamforge.manager.execution.reconciler import Reconciler
@@ -135,7 +136,7 @@ async def running(
             identity=ports.identity,
             producer=await ports.bus.producer(),
             launcher=ports.launcher,
-            exchange=ports.exchange,
+            exchange=with_archived(ports.exchange, ports.archive),
             archive=ports.archive,
             folder=None if settings.data.arango.url else settings.data.data_dir,
             policy=settings.policy,

@@ -7,6 +7,7 @@ from fnmatch import fnmatchcase
 
 import msgspec
 
+from streamforge.manager.archived_symbols import ARCHIVED
 from streamforge.manager.batch import MOST_SYMBOLS
 from streamforge.manager.symbols import is_traded, likely_symbols
 from streamforge_utils.model.errors import InvalidInput
@@ -24,12 +25,16 @@ _ASKED_SHOWN = 5
 class Selection(msgspec.Struct, frozen=True, kw_only=True):
     """symbols: in the order in which they were asked for, each once. delisted: those that are not traded now.
 
-    duplicates: symbols that were named again, as often as they were.
+    duplicates: symbols that were named again, as often as they were. archived: those that only the archive has.
+    left_out: symbols that only it has and that are not loaded. silence: why it is not known which it has.
     """
 
     symbols: tuple[str, ...]
     delisted: frozenset[str]
     duplicates: tuple[str, ...]
+    archived: frozenset[str] = frozenset()
+    left_out: tuple[str, ...] = ()
+    silence: str = ""
 
 
 def is_pattern(word: str) -> bool:
@@ -66,16 +71,11 @@ def select(asked: Sequence[str], listed: Sequence[SymbolInfo], where: str) -> Se
         raise InvalidInput(
             "symbols", f"these are {len(chosen):,} symbols, and a batch has {MOST_SYMBOLS:,} at most: make several"
         )
-    delisted = frozenset(symbol for symbol in chosen if not is_traded(known[symbol]))
-    return Selection(symbols=tuple(chosen), delisted=delisted, duplicates=tuple(duplicates))
-
-
-def only_archived(asked: Sequence[str], listed: Sequence[SymbolInfo], archived: Sequence[str]) -> list[str]:
-    """The symbols that fit a pattern and that the archive has, and the exchange lists no longer; sorted."""
-    known = {one.symbol for one in listed}
-    patterns = [word.upper() for word in asked if is_pattern(word)]
-    return sorted(
-        symbol for symbol in set(archived) - known if any(fnmatchcase(symbol.upper(), pattern) for pattern in patterns)
+    return Selection(
+        symbols=tuple(chosen),
+        delisted=frozenset(symbol for symbol in chosen if not is_traded(known[symbol])),
+        duplicates=tuple(duplicates),
+        archived=frozenset(symbol for symbol in chosen if known[symbol].status == ARCHIVED),
     )
 
 

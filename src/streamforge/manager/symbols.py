@@ -9,7 +9,7 @@ from fnmatch import fnmatchcase
 from streamforge_utils.model.spelling import closest
 from streamforge_utils.ports.exchange import SymbolInfo
 
-_TRADING = "TRADING"
+TRADING = "TRADING"
 _WILD = frozenset("*?[")
 
 
@@ -30,7 +30,7 @@ def fitting(symbols: Sequence[SymbolInfo], pattern: str | None, status: str | No
 
 def is_traded(info: SymbolInfo) -> bool:
     """Whether the exchange trades the symbol now; one that it does not is delisted, or about to be listed."""
-    return info.status == _TRADING
+    return info.status == TRADING
 
 
 def likely_symbols(symbol: str, listed: Sequence[SymbolInfo]) -> list[str]:

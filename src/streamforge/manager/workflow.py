@@ -181,6 +181,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     bars: of the range until `until_ms`, but for what is closed. Both are estimates where only files have the records.
     first_ms: when the first bar of the series opens; last_ms: when the last one does, if no more will come.
     floor_ms, floor_id: of the first record that the exchange gives by requests, where there are older ones.
+    archived: only the exchange's archive has the symbol.
     """
 
     exchange_now_ms: int
@@ -195,6 +196,7 @@ class Plan(msgspec.Struct, frozen=True, kw_only=True):
     last_ms: int | None = None
     floor_ms: int | None = None
     floor_id: int | None = None
+    archived: bool = False
 
     @property
     def load(self) -> tuple[str, ...]:

@@ -121,7 +121,7 @@ async def test_an_archive_that_is_down_is_done_without_and_the_reason_says_so() 
     assert (part.span, part.source) == (span, Source.REST)
     assert part.reason == "the archive does not answer: no route to it"
     with pytest.raises(RetryableError, match="no route"):
-        await Sources(kind=kind_of(SERIES), now_ms=NOW, records=minutes, alone=True).divide(archive, SERIES, [span])
+        await Sources(kind=kind_of(SERIES), now_ms=NOW, records=minutes, alone="so").divide(archive, SERIES, [span])
     plan, other = await plan_of("2024-03", MONTHS, without="loader-producer: 3 attempts failed")
     assert (told(plan)[0][1:], other.asked) == (("rest", "loader-producer: 3 attempts failed"), [])
 
@@ -186,7 +186,12 @@ async def test_parts_are_all_of_what_is_wanted_and_files_have_what_they_are_to_g
     files = [day_file(begin_ms, day) for day in sorted(days)]
     with with_files(SERIES):
         sources = Sources(
-            kind=kind_of(SERIES), now_ms=NOW, records=minutes, floor_ms=floor_ms, floor="no older ones", alone=alone
+            kind=kind_of(SERIES),
+            now_ms=NOW,
+            records=minutes,
+            floor_ms=floor_ms,
+            floor="no older ones",
+            alone="so" if alone else "",
         )
         found = await sources.divide(MemoryArchive(files), SERIES, ranges)
     pieces = sorted([*(part.span for part in found.parts), *(one.span for one in found.unknown)])

@@ -12,28 +12,18 @@ import msgspec
 import structlog
 
 from streamforge.manager.admission import Admission
-from streamforge.manager.batch import (
-    MEMBERS_A_DOCUMENT,
-    RETRIED,
-    Batch,
-    BatchStatus,
-    Member,
-    MemberStatus,
-    Totals,
-    end_of,
-)
+from streamforge.manager.batch import Batch, BatchStatus, Member, MemberStatus, Totals, end_of
 from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.execution.batch_members import DrivenMembers, ended_member, interrupted, live, refused
 from streamforge.manager.execution.reconciler import Reconciler
 from streamforge.manager.lifecycle.facts import Stop
 from streamforge.manager.lifecycle.retry_policy import Banned, backoff_ms
-from streamforge.manager.persistence.batch_store import StoredMembers
 from streamforge.manager.persistence.workflow_store import Unreadable
 from streamforge.manager.policy import DAY_MS
 from streamforge.manager.requests import check, workflow_of
 from streamforge.manager.service import NotFound, NotNow, StartRequest
 from streamforge.manager.symbols import is_traded
-from streamforge.manager.workflow import Status, Workflow
-from streamforge.manager.workflow_progress import progress_of
+from streamforge.manager.workflow import SourceChoice, Status, Workflow
 from streamforge_utils.model.errors import BannedError, ConflictError, RetryableError, StreamForgeError
 from streamforge_utils.model.kinds.registry import rule_of, series_of
 from streamforge_utils.model.timeranges import format_ms
@@ -45,6 +35,7 @@ MADE_A_LOOK = 100
 _WORKFLOWS_A_PAGE = 200
 _MISSES_A_LOOK = 3
 _NEVER = 0, 0, ""
+_SETTLED = frozenset(MemberStatus) - {MemberStatus.WAITING, MemberStatus.LIVE}
 _DAILY = "api_candles_1d"
 _replace = msgspec.structs.replace
 _log = structlog.get_logger(__name__)
@@ -62,7 +53,7 @@ class BatchDriver:
         self._reconciler = reconciler
         self._admission = admission
         self._retry = retry
-        self._driven: dict[str, _Driven] = {}
+        self._driven: dict[str, DrivenMembers] = {}
         self._loaded = False
         self._nudged = True
         self._looked_at = float("-inf")
@@ -134,7 +125,7 @@ class BatchDriver:
         batches = self._deps.batches
         driven = self._driven.get(batch_id)
         if driven is None:
-            driven = self._driven[batch_id] = _Driven(await batches.members(batch_id))
+            driven = self._driven[batch_id] = DrivenMembers(await batches.members(batch_id))
             changed = driven.by_queue.keys() & self._deps.workflows.live.keys() | set(changed)
         batch = batches.live[batch_id].batch
         if batch.retry_asked:
@@ -149,7 +140,7 @@ class BatchDriver:
         for queue_id in ended:
             await self._reconciler.retention.remove_topics_of(queue_id)
 
-    async def _see_ends(self, driven: _Driven, changed: Collection[str]) -> list[str]:
+    async def _see_ends(self, driven: DrivenMembers, changed: Collection[str]) -> list[str]:
         """Take in how workflows ended; those that the batch had made and that are proven."""
         proven: list[str] = []
         workflows = self._deps.workflows
@@ -162,7 +153,7 @@ class BatchDriver:
             try:
                 stored = await workflows.get(member.queue_id)
             except Unreadable as error:
-                driven.put(index, _refused(member, str(error)))
+                driven.put(index, refused(member, str(error)))
                 continue
             if stored is None:
                 reason = "its workflow was removed"
@@ -173,7 +164,7 @@ class BatchDriver:
             driven.put(index, ended_member(member, stored.workflow))
         return proven
 
-    async def _make(self, batch: Batch, driven: _Driven) -> str:
+    async def _make(self, batch: Batch, driven: DrivenMembers) -> str:
         """Make workflows while there is room; why no more can be made now, or nothing."""
         policy, now_ms, misses = self._deps.policy, self._deps.clock.now_ms(), 0
         due = [one for one in sorted(driven.waiting) if driven.unasked.get(one, _NEVER)[1] <= now_ms]
@@ -192,7 +183,7 @@ class BatchDriver:
                 wait_ms = backoff_ms(policy, tries, batch.batch_id, member.symbol)
                 driven.unasked[index] = tries, now_ms + wait_ms, f"{member.symbol}: {error}"
                 if tries >= policy.max_asking_failures:
-                    driven.put(index, _refused(member, f"the exchange did not answer {tries} times in a row: {error}"))
+                    driven.put(index, refused(member, f"the exchange did not answer {tries} times in a row: {error}"))
                 if misses == _MISSES_A_LOOK:
                     break
             except (RetryableError, NotNow) as error:
@@ -201,7 +192,7 @@ class BatchDriver:
                     self._reconciler.bans.hear(Banned(until_ms=error.until_ms, said_ms=now_ms, reason=str(error)))
                 return f"{member.symbol}: {error}"
             except StreamForgeError as error:
-                driven.put(index, _refused(member, str(error)))
+                driven.put(index, refused(member, str(error)))
         return next((why for one, (_, _, why) in driven.unasked.items() if one in driven.waiting), "")
 
     async def _made(self, batch: Batch, member: Member) -> Member:
@@ -214,7 +205,7 @@ class BatchDriver:
                 if stored is not None and stored.workflow.ended:
                     await self._retry(member.queue_id)
                 if stored is not None:
-                    return _live(member, member.queue_id)
+                    return live(member, member.queue_id)
             except NotFound:
                 pass  # removed meanwhile: it is made anew
         if batch.listed_at_ms is not None and not await self._existed(batch, member.symbol):
@@ -225,7 +216,7 @@ class BatchDriver:
             f"{batch.batch_id}/{member.symbol}",
             batch.exchange_now_ms,
         )
-        return _live(member, started.workflow.queue_id, joined=started.joined)
+        return live(member, started.workflow.queue_id, joined=started.joined)
 
     async def _existed(self, batch: Batch, symbol: str) -> bool:
         """Whether the exchange had the symbol on that day. Raises _Unlisted, BannedError or PermanentError."""
@@ -241,7 +232,7 @@ class BatchDriver:
             return bounds is not None
         return bounds.first_ms < day_ms + DAY_MS and (bounds.last_ms is None or day_ms <= bounds.last_ms)
 
-    async def _unrecorded(self, batch: Batch, driven: _Driven) -> dict[str, str]:
+    async def _unrecorded(self, batch: Batch, driven: DrivenMembers) -> dict[str, str]:
         """By symbol, the workflows made for the batch that no member names: the manager was killed in between."""
         found: dict[str, str] = {}
         after: str | None = None
@@ -251,32 +242,32 @@ class BatchDriver:
             after = page[-1].queue_id
         return found
 
-    async def _stop(self, batch: Batch, driven: _Driven) -> None:
+    async def _stop(self, batch: Batch, driven: DrivenMembers) -> None:
         """Nothing more is made, and the workflows that the batch has made are asked to end."""
         made = await self._unrecorded(batch, driven) if driven.waiting else {}
         for index in sorted(driven.waiting):
             member = driven.members[index]
             if not member.queue_id and member.symbol in made:
-                driven.put(index, _live(member, made[member.symbol]))
+                driven.put(index, live(member, made[member.symbol]))
                 continue
             reason = "the batch was stopped before its workflow was made"
             if member.queue_id:
                 reason = "the batch was stopped before its workflow was retried"
-            driven.put(index, _interrupted(member, reason))
+            driven.put(index, interrupted(member, reason))
         for index in sorted(driven.open):
             member = driven.members[index]
             stored = self._deps.workflows.live.get(member.queue_id)
             if stored is None:
                 continue
             if member.joined:
-                driven.put(index, _interrupted(member, f"{member.queue_id} is left to the request that had made it"))
+                driven.put(index, interrupted(member, f"{member.queue_id} is left to the request that had made it"))
             elif stored.workflow.stop_asked_ms is None:
                 try:
                     await self._reconciler.inbox.ask(member.queue_id, Stop())
                 except (NotNow, NotFound):
                     continue  # it has ended meanwhile, as the next look sees
 
-    async def _store(self, batch: Batch, driven: _Driven) -> None:
+    async def _store(self, batch: Batch, driven: DrivenMembers) -> None:
         """Store what has changed: first the members, then what follows from them."""
         for number in sorted(driven.changed):
             stored = await self._deps.batches.replace_members(batch.batch_id, driven.document(number))
@@ -299,83 +290,11 @@ class _Unlisted(RetryableError):
     """The listing of one symbol cannot be asked now: the others go on."""
 
 
-_SETTLED = frozenset(MemberStatus) - {MemberStatus.WAITING, MemberStatus.LIVE}
-
-
-class _Driven:
-    """The members of a batch in memory. open, waiting: numbers of those that are live and that wait.
-
-    by_queue: the member of each workflow. changed: documents that are to be stored. unasked: by number, how often its
-    listing could not be asked, when it is asked again, and why.
-    """
-
-    def __init__(self, documents: Sequence[StoredMembers]) -> None:
-        self._revisions = [document.revision for document in documents]
-        self.members = [member for document in documents for member in document.members]
-        self.by_queue = {member.queue_id: index for index, member in enumerate(self.members) if member.queue_id}
-        self.changed: set[int] = set()
-        self.unasked: dict[int, tuple[int, int, str]] = {}
-        self.open = {index for index, one in enumerate(self.members) if one.status is MemberStatus.LIVE}
-        self.waiting = {index for index, one in enumerate(self.members) if one.status is MemberStatus.WAITING}
-
-    def put(self, index: int, member: Member) -> None:
-        """Let the member be as given."""
-        if member == self.members[index]:
-            return
-        self.members[index] = member
-        if member.queue_id:
-            self.by_queue[member.queue_id] = index
-        self.changed.add(index // MEMBERS_A_DOCUMENT)
-        for status, numbers in ((MemberStatus.LIVE, self.open), (MemberStatus.WAITING, self.waiting)):
-            numbers.discard(index)
-            if member.status is status:
-                numbers.add(index)
-
-    def retry(self) -> None:
-        """Let those that failed wait for their turn again; what was removed or joined is made anew."""
-        self.unasked.clear()
-        for index, member in enumerate(self.members):
-            if member.status in RETRIED:
-                queue_id = "" if member.joined or member.status is MemberStatus.REMOVED else member.queue_id
-                self.put(index, _replace(member, status=MemberStatus.WAITING, queue_id=queue_id, joined=False))
-
-    def document(self, number: int) -> StoredMembers:
-        """The document as it is to be stored."""
-        first = number * MEMBERS_A_DOCUMENT
-        return StoredMembers(number, tuple(self.members[first : first + MEMBERS_A_DOCUMENT]), self._revisions[number])
-
-    def stored(self, document: StoredMembers) -> None:
-        """The document is stored."""
-        self._revisions[document.number] = document.revision
-        self.changed.discard(document.number)
-
-
-def ended_member(member: Member, workflow: Workflow) -> Member:
-    """The member, now that its workflow has ended."""
-    progress = progress_of(workflow)
-    expected, failure = progress.records_expected or 0, workflow.failure
-    status, reason, next_step = MemberStatus(workflow.status.value), "", ""
-    if status is MemberStatus.FINISHED and not expected:
-        status, reason = MemberStatus.CLOSED, "there is nothing to load in the range"
-    elif status is MemberStatus.INTERRUPTED:
-        reason = "its workflow was stopped"
-    elif failure is not None:
-        reason, next_step = failure.reason, failure.next_step
-    return _replace(
-        member,
-        status=status,
-        expected=expected,
-        stored=progress.records_stored,
-        there=progress.records_there,
-        reason=reason,
-        next_step=next_step,
-    )
-
-
 def _draft_of(batch: Batch, member: Member, now_ms: int) -> Callable[[str], Workflow]:
     # The range as it was when the batch was accepted: the same for every member, and after a restart.
+    source = SourceChoice.ARCHIVE if member.archived else batch.source
     request = StartRequest(
-        symbol=member.symbol, type=batch.type, time_range=batch.requested, again=batch.again, source=batch.source
+        symbol=member.symbol, type=batch.type, time_range=batch.requested, again=batch.again, source=source
     )
     checked = check(request, batch.created_ms)
 
@@ -384,16 +303,3 @@ def _draft_of(batch: Batch, member: Member, now_ms: int) -> Callable[[str], Work
         return _replace(workflow, batch=batch.batch_id)
 
     return draft
-
-
-def _live(member: Member, queue_id: str, *, joined: bool = False) -> Member:
-    status = MemberStatus.LIVE
-    return _replace(member, status=status, queue_id=queue_id, joined=joined, reason="", next_step="")
-
-
-def _refused(member: Member, reason: str) -> Member:
-    return _replace(member, status=MemberStatus.ERROR, reason=reason, next_step="correct what the reason names")
-
-
-def _interrupted(member: Member, reason: str) -> Member:
-    return _replace(member, status=MemberStatus.INTERRUPTED, reason=reason, next_step="retry the batch")

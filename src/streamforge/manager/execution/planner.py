@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import structlog
 
+from streamforge.manager.archived_symbols import ARCHIVED
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.source_plan import Sources
 from streamforge.manager.lifecycle.rounds import joined
@@ -26,6 +27,7 @@ from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.archive import Archive
 from streamforge_utils.ports.exchange import Exchange
 
+_ALONE, _ARCHIVED = "it was wanted from files alone", "only the archive has the symbol"
 _replace = msgspec.structs.replace
 _log = structlog.get_logger(__name__)
 
@@ -123,6 +125,7 @@ async def planned(
         last_ms=last_ms,
         floor_ms=None if bounds.floor_id is None else first_ms,
         floor_id=bounds.floor_id,
+        archived=info.status == ARCHIVED,
     )
     wanted = TimeRange(start_ms, end_ms) if start_ms < end_ms else None
     if whole is None or (wanted is None and not older):
@@ -145,7 +148,7 @@ async def planned(
         records=records,
         floor_ms=first_ms if bounds.floor else 0,
         floor=bounds.floor,
-        alone=alone,
+        alone=_ARCHIVED if plan.archived else _ALONE if alone else "",
         asked="it was asked for again" if again else "it was not stored",
         prefix="it was asked for again: " if again else "",
     )

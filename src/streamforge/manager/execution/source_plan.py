@@ -48,7 +48,7 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
     """What a plan knows of its sources.
 
     records: of a range, about; None: not known. floor_ms: requests give nothing before it, and floor is why. alone:
-    files are the only source. asked: why it is loaded, where requests are the only source. prefix: begins any other
+    why files are the only source. asked: why it is loaded, where requests are the only source. prefix: begins any other
     reason. files: that are published and whole. silence: why no file is known, although there may be some.
     """
 
@@ -57,7 +57,7 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
     records: Callable[[TimeRange], int | None]
     floor_ms: int = 0
     floor: str = ""
-    alone: bool = False
+    alone: str = ""
     asked: str = ""
     prefix: str = ""
     files: tuple[ArchiveFile, ...] = ()
@@ -116,7 +116,7 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
         older = 0
         for piece in pieces:
             if piece.source is None:
-                cause = ("it was wanted from files alone: " if self.alone else "") + _several(piece.reasons)
+                cause = (f"{self.alone}: " if self.alone else "") + _several(piece.reasons)
                 found.unknown.append(_unknown(piece.span, cause))
                 continue
             is_archive = piece.source is Source.ARCHIVE

@@ -358,6 +358,8 @@ def _conclude(
 def _advice(workflow: Workflow, unknown: Sequence[Segment]) -> str:
     """What to do about ranges that no source of the workflow has."""
     floor_ms = 0 if workflow.plan is None else workflow.plan.floor_ms or 0
+    if workflow.plan is not None and workflow.plan.archived:
+        return "ask for ranges that have files: only the archive has the symbol"
     if workflow.source is SourceChoice.ARCHIVE and any(one.end_ms > floor_ms for one in unknown):
         return "load it again without naming a source: what no file has is then asked for by requests"
     return "ask for a range that the exchange still gives"

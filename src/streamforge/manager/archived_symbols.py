@@ -1,0 +1,114 @@
+"""Symbols that the exchange lists no longer and whose files its archive has: the files answer in place of requests."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+
+from streamforge_utils.model.errors import InvalidInput, PermanentError, RetryableError
+from streamforge_utils.model.kinds.paging import ByTime, Page, Question
+from streamforge_utils.model.kinds.registry import kind_of, rule_of, series_of
+from streamforge_utils.model.series import Series
+from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.ports.archive import Archive, FileRefused
+from streamforge_utils.ports.exchange import Exchange, SymbolInfo
+from streamforge_utils.runtime.archive_loader import clipped
+from streamforge_utils.runtime.archive_plan import Reading, readings
+
+ARCHIVED = "ARCHIVED"
+"""The status of a symbol that only the archive has."""
+LOOK_WITHIN_S = 3.0
+
+_DAILY = "api_candles_1d"
+_EMPTY = Page((), (), (), ())
+
+
+class ArchiveSilent(RetryableError):
+    """The exchange lists no such symbol, and the archive did not answer whether it has files of it."""
+
+
+def files_can_prove(series: Series) -> bool:
+    """Whether files alone can prove a series: they are asked by time, and an id would have to be searched for."""
+    return kind_of(series).archive is not None and rule_of(series).position_at(0) is not None
+
+
+def with_archived(exchange: Exchange, archive: Archive | None) -> Exchange:
+    """`exchange`, which answers for symbols that only `archive` has too."""
+    return exchange if archive is None else WithArchived(exchange, archive)
+
+
+class WithArchived:
+    """An exchange and its archive. What the exchange answers is passed on; `symbols` are those that it lists."""
+
+    def __init__(self, exchange: Exchange, archive: Archive) -> None:
+        self._exchange = exchange
+        self._archive = archive
+        self.server_time = exchange.server_time
+        self.symbols = exchange.symbols
+        self.set_weight_limit = exchange.set_weight_limit
+        self.close = exchange.close
+
+    async def symbol_info(self, symbol: str) -> SymbolInfo:
+        """The symbol as it is listed, else as `ARCHIVED`. Raises ArchiveSilent, or as the exchange does."""
+        try:
+            return await self._exchange.symbol_info(symbol)
+        except InvalidInput as error:
+            whole = TimeRange(0, await self._exchange.server_time())
+            try:
+                async with asyncio.timeout(LOOK_WITHIN_S):
+                    found = await self._archive.files(series_of(symbol, _DAILY), whole)
+            except (RetryableError, PermanentError, TimeoutError) as silence:
+                why = str(silence) or f"no answer within {LOOK_WITHIN_S:g} s"
+                raise ArchiveSilent(f"{error}; whether its archive has {symbol} is not known: {why}") from silence
+            if not found:
+                raise
+            if any(one.symbol == symbol for one in await self._exchange.symbols()):
+                # One wrong answer must not end a series that goes on.
+                raise RetryableError(f"{error}; but the exchange's list of all symbols has it") from error
+            return SymbolInfo(symbol=symbol, status=ARCHIVED)
+
+    async def page(self, series: Series, question: Question) -> Page:
+        """The records that the exchange gives, else those of the archive's files. Raises as both do."""
+        try:
+            return await self._exchange.page(series, question)
+        except InvalidInput:
+            if not isinstance(question, ByTime) or not files_can_prove(series):
+                raise
+            files = await self._archive.files(series, question.span)
+            if not files and not await self._archive.files(series, TimeRange(0, await self._exchange.server_time())):
+                raise
+        try:
+            return await self._found(series, question, readings(files, [question.span]))
+        except FileRefused:
+            return await self._found(series, question, readings(files, [question.span], months=False))
+
+    async def _found(self, series: Series, question: ByTime, wanted: list[Reading]) -> Page:
+        """The records of the first of the readings that has any; of the last one, where the newest are asked for."""
+        paging = kind_of(series).paging
+        limit = question.limit or (1000 if paging is None else paging.most)
+        for reading in reversed(wanted) if question.newest else wanted:
+            if (page := await self._read(series, reading, limit, newest=question.newest)).positions:
+                return page
+        return _EMPTY
+
+    async def _read(self, series: Series, reading: Reading, limit: int, *, newest: bool) -> Page:
+        if reading.file is None:
+            return _EMPTY
+        found, part = _EMPTY, slice(-limit, None) if newest else slice(limit)
+        verified = await self._archive.verify(series, reading.file)
+        async with aclosing(self._archive.records(series, verified)) as pages:
+            async for page in pages:
+                found = _joined(found, clipped(page, reading.spans, min(page.times), max(page.times)), part)
+                if len(found) == limit and not newest:
+                    break
+        return found
+
+
+def _joined(before: Page, after: Page, part: slice) -> Page:
+    """The part of both that is wanted."""
+    return Page(
+        [*before.positions, *after.positions][part],
+        [*before.times, *after.times][part],
+        [*before.keys, *after.keys][part],
+        [*before.values, *after.values][part],
+    )

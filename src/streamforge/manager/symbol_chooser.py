@@ -1,0 +1,66 @@
+"""Chooses the symbols of a request for many, of those that the exchange lists and those that only its archive has."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from fnmatch import fnmatchcase
+
+import msgspec
+import structlog
+
+from streamforge.manager.archived_symbols import ARCHIVED, files_can_prove
+from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.symbol_selection import Selection, is_pattern, select
+from streamforge.manager.workflow import SourceChoice
+from streamforge_utils.model.errors import InvalidInput, StreamForgeError
+from streamforge_utils.model.kinds.registry import kind_of_type, series_of
+from streamforge_utils.model.series import check_symbol
+from streamforge_utils.ports.exchange import SymbolInfo
+
+LIST_WITHIN_S = 5.0
+_log = structlog.get_logger(__name__)
+
+
+class Chooser:
+    """Chooses the symbols of requests. symbols: lists what the exchange has."""
+
+    def __init__(self, deps: Dependencies, symbols: Callable[[], Awaitable[Sequence[SymbolInfo]]]) -> None:
+        self._deps = deps
+        self._symbols = symbols
+
+    async def choose(self, asked: Sequence[str], type_name: str, source: SourceChoice) -> Selection:
+        """The symbols asked for, those that only the archive has included, where its files can prove them.
+
+        Raises InvalidInput, or RetryableError: the exchange does not list its symbols now.
+        """
+        listed, where = await self._symbols(), self._deps.exchange_name
+        known = {one.symbol for one in listed}
+        archived, silence = set[str](), ""
+        if any(is_pattern(word) or check_symbol(word) not in known for word in asked):
+            archived, silence = await self._archived(type_name)
+        gone = [SymbolInfo(symbol=one, status=ARCHIVED) for one in sorted(archived - known)]
+        if source is SourceChoice.REST or not files_can_prove(series_of("X", type_name)):
+            patterns = [word.upper() for word in asked if is_pattern(word)]
+            fits = (one.symbol for one in gone if any(fnmatchcase(one.symbol.upper(), word) for word in patterns))
+            left_out, gone = tuple(fits), []
+        else:
+            left_out = ()
+        try:
+            chosen = await asyncio.to_thread(select, asked, [*listed, *gone], where)
+        except InvalidInput as error:
+            raise InvalidInput(error.field, f"{error}; {silence}" if silence else str(error)) from error
+        return msgspec.structs.replace(chosen, left_out=left_out, silence=silence)
+
+    async def _archived(self, type_name: str) -> tuple[set[str], str]:
+        """The symbols that the archive has, or none and why it is not known soon."""
+        archive = self._deps.archive
+        if archive is None:
+            return set(), ""
+        try:
+            async with asyncio.timeout(LIST_WITHIN_S):
+                return set(await archive.symbols(kind_of_type(type_name).name)), ""
+        except (StreamForgeError, TimeoutError) as error:
+            _log.warning("the archive does not list its symbols", error=str(error) or "no answer in time")
+            why = str(error) or f"no answer within {LIST_WITHIN_S:g} s"
+            return set(), f"which symbols only the archive has is not known: {why}"

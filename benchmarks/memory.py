@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import statistics
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.common.bench import Bench
 from benchmarks.common.measuring import Line, Section, Size, slope
-from benchmarks.common.processes import ended, exchange, resident_mb, worker
+from benchmarks.common.processes import children_of, ended, exchange, resident_mb, worker
 from benchmarks.common.workflow import FILES, LOADER, SINK, Workflow
 from streamforge import wiring
 from streamforge_utils.runtime.server_settings import ArangoSettings
@@ -23,8 +24,8 @@ FLAT_MB = 5.0
 """Growth per million records that is called flat."""
 LIMIT_S = 240.0
 
-Samples = dict[str, list[tuple[float, float]]]
-"""By target: share of the run's time, megabytes."""
+Samples = dict[str, list[tuple[float, float, int]]]
+"""By target: share of the run's time, megabytes, and how many processes they are of."""
 
 
 def run(bench: Bench) -> Section:
@@ -36,7 +37,7 @@ def run(bench: Bench) -> Section:
             bench.say(", ".join(f"{target} at rest {mb:.0f} MB" for target, mb in rest.items()))
         with bench.folder() as folder:
             samples = at_full_speed(folder, url, candles)
-    most = {target: max(mb for _, mb in found) for target, found in samples.items()}
+    most = {target: max(mb for _, mb, _ in found) for target, found in samples.items()}
     # A run is as many records as it has candles, brought at an even rate: x is the share of the run.
     growth = {target: growth_of(found, candles) for target, found in samples.items()}
     bench.say(", ".join(f"{target} {most[target]:.0f} MB, {growth[target]:+.2f} MB per million" for target in most))
@@ -59,7 +60,8 @@ def run(bench: Bench) -> Section:
             "share counts for each). At rest: the sink waits for records, the loader for request weight, its HTTP "
             "client loaded. At full speed: both bring "
             f"{candles:,} candles from the test exchange to the store. Growth: by least squares, "
-            f"after the first {WARM_UP:.0%} of the run."
+            f"after the first {WARM_UP:.0%} of the run, while there are as many processes as mostly: a sink's helper "
+            "ends when nothing waits, and comes back."
         ),
         lines=tuple(lines),
     )
@@ -81,7 +83,7 @@ def at_full_speed(folder: Path, url: str, candles: int, arango: ArangoSettings =
     """Let a loader and a sink bring so many candles; their memory meanwhile."""
     workflow = Workflow(folder, candles, arango=arango)
     asyncio.run(_prepare(workflow))
-    found: dict[str, list[tuple[float, float]]] = {SINK: [], LOADER: []}
+    found: Samples = {SINK: [], LOADER: []}
     began = time.monotonic()
     with (
         ended(worker(SINK, workflow.settings())) as sink,
@@ -93,20 +95,25 @@ def at_full_speed(folder: Path, url: str, candles: int, arango: ArangoSettings =
                 raise RuntimeError(f"{candles} candles were not stored within {LIMIT_S:.0f} s")
             for target, process in processes.items():
                 if megabytes := resident_mb(process.pid):
-                    found[target].append((time.monotonic() - began, megabytes))
+                    processes_now = 1 + len(children_of(process.pid))
+                    found[target].append((time.monotonic() - began, megabytes, processes_now))
             time.sleep(EVERY_S)
         if codes := [process.returncode for process in processes.values() if process.returncode]:
             raise RuntimeError(f"a worker ended with exit code {codes[0]}")
     # The last sample of a process that leaves shows what it has let go of already.
     return {
-        target: [(at / samples[-1][0], megabytes) for at, megabytes in samples[:-1]]
+        target: [(at / samples[-1][0], megabytes, number) for at, megabytes, number in samples[:-1]]
         for target, samples in found.items()
     }
 
 
-def growth_of(samples: Sequence[tuple[float, float]], candles: int) -> float:
-    """Megabytes by which memory grows with a million records, once a process has warmed up."""
-    return slope([(at * candles / 1e6, mb) for at, mb in samples if at >= WARM_UP])
+def growth_of(samples: Sequence[tuple[float, float, int]], candles: int) -> float:
+    """Megabytes by which memory grows with a million records, once a process has warmed up.
+
+    Samples of another number of processes than there mostly are do not count: one more is no growth.
+    """
+    mostly = statistics.mode(number for _, _, number in samples)
+    return slope([(at * candles / 1e6, mb) for at, mb, number in samples if at >= WARM_UP and number == mostly])
 
 
 async def _prepare(workflow: Workflow) -> None:

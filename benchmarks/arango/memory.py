@@ -15,14 +15,14 @@ def run(bench: Bench) -> Section:
     candles = CANDLES[bench.size]
     with bench.folder() as folder, exchange() as url, responder() as server:
         samples = at_full_speed(folder, url, candles, server.settings)[SINK]
-    most, growth = max(mb for _, mb in samples), growth_of(samples, candles)
+    most, growth = max(mb for _, mb, _ in samples), growth_of(samples, candles)
     bench.say(f"{SINK} {most:.0f} MB, {growth:+.2f} MB per million")
     return Section(
         title="ArangoDB: memory",
         how=(
             f"Resident memory of the sink's process, in 10⁶ bytes, read every 50 ms, while it brings {candles:,} "
-            "candles of a loader beside it to a server that does nothing. Growth: the slope after the first 30 % of "
-            "the time."
+            "candles of a loader beside it to a server that does nothing. Growth: as in "
+            "the section Memory."
         ),
         lines=(
             Line(what="ArangoDB: sink: most memory at full speed", measured=most, unit="MB", below=120),

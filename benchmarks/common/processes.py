@@ -105,11 +105,21 @@ def resident_mb(pid: int) -> float:
     if Path("/proc/self").exists():
         with contextlib.suppress(OSError, IndexError, ValueError):
             own = int(Path(f"/proc/{pid}/statm").read_text().split()[1]) * _PAGE_BYTES / 1e6
-            return own + sum(resident_mb(child) for child in _children(pid))
+            return own + sum(resident_mb(child) for child in children_of(pid))
         return 0.0
     listed = subprocess.run(["/bin/ps", "-A", "-o", "pid=,ppid=,rss="], capture_output=True, text=True, check=False)
     found = [[int(word) for word in line.split()] for line in listed.stdout.splitlines()]
     return sum(rss for number, parent, rss in found if pid in (number, parent)) * 1024 / 1e6
+
+
+def children_of(pid: int) -> list[int]:
+    """The processes that a process has started and that have not ended; none where the system does not tell."""
+    found: list[int] = []
+    with contextlib.suppress(OSError):
+        for thread in Path(f"/proc/{pid}/task").iterdir():
+            with contextlib.suppress(OSError):
+                found += map(int, (thread / "children").read_text().split())
+    return found
 
 
 def peak_resident_mb(pid: int) -> float:
@@ -126,14 +136,6 @@ def cpu_seconds(pid: int) -> float:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
     return 0.0
-
-
-def _children(pid: int) -> list[int]:
-    found: list[int] = []
-    for thread in Path(f"/proc/{pid}/task").iterdir():
-        with contextlib.suppress(OSError):
-            found += map(int, (thread / "children").read_text().split())
-    return found
 
 
 def _address(path: Path, pid: int) -> str | None:

@@ -18,7 +18,7 @@ import msgspec
 
 from benchmarks.common.processes import ROOT
 from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
-from streamforge_utils.model.kinds.candles import stored_documents
+from streamforge_utils.model.kinds.candles import KIND
 from streamforge_utils.ports.store import Document
 
 PYTHON = ROOT / "build" / "bench-others" / "bin" / "python"
@@ -52,7 +52,7 @@ class Keeper:
         keys, values = keys[: self.left], values[: self.left]
         if not keys:
             return
-        columns = stored_documents(keys, values)
+        columns = KIND.documents(keys, values)
         assert columns is not None
         await self._store.upsert(self._job.collection, list(map(Document, *columns)))
         self.left -= len(keys)

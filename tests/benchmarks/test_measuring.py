@@ -14,6 +14,7 @@ from benchmarks.common.machine import Machine, this_machine
 from benchmarks.common.measuring import Line, Section, in_turn, percentile, slope
 from benchmarks.common.page import page, summary
 from benchmarks.common.processes import resident_mb
+from benchmarks.memory import growth_of
 
 
 @pytest.mark.parametrize(
@@ -40,6 +41,12 @@ def test_slope_is_the_growth_by_x() -> None:
     assert slope([(0, 5), (1, 7), (2, 9)]) == pytest.approx(2)
     assert slope([(1, 5), (1, 7)]) == 0
     assert slope([]) == 0
+
+
+def test_a_helper_that_ends_for_a_while_is_no_growth() -> None:
+    gone = [(0.3 + n / 100, 60.0, 1) for n in range(20)]
+    there = [(0.5 + n / 100, 90.0 + n / 10, 2) for n in range(50)]
+    assert growth_of([(0.0, 10.0, 2), *gone, *there], 2_000_000) == pytest.approx(5)
 
 
 def test_runs_take_turns() -> None:

@@ -12,7 +12,7 @@ from streamforge_utils.model.completeness import Grid, Rule
 from streamforge_utils.model.errors import ConfigError, InvalidInput, PermanentError
 from streamforge_utils.model.kinds import registry
 from streamforge_utils.model.kinds.candles import KIND as CANDLES
-from streamforge_utils.model.kinds.kind import Record
+from streamforge_utils.model.kinds.kind import Record, RecordKind
 from streamforge_utils.model.kinds.paging import Asked, ById, ByTime, Question, page_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
@@ -107,6 +107,71 @@ def test_a_kind_says_how_its_records_become_documents() -> None:
             b'{"symbol":"B","tick_id":3,"timestamp":1,"price":2.0}'
         )
     assert ticks.KIND.documents([b"k"], [value]) is None
+
+
+MINUTES, AGGREGATES = "api_candles_1m", "api_agg_trades"
+
+
+def made(type_name: str, numbers: range) -> tuple[list[bytes | None], list[bytes]]:
+    series = registry.series_of("BTCUSDT", type_name)
+    kind = registry.kind_of(series)
+    first, step = (1_722_470_400_000, 60_000) if type_name == MINUTES else (7, 1)
+    records = [kind.imitation(series, first + step * number) for number in numbers]
+    return [record.key.encode() for record in records], [msgspec.json.encode(record) for record in records]
+
+
+@pytest.mark.parametrize("type_name", [MINUTES, "api_trades", AGGREGATES, "ticks"])
+def test_many_records_become_at_once_what_each_becomes_alone(type_name: str) -> None:
+    kind: RecordKind = ticks.KIND
+    keys, values = [b"BTCUSDT_000000000042", b"BTCUSDT_000000000043"], [message(42, 1000), message(43, 1000)]
+    if type_name != "ticks":
+        kind = registry.kind_of(registry.series_of("BTCUSDT", type_name))
+        keys, values = made(type_name, range(3))  # type: ignore[assignment]
+    columns = kind.documents(keys, values)
+    assert columns is not None
+    assert [*zip(*columns, strict=True)] == [kind.document(*one) for one in zip(keys, values, strict=True)]
+    assert kind.documents(keys, [*values[:-1], values[0]]) is None
+    assert kind.documents([*keys[:-1], keys[0]], values) is None
+    assert kind.documents([], []) is None
+
+
+class Defaulted(ticks.StoredTick, frozen=True, kw_only=True):
+    note: str = "none"
+
+
+class Noted(ticks.Ticks):
+    stored = Defaulted
+
+
+class Marked(ticks.Ticks):
+    def document(self, key: bytes | None, value: bytes) -> tuple[str, int, bytes]:
+        return super().document(key, value.upper())
+
+
+@pytest.mark.parametrize("kind", [Noted(), Marked()])
+def test_what_the_fast_way_would_write_otherwise_goes_one_by_one(kind: RecordKind) -> None:
+    assert kind.documents([b"BTCUSDT_000000000042"], [message(42, 1000)]) is None
+
+
+@pytest.mark.parametrize(
+    ("type_name", "change"),
+    [
+        ("api_trades", (b'"price":"61858.01000000"', b'"price":"0"')),
+        ("api_trades", (b'"quantity":"0.00138000"', b'"quantity":"0"')),
+        ("api_trades", (b'"timestamp":1', b'"timestamp":')),
+        ("api_trades", (b'"timestamp":1', b'"timestamp":10')),
+        ("api_trades", (b'"symbol":"BTC', b'"symbol":"ETH')),
+        (AGGREGATES, (b'"last_trade_id":1', b'"last_trade_id":')),
+    ],
+)
+def test_a_bad_record_among_many_has_each_looked_at_alone(type_name: str, change: tuple[bytes, bytes]) -> None:
+    kind = registry.kind_of(registry.series_of("BTCUSDT", type_name))
+    keys, values = made(type_name, range(3))
+    assert change[0] in values[1]
+    values[1] = values[1].replace(*change)
+    assert kind.documents(keys, values) is None
+    with pytest.raises(PermanentError):
+        kind.document(keys[1], values[1])
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamforge_utils.model.errors import PermanentError
-from streamforge_utils.model.kinds.candles import decode_candle, stored_document, stored_documents
+from streamforge_utils.model.kinds.candles import KIND, decode_candle, stored_document
 from streamforge_utils.model.messages import (
     EOS_KEY,
     TERMINAL_EVENTS,
@@ -140,7 +140,7 @@ def test_what_json_cannot_hold_is_a_permanent_error_too(value: bytes) -> None:
             decode(value)
     with pytest.raises(PermanentError):
         stored_document(None, value)
-    assert stored_documents([None], [value]) is None
+    assert KIND.documents([None], [value]) is None
 
 
 @given(

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from io import StringIO
@@ -21,7 +22,8 @@ from hypothesis import strategies as st
 
 from streamforge_utils.adapters.embedded.bus.batch_format import PackedColumns, join, pack_of
 from streamforge_utils.model.errors import ConfigError, PermanentError
-from streamforge_utils.model.kinds.candles import KIND, encode_candle
+from streamforge_utils.model.kinds.candles import KIND, Candles, encode_candle
+from streamforge_utils.model.kinds.kind import Columns
 from streamforge_utils.ports.columns import ReceivedColumns, encode_columns
 from streamforge_utils.runtime.conversion import PART_RECORDS, Converted, HelperProcess, convert
 from streamforge_utils.runtime.logs import make_log
@@ -279,6 +281,26 @@ async def test_the_offloader_goes_on_without_a_process_that_died_or_hangs(number
     assert "failed; going on" in helped.logs.getvalue()
     until(lambda: is_gone(helped.pid))
     helped.offloader.close()
+
+
+async def test_the_process_starts_before_the_batches_that_wait_are_converted() -> None:
+    gate, processes = threading.Event(), list[int | None]()
+
+    class Gated(Candles):
+        def documents(self, keys: Sequence[bytes | None], values: Sequence[bytes]) -> Columns | None:
+            processes.append(offloader.process)
+            gate.wait()
+            return super().documents(keys, values)
+
+    offloader = Offloader(Gated(), make_log(form="json", stream=StringIO()))
+    answers = [offloader.convert(received([good(number)])) for number in range(3)]
+    until(lambda: len(processes) == 1)
+    offloader.start_helper()
+    gate.set()
+    assert [await answer for answer in answers] == [each([good(number)]) for number in range(3)]
+    assert processes[0] is None
+    assert None not in processes[1:]
+    offloader.close()
 
 
 async def test_a_hanging_process_does_not_keep_the_offloader_from_closing() -> None:

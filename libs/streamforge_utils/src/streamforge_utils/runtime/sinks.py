@@ -104,6 +104,8 @@ class Offloader:
     # What follows runs in the thread.
 
     def _convert(self, records: Sequence[Received]) -> Converted:
+        if self._helper_wanted:
+            self._start()  # before the batches that wait, and not only once they are converted
         try:
             if self._process is not None and self._process.ready():
                 converted = self._process.convert(records)
@@ -213,6 +215,7 @@ class _StoreOrder:
     """The batches that are being stored, `at_once` at most: the keys of each, and an event that is set at its end."""
 
     def __init__(self, at_once: int) -> None:
+        self._at_once = at_once
         self._free = asyncio.Semaphore(at_once)
         self._batches: list[tuple[frozenset[str], asyncio.Event]] = []
 
@@ -223,7 +226,7 @@ class _StoreOrder:
         Yields an event, set when all earlier batches are stored: the block must wait for it before it ends.
         """
         async with self._free:
-            batch = (frozenset(keys), asyncio.Event())
+            batch = (frozenset(keys if self._at_once > 1 else ()), asyncio.Event())
             before = [*self._batches]
             self._batches.append(batch)
             for other_keys, other_ended in before:

@@ -241,6 +241,10 @@ class AggTrades(RecordKind):
             return f"last_trade_id {record.last_trade_id} is before first_trade_id {record.first_trade_id}"
         return trades.refusal(record)
 
+    def keys_of(self, records: Ordered[Any]) -> list[str] | None:
+        whole = all(map(le, [r.first_trade_id for r in records], [r.last_trade_id for r in records]))
+        return trades.keys_of(records) if whole else None
+
     def amounts(self, lines: bytes) -> list[Amounts] | None:
         return trades.amounts_of(lines)
 

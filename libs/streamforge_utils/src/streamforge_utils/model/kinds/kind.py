@@ -1,7 +1,7 @@
 """What the platform knows of one sort of record; `registry` finds the kinds there are.
 
-Prices and quantities travel as the exchange's decimal text. They become numbers here, when `document` decodes a message
-with `strict=False`; many candles at once, in `candles/candle.py`.
+Prices and quantities travel as the exchange's decimal text. They become numbers here, when a message is decoded with
+`strict=False`.
 """
 
 from __future__ import annotations
@@ -197,8 +197,34 @@ class RecordKind(ABC):
         return None
 
     def documents(self, keys: Sequence[bytes | None], values: Sequence[bytes]) -> Columns | None:
-        """What `document` gives for each of many records, in columns; None: the caller then converts one by one."""
-        return None
+        """What `document` gives for each of many records, in columns: much faster.
+
+        None if one may have to be refused: the caller then converts one by one.
+        """
+        if self.stored.__struct_defaults__ or type(self).document is not RecordKind.document:
+            return None  # of a plugin: defaults would be left out, and what it does itself is not known here
+        decode, encode = _at_once(self.stored)
+        try:
+            records = [decode(value) for value in values]
+            given = b"\n".join(keys)  # type: ignore[arg-type]  # without a key it is a TypeError
+            expected = self.keys_of(records) if records else None
+        except (*DECODE_ERRORS, TypeError, PermanentError):
+            return None
+        if expected is None or [r.key for r in records] != expected or given != "\n".join(expected).encode():
+            return None
+        versions = [r.version for r in records]
+        for record in records:
+            record.key, record.version = "", 0  # left out: these are their defaults
+        return expected, versions, [*map(encode, records)]
+
+    def keys_of(self, records: Sequence[Any]) -> list[str] | None:
+        """The keys of one or more decoded records; None if one may have to be refused.
+
+        A kind may override it to be faster with those of one series.
+        """
+        if any(map(self.refusal, records)):
+            return None
+        return [self.key(self.series_of(one), getattr(one, self.position)) for one in records]
 
     def series_of(self, record: Any) -> Series:
         """The series that a stored or travelling record belongs to."""
@@ -273,6 +299,19 @@ def _codecs(stored: type[msgspec.Struct]) -> tuple[_Decoders, Any]:
         stored=msgspec.json.Decoder(stored, strict=False).decode,
         exactly=msgspec.json.Decoder(exactly).decode,
     ), msgspec.json.Encoder().encode
+
+
+@lru_cache(maxsize=64)
+def _at_once(stored: type[msgspec.Struct]) -> tuple[Any, Any]:
+    """Reads a record, text as numbers; without key and version it is written as a `stored` is."""
+    identity = [
+        ("key", str, msgspec.field(name="_key", default="")),
+        ("version", int, msgspec.field(name="_version", default=0)),
+    ]
+    incoming = msgspec.defstruct(
+        stored.__name__, identity, bases=(stored,), frozen=False, kw_only=True, omit_defaults=True
+    )
+    return msgspec.json.Decoder(incoming, strict=False).decode, msgspec.json.Encoder().encode
 
 
 def key_symbol(symbol: str) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from collections.abc import Sequence as Ordered
 from decimal import Decimal, localcontext
 from typing import Any
 
@@ -24,7 +25,7 @@ from streamforge_utils.model.kinds.archive_rows import (
     require_ascending,
 )
 from streamforge_utils.model.kinds.bars import DIGITS
-from streamforge_utils.model.kinds.kind import Amounts, DecimalText, Number, Record, RecordKind
+from streamforge_utils.model.kinds.kind import Amounts, DecimalText, Number, Record, RecordKind, key_symbol
 from streamforge_utils.model.kinds.paging import (
     Asked,
     ById,
@@ -189,6 +190,21 @@ def refusal(record: Any) -> str | None:
     return None
 
 
+def keys_of(records: Ordered[Any]) -> list[str] | None:
+    """The keys of stored trades, or aggregated ones, as `RecordKind.keys_of`; None also if one is of another symbol."""
+    symbol, times = records[0].symbol, [r.timestamp for r in records]
+    if (
+        min(times) < _FIRST_MS
+        or max(times) >= _END_MS
+        or 0 in [r.price for r in records]
+        or 0 in [r.quantity for r in records]
+        or [r.symbol for r in records].count(symbol) != len(records)
+    ):
+        return None
+    prefix = f"{key_symbol(symbol)}_"
+    return [f"{prefix}{r.trade_id:012}" for r in records]
+
+
 class Fill(msgspec.Struct, frozen=True, gc=False):
     """What of an exported trade, or of an aggregated one, counts for a candle; a single one is one trade."""
 
@@ -259,6 +275,9 @@ class Trades(RecordKind):
 
     def refusal(self, record: Any) -> str | None:
         return refusal(record)
+
+    def keys_of(self, records: Ordered[Any]) -> list[str] | None:
+        return keys_of(records)
 
     def amounts(self, lines: bytes) -> list[Amounts] | None:
         return amounts_of(lines)

@@ -19,8 +19,8 @@ from streamforge_utils.model.kinds.candles.candle import (
     candle_key_prefix,
     decode_candle,
     encode_candle,
+    keys_of,
     refusal,
-    stored_documents,
 )
 from streamforge_utils.model.kinds.candles.kline_files import KlineFiles
 from streamforge_utils.model.kinds.candles.klines_answer import by_time, read_page
@@ -41,7 +41,6 @@ __all__ = [
     "decode_candle",
     "encode_candle",
     "stored_document",
-    "stored_documents",
 ]
 
 _MS = "unix milliseconds, UTC"
@@ -186,8 +185,8 @@ class Candles(RecordKind):
     def refusal(self, record: Any) -> str | None:
         return refusal(record)
 
-    def documents(self, keys: Sequence[bytes | None], values: Sequence[bytes]) -> Columns | None:
-        return stored_documents(keys, values)
+    def keys_of(self, records: Sequence[Any]) -> list[str] | None:
+        return keys_of(records)
 
     def amounts(self, lines: bytes) -> list[Amounts] | None:
         return amounts_of(lines)

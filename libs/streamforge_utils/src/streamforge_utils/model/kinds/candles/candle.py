@@ -10,13 +10,13 @@ from decimal import Decimal
 from enum import StrEnum
 from functools import lru_cache
 from operator import lt
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
 from streamforge_utils.model.completeness.grid import Grid
 from streamforge_utils.model.errors import PermanentError
-from streamforge_utils.model.kinds.kind import Amounts, Columns, Number, Record, key_symbol
+from streamforge_utils.model.kinds.kind import Amounts, Number, Record, key_symbol
 from streamforge_utils.model.messages import DECODE_ERRORS, decoder
 
 _DAY = 86_400_000
@@ -116,13 +116,6 @@ class StoredCandle(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     taker_buy_quote_asset_volume: Number
 
 
-class _Incoming(StoredCandle, frozen=False, gc=False, kw_only=True, omit_defaults=True):  # type: ignore[misc]
-    """A record as a sink reads it, text as numbers; without key and version it is encoded as a `StoredCandle` is."""
-
-    key: str = msgspec.field(name="_key", default="")
-    version: int = msgspec.field(name="_version", default=0)
-
-
 FIRST_TIME_MS = 1_000_000_000_000
 """Keys sort by time from here on (2001-09-09), where times have 13 digits; no exchange has earlier candles."""
 
@@ -130,7 +123,6 @@ _INTERVALS = frozenset(interval.value for interval in Interval)
 _encode = msgspec.json.Encoder().encode
 decode_candle = decoder(Candle, "a candle")
 """Reads a record. Raises PermanentError naming the field."""
-_decode_numbers = msgspec.json.Decoder(_Incoming, strict=False).decode
 
 
 def candle_key(symbol: str, interval: str, open_time: int) -> str:
@@ -160,36 +152,21 @@ def refusal(candle: StoredCandle) -> str | None:
     return None
 
 
-def stored_documents(keys: Sequence[bytes | None], values: Sequence[bytes]) -> Columns | None:
-    """What `RecordKind.document` gives for each of many candles of one series, in columns: much faster.
-
-    None if a record may have to be refused, or is of another series: the caller then converts one by one.
-    """
-    try:
-        candles = [_decode_numbers(value) for value in values]
-        given = b"\n".join(keys)  # type: ignore[arg-type]  # without a key it is a TypeError
-    except (*DECODE_ERRORS, TypeError):
-        return None
-    if not candles:
-        return None
+def keys_of(candles: Sequence[Any]) -> list[str] | None:
+    """The keys of stored candles; None if one may have to be refused, or is of another series than the first."""
     opens, count = [c.open_time for c in candles], len(candles)
     symbol, interval = candles[0].symbol, candles[0].interval
-    expected = _keys(symbol, interval, opens)
     if (
         min(opens) < FIRST_TIME_MS
         or max(opens) >= 10 * FIRST_TIME_MS
         or interval not in _INTERVALS
         or [c.symbol for c in candles].count(symbol) != count
         or [c.interval for c in candles].count(interval) != count
-        or given != expected
-        or [c.key for c in candles] != (texts := expected.decode().split("\n"))
         or not all(map(lt, opens, [c.close_time for c in candles]))
     ):
         return None
-    versions = [c.version for c in candles]
-    for candle in candles:
-        candle.key, candle.version = "", 0  # left out: these are their defaults
-    return texts, versions, [*map(_encode, candles)]
+    prefix = candle_key_prefix(symbol, interval)
+    return [f"{prefix}{time}" for time in opens]
 
 
 class _Figures(msgspec.Struct, frozen=True, gc=False):
@@ -216,9 +193,3 @@ def amounts_of(lines: bytes) -> list[Amounts]:
         return [Amounts(*msgspec.structs.astuple(one)) for one in _read_figures(lines)]
     except DECODE_ERRORS as error:
         raise PermanentError(f"not an exported candle: {error}") from error
-
-
-def _keys(symbol: str, interval: str, open_times: list[int]) -> bytes:
-    """The keys of a series, one in a line."""
-    prefix = candle_key_prefix(symbol, interval).encode()
-    return prefix + _encode(open_times)[1:-1].replace(b",", b"\n" + prefix)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -88,6 +89,21 @@ def test_a_wrong_checksum_of_a_right_file_is_a_verdict(exchange: Exchange, tmp_p
         (one,) = doubted
         assert (one["verdict"], one["start"], one["records"]) == ("stored", DAY, 1440)
         assert one["cause"].startswith("checksum-disputed: ")
+
+
+def test_the_verdict_outlives_a_loader_that_is_killed_and_a_load_that_is_stopped(
+    exchange: Exchange, tmp_path: Path
+) -> None:
+    faults = ("archive-checksum:file=*2024-08-05*", "stall:path=archive,file=*2024-08-06*,seconds=3600")
+    with running(exchange, tmp_path / "data", *faults) as manager:
+        queue_id = manager.start_load("BTCUSDT", "api_candles_1m", RANGE)["queue_id"]
+        manager.until(queue_id, "the file is stored", lambda found: found["progress"]["records_stored"] >= 5 * 1440)
+        manager.kill_worker(queue_id, ARCHIVE, signal.SIGSTOP)
+        manager.post(f"/queues/{queue_id}/stop")
+        manager.kill_worker(queue_id, ARCHIVE)
+        assert manager.wait(queue_id)["status"] == "interrupted"
+        found = [one for one in manager.coverage(queue_id) if one["verdict"] == "stored"]
+        assert [one["start"] for one in found if one.get("cause", "").startswith("checksum-disputed: ")] == [DAY]
 
 
 def test_where_files_alone_are_wanted_a_bad_one_ends_the_load_with_the_cause(

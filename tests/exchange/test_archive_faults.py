@@ -7,6 +7,7 @@ import io
 import zipfile
 import zlib
 from collections.abc import Sequence
+from itertools import permutations
 from typing import Any
 
 import aiohttp
@@ -14,6 +15,7 @@ import pytest
 from isal import isal_zlib
 
 from streamforge.exchange.config import ExchangeConfig
+from streamforge.exchange.faults import FAULTS
 from tests.exchange.conftest import Answer, Peer, ms, peer
 from tests.exchange.listings import keys, page, texts
 
@@ -193,9 +195,11 @@ async def test_rows_of_a_file_are_spoilt_and_its_checksum_is_right(micro: bool) 
             "bad-price": [right[middle][0], "n/a", *right[middle][2:]],
             "fewer-columns": right[middle][:-1],
             "more-columns": [*right[middle], "0"],
+            "altered": [*right[middle][:2], f"1{right[middle][2]}", *right[middle][3:]],
         }
         for kind, row in changed.items():
             assert await spoilt(f"kind={kind}") == [*right[:middle], row, *right[middle + 1 :]]
+        assert await spoilt("kind=altered,rows=0") == [[*row[:2], f"1{row[2]}", *row[3:]] for row in right]
 
 
 @pytest.mark.parametrize(
@@ -223,6 +227,18 @@ async def test_a_small_zip_is_a_bomb() -> None:
         begin = told.header_offset + 30 + len(told.filename)
         inflated = isal_zlib.decompress(body[begin : begin + told.compress_size], -15)
         assert len(inflated) == 64 << 20
+
+
+async def test_whatever_two_faults_are_in_a_file_it_is_made() -> None:
+    """Rows of a bomb are none, and a zip may have no member."""
+    rows, zips = FAULTS["archive-rows"].choices["kind"], FAULTS["archive-zip"].choices["kind"]
+    faults = [*(f"archive-rows:kind={one}" for one in rows), *(f"archive-zip:kind={one},megabytes=2" for one in zips)]
+    async with peer() as exchange:
+        for pair in permutations(faults, 2):
+            exchange.state.faults.active = []
+            for text in pair:
+                exchange.state.faults.add(text)
+            assert (pair, await statuses(exchange, DAYS[:1])) == (pair, [200])
 
 
 async def test_a_listing_is_cut_or_empty_or_has_no_end() -> None:

@@ -27,7 +27,7 @@ DISPUTED = [{"range": "2024-08-01:2024-08-02", "reason": "published 12, read 34"
     ("error", "told"),
     [
         (RetryableError("the disk is full"), {"disputed": DISPUTED}),
-        (FileRefused("cut"), {"unloaded": [{"range": "2024-08-01:2024-08-02", "reason": "cut"}]}),
+        (FileRefused("cut"), {"unloaded": [{"range": "2024-08-01:2024-08-02", "reason": "cut"}], "disputed": []}),
     ],
     ids=["is read in part", "is refused, so that another source takes its place"],
 )
@@ -35,6 +35,7 @@ async def test_the_doubt_is_told_before_the_file_is_read(error: Exception, told:
     series = Series("BTCUSDT", "candles", "1h")
 
     async def records(*_: object) -> AsyncGenerator[Page, None]:
+        ctx.report.assert_awaited_once_with({"disputed": DISPUTED}, confirmed=True)
         yield Page([DAY.start_ms], [DAY.start_ms], [b"key"], [b"{}"])
         raise error
 
@@ -51,6 +52,7 @@ async def test_the_doubt_is_told_before_the_file_is_read(error: Exception, told:
         output=AsyncMock(),
         progress=SimpleNamespace(),
         ranges=(DAY,),
+        report=AsyncMock(),
         series=series,
         terminal_extra={},
     )

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 
+import msgspec
+
 from streamforge.exchange.bucket_listing import ListingRequest, listing_xml
 from streamforge.exchange.faults import Fault
 from streamforge.exchange.published_files import Entry, PublishedFile
@@ -12,27 +14,35 @@ from streamforge.exchange.zip_writer import Member
 
 _DAY_MS, _MINUTE_MS = 86_400_000, 60_000
 _MEGABYTE = 1 << 20
+_replace = msgspec.structs.replace
 
 
 def members_of(file: PublishedFile, faults: Iterable[Fault] = ()) -> list[Member]:
     """What is in the zip of a file. faults: of the stage `file`, that are in it."""
-    lines, name = file.lines(), file.name.removesuffix(".zip") + ".csv"
-    members = [Member(name, lines)]
-    for fault in faults:
-        kind = fault.options.get("kind")
+    name, blocks = file.name.removesuffix(".zip") + ".csv", file.lines()
+    kinds = sorted(((fault, str(fault.options.get("kind"))) for fault in faults), key=_turn)
+    for fault, _ in kinds:
         if fault.name == "archive-rows":
-            members[0] = Member(members[0].name, _blocks(_spoilt(fault, file, _lines(members[0].blocks))))
-        elif kind == "bomb":
+            blocks = _blocks(_spoilt(fault, file, _lines(blocks)))
+    members = [Member(name, blocks)]
+    for fault, kind in kinds:
+        if kind == "bomb":
             members = [Member(name, _zeros(int(fault.number("megabytes"))), size=2 * file.size)]
         elif kind == "path":
-            members[0] = Member(f"../{name}", members[0].blocks)
+            members[:1] = [_replace(one, name=f"../{name}") for one in members[:1]]
         elif kind == "name":
-            members[0] = Member(f"{name.rpartition('-')[0]}-other.csv", members[0].blocks)
+            members[:1] = [_replace(one, name=f"{name.rpartition('-')[0]}-other.csv") for one in members[:1]]
         elif kind == "two":
             members.append(Member("second.csv", file.lines()))
         elif kind == "none":
             members = []
     return members
+
+
+def _turn(one: tuple[Fault, str]) -> int:
+    """Rows are spoilt first, the header comes last: what a bomb or a header has in its lines are no rows."""
+    fault, kind = one
+    return 0 if fault.name == "archive-rows" and kind != "header" else 1
 
 
 def checksum_of(sha256: str, name: str, faults: Iterable[Fault]) -> str | None:
@@ -67,8 +77,9 @@ def spoilt_listing(request: ListingRequest, listing: Iterator[Entry | str], faul
 
 
 def _spoilt(fault: Fault, file: PublishedFile, lines: Iterator[str]) -> Iterator[str]:
-    """The lines after a fault. It hits those in the middle."""
-    kind, place, many = fault.options["kind"], file.count // 2, max(int(fault.number("rows")), 1)
+    """The lines after a fault. It hits those in the middle, or all."""
+    kind, many = fault.options["kind"], int(fault.number("rows"))
+    place, many = (file.count // 2, many) if many > 0 else (0, file.count)
     match kind:
         case "header":
             yield file.endpoint.header + "\n"
@@ -104,6 +115,8 @@ def _spoilt_line(kind: str, file: PublishedFile, line: str) -> str:
             cells.append("0")
         case "bad-price":
             cells[1] = "n/a"
+        case "altered":
+            cells[file.endpoint.quantity] = f"1{cells[file.endpoint.quantity]}"
         case _:
             cells[file.endpoint.quantity] = "0.00000000"
     return ",".join(cells) + "\n"

@@ -257,14 +257,14 @@ FAULTS: dict[str, FaultKind] = {
     "archive-missing": FaultKind("file", "the file is not there; listed=1: but in the listing", {"listed": 0}),
     "archive-rows": FaultKind(
         "file",
-        "of the CSV: `rows` rows swapped with the next ones, repeated, skipped, with a quantity of zero, a price that "
-        "is none, a column less or more; all from `at` of the last day on cut off; a header row; the second half in "
-        "the other unit of time",
+        "of the CSV: `rows` rows (0: all) swapped with the next ones, repeated, skipped, with another quantity or one "
+        "of zero, a price that is none, a column less or more; all from `at` of the last day on cut off; a header row; "
+        "the second half in the other unit of time",
         {"kind": "skipped", "rows": 1, "at": "09:29"},
         {
             "kind": (
                 *("swapped", "repeated", "skipped", "zero-quantity", "bad-price", "fewer-columns", "more-columns"),
-                *("cut", "header", "mixed-units"),
+                *("altered", "cut", "header", "mixed-units"),
             )
         },
     ),

@@ -4,8 +4,9 @@ import pytest
 
 from streamforge.manager.lifecycle.decision import Conditions, decide
 from streamforge.manager.lifecycle.fold import fold_event, fold_jobs
-from streamforge.manager.workflow import Workflow
+from streamforge.manager.workflow import Remark, Workflow
 from streamforge_utils.model.messages import Progress
+from streamforge_utils.model.timeranges import parse_time_range
 from streamforge_utils.ports.launcher import JobState
 from tests.manager.support import (
     LOADER,
@@ -58,6 +59,18 @@ def test_what_a_terminal_event_does_not_say_is_not_so(workflow: Workflow) -> Non
     bare = replace(said(workflow, LOADER, "finished"), extra=None, message="all is loaded")
     found = attempt(fold_event(workflow, bare, NOW + 1), LOADER)
     assert (found.error, found.permanent, found.own_exit_code, found.message) == ("", False, None, "all is loaded")
+
+
+def test_what_a_loader_reports_of_its_files_is_kept_until_its_terminal_event_has_all(workflow: Workflow) -> None:
+    ranges = ("2024-08-01:2024-08-03",)
+    told = [{"disputed": [{"range": f"2024-08-0{day}:2024-08-0{day + 1}", "reason": "12, not 34"}]} for day in (1, 2)]
+    workflow = with_attempt(workflow, LOADER, ranges=ranges)
+    for extra in told:
+        workflow = fold_event(workflow, said(workflow, LOADER, "loading", extra=extra), NOW)
+    assert attempt(workflow, LOADER).disputed == (Remark(parse_time_range(ranges[0]), "12, not 34"),)
+    for extra, kept in (({}, parse_time_range(ranges[0])), (told[1], parse_time_range("2024-08-02"))):
+        ended = fold_event(workflow, said(workflow, LOADER, "error", extra=extra), NOW)
+        assert [one.span for one in attempt(ended, LOADER).disputed] == [kept]
 
 
 def test_the_attempts_before_are_kept(workflow: Workflow) -> None:

@@ -84,13 +84,13 @@ class _Reported(msgspec.Struct, frozen=True):
 def _remarks(known: tuple[Remark, ...], event: Event, name: str, ranges: Sequence[str]) -> tuple[Remark, ...]:
     """What is `known`, and what the event reports under that name of `ranges`, sorted and disjoint.
 
-    What cannot be read is left out: the proof finds what lacks all the same.
+    A terminal event reports all. What cannot be read is left out: the proof finds what lacks all the same.
     """
     reported = (event.extra or {}).get(name)
     if not isinstance(reported, list):
         return known
     mine = [parse_time_range(text) for text in ranges]
-    found = list(known)
+    found = [] if event.event in TERMINAL_EVENTS else list(known)
     for one in reported[:_MOST_REPORTED]:
         try:
             told = msgspec.convert(one, _Reported)

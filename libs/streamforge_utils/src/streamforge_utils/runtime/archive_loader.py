@@ -47,8 +47,9 @@ async def load_archive(ctx: Context[P]) -> None:
     """Load the worker's ranges from the archive into its output, oldest first.
 
     What no file has, or what a file has wrongly, is told in the terminal event's `unloaded`; what was taken from a file
-    with a wrong checksum, in `disputed`. Where the archive or the disk does not serve, RetryableError is raised in the
-    first attempt; a later one tells the rest as `unloaded`. Raises what the output raises.
+    with a wrong checksum, in `disputed`, also before its first record is written. Where the archive or the disk does
+    not serve, RetryableError is raised in the first attempt; a later one tells the rest as `unloaded`. Raises what the
+    output and the bus of events raise.
     """
     loading = _Loading(ctx)
     try:
@@ -75,6 +76,7 @@ class _Loading:
         self._order = RecordOrder(ctx.kind, ctx.series)
         self._unloaded: Told = []
         self._disputed: Told = []
+        self._reported: set[str] = set()
         self._files: Sequence[ArchiveFile] = ()
         self._left: deque[Reading] = deque([Reading(None, ctx.ranges)])
         self._fetching: dict[str, asyncio.Task[VerifiedFile]] = {}
@@ -82,7 +84,7 @@ class _Loading:
     def told(self) -> dict[str, Any]:
         """What the terminal event tells."""
         found = {"unloaded": self._unloaded, "disputed": self._disputed}
-        return {name: _as_told(parts) for name, parts in found.items() if parts}
+        return {name: _as_told(parts) for name, parts in found.items() if parts or name in self._reported}
 
     async def run(self) -> None:
         ctx = self._ctx
@@ -118,8 +120,11 @@ class _Loading:
                 verified = await _served(self._fetch(file))
                 self._fetching.pop(file.path)
                 self._fetch_next()
-                if verified.disputed:  # told also where it is read in part
-                    self._disputed += [(span, verified.disputed) for span in reading.spans]
+                if verified.disputed:  # told before a record is written: who is killed can tell nothing
+                    doubts = [(span, verified.disputed) for span in reading.spans]
+                    self._disputed += doubts
+                    self._reported.add("disputed")
+                    await self._ctx.report({"disputed": _as_told(doubts)}, confirmed=True)
                 await self._read(reading, verified)
             except FileRefused as error:
                 del self._disputed[told:]  # what takes its place is right

@@ -150,9 +150,12 @@ class Context(Generic[P]):
         """The payload of the next command of the worker's own (see `Definition.commands`), as its declared type."""
         return await self._own_commands.get()
 
-    async def report(self, extra: Mapping[str, Any]) -> None:
-        """Publish `loading` now, beside the heartbeats: the progress and `extra`. Waits while the bus is slow."""
-        await self._telemetry.loading(extra)
+    async def report(self, extra: Mapping[str, Any], *, confirmed: bool = False) -> None:
+        """Publish `loading` now, beside the heartbeats: the progress and `extra`. Waits while the bus is slow.
+
+        confirmed: on return it is on the bus, whatever becomes of this process; raises RetryableError.
+        """
+        await self._telemetry.loading(extra, confirmed=confirmed)
 
     async def upsert(self, documents: Sequence[Document], *, patience_s: float) -> Sequence[Answer]:
         """As the store's `upsert`, into the worker's collection; measured, and counted but for refused documents.

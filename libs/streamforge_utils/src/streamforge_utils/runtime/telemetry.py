@@ -74,11 +74,15 @@ class Telemetry:
             event = self._event("loading", extra=self._progress_now())
             self._heartbeat = event if self._put(event) else None
 
-    async def loading(self, extra: Mapping[str, Any]) -> None:
+    async def loading(self, extra: Mapping[str, Any], *, confirmed: bool = False) -> None:
         """Publish `loading` with the progress of now and `extra`, after earlier events; waits while the bus is slow.
 
-        It is not yet confirmed on return, but goes before the terminal event.
+        It is not yet confirmed on return, but goes before the terminal event. confirmed: it is, and may overtake
+        earlier events; raises RetryableError once patience is spent.
         """
+        if confirmed:
+            await self._send([self._event("loading", extra=self._progress_now() | dict(extra))], PATIENCE_S)
+            return
         await self._own_events.acquire()
         if not self._put(self._event("loading", extra=self._progress_now() | dict(extra))):
             self._own_events.release()

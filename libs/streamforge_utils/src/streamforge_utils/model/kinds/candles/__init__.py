@@ -24,7 +24,7 @@ from streamforge_utils.model.kinds.candles.candle import (
 )
 from streamforge_utils.model.kinds.candles.kline_files import KlineFiles
 from streamforge_utils.model.kinds.candles.klines_answer import by_time, read_page
-from streamforge_utils.model.kinds.kind import Amounts, Columns, RecordKind
+from streamforge_utils.model.kinds.kind import Amounts, RecordKind
 from streamforge_utils.model.kinds.paging import Asked, ByTime, Page, Paging, Question
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange

@@ -11,8 +11,10 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 import pytest
 
 from streamforge_utils import reading
+from streamforge_utils.model.coverage import Moved
 from streamforge_utils.model.errors import InvalidInput
-from streamforge_utils.reading import ReadingError, read_series
+from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.reading import ReadingError, read_series, read_unmoved
 
 SERIES = ("BTCUSDT", "api_candles_1m", "2024-08-01")
 PROBLEM = {"type": "urn:streamforge:problem:incomplete", "detail": "c holds fewer records than were proven: 1 lacks"}
@@ -106,3 +108,15 @@ def test_what_is_no_series_is_refused_before_anybody_is_asked() -> None:
         read_series("BTCUSDT", "api_candles_1m", "tomorrow", url="http://127.0.0.1:1")
     with pytest.raises(ReadingError, match="without a user"):
         read_series(*SERIES, url="http://me:secret@127.0.0.1:1")
+
+
+def test_what_moves_each_time_is_read_three_times() -> None:
+    tries: list[int] = []
+
+    def attempt() -> None:
+        tries.append(len(tries))
+        raise Moved("BTCUSDT", "api_trades", TimeRange(0, 1000))
+
+    with pytest.raises(Moved, match=r"stored of BTCUSDT api_trades 1970.* was removed or replaced while it was read"):
+        read_unmoved(attempt)
+    assert tries == [0, 1, 2]

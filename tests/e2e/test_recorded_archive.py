@@ -28,8 +28,6 @@ AGG_TRADE = ("trade_id", "price", "quantity", "first_trade_id", "last_trade_id",
 OUTAGE = "spot_trade-events-csv_WAVESUSDT_2019-06-07_outage.csv.gz"
 LOST = "spot_trade-events-csv_WAVESUSDT_2019-06-08_lost-trades.csv.gz"
 LACKED = "WAVESUSDT-trades-2019-06-08.zip lacks trade_id 975548 to 975550"
-DOUBTED = (975547, 975551, 975552)
-"""The trades in the instants beside the lost ones: those are in doubt as well until requests prove them."""
 
 Cells = dict[str, Decimal | str]
 
@@ -145,17 +143,16 @@ def test_every_trade_of_a_file_of_the_archive_is_exported_as_it_was_recorded(
     with serving(put(tmp_path / "replay", file), tmp_path / "data") as (_, manager):
         workflow = manager.load(file.symbol, file.type, span_of(file), source="archive")
         assert_from_files(workflow)
-        rows = [row for row in [file.before, *file.rows] if name != LOST or row["id"] not in DOUBTED]
-        assert exported(manager, workflow["queue_id"], tmp_path) == expected(file, rows)
+        assert exported(manager, workflow["queue_id"], tmp_path) == expected(file, [file.before, *file.rows])
         segments = manager.coverage(workflow["queue_id"])
         if name != LOST:
             assert (workflow["status"], file.lost, [one["verdict"] for one in segments]) == ("finished", [], ["stored"])
             assert segments[0]["records"] == 1 + len(file.rows)
             return
         assert [(one["verdict"], one.get("first_id"), one.get("last_id")) for one in segments] == [
-            ("stored", 972528, 975546),
+            ("stored", 972528, 975547),
             ("unknown", None, None),
-            ("stored", 975553, 976055),
+            ("stored", 975551, 976055),
         ]
         assert segments[1]["cause"].endswith(LACKED)
         assert (workflow["status"], LACKED in workflow["failure"]["reason"]) == ("error", True)

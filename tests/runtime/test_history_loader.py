@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import count as count_from
+from itertools import islice
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,9 +20,10 @@ START_MS = 1_722_470_400_000
 
 
 class Ticks:
-    """An exchange with a record every second, whose id is the second."""
+    """An exchange with a record every second, whose id is the second. lacking: ids without one."""
 
-    def __init__(self) -> None:
+    def __init__(self, lacking: range = range(0)) -> None:
+        self.lacking = lacking
         self.asked: list[Question] = []
         self.now_ms = 0
 
@@ -33,7 +36,8 @@ class Ticks:
             first, count = -(-(question.span.start_ms - START_MS) // 1000), question.limit or MOST
         else:
             first, count = question.first_id, MOST
-        ids = range(max(0, first), max(0, first) + count)
+        known = (number for number in count_from(max(0, first)) if number not in self.lacking)
+        ids = list(islice(known, count))
         texts = [b"%d" % number for number in ids]
         return Page(ids, [START_MS + 1000 * number for number in ids], texts, texts)
 
@@ -51,7 +55,22 @@ class Ticks:
 async def test_a_range_by_ids_is_loaded_whole_by_the_requests_that_it_needs(
     seconds: int, to_now: bool, by_id: int | None, by_time: int
 ) -> None:
-    exchange, written = Ticks(), list[bytes]()
+    exchange = Ticks()
+    assert await loaded(exchange, seconds, to_now=to_now) == [*range(5, 5 + seconds + 1)]  # the one at its end as well
+    assert by_id in (None, sum(isinstance(question, ById) for question in exchange.asked))
+    assert sum(isinstance(question, ByTime) for question in exchange.asked) == by_time
+
+
+async def test_ids_that_all_lack_are_not_asked_for_page_by_page() -> None:
+    exchange = Ticks(lacking=range(4 * MOST, 1000 * MOST))
+    written = await loaded(exchange, 1001 * MOST)
+    assert written == [*range(5, 4 * MOST), *range(1000 * MOST, 1001 * MOST + 6)]
+    assert len(exchange.asked) < 40
+
+
+async def loaded(exchange: Ticks, seconds: int, *, to_now: bool = False) -> list[int]:
+    """What is written of so many seconds from the fifth on."""
+    written: list[bytes] = []
 
     async def write(records: MessageColumns) -> None:
         written.extend(message.value for message in records)
@@ -69,8 +88,5 @@ async def test_a_range_by_ids_is_loaded_whole_by_the_requests_that_it_needs(
         progress=SimpleNamespace(position=None, share=None),
     )
     await load_history(ctx)
-
-    assert [int(value) for value in written] == list(range(5, 5 + seconds + 1))  # the one at its end as well
-    assert by_id in (None, sum(isinstance(question, ById) for question in exchange.asked))
-    assert sum(isinstance(question, ByTime) for question in exchange.asked) == by_time
     assert ctx.progress.share == 1.0
+    return [int(value) for value in written]

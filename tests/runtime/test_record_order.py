@@ -67,10 +67,10 @@ def test_ids_and_grids_without_a_gap_are_told_nothing_of() -> None:
 
 def test_a_gap_is_told_with_the_time_in_which_records_lack() -> None:
     assert gaps(TRADES, trades(1, 2), trades(4)) == [
-        ("2024-02-01T00:00:02Z:2024-02-01T00:00:04.001Z", "2024-02-01 lacks trade_id 3")
+        ("2024-02-01T00:00:02.001Z:2024-02-01T00:00:04Z", "2024-02-01 lacks trade_id 3")
     ]
     assert gaps(TRADES, trades(1, 9, 10)) == [
-        ("2024-02-01T00:00:01Z:2024-02-01T00:00:09.001Z", "2024-02-01 lacks trade_id 2 to 8")
+        ("2024-02-01T00:00:01.001Z:2024-02-01T00:00:09Z", "2024-02-01 lacks trade_id 2 to 8")
     ]
     assert gaps(HOURS, hours(0, 3), hours(5)) == [
         ("2024-02-01T01:00Z:2024-02-01T03:00Z", "2024-02-01 lacks it"),
@@ -80,7 +80,7 @@ def test_a_gap_is_told_with_the_time_in_which_records_lack() -> None:
 
 def test_a_gap_at_the_seam_of_two_files_is_told_and_one_at_files_that_do_not_meet_is_not() -> None:
     (gap,) = gaps(TRADES, trades(1, 2), trades(5), files=SEAM)
-    assert gap == ("2024-02-01T00:00:02Z:2024-02-01T00:00:05.001Z", "2024-02-01 lacks trade_id 3 to 4")
+    assert gap == ("2024-02-01T00:00:02.001Z:2024-02-01T00:00:05Z", "2024-02-01 lacks trade_id 3 to 4")
     (gap,) = gaps(HOURS, hours(21), hours(24), files=SEAM)
     assert gap == ("2024-02-01T22:00Z:2024-02-02", "2024-02-01 lacks it")
     assert gaps(TRADES, trades(1, 2), trades(5), files=("2024-02-01", "2024-02-03")) == []

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -15,11 +16,13 @@ import pyarrow
 import pytest
 
 import streamforge
+from streamforge.manager.persistence.record_reader import RecordReader
 from streamforge.scripting import frames, stored_series
+from streamforge_utils import reading
 from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
 from streamforge_utils.model.errors import InvalidInput
 from tests.cleanenv import environment
-from tests.cli.support import COLLECTION, HOUR_MS, MINUTE_MS, START_MS, TYPE, expected, oracle
+from tests.cli.support import COLLECTION, HOUR_MS, MINUTE_MS, START_MS, TYPE, expected, manager, oracle
 
 SIX_HOURS = "2024-08-01:2024-08-01T06:00Z"
 SERIES = ("BTCUSDT", TYPE, SIX_HOURS)
@@ -199,6 +202,40 @@ async def test_records_that_are_gone_are_noticed(loaded_data: Path, tmp_path: Pa
     await store.close()
     with pytest.raises(streamforge.StreamForgeError, match="holds fewer records of BTCUSDT api_candles_1m than"):
         streamforge.read(*SERIES, data=tmp_path / "copy")
+
+
+@pytest.mark.parametrize("where", ["folder", "server"])
+def test_what_a_load_moves_while_it_is_read_is_read_again(
+    where: str, tmp_path: Path, exchange_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A part of a segment of records with ids, of which no number is known."""
+    from_folder, from_server = RecordReader.read, reading._lines
+    trades, part = ("BTCUSDT", "api_agg_trades"), "2024-08-02:2024-08-02T00:01Z"
+    with manager(tmp_path / "data", exchange_url) as (_, told):
+        place = {"data": tmp_path / "data"} if where == "folder" else {"server": told["url"]}
+        at = {"server": told["url"], "progress": False}
+        streamforge.load(*trades, "2024-08-02:2024-08-02T00:02Z", **at)
+        rows = streamforge.read(*trades, part, frame="arrow", **place).frame.to_pylist()
+        moves: list[object] = []
+
+        def move() -> None:
+            if not moves:
+                moves.append(streamforge.load(*trades, "2024-08-01T23:59Z:2024-08-02T00:02Z", again=True, **at))
+
+        async def read(*arguments: Any, **named: Any) -> AsyncIterator[Any]:
+            await asyncio.to_thread(move)
+            async for batch in from_folder(*arguments, **named):
+                yield batch
+
+        def lines(*arguments: Any) -> Iterator[bytes]:
+            move()
+            return from_server(*arguments)
+
+        monkeypatch.setattr(RecordReader, "read", read)
+        monkeypatch.setattr(reading, "_lines", lines)
+        again = streamforge.read(*trades, part, frame="arrow", **place)
+    assert (again.frame.to_pylist(), again.complete, len(moves)) == (rows, True, 1)
+    assert len(rows) == 30
 
 
 def test_importing_the_package_imports_nothing_else() -> None:

@@ -153,11 +153,11 @@ async def test_a_day_of_trades_that_was_cut_is_told_from_where_it_ends(host: Arc
     assert positions(records) == [*cut, *(one for one in range(2000, 2500) if one not in (2100, 2101))]
     assert extra["unloaded"] == [
         {
-            "range": "2024-08-01T08:52:40Z:2024-08-02T00:00:00.001Z",
+            "range": "2024-08-01T08:52:40.001Z:2024-08-02",
             "reason": f"{path_of(TRADES, '2024-08-01')} or {path_of(TRADES, '2024-08-02')} lacks trade_id 1800 to 1999",
         },
         {
-            "range": "2024-08-02T04:45:07.200Z:2024-08-02T04:53:45.601Z",
+            "range": "2024-08-02T04:45:07.201Z:2024-08-02T04:53:45.600Z",
             "reason": f"{path_of(TRADES, '2024-08-02')} lacks trade_id 2100 to 2101",
         },
     ]

@@ -109,17 +109,18 @@ async def compare_bars(
     taker = BarTaker(maker, take)
     length_ms = request.interval.grid.length_ms
     period = Period.DAY if length_ms is not None and length_ms < _HOUR_MS else Period.MONTH
-    for part in period.cut(span):
-        for segment in _within(own, part.within):
-            await reader.segment(own, segment, stored)
-        for segment in _within(known, part.within):
-            await reader.segment(known, segment, taker)
-        # A candle that is passed over now is not made any more.
-        passed = [time_ms for time_ms in stored.candles if time_ms < maker.decided_ms]
-        for time_ms in passed:
-            del stored.candles[time_ms]
-        result.only_stored += len(passed)
-        progress(result)
+    async with reader.reading(known, [*earlier, *known.segments]), reader.reading(own, own.segments):
+        for part in period.cut(span):
+            for segment in _within(own, part.within):
+                await reader.segment(own, segment, stored)
+            for segment in _within(known, part.within):
+                await reader.segment(known, segment, taker)
+            # A candle that is passed over now is not made any more.
+            passed = [time_ms for time_ms in stored.candles if time_ms < maker.decided_ms]
+            for time_ms in passed:
+                del stored.candles[time_ms]
+            result.only_stored += len(passed)
+            progress(result)
     taker.end()
     result.only_stored += len(stored.candles)
     result.bars = MadeBars.of([maker], request)

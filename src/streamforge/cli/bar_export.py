@@ -196,9 +196,10 @@ async def write_bars(
         if to.form is Format.CSV:
             writer.header(_csv_line(_fields(request)))
         taker = BarTaker(maker, lambda bars: writer.lines(_text(bars, request, to)))
-        for segment in known.segments:
-            if segment.verdict == "stored":
-                await reader.segment(known, segment, taker)
+        async with reader.reading(known, [*earlier, *known.segments]):
+            for segment in known.segments:
+                if segment.verdict == "stored":
+                    await reader.segment(known, segment, taker)
         taker.end()
     return taker.rows, MadeBars.of([maker], request)
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
 from typing import Protocol
 
 from streamforge.cli import terminal
@@ -11,6 +12,8 @@ from streamforge.cli.client import path_part
 from streamforge.cli.command_errors import ApiProblem, CliError
 from streamforge.cli.session import Session, Where
 from streamforge.manager import data_answers
+from streamforge_utils.model.coverage import Moved, Placed, keeps, stored_spans
+from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.model.timeranges import TimeRange
 
 _COUNTING = re.compile(r"POST /coverage/([^/ ]+)/([^/ ]+)/verify")
@@ -60,6 +63,24 @@ class Reader:
                 f"{name} holds {terminal.records(counted.rows)} where coverage has proven {terminal.number(proven)}: "
                 f"{self._recovery(f'{known.symbol} {known.type}')}"
             )
+
+    @asynccontextmanager
+    async def reading(self, known: data_answers.Coverage, placed: Sequence[Placed]) -> AsyncIterator[None]:
+        """A block that reads what is stored of `placed`. Raises Moved at its end, also in place of an error, where that
+        lies elsewhere then."""
+        failure: StreamForgeError | None = None
+        try:
+            yield
+        except StreamForgeError as error:
+            failure = error
+        if spans := stored_spans(placed):
+            span = TimeRange(spans[0].start_ms, spans[-1].end_ms)
+            path = f"/coverage/{path_part(known.symbol)}/{path_part(known.type)}"
+            now = await self._found.api.get(path, data_answers.Coverage, {"time_range": str(span)})
+            if not keeps(now.segments, placed):
+                raise Moved(known.symbol, known.type, span) from failure
+        if failure is not None:
+            raise failure
 
     async def _stream(self, collection: str, query: dict[str, str], taker: Taker) -> None:
         asked: dict[str, str | int | list[str]] = {"format": self._form, "limit": "all", **query}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -20,10 +20,11 @@ from streamforge.manager.presentation import coverage_answer
 from streamforge.manager.service import Incomplete
 from streamforge.scripting.frames import FrameBuilder
 from streamforge.scripting.series_places import SeriesPlace
-from streamforge_utils.model.coverage import Verdict
+from streamforge_utils.model.coverage import Moved, Segment, Verdict, keeps
 from streamforge_utils.model.errors import StreamForgeError
-from streamforge_utils.model.kinds.registry import kind_of, series_of
-from streamforge_utils.model.timeranges import resolve_time_range
+from streamforge_utils.model.kinds.registry import kind_of, type_of
+from streamforge_utils.model.series import Series
+from streamforge_utils.model.timeranges import TimeRange, resolve_time_range
 from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.ports.exchange import Exchange
 from streamforge_utils.ports.store import Store
@@ -63,7 +64,7 @@ async def read_folder(
 ) -> Coverage:
     """Give the records of a series to `builder`; its coverage. known: is given that first, and may raise.
 
-    Raises NoFolder, NotFound, Incomplete, InvalidInput, ConfigError or RetryableError.
+    Raises NoFolder, NotFound, Moved, Incomplete, InvalidInput, ConfigError or RetryableError.
     """
     clock = clock or SystemClock()
     settings = load(DataSettings, {**os.environ, DATA_VARIABLE: str(place.folder)})
@@ -97,28 +98,41 @@ async def _read(
     sources = _Sources(CoverageStore(store), WorkflowStore(store), clock)
     await sources.workflows.load()
     span = None if time_range is None else resolve_time_range(time_range, clock.now_ms())
-    report = await Reports(sources).of_series(symbol, type_name, span, life=life)
+    reports = Reports(sources)
+    report = await reports.of_series(symbol, type_name, span, life=life)
     coverage = coverage_answer(report)
     known(coverage)
-    series = series_of(symbol, type_name)
+    stored = [one for one in report.segments if one.verdict is Verdict.STORED]
+    failure: Incomplete | None = None
+    try:
+        await _give(RecordReader(store, sources.coverage), report.series, stored, builder)
+    except Incomplete as error:
+        failure = error
+    if stored:
+        whole = TimeRange(stored[0].start_ms, stored[-1].end_ms)
+        now = await reports.of_series(symbol, type_name, whole, life=False)
+        if not keeps(now.segments, stored):
+            raise Moved(symbol, type_name, whole) from failure
+    if failure is not None:
+        raise failure
+    return coverage
+
+
+async def _give(reader: RecordReader, series: Series, stored: Sequence[Segment], builder: FrameBuilder) -> None:
+    """Give the records of some segments to `builder`. Raises Incomplete or RetryableError."""
     decode = msgspec.json.Decoder(kind_of(series).stored).decode
-    reader = RecordReader(store, sources.coverage)
-    for segment in report.segments:
-        if segment.verdict is not Verdict.STORED or segment.collection is None:
-            continue
-        count = 0
-        batches = reader.read(
-            segment.collection, span=segment.span, after=None, limit=sys.maxsize, whole=True, series=series
-        )
+    for segment in stored:
+        collection, count = segment.collection or "", 0
+        batches = reader.read(collection, span=segment.span, after=None, limit=sys.maxsize, whole=True, series=series)
         async for batch in batches:
             records: list[Any] = [decode(body) for _, body in batch]
             builder.add(records)
             count += len(records)
         if segment.records not in (0, count):
+            type_name = type_of(series)
             raise Incomplete(
-                f"{segment.collection} holds {count:,} records where coverage has proven {segment.records:,}: count "
-                f"what is there with `streamforge coverage {symbol} {type_name} --verify`",
-                symbol,
+                f"{collection} holds {count:,} records where coverage has proven {segment.records:,}: count what is "
+                f"there with `streamforge coverage {series.symbol} {type_name} --verify`",
+                series.symbol,
                 type_name,
             )
-    return coverage

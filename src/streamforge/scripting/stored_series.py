@@ -17,7 +17,7 @@ from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.model.kinds.registry import check_series, kind_of_type
 from streamforge_utils.model.timeranges import TimeRange, format_ms
 from streamforge_utils.plugins import load_plugins
-from streamforge_utils.reading import ask_series
+from streamforge_utils.reading import ask_series, read_unmoved
 
 if TYPE_CHECKING:
     import pandas
@@ -147,33 +147,37 @@ def read(
     allow_incomplete: give what there is, also where the range has holes that are not the exchange's.
 
     Raises IncompleteSeries for such a range otherwise, InvalidInput for arguments that cannot be, and StreamForgeError
-    (their base) where the place has no data, does not answer, or holds fewer records than were proven.
+    (their base) where the place has no data, does not answer, holds fewer records than were proven, or has moved
+    them, three times, while they were read.
     """
     load_plugins(os.environ)
     symbol, type = check_series(symbol, type)
     place = series_place(data, server, token)
     check_frame(frame)
-    builder = builder_of(frame, kind_of_type(type))
 
     def known(coverage: Coverage) -> None:
         if not allow_incomplete and not is_complete(coverage):
             raise IncompleteSeries(_lacks(coverage), coverage)
 
-    if place.server is not None:
-        found = _from_server(place, symbol, type, time_range, life, builder, known)
-    else:
-        from streamforge.scripting.background import Background
-        from streamforge.scripting.folder_reading import read_folder
+    def attempt() -> StoredSeries[Any]:
+        builder = builder_of(frame, kind_of_type(type))
+        if place.server is not None:
+            found = _from_server(place, symbol, type, time_range, life, builder, known)
+        else:
+            from streamforge.scripting.background import Background
+            from streamforge.scripting.folder_reading import read_folder
 
-        reading = Background(
-            lambda _: read_folder(place, symbol, type, time_range, life=life, builder=builder, known=known),
-            f"reading {symbol} {type}",
-        )
-        try:
-            found = reading.wait()
-        finally:
-            reading.cancel()
-    return StoredSeries(symbol, type, builder.frame(), found)
+            reading = Background(
+                lambda _: read_folder(place, symbol, type, time_range, life=life, builder=builder, known=known),
+                f"reading {symbol} {type}",
+            )
+            try:
+                found = reading.wait()
+            finally:
+                reading.cancel()
+        return StoredSeries(symbol, type, builder.frame(), found)
+
+    return read_unmoved(attempt)
 
 
 def is_complete(coverage: Coverage) -> bool:

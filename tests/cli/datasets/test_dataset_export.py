@@ -118,42 +118,37 @@ def test_trades_lie_in_the_day_in_which_they_happened(cli: Cli, tmp_path: Path) 
         assert (entry["rows"], entry["complete"]) == (len(of_day), True)
 
 
-@pytest.mark.parametrize("endless", [False, True])
-def test_what_is_stored_elsewhere_while_it_is_read_is_read_again(
-    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, endless: bool
+@pytest.mark.parametrize("what", ["set", "endless", "file", "candles"])
+def test_what_is_stored_elsewhere_while_it_is_read_is_not_called_complete(
+    cli: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, what: str
 ) -> None:
     cli.load(*TRADES)
-    asked: list[str] = []
-    read: list[str] = []
-    get, segment = Api.get, Reader.segment
+    found, segment, read = Api.read, Reader.segment, list[str]()
 
-    async def coverage(self: Api, path: str, type_: Any, *rest: Any) -> Any:
-        found = await get(self, path, type_, *rest)
-        if type_ is not data_answers.Coverage:
-            return found
-        asked.append(path)
-        if read and not endless:
-            return found
-        moved = [msgspec.structs.replace(one, collection=f"old-{len(asked)}") for one in found.segments]
-        return msgspec.structs.replace(found, segments=moved)
+    def answer(self: Api, text: bytes, type_: Any) -> Any:
+        known = found(self, text, type_)
+        if type_ is not data_answers.Coverage or (read and what != "endless"):
+            return known
+        moved = [msgspec.structs.replace(one, collection=f"old-{len(read)}") for one in known.segments]
+        return msgspec.structs.replace(known, segments=moved)
 
     async def records(self: Reader, known: Any, one: data_answers.Segment, *rest: Any) -> None:
-        if str(one.collection).startswith("old-"):
-            read.append(one.start)  # a collection without the range gives nothing
-        else:
+        read.append(one.start)
+        if not str(one.collection).startswith("old-"):  # a collection without the range gives nothing
             await segment(self, known, one, *rest)
 
-    monkeypatch.setattr(Api, "get", coverage)
+    monkeypatch.setattr(Api, "read", answer)
     monkeypatch.setattr(Reader, "segment", records)
-    folder = tmp_path / "set"
-    ran = cli("export", *TRADES, "--partition", "day", "-o", str(folder), "--json")
-    if endless:
-        assert ran.code != 0
-        assert "removed or replaced while it was read, 3 times" in ran.err
-        assert not (folder / "symbol=BTCUSDT/_manifest.json").exists()
+    to = tmp_path / "out"
+    more = {"file": ("--format", "csv"), "candles": ("--candles", "1m", "--format", "csv")}
+    ran = cli("export", *TRADES, *more.get(what, ("--partition", "day")), "-o", str(to), "--json")
+    if what == "set":
+        assert (ran.ok().json["rows"], len(read)) == (60, 4)
+        assert all(one["complete"] and one["file"] for one in partitions(to).values())
         return
-    assert ran.ok().json["rows"] == 60
-    assert all(one["complete"] and one["file"] for one in partitions(folder).values())
+    assert (ran.code, "was removed or replaced while it was read" in ran.err) == (1, True), ran.err
+    assert len(read) == {"endless": 3}.get(what, 1)
+    assert not (to / "symbol=BTCUSDT/_manifest.json").exists()
 
 
 def test_the_manifest_tells_of_each_file_what_it_holds(days: Cli, tmp_path: Path) -> None:

@@ -395,3 +395,6 @@ async def test_a_hole_is_asked_for_by_id() -> None:
     assert len(there.asked) == 4
     assert [s.verdict for s in await ask_again(there, ticks.SERIES, hole(8, 11), None)] == [Verdict.OURS]
     assert [s.verdict for s in await ask_again(there, ticks.SERIES, hole(3, 3), None)] == [Verdict.OURS]
+    endless = ticks.TickExchange([*market, (1_000_000, ticks.START + 20)], now_ms=ticks.NOW)
+    assert [s.verdict for s in await ask_again(endless, ticks.SERIES, hole(20, 999_999), None)] == [Verdict.EXCHANGE]
+    assert len(endless.asked) == 4

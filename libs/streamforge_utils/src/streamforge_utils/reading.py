@@ -14,18 +14,19 @@ import os
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from itertools import chain, islice
 from typing import IO, Any, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
 import msgspec
 
+from streamforge_utils.model.coverage import READ_AT_MOST, Moved, keeps, stored_spans
 from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.model.kinds.registry import check_series, kind_of, kind_of_type, series_of
 from streamforge_utils.model.series import Series as _SeriesKey
-from streamforge_utils.model.timeranges import resolve_time_range
+from streamforge_utils.model.timeranges import TimeRange, resolve_time_range
 from streamforge_utils.plugins import load_plugins
 
 T = TypeVar("T")
@@ -126,12 +127,24 @@ def read_series(
     STREAMFORGE_TOKEN. Raises ReadingError, also where the store holds another number than the coverage has proven,
     or where nothing is known of the series, and InvalidInput for a symbol, type or range that is none.
     """
-    stored = ask_series(symbol, type, time_range, life=life, url=url, token=token)
+
+    def attempt() -> tuple[StoredSeries, list[Any]]:
+        stored = ask_series(symbol, type, time_range, life=life, url=url, token=token)
+        return stored, list(chain.from_iterable(stored.chunks(_CHUNK)))
+
+    stored, records = read_unmoved(attempt)
     known = stored.known
-    records = list(chain.from_iterable(stored.chunks(_CHUNK)))
     holes = [Hole(one.start, one.end, one.verdict) for one in known.segments if one.verdict != "stored"]
     start, end = ("", "") if known.span is None else (known.span.start, known.span.end)
     return Series(stored.symbol, stored.type, records, holes, known.complete, start, end)
+
+
+def read_unmoved(attempt: Callable[[], T]) -> T:
+    """What `attempt` returns, which is called again where it raises Moved. Raises Moved after the last try."""
+    for _ in range(READ_AT_MOST - 1):
+        with suppress(Moved):
+            return attempt()
+    return attempt()
 
 
 class StoredSeries:
@@ -145,8 +158,25 @@ class StoredSeries:
     def chunks(self, size: int) -> Iterator[list[Any]]:
         """The records as the kind's stored structs, oldest first, `size` at most at once.
 
-        Raises ReadingError, also where the store holds another number than the coverage has proven.
+        Raises ReadingError, also where the store holds another number than the coverage has proven, or Moved.
         """
+        try:
+            yield from self._chunks(size)
+        except ReadingError:
+            self._require_unmoved()
+            raise
+        self._require_unmoved()
+
+    def _require_unmoved(self) -> None:
+        """Raises Moved where the records that were known lie elsewhere now."""
+        if not (spans := stored_spans(self.known.segments)):
+            return
+        span = TimeRange(spans[0].start_ms, spans[-1].end_ms)
+        now = _asked(self._api, self.symbol, self.type, {"time_range": str(span)})
+        if not keeps(_decoded(_coverage, now, self._api).segments, self.known.segments):
+            raise Moved(self.symbol, self.type, span) from None
+
+    def _chunks(self, size: int) -> Iterator[list[Any]]:
         series = series_of(self.symbol, self.type)
         decoder = msgspec.json.Decoder(kind_of(series).stored)
         for segment in self.known.segments:
@@ -180,8 +210,13 @@ def ask_series(
         resolve_time_range(time_range, time.time_ns() // 1_000_000)
         query["time_range"] = time_range
     api = _Api(url or os.environ.get(URL) or DEFAULT_URL, token or os.environ.get(TOKEN) or None)
+    return StoredSeries(api, symbol, type, _asked(api, symbol, type, query))
+
+
+def _asked(api: _Api, symbol: str, type: str, query: dict[str, str]) -> bytes:
+    """The coverage as the API gives it."""
     with api.get(f"/coverage/{quote(symbol)}/{quote(type)}", query) as answer:
-        return StoredSeries(api, symbol, type, answer.read())
+        return answer.read()
 
 
 class _Api:

@@ -149,8 +149,9 @@ async def _copied(found: Session, selection: Selection, to: Destination, where: 
         if selection.known is None:
             await reader.collection(selection.collection, writer)
             return writer.rows
-        for segment in selection.stored:
-            await reader.segment(selection.known, segment, writer)
+        async with reader.reading(selection.known, selection.stored):
+            for segment in selection.stored:
+                await reader.segment(selection.known, segment, writer)
         return writer.rows
 
 

@@ -20,7 +20,7 @@ from streamforge.cli.session import Session
 from streamforge.cli.stored_records import Reader, Taker
 from streamforge.cli.writers import Times, import_pyarrow
 from streamforge.manager import data_answers
-from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.model.coverage import READ_AT_MOST, Moved, Segment, Verdict, holds, stored_spans
 from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.model.kinds.bars import BarMaker
 from streamforge_utils.model.kinds.registry import kind_of, rule_of, series_of
@@ -29,11 +29,6 @@ from streamforge_utils.model.timeranges import TimeRange, format_ms
 FILE = "records.parquet"
 _LISTED_ROWS, _LISTED_PARTS = 1_000_000, 64
 """After so many rows, or partitions, the manifest is written: what came later is written again after a kill."""
-_TRIES = 3
-
-
-class _Moved(Exception):
-    """What was read of a partition is stored elsewhere now, or nowhere."""
 
 
 class Dataset(msgspec.Struct, frozen=True, kw_only=True):
@@ -160,18 +155,17 @@ class DatasetExport:
     async def _partition(
         self, part: Part, segments: Sequence[data_answers.Segment], before: PartitionEntry | None, done: Written
     ) -> PartitionEntry:
-        """Write a partition, once more where other collections hold it than when it was begun. Raises CliError."""
-        made = len(done.makers)
-        for _ in range(_TRIES):
+        """Write a partition, again where other collections hold it than when it was begun. Raises StreamForgeError."""
+        made, tries = len(done.makers), 1
+        while True:
             try:
                 return await self._attempt(part, manifests.verdicts_in(segments, part.within), before, done)
-            except _Moved:
+            except Moved:
+                if tries == READ_AT_MOST:
+                    raise
+                tries += 1
                 del done.makers[made:]
                 segments = await self._now(part.within)
-        raise CliError(
-            f"what is stored of {self._known.symbol} {self._known.type} {part.within} was removed or replaced while it "
-            f"was read, {_TRIES} times: write the data set again when no workflow stores it and nothing is removed"
-        )
 
     async def _attempt(
         self, part: Part, verdicts: list[Verdicts], before: PartitionEntry | None, done: Written
@@ -183,7 +177,7 @@ class DatasetExport:
                 if self._to.bars is not None:
                     done.makers.append(self._to.bars.maker(self._known, part.within, verdicts, None))
                 return before
-            if not manifests.holds(manifests.stored(verdicts), manifests.stored(before.coverage)):
+            if not holds(stored_spans(verdicts), stored_spans(before.coverage)):
                 done.kept += 1
                 return before
         name = f"{self._folder}/{part.name}/{FILE}"
@@ -220,8 +214,6 @@ class DatasetExport:
         try:
             with self._writing(draft) as file:
                 await self._fill(file, part, verdicts, done)
-                if not manifests.keeps(manifests.verdicts_in(await self._now(part.within), part.within), verdicts):
-                    raise _Moved  # copies go once the coverage names others: some records may have been gone already
                 if not file.rows:
                     return None
                 file.close()
@@ -245,15 +237,17 @@ class DatasetExport:
     async def _fill(self, file: ParquetPart, part: Part, verdicts: Sequence[Verdicts], done: Written) -> None:
         bars, stored = self._to.bars, [one for one in verdicts if one.verdict == "stored"]
         if bars is None:
-            for one in stored:
-                await self._copy(one, file)
+            async with self._reader.reading(self._known, stored):
+                for one in stored:
+                    await self._copy(one, file)
             return
         start_ms = part.within.start_ms
         before, earlier = await price_before(self._found, self._reader, self._known, bars, start_ms)
         maker = bars.maker(self._known, part.within, [*earlier, *verdicts], before)
         taker = BarTaker(maker, lambda some: file.lines(json_lines(some)))
-        for one in stored:
-            await self._copy(one, taker)
+        async with self._reader.reading(self._known, [*earlier, *stored]):
+            for one in stored:
+                await self._copy(one, taker)
         taker.end()
         done.makers.append(maker)
 

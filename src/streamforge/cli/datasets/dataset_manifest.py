@@ -151,37 +151,9 @@ def _same(one: Verdicts) -> tuple[str, str, str]:
     return one.verdict, one.collection, one.cause
 
 
-def stored(verdicts: Iterable[Verdicts]) -> list[TimeRange]:
-    """The ranges that are stored."""
-    return [one.span for one in verdicts if one.verdict == "stored"]
-
-
 def is_complete(verdicts: Iterable[Verdicts]) -> bool:
     """Whether every hole has its reason."""
     return all(one.verdict in COMPLETE for one in verdicts)
-
-
-def holds(some: Sequence[TimeRange], others: Sequence[TimeRange]) -> bool:
-    """Whether `some` (each sorted, disjoint) hold all of `others`."""
-    at = 0
-    for other in others:
-        start_ms = other.start_ms
-        while at < len(some) and some[at].end_ms <= start_ms:
-            at += 1
-        while start_ms < other.end_ms:
-            if at == len(some) or some[at].start_ms > start_ms:
-                return False
-            start_ms = some[at].end_ms
-            at += 1 if start_ms < other.end_ms else 0
-    return True
-
-
-def keeps(now: Sequence[Verdicts], before: Sequence[Verdicts]) -> bool:
-    """Whether all that was stored `before` lies in the same collections `now`; more may be stored."""
-    return all(
-        holds(*(stored(one for one in some if one.collection == name) for some in (now, before)))
-        for name in {one.collection for one in before if one.verdict == "stored"}
-    )
 
 
 def version_of(span: TimeRange, verdicts: Sequence[Verdicts], how: str) -> str:

@@ -6,9 +6,11 @@ from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
 from itertools import pairwise
+from typing import Protocol
 
 import msgspec
 
+from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.model.timeranges import TimeRange
 
 
@@ -60,6 +62,33 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def span(self) -> TimeRange:
         return TimeRange(self.start_ms, self.end_ms)
+
+
+READ_AT_MOST = 3
+"""How often what moves while it is read is read."""
+
+
+class Moved(StreamForgeError):
+    """What was read is stored elsewhere now, or nowhere: some of it may have been gone already."""
+
+    def __init__(self, symbol: str, type: str, span: TimeRange) -> None:
+        super().__init__(
+            f"what is stored of {symbol} {type} {span} was removed or replaced while it was read: do the same again "
+            "when no workflow loads it and nothing is removed"
+        )
+
+
+class Placed(Protocol):
+    """A range with a verdict, and the collection of its records, if stored."""
+
+    @property
+    def start_ms(self) -> int: ...
+    @property
+    def end_ms(self) -> int: ...
+    @property
+    def verdict(self) -> str: ...
+    @property
+    def collection(self) -> str | None: ...
 
 
 def verdict_of(span: TimeRange, verdict: Verdict) -> Segment:
@@ -125,6 +154,38 @@ def extent(segments: Iterable[Segment]) -> TimeRange | None:
     found = list(segments)
     inner = [s for s in found if s.verdict is not Verdict.CLOSED] or found
     return TimeRange(inner[0].start_ms, inner[-1].end_ms) if inner else None
+
+
+def stored_spans(placed: Iterable[Placed]) -> list[TimeRange]:
+    """The ranges that are stored."""
+    return [TimeRange(one.start_ms, one.end_ms) for one in placed if one.verdict == Verdict.STORED]
+
+
+def holds(some: Sequence[TimeRange], others: Sequence[TimeRange]) -> bool:
+    """Whether `some` (each sorted, disjoint) hold all of `others`."""
+    at = 0
+    for other in others:
+        start_ms = other.start_ms
+        while at < len(some) and some[at].end_ms <= start_ms:
+            at += 1
+        while start_ms < other.end_ms:
+            if at == len(some) or some[at].start_ms > start_ms:
+                return False
+            start_ms = some[at].end_ms
+            at += 1 if start_ms < other.end_ms else 0
+    return True
+
+
+def keeps(now: Sequence[Placed], before: Sequence[Placed]) -> bool:
+    """Whether all that was stored `before` lies in the same collections `now`; more may be stored.
+
+    Copies go once the coverage names others. So who has read what it named before asks it again behind the last
+    record: where it keeps them, none was gone.
+    """
+    return all(
+        holds(*(stored_spans(one for one in some if one.collection == name) for some in (now, before)))
+        for name in {one.collection for one in before if one.verdict == Verdict.STORED}
+    )
 
 
 def lacking(segments: Iterable[Segment], span: TimeRange) -> list[TimeRange]:

@@ -95,9 +95,20 @@ def _by_time(grid: Grid, ranges: Sequence[TimeRange], most: int) -> tuple[Iterat
 
 
 def _by_id(ids: range, span: TimeRange, most: int, share: Callable[[int], float]) -> tuple[Iterator[ById], _Take]:
-    """Questions for `ids`, `most` at a time, until a record happened after the end of `span`."""
+    """Questions for `ids`, `most` at a time, until a record happened after the end of `span`.
+
+    Those whose ids all lack, as an answer before has told, are left out.
+    """
+    there = ids.start
+
+    def questions() -> Iterator[ById]:
+        for first_id in ids[::most]:
+            if first_id + most > there:
+                yield ById(first_id)
 
     def take(question: ById, page: Page) -> _Taken:
+        nonlocal there
+        there = max(there, page.positions[0] if page else 0)
         # An answer may reach into the ids of the next question, where some lack.
         end = bisect_left(page.positions, question.first_id + most)
         wanted = min(end, bisect_right(page.times, span.end_ms))
@@ -105,7 +116,7 @@ def _by_id(ids: range, span: TimeRange, most: int, share: Callable[[int], float]
         page = Page(page.positions[:wanted], page.times[:wanted], page.keys[:wanted], page.values[:wanted])
         return _Taken(page, share(span.end_ms if over else page.times[-1] if page else span.start_ms), over)
 
-    return (ById(first_id) for first_id in ids[::most]), take
+    return questions(), take
 
 
 def _share(span: TimeRange, number: int, count: int, reached_ms: int) -> float:

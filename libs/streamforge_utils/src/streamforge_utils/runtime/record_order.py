@@ -64,10 +64,15 @@ class RecordOrder:
             if start_ms < after:
                 yield TimeRange(start_ms, after), f"{self._named(after)} lacks it"
         elif after > before + 1:
-            # Others of the same millisecond may lack too, and times may go back.
-            start_ms, end_ms = min(before_ms, after_ms), max(before_ms, after_ms) + 1
+            # Its ids lie between two that are there. Who asks for it by time looks at the instants beside it as well.
+            start_ms, end_ms = before_ms + 1, max(before_ms + 2, after_ms)
+            if before_ms >= after_ms:  # times may go back
+                start_ms, end_ms = after_ms, before_ms + 1
             lacking = f"{before + 1}" if after == before + 2 else f"{before + 1} to {after - 1}"
-            yield TimeRange(start_ms, end_ms), f"{self._named(end_ms)} lacks {self._kind.position} {lacking}"
+            yield (
+                TimeRange(start_ms, end_ms),
+                f"{self._named(max(before_ms, after_ms) + 1)} lacks {self._kind.position} {lacking}",
+            )
 
     def _named(self, end_ms: int) -> str:
         """The file that lacks records before `end_ms`, or the two of which one does."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Final
 
 DISTRIBUTION: Final = "streamforge-market-data"
@@ -9,6 +10,7 @@ DISTRIBUTION: Final = "streamforge-market-data"
 the public package index."""
 
 
+@cache
 def installed_version() -> str:
     """As the metadata of the installed wheel say it, e.g. `0.1.0`."""
     from importlib.metadata import version  # not needed for `--help`

@@ -62,6 +62,28 @@ async def test_both_workers_bring_the_exchange_s_candles_to_the_store(rig: Rig) 
         assert said[-1].finished
 
 
+FORKED = """
+import sys
+from streamforge.workers.__main__ import main
+from streamforge_utils.adapters.embedded.launcher import fork_server
+
+def run_one(descriptor, run):
+    known = set(sys.modules)
+    print("exit code", run(sys.argv[1:]), "imports", sorted(set(sys.modules) - known))
+
+fork_server.serve = run_one
+main(["--fork-server", "0"])
+"""
+
+
+async def test_a_forked_worker_imports_nothing(rig: Rig) -> None:
+    async with await serve(ExchangeConfig(port=0, now_ms=START + 30 * 86_400_000)) as exchange:
+        environment = rig.environment | {"STREAMFORGE_EXCHANGE_URL": exchange.url}
+        for target in ("loader-api-candles", "arango-candles"):
+            _, output = await ended(await start(environment, "-c", FORKED, target))
+            assert "exit code 0 imports []" in output
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_a_signal_ends_it_in_order_with_exit_code_1(rig: Rig, number: signal.Signals) -> None:
     process = await sink(rig)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 
 from streamforge import wiring
 from streamforge.version import installed_version
@@ -18,7 +19,7 @@ from streamforge_utils.model.kinds.registry import kinds
 from streamforge_utils.plugins import load_plugins
 from streamforge_utils.runtime.termination import EXIT_CONFIG
 from streamforge_utils.runtime.worker_definition import environment_of, help_text
-from streamforge_utils.runtime.worker_process import run_worker
+from streamforge_utils.runtime.worker_process import load_worker, run_worker
 
 USAGE = (
     "usage: python -m streamforge.workers TARGET [--debug] [--PARAMETER VALUE ...]\n"
@@ -55,8 +56,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _fork_server(descriptor: int) -> int:
     """Fork workers for a launcher."""
     kinds()
+    # What is found out here is known to each worker.
+    installed_version()
     for target in targets():
-        definition(target)
+        with suppress(ConfigError):
+            load_worker(definition(target), {})
     return wiring.serve_forks(descriptor, main)
 
 

@@ -33,13 +33,13 @@ def unforked(directory: Path, *server: str) -> ProcessLauncher:
 
 async def test_a_server_begins_where_many_jobs_start_and_forks_those_that_follow(directory: Path) -> None:
     launcher = unforked(directory)
+    launcher.fork_server.patience_s = LIMIT_S
     for index in range(WORTH_IT):
         assert launcher.fork_server.running is None
         await launcher.start(job(f"early-{index}", ENDLESS))
         assert parent_of(number(directory / f"early-{index}" / "started")) == os.getpid()
     server = launcher.fork_server.running
     assert server is not None
-    assert launcher.fork_server.begin(LIMIT_S), "it takes requests once it is ready"
     await launcher.start(job("later", "echo $SCRIPT; exec sleep 300"))
     assert parent_of(number(directory / "later" / "started")) == server
     assert {found.state for found in await launcher.jobs()} == {JobState.RUNNING}

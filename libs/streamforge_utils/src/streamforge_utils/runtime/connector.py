@@ -40,6 +40,7 @@ class Connector:
         self._clock = instruments.clock
         self._observer: Observer = instruments.metrics
         self._closings: list[tuple[str, Closing]] = []
+        self._topics: frozenset[str] = frozenset()
 
     async def bus(self) -> MessageBus:
         """The bus. Raises RetryableError once patience is spent, or ConfigError."""
@@ -66,7 +67,7 @@ class Connector:
         """Make a topic if nobody has; normally the manager did."""
 
         async def make() -> None:
-            if topic.name not in await admin.topics():
+            if not await self._is_there(admin, topic.name):
                 await admin.create_topic(topic)
 
         await self._patiently(make)
@@ -149,10 +150,15 @@ class Connector:
     async def _require_topic(self, admin: BusAdmin) -> None:
         """Raises ConfigError if the data topic is not there: its maker made it before this worker was launched."""
         topic = self._settings.kafka_topic
-        if topic not in await self._patiently(admin.topics):
+        if not await self._patiently(lambda: self._is_there(admin, topic)):
             raise ConfigError(
                 f"settings: KAFKA_TOPIC: there is no topic {topic} (or no ACL to see it); name one that exists"
             )
+
+    async def _is_there(self, admin: BusAdmin, topic: str) -> bool:
+        if topic not in self._topics:  # all that a worker needs were made before it: they are listed once
+            self._topics = frozenset(await admin.topics())
+        return topic in self._topics
 
     async def close(self, limit_s: float) -> bool:
         """Close everything; False if something did not close within `limit_s` (seconds, each)."""

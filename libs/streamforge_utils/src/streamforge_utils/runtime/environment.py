@@ -7,6 +7,7 @@ Reading collects every problem before it raises, so that one start names all tha
 
 from __future__ import annotations
 
+import functools
 import types
 import typing
 from collections.abc import Callable, Collection, Iterator, Mapping
@@ -213,7 +214,12 @@ _NAMES: dict[type, str] = {
 }
 
 
-def _items(cls: type[msgspec.Struct]) -> Iterator[Variable | tuple[str, type[msgspec.Struct]]]:
+@functools.cache
+def _items(cls: type[msgspec.Struct]) -> tuple[Variable | tuple[str, type[msgspec.Struct]], ...]:
+    return tuple(_declared(cls))
+
+
+def _declared(cls: type[msgspec.Struct]) -> Iterator[Variable | tuple[str, type[msgspec.Struct]]]:
     for field in msgspec.structs.fields(cls):
         kind, annotations = plain(field.type), typing.get_args(field.type)[1:]
         declared = next((one for one in annotations if isinstance(one, Variable)), None)

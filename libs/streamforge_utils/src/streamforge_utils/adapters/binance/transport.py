@@ -272,7 +272,8 @@ class Transport:
         if self._api_key is not None:
             headers[API_KEY_HEADER] = self._api_key
         return aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=IN_FLIGHT, keepalive_timeout=30),
+            # The system's resolver also where aiodns is installed, which begins threads for each session.
+            connector=aiohttp.TCPConnector(limit=IN_FLIGHT, keepalive_timeout=30, resolver=aiohttp.ThreadedResolver()),
             timeout=self._timeout,
             headers=headers,
             cookie_jar=aiohttp.DummyCookieJar(),

@@ -31,6 +31,8 @@ IDLE_S: Final = 60.0
 """Without a request for so long it ends."""
 WORTH_IT: Final = 3
 """So many jobs started within `IDLE_S` make it worth its start, which takes as long as that of a worker."""
+PATIENCE_S: Final = 2.0
+"""So long after its start jobs wait for it: interpreters of their own would hold it up, and begin no sooner."""
 
 _MOST_BYTES = 96 * 1024
 """Of a request; a job with a larger environment is not forked."""
@@ -53,13 +55,15 @@ class _Request(msgspec.Struct, frozen=True):
 class ForkServer:
     """The launcher's side. command: begins the server, which gets the number of its socket as its last argument.
 
-    It may be used by several threads. worth_it: as `WORTH_IT`.
+    It may be used by several threads. worth_it, patience_s: as `WORTH_IT`, `PATIENCE_S`.
     """
 
     def __init__(self, command: Sequence[str], environment: Mapping[str, str], *, worth_it: int = WORTH_IT) -> None:
         self._command = tuple(command)
         self._environment = dict(environment)
         self._worth_it = worth_it
+        self.patience_s = PATIENCE_S
+        self._begun_at = 0.0
         self._lock = threading.Lock()
         self._starts: deque[float] = deque(maxlen=worth_it)
         self._process: subprocess.Popen[bytes] | None = None
@@ -126,7 +130,7 @@ class ForkServer:
             if len(self._starts) == self._worth_it and now - self._starts[0] <= IDLE_S:
                 self._begin()
             return False
-        return self._is_told_ready(0)
+        return self._is_told_ready(max(0.0, self._begun_at + self.patience_s - now))
 
     def _is_told_ready(self, within_s: float) -> bool:
         channel = self._channel
@@ -153,7 +157,7 @@ class ForkServer:
                 self._failed = True
                 return
         ours.settimeout(_ENDS_S)
-        self._channel = ours
+        self._channel, self._begun_at = ours, time.monotonic()
 
     def _end(self) -> None:
         if self._channel is not None:

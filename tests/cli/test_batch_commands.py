@@ -49,6 +49,18 @@ def test_a_pattern_is_loaded_listed_shown_and_forgotten(cli: Cli) -> None:
     assert cli("batch", "show", batch_id).code == 1
 
 
+def test_since_last_of_many_goes_on_from_each_symbols_own_end(cli: Cli) -> None:
+    cli("load", "BTCUSDT", TYPE, HOUR).ok()
+    ran = cli("load", "BTCUSDT,ETHUSDT", "api_candles_1h", "--since", "last", "--from", "2024-08-01", "--json")
+    first = ran.ok().json
+    assert (first["status"], first["counts"]["finished"]) == ("finished", 2)
+    again = cli("load", "BTCUSDT,ETHUSDT", "api_candles_1h", "--since", "last").ok()
+    assert "2 symbols, api_candles_1h since last" in again.err
+    assert [one.split()[:2] for one in again.out.splitlines()[3:]] == [["finished", "0"], ["closed", "2"]]
+    ran = cli("load", "BTCUSDT,ETHUSDT", TYPE, "--since", "last", "--dry-run", "--json").ok()
+    assert (ran.json["refused"], ran.json["each"][0]["symbol"]) == (1, "ETHUSDT")
+
+
 @pytest.mark.parametrize(
     ("symbols", "more", "code", "said"),
     [
@@ -57,6 +69,8 @@ def test_a_pattern_is_loaded_listed_shown_and_forgotten(cli: Cli) -> None:
         ("@/nowhere.txt", (), 2, "cannot be read"),
         ("BTCUSDT", ("--listed-at", "2021-01-01"), 2, "--listed-at is for many symbols"),
         ("*USDT", ("--listed-at", "2021"), 2, "listed_at '2021' is no day"),
+        ("*USDT", ("--since", "last"), 2, "TIME_RANGE and --since are two ranges"),
+        ("*USDT", ("--from", "2024"), 2, "--from is for --since last"),
     ],
 )
 def test_what_cannot_be_loaded_is_refused_before_anything_begins(

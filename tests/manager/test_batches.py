@@ -14,6 +14,7 @@ from streamforge.manager.workflow import SourceChoice, Status
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import InvalidInput, RetryableError
 from streamforge_utils.model.kinds.candles import Candle, Interval
+from streamforge_utils.model.kinds.registry import series_of
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.exchange import SymbolInfo
 from tests.doubles.manualclock import ManualClock
@@ -35,7 +36,8 @@ from tests.manager.batch_world import (
     symbols,
 )
 from tests.manager.execution.world import SERIES, exchange_of, finish, store_bars
-from tests.manager.support import DAY_MS, DAY_START, NOW, World, replace
+from tests.manager.execution.world import stored as bars
+from tests.manager.support import DAY_MS, DAY_START, MINUTE_MS, NOW, World, replace
 
 
 async def test_members_are_made_as_room_allows_and_all_of_them_end() -> None:
@@ -323,6 +325,31 @@ async def test_what_only_the_archive_has_is_loaded_from_there() -> None:
         assert sources == {("GONEUSDT", "archive"), *((one, "auto") for one in symbols(2))}
 
 
+async def test_since_last_goes_on_where_the_coverage_of_each_symbol_ends() -> None:
+    world = await batch_world(4)
+    for symbol, minutes in zip(symbols(3), (720, (NOW - DAY_START) // MINUTE_MS, 1440), strict=True):
+        await world.deps.coverage.lay_over(series_of(symbol, TYPE), [bars(0, minutes)])
+    last = {"time_range": "", "since": "last"}
+    batch_id = await begun(world, "*USDT", **last)
+    await look(world)
+    assert not live(world), "their ranges are stored first"
+    await look(world)
+    found = await shown(world, batch_id)
+    assert [one.status.value for one in found.members] == ["live", "closed", "live", "error"]
+    spans = {one.symbol: (one.span.start_ms, one.span.end_ms, one.requested) for one in live(world)}
+    half, whole = DAY_START + DAY_MS // 2, DAY_START + DAY_MS
+    assert spans == {"S000USDT": (half, NOW, "since last"), "S002USDT": (whole, NOW, "since last")}
+    assert "S001USDT/candles/1m has nothing new since" in found.members[1].reason
+    assert "give a start with `from`" in found.members[3].reason
+    assert (found.batch.requested, found.batch.span.end_ms, found.batch.clipped) == ("since last", NOW, False)
+    begun_later = await begun(world, "S003USDT", **last, default_start="2024-08-02")
+    await look(world, 2)
+    assert live(world)[-1].span.start_ms == whole
+    assert (await shown(world, begun_later)).batch.span.start_ms == whole
+    early = await begun(world, "S003USDT", type=TYPE, time_range="", since="2024-08-01T12:00Z")
+    assert (await shown(world, early)).batch.span.start_ms == half
+
+
 @pytest.mark.parametrize(
     ("fields", "field", "said"),
     [
@@ -332,6 +359,7 @@ async def test_what_only_the_archive_has_is_loaded_from_there() -> None:
         ({"symbols": ()}, "symbols", "is empty"),
         ({"type": "api_candles_7m"}, "type", "7m"),
         ({"time_range": "2030"}, "time_range", "future"),
+        ({"since": "last"}, "since", "two ranges"),
         ({"listed_at": "2021"}, "listed_at", "is no day"),
         ({"listed_at": "2021-02-30"}, "listed_at", "no day of the calendar"),
         ({"listed_at": "2030-01-01"}, "listed_at", "future"),

@@ -16,6 +16,7 @@ from streamforge.cli.interrupts import Interrupts, interrupts
 from streamforge.cli.progress import Display, display
 from streamforge.cli.session import Mode, Session, Where, session
 from streamforge.manager import batch_answers
+from streamforge_utils.model.timeranges import SINCE_LAST
 
 BeginBatch = Callable[[Session], Awaitable[batch_answers.Batch]]
 """Starts a batch, or retries it."""
@@ -163,8 +164,9 @@ class BatchFollower:
 def description(batch: batch_answers.Batch) -> str:
     """What was begun."""
     found = batch.time_range
-    span = terminal.day_span(found.start_ms, found.end_ms)
-    asked = terminal.asked_for(found.requested, clipped=found.clipped)
+    last = found.requested == SINCE_LAST
+    span = SINCE_LAST if last else terminal.day_span(found.start_ms, found.end_ms)
+    asked = "" if last else terminal.asked_for(found.requested, clipped=found.clipped)
     delisted = f", {terminal.number(batch.delisted)} of them delisted" if batch.delisted else ""
     delisted += f" ({terminal.number(batch.archived)} only in the archive)" if batch.archived else ""
     at = f", those that were listed at {batch.listed_at}" if batch.listed_at else ""

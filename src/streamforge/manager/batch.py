@@ -72,6 +72,7 @@ PROVEN = frozenset({MemberStatus.FINISHED, MemberStatus.CLOSED})
 class Member(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A symbol of a batch.
 
+    span: its range, of `since last`, once its coverage was asked where that ends.
     delisted: the exchange did not trade it when the batch was made. archived: only its archive had it.
     joined: another request had made its workflow.
     expected, stored, there: records of the range, those that are stored, and those of them that were before.
@@ -82,6 +83,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     status: MemberStatus = MemberStatus.WAITING
     delisted: bool = False
     archived: bool = False
+    span: TimeRange | None = None
     queue_id: str = ""
     joined: bool = False
     expected: int = 0
@@ -133,8 +135,9 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     """An accepted request for many symbols.
 
     asked: the symbols and patterns, as a short text. requested, span: the range as it was written, and as it is for
-    every member. exchange_now_ms: the exchange's clock when it was accepted. listed_at_ms: members that did not exist
-    then are closed. size: members; delisted: those that the exchange did not trade then; duplicates: how often a
+    every member; of `since last`, whose members have their own, from default_start (as in `StartRequest`) or this day
+    on. exchange_now_ms: the exchange's clock when it was accepted. listed_at_ms: members that did not exist then are
+    closed. size: members; delisted: those that the exchange did not trade then; duplicates: how often a
     symbol was named again, and duplicated: the first of these symbols. archived: members that only the exchange's
     archive had. left_out: symbols of a pattern that only it has and that are not loaded; left_out_first: the first of
     them. archive_silence: why it is not known which symbols only the archive has.
@@ -150,6 +153,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     requested: str
     span: TimeRange
     clipped: bool = False
+    default_start: str | None = None
     again: bool = False
     asked: str
     listed_at_ms: int | None = None

@@ -22,7 +22,7 @@ class BatchCounts(msgspec.Struct, frozen=True, kw_only=True):
     stopping: int = 0
     finished: Annotated[int, meaning("All of the range is proven.")] = 0
     closed: Annotated[
-        int, meaning("Finished with nothing to load: not listed in the range, or at `listed_at`, or no bar was over.")
+        int, meaning("Nothing to load: not listed in the range, or at `listed_at`; nothing was over, or was new.")
     ] = 0
     interrupted: int = 0
     error: int = 0

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import re
 from collections.abc import Awaitable, Callable, Sequence
 from typing import NamedTuple
 
 import msgspec
 import structlog
 
-from streamforge.manager.admission import ASK_WITHIN_S, NO_ARCHIVE, Admission
+from streamforge.manager.admission import ASK_WITHIN_S, Admission
 from streamforge.manager.batch import (
     BATCH_ENDED,
     RETRIED,
@@ -22,41 +21,26 @@ from streamforge.manager.batch import (
     batch_id,
     is_batch_id,
 )
+from streamforge.manager.batch_requests import BatchRequest, check_batch
+from streamforge.manager.continuation import LAST
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.batch_driver import BatchDriver, Retry
 from streamforge.manager.execution.reconciler import Reconciler
 from streamforge.manager.persistence.reservations import Reservations
-from streamforge.manager.requests import check
-from streamforge.manager.service import NotFound, NotNow, StartRequest
+from streamforge.manager.policy import DAY_MS
+from streamforge.manager.service import NotFound, NotNow
 from streamforge.manager.symbol_chooser import Chooser
-from streamforge.manager.symbol_selection import SHOWN, Selection, check_words, is_pattern, shortened
-from streamforge.manager.workflow import SourceChoice, Workflow
+from streamforge.manager.symbol_selection import SHOWN, Selection, shortened
+from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.errors import InvalidInput, RetryableError, StreamForgeError
-from streamforge_utils.model.kinds.registry import kind_of_type
-from streamforge_utils.model.timeranges import parse_time_range
+from streamforge_utils.model.timeranges import TimeRange, resolve_time_range
 from streamforge_utils.ports.exchange import SymbolInfo
 
 MOST_LIVE = 1000
 """Batches that may go on at once; more are refused for now."""
 
-_DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
 _replace = msgspec.structs.replace
 _log = structlog.get_logger(__name__)
-
-
-class BatchRequest(msgspec.Struct, frozen=True, kw_only=True):
-    """Many symbols asked for: names, and patterns such as `*USDT`.
-
-    listed_at: a day; symbols that did not exist then are left out. again: load also what coverage says is stored.
-    source: where the records are wanted from.
-    """
-
-    symbols: tuple[str, ...]
-    type: str
-    time_range: str
-    listed_at: str | None = None
-    again: bool = False
-    source: SourceChoice = SourceChoice.AUTO
 
 
 class View(NamedTuple):
@@ -101,7 +85,7 @@ class BatchService:
     ) -> None:
         self._deps = deps
         self._reservations = reservations
-        self._chooser = Chooser(deps, symbols)
+        self.chooser = Chooser(deps, symbols)
         self._driver = reconciler.batches = BatchDriver(deps, reconciler, admission, retry)
         self._making = asyncio.Lock()
 
@@ -110,32 +94,29 @@ class BatchService:
 
         Raises InvalidInput, KeyReused or RetryableError (the exchange does not list its symbols now).
         """
-        check_words(request.symbols)
         now_ms = self._deps.clock.now_ms()
-        first = next((word for word in request.symbols if not is_pattern(word)), "X")
-        one = StartRequest(
-            symbol=first, type=request.type, time_range=request.time_range, again=request.again, source=request.source
-        )
-        checked = check(one, now_ms)
-        if request.source is SourceChoice.ARCHIVE and self._deps.archive is None:
-            raise InvalidInput("source", NO_ARCHIVE)
-        if kind_of_type(checked.type).is_endless(checked.type):
-            raise InvalidInput("type", f"type {checked.type!r} has no end, and a batch loads what is past")
-        listed_at_ms = None if request.listed_at is None else _day(request.listed_at, now_ms)
+        checked, listed_at_ms = check_batch(request, now_ms, archive=self._deps.archive is not None)
         if (known := await self._made_before(request, idempotency_key)) is not None:
             return known
-        chosen = await self._chooser.choose(request.symbols, checked.type, request.source)
+        chosen = await self.chooser.choose(request.symbols, checked.type, request.source)
         exchange_now_ms = await self._exchange_now()
         await self._deps.exchange_binding.check()
-        span = checked.span.clipped(exchange_now_ms // 1000 * 1000)
+        whole = checked.span
+        if request.since == LAST and request.default_start is None:
+            today_ms = (exchange_now_ms - 1000) // DAY_MS * DAY_MS
+            whole = TimeRange(today_ms, today_ms + DAY_MS)
+        elif request.since == LAST:
+            whole = resolve_time_range(f"{request.default_start}:", now_ms)
+        span = whole.clipped(exchange_now_ms // 1000 * 1000)
         batch = Batch(
             batch_id="",
             created_ms=now_ms,
             exchange_now_ms=exchange_now_ms,
             type=checked.type,
-            requested=request.time_range,
+            requested=checked.requested,
             span=span,
-            clipped=span != checked.span,
+            clipped=span != whole and request.since != LAST,
+            default_start=request.default_start,
             again=request.again,
             asked=shortened(request.symbols),
             listed_at_ms=listed_at_ms,
@@ -286,19 +267,6 @@ class BatchService:
                 return await self._deps.exchange.server_time()
         except (StreamForgeError, TimeoutError):
             return self._deps.clock.now_ms()
-
-
-def _day(text: str, now_ms: int) -> int:
-    """The beginning of a day. Raises InvalidInput."""
-    if _DAY.fullmatch(text) is None:
-        raise InvalidInput("listed_at", f"listed_at {text[:80]!r} is no day: write it as 2021-01-01")
-    try:
-        day_ms = parse_time_range(text).start_ms
-    except InvalidInput as error:
-        raise InvalidInput("listed_at", f"listed_at {text!r} is no day of the calendar") from error
-    if day_ms > now_ms:
-        raise InvalidInput("listed_at", f"listed_at {text} lies in the future")
-    return day_ms
 
 
 def _no_batch(batch: str) -> NotFound:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import math
+from typing import NamedTuple
 
 import msgspec
 
@@ -47,6 +49,13 @@ class Backend:
         return round(document_bytes(kind) * self.factor + self.overhead)
 
 
+class Room(NamedTuple):
+    """Free bytes on the store's disk, and bytes that the licence leaves; None: not known, or there is no limit."""
+
+    free: int | None
+    left: int | None
+
+
 EMBEDDED = Backend(1.05, 66, 80_000)
 ARANGODB = Backend(1.0, 80, 20_000)
 
@@ -65,9 +74,10 @@ class Forecaster:
         self._deps = deps
         self._admission = admission
 
-    async def of(self, request: StartRequest) -> Forecast:
-        """What the load of `request` would take. Raises InvalidInput, UpToDate, NotNow (the exchange refuses access)
-        or RetryableError.
+    async def of(self, request: StartRequest, room: Room | None = None) -> Forecast:
+        """What the load of `request` would take. room: as `room` gives it, where that is known.
+
+        Raises InvalidInput, UpToDate, NotNow (the exchange refuses access) or RetryableError.
         """
         deps = self._deps
         checked = check(request, deps.clock.now_ms())
@@ -94,23 +104,21 @@ class Forecaster:
             raise NotNow(str(error)) from error
         except TimeoutError as error:
             raise RetryableError(f"{deps.exchange_name} did not answer within {WITHIN_S:g} s: try again") from error
-        return await self._told(workflow, plan, sources)
+        return self._told(workflow, plan, sources, room or await self.room())
 
-    async def _told(self, workflow: Workflow, plan: Plan, sources: Sources | None) -> Forecast:
+    def _told(self, workflow: Workflow, plan: Plan, sources: Sources | None, room: Room) -> Forecast:
         deps, kind = self._deps, kind_of(workflow.series)
-        backend = EMBEDDED if deps.folder is not None else ARANGODB
         parts = [] if sources is None else [_part(part, sources, kind) for part in plan.parts]
         records = sum(part.records for part in parts)
         requests, weight = sum(part.requests for part in parts), sum(part.weight for part in parts)
         download = sum(part.download_bytes for part in parts)
-        store_bytes = records * backend.record_bytes(kind)
-        seconds, estimate = self._time(records, requests, weight, download, backend.rate)
+        store_bytes = records * self._backend.record_bytes(kind)
+        seconds, estimate = self.time(records, requests, weight, download)
         span = workflow.span
         until_ms = span.end_ms if plan.until_ms is None else max(span.start_ms, plan.until_ms)
         targets = [step.target for step in workflow.steps]
         if Source.ARCHIVE in plan.ranges and (loader := added_loader(workflow)) is not None:
             targets.append(loader.target)
-        free, left = await self._room()
         return Forecast(
             symbol=workflow.symbol,
             type=workflow.type,
@@ -135,16 +143,23 @@ class Forecaster:
             seconds=round(seconds, 1),
             estimate=estimate,
             store_bytes=store_bytes,
-            free_bytes=free,
-            licence_left_bytes=left,
-            warnings=warnings_of(store_bytes, download, free, left),
+            free_bytes=room.free,
+            licence_left_bytes=room.left,
+            warnings=warnings_of(store_bytes, download, *room),
         )
 
-    def _time(self, records: int, requests: int, weight: int, download: int, rate: int) -> tuple[float, str]:
-        """Seconds, and how they are estimated: sources and store work side by side."""
-        limit = self._deps.policy.weight_per_minute
+    @property
+    def _backend(self) -> Backend:
+        return EMBEDDED if self._deps.folder is not None else ARANGODB
+
+    def time(
+        self, records: int, requests: int, weight: int, download: int, *, loads: int = 1, at_once: int = 1
+    ) -> tuple[float, str]:
+        """Seconds of so many loads, and how they are estimated: sources and store work side by side."""
+        limit, rate = self._deps.policy.weight_per_minute, self._backend.rate
+        requests_s, begin_s = REQUESTS_S * min(loads, at_once), BEGIN_S * math.ceil(loads / at_once)
         found = {
-            f"{requests:,} requests at {REQUESTS_S:g} a second": requests / REQUESTS_S,
+            f"{requests:,} requests at {requests_s:g} a second": requests / requests_s,
             f"{weight:,} weight at {limit:,} a minute": max(0, weight - limit) / limit * 60,
             f"{shown_size(download)} at {shown_size(DOWNLOAD_BYTES_S)} a second": download / DOWNLOAD_BYTES_S,
             f"{records:,} records stored at {rate:,} a second": records / rate,
@@ -153,17 +168,17 @@ class Forecaster:
             return 0.0, "nothing is to be loaded"
         longest = max(found, key=lambda one: found[one])
         how = "the longest of what goes on side by side"
-        return found[longest] + BEGIN_S, f"{how}, {longest}, and {BEGIN_S:g} s to begin and to prove; declared rates"
+        return found[longest] + begin_s, f"{how}, {longest}, and {begin_s:g} s to begin and to prove; declared rates"
 
-    async def _room(self) -> tuple[int | None, int | None]:
-        """Free bytes on the store's disk, and bytes that the licence leaves; None: not known, or there is no limit."""
+    async def room(self) -> Room:
+        """What there is now."""
         free = None if self._deps.folder is None else free_bytes(self._deps.folder)
         try:
             usage = await self._deps.store.usage() if self._deps.folder is None else None
         except StreamForgeError:
             usage = None
         limit = None if usage is None else usage.limit_bytes
-        return free, None if usage is None or limit is None else max(0, limit - usage.used_bytes)
+        return Room(free, None if usage is None or limit is None else max(0, limit - usage.used_bytes))
 
 
 def _part(part: Part, sources: Sources, kind: RecordKind) -> ForecastPart:

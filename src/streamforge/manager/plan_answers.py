@@ -54,6 +54,53 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
     warnings: Annotated[list[str], meaning("Why it may not come to its end.")] = []
 
 
+class SymbolForecast(msgspec.Struct, frozen=True, kw_only=True):
+    """What the load of one symbol of many would take; zeros where there is nothing to load. note: why, or why not."""
+
+    symbol: str
+    records_expected: int = 0
+    records_there: int = 0
+    requests: int = 0
+    weight: int = 0
+    download_bytes: int = 0
+    store_bytes: int = 0
+    parts: Annotated[dict[str, int], meaning("How many parts come from each source.")] = {}
+    note: str = ""
+    refused: Annotated[bool, meaning("Whether it cannot be loaded.")] = False
+
+
+class BatchForecast(msgspec.Struct, frozen=True, kw_only=True):
+    """What a load of many symbols would do and take. Nothing is started or stored.
+
+    Not every symbol of very many is looked at: the sums are then those of the ones that were, scaled up.
+    """
+
+    symbols: Annotated[str, meaning("What was asked for: the first symbols and patterns.", "*USDT")]
+    type: str
+    requested: Annotated[str, meaning("The range, as it was written.")]
+    size: Annotated[int, meaning("How many symbols it is of.")]
+    delisted: Annotated[int, meaning("Those of them that the exchange does not trade.")]
+    archived: Annotated[int, meaning("Those of them that only its archive has.")]
+    looked_at: Annotated[int, meaning("Of how many of them it was asked what they would take, spread over all.")]
+    cut_short: Annotated[str | None, meaning("Why no more were asked, if that is not their number.")] = None
+    refused: Annotated[int, meaning("Of those looked at: symbols that cannot be loaded, each with its reason.")]
+    nothing: Annotated[int, meaning("Of those looked at: symbols of which there is nothing to load.")]
+    records_expected: int
+    records_there: int
+    requests: int
+    weight: int
+    weight_per_minute: Annotated[int, meaning("That all loaders may use.")]
+    download_bytes: int
+    seconds: Annotated[float, meaning("From the start to the end, about.")]
+    estimate: Annotated[str, meaning("How the time is estimated, and from how many symbols the sums are.")]
+    store_bytes: Annotated[int, meaning("That the records take in the store, about.")]
+    free_bytes: Annotated[int | None, meaning("As of the plan of one symbol.")] = None
+    licence_left_bytes: Annotated[int | None, meaning("As of the plan of one symbol.")] = None
+    warnings: Annotated[list[str], meaning("Why it may not come to its end.")] = []
+    each: Annotated[list[SymbolForecast], meaning("The first symbols that were looked at; refused ones come first.")]
+    each_left_out: Annotated[int, meaning("How many more were looked at.")] = 0
+
+
 def free_bytes(folder: Path) -> int:
     """Free bytes on the disk of a folder, which need not be there yet."""
     while not folder.exists() and folder != folder.parent:

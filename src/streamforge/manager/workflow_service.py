@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager, contextmanager
 
 from streamforge.manager import data_answers
 from streamforge.manager.admission import Admission
+from streamforge.manager.batch_forecaster import BatchForecaster
+from streamforge.manager.batch_requests import BatchRequest
 from streamforge.manager.batch_service import BatchService
 from streamforge.manager.coverage_report import Reports
 from streamforge.manager.dependencies import Dependencies
@@ -23,7 +25,7 @@ from streamforge.manager.persistence.event_history import PAGE
 from streamforge.manager.persistence.record_reader import RecordReader
 from streamforge.manager.persistence.reservations import Reservations
 from streamforge.manager.persistence.workflow_store import Unreadable
-from streamforge.manager.plan_answers import Forecast
+from streamforge.manager.plan_answers import BatchForecast, Forecast
 from streamforge.manager.presentation import removed_answer
 from streamforge.manager.readiness import ReadinessProbe
 from streamforge.manager.schedule_service import ScheduleService
@@ -75,6 +77,7 @@ class WorkflowService:
         self.batches = BatchService(
             deps, reconciler, self._starting, self._reservations, retry=self.retry, symbols=self.symbols
         )
+        self._batch_forecaster = BatchForecaster(deps, self.batches.chooser, self._forecaster)
         self.schedules = ScheduleService(deps, self.start)
 
     async def start(self, request: StartRequest, *, idempotency_key: str | None = None) -> Started:
@@ -87,6 +90,10 @@ class WorkflowService:
     async def forecast(self, request: StartRequest) -> Forecast:
         """What the request would load and take; nothing is started or stored."""
         return await self._forecaster.of(request)
+
+    async def forecast_batch(self, request: BatchRequest) -> BatchForecast:
+        """What the request for many symbols would load and take; nothing is started or stored."""
+        return await self._batch_forecaster.of(request)
 
     async def start_topic(self, request: TopicRequest, *, idempotency_key: str | None = None) -> Started:
         """Accept the request to store a topic that is not ours: on return it is stored. Raises as `start`."""

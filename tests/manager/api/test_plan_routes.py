@@ -25,6 +25,24 @@ async def test_a_plan_answers_what_a_load_would_take_and_starts_nothing(
     assert await service.ids() == []
 
 
+async def test_a_plan_of_many_symbols_is_told_by_the_same_route(
+    client: httpx.AsyncClient, service: MemoryService
+) -> None:
+    service.exchange.opens = list(range(START_MS, START_MS + 36 * HOUR_MS, 60_000))
+    body = {"symbols": ["BTC*"], "type": "api_candles_1m", "time_range": "2024-08-01"}
+    told = (await client.post("/plans", json=body)).raise_for_status().json()
+    assert (told["size"], told["records_expected"], told["each"][0]["symbol"]) == (1, 1440, "BTCUSDT")
+    for wrong, field in (
+        ({"symbols": []}, "symbols"),
+        ({"symbol": "BTCUSDT"}, "symbol"),
+        ({"time_range": 1}, "time_range"),
+    ):
+        (error,) = problem(await client.post("/plans", json={**body, **wrong}), 422, "invalid-input")["errors"]
+        assert error["field"] == field
+    assert problem(await client.post("/plans", json=[]), 422, "invalid-input")["errors"][0]["field"] == "body"
+    assert not service.world.store.states
+
+
 @pytest.mark.parametrize("path", ["/plans", "/queues/start"])
 async def test_a_source_that_is_none_is_refused(path: str, client: httpx.AsyncClient) -> None:
     answer = await client.post(path, json={**REQUEST, "source": "floppy"})

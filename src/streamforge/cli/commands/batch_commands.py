@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import secrets
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 import typer
 
 from streamforge.cli import command_options as o
 from streamforge.cli import terminal
-from streamforge.cli.arguments import check_words
 from streamforge.cli.batch_follower import BeginBatch, EndedBatch, description, followed_batch, numbers, waits_for
 from streamforge.cli.batch_outcome import LoadedBatch, members_table, tell_batch, unproven
 from streamforge.cli.client import path_part, to_json
 from streamforge.cli.command_errors import ApiProblem, CliError
+from streamforge.cli.commands.load_commands import Request
+from streamforge.cli.dry_run import forecast_many
 from streamforge.cli.session import Mode, NothingThere, Session, Where, session
 from streamforge.cli.symbol_words import is_many, words_of
 from streamforge.manager import batch_answers
@@ -28,7 +29,9 @@ class BatchBody(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     symbols: list[str]
     type: str
-    time_range: str
+    time_range: str | None = None
+    since: str | None = None
+    first: str | None = msgspec.field(name="from", default=None)
     listed_at: str | None = None
     again: bool = False
     source: str | None = None
@@ -41,9 +44,12 @@ class BatchBody(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 async def load_many(
     words: str,
     type_name: str,
-    time_range: str,
+    time_range: str | None,
     where: Where,
     *,
+    since: str | None = None,
+    first: str | None = None,
+    dry_run: bool = False,
     listed_at: str | None,
     again: bool,
     source: str | None,
@@ -51,13 +57,14 @@ async def load_many(
     timeout_s: float | None,
     as_json: bool,
 ) -> int:
-    """Load a time range of many symbols. words: names, patterns and files, separated by commas."""
+    """Load a time range of many symbols, or what came since. words: names, patterns and files, separated by commas."""
     symbols = words_of(words)
-    first = next((word for word in symbols if not is_many(word)), "BTCUSDT")
-    check_words((first, type_name, time_range), loading=True)
-    body = BatchBody(
-        symbols=symbols, type=type_name, time_range=time_range, listed_at=listed_at, again=again, source=source
-    )
+    one = next((word for word in symbols if not is_many(word)), "BTCUSDT")
+    span: dict[str, Any] = {"time_range": time_range, "since": since, "first": first}
+    Request(symbol=one, type=type_name, **span).check()
+    body = BatchBody(symbols=symbols, type=type_name, listed_at=listed_at, again=again, source=source, **span)
+    if dry_run:
+        return await forecast_many(where, body, as_json=as_json)
     return await _begun(body.start, where, detach=detach, timeout_s=timeout_s, as_json=as_json)
 
 
@@ -169,7 +176,7 @@ async def batch_retry(
     timeout_s: o.Timeout = None,
     as_json: o.Json = False,
 ) -> int:
-    """Start the failed and interrupted symbols of a batch again on what they lack, and wait for its end."""
+    """Start the symbols of a batch that failed, were interrupted or removed on what they lack, and wait for its end."""
 
     async def begin(found: Session) -> batch_answers.Batch:
         return await found.api.post(f"/batches/{path_part(batch_id)}/retry", batch_answers.Batch)

@@ -98,20 +98,18 @@ async def load(
     A workflow that was under way already, which the load then joins, Ctrl-C leaves to the manager that drives it.
 
     Many symbols are one batch, which ends with one table: what is proven, what is not and why. A pattern takes in what
-    the exchange lists and trades no longer: how many of the symbols are delisted is told.
+    the exchange trades no longer, and candles of what its archive alone has: how many are delisted is told.
 
     Exit code 0 means: all of it is stored, and every hole has a reason that is the exchange's.
     --json ends with one object: queue_id, status, records_expected and records_stored (of the whole range),
     records_there (those of them that were stored before), coverage, seconds.
     """
     if is_many(symbol):
-        if dry_run:
-            raise UsageProblem("--dry-run is for one symbol")
         from streamforge.cli.commands.batch_commands import load_many
 
         how: dict[str, Any] = {"again": again, "detach": detach, "timeout_s": timeout_s, "as_json": as_json}
-        span = _range_of_many(time_range, since, first)
-        return await load_many(symbol, type_name, span, where, listed_at=listed_at, source=source, **how)
+        how |= {"since": since, "first": first, "listed_at": listed_at, "source": source, "dry_run": dry_run}
+        return await load_many(symbol, type_name, time_range, where, **how)
     if listed_at is not None:
         raise UsageProblem("--listed-at is for many symbols, such as '*USDT'")
     request = Request(
@@ -200,15 +198,6 @@ async def _again(
     if detach:
         return await detached(where, begin, as_json=as_json)
     return await to_the_end(where, begin, timeout_s=timeout_s, as_json=as_json, mode=Mode.CONTINUE)
-
-
-def _range_of_many(time_range: str | None, since: str | None, first: str | None) -> str:
-    """The one range that a batch loads of each of its symbols. Raises UsageProblem."""
-    if since == "last" or first is not None:
-        raise UsageProblem("--since last is of one symbol: load them one by one, or let `streamforge schedule` do so")
-    if (time_range is None) == (since is None):
-        raise UsageProblem("write SYMBOLS TYPE TIME_RANGE, or --since START in the place of the range")
-    return time_range or f"{since}:"
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

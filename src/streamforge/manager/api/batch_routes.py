@@ -5,14 +5,16 @@ from __future__ import annotations
 from typing import Annotated
 
 from fastapi import APIRouter, Path, Query
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import ConfigDict, Field
 from starlette.responses import Response
 
 from streamforge.manager import batch_answers, batch_presentation
 from streamforge.manager.api.queue_routes import LAST_ID, IdempotencyKey, Limit
+from streamforge.manager.api.request_bodies import From, Range, Ranged, Since
 from streamforge.manager.api.routing import Context, In, StrictRoute, gives, reply
 from streamforge.manager.batch import MOST_SYMBOLS, MemberStatus
-from streamforge.manager.batch_service import BatchRequest, View
+from streamforge.manager.batch_requests import BatchRequest
+from streamforge.manager.batch_service import View
 from streamforge.manager.workflow import SourceChoice
 from streamforge_utils.model.errors import InvalidInput
 
@@ -22,14 +24,15 @@ _TEXT = 300
 BatchId = Annotated[str, Path(description="The batch's name.", examples=[batch_answers.BATCH_ID], max_length=_TEXT)]
 
 
-class StartBatch(BaseModel):
-    """Load a time range of many symbols."""
+class StartBatch(Ranged):
+    """Load a time range of many symbols, the same one of each, or of each what came since its own coverage ends."""
 
     model_config = ConfigDict(
         extra="forbid",
         json_schema_extra={
             "examples": [
                 {"symbols": ["BTCUSDT", "ETHUSDT"], "type": "api_candles_1m", "time_range": "2024-08-01"},
+                {"symbols": ["BTCUSDT", "ETHUSDT"], "type": "api_candles_1m", "since": "last", "from": "2024-08"},
                 {
                     "symbols": ["*USDT"],
                     "listed_at": "2021-01-01",
@@ -48,7 +51,9 @@ class StartBatch(BaseModel):
         default=None, max_length=_TEXT, description="A day: symbols that did not exist then are closed, not loaded."
     )
     type: str = Field(max_length=_TEXT, description="What is loaded: `api_candles_1m`, …")
-    time_range: str = Field(max_length=_TEXT, description="As of POST /queues/start; the same for every symbol.")
+    since: Since = None
+    start: From = None
+    time_range: Range = None
     again: bool = Field(default=False, description="Load also what is stored already.")
     source: SourceChoice = Field(default=SourceChoice.AUTO, description="As of POST /queues/start.")
 
@@ -57,7 +62,9 @@ class StartBatch(BaseModel):
         return BatchRequest(
             symbols=tuple(self.symbols),
             type=self.type,
-            time_range=self.time_range,
+            time_range=self.time_range or "",
+            since=self.since,
+            default_start=self.start,
             listed_at=self.listed_at,
             again=self.again,
             source=self.source,

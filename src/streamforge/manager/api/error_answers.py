@@ -91,6 +91,8 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(kind, handle)
 
 
+ONE, MANY = "<one>", "<many>"
+"""The forms of a body that may have either; no part of a field's name."""
 _AGAIN = "send the same request again after Retry-After"
 _KINDS_OF_ERRORS: tuple[tuple[type[StreamForgeError], int, str, str], ...] = (
     (NotFound, 404, "not-found", "list what there is with GET /queues, /series, /collections or /targets"),
@@ -154,6 +156,8 @@ def _validation(found: Sequence[Mapping[str, Any]]) -> ProblemError:
 def _field_error(item: Mapping[str, Any]) -> FieldError:
     path = list(item["loc"])
     where = str(path.pop(0)) if path and path[0] in _BODY_PLACES else "body"
+    if path and path[0] in (ONE, MANY):
+        path.pop(0)
     rule = str(item["type"])
     if where != "body":
         path = [part for index, part in enumerate(path) if index == 0 or isinstance(part, int)]  # without its kind

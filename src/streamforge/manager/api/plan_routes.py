@@ -2,17 +2,29 @@
 
 from __future__ import annotations
 
+from typing import Annotated, Any
+
 from fastapi import APIRouter
+from pydantic import Discriminator, Tag
 from starlette.responses import Response
 
 from streamforge.manager import plan_answers, start_answers
+from streamforge.manager.api.batch_routes import StartBatch
+from streamforge.manager.api.error_answers import MANY, ONE
 from streamforge.manager.api.request_bodies import Start
 from streamforge.manager.api.routing import SCHEMAS, In, StrictRoute, reply
 from streamforge.manager.presentation import up_to_date_answer
 from streamforge.manager.service import UpToDate
 
-_ANSWERS = (plan_answers.Forecast.__name__, start_answers.UpToDate.__name__)
+_ANSWERS = (plan_answers.Forecast.__name__, plan_answers.BatchForecast.__name__, start_answers.UpToDate.__name__)
 router = APIRouter(route_class=StrictRoute, tags=["workflows"])
+
+
+def _form(body: Any) -> str:
+    return MANY if isinstance(body, dict) and "symbols" in body else ONE
+
+
+Asked = Annotated[Annotated[Start, Tag(ONE)] | Annotated[StartBatch, Tag(MANY)], Discriminator(_form)]
 
 
 @router.post(
@@ -20,11 +32,14 @@ router = APIRouter(route_class=StrictRoute, tags=["workflows"])
     responses={
         200: {"content": {"application/json": {"schema": {"anyOf": [{"$ref": f"{SCHEMAS}{one}"} for one in _ANSWERS]}}}}
     },
-    summary="See what a workflow would load and take",
-    description="Takes what `POST /queues/start` takes. The exchange and its archive are asked; nothing is started or "
-    "stored.",
+    summary="See what a workflow, or a batch, would load and take",
+    description="Takes what `POST /queues/start` takes, or with `symbols` what `POST /batches` takes; of very many "
+    "symbols some are looked at, and the sums are scaled up. The exchange and its archive are asked; nothing is "
+    "started or stored.",
 )
-async def forecast(body: Start, to: In) -> Response:
+async def forecast(body: Asked, to: In) -> Response:
+    if isinstance(body, StartBatch):
+        return reply(await to.service.forecast_batch(body.request()))
     try:
         return reply(await to.service.forecast(body.request()))
     except UpToDate as found_nothing:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator
 from pydantic_core import PydanticCustomError
@@ -29,7 +29,47 @@ _SOURCE = (
 )
 
 
-class Start(BaseModel):
+Since = Annotated[
+    str | None,
+    Field(
+        min_length=1,
+        max_length=_TEXT,
+        description="In the place of a time_range, from when on until now: an instant (2024-08-01, `-1d`), or `last`: "
+        "from where the coverage ends. Holes before that are loaded again, or named in the answer.",
+    ),
+]
+From = Annotated[
+    str | None,
+    Field(
+        alias="from",
+        min_length=1,
+        max_length=_TEXT,
+        description="Where `since`: `last` begins with a series of which nothing is known.",
+    ),
+]
+Range = Annotated[
+    str | None,
+    Field(
+        validate_default=True,
+        max_length=_TEXT,
+        description="START[:END], half-open, UTC; each 2024, 2024-08, 2024-08-01 or 2024-08-01T12:30[:15]Z. Relative "
+        "to now: `2024:`, `today`, `yesterday`, `-30d`; `requested` keeps the words, the range is stored as it became.",
+    ),
+]
+
+
+class Ranged(BaseModel):
+    """A request for a time range, or since when."""
+
+    @field_validator("time_range", check_fields=False)
+    @classmethod
+    def _needed(cls, time_range: str | None, others: ValidationInfo) -> str | None:
+        if time_range is None and others.data.get("since", "") is None:
+            raise PydanticCustomError("missing", "Field required")
+        return time_range
+
+
+class Start(Ranged):
     """Load a time range of a symbol."""
 
     model_config = ConfigDict(
@@ -51,27 +91,9 @@ class Start(BaseModel):
 
     symbol: str = Field(max_length=_TEXT, description="As the exchange spells it; case does not matter.")
     type: str = Field(max_length=_TEXT, description="What is loaded: `api_candles_1m`, …")
-    since: str | None = Field(
-        default=None,
-        min_length=1,
-        max_length=_TEXT,
-        description="In the place of a time_range, from when on until now: an instant (2024-08-01, `-1d`), or `last`: "
-        "from where the coverage ends. Holes before that are loaded again, or named in the answer.",
-    )
-    start: str | None = Field(
-        default=None,
-        alias="from",
-        min_length=1,
-        max_length=_TEXT,
-        description="Where `since`: `last` begins with a series of which nothing is known.",
-    )
-    time_range: str | None = Field(
-        default=None,
-        validate_default=True,
-        max_length=_TEXT,
-        description="START[:END], half-open, UTC; each 2024, 2024-08, 2024-08-01 or 2024-08-01T12:30[:15]Z. Relative "
-        "to now: `2024:`, `today`, `yesterday`, `-30d`; `requested` keeps the words, the range is stored as it became.",
-    )
+    since: Since = None
+    start: From = None
+    time_range: Range = None
     targets: list[str] | None = Field(
         default=None, max_length=_MANY, description="The steps; without it, those that the type needs."
     )
@@ -86,13 +108,6 @@ class Start(BaseModel):
     )
     again: bool = Field(default=False, description="Load also what is stored already.")
     source: SourceChoice = Field(default=SourceChoice.AUTO, description=_SOURCE)
-
-    @field_validator("time_range")
-    @classmethod
-    def _needed(cls, time_range: str | None, others: ValidationInfo) -> str | None:
-        if time_range is None and others.data.get("since", "") is None:
-            raise PydanticCustomError("missing", "Field required")
-        return time_range
 
     def request(self) -> StartRequest:
         """What the service is asked. Raises InvalidInput or ProblemError naming the field."""

@@ -13,20 +13,20 @@ import structlog
 
 from streamforge.manager.admission import Admission
 from streamforge.manager.batch import Batch, BatchStatus, Member, MemberStatus, Totals, end_of
+from streamforge.manager.continuation import LAST, continued
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.batch_members import DrivenMembers, ended_member, interrupted, live, refused
+from streamforge.manager.execution.batch_members import DrivenMembers, closed, ended_member, interrupted, live, refused
+from streamforge.manager.execution.listing import was_listed
 from streamforge.manager.execution.reconciler import Reconciler
 from streamforge.manager.lifecycle.facts import Stop
 from streamforge.manager.lifecycle.retry_policy import Banned, backoff_ms
 from streamforge.manager.persistence.workflow_store import Unreadable
-from streamforge.manager.policy import DAY_MS
 from streamforge.manager.requests import check, workflow_of
-from streamforge.manager.service import NotFound, NotNow, StartRequest
-from streamforge.manager.symbols import is_traded
+from streamforge.manager.service import NotFound, NotNow, StartRequest, UpToDate
 from streamforge.manager.workflow import SourceChoice, Status, Workflow
 from streamforge_utils.model.errors import BannedError, ConflictError, RetryableError, StreamForgeError
-from streamforge_utils.model.kinds.registry import rule_of, series_of
-from streamforge_utils.model.timeranges import format_ms
+from streamforge_utils.model.kinds.registry import series_of
+from streamforge_utils.model.timeranges import SINCE_LAST, format_ms
 
 ADOPT_EVERY_S = 60.0
 MADE_A_LOOK = 100
@@ -36,7 +36,6 @@ _WORKFLOWS_A_PAGE = 200
 _MISSES_A_LOOK = 3
 _NEVER = 0, 0, ""
 _SETTLED = frozenset(MemberStatus) - {MemberStatus.WAITING, MemberStatus.LIVE}
-_DAILY = "api_candles_1d"
 _replace = msgspec.structs.replace
 _log = structlog.get_logger(__name__)
 
@@ -166,11 +165,11 @@ class BatchDriver:
 
     async def _make(self, batch: Batch, driven: DrivenMembers) -> str:
         """Make workflows while there is room; why no more can be made now, or nothing."""
-        policy, now_ms, misses = self._deps.policy, self._deps.clock.now_ms(), 0
+        policy, now_ms, misses, placed = self._deps.policy, self._deps.clock.now_ms(), 0, 0
         due = [one for one in sorted(driven.waiting) if driven.unasked.get(one, _NEVER)[1] <= now_ms]
         for number, index in enumerate(due):
             latest = self._deps.batches.live.get(batch.batch_id)
-            if len(driven.open) >= policy.batch_live or latest is None or latest.batch.stop_asked:
+            if len(driven.open) + placed >= policy.batch_live or latest is None or latest.batch.stop_asked:
                 return ""
             if number >= MADE_A_LOOK:
                 self.wake()
@@ -178,6 +177,9 @@ class BatchDriver:
             member = driven.members[index]
             try:
                 driven.put(index, await self._made(batch, member))
+                if index in driven.waiting:
+                    placed += 1
+                    self.wake()
             except _Unlisted as error:
                 misses, tries = misses + 1, driven.unasked.get(index, _NEVER)[0] + 1
                 wait_ms = backoff_ms(policy, tries, batch.batch_id, member.symbol)
@@ -196,7 +198,10 @@ class BatchDriver:
         return next((why for one, (_, _, why) in driven.unasked.items() if one in driven.waiting), "")
 
     async def _made(self, batch: Batch, member: Member) -> Member:
-        """The member with its workflow, which is made or retried; closed, where it did not exist at that time."""
+        """The member with its workflow, which is made or retried; closed, where it did not exist at that time.
+
+        Of `since last`, first, with its range alone: it waits.
+        """
         if member.queue_id:
             try:
                 stored = await self._deps.workflows.get(member.queue_id)
@@ -208,9 +213,12 @@ class BatchDriver:
                     return live(member, member.queue_id)
             except NotFound:
                 pass  # removed meanwhile: it is made anew
-        if batch.listed_at_ms is not None and not await self._existed(batch, member.symbol):
-            day = format_ms(batch.listed_at_ms)
-            return _replace(member, status=MemberStatus.CLOSED, reason=f"it was not listed at {day}", next_step="")
+        day_ms = batch.listed_at_ms if member.span is None else None
+        if day_ms is not None and not await self._existed(batch, member.symbol, day_ms):
+            return closed(member, f"it was not listed at {format_ms(day_ms)}")
+        if batch.requested == SINCE_LAST and member.span is None:
+            # Its workflow is made by the next look: what was made for a range changes where the next one begins.
+            return await self._placed(batch, member)
         started = await self._admission.start_member(
             _draft_of(batch, member, self._deps.clock.now_ms()),
             f"{batch.batch_id}/{member.symbol}",
@@ -218,19 +226,30 @@ class BatchDriver:
         )
         return live(member, started.workflow.queue_id, joined=started.joined)
 
-    async def _existed(self, batch: Batch, symbol: str) -> bool:
-        """Whether the exchange had the symbol on that day. Raises _Unlisted, BannedError or PermanentError."""
-        exchange, series, day_ms = self._deps.exchange, series_of(symbol, _DAILY), batch.listed_at_ms
+    async def _placed(self, batch: Batch, member: Member) -> Member:
+        """The member of a batch of `since last` with its range; closed, where there is nothing new.
+
+        Raises InvalidInput: nothing of its series is known, and the batch names no start.
+        """
+        request, known = (
+            request_of(batch, member),
+            await self._deps.coverage.known(series_of(member.symbol, batch.type)),
+        )
+        now_ms, trading = batch.exchange_now_ms, not member.delisted
         try:
-            trading = is_traded(await exchange.symbol_info(symbol))
-            bounds = await rule_of(series).bounds(exchange, series, batch.exchange_now_ms, trading=trading)
+            _, span = continued(request, known, batch.created_ms, now_ms, trading=trading)
+        except UpToDate as nothing:
+            return closed(member, str(nothing))
+        return _replace(member, span=span)
+
+    async def _existed(self, batch: Batch, symbol: str, day_ms: int) -> bool:
+        """Whether the exchange had the symbol on that day. Raises _Unlisted, BannedError or PermanentError."""
+        try:
+            return await was_listed(self._deps.exchange, symbol, day_ms, batch.exchange_now_ms)
         except BannedError:
             raise
         except RetryableError as error:
             raise _Unlisted(str(error)) from error
-        if bounds is None or day_ms is None:
-            return bounds is not None
-        return bounds.first_ms < day_ms + DAY_MS and (bounds.last_ms is None or day_ms <= bounds.last_ms)
 
     async def _unrecorded(self, batch: Batch, driven: DrivenMembers) -> dict[str, str]:
         """By symbol, the workflows made for the batch that no member names: the manager was killed in between."""
@@ -290,13 +309,24 @@ class _Unlisted(RetryableError):
     """The listing of one symbol cannot be asked now: the others go on."""
 
 
+def request_of(batch: Batch, member: Member) -> StartRequest:
+    """What the batch asks for of a member."""
+    last = batch.requested == SINCE_LAST
+    return StartRequest(
+        symbol=member.symbol,
+        type=batch.type,
+        time_range="" if last else batch.requested,
+        since=LAST if last else None,
+        default_start=batch.default_start,
+        again=batch.again,
+        source=SourceChoice.ARCHIVE if member.archived else batch.source,
+    )
+
+
 def _draft_of(batch: Batch, member: Member, now_ms: int) -> Callable[[str], Workflow]:
     # The range as it was when the batch was accepted: the same for every member, and after a restart.
-    source = SourceChoice.ARCHIVE if member.archived else batch.source
-    request = StartRequest(
-        symbol=member.symbol, type=batch.type, time_range=batch.requested, again=batch.again, source=source
-    )
-    checked = check(request, batch.created_ms)
+    checked = check(request_of(batch, member), batch.created_ms)
+    checked = _replace(checked, span=member.span or checked.span)
 
     def draft(code: str) -> Workflow:
         workflow = workflow_of(checked, code=code, now_ms=now_ms, exchange_now_ms=batch.exchange_now_ms)

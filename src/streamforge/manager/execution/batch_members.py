@@ -90,6 +90,11 @@ def live(member: Member, queue_id: str, *, joined: bool = False) -> Member:
     return _replace(member, status=status, queue_id=queue_id, joined=joined, reason="", next_step="")
 
 
+def closed(member: Member, reason: str) -> Member:
+    """The member, of which there is nothing to load."""
+    return _replace(member, status=MemberStatus.CLOSED, reason=reason, next_step="")
+
+
 def refused(member: Member, reason: str) -> Member:
     """The member, of which no workflow can be made."""
     return _replace(member, status=MemberStatus.ERROR, reason=reason, next_step="correct what the reason names")

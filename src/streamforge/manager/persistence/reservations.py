@@ -210,9 +210,9 @@ def _digest(request: msgspec.Struct) -> str:
         del fields["fixed"]
         if request.source is SourceChoice.AUTO:
             del fields["source"]
-        for name in _ADDED:
-            if fields[name] is None:
-                del fields[name]
+    for name in _ADDED:
+        if name in fields and fields[name] is None:
+            del fields[name]
     return hashlib.sha256(msgspec.json.encode(fields, order="deterministic")).hexdigest()
 
 

@@ -1,0 +1,22 @@
+"""Whether a symbol was listed on a day."""
+
+from __future__ import annotations
+
+from streamforge.manager.policy import DAY_MS
+from streamforge.manager.symbols import is_traded
+from streamforge_utils.model.kinds.registry import rule_of, series_of
+from streamforge_utils.ports.exchange import Exchange
+
+_DAILY = "api_candles_1d"
+
+
+async def was_listed(exchange: Exchange, symbol: str, day_ms: int, now_ms: int) -> bool:
+    """Whether the exchange had the symbol on the day, by its candles of days. Raises as the exchange does."""
+    series = series_of(symbol, _DAILY)
+    trading = is_traded(await exchange.symbol_info(symbol))
+    bounds = await rule_of(series).bounds(exchange, series, now_ms, trading=trading)
+    return (
+        bounds is not None
+        and bounds.first_ms < day_ms + DAY_MS
+        and (bounds.last_ms is None or day_ms <= bounds.last_ms)
+    )

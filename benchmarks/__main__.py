@@ -16,7 +16,23 @@ from pathlib import Path
 
 import msgspec
 
-from benchmarks import archive, batch, growth, kubernetes, loader, memory, ping, queues, sink, sources, start, year
+from benchmarks import (
+    archive,
+    batch,
+    clients,
+    columns,
+    growth,
+    kubernetes,
+    loader,
+    memory,
+    ping,
+    proof,
+    queues,
+    sink,
+    sources,
+    start,
+    year,
+)
 from benchmarks.arango import memory as arango_memory
 from benchmarks.arango import sink as arango_sink
 from benchmarks.common.bench import Bench
@@ -37,7 +53,9 @@ BENCHMARKS: dict[str, Callable[[Bench], Section]] = {
     "sink": sink.run,
     "year": year.run,
     "sources": sources.run,
+    "clients": clients.run,
     "growth": growth.run,
+    "proof": proof.run,
     "ping": ping.run,
     "start": start.run,
     "memory": memory.run,
@@ -54,13 +72,21 @@ BENCHMARKS: dict[str, Callable[[Bench], Section]] = {
 }
 """Those of Kafka and Kubernetes run the real thing, as `make test-engines` does: they need what that needs."""
 
+LONG: dict[str, Callable[[Bench], Section]] = {"columns": columns.run, "proof-100m": proof.run_whole}
+"""They take half an hour and up to 25 GB of disk, so they are run by name alone, and are no part of a whole run."""
+
 WHOLE = "benchmarks.json"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run what `arguments` (or the process's) name; returns the exit code."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("names", nargs="*", metavar="NAME", help=f"all of them if none: {', '.join(BENCHMARKS)}")
+    parser.add_argument(
+        "names",
+        nargs="*",
+        metavar="NAME",
+        help=f"all of them if none: {', '.join(BENCHMARKS)}; by name alone: {', '.join(LONG)}",
+    )
     parser.add_argument("--quick", action="store_true", help="smaller: to see a change, not to be quoted")
     parser.add_argument(
         "--again",
@@ -69,10 +95,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     given = parser.parse_args(arguments)
     names = given.names or list(BENCHMARKS)
-    if unknown := sorted(set(names) - BENCHMARKS.keys()):
-        parser.error(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(BENCHMARKS)}")
-    if given.again and (given.quick or not given.names):
-        parser.error("--again is for full runs of the benchmarks that are named")
+    known = BENCHMARKS | LONG
+    if unknown := sorted(set(names) - known.keys()):
+        parser.error(f"no such benchmark: {', '.join(unknown)}; there are {', '.join(known)}")
+    if given.again and (given.quick or not given.names or not set(names) <= BENCHMARKS.keys()):
+        parser.error("--again is for full runs of the benchmarks that are named, and are a part of the whole run")
     build = ROOT / "build"
     build.mkdir(exist_ok=True)
     began = time.monotonic()
@@ -84,7 +111,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for name in names:
         bench.begin(name)
         try:
-            sections[name] = BENCHMARKS[name](bench)
+            sections[name] = known[name](bench)
         except Exception:  # the others are still worth their time
             traceback.print_exc()
             failed.append(name)

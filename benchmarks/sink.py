@@ -18,7 +18,18 @@ from benchmarks.common.fresh import fresh
 from benchmarks.common.measuring import Line, Section, Size, in_turn, median, per_second
 from benchmarks.common.pages import OBSERVED_MS, PAGE, MemoryExchange, fetch
 from benchmarks.common.processes import exchange
-from benchmarks.common.workflow import EMBEDDED, SINK, TYPE, Workflow, digest_of, live, read_all
+from benchmarks.common.workflow import (
+    EMBEDDED,
+    MINUTE_MS,
+    SINK,
+    START_MS,
+    TOPIC_BYTES,
+    TYPE,
+    Workflow,
+    digest_of,
+    live,
+    read_all,
+)
 from streamforge import wiring
 from streamforge_utils.model.kinds.registry import kind_of, series_of
 from streamforge_utils.model.messages import EOS_KEY, EndOfStream, encode_marker
@@ -114,29 +125,37 @@ async def fill_from(folder: Path, kafka: KafkaSettings = EMBEDDED, *, type_name:
         records = PAGE * len(pages)
     else:
         chance = random.Random(14)
-        pages = (trades(type_name, range(first, first + PAGE), chance) for first in range(0, records, PAGE))
-    workflow = Workflow(folder, records, kafka=kafka)
-    bus = wiring.make_bus(workflow.data)
-    await workflow.make_topics(bus)
+        pages = (made(type_name, range(first, first + PAGE), chance) for first in range(0, records, PAGE))
+    return await send(Workflow(folder, records, kafka=kafka), pages)
+
+
+async def send(workflow: Workflow, pages: Iterable[Sequence[Any]], topic_bytes: int = TOPIC_BYTES) -> int:
+    """Make the workflow's topics, send it these records, and the marker behind them; returns how many records."""
+    records, bus = 0, wiring.make_bus(workflow.data)
+    await workflow.make_topics(bus, topic_bytes)
     producer = await bus.producer()
     for page in pages:
         messages = [Message(record.key.encode(), msgspec.json.encode(record)) for record in page]
         await producer.send(workflow.topic, messages)
+        records += len(messages)
     marker = EndOfStream(producer=workflow.loader_id, attempt=1, records=records, reason="finished")
     await producer.send(workflow.topic, [Message(EOS_KEY, encode_marker(marker))])
     await bus.close()
     return records
 
 
-def trades(type_name: str, ids: range, chance: random.Random) -> list[Any]:
-    """Trades of a type with these ids."""
+def made(type_name: str, numbers: range, chance: random.Random) -> list[Any]:
+    """Records of a type: trades with these ids, or the candles of these minutes."""
     series = series_of(SYMBOL, type_name)
-    made = []
-    for number in ids:
+    kind, found = kind_of(series), list[Any]()
+    for number in numbers:
         price, quantity = f"{60_000 + chance.randint(0, 200_000) / 100:.8f}", f"{chance.randint(1, 99_999) / 1e5:.8f}"
-        changes = {"price": price, "quantity": quantity, "version": OBSERVED_MS}
-        made.append(msgspec.structs.replace(kind_of(series).imitation(series, number), **changes))
-    return made
+        position, changes = number, {"price": price, "quantity": quantity}
+        if type_name == TYPE:
+            position, changes = START_MS + number * MINUTE_MS, {"high": price, "volume": quantity}
+        record = kind.imitation(series, position)
+        found.append(msgspec.structs.replace(record, version=OBSERVED_MS, **changes))
+    return found
 
 
 def raw(folder: str, code: str, records: int, type_name: str = TYPE) -> Stored:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from benchmarks.common.bench import Bench
-from benchmarks.common.command import Run, load
+from benchmarks.common.command import LIMIT_S, Run, load
+from benchmarks.common.exchange import SYMBOL
+from benchmarks.common.fresh import Fresh
 from benchmarks.common.measuring import Line, Section, Size, median, per_second
 from benchmarks.common.processes import exchange
 from benchmarks.common.workflow import minutes
-from benchmarks.peers import Fetched, ccxt_fetch
+from benchmarks.peers import Fetched, ccxt_candles
 
 YEAR = 525_600
 CANDLES = {Size.FULL: YEAR, Size.QUICK: YEAR, Size.TINY: 1500}
@@ -20,9 +22,10 @@ def run(bench: Bench) -> Section:
 
     def fetch() -> Fetched:
         with exchange() as url:
-            fetched = ccxt_fetch(url, minutes(candles))
-        if fetched.candles != candles:
-            raise RuntimeError(f"ccxt fetched {fetched.candles} of {candles} candles")
+            span = minutes(candles)
+            fetched = Fresh(limit_s=LIMIT_S)(ccxt_candles, url, SYMBOL, span.start_ms, span.end_ms)
+        if fetched.records != candles:
+            raise RuntimeError(f"ccxt fetched {fetched.records} of {candles} candles")
         return fetched
 
     runs: list[Run] = []

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
+import os
 import subprocess
 import sys
 import typing
@@ -26,9 +27,15 @@ T = TypeVar("T")
 
 
 class Fresh:
-    """Calls functions in new processes. python, pythonpath: of another environment than this process's own."""
+    """Calls functions in new processes. python, pythonpath: of another environment than this process's own.
 
-    def __init__(self, python: str | Path = sys.executable, pythonpath: str | None = None) -> None:
+    limit_s: how long a call may take.
+    """
+
+    def __init__(
+        self, python: str | Path = sys.executable, pythonpath: str | None = None, *, limit_s: float = LIMIT_S
+    ) -> None:
+        self._limit_s = limit_s
         self._python = str(python)
         self._environment = {} if pythonpath is None else {"PYTHONPATH": pythonpath}
 
@@ -47,7 +54,7 @@ class Fresh:
             capture_output=True,
             cwd=ROOT,
             env=environment(**self._environment),
-            timeout=LIMIT_S,
+            timeout=self._limit_s,
             check=False,
         )
         if process.returncode:
@@ -61,13 +68,16 @@ fresh = Fresh()
 
 def main() -> int:
     """Call what the command line names with the arguments on standard input; its result goes to standard output."""
+    answer = os.dup(1)
+    os.dup2(2, 1)  # what a function and its children print is no part of the result
     module, _, name = sys.argv[1].partition(":")
     positional, named = msgspec.json.decode(sys.stdin.buffer.read())
     function = getattr(importlib.import_module(module), name)
     hints = typing.get_type_hints(function)
     given = inspect.signature(function).bind(*positional, **named).arguments
     result = function(**{key: msgspec.convert(value, hints[key]) for key, value in given.items()})
-    sys.stdout.buffer.write(msgspec.json.encode(result))
+    with os.fdopen(answer, "wb") as output:
+        output.write(msgspec.json.encode(result))
     return 0
 
 

@@ -10,21 +10,20 @@ import pytest
 
 from benchmarks import __main__ as command
 from benchmarks import growth
-from benchmarks.__main__ import BENCHMARKS
+from benchmarks.__main__ import BENCHMARKS, LONG
 from benchmarks.common.bench import Bench
 from benchmarks.common.command import Run
 from benchmarks.common.machine import this_machine
 from benchmarks.common.measuring import Line, Section, Size
 from tests.benchmarks.sanity import check_sane
 
-WITHOUT_ENGINE = sorted(
-    name for name in BENCHMARKS if not name.startswith(("kafka-", "kubernetes")) and name != "growth"
-)
+KNOWN = BENCHMARKS | LONG
+WITHOUT_ENGINE = sorted(name for name in KNOWN if not name.startswith(("kafka-", "kubernetes")) and name != "growth")
 
 
 @pytest.mark.parametrize("name", WITHOUT_ENGINE)
 def test_a_tiny_run_measures_something_sane(name: str) -> None:
-    check_sane(BENCHMARKS[name](Bench(Size.TINY, quiet=True)))
+    check_sane(KNOWN[name](Bench(Size.TINY, quiet=True)))
 
 
 def test_growth_compares_the_longest_range_with_the_one_before(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -79,6 +78,23 @@ def test_the_exit_code_says_whether_every_target_is_met(
     told = capsys.readouterr().err
     assert [text for text in said if text not in told] == []
     assert ("missed" in told) == any("missed" in text for text in said)
+
+
+def test_a_long_one_is_run_by_its_name_alone(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    line = Line(what="took", measured=1, unit="s")
+    monkeypatch.setattr(command, "ROOT", tmp_path)
+    (tmp_path / "docs").mkdir()
+    monkeypatch.setattr(command, "BENCHMARKS", {"short": lambda _: Section(title="Short", how="", lines=(line,))})
+    monkeypatch.setattr(command, "LONG", {"long": lambda _: Section(title="Long", how="", lines=(line,))})
+    assert command.main([]) == 0
+    assert "Long" not in (tmp_path / "docs" / "benchmarks.md").read_text()
+    assert command.main(["long"]) == 0
+    assert "Long" in (tmp_path / "build" / "benchmarks.md").read_text()
+    with pytest.raises(SystemExit):
+        command.main(["long", "--again"])
+    assert "a part of the whole run" in capsys.readouterr().err
 
 
 def test_one_that_could_not_be_run_is_measured_again_into_the_whole_page(

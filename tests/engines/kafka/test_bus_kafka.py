@@ -7,6 +7,7 @@ import secrets
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
+from confluent_kafka import Producer as Client
 from confluent_kafka.admin import NewTopic
 
 from streamforge_utils.adapters.kafka.kafka_bus import KafkaBus
@@ -109,6 +110,29 @@ class PartitionContract(Kafka):
                     sent += 8
                 for member, mine in zip(members, seen, strict=True):
                     mine.update(values(await member.poll(100, 0.05)))
+
+    async def test_a_position_passes_the_marks_of_transactions_and_stays_before_one_that_is_open(
+        self, bus: BusWithAdmin, topic: str, broker: Broker
+    ) -> None:
+        producer = Client({**broker.client_config(), "transactional.id": topic})
+        producer.init_transactions(20)
+        consumer, member = await bus.consumer(topic), await bus.consumer(topic, group="g")
+
+        async def passed(end: int) -> None:
+            for one in (consumer, member):
+                async with asyncio.timeout(self.patience_s):
+                    while await one.position() != {0: end}:
+                        await one.poll(10, 0.1)
+
+        for end, finish in ((3, producer.commit_transaction), (6, producer.abort_transaction)):
+            producer.begin_transaction()
+            for _ in range(2):
+                producer.produce(topic, b"x")
+            producer.flush(20)
+            await passed(end - 3)
+            assert await bus.offsets(topic) == {0: (0, end - 1)}
+            finish(20)
+            await passed(end)
 
     async def test_a_late_commit_of_a_partition_that_was_lost_is_refused(
         self, bus: BusWithAdmin, other: BusWithAdmin, wide: str

@@ -242,6 +242,8 @@ class BusContract(BusFixtures):
             await bus.lag("nobody-made-this", "group")
         with pytest.raises(PermanentError):
             await bus.offsets("nobody-made-this")
+        with pytest.raises(PermanentError):
+            await bus.identity("nobody-made-this")
 
     @pytest.mark.parametrize("name", ["", ".", "..", "a b", "a/b", "../a", "ключ", "a\n", "a\0b", "x" * 250, "a:b"])
     async def test_an_illegal_topic_name_is_a_permanent_error(self, bus: BusWithAdmin, name: str) -> None:
@@ -360,8 +362,11 @@ class BusContract(BusFixtures):
         await read(consumer, 10, self.patience_s)
         await consumer.commit({0: 10})
         await consumer.close()
+        before = await bus.identity(topic)
+        assert before == await other.identity(topic)
         await bus.delete_topic(topic)
         await bus.create_topic(TopicSpec(name=topic))
+        assert await other.identity(topic) not in (before, "")
         await old.send(topic, numbered(2, first=100))
         again = await bus.consumer(topic, group="group")
         received = await read(again, 2, self.patience_s)

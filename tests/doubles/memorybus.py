@@ -48,6 +48,8 @@ class MemoryBus:
         self.sent = asyncio.Event()
         self._members: dict[tuple[str, str], list[_Consumer]] = {}
         self._made: list[_Consumer] = []
+        self._topics_made = 0
+        self._identities: dict[str, str] = {}
 
     async def producer(self, *, bulk: bool = False) -> Producer:
         return _Producer(self)
@@ -78,7 +80,10 @@ class MemoryBus:
         self.check()
         if _LEGAL.fullmatch(spec.name) is None or spec.name in (".", ".."):
             raise PermanentError(f"{spec.name[:80]!r} is no legal name of a topic")
-        self.log.setdefault(spec.name, [])
+        if spec.name not in self.log:
+            self.log[spec.name] = []
+            self._topics_made += 1
+            self._identities[spec.name] = str(self._topics_made)
         self.specs.setdefault(spec.name, spec)
 
     async def delete_topic(self, name: str) -> None:
@@ -97,6 +102,10 @@ class MemoryBus:
         self.messages(topic)
         floor = min((self.committed.get((topic, group), 0) for group in groups), default=0)
         self.starts[topic] = max(floor, self.starts.get(topic, 0))
+
+    async def identity(self, topic: str) -> str:
+        self.messages(topic)
+        return self._identities.get(topic, "")
 
     async def offsets(self, topic: str) -> Mapping[int, tuple[int, int]]:
         self.check()

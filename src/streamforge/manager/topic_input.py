@@ -10,15 +10,16 @@ from streamforge_utils.model.topic_reading import PartitionRange, Until, total
 class TopicInput(msgspec.Struct, frozen=True, kw_only=True):
     """The topic that a workflow without a loader stores; it is not ours, and nothing but reading is done to it.
 
-    until: what ends the workflow. ranges: where each partition began and ended when the workflow did; None before its
-    plan. own_collection: nothing lay in its collection then. readings: how often it was begun at the beginning again,
-    after a proof found messages that are not stored; each has a consumer group of its own. proven: what an earlier
-    reading has read in full. skipped: what the topic removed since the workflow began and before it was read; some of
-    it, where it is many ranges.
+    until: what ends the workflow. identity: the bus's, of the topic that was there when the workflow began. ranges:
+    where each partition began and ended then; None before its plan. own_collection: nothing lay in its collection then.
+    readings: how often it was begun at the beginning again, after a proof found messages that are not stored; each has
+    a consumer group of its own. proven: what an earlier reading has read in full. skipped: what the topic removed since
+    the workflow began and before it was read; some of it, where it is many ranges.
     """
 
     topic: str
     until: Until
+    identity: str = ""
     ranges: tuple[PartitionRange, ...] | None = None
     own_collection: bool = False
     proven: tuple[PartitionRange, ...] = ()

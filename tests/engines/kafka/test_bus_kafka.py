@@ -8,9 +8,10 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 from confluent_kafka import Producer as Client
-from confluent_kafka.admin import NewTopic
+from confluent_kafka.admin import NewPartitions, NewTopic
 
 from streamforge_utils.adapters.kafka.kafka_bus import KafkaBus
+from streamforge_utils.adapters.kafka.kafka_connection import Connection
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.ports.bus import Bus, Consumer, Message, Producer, Received
 from tests.contracts.bus import BusContract
@@ -133,6 +134,22 @@ class PartitionContract(Kafka):
             assert await bus.offsets(topic) == {0: (0, end - 1)}
             finish(20)
             await passed(end)
+
+    async def test_a_partition_that_is_added_is_read_and_committed(
+        self, bus: BusWithAdmin, wide: str, broker: Broker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        config, often = Connection.config, {"topic.metadata.refresh.interval.ms": 500}  # not once a minute
+        monkeypatch.setattr(Connection, "config", lambda self, role: config(self, role) | often)
+        member = await bus.consumer(wide, group="group")
+        broker.admin_client().create_partitions([NewPartitions(wide, 5)])[wide].result(20)
+        client, failures = Client(broker.client_config() | often), list[object]()
+        async with asyncio.timeout(self.patience_s):
+            while None not in failures:  # until the broker knows of it
+                client.produce(wide, b"5", partition=4, on_delivery=lambda error, _: failures.append(error))
+                client.flush(5)
+            message = (await read(member, 1, self.patience_s))[0]
+            await member.commit({message.partition: 1})
+        assert (message.partition, (await bus.lag(wide, "group")).records) == (4, 0)
 
     async def test_a_late_commit_of_a_partition_that_was_lost_is_refused(
         self, bus: BusWithAdmin, other: BusWithAdmin, wide: str

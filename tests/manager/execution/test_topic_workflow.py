@@ -244,6 +244,30 @@ async def test_what_was_read_in_full_before_is_not_lost_when_a_second_reading_no
     assert counts(workflow) == {"stored": 4, "dead": 1, "gone": 3}
 
 
+@pytest.mark.parametrize("again", [True, False])
+async def test_a_topic_that_is_deleted_in_the_middle_is_an_error_also_where_another_of_its_name_holds_more(
+    world: World, again: bool
+) -> None:
+    workflow = await begun(world)
+    await world.bus.delete_topic(TOPIC)
+    if again:
+        await world.bus.create_topic(TopicSpec(name=TOPIC))
+        write(world, *(b'{"new":%d}' % n for n in range(20)))
+        await store(world)
+    workflow = await finish(world, workflow)
+    await world.turns(20, seconds=100)
+    workflow = await world.workflow(workflow.queue_id)
+    assert workflow.status is Status.ERROR
+    assert workflow.failure is not None
+    assert ("made again" if again else "no topic orders") in workflow.failure.reason
+    await world.manager.retry(workflow.queue_id)
+    await world.turns(4)
+    workflow = await world.workflow(workflow.queue_id)
+    assert workflow.status is Status.ERROR
+    assert workflow.failure is not None
+    assert ("new workflow" if again else "make it") in workflow.failure.next_step
+
+
 async def test_a_proof_that_is_not_given_what_it_has_to_compare_says_so_and_proves_nothing(world: World) -> None:
     class Silent(MemoryBus):
         async def consumer(self, topic: str, **how: Any) -> Consumer:

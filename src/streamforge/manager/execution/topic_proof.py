@@ -14,7 +14,7 @@ from streamforge.manager.lifecycle.job_spec import reading_group
 from streamforge.manager.topic_input import PartitionProof, TopicInput
 from streamforge.manager.workflow import Failure, Plan, Proof, Step, Workflow
 from streamforge_utils.model import names
-from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.model.json_documents import JsonDocuments
 from streamforge_utils.model.topic_reading import partition_ranges
 from streamforge_utils.ports.bus import Bus, BusAdmin, Received, Start
@@ -46,10 +46,13 @@ async def plan_topic(deps: Dependencies, workflow: Workflow, topic: TopicInput) 
                 next_step="make it, or give the user the right to describe and read it, then retry the workflow",
             )
         )
+    identity = await deps.admin.identity(topic.topic)
     if topic.ranges is None:
         found = partition_ranges(await deps.admin.offsets(topic.topic))
         own = topic.own_collection or not await deps.store.count(workflow.collection)
-        topic = _replace(topic, ranges=found, own_collection=own)
+        topic = _replace(topic, identity=identity, ranges=found, own_collection=own)
+    elif topic.identity not in ("", identity):
+        return Refused(Failure(reason=_made_again(topic), next_step="store what it holds now by a new workflow"))
     # Nothing of it is a range of time.
     plan = Plan(exchange_now_ms=deps.clock.now_ms(), until_ms=workflow.span.start_ms)
     return Planned(plan, topic_input=topic)
@@ -58,8 +61,11 @@ async def plan_topic(deps: Dependencies, workflow: Workflow, topic: TopicInput) 
 async def prove_topic(deps: Dependencies, workflow: Workflow, topic: TopicInput) -> Proof:
     """Read again what the workflow has read, and look for each message: it is a document, or a dead letter, or missing.
 
-    What the topic has removed meanwhile can only be counted. Raises RetryableError, or PermanentError (no such topic).
+    What the topic has removed meanwhile can only be counted. Raises RetryableError, or PermanentError (no such topic,
+    or another one of its name).
     """
+    if topic.identity not in ("", await deps.admin.identity(topic.topic)):
+        raise PermanentError(f"{_made_again(topic)}; store what it holds now by a new workflow")
     committed = await _committed(deps.admin, workflow, topic)
     dead = await _dead(deps, workflow, topic.topic)
     await deps.store.flush(workflow.collection)
@@ -97,6 +103,13 @@ async def prove_topic(deps: Dependencies, workflow: Workflow, topic: TopicInput)
         stored=stored,
         segments=(),
         partitions=found,
+    )
+
+
+def _made_again(topic: TopicInput) -> str:
+    return (
+        f"topic {topic.topic} was deleted and made again since the workflow began: what it held before, and was not "
+        "stored by then, is lost"
     )
 
 

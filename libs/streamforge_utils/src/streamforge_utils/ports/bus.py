@@ -174,6 +174,9 @@ class BusAdmin(Protocol):
         A group that has committed nothing keeps every message. Raises PermanentError if the topic does not exist.
         """
 
+    async def identity(self, topic: str) -> str:
+        """A text that differs once the topic was made again. Raises PermanentError if it does not exist."""
+
     async def offsets(self, topic: str) -> Mapping[int, tuple[int, int]]:
         """Of every partition the offset of its oldest message and the one after its last: equal where it has none.
 

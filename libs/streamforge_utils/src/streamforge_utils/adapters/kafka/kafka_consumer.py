@@ -157,7 +157,8 @@ class KafkaConsumer:
             raise
 
     def _require(self, partition: int) -> None:
-        if self._topic is None or not 0 <= partition < self._topic.partitions:
+        known = 0 if self._topic is None else self._topic.partitions
+        if partition not in self._owned and not 0 <= partition < known:  # one that was added since is its own, too
             raise PermanentError(f"topic {self._name} has no partition {partition}")
 
     # What follows runs in the lane's thread.

@@ -6,6 +6,7 @@ A subclass says only how to make one: `make_bus` here, `factory` in another proc
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import random
 import secrets
 from collections import Counter
@@ -19,7 +20,7 @@ from streamforge_utils.model.names import dlq_topic
 from streamforge_utils.ports.bus import Consumer, Message, Received, Start, TopicSpec
 from streamforge_utils.ports.columns import MessageColumns, columns_of
 from streamforge_utils.runtime.topic_specs import data_topic, dead_letters_topic
-from streamforge_utils.runtime.topic_writer import REASON_BYTES, DeadLetterQueue
+from streamforge_utils.runtime.topic_writer import CUT_BYTES, REASON_BYTES, DeadLetterQueue
 from tests.contracts.bus_fixtures import BusFixtures, BusWithAdmin, Factory, MakeBus, numbered, read, values
 from tests.contracts.remote_process import line, remote
 from tests.doubles.instruments import instruments
@@ -160,6 +161,36 @@ class BusContract(BusFixtures):
         await consumer.seek(0, 0)
         assert values(await read(consumer, 2500, self.patience_s)) == list(range(2500))
 
+    async def test_a_position_moves_with_what_is_given_and_past_offsets_without_a_message(
+        self, bus: BusWithAdmin, topic: str
+    ) -> None:
+        producer = await bus.producer()
+        for first in (0, 10):
+            await producer.send(topic, numbered(10, first=first))
+        reader, member = await bus.consumer(topic), await bus.consumer(topic, group="g")
+        assert (await reader.position(), await member.position()) == ({0: 0}, {0: 0})
+        await read(reader, 4, self.patience_s, at_once=3)
+        assert await reader.position() == {0: 4}
+        for consumer in (reader, member):
+            await consumer.seek(0, 17)
+            assert await consumer.position() == {0: 17}
+            await read(consumer, 3, self.patience_s)
+            assert await consumer.position() == {0: 20}
+        await member.commit({0: 3})
+        await member.close()
+        again = await bus.consumer(topic, group="g")
+        assert await again.position() == {0: 3}
+        await reader.close()
+        done = await bus.consumer(topic, group="done")
+        await read(done, 20, self.patience_s)
+        await done.commit({0: 20})
+        await bus.trim(topic, ["done"])
+        late = await bus.consumer(topic, group="late")
+        assert await late.position() == {0: 0}, "what was trimmed was not passed by a poll"
+        async with asyncio.timeout(self.patience_s):
+            while await late.position() != {0: 20}:
+                assert not await late.poll(10, 0.1)
+
     async def test_a_cancelled_poll_loses_nothing(self, bus: BusWithAdmin, topic: str) -> None:
         producer = await bus.producer()
         consumer = await bus.consumer(topic)
@@ -211,6 +242,8 @@ class BusContract(BusFixtures):
             await bus.lag("nobody-made-this", "group")
         with pytest.raises(PermanentError):
             await bus.offsets("nobody-made-this")
+        with pytest.raises(PermanentError):
+            await bus.identity("nobody-made-this")
 
     @pytest.mark.parametrize("name", ["", ".", "..", "a b", "a/b", "../a", "ключ", "a\n", "a\0b", "x" * 250, "a:b"])
     async def test_an_illegal_topic_name_is_a_permanent_error(self, bus: BusWithAdmin, name: str) -> None:
@@ -245,8 +278,16 @@ class BusContract(BusFixtures):
         largest = found[-1]
         assert [len(message.value) for message in found] == taken
         letters = DeadLetterQueue(producer, bus, name, "g", instruments(), attempt=1)
-        await letters.send((largest, "ж" * 100_000))
-        (letter,) = await read(await bus.consumer(dead), 1, self.patience_s)
+        foreign = Received("orders", 3, 7, b"k" * 100_000, noise * 2, 5)
+        await letters.send((foreign, "no JSON"), (largest, "ж" * 100_000))
+        cut, letter = await read(await bus.consumer(dead), 2, self.patience_s)
+        assert (cut.key, cut.value) == (foreign.key and foreign.key[:CUT_BYTES], noise[:CUT_BYTES] + b"\n[cut]")
+        told = {name: value.decode() for name, value in cut.headers}
+        assert (told["topic"], told["partition"], told["offset"], told["size"]) == ("orders", "3", "7", "4000000")
+        assert told["sha256"] == hashlib.sha256(foreign.value).hexdigest()
+        assert told["reason"] == (
+            f"too large for a dead letter, of its 4000000 bytes (SHA-256 {told['sha256']}) the first are kept; no JSON"
+        )
         assert (letter.key, letter.value) == (b"key", noise[: taken[-1]])
         headers = dict(letter.headers)
         assert headers["reason"].decode() == "ж" * (REASON_BYTES // 2)
@@ -321,8 +362,11 @@ class BusContract(BusFixtures):
         await read(consumer, 10, self.patience_s)
         await consumer.commit({0: 10})
         await consumer.close()
+        before = await bus.identity(topic)
+        assert before == await other.identity(topic)
         await bus.delete_topic(topic)
         await bus.create_topic(TopicSpec(name=topic))
+        assert await other.identity(topic) not in (before, "")
         await old.send(topic, numbered(2, first=100))
         again = await bus.consumer(topic, group="group")
         received = await read(again, 2, self.patience_s)

@@ -88,6 +88,7 @@ class BusGroupContract(BusFixtures):
     ) -> None:
         await (await bus.producer()).send(topic, numbered(10))
         owner, waiting = await self._owner_and_waiting(bus, other, topic)
+        assert await waiting.position() == {}
         with pytest.raises(RetryableError, match="another member"):
             await waiting.commit({0: 4})
         await owner.commit({0: 5})

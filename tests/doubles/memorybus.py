@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 
-from streamforge_utils.model.errors import PermanentError, RetryableError
+from streamforge_utils.model.errors import PermanentError, RetryableError, TooLarge
 from streamforge_utils.ports.bus import (
     Consumer,
     Lag,
@@ -48,6 +48,8 @@ class MemoryBus:
         self.sent = asyncio.Event()
         self._members: dict[tuple[str, str], list[_Consumer]] = {}
         self._made: list[_Consumer] = []
+        self._topics_made = 0
+        self._identities: dict[str, str] = {}
 
     async def producer(self, *, bulk: bool = False) -> Producer:
         return _Producer(self)
@@ -78,7 +80,10 @@ class MemoryBus:
         self.check()
         if _LEGAL.fullmatch(spec.name) is None or spec.name in (".", ".."):
             raise PermanentError(f"{spec.name[:80]!r} is no legal name of a topic")
-        self.log.setdefault(spec.name, [])
+        if spec.name not in self.log:
+            self.log[spec.name] = []
+            self._topics_made += 1
+            self._identities[spec.name] = str(self._topics_made)
         self.specs.setdefault(spec.name, spec)
 
     async def delete_topic(self, name: str) -> None:
@@ -97,6 +102,10 @@ class MemoryBus:
         self.messages(topic)
         floor = min((self.committed.get((topic, group), 0) for group in groups), default=0)
         self.starts[topic] = max(floor, self.starts.get(topic, 0))
+
+    async def identity(self, topic: str) -> str:
+        self.messages(topic)
+        return self._identities.get(topic, "")
 
     async def offsets(self, topic: str) -> Mapping[int, tuple[int, int]]:
         self.check()
@@ -171,7 +180,7 @@ class _Producer:
         for message in messages:
             size = len(message.key or b"") + len(message.value)
             if size > _LARGEST:
-                raise PermanentError(f"a message of {size} bytes is too large for {topic}")
+                raise TooLarge(f"a message of {size} bytes is too large for {topic}")
         for message in messages:
             while self._bus.full(topic):
                 await self._bus.sent.wait()
@@ -220,23 +229,31 @@ class _Consumer:
     async def seek(self, partition: int, offset: int) -> None:
         self._place = offset
 
+    async def position(self) -> Mapping[int, int]:
+        return {0: self._place} if self._mine() else {}
+
     async def close(self) -> None:
         self._closed = True
         self._bus.leave(self)
 
     def _next(self, max_messages: int) -> list[Received]:
+        if not self._mine():
+            return []
+        log = self._bus.messages(self._topic)
+        self._place = max(self._place, self._bus.starts.get(self._topic, 0))
+        found = log[self._place :][:max_messages]
+        self._place += len(found)
+        return found
+
+    def _mine(self) -> bool:
+        """Whether the topic is this member's to read."""
         self._bus.check()
         if self._closed:
             raise PermanentError("the consumer is closed")
-        log = self._bus.messages(self._topic)
+        self._bus.messages(self._topic)
         if self._group is not None:
             mine = self._bus.owner(self._topic, self._group) is self
             if mine and not self._owned:  # taken over: from where the other one has committed
                 self._place = self._bus.committed.get((self._topic, self._group), 0)
             self._owned = mine
-        if not self._owned:
-            return []
-        self._place = max(self._place, self._bus.starts.get(self._topic, 0))
-        found = log[self._place :][:max_messages]
-        self._place += len(found)
-        return found
+        return self._owned

@@ -8,11 +8,11 @@ from typing import Any, cast
 
 import pytest
 
-from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.model.messages import EOS_KEY, EndOfStream, encode_marker
 from streamforge_utils.model.topic_reading import PartitionRange, Until
 from streamforge_utils.ports.bus import BusAdmin, Consumer, Lag, Received
-from streamforge_utils.runtime.offset_reader import QUIET_POLLS, OffsetReader
+from streamforge_utils.runtime.offset_reader import PATIENCE_POLLS, OffsetReader
 from tests.doubles.instruments import instruments
 
 TOPIC, GROUP = "orders", "wf-orders-sink"
@@ -31,7 +31,8 @@ class Topic:
     """A topic as a test writes it: `polls` are given in order, then nothing. ends: what it says of its offsets.
 
     committed: by partition, as the group left it. commits: in order. empty: polls that gave nothing; waits: what it
-    said to wait for at each; stops_at: at which of them it is told to stop.
+    said to wait for at each; stops_at: at which of them it is told to stop. reached: its position, instead of the end,
+    once nothing came. noted: with what was committed by then.
     """
 
     def __init__(self, *polls: Sequence[Received], ends: Mapping[int, tuple[int, int]]) -> None:
@@ -42,13 +43,24 @@ class Topic:
         self.empty = self.stops_at = 0
         self.waits: list[str | None] = []
         self.failures: deque[Exception] = deque()
+        self.reached: dict[int, int] | None = None
+        self.noted: list[tuple[Mapping[str, Any], dict[int, int]]] = []
 
     def reader(self, until: str, *ranges: str) -> OffsetReader:
         self.instruments = instruments()
         given = [PartitionRange.parse_setting(one) for one in ranges]
         me = (cast("Consumer", self), cast("BusAdmin", self), TOPIC, GROUP)
         self.made = OffsetReader(*me, Until.parse(until), given, self.instruments)
+        self.made.note = self.note
         return self.made
+
+    async def note(self, extra: Mapping[str, Any]) -> None:
+        self.noted.append((extra, dict(self.committed)))
+
+    async def position(self) -> Mapping[int, int]:
+        if not self.empty:
+            return {number: self.committed.get(number, 0) for number in self.ends}
+        return {number: end for number, (_, end) in self.ends.items()} if self.reached is None else self.reached
 
     async def poll(self, max_messages: int, timeout_s: float) -> Sequence[Received]:
         if self.polls:
@@ -105,13 +117,50 @@ async def test_an_empty_topic_ends_at_once_without_a_poll() -> None:
     assert topic.commits == []
 
 
-async def test_offsets_without_messages_at_the_end_are_waited_for_and_then_committed() -> None:
+async def test_offsets_without_messages_at_the_end_are_passed_by_the_position_and_then_committed() -> None:
     topic = Topic([message(0, 0)], ends={0: (0, 3), 1: (4, 6)})
     reader = topic.reader("end")
     assert await read(reader) == [(0, 0)]
-    assert topic.empty == QUIET_POLLS
+    assert topic.empty == 1
     assert topic.committed == {0: 3, 1: 6}
     assert await reader.left() == 0
+    assert topic.noted == []
+
+
+async def test_what_does_not_come_is_not_taken_for_nothing() -> None:
+    topic = Topic([message(0, 0)], ends={0: (0, 3), 1: (4, 6)})
+    topic.reached = {0: 2}  # another member has the other one
+    with pytest.raises(
+        RetryableError, match=r"offsets 2 to before 3 of partition 0, offsets 4 to before 6 of part.* 1"
+    ):
+        await read(topic.reader("end"))
+    assert topic.empty == PATIENCE_POLLS + 1
+    assert topic.committed == {0: 1}
+
+
+async def test_what_was_removed_before_it_was_read_is_noted_before_anything_behind_it_is_committed() -> None:
+    topic = Topic([message(0, 6), message(0, 8)], [message(1, 2)], ends={0: (6, 9), 1: (0, 3), 2: (9, 9), 3: (2, 4)})
+    topic.committed = {0: 3, 1: 2, 3: 3}
+    assert await read(topic.reader("end", "0:2:9", "1:0:3", "2:5:9", "3:1:4")) == [(0, 6), (0, 8), (1, 2)]
+    assert topic.noted == [
+        ({"skipped": ["0:3:6"]}, {0: 3, 1: 2, 3: 3}),
+        ({"skipped": ["0:3:6", "2:5:9"]}, {0: 9, 1: 3, 3: 3}),
+    ]
+    assert topic.committed == {0: 9, 1: 3, 2: 9, 3: 4}
+
+
+async def test_a_partition_that_was_added_later_counts_from_its_first_offset() -> None:
+    topic = Topic([message(1, 2)], ends={0: (0, 0), 1: (2, 3)})
+    assert await read(topic.reader("count:3", "0:0:0")) == [(1, 2)]
+    assert [noted for noted, _ in topic.noted] == [{"skipped": ["1:0:2"]}]
+
+
+async def test_a_topic_that_was_made_again_is_not_read_as_the_old_one() -> None:
+    for ends in ({0: (0, 4), 1: (0, 3)}, {0: (0, 5)}):
+        with pytest.raises(
+            PermanentError, match=r"partition \d of topic orders ended at offset . when .* made the topic"
+        ):
+            await read(Topic(ends=ends).reader("end", "0:0:5", "1:0:3"))
 
 
 async def test_what_is_not_stored_yet_is_not_committed_with_the_empty_rest() -> None:

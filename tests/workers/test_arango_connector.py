@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import secrets
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +87,24 @@ async def test_objects_are_stored_and_all_else_is_dead_with_its_reason(tmp_path:
     # Nothing is written where others write, and nothing is made beside it.
     assert len(await rig.read(FOREIGN)) == len(good) + len(HOSTILE)
     assert f"{FOREIGN}-dlq" not in await rig.seen.topics()
+    await rig.close()
+
+
+async def test_what_retention_removed_before_it_was_read_is_told_before_the_last_word_and_with_it(
+    tmp_path: Path,
+) -> None:
+    rig = Shop(tmp_path)
+    await rig.prepare()
+    await rig.seen.create_topic(TopicSpec(name=FOREIGN, max_bytes=100_000))
+    for number in range(30):
+        await rig.write(b'{"n":%d,"x":"%s"}' % (number, secrets.token_hex(5000).encode()))
+    ((first, end),) = (await rig.seen.offsets(FOREIGN)).values()
+    assert (first > 3, end) == (True, 30)
+    rig.environment["STREAMFORGE_OFFSETS"] = "0:3:30"
+    assert await rig.live(DEFINITION) == 0
+    assert sorted(one["n"] for one in (await rig.contents()).values()) == [*range(first, end)]
+    told = [(event.event, event.extra["skipped"]) for event in await rig.events() if "skipped" in (event.extra or {})]  # type: ignore[index]
+    assert told == [("loading", [f"0:3:{first}"]), ("finished", [f"0:3:{first}"])]
     await rig.close()
 
 

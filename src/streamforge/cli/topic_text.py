@@ -33,9 +33,8 @@ def tell_topic(workflow: answers.Started, seconds: float, where: Where) -> None:
     if topic is None or not topic.partitions:
         terminal.write(f"{ended}: {terminal.records(progress.records_stored)} stored, not proven")
         return
-    dead, missing = (
-        sum(counts) for counts in zip(*((p.dead, p.missing + p.unread) for p in topic.partitions), strict=True)
-    )
+    dead = sum(one.dead for one in topic.partitions)
+    missing = sum(one.missing + one.unread + one.skipped for one in topic.partitions)
     parts = [f"{terminal.records(sum(one.stored for one in topic.partitions))} stored"]
     if dead:
         parts.append(f"{terminal.number(dead)} dead (`streamforge dlq list {workflow.queue_id}{where.flags()}`)")
@@ -60,6 +59,7 @@ def _counts(one: PartitionProof) -> str:
         (one.markers, "end-of-stream markers"),
         (one.missing, f"missing {missing}"),
         (one.unread, "still to be read"),
+        (one.skipped, "removed from the topic before they were read"),
         (one.empty, "offsets without a message"),
         (one.gone, "removed from the topic before they were compared"),
     )

@@ -17,12 +17,15 @@ class PartitionProof(msgspec.Struct, frozen=True, kw_only=True):
     first: Annotated[int, Meta(description="The oldest offset when the workflow began.")]
     end: Annotated[int, Meta(description="The offset up to which all is stored or refused.")]
     stored: Annotated[int, Meta(description="Messages whose document is in the collection.")]
+    skipped: Annotated[
+        int, Meta(description="Offsets that the topic had removed before they were read: they are lost.")
+    ]
     dead: Annotated[int, Meta(description="Messages that are dead letters.")]
     markers: Annotated[int, Meta(description="End-of-stream markers, which are not stored.")]
     missing: Annotated[int, Meta(description="Messages that are neither.")]
     missing_from: Annotated[int | None, Meta(description="The offset of the first of them.")]
     empty: Annotated[int, Meta(description="Offsets without a message: of transactions, or compacted away.")]
-    gone: Annotated[int, Meta(description="Offsets that the topic had removed before the proof could compare them.")]
+    gone: Annotated[int, Meta(description="Offsets that were read, and removed before the proof could compare them.")]
     unread: Annotated[int, Meta(description="Offsets that are still to be read.")]
 
 
@@ -48,7 +51,7 @@ def topic_answer(found: Workflow) -> TopicInput | None:
         topic=topic.topic,
         until=topic.until.text,
         readings=topic.readings,
-        complete=None if proof is None else not proof.missing,
+        complete=None if proof is None else not proof.missing and not topic.skipped,
         partitions=[
             PartitionProof(**{n: getattr(one, n) for n in PartitionProof.__struct_fields__}) for one in partitions
         ],

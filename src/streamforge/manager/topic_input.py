@@ -10,15 +10,20 @@ from streamforge_utils.model.topic_reading import PartitionRange, Until, total
 class TopicInput(msgspec.Struct, frozen=True, kw_only=True):
     """The topic that a workflow without a loader stores; it is not ours, and nothing but reading is done to it.
 
-    until: what ends the workflow. ranges: where each partition began and ended when the workflow did; None before its
-    plan. own_collection: nothing lay in its collection then. readings: how often it was begun at the beginning again,
-    after a proof found messages that are not stored; each has a consumer group of its own.
+    until: what ends the workflow. identity: the bus's, of the topic that was there when the workflow began. ranges:
+    where each partition began and ended then; None before its plan. own_collection: nothing lay in its collection then.
+    readings: how often it was begun at the beginning again, after a proof found messages that are not stored; each has
+    a consumer group of its own. proven: what an earlier reading has read in full. skipped: what the topic removed since
+    the workflow began and before it was read; some of it, where it is many ranges.
     """
 
     topic: str
     until: Until
+    identity: str = ""
     ranges: tuple[PartitionRange, ...] | None = None
     own_collection: bool = False
+    proven: tuple[PartitionRange, ...] = ()
+    skipped: tuple[PartitionRange, ...] = ()
     readings: int = 0
 
     @property
@@ -34,14 +39,15 @@ class PartitionProof(msgspec.Struct, frozen=True, kw_only=True):
 
     stored, dead, markers: messages whose document is stored, that are dead letters, that mark the end of a stream.
     missing: those that are nothing of that, and missing_from: the first of them. empty: offsets without a message.
-    gone: offsets that the topic had removed before they could be compared. unread: offsets up to the end of the
-    workflow that were not committed.
+    skipped: offsets that the topic had removed before they were read; gone: those that were read, and that it had
+    removed before they could be compared. unread: offsets up to the end of the workflow that were not committed.
     """
 
     partition: int
     first: int
     end: int
     stored: int = 0
+    skipped: int = 0
     dead: int = 0
     markers: int = 0
     missing: int = 0
@@ -49,3 +55,8 @@ class PartitionProof(msgspec.Struct, frozen=True, kw_only=True):
     empty: int = 0
     gone: int = 0
     unread: int = 0
+
+    @property
+    def lacking_from(self) -> int:
+        """Up to here all was found, or was gone."""
+        return self.end if self.missing_from is None else self.missing_from

@@ -7,9 +7,11 @@ import secrets
 from collections.abc import AsyncIterator, Sequence
 
 import pytest
-from confluent_kafka.admin import NewTopic
+from confluent_kafka import Producer as Client
+from confluent_kafka.admin import NewPartitions, NewTopic
 
 from streamforge_utils.adapters.kafka.kafka_bus import KafkaBus
+from streamforge_utils.adapters.kafka.kafka_connection import Connection
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.ports.bus import Bus, Consumer, Message, Producer, Received
 from tests.contracts.bus import BusContract
@@ -109,6 +111,45 @@ class PartitionContract(Kafka):
                     sent += 8
                 for member, mine in zip(members, seen, strict=True):
                     mine.update(values(await member.poll(100, 0.05)))
+
+    async def test_a_position_passes_the_marks_of_transactions_and_stays_before_one_that_is_open(
+        self, bus: BusWithAdmin, topic: str, broker: Broker
+    ) -> None:
+        producer = Client({**broker.client_config(), "transactional.id": topic})
+        producer.init_transactions(20)
+        consumer, member = await bus.consumer(topic), await bus.consumer(topic, group="g")
+
+        async def passed(end: int) -> None:
+            for one in (consumer, member):
+                async with asyncio.timeout(self.patience_s):
+                    while await one.position() != {0: end}:
+                        await one.poll(10, 0.1)
+
+        for end, finish in ((3, producer.commit_transaction), (6, producer.abort_transaction)):
+            producer.begin_transaction()
+            for _ in range(2):
+                producer.produce(topic, b"x")
+            producer.flush(20)
+            await passed(end - 3)
+            assert await bus.offsets(topic) == {0: (0, end - 1)}
+            finish(20)
+            await passed(end)
+
+    async def test_a_partition_that_is_added_is_read_and_committed(
+        self, bus: BusWithAdmin, wide: str, broker: Broker, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        config, often = Connection.config, {"topic.metadata.refresh.interval.ms": 500}  # not once a minute
+        monkeypatch.setattr(Connection, "config", lambda self, role: config(self, role) | often)
+        member = await bus.consumer(wide, group="group")
+        broker.admin_client().create_partitions([NewPartitions(wide, 5)])[wide].result(20)
+        client, failures = Client(broker.client_config() | often), list[object]()
+        async with asyncio.timeout(self.patience_s):
+            while None not in failures:  # until the broker knows of it
+                client.produce(wide, b"5", partition=4, on_delivery=lambda error, _: failures.append(error))
+                client.flush(5)
+            message = (await read(member, 1, self.patience_s))[0]
+            await member.commit({message.partition: 1})
+        assert (message.partition, (await bus.lag(wide, "group")).records) == (4, 0)
 
     async def test_a_late_commit_of_a_partition_that_was_lost_is_refused(
         self, bus: BusWithAdmin, other: BusWithAdmin, wide: str

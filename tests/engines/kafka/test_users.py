@@ -18,6 +18,7 @@ from streamforge_utils.runtime.topic_specs import data_topic
 from tests import cleanenv
 from tests.contracts.bus_fixtures import numbered, read, values
 from tests.e2e import rig
+from tests.e2e.test_batches import begun, ended
 from tests.engines.kafka import buses
 from tests.engines.kafka.broker import Broker, User
 from tests.places import ROOT
@@ -119,6 +120,30 @@ def test_a_whole_workflow_runs_as_one_user_or_with_another_for_the_workers(
         secrets = [value.encode() for name, value in environment.items() if name.endswith("PASSWORD")]
         texts = [path.read_bytes() for path in (tmp_path / "data").rglob("*") if path.is_file()]
         assert not any(secret in text for secret in secrets for text in texts)
+
+
+def test_a_batch_and_a_run_of_a_schedule_that_is_fired_by_hand_end_proven(
+    cluster: Cluster, exchange: rig.Exchange, tmp_path: Path
+) -> None:
+    symbols = exchange.symbols[:3]
+    with rig.manager(tmp_path / "data", exchange.url, **cluster.broker.environment(cluster.user(NAMES[0]))) as manager:
+        batch = begun(manager, symbols, time_range="2024-08-01")
+        counts = ended(manager, batch["batch_id"])["counts"]
+        assert {word: number for word, number in counts.items() if number} == {"finished": 3}
+        body = {"symbols": symbols, "type": "api_candles_1h", "cron": "0 0 1 1 *", "time_range": "2024-07-31"}
+        assert manager.api.post("/schedules", json={"name": "all", **body}).status_code == 201
+        manager.post("/schedules/all/run")
+
+        def run() -> rig.Json | None:
+            runs: list[rig.Json] = manager.api.get("/schedules/all/runs").raise_for_status().json()["runs"]
+            return runs[0] if runs else None
+
+        assert rig.eventually(run, "the run has ended")["state"] == "finished"
+        workflows = manager.api.get("/queues").raise_for_status().json()["queues"]
+        assert sorted(one["symbol"] for one in workflows) == sorted(2 * symbols)
+        for one in workflows:
+            assert {segment["verdict"] for segment in manager.coverage(one["queue_id"])} == {"stored"}
+            assert len(manager.csv(one["collection"])) == 1 + 24
 
 
 def test_a_workflow_whose_workers_may_not_log_in_fails_and_names_why(

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, cast
 
+import msgspec
 import pytest
 
+from streamforge.manager.execution.topic_proof import prove_topic
 from streamforge.manager.policy import Policy
 from streamforge.manager.service import KeyReused, NotNow
+from streamforge.manager.topic_answers import topic_answer
 from streamforge.manager.topic_requests import TARGET, TopicRequest
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.coverage import Segment, Verdict
-from streamforge_utils.model.errors import InvalidInput
+from streamforge_utils.model.errors import InvalidInput, RetryableError
 from streamforge_utils.model.json_documents import JsonDocuments
 from streamforge_utils.model.messages import EOS_KEY, EndOfStream, encode_marker
-from streamforge_utils.ports.bus import Message, TopicSpec
+from streamforge_utils.ports.bus import Consumer, Message, TopicSpec
 from streamforge_utils.ports.columns import DocumentColumns
 from streamforge_utils.ports.launcher import JobSpec
 from streamforge_utils.runtime.conversion import PASSED_OVER
 from streamforge_utils.runtime.json_converter import convert_json
 from tests.doubles.manualclock import ManualClock
+from tests.doubles.memorybus import MemoryBus
 from tests.manager.support import NOW, World, accepted, attempt, said
 
 TOPIC = "orders"
@@ -85,7 +89,7 @@ async def finish(world: World, workflow: Workflow, word: str = "finished") -> Wo
 def counts(workflow: Workflow) -> dict[str, int]:
     assert workflow.proof is not None
     (one,) = workflow.proof.partitions
-    named = ("stored", "dead", "markers", "missing", "empty", "gone", "unread")
+    named = ("stored", "skipped", "dead", "markers", "missing", "empty", "gone", "unread")
     return {name: number for name in named if (number := getattr(one, name))}
 
 
@@ -202,6 +206,83 @@ async def test_what_the_topic_has_removed_meanwhile_is_told(world: World) -> Non
     workflow = await finish(world, workflow)
     assert workflow.status is Status.FINISHED
     assert counts(workflow) == {"stored": 2, "gone": 6}
+
+
+async def test_what_was_removed_before_it_was_read_is_an_error_that_a_retry_does_not_heal(world: World) -> None:
+    workflow = await begun(world)
+    await store(world, 2)
+    world.bus.starts[TOPIC] = 5
+    await store(world)
+    now = await world.workflow(workflow.queue_id)
+    for told in (["0:2:4", "x", 7], ["0:2:5"]):  # heartbeats, or the terminal event of an attempt that was killed then
+        world.say(said(now, TARGET, "loading", extra={"skipped": told}))
+    workflow = await finish(world, workflow)
+    assert workflow.status is Status.ERROR
+    assert workflow.failure is not None
+    assert "3 offsets of topic orders were removed" in workflow.failure.reason
+    assert "partition 0, 2 to before 5" in workflow.failure.reason
+    assert "retention.ms" in workflow.failure.next_step
+    assert counts(workflow) == {"stored": 2, "skipped": 3, "dead": 1, "gone": 2}
+    answer = topic_answer(workflow)
+    assert answer is not None
+    assert answer.complete is False
+    await world.manager.retry(workflow.queue_id)
+    await world.turns(3)
+    assert (await finish(world, workflow)).status is Status.ERROR
+
+
+async def test_what_was_read_in_full_before_is_not_lost_when_a_second_reading_no_longer_finds_it(world: World) -> None:
+    workflow = await begun(world)
+    await store(world, lose=4)
+    workflow = await finish(world, workflow)
+    world.bus.starts[TOPIC] = 3
+    await store(world)
+    now = await world.workflow(workflow.queue_id)
+    world.say(said(now, TARGET, "loading", extra={"skipped": ["0:0:3"]}))
+    workflow = await finish(world, workflow)
+    assert workflow.status is Status.FINISHED
+    assert counts(workflow) == {"stored": 4, "dead": 1, "gone": 3}
+
+
+@pytest.mark.parametrize("again", [True, False])
+async def test_a_topic_that_is_deleted_in_the_middle_is_an_error_also_where_another_of_its_name_holds_more(
+    world: World, again: bool
+) -> None:
+    workflow = await begun(world)
+    await world.bus.delete_topic(TOPIC)
+    if again:
+        await world.bus.create_topic(TopicSpec(name=TOPIC))
+        write(world, *(b'{"new":%d}' % n for n in range(20)))
+        await store(world)
+    workflow = await finish(world, workflow)
+    await world.turns(20, seconds=100)
+    workflow = await world.workflow(workflow.queue_id)
+    assert workflow.status is Status.ERROR
+    assert workflow.failure is not None
+    assert ("made again" if again else "no topic orders") in workflow.failure.reason
+    await world.manager.retry(workflow.queue_id)
+    await world.turns(4)
+    workflow = await world.workflow(workflow.queue_id)
+    assert workflow.status is Status.ERROR
+    assert workflow.failure is not None
+    assert ("new workflow" if again else "make it") in workflow.failure.next_step
+
+
+async def test_a_proof_that_is_not_given_what_it_has_to_compare_says_so_and_proves_nothing(world: World) -> None:
+    class Silent(MemoryBus):
+        async def consumer(self, topic: str, **how: Any) -> Consumer:
+            consumer: Any = await super().consumer(topic, **how)
+            if topic == TOPIC:
+                consumer._next = lambda most: []
+            return cast("Consumer", consumer)
+
+    workflow = await begun(world)
+    await store(world)
+    topic, bus = workflow.topic_input, Silent()
+    assert topic is not None
+    bus.log = world.bus.log
+    with pytest.raises(RetryableError, match="8 offsets that the proof has still to compare"):
+        await prove_topic(msgspec.structs.replace(world.deps, bus=bus), workflow, topic)
 
 
 async def test_a_manager_that_is_killed_at_any_moment_comes_to_the_same_end(world: World) -> None:

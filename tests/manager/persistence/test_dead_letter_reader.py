@@ -58,7 +58,7 @@ class _Slow:
     def __init__(self, bus: SlowBus, consumer: Consumer) -> None:
         self._bus = bus
         self._consumer = consumer
-        self.seek, self.close = consumer.seek, consumer.close
+        self.seek, self.close, self.position = consumer.seek, consumer.close, consumer.position
 
     async def poll(self, max_messages: int, timeout_s: float) -> Sequence[Received]:
         self._bus.polls += 1

@@ -14,7 +14,7 @@ from streamforge.manager.lifecycle.job_spec import reading_group
 from streamforge.manager.topic_input import PartitionProof, TopicInput
 from streamforge.manager.workflow import Failure, Plan, Proof, Step, Workflow
 from streamforge_utils.model import names
-from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.model.json_documents import JsonDocuments
 from streamforge_utils.model.topic_reading import partition_ranges
 from streamforge_utils.ports.bus import Bus, BusAdmin, Received, Start
@@ -28,8 +28,8 @@ AHEAD_BYTES = 8 * 1024 * 1024
 BATCH_MESSAGES = 1000
 PART_MESSAGES, PART_BYTES = 200, 256 * 1024
 POLL_S = 1.0
-QUIET_POLLS = 5
-"""So many polls in a row without a message of what is to be read: what is left of it belongs to no messages."""
+QUIET_POLLS = 15
+"""So many polls in a row that bring nothing of what is to be read: the bus is slow."""
 
 _replace = msgspec.structs.replace
 _log = structlog.get_logger(__name__)
@@ -46,10 +46,13 @@ async def plan_topic(deps: Dependencies, workflow: Workflow, topic: TopicInput) 
                 next_step="make it, or give the user the right to describe and read it, then retry the workflow",
             )
         )
+    identity = await deps.admin.identity(topic.topic)
     if topic.ranges is None:
         found = partition_ranges(await deps.admin.offsets(topic.topic))
         own = topic.own_collection or not await deps.store.count(workflow.collection)
-        topic = _replace(topic, ranges=found, own_collection=own)
+        topic = _replace(topic, identity=identity, ranges=found, own_collection=own)
+    elif topic.identity not in ("", identity):
+        return Refused(Failure(reason=_made_again(topic), next_step="store what it holds now by a new workflow"))
     # Nothing of it is a range of time.
     plan = Plan(exchange_now_ms=deps.clock.now_ms(), until_ms=workflow.span.start_ms)
     return Planned(plan, topic_input=topic)
@@ -58,8 +61,11 @@ async def plan_topic(deps: Dependencies, workflow: Workflow, topic: TopicInput) 
 async def prove_topic(deps: Dependencies, workflow: Workflow, topic: TopicInput) -> Proof:
     """Read again what the workflow has read, and look for each message: it is a document, or a dead letter, or missing.
 
-    What the topic has removed meanwhile can only be counted. Raises RetryableError, or PermanentError (no such topic).
+    What the topic has removed meanwhile can only be counted. Raises RetryableError, or PermanentError (no such topic,
+    or another one of its name).
     """
+    if topic.identity not in ("", await deps.admin.identity(topic.topic)):
+        raise PermanentError(f"{_made_again(topic)}; store what it holds now by a new workflow")
     committed = await _committed(deps.admin, workflow, topic)
     dead = await _dead(deps, workflow, topic.topic)
     await deps.store.flush(workflow.collection)
@@ -67,14 +73,21 @@ async def prove_topic(deps: Dependencies, workflow: Workflow, topic: TopicInput)
     offsets = await deps.admin.offsets(topic.topic)
     partitions: dict[int, PartitionProof] = {}
     for number, end in committed.items():
-        first = begun[number].first if number in begun else offsets.get(number, (0, 0))[0]
+        # One that is not among those of the beginning was added since.
+        first = begun[number].first if number in begun else 0 if begun else offsets.get(number, (0, 0))[0]
         if number in begun and topic.until.is_end:
             end = min(end, begun[number].end)
         unread = begun[number].end - end if number in begun and topic.until.is_end else 0
         oldest = offsets.get(number, (end, end))[0]
+        skipped = sum(len(one) for one in topic.skipped if one.partition == number)
         gone = max(0, min(oldest, end) - first)
         partitions[number] = PartitionProof(
-            partition=number, first=first, end=max(first, end), gone=gone, unread=unread
+            partition=number,
+            first=first,
+            end=max(first, end),
+            skipped=skipped,
+            gone=max(0, gone - skipped),
+            unread=unread,
         )
     for number, one in begun.items():
         if number not in partitions and topic.until.is_end:  # the topic has been made again, with fewer of them
@@ -86,15 +99,22 @@ async def prove_topic(deps: Dependencies, workflow: Workflow, topic: TopicInput)
     return Proof(
         round=workflow.repairs + 1,
         checked_ms=deps.clock.now_ms(),
-        expected=stored + sum(one.dead + one.missing + one.unread for one in found),
+        expected=stored + sum(one.dead + one.missing + one.unread + one.skipped for one in found),
         stored=stored,
         segments=(),
         partitions=found,
     )
 
 
+def _made_again(topic: TopicInput) -> str:
+    return (
+        f"topic {topic.topic} was deleted and made again since the workflow began: what it held before, and was not "
+        "stored by then, is lost"
+    )
+
+
 class _Comparison:
-    """Compares the messages of partitions, from `first + gone` to before `end` of each, with the store.
+    """Compares the messages of partitions, behind what the topic has removed to before `end` of each, with the store.
 
     found: the proofs, with what was counted so far. dead: the offsets of the dead letters of each partition.
     """
@@ -111,7 +131,7 @@ class _Comparison:
         self._collection = collection
         self._documents = documents
         self._dead = dead
-        self._left = {number: range(one.first + one.gone, one.end) for number, one in partitions.items()}
+        self._left = {number: range(one.first + one.gone + one.skipped, one.end) for number, one in partitions.items()}
         self.found = dict(partitions)
 
     async def read(self, bus: Bus, topic: str) -> None:
@@ -124,24 +144,37 @@ class _Comparison:
             for number, offsets in self._left.items():
                 if offsets:
                     await consumer.seek(number, offsets.start)
-            while any(map(len, self._left.values())) and quiet < QUIET_POLLS:
+            while any(map(len, self._left.values())):
+                before = dict(self._left)
                 polled = [one for one in await consumer.poll(BATCH_MESSAGES, POLL_S) if self._take(one)]
-                quiet = 0 if polled else quiet + 1
                 await self._compare(polled)
+                if not polled:
+                    for number, offset in (await consumer.position()).items():
+                        self._pass(number, offset)
+                quiet = 0 if self._left != before else quiet + 1
+                if quiet == QUIET_POLLS:
+                    raise RetryableError(
+                        f"topic {topic}: nothing came in {QUIET_POLLS} polls of {sum(map(len, self._left.values()))} "
+                        "offsets that the proof has still to compare: the bus is slow, try again"
+                    )
         finally:
             await consumer.close()
-        for number, offsets in self._left.items():
-            self._count(number, empty=len(offsets))
 
     def _take(self, message: Received) -> bool:
         """Whether it is one of those that are to be compared."""
+        self._pass(message.partition, message.offset)
         left = self._left.get(message.partition, range(0))
-        if message.offset < left.start or not left:
+        if message.offset not in left:
             return False
-        until = min(message.offset, left.stop)
-        self._count(message.partition, empty=until - left.start)
-        self._left[message.partition] = range(min(message.offset + 1, left.stop), left.stop)
-        return message.offset < left.stop
+        self._left[message.partition] = left[1:]
+        return True
+
+    def _pass(self, partition: int, offset: int) -> None:
+        """No message lies before `offset` any more."""
+        left = self._left.get(partition, range(0))
+        if len(left) and offset > left.start:
+            self._left[partition] = range(min(offset, left.stop), left.stop)
+            self._count(partition, empty=len(left) - len(self._left[partition]))
 
     async def _compare(self, messages: Sequence[Received]) -> None:
         keys: list[str | None] = []

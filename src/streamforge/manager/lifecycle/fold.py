@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from streamforge.manager.lifecycle.rounds import disjoint
+from streamforge.manager.lifecycle.topic_rounds import fold_skipped
 from streamforge.manager.workflow import Attempt, Remark, Step, Workflow
 from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.model.messages import TERMINAL_EVENTS, Event, Progress, progress_of
@@ -31,6 +32,9 @@ def fold_event(workflow: Workflow, event: Event, now_ms: int) -> Workflow:
     if attempt is None or attempt.number != event.attempt or attempt.terminal_event is not None:
         return workflow
     changed = _with_event(attempt, event, now_ms)
+    if workflow.topic_input is not None:
+        told = (event.extra or {}).get("skipped")
+        workflow = _replace(workflow, topic_input=fold_skipped(workflow.topic_input, told))
     return workflow.with_step(_replace(step, attempts=(*step.attempts[:-1], changed)))
 
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 import msgspec
 
 from streamforge.manager.lifecycle.rounds import next_round
 from streamforge.manager.policy import Policy
-from streamforge.manager.topic_input import PartitionProof, TopicInput
+from streamforge.manager.topic_input import TopicInput
 from streamforge.manager.workflow import Failure, Plan, Proof, Status, Workflow
+from streamforge_utils.model.topic_reading import RANGES_LIMIT, PartitionRange, total, union
 
 _replace = msgspec.structs.replace
 _SHOWN = 5
@@ -23,13 +26,16 @@ def has_work(workflow: Workflow, plan: Plan) -> bool:
 
 def conclude_topic(workflow: Workflow, topic: TopicInput, proof: Proof, now_ms: int, policy: Policy) -> Workflow:
     """The workflow after its proof: finished, or reading the topic once more from where it began, or failed."""
-    if not proof.missing:
+    if not proof.missing and not topic.skipped:
         return workflow.next_epoch(status=Status.FINISHED, waiting_for="", ended_ms=now_ms)
+    if not proof.missing:
+        return workflow.next_epoch(failure=_skipped(topic))
     if workflow.repairs < policy.max_repairs:
-        again = _replace(topic, readings=topic.readings + 1)
+        proven = (PartitionRange(one.partition, one.first, one.lacking_from) for one in proof.partitions)
+        again = _replace(topic, readings=topic.readings + 1, proven=tuple(proven))
         return next_round(_replace(workflow, repairs=workflow.repairs + 1, topic_input=again))
     lacking = [one for one in proof.partitions if one.missing or one.unread]
-    places = ", ".join(f"partition {one.partition} from offset {_lacking_from(one)}" for one in lacking[:_SHOWN])
+    places = ", ".join(f"partition {one.partition} from offset {one.lacking_from}" for one in lacking[:_SHOWN])
     failure = Failure(
         reason=f"{proof.missing:,} messages of topic {topic.topic} are neither stored nor dead letters after it was "
         f"read {workflow.repairs + 1} times: {places}",
@@ -38,5 +44,25 @@ def conclude_topic(workflow: Workflow, topic: TopicInput, proof: Proof, now_ms: 
     return workflow.next_epoch(failure=failure)
 
 
-def _lacking_from(one: PartitionProof) -> int:
-    return one.end if one.missing_from is None else one.missing_from
+def fold_skipped(topic: TopicInput, told: object) -> TopicInput:
+    """The topic with what an event tells as `skipped`; what cannot be read is left out."""
+    proven = {one.partition: one.end for one in topic.proven}
+    found = []
+    for text in told if isinstance(told, list) else ():
+        with suppress(ValueError):
+            one = PartitionRange.parse_setting(str(text))
+            first = max(one.first, proven.get(one.partition, 0))
+            found.append(PartitionRange(one.partition, first, max(first, one.end)))
+    return _replace(topic, skipped=union((*topic.skipped, *found))) if found else topic
+
+
+def _skipped(topic: TopicInput) -> Failure:
+    ranges = topic.skipped
+    places = ", ".join(f"partition {one.partition}, {one.first} to before {one.end}" for one in ranges[:_SHOWN])
+    least = "at least " if len(ranges) == RANGES_LIMIT else ""
+    return Failure(
+        reason=f"{least}{total(ranges):,} offsets of topic {topic.topic} were removed by its retention after the "
+        f"workflow had begun and before they were read: {places}",
+        next_step="raise the topic's retention (retention.ms, retention.bytes), have its producer send the messages "
+        "again, and store the topic by a new workflow; a retry does not bring them back, all others are stored",
+    )

@@ -14,7 +14,7 @@ from typing import Generic, Protocol, TypeVar
 import msgspec
 
 from streamforge_utils.adapters.call_thread import Lane
-from streamforge_utils.model.errors import InvalidInput, PermanentError, TopicFull
+from streamforge_utils.model.errors import InvalidInput, TooLarge, TopicFull
 from streamforge_utils.model.names import TOPIC_LIMIT
 from streamforge_utils.ports.bus import HEADERS_BYTES, Message, Start, TopicSpec
 from streamforge_utils.ports.clock import Clock, SystemClock
@@ -56,7 +56,7 @@ def topic_full(spec_name: str, max_bytes: int, timeout_s: float, behind: Mapping
 def sizes_of(topic: str, messages: Sequence[Message], limit: int) -> list[int]:
     """The size of each message in bytes.
 
-    Raises PermanentError if one is larger than `limit`, `HEADERS_BYTES` of its headers not counted.
+    Raises TooLarge if one is larger than `limit`, `HEADERS_BYTES` of its headers not counted.
     """
     if isinstance(messages, MessageColumns):
         sizes = [
@@ -71,7 +71,7 @@ def sizes_of(topic: str, messages: Sequence[Message], limit: int) -> list[int]:
     if sizes and max(sizes) > limit:
         for at, size in enumerate(sizes):
             if size > limit and size - min(_headers_size(messages[at]), HEADERS_BYTES) > limit:
-                raise PermanentError(
+                raise TooLarge(
                     f"topic {topic}: message {at} of {len(messages)} (key {(messages[at].key or b'')[:80]!r}) has "
                     f"{size} bytes, more than the limit of {limit}; send less in one message"
                 )

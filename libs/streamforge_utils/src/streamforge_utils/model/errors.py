@@ -49,6 +49,10 @@ class PermanentError(StreamForgeError):
     """The call will never succeed as it is: the input must change (exit code 1, not retried)."""
 
 
+class TooLarge(PermanentError):
+    """A message is larger than its topic takes."""
+
+
 class InvalidInput(PermanentError):
     """A value given by a person or a program is not acceptable; `field` names it."""
 

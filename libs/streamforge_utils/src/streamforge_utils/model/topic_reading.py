@@ -14,6 +14,8 @@ JSON_TYPE = "json"
 
 COUNT_LIMIT = 10**15
 PRODUCERS_LIMIT = 32
+RANGES_LIMIT = 100
+"""So many ranges of offsets that were not read are told."""
 _PRODUCER = re.compile(r"[A-Za-z0-9._-]{1,200}", re.ASCII)
 _FORMS = "`end`, `stop`, `count:N` or `marker:PRODUCER[,PRODUCER]`"
 _SHOWN = 80
@@ -96,6 +98,17 @@ class PartitionRange(msgspec.Struct, frozen=True):
 def partition_ranges(offsets: Mapping[int, tuple[int, int]]) -> tuple[PartitionRange, ...]:
     """The ranges of a topic, by partition."""
     return tuple(PartitionRange(number, *offsets[number]) for number in sorted(offsets))
+
+
+def union(ranges: Iterable[PartitionRange]) -> tuple[PartitionRange, ...]:
+    """The same offsets in ranges that are sorted and do not touch; at most `RANGES_LIMIT`."""
+    found: list[PartitionRange] = []
+    for one in sorted(ranges, key=lambda one: (one.partition, one.first)):
+        if found and found[-1].partition == one.partition and one.first <= found[-1].end:
+            found[-1] = PartitionRange(one.partition, found[-1].first, max(found[-1].end, one.end))
+        elif one:
+            found.append(one)
+    return tuple(found[:RANGES_LIMIT])
 
 
 def total(ranges: Iterable[PartitionRange]) -> int:

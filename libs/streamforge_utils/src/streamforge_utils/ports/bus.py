@@ -86,7 +86,7 @@ class Producer(Protocol):
         fleeting: a loss of power may take them (a ping, its answer): a bus need not wait for the disk.
         A `consumed` topic at its cap makes the call wait for its readers.
         Raises RetryableError (the bus does not answer; TopicFull: the cap lasted too long; some of the messages may
-        have been appended) or PermanentError (no such topic, message too large).
+        have been appended) or PermanentError (no such topic; TooLarge: a message is larger than the topic takes).
         """
 
     async def close(self) -> None:
@@ -112,6 +112,14 @@ class Consumer(Protocol):
 
     async def seek(self, partition: int, offset: int) -> None:
         """Continue reading `partition` at `offset` (an offset already trimmed means the oldest message there is)."""
+
+    async def position(self) -> Mapping[int, int]:
+        """The offset of the next message to be given, of each partition that is this consumer's to read.
+
+        Polls move it, also past offsets without a message (trimmed, compacted, marks of transactions): once it has
+        come to where a partition ends, nothing is left there. Before a first message was given it is what the group has
+        committed, 0 without, even if that was trimmed. Raises RetryableError or PermanentError.
+        """
 
     async def close(self) -> None:
         """Leave the group; another member takes over at once."""
@@ -165,6 +173,9 @@ class BusAdmin(Protocol):
 
         A group that has committed nothing keeps every message. Raises PermanentError if the topic does not exist.
         """
+
+    async def identity(self, topic: str) -> str:
+        """A text that differs once the topic was made again. Raises PermanentError if it does not exist."""
 
     async def offsets(self, topic: str) -> Mapping[int, tuple[int, int]]:
         """Of every partition the offset of its oldest message and the one after its last: equal where it has none.

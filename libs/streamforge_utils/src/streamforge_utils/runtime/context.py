@@ -157,6 +157,14 @@ class Context(Generic[P]):
         """
         await self._telemetry.loading(extra, confirmed=confirmed)
 
+    async def note(self, extra: Mapping[str, Any]) -> None:
+        """Publish `loading` now with `extra`, which the terminal event repeats; confirmed on return.
+
+        Raises RetryableError.
+        """
+        self.terminal_extra |= extra
+        await self._telemetry.note(extra)
+
     async def upsert(self, documents: Sequence[Document], *, patience_s: float) -> Sequence[Answer]:
         """As the store's `upsert`, into the worker's collection; measured, and counted but for refused documents.
 

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
 
+from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.model.json_documents import is_marker
 from streamforge_utils.model.messages import decode_marker
-from streamforge_utils.model.topic_reading import PartitionRange, Until
+from streamforge_utils.model.topic_reading import PartitionRange, Until, union
 from streamforge_utils.ports.bus import BusAdmin, Consumer, Received
 from streamforge_utils.runtime.instruments import Instruments
 from streamforge_utils.runtime.topic_reader import BATCH_RECORDS, Input
 
-QUIET_POLLS = 5
-"""So many polls in a row without a message, each answered by the bus, and what is left up to the end holds none.
-
-Not every offset belongs to a message: some are marks of transactions, or of messages that were compacted away.
+PATIENCE_POLLS = 60
+"""So many polls in a row that bring a topic no closer to its known end fail the attempt: the bus is slow, another
+member reads the topic, or a transaction is open, which a broker aborts after a minute by default.
 """
+
+_SHOWN = 5
 
 
 class OffsetReader(Input):
@@ -28,6 +30,10 @@ class OffsetReader(Input):
     never committed, so that a restarted reader finds it again. A count is one of offsets, over all attempts: what an
     attempt that was killed had stored and not committed may come on top. `drain` ends it with what is read already;
     drained: it did.
+
+    Not every offset belongs to a message: some are marks of transactions, or were compacted away; these are passed over
+    where the consumer's position says so. What the topic has removed before it was read is noted as `skipped` before
+    any offset behind it can be committed: a reader that is restarted goes on there, or finds it again.
 
     Its position is how many offsets were stored or refused since the workflow began, less one.
     """
@@ -54,6 +60,8 @@ class OffsetReader(Input):
         self._begun: dict[int, int] = {}
         self._ends: dict[int, int] | None = None
         self._tail: dict[int, int] = {}
+        self._gaps: list[PartitionRange] = []
+        self._skipped: tuple[PartitionRange, ...] = ()
 
     def kept(self, batch: Sequence[Received]) -> None:
         super().kept(batch)
@@ -72,16 +80,27 @@ class OffsetReader(Input):
         await self._begin()
         quiet = 0
         while not (self._draining or self._is_over()):
-            polled = await self._poll()
-            quiet = 0 if polled else quiet + 1
-            if batch := self._taken(polled):
+            before = dict(self._next)
+            batch = self._taken(await self._poll())
+            if not batch:
+                for partition, offset in (await self._retry(self._consumer.position)).items():
+                    if offset > self._next.get(partition, 0):
+                        self._reach(partition, offset)
+            await self._note_skipped()
+            if batch:
                 yield batch
             if self._until.producers and not self._producers and self._ends is None:
                 found = await self._retry(lambda: self._admin.offsets(self._topic))
                 self._ends = {partition: end for partition, (_, end) in found.items()}
-            if quiet == QUIET_POLLS and self._ends is not None:
-                self._log.info("what is left of the topic holds no messages", offsets=await self._unread())
-                self._next.update(self._ends)
+            quiet = 0 if batch or self._next != before else quiet + 1
+            if quiet == PATIENCE_POLLS and self._ends is not None:
+                left = [(p, self._next.get(p, 0), end) for p, end in self._ends.items() if self._next.get(p, 0) < end]
+                raise RetryableError(
+                    f"{self._topic}: the bus did not deliver "
+                    + ", ".join(f"offsets {first} to before {end} of partition {p}" for p, first, end in left[:_SHOWN])
+                    + f" in {PATIENCE_POLLS} polls: see whether a transaction on the topic is left open or another "
+                    "worker reads it; nothing is lost, the next attempt goes on there"
+                )
         self.drained = self._draining and not self._is_over()
         if self._ends is not None and not self.drained:
             # What holds no messages is committed, too, once all before it is stored: nothing is left then.
@@ -92,11 +111,23 @@ class OffsetReader(Input):
     async def _begin(self) -> None:
         """Find out where to begin, and where to end if that is known."""
         offsets = await self._retry(lambda: self._admin.offsets(self._topic))
+        positions = await self._retry(self._consumer.position)
         lag = await self._retry(lambda: self._admin.lag(self._topic, self._group))
-        for partition, (first, end) in offsets.items():
-            given = self._given.get(partition)
-            self._first[partition] = first if given is None else given.first
-            self._next[partition] = lag.ranges[partition][0] if partition in lag.ranges else end
+        for given in self._given.values():
+            _, end = offsets.get(given.partition, (0, 0))
+            if end < given.end:
+                raise PermanentError(
+                    f"partition {given.partition} of topic {self._topic} ended at offset {given.end} when the workflow "
+                    f"began, and ends at {end} now: somebody has made the topic again; store it by a new workflow"
+                )
+        for partition, (oldest, end) in offsets.items():
+            # Of a topic with given ranges, one that is not among them was added since.
+            given_ = self._given.get(partition)
+            first = self._first[partition] = given_.first if given_ else 0 if self._given else oldest
+            if partition in positions:
+                self._next[partition] = max(first, positions[partition])
+            else:
+                self._next[partition] = lag.ranges[partition][0] if partition in lag.ranges else end
         self._settled = dict(self._next)
         self._begun = dict(self._next)
         if self._until.is_end:
@@ -109,17 +140,44 @@ class OffsetReader(Input):
         total = self._count(self._next) if self._until.count else 0
         for message in polled:
             partition, offset = message.partition, message.offset
-            if self._ends is not None and offset >= (end := self._ends.get(partition, 0)):
-                self._next[partition] = end
+            if self._ends is not None and offset >= self._ends.get(partition, 0):
+                self._reach(partition, offset)
                 continue
             if self._until.count and total >= self._until.count:
                 break
-            total += offset + 1 - self._next.get(partition, offset)
+            total += offset + 1 - self._next.get(partition, 0)
+            self._reach(partition, offset)
             self._next[partition] = offset + 1
             batch.append(message)
             if self._producers and is_marker(message.key, message.value):
                 self._mark(message)
         return batch
+
+    def _reach(self, partition: int, offset: int) -> None:
+        """What lies before `offset` was given, holds no message, or was removed."""
+        if self._ends is not None:
+            offset = min(offset, self._ends.get(partition, 0))
+        known = self._next.get(partition, 0)
+        if offset > known:
+            self._gaps.append(PartitionRange(partition, known, offset))
+        self._next[partition] = offset
+
+    async def _note_skipped(self) -> None:
+        """Note which of the offsets that were passed over lie before the topic's oldest message."""
+        gaps, self._gaps = self._gaps, []
+        if not gaps:
+            return
+        offsets = await self._retry(lambda: self._admin.offsets(self._topic))
+        removed = [
+            PartitionRange(gap.partition, gap.first, min(gap.end, oldest))
+            for gap in gaps
+            if (oldest := offsets.get(gap.partition, (0, 0))[0]) > gap.first
+        ]
+        if removed:
+            self._log.error("the topic removed messages before they were read", offsets=[*map(str, removed)])
+            self._skipped = union((*self._skipped, *removed))
+            if self.note is not None:
+                await self.note({"skipped": [*map(str, self._skipped)]})
 
     def _mark(self, message: Received) -> None:
         marker = decode_marker(message.value)

@@ -230,6 +230,8 @@ class Supervisor(Generic[P]):
         )
         if self._budget is not None and self._connections.exchange is not None:
             self._connections.exchange.set_weight_limit(self._budget)
+        if self._connections.input is not None:
+            self._connections.input.note = context.note
         if self.stop.asked:
             self._drain()
         try:

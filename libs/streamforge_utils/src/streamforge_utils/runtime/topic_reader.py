@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.model.messages import EOS_KEY, EndOfStream, decode_marker
@@ -30,6 +31,8 @@ class Input:
     After `drain` it also ends at the end of the log, if the producers have ended or each has marked its stream as
     `interrupted`; drained: whether it ended so. Without `drain` an `interrupted` marker ends nothing: another attempt
     of its producer follows.
+
+    note: publishes what was found while reading, and returns when that is confirmed.
 
     replay: the topic holds dead letters and no markers. It ends where the topic ended when reading began; what is
     appended meanwhile (records that are refused once more) is for the next replay.
@@ -61,6 +64,7 @@ class Input:
         self._interrupted: set[str] = set()
         self._draining = self._upstream_ended = False
         self.drained = False
+        self.note: Callable[[Mapping[str, Any]], Awaitable[None]] | None = None
         self._first_marker: dict[int, int] = {}
         self._progress, self._metrics, self._log = instruments.progress, instruments.metrics, instruments.log
         self._retry = partial(instruments.retry, "input", patience_s=PATIENCE_S, waits="input")

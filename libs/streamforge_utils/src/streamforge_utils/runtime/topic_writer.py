@@ -6,9 +6,10 @@ Where the data topic is at its cap, `Output` waits for its readers.
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Sequence
 
-from streamforge_utils.model.errors import PermanentError, TopicFull
+from streamforge_utils.model.errors import PermanentError, TooLarge, TopicFull
 from streamforge_utils.model.messages import EOS_KEY, EndOfStream, encode_marker
 from streamforge_utils.model.names import dlq_topic
 from streamforge_utils.ports.bus import BusAdmin, Message, Producer, Received
@@ -83,10 +84,19 @@ class Output:
         self._metrics.count("records", records)
 
 
-HEADERS = ("reason", "topic", "partition", "offset", "attempt", "time")
-"""reason: text. topic, partition, offset: where the record was read first. attempt: of the sink. time: unix ms."""
+HEADERS = ("reason", "topic", "partition", "offset", "attempt", "time", "size", "sha256")
+"""reason: text. topic, partition, offset: where the record was read first. attempt: of the sink. time: unix ms.
 
-_ORIGIN = ("topic", "partition", "offset")
+size, sha256: of the value of a record that was cut, as it is too large for a topic of dead letters.
+"""
+
+CUT_BYTES = 64 * 1024
+"""So much is kept of a key or value that was cut."""
+
+_CUT_MARK = b"\n[cut]"
+"""Behind a value that was cut: so it is no record, also where its beginning alone would be one."""
+
+_ORIGIN, _CUT = ("topic", "partition", "offset"), ("size", "sha256")
 REASON_BYTES = 1000
 _ORIGIN_BYTES = 300
 """Longer than any name of a topic; a longer header was not written by this class."""
@@ -94,6 +104,8 @@ _ORIGIN_BYTES = 300
 
 class DeadLetterQueue:
     """Writes to `<topic>-dlq`; what is read from a dead-letter topic and refused again goes back to its end.
+
+    Of a record that is larger than the topic takes the beginning is kept, with the size and the hash of the whole.
 
     group: the group whose replay frees space in the topic. Nothing is dropped: if it is full, the work fails.
     dead_letters: the topic that is written to instead; whoever reads a topic that is not ours names one.
@@ -125,7 +137,15 @@ class DeadLetterQueue:
         if not refused:
             return
         messages = [Message(r.key, r.value, self._headers(r, reason)) for r, reason in refused]
-        await self._instruments.retry("dead_letters", lambda: self._send(messages), patience_s=PATIENCE_S)
+        try:
+            await self._instruments.retry("dead_letters", lambda: self._send(messages), patience_s=PATIENCE_S)
+        except TooLarge:
+            if len(refused) > 1:
+                for one in refused:
+                    await self.send(one)
+                return
+            messages = [_cut(messages[0])]
+            await self._instruments.retry("dead_letters", lambda: self._send(messages), patience_s=PATIENCE_S)
         self._instruments.progress.refused += len(messages)
         self._instruments.metrics.count("dead_letters", len(messages))
 
@@ -139,6 +159,8 @@ class DeadLetterQueue:
                 f"latest because {reason[:200]}; nothing was dropped: see them with `streamforge dlq list`, remove "
                 "the cause, replay them, then retry the workflow"
             ) from error
+        except TooLarge:
+            raise
         except PermanentError:
             # Normally the manager has made the topic.
             if self.topic in await self._admin.topics():
@@ -156,9 +178,24 @@ class DeadLetterQueue:
                 "partition": str(received.partition).encode(),
                 "offset": str(received.offset).encode(),
             }
+        cut = tuple((name, value) for name, value in again if name in _CUT and len(value) <= _ORIGIN_BYTES)
         return (
-            ("reason", reason.encode(errors="replace")[:REASON_BYTES].decode(errors="ignore").encode()),
+            ("reason", _short(reason)),
             *((name, origin[name]) for name in _ORIGIN),
             ("attempt", str(self._attempt).encode()),
             ("time", str(self._instruments.clock.now_ms()).encode()),
+            *cut,
         )
+
+
+def _short(reason: str) -> bytes:
+    return reason.encode(errors="replace")[:REASON_BYTES].decode(errors="ignore").encode()
+
+
+def _cut(letter: Message) -> Message:
+    """The beginning of a letter, with what tells whether a copy of its record is whole."""
+    size, digest = str(len(letter.value)), hashlib.sha256(letter.value).hexdigest()
+    (_, reason), *others = letter.headers
+    why = f"too large for a dead letter, of its {size} bytes (SHA-256 {digest}) the first are kept; {reason.decode()}"
+    headers = (("reason", _short(why)), *others, ("size", size.encode()), ("sha256", digest.encode()))
+    return Message(letter.key and letter.key[:CUT_BYTES], letter.value[:CUT_BYTES] + _CUT_MARK, headers)

@@ -79,13 +79,15 @@ class Ownership(Collection[int]):
 class PrefetchBuffer:
     """Gives of each partition its share, so that a full one does not keep the others waiting.
 
-    floors: per partition the offset of the next message to be given; what lies below was given before.
+    floors: per partition the offset of the next message to be given; what lies below was given before, or is none.
+    ends: where those end that were fetched as far, until a `take` has come there.
     """
 
     def __init__(self) -> None:
         self._waiting: dict[int, deque[Received]] = {}
         self._turn = 0
         self.floors: dict[int, int] = {}
+        self.ends: dict[int, int] = {}
         self.count = 0
 
     def put(self, messages: Iterable[Received]) -> None:
@@ -116,11 +118,14 @@ class PrefetchBuffer:
             if share:
                 self.floors[partition] = taken[-1].offset + 1
         self.count -= len(taken)
+        for partition in [one for one in self.ends if not self._waiting.get(one)]:
+            self.floors[partition] = max(self.ends.pop(partition), self.floors.get(partition, 0))
         return taken
 
     def drop(self, partition: int) -> None:
         """Forget what was fetched of a partition."""
         self.count -= len(self._waiting.pop(partition, ()))
+        self.ends.pop(partition, None)
 
     def restart(self, partition: int) -> None:
         """Forget what was fetched and given of a partition: it is read from another offset on."""

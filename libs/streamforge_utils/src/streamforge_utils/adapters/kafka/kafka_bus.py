@@ -57,6 +57,9 @@ class KafkaBus(ClientBus[KafkaProducer, KafkaConsumer]):
     async def trim(self, topic: str, groups: Sequence[str]) -> None:
         await self._lane.run(self._trim, topic, groups)
 
+    async def identity(self, topic: str) -> str:
+        return await self._lane.run(lambda: self._topics.check(topic).identity)
+
     async def offsets(self, topic: str) -> Mapping[int, tuple[int, int]]:
         return await self._lane.run(self._offsets, topic)
 

@@ -164,6 +164,8 @@ _CONSUMER: dict[str, Any] = {
     "enable.auto.commit": False,
     "enable.auto.offset.store": False,
     "auto.offset.reset": "earliest",
+    # Tells how far the offsets without a message go that lie behind the last one.
+    "enable.partition.eof": True,
     "allow.auto.create.topics": False,
     # The classic protocol: its members themselves set how long they may send nothing (of the newer one the broker sets
     # 45 s), so a killed sink is replaced soon. Cooperative: a member that keeps a partition is not interrupted.

@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any
 
 from confluent_kafka import Consumer as Client
-from confluent_kafka import KafkaException
+from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka import TopicPartition as KafkaPlace
 
 from streamforge_utils.adapters.bus_clients import Subscription
@@ -127,6 +127,11 @@ class KafkaConsumer:
             await self._lane.until_idle()
             await self._in_lane(partial(self._seek, partition, offset))
 
+    async def position(self) -> Mapping[int, int]:
+        async with self._way_made(), self._lock:
+            await self._lane.until_idle()
+            return await self._lane.run(self._position)
+
     async def close(self) -> None:
         self._on_close(self)
         self._hurry.set()
@@ -152,7 +157,8 @@ class KafkaConsumer:
             raise
 
     def _require(self, partition: int) -> None:
-        if self._topic is None or not 0 <= partition < self._topic.partitions:
+        known = 0 if self._topic is None else self._topic.partitions
+        if partition not in self._owned and not 0 <= partition < known:  # one that was added since is its own, too
             raise PermanentError(f"topic {self._name} has no partition {partition}")
 
     # What follows runs in the lane's thread.
@@ -233,6 +239,10 @@ class KafkaConsumer:
         problem: StreamForgeError | None = None
         for message in messages:
             error = message.error()
+            if error is not None and error.code() == KafkaError._PARTITION_EOF:
+                if message.partition() in self._owned:
+                    self._prefetched.ends[message.partition()] = message.offset()
+                continue
             if error is not None:
                 try:
                     self._on_message_error(error)
@@ -328,8 +338,24 @@ class KafkaConsumer:
             else:
                 self._owned.settle([partition])
                 self._prefetched.restart(partition)
-                self._prefetched.floors[partition] = offset if self._group is None else 0
+                self._prefetched.floors[partition] = max(0, offset)
                 return
+
+    def _position(self) -> Mapping[int, int]:
+        known = self._begin | self._prefetched.floors
+        found = {partition: known[partition] for partition in self._owned if partition in known}
+        places = [KafkaPlace(self._name, partition) for partition in self._owned if partition not in found]
+        if places:
+            operation = self._operation(f"ask what was read of topic {self._name}")
+            try:
+                committed = self._handle.get().committed(places, timeout=CALL_S)
+            except KafkaException as error:
+                raise self._handle.error(error, operation) from error
+            for place in committed:
+                if place.error is not None:
+                    raise self._handle.error_of(place.error, operation)
+                found[place.partition] = max(0, place.offset)
+        return found
 
     def _on_assign(self, client: Client, places: list[KafkaPlace]) -> None:
         self._joined = True

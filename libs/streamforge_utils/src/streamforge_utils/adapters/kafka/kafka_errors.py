@@ -12,7 +12,7 @@ import msgspec
 from confluent_kafka import KafkaException
 
 from streamforge_utils.adapters.kafka.kafka_connection import Connection, Role
-from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError, StreamForgeError
+from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError, StreamForgeError, TooLarge
 
 
 class ErrorRule(msgspec.Struct, frozen=True):
@@ -65,9 +65,7 @@ _NO_TLS = ErrorRule(
     "without {ca}",
 )
 _NO_TOPIC = ErrorRule(PermanentError, "there is no topic {topic} (any more); create it before using it")
-_TOO_LARGE = ErrorRule(
-    PermanentError, "{what}: the message is larger than topic {topic} takes ({detail}); send less in one"
-)
+_TOO_LARGE = ErrorRule(TooLarge, "{what}: the message is larger than topic {topic} takes ({detail}); send less in one")
 _UNREADABLE = ErrorRule(
     PermanentError,
     "{what}: a message in it cannot be read ({detail}): it was damaged, or is of a kind that this client does not know",

@@ -98,6 +98,11 @@ class EmbeddedConsumer:
             await self._lane.until_idle()
             self._reader.seek(offset)
 
+    async def position(self) -> Mapping[int, int]:
+        async with self._lock:
+            await self._lane.until_idle()
+            return self._reader.position()
+
     async def close(self) -> None:
         self._on_close(self)
         if self._waiter is not None and self._loop is not None:
@@ -276,6 +281,7 @@ class TopicReader:
             return
         name = self._topic.name
         found: list[ReceivedColumns] = []
+        end = self._topic.log.end()  # before the read, which then gives all that lies below
         batches = self._topic.log.read(self._offset, max_messages, max_bytes)
         self._behind = bool(batches)  # the read after the last message finds out
         for batch in batches:
@@ -287,6 +293,8 @@ class TopicReader:
             found.append(received)
         if found:
             self._fetched, self._taken = join(found), 0
+        else:
+            self._offset = max(self._offset, end)
 
     def take(self, limit: int) -> Sequence[Received]:
         """At most `limit` messages of those that wait."""
@@ -298,6 +306,13 @@ class TopicReader:
         if self._taken == len(fetched):
             self._fetched, self._taken = None, 0
         return taken
+
+    def position(self) -> Mapping[int, int]:
+        """As `Consumer.position`."""
+        fetched = self._fetched
+        if not self._owned:
+            return {}
+        return {0: self._offset if fetched is None else fetched.offsets[self._taken]}
 
     def seek(self, offset: int) -> None:
         """Continue at `offset`; if the topic is another member's to read, nothing happens."""

@@ -140,6 +140,9 @@ class EmbeddedBus(ClientBus[EmbeddedProducer, EmbeddedConsumer]):
     async def trim(self, topic: str, groups: Sequence[str]) -> None:
         await self._lane.run(self._trim, topic, groups)
 
+    async def identity(self, topic: str) -> str:
+        return await self._lane.run(lambda: self._topics.get(topic).log.path.name)
+
     async def offsets(self, topic: str) -> Mapping[int, tuple[int, int]]:
         return await self._lane.run(self._offsets, topic)
 

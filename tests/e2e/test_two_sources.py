@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import signal
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import httpx
@@ -152,6 +153,31 @@ def test_trades_before_the_first_one_that_rest_gives_come_from_files(exchange: E
         without = manager.load("BTCUSDT", "api_agg_trades", "2024-08-01", source="rest")
         assert (without["status"], without["parts"]) == ("error", [])
         assert f"the exchange gives no record before id {floor}" in without["failure"]["reason"]
+
+
+def test_trades_that_only_files_have_and_the_store_loses_are_an_error_until_they_stay(
+    exchange: Exchange, tmp_path: Path
+) -> None:
+    start_ms = 1_722_592_800_000  # 2024-08-02T10:00Z
+    first, end, floor = (id_at(exchange, start_ms + ms) for ms in (0, 3_600_000, 7_200_000))
+    keys = ", ".join(f"'BTCUSDT_{number:012}'" for number in (first, end - 1))
+    with running(exchange, tmp_path / "data", f"floor:id={floor},path=aggTrades") as manager:
+        manager.loaded("BTCUSDT", "api_agg_trades", "2024-08-02T13:00Z:2024-08-02T13:01Z")
+        (file,) = manager.data.glob("store/**/btcusdt_api_agg_trades_2024_08_02*.db")
+        with closing(sqlite3.connect(file)) as db:
+            db.execute(
+                f"CREATE TRIGGER lost AFTER INSERT ON documents WHEN NEW.key IN ({keys}) "
+                "BEGIN DELETE FROM documents WHERE key = NEW.key; END"
+            )
+            failed = manager.load("BTCUSDT", "api_agg_trades", "2024-08-02T10:00Z:2024-08-02T11:00Z")
+            assert failed["status"] == "error"
+            told = [(one["verdict"], one["first_id"], one["last_id"]) for one in manager.coverage(failed["queue_id"])]
+            assert told == [("ours", first, first), ("stored", first + 1, end - 2), ("ours", end - 1, end - 1)]
+            db.execute("DROP TRIGGER lost")
+        manager.post(f"/queues/{failed['queue_id']}/retry")
+        workflow = manager.finished(failed["queue_id"])
+        (segment,) = manager.coverage(workflow["queue_id"])
+        assert (segment["verdict"], segment["first_id"], segment["last_id"]) == ("stored", first, end - 1)
 
 
 def id_at(exchange: Exchange, time_ms: int) -> int:

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from streamforge.manager.topic_input import PartitionProof, TopicInput
-from streamforge_utils.model.coverage import Segment
+from streamforge_utils.model.coverage import IdsRead, Segment
 from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.model.kinds.registry import series_of
 from streamforge_utils.model.messages import Progress
@@ -91,7 +91,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     exit_code, signal: of its job. ended_ms: its job is gone. outcome: how the manager counts it, once settled.
     message: of its latest event; before its first one, why its job has not begun. next_step: what a person can do about
     that or about the reason, where the launcher knows.
-    unloaded, disputed: as `Step` and `Workflow` have them, until the attempt is settled.
+    unloaded, disputed, read: as `Step` and `Workflow` have them, until the attempt is settled.
     """
 
     number: int
@@ -120,6 +120,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     outcome: str | None = None
     unloaded: tuple[Remark, ...] = ()
     disputed: tuple[Remark, ...] = ()
+    read: tuple[IdsRead, ...] = ()
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -246,6 +247,7 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
     a row, in this epoch, that failed by themselves and found nothing out.
     surveyed: what an interrupted or failed workflow has stored is in the coverage. waiting_for: why nothing happens.
     disputed: ranges that were loaded from files of this plan whose published checksum they do not meet.
+    read: what its loaders of files have told of the ids in them; a document of an older version has none.
     archive_searched: files were searched for holes that the exchange does not fill. archive_failure: why the next plan
     does without files.
     replayed: how it had ended before its dead letters began to be replayed, and replayed_failure: why.
@@ -279,6 +281,7 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
     proof: Proof | None = None
     repairs: int = 0
     disputed: tuple[Remark, ...] = ()
+    read: tuple[IdsRead, ...] = ()
     archive_searched: bool = False
     archive_failure: str = ""
     surveyed: bool = False

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from streamforge.manager.lifecycle.decision import Conditions, decide
 from streamforge.manager.lifecycle.fold import fold_event, fold_jobs
-from streamforge.manager.workflow import Remark, Workflow
+from streamforge.manager.workflow import Remark, Workflow, decode_workflow, encode_workflow
+from streamforge_utils.model.coverage import IdsRead
 from streamforge_utils.model.messages import Progress
 from streamforge_utils.model.timeranges import parse_time_range
 from streamforge_utils.ports.launcher import JobState
@@ -107,6 +109,23 @@ def test_a_stranger_is_not_heard(workflow: Workflow) -> None:
 def test_progress_that_cannot_be_read_keeps_the_count(workflow: Workflow) -> None:
     event = replace(said(workflow, LOADER, "loading"), extra={"records": "many"}, records_written=12)
     assert attempt(fold_event(workflow, event, NOW), LOADER).progress == Progress(records=12)
+
+
+def test_what_a_loader_has_read_is_kept_over_attempts_as_far_as_it_can_be_read(workflow: Workflow) -> None:
+    told: list[object] = [{"start_ms": 0, "end_ms": 10, "first_id": 3, "last_id": 5}, {"start_ms": 20, "end_ms": 30}]
+    for number, read in enumerate((told, [{"start_ms": 10, "end_ms": 20, "first_id": 6, "last_id": 9}], "all", [{}])):
+        heard = fold_event(workflow, said(workflow, LOADER, "error", extra={"read": read}), NOW)
+        assert fold_event(heard, said(workflow, LOADER, "error", extra={"read": told}), NOW) == heard
+        heard = with_attempt(heard, LOADER, ended_ms=NOW, exit_code=1)
+        workflow = decide(heard, NOW, POLICY, Conditions())[0]
+        assert attempt(workflow, LOADER).read == ()
+        workflow = decode_workflow(encode_workflow(workflow))
+        if number == 0:
+            assert workflow.read == msgspec.convert(told, tuple[IdsRead, ...])
+        workflow = decide(workflow, NOW + (number + 1) * 3_600_000, POLICY, Conditions())[0]
+        if number < POLICY.max_failures - 1:
+            assert attempt(workflow, LOADER).number == number + 2
+    assert workflow.read == (IdsRead(start_ms=0, end_ms=30, first_id=3, last_id=9),)
 
 
 def test_hearing_twice_is_hearing_once(workflow: Workflow) -> None:

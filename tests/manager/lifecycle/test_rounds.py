@@ -8,13 +8,15 @@ from streamforge.manager.lifecycle.decision import Conditions, decide
 from streamforge.manager.lifecycle.facts import Replay, Retry, grant
 from streamforge.manager.lifecycle.rounds import MAX_RANGES, joined, next_round, repair_round, replay_round
 from streamforge.manager.workflow import Attempt, Failure, Part, Plan, Proof, Remark, Status, StepStatus, Workflow
-from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.model.coverage import IdsRead
+from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.runtime.worker_definition import Source
 from tests.manager.support import DAY, DAY_START, HOUR_MS, LOADER, NOW, POLICY, SINK, accepted, replace, rest, step
 
 FAILURE = Failure(reason="no such symbol", next_step="correct it")
 PLAN = Plan(exchange_now_ms=NOW, parts=rest(DAY), expected=1440)
 PAST = (Attempt(number=6, job="job-6", planned_ms=NOW), Attempt(number=7, job="job-7", planned_ms=NOW))
+READ = (IdsRead(start_ms=DAY_START, end_ms=DAY_START + HOUR_MS, first_id=3, last_id=9),)
 DOUBT = (Remark(TimeRange(DAY_START, DAY_START + HOUR_MS), "published 12, read 34"),)
 
 
@@ -31,6 +33,7 @@ def ended() -> Workflow:
         waiting_for="the exchange",
         repairs=2,
         disputed=DOUBT,
+        read=READ,
         surveyed=True,
         stop_asked_ms=NOW,
         failure=FAILURE,
@@ -74,6 +77,7 @@ def test_a_replay_keeps_the_plan_and_how_it_had_ended_and_its_loaders_have_nothi
         epoch=again.epoch,
         plan=PLAN,
         disputed=DOUBT,  # what is replayed may be of that file
+        read=READ,
         replayed=Status.ERROR,
         replayed_failure=FAILURE,
         steps=tuple(steps[one.target] for one in accepted().steps),
@@ -132,10 +136,17 @@ def test_each_loader_has_the_parts_of_its_source_and_one_without_has_finished(
 
 def test_holes_are_loaded_again_over_rest_where_a_loader_can() -> None:
     workflow = with_bulk_loader()
-    repaired = repair_round(workflow, (DAY,))
+    day = parse_time_range(DAY)
+    repaired = repair_round(workflow, [day])
     assert (step(repaired, LOADER).ranges, step(repaired, "bulk").ranges) == ((DAY,), ())
     alone = replace(workflow, steps=tuple(one for one in workflow.steps if one.target != LOADER))
-    assert step(repair_round(alone, (DAY,)), "bulk").ranges == (DAY,)
+    assert step(repair_round(alone, [day]), "bulk").ranges == (DAY,)
+    with_floor = replace(workflow, plan=replace(PLAN, floor_ms=day.start_ms + HOUR_MS, floor_id=7))
+    repaired = repair_round(with_floor, [TimeRange(day.start_ms - HOUR_MS, day.start_ms), day])
+    assert (step(repaired, LOADER).ranges, step(repaired, "bulk").ranges) == (
+        ("2024-08-01T01:00Z:2024-08-02",),
+        ("2024-07-31T23:00Z:2024-08-01", "2024-08-01:2024-08-01T01:00Z"),
+    )
 
 
 def with_bulk_loader() -> Workflow:

@@ -15,9 +15,10 @@ from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.persistence.record_count import between_stored, counted, gone, survey, with_causes
 from streamforge.manager.requests import loads_from_archive
 from streamforge.manager.workflow import Part, Plan, Proof, SourceChoice, Workflow
-from streamforge_utils.model.completeness.sequence import floor_cause
+from streamforge_utils.model.completeness.sequence import UNTOLD, floor_cause
 from streamforge_utils.model.coverage import (
     DISPUTED,
+    IdsRead,
     Segment,
     Verdict,
     clip,
@@ -68,7 +69,7 @@ async def prove(deps: Dependencies, workflow: Workflow, plan: Plan, *, ask: bool
             if ranges is None:
                 ranges = await _ranges(deps, workflow, plan, known, phase_ms, ask=ask)
             found = rule.with_answers(await count(deps.store, workflow, plan, known, phase_ms, ranges), answers)
-            found = [_below_floor(segment, plan) for segment in found]
+            found = [_below_floor(segment, plan, workflow.read) for segment in found]
             unasked = [one for one in found if one.verdict is Verdict.UNKNOWN and not one.cause]
             if not (ask and unasked):
                 found = await with_causes(
@@ -123,11 +124,14 @@ async def _ranges(
             found.append((span, wanted))
             continue
         places = _places(workflow, known, [part.span for part in plan.parts], [])
-        stored = await between_stored(deps.store, workflow.series, older, places)
-        if not stored:
-            found += [(older, stored)] if older == span else [(older, stored), (given, wanted)]
+        stored = await between_stored(deps.store, workflow.series, older, places) or _read_below(older, workflow, plan)
+        if stored:
+            stored = _up_to_edges(stored, span, workflow.read, plan, known)
+        elif older == span:
+            found.append((span, stored))
             continue
-        stored = _up_to_neighbours(stored, span, known)
+        else:  # the id before the floor may be of the range
+            stored = range(max(0, (plan.floor_id or 0) - 1), plan.floor_id or 0)
         if wanted is not None:
             found.append((span, range(stored.start, wanted[-1] + 1 if wanted else plan.floor_id or stored.stop)))
         else:
@@ -137,20 +141,54 @@ async def _ranges(
     return found
 
 
-def _up_to_neighbours(stored: range, span: TimeRange, known: SeriesCoverage) -> range:
-    """The ids that are stored of `span`, and those that lie between them and what is known as stored beside it."""
+def _read_below(older: TimeRange, workflow: Workflow, plan: Plan) -> range:
+    """The ids before the floor that were read of `older`, as far as that is known."""
+    reads = [one for one in workflow.read if one.start_ms < older.end_ms and older.start_ms < one.end_ms]
+    ids = [one.ids for one in reads if one.ids]
+    return range(ids[0].start, min(ids[-1].stop, plan.floor_id or 0)) if ids else range(0)
+
+
+def _up_to_edges(stored: range, span: TimeRange, reads: Sequence[IdsRead], plan: Plan, known: SeriesCoverage) -> range:
+    """The ids that are `stored` of `span`, and those up to what was read at its edges or is known as stored beside it.
+
+    Where nothing tells of an edge, the next id may be of the range, too. Nothing has to where what lies beside it is
+    `unknown`.
+    """
+    start_ms, end_ms = span.start_ms, span.end_ms
+    for one in reads:
+        if not one.ids:  # it has no record: what lies behind it tells
+            start_ms = one.end_ms if one.start_ms == start_ms else start_ms
+            end_ms = one.start_ms if one.end_ms == end_ms else end_ms
     there = [one for one in known.segments if one.verdict is Verdict.STORED]
-    before = [one.last_id + 1 for one in there if one.end_ms == span.start_ms and one.last_id is not None]
-    behind = [one.first_id for one in there if one.start_ms == span.end_ms and one.first_id is not None]
-    return range(min([stored.start, *before]), max([stored.stop, *behind]))
+    told: list[Segment | IdsRead] = [*there, *(one for one in reads if one.ids)]
+    first = [
+        one.first_id if one.start_ms == start_ms else None for one in told if one.start_ms <= start_ms < one.end_ms
+    ]
+    first += [one.last_id + 1 for one in there if one.end_ms == span.start_ms and one.last_id is not None]
+    first += [None for one in plan.settled if one.end_ms == span.start_ms]
+    last = [one.last_id if one.end_ms == end_ms else None for one in told if one.start_ms < end_ms <= one.end_ms]
+    last += [one.first_id - 1 for one in there if one.start_ms == span.end_ms and one.first_id is not None]
+    last += [None for one in plan.settled if one.start_ms == span.end_ms]
+    start = min([stored.start, *(one for one in first if one is not None)]) if first else max(0, stored.start - 1)
+    return range(start, 1 + max([stored.stop - bool(last), *(one for one in last if one is not None)]))
 
 
-def _below_floor(segment: Segment, plan: Plan) -> Segment:
-    """A hole of which the exchange gives no record any more has that cause: silence proves nothing there."""
+def _below_floor(segment: Segment, plan: Plan, reads: Sequence[IdsRead]) -> Segment:
+    """A hole of which the exchange gives no record any more: silence proves nothing there.
+
+    It is `ours` if a loader of files read it. Otherwise it has that cause.
+    """
     if segment.verdict is not Verdict.UNKNOWN or plan.floor_id is None or plan.floor_ms is None:
         return segment
-    is_below = segment.end_ms <= plan.floor_ms if segment.last_id is None else segment.last_id < plan.floor_id
-    return msgspec.structs.replace(segment, cause=floor_cause(plan.floor_id)) if is_below else segment
+    first, last, cause = segment.first_id, segment.last_id, floor_cause(plan.floor_id)
+    if segment.end_ms > plan.floor_ms if last is None else last >= plan.floor_id:
+        return segment
+    for one in reads:
+        if first in one.ids and last in one.ids:
+            return msgspec.structs.replace(segment, verdict=Verdict.OURS)
+    if not any(one.start_ms < segment.end_ms and segment.start_ms < one.end_ms for one in reads):
+        cause = f"{cause}; {UNTOLD}"
+    return msgspec.structs.replace(segment, cause=cause)
 
 
 def _disputes(workflow: Workflow, plan: Plan, known: SeriesCoverage, *, ask: bool) -> list[Segment]:

@@ -29,6 +29,7 @@ from streamforge.manager.lifecycle.topic_rounds import conclude_topic, has_work
 from streamforge.manager.policy import Policy
 from streamforge.manager.workflow import STEP_ENDED, Attempt, Failure, SourceChoice, Status, Step, StepStatus, Workflow
 from streamforge_utils.model import names
+from streamforge_utils.model.completeness.sequence import UNTOLD
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.timeranges import TimeRange, format_ms
 from streamforge_utils.runtime.worker_definition import Role, Source
@@ -338,12 +339,12 @@ def _conclude(
     if plan is not None and proof.in_archive and not workflow.archive_searched:
         return archive_round(workflow, plan, proof.in_archive)
     holes: list[TimeRange] = [segment.span for segment in proof.segments if segment.verdict is Verdict.OURS]
-    ours = tuple(str(hole) for hole in joined(holes))
+    ours = joined(holes)
     unknown = [segment for segment in proof.segments if segment.verdict is Verdict.UNKNOWN]
     if not ours and not unknown:
         return workflow.next_epoch(status=Status.FINISHED, waiting_for="", ended_ms=now_ms)
     if workflow.repairs >= policy.max_repairs or not ours:
-        still = (*ours, *(f"{one.span} ({one.cause})" if one.cause else str(one.span) for one in unknown))
+        still = (*map(str, ours), *(f"{one.span} ({one.cause})" if one.cause else str(one.span) for one in unknown))
         failure = Failure(
             reason=f"{len(holes) + len(unknown)} holes are still there after {workflow.repairs} rounds of repair: "
             + ", ".join(still[:5]),
@@ -357,6 +358,8 @@ def _conclude(
 
 def _advice(workflow: Workflow, unknown: Sequence[Segment]) -> str:
     """What to do about ranges that no source of the workflow has."""
+    if any(one.cause.endswith(UNTOLD) for one in unknown):
+        return "retry it: what lacks is then read from the files again"
     floor_ms = 0 if workflow.plan is None else workflow.plan.floor_ms or 0
     if workflow.plan is not None and workflow.plan.archived:
         return "ask for ranges that have files: only the archive has the symbol"

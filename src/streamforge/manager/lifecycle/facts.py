@@ -185,7 +185,8 @@ def grant(workflow: Workflow, request: Request, now_ms: int) -> Workflow:
                     f"workflow {workflow.queue_id} is {workflow.status.value}: dead letters are replayed after its end"
                 )
             # Nothing is loaded again, and a dead letter may be of a file whose checksum was wrong.
-            going_on = _replace(open_again(workflow, plan=workflow.plan), disputed=workflow.disputed)
+            going_on = open_again(workflow, plan=workflow.plan)
+            going_on = _replace(going_on, disputed=workflow.disputed, read=workflow.read)
             return replay_round(_replace(going_on, replayed=workflow.status, replayed_failure=workflow.failure))
 
 

@@ -13,6 +13,7 @@ import msgspec
 from streamforge.manager.lifecycle.rounds import disjoint
 from streamforge.manager.lifecycle.topic_rounds import fold_skipped
 from streamforge.manager.workflow import Attempt, Remark, Step, Workflow
+from streamforge_utils.model.coverage import IdsRead, joined_reads
 from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.model.messages import TERMINAL_EVENTS, Event, Progress, progress_of
 from streamforge_utils.model.timeranges import parse_time_range
@@ -61,6 +62,7 @@ def _with_event(attempt: Attempt, event: Event, now_ms: int) -> Attempt:
         attempt,
         unloaded=_remarks(attempt.unloaded, event, "unloaded", attempt.ranges),
         disputed=_remarks(attempt.disputed, event, "disputed", attempt.ranges),
+        read=_read(attempt.read, event),
     )
     if event.event != "started":
         # The time in which it reports that it waits is no time without progress.
@@ -105,6 +107,15 @@ def _remarks(known: tuple[Remark, ...], event: Event, name: str, ranges: Sequenc
         common = (span.intersection(one) for one in mine)
         found += (Remark(one, reason) for one in common if one is not None)
     return disjoint(found)
+
+
+def _read(known: tuple[IdsRead, ...], event: Event) -> tuple[IdsRead, ...]:
+    """What is `known`, and what the event reports to have read. What cannot be read is left out: it proves nothing."""
+    try:
+        reported = msgspec.convert((event.extra or {}).get("read", ()), tuple[IdsRead, ...])
+    except msgspec.ValidationError:
+        return known
+    return joined_reads((*known, *reported[:_MOST_REPORTED]))
 
 
 def waits(progress: Progress, now_ms: int) -> bool:

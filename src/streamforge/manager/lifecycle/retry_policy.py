@@ -18,6 +18,7 @@ from streamforge.manager.lifecycle.actions import WriteTerminalEvent
 from streamforge.manager.lifecycle.rounds import disjoint
 from streamforge.manager.policy import Policy
 from streamforge.manager.workflow import Attempt, Failure, Step, StepStatus, Workflow
+from streamforge_utils.model.coverage import joined_reads
 from streamforge_utils.model.messages import Event
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.runtime.worker_definition import Role, Source
@@ -109,9 +110,9 @@ def _count_attempt(workflow: Workflow, step: Step, attempt: Attempt, now_ms: int
         disjoint((*step.unloaded, *attempt.unloaded)),
         disjoint((*workflow.disputed, *attempt.disputed)),
     )
-    workflow = _replace(workflow, disputed=disputed)
+    workflow = _replace(workflow, disputed=disputed, read=joined_reads((*workflow.read, *attempt.read)))
     step = _replace(step, unloaded=unloaded)
-    attempt = _replace(attempt, outcome=outcome, reason=reason, unloaded=(), disputed=())
+    attempt = _replace(attempt, outcome=outcome, reason=reason, unloaded=(), disputed=(), read=())
     moved = _got_somewhere(step, attempt)
     # A sink has no ranges. A loader of files reads all once more: only its terminal event tells what it could not load,
     # and what it took from a file with a wrong checksum, and an attempt that was killed has told nothing.

@@ -64,10 +64,14 @@ def with_loader(workflow: Workflow, loader: Step | None) -> Workflow:
     return _replace(workflow, steps=(*workflow.steps, _replace(loader, status=StepStatus.FINISHED)))
 
 
-def repair_round(workflow: Workflow, ranges: tuple[str, ...]) -> Workflow:
-    """The workflow loading `ranges` again: over REST, where a loader of it can do that."""
-    sources = sources_of(workflow)
-    return next_round(workflow, dict.fromkeys({Source.REST} & sources or sources, ranges))
+def repair_round(workflow: Workflow, holes: Sequence[TimeRange]) -> Workflow:
+    """The workflow loading `holes` again: over REST, where a loader of it can do that and REST has records that old."""
+    sources, ranges = sources_of(workflow), dict[Source, tuple[str, ...]]()
+    floor_ms = 0 if workflow.plan is None else workflow.plan.floor_ms or 0
+    for span, can_rest in (part for hole in holes for part in _split(hole, floor_ms)):
+        for source in {Source.REST if can_rest else Source.ARCHIVE} & sources or sources:
+            ranges[source] = (*ranges.get(source, ()), str(span))
+    return next_round(workflow, ranges)
 
 
 def fallback_round(workflow: Workflow, plan: Plan, unloaded: Sequence[Remark]) -> Workflow:
@@ -144,6 +148,7 @@ def open_again(workflow: Workflow, plan: Plan | None) -> Workflow:
         proof=None,
         repairs=0,
         disputed=(),
+        read=(),
         archive_searched=False,
         surveyed=False,
         asking_failures=0,

@@ -91,6 +91,40 @@ class Placed(Protocol):
     def collection(self) -> str | None: ...
 
 
+class IdsRead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A half-open time range that was read to its end. first_id, last_id: of its records; None: it has none."""
+
+    start_ms: int
+    end_ms: int
+    first_id: int | None = None
+    last_id: int | None = None
+
+    @property
+    def ids(self) -> range:
+        return range(0) if self.first_id is None or self.last_id is None else range(self.first_id, self.last_id + 1)
+
+
+MOST_READ = 200
+
+
+def joined_reads(reads: Iterable[IdsRead]) -> tuple[IdsRead, ...]:
+    """`reads`, sorted; those that meet are one. Of more than `MOST_READ` the outer ones: they prove edges."""
+    found: list[IdsRead] = []
+    for one in sorted(reads, key=lambda one: one.start_ms):
+        last = found[-1] if found else one
+        if last.end_ms < one.start_ms or not found:
+            found.append(one)
+            continue
+        ids = [number for each in (last, one) if each.ids for number in (each.ids[0], each.ids[-1])]
+        found[-1] = IdsRead(
+            start_ms=last.start_ms,
+            end_ms=max(last.end_ms, one.end_ms),
+            first_id=min(ids, default=None),
+            last_id=max(ids, default=None),
+        )
+    return tuple(found if len(found) <= MOST_READ else [*found[: MOST_READ // 2], *found[-MOST_READ // 2 :]])
+
+
 def verdict_of(span: TimeRange, verdict: Verdict) -> Segment:
     """A segment of `span` that holds no records."""
     return Segment(start_ms=span.start_ms, end_ms=span.end_ms, verdict=verdict)

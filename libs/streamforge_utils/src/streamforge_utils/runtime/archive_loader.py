@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from streamforge_utils.model.completeness.sequence import Sequence as Ids
+from streamforge_utils.model.coverage import IdsRead, joined_reads
 from streamforge_utils.model.errors import BannedError, RetryableError
 from streamforge_utils.model.kinds.paging import Page
 from streamforge_utils.model.timeranges import TimeRange
@@ -47,9 +49,10 @@ async def load_archive(ctx: Context[P]) -> None:
     """Load the worker's ranges from the archive into its output, oldest first.
 
     What no file has, or what a file has wrongly, is told in the terminal event's `unloaded`; what was taken from a file
-    with a wrong checksum, in `disputed`, also before its first record is written. Where the archive or the disk does
-    not serve, RetryableError is raised in the first attempt; a later one tells the rest as `unloaded`. Raises what the
-    output and the bus of events raise.
+    with a wrong checksum, in `disputed`, also before its first record is written; the first and last id of what was
+    read to its end, in `read`. Of a kind with ids a millisecond beyond both ends is loaded too: others may share it with
+    what is lacking. Where the archive or the disk does not serve, RetryableError is raised in the first attempt; a later
+    one tells the rest as `unloaded`. Raises what the output and the bus of events raise.
     """
     loading = _Loading(ctx)
     try:
@@ -77,6 +80,8 @@ class _Loading:
         self._unloaded: Told = []
         self._disputed: Told = []
         self._reported: set[str] = set()
+        self._reads: list[IdsRead] = []
+        self._has_ids = isinstance(ctx.kind.rule(ctx.series), Ids)
         self._files: Sequence[ArchiveFile] = ()
         self._left: deque[Reading] = deque([Reading(None, ctx.ranges)])
         self._fetching: dict[str, asyncio.Task[VerifiedFile]] = {}
@@ -84,7 +89,10 @@ class _Loading:
     def told(self) -> dict[str, Any]:
         """What the terminal event tells."""
         found = {"unloaded": self._unloaded, "disputed": self._disputed}
-        return {name: _as_told(parts) for name, parts in found.items() if parts or name in self._reported}
+        told: dict[str, Any] = {
+            name: _as_told(parts) for name, parts in found.items() if parts or name in self._reported
+        }
+        return told | ({"read": msgspec.to_builtins(joined_reads(self._reads))} if self._reads else {})
 
     async def run(self) -> None:
         ctx = self._ctx
@@ -161,6 +169,9 @@ class _Loading:
         """Write the records of a file that are wanted. Raises FileRefused."""
         self._order.begin(verified.file)
         pages: list[Page] = []
+        spans, ids = reading.spans, dict[TimeRange, tuple[int, int]]()
+        if self._has_ids:
+            spans = tuple(TimeRange(max(0, span.start_ms - 1), span.end_ms + 1) for span in spans)
         async with aclosing(self._ctx.archive.records(self._series, verified)) as records:
             while (page := await _served(anext(records, None))) is not None:
                 bounds = min(page.times), max(page.times)
@@ -168,12 +179,19 @@ class _Loading:
                     self._order.restart()
                     break
                 self._tell_gaps(page)
-                if wanted := clipped(page, reading.spans, *bounds):
+                if wanted := clipped(page, spans, *bounds):
                     pages.append(wanted)
+                for span in reading.spans if self._has_ids else ():
+                    if span.start_ms <= bounds[1] and span.end_ms > bounds[0]:
+                        found = clipped(page, [span], *bounds).positions
+                        ids |= {span: (ids.get(span, found)[0], found[-1])} if found else {}
                 if sum(map(len, pages)) >= BATCH_RECORDS:
                     await self._write(reading, pages)
                     pages = []
         await self._write(reading, pages)
+        for span in reading.spans if self._has_ids else ():
+            first, last = ids.get(span, (None, None))
+            self._reads.append(IdsRead(start_ms=span.start_ms, end_ms=span.end_ms, first_id=first, last_id=last))
 
     def _tell_gaps(self, page: Page) -> None:
         for gap, reason in self._order.gaps(page):

@@ -173,6 +173,10 @@ class Sequence(Rule, frozen=True):
         return [msgspec.structs.replace(hole, verdict=verdict, collection=None, records=0)]
 
 
+UNTOLD = "no loader has told what it read there"
+"""Ends the cause of an `unknown` range that files alone have, and of which nothing tells which ids it has."""
+
+
 def floor_cause(floor_id: int) -> str:
     """Why records before that id cannot be asked for."""
     return f"the exchange gives no record before id {floor_id}"

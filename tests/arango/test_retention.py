@@ -14,6 +14,7 @@ from streamforge.manager.execution.retention import CollectionRetention
 from streamforge.manager.persistence.coverage_store import CoverageStore
 from streamforge.manager.policy import RetentionRule
 from streamforge_utils.adapters.arango import ArangoStore
+from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.kinds.candles import candle_key
 from streamforge_utils.model.series import Series
@@ -44,10 +45,9 @@ async def test_what_was_exported_and_dropped_is_brought_back_by_an_import(
     world = World(clock=ManualClock(NOW))
     await world.start()
     coverage = CoverageStore(store)
-    policy = msgspec.structs.replace(
-        world.deps.policy, retention=(RetentionRule("*_1m_*", 5),), retention_dir=tmp_path / "kept"
-    )
-    deps = msgspec.structs.replace(world.deps, store=store, coverage=coverage, policy=policy)
+    policy = msgspec.structs.replace(world.deps.policy, retention=(RetentionRule("*_1m_*", 5),))
+    retained = ObjectFolder(tmp_path)
+    deps = msgspec.structs.replace(world.deps, store=store, coverage=coverage, policy=policy, retained=retained)
     assert {answer.outcome for answer in await store.upsert(OLD, documents())} == {Outcome.STORED}
     before = await store.read(OLD, limit=10_000)
     stored = Segment(
@@ -60,7 +60,7 @@ async def test_what_was_exported_and_dropped_is_brought_back_by_an_import(
     assert [segment.verdict for segment in await coverage.of(SERIES)] == [Verdict.EXPIRED]
     await world.die()
 
-    lines = gzip.decompress((tmp_path / "kept" / f"{OLD}.jsonl.gz").read_bytes())
+    lines = gzip.decompress((tmp_path / OLD / "00001.jsonl.gz").read_bytes())
     assert [json.loads(line)["_key"] for line in lines.splitlines()] == [document.key for document in before]
     assert await _imported(double, lines) == len(TIMES)
     after = await store.read(OLD, limit=10_000)

@@ -34,6 +34,7 @@ from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.reconciler import Reconciler
 from streamforge.manager.policy import Policy, RetentionRule
 from streamforge.manager.workflow_service import WorkflowService
+from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.reading import Series, read_series
@@ -104,6 +105,7 @@ class ManagerProcess:
             launcher=cast("Any", Port(self.process, self.launcher)),
             exchange=cast("Any", Port(self.process, self.exchange)),
             policy=self._policy(),
+            retained=ObjectFolder(self._folder),
             common={"STREAMFORGE_DATA_DIR": "memory", "STREAMFORGE_EXCHANGE_URL": "http://exchange"},
             control_topic=CONTROL,
             events_topic=EVENTS,
@@ -125,7 +127,6 @@ class ManagerProcess:
             topic_retention_s=10**9,
             dlq_retention_s=10**9,
             retention=keep,
-            retention_dir=self._folder if keep else None,
             verify_every_s=setting.verify_s,
             verify_repairs=setting.repairs,
         )

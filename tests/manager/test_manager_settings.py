@@ -172,3 +172,8 @@ def test_nothing_is_dropped_unexported() -> None:
         load_manager(environ)
     policy = load_manager({**environ, "STREAMFORGE_RETENTION_DIR": "/kept"}).policy
     assert (policy.retention, policy.retention_dir) == ((RetentionRule("*", 30),), Path("/kept"))
+    for place, kept in (("STREAMFORGE_RETENTION_DIR", "/kept"), ("STREAMFORGE_OBJECTS_URL", "/kept/retention")):
+        found = load_manager({**environ, place: "/kept"}).retained
+        assert found is not None
+        assert found.url == kept
+    assert load_manager({"STREAMFORGE_DATA_DIR": "/nowhere"}).retained is None

@@ -17,6 +17,7 @@ from streamforge.manager.persistence.event_history import COLLECTION as HISTORY
 from streamforge.manager.policy import RetentionRule
 from streamforge.manager.service import NotNow
 from streamforge.manager.workflow import Plan, Status, Workflow
+from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.kinds.candles import candle_key
 from streamforge_utils.model.kinds.paging import Page
@@ -276,8 +277,8 @@ async def test_a_manager_that_dies_while_it_removes_leaves_nothing_that_is_calle
 
 async def test_retention_waits_for_who_relies_on_a_collection(world: World, tmp_path: Path) -> None:
     old = await ended_and_stored(world)
-    policy = replace(world.policy, retention=(RetentionRule("btcusdt_*", 5),), retention_dir=tmp_path)
-    deps = replace(world.deps, policy=policy)
+    policy = replace(world.policy, retention=(RetentionRule("btcusdt_*", 5),))
+    deps = replace(world.deps, policy=policy, retained=ObjectFolder(tmp_path))
     queue_id = await create(world, later())
     await CollectionRetention(deps).apply()
     assert len(world.store.documents[old.collection]) == 1440
@@ -293,17 +294,18 @@ async def test_a_manager_that_dies_in_retention_drops_the_collection_later(tmp_p
         world = World(clock=ManualClock(NOW))
         await world.start()
         old = await ended_and_stored(world)
-        policy = replace(world.policy, retention=(RetentionRule("btcusdt_*", 5),), retention_dir=tmp_path / str(number))
+        policy = replace(world.policy, retention=(RetentionRule("btcusdt_*", 5),))
+        retained = ObjectFolder(tmp_path / str(number))
         kill_at(world, number)
         try:
-            await CollectionRetention(replace(world.deps, policy=policy)).apply()
+            await CollectionRetention(replace(world.deps, policy=policy, retained=retained)).apply()
         except Killed:
             died += 1
         revive(world)
         await statements_hold(world, old)
         await world.start()
         await world.deps.removal.finish_all()
-        await CollectionRetention(replace(world.deps, policy=policy)).apply()
+        await CollectionRetention(replace(world.deps, policy=policy, retained=retained)).apply()
         assert old.collection not in world.store.documents
         known = await world.deps.coverage.known(old.series)
         assert {(one.verdict, one.cause) for one in known.segments} == {(Verdict.EXPIRED, "retention")}

@@ -26,6 +26,7 @@ from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.exchange import Exchange, Identity
 from streamforge_utils.ports.instrumentation import Observer
 from streamforge_utils.ports.launcher import Launcher
+from streamforge_utils.ports.object_store import ObjectStore
 from streamforge_utils.ports.store import Store
 from streamforge_utils.runtime.context import MessageBus
 
@@ -37,7 +38,8 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     questions to `exchange` wait for, where it is known. source: where the data come from. fence: is called before
     anything is done; raises while another manager may have the store. no_driver_reason: says why no manager drives the
     workflows; None: this one does. exchange_binding: keeps the store to one exchange. archive: the exchange's files;
-    None: there are none. folder: where the store is, if that is on this machine.
+    None: there are none. retained: where old collections are exported to before they are dropped; None: none is.
+    folder: where the store is, if that is on this machine.
     """
 
     bus: Bus
@@ -62,6 +64,7 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     dead_letters: DeadLetterReader
     exchange_binding: ExchangeBinding
     archive: Archive | None = None
+    retained: ObjectStore | None = None
     folder: Path | None = None
     exchange_name: str = "the exchange"
     exchange_waits: ExchangeWaits | None = None

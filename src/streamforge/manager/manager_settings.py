@@ -106,6 +106,25 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     def problems(self) -> list[str]:
         """What does not go together, each with the variable to change."""
+        found = self._worker_user_problems()
+        if self.base_policy.retention and not (self.base_policy.retention_dir or self.objects.url):
+            found.append(
+                "STREAMFORGE_RETENTION_DIR is missing: nothing is dropped by STREAMFORGE_RETENTION unexported; name a "
+                "folder there, or a bucket in STREAMFORGE_OBJECTS_URL"
+            )
+        return found
+
+    @property
+    def retained(self) -> ObjectSettings | None:
+        """Where old collections are exported to; None: they are kept for ever."""
+        policy = self.base_policy
+        if not policy.retention:
+            return None
+        if policy.retention_dir is not None:
+            return ObjectSettings(url=str(policy.retention_dir.absolute()))
+        return msgspec.structs.replace(self.objects, url=f"{self.objects.url}/retention")
+
+    def _worker_user_problems(self) -> list[str]:
         user, password = "STREAMFORGE_WORKER_KAFKA_USER", "STREAMFORGE_WORKER_KAFKA_PASSWORD"
         if self.launcher.in_kubernetes and (self.worker_kafka_user or self.worker_kafka_password):
             # One way: a password that the manager knows gets into no manifest, so it would have to be named there too.

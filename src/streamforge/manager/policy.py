@@ -178,7 +178,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         Path | None,
         variable(
             "STREAMFORGE_RETENTION_DIR",
-            "the folder that old collections are exported to before they are dropped (`NAME.jsonl.gz`)",
+            "the folder that old collections are exported to before they are dropped (`NAME/00001.jsonl.gz`, …)",
+            default="`retention` in `STREAMFORGE_OBJECTS_URL`",
         ),
     ] = None
 
@@ -191,12 +192,6 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     def manager_weight_per_minute(self) -> int:
         """Request weight for the manager's own questions, beside the loaders'."""
         return max(60, self.weight_per_minute // 7)
-
-    def problems(self) -> list[str]:
-        """What does not go together, with the variable to change."""
-        if self.retention and self.retention_dir is None:
-            return ["STREAMFORGE_RETENTION_DIR is missing: nothing is dropped by STREAMFORGE_RETENTION unexported"]
-        return []
 
 
 def kept_ms(rules: Sequence[RetentionRule], collection: str) -> int | None:

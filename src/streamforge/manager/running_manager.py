@@ -29,6 +29,7 @@ from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.ports.exchange import Exchange, Identity
 from streamforge_utils.ports.instrumentation import NullObserver, Observer
 from streamforge_utils.ports.launcher import Launcher
+from streamforge_utils.ports.object_store import ObjectStore
 from streamforge_utils.ports.store import Store
 from streamforge_utils.runtime.context import MessageBus
 from streamforge_utils.runtime.environment import written
@@ -44,6 +45,7 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
     """The adapters that the manager uses. `running` closes them; the launcher's jobs go on.
 
     identity: who answers at `exchange`. archive: its files; None: there are none.
+    retained: as `Dependencies` has it.
     """
 
     bus: MessageBus
@@ -51,6 +53,7 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
     launcher: Launcher
     exchange: Exchange
     archive: Archive | None = None
+    retained: ObjectStore | None = None
     exchange_waits: ExchangeWaits | None = None
     identity: Identity = msgspec.field(default_factory=Identity)
     clock: Clock = SystemClock()
@@ -112,7 +115,7 @@ async def running(
     settings are wrong) or RetryableError.
     """
     async with AsyncExitStack() as stack:
-        for port in (ports.store, ports.bus, ports.exchange, ports.launcher, ports.archive):
+        for port in (ports.store, ports.bus, ports.exchange, ports.launcher, ports.archive, ports.retained):
             if port is not None:
                 stack.push_async_callback(port.close)
         if reconcile:
@@ -138,6 +141,7 @@ async def running(
             launcher=ports.launcher,
             exchange=with_archived(ports.exchange, ports.archive),
             archive=ports.archive,
+            retained=ports.retained,
             folder=None if settings.data.arango.url else settings.data.data_dir,
             policy=settings.policy,
             common=worker_environment(settings),

@@ -129,7 +129,7 @@ def ports_of(settings: ManagerSettings, observer: Observer, clock: Clock | None 
     # The manager asks little; the loaders have their own share of the exchange's weight.
     exchange = msgspec.structs.replace(settings.exchange, weight_per_minute=settings.policy.manager_weight_per_minute)
     waits, identity = ExchangeWaits(observer), Identity(settings.exchange.identity or None)
-    store = wiring.make_store(settings.data, observer=observer)
+    store, kept = wiring.make_store(settings.data, observer=observer), settings.retained
     return Ports(
         bus=wiring.make_bus(settings.data, clock=clock, observer=observer),
         store=store,
@@ -137,6 +137,7 @@ def ports_of(settings: ManagerSettings, observer: Observer, clock: Clock | None 
         exchange=wiring.make_exchange(exchange, clock=clock, observer=waits, identity=identity),
         exchange_waits=waits,
         archive=wiring.make_archive(settings.archive, settings.data, settings.exchange, clock=clock, observer=observer),
+        retained=None if kept is None else wiring.make_object_store(kept, settings.data),
         identity=identity,
         clock=clock,
         observer=observer,

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from tests.cli import support
+
+READER = "r" * 40
+"""A reader's token."""
 
 
 @dataclass(frozen=True)
 class Served:
-    """Where it serves, and what its exchange has."""
+    """Where it serves, and what its exchange has. guarded: where it serves with tokens."""
 
     url: str
+    guarded: str
     exchange: str
 
     def oracle(self, start_ms: int, end_ms: int) -> list[list[Any]]:
@@ -32,6 +35,9 @@ def serving(data: Path) -> Iterator[Served]:
         where = ("--data", str(data), "--exchange", exchange)
         with support.process("load", "BTCUSDT", support.TYPE, "2024-08-01", *where) as loading:
             support.finished(loading, within_s=100).ok()
-        with support.process("up", *where, "--port", "0", "--json") as up:
-            assert up.stdout is not None
-            yield Served(msgspec.json.decode(up.stdout.readline())["url"], exchange)
+        tokens = {"STREAMFORGE_OPERATOR_TOKEN": "o" * 40, "STREAMFORGE_READER_TOKEN": READER}
+        guarded = data.with_name("guarded")
+        shutil.copytree(data, guarded)
+        to_guarded = ("--data", str(guarded), "--exchange", exchange, "--port", "0", "--json")
+        with support.manager(data, exchange) as (_, told), support.process("up", *to_guarded, **tokens) as up:
+            yield Served(told["url"], support.ready(up)["url"], exchange)

@@ -1,4 +1,4 @@
-"""The first notebook runs as it is, in the environment of users' servers, reads what is stored and draws it."""
+"""The first notebook runs as it is, in the environment of users' servers: it loads a day, reads it and draws it."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from tests.cli.support import START_MS
-from tests.delivery.jupyterhub.serving import Served
+from tests.cli.support import START_MS, manager
+from tests.delivery.jupyterhub.serving import READER, Served
 from tests.engines.jupyterhub.chart import FOLDER
 from tests.manifests.schemas import ROOT
 
@@ -44,10 +44,16 @@ def test_no_result_is_committed() -> None:
 
 @pytest.fixture(scope="module")
 def executed(served: Served, tmp_path_factory: pytest.TempPathFactory) -> tuple[list[Json], Json]:
+    """The cells after a run at a manager without data, and the notebook's tables."""
+    folder = tmp_path_factory.mktemp("notebook")
+    with manager(folder / "data", served.exchange) as (_, told):
+        return run(folder, STREAMFORGE_URL=told["url"])
+
+
+def run(folder: Path, **settings: str) -> tuple[list[Json], Json]:
     """The cells after a run, and the notebook's tables."""
     jupyter = USER_ENV / "bin" / "jupyter"
     assert jupyter.exists(), f"{jupyter} is missing: `make jupyterhub-env` installs it"
-    folder = tmp_path_factory.mktemp("notebook")
     found = json.loads(NOTEBOOK.read_text("utf-8"))
     probe: Json = {
         "cell_type": "code",
@@ -67,7 +73,7 @@ def executed(served: Served, tmp_path_factory: pytest.TempPathFactory) -> tuple[
             "PATH": f"{USER_ENV / 'bin'}{os.pathsep}{os.environ['PATH']}",
             "HOME": str(folder),
             "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT / "libs" / "streamforge_utils" / "src")]),
-            "STREAMFORGE_URL": served.url,
+            **settings,
         },
         capture_output=True,
         text=True,
@@ -90,10 +96,27 @@ def test_it_reads_every_candle_as_the_exchange_has_it(served: Served, executed: 
     assert tables["hours"]["volume"] == pytest.approx([sum(float(row[5]) for row in hour) for hour in hours])
 
 
-def test_it_says_that_the_day_is_whole(executed: tuple[list[Json], Json]) -> None:
+def text_of(cells: list[Json]) -> str:
+    return "".join(line for cell in cells for output in cell.get("outputs", []) for line in output.get("text", []))
+
+
+def test_it_loads_the_day_with_a_bar_and_says_that_it_is_whole(executed: tuple[list[Json], Json]) -> None:
     cells, _ = executed
-    text = "".join(line for cell in cells for output in cell.get("outputs", []) for line in output.get("text", []))
-    assert text == "1,440 candles; complete: True\n"
+    said = [line for line in text_of(cells).splitlines() if not line.startswith("wf-")]
+    assert said == ["1,440 stored, 0 of them before", "1,440 candles; complete: True"]
+    (loading,) = (cell for cell in cells if cell["id"] == "load")
+    (bar,) = ("".join(one["data"]["text/html"]) for one in loading["outputs"] if "data" in one)
+    assert bar.startswith('<progress style="width: 20em" value="1440" max="1440"></progress> wf-btcusdt-')
+
+
+def test_with_a_readers_token_it_reads_what_is_stored_and_says_why_it_loads_nothing(
+    served: Served, tmp_path: Path
+) -> None:
+    cells, tables = run(tmp_path, STREAMFORGE_URL=served.guarded, STREAMFORGE_TOKEN=READER)
+    refused, whole = text_of(cells).splitlines()[-2:]
+    assert refused.startswith("Not loaded: ")
+    assert "operator" in refused
+    assert (whole, len(tables["candles"]["open_time"])) == ("1,440 candles; complete: True", 1440)
 
 
 def test_it_draws_a_picture_with_something_on_it(executed: tuple[list[Json], Json], tmp_path: Path) -> None:

@@ -9,13 +9,18 @@ from pathlib import Path
 import pytest
 
 from streamforge import wiring
+from streamforge.manager.execution.collection_export import CollectionExport
 from streamforge_utils.model.errors import PermanentError, RetryableError, StreamForgeError
 from streamforge_utils.model.secret import Secret
+from streamforge_utils.model.series import Series
+from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.object_store import ObjectStore
+from streamforge_utils.ports.store import Document
 from streamforge_utils.runtime.object_settings import ObjectSettings
 from streamforge_utils.runtime.settings import DataSettings
 from tests.cli.support import finished, process
 from tests.contracts.objects import LARGE, ObjectContract, Spoil, content, digest, names, sample
+from tests.doubles.memorystore import MemoryStore
 from tests.engines.objects.gateway import BUCKET, Gateway
 from tests.engines.process import free_ports
 from tests.engines.proxy import Proxy
@@ -52,6 +57,27 @@ class TestBucket(ObjectContract):
             path.write_bytes(path.read_bytes()[:-1] + b"?")
 
         return change
+
+    async def test_a_collection_is_exported_whole_or_not_at_all(
+        self, objects: ObjectStore, spoil: Spoil, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        store = MemoryStore()
+        await store.upsert("old", [Document(f"k{n}", n, b'{"n":%d}' % n) for n in range(9)])
+        export, place = CollectionExport(store, objects), [(Series("BTCUSDT", "trades"), TimeRange(0, 1000))]
+        made = await export.write("old", place)
+        assert (made.name, made.records, made.digest) == ("old", 9, await export.digest("old"))
+        assert await names(objects) == ["old/00001.jsonl.gz", "old/_manifest.json"]
+        put = objects.put
+
+        async def spoilt(name: str, content: bytes | Path) -> object:
+            found = await put(name, content)
+            await spoil(name)
+            return found
+
+        monkeypatch.setattr(objects, "put", spoilt)
+        with pytest.raises(RetryableError, match="damaged"):
+            await export.write("old", place)
+        assert await names(objects) == ["old/00001.jsonl.gz", "old/_manifest.json"]
 
     async def test_objects_outside_of_the_prefix_are_not_seen(self, gateway: Gateway, prefix: str) -> None:
         outside, inside = store_of(gateway.settings()), store_of(gateway.settings(prefix))

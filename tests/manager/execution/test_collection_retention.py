@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import hashlib
 import json
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,12 @@ import msgspec
 import pytest
 
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution import retention as retention_module
+from streamforge.manager.execution import collection_export
+from streamforge.manager.execution.collection_export import MANIFEST
 from streamforge.manager.execution.retention import COLLECTIONS_EVERY_S, CollectionRetention, Retention
 from streamforge.manager.policy import RetentionRule
 from streamforge.manager.workflow import Workflow
+from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.series import Series
@@ -32,10 +36,8 @@ KEPT = [{"_key": f"k{n}", "_version": 1, "n": n} for n in range(3)]
 @pytest.fixture
 def deps(world: World, tmp_path: Path) -> Dependencies:
     """A world (ten days after its day) that keeps nothing longer than five days; two collections are covered."""
-    policy = msgspec.structs.replace(
-        world.deps.policy, retention=(RetentionRule("*_1m_*", 5),), retention_dir=tmp_path / "kept"
-    )
-    return msgspec.structs.replace(world.deps, policy=policy)
+    policy = msgspec.structs.replace(world.deps.policy, retention=(RetentionRule("*_1m_*", 5),))
+    return msgspec.structs.replace(world.deps, policy=policy, retained=ObjectFolder(tmp_path / "kept"))
 
 
 async def fill(world: World, name: str, start_ms: int, *, covered: bool = True, series: Series = SERIES) -> None:
@@ -47,13 +49,28 @@ async def fill(world: World, name: str, start_ms: int, *, covered: bool = True, 
         await world.deps.coverage.lay_over(series, [stored])
 
 
-def lines(path: Path) -> list[object]:
-    return [json.loads(line) for line in gzip.decompress(path.read_bytes()).splitlines()]
+async def content(deps: Dependencies, name: str) -> bytes:
+    assert deps.retained is not None
+    return b"".join([block async for block in deps.retained.get(name)])
 
 
-def files(deps: Dependencies) -> list[str]:
-    assert deps.policy.retention_dir is not None
-    return sorted(path.name for path in deps.policy.retention_dir.iterdir())
+async def lines(deps: Dependencies, name: str = OLD) -> list[object]:
+    """The documents of a whole export, which must be what its manifest says."""
+    manifest = json.loads(await content(deps, f"{name}/{MANIFEST}"))
+    parts = [await content(deps, f"{name}/{part['file']}") for part in manifest["parts"]]
+    assert [hashlib.sha256(part).hexdigest() for part in parts] == [part["sha256"] for part in manifest["parts"]]
+    text = gzip.decompress(b"".join(parts))
+    assert (hashlib.sha256(text).hexdigest(), text.count(b"\n")) == (manifest["sha256"], manifest["records"])
+    return [json.loads(line) for line in text.splitlines()]
+
+
+async def exports(deps: Dependencies) -> list[str]:
+    """The names of all exports; there is nothing else."""
+    assert deps.retained is not None
+    names = [one.name.split("/") async for one in deps.retained.list()]
+    whole = sorted(folder for folder, file in names if file == MANIFEST)
+    assert {folder for folder, _ in names} == set(whole)
+    return whole
 
 
 def hour_later(deps: Dependencies) -> None:
@@ -67,9 +84,11 @@ async def test_what_is_old_is_exported_then_dropped_and_no_longer_covered(world:
     await fill(world, FOREIGN, DAY_START, covered=False)
     await CollectionRetention(deps).apply()
     assert sorted(await world.store.names()) == sorted([YOUNG, FOREIGN])
-    (kept,) = (deps.policy.retention_dir or Path()).iterdir()
-    assert kept.name == f"{OLD}.jsonl.gz"
-    assert lines(kept) == KEPT
+    assert await exports(deps) == [OLD]
+    assert await lines(deps) == KEPT
+    assert json.loads(await content(deps, f"{OLD}/{MANIFEST}"))["series"] == [
+        {"symbol": "BTCUSDT", "type": "api_candles_1m", "start": "2024-08-01", "end": "2024-08-02"}
+    ]
     assert [(s.verdict, s.collection, s.cause) for s in await world.deps.coverage.of(SERIES)] == [
         (Verdict.EXPIRED, None, "retention"),
         (Verdict.STORED, YOUNG, ""),
@@ -98,12 +117,11 @@ async def test_a_young_collection_holds_up_no_older_one(symbol: str, world: Worl
     assert list(await world.store.names()) == [YOUNG]
 
 
-async def test_every_record_is_exported_whatever_its_key_and_its_page(
-    world: World, deps: Dependencies, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+async def test_every_record_is_exported_whatever_its_key_its_page_and_its_part(
+    world: World, deps: Dependencies, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(retention_module, "_RECORDS_A_PAGE", 1)
-    policy = msgspec.structs.replace(deps.policy, retention_dir=tmp_path / "a" / "b")
-    deps = msgspec.structs.replace(deps, policy=policy)
+    monkeypatch.setattr(collection_export, "_RECORDS_A_PAGE", 1)
+    monkeypatch.setattr(collection_export, "_PART_BYTES", 40)
     await fill(world, OLD, DAY_START)
     await world.store.upsert(OLD, [Document("A", 1, b"{}"), Document("AB", 2, b"{ }"), Document("B", 3, b'{ "n": 1}')])
     sizes, read = [], world.store.read
@@ -115,7 +133,11 @@ async def test_every_record_is_exported_whatever_its_key_and_its_page(
 
     monkeypatch.setattr(world.store, "read", recorded)
     await CollectionRetention(deps).apply()
-    assert lines(tmp_path / "a" / "b" / f"{OLD}.jsonl.gz") == [
+    parts = json.loads(await content(deps, f"{OLD}/{MANIFEST}"))["parts"]
+    assert [(part["file"], part["records"]) for part in parts] == [
+        (f"0000{number}.jsonl.gz", 2) for number in (1, 2, 3)
+    ]
+    assert await lines(deps) == [
         {"_key": "A", "_version": 1},
         {"_key": "AB", "_version": 2},
         {"_key": "B", "_version": 3, "n": 1},
@@ -132,16 +154,37 @@ async def test_what_coverage_says_of_a_collection_that_is_gone_goes_too(world: W
     await CollectionRetention(deps).apply()
     known = await world.deps.coverage.known(SERIES)
     assert ([s.verdict for s in known.segments], known.leftovers) == ([Verdict.EXPIRED], ())
-    assert (deps.policy.retention_dir or Path()).exists() is False, "there was nothing to export"
+    assert await exports(deps) == [], "there was nothing to export"
 
 
-async def test_a_file_that_is_there_is_not_overwritten(world: World, deps: Dependencies) -> None:
-    folder = deps.policy.retention_dir
-    assert folder is not None
+async def test_an_export_that_is_there_is_not_overwritten_and_what_was_cut_short_is(
+    world: World, deps: Dependencies
+) -> None:
+    assert deps.retained is not None
+    await deps.retained.put(f"{OLD}/00007.jsonl.gz", b"of a manager that was killed")
     for _ in range(2):
         await fill(world, OLD, DAY_START)
         await CollectionRetention(deps).apply()
-    assert sorted(path.name for path in folder.iterdir()) == [f"{OLD}.2.jsonl.gz", f"{OLD}.jsonl.gz"]
+    assert await exports(deps) == [OLD, f"{OLD}.2"]
+    assert [one.name async for one in deps.retained.list(f"{OLD}/")] == [f"{OLD}/00001.jsonl.gz", f"{OLD}/{MANIFEST}"]
+
+
+@pytest.mark.parametrize("method", ["put", "get", "head"])
+async def test_what_the_store_of_objects_does_not_take_whole_stays(
+    method: str, world: World, deps: Dependencies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(world, OLD, DAY_START)
+
+    async def half(name: str) -> AsyncIterator[bytes]:
+        yield gzip.compress(b"{}\n")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(deps.retained, method, half if method == "get" else unanswered)
+        await CollectionRetention(deps).apply()
+    assert list(await world.store.names()) == [OLD]
+    assert [segment.verdict for segment in await world.deps.coverage.of(SERIES)] == [Verdict.STORED]
+    assert await exports(deps) == []
+    assert +world.observer.counts == {"action_failures_total{action=Age}": 1}
 
 
 USERS = [
@@ -157,7 +200,7 @@ async def test_what_a_workflow_uses_stays(workflow: Workflow, world: World, deps
     await create(world, workflow)
     await CollectionRetention(deps).apply()
     assert list(await world.store.names()) == [OLD]
-    assert (deps.policy.retention_dir or Path()).exists() is False, "nothing was exported for nothing"
+    assert await exports(deps) == [], "nothing was exported for nothing"
 
 
 @pytest.mark.parametrize("change", [*USERS, pytest.param(None, id="somebody stores more in it")])
@@ -179,7 +222,7 @@ async def test_what_is_used_by_the_time_it_is_exported_stays(
     monkeypatch.setattr(world.store, "read", meanwhile)
     await CollectionRetention(deps).apply()
     assert list(await world.store.names()) == [OLD]
-    assert files(deps) == []
+    assert await exports(deps) == []
     assert len(await world.deps.coverage.of(SERIES)) == (2 if change is None else 1)
     assert +world.observer.counts == {"action_failures_total{action=Age}": 1}
 
@@ -251,7 +294,7 @@ async def test_what_changes_while_it_is_exported_stays(
     monkeypatch.setattr(world.store, "read", changing)
     await CollectionRetention(deps).apply()
     assert list(await world.store.names()) == [OLD]
-    assert files(deps) == []
+    assert await exports(deps) == []
 
 
 async def test_no_files_pile_up_while_a_collection_cannot_be_read_or_dropped(
@@ -264,41 +307,41 @@ async def test_no_files_pile_up_while_a_collection_cannot_be_read_or_dropped(
             patch.setattr(world.store, part, unanswered)
             for _ in range(3):
                 await ageing.apply()
-                assert len(files(deps)) == left  # a drop that failed may be carried out later: one copy stays
+                assert len(await exports(deps)) == left  # a drop that failed may be carried out later: one copy stays
                 hour_later(deps)
         assert list(await world.store.names()) == [OLD]
     await ageing.apply()
     assert list(await world.store.names()) == []
-    (kept,) = files(deps)
-    assert lines((deps.policy.retention_dir or Path()) / kept) == KEPT
+    (kept,) = await exports(deps)
+    assert await lines(deps, kept) == KEPT
 
 
 @pytest.mark.parametrize(
-    "meanwhile", ["it is filled again", "its file is moved", "its file, of another name, is moved"]
+    "meanwhile", ["it is filled again", "its export is moved", "its export, of another name, is moved"]
 )
-async def test_a_file_is_replaced_only_by_another_of_the_same_collection(
+async def test_an_export_is_replaced_only_by_another_of_the_same_collection(
     meanwhile: str, world: World, deps: Dependencies, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The export is there, and an hour passes until the drop. A name that is free again may be used again."""
+    assert deps.retained is not None
     await fill(world, OLD, DAY_START)
-    folder, ageing, name = tmp_path / "kept", CollectionRetention(deps), f"{OLD}.jsonl.gz"
+    folder, ageing = tmp_path / "kept", CollectionRetention(deps)
     if "another name" in meanwhile:
-        folder.mkdir()
-        (folder / name).write_bytes(b"another's")
+        await deps.retained.put(f"{OLD}/{MANIFEST}", b"another's")
     with monkeypatch.context() as patch:
         patch.setattr(world.store, "drop", unanswered)
         await ageing.apply()
     if "moved" in meanwhile:
-        for number, path in enumerate(sorted(folder.iterdir())):
-            path.rename(folder / f"moved-{number}")
+        for number, name in enumerate(await exports(deps)):
+            (folder / name).rename(tmp_path / f"moved-{number}")
     else:  # the drop was carried out after its time
         await world.store.drop(OLD)
         await world.store.upsert(OLD, [Document("other", 1, b'{"n":9}')])
     hour_later(deps)
     await ageing.apply()
     assert list(await world.store.names()) == []
-    assert lines(folder / name) == KEPT
-    assert (f"{OLD}.2.jsonl.gz" in files(deps)) is ("filled" in meanwhile)
+    assert await lines(deps) == KEPT
+    assert (f"{OLD}.2" in await exports(deps)) is ("filled" in meanwhile)
 
 
 async def test_a_drop_whose_answer_got_lost_is_brought_to_its_end(world: World, deps: Dependencies) -> None:
@@ -312,7 +355,7 @@ async def test_a_drop_whose_answer_got_lost_is_brought_to_its_end(world: World, 
     world.store.drop = cut  # type: ignore[method-assign]
     ageing = CollectionRetention(deps)
     await ageing.apply()
-    assert files(deps) == [f"{OLD}.jsonl.gz"]  # the only place where the records are now
+    assert await exports(deps) == [OLD]  # the only place where the records are now
     assert [s.verdict for s in await world.deps.coverage.of(SERIES)] == [Verdict.EXPIRED], "struck before the drop"
     assert len((await world.deps.coverage.known(SERIES)).leftovers) == 1
     await ageing.apply()  # not before an hour is over
@@ -329,4 +372,4 @@ async def test_what_is_old_goes_even_if_the_room_cannot_be_measured(
     monkeypatch.setattr(world.store, "usage", unanswered)
     await Retention(deps, world.reconciler.executor, world.reconciler.inbox).retain()
     assert list(await world.store.names()) == []
-    assert files(deps) == [f"{OLD}.jsonl.gz"]
+    assert await exports(deps) == [OLD]

@@ -1,25 +1,19 @@
 """Removes what has been kept long enough: topics, jobs, reservations, old collections.
 
-A collection that is older than the policy allows is exported to a file, read once more, and dropped. Only what the
+A collection that is older than the policy allows is exported to objects, read once more, and dropped. Only what the
 coverage calls stored is judged: where it ends is known, and it is struck from the coverage before the records go. Done
-again after a kill at any moment it exports once more and drops what is left; no file is ever overwritten. What a live
+again after a kill at any moment it exports once more and drops what is left; no export is ever overwritten. What a live
 workflow relies on stays.
 """
 
 from __future__ import annotations
 
-import asyncio
-import gzip
-import hashlib
-import os
-from collections.abc import AsyncGenerator, Sequence
-from contextlib import aclosing
-from pathlib import Path
+from collections.abc import Sequence
 
-import msgspec
 import structlog
 
 from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.execution.collection_export import CollectionExport, Exported
 from streamforge.manager.execution.dispatcher import tried_again_later
 from streamforge.manager.execution.executor import Executor
 from streamforge.manager.execution.inbox import Inbox
@@ -31,15 +25,12 @@ from streamforge.manager.persistence.store_usage import StoreUsageMonitor
 from streamforge.manager.policy import kept_ms
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.errors import RetryableError
-from streamforge_utils.model.kinds.registry import as_exported
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
-from streamforge_utils.ports.store import Document
 
 EXPIRE_EVERY_S = 600.0
 COLLECTIONS_EVERY_S = 3600.0
 _WORKFLOWS_A_PAGE = 200
-_RECORDS_A_PAGE = 5000
 
 _log = structlog.get_logger(__name__)
 
@@ -135,16 +126,17 @@ class CollectionRetention:
     def __init__(self, deps: Dependencies) -> None:
         self._deps = deps
         self._looked_at = float("-inf")
-        self._left: dict[str, tuple[Path, bytes]] = {}
-        """Files whose collections may not be dropped yet, with the hash of what is in them."""
+        self._left: dict[str, Exported] = {}
+        """Exports whose collections may not be dropped yet."""
 
     async def apply(self) -> None:
         """Export and drop what is too old, if it is time to look. Raises RetryableError."""
-        policy = self._deps.policy
+        policy, objects = self._deps.policy, self._deps.retained
         now = self._deps.clock.monotonic()
-        if not policy.retention or policy.retention_dir is None or now - self._looked_at < COLLECTIONS_EVERY_S:
+        if not policy.retention or objects is None or now - self._looked_at < COLLECTIONS_EVERY_S:
             return
         self._looked_at = now
+        export = CollectionExport(self._deps.store, objects)
         there = set(await self._deps.store.names())
         for collection, places in (await self._deps.coverage.by_collection()).items():
             kept = kept_ms(policy.retention, collection)
@@ -153,7 +145,7 @@ class CollectionRetention:
                 continue
             with tried_again_later(self._deps, "Age", collection=collection):
                 if collection in there:
-                    await self._export_and_drop(collection, places, policy.retention_dir)
+                    await self._export_and_drop(collection, places, export)
                 else:
                     await self._forget_missing_collection(collection, places)
                 self._left.pop(collection, None)
@@ -165,29 +157,31 @@ class CollectionRetention:
         removal, workflows = self._deps.removal, self._deps.workflows
         return removal.is_used(collection) or any(relies_on(workflows, *place) is not None for place in places)
 
-    async def _export_and_drop(self, collection: str, places: Places, folder: Path) -> None:
-        """Export the collection, and drop it if the file holds what it holds. Raises OSError or RetryableError."""
-        path, records, digest = await self._export(collection, folder)
+    async def _export_and_drop(self, collection: str, places: Places, export: CollectionExport) -> None:
+        """Export the collection, and drop it if the export holds what it holds. Raises StreamForgeError."""
+        made = await export.write(collection, places)
         async with self._deps.coverage.locks.hold(collection, *(series.id for series, _ in places)):
             try:
                 # A plan that relies on these records waits for the guard, and finds them struck from the coverage.
-                if await self._digest(collection) != digest:
+                if await export.digest(collection) != made.digest:
                     raise RetryableError(f"{collection} was written to while it was exported; it stays for now")
                 await self._require_unused(collection, places)
             except BaseException:
-                # This try drops nothing: another export comes, and this one would only fill the disk.
-                await asyncio.to_thread(path.unlink)
+                # This try drops nothing: another export comes, and this one would only fill the room.
+                await export.remove(made.name)
                 raise
-            # A drop that failed may still be carried out, so its file stays until another holds the same.
+            # A drop that failed may still be carried out, so its export stays until another holds the same.
             left = self._left.pop(collection, None)
-            self._left[collection] = (path, digest)
-            if left is not None and left[1] == digest and left[0] != path:
-                left[0].unlink(missing_ok=True)
+            self._left[collection] = made
+            if left is not None and left.digest == made.digest and left.name != made.name:
+                await export.remove(left.name)
             await self._remove_from_coverage(collection, places)
             await self._deps.store.drop(collection)
         self._deps.observer.count("retention_collections_total")
-        self._deps.observer.count("retention_records_total", records)
-        _log.info("an old collection was exported and dropped", collection=collection, file=str(path), records=records)
+        self._deps.observer.count("retention_records_total", made.records)
+        _log.info(
+            "an old collection was exported and dropped", collection=collection, export=made.name, records=made.records
+        )
 
     async def _forget_missing_collection(self, collection: str, places: Places) -> None:
         """Remove from the coverage a collection that the store has no longer. Raises RetryableError."""
@@ -209,64 +203,3 @@ class CollectionRetention:
     async def _remove_from_coverage(self, collection: str, places: Places) -> None:
         for series, span in places:
             await self._deps.coverage.forget(series, collection, span, whole=True)
-
-    async def _export(self, collection: str, folder: Path) -> tuple[Path, int, bytes]:
-        """Write the collection to a new file of JSON lines, compressed; the file, how many records, and their hash."""
-        await asyncio.to_thread(folder.mkdir, parents=True, exist_ok=True)
-        draft = folder / f".{collection}.jsonl.gz.part"
-        records, digest = 0, hashlib.sha256()
-        # The names in the folder are collections', which hold neither dots nor slashes.
-        try:
-            with gzip.open(draft, "wb", compresslevel=6) as file:
-                async with aclosing(self._pages(collection)) as pages:
-                    async for page in pages:
-                        lines = b"".join(map(_line, page))
-                        await asyncio.to_thread(file.write, lines)
-                        digest.update(lines)
-                        records += len(page)
-        except BaseException:
-            draft.unlink(missing_ok=True)
-            raise
-        return await asyncio.to_thread(_in_place, draft, folder, collection), records, digest.digest()
-
-    async def _digest(self, collection: str) -> bytes:
-        """The hash of what would be exported now: a record that was replaced meanwhile is not in the file."""
-        digest = hashlib.sha256()
-        async with aclosing(self._pages(collection)) as pages:
-            async for page in pages:
-                digest.update(b"".join(map(_line, page)))
-        return digest.digest()
-
-    async def _pages(self, collection: str) -> AsyncGenerator[Sequence[Document], None]:
-        first = ""
-        while page := await self._deps.store.read(collection, first=first, limit=_RECORDS_A_PAGE):
-            yield page
-            first = page[-1].key + "\x00"
-
-
-def _line(document: Document) -> bytes:
-    """The document as it can be imported again: with its key and its version."""
-    rest = as_exported(document.key, document.body).strip()[1:].lstrip()
-    comma = b"" if rest == b"}" else b","
-    return b'{"_key":%b,"_version":%d%b%b\n' % (msgspec.json.encode(document.key), document.version, comma, rest)
-
-
-def _in_place(draft: Path, folder: Path, collection: str) -> Path:
-    """Bring the draft to the disk and under a name that nobody has."""
-    with draft.open("rb") as file:
-        os.fsync(file.fileno())
-    number = 1
-    while True:
-        path = folder / (f"{collection}.jsonl.gz" if number == 1 else f"{collection}.{number}.jsonl.gz")
-        try:
-            path.hardlink_to(draft)
-        except FileExistsError:
-            number += 1
-            continue
-        draft.unlink()
-        directory = os.open(folder, os.O_RDONLY)
-        try:
-            os.fsync(directory)
-        finally:
-            os.close(directory)
-        return path

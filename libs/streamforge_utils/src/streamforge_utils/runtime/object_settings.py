@@ -84,7 +84,7 @@ class ObjectSettings(msgspec.Struct, frozen=True, kw_only=True):
         # Unseen: somebody may have written a key into it.
         variable(
             "STREAMFORGE_OBJECTS_URL",
-            "where objects are kept (exported data sets): `s3://BUCKET[/PREFIX]`, `file:///PATH` or a path",
+            "where objects are (data sets, what retention removes): `s3://BUCKET[/PREFIX]`, `file:///PATH` or a path",
             default="the folder `objects` in the data directory",
             check=_place,
             unseen=True,

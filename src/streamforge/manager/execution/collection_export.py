@@ -1,0 +1,172 @@
+"""Collections as objects: JSON lines in compressed parts, and a manifest that is put once all of them are proven.
+
+btcusdt_api_trades_2024_08_01/00001.jsonl.gz   documents as they can be imported again, with `_key` and `_version`
+btcusdt_api_trades_2024_08_01/_manifest.json   how many there are, and the checksums; without it the parts are no export
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import hashlib
+import zlib
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing, suppress
+from itertools import count
+
+import msgspec
+
+from streamforge_utils.model.errors import RetryableError, StreamForgeError
+from streamforge_utils.model.kinds.registry import as_exported, type_of
+from streamforge_utils.model.series import Series
+from streamforge_utils.model.timeranges import TimeRange, format_ms
+from streamforge_utils.ports.object_store import ObjectStore
+from streamforge_utils.ports.store import Document, DocumentStore
+
+MANIFEST = "_manifest.json"
+_SUFFIX = ".jsonl.gz"
+_PART_BYTES = 32 << 20
+"""Of the lines of a part, which are held in memory."""
+_RECORDS_A_PAGE = 5000
+
+
+class ExportedSeries(msgspec.Struct, frozen=True, kw_only=True):
+    """What coverage called stored in the collection."""
+
+    symbol: str
+    type: str
+    start: str
+    end: str
+
+
+class ExportedPart(msgspec.Struct, frozen=True, kw_only=True):
+    """One object. sha256: of its compressed content."""
+
+    file: str
+    records: int
+    bytes: int
+    sha256: str
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What was exported. sha256: of the lines of all parts, in their order."""
+
+    format: int = 1
+    collection: str
+    records: int
+    sha256: str
+    series: list[ExportedSeries]
+    parts: list[ExportedPart]
+
+
+class Exported(msgspec.Struct, frozen=True):
+    """A whole export. name: of the folder of its objects. digest: the SHA-256 of its lines."""
+
+    name: str
+    records: int
+    digest: str
+
+
+class CollectionExport:
+    """Writes collections of a store into a store of objects. Every method raises StreamForgeError."""
+
+    def __init__(self, store: DocumentStore, objects: ObjectStore) -> None:
+        self._store, self._objects = store, objects
+
+    async def write(self, collection: str, places: Iterable[tuple[Series, TimeRange]]) -> Exported:
+        """Put a collection under a name that no export has, and read it back; it is there whole or not at all."""
+        name = await self._free(collection)
+        try:
+            return await self._write(name, collection, places)
+        except BaseException:
+            with suppress(StreamForgeError):  # what stays has no manifest
+                await self.remove(name)
+            raise
+
+    async def digest(self, collection: str) -> str:
+        """The hash of what would be exported now."""
+        digest = hashlib.sha256()
+        async with aclosing(self._pages(collection)) as pages:
+            async for page in pages:
+                digest.update(b"".join(map(_line, page)))
+        return digest.hexdigest()
+
+    async def remove(self, name: str) -> None:
+        """Remove an export, its manifest first."""
+        await self._objects.delete([f"{name}/{MANIFEST}"])
+        parts = [one.name async for one in self._objects.list(f"{name}/") if one.name.endswith(_SUFFIX)]
+        await self._objects.delete(parts)
+
+    async def _free(self, collection: str) -> str:
+        """A name that no export has; parts that one left there which was cut short are removed."""
+        for number in count(1):
+            name = collection if number == 1 else f"{collection}.{number}"
+            if await self._objects.head(f"{name}/{MANIFEST}") is None:
+                await self.remove(name)
+                return name
+        raise AssertionError
+
+    async def _write(self, name: str, collection: str, places: Iterable[tuple[Series, TimeRange]]) -> Exported:
+        parts: list[ExportedPart] = []
+        digest, held = hashlib.sha256(), list[bytes]()
+
+        async def put() -> None:
+            text = b"".join(held)
+            packed = await asyncio.to_thread(gzip.compress, text, 6)
+            file = f"{len(parts) + 1:05d}{_SUFFIX}"
+            await self._objects.put(f"{name}/{file}", packed)
+            sha256 = hashlib.sha256(packed).hexdigest()
+            parts.append(ExportedPart(file=file, records=text.count(b"\n"), bytes=len(packed), sha256=sha256))
+            held.clear()
+
+        async with aclosing(self._pages(collection)) as pages:
+            async for page in pages:
+                held.append(b"".join(map(_line, page)))
+                digest.update(held[-1])
+                if sum(map(len, held)) >= _PART_BYTES:
+                    await put()
+        if held:
+            await put()
+        if await self._read_back(name, parts) != digest.hexdigest():
+            raise RetryableError(f"the export {name} does not hold what was put there: see to the store of objects")
+        manifest = Manifest(
+            collection=collection,
+            records=sum(part.records for part in parts),
+            sha256=digest.hexdigest(),
+            series=[
+                ExportedSeries(
+                    symbol=series.symbol,
+                    type=type_of(series),
+                    start=format_ms(span.start_ms),
+                    end=format_ms(span.end_ms),
+                )
+                for series, span in places
+            ],
+            parts=parts,
+        )
+        await self._objects.put(f"{name}/{MANIFEST}", msgspec.json.format(msgspec.json.encode(manifest), indent=1))
+        return Exported(name, manifest.records, manifest.sha256)
+
+    async def _read_back(self, name: str, parts: Sequence[ExportedPart]) -> str:
+        """The hash of the lines that the objects hold."""
+        digest = hashlib.sha256()
+        for part in parts:
+            packed = b"".join([block async for block in self._objects.get(f"{name}/{part.file}")])
+            try:
+                digest.update(await asyncio.to_thread(gzip.decompress, packed))
+            except (EOFError, OSError, zlib.error) as error:
+                raise RetryableError(f"the export {name}/{part.file} is damaged: {error}") from error
+        return digest.hexdigest()
+
+    async def _pages(self, collection: str) -> AsyncGenerator[Sequence[Document], None]:
+        first = ""
+        while page := await self._store.read(collection, first=first, limit=_RECORDS_A_PAGE):
+            yield page
+            first = page[-1].key + "\x00"
+
+
+def _line(document: Document) -> bytes:
+    """The document as it can be imported again: with its key and its version."""
+    rest = as_exported(document.key, document.body).strip()[1:].lstrip()
+    comma = b"" if rest == b"}" else b","
+    return b'{"_key":%b,"_version":%d%b%b\n' % (msgspec.json.encode(document.key), document.version, comma, rest)

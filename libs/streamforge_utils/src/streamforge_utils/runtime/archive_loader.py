@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from streamforge_utils.model.completeness.sequence import Sequence as Ids
 from streamforge_utils.model.coverage import IdsRead, joined_reads
 from streamforge_utils.model.errors import BannedError, RetryableError
 from streamforge_utils.model.kinds.paging import Page
@@ -50,9 +49,9 @@ async def load_archive(ctx: Context[P]) -> None:
 
     What no file has, or what a file has wrongly, is told in the terminal event's `unloaded`; what was taken from a file
     with a wrong checksum, in `disputed`, also before its first record is written; the first and last id of what was
-    read to its end, in `read`. Of a kind with ids a millisecond beyond both ends is loaded too: others may share it with
-    what is lacking. Where the archive or the disk does not serve, RetryableError is raised in the first attempt; a later
-    one tells the rest as `unloaded`. Raises what the output and the bus of events raise.
+    read to its end, in `read`. Of a kind with ids a millisecond beyond both ends is loaded too: others may share it
+    with what is lacking. Where the archive or the disk does not serve, RetryableError is raised in the first attempt; a
+    later one tells the rest as `unloaded`. Raises what the output and the bus of events raise.
     """
     loading = _Loading(ctx)
     try:
@@ -81,7 +80,7 @@ class _Loading:
         self._disputed: Told = []
         self._reported: set[str] = set()
         self._reads: list[IdsRead] = []
-        self._has_ids = isinstance(ctx.kind.rule(ctx.series), Ids)
+        self._has_ids = ctx.kind.rule(ctx.series).position_at(0) is None
         self._files: Sequence[ArchiveFile] = ()
         self._left: deque[Reading] = deque([Reading(None, ctx.ranges)])
         self._fetching: dict[str, asyncio.Task[VerifiedFile]] = {}

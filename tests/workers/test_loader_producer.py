@@ -42,6 +42,7 @@ def rig_of(folder: Path, url: str, type_name: str, time_range: str, **more: str)
         "TYPE": type_name,
         "TIME_RANGE": time_range,
         "STREAMFORGE_ARCHIVE_URL": url,
+        "STREAMFORGE_ARCHIVE_SAMPLES": "none",
         "STREAMFORGE_EXCHANGE_URL": "http://127.0.0.1:9",
         **more,
     }

@@ -74,8 +74,8 @@ class Context(Generic[P]):
     """One attempt of a step, without signals, topics or metrics.
 
     ranges: what to load, ascending as given; `span` is the whole time range of the workflow. replay: the input is a
-    topic of dead letters. terminal_extra: what the terminal event's `extra` shall hold beside the progress, as JSON has
-    it.
+    topic of dead letters. archive_samples: which files are compared with the exchange. terminal_extra: what the
+    terminal event's `extra` shall hold beside the progress, as JSON has it.
     """
 
     def __init__(
@@ -96,6 +96,7 @@ class Context(Generic[P]):
         self.collection = settings.collection_name
         self.attempt = settings.attempt
         self.replay = settings.replay
+        self.archive_samples = settings.archive.samples
         self.progress = instruments.progress
         self.clock = instruments.clock
         self.log = instruments.log

@@ -191,7 +191,8 @@ async def _ours(url: str, type_name: str, days: int) -> Run:
         bus = wiring.make_bus(workflow.data)
         await workflow.make_topics(bus)
         span = TimeRange(spans[0].start_ms, spans[-1].end_ms)
-        settings = workflow.settings(TYPE=type_name, TIME_RANGE=str(span), STREAMFORGE_ARCHIVE_URL=url)
+        of_archive = {"STREAMFORGE_ARCHIVE_URL": url, "STREAMFORGE_ARCHIVE_SAMPLES": "none"}  # no exchange has the rows
+        settings = workflow.settings(TYPE=type_name, TIME_RANGE=str(span), **of_archive)
         cpu = time.process_time()
         seconds = await live(LOADER, settings)
         cpu, peak_mb = time.process_time() - cpu, peak_resident_mb(os.getpid())

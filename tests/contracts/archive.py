@@ -13,13 +13,14 @@ from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.kinds.paging import Page
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
-from streamforge_utils.ports.archive import Archive, FileRefused
+from streamforge_utils.ports.archive import Archive, FileDiffers, FileRefused, Place
 
 
 class KnownFiles(msgspec.Struct, kw_only=True):
     """An archive with two months of files and the days of the second one, but for one day.
 
-    positions: of all records of `series` in `day`, ascending. bad: a day whose file is not to be trusted.
+    positions: of all records of `series` in `day`, ascending. bad: a day whose file is not to be trusted. lying: a day
+    of which the exchange has other records than the file; it has those of `day`.
     symbols: with files of the kind.
     """
 
@@ -29,6 +30,7 @@ class KnownFiles(msgspec.Struct, kw_only=True):
     day: str
     lacking: str
     bad: str
+    lying: str
     positions: list[int]
     symbols: list[str]
 
@@ -85,6 +87,17 @@ class ArchiveContract:
                     await known.archive.verify(known.series, file)
             else:
                 await known.archive.verify(known.series, file)
+
+    async def test_a_file_is_compared_with_the_exchange_at_each_place(self, known: KnownFiles) -> None:
+        for day in (known.day, known.lying):
+            span = parse_time_range(day)
+            (file,) = [f for f in await known.archive.files(known.series, span) if f.span == span]
+            verified = await known.archive.verify(known.series, file)
+            if day == known.day:
+                assert await known.archive.compare(known.series, verified, [*Place]) == ""
+            else:
+                with pytest.raises(FileDiffers, match=file.path):
+                    await known.archive.compare(known.series, verified, [Place.FIRST])
 
     async def test_symbols_are_those_with_files_sorted(self, known: KnownFiles) -> None:
         assert await known.archive.symbols(known.series.kind) == known.symbols

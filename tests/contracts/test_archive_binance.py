@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from streamforge_utils.model.series import Series
+from tests.adapters.binance.archivebench import Recorded, records, verified
 from tests.contracts.archive import ArchiveContract, KnownFiles
 from tests.doubles.archivefiles import archive_of, path_of, put_candles
 from tests.doubles.archivehost import archive_host
@@ -34,7 +35,11 @@ async def _known(folder: Path) -> AsyncIterator[KnownFiles]:
                 positions = opens
         put_candles(host, Series("ETHUSDT", "candles", "1h"), "2024-09-01")
         host.put(path_of(Series("LUNAUSDT", "candles", "1d"), "2022-05"), b"?")
-        archive = archive_of(host, folder)
+        right = archive_of(host, folder / "right")
+        days = [await verified(right, SERIES, date) for date in ("2024-09-02", "2024-09-04")]
+        pages = [page for one in days for page in await records(right, one, SERIES)]
+        await right.close()
+        archive = archive_of(host, folder, history=Recorded(pages, [days[1].file.span.start_ms]))
         yield KnownFiles(
             archive=archive,
             series=SERIES,
@@ -42,6 +47,7 @@ async def _known(folder: Path) -> AsyncIterator[KnownFiles]:
             day="2024-09-02",
             lacking="2024-09-20",
             bad="2024-09-03",
+            lying="2024-09-04",
             positions=positions,
             symbols=["BTCUSDT", "ETHUSDT", "LUNAUSDT"],
         )

@@ -25,6 +25,7 @@ async def _known() -> AsyncIterator[KnownFiles]:
     files = [published(text) for text in ("2024-08", "2024-09", *days)]
     archive = MemoryArchive([*files, published("2024-09-01", symbol="ETHUSDT")], _content)
     archive.refused["BTCUSDT-2024-09-03.zip"] = "its checksum is another one"
+    archive.lying.add("BTCUSDT-2024-09-04.zip")
     yield KnownFiles(
         archive=archive,
         series=SERIES,
@@ -32,6 +33,7 @@ async def _known() -> AsyncIterator[KnownFiles]:
         day="2024-09-02",
         lacking="2024-09-20",
         bad="2024-09-03",
+        lying="2024-09-04",
         positions=list(Interval.H1.rule.times(*_ends("2024-09-02"))),
         symbols=["BTCUSDT", "ETHUSDT"],
     )

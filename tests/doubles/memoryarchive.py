@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from unittest.mock import patch
 
@@ -15,7 +15,7 @@ from streamforge_utils.model.kinds.paging import Page
 from streamforge_utils.model.kinds.registry import kind_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
-from streamforge_utils.ports.archive import ArchiveFile, FileRefused, VerifiedFile
+from streamforge_utils.ports.archive import ArchiveFile, FileDiffers, FileRefused, Place, VerifiedFile
 from streamforge_utils.runtime.context import Context
 from streamforge_utils.runtime.worker_definition import Definition, Role, Source, Use
 
@@ -27,7 +27,8 @@ ROW_BYTES = 20
 class MemoryArchive:
     """Has `published`. asked: the spans that its files were asked for. failing: what every question raises.
 
-    content: the records of a series in a span. refused: why files cannot be trusted, by path.
+    content: the records of a series in a span. refused: why files cannot be trusted, by path. lying: paths of files
+    that the exchange has otherwise.
     """
 
     def __init__(
@@ -37,6 +38,7 @@ class MemoryArchive:
         self.asked: list[TimeRange] = []
         self.failing: Exception | None = None
         self.refused: dict[str, str] = {}
+        self.lying: set[str] = set()
         self._content = content
         self._verified: set[str] = set()
 
@@ -63,6 +65,12 @@ class MemoryArchive:
         self._check()
         if self._content is not None:
             yield self._content(series, file.file.span)
+
+    async def compare(self, series: Series, file: VerifiedFile, places: Collection[Place]) -> str:
+        self._check()
+        if file.file.path in self.lying:
+            raise FileDiffers(f"{file.file.path}: archive-differs: its first record")
+        return ""
 
     async def close(self) -> None:
         self.failing = PermanentError("the archive is closed")

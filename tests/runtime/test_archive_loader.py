@@ -46,6 +46,7 @@ async def test_the_doubt_is_told_before_the_file_is_read(error: Exception, told:
     )
     ctx = SimpleNamespace(
         archive=archive,
+        archive_samples="none",
         attempt=1,
         kind=kind_of(series),
         log=Mock(),

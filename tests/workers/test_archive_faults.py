@@ -32,6 +32,7 @@ FAULTS: list[tuple[str, str, list[str], str]] = [
     (f"archive-rows:{DAY},kind=fewer-columns", "unloaded", [BAD], "11 columns"),
     (f"archive-rows:{DAY},kind=more-columns", "unloaded", [BAD], "13 columns"),
     (f"archive-rows:{DAY},kind=cut", "unloaded", ["2024-07-29T10:00Z:2024-07-30"], "lacks it"),
+    (f"archive-rows:{DAY},kind=altered,rows=0", "unloaded", [BAD], "archive-differs: 2024-07-29"),
     (f"archive-rows:{DAY},kind=header", "", [], ""),
     (f"archive-rows:{DAY},kind=mixed-units", "", [], ""),
     *((f"archive-zip:{DAY},kind={kind}", "unloaded", [BAD], "") for kind in ("path", "two", "none", "name")),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ def rig_of(folder: Path, url: str, type_name: str, time_range: str, **more: str)
         "TYPE": type_name,
         "TIME_RANGE": time_range,
         "STREAMFORGE_ARCHIVE_URL": url,
+        "STREAMFORGE_ARCHIVE_SAMPLES": "none",
         "STREAMFORGE_EXCHANGE_URL": "http://127.0.0.1:9",
         **more,
     }
@@ -247,3 +248,33 @@ async def test_a_worker_that_is_killed_while_it_fetches_and_reads_loses_nothing(
     assert host.ranges == ["bytes=20000-"]
     assert host.asked[path_of(TRADES, "2024-08-01")] == 1
     await rig.close()
+
+
+async def test_who_waits_for_the_download_of_a_worker_that_is_killed_goes_on_with_it_and_a_third_uses_it(
+    host: ArchiveHost, tmp_path: Path
+) -> None:
+    cache, reached = tmp_path / "cache", asyncio.Event()
+    path = put_trades(host, TRADES, "2024-08-01", range(15_000))
+    host.expect(path, breaks_off(host, path, cache, 20_000, reached=reached))
+    shared = {"STREAMFORGE_ARCHIVE_CACHE_DIR": str(cache)}
+    rigs = [rig_of(tmp_path / name, host.url, "api_trades", "2024-08-01", **shared) for name in "123"]
+    for rig in rigs:
+        await rig.prepare()
+
+    def started(rig: Rig) -> Awaitable[asyncio.subprocess.Process]:
+        command = [sys.executable, "-m", "streamforge.workers", "loader-producer"]
+        return asyncio.create_subprocess_exec(*command, env=environment(**rig.environment))
+
+    async with asyncio.timeout(LIMIT_S):
+        killed = await started(rigs[0])
+        await reached.wait()
+        waiting = await started(rigs[1])
+        while not any("another process downloads" in str(one.extra) for one in await rigs[1].events()):
+            assert waiting.returncode is None
+        killed.kill()
+        assert (await killed.wait(), await waiting.wait()) == (-9, 0)
+        assert await (await started(rigs[2])).wait() == 0
+    assert (host.asked[path], host.ranges) == (2, ["bytes=20000-"])
+    for rig, records in zip(rigs, (0, 15_000, 15_000), strict=True):
+        assert len(positions([m for m in await rig.read(TOPIC) if m.key != EOS_KEY])) == records
+        await rig.close()

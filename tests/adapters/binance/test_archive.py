@@ -287,7 +287,7 @@ async def test_a_file_without_its_checksum_is_taken_in_if_the_exchange_agrees(
 @pytest.mark.parametrize(
     ("without", "lacking", "asked", "reason"),
     [
-        ([], range(2800, 2900), True, r"trade_id 28\d\d differs: the file has {.*}, the exchange none"),
+        ([], range(2800, 2900), True, r"id 28\d\d differs: the exchange has none, the file has {.*}"),
         ([1200], (), True, "trade_id 1201 follows 1199, and 1200 should"),
         ([], (), False, "there is no exchange to compare its records with"),
     ],

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncGenerator, Sequence
+from collections.abc import AsyncGenerator, Collection, Sequence
+from enum import StrEnum
 from typing import Protocol
 
 import msgspec
@@ -27,6 +28,18 @@ class ArchiveFile(msgspec.Struct, frozen=True, kw_only=True):
 
 class FileRefused(PermanentError):
     """The content of a file cannot be trusted, or is gone; the message says why. Other files are not affected."""
+
+
+class FileDiffers(FileRefused):
+    """The exchange has other records than the file, whose checksum is right."""
+
+
+class Place(StrEnum):
+    """Which records of a file are compared with the exchange's: the first ones, the last ones, or drawn ones."""
+
+    FIRST = "first"
+    LAST = "last"
+    INSIDE = "inside"
 
 
 class VerifiedFile(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,6 +74,13 @@ class Archive(Protocol):
         """The records of a verified file in the order of the series, a block at a time; times are milliseconds.
 
         Raises FileRefused also after some records: what was given before is right by itself.
+        """
+
+    async def compare(self, series: Series, file: VerifiedFile, places: Collection[Place]) -> str:
+        """Compare some records of a verified file with the exchange's; a request for each place, or for two that meet.
+
+        Returns why not; empty: they were, and are the same. Raises FileDiffers naming the first difference, and
+        FileRefused.
         """
 
     async def close(self) -> None:

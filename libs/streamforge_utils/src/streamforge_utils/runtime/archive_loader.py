@@ -14,9 +14,9 @@ from streamforge_utils.model.coverage import IdsRead, joined_reads
 from streamforge_utils.model.errors import BannedError, RetryableError
 from streamforge_utils.model.kinds.paging import Page
 from streamforge_utils.model.timeranges import TimeRange
-from streamforge_utils.ports.archive import ArchiveFile, FileRefused, VerifiedFile
+from streamforge_utils.ports.archive import ArchiveFile, FileDiffers, FileRefused, Place, VerifiedFile
 from streamforge_utils.ports.columns import MessageColumns
-from streamforge_utils.runtime.archive_plan import Reading, is_month, readings
+from streamforge_utils.runtime.archive_plan import Reading, is_month, readings, samples
 from streamforge_utils.runtime.context import Context
 from streamforge_utils.runtime.record_order import RecordOrder
 
@@ -47,11 +47,12 @@ class ArchiveParameters(msgspec.Struct, frozen=True, kw_only=True):
 async def load_archive(ctx: Context[P]) -> None:
     """Load the worker's ranges from the archive into its output, oldest first.
 
-    What no file has, or what a file has wrongly, is told in the terminal event's `unloaded`; what was taken from a file
-    with a wrong checksum, in `disputed`, also before its first record is written; the first and last id of what was
-    read to its end, in `read`. Of a kind with ids a millisecond beyond both ends is loaded too: others may share it
-    with what is lacking. Where the archive or the disk does not serve, RetryableError is raised in the first attempt; a
-    later one tells the rest as `unloaded`. Raises what the output and the bus of events raise.
+    Some records of some files are first compared with the exchange's (`samples`). What no file has, or what a file has
+    wrongly, is told in the terminal event's `unloaded`; what was taken from a file with a wrong checksum, in
+    `disputed`, also before its first record is written; the first and last id of what was read to its end, in `read`.
+    Of a kind with ids a millisecond beyond both ends is loaded too: others may share it with what is lacking. Where the
+    archive or the disk does not serve, RetryableError is raised in the first attempt; a later one tells the rest as
+    `unloaded`. Raises what the output and the bus of events raise.
     """
     loading = _Loading(ctx)
     try:
@@ -81,6 +82,9 @@ class _Loading:
         self._reported: set[str] = set()
         self._reads: list[IdsRead] = []
         self._has_ids = ctx.kind.rule(ctx.series).position_at(0) is None
+        self._places: dict[str, set[Place]] = {}
+        self._all = ctx.archive_samples == "all"
+        self._compared: dict[str, str] = {}
         self._files: Sequence[ArchiveFile] = ()
         self._left: deque[Reading] = deque([Reading(None, ctx.ranges)])
         self._fetching: dict[str, asyncio.Task[VerifiedFile]] = {}
@@ -91,7 +95,15 @@ class _Loading:
         told: dict[str, Any] = {
             name: _as_told(parts) for name, parts in found.items() if parts or name in self._reported
         }
-        return told | ({"read": msgspec.to_builtins(joined_reads(self._reads))} if self._reads else {})
+        if self._reads:
+            told["read"] = msgspec.to_builtins(joined_reads(self._reads))
+        if self._compared:
+            reasons = [reason for reason in self._compared.values() if reason]
+            same, many = len(self._compared) - len(reasons), len(self._compared)
+            told["samples"] = f"records of {same} of {many} files equal the exchange's" + "".join(
+                f"; the rest were not compared: {reason}" for reason in reasons[:1]
+            )
+        return told
 
     async def run(self) -> None:
         ctx = self._ctx
@@ -99,6 +111,7 @@ class _Loading:
             hull = TimeRange(ctx.ranges[0].start_ms, ctx.ranges[-1].end_ms)
             self._files = await _served(ctx.archive.files(self._series, hull))
             self._left = deque(readings(self._files, ctx.ranges))
+            await self._sample_first()
             while self._left:
                 reading = self._left.popleft()
                 try:
@@ -152,16 +165,54 @@ class _Loading:
         self._unloaded += [(span, reason) for span in reading.spans]
         return False
 
+    async def _sample_first(self) -> None:
+        """Begin with the first files that are to be compared: where one of them differs, so may the others."""
+        if self._ctx.archive_samples != "some":
+            return
+        files = [reading.file for reading in self._left if reading.file is not None]
+        archive, paging = self._ctx.kind.archive, self._ctx.kind.paging
+        if archive is not None and paging is not None:
+            bytes_asked = archive.row_bytes * paging.most
+            self._places = samples(files, sum(file.size for file in files) / bytes_asked)
+        by_path = {file.path: file for file in files}
+        for path in list(self._places)[:2]:
+            try:
+                await self._fetch(by_path[path])
+            except FileRefused:
+                continue  # as it will be said where it would be read
+            except RetryableError:
+                del self._fetching[path]
+        if self._all:  # so may what was compared at one place alone
+            self._fetching = {path: task for path, task in self._fetching.items() if task.exception()}
+
+    async def _checked(self, file: ArchiveFile) -> VerifiedFile:
+        """The file, verified and where that is wanted compared with the exchange."""
+        archive = self._ctx.archive
+        verified = await archive.verify(self._series, file)
+        places = set(Place) if self._all else self._places.get(file.path)
+        if not places or verified.disputed:
+            return verified
+        try:
+            reason = await archive.compare(self._series, verified, places)
+        except FileDiffers:
+            self._all = True
+            raise
+        if reason:
+            self._ctx.log.warning("a file was not compared with the exchange", file=file.path, reason=reason)
+        self._compared[file.path] = reason
+        return verified
+
     def _fetch(self, file: ArchiveFile) -> asyncio.Task[VerifiedFile]:
         """The file, or what brings it already."""
         if file.path not in self._fetching:
-            self._fetching[file.path] = asyncio.create_task(self._ctx.archive.verify(self._series, file))
+            self._fetching[file.path] = asyncio.create_task(self._checked(file))
         return self._fetching[file.path]
 
     def _fetch_next(self) -> None:
         """Begin to fetch the file after the one that is read now."""
         files = (reading.file for reading in self._left if reading.file is not None)
-        if len(self._fetching) < FETCHED_AHEAD and (file := next(files, None)) is not None:
+        fetching = sum(not task.done() for task in self._fetching.values())
+        if fetching < FETCHED_AHEAD and (file := next(files, None)) is not None:
             self._fetch(file)
 
     async def _read(self, reading: Reading, verified: VerifiedFile) -> None:

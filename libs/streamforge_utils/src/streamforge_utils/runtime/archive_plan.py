@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import random
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 import msgspec
 
 from streamforge_utils.model.timeranges import TimeRange
-from streamforge_utils.ports.archive import ArchiveFile
+from streamforge_utils.ports.archive import ArchiveFile, Place
 
 DAY_MS = 86_400_000
+REQUESTS_A_SAMPLE = 2000
+"""Requests that files save, for one that compares some of their records with the exchange's."""
 
 
 class Reading(msgspec.Struct, frozen=True):
@@ -51,6 +55,24 @@ def readings(files: Iterable[ArchiveFile], ranges: Sequence[TimeRange], *, month
             found.append((file, part))
             cursor_ms = part.end_ms
     return _joined(found)
+
+
+def samples(files: Sequence[ArchiveFile], requests: float) -> dict[str, set[Place]]:
+    """Where the files of a load are compared with the exchange, by their paths; those that are first go first.
+
+    By turns where two files meet, and inside of one, drawn by what the files are. requests: how many they save.
+    """
+    draw = random.Random(" ".join(f"{one.path} {one.published}" for one in files))  # noqa: S311 - not secret
+    meet = [pair for pair in pairwise(files) if pair[0].span.end_ms == pair[1].span.start_ms]
+    found: dict[str, set[Place]] = {}
+    for number in range(1 + int(requests / REQUESTS_A_SAMPLE) if files else 0):
+        if meet and number % 2 == 0:
+            before, after = draw.choice(meet)
+            found.setdefault(before.path, set()).add(Place.LAST)
+            found.setdefault(after.path, set()).add(Place.FIRST)
+        else:
+            found.setdefault(draw.choice(files).path, set()).add(Place.INSIDE)
+    return found
 
 
 class _Files:

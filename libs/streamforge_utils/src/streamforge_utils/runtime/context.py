@@ -74,8 +74,8 @@ class Context(Generic[P]):
     """One attempt of a step, without signals, topics or metrics.
 
     ranges: what to load, ascending as given; `span` is the whole time range of the workflow. replay: the input is a
-    topic of dead letters. terminal_extra: what the terminal event's `extra` shall hold beside the progress, as JSON has
-    it.
+    topic of dead letters. archive_samples: which files are compared with the exchange. terminal_extra: what the
+    terminal event's `extra` shall hold beside the progress, as JSON has it.
     """
 
     def __init__(
@@ -96,6 +96,7 @@ class Context(Generic[P]):
         self.collection = settings.collection_name
         self.attempt = settings.attempt
         self.replay = settings.replay
+        self.archive_samples = settings.archive.samples
         self.progress = instruments.progress
         self.clock = instruments.clock
         self.log = instruments.log
@@ -153,7 +154,7 @@ class Context(Generic[P]):
     async def report(self, extra: Mapping[str, Any], *, confirmed: bool = False) -> None:
         """Publish `loading` now, beside the heartbeats: the progress and `extra`. Waits while the bus is slow.
 
-        confirmed: on return it is on the bus, whatever becomes of this process; raises RetryableError.
+        confirmed: on return it is on the bus, also if this process is killed then; raises RetryableError.
         """
         await self._telemetry.loading(extra, confirmed=confirmed)
 
@@ -163,7 +164,7 @@ class Context(Generic[P]):
         Raises RetryableError.
         """
         self.terminal_extra |= extra
-        await self._telemetry.note(extra)
+        await self.report(extra, confirmed=True)
 
     async def upsert(self, documents: Sequence[Document], *, patience_s: float) -> Sequence[Answer]:
         """As the store's `upsert`, into the worker's collection; measured, and counted but for refused documents.

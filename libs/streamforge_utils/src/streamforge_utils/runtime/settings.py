@@ -242,6 +242,16 @@ class ArchiveSettings(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = None
 
+    samples: Annotated[
+        Literal["some", "all", "none"],
+        variable(
+            "STREAMFORGE_ARCHIVE_SAMPLES",
+            "which files with a right checksum are compared with the exchange at a few places: `some` of a load, one "
+            "request for each 2,000 that its files save; `all`, with two requests for a file",
+            only="archive",
+        ),
+    ] = "some"
+
 
 class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What every worker reads. `load_worker` reads and checks it."""

@@ -87,10 +87,6 @@ class Telemetry:
         if not self._put(self._event("loading", extra=self._progress_now() | dict(extra))):
             self._own_events.release()
 
-    async def note(self, extra: Mapping[str, Any]) -> None:
-        """Publish `loading` as `loading` does; confirmed on return. Raises RetryableError once patience is spent."""
-        await self._send([self._event("loading", extra=self._progress_now() | dict(extra))], PATIENCE_S)
-
     def pong(self, ping_ts: float | None) -> None:
         """Answer a ping. ping_ts: when it was sent, unix seconds."""
         self._put(self._event("pong", ping_ts=ping_ts, ponged_at=self._clock.now_ms() / 1000))

@@ -89,13 +89,13 @@ class Inspection:
             self._require_next(before, after)
         self._last = page
         if sample:
-            self.samples.append(_part(page, 0, SAMPLE))
+            self.samples.append(part(page, 0, SAMPLE))
 
     def end(self) -> None:
         """There are no more pages. Raises FileRefused if there were none."""
         if self._last is None:
             raise FileRefused("it has no records that could be compared with the exchange's")
-        self.samples.append(_part(self._last, max(0, len(self._last) - SAMPLE), len(self._last)))
+        self.samples.append(part(self._last, max(0, len(self._last) - SAMPLE), len(self._last)))
 
     def _require_next(self, before: int, after: int) -> None:
         expected = self._rule.next(before) if isinstance(self._rule, Grid) else before + 1
@@ -116,18 +116,27 @@ class Inspection:
                 raise
             except StreamForgeError as error:
                 raise FileRefused(f"its records could not be compared with the exchange's: {error}") from error
-            ours, theirs = _contents(sample), _contents(answer)
-            for position in sorted(ours.keys() | theirs.keys()):
-                if ours.get(position) != theirs.get(position):
-                    raise FileRefused(
-                        f"{self._kind.position} {position} differs: the file has {_told(ours.get(position))}, the "
-                        f"exchange {_told(theirs.get(position))}"
-                    )
+            if differs := difference(self._kind, series, sample, answer):
+                raise FileRefused(differs)
 
 
-def _part(page: Page, start: int, end: int) -> Page:
-    part = slice(start, end)
-    return Page(page.positions[part], page.times[part], page.keys[part], page.values[part])
+def difference(kind: RecordKind, series: Series, page: Page, answer: Page) -> str:
+    """The first record of a file that the exchange has otherwise; empty: there is none."""
+    theirs = _contents(answer)
+    for position, mine in _contents(page).items():
+        what, other = f"{kind.rule(series).shown(position)} differs:", theirs.get(position)
+        if other is None:
+            return f"{what} the exchange has none, the file has {_told(mine)}"
+        if mine != other:
+            name = next(name for name in mine | other if mine.get(name) != other.get(name))
+            return f"{what} {name} is {_told(mine.get(name))} in the file and {_told(other.get(name))} at the exchange"
+    return ""
+
+
+def part(page: Page, start: int, end: int) -> Page:
+    """Records of a page, by their numbers in it."""
+    cut = slice(start, end)
+    return Page(page.positions[cut], page.times[cut], page.keys[cut], page.values[cut])
 
 
 def _contents(page: Page) -> Mapping[int, dict[str, Any]]:
@@ -138,5 +147,5 @@ def _contents(page: Page) -> Mapping[int, dict[str, Any]]:
     }
 
 
-def _told(record: dict[str, Any] | None) -> str:
-    return "none" if record is None else msgspec.json.encode(record).decode()
+def _told(value: object) -> str:
+    return msgspec.json.encode(value).decode()

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator, Mapping, Sequence
+from typing import IO
 
 from streamforge_utils.adapters.binance.archive_cache import ArchiveCache, Entry, Note, Part
 from streamforge_utils.adapters.binance.archive_listing import (
@@ -24,6 +25,7 @@ from streamforge_utils.adapters.binance.archive_listing import (
     stem_path,
 )
 from streamforge_utils.adapters.binance.archive_reader import Inspection, archive_files, read_pages
+from streamforge_utils.adapters.binance.archive_samples import Sampler, read_samples
 from streamforge_utils.adapters.binance.archive_transport import ArchiveTransport, Elsewhere, Gone
 from streamforge_utils.adapters.binance.zip_member import BLOCK, ZipMember
 from streamforge_utils.adapters.call_thread import Lane
@@ -33,7 +35,7 @@ from streamforge_utils.model.kinds.paging import Page
 from streamforge_utils.model.kinds.registry import kind_named, kind_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
-from streamforge_utils.ports.archive import ArchiveFile, FileRefused, VerifiedFile
+from streamforge_utils.ports.archive import ArchiveFile, FileRefused, Place, VerifiedFile
 from streamforge_utils.ports.clock import Clock
 
 LISTING_PAGES = 200
@@ -43,7 +45,7 @@ _CHECKSUM_LINE = re.compile(rb"\s*([0-9a-fA-F]{64})[ \t]+\*?([^\r\n]+?)\s*")
 
 
 class BinanceArchive:
-    """An archive at one URL, with a cache. history: the exchange, for samples of files whose checksum is wrong.
+    """An archive at one URL, with a cache. history: the exchange, for samples.
 
     block: bytes of rows that are read at once.
     """
@@ -61,6 +63,7 @@ class BinanceArchive:
         self._cache = cache
         self._clock = clock
         self._history = history
+        self._sampler = Sampler(history)
         self._block = block
 
     async def files(self, series: Series, span: TimeRange) -> Sequence[ArchiveFile]:
@@ -113,15 +116,7 @@ class BinanceArchive:
 
     async def records(self, series: Series, file: VerifiedFile) -> AsyncGenerator[Page, None]:
         """See `ports.archive`; the next block is read while the one before is worked on."""
-        entry = self._cache.entry(str(self._transport.url), file.file.path)
-        opened = self._cache.opened(entry)
-        if opened is None:  # another worker needed its room
-            again = await self.verify(series, file.file)
-            if (again.sha256, again.disputed) != (file.sha256, file.disputed):
-                raise RetryableError(f"{file.file.path} was replaced while it was read: read it anew")
-            opened = self._cache.opened(entry)
-        if opened is None:
-            raise RetryableError(f"{entry.zip} was removed twice: raise STREAMFORGE_ARCHIVE_CACHE_BYTES")
+        entry, opened = await self._opened(series, file)
         lane = Lane("archive")
         pages = read_pages(
             opened,
@@ -148,9 +143,38 @@ class BinanceArchive:
                 await asyncio.gather(following, return_exceptions=True)
             await lane.close(opened.close)
 
+    async def compare(self, series: Series, file: VerifiedFile, places: Collection[Place]) -> str:
+        """See `ports.archive`; where two files meet, the answer is kept for the other one."""
+        kind, lane, seed = kind_of(series), Lane("archive"), int(file.sha256[:15], 16)
+        if kind.paging is None:
+            return f"the exchange gives no {kind.name} by requests"
+        entry, opened = await self._opened(series, file)
+        try:
+            samples = await lane.run(read_samples, opened, _member(file.file), kind, series, places, seed, self._block)
+            reasons = [await self._sampler.compare(kind, series, file.file.span, *one) for one in samples.items()]
+            return next(filter(None, reasons), "" if reasons else "it has no records")
+        except FileRefused as error:
+            async with self._cache.locked(entry):
+                self._cache.quarantine(entry, str(error))
+            raise type(error)(f"{file.file.path}: {error}") from error
+        finally:
+            await lane.close(opened.close)
+
     async def close(self) -> None:
         """Close the connections."""
         await self._transport.close()
+
+    async def _opened(self, series: Series, file: VerifiedFile) -> tuple[Entry, IO[bytes]]:
+        entry = self._cache.entry(str(self._transport.url), file.file.path)
+        opened = self._cache.opened(entry)
+        if opened is None:  # another worker needed its room
+            again = await self.verify(series, file.file)
+            if (again.sha256, again.disputed) != (file.sha256, file.disputed):
+                raise RetryableError(f"{file.file.path} was replaced while it was read: read it anew")
+            opened = self._cache.opened(entry)
+        if opened is None:
+            raise RetryableError(f"{entry.zip} was removed twice: raise STREAMFORGE_ARCHIVE_CACHE_BYTES")
+        return entry, opened
 
     def _version(self, file: ArchiveFile) -> int:
         """When the file was published: what the exchange is asked later, is a later observation."""

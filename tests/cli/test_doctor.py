@@ -18,6 +18,7 @@ from streamforge.cli.session import Where
 from streamforge_utils.adapters.arango import ArangoStore, Connection, Transport
 from streamforge_utils.model.errors import RetryableError, StreamForgeError
 from streamforge_utils.model.secret import Secret
+from streamforge_utils.ports.clock import SystemClock
 from streamforge_utils.ports.provisioning import Finding
 from streamforge_utils.ports.store import Document
 from tests.cli.support import UNPRIVILEGED, Cli, Json, finished, manager, process
@@ -49,6 +50,21 @@ def test_of_a_folder_in_use_it_tells_what_is_there_and_changes_nothing(loaded: C
     room = r"the data take 0\.\d MiB, topics 0\.\d MiB; [\d,.]+ GiB are free; its growth is known after some hours"
     assert re.match(room, found["room"]["detail"])
     assert sorted(path for path in loaded.data.iterdir()) == before
+
+
+def test_an_overdue_schedule_is_named_with_what_to_do(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    cli("load", "BTCUSDT", "api_candles_1h", "2024-08-01").ok()
+    cli("schedule", "add", "hourly", "BTCUSDT", "api_candles_1h", "--cron", "0 * * * *").ok()
+    told = checks(cli("doctor", "--json").ok().json)["schedules"]
+    assert (told["verdict"], told["detail"]) == ("works", "1 schedule, none is overdue")
+    later_ms = time.time_ns() // 1_000_000 + 2 * 3_600_000
+    monkeypatch.setattr(SystemClock, "now_ms", lambda _: later_ms)
+    found = cli("doctor", "--json").ok().json
+    told = checks(found)["schedules"]
+    due = r"hourly: it should have fired at 20\d\d-\d\d-\d\d(T\d\d:00Z)?, and .*no manager"
+    assert (told["verdict"], found["ok"]) == ("careful", True)
+    assert re.match(due, told["detail"]), told["detail"]
+    assert told["next_step"] == f"see `streamforge schedule show hourly --data {cli.data}`"
 
 
 def test_little_room_is_told_with_what_to_do(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

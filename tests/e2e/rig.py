@@ -127,6 +127,11 @@ class Manager:
         self._process.kill()
         self._process.wait(LIMIT_S)
 
+    def died(self) -> int:
+        """Wait for its end, which somebody else brings about; the exit code."""
+        assert self._process is not None
+        return self._process.wait(backends.patience(LIMIT_S))
+
     def log(self) -> str:
         """What it wrote last."""
         return self._log.read_text(errors="replace")[-6000:]

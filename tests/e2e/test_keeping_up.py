@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import signal
+import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from itertools import pairwise
 from pathlib import Path
 
@@ -87,3 +90,50 @@ def test_a_run_of_a_schedule_is_made_once_though_its_manager_is_killed(exchange:
             assert [load["symbol"] for load in run["loads"]] == symbols
             queues = manager.api.get("/queues").raise_for_status().json()["queues"]
             assert len(queues) == number * len(symbols)
+
+
+def test_a_cron_time_fires_and_makes_its_run_once_though_the_manager_is_killed_around_it(
+    exchange: rig.Exchange, tmp_path: Path
+) -> None:
+    """The clock of the manager stands before a minute of this hour, then jumps to the machine's time."""
+    exchange.set_clock(NOW_MS)
+    now_ms = time.time_ns() // 1_000_000
+    fire_ms = now_ms // rig.MINUTE_MS * rig.MINUTE_MS
+    fire, timed = datetime.fromtimestamp(fire_ms // 1000, UTC), tmp_path / "timed"
+    timed.mkdir()
+    offset, go = timed / "offset", timed / "go"
+    offset.write_text(str(fire_ms - 10 * rig.MINUTE_MS - now_ms))
+    body = {
+        "name": "once",
+        "symbols": ["BTCUSDT"],
+        "type": "api_candles_1h",
+        "cron": f"{fire.minute} {fire.hour} {fire.day} {fire.month} *",
+        "time_range": "2024-08-01",
+    }
+    with rig.manager(tmp_path / "data", exchange.url, module="tests.e2e.timed_manager", TIMED_BY=str(timed)) as manager:
+        added = manager.api.post("/schedules", json=body).raise_for_status().json()
+        assert added["next_at"] == f"{fire:%Y-%m-%dT%H:%M:%SZ}"
+        # Killed before the run is noted, once it is, once its workflow is made, once that is noted, once it has ended.
+        for number, place in enumerate(("before", "after", "after", "after", "after")):
+            go.write_text(f"{place} 1")
+            if number == 0:
+                assert manager.api.get("/schedules/once").json()["current"] is None, "it does not fire early"
+                jump = timed / "jump"
+                jump.write_text("0")
+                jump.replace(offset)
+            assert manager.died() == -signal.SIGKILL
+            go.unlink()
+            manager.start()
+        go.write_text("")
+
+        def ended() -> rig.Json | None:
+            found: rig.Json = manager.api.get("/schedules/once").raise_for_status().json()
+            return found if found["latest"] is not None and found["current"] is None else None
+
+        latest = rig.eventually(ended, "the run has ended")["latest"]
+        assert (latest["number"], latest["state"], latest["fire_at"]) == (1, "finished", f"{fire:%Y-%m-%dT%H:%M:%SZ}")
+        runs = manager.api.get("/schedules/once/runs").raise_for_status().json()["runs"]
+        queues = manager.api.get("/queues").raise_for_status().json()["queues"]
+        assert ([one["number"] for one in runs], len(queues)) == ([1], 1)
+        (load,) = runs[0]["loads"]
+        assert (load["queue_id"], load["joined"]) == (queues[0]["queue_id"], False)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest.mock import AsyncMock
 
 import httpx
 import pytest
 
+from streamforge.manager.batch import MOST_SYMBOLS
 from streamforge.manager.workflow import Status
 from streamforge_utils.ports.exchange import SymbolInfo
 from tests.manager.api.support import problem
@@ -109,6 +111,37 @@ async def test_what_is_no_batch_is_refused_with_its_field(
     found = problem(await client.post("/batches", json={**BODY, **fields}), 422, "invalid-input")
     assert [error["field"] for error in found["errors"]] == [field]
     assert not service.world.store.states
+
+
+async def test_ten_thousand_symbols_are_one_batch_or_one_refusal(
+    client: httpx.AsyncClient, service: MemoryService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"S{number:05}USDT" for number in range(MOST_SYMBOLS + 1)]
+    service.exchange.listed = [SymbolInfo(symbol=name, status="TRADING") for name in names]
+    store, body = service.world.store, {**BODY, "symbols": names[:-1]}
+    unknown = [f"NO{number}" for number in range(40)]
+    refused = {
+        "40 of 10,000 are not symbols of the exchange, so nothing was begun": [*names[: MOST_SYMBOLS - 40], *unknown],
+        "these are 10,001 symbols, and a batch has 10,000 at most": names,
+        "20,001 symbols are named, and a batch has 10,000 at most": ["BTCUSDT"] * (2 * MOST_SYMBOLS + 1),
+    }
+    for said, symbols in refused.items():
+        found = problem(await client.post("/batches", json={**body, "symbols": symbols}), 422, "invalid-input")
+        assert said in found["detail"]
+        assert (found["errors"][0]["field"], len(store.states)) == ("symbols", 0), "nothing of it is accepted"
+    listed, puts = AsyncMock(wraps=service.exchange.symbols), AsyncMock(wraps=store.put)
+    monkeypatch.setattr(service.exchange, "symbols", listed)
+    monkeypatch.setattr(store, "put", puts)
+    found = await started(client, symbols=[*names[:-1], *names[:50]])
+    assert (found["size"], found["counts"]["waiting"], found["duplicates"]) == (10_000, 10_000, 50)
+    assert (found["duplicated"], len(found["failures"])) == (names[:20], 0)
+    # The members lie in documents of a hundred: the work grows by them, not by symbols; the exchange is asked once.
+    assert (listed.await_count, puts.await_count <= 10_000 / 100 + 10) == (1, True)
+    assert len(service.exchange.asked) == 0
+    whole = [one["symbol"] for one in (await client.get(found["links"]["members"])).json()["members"]]
+    assert whole == names[:100]
+    too_large = await client.post("/batches", json={**body, "symbols": ["S" * 30] * 10_000})
+    assert "is larger than 262144 bytes" in problem(too_large, 413, "content-too-large")["detail"]
 
 
 @pytest.mark.parametrize("method", ["GET", "DELETE"])

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamforge.manager.execution.planner import prepare
+from streamforge.manager.execution.planner import planned, prepare
 from streamforge.manager.execution.source_plan import Sources
 from streamforge.manager.lifecycle.rounds import MAX_RANGES
 from streamforge.manager.workflow import Plan
@@ -64,7 +64,12 @@ def told(plan: Plan) -> list[tuple[str, str, str]]:
 
 
 async def test_a_year_is_two_parts_and_the_last_one_takes_three_requests() -> None:
-    plan, _ = await plan_of(YEAR, [*MONTHS, *DAYS])
+    plan, archive = await plan_of(YEAR, [*MONTHS, *DAYS])
+    there = ScriptedExchange(Interval.M1, range(parse_time_range("2023").start_ms, NOW, MINUTE_MS), now_ms=NOW)
+    span = parse_time_range(YEAR)
+    _, sources = await planned(there, SERIES, span, (), exchange_now_ms=NOW, again=False, archive=archive)
+    assert sources is not None
+    assert [sources.requests(part.span) for part in plan.parts if part.source is Source.REST] == [3], "of 2,160 candles"
     assert told(plan) == [
         (
             "2024-01-01:2024-11-27",

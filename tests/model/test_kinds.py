@@ -12,7 +12,7 @@ from streamforge_utils.model.completeness import Grid, Rule
 from streamforge_utils.model.errors import ConfigError, InvalidInput, PermanentError
 from streamforge_utils.model.kinds import registry
 from streamforge_utils.model.kinds.candles import KIND as CANDLES
-from streamforge_utils.model.kinds.kind import Record, RecordKind
+from streamforge_utils.model.kinds.kind import Record, RecordKind, keys_of_series
 from streamforge_utils.model.kinds.paging import Asked, ById, ByTime, Question, page_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
@@ -151,6 +151,11 @@ class Marked(ticks.Ticks):
 @pytest.mark.parametrize("kind", [Noted(), Marked()])
 def test_what_the_fast_way_would_write_otherwise_goes_one_by_one(kind: RecordKind) -> None:
     assert kind.documents([b"BTCUSDT_000000000042"], [message(42, 1000)]) is None
+
+
+@pytest.mark.parametrize("numbers", [[0], [7, 8], [99, 100], [-5, 3], [10**12, 10**12 + 1], [3_735_683_259]])
+def test_keys_of_a_series_are_those_of_each_position(numbers: list[int]) -> None:
+    assert keys_of_series("B,C_", numbers, 12) == [f"B,C_{number:012}" for number in numbers]
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,15 @@ from streamforge_utils.model.kinds.archive_rows import (
     require_ascending,
 )
 from streamforge_utils.model.kinds.bars import DIGITS
-from streamforge_utils.model.kinds.kind import Amounts, DecimalText, Number, Record, RecordKind, key_symbol
+from streamforge_utils.model.kinds.kind import (
+    Amounts,
+    DecimalText,
+    Number,
+    Record,
+    RecordKind,
+    key_symbol,
+    keys_of_series,
+)
 from streamforge_utils.model.kinds.paging import (
     Asked,
     ById,
@@ -201,8 +209,7 @@ def keys_of(records: Ordered[Any]) -> list[str] | None:
         or [r.symbol for r in records].count(symbol) != len(records)
     ):
         return None
-    prefix = f"{key_symbol(symbol)}_"
-    return [f"{prefix}{r.trade_id:012}" for r in records]
+    return keys_of_series(f"{key_symbol(symbol)}_", [r.trade_id for r in records], 12)
 
 
 class Fill(msgspec.Struct, frozen=True, gc=False):

@@ -16,7 +16,7 @@ import msgspec
 
 from streamforge_utils.model.completeness.grid import Grid
 from streamforge_utils.model.errors import PermanentError
-from streamforge_utils.model.kinds.kind import Amounts, Number, Record, key_symbol
+from streamforge_utils.model.kinds.kind import Amounts, Number, Record, key_symbol, keys_of_series
 from streamforge_utils.model.messages import DECODE_ERRORS, decoder
 
 _DAY = 86_400_000
@@ -165,8 +165,7 @@ def keys_of(candles: Sequence[Any]) -> list[str] | None:
         or not all(map(lt, opens, [c.close_time for c in candles]))
     ):
         return None
-    prefix = candle_key_prefix(symbol, interval)
-    return [f"{prefix}{time}" for time in opens]
+    return keys_of_series(candle_key_prefix(symbol, interval), opens, 13)
 
 
 class _Figures(msgspec.Struct, frozen=True, gc=False):

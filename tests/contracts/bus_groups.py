@@ -10,8 +10,10 @@ import pytest
 
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.model.messages import EOS_KEY, EndOfStream, encode_marker
+from streamforge_utils.model.topic_reading import PartitionRange, Until
 from streamforge_utils.ports.bus import Bus, Consumer, Message, Received, Retention, Start, TopicSpec
 from streamforge_utils.ports.clock import Clock
+from streamforge_utils.runtime.offset_reader import OffsetReader
 from streamforge_utils.runtime.settings import Upstream
 from streamforge_utils.runtime.topic_reader import Input
 from tests.contracts.bus_fixtures import BusFixtures, BusWithAdmin, Factory, numbered, read, values
@@ -217,6 +219,33 @@ class BusDrainingContract(BusFixtures):
         assert await part.left() == 9
         await (await bus.producer()).send(topic, numbered(5, first=10))
         assert await part.left() == 14
+
+    @pytest.mark.parametrize("trimmed", [6, 10])
+    async def test_what_was_trimmed_before_it_was_read_is_noted_and_the_rest_is_read(
+        self, bus: BusWithAdmin, topic: str, trimmed: int
+    ) -> None:
+        producer = await bus.producer()
+        for number in range(10):
+            await producer.send(topic, numbered(1, first=number))
+        for group, offset in ((GROUP, 3), ("other", trimmed)):
+            member = await bus.consumer(topic, group=group)
+            await read(member, 10, self.patience_s)
+            await member.commit({0: offset})
+            await member.close()
+        await bus.trim(topic, ["other"])
+        again, noted = await bus.consumer(topic, group=GROUP), list[object]()
+        part = OffsetReader(
+            again, bus, topic, GROUP, Until.parse("end"), [PartitionRange(0, 2, 10)], instruments(), batch_records=3
+        )
+
+        async def note(extra: object) -> None:
+            noted.append(extra)
+
+        part.note = note
+        assert await drained(part) == [*range(trimmed, 10)]
+        await part.commit()
+        assert noted == [{"skipped": [f"0:3:{trimmed}"]}]
+        assert await again.position() == {0: 10}
 
 
 def new_input(

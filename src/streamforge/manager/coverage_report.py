@@ -65,7 +65,7 @@ class Reports:
     async def of_workflow(self, workflow: Workflow) -> Report:
         """What is known of the workflow's range as it was planned. Raises RetryableError."""
         if workflow.topic_input is not None:  # it has no series, of which something could be known
-            complete = workflow.proof is not None and not workflow.proof.missing
+            complete = workflow.proof is not None and workflow.proof.complete
             return Report(series=workflow.series, basis="workflow", span=None, complete=complete)
         known = await self._deps.coverage.known(workflow.series)
         return self._report(known, "workflow", workflow.planned_span, self._live(workflow.series))

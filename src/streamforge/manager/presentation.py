@@ -222,7 +222,7 @@ def _attempt_progress(progress: messages.Progress, *, idle: bool) -> answers.Att
 def _proof(proof: workflow.Proof, now: service.Report | None) -> answers.CoverageSummary:
     segments = proof.segments if now is None else now.segments
     return answers.CoverageSummary(
-        complete=_is_complete(segments) and not proof.missing,
+        complete=_is_complete(segments) and proof.complete,
         checked_at=moment(proof.checked_ms),
         round=proof.round,
         records_expected=proof.expected,

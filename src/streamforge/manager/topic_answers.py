@@ -51,7 +51,7 @@ def topic_answer(found: Workflow) -> TopicInput | None:
         topic=topic.topic,
         until=topic.until.text,
         readings=topic.readings,
-        complete=None if proof is None else not proof.missing and not topic.skipped,
+        complete=None if proof is None else proof.complete,
         partitions=[
             PartitionProof(**{n: getattr(one, n) for n in PartitionProof.__struct_fields__}) for one in partitions
         ],

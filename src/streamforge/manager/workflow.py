@@ -228,6 +228,11 @@ class Proof(msgspec.Struct, frozen=True, kw_only=True):
     partitions: tuple[PartitionProof, ...] = ()
 
     @property
+    def complete(self) -> bool:
+        """Whether every message of a topic is stored or a dead letter."""
+        return not self.missing and not any(one.skipped for one in self.partitions)
+
+    @property
     def missing(self) -> int:
         """Messages of a topic that are neither stored nor dead letters, or were not read."""
         return sum(one.missing + one.unread for one in self.partitions)

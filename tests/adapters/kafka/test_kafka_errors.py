@@ -11,7 +11,7 @@ from confluent_kafka import KafkaError
 from streamforge_utils.adapters.kafka.kafka_client import GUESSES, ClientDiagnostics
 from streamforge_utils.adapters.kafka.kafka_connection import Connection, Login, Role
 from streamforge_utils.adapters.kafka.kafka_errors import BY_NAME, PASSING, Operation, error_of, is_passing
-from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError, StreamForgeError
+from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError, StreamForgeError, TooLarge
 from streamforge_utils.model.secret import Secret
 
 SECRET = "hush-hush"
@@ -67,7 +67,7 @@ def test_every_sentence_is_about_something_and_holds_no_password(name: str) -> N
         ("CLUSTER_AUTHORIZATION_FAILED", ConfigError, "worker"),
         ("UNKNOWN_TOPIC_OR_PART", PermanentError, "there is no topic orders"),
         ("_UNKNOWN_TOPIC", PermanentError, "there is no topic orders"),
-        ("MSG_SIZE_TOO_LARGE", PermanentError, "larger than topic orders takes"),
+        ("MSG_SIZE_TOO_LARGE", TooLarge, "larger than topic orders takes"),
         ("TOPIC_EXCEPTION", PermanentError, "'orders' is no legal topic name"),
         ("_MSG_TIMED_OUT", RetryableError, "kafka.test:9093 do not answer"),
         ("_TRANSPORT", RetryableError, "kafka.test:9093"),

@@ -1,7 +1,7 @@
 """Events of workers and observed jobs, folded into a workflow. Pure: no clock, no input or output.
 
-Only the latest attempt of a step counts; an event of an older one changes nothing. Folding the same thing twice changes
-nothing either, so a manager that was killed reads its events again without harm.
+Only the latest attempt of a step counts; an event of an older one changes nothing, but for what a topic has removed.
+Folding the same thing twice changes nothing either, so a manager that was killed reads its events again without harm.
 """
 
 from __future__ import annotations
@@ -29,13 +29,14 @@ def fold_event(workflow: Workflow, event: Event, now_ms: int) -> Workflow:
     step = workflow.step(event.target)
     if step is None or step.telemetry_id != event.producer:
         return workflow
+    if workflow.topic_input is not None:
+        # Of any attempt: an older one that still lives commits for the group of all.
+        told = (event.extra or {}).get("skipped")
+        workflow = _replace(workflow, topic_input=fold_skipped(workflow.topic_input, told))
     attempt = step.attempt
     if attempt is None or attempt.number != event.attempt or attempt.terminal_event is not None:
         return workflow
     changed = _with_event(attempt, event, now_ms)
-    if workflow.topic_input is not None:
-        told = (event.extra or {}).get("skipped")
-        workflow = _replace(workflow, topic_input=fold_skipped(workflow.topic_input, told))
     return workflow.with_step(_replace(step, attempts=(*step.attempts[:-1], changed)))
 
 

@@ -62,7 +62,7 @@ def _skipped(topic: TopicInput) -> Failure:
     least = "at least " if len(ranges) == RANGES_LIMIT else ""
     return Failure(
         reason=f"{least}{total(ranges):,} offsets of topic {topic.topic} were removed by its retention after the "
-        f"workflow had begun and before they were read: {places}",
+        f"workflow had begun and before they were read and committed: {places}",
         next_step="raise the topic's retention (retention.ms, retention.bytes), have its producer send the messages "
         "again, and store the topic by a new workflow; a retry does not bring them back, all others are stored",
     )

@@ -11,11 +11,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamforge_utils.model.coverage import (
+    MOST_READ,
     SETTLED,
+    IdsRead,
     Segment,
     Verdict,
     clip,
     extent,
+    joined_reads,
     lacking,
     overlay,
     touching,
@@ -207,3 +210,24 @@ def test_what_ends_where_a_later_segment_ends_leaves_nothing_behind_it() -> None
         said(0, 5, Verdict.CLOSED),
         said(5, 10, Verdict.OURS),
     ]
+
+
+@given(st.lists(st.tuples(st.integers(0, 40), st.integers(1, 9)), max_size=9), st.sets(st.integers(0, 50)))
+def test_what_was_read_without_a_break_is_one(places: list[tuple[int, int]], market: set[int]) -> None:
+    def read(start_ms: int, end_ms: int) -> IdsRead:
+        ids = sorted(market & set(range(start_ms, end_ms)))  # the id is the time
+        return IdsRead(
+            start_ms=start_ms, end_ms=end_ms, first_id=min(ids, default=None), last_id=max(ids, default=None)
+        )
+
+    found = joined_reads([read(start, start + length) for start, length in places])
+    assert found == tuple(read(one.start_ms, one.end_ms) for one in found)
+    assert all(before.end_ms < after.start_ms for before, after in itertools.pairwise(found))
+    assert {time for one in found for time in range(one.start_ms, one.end_ms)} == {
+        time for start, length in places for time in range(start, start + length)
+    }
+
+
+def test_of_too_much_that_was_read_the_outer_ranges_are_kept() -> None:
+    reads = [IdsRead(start_ms=2 * number, end_ms=2 * number + 1) for number in range(MOST_READ + 9)]
+    assert joined_reads(reads) == (*reads[: MOST_READ // 2], *reads[-MOST_READ // 2 :])

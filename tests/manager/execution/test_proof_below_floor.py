@@ -172,11 +172,15 @@ async def test_an_edge_of_which_nothing_tells_is_unknown_unless_what_lies_beside
     ]
 
 
-async def test_what_a_loader_found_empty_leads_to_what_is_stored_behind_it() -> None:
-    """As in the retry of a load of which the edges were unknown."""
-    there = stored_beside(span(3, 5), 3, 4)
-    reads = [read(span(0, 3), ()), read(span(5, 7), ())]
-    proof, _ = await proven((3, 4), span(0, 7), known=[there], reads=reads)
+@pytest.mark.parametrize("asked", [0, 1])
+async def test_what_has_no_record_leads_to_what_is_stored_behind_it(asked: int) -> None:
+    """As in the retry of a load of which the edges were unknown. asked: before, while it could be, seconds of either
+    edge.
+    """
+    silent = [verdict_of(span(*one), Verdict.EXCHANGE) for one in ((0, 1), (7, 8)) if asked]
+    known = sorted([stored_beside(span(3, 5), 3, 4), *silent], key=lambda one: one.start_ms)
+    reads = [read(span(asked, 3), ()), read(span(5, 8 - asked), ())]
+    proof, _ = await proven((3, 4), span(0, 8), known=known, reads=reads)
     assert told(proof.segments) == [("stored", 3, 4, "")]
 
 

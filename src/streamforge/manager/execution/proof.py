@@ -155,10 +155,12 @@ def _up_to_edges(stored: range, span: TimeRange, reads: Sequence[IdsRead], plan:
     `unknown`.
     """
     start_ms, end_ms = span.start_ms, span.end_ms
-    for one in reads:
-        if not one.ids:  # it has no record: what lies behind it tells
-            start_ms = one.end_ms if one.start_ms == start_ms else start_ms
-            end_ms = one.start_ms if one.end_ms == end_ms else end_ms
+    empty: list[Segment | IdsRead] = [one for one in reads if not one.ids]  # what lies behind these tells
+    empty = sorted([*empty, *(one for one in known.segments if one.verdict in _TOLD)], key=lambda one: one.start_ms)
+    for one in empty:
+        start_ms = one.end_ms if one.start_ms <= start_ms < one.end_ms else start_ms
+    for one in reversed(empty):
+        end_ms = one.start_ms if one.start_ms < end_ms <= one.end_ms else end_ms
     there = [one for one in known.segments if one.verdict is Verdict.STORED]
     told: list[Segment | IdsRead] = [*there, *(one for one in reads if one.ids)]
     first = [

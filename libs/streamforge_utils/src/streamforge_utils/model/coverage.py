@@ -105,6 +105,7 @@ class IdsRead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 MOST_READ = 200
+"""Ranges that were read that a document names, at most."""
 
 
 def joined_reads(reads: Iterable[IdsRead]) -> tuple[IdsRead, ...]:

@@ -37,7 +37,8 @@ def check(repository: Repository, page: Page, ports: frozenset[int] = frozenset(
             if not _is_metric(repository, name):
                 yield Finding(page.path, number, f"there is no metric {name}")
         for name in _ALERT.findall(line):
-            if name not in repository.alerts and page.path != "CHANGELOG.md" and f"class {name}" not in line:
+            is_class = f"class {name}" in line or f"streamforge.{name}" in line
+            if name not in repository.alerts and page.path != "CHANGELOG.md" and not is_class:
                 yield Finding(page.path, number, f"there is no alert {name}")
         for port in map(int, _PORT.findall(line)):
             if port not in repository.ports | FOREIGN_PORTS | ports:

@@ -46,11 +46,10 @@ class ArchiveParameters(msgspec.Struct, frozen=True, kw_only=True):
 async def load_archive(ctx: Context[P]) -> None:
     """Load the worker's ranges from the archive into its output, oldest first.
 
-    Some records of some files are first compared with the exchange's (`samples`). What no file has, or what a file has
-    wrongly, is told in the terminal event's `unloaded`; what was taken from a file
-    with a wrong checksum, in `disputed`, also before its first record is written. Where the archive or the disk does
-    not serve, RetryableError is raised in the first attempt; a later one tells the rest as `unloaded`. Raises what the
-    output and the bus of events raise.
+    What no file has, or what a file has wrongly, is told in the terminal event's `unloaded`; what was taken from a file
+    with a wrong checksum, in `disputed`, also before its first record is written; how many files were compared with the
+    exchange, in `samples`. Where the archive or the disk does not serve, RetryableError is raised in the first attempt;
+    a later one tells the rest as `unloaded`. Raises what the output and the bus of events raise.
     """
     loading = _Loading(ctx)
     try:

@@ -45,9 +45,11 @@ def read_samples(
     if rows:
         taken[Place.LAST] = before + rows  # the last block may be short
     found: dict[Place, Page] = {}
-    for place in taken.keys() & set(places):
+    for place, rows in taken.items():  # from its beginning to its end: the next file begins with the same question
+        if place not in places:
+            continue
         try:
-            page = archive_files(kind).read(taken[place], series, 0)
+            page = archive_files(kind).read(rows, series, 0)
         except MalformedPage as error:
             raise FileRefused(str(error)) from error
         wanted = most if place is Place.INSIDE else most // 2

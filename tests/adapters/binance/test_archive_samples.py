@@ -97,6 +97,18 @@ async def test_where_two_files_meet_one_request_is_for_both(host: ArchiveHost, t
     await archive.close()
 
 
+async def test_the_end_of_a_file_that_was_cut_is_compared_where_it_is(host: ArchiveHost, tmp_path: Path) -> None:
+    start_ms, minutes = parse_time_range(DAY).start_ms, Series("BTCUSDT", "candles", "1m")
+    rows = [kline(start_ms + number * 60_000, 60_000) for number in range(1440)]
+    put_rows(host, minutes, DAY, b"".join(rows))
+    exchange = await exchange_of(host, tmp_path, minutes, DAY)
+    put_rows(host, minutes, DAY, b"".join([*rows[:599], rows[599].replace(b",42,", b",43,")]))
+    archive = archive_of(host, tmp_path, history=exchange)
+    with pytest.raises(FileDiffers, match="01T09:59Z differs: number_of_trades is 43 in the file and 42 at the"):
+        await archive.compare(minutes, await verified(archive, minutes), [Place.LAST])
+    await archive.close()
+
+
 class _Silent:
     def __init__(self, error: Exception) -> None:
         self.error, self.asked = error, 0

@@ -45,9 +45,11 @@ def read_samples(
     if rows:
         taken[Place.LAST] = before + rows  # the last block may be short
     found: dict[Place, Page] = {}
-    for place in taken.keys() & set(places):
+    for place, rows in taken.items():  # from its beginning to its end: the next file begins with the same question
+        if place not in places:
+            continue
         try:
-            page = archive_files(kind).read(taken[place], series, 0)
+            page = archive_files(kind).read(rows, series, 0)
         except MalformedPage as error:
             raise FileRefused(str(error)) from error
         wanted = most if place is Place.INSIDE else most // 2
@@ -110,14 +112,16 @@ class Sampler:
 
 
 def _question(kind: RecordKind, series: Series, span: TimeRange, place: Place, sample: Page) -> Question:
-    """What gives the records of a sample; where two files meet, the same for both."""
+    """What gives the records of a sample; where two files meet that lack none there, the same for both."""
     rule, half = kind.rule(series), most_of(kind) // 2
     if not isinstance(rule, Grid):
         if place is Place.INSIDE:
             return ById(sample.positions[0], limit=len(sample))
         middle = sample.positions[0] if place is Place.FIRST else sample.positions[-1] + 1
         return ById(max(0, middle - half), limit=2 * half)
+    own = TimeRange(sample.times[0], sample.times[-1] + 1)
     if place is Place.INSIDE or rule.step_ms is None:
-        return ByTime(TimeRange(sample.times[0], sample.times[-1] + 1))
+        return ByTime(own)
     meets_ms, reach_ms = span.start_ms if place is Place.FIRST else span.end_ms, half * rule.step_ms
-    return ByTime(TimeRange(max(0, meets_ms - reach_ms), meets_ms + reach_ms))
+    shared = TimeRange(max(0, meets_ms - reach_ms), meets_ms + reach_ms)
+    return ByTime(shared if shared.intersection(own) == own else own)

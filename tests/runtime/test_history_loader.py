@@ -20,11 +20,15 @@ START_MS = 1_722_470_400_000
 
 
 class Ticks:
-    """An exchange with a record every second, whose id is the second. lacking: ids without one."""
+    """An exchange with a record every second, whose id is the second.
 
-    def __init__(self, lacking: range = range(0)) -> None:
+    silent: so many answers are empty first. lacking: ids without a record.
+    """
+
+    def __init__(self, silent: int = 0, lacking: range = range(0)) -> None:
         self.lacking = lacking
         self.asked: list[Question] = []
+        self.silent = silent
         self.now_ms = 0
 
     async def server_time(self) -> int:
@@ -32,6 +36,8 @@ class Ticks:
 
     async def page(self, series: Any, question: Question) -> Page:
         self.asked.append(question)
+        if len(self.asked) <= self.silent:
+            return Page((), (), (), ())
         if isinstance(question, ByTime):
             first, count = -(-(question.span.start_ms - START_MS) // 1000), question.limit or MOST
         else:
@@ -43,19 +49,20 @@ class Ticks:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "to_now", "by_id", "by_time"),
+    ("seconds", "to_now", "by_id", "by_time", "silent"),
     [
-        (1, False, 1, 1),
-        (MOST - 3, False, 1, 1),
-        (3 * MOST, False, 4, 2),  # what follows the range is asked for, so that no question goes beyond it
-        (2 * MOST - 1, False, 2, 2),
-        (3 * MOST, True, None, 1),  # nothing follows yet: questions go on until an answer is beyond the range
+        (1, False, 1, 1, 0),
+        (1, False, 1, 2, 1),  # an empty answer is not believed at once
+        (MOST - 3, False, 1, 1, 0),
+        (3 * MOST, False, 4, 2, 0),  # what follows the range is asked for, so that no question goes beyond it
+        (2 * MOST - 1, False, 2, 2, 0),
+        (3 * MOST, True, None, 1, 0),  # nothing follows yet: questions go on until an answer is beyond the range
     ],
 )
 async def test_a_range_by_ids_is_loaded_whole_by_the_requests_that_it_needs(
-    seconds: int, to_now: bool, by_id: int | None, by_time: int
+    seconds: int, to_now: bool, by_id: int | None, by_time: int, silent: int
 ) -> None:
-    exchange = Ticks()
+    exchange = Ticks(silent)
     assert await loaded(exchange, seconds, to_now=to_now) == [*range(5, 5 + seconds + 1)]  # the one at its end as well
     assert by_id in (None, sum(isinstance(question, ById) for question in exchange.asked))
     assert sum(isinstance(question, ByTime) for question in exchange.asked) == by_time

@@ -218,7 +218,7 @@ def test_the_reference_shows_what_a_worker_reads_and_no_more() -> None:
     explained = settings_page()
     assert "| `QUEUE_ID` | text | **required** | the workflow that the worker belongs to |" in explained
     replayed = "**required** without `STREAMFORGE_REPLAY` or `STREAMFORGE_UNTIL`"
-    assert f"| `STREAMFORGE_UPSTREAM` | TELEMETRY_ID:ATTEMPT, … | {replayed} |" in explained
+    assert f"| `STREAMFORGE_UPSTREAM` | TELEMETRY_ID:ATTEMPT[:ended], … | {replayed} |" in explained
     assert "| `STREAMFORGE_HEARTBEAT_SECONDS` | number, seconds | `2` |" in explained
     assert all(line.count(" | ") in (1, 2, 3) for line in explained.splitlines() if line.startswith("| `"))
 

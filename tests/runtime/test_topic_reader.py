@@ -41,7 +41,11 @@ class Reading:
     """
 
     def __init__(
-        self, *polls: Sequence[Received] | Exception, lags: Sequence[int | Exception] = (0,), replay: bool = False
+        self,
+        *polls: Sequence[Received] | Exception,
+        lags: Sequence[int | Exception] = (0,),
+        replay: bool = False,
+        ended: Sequence[str] = (),
     ) -> None:
         self.polls = deque(polls)
         self.lags = deque(lags)
@@ -57,7 +61,7 @@ class Reading:
             cast("BusAdmin", self),
             TOPIC,
             GROUP,
-            [] if replay else [Upstream("a", 1), Upstream("b", 2)],
+            [] if replay else [Upstream("a", 1, "a" in ended), Upstream("b", 2, "b" in ended)],
             self.instruments,
             replay=replay,
         )
@@ -156,14 +160,29 @@ async def test_a_lag_that_is_not_told_at_once_is_asked_for_again(replay: bool) -
     assert of.input.drained is not replay
 
 
-async def test_no_commit_passes_the_first_marker_of_its_partition() -> None:
-    of = Reading(
-        [record(0), marker(1), record(2), record(0, 1)],
-        [record(3), record(1, 1), marker(2, "b", partition=1, attempt=2), record(3, 1)],
-    )
-    assert await of.read() == [[0, 2, 0], [3, 1]]
-    assert of.commits == [{P0: 1, P1: 1}, {P0: 1, P1: 2}]
-    assert of.progress.position == 1
+async def test_a_marker_is_committed_past_while_another_producer_goes_on() -> None:
+    """Else a topic at its cap keeps all that the others write: they would wait for the sink, and it for them."""
+    of = Reading([record(0), marker(1), record(2)], [record(3), marker(4, "b", attempt=2), record(5)])
+    assert await of.read() == [[0, 2], [3]]
+    assert of.commits == [{P0: 3}, {P0: 4}], "the last marker is read again"
+
+
+@pytest.mark.parametrize(
+    ("polls", "ended", "lag", "batches"),
+    [
+        ([], ("a", "b"), 0, []),  # all was committed
+        ([[record(0)], [record(1), marker(2, "b", attempt=2)]], ("a", "b"), 3, [[0], [1]]),
+        ([[marker(0, "b", attempt=2), record(1)], [record(2)]], ("a",), 3, [[1], [2]]),  # what `a` wrote lies behind
+        ([[record(0)], [record(1)], [marker(2, "b", attempt=2), record(3)]], ("a",), 1, [[0], [1]]),
+        ([[], [marker(0, "b", attempt=2)]], ("a",), 0, []),
+    ],
+)
+async def test_a_producer_that_had_ended_counts_once_all_that_the_topic_held_is_read(
+    polls: list[Sequence[Received]], ended: tuple[str, ...], lag: int, batches: list[list[int]]
+) -> None:
+    of = Reading(*polls, lags=(lag,), ended=ended)
+    assert await of.read() == batches
+    assert not of.polls
 
 
 @pytest.mark.parametrize(
@@ -178,7 +197,7 @@ async def test_no_commit_passes_the_first_marker_of_its_partition() -> None:
 async def test_other_markers_end_nothing_and_are_committed_past(passed_over: Received) -> None:
     of = Reading([record(0), passed_over, record(2)], [marker(3), record(4), marker(5, "b", attempt=3), record(6)])
     assert await of.read() == [[0, 2], [4]]
-    assert of.commits == [{P0: 3}, {P0: 3}]
+    assert of.commits == [{P0: 3}, {P0: 5}]
 
 
 async def test_what_is_left_is_what_is_not_read_and_what_is_not_stored() -> None:

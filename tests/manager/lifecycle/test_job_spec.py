@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from streamforge.manager.lifecycle.job_spec import job_of, start_command, topics_of
-from streamforge.manager.workflow import Attempt, Plan, Step, Workflow
+from streamforge.manager.workflow import Attempt, Plan, Step, StepStatus, Workflow
 from streamforge_utils.model.messages import Command
 from streamforge_utils.ports.bus import HEADERS_BYTES, Retention, TopicSpec
 from streamforge_utils.ports.launcher import JobSpec
@@ -110,11 +110,12 @@ def test_a_sink_waits_for_no_loader_that_has_no_part_in_the_round() -> None:
     before = replace(idle, attempts=(Attempt(number=1, job="job-1", planned_ms=NOW),))
     told = [
         job_of(of, step(of, SINK), Attempt(number=3, job="job", planned_ms=NOW), **GIVEN).environment
-        for of in map(workflow().with_step, (idle, done, before))
+        for of in map(workflow().with_step, (idle, done, before, replace(done, status=StepStatus.FINISHED)))
     ]
     both = "loader-api-candles__abc123:2,second-loader__abc123:3"
     second = "second-loader__abc123:3"
-    assert [environment["STREAMFORGE_UPSTREAM"] for environment in told] == [second, both, second]
+    ended = both.replace(":2", ":2:ended")
+    assert [environment["STREAMFORGE_UPSTREAM"] for environment in told] == [second, both, second, ended]
 
 
 def test_a_replaying_sink_is_told_to_read_the_dead_letters() -> None:

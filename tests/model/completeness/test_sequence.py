@@ -154,14 +154,14 @@ async def test_who_contradicts_itself_again_and_again_is_given_up() -> None:
         await RULE.existing(there, SERIES, TimeRange(START, START + 2), NOW, None)
 
 
-@pytest.mark.parametrize("trading", [True, False])
-async def test_a_series_begins_and_ends_where_two_answers_say_so(trading: bool) -> None:
+@pytest.mark.parametrize(("trading", "lies"), [(True, 2), (False, 3)])  # three: a whole round
+async def test_a_series_begins_and_ends_where_two_answers_say_so(trading: bool, lies: int) -> None:
     market = [(5, START), (6, START + 1), (9, START + 7)]
     found = await RULE.bounds(TickExchange(market, now_ms=NOW), SERIES, NOW, trading=trading)
     floor = "the exchange gives no record before id 5"
     assert found == Bounds(START, None if trading else START + 7, floor, 5)
     empty = Page((), (), (), ())
-    once = TickExchange(market, now_ms=NOW, lie=lambda number, page: empty if number < 2 else page)
+    once = TickExchange(market, now_ms=NOW, lie=lambda number, page: empty if number < lies else page)
     assert await RULE.bounds(once, SERIES, NOW, trading=True) == Bounds(START, floor=floor, floor_id=5)
     for first in (0, 1):
         whole = TickExchange([(first, START), (first + 1, START)], now_ms=NOW)

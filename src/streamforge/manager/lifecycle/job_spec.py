@@ -8,7 +8,7 @@ import msgspec
 
 from streamforge.manager.policy import Policy
 from streamforge.manager.topic_input import TopicInput
-from streamforge.manager.workflow import Attempt, Step, Workflow
+from streamforge.manager.workflow import Attempt, Step, StepStatus, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.messages import Command
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
@@ -56,7 +56,9 @@ def job_of(
     else:
         environment["STREAMFORGE_DRAIN_SECONDS"] = f"{policy.drain_within_s:g}"
         environment["STREAMFORGE_UPSTREAM"] = ",".join(
-            f"{other.telemetry_id}:{other.round_from}" for other in workflow.steps if _sends(workflow, other)
+            f"{other.telemetry_id}:{other.round_from}" + (":ended" if _has_ended(other) else "")
+            for other in workflow.steps
+            if _sends(workflow, other)
         )
     for name, value in step.parameters.items():
         environment[f"STREAMFORGE_{name.upper()}"] = _text(value)
@@ -110,6 +112,13 @@ def _sends(workflow: Workflow, step: Step) -> bool:
     """Whether it is a loader with a part in the current round: its end-of-stream marker is waited for."""
     began = any(attempt.number >= step.round_from for attempt in step.attempts)
     return step.role is Role.LOADER and (workflow.endless or began or bool(step.ranges))
+
+
+def _has_ended(step: Step) -> bool:
+    """Whether all that it sends in the current round is on the topic, its marker included."""
+    last = step.attempt
+    said = None if last is None or last.number < step.round_from else last.terminal_event
+    return step.status is StepStatus.FINISHED or said == "finished"
 
 
 def readers_of(workflow: Workflow) -> tuple[str, ...]:

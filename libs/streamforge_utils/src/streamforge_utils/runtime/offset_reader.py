@@ -191,7 +191,7 @@ class OffsetReader(Input):
         )
         if counts:
             self._producers.discard(marker.producer)
-            self._first_marker.setdefault(message.partition, message.offset)
+            self._last_commits.setdefault(message.partition, message.offset)  # it is read again
 
     def _is_over(self) -> bool:
         if self._until.count:

@@ -101,21 +101,26 @@ def check_word(text: str) -> str:
 
 
 class Upstream(msgspec.Struct, frozen=True):
-    """A producer whose end-of-stream marker a sink waits for. attempt: the least that counts."""
+    """A producer whose end-of-stream marker a sink waits for. attempt: the least that counts.
+
+    ended: it had ended when the sink was started; an earlier attempt of the sink may have read its marker.
+    """
 
     producer: str
     attempt: int = 1
+    ended: bool = False
 
-    setting_form = "TELEMETRY_ID:ATTEMPT"
+    setting_form = "TELEMETRY_ID:ATTEMPT[:ended]"
 
     @classmethod
     def parse_setting(cls, text: str) -> Upstream:
-        """Read `TELEMETRY_ID[:ATTEMPT]`."""
-        producer, _, attempt = text.partition(":")
-        number = attempt or "1"
-        if not producer or not number.isdecimal() or int(number) < 1:
-            raise ValueError(f"{text[:80]!r} has not the form TELEMETRY_ID:ATTEMPT")
-        return cls(producer, int(number))
+        """Read `TELEMETRY_ID[:ATTEMPT[:ended]]`."""
+        producer, _, rest = text.partition(":")
+        number, _, ended = rest.partition(":")
+        number = number or "1"
+        if not producer or not number.isdecimal() or int(number) < 1 or ended not in ("", "ended"):
+            raise ValueError(f"{text[:80]!r} has not the form {cls.setting_form}")
+        return cls(producer, int(number), ended == "ended")
 
 
 class DataSettings(msgspec.Struct, frozen=True, kw_only=True):

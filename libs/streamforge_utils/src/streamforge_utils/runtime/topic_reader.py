@@ -25,8 +25,9 @@ class Input:
     """Iterate over it for batches; call `done` once a batch is stored.
 
     It ends once it has read a marker that counts of every upstream producer: one with reason `finished`, of at least
-    the attempt that `Upstream` names. Other markers are passed over. No offset past a marker that counts is ever
-    committed, so that a restarted sink reads it again.
+    the attempt that `Upstream` names. Other markers are passed over. Nothing behind the last of these markers is read,
+    so that a restarted sink reads that one again. The others are committed past: whoever starts the sink again says
+    which producers have `ended`, and such a one counts once all is read that the topic held at the start.
 
     After `drain` it also ends at the end of the log, if the producers have ended or each has marked its stream as
     `interrupted`; drained: whether it ended so. Without `drain` an `interrupted` marker ends nothing: another attempt
@@ -55,6 +56,7 @@ class Input:
         self._topic = topic
         self._group = group
         self._missing = {one.producer: one.attempt for one in upstream}
+        self._ended = {one.producer for one in upstream if one.ended}
         self._replay = replay
         self._batch_records = batch_records
         self._committing = asyncio.Lock()
@@ -65,7 +67,7 @@ class Input:
         self._draining = self._upstream_ended = False
         self.drained = False
         self.note: Callable[[Mapping[str, Any]], Awaitable[None]] | None = None
-        self._first_marker: dict[int, int] = {}
+        self._last_commits: dict[int, int] = {}
         self._progress, self._metrics, self._log = instruments.progress, instruments.metrics, instruments.log
         self._retry = partial(instruments.retry, "input", patience_s=PATIENCE_S, waits="input")
 
@@ -98,9 +100,9 @@ class Input:
         """
         async with self._committing:  # one after another: an older commit must not undo a newer one
             offsets, self._kept = self._kept, {}
-            for partition, marker in self._first_marker.items():
+            for partition, last in self._last_commits.items():
                 if partition in offsets:
-                    offsets[partition] = min(offsets[partition], marker)
+                    offsets[partition] = min(offsets[partition], last)
             if offsets:
                 await self._retry(lambda: self._consumer.commit(offsets))
 
@@ -128,12 +130,18 @@ class Input:
 
     async def _is_drained(self) -> bool:
         # Looked at before the log's end is asked for: all that the producers have written lies before that end.
-        ended = self._upstream_ended or self._missing.keys() <= self._interrupted
+        ended = self._upstream_ended or self._missing.keys() <= self._interrupted | self._ended
         unread = await self._retry(self._unread)
         return ended and not unread
 
     async def _to_the_markers(self) -> AsyncIterator[Sequence[Received]]:
-        while self._missing:
+        held = (await self._retry(lambda: self._admin.lag(self._topic, self._group))).ranges if self._ended else {}
+        while True:
+            if self._ended and all(self._read.get(partition, first) >= end for partition, (first, end) in held.items()):
+                self._missing = {one: least for one, least in self._missing.items() if one not in self._ended}
+                self._ended = set()
+            if not self._missing:
+                return
             if self._draining and await self._is_drained():
                 self.drained = True
                 return
@@ -198,7 +206,6 @@ class Input:
         )
         if counts:
             self._missing.pop(marker.producer)
-            self._first_marker.setdefault(message.partition, message.offset)
         return counts
 
     def _expects(self, marker: EndOfStream) -> bool:

@@ -38,8 +38,11 @@ class Sequence(Rule, frozen=True):
         return (now_ms - _LATE_MS) // 1000 * 1000
 
     async def bounds(self, exchange: Pages, series: Series, now_ms: int, *, trading: bool) -> Bounds | None:
-        """The first id of a series is 0 or 1: where the first record has another one, those before are not given."""
-        whole = TimeRange(0, now_ms)
+        """The first id of a series is 0 or 1: where the first record has another one, those before are not given.
+
+        That there is none takes two rounds of questions, since it would end the workflow with nothing stored.
+        """
+        whole, empty_rounds = TimeRange(0, now_ms), 0
         for _ in range(CONFIRMATIONS):
             by_id = await exchange.page(series, ById(0, limit=1))
             by_time = await exchange.page(series, ByTime(whole, limit=1))
@@ -47,7 +50,10 @@ class Sequence(Rule, frozen=True):
                 # Where older records are given no more, a window that begins with them may be answered with none.
                 by_time = await exchange.page(series, ByTime(TimeRange(by_id.times[0], now_ms), limit=1))
             if not by_id and not by_time and not await exchange.page(series, ByTime(whole, newest=True)):
-                return None
+                empty_rounds += 1
+                if empty_rounds == 2:
+                    return None
+                continue
             if by_id and by_time and by_id.positions[0] == by_time.positions[0]:
                 break
         else:

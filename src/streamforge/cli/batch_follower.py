@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -10,11 +9,11 @@ import msgspec
 
 from streamforge.cli import terminal
 from streamforge.cli.client import path_part
-from streamforge.cli.command_errors import ApiProblem, CliError, Interrupted, ServerLost, ServerSilent
-from streamforge.cli.follower import GRACE_S, TAKE_OVERS, pause, unless_interrupted
-from streamforge.cli.interrupts import Interrupts, interrupts
+from streamforge.cli.command_errors import ServerLost
+from streamforge.cli.interrupts import interrupts
 from streamforge.cli.progress import Display, display
-from streamforge.cli.session import Mode, Session, Where, session
+from streamforge.cli.session import Session, Where, session
+from streamforge.cli.waiting import Waiting
 from streamforge.manager import batch_answers
 from streamforge_utils.model.timeranges import SINCE_LAST
 
@@ -37,37 +36,10 @@ async def followed_batch(where: Where, begin: BeginBatch, **how: Any) -> EndedBa
         return await BatchFollower(asked, shown, **how).begin(where, begin)
 
 
-class BatchFollower:
-    """Follows one batch, as `Follower` follows a workflow.
+class BatchFollower(Waiting[Display]):
+    """Follows one batch, as `Follower` follows a workflow."""
 
-    timeout_s: after it the batch is stopped in order; None: never. mode: DRIVE or CONTINUE. attached: it belongs to
-    others: on Ctrl-C, or when the time is over, it is left to the manager that drives it.
-    """
-
-    def __init__(
-        self,
-        interrupts: Interrupts,
-        display: Display,
-        *,
-        timeout_s: float | None = None,
-        mode: Mode = Mode.DRIVE,
-        loads: bool = True,
-        attached: bool = False,
-    ) -> None:
-        self._interrupts = interrupts
-        self._display = display
-        self._loop = asyncio.get_running_loop()
-        self._deadline = None if timeout_s is None else self._loop.time() + timeout_s
-        self._mode = mode
-        self._loads = loads
-        self._attached = attached
-        self._batch: batch_answers.Batch | None = None
-        self._where = Where()
-        self._begun = False
-        self._started = self._loop.time()
-        self._asked = asyncio.Event()
-        self._stop_sent = False
-        self._timed_out = False
+    COMMAND, PATH = "batch ", "/batches/"
 
     async def begin(self, where: Where, begin: BeginBatch) -> EndedBatch:
         """Call `begin` once, with a manager that drives workflows, and follow what it gives to its end.
@@ -76,89 +48,42 @@ class BatchFollower:
         Interrupted where the user insists, or nothing has begun.
         """
         self._where = where
-        batch = await unless_interrupted(
-            self._begin(where, begin), self._interrupts, self._asked, lambda: self._begun, self._leaving
-        )
+        batch = await self.unless_interrupted(self._begin(where, begin))
         return EndedBatch(
             batch=batch,
             seconds=round(self._loop.time() - self._started, 3),
-            interrupted=self._interrupts.exit_code if self._interrupts.count else None,
+            interrupted=self.interrupted,
             timed_out=self._timed_out,
         )
 
-    def _leaving(self) -> Interrupted:
-        if self._batch is None:
-            return Interrupted("nothing was started", self._interrupts.exit_code)
-        left = (
-            f"left {self._batch.batch_id} as it is: the next manager on its data continues it "
-            f"(`streamforge up{self._where.starting()}`)"
-        )
-        return Interrupted(left, self._interrupts.exit_code)
-
     async def _begin(self, where: Where, begin: BeginBatch) -> batch_answers.Batch:
-        takeovers = 0
+        batch: batch_answers.Batch | None = None
         while True:
             try:
                 async with session(where, self._mode, loads=self._loads) as found:
-                    if self._batch is None:
+                    if batch is None:
                         self._begun = True
                         with terminal.said_late(
                             "waiting for the manager, which asks the exchange for its symbols", self._display.note
                         ):
-                            self._batch = await begin(found)
-                        self._display.note(description(self._batch))
-                    return await self._follow(found, self._batch)
+                            batch = await begin(found)
+                        self._name = batch.batch_id
+                        self._display.note(description(batch))
+                    return await self._follow(found, batch)
             except ServerLost as error:
-                silent = isinstance(error, ServerSilent)  # it holds the folder, so that no other can be there
-                if silent or self._batch is None or where.server is not None or takeovers >= TAKE_OVERS:
-                    raise
-                takeovers += 1
-                where = where.as_before()
-                self._display.note("the manager that ran on this data has ended; going on with another")
+                where = self.after(error, where)
 
     async def _follow(self, found: Session, batch: batch_answers.Batch) -> batch_answers.Batch:
         path = f"/batches/{path_part(batch.batch_id)}"
         while not batch.ended:
             self._show(batch)
-            await pause(found, None if self._stop_sent else self._asked)
-            await self._attend(found, path, batch)
+            await self.pause(found, batch.status)
             batch = await found.api.get(path, batch_answers.Batch)
         self._show(batch)
         return batch
 
     def _show(self, batch: batch_answers.Batch) -> None:
         self._display.draw(batch.status, batch.progress.share, numbers(batch), waits_for(batch))
-
-    async def _attend(self, found: Session, path: str, batch: batch_answers.Batch) -> None:
-        asked, now = self._interrupts.count, self._loop.time()
-        late = self._deadline is not None and now > self._deadline
-        if late and self._timed_out and self._deadline is not None and now > self._deadline + GRACE_S:
-            raise CliError(
-                f"{batch.batch_id} did not stop within {terminal.duration(GRACE_S)} after its time was over: it is "
-                "left as it is, and the next manager on its data continues it"
-            )
-        if (asked or late) and self._attached and not found.own:
-            raise self._detached(found, batch)
-        if (asked or late) and not self._stop_sent:
-            self._stop_sent = True
-            self._timed_out = late and not asked
-            why = "stopping in order; Ctrl-C again leaves at once" if asked else "its time is over: stopping in order"
-            self._display.note(why)
-            try:
-                await found.api.call("POST", f"{path}/stop")
-            except ApiProblem as error:
-                if error.kind != "not-now":  # it ended meanwhile
-                    raise
-
-    def _detached(self, found: Session, batch: batch_answers.Batch) -> CliError:
-        flags = self._where.flags()
-        left = (
-            f"the manager at {found.api.url} continues {batch.batch_id} ({batch.status}): `streamforge batch wait "
-            f"{batch.batch_id}{flags}` waits for it, `streamforge batch stop` stops it"
-        )
-        if not self._interrupts.count:
-            return CliError(f"the time is over; {left}")
-        return Interrupted(left, self._interrupts.exit_code)
 
 
 def description(batch: batch_answers.Batch) -> str:

@@ -6,7 +6,7 @@ import asyncio
 import os
 import random
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -19,7 +19,7 @@ import msgspec
 from tests import backends
 from tests.chaos import processes
 from tests.chaos.rig import ANSWER_WITHIN_S, Api, ManagerKeeper, clean_up
-from tests.chaos.verdict import assert_covered, assert_history, assert_rows
+from tests.chaos.verdict import assert_history, assert_stored
 
 AT_ONCE = 4
 LOOK_EVERY_S = 0.05
@@ -49,7 +49,9 @@ class Survivors(NamedTuple):
         attempts = sum(len(step["attempts"]) for workflow in self.workflows.values() for step in workflow["steps"])
         return (
             f"in {self.disturbed_s:.0f} s, ended after {self.took_s:.0f} s; {len(self.workflows)} workflows, "
-            f"{attempts} attempts, {rows} rows, {sum(one['repairs'] for one in self.workflows.values())} repairs"
+            f"{attempts} attempts, {rows} rows, {sum(one['repairs'] for one in self.workflows.values())} repairs, "
+            f"{dict(Counter(one['type'] for one in self.workflows.values()))}, "
+            f"{sum(part['source'] == 'archive' for one in self.workflows.values() for part in one['parts'])} from files"
         )
 
 
@@ -75,17 +77,19 @@ async def disturb(
     *,
     seed: int,
     at_once: int = AT_ONCE,
+    archive: bool = False,
     watching: Sequence[Coroutine[Any, Any, None]],
     within_s: float,
 ) -> Survivors:
     """Keep the manager busy until `disturbing` is done, then let the workflows end on a quiet exchange.
 
-    watching: looks at it all the time, and raises what must not be. within_s: for the end of the last workflow.
+    archive: as of `requests`. watching: looks at it all the time, and raises what must not be. within_s: for the end of
+    the last workflow.
     """
     queue_ids: list[str] = []
     began = time.monotonic()
     disturber = asyncio.create_task(disturbing, name="disturbance")
-    working = asyncio.create_task(keep_busy(api, seed, queue_ids, at_once=at_once), name="work")
+    working = asyncio.create_task(keep_busy(api, seed, queue_ids, at_once=at_once, archive=archive), name="work")
     watchers = [asyncio.create_task(one, name="watcher") for one in watching]
     try:
         done, _ = await asyncio.wait({disturber, working, *watchers}, return_when=asyncio.FIRST_COMPLETED)
@@ -155,27 +159,47 @@ async def _trouble(client: httpx.AsyncClient, url: str) -> str | None:
     return None if answer.status_code == 200 else f"{answer.status_code} {answer.text[:300]}"
 
 
-def requests(seed: int) -> Iterator[dict[str, Any]]:
-    """One request after another, each of its own collection: 13,000 to 45,000 candles."""
+TROUBLE = (
+    *(f"slow:ms=400,path={path}" for path in ("klines", "aggTrades", "historicalTrades")),
+    *("missing:rows=2,p=0.05", "short:rows=100,p=0.05", "empty:p=0.02", "disordered:p=0.2", "500:p=0.01"),
+    *("drip:path=archive,bytes=60000,ms=60", "cut:path=archive,p=0.2", "503:path=listing,p=0.1"),
+    *("archive-corrupt:p=0.1", "archive-checksum:p=0.1", "archive-rows:p=0.2", "archive-missing:p=0.1,listed=1"),
+)
+"""Faults of an exchange that is slow and now and then wrong: every request and every download takes a while."""
+
+
+def requests(seed: int, *, archive: bool = False) -> Iterator[dict[str, Any]]:
+    """One request after another, each of its own collection: 13,000 to 45,000 candles.
+
+    archive: the exchange has one, so that trades are asked for too, and what is asked for may come from files.
+    """
     draw = random.Random(f"requests {seed}")
     months = [f"{year}-{month:02d}" for year in (2022, 2023) for month in range(1, 13)]
     starts = [
-        (symbol, interval, month) for symbol in ("BTC", "ETH", "BNB", "SOL") for interval in (1, 3) for month in months
+        (symbol, type_name, month)
+        for symbol in ("BTC", "ETH", "BNB", "SOL")
+        for type_name in ("api_candles_1m", "api_candles_3m", *(("api_trades", "api_agg_trades") if archive else ()))
+        for month in months
     ]
-    for symbol, interval, month in draw.sample(starts, len(starts)):
+    for symbol, type_name, month in draw.sample(starts, len(starts)):
+        of_candles = type_name.startswith("api_candles")
+        source = draw.choice(("auto", "rest")) if archive else "auto"
+        day = f"{month}-{draw.randint(10, 20)}"
         yield {
             "symbol": f"{symbol}USDT",
-            "type": f"api_candles_{interval}m",
-            "time_range": month,
+            "type": type_name,
+            # By requests as many pages as a month of candles has.
+            "time_range": month if of_candles else f"{day}T00:00:00Z:{day}T{12 if source == 'rest' else 23}:00:00Z",
+            "source": source,
             # One page at a time, so that there is something to kill for a while.
-            "parameters": {"loader-api-candles": {"concurrency": 1}},
+            "parameters": {f"loader-api-{'candles' if of_candles else 'trades'}": {"concurrency": 1}},
         }
 
 
-async def keep_busy(api: Api, seed: int, started: list[str], *, at_once: int = AT_ONCE) -> None:
+async def keep_busy(api: Api, seed: int, started: list[str], *, at_once: int = AT_ONCE, archive: bool = False) -> None:
     """Until cancelled: as soon as one of `at_once` workflows has ended, start another. started: their queue_ids."""
     running: list[str] = []
-    for number, request in enumerate(requests(seed)):
+    for number, request in enumerate(requests(seed, archive=archive)):
         while len(running) >= at_once:
             await asyncio.sleep(0.3)
             running = [one for one in running if (await api.show(one))["ended_at"] is None]
@@ -200,10 +224,10 @@ async def check_workflows(
     store = backends.make_store(keeper.data)
     try:
         for queue_id, workflow in workflows.items():
-            assert_covered(workflow, await api.ask("GET", f"/queues/{queue_id}/coverage"))
             assert_history(workflow, await api.events(queue_id))
             assert (await api.ask("GET", f"/queues/{queue_id}/dlq"))["dead_letters"] == []
-            rows += await assert_rows(store, client, exchange, workflow)
+            coverage = await api.ask("GET", f"/queues/{queue_id}/coverage")
+            rows += await assert_stored(store, client, exchange, workflow, coverage)
     finally:
         await store.close()
     listed = await api.ask("GET", "/queues", params={"limit": 1000})

@@ -23,7 +23,7 @@ from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedSto
 from tests.chaos import processes
 from tests.chaos.disturbance import running
 from tests.chaos.rig import Api, ManagerKeeper, exchange_process
-from tests.chaos.verdict import assert_covered, assert_history, assert_rows
+from tests.chaos.verdict import assert_history, assert_stored
 from tests.limits import LIMIT_S
 
 DISK_MB = 48
@@ -209,7 +209,6 @@ async def _assert_whole(
 ) -> None:
     for workflow in workflows:
         queue_id = workflow["queue_id"]
-        assert_covered(workflow, await api.ask("GET", f"/queues/{queue_id}/coverage"))
         assert_history(workflow, await api.events(queue_id))
         assert (await api.ask("GET", f"/queues/{queue_id}/dlq"))["dead_letters"] == []
     copy = keeper.log.with_name("store")  # SQLite does not find its way through /proc
@@ -217,7 +216,8 @@ async def _assert_whole(
     store = EmbeddedStore(copy)
     try:
         for workflow in workflows:
-            await assert_rows(store, client, exchange, workflow)
+            coverage = await api.ask("GET", f"/queues/{workflow['queue_id']}/coverage")
+            await assert_stored(store, client, exchange, workflow, coverage)
     finally:
         await store.close()
 

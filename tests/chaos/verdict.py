@@ -4,47 +4,115 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 import httpx
 import msgspec
 
-from streamforge_utils.model.kinds.candles import StoredCandle, candle_key
+from streamforge_utils.model.kinds.registry import kind_of_type, series_of
 from streamforge_utils.ports.store import Document, DocumentStore
 from tests.limits import LIMIT_S
 
 LAST_WORDS = ("finished", "interrupted", "error")
 _PAGE = 20_000
+_ORACLES = {"candles": "klines", "trades": "historicalTrades", "agg_trades": "aggTrades"}
 
 
-async def assert_rows(
-    store: DocumentStore, client: httpx.AsyncClient, exchange: str, workflow: Mapping[str, Any]
+async def assert_stored(
+    store: DocumentStore,
+    client: httpx.AsyncClient,
+    exchange: str,
+    workflow: Mapping[str, Any],
+    coverage: Mapping[str, Any],
 ) -> int:
-    """What is stored is what the exchange has, field by field, each once. Returns the number of rows."""
-    symbol, interval = workflow["symbol"], workflow["type"].rpartition("_")[2]
-    span = workflow["time_range"]
-    answer = await client.get(
-        f"{exchange}/oracle/klines",
-        params={"symbol": symbol, "interval": interval, "startTime": span["start_ms"], "endTime": span["end_ms"]},
-        timeout=LIMIT_S,
-    )
-    expected = [(candle_key(symbol, interval, row[0]), _candle(symbol, interval, row)) for row in answer.json()]
+    """The workflow is finished, and what is stored is right, as `assert_right` tells. Returns the number of rows."""
+    assert workflow["status"] == "finished", f"{workflow['queue_id']}: {workflow['status']}, {workflow['failure']}"
+    assert coverage["complete"]
+    path, query = oracle_query(workflow)
+    answer = await client.get(exchange + path, params=query, timeout=LIMIT_S)
     documents: list[Document] = []
     first = ""
     while page := await store.read(workflow["collection"], first=first, limit=_PAGE):
         documents += page
         first = page[-1].key + "\x00"
-    decode = msgspec.json.Decoder(StoredCandle).decode
-    stored = [(document.key, decode(document.body)) for document in documents]
-    name = workflow["queue_id"]
-    keys = [key for key, _ in stored]
-    assert len(keys) == len(set(keys)), f"{name}: duplicated rows"
-    lost = sorted({key for key, _ in expected} - set(keys))
-    assert not lost, f"{name}: {len(lost)} rows lost, first {lost[:3]}"
-    assert stored == expected, f"{name}: rows differ, first {_first_difference(stored, expected)}"
-    assert await store.count(workflow["collection"]) == len(expected)
-    assert workflow["progress"]["records_stored"] == workflow["progress"]["records_expected"] == len(expected)
-    return len(expected)
+    kind, series = kind_of_type(workflow["type"]), series_of(workflow["symbol"], workflow["type"])
+    decode = msgspec.json.Decoder(kind.stored).decode
+    stored = [decode(document.body) for document in documents]
+    assert [document.key for document in documents] == [kind.key(series, getattr(one, kind.position)) for one in stored]
+    assert await store.count(workflow["collection"]) == len(documents)
+    oracle = records_of(workflow, answer.raise_for_status().content)
+    return assert_right(workflow, coverage["segments"], stored, oracle)
+
+
+def oracle_query(workflow: Mapping[str, Any]) -> tuple[str, dict[str, str | int]]:
+    """The request for what the exchange has of a workflow's range, and of the millisecond beside each end."""
+    span, series = workflow["time_range"], workflow["type"].rpartition("_")
+    query = {"symbol": workflow["symbol"], "startTime": span["start_ms"] - 1, "endTime": span["end_ms"] + 1}
+    kind = kind_of_type(workflow["type"]).name
+    return f"/oracle/{_ORACLES[kind]}", query | ({"interval": series[2]} if kind == "candles" else {})
+
+
+def records_of(workflow: Mapping[str, Any], answer: bytes) -> list[Any]:
+    """The rows of an answer of the exchange as they are stored: every decimal number is the double nearest to it."""
+    kind, found = kind_of_type(workflow["type"]), []
+    names = kind.stored.__struct_fields__
+    head = [workflow["symbol"], workflow["type"].rpartition("_")[2]][: names.index(kind.position)]
+    for row in msgspec.json.decode(answer):
+        values = row if isinstance(row, list) else [value for name, value in row.items() if name != "quoteQty"]
+        cells = [float(value) if isinstance(value, str) else value for value in values]
+        found.append(kind.stored(**dict(zip(names, [*head, *cells], strict=False))))
+    return found
+
+
+def assert_right(
+    workflow: Mapping[str, Any],
+    segments: Sequence[Mapping[str, Any]],
+    stored: Sequence[Any],
+    oracle: Sequence[Any],
+) -> int:
+    """The set of the oracle is stored exactly, or the workflow ended in `error` and its coverage names each hole.
+
+    segments: the coverage of its range. stored: all of its collection. oracle: `records_of` the exchange. Records of
+    the millisecond beside an end may be stored, too. Returns the number of records that are stored of the range.
+    """
+    name, kind = workflow["queue_id"], kind_of_type(workflow["type"])
+    span = workflow["time_range"]
+
+    def keyed(records: Sequence[Any], start_ms: int, end_ms: int) -> dict[int, Any]:
+        return {getattr(r, kind.position): r for r in records if start_ms <= getattr(r, kind.time) < end_ms}
+
+    positions = [getattr(record, kind.position) for record in stored]
+    assert positions == sorted(set(positions)), f"{name}: rows twice, or in disorder"
+    every = {getattr(record, kind.position): record for record in oracle}
+    wrong = [(record, every.get(position)) for position, record in zip(positions, stored, strict=True)]
+    wrong = [(ours, theirs) for ours, theirs in wrong if ours != theirs]
+    assert not wrong, f"{name}: {len(wrong)} rows are not the exchange's, first {wrong[0]}"
+    ours, theirs = (keyed(records, span["start_ms"], span["end_ms"]) for records in (stored, oracle))
+    lost = [theirs[position] for position in sorted(theirs.keys() - ours)]
+    verdicts = [segment["verdict"] for segment in segments]
+    assert (segments[0]["start_ms"], segments[-1]["end_ms"]) == (span["start_ms"], span["end_ms"]), segments
+    assert all(one["end_ms"] == two["start_ms"] for one, two in pairwise(segments)), segments
+    for segment in segments:
+        if segment["verdict"] == "stored":
+            held = keyed(oracle, segment["start_ms"], segment["end_ms"])
+            assert held.keys() <= ours.keys(), f"{name}: {segment} lacks {sorted(held.keys() - ours)[:3]}"
+            assert segment["records"] == len(held), f"{name}: {segment} has {len(held)} records"
+            if "first_id" in segment:
+                assert (segment["first_id"], segment["last_id"]) == (min(held), max(held)), f"{name}: {segment}"
+    if workflow["status"] == "finished":
+        assert not lost, f"{name}: finished, but {len(lost)} rows are lost, first {lost[0]}"
+        assert set(verdicts) == {"stored"}, f"{name}: {segments}"
+        assert workflow["coverage"]["complete"], name
+        progress = workflow["progress"]
+        assert progress["records_stored"] == progress["records_expected"] == len(theirs), f"{name}: {progress}"
+    else:
+        assert workflow["status"] == "error", f"{name}: {workflow['status']}"
+        assert workflow["failure"]["reason"], name
+        assert workflow["failure"]["next_step"], name
+        assert not (workflow["coverage"] or {}).get("complete"), name
+        assert set(verdicts) - {"stored"}, f"{name}: no hole is named: {segments}"
+    return len(ours)
 
 
 def assert_history(
@@ -75,23 +143,6 @@ def assert_history(
         for attempt in step["attempts"]:
             assert attempt["last_word"] == said[(step["target"], attempt["number"])][-1]
             assert attempt["ended_at"] is not None, f"{name} {step['target']} {attempt}"
-
-
-def assert_covered(workflow: Mapping[str, Any], coverage: Mapping[str, Any]) -> None:
-    """Finished, and every bar of the range stored."""
-    assert workflow["status"] == "finished", f"{workflow['queue_id']}: {workflow['status']}, {workflow['failure']}"
-    assert coverage["complete"]
-    assert [v["verdict"] for v in coverage["verdicts"]] == ["stored"], coverage["verdicts"]
-
-
-def _candle(symbol: str, interval: str, row: Sequence[Any]) -> StoredCandle:
-    """A row of the exchange's API: its cells but the last are the fields, in their order."""
-    cells = [row[0], *map(float, row[1:6]), row[6], float(row[7]), row[8], *map(float, row[9:11])]
-    return StoredCandle(**dict(zip(StoredCandle.__struct_fields__, [symbol, interval, *cells], strict=True)))
-
-
-def _first_difference(stored: Sequence[object], expected: Sequence[object]) -> object:
-    return next(((s, e) for s, e in zip(stored, expected, strict=False) if s != e), (len(stored), len(expected)))
 
 
 def _plain(words: Sequence[str]) -> list[str]:

@@ -17,7 +17,7 @@ from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedSto
 from tests.chaos import processes
 from tests.chaos.disturbance import disturb, running
 from tests.chaos.rig import Api, ManagerKeeper, exchange_process
-from tests.chaos.verdict import assert_covered, assert_history, assert_rows
+from tests.chaos.verdict import assert_history, assert_stored
 from tests.engines.kubernetes import launchers
 from tests.engines.kubernetes.chaos.killer import KubernetesKiller
 from tests.engines.kubernetes.chaos.watcher import PodWatcher
@@ -104,10 +104,10 @@ async def _check(
     store = EmbeddedStore(keeper.data / "store")
     try:
         for queue_id, workflow in workflows.items():
-            assert_covered(workflow, await api.ask("GET", f"/queues/{queue_id}/coverage"))
             assert_history(workflow, await api.events(queue_id), doubled)
             assert (await api.ask("GET", f"/queues/{queue_id}/dlq"))["dead_letters"] == []
-            rows += await assert_rows(store, client, exchange, workflow)
+            coverage = await api.ask("GET", f"/queues/{queue_id}/coverage")
+            rows += await assert_stored(store, client, exchange, workflow, coverage)
     finally:
         await store.close()
     listed = await api.ask("GET", "/queues", params={"limit": 1000})

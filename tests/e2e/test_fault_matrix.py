@@ -1,0 +1,127 @@
+"""Every fault of the exchange, as whole workflows: of trades over REST, and of each kind from the archive.
+
+Whatever it does, the exchange's own set of records is stored, or the workflow ends in `error` and names each hole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date, timedelta
+from itertools import product
+
+import httpx
+import msgspec
+import pytest
+
+from streamforge.exchange.faults import FAULTS
+from streamforge_utils.model.kinds.registry import kind_of_type
+from tests.chaos.verdict import assert_right, oracle_query, records_of
+from tests.e2e import rig
+from tests.limits import LIMIT_S
+
+TWO_HOURS = "2024-08-05T09:00:00Z:2024-08-05T11:00:00Z"
+"""Two pages of trades, and two of aggregated ones."""
+FLOOR = 36_651_500
+"""An aggregated trade in the middle of them."""
+
+REST: dict[str, dict[str, str]] = {
+    "429": {"retry_after=0,after=2,count=2": ""},
+    "418": {"seconds=1,count=1": ""},
+    **{name: {"after=2,count=2": ""} for name in ("502", "503", "504", "timeout", "garbage", "truncated")},
+    "500": {"after=2,count=2": "", "after=8": "HTTP 500"},
+    "451": {"after=8": "HTTP 451"},
+    "stall": {"seconds=0.2,after=2,count=2": ""},
+    "empty": {"": ""},
+    "missing": {"rows=3": ""},
+    "duplicate": {"rows=3": ""},
+    "disordered": {"": ""},
+    "shifted": {"by=2": "", "by=-1": "contradicted itself"},
+    "short": {"rows=400": ""},
+    "reversed": {"": ""},
+    "floor": {f"id={FLOOR},path=aggTrades": f"no record before id {FLOOR}"},
+    "open-candle": {"": ""},
+    "bad-number": {"count=1": "", "kind=columns,after=8": "cannot be read"},
+    "slow": {"ms=20": ""},
+    "drip": {"bytes=20000,ms=5": ""},
+    "cut": {"after=2,count=2": "", "after=8": "broke off"},
+    "skew": {"seconds=60": "", "seconds=-60": ""},
+}
+"""Of each fault its options, and what the reason of the failure holds; nothing: the workflow finishes."""
+WAITED_FOR = {"waf"}
+"""See `test_limits.py`."""
+
+ARCHIVE = [
+    *(
+        f"{name}:{','.join(f'{key}={value}' for key, value in zip(kind.choices, chosen, strict=True))}"
+        for name, kind in FAULTS.items()
+        if kind.of_archive
+        for chosen in product(*kind.choices.values())
+    ),
+    "archive-missing:listed=1",
+    *("503:path=archive", "503:path=listing,count=2", "garbage:path=checksum", "truncated:path=archive"),
+    *("cut:path=archive,count=2", "drip:path=archive,bytes=20000,ms=5"),
+]
+"""All that there are, with each of their choices, and some of those that every answer may have."""
+
+
+@pytest.fixture(scope="module")
+def exchange() -> Iterator[rig.Exchange]:
+    with rig.exchange("--trades", "16", "--no-limits") as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def manager(exchange: rig.Exchange, tmp_path_factory: pytest.TempPathFactory) -> Iterator[rig.Manager]:
+    data = tmp_path_factory.mktemp("matrix") / "data"
+    settings = {"STREAMFORGE_ARCHIVE_URL": exchange.url, "STREAMFORGE_TOTAL_WEIGHT_PER_MINUTE": "100000"}
+    with rig.manager(data, exchange.url, **settings) as found:
+        yield found
+
+
+def assert_complete_or_told(exchange: rig.Exchange, manager: rig.Manager, queue_id: str) -> rig.Json:
+    """The workflow has ended, and `assert_right` holds."""
+    workflow = manager.wait(queue_id)
+    path, query = oracle_query(workflow)
+    oracle = httpx.get(exchange.url + path, params=query, timeout=LIMIT_S).raise_for_status().content
+    records = f"/collections/{workflow['collection']}/records"
+    answer = manager.api.get(records, params={"limit": "all", "format": "jsonl"})
+    assert answer.status_code in (200, 404)  # nothing was stored at all
+    decode = msgspec.json.Decoder(kind_of_type(workflow["type"]).stored).decode_lines
+    stored = decode(answer.content) if answer.is_success else []
+    assert_right(workflow, manager.coverage(queue_id), stored, records_of(workflow, oracle))
+    return workflow
+
+
+def test_every_fault_has_a_case() -> None:
+    assert REST.keys() | WAITED_FOR | {name for name, kind in FAULTS.items() if kind.of_archive} == FAULTS.keys()
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [(f"{name}:{options}", reason) for name, found in REST.items() for options, reason in found.items()],
+)
+def test_trades_over_rest_are_complete_or_told(
+    fault: str, reason: str, quiet: rig.Exchange, manager: rig.Manager
+) -> None:
+    types = ("api_trades", "api_agg_trades")[fault.startswith("floor") :]
+    quiet.switch_on(fault)
+    for queue_id in [manager.start_load("BTCUSDT", one, TWO_HOURS, source="rest")["queue_id"] for one in types]:
+        workflow = assert_complete_or_told(quiet, manager, queue_id)
+        assert workflow["status"] == ("error" if reason else "finished"), manager.story(queue_id)
+        assert reason in (workflow["failure"] or {"reason": ""})["reason"]
+        manager.api.delete(f"/queues/{queue_id}", params={"data": "true"}).raise_for_status()
+    assert quiet.struck(fault)
+
+
+@pytest.mark.parametrize("number", range(len(ARCHIVE)), ids=ARCHIVE)
+def test_records_of_the_archive_are_complete_or_told(number: int, quiet: rig.Exchange, manager: rig.Manager) -> None:
+    day = date(2024, 3, 1) + timedelta(days=2 * number)  # what is cached of a file strikes no other case
+    fault = ARCHIVE[number] if "listing" in ARCHIVE[number] else f"{ARCHIVE[number]},day={day}".replace(":,", ":")
+    span = f"{day}T10:00:00Z:{day + timedelta(days=1)}T00:10:00Z"
+    quiet.switch_on(fault)
+    started = [manager.start_load("BTCUSDT", one, span)["queue_id"] for one in ("api_trades", "api_agg_trades")]
+    alone = manager.start_load("BTCUSDT", "api_candles_1m", span, source="archive")["queue_id"]
+    for queue_id in (*started, alone):
+        workflow = assert_complete_or_told(quiet, manager, queue_id)
+        assert workflow["status"] == "finished" or queue_id == alone, manager.story(queue_id)
+    assert quiet.struck(fault)

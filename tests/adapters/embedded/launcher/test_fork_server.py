@@ -70,6 +70,8 @@ async def test_a_server_that_is_killed_takes_no_job_with_it_and_another_way_is_f
     assert server is not None
     os.kill(server, signal.SIGKILL)
     await until(lambda: not alive(server))
+    await launcher.jobs()
+    assert str(server) not in os.listdir("/proc"), "no zombie is left of it"
     await launcher.start(job("after", "exit 3"))
     assert (await ended(launcher, "after")).exit_code == 3
     assert [one.state for one in await launcher.jobs() if one.name == "before"] == [JobState.RUNNING]

@@ -299,6 +299,7 @@ class ProcessLauncher:
 
     def _reap(self) -> None:
         self._children -= {pid for pid in tuple(self._children) if job_processes.reap(pid)}
+        _ = self.fork_server.running  # takes its zombie away, too
 
 
 def _killed(folder: Folder, *, shim: bool) -> bool:

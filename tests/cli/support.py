@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import select
@@ -24,7 +23,7 @@ from streamforge.cli.session import Where
 from streamforge.manager import answers
 from streamforge.manager.api.app import create_app
 from streamforge.manager.api.http_server import serve
-from tests.chaos.processes import of_data
+from tests.chaos.processes import live_jobs
 from tests.cleanenv import environment
 from tests.limits import LIMIT_S
 from tests.manager.memory_service import MemoryService
@@ -184,13 +183,8 @@ def loading(
 
 
 def workers_of(data: Path) -> list[int]:
-    """The processes that work on the folder."""
-    found = []
-    for number in of_data(data):
-        with contextlib.suppress(OSError):
-            if b"streamforge.workers" in Path(f"/proc/{number}/cmdline").read_bytes():
-                found.append(number)
-    return found
+    """The processes of the folder's jobs."""
+    return [pid for job in live_jobs(data) for pid in (job.worker, job.shim) if pid is not None]
 
 
 def line(started: subprocess.Popen[str], holds: str, within_s: float = LIMIT_S) -> str:
@@ -227,6 +221,11 @@ def exchange(*arguments: str) -> Iterator[str]:
     finally:
         started.send_signal(signal.SIGTERM)
         started.communicate(timeout=LIMIT_S)
+
+
+def lift_faults(url: str) -> None:
+    """Let the test exchange answer without faults."""
+    urllib.request.urlopen(urllib.request.Request(f"{url}/control/faults", method="DELETE"), timeout=LIMIT_S).close()
 
 
 def oracle(url: str, start_ms: int, end_ms: int, symbol: str = "BTCUSDT", interval: str = "1m") -> list[list[Any]]:

@@ -7,7 +7,6 @@ import json
 import re
 import signal
 import time
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -21,7 +20,6 @@ from streamforge_utils.model.timeranges import format_ms, parse_time_range
 from streamforge_utils.runtime.settings import DataSettings
 from tests.cli import support
 from tests.cli.support import COLLECTION, HOUR, HOUR_MS, START_MS, TYPE, Cli, exchange, finished, process, until
-from tests.limits import LIMIT_S
 from tests.manager.support import accepted
 
 FURTHER = ("time_range", "records_there", "coverage", "seconds", "joined", "behind_seconds", "asked_range")
@@ -139,9 +137,7 @@ def test_a_retry_goes_on_at_the_same_exchange_and_tells_what_was_there_before(
             started.send_signal(signal.SIGINT)
             assert finished(started).code == 130
         before = cli.stored()
-        urllib.request.urlopen(
-            urllib.request.Request(f"{url}/control/faults", method="DELETE"), timeout=LIMIT_S
-        ).close()
+        support.lift_faults(url)
         [queue] = cli("queues", "--json").ok().json["queues"]
         ran = cli("retry", queue["queue_id"]).ok()
     assert f"44,640 of 44,640 records stored ({before:,} of them before), proven complete" in ran.out

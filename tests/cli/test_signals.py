@@ -184,12 +184,16 @@ def test_a_load_that_cannot_go_on_without_its_manager_says_how_to(tmp_path: Path
     assert last.endswith(f"; then continue it with `streamforge wait {queue_id} --data {data}`")
 
 
-def test_two_loads_on_one_folder_share_the_first_ones_manager(tmp_path: Path, slow_url: str) -> None:
+def test_two_loads_on_one_folder_share_the_first_ones_manager(tmp_path: Path) -> None:
     data = tmp_path / "data"
-    with loading(data, slow_url, what=("BTCUSDT", TYPE, "2024-08-01:2024-08-05")) as first:
+    with (
+        support.exchange("--fault", "503:path=klines,symbol=BTCUSDT") as url,
+        loading(data, url, what=("BTCUSDT", TYPE, "2024-08-01:2024-08-05")) as first,
+    ):
         line(first, "running, ")
-        with loading(data, slow_url, "--json", what=("ETHUSDT", TYPE, HOUR)) as second:
+        with loading(data, url, "--json", what=("ETHUSDT", TYPE, HOUR)) as second:
             other = finished(second).ok()
+        support.lift_faults(url)
         assert finished(first).ok().out.count("5,760 of 5,760") == 1
     assert other.json["records_stored"] == 60
 

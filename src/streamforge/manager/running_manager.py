@@ -10,8 +10,6 @@ from typing import Any
 import msgspec
 import structlog
 
-from streamforge.manager.api.app import create_app
-from streamforge.manager.api.http_server import serve
 from streamforge.manager.api.tokens import Tokens
 from streamforge.manager.archived_symbols import with_archived
 from streamforge.manager.dependencies import Dependencies
@@ -120,6 +118,10 @@ async def running(
                 stack.push_async_callback(port.close)
         if reconcile:
             ports.launcher.watch()  # first: the store and the bus may wait for what a suspended worker has locked
+        # Only now: it takes most of a command's start, and the launcher's fork server begins meanwhile.
+        from streamforge.manager.api.app import create_app
+        from streamforge.manager.api.http_server import serve
+
         lease = await stack.enter_async_context(managed_store(ports.store, ports.clock, claim))
         tasks: list[asyncio.Task[None]] = []
         stack.push_async_callback(_cancel, tasks)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import asyncio
 from pathlib import Path
 from typing import Any, get_args
 from unittest.mock import AsyncMock
@@ -16,6 +17,7 @@ from streamforge.manager.policy import Policy
 from streamforge.manager.workflow import Status
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.ports.bus import TopicSpec
 from streamforge_utils.ports.instrumentation import NullObserver
 from streamforge_utils.ports.store import State
 from tests.doubles.manualclock import ManualClock
@@ -159,7 +161,13 @@ async def test_what_was_heard_is_not_lost_when_another_change_comes_first(world:
 
 
 async def test_topics_are_made_once_for_first_attempts_and_again_for_a_later_one(world: World) -> None:
-    made = AsyncMock(side_effect=world.bus.create_topic)
+    create_topic = world.bus.create_topic
+
+    async def make(topic: TopicSpec) -> None:
+        await asyncio.sleep(0)  # both steps are being launched meanwhile
+        await create_topic(topic)
+
+    made = AsyncMock(side_effect=make)
     world.bus.create_topic = made  # type: ignore[method-assign]
     await world.start()
     workflow = await launched(world)

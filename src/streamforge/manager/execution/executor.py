@@ -209,11 +209,12 @@ class Executor:
 
         They may be gone by then, and that may be why it is made.
         """
-        if attempt.number == 1 and workflow.queue_id in self._provided:
-            return
-        for spec in topics_of(workflow, self._deps.policy):
-            await self._deps.admin.create_topic(spec)
-        _remember(self._provided, workflow.queue_id)
+        async with self._deps.coverage.locks.hold(workflow.topic):  # its steps are launched at once
+            if attempt.number == 1 and workflow.queue_id in self._provided:
+                return
+            for spec in topics_of(workflow, self._deps.policy):
+                await self._deps.admin.create_topic(spec)
+            _remember(self._provided, workflow.queue_id)
 
     def _wanted(self, workflow: Workflow, target: str, number: int) -> bool:
         stored = self._deps.workflows.live.get(workflow.queue_id)

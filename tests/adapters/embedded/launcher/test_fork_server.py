@@ -53,6 +53,16 @@ async def test_a_server_begins_where_many_jobs_start_and_forks_those_that_follow
     await other.close()
 
 
+async def test_a_launcher_that_watches_has_its_first_job_forked(directory: Path) -> None:
+    launcher = unforked(directory)
+    launcher.fork_server.patience_s = LIMIT_S
+    launcher.watch()
+    await launcher.start(job("first", ENDLESS))
+    assert parent_of(number(directory / "first" / "started")) == launcher.fork_server.running
+    await launcher.stop("first", grace_s=LIMIT_S)
+    await launcher.close()
+
+
 async def test_a_server_that_is_killed_takes_no_job_with_it_and_another_way_is_found(directory: Path) -> None:
     launcher = make_forking(directory)
     await launcher.start(job("before", ENDLESS))
@@ -60,6 +70,8 @@ async def test_a_server_that_is_killed_takes_no_job_with_it_and_another_way_is_f
     assert server is not None
     os.kill(server, signal.SIGKILL)
     await until(lambda: not alive(server))
+    await launcher.jobs()
+    assert str(server) not in os.listdir("/proc"), "no zombie is left of it"
     await launcher.start(job("after", "exit 3"))
     assert (await ended(launcher, "after")).exit_code == 3
     assert [one.state for one in await launcher.jobs() if one.name == "before"] == [JobState.RUNNING]

@@ -1,9 +1,9 @@
 """A process that has imported what workers need and forks one for each job, in a fraction of a new interpreter's time.
 
-It is begun by a launcher that starts many jobs, and ends with it, or when nothing was asked for a minute. A job that it
-forks is the same as one that the shell starts: a shim in a session of its own, which notes how the worker ended, and
-below it the worker; both hold the job's lock, and outlive launcher and server. Linux only: elsewhere a process that has
-loaded the system's frameworks must not go on after a fork.
+It is begun by a launcher that watches its jobs or starts many, and ends with it, or when nothing was asked for a
+minute. A job that it forks is the same as one that the shell starts: a shim in a session of its own, which notes how
+the worker ended, and below it the worker; both hold the job's lock, and outlive launcher and server. Linux only:
+elsewhere a process that has loaded the system's frameworks must not go on after a fork.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ IDLE_S: Final = 60.0
 """Without a request for so long it ends."""
 WORTH_IT: Final = 3
 """So many jobs started within `IDLE_S` make it worth its start, which takes as long as that of a worker."""
-PATIENCE_S: Final = 2.0
+PATIENCE_S: Final = 5.0
 """So long after its start jobs wait for it: interpreters of their own would hold it up, and begin no sooner."""
 
 _MOST_BYTES = 96 * 1024

@@ -89,8 +89,13 @@ class ProcessLauncher:
         self._watching: asyncio.Task[None] | None = None
 
     def watch(self) -> None:
-        """See `Launcher.watch`: one that is suspended (SIGSTOP) for 10 s with a lock for which the others wait."""
+        """See `Launcher.watch`: one that is suspended (SIGSTOP) for 10 s with a lock for which the others wait.
+
+        The fork server begins: a manager starts mostly to run workflows, and jobs of the first are forked then.
+        """
         if self._watching is None:
+            if self._forked:
+                self.fork_server.begin(0)
             self._watching = asyncio.create_task(self._watch(), name="suspended workers")
 
     async def start(self, spec: JobSpec) -> None:
@@ -294,6 +299,7 @@ class ProcessLauncher:
 
     def _reap(self) -> None:
         self._children -= {pid for pid in tuple(self._children) if job_processes.reap(pid)}
+        _ = self.fork_server.running  # takes its zombie away, too
 
 
 def _killed(folder: Folder, *, shim: bool) -> bool:

@@ -54,6 +54,15 @@ def test_files_take_the_place_of_requests_for_all_that_is_over(exchange: Exchang
         assert_exact(exchange, manager, today)
 
 
+def test_more_than_the_topic_holds_comes_from_files_after_requests_have_ended(
+    exchange: Exchange, tmp_path: Path
+) -> None:
+    with running(exchange, tmp_path / "data") as manager:
+        workflow = manager.loaded("BTCUSDT", "api_candles_1m", "-200d")
+        assert [part["source"] for part in workflow["parts"]] == ["archive", "rest"]
+        assert workflow["progress"]["records_stored"] == workflow["progress"]["records_expected"] > 280_000
+
+
 SPOILT = (
     LISTED_AND_GONE,
     "archive-corrupt:file=*2024-08-02*",

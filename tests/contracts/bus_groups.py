@@ -10,11 +10,10 @@ import pytest
 
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.model.messages import EOS_KEY, EndOfStream, encode_marker
-from streamforge_utils.model.topic_reading import PartitionRange, Until
+from streamforge_utils.model.topic_reading import PartitionRange, Until, Upstream
 from streamforge_utils.ports.bus import Bus, Consumer, Message, Received, Retention, Start, TopicSpec
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.runtime.offset_reader import OffsetReader
-from streamforge_utils.runtime.settings import Upstream
 from streamforge_utils.runtime.topic_reader import Input
 from tests.contracts.bus_fixtures import BusFixtures, BusWithAdmin, Factory, numbered, read, values
 from tests.contracts.remote_process import line, remote

@@ -12,8 +12,9 @@ from streamforge.manager.manager_settings import ManagerSettings, load_manager
 from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.model.secret import Secret
 from streamforge_utils.model.timeranges import parse_time_range
+from streamforge_utils.model.topic_reading import Upstream
 from streamforge_utils.runtime.environment import load, misspelt, secrets_of, variable, variables
-from streamforge_utils.runtime.settings import BINANCE_DATA_URL, Upstream, WorkerSettings
+from streamforge_utils.runtime.settings import BINANCE_DATA_URL, WorkerSettings
 from streamforge_utils.runtime.worker_definition import Role, Use
 from streamforge_utils.runtime.worker_process import load_worker
 from tests.runtime.rig import NoParameters, worker

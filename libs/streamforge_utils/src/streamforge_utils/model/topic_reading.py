@@ -68,6 +68,29 @@ class Until(msgspec.Struct, frozen=True):
         return self.text
 
 
+class Upstream(msgspec.Struct, frozen=True):
+    """A producer whose end-of-stream marker a sink waits for. attempt: the least that counts.
+
+    ended: it had ended when the sink was started; an earlier attempt of the sink may have read its marker.
+    """
+
+    producer: str
+    attempt: int = 1
+    ended: bool = False
+
+    setting_form = "TELEMETRY_ID:ATTEMPT[:ended]"
+
+    @classmethod
+    def parse_setting(cls, text: str) -> Upstream:
+        """Read `TELEMETRY_ID[:ATTEMPT[:ended]]`."""
+        producer, _, rest = text.partition(":")
+        number, _, ended = rest.partition(":")
+        number = number or "1"
+        if not producer or not number.isdecimal() or int(number) < 1 or ended not in ("", "ended"):
+            raise ValueError(f"{text[:80]!r} has not the form {cls.setting_form}")
+        return cls(producer, int(number), ended == "ended")
+
+
 class PartitionRange(msgspec.Struct, frozen=True):
     """The offsets of a partition from `first` to before `end`; as a text `PARTITION:FIRST:END`."""
 

@@ -14,7 +14,7 @@ from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.model.secret import Secret
 from streamforge_utils.model.series import check_symbol
 from streamforge_utils.model.timeranges import TimeRange
-from streamforge_utils.model.topic_reading import PartitionRange, Until
+from streamforge_utils.model.topic_reading import PartitionRange, Until, Upstream
 from streamforge_utils.plugins import PLUGINS
 from streamforge_utils.runtime.environment import variable
 from streamforge_utils.runtime.server_settings import ArangoSettings, KafkaSettings
@@ -98,29 +98,6 @@ def check_word(text: str) -> str:
     if _NAME.fullmatch(text) is None:
         raise ValueError("it holds other than letters, digits and `._-`, or is too long")
     return text
-
-
-class Upstream(msgspec.Struct, frozen=True):
-    """A producer whose end-of-stream marker a sink waits for. attempt: the least that counts.
-
-    ended: it had ended when the sink was started; an earlier attempt of the sink may have read its marker.
-    """
-
-    producer: str
-    attempt: int = 1
-    ended: bool = False
-
-    setting_form = "TELEMETRY_ID:ATTEMPT[:ended]"
-
-    @classmethod
-    def parse_setting(cls, text: str) -> Upstream:
-        """Read `TELEMETRY_ID[:ATTEMPT[:ended]]`."""
-        producer, _, rest = text.partition(":")
-        number, _, ended = rest.partition(":")
-        number = number or "1"
-        if not producer or not number.isdecimal() or int(number) < 1 or ended not in ("", "ended"):
-            raise ValueError(f"{text[:80]!r} has not the form {cls.setting_form}")
-        return cls(producer, int(number), ended == "ended")
 
 
 class DataSettings(msgspec.Struct, frozen=True, kw_only=True):

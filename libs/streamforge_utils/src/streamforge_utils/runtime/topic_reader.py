@@ -9,10 +9,10 @@ from typing import Any
 
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.model.messages import EOS_KEY, EndOfStream, decode_marker
+from streamforge_utils.model.topic_reading import Upstream
 from streamforge_utils.ports.bus import BusAdmin, Consumer, Received
 from streamforge_utils.ports.columns import ends_of, has_key, last_offset_of
 from streamforge_utils.runtime.instruments import Instruments
-from streamforge_utils.runtime.settings import Upstream
 
 BATCH_RECORDS = 5000
 PATIENCE_S = 60.0

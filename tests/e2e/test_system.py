@@ -12,6 +12,7 @@ import pytest
 
 from tests import backends
 from tests.addresses import EVERYWHERE
+from tests.chaos.processes import of_data
 from tests.e2e import rig
 
 BINANCE = "https://data-api.binance.vision"
@@ -119,7 +120,8 @@ def test_records_that_are_gone_are_loaded_again_although_the_coverage_names_them
 def test_a_full_disk_is_shown_and_waited_for(exchange: rig.Exchange, tmp_path: Path) -> None:
     limit = 4_000_000  # of each file: the month's topic is far beyond it, the history of a slow machine is not
     with rig.manager(tmp_path / "data", exchange.url) as manager:
-        resource.prlimit(manager.pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+        for pid in of_data(manager.data):  # workers inherit it from the manager or from its fork server
+            resource.prlimit(pid, resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
         queue_id = manager.start_load("BTCUSDT", "api_candles_1m", "2024-08")["queue_id"]
         found = manager.until(
             queue_id,
@@ -129,7 +131,7 @@ def test_a_full_disk_is_shown_and_waited_for(exchange: rig.Exchange, tmp_path: P
         assert found["status"] == "running"
         assert manager.api.get("/healthz").status_code == 200
         # Room again: for the manager, and for its workers.
-        for pid in (manager.pid, *rig.workers_of(manager.data)):
+        for pid in of_data(manager.data):
             resource.prlimit(pid, resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         rig.assert_exact(exchange, manager, manager.finished(queue_id))
 

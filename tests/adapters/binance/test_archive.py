@@ -280,6 +280,9 @@ async def test_a_file_without_its_checksum_is_taken_in_if_the_exchange_agrees(
         assert (asked[0], asked[-1] > 2500) == (1000, True)
     again = await verified(archive, series)
     assert (again.cached, again.disputed) == (True, found.disputed)
+    put("")
+    right = await verified(archive, series)
+    assert (right.cached, right.disputed) == (True, ""), "the archive has put its checksum right"
     await trusted.close()
     await archive.close()
 

@@ -166,6 +166,11 @@ class ArchiveCache:
             entry.part_note.unlink(missing_ok=True)
             write_whole(entry.note, msgspec.json.encode(note))
 
+    def note(self, entry: Entry, note: Note) -> None:
+        """Write down what is known of a file that is kept. Raises RetryableError."""
+        with self.errors():
+            write_whole(entry.note, msgspec.json.encode(note))
+
     def quarantine(self, entry: Entry, reason: str) -> None:
         """Put the part, or else the file, away, with the reason; it is never read again."""
         with self.errors():

@@ -11,6 +11,8 @@ import re
 from collections.abc import AsyncGenerator, AsyncIterator, Collection, Iterator, Mapping, Sequence
 from typing import IO
 
+import msgspec
+
 from streamforge_utils.adapters.binance.archive_cache import ArchiveCache, Entry, Note, Part
 from streamforge_utils.adapters.binance.archive_listing import (
     CHECKSUM,
@@ -106,6 +108,9 @@ class BinanceArchive:
         async with self._cache.locked(entry):
             note = self._cache.known(entry)
             if note is not None and note.published == file.published:
+                if note.disputed and not await self._mismatch(file, note.sha256):
+                    note = msgspec.structs.replace(note, disputed="")  # the checksum was put right
+                    self._cache.note(entry, note)
                 return VerifiedFile(file=file, sha256=note.sha256, disputed=note.disputed, cached=True)
             self._cache.make_room(entry, file)
             try:

@@ -17,7 +17,7 @@ TRADES_A_MINUTE = {Size.FULL: 1667, Size.QUICK: 1667, Size.TINY: 32}
 """1,667 are 2.4 million a day: as many as BTCUSDT has."""
 DAY = "2024-08-01"
 ROUNDS = {Size.FULL: 3, Size.QUICK: 1, Size.TINY: 1}
-MOST_REQUESTS = 10
+MOST_REQUESTS = 4
 RECORDS = ("/api/v3/klines", "/api/v3/aggTrades", "/api/v3/historicalTrades")
 
 

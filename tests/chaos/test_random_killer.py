@@ -18,6 +18,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from streamforge_utils.runtime.topic_specs import DATA_MAX_BYTES
 from tests import backends
 from tests.chaos import processes
 from tests.chaos.disturbance import TROUBLE, Watcher, check_workflows, disturb, running
@@ -31,7 +32,8 @@ SEED = int(os.environ.get("STREAMFORGE_CHAOS_SEED", "1"))
 FREEZES = 3
 SILENT_S = 8.0
 MEMORY_MB = 350.0
-DISK_BYTES = 64 * 1024 * 1024
+DISK_BYTES = DATA_MAX_BYTES + 8 * 1024 * 1024
+"""Of a topic: loaders of files that are killed bring all anew."""
 
 SETTINGS = {
     "STREAMFORGE_HEARTBEAT_SECONDS": "0.2",
@@ -45,8 +47,10 @@ SETTINGS = {
 PAUSE_S = (0.25, 0.95)
 """Between two strikes."""
 
-KINDS = {"loader": 5, "sink": 5, "shim": 2, "both": 2, "manager": 5, "terminate": 3, "doze": 1}
-"""What may come next, with its weight. doze: stopped for less than the limit of silence, then it goes on."""
+KINDS = {"download": 2, "loader": 5, "sink": 5, "shim": 2, "both": 2, "manager": 5, "terminate": 3, "doze": 1}
+"""What may come next, with its weight. download: a loader of files.
+
+doze: stopped for less than the limit of silence, then it goes on."""
 
 DOZE_S = (0.3, 1.5)
 REST_S = (0.1, 1.2)
@@ -109,6 +113,8 @@ class Killer:
             return "freeze"
         if self._absence_s is not None and self.killed >= self._absent_at:
             return "manager"
+        if self.killed >= self._kills // 3 and not self.hits["download"]:
+            return "download"
         return self._random.choices(list(KINDS), weights=list(KINDS.values()))[0]
 
     async def _strike(self, kind: str) -> bool:
@@ -126,6 +132,7 @@ class Killer:
         asleep = {job.name for job in self.frozen}
         fits: Callable[[Job], bool] = {
             "loader": lambda job: job.worker is not None and job.target.startswith("loader"),
+            "download": lambda job: job.worker is not None and job.target == "loader-producer",
             "sink": lambda job: job.worker is not None and job.target.startswith("arango"),
             "shim": lambda job: job.shim is not None,
             "both": lambda job: job.worker is not None and job.shim is not None,
@@ -216,6 +223,7 @@ async def survive(
             assert watcher.overlaps == []
             assert watcher.unanswered == []
             assert killer.killed >= kills
+            assert killer.hits["download"]
             assert keeper.process is not None
             memory = processes.peak_memory_mb(keeper.process.pid)
             assert memory < MEMORY_MB

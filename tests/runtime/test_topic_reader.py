@@ -272,6 +272,12 @@ async def test_the_lag_is_told() -> None:
     of = Reading(lags=(17,))
     await of.input.measure()
     assert (of.progress.lag, of.asked) == (17, [(TOPIC, GROUP)])
+    of = Reading([record(0), marker(1, "b", attempt=2)], AWAY, lags=(1,))
+    of.input.drain(upstream_ended=False)
+    batch = await anext(aiter(of.input))
+    await of.input.done(batch)
+    await of.input.measure()
+    assert of.progress.lag == 0, "a marker that was read is not committed, and no lag: the sink waits for another one"
 
 
 async def test_what_is_kept_meanwhile_is_left_to_the_next_commit() -> None:

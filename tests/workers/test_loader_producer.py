@@ -162,6 +162,12 @@ async def test_a_day_of_trades_that_was_cut_is_told_from_where_it_ends(host: Arc
             "reason": f"{path_of(TRADES, '2024-08-02')} lacks trade_id 2100 to 2101",
         },
     ]
+    holes = [day(one["range"]) for one in extra["unloaded"]]
+    assert [(one["start_ms"], one["end_ms"], one["first_id"], one["last_id"]) for one in extra["read"]] == [
+        (start_ms, holes[0].start_ms, 1000, 1799),
+        (holes[0].end_ms, holes[1].start_ms, 2000, 2099),
+        (holes[1].end_ms, day("2024-08-02").end_ms, 2102, 2499),
+    ], "an edge beside a hole is known, too"
     await rig.close()
 
 

@@ -26,6 +26,7 @@ from streamforge_utils.model.coverage import (
     overlay,
     touching,
     verdict_of,
+    without,
     without_stored,
 )
 from streamforge_utils.model.errors import PermanentError, RetryableError
@@ -110,7 +111,7 @@ async def _ranges(
     """
     rule, found = rule_of(workflow.series), list[_Range]()
     beyond = [segment.span for segment in plan.settled if segment.verdict in (Verdict.CLOSED, Verdict.UNKNOWN)]
-    for span in _without(workflow.planned_span, beyond):
+    for span in without(workflow.planned_span, beyond):
         wanted = rule.expected(verdict_of(span, Verdict.UNKNOWN), phase_ms)
         older = span.intersection(TimeRange(0, plan.floor_ms)) if plan.floor_ms else None
         given = span if older is None or older == span else TimeRange(older.end_ms, span.end_ms)
@@ -253,7 +254,7 @@ async def count(
     """
     series, rule = workflow.series, rule_of(workflow.series)
     load = [part.span for part in plan.parts]
-    rest = _without(workflow.planned_span, [*(segment.span for segment in plan.settled), *load])
+    rest = without(workflow.planned_span, [*(segment.span for segment in plan.settled), *load])
     places = _places(workflow, known, load, rest)
     found: list[Segment] = []
     for span, wanted in ranges:
@@ -341,11 +342,3 @@ async def ask_again(exchange: Exchange, series: Series, hole: Segment, phase_ms:
             if found.issuperset(wanted):
                 break
     return rule.answered(hole, found, phase_ms)
-
-
-def _without(span: TimeRange | None, parts: Iterable[TimeRange]) -> list[TimeRange]:
-    """The ranges of `span` that lie in none of `parts`."""
-    if span is None:
-        return []
-    cuts = [verdict_of(part, Verdict.UNKNOWN) for part in parts]
-    return [left.span for left in outside([verdict_of(span, Verdict.UNKNOWN)], cuts)]

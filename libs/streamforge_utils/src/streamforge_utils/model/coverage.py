@@ -126,6 +126,14 @@ def joined_reads(reads: Iterable[IdsRead]) -> tuple[IdsRead, ...]:
     return tuple(found if len(found) <= MOST_READ else [*found[: MOST_READ // 2], *found[-MOST_READ // 2 :]])
 
 
+def without(span: TimeRange | None, parts: Iterable[TimeRange]) -> list[TimeRange]:
+    """The ranges of `span` that lie in none of `parts`."""
+    if span is None:
+        return []
+    cuts = [verdict_of(part, Verdict.UNKNOWN) for part in parts]
+    return [left.span for left in outside([verdict_of(span, Verdict.UNKNOWN)], cuts)]
+
+
 def verdict_of(span: TimeRange, verdict: Verdict) -> Segment:
     """A segment of `span` that holds no records."""
     return Segment(start_ms=span.start_ms, end_ms=span.end_ms, verdict=verdict)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
-from streamforge_utils.model.coverage import IdsRead, joined_reads
+from streamforge_utils.model.coverage import IdsRead, joined_reads, without
 from streamforge_utils.model.errors import BannedError, RetryableError
 from streamforge_utils.model.kinds.paging import Page
 from streamforge_utils.model.timeranges import TimeRange
@@ -219,7 +219,7 @@ class _Loading:
         """Write the records of a file that are wanted. Raises FileRefused."""
         self._order.begin(verified.file)
         pages: list[Page] = []
-        spans, ids = reading.spans, dict[TimeRange, tuple[int, int]]()
+        spans, noted = reading.spans, _IdsNoted(reading.spans if self._has_ids else ())
         if self._has_ids:
             spans = tuple(TimeRange(max(0, span.start_ms - 1), span.end_ms + 1) for span in spans)
         async with aclosing(self._ctx.archive.records(self._series, verified)) as records:
@@ -228,26 +228,27 @@ class _Loading:
                 if bounds[0] >= reading.spans[-1].end_ms + _BEYOND_MS:
                     self._order.restart()
                     break
-                self._tell_gaps(page)
+                noted.add(page, self._tell_gaps(page), *bounds)
                 if wanted := clipped(page, spans, *bounds):
                     pages.append(wanted)
-                for span in reading.spans if self._has_ids else ():
-                    if span.start_ms <= bounds[1] and span.end_ms > bounds[0]:
-                        found = clipped(page, [span], *bounds).positions
-                        ids |= {span: (ids.get(span, found)[0], found[-1])} if found else {}
                 if sum(map(len, pages)) >= BATCH_RECORDS:
                     await self._write(reading, pages)
                     pages = []
         await self._write(reading, pages)
-        for span in reading.spans if self._has_ids else ():
-            first, last = ids.get(span, (None, None))
-            self._reads.append(IdsRead(start_ms=span.start_ms, end_ms=span.end_ms, first_id=first, last_id=last))
+        self._reads += noted.all()
 
-    def _tell_gaps(self, page: Page) -> None:
-        for gap, reason in self._order.gaps(page):
+    def _tell_gaps(self, page: Page) -> list[TimeRange]:
+        gaps = list(self._order.gaps(page))
+        for gap, reason in gaps:
             for span in self._ctx.ranges:
                 if (part := gap.intersection(span)) is not None:
                     self._unloaded.append((part, reason))
+            # It may reach back into the file before.
+            self._reads = [
+                msgspec.structs.replace(one, end_ms=gap.start_ms) if one.start_ms < gap.start_ms < one.end_ms else one
+                for one in self._reads
+            ]
+        return [gap for gap, _ in gaps]
 
     async def _write(self, reading: Reading, pages: Sequence[Page]) -> None:
         if not pages:
@@ -271,6 +272,34 @@ async def _served(call: Awaitable[T]) -> T:
         raise
     except RetryableError as error:
         raise _Unserved(error) from error
+
+
+class _IdsNoted:
+    """The ids that were read of a file in some ranges, apart on both sides of a gap: what is lost beside it shows."""
+
+    def __init__(self, spans: Sequence[TimeRange]) -> None:
+        self._spans = spans
+        self._reached_ms = spans[0].start_ms if spans else 0
+        self._reads: list[IdsRead] = []
+
+    def add(self, page: Page, gaps: Sequence[TimeRange], first_ms: int, last_ms: int) -> None:
+        """Note a page with its gaps, those before it included. first_ms, last_ms: of all its records."""
+        covered = TimeRange(min(self._reached_ms, first_ms), last_ms + 1)
+        self._reached_ms = max(self._reached_ms, covered.end_ms)
+        for span in self._spans:
+            for part in without(covered.intersection(span), gaps):
+                found = clipped(page, [part], first_ms, last_ms).positions
+                self._note(part, found[0] if found else None, found[-1] if found else None)
+
+    def all(self) -> tuple[IdsRead, ...]:
+        """All of it, after the last page."""
+        for span in self._spans:
+            if self._reached_ms < span.end_ms:
+                self._note(TimeRange(max(span.start_ms, self._reached_ms), span.end_ms), None, None)
+        return joined_reads(self._reads)
+
+    def _note(self, part: TimeRange, first_id: int | None, last_id: int | None) -> None:
+        self._reads.append(IdsRead(start_ms=part.start_ms, end_ms=part.end_ms, first_id=first_id, last_id=last_id))
 
 
 def clipped(page: Page, spans: Sequence[TimeRange], first_ms: int, last_ms: int) -> Page:

@@ -107,8 +107,11 @@ class Input:
                 await self._retry(lambda: self._consumer.commit(offsets))
 
     async def measure(self) -> None:
-        """Bring the progress's lag up to date. Raises RetryableError or PermanentError."""
-        self._progress.lag = (await self._admin.lag(self._topic, self._group)).records
+        """Bring the progress's lag up to date: what is not stored. Markers that were read are no part of it.
+
+        Raises RetryableError or PermanentError.
+        """
+        self._progress.lag = await self.left()
 
     def drain(self, *, upstream_ended: bool) -> None:
         """Read on to the end of the log, then end. upstream_ended: nothing more is written to the topic."""

@@ -12,10 +12,11 @@ from streamforge.manager.lifecycle.actions import (
     SendStop,
     WriteTerminalEvent,
 )
-from streamforge.manager.lifecycle.decision import ATTEMPTS_KEPT, Conditions, decide, due_removal
+from streamforge.manager.lifecycle.decision import ATTEMPTS_KEPT, Conditions, decide
 from streamforge.manager.lifecycle.facts import TopicsRemoved
 from streamforge.manager.lifecycle.retry_policy import STOP, STUCK
 from streamforge.manager.lifecycle.rounds import MAX_RANGES, next_number, next_round, replay_round
+from streamforge.manager.lifecycle.topic_removals import due_removal
 from streamforge.manager.workflow import Failure, Plan, Proof, Status, StepStatus, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.messages import Progress
@@ -264,6 +265,8 @@ def test_topics_are_removed_in_their_time() -> None:
     assert decide(ended, NOW + 99 * DAY_MS, POLICY, W) == (ended, [])
     removed = replace(ended, topic_removed=True)
     gone = replace(removed, dlq_removed=True)
+    failed = replace(ended, status=Status.ERROR, batch="batch-1")
+    unread = failed.with_step(replace(step(failed, SINK), status=StepStatus.INTERRUPTED))
     for workflow, after_ms, due in (
         (ended, 3_600_000, None),
         (ended, 3_600_001, TopicsRemoved(dead_letters=False)),
@@ -271,6 +274,9 @@ def test_topics_are_removed_in_their_time() -> None:
         (removed, 7 * DAY_MS + 1, TopicsRemoved(dead_letters=True)),
         (gone, 99 * DAY_MS, None),
         (running(), 99 * DAY_MS, None),
+        (failed, 0, TopicsRemoved(dead_letters=False)),
+        (replace(failed, topic_removed=True), 0, TopicsRemoved(dead_letters=True)),
+        (unread, 3_600_000, None),
     ):
         assert due_removal(workflow, NOW + after_ms, POLICY) == due, after_ms
 

@@ -140,8 +140,8 @@ class BatchDriver:
             await self._reconciler.retention.remove_topics_of(queue_id)
 
     async def _see_ends(self, driven: DrivenMembers, changed: Collection[str]) -> list[str]:
-        """Take in how workflows ended; those that the batch had made and that are proven."""
-        proven: list[str] = []
+        """Take in how workflows ended; those of them that the batch had made."""
+        ended: list[str] = []
         workflows = self._deps.workflows
         again = {driven.by_queue[one] for one in changed if one in driven.by_queue}
         for index in sorted(driven.open | {one for one in again if driven.members[one].status in _SETTLED}):
@@ -158,10 +158,10 @@ class BatchDriver:
                 reason = "its workflow was removed"
                 driven.put(index, _replace(member, status=MemberStatus.REMOVED, reason=reason, next_step=""))
                 continue
-            if index in driven.open and stored.workflow.status is Status.FINISHED and not member.joined:
-                proven.append(member.queue_id)
+            if index in driven.open and not member.joined:
+                ended.append(member.queue_id)
             driven.put(index, ended_member(member, stored.workflow))
-        return proven
+        return ended
 
     async def _make(self, batch: Batch, driven: DrivenMembers) -> str:
         """Make workflows while there is room; why no more can be made now, or nothing."""

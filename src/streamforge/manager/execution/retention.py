@@ -18,9 +18,9 @@ from streamforge.manager.execution.dispatcher import tried_again_later
 from streamforge.manager.execution.executor import Executor
 from streamforge.manager.execution.inbox import Inbox
 from streamforge.manager.execution.removal import relies_on
-from streamforge.manager.lifecycle.decision import due_removal
 from streamforge.manager.lifecycle.facts import Fact, TopicsRemoved
 from streamforge.manager.lifecycle.job_spec import readers_of
+from streamforge.manager.lifecycle.topic_removals import due_removal
 from streamforge.manager.persistence.store_usage import StoreUsageMonitor
 from streamforge.manager.policy import kept_ms
 from streamforge.manager.workflow import Workflow

@@ -11,7 +11,6 @@ from collections.abc import Sequence
 import msgspec
 
 from streamforge.manager.lifecycle.actions import Action, EndJob, Launch, Prepare, Prove, SendStop
-from streamforge.manager.lifecycle.facts import TopicsRemoved
 from streamforge.manager.lifecycle.fold import waits
 from streamforge.manager.lifecycle.retry_policy import STOP, STUCK, apply_retry_policy
 from streamforge.manager.lifecycle.rounds import (
@@ -377,23 +376,3 @@ def _replayed(workflow: Workflow, status: Status, now_ms: int, actions: list[Act
         if step.role is Role.LOADER and (step.attempt is None or step.attempt.outcome != "finished"):
             workflow = workflow.with_step(_replace(step, status=StepStatus.INTERRUPTED))
     return workflow.next_epoch(status=status, failure=workflow.replayed_failure, waiting_for="", ended_ms=now_ms)
-
-
-def due_removal(workflow: Workflow, now_ms: int, policy: Policy) -> TopicsRemoved | None:
-    """What of an ended workflow was kept long enough to be removed now; of one that has not ended nothing was."""
-    if not workflow.ended:
-        return None
-    age_s = (now_ms - (workflow.ended_ms or now_ms)) / 1000
-    # Of a batch there are hundreds. Nobody reads the topic of one that is proven, and a topic without dead letters.
-    proven = bool(workflow.batch) and workflow.status is Status.FINISHED
-    if not workflow.topic_removed and (proven or age_s > policy.topic_retention_s):
-        return TopicsRemoved(dead_letters=False)
-    kept = age_s <= policy.dlq_retention_s and not (proven and not _has_refused(workflow))
-    if workflow.topic_removed and not workflow.dlq_removed and not kept:
-        return TopicsRemoved(dead_letters=True)
-    return None
-
-
-def _has_refused(workflow: Workflow) -> bool:
-    """Whether a sink refused a record, which then is a dead letter."""
-    return any(attempt.progress.refused for step in workflow.steps for attempt in step.attempts)

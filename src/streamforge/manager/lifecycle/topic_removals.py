@@ -1,0 +1,33 @@
+"""When the topics of a workflow that has ended are removed. Pure."""
+
+from __future__ import annotations
+
+from streamforge.manager.lifecycle.facts import TopicsRemoved
+from streamforge.manager.policy import Policy
+from streamforge.manager.workflow import Status, StepStatus, Workflow
+from streamforge_utils.runtime.worker_definition import Role
+
+
+def due_removal(workflow: Workflow, now_ms: int, policy: Policy) -> TopicsRemoved | None:
+    """What of an ended workflow was kept long enough to be removed now; of one that has not ended nothing was."""
+    if not workflow.ended:
+        return None
+    age_s = (now_ms - (workflow.ended_ms or now_ms)) / 1000
+    # Of a batch there are hundreds. Nobody reads a topic of which all is stored, and one without dead letters.
+    stored = bool(workflow.batch) and (workflow.status is Status.FINISHED or _all_stored(workflow))
+    if not workflow.topic_removed and (stored or age_s > policy.topic_retention_s):
+        return TopicsRemoved(dead_letters=False)
+    kept = age_s <= policy.dlq_retention_s and not (stored and not _has_refused(workflow))
+    if workflow.topic_removed and not workflow.dlq_removed and not kept:
+        return TopicsRemoved(dead_letters=True)
+    return None
+
+
+def _all_stored(workflow: Workflow) -> bool:
+    """Whether each sink has come to the end of the data topic."""
+    return all(step.status is StepStatus.FINISHED for step in workflow.steps if step.role is Role.SINK)
+
+
+def _has_refused(workflow: Workflow) -> bool:
+    """Whether a sink refused a record, which then is a dead letter."""
+    return any(attempt.progress.refused for step in workflow.steps for attempt in step.attempts)

@@ -14,6 +14,7 @@ from streamforge.exchange.exchange_server import run
 from tests.e2e import rig
 from tests.e2e.exchangeprocess import Exchange
 from tests.e2e.rig import Json, assert_exact, eventually
+from tests.e2e.test_fault_matrix import assert_complete_or_told
 from tests.limits import LIMIT_S
 
 LISTED_MS, DELISTED_MS, LATE_MS = 1_577_836_800_000, 1_656_547_200_000, 1_722_470_400_000
@@ -111,8 +112,11 @@ def test_only_what_was_listed_on_the_day_is_loaded(batches: rig.Manager, fourtee
     assert [one["verdict"] for one in batches.coverage(single["queue_id"])] == ["stored", "closed"]
     assert ([one["source"] for one in single["parts"]], single["progress"]["records_stored"]) == (["archive"], 24)
     assert len(assert_exact(fourteen, batches, single)) == 24
-    refused = batches.api.post("/queues/start", json={"symbol": "B12USDT", "type": "api_trades", "time_range": DAY})
-    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "symbol")
+    trades = batches.loaded("B12USDT", "api_trades", "2022-06-28:2022-07-02")
+    assert [one["verdict"] for one in batches.coverage(trades["queue_id"])] == ["stored", "closed"]
+    assert [one["source"] for one in trades["parts"]] == ["archive"]
+    assert trades["progress"]["records_stored"] > 2 * 24 * 60
+    assert_complete_or_told(fourteen, batches, trades["queue_id"])
 
 
 if __name__ == "__main__":

@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import msgspec
 
-from streamforge.manager.archived_symbols import ARCHIVED, ArchiveSilent, files_can_prove
+from streamforge.manager.archived_symbols import ARCHIVED, ArchiveSilent
 from streamforge.manager.continuation import LAST, continued
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.reconciler import Reconciler
@@ -193,8 +193,6 @@ class Admission:
         """
         exchange_now_ms, status = await self._ask(checked.symbol)
         await self._deps.exchange_binding.check()
-        if status == ARCHIVED and not files_can_prove(series_of(checked.symbol, checked.type)):
-            raise await self._no_symbol(checked.symbol)
         if status == ARCHIVED and checked.source is SourceChoice.AUTO and request.steps is None:
             request = msgspec.structs.replace(request, source=SourceChoice.ARCHIVE)
             checked = check(request, self._deps.clock.now_ms())

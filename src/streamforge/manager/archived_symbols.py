@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import aclosing
 
+from streamforge_utils.model.completeness.rule import Bounds
 from streamforge_utils.model.errors import InvalidInput, PermanentError, RetryableError
 from streamforge_utils.model.kinds.paging import ByTime, Page, Question
 from streamforge_utils.model.kinds.registry import kind_of, rule_of, series_of
@@ -17,6 +18,7 @@ from streamforge_utils.runtime.archive_plan import Reading, readings
 
 ARCHIVED = "ARCHIVED"
 """The status of a symbol that only the archive has."""
+ONLY_ARCHIVED = "only the archive has the symbol"
 LOOK_WITHIN_S = 3.0
 
 _DAILY = "api_candles_1d"
@@ -27,9 +29,17 @@ class ArchiveSilent(RetryableError):
     """The exchange lists no such symbol, and the archive did not answer whether it has files of it."""
 
 
-def files_can_prove(series: Series) -> bool:
-    """Whether files alone can prove a series: they are asked by time, and an id would have to be searched for."""
-    return kind_of(series).archive is not None and rule_of(series).position_at(0) is not None
+async def bounds_of_files(archive: Archive, series: Series, now_ms: int) -> Bounds | None:
+    """Of a kind with ids, which files are not asked for: all of it lies below the floor of the exchange.
+
+    None: there are no files. Raises RetryableError or PermanentError.
+    """
+    files = await archive.files(series, TimeRange(0, now_ms))
+    if not files:
+        return None
+    end_ms = max(one.span.end_ms for one in files)
+    since_ms = min(one.span.start_ms for one in files)
+    return Bounds(end_ms, last_ms=end_ms - 1, floor=ONLY_ARCHIVED, since_ms=since_ms)
 
 
 def with_archived(exchange: Exchange, archive: Archive | None) -> Exchange:
@@ -72,7 +82,7 @@ class WithArchived:
         try:
             return await self._exchange.page(series, question)
         except InvalidInput:
-            if not isinstance(question, ByTime) or not files_can_prove(series):
+            if not isinstance(question, ByTime) or rule_of(series).position_at(0) is None:
                 raise
             files = await self._archive.files(series, question.span)
             if not files and not await self._archive.files(series, TimeRange(0, await self._exchange.server_time())):

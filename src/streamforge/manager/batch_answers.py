@@ -97,7 +97,7 @@ class Batch(BatchSummary, frozen=True, kw_only=True):
     archived: Annotated[int, meaning("Members that only the exchange's archive has: its files are loaded.")] = 0
     left_out: Annotated[
         int,
-        meaning("Symbols of a pattern that only the archive has, not loaded: `source` is `rest`, or they have ids."),
+        meaning("Symbols of a pattern that only the archive has, not loaded: `source` is `rest`."),
     ] = 0
     left_out_first: Annotated[list[str], meaning("The first of these symbols.")] = []
     archive_silence: Annotated[

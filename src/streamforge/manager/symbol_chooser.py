@@ -9,12 +9,12 @@ from fnmatch import fnmatchcase
 import msgspec
 import structlog
 
-from streamforge.manager.archived_symbols import ARCHIVED, files_can_prove
+from streamforge.manager.archived_symbols import ARCHIVED
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.symbol_selection import Selection, is_pattern, select
 from streamforge.manager.workflow import SourceChoice
 from streamforge_utils.model.errors import InvalidInput, StreamForgeError
-from streamforge_utils.model.kinds.registry import kind_of_type, series_of
+from streamforge_utils.model.kinds.registry import kind_of_type
 from streamforge_utils.model.series import check_symbol
 from streamforge_utils.ports.exchange import SymbolInfo
 
@@ -30,7 +30,7 @@ class Chooser:
         self._symbols = symbols
 
     async def choose(self, asked: Sequence[str], type_name: str, source: SourceChoice) -> Selection:
-        """The symbols asked for, those that only the archive has included, where its files can prove them.
+        """The symbols asked for, those that only the archive has included but where requests alone are wanted.
 
         Raises InvalidInput, or RetryableError: the exchange does not list its symbols now.
         """
@@ -40,7 +40,7 @@ class Chooser:
         if any(is_pattern(word) or check_symbol(word) not in known for word in asked):
             archived, silence = await self._archived(type_name)
         gone = [SymbolInfo(symbol=one, status=ARCHIVED) for one in sorted(archived - known)]
-        if source is SourceChoice.REST or not files_can_prove(series_of("X", type_name)):
+        if source is SourceChoice.REST:
             patterns = [word.upper() for word in asked if is_pattern(word)]
             fits = (one.symbol for one in gone if any(fnmatchcase(one.symbol.upper(), word) for word in patterns))
             left_out, gone = tuple(fits), []

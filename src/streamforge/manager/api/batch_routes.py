@@ -45,7 +45,7 @@ class StartBatch(Ranged):
 
     symbols: list[str] = Field(
         description=f"Symbols, and patterns (`*USDT`; `?` and `[..]` too), {MOST_SYMBOLS:,} symbols at most. A pattern "
-        "fits also what the exchange trades no longer, and what of candles its archive alone has.",
+        "fits also what the exchange trades no longer, and what its archive alone has.",
     )
     listed_at: str | None = Field(
         default=None, max_length=_TEXT, description="A day: symbols that did not exist then are closed, not loaded."

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 import structlog
 
-from streamforge.manager.archived_symbols import ARCHIVED
+from streamforge.manager.archived_symbols import ARCHIVED, ONLY_ARCHIVED, bounds_of_files
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.source_plan import Sources
 from streamforge.manager.lifecycle.rounds import joined
@@ -27,7 +27,7 @@ from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.archive import Archive
 from streamforge_utils.ports.exchange import Exchange
 
-_ALONE, _ARCHIVED = "it was wanted from files alone", "only the archive has the symbol"
+_ALONE = "it was wanted from files alone"
 _replace = msgspec.structs.replace
 _log = structlog.get_logger(__name__)
 
@@ -85,7 +85,10 @@ async def planned(
     rule = rule_of(series)
     info = await exchange.symbol_info(series.symbol)
     now_ms = exchange_now_ms
-    bounds = await rule.bounds(exchange, series, now_ms, trading=info.status == "TRADING")
+    if archive is not None and info.status == ARCHIVED and rule.position_at(0) is None:
+        bounds = await bounds_of_files(archive, series, now_ms)
+    else:
+        bounds = await rule.bounds(exchange, series, now_ms, trading=info.status == "TRADING")
     if bounds is None:
         # What opens from now on may still come; where `3d` bars open is not known before the first of them.
         until_ms = min(span.end_ms, rule.over_ms(now_ms))
@@ -104,7 +107,10 @@ async def planned(
     whole = TimeRange(start_ms, end_ms) if start_ms < end_ms else None
     if whole is None:
         until_ms = min(until_ms, span.start_ms)
-    if start_ms < first_ms:
+    if start_ms < (since_ms := min(end_ms, bounds.since_ms)):
+        settled.append(_segment(start_ms, since_ms, Verdict.CLOSED))
+        start_ms = since_ms
+    if start_ms < min(first_ms, end_ms):
         before = TimeRange(start_ms, min(end_ms, first_ms))
         if bounds.floor:
             older = [before] if again and archive is not None else lacking(known, before)
@@ -123,7 +129,7 @@ async def planned(
         phase_ms=phase_ms,
         first_ms=first_ms,
         last_ms=last_ms,
-        floor_ms=None if bounds.floor_id is None else first_ms,
+        floor_ms=first_ms if bounds.floor else None,
         floor_id=bounds.floor_id,
         archived=info.status == ARCHIVED,
     )
@@ -148,7 +154,7 @@ async def planned(
         records=records,
         floor_ms=first_ms if bounds.floor else 0,
         floor=bounds.floor,
-        alone=_ARCHIVED if plan.archived else _ALONE if alone else "",
+        alone=ONLY_ARCHIVED if plan.archived else _ALONE if alone else "",
         asked="it was asked for again" if again else "it was not stored",
         prefix="it was asked for again: " if again else "",
     )

@@ -8,6 +8,7 @@ from functools import partial
 
 import msgspec
 
+from streamforge.manager.archived_symbols import ONLY_ARCHIVED
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.planner import ExchangeFailed
 from streamforge.manager.execution.source_plan import LIST_WITHIN_S
@@ -146,7 +147,7 @@ def _read_below(older: TimeRange, workflow: Workflow, plan: Plan) -> range:
     """The ids before the floor that were read of `older`, as far as that is known."""
     reads = [one for one in workflow.read if one.start_ms < older.end_ms and older.start_ms < one.end_ms]
     ids = [one.ids for one in reads if one.ids]
-    return range(ids[0].start, min(ids[-1].stop, plan.floor_id or 0)) if ids else range(0)
+    return range(ids[0].start, min(ids[-1].stop, plan.floor_id or ids[-1].stop)) if ids else range(0)
 
 
 def _up_to_edges(stored: range, span: TimeRange, reads: Sequence[IdsRead], plan: Plan, known: SeriesCoverage) -> range:
@@ -181,11 +182,12 @@ def _below_floor(segment: Segment, plan: Plan, reads: Sequence[IdsRead]) -> Segm
 
     It is `ours` if a loader of files read it. Otherwise it has that cause.
     """
-    if segment.verdict is not Verdict.UNKNOWN or plan.floor_id is None or plan.floor_ms is None:
+    if segment.verdict is not Verdict.UNKNOWN or plan.floor_ms is None:
         return segment
-    first, last, cause = segment.first_id, segment.last_id, floor_cause(plan.floor_id)
-    if segment.end_ms > plan.floor_ms if last is None else last >= plan.floor_id:
+    first, last, floor_id = segment.first_id, segment.last_id, plan.floor_id
+    if segment.end_ms > plan.floor_ms if last is None or floor_id is None else last >= floor_id:
         return segment
+    cause = ONLY_ARCHIVED if floor_id is None else floor_cause(floor_id)
     for one in reads:
         if first in one.ids and last in one.ids:
             return msgspec.structs.replace(segment, verdict=Verdict.OURS)

@@ -48,13 +48,15 @@ class Bounds(msgspec.Struct, frozen=True):
     """When the records that an exchange gives of a series happened, unix milliseconds.
 
     first_ms: the first one. last_ms: the last one if no more will come. floor: says that there are older records,
-    which the exchange does not give; empty: there are none. floor_id: then the id of the first one that it gives.
+    which the exchange does not give; empty: there are none. floor_id: then the id of the first one that it gives, if
+    it gives any. since_ms: when the older ones begin, if that is known.
     """
 
     first_ms: int
     last_ms: int | None = None
     floor: str = ""
     floor_id: int | None = None
+    since_ms: int = 0
 
 
 class Rule(msgspec.Struct, frozen=True):

@@ -10,11 +10,12 @@ from streamforge.manager.archived_symbols import ARCHIVED, ArchiveSilent, WithAr
 from streamforge.manager.execution.planner import prepare
 from streamforge.manager.execution.proof import ask_again
 from streamforge_utils.model.coverage import Verdict, verdict_of
-from streamforge_utils.model.errors import InvalidInput, RetryableError
+from streamforge_utils.model.errors import InvalidInput, PermanentError, RetryableError
 from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.model.kinds.paging import ById, ByTime, Page, Question
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
+from streamforge_utils.ports.archive import FileRefused
 from streamforge_utils.ports.exchange import SymbolInfo
 from tests.doubles.candles import candle, page_of
 from tests.doubles.memoryarchive import MemoryArchive, published, with_files
@@ -81,11 +82,59 @@ async def test_a_hole_is_the_exchanges_where_its_file_has_no_such_record_and_our
             (Verdict.EXCHANGE, HOLE_MS),
         ]
         archive.published.insert(0, published("2024-08", symbol="GONEUSDT"))  # the days take its place
+    archive.refused = {}
     later = ByTime(TimeRange(NOW - HOUR_MS, NOW))
     assert not await exchange.page(GONE, later)
     first = await exchange.page(GONE, ByTime(TimeRange(0, NOW), limit=2))
     last = await exchange.page(GONE, ByTime(TimeRange(0, NOW), limit=2, newest=True))
     assert ([*first.positions], [*last.positions]) == (OPENS[:2], OPENS[-2:])
+
+
+async def test_a_hole_of_many_files_is_looked_for_in_all_of_them() -> None:
+    exchange, archive = both()
+    whole = TimeRange(OPENS[0], OPENS[-1] + HOUR_MS)
+    for month in ([], [published("2024-08", symbol="GONEUSDT")]):
+        archive.published = [*month, *archive.published]
+        archive.refused = {"GONEUSDT-2024-08.zip": "its checksum is wrong"}
+        answers = await ask_again(exchange, GONE, verdict_of(whole, Verdict.UNKNOWN), None)
+        assert [one.span for one in answers if one.verdict is Verdict.EXCHANGE] == [
+            TimeRange(HOLE_MS, HOLE_MS + HOUR_MS)
+        ]
+    for newest in (False, True):
+        page = await exchange.page(GONE, ByTime(whole, limit=20, newest=newest))
+        assert [*page.positions] == (OPENS[-20:] if newest else OPENS[:20])
+
+
+@pytest.mark.parametrize("days", [(), (1, 3)])
+async def test_what_a_refused_month_had_and_no_day_has_is_no_answer(days: tuple[int, ...]) -> None:
+    exchange, archive = both()
+    archive.published = [published(text, symbol="GONEUSDT") for text in ("2024-08", *(f"2024-08-0{n}" for n in days))]
+    archive.refused = {"GONEUSDT-2024-08.zip": "its checksum is wrong"}
+    lacking = TimeRange(DAY_START + DAY_MS, DAY_START + 2 * DAY_MS)
+    with pytest.raises(FileRefused, match=r"2024-08\.zip: its checksum is wrong"):
+        await exchange.page(GONE, ByTime(lacking))
+    with pytest.raises(PermanentError, match=r"the hole 2024-08-02.* its checksum is wrong"):
+        await ask_again(exchange, GONE, verdict_of(lacking, Verdict.UNKNOWN), None)
+    if days:
+        assert [*(await exchange.page(GONE, ByTime(TimeRange(0, NOW), limit=2))).positions] == OPENS[:2]
+
+
+@pytest.mark.parametrize("days", [(), (1, 2, 3)])
+async def test_a_refused_file_at_an_edge_narrows_no_plan(days: tuple[int, ...]) -> None:
+    exchange, archive = both()
+    archive.published = [published(text, symbol="GONEUSDT") for text in ("2024-07", *(f"2024-08-0{n}" for n in days))]
+    archive.refused = {"GONEUSDT-2024-07.zip": "its checksum is wrong"}
+    july, end_ms = parse_time_range("2024-07"), DAY_START + len(days) * DAY_MS
+    span = TimeRange(july.start_ms - DAY_MS, end_ms + DAY_MS)
+    plan = await prepare(exchange, GONE, span, (), exchange_now_ms=NOW, again=False, archive=archive)
+    assert [(part.source, part.span) for part in plan.parts] == [("archive", TimeRange(july.start_ms, end_ms))]
+    assert [(one.verdict, one.span) for one in plan.settled] == [
+        (Verdict.CLOSED, TimeRange(span.start_ms, july.start_ms)),
+        (Verdict.CLOSED, TimeRange(end_ms, span.end_ms)),
+    ]
+    three = Series("GONEUSDT", "candles", "3d")
+    with pytest.raises(FileRefused, match="its checksum is wrong"):  # nothing else tells where its bars open
+        await prepare(exchange, three, span, (), exchange_now_ms=NOW, again=False, archive=archive)
 
 
 async def test_what_neither_has_is_refused_and_one_wrong_answer_ends_no_series() -> None:

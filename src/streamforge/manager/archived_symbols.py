@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from contextlib import aclosing
 
 from streamforge_utils.model.completeness.rule import Bounds
@@ -11,10 +12,10 @@ from streamforge_utils.model.kinds.paging import ByTime, Page, Question
 from streamforge_utils.model.kinds.registry import kind_of, rule_of, series_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
-from streamforge_utils.ports.archive import Archive, FileRefused
+from streamforge_utils.ports.archive import Archive, ArchiveFile, FileRefused
 from streamforge_utils.ports.exchange import Exchange, SymbolInfo
 from streamforge_utils.runtime.archive_loader import clipped
-from streamforge_utils.runtime.archive_plan import Reading, readings
+from streamforge_utils.runtime.archive_plan import Reading, is_month, readings
 
 ARCHIVED = "ARCHIVED"
 """The status of a symbol that only the archive has."""
@@ -29,16 +30,28 @@ class ArchiveSilent(RetryableError):
     """The exchange lists no such symbol, and the archive did not answer whether it has files of it."""
 
 
-async def bounds_of_files(archive: Archive, series: Series, now_ms: int) -> Bounds | None:
-    """Of a kind with ids, which files are not asked for: all of it lies below the floor of the exchange.
+async def bounds_of_files(exchange: Exchange, archive: Archive, series: Series, now_ms: int) -> Bounds | None:
+    """Where the records of a series begin and end that only the archive has; None: it has none.
 
-    None: there are no files. Raises RetryableError or PermanentError.
+    Files are not asked for ids: all of such a kind lies below the floor of the exchange. Where the file is refused in
+    which a series begins or ends, it does so with the first and the last file that are listed: what its loader cannot
+    read of these is told, the rest is loaded. Raises RetryableError or PermanentError.
     """
+    rule = rule_of(series)
+    has_ids = rule.position_at(0) is None
+    if not has_ids:
+        try:
+            return await rule.bounds(exchange, series, now_ms, trading=False)
+        except FileRefused:
+            if not rule.is_fixed(None):
+                raise
     files = await archive.files(series, TimeRange(0, now_ms))
     if not files:
         return None
     end_ms = max(one.span.end_ms for one in files)
     since_ms = min(one.span.start_ms for one in files)
+    if not has_ids:
+        return Bounds(rule.ceil(since_ms), rule.floor(end_ms - 1))
     return Bounds(end_ms, last_ms=end_ms - 1, floor=ONLY_ARCHIVED, since_ms=since_ms)
 
 
@@ -87,34 +100,50 @@ class WithArchived:
             files = await self._archive.files(series, question.span)
             if not files and not await self._archive.files(series, TimeRange(0, await self._exchange.server_time())):
                 raise
-        try:
-            return await self._found(series, question, readings(files, [question.span]))
-        except FileRefused:
-            return await self._found(series, question, readings(files, [question.span], months=False))
+        return await self._found(series, question, files)
 
-    async def _found(self, series: Series, question: ByTime, wanted: list[Reading]) -> Page:
-        """The records of the first of the readings that has any; of the last one, where the newest are asked for."""
+    async def _found(self, series: Series, question: ByTime, files: Sequence[ArchiveFile]) -> Page:
+        """The first of the records that the files have, or the newest ones.
+
+        Where a month is refused, its days take its place. Raises FileRefused where it lacks one: nobody knows what
+        that day had.
+        """
         paging = kind_of(series).paging
         limit = question.limit or (1000 if paging is None else paging.most)
-        for reading in reversed(wanted) if question.newest else wanted:
-            if (page := await self._read(series, reading, limit, newest=question.newest)).positions:
-                return page
-        return _EMPTY
+        order = 1 if question.newest else -1
+        left: list[tuple[Reading, FileRefused | None]] = []
+        left += [(one, None) for one in readings(files, [question.span])[::order]]
+        found = _EMPTY
+        while left and len(found) < limit:
+            reading, refused = left.pop()
+            if reading.file is None:
+                if refused is not None:
+                    raise refused
+                continue
+            try:
+                page = await self._read(series, reading.file, reading.spans, limit - len(found), newest=question.newest)
+            except FileRefused as error:
+                if not is_month(reading.file):
+                    raise
+                left += [(one, error) for one in readings(files, reading.spans, months=False)[::order]]
+                continue
+            found = _joined(page, found) if question.newest else _joined(found, page)
+        return found
 
-    async def _read(self, series: Series, reading: Reading, limit: int, *, newest: bool) -> Page:
-        if reading.file is None:
-            return _EMPTY
+    async def _read(
+        self, series: Series, file: ArchiveFile, spans: Sequence[TimeRange], limit: int, *, newest: bool
+    ) -> Page:
         found, part = _EMPTY, slice(-limit, None) if newest else slice(limit)
-        verified = await self._archive.verify(series, reading.file)
+        verified = await self._archive.verify(series, file)
         async with aclosing(self._archive.records(series, verified)) as pages:
             async for page in pages:
-                found = _joined(found, clipped(page, reading.spans, min(page.times), max(page.times)), part)
+                found = _joined(found, clipped(page, spans, min(page.times), max(page.times)), part)
                 if len(found) == limit and not newest:
                     break
         return found
 
 
-def _joined(before: Page, after: Page, part: slice) -> Page:
+def _joined(before: Page, after: Page, part: slice = slice(None)) -> Page:
     """The part of both that is wanted."""
     return Page(
         [*before.positions, *after.positions][part],

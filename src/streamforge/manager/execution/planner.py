@@ -85,8 +85,8 @@ async def planned(
     rule = rule_of(series)
     info = await exchange.symbol_info(series.symbol)
     now_ms = exchange_now_ms
-    if archive is not None and info.status == ARCHIVED and rule.position_at(0) is None:
-        bounds = await bounds_of_files(archive, series, now_ms)
+    if archive is not None and info.status == ARCHIVED:
+        bounds = await bounds_of_files(exchange, archive, series, now_ms)
     else:
         bounds = await rule.bounds(exchange, series, now_ms, trading=info.status == "TRADING")
     if bounds is None:

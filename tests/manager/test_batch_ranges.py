@@ -41,7 +41,7 @@ async def test_what_only_the_archive_has_is_told() -> None:
     await look(world)
     assert {one.source for one in live(world)} == {SourceChoice.REST}
     found = await shown(world, await begun(world, "*USDT", type="api_trades"))
-    assert (found.batch.left_out, found.batch.archived, found.batch.size) == (0, 1, 3), "what is read of files proves ids"
+    assert (found.batch.left_out, found.batch.archived, found.batch.size) == (0, 1, 3), "read of files proves ids"
     archive.failing = RetryableError("no route")
     found = await shown(world, await begun(world, "*USDT"))
     assert (found.batch.size, found.batch.archive_silence.endswith("is not known: no route")) == (2, True)

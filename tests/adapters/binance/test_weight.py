@@ -153,6 +153,18 @@ async def test_the_limit_of_the_exchange_is_read_from_it() -> None:
         assert made.server.paths().count("exchangeInfo") == 2
 
 
+async def test_a_symbol_of_a_fresh_list_of_all_is_not_asked_for_by_itself() -> None:
+    """Of a batch of 500 each question would weigh 20."""
+    async with bench(NOW) as made:
+        listed(made)
+        assert SYMBOL in {one.symbol for one in await made.client.symbols()}
+        assert (await made.client.symbol_info(SYMBOL)).base_asset == "BTC"
+        assert made.server.paths() == ["exchangeInfo"]
+        made.clock.advance(301)
+        await made.client.symbol_info(SYMBOL)
+        assert made.server.paths() == ["exchangeInfo", "exchangeInfo"]
+
+
 class Minute:
     """A budget alone, on a clock that stands at the start of a minute."""
 

@@ -48,6 +48,7 @@ class _ExchangeInfo(msgspec.Struct, rename="camel"):
 
 
 T = TypeVar("T")
+_ALL = "exchangeInfo"
 
 
 class BinanceExchange:
@@ -69,6 +70,9 @@ class BinanceExchange:
     async def symbol_info(self, symbol: str) -> SymbolInfo:
         """The symbol, as the exchange described it at most some minutes ago."""
         what = f"exchangeInfo {symbol}"
+        for found in self._kept(_ALL) or ():  # the list of all weighs as much as one symbol
+            if found.symbol == symbol:
+                return found
         for found in await self._list(what, {"symbol": symbol}):
             if found.symbol == symbol:
                 return found
@@ -77,13 +81,17 @@ class BinanceExchange:
     async def symbols(self) -> Sequence[SymbolInfo]:
         """All symbols, as the exchange listed them at most some minutes ago."""
         async with self._listing:
-            return await self._list("exchangeInfo", {"showPermissionSets": "false"})
+            return await self._list(_ALL, {"showPermissionSets": "false"})
+
+    def _kept(self, what: str) -> Sequence[SymbolInfo] | None:
+        kept = self._listed.get(what)
+        return None if kept is None or self._clock.monotonic() - kept[0] >= SYMBOL_FRESH_S else kept[1]
 
     async def _list(self, what: str, parameters: Mapping[str, str]) -> Sequence[SymbolInfo]:
         """The symbols of an answer that is at most some minutes old, sorted. what: names the question."""
-        kept, now = self._listed.get(what), self._clock.monotonic()
-        if kept is not None and now - kept[0] < SYMBOL_FRESH_S:
-            return kept[1]
+        now = self._clock.monotonic()
+        if (kept := self._kept(what)) is not None:
+            return kept
         info = await self._transport.get(
             EXCHANGE_INFO, parameters, what, lambda answer: _decoded(answer, _ExchangeInfo)
         )

@@ -232,6 +232,8 @@ class BusDrainingContract(BusFixtures):
             await member.commit({0: offset})
             await member.close()
         await bus.trim(topic, ["other"])
+        assert (await bus.lag(topic, GROUP)).committed == {0: 3}
+        assert (await bus.lag(topic, "new")).committed == {}
         again, noted = await bus.consumer(topic, group=GROUP), list[object]()
         part = OffsetReader(
             again, bus, topic, GROUP, Until.parse("end"), [PartitionRange(0, 2, 10)], instruments(), batch_records=3

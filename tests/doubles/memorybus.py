@@ -114,10 +114,10 @@ class MemoryBus:
 
     async def lag(self, topic: str, group: str) -> Lag:
         self.check()
-        left = self.messages(topic)[max(self.committed.get((topic, group), 0), self.starts.get(topic, 0)) :]
-        if not left:
-            return Lag(0)
-        return Lag(len(left), {0: (left[0].offset, left[-1].offset + 1)})
+        offset = self.committed.get((topic, group))
+        committed = {} if offset is None else {0: offset}
+        left = self.messages(topic)[max(offset or 0, self.starts.get(topic, 0)) :]
+        return Lag(len(left), {0: (left[0].offset, left[-1].offset + 1)} if left else {}, committed)
 
     def messages(self, topic: str) -> list[Received]:
         """What lies on the topic."""

@@ -83,7 +83,7 @@ class Topic:
     async def lag(self, topic: str, group: str) -> Lag:
         left = {n: (max(first, self.committed.get(n, 0)), end) for n, (first, end) in self.ends.items()}
         ranges = {number: one for number, one in left.items() if one[0] < one[1]}
-        return Lag(sum(end - first for first, end in ranges.values()), ranges)
+        return Lag(sum(end - first for first, end in ranges.values()), ranges, dict(self.committed))
 
 
 async def read(reader: OffsetReader) -> list[tuple[int, int]]:
@@ -149,10 +149,34 @@ async def test_what_was_removed_before_it_was_read_is_noted_before_anything_behi
     assert topic.committed == {0: 9, 1: 3, 2: 9, 3: 4}
 
 
+@pytest.mark.parametrize(("by_then", "noted"), [(3, ["0:3:6"]), (5, ["0:5:6"]), (6, [])])
+async def test_what_was_removed_while_another_member_had_the_partition_is_noted_from_what_that_has_committed(
+    by_then: int, noted: list[str]
+) -> None:
+    class Shared(Topic):
+        async def position(self) -> Mapping[int, int]:
+            return {}
+
+        async def poll(self, max_messages: int, timeout_s: float) -> Sequence[Received]:
+            self.committed[0] = by_then
+            return await super().poll(max_messages, timeout_s)
+
+    topic = Shared([message(0, 6), message(0, 7)], ends={0: (6, 8), 1: (5, 5)})
+    topic.committed = {0: 3}
+    assert await read(topic.reader("end", "0:0:8", "1:5:5")) == [(0, 6), (0, 7)]
+    assert [told for told, _ in topic.noted] == ([{"skipped": noted}] if noted else [])
+
+
 async def test_a_partition_that_was_added_later_counts_from_its_first_offset() -> None:
     topic = Topic([message(1, 2)], ends={0: (0, 0), 1: (2, 3)})
     assert await read(topic.reader("count:3", "0:0:0")) == [(1, 2)]
     assert [noted for noted, _ in topic.noted] == [{"skipped": ["1:0:2"]}]
+
+
+async def test_a_partition_that_held_nothing_any_more_counts_from_where_it_ended() -> None:
+    topic = Topic([message(0, 7)], [message(0, 8)], ends={0: (7, 9)})
+    assert await read(topic.reader("count:2", "0:7:7")) == [(0, 7), (0, 8)]
+    assert topic.noted == []
 
 
 async def test_a_topic_that_was_made_again_is_not_read_as_the_old_one() -> None:
@@ -199,9 +223,23 @@ async def test_the_last_marker_ends_it_where_the_topic_ends_then_and_is_read_aga
     # All are handed on, markers too: whoever converts them passes over these.
     assert await read(topic.reader("marker:p,q")) == [(0, 0), (0, 1), (0, 2), (1, 0), (1, 1), (0, 3)]
     assert topic.committed == {0: 2, 1: 1}
-    topic.polls = deque([[marker(0, 2, "q"), marker(1, 1, "p"), message(0, 3)]])
-    assert await read(topic.reader("marker:p,q")) == [(0, 2), (1, 1), (0, 3)]
+    topic.polls, topic.ends[0] = deque([[marker(0, 2, "q"), marker(1, 1, "p"), message(0, 3), message(0, 4)]]), (0, 5)
+    assert await read(topic.reader("marker:p,q", "0:0:1")) == [(0, 2), (1, 1), (0, 3), (0, 4)]
     assert topic.committed == {0: 2, 1: 1}
+    assert topic.noted == [({"ends": [f"0:0:{end}", "1:0:2"]}, {0: 2, 1: 1}) for end in (4, 5)]
+
+
+async def test_where_the_topic_ended_is_not_noted_before_all_is_stored_nor_after_a_stop() -> None:
+    topic = Topic([message(0, 0), marker(0, 1)], ends={0: (0, 2)})
+    reader = topic.reader("marker:p")
+    batches = [batch async for batch in reader]
+    await reader.commit()
+    assert topic.noted == []
+    await reader.done(batches[0])
+    assert [noted for noted, _ in topic.noted] == [{"ends": ["0:0:2"]}]
+    topic.noted, topic.stops_at = [], 2
+    await read(topic.reader("marker:p,q"))
+    assert topic.noted == []
 
 
 async def test_a_stop_ends_it_with_what_is_read() -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from streamforge_utils.model.topic_reading import PartitionRange, Until, total
@@ -15,6 +17,7 @@ class TopicInput(msgspec.Struct, frozen=True, kw_only=True):
     readings: how often it was begun at the beginning again, after a proof found messages that are not stored; each has
     a consumer group of its own. proven: what an earlier reading has read in full. skipped: what the topic removed since
     the workflow began and before it was read; some of it, where it is many ranges.
+    ends: by partition, up to where its sink has said that all is stored; what markers end is committed up to these.
     """
 
     topic: str
@@ -24,6 +27,7 @@ class TopicInput(msgspec.Struct, frozen=True, kw_only=True):
     own_collection: bool = False
     proven: tuple[PartitionRange, ...] = ()
     skipped: tuple[PartitionRange, ...] = ()
+    ends: Mapping[int, int] = {}
     readings: int = 0
 
     @property
@@ -35,7 +39,7 @@ class TopicInput(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PartitionProof(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of a partition's messages from `first` to before `end`, the offset up to which they were committed.
+    """What became of a partition's messages from `first` to before `end`, up to which they were stored.
 
     stored, dead, markers: messages whose document is stored, that are dead letters, that mark the end of a stream.
     missing: those that are nothing of that, and missing_from: the first of them. empty: offsets without a message.

@@ -8,89 +8,21 @@ import msgspec
 import pytest
 
 from streamforge.manager.execution.topic_proof import prove_topic
-from streamforge.manager.policy import Policy
 from streamforge.manager.service import KeyReused, NotNow
-from streamforge.manager.topic_answers import topic_answer
 from streamforge.manager.topic_requests import TARGET, TopicRequest
-from streamforge.manager.workflow import Status, Workflow
+from streamforge.manager.workflow import Status
 from streamforge_utils.model import names
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import InvalidInput, RetryableError
-from streamforge_utils.model.json_documents import JsonDocuments
-from streamforge_utils.model.messages import EOS_KEY, EndOfStream, encode_marker
-from streamforge_utils.ports.bus import Consumer, Message, TopicSpec
-from streamforge_utils.ports.columns import DocumentColumns
-from streamforge_utils.ports.launcher import JobSpec
-from streamforge_utils.runtime.conversion import PASSED_OVER
-from streamforge_utils.runtime.json_converter import convert_json
-from tests.doubles.manualclock import ManualClock
+from streamforge_utils.ports.bus import Consumer, TopicSpec
 from tests.doubles.memorybus import MemoryBus
-from tests.manager.support import NOW, World, accepted, attempt, said
-
-TOPIC = "orders"
+from tests.manager.execution.topic_rig import TOPIC, begun, counts, finish, job, mark, store, world_with_topic, write
+from tests.manager.support import World, accepted, attempt, said
 
 
 @pytest.fixture
 async def world() -> World:
-    world = World(clock=ManualClock(NOW), policy=Policy(topic_retention_s=60, dlq_retention_s=120))
-    await world.start()
-    await world.bus.create_topic(TopicSpec(name=TOPIC))
-    write(world, *(b'{"_key":"%d"}' % n for n in range(5)), b"bad", b'{"n":1}', b'{"n":1}')
-    return world
-
-
-def write(world: World, *values: bytes, key: bytes | None = None) -> None:
-    world.bus.append(TOPIC, *(Message(key, value) for value in values))
-
-
-def mark(world: World) -> None:
-    marker = EndOfStream(producer="shop", attempt=1, records=0, reason="finished")
-    write(world, encode_marker(marker), key=EOS_KEY)
-
-
-async def begun(world: World, **fields: Any) -> Workflow:
-    """A workflow whose sink runs."""
-    started = await world.manager.start_topic(TopicRequest(topic=TOPIC, **fields))
-    await world.turns(3)
-    return await world.workflow(started.workflow.queue_id)
-
-
-def job(world: World) -> JobSpec:
-    """The one that was started last."""
-    return world.launcher.specs[world.launcher.started[-1]]
-
-
-async def store(world: World, end: int | None = None, *, lose: int | None = None) -> None:
-    """Do what the sink of the last job does, up to before the offset `end`. lose: an offset that it forgets."""
-    environment = job(world).environment
-    group, letters = environment["STREAMFORGE_GROUP"], environment["STREAMFORGE_DEAD_LETTERS"]
-    first = world.bus.committed.get((TOPIC, group), 0)
-    messages = [one for one in world.bus.messages(TOPIC)[first:end] if one.offset != lose]
-    converted = convert_json(JsonDocuments(environment.get("STREAMFORGE_JSON_SCHEMA", "")), messages)
-    documents = DocumentColumns(converted.keys, converted.versions, converted.bodies)
-    await world.store.upsert(environment["COLLECTION_NAME"], documents)
-    for at, reason in converted.refused:
-        if reason != PASSED_OVER:
-            origin = {"topic": TOPIC, "partition": "0", "offset": str(messages[at].offset), "reason": reason}
-            headers = tuple((name, text.encode()) for name, text in origin.items())
-            world.bus.append(letters, Message(messages[at].key, messages[at].value, headers))
-    world.bus.committed[TOPIC, group] = len(world.bus.messages(TOPIC)) if end is None else end
-
-
-async def finish(world: World, workflow: Workflow, word: str = "finished") -> Workflow:
-    """Let the sink end, and the manager prove."""
-    now = await world.workflow(workflow.queue_id)
-    world.say(said(now, TARGET, word))
-    world.launcher.end(attempt(now, TARGET).job, exit_code=0)
-    await world.turns(8)
-    return await world.workflow(workflow.queue_id)
-
-
-def counts(workflow: Workflow) -> dict[str, int]:
-    assert workflow.proof is not None
-    (one,) = workflow.proof.partitions
-    named = ("stored", "skipped", "dead", "markers", "missing", "empty", "gone", "unread")
-    return {name: number for name in named if (number := getattr(one, name))}
+    return await world_with_topic()
 
 
 async def test_every_message_is_found_stored_or_dead_and_the_topic_is_left_alone(world: World) -> None:
@@ -197,51 +129,6 @@ async def test_a_marker_and_a_count_end_with_what_is_committed(world: World) -> 
         workflow = await finish(world, workflow)
         assert workflow.status is Status.FINISHED
         assert counts(workflow) == {"stored": 4}
-
-
-async def test_what_the_topic_has_removed_meanwhile_is_told(world: World) -> None:
-    workflow = await begun(world)
-    await store(world)
-    world.bus.starts[TOPIC] = 6
-    workflow = await finish(world, workflow)
-    assert workflow.status is Status.FINISHED
-    assert counts(workflow) == {"stored": 2, "gone": 6}
-
-
-async def test_what_was_removed_before_it_was_read_is_an_error_that_a_retry_does_not_heal(world: World) -> None:
-    workflow = await begun(world)
-    await store(world, 2)
-    world.bus.starts[TOPIC] = 5
-    await store(world)
-    now = await world.workflow(workflow.queue_id)
-    for number, told in ((1, ["0:2:4", "x", 7]), (0, ["0:2:5"])):  # the other one of an older attempt that still reads
-        world.say(said(now, TARGET, "loading", number=number, extra={"skipped": told}))
-    workflow = await finish(world, workflow)
-    assert workflow.status is Status.ERROR
-    assert workflow.failure is not None
-    assert "3 offsets of topic orders were removed" in workflow.failure.reason
-    assert "partition 0, 2 to before 5" in workflow.failure.reason
-    assert "retention.ms" in workflow.failure.next_step
-    assert counts(workflow) == {"stored": 2, "skipped": 3, "dead": 1, "gone": 2}
-    report, answer = await world.manager.coverage(workflow.queue_id), topic_answer(workflow)
-    assert answer is not None
-    assert (report.complete, answer.complete) == (False, False)
-    await world.manager.retry(workflow.queue_id)
-    await world.turns(3)
-    assert (await finish(world, workflow)).status is Status.ERROR
-
-
-async def test_what_was_read_in_full_before_is_not_lost_when_a_second_reading_no_longer_finds_it(world: World) -> None:
-    workflow = await begun(world)
-    await store(world, lose=4)
-    workflow = await finish(world, workflow)
-    world.bus.starts[TOPIC] = 3
-    await store(world)
-    now = await world.workflow(workflow.queue_id)
-    world.say(said(now, TARGET, "loading", extra={"skipped": ["0:0:3"]}))
-    workflow = await finish(world, workflow)
-    assert workflow.status is Status.FINISHED
-    assert counts(workflow) == {"stored": 4, "dead": 1, "gone": 3}
 
 
 @pytest.mark.parametrize("again", [True, False])

@@ -72,19 +72,20 @@ async def prove_topic(deps: Dependencies, workflow: Workflow, topic: TopicInput)
     begun = {one.partition: one for one in topic.ranges or ()}
     offsets = await deps.admin.offsets(topic.topic)
     partitions: dict[int, PartitionProof] = {}
-    for number, end in committed.items():
+    for number, committed_end in committed.items():
         # One that is not among those of the beginning was added since.
         first = begun[number].first if number in begun else 0 if begun else offsets.get(number, (0, 0))[0]
+        end = max(first, committed_end, topic.ends.get(number, 0))
         if number in begun and topic.until.is_end:
             end = min(end, begun[number].end)
         unread = begun[number].end - end if number in begun and topic.until.is_end else 0
         oldest = offsets.get(number, (end, end))[0]
-        skipped = sum(len(one) for one in topic.skipped if one.partition == number)
+        skipped = sum(max(0, min(one.end, end) - one.first) for one in topic.skipped if one.partition == number)
         gone = max(0, min(oldest, end) - first)
         partitions[number] = PartitionProof(
             partition=number,
             first=first,
-            end=max(first, end),
+            end=end,
             skipped=skipped,
             gone=max(0, gone - skipped),
             unread=unread,
@@ -239,8 +240,8 @@ async def _committed(admin: BusAdmin, workflow: Workflow, topic: TopicInput) -> 
     found: dict[int, int] = {}
     for step in _sinks(workflow):
         lag = await admin.lag(topic.topic, reading_group(workflow, topic, step.target))
-        for number, (_, end) in offsets.items():
-            reached = lag.ranges[number][0] if number in lag.ranges else end
+        for number in offsets:
+            reached = lag.committed.get(number, 0)
             found[number] = min(found.get(number, reached), reached)
     return found
 

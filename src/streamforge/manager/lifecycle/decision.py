@@ -24,7 +24,7 @@ from streamforge.manager.lifecycle.rounds import (
     repair_round,
     sources_of,
 )
-from streamforge.manager.lifecycle.topic_rounds import conclude_topic, has_work
+from streamforge.manager.lifecycle.topic_rounds import conclude_topic, has_work, lost
 from streamforge.manager.policy import Policy
 from streamforge.manager.workflow import STEP_ENDED, Attempt, Failure, SourceChoice, Status, Step, StepStatus, Workflow
 from streamforge_utils.model import names
@@ -273,10 +273,10 @@ def _stopping(
         workflow = _replace(workflow, surveyed=True)
     if (failure := _archive_failure(workflow)) is not None:
         return next_round(_replace(open_again(workflow, plan=None), archive_failure=failure))
-    if workflow.failure is not None:
-        return workflow.next_epoch(status=Status.ERROR, ended_ms=now_ms)
+    if (failed := workflow.failure or lost(workflow)) is not None:
+        return workflow.next_epoch(status=Status.ERROR, failure=failed, ended_ms=now_ms)
     proof = workflow.proof
-    if workflow.endless and proof is not None and not (proof.missing or any(map(_is_open, proof.segments))):
+    if workflow.endless and proof is not None and proof.complete and not any(map(_is_open, proof.segments)):
         steps = tuple(_replace(step, status=StepStatus.FINISHED) for step in workflow.steps)
         return workflow.next_epoch(status=Status.FINISHED, steps=steps, ended_ms=now_ms)
     return workflow.next_epoch(status=Status.INTERRUPTED, ended_ms=now_ms)

@@ -1,6 +1,6 @@
 """Events of workers and observed jobs, folded into a workflow. Pure: no clock, no input or output.
 
-Only the latest attempt of a step counts; an event of an older one changes nothing, but for what a topic has removed.
+Only the latest attempt of a step counts; an event of an older one changes nothing, but for what it says of a topic.
 Folding the same thing twice changes nothing either, so a manager that was killed reads its events again without harm.
 """
 
@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from streamforge.manager.lifecycle.rounds import disjoint
-from streamforge.manager.lifecycle.topic_rounds import fold_skipped
+from streamforge.manager.lifecycle.topic_rounds import fold_told
 from streamforge.manager.workflow import Attempt, Remark, Step, Workflow
 from streamforge_utils.model.coverage import IdsRead, joined_reads
 from streamforge_utils.model.errors import StreamForgeError
@@ -31,8 +31,7 @@ def fold_event(workflow: Workflow, event: Event, now_ms: int) -> Workflow:
         return workflow
     if workflow.topic_input is not None:
         # Of any attempt: an older one that still lives commits for the group of all.
-        told = (event.extra or {}).get("skipped")
-        workflow = _replace(workflow, topic_input=fold_skipped(workflow.topic_input, told))
+        workflow = _replace(workflow, topic_input=fold_told(workflow.topic_input, event.extra or {}))
     attempt = step.attempt
     if attempt is None or attempt.number != event.attempt or attempt.terminal_event is not None:
         return workflow

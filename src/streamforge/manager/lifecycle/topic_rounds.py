@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
+from typing import Any
 
 import msgspec
 
@@ -44,16 +46,29 @@ def conclude_topic(workflow: Workflow, topic: TopicInput, proof: Proof, now_ms: 
     return workflow.next_epoch(failure=failure)
 
 
-def fold_skipped(topic: TopicInput, told: object) -> TopicInput:
-    """The topic with what an event tells as `skipped`; what cannot be read is left out."""
+def fold_told(topic: TopicInput, told: Mapping[str, Any]) -> TopicInput:
+    """The topic with what an event tells as `skipped` and `ends`; what cannot be read is left out."""
     proven = {one.partition: one.end for one in topic.proven}
     found = []
+    for one in _ranges(told.get("skipped")):
+        first = max(one.first, proven.get(one.partition, 0))
+        found.append(PartitionRange(one.partition, first, max(first, one.end)))
+    ends = dict(topic.ends)
+    for one in _ranges(told.get("ends")):
+        ends[one.partition] = max(one.end, ends.get(one.partition, 0))
+    return _replace(topic, skipped=union((*topic.skipped, *found)), ends=ends) if found or ends != topic.ends else topic
+
+
+def _ranges(told: object) -> Iterator[PartitionRange]:
     for text in told if isinstance(told, list) else ():
         with suppress(ValueError):
-            one = PartitionRange.parse_setting(str(text))
-            first = max(one.first, proven.get(one.partition, 0))
-            found.append(PartitionRange(one.partition, first, max(first, one.end)))
-    return _replace(topic, skipped=union((*topic.skipped, *found))) if found else topic
+            yield PartitionRange.parse_setting(str(text))
+
+
+def lost(workflow: Workflow) -> Failure | None:
+    """Why one that was to go on until it is stopped has not stored all that came by then."""
+    topic = workflow.topic_input
+    return _skipped(topic) if workflow.endless and topic is not None and topic.skipped else None
 
 
 def _skipped(topic: TopicInput) -> Failure:

@@ -70,11 +70,13 @@ class Start(StrEnum):
 class Lag(msgspec.Struct, frozen=True):
     """What a group has still to read of a topic.
 
-    ranges: where it lies, as offsets [first, end) of each partition that has some.
+    ranges: where it lies, as offsets [first, end) of each partition that has some. committed: what the group has
+    committed, also if that was trimmed, of each partition of which it has.
     """
 
     records: int
     ranges: Mapping[int, tuple[int, int]] = {}
+    committed: Mapping[int, int] = {}
 
 
 class Producer(Protocol):

@@ -27,9 +27,9 @@ class OffsetReader(Input):
     without them both are as they are found now.
 
     With markers it ends where the topic ends once the last producer's is read; the first that counts of a partition is
-    never committed, so that a restarted reader finds it again. A count is one of offsets, over all attempts: what an
-    attempt that was killed had stored and not committed may come on top. `drain` ends it with what is read already;
-    drained: it did.
+    never committed, so that a restarted reader finds it again. Where the topic then ended is noted as `ends` once all
+    before is stored. A count is one of offsets, over all attempts: what an attempt that was killed had stored and not
+    committed may come on top. `drain` ends it with what is read already; drained: it did.
 
     Not every offset belongs to a message: some are marks of transactions, or were compacted away; these are passed over
     where the consumer's position says so. What the topic has removed before it was read is noted as `skipped` before
@@ -71,10 +71,13 @@ class OffsetReader(Input):
             self._progress.position = self._count(self._settled) - 1
 
     async def commit(self) -> None:
-        if self._tail and not self._unstored:
+        if ended := bool(self._tail) and not self._unstored:
             self._kept.update(self._tail)
             self._tail = {}
         await super().commit()
+        if ended and self._until.producers and self._ends is not None and self.note is not None:
+            # The commit is held at the markers: how far all is stored is told beside it.
+            await self.note({"ends": [f"{one}:{self._first.get(one, 0)}:{end}" for one, end in self._ends.items()]})
 
     async def _batches(self) -> AsyncIterator[Sequence[Received]]:
         await self._begin()
@@ -120,14 +123,13 @@ class OffsetReader(Input):
                     f"partition {given.partition} of topic {self._topic} ended at offset {given.end} when the workflow "
                     f"began, and ends at {end} now: somebody has made the topic again; store it by a new workflow"
                 )
-        for partition, (oldest, end) in offsets.items():
+        for partition, (oldest, _) in offsets.items():
             # Of a topic with given ranges, one that is not among them was added since.
             given_ = self._given.get(partition)
-            first = self._first[partition] = given_.first if given_ else 0 if self._given else oldest
-            if partition in positions:
-                self._next[partition] = max(first, positions[partition])
-            else:
-                self._next[partition] = lag.ranges[partition][0] if partition in lag.ranges else end
+            first = oldest if not self._given else 0 if given_ is None else given_.first
+            self._first[partition] = first
+            # What is another member's to read has no position yet.
+            self._next[partition] = max(first, positions.get(partition, lag.committed.get(partition, first)))
         self._settled = dict(self._next)
         self._begun = dict(self._next)
         if self._until.is_end:
@@ -168,10 +170,16 @@ class OffsetReader(Input):
         if not gaps:
             return
         offsets = await self._retry(lambda: self._admin.offsets(self._topic))
+        gaps = [gap for gap in gaps if offsets.get(gap.partition, (0, 0))[0] > gap.first]
+        if not gaps:
+            return
+        # Nothing behind a gap is committed yet but by another member that had the partition until now: it has read it.
+        committed = (await self._retry(lambda: self._admin.lag(self._topic, self._group))).committed
         removed = [
-            PartitionRange(gap.partition, gap.first, min(gap.end, oldest))
+            PartitionRange(gap.partition, first, end)
             for gap in gaps
-            if (oldest := offsets.get(gap.partition, (0, 0))[0]) > gap.first
+            if (first := max(gap.first, committed.get(gap.partition, 0)))
+            < (end := min(gap.end, offsets[gap.partition][0]))
         ]
         if removed:
             self._log.error("the topic removed messages before they were read", offsets=[*map(str, removed)])

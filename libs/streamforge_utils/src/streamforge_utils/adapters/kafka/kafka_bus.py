@@ -86,4 +86,4 @@ class KafkaBus(ClientBus[KafkaProducer, KafkaConsumer]):
             oldest = max(starts.get(partition, 0), committed.get(partition, 0))
             if oldest < end:
                 ranges[partition] = (oldest, end)
-        return Lag(sum(end - first for first, end in ranges.values()), ranges)
+        return Lag(sum(end - first for first, end in ranges.values()), ranges, committed)

@@ -162,7 +162,9 @@ class EmbeddedBus(ClientBus[EmbeddedProducer, EmbeddedConsumer]):
     def _lag(self, topic: str, group: str) -> Lag:
         held = self._topics.get(topic)
         end = held.log.end()
-        oldest = held.log.oldest(min(held.groups.committed(group) or 0, end))
+        offset = held.groups.committed(group)
+        committed = {} if offset is None else {0: offset}
+        oldest = held.log.oldest(min(offset or 0, end))
         if oldest is None or oldest >= end:  # or it came after the end was read
-            return Lag(0)
-        return Lag(end - oldest, {0: (oldest, end)})
+            return Lag(0, committed=committed)
+        return Lag(end - oldest, {0: (oldest, end)}, committed)

@@ -60,7 +60,7 @@ ARCHIVE = [
     ),
     "archive-rows:kind=altered,rows=0",  # one altered row of a file with a right checksum is not noticed by samples
     "archive-missing:listed=1",
-    *("503:path=archive", "503:path=listing,count=2", "garbage:path=checksum", "truncated:path=archive"),
+    *("503:path=archive,count=3", "503:path=listing,count=2", "garbage:path=checksum", "truncated:path=archive"),
     *("cut:path=archive,count=2", "drip:path=archive,bytes=20000,ms=5"),
 ]
 """All that there are, with each of their choices, and some of those that every answer may have."""

@@ -60,7 +60,8 @@ async def test_what_was_exported_and_dropped_is_brought_back_by_an_import(
     assert [segment.verdict for segment in await coverage.of(SERIES)] == [Verdict.EXPIRED]
     await world.die()
 
-    lines = gzip.decompress((tmp_path / OLD / "00001.jsonl.gz").read_bytes())
+    (part,) = (tmp_path / OLD).glob("*/*.jsonl.gz")
+    lines = gzip.decompress(part.read_bytes())
     assert [json.loads(line)["_key"] for line in lines.splitlines()] == [document.key for document in before]
     assert await _imported(double, lines) == len(TIMES)
     after = await store.read(OLD, limit=10_000)

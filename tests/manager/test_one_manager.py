@@ -15,6 +15,7 @@ from streamforge.manager.persistence.installation import Claim, Holder, Installa
 from streamforge.manager.persistence.lease import Held, LeaseLost
 from streamforge.manager.running_manager import Ports, Running, running
 from streamforge.manager.service import StartRequest
+from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.errors import ConfigError, RetryableError
 from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings
 from tests.doubles.manualclock import ManualClock
@@ -25,7 +26,14 @@ from tests.manager.support import World, planned
 
 @asynccontextmanager
 async def manager(world: World, folder: Path, claimed: Claim | None) -> AsyncIterator[Running]:
-    ports = Ports(bus=world.bus, store=world.store, launcher=world.launcher, exchange=world.exchange, clock=world.clock)
+    ports = Ports(
+        bus=world.bus,
+        store=world.store,
+        launcher=world.launcher,
+        exchange=world.exchange,
+        clock=world.clock,
+        retained=ObjectFolder(folder / "retained"),
+    )
     settings = ManagerSettings(data=DataSettings(data_dir=folder), exchange=ExchangeSettings(), port=0)
     async with running(ports, settings, claim=claimed, reconcile=claimed is not None) as found:
         yield found
@@ -68,6 +76,12 @@ async def test_it_ends_with_the_word_that_names_who_has_the_store(tmp_path: Path
             await found.manager.stop(workflow.queue_id)
         with pytest.raises(LeaseLost):
             await found.reconciler.turn()
+        retained = found.reconciler._deps.retained
+        assert retained is not None
+        for change in (retained.put("name", b"content"), retained.delete(["name"])):
+            with pytest.raises(LeaseLost):
+                await change
+        assert [one async for one in retained.list()] == []
         await passes(world, LEASE_S)
         assert (world.launcher.started, world.launcher.stopped) == before
     kept, _ = await Installations(world.store).read()

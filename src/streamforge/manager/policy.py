@@ -178,7 +178,7 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         Path | None,
         variable(
             "STREAMFORGE_RETENTION_DIR",
-            "the folder that old collections are exported to before they are dropped (`NAME/00001.jsonl.gz`, …)",
+            "the folder that old collections are exported to before they are dropped (`NAME/TRY/00001.jsonl.gz`, …)",
             default="`retention` in `STREAMFORGE_OBJECTS_URL`",
         ),
     ] = None

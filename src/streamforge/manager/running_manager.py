@@ -143,7 +143,7 @@ async def running(
             launcher=ports.launcher,
             exchange=with_archived(ports.exchange, ports.archive),
             archive=ports.archive,
-            retained=ports.retained,
+            retained=ports.retained if lease is None or ports.retained is None else fenced(ports.retained, lease.check),
             folder=None if settings.data.arango.url else settings.data.data_dir,
             policy=settings.policy,
             common=worker_environment(settings),

@@ -63,10 +63,13 @@ class TestBucket(ObjectContract):
     ) -> None:
         store = MemoryStore()
         await store.upsert("old", [Document(f"k{n}", n, b'{"n":%d}' % n) for n in range(9)])
-        export, place = CollectionExport(store, objects), [(Series("BTCUSDT", "trades"), TimeRange(0, 1000))]
+        token = "a" * 16
+        export = CollectionExport(store, objects, lambda: token)
+        place = [(Series("BTCUSDT", "trades"), TimeRange(0, 1000))]
         made = await export.write("old", place)
-        assert (made.name, made.records, made.digest) == ("old", 9, await export.digest("old"))
-        assert await names(objects) == ["old/00001.jsonl.gz", "old/_manifest.json"]
+        assert (made.name, made.records, made.digest) == (f"old/{token}", 9, await export.digest("old"))
+        kept = [f"old/{token}/00001.jsonl.gz", f"old/{token}/_manifest.json"]
+        assert await names(objects) == kept
         put = objects.put
 
         async def spoilt(name: str, content: bytes | Path) -> object:
@@ -75,9 +78,10 @@ class TestBucket(ObjectContract):
             return found
 
         monkeypatch.setattr(objects, "put", spoilt)
+        token = "b" * 16
         with pytest.raises(RetryableError, match="damaged"):
             await export.write("old", place)
-        assert await names(objects) == ["old/00001.jsonl.gz", "old/_manifest.json"]
+        assert await names(objects) == kept
 
     async def test_objects_outside_of_the_prefix_are_not_seen(self, gateway: Gateway, prefix: str) -> None:
         outside, inside = store_of(gateway.settings()), store_of(gateway.settings(prefix))

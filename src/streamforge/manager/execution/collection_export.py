@@ -1,7 +1,8 @@
 """Collections as objects: JSON lines in compressed parts, and a manifest that is put once all of them are proven.
 
-btcusdt_api_trades_2024_08_01/00001.jsonl.gz   documents as they can be imported again, with `_key` and `_version`
-btcusdt_api_trades_2024_08_01/_manifest.json   how many there are, and the checksums; without it the parts are no export
+btcusdt_api_trades_2024_08_01/9f86d081884c7d65/   one try: no other one, of whichever manager, uses its name
+    00001.jsonl.gz   documents as they can be imported again, with `_key` and `_version`
+    _manifest.json   how many there are, and the checksums; without it the parts are no export
 """
 
 from __future__ import annotations
@@ -9,10 +10,11 @@ from __future__ import annotations
 import asyncio
 import gzip
 import hashlib
+import re
+import secrets
 import zlib
-from collections.abc import AsyncGenerator, Iterable, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterable, Sequence
 from contextlib import aclosing, suppress
-from itertools import count
 
 import msgspec
 
@@ -25,6 +27,7 @@ from streamforge_utils.ports.store import Document, DocumentStore
 
 MANIFEST = "_manifest.json"
 _SUFFIX = ".jsonl.gz"
+_PART = re.compile(r"([^/]+/[0-9a-f]{16})/[0-9]{5,}\.jsonl\.gz", re.ASCII)
 _PART_BYTES = 32 << 20
 """Of the lines of a part, which are held in memory."""
 _RECORDS_A_PAGE = 5000
@@ -67,15 +70,23 @@ class Exported(msgspec.Struct, frozen=True):
     digest: str
 
 
-class CollectionExport:
-    """Writes collections of a store into a store of objects. Every method raises StreamForgeError."""
+def new_token() -> str:
+    return secrets.token_hex(8)
 
-    def __init__(self, store: DocumentStore, objects: ObjectStore) -> None:
-        self._store, self._objects = store, objects
+
+class CollectionExport:
+    """Writes collections of a store into a store of objects. Every method raises StreamForgeError.
+
+    new_token: gives 16 hexadecimal digits that it gave to nobody before.
+    """
+
+    def __init__(self, store: DocumentStore, objects: ObjectStore, new_token: Callable[[], str] = new_token) -> None:
+        self._store, self._objects, self._new_token = store, objects, new_token
 
     async def write(self, collection: str, places: Iterable[tuple[Series, TimeRange]]) -> Exported:
-        """Put a collection under a name that no export has, and read it back; it is there whole or not at all."""
-        name = await self._free(collection)
+        """Put a collection under a name of its own, and read it back; it is there whole or not at all."""
+        # Another manager may export the same collection meanwhile: what one removes must not be what the other put.
+        name = f"{collection}/{self._new_token()}"
         try:
             return await self._write(name, collection, places)
         except BaseException:
@@ -97,14 +108,17 @@ class CollectionExport:
         parts = [one.name async for one in self._objects.list(f"{name}/") if one.name.endswith(_SUFFIX)]
         await self._objects.delete(parts)
 
-    async def _free(self, collection: str) -> str:
-        """A name that no export has; parts that one left there which was cut short are removed."""
-        for number in count(1):
-            name = collection if number == 1 else f"{collection}.{number}"
-            if await self._objects.head(f"{name}/{MANIFEST}") is None:
+    async def remove_cut_short(self, before_ms: int) -> None:
+        """Remove the parts of exports without a manifest for which nothing has been put since `before_ms`."""
+        newest_ms: dict[str, int] = {}
+        async for one in self._objects.list():
+            if found := _PART.fullmatch(one.name):
+                newest_ms[found[1]] = max(newest_ms.get(found[1], 0), one.modified_ms)
+            elif one.name.endswith(f"/{MANIFEST}"):  # listed behind its parts
+                newest_ms.pop(one.name.removesuffix(f"/{MANIFEST}"), None)
+        for name, put_ms in newest_ms.items():
+            if put_ms < before_ms:
                 await self.remove(name)
-                return name
-        raise AssertionError
 
     async def _write(self, name: str, collection: str, places: Iterable[tuple[Series, TimeRange]]) -> Exported:
         parts: list[ExportedPart] = []
@@ -112,7 +126,7 @@ class CollectionExport:
 
         async def put() -> None:
             text = b"".join(held)
-            packed = await asyncio.to_thread(gzip.compress, text, 6)
+            packed = await asyncio.to_thread(gzip.compress, text, 6, mtime=0)
             file = f"{len(parts) + 1:05d}{_SUFFIX}"
             await self._objects.put(f"{name}/{file}", packed)
             sha256 = hashlib.sha256(packed).hexdigest()

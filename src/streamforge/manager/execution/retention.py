@@ -2,18 +2,19 @@
 
 A collection that is older than the policy allows is exported to objects, read once more, and dropped. Only what the
 coverage calls stored is judged: where it ends is known, and it is struck from the coverage before the records go. Done
-again after a kill at any moment it exports once more and drops what is left; no export is ever overwritten. What a live
-workflow relies on stays.
+again after a kill at any moment it exports once more and drops what is left; no export is ever overwritten, and none of
+another manager's is removed. What a live workflow relies on stays.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 
 import structlog
 
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.collection_export import CollectionExport, Exported
+from streamforge.manager.execution.collection_export import CollectionExport, Exported, new_token
 from streamforge.manager.execution.dispatcher import tried_again_later
 from streamforge.manager.execution.executor import Executor
 from streamforge.manager.execution.inbox import Inbox
@@ -24,12 +25,14 @@ from streamforge.manager.lifecycle.topic_removals import due_removal
 from streamforge.manager.persistence.store_usage import StoreUsageMonitor
 from streamforge.manager.policy import kept_ms
 from streamforge.manager.workflow import Workflow
-from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.model.errors import RetryableError, StreamForgeError
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 
 EXPIRE_EVERY_S = 600.0
 COLLECTIONS_EVERY_S = 3600.0
+CUT_SHORT_EVERY_S = 86400.0
+"""Also how long nothing was put for an export until it counts as cut short: another manager may be at work."""
 _WORKFLOWS_A_PAGE = 200
 
 _log = structlog.get_logger(__name__)
@@ -123,9 +126,9 @@ Places = Sequence[tuple[Series, TimeRange]]
 class CollectionRetention:
     """Called often; looks every hour."""
 
-    def __init__(self, deps: Dependencies) -> None:
-        self._deps = deps
-        self._looked_at = float("-inf")
+    def __init__(self, deps: Dependencies, new_token: Callable[[], str] = new_token) -> None:
+        self._deps, self._new_token = deps, new_token
+        self._looked_at = self._tidied_at = float("-inf")
         self._left: dict[str, Exported] = {}
         """Exports whose collections may not be dropped yet."""
 
@@ -136,7 +139,7 @@ class CollectionRetention:
         if not policy.retention or objects is None or now - self._looked_at < COLLECTIONS_EVERY_S:
             return
         self._looked_at = now
-        export = CollectionExport(self._deps.store, objects)
+        export = CollectionExport(self._deps.store, objects, self._new_token)
         there = set(await self._deps.store.names())
         for collection, places in (await self._deps.coverage.by_collection()).items():
             kept = kept_ms(policy.retention, collection)
@@ -151,6 +154,10 @@ class CollectionRetention:
                 self._left.pop(collection, None)
                 for series, span in places:
                     await self._deps.coverage.removed(series, collection, span)
+        if now - self._tidied_at >= CUT_SHORT_EVERY_S:
+            self._tidied_at = now
+            with tried_again_later(self._deps, "Tidy"):
+                await export.remove_cut_short(self._deps.clock.now_ms() - int(CUT_SHORT_EVERY_S * 1000))
 
     def _is_used(self, collection: str, places: Places) -> bool:
         """Whether a live workflow writes to the collection, or relies on what lies in it."""
@@ -168,12 +175,13 @@ class CollectionRetention:
                 await self._require_unused(collection, places)
             except BaseException:
                 # This try drops nothing: another export comes, and this one would only fill the room.
-                await export.remove(made.name)
+                with suppress(StreamForgeError):  # a cancellation above all is to go on
+                    await export.remove(made.name)
                 raise
             # A drop that failed may still be carried out, so its export stays until another holds the same.
             left = self._left.pop(collection, None)
             self._left[collection] = made
-            if left is not None and left.digest == made.digest and left.name != made.name:
+            if left is not None and left.digest == made.digest:
                 await export.remove(left.name)
             await self._remove_from_coverage(collection, places)
             await self._deps.store.drop(collection)

@@ -14,7 +14,7 @@ import ipaddress
 import secrets
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 from urllib.parse import urlsplit
 
 import msgspec
@@ -30,6 +30,7 @@ from streamforge.manager.persistence.installation import (
 )
 from streamforge_utils.model.errors import ConfigError, ConflictError, RetryableError, StreamForgeError
 from streamforge_utils.ports.clock import Clock
+from streamforge_utils.ports.object_store import ObjectStore
 from streamforge_utils.ports.store import StateStore, Store
 
 LOOK_EVERY_S = 0.25
@@ -41,6 +42,7 @@ _RENEWALS = 6
 _ACTING = 0.75
 """The part of a lease in which its holder acts."""
 
+_Port = TypeVar("_Port", Store, ObjectStore)
 _replace = msgspec.structs.replace
 _log = structlog.get_logger(__name__)
 
@@ -238,17 +240,18 @@ def _advice(holder: Holder) -> str:
 
 READING = frozenset(
     {"connect", "read", "keys", "present", "count", "names", "flush", "get", "find", "links", "usage", "close"}
+    | {"head", "list"}
 )
-"""Methods that change nothing in the store."""
+"""Methods that change nothing in the store, or in the store of objects."""
 
 
-def fenced(store: Store, check: Callable[[], None]) -> Store:
+def fenced(store: _Port, check: Callable[[], None]) -> _Port:
     """The store, but that `check` is called before each change, and may raise instead."""
-    return cast("Store", _Fence(store, check))
+    return cast("_Port", _Fence(store, check))
 
 
 class _Fence:
-    def __init__(self, store: Store, check: Callable[[], None]) -> None:
+    def __init__(self, store: Store | ObjectStore, check: Callable[[], None]) -> None:
         self._store = store
         self._check = check
 

@@ -22,12 +22,13 @@ LISTED_AND_GONE = "archive-missing:file=*2024-08-05*,listed=1"
 
 
 @contextmanager
-def running(exchange: Exchange, data: Path, *faults: str) -> Iterator[Manager]:
+def running(exchange: Exchange, data: Path, *faults: str, samples: str = "some") -> Iterator[Manager]:
     """A manager that knows the archive of the exchange. faults: of both, from now on."""
     for fault in faults:
         exchange.switch_on(fault)
     try:
-        with rig.manager(data, exchange.url, STREAMFORGE_ARCHIVE_URL=exchange.url) as manager:
+        settings = {"STREAMFORGE_ARCHIVE_URL": exchange.url, "STREAMFORGE_ARCHIVE_SAMPLES": samples}
+        with rig.manager(data, exchange.url, **settings) as manager:
             yield manager
     finally:
         exchange.lift_faults()
@@ -136,7 +137,7 @@ def test_the_verdict_outlives_a_loader_that_is_killed_and_a_load_that_is_stopped
     exchange: Exchange, tmp_path: Path
 ) -> None:
     faults = ("archive-checksum:file=*2024-08-05*", "stall:path=archive,file=*2024-08-06*,seconds=3600")
-    with running(exchange, tmp_path / "data", *faults) as manager:
+    with running(exchange, tmp_path / "data", *faults, samples="none") as manager:  # one would wait for what stalls
         queue_id = manager.start_load("BTCUSDT", "api_candles_1m", RANGE)["queue_id"]
         manager.until(queue_id, "the file is stored", lambda found: found["progress"]["records_stored"] >= 5 * 1440)
         manager.kill_worker(queue_id, ARCHIVE, signal.SIGSTOP)

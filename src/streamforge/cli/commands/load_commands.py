@@ -233,8 +233,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return found.api.read(answer, start_answers.Accepted)
 
 
-async def detached(where: Where, begin: Begin, *, again: bool = False, as_json: bool) -> int:
-    async with session(where, Mode.SERVER, loads=True) as found:
+async def detached(where: Where, begin: Begin, *, again: bool = False, as_json: bool, loads: bool = True) -> int:
+    async with session(where, Mode.SERVER, loads=loads) as found:
         workflow = await begin(found)
     if (rest := advice(workflow, where, again=again)) is not None:
         terminal.say(rest)

@@ -47,7 +47,7 @@ async def compare(
     request = _request(symbol, type_name, own_type)
     async with session(where, Mode.READ) as found:
         first = [symbol, type_name, *given]
-        path, query = address_of(first, life=False)
+        path, query = address_of(first, where, life=False)
         known = found.api.read(await ask(found, path, query, first, where), data_answers.Coverage)
         if known.span is None:
             raise CliError(f"nothing of {' '.join(first)} is stored: there is nothing to compare")

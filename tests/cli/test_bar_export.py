@@ -136,6 +136,9 @@ def test_what_one_of_two_series_lacks_is_not_compared(cli: Cli) -> None:
     assert told["bars"]["left_out"] == 1
     ran = cli("compare", "BTCUSDT", "api_agg_trades", "api_candles_5m")
     assert (ran.code, "nothing is known of BTCUSDT api_candles_5m" in ran.err) == (1, True)
+    ran = cli("compare", "BTCUSDT", "api_agg_trades", TYPE, "2024-08-01T01:00Z:2024-08-01T01:05Z")
+    lacks = "5 more were made, and the exchange's own are not stored; load the rest with `streamforge load BTCUSDT"
+    assert (ran.code, f"{lacks} {TYPE} 2024-08-01T01:00Z:2024-08-01T01:05Z --data" in ran.err) == (1, True)
 
 
 def test_a_data_set_of_candles_is_the_same_as_a_file_of_them_and_grows(cli: Cli, tmp_path: Path) -> None:

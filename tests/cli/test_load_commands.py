@@ -113,6 +113,13 @@ async def test_since_last_tells_the_holes_that_it_loads_and_that_nothing_is_new(
         return Segment(start_ms=start_ms, end_ms=end_ms, verdict=verdict, collection=collection)
 
     lost = hours(40, 39, Verdict.OURS)
+    async with serving(service) as where:
+        with pytest.raises(
+            UsageProblem,
+            match="give a start with `--from START`, as in `streamforge load BTCUSDT "
+            r"api_candles_1h --since last --from 2024-08-01 --server ",
+        ):
+            await load(DAY.symbol, DAY.type, where=where, since="last")
     await service.know(series, [lost, hours(24, 5), hours(5, 4, Verdict.OURS), hours(4, 3)])
     async with serving(service) as where:
         assert await load(DAY.symbol, DAY.type, where=where, since="last") == 0

@@ -123,6 +123,7 @@ def test_no_workflows_and_no_series_are_an_empty_list(cli: Cli) -> None:
             1,
             "'nope' is neither a queue_id nor a collection (there are btcusdt_api_candles_1m_2024_08_01)",
         ),
+        (["export", "BTCUSDT"], 1, "[TIME_RANGE]; of a symbol, `streamforge series BTCUSDT --data "),
         (["export", "btcusdt_api_candles"], 1, "(did you mean btcusdt_api_candles_1m_2024_08_01?): write QUEUE_ID,"),
         (
             ["export", "ETHUSDT", TYPE, "2024-08-01"],
@@ -267,7 +268,10 @@ REFUSED = [
     ("load 'BTC USDT' api_candles_1m 2024", "symbol 'BTC USDT' holds characters that no symbol has (' '): did you"),
     ("load '' api_candles_1m 2024", "symbol '' must have 1 to 60 characters"),
     ("load BTCUSDT api_candles_1m 2024 --exchange kraken", "exchange 'kraken' is not known: write binance, test"),
-    ("coverage BTCUSDT", "'BTCUSDT' is no queue_id: write QUEUE_ID or SYMBOL TYPE [TIME_RANGE]"),
+    (
+        "coverage btcusdt",
+        "'btcusdt' is no queue_id: write QUEUE_ID or SYMBOL TYPE [TIME_RANGE]; of a symbol, `streamforge series BTC",
+    ),
     ("export a b c d", "write QUEUE_ID, COLLECTION, or SYMBOL TYPE [TIME_RANGE]"),
     ("schemas cande", "there is no schema 'cande': did you mean candle?"),
     (

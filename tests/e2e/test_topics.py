@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from streamforge.cli.places import note_origin
+from streamforge.manager.origin import TEST, Origin
 from streamforge_utils.ports.bus import Message, TopicSpec
 from streamforge_utils.runtime.context import MessageBus
 from tests.cli.support import Cli
@@ -101,6 +103,7 @@ def test_one_command_stores_a_topic_and_tells_what_became_of_it(
 ) -> None:
     cli = Cli(capsys, tmp_path / "data")
     make(cli.data, "orders")
+    note_origin(cli.data, Origin(TEST, "http://127.0.0.1:1"))  # no exchange is asked for, and none is named
     write(cli.data, "orders", [*numbered(0, 50), *BAD, b'{"n":"fifty"}'])
     schema = tmp_path / "schema.json"
     schema.write_text('{"properties":{"n":{"type":"integer"}}}')

@@ -68,6 +68,9 @@ def test_a_load_that_takes_too_long_is_stopped_in_order(tmp_path: Path, slow_url
     ("arguments", "options", "told"),
     [
         (("BTCUSDT", TYPE, "2099"), {}, "time_range"),
+        (("BTCUSDT,ETHUSDT", TYPE, "2024"), {}, "symbol 'BTCUSDT,ETHUSDT' is not one symbol: loop over them"),
+        ((["BTCUSDT", "ETHUSDT"], TYPE, "2024"), {}, "is not one symbol: loop over them"),
+        (("BTCUSDT", TYPE, ("2024-07", "2024-08")), {}, "time_range .* is no text: write START:END as one"),
         (("BTCUSDT", "api_candle_1m", "2024"), {}, "did you mean api_candles_1m"),
         (
             ("BTCUSDT", TYPE, "2024"),
@@ -79,7 +82,7 @@ def test_a_load_that_takes_too_long_is_stopped_in_order(tmp_path: Path, slow_url
     ],
 )
 def test_arguments_that_cannot_be_are_refused_before_anything_starts(
-    arguments: tuple[str, str, str], options: dict[str, Any], told: str, tmp_path: Path
+    arguments: tuple[Any, ...], options: dict[str, Any], told: str, tmp_path: Path
 ) -> None:
     with pytest.raises(InvalidInput, match=told):
         streamforge.load(*arguments, **{"data": tmp_path / "data", **options})

@@ -89,13 +89,15 @@ def test_a_part_is_cut_at_the_millisecond(place: Place) -> None:
     )
 
 
-def test_a_range_with_holes_is_refused_unless_it_is_wanted(place: Place) -> None:
+def test_a_range_with_holes_is_refused_unless_it_is_wanted(place: Place, exchange_url: str) -> None:
+    at = {**place, **({"exchange": exchange_url} if "data" in place else {})}
     with pytest.raises(streamforge.IncompleteSeries) as caught:
         streamforge.read("BTCUSDT", TYPE, "2024-08-01T05:00Z:2024-08-01T07:00Z", **place)
     assert str(caught.value) == (
         "BTCUSDT api_candles_1m is not complete: 2024-08-01T06:00Z to 2024-08-01T07:00Z (unknown); load the rest with "
-        "streamforge.load('BTCUSDT', 'api_candles_1m', '2024-08-01T06:00Z:2024-08-01T07:00Z'), or read what there is "
-        "with allow_incomplete=True"
+        "streamforge.load('BTCUSDT', 'api_candles_1m', '2024-08-01T06:00Z:2024-08-01T07:00Z'"
+        f"{''.join(f', {name}={str(value)!r}' for name, value in at.items())}), or read what there is with "
+        "allow_incomplete=True"
     )
     series = streamforge.read("BTCUSDT", TYPE, "2024-08-01T05:00Z:2024-08-01T07:00Z", allow_incomplete=True, **place)
     assert len(series.frame) == 60
@@ -109,6 +111,10 @@ def test_a_range_with_holes_is_refused_unless_it_is_wanted(place: Place) -> None
     ("arguments", "options", "told"),
     [
         (("BTC USDT", TYPE, "2024"), {}, "symbol"),
+        (("BTCUSDT,ETHUSDT", TYPE, "2024"), {}, "symbol 'BTCUSDT,ETHUSDT' is not one symbol: loop over them"),
+        ((["BTCUSDT", "ETHUSDT"], TYPE, "2024"), {}, "is not one symbol: loop over them"),
+        (("BTCUSDT", TYPE, ("2024-07", "2024-08")), {}, "time_range .* is no text: write START:END as one"),
+        (("BTCUSDT", 1, "2024"), {}, "type 1 is no text"),
         (("BTCUSDT", "api_candle_1m", "2024"), {}, "did you mean api_candles_1m"),
         (("BTCUSDT", TYPE, "2024-13"), {}, "time_range"),
         (("BTCUSDT", TYPE, "2024-02:2024-01"), {}, "time_range"),
@@ -119,7 +125,7 @@ def test_a_range_with_holes_is_refused_unless_it_is_wanted(place: Place) -> None
     ],
 )
 def test_arguments_that_cannot_be_are_refused(
-    arguments: tuple[str, ...], options: Place, told: str, loaded_data: Path
+    arguments: tuple[Any, ...], options: Place, told: str, loaded_data: Path
 ) -> None:
     with pytest.raises(InvalidInput, match=told):
         streamforge.read(*arguments, **{"data": loaded_data, **options})

@@ -42,6 +42,7 @@ _SHOWN = 100
 _SAID_BY_COMMANDS = ("invalid-input", "not-found", "not-now", "incomplete")
 """Kinds of problems whose next step the command tells, not the server."""
 
+SINCE_START = "--from START"
 _SAID_HERE = {
     "GET /queues/{queue_id}": "streamforge show QUEUE_ID",
     "GET /queues": "streamforge queues",
@@ -50,8 +51,9 @@ _SAID_HERE = {
     "GET /symbols": "streamforge symbols",
     "GET /series": "streamforge series",
     "GET /schedules": "streamforge schedule list",
+    "`from`": SINCE_START,
 }
-"""The commands that stand for the requests which the server advises."""
+"""The commands and options that stand for the requests and fields which the server advises."""
 
 
 class Api:

@@ -10,7 +10,7 @@ import msgspec
 from streamforge.cli import terminal
 from streamforge.cli.arguments import check_count, check_words
 from streamforge.cli.command_errors import CliError, UsageProblem
-from streamforge.cli.commands.series_commands import address_of, ask
+from streamforge.cli.commands.series_commands import address_of, ask, types_of
 from streamforge.cli.coverage_text import NONE_OPENS, NOTHING_OVER, load_command, no_longer, rest, wait_command
 from streamforge.cli.session import Session, Where
 from streamforge.manager import answers, data_answers
@@ -59,7 +59,7 @@ def check_what(what: Sequence[str]) -> None:
 async def select(found: Session, what: Sequence[str], where: Where, *, life: bool) -> Selection:
     """What `what` names. Raises CliError or UsageProblem."""
     if len(what) > 1 or is_queue_id(what[0]):
-        path, query = address_of(what, life=life)
+        path, query = address_of(what, where, life=life)
         known = found.api.read(await ask(found, path, query, what, where), data_answers.Coverage)
         return Selection(name=" ".join(what), known=known)
     if life:
@@ -70,7 +70,9 @@ async def select(found: Session, what: Sequence[str], where: Where, *, life: boo
         there = f"there are {terminal.first_of(names)}" if names else "there are none yet"
         if meant := closest(name, names):
             there = f"did you mean {meant[0]}?"
-        raise CliError(f"{name[:80]!r} is neither a queue_id nor a collection ({there}): write {WHAT}")
+        raise CliError(
+            f"{name[:80]!r} is neither a queue_id nor a collection ({there}): write {WHAT}{types_of(name, where)}"
+        )
     return Selection(name=name, collection=name)
 
 

@@ -22,7 +22,7 @@ from streamforge.cli.progress import WorkflowDisplay
 from streamforge.manager import answers
 from streamforge.scripting.background import Background
 from streamforge.scripting.notebook_bar import shown
-from streamforge.scripting.series_places import SeriesPlace, series_place
+from streamforge.scripting.series_places import SeriesPlace, check_texts, series_place
 from streamforge_utils.model.errors import InvalidInput, StreamForgeError
 
 Source = Literal["auto", "archive", "rest"]
@@ -57,8 +57,8 @@ def load(
 
         streamforge.load("BTCUSDT", "api_candles_1m", "2024-08")
 
-    symbol, type, time_range: as `streamforge load` takes them. Only what is not stored is loaded, unless `again`; a
-    workflow under way that loads the same is joined.
+    symbol, type, time_range: as `streamforge load` takes them, one symbol. Only what is not stored is loaded, unless
+    `again`; a workflow under way that loads the same is joined.
     data: the folder to load into; workers run on this machine for the time it takes, or those of the manager that runs
     on the folder. server, token: a queue-manager instead, and an operator's token (else that of STREAMFORGE_TOKEN).
     Without either: the server that STREAMFORGE_URL names, else the folder that commands use.
@@ -70,6 +70,7 @@ def load(
     the workflow does not finish, InvalidInput for arguments that cannot be, and StreamForgeError (their base) where no
     manager answers. The first Ctrl-C, or an interrupt of the kernel, stops the workflow in order, the second at once.
     """
+    check_texts(symbol, type, time_range)
     place = series_place(data, server, token, exchange)
     if timeout_s is not None and not timeout_s > 0:
         raise InvalidInput("timeout_s", f"timeout_s {timeout_s} is not a time: give seconds, or None for no limit")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Generic, Literal, TypeVar, overload
 import msgspec
 
 from streamforge.scripting.frames import FrameBuilder, builder_of, check_frame
-from streamforge.scripting.series_places import SeriesPlace, series_place
+from streamforge.scripting.series_places import SeriesPlace, check_texts, series_place
 from streamforge_utils.model.coverage import COMPLETE
 from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.model.kinds.registry import check_series, kind_of_type
@@ -150,6 +150,7 @@ def read(
     (their base) where the place has no data, does not answer, holds fewer records than were proven, or has moved
     them, three times, while they were read.
     """
+    check_texts(symbol, type, time_range)
     load_plugins(os.environ)
     symbol, type = check_series(symbol, type)
     place = series_place(data, server, token)
@@ -157,7 +158,7 @@ def read(
 
     def known(coverage: Coverage) -> None:
         if not allow_incomplete and not is_complete(coverage):
-            raise IncompleteSeries(_lacks(coverage), coverage)
+            raise IncompleteSeries(_lacks(coverage, place), coverage)
 
     def attempt() -> StoredSeries[Any]:
         builder = builder_of(frame, kind_of_type(type))
@@ -209,7 +210,7 @@ def _from_server(
     return coverage
 
 
-def _lacks(coverage: Coverage) -> str:
+def _lacks(coverage: Coverage, place: SeriesPlace) -> str:
     """Which holes a range has, and what to do."""
     series = f"{coverage.symbol} {coverage.type}"
     lacking = [one for one in coverage.segments if one.verdict not in COMPLETE]
@@ -219,8 +220,8 @@ def _lacks(coverage: Coverage) -> str:
     more = f" and {len(lacking) - _HOLES_SHOWN} more ranges" if len(lacking) > _HOLES_SHOWN else ""
     span = TimeRange(lacking[0].start_ms // 1000 * 1000, -(-lacking[-1].end_ms // 1000) * 1000)
     wait = f" once {coverage.loading[0].queue_id}, which loads a part of it, has ended" if coverage.loading else ""
+    arguments = f"{coverage.symbol!r}, {coverage.type!r}, '{format_ms(span.start_ms)}:{format_ms(span.end_ms)}'"
     return (
-        f"{series} is not complete: {', '.join(told)}{more}; load the rest with streamforge.load({coverage.symbol!r}, "
-        f"{coverage.type!r}, '{format_ms(span.start_ms)}:{format_ms(span.end_ms)}'){wait}, or read what there is with "
-        "allow_incomplete=True"
+        f"{series} is not complete: {', '.join(told)}{more}; load the rest with streamforge.load({arguments}"
+        f"{place.arguments()}){wait}, or read what there is with allow_incomplete=True"
     )

@@ -14,6 +14,7 @@ from streamforge.cli.bar_export import BarRequest
 from streamforge.cli.client import path_part, to_json
 from streamforge.cli.command_errors import CliError, UsageProblem
 from streamforge.cli.commands.series_commands import address_of, ask
+from streamforge.cli.coverage_text import rest
 from streamforge.cli.session import Mode, session
 from streamforge.cli.stored_records import Reader
 from streamforge.manager import data_answers
@@ -47,7 +48,7 @@ async def compare(
     request = _request(symbol, type_name, own_type)
     async with session(where, Mode.READ) as found:
         first = [symbol, type_name, *given]
-        path, query = address_of(first, life=False)
+        path, query = address_of(first, where, life=False)
         known = found.api.read(await ask(found, path, query, first, where), data_answers.Coverage)
         if known.span is None:
             raise CliError(f"nothing of {' '.join(first)} is stored: there is nothing to compare")
@@ -59,7 +60,7 @@ async def compare(
     if as_json:
         terminal.write(to_json(result))
     else:
-        _tell(result)
+        _tell(result, f"; {rest(own, where)}" if not own.complete else "")
     return 0 if 0 < result.compared == result.equal else 1
 
 
@@ -76,7 +77,8 @@ def _request(symbol: str, type_name: str, own_type: str) -> BarRequest:
     return request
 
 
-def _tell(result: Comparison) -> None:
+def _tell(result: Comparison, load: str) -> None:
+    """load: how the exchange's own candles that lack are loaded."""
     if result.differences:
         terminal.table(
             ["time", "field", "made", "stored"],
@@ -93,7 +95,7 @@ def _tell(result: Comparison) -> None:
         more = "" if len(result.differences) <= _SHOWN else "; --json lists more"
         terminal.say(f"  {fields}{more}")
     if result.only_made:
-        terminal.say(f"  {result.only_made:,} more were made, and the exchange's own are not stored")
+        terminal.say(f"  {result.only_made:,} more were made, and the exchange's own are not stored{load}")
     if result.only_stored:
         terminal.say(f"  {result.only_stored:,} more are stored, and could not be made")
     if result.bars is not None:

@@ -12,11 +12,12 @@ import typer
 from streamforge.cli import command_options as o
 from streamforge.cli import terminal
 from streamforge.cli.arguments import check_since, check_words
-from streamforge.cli.client import path_part
-from streamforge.cli.command_errors import CliError, UsageProblem
+from streamforge.cli.client import SINCE_START, path_part
+from streamforge.cli.command_errors import ApiProblem, CliError, UsageProblem
 from streamforge.cli.coverage_text import (
     advice,
     left_out_span,
+    load_command,
     load_of_the_rest,
     no_longer,
     since_lines,
@@ -28,6 +29,7 @@ from streamforge.cli.outcome import Loaded, tell, unfinished
 from streamforge.cli.session import Mode, Session, Where, session
 from streamforge.cli.symbol_words import is_many
 from streamforge.manager import answers, start_answers
+from streamforge_utils.model.timeranges import SINCE_LAST
 
 _MOST_RESTS = 3
 """How often what a joined workflow left out may be left to another one that is joined, and leaves out a part again."""
@@ -137,6 +139,11 @@ async def load(
         return await to_the_end(where, begin, again=again, source=request.source, timeout_s=timeout_s, as_json=as_json)
     except NothingNew as nothing:
         return nothing.tell(where, as_json=as_json)
+    except ApiProblem as error:
+        if SINCE_START not in str(error):
+            raise
+        as_in = load_command((request.symbol, request.type, f"{SINCE_LAST} --from 2024-08-01"), where)
+        raise UsageProblem(f"{error}, as in {as_in}") from error
 
 
 async def wait(
@@ -233,8 +240,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         return found.api.read(answer, start_answers.Accepted)
 
 
-async def detached(where: Where, begin: Begin, *, again: bool = False, as_json: bool) -> int:
-    async with session(where, Mode.SERVER, loads=True) as found:
+async def detached(where: Where, begin: Begin, *, again: bool = False, as_json: bool, loads: bool = True) -> int:
+    async with session(where, Mode.SERVER, loads=loads) as found:
         workflow = await begin(found)
     if (rest := advice(workflow, where, again=again)) is not None:
         terminal.say(rest)

@@ -18,7 +18,9 @@ from streamforge.cli.coverage_text import NONE_OPENS, NOTHING_OVER, load_command
 from streamforge.cli.session import Mode, NothingThere, Session, Where, session
 from streamforge.manager import answers, data_answers
 from streamforge.manager.origin import Source
+from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.names import is_queue_id
+from streamforge_utils.model.series import check_symbol
 from streamforge_utils.model.timeranges import format_ms
 
 if TYPE_CHECKING:
@@ -47,7 +49,7 @@ async def coverage(
     """
     if verify and life:
         raise UsageProblem("--verify counts what is stored, --all speaks of the rest too: leave one of them out")
-    path, query = address_of(what, life=life)
+    path, query = address_of(what, where, life=life)
     verified: data_answers.Verification | None = None
     async with session(where, Mode.CHANGE if verify else Mode.READ) as found:
         if verify:
@@ -162,12 +164,22 @@ async def ask(found: Session, path: str, query: Query, what: Sequence[str], wher
         raise CliError(f"{error} Load it with {load_command(what, where)}") from error
 
 
-def address_of(what: Sequence[str], *, life: bool) -> tuple[str, Query]:
+def types_of(word: str, where: Where) -> str:
+    """Which command lists the types that are stored of `word`, where it can be a symbol; else empty."""
+    try:
+        symbol = check_symbol(word)
+    except InvalidInput:
+        return ""
+    return f"; of a symbol, `streamforge series {symbol}{where.flags()}` lists the types that are stored"
+
+
+def address_of(what: Sequence[str], where: Where, *, life: bool) -> tuple[str, Query]:
     if life and len(what) != 2:
         raise UsageProblem("--all speaks of the whole life of a series: write SYMBOL TYPE, without a TIME_RANGE")
     if len(what) == 1:
         if not is_queue_id(what[0]):
-            raise UsageProblem(f"{what[0][:80]!r} is no queue_id: write QUEUE_ID or SYMBOL TYPE [TIME_RANGE]")
+            types = types_of(what[0], where)
+            raise UsageProblem(f"{what[0][:80]!r} is no queue_id: write QUEUE_ID or SYMBOL TYPE [TIME_RANGE]{types}")
         return f"/queues/{what[0]}/coverage", {}
     check_count(what, "QUEUE_ID or SYMBOL TYPE [TIME_RANGE]")
     symbol, type_name, *given = check_words(what)

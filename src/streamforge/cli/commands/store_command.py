@@ -62,8 +62,9 @@ async def store(
         collection_name=collection,
         json_schema=None if schema is None else _schema(schema),
     )
+    where = where.as_before()  # nothing is asked of an exchange, so that the folder's will do
     if detach:
-        return await detached(where, request.start, as_json=as_json)
+        return await detached(where, request.start, as_json=as_json, loads=False)
     return await to_the_end(where, request.start, timeout_s=timeout_s, as_json=as_json, loads=False)
 
 

@@ -34,6 +34,7 @@ def test_a_pattern_is_loaded_listed_shown_and_forgotten(cli: Cli) -> None:
     told = ran.out.splitlines()
     assert ": 3 of 3 symbols proven, 120 of 120 records stored, 1 of the symbols delisted" in told[0]
     assert [one.split()[:2] for one in told[3:]] == [["finished", "2"], ["closed", "1"]]
+    assert told[4].endswith("proven: the exchange has nothing in the range")
     listed = cli("batch", "list").ok().out
     assert batch_id in listed
     again = cli("load", "B*USDT", TYPE, HOUR, "--json").ok().json
@@ -56,7 +57,7 @@ def test_since_last_of_many_goes_on_from_each_symbols_own_end(cli: Cli) -> None:
     assert (first["status"], first["counts"]["finished"]) == ("finished", 2)
     again = cli("load", "BTCUSDT,ETHUSDT", "api_candles_1h", "--since", "last").ok()
     assert "2 symbols, api_candles_1h since last" in again.err
-    assert [one.split()[:2] for one in again.out.splitlines()[3:]] == [["finished", "0"], ["closed", "2"]]
+    assert [one.split(maxsplit=2) for one in again.out.splitlines()[3:]] == [["closed", "2", "proven: up to date"]]
     ran = cli("load", "BTCUSDT,ETHUSDT", TYPE, "--since", "last", "--dry-run", "--json").ok()
     assert (ran.json["refused"], ran.json["each"][0]["symbol"]) == (1, "ETHUSDT")
 

@@ -6,10 +6,13 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from streamforge.cli.batch_outcome import rows
 from streamforge.cli.command_errors import CliError
 from streamforge.cli.commands.batch_commands import batch_retry, batch_show, batch_stop, load_many
+from streamforge.manager import batch_answers
 from streamforge.manager.batch_service import View
 from streamforge.manager.workflow import Status
 from streamforge_utils.ports.exchange import SymbolInfo
@@ -80,6 +83,23 @@ def test_what_cannot_be_loaded_is_refused_before_anything_begins(
     ran = cli("load", symbols, TYPE, HOUR, *more)
     assert (ran.code, said in ran.err) == (code, True), ran.err
     assert "did you mean ETHUSDT?" in ran.err or "ETHUSTD" not in ran.err
+
+
+def answer(*, status: str = "running", **counts: int) -> batch_answers.Batch:
+    """A batch as the API answers it."""
+    span = {"requested": "2024-08", "start": "", "end": "", "start_ms": 0, "end_ms": 1}
+    links = dict.fromkeys(batch_answers.BatchLinks.__struct_fields__, "/")
+    found = {"batch_id": "b", "type": TYPE, "symbols": "*USDT", "created_at": "2024-08-01T00:00:00Z", "progress": {}}
+    found |= {"status": status, "time_range": span, "links": links, "size": sum(counts.values()), "counts": counts}
+    return msgspec.convert(found, batch_answers.Batch)
+
+
+def test_what_is_not_proven_yet_says_how_far_it_is() -> None:
+    assert rows(answer(running=1, pending=2, waiting=3)) == [
+        ("running", "1", "not proven yet"),
+        ("pending", "2", "not proven yet: their workflows are made and have not begun"),
+        ("waiting", "3", "not proven yet: their workflows are still to be made or retried"),
+    ]
 
 
 class Ending(MemoryService):

@@ -94,7 +94,7 @@ def description(batch: batch_answers.Batch) -> str:
     asked = "" if last else terminal.asked_for(found.requested, clipped=found.clipped)
     delisted = f", {terminal.number(batch.delisted)} of them delisted" if batch.delisted else ""
     delisted += f" ({terminal.number(batch.archived)} only in the archive)" if batch.archived else ""
-    at = f", those that were listed at {batch.listed_at}" if batch.listed_at else ""
+    at = f", those that were listed on {batch.listed_at}" if batch.listed_at else ""
     twice = ""
     if batch.duplicates:
         more = ", …" if len(batch.duplicated) < batch.duplicates else ""

@@ -80,8 +80,8 @@ def rows(batch: batch_answers.Batch) -> list[tuple[str, str, str]]:
         "closed": f"proven: {nothing}{f', or not listed on {batch.listed_at}' if batch.listed_at else ''}",
         "running": "not proven yet",
         "stopping": "not proven yet",
-        "pending": "not proven yet",
-        "waiting": "not proven yet",
+        "pending": "not proven yet: their workflows are made and have not begun",
+        "waiting": "not proven yet: their workflows are still to be made or retried",
         "removed": "not proven: their workflows were removed",
     }
     found = [(name, terminal.number(count), why) for name, why in reasons.items() if (count := getattr(counts, name))]

@@ -9,9 +9,10 @@ from typing import Any
 import msgspec
 import pytest
 
+from streamforge.cli.batch_follower import numbers
 from streamforge.cli.batch_outcome import rows
 from streamforge.cli.command_errors import CliError
-from streamforge.cli.commands.batch_commands import batch_retry, batch_show, batch_stop, load_many
+from streamforge.cli.commands.batch_commands import batch_list, batch_retry, batch_show, batch_stop, load_many
 from streamforge.manager import batch_answers
 from streamforge.manager.batch_service import View
 from streamforge.manager.workflow import Status
@@ -89,7 +90,13 @@ def answer(*, status: str = "running", **counts: int) -> batch_answers.Batch:
     """A batch as the API answers it."""
     span = {"requested": "2024-08", "start": "", "end": "", "start_ms": 0, "end_ms": 1}
     links = dict.fromkeys(batch_answers.BatchLinks.__struct_fields__, "/")
-    found = {"batch_id": "b", "type": TYPE, "symbols": "*USDT", "created_at": "2024-08-01T00:00:00Z", "progress": {}}
+    found: dict[str, Any] = {
+        "batch_id": "b",
+        "type": TYPE,
+        "symbols": "*USDT",
+        "created_at": "2024-08-01T00:00:00Z",
+        "progress": {},
+    }
     found |= {"status": status, "time_range": span, "links": links, "size": sum(counts.values()), "counts": counts}
     return msgspec.convert(found, batch_answers.Batch)
 
@@ -100,6 +107,12 @@ def test_what_is_not_proven_yet_says_how_far_it_is() -> None:
         ("pending", "2", "not proven yet: their workflows are made and have not begun"),
         ("waiting", "3", "not proven yet: their workflows are still to be made or retried"),
     ]
+
+
+def test_members_that_were_stopped_have_not_failed() -> None:
+    ended, going_on = (answer(status=one, finished=11, error=1, interrupted=30) for one in ("error", "running"))
+    assert numbers(ended) == "11 of 42 symbols proven, 1 failed, 30 stopped, 0 records"
+    assert numbers(going_on) == "42 of 42 symbols (0 %), 1 failed, 30 stopped, 0 records"
 
 
 class Ending(MemoryService):
@@ -157,6 +170,10 @@ async def test_a_stopped_batch_is_awaited(capsys: pytest.CaptureFixture[str]) ->
         assert f"follow it with: streamforge batch wait {batch_id}" in said.err
         assert await batch_stop(batch_id, where) == 0
         assert capsys.readouterr().out == f"{batch_id} is interrupted\n"
+        assert await batch_list(where) == 0
+        head, _, row = capsys.readouterr().out.splitlines()
+        assert head.split()[2:6] == ["symbols", "proven", "failed", "stopped"]
+        assert row.split()[1:6] == ["interrupted", "2", "0", "0", "2"]
 
 
 def test_ctrl_c_stops_a_batch_in_order_and_says_how_to_go_on(tmp_path: Path, slow_url: str) -> None:

@@ -6,10 +6,14 @@ import signal
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from streamforge.cli.batch_follower import numbers
+from streamforge.cli.batch_outcome import rows
 from streamforge.cli.command_errors import CliError
-from streamforge.cli.commands.batch_commands import batch_retry, batch_show, batch_stop, load_many
+from streamforge.cli.commands.batch_commands import batch_list, batch_retry, batch_show, batch_stop, load_many
+from streamforge.manager import batch_answers
 from streamforge.manager.batch_service import View
 from streamforge.manager.workflow import Status
 from streamforge_utils.ports.exchange import SymbolInfo
@@ -34,6 +38,7 @@ def test_a_pattern_is_loaded_listed_shown_and_forgotten(cli: Cli) -> None:
     told = ran.out.splitlines()
     assert ": 3 of 3 symbols proven, 120 of 120 records stored, 1 of the symbols delisted" in told[0]
     assert [one.split()[:2] for one in told[3:]] == [["finished", "2"], ["closed", "1"]]
+    assert told[4].endswith("proven: the exchange has nothing in the range")
     listed = cli("batch", "list").ok().out
     assert batch_id in listed
     again = cli("load", "B*USDT", TYPE, HOUR, "--json").ok().json
@@ -56,7 +61,7 @@ def test_since_last_of_many_goes_on_from_each_symbols_own_end(cli: Cli) -> None:
     assert (first["status"], first["counts"]["finished"]) == ("finished", 2)
     again = cli("load", "BTCUSDT,ETHUSDT", "api_candles_1h", "--since", "last").ok()
     assert "2 symbols, api_candles_1h since last" in again.err
-    assert [one.split()[:2] for one in again.out.splitlines()[3:]] == [["finished", "0"], ["closed", "2"]]
+    assert [one.split(maxsplit=2) for one in again.out.splitlines()[3:]] == [["closed", "2", "proven: up to date"]]
     ran = cli("load", "BTCUSDT,ETHUSDT", TYPE, "--since", "last", "--dry-run", "--json").ok()
     assert (ran.json["refused"], ran.json["each"][0]["symbol"]) == (1, "ETHUSDT")
 
@@ -79,6 +84,35 @@ def test_what_cannot_be_loaded_is_refused_before_anything_begins(
     ran = cli("load", symbols, TYPE, HOUR, *more)
     assert (ran.code, said in ran.err) == (code, True), ran.err
     assert "did you mean ETHUSDT?" in ran.err or "ETHUSTD" not in ran.err
+
+
+def answer(*, status: str = "running", **counts: int) -> batch_answers.Batch:
+    """A batch as the API answers it."""
+    span = {"requested": "2024-08", "start": "", "end": "", "start_ms": 0, "end_ms": 1}
+    links = dict.fromkeys(batch_answers.BatchLinks.__struct_fields__, "/")
+    found: dict[str, Any] = {
+        "batch_id": "b",
+        "type": TYPE,
+        "symbols": "*USDT",
+        "created_at": "2024-08-01T00:00:00Z",
+        "progress": {},
+    }
+    found |= {"status": status, "time_range": span, "links": links, "size": sum(counts.values()), "counts": counts}
+    return msgspec.convert(found, batch_answers.Batch)
+
+
+def test_what_is_not_proven_yet_says_how_far_it_is() -> None:
+    assert rows(answer(running=1, pending=2, waiting=3)) == [
+        ("running", "1", "not proven yet"),
+        ("pending", "2", "not proven yet: their workflows are made and have not begun"),
+        ("waiting", "3", "not proven yet: their workflows are still to be made or retried"),
+    ]
+
+
+def test_members_that_were_stopped_have_not_failed() -> None:
+    ended, going_on = (answer(status=one, finished=11, error=1, interrupted=30) for one in ("error", "running"))
+    assert numbers(ended) == "11 of 42 symbols proven, 1 failed, 30 stopped, 0 records"
+    assert numbers(going_on) == "42 of 42 symbols (0 %), 1 failed, 30 stopped, 0 records"
 
 
 class Ending(MemoryService):
@@ -136,6 +170,10 @@ async def test_a_stopped_batch_is_awaited(capsys: pytest.CaptureFixture[str]) ->
         assert f"follow it with: streamforge batch wait {batch_id}" in said.err
         assert await batch_stop(batch_id, where) == 0
         assert capsys.readouterr().out == f"{batch_id} is interrupted\n"
+        assert await batch_list(where) == 0
+        head, _, row = capsys.readouterr().out.splitlines()
+        assert head.split()[2:6] == ["symbols", "proven", "failed", "stopped"]
+        assert row.split()[1:6] == ["interrupted", "2", "0", "0", "2"]
 
 
 def test_ctrl_c_stops_a_batch_in_order_and_says_how_to_go_on(tmp_path: Path, slow_url: str) -> None:

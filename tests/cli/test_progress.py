@@ -70,6 +70,11 @@ def test_what_goes_on_is_told_now_and_then_and_every_change_of_status_at_once(
     assert told.after(9, workflow(status="finished")) == 0, "its end is told by who followed it"
 
 
+def test_of_a_topic_without_an_end_messages_are_counted() -> None:
+    topic = {"topic": "t", "until": "stop", "readings": 0, "complete": None, "partitions": []}
+    assert summary(workflow(topic_input=topic, progress={"records_stored": 5})) == "running, 5 messages stored"
+
+
 def test_the_time_at_which_a_step_goes_on_is_told_but_makes_no_reason_new(capsys: pytest.CaptureFixture[str]) -> None:
     def waiting(until: str) -> answers.Started:
         progress = {"waiting": "another try: no connection", "waiting_until": until}

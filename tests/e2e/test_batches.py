@@ -107,7 +107,7 @@ def test_only_what_was_listed_on_the_day_is_loaded(batches: rig.Manager, fourtee
         ("B12USDT", "finished", True),
         ("B13USDT", "closed", True),
     ]
-    assert members[0]["reason"] == members[3]["reason"] == "it was not listed at 2021-01-01"
+    assert members[0]["reason"] == members[3]["reason"] == "it was not listed on 2021-01-01"
     single = batches.loaded("B12USDT", "api_candles_1h", "2022-06-29:2022-07-02")
     assert [one["verdict"] for one in batches.coverage(single["queue_id"])] == ["stored", "closed"]
     assert ([one["source"] for one in single["parts"]], single["progress"]["records_stored"]) == (["archive"], 24)

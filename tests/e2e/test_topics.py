@@ -108,7 +108,7 @@ def test_one_command_stores_a_topic_and_tells_what_became_of_it(
     schema = tmp_path / "schema.json"
     schema.write_text('{"properties":{"n":{"type":"integer"}}}')
     ran = cli("store", "orders", "--collection", "shop", "--schema", str(schema)).ok()
-    assert "50 records stored, 7 dead" in ran.out
+    assert "50 messages stored, 7 dead" in ran.out
     assert "partition 0, offsets 0 to before 57: 50 stored, 7 dead" in ran.out
     again = cli("store", "orders", "--collection", "shop", "--json").ok().json
     assert (again["status"], again["records_expected"], again["records_stored"]) == ("finished", 57, 51)

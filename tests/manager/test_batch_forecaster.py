@@ -66,7 +66,7 @@ async def test_since_last_and_the_day_of_listing_count_for_each_symbol() -> None
     exchange_of(world).interval = exchange_of(world).interval.D1
     exchange_of(world).opens = [DAY_START]
     told = await world.manager.forecast_batch(request("*USDT", type="api_candles_1d", listed_at="2024-07-01"))
-    assert {one.note for one in told.each} == {"it was not listed at 2024-07-01"}
+    assert {one.note for one in told.each} == {"it was not listed on 2024-07-01"}
 
 
 async def test_an_exchange_that_stops_to_answer_cuts_it_short_and_says_so() -> None:

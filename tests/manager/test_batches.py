@@ -251,8 +251,8 @@ async def test_only_what_existed_on_the_day_is_loaded_also_what_is_delisted_sinc
     assert sorted(one.symbol for one in live(world)) == ["GONEUSDT", "OLDUSDT"]
     closed = (await world.manager.batches.members(batch_id, statuses=[MemberStatus.CLOSED])).members
     assert {one.symbol: one.reason for one in closed} == {
-        "LATEUSDT": "it was not listed at 2024-07-20",
-        "EARLYUSDT": "it was not listed at 2024-07-20",
+        "LATEUSDT": "it was not listed on 2024-07-20",
+        "EARLYUSDT": "it was not listed on 2024-07-20",
     }
 
 

@@ -94,7 +94,7 @@ def description(batch: batch_answers.Batch) -> str:
     asked = "" if last else terminal.asked_for(found.requested, clipped=found.clipped)
     delisted = f", {terminal.number(batch.delisted)} of them delisted" if batch.delisted else ""
     delisted += f" ({terminal.number(batch.archived)} only in the archive)" if batch.archived else ""
-    at = f", those that were listed at {batch.listed_at}" if batch.listed_at else ""
+    at = f", those that were listed on {batch.listed_at}" if batch.listed_at else ""
     twice = ""
     if batch.duplicates:
         more = ", …" if len(batch.duplicated) < batch.duplicates else ""
@@ -112,14 +112,18 @@ def description(batch: batch_answers.Batch) -> str:
 
 
 def numbers(batch: batch_answers.BatchSummary) -> str:
-    """`120 of 500 symbols (24 %), 8 running, 2 failed, 172,800 records, 1,203/s, 2 min left`."""
+    """`120 of 500 symbols (24 %), 8 running, 2 failed, 172,800 records, 1,203/s, 2 min left`.
+
+    Of one that has ended: `11 of 41 symbols proven, 30 stopped, 172,800 records`.
+    """
     counts, progress = batch.counts, batch.progress
-    failed = counts.error + counts.interrupted
     live = counts.pending + counts.running + counts.stopping
-    done = batch.size - counts.waiting - live
-    parts = [f"{terminal.number(done)} of {terminal.many(batch.size, 'symbol')} ({int(progress.share * 100)} %)"]
+    done = counts.finished + counts.closed if batch.ended else batch.size - counts.waiting - live
+    how = "proven" if batch.ended else f"({int(progress.share * 100)} %)"
+    parts = [f"{terminal.number(done)} of {terminal.many(batch.size, 'symbol')} {how}"]
     parts += [f"{counts.running + counts.stopping} running"] if counts.running + counts.stopping else []
-    parts += [f"{terminal.number(failed)} failed"] if failed else []
+    parts += [f"{terminal.number(counts.error)} failed"] if counts.error else []
+    parts += [f"{terminal.number(counts.interrupted)} stopped"] if counts.interrupted else []
     parts.append(terminal.records(progress.records_stored))
     if not batch.ended and progress.rate:
         parts.append(f"{terminal.number(round(progress.rate))}/s")

@@ -13,6 +13,7 @@ from streamforge.cli.command_errors import CliError, Interrupted
 from streamforge.cli.session import Where
 from streamforge.cli.terminal import short
 from streamforge.manager import batch_answers
+from streamforge_utils.model.timeranges import SINCE_LAST
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -72,14 +73,18 @@ def tell_batch(batch: batch_answers.Batch, took: str = "") -> None:
 def rows(batch: batch_answers.Batch) -> list[tuple[str, str, str]]:
     """Outcome, how many symbols have it, and why."""
     counts = batch.counts
-    found = [("finished", terminal.number(counts.finished), "proven: every hole has a reason that is the exchange's")]
-    if counts.closed:
-        why = "proven: nothing to load, they were not listed then"
-        found.append(("closed", terminal.number(counts.closed), why))
-    names = ("running", "stopping", "pending", "waiting")
-    found += [(name, terminal.number(count), "not proven yet") for name in names if (count := getattr(counts, name))]
-    if counts.removed:
-        found.append(("removed", terminal.number(counts.removed), "not proven: their workflows were removed"))
+    last = batch.time_range.requested == SINCE_LAST
+    nothing = "up to date" if last else "the exchange has nothing in the range"
+    reasons = {
+        "finished": "proven: every hole has a reason that is the exchange's",
+        "closed": f"proven: {nothing}{f', or not listed on {batch.listed_at}' if batch.listed_at else ''}",
+        "running": "not proven yet",
+        "stopping": "not proven yet",
+        "pending": "not proven yet: their workflows are made and have not begun",
+        "waiting": "not proven yet: their workflows are still to be made or retried",
+        "removed": "not proven: their workflows were removed",
+    }
+    found = [(name, terminal.number(count), why) for name, why in reasons.items() if (count := getattr(counts, name))]
     return found + _failures(batch)
 
 

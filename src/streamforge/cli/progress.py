@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from streamforge.cli import terminal
 from streamforge.cli.terminal import short
+from streamforge.cli.topic_text import messages
 from streamforge.manager import answers
 
 if TYPE_CHECKING:
@@ -184,7 +185,7 @@ def numbers(workflow: answers.Started) -> str:
     progress = workflow.progress
     if progress.records_expected is None and workflow.topic_input is not None:
         rate = f", {terminal.number(round(progress.rate))}/s" if progress.rate and workflow.status == "running" else ""
-        return f"{terminal.records(progress.records_stored)} stored{rate}"
+        return f"{messages(progress.records_stored)} stored{rate}"
     if progress.records_expected is None:
         asking = workflow.status in ("pending", "running") and workflow.undriven is None
         return "asking the exchange what there is" if asking else ""

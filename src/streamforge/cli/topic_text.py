@@ -25,17 +25,23 @@ def topic_line(workflow: answers.Workflow, topic: TopicInput) -> str:
     return f"topic {topic.topic} into {workflow.collection}, {until}"
 
 
+def messages(count: int) -> str:
+    """A count of messages."""
+    return terminal.many(count, "message")
+
+
 def tell_topic(workflow: answers.Started, seconds: float, where: Where) -> None:
     """Print what became of the topic."""
     topic, progress = workflow.topic_input, workflow.progress
     how = "in" if workflow.status == "finished" else "after"
     ended = f"{workflow.queue_id} {workflow.status} {how} {terminal.duration(seconds)}"
     if topic is None or not topic.partitions:
-        terminal.write(f"{ended}: {terminal.records(progress.records_stored)} stored, not proven")
+        terminal.write(f"{ended}: {messages(progress.records_stored)} stored, not proven")
         return
     dead = sum(one.dead for one in topic.partitions)
     missing = sum(one.missing + one.unread + one.skipped for one in topic.partitions)
-    parts = [f"{terminal.records(sum(one.stored for one in topic.partitions))} stored"]
+    # Not records: of messages with the same key, the latest is kept.
+    parts = [f"{messages(sum(one.stored for one in topic.partitions))} stored"]
     if dead:
         parts.append(f"{terminal.number(dead)} dead (`streamforge dlq list {workflow.queue_id}{where.flags()}`)")
     parts.append(f"{terminal.number(missing)} not stored" if missing else "every message of the topic is accounted for")

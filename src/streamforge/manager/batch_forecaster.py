@@ -101,7 +101,7 @@ class BatchForecaster:
         """What the load of one symbol would take. Raises RetryableError."""
         try:
             if listed_at_ms is not None and not await self._was_listed(symbol, listed_at_ms):
-                return SymbolForecast(symbol=symbol, note=f"it was not listed at {format_ms(listed_at_ms)}")
+                return SymbolForecast(symbol=symbol, note=f"it was not listed on {format_ms(listed_at_ms)}")
             told = await self._forecaster.of(request.of(symbol), room)
         except UpToDate as nothing:
             return SymbolForecast(symbol=symbol, note=str(nothing))

@@ -230,6 +230,8 @@ class BatchService:
         return self._with_live(batch, await self._members(batch))
 
     def _with_live(self, batch: Batch, members: Sequence[Member]) -> View:
+        if batch.retry_asked:  # the driver has not taken that in yet
+            members = [_replace(one, status=MemberStatus.WAITING) if one.status in RETRIED else one for one in members]
         found = {member.queue_id for member in members if member.status is MemberStatus.LIVE}
         workflows = self._deps.workflows.live
         live = {queue_id: workflows[queue_id].workflow for queue_id in found if queue_id in workflows}

@@ -73,7 +73,9 @@ async def test_a_batch_is_told_from_its_request_to_its_end(client: httpx.AsyncCl
     await end(service.world, live(service.world), Status.INTERRUPTED)
     await look(service.world)
     assert (await client.get("/batches")).json()["batches"][0]["status"] == "error"
-    assert (await client.post(f"{path}/retry")).json()["status"] == "running"
+    retried = (await client.post(f"{path}/retry")).json()
+    assert (retried["status"], retried["counts"]["waiting"], retried["progress"]["share"]) == ("running", 2, 1 / 3)
+    assert (retried["counts"]["error"], retried["counts"]["interrupted"], retried["failures"]) == (0, 0, [])
     await look(service.world)
     await end(service.world, live(service.world))
     await look(service.world)

@@ -57,10 +57,11 @@ async def a_world(there: Mapping[str, Sequence[int]], known: Sequence[Segment]) 
     return world
 
 
-async def proven(world: World, *load: TimeRange, ask: bool = True) -> Proof:
+async def proven(world: World, *load: TimeRange, ask: bool = True, expected: int = 0) -> Proof:
     workflow = replace(accepted(time_range=str(span(0, 5000)), collection=C), type="api_ticks")
     created = await world.deps.workflows.create(workflow)
-    proof = await prove(world.deps, workflow, Plan(exchange_now_ms=ticks.NOW, parts=rest(*load)), ask=ask)
+    plan = Plan(exchange_now_ms=ticks.NOW, parts=rest(*load), expected=expected)
+    proof = await prove(world.deps, workflow, plan, ask=ask)
     await world.deps.workflows.replace(created, replace(workflow, status=Status.FINISHED, ended_ms=ticks.NOW))
     await world.deps.removal.finish_all()
     return proof
@@ -100,6 +101,16 @@ async def test_what_was_loaded_again_counts_where_it_was_loaded_and_no_only_copy
     world = await a_world({C: range(1, 7), OTHER: range(1, 6)}, known)
     assert told(await proven(world, span(0, 5000))) == [("stored", C, 1, 6)]
     assert (ids(world, C), ids(world, OTHER)) == ([1, 2, 3, 4, 5, 6], [])
+
+
+async def test_a_load_that_was_stopped_keeps_the_total_that_was_planned_until_another_one_is_proven() -> None:
+    for ask, total in ((False, 9), (True, 6)):
+        proof = await proven(await a_world({C: [1, 2, 3]}, ()), span(0, 5000), ask=ask, expected=9)
+        assert (proof.expected, proof.stored) == (total, 3)
+    settled = replace(stored(4001, 5000, "", None, None), verdict=Verdict.EXCHANGE)
+    world = await a_world({C: range(1, 7)}, (stored(0, 4001, C, 1, 6), settled))
+    proof = await proven(world, ask=False, expected=9)
+    assert (proof.expected, proof.stored) == (6, 6), "all of it is known"
 
 
 async def test_a_hole_is_looked_for_everywhere_and_first_in_the_own_collection() -> None:

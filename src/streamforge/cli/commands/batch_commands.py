@@ -92,20 +92,21 @@ async def batch_list(
         terminal.say("there are no batches")
         return 0
     terminal.table(
-        ["batch_id", "status", "symbols", "proven", "failed", "range", "asked for"],
+        ["batch_id", "status", "symbols", "proven", "failed", "stopped", "range", "asked for"],
         [
             [
                 one.batch_id,
                 terminal.styled(one.status, terminal.state(one.status, one.undriven)),
                 terminal.number(one.size),
                 terminal.number(one.counts.finished + one.counts.closed),
-                terminal.number(one.counts.error + one.counts.interrupted),
+                terminal.number(one.counts.error),
+                terminal.number(one.counts.interrupted),
                 terminal.span(one.time_range.start_ms, one.time_range.end_ms),
                 f"{one.symbols} {one.type}",
             ]
             for one in batches
         ],
-        right=("symbols", "proven", "failed"),
+        right=("symbols", "proven", "failed", "stopped"),
     )
     if more:
         terminal.say(f"the newest {limit} are shown; see more with --limit")

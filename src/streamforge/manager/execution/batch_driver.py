@@ -215,7 +215,7 @@ class BatchDriver:
                 pass  # removed meanwhile: it is made anew
         day_ms = batch.listed_at_ms if member.span is None else None
         if day_ms is not None and not await self._existed(batch, member.symbol, day_ms):
-            return closed(member, f"it was not listed at {format_ms(day_ms)}")
+            return closed(member, f"it was not listed on {format_ms(day_ms)}")
         if batch.requested == SINCE_LAST and member.span is None:
             # Its workflow is made by the next look: what was made for a range changes where the next one begins.
             return await self._placed(batch, member)

@@ -19,6 +19,7 @@ from streamforge.manager.workflow import Part, Plan, Proof, SourceChoice, Workfl
 from streamforge_utils.model.completeness.sequence import UNTOLD, floor_cause
 from streamforge_utils.model.coverage import (
     DISPUTED,
+    SETTLED,
     IdsRead,
     Segment,
     Verdict,
@@ -96,11 +97,20 @@ async def prove(deps: Dependencies, workflow: Workflow, plan: Plan, *, ask: bool
     return Proof(
         round=workflow.repairs + 1,
         checked_ms=deps.clock.now_ms(),
-        expected=sum(one for one in expected if one is not None) if None not in expected else stored,
+        expected=sum(one for one in expected if one is not None)
+        if None not in expected
+        else _planned(plan, found, stored),
         stored=stored,
         segments=tuple(overlay(plan.settled, found)),
         in_archive=await _in_archive(deps, workflow, plan, found) if ask else (),
     )
+
+
+def _planned(plan: Plan, found: Sequence[Segment], stored: int) -> int:
+    """The total where the exchange was not asked for it: what was planned, as long as a part is not settled."""
+    if all(one.verdict in SETTLED for one in found):
+        return stored
+    return max(stored, plan.expected + plan.there if plan.bars is None else plan.bars)
 
 
 async def _ranges(

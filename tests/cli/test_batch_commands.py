@@ -56,11 +56,11 @@ def test_a_pattern_is_loaded_listed_shown_and_forgotten(cli: Cli) -> None:
 
 def test_since_last_of_many_goes_on_from_each_symbols_own_end(cli: Cli) -> None:
     cli("load", "BTCUSDT", TYPE, HOUR).ok()
-    ran = cli("load", "BTCUSDT,ETHUSDT", "api_candles_1h", "--since", "last", "--from", "2024-08-01", "--json")
+    ran = cli("load", "BTCUSDT,ETHUSDT", "api_candles_1w", "--since", "last", "--from", "2024-08-01", "--json")
     first = ran.ok().json
     assert (first["status"], first["counts"]["finished"]) == ("finished", 2)
-    again = cli("load", "BTCUSDT,ETHUSDT", "api_candles_1h", "--since", "last").ok()
-    assert "2 symbols, api_candles_1h since last" in again.err
+    again = cli("load", "BTCUSDT,ETHUSDT", "api_candles_1w", "--since", "last").ok()
+    assert "2 symbols, api_candles_1w since last" in again.err
     assert [one.split(maxsplit=2) for one in again.out.splitlines()[3:]] == [["closed", "2", "proven: up to date"]]
     ran = cli("load", "BTCUSDT,ETHUSDT", TYPE, "--since", "last", "--dry-run", "--json").ok()
     assert (ran.json["refused"], ran.json["each"][0]["symbol"]) == (1, "ETHUSDT")

@@ -41,6 +41,7 @@ from benchmarks.common.machine import Machine, this_machine
 from benchmarks.common.measuring import Section, Size
 from benchmarks.common.page import page, summary
 from benchmarks.common.processes import ROOT
+from benchmarks.common.quiet import adopt_orphans
 from benchmarks.kafka import loader as kafka_loader
 from benchmarks.kafka import ping as kafka_ping
 from benchmarks.kafka import sink as kafka_sink
@@ -102,6 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--again is for full runs of the benchmarks that are named, and are a part of the whole run")
     build = ROOT / "build"
     build.mkdir(exist_ok=True)
+    adopt_orphans()
     began = time.monotonic()
     machine = this_machine()
     before = _whole_run(parser, build, machine) if given.again else None

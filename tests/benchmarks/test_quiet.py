@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from benchmarks.common import quiet
+from benchmarks.common.processes import ROOT
 from benchmarks.common.quiet import Quiet, Watch
 
 SPIN = "import time\nend = time.process_time() + 0.4\nwhile time.process_time() < end: pass"
@@ -55,3 +56,22 @@ def test_what_a_process_of_ours_uses_is_not_foreign() -> None:
     ticks = 0.4 * os.sysconf("SC_CLK_TCK")
     assert 0.9 * ticks < ended
     assert 0.9 * ticks < running
+
+
+_ORPHAN = """
+import os, subprocess, sys, time
+from benchmarks.common import quiet
+quiet.adopt_orphans()
+busy = "import time; print(flush=True)\\nwhile time.process_time() < 0.3: pass"
+leaves = f"import subprocess, sys; subprocess.Popen([sys.executable, '-c', {busy!r}])"
+before = quiet._own_ticks()
+subprocess.run([sys.executable, "-c", leaves], stdout=subprocess.PIPE, check=True)
+print((quiet._own_ticks() - before) / os.sysconf("SC_CLK_TCK"))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="only Linux tells who used the processors")
+def test_what_a_process_of_ours_leaves_behind_is_not_foreign() -> None:
+    """Its standard output is open until it ends."""
+    found = subprocess.run([sys.executable, "-c", _ORPHAN], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert float(found.stdout) >= 0.25

@@ -33,7 +33,7 @@ FREEZES = 3
 SILENT_S = 8.0
 MEMORY_MB = 350.0
 DISK_BYTES = DATA_MAX_BYTES + 8 * 1024 * 1024
-"""Of a topic: loaders of files that are killed bring all anew."""
+"""Of a topic: loaders of files that are killed bring all again."""
 
 SETTINGS = {
     "STREAMFORGE_HEARTBEAT_SECONDS": "0.2",

@@ -13,12 +13,12 @@ from streamforge.cli import terminal
 from streamforge.cli.client import path_part
 from streamforge.cli.command_errors import ApiProblem, UsageProblem
 from streamforge.cli.datasets.parquet_part import Columns
-from streamforge.cli.export_selection import Ranged
 from streamforge.cli.session import Session
 from streamforge.cli.stored_records import Reader
 from streamforge.cli.writers import Destination, Format, Times, import_pyarrow, record_writer
 from streamforge.manager import data_answers
 from streamforge_utils.model.completeness.grid import Grid
+from streamforge_utils.model.coverage import Ranged
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.kinds.bars import Bar, BarInterval, BarMaker, Price, bar_interval, check_nested
 from streamforge_utils.model.kinds.kind import RecordKind

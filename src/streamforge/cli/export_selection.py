@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
 
 import msgspec
 
@@ -14,7 +13,7 @@ from streamforge.cli.commands.series_commands import address_of, ask, types_of
 from streamforge.cli.coverage_text import NONE_OPENS, NOTHING_OVER, load_command, no_longer, rest, wait_command
 from streamforge.cli.session import Session, Where
 from streamforge.manager import answers, data_answers
-from streamforge_utils.model.coverage import COMPLETE
+from streamforge_utils.model.coverage import COMPLETE, Ranged
 from streamforge_utils.model.names import is_queue_id
 from streamforge_utils.model.spelling import closest
 
@@ -110,17 +109,6 @@ async def why_nothing(found: Session, what: Sequence[str], selection: Selection,
         return f"{nothing}: {none}({hole_text(holes[0])})"
     load = f"load it with {load_command(what, where)}" if len(what) == 3 else rest(known, where)
     return f"{nothing}: {hole_text(first)}; {load}"
-
-
-class Ranged(Protocol):
-    """A range with a verdict."""
-
-    @property
-    def start_ms(self) -> int: ...
-    @property
-    def end_ms(self) -> int: ...
-    @property
-    def verdict(self) -> str: ...
 
 
 def hole_text(hole: Ranged) -> str:

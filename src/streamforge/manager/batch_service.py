@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from contextlib import aclosing
 from typing import NamedTuple
 
 import msgspec
@@ -12,6 +13,7 @@ import structlog
 from streamforge.manager.admission import ASK_WITHIN_S, Admission
 from streamforge.manager.batch import (
     BATCH_ENDED,
+    MEMBERS_A_DOCUMENT,
     RETRIED,
     Batch,
     BatchStatus,
@@ -148,12 +150,15 @@ class BatchService:
         self, batch: str, *, statuses: Sequence[MemberStatus] = (), after: int = -1, limit: int = 100
     ) -> MemberPage:
         """The members behind number `after` that have one of `statuses` (none: any). Raises NotFound."""
-        found = await self._members(await self._stored(batch))
-        wanted = [
-            index for index, member in enumerate(found) if index > after and (not statuses or member.status in statuses)
-        ]
+        wanted: list[tuple[int, Member]] = []
+        async with aclosing(self._members_from(await self._stored(batch), after + 1)) as numbered:
+            async for index, member in numbered:
+                if not statuses or member.status in statuses:
+                    wanted.append((index, member))
+                if len(wanted) > limit:
+                    break
         page = wanted[:limit]
-        return MemberPage([found[index] for index in page], page[-1] if len(wanted) > limit else None)
+        return MemberPage([member for _, member in page], page[-1][0] if len(wanted) > limit else None)
 
     async def find(self, *, cursor: str | None = None, limit: int = 100) -> tuple[list[View], str | None]:
         """Batches, newest first, without their members, and the cursor of the next page.
@@ -225,6 +230,19 @@ class BatchService:
         if driven is not None:
             return driven
         return [one for document in await self._deps.batches.members(batch.batch_id) for one in document.members]
+
+    async def _members_from(self, batch: Batch, first: int) -> AsyncGenerator[tuple[int, Member], None]:
+        """The members from number `first` on, with their numbers: a page needs few of the documents."""
+        driven = self._driver.members(batch.batch_id)
+        if driven is not None:
+            for index in range(first, len(driven)):
+                yield index, driven[index]
+            return
+        for number in range(first // MEMBERS_A_DOCUMENT, -(-batch.size // MEMBERS_A_DOCUMENT)):
+            members = await self._deps.batches.members_of_document(batch.batch_id, number)
+            for index, member in enumerate(members, number * MEMBERS_A_DOCUMENT):
+                if index >= first:
+                    yield index, member
 
     async def _view(self, batch: Batch) -> View:
         return self._with_live(batch, await self._members(batch))

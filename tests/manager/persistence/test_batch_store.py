@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from streamforge.manager.batch import BatchStatus
+from streamforge.manager.batch import BatchStatus, MemberStatus
 from streamforge.manager.persistence.batch_store import KIND, MEMBERS_KIND, BatchStore
 from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.ports.store import State
@@ -73,3 +73,28 @@ async def test_a_batch_without_its_members_is_not_taken_for_a_finished_one() -> 
     assert stored.status is BatchStatus.RUNNING
     with pytest.raises(ConfigError, match="0 of its 3 members"):
         await world.deps.batches.members(batch_id)
+
+
+async def test_a_page_of_members_reads_the_documents_that_hold_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    world = await batch_world(250)
+    batch_id = await begun(world, "*USDT")
+    every = [one.symbol for one in (await shown(world, batch_id)).members]
+    get, read = world.store.get, list[str]()
+
+    async def counted(kind: str, id: str) -> State | None:
+        read.extend([id] * (kind == MEMBERS_KIND))
+        return await get(kind, id)
+
+    monkeypatch.setattr(world.store, "get", counted)
+    service = world.manager.batches
+    for after, first, count, documents in ((-1, 0, 100, 2), (149, 150, 100, 2), (199, 200, 50, 1), (249, 250, 0, 1)):
+        page = await service.members(batch_id, after=after, limit=100)
+        assert [one.symbol for one in page.members] == every[first : first + count]
+        assert page.after == (first + 99 if first + 100 < 250 else None)
+        assert len(read) == documents
+        read.clear()
+    waiting = await service.members(batch_id, statuses=[MemberStatus.WAITING], limit=300)
+    assert ([one.symbol for one in waiting.members], waiting.after) == (every, None)
+    assert not (await service.members(batch_id, statuses=[MemberStatus.LIVE])).members

@@ -106,17 +106,20 @@ class BatchStore:
         states = [state async for state in states_of(self._states, MEMBERS_KIND, {"batch": [batch_id]})]
         found = []
         for number, state in enumerate(sorted(states, key=lambda one: one.id)):
-            try:
-                members = decode_members(state.body)
-            except msgspec.MsgspecError as error:
-                raise ConfigError(f"{state.id}: the document of its members is damaged ({error})") from error
             if state.id != _members_id(batch_id, number):
-                raise ConfigError(f"{batch_id}: document {number} of its members is not there")
-            found.append(StoredMembers(number, members, state.revision))
+                raise _gone(batch_id, number)
+            found.append(StoredMembers(number, _decoded_members(state), state.revision))
         batch, count = await self.get(batch_id), sum(len(document.members) for document in found)
         if batch is not None and batch.size != count:
             raise ConfigError(f"{batch_id}: {count} of its {batch.size} members are there: make the batch anew")
         return found
+
+    async def members_of_document(self, batch_id: str, number: int) -> Sequence[Member]:
+        """The members number * `MEMBERS_A_DOCUMENT` and those after it that lie in one document. Raises ConfigError."""
+        state = await self._states.get(MEMBERS_KIND, _members_id(batch_id, number))
+        if state is None:
+            raise _gone(batch_id, number)
+        return _decoded_members(state)
 
     async def replace_members(self, batch_id: str, stored: StoredMembers) -> StoredMembers:
         """Store what `stored` holds now. Raises ConflictError if its revision is no longer the latest."""
@@ -201,6 +204,17 @@ class BatchStore:
             labels={"batch": batch_id},
         )
         return StoredMembers(number, document.members, state.revision)
+
+
+def _decoded_members(state: State) -> tuple[Member, ...]:
+    try:
+        return decode_members(state.body)
+    except msgspec.MsgspecError as error:
+        raise ConfigError(f"{state.id}: the document of its members is damaged ({error})") from error
+
+
+def _gone(batch_id: str, number: int) -> ConfigError:
+    return ConfigError(f"{batch_id}: document {number} of its members is not there")
 
 
 def _members_id(batch_id: str, number: int) -> str:

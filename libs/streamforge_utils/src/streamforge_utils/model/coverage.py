@@ -78,8 +78,8 @@ class Moved(StreamForgeError):
         )
 
 
-class Placed(Protocol):
-    """A range with a verdict, and the collection of its records, if stored."""
+class Ranged(Protocol):
+    """A range with a verdict."""
 
     @property
     def start_ms(self) -> int: ...
@@ -87,6 +87,11 @@ class Placed(Protocol):
     def end_ms(self) -> int: ...
     @property
     def verdict(self) -> str: ...
+
+
+class Placed(Ranged, Protocol):
+    """A range with a verdict, and the collection of its records, if stored."""
+
     @property
     def collection(self) -> str | None: ...
 

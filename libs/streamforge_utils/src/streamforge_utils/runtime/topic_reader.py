@@ -26,8 +26,8 @@ class Input:
 
     It ends once it has read a marker that counts of every upstream producer: one with reason `finished`, of at least
     the attempt that `Upstream` names. Other markers are passed over. Nothing behind the last of these markers is read,
-    so that a restarted sink reads that one again. The others are committed past: whoever starts the sink again says
-    which producers have `ended`, and such a one counts once all is read that the topic held at the start.
+    so that a restarted sink reads that one again. The others are committed past: the manager tells a sink that it
+    starts again which producers have `ended`, and such a one counts once all is read that the topic held at the start.
 
     After `drain` it also ends at the end of the log, if the producers have ended or each has marked its stream as
     `interrupted`; drained: whether it ended so. Without `drain` an `interrupted` marker ends nothing: another attempt

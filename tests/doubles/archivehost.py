@@ -146,10 +146,10 @@ def status(code: int, **headers: str) -> Answer:
 
 
 def zipped(name: str, rows: bytes, *, method: int = zipfile.ZIP_DEFLATED) -> bytes:
-    """A zip with one file."""
+    """A zip with one file: the same bytes for the same rows, whatever the time is."""
     target = io.BytesIO()
     with zipfile.ZipFile(target, "w", method) as archive:
-        archive.writestr(name, rows)
+        archive.writestr(zipfile.ZipInfo(name), rows, method)
     return target.getvalue()
 
 

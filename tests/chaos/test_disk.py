@@ -1,6 +1,7 @@
 """The disk is full for a while: nothing that was confirmed is lost, and once there is space again all goes on.
 
-The data lies on a small file system of its own, in a mount namespace that ends with the manager and its workers.
+The data, or what is cached of the archive, lies on a small file system of its own, in a mount namespace that ends with
+the manager and its workers.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from tests.chaos import processes
 from tests.chaos.disturbance import running
 from tests.chaos.rig import Api, ManagerKeeper, exchange_process
 from tests.chaos.verdict import assert_history, assert_stored
+from tests.e2e.rig import eventually
 from tests.limits import LIMIT_S
 
 DISK_MB = 48
@@ -92,9 +94,12 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
 
 @contextlib.asynccontextmanager
 async def on_small_disk(
-    tmp_path: Path, small_disk: list[str], *faults: str
+    tmp_path: Path, small_disk: list[str], *faults: str, cache: Path | None = None
 ) -> AsyncIterator[tuple[ManagerKeeper, str]]:
-    """A manager whose data lies on the small disk, and the URL of its exchange."""
+    """A manager whose data lies on the small disk, and the URL of its exchange.
+
+    cache: a folder of the small disk for files of the archive; the data then lie elsewhere.
+    """
     async with exchange_process("--seed", "7", *(f"--fault={fault}" for fault in faults)) as exchange:
         settings = {
             "STREAMFORGE_HEARTBEAT_SECONDS": "0.2",
@@ -102,7 +107,15 @@ async def on_small_disk(
             "STREAMFORGE_START_SECONDS": "120",  # on a busy machine a worker takes long to its first word
             "STREAMFORGE_EXCHANGE_URL": exchange,
         }
-        keeper = ManagerKeeper(tmp_path / "data", tmp_path / "manager.log", settings, before=small_disk)
+        if cache is not None:
+            settings |= {
+                "STREAMFORGE_ARCHIVE_URL": exchange,
+                "STREAMFORGE_ARCHIVE_CACHE_DIR": str(cache),
+                "STREAMFORGE_ARCHIVE_SAMPLES": "none",
+                "STREAMFORGE_BACKOFF_SECONDS": "0.1",
+            }
+        data = tmp_path / ("data" if cache is None else "roomy")
+        keeper = ManagerKeeper(data, tmp_path / "manager.log", settings, before=small_disk)
         async with running(keeper, list):
             yield keeper, exchange
             assert await keeper.down() == 0
@@ -133,6 +146,47 @@ async def test_a_full_disk_is_waited_out(
         (await client.delete(f"{exchange}/control/faults")).raise_for_status()
         workflow = (await api.until_ended([queue_id], LIMIT_S))[queue_id]
         await _assert_whole(keeper, api, client, exchange, [workflow])
+
+
+DRIPPING = "drip:path=archive,bytes=500,ms=100"
+"""A file takes longer than any test: only a full disk, or its end, ends the download."""
+
+
+@pytest.mark.parametrize("source", ["auto", "archive"])
+async def test_a_disk_that_is_full_amid_a_download_is_told_and_nothing_of_the_file_is_taken(
+    tmp_path: Path, client: httpx.AsyncClient, small_disk: list[str], source: str
+) -> None:
+    cache = tmp_path / "data" / "cache"
+    request = {"symbol": "BTCUSDT", "type": "api_candles_1m", "time_range": "2023-01", "source": source}
+    async with on_small_disk(tmp_path, small_disk, DRIPPING, cache=cache) as (keeper, exchange):
+        api = Api(keeper, client)
+        queue_id = await api.start("cache", **request)
+        seen = _seen_by(keeper, cache)
+        await asyncio.to_thread(eventually, lambda: _some_is_downloaded(seen), "some of the file is downloaded")
+        with ballast(seen):
+            workflow = (await api.until_ended([queue_id], LIMIT_S))[queue_id]
+        assert not [*seen.glob("*.zip")]
+        first, _ = next(one for one in workflow["steps"] if one["target"] == "loader-producer")["attempts"]
+        assert f"the disk of {cache} is full (No space left on device)" in first["reason"], first
+        told = workflow["remarks"] if source == "auto" else [workflow["failure"]["reason"]]
+        (said,) = told
+        assert f"the disk of {cache} is full" in said
+        assert "free some room there" in said
+        assert "STREAMFORGE_ARCHIVE_CACHE_DIR" in said
+        if source == "archive":
+            (hole,) = (await api.ask("GET", f"/queues/{queue_id}/coverage"))["segments"]
+            assert (workflow["status"], hole["verdict"], hole["cause"] in said) == ("error", "unknown", True)
+            assert workflow["progress"]["records_stored"] == 0
+            (await client.delete(f"{exchange}/control/faults")).raise_for_status()
+            await api.ask("POST", f"/queues/{queue_id}/retry")
+            workflow = (await api.until_ended([queue_id], LIMIT_S))[queue_id]
+            assert {part["source"] for part in workflow["parts"]} == {"archive"}
+            assert len([*seen.glob("*.zip")]) == 1
+        await _assert_whole(keeper, api, client, exchange, [workflow])
+
+
+def _some_is_downloaded(cache: Path) -> bool | None:
+    return any(part.stat().st_size for part in cache.glob("*.part")) or None
 
 
 REQUESTS = 60
@@ -191,10 +245,10 @@ async def _listed(api: Api) -> list[str]:
     return sorted(queue["queue_id"] for queue in found["queues"])
 
 
-def _seen_by(keeper: ManagerKeeper) -> Path:
-    """The data as the manager sees them."""
+def _seen_by(keeper: ManagerKeeper, folder: Path | None = None) -> Path:
+    """A folder as the manager sees it; by default that of the data."""
     assert keeper.process is not None
-    return Path(f"/proc/{keeper.process.pid}/root{keeper.data}")
+    return Path(f"/proc/{keeper.process.pid}/root{folder or keeper.data}")
 
 
 def _kill_workers(keeper: ManagerKeeper) -> None:

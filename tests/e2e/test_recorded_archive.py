@@ -112,6 +112,9 @@ def test_every_candle_of_a_file_of_the_archive_is_exported_as_it_was_recorded(
     one = test_recordings.all_recordings()[name]
     workflow = manager.wait(started[name])
     assert_from_files(workflow)
+    if name.endswith(".zip"):
+        (cached,) = manager.data.glob(f"**/*-{Path(name).name.removeprefix('spot_')}")
+        assert cached.read_bytes() == (test_recordings.folder() / name).read_bytes(), "the file as it was published"
     assert exported(manager, started[name], tmp_path) == [
         {"symbol": exact(one.symbol), "interval": exact(one.interval)}
         | {

@@ -333,3 +333,32 @@ async def test_recorded_days_are_served_as_far_as_they_were_recorded(tmp_path: P
         listed = [key for key in await keys(exchange, prefix="data/spot/daily/") if key.endswith(".zip")]
         assert {f"data/spot/{path}.zip" for path in sources if path.startswith("daily")} <= {*listed}
         assert len([key for key in listed if "/aggTrades/" in key]) == 1
+
+
+async def test_a_recorded_zip_is_served_with_its_own_bytes_and_its_own_checksum() -> None:
+    folder = market_data("klines-vision-csv")
+    zips = {name: path for name, path in RECORDED[folder.name].items() if name.endswith(".zip")}
+    assert len(zips) == 4
+    async with peer(ExchangeConfig(replay=folder), ms("2026-01-01")) as exchange:
+        for name, path in zips.items():
+            recorded, beside = (folder / name).read_bytes(), folder / f"{name}.CHECKSUM"
+            answer = await exchange.get(f"/data/spot/{path}.zip")
+            assert answer.body == recorded
+            described = await exchange.send("HEAD", f"/data/spot/{path}.zip")
+            assert described.headers["Content-Length"] == str(len(recorded))
+            line = f"{hashlib.sha256(recorded).hexdigest()}  {path.rpartition('/')[2]}.zip\n".encode()
+            checksum = (await exchange.get(f"/data/spot/{path}.zip.CHECKSUM")).body
+            assert checksum == (beside.read_bytes() if beside.exists() else line)
+            listed = await page(exchange, prefix=f"data/spot/{path}.zip")
+            assert texts(listed, "Contents/Size") == [str(len(recorded)), str(len(checksum))]
+            assert texts(listed, "Contents/ETag")[0] == answer.headers["ETag"] == described.headers["ETag"]
+
+
+async def test_a_fault_in_a_recorded_zip_is_in_one_that_is_made_of_its_rows() -> None:
+    path = f"data/spot/{RECORDED['klines-vision-csv']['spot_BTCUSDT-1m-2020-01-01.zip']}.zip"
+    async with peer(ExchangeConfig(replay=market_data("klines-vision-csv")), ms("2026-01-01")) as exchange:
+        before = (await exchange.get(f"/{path}")).headers["ETag"]
+        fault = "archive-rows:kind=skipped,rows=1,file=*1m-2020-01-01*"
+        await exchange.send("POST", "/control/faults", {"fault": fault})
+        assert len(await unpacked(exchange, path)) == 1439
+        assert (await exchange.get(f"/{path}")).headers["ETag"] != before

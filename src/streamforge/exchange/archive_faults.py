@@ -45,9 +45,10 @@ def _turn(one: tuple[Fault, str]) -> int:
     return 0 if fault.name == "archive-rows" and kind != "header" else 1
 
 
-def checksum_of(sha256: str, name: str, faults: Iterable[Fault]) -> str | None:
+def checksum_of(sha256: str, file: PublishedFile, faults: Iterable[Fault]) -> str | None:
     """What a file with a checksum holds; None: there is none. faults: of the stage `checksum`, that strike it."""
-    line: str | None = f"{sha256}  {name}\n"
+    name = file.name
+    line: str | None = file.checksum(sha256)
     for fault in faults:
         match fault.options["kind"]:
             case "wrong":

@@ -1,6 +1,7 @@
 """The archive host: files of past days and months below /data/spot/, and their listing at /.
 
-The files are made of the events that REST serves, when they are asked for.
+The files are made of the events that REST serves, when they are asked for. A recorded zip is served as it is, unless a
+fault is in it.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class ArchiveHost:
     def __init__(self, state: ExchangeState) -> None:
         self._state, self._faults = state, state.faults
         rows = [endpoint for endpoint in state.endpoints if isinstance(endpoint, RowsEndpoint)]
-        self._published = PublishedFiles(rows, state.symbols, state.name, self._changed)
+        self._published = PublishedFiles(rows, state.symbols, state.name, self._changed, state.zips)
         self._made = MadeFiles(self._count_made)
         self._versions: dict[str, int] = {}
 
@@ -123,7 +124,7 @@ class ArchiveHost:
     async def _checksum(
         self, request: web.Request, file: PublishedFile, made: MadeFile, target: Target
     ) -> web.StreamResponse:
-        line = checksum_of(made.sha256, file.name, self._faults.strike("checksum", target))
+        line = checksum_of(made.sha256, file, self._faults.strike("checksum", target))
         if line is None:
             return self._missing(file.path + CHECKSUM)
         body = line.encode()

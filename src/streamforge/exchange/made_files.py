@@ -27,7 +27,7 @@ Content = Callable[[PublishedFile], Iterable[Member]]
 
 
 class MadeFile(msgspec.Struct):
-    """A zip. file: without a name on the disk. sha256: of the whole. members: where they are in it."""
+    """A zip. file: without a name on the disk, or recorded. sha256: of the whole. members: where they are in it."""
 
     file: BinaryIO
     size: int
@@ -84,6 +84,8 @@ class MadeFiles:
             self._kept.popitem(last=False)[1].file.close()
 
     def _make(self, file: PublishedFile, content: Content) -> MadeFile:
+        if file.recorded is not None:
+            return MadeFile(file.recorded.path.open("rb"), file.size, file.recorded.sha256, ())
         target = tempfile.TemporaryFile()  # noqa: SIM115 - kept
         try:
             members = [

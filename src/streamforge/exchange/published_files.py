@@ -15,6 +15,7 @@ from streamforge.exchange import windows
 from streamforge.exchange.config import SymbolSpec
 from streamforge.exchange.endpoint import RowsEndpoint
 from streamforge.exchange.prices import Grid
+from streamforge.exchange.recordings import RecordedZip
 from streamforge.exchange.windows import Numbers, RowSeries
 from streamforge_utils.model.timeranges import TimeRange
 
@@ -31,7 +32,8 @@ _MONTHS = Grid("1M")
 class PublishedFile(msgspec.Struct, frozen=True):
     """A zip of the archive. path: without a slash in front. published_ms: since when it is there. size: bytes.
 
-    rows: which of the series it holds. etag: another one where anything else is in it.
+    rows: which of the series it holds. etag: another one where anything else is in it. recorded: what its bytes are;
+    None: they are made of the rows.
     """
 
     path: str
@@ -43,6 +45,7 @@ class PublishedFile(msgspec.Struct, frozen=True):
     rows: Sequence[Numbers]
     size: int
     etag: str
+    recorded: RecordedZip | None = None
 
     @property
     def name(self) -> str:
@@ -62,7 +65,11 @@ class PublishedFile(msgspec.Struct, frozen=True):
     @property
     def checksum_size(self) -> int:
         """Bytes of the file with its checksum."""
-        return 64 + 2 + len(self.name.encode()) + 1
+        return len(self.checksum("0" * 64).encode())
+
+    def checksum(self, sha256: str) -> str:
+        """What the file with its checksum holds. sha256: of the zip."""
+        return (self.recorded and self.recorded.checksum) or f"{sha256}  {self.name}\n"
 
     @property
     def checksum_etag(self) -> str:
@@ -100,7 +107,7 @@ Changed = Callable[[PublishedFile, bool], PublishedFile | None]
 
 
 class PublishedFiles:
-    """The files of the archive. symbols: of the exchange. name: of what it serves."""
+    """The files of the archive. symbols: of the exchange. name: of what it serves. zips: recorded ones, by name."""
 
     def __init__(
         self,
@@ -108,9 +115,10 @@ class PublishedFiles:
         symbols: Mapping[str, SymbolSpec],
         name: str,
         changed: Changed = lambda file, _: file,
+        zips: Mapping[str, RecordedZip] | None = None,
     ) -> None:
         self._endpoints = {endpoint.archive: endpoint for endpoint in endpoints if endpoint.archive}
-        self._symbols, self._name, self._changed = symbols, name, changed
+        self._symbols, self._name, self._changed, self._zips = symbols, name, changed, zips or {}
 
     def find(self, path: str, now_ms: int) -> PublishedFile | None:
         """The file with this path; None: there is none at `now_ms`."""
@@ -127,7 +135,7 @@ class PublishedFiles:
                 if span is None or place.path(span) != path:
                     return None
                 found = self._file(place, endpoint.archived(spec, variant), span, now_ms)
-                return None if found is None else self._changed(found, False)
+                return None if found is None else self._now(found, listed=False)
         return None
 
     def listing(self, asked: Asked, now_ms: int) -> Iterator[Entry | str]:
@@ -175,7 +183,7 @@ class PublishedFiles:
             if last <= asked.after or not last.startswith(asked.prefix):
                 continue
             file = self._file(place, series, span, now_ms)
-            file = None if file is None else self._changed(file, True)
+            file = None if file is None else self._now(file, listed=True)
             if file is None:
                 continue
             found = (
@@ -183,6 +191,14 @@ class PublishedFiles:
                 Entry(last, file.checksum_size, file.checksum_etag, file.published_ms),
             )
             yield from (one for one in found if one.key > asked.after and one.key.startswith(asked.prefix))
+
+    def _now(self, file: PublishedFile, *, listed: bool) -> PublishedFile | None:
+        """The file as it has become; a recorded one that nothing has happened to is as it was recorded."""
+        changed, recorded = self._changed(file, listed), self._zips.get(file.name)
+        if changed is not file or recorded is None:
+            return changed
+        etag = hashlib.md5(f"{file.etag} {recorded.sha256}".encode(), usedforsecurity=False).hexdigest() + "-1"
+        return msgspec.structs.replace(file, size=recorded.size, etag=etag, recorded=recorded)
 
     def _file(self, place: _Place, series: RowSeries | None, span: TimeRange, now_ms: int) -> PublishedFile | None:
         endpoint, spec, variant = place.endpoint, place.spec, place.variant

@@ -58,6 +58,23 @@ class RecordedRows(RowSeries):
         return self._texts[first : last + 1]
 
 
+class RecordedZip(msgspec.Struct, frozen=True):
+    """A zip as the archive published it. size: bytes. checksum: its `.CHECKSUM`; empty: that was not recorded."""
+
+    path: Path
+    size: int
+    sha256: str
+    checksum: str
+
+
+class Recordings(msgspec.Struct, frozen=True):
+    """What a folder has. ignored: why each other file is. zips: by their names in the archive."""
+
+    symbols: dict[str, SymbolSpec]
+    ignored: dict[str, str]
+    zips: dict[str, RecordedZip]
+
+
 class _File(msgspec.Struct, frozen=True):
     """A file of rows of one series. archive: of the bulk archive, not an answer of the REST API."""
 
@@ -71,8 +88,8 @@ class _File(msgspec.Struct, frozen=True):
         return self.path.suffix != ".json"
 
 
-def load_recordings(folder: Path, endpoints: Sequence[RowsEndpoint]) -> tuple[dict[str, SymbolSpec], dict[str, str]]:
-    """Let `endpoints` serve the recordings below `folder`; returns their symbols, and why each other file is ignored.
+def load_recordings(folder: Path, endpoints: Sequence[RowsEndpoint]) -> Recordings:
+    """Let `endpoints` serve the recordings below `folder`.
 
     Several files of one series are merged. Where two of them know the same row, a file of the archive wins over an
     answer of the REST API (whose last row may have changed since), else the one whose name sorts last. What no file
@@ -84,10 +101,14 @@ def load_recordings(folder: Path, endpoints: Sequence[RowsEndpoint]) -> tuple[di
     files, ignored = _find(folder, endpoints)
     if not files:
         raise PermanentError(f"replay {folder}: nothing of the spot market in it ({len(ignored)} other files)")
+    zips: dict[str, RecordedZip] = {}
     merged: dict[tuple[RowsEndpoint, str, Hashable], dict[int, Row]] = {}
     for file in sorted(files, key=lambda file: file.archive):
         series = merged.setdefault((file.endpoint, file.symbol, file.variant), {})
-        series.update((row[0], row) for row in _read(file))
+        content = _content(file.path)
+        if file.path.suffix == ".zip":
+            zips[file.path.name.removeprefix("spot_")] = _zip(file.path, content)
+        series.update((row[0], row) for row in _rows(file, content))
     listed: dict[str, int] = {}
     for endpoint in endpoints:
         endpoint.recordings = {}
@@ -99,7 +120,7 @@ def load_recordings(folder: Path, endpoints: Sequence[RowsEndpoint]) -> tuple[di
             endpoint.recordings[symbol, variant] = found
     for endpoint in endpoints:
         endpoint.derive_recordings(endpoints)
-    return {symbol: _spec(symbol, listed_ms) for symbol, listed_ms in listed.items()}, ignored
+    return Recordings({symbol: _spec(symbol, listed_ms) for symbol, listed_ms in listed.items()}, ignored, zips)
 
 
 def _find(folder: Path, endpoints: Iterable[RowsEndpoint]) -> tuple[list[_File], dict[str, str]]:
@@ -128,14 +149,16 @@ def _find(folder: Path, endpoints: Iterable[RowsEndpoint]) -> tuple[list[_File],
     return found, ignored
 
 
-def _read(file: _File) -> Iterator[Row]:
-    """The rows of a file in its order, times in milliseconds."""
-    path = file.path
+def _content(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise PermanentError(f"{path}: cannot be read: {error}") from error
-    _check_sum(path, content)
+
+
+def _rows(file: _File, content: bytes) -> Iterator[Row]:
+    """The rows of a file in its order, times in milliseconds."""
+    path = file.path
     lines = (
         _csv(_unzipped(path, content) if path.suffix == ".zip" else content) if file.archive else _json(file, content)
     )
@@ -174,14 +197,13 @@ def _unzipped(path: Path, content: bytes) -> bytes:
         raise PermanentError(f"{path}: a broken zip: {error}") from error
 
 
-def _check_sum(path: Path, content: bytes) -> None:
+def _zip(path: Path, content: bytes) -> RecordedZip:
     beside = path.with_name(path.name + ".CHECKSUM")
-    if not beside.exists():
-        return
-    expected = beside.read_text().split()[0].lower()
+    checksum = beside.read_text() if beside.exists() else ""
     found = hashlib.sha256(content).hexdigest()
-    if found != expected:
+    if checksum and found != (expected := checksum.split()[0].lower()):
         raise PermanentError(f"{path}: its SHA-256 is {found}, {beside.name} says {expected}")
+    return RecordedZip(path, len(content), found, checksum)
 
 
 def _spec(symbol: str, listed_ms: int) -> SymbolSpec:

@@ -205,5 +205,24 @@ def test_what_lies_below_the_floor_is_unknown_and_the_reason_names_the_first_id(
         assert segments[1]["records"] == len(file.rows)
 
 
+def test_a_loader_that_begins_again_asks_for_no_trade_that_it_had(tmp_path: Path) -> None:
+    with (
+        rig.exchange("--trades", "1667", "--no-limits") as exchange,
+        rig.manager(tmp_path / "data", exchange.url, STREAMFORGE_TOTAL_WEIGHT_PER_MINUTE="100000") as manager,
+    ):
+        exchange.switch_on("slow:ms=200,path=historicalTrades")
+        ranged = "2024-08-01T10:00:00Z:2024-08-01T10:20:00Z"
+        more = {"source": "rest", "parameters": {"loader-api-trades": {"concurrency": 1}}}
+        queue_id = manager.start_load("BTCUSDT", "api_trades", ranged, **more)["queue_id"]
+        manager.until(queue_id, "some is stored", lambda found: found["progress"]["records_stored"] > 0)
+        exchange.switch_on("500:path=historicalTrades,count=3")
+        workflow = manager.finished(queue_id)
+        attempts = rig.step(workflow, "loader-api-trades")["attempts"]
+        assert [attempt["status"] for attempt in attempts] == ["error", "finished"], "all of its requests failed once"
+        assert min(attempt["progress"]["records"] for attempt in attempts) > 1000
+        assert workflow["progress"]["records_stored"] > 10_000
+        assert rig.step(workflow, "arango-trades")["progress"]["unchanged"] == 0, "no record came twice"
+
+
 def _span(start_s: int, end_s: int) -> str:
     return ":".join(f"{datetime.fromtimestamp(second, UTC):%Y-%m-%dT%H:%M:%SZ}" for second in (start_s, end_s))

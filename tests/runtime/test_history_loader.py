@@ -75,7 +75,15 @@ async def test_ids_that_all_lack_are_not_asked_for_page_by_page() -> None:
     assert len(exchange.asked) < 40
 
 
-async def loaded(exchange: Ticks, seconds: int, *, to_now: bool = False) -> list[int]:
+@pytest.mark.parametrize(("first_id", "seconds", "by_time"), [(8, 6, 0), (12, 3 * MOST, 1), (11, 5, 0)])
+async def test_what_is_there_is_not_asked_for_again(first_id: int, seconds: int, by_time: int) -> None:
+    exchange = Ticks()
+    assert await loaded(exchange, seconds, first_id=first_id) == [*range(first_id, 5 + seconds + 1)]
+    assert exchange.asked[0] == ById(first_id)
+    assert sum(isinstance(question, ByTime) for question in exchange.asked) == by_time
+
+
+async def loaded(exchange: Ticks, seconds: int, *, to_now: bool = False, first_id: int | None = None) -> list[int]:
     """What is written of so many seconds from the fifth on."""
     written: list[bytes] = []
 
@@ -90,10 +98,12 @@ async def loaded(exchange: Ticks, seconds: int, *, to_now: bool = False) -> list
         series=None,
         type="api_ticks",
         kind=SimpleNamespace(name="ticks", paging=SimpleNamespace(most=MOST), rule=lambda series: Sequence()),
+        first_id=first_id,
         parameters=HistoryParameters(),
         output=SimpleNamespace(write=write),
-        progress=SimpleNamespace(position=None, share=None),
+        progress=SimpleNamespace(position=None, share=None, last_id=None),
     )
     await load_history(ctx)
+    assert ctx.progress.last_id == (int(written[-1]) if written else None)
     assert ctx.progress.share == 1.0
     return [int(value) for value in written]

@@ -163,12 +163,16 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
-    """A range that is to be loaded. reason: why it is, for a person. instead: another source failed before."""
+    """A range that is to be loaded. reason: why it is, for a person. instead: another source failed before.
+
+    first_id: behind the last record that is stored right before it, of a kind that has ids.
+    """
 
     span: TimeRange
     source: Source = Source.REST
     reason: str = ""
     instead: bool = False
+    first_id: int | None = None
 
 
 class Plan(msgspec.Struct, frozen=True, kw_only=True):

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from streamforge.manager.lifecycle.job_spec import job_of, start_command, topics_of
-from streamforge.manager.workflow import Attempt, Plan, Step, StepStatus, Workflow
-from streamforge_utils.model.messages import Command
+from streamforge.manager.workflow import Attempt, Part, Plan, Step, StepStatus, Workflow
+from streamforge_utils.model.messages import Command, Progress
+from streamforge_utils.model.timeranges import parse_time_range
 from streamforge_utils.ports.bus import HEADERS_BYTES, Retention, TopicSpec
 from streamforge_utils.ports.launcher import JobSpec
 from streamforge_utils.runtime.worker_definition import Source
@@ -86,6 +87,40 @@ def test_a_loader_of_the_archive_needs_room_for_files(source: Source, archive: b
 def test_of_a_range_whose_last_bar_ends_behind_the_workflows_the_loader_is_told_what_lies_inside() -> None:
     told = job(step(workflow(), LOADER), ranges=("2024-08-01T23:00Z:2024-08-02T00:30Z",))
     assert told.environment["STREAMFORGE_RANGES"] == "2024-08-01T23:00Z:2024-08-02"
+
+
+RANGE = "2024-08-01T06:00Z:2024-08-02"
+WITHIN, BEFORE = parse_time_range(RANGE).start_ms + 5000, parse_time_range(RANGE).start_ms - 1
+
+
+@pytest.mark.parametrize(
+    ("reached", "told"),
+    [
+        ([], "77"),  # as the plan knows
+        ([(2, WITHIN, 99)], "100"),
+        ([(2, WITHIN, 99), (2, None, None)], "100"),  # who got nowhere tells nothing
+        ([(2, WITHIN, 99), (2, WITHIN + 1, 100)], "101"),
+        ([(2, BEFORE, 99)], None),  # it lies in a range before
+        ([(2, WITHIN, None)], None),
+        ([(1, WITHIN, 99)], "77"),  # of an earlier round
+    ],
+)
+def test_a_loader_by_ids_goes_on_behind_the_last_record_that_is_there(
+    reached: list[tuple[int, int | None, int | None]], told: str | None
+) -> None:
+    attempts = tuple(
+        Attempt(number=number, job="job", planned_ms=NOW, progress=Progress(position=position, last_id=last_id))
+        for number, position, last_id in reached
+    )
+    of, attempt = workflow(), Attempt(number=3, job="job-x-3", planned_ms=NOW, ranges=(RANGE,))
+    assert of.plan is not None
+    part = Part(span=parse_time_range(RANGE), first_id=77)
+    of = replace(of, plan=replace(of.plan, parts=(part,)))
+    loader = replace(step(of, LOADER), attempts=(*attempts, attempt), round_from=2)
+    environment = job_of(of, loader, attempt, **GIVEN).environment
+    assert environment.get("STREAMFORGE_FIRST_ID") == told
+    files = replace(loader, source=Source.ARCHIVE)
+    assert "STREAMFORGE_FIRST_ID" not in job_of(of, files, attempt, **GIVEN).environment
 
 
 def test_a_sink_is_told_whose_markers_end_its_input() -> None:

@@ -6,6 +6,7 @@ not turn data into "before the listing".
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -170,13 +171,19 @@ async def planned(
     bars -= sum(records(one.span) or 0 for one in lost)
     plan = _replace(
         plan,
-        parts=tuple(divided.parts),
+        parts=tuple(_replace(part, first_id=_behind(known, part.span.start_ms)) for part in divided.parts),
         settled=tuple(sorted([*settled, *divided.unknown], key=lambda one: one.start_ms)),
         expected=expected,
         bars=bars + old,
         there=there,
     )
     return plan, _replace(sources, files=divided.files)
+
+
+def _behind(known: Iterable[Segment], start_ms: int) -> int | None:
+    """The id behind the last record that is stored right before a time; None: it is not known."""
+    last_id = next((one.last_id for one in known if one.verdict is Verdict.STORED and one.end_ms == start_ms), None)
+    return None if last_id is None else last_id + 1
 
 
 def _segment(start_ms: int, end_ms: int, verdict: Verdict) -> Segment:

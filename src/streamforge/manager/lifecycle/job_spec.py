@@ -46,6 +46,8 @@ def job_of(
     }
     if step.role is Role.LOADER:
         environment["STREAMFORGE_RANGES"] = ",".join(_inside(span, attempt.ranges))
+        if (first_id := _first_id(workflow, step, attempt)) is not None:
+            environment["STREAMFORGE_FIRST_ID"] = str(first_id)
         environment["STREAMFORGE_WEIGHT_PER_MINUTE"] = str(weight_per_minute)
         environment["STREAMFORGE_DOWNSTREAM"] = ",".join(readers_of(workflow))
     elif attempt.replay:
@@ -72,6 +74,22 @@ def job_of(
         endless=workflow.endless,
         archive=step.source is Source.ARCHIVE,
     )
+
+
+def _first_id(workflow: Workflow, step: Step, attempt: Attempt) -> int | None:
+    """The id behind the last record that is known to be there, if the attempt's first range goes on from it.
+
+    That is what an attempt before brought to the topic in the same round, or what was stored when it was planned.
+    """
+    if step.source is not Source.REST or not attempt.ranges:
+        return None
+    span = parse_time_range(attempt.ranges[0])
+    for before in reversed(step.attempts):
+        reached = before.progress
+        if step.round_from <= before.number < attempt.number and reached.position is not None:
+            return None if reached.last_id is None or reached.position not in span else reached.last_id + 1
+    parts = () if workflow.plan is None else workflow.plan.parts
+    return next((one.first_id for one in parts if one.span.start_ms == span.start_ms), None)
 
 
 def _of_topic(workflow: Workflow, topic: TopicInput, step: Step) -> dict[str, str]:

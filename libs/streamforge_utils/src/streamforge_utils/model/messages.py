@@ -135,6 +135,9 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         int | None,
         Meta(description="newest open time reached (unix milliseconds, UTC) of a loader, newest offset of a sink"),
     ] = None
+    last_id: Annotated[
+        int | None, Meta(description="id of the newest record of a loader over REST, of a kind that has ids")
+    ] = None
     share: Annotated[float | None, Meta(description="done, 0 to 1, where an end is known")] = None
     rate: Annotated[float, Meta(description="records a second of late")] = 0.0
     lag: Annotated[int | None, Meta(description="records that wait to be stored")] = None

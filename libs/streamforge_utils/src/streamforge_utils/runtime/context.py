@@ -73,7 +73,8 @@ class Connections:
 class Context(Generic[P]):
     """One attempt of a step, without signals, topics or metrics.
 
-    ranges: what to load, ascending as given; `span` is the whole time range of the workflow. replay: the input is a
+    ranges: what to load, ascending as given; `span` is the whole time range of the workflow. first_id: of the first
+    range, where all records before it are there already. replay: the input is a
     topic of dead letters. archive_samples: which files are compared with the exchange. terminal_extra: what the
     terminal event's `extra` shall hold beside the progress, as JSON has it.
     """
@@ -93,6 +94,7 @@ class Context(Generic[P]):
         self.type = settings.type
         self.span = settings.time_range
         self.ranges: tuple[TimeRange, ...] = settings.ranges or (settings.time_range,)
+        self.first_id = settings.first_id
         self.collection = settings.collection_name
         self.attempt = settings.attempt
         self.replay = settings.replay

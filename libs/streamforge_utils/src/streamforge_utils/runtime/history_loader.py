@@ -42,6 +42,7 @@ async def load_history(ctx: Context[P]) -> None:
     """Load the worker's ranges from the exchange's history into its output, oldest first.
 
     Records of a kind with ids are loaded a millisecond beyond both ends: others may share it with what is lacking.
+    Where the first id is known (`ctx.first_id`) nothing before it is asked for.
     Raises what the exchange and the output raise.
     """
     now_ms = await ctx.exchange.server_time()
@@ -54,12 +55,14 @@ async def load_history(ctx: Context[P]) -> None:
         ranges = []
     for number, span in enumerate(ranges):
         share = partial(_share, span, number, len(ranges))
-        question = ByTime(TimeRange(max(0, span.start_ms - 1), now_ms), limit=1)
-        # That there is none is asked twice: a wrong answer would cost a round of repair.
-        first = await ctx.exchange.page(ctx.series, question) or await ctx.exchange.page(ctx.series, question)
-        if not first:
-            continue
-        first_id = first.positions[0]
+        first_id = ctx.first_id if span.start_ms == ctx.ranges[0].start_ms else None
+        if first_id is None:
+            question = ByTime(TimeRange(max(0, span.start_ms - 1), now_ms), limit=1)
+            # That there is none is asked twice: a wrong answer would cost a round of repair.
+            first = await ctx.exchange.page(ctx.series, question) or await ctx.exchange.page(ctx.series, question)
+            if not first:
+                continue
+            first_id = first.positions[0]
         second_id = first_id + paging.most
         # Most repairs need one answer: how many more there are is asked for once it was not the last one.
         if await _load(ctx, *_by_id(range(first_id, second_id), span, paging.most, share)):
@@ -129,7 +132,7 @@ def _share(span: TimeRange, number: int, count: int, reached_ms: int) -> float:
 
 async def _load(ctx: Context[P], questions: Iterator[Question], take: _Take) -> bool:
     """Ask the questions, several at once, and write the answers in their order; returns whether one was the last."""
-    concurrency = ctx.parameters.concurrency
+    concurrency, has_ids = ctx.parameters.concurrency, not isinstance(ctx.kind.rule(ctx.series), Grid)
     pages: deque[tuple[Question, asyncio.Task[Page]]] = deque()
     over = False
 
@@ -168,6 +171,7 @@ async def _load(ctx: Context[P], questions: Iterator[Question], take: _Take) -> 
             for page in answered:
                 if page:
                     ctx.progress.position = page.times[-1]
+                    ctx.progress.last_id = page.positions[-1] if has_ids else None
             ctx.progress.share = share
         return over
     finally:

@@ -24,14 +24,16 @@ _ADAPTER = "adapter"
 class ProgressTracker:
     """Counts of one attempt.
 
-    records: confirmed. position: newest open time (ms) or offset reached. share: done, 0 to 1, where an end is known.
-    lag: records waiting, where known. unchanged, stale, refused: how the store answered beside `stored`.
+    records: confirmed. position: newest open time (ms) or offset reached. last_id: of the newest record, of a loader by
+    ids. share: done, 0 to 1, where an end is known. lag: records waiting, where known. unchanged, stale, refused: how
+    the store answered beside `stored`.
     waited: called for each wait that ends, with who waited and for how many seconds.
     """
 
     def __init__(self, clock: Clock, waited: Callable[[str, float], None] | None = None) -> None:
         self.records = 0
         self.position: int | None = None
+        self.last_id: int | None = None
         self.share: float | None = None
         self.lag: int | None = None
         self.unchanged = 0
@@ -69,6 +71,7 @@ class ProgressTracker:
         return Progress(
             records=self.records,
             position=self.position,
+            last_id=self.last_id,
             share=None if self.share is None else round(self.share, 6),
             rate=round(rate, 3),
             lag=self.lag,

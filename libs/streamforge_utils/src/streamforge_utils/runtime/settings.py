@@ -345,6 +345,15 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
             default="`TIME_RANGE`",
         ),
     ] = ()
+    first_id: Annotated[
+        Annotated[int, msgspec.Meta(ge=0)] | None,
+        variable(
+            "STREAMFORGE_FIRST_ID",
+            "the id from which on the first of them is loaded, of a kind that has ids; records before it are there",
+            only="output",
+            default="asked for by time",
+        ),
+    ] = None
     heartbeat_seconds: Annotated[
         float,
         msgspec.Meta(gt=0),

@@ -64,6 +64,14 @@ def test_since_last_of_many_goes_on_from_each_symbols_own_end(cli: Cli) -> None:
     assert [one.split(maxsplit=2) for one in again.out.splitlines()[3:]] == [["closed", "2", "proven: up to date"]]
     ran = cli("load", "BTCUSDT,ETHUSDT", TYPE, "--since", "last", "--dry-run", "--json").ok()
     assert (ran.json["refused"], ran.json["each"][0]["symbol"]) == (1, "ETHUSDT")
+    told = "or give a start with `from`", "or give a start with `--from START`"
+    assert (told[0] in ran.json["each"][0]["note"], told[1] in ran.json["each"][0]["note"]) == (True, False)
+    ran = cli("load", "BTCUSDT,ETHUSDT", TYPE, "--since", "last")
+    assert (ran.code, told[1] in ran.out, told[0] in ran.out) == (1, True, False), ran.out
+    shown = cli("batch", "show", ran.out.split()[0], "--members").ok().out
+    assert told[1] in " ".join(shown.split())
+    looked_at = cli("load", "BTCUSDT,ETHUSDT", TYPE, "--since", "last", "--dry-run").ok().out
+    assert told[1] in " ".join(looked_at.split())
 
 
 @pytest.mark.parametrize(

@@ -116,6 +116,11 @@ def test_one_command_stores_a_topic_and_tells_what_became_of_it(
     assert "topic orders into shop, to where it ends now" in shown
     assert again["queue_id"] in cli("queues").ok().out
     lines = cli("export", "shop", "--format", "jsonl").ok().out.splitlines()
+    queue_id = cli("queues", "--json").ok().json["queues"][0]["queue_id"]
+    for what, code in (("shop", 2), (queue_id, 1)):
+        ran = cli("export", what, "--partition", "day", "--output", str(tmp_path / "set"))
+        assert (ran.code, (tmp_path / "set").exists()) == (code, False)
+        assert "`streamforge export shop --output shop.jsonl" in ran.err
     assert len(lines) == 51
     assert json.loads(lines[-1])["_key"] == "n00000049"
     assert "its documents stay in shop" in cli("rm", again["queue_id"], "--yes").ok().out

@@ -9,6 +9,7 @@ import msgspec
 
 from streamforge.cli import terminal
 from streamforge.cli.batch_follower import EndedBatch
+from streamforge.cli.client import said_here
 from streamforge.cli.command_errors import CliError, Interrupted
 from streamforge.cli.session import Where
 from streamforge.cli.terminal import short
@@ -91,7 +92,7 @@ def rows(batch: batch_answers.Batch) -> list[tuple[str, str, str]]:
 def _failures(batch: batch_answers.Batch) -> list[tuple[str, str, str]]:
     by_reason: dict[tuple[str, str], list[str]] = {}
     for member in batch.failures:
-        by_reason.setdefault((member.status, short(member.reason or "")), []).append(member.symbol)
+        by_reason.setdefault((member.status, _why(member)), []).append(member.symbol)
     found = []
     for (status, reason), symbols in list(by_reason.items())[:_REASONS]:
         found.append((status, terminal.number(len(symbols)), f"not proven: {reason} ({terminal.first_of(symbols)})"))
@@ -103,6 +104,10 @@ def _failures(batch: batch_answers.Batch) -> list[tuple[str, str, str]]:
     return found
 
 
+def _why(member: batch_answers.BatchMember) -> str:
+    return short(said_here(member.reason or ""))
+
+
 def members_table(members: Sequence[batch_answers.BatchMember]) -> None:
     """The members, a line each."""
     lines: list[list[str | Text]] = [
@@ -112,7 +117,7 @@ def members_table(members: Sequence[batch_answers.BatchMember]) -> None:
             terminal.number(member.records_stored),
             terminal.number(member.records_expected) or "?",
             member.queue_id or "",
-            short(member.reason or ""),
+            _why(member),
         ]
         for member in members
     ]

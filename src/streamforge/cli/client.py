@@ -345,9 +345,14 @@ def problem_of(status: int, answer: bytes) -> ApiProblem:
         message += "" if "again" in message else ": try again later"
     elif kind not in _SAID_BY_COMMANDS and problem.next_step:
         message += f"; {problem.next_step}"
+    return ApiProblem(status, kind, said_here(message), problem.did_you_mean, problem.next_step)
+
+
+def said_here(message: str) -> str:
+    """What the server advises, with the commands and options that one types for it."""
     for there, here in _SAID_HERE.items():
         message = message.replace(there, f"`{here}`")
-    return ApiProblem(status, kind, message, problem.did_you_mean, problem.next_step)
+    return message
 
 
 def path_part(text: str) -> str:

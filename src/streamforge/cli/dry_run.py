@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeVar
 import msgspec
 
 from streamforge.cli import terminal
-from streamforge.cli.client import to_json
+from streamforge.cli.client import said_here, to_json
 from streamforge.cli.nothing_new import check_news
 from streamforge.cli.session import Mode, Where, session
 from streamforge.manager import plan_answers
@@ -82,7 +82,7 @@ async def forecast_many(where: Where, request: object, *, as_json: bool) -> int:
             terminal.number(one.records_there),
             terminal.number(one.requests) if one.requests else "",
             shown_size(one.download_bytes) if one.download_bytes else "",
-            terminal.short(one.note),
+            terminal.short(said_here(one.note)),
         ]
         for one in told.each
     ]

@@ -87,6 +87,12 @@ async def why_nothing(found: Session, what: Sequence[str], selection: Selection,
                 f"{what[0]} has not ended ({state}), and nothing of its range is proven yet: wait for it with "
                 f"{wait_command(what[0], where)}, then export it again"
             )
+        if workflow.topic_input is not None:
+            name = workflow.collection
+            return (
+                f"{what[0]} stored a topic, whose records are of no series: export its collection with "
+                f"`streamforge export {name} --output {name}.jsonl{where.flags()}`"
+            )
         if workflow.time_range.span is None:
             return f"{nothing}: {NOTHING_OVER}"
         if workflow.status == "finished" and not known.complete:

@@ -86,9 +86,13 @@ async def _write(
     selection = await select(found, what, where, life=life)
     if selection.known is None:
         raise UsageProblem(
-            f"a data set is of a series, and {selection.name} is a collection: write SYMBOL TYPE [TIME_RANGE]"
+            f"a data set is of a series, and {selection.name} is a collection: write SYMBOL TYPE [TIME_RANGE], or "
+            "leave --partition out, which writes one file: "
+            f"`streamforge export {selection.name} --output {selection.name}.jsonl{where.flags()}`"
         )
-    written = await DatasetExport(found, Reader(found, where), to, selection.known).run()
+    written = None
+    if selection.known.span is not None:
+        written = await DatasetExport(found, Reader(found, where), to, selection.known).run()
     if written is None:
         raise CliError(await why_nothing(found, what, selection, where))
     return selection, written

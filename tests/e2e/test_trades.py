@@ -205,6 +205,14 @@ def test_what_lies_below_the_floor_is_unknown_and_the_reason_names_the_first_id(
         assert segments[1]["records"] == len(file.rows)
 
 
+def test_a_plan_asks_for_no_trade_where_its_id_is_enough(quiet: rig.Exchange, manager: rig.Manager) -> None:
+    body = {"symbol": "BTCUSDT", "type": "api_trades", "time_range": "2024-08-01:2024-08-02", "source": "rest"}
+    assert manager.api.post("/plans", json=body).raise_for_status().json()["records_expected"] > 0
+    asked = {path: quiet.requests(path) for path in ("historicalTrades", "aggTrades")}
+    # The first trade of all, and each end of the range with the trade before it: 25 weight each; 4 for each id by time.
+    assert asked == {"historicalTrades": 3, "aggTrades": 3}
+
+
 def test_a_loader_that_begins_again_asks_for_no_trade_that_it_had(tmp_path: Path) -> None:
     with (
         rig.exchange("--trades", "1667", "--no-limits") as exchange,

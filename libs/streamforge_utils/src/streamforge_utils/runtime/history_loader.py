@@ -57,7 +57,7 @@ async def load_history(ctx: Context[P]) -> None:
         share = partial(_share, span, number, len(ranges))
         first_id = ctx.first_id if span.start_ms == ctx.ranges[0].start_ms else None
         if first_id is None:
-            question = ByTime(TimeRange(max(0, span.start_ms - 1), now_ms), limit=1)
+            question = ByTime(TimeRange(max(0, span.start_ms - 1), now_ms), limit=1, places=True)
             # That there is none is asked twice: a wrong answer would cost a round of repair.
             first = await ctx.exchange.page(ctx.series, question) or await ctx.exchange.page(ctx.series, question)
             if not first:
@@ -68,7 +68,7 @@ async def load_history(ctx: Context[P]) -> None:
         if await _load(ctx, *_by_id(range(first_id, second_id), span, paging.most, share)):
             continue
         behind = TimeRange(span.end_ms + 1, now_ms) if span.end_ms + 1 < now_ms else None
-        after = await ctx.exchange.page(ctx.series, ByTime(behind, limit=1)) if behind else None
+        after = await ctx.exchange.page(ctx.series, ByTime(behind, limit=1, places=True)) if behind else None
         end_id = after.positions[0] if after else sys.maxsize
         await _load(ctx, *_by_id(range(second_id, end_id), span, paging.most, share))
     ctx.progress.share = 1.0

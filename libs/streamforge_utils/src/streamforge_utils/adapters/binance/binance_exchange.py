@@ -152,7 +152,7 @@ class BinanceExchange:
     async def _page_at(self, series: Series, question: ByTime, id_at_time: IdAtTime) -> Page:
         """The first or the last record of a span, for which another endpoint knows its id."""
 
-        def read(answer: Answer) -> int | None:
+        def read(answer: Answer) -> tuple[int, int] | None:
             try:
                 return id_at_time.read(answer.body, question)
             except MalformedPage as error:
@@ -161,7 +161,12 @@ class BinanceExchange:
         endpoint = Endpoint(id_at_time.path, id_at_time.weight)
         parameters = id_at_time.parameters(series, question)
         found = await self._transport.get(endpoint, parameters, f"{endpoint.name} {described(series, question)}", read)
-        return Page([], [], [], []) if found is None else await self.page(series, ById(found, limit=1))
+        if found is None:
+            return Page([], [], [], [])
+        record_id, time_ms = found
+        if question.places:
+            return Page([record_id], [time_ms], [], [])
+        return await self.page(series, ById(record_id, limit=1))
 
     def set_weight_limit(self, weight_per_minute: int) -> None:
         """The share from now on; requests that wait for weight are judged by it at once. 0 holds them all back."""

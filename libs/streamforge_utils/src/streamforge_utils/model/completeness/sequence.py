@@ -43,13 +43,15 @@ class Sequence(Rule, frozen=True):
         That there is none takes two rounds of questions, since it would end the workflow with nothing stored.
         """
         whole, empty_rounds = TimeRange(0, now_ms), 0
-        for _ in range(CONFIRMATIONS):
+        for number in range(CONFIRMATIONS):
+            places = number == 0  # a floor may lie between a place and the first record that is given
             by_id = await exchange.page(series, ById(0, limit=1))
-            by_time = await exchange.page(series, ByTime(whole, limit=1))
+            by_time = await exchange.page(series, ByTime(whole, limit=1, places=places))
             if by_id and not by_time:
                 # Where older records are given no more, a window that begins with them may be answered with none.
-                by_time = await exchange.page(series, ByTime(TimeRange(by_id.times[0], now_ms), limit=1))
-            if not by_id and not by_time and not await exchange.page(series, ByTime(whole, newest=True)):
+                since_first = TimeRange(by_id.times[0], now_ms)
+                by_time = await exchange.page(series, ByTime(since_first, limit=1, places=places))
+            if not by_id and not by_time and not await exchange.page(series, ByTime(whole, newest=True, places=True)):
                 empty_rounds += 1
                 if empty_rounds == 2:
                     return None
@@ -205,12 +207,15 @@ async def _first_from(exchange: Pages, series: Series, time_ms: int, now_ms: int
 
     The record before it is asked for too: it must have happened earlier. Raises RetryableError.
     """
-    for _ in range(CONFIRMATIONS):
-        page = await exchange.page(series, ByTime(TimeRange(time_ms, now_ms), limit=1)) if time_ms < now_ms else None
+    for number in range(CONFIRMATIONS):
+        page, places = None, number == 0
+        if time_ms < now_ms:
+            page = await exchange.page(series, ByTime(TimeRange(time_ms, now_ms), limit=1, places=places))
         if page:
             seen = found = page.positions[0]
         else:
-            page = await exchange.page(series, ByTime(TimeRange(0, max(now_ms, 1)), limit=1, newest=True))
+            whole = TimeRange(0, max(now_ms, 1))
+            page = await exchange.page(series, ByTime(whole, limit=1, newest=True, places=places))
             # A record of that time or later contradicts the answer that there is none.
             if not page or time_ms <= page.times[-1] < now_ms:
                 continue

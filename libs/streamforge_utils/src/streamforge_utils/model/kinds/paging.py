@@ -17,12 +17,14 @@ _encode = msgspec.json.Encoder().encode
 class ByTime(msgspec.Struct, frozen=True):
     """Asks for the records of `span`, ascending, at most `limit`: the oldest ones, or the newest.
 
-    limit: None is as many as one answer may hold.
+    limit: None is as many as one answer may hold. places: positions and times alone are wanted: the answer need not
+    have keys and values, which may make it cheaper.
     """
 
     span: TimeRange
     limit: int | None = None
     newest: bool = False
+    places: bool = False
 
     def __str__(self) -> str:
         return str(self.span)
@@ -127,8 +129,8 @@ class IdAtTime(ABC):
         """The query of a request for the first record of the span, or the last one if the newest is asked for."""
 
     @abstractmethod
-    def read(self, body: bytes, question: ByTime) -> int | None:
-        """The id; None: the span has no record. Raises MalformedPage."""
+    def read(self, body: bytes, question: ByTime) -> tuple[int, int] | None:
+        """The id, and when that record happened; None: the span has no record. Raises MalformedPage."""
 
 
 class Paging(ABC):

@@ -89,8 +89,9 @@ class _Row(msgspec.Struct, frozen=True, gc=False):
 
 
 class _AggregateIds(msgspec.Struct, frozen=True, gc=False):
-    """The trades of an aggregated trade."""
+    """The trades of an aggregated trade, which all happened at the same time."""
 
+    time: int = msgspec.field(name="T")
     first_id: int = msgspec.field(name="f")
     last_id: int = msgspec.field(name="l")
 
@@ -109,11 +110,12 @@ class _ByAggregates(IdAtTime):
     def parameters(self, series: Series, question: ByTime) -> dict[str, str]:
         return {"symbol": series.symbol, "limit": "1", **time_window(question)}
 
-    def read(self, body: bytes, question: ByTime) -> int | None:
+    def read(self, body: bytes, question: ByTime) -> tuple[int, int] | None:
         found = rows_of(_decode_ids, body)
         if not found:
             return None
-        return found[-1].last_id if question.newest else found[0].first_id
+        chosen = found[-1 if question.newest else 0]
+        return chosen.last_id if question.newest else chosen.first_id, chosen.time
 
 
 class HistoricalTrades(Paging):

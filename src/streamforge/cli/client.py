@@ -51,6 +51,7 @@ _SAID_HERE = {
     "GET /symbols": "streamforge symbols",
     "GET /series": "streamforge series",
     "GET /schedules": "streamforge schedule list",
+    "PATCH /schedules/{name}": "streamforge schedule change NAME",
     "`from`": SINCE_START,
 }
 """The commands and options that stand for the requests and fields which the server advises."""

@@ -198,7 +198,7 @@ _batch = (Entry(name, "batch_commands", f"batch_{name}") for name in ("list", "s
 root.add_command(_group("batch", "Load", "Loads of many symbols.", *_batch))
 _schedule = (
     Entry(name, "schedule_commands", f"schedule_{name}")
-    for name in ["add", "list", "show", "pause", "resume", "rm", "run"]
+    for name in ["add", "change", "list", "show", "pause", "resume", "rm", "run"]
 )
 root.add_command(_group("schedule", "Load", "Loads that begin by themselves, at times that you choose.", *_schedule))
 _apply = Entry("apply", "kafka_command", "apply")

@@ -66,6 +66,7 @@ async def own_manager(
     lock: bool = True,
     drives: bool = True,
     fires: bool = False,
+    asks: bool = True,
     overrides: Mapping[str, str] | None = None,
     tokens: Tokens | None = None,
     observer: Observer | None = None,
@@ -74,7 +75,7 @@ async def own_manager(
 
     lock: be the one manager of the folder and its store. drives: drive its workflows, and let other commands on the
     same folder find it; else answer questions only. fires: fire its schedules too.
-    overrides: variables that go before the environment's.
+    asks: `exchange` is the one that the data come from. overrides: variables that go before the environment's.
     Raises ConfigError (also if another manager holds the folder or the store), CliError or RetryableError.
     """
     urls = exchange_urls(exchange) if exchange != TEST else None
@@ -117,6 +118,7 @@ async def own_manager(
                 drives=drives,
                 fires=fires,
                 insist=True,
+                asks=asks,
             )
         )
         if drives:

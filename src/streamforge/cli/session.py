@@ -37,13 +37,14 @@ _PAUSE_S = 0.1
 class Mode(Enum):
     """What a command needs.
 
-    READ: answers. ASK: answers of the exchange. CHANGE: to be the only manager. DRIVE: workflows that go on.
-    CONTINUE: the same, of what is there already. SERVER: a manager that runs already.
+    READ: answers. ASK: answers of the exchange. CHANGE: to be the only manager. SCHEDULE: both. DRIVE: workflows
+    that go on. CONTINUE: the same, of what is there already. SERVER: a manager that runs already.
     """
 
     READ = "read"
     ASK = "ask"
     CHANGE = "change"
+    SCHEDULE = "schedule"
     DRIVE = "drive"
     CONTINUE = "continue"
     SERVER = "server"
@@ -52,6 +53,11 @@ class Mode(Enum):
     def drives(self) -> bool:
         """Whether workflows go on."""
         return self in (Mode.DRIVE, Mode.CONTINUE)
+
+    @property
+    def asks(self) -> bool:
+        """Whether the exchange is asked."""
+        return self.drives or self in (Mode.ASK, Mode.SCHEDULE)
 
 
 class Where(msgspec.Struct, frozen=True, kw_only=True):
@@ -231,7 +237,8 @@ async def _own(where: Where, folder: Path, mode: Mode) -> AsyncIterator[Session]
     async with (
         own_manager(
             folder,
-            exchange=where.exchange if mode.drives or mode is Mode.ASK else BINANCE,
+            exchange=where.exchange if mode.asks else BINANCE,
+            asks=mode.asks,
             lock=mode not in (Mode.READ, Mode.ASK),
             drives=mode.drives,
             overrides={**where.environ(), "STREAMFORGE_HOST": "127.0.0.1", "STREAMFORGE_PORT": "0"},

@@ -186,7 +186,7 @@ class Reports:
 
     async def _is_listed(self, symbol: str) -> bool | None:
         """Whether the exchange has the symbol; None: it is not asked, or does not answer soon."""
-        if self._deps.no_driver_reason is not None:  # who only reads has another exchange, or none
+        if not self._deps.asks:
             return None
         try:
             async with asyncio.timeout(_LIST_WITHIN_S):

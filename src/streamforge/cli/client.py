@@ -343,7 +343,7 @@ def problem_of(status: int, answer: bytes) -> ApiProblem:
     if status in (401, 403) and kind != "invalid-input":
         message += "; put a token that the server knows into STREAMFORGE_TOKEN, or name its file with --token-file"
     elif kind in ("unavailable", "busy"):
-        message += "" if "again" in message else ": try again later"
+        message = message if "again" in message else f"{message.rstrip('.')}: try again later"
     elif kind not in _SAID_BY_COMMANDS and problem.next_step:
         message += f"; {problem.next_step}"
     for there, here in _SAID_HERE.items():

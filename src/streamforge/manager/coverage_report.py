@@ -9,7 +9,6 @@ from typing import Protocol
 
 from streamforge.manager import data_answers
 from streamforge.manager.persistence.coverage_store import CoverageStore, SeriesCoverage
-from streamforge.manager.persistence.installation import DriverStatus
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.presentation import series_answer
 from streamforge.manager.service import Basis, NotFound, Report
@@ -53,7 +52,7 @@ class Sources(Protocol):
     def exchange(self) -> Exchange: ...
 
     @property
-    def no_driver_reason(self) -> DriverStatus | None: ...
+    def asks(self) -> bool: ...
 
 
 class Reports:

@@ -53,6 +53,7 @@ _SAID_HERE = {
     "GET /schedules": "streamforge schedule list",
     "PATCH /schedules/{name}": "streamforge schedule change NAME",
     "`from`": SINCE_START,
+    "`skip_unknown`": "--skip-unknown",
 }
 """The commands and options that stand for the requests and fields which the server advises."""
 

@@ -40,8 +40,8 @@ async def load(
         str,
         typer.Argument(
             metavar="SYMBOL",
-            help="As the exchange spells it, e.g. BTCUSDT. Many at once: BTCUSDT,ETHUSDT, a pattern ('*USDT') or a "
-            "file with a symbol a line (@symbols.txt).",
+            help="As the exchange spells it, e.g. BTCUSDT. Many at once: BTCUSDT,ETHUSDT, a pattern ('*USDT') or "
+            "@symbols.txt: a file with a symbol or pattern a line; what follows a # is a comment.",
         ),
     ],
     type_name: Annotated[
@@ -80,6 +80,10 @@ async def load(
             help="Of many symbols: those that were listed on that day, also where they are delisted by now.",
         ),
     ] = None,
+    skip_unknown: Annotated[
+        bool,
+        typer.Option("--skip-unknown", help="Of many symbols: leave out, and name, those that the exchange has not."),
+    ] = False,
     source: o.SourceOf = None,
     dry_run: Annotated[
         bool,
@@ -111,9 +115,11 @@ async def load(
 
         how: dict[str, Any] = {"again": again, "detach": detach, "timeout_s": timeout_s, "as_json": as_json}
         how |= {"since": since, "first": first, "listed_at": listed_at, "source": source, "dry_run": dry_run}
+        how["skip_unknown"] = skip_unknown
         return await load_many(symbol, type_name, time_range, where, **how)
-    if listed_at is not None:
-        raise UsageProblem("--listed-at is for many symbols, such as '*USDT'")
+    if listed_at is not None or skip_unknown:
+        option = "--skip-unknown" if listed_at is None else "--listed-at"
+        raise UsageProblem(f"{option} is for many symbols, such as '*USDT'")
     request = Request(
         symbol=symbol,
         type=type_name,

@@ -55,6 +55,10 @@ class StartBatch(Ranged):
     start: From = None
     time_range: Range = None
     again: bool = Field(default=False, description="Load also what is stored already.")
+    skip_unknown: bool = Field(
+        default=False,
+        description="Leave out symbols that the exchange does not have, in the place of a refusal of all.",
+    )
     source: SourceChoice = Field(default=SourceChoice.AUTO, description="As of POST /queues/start.")
 
     def request(self) -> BatchRequest:
@@ -67,6 +71,7 @@ class StartBatch(Ranged):
             default_start=self.start,
             listed_at=self.listed_at,
             again=self.again,
+            skip_unknown=self.skip_unknown,
             source=self.source,
         )
 

@@ -147,7 +147,7 @@ async def _tidy(manager: WorkflowService, folder: Any, *, alone: bool) -> None:
         async with asyncio.timeout(TIDY_S):
             with nullcontext() if alone else folder.lock(drives=False):
                 removed = await manager.tidy()
-                if removed:
+                if removed and terminal.debugging():
                     told = terminal.many(removed, "ended workflow")
                     terminal.say(f"topics of {told} were kept long enough and are removed")
 

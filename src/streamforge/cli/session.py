@@ -24,7 +24,7 @@ from streamforge.cli.places import (
     keeps_store,
     last_choice,
 )
-from streamforge.manager.origin import BINANCE, TEST, Source, is_asked_for, shown_choice
+from streamforge.manager.origin import BINANCE, TEST, Source, called, is_asked_for, shown_choice
 from streamforge_utils.model.errors import ConfigError
 
 LAUNCHER_VARIABLE = "STREAMFORGE_LAUNCHER"
@@ -96,6 +96,13 @@ class Where(msgspec.Struct, frozen=True, kw_only=True):
             return self
         return msgspec.structs.replace(self, exchange=last_choice(self.folder), continues=True)
 
+    def of_its_data(self) -> Where:
+        """As `as_before`, for a manager that is about to run; says which exchange that is, where nobody named it."""
+        found = self.as_before()
+        if found.exchange is not None and self.exchange is None:
+            terminal.say(f"{self.folder} holds data of {_named(found.exchange)}: it is loaded from there")
+        return found
+
     def starting(self) -> str:
         """As `flags`, for the advice to start a manager or a load there."""
         return self.as_before().flags(exchange=True)
@@ -133,6 +140,10 @@ class Where(msgspec.Struct, frozen=True, kw_only=True):
                 raise UsageProblem(
                     f"--{name} is for a manager of this command's own; the one at --server has its {name}"
                 )
+
+
+def _named(choice: str) -> str:
+    return called(TEST) if choice == TEST else f"the exchange at {shown_choice(choice)}"
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -234,6 +245,8 @@ async def _own(where: Where, folder: Path, mode: Mode) -> AsyncIterator[Session]
     from streamforge.cli.own_manager import configure_logs, own_manager
 
     configure_logs(debug=where.debug, quiet=True, environ=where.environ())
+    if mode.asks:
+        where = where.of_its_data()
     async with (
         own_manager(
             folder,

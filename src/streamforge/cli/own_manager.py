@@ -16,7 +16,6 @@ import msgspec
 from streamforge import wiring
 from streamforge.cli import terminal
 from streamforge.cli.exchange_process import running_exchange
-from streamforge.cli.main import PROGRAM
 from streamforge.cli.places import (
     DATA_VARIABLE,
     EXCHANGE_VARIABLE,
@@ -108,7 +107,7 @@ async def own_manager(
         manager = await stack.enter_async_context(
             started(
                 settings,
-                starter(PROGRAM, about=f", data in {data}"),
+                starter(terminal.PROGRAM, about=f", data in {data}"),
                 directory,
                 observer=observer or NullObserver(),
                 origin=origin,

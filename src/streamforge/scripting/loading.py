@@ -13,10 +13,10 @@ import msgspec
 import structlog
 
 from streamforge.cli.command_errors import Interrupted
-from streamforge.cli.commands.load_commands import Request
 from streamforge.cli.coverage_text import left_out_span, load_of_the_rest, no_longer
 from streamforge.cli.follower import Follower
 from streamforge.cli.interrupts import Interrupts
+from streamforge.cli.load_request import Request
 from streamforge.cli.outcome import Ended, Loaded, unfinished
 from streamforge.cli.progress import WorkflowDisplay
 from streamforge.manager import answers

@@ -14,8 +14,8 @@ from streamforge.cli.batch_follower import BeginBatch, EndedBatch, description, 
 from streamforge.cli.batch_outcome import LoadedBatch, members_table, tell_batch, unproven
 from streamforge.cli.client import path_part, to_json
 from streamforge.cli.command_errors import ApiProblem, CliError
-from streamforge.cli.commands.load_commands import Request
 from streamforge.cli.dry_run import forecast_many
+from streamforge.cli.load_request import Request
 from streamforge.cli.session import Mode, NothingThere, Session, Where, session
 from streamforge.cli.symbol_words import is_many, words_of
 from streamforge.manager import batch_answers

@@ -40,8 +40,8 @@ async def up(
             metavar="PORT",
             min=0,
             max=65535,
-            help="Of the API; 0: any free one. Metrics have a port of their own: STREAMFORGE_METRICS_PORT, else 8000 or, "
-            "where that is taken, any free one.",
+            help="Of the API; 0: any free one. Metrics have a port of their own: STREAMFORGE_METRICS_PORT, else 8000 "
+            "or, where that is taken, any free one.",
             show_default="8080",
         ),
     ] = None,

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from streamforge.manager import batch_answers, batch_presentation
 from streamforge.manager.api.queue_routes import LAST_ID, IdempotencyKey, Limit
-from streamforge.manager.api.request_bodies import From, Range, Ranged, Since
+from streamforge.manager.api.request_bodies import From, Range, RangeRequest, Since
 from streamforge.manager.api.routing import Context, In, StrictRoute, gives, reply
 from streamforge.manager.batch import MOST_SYMBOLS, MemberStatus
 from streamforge.manager.batch_requests import BatchRequest
@@ -24,7 +24,7 @@ _TEXT = 300
 BatchId = Annotated[str, Path(description="The batch's name.", examples=[batch_answers.BATCH_ID], max_length=_TEXT)]
 
 
-class StartBatch(Ranged):
+class StartBatch(RangeRequest):
     """Load a time range of many symbols, the same one of each, or of each what came since its own coverage ends."""
 
     model_config = ConfigDict(

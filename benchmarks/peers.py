@@ -66,7 +66,7 @@ def _ccxt(url: str, symbol: str) -> tuple[Any, str]:
 
 def binance_candles(url: str, symbol: str, start_ms: int, end_ms: int) -> Fetched:
     """1m candles by python-binance, which sleeps a second after every third page."""
-    with _python_binance(url) as client:
+    with python_binance(url) as client:
         began = time.perf_counter()
         records = len(client.get_historical_klines(symbol, "1m", start_ms, end_ms - 1))
         return Fetched(records, time.perf_counter() - began)
@@ -74,7 +74,7 @@ def binance_candles(url: str, symbol: str, start_ms: int, end_ms: int) -> Fetche
 
 def binance_trades(url: str, symbol: str, start_ms: int, end_ms: int) -> Fetched:
     """Aggregated trades by python-binance."""
-    with _python_binance(url) as client:
+    with python_binance(url) as client:
         records, began = 0, time.perf_counter()
         for trade in client.aggregate_trade_iter(symbol, start_str=start_ms):
             if trade["T"] >= end_ms:
@@ -84,7 +84,8 @@ def binance_trades(url: str, symbol: str, start_ms: int, end_ms: int) -> Fetched
 
 
 @contextmanager
-def _python_binance(url: str) -> Iterator[Any]:
+def python_binance(url: str) -> Iterator[Any]:
+    """A client of python-binance that asks the exchange at `url`."""
     from binance.client import Client
 
     class LocalClient(Client):  # type: ignore[misc]
@@ -95,6 +96,7 @@ def _python_binance(url: str) -> Iterator[Any]:
         yield client
     finally:
         client.close_connection()
+        client.loop.close()  # made for its WebSocket API and left open
 
 
 def binance_files(url: str, symbol: str, start_ms: int, end_ms: int, folder: str) -> Fetched:

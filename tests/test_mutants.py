@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from pkgutil import resolve_name
 
 import pytest
 
@@ -82,6 +83,7 @@ def test_every_explanation_has_a_change_and_a_reason(tmp_path: Path, monkeypatch
     for change, why in explanations().items():
         assert change.lines, change
         assert len(why) > 20, change
+        assert callable(resolve_name(change.function)), change  # raises where there is no such name
     file = tmp_path / "explained.toml"
     file.write_text('[[lives]]\nfunction = "a.b"\nchange = ["-    x = 1", "+    x = 2"]\nwhy = "x is never read"\n')
     monkeypatch.setattr(report, "EXPLAINED", file)

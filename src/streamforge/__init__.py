@@ -10,11 +10,13 @@ if TYPE_CHECKING:
     from streamforge.scripting.stored_series import IncompleteSeries as IncompleteSeries
     from streamforge.scripting.stored_series import StoredSeries as StoredSeries
     from streamforge.scripting.stored_series import read as read
+    from streamforge_utils.model.errors import InvalidInput as InvalidInput
     from streamforge_utils.model.errors import StreamForgeError as StreamForgeError
 
 # Imported when they are asked for: workers import this package, and start without them.
 _PLACES = {
     "IncompleteSeries": "streamforge.scripting.stored_series",
+    "InvalidInput": "streamforge_utils.model.errors",
     "LoadFailed": "streamforge.scripting.loading",
     "StoredSeries": "streamforge.scripting.stored_series",
     "StreamForgeError": "streamforge_utils.model.errors",

@@ -24,6 +24,7 @@ from tests.manager.memory_service import MemoryService
 HOW: dict[str, Any] = {
     "listed_at": None,
     "again": False,
+    "skip_unknown": False,
     "source": None,
     "detach": False,
     "timeout_s": None,
@@ -92,6 +93,20 @@ def test_what_cannot_be_loaded_is_refused_before_anything_begins(
     ran = cli("load", symbols, TYPE, HOUR, *more)
     assert (ran.code, said in ran.err) == (code, True), ran.err
     assert "did you mean ETHUSDT?" in ran.err or "ETHUSTD" not in ran.err
+
+
+def test_with_a_wish_for_it_what_nobody_has_is_left_out_and_named(cli: Cli, tmp_path: Path) -> None:
+    file = tmp_path / "mine.txt"
+    file.write_text("BTCUSDT  # the first\nETHUSTD\n")
+    refused = cli("load", f"@{file}", TYPE, HOUR)
+    assert (refused.code, "; `--skip-unknown` loads the others" in refused.err) == (2, True), refused.err
+    planned = cli("load", f"@{file}", TYPE, HOUR, "--skip-unknown", "--dry-run").ok()
+    assert "careful: left out, as the exchange has no such symbol: ETHUSTD\n" in planned.err
+    ran = cli("load", f"@{file}", TYPE, HOUR, "--skip-unknown").ok()
+    assert ": 1 symbol, api_candles_1m" in ran.err
+    assert "; not loaded, as the exchange has no such symbol: ETHUSTD\n" in ran.err
+    alone = cli("load", "BTCUSDT", TYPE, HOUR, "--skip-unknown")
+    assert (alone.code, "--skip-unknown is for many symbols" in alone.err) == (2, True)
 
 
 def answer(*, status: str = "running", **counts: int) -> batch_answers.Batch:

@@ -47,7 +47,7 @@ def test_of_a_folder_in_use_it_tells_what_is_there_and_changes_nothing(loaded: C
     found = checks(loaded("doctor", "--json").ok().json)
     assert "this version's format, data of the test exchange" in found["data"]["detail"]
     assert re.search(r"\b(1 collection|2 collections), read whole$", found["store"]["detail"])
-    room = r"the data take 0\.\d MiB, topics 0\.\d MiB; [\d,.]+ GiB are free; its growth is known after some hours"
+    room = r"the data take [\d.]+ kB, topics [\d.]+ [kM]B; [\d,.]+ [GT]B are free; its growth is known after some hours"
     assert re.match(room, found["room"]["detail"])
     assert sorted(path for path in loaded.data.iterdir()) == before
 
@@ -74,8 +74,8 @@ def test_little_room_is_told_with_what_to_do(cli: Cli, monkeypatch: pytest.Monke
         monkeypatch.setattr(shutil, "disk_usage", lambda _, usage=usage: usage)
         room = checks(cli("doctor", "--json").ok().json)["room"]
         assert room["verdict"] == verdict
-    assert "the data take 0.0 MiB, topics 0.0 MiB; 1,024.0 MiB are free; " in room["detail"]
-    assert "a year of 1m candles takes about 0.2 GiB: make room" in room["next_step"]
+    assert "the data take 0 B, topics 0 B; 1.1 GB are free; " in room["detail"]
+    assert "a year of 1m candles takes about 0.2 GB: make room" in room["next_step"]
 
 
 def test_an_exchange_that_does_not_answer_fails_with_what_to_do(cli: Cli) -> None:

@@ -21,7 +21,7 @@ async def test_the_plan_is_printed_and_nothing_is_started(capsys: pytest.Capture
         words = ("BTCUSDT", "api_candles_1m", "2024-08-01")
         assert await load(*words, where=where, dry_run=True) == 0
         said = capsys.readouterr()
-        assert "it was not stored" in said.out
+        assert "by requests alone: no archive is asked" in said.out
         assert "1,440 records to load; 2 requests (weight 4); about 2.1 s" in said.err
         assert "nothing was started" in said.err
         assert await load(*words, where=where, dry_run=True, as_json=True) == 0

@@ -19,7 +19,8 @@ import pytest
 
 from streamforge.cli.command_errors import UsageProblem
 from streamforge.cli.stored_records import Reader
-from streamforge.cli.writers import Destination, Format, Times, destination, record_writer
+from streamforge.cli.times import Times
+from streamforge.cli.writers import Destination, Format, destination, record_writer
 from streamforge_utils.model.kinds.candles import KIND
 from tests.cleanenv import environment
 from tests.cli.support import (

@@ -13,9 +13,10 @@ import pytest
 
 from streamforge.cli.command_errors import CliError, UsageProblem
 from streamforge.cli.commands.control_commands import dlq_list
-from streamforge.cli.commands.load_commands import Request, dlq_replay, load
+from streamforge.cli.commands.load_commands import dlq_replay, load
 from streamforge.cli.coverage_text import NOTHING_OVER, left_out, nothing_over
 from streamforge.cli.follower import followed
+from streamforge.cli.load_request import Request
 from streamforge.cli.session import Where
 from streamforge.manager.service import DeadLetter, Started, StartRequest
 from streamforge.manager.workflow import Plan, Status

@@ -24,7 +24,7 @@ from streamforge.cli.session import Where
 from streamforge.manager.origin import Origin
 from streamforge_utils.model.errors import ConfigError
 from tests.cli import support
-from tests.cli.support import HOUR, TYPE, Cli, manager
+from tests.cli.support import HOUR, TYPE, Cli, line, manager, process, ready
 
 HOME = {"HOME": "/home/ann"}
 
@@ -193,6 +193,22 @@ def test_a_folders_note_is_compared_where_no_manager_runs(cli: Cli, monkeypatch:
     ran = cli(*what, "--exchange", "binance", where=False)
     assert ran.code == 2
     assert f"or load from testnet.binance.vision with --exchange {TESTNET_URL}\n" in ran.err
+
+
+def test_a_folder_is_loaded_from_the_exchange_of_its_data_and_that_is_said(cli: Cli) -> None:
+    data = ("--data", str(cli.data))
+    cli("load", "BTCUSDT", TYPE, HOUR, *data, "--exchange", "test", where=False).ok()
+    ran = cli("load", "ETHUSDT", TYPE, HOUR, *data, where=False).ok()
+    told = f"{cli.data} holds data of the test exchange: it is loaded from there\n"
+    assert ran.err.count(told) == 1
+    assert told in cli("load", "BTCUSDT,ETHUSDT", TYPE, "2024-08-02", *data, where=False).ok().err
+    assert told in cli("load", "BTCUSDT", TYPE, HOUR, *data, "--dry-run", where=False).ok().err
+    refused = cli("load", "BTCUSDT", TYPE, HOUR, *data, "--exchange", "binance", where=False)
+    assert (refused.code, "holds data of the test exchange, not of Binance" in refused.err) == (2, True)
+    assert told not in cli("load", "ETHUSDT", TYPE, HOUR, *data, "--exchange", "test", where=False).ok().err
+    with process("up", *data, "--port", "0", "--json") as started:
+        assert ready(started)["exchange"][0].startswith("http://127.0.0.1:")
+        assert line(started, "holds data of") == told
 
 
 def test_two_test_exchanges_are_two_exchanges(cli: Cli, other_url: str) -> None:

@@ -13,6 +13,7 @@ from streamforge.cli.command_errors import ApiProblem, UsageProblem
 from streamforge.cli.commands import schedule_commands as commands
 from streamforge.cli.session import Where
 from streamforge.manager.workflow import Status
+from streamforge_utils.model.errors import RetryableError
 from tests.cli.support import Cli, serving
 from tests.manager.memory_service import MemoryService
 
@@ -65,10 +66,53 @@ async def test_a_schedule_from_its_making_to_its_end(capsys: LINES) -> None:
         assert out.startswith("hourly is paused\n")
         assert json.loads(out.partition("\n")[2])["schedules"][0]["paused"] is True
         assert await commands.schedule_resume("hourly", where) == 0
-        assert await commands.schedule_rm("hourly", where) == 0
-        assert capsys.readouterr().out.splitlines()[-1] == "hourly is removed"
+        capsys.readouterr()
+        with pytest.raises(UsageProblem, match="schedule rm asks before it removes, and nobody can answer here: add"):
+            await commands.schedule_rm("hourly", where)
+        assert await commands.schedule_rm("hourly", where, yes=True) == 0
+        assert capsys.readouterr().out == "hourly is removed; its workflows and their records stay\n"
         with pytest.raises(ApiProblem, match="there is no schedule 'hourly': `streamforge schedule list` lists"):
             await commands.schedule_show("hourly", where)
+
+
+async def test_what_is_named_of_a_schedule_is_changed(capsys: LINES) -> None:
+    service = await MemoryService.made()
+    service.schedules.driver.fires = True
+    async with serving(service) as where:
+        await add(where)
+        with pytest.raises(ApiProblem, match="change that one \\(`streamforge schedule change NAME`\\), remove it"):
+            await add(where, cron="5 0 * * *")
+        assert await commands.schedule_change("hourly", where, cron="30 * * * *", time_range="yesterday") == 0
+        assert capsys.readouterr().out.endswith("hourly is changed and fires next at 2024-08-02 12:30:00 (UTC)\n")
+        assert await commands.schedule_show("hourly", where) == 0
+        out = capsys.readouterr().out
+        assert "hourly: BTCUSDT api_candles_1m, yesterday\n  at 30 * * * * (UTC); missed times: catch-up\n" in out
+        await commands.schedule_pause("hourly", where)
+        assert await commands.schedule_change("hourly", where, missed="skip") == 0
+        assert capsys.readouterr().out == "hourly is paused\nhourly is changed\n"
+        with pytest.raises(UsageProblem, match="nothing is to be changed: name it"):
+            await commands.schedule_change("hourly", where)
+        with pytest.raises(UsageProblem, match="--since and --range are two ranges"):
+            await commands.schedule_change("hourly", where, since="last", time_range="-1d")
+
+
+async def test_what_the_exchange_does_not_know_is_refused_and_its_silence_is_told(capsys: LINES) -> None:
+    service = await MemoryService.made()
+    service.schedules.driver.fires = True
+    async with serving(service) as where:
+        with pytest.raises(ApiProblem, match="1 of 1 is not a symbol of the exchange"):
+            await commands.schedule_add("x", "BTCUSDX", "api_candles_1m", where, cron="0 * * * *", first="2024")
+        assert capsys.readouterr().err == ""
+        assert await add(where) == 0
+        assert "careful" not in capsys.readouterr().err
+        with pytest.raises(ApiProblem, match="is not a symbol of the exchange"):
+            await commands.schedule_change("hourly", where, symbols="BTCUSDX")
+        service.exchange.failing = RetryableError("no connection")
+        assert await commands.schedule_change("hourly", where, symbols="BTCUSDX") == 0
+        told = "careful: whether the exchange has BTCUSDX is not known: no connection; a symbol that it does not have"
+        assert capsys.readouterr().err.startswith(told)
+        assert await commands.schedule_change("hourly", where, cron="1 * * * *") == 0
+        assert capsys.readouterr().err == "", "of the symbols nothing was asked"
 
 
 async def test_two_ranges_are_refused() -> None:
@@ -100,6 +144,9 @@ def test_without_a_manager_a_schedule_can_be_changed_and_says_that_nothing_fires
     cli("load", "BTCUSDT", "api_candles_1h", "2024-08-01").ok()
     ran = cli("schedule", "add", "nightly", "BTCUSDT", "api_candles_1h", "--cron", "5 0 * * *").ok()
     assert "no manager runs here: `streamforge up" in ran.err
+    assert "careful" not in ran.err
+    refused = cli("schedule", "add", "none", "NOSUCHUSDT", "api_candles_1h", "--cron", "5 0 * * *", "--from", "2024")
+    assert (refused.code, "is not a symbol of the test exchange" in refused.err) == (2, True)
     assert cli("schedule", "pause", "nightly").ok().out == "nightly is paused\n"
     (listed,) = cli("schedule", "list", "--json").ok().json["schedules"]
     assert (listed["paused"], listed["since"]) == (True, "last")

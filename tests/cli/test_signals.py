@@ -227,7 +227,7 @@ def _child_of(owner: int) -> int:
         if entry.name.isdecimal():
             with contextlib.suppress(OSError):
                 parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-                if parent == owner and b"exchange_process" in (entry / "cmdline").read_bytes():
+                if parent == owner and b"exchange_child" in (entry / "cmdline").read_bytes():
                     return int(entry.name)
     raise AssertionError(f"{owner} runs no test exchange")
 

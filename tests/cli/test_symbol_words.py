@@ -35,6 +35,7 @@ def test_names_patterns_and_files_go_together(tmp_path: Path) -> None:
         (b"# nothing\n\n", "names none"),
         (b"BTC\xff", r"is not UTF-8 text \(byte 3\)"),
         (b"A\n" * (2 * 1024 * 1024 + 1), "is larger than 4 MiB"),
+        (b"# mine\nBTCUSDT\n\nETH/USDT\n", r"symbols\.txt, line 4: symbol 'ETH/USDT'"),
     ],
 )
 def test_a_file_that_names_no_symbols_is_refused(tmp_path: Path, content: bytes | None, said: str) -> None:

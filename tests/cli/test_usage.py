@@ -352,7 +352,7 @@ def test_help_names_words_as_they_are_typed(cli: Cli, command: tuple[str, ...]) 
 
 def test_help_shows_a_default_without_parentheses(cli: Cli) -> None:
     told = " ".join(cli("load", "--help", where=False).ok().out.replace("│", " ").split())
-    assert "[default: STREAMFORGE_EXCHANGE_URL, else binance]" in told
+    assert "[default: STREAMFORGE_EXCHANGE_URL, else the one that the data came from, else binance]" in told
 
 
 @pytest.mark.parametrize(

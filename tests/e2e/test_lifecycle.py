@@ -77,7 +77,7 @@ def test_what_is_covered_is_not_loaded_a_second_time_unless_asked_for(
         "eta_seconds": None,
     }
     assert [one["attempts"] for one in second["steps"]] == [[], []]
-    assert quiet.requests() == 2, "the two questions for the series' bounds"
+    assert quiet.requests() == 0, "of what is stored as a whole nothing is asked"
     assert [(s["verdict"], s["collection"]) for s in manager.coverage(second["queue_id"])] == [
         ("stored", first["collection"])
     ]

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
-from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -12,6 +10,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from benchmarks.peers import python_binance
 from streamforge import wiring
 from streamforge.exchange.config import ExchangeConfig
 from streamforge.exchange.exchange_server import serve
@@ -33,21 +32,6 @@ def ccxt_client(url: str) -> Any:
     client.urls["api"]["public"] = f"{url}/api/v3"
     client.load_markets()
     return client
-
-
-@contextmanager
-def python_binance(url: str) -> Iterator[Any]:
-    from binance.client import Client
-
-    class LocalClient(Client):  # type: ignore[misc]
-        API_URL = f"{url}/api"
-
-    client = LocalClient()
-    try:
-        yield client
-    finally:
-        client.close_connection()
-        client.loop.close()  # made for its WebSocket API and left open
 
 
 def by_ccxt(url: str, symbol: str, timeframe: str, span: TimeRange) -> list[list[float]]:

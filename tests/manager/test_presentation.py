@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import pytest
 
 from streamforge.manager.presentation import moment, workflow_answer
 from streamforge.manager.workflow import Attempt, Plan, Proof, Status, Workflow
 from streamforge.manager.workflow_progress import progress_of
 from streamforge_utils.model.messages import Progress
+from streamforge_utils.runtime.worker_definition import Source
 from tests.manager.api.support import SEGMENTS, replace, running
-from tests.manager.support import accepted
+from tests.manager.support import accepted, rest
 
 LOADER, SINK = "loader-api-candles", "arango-candles"
 
@@ -119,6 +122,47 @@ def test_after_a_proof_only_newer_attempts_are_added(workflow: Workflow) -> None
     assert progress_of(repairing).records_stored == 1070
     ended = replace(repairing, status=Status.FINISHED, proof=replace(proof, stored=1440))
     assert (progress_of(ended).records_stored, progress_of(ended).share) == (1440, 1.0)
+
+
+def _eta(workflow: Workflow, *, weight: int | None, done: float, seconds: float, stored: int, rate: float) -> object:
+    """Of 1,052,000 candles (2,104 weight): the loader has `done` of them, the sink `stored` in so many seconds."""
+    plan = Plan(exchange_now_ms=0, parts=rest("2023:2025"), expected=1_052_000)
+    for target, progress in (
+        (LOADER, Progress(share=done, weight_per_minute=weight)),
+        (SINK, Progress(records=stored, rate=rate)),
+    ):
+        step = workflow.step(target)
+        assert step is not None
+        begun_ms = workflow.created_ms
+        attempt = replace(
+            step.attempts[0], started_ms=begun_ms, seen_ms=round(begun_ms + seconds * 1000), progress=progress
+        )
+        workflow = workflow.with_step(replace(step, attempts=(replace(attempt, ranges=("2023:2025",)),)))
+    return workflow_answer(replace(workflow, plan=plan)).progress.eta_seconds
+
+
+def test_the_time_left_is_that_of_the_requests_where_their_weight_holds_them_up(workflow: Workflow) -> None:
+    at = partial(_eta, workflow, weight=120)
+    # 120 a minute are 1,000 records a second, whatever the burst of a minute looks like.
+    assert at(done=0.0, seconds=0.1, stored=0, rate=0.0) == 1052.0
+    assert at(done=0.05, seconds=2, stored=52_600, rate=26_300.0) == pytest.approx(0.95 * 1052)
+    # In the wait for the next minute nothing moves.
+    assert at(done=0.05, seconds=50, stored=52_600, rate=0.0) == pytest.approx(0.95 * 1052)
+    # Where the store is slower, it is what counts; and so it is where no weight is told.
+    assert at(done=0.5, seconds=2000, stored=1_000, rate=0.5) == pytest.approx(1_051_000 / 0.5)
+    assert at(weight=None, done=0.5, seconds=10, stored=52_000, rate=5200.0) == pytest.approx(1_000_000 / 5200, abs=0.1)
+    assert at(weight=0, done=0.5, seconds=10, stored=52_000, rate=0.0) is None, "it is banned"
+
+
+def test_requests_count_for_what_is_loaded_by_requests_alone(workflow: Workflow) -> None:
+    loader = workflow.step(LOADER)
+    assert loader is not None
+    assert workflow.plan is not None
+    part = replace(loader.attempts[0], ranges=("2024-08-01T12:00Z:2024-08-02",), progress=Progress(weight_per_minute=2))
+    found = replace(workflow.with_step(replace(loader, attempts=(part,))), plan=replace(workflow.plan, expected=4000))
+    assert progress_of(found).eta_seconds == 120.0, "2,000 records are two requests of 2"
+    files = replace(loader, attempts=(part,), source=Source.ARCHIVE)
+    assert progress_of(found.with_step(files)).eta_seconds == pytest.approx((4000 - 720) / 144, abs=0.1)
 
 
 WAITS: list[tuple[dict[str, Progress], str | None]] = [

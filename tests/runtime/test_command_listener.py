@@ -130,6 +130,17 @@ async def test_a_pong_carries_the_ping_s_time(rig: Rig) -> None:
         assert not pong.get("finished")
 
 
+async def test_the_progress_of_a_loader_tells_the_weight_that_it_was_launched_with(rig: Rig) -> None:
+    told: list[int | None] = []
+
+    async def run(ctx: Ctx) -> None:
+        told.append(ctx.progress.snapshot().weight_per_minute)
+
+    assert await rig.live(worker(run, Use.EXCHANGE)) == 0
+    assert await rig.live(worker(run)) == 0
+    assert told == [1200, None]
+
+
 async def test_a_budget_reaches_the_exchange_whenever_it_comes(rig: Rig) -> None:
     await rig.command("budget", payload={"weight_per_minute": 300})
 
@@ -138,6 +149,7 @@ async def test_a_budget_reaches_the_exchange_whenever_it_comes(rig: Rig) -> None
         await until(lambda: rig.exchange.weight_limits[-1:] == [300])
         await rig.command("budget", payload={"weight_per_minute": 50})
         await until(lambda: rig.exchange.weight_limits[-1:] == [50])
+        assert ctx.progress.snapshot().weight_per_minute == 50
 
     assert await rig.live(worker(run, Use.EXCHANGE)) == 0
     assert rig.exchange.closed

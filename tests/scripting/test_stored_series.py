@@ -254,6 +254,8 @@ def test_importing_the_package_imports_nothing_else() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, env=environment(), check=False
     )
     assert done.returncode == 0, done.stderr
+    assert streamforge.InvalidInput is InvalidInput
+    assert issubclass(streamforge.InvalidInput, streamforge.StreamForgeError)
     with pytest.raises(AttributeError, match="no attribute 'reed'"):
         streamforge.reed  # noqa: B018
 

@@ -13,9 +13,9 @@ import msgspec
 from streamforge.cli import terminal
 from streamforge.cli.client import path_part
 from streamforge.cli.command_errors import CliError, Interrupted, exit_code
-from streamforge.cli.commands.load_commands import Request
 from streamforge.cli.coverage_text import show_segments
 from streamforge.cli.follower import followed
+from streamforge.cli.load_request import Request
 from streamforge.cli.outcome import Ended
 from streamforge.cli.own_manager import configure_logs
 from streamforge.cli.places import EXCHANGE_VARIABLE, known_origin

@@ -6,7 +6,8 @@ import inspect
 from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
-from streamforge.cli.main import PROGRAM, root, usage_of
+from streamforge.cli.main import root, usage_of
+from streamforge.cli.terminal import PROGRAM
 
 _INTRODUCTION = """\
 # Command line

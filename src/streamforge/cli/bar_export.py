@@ -15,7 +15,8 @@ from streamforge.cli.command_errors import ApiProblem, UsageProblem
 from streamforge.cli.datasets.parquet_part import Columns
 from streamforge.cli.session import Session
 from streamforge.cli.stored_records import Reader
-from streamforge.cli.writers import Destination, Format, Times, import_pyarrow, record_writer
+from streamforge.cli.times import Times
+from streamforge.cli.writers import Destination, Format, import_pyarrow, record_writer
 from streamforge.manager import data_answers
 from streamforge_utils.model.completeness.grid import Grid
 from streamforge_utils.model.coverage import Ranged

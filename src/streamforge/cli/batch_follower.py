@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -95,20 +95,18 @@ def description(batch: batch_answers.Batch) -> str:
     delisted = f", {terminal.number(batch.delisted)} of them delisted" if batch.delisted else ""
     delisted += f" ({terminal.number(batch.archived)} only in the archive)" if batch.archived else ""
     at = f", those that were listed on {batch.listed_at}" if batch.listed_at else ""
-    twice = ""
-    if batch.duplicates:
-        more = ", …" if len(batch.duplicated) < batch.duplicates else ""
-        twice = f"; named again and loaded once: {', '.join(batch.duplicated)}{more}"
-    archived = ""
-    if batch.left_out:
-        more = ", …" if len(batch.left_out_first) < batch.left_out else ""
-        archived = (
-            f"; not loaded, as only the archive has {'it' if batch.left_out == 1 else 'them'}: "
-            f"{', '.join(batch.left_out_first)}{more}"
-        )
-    archived += f"; {batch.archive_silence}" if batch.archive_silence else ""
+    rest = _named("named again and loaded once", batch.duplicated, batch.duplicates)
+    them = "it" if batch.left_out == 1 else "them"
+    rest += _named(f"not loaded, as only the archive has {them}", batch.left_out_first, batch.left_out)
+    rest += _named("not loaded, as the exchange has no such symbol", batch.unknown_first, batch.unknown)
+    rest += f"; {batch.archive_silence}" if batch.archive_silence else ""
     many = terminal.many(batch.size, "symbol")
-    return f"{batch.batch_id}: {many}{delisted}{at}, {batch.type} {span}{asked}{twice}{archived}"
+    return f"{batch.batch_id}: {many}{delisted}{at}, {batch.type} {span}{asked}{rest}"
+
+
+def _named(what: str, first: Sequence[str], count: int) -> str:
+    """The `first` of `count` symbols and what is said of all of them; nothing where there are none."""
+    return f"; {what}: {', '.join(first)}{', …' if len(first) < count else ''}" if count else ""
 
 
 def numbers(batch: batch_answers.BatchSummary) -> str:

@@ -51,7 +51,9 @@ _SAID_HERE = {
     "GET /symbols": "streamforge symbols",
     "GET /series": "streamforge series",
     "GET /schedules": "streamforge schedule list",
+    "PATCH /schedules/{name}": "streamforge schedule change NAME",
     "`from`": SINCE_START,
+    "`skip_unknown`": "--skip-unknown",
 }
 """The commands and options that stand for the requests and fields which the server advises."""
 
@@ -342,7 +344,7 @@ def problem_of(status: int, answer: bytes) -> ApiProblem:
     if status in (401, 403) and kind != "invalid-input":
         message += "; put a token that the server knows into STREAMFORGE_TOKEN, or name its file with --token-file"
     elif kind in ("unavailable", "busy"):
-        message += "" if "again" in message else ": try again later"
+        message = message if "again" in message else f"{message.rstrip('.')}: try again later"
     elif kind not in _SAID_BY_COMMANDS and problem.next_step:
         message += f"; {problem.next_step}"
     return ApiProblem(status, kind, said_here(message), problem.did_you_mean, problem.next_step)

@@ -47,7 +47,7 @@ Exchange = Annotated[
         "--exchange",
         metavar="binance|test|URL",
         help="Where market data comes from. test: a test exchange on this machine, for as long as the command runs.",
-        show_default="STREAMFORGE_EXCHANGE_URL, else binance",
+        show_default="STREAMFORGE_EXCHANGE_URL, else the one that the data came from, else binance",
         rich_help_panel="Where",
     ),
 ]

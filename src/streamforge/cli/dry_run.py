@@ -108,6 +108,9 @@ def _say(what: str, told: plan_answers.Forecast | plan_answers.BatchForecast) ->
     terminal.say(_room(told))
     for warning in told.warnings:
         terminal.say(f"careful: {warning}")
+    if isinstance(told, plan_answers.BatchForecast) and told.unknown:
+        more = ", …" if len(told.unknown_first) < told.unknown else ""
+        terminal.say(f"careful: left out, as the exchange has no such symbol: {', '.join(told.unknown_first)}{more}")
     terminal.say("nothing was started: the same without --dry-run loads it")
 
 

@@ -6,8 +6,6 @@ Its standard input is a pipe that the owner holds open and never writes to.
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
@@ -35,7 +33,7 @@ class RunningExchange(msgspec.Struct, frozen=True):
 async def running_exchange(arguments: Sequence[str] = ()) -> AsyncIterator[RunningExchange]:
     """A test exchange that lives as long as the block. arguments: of `streamforge exchange`."""
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-P", "-m", "streamforge.cli.exchange_process", *arguments),
+        *(sys.executable, "-P", "-m", "streamforge.cli.exchange_child", *arguments),
         stdin=asyncio.subprocess.PIPE,
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
@@ -82,28 +80,3 @@ async def _last_words(process: asyncio.subprocess.Process) -> str:
         process.kill()
     _, said = await process.communicate()
     return said.decode("utf-8", "replace").strip()[-500:] or "it said nothing"
-
-
-def main() -> int:
-    """Serve as `streamforge exchange --json` does, until the owner has gone."""
-    from streamforge.cli.main import main as run
-
-    _end_with_owner()
-    sys.argv = [sys.argv[0], "exchange", "--json", *sys.argv[1:]]
-    return run()
-
-
-def _end_with_owner() -> None:
-    """Turn the end of standard input into a SIGTERM to this process."""
-    import threading
-
-    def watch() -> None:
-        while os.read(0, 1024):
-            pass
-        os.kill(os.getpid(), signal.SIGTERM)
-
-    threading.Thread(target=watch, name="owner", daemon=True).start()
-
-
-if __name__ == "__main__":
-    sys.exit(main())

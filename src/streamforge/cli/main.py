@@ -31,7 +31,6 @@ from streamforge.version import installed_version
 from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.plugins import load_plugins
 
-PROGRAM = "streamforge"
 _HELP = {"help_option_names": ["-h", "--help"]}
 _BACK = re.compile(r"-\d.*", re.ASCII)
 """A range that begins so long before now: `-30d`, `-30d:-1d`. No option begins with a digit."""
@@ -140,7 +139,7 @@ def _plain(parameter: Any) -> Any:
 
 
 app = typer.Typer(
-    name=PROGRAM,
+    name=terminal.PROGRAM,
     cls=Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
@@ -152,7 +151,7 @@ app = typer.Typer(
 
 def _version(value: bool) -> None:
     if value:
-        typer.echo(f"{PROGRAM} {installed_version()}")
+        typer.echo(f"{terminal.PROGRAM} {installed_version()}")
         raise typer.Exit
 
 
@@ -198,7 +197,7 @@ _batch = (Entry(name, "batch_commands", f"batch_{name}") for name in ("list", "s
 root.add_command(_group("batch", "Load", "Loads of many symbols.", *_batch))
 _schedule = (
     Entry(name, "schedule_commands", f"schedule_{name}")
-    for name in ["add", "list", "show", "pause", "resume", "rm", "run"]
+    for name in ["add", "change", "list", "show", "pause", "resume", "rm", "run"]
 )
 root.add_command(_group("schedule", "Load", "Loads that begin by themselves, at times that you choose.", *_schedule))
 _apply = Entry("apply", "kafka_command", "apply")
@@ -207,7 +206,7 @@ root.add_command(_group("kafka", "Run", "A Kafka that no operator looks after.",
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command that `arguments` (or the process's) name; returns the exit code."""
-    return run_program(root, PROGRAM, arguments)
+    return run_program(root, terminal.PROGRAM, arguments)
 
 
 def run_program(program: Callable[..., Any], name: str, arguments: Sequence[str] | None) -> int:
@@ -255,7 +254,7 @@ def _usage(error: typer.TyperException, given: Sequence[str], fail: Callable[...
         return EXIT_USAGE
     context = getattr(error, "ctx", None)
     named = {} if context is None else {"command": context.command_path}
-    program = named.get("command", PROGRAM)
+    program = named.get("command", terminal.PROGRAM)
     return fail(f"{message_of(error, given)} (see `{program} --help`)", error.exit_code, **named)
 
 

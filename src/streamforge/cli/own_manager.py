@@ -16,7 +16,6 @@ import msgspec
 from streamforge import wiring
 from streamforge.cli import terminal
 from streamforge.cli.exchange_process import running_exchange
-from streamforge.cli.main import PROGRAM
 from streamforge.cli.places import (
     DATA_VARIABLE,
     EXCHANGE_VARIABLE,
@@ -66,6 +65,7 @@ async def own_manager(
     lock: bool = True,
     drives: bool = True,
     fires: bool = False,
+    asks: bool = True,
     overrides: Mapping[str, str] | None = None,
     tokens: Tokens | None = None,
     observer: Observer | None = None,
@@ -74,7 +74,7 @@ async def own_manager(
 
     lock: be the one manager of the folder and its store. drives: drive its workflows, and let other commands on the
     same folder find it; else answer questions only. fires: fire its schedules too.
-    overrides: variables that go before the environment's.
+    asks: `exchange` is the one that the data come from. overrides: variables that go before the environment's.
     Raises ConfigError (also if another manager holds the folder or the store), CliError or RetryableError.
     """
     urls = exchange_urls(exchange) if exchange != TEST else None
@@ -107,7 +107,7 @@ async def own_manager(
         manager = await stack.enter_async_context(
             started(
                 settings,
-                starter(PROGRAM, about=f", data in {data}"),
+                starter(terminal.PROGRAM, about=f", data in {data}"),
                 directory,
                 observer=observer or NullObserver(),
                 origin=origin,
@@ -117,6 +117,7 @@ async def own_manager(
                 drives=drives,
                 fires=fires,
                 insist=True,
+                asks=asks,
             )
         )
         if drives:
@@ -145,7 +146,7 @@ async def _tidy(manager: WorkflowService, folder: Any, *, alone: bool) -> None:
         async with asyncio.timeout(TIDY_S):
             with nullcontext() if alone else folder.lock(drives=False):
                 removed = await manager.tidy()
-                if removed:
+                if removed and terminal.debugging():
                     told = terminal.many(removed, "ended workflow")
                     terminal.say(f"topics of {told} were kept long enough and are removed")
 

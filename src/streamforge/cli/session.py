@@ -24,7 +24,7 @@ from streamforge.cli.places import (
     keeps_store,
     last_choice,
 )
-from streamforge.manager.origin import BINANCE, TEST, Source, is_asked_for, shown_choice
+from streamforge.manager.origin import BINANCE, TEST, Source, called, is_asked_for, shown_choice
 from streamforge_utils.model.errors import ConfigError
 
 LAUNCHER_VARIABLE = "STREAMFORGE_LAUNCHER"
@@ -37,13 +37,14 @@ _PAUSE_S = 0.1
 class Mode(Enum):
     """What a command needs.
 
-    READ: answers. ASK: answers of the exchange. CHANGE: to be the only manager. DRIVE: workflows that go on.
-    CONTINUE: the same, of what is there already. SERVER: a manager that runs already.
+    READ: answers. ASK: answers of the exchange. CHANGE: to be the only manager. SCHEDULE: both. DRIVE: workflows
+    that go on. CONTINUE: the same, of what is there already. SERVER: a manager that runs already.
     """
 
     READ = "read"
     ASK = "ask"
     CHANGE = "change"
+    SCHEDULE = "schedule"
     DRIVE = "drive"
     CONTINUE = "continue"
     SERVER = "server"
@@ -52,6 +53,11 @@ class Mode(Enum):
     def drives(self) -> bool:
         """Whether workflows go on."""
         return self in (Mode.DRIVE, Mode.CONTINUE)
+
+    @property
+    def asks(self) -> bool:
+        """Whether the exchange is asked."""
+        return self.drives or self in (Mode.ASK, Mode.SCHEDULE)
 
 
 class Where(msgspec.Struct, frozen=True, kw_only=True):
@@ -90,6 +96,13 @@ class Where(msgspec.Struct, frozen=True, kw_only=True):
             return self
         return msgspec.structs.replace(self, exchange=last_choice(self.folder), continues=True)
 
+    def of_its_data(self) -> Where:
+        """As `as_before`, for a manager that is about to run; says which exchange that is, where nobody named it."""
+        found = self.as_before()
+        if found.exchange is not None and self.exchange is None:
+            terminal.say(f"{self.folder} holds data of {_named(found.exchange)}: it is loaded from there")
+        return found
+
     def starting(self) -> str:
         """As `flags`, for the advice to start a manager or a load there."""
         return self.as_before().flags(exchange=True)
@@ -127,6 +140,10 @@ class Where(msgspec.Struct, frozen=True, kw_only=True):
                 raise UsageProblem(
                     f"--{name} is for a manager of this command's own; the one at --server has its {name}"
                 )
+
+
+def _named(choice: str) -> str:
+    return called(TEST) if choice == TEST else f"the exchange at {shown_choice(choice)}"
 
 
 class Session(msgspec.Struct, frozen=True):
@@ -228,10 +245,13 @@ async def _own(where: Where, folder: Path, mode: Mode) -> AsyncIterator[Session]
     from streamforge.cli.own_manager import configure_logs, own_manager
 
     configure_logs(debug=where.debug, quiet=True, environ=where.environ())
+    if mode.asks:
+        where = where.of_its_data()
     async with (
         own_manager(
             folder,
-            exchange=where.exchange if mode.drives or mode is Mode.ASK else BINANCE,
+            exchange=where.exchange if mode.asks else BINANCE,
+            asks=mode.asks,
             lock=mode not in (Mode.READ, Mode.ASK),
             drives=mode.drives,
             overrides={**where.environ(), "STREAMFORGE_HOST": "127.0.0.1", "STREAMFORGE_PORT": "0"},

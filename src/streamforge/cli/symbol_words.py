@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from streamforge.cli.command_errors import UsageProblem
+from streamforge_utils.model.errors import InvalidInput
 
 MOST_BYTES = 4 * 1024 * 1024
 _WILD = "*?["
@@ -39,7 +40,17 @@ def _in_file(path: Path) -> list[str]:
         lines = content.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise UsageProblem(f"the file of symbols {str(path)!r} is not UTF-8 text (byte {error.start})") from error
-    found = [word for line in lines for word in line.partition("#")[0].replace(",", " ").split()]
+    from streamforge.manager.symbol_selection import check_words  # it imports the kinds of records
+
+    found: list[str] = []
+    for number, line in enumerate(lines, 1):
+        words = line.partition("#")[0].replace(",", " ").split()
+        try:
+            for word in words:
+                check_words([word])
+        except InvalidInput as error:
+            raise UsageProblem(f"{path}, line {number}: {error}") from error
+        found += words
     if not found:
         raise UsageProblem(f"the file of symbols {str(path)!r} names none: write one a line")
     return found

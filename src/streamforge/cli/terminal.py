@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
+PROGRAM = "streamforge"
 _COLOURS = {
     "green": ("finished", "stored", "works", "complete", "TRADING"),
     "cyan": ("running", "pending", "waiting", "new"),

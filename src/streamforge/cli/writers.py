@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol, get_type_hints
 import msgspec
 
 from streamforge.cli.command_errors import CliError, UsageProblem
+from streamforge.cli.times import Times
 
 if TYPE_CHECKING:
     import pyarrow
@@ -41,17 +42,6 @@ class Format(StrEnum):
     def called(self) -> str:
         """Its name in a sentence."""
         return {Format.CSV: "CSV", Format.JSONL: "JSON lines", Format.PARQUET: "Parquet"}[self]
-
-
-class Times(StrEnum):
-    """How instants are written. ms: unix milliseconds, a number. iso: `2024-08-01T12:30:00.000Z`.
-
-    timestamp: the type of that name in a Parquet file, in milliseconds and UTC.
-    """
-
-    MS = "ms"
-    ISO = "iso"
-    TIMESTAMP = "timestamp"
 
 
 class Destination(msgspec.Struct, frozen=True, kw_only=True):

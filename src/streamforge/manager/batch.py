@@ -140,7 +140,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     closed. size: members; delisted: those that the exchange did not trade then; duplicates: how often a
     symbol was named again, and duplicated: the first of these symbols. archived: members that only the exchange's
     archive had. left_out: symbols of a pattern that only it has and that are not loaded; left_out_first: the first of
-    them. archive_silence: why it is not known which symbols only the archive has.
+    them. archive_silence: why it is not known which symbols only the archive has. unknown: symbols that were named,
+    that nobody has and that are not loaded; unknown_first: the first of them.
     stop_asked, retry_asked: what the driver has still to do. began_ms: when it began, or was last retried;
     ended_before: members that had ended by then.
     """
@@ -165,6 +166,8 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     left_out_first: tuple[str, ...] = ()
     archived: int = 0
     archive_silence: str = ""
+    unknown: int = 0
+    unknown_first: tuple[str, ...] = ()
     source: SourceChoice = SourceChoice.AUTO
     status: BatchStatus = BatchStatus.MAKING
     stop_asked: bool = False

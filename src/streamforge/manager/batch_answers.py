@@ -100,6 +100,10 @@ class Batch(BatchSummary, frozen=True, kw_only=True):
         meaning("Symbols of a pattern that only the archive has, not loaded: `source` is `rest`."),
     ] = 0
     left_out_first: Annotated[list[str], meaning("The first of these symbols.")] = []
+    unknown: Annotated[
+        int, meaning("Symbols that were named, and are not loaded: the exchange does not have them (`skip_unknown`).")
+    ] = 0
+    unknown_first: Annotated[list[str], meaning("The first of these symbols.")] = []
     archive_silence: Annotated[
         str | None, meaning("Why it is not known which symbols only the archive has. No such symbol is loaded then.")
     ] = None

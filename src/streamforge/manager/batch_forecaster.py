@@ -13,7 +13,7 @@ from streamforge.manager.forecaster import WITHIN_S, Forecaster, Room
 from streamforge.manager.plan_answers import BatchForecast, SymbolForecast, warnings_of
 from streamforge.manager.service import NotNow, UpToDate
 from streamforge.manager.symbol_chooser import Chooser
-from streamforge.manager.symbol_selection import shortened
+from streamforge.manager.symbol_selection import SHOWN, shortened
 from streamforge_utils.model.errors import PermanentError, RetryableError, StreamForgeError
 from streamforge_utils.model.timeranges import format_ms
 
@@ -37,7 +37,9 @@ class BatchForecaster:
         """What the load of `request` would take. Raises InvalidInput or RetryableError (no symbol was answered)."""
         deps = self._deps
         checked, listed_at_ms = check_batch(request, deps.clock.now_ms(), archive=deps.archive is not None)
-        chosen = await self._chooser.choose(request.symbols, checked.type, request.source)
+        chosen = await self._chooser.choose(
+            request.symbols, checked.type, request.source, skip_unknown=request.skip_unknown
+        )
         room = await self._forecaster.room()
         size = len(chosen.symbols)
         asked = [chosen.symbols[size * number // min(size, MOST_ASKED)] for number in range(min(size, MOST_ASKED))]
@@ -57,6 +59,8 @@ class BatchForecaster:
             size=size,
             delisted=len(chosen.delisted),
             archived=len(chosen.archived),
+            unknown=len(chosen.unknown),
+            unknown_first=list(chosen.unknown[:SHOWN]),
             looked_at=len(found),
             cut_short=None if trouble is None else str(trouble),
             refused=sum(one.refused for one in found),

@@ -22,7 +22,7 @@ class BatchRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Many symbols asked for: names, and patterns such as `*USDT`.
 
     time_range, since, default_start, again, source: as in `StartRequest`. listed_at: a day; symbols that did not exist
-    then are left out.
+    then are left out. skip_unknown: so are those that nobody has.
     """
 
     symbols: tuple[str, ...]
@@ -32,6 +32,7 @@ class BatchRequest(msgspec.Struct, frozen=True, kw_only=True):
     default_start: str | None = None
     listed_at: str | None = None
     again: bool = False
+    skip_unknown: bool = False
     source: SourceChoice = SourceChoice.AUTO
 
     def of(self, symbol: str) -> StartRequest:

@@ -35,11 +35,15 @@ from streamforge.manager.symbol_chooser import Chooser
 from streamforge.manager.symbol_selection import SHOWN, Selection, shortened
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.errors import InvalidInput, RetryableError, StreamForgeError
+from streamforge_utils.model.spelling import closest
 from streamforge_utils.model.timeranges import TimeRange, resolve_time_range
 from streamforge_utils.ports.exchange import SymbolInfo
 
 MOST_LIVE = 1000
 """Batches that may go on at once; more are refused for now."""
+
+_NAMES_COMPARED = 1000
+"""The newest batches, of which one may be meant where a name is not known."""
 
 _replace = msgspec.structs.replace
 _log = structlog.get_logger(__name__)
@@ -100,7 +104,9 @@ class BatchService:
         checked, listed_at_ms = check_batch(request, now_ms, archive=self._deps.archive is not None)
         if (known := await self._made_before(request, idempotency_key)) is not None:
             return known
-        chosen = await self.chooser.choose(request.symbols, checked.type, request.source)
+        chosen = await self.chooser.choose(
+            request.symbols, checked.type, request.source, skip_unknown=request.skip_unknown
+        )
         exchange_now_ms = await self._exchange_now()
         await self._deps.exchange_binding.check()
         whole = checked.span
@@ -130,6 +136,8 @@ class BatchService:
             left_out=len(chosen.left_out),
             left_out_first=chosen.left_out[:SHOWN],
             archive_silence=chosen.silence,
+            unknown=len(chosen.unknown),
+            unknown_first=chosen.unknown[:SHOWN],
             source=request.source,
             status=BatchStatus.RUNNING,
             began_ms=now_ms,
@@ -222,7 +230,8 @@ class BatchService:
     async def _stored(self, batch: str) -> Batch:
         found = await self._deps.batches.get(batch) if is_batch_id(batch) else None
         if found is None:
-            raise _no_batch(batch)
+            latest = await self._deps.batches.find(after=None, limit=_NAMES_COMPARED)
+            raise _no_batch(batch, closest(batch, [one.batch_id for one in latest]))
         return found
 
     async def _members(self, batch: Batch) -> Sequence[Member]:
@@ -289,5 +298,6 @@ class BatchService:
             return self._deps.clock.now_ms()
 
 
-def _no_batch(batch: str) -> NotFound:
-    return NotFound(f"there is no batch {batch[:80]!r}: GET /batches lists those that there are")
+def _no_batch(batch: str, near: Sequence[str] = ()) -> NotFound:
+    meant = f"did you mean {near[0]}?" if near else "GET /batches lists those that there are"
+    return NotFound(f"there is no batch {batch[:80]!r}: {meant}", meant=near)

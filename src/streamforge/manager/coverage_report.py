@@ -9,7 +9,6 @@ from typing import Protocol
 
 from streamforge.manager import data_answers
 from streamforge.manager.persistence.coverage_store import CoverageStore, SeriesCoverage
-from streamforge.manager.persistence.installation import DriverStatus
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.presentation import series_answer
 from streamforge.manager.service import Basis, NotFound, Report
@@ -53,7 +52,7 @@ class Sources(Protocol):
     def exchange(self) -> Exchange: ...
 
     @property
-    def no_driver_reason(self) -> DriverStatus | None: ...
+    def asks(self) -> bool: ...
 
 
 class Reports:
@@ -186,7 +185,7 @@ class Reports:
 
     async def _is_listed(self, symbol: str) -> bool | None:
         """Whether the exchange has the symbol; None: it is not asked, or does not answer soon."""
-        if self._deps.no_driver_reason is not None:  # who only reads has another exchange, or none
+        if not self._deps.asks:
             return None
         try:
             async with asyncio.timeout(_LIST_WITHIN_S):

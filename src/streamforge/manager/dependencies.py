@@ -39,7 +39,7 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     anything is done; raises while another manager may have the store. no_driver_reason: says why no manager drives the
     workflows; None: this one does. exchange_binding: keeps the store to one exchange. archive: the exchange's files;
     None: there are none. retained: where old collections are exported to before they are dropped; None: none is.
-    folder: where the store is, if that is on this machine.
+    folder: where the store is, if that is on this machine. asks: `exchange` is the one that the data come from.
     """
 
     bus: Bus
@@ -71,6 +71,7 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     source: Source = Source()
     fence: Callable[[], None] = lambda: None
     no_driver_reason: DriverStatus | None = None
+    asks: bool = True
 
     @classmethod
     def on(

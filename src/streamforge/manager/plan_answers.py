@@ -81,6 +81,8 @@ class BatchForecast(msgspec.Struct, frozen=True, kw_only=True):
     size: Annotated[int, meaning("How many symbols it is of.")]
     delisted: Annotated[int, meaning("Those of them that the exchange does not trade.")]
     archived: Annotated[int, meaning("Those of them that only its archive has.")]
+    unknown: Annotated[int, meaning("As of a batch.")] = 0
+    unknown_first: Annotated[list[str], meaning("The first of these symbols.")] = []
     looked_at: Annotated[int, meaning("Of how many of them it was asked what they would take, spread over all.")]
     cut_short: Annotated[str | None, meaning("Why no more were asked, if that is not their number.")] = None
     refused: Annotated[int, meaning("Of those looked at: symbols that cannot be loaded, each with its reason.")]

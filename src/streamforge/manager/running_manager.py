@@ -100,6 +100,7 @@ async def running(
     reconcile: bool = True,
     fires: bool = True,
     insist: bool = False,
+    asks: bool = True,
     claim: Claim | None = None,
     place: Place | None = None,
 ) -> AsyncIterator[Running]:
@@ -107,8 +108,9 @@ async def running(
 
     fires: where it drives workflows, it fires schedules, too.
     reconcile: False answers questions only: no workflow is driven, unless by a manager at `place`. insist: end if the
-    launcher does not answer now, instead of asking it again later. claim: what is asked of the store; without one
-    nothing in it is to be changed by anybody else meanwhile, or by this manager.
+    launcher does not answer now, instead of asking it again later. asks: as in `Dependencies`.
+    claim: what is asked of the store; without one nothing in it is to be changed by anybody else meanwhile, or by this
+    manager.
     Raises ConfigError (the port is taken, the data is of a newer version or managed by another manager, the launcher's
     settings are wrong) or RetryableError.
     """
@@ -153,6 +155,7 @@ async def running(
             exchange_waits=ports.exchange_waits,
             source=source_of(settings.exchange.urls, built_in=_is_built_in(claim)),
             no_driver_reason=None if place is None or reconcile else by_others(store, ports.clock, place),
+            asks=asks,
             **({} if lease is None else {"fence": lease.check}),
         )
         await deps.workflows.load()

@@ -65,6 +65,9 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     overdue: Annotated[str | None, meaning("What a person should look at: a fire time without a run, or failures.")]
     undriven: Annotated[str | None, meaning("Why nothing fires it at the moment.")]
     waiting_for: Annotated[str | None, meaning("Why its run cannot begin at the moment.")]
+    doubt: Annotated[
+        str | None, meaning("What could not be checked of the change that this answers: the exchange did not answer.")
+    ] = None
     current: Annotated[ScheduleRun | None, meaning("The run that is under way.")]
     latest: Annotated[ScheduleRun | None, meaning("The run that ended last; skipped ones do not count.")]
 

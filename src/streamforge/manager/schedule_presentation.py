@@ -29,6 +29,7 @@ def schedule_answer(found: Listed) -> schedule_answers.Schedule:
         overdue=found.overdue,
         undriven=found.undriven,
         waiting_for=found.waiting,
+        doubt=found.doubt,
         current=None if schedule.current is None else run_answer(schedule.current),
         latest=None if schedule.latest is None else run_answer(schedule.latest),
     )

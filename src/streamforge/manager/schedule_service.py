@@ -27,7 +27,7 @@ from streamforge.manager.schedule import (
     overdue_ms,
 )
 from streamforge.manager.service import NotFound, NotNow, StartRequest
-from streamforge.manager.symbol_selection import check_words, is_pattern, select
+from streamforge.manager.symbol_selection import check_words, is_pattern, select, shortened
 from streamforge_utils.model.errors import ConfigError, ConflictError, InvalidInput, StreamForgeError
 from streamforge_utils.model.kinds.registry import check_series, kind_of_type, series_of
 from streamforge_utils.model.series import check_symbol
@@ -45,7 +45,7 @@ class Listed(NamedTuple):
     """A schedule and what is to be said of it at the moment.
 
     next_ms: when it fires next; None: it is paused. overdue: what a person should look at. undriven: why nothing fires
-    it. waiting: why its run cannot begin.
+    it. waiting: why its run cannot begin. doubt: what could not be checked of a change that was just made.
     """
 
     schedule: Schedule
@@ -53,6 +53,7 @@ class Listed(NamedTuple):
     overdue: str | None
     undriven: str | None
     waiting: str | None
+    doubt: str | None = None
 
 
 class ScheduleService:
@@ -65,7 +66,7 @@ class ScheduleService:
         self._new_uid = new_uid
         self.driver = ScheduleDriver(deps, start)
 
-    async def add(self, name: str, definition: Definition) -> tuple[Schedule, bool]:
+    async def add(self, name: str, definition: Definition) -> tuple[Listed, bool]:
         """Add a schedule, and whether it is new: the same one again is no error. Raises NotNow for another one."""
         if _NAME.fullmatch(name) is None:
             raise InvalidInput(
@@ -73,13 +74,16 @@ class ScheduleService:
                 f"name {name[:80]!r} must begin with a letter or digit and hold at most 63 letters, digits, '.', '_' "
                 "and '-'",
             )
-        checked = await self._checked(definition)
+        checked, doubt = await self._checked(definition)
         for _ in range(_TRIES):
             there = await self._deps.schedules.get(name)
             if there is not None:
                 if there.schedule.definition == checked:
-                    return there.schedule, False
-                raise NotNow(f"there is another schedule {name!r}: change that one, remove it, or choose another name")
+                    return self._listed(there.schedule, await self._undriven(), doubt), False
+                raise NotNow(
+                    f"there is another schedule {name!r}: change that one (PATCH /schedules/{{name}}), remove it, or "
+                    "choose another name"
+                )
             if len(await self._deps.schedules.all()) >= MOST_SCHEDULES:
                 raise NotNow(f"there are {MOST_SCHEDULES} schedules, which is the most: remove one first")
             now_ms = self._deps.clock.now_ms()
@@ -89,7 +93,7 @@ class ScheduleService:
             except ConflictError:
                 continue
             self.driver.wake()
-            return schedule, True
+            return self._listed(schedule, await self._undriven(), doubt), True
         raise ConflictError(f"schedule {name} was changed by others {_TRIES} times in a row")
 
     async def list(self) -> Sequence[Listed]:
@@ -129,11 +133,13 @@ class ScheduleService:
             )
             return changed
 
-        definition = (await self._stored(name)).schedule.definition
+        definition, doubt = (await self._stored(name)).schedule.definition, None
         if changes:
-            definition = await self._checked(msgspec.structs.replace(definition, **changes))
+            definition, doubt = await self._checked(
+                msgspec.structs.replace(definition, **changes), new="symbols" in changes
+            )
         changed = await self._change(name, checked)
-        return self._listed(changed, await self._undriven())
+        return self._listed(changed, await self._undriven(), doubt)
 
     async def remove(self, name: str) -> None:
         """Forget a schedule and its history; its workflows go on, and what they have loaded stays."""
@@ -199,16 +205,16 @@ class ScheduleService:
             return str(error)
         return None
 
-    def _listed(self, schedule: Schedule, undriven: str | None) -> Listed:
+    def _listed(self, schedule: Schedule, undriven: str | None, doubt: str | None = None) -> Listed:
         now_ms = self._deps.clock.now_ms()
         next_ms = None
         if not schedule.paused:
             next_ms = schedule.definition.fire_times.next(max(schedule.fired_ms, now_ms))
         waiting = self.driver.waiting.get(schedule.uid)
-        return Listed(schedule, next_ms, _overdue(schedule, now_ms, undriven, waiting), undriven, waiting)
+        return Listed(schedule, next_ms, _overdue(schedule, now_ms, undriven, waiting), undriven, waiting, doubt)
 
-    async def _checked(self, asked: Definition) -> Definition:
-        """The definition in its one spelling."""
+    async def _checked(self, asked: Definition, *, new: bool = True) -> tuple[Definition, str | None]:
+        """The definition in its one spelling, and what could not be checked. new: its symbols are."""
         now_ms = self._deps.clock.now_ms()
         fire_times = checked_cron(asked.cron, asked.timezone, now_ms)
         check_words(asked.symbols)
@@ -231,7 +237,7 @@ class ScheduleService:
             default_start=asked.default_start,
         )
         words, _ = asked_range(request, now_ms)
-        await self._check_listed(symbols)
+        doubt = await self._check_listed(symbols) if new else None
         checked: Definition = msgspec.structs.replace(
             asked,
             symbols=symbols,
@@ -242,7 +248,7 @@ class ScheduleService:
         )
         if since == LAST and asked.default_start is None:
             await self._check_known(checked)
-        return checked
+        return checked, doubt
 
     async def _check_known(self, asked: Definition) -> None:
         """Refuse `since last` of series that have no end to go on from, which would fail each time."""
@@ -264,18 +270,22 @@ class ScheduleService:
                 "from: load a range first, or give a start with `from`",
             )
 
-    async def _check_listed(self, symbols: Sequence[str]) -> None:
-        """Refuse symbols that the exchange does not list, and patterns that fit none, where it answers soon."""
-        if self._deps.no_driver_reason is not None:  # who only reads has another exchange, or none
-            return
+    async def _check_listed(self, symbols: Sequence[str]) -> str | None:
+        """Refuse symbols that the exchange does not list, and patterns that fit none; or why that is not known soon."""
+        where = self._deps.exchange_name
+        unchecked = f"whether {where} has {shortened(symbols)} is not known"
+        if not self._deps.asks:
+            return f"{unchecked}: this manager does not ask it"
         try:
             async with asyncio.timeout(_LIST_WITHIN_S):
                 listed = await self._deps.exchange.symbols()
-        except (StreamForgeError, TimeoutError):
-            return
-        fits = len(select(symbols, listed, self._deps.exchange_name).symbols)
+        except (StreamForgeError, TimeoutError) as error:
+            why = str(error) or f"it did not list its symbols within {_LIST_WITHIN_S:g} s"
+            return f"{unchecked}: {why}; a symbol that it does not have fails in each run"
+        fits = len(select(symbols, listed, where).symbols)
         if fits > MOST_SYMBOLS:
             raise InvalidInput("symbols", f"these are {fits} symbols now: a schedule has {MOST_SYMBOLS} at most")
+        return None
 
 
 def _names(symbols: Sequence[str]) -> str:

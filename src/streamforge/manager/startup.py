@@ -87,11 +87,12 @@ async def started(
     drives: bool = True,
     fires: bool = True,
     insist: bool = False,
+    asks: bool = True,
 ) -> AsyncIterator[Running]:
     """Run a manager until the end of the block. The data directory tells other processes the URL of one that drives.
 
     directory, lock: as `data_directory_of` gave it; without the lock the manager answers questions only.
-    origin, accepted, drives: as in `Claim`. fires, insist: as in `running`, whose errors it raises.
+    origin, accepted, drives: as in `Claim`. fires, insist, asks: as in `running`, whose errors it raises.
     """
     claim = place = None
     if lock:
@@ -115,6 +116,7 @@ async def started(
         reconcile=drives,
         fires=fires,
         insist=insist,
+        asks=asks,
         claim=claim,
         place=place,
     ) as manager:

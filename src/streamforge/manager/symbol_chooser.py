@@ -29,10 +29,13 @@ class Chooser:
         self._deps = deps
         self._symbols = symbols
 
-    async def choose(self, asked: Sequence[str], type_name: str, source: SourceChoice) -> Selection:
+    async def choose(
+        self, asked: Sequence[str], type_name: str, source: SourceChoice, *, skip_unknown: bool = False
+    ) -> Selection:
         """The symbols asked for, those that only the archive has included but where requests alone are wanted.
 
-        Raises InvalidInput, or RetryableError: the exchange does not list its symbols now.
+        skip_unknown: as `select` takes it. Raises InvalidInput, or RetryableError: the exchange does not list its
+        symbols now.
         """
         listed, where = await self._symbols(), self._deps.exchange_name
         known = {one.symbol for one in listed}
@@ -47,7 +50,7 @@ class Chooser:
         else:
             left_out = ()
         try:
-            chosen = await asyncio.to_thread(select, asked, [*listed, *gone], where)
+            chosen = await asyncio.to_thread(select, asked, [*listed, *gone], where, skip_unknown=skip_unknown)
         except InvalidInput as error:
             raise InvalidInput(error.field, f"{error}; {silence}" if silence else str(error)) from error
         return msgspec.structs.replace(chosen, left_out=left_out, silence=silence)

@@ -27,6 +27,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
 
     duplicates: symbols that were named again, as often as they were. archived: those that only the archive has.
     left_out: symbols that only it has and that are not loaded. silence: why it is not known which it has.
+    unknown: symbols that were named, and that nobody has.
     """
 
     symbols: tuple[str, ...]
@@ -35,6 +36,7 @@ class Selection(msgspec.Struct, frozen=True, kw_only=True):
     archived: frozenset[str] = frozenset()
     left_out: tuple[str, ...] = ()
     silence: str = ""
+    unknown: tuple[str, ...] = ()
 
 
 def is_pattern(word: str) -> bool:
@@ -42,10 +44,13 @@ def is_pattern(word: str) -> bool:
     return not _WILD.isdisjoint(word)
 
 
-def select(asked: Sequence[str], listed: Sequence[SymbolInfo], where: str) -> Selection:
+def select(
+    asked: Sequence[str], listed: Sequence[SymbolInfo], where: str, *, skip_unknown: bool | None = None
+) -> Selection:
     """The symbols that are asked for. listed: all that there are; those that are traded no longer fit a pattern too.
 
-    where: the exchange, as it is called in a sentence. Raises InvalidInput that names every symbol that is not known.
+    where: the exchange, as it is called in a sentence. skip_unknown: leave out a symbol that is not known, if another
+    one is; None: that cannot be asked for. Raises InvalidInput that names every symbol that is not known.
     """
     check_words(asked)
     known = {one.symbol: one for one in listed}
@@ -62,11 +67,17 @@ def select(asked: Sequence[str], listed: Sequence[SymbolInfo], where: str) -> Se
         symbol = _spelt(word)
         if symbol not in known:
             unknown.append(symbol)
+            if skip_unknown:
+                continue
         elif symbol in chosen:
             duplicates.append(symbol)
         chosen[symbol] = None
-    if unknown:
-        raise _not_known(list(dict.fromkeys(unknown)), len(chosen), listed, where)
+    unknown = list(dict.fromkeys(unknown))
+    if unknown and not (skip_unknown and chosen):
+        every = len(chosen.keys() | set(unknown))
+        error = _not_known(unknown, every, listed, where)
+        hint = "; `skip_unknown` loads the others" if skip_unknown is False and every > len(unknown) else ""
+        raise InvalidInput(error.field, f"{error}{hint}")
     if len(chosen) > MOST_SYMBOLS:
         raise InvalidInput(
             "symbols", f"these are {len(chosen):,} symbols, and a batch has {MOST_SYMBOLS:,} at most: make several"
@@ -76,6 +87,7 @@ def select(asked: Sequence[str], listed: Sequence[SymbolInfo], where: str) -> Se
         delisted=frozenset(symbol for symbol in chosen if not is_traded(known[symbol])),
         duplicates=tuple(duplicates),
         archived=frozenset(symbol for symbol in chosen if known[symbol].status == ARCHIVED),
+        unknown=tuple(unknown),
     )
 
 

@@ -7,7 +7,9 @@ from collections.abc import Iterable, Sequence
 from streamforge.manager import answers, service, workflow
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.coverage import Segment, Verdict
-from streamforge_utils.runtime.worker_definition import Role
+from streamforge_utils.model.kinds.registry import kind_of
+from streamforge_utils.model.timeranges import TimeRange, parse_time_range
+from streamforge_utils.runtime.worker_definition import Role, Source
 
 
 def waiting_for(found: Workflow) -> str | None:
@@ -60,8 +62,8 @@ def progress_of(found: Workflow, *, idle: bool = False, now: service.Report | No
     rate = 0.0 if idle else min((_rate(step) for step in sinks), default=0.0)
     share = None if expected is None else stored / expected if expected else 1.0
     eta = None
-    if expected is not None and not found.ended and rate > 0:
-        eta = round((expected - stored) / rate, 1)
+    if expected is not None and not found.ended and not idle:
+        eta = _eta_s(found, sinks, expected - stored, rate)
     return answers.Progress(
         records_expected=expected,
         records_stored=stored,
@@ -69,8 +71,45 @@ def progress_of(found: Workflow, *, idle: bool = False, now: service.Report | No
         records_refused=sum(map(_refused, sinks)),
         share=share,
         rate=round(rate, 1),
-        eta_seconds=eta,
+        eta_seconds=None if eta is None else round(eta, 1),
     )
+
+
+def _eta_s(found: Workflow, sinks: Sequence[workflow.Step], left: int, rate: float) -> float | None:
+    """Seconds until the `left` records are stored; None: nothing tells.
+
+    A loader spends the weight of a minute in a burst and waits for the next one: neither the rate of a burst nor that
+    of a wait holds. It takes no less than its requests take by their weight, and goes on as it has on average.
+    """
+    requests = [s for step in found.steps if _runs(step) and (s := _requests_s(found, step)) is not None]
+    if requests:
+        rate = max(rate, min(map(_mean_rate, sinks), default=0.0))
+    return max([*requests, *([left / rate] if rate > 0 else [])], default=None)
+
+
+def _requests_s(found: Workflow, step: workflow.Step) -> float | None:
+    """Seconds that the weight of the requests takes that a loader has still to make."""
+    attempt, plan, paging = step.attempt, found.plan, None if found.topic_input else kind_of(found.series).paging
+    if attempt is None or plan is None or paging is None or step.role is not Role.LOADER:
+        return None
+    of, planned_ms = attempt.progress, sum(_length_ms(part.span) for part in plan.parts)
+    if step.source is not Source.REST or not of.weight_per_minute or not planned_ms:
+        return None
+    mine_ms = sum(_length_ms(parse_time_range(text)) for text in attempt.ranges)
+    records = plan.expected * mine_ms / planned_ms * (1.0 - (of.share or 0.0))
+    return records / paging.most * paging.weight({"limit": str(paging.most)}) / of.weight_per_minute * 60
+
+
+def _mean_rate(step: workflow.Step) -> float:
+    """Records a second of a running attempt, from its start to its latest event."""
+    attempt = step.attempt
+    if attempt is None or not _runs(step) or attempt.started_ms is None or attempt.seen_ms is None:
+        return 0.0
+    return attempt.progress.records * 1000 / max(1, attempt.seen_ms - attempt.started_ms)
+
+
+def _length_ms(span: TimeRange) -> int:
+    return span.end_ms - span.start_ms
 
 
 def _confirmed(sinks: Iterable[workflow.Step], since_ms: int) -> int:

@@ -47,8 +47,9 @@ class _Sources(msgspec.Struct, frozen=True):
     def exchange(self) -> Exchange:
         raise StreamForgeError("who only reads asks no exchange")
 
-    async def no_driver_reason(self) -> str | None:
-        return "it is read without a manager"
+    @property
+    def asks(self) -> bool:
+        return False
 
 
 async def read_folder(

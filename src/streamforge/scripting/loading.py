@@ -13,10 +13,10 @@ import msgspec
 import structlog
 
 from streamforge.cli.command_errors import Interrupted
-from streamforge.cli.commands.load_commands import Request
 from streamforge.cli.coverage_text import left_out_span, load_of_the_rest, no_longer
 from streamforge.cli.follower import Follower
 from streamforge.cli.interrupts import Interrupts
+from streamforge.cli.load_request import Request
 from streamforge.cli.outcome import Ended, Loaded, unfinished
 from streamforge.cli.progress import WorkflowDisplay
 from streamforge.manager import answers
@@ -62,7 +62,7 @@ def load(
     data: the folder to load into; workers run on this machine for the time it takes, or those of the manager that runs
     on the folder. server, token: a queue-manager instead, and an operator's token (else that of STREAMFORGE_TOKEN).
     Without either: the server that STREAMFORGE_URL names, else the folder that commands use.
-    exchange: for a folder, `binance` (the default), `test` or a URL.
+    exchange: for a folder, `binance`, `test` or a URL; by default the one that its data came from, else Binance.
     source: `archive` takes the exchange's files of past days alone, `rest` its REST interface alone.
     timeout_s: after it the workflow is stopped in order, or left to the manager of others. progress: show a bar.
 

@@ -152,6 +152,25 @@ async def test_a_batch_that_is_not_there_is_not_found(client: httpx.AsyncClient,
     assert "there is no batch" in problem(await client.request(method, f"/batches/{name}"), 404, "not-found")["detail"]
 
 
+async def test_a_batch_that_is_like_the_name_is_meant(client: httpx.AsyncClient) -> None:
+    there = (await started(client))["batch_id"]
+    found = problem(await client.get(f"/batches/{there[:-1]}"), 404, "not-found")
+    assert found["detail"] == f"there is no batch {there[:-1]!r}: did you mean {there}?"
+    assert found["did_you_mean"] == [there]
+
+
+async def test_a_symbol_that_nobody_has_can_be_left_out(client: httpx.AsyncClient) -> None:
+    symbols = ["NOSUCH", "BTCUSDT", "NOSUCH", "NONE"]
+    refused = problem(await client.post("/batches", json={**BODY, "symbols": symbols}), 422, "invalid-input")
+    assert refused["detail"].endswith("lists what it has; `skip_unknown` loads the others")
+    found = await started(client, symbols=symbols, skip_unknown=True)
+    assert (found["size"], found["unknown"], found["unknown_first"]) == (1, 2, ["NOSUCH", "NONE"])
+    alone = {**BODY, "symbols": ["NOSUCH"], "skip_unknown": True}
+    assert (
+        "1 of 1 is not a symbol" in problem(await client.post("/batches", json=alone), 422, "invalid-input")["detail"]
+    )
+
+
 async def test_what_is_not_possible_now_is_told(client: httpx.AsyncClient) -> None:
     found = await started(client)
     path = f"/batches/{found['batch_id']}"

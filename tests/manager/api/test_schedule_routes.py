@@ -54,6 +54,7 @@ async def test_a_schedule_is_added_once_and_shown_in_its_one_spelling(
         "overdue": None,
         "undriven": None,
         "waiting_for": None,
+        "doubt": None,
         "current": None,
         "latest": None,
     }

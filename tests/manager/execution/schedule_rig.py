@@ -65,7 +65,7 @@ class Rig:
     async def add(self, definition: Definition = HOUR, name: str = "s") -> Schedule:
         exchange = exchange_of(self.world)
         exchange.listed = [replace(exchange.listed[0], symbol=symbol) for symbol in SYMBOLS]
-        return (await self.world.manager.schedules.add(name, definition))[0]
+        return (await self.world.manager.schedules.add(name, definition))[0].schedule
 
     async def turn(self) -> float:
         """Turns until nothing can be done; a death is survived by the next manager."""

@@ -14,8 +14,10 @@ from streamforge.manager.persistence.bans import KIND as BAN
 from streamforge.manager.persistence.workflow_store import KIND
 from streamforge.manager.workflow import Status, decode_workflow
 from streamforge_utils.model.errors import BannedError, ConfigError, PermanentError, RetryableError
+from streamforge_utils.model.kinds.candles import candle_key
 from streamforge_utils.ports.exchange import SymbolInfo
 from tests.manager.execution.world import (
+    OPENS,
     create,
     exchange_of,
     finish,
@@ -38,6 +40,27 @@ async def test_an_exchange_that_never_answers_ends_the_workflow(world: World) ->
         workflow.failure.reason
         == "the exchange did not answer 8 times in a row; the last time: no route to the exchange"
     )
+
+
+async def test_a_range_of_which_all_is_stored_is_proven_without_the_exchange(world: World) -> None:
+    workflow = await launched(world)
+    store_bars(world, workflow)
+    finish(world, workflow)
+    first = await turns_until_ended(world, workflow.queue_id)
+    exchange_of(world).failing = RetryableError("no route to the exchange")
+    second = await turns_until_ended(world, await create(world, accepted("bbbbbb")), most=3)
+    assert (first.status, second.status) == (Status.FINISHED, Status.FINISHED)
+    assert second.proof is not None
+    assert (second.proof.expected, second.proof.stored, second.plan and second.plan.parts) == (1440, 1440, ())
+    # One bar is gone, or all is wanted again: the exchange is asked.
+    for wanted in (accepted("cccccc", again=True), accepted("dddddd", time_range="2024-08-01:2024-08-02T00:01Z")):
+        queue_id = await create(world, wanted)
+        await world.turns(3)
+        waits = (await world.workflow(queue_id)).waiting_for
+        assert waits.startswith("the exchange: no route to the exchange; next try at 2024-08-11T")
+        assert (await turns_until_ended(world, queue_id)).status is Status.ERROR
+    del world.store.documents[workflow.collection][candle_key("BTCUSDT", "1m", OPENS[7])]
+    assert (await turns_until_ended(world, await create(world, accepted("eeeeee")))).status is Status.ERROR
 
 
 async def test_a_ban_is_waited_for_however_long_and_remembered(world: World) -> None:

@@ -56,7 +56,7 @@ def stored(first: float, last: float) -> Segment:
     return Segment(start_ms=hour(first), end_ms=hour(last), verdict=Verdict.STORED, collection="c")
 
 
-def parts_of(*parts: tuple[float, float], why: str = "it was not stored") -> tuple[Part, ...]:
+def parts_of(*parts: tuple[float, float], why: str = "by requests alone: no archive is asked") -> tuple[Part, ...]:
     return tuple(replace(part, reason=why) for part in rest(*load(*parts)))
 
 

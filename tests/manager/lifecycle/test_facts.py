@@ -41,6 +41,7 @@ from streamforge.manager.workflow import (
     encode_workflow,
 )
 from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.model.timeranges import format_ms
 from tests.manager.support import (
     DAY,
     DAY_MS,
@@ -152,7 +153,8 @@ def test_tries_without_an_answer_are_counted_and_end_a_ban_is_not() -> None:
         waits = folded(accepted(), busy, policy)
         assert waits.not_before_ms == NOW + backoff_ms(policy, 1, accepted().queue_id, failures), "all at other times"
     waits = folded(accepted(), Unanswered(reason="busy", number=1, at_ms=NOW, retry_after_ms=90_000), policy)
-    assert (waits.not_before_ms, waits.waiting_for) == (NOW + 90_000, "the exchange: busy")
+    assert waits.not_before_ms == NOW + 90_000
+    assert waits.waiting_for == f"the exchange: busy; next try at {format_ms(NOW + 90_000)}"
 
 
 def test_the_first_refusal_is_the_failure() -> None:

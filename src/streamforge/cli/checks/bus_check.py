@@ -14,6 +14,7 @@ from streamforge.cli.checks.place_checks import Subject, careful, works
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError
+from streamforge_utils.model.usage import shown_size
 from streamforge_utils.ports.bus import Message, Retention, TopicSpec
 from streamforge_utils.ports.provisioning import Finding
 from streamforge_utils.runtime.context import MessageBus
@@ -133,6 +134,6 @@ async def leftovers(folder: Path) -> str:
     if not count:
         return ""
     return (
-        f"topics of {terminal.many(count, 'ended workflow')} take {size / 1e6:,.1f} MB; they are kept for a while "
+        f"topics of {terminal.many(count, 'ended workflow')} take {shown_size(size)}; they are kept for a while "
         "(STREAMFORGE_TOPIC_RETENTION_SECONDS), and the first command after it removes them"
     )

@@ -6,7 +6,7 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from streamforge.cli import terminal
 from streamforge.cli.checks.place_checks import Subject, careful, fails, nearest, works
 from streamforge.manager.persistence.store_usage import UsageSamples
 from streamforge_utils.model.errors import StreamForgeError
-from streamforge_utils.model.usage import Sample, full_at_ms, growth_per_day, with_sample
+from streamforge_utils.model.usage import Sample, full_at_ms, growth_per_day, shown_size, with_sample
 from streamforge_utils.ports.provisioning import Finding
 from streamforge_utils.ports.store import Document, Outcome, Store, Usage
 from streamforge_utils.runtime.environment import load
@@ -104,7 +104,7 @@ CAREFUL_DAYS = 30
 LITTLE_BYTES = _GIB
 """Of a disk that has less left, `doctor` warns."""
 _MAKE_ROOM = (
-    "a year of 1m candles takes about 0.2 GiB: make room, or let old collections be exported and dropped "
+    "a year of 1m candles takes about 0.2 GB: make room, or let old collections be exported and dropped "
     "(STREAMFORGE_RETENTION)"
 )
 _RIGHT = (
@@ -131,7 +131,8 @@ async def room_on_disk(folder: Path) -> Finding:
             await store.close()
     topics = sum(wiring.topic_sizes(settings).values()) if (folder / wiring.BUS).is_dir() else 0
     free = shutil.disk_usage(nearest(folder)).free
-    told = f"the data take {_size(stored)}, topics {_size(topics)}; {_size(free)} are free; {_growth(samples)}"
+    told = f"the data take {shown_size(stored)}, topics {shown_size(topics)}; {shown_size(free)} are free; "
+    told += _growth(samples, shown_size)
     day, days = _full(samples, stored + free)
     if day:
         told += f"; the disk is full on {day}"
@@ -147,14 +148,15 @@ async def room_in_database(store: Store) -> Finding:
     except StreamForgeError as error:
         return careful("room", f"how much room the data take cannot be told: {error}")
     told = f"the data take {usage.used_bytes / _GIB:,.3f}"
+    grows = _growth(samples, lambda count: f"{count / _GIB:,.3f} GiB")  # as the licence counts
     if usage.limit_bytes is None:
-        told += f" GiB; {_growth(samples)}; "
+        told += f" GiB; {grows}; "
         if usage.limit_known:
             return works("room", f"{told}its edition sets no limit")
         unknown = "whether its licence sets a limit is unknown: the server does not say it to this user"
         return careful("room", told + unknown, _RIGHT)
     share = usage.used_bytes / usage.limit_bytes
-    told += f" of {usage.limit_bytes / _GIB:,.0f} GiB ({share:.1%}); {_growth(samples)}"
+    told += f" of {usage.limit_bytes / _GIB:,.0f} GiB ({share:.1%}); {grows}"
     if usage.read_only or share >= 1:
         ends = "" if usage.ends_in_s is None else f", and ends in {usage.ends_in_s / 86400:.1f} days"
         state = "it takes no more writes" if usage.read_only else "the limit is reached: soon it takes no more writes"
@@ -175,11 +177,11 @@ async def _usage(store: Store) -> tuple[Usage, tuple[Sample, ...]]:
     return usage, with_sample(await UsageSamples(store).all(), Sample(int(time.time() * 1000), usage.used_bytes))
 
 
-def _growth(samples: Sequence[Sample]) -> str:
+def _growth(samples: Sequence[Sample], shown: Callable[[float], str]) -> str:
     growth = growth_per_day(samples) if samples else None
     if growth is None:
         return "its growth is known after some hours of a running manager"
-    return f"it grows by {growth / _GIB:,.3f} GiB a day" if growth > 0 else "it does not grow"
+    return f"it grows by {shown(growth)} a day" if growth > 0 else "it does not grow"
 
 
 def _full(samples: Sequence[Sample], limit_bytes: int) -> tuple[str, float]:
@@ -188,7 +190,3 @@ def _full(samples: Sequence[Sample], limit_bytes: int) -> tuple[str, float]:
     if full_ms is None:
         return "", float("inf")
     return f"{datetime.fromtimestamp(full_ms / 1000, UTC):%Y-%m-%d}", (full_ms / 1000 - time.time()) / 86400
-
-
-def _size(count: int) -> str:
-    return f"{count / _GIB:,.1f} GiB" if count >= _GIB else f"{count / 1024**2:,.1f} MiB"

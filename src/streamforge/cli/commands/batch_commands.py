@@ -14,8 +14,8 @@ from streamforge.cli.batch_follower import BeginBatch, EndedBatch, description, 
 from streamforge.cli.batch_outcome import LoadedBatch, members_table, tell_batch, unproven
 from streamforge.cli.client import path_part, to_json
 from streamforge.cli.command_errors import ApiProblem, CliError
-from streamforge.cli.commands.load_commands import Request
 from streamforge.cli.dry_run import forecast_many
+from streamforge.cli.load_request import Request
 from streamforge.cli.session import Mode, NothingThere, Session, Where, session
 from streamforge.cli.symbol_words import is_many, words_of
 from streamforge.manager import batch_answers
@@ -34,6 +34,7 @@ class BatchBody(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     first: str | None = msgspec.field(name="from", default=None)
     listed_at: str | None = None
     again: bool = False
+    skip_unknown: bool = False
     source: str | None = None
 
     async def start(self, found: Session) -> batch_answers.Batch:
@@ -52,6 +53,7 @@ async def load_many(
     dry_run: bool = False,
     listed_at: str | None,
     again: bool,
+    skip_unknown: bool,
     source: str | None,
     detach: bool,
     timeout_s: float | None,
@@ -62,7 +64,8 @@ async def load_many(
     one = next((word for word in symbols if not is_many(word)), "BTCUSDT")
     span: dict[str, Any] = {"time_range": time_range, "since": since, "first": first}
     Request(symbol=one, type=type_name, **span).check()
-    body = BatchBody(symbols=symbols, type=type_name, listed_at=listed_at, again=again, source=source, **span)
+    span |= {"listed_at": listed_at, "again": again, "skip_unknown": skip_unknown, "source": source}
+    body = BatchBody(symbols=symbols, type=type_name, **span)
     if dry_run:
         return await forecast_many(where, body, as_json=as_json)
     return await _begun(body.start, where, detach=detach, timeout_s=timeout_s, as_json=as_json)

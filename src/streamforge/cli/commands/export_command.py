@@ -22,7 +22,8 @@ from streamforge.cli.datasets.parquet_part import Columns
 from streamforge.cli.export_selection import Selection, check_what, hole_text, select, why_nothing
 from streamforge.cli.session import Mode, Session, Where, session
 from streamforge.cli.stored_records import Reader
-from streamforge.cli.writers import Destination, Format, Times, destination, import_pyarrow, record_writer
+from streamforge.cli.times import Times
+from streamforge.cli.writers import Destination, Format, destination, import_pyarrow, record_writer
 from streamforge.manager import data_answers
 from streamforge_utils.model.kinds.registry import kind_of, series_of
 

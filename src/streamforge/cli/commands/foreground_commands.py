@@ -35,7 +35,15 @@ async def up(
     ] = None,
     port: Annotated[
         int | None,
-        typer.Option("--port", metavar="PORT", min=0, max=65535, help="0: any free one.", show_default="8080"),
+        typer.Option(
+            "--port",
+            metavar="PORT",
+            min=0,
+            max=65535,
+            help="Of the API; 0: any free one. Metrics have a port of their own: STREAMFORGE_METRICS_PORT, else 8000 "
+            "or, where that is taken, any free one.",
+            show_default="8080",
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print the line that says where it serves as JSON.")] = False,
 ) -> int:
@@ -50,6 +58,7 @@ async def up(
     from streamforge.manager.running_manager import until_stopped
     from streamforge_utils.runtime.metrics import Metrics, MetricsServer
 
+    where = where.of_its_data()
     folder, overrides = where.folder, where.environ()
     configure_logs(debug=where.debug, quiet=False, environ=overrides)
     if host is not None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 import time
 from typing import Annotated, Any
 
@@ -11,7 +10,6 @@ import typer
 
 from streamforge.cli import command_options as o
 from streamforge.cli import terminal
-from streamforge.cli.arguments import check_since, check_words
 from streamforge.cli.client import SINCE_START, path_part
 from streamforge.cli.command_errors import ApiProblem, CliError, UsageProblem
 from streamforge.cli.coverage_text import (
@@ -24,11 +22,12 @@ from streamforge.cli.coverage_text import (
 )
 from streamforge.cli.dry_run import forecast
 from streamforge.cli.follower import Begin, followed
-from streamforge.cli.nothing_new import NothingNew, check_news
+from streamforge.cli.load_request import Request
+from streamforge.cli.nothing_new import NothingNew
 from streamforge.cli.outcome import Loaded, tell, unfinished
 from streamforge.cli.session import Mode, Session, Where, session
 from streamforge.cli.symbol_words import is_many
-from streamforge.manager import answers, start_answers
+from streamforge.manager import answers
 from streamforge_utils.model.timeranges import SINCE_LAST
 
 _MOST_RESTS = 3
@@ -40,8 +39,8 @@ async def load(
         str,
         typer.Argument(
             metavar="SYMBOL",
-            help="As the exchange spells it, e.g. BTCUSDT. Many at once: BTCUSDT,ETHUSDT, a pattern ('*USDT') or a "
-            "file with a symbol a line (@symbols.txt).",
+            help="As the exchange spells it, e.g. BTCUSDT. Many at once: BTCUSDT,ETHUSDT, a pattern ('*USDT') or "
+            "@symbols.txt: a file with a symbol or pattern a line; what follows a # is a comment.",
         ),
     ],
     type_name: Annotated[
@@ -80,6 +79,10 @@ async def load(
             help="Of many symbols: those that were listed on that day, also where they are delisted by now.",
         ),
     ] = None,
+    skip_unknown: Annotated[
+        bool,
+        typer.Option("--skip-unknown", help="Of many symbols: leave out, and name, those that the exchange has not."),
+    ] = False,
     source: o.SourceOf = None,
     dry_run: Annotated[
         bool,
@@ -111,9 +114,11 @@ async def load(
 
         how: dict[str, Any] = {"again": again, "detach": detach, "timeout_s": timeout_s, "as_json": as_json}
         how |= {"since": since, "first": first, "listed_at": listed_at, "source": source, "dry_run": dry_run}
+        how["skip_unknown"] = skip_unknown
         return await load_many(symbol, type_name, time_range, where, **how)
-    if listed_at is not None:
-        raise UsageProblem("--listed-at is for many symbols, such as '*USDT'")
+    if listed_at is not None or skip_unknown:
+        option = "--skip-unknown" if listed_at is None else "--listed-at"
+        raise UsageProblem(f"{option} is for many symbols, such as '*USDT'")
     request = Request(
         symbol=symbol,
         type=type_name,
@@ -205,39 +210,6 @@ async def _again(
     if detach:
         return await detached(where, begin, as_json=as_json)
     return await to_the_end(where, begin, timeout_s=timeout_s, as_json=as_json, mode=Mode.CONTINUE)
-
-
-class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What is to be loaded: a range, or what came since. What was not named is left out, as an older manager knows none
-    of it."""
-
-    symbol: str
-    type: str
-    time_range: str | None = None
-    since: str | None = None
-    first: str | None = msgspec.field(name="from", default=None)
-    again: bool = False
-    source: str | msgspec.UnsetType = msgspec.UNSET
-
-    def check(self) -> None:
-        """Raises InvalidInput in the words of the API, or UsageProblem, before anything is started."""
-        if self.since is None:
-            if self.first is not None:
-                raise UsageProblem("--from is for --since last")
-            if self.time_range is None:
-                check_words((self.symbol, self.type))
-                raise UsageProblem("a range is missing: write SYMBOL TYPE TIME_RANGE, or --since last")
-            check_words((self.symbol, self.type, self.time_range), loading=True)
-            return
-        if self.time_range is not None:
-            raise UsageProblem("TIME_RANGE and --since are two ranges: give one of them")
-        check_since(self.symbol, self.type, self.since, self.first)
-
-    async def start(self, found: Session) -> start_answers.Accepted:
-        """Send it; sending again after a lost answer gives the same workflow. Raises NothingNew."""
-        answer = await found.api.call("POST", "/queues/start", body=self, key=secrets.token_hex(16))
-        check_news(found.api, answer)
-        return found.api.read(answer, start_answers.Accepted)
 
 
 async def detached(where: Where, begin: Begin, *, again: bool = False, as_json: bool, loads: bool = True) -> int:

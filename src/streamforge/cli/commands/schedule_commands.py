@@ -10,7 +10,7 @@ import typer
 from streamforge.cli import command_options as o
 from streamforge.cli import terminal
 from streamforge.cli.client import path_part, to_json
-from streamforge.cli.command_errors import UsageProblem
+from streamforge.cli.command_errors import ApiProblem, UsageProblem
 from streamforge.cli.session import Mode, Session, Where, session
 from streamforge.cli.symbol_words import words_of
 from streamforge.manager import schedule_answers
@@ -80,23 +80,72 @@ async def schedule_add(
     A time that is left out when clocks go forward fires right after it; one that comes twice fires once, unless minute
     or hour begin with `*`.
     """
-    if since is not None and time_range is not None:
-        raise UsageProblem("--since and --range are two ranges: give one of them")
-    body = {
-        "name": name,
-        "symbols": words_of(symbols),
-        "type": type_name,
-        "cron": cron,
-        "timezone": timezone,
-        "missed": missed,
-        "since": since,
-        "time_range": time_range,
-        "from": first,
-    }
-    given = {field: value for field, value in body.items() if value is not None}
-    async with session(where, Mode.CHANGE) as found:
+    given = _fields(
+        name=name,
+        symbols=words_of(symbols),
+        type=type_name,
+        cron=cron,
+        timezone=timezone,
+        missed=missed,
+        since=since,
+        time_range=time_range,
+        first=first,
+    )
+    async with session(where.as_before(), Mode.SCHEDULE) as found:
         added = await found.api.post("/schedules", schedule_answers.Schedule, body=given)
-        return _told(found, added, f"{added.name} fires next at", where, as_json=as_json)
+        return _told(found, added, "", where, as_json=as_json)
+
+
+async def schedule_change(
+    name: Name,
+    where: o.AtManager,
+    symbols: Annotated[
+        str | None, typer.Option("--symbols", metavar="SYMBOLS", help="In the place of all that it has.")
+    ] = None,
+    type_name: Annotated[str | None, typer.Option("--type", metavar="TYPE", help="What is loaded.")] = None,
+    cron: Annotated[str | None, typer.Option("--cron", metavar="EXPRESSION", help="When.")] = None,
+    timezone: Annotated[str | None, typer.Option("--timezone", metavar="ZONE", help="Of the expression.")] = None,
+    missed: Annotated[
+        Literal["catch-up", "skip"] | None,
+        typer.Option("--missed", metavar="catch-up|skip", help="What becomes of times that pass without a run."),
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="last|START", help="In the place of the range, and of --from.")
+    ] = None,
+    time_range: Annotated[
+        str | None, typer.Option("--range", metavar="TIME_RANGE", help="In the place of --since and --from.")
+    ] = None,
+    first: Annotated[
+        str | None,
+        typer.Option("--from", metavar="START", help="Where --since last begins if nothing of a series is known."),
+    ] = None,
+    as_json: o.Json = False,
+) -> int:
+    """Change what is named of a schedule, as `schedule add` takes it; the rest stays, and so do its runs.
+
+    A run that is under way goes on as it was. Other times count from now on.
+    """
+    changes = _fields(
+        symbols=None if symbols is None else words_of(symbols),
+        type=type_name,
+        cron=cron,
+        timezone=timezone,
+        missed=missed,
+        since=since,
+        time_range=time_range,
+        first=first,
+    )
+    if not changes:
+        raise UsageProblem("nothing is to be changed: name it, e.g. --cron '5 0 * * *' (see --help)")
+    mode = Mode.CHANGE if symbols is None else Mode.SCHEDULE
+    return await _changed(name, changes, "is changed", where, as_json=as_json, mode=mode)
+
+
+def _fields(*, first: str | None, **fields: Any) -> dict[str, Any]:
+    """The fields of a request that are given. Raises UsageProblem for two ranges."""
+    if fields["since"] is not None and fields["time_range"] is not None:
+        raise UsageProblem("--since and --range are two ranges: give one of them")
+    return {field: value for field, value in {**fields, "from": first}.items() if value is not None}
 
 
 async def schedule_list(where: o.AtManager, as_json: o.Json = False) -> int:
@@ -188,37 +237,54 @@ def _about(run: schedule_answers.ScheduleRun) -> str:
 
 async def schedule_pause(name: Name, where: o.AtManager, as_json: o.Json = False) -> int:
     """Let a schedule not fire until it is resumed."""
-    return await _changed(name, {"paused": True}, f"{name} is paused", where, as_json=as_json)
+    return await _changed(name, {"paused": True}, "is paused", where, as_json=as_json)
 
 
 async def schedule_resume(name: Name, where: o.AtManager, as_json: o.Json = False) -> int:
     """Let a paused schedule fire again from now on; what it would have done meanwhile is not made up for."""
-    return await _changed(name, {"paused": False}, f"{name} fires next at", where, as_json=as_json)
+    return await _changed(name, {"paused": False}, "", where, as_json=as_json)
 
 
-async def _changed(name: str, changes: dict[str, Any], told: str, where: Where, *, as_json: bool) -> int:
-    async with session(where, Mode.CHANGE) as found:
+async def _changed(
+    name: str, changes: dict[str, Any], done: str, where: Where, *, as_json: bool, mode: Mode = Mode.CHANGE
+) -> int:
+    async with session(where.as_before(), mode) as found:
         answer = await found.api.call("PATCH", f"/schedules/{path_part(name)}", body=changes)
         changed = found.api.read(answer, schedule_answers.Schedule)
-        return _told(found, changed, told, where, as_json=as_json)
+        return _told(found, changed, done, where, as_json=as_json)
 
 
-def _told(found: Session, changed: schedule_answers.Schedule, told: str, where: Where, *, as_json: bool) -> int:
+def _told(found: Session, changed: schedule_answers.Schedule, done: str, where: Where, *, as_json: bool) -> int:
+    """Say what was done, and when the schedule fires next."""
+    if changed.doubt:
+        terminal.say(f"careful: {changed.doubt}")
     if as_json:
         terminal.write(to_json(changed))
         return 0
-    terminal.write(told if changed.paused else f"{told} {terminal.moment(changed.next_at)} (UTC)")
+    when = "" if changed.paused else f"fires next at {terminal.moment(changed.next_at)} (UTC)"
+    terminal.write(f"{changed.name} {' and '.join(part for part in (done, when) if part)}")
     if found.own and not changed.paused:
         terminal.say(f"no manager runs here: `streamforge up{where.starting()}` fires it")
     return 0
 
 
-async def schedule_rm(name: Name, where: o.AtManager) -> int:
+async def schedule_rm(name: Name, where: o.AtManager, yes: o.Yes = False, as_json: o.Json = False) -> int:
     """Forget a schedule and the history of its runs; its workflows go on, and what they have loaded stays."""
+    path = f"/schedules/{path_part(name)}"
     async with session(where, Mode.CHANGE) as found:
-        await found.api.get(f"/schedules/{path_part(name)}", schedule_answers.Schedule)
-        await found.api.call("DELETE", f"/schedules/{path_part(name)}")
-    terminal.write(f"{name} is removed")
+        await found.api.get(path, schedule_answers.Schedule)
+        if not yes:
+            question = f"Remove {name} and the history of its runs (workflows and records stay)?"
+            o.confirm(question, "schedule rm asks before it removes", "nothing was removed")
+        try:
+            await found.api.call("DELETE", path)
+        except ApiProblem as error:
+            if error.kind != "not-found":  # a first try whose answer was lost
+                raise
+    if as_json:
+        terminal.write(to_json({"removed": name}))
+    else:
+        terminal.write(f"{name} is removed; its workflows and their records stay")
     return 0
 
 

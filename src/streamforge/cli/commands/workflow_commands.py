@@ -197,9 +197,13 @@ async def events(
     follow: Annotated[
         bool, typer.Option("--follow", "-f", help="Go on with what comes, until the workflow has ended.")
     ] = False,
+    every: Annotated[
+        bool, typer.Option("--all", help="Also reports of progress and answers to pings. With --json they always are.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
 ) -> int:
-    """Show what the workers of a workflow said, oldest first."""
+    """Show what the workers of a workflow said, oldest first: what changed, not each report of progress."""
+    waits: dict[object, object] | None = None if every or as_json else {}
     async with session(where, Mode.READ) as found:
         after = -1
         more = True
@@ -207,11 +211,13 @@ async def events(
             query = {"after": after, "limit": PAGE}
             page = await found.api.get(f"/queues/{path_part(queue_id)}/events", answers.EventPage, query)
             for event in page.events:
-                _tell_event(event.id, event.event, as_json=as_json)
+                _tell_event(event.id, event.event, waits, as_json=as_json)
             more, after = page.more, page.after
+        workflow = await found.api.get(f"/queues/{path_part(queue_id)}", answers.Started)
+        if workflow.undriven is None and (reason := waits_for(workflow)):
+            terminal.say(f"{queue_id} {reason}")
         if not follow:
             return 0
-        workflow = await found.api.get(f"/queues/{path_part(queue_id)}", answers.Started)
         if workflow.undriven is not None and found.own:
             terminal.say(f"nothing more will come: {undriven(workflow, where, found.server)}")
             return 0
@@ -221,20 +227,35 @@ async def events(
             terminal.say(f"a manager elsewhere drives {queue_id}: follow it there, with --server and its address")
             return 0
         async for number, body in found.api.follow(queue_id, after=after):
-            _tell_event(number, msgspec.json.decode(body, type=dict[str, object]), as_json=as_json)
+            _tell_event(number, msgspec.json.decode(body, type=dict[str, object]), waits, as_json=as_json)
         workflow = await found.api.get(f"/queues/{path_part(queue_id)}", answers.Started)
         terminal.say(f"{queue_id} is {workflow.status}")
     return 0
 
 
-def _tell_event(number: int, event: dict[str, object], *, as_json: bool) -> None:
+_FINDINGS = ("unloaded", "disputed")
+"""What a worker reports beside its progress."""
+
+
+def _tell_event(
+    number: int, event: dict[str, object], waits: dict[object, object] | None = None, *, as_json: bool
+) -> None:
+    """waits: what each worker waited for last, to tell changes alone; None: everything is told."""
     if as_json:
         terminal.write(msgspec.json.encode({"id": number, "event": event}).decode())
         return
+    extra = event.get("extra")
+    extra = extra if isinstance(extra, dict) else {}
+    reason = extra.get("waiting") if event.get("event") == "loading" else None
+    if waits is not None and event.get("event") in ("loading", "pong"):
+        before = waits.get(event.get("producer"))
+        waits[event.get("producer")] = reason or before  # a reason that comes and goes is told once
+        if reason in (None, before) and not any(extra.get(name) for name in _FINDINGS):
+            return
     stamp = event.get("timestamp")
     when = terminal.clock(float(stamp)) if isinstance(stamp, (int, float)) else ""
     records = event.get("records_written")
-    told = [str(event.get("message") or "")]
+    told = [str(event.get("message") or ""), f"waits for {short(str(reason))}" if reason else ""]
     if event.get("error_message"):
         told.append(short(str(event["error_message"])))
     attempt = event.get("attempt", 1)

@@ -18,7 +18,8 @@ from streamforge.cli.datasets.dataset_places import Folder, Place, cannot
 from streamforge.cli.datasets.parquet_part import LEFT_OUT, Columns, ParquetPart
 from streamforge.cli.session import Session
 from streamforge.cli.stored_records import Reader, Taker
-from streamforge.cli.writers import Times, import_pyarrow
+from streamforge.cli.times import Times
+from streamforge.cli.writers import import_pyarrow
 from streamforge.manager import data_answers
 from streamforge_utils.model.coverage import READ_AT_MOST, Moved, Segment, Verdict, holds, stored_spans
 from streamforge_utils.model.errors import StreamForgeError

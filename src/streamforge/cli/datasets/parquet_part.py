@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, get_type_hints
 
 from streamforge.cli.command_errors import CliError
-from streamforge.cli.writers import Times
+from streamforge.cli.times import Times
 from streamforge_utils.model.kinds.kind import RecordKind
 
 ROW_GROUP = 131_072

@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from streamforge.manager import batch_answers, batch_presentation
 from streamforge.manager.api.queue_routes import LAST_ID, IdempotencyKey, Limit
-from streamforge.manager.api.request_bodies import From, Range, Ranged, Since
+from streamforge.manager.api.request_bodies import From, Range, RangeRequest, Since
 from streamforge.manager.api.routing import Context, In, StrictRoute, gives, reply
 from streamforge.manager.batch import MOST_SYMBOLS, MemberStatus
 from streamforge.manager.batch_requests import BatchRequest
@@ -24,7 +24,7 @@ _TEXT = 300
 BatchId = Annotated[str, Path(description="The batch's name.", examples=[batch_answers.BATCH_ID], max_length=_TEXT)]
 
 
-class StartBatch(Ranged):
+class StartBatch(RangeRequest):
     """Load a time range of many symbols, the same one of each, or of each what came since its own coverage ends."""
 
     model_config = ConfigDict(
@@ -55,6 +55,10 @@ class StartBatch(Ranged):
     start: From = None
     time_range: Range = None
     again: bool = Field(default=False, description="Load also what is stored already.")
+    skip_unknown: bool = Field(
+        default=False,
+        description="Leave out symbols that the exchange does not have, in the place of a refusal of all.",
+    )
     source: SourceChoice = Field(default=SourceChoice.AUTO, description="As of POST /queues/start.")
 
     def request(self) -> BatchRequest:
@@ -67,6 +71,7 @@ class StartBatch(Ranged):
             default_start=self.start,
             listed_at=self.listed_at,
             again=self.again,
+            skip_unknown=self.skip_unknown,
             source=self.source,
         )
 

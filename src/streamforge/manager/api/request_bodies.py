@@ -58,7 +58,7 @@ Range = Annotated[
 ]
 
 
-class Ranged(BaseModel):
+class RangeRequest(BaseModel):
     """A request for a time range, or since when."""
 
     @field_validator("time_range", check_fields=False)
@@ -69,7 +69,7 @@ class Ranged(BaseModel):
         return time_range
 
 
-class Start(Ranged):
+class Start(RangeRequest):
     """Load a time range of a symbol."""
 
     model_config = ConfigDict(

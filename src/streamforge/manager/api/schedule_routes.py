@@ -110,9 +110,8 @@ class ChangeSchedule(_Definition):
     summary="Add a schedule",
 )
 async def add(body: AddSchedule, to: In) -> Response:
-    schedule, new = await to.service.schedules.add(body.name, body.definition())
-    found = await to.service.schedules.get(schedule.name)
-    return reply(schedule_answer(found), 201 if new else 200, {"Location": f"/schedules/{schedule.name}"})
+    found, new = await to.service.schedules.add(body.name, body.definition())
+    return reply(schedule_answer(found), 201 if new else 200, {"Location": f"/schedules/{found.schedule.name}"})
 
 
 @router.get("/schedules", responses=gives(schedule_answers.Schedules), summary="List the schedules")

@@ -11,7 +11,7 @@ from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.backlog import backlog_of
 from streamforge.manager.execution.exchange_limits import Budget
 from streamforge.manager.execution.overview import Overview
-from streamforge.manager.execution.planner import ExchangeFailed, prepare, verified
+from streamforge.manager.execution.planner import ExchangeFailed, prepare, stored_plan, verified
 from streamforge.manager.execution.proof import prove
 from streamforge.manager.execution.topic_proof import plan_topic, prove_topic
 from streamforge.manager.lifecycle.actions import (
@@ -138,6 +138,8 @@ class Executor:
         """
         deps = self._deps
         known = await verified(deps, workflow)
+        if (whole := stored_plan(workflow, known, deps.clock.now_ms() + known.clock_ahead_ms)) is not None:
+            return whole
         try:
             exchange_now_ms, now_ms = await deps.exchange.server_time(), deps.clock.now_ms()
             plan = await prepare(

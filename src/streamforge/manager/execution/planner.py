@@ -52,6 +52,27 @@ async def verified(deps: Dependencies, workflow: Workflow) -> SeriesCoverage:
         return await deps.coverage.known(series)
 
 
+def stored_plan(workflow: Workflow, known: SeriesCoverage, now_ms: int) -> Plan | None:
+    """The plan of a range of which all is stored: the exchange need not be asked. None: it has to be.
+
+    known: just counted. Where the calendar does not fix the grid, the exchange alone knows which records there are.
+    """
+    rule, span = rule_of(workflow.series), workflow.span
+    if workflow.again or workflow.endless or not rule.is_fixed(None):
+        return None
+    start_ms, end_ms = rule.ceil(span.start_ms), rule.ceil(span.end_ms)
+    if start_ms >= end_ms:
+        return None
+    whole = TimeRange(start_ms, end_ms)
+    bars = rule.expected(verdict_of(whole, Verdict.UNKNOWN), None)
+    if bars is None or any(one.verdict is not Verdict.STORED for one in clip(known.segments, whole)):
+        return None
+    there, first_ms, last_ms = len(bars), known.first_ms, known.last_ms
+    return Plan(
+        exchange_now_ms=now_ms, until_ms=span.end_ms, bars=there, there=there, first_ms=first_ms, last_ms=last_ms
+    )
+
+
 class ExchangeFailed(Exception):
     """The exchange did not answer what it has. error: why; a PermanentError will not go away by itself."""
 
@@ -156,7 +177,7 @@ async def planned(
         floor_ms=first_ms if bounds.floor else 0,
         floor=bounds.floor,
         alone=ONLY_ARCHIVED if plan.archived else _ALONE if alone else "",
-        asked="it was asked for again" if again else "it was not stored",
+        asked="it was asked for again" if again else "by requests alone: no archive is asked",
         prefix="it was asked for again: " if again else "",
     )
     divided = await sources.divide(archive, series, [*older, *ranges], without)

@@ -18,6 +18,7 @@ from streamforge.manager.policy import Policy
 from streamforge.manager.service import NotNow
 from streamforge.manager.topic_input import TopicInput
 from streamforge.manager.workflow import Failure, Plan, Proof, Status, Step, Workflow
+from streamforge_utils.model.timeranges import format_ms
 
 _replace = msgspec.structs.replace
 
@@ -223,12 +224,13 @@ def _unanswered(workflow: Workflow, unanswered: Unanswered, policy: Policy) -> W
         )
         return workflow.next_epoch(asking_failures=failures, failure=failure)
     wait_ms = max(unanswered.retry_after_ms, backoff_ms(policy, max(1, failures), workflow.queue_id, failures))
+    next_ms = unanswered.at_ms + wait_ms
     return _replace(
         workflow,
         asking_failures=failures,
         action_failures=0,
-        not_before_ms=unanswered.at_ms + wait_ms,
-        waiting_for=f"the exchange: {unanswered.reason}",
+        not_before_ms=next_ms,
+        waiting_for=f"the exchange: {unanswered.reason}; next try at {format_ms(-(-next_ms // 1000) * 1000)}",
     )
 
 

@@ -149,6 +149,9 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     banned_until_ms: Annotated[
         int | None, Meta(description="the exchange refuses this address until then, unix milliseconds, UTC")
     ] = None
+    weight_per_minute: Annotated[
+        int | None, Meta(description="request weight that it may use at the exchange", extra_json_schema={"minimum": 0})
+    ] = None
     exit_code: Annotated[int | None, Meta(description="with a last word: what the process exits with")] = None
 
 

@@ -27,6 +27,7 @@ class ProgressTracker:
     records: confirmed. position: newest open time (ms) or offset reached. last_id: of the newest record, of a loader by
     ids. share: done, 0 to 1, where an end is known. lag: records waiting, where known. unchanged, stale, refused: how
     the store answered beside `stored`.
+    weight_per_minute: that a loader may use at the exchange.
     waited: called for each wait that ends, with who waited and for how many seconds.
     """
 
@@ -40,6 +41,7 @@ class ProgressTracker:
         self.stale = 0
         self.refused = 0
         self.banned_until_ms: int | None = None
+        self.weight_per_minute: int | None = None
         self._clock = clock
         self._waited = waited
         self._waits: dict[str, tuple[str, int | None, float]] = {}
@@ -81,6 +83,7 @@ class ProgressTracker:
             waiting=reason,
             waiting_until=None if until_ms is None else until_ms / 1000,
             banned_until_ms=self.banned_until_ms,
+            weight_per_minute=self.weight_per_minute,
         )
 
 

@@ -228,8 +228,10 @@ class Supervisor(Generic[P]):
             own_commands=commands.own_commands,
             telemetry=telemetry,
         )
-        if self._budget is not None and self._connections.exchange is not None:
-            self._connections.exchange.set_weight_limit(self._budget)
+        if self._connections.exchange is not None:
+            self._instruments.progress.weight_per_minute = self._settings.exchange.weight_per_minute
+        if self._budget is not None:
+            self._share_weight(self._budget)
         if self._connections.input is not None:
             self._connections.input.note = context.note
         if self.stop.asked:
@@ -244,8 +246,12 @@ class Supervisor(Generic[P]):
     def _set_budget(self, weight_per_minute: int) -> None:
         self._budget = weight_per_minute
         self._log.info("budget", weight_per_minute=weight_per_minute)
+        self._share_weight(weight_per_minute)
+
+    def _share_weight(self, weight_per_minute: int) -> None:
         if self._connections.exchange is not None:
             self._connections.exchange.set_weight_limit(weight_per_minute)
+            self._instruments.progress.weight_per_minute = weight_per_minute
 
     async def _heartbeats(self, telemetry: Telemetry) -> None:
         while True:

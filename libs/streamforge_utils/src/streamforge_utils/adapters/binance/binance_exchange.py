@@ -185,7 +185,9 @@ class BinanceExchange:
             measured = self._transport.exchange_clock.measured_at is not None
             try:
                 # An old measurement will do if the exchange is slow to give a new one.
-                await self._transport.get(TIME, {}, "time", self._read_time, attempts=1 if measured else None)
+                await self._transport.get(
+                    TIME, {}, "the time of the exchange", self._read_time, attempts=1 if measured else None
+                )
             except BannedError:
                 raise
             except RetryableError:

@@ -150,7 +150,7 @@ class Transport:
         """
         most = self._retries.attempts if attempts is None else attempts
         most = max(most, len(self._bases)) if most > 1 else most
-        call, failures = object(), 0
+        call, failures, began = object(), 0, self.clock.monotonic()
         try:
             while True:
                 try:
@@ -165,7 +165,7 @@ class Transport:
                 failures += 1
                 wait_s = self._wait_after(failure, failures)
                 if failures >= most:
-                    self._give_up(what, failure, failures, wait_s)
+                    self._give_up(what, failure, failures, self.clock.monotonic() - began, wait_s)
                 self.observer.count("exchange_retries_total", endpoint=endpoint.name)
                 reason = f"another try: {failure.what}"[:200]
                 self._waits.failed(call, reason)
@@ -259,11 +259,12 @@ class Transport:
                 return 0.0  # there is an alternate that this request has not tried
         return max(failure.wait_s, self._retries.backoff_s(failures, self._jitter()))
 
-    def _give_up(self, what: str, failure: _Failure, failures: int, wait_s: float) -> NoReturn:
-        answer = f" The exchange answered: {failure.answer}" if failure.answer else ""
+    def _give_up(self, what: str, failure: _Failure, failures: int, took_s: float, wait_s: float) -> NoReturn:
+        answer = f". The exchange answered: {failure.answer}" if failure.answer else ""
+        advice = "; see whether it is reached from here, then try again" if failure.away_from is not None else ""
         tries = "1 try" if failures == 1 else f"{failures} tries"
         raise RetryableError(
-            f"{what}: given up after {tries}: {failure.what}.{answer}",
+            f"{what}: given up after {tries} in {took_s:.0f} s: {failure.what}{answer}{advice}",
             retry_after=max(self._refusals.rest_s(), wait_s) or None,
         )
 

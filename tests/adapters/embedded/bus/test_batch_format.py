@@ -9,8 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streamforge_utils.adapters.embedded.bus.batch_format import PackedColumns, join, pack_of
-from streamforge_utils.ports.columns import encode_columns, ends_of, has_key, last_offset_of
+from streamforge_utils.adapters.embedded.bus.batch_format import PackedColumns, join, pack, pack_of
+from streamforge_utils.model.errors import TooLarge
+from streamforge_utils.ports.bus import Message
+from streamforge_utils.ports.columns import MessageColumns, encode_columns, ends_of, has_key, last_offset_of
 from tests.ports.test_columns import Row, bounds, columns, messages, plain, rows, small
 
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -18,9 +20,9 @@ PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 
 def packed(found: Sequence[Row], first: int) -> PackedColumns:
-    pack = pack_of(encode_columns([row[0] for row in found], [row[1] for row in found]), len(found), "log", "seek")
-    assert pack is not None
-    return PackedColumns("t", 3, range(first, first + len(found)), [row[2] for row in found], [pack])
+    one = pack_of(encode_columns([row[0] for row in found], [row[1] for row in found]), len(found), "log", "seek")
+    assert one is not None
+    return PackedColumns("t", 3, range(first, first + len(found)), [row[2] for row in found], [one])
 
 
 @PATIENT
@@ -93,3 +95,20 @@ def test_a_body_of_another_length_is_found_without_reading_it(body: bytes, why: 
 
 def test_messages_with_headers_are_not_handed_on_encoded() -> None:
     assert pack_of(encode_columns([b"k"], [b"v"], [(("a", b"b"),)]), 1, "log", "seek") is None
+
+
+@pytest.mark.parametrize("largest", [10, 60, 100, 101])
+@pytest.mark.parametrize("count", [0, 1, 1000, 2500])
+def test_columns_are_packed_as_the_messages_are(count: int, largest: int) -> None:
+    sent = [Message(None if at % 7 == 0 else b"%d" % at, b"v" * (at % largest)) for at in range(count)]
+    apart = MessageColumns([message.key for message in sent], [message.value for message in sent])
+    ways = [pack("topic", one, batch_bytes=70_000, message_limit=120) for one in (sent, apart)]
+    assert ways[0] == ways[1]
+    assert sum(batch.count for batch in ways[1]) == count
+
+
+def test_columns_with_a_message_that_is_too_large_are_refused_as_the_messages_are() -> None:
+    sent = [Message(b"k", b"v" * (86 if at == 3 else 1)) for at in range(5)]
+    for one in (sent, MessageColumns([b"k"] * 5, [message.value for message in sent])):
+        with pytest.raises(TooLarge, match=r"^topic topic: message 3 of 5 \(key b'k'\) has 103 bytes, .* limit of 102"):
+            pack("topic", one, batch_bytes=1000, message_limit=102)

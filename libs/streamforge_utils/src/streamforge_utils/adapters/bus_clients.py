@@ -78,6 +78,12 @@ def sizes_of(topic: str, messages: Sequence[Message], limit: int) -> list[int]:
     return sizes
 
 
+def columns_size(messages: MessageColumns) -> int:
+    """The sum of what `sizes_of` gives."""
+    bytes_of_keys = sum(map(len, filter(None, messages.keys)))
+    return sum(map(len, messages.values)) + bytes_of_keys + _MESSAGE_OVERHEAD * len(messages)
+
+
 def cuts(sizes: Sequence[int], most_bytes: int, most: int) -> Iterator[tuple[int, int]]:
     """First and (exclusive) last index of runs of at most `most_bytes` and `most` messages, a larger message alone."""
     start, total = 0, 0

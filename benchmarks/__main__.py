@@ -8,6 +8,7 @@ target is missed; each such is named.
 from __future__ import annotations
 
 import argparse
+import compileall
 import sys
 import time
 import traceback
@@ -103,6 +104,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error("--again is for full runs of the benchmarks that are named, and are a part of the whole run")
     build = ROOT / "build"
     build.mkdir(exist_ok=True)
+    for part in ("libs", "src", "benchmarks"):  # installs have bytecode, and a process that has none starts slowly
+        compileall.compile_dir(ROOT / part, quiet=2)
     adopt_orphans()
     began = time.monotonic()
     machine = this_machine()

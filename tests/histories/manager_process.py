@@ -78,7 +78,11 @@ class ManagerProcess:
         """Start it, again and again."""
         while True:
             self.process = Process()
-            reconciler = await self._started()
+            try:
+                reconciler = await self._started()
+            except Killed:
+                await asyncio.sleep(self.down_s)
+                continue
             running = asyncio.create_task(reconciler.run())
             self.ready.set()
             await self.process.gone.wait()

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import pytest
 
-from tests.histories.case_runner import Failure, first_failure, shortest
+from tests.histories.case_runner import Failure, failure_of, first_failure, shortest
 from tests.histories.defects import DEFECTS
 from tests.histories.engines import EmbeddedEngines, MemoryEngines
 from tests.histories.generator import history_of, shrunk
-from tests.histories.history import History, Load, Market, Quiesce, Remove, Setting, Wait, decode, encode
+from tests.histories.history import (
+    AdvanceClock,
+    History,
+    Load,
+    Market,
+    Outage,
+    Quiesce,
+    Remove,
+    Setting,
+    Wait,
+    decode,
+    encode,
+)
 from tests.histories.simulation import MakeEngines
 
 pytestmark = pytest.mark.timeout(600)
@@ -41,6 +53,12 @@ def test_a_planted_defect_is_found(name: str) -> None:
     first, plant = DEFECTS[name]
     assert first + SOON <= PARTS * CASES_A_PART
     assert first_failure(SEED, range(first, first + SOON), plant) is not None
+
+
+def test_a_manager_that_is_killed_while_it_starts_is_started_again() -> None:
+    operations = Outage(part="store", seconds=60.0), AdvanceClock(count=1000), Wait(seconds=3), AdvanceClock(count=1000)
+    history = History(setting=Setting(markets=(Market(symbol="AAAUSDT"),), now=8), operations=operations)
+    assert failure_of(history) is None
 
 
 def test_a_history_is_the_same_each_time() -> None:

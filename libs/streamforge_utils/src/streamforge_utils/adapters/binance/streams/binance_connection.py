@@ -21,6 +21,9 @@ HELD_BYTES = 4 * 1024 * 1024
 HELD_BYTES_UNACKNOWLEDGED = 32 * 1024 * 1024
 """The same while streams are subscribed to: acknowledgements come behind messages that nobody reads yet."""
 
+AT_ONCE_BYTES = 8 * 1024 * 1024
+"""Of messages in one read of the socket, which has itself about a megabyte: more was packed to do harm."""
+
 MESSAGE_COST = 64
 """Bytes that a message takes beside its text."""
 
@@ -34,10 +37,9 @@ class StreamAnswer(msgspec.Struct, frozen=True):
     stream: str | None = None
     e: str | None = None
     id: int | str | None = None
-    result: object = msgspec.UNSET
     code: int | None = None
     msg: str = ""
-    error: msgspec.Raw | None = None
+    error: msgspec.Raw = msgspec.Raw()
 
 
 class BinanceConnection(WSListener):
@@ -118,7 +120,7 @@ class BinanceConnection(WSListener):
         """All streams are: from now on answers are messages as others are, and less is held."""
         self._acknowledged = True
         self._most_held = HELD_BYTES
-        self._pause_if_full()
+        self._pause_if_full(just_acknowledged=True)
 
     async def abort(self) -> None:
         """End it at once; what it has received can still be read."""
@@ -185,10 +187,10 @@ class BinanceConnection(WSListener):
         self._answered.set()
         return True
 
-    def _pause_if_full(self) -> None:
+    def _pause_if_full(self, *, just_acknowledged: bool = False) -> None:
         if self._held <= self._most_held or self._end is not None:
             return None
-        if self._held > 2 * HELD_BYTES_UNACKNOWLEDGED:  # of one read from the socket: it was packed to do harm
+        if self._held > self._most_held + AT_ONCE_BYTES and not just_acknowledged:
             return self._finish(EndCause.MALFORMED, f"{self._held} bytes of messages came at once")
         if not self._paused:
             self._paused = True

@@ -103,6 +103,10 @@ class MessageAssembly:
             self._parts, self._size = [], 0
             if self._packed and self._inflation is not None:
                 message = self._inflation.unpack(message)
+        if (
+            len(message) > LARGEST_MESSAGE
+        ):  # picows has refused the frame, and goes on until it has ended the connection
+            raise MalformedFrame(f"a message has more than {LARGEST_MESSAGE} bytes")
         if not message.isascii():
             try:
                 message.decode()

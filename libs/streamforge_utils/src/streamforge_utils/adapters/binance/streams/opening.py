@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import re
 import socket
 import ssl
@@ -134,7 +135,8 @@ def _translated(error: WSError | OSError, address: StreamAddress, clock: Clock) 
         return _refused(error, shown, clock)
     if isinstance(error, (WSInvalidURL, WSError)):
         return PermanentError(f"{shown} is no WebSocket server ({error}): check STREAMFORGE_STREAM_URL")
-    return RetryableError(f"no connection to {shown}: {error.strerror or error}")
+    reason = os.strerror(error.errno) if error.errno is not None and error.errno > 0 else error.strerror or str(error)
+    return RetryableError(f"no connection to {shown}: {reason}")
 
 
 def _refused(error: WSHandshakeError, shown: str, clock: Clock) -> StreamForgeError:

@@ -91,11 +91,11 @@ async def _read_answers(connection: BinanceConnection, waiting: dict[int | str |
 
 
 def _error(answer: StreamAnswer) -> _Error | None:
-    if answer.error is not None:
+    if text := bytes(answer.error):
         try:
-            return msgspec.json.decode(answer.error, type=_Error)
+            return msgspec.json.decode(text, type=_Error)
         except msgspec.MsgspecError:
-            return _Error(None, bytes(answer.error[:200]).decode(errors="replace"))
+            return _Error(None, text.decode(errors="replace"))
     return _Error(answer.code, answer.msg) if answer.code is not None else None
 
 

@@ -33,7 +33,7 @@ MALFORMED = {
     "UTF-8 that ends too early": (framed(TEXT, LONG[:23], first=FIRST) + framed(MORE, b'"}'), "UTF-8"),
     "a frame that is too large": (framed(TEXT, b"x" * (LARGEST_MESSAGE + 1)), str(LARGEST_MESSAGE)),
     "parts that are too large": (
-        framed(TEXT, b"x" * 600_000, first=FIRST) + framed(MORE, b"x" * 600_000),
+        framed(TEXT, b"x" * 600_000, first=FIRST) + framed(MORE, b"x" * 600_000, first=FIRST),
         f"more than {LARGEST_MESSAGE} bytes",
     ),
     "empty parts without end": (framed(TEXT, b"", first=FIRST) + 20_000 * framed(MORE, b"", first=FIRST), "frames"),
@@ -102,7 +102,13 @@ async def test_messages_that_came_together_are_one_batch_with_the_time_of_the_la
 
 OTHERS = [
     *(b'{"e":"unheardOf","E":1}', b'{"result":null,"id":77}', b'{"code":2,"msg":"Invalid request"}', b"no JSON"),
-    *(b"[1,2]", b"", b"[" * 100_000, b'{ "stream" : "x@trade", "data": 1}', b'{"stream":"!miniTicker@arr","data":[]}'),
+    *(
+        b"[1,2]",
+        b"",
+        b'{"x":' + b"[" * 100_000,
+        b'{ "stream" : "x@trade", "data": 1}',
+        b'{"stream":"!miniTicker@arr","data":[]}',
+    ),
 ]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 import zlib
 from collections.abc import Sequence
 
@@ -113,6 +114,23 @@ async def test_what_is_packed_wrongly_or_to_do_harm_ends_the_connection(frames: 
         _, cause, message = await to_the_end(connection)
         assert cause is EndCause.MALFORMED
         assert said in message
+
+
+async def test_what_is_too_large_is_not_unpacked_whole() -> None:
+    packed = Packer().pack(bytes(256 * LARGEST_MESSAGE))
+
+    async def script(peer: Peer) -> None:
+        await peer.subscribed()
+        await peer.frame(TEXT, packed, first=PACKED)
+        await peer.gone()
+
+    async with connected(script, extensions=AGREED) as (_, connection):
+        tracemalloc.start()
+        try:
+            assert (await to_the_end(connection))[1] is EndCause.MALFORMED
+            assert tracemalloc.get_traced_memory()[1] < 32 * LARGEST_MESSAGE
+        finally:
+            tracemalloc.stop()
 
 
 @pytest.mark.parametrize(

@@ -113,6 +113,27 @@ async def test_while_nobody_reads_the_exchange_waits_and_is_not_called_silent() 
         assert (await to_the_end(connection))[1] is EndCause.SILENT
 
 
+async def test_silence_counts_from_when_reading_goes_on() -> None:
+    most = HELD_BYTES // 500_000 + 1
+
+    async def script(peer: Peer) -> None:
+        await peer.subscribed()
+        for _ in range(most):
+            await peer.frame(TEXT, b"x" * 500_000)
+        await peer.gone()
+
+    async with connected(script) as (rig, connection):
+        await until(lambda: bool(rig.observer.counts["stream_pauses_total"]))
+        await rig.clock.sleeping(1)
+        rig.clock.advance(44)
+        await payloads(connection, most)
+        rig.clock.advance(44)
+        await turns()
+        connection.send(b"it has not ended")
+        rig.clock.advance(1)
+        assert (await to_the_end(connection))[1] is EndCause.SILENT
+
+
 async def test_an_end_while_nobody_reads_is_told_behind_what_was_held() -> None:
     message = b"x" * 500_000
 

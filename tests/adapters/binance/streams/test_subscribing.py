@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from streamforge_utils.adapters.binance.streams.binance_connection import BinanceConnection
+from streamforge_utils.adapters.binance.streams.binance_connection import HELD_BYTES, BinanceConnection
 from streamforge_utils.model.errors import PermanentError, RetryableError, StreamForgeError
 from streamforge_utils.ports.stream import EndCause, StreamEnded
 from tests.adapters.binance.streams.rig import EVENT, Rig, connected, payloads, rig
@@ -65,13 +65,28 @@ async def while_time_passes(made: Rig, streams: list[str]) -> BinanceConnection:
 async def test_events_that_come_before_the_acknowledgement_are_read_first() -> None:
     async def script(peer: Peer) -> None:
         request = json.loads((await peer.read())[1])
-        await peer.frame(TEXT, EVENT)
+        await peer.raw(framed(TEXT, EVENT) + framed(TEXT, b'{"e":"unheardOf","E":1}'))
         await peer.text('{"result":null,"id":null}', '{"result":null,"id":99}')
         await peer.text(json.dumps({"id": request["id"], "result": None}))
         await peer.gone()
 
     async with connected(script) as (_, connection):
-        assert await payloads(connection, 1) == [EVENT]
+        assert await payloads(connection, 2) == [EVENT, b'{"e":"unheardOf","E":1}']
+
+
+async def test_much_that_comes_before_the_acknowledgement_does_not_hold_it_back() -> None:
+    large, count = b'{"stream":"x","data":"' + b"x" * 500_000 + b'"}', 3 * HELD_BYTES // 500_000
+
+    async def script(peer: Peer) -> None:
+        request = json.loads((await peer.read())[1])
+        for _ in range(count):
+            await peer.frame(TEXT, large)
+        await peer.text(json.dumps({"id": request["id"], "result": None}))
+        await peer.gone()
+
+    async with connected(script) as (rig, connection):
+        assert rig.observer.counts["stream_pauses_total"] == 1
+        assert await payloads(connection, count) == [large] * count
 
 
 @pytest.mark.parametrize("answers", [(), ('{"result":null,"id":2}',), ('{"result":null,"id":"1"}',)])

@@ -80,11 +80,11 @@ class Stream(Protocol):
 
         That a stream is acknowledged does not mean that it exists: the exchange is silent about those it does not know.
         Waits for its turn. Raises RetryableError (it spends no retries of its own) or PermanentError (the address is
-        no WebSocket server, its certificate is not trusted, or access is refused).
+        no WebSocket server, its certificate is not trusted, or access is refused), or ConfigError (the file of the CA).
         """
 
     def set_connect_limit(self, connects: int) -> None:
-        """How many connections this client may try to make in five minutes from now on."""
+        """How many connections this client may try to make in five minutes from now on; 0 holds calls back."""
 
     async def close(self) -> None:
         """Abort all connections."""

@@ -45,9 +45,7 @@ class ConnectBudget:
                 if len(self._taken) < self._share:
                     self._taken.append(now)
                     return
-                # The share may have shrunk: as many have to grow old as are too many.
-                late = len(self._taken) - self._share
-                rest = self._taken[late] + CONNECT_WINDOW_S - now if self._share else CONNECT_WINDOW_S
+                rest = (self._taken[0] if self._share else now) + CONNECT_WINDOW_S - now
                 if waited >= CONNECT_WINDOW_S:
                     raise RetryableError(
                         f"this worker's share of {self._share} connections in five minutes allowed none: give it a "

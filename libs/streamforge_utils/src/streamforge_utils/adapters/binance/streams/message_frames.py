@@ -26,10 +26,9 @@ class MalformedFrame(Exception):
 
 
 class Inflation:
-    """Unpacks messages. keeps_window: a message may refer to the text of those before it."""
+    """Unpacks messages; one may refer to the text of those before it."""
 
-    def __init__(self, *, keeps_window: bool) -> None:
-        self._keeps_window = keeps_window
+    def __init__(self) -> None:
         self._inflater = zlib.decompressobj(-zlib.MAX_WBITS)  # reads what was packed with a smaller window, too
 
     def unpack(self, packed: bytes) -> bytes:
@@ -40,7 +39,7 @@ class Inflation:
             raise MalformedFrame(f"a message cannot be unpacked ({error})") from None
         if len(message) > LARGEST_MESSAGE:
             raise MalformedFrame(f"a message has more than {LARGEST_MESSAGE} bytes unpacked")
-        if self._inflater.eof or not self._keeps_window:
+        if self._inflater.eof:
             self._inflater = zlib.decompressobj(-zlib.MAX_WBITS)
         return message
 
@@ -58,7 +57,7 @@ def agreed_inflation(extensions: str) -> Inflation | None:
         raise PermanentError(
             f"the server wants to pack messages as {extensions[:100]!r}, which was not offered: check the URL"
         )
-    return Inflation(keeps_window=all(parameter[0].strip() != "server_no_context_takeover" for parameter in parameters))
+    return Inflation()
 
 
 class MessageAssembly:
@@ -103,9 +102,8 @@ class MessageAssembly:
             self._parts, self._size = [], 0
             if self._packed and self._inflation is not None:
                 message = self._inflation.unpack(message)
-        if (
-            len(message) > LARGEST_MESSAGE
-        ):  # picows has refused the frame, and goes on until it has ended the connection
+        if len(message) > LARGEST_MESSAGE:
+            # picows has refused the frame, but goes on until it has ended the connection.
             raise MalformedFrame(f"a message has more than {LARGEST_MESSAGE} bytes")
         if not message.isascii():
             try:

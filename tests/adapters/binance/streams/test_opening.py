@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from pathlib import Path
 
 import pytest
+from picows import WSTransport
 
+from streamforge_utils.adapters.binance.streams.binance_connection import BinanceConnection
+from streamforge_utils.adapters.binance.streams.opening import RECEIVE_BUFFER
 from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError, StreamForgeError
 from tests.adapters.binance.streams.rig import EVENT, payloads, rig
 from tests.doubles.streamserver import TEXT, Peer, scripted_server, stream_server
@@ -168,6 +172,29 @@ class TestTls:
         async with scripted_server(deaf, tls=self.server_tls()) as url, rig(url, ca_path=self.ca) as made:
             connection = await made.stream.connect(STREAMS)
             await connection.abort()
+
+
+async def test_a_closed_client_tries_nothing() -> None:
+    async with rig("ws://127.0.0.1:9") as made:
+        await made.stream.close()
+        with pytest.raises(PermanentError, match="closed"):
+            await made.stream.connect(STREAMS)
+
+
+async def test_what_the_kernel_may_hold_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    made_by, sizes = BinanceConnection.on_ws_connected, list[int]()
+
+    def on_ws_connected(self: BinanceConnection, transport: WSTransport) -> None:
+        used = transport.underlying_transport.get_extra_info("socket")
+        sizes.append(used.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF))
+        made_by(self, transport)
+
+    monkeypatch.setattr(BinanceConnection, "on_ws_connected", on_ws_connected)
+    async with stream_server() as server, rig(server.url) as made:
+        await made.stream.connect(STREAMS)
+    with socket.socket() as other:
+        other.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+        assert sizes == [other.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF)]  # the kernel has its own idea of it
 
 
 async def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:

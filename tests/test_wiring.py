@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 from pathlib import Path
@@ -16,6 +17,10 @@ from streamforge_utils.ports.launcher import JobSpec, JobState
 from streamforge_utils.ports.store import Document, Outcome
 from streamforge_utils.runtime.server_settings import ArangoSettings, KafkaSettings
 from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings
+from streamforge_utils.runtime.stream_settings import StreamSettings
+from tests.doubles.manualclock import ManualClock
+from tests.doubles.observer import RecordingObserver
+from tests.doubles.streamserver import stream_server
 from tests.limits import LIMIT_S
 
 
@@ -50,6 +55,28 @@ async def test_the_exchange_is_reached_by_the_settings_url() -> None:
         wiring.make_exchange(ExchangeSettings(urls=("no url",)))
 
 
+async def test_the_streams_are_those_of_the_settings_or_of_the_exchange() -> None:
+    async with stream_server() as server:
+        of_binance = ExchangeSettings(urls=("https://data-api.binance.vision",))
+        of_test = ExchangeSettings(urls=(server.url.replace("ws", "http", 1),))
+        for settings, exchange in (
+            (StreamSettings(url=f"{server.url}/ws", other_url="ws://127.0.0.1:9"), of_binance),
+            (StreamSettings(other_url=f"{server.url}/ws"), of_binance),
+            (StreamSettings(connects=1), of_test),
+        ):
+            clock, observer = ManualClock(), RecordingObserver()
+            stream = wiring.make_stream(settings, exchange, clock=clock, observer=observer)
+            await stream.connect(["btcusdt@trade"])
+            if settings.connects == 1:
+                second = asyncio.create_task(stream.connect(["btcusdt@trade"]))
+                await clock.sleeping(2)  # for its turn, beside the watch of the first one
+                assert len(server.paths) == 3
+                second.cancel()
+            await stream.close()
+    with pytest.raises(ConfigError, match="STREAMFORGE_STREAM_URL"):
+        wiring.make_stream(StreamSettings(url="no url"), of_binance)
+
+
 async def test_a_job_is_a_worker_that_knows_its_data_folder(settings: DataSettings) -> None:
     launcher = wiring.make_launcher(settings, environment={"STREAMFORGE_LOG_FORMAT": "json"})
     spec = JobSpec(name="job-x", target="arango-candles", queue_id="wf-x", attempt=1)
@@ -71,8 +98,9 @@ async def test_a_job_is_a_worker_that_knows_its_data_folder(settings: DataSettin
         ("None", "'.adapters' in m"),
         ("wiring.make_bus(settings)", "'kafka' in m and 'runtime' not in m"),
         ("wiring.make_store(settings)", "m == 'aiohttp' or 'adapters.arango' in m"),
+        ("from streamforge_utils.adapters.binance import BinanceExchange", "m == 'picows'"),
     ],
-    ids=["nothing", "embedded bus", "embedded store"],
+    ids=["nothing", "embedded bus", "embedded store", "exchange"],
 )
 def test_only_the_adapters_that_are_made_are_imported(make: str, absent: str, tmp_path: Path) -> None:
     script = (

@@ -11,12 +11,14 @@ import pytest
 from streamforge_utils.model.errors import BannedError, ConfigError, PermanentError, RetryableError
 from streamforge_utils.model.messages import EndOfStream
 from streamforge_utils.ports.bus import Message
+from streamforge_utils.ports.stream import EndCause, StreamConnection, StreamEnded
 from streamforge_utils.runtime import supervisor as life
 from streamforge_utils.runtime import telemetry
 from streamforge_utils.runtime.termination import FINISHED
 from streamforge_utils.runtime.worker_definition import Role, Use
 from tests.doubles.faulty import always, times
 from tests.doubles.manualclock import ManualClock
+from tests.doubles.streamserver import stream_server
 from tests.limits import LIMIT_S
 from tests.runtime.rig import EVENTS, QUEUE, TOPIC, Ctx, Rig, last, markers, nothing, until, words, worker
 
@@ -211,6 +213,24 @@ async def test_a_part_that_is_not_declared_cannot_be_used(rig: Rig) -> None:
 
     assert await rig.live(worker(run, Use.EXCHANGE)) == 1
     assert "does not say that it uses output" in ((await rig.events())[-1].error_message or "")
+
+
+async def test_streams_are_those_of_the_settings_and_are_closed_at_the_end(rig: Rig) -> None:
+    connections: list[StreamConnection] = []
+
+    async def run(ctx: Ctx) -> None:
+        connections.append(await ctx.stream.connect(["btcusdt@trade"]))
+        await server.publish("btcusdt@trade", {"t": 1})
+        batch = await connections[0].read()
+        await ctx.output.write([Message(b"k", payload) for payload in batch.payloads])
+
+    async with stream_server() as server:
+        rig.environment["STREAMFORGE_STREAM_URL"] = server.url
+        assert await rig.live(worker(run, Use.STREAM, Use.OUTPUT)) == 0
+    assert (await rig.read(TOPIC))[0].value == b'{"stream":"btcusdt@trade","data":{"t":1}}'
+    with pytest.raises(StreamEnded) as ended:
+        await connections[0].read()
+    assert ended.value.cause is EndCause.ABORTED
 
 
 async def test_heartbeats_carry_progress_by_the_clock(tmp_path: Any) -> None:

@@ -51,6 +51,10 @@ class Ending(msgspec.Struct, frozen=True):
     code: int = 1008
 
 
+AGED = Ending("24 hours")
+"""A connection is as old as one may become."""
+
+
 class Striking(Protocol):
     """What faults do to an event that is about to be sent."""
 
@@ -62,25 +66,31 @@ class StreamConnection:
     """A connection that is open. number: of the exchange's connections.
 
     position_ms: everything until then is sent, by the exchange's clock. combined: messages name their stream. micro:
-    times are in microseconds. strike: faults; None: there are none. silent: streams that say nothing until then, unix
+    times are in microseconds. strike: what faults do. silent: streams that say nothing until then, unix
     ms; stalled_ms: the same for all of them. pings: whether they are sent meanwhile.
-    held: events that wait for so many more of their stream.
+    held: events that wait for so many more of their stream. patience_s: a client that takes nothing for so long is cut.
     """
 
     def __init__(
-        self, number: int, request: web.Request, ws: web.WebSocketResponse, agenda: Agenda, state: ExchangeState
+        self,
+        number: int,
+        request: web.Request,
+        ws: web.WebSocketResponse,
+        agenda: Agenda,
+        state: ExchangeState,
+        strike: Striking,
     ) -> None:
         self.number, self.agenda, self.combined, self.micro = number, agenda, False, False
-        self.strike: Striking | None = None
         self.position_ms = state.clock.now_ms()
         self.silent: dict[str, float] = {}
         self.stalled_ms, self.pings = -_NEVER, True
         self.held: dict[str, list[tuple[int, Outgoing]]] = {}
-        self._request, self._ws, self._state = request, ws, state
+        self.patience_s: float | None = None
+        self._request, self._ws, self._state, self._strike = request, ws, state, strike
         self._wake = asyncio.Event()
         self._idle = False
         self._ping_ms = self.position_ms + PING_MS
-        self._last: tuple[float, Ending] = (self.position_ms + LIFE_MS, Ending("24 hours"))
+        self._last: tuple[float, Ending] = (self.position_ms + LIFE_MS, AGED)
         self._unanswered: deque[Ping] = deque()
         self._received: deque[tuple[int, float]] = deque()
         self._ending: Ending | None = None
@@ -101,13 +111,13 @@ class StreamConnection:
                 transport.abort()
             self.wake()
 
-    def shut_down(self, notice_ms: int, ending: Ending) -> None:
+    def shut_down(self, now_ms: int, notice_ms: int) -> None:
         """Announce that the server shuts down, and end the connection so much later."""
-        now_ms = self._state.clock.now_ms()
         event = StreamEvent(now_ms, b'{"e":"serverShutdown","E":%d}' % now_ms)
         self.agenda.add(now_ms, Outgoing(_SHUTDOWN, event))
-        # a millisecond later, so that it is announced first
-        self._last = min(self._last, (now_ms + notice_ms + 1, ending), key=lambda one: one[0])
+        # without notice it is announced all the same: timers come before events
+        last_ms = now_ms + max(notice_ms, 1)
+        self._last = min(self._last, (last_ms, Ending("shutdown", code=1001)), key=lambda one: one[0])
         self.wake()
 
     async def run(self) -> None:
@@ -279,14 +289,14 @@ class StreamConnection:
         name, now_ms = outgoing.name.text, self.position_ms
         if now_ms < self.stalled_ms or (self.silent and now_ms < self.silent.get(name, 0)):
             return
-        if added or self.strike is None:
+        if added:
             await self._write(outgoing)
             return
-        for one in self.strike(self, outgoing):
+        waiting = self.held.pop(name, ()) if self.held else ()
+        for one in self._strike(self, outgoing) if self._state.faults.active else (outgoing,):
             await self._write(one)
-        waiting = self.held.pop(name, ())
         for left, one in waiting:
-            if left:
+            if left > 1:
                 self.held.setdefault(name, []).append((left - 1, one))
             else:
                 await self._write(one)
@@ -297,9 +307,20 @@ class StreamConnection:
         if self.combined:
             data = b'{"stream":"%s","data":%s}' % (name.encode(), data)
         self._state.streams.sent[name] += 1
-        if not outgoing.spoilt:
+        if outgoing.spoilt:
+            self._write_spoilt(outgoing.spoilt, data)
+        elif self.patience_s is None:
             await self._ws.send_frame(data, WSMsgType.TEXT)
-        elif self._request.transport is not None:
-            self._request.transport.write(spoilt_frame(outgoing.spoilt, data))
-            if outgoing.spoilt == "cut":
+        else:
+            try:
+                async with asyncio.timeout(self.patience_s):
+                    await self._ws.send_frame(data, WSMsgType.TEXT)
+            except TimeoutError:
+                self.end(Ending("slow client", How.RESET))
+
+    def _write_spoilt(self, kind: str, data: bytes) -> None:
+        transport = self._request.transport
+        if transport is not None:
+            transport.write(spoilt_frame(kind, data))
+            if kind == "cut":
                 self.end(Ending("fault", How.END))

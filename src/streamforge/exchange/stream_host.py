@@ -14,6 +14,7 @@ from streamforge.exchange.state import ExchangeState
 from streamforge.exchange.stream_connection import Ending, How, StreamConnection
 from streamforge.exchange.stream_feed import Agenda, StreamFeed
 from streamforge.exchange.stream_protocol import STREAMS_LIMIT
+from streamforge.exchange.stream_strikes import StreamStrikes
 
 _CONNECTS_MS = 300_000
 _CLOSE_S = 5.0
@@ -28,6 +29,7 @@ class StreamHost:
         rows = [endpoint for endpoint in state.endpoints if isinstance(endpoint, RowsEndpoint)]
         self._feed = StreamFeed(state.config, rows, state.symbols)
         self._open: set[StreamConnection] = set()
+        self._strikes = StreamStrikes(state.faults, self._open)
         self._attempts: dict[str, deque[int]] = {}
         self._numbers = count(1)
         state.clock.watch(self._wake_soon)
@@ -43,10 +45,14 @@ class StreamHost:
         if len(set(names)) > STREAMS_LIMIT or unit not in ("MILLISECOND", "MICROSECOND"):
             state.streams.refused += 1
             return web.Response(status=400, text=f"At most {STREAMS_LIMIT} streams, in MILLISECOND or MICROSECOND.")
+        status = self._strikes.refused(names) if state.faults.active else None
+        if status is not None:
+            state.streams.refused += 1
+            return web.Response(status=status, text="Refused by a fault.")
         ws = web.WebSocketResponse(autoping=False, timeout=_CLOSE_S)
         await ws.prepare(request)
         number = next(self._numbers)
-        connection = StreamConnection(number, request, ws, Agenda(self._feed, number), state)
+        connection = StreamConnection(number, request, ws, Agenda(self._feed, number), state, self._strikes)
         connection.combined, connection.micro = request.path.startswith("/stream"), unit == "MICROSECOND"
         connection.agenda.subscribe(names, connection.position_ms)
         self._open.add(connection)
@@ -62,7 +68,7 @@ class StreamHost:
     def shut_down(self, notice_ms: int) -> None:
         """Announce to every client that the server shuts down, and end its connection so much later."""
         for connection in self._open:
-            connection.shut_down(notice_ms, Ending("shutdown", code=1001))
+            connection.shut_down(self._state.clock.now_ms(), notice_ms)
 
     def end_all(self, ending: Ending) -> None:
         """End every connection."""

@@ -16,7 +16,7 @@ from typing import Annotated, Self
 import msgspec
 from aiohttp import web
 
-from streamforge.exchange import archive_host, rest, stream_host
+from streamforge.exchange import archive_host, certificates, rest, stream_host
 from streamforge.exchange.config import ExchangeConfig
 from streamforge.exchange.endpoint import RowsEndpoint
 from streamforge.exchange.exchange_requests import ApiError
@@ -29,11 +29,17 @@ _IGNORED_SHOWN = 10
 
 
 class RunningExchange:
-    """A test exchange that listens. url: its base, without a trailing slash. Close it, or use it as a context."""
+    """A test exchange that listens. url: its base, without a trailing slash. Close it, or use it as a context.
 
-    def __init__(self, state: ExchangeState, runner: web.AppRunner, port: int) -> None:
-        self.state, self.port = state, port
-        self.url = f"http://{HOST}:{port}"
+    tls_url: the same with TLS; None: it has none. ca: the file of what to trust then.
+    """
+
+    def __init__(self, state: ExchangeState, runner: web.AppRunner) -> None:
+        self.state = state
+        self.port, *tls_ports = (int(address[1]) for address in runner.addresses)
+        self.url = f"http://{HOST}:{self.port}"
+        self.tls_url = f"https://{HOST}:{tls_ports[0]}" if tls_ports else None
+        self.ca = None if state.config.tls is None else state.config.tls / certificates.AUTHORITY
         self._runner = runner
 
     async def close(self) -> None:
@@ -53,9 +59,10 @@ async def serve(config: ExchangeConfig, clock: ExchangeClock | None = None) -> R
     """Start a test exchange on the loopback address.
 
     clock: the exchange's time; None starts one at `config.now_ms`.
-    Raises InvalidInput for a fault that is not known, PermanentError for a recording that cannot be read, OSError if
-    the port is taken.
+    Raises InvalidInput for a fault that is not known, PermanentError for a recording that cannot be read and for TLS
+    that cannot be had, OSError if the port is taken.
     """
+    context = None if config.tls is None else certificates.server_context(config.tls, HOST)
     state = ExchangeState(config, clock)
     app = web.Application()
     streams = StreamHost(state)
@@ -67,10 +74,12 @@ async def serve(config: ExchangeConfig, clock: ExchangeClock | None = None) -> R
     await runner.setup()
     try:
         await web.TCPSite(runner, HOST, config.port).start()
+        if context is not None:
+            await web.TCPSite(runner, HOST, 0, ssl_context=context).start()
     except BaseException:
         await runner.cleanup()
         raise
-    return RunningExchange(state, runner, int(runner.addresses[0][1]))
+    return RunningExchange(state, runner)
 
 
 def run(config: ExchangeConfig, *, json_line: bool = False) -> int:
@@ -96,9 +105,13 @@ async def _serve_until_stopped(config: ExchangeConfig, *, json_line: bool) -> No
         if len(ignored) > _IGNORED_SHOWN:
             sys.stderr.write(f"test exchange: ignored {len(ignored) - _IGNORED_SHOWN} more files\n")
         if json_line:
-            line = msgspec.json.encode({"url": exchange.url, "port": exchange.port, "symbols": symbols}).decode()
+            told: dict[str, object] = {"url": exchange.url, "port": exchange.port, "symbols": symbols}
+            if exchange.tls_url is not None:
+                told |= {"tls_url": exchange.tls_url, "ca": str(exchange.ca)}
+            line = msgspec.json.encode(told).decode()
         else:
-            line = f"test exchange: {exchange.url} ({len(symbols)} symbols: {', '.join(symbols[:12])})"
+            tls = "" if exchange.tls_url is None else f", with TLS {exchange.tls_url}, trust {exchange.ca}"
+            line = f"test exchange: {exchange.url}{tls} ({len(symbols)} symbols: {', '.join(symbols[:12])})"
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
         await stopped.wait()

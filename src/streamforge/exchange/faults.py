@@ -11,8 +11,8 @@ which they were switched on. A fault of the stage `file` strikes files instead o
 files, and what was struck stays so until the fault is switched off.
 
 A fault of the streams strikes an event that is about to be sent on a connection; `count` and `after` count events of
-all connections. `symbol` and `stream` (a pattern of its name, such as `*@kline_*`) narrow down. With `all=1` it concerns
-all connections that are open.
+all connections. `symbol` and `stream` (a pattern of its name, such as `*@kline_*`) narrow down. With `all=1` it
+concerns all connections that are open.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from streamforge.exchange.endpoints import endpoint_classes
 from streamforge.exchange.exchange_requests import ApiError, banned
 from streamforge.exchange.faults import Faults
 from streamforge.exchange.made_up_symbols import made_up_symbols
-from streamforge.exchange.recordings import load_recordings
+from streamforge.exchange.recordings import Recordings, load_recordings
 
 _WINDOW_MS = 60_000
 _BAN_AFTER = 5
@@ -187,9 +187,11 @@ class ExchangeState:
             specs = [msgspec.structs.replace(spec, trades_a_minute=config.trades_a_minute) for spec in specs]
         self.symbols: dict[str, SymbolSpec] = {spec.symbol: spec for spec in specs}
         self.ignored: dict[str, str] = {}
+        self.recordings: Recordings | None = None
         if config.replay is not None:
             rows = [endpoint for endpoint in self.endpoints if isinstance(endpoint, RowsEndpoint)]
-            self.symbols, self.ignored = load_recordings(config.replay, rows)
+            self.recordings = load_recordings(config.replay, rows)
+            self.symbols, self.ignored = self.recordings.symbols, self.recordings.ignored
         self.name = _name(config)
         self._listings = sorted({spec.listed_ms for spec in self.symbols.values()})
         self._listed: tuple[int, dict[str, SymbolSpec]] = (-1, {})

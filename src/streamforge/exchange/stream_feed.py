@@ -13,6 +13,7 @@ import msgspec
 
 from streamforge.exchange.config import ExchangeConfig, SymbolSpec
 from streamforge.exchange.endpoint import RowsEndpoint
+from streamforge.exchange.recorded_streams import RecordedSource, RecordedStreams
 from streamforge.exchange.stream_source import StreamEvent, StreamName, StreamSource, read_name
 from streamforge.exchange.streams import source_classes
 
@@ -39,10 +40,16 @@ class StreamFeed:
     """The events of every stream, in slices of time that the connections share."""
 
     def __init__(
-        self, config: ExchangeConfig, endpoints: Iterable[RowsEndpoint], symbols: Mapping[str, SymbolSpec]
+        self,
+        config: ExchangeConfig,
+        endpoints: Iterable[RowsEndpoint],
+        symbols: Mapping[str, SymbolSpec],
+        recorded: RecordedStreams | None,
     ) -> None:
         by_path = {endpoint.paths[0]: endpoint for endpoint in endpoints}
         self._sources = [made(config, by_path) for made in source_classes()]
+        if recorded is not None:
+            self._sources.insert(0, RecordedSource(config, by_path, recorded))
         self._symbols = symbols
         self._slices: OrderedDict[tuple[str, int, int], Slice] = OrderedDict()
 

@@ -27,7 +27,8 @@ class StreamHost:
     def __init__(self, state: ExchangeState) -> None:
         self._state = state
         rows = [endpoint for endpoint in state.endpoints if isinstance(endpoint, RowsEndpoint)]
-        self._feed = StreamFeed(state.config, rows, state.symbols)
+        recorded = None if state.recordings is None else state.recordings.streams
+        self._feed = StreamFeed(state.config, rows, state.symbols, recorded)
         self._open: set[StreamConnection] = set()
         self._strikes = StreamStrikes(state.faults, self._open)
         self._attempts: dict[str, deque[int]] = {}

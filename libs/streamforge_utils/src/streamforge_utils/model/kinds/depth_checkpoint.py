@@ -36,7 +36,6 @@ class DepthCheckpoints(RecordKind):
     time = "timestamp"
     times = ("timestamp",)
     indexes = (("timestamp",),)
-    schema = "depth-checkpoint"
     notes = NOTES
     example = DepthCheckpoint(
         key="BTCUSDT_050093239224",

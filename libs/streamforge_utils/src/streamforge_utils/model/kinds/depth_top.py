@@ -35,7 +35,6 @@ class DepthTops(RecordKind):
     times = ("timestamp",)
     digits = TIME_DIGITS
     indexes = (("timestamp",),)
-    schema = "depth-top"
     notes = NOTES
     example = DepthTop(
         key="BTCUSDT_orderbook_1723161255408",

@@ -31,7 +31,14 @@ KIND = Trades()
 
 
 def test_the_kinds_of_the_package_are_found_by_themselves() -> None:
-    assert [kind.name for kind in registry.kinds()] == ["agg_trades", "candles", "trades"]
+    assert [kind.name for kind in registry.kinds()] == [
+        "agg_trades",
+        "candles",
+        "depth",
+        "depth_checkpoint",
+        "depth_top",
+        "trades",
+    ]
     for kind in registry.kinds():
         registry.register(kind)  # none contradicts itself
     assert registry.kind_named("candles") is CANDLES

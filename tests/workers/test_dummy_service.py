@@ -57,14 +57,14 @@ async def test_noop_needs_a_queue_and_a_bus_alone_and_publishes_started_and_fini
 
 @pytest.mark.parametrize("type_name", ["dummy", "api", "ws", "ws_orderbook", "api_candles_1h"])
 async def test_any_type_will_do_and_is_told_in_its_events(rig: Rig, type_name: str) -> None:
-    rig.environment |= {"TYPE": type_name, "INTERVAL": "1h"}
+    rig.environment |= {"TYPE": type_name, "INTERVAL": "" if type_name == "ws_orderbook" else "1h"}
     assert await live(rig, simulate_loading="true", events="2", rate="1000") == 0
     assert {event.type for event in await rig.events()} == {type_name}
 
 
 async def test_a_loader_that_is_played_needs_a_type_that_a_loader_takes(rig: Rig) -> None:
     rig.environment["TYPE"] = "ws"
-    with pytest.raises(ConfigError, match="TYPE: type 'ws' is not known: choose one of api_agg_trades"):
+    with pytest.raises(ConfigError, match="TYPE: type 'ws' is not known: did you mean ws_orderbook"):
         made(rig, imitate="loader-api-candles")
 
 

@@ -38,6 +38,8 @@ def type_of(schema: Schema, root: Schema) -> str:
     if found is not schema:
         return type_of(found, root) if "enum" in found else str(found.get("title", "object"))
     kind = schema.get("type", "anything")
+    if kind == "array" and "prefixItems" in schema:
+        return f"[{', '.join(type_of(one, root) for one in schema['prefixItems'])}]"
     if kind == "array":
         return f"list of {type_of(schema.get('items', {}), root)}"
     return " or ".join(kind) if isinstance(kind, list) else str(kind)
@@ -58,6 +60,8 @@ def sample(schema: Schema, root: Schema) -> Any:
     kind = schema.get("type")
     if kind == "object" or "properties" in schema:
         return {name: sample(field, root) for name, field in schema.get("properties", {}).items()}
+    if kind == "array" and "prefixItems" in schema:
+        return [sample(one, root) for one in schema["prefixItems"]]
     if kind == "array":
         return [sample(schema.get("items", {}), root)]
     least = schema.get("minimum", 0)

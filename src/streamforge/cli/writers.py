@@ -266,6 +266,9 @@ class _Parquet:
             self._writer = pyarrow.parquet.ParquetWriter(self._path, self._schema, compression="zstd")
         assert self._writer is not None  # noqa: S101 - made with the schema
         columns = {name: [record.get(name) for record in self._records] for name in self._schema.names}
+        for name, values in columns.items():
+            if isinstance(values[0] if values else None, list | dict):
+                columns[name] = [msgspec.json.encode(value).decode() for value in values]
         self._writer.write_table(self._arrow.table(columns, schema=self._schema))
         self._records.clear()
 

@@ -137,7 +137,7 @@ def _of_kinds() -> dict[str, dict[str, Any]]:
         name, example = schema_name(kind), kind.example
         decimal = {field.name for field in msgspec.structs.fields(kind.stored) if field.type is Number}
         notes = {field: {**note, **_DECIMAL} if field in decimal else dict(note) for field, note in kind.notes.items()}
-        message = [] if example is None else [msgspec.to_builtins(example)]
+        message = [] if example is None else [msgspec.json.decode(msgspec.json.encode(example))]
         found[name] = _schema(name, kind.record.__name__, _first_line(kind.record), kind.record, notes, message)
         stored = f"stored-{name}"
         notes = {field: dict(kind.notes[field]) for field in kind.columns if field in kind.notes}

@@ -1,0 +1,42 @@
+"""The books of many symbols on the same connections."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from streamforge_utils.model.books.messages import DepthDiff, read_message
+from streamforge_utils.model.books.synchroniser import Synchroniser, Wanted
+from streamforge_utils.model.errors import PermanentError
+
+
+class Basket:
+    """Hands each message to the book of its symbol, and says whose snapshot is asked for first."""
+
+    def __init__(self, books: Iterable[Synchroniser]) -> None:
+        self.books: Mapping[str, Synchroniser] = {book.symbol: book for book in books}
+
+    def hear(self, payloads: Sequence[bytes], received_us: int, connection: int) -> list[tuple[bytes, str]]:
+        """Hear messages of the combined form, in their order.
+
+        Returns those that are none of these books', each with the reason; empty: it is about something else.
+        """
+        books, left = self.books, list[tuple[bytes, str]]()
+        for payload in payloads:
+            try:
+                message = read_message(payload)
+            except PermanentError as error:
+                left.append((payload, str(error)))
+                continue
+            book = None if message is None else books.get(message.symbol)
+            if book is None:
+                left.append((payload, ""))
+            elif type(message) is DepthDiff:
+                book.hear(message, payload, received_us, connection)
+            else:
+                book.hear_ticker(message)  # type: ignore[arg-type]
+        return left
+
+    def next_wanted(self, now_ms: int) -> tuple[Synchroniser, Wanted] | None:
+        """The book that needs a snapshot most, the longest waiting of equals first; None: none does now."""
+        wanted = ((book, one) for book in self.books.values() if (one := book.wanted(now_ms)) is not None)
+        return max(wanted, key=lambda one: (one[1].importance, -one[1].since_ms), default=None)

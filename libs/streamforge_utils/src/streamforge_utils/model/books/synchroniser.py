@@ -1,0 +1,390 @@
+"""Joins snapshots and diffs of one symbol, and says of each message how far it can be trusted. It does no I/O.
+
+A worker hands over what it hears, asks for snapshots when it is told to (`wanted`), and takes what is to be published
+and written down (`take`). Every diff that can be read is published once, whatever its trust: the ledger has that.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from enum import IntEnum
+
+import msgspec
+
+from streamforge_utils.model.books.messages import BookTicker, DepthDiff, DepthSnapshot, checked, read_snapshot
+from streamforge_utils.model.books.order_book import OrderBook
+from streamforge_utils.model.books.records import checkpoint_of, depth_template, top_of
+from streamforge_utils.model.books.trust import BookInterval, BookLedger, Cause, Mark, Standing, Trust
+from streamforge_utils.model.errors import PermanentError
+from streamforge_utils.model.kinds.kind import key_symbol
+
+_encode = msgspec.json.Encoder().encode
+_DOUBTFUL = (Cause.GAP, Cause.CONTENT, Cause.CROSSED, Cause.WITNESS)
+"""What comes after these is suspect; after the others there is only nothing that it could be compared with."""
+_AFTER = {one: Standing(Trust.SUSPECT if one in _DOUBTFUL else Trust.UNVERIFIABLE, one) for one in Cause}
+_MOST_OLD = 600
+"""So many messages with ids that are behind us, one after the other, and none else: a minute of a stream."""
+DEPTH, DEPTH_CHECKPOINT, DEPTH_TOP = "depth", "depth_checkpoint", "depth_top"
+
+
+class BookSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How a book is kept.
+
+    limit, deep_limit: levels a side of a snapshot; the deep one where the best price has left what was known. top:
+    levels of a `depth_top`. top_every_ms, checkpoint_every_ms: by the messages' time. held_diffs, held_bytes: of what
+    is held for a snapshot that is on its way, at most. held_tickers: best prices that are held for their diff, at most.
+    retry_ms, retry_most_ms: the wait after a snapshot that is of no use; it doubles each time.
+    """
+
+    limit: int = 1000
+    deep_limit: int = 5000
+    top: int = 20
+    top_every_ms: int = 10_000
+    checkpoint_every_ms: int = 300_000
+    held_diffs: int = 2_000
+    held_bytes: int = 8 * 1024 * 1024
+    held_tickers: int = 5_000
+    retry_ms: int = 1_000
+    retry_most_ms: int = 30_000
+
+
+class Importance(IntEnum):
+    """Why a snapshot is wanted: the greater one goes first. renew: what is known ends soon. walked_out: it has ended.
+
+    missing: there is no book.
+    """
+
+    RENEW = 1
+    WALKED_OUT = 2
+    MISSING = 3
+
+
+class Wanted(msgspec.Struct, frozen=True):
+    """A snapshot to ask for. since_ms: since when."""
+
+    importance: Importance
+    limit: int
+    since_ms: int
+
+
+class Published(msgspec.Struct, frozen=True, gc=False):
+    """A record. kind: its name."""
+
+    kind: str
+    key: bytes
+    value: bytes
+
+
+class Taken(msgspec.Struct, frozen=True):
+    """What is to be published, in this order, what to be written down, and what came and can be no record."""
+
+    records: list[Published]
+    intervals: list[BookInterval]
+    refused: list[tuple[bytes, str]]
+
+
+class _Held(msgspec.Struct, frozen=True, gc=False):
+    """A diff that is held. mark: the place right before it. size: of its message, bytes."""
+
+    diff: DepthDiff
+    mark: Mark
+    size: int
+
+
+class Synchroniser:
+    """The book of one symbol, in step with its stream."""
+
+    def __init__(
+        self,
+        symbol: str,
+        settings: BookSettings = BookSettings(),  # noqa: B008 - it is frozen
+        *,
+        chance: Callable[[], float] = random.random,
+    ) -> None:
+        """chance: gives numbers from 0 to 1."""
+        self.symbol = symbol
+        self.book: OrderBook | None = None
+        """None: there is none. It is as good as `standing` says."""
+        self.ledger = BookLedger()
+        self.duplicates = self.stale = self.forgotten = 0
+        """Messages that said nothing new; snapshots older than what is held; diffs that are held for one no longer."""
+        self.agreed = 0
+        """Best prices of the exchange that were those of the verified book after the same update."""
+        self.last_ms = 0
+        """The exchange's time of the last message."""
+        self._settings, self._chance = settings, chance
+        self._template, self._key = (
+            depth_template(symbol),
+            f"{key_symbol(symbol).replace(chr(37), chr(37) * 2)}_%012d".encode(),
+        )
+        self._cause: Cause | None = None
+        self._gap = range(0)
+        self._old = 0
+        self._holding = True
+        self._held: list[_Held] = []
+        self._held_bytes = 0
+        self._ahead: DepthSnapshot | None = None
+        self._anchor_id = 0
+        self._tickers: dict[int, BookTicker] = {}
+        self._witnessed: Mark | None = None
+        self._importance: Importance | None = Importance.MISSING
+        self._asked = False
+        self._now_us = self._since_us = 0
+        self._tries = self._retry_at_ms = 0
+        self._top_at_ms = self._checkpoint_at_ms = 0
+        self._records: list[Published] = []
+        self._refused: list[tuple[bytes, str]] = []
+
+    @property
+    def standing(self) -> Standing:
+        """How far the book can be trusted now."""
+        return self.ledger.standing if self._cause is None else _AFTER[self._cause]
+
+    def take(self) -> Taken:
+        """What there is since the last call. The interval that goes on is `ledger.open()`."""
+        records, self._records = self._records, []
+        refused, self._refused = self._refused, []
+        return Taken(records, self.ledger.take(), refused)
+
+    # What is heard
+
+    def hear(self, diff: DepthDiff, payload: bytes, received_us: int, connection: int) -> None:
+        """A diff of this symbol. payload: the message that it was read of. received_us: unix microseconds."""
+        try:
+            levels = checked(payload, diff)
+        except PermanentError as error:
+            self.refuse(payload, str(error))
+            return
+        self._now_us = received_us
+        ledger, first_id, last_id = self.ledger, diff.first_id, diff.last_id
+        expected = ledger.next_id
+        if expected and not first_id <= expected <= last_id:
+            if last_id < expected:
+                if not self._is_late(diff):
+                    return
+                expected = -1
+            else:
+                self._jump(first_id)
+        key = self._key % last_id
+        numbers = (key, received_us // 1000, first_id, last_id, diff.time_ms, received_us, connection, levels)
+        self._records.append(Published(DEPTH, key, self._template % numbers))
+        if expected < 0:
+            return
+        self._cause, self._old, self.last_ms = None, 0, diff.time_ms
+        book = self.book
+        if book is not None:
+            self._follow(book, diff)
+        if self._holding:
+            self._hold(diff, len(payload))
+        ledger.add(first_id, last_id, diff.time_ms)
+        if self._ahead is not None and last_id > self._ahead.last_id:
+            snapshot, self._ahead = self._ahead, None
+            self.stale += not self._begin_with(snapshot)
+        if self._tickers:
+            self._compare_held(last_id)
+        if diff.time_ms >= self._top_at_ms:
+            self._publish_book(diff.time_ms)
+
+    def hear_ticker(self, ticker: BookTicker) -> None:
+        """The exchange's best prices. They are compared with the book once it is the one after the same update."""
+        if ticker.id >= self.ledger.next_id:
+            if len(self._tickers) >= self._settings.held_tickers:
+                self._tickers.clear()
+            self._tickers[ticker.id] = ticker
+        elif ticker.id == self.ledger.next_id - 1:
+            self._compare(ticker)
+
+    def refuse(self, payload: bytes, reason: str) -> None:
+        """A message of this symbol that is none: what it would have said is lost, unless another one says it, too."""
+        self._refused.append((payload, reason))
+        self._cause = Cause.CONTENT
+
+    def interrupted(self, cause: Cause) -> None:
+        """Messages may be lost from now on: no connection gives them, or they are dropped (`DISCONNECT`, `SLOW`)."""
+        self._cause = cause
+
+    def stop(self) -> None:
+        """Nobody listens any more: the open interval ends."""
+        self.ledger.begin(Cause.STOPPED)
+
+    def _is_late(self, diff: DepthDiff) -> bool:
+        """Whether a message with ids that are known or passed says what lacked; if so, it is written down."""
+        gap, first_id, last_id = self._gap, diff.first_id, diff.last_id
+        is_late = bool(gap) and first_id < gap.stop and last_id >= gap.start
+        if is_late:
+            self.ledger.late(first_id, last_id, diff.time_ms)
+            if first_id <= gap.start:
+                self._gap = range(last_id + 1, gap.stop)
+            elif last_id >= gap.stop - 1:
+                self._gap = range(gap.start, first_id)
+        else:
+            self.duplicates += 1
+        self._old += 1
+        if self._old >= _MOST_OLD:  # the ids themselves were wrong: go on with those that come
+            self._old = 0
+            self.ledger.begin(Cause.CONTENT)
+            self._let_go(holding=True)
+            self._lose(Cause.CONTENT)
+        return is_late
+
+    def _jump(self, first_id: int) -> None:
+        """Updates lack before `first_id`."""
+        cause = self._cause or Cause.GAP
+        self._gap = range(self.ledger.next_id, first_id)
+        self.ledger.begin(cause)
+        self._let_go(holding=self._holding)
+        if self.book is None or first_id > self.book.last_id + 1:
+            self._lose(cause)
+
+    # The book
+
+    def _follow(self, book: OrderBook, diff: DepthDiff) -> None:
+        """Lead the book on, and say what is to be thought of the message."""
+        ledger = self.ledger
+        if diff.last_id <= book.last_id:  # the snapshot has it already
+            ledger.standing = _AFTER[Cause.AWAITING]
+            return
+        if diff.first_id > book.last_id + 1:
+            self._lose(Cause.AWAITING)
+            return
+        book.apply(diff)
+        bids, asks = book.bids, book.asks
+        if (
+            bids.best >= asks.best
+            or bids.best < bids.due
+            or asks.best > asks.due
+            or ledger.standing.trust is not Trust.VERIFIED
+        ):
+            self._judge(book)
+
+    def _judge(self, book: OrderBook) -> None:
+        """Say what is to be thought of messages from now on."""
+        ledger = self.ledger
+        if book.is_crossed:
+            self._lose(Cause.CROSSED)
+        elif book.is_lost:
+            ledger.standing = _AFTER[Cause.OUT_OF_BAND]
+            self._want(Importance.WALKED_OUT)
+        else:
+            if ledger.standing.trust is not Trust.VERIFIED:
+                ledger.standing = Standing(Trust.VERIFIED, "", self._anchor_id)
+            if book.is_due:
+                self._want(Importance.RENEW)
+
+    def _lose(self, cause: Cause, since: Mark | None = None) -> None:
+        """The book is not to be used any more. since: messages behind it are doubtful, too."""
+        self.book = None
+        self._holding = True
+        if since is None:
+            self.ledger.standing = _AFTER[cause]
+        else:
+            self.ledger.turn_since(since, _AFTER[cause])
+        self._want(Importance.MISSING)
+
+    def _compare_held(self, last_id: int) -> None:
+        """Compare the best prices that came before their diff; those of updates between two diffs go."""
+        tickers = self._tickers
+        ticker = tickers.get(last_id)
+        while tickers and (oldest := next(iter(tickers))) <= last_id:
+            del tickers[oldest]
+        if ticker is not None:
+            self._compare(ticker)
+
+    def _compare(self, ticker: BookTicker) -> None:
+        book = self.book
+        if book is None or book.last_id != ticker.id or self.ledger.standing.trust is not Trust.VERIFIED:
+            return
+        if book.agrees(ticker):
+            self.agreed += 1
+            self._witnessed = self.ledger.mark()
+        else:
+            self._lose(Cause.WITNESS, self._witnessed or Mark(0, 0, 0))
+
+    def _publish_book(self, time_ms: int) -> None:
+        """Take the best levels, and all of them where it is time, if they are to be trusted."""
+        book, version, settings = self.book, self._now_us // 1000, self._settings
+        if book is None or self.ledger.standing.trust is not Trust.VERIFIED or book.last_id != self.ledger.next_id - 1:
+            return
+        self._top_at_ms = time_ms - time_ms % settings.top_every_ms + settings.top_every_ms
+        top = top_of(book, self.symbol, time_ms, version, settings.top)
+        self._records.append(Published(DEPTH_TOP, top.key.encode(), _encode(top)))
+        if time_ms >= self._checkpoint_at_ms:
+            self._checkpoint_at_ms = time_ms - time_ms % settings.checkpoint_every_ms + settings.checkpoint_every_ms
+            whole = checkpoint_of(book, self.symbol, time_ms, version)
+            self._records.append(Published(DEPTH_CHECKPOINT, whole.key.encode(), _encode(whole)))
+
+    # Snapshots
+
+    def wanted(self, now_ms: int) -> Wanted | None:
+        """The snapshot to ask for now; None: none is wanted, one is on its way, or it is too early to try again."""
+        if self._importance is None or self._asked or now_ms < self._retry_at_ms:
+            return None
+        walked_out = self._importance is Importance.WALKED_OUT
+        limit = self._settings.deep_limit if walked_out else self._settings.limit
+        return Wanted(self._importance, limit, self._since_us // 1000)
+
+    def asked(self) -> None:
+        """A snapshot is on its way: diffs are held until `hear_snapshot` or `snapshot_failed` is called."""
+        self._asked = self._holding = True
+
+    def snapshot_failed(self, now_ms: int) -> None:
+        """None came."""
+        self._asked = False
+        self._tries += 1
+        wait_ms = min(self._settings.retry_ms << min(self._tries - 1, 20), self._settings.retry_most_ms)
+        self._retry_at_ms = now_ms + int(wait_ms * (0.5 + self._chance() / 2))
+
+    def hear_snapshot(self, body: bytes, limit: int, now_ms: int) -> None:
+        """The answer to GET /api/v3/depth with that limit. now_ms: of this machine's clock."""
+        try:
+            snapshot = read_snapshot(body, limit)
+        except PermanentError as error:
+            self._refused.append((body, str(error)))
+            self.snapshot_failed(now_ms)
+            return
+        if self.ledger.next_id and snapshot.last_id >= self.ledger.next_id:
+            # The stream is behind. It is asked again if the stream does not come so far.
+            self._asked, self._ahead, self._retry_at_ms = False, snapshot, now_ms + self._settings.retry_most_ms
+        elif self._begin_with(snapshot):
+            self._asked, self._tries, self._retry_at_ms = False, 0, now_ms
+        else:
+            self.stale += 1
+            self.snapshot_failed(now_ms)
+
+    def _begin_with(self, snapshot: DepthSnapshot) -> bool:
+        """Make a book of a snapshot that the stream has reached; False: it is older than what is held."""
+        oldest = self._held[0].diff.first_id if self._held else self.ledger.next_id
+        if snapshot.last_id + 1 < oldest:
+            return False
+        book, before = OrderBook.of_snapshot(snapshot), self.book
+        behind = [held for held in self._held if held.diff.last_id > snapshot.last_id]
+        mark = behind[0].mark if behind else self.ledger.mark()
+        for held in behind:
+            book.apply(held.diff)
+        if before is not None and before.last_id == book.last_id and before.differs(book):
+            self._lose(Cause.WITNESS, self._witnessed or Mark(0, 0, 0))
+        self.book, self._anchor_id, self._importance = book, snapshot.last_id, None
+        self._let_go(holding=False)
+        if self.ledger.standing.trust is not Trust.VERIFIED:
+            self.ledger.turn_since(mark, Standing(Trust.VERIFIED, "", snapshot.last_id))
+        self._judge(book)
+        self._top_at_ms = self._checkpoint_at_ms = 0
+        return True
+
+    def _hold(self, diff: DepthDiff, size: int) -> None:
+        held, settings = self._held, self._settings
+        held.append(_Held(diff, self.ledger.mark(), size))
+        self._held_bytes += size
+        if len(held) > settings.held_diffs or self._held_bytes > settings.held_bytes:
+            oldest = len(held) // 2 + 1
+            self.forgotten += oldest
+            self._held_bytes -= sum(one.size for one in held[:oldest])
+            del held[:oldest]
+
+    def _let_go(self, *, holding: bool) -> None:
+        self._held, self._held_bytes, self._holding = [], 0, holding
+
+    def _want(self, importance: Importance) -> None:
+        if self._importance is None or importance > self._importance:
+            self._importance, self._since_us = importance, self._now_us

@@ -1,0 +1,173 @@
+"""How far what a stream of diffs gave can be trusted, by the ids of its updates."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+import msgspec
+
+from streamforge_utils.model.completeness.continuity import Unbroken
+
+
+class Trust(StrEnum):
+    """Of each message. verified: a book that began with a snapshot was led through it, and is not crossed.
+
+    unverifiable: it follows the one before, and nothing speaks against it; but no snapshot reaches it, or the best
+    price is beyond what the snapshot knew. suspect: something before it, or in it, was lost or wrong.
+    """
+
+    VERIFIED = "verified"
+    UNVERIFIABLE = "unverifiable"
+    SUSPECT = "suspect"
+
+
+class Cause(StrEnum):
+    """Why messages are not verified, or why a chain of them ended.
+
+    disconnect: no connection gave them. sequence gap: updates lack between two messages. awaiting snapshot: none has
+    come, or only such as are older than the first message that is held. sink too slow: messages were dropped because
+    nobody took them. bad content: a message could not be read, or says what cannot be true. crossed: somebody bids as
+    much as another one asks. out of band: the best price is beyond what the snapshot knew. witness differs: the
+    exchange's best prices, or a new snapshot, are others. stopped: nobody listens any more.
+    """
+
+    DISCONNECT = "disconnect"
+    GAP = "sequence gap"
+    AWAITING = "awaiting snapshot"
+    SLOW = "sink too slow"
+    CONTENT = "bad content"
+    CROSSED = "crossed"
+    OUT_OF_BAND = "out of band"
+    WITNESS = "witness differs"
+    STOPPED = "stopped"
+
+
+class BookInterval(Unbroken, frozen=True, kw_only=True):
+    """Messages without a break, of one trust. why: they are not verified; empty if they are.
+
+    anchor_id: `lastUpdateId` of the snapshot with which the book began that verifies them. messages: how many.
+    """
+
+    trust: Trust
+    why: str = ""
+    anchor_id: int | None = None
+    messages: int = 0
+
+
+class Mark(msgspec.Struct, frozen=True, gc=False):
+    """A place in the ledger, right behind a message. messages: so many came up to it, in all."""
+
+    messages: int
+    last_id: int
+    end_ms: int
+
+
+class Standing(msgspec.Struct, frozen=True, gc=False):
+    """What is said of messages, as in `BookInterval`."""
+
+    trust: Trust
+    why: str = ""
+    anchor_id: int | None = None
+
+
+class BookLedger:
+    """The intervals of one symbol, in the order in which they ended; the last one is open.
+
+    Neighbours of one chain meet by id and by time. Times are those of the messages: an interval ends a millisecond
+    after its last one.
+    """
+
+    def __init__(self) -> None:
+        self.next_id = 0
+        """The id that the next message must reach; 0: any."""
+        self.chain_first_id = 0
+        """The first id of the chain."""
+        self.counts = dict.fromkeys(Trust, 0)
+        """Messages in the intervals that ended, by trust."""
+        self.standing = Standing(Trust.UNVERIFIABLE, Cause.AWAITING)
+        """Of the messages that come now."""
+        self._open = self.standing
+        self._messages = self._before = 0  # in all, and before the open interval
+        self._first_id = self._start_ms = self._end_ms = 0
+        self._ended: list[BookInterval] = []
+
+    def add(self, first_id: int, last_id: int, time_ms: int) -> None:
+        """A message that follows, or begins a chain."""
+        if self._open is not self.standing:
+            self._end("")
+            self._open = self.standing
+        if self._messages == self._before:
+            if not self.next_id:
+                self.chain_first_id, self._end_ms = first_id, time_ms
+            self._first_id, self._start_ms = self.next_id or first_id, self._end_ms
+        self.next_id = last_id + 1
+        self._messages += 1
+        if time_ms >= self._end_ms:
+            self._end_ms = time_ms + 1
+
+    def mark(self) -> Mark:
+        """This place."""
+        return Mark(self._messages, self.next_id - 1, self._end_ms)
+
+    def turn_since(self, mark: Mark, standing: Standing) -> None:
+        """Messages behind the mark, as far as their interval is open, and those from now on have another standing."""
+        self.standing = standing
+        now = self.mark()
+        if mark.messages <= self._before:
+            self._open = standing
+        elif mark.messages < now.messages:
+            self._go_to(mark)
+            self._end("")
+            self._open, self._first_id, self._start_ms = standing, mark.last_id + 1, mark.end_ms
+            self._go_to(now)
+
+    def begin(self, cause: str) -> None:
+        """The chain ended; the next message begins another one."""
+        self._end(cause)
+        self.next_id = 0
+
+    def late(self, first_id: int, last_id: int, time_ms: int) -> None:
+        """A message that came after a later chain had begun."""
+        self.counts[Trust.SUSPECT] += 1
+        one = BookInterval(
+            first_id=first_id,
+            last_id=last_id,
+            start_ms=time_ms,
+            end_ms=time_ms + 1,
+            cause=Cause.GAP,
+            trust=Trust.SUSPECT,
+            why=Cause.GAP,
+            messages=1,
+        )
+        self._ended.append(one)
+
+    def open(self) -> BookInterval | None:
+        """The interval that goes on; None: there is none yet."""
+        return self._interval("") if self._messages > self._before else None
+
+    def take(self) -> list[BookInterval]:
+        """The intervals that ended since the last call."""
+        ended, self._ended = self._ended, []
+        return ended
+
+    def _go_to(self, mark: Mark) -> None:
+        self._messages, self.next_id, self._end_ms = mark.messages, mark.last_id + 1, mark.end_ms
+
+    def _end(self, cause: str) -> None:
+        if self._messages > self._before:
+            self.counts[self._open.trust] += self._messages - self._before
+            self._ended.append(self._interval(cause))
+            self._before = self._messages
+
+    def _interval(self, cause: str) -> BookInterval:
+        return BookInterval(
+            first_id=self._first_id,
+            last_id=self.next_id - 1,
+            start_ms=self._start_ms,
+            end_ms=self._end_ms,
+            cause=cause,
+            trust=self._open.trust,
+            why=self._open.why,
+            anchor_id=self._open.anchor_id,
+            messages=self._messages - self._before,
+        )

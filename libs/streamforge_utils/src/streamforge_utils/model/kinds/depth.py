@@ -1,0 +1,123 @@
+"""Diffs of order books: what changed of a book, by the ids of its updates; each begins where the one before ended."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from collections.abc import Sequence as Ordered
+from typing import Any
+
+from streamforge_utils.model.books.messages import END_MS, FIRST_MS, DepthDiff, checked, read_message
+from streamforge_utils.model.books.records import Depth, StoredDepth, depth_template, id_key, refusal
+from streamforge_utils.model.completeness.continuity import Continuity
+from streamforge_utils.model.completeness.rule import Rule
+from streamforge_utils.model.errors import PermanentError
+from streamforge_utils.model.kinds.kind import RecordKind
+from streamforge_utils.model.kinds.streaming import Heard, Streaming
+from streamforge_utils.model.series import Series
+
+TYPE = "ws_orderbook"
+OLDER = frozenset(("ws_depth", "ws_diff_depth"))
+"""What the first generation calls it, too."""
+
+
+class DepthStreams(Streaming):
+    """Binance Spot's diffs, ten a second, and the best prices as a witness of the book that they make."""
+
+    def streams(self, series: Series) -> tuple[str, ...]:
+        symbol = series.symbol.lower()
+        return f"{symbol}@depth@100ms", f"{symbol}@bookTicker"
+
+    def read(self, payloads: Ordered[bytes], series: Series, observed_ms: int) -> Heard:
+        """Best prices are `others`. received_time is `observed_ms`; connection is 0, it is not known here.
+
+        What leads a book on reads the messages itself (`model.books`).
+        """
+        symbol, template = series.symbol, depth_template(series.symbol)
+        diffs, keys, values = list[DepthDiff](), list[bytes](), list[bytes]()
+        others, refused = list[bytes](), list[tuple[bytes, str]]()
+        for payload in payloads:
+            try:
+                diff = read_message(payload)
+                if type(diff) is not DepthDiff or diff.symbol != symbol:
+                    others.append(payload)
+                    continue
+                levels = checked(payload, diff)
+            except PermanentError as error:
+                refused.append((payload, str(error)))
+                continue
+            key = id_key(symbol, diff.last_id).encode()
+            ids = (diff.first_id, diff.last_id, diff.time_ms)
+            diffs.append(diff)
+            keys.append(key)
+            values.append(template % (key, observed_ms, *ids, observed_ms * 1000, 0, levels))
+        return Heard(
+            positions=[diff.last_id for diff in diffs],
+            times=[diff.time_ms for diff in diffs],
+            keys=keys,
+            values=values,
+            others=others,
+            refused=refused,
+        )
+
+
+NOTES: Mapping[str, Mapping[str, Any]] = {
+    "_key": {"description": "identity: SYMBOL_ID, the id of the last update with 12 digits; also the message's key"},
+    "_version": {"description": "when the message came, unix milliseconds, UTC; a later observation wins"},
+    "symbol": {"description": "as the exchange spells it"},
+    "first_update_id": {"description": "at most one more than the last id of the message before", "minimum": 1},
+    "last_update_id": {"description": "ids ascend within a symbol", "minimum": 1},
+    "event_time": {"description": "when the exchange made the message, unix milliseconds, UTC"},
+    "received_time": {"description": "when it came, unix microseconds, UTC, by the loader's clock"},
+    "connection": {"description": "number of the loader's connection on which it came; 0: not known"},
+    "bids": {"description": "price and new quantity of each level that changed; 0: the level is gone"},
+    "asks": {"description": "price and new quantity of each level that changed; 0: the level is gone"},
+}
+
+
+class DepthDiffs(RecordKind):
+    """Diffs of Binance Spot's order books."""
+
+    name = "depth"
+    record = Depth
+    stored = StoredDepth
+    position = "last_update_id"
+    time = "event_time"
+    times = ("event_time",)
+    indexes = (("event_time",),)
+    streaming = DepthStreams()
+    notes = NOTES
+    example = Depth(
+        key="BTCUSDT_050093239224",
+        version=1723161255421,
+        symbol="BTCUSDT",
+        first_update_id=50093239208,
+        last_update_id=50093239224,
+        event_time=1723161255408,
+        received_time=1723161255421307,
+        connection=1,
+        bids=[("61837.63000000", "3.78826000"), ("61820.99000000", "0.00000000")],
+        asks=[("61838.04000000", "0.32332000")],
+    )
+
+    @property
+    def types(self) -> Ordered[str]:
+        return (TYPE,)
+
+    def interval_of(self, type_name: str) -> str | None:
+        return "" if type_name == TYPE or type_name in OLDER else None
+
+    def normal_type(self, type_name: str) -> str:
+        return TYPE
+
+    def refusal(self, record: Any) -> str | None:
+        if not FIRST_MS <= record.event_time < END_MS:
+            return f"event_time {record.event_time} is not in milliseconds (13 digits)"
+        if not 0 < record.first_update_id <= record.last_update_id:
+            return f"its updates {record.first_update_id} to {record.last_update_id} are none"
+        return refusal(record.bids, record.asks, whole=False)
+
+    def rule(self, series: Series) -> Rule:
+        return Continuity()
+
+
+KIND = DepthDiffs()

@@ -1,0 +1,133 @@
+"""What the exchange says about order books: what is read of it, and what is refused."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamforge_utils.model.books.messages import BookTicker, DepthDiff, checked, read_message, read_snapshot
+from streamforge_utils.model.books.numbers import ZERO, is_exact, is_number, price_text
+from streamforge_utils.model.errors import PermanentError
+from tests.doubles.market import message, snapshot
+
+LEVEL = ("61837.63000000", "3.78826000")
+
+
+def levels_of(payload: bytes) -> bytes:
+    diff = read_message(payload)
+    assert isinstance(diff, DepthDiff)
+    return checked(payload, diff)
+
+
+def test_a_diff_is_read_and_its_levels_are_kept_as_they_were_written() -> None:
+    payload = message(5, 7, [LEVEL, ("0.10000000", "0.00000000")], [])
+    diff = read_message(payload)
+    assert isinstance(diff, DepthDiff)
+    assert (diff.symbol, diff.first_id, diff.last_id) == ("BTCUSDT", 5, 7)
+    assert diff.bids == [(61837.63, "3.78826000"), (0.1, "0.00000000")]
+    assert levels_of(payload) == b'[["61837.63000000","3.78826000"],["0.10000000","0.00000000"]],"asks":[]}'
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        message(5, 7, [("61837.63", "3.7")], [("61838", "0")], extra=1),
+        msgspec.json.format(message(5, 7, [("61837.63", "3.7")], [("61838", "0")]), indent=1),
+        b'{"data":{"a":[["61838","0"]],"b":[["61837.63","3.7"]],"u":7,"U":5,"s":"B","E":1723161600000,"e":"depthUpdate"'
+        b'},"stream":"b@depth"}',
+    ],
+)
+def test_a_diff_that_is_written_in_another_way_says_the_same(payload: bytes) -> None:
+    if b'"e":"depthUpdate"' not in payload:
+        payload = payload.replace(b'"e": "depthUpdate"', b'"e":"depthUpdate"')
+    assert levels_of(payload) == b'[["61837.63","3.7"]],"asks":[["61838","0"]]}'
+
+
+@pytest.mark.parametrize(
+    ("payload", "says"),
+    [
+        (message(5, 7, [("61837.63000000", "-1.00000000")], []), "not a price and a quantity"),
+        (message(5, 7, [], [("61837.63000000", "NaN")]), "not a price and a quantity"),
+        (message(5, 7, [], [("61837.63000000", "1e5")]), "not a price and a quantity"),
+        (message(5, 7, [], [("61837.63000000", "")]), "not a price and a quantity"),
+        (message(5, 7, [], [("61837.63000000", "1.2.3")]), "not a price and a quantity"),
+        (message(5, 7, [("0.00000000", "1.00000000")], []), "not a price and a quantity"),
+        (message(5, 7, [LEVEL], [], E=1723161600000000), "13 digits"),
+        (message(5, 7, [LEVEL], [], E=1723161600), "13 digits"),
+        (message(8, 7, [LEVEL], []), "the updates 8 to 7"),
+        (message(0, 7, [LEVEL], []), "the updates 0 to 7"),
+        (message(1, 10**9, [LEVEL], []), "too many for one message"),
+    ],
+)
+def test_a_diff_that_cannot_be_true_is_refused(payload: bytes, says: str) -> None:
+    with pytest.raises(PermanentError, match=says):
+        levels_of(payload)
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        message(5, 7, [["1.0"]], []),
+        message(5, 7, [("-1.0x", "1.0")], []),
+        message(5, 7, [LEVEL], [])[:-9],
+        message(5, 7, [LEVEL], [], u="seven"),
+        b'{"stream":"b@bookTicker","data":{"u":1}}',
+    ],
+)
+def test_a_message_that_cannot_be_read_is_refused(payload: bytes) -> None:
+    with pytest.raises(PermanentError, match="not a message about an order book"):
+        read_message(payload)
+
+
+def test_best_prices_are_read_and_other_messages_are_left_to_others() -> None:
+    payload = (
+        b'{"stream":"btcusdt@bookTicker","data":{"u":7,"s":"BTCUSDT","b":"61837.63000000","B":"3.78826000",'
+        b'"a":"61837.64000000","A":"1.54698000"}}'
+    )
+    assert read_message(payload) == BookTicker(7, "BTCUSDT", 61837.63, "3.78826000", 61837.64, "1.54698000")
+    assert read_message(b'{"stream":"btcusdt@trade","data":{"e":"trade"}}') is None
+    assert read_message(b'{"result":null,"id":1}') is None
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (snapshot(7, [("1.0", "0.00000000")], []), "no quantity"),
+        (snapshot(7, [("2.0", "2.0")], [("2.0", "1.0")]), "crossed"),
+        (snapshot(7, [("-2.0", "2.0")], []), "not a price"),
+        (snapshot(7, [("900719925474099.20", "2.0")], []), "more than 15 digits"),
+        (b'{"code":-1121,"msg":"Invalid symbol."}', "not a snapshot"),
+        (b"<html>", "not a snapshot"),
+    ],
+)
+def test_a_snapshot_that_cannot_be_true_is_refused(body: bytes, says: str) -> None:
+    with pytest.raises(PermanentError, match=says):
+        read_snapshot(body, 1000)
+
+
+@given(st.integers(1, 10**15 - 1))
+def test_a_price_has_one_text(steps: int) -> None:
+    for text in (f"{steps // 10**8}.{steps % 10**8:08}", f"{steps // 100}.{steps % 100:02}000000"):
+        assert is_exact(text)
+        assert price_text(float(text)) == text
+
+
+@given(st.from_regex(r"(0|[1-9][0-9]{0,9})(\.[0-9]{1,12})?", fullmatch=True))
+def test_every_zero_is_told_from_every_other_number_by_its_text(text: str) -> None:
+    assert is_number(text)
+    assert (text <= ZERO) == (float(text) == 0)
+
+
+@pytest.mark.parametrize(
+    ("text", "exact"),
+    [
+        ("1600000000.01000000", True),
+        ("0.000000012345678", True),
+        ("123456789.12345678", False),
+        ("1" + "0" * 15, False),
+    ],
+)
+def test_a_price_of_more_than_15_digits_is_not_told_apart(text: str, exact: bool) -> None:
+    assert is_exact(text) == exact

@@ -1,0 +1,475 @@
+"""Snapshots and diffs joined: what is verified is compared with a market whose book is known after every update."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamforge_utils.model.books.basket import Basket
+from streamforge_utils.model.books.messages import BookTicker, DepthDiff, read_message
+from streamforge_utils.model.books.records import book_of
+from streamforge_utils.model.books.synchroniser import BookSettings, Importance, Published, Synchroniser
+from streamforge_utils.model.books.trust import BookInterval, Cause, Trust
+from streamforge_utils.model.completeness.continuity import chains
+from streamforge_utils.model.kinds.registry import kind_named
+from tests.doubles import market
+from tests.doubles.market import START_MS, SYMBOL, Market, text
+
+WORLD = Market(7, 400)
+LIMIT = 1000
+
+
+class Follower:
+    """A synchroniser, and all that it gave. The clock goes a second with each snapshot."""
+
+    def __init__(self, world: Market = WORLD, **changed: int) -> None:
+        self.world = world
+        kept = {"limit": LIMIT, "deep_limit": LIMIT, "top_every_ms": 1_000, "checkpoint_every_ms": 5_000, **changed}
+        self.book = Synchroniser(SYMBOL, BookSettings(**kept), chance=lambda: 0.0)
+        self.records: list[Published] = []
+        self.intervals: list[BookInterval] = []
+        self.refused: list[str] = []
+        self.now_ms = START_MS
+
+    def diff(self, first_id: int, last_id: int, payload: bytes | None = None) -> None:
+        payload = payload or self.world.diff(first_id, last_id)
+        diff = read_message(payload)
+        assert isinstance(diff, DepthDiff)
+        self.book.hear(diff, payload, self.now_ms * 1000, 1)
+        self.take()
+
+    def ticker(self, last_id: int, payload: bytes | None = None) -> None:
+        payload = payload or self.world.ticker(last_id)
+        if payload is not None:
+            found = read_message(payload)
+            assert isinstance(found, BookTicker)
+            self.book.hear_ticker(found)
+
+    def snapshot(self, last_id: int, limit: int = LIMIT) -> None:
+        self.now_ms += 1_000
+        self.book.hear_snapshot(self.world.snapshot(last_id, limit), limit, self.now_ms)
+        self.take()
+
+    def take(self) -> None:
+        taken = self.book.take()
+        self.records += taken.records
+        self.intervals += taken.intervals
+        self.refused += [reason for _, reason in taken.refused]
+
+    @property
+    def told(self) -> list[BookInterval]:
+        """All intervals, the open one too."""
+        self.take()
+        one = self.book.ledger.open()
+        return [*self.intervals, *([] if one is None else [one])]
+
+    @property
+    def trust(self) -> list[tuple[int, int, Trust, str, str]]:
+        return [(one.first_id, one.last_id, one.trust, one.why, one.cause) for one in self.told]
+
+    def ids(self, kind: str) -> list[int]:
+        """The last ids of the records of a kind."""
+        kinds = kind_named(kind)
+        records = [msgspec.json.decode(one.value, type=kinds.record) for one in self.records if one.kind == kind]
+        return [record.last_update_id for record in records]  # type: ignore[attr-defined]
+
+    def check(self) -> None:
+        """What is called verified is what the market has."""
+        if self.book.standing.trust is not Trust.VERIFIED:
+            return
+        book = self.book.book
+        assert book is not None
+        bids, asks = self.world.book(book.last_id)
+        low, high = book.known_low or 0, book.known_high or 10**9
+        assert book.levels() == (
+            market.texts(sorted(((p, q) for p, q in bids.items() if p >= low), reverse=True)),
+            market.texts(sorted((p, q) for p, q in asks.items() if p <= high)),
+        )
+        assert (book.bids.best, book.asks.best) == self.world.best(book.last_id)
+
+
+def run(*messages: tuple[int, int], snapshot: int | None = None, **changed: int) -> Follower:
+    """A follower that heard these, then a snapshot."""
+    follower = Follower(WORLD, **changed)
+    for first_id, last_id in messages:
+        follower.diff(first_id, last_id)
+    if snapshot is not None:
+        follower.snapshot(snapshot)
+    follower.check()
+    return follower
+
+
+VERIFIED, CLEAN, SUSPECT = Trust.VERIFIED, Trust.UNVERIFIABLE, Trust.SUSPECT
+
+
+def test_diffs_that_a_snapshot_reaches_are_verified_also_those_that_came_before_it() -> None:
+    follower = run((1, 5), (6, 9), (10, 14), (15, 20), snapshot=11)
+    assert follower.trust == [(1, 9, CLEAN, "awaiting snapshot", ""), (10, 20, VERIFIED, "", "")]
+    assert [(one.anchor_id, one.messages) for one in follower.told] == [(None, 2), (11, 2)]
+    assert (follower.told[0].start_ms, follower.told[0].end_ms) == (START_MS + 500, START_MS + 901)
+    assert (follower.told[1].start_ms, follower.told[1].end_ms) == (START_MS + 901, START_MS + 2001)
+    follower.diff(21, 22)
+    follower.check()
+    assert follower.ids("depth") == [5, 9, 14, 20, 22]
+    assert follower.book.wanted(follower.now_ms) is None
+
+
+@pytest.mark.parametrize(("last_id", "reached"), [(5, False), (8, False), (9, True), (14, True), (20, True)])
+def test_a_snapshot_older_than_what_is_held_is_asked_for_again(last_id: int, reached: bool) -> None:
+    follower = Follower()
+    for first_id, end in ((10, 14), (15, 20)):
+        follower.diff(first_id, end)
+    follower.book.asked()
+    assert follower.book.wanted(follower.now_ms) is None
+    follower.snapshot(last_id)
+    follower.check()
+    assert (follower.book.standing.trust is VERIFIED) == reached
+    assert follower.book.stale == int(not reached)
+    if not reached:
+        assert follower.book.wanted(follower.now_ms) is None
+        assert follower.book.wanted(follower.now_ms + 500) is not None
+        follower.diff(21, 22)
+        follower.snapshot(9)  # what was held is held still
+        follower.check()
+        assert follower.trust == [(10, 22, VERIFIED, "", "")]
+
+
+def test_the_waits_between_snapshots_of_no_use_grow_to_their_limit() -> None:
+    follower = run((10, 14))
+    waits = []
+    for _ in range(8):
+        follower.book.snapshot_failed(0)
+        waits.append(next(ms for ms in range(0, 40_000, 500) if follower.book.wanted(ms) is not None))
+    assert waits == [500, 1000, 2000, 4000, 8000, 15000, 15000, 15000]
+
+
+def test_a_snapshot_ahead_of_the_stream_is_kept_until_the_stream_has_reached_it() -> None:
+    follower = run((1, 5), (6, 9), snapshot=13)
+    assert follower.book.standing.trust is CLEAN
+    follower.diff(10, 12)
+    assert follower.book.standing.trust is CLEAN
+    follower.diff(13, 15)
+    follower.check()
+    assert follower.trust == [(1, 12, CLEAN, "awaiting snapshot", ""), (13, 15, VERIFIED, "", "")]
+
+
+def test_a_snapshot_before_the_first_diff_begins_a_book() -> None:
+    follower = run(snapshot=11)
+    assert follower.book.standing.trust is VERIFIED
+    for first_id, last_id in ((5, 8), (9, 11), (12, 12)):
+        follower.diff(first_id, last_id)
+    follower.check()
+    assert follower.trust == [(5, 11, CLEAN, "awaiting snapshot", ""), (12, 12, VERIFIED, "", "")]
+
+
+def test_doubled_overlapping_and_older_messages_change_nothing() -> None:
+    follower = run((1, 5), (6, 9), snapshot=7)
+    for first_id, last_id in ((6, 9), (1, 5), (8, 12), (3, 11), (12, 14)):
+        follower.diff(first_id, last_id)
+        follower.check()
+    assert follower.trust[1:] == [(6, 14, VERIFIED, "", "")]
+    assert follower.ids("depth") == [5, 9, 12, 14]
+    assert follower.book.duplicates == 3
+
+
+def test_messages_that_lack_end_the_chain_and_make_what_follows_suspect_until_a_snapshot() -> None:
+    follower = run((1, 5), (6, 9), snapshot=5)
+    follower.diff(12, 14)
+    assert follower.book.standing.trust is SUSPECT
+    assert follower.book.wanted(follower.now_ms) is not None
+    follower.diff(15, 20)
+    follower.snapshot(16)
+    follower.check()
+    assert follower.trust == [
+        (1, 5, CLEAN, "awaiting snapshot", ""),
+        (6, 9, VERIFIED, "", "sequence gap"),
+        (12, 14, SUSPECT, "sequence gap", ""),
+        (15, 20, VERIFIED, "", ""),
+    ]
+
+
+def test_a_message_that_comes_late_says_what_lacked() -> None:
+    follower = run((1, 5), (6, 9), snapshot=5)
+    for first_id, last_id in ((14, 16), (10, 11), (12, 13), (12, 13)):
+        follower.diff(first_id, last_id)
+    assert [(one.first_id, one.last_id) for one in chains(follower.told)] == [(1, 16)]
+    assert follower.ids("depth") == [5, 9, 16, 11, 13]
+    assert follower.book.standing.trust is SUSPECT
+    follower.snapshot(15)
+    follower.check()
+
+
+@pytest.mark.parametrize("cause", [Cause.DISCONNECT, Cause.SLOW])
+def test_an_interruption_without_loss_ends_nothing_and_with_loss_names_its_cause(cause: Cause) -> None:
+    follower = run((1, 5), (6, 9), snapshot=5)
+    follower.book.interrupted(cause)
+    assert (follower.book.standing.trust, follower.book.standing.why) == (CLEAN, cause)
+    follower.diff(8, 12)
+    assert follower.book.standing.trust is VERIFIED
+    follower.book.interrupted(cause)
+    follower.diff(14, 15)
+    assert follower.trust[1:] == [(6, 12, VERIFIED, "", cause), (14, 15, CLEAN, cause, "")]
+    follower.snapshot(13)
+    follower.check()
+    assert follower.trust[-1] == (14, 15, VERIFIED, "", "")
+
+
+def test_ids_that_went_wrong_do_not_silence_a_symbol_for_ever() -> None:
+    follower = run((1, 5), snapshot=5)
+    follower.diff(0, 0, market.message(900_000, 900_001, [], []))
+    for last_id in range(6, 400):
+        follower.diff(last_id, last_id)
+    assert follower.ids("depth") == [5, 900_001, *range(6, 400)]  # they are what lacked
+    for _ in range(206):
+        follower.diff(399, 399)
+    assert follower.book.standing.trust is SUSPECT
+    follower.diff(400, 400)
+    follower.snapshot(399)
+    follower.check()
+    assert follower.book.standing.trust is VERIFIED
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        market.message(10, 11, [("1.00000000", "-1.00000000")], []),
+        market.message(10, 11, [("0.00000000", "1.00000000")], []),
+        market.message(10, 11, [], [], E=START_MS * 1000),
+    ],
+)
+def test_a_message_that_cannot_be_true_is_refused_and_makes_suspect(payload: bytes) -> None:
+    follower = run((1, 5), (6, 9), snapshot=5)
+    follower.diff(0, 0, payload)
+    assert len(follower.refused) == 1
+    assert (follower.book.standing.trust, follower.book.standing.why) == (SUSPECT, "bad content")
+    follower.diff(12, 14)
+    assert follower.trust[1:] == [(6, 9, VERIFIED, "", "bad content"), (12, 14, SUSPECT, "bad content", "")]
+    assert follower.ids("depth") == [5, 9, 14]
+
+
+def test_the_same_content_of_another_connection_makes_up_for_a_bad_message() -> None:
+    follower = run((1, 5), (6, 9), snapshot=5)
+    follower.diff(0, 0, market.message(10, 11, [("1.00000000", "-1.00000000")], []))
+    follower.diff(8, 12)
+    follower.check()
+    assert follower.trust[1:] == [(6, 12, VERIFIED, "", "")]
+
+
+def test_a_crossed_book_is_suspect_from_the_message_on_that_crossed_it() -> None:
+    follower = run((1, 5), (6, 60), snapshot=5)
+    best_ask = int(WORLD.best(60)[1])
+    follower.diff(0, 0, market.message(61, 61, [(text(best_ask), text(1))], []))
+    assert follower.book.standing.trust is SUSPECT
+    follower.diff(62, 70)
+    assert follower.trust[1:] == [(6, 60, VERIFIED, "", ""), (61, 70, SUSPECT, "crossed", "")]
+    follower.snapshot(65)
+    follower.check()
+    assert follower.trust[-1] == (62, 70, VERIFIED, "", "")
+
+
+def test_best_prices_of_the_same_update_witness_the_book_before_and_after_its_diff() -> None:
+    follower = run((1, 50), (51, 60), snapshot=50)
+    follower.ticker(60)
+    follower.ticker(63)
+    follower.ticker(70)
+    follower.diff(61, 70)
+    follower.check()
+    assert follower.book.standing.trust is VERIFIED
+    follower.diff(71, 80)
+    bid, ask = WORLD.best(80)
+    wrong = BookTicker(80, SYMBOL, bid, "0.5", ask, "0.5")
+    follower.book.hear_ticker(wrong)
+    assert follower.book.standing.trust is SUSPECT
+    assert follower.trust[1:] == [(51, 70, VERIFIED, "", ""), (71, 80, SUSPECT, "witness differs", "")]
+    follower.diff(81, 90)
+    follower.snapshot(85)
+    follower.check()
+    assert follower.trust[-1] == (81, 90, VERIFIED, "", "")
+
+
+def test_a_new_snapshot_that_differs_makes_suspect_what_nothing_witnessed() -> None:
+    follower = run((1, 50), (51, 60), snapshot=50)
+    follower.ticker(60)
+    payload = WORLD.diff(61, 70).replace(b"9.00000000", b"8.00000000")
+    follower.diff(
+        61, 70, market.message(61, 70, [(text(1), text(1))], []) if payload == WORLD.diff(61, 70) else payload
+    )
+    follower.book.asked()
+    follower.diff(71, 80)
+    follower.snapshot(75)
+    follower.check()
+    assert follower.trust[1:3] == [(51, 60, VERIFIED, "", ""), (61, 70, SUSPECT, "witness differs", "")]
+    assert follower.trust[3:] == [(71, 80, VERIFIED, "", "")]
+
+
+def test_a_price_that_walks_out_of_the_band_is_not_verified_and_a_deeper_snapshot_is_asked_for() -> None:
+    world = Market(3, 600, first_price=50)
+    follower = Follower(world, limit=4, deep_limit=9)
+    follower.diff(1, 100)
+    follower.snapshot(100, 4)
+    seen = set[Importance | None]()
+    for last_id in range(101, 600):
+        follower.diff(last_id, last_id)
+        follower.check()
+        wanted = follower.book.wanted(follower.now_ms)
+        seen.add(None if wanted is None else wanted.importance)
+        lost = follower.book.standing.why == Cause.OUT_OF_BAND
+        assert wanted is None or wanted.limit == (9 if wanted.importance is Importance.WALKED_OUT else 4)
+        assert not lost or wanted is not None
+    assert seen == {None, Importance.RENEW, Importance.WALKED_OUT}
+    assert {(one.trust, one.why) for one in follower.told} >= {(VERIFIED, ""), (CLEAN, "out of band")}
+    follower.snapshot(599, 9)
+    follower.check()
+    assert follower.book.standing.trust is VERIFIED
+
+
+def test_what_is_held_for_a_snapshot_is_bounded_and_nothing_of_it_lacks_on_the_topic() -> None:
+    follower = Follower(held_diffs=10)
+    for last_id in range(1, 101):
+        follower.diff(last_id, last_id)
+    assert follower.ids("depth") == [*range(1, 101)]
+    assert follower.book.forgotten >= 90
+    follower.snapshot(50)
+    assert follower.book.stale == 1
+    follower.snapshot(98)
+    follower.check()
+    assert follower.trust[-1] == (99, 100, VERIFIED, "", "")
+    small = Follower(held_bytes=1000)
+    for last_id in range(1, 101):
+        small.diff(last_id, last_id)
+    assert small.book.forgotten >= 90
+
+
+def test_tops_and_checkpoints_are_taken_of_verified_books_at_their_times() -> None:
+    follower = run((1, 5), snapshot=3)
+    for last_id in range(6, 120):
+        follower.diff(last_id, last_id)
+    assert follower.ids("depth_top") == [6, *range(10, 120, 10)]  # a second is ten messages
+    assert follower.ids("depth_checkpoint") == [6, 50, 100]
+    follower.diff(122, 122)
+    follower.diff(123, 140)
+    assert follower.ids("depth_top")[-1] == 110
+    follower.snapshot(130)
+    follower.diff(141, 141)
+    assert follower.ids("depth_top")[-1] == 141
+    last = [one for one in follower.records if one.kind == "depth_checkpoint"][-1]
+    record = msgspec.json.decode(last.value, type=kind_named("depth_checkpoint").record)
+    book = book_of(record)  # type: ignore[arg-type]
+    assert follower.book.book is not None
+    assert book.levels() == follower.book.book.levels()
+
+
+def test_a_record_is_the_message_with_what_is_known_of_its_way() -> None:
+    follower = run((1, 5))
+    record, payload = follower.records[0], WORLD.diff(1, 5)
+    data = msgspec.json.decode(payload)["data"]
+    assert msgspec.json.decode(record.value) == {
+        "_key": "BTCUSDT_000000000005",
+        "_version": START_MS,
+        "symbol": "BTCUSDT",
+        "first_update_id": 1,
+        "last_update_id": 5,
+        "event_time": data["E"],
+        "received_time": START_MS * 1000,
+        "connection": 1,
+        "bids": data["b"],
+        "asks": data["a"],
+    }
+    assert record.key == b"BTCUSDT_000000000005"
+    assert kind_named("depth").document(record.key, record.value)[0] == "BTCUSDT_000000000005"
+
+
+def test_a_stop_ends_the_open_interval() -> None:
+    follower = run((1, 5), snapshot=3)
+    follower.diff(6, 8)
+    follower.book.stop()
+    follower.take()
+    assert follower.trust == [(1, 8, VERIFIED, "", "stopped")]
+    assert follower.book.ledger.counts == {VERIFIED: 2, CLEAN: 0, SUSPECT: 0}
+
+
+def test_a_basket_hands_messages_to_their_books_and_serves_the_most_important_first() -> None:
+    books = [Synchroniser(symbol) for symbol in (SYMBOL, "ETHUSDT")]
+    basket = Basket(books)
+    eth = WORLD.diff(1, 5).replace(b"BTCUSDT", b"ETHUSDT")
+    other, broken = b'{"stream":"x@trade","data":{}}', WORLD.diff(6, 9)[:-4]
+    payloads: Sequence[bytes] = [eth, WORLD.diff(1, 5), other, broken, eth.replace(b"ETHUSDT", b"DOTUSDT")]
+    left = basket.hear(payloads, START_MS * 1000, 1)
+    assert [(payload, bool(reason)) for payload, reason in left] == [
+        (other, False),
+        (broken, True),
+        (payloads[-1], False),
+    ]
+    ticker = WORLD.ticker(100)
+    assert ticker is not None
+    assert basket.hear([ticker], START_MS * 1000, 1) == []
+    assert [book.ledger.next_id for book in books] == [6, 6]
+    found = basket.next_wanted(START_MS)
+    assert found is not None
+    assert found[0].symbol == SYMBOL
+    books[0].hear_snapshot(WORLD.snapshot(3, LIMIT), LIMIT, START_MS)
+    found = basket.next_wanted(START_MS)
+    assert found is not None
+    assert (found[0].symbol, found[1].importance) == ("ETHUSDT", Importance.MISSING)
+    books[1].asked()
+    assert basket.next_wanted(START_MS) is None
+
+
+OPERATIONS = st.tuples(
+    st.sampled_from(["next", "next", "next", "drop", "double", "swap", "ticker", "snapshot", "stale", "ahead", "cut"]),
+    st.integers(0, 1),
+    st.integers(0, 40),
+)
+
+
+@settings(max_examples=200)
+@given(st.integers(0, 10**4), st.sampled_from([3, 8, 1000]), st.lists(OPERATIONS, max_size=80))
+def test_what_is_called_verified_is_what_the_market_has(
+    seed: int, limit: int, operations: list[tuple[str, int, int]]
+) -> None:
+    world = Market(seed, 300, first_price=60)
+    follower = Follower(world, limit=limit, deep_limit=limit, top_every_ms=300, checkpoint_every_ms=900)
+    connections = [list(world.batches(seed + one)) for one in (0, 1)]
+    sent, heard = 0, set[int]()
+
+    def hear(span: tuple[int, int]) -> None:
+        follower.diff(*span)
+        heard.update(range(span[0], span[1] + 1))
+
+    for what, number, far in operations:
+        left = connections[number]
+        if what in ("next", "drop", "double", "swap") and len(left) > 1:
+            span = left.pop(0)
+            sent = max(sent, span[1])
+            if what == "swap":
+                hear(left.pop(0))
+            for _ in range({"drop": 0, "double": 2}.get(what, 1)):
+                hear(span)
+                follower.check()
+        elif what == "cut":
+            follower.book.interrupted(Cause.DISCONNECT)
+        elif what == "ticker" and sent:
+            follower.ticker(max(1, sent - far // 10))
+        elif what in ("snapshot", "stale", "ahead"):
+            follower.book.asked()
+            moved = {"snapshot": 0, "stale": -far, "ahead": far}[what]
+            follower.snapshot(min(max(sent + moved, 1), 300), limit)
+        follower.check()
+        assert follower.book.standing.why != Cause.WITNESS
+    told = follower.told
+    assert {number for one in told for number in range(one.first_id, one.last_id + 1)} <= heard
+    assert sum(one.messages for one in told) == len(follower.ids("depth"))
+    for one in told:
+        if one.trust is VERIFIED:
+            assert one.anchor_id is not None
+            assert one.why == ""
+    for record in follower.records:
+        if record.kind == "depth_top":
+            top = msgspec.json.decode(record.value, type=kind_named("depth_top").record)
+            best = world.best(top.last_update_id)  # type: ignore[attr-defined]
+            sides = [float(side[0][0]) if side else none for side, none in ((top.bids, 0.0), (top.asks, float("inf")))]  # type: ignore[attr-defined]
+            assert (sides[0], sides[1]) == best

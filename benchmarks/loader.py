@@ -22,6 +22,7 @@ from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.exchange import Exchange
 from streamforge_utils.ports.instrumentation import Observer
 from streamforge_utils.ports.store import Store
+from streamforge_utils.ports.stream import Stream
 from streamforge_utils.runtime.context import MessageBus
 from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings
 
@@ -168,6 +169,9 @@ class OnExchange:
 
     def make_archive(self, *settings: object, **ports: object) -> None:
         """There is none."""
+
+    def make_stream(self, *settings: object, **ports: object) -> Stream:
+        raise NotImplementedError
 
     def make_exchange(self, settings: ExchangeSettings, *, clock: Clock, observer: Observer) -> Exchange:
         return self._found

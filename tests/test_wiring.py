@@ -71,8 +71,9 @@ async def test_a_job_is_a_worker_that_knows_its_data_folder(settings: DataSettin
         ("None", "'.adapters' in m"),
         ("wiring.make_bus(settings)", "'kafka' in m and 'runtime' not in m"),
         ("wiring.make_store(settings)", "m == 'aiohttp' or 'adapters.arango' in m"),
+        ("from streamforge_utils.adapters.binance import BinanceExchange", "m == 'picows'"),
     ],
-    ids=["nothing", "embedded bus", "embedded store"],
+    ids=["nothing", "embedded bus", "embedded store", "exchange"],
 )
 def test_only_the_adapters_that_are_made_are_imported(make: str, absent: str, tmp_path: Path) -> None:
     script = (

@@ -20,6 +20,7 @@ from streamforge_utils.ports.exchange import Exchange, History, Identity
 from streamforge_utils.ports.instrumentation import NullObserver, Observer
 from streamforge_utils.ports.object_store import ObjectStore
 from streamforge_utils.ports.store import StateStore, Store
+from streamforge_utils.ports.stream import Stream
 from streamforge_utils.runtime.context import MessageBus
 from streamforge_utils.runtime.environment import variables
 from streamforge_utils.runtime.object_settings import FOLDER as OBJECTS
@@ -32,6 +33,7 @@ from streamforge_utils.runtime.settings import (
     WorkerSettings,
     is_binance,
 )
+from streamforge_utils.runtime.stream_settings import StreamSettings
 
 if TYPE_CHECKING:
     from streamforge_utils.adapters.embedded.backup import Backup
@@ -227,6 +229,25 @@ def make_archive(
         ArchiveCache(folder, settings.cache_bytes, clock=clock, observer=observer),
         clock=clock,
         history=history,
+    )
+
+
+def make_stream(
+    settings: StreamSettings,
+    exchange: ExchangeSettings,
+    *,
+    clock: Clock | None = None,
+    observer: Observer | None = None,
+) -> Stream:
+    """The streams that the settings name, or those of the exchange. Raises ConfigError."""
+    from streamforge_utils.adapters.binance.streams.binance_stream import BinanceStream
+    from streamforge_utils.adapters.binance.streams.stream_address import stream_address
+
+    return BinanceStream(
+        stream_address(settings.url or settings.other_url, exchange.urls, settings.ca_path),
+        connects=settings.connects,
+        clock=clock or SystemClock(),
+        observer=observer or NullObserver(),
     )
 
 

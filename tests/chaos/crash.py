@@ -22,6 +22,7 @@ from streamforge_utils.ports.exchange import Exchange
 from streamforge_utils.ports.instrumentation import Observer
 from streamforge_utils.ports.launcher import Job, JobSpec, JobState, Launcher
 from streamforge_utils.ports.store import Store
+from streamforge_utils.ports.stream import Stream
 from streamforge_utils.runtime.context import MessageBus
 from streamforge_utils.runtime.logs import make_log
 from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings
@@ -223,6 +224,9 @@ class World:
 
     def make_archive(self, *settings: object, **ports: object) -> None:
         """There is none."""
+
+    def make_stream(self, *settings: object, **ports: object) -> Stream:
+        raise NotImplementedError
 
     def make_exchange(self, settings: ExchangeSettings, *, clock: Clock, observer: Observer) -> Exchange:
         return self.exchange

@@ -18,6 +18,7 @@ from streamforge_utils.ports.exchange import Exchange
 from streamforge_utils.ports.instrumentation import Observer
 from streamforge_utils.ports.launcher import Job, JobSpec, JobState
 from streamforge_utils.ports.store import Store
+from streamforge_utils.ports.stream import Stream
 from streamforge_utils.runtime.context import MessageBus
 from streamforge_utils.runtime.logs import Log
 from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings
@@ -158,6 +159,9 @@ class _Wiring:
 
     def make_archive(self, *settings: object, **ports: object) -> None:
         """There is none."""
+
+    def make_stream(self, *settings: object, **ports: object) -> Stream:
+        raise NotImplementedError
 
     def make_exchange(self, settings: ExchangeSettings, *, clock: Clock, observer: Observer) -> Exchange:
         return cast("Exchange", Port(self._process, self._exchange))

@@ -31,10 +31,12 @@ from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.ports.exchange import Exchange, History
 from streamforge_utils.ports.instrumentation import Observer
 from streamforge_utils.ports.store import Store
+from streamforge_utils.ports.stream import Stream
 from streamforge_utils.runtime.context import Context, MessageBus
 from streamforge_utils.runtime.environment import secrets_of
 from streamforge_utils.runtime.logs import Redactor, make_log
 from streamforge_utils.runtime.settings import ArchiveSettings, DataSettings, ExchangeSettings
+from streamforge_utils.runtime.stream_settings import StreamSettings
 from streamforge_utils.runtime.supervisor import Supervisor
 from streamforge_utils.runtime.worker_definition import Definition, Role, Use
 from streamforge_utils.runtime.worker_process import load_worker
@@ -144,6 +146,11 @@ class Rig:
         observer: Observer,
     ) -> Archive | None:
         return wiring.make_archive(settings, data, exchange, history=history, clock=clock, observer=observer)
+
+    def make_stream(
+        self, settings: StreamSettings, exchange: ExchangeSettings, *, clock: Clock, observer: Observer
+    ) -> Stream:
+        return wiring.make_stream(settings, exchange, clock=clock, observer=observer)
 
     # What a test does
 

@@ -40,8 +40,9 @@ from streamforge_utils.runtime.settings import (
     Plugins,
     exchange_problems,
 )
+from streamforge_utils.runtime.stream_settings import StreamSettings
 
-_USES = ("store", "exchange", "archive")
+_USES = ("store", "exchange", "archive", "stream")
 """With Kubernetes only these uses count: its launcher requires no data directory."""
 
 JOB_START_S = 300.0
@@ -54,6 +55,7 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
     data: DataSettings
     exchange: ExchangeSettings
     archive: ArchiveSettings = ArchiveSettings()
+    stream: StreamSettings = StreamSettings()
     launcher: LauncherSettings = LauncherSettings()
     objects: ObjectSettings = ObjectSettings()
     plugins: Plugins = ""

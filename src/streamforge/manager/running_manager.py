@@ -69,6 +69,7 @@ def worker_environment(settings: ManagerSettings) -> dict[str, str]:
         "STREAMFORGE_REQUEST_TIMEOUT_SECONDS": f"{settings.exchange.request_timeout_seconds:g}",
         "STREAMFORGE_LOG_FORMAT": "json",
         **written(settings.archive),
+        **written(settings.stream),
         **plugin_environment(),
         **settings.data.kafka.environment(settings.worker_kafka_user, settings.worker_kafka_password),
         **settings.data.arango.environment(),

@@ -102,6 +102,11 @@ class Connector:
                     "of its archive"
                 )
             self._closings.append(("archive", archive.close))
+        if Use.STREAM in definition.uses:
+            connections.stream = stream = self._wiring.make_stream(
+                settings.stream, settings.exchange, clock=self._clock, observer=self._observer
+            )
+            self._closings.append(("stream", stream.close))
         if Use.STORE in definition.uses:
 
             async def make_store() -> None:

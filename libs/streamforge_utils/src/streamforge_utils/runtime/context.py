@@ -18,9 +18,11 @@ from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.exchange import Exchange, History
 from streamforge_utils.ports.instrumentation import Observer
 from streamforge_utils.ports.store import Answer, Document, DocumentStore, Outcome, Store, count_outcomes
+from streamforge_utils.ports.stream import Stream
 from streamforge_utils.runtime.command_listener import OwnCommands
 from streamforge_utils.runtime.instruments import Instruments
 from streamforge_utils.runtime.settings import ArchiveSettings, DataSettings, ExchangeSettings, WorkerSettings
+from streamforge_utils.runtime.stream_settings import StreamSettings
 from streamforge_utils.runtime.telemetry import Telemetry
 from streamforge_utils.runtime.topic_reader import Input
 from streamforge_utils.runtime.topic_writer import DeadLetterQueue, Output
@@ -57,6 +59,11 @@ class Wiring(Protocol):
     ) -> Archive | None:
         """The archive of the exchange; None: there is none. history: where samples are compared. Raises ConfigError."""
 
+    def make_stream(
+        self, settings: StreamSettings, exchange: ExchangeSettings, *, clock: Clock, observer: Observer
+    ) -> Stream:
+        """The streams of the exchange. Raises ConfigError."""
+
 
 class Connections:
     """The connected parts; None is one that the worker does not use."""
@@ -68,6 +75,7 @@ class Connections:
         self.store: DocumentStore | None = None
         self.exchange: Exchange | None = None
         self.archive: Archive | None = None
+        self.stream: Stream | None = None
 
 
 class Context(Generic[P]):
@@ -146,6 +154,11 @@ class Context(Generic[P]):
     def archive(self) -> Archive:
         """The files of past days."""
         return _declared(self._connections.archive, "archive")
+
+    @property
+    def stream(self) -> Stream:
+        """The exchange's streams."""
+        return _declared(self._connections.stream, "stream")
 
     async def command(self) -> msgspec.Struct:
         """The payload of the next command of the worker's own (see `Definition.commands`), as its declared type."""

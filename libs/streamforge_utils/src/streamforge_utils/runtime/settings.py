@@ -18,6 +18,7 @@ from streamforge_utils.model.topic_reading import PartitionRange, Until, Upstrea
 from streamforge_utils.plugins import PLUGINS
 from streamforge_utils.runtime.environment import variable
 from streamforge_utils.runtime.server_settings import ArangoSettings, KafkaSettings
+from streamforge_utils.runtime.stream_settings import StreamSettings
 
 CONTROL_TOPIC = "queue-control"
 EVENTS_TOPIC = "queue-events"
@@ -272,6 +273,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     data: DataSettings
     exchange: ExchangeSettings
     archive: ArchiveSettings = ArchiveSettings()
+    stream: StreamSettings = StreamSettings()
     plugins: Plugins = ""
     upstream: Annotated[
         tuple[Upstream, ...],

@@ -50,6 +50,7 @@ class Use(StrEnum):
     STORE = "store"
     EXCHANGE = "exchange"
     ARCHIVE = "archive"
+    STREAM = "stream"
 
 
 class Definition(msgspec.Struct, Generic[P], frozen=True, kw_only=True):

@@ -1,0 +1,261 @@
+"""One connection to the exchange's streams: messages are checked and held, pings answered, silence noticed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+
+import msgspec
+from picows import WSFrame, WSListener, WSMsgType, WSTransport
+
+from streamforge_utils.adapters.binance.streams.message_frames import Inflation, MalformedFrame, MessageAssembly
+from streamforge_utils.adapters.binance.streams.message_pace import MessagePace
+from streamforge_utils.ports.clock import Clock
+from streamforge_utils.ports.instrumentation import Observer
+from streamforge_utils.ports.stream import EndCause, StreamBatch, StreamEnded
+
+HELD_BYTES = 4 * 1024 * 1024
+"""Of messages that nobody has read; beyond it nothing more is received."""
+
+HELD_BYTES_UNACKNOWLEDGED = 32 * 1024 * 1024
+"""The same while streams are subscribed to: acknowledgements come behind messages that nobody reads yet."""
+
+MESSAGE_COST = 64
+"""Bytes that a message takes beside its text."""
+
+_COMBINED, _OF_EXCHANGE = b'{"stream":"', b"!"
+_SHUTDOWN = "serverShutdown"
+
+
+class StreamAnswer(msgspec.Struct, frozen=True):
+    """A message that is none of a stream. An answer has an `id`; an error also a `code`, or both below `error`."""
+
+    stream: str | None = None
+    e: str | None = None
+    id: int | str | None = None
+    result: object = msgspec.UNSET
+    code: int | None = None
+    msg: str = ""
+    error: msgspec.Raw | None = None
+
+
+class BinanceConnection(WSListener):
+    """A connection of `ports.stream`. number: as the port has it. shown: the server, for messages.
+
+    silence_s: the connection ends if no frame of any kind comes for so long. now_us: this machine's clock.
+    """
+
+    def __init__(
+        self,
+        number: int,
+        shown: str,
+        inflation: Inflation | None,
+        *,
+        silence_s: float,
+        clock: Clock,
+        now_us: Callable[[], int],
+        observer: Observer,
+    ) -> None:
+        self.number = number
+        self.ending_announced = False
+        self.pace = MessagePace(clock)
+        self._shown = shown
+        self._assembly = MessageAssembly(inflation)
+        self._silence_s = silence_s
+        self._clock = clock
+        self._now_us = now_us
+        self._observer = observer
+        self._made = self._heard = self._listening = clock.monotonic()
+        self._unread: list[bytes] = []
+        self._held, self._most_held = 0, HELD_BYTES_UNACKNOWLEDGED
+        self._paused = self._unstamped = self._acknowledged = False
+        self._received_us = 0
+        self._came = asyncio.Event()
+        self._answers: deque[StreamAnswer] = deque(maxlen=1024)
+        self._answered = asyncio.Event()
+        self._end: tuple[EndCause, str] | None = None
+        self._ping: bytes | None = None
+        self._ponging: asyncio.Task[None] | None = None
+
+    @property
+    def age_s(self) -> float:
+        """How long ago it was made, seconds."""
+        return self._clock.monotonic() - self._made
+
+    @property
+    def frame_age_s(self) -> float:
+        """How long ago the last frame of any kind came, seconds."""
+        return self._clock.monotonic() - self._heard
+
+    async def read(self) -> StreamBatch:
+        """All messages that have come and were not read, see `ports.stream`."""
+        while not self._unread:
+            self._raise_if_ended()
+            self._came.clear()
+            await self._came.wait()
+        unread, self._unread, self._held = self._unread, [], 0
+        if self._paused and self._end is None:
+            self._paused, self._listening = False, self._clock.monotonic()
+            self._transport.underlying_transport.resume_reading()
+        return StreamBatch(unread, self._received_us)
+
+    def send(self, text: bytes) -> None:
+        """Send a message now; `pace` says when one may be sent. Raises StreamEnded."""
+        self._raise_if_ended()
+        self.pace.count()
+        self._transport.send(WSMsgType.TEXT, text)
+
+    async def answer(self) -> StreamAnswer:
+        """The next message that is none of a stream, until `acknowledged`. Raises StreamEnded."""
+        while not self._answers:
+            self._raise_if_ended()
+            self._answered.clear()
+            await self._answered.wait()
+        return self._answers.popleft()
+
+    def acknowledged(self) -> None:
+        """All streams are: from now on answers are messages as others are, and less is held."""
+        self._acknowledged = True
+        self._most_held = HELD_BYTES
+        self._pause_if_full()
+
+    async def abort(self) -> None:
+        """End it at once; what it has received can still be read."""
+        self._finish(EndCause.ABORTED, "this side ended the connection")
+        tasks = [task for task in (self._watching, self._lost, self._ponging) if task is not None]
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    # What picows calls
+
+    def on_ws_connected(self, transport: WSTransport) -> None:
+        """The exchange has agreed to the connection."""
+        self._transport = transport
+        self._watching = asyncio.create_task(self._watch())
+        self._lost = asyncio.create_task(self._until_lost())
+
+    def on_ws_frame(self, transport: WSTransport, frame: WSFrame) -> None:
+        """A frame has come."""
+        if self._end is not None:
+            return None
+        kind = frame.msg_type
+        if kind is WSMsgType.PING:
+            self._pong(frame.get_payload_as_bytes())
+        elif kind is WSMsgType.CLOSE:
+            self._closed_by_exchange(frame)
+        elif kind is not WSMsgType.PONG:
+            try:
+                message = self._assembly.add(frame)
+            except MalformedFrame as error:
+                return self._finish(EndCause.MALFORMED, str(error))
+            if message is not None:
+                self._take(message)
+        if frame.last_in_buffer:
+            self._heard = self._clock.monotonic()
+            if self._unstamped:
+                self._unstamped, self._received_us = False, self._now_us()
+        return None
+
+    # Messages
+
+    def _take(self, message: bytes) -> None:
+        fast = message.startswith(_COMBINED) and not message.startswith(_OF_EXCHANGE, len(_COMBINED))
+        if not fast and self._is_control(message):
+            return
+        self._unread.append(message)
+        self._unstamped = True
+        self._held += len(message) + MESSAGE_COST
+        if len(self._unread) == 1:
+            self._came.set()
+        if self._held > self._most_held:
+            self._pause_if_full()
+
+    def _is_control(self, message: bytes) -> bool:
+        """Whether the message is for this adapter alone."""
+        try:
+            answer = msgspec.json.decode(message, type=StreamAnswer)
+        except (msgspec.MsgspecError, RecursionError):
+            return False
+        if _SHUTDOWN in (answer.e, (answer.stream or "").removeprefix("!")):
+            self.ending_announced = True
+            return True
+        if answer.stream is not None or answer.e is not None or self._acknowledged:
+            return False
+        self._answers.append(answer)
+        self._answered.set()
+        return True
+
+    def _pause_if_full(self) -> None:
+        if self._held <= self._most_held or self._end is not None:
+            return None
+        if self._held > 2 * HELD_BYTES_UNACKNOWLEDGED:  # of one read from the socket: it was packed to do harm
+            return self._finish(EndCause.MALFORMED, f"{self._held} bytes of messages came at once")
+        if not self._paused:
+            self._paused = True
+            self._observer.count("stream_pauses_total")
+            self._transport.underlying_transport.pause_reading()
+        return None
+
+    # Signs of life
+
+    def _pong(self, payload: bytes) -> None:
+        waiting, self._ping = self._ping is not None, payload
+        if waiting:
+            return  # of several pings the last one alone needs an answer (RFC 6455, section 5.5.3)
+        if self.pace.rest_s() > 0:
+            self._ponging = asyncio.create_task(self._pong_later())
+            return
+        self._send_pong()
+
+    async def _pong_later(self) -> None:
+        await self._clock.sleep(self.pace.rest_s())
+        self._send_pong()
+
+    def _send_pong(self) -> None:
+        payload, self._ping = self._ping, None
+        if self._end is None:
+            self.pace.count()
+            self._transport.send_pong(payload)
+
+    async def _watch(self) -> None:
+        while True:
+            now = self._clock.monotonic()
+            if self._paused:  # nothing is received: its silence says nothing of the exchange
+                self._listening = now
+            rest = max(self._heard, self._listening) + self._silence_s - now
+            if rest <= 0:
+                return self._finish(EndCause.SILENT, f"no frame came for {self._silence_s:g} s")
+            await self._clock.sleep(rest)
+
+    # The end
+
+    def _closed_by_exchange(self, frame: WSFrame) -> None:
+        payload = frame.get_payload_as_bytes()
+        code = int.from_bytes(payload[:2], "big")
+        reason = payload[2:].decode(errors="replace")
+        self._transport.send(WSMsgType.CLOSE, payload[:2])
+        self._finish(EndCause.CLOSED, f"it was closed with code {code or 1005}{reason and f': {reason}'}")
+
+    async def _until_lost(self) -> None:
+        try:
+            await self._transport.wait_disconnected()
+        except Exception as error:  # picows has met what is no frame
+            self._finish(EndCause.MALFORMED, str(error))
+        else:
+            self._finish(EndCause.CLOSED, "it broke off")
+
+    def _finish(self, cause: EndCause, message: str) -> None:
+        if self._end is not None:
+            return
+        self._end = cause, f"connection {self.number} to {self._shown}: {message}"
+        self._observer.count("stream_ends_total", cause=cause)
+        self._watching.cancel()
+        if self._ponging is not None:
+            self._ponging.cancel()
+        self._came.set()
+        self._answered.set()
+        self._transport.disconnect(graceful=False)
+
+    def _raise_if_ended(self) -> None:
+        if self._end is not None:
+            raise StreamEnded(*self._end)

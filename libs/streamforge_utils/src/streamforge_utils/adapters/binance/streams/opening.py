@@ -1,0 +1,150 @@
+"""Opening a connection: the socket, TLS and the WebSocket handshake, within a limit; and why it could not be opened."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import re
+import socket
+import ssl
+from collections.abc import Callable
+
+from picows import WSError, WSHandshakeError, WSInvalidURL, WSParsedURL, WSUpgradeRequest, WSUpgradeResponse, ws_connect
+
+from streamforge_utils.adapters.binance.binance_rules import parse_retry_after
+from streamforge_utils.adapters.binance.streams.binance_connection import BinanceConnection
+from streamforge_utils.adapters.binance.streams.message_frames import (
+    EXTENSION,
+    LARGEST_MESSAGE,
+    Inflation,
+    agreed_inflation,
+)
+from streamforge_utils.adapters.binance.streams.stream_address import StreamAddress
+from streamforge_utils.model.errors import PermanentError, RetryableError, StreamForgeError
+from streamforge_utils.ports.clock import Clock
+
+OPENING_S = 10.0
+"""How long it may take in all."""
+
+RECEIVE_BUFFER = 1024 * 1024
+"""Of the socket: the kernel would let it grow to many times that while nobody reads."""
+
+_TLS_END_S = 1.0
+"""How long TLS may take to end where picows has met what is no frame."""
+
+_LATER = (408, 418, 425, 429)
+"""Refusals that end."""
+
+_STATUS = re.compile(rb"HTTP/1\.\d (\d{3})")
+_log = logging.Logger("picows", logging.CRITICAL + 1)
+"""It says what the connection's end says, too."""
+
+NewConnection = Callable[[Inflation | None], BinanceConnection]
+
+
+async def open_connection(address: StreamAddress, new: NewConnection, clock: Clock) -> BinanceConnection:
+    """A connection made by `new`, open. Raises RetryableError, PermanentError or ConfigError."""
+    opening = _Opening(address, new)
+    working = asyncio.create_task(opening.run())
+    limit = asyncio.create_task(clock.sleep(OPENING_S))
+    try:
+        await asyncio.wait((working, limit), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise RetryableError(f"{address.shown} did not answer within {OPENING_S:g} s: is it a WebSocket server?")
+        return working.result()
+    except (WSError, OSError) as error:
+        raise _translated(error, address, clock) from error
+    finally:
+        limit.cancel()
+        if not working.done():
+            working.cancel()
+            opening.break_off()
+        await asyncio.gather(working, limit, return_exceptions=True)
+
+
+class _Opening:
+    def __init__(self, address: StreamAddress, new: NewConnection) -> None:
+        self._address = address
+        self._new = new
+        self._socket: socket.socket | None = None
+
+    async def run(self) -> BinanceConnection:
+        tls = self._address.tls()
+        made: list[BinanceConnection] = []
+
+        def listener(request: WSUpgradeRequest, response: WSUpgradeResponse) -> BinanceConnection:
+            made.append(self._new(agreed_inflation(response.headers.get("Sec-WebSocket-Extensions", ""))))
+            return made[0]
+
+        await ws_connect(
+            listener,
+            self._address.url,
+            ssl_context=tls,
+            websocket_handshake_timeout=None,
+            logger_name=_log,
+            enable_auto_pong=False,
+            max_frame_size=LARGEST_MESSAGE,
+            extra_headers={"Sec-WebSocket-Extensions": EXTENSION, "User-Agent": "streamforge"},
+            max_redirects=0,
+            socket_factory=self._connected,
+            ssl_shutdown_timeout=None if tls is None else _TLS_END_S,
+        )
+        if not made:
+            raise ConnectionError("the server closed the connection before it answered")
+        return made[0]
+
+    async def _connected(self, url: WSParsedURL) -> socket.socket:
+        loop = asyncio.get_running_loop()
+        failure: OSError = ConnectionError("the host has no address")
+        for family, kind, protocol, _, address in await loop.getaddrinfo(url.host, url.port, type=socket.SOCK_STREAM):
+            made = socket.socket(family, kind, protocol)
+            try:
+                made.setblocking(False)
+                made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BUFFER)
+                await loop.sock_connect(made, address)
+            except OSError as error:
+                failure = error
+                made.close()
+            except BaseException:
+                made.close()
+                raise
+            else:
+                self._socket = made
+                return made
+        raise failure
+
+    def break_off(self) -> None:
+        """Let the transport, which nobody else knows yet, see the end of the connection."""
+        if self._socket is not None and self._socket.fileno() >= 0:
+            with contextlib.suppress(OSError):  # the other side has ended it
+                self._socket.shutdown(socket.SHUT_RDWR)
+
+
+def _translated(error: WSError | OSError, address: StreamAddress, clock: Clock) -> StreamForgeError:
+    shown = address.shown
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return PermanentError(
+            f"the certificate of {shown} is not trusted ({error.verify_message}): name the PEM file of the CA that "
+            "signed it in STREAMFORGE_STREAM_CA_PATH"
+        )
+    if isinstance(error, ssl.SSLError) and error.reason == "WRONG_VERSION_NUMBER":
+        return PermanentError(f"{shown} does not speak TLS: check STREAMFORGE_STREAM_URL (ws:// or wss://)")
+    if isinstance(error, WSHandshakeError):
+        return _refused(error, shown, clock)
+    if isinstance(error, (WSInvalidURL, WSError)):
+        return PermanentError(f"{shown} is no WebSocket server ({error}): check STREAMFORGE_STREAM_URL")
+    return RetryableError(f"no connection to {shown}: {error.strerror or error}")
+
+
+def _refused(error: WSHandshakeError, shown: str, clock: Clock) -> StreamForgeError:
+    found = _STATUS.match(error.raw_header or b"")
+    status = int(found[1]) if found else 0
+    if status >= 500 or status in _LATER:
+        after = error.response.headers.get("Retry-After") if error.response is not None else None
+        return RetryableError(
+            f"{shown} refuses connections for now (HTTP {status})", retry_after=parse_retry_after(after, clock.now_ms())
+        )
+    if status in (0, 101, 200):
+        return PermanentError(f"{shown} is no WebSocket server ({error}): check STREAMFORGE_STREAM_URL")
+    return PermanentError(f"{shown} refuses the connection (HTTP {status}): check STREAMFORGE_STREAM_URL")

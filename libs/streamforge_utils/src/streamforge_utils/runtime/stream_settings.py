@@ -1,0 +1,55 @@
+"""The settings of the exchange's streams."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import msgspec
+
+from streamforge_utils.runtime.environment import variable
+
+
+class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the exchange's streams are, and how often a connection may be tried."""
+
+    url: Annotated[
+        str,
+        # Unseen: somebody may have written a password into it.
+        variable(
+            "STREAMFORGE_STREAM_URL",
+            "address of the exchange's streams, `wss://HOST:PORT`, with or without `/ws` at its end",
+            default="`BINANCE_WS_URL`, else that of Binance where the exchange is Binance, else the exchange's own",
+            unseen=True,
+            only="stream",
+        ),
+    ] = ""
+    other_url: Annotated[
+        str,
+        variable(
+            "BINANCE_WS_URL",
+            "another name of `STREAMFORGE_STREAM_URL`, which goes first",
+            unseen=True,
+            only="stream",
+        ),
+    ] = ""
+    ca_path: Annotated[
+        Path | None,
+        variable(
+            "STREAMFORGE_STREAM_CA_PATH",
+            "PEM file of the CA that signed the server's certificate; it may be replaced at any time",
+            default="the system's CAs",
+            only="stream",
+        ),
+    ] = None
+    connects: Annotated[
+        int,
+        msgspec.Meta(ge=1, le=300),
+        variable(
+            "STREAMFORGE_CONNECTS",
+            "how many connections to the streams this worker may try to make in five minutes; Binance allows an "
+            "address 300, for all workers",
+            unit="connections in five minutes",
+            only="stream",
+        ),
+    ] = 30

@@ -1,0 +1,130 @@
+"""What every stream adapter promises. A subclass says how to make one whose events are known."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AbstractAsyncContextManager
+
+import msgspec
+import pytest
+import pytest_asyncio
+
+from streamforge_utils.model.errors import PermanentError
+from streamforge_utils.ports.stream import EndCause, Stream, StreamConnection, StreamEnded
+from tests.limits import LIMIT_S
+
+
+class KnownStreams(msgspec.Struct, kw_only=True):
+    """Streams and what comes on them.
+
+    names: that exist, at least three; one has characters beyond ASCII. unknown: one that does not exist.
+    happen: lets events come on a stream; returns the texts that who has subscribed gets, of the combined form.
+    cut: lets the exchange close the newest connection.
+    """
+
+    stream: Stream
+    names: Sequence[str]
+    unknown: str
+    happen: Callable[[str], Awaitable[Sequence[bytes]]]
+    cut: Callable[[], Awaitable[None]]
+
+
+class StreamContract:
+    """The promises of `ports.stream`."""
+
+    def known_streams(self) -> AbstractAsyncContextManager[KnownStreams]:
+        """Streams, until they are closed."""
+        raise NotImplementedError
+
+    @pytest_asyncio.fixture
+    async def known(self) -> AsyncIterator[KnownStreams]:
+        async with asyncio.timeout(LIMIT_S), self.known_streams() as known:
+            yield known
+            await known.stream.close()
+
+    async def test_events_of_the_streams_asked_for_come_in_their_order_and_no_others(self, known: KnownStreams) -> None:
+        first, second, other = known.names[:3]
+        connection = await known.stream.connect([first, second])
+        await known.happen(other)
+        expected = [*await known.happen(first), *await known.happen(second), *await known.happen(first)]
+        assert await received(connection, len(expected)) == expected
+        assert all(msgspec.json.decode(payload)["stream"] in (first, second) for payload in expected)
+
+    async def test_every_name_can_be_asked_for(self, known: KnownStreams) -> None:
+        connection = await known.stream.connect(known.names)
+        for name in known.names:
+            expected = list(await known.happen(name))
+            assert await received(connection, len(expected)) == expected
+
+    async def test_an_unknown_stream_is_acknowledged_and_silent(self, known: KnownStreams) -> None:
+        connection = await known.stream.connect([known.unknown, known.names[0]])
+        expected = list(await known.happen(known.names[0]))
+        assert await received(connection, len(expected)) == expected
+
+    async def test_connections_are_numbered_and_each_gets_every_event(self, known: KnownStreams) -> None:
+        connections = [await known.stream.connect(known.names[:1]) for _ in range(2)]
+        assert [connection.number for connection in connections] == [1, 2]
+        expected = list(await known.happen(known.names[0]))
+        for connection in connections:
+            assert await received(connection, len(expected)) == expected
+            assert connection.age_s >= connection.frame_age_s >= 0
+            assert not connection.ending_announced
+
+    async def test_a_cancelled_read_loses_no_event(self, known: KnownStreams) -> None:
+        connection = await known.stream.connect(known.names[:1])
+        reading = asyncio.create_task(connection.read())
+        await asyncio.sleep(0)
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
+        expected = list(await known.happen(known.names[0]))
+        assert await received(connection, len(expected)) == expected
+
+    async def test_what_came_before_the_end_is_read_before_it(self, known: KnownStreams) -> None:
+        connection = await known.stream.connect(known.names[:1])
+        expected = list(await known.happen(known.names[0]))
+        await known.cut()
+        found = await received(connection, len(expected))
+        assert found == expected
+        for _ in range(2):
+            with pytest.raises(StreamEnded) as ended:
+                await connection.read()
+            assert ended.value.cause is EndCause.CLOSED
+
+    async def test_an_aborted_connection_ends_a_read_that_waits_and_the_others_go_on(self, known: KnownStreams) -> None:
+        connection, other = [await known.stream.connect(known.names[:1]) for _ in range(2)]
+        reading = asyncio.create_task(connection.read())
+        await asyncio.sleep(0)
+        await connection.abort()
+        with pytest.raises(StreamEnded) as ended:
+            await reading
+        assert ended.value.cause is EndCause.ABORTED
+        await connection.abort()
+        expected = list(await known.happen(known.names[0]))
+        assert await received(other, len(expected)) == expected
+
+    async def test_closing_aborts_all_and_nothing_more_is_connected(self, known: KnownStreams) -> None:
+        connections = [await known.stream.connect(known.names[:1]) for _ in range(2)]
+        await known.stream.close()
+        for connection in connections:
+            with pytest.raises(StreamEnded) as ended:
+                await connection.read()
+            assert ended.value.cause is EndCause.ABORTED
+        with pytest.raises(PermanentError, match="closed"):
+            await known.stream.connect(known.names[:1])
+
+    async def test_more_streams_than_a_connection_takes_are_refused(self, known: KnownStreams) -> None:
+        for count in (0, 1025):
+            with pytest.raises(PermanentError, match=f"{count} streams"):
+                await known.stream.connect([f"s{number}@trade" for number in range(count)])
+
+
+async def received(connection: StreamConnection, count: int) -> list[bytes]:
+    """The next `count` payloads, or all that came in a batch that holds more."""
+    found: list[bytes] = []
+    while len(found) < count:
+        batch = await connection.read()
+        assert batch.payloads
+        assert batch.received_us > 10**15
+        found.extend(batch.payloads)
+    return found

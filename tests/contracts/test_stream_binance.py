@@ -1,0 +1,62 @@
+from __future__ import annotations
+
+import ssl
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from itertools import count
+from pathlib import Path
+
+import pytest
+
+from streamforge_utils.adapters.binance.streams.binance_stream import BinanceStream
+from streamforge_utils.adapters.binance.streams.stream_address import stream_address
+from streamforge_utils.ports.clock import SystemClock
+from streamforge_utils.ports.instrumentation import NullObserver
+from tests.contracts.stream import KnownStreams, StreamContract
+from tests.doubles.streamserver import stream_server
+from tests.engines.tls import Authority
+
+NAMES = ("btcusdt@trade", "ethusdt@depth@100ms", "这是测试币456@trade", "btcusdt@kline_1m")
+
+
+class TestPlain(StreamContract):
+    def known_streams(self) -> AbstractAsyncContextManager[KnownStreams]:
+        return _served()
+
+
+class TestPacked(StreamContract):
+    def known_streams(self) -> AbstractAsyncContextManager[KnownStreams]:
+        return _served(compression="deflate")
+
+
+class TestTls(StreamContract):
+    @pytest.fixture(autouse=True)
+    def _authority(self, tmp_path: Path) -> None:
+        self.folder = tmp_path
+
+    def known_streams(self) -> AbstractAsyncContextManager[KnownStreams]:
+        authority = Authority.create()
+        (self.folder / "ca.pem").write_text(authority.pem)
+        (self.folder / "server.pem").write_text(authority.issue())
+        tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        tls.load_cert_chain(self.folder / "server.pem")
+        return _served(tls=tls, ca_path=self.folder / "ca.pem")
+
+
+@asynccontextmanager
+async def _served(
+    *, compression: str | None = None, tls: ssl.SSLContext | None = None, ca_path: Path | None = None
+) -> AsyncIterator[KnownStreams]:
+    numbers = count(1)
+    async with stream_server(compression=compression, tls=tls) as server:
+        stream = BinanceStream(
+            stream_address(f"{server.url}/ws", (), ca_path), connects=30, clock=SystemClock(), observer=NullObserver()
+        )
+
+        async def happen(name: str) -> Sequence[bytes]:
+            return [(await server.publish(name, {"e": "trade", "t": next(numbers)})).encode() for _ in range(3)]
+
+        async def cut() -> None:
+            await server.clients[-1].close(1001)
+
+        yield KnownStreams(stream=stream, names=NAMES, unknown="nosuch@trade", happen=happen, cut=cut)

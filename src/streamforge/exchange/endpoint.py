@@ -15,7 +15,7 @@ import msgspec
 from streamforge.exchange import windows
 from streamforge.exchange.config import ANY_SYMBOL, ExchangeConfig, SymbolSpec
 from streamforge.exchange.exchange_requests import ApiError, Sent, read_parameters, symbol_of, window_of
-from streamforge.exchange.faults import Fault, Page
+from streamforge.exchange.fault import Fault, Page
 from streamforge.exchange.windows import Numbers, RowSeries
 from streamforge_utils.model.timeranges import TimeRange
 

@@ -1,4 +1,4 @@
-"""The test exchange as an HTTP server: Binance's market-data REST under /api/v3/, its archive, an oracle, and controls.
+"""The test exchange as an HTTP server: Binance's REST under /api/v3/, its streams and archive, an oracle, and controls.
 
 `serve` runs it inside an event loop (tests); `run` serves until the process is ended. It listens on loopback only.
 """
@@ -11,16 +11,17 @@ import sys
 from collections.abc import Iterable
 from itertools import islice
 from types import TracebackType
-from typing import Self
+from typing import Annotated, Self
 
 import msgspec
 from aiohttp import web
 
-from streamforge.exchange import archive_host, rest
+from streamforge.exchange import archive_host, rest, stream_host
 from streamforge.exchange.config import ExchangeConfig
 from streamforge.exchange.endpoint import RowsEndpoint
 from streamforge.exchange.exchange_requests import ApiError
 from streamforge.exchange.state import ExchangeClock, ExchangeState
+from streamforge.exchange.stream_host import StreamHost
 from streamforge_utils.model.errors import InvalidInput
 
 HOST = "127.0.0.1"
@@ -57,7 +58,9 @@ async def serve(config: ExchangeConfig, clock: ExchangeClock | None = None) -> R
     """
     state = ExchangeState(config, clock)
     app = web.Application()
-    app.add_routes(control_routes(state))
+    streams = StreamHost(state)
+    app.add_routes(control_routes(state, streams))
+    app.add_routes(stream_host.routes(streams, app))
     app.add_routes(archive_host.routes(state, app))
     app.add_routes(rest.routes(state))
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
@@ -106,10 +109,16 @@ class _FaultRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _ClockRequest(msgspec.Struct, forbid_unknown_fields=True):
-    now_ms: int
+    now_ms: int | None = None
+    advance_ms: int = 0
+    speed: Annotated[float, msgspec.Meta(ge=0, le=1e6)] | None = None
 
 
-def control_routes(state: ExchangeState) -> Iterable[web.RouteDef]:
+class _ShutdownRequest(msgspec.Struct, forbid_unknown_fields=True):
+    notice_s: Annotated[float, msgspec.Meta(ge=0, le=1e6)] = 0.0
+
+
+def control_routes(state: ExchangeState, streams: StreamHost) -> Iterable[web.RouteDef]:
     """The routes that Binance does not have: the oracle, and the controls of faults, clock and counters.
 
     GET /oracle/ENDPOINT?symbol&startTime&endTime (half-open, ms), for klines also interval: what a client must end up
@@ -117,7 +126,9 @@ def control_routes(state: ExchangeState) -> Iterable[web.RouteDef]:
     GET /control/stats, DELETE /control/stats: what was counted; forget it.
     GET, POST {"fault": "NAME:key=value"}, DELETE /control/faults.
     GET /control/log: the last strikes of faults, the newest last.
-    POST {"now_ms": N} /control/clock.
+    POST {"now_ms": N, "advance_ms": N, "speed": X} /control/clock: set it, move it, let it run at another speed (0: it
+    stands still). Each is optional.
+    POST {"notice_s": X} /control/shutdown: the streams announce a shutdown, and end so much later.
     """
 
     def oracle_of(endpoint: RowsEndpoint) -> web.RouteDef:
@@ -164,10 +175,24 @@ def control_routes(state: ExchangeState) -> Iterable[web.RouteDef]:
 
     async def set_clock(request: web.Request) -> web.Response:
         try:
-            state.clock.set(msgspec.json.decode(await request.read(), type=_ClockRequest).now_ms)
+            asked = msgspec.json.decode(await request.read(), type=_ClockRequest)
         except msgspec.MsgspecError as error:
             return _json({"error": str(error)}, 400)
-        return _json({"now_ms": state.clock.now_ms()})
+        clock = state.clock
+        if asked.speed is not None:
+            clock.run(asked.speed)
+        if asked.now_ms is not None:
+            clock.set(asked.now_ms)
+        clock.advance(asked.advance_ms)
+        return _json({"now_ms": clock.now_ms(), "speed": clock.speed})
+
+    async def shut_down(request: web.Request) -> web.Response:
+        try:
+            asked = msgspec.json.decode(await request.read() or b"{}", type=_ShutdownRequest)
+        except msgspec.MsgspecError as error:
+            return _json({"error": str(error)}, 400)
+        streams.shut_down(round(asked.notice_s * 1000))
+        return _json({"open": state.streams.open})
 
     return [
         *(oracle_of(endpoint) for endpoint in state.endpoints if isinstance(endpoint, RowsEndpoint)),
@@ -178,6 +203,7 @@ def control_routes(state: ExchangeState) -> Iterable[web.RouteDef]:
         web.post("/control/faults", add_fault),
         web.delete("/control/faults", drop_faults),
         web.post("/control/clock", set_clock),
+        web.post("/control/shutdown", shut_down),
     ]
 
 

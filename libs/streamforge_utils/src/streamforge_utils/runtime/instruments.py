@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from streamforge_utils.model.errors import RetryableError
-from streamforge_utils.model.messages import Progress
+from streamforge_utils.model.messages import Live, Progress
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.instrumentation import DerivedMetric
 from streamforge_utils.ports.retry import retry
@@ -28,6 +28,7 @@ class ProgressTracker:
     ids. share: done, 0 to 1, where an end is known. lag: records waiting, where known. unchanged, stale, refused: how
     the store answered beside `stored`.
     weight_per_minute: that a loader may use at the exchange.
+    live: what a loader of streams tells; None: it is another worker.
     waited: called for each wait that ends, with who waited and for how many seconds.
     """
 
@@ -42,6 +43,7 @@ class ProgressTracker:
         self.refused = 0
         self.banned_until_ms: int | None = None
         self.weight_per_minute: int | None = None
+        self.live: Callable[[], Live] | None = None
         self._clock = clock
         self._waited = waited
         self._waits: dict[str, tuple[str, int | None, float]] = {}
@@ -84,6 +86,7 @@ class ProgressTracker:
             waiting_until=None if until_ms is None else until_ms / 1000,
             banned_until_ms=self.banned_until_ms,
             weight_per_minute=self.weight_per_minute,
+            live=None if self.live is None else self.live(),
         )
 
 

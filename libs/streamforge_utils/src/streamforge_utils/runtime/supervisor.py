@@ -249,6 +249,9 @@ class Supervisor(Generic[P]):
         self._share_weight(weight_per_minute)
 
     def _share_weight(self, weight_per_minute: int) -> None:
+        """Keep what is connected to its share of the exchange's weight."""
+        if self._context is not None:
+            self._context.weight_per_minute = weight_per_minute
         if self._connections.exchange is not None:
             self._connections.exchange.set_weight_limit(weight_per_minute)
             self._instruments.progress.weight_per_minute = weight_per_minute

@@ -36,6 +36,14 @@ from streamforge_utils.model.kinds.paging import (
     rows_of,
     time_window,
 )
+from streamforge_utils.model.kinds.stream_messages import (
+    MessageStreaming,
+    amounts_right,
+    ids_right,
+    refusal_of,
+    times_right,
+)
+from streamforge_utils.model.kinds.streaming import Heard
 from streamforge_utils.model.series import Series
 
 
@@ -201,6 +209,62 @@ class AggTradeFiles(ArchiveFiles):
         return Page(positions, integers(times), keys, filled(parts, columns))
 
 
+class _Message(_Row, frozen=True, gc=False, kw_only=True):
+    """An aggregated trade as the exchange sends it."""
+
+    e: str
+    symbol: str = msgspec.field(name="s")
+    price: str = msgspec.field(name="p")
+    quantity: str = msgspec.field(name="q")
+
+
+class AggTradeStream(MessageStreaming):
+    """Binance Spot, `<symbol>@aggTrade`."""
+
+    word = event = "aggTrade"
+    message = _Message
+
+    def all_right(self, messages: Ordered[Any], series: Series) -> bool:
+        return (
+            [m.symbol for m in messages].count(series.symbol) == len(messages)
+            and ids_right([m.id for m in messages])
+            and times_right([m.time for m in messages])
+            and amounts_right([m.price for m in messages])
+            and amounts_right([m.quantity for m in messages])
+            and all(map(le, [m.first_id for m in messages], [m.last_id for m in messages]))
+        )
+
+    def refusal(self, message: Any, series: Series) -> str:
+        m = message
+        if m.last_id < m.first_id:
+            return f"{m.id}: its last trade {m.last_id} is before its first one {m.first_id}"
+        return refusal_of(m.symbol, series, m.id, m.time, m.price, m.quantity)
+
+    def heard(self, messages: Ordered[Any], series: Series, observed_ms: int) -> Heard:
+        prefix, symbol = KIND.prefix(series), series.symbol
+        records = [
+            AggTrade(
+                key=f"{prefix}{m.id:012}",
+                version=observed_ms,
+                symbol=symbol,
+                trade_id=m.id,
+                price=m.price,
+                quantity=m.quantity,
+                first_trade_id=m.first_id,
+                last_trade_id=m.last_id,
+                timestamp=m.time,
+                is_buyer_maker=m.is_buyer_maker,
+            )
+            for m in messages
+        ]
+        return Heard(
+            positions=[m.id for m in messages],
+            times=[m.time for m in messages],
+            keys=[one.key.encode() for one in records],
+            values=[*map(_encode, records)],
+        )
+
+
 _NOTES: Mapping[str, Mapping[str, Any]] = {
     **trades.NOTES,
     "trade_id": {"description": "of the aggregate; consecutive within a symbol", "minimum": 0},
@@ -221,6 +285,7 @@ class AggTrades(RecordKind):
     indexes = (("timestamp",),)
     paging = AggTradesPaging()
     archive = AggTradeFiles()
+    streaming = AggTradeStream()
     schema = "agg_trade"
     notes = _NOTES
     example = AggTrade(

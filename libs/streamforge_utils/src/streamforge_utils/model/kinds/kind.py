@@ -104,11 +104,11 @@ class RecordKind(ABC):
     @property
     def types(self) -> Sequence[str]:
         """Every type of the kind, for messages and choices; those of history first."""
-        return (f"api_{self.name}",)
+        return (f"api_{self.name}", *(() if self.streaming is None else (f"ws_{self.name}",)))
 
     def interval_of(self, type_name: str) -> str | None:
         """The interval of a type, in its one spelling (empty for kinds without); None: it is no type of this kind."""
-        return "" if type_name in self.types else None
+        return "" if self.normal_type(type_name) in self.types else None
 
     def normal_interval(self, text: str) -> str | None:
         """The one spelling of an interval; None: there is no such. Kinds without intervals have the empty one."""
@@ -119,12 +119,13 @@ class RecordKind(ABC):
         return self.types[0]
 
     def normal_type(self, type_name: str) -> str:
-        """The one spelling of a type of this kind."""
-        return type_name
+        """The one spelling of a type of this kind; `ws_trade` is one of `ws_trades`."""
+        return f"{type_name}s" if type_name.startswith("ws_") and f"{type_name}s" in self.types else type_name
 
     def meant(self, type_name: str) -> str | None:
         """The type that was probably meant by `type_name`, which is none."""
-        return next(iter(closest(type_name, self.types)), None)
+        live = type_name.startswith("ws_")
+        return next(iter(closest(type_name, [one for one in self.types if one.startswith("ws_") == live])), None)
 
     def is_endless(self, type_name: str) -> bool:
         """Whether the type is live: it goes on until it is stopped."""

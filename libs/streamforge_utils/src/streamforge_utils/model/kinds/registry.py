@@ -106,7 +106,7 @@ def kind_of_type(type_name: str) -> RecordKind:
     named = [kind for kind in kinds() if kind.name in type_name] or kinds()
     found = [one for one in (kind.meant(type_name) for kind in named) if one is not None]
     meant = next(iter((*closest(type_name, found), *found)), None)
-    choices = ", ".join(one for kind in named for one in kind.types)
+    choices = ", ".join(sorted((one for kind in named for one in kind.types), key=lambda one: one.startswith("ws_")))
     advice = f"choose one of {choices}" if meant is None else f"did you mean {meant}?"
     if meant is None:
         advice += "; of a kind of your own STREAMFORGE_PLUGINS must name the file"

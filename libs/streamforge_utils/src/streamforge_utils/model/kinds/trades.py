@@ -46,11 +46,18 @@ from streamforge_utils.model.kinds.paging import (
     rows_of,
     time_window,
 )
+from streamforge_utils.model.kinds.stream_messages import (
+    END_MS,
+    FIRST_MS,
+    MessageStreaming,
+    amounts_right,
+    ids_right,
+    refusal_of,
+    times_right,
+)
+from streamforge_utils.model.kinds.streaming import Heard
 from streamforge_utils.model.messages import DECODE_ERRORS
 from streamforge_utils.model.series import Series
-
-_FIRST_MS, _END_MS = 1_000_000_000_000, 10_000_000_000_000
-"""Times have 13 digits: milliseconds since 2001-09-09."""
 
 
 class Trade(Record, frozen=True, gc=False, kw_only=True):
@@ -191,9 +198,63 @@ class TradeFiles(ArchiveFiles):
         return Page(positions, integers(times), keys, filled(parts, (keys, ids, prices, quantities, times, makers)))
 
 
+class _Message(msgspec.Struct, frozen=True, gc=False):
+    """A trade as the exchange sends it."""
+
+    e: str
+    symbol: str = msgspec.field(name="s")
+    id: int = msgspec.field(name="t")
+    price: str = msgspec.field(name="p")
+    quantity: str = msgspec.field(name="q")
+    time: int = msgspec.field(name="T")
+    is_buyer_maker: bool = msgspec.field(name="m")
+
+
+class TradeStream(MessageStreaming):
+    """Binance Spot, `<symbol>@trade`."""
+
+    word = event = "trade"
+    message = _Message
+
+    def all_right(self, messages: Ordered[Any], series: Series) -> bool:
+        return (
+            [m.symbol for m in messages].count(series.symbol) == len(messages)
+            and ids_right([m.id for m in messages])
+            and times_right([m.time for m in messages])
+            and amounts_right([m.price for m in messages])
+            and amounts_right([m.quantity for m in messages])
+        )
+
+    def refusal(self, message: Any, series: Series) -> str:
+        m = message
+        return refusal_of(m.symbol, series, m.id, m.time, m.price, m.quantity)
+
+    def heard(self, messages: Ordered[Any], series: Series, observed_ms: int) -> Heard:
+        prefix, symbol = KIND.prefix(series), series.symbol
+        records = [
+            Trade(
+                key=f"{prefix}{m.id:012}",
+                version=observed_ms,
+                symbol=symbol,
+                trade_id=m.id,
+                price=m.price,
+                quantity=m.quantity,
+                timestamp=m.time,
+                is_buyer_maker=m.is_buyer_maker,
+            )
+            for m in messages
+        ]
+        return Heard(
+            positions=[m.id for m in messages],
+            times=[m.time for m in messages],
+            keys=[one.key.encode() for one in records],
+            values=[*map(_encode, records)],
+        )
+
+
 def refusal(record: Any) -> str | None:
     """Why a trade, or an aggregated one, can never be stored; None if it can."""
-    if not _FIRST_MS <= record.timestamp < _END_MS:
+    if not FIRST_MS <= record.timestamp < END_MS:
         return f"timestamp {record.timestamp} is not in milliseconds (13 digits)"
     if not record.price or not record.quantity:
         return "its price or its quantity is 0"
@@ -204,8 +265,8 @@ def keys_of(records: Ordered[Any]) -> list[str] | None:
     """The keys of stored trades, or aggregated ones, as `RecordKind.keys_of`; None also if one is of another symbol."""
     symbol, times = records[0].symbol, [r.timestamp for r in records]
     if (
-        min(times) < _FIRST_MS
-        or max(times) >= _END_MS
+        min(times) < FIRST_MS
+        or max(times) >= END_MS
         or 0 in [r.price for r in records]
         or 0 in [r.quantity for r in records]
         or [r.symbol for r in records].count(symbol) != len(records)
@@ -269,6 +330,7 @@ class Trades(RecordKind):
     indexes = (("timestamp",),)
     paging = HistoricalTrades()
     archive = TradeFiles()
+    streaming = TradeStream()
     schema = "trade"
     notes = NOTES
     example = Trade(

@@ -23,6 +23,7 @@ from streamforge_utils.model.kinds.candles.candle import (
     refusal,
 )
 from streamforge_utils.model.kinds.candles.kline_files import KlineFiles
+from streamforge_utils.model.kinds.candles.kline_stream import KlineStream
 from streamforge_utils.model.kinds.candles.klines_answer import by_time, read_page
 from streamforge_utils.model.kinds.kind import Amounts, RecordKind
 from streamforge_utils.model.kinds.paging import Asked, ByTime, Page, Paging, Question
@@ -82,7 +83,7 @@ _EXAMPLE = Candle(
 _SHOWN = 80
 _ENDING = re.compile(r"(?<![0-9])(?P<count>[0-9]{1,4})[ _-]?(?P<unit>[A-Za-z]{1,7})$", re.ASCII)
 _UNITS = {"mo": "M", "min": "m", "minute": "m", "minutes": "m", "hour": "h", "day": "d", "week": "w", "month": "M"}
-_TYPE = re.compile(r"api_candles_(?P<interval>[0-9]{1,2}[a-zA-Z]{1,2})", re.ASCII)
+_TYPE = re.compile(r"(?P<source>api|ws)_candles_(?P<interval>[0-9]{1,2}[a-zA-Z]{1,2})", re.ASCII)
 
 
 class Klines(Paging):
@@ -137,13 +138,14 @@ class Candles(RecordKind):
     indexes = (("open_time",),)
     paging = Klines()
     archive = KlineFiles()
+    streaming = KlineStream()
     schema = "candle"
     notes = _NOTES
     example = _EXAMPLE
 
     @property
     def types(self) -> Sequence[str]:
-        return [self.type_of(interval) for interval in Interval]
+        return [f"{source}_candles_{interval}" for source in ("api", "ws") for interval in Interval]
 
     def interval_of(self, type_name: str) -> str | None:
         match = _TYPE.fullmatch(type_name)
@@ -159,7 +161,7 @@ class Candles(RecordKind):
         return f"api_candles_{interval}"
 
     def normal_type(self, type_name: str) -> str:
-        return self.type_of(self.interval_of(type_name) or "")
+        return f"{type_name.partition('_')[0]}_candles_{self.interval_of(type_name)}"
 
     def meant(self, type_name: str) -> str | None:
         """The interval that the text ends in counts: `1m`, `klines_1m`, `api_candles_60m` (an hour)."""
@@ -170,7 +172,8 @@ class Candles(RecordKind):
         unit = unit if unit in ("m", "M") else _UNITS.get(unit.lower(), unit.lower())
         length = {"s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 7 * 86_400}.get(unit, 0) * count * 1000
         found = (i for i in Interval if i.value == f"{count}{unit}" or (length and i.step_ms == length))
-        return next((self.type_of(interval.value) for interval in found), None)
+        source = "ws" if type_name.startswith("ws_") else "api"
+        return next((f"{source}_candles_{interval}" for interval in found), None)
 
     def prefix(self, series: Series) -> str:
         return candle_key_prefix(series.symbol, series.interval)

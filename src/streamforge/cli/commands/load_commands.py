@@ -29,6 +29,7 @@ from streamforge.cli.outcome import Loaded, tell, unfinished
 from streamforge.cli.session import Mode, Session, Where, session
 from streamforge.cli.symbol_words import is_many
 from streamforge.manager import answers, start_answers
+from streamforge_utils.model.kinds.registry import is_live_type
 from streamforge_utils.model.timeranges import SINCE_LAST
 
 _MOST_RESTS = 3
@@ -53,7 +54,8 @@ async def load(
             metavar="TIME_RANGE",
             help="START[:END], half-open, UTC: 2024, 2024-08, 2024-08-01 or 2024-08-01T12:30Z; "
             "START alone is that year, month or day, `2024:` is until now. Also today, yesterday, and -30d "
-            "(the last 30 days; s m h d w M y). Left out with --since.",
+            "(the last 30 days; s m h d w M y). Left out with --since, and of a live type (ws_…), which goes on from "
+            "now until it is stopped.",
         ),
     ] = None,
     *,
@@ -226,6 +228,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
                 raise UsageProblem("--from is for --since last")
             if self.time_range is None:
                 check_words((self.symbol, self.type))
+                if is_live_type(self.type):
+                    return
                 raise UsageProblem("a range is missing: write SYMBOL TYPE TIME_RANGE, or --since last")
             check_words((self.symbol, self.type, self.time_range), loading=True)
             return

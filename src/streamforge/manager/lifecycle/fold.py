@@ -12,6 +12,7 @@ import msgspec
 
 from streamforge.manager.lifecycle.rounds import disjoint
 from streamforge.manager.lifecycle.topic_rounds import fold_told
+from streamforge.manager.live_ledger import report_of
 from streamforge.manager.workflow import Attempt, Remark, Step, Workflow
 from streamforge_utils.model.coverage import IdsRead, joined_reads
 from streamforge_utils.model.errors import StreamForgeError
@@ -64,6 +65,11 @@ def _with_event(attempt: Attempt, event: Event, now_ms: int) -> Attempt:
         disputed=_remarks(attempt.disputed, event, "disputed", attempt.ranges),
         read=_read(attempt.read, event),
     )
+    if (told := report_of(event)) is not None:
+        attempt = _replace(attempt, stream=told)
+        if told.frame_age_s is not None and told.frame_age_s * 1000 < now_ms - (attempt.progressed_ms or now_ms):
+            # Where nothing happens there is no record: that frames come is progress enough.
+            attempt = _replace(attempt, progressed_ms=now_ms - int(told.frame_age_s * 1000))
     if event.event != "started":
         # The time in which it reports that it waits is no time without progress.
         if _counts(attempt.progress) != _counts(progress) or waits(progress, now_ms):
@@ -160,12 +166,13 @@ def _waits_to_begin(attempt: Attempt, job: Job, now_ms: int) -> Attempt:
 
 def without_progress(workflow: Workflow) -> Workflow:
     """The workflow without what losing costs nothing but a second look."""
-    return _replace(workflow, waiting_for="", steps=tuple(_bare(step) for step in workflow.steps))
+    ledger = None if workflow.ledger is None else _replace(workflow.ledger, compared_ms=0, behind=False)
+    return _replace(workflow, waiting_for="", ledger=ledger, steps=tuple(_bare(step) for step in workflow.steps))
 
 
 def _bare(step: Step) -> Step:
     attempt = step.attempt
     if attempt is None:
         return step
-    bare: Attempt = _replace(attempt, seen_ms=None, progressed_ms=None, progress=Progress(), message="")
+    bare: Attempt = _replace(attempt, seen_ms=None, progressed_ms=None, progress=Progress(), message="", stream=None)
     return _replace(step, attempts=(*step.attempts[:-1], bare))

@@ -33,6 +33,8 @@ def live_text(workflow: answers.WorkflowSummary, live: Live) -> str:
 def live_lines(live: Live) -> list[str]:
     """What `show` tells beside that: the stream, and each hole with what becomes of it."""
     lines = []
+    if live.untraded:
+        lines.append(f"careful: the symbol is not traded at the exchange ({live.untraded}): nothing comes")
     told = [
         (live.reconnects, "reconnects"),
         (live.backfilled, "backfilled by requests"),

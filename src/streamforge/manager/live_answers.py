@@ -80,6 +80,9 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
     holes: Annotated[list[Hole], _meaning("The first ones that are open.")] = []
     supplement: Annotated[str | None, _meaning("The workflow that loads the history, or the holes, right now.")] = None
     repair_at: Annotated[str | None, _meaning("When another one is made, if one is wanted.")] = None
+    untraded: Annotated[
+        str | None, _meaning("The symbol's status at the exchange where it is not traded: nothing happens to it then.")
+    ] = None
     supplement_failure: Annotated[str | None, _meaning("Why the last one has not loaded all.")] = None
 
 
@@ -113,6 +116,7 @@ def live_answer(found: Workflow, at_ms: int | None) -> Live | None:
         holes=_holes(ledger.holes),
         supplement=ledger.supplement or None,
         repair_at=iso_ms(ledger.not_before_ms) if wants and not ledger.supplement and ledger.not_before_ms else None,
+        untraded=ledger.untraded or None,
         supplement_failure=ledger.failure or None,
     )
 

@@ -43,6 +43,7 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     compared. holes: the first ones that are open; open_holes: how many there are.
     supplement: the workflow that loads what lacks; supplements: how many were made; not_before_ms: when the next one
     may be; failure: why the last one has not loaded all; failures: how many in a row have not.
+    untraded: the symbol's status, as the exchange said last, where it is not traded: then nothing happens.
     """
 
     from_ms: int | None = None
@@ -61,6 +62,7 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     not_before_ms: int = 0
     failure: str = ""
     failures: int = 0
+    untraded: str = ""
 
     @property
     def span(self) -> TimeRange | None:

@@ -42,8 +42,9 @@ def is_pattern(word: str) -> bool:
     return not _WILD.isdisjoint(word)
 
 
-def select(asked: Sequence[str], listed: Sequence[SymbolInfo], where: str) -> Selection:
-    """The symbols that are asked for. listed: all that there are; those that are traded no longer fit a pattern too.
+def select(asked: Sequence[str], listed: Sequence[SymbolInfo], where: str, *, traded: bool = False) -> Selection:
+    """The symbols that are asked for. listed: all that there are; those that are traded no longer fit a pattern too,
+    unless only `traded` ones are wanted.
 
     where: the exchange, as it is called in a sentence. Raises InvalidInput that names every symbol that is not known.
     """
@@ -55,6 +56,7 @@ def select(asked: Sequence[str], listed: Sequence[SymbolInfo], where: str) -> Se
     for word in asked:
         if is_pattern(word):
             fits = [symbol for symbol in sorted(known) if fnmatchcase(symbol.upper(), word.upper())]
+            fits = [symbol for symbol in fits if is_traded(known[symbol])] if traded else fits
             if not fits:
                 raise InvalidInput("symbols", f"no symbol of {where} fits the pattern {word!r}")
             chosen |= dict.fromkeys(fits)

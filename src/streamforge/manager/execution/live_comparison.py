@@ -23,6 +23,7 @@ from streamforge.manager.execution.proof import ask_again
 from streamforge.manager.live_ledger import MOST_HOLES, Ledger
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.persistence.record_count import first_stored_from, survey, time_of
+from streamforge.manager.symbols import TRADING
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.completeness.rule import Rule
 from streamforge_utils.model.coverage import DONE, Segment, Verdict, clip, lacking, touching, verdict_of
@@ -98,6 +99,8 @@ class Comparison:
             return
         self.ledger = _replace(ledger, asked_ms=now_ms)
         try:
+            info = await deps.exchange.symbol_info(self._series.symbol)
+            self.ledger = _replace(self.ledger, untraded="" if info.status == TRADING else info.status)
             found = await self._empty(known, front)
         except (RetryableError, PermanentError) as error:
             raise ExchangeFailed(error) from error

@@ -11,6 +11,7 @@ from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.live_comparison import Comparison
 from streamforge.manager.lifecycle.facts import Planned
 from streamforge.manager.live_ledger import Ledger
+from streamforge.manager.symbols import TRADING
 from streamforge.manager.workflow import Part, Plan, Proof, Workflow
 from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.kinds.registry import rule_of
@@ -27,7 +28,7 @@ async def begun(deps: Dependencies, workflow: Workflow) -> Planned:
     Raises PermanentError (the exchange does not know the symbol), RetryableError or OutOfDate.
     """
     series, rule = workflow.series, rule_of(workflow.series)
-    await deps.exchange.symbol_info(series.symbol)
+    info = await deps.exchange.symbol_info(series.symbol)
     exchange_now_ms, now_ms = await deps.exchange.server_time(), deps.clock.now_ms()
     await deps.exchange_binding.accept()
     known = await deps.coverage.known(series)
@@ -45,6 +46,7 @@ async def begun(deps: Dependencies, workflow: Workflow) -> Planned:
         stream_ms=stream_ms,
         history_ms=over_ms if from_ms is not None and from_ms < over_ms else None,
         supplements=0 if before is None else before.supplements,
+        untraded="" if info.status == TRADING else info.status,
     )
     part = Part(span=TimeRange(stream_ms, stream_ms + 1000), source=Source.STREAM, reason="it goes on from here")
     plan = Plan(exchange_now_ms=exchange_now_ms, parts=(part,))

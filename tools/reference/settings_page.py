@@ -17,8 +17,15 @@ from streamforge_utils.runtime.worker_definition import Definition
 P = TypeVar("P", bound=msgspec.Struct)
 
 _SERVICES, _WORKERS, _LOADERS, _SINKS = "Every service", "Every worker", "Loaders", "Sinks"
-_EXCHANGE, _ARCHIVE = "The exchange", "The archive"
-_GROUP_OF_USE = {"exchange": _EXCHANGE, "archive": _ARCHIVE, "output": _LOADERS, "input": _SINKS, "store": _SINKS}
+_EXCHANGE, _STREAMS, _ARCHIVE = "The exchange", "The streams", "The archive"
+_GROUP_OF_USE = {
+    "exchange": _EXCHANGE,
+    "stream": _STREAMS,
+    "archive": _ARCHIVE,
+    "output": _LOADERS,
+    "input": _SINKS,
+    "store": _SINKS,
+}
 _PAGE = "../../docs/reference/settings.md"
 
 
@@ -26,7 +33,7 @@ def shared() -> dict[str, list[Variable]]:
     """The settings that several services read in the same form, by their heading on the page."""
     managers = {_form(row) for row in variables(ManagerSettings)}
     found: dict[str, list[Variable]] = {
-        title: [] for title in (_SERVICES, _WORKERS, _LOADERS, _SINKS, _EXCHANGE, _ARCHIVE)
+        title: [] for title in (_SERVICES, _WORKERS, _LOADERS, _SINKS, _EXCHANGE, _STREAMS, _ARCHIVE)
     }
     for row in variables(WorkerSettings):
         common = _SERVICES if _form(row) in managers else _WORKERS
@@ -157,6 +164,7 @@ TESTS = {
     "STREAMFORGE_CHAOS_SEEDS": "with how many seeds the broker is broken in the tests of engines",
     "STREAMFORGE_CHAOS_BREAKS": "how often the broker is broken with each of them",
     "STREAMFORGE_CHAOS_KUBERNETES": "how often pods, manager, API server and controller manager are each killed",
+    "STREAMFORGE_STREAM_CASES": "through how many mixtures of faults a loader of streams is led; 150 by default",
     "STREAMFORGE_CHAOS_ALL": "1: a crash at every call of a port, not at a choice of them",
 }
 """What the tests read of the environment, and what it means."""

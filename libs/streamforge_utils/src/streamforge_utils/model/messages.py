@@ -127,6 +127,27 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     ponged_at: Annotated[float | None, Meta(description="of a pong: when it was answered, unix seconds")] = None
 
 
+class Live(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a loader of streams tells beside its progress; counts are those of its attempt."""
+
+    last_id: Annotated[int | None, Meta(description="of the last record written, where records have ids")] = None
+    last_time: Annotated[int | None, Meta(description="when it happened, unix milliseconds, UTC")] = None
+    frame_age_s: Annotated[
+        float | None, Meta(description="seconds since the exchange sent anything; null: no connection")
+    ] = None
+    reconnects: Annotated[int, Meta(description="connections made after one had failed")] = 0
+    rotations: Annotated[int, Meta(description="connections replaced while they were good")] = 0
+    backfilled: Annotated[int, Meta(description="records asked for by requests, as the streams lacked them")] = 0
+    duplicates: Annotated[int, Meta(description="records that came more than once")] = 0
+    refused: Annotated[int, Meta(description="messages of which no record can be made")] = 0
+    dropped: Annotated[int, Meta(description="records for which there was no room; they are asked for later")] = 0
+    skipped: Annotated[int, Meta(description="ids or bars that the exchange does not have")] = 0
+    corrected: Annotated[int, Meta(description="bars that the exchange changed after they were written")] = 0
+    late: Annotated[int, Meta(description="bars that were asked for as no message said that they are closed")] = 0
+    held_bytes: Annotated[int, Meta(description="records that wait in memory and on disk, about")] = 0
+    clock_offset_ms: Annotated[int, Meta(description="by how much the exchange's clock is ahead of the worker's")] = 0
+
+
 class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """How far a worker is; travels in the `extra` of its events. A worker that waits for something is not stuck."""
 
@@ -146,6 +167,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     banned_until_ms: Annotated[
         int | None, Meta(description="the exchange refuses this address until then, unix milliseconds, UTC")
     ] = None
+    live: Annotated[Live | None, Meta(description="of a loader of streams")] = None
     exit_code: Annotated[int | None, Meta(description="with a last word: what the process exits with")] = None
 
 

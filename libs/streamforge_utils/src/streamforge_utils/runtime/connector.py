@@ -19,6 +19,7 @@ from streamforge_utils.runtime.offset_reader import OffsetReader
 from streamforge_utils.runtime.settings import WorkerSettings
 from streamforge_utils.runtime.topic_reader import Input
 from streamforge_utils.runtime.topic_specs import talk_topic
+from streamforge_utils.runtime.topic_tail import TopicTail
 from streamforge_utils.runtime.topic_writer import DeadLetterQueue, Output
 from streamforge_utils.runtime.worker_definition import Definition, Use
 
@@ -122,6 +123,7 @@ class Connector:
             await self._patiently(make_store)
         if Use.OUTPUT in definition.uses:
             await self._require_topic(bus)
+            connections.tail = TopicTail(bus, settings.kafka_topic)
             connections.output = Output(
                 await self.producer(bus, bulk=True),
                 bus,

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
@@ -25,6 +27,7 @@ from streamforge_utils.runtime.settings import ArchiveSettings, DataSettings, Ex
 from streamforge_utils.runtime.stream_settings import StreamSettings
 from streamforge_utils.runtime.telemetry import Telemetry
 from streamforge_utils.runtime.topic_reader import Input
+from streamforge_utils.runtime.topic_tail import TopicTail
 from streamforge_utils.runtime.topic_writer import DeadLetterQueue, Output
 
 P = TypeVar("P", bound=msgspec.Struct)
@@ -76,12 +79,15 @@ class Connections:
         self.exchange: Exchange | None = None
         self.archive: Archive | None = None
         self.stream: Stream | None = None
+        self.tail: TopicTail | None = None
 
 
 class Context(Generic[P]):
     """One attempt of a step, without signals, topics or metrics.
 
-    ranges: what to load, ascending as given; `span` is the whole time range of the workflow. replay: the input is a
+    ranges: what to load, ascending as given; `span` is the whole time range of the workflow. given_ranges: the former,
+    where they were given. weight_per_minute: the share of the exchange's weight now. scratch: a folder for files that
+    do not outlive the process, which may not be there yet. replay: the input is a
     topic of dead letters. archive_samples: which files are compared with the exchange. terminal_extra: what the
     terminal event's `extra` shall hold beside the progress, as JSON has it.
     """
@@ -100,11 +106,14 @@ class Context(Generic[P]):
         self.symbol = settings.symbol
         self.type = settings.type
         self.span = settings.time_range
+        self.given_ranges = settings.ranges
         self.ranges: tuple[TimeRange, ...] = settings.ranges or (settings.time_range,)
         self.collection = settings.collection_name
         self.attempt = settings.attempt
         self.replay = settings.replay
         self.archive_samples = settings.archive.samples
+        self.weight_per_minute = settings.exchange.weight_per_minute
+        self.scratch = (settings.data.data_dir or Path(tempfile.gettempdir()) / "streamforge") / "tmp"
         self.progress = instruments.progress
         self.clock = instruments.clock
         self.log = instruments.log
@@ -154,6 +163,11 @@ class Context(Generic[P]):
     def archive(self) -> Archive:
         """The files of past days."""
         return _declared(self._connections.archive, "archive")
+
+    @property
+    def tail(self) -> TopicTail:
+        """The last records of the output's topic."""
+        return _declared(self._connections.tail, "output")
 
     @property
     def stream(self) -> Stream:

@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 from streamforge_utils.model.errors import RetryableError
-from streamforge_utils.model.messages import Progress
+from streamforge_utils.model.messages import Live, Progress
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.instrumentation import DerivedMetric
 from streamforge_utils.ports.retry import retry
@@ -26,6 +26,7 @@ class ProgressTracker:
 
     records: confirmed. position: newest open time (ms) or offset reached. share: done, 0 to 1, where an end is known.
     lag: records waiting, where known. unchanged, stale, refused: how the store answered beside `stored`.
+    live: what a loader of streams tells; None: it is another worker.
     waited: called for each wait that ends, with who waited and for how many seconds.
     """
 
@@ -38,6 +39,7 @@ class ProgressTracker:
         self.stale = 0
         self.refused = 0
         self.banned_until_ms: int | None = None
+        self.live: Callable[[], Live] | None = None
         self._clock = clock
         self._waited = waited
         self._waits: dict[str, tuple[str, int | None, float]] = {}
@@ -78,6 +80,7 @@ class ProgressTracker:
             waiting=reason,
             waiting_until=None if until_ms is None else until_ms / 1000,
             banned_until_ms=self.banned_until_ms,
+            live=None if self.live is None else self.live(),
         )
 
 

@@ -244,7 +244,9 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
         str, variable("SYMBOL", "the symbol as the exchange spells it, e.g. `BTCUSDT`", check=check_symbol)
     ]
     type: Annotated[str, variable("TYPE", "what is loaded, e.g. `api_candles_1m`", check=check_word)]
-    time_range: Annotated[TimeRange, variable("TIME_RANGE", "the half-open time range of the workflow, UTC")]
+    time_range: Annotated[
+        TimeRange, variable("TIME_RANGE", "the half-open time range of the workflow, UTC; a live `TYPE` needs none")
+    ]
     interval: Annotated[
         str, variable("INTERVAL", "the candles' interval; must agree with `TYPE`", default="that of `TYPE`")
     ] = ""
@@ -379,4 +381,6 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     metrics_port: MetricsPort = None
     metrics_host: MetricsHost = "127.0.0.1"
     log_format: LogFormat = None
-    debug: Annotated[bool, variable("STREAMFORGE_DEBUG", "log also what is only of use to find a fault")] = False
+    debug: Annotated[
+        bool, variable("STREAMFORGE_DEBUG", "log also what is only of use to find a fault; `DEBUG` too")
+    ] = False

@@ -228,8 +228,8 @@ class Supervisor(Generic[P]):
             own_commands=commands.own_commands,
             telemetry=telemetry,
         )
-        if self._budget is not None and self._connections.exchange is not None:
-            self._connections.exchange.set_weight_limit(self._budget)
+        if self._budget is not None:
+            self._share(self._budget)
         if self._connections.input is not None:
             self._connections.input.note = context.note
         if self.stop.asked:
@@ -244,6 +244,12 @@ class Supervisor(Generic[P]):
     def _set_budget(self, weight_per_minute: int) -> None:
         self._budget = weight_per_minute
         self._log.info("budget", weight_per_minute=weight_per_minute)
+        self._share(weight_per_minute)
+
+    def _share(self, weight_per_minute: int) -> None:
+        """Keep what is connected to its share of the exchange's weight."""
+        if self._context is not None:
+            self._context.weight_per_minute = weight_per_minute
         if self._connections.exchange is not None:
             self._connections.exchange.set_weight_limit(weight_per_minute)
 

@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 
 P = TypeVar("P", bound=msgspec.Struct)
 
+ALL_TIME = "1970:9999"
+"""The time range of a live type that is started without one."""
+
 
 class Role(StrEnum):
     """What a worker is to a workflow.

@@ -25,7 +25,7 @@ from streamforge_utils.runtime.settings import EVENTS_TOPIC, DataSettings, Worke
 from streamforge_utils.runtime.supervisor import Supervisor
 from streamforge_utils.runtime.telemetry import Identity, Telemetry
 from streamforge_utils.runtime.termination import EXIT_CONFIG, failed
-from streamforge_utils.runtime.worker_definition import Definition
+from streamforge_utils.runtime.worker_definition import ALL_TIME, Definition
 
 P = TypeVar("P", bound=msgspec.Struct)
 
@@ -38,6 +38,7 @@ def load_worker(definition: Definition[P], environ: Mapping[str, str]) -> tuple[
     Raises ConfigError naming every variable that is missing, wrong, or asks for what this version does not have.
     """
     problems: list[str] = []
+    environ = _with_other_names(environ)
     parameters = read(definition.parameters, environ, problems)
     if parameters is not None:
         try:
@@ -50,12 +51,31 @@ def load_worker(definition: Definition[P], environ: Mapping[str, str]) -> tuple[
             given["TYPE"] = normal_type(given["TYPE"])
         except InvalidInput as error:
             problems.append(f"TYPE: {error}")
+        else:
+            if kind_of_type(given["TYPE"]).is_endless(given["TYPE"]) and given.get("TIME_RANGE") in (None, "", "null"):
+                given["TIME_RANGE"] = ALL_TIME
     settings = read(WorkerSettings, given, problems, uses=definition.uses)
     if settings is not None:
         settings = _checked(settings, definition, problems)
     if problems or settings is None or parameters is None:
         raise settings_error(problems)
     return settings, parameters
+
+
+def _with_other_names(environ: Mapping[str, str]) -> dict[str, str]:
+    """`environ` with what the first generation called otherwise; today's names go first.
+
+    `DEBUG` is also used by other programs: only a truth counts. A type may lack its interval.
+    """
+    found = dict(environ)
+    if environ.get("DEBUG", "").lower() in ("1", "true", "yes", "on"):
+        found.setdefault("STREAMFORGE_DEBUG", "true")
+    if environ.get("LIMIT"):
+        found.setdefault("STREAMFORGE_LIMIT", environ["LIMIT"])
+    with_interval = f"{environ.get('TYPE', '')}_{environ.get('INTERVAL', '')}"
+    if not is_type(environ.get("TYPE", "")) and is_type(with_interval):
+        found["TYPE"] = with_interval
+    return found
 
 
 def _with_defaults(definition: Definition[P], environ: Mapping[str, str]) -> dict[str, str]:

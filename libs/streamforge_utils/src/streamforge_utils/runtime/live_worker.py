@@ -1,0 +1,176 @@
+"""What every loader of streams does: a session, repair beside it, writing, and an end in order."""
+
+from __future__ import annotations
+
+import asyncio
+from abc import ABC, abstractmethod
+from typing import Annotated, Any, Generic, NoReturn, TypeVar
+
+import msgspec
+
+from streamforge_utils.model.errors import PermanentError
+from streamforge_utils.model.kinds.streaming import Heard
+from streamforge_utils.model.messages import Live
+from streamforge_utils.ports.bus import Received
+from streamforge_utils.runtime.backfill import Backfill
+from streamforge_utils.runtime.context import Context
+from streamforge_utils.runtime.exchange_time import ExchangeTime
+from streamforge_utils.runtime.stream_session import ROTATE_S, StreamSession
+
+_LOGGED = 5
+FLUSH_S = 2.0
+"""What is ready may take so long to be written at the end; a worker has some more to stop."""
+
+
+class LiveParameters(msgspec.Struct, frozen=True, kw_only=True):
+    """What can be chosen for a loader of streams."""
+
+    limit: Annotated[
+        int,
+        msgspec.Meta(ge=1, le=1000, description="records asked for at once where the streams lack some; also `LIMIT`"),
+        msgspec.Meta(extra={"unit": "records"}),
+    ] = 1000
+    rotate_seconds: Annotated[
+        float,
+        msgspec.Meta(gt=0, description="the age at which a connection is replaced; the exchange ends it after a day"),
+        msgspec.Meta(extra={"unit": "seconds"}),
+    ] = ROTATE_S
+    buffer_bytes: Annotated[
+        int,
+        msgspec.Meta(ge=0, description="records held in memory while they cannot be written"),
+        msgspec.Meta(extra={"unit": "bytes"}),
+    ] = 32_000_000
+    spill_bytes: Annotated[
+        int,
+        msgspec.Meta(ge=0, description="records held on disk beyond that; what is more is dropped and asked for later"),
+        msgspec.Meta(extra={"unit": "bytes"}),
+    ] = 48_000_000
+
+
+P = TypeVar("P", bound=LiveParameters)
+
+
+class LiveWorker(ABC, Generic[P]):
+    """A loader of the streams of one series; it is the listener of its session."""
+
+    def __init__(self, ctx: Context[P]) -> None:
+        streaming = ctx.kind.streaming
+        if streaming is None:
+            raise PermanentError(f"{ctx.type}: the exchange has no streams of {ctx.kind.name}")
+        self._ctx = ctx
+        self._ready = asyncio.Event()
+        self._connected = asyncio.Event()
+        self._began_ms = ctx.clock.now_ms()
+        self._closing = False
+        self._refused = 0
+        self._time = ExchangeTime(ctx.exchange, ctx.clock)
+        self._backfill = Backfill(
+            ctx.exchange,
+            ctx.series,
+            clock=ctx.clock,
+            progress=ctx.progress,
+            log=ctx.log,
+            weight_per_minute=lambda: ctx.weight_per_minute,
+        )
+        self._session = StreamSession(
+            ctx.stream,
+            streaming,
+            ctx.series,
+            _Listener(self),
+            clock=ctx.clock,
+            progress=ctx.progress,
+            log=ctx.log,
+            offset_ms=lambda: self._time.offset_ms,
+            rotate_s=ctx.parameters.rotate_seconds,
+        )
+
+    async def run(self) -> None:
+        """Work until cancelled, then write what is ready."""
+        self._ctx.progress.live = self.told
+        writing = asyncio.create_task(self._write(), name="write")
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._time.follow(), name="time")
+                tasks.create_task(self._session.run(), name="session")
+                tasks.create_task(self.repair(), name="repair")
+                await asyncio.shield(writing)
+        finally:
+            self._closing = True
+            self._ready.set()
+            await asyncio.wait([writing], timeout=FLUSH_S)
+            writing.cancel()
+            await asyncio.gather(writing, return_exceptions=True)
+            self.close()
+
+    async def _write(self) -> None:
+        while True:
+            while await self.write():
+                pass
+            if self._closing:
+                return
+            self._ready.clear()
+            await self._ready.wait()
+
+    def refuse(self, heard: Heard) -> int:
+        """Count and log what can never be a record; returns how many messages these are."""
+        for payload, reason in heard.refused:
+            self._refused += 1
+            if self._refused <= _LOGGED:
+                self._ctx.log.warning("a message was refused", reason=reason, payload=payload[:200].decode("latin-1"))
+        return len(heard.refused)
+
+    def told_by_all(self) -> dict[str, Any]:
+        """What events say of every loader of streams."""
+        age_s = self._session.frame_age_s
+        return {
+            "last_time": self._ctx.progress.position,
+            "frame_age_s": None if age_s is None else round(age_s, 3),
+            "reconnects": max(0, self._session.connections - 1 - self._session.rotations),
+            "rotations": self._session.rotations,
+            "refused": self._refused,
+            "clock_offset_ms": self._time.offset_ms,
+        }
+
+    def _position_of(self, record: Received) -> int | None:
+        """The position of a record on the topic; None: it is none of the kind's."""
+        return self._ctx.kind.position_of((record.key or b"").decode(errors="replace"))
+
+    @abstractmethod
+    def hear(self, heard: Heard) -> None:
+        """As `Listener.hear`."""
+
+    @abstractmethod
+    def interrupted(self) -> None:
+        """As `Listener.interrupted`."""
+
+    @abstractmethod
+    async def newer(self) -> bool:
+        """As `Listener.newer`."""
+
+    @abstractmethod
+    async def repair(self) -> NoReturn:
+        """Ask for what the streams lack, until cancelled."""
+
+    async def write(self) -> bool:
+        """Write what is ready, a batch at most; whether there was something. `_ready` is set when there is more."""
+        return False
+
+    @abstractmethod
+    def told(self) -> Live:
+        """What events say."""
+
+    def close(self) -> None:
+        """Release what it holds."""
+
+
+class _Listener(Generic[P]):
+    """Tells the worker also that there is a connection."""
+
+    def __init__(self, worker: LiveWorker[P]) -> None:
+        self._worker = worker
+        self.hear = worker.hear
+        self.newer = worker.newer
+
+    def interrupted(self) -> None:
+        self._worker._connected.set()
+        self._worker.interrupted()

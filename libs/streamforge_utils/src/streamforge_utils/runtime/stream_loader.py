@@ -1,0 +1,187 @@
+"""Loads the streams of a kind whose records have consecutive ids: in their order, each once, without a gap."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import NoReturn, TypeVar
+
+from streamforge_utils.model.kinds.paging import ById, ByTime, Page
+from streamforge_utils.model.kinds.streaming import Heard
+from streamforge_utils.model.messages import Live
+from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.ports.columns import MessageColumns
+from streamforge_utils.runtime.context import Context
+from streamforge_utils.runtime.id_order import IdOrder
+from streamforge_utils.runtime.live_worker import LiveParameters, LiveWorker
+from streamforge_utils.runtime.spill import Spill
+
+BATCH_RECORDS = 5000
+WINDOW_S = 0.5
+"""What comes out of order is waited for so long before it is asked for."""
+ANSWERS = 3
+"""So many answers say that an id does not exist, or that nothing is newer, before that is believed."""
+_AGAIN_S = 1.0
+
+P = TypeVar("P", bound=LiveParameters)
+
+
+async def load_ids(ctx: Context[P]) -> None:
+    """Load until cancelled; what follows what was written is written before it ends, if the bus takes it in time.
+
+    Raises what the streams, the exchange and the output raise.
+    """
+    await IdLoader(ctx).run()
+
+
+class IdLoader(LiveWorker[P]):
+    """One series from its streams; what they lack is asked for by id before what lies behind it is written.
+
+    While that takes time, or the bus takes nothing, what comes is held in memory, then on disk; what is too much even
+    for that is dropped, and asked for later.
+    """
+
+    def __init__(self, ctx: Context[P]) -> None:
+        super().__init__(ctx)
+        self._order = IdOrder()
+        self._spill = Spill(ctx.scratch, ctx.parameters.spill_bytes)
+        self._newest: int | None = None  # id that was heard
+        self._catching_up = False
+        self._wanted = asyncio.Event()
+        self._dropped = 0
+        self._duplicates = 0
+        self._backfilled = 0
+        self._skipped = 0
+        self._last_id: int | None = None
+
+    def close(self) -> None:
+        self._spill.close()
+
+    # What is heard
+
+    def hear(self, heard: Heard) -> None:
+        if self.refuse(heard):
+            self.interrupted()  # the exchange may have it right
+        if not heard.positions:
+            return
+        self._newest = max(self._newest or 0, max(heard.positions))
+        if not self._spill.bytes and self._order.bytes <= self._ctx.parameters.buffer_bytes:
+            self._take(heard)
+        elif not self._spill.put(heard):
+            self._dropped += len(heard)
+        self._refill()
+
+    def interrupted(self) -> None:
+        if self._order.next_id is not None:
+            self._catching_up = True
+            self._wanted.set()
+
+    async def newer(self) -> bool:
+        known = max(self._order.next_id or 0, -1 if self._newest is None else self._newest + 1)
+        if known:
+            page = await self._backfill.once(ById(known, limit=1))
+        else:
+            page = await self._backfill.once(ByTime(self._since(self._began_ms), limit=1))
+        if page:
+            self.interrupted()
+        return bool(page)
+
+    def _take(self, records: Heard | Page) -> int:
+        taken = self._order.take(records)
+        if isinstance(records, Heard):
+            self._duplicates += len(records) - taken
+        if self._order.ready:
+            self._ready.set()
+        if self._order.waits:
+            self._wanted.set()
+        return taken
+
+    def _refill(self) -> None:
+        """Bring back from the disk what there is room for."""
+        while self._spill.bytes and self._order.bytes <= self._ctx.parameters.buffer_bytes // 2:
+            page = self._spill.get()
+            if page is not None:
+                self._duplicates += len(page) - self._take(page)
+
+    # What lacks
+
+    async def repair(self) -> NoReturn:
+        await self._begin()
+        tries = 0
+        while True:
+            if not self._catching_up and not self._order.waits:
+                self._wanted.clear()
+                await self._wanted.wait()
+            first = self._order.next_id
+            if first is None:
+                await self._ctx.clock.sleep(WINDOW_S)
+                continue
+            if not self._catching_up:
+                await self._ctx.clock.sleep(WINDOW_S)
+                if self._order.next_id != first:
+                    continue  # it has come, or a part of it
+            tries = 0 if await self._ask(first, tries) else tries + 1
+            if tries:
+                await self._ctx.clock.sleep(_AGAIN_S * tries)
+
+    async def _begin(self) -> None:
+        """Find the first id: behind the last record on the topic, or of the time range; else that of the stream."""
+        last = max((p for p in map(self._position_of, await self._ctx.tail.read()) if p is not None), default=None)
+        if last is not None:
+            self._last_id = last
+            self._order.begin(last + 1)
+        else:
+            await self._connected.wait()
+            page = None
+            if self._ctx.given_ranges:
+                await self._time.measured.wait()
+                page = await self._backfill.page(ByTime(self._since(self._ctx.given_ranges[0].start_ms), limit=1))
+            self._order.begin(page.positions[0] if page else None)
+        self._take(Page([], [], [], []))
+        self.interrupted()
+
+    def _since(self, start_ms: int) -> TimeRange:
+        return TimeRange(start_ms, max(start_ms, self._time.now_ms()) + 1)
+
+    async def _ask(self, first: int, tries: int) -> bool:
+        """Ask for the records from `first` on; whether that has led on."""
+        gap = self._order.gap
+        most = min(self._backfill.paging.most, self._ctx.parameters.limit)
+        limit = most if gap is None or self._catching_up else min(most, len(gap))
+        page = await self._backfill.page(ById(first, limit=limit))
+        self._backfilled += self._take(page)
+        if self._catching_up and len(page) < limit:
+            self._catching_up = False
+        if self._order.next_id != first or (not page and self._order.gap is None):
+            return True
+        if tries + 1 < ANSWERS:
+            return False
+        gap = self._order.gap
+        to_id = page.positions[0] if page else first if gap is None else gap.stop
+        self._skipped += to_id - first
+        self._ctx.log.warning("the exchange has no such ids", first=first, last=to_id - 1)
+        self._order.skip(to_id)
+        self._take(Page([], [], [], []))
+        return True
+
+    # What is written
+
+    async def write(self) -> bool:
+        page = self._order.give(BATCH_RECORDS)
+        if not page:
+            return False
+        await self._ctx.output.write(MessageColumns(page.keys, page.values))
+        self._ctx.progress.position = page.times[-1]
+        self._last_id = page.positions[-1]
+        self._refill()
+        return True
+
+    def told(self) -> Live:
+        return Live(
+            last_id=self._last_id,
+            held_bytes=self._order.bytes + self._spill.bytes,
+            duplicates=self._duplicates,
+            backfilled=self._backfilled,
+            dropped=self._dropped,
+            skipped=self._skipped,
+            **self.told_by_all(),
+        )

@@ -1,0 +1,51 @@
+"""The last records of a worker's data topic: an attempt goes on behind what the one before has written."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.model.messages import EOS_KEY
+from streamforge_utils.ports.bus import Bus, BusAdmin, Received
+
+RECORDS = 1000
+_POLL_S = 1.0
+_EMPTY_POLLS = 30
+
+
+class _Bus(Bus, BusAdmin, Protocol):
+    pass
+
+
+class TopicTail:
+    """Reads the end of a topic of one partition."""
+
+    def __init__(self, bus: _Bus, topic: str) -> None:
+        self._bus = bus
+        self._topic = topic
+
+    async def read(self) -> Sequence[Received]:
+        """The last messages that are still there, at most `RECORDS`, without end-of-stream markers.
+
+        Raises RetryableError or PermanentError.
+        """
+        ends = await self._bus.offsets(self._topic)
+        if all(first >= end for first, end in ends.values()):
+            return []
+        consumer = await self._bus.consumer(self._topic)
+        try:
+            for partition, (first, end) in ends.items():
+                await consumer.seek(partition, max(first, end - RECORDS))
+            found, empty = list[Received](), 0
+            while True:
+                position = await consumer.position()
+                if all(position.get(partition, 0) >= end for partition, (_, end) in ends.items()):
+                    return [one for one in found if one.key != EOS_KEY]
+                batch = await consumer.poll(RECORDS, _POLL_S)
+                found.extend(batch)
+                empty = 0 if batch else empty + 1
+                if empty == _EMPTY_POLLS:
+                    raise RetryableError(f"the end of the topic {self._topic} cannot be read: the bus gives nothing")
+        finally:
+            await consumer.close()

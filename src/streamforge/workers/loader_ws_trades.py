@@ -1,0 +1,19 @@
+"""Loads trades, single or aggregated, as they happen, from the exchange's streams into the data topic."""
+
+from __future__ import annotations
+
+from streamforge_utils.runtime.live_worker import LiveParameters
+from streamforge_utils.runtime.stream_loader import load_ids
+from streamforge_utils.runtime.worker_definition import ALL_TIME, Definition, Role, Source, Use
+
+DEFINITION = Definition(
+    target="loader-ws-trades",
+    summary="loads trades, single or aggregated, from the exchange's streams",
+    role=Role.LOADER,
+    types=("ws_trades", "ws_agg_trades"),
+    source=Source.STREAM,
+    parameters=LiveParameters,
+    uses=frozenset({Use.STREAM, Use.EXCHANGE, Use.OUTPUT}),
+    run=load_ids,
+    defaults={"TIME_RANGE": ALL_TIME},
+)

@@ -11,11 +11,9 @@ from streamforge.manager.batch_presentation import batch_summary
 from streamforge.manager.live_ledger import Ledger
 from streamforge.manager.policy import Policy
 from streamforge.manager.workflow import Status
-from tests.manager import test_live_requests
 from tests.manager.batch_world import batch_world, begun, end, live, look, shown, statuses, symbols
 from tests.manager.support import NOW, World, replace
 
-_workers = test_live_requests._workers
 COUNT = 5
 
 

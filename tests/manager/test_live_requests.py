@@ -9,36 +9,12 @@ from streamforge.manager.continuation import LIVE
 from streamforge.manager.requests import check, is_the_same, workflow_of
 from streamforge.manager.service import StartRequest
 from streamforge.manager.workflow import Workflow
-from streamforge.workers import _own_definition
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import InvalidInput
-from streamforge_utils.runtime.sinks import SinkParameters, sink
-from streamforge_utils.runtime.worker_definition import Definition, Role, Source, Use
 from tests.manager.live_world import SERIES, live_world, minutes
 from tests.manager.support import DAY_START, NOW, World, replace
 
 TYPE = "ws_candles_1m"
-PLAYED = {
-    "loader-ws-played": Definition(
-        target="loader-ws-played",
-        summary="plays a stream",
-        role=Role.LOADER,
-        source=Source.STREAM,
-        types=("ws_candles_",),
-        parameters=SinkParameters,
-        uses=frozenset({Use.OUTPUT}),
-        run=sink,
-    ),
-    "arango-candles": replace(_own_definition("arango-candles"), types=("api_candles_", "ws_candles_")),
-}
-
-
-@pytest.fixture(autouse=True)
-def _workers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A loader of streams that is played, and a sink that stores what it gives."""
-    known, names = _own_definition, [*PLAYED, "loader-api-candles", "arango-trades", "loader-producer"]
-    monkeypatch.setattr("streamforge.workers.targets", lambda: sorted(names))
-    monkeypatch.setattr("streamforge.workers.definition", lambda target: PLAYED.get(target) or known(target))
 
 
 def request(**fields: str) -> StartRequest:
@@ -54,7 +30,7 @@ def test_without_a_range_it_begins_now_and_has_no_end() -> None:
         workflow = made(asked)
         assert (workflow.requested, workflow.endless, workflow.clipped) == (LIVE, True, False)
         assert (workflow.span.start_ms, workflow.span.end_ms) == (NOW - 1000, NOW)
-        assert [step.target for step in workflow.steps] == ["arango-candles", "loader-ws-played"]
+        assert [step.target for step in workflow.steps] == ["arango-candles", "loader-ws-candles"]
 
 
 @pytest.mark.parametrize("asked", [{"since": "2024-08-01"}, {"time_range": "2024-08-01:"}])

@@ -8,10 +8,11 @@ from typing import Annotated
 
 import msgspec
 
-from streamforge.manager.live_ledger import Ledger, StreamReport
+from streamforge.manager.live_ledger import Ledger
 from streamforge.manager.workflow import Attempt, Workflow
 from streamforge_utils.model.coverage import Segment
 from streamforge_utils.model.kinds.registry import rule_of
+from streamforge_utils.model.messages import Live as StreamReport
 from streamforge_utils.model.timeranges import iso_ms
 from streamforge_utils.runtime.worker_definition import Role, Source
 
@@ -125,7 +126,7 @@ def stream_of(found: Workflow) -> tuple[StreamReport, Attempt | None]:
     """What the loader of its stream told last, and that one's attempt."""
     for step in found.steps:
         if step.role is Role.LOADER and step.source is Source.STREAM and step.attempt is not None:
-            return step.attempt.stream or StreamReport(), step.attempt
+            return step.attempt.progress.live or StreamReport(), step.attempt
     return StreamReport(), None
 
 

@@ -1,34 +1,14 @@
-"""What is kept of a live workflow beside its steps: how far it is proven, and what its loader reports. Pure."""
+"""What is kept of a live workflow beside its steps: how far it is proven. Pure."""
 
 from __future__ import annotations
 
 import msgspec
 
 from streamforge_utils.model.coverage import Segment
-from streamforge_utils.model.messages import Event
 from streamforge_utils.model.timeranges import TimeRange
 
 MOST_HOLES = 20
 """Holes that a ledger names; it counts all."""
-
-
-class StreamReport(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What a loader of a stream tells in `extra.live` of its events.
-
-    last_id, last_time: of the last record that it has published. frame_age_s: how long ago the last frame of any kind
-    came. reconnects: connections after the first one. backfilled: records that were asked for by requests. duplicates:
-    records that came again. held_bytes: of what waits to be published. clock_offset_ms: how far the exchange's clock is
-    ahead of the worker's.
-    """
-
-    last_id: int | None = None
-    last_time: int | None = None
-    frame_age_s: float | None = None
-    reconnects: int = 0
-    backfilled: int = 0
-    duplicates: int = 0
-    held_bytes: int = 0
-    clock_offset_ms: float | None = None
 
 
 class Ledger(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -81,12 +61,3 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     def has_history(self) -> bool:
         """Whether all that is older than the stream is there, or was given up."""
         return self.history_ms is None or bool(self.failures) or (self.proven_ms or 0) >= self.history_ms
-
-
-def report_of(event: Event) -> StreamReport | None:
-    """What the event tells of a stream; None: nothing that can be read."""
-    told = (event.extra or {}).get("live")
-    try:
-        return None if told is None else msgspec.convert(told, StreamReport)
-    except msgspec.ValidationError:
-        return None

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from streamforge.manager.live_ledger import Ledger, StreamReport
+from streamforge.manager.live_ledger import Ledger
 from streamforge.manager.topic_input import PartitionProof, TopicInput
 from streamforge_utils.model.coverage import IdsRead, Segment
 from streamforge_utils.model.errors import ConfigError
@@ -92,8 +92,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     exit_code, signal: of its job. ended_ms: its job is gone. outcome: how the manager counts it, once settled.
     message: of its latest event; before its first one, why its job has not begun. next_step: what a person can do about
     that or about the reason, where the launcher knows.
-    unloaded, disputed, read: as `Step` and `Workflow` have them, until the attempt is settled. stream: what a loader of
-    a stream told last.
+    unloaded, disputed, read: as `Step` and `Workflow` have them, until the attempt is settled.
     """
 
     number: int
@@ -123,7 +122,6 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     unloaded: tuple[Remark, ...] = ()
     disputed: tuple[Remark, ...] = ()
     read: tuple[IdsRead, ...] = ()
-    stream: StreamReport | None = None
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):

@@ -213,7 +213,10 @@ class Executor:
             common["STREAMFORGE_EXCHANGE_IDENTITY"] = expected
         if not self._wanted(workflow, target, attempt.number):
             return None  # it was asked to stop while this waited for its turn
-        spec_ = job_of(workflow, step, attempt, weight_per_minute=share, policy=deps.policy, common=common)
+        connects = self._connects.share(0, [attempt.job, *self._overview.connecting], deps.clock.now_ms())
+        spec_ = job_of(
+            workflow, step, attempt, weight_per_minute=share, connects=connects, policy=deps.policy, common=common
+        )
         if step.role is Role.LOADER:
             self._budget.sent(attempt.job, share)  # before it runs: a look meanwhile would send it once more
         try:

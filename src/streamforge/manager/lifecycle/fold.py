@@ -12,7 +12,6 @@ import msgspec
 
 from streamforge.manager.lifecycle.rounds import disjoint
 from streamforge.manager.lifecycle.topic_rounds import fold_told
-from streamforge.manager.live_ledger import report_of
 from streamforge.manager.workflow import Attempt, Remark, Step, Workflow
 from streamforge_utils.model.coverage import IdsRead, joined_reads
 from streamforge_utils.model.errors import StreamForgeError
@@ -65,15 +64,14 @@ def _with_event(attempt: Attempt, event: Event, now_ms: int) -> Attempt:
         disputed=_remarks(attempt.disputed, event, "disputed", attempt.ranges),
         read=_read(attempt.read, event),
     )
-    if (told := report_of(event)) is not None:
-        attempt = _replace(attempt, stream=told)
-        if told.frame_age_s is not None and told.frame_age_s * 1000 < now_ms - (attempt.progressed_ms or now_ms):
-            # Where nothing happens there is no record: that frames come is progress enough.
-            attempt = _replace(attempt, progressed_ms=now_ms - int(told.frame_age_s * 1000))
     if event.event != "started":
         # The time in which it reports that it waits is no time without progress.
         if _counts(attempt.progress) != _counts(progress) or waits(progress, now_ms):
             attempt = _replace(attempt, progressed_ms=now_ms)
+        elif progress.live is not None and progress.live.frame_age_s is not None:
+            # Where nothing happens there is no record: that frames come is progress enough.
+            heard_ms = now_ms - int(progress.live.frame_age_s * 1000)
+            attempt = _replace(attempt, progressed_ms=max(heard_ms, attempt.progressed_ms or 0))
         attempt = _replace(attempt, progress=progress, message=event.message)
     if event.event in TERMINAL_EVENTS:
         attempt = _replace(
@@ -174,5 +172,5 @@ def _bare(step: Step) -> Step:
     attempt = step.attempt
     if attempt is None:
         return step
-    bare: Attempt = _replace(attempt, seen_ms=None, progressed_ms=None, progress=Progress(), message="", stream=None)
+    bare: Attempt = _replace(attempt, seen_ms=None, progressed_ms=None, progress=Progress(), message="")
     return _replace(step, attempts=(*step.attempts[:-1], bare))

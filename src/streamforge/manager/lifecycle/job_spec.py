@@ -24,10 +24,14 @@ def job_of(
     attempt: Attempt,
     *,
     weight_per_minute: int,
+    connects: int = 1,
     policy: Policy,
     common: Mapping[str, str],
 ) -> JobSpec:
-    """The job of an attempt. common: settings that every worker gets (where bus, store and exchange are)."""
+    """The job of an attempt. common: settings that every worker gets (where bus, store and exchange are).
+
+    connects: connections that a loader of a stream may try to make in five minutes.
+    """
     span = _span_of(workflow)
     environment = {
         **common,
@@ -48,6 +52,8 @@ def job_of(
         ranges = _inside(span, attempt.ranges) if workflow.ledger is None else (str(span),)
         environment["STREAMFORGE_RANGES"] = ",".join(ranges)
         environment["STREAMFORGE_WEIGHT_PER_MINUTE"] = str(weight_per_minute)
+        if step.source is Source.STREAM:
+            environment["STREAMFORGE_CONNECTS"] = str(max(1, connects))
         environment["STREAMFORGE_DOWNSTREAM"] = ",".join(readers_of(workflow))
     elif attempt.replay:
         environment["KAFKA_TOPIC"] = names.dlq_topic(workflow.topic)

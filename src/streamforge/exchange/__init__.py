@@ -1,1 +1,1 @@
-"""The test exchange: Binance's REST format, with faults on request."""
+"""The test exchange: Binance's REST format and streams, with faults on request."""

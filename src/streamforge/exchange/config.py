@@ -15,6 +15,12 @@ WEIGHT_LIMIT = 6_000
 """Request weight per minute and address that Binance Spot allows."""
 
 
+CONNECT_LIMIT = 300
+"""Connections to its streams that Binance allows an address in five minutes."""
+MESSAGE_LIMIT = 5
+"""Messages a second that it takes on one of them."""
+
+
 class SymbolSpec(msgspec.Struct, frozen=True, kw_only=True):
     """A symbol of the seeded exchange.
 
@@ -102,6 +108,12 @@ class ExchangeConfig(msgspec.Struct, frozen=True, kw_only=True):
     faults: `NAME[:key=value,...]`, see `faults.FAULTS`.
     symbols_extra: so many symbols more, made up (see `made_up_symbols`); seeded data only.
     trades_a_minute: of every symbol, instead of its own; None: its own. 1667 are the 2.4 million a day of BTCUSDT.
+    speed: of its clock; 1440 lets a day pass in a minute.
+    connect_limit: connections to its streams in five minutes; message_limit: messages of a client in a second of the
+    exchange's clock, pings and pongs included. None never refuses.
+    pong_s: how long a client may take to answer a ping, in seconds of the machine, before the minute of the exchange's
+    clock that it has counts: a clock that jumps by a day cuts nobody who answers.
+    tls: a folder; the exchange listens on a second port too, with TLS, and writes `ca.pem` there: what to trust.
     """
 
     port: int = 0
@@ -114,3 +126,8 @@ class ExchangeConfig(msgspec.Struct, frozen=True, kw_only=True):
     faults: tuple[str, ...] = ()
     symbols_extra: int = 0
     trades_a_minute: int | None = None
+    speed: float = 1.0
+    connect_limit: int | None = CONNECT_LIMIT
+    message_limit: int | None = MESSAGE_LIMIT
+    pong_s: float = 10.0
+    tls: Path | None = None

@@ -15,7 +15,7 @@ import msgspec
 from streamforge.exchange import windows
 from streamforge.exchange.config import ANY_SYMBOL, ExchangeConfig, SymbolSpec
 from streamforge.exchange.exchange_requests import ApiError, Sent, read_parameters, symbol_of, window_of
-from streamforge.exchange.faults import Fault, Page
+from streamforge.exchange.fault import Fault, Page
 from streamforge.exchange.windows import Numbers, RowSeries
 from streamforge_utils.model.timeranges import TimeRange
 
@@ -61,7 +61,7 @@ class RowsEndpoint(Endpoint):
     recordings: the recorded series by symbol and variant; None: rows are seeded.
     archive: the folder of its files in the archive; empty: it is not in there. bytes_a_row: of a zip, filled up.
     times: the columns that are times, and what makes microseconds of their milliseconds. quantity: its column.
-    header: the names of the columns.
+    header: the names of the columns. stream: the word of the streams whose events have its rows.
     """
 
     parameters: ClassVar[tuple[str, ...]] = ("symbol", "fromId", "startTime", "endTime", "limit")
@@ -71,6 +71,7 @@ class RowsEndpoint(Endpoint):
     times: ClassVar[Mapping[int, str]] = {}
     quantity: ClassVar[int] = 2
     header: ClassVar[str] = ""
+    stream: ClassVar[str] = ""
 
     def __init__(self, config: ExchangeConfig) -> None:
         super().__init__(config)
@@ -94,6 +95,14 @@ class RowsEndpoint(Endpoint):
         cells: of a line of CSV, or of a row of the REST API. Raises ValueError with the reason if it is no row.
         """
         raise ValueError(f"{self.paths[0]} reads no recordings")
+
+    def row_of_event(self, event: Mapping[str, Any]) -> tuple[int, int, int, bytes] | None:
+        """The row, as `recorded_row` has it, that follows from a recorded event of its stream; None: none does."""
+        raise NotImplementedError
+
+    def variant_of_stream(self, options: Sequence[str]) -> Hashable:
+        """The variant of the rows of a stream. options: of its name."""
+        return None
 
     def derive_recordings(self, others: Sequence[RowsEndpoint]) -> None:
         """Add the series to `recordings` that follow from those of other endpoints."""

@@ -1,4 +1,4 @@
-"""The test exchange as an HTTP server: Binance's market-data REST under /api/v3/, its archive, an oracle, and controls.
+"""The test exchange as an HTTP server: Binance's REST under /api/v3/, its streams and archive, an oracle, and controls.
 
 `serve` runs it inside an event loop (tests); `run` serves until the process is ended. It listens on loopback only.
 """
@@ -11,16 +11,17 @@ import sys
 from collections.abc import Iterable
 from itertools import islice
 from types import TracebackType
-from typing import Self
+from typing import Annotated, Self
 
 import msgspec
 from aiohttp import web
 
-from streamforge.exchange import archive_host, rest
+from streamforge.exchange import archive_host, certificates, rest, stream_host
 from streamforge.exchange.config import ExchangeConfig
 from streamforge.exchange.endpoint import RowsEndpoint
 from streamforge.exchange.exchange_requests import ApiError
 from streamforge.exchange.state import ExchangeClock, ExchangeState
+from streamforge.exchange.stream_host import StreamHost
 from streamforge_utils.model.errors import InvalidInput
 
 HOST = "127.0.0.1"
@@ -28,11 +29,17 @@ _IGNORED_SHOWN = 10
 
 
 class RunningExchange:
-    """A test exchange that listens. url: its base, without a trailing slash. Close it, or use it as a context."""
+    """A test exchange that listens. url: its base, without a trailing slash. Close it, or use it as a context.
 
-    def __init__(self, state: ExchangeState, runner: web.AppRunner, port: int) -> None:
-        self.state, self.port = state, port
-        self.url = f"http://{HOST}:{port}"
+    tls_url: the same with TLS; None: it has none. ca: the file of what to trust then.
+    """
+
+    def __init__(self, state: ExchangeState, runner: web.AppRunner) -> None:
+        self.state = state
+        self.port, *tls_ports = (int(address[1]) for address in runner.addresses)
+        self.url = f"http://{HOST}:{self.port}"
+        self.tls_url = f"https://{HOST}:{tls_ports[0]}" if tls_ports else None
+        self.ca = None if state.config.tls is None else state.config.tls / certificates.AUTHORITY
         self._runner = runner
 
     async def close(self) -> None:
@@ -52,22 +59,27 @@ async def serve(config: ExchangeConfig, clock: ExchangeClock | None = None) -> R
     """Start a test exchange on the loopback address.
 
     clock: the exchange's time; None starts one at `config.now_ms`.
-    Raises InvalidInput for a fault that is not known, PermanentError for a recording that cannot be read, OSError if
-    the port is taken.
+    Raises InvalidInput for a fault that is not known, PermanentError for a recording that cannot be read and for TLS
+    that cannot be had, OSError if the port is taken.
     """
+    context = None if config.tls is None else certificates.server_context(config.tls, HOST)
     state = ExchangeState(config, clock)
     app = web.Application()
-    app.add_routes(control_routes(state))
+    streams = StreamHost(state)
+    app.add_routes(control_routes(state, streams))
+    app.add_routes(stream_host.routes(streams, app))
     app.add_routes(archive_host.routes(state, app))
     app.add_routes(rest.routes(state))
     runner = web.AppRunner(app, access_log=None, handler_cancellation=True, shutdown_timeout=0.1)
     await runner.setup()
     try:
         await web.TCPSite(runner, HOST, config.port).start()
+        if context is not None:
+            await web.TCPSite(runner, HOST, 0, ssl_context=context).start()
     except BaseException:
         await runner.cleanup()
         raise
-    return RunningExchange(state, runner, int(runner.addresses[0][1]))
+    return RunningExchange(state, runner)
 
 
 def run(config: ExchangeConfig, *, json_line: bool = False) -> int:
@@ -93,9 +105,13 @@ async def _serve_until_stopped(config: ExchangeConfig, *, json_line: bool) -> No
         if len(ignored) > _IGNORED_SHOWN:
             sys.stderr.write(f"test exchange: ignored {len(ignored) - _IGNORED_SHOWN} more files\n")
         if json_line:
-            line = msgspec.json.encode({"url": exchange.url, "port": exchange.port, "symbols": symbols}).decode()
+            told: dict[str, object] = {"url": exchange.url, "port": exchange.port, "symbols": symbols}
+            if exchange.tls_url is not None:
+                told |= {"tls_url": exchange.tls_url, "ca": str(exchange.ca)}
+            line = msgspec.json.encode(told).decode()
         else:
-            line = f"test exchange: {exchange.url} ({len(symbols)} symbols: {', '.join(symbols[:12])})"
+            tls = "" if exchange.tls_url is None else f", with TLS {exchange.tls_url}, trust {exchange.ca}"
+            line = f"test exchange: {exchange.url}{tls} ({len(symbols)} symbols: {', '.join(symbols[:12])})"
         sys.stdout.write(line + "\n")
         sys.stdout.flush()
         await stopped.wait()
@@ -106,10 +122,16 @@ class _FaultRequest(msgspec.Struct, forbid_unknown_fields=True):
 
 
 class _ClockRequest(msgspec.Struct, forbid_unknown_fields=True):
-    now_ms: int
+    now_ms: int | None = None
+    advance_ms: int = 0
+    speed: Annotated[float, msgspec.Meta(ge=0, le=1e6)] | None = None
 
 
-def control_routes(state: ExchangeState) -> Iterable[web.RouteDef]:
+class _ShutdownRequest(msgspec.Struct, forbid_unknown_fields=True):
+    notice_s: Annotated[float, msgspec.Meta(ge=0, le=1e6)] = 0.0
+
+
+def control_routes(state: ExchangeState, streams: StreamHost) -> Iterable[web.RouteDef]:
     """The routes that Binance does not have: the oracle, and the controls of faults, clock and counters.
 
     GET /oracle/ENDPOINT?symbol&startTime&endTime (half-open, ms), for klines also interval: what a client must end up
@@ -117,7 +139,9 @@ def control_routes(state: ExchangeState) -> Iterable[web.RouteDef]:
     GET /control/stats, DELETE /control/stats: what was counted; forget it.
     GET, POST {"fault": "NAME:key=value"}, DELETE /control/faults.
     GET /control/log: the last strikes of faults, the newest last.
-    POST {"now_ms": N} /control/clock.
+    POST {"now_ms": N, "advance_ms": N, "speed": X} /control/clock: set it, move it, let it run at another speed (0: it
+    stands still). Each is optional.
+    POST {"notice_s": X} /control/shutdown: the streams announce a shutdown, and end so much later.
     """
 
     def oracle_of(endpoint: RowsEndpoint) -> web.RouteDef:
@@ -164,10 +188,24 @@ def control_routes(state: ExchangeState) -> Iterable[web.RouteDef]:
 
     async def set_clock(request: web.Request) -> web.Response:
         try:
-            state.clock.set(msgspec.json.decode(await request.read(), type=_ClockRequest).now_ms)
+            asked = msgspec.json.decode(await request.read(), type=_ClockRequest)
         except msgspec.MsgspecError as error:
             return _json({"error": str(error)}, 400)
-        return _json({"now_ms": state.clock.now_ms()})
+        clock = state.clock
+        if asked.speed is not None:
+            clock.run(asked.speed)
+        if asked.now_ms is not None:
+            clock.set(asked.now_ms)
+        clock.advance(asked.advance_ms)
+        return _json({"now_ms": clock.now_ms(), "speed": clock.speed})
+
+    async def shut_down(request: web.Request) -> web.Response:
+        try:
+            asked = msgspec.json.decode(await request.read() or b"{}", type=_ShutdownRequest)
+        except msgspec.MsgspecError as error:
+            return _json({"error": str(error)}, 400)
+        streams.shut_down(round(asked.notice_s * 1000))
+        return _json({"open": state.streams.open})
 
     return [
         *(oracle_of(endpoint) for endpoint in state.endpoints if isinstance(endpoint, RowsEndpoint)),
@@ -178,6 +216,7 @@ def control_routes(state: ExchangeState) -> Iterable[web.RouteDef]:
         web.post("/control/faults", add_fault),
         web.delete("/control/faults", drop_faults),
         web.post("/control/clock", set_clock),
+        web.post("/control/shutdown", shut_down),
     ]
 
 

@@ -1,6 +1,6 @@
-"""Faults on request: how each is switched on, when it strikes, and how those of the stage `rows` change a page.
+"""Faults on request: which there are, how each is switched on, and when it strikes.
 
-`exchange/rest.py` carries out the faults of the stages `answer`, `body` and `time`.
+`exchange/rest.py` carries out the faults of the stages `answer`, `body` and `time`, `row_faults.py` those of `rows`.
 
 A switch is `NAME[:key=value,...]`. Every fault knows `p` (probability, 0 to 1, drawn from `seed`), `count` (how often
 at most), `after` (how many matching requests pass unchanged first), `symbol` (or `*`) and `path`: the name of an
@@ -9,204 +9,27 @@ which `day` (of the file, 2024-08-01, or its month, 2024-08) and `file` (a patte
 lists the other options with their defaults. Faults strike requests that would be answered with 200, in the order in
 which they were switched on. A fault of the stage `file` strikes files instead of requests: `count` and `after` count
 files, and what was struck stays so until the fault is switched off.
+
+A fault of the streams strikes an event that is about to be sent on a connection; `count` and `after` count events of
+all connections. `symbol` and `stream` (a pattern of its name, such as `*@kline_*`) narrow down. With `all=1` it
+concerns all connections that are open.
 """
 
 from __future__ import annotations
 
-import random
 import re
 from collections import deque
-from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping
-from fnmatch import fnmatchcase
-from typing import Any
+from collections.abc import Collection, Iterable, Iterator
 
 import msgspec
 
-from streamforge.exchange import windows
-from streamforge.exchange.windows import Rows, RowSeries, Window
+from streamforge.exchange.fault import ANY_PATH, ARCHIVE_PATHS, COMMON, STREAM_PATH, Fault, FaultKind, Target, Value
+from streamforge.exchange.row_faults import ROW_FAULTS
+from streamforge.exchange.stream_faults import STREAM_FAULTS
 from streamforge_utils.model.errors import InvalidInput
 
-Value = int | float | str
-
-ANY_PATH = "*"
-ARCHIVE_PATHS = ("archive", "checksum", "listing")
-
-_COMMON: dict[str, Value] = {
-    "p": 1.0,
-    "count": -1,
-    "after": 0,
-    "path": ANY_PATH,
-    "symbol": "*",
-    "day": "*",
-    "file": "*",
-    "seed": 0,
-}
 _STRIKES_KEPT = 1_000
 _CLOCK = re.compile(r"([01][0-9]|2[0-3]):[0-5][0-9]")
-
-
-class Target(msgspec.Struct, frozen=True):
-    """What a fault may strike. path: of the endpoint, or one of `ARCHIVE_PATHS`. file: a path in the archive."""
-
-    path: str
-    symbol: str = ""
-    file: str = ""
-
-
-class Fault:
-    """A fault that is switched on. struck, seen: how often it struck, and how many requests it could have struck."""
-
-    def __init__(self, name: str, options: Mapping[str, Value], text: str) -> None:
-        self.name, self.kind, self.text = name, FAULTS[name], text
-        self.options = {**_COMMON, **self.kind.options, **options}
-        self.struck = self.seen = 0
-        self.random = random.Random(f"{name}:{self.options['seed']}")  # noqa: S311 - reproducible, not secret
-        self._given: set[object] = set()
-        self._files: dict[str, bool] = {}
-
-    def number(self, option: str) -> float:
-        value = self.options[option]
-        return value if not isinstance(value, str) else float("nan")
-
-    def strikes(self, target: Target) -> bool:
-        """Whether it strikes this request; counts it."""
-        if not self._concerns(target):
-            return False
-        self.seen += 1
-        if self.seen <= self.number("after") or 0 <= self.number("count") <= self.struck:
-            return False
-        if self.random.random() >= self.number("p"):
-            return False
-        self.struck += 1
-        return True
-
-    def strikes_file(self, target: Target) -> bool:
-        """Whether it is in this file; decided once, so that file, checksum and listing agree."""
-        if target.file not in self._files and self._concerns(target):
-            self._files[target.file] = self.strikes(target)
-        return self._files.get(target.file, False)
-
-    def _concerns(self, target: Target) -> bool:
-        options, path = self.options, self.options["path"]
-        everywhere = path == ANY_PATH and (target.path not in ARCHIVE_PATHS or self.kind.of_archive)
-        return (
-            (everywhere or path == target.path)
-            and options["symbol"] in ("*", target.symbol)
-            and (options["day"] == "*" or f"-{options['day']}." in target.file)
-            and fnmatchcase(target.file, str(options["file"]))
-        )
-
-    def spoil(self, page: Page) -> Rows:
-        """The rows of `page` after this fault."""
-        return self.kind.spoil(self, page) if page.rows or self.name == "open-candle" else page.rows
-
-    def first_time(self, what: object) -> bool:
-        """True the first time this fault hits `what`; a repeated request succeeds."""
-        if what in self._given:
-            return False
-        if len(self._given) >= 1_000_000:
-            self._given.clear()
-        self._given.add(what)
-        return True
-
-
-class Page(msgspec.Struct, frozen=True):
-    """A page that is about to be answered. series_id: one for each series of the exchange. rows: ascending."""
-
-    series_id: Hashable
-    series: RowSeries
-    window: Window
-    now_ms: int
-    rows: Rows
-
-
-def _empty(fault: Fault, page: Page) -> Rows:
-    return [] if fault.first_time((page.series_id, page.window)) else page.rows
-
-
-def _missing(fault: Fault, page: Page) -> Rows:
-    chosen = fault.random.sample(page.rows, min(int(fault.number("rows")), len(page.rows)))
-    gone = {number for number, _ in chosen if fault.first_time((page.series_id, number))}
-    return [row for row in page.rows if row[0] not in gone]
-
-
-def _duplicate(fault: Fault, page: Page) -> Rows:
-    twice = set(fault.random.sample(range(len(page.rows)), min(int(fault.number("rows")), len(page.rows))))
-    return [row for n, row in enumerate(page.rows) for _ in range(2 if n in twice else 1)]
-
-
-def _disordered(fault: Fault, page: Page) -> Rows:
-    rows = page.rows.copy()
-    fault.random.shuffle(rows)
-    return rows[::-1] if rows == page.rows else rows
-
-
-def _shifted(fault: Fault, page: Page) -> Rows:
-    by = int(fault.number("by"))
-    if by < 0:
-        earlier = windows.before(page.series, page.rows[0][0], -by, page.now_ms)
-        return [*windows.read(page.series, earlier, page.now_ms), *page.rows][: page.window.limit]
-    return [row for n, row in enumerate(page.rows) if n >= by or not fault.first_time((page.series_id, row[0]))]
-
-
-def _short(fault: Fault, page: Page) -> Rows:
-    if not fault.first_time((page.series_id, page.window)):
-        return page.rows
-    return page.rows[: max(len(page.rows) - int(fault.number("rows")), 1)]
-
-
-def _reversed(_: Fault, page: Page) -> Rows:
-    return page.rows[::-1]
-
-
-def _floor(fault: Fault, page: Page) -> Rows:
-    floor = page.series.by_id(int(fault.number("id")))
-    window = page.window
-    if window.from_id is None or window.from_id >= floor:
-        return [row for row in page.rows if row[0] >= floor]
-    above = msgspec.structs.replace(window, from_id=int(fault.number("id")))
-    return windows.read(page.series, windows.page(page.series, above, page.now_ms), page.now_ms)
-
-
-def _open_candle(_: Fault, page: Page) -> Rows:
-    latest = windows.read(page.series, windows.page(page.series, Window(limit=1), page.now_ms), page.now_ms)
-    return [*page.rows, *(row for row in latest if row not in page.rows[-1:])]
-
-
-def _bad_number(fault: Fault, page: Page) -> Rows:
-    place = fault.random.randrange(len(page.rows))
-    number, text = page.rows[place]
-    row: Any = msgspec.json.decode(text)
-    members = list(row) if isinstance(row, dict) else list(range(len(row)))
-    decimals = [name for name in members if isinstance(row[name], str)]
-    match fault.options["kind"]:
-        case "columns":
-            for name in reversed(members[-4:-1]):
-                del row[name]
-        case kind:
-            values = {"nan": "NaN", "infinite": "Infinity", "text": "n/a", "null": None, "negative": "-1.00000000"}
-            row[decimals[len(decimals) // 2]] = values[str(kind)]
-    return [*page.rows[:place], (number, msgspec.json.encode(row)), *page.rows[place + 1 :]]
-
-
-class FaultKind(msgspec.Struct, frozen=True):
-    """A kind of fault. stage: it changes the whole `answer`, the `rows` of a page, the `body` as sent, or the `time`.
-
-    Of the archive: what is in a `file`, the bytes of a `zip` as sent, its `checksum`, or a page of the `listing`.
-    spoil: the rows of a page after the fault, for the stage `rows`.
-    """
-
-    stage: str
-    summary: str
-    options: Mapping[str, Value] = {}
-    choices: Mapping[str, tuple[str, ...]] = {}
-    spoil: Callable[[Fault, Page], Rows] = lambda _, page: page.rows
-
-    @property
-    def of_archive(self) -> bool:
-        """Whether it strikes requests to the archive host alone."""
-        return self.stage in ("file", "zip", "checksum", "listing")
-
 
 FAULTS: dict[str, FaultKind] = {
     "429": FaultKind("answer", "too many requests; retry_after=-1 leaves the header out", {"retry_after": 1}),
@@ -220,35 +43,7 @@ FAULTS: dict[str, FaultKind] = {
     "451": FaultKind("answer", "restricted location"),
     "garbage": FaultKind("answer", "200 with an HTML body"),
     "stall": FaultKind("answer", "no answer for `seconds`, then the connection is closed", {"seconds": 30.0}),
-    "empty": FaultKind("rows", "[] although there is data; each window once", spoil=_empty),
-    "missing": FaultKind("rows", "`rows` rows are left out; each row once", {"rows": 1}, spoil=_missing),
-    "duplicate": FaultKind("rows", "`rows` rows come twice", {"rows": 1}, spoil=_duplicate),
-    "disordered": FaultKind("rows", "the rows come in another order", spoil=_disordered),
-    "shifted": FaultKind(
-        "rows",
-        "the page starts `by` rows later (each first row once); by=-1: one before the window",
-        {"by": 1},
-        spoil=_shifted,
-    ),
-    "short": FaultKind(
-        "rows", "the page ends `rows` rows early, but has one; each window once", {"rows": 1}, spoil=_short
-    ),
-    "reversed": FaultKind("rows", "the newest row comes first", spoil=_reversed),
-    "floor": FaultKind(
-        "rows", "rows with ids below `id` are forgotten: what they are asked for begins there", {"id": 0}, spoil=_floor
-    ),
-    "open-candle": FaultKind(
-        "rows",
-        "the newest row, such as a candle that is not over yet, comes last, even outside the window",
-        spoil=_open_candle,
-    ),
-    "bad-number": FaultKind(
-        "rows",
-        "one row is spoilt",
-        {"kind": "nan"},
-        {"kind": ("nan", "infinite", "text", "null", "negative", "columns")},
-        _bad_number,
-    ),
+    **ROW_FAULTS,
     "slow": FaultKind("body", "the answer comes `ms` later", {"ms": 1_000}),
     "drip": FaultKind("body", "the body comes `bytes` at a time, `ms` apart", {"bytes": 1, "ms": 50}),
     "cut": FaultKind("body", "the connection is closed in the middle of the body"),
@@ -291,6 +86,7 @@ FAULTS: dict[str, FaultKind] = {
         {"kind": "cut"},
         {"kind": ("cut", "empty", "loop")},
     ),
+    **STREAM_FAULTS,
 }
 
 
@@ -301,6 +97,7 @@ class Strike(msgspec.Struct, frozen=True):
     path: str
     symbol: str
     file: str
+    stream: str
 
 
 class Faults:
@@ -336,7 +133,7 @@ class Faults:
         return found
 
     def _note(self, fault: Fault, target: Target) -> None:
-        self.strikes.append(Strike(fault.text, target.path, target.symbol, target.file))
+        self.strikes.append(Strike(fault.text, target.path, target.symbol, target.file, target.stream))
 
 
 def parse_fault(text: str, paths: Collection[str] = ()) -> Fault:
@@ -345,15 +142,15 @@ def parse_fault(text: str, paths: Collection[str] = ()) -> Fault:
     kind = FAULTS.get(name)
     if kind is None:
         raise InvalidInput("fault", f"fault {name[:40]!r} is not known: choose one of {', '.join(FAULTS)}")
-    defaults = {**_COMMON, **kind.options}
+    defaults = {**COMMON, **kind.options}
     options: dict[str, Value] = {}
     for part in filter(None, rest.split(",")):
         key, given, value = part.partition("=")
         if not given or key not in defaults:
             raise InvalidInput("fault", f"fault {text[:80]!r}: {part!r} is no option of it: {', '.join(defaults)}")
-        choices = (ANY_PATH, *paths, *ARCHIVE_PATHS) if key == "path" else kind.choices.get(key)
+        choices = (ANY_PATH, *paths, *ARCHIVE_PATHS, STREAM_PATH) if key == "path" else kind.choices.get(key)
         options[key] = _value(text, key, value, defaults[key], choices)
-    return Fault(name, options, text)
+    return Fault(name, kind, options, text)
 
 
 def _value(text: str, key: str, value: str, default: Value, choices: Collection[str] | None) -> Value:

@@ -16,6 +16,7 @@ import msgspec
 
 from streamforge.exchange.config import SymbolSpec
 from streamforge.exchange.endpoint import RowsEndpoint
+from streamforge.exchange.recorded_streams import SUFFIXES, RecordedStreams
 from streamforge.exchange.windows import Numbers, RowSeries
 from streamforge_utils.model.errors import PermanentError
 
@@ -71,35 +72,54 @@ class _File(msgspec.Struct, frozen=True):
         return self.path.suffix != ".json"
 
 
-def load_recordings(folder: Path, endpoints: Sequence[RowsEndpoint]) -> tuple[dict[str, SymbolSpec], dict[str, str]]:
-    """Let `endpoints` serve the recordings below `folder`; returns their symbols, and why each other file is ignored.
+class Recordings(msgspec.Struct, frozen=True):
+    """What a folder holds. ignored: its other files, each with the reason. end_ms: of the last event, unix ms."""
+
+    symbols: dict[str, SymbolSpec]
+    ignored: dict[str, str]
+    streams: RecordedStreams
+    end_ms: int
+
+
+def load_recordings(folder: Path, endpoints: Sequence[RowsEndpoint]) -> Recordings:
+    """Let `endpoints` serve the recordings below `folder`.
 
     Several files of one series are merged. Where two of them know the same row, a file of the archive wins over an
-    answer of the REST API (whose last row may have changed since), else the one whose name sorts last. What no file
-    has stays a hole. A zip is compared with the `.CHECKSUM` beside it, if there is one.
-    Raises PermanentError naming the file, the line and what is wrong with it.
+    answer of the REST API (whose last row may have changed since), else the one whose name sorts last; both win over
+    a message of a stream. What no file has stays a hole. A zip is compared with the `.CHECKSUM` beside it, if there is
+    one. Raises PermanentError naming the file, the line and what is wrong with it.
     """
     if not folder.is_dir():
         raise PermanentError(f"replay {folder}: no such folder")
     files, ignored = _find(folder, endpoints)
-    if not files:
+    streams = RecordedStreams()
+    for name in [name for name in ignored if name.endswith(SUFFIXES)]:
+        if streams.read(folder / name):
+            del ignored[name]
+    if not files and not streams.events:
         raise PermanentError(f"replay {folder}: nothing of the spot market in it ({len(ignored)} other files)")
     merged: dict[tuple[RowsEndpoint, str, Hashable], dict[int, Row]] = {}
+    for endpoint in endpoints:
+        endpoint.recordings = {}
+        for stream, row in streams.rows(endpoint):
+            key = (endpoint, stream.symbol, endpoint.variant_of_stream(stream.options))
+            merged.setdefault(key, {})[row[0]] = row
     for file in sorted(files, key=lambda file: file.archive):
         series = merged.setdefault((file.endpoint, file.symbol, file.variant), {})
         series.update((row[0], row) for row in _read(file))
-    listed: dict[str, int] = {}
-    for endpoint in endpoints:
-        endpoint.recordings = {}
+    listed = dict(streams.starts())
+    end_ms = max((events[-1].time_ms for events in streams.events.values()), default=0)
     for (endpoint, symbol, variant), rows in merged.items():
         if rows:
             found = RecordedRows(rows.values())
             listed[symbol] = min(found.starts[0], listed.get(symbol, found.starts[0]))
+            end_ms = max(end_ms, max(row[2] for row in rows.values()) + 1)
             assert endpoint.recordings is not None  # noqa: S101 - set above
             endpoint.recordings[symbol, variant] = found
     for endpoint in endpoints:
         endpoint.derive_recordings(endpoints)
-    return {symbol: _spec(symbol, listed_ms) for symbol, listed_ms in listed.items()}, ignored
+    symbols = {symbol: _spec(symbol, listed_ms) for symbol, listed_ms in listed.items()}
+    return Recordings(symbols, ignored, streams, end_ms)
 
 
 def _find(folder: Path, endpoints: Iterable[RowsEndpoint]) -> tuple[list[_File], dict[str, str]]:
@@ -114,7 +134,9 @@ def _find(folder: Path, endpoints: Iterable[RowsEndpoint]) -> tuple[list[_File],
             if not path.with_name(path.name.removesuffix(".CHECKSUM")).exists():
                 ignored[name] = "a checksum without its file"
         elif match is None:
-            ignored[name] = "not named SYMBOL-INTERVAL-DATE.zip, .csv or .json"
+            streams = path.name.endswith(SUFFIXES)
+            wanted = "without a message of a stream" if streams else "not named SYMBOL-INTERVAL-DATE.zip, .csv or .json"
+            ignored[name] = wanted
         else:
             reasons = []
             for endpoint in endpoints:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from bisect import bisect_right
 from collections import Counter
+from collections.abc import Callable
 from urllib.parse import quote
 
 import msgspec
@@ -15,7 +16,7 @@ from streamforge.exchange.endpoints import endpoint_classes
 from streamforge.exchange.exchange_requests import ApiError, banned
 from streamforge.exchange.faults import Faults
 from streamforge.exchange.made_up_symbols import made_up_symbols
-from streamforge.exchange.recordings import load_recordings
+from streamforge.exchange.recordings import Recordings, load_recordings
 
 _WINDOW_MS = 60_000
 _BAN_AFTER = 5
@@ -93,33 +94,51 @@ def _left_ms(now_ms: int) -> int:
 
 
 class ExchangeClock:
-    """Runs at the speed of the machine's clock from `start_ms` on (None: the machine's own time).
+    """Runs `speed` times as fast as the machine's clock from `start_ms` on (None: the machine's own time).
 
-    frozen: it stands still and moves by `advance` only.
+    frozen: it stands still and moves by `advance` and `set` only, until it is given a speed.
     """
 
-    def __init__(self, start_ms: int | None = None, *, frozen: bool = False) -> None:
-        self._frozen = frozen
-        self._origin_ms = self._machine_ms() if start_ms is None and frozen else 0
-        self._shift_ms = 0
-        if start_ms is not None:
-            self.set(start_ms)
+    def __init__(self, start_ms: int | None = None, *, frozen: bool = False, speed: float = 1.0) -> None:
+        self._speed = 0.0 if frozen else speed
+        self._since_ns = time.time_ns()
+        self._base_ms = self._since_ns // 1_000_000 if start_ms is None else start_ms
+        self._watching: list[Callable[[], None]] = []
+
+    @property
+    def speed(self) -> float:
+        """How many times as fast as the machine's clock it runs; 0: it stands still."""
+        return self._speed
 
     def now_ms(self) -> int:
         """Unix milliseconds, UTC."""
-        return (self._origin_ms if self._frozen else self._machine_ms()) + self._shift_ms
+        return self._base_ms + int((time.time_ns() - self._since_ns) * self._speed) // 1_000_000
 
     def advance(self, milliseconds: int) -> None:
         """Move it; negative values move it back."""
-        self._shift_ms += milliseconds
+        self._base_ms += milliseconds
+        self._moved()
 
     def set(self, now_ms: int) -> None:
         """Make it show `now_ms`, and run on from there."""
-        self._shift_ms += now_ms - self.now_ms()
+        self.advance(now_ms - self.now_ms())
 
-    @staticmethod
-    def _machine_ms() -> int:
-        return time.time_ns() // 1_000_000
+    def run(self, speed: float) -> None:
+        """Let it run at another speed from now on; 0 freezes it."""
+        self._base_ms, self._since_ns, self._speed = self.now_ms(), time.time_ns(), speed
+        self._moved()
+
+    def seconds_until(self, time_ms: float) -> float | None:
+        """How long a waiter for `time_ms` sleeps, in the machine's seconds; None: until the clock is moved."""
+        return max(0.0, (time_ms - self.now_ms()) / 1000 / self._speed) if self._speed else None
+
+    def watch(self, moved: Callable[[], None]) -> None:
+        """Call `moved` whenever the clock is moved, or runs at another speed."""
+        self._watching.append(moved)
+
+    def _moved(self) -> None:
+        for moved in self._watching:
+            moved()
 
 
 class ArchiveCounts(msgspec.Struct):
@@ -138,6 +157,20 @@ class ArchiveCounts(msgspec.Struct):
         self.bytes += sent
 
 
+class StreamCounts(msgspec.Struct):
+    """What was done on the streams. open: connections; refused: those that were not made. ended: the others, by reason.
+
+    received: messages of clients, pings and pongs included. sent: events, by stream.
+    """
+
+    open: int = 0
+    connects: int = 0
+    refused: int = 0
+    ended: Counter[str] = msgspec.field(default_factory=Counter)
+    received: int = 0
+    sent: Counter[str] = msgspec.field(default_factory=Counter)
+
+
 class ExchangeState:
     """Endpoints, symbols, clock, limiter, faults and counters of one exchange.
 
@@ -147,20 +180,23 @@ class ExchangeState:
 
     def __init__(self, config: ExchangeConfig, clock: ExchangeClock | None = None) -> None:
         self.config = config
-        self.clock = clock if clock is not None else ExchangeClock(config.now_ms)
+        self.clock = clock if clock is not None else ExchangeClock(config.now_ms, speed=config.speed)
         self.endpoints: list[Endpoint] = [made(config) for made in endpoint_classes()]
         specs = [*config.symbols, *made_up_symbols(config.symbols_extra)]
         if config.trades_a_minute is not None:
             specs = [msgspec.structs.replace(spec, trades_a_minute=config.trades_a_minute) for spec in specs]
         self.symbols: dict[str, SymbolSpec] = {spec.symbol: spec for spec in specs}
         self.ignored: dict[str, str] = {}
+        self.recordings: Recordings | None = None
         if config.replay is not None:
             rows = [endpoint for endpoint in self.endpoints if isinstance(endpoint, RowsEndpoint)]
-            self.symbols, self.ignored = load_recordings(config.replay, rows)
+            self.recordings = load_recordings(config.replay, rows)
+            self.symbols, self.ignored = self.recordings.symbols, self.recordings.ignored
         self.name = _name(config)
         self._listings = sorted({spec.listed_ms for spec in self.symbols.values()})
         self._listed: tuple[int, dict[str, SymbolSpec]] = (-1, {})
         self.faults = Faults(config.faults, [endpoint.paths[0] for endpoint in self.endpoints])
+        self.streams = StreamCounts()
         self.reset_counts()
 
     def reset_counts(self) -> None:
@@ -168,6 +204,7 @@ class ExchangeState:
         self.limiter = Limiter(self.config.weight_limit)
         self._requests: dict[str, Counter[str]] = {}
         self.archive = ArchiveCounts()
+        self.streams = StreamCounts(open=self.streams.open)
 
     def count(self, path: str, status: str) -> None:
         """One answer (or `closed`: a connection that ended without a whole one)."""
@@ -196,6 +233,7 @@ class ExchangeState:
             "pauses": limiter.pauses,
             "asked_in_pause": limiter.asked_in_pause,
             "archive": self.archive,
+            "streams": self.streams,
         }
 
 

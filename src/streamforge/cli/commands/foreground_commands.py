@@ -120,11 +120,28 @@ def exchange(
             help="So many trades a minute of every symbol; 1667: 2.4 million a day.",
         ),
     ] = None,
-    no_limits: Annotated[bool, typer.Option("--no-limits", help="Never refuse for too many requests.")] = False,
+    speed: Annotated[
+        float,
+        typer.Option("--speed", metavar="X", min=0, max=1e6, help="Of its clock; 1440: a day in a minute, 0: frozen."),
+    ] = 1.0,
+    tls: Annotated[
+        Path | None,
+        typer.Option("--tls", metavar="DIR", help="Listen with TLS too; what to trust is written to DIR/ca.pem."),
+    ] = None,
+    no_limits: Annotated[
+        bool, typer.Option("--no-limits", help="Never refuse for too many requests, connections or messages.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the line that says where it serves as JSON.")] = False,
 ) -> int:
     """Run the test exchange, which speaks as Binance does, until Ctrl-C. Use it with --exchange URL."""
-    from streamforge.exchange.config import WEIGHT_LIMIT, ExchangeConfig, instant_ms, parse_hole
+    from streamforge.exchange.config import (
+        CONNECT_LIMIT,
+        MESSAGE_LIMIT,
+        WEIGHT_LIMIT,
+        ExchangeConfig,
+        instant_ms,
+        parse_hole,
+    )
     from streamforge.exchange.exchange_server import run
     from streamforge.exchange.faults import FAULTS
     from streamforge_utils.model.timeranges import TimeRange
@@ -141,7 +158,8 @@ def exchange(
         terminal.say(
             "every fault also knows p, count, after, path, symbol and seed, e.g. --fault 429:count=3,path=klines; "
             "those of the archive (path=archive, checksum or listing) also know day and file, e.g. "
-            "archive-corrupt:day=2024-08-01"
+            "archive-corrupt:day=2024-08-01; those of the streams also know stream, a pattern, e.g. "
+            "stream-missing:stream=*@trade"
         )
         return 0
     spans: dict[str, tuple[TimeRange, ...]] = {}
@@ -156,7 +174,11 @@ def exchange(
         faults=tuple(faults),
         symbols_extra=symbols,
         trades_a_minute=trades,
+        speed=speed,
+        tls=tls,
         weight_limit=None if no_limits else WEIGHT_LIMIT,
+        connect_limit=None if no_limits else CONNECT_LIMIT,
+        message_limit=None if no_limits else MESSAGE_LIMIT,
     )
     if replay is not None and (symbols or trades):
         raise UsageProblem("--symbols and --trades make data up, and --replay serves recorded ones: give one of them")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Hashable, Iterator, Mapping, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from streamforge.exchange.config import SymbolSpec
 from streamforge.exchange.endpoint import RowsEndpoint
@@ -33,6 +33,7 @@ class Klines(RowsEndpoint):
     weight = 2
     parameters = ("symbol", "interval", "startTime", "endTime", "limit")
     archive = "klines"
+    stream = "kline"
     quantity = 5
     times: ClassVar[Mapping[int, str]] = {0: "000", 6: "999"}
     header = (
@@ -84,6 +85,14 @@ class Klines(RowsEndpoint):
             raise ValueError(f"is no candle: that of {open_ms} closes at {close_ms}")
         row = _ROW % (open_ms, o, h, low, c, v, close_ms, q, n, tb, tq, last)
         return open_ms, open_ms, close_ms, row.encode()
+
+    def row_of_event(self, event: Mapping[str, Any]) -> tuple[int, int, int, bytes] | None:
+        bar = event["k"]
+        values = tuple(bar[name] for name in ("t", "o", "h", "l", "c", "v", "T", "q", "n", "V", "Q", "B"))
+        return (bar["t"], bar["t"], bar["T"], (_ROW % values).encode()) if bar["x"] else None
+
+    def variant_of_stream(self, options: Sequence[str]) -> Grid:
+        return Grid(options[0])
 
 
 class SeededCandles(SeededRows):

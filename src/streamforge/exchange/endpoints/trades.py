@@ -6,7 +6,7 @@ import re
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -33,6 +33,7 @@ class AggTrades(RowsEndpoint):
     weight = 4
     members = ("a", "p", "q", "f", "l", "T", "m", "M")
     archive = "aggTrades"
+    stream = "aggTrade"
     header = "agg_trade_id,price,quantity,first_trade_id,last_trade_id,transact_time,is_buyer_maker,is_best_match"
     bytes_a_row = 32
     times: ClassVar[Mapping[int, str]] = {5: "000"}
@@ -66,6 +67,10 @@ class AggTrades(RowsEndpoint):
         text = _AGG_ROW % (number, price, quantity, first, last, time_ms, maker.lower(), best.lower())
         return int(number), time_ms, time_ms, text.encode()
 
+    def row_of_event(self, event: Mapping[str, Any]) -> tuple[int, int, int, bytes] | None:
+        row = {name: event[name] for name in self.members}
+        return event["a"], event["T"], event["T"], msgspec.json.encode(row)
+
 
 class HistoricalTrades(RowsEndpoint):
     """Single trades: by id, or the newest."""
@@ -75,6 +80,7 @@ class HistoricalTrades(RowsEndpoint):
     parameters = ("symbol", "fromId", "limit")
     members = ("id", "price", "qty", "quoteQty", "time", "isBuyerMaker", "isBestMatch")
     archive = "trades"
+    stream = "trade"
     header = "id,price,qty,quote_qty,time,is_buyer_maker,is_best_match"
     bytes_a_row = 30
     times: ClassVar[Mapping[int, str]] = {4: "000"}
@@ -100,6 +106,11 @@ class HistoricalTrades(RowsEndpoint):
         row = '{"id":%s,"price":"%s","qty":"%s","quoteQty":"%s","time":%d,"isBuyerMaker":%s,"isBestMatch":%s}'
         text = row % (number, price, quantity, amount, time_ms, maker.lower(), best.lower())
         return int(number), time_ms, time_ms, text.encode()
+
+    def row_of_event(self, event: Mapping[str, Any]) -> tuple[int, int, int, bytes] | None:
+        amount = f"{Decimal(event['p']) * Decimal(event['q']):.8f}"
+        values = (event["t"], event["p"], event["q"], amount, event["T"], event["m"], event["M"])
+        return event["t"], event["T"], event["T"], msgspec.json.encode(dict(zip(self.members, values, strict=True)))
 
 
 class _Trade(msgspec.Struct, frozen=True):

@@ -1,0 +1,179 @@
+"""What is to be sent on a connection and when: its streams, merged in the order of time."""
+
+from __future__ import annotations
+
+import heapq
+import zlib
+from bisect import bisect_right
+from collections import OrderedDict
+from collections.abc import Iterable, Mapping, Sequence
+from itertools import count
+
+import msgspec
+
+from streamforge.exchange.config import ExchangeConfig, SymbolSpec
+from streamforge.exchange.endpoint import RowsEndpoint
+from streamforge.exchange.recorded_streams import RecordedSource, RecordedStreams
+from streamforge.exchange.stream_source import StreamEvent, StreamName, StreamSource, read_name
+from streamforge.exchange.streams import source_classes
+
+_SLICE_MS = 10_000
+_SLICES_KEPT = 4_096
+
+Slice = tuple[Sequence[StreamEvent], int]
+"""Events, and through when they are all there are, unix ms."""
+
+
+class Outgoing(msgspec.Struct, frozen=True, gc=False):
+    """An event that is to be sent. spoilt: how its frame is, see `stream_frames`; empty: as it should be.
+
+    other_unit: its times are not in the unit that the client has asked for.
+    """
+
+    name: StreamName
+    event: StreamEvent
+    spoilt: str = ""
+    other_unit: bool = False
+
+
+class StreamFeed:
+    """The events of every stream, in slices of time that the connections share."""
+
+    def __init__(
+        self,
+        config: ExchangeConfig,
+        endpoints: Iterable[RowsEndpoint],
+        symbols: Mapping[str, SymbolSpec],
+        recorded: RecordedStreams | None,
+    ) -> None:
+        by_path = {endpoint.paths[0]: endpoint for endpoint in endpoints}
+        self._sources = [made(config, by_path) for made in source_classes()]
+        if recorded is not None:
+            self._sources.insert(0, RecordedSource(config, by_path, recorded))
+        self._symbols = symbols
+        self._slices: OrderedDict[tuple[str, int, int], Slice] = OrderedDict()
+
+    def find(self, text: str) -> Stream | None:
+        """The stream of that name; None: there is none that ever says anything."""
+        name = read_name(text)
+        spec = None if name is None else self._symbols.get(name.symbol)
+        if name is None or spec is None or spec.unlisted:
+            return None
+        silent = spec.status == "BREAK" or (spec.status == "CANCEL_ONLY" and name.word == "kline")
+        if silent and spec.delisted_ms is None:
+            return None
+        source = next((one for one in self._sources if one.known(name)), None)
+        return None if source is None else Stream(name, spec, source)
+
+    def slice(self, stream: Stream, after_ms: int, connection: int) -> Slice:
+        """The events of a slice that begins at `after_ms` or before it."""
+        phase = zlib.crc32(stream.name.text.encode()) % _SLICE_MS  # they are not all made at one moment
+        begin_ms = (after_ms - phase) // _SLICE_MS * _SLICE_MS + phase
+        key = (stream.name.text, begin_ms, 0 if stream.source.shared else connection)
+        found = self._slices.get(key)
+        if found is None:
+            end_ms = begin_ms + _SLICE_MS
+            events = stream.source.events(stream.name, stream.spec, begin_ms, end_ms, connection)
+            found = self._slices[key] = (events, end_ms)
+            if len(self._slices) > _SLICES_KEPT:
+                self._slices.popitem(last=False)
+        else:
+            self._slices.move_to_end(key)
+        return found
+
+
+class Stream(msgspec.Struct, frozen=True):
+    """A stream that there is."""
+
+    name: StreamName
+    spec: SymbolSpec
+    source: StreamSource
+
+
+class _Cursor:
+    """Where a connection is in a stream. place: of the next event in the slice."""
+
+    __slots__ = ("events", "gone", "place", "stream", "until_ms")
+
+    def __init__(self, stream: Stream) -> None:
+        self.stream, self.gone = stream, False
+        self.events: Sequence[StreamEvent] = ()
+        self.place = self.until_ms = 0
+
+    @property
+    def next_ms(self) -> int:
+        """When the next event is due, or the slice is over."""
+        return self.events[self.place].time_ms if self.place < len(self.events) else self.until_ms
+
+
+class Agenda:
+    """What one connection has to send. connection: its number.
+
+    A stream that does not exist is subscribed to as others are, and says nothing.
+    """
+
+    def __init__(self, feed: StreamFeed, connection: int) -> None:
+        self._feed, self._connection = feed, connection
+        self._cursors: dict[str, _Cursor | None] = {}
+        self._due: list[tuple[int, int, _Cursor | Outgoing]] = []
+        self._number = count()
+
+    @property
+    def names(self) -> list[str]:
+        """The streams that are subscribed to, in that order."""
+        return list(self._cursors)
+
+    def subscribe(self, names: Iterable[str], after_ms: int) -> None:
+        """Send what happens on them after `after_ms`."""
+        for text in names:
+            if text not in self._cursors:
+                stream = self._feed.find(text)
+                cursor = self._cursors[text] = None if stream is None else _Cursor(stream)
+                if cursor is not None:
+                    self._place(cursor, after_ms)
+                    heapq.heappush(self._due, (cursor.next_ms, next(self._number), cursor))
+
+    def unsubscribe(self, names: Iterable[str]) -> None:
+        """Send no more of them."""
+        for text in names:
+            cursor = self._cursors.pop(text, None)
+            if cursor is not None:
+                cursor.gone = True
+
+    def restart(self, after_ms: int) -> None:
+        """Go on at another time: the clock was set back."""
+        names = self.names
+        self.unsubscribe(names)
+        self._due.clear()
+        self.subscribe(names, after_ms)
+
+    def add(self, time_ms: int, outgoing: Outgoing) -> None:
+        """Send this too, at that time."""
+        heapq.heappush(self._due, (time_ms, next(self._number), outgoing))
+
+    @property
+    def next_ms(self) -> float:
+        """When something is to be done next; infinite: never."""
+        return self._due[0][0] if self._due else float("inf")
+
+    def pop(self) -> tuple[Outgoing, bool] | None:
+        """Do what is to be done next: the event that is sent then, if any, and whether it is one that was added."""
+        _, number, item = self._due[0]
+        if isinstance(item, Outgoing):
+            heapq.heappop(self._due)
+            return item, True
+        if item.gone:
+            heapq.heappop(self._due)
+            return None
+        found = None
+        if item.place < len(item.events):
+            found = Outgoing(item.stream.name, item.events[item.place]), False
+            item.place += 1
+        else:
+            self._place(item, item.until_ms)
+        heapq.heapreplace(self._due, (item.next_ms, number, item))
+        return found
+
+    def _place(self, cursor: _Cursor, after_ms: int) -> None:
+        cursor.events, cursor.until_ms = self._feed.slice(cursor.stream, after_ms, self._connection)
+        cursor.place = bisect_right(cursor.events, after_ms, key=lambda event: event.time_ms)

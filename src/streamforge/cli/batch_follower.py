@@ -115,6 +115,8 @@ def numbers(batch: batch_answers.BatchSummary) -> str:
     Of one that has ended: `11 of 41 symbols proven, 30 stopped, 172,800 records`.
     """
     counts, progress = batch.counts, batch.progress
+    if batch.live and not batch.ended:
+        return _live_numbers(batch)
     live = counts.pending + counts.running + counts.stopping
     done = counts.finished + counts.closed if batch.ended else batch.size - counts.waiting - live
     how = "proven" if batch.ended else f"({int(progress.share * 100)} %)"
@@ -128,6 +130,19 @@ def numbers(batch: batch_answers.BatchSummary) -> str:
     if not batch.ended and progress.eta_seconds:
         parts.append(f"{terminal.duration(progress.eta_seconds)} left")
     return ", ".join(parts)
+
+
+def _live_numbers(batch: batch_answers.BatchSummary) -> str:
+    """`500 symbols: 498 live, 2 behind, 172,800 records, 1,203/s`."""
+    counts, progress = batch.counts, batch.progress
+    begin = counts.waiting + counts.pending
+    parts = [f"{count} {state}" for state, count in sorted(batch.live.items())]
+    parts += [f"{terminal.number(begin)} to begin"] if begin else []
+    parts += [f"{terminal.number(counts.error)} failed"] if counts.error else []
+    parts += [f"{terminal.number(counts.interrupted)} stopped"] if counts.interrupted else []
+    parts.append(terminal.records(progress.records_stored))
+    parts += [f"{terminal.number(round(progress.rate))}/s"] if progress.rate else []
+    return f"{terminal.many(batch.size, 'symbol')}: {', '.join(parts)}"
 
 
 def waits_for(batch: batch_answers.BatchSummary) -> str:

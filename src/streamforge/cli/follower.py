@@ -150,7 +150,7 @@ class Follower(Waiting[WorkflowDisplay]):
             hint = "the test exchange has not answered yet: is the machine overloaded?"
         else:
             hint += "; --exchange test (with a --data of its own) works without it"
-        asks = workflow.progress.records_expected is None and workflow.topic_input is None
+        asks = workflow.progress.records_expected is None and workflow.topic_input is None and workflow.live is None
         if late and found.own and not self._hinted and asks:
             self._hinted = True
             self._display.note(hint)

@@ -11,6 +11,7 @@ from streamforge.cli.command_errors import UsageProblem
 from streamforge.cli.nothing_new import check_news
 from streamforge.cli.session import Session
 from streamforge.manager import start_answers
+from streamforge_utils.model.kinds.registry import is_live_type
 
 
 class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -32,6 +33,8 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
                 raise UsageProblem("--from is for --since last")
             if self.time_range is None:
                 check_words((self.symbol, self.type))
+                if is_live_type(self.type):
+                    return
                 raise UsageProblem("a range is missing: write SYMBOL TYPE TIME_RANGE, or --since last")
             check_words((self.symbol, self.type, self.time_range), loading=True)
             return

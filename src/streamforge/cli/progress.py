@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
 from streamforge.cli import terminal
+from streamforge.cli.live_text import live_text
 from streamforge.cli.terminal import short
 from streamforge.cli.topic_text import messages
 from streamforge.manager import answers
@@ -50,7 +51,9 @@ class Lines:
 
     def _is_news(self, workflow: answers.Started) -> bool:
         """A reason to wait is told once, however often it comes and goes, until something is stored again."""
-        state, stored = (workflow.status, workflow.progress.records_expected), workflow.progress.records_stored
+        live = None if workflow.live is None else workflow.live.state
+        state = (workflow.status, workflow.progress.records_expected, live)
+        stored = workflow.progress.records_stored
         reason, late = workflow.waiting_for, self._now() - self._at >= EVERY_S
         if state != self._state or (late and stored != self._stored):
             self._reasons.clear()
@@ -183,6 +186,8 @@ def waits_for(workflow: answers.Started) -> str:
 def numbers(workflow: answers.Started) -> str:
     """`620 of 1,440 (43 %), 1,203/s, 2 s left`."""
     progress = workflow.progress
+    if workflow.live is not None and not workflow.ended:
+        return live_text(workflow, workflow.live)
     if progress.records_expected is None and workflow.topic_input is not None:
         rate = f", {terminal.number(round(progress.rate))}/s" if progress.rate and workflow.status == "running" else ""
         return f"{messages(progress.records_stored)} stored{rate}"

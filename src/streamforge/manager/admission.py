@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import msgspec
 
 from streamforge.manager.archived_symbols import ARCHIVED, ArchiveSilent
-from streamforge.manager.continuation import LAST, continued
+from streamforge.manager.continuation import LAST, continued, resumed
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.reconciler import Reconciler
 from streamforge.manager.lifecycle.retry_policy import Banned
@@ -37,7 +37,7 @@ from streamforge_utils.model.errors import (
     RetryableError,
     StreamForgeError,
 )
-from streamforge_utils.model.kinds.registry import series_of
+from streamforge_utils.model.kinds.registry import is_live_type, series_of, type_of
 from streamforge_utils.model.timeranges import TimeRange
 
 ASK_WITHIN_S = 5.0
@@ -91,6 +91,7 @@ class Admission:
                 if key is not None:
                     await self._reservations.point(key, request, same.queue_id, over)
                 return _joined(same, over)._replace(since=since)
+            self._require_one(wanted)
             await self._accept()
             if key is None:
                 return Started(await self._create(draft), new=True, since=since)
@@ -114,6 +115,7 @@ class Admission:
             # A proof of less would stand for the member's: nobody asks for the rest.
             if whole := next((one for one in same if covers(one, wanted, exchange_now_ms)), None):
                 return Started(whole, joined=True)
+            self._require_one(wanted)
             await self._accept()
             try:
                 await self._reservations.take(code, mine.queue_id)
@@ -140,6 +142,19 @@ class Admission:
         """The live workflow that serves a request for `wanted`."""
         live = self._deps.workflows.live.values()
         return next((s.workflow for s in live if is_the_same(s.workflow, wanted, exchange_now_ms)), None)
+
+    def _require_one(self, wanted: Workflow) -> None:
+        """Raises InvalidInput where the series is live already, and another live workflow is wanted."""
+        if not wanted.is_live:
+            return
+        for stored in self._deps.workflows.live.values():
+            other = stored.workflow
+            if other.is_live and other.series == wanted.series:
+                raise InvalidInput(
+                    "since" if other.span.start_ms > wanted.span.start_ms else "type",
+                    f"{other.queue_id} ({other.status.value}) loads {wanted.symbol} {wanted.type} live already: stop "
+                    f"it first, or load what is older with {type_of(wanted.series)}",
+                )
 
     async def _accept(self) -> None:
         """Raises RetryableError where no workflow can be made now."""
@@ -201,6 +216,9 @@ class Admission:
         asked = msgspec.structs.replace(request, symbol=checked.symbol, type=checked.type)
         known = await self._deps.coverage.known(series_of(checked.symbol, checked.type))
         now_ms = self._deps.clock.now_ms()
+        if is_live_type(checked.type):
+            span = resumed(asked, known, now_ms, exchange_now_ms)
+            return msgspec.structs.replace(checked, span=span), None, exchange_now_ms
         since, span = continued(asked, known, now_ms, exchange_now_ms, trading=status == TRADING)
         return msgspec.structs.replace(checked, span=span), since, exchange_now_ms
 
@@ -261,6 +279,8 @@ class Admission:
 
 def _joined(workflow: Workflow, over: TimeRange | None) -> Started:
     """What joined `workflow` asked for `over`. Until there is a plan, nobody knows how much of that it loads."""
+    if workflow.endless:
+        return Started(workflow, joined=True)  # it loads all that comes
     behind = behind_ms(workflow, over)
     return Started(workflow, joined=True, behind_ms=behind, asked=over if behind or workflow.plan is None else None)
 

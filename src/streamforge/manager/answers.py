@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import msgspec
 
 from streamforge.manager import topic_answers
+from streamforge.manager.live_answers import Live
 from streamforge.manager.workflow import ENDED, Failure, Status, StepStatus
 from streamforge_utils.model import timeranges
 from streamforge_utils.model.coverage import Verdict
@@ -240,6 +241,10 @@ class WorkflowSummary(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     failure: Failure | None = None
     batch: Annotated[str | None, meaning("The batch that it was made for.")] = None
+    supplements: Annotated[
+        str | None, meaning("The live workflow for which the manager made it, to load what that one lacks.")
+    ] = None
+    live: Annotated[Live | None, meaning("Of a live workflow, once it is planned: how it does.")] = None
     topic: str
     collection: str
     links: Links

@@ -80,6 +80,10 @@ class BatchSummary(msgspec.Struct, frozen=True, kw_only=True):
     waiting_for: Annotated[str | None, meaning("Why no more workflows are made at the moment.")] = None
     undriven: Annotated[str | None, meaning("Why no manager drives it at the moment. None: one does.")] = None
     counts: BatchCounts
+    live: Annotated[
+        dict[str, int],
+        meaning("Of a batch of live workflows, how many that go on are `live`, `syncing`, `behind`, `suspect`."),
+    ] = {}
     progress: BatchProgress
     links: BatchLinks
 

@@ -9,6 +9,7 @@ from typing import Any
 from streamforge.manager import answers, batch_answers
 from streamforge.manager.batch import FAILED, Member, MemberStatus
 from streamforge.manager.batch_service import MemberPage, View
+from streamforge.manager.live_answers import live_answer
 from streamforge.manager.presentation import moment, moment_or_none
 from streamforge.manager.workflow import Workflow
 from streamforge.manager.workflow_progress import progress_of
@@ -21,6 +22,12 @@ _NOT_LIVE = tuple(status for status in MemberStatus if status is not MemberStatu
 def batch_summary(view: View, undriven: str | None = None) -> batch_answers.BatchSummary:
     """A batch for a list. undriven: why no manager drives batches now."""
     return batch_answers.BatchSummary(**_summary(view, undriven))
+
+
+def _live_states(view: View) -> dict[str, int]:
+    """How many of its workflows that go on are in which state, of live ones."""
+    found = (live_answer(workflow, view.now_ms) for workflow in view.live.values())
+    return dict(Counter(one.state for one in found if one is not None))
 
 
 def batch_answer(view: View, undriven: str | None = None) -> batch_answers.Batch:
@@ -108,6 +115,7 @@ def _summary(view: View, undriven: str | None) -> dict[str, Any]:
         "waiting_for": waiting if alone is None else f"a manager: {alone}",
         "undriven": alone,
         "counts": _counts(view),
+        "live": _live_states(view),
         "progress": _progress(view, idle=alone is not None),
         "links": batch_answers.BatchLinks(
             self=path, members=f"{path}/members", workflows=f"/queues?batch={batch.batch_id}"

@@ -12,7 +12,6 @@ from streamforge.manager.service import StartRequest
 from streamforge.manager.symbol_selection import check_words, is_pattern
 from streamforge.manager.workflow import SourceChoice
 from streamforge_utils.model.errors import InvalidInput
-from streamforge_utils.model.kinds.registry import kind_of_type
 from streamforge_utils.model.timeranges import parse_time_range
 
 _DAY = re.compile(r"\d{4}-\d{2}-\d{2}", re.ASCII)
@@ -57,8 +56,6 @@ def check_batch(request: BatchRequest, now_ms: int, *, archive: bool) -> tuple[C
     checked = check(request.of(next((word for word in request.symbols if not is_pattern(word)), "X")), now_ms)
     if request.source is SourceChoice.ARCHIVE and not archive:
         raise InvalidInput("source", NO_ARCHIVE)
-    if kind_of_type(checked.type).is_endless(checked.type):
-        raise InvalidInput("type", f"type {checked.type!r} has no end, and a batch loads what is past")
     return checked, None if request.listed_at is None else _day(request.listed_at, now_ms)
 
 

@@ -24,7 +24,7 @@ from streamforge.manager.batch import (
     is_batch_id,
 )
 from streamforge.manager.batch_requests import BatchRequest, check_batch
-from streamforge.manager.continuation import LAST
+from streamforge.manager.continuation import LAST, LIVE
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.batch_driver import BatchDriver, Retry
 from streamforge.manager.execution.reconciler import Reconciler
@@ -115,7 +115,8 @@ class BatchService:
             whole = TimeRange(today_ms, today_ms + DAY_MS)
         elif request.since == LAST:
             whole = resolve_time_range(f"{request.default_start}:", now_ms)
-        span = whole.clipped(exchange_now_ms // 1000 * 1000)
+        over_ms = exchange_now_ms // 1000 * 1000
+        span = TimeRange(over_ms - 1000, over_ms) if checked.requested == LIVE else whole.clipped(over_ms)
         batch = Batch(
             batch_id="",
             created_ms=now_ms,
@@ -123,7 +124,7 @@ class BatchService:
             type=checked.type,
             requested=checked.requested,
             span=span,
-            clipped=span != whole and request.since != LAST,
+            clipped=span != whole and request.since != LAST and checked.requested != LIVE,
             default_start=request.default_start,
             again=request.again,
             asked=shortened(request.symbols),

@@ -13,10 +13,12 @@ from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.service import Continuation, StartRequest, UpToDate
 from streamforge_utils.model.coverage import SETTLED, Segment, Verdict
 from streamforge_utils.model.errors import InvalidInput
-from streamforge_utils.model.kinds.registry import rule_of
+from streamforge_utils.model.kinds.registry import rule_of, series_of, type_of
 from streamforge_utils.model.timeranges import SINCE_LAST, TimeRange, resolve_time_range
 
 LAST = "last"
+LIVE = "now:"
+"""The words for the range of a live type that begins with its workflow."""
 
 
 def asked_range(request: StartRequest, now_ms: int) -> tuple[str, TimeRange]:
@@ -40,6 +42,34 @@ def asked_range(request: StartRequest, now_ms: int) -> tuple[str, TimeRange]:
     if first is not None:
         _until_now(first, "from", now_ms)
     return SINCE_LAST, TimeRange(0, now_ms)
+
+
+def live_range(request: StartRequest, now_ms: int) -> tuple[str, TimeRange]:
+    """From when on a live type is wanted, in words, and as a range up to now. Raises InvalidInput naming the field."""
+    now_ms = now_ms // 1000 * 1000
+    if request.since in (None, "now") and request.time_range in ("", LIVE) and request.default_start is None:
+        return LIVE, TimeRange(now_ms - 1000, now_ms)
+    requested, span = asked_range(request, now_ms)
+    if span.end_ms != now_ms:
+        history = type_of(series_of("X", request.type))
+        raise InvalidInput(
+            "time_range",
+            f"time_range {request.time_range[:80]!r} has an end, and {request.type} goes on until it is stopped: give "
+            f"its start alone, as in 2024-08-01:, or none; {history} loads a range that is past",
+        )
+    return requested, span
+
+
+def resumed(request: StartRequest, known: SeriesCoverage, now_ms: int, exchange_now_ms: int) -> TimeRange:
+    """The range of a live type `since last`: from where the coverage ends; where nothing is known, from the start that
+    the request names, or from now on. Raises InvalidInput."""
+    found, over_ms = continuation(known.segments), exchange_now_ms // 1000 * 1000
+    start_ms = over_ms - 1000
+    if found is not None:
+        start_ms = found.start_ms
+    elif request.default_start is not None:
+        start_ms = _until_now(request.default_start, "from", now_ms).start_ms
+    return TimeRange(min(start_ms, over_ms - 1000), over_ms)
 
 
 def continued(

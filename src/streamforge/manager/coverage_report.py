@@ -22,7 +22,7 @@ from streamforge_utils.model.coverage import (
     touching,
 )
 from streamforge_utils.model.errors import StreamForgeError
-from streamforge_utils.model.kinds.registry import normal_type, rule_of, series_of, type_of
+from streamforge_utils.model.kinds.registry import normal_type, rule_of, series_of
 from streamforge_utils.model.series import Series, check_symbol
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.clock import Clock
@@ -153,9 +153,8 @@ class Reports:
         return self._deps.clock.now_ms() + known.clock_ahead_ms
 
     def _live(self, series: Series) -> Sequence[Workflow]:
-        symbol, type = series.symbol, type_of(series)
         live = [stored.workflow for stored in self._deps.workflows.live.values()]
-        mine = [one for one in live if one.symbol == symbol and one.type == type]
+        mine = [one for one in live if one.symbol == series.symbol and one.series == series]
         return sorted(mine, key=lambda one: one.created_ms)
 
     def _life(self, known: SeriesCoverage, asked: TimeRange | None) -> TimeRange | None:

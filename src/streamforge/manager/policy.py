@@ -90,6 +90,14 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
             unit="weight per minute",
         ),
     ] = 4200  # 70 % of the exchange's limit for one address
+    connects: Annotated[
+        _Count,
+        variable(
+            "STREAMFORGE_TOTAL_CONNECTS",
+            "connections to the exchange's streams that all loaders together may try to make in five minutes",
+            unit="connections in five minutes",
+        ),
+    ] = 150  # half of the exchange's limit for one address: windows may overlap
     stop_within_s: Annotated[
         _Positive,
         variable(
@@ -134,6 +142,26 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     backoff_cap_s: Annotated[
         _Positive,
         variable("STREAMFORGE_BACKOFF_CAP_SECONDS", "the longest pause between failures", unit="seconds"),
+    ] = 60.0
+    compare_every_s: Annotated[
+        _Positive,
+        variable(
+            "STREAMFORGE_COMPARE_SECONDS",
+            "how often what a live workflow stores is compared with what there must be; with many of them less often",
+            unit="seconds",
+        ),
+    ] = 5.0
+    hole_grace_s: Annotated[
+        _NotNegative,
+        variable(
+            "STREAMFORGE_HOLE_SECONDS",
+            "how long a hole of a live workflow is left to its loader, before the manager loads it as history",
+            unit="seconds",
+        ),
+    ] = 30.0
+    quiet_after_s: Annotated[
+        float,
+        constant("a live series of which nothing is stored for this long is asked about, and again after as long"),
     ] = 60.0
     topic_retention_s: Annotated[
         _NotNegative,

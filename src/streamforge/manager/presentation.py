@@ -14,6 +14,7 @@ import msgspec
 from streamforge import workers
 from streamforge.manager import answers, data_answers, service, start_answers, workflow
 from streamforge.manager.describing import schemas
+from streamforge.manager.live_answers import live_answer
 from streamforge.manager.topic_answers import topic_answer
 from streamforge.manager.workflow import Workflow
 from streamforge.manager.workflow_progress import distinct_records, progress_of, stored_records, waiting_for
@@ -59,18 +60,19 @@ def range_fields(found: TimeRange | coverage.Segment) -> dict[str, Any]:
 
 
 def workflow_summary(
-    found: Workflow, undriven: str | None = None, now: service.Report | None = None
+    found: Workflow, undriven: str | None = None, now: service.Report | None = None, *, at_ms: int | None = None
 ) -> answers.WorkflowSummary:
     """A workflow for a list. undriven: why no manager drives workflows now. now: what is known of an ended one's range,
-    where its proof was longer ago."""
-    return answers.WorkflowSummary(**_summary(found, undriven, now))
+    where its proof was longer ago. at_ms: the time, which tells how far behind a live one is; None: when its store was
+    last compared."""
+    return answers.WorkflowSummary(**_summary(found, undriven, now, at_ms))
 
 
 def workflow_answer(
-    found: Workflow, undriven: str | None = None, now: service.Report | None = None
+    found: Workflow, undriven: str | None = None, now: service.Report | None = None, *, at_ms: int | None = None
 ) -> answers.Workflow:
-    """A workflow with its steps. undriven, now: as `workflow_summary` takes them."""
-    return answers.Workflow(**_whole(found, undriven, now))
+    """A workflow with its steps. undriven, now, at_ms: as `workflow_summary` takes them."""
+    return answers.Workflow(**_whole(found, undriven, now, at_ms))
 
 
 def accepted_answer(
@@ -78,7 +80,7 @@ def accepted_answer(
 ) -> start_answers.Accepted:
     """What became of a request. undriven, now: as `workflow_summary` takes them."""
     return start_answers.Accepted(
-        **_whole(started.workflow, undriven, now),
+        **_whole(started.workflow, undriven, now, None),
         joined=started.joined,
         behind_seconds=started.behind_ms / 1000,
         asked_range=None if started.asked is None else str(started.asked),
@@ -111,10 +113,10 @@ def up_to_date_answer(found: service.UpToDate) -> start_answers.UpToDate:
     )
 
 
-def _whole(found: Workflow, undriven: str | None, now: service.Report | None) -> dict[str, Any]:
+def _whole(found: Workflow, undriven: str | None, now: service.Report | None, at_ms: int | None) -> dict[str, Any]:
     idle = undriven is not None and not found.ended
     return {
-        **_summary(found, undriven, now),
+        **_summary(found, undriven, now, at_ms),
         "again": found.again,
         "repairs": found.repairs,
         "parts": [answer(answers.PlanPart, part, **range_fields(part.span)) for part in found.plan.parts]
@@ -135,9 +137,10 @@ def _remarks(found: Workflow) -> list[str]:
     return [f"{span}: {reason}" for span, reason in sorted([*other, *doubts])]
 
 
-def _summary(found: Workflow, undriven: str | None, now: service.Report | None) -> dict[str, Any]:
+def _summary(found: Workflow, undriven: str | None, now: service.Report | None, at_ms: int | None) -> dict[str, Any]:
     alone = None if found.ended else undriven
     queue, start_ms, planned = f"/queues/{found.queue_id}", found.span.start_ms, found.planned_span
+    start_ms = start_ms if planned is None else planned.start_ms
     end_ms = start_ms if planned is None or found.topic_input is not None else planned.end_ms
     return {
         "queue_id": found.queue_id,
@@ -150,7 +153,7 @@ def _summary(found: Workflow, undriven: str | None, now: service.Report | None) 
             end=moment(end_ms),
             start_ms=start_ms,
             end_ms=end_ms,
-            clipped=found.topic_input is None and (found.clipped or end_ms < found.span.end_ms),
+            clipped=found.topic_input is None and not found.is_live and (found.clipped or end_ms < found.span.end_ms),
         ),
         "created_at": moment(found.created_ms),
         "ended_at": moment_or_none(found.ended_ms),
@@ -160,6 +163,8 @@ def _summary(found: Workflow, undriven: str | None, now: service.Report | None) 
         "proven_at": None if found.proof is None else moment(found.proof.checked_ms),
         "failure": found.failure,
         "batch": found.batch or None,
+        "supplements": found.supplements or None,
+        "live": live_answer(found, at_ms),
         "topic": found.topic if found.topic_input is None else found.topic_input.topic,
         "collection": found.collection,
         "links": answers.Links(

@@ -10,13 +10,13 @@ from typing import Any
 import msgspec
 
 from streamforge import workers
-from streamforge.manager.continuation import asked_range, month_of
+from streamforge.manager.continuation import LIVE, asked_range, live_range, month_of
 from streamforge.manager.service import StartRequest, StepRequest
 from streamforge.manager.workflow import SourceChoice, Step, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.completeness.rule import Rule
 from streamforge_utils.model.errors import InvalidInput
-from streamforge_utils.model.kinds.registry import check_series, kind_of_type, rule_of
+from streamforge_utils.model.kinds.registry import check_series, is_live_type, kind_of_type, rule_of
 from streamforge_utils.model.timeranges import SINCE_LAST, TimeRange
 from streamforge_utils.runtime.worker_definition import Definition, Role, Source
 
@@ -47,7 +47,8 @@ def check(request: StartRequest, now_ms: int) -> Checked:
     Raises InvalidInput naming the field.
     """
     symbol, type_name = check_series(request.symbol, request.type)
-    requested, span = asked_range(request, now_ms)
+    asked = live_range if is_live_type(type_name) else asked_range
+    requested, span = asked(request, now_ms)
     steps = request.steps
     if steps is None:
         if request.source is SourceChoice.ARCHIVE and archive_loader(type_name) is None:
@@ -143,7 +144,9 @@ def workflow_of(
     checked: Checked, *, code: str, now_ms: int, exchange_now_ms: int, verification: bool = False
 ) -> Workflow:
     """The workflow, under the name that `code` gives it. Raises InvalidInput if the range lies in the future."""
-    span = checked.span.clipped(exchange_now_ms // 1000 * 1000)
+    over_ms = exchange_now_ms // 1000 * 1000
+    live = checked.requested == LIVE  # from now on, whichever clock says that
+    span = TimeRange(over_ms - 1000, over_ms) if live else checked.span.clipped(over_ms)
     queue_id = names.queue_id(checked.symbol, checked.type, span.start_ms, code)
     return Workflow(
         queue_id=queue_id,
@@ -151,8 +154,8 @@ def workflow_of(
         type=checked.type,
         requested=checked.requested,
         span=span,
-        clipped=span != checked.span,
-        endless=kind_of_type(checked.type).is_endless(checked.type),
+        clipped=not live and span != checked.span,
+        endless=is_live_type(checked.type),
         again=checked.again,
         source=checked.source,
         verification=verification,
@@ -187,13 +190,14 @@ def is_the_same(live: Workflow, wanted: Workflow, exchange_now_ms: int) -> bool:
 
     A workflow that loads again what is there serves a request that did not ask for that, but not the other way round.
     """
-    if live.span != wanted.span and live.requested != wanted.requested:
+    if live.span != wanted.span and live.requested != wanted.requested and not wanted.endless:
         return False  # at once: of a thousand live workflows nearly all end here
     return (
         (live.symbol, live.type) == (wanted.symbol, wanted.type)
         and _is_the_same_range(live, wanted, exchange_now_ms)
         and (live.again or not wanted.again)
         and live.source is wanted.source
+        and live.supplements == wanted.supplements
         and live.stop_asked_ms is None
         and live.failure is None
         and live.replayed is None
@@ -205,8 +209,11 @@ def _is_the_same_range(live: Workflow, wanted: Workflow, exchange_now_ms: int) -
     """Whether both were asked for the same range, into the same collection.
 
     The same words mean a little more each time where they end at the exchange's now (`2024:`, `-30d`, this year). That
-    little is not loaded by `live`: it must be a tenth of the range at most, and not more than a day.
+    little is not loaded by `live`: it must be a tenth of the range at most, and not more than a day. What has no end
+    serves all that begin later.
     """
+    if wanted.endless:
+        return live.endless and live.span.start_ms <= wanted.span.start_ms
     if live.span == wanted.span:
         return live.collection == wanted.collection
     if live.requested != wanted.requested:
@@ -220,6 +227,8 @@ def _is_the_same_range(live: Workflow, wanted: Workflow, exchange_now_ms: int) -
 
 def covers(live: Workflow, wanted: Workflow, exchange_now_ms: int) -> bool:
     """Whether `live`, which is the same, loads every bar of `wanted` that is over."""
+    if live.endless:
+        return live.span.start_ms <= wanted.span.start_ms
     over = what_is_over(live, wanted.span, exchange_now_ms)
     return live.span.start_ms <= wanted.span.start_ms and behind_ms(live, over) == 0
 

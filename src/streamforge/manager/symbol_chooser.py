@@ -14,7 +14,7 @@ from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.symbol_selection import Selection, is_pattern, select
 from streamforge.manager.workflow import SourceChoice
 from streamforge_utils.model.errors import InvalidInput, StreamForgeError
-from streamforge_utils.model.kinds.registry import kind_of_type
+from streamforge_utils.model.kinds.registry import is_live_type, kind_of_type
 from streamforge_utils.model.series import check_symbol
 from streamforge_utils.ports.exchange import SymbolInfo
 
@@ -34,13 +34,13 @@ class Chooser:
     ) -> Selection:
         """The symbols asked for, those that only the archive has included but where requests alone are wanted.
 
-        skip_unknown: as `select` takes it. Raises InvalidInput, or RetryableError: the exchange does not list its
-        symbols now.
+        A pattern of a live type fits what is traded: nothing happens to others. skip_unknown: as `select` takes it.
+        Raises InvalidInput, or RetryableError: the exchange does not list its symbols now.
         """
         listed, where = await self._symbols(), self._deps.exchange_name
         known = {one.symbol for one in listed}
-        archived, silence = set[str](), ""
-        if any(is_pattern(word) or check_symbol(word) not in known for word in asked):
+        archived, silence, live = set[str](), "", is_live_type(type_name)
+        if not live and any(is_pattern(word) or check_symbol(word) not in known for word in asked):
             archived, silence = await self._archived(type_name)
         gone = [SymbolInfo(symbol=one, status=ARCHIVED) for one in sorted(archived - known)]
         if source is SourceChoice.REST:
@@ -50,7 +50,9 @@ class Chooser:
         else:
             left_out = ()
         try:
-            chosen = await asyncio.to_thread(select, asked, [*listed, *gone], where, skip_unknown=skip_unknown)
+            chosen = await asyncio.to_thread(
+                select, asked, [*listed, *gone], where, skip_unknown=skip_unknown, traded=live
+            )
         except InvalidInput as error:
             raise InvalidInput(error.field, f"{error}; {silence}" if silence else str(error)) from error
         return msgspec.structs.replace(chosen, left_out=left_out, silence=silence)

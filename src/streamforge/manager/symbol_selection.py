@@ -45,9 +45,15 @@ def is_pattern(word: str) -> bool:
 
 
 def select(
-    asked: Sequence[str], listed: Sequence[SymbolInfo], where: str, *, skip_unknown: bool | None = None
+    asked: Sequence[str],
+    listed: Sequence[SymbolInfo],
+    where: str,
+    *,
+    skip_unknown: bool | None = None,
+    traded: bool = False,
 ) -> Selection:
-    """The symbols that are asked for. listed: all that there are; those that are traded no longer fit a pattern too.
+    """The symbols that are asked for. listed: all that there are; those that are traded no longer fit a pattern too,
+    unless only `traded` ones are wanted.
 
     where: the exchange, as it is called in a sentence. skip_unknown: leave out a symbol that is not known, if another
     one is; None: that cannot be asked for. Raises InvalidInput that names every symbol that is not known.
@@ -60,6 +66,7 @@ def select(
     for word in asked:
         if is_pattern(word):
             fits = [symbol for symbol in sorted(known) if fnmatchcase(symbol.upper(), word.upper())]
+            fits = [symbol for symbol in fits if is_traded(known[symbol])] if traded else fits
             if not fits:
                 raise InvalidInput("symbols", f"no symbol of {where} fits the pattern {word!r}")
             chosen |= dict.fromkeys(fits)

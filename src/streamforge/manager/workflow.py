@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from streamforge.manager.live_ledger import Ledger
 from streamforge.manager.topic_input import PartitionProof, TopicInput
 from streamforge_utils.model.coverage import IdsRead, Segment
 from streamforge_utils.model.errors import ConfigError
@@ -249,7 +250,8 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
     proven of it is `planned_span`.
     epoch: rises whenever what was begun before is out of date: with a stop, a retry, a replay, a new round, a failure,
     the end. What an action finds out counts in the epoch that it was begun in, and in no other.
-    endless: it goes on until it is stopped, which is its normal end; `span` then ends where it was planned to.
+    endless: it goes on until it is stopped, which is its normal end; `span` then ends where it was planned to. ledger:
+    of one that loads a series, how far it is proven. supplements: the live workflow for which the manager has made it.
     again: load also what coverage already has. source: where the records are wanted from. verification: the manager
     made it, to load what the store had lost. batch: the batch that it was made for.
     asking_failures: questions in a row that the exchange did not answer. action_failures: tries of a plan or a proof in
@@ -302,6 +304,8 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
     topic_removed: bool = False
     dlq_removed: bool = False
     topic_input: TopicInput | None = None
+    ledger: Ledger | None = None
+    supplements: str = ""
 
     @property
     def series(self) -> Series:
@@ -314,8 +318,10 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
     def planned_span(self) -> TimeRange | None:
         """What of `span` it loads and proves: up to the end of the last bar that was over when it was planned.
 
-        Before the plan: `span`. None: no bar that opens in it was over.
+        Before the plan: `span`. None: no bar that opens in it was over. Of a live one: what is proven by now.
         """
+        if self.ledger is not None:
+            return self.ledger.span
         if self.plan is None:
             return self.span
         until_ms = self.span.end_ms if self.plan.until_ms is None else self.plan.until_ms
@@ -326,10 +332,10 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
         """What of the series it loads and relies on while it goes on: of one without an end, all that is to come."""
         return TimeRange(self.span.start_ms, END_OF_TIME_MS) if self.endless and not self.ended else self.span
 
-    def until(self, end_ms: int) -> Workflow:
-        """This workflow with a range that ends at `end_ms`, in whole seconds: no earlier than that, and not empty."""
-        end_ms = max(-(-end_ms // 1000) * 1000, self.span.start_ms + 1000)
-        return msgspec.structs.replace(self, span=TimeRange(self.span.start_ms, end_ms))
+    @property
+    def is_live(self) -> bool:
+        """Whether it loads a series as it happens."""
+        return self.endless and self.topic_input is None
 
     @property
     def ended(self) -> bool:

@@ -49,7 +49,7 @@ def progress_of(found: Workflow, *, idle: bool = False, now: service.Report | No
         expected = proof.expected
     elif found.topic_input is not None:
         expected = found.topic_input.expected
-    elif plan is not None:
+    elif plan is not None and not found.is_live:
         expected = plan.expected + there if plan.bars is None else plan.bars
     if now is not None:
         stored = stored_records(now.segments)

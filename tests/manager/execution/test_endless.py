@@ -17,7 +17,7 @@ from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.bus import Message
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.scriptedexchange import ScriptedExchange
-from tests.manager.execution.world import create, launched, store_bars
+from tests.manager.execution.world import create, launched
 from tests.manager.support import (
     DAY_MS,
     DAY_START,
@@ -33,7 +33,6 @@ from tests.manager.support import (
     decide_running,
     planned,
     replace,
-    said,
     step,
     with_attempt,
 )
@@ -121,28 +120,11 @@ async def test_it_takes_no_slot_and_needs_none(world: World) -> None:
     await world.die()
 
 
-async def test_what_it_has_stored_by_the_stop_is_proven_and_its_range_ends_there(world: World) -> None:
-    assert isinstance(world.clock, ManualClock)
+async def test_what_it_relies_on_is_not_removed(world: World) -> None:
     live = await launched(world, endless(planned()))
     assert live.claimed_span == TimeRange(DAY_START, END_OF_TIME_MS)
     with pytest.raises(NotNow):
         world.deps.removal.check(live.series, TimeRange(NOW, NOW + DAY_MS))
-    await world.manager.stop(live.queue_id)
-    stop_ms = (await world.workflow(live.queue_id)).stop_asked_ms or 0
-    last_ms = stop_ms // MINUTE_MS * MINUTE_MS
-    store_bars(world, live, range(DAY_START, last_ms, MINUTE_MS))
-    await world.turns()
-    for target in (LOADER, SINK):
-        world.say(said(live, target, "interrupted"))
-        world.launcher.end(attempt(live, target).job, exit_code=0)
-        await world.turns(2)
-    await world.turns(3)
-    ended = await world.workflow(live.queue_id)
-    assert ended.status is Status.FINISHED, ended
-    assert ended.planned_span == TimeRange(DAY_START, last_ms)
-    assert ended.claimed_span.end_ms == -(-stop_ms // 1000) * 1000
-    assert ended.proof is not None
-    assert (ended.proof.expected, ended.proof.stored) == ((last_ms - DAY_START) // MINUTE_MS,) * 2
     await world.die()
 
 

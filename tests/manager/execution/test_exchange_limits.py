@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from streamforge.manager.execution.exchange_limits import MINIMUM, Budget
+from streamforge.manager.execution.exchange_limits import CONNECT_WINDOW_MS, MINIMUM, Budget, Connects
 
 
 def told(budget: Budget, live: list[str], running: list[str], *, banned: bool = False) -> dict[str, int]:
@@ -35,3 +35,36 @@ def test_the_least_share_and_none_at_all() -> None:
     budget = Budget(100)
     assert told(budget, ["a"], ["a"], banned=True) == {"a": 0}
     assert told(budget, ["a"], ["a"]) == {"a": 100}
+
+
+def connects_dealt(connects: Connects, running: list[str], now_ms: int) -> dict[str, int]:
+    dealt = connects.deal(running, now_ms)
+    for job, share in dealt.items():
+        connects.sent(job, share)
+    return dealt
+
+
+def test_connections_are_dealt_again_as_streams_come_and_go() -> None:
+    connects = Connects(100)
+    assert connects_dealt(connects, ["a"], 0) == {"a": 50}
+    assert connects_dealt(connects, ["a", "b"], 0) == {"a": 25, "b": 25}
+    assert connects_dealt(connects, ["a", "b"], 0) == {}
+    assert connects_dealt(connects, ["b"], 0) == {"b": 50}
+    assert connects_dealt(connects, [], 0) == {}
+
+
+def test_where_there_are_too_few_for_all_they_take_turns() -> None:
+    connects, jobs = Connects(4), ["a", "b", "c", "d", "e"]
+    turns = []
+    for window in range(5):
+        shares = {job: connects.share(at, jobs, window * CONNECT_WINDOW_MS) for at, job in enumerate(jobs)}
+        assert sum(shares.values()) == 2
+        turns += [job for job, share in shares.items() if share]
+    assert sorted(turns) == sorted(jobs * 2)
+
+
+def test_half_of_them_may_be_launched_in_five_minutes() -> None:
+    connects = Connects(4)
+    assert connects.may_launch([1, 2 - CONNECT_WINDOW_MS], 2)
+    assert not connects.may_launch([1, 1], 2)
+    assert connects.may_launch([1, 1], 1 + CONNECT_WINDOW_MS)

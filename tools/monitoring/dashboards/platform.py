@@ -179,6 +179,29 @@ PLATFORM = Dashboard(
             ),
         ),
         (
+            "Live workflows",
+            8,
+            (
+                Panel(
+                    title="Oldest frame, and oldest end of what is proven",
+                    unit="s",
+                    queries=(
+                        Query(f"max(streamforge_live_frame_age_seconds{{{OF_MANAGER}}})", "last frame"),
+                        Query(f"max(streamforge_live_proven_age_seconds{{{OF_MANAGER}}})", "proven through"),
+                    ),
+                ),
+                Panel(
+                    title="Live workflows by state",
+                    queries=(Query(f"sum by (state) (streamforge_live_workflows{{{OF_MANAGER}}})"),),
+                    stacked=True,
+                ),
+                Panel(
+                    title="Open holes",
+                    queries=(Query(f"max(streamforge_live_open_holes{{{OF_MANAGER}}})", "open"),),
+                ),
+            ),
+        ),
+        (
             "Cluster",
             8,
             (

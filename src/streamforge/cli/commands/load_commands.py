@@ -52,7 +52,8 @@ async def load(
             metavar="TIME_RANGE",
             help="START[:END], half-open, UTC: 2024, 2024-08, 2024-08-01 or 2024-08-01T12:30Z; "
             "START alone is that year, month or day, `2024:` is until now. Also today, yesterday, and -30d "
-            "(the last 30 days; s m h d w M y). Left out with --since.",
+            "(the last 30 days; s m h d w M y). Left out with --since, and of a live type (ws_…), which goes on from "
+            "now until it is stopped.",
         ),
     ] = None,
     *,

@@ -13,6 +13,7 @@ from streamforge.cli import terminal
 from streamforge.cli.client import PAGE, Query, path_part, to_json
 from streamforge.cli.command_errors import UsageProblem
 from streamforge.cli.coverage_text import load_command, no_longer, nothing_over, show_segments, wait_command
+from streamforge.cli.live_text import live_lines
 from streamforge.cli.progress import numbers, waits_for
 from streamforge.cli.session import Mode, NothingThere, Where, session
 from streamforge.cli.terminal import short
@@ -95,6 +96,10 @@ def _cells(workflow: answers.WorkflowSummary) -> dict[str, str | Text]:
 
 def _status(workflow: answers.WorkflowSummary) -> Text:
     state = terminal.state(workflow.status, workflow.undriven)
+    if workflow.live is not None and workflow.status == "running" and workflow.undriven is None:
+        state = workflow.live.state
+        if state == "behind" and workflow.live.behind_seconds is not None:
+            state += f" {terminal.duration(workflow.live.behind_seconds)}"
     return terminal.styled(
         workflow.status, f"{state}, {terminal.number(few)} fewer" if (few := lacking(workflow)) else state
     )
@@ -151,10 +156,12 @@ async def show(queue_id: o.QueueId, where: o.AtManager, as_json: o.Json = False)
     out.print(f"  created {terminal.moment(workflow.created_at)}{ended} (UTC)")
     if told := numbers(workflow):
         out.print(f"  {told}")
-    if asked.span is None and workflow.topic_input is None:
+    if asked.span is None and workflow.topic_input is None and workflow.live is None:
         out.print(f"  {nothing_over(workflow, where)}")
     if workflow.status == "finished" and not coverage.complete and workflow.topic_input is None:
         out.print(f"  {no_longer(workflow, where)}")
+    for line in () if workflow.live is None else live_lines(workflow.live):
+        out.print(f"  {line}")
     for part in workflow.parts[:_PARTS_SHOWN]:
         why = f", {part.reason}" if part.reason else ""
         out.print(f"  planned: {terminal.day_span(part.start_ms, part.end_ms)} ({part.source}{why})")

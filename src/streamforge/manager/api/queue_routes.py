@@ -95,7 +95,10 @@ async def started_reply(to: Context, started: Started) -> Response:
 async def _shown(to: Context, found: Workflow, status: int = 200) -> Response:
     now = await to.service.coverages([found])
     return reply(
-        presentation.workflow_answer(found, await no_driver_reason(to, [found]), now.get(found.queue_id)), status
+        presentation.workflow_answer(
+            found, await no_driver_reason(to, [found]), now.get(found.queue_id), at_ms=to.clock.now_ms()
+        ),
+        status,
     )
 
 
@@ -114,7 +117,10 @@ async def find(
     )
     alone = await no_driver_reason(to, page.workflows)
     now = await to.service.coverages(page.workflows)
-    queues = [presentation.workflow_summary(found, alone, now.get(found.queue_id)) for found in page.workflows]
+    at_ms = to.clock.now_ms()
+    queues = [
+        presentation.workflow_summary(found, alone, now.get(found.queue_id), at_ms=at_ms) for found in page.workflows
+    ]
     return reply(answers.WorkflowPage(queues=queues, cursor=page.cursor))
 
 

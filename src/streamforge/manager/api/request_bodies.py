@@ -12,7 +12,7 @@ from streamforge.manager.api.problems import invalid
 from streamforge.manager.service import StartRequest, StepRequest
 from streamforge.manager.workflow import SourceChoice
 from streamforge_utils.model.errors import InvalidInput
-from streamforge_utils.model.kinds.registry import kind_of_type, normal_type
+from streamforge_utils.model.kinds.registry import is_live_type, kind_of_type, normal_type
 
 _TEXT = 300
 _MANY = 32
@@ -64,7 +64,8 @@ class RangeRequest(BaseModel):
     @field_validator("time_range", check_fields=False)
     @classmethod
     def _needed(cls, time_range: str | None, others: ValidationInfo) -> str | None:
-        if time_range is None and others.data.get("since", "") is None:
+        live = is_live_type(others.data.get("type", ""))
+        if time_range is None and others.data.get("since", "") is None and not live:
             raise PydanticCustomError("missing", "Field required")
         return time_range
 

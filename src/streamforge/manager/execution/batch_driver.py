@@ -13,7 +13,7 @@ import structlog
 
 from streamforge.manager.admission import Admission
 from streamforge.manager.batch import Batch, BatchStatus, Member, MemberStatus, Totals, end_of
-from streamforge.manager.continuation import LAST, continued
+from streamforge.manager.continuation import LAST, continued, resumed
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.batch_members import DrivenMembers, closed, ended_member, interrupted, live, refused
 from streamforge.manager.execution.listing import was_listed
@@ -25,7 +25,7 @@ from streamforge.manager.requests import check, workflow_of
 from streamforge.manager.service import NotFound, NotNow, StartRequest, UpToDate
 from streamforge.manager.workflow import SourceChoice, Status, Workflow
 from streamforge_utils.model.errors import BannedError, ConflictError, RetryableError, StreamForgeError
-from streamforge_utils.model.kinds.registry import series_of
+from streamforge_utils.model.kinds.registry import is_live_type, series_of
 from streamforge_utils.model.timeranges import SINCE_LAST, format_ms
 
 ADOPT_EVERY_S = 60.0
@@ -169,7 +169,8 @@ class BatchDriver:
         due = [one for one in sorted(driven.waiting) if driven.unasked.get(one, _NEVER)[1] <= now_ms]
         for number, index in enumerate(due):
             latest = self._deps.batches.live.get(batch.batch_id)
-            if len(driven.open) + placed >= policy.batch_live or latest is None or latest.batch.stop_asked:
+            full = len(driven.open) + placed >= policy.batch_live and not is_live_type(batch.type)
+            if full or latest is None or latest.batch.stop_asked:
                 return ""
             if number >= MADE_A_LOOK:
                 self.wake()
@@ -236,6 +237,8 @@ class BatchDriver:
             await self._deps.coverage.known(series_of(member.symbol, batch.type)),
         )
         now_ms, trading = batch.exchange_now_ms, not member.delisted
+        if is_live_type(batch.type):
+            return _replace(member, span=resumed(request, known, batch.created_ms, now_ms))
         try:
             _, span = continued(request, known, batch.created_ms, now_ms, trading=trading)
         except UpToDate as nothing:

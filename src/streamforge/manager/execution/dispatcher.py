@@ -14,8 +14,8 @@ import structlog
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.executor import Executor
 from streamforge.manager.execution.inbox import Inbox
-from streamforge.manager.lifecycle.actions import Action, EndJob, Launch, Prepare, Prove, SendStop
-from streamforge.manager.lifecycle.facts import Fact, Finding, Unanswered, failed
+from streamforge.manager.lifecycle.actions import Action, Compare, EndJob, Launch, Prepare, Prove, SendStop
+from streamforge.manager.lifecycle.facts import Compared, Fact, Finding, Unanswered, failed
 from streamforge.manager.persistence.bans import Bans
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.errors import ConflictError, RetryableError, StreamForgeError
@@ -37,6 +37,7 @@ TRIED = {
     "EndJob": "the end of its workers",
     "WriteTerminalEvent": "the terminal event of a worker",
     "Prove": "the proof",
+    "Compare": "the comparison of what is stored",
 }
 """Every action in words, by the first part of its key."""
 
@@ -47,7 +48,7 @@ def key_of(workflow: Workflow, action: Action) -> Key:
     What finds something out does so for one epoch: in the next one it is another action.
     """
     match action:
-        case Prepare():
+        case Prepare() | Compare():
             what = str(workflow.epoch)
         case Prove(ask):
             what = f"{'ask' if ask else 'survey'} {workflow.epoch}"
@@ -74,6 +75,7 @@ class Kind(IntEnum):
     PROVING = 4
     BATCHING = 5
     PLANNING = 6
+    COMPARING = 7
     SHORT = 16
     ENDING = 64
 
@@ -85,6 +87,8 @@ def kind_of(action: Action) -> Kind:
             return Kind.PLANNING
         case Prove(ask):
             return Kind.PROVING if ask else Kind.SURVEYING
+        case Compare():
+            return Kind.COMPARING
         case EndJob():
             return Kind.ENDING
     return Kind.SHORT
@@ -173,9 +177,9 @@ class Dispatcher:
         """Stop what was begun in another epoch of the workflow and would find something out: it counts no more."""
         begun = self._running_of.get(workflow.queue_id)
         if begun:
-            current = {key_of(workflow, action) for action in (Prepare(), Prove(ask=True), Prove(ask=False))}
-            for key in begun - current:
-                if key[0] in (Prepare.__name__, Prove.__name__):
+            asking = (Prepare(), Prove(ask=True), Prove(ask=False), Compare(ask=True))
+            for key in begun - {key_of(workflow, action) for action in asking}:
+                if key[0] in (Prepare.__name__, Prove.__name__, Compare.__name__):
                     self.running[key].cancel()
 
     async def close(self) -> None:
@@ -235,7 +239,7 @@ class Dispatcher:
             self._launched.add(key)
         elif key[0] == SendStop.__name__:
             self._stopped_at[key] = self._deps.clock.monotonic()
-        if isinstance(found, Unanswered) and found.ban is not None:
+        if isinstance(found, Unanswered | Compared) and found.ban is not None:
             self._bans.hear(found.ban)
         if found is not None:
             self._inbox.put(key[1], Fact(epoch, found))

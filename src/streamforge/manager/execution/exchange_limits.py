@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 from streamforge_utils.ports.instrumentation import Observer
 
@@ -34,6 +34,43 @@ class Budget:
 
     def sent(self, job: str, share: int) -> None:
         """The job was launched with this share, or was sent it."""
+        self._dealt[job] = share
+
+
+CONNECT_WINDOW_MS = 300_000
+"""Connections to the exchange's streams are counted over five minutes, by address."""
+
+
+class Connects:
+    """Deals the connections to the exchange's streams that may be tried in five minutes.
+
+    One half is for attempts that are launched, each of which makes one; the other half is dealt to those that run, for
+    connections that break. Where that is less than one for each, they take turns.
+    """
+
+    def __init__(self, total: int) -> None:
+        self._half = max(1, total // 2)
+        self._dealt: dict[str, int] = {}
+
+    def may_launch(self, launched_ms: Iterable[int], now_ms: int) -> bool:
+        """Whether one more may be launched. launched_ms: when those of late were."""
+        return sum(one > now_ms - CONNECT_WINDOW_MS for one in launched_ms) < self._half
+
+    def deal(self, running: Sequence[str], now_ms: int) -> dict[str, int]:
+        """The new share of each of the `running` jobs that was not `sent` of it."""
+        self._dealt = {job: share for job, share in self._dealt.items() if job in running}
+        return {
+            job: n for at, job in enumerate(running) if self._dealt.get(job) != (n := self.share(at, running, now_ms))
+        }
+
+    def share(self, place: int, running: Sequence[str], now_ms: int) -> int:
+        """What the job at that place may try in five minutes."""
+        if len(running) <= self._half:
+            return self._half // max(1, len(running))
+        return int((place + now_ms // CONNECT_WINDOW_MS * self._half) % len(running) < self._half)
+
+    def sent(self, job: str, share: int) -> None:
+        """The job was sent this share."""
         self._dealt[job] = share
 
 

@@ -9,13 +9,17 @@ import structlog
 
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.backlog import backlog_of
-from streamforge.manager.execution.exchange_limits import Budget
+from streamforge.manager.execution.exchange_limits import Budget, Connects
+from streamforge.manager.execution.live_comparison import Comparison
+from streamforge.manager.execution.live_ends import begun, close
 from streamforge.manager.execution.overview import Overview
 from streamforge.manager.execution.planner import ExchangeFailed, prepare, stored_plan, verified
 from streamforge.manager.execution.proof import prove
+from streamforge.manager.execution.supplements import supplemented
 from streamforge.manager.execution.topic_proof import plan_topic, prove_topic
 from streamforge.manager.lifecycle.actions import (
     Action,
+    Compare,
     EndJob,
     Launch,
     Prepare,
@@ -23,10 +27,11 @@ from streamforge.manager.lifecycle.actions import (
     SendStop,
     WriteTerminalEvent,
 )
-from streamforge.manager.lifecycle.facts import Finding, Planned, Proven, Refused, TopicsRemoved, Unanswered
+from streamforge.manager.lifecycle.facts import Compared, Finding, Planned, Proven, Refused, TopicsRemoved, Unanswered
 from streamforge.manager.lifecycle.job_spec import job_of, start_command, topics_of
 from streamforge.manager.lifecycle.retry_policy import Banned
 from streamforge.manager.lifecycle.rounds import next_number
+from streamforge.manager.live_ledger import Ledger
 from streamforge.manager.persistence.bans import Bans
 from streamforge.manager.persistence.workflow_store import OutOfDate
 from streamforge.manager.requests import added_loader, loads_from_archive
@@ -51,6 +56,7 @@ class Executor:
         self._deps = deps
         self._bans = bans
         self._budget = budget
+        self._connects = Connects(deps.policy.connects)
         self._overview = overview
         self._recorded: dict[str, None] = {}
         self._provided: dict[str, None] = {}
@@ -73,6 +79,8 @@ class Executor:
         match action:
             case Prepare() if workflow.topic_input is not None:
                 return await plan_topic(self._deps, workflow, workflow.topic_input)
+            case Prepare() if workflow.is_live:
+                return await self._begin(workflow)
             case Prepare():
                 plan = await self._plan(workflow)
                 return Planned(plan, added_loader(workflow) if Source.ARCHIVE in plan.ranges else None)
@@ -100,6 +108,8 @@ class Executor:
                 )
             case Prove(ask):
                 return await self._prove(workflow, ask=ask)
+            case Compare(ask) if workflow.ledger is not None:
+                return await self._compare(workflow, workflow.ledger, ask=ask)
         return None
 
     async def send(self, command: Command) -> None:
@@ -113,23 +123,34 @@ class Executor:
 
     async def deal_budget(self) -> None:
         """Send every running loader its share of the exchange's weight, where that has changed."""
-        banned = self._deps.clock.now_ms() < self._bans.ban.until_ms
+        now_ms = self._deps.clock.now_ms()
+        banned = now_ms < self._bans.ban.until_ms
         loaders = self._overview.loaders
         running = [job for job, (_, step) in loaders.items() if step.attempt is not None and step.attempt.observed]
-        for job, share in self._budget.deal(loaders, running, banned=banned).items():
+        streams = [job for job in running if loaders[job][1].source is Source.STREAM]
+        weights, connects = self._budget.deal(loaders, running, banned=banned), self._connects.deal(streams, now_ms)
+        for job in [*weights, *(one for one in connects if one not in weights)]:
             if job not in loaders:
                 continue  # it has ended meanwhile
             queue_id, step = loaders[job]
+            share = weights.get(job, 0 if banned else self._budget.share(len(loaders)))
+            payload = {"weight_per_minute": share}
             await self.send(
                 Command(
                     command="budget",
                     queue_id=queue_id,
                     telemetry_id=step.telemetry_id,
                     attempt=None if step.attempt is None else step.attempt.number,
-                    payload={"weight_per_minute": share},
+                    payload=payload | ({"connects": connects[job]} if job in connects else {}),
                 )
             )
             self._budget.sent(job, share)
+            if job in connects:
+                self._connects.sent(job, connects[job])
+
+    def may_connect(self, now_ms: int) -> bool:
+        """Whether one more loader of a stream may be launched, which connects at once."""
+        return self._connects.may_launch(self._overview.connecting.values(), now_ms)
 
     async def _plan(self, workflow: Workflow) -> Plan:
         """What there is of the workflow's range, which coverage then knows of.
@@ -164,17 +185,20 @@ class Executor:
         if isinstance(error, PermanentError):
             next_step = "correct what the reason names, then retry the workflow or start the same again"
             return Refused(Failure(reason=str(error), next_step=next_step))
-        now_ms, ban = self._deps.clock.now_ms(), None
-        if isinstance(error, BannedError):
-            ban = Banned(until_ms=error.until_ms, said_ms=now_ms, reason=str(error))
+        ban = self._ban(error)
         return Unanswered(
             reason=str(error),
             # A ban has an end: waiting for it is no failed try.
             number=workflow.asking_failures + (1 if ban is None else 0),
-            at_ms=now_ms,
+            at_ms=self._deps.clock.now_ms(),
             retry_after_ms=int((error.retry_after or 0) * 1000),
             ban=ban,
         )
+
+    def _ban(self, error: Exception) -> Banned | None:
+        if not isinstance(error, BannedError):
+            return None
+        return Banned(until_ms=error.until_ms, said_ms=self._deps.clock.now_ms(), reason=str(error))
 
     async def _launch(self, workflow: Workflow, target: str) -> Refused | None:
         deps = self._deps
@@ -191,7 +215,10 @@ class Executor:
             common["STREAMFORGE_EXCHANGE_IDENTITY"] = expected
         if not self._wanted(workflow, target, attempt.number):
             return None  # it was asked to stop while this waited for its turn
-        spec_ = job_of(workflow, step, attempt, weight_per_minute=share, policy=deps.policy, common=common)
+        connects = self._connects.share(0, [attempt.job, *self._overview.connecting], deps.clock.now_ms())
+        spec_ = job_of(
+            workflow, step, attempt, weight_per_minute=share, connects=connects, policy=deps.policy, common=common
+        )
         if step.role is Role.LOADER:
             self._budget.sent(attempt.job, share)  # before it runs: a look meanwhile would send it once more
         try:
@@ -227,19 +254,37 @@ class Executor:
         return attempt is not None and attempt.number == number and attempt.stop_asked_ms is None
 
     async def _prove(self, workflow: Workflow, *, ask: bool) -> Finding | None:
-        deps, plan, new_plan = self._deps, workflow.plan, None
+        deps, plan = self._deps, workflow.plan
         if plan is None:
             return None
         if workflow.topic_input is not None:
             return Proven(proof=await prove_topic(deps, workflow, workflow.topic_input), asked=ask)
-        if ask and workflow.endless and workflow.stop_asked_ms is not None:
-            workflow = workflow.until(workflow.stop_asked_ms)
-            plan = new_plan = await self._plan(workflow)
-            workflow = _replace(workflow, plan=plan)
+        if workflow.ledger is not None:
+            ledger, proof = await close(deps, workflow, workflow.ledger)
+            return Proven(proof=proof, asked=ask, ledger=ledger, left=await backlog_of(deps, workflow))
         proof = await prove(deps, workflow, plan, ask=ask)
-        left = {} if ask and new_plan is None else await backlog_of(deps, workflow)
+        left = {} if ask else await backlog_of(deps, workflow)
         loader = added_loader(workflow) if proof.in_archive else None
-        return Proven(proof=proof, asked=ask, plan=new_plan, loader=loader, left=left)
+        return Proven(proof=proof, asked=ask, loader=loader, left=left)
+
+    async def _begin(self, workflow: Workflow) -> Planned:
+        """What a live workflow begins with. Raises ExchangeFailed (no such symbol?), OutOfDate or RetryableError."""
+        try:
+            return await begun(self._deps, workflow)
+        except (PermanentError, RetryableError) as error:
+            raise ExchangeFailed(error) from error
+
+    async def _compare(self, workflow: Workflow, ledger: Ledger, *, ask: bool) -> Compared:
+        ban, comparison = None, Comparison(self._deps, workflow, ledger)
+        try:
+            await comparison.step()
+            if ask:
+                await comparison.quiet()
+        except ExchangeFailed as failed:  # the next step asks again
+            _log.info("the exchange did not answer about a live series", queue_id=workflow.queue_id, error=str(failed))
+            ban = self._ban(failed.error)
+        wanted = await comparison.lacking()
+        return Compared(await supplemented(self._deps, workflow, comparison.ledger, wanted), ban)
 
     async def remove_topics(self, workflow: Workflow, removal: TopicsRemoved) -> bool:
         """Remove a topic of an ended workflow, and forget its jobs. False: it was removed itself, or goes on again."""

@@ -11,16 +11,21 @@ from collections.abc import Mapping
 from streamforge.manager.lifecycle.decision import live
 from streamforge.manager.persistence.workflow_store import Stored
 from streamforge.manager.workflow import Attempt, Status, Step, Workflow
-from streamforge_utils.runtime.worker_definition import Role
+from streamforge_utils.runtime.worker_definition import Role, Source
+
+_CONNECTING = 5
+"""Attempts of a step in five minutes that are looked at: the pauses between them grow."""
 
 
 class Overview:
     """Of the workflows in `live`, as of the latest `refresh`.
 
-    started: how many are past `pending`, but for those without an end, which would hold a slot for ever.
+    started: how many are past `pending`, but for those without an end, which would hold a slot for ever;
+    live_workflows: how many of those load a series.
     hurried: those of which a job is about to be seen, since it was just launched or has sent its terminal event.
     owners: the workflow of each latest attempt's job. current: the jobs that may run. silent: latest attempts that have
-    neither sent a terminal event nor been counted, by job. loaders: of the attempts that have not ended, the workflow
+    neither sent a terminal event nor been counted, by job. connecting: when attempts of loaders of streams were
+    planned, by job. loaders: of the attempts that have not ended, the workflow
     and the step, by job. series: the workflows of a symbol and a type. changed: workflows that are new or were replaced
     since this was emptied.
     """
@@ -28,11 +33,12 @@ class Overview:
     def __init__(self, live: Mapping[str, Stored]) -> None:
         self._live = live
         self._read: dict[str, Stored] = {}
-        self.started = 0
+        self.started = self.live_workflows = 0
         self.hurried: set[str] = set()
         self.owners: dict[str, str] = {}
         self.current: set[str] = set()
         self.silent: dict[str, Attempt] = {}
+        self.connecting: dict[str, int] = {}
         self.loaders: dict[str, tuple[str, Step]] = {}
         self.series: dict[tuple[str, str], dict[str, Workflow]] = {}
         self.changed: set[str] = set()
@@ -73,6 +79,13 @@ class Overview:
                     return other.queue_id
         return None
 
+    def is_abandoned(self, workflow: Workflow) -> bool:
+        """Whether it was made for a live workflow that has ended, or is about to."""
+        if not workflow.supplements:
+            return False
+        live = self._live.get(workflow.supplements)
+        return live is None or live.workflow.stop_asked_ms is not None or live.workflow.failure is not None
+
     def _replace(self, queue_id: str, stored: Stored) -> None:
         if queue_id in self._read:
             self._forget(queue_id)
@@ -80,12 +93,15 @@ class Overview:
         workflow = stored.workflow
         self.series.setdefault((workflow.symbol, workflow.type), {})[queue_id] = workflow
         self.started += _holds_slot(workflow)
+        self.live_workflows += workflow.is_live
         for step in workflow.steps:
             if (attempt := step.attempt) is None:
                 continue
             self.owners[attempt.job] = queue_id
             if attempt.terminal_event is None and attempt.outcome is None:
                 self.silent[attempt.job] = attempt
+            if step.source is Source.STREAM:
+                self.connecting |= {one.job: one.planned_ms for one in step.attempts[-_CONNECTING:]}
             if live(step) is None:
                 continue
             self.current.add(attempt.job)
@@ -101,11 +117,14 @@ class Overview:
         if not self.series[one]:
             del self.series[one]
         self.started -= _holds_slot(workflow)
+        self.live_workflows -= workflow.is_live
         self.hurried.discard(queue_id)
         for step in workflow.steps:
             if step.attempt is not None:
                 job = step.attempt.job
                 self.owners.pop(job, None)
+                for attempt in step.attempts[-_CONNECTING - 1 :]:
+                    self.connecting.pop(attempt.job, None)
                 self.silent.pop(job, None)
                 self.loaders.pop(job, None)
                 self.current.discard(job)

@@ -17,7 +17,9 @@ from streamforge.manager.execution.dispatcher import BesideTheLoop, Dispatcher, 
 from streamforge.manager.execution.event_consumer import EventConsumer, sort_events
 from streamforge.manager.execution.exchange_limits import Budget
 from streamforge.manager.execution.executor import Executor
+from streamforge.manager.execution.failing import MOST_LEFT, Failing
 from streamforge.manager.execution.inbox import Inbox
+from streamforge.manager.execution.live_metrics import observe
 from streamforge.manager.execution.overview import Overview
 from streamforge.manager.execution.retention import Retention
 from streamforge.manager.execution.verifier import Verifier
@@ -25,6 +27,7 @@ from streamforge.manager.lifecycle.actions import Action, Launch, WriteTerminalE
 from streamforge.manager.lifecycle.decision import Conditions, decide
 from streamforge.manager.lifecycle.facts import apply
 from streamforge.manager.lifecycle.fold import fold_event, fold_jobs, without_progress
+from streamforge.manager.lifecycle.live_pace import waits_to_connect
 from streamforge.manager.persistence.bans import Bans
 from streamforge.manager.persistence.workflow_store import Stored
 from streamforge.manager.workflow import Attempt, Status, Workflow
@@ -35,9 +38,6 @@ from streamforge_utils.ports.launcher import Job, JobState
 T = TypeVar("T")
 _replace = msgspec.structs.replace
 _log = structlog.get_logger(__name__)
-
-MOST_LEFT = 1000
-"""Events kept for a workflow that cannot be reconciled."""
 
 
 class Reconciler:
@@ -91,7 +91,7 @@ class Reconciler:
         self._unseen_since = 0.0
         self._launching_then: frozenset[Key] = frozenset()
         self._launching: frozenset[Key] = frozenset()
-        self._failing: dict[str, _Failing] = {}
+        self._failing: dict[str, Failing] = {}
         begin_at_zero(deps.observer)
 
     def wake(self) -> None:
@@ -219,6 +219,8 @@ class Reconciler:
         await self._answering(self.executor.deal_budget())
         await self._answering(self._ping())
         self._retain()
+        if everything:
+            observe(self._deps.observer, (one.workflow for one in live.values()), now_ms)
         if self.batches is not None and self.batches.is_due():
             self.dispatcher.begin_work(("Batches", "", ""), Kind.BATCHING, self.batches.look())
         self._looked_ms = now_ms
@@ -263,7 +265,7 @@ class Reconciler:
         except Exception as error:
             tries = 1 if failing is None else failing.tries + 1
             until = self._deps.clock.monotonic() + min(60.0, self.LOOK_EVERY_S * 2 ** min(tries - 1, 6))
-            self._failing[queue_id] = _Failing(tries=tries, until=until, events=events)
+            self._failing[queue_id] = Failing(tries=tries, until=until, events=events)
             self._deps.observer.count("workflow_failures_total")
             unexpected = not isinstance(error, StreamForgeError)
             _log.error(
@@ -324,6 +326,9 @@ class Reconciler:
             listening_since_ms=self._listening_since_ms,
             launching=launching,
             unseen=self._unseen,
+            live_workflows=0 if workflow is None else self._overview.live_workflows,
+            abandoned=workflow is not None and self._overview.is_abandoned(workflow),
+            may_connect=not waits_to_connect(workflow) or self.executor.may_connect(self._now_ms),
         )
 
     async def _store(self, stored: Stored, workflow: Workflow, now_ms: int) -> None:
@@ -388,11 +393,3 @@ class Reconciler:
         # Beside the loop: there may be many ended workflows.
         self.dispatcher.begin_work(("Retain", "", ""), Kind.RETAINING, self.retention.retain())
         self.dispatcher.begin_work(("Verify", "", ""), Kind.VERIFYING, self._verifier.look())
-
-
-class _Failing(msgspec.Struct, frozen=True, kw_only=True):
-    """A workflow that could not be reconciled `tries` times in a row. events: those that are still to be folded."""
-
-    tries: int
-    until: float
-    events: Sequence[Event]

@@ -41,4 +41,10 @@ class Prove(msgspec.Struct, frozen=True):
     ask: bool
 
 
-Action = Prepare | Launch | SendStop | EndJob | WriteTerminalEvent | Prove
+class Compare(msgspec.Struct, frozen=True):
+    """Compare what a live workflow has newly stored with what its kind's rule expects; `ask`: the exchange may be."""
+
+    ask: bool
+
+
+Action = Prepare | Launch | SendStop | EndJob | WriteTerminalEvent | Prove | Compare

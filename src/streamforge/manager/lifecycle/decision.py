@@ -10,8 +10,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from streamforge.manager.lifecycle.actions import Action, EndJob, Launch, Prepare, Prove, SendStop
+from streamforge.manager.lifecycle.actions import Action, Compare, EndJob, Launch, Prepare, Prove, SendStop
 from streamforge.manager.lifecycle.fold import waits
+from streamforge.manager.lifecycle.live_pace import is_due
 from streamforge.manager.lifecycle.retry_policy import STOP, STUCK, apply_retry_policy
 from streamforge.manager.lifecycle.rounds import (
     archive_round,
@@ -51,6 +52,8 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
     listening_since_ms: since when every event was received soon after it was sent; silence before that was not the
     workers'. exchange_waits: what the manager's questions to the exchange wait for. launching: targets of this workflow
     that may be being launched right now. unseen: why what is known of the jobs may be out of date; empty if it is not.
+    live_workflows: how many there are. abandoned: the live workflow that it supplements goes on no longer.
+    may_connect: a connection to the exchange's streams may be made now.
     """
 
     may_start: bool = True
@@ -61,6 +64,9 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
     exchange_waits: str | None = None
     launching: frozenset[str] = frozenset()
     unseen: str = ""
+    live_workflows: int = 0
+    abandoned: bool = False
+    may_connect: bool = True
 
 
 def decide(workflow: Workflow, now_ms: int, policy: Policy, conditions: Conditions) -> tuple[Workflow, list[Action]]:
@@ -78,6 +84,8 @@ def _decide(workflow: Workflow, now_ms: int, policy: Policy, conditions: Conditi
     workflow, events = apply_retry_policy(workflow, now_ms, policy)
     actions += events
     workflow = _with_failure(workflow)
+    if conditions.abandoned and workflow.stop_asked_ms is None:
+        workflow = workflow.next_epoch(stop_asked_ms=now_ms)
     if workflow.stop_asked_ms is not None or workflow.failure is not None:
         return _stopping(workflow, now_ms, policy, conditions, actions)
     if workflow.status is Status.PENDING:
@@ -97,6 +105,8 @@ def _decide(workflow: Workflow, now_ms: int, policy: Policy, conditions: Conditi
     workflow = _launch(workflow, now_ms, conditions, actions)
     if all(step.status is StepStatus.FINISHED for step in workflow.steps):
         return _conclude(workflow, now_ms, policy, conditions, actions)
+    if workflow.ledger is not None and is_due(workflow.ledger, now_ms, policy, conditions.live_workflows):
+        actions.append(Compare(ask=now_ms >= conditions.banned_until_ms))
     return workflow
 
 
@@ -196,6 +206,9 @@ def _launch(workflow: Workflow, now_ms: int, conditions: Conditions, actions: li
             if attempt is None and step.status is StepStatus.WAITING:
                 if role is Role.LOADER and now_ms < conditions.banned_until_ms:
                     workflow = _replace(workflow, waiting_for=_ban(conditions))
+                    continue
+                if step.source is Source.STREAM and not conditions.may_connect:
+                    workflow = _replace(workflow, waiting_for="its turn to connect to the exchange's streams")
                     continue
                 if now_ms < step.not_before_ms:
                     workflow = _replace(workflow, waiting_for=_pause(step))
@@ -300,8 +313,8 @@ def _is_open(segment: Segment) -> bool:
 
 def _proving(workflow: Workflow, now_ms: int, conditions: Conditions, actions: list[Action]) -> Workflow:
     """The workflow while what is stored is compared with the exchange, which may have to be waited for."""
-    if workflow.topic_input is not None:
-        actions.append(Prove(ask=True))
+    if workflow.topic_input is not None or workflow.ledger is not None:
+        actions.append(Prove(ask=True))  # the exchange is not asked
         return _replace(workflow, waiting_for="")
     if now_ms < conditions.banned_until_ms:
         return _replace(workflow, waiting_for=_ban(conditions))

@@ -14,6 +14,7 @@ import msgspec
 from streamforge.manager.lifecycle.actions import Action, Launch, Prepare, Prove
 from streamforge.manager.lifecycle.retry_policy import Banned, backoff_ms
 from streamforge.manager.lifecycle.rounds import next_round, open_again, replay_round, with_loader
+from streamforge.manager.live_ledger import Ledger
 from streamforge.manager.policy import Policy
 from streamforge.manager.service import NotNow
 from streamforge.manager.topic_input import TopicInput
@@ -27,12 +28,13 @@ class Planned(msgspec.Struct, frozen=True):
     """What there is to load.
 
     loader: of a source that the plan needs, where the workflow has none yet. topic_input: of a workflow that stores a
-    topic, with the offsets that it had then.
+    topic, with the offsets that it had then. ledger: of a live one, with what it begins.
     """
 
     plan: Plan
     loader: Step | None = None
     topic_input: TopicInput | None = None
+    ledger: Ledger | None = None
 
 
 class Left(msgspec.Struct, frozen=True):
@@ -45,16 +47,15 @@ class Left(msgspec.Struct, frozen=True):
 class Proven(msgspec.Struct, frozen=True, kw_only=True):
     """What is stored.
 
-    asked: the exchange was asked for each hole. left: what sinks have left unstored, by target. plan: of a workflow
-    without an end, what there was of its range when it was stopped. loader: of files that may have the holes, where the
-    workflow has none yet.
+    asked: the exchange was asked for each hole. left: what sinks have left unstored, by target. loader: of files that
+    may have the holes, where the workflow has none yet. ledger: of a live one, as it was closed.
     """
 
     proof: Proof
     asked: bool
-    plan: Plan | None = None
     loader: Step | None = None
     left: Mapping[str, Left] = {}
+    ledger: Ledger | None = None
 
 
 class Unanswered(msgspec.Struct, frozen=True, kw_only=True):
@@ -97,7 +98,14 @@ class TopicsRemoved(msgspec.Struct, frozen=True):
     dead_letters: bool
 
 
-Finding = Planned | Proven | Unanswered | Refused | Failed | TopicsRemoved
+class Compared(msgspec.Struct, frozen=True):
+    """How far a live workflow has come. ban: the exchange named the end of one, which counts for all, in any epoch."""
+
+    ledger: Ledger
+    ban: Banned | None = None
+
+
+Finding = Planned | Proven | Compared | Unanswered | Refused | Failed | TopicsRemoved
 """What an action found out."""
 
 
@@ -150,13 +158,16 @@ def apply(workflow: Workflow, fact: Fact, policy: Policy) -> Workflow:
     if fact.epoch != workflow.epoch:
         return workflow
     match fact.finding:
-        case Planned(plan, loader, topic_input):
+        case Planned(plan, loader, topic_input, ledger):
             workflow = with_loader(workflow, loader)
             topic_input = topic_input or workflow.topic_input
             planned = _replace(workflow, plan=plan, topic_input=topic_input, asking_failures=0, waiting_for="")
+            planned = _replace(planned, ledger=ledger)
             return next_round(planned, plan.ranges)
         case Proven() as proven:
             return _proven(workflow, proven)
+        case Compared(ledger):
+            return _replace(workflow, ledger=ledger)
         case Unanswered() as unanswered:
             return _unanswered(workflow, unanswered, policy)
         case Refused(failure):
@@ -195,12 +206,17 @@ def _proven(workflow: Workflow, proven: Proven) -> Workflow:
     for step in workflow.steps:
         if (left := proven.left.get(step.target)) is not None:
             workflow = workflow.with_step(_replace(step, left=left.messages, left_at_least=left.at_least))
-    if proven.plan is not None:
-        workflow = workflow.until(workflow.stop_asked_ms or workflow.span.end_ms)
-        workflow = _replace(workflow, plan=proven.plan)
+    if proven.ledger is not None:
+        workflow = _closed(workflow, proven.ledger)
     workflow = with_loader(workflow, proven.loader)
     surveyed = workflow.surveyed or not proven.asked or workflow.stop_asked_ms is not None
     return _replace(workflow, proof=proven.proof, asking_failures=0, action_failures=0, surveyed=surveyed)
+
+
+def _closed(workflow: Workflow, ledger: Ledger) -> Workflow:
+    """The live workflow, whose range is from now on what it has come to."""
+    workflow = _replace(workflow, ledger=ledger)
+    return workflow if ledger.span is None else _replace(workflow, span=ledger.span)
 
 
 def _stopped(workflow: Workflow, now_ms: int) -> Workflow:

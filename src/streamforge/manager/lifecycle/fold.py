@@ -68,6 +68,10 @@ def _with_event(attempt: Attempt, event: Event, now_ms: int) -> Attempt:
         # The time in which it reports that it waits is no time without progress.
         if _counts(attempt.progress) != _counts(progress) or waits(progress, now_ms):
             attempt = _replace(attempt, progressed_ms=now_ms)
+        elif progress.live is not None and progress.live.frame_age_s is not None:
+            # Where nothing happens there is no record: that frames come is progress enough.
+            heard_ms = now_ms - int(progress.live.frame_age_s * 1000)
+            attempt = _replace(attempt, progressed_ms=max(heard_ms, attempt.progressed_ms or 0))
         attempt = _replace(attempt, progress=progress, message=event.message)
     if event.event in TERMINAL_EVENTS:
         attempt = _replace(
@@ -160,7 +164,8 @@ def _waits_to_begin(attempt: Attempt, job: Job, now_ms: int) -> Attempt:
 
 def without_progress(workflow: Workflow) -> Workflow:
     """The workflow without what losing costs nothing but a second look."""
-    return _replace(workflow, waiting_for="", steps=tuple(_bare(step) for step in workflow.steps))
+    ledger = None if workflow.ledger is None else _replace(workflow.ledger, compared_ms=0, behind=False)
+    return _replace(workflow, waiting_for="", ledger=ledger, steps=tuple(_bare(step) for step in workflow.steps))
 
 
 def _bare(step: Step) -> Step:

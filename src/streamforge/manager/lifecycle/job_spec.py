@@ -24,11 +24,15 @@ def job_of(
     attempt: Attempt,
     *,
     weight_per_minute: int,
+    connects: int = 1,
     policy: Policy,
     common: Mapping[str, str],
 ) -> JobSpec:
-    """The job of an attempt. common: settings that every worker gets (where bus, store and exchange are)."""
-    span = workflow.planned_span or workflow.span
+    """The job of an attempt. common: settings that every worker gets (where bus, store and exchange are).
+
+    connects: connections that a loader of a stream may try to make in five minutes.
+    """
+    span = _span_of(workflow)
     environment = {
         **common,
         "QUEUE_ID": workflow.queue_id,
@@ -45,10 +49,13 @@ def job_of(
         "STREAMFORGE_ORPHAN_SECONDS": f"{policy.orphan_after_s:g}",
     }
     if step.role is Role.LOADER:
-        environment["STREAMFORGE_RANGES"] = ",".join(_inside(span, attempt.ranges))
+        ranges = _inside(span, attempt.ranges) if workflow.ledger is None else (str(span),)
+        environment["STREAMFORGE_RANGES"] = ",".join(ranges)
         if (first_id := _first_id(workflow, step, attempt)) is not None:
             environment["STREAMFORGE_FIRST_ID"] = str(first_id)
         environment["STREAMFORGE_WEIGHT_PER_MINUTE"] = str(weight_per_minute)
+        if step.source is Source.STREAM:
+            environment["STREAMFORGE_CONNECTS"] = str(max(1, connects))
         environment["STREAMFORGE_DOWNSTREAM"] = ",".join(readers_of(workflow))
     elif attempt.replay:
         environment["KAFKA_TOPIC"] = names.dlq_topic(workflow.topic)
@@ -92,6 +99,14 @@ def _first_id(workflow: Workflow, step: Step, attempt: Attempt) -> int | None:
     return next((one.first_id for one in parts if one.span.start_ms == span.start_ms), None)
 
 
+def _span_of(workflow: Workflow) -> TimeRange:
+    """The range that workers are told; of a live workflow it begins where a loader does that finds nothing on the bus:
+    all before is stored, or is history. It has no end."""
+    if workflow.ledger is not None:
+        return TimeRange(workflow.ledger.resume_ms, workflow.ledger.resume_ms + 1000)
+    return workflow.planned_span or workflow.span
+
+
 def _of_topic(workflow: Workflow, topic: TopicInput, step: Step) -> dict[str, str]:
     """What the sink of a topic that is not ours is told: nothing of ours is written there."""
     return {
@@ -118,7 +133,7 @@ def start_command(workflow: Workflow, step: Step, attempt: Attempt) -> Command:
         telemetry_id=step.telemetry_id,
         symbol=workflow.symbol,
         type=step.type,
-        time_range=str(workflow.planned_span or workflow.span),
+        time_range=str(_span_of(workflow)),
         kafka_topic=workflow.topic if workflow.topic_input is None else workflow.topic_input.topic,
         collection_name=workflow.collection,
         image=step.image,

@@ -126,7 +126,7 @@ def _count_attempt(workflow: Workflow, step: Step, attempt: Attempt, now_ms: int
     elif outcome in ("refused", "permanent"):
         step = _replace(step, status=StepStatus.ERROR, failure=_failure(outcome, reason))
     elif outcome == "disrupted":
-        step = _disrupted(step, attempt, now_ms, policy, moved=moved)
+        step = _disrupted(workflow, step, attempt, now_ms, policy, moved=moved)
     elif outcome == "banned":
         step = _banned(step, attempt, now_ms)
     else:
@@ -164,15 +164,15 @@ def _got_somewhere(step: Step, attempt: Attempt) -> bool:
     position = attempt.progress.position
     if position is None:
         return False
-    if step.role is Role.LOADER and step.source is not Source.ARCHIVE:
+    if step.role is Role.LOADER and step.source is Source.REST:
         return remaining(step.ranges, position) != step.ranges
     before = [a.progress.position for a in step.attempts[:-1] if a.number >= step.round_from]
     return all(other is None or position > other for other in before)
 
 
-def _disrupted(step: Step, attempt: Attempt, now_ms: int, policy: Policy, *, moved: bool) -> Step:
+def _disrupted(workflow: Workflow, step: Step, attempt: Attempt, now_ms: int, policy: Policy, *, moved: bool) -> Step:
     disruptions = 0 if moved else step.disruptions + 1
-    if disruptions >= policy.max_disruptions:
+    if disruptions >= policy.max_disruptions and not workflow.is_live:
         reason = (
             f"ended from outside {disruptions} times in a row without getting anywhere; the last time: {attempt.reason}"
         )
@@ -189,9 +189,10 @@ def _banned(step: Step, attempt: Attempt, now_ms: int) -> Step:
 
 
 def _failed(workflow: Workflow, step: Step, attempt: Attempt, now_ms: int, policy: Policy, *, moved: bool) -> Step:
-    # Failures in a row: an attempt that got further than all before it starts the count again.
+    # Failures in a row: an attempt that got further than all before it starts the count again. What is live goes on
+    # for months: what may go away by itself never ends it.
     failures = 1 if moved else step.failures + 1
-    if failures >= policy.max_failures:
+    if failures >= policy.max_failures and not workflow.is_live:
         reason = f"{failures} attempts failed; the last one: {attempt.reason}"
         failure = _failure("failed", reason, attempt.next_step)
         return _replace(step, status=StepStatus.ERROR, failures=failures, failure=failure)

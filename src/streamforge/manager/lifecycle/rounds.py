@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
+from streamforge.manager.live_ledger import Ledger
 from streamforge.manager.workflow import Part, Plan, Remark, SourceChoice, Status, Step, StepStatus, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict, outside, overlay, verdict_of
 from streamforge_utils.model.timeranges import TimeRange
@@ -140,7 +141,10 @@ def next_number(step: Step) -> int:
 
 
 def open_again(workflow: Workflow, plan: Plan | None) -> Workflow:
-    """An ended workflow, going on."""
+    """An ended workflow, going on. A live one begins anew behind what it has proven: what lacks before is history."""
+    ledger = workflow.ledger
+    if ledger is not None:
+        ledger = Ledger(from_ms=ledger.from_ms, stream_ms=ledger.resume_ms, supplements=ledger.supplements)
     return _replace(
         workflow,
         status=Status.PENDING,
@@ -161,6 +165,7 @@ def open_again(workflow: Workflow, plan: Plan | None) -> Workflow:
         replayed_failure=None,
         topic_removed=False,
         dlq_removed=False,
+        ledger=ledger,
     )
 
 

@@ -38,6 +38,9 @@ SETTLED = frozenset(Verdict) - {Verdict.OURS, Verdict.UNKNOWN}
 COMPLETE = SETTLED - {Verdict.LOST, Verdict.EXPIRED}
 """The verdicts of a complete range: every record that there is, or will be, is stored."""
 
+DONE = COMPLETE - {Verdict.PENDING} | {Verdict.LOST}
+"""The verdicts of what is not to be loaded any more."""
+
 
 DISPUTED = "checksum-disputed"
 """Begins the cause of a stored segment whose file does not meet its published checksum, though all else agrees."""
@@ -241,10 +244,9 @@ def lacking(segments: Iterable[Segment], span: TimeRange) -> list[TimeRange]:
 
     Sorted, disjoint.
     """
-    done = (Verdict.STORED, Verdict.EXCHANGE, Verdict.CLOSED, Verdict.LOST)
     ranges: list[TimeRange] = []
     for segment in clip(segments, span):
-        if segment.verdict in done:
+        if segment.verdict in DONE:
             continue
         if ranges and ranges[-1].end_ms == segment.start_ms:
             ranges[-1] = TimeRange(ranges[-1].start_ms, segment.end_ms)

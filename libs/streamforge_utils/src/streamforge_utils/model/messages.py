@@ -61,8 +61,8 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     payload: Annotated[
         dict[str, Any] | None,
         Meta(
-            description='budget carries {"weight_per_minute": N}; commands of single targets see the schemas '
-            "`payload-…`"
+            description='budget carries {"weight_per_minute": N}, to loaders of streams also {"connects": N}, the '
+            "connections that may be tried in five minutes; commands of single targets see the schemas `payload-…`"
         ),
     ] = None
 

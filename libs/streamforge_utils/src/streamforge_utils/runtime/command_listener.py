@@ -45,6 +45,7 @@ class CommandListener:
         stop: Callable[[bool], None],
         ping: Callable[[float], None],
         budget: Callable[[int], None],
+        connects: Callable[[int], None],
         own: Mapping[str, type[msgspec.Struct]],
     ) -> None:
         self._consumer = consumer
@@ -52,6 +53,7 @@ class CommandListener:
         self._stop = stop
         self._ping = ping
         self._budget = budget
+        self._connects = connects
         self._own = own
         self.own_commands = OwnCommands(_WAITING_COMMANDS)
         self._instruments = instruments
@@ -92,11 +94,14 @@ class CommandListener:
         elif command.command == "stop":
             self._stop((command.payload or {}).get("upstream_ended") is True)
         elif command.command == "budget":
-            weight = (command.payload or {}).get("weight_per_minute")
-            if isinstance(weight, int) and not isinstance(weight, bool) and weight >= 0:
+            weight, connects = (_count_of(command, name) for name in ("weight_per_minute", "connects"))
+            if connects is not None:
+                self._connects(connects)
+            if weight is not None:
                 self._budget(weight)
-            else:
-                self._count("invalid", error=f"budget {weight!r:.80} is no weight", offset=message.offset)
+            elif connects is None:
+                told = (command.payload or {}).get("weight_per_minute")
+                self._count("invalid", error=f"budget {told!r:.80} is no weight", offset=message.offset)
         elif command.command in self._own:
             try:
                 self.own_commands.put_nowait(msgspec.convert(command.payload or {}, self._own[command.command]))
@@ -112,3 +117,9 @@ class CommandListener:
             self._instruments.log.debug("command", kind=kind, **details)
         elif (more := self._throttle.admit(kind)) is not None:
             self._instruments.log.warning("a command was ignored", kind=kind, not_logged_before=more, **details)
+
+
+def _count_of(command: Command, name: str) -> int | None:
+    """A number of the payload; None: it is none, or less than 0."""
+    value = (command.payload or {}).get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None

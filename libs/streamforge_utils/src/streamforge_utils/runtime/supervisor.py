@@ -80,6 +80,7 @@ class Supervisor(Generic[P]):
         self._server: MetricsServer | None = None
         self._connections = Connections()
         self._budget: int | None = None
+        self._connects: int | None = None
         self._context: Context[P] | None = None
 
     async def run(self) -> int:
@@ -127,6 +128,7 @@ class Supervisor(Generic[P]):
             stop=self._on_stop,
             ping=telemetry.pong,
             budget=self._set_budget,
+            connects=self._set_connects,
             own=self._definition.commands,
         )
         about = {"metrics_port": metrics_port, "pid": os.getpid(), "version": self._version}
@@ -232,6 +234,8 @@ class Supervisor(Generic[P]):
             self._instruments.progress.weight_per_minute = self._settings.exchange.weight_per_minute
         if self._budget is not None:
             self._share_weight(self._budget)
+        if self._connects is not None:
+            self._set_connects(self._connects)
         if self._connections.input is not None:
             self._connections.input.note = context.note
         if self.stop.asked:
@@ -247,6 +251,11 @@ class Supervisor(Generic[P]):
         self._budget = weight_per_minute
         self._log.info("budget", weight_per_minute=weight_per_minute)
         self._share_weight(weight_per_minute)
+
+    def _set_connects(self, connects: int) -> None:
+        self._connects = connects
+        if self._connections.stream is not None:
+            self._connections.stream.set_connect_limit(connects)
 
     def _share_weight(self, weight_per_minute: int) -> None:
         """Keep what is connected to its share of the exchange's weight."""

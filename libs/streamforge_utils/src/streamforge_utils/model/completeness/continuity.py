@@ -30,6 +30,10 @@ class Unbroken(msgspec.Struct, frozen=True, kw_only=True):
 class Continuity(Rule, frozen=True):
     """An unbroken chain of updates. What was not received cannot be had again: it is `lost`, with its cause."""
 
+    @property
+    def is_counted(self) -> bool:
+        return False
+
     async def bounds(self, exchange: Pages, series: Series, now_ms: int, *, trading: bool) -> Bounds | None:
         """Raises PermanentError: the exchange does not answer questions about the past."""
         raise _unasked(series)

@@ -78,6 +78,11 @@ class Rule(msgspec.Struct, frozen=True):
         """The time between two records; None where it varies."""
         return None
 
+    @property
+    def is_counted(self) -> bool:
+        """Whether the keys of what is stored tell what lacks; False: only the loader's own record does."""
+        return True
+
     def is_fixed(self, phase_ms: int | None) -> bool:
         """Whether the positions that records may have are known."""
         return True

@@ -151,6 +151,11 @@ def is_type(text: str) -> bool:
     return any(kind.interval_of(text) is not None for kind in kinds())
 
 
+def is_live_type(text: str) -> bool:
+    """Whether `text` is a type that goes on until it is stopped, and needs no range."""
+    return is_type(text) and kind_of_type(text).is_endless(text)
+
+
 def normal_type(type_name: str) -> str:
     """`type_name` in its one spelling (`api_candles_1mo` is `api_candles_1M`). Raises InvalidInput if unknown."""
     return kind_of_type(type_name).normal_type(type_name)

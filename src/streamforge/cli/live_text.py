@@ -1,0 +1,57 @@
+"""How a live workflow does, in words."""
+
+from __future__ import annotations
+
+from streamforge.cli import terminal
+from streamforge.manager import answers
+from streamforge.manager.live_answers import Live
+
+_HOLES_SHOWN = 5
+
+
+def live_text(workflow: answers.WorkflowSummary, live: Live) -> str:
+    """`live, proven through 12:00:03, 1.2 s ago, 3,120 stored, 28/s, last frame 0.1 s ago`."""
+    progress = workflow.progress
+    parts = [live.state]
+    if live.proven_through is None:
+        parts.append("nothing proven yet")
+    else:
+        ago = "" if live.behind_seconds is None else f", {terminal.duration(live.behind_seconds)} ago"
+        parts.append(f"proven through {terminal.moment(live.proven_through)}{ago}")
+    parts.append(f"{terminal.number(progress.records_stored)} stored")
+    if progress.rate:
+        parts.append(f"{terminal.number(round(progress.rate))}/s")
+    if live.frame_age_seconds is not None:
+        parts.append(f"last frame {terminal.duration(live.frame_age_seconds)} ago")
+    if live.open_holes:
+        parts.append(f"{live.open_holes} hole{'' if live.open_holes == 1 else 's'} open")
+    if live.supplement:
+        parts.append(f"{live.supplement} loads what lacks")
+    return ", ".join(parts)
+
+
+def live_lines(live: Live) -> list[str]:
+    """What `show` tells beside that: the stream, and each hole with what becomes of it."""
+    lines = []
+    if live.untraded:
+        lines.append(f"careful: the symbol is not traded at the exchange ({live.untraded}): nothing comes")
+    told = [
+        (live.reconnects, "reconnects"),
+        (live.backfilled, "backfilled by requests"),
+        (live.duplicates, "came twice"),
+        (live.held_bytes, "bytes wait for the topic"),
+    ]
+    stream = [f"{terminal.number(count)} {words}" for count, words in told if count]
+    if live.clock_offset_ms is not None:
+        stream.append(f"the exchange's clock is {live.clock_offset_ms:+.0f} ms ahead")
+    if stream:
+        lines.append(f"stream: {', '.join(stream)}")
+    for hole in live.holes[:_HOLES_SHOWN]:
+        ids = "" if hole.first_id is None else f", ids {hole.first_id} to {hole.last_id}"
+        lines.append(f"hole: {hole.start} to {hole.end} ({hole.verdict}{ids})")
+    if more := live.open_holes - len(live.holes[:_HOLES_SHOWN]):
+        lines.append(f"hole: {more} more")
+    if live.supplement_failure:
+        when = f"; again at {live.repair_at}" if live.repair_at else ""
+        lines.append(f"careful: what lacks was not loaded: {live.supplement_failure}{when}")
+    return lines

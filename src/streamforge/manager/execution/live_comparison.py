@@ -1,0 +1,299 @@
+"""The comparison of what a live workflow has stored with what there must be, a bounded step at a time.
+
+A step looks at what is stored behind the *front*, the end of what the coverage mentions without a gap. It adds that to
+the coverage, where holes are `unknown` once they are older than a grace time; younger ones are the loader's. Only then
+the workflow's ledger says how far it is proven, which follows from the coverage: a manager that dies in between does
+the step again. Nothing behind the last stored record is ever called a hole: the loader is behind, or nothing happens,
+which the exchange is asked now and then.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from collections.abc import Sequence
+from functools import partial
+from itertools import takewhile
+from typing import NamedTuple
+
+import msgspec
+
+from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.execution.planner import ExchangeFailed
+from streamforge.manager.execution.proof import ask_again
+from streamforge.manager.live_ledger import MOST_HOLES, Ledger
+from streamforge.manager.persistence.coverage_store import SeriesCoverage
+from streamforge.manager.persistence.record_count import first_stored_from, survey, time_of
+from streamforge.manager.symbols import TRADING
+from streamforge.manager.workflow import Workflow
+from streamforge_utils.model.completeness.rule import Rule
+from streamforge_utils.model.coverage import DONE, Segment, Verdict, clip, lacking, touching, verdict_of
+from streamforge_utils.model.errors import PermanentError, RetryableError
+from streamforge_utils.model.kinds.paging import ById
+from streamforge_utils.model.kinds.registry import kind_of, rule_of
+from streamforge_utils.model.series import Series
+from streamforge_utils.model.timeranges import TimeRange
+
+RECORDS_A_STEP = 20_000
+_BARS_ASKED = 500
+_TRIES = 3
+"""How often a step is done again because others have changed the coverage meanwhile."""
+
+_replace = msgspec.structs.replace
+
+
+class Front(NamedTuple):
+    """The end of what is known without a gap. last: the segment that ends there. position: of the next record."""
+
+    at_ms: int
+    last: Segment | None = None
+    position: int | None = None
+
+
+def front_of(segments: Sequence[Segment], from_ms: int, *, done: bool) -> Front:
+    """How far `segments` (sorted, disjoint) reach from `from_ms` on; done: only what needs nothing more counts."""
+    found = Front(from_ms)
+    for one in segments[bisect_right(segments, from_ms, key=lambda one: one.end_ms) :]:
+        if one.start_ms > found.at_ms or (done and one.verdict not in DONE):
+            break
+        position = found.position if one.verdict in (Verdict.EXCHANGE, Verdict.CLOSED) else None
+        found = Front(one.end_ms, one, position if one.last_id is None else one.last_id + 1)
+    return found
+
+
+class Comparison:
+    """The steps of one live workflow. ledger: as it is after them.
+
+    close: the workflow has ended, and nothing more comes: no hole is too young, and the exchange is not asked.
+    """
+
+    def __init__(self, deps: Dependencies, workflow: Workflow, ledger: Ledger, *, close: bool = False) -> None:
+        self._deps = deps
+        self._workflow = workflow
+        self.ledger = ledger
+        self._series: Series = workflow.series
+        self._rule: Rule = rule_of(workflow.series)
+        self._phase_ms: int | None = None
+        self._close = close
+
+    async def step(self) -> None:
+        """Compare once. Raises OutOfDate (before a change), RetryableError (the store) or ExchangeFailed."""
+        deps, more = self._deps, False
+        self.ledger = _replace(self.ledger, compared_ms=deps.clock.now_ms(), behind=False)
+        for _ in range(_TRIES) if self._rule.is_counted else ():
+            known = await deps.coverage.known(self._series)
+            found, more = await self._new(known)
+            if not found or await self._learnt(known, found):
+                break
+        self.ledger = self._told(await deps.coverage.known(self._series), behind=more)
+
+    async def quiet(self) -> None:
+        """Ask the exchange, where nothing was stored for long, whether nothing has happened. Raises as `step`."""
+        deps, ledger = self._deps, self.ledger
+        known = await deps.coverage.known(self._series)
+        now_ms, quiet_ms = deps.clock.now_ms(), int(deps.policy.quiet_after_s * 1000)
+        front = self._front(known)
+        waits = ledger.from_ms is None or ledger.behind or not ledger.has_history or not self._rule.is_counted
+        if waits or now_ms - ledger.asked_ms < quiet_ms:
+            return
+        if self._rule.over_ms(now_ms + known.clock_ahead_ms - quiet_ms, known.grid_ms) <= front.at_ms:
+            return
+        self.ledger = _replace(ledger, asked_ms=now_ms)
+        try:
+            info = await deps.exchange.symbol_info(self._series.symbol)
+            self.ledger = _replace(self.ledger, untraded="" if info.status == TRADING else info.status)
+            found = await self._empty(known, front)
+        except (RetryableError, PermanentError) as error:
+            raise ExchangeFailed(error) from error
+        if found and await self._learnt(known, found):
+            self.ledger = self._told(await deps.coverage.known(self._series), behind=False)
+
+    async def lacking(self) -> list[TimeRange]:
+        """What lacks before the front, and of the history."""
+        ledger, known = self.ledger, await self._deps.coverage.known(self._series)
+        if ledger.from_ms is None:
+            return []
+        end_ms = max(self._front(known).at_ms, ledger.history_ms or 0)
+        return lacking(known.segments, TimeRange(ledger.from_ms, end_ms)) if end_ms > ledger.from_ms else []
+
+    async def closed(self) -> tuple[Ledger, list[Segment]]:
+        """The ledger of what has ended, and its verdicts without a gap. Raises OutOfDate or RetryableError."""
+        await self.step()
+        while self.ledger.behind:
+            await self.step()
+        known, from_ms = await self._deps.coverage.known(self._series), self.ledger.from_ms
+        end_ms = self._front(known).at_ms
+        if from_ms is None or end_ms <= from_ms:
+            return self.ledger, []
+        self.ledger, whole = _replace(self.ledger, end_ms=end_ms), TimeRange(from_ms, end_ms)
+        segments = self._rule.counted(clip(touching(known.segments, whole), whole), known.grid_ms)
+        return self.ledger, segments
+
+    def _told(self, known: SeriesCoverage, *, behind: bool) -> Ledger:
+        """The ledger as it follows from the coverage."""
+        ledger = _replace(self.ledger, behind=behind)
+        if ledger.from_ms is None:
+            return ledger
+        # From the beginning: what was proven may be gone since.
+        proven, front = front_of(known.segments, ledger.from_ms, done=True), self._front(known)
+        ledger = _replace(
+            ledger,
+            proven_ms=None if proven.last is None else proven.at_ms,
+            proven_id=None if proven.position is None else proven.position - 1,
+            holes=(),
+            open_holes=0,
+        )
+        if front.at_ms <= proven.at_ms or not ledger.has_history:
+            return ledger
+        rest = TimeRange(proven.at_ms, front.at_ms)
+        holes = [one for one in clip(touching(known.segments, rest), rest) if one.verdict not in DONE]
+        return _replace(ledger, holes=tuple(holes[:MOST_HOLES]), open_holes=len(holes))
+
+    def _front(self, known: SeriesCoverage) -> Front:
+        """Where the comparison goes on."""
+        ledger = self.ledger
+        front = front_of(known.segments, ledger.stream_ms if ledger.from_ms is None else ledger.from_ms, done=False)
+        if self._lacks_history(front) and (ledger.failures or self._close):
+            front = front_of(known.segments, ledger.stream_ms, done=False)  # what is older was given up
+        return front
+
+    def _lacks_history(self, front: Front) -> bool:
+        return self.ledger.history_ms is not None and front.at_ms < self.ledger.history_ms
+
+    async def _new(self, known: SeriesCoverage) -> tuple[list[Segment], bool]:
+        """What is stored behind the front, with its holes; and whether there is more."""
+        front = self._front(known)
+        if self._lacks_history(front) and not self.ledger.failures and not self._close:
+            return [], False  # it comes first: its last id is the stream's beginning
+        now_ms = self._deps.clock.now_ms() + known.clock_ahead_ms
+        if self._rule.position_at(front.at_ms) is not None:
+            found, more = await self._bars(known, front, now_ms)
+        else:
+            found, more = await self._ids(front)
+        old_ms = self._old_ms(now_ms)
+        kept = [*takewhile(lambda one: one.verdict is Verdict.STORED or one.end_ms <= old_ms, found)]
+        return kept, more and len(kept) == len(found)
+
+    def _old_ms(self, now_ms: int) -> int:
+        """The end of holes that are not left to the loader any more; none while an attempt is young."""
+        if self._close:
+            return now_ms
+        grace_ms = int(self._deps.policy.hole_grace_s * 1000)
+        begun = [None if (one := step.attempt) is None else one.started_ms for step in self._workflow.steps]
+        young = any(one is None or now_ms - one < grace_ms for one in begun)
+        return 0 if young else now_ms - grace_ms
+
+    async def _bars(self, known: SeriesCoverage, front: Front, now_ms: int) -> tuple[list[Segment], bool]:
+        """By a grid: what is over of it, up to the last one that is stored."""
+        rule, store, collection = self._rule, self._deps.store, self._workflow.collection
+        phase_ms = known.grid_ms
+        if not rule.is_fixed(phase_ms):
+            stored = await self._positions(front.at_ms, 1)
+            if not stored:
+                return [], False
+            self._phase_ms = phase_ms = stored[0]
+        end_ms = rule.over_ms(now_ms, phase_ms)
+        if end_ms <= front.at_ms:
+            return [], False
+        whole = TimeRange(front.at_ms, end_ms)
+        wanted = rule.expected(verdict_of(whole, Verdict.UNKNOWN), phase_ms) or ()
+        if more := len(wanted) > RECORDS_A_STEP:
+            wanted = wanted[:RECORDS_A_STEP]
+            whole = TimeRange(front.at_ms, rule.next(wanted[-1]))
+        found = await survey(store, self._series, whole, wanted, [_all_of(whole, collection)], phase_ms)
+        while found and found[-1].verdict is Verdict.UNKNOWN and not more:
+            found.pop()
+        return found, more
+
+    async def _ids(self, front: Front) -> tuple[list[Segment], bool]:
+        """By ids: up to the millisecond of the last one that is stored, of which more may come."""
+        if front.position is None:
+            front = await self._begun(front)
+        if front.position is None:
+            return [], False
+        stored = await self._positions(front.position, RECORDS_A_STEP)
+        if not stored:
+            return [], False
+        store, collection, more = self._deps.store, self._workflow.collection, len(stored) == RECORDS_A_STEP
+        newest_ms = await self._time_of(stored[-1])
+        stop, end_ms = stored[-1] + 1, newest_ms + 1
+        if more or not self._close:
+            low, high = 0, len(stored) - 1
+            while low < high:
+                middle = (low + high) // 2
+                low, high = (middle + 1, high) if await self._time_of(stored[middle]) < newest_ms else (low, middle)
+            stop, end_ms = stored[low], newest_ms
+        if stop <= front.position or end_ms <= front.at_ms:
+            return [], False
+        whole = TimeRange(front.at_ms, end_ms)
+        wanted = range(front.position, stop)
+        return await survey(store, self._series, whole, wanted, [_all_of(whole, collection)], None), more
+
+    async def _begun(self, front: Front) -> Front:
+        """The front with the first position that is to be stored behind it; where it is not known, without.
+
+        Where nothing older is wanted that is the first one that is stored; else the exchange tells it.
+        """
+        series, ledger, kind = self._series, self.ledger, kind_of(self._series)
+        if ledger.from_ms is not None and not self._close:
+            span = TimeRange(front.at_ms, front.at_ms + 1)
+            try:
+                now_ms = await self._deps.exchange.server_time()
+                ids = await self._rule.existing(self._deps.exchange, series, span, now_ms, None)
+            except (RetryableError, PermanentError) as error:
+                raise ExchangeFailed(error) from error
+            return front._replace(position=ids.start if isinstance(ids, range) else None)
+        store, collection, every = self._deps.store, self._workflow.collection, range(10**kind.digits - 1)
+        stored = await self._positions(await first_stored_from(store, collection, series, every, front.at_ms), 1)
+        if not stored:
+            return front
+        at_ms = await self._time_of(stored[0])
+        if ledger.from_ms is None:
+            self.ledger = _replace(ledger, from_ms=at_ms)
+        return Front(at_ms, None, stored[0])
+
+    async def _positions(self, first: int, most: int) -> Sequence[int]:
+        """Of what is stored, the positions from `first` on, `most` at most."""
+        kind = kind_of(self._series)
+        begin, end = kind.key_range(self._series, range(first, 10**kind.digits - 1))
+        keys = await self._deps.store.keys(self._workflow.collection, first=begin, last=end, limit=most)
+        return kind.positions(self._series, keys)
+
+    async def _empty(self, known: SeriesCoverage, front: Front) -> list[Segment]:
+        """Segments of the time behind the front in which nothing has happened, as the exchange says."""
+        exchange, rule, series = self._deps.exchange, self._rule, self._series
+        end_ms = rule.over_ms(await exchange.server_time(), known.grid_ms)
+        if end_ms <= front.at_ms:
+            return []
+        if front.position is None or front.last is None:
+            behind = verdict_of(TimeRange(front.at_ms, end_ms), Verdict.UNKNOWN)
+            asked = rule.expected(behind, known.grid_ms)
+            if not asked:
+                return []
+            until_ms = rule.next(asked[:_BARS_ASKED][-1])
+            hole = verdict_of(TimeRange(front.at_ms, until_ms), Verdict.UNKNOWN)
+            told = await ask_again(exchange, series, hole, known.grid_ms)
+            return [*takewhile(lambda one: one.verdict is Verdict.EXCHANGE, told)]
+        # With the record before: an answer without it would prove nothing.
+        page = await exchange.page(series, ById(front.position - 1, limit=2))
+        if front.last.verdict is not Verdict.STORED or [*page.positions] != [front.position - 1]:
+            return []
+        return [_replace(front.last, end_ms=end_ms)]
+
+    async def _time_of(self, position: int) -> int:
+        found = await time_of(self._deps.store, self._workflow.collection, self._series, position)
+        return 0 if found is None else found
+
+    async def _learnt(self, known: SeriesCoverage, found: Sequence[Segment]) -> bool:
+        """Add what was found to the coverage, unless it is another one by now. Raises as `step`."""
+        deps, series = self._deps, self._series
+        await deps.store.flush(self._workflow.collection)  # what the coverage calls stored survives a power cut
+        condition = partial(deps.workflows.check_epoch, self._workflow)
+        async with deps.coverage.locks.hold(series.id):
+            if await deps.coverage.known(series) != known:
+                return False
+            await deps.coverage.prove(series, found, self._phase_ms, deps.clock.now_ms(), condition=condition)
+        return True
+
+
+def _all_of(span: TimeRange, collection: str) -> Segment:
+    return Segment(start_ms=span.start_ms, end_ms=span.end_ms, verdict=Verdict.STORED, collection=collection)

@@ -1,0 +1,71 @@
+"""How a live workflow begins, and how its ledger is closed at its end."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from msgspec.structs import replace
+
+from streamforge.manager.continuation import LIVE
+from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.execution.live_comparison import Comparison
+from streamforge.manager.lifecycle.facts import Planned
+from streamforge.manager.live_ledger import Ledger
+from streamforge.manager.symbols import TRADING
+from streamforge.manager.workflow import Part, Plan, Proof, Workflow
+from streamforge_utils.model.coverage import Verdict
+from streamforge_utils.model.kinds.registry import rule_of
+from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.runtime.worker_definition import Source
+
+_OVERLAP_MS = 1000
+"""How much of its end a history has in common with the stream, where records have ids that must meet."""
+
+
+async def begun(deps: Dependencies, workflow: Workflow) -> Planned:
+    """What a live workflow begins with: the stream from now on, and where that is wanted the history before it.
+
+    Raises PermanentError (the exchange does not know the symbol), RetryableError or OutOfDate.
+    """
+    series, rule = workflow.series, rule_of(workflow.series)
+    info = await deps.exchange.symbol_info(series.symbol)
+    exchange_now_ms, now_ms = await deps.exchange.server_time(), deps.clock.now_ms()
+    await deps.exchange_binding.accept()
+    known = await deps.coverage.known(series)
+    over_ms = rule.over_ms(exchange_now_ms, known.grid_ms)
+    by_time = rule.position_at(over_ms) is not None
+    stream_ms = over_ms if by_time else over_ms - _OVERLAP_MS
+    before = workflow.ledger
+    from_ms: int | None = None
+    if before is not None and before.from_ms is not None:
+        from_ms = before.from_ms
+    elif workflow.requested != LIVE:
+        from_ms = rule.ceil(workflow.span.start_ms, known.grid_ms) if rule.is_fixed(known.grid_ms) else None
+    ledger = Ledger(
+        from_ms=stream_ms if from_ms is None and by_time else from_ms,
+        stream_ms=stream_ms,
+        history_ms=over_ms if from_ms is not None and from_ms < over_ms else None,
+        supplements=0 if before is None else before.supplements,
+        untraded="" if info.status == TRADING else info.status,
+    )
+    part = Part(span=TimeRange(stream_ms, stream_ms + 1000), source=Source.STREAM, reason="it goes on from here")
+    plan = Plan(exchange_now_ms=exchange_now_ms, parts=(part,))
+    condition = partial(deps.workflows.check_epoch, workflow)
+    await deps.coverage.learn_plan(series, Plan(exchange_now_ms=exchange_now_ms), now_ms, condition=condition)
+    return Planned(plan, ledger=ledger)
+
+
+async def close(deps: Dependencies, workflow: Workflow, ledger: Ledger) -> tuple[Ledger, Proof]:
+    """The ledger of a workflow whose workers have ended, and all its verdicts. Raises OutOfDate or RetryableError."""
+    ledger, segments = await Comparison(deps, workflow, ledger, close=True).closed()
+    rule = rule_of(workflow.series)
+    stored = sum(one.records for one in segments if one.verdict is Verdict.STORED)
+    lacking = [one for one in segments if one.verdict in (Verdict.OURS, Verdict.UNKNOWN)]
+    proof = Proof(
+        round=workflow.repairs + 1,
+        checked_ms=deps.clock.now_ms(),
+        expected=stored + sum(len(rule.expected(one, None) or ()) for one in lacking if rule.is_fixed(None)),
+        stored=stored,
+        segments=tuple(segments),
+    )
+    return replace(ledger, compared_ms=deps.clock.now_ms()), proof

@@ -1,0 +1,164 @@
+"""What the API answers of a live workflow: how far it is proven, what lacks, and how its stream does."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import Annotated
+
+import msgspec
+
+from streamforge.manager.live_ledger import Ledger
+from streamforge.manager.workflow import Attempt, Workflow
+from streamforge_utils.model.coverage import Segment
+from streamforge_utils.model.kinds.registry import rule_of
+from streamforge_utils.model.messages import Live as StreamReport
+from streamforge_utils.model.timeranges import iso_ms
+from streamforge_utils.runtime.worker_definition import Role, Source
+
+SILENT_AFTER_S = 60.0
+"""A stream of which no frame of any kind came for so long gives nothing."""
+BEHIND_AFTER_S = 60.0
+"""What is proven ends so much earlier than now, beside the length of a bar, where all goes well."""
+
+
+def _meaning(text: str) -> msgspec.Meta:
+    return msgspec.Meta(description=text)
+
+
+class LiveState(StrEnum):
+    """How a live workflow does.
+
+    syncing: nothing is proven yet, or what is older than the stream is still being loaded. live: proven up to a moment
+    ago. behind: what is proven ends earlier, or no frame comes. suspect: there are holes, which are being loaded.
+    ended: it was closed.
+    """
+
+    SYNCING = "syncing"
+    LIVE = "live"
+    BEHIND = "behind"
+    SUSPECT = "suspect"
+    ENDED = "ended"
+
+
+class Hole(msgspec.Struct, frozen=True, kw_only=True):
+    """A range that lacks."""
+
+    start: str
+    end: str
+    start_ms: int
+    end_ms: int
+    verdict: str
+    first_id: Annotated[int | None, _meaning("The first id that lacks, where records have ids.")] = None
+    last_id: int | None = None
+
+
+class Live(msgspec.Struct, frozen=True, kw_only=True):
+    """How a live workflow does. All before `proven_through` is stored, or has a verdict that is the exchange's."""
+
+    state: Annotated[
+        str,
+        msgspec.Meta(
+            description="`live`, `syncing` (history is loaded, or nothing is proven yet), `behind`, `suspect` "
+            "(there are holes) or `ended`.",
+            extra_json_schema={"enum": [str(one) for one in LiveState]},
+        ),
+    ]
+    proven_through: str | None = None
+    proven_through_ms: int | None = None
+    proven_id: Annotated[int | None, _meaning("The last id before it, where records have ids.")] = None
+    behind_seconds: Annotated[float | None, _meaning("How long ago what is proven ends.")] = None
+    frame_age_seconds: Annotated[
+        float | None, _meaning("How long ago the last frame of any kind came; more than a minute is silence.")
+    ] = None
+    last_id: Annotated[int | None, _meaning("The last id that the loader has published.")] = None
+    reconnects: Annotated[int, _meaning("Connections that this attempt of the loader has made after the first.")] = 0
+    backfilled: Annotated[int, _meaning("Records that this attempt had to ask for by requests.")] = 0
+    duplicates: Annotated[int, _meaning("Records that came more than once, of two connections for example.")] = 0
+    held_bytes: Annotated[int, _meaning("What the loader holds because the topic is slow.")] = 0
+    clock_offset_ms: Annotated[float | None, _meaning("How far the exchange's clock is ahead of the loader's.")] = None
+    open_holes: int = 0
+    holes: Annotated[list[Hole], _meaning("The first ones that are open.")] = []
+    supplement: Annotated[str | None, _meaning("The workflow that loads the history, or the holes, right now.")] = None
+    repair_at: Annotated[str | None, _meaning("When another one is made, if one is wanted.")] = None
+    untraded: Annotated[
+        str | None, _meaning("The symbol's status at the exchange where it is not traded: nothing happens to it then.")
+    ] = None
+    supplement_failure: Annotated[str | None, _meaning("Why the last one has not loaded all.")] = None
+
+
+def live_answer(found: Workflow, at_ms: int | None) -> Live | None:
+    """How a workflow does that loads a series as it happens; None: it does not, or is not planned.
+
+    at_ms: the time; None: when what it has stored was last compared.
+    """
+    ledger = found.ledger
+    if ledger is None:
+        return None
+    now_ms = ledger.compared_ms if at_ms is None else at_ms
+    stream, attempt = stream_of(found)
+    wants = ledger.open_holes > 0 or not ledger.has_history
+    frame_age_s = frame_age(stream, attempt, now_ms)
+    behind_s = None if ledger.proven_ms is None else max(0, now_ms - ledger.proven_ms) / 1000
+    return Live(
+        state=_state(found, ledger, behind_s, frame_age_s),
+        proven_through=None if ledger.proven_ms is None else iso_ms(ledger.proven_ms),
+        proven_through_ms=ledger.proven_ms,
+        proven_id=ledger.proven_id,
+        behind_seconds=None if found.ended else behind_s,
+        frame_age_seconds=None if found.ended else frame_age_s,
+        last_id=stream.last_id,
+        reconnects=stream.reconnects,
+        backfilled=stream.backfilled,
+        duplicates=stream.duplicates,
+        held_bytes=stream.held_bytes,
+        clock_offset_ms=stream.clock_offset_ms,
+        open_holes=ledger.open_holes,
+        holes=_holes(ledger.holes),
+        supplement=ledger.supplement or None,
+        repair_at=iso_ms(ledger.not_before_ms) if wants and not ledger.supplement and ledger.not_before_ms else None,
+        untraded=ledger.untraded or None,
+        supplement_failure=ledger.failure or None,
+    )
+
+
+def stream_of(found: Workflow) -> tuple[StreamReport, Attempt | None]:
+    """What the loader of its stream told last, and that one's attempt."""
+    for step in found.steps:
+        if step.role is Role.LOADER and step.source is Source.STREAM and step.attempt is not None:
+            return step.attempt.progress.live or StreamReport(), step.attempt
+    return StreamReport(), None
+
+
+def frame_age(stream: StreamReport, attempt: Attempt | None, now_ms: int) -> float | None:
+    """Seconds since the last frame came; None: nothing is known, no loader runs that has told."""
+    if stream.frame_age_s is None or attempt is None or attempt.ended_ms is not None:
+        return None
+    return round(stream.frame_age_s + max(0, now_ms - (attempt.seen_ms or now_ms)) / 1000, 3)
+
+
+def _state(found: Workflow, ledger: Ledger, behind_s: float | None, frame_age_s: float | None) -> LiveState:
+    if found.ended:
+        return LiveState.ENDED
+    if ledger.open_holes:
+        return LiveState.SUSPECT
+    if behind_s is None or not ledger.has_history:
+        return LiveState.SYNCING
+    step_ms = rule_of(found.series).step_ms
+    late = behind_s > BEHIND_AFTER_S + (step_ms or 0) / 1000 or (frame_age_s or 0) > SILENT_AFTER_S
+    return LiveState.BEHIND if late else LiveState.LIVE
+
+
+def _holes(found: Sequence[Segment]) -> list[Hole]:
+    return [
+        Hole(
+            start=iso_ms(one.start_ms),
+            end=iso_ms(one.end_ms),
+            start_ms=one.start_ms,
+            end_ms=one.end_ms,
+            verdict=one.verdict.value,
+            first_id=one.first_id,
+            last_id=one.last_id,
+        )
+        for one in found
+    ]

@@ -1,0 +1,72 @@
+"""A live workflow in words."""
+
+from __future__ import annotations
+
+from streamforge.cli.live_text import live_lines, live_text
+from streamforge.cli.progress import numbers
+from streamforge.manager import answers
+from streamforge.manager.live_answers import Hole, Live
+
+LINKS = answers.Links(self="", events="", coverage="", records="", dead_letters="")
+
+
+def workflow(live: Live, **fields: object) -> answers.Started:
+    given = {
+        "queue_id": "wf-btcusdt-ws_trades-20240801-abc123",
+        "status": "running",
+        "symbol": "BTCUSDT",
+        "type": "ws_trades",
+        "time_range": answers.TimeRange(requested="now:", start="", end="", start_ms=0, end_ms=1),
+        "created_at": "2024-08-01T00:00:00Z",
+        "progress": answers.Progress(records_stored=3120, rate=28.4),
+        "topic": "",
+        "collection": "",
+        "links": LINKS,
+        "live": live,
+        **fields,
+    }
+    return answers.Started(**given)  # type: ignore[arg-type]
+
+
+def test_its_line_says_how_far_it_is_proven_and_when_the_last_frame_came() -> None:
+    live = Live(
+        state="live",
+        proven_through="2024-08-01T12:00:03.250Z",
+        behind_seconds=1.5,
+        frame_age_seconds=0.2,
+        supplement="wf-x",
+        open_holes=1,
+    )
+    text = live_text(workflow(live), live)
+    assert text == (
+        "live, proven through 2024-08-01 12:00:03, 1.5 s ago, 3,120 stored, 28/s, last frame 0.2 s ago, 1 hole open, "
+        "wf-x loads what lacks"
+    )
+    assert numbers(workflow(live)) == text
+    assert "live" not in numbers(workflow(live, status="finished"))
+
+
+def test_before_anything_is_proven_it_says_so() -> None:
+    live = Live(state="syncing")
+    assert live_text(workflow(live), live) == "syncing, nothing proven yet, 3,120 stored, 28/s"
+
+
+def test_show_names_the_holes_and_what_has_become_of_them() -> None:
+    hole = Hole(start="a", end="b", start_ms=0, end_ms=1, verdict="unknown", first_id=3, last_id=5)
+    live = Live(
+        state="suspect",
+        reconnects=2,
+        backfilled=30,
+        clock_offset_ms=-12,
+        open_holes=7,
+        holes=[hole] * 6,
+        supplement_failure="wf-x: no",
+        repair_at="c",
+    )
+    assert live_lines(live) == [
+        "stream: 2 reconnects, 30 backfilled by requests, the exchange's clock is -12 ms ahead",
+        *["hole: a to b (unknown, ids 3 to 5)"] * 5,
+        "hole: 2 more",
+        "careful: what lacks was not loaded: wf-x: no; again at c",
+    ]
+    assert live_lines(Live(state="live")) == []

@@ -1,0 +1,141 @@
+"""Live workflows end to end: what happens at the test exchange is stored, proven as it comes, and closed by a stop."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+from tests.e2e import rig
+from tests.e2e.rig import Json
+
+TRADES, CANDLES = "loader-ws-trades", "loader-ws-candles"
+QUICK = {"STREAMFORGE_COMPARE_SECONDS": "0.2", "STREAMFORGE_HOLE_SECONDS": "3"}
+
+
+@pytest.fixture(scope="module")
+def exchange() -> Iterator[rig.Exchange]:
+    """28 trades a second of every symbol, as BTCUSDT has at Binance."""
+    with rig.exchange("--trades", "1667", "--no-limits") as found:
+        yield found
+
+
+@pytest.fixture
+def manager(exchange: rig.Exchange, tmp_path: Path) -> Iterator[rig.Manager]:
+    found = rig.Manager(tmp_path / "data", exchange.url, QUICK)
+    yield found
+    assert found.close() == []
+
+
+def start(manager: rig.Manager, type_name: str, **more: str) -> str:
+    answer = manager.api.post("/queues/start", json={"symbol": "BTCUSDT", "type": type_name, **more})
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["queue_id"])
+
+
+def is_live(workflow: Json) -> bool:
+    return bool(
+        workflow["live"] and workflow["live"]["state"] == "live" and workflow["progress"]["records_stored"] > 50
+    )
+
+
+def stopped(manager: rig.Manager, queue_id: str) -> Json:
+    manager.post(f"/queues/{queue_id}/stop")
+    return manager.finished(queue_id)
+
+
+def stored(manager: rig.Manager, workflow: Json) -> dict[int, Json]:
+    """Every record of the workflow's range by its id, wherever its coverage says that it lies."""
+    segments = manager.coverage(workflow["queue_id"])
+    assert {one["verdict"] for one in segments} == {"stored"}
+    assert [one["end_ms"] for one in segments[:-1]] == [one["start_ms"] for one in segments[1:]]
+    found: dict[int, Json] = {}
+    for collection in {one["collection"] for one in segments}:
+        query = {"limit": "all", "format": "jsonl"}
+        lines = manager.api.get(f"/collections/{collection}/records", params=query).raise_for_status().text
+        found |= {one["trade_id"]: one for one in map(json.loads, lines.splitlines())}
+    span = workflow["time_range"]
+    return {n: one for n, one in sorted(found.items()) if span["start_ms"] <= one["timestamp"] < span["end_ms"]}
+
+
+def at_exchange(exchange: rig.Exchange, first: int, last: int) -> dict[int, tuple[float, float, int]]:
+    found: dict[int, tuple[float, float, int]] = {}
+    while first <= last:
+        query: dict[str, str | int] = {"symbol": "BTCUSDT", "fromId": first, "limit": 1000}
+        rows = httpx.get(f"{exchange.url}/api/v3/historicalTrades", params=query).raise_for_status().json()
+        found |= {row["id"]: (float(row["price"]), float(row["qty"]), row["time"]) for row in rows if row["id"] <= last}
+        first = rows[-1]["id"] + 1
+    return found
+
+
+def assert_equal(exchange: rig.Exchange, records: dict[int, Json]) -> None:
+    ids = list(records)
+    assert ids == list(range(ids[0], ids[-1] + 1))
+    told = {n: (one["price"], one["quantity"], one["timestamp"]) for n, one in records.items()}
+    assert told == at_exchange(exchange, ids[0], ids[-1])
+
+
+def test_trades_are_proven_while_they_come_and_the_stop_closes_the_ledger(
+    exchange: rig.Exchange, manager: rig.Manager
+) -> None:
+    queue_id = start(manager, "ws_trades")
+    first = manager.until(queue_id, "it is live", is_live)["live"]
+    assert first["frame_age_seconds"] < 60
+    later = manager.until(
+        queue_id, "more is proven", lambda one: one["live"]["proven_id"] > first["proven_id"] + 100 and is_live(one)
+    )
+    assert later["live"]["proven_through_ms"] > first["proven_through_ms"]
+    ended = stopped(manager, queue_id)
+    assert ended["coverage"]["complete"] is True
+    assert_equal(exchange, stored(manager, ended))
+
+
+def test_since_a_time_history_and_stream_are_one_series(exchange: rig.Exchange, manager: rig.Manager) -> None:
+    queue_id = start(manager, "ws_trades", since="-3m")
+    manager.until(queue_id, "history and stream are proven", is_live)
+    ended = stopped(manager, queue_id)
+    records = stored(manager, ended)
+    assert len(records) > 3 * 1667 * 0.8
+    assert_equal(exchange, records)
+    span = ended["time_range"]
+    assert span["end_ms"] - span["start_ms"] >= 180_000
+    history = manager.api.get("/queues", params={"type": "api_trades"}).json()["queues"]
+    assert [(one["supplements"], one["status"]) for one in history] == [(queue_id, "finished")]
+
+
+def proven_behind(number: int) -> Callable[[Json], bool]:
+    return lambda one: is_live(one) and one["live"]["proven_id"] > number
+
+
+def test_kills_of_loader_sink_and_manager_leave_no_hole(exchange: rig.Exchange, manager: rig.Manager) -> None:
+    queue_id = start(manager, "ws_trades")
+    proven = manager.until(queue_id, "it is live", is_live)["live"]["proven_id"]
+    for target in (TRADES, "arango-trades", None):
+        if target is None:
+            manager.kill()
+            manager.start()
+        else:
+            manager.kill_worker(queue_id, target, signal.SIGKILL)
+        proven = manager.until(queue_id, "it goes on", proven_behind(proven + 60))["live"]["proven_id"]
+    assert_equal(exchange, stored(manager, stopped(manager, queue_id)))
+
+
+def test_closed_candles_are_proven_as_they_come(exchange: rig.Exchange, manager: rig.Manager) -> None:
+    queue_id = start(manager, "ws_candles_1s", since="-2m")
+    workflow = manager.until(
+        queue_id, "candles are proven", lambda one: is_live(one) and one["live"]["open_holes"] == 0
+    )
+    through = workflow["live"]["proven_through_ms"]
+    manager.until(queue_id, "more are proven", lambda one: one["live"]["proven_through_ms"] > through + 3000)
+    ended = stopped(manager, queue_id)
+    span = ended["time_range"]
+    rows = exchange.oracle("BTCUSDT", "1s", span["start_ms"], span["end_ms"])
+    assert ended["progress"]["records_stored"] == len(rows) == (span["end_ms"] - span["start_ms"]) // 1000
+    opens = set[int]()
+    for collection in {one["collection"] for one in manager.coverage(queue_id)}:
+        opens |= {int(line.split(",")[2]) for line in manager.csv(collection)[1:]}
+    assert {row[0] for row in rows} <= opens

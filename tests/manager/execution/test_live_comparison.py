@@ -1,0 +1,317 @@
+"""The ledger of a live workflow: what is proven follows from what is stored, and no hole is hidden or named early."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from streamforge.manager.execution.live_comparison import Comparison
+from streamforge.manager.execution.planner import ExchangeFailed
+from streamforge.manager.live_ledger import Ledger
+from streamforge.manager.persistence.workflow_store import OutOfDate
+from streamforge.manager.workflow import Workflow
+from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.model.kinds.candles import Interval
+from streamforge_utils.model.kinds.paging import ById
+from streamforge_utils.ports.clock import Clock
+from tests.doubles import ticks
+from tests.doubles.manualclock import ManualClock
+from tests.doubles.scriptedexchange import ScriptedExchange
+from tests.manager.execution.world import C, hold, unanswered
+from tests.manager.support import DAY_START, HOUR_MS, MINUTE_MS, World, replace, with_attempt
+from tests.manager.support import decide_running as running
+
+pytestmark = pytest.mark.usefixtures("ticks")
+
+STREAM = ticks.START
+MARKET = {1: 0, 2: 1000, 3: 2000, 4: 2000, 5: 2000, 6: 4000, 7: 9000, 8: 9500}
+"""When each record happened, milliseconds after the stream began."""
+
+
+class Rig:
+    """A live workflow of ticks that began to listen at `STREAM`, and what of `MARKET` is stored of it."""
+
+    def __init__(self, world: World, workflow: Workflow, ledger: Ledger) -> None:
+        self.world, self.workflow, self.ledger = world, workflow, ledger
+
+    def store(self, *ids: int) -> None:
+        there = [(number, STREAM + MARKET[number]) for number in ids]
+        ticks.hold(self.world.store, there, self.workflow.collection)
+
+    async def step(self, *, quiet: bool = False, close: bool = False) -> Ledger:
+        comparison = Comparison(self.world.deps, self.workflow, self.ledger, close=close)
+        await comparison.step()
+        if quiet:
+            await comparison.quiet()
+        self.ledger = comparison.ledger
+        return self.ledger
+
+    async def known(self) -> list[tuple[int, int, str, int | None, int | None]]:
+        """The coverage: times after `STREAM`, verdicts and ids."""
+        return [
+            (one.start_ms - STREAM, one.end_ms - STREAM, one.verdict.value, one.first_id, one.last_id)
+            for one in await self.world.deps.coverage.of(self.workflow.series)
+        ]
+
+    def wait(self, seconds: float) -> None:
+        assert isinstance(self.world.clock, ManualClock)
+        self.world.clock.advance(seconds)
+
+
+async def a_rig(ledger: Ledger | None = None, *, type: str = "api_ticks", clock: Clock | None = None) -> Rig:
+    market = [(number, STREAM + ms) for number, ms in MARKET.items()]
+    clock = clock or ManualClock(STREAM + 10_000)
+    world = World(clock=clock, exchange=ticks.TickExchange(market, now_ms=clock.now_ms()))
+    await world.start()
+    workflow = running()
+    for target in (one.target for one in workflow.steps):
+        workflow = with_attempt(workflow, target, started_ms=0)
+    ledger = ledger or Ledger(stream_ms=STREAM)
+    workflow = replace(workflow, type=type, endless=True, ledger=ledger, collection=C)
+    await world.deps.workflows.create(workflow)
+    return Rig(world, workflow, ledger)
+
+
+async def test_it_begins_with_the_first_record_and_is_proven_to_the_millisecond_of_the_last() -> None:
+    rig = await a_rig()
+    assert (await rig.step()).span is None
+    rig.store(2, 3, 4)
+    ledger = await rig.step()
+    assert (ledger.from_ms, ledger.proven_ms, ledger.proven_id) == (STREAM + 1000, STREAM + 2000, 2)
+    rig.store(5, 6)
+    ledger = await rig.step()
+    assert (ledger.proven_ms, ledger.proven_id, ledger.open_holes) == (STREAM + 4000, 5, 0)
+    assert await rig.known() == [(1000, 4000, "stored", 2, 5)]
+
+
+async def test_a_young_hole_is_left_to_the_loader_and_an_old_one_is_named() -> None:
+    rig = await a_rig()
+    rig.store(1, 2, 6, 7)
+    assert (await rig.step()).proven_ms == STREAM + 1001
+    assert (await rig.step()).open_holes == 0
+    rig.store(3, 4, 5)  # it has filled it
+    ledger = await rig.step()
+    assert (ledger.proven_ms, ledger.proven_id) == (STREAM + 9000, 6)
+    rig = await a_rig()
+    rig.store(1, 2, 6, 7)
+    rig.wait(60)
+    ledger = await rig.step()
+    assert (ledger.proven_ms, ledger.proven_id, ledger.open_holes) == (STREAM + 1001, 2, 1)
+    assert [(one.first_id, one.last_id) for one in ledger.holes] == [(3, 5)]
+    assert [one[2:] for one in await rig.known()] == [("stored", 1, 2), ("unknown", 3, 5), ("stored", 6, 6)]
+
+
+async def test_a_hole_is_young_as_long_as_an_attempt_is() -> None:
+    rig = await a_rig()
+    rig.wait(60)
+    begun_ms = rig.world.clock.now_ms() - 1000
+    target = rig.workflow.steps[0].target
+    rig.workflow = with_attempt(rig.workflow, target, started_ms=begun_ms)
+    rig.store(1, 2, 6, 7)
+    assert (await rig.step()).open_holes == 0
+    rig.workflow = with_attempt(rig.workflow, target, started_ms=None)
+    assert (await rig.step()).open_holes == 0
+    rig.workflow = with_attempt(rig.workflow, target, started_ms=0)
+    assert (await rig.step()).open_holes == 1
+
+
+async def test_a_hole_that_another_workflow_has_loaded_is_none_any_more() -> None:
+    rig = await a_rig()
+    rig.wait(60)
+    rig.store(1, 2, 6, 7)
+    hole = (await rig.step()).holes[0]
+    filled = replace(hole, verdict=Verdict.STORED, collection="other", records=3)
+    await rig.world.deps.coverage.lay_over(rig.workflow.series, [filled])
+    ledger = await rig.step()
+    assert (ledger.proven_ms, ledger.proven_id, ledger.open_holes) == (STREAM + 9000, 6, 0)
+
+
+async def test_what_is_gone_from_the_coverage_is_proven_no_more() -> None:
+    rig = await a_rig()
+    rig.store(1, 2, 3, 4, 5, 6)
+    assert (await rig.step()).proven_ms == STREAM + 4000
+    gone = Segment(start_ms=STREAM + 500, end_ms=STREAM + 1500, verdict=Verdict.OURS)
+    await rig.world.deps.coverage.lay_over(rig.workflow.series, [gone])
+    ledger = await rig.step()
+    assert (ledger.proven_ms, ledger.open_holes) == (STREAM + 500, 1)
+
+
+async def test_silence_is_proven_by_an_answer_with_the_last_record() -> None:
+    rig = await a_rig()
+    exchange = rig.world.exchange
+    assert isinstance(exchange, ticks.TickExchange)
+    rig.store(*MARKET)
+    rig.wait(90)
+    exchange.now_ms = rig.world.clock.now_ms()
+    assert (await rig.step(quiet=True)).proven_id == 7  # of its millisecond more may come
+    assert exchange.asked == [ById(7, limit=2)]
+    assert (await rig.step()).proven_ms == STREAM + 9500
+    await rig.step(close=True)
+    rig.wait(90)
+    exchange.now_ms = rig.world.clock.now_ms()
+    ledger = await rig.step(quiet=True)
+    assert (ledger.proven_ms, ledger.proven_id) == (exchange.now_ms - 1000, 8)
+    assert [(one[2], one[3], one[4]) for one in await rig.known()] == [("stored", 1, 8)]
+    rig.wait(30)
+    await rig.step(quiet=True)
+    assert exchange.asked[1:] == [ById(8, limit=2)]  # not again within a minute
+
+
+@pytest.mark.parametrize("answer", [[], [(8, STREAM + 9500), (9, STREAM + 50_000)]])
+async def test_silence_is_not_believed_where_the_answer_has_more_or_nothing(answer: Sequence[tuple[int, int]]) -> None:
+    rig = await a_rig()
+    exchange = rig.world.exchange
+    assert isinstance(exchange, ticks.TickExchange)
+    rig.store(*MARKET)
+    await rig.step(close=True)
+    rig.wait(90)
+    exchange.now_ms = rig.world.clock.now_ms()
+    exchange.lie = lambda number, page: ticks.page_of(answer)
+    assert (await rig.step(quiet=True)).proven_ms == STREAM + 9501
+
+
+async def test_an_exchange_that_does_not_answer_is_asked_again_later() -> None:
+    rig = await a_rig()
+    rig.store(*MARKET)
+    rig.wait(90)
+    rig.world.exchange.server_time = unanswered  # type: ignore[method-assign]
+    comparison = Comparison(rig.world.deps, rig.workflow, rig.ledger)
+    await comparison.step()
+    with pytest.raises(ExchangeFailed):
+        await comparison.quiet()
+    assert comparison.ledger.proven_ms == STREAM + 9500
+
+
+async def test_the_history_comes_first_and_its_last_id_is_checked() -> None:
+    since = Ledger(from_ms=STREAM - 5000, stream_ms=STREAM, history_ms=STREAM + 1000)
+    rig = await a_rig(since)
+    rig.store(2, 3, 4, 5, 6, 7)
+    comparison = Comparison(rig.world.deps, rig.workflow, since)
+    await comparison.step()
+    assert comparison.ledger.proven_ms is None
+    assert not comparison.ledger.has_history
+    assert [(one.start_ms, one.end_ms) for one in await comparison.lacking()] == [(STREAM - 5000, STREAM + 1000)]
+    history = Segment(
+        start_ms=STREAM - 5000,
+        end_ms=STREAM + 1000,
+        verdict=Verdict.STORED,
+        collection="history",
+        records=1,
+        first_id=1,
+        last_id=1,
+    )
+    await rig.world.deps.coverage.lay_over(rig.workflow.series, [history])
+    ledger = await rig.step()
+    assert (ledger.proven_ms, ledger.proven_id, ledger.has_history) == (STREAM + 9000, 6, True)
+    assert await rig.known() == [(-5000, 1000, "stored", 1, 1), (1000, 9000, "stored", 2, 6)]
+
+
+async def test_a_record_that_lacks_between_history_and_stream_is_a_hole() -> None:
+    rig = await a_rig(Ledger(from_ms=STREAM - 5000, stream_ms=STREAM, history_ms=STREAM + 500))
+    rig.wait(60)
+    rig.store(3, 4, 5, 6, 7)
+    history = Segment(
+        start_ms=STREAM - 5000,
+        end_ms=STREAM + 500,
+        verdict=Verdict.STORED,
+        collection="history",
+        first_id=1,
+        last_id=1,
+    )
+    await rig.world.deps.coverage.lay_over(rig.workflow.series, [history])
+    ledger = await rig.step()
+    assert (ledger.proven_ms, ledger.proven_id) == (STREAM + 500, 1)
+    assert [(one.first_id, one.last_id) for one in ledger.holes] == [(2, 2)]
+
+
+async def test_after_a_history_that_failed_the_stream_is_compared_all_the_same() -> None:
+    rig = await a_rig(Ledger(from_ms=STREAM - 5000, stream_ms=STREAM, history_ms=STREAM + 1000, failures=1))
+    rig.store(*MARKET)
+    ledger = await rig.step()
+    assert ledger.proven_ms is None
+    assert [one[2:] for one in await rig.known()] == [("stored", 1, 7)]
+
+
+async def test_a_step_is_bounded_and_says_that_there_is_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("streamforge.manager.execution.live_comparison.RECORDS_A_STEP", 4)
+    rig = await a_rig()
+    rig.store(*MARKET)
+    seen = []
+    for _ in range(9):
+        ledger = await rig.step()
+        seen.append((ledger.proven_id, ledger.behind))
+        if not ledger.behind:
+            break
+    assert seen[0] == (2, True)
+    assert seen[-1] == (7, False)
+
+
+async def test_nothing_is_claimed_that_is_not_safe_or_in_another_epoch() -> None:
+    rig = await a_rig()
+    rig.store(*MARKET)
+    rig.world.store.flush = unanswered  # type: ignore[method-assign]
+    with pytest.raises(RetryableError):
+        await rig.step()
+    assert await rig.known() == []
+    del rig.world.store.flush
+    rig.workflow = replace(rig.workflow, epoch=rig.workflow.epoch + 1)
+    with pytest.raises(OutOfDate):
+        await rig.step()
+    assert await rig.known() == []
+
+
+async def test_closing_it_takes_in_the_last_record_and_names_every_hole() -> None:
+    rig = await a_rig()
+    rig.store(1, 2, 3, 5, 6)
+    ledger, segments = await Comparison(rig.world.deps, rig.workflow, rig.ledger, close=True).closed()
+    assert [(one.verdict.value, one.first_id, one.last_id) for one in segments] == [
+        ("stored", 1, 3),
+        ("unknown", 4, 4),
+        ("stored", 5, 6),
+    ]
+    assert (ledger.from_ms, ledger.end_ms) == (STREAM, STREAM + 4001)
+    assert (await Comparison(rig.world.deps, rig.workflow, Ledger(stream_ms=STREAM + 60_000), close=True).closed())[
+        1
+    ] == []
+
+
+def candles(first: int, *lacking: int, end: int) -> list[int]:
+    return [DAY_START + n * MINUTE_MS for n in range(first, end) if n not in lacking]
+
+
+async def bars(now_ms: int, exchange: ScriptedExchange) -> Rig:
+    clock = ManualClock(now_ms)
+    rig = await a_rig(Ledger(from_ms=DAY_START, stream_ms=DAY_START), type="api_candles_1m", clock=clock)
+    rig.world.exchange = exchange
+    rig.world.deps = replace(rig.world.deps, exchange=exchange)
+    return rig
+
+
+async def test_bars_are_proven_once_they_are_over_and_stored() -> None:
+    now_ms = DAY_START + 10 * MINUTE_MS + 500
+    rig = await bars(now_ms, ScriptedExchange(Interval.M1, [], now_ms=now_ms))
+    hold(rig.world.store, *candles(0, end=9))
+    assert (await rig.step()).proven_ms == DAY_START + 9 * MINUTE_MS
+    hold(rig.world.store, *candles(9, end=12))  # the last two are not over
+    assert (await rig.step()).proven_ms == DAY_START + 10 * MINUTE_MS
+
+
+async def test_a_bar_that_lacks_is_a_hole_once_the_next_is_stored_and_it_is_old() -> None:
+    now_ms = DAY_START + 10 * MINUTE_MS + 500
+    rig = await bars(now_ms, ScriptedExchange(Interval.M1, [], now_ms=now_ms))
+    hold(rig.world.store, *candles(0, 4, 8, end=10))
+    ledger = await rig.step()
+    assert (ledger.proven_ms, ledger.open_holes) == (DAY_START + 4 * MINUTE_MS, 2)
+
+
+@pytest.mark.parametrize(("there", "proven"), [([], 65), ([61], 61), ([60], 60)])
+async def test_bars_that_the_exchange_does_not_have_are_proven_by_asking_twice(there: list[int], proven: int) -> None:
+    now_ms = DAY_START + HOUR_MS + 5 * MINUTE_MS
+    has = [DAY_START + n * MINUTE_MS for n in (*range(60), *there)]
+    rig = await bars(now_ms, ScriptedExchange(Interval.M1, has, now_ms=now_ms))
+    hold(rig.world.store, *candles(0, end=60))
+    ledger = await rig.step(quiet=True)
+    assert ledger.proven_ms == DAY_START + proven * MINUTE_MS
+    assert ledger.open_holes == 0

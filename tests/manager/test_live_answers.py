@@ -1,0 +1,134 @@
+"""What is told of a live workflow: its state by what is proven and by the age of frames, never by a connection."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from streamforge.manager.execution.live_metrics import observe
+from streamforge.manager.lifecycle.fold import fold_event, without_progress
+from streamforge.manager.live_answers import live_answer
+from streamforge.manager.live_ledger import Ledger
+from streamforge.manager.presentation import workflow_answer
+from streamforge.manager.workflow import Status, Workflow
+from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.runtime.worker_definition import Role, Source
+from tests.doubles.observer import RecordingObserver
+from tests.manager.support import DAY_START, LOADER, NOW, decide_running, replace, said
+
+HOLE = Segment(start_ms=NOW - 2000, end_ms=NOW - 1000, verdict=Verdict.UNKNOWN, first_id=3, last_id=5)
+
+
+def live(heard: dict[str, Any] | None = None, **ledger: Any) -> Workflow:
+    """A live workflow whose loader has told `heard`."""
+    given = {"from_ms": DAY_START, "stream_ms": DAY_START, "proven_ms": NOW - 3000, **ledger}
+    workflow = replace(decide_running(), type="ws_candles_1m", endless=True, ledger=Ledger(**given))
+    steps = tuple(replace(s, source=Source.STREAM) if s.role is Role.LOADER else s for s in workflow.steps)
+    workflow = replace(workflow, steps=steps)
+    return (
+        workflow
+        if heard is None
+        else fold_event(workflow, said(workflow, LOADER, "loading", extra={"live": heard}), NOW)
+    )
+
+
+@pytest.mark.parametrize(
+    ("heard", "ledger", "state"),
+    [
+        ({"frame_age_s": 0.5}, {}, "live"),
+        (None, {}, "live"),
+        ({"frame_age_s": 61}, {}, "behind"),
+        ({"frame_age_s": 0.5}, {"proven_ms": NOW - 119_000}, "live"),
+        ({"frame_age_s": 0.5}, {"proven_ms": NOW - 121_000}, "behind"),
+        ({"frame_age_s": 0.5}, {"proven_ms": None}, "syncing"),
+        ({"frame_age_s": 0.5}, {"history_ms": NOW}, "syncing"),
+        ({"frame_age_s": 0.5}, {"history_ms": NOW, "failures": 1}, "live"),
+        ({"frame_age_s": 0.5}, {"open_holes": 1, "holes": (HOLE,)}, "suspect"),
+    ],
+)
+def test_its_state(heard: dict[str, Any] | None, ledger: dict[str, Any], state: str) -> None:
+    found = live_answer(live(heard, **ledger), NOW)
+    assert found is not None
+    assert found.state == state
+
+
+def test_all_that_is_known_of_it_is_told() -> None:
+    heard = {
+        "last_id": 7,
+        "frame_age_s": 0.25,
+        "reconnects": 2,
+        "backfilled": 30,
+        "duplicates": 4,
+        "held_bytes": 5,
+        "clock_offset_ms": -12,
+        "new": "in a later version",
+    }
+    ledger = {"proven_id": 6, "open_holes": 1, "holes": (HOLE,), "failure": "wf-x: no", "not_before_ms": NOW}
+    shown = workflow_answer(live(heard, **ledger), at_ms=NOW + 1000)
+    found = shown.live
+    assert found is not None
+    assert (found.proven_through_ms, found.proven_id, found.behind_seconds) == (NOW - 3000, 6, 4.0)
+    assert (found.frame_age_seconds, found.last_id, found.reconnects) == (1.25, 7, 2)
+    assert (found.backfilled, found.duplicates, found.held_bytes, found.clock_offset_ms) == (30, 4, 5, -12)
+    assert [(one.first_id, one.last_id, one.verdict) for one in found.holes] == [(3, 5, "unknown")]
+    assert (found.supplement, found.supplement_failure, found.repair_at) == (
+        None,
+        "wf-x: no",
+        "2024-08-11T00:00:00.000Z",
+    )
+    assert (shown.time_range.start_ms, shown.time_range.end_ms) == (DAY_START, NOW - 3000)
+    assert (shown.time_range.clipped, shown.progress.records_expected) == (False, None)
+
+
+def test_a_loader_that_is_gone_has_no_frames() -> None:
+    workflow = live({"frame_age_s": 0.5})
+    step = next(one for one in workflow.steps if one.role is Role.LOADER)
+    assert step.attempt is not None
+    ended = workflow.with_step(replace(step, attempts=(replace(step.attempt, ended_ms=NOW),)))
+    found = live_answer(ended, NOW)
+    assert found is not None
+    assert found.frame_age_seconds is None
+
+
+def test_what_a_loader_reports_is_progress_and_not_stored_for_itself() -> None:
+    first, second = live({"frame_age_s": 0.5, "last_id": 1}), live({"frame_age_s": 0.1, "last_id": 2})
+    assert first != second
+    assert without_progress(first) == without_progress(second)
+
+
+def test_where_frames_come_a_loader_is_not_stuck_though_nothing_happens() -> None:
+    workflow = live({"frame_age_s": 0.5})
+    later = NOW + 600_000
+    heard = fold_event(workflow, said(workflow, LOADER, "loading", extra={"live": {"frame_age_s": 2}}), later)
+    attempt = next(one.attempt for one in heard.steps if one.role is Role.LOADER)
+    assert attempt is not None
+    assert attempt.progressed_ms == later - 2000
+    silent = fold_event(workflow, said(workflow, LOADER, "loading", extra={"live": {"frame_age_s": 600}}), later)
+    attempt = next(one.attempt for one in silent.steps if one.role is Role.LOADER)
+    assert attempt is not None
+    assert attempt.progressed_ms == NOW
+
+
+def test_the_metrics_tell_the_worst_of_all_and_nothing_once_they_have_ended() -> None:
+    observer = RecordingObserver()
+    workflows = [
+        live({"frame_age_s": 70}),
+        live({"frame_age_s": 1}, proven_ms=NOW - 500_000),
+        live({"frame_age_s": 1}, history_ms=NOW, proven_ms=DAY_START + 1),
+        live({"frame_age_s": 1}, open_holes=2),
+        decide_running(),
+    ]
+    observe(observer, workflows, NOW)
+    assert observer.gauges["live_frame_age_seconds"] == 70
+    assert observer.gauges["live_proven_age_seconds"] == 500
+    assert observer.gauges["live_open_holes"] == 2
+    observe(observer, [], NOW)
+    assert observer.gauges["live_frame_age_seconds"] == observer.gauges["live_open_holes"] == 0
+
+
+def test_one_that_has_ended_is_behind_nothing() -> None:
+    ended = replace(live({"frame_age_s": 0.5}), status=Status.FINISHED, ended_ms=NOW)
+    found = live_answer(ended, NOW + 3_600_000)
+    assert found is not None
+    assert (found.state, found.behind_seconds, found.frame_age_seconds) == ("ended", None, None)

@@ -1,0 +1,78 @@
+"""Requests for live workflows: their ranges, what serves the same, what is refused; and batches of them."""
+
+from __future__ import annotations
+
+import pytest
+
+from streamforge.manager.batch_requests import BatchRequest, check_batch
+from streamforge.manager.continuation import LIVE
+from streamforge.manager.requests import check, is_the_same, workflow_of
+from streamforge.manager.service import StartRequest
+from streamforge.manager.workflow import Workflow
+from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.model.errors import InvalidInput
+from tests.manager.live_world import SERIES, live_world, minutes
+from tests.manager.support import DAY_START, NOW, World, replace
+
+TYPE = "ws_candles_1m"
+
+
+def request(**fields: str) -> StartRequest:
+    return StartRequest(symbol="BTCUSDT", type=TYPE, **fields)  # type: ignore[arg-type]
+
+
+def made(asked: StartRequest, now_ms: int = NOW) -> Workflow:
+    return workflow_of(check(asked, now_ms), code="abc123", now_ms=now_ms, exchange_now_ms=now_ms)
+
+
+def test_without_a_range_it_begins_now_and_has_no_end() -> None:
+    for asked in (request(), request(time_range=LIVE), request(since="now")):
+        workflow = made(asked)
+        assert (workflow.requested, workflow.endless, workflow.clipped) == (LIVE, True, False)
+        assert (workflow.span.start_ms, workflow.span.end_ms) == (NOW - 1000, NOW)
+        assert [step.target for step in workflow.steps] == ["arango-candles", "loader-ws-candles"]
+
+
+@pytest.mark.parametrize("asked", [{"since": "2024-08-01"}, {"time_range": "2024-08-01:"}])
+def test_since_and_a_range_without_an_end_are_the_same(asked: dict[str, str]) -> None:
+    workflow = made(request(**asked))
+    assert (workflow.requested, workflow.span.start_ms) == ("2024-08-01:", DAY_START)
+
+
+@pytest.mark.parametrize("text", ["2024-08-01", "2024-08-01:2024-08-02", "2024-08"])
+def test_a_range_with_an_end_is_refused_with_the_type_that_loads_it(text: str) -> None:
+    with pytest.raises(InvalidInput, match=r"goes on until it is stopped.*api_candles_1m loads a range that is past"):
+        check(request(time_range=text), NOW)
+
+
+def test_one_that_runs_serves_all_that_would_begin_later() -> None:
+    live, later = made(request()), made(request(), NOW + 60_000)
+    assert is_the_same(live, later, NOW)
+    assert not is_the_same(later, live, NOW)
+    assert not is_the_same(live, made(request(since="2024-08-01")), NOW)
+    assert not is_the_same(replace(live, stop_asked_ms=NOW), later, NOW)
+
+
+async def test_a_series_is_live_once(world: World) -> None:
+    first = await world.manager.start(request())
+    assert isinstance(first.workflow, Workflow)
+    again = await world.manager.start(request())
+    assert (again.workflow.queue_id, again.joined, again.behind_ms) == (first.workflow.queue_id, True, 0)
+    with pytest.raises(InvalidInput, match=f"{first.workflow.queue_id} .* live already: stop it first") as refused:
+        await world.manager.start(request(since="2024-08-01"))
+    assert refused.value.field == "since"
+
+
+@pytest.mark.parametrize(("known", "first"), [(True, 90), (False, 50)])
+async def test_since_last_goes_on_from_the_coverage_or_from_the_start_that_is_named(known: bool, first: int) -> None:
+    world = await live_world()
+    if known:
+        there = Segment(start_ms=minutes(0)[0], end_ms=minutes(90)[0], verdict=Verdict.STORED, collection="c")
+        await world.deps.coverage.lay_over(SERIES, [there])
+    found = await world.manager.start(request(since="last", default_start="2024-08-01T00:50Z"))
+    assert [found.workflow.span.start_ms] == minutes(first)
+
+
+def test_many_symbols_may_be_live() -> None:
+    checked, _ = check_batch(BatchRequest(symbols=("BTCUSDT", "ETHUSDT"), type=TYPE), NOW, archive=False)
+    assert checked.requested == LIVE

@@ -38,9 +38,10 @@ def start(manager: rig.Manager, type_name: str, **more: str) -> str:
 
 
 def is_live(workflow: Json) -> bool:
-    return bool(
-        workflow["live"] and workflow["live"]["state"] == "live" and workflow["progress"]["records_stored"] > 50
-    )
+    """Whether it is proven up to a moment ago, and its loader has told how its stream does."""
+    live = workflow["live"]
+    told = bool(live) and live["state"] == "live" and live["frame_age_seconds"] is not None
+    return told and workflow["progress"]["records_stored"] > 50
 
 
 def stopped(manager: rig.Manager, queue_id: str) -> Json:

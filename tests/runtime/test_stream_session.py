@@ -126,9 +126,7 @@ def test_what_comes_is_heard_in_its_order_until_it_ends() -> None:
         await stage.clock.sleep(1)
 
     stage = play(act)
-    assert stage.ears.heard == [1, 2, 3]
-    assert stage.ears.interruptions == [0]
-    assert stage.session.rotations == 0
+    assert (stage.ears.heard, stage.ears.interruptions, stage.session.rotations) == ([1, 2, 3], [0], 0)
 
 
 def test_after_an_end_all_that_had_come_is_heard_and_another_connection_is_made() -> None:

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import json
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import httpx
 import pytest
 
+from tests import cleanenv
 from tests.e2e import rig
 from tests.e2e.rig import Json
+from tests.limits import LIMIT_S
 
 TRADES, CANDLES = "loader-ws-trades", "loader-ws-candles"
 QUICK = {"STREAMFORGE_COMPARE_SECONDS": "0.2", "STREAMFORGE_HOLE_SECONDS": "3"}
@@ -26,9 +30,8 @@ def exchange() -> Iterator[rig.Exchange]:
 
 @pytest.fixture
 def manager(exchange: rig.Exchange, tmp_path: Path) -> Iterator[rig.Manager]:
-    found = rig.Manager(tmp_path / "data", exchange.url, QUICK)
-    yield found
-    assert found.close() == []
+    with rig.manager(tmp_path / "data", exchange.url, **QUICK) as found:
+        yield found
 
 
 def start(manager: rig.Manager, type_name: str, **more: str) -> str:
@@ -121,6 +124,22 @@ def test_kills_of_loader_sink_and_manager_leave_no_hole(exchange: rig.Exchange, 
             queue_id, "it goes on", lambda one, before=before: is_live(one) and one["live"]["proven_id"] > before + 60
         )["live"]["proven_id"]
     assert_equal(exchange, stored(manager, stopped(manager, queue_id)))
+
+
+def test_load_tells_how_far_it_is_and_ctrl_c_ends_it_in_order(exchange: rig.Exchange, tmp_path: Path) -> None:
+    words = ["load", "BTCUSDT", "ws_trades", "--data", str(tmp_path / "data"), "--exchange", exchange.url]
+    environment = cleanenv.environment() | rig.IMPATIENT | QUICK
+    command = [sys.executable, "-m", "streamforge.cli", *words]
+    with subprocess.Popen(command, stdout=-1, stderr=-1, text=True, env=environment) as process:
+        assert process.stderr is not None
+        line = next((line for line in process.stderr if "proven through" in line), "")
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=LIMIT_S)
+    assert "live, proven through" in line, err
+    assert "last frame" in line
+    assert process.returncode == 0, err
+    assert "finished" in out
+    assert "proven complete" in out
 
 
 def test_closed_candles_are_proven_as_they_come(exchange: rig.Exchange, manager: rig.Manager) -> None:

@@ -72,7 +72,6 @@ class Comparison:
         self.ledger = ledger
         self._series: Series = workflow.series
         self._rule: Rule = rule_of(workflow.series)
-        self._phase_ms: int | None = None
         self._close = close
 
     async def step(self) -> None:
@@ -186,11 +185,6 @@ class Comparison:
         """By a grid: what is over of it, up to the last one that is stored."""
         rule, store, collection = self._rule, self._deps.store, self._workflow.collection
         phase_ms = known.grid_ms
-        if not rule.is_fixed(phase_ms):
-            stored = await self._positions(front.at_ms, 1)
-            if not stored:
-                return [], False
-            self._phase_ms = phase_ms = stored[0]
         end_ms = rule.over_ms(now_ms, phase_ms)
         if end_ms <= front.at_ms:
             return [], False
@@ -231,10 +225,11 @@ class Comparison:
     async def _begun(self, front: Front) -> Front:
         """The front with the first position that is to be stored behind it; where it is not known, without.
 
-        Where nothing older is wanted that is the first one that is stored; else the exchange tells it.
+        Where nothing is known before it, and nothing older is wanted, that is the first one that is stored; else the
+        exchange tells it.
         """
         series, ledger, kind = self._series, self.ledger, kind_of(self._series)
-        if ledger.from_ms is not None and not self._close:
+        if not self._close and (front.last is not None or ledger.history_ms is not None):
             span = TimeRange(front.at_ms, front.at_ms + 1)
             try:
                 now_ms = await self._deps.exchange.server_time()
@@ -291,7 +286,7 @@ class Comparison:
         async with deps.coverage.locks.hold(series.id):
             if await deps.coverage.known(series) != known:
                 return False
-            await deps.coverage.prove(series, found, self._phase_ms, deps.clock.now_ms(), condition=condition)
+            await deps.coverage.prove(series, found, None, deps.clock.now_ms(), condition=condition)
         return True
 
 

@@ -51,15 +51,18 @@ def load_worker(definition: Definition[P], environ: Mapping[str, str]) -> tuple[
             given["TYPE"] = normal_type(given["TYPE"])
         except InvalidInput as error:
             problems.append(f"TYPE: {error}")
-        else:
-            if kind_of_type(given["TYPE"]).is_endless(given["TYPE"]) and given.get("TIME_RANGE") in (None, "", "null"):
-                given["TIME_RANGE"] = ALL_TIME
+    if given.get("TIME_RANGE") in (None, "", "null") and _is_live(given.get("TYPE", "")):
+        given["TIME_RANGE"] = ALL_TIME
     settings = read(WorkerSettings, given, problems, uses=definition.uses)
     if settings is not None:
         settings = _checked(settings, definition, problems)
     if problems or settings is None or parameters is None:
         raise settings_error(problems)
     return settings, parameters
+
+
+def _is_live(type_name: str) -> bool:
+    return is_type(type_name) and kind_of_type(type_name).is_endless(type_name)
 
 
 def _with_other_names(environ: Mapping[str, str]) -> dict[str, str]:

@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx
@@ -44,6 +45,10 @@ def is_live(workflow: Json) -> bool:
     return bool(
         workflow["live"] and workflow["live"]["state"] == "live" and workflow["progress"]["records_stored"] > 50
     )
+
+
+def is_proven_beyond(trade_id: int, workflow: Json) -> bool:
+    return is_live(workflow) and bool(workflow["live"]["proven_id"] > trade_id)
 
 
 def stopped(manager: rig.Manager, queue_id: str) -> Json:
@@ -88,9 +93,7 @@ def test_trades_are_proven_while_they_come_and_the_stop_closes_the_ledger(
     queue_id = start(manager, "ws_trades")
     first = manager.until(queue_id, "it is live", is_live)["live"]
     assert first["frame_age_seconds"] < 60
-    later = manager.until(
-        queue_id, "more is proven", lambda one: one["live"]["proven_id"] > first["proven_id"] + 100 and is_live(one)
-    )
+    later = manager.until(queue_id, "more is proven", partial(is_proven_beyond, first["proven_id"] + 100))
     assert later["live"]["proven_through_ms"] > first["proven_through_ms"]
     ended = stopped(manager, queue_id)
     assert ended["coverage"]["complete"] is True
@@ -119,10 +122,7 @@ def test_kills_of_loader_sink_and_manager_leave_no_hole(exchange: rig.Exchange, 
             manager.start()
         else:
             manager.kill_worker(queue_id, target, signal.SIGKILL)
-        before = proven
-        proven = manager.until(
-            queue_id, "it goes on", lambda one, before=before: is_live(one) and one["live"]["proven_id"] > before + 60
-        )["live"]["proven_id"]
+        proven = manager.until(queue_id, "it goes on", partial(is_proven_beyond, proven + 60))["live"]["proven_id"]
     assert_equal(exchange, stored(manager, stopped(manager, queue_id)))
 
 

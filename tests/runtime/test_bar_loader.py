@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.runtime.bar_loader import LATE_MS, load_bars
 from tests.runtime.live_rig import BARS, MINUTE_MS, START_MS, TOPIC, BarMarket, play
@@ -70,7 +71,7 @@ def test_a_bar_that_is_open_yet_is_asked_for_again() -> None:
         market.hint(bar(0))
         await market.clock.sleep(3)
         assert market.minutes == []
-        await market.clock.sleep(4)
+        await market.clock.sleep(9)
         assert market.minutes == [0]
         assert len(market.exchange.asked) < 15
 
@@ -166,11 +167,28 @@ def test_a_silent_stream_is_dead_if_there_were_trades(trades: int, connections: 
         for number in range(4):
             market.set_bar(bar(number), trades=trades)
         market.hint(bar(0), closed=False)
-        await market.until(3.1)
+        await market.until(3.9)
         assert len(market.stream.connections) == connections
         assert market.minutes == [0, 1, 2]
 
     act_on(act)
+
+
+class LongBars(BarMarket):
+    """Bars of three days: only the exchange knows when they open."""
+
+    step_ms = 3 * 24 * 60 * MINUTE_MS
+    bars = range(-10, 1)
+
+
+def test_bars_of_three_days_are_found_by_where_the_last_one_opens() -> None:
+    async def act(market: BarMarket) -> None:
+        market.given_ranges = (TimeRange(START_MS - 4 * LongBars.step_ms + 5, START_MS + 10**9),)
+        await market.begin()
+        await market.clock.sleep(10)
+        assert market.written == [START_MS - number * LongBars.step_ms for number in (3, 2, 1)]
+
+    play(load_bars, act, LongBars, series=Series("BTCUSDT", "candles", "3d"))
 
 
 @settings(max_examples=100, deadline=None)

@@ -332,15 +332,20 @@ def test_a_stream_that_lacks_what_the_exchange_has_is_dead() -> None:
 def test_a_stream_of_a_silent_market_lives_on_and_it_is_told_that_nothing_happens() -> None:
     async def act(stage: Stage) -> None:
         one = await stage.connection(1)
-        await stage.clock.sleep(200)
+        for minutes in (1.5, 2, 4, 8, 8):  # at 1, 3, 7, 15 and 23 minutes
+            await stage.clock.sleep(60 * minutes)
+            asked.append(stage.ears.asked)
         said.append(stage.waiting)
         one.give(trade(1))
         await stage.clock.sleep(1)
         said.append(stage.waiting)
+        await stage.clock.sleep(70)
+        asked.append(stage.ears.asked)
 
     said: list[str | None] = []
+    asked: list[int] = []
     stage = play(act)
-    assert stage.ears.asked == 3
+    assert asked == [1, 2, 3, 4, 5, 6]
     assert said == ["BTCUSDT/trades: the exchange has nothing newer", None]
     assert len(stage.stream.connections) == 1
 

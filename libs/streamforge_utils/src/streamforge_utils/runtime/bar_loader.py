@@ -21,13 +21,17 @@ from streamforge_utils.runtime.live_worker import LiveParameters, LiveWorker
 
 LATE_MS = 3_000
 """A bar is asked for so long after its end, where no message has said that it is closed."""
+EARLY_MS = 10_000
+"""So long before the end of a bar, by the exchange's clock as it is known here, a hint may come; one before it is
+not believed.
+"""
 RECHECK_S = 60.0
 """So long after it was written, a bar is asked for once more: it may have been corrected."""
 RECENT_MS = 600_000
 """A bar that ended longer ago is corrected no more."""
 ANSWERS = 3
 """So many answers without a bar that have a later one say that it does not exist."""
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 15.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 5.0
 _NO_BAR_S = 30.0
 
 P = TypeVar("P", bound=LiveParameters)
@@ -78,8 +82,9 @@ class BarLoader(LiveWorker[P]):
     def hear(self, heard: Heard) -> None:
         self.refuse(heard)
         self._heard_ms = self._time.now_ms()
-        if heard.hints:
-            self._hinted_ms = max(self._hinted_ms, *heard.hints)
+        end_ms = self._heard_ms + EARLY_MS
+        if hints := [one for one in heard.hints if self._grid.next(one) <= end_ms]:
+            self._hinted_ms = max(self._hinted_ms, *hints)
             self._wake.set()
 
     def interrupted(self) -> None:

@@ -11,6 +11,7 @@ from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.messages import EOS_KEY
 from streamforge_utils.ports.bus import Message, Retention, TopicSpec
 from streamforge_utils.runtime.topic_tail import RECORDS, TopicTail
+from tests.doubles.memorybus import MemoryBus
 
 
 async def tail_of(folder: Path, *keys: bytes, trimmed: int = 0) -> list[bytes | None]:
@@ -55,3 +56,14 @@ async def test_a_topic_that_is_not_there_is_named(tmp_path: Path) -> None:
     with pytest.raises(PermanentError, match="nowhere"):
         await TopicTail(bus, "nowhere").read()
     await bus.close()
+
+
+@pytest.mark.parametrize(("since_ms", "there"), [(0, [b"1", b"2", b"3"]), (2000, [b"2", b"3"]), (3001, [])])
+async def test_what_was_sent_in_the_round_before_does_not_count(since_ms: int, there: list[bytes]) -> None:
+    now_ms = 1000
+    bus = MemoryBus(now_ms=lambda: now_ms)
+    await bus.create_topic(TopicSpec(name="t"))
+    for key in (b"1", b"2", b"3"):
+        bus.append("t", Message(key, b"{}"))
+        now_ms += 1000
+    assert [one.key for one in await TopicTail(bus, "t", since_ms).read()] == there

@@ -128,6 +128,32 @@ async def test_a_hole_that_another_workflow_has_loaded_is_none_any_more() -> Non
     assert (ledger.proven_ms, ledger.proven_id, ledger.open_holes) == (STREAM + 9000, 6, 0)
 
 
+async def test_a_hole_that_its_own_loader_fills_late_is_none_any_more() -> None:
+    rig = await a_rig()
+    rig.wait(60)
+    rig.store(1, 2, 6, 7)
+    assert (await rig.step()).open_holes == 1
+    rig.store(3, 4)
+    assert (await rig.step()).open_holes == 1
+    rig.store(5)
+    ledger = await rig.step()
+    assert (ledger.proven_ms, ledger.proven_id, ledger.open_holes) == (STREAM + 9000, 6, 0)
+    assert [one[2:] for one in await rig.known()] == [("stored", 1, 6)]
+
+
+async def test_a_record_that_shares_its_millisecond_with_the_one_before_the_hole_closes_it() -> None:
+    """A supplement of the hole's time loads it, and proves only what happened in that time."""
+    rig = await a_rig()
+    rig.wait(60)
+    rig.store(1, 2, 3, 6, 7)
+    (hole,) = (await rig.step()).holes
+    assert (hole.first_id, hole.last_id) == (4, 5)
+    assert hole.start_ms == STREAM + 2001
+    rig.store(4, 5)
+    ledger = await rig.step()
+    assert (ledger.proven_id, ledger.open_holes) == (6, 0)
+
+
 async def test_what_is_gone_from_the_coverage_is_proven_no_more() -> None:
     rig = await a_rig()
     rig.store(1, 2, 3, 4, 5, 6)
@@ -143,20 +169,31 @@ async def test_silence_is_proven_by_an_answer_with_the_last_record() -> None:
     exchange = rig.world.exchange
     assert isinstance(exchange, ticks.TickExchange)
     rig.store(*MARKET)
-    rig.wait(90)
-    exchange.now_ms = rig.world.clock.now_ms()
-    assert (await rig.step(quiet=True)).proven_id == 7  # of its millisecond more may come
-    assert exchange.asked == [ById(7, limit=2)]
-    assert (await rig.step()).proven_ms == STREAM + 9500
-    await rig.step(close=True)
-    rig.wait(90)
-    exchange.now_ms = rig.world.clock.now_ms()
-    ledger = await rig.step(quiet=True)
-    assert (ledger.proven_ms, ledger.proven_id) == (exchange.now_ms - 1000, 8)
+    assert (await rig.step(quiet=True)).proven_id == 7  # of the last one's millisecond more may come
+    assert exchange.asked == []
+    for last in (rig.world.clock.now_ms(), rig.world.clock.now_ms() + 90_000):
+        rig.wait(90)
+        exchange.now_ms = rig.world.clock.now_ms()
+        assert last < exchange.now_ms
+        ledger = await rig.step(quiet=True)
+        assert (ledger.proven_ms, ledger.proven_id) == (exchange.now_ms - 1000, 8)
     assert [(one[2], one[3], one[4]) for one in await rig.known()] == [("stored", 1, 8)]
-    rig.wait(30)
+    assert [one.records for one in await rig.world.deps.coverage.of(rig.workflow.series)] == [8]
+    rig.wait(59)
     await rig.step(quiet=True)
-    assert exchange.asked[1:] == [ById(8, limit=2)]  # not again within a minute
+    assert exchange.asked == [ById(8, limit=2)] * 2  # not again within a minute
+
+
+async def test_silence_is_not_asked_about_where_a_young_hole_lies_behind_what_is_known() -> None:
+    rig = await a_rig()
+    rig.workflow = with_attempt(rig.workflow, rig.workflow.steps[0].target, started_ms=None)
+    rig.store(1, 2, 3, 4, 5, 6, 8)
+    rig.wait(90)
+    exchange = rig.world.exchange
+    assert isinstance(exchange, ticks.TickExchange)
+    exchange.now_ms = rig.world.clock.now_ms()
+    await rig.step(quiet=True)
+    assert exchange.asked == []
 
 
 @pytest.mark.parametrize("answer", [[], [(8, STREAM + 9500), (9, STREAM + 50_000)]])
@@ -165,11 +202,10 @@ async def test_silence_is_not_believed_where_the_answer_has_more_or_nothing(answ
     exchange = rig.world.exchange
     assert isinstance(exchange, ticks.TickExchange)
     rig.store(*MARKET)
-    await rig.step(close=True)
     rig.wait(90)
     exchange.now_ms = rig.world.clock.now_ms()
     exchange.lie = lambda number, page: ticks.page_of(answer)
-    assert (await rig.step(quiet=True)).proven_ms == STREAM + 9501
+    assert (await rig.step(quiet=True)).proven_ms == STREAM + 9500
 
 
 async def test_an_exchange_that_does_not_answer_is_asked_again_later() -> None:

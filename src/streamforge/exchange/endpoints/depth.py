@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import msgspec
 
+from streamforge.exchange.book_faults import spoilt_snapshot
 from streamforge.exchange.books import BookState
 from streamforge.exchange.config import SymbolSpec
 from streamforge.exchange.endpoint import Call, Endpoint
 from streamforge.exchange.exchange_requests import ApiError, limit_of, read_parameters, symbol_of
+from streamforge.exchange.fault import Fault
 
 _LEVELS, _MOST_LEVELS = 100, 5_000
 _WEIGHTS = ((100, 5), (500, 25), (1_000, 50))
@@ -33,7 +35,7 @@ class Depth(Endpoint):
     def answer(self, call: Call) -> bytes:
         sent = read_parameters(call.query, ("symbol", "limit"))
         spec = call.symbols[symbol_of(sent, call.symbols)]
-        found = _snapshot(call, spec, limit_of(sent, _LEVELS, _MOST_LEVELS))
+        found = _snapshot(call, spec, limit_of(sent, _LEVELS, _MOST_LEVELS), call.snapshot_faults)
         return msgspec.json.encode({"lastUpdateId": found.update_id, "bids": found.bids, "asks": found.asks})
 
 
@@ -53,10 +55,10 @@ class BookTicker(Endpoint):
         return msgspec.json.encode([_best(call, call.symbols[name]) for name in names])
 
 
-def _snapshot(call: Call, spec: SymbolSpec, levels: int) -> BookState:
+def _snapshot(call: Call, spec: SymbolSpec, levels: int, faults: Iterable[Fault] = ()) -> BookState:
     """The book as it is now; empty: it is not traded."""
     book = None if spec.status == "BREAK" and not _trades(spec, call.now_ms) else call.book(spec)
-    return _EMPTY if book is None else book.snapshot(call.now_ms, levels)
+    return _EMPTY if book is None else spoilt_snapshot(book, call.now_ms, levels, faults)
 
 
 def _trades(spec: SymbolSpec, now_ms: int) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streamforge.cli.command_errors import UsageProblem
-from streamforge.cli.commands.load_commands import Request
+from streamforge.cli.load_request import Request
 from streamforge.cli.live_text import live_lines, live_text
 from streamforge.cli.progress import numbers
 from streamforge.manager import answers

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from streamforge.cli.command_errors import UsageProblem
-from streamforge.cli.load_request import Request
 from streamforge.cli.live_text import live_lines, live_text
+from streamforge.cli.load_request import Request
 from streamforge.cli.progress import numbers
 from streamforge.manager import answers
 from streamforge.manager.live_answers import Hole, Live

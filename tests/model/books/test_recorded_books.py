@@ -132,7 +132,7 @@ def test_four_symbols_equal_the_best_prices_at_each_of_26_updates() -> None:
     book = session.books["NKNUSDT"].book
     assert book is not None
     assert (book.known_low, book.known_high) == (None, 0.5506)  # it has 609 bids and 1000 asks
-    assert (0.25974, "51.00000000") in book.bids.levels()  # an order from before the step of prices was made 0.0001
+    assert (0.25974, 51.0) in book.bids.levels()  # an order from before the step of prices was made 0.0001
     assert sum(kinds.count("depth") for kinds in session.kinds.values()) == 177
 
 

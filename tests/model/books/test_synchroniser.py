@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamforge_utils.model.books.basket import Basket
-from streamforge_utils.model.books.messages import BookTicker, DepthDiff, read_message
+from streamforge_utils.model.books.messages import BookTicker
 from streamforge_utils.model.books.records import book_of
 from streamforge_utils.model.books.synchroniser import BookSettings, Importance, Published, Synchroniser
 from streamforge_utils.model.books.trust import BookInterval, Cause, Trust
@@ -30,24 +30,20 @@ class Follower:
         self.world = world
         kept = {"limit": LIMIT, "deep_limit": LIMIT, "top_every_ms": 1_000, "checkpoint_every_ms": 5_000, **changed}
         self.book = Synchroniser(SYMBOL, BookSettings(**kept), chance=lambda: 0.0)
+        self.basket = Basket([self.book])
         self.records: list[Published] = []
         self.intervals: list[BookInterval] = []
         self.refused: list[str] = []
         self.now_ms = START_MS
 
     def diff(self, first_id: int, last_id: int, payload: bytes | None = None) -> None:
-        payload = payload or self.world.diff(first_id, last_id)
-        diff = read_message(payload)
-        assert isinstance(diff, DepthDiff)
-        self.book.hear(diff, payload, self.now_ms * 1000, 1)
+        assert self.basket.hear([payload or self.world.diff(first_id, last_id)], self.now_ms * 1000, 1) == []
         self.take()
 
     def ticker(self, last_id: int, payload: bytes | None = None) -> None:
         payload = payload or self.world.ticker(last_id)
         if payload is not None:
-            found = read_message(payload)
-            assert isinstance(found, BookTicker)
-            self.book.hear_ticker(found)
+            assert self.basket.hear([payload], self.now_ms * 1000, 1) == []
 
     def snapshot(self, last_id: int, limit: int = LIMIT) -> None:
         self.now_ms += 1_000
@@ -281,7 +277,7 @@ def test_best_prices_of_the_same_update_witness_the_book_before_and_after_its_di
     assert follower.book.standing.trust is VERIFIED
     follower.diff(71, 80)
     bid, ask = WORLD.best(80)
-    wrong = BookTicker(80, SYMBOL, bid, "0.5", ask, "0.5")
+    wrong = BookTicker(80, SYMBOL, bid, 0.5, ask, 0.5)
     follower.book.hear_ticker(wrong)
     assert follower.book.standing.trust is SUSPECT
     assert follower.trust[1:] == [(51, 70, VERIFIED, "", ""), (71, 80, SUSPECT, "witness differs", "")]
@@ -289,6 +285,25 @@ def test_best_prices_of_the_same_update_witness_the_book_before_and_after_its_di
     follower.snapshot(85)
     follower.check()
     assert follower.trust[-1] == (81, 90, VERIFIED, "", "")
+
+
+def test_best_prices_that_cannot_be_read_say_nothing_about_the_book() -> None:
+    follower = run((1, 50), (51, 60), snapshot=50)
+    payload = WORLD.ticker(60)
+    assert payload is not None
+    payload = payload.replace(b'"b":"', b'"b":"-')
+    assert [left for left, reason in follower.basket.hear([payload], START_MS * 1000, 1) if reason] == [payload]
+    assert follower.book.standing.trust is VERIFIED
+
+
+def test_an_empty_side_is_witnessed_too() -> None:
+    follower = Follower()
+    follower.diff(0, 0, market.message(1, 1, [(text(9), text(1))], []))
+    follower.book.hear_snapshot(market.snapshot(1, [(text(9), text(1))], []), LIMIT, START_MS)
+    follower.book.hear_ticker(BookTicker(1, SYMBOL, 9.0, 1.0, 0.0, 0.0))
+    assert follower.book.agreed == 1
+    follower.book.hear_ticker(BookTicker(1, SYMBOL, 9.0, 1.0, 10.0, 1.0))
+    assert follower.book.standing.why == Cause.WITNESS
 
 
 def test_a_new_snapshot_that_differs_makes_suspect_what_nothing_witnessed() -> None:

@@ -114,10 +114,7 @@ class Synchroniser:
         self.last_ms = 0
         """The exchange's time of the last message."""
         self._settings, self._chance = settings, chance
-        self._template, self._key = (
-            depth_template(symbol),
-            f"{key_symbol(symbol).replace(chr(37), chr(37) * 2)}_%012d".encode(),
-        )
+        self._template, self._prefix = depth_template(symbol), f"{key_symbol(symbol)}_".encode()
         self._cause: Cause | None = None
         self._gap = range(0)
         self._old = 0
@@ -132,7 +129,7 @@ class Synchroniser:
         self._asked = False
         self._now_us = self._since_us = 0
         self._tries = self._retry_at_ms = 0
-        self._top_at_ms = self._checkpoint_at_ms = 0
+        self._due_ms = self._top_at_ms = self._checkpoint_at_ms = 0
         self._records: list[Published] = []
         self._refused: list[tuple[bytes, str]] = []
 
@@ -166,7 +163,7 @@ class Synchroniser:
                 expected = -1
             else:
                 self._jump(first_id)
-        key = self._key % last_id
+        key = b"%b%012d" % (self._prefix, last_id)
         numbers = (key, received_us // 1000, first_id, last_id, diff.time_ms, received_us, connection, levels)
         self._records.append(Published(DEPTH, key, self._template % numbers))
         if expected < 0:
@@ -183,7 +180,7 @@ class Synchroniser:
             self.stale += not self._begin_with(snapshot)
         if self._tickers:
             self._compare_held(last_id)
-        if diff.time_ms >= self._top_at_ms:
+        if diff.time_ms >= self._due_ms:
             self._publish_book(diff.time_ms)
 
     def hear_ticker(self, ticker: BookTicker) -> None:
@@ -306,13 +303,15 @@ class Synchroniser:
         book, version, settings = self.book, self._now_us // 1000, self._settings
         if book is None or self.ledger.standing.trust is not Trust.VERIFIED or book.last_id != self.ledger.next_id - 1:
             return
-        self._top_at_ms = time_ms - time_ms % settings.top_every_ms + settings.top_every_ms
-        top = top_of(book, self.symbol, time_ms, version, settings.top)
-        self._records.append(Published(DEPTH_TOP, top.key.encode(), _encode(top)))
+        if time_ms >= self._top_at_ms:
+            self._top_at_ms = _next(time_ms, settings.top_every_ms)
+            top = top_of(book, self.symbol, time_ms, version, settings.top)
+            self._records.append(Published(DEPTH_TOP, top.key.encode(), _encode(top)))
         if time_ms >= self._checkpoint_at_ms:
-            self._checkpoint_at_ms = time_ms - time_ms % settings.checkpoint_every_ms + settings.checkpoint_every_ms
+            self._checkpoint_at_ms = _next(time_ms, settings.checkpoint_every_ms)
             whole = checkpoint_of(book, self.symbol, time_ms, version)
             self._records.append(Published(DEPTH_CHECKPOINT, whole.key.encode(), _encode(whole)))
+        self._due_ms = min(self._top_at_ms, self._checkpoint_at_ms)
 
     # Snapshots
 
@@ -369,7 +368,7 @@ class Synchroniser:
         if self.ledger.standing.trust is not Trust.VERIFIED:
             self.ledger.turn_since(mark, Standing(Trust.VERIFIED, "", snapshot.last_id))
         self._judge(book)
-        self._top_at_ms = self._checkpoint_at_ms = 0
+        self._due_ms = self._top_at_ms = self._checkpoint_at_ms = 0
         return True
 
     def _hold(self, diff: DepthDiff, size: int) -> None:
@@ -388,3 +387,7 @@ class Synchroniser:
     def _want(self, importance: Importance) -> None:
         if self._importance is None or importance > self._importance:
             self._importance, self._since_us = importance, self._now_us
+
+
+def _next(time_ms: int, every_ms: int) -> int:
+    return time_ms - time_ms % every_ms + every_ms

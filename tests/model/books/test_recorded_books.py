@@ -58,9 +58,12 @@ class Session:
         for symbol, book in self.books.items():
             taken = book.take()
             assert taken.refused == []
-            for record in taken.records:
-                kind_named(record.kind).document(record.key, record.value)
-            self.kinds[symbol] += [record.kind for record in taken.records]
+            for key, value in zip(taken.keys, taken.values, strict=True):
+                name = (
+                    "depth_top" if b"_orderbook_" in key else "depth_checkpoint" if b"known_low" in value else "depth"
+                )
+                kind_named(name).document(key, value)
+                self.kinds[symbol].append(name)
             self.intervals[symbol] += taken.intervals
 
     def told(self, symbol: str) -> list[BookInterval]:

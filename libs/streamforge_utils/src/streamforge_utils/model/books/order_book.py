@@ -2,8 +2,8 @@
 
 A sorted list of all levels, or a heap, costs more than everything else together where a third of the changes are new
 levels. So each side keeps its best levels apart: the best price is looked for among them alone, and only when it is
-gone. A float tells numbers of up to 15 digits apart, and is read faster than a number of steps, or
-a text that has to be checked. Of a longer quantity (the exchange's cap) it is the nearest.
+gone. A float tells numbers of up to 15 digits apart, and is read faster than a number of steps, or a text that has to
+be checked. Of a longer quantity (the exchange's cap has 19) it is the nearest.
 """
 
 from __future__ import annotations

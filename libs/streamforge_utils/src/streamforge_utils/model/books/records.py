@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from streamforge_utils.model.books.messages import Texts
+from streamforge_utils.model.books.messages import END_MS, FIRST_MS, Texts
 from streamforge_utils.model.books.numbers import text_of
 from streamforge_utils.model.books.order_book import OrderBook
 from streamforge_utils.model.kinds.kind import Number, Record, key_symbol
@@ -159,14 +159,14 @@ def top_of(book: OrderBook, symbol: str, timestamp: int, version: int, count: in
     )
 
 
-def refusal(bids: NumberLevels, asks: NumberLevels, *, whole: bool) -> str | None:
-    """Why the levels of a stored record can be none; None if they can. whole: of a book, not of changes."""
+def refusal(time_ms: int, bids: NumberLevels, asks: NumberLevels, *, whole: bool) -> str | None:
+    """Why a stored record can be none; None if it can. whole: its levels are those of a book, not changes."""
+    if not FIRST_MS <= time_ms < END_MS:
+        return f"its time {time_ms} is not in milliseconds (13 digits)"
     if any(price <= 0 for price, _ in (*bids, *asks)):
         return "a price is 0"
-    if not whole:
-        return None
-    if any(quantity <= 0 for _, quantity in (*bids, *asks)):
+    if whole and any(quantity <= 0 for _, quantity in (*bids, *asks)):
         return "a quantity is 0"
-    if bids and asks and bids[0][0] >= asks[0][0]:
+    if whole and bids and asks and bids[0][0] >= asks[0][0]:
         return f"it is crossed: somebody bids {bids[0][0]} and asks {asks[0][0]}"
     return None

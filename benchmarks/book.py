@@ -61,27 +61,26 @@ def run(bench: Bench) -> Section:
             raise
         raise RuntimeError(str(absent)) from None
     passes = PASSES[bench.size]
-    names = {"bare": (bare,), "plain": (plain,), "book": (book, False), "book, tops, checkpoints": (book, True)}
+    given = str(folder), passes
+    calls = {
+        "bare": partial(fresh, bare, *given),
+        "plain": partial(fresh, plain, *given),
+        "book": partial(fresh, book, *given, False),
+        "whole": partial(fresh, book, *given, True),
+    }
     found = in_turn(
         ROUNDS[bench.size],
-        {
-            name: partial(bench.undisturbed, partial(fresh, function, str(folder), passes, *more))
-            for name, (function, *more) in names.items()
-        },
+        {name: partial(bench.undisturbed, call) for name, call in calls.items()},
         lambda name, one: bench.say(f"{name}: {per_second(one.messages, one.cpu_seconds)}"),
     )
     if len({one.best for runs in found.values() for one in runs}) != 1:
         raise RuntimeError("the book has not the best prices of the loop")
     rates = {name: median([one.messages / one.cpu_seconds for one in runs]) for name, runs in found.items()}
-    shares = {
-        name: median([100 * b.cpu_seconds / o.cpu_seconds for b, o in zip(found["bare"], runs, strict=True)])
-        for name, runs in found.items()
-    }
-    _, _, verified, whole = names
-    one = found[verified][0]
-    against_plain = median(
-        [100 * p.cpu_seconds / o.cpu_seconds for p, o in zip(found["plain"], found[verified], strict=True)]
-    )
+    one = found["book"][0]
+
+    def share(raw: str, ours: str) -> float:
+        return median([100 * r.cpu_seconds / o.cpu_seconds for r, o in zip(found[raw], found[ours], strict=True)])
+
     return Section(
         title="Order book",
         how=(
@@ -92,15 +91,19 @@ def run(bench: Bench) -> Section:
             "is made. Rates are by processor time."
         ),
         lines=(
-            Line(what="diffs into a verified book, by a core", measured=rates[verified], unit="/s", at_least=15_000),
-            Line(what="the same, share of a bare loop", measured=shares[verified], unit="%", at_least=60),
-            Line(what="the same, share of a plain loop", measured=against_plain, unit="%"),
-            Line(what="the same with tops and checkpoints, share of a bare loop", measured=shares[whole], unit="%"),
+            Line(what="diffs into a verified book, by a core", measured=rates["book"], unit="/s", at_least=15_000),
+            Line(what="the same, share of a bare loop", measured=share("bare", "book"), unit="%", at_least=60),
+            Line(what="the same, share of a plain loop", measured=share("plain", "book"), unit="%"),
+            Line(
+                what="the same with tops and checkpoints, share of a bare loop",
+                measured=share("bare", "whole"),
+                unit="%",
+            ),
         ),
         details=(
             f"{one.messages / passes:,.0f} diffs, {one.verified:,} of them verified; bare {rates['bare']:,.0f}/s, "
-            f"plain {rates['plain']:,.0f}/s, book {rates[verified]:,.0f}/s, with tops and checkpoints "
-            f"{rates[whole]:,.0f}/s.",
+            f"plain {rates['plain']:,.0f}/s, book {rates['book']:,.0f}/s, with tops and checkpoints "
+            f"{rates['whole']:,.0f}/s.",
         ),
     )
 
@@ -109,7 +112,7 @@ def bare(folder: str, passes: int) -> Run:
     """Only read them."""
     messages, decode = _messages(folder), msgspec.json.Decoder(_Message).decode
     snapshot = msgspec.json.decode(Path(folder, SNAPSHOT).read_bytes())
-    cpu = 0.0
+    cpu, bids, asks = 0.0, dict[str, str](), dict[str, str]()
     for _ in range(passes):
         bids, asks = dict(snapshot["bids"]), dict(snapshot["asks"])
         began = time.process_time()
@@ -137,7 +140,7 @@ def plain(folder: str, passes: int) -> Run:
     """Read them as most do, prices and quantities as numbers."""
     messages, decode = _messages(folder), msgspec.json.decode
     snapshot = decode(Path(folder, SNAPSHOT).read_bytes())
-    cpu = 0.0
+    cpu, bids, asks = 0.0, dict[float, float](), dict[float, float]()
     for _ in range(passes):
         bids, asks = ({float(price): float(q) for price, q in snapshot[side]} for side in ("bids", "asks"))
         began = time.process_time()
@@ -158,7 +161,7 @@ def book(folder: str, passes: int, whole: bool) -> Run:
     messages, snapshot = _messages(folder), Path(folder, SNAPSHOT).read_bytes()
     settings = BookSettings() if whole else BookSettings(top_every_ms=NEVER_MS, checkpoint_every_ms=NEVER_MS)
     reads = [messages[at : at + TOGETHER] for at in range(0, len(messages), TOGETHER)]
-    cpu = 0.0
+    cpu, one = 0.0, Synchroniser(SYMBOL, settings)
     for _ in range(passes):
         one = Synchroniser(SYMBOL, settings)
         basket = Basket([one])

@@ -54,7 +54,7 @@ class Side(ABC):
     def _find_best(self) -> None:
         if not self.near or len(self.near) > _MOST_NEAR:
             self._gather()
-        self.best = self._best(self.near, default=self.nothing)
+        self.best: float = self._best(self.near, default=self.nothing)
 
     def _gather(self) -> None:
         """Have so many levels near as are enough for a while."""

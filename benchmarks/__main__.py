@@ -20,6 +20,7 @@ import msgspec
 from benchmarks import (
     archive,
     batch,
+    book,
     clients,
     columns,
     growth,
@@ -58,6 +59,7 @@ BENCHMARKS: dict[str, Callable[[Bench], Section]] = {
     "clients": clients.run,
     "growth": growth.run,
     "proof": proof.run,
+    "book": book.run,
     "ping": ping.run,
     "start": start.run,
     "memory": memory.run,

@@ -303,6 +303,8 @@ def _check_steps(steps: tuple[StepRequest, ...], type_name: str) -> None:
             )
         if not _works_on(workers.definition(step.target), type_name):
             raise InvalidInput("targets", f"target {step.target!r} does not work on type {type_name!r}")
+    if not default_targets(type_name):
+        raise InvalidInput("type", f"no worker loads {type_name!r} by itself: it comes with another type or a plugin")
     roles = {workers.definition(step.target).role for step in steps}
     if roles != {Role.LOADER, Role.SINK}:
         raise InvalidInput(

@@ -1,4 +1,4 @@
-"""The order book of a symbol at any moment, from which REST, the streams and the oracle take what they say of it."""
+"""The order book of a symbol at any moment, from which REST and the oracle take what they say of it."""
 
 from __future__ import annotations
 
@@ -20,25 +20,8 @@ class BookState(msgspec.Struct, frozen=True, gc=False):
     asks: Sequence[Level]
 
 
-class Diff(msgspec.Struct, frozen=True, gc=False):
-    """What the updates `first` to `last`, both included, changed. data: the event `depthUpdate`, as JSON."""
-
-    time_ms: int
-    first: int
-    last: int
-    data: bytes
-
-
-class Ticker(msgspec.Struct, frozen=True, gc=False):
-    """The best levels from one update on. data: the event of the stream `bookTicker`, as JSON."""
-
-    time_ms: int
-    update_id: int
-    data: bytes
-
-
 class Book(ABC):
-    """The order book of one symbol. Update ids rise with time, by one each."""
+    """The order book of one symbol. Update ids rise with time."""
 
     @abstractmethod
     def update_at(self, time_ms: int) -> int:
@@ -47,17 +30,6 @@ class Book(ABC):
     @abstractmethod
     def state(self, update_id: int, levels: int | None = None) -> BookState | None:
         """The book after that update, `levels` a side at most; None: it is not known."""
-
-    @abstractmethod
-    def diffs(self, after_ms: int, until_ms: int, step_ms: int, phase_ms: int) -> Sequence[Diff]:
-        """The diffs with `after_ms` < time <= `until_ms`, one for each `step_ms` in which something changed.
-
-        phase_ms: how much later than at whole steps a diff ends.
-        """
-
-    @abstractmethod
-    def tickers(self, after_ms: int, until_ms: int) -> Sequence[Ticker]:
-        """The changes of the best levels with `after_ms` < time <= `until_ms`."""
 
     def snapshot(self, time_ms: int, levels: int | None = None) -> BookState:
         """What REST says at `time_ms`; empty where nothing is known."""

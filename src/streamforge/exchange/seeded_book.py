@@ -13,9 +13,10 @@ from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from itertools import accumulate, islice
 
-from streamforge.exchange.books import Book, BookState, Diff, Level, Ticker
+from streamforge.exchange.books import Book, BookState, Level
 from streamforge.exchange.config import SymbolSpec
 from streamforge.exchange.prices import MINUTE_MS, PricePath, scrambled, text_hash
+from streamforge.exchange.stream_source import StreamEvent
 from streamforge_utils.model.timeranges import TimeRange
 
 _SLOT_MS, _CYCLE, _MOST_UPDATES = 100, 64, 15
@@ -78,7 +79,11 @@ class SeededBook(Book):
         bids, asks = (islice(side(update_id, middle), levels) for side in (self._bids, self._asks))
         return BookState(update_id, time_ms, [*map(self._texts, bids)], [*map(self._texts, asks)])
 
-    def diffs(self, after_ms: int, until_ms: int, step_ms: int, phase_ms: int) -> list[Diff]:
+    def diffs(self, after_ms: int, until_ms: int, step_ms: int, phase_ms: int) -> list[StreamEvent]:
+        """The diffs with `after_ms` < time <= `until_ms`, one for each `step_ms` in which something changed.
+
+        phase_ms: how much later than at whole steps a diff ends.
+        """
         found = []
         after_ms = max(after_ms, self._spec.listed_ms + step_ms)
         first_ms = (after_ms - phase_ms) // step_ms * step_ms + phase_ms
@@ -89,11 +94,12 @@ class SeededBook(Book):
                 bids, asks = (self._list(changes) for changes in self.changes(before + 1, last))
                 text = f'{{"e":"depthUpdate","E":%d,"s":"{self._spec.symbol}","U":%d,"u":%d,"b":[%s],"a":[%s]}}'
                 data = text % (time_ms, before + 1, last, bids, asks)
-                found.append(Diff(time_ms, before + 1, last, data.encode()))
+                found.append(StreamEvent(time_ms, data.encode(), ("E",)))
             before = last
         return found
 
-    def tickers(self, after_ms: int, until_ms: int) -> list[Ticker]:
+    def tickers(self, after_ms: int, until_ms: int) -> list[StreamEvent]:
+        """The best levels whenever they change, with `after_ms` < time <= `until_ms`."""
         found = []
         tick, step = self._tick, self._step
         first, last = self.update_at(max(after_ms, self._spec.listed_ms)), self.update_at(until_ms)
@@ -103,7 +109,7 @@ class SeededBook(Book):
             if top != before:
                 (bid, bids), (ask, asks) = top
                 data = self._best % (update_id, bid * tick, bids * step, ask * tick, asks * step)
-                found.append(Ticker(self.time_ms(update_id), update_id, data.encode()))
+                found.append(StreamEvent(self.time_ms(update_id), data.encode(), ()))
             before = top
         return found
 

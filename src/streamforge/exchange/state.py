@@ -228,7 +228,7 @@ class ExchangeState:
 
     def book(self, spec: SymbolSpec) -> Book | None:
         """The order book of a symbol; None: there is none."""
-        return seeded_book(self.config, spec)
+        return seeded_book(self.config, spec) if self.recordings is None else self.recordings.books.get(spec.symbol)
 
     def counts(self) -> dict[str, object]:
         """For `GET /control/stats`."""

@@ -36,7 +36,7 @@ class DepthStream(StreamSource):
             return ()
         step_ms = _step_ms(name)
         phase_ms = connection * _APART % _SHARES * step_ms // _SHARES
-        return [StreamEvent(one.time_ms, one.data, ("E",)) for one in book.diffs(after_ms, until_ms, step_ms, phase_ms)]
+        return book.diffs(after_ms, until_ms, step_ms, phase_ms)
 
 
 class BestLevelsStream(StreamSource):
@@ -75,9 +75,7 @@ class BookTickerStream(StreamSource):
         self, name: StreamName, spec: SymbolSpec, after_ms: int, until_ms: int, connection: int
     ) -> Sequence[StreamEvent]:
         book = seeded_book(self.config, spec)
-        return (
-            () if book is None else [StreamEvent(one.time_ms, one.data, ()) for one in book.tickers(after_ms, until_ms)]
-        )
+        return () if book is None else book.tickers(after_ms, until_ms)
 
 
 def _step_ms(name: StreamName) -> int:

@@ -140,8 +140,10 @@ async def test_a_budget_reaches_the_exchange_whenever_it_comes(rig: Rig) -> None
     async def run(ctx: Ctx) -> None:
         assert ctx.exchange is rig.exchange
         await until(lambda: rig.exchange.weight_limits[-1:] == [300])
+        assert ctx.weight_per_minute == 300
         await rig.command("budget", payload={"weight_per_minute": 50})
         await until(lambda: rig.exchange.weight_limits[-1:] == [50])
+        assert ctx.weight_per_minute == 50
 
     assert await rig.live(worker(run, Use.EXCHANGE)) == 0
     assert rig.exchange.closed

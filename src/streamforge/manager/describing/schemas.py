@@ -199,8 +199,8 @@ def _schema(
     notes: Mapping[str, Mapping[str, Any]],
     examples: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    schema = standalone(msgspec.json.schema(kind), **{"$id": ID_PREFIX + name}, title=title, description=description)
-    schema = _inlined(schema, schema.pop("$defs", {}))  # it is also a part of the AsyncAPI document
+    whole = standalone(msgspec.json.schema(kind), **{"$id": ID_PREFIX + name}, title=title, description=description)
+    schema: dict[str, Any] = _inlined(whole, whole.pop("$defs", {}))  # it is also a part of the AsyncAPI document
     for field, note in notes.items():
         schema["properties"][field].update(note)
     for field in schema["properties"].values():

@@ -11,7 +11,7 @@ from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.kinds.streaming import Heard, Streaming
 from streamforge_utils.model.series import Series
 from streamforge_utils.ports.clock import Clock
-from streamforge_utils.ports.stream import Stream, StreamConnection
+from streamforge_utils.ports.stream import EndCause, Stream, StreamConnection, StreamEnded
 from streamforge_utils.runtime.instruments import ProgressTracker
 from streamforge_utils.runtime.logs import Log
 
@@ -184,6 +184,8 @@ class StreamSession:
                     self._quiet = False
                     self._progress.wait(_QUIET, None)
             self._listener.hear(heard)
+            if heard.broken:
+                raise StreamEnded(EndCause.MALFORMED, f"{heard.broken} messages of the exchange's streams are no JSON")
             await asyncio.sleep(0)  # what came at once may be much
 
     async def _successor(self, leg: _Leg) -> _Leg | None:

@@ -135,9 +135,11 @@ class Comparison:
             return ledger
         # From the beginning: what was proven may be gone since.
         proven, front = front_of(known.segments, ledger.from_ms, done=True), self._front(known)
+        # Of the millisecond before a hole a record may lack, too, where several share one.
+        shared = self._rule.position_at(proven.at_ms) is None and proven.at_ms < front.at_ms
         ledger = _replace(
             ledger,
-            proven_ms=None if proven.last is None else proven.at_ms,
+            proven_ms=None if proven.last is None else max(ledger.from_ms, proven.at_ms - shared),
             proven_id=None if proven.position is None else proven.position - 1,
             holes=(),
             open_holes=0,
@@ -165,13 +167,16 @@ class Comparison:
         if self._lacks_history(front) and not self.ledger.failures and not self._close:
             return [], False  # it comes first: its last id is the stream's beginning
         now_ms = self._deps.clock.now_ms() + known.clock_ahead_ms
-        if self._rule.position_at(front.at_ms) is not None:
-            found, more = await self._bars(known, front, now_ms)
-        else:
-            found, more = await self._ids(front)
+        by_time = self._rule.position_at(front.at_ms) is not None
+        found, more = await (self._bars(known, front, now_ms) if by_time else self._ids(front))
         old_ms = self._old_ms(now_ms)
         kept = [*takewhile(lambda one: one.verdict is Verdict.STORED or one.end_ms <= old_ms, found)]
-        return kept, more and len(kept) == len(found)
+        if len(kept) == len(found):
+            return kept, more
+        if kept and not by_time:  # the last millisecond may be one of the hole's, too
+            last = kept.pop()
+            kept += [_replace(last, end_ms=last.end_ms - 1)] if last.end_ms - 1 > last.start_ms else []
+        return kept, False
 
     async def _filled(self, known: SeriesCoverage) -> list[Segment]:
         """The holes that are stored by now: the loader was late, or a supplement has loaded records of a millisecond
@@ -289,6 +294,8 @@ class Comparison:
         It is asked for the last record too: an answer without that one would prove nothing.
         """
         if front.position is None:
+            front = await self._begun(front)
+        if front.position is None:
             return []
         stored = await self._positions(front.position, RECORDS_A_STEP)
         last = stored[-1] if stored else front.position - 1
@@ -301,7 +308,8 @@ class Comparison:
             whole = _all_of(TimeRange(front.at_ms, end_ms), self._workflow.collection)
             return [_replace(whole, records=len(stored), first_id=front.position, last_id=last)]
         before = front.last
-        return [_replace(before, end_ms=end_ms)] if before is not None and before.verdict is Verdict.STORED else []
+        told = before is not None and before.verdict in (Verdict.STORED, Verdict.EXCHANGE)
+        return [_replace(before, end_ms=end_ms)] if before is not None and told else []
 
     async def _time_of(self, position: int) -> int:
         found = await time_of(self._deps.store, self._workflow.collection, self._series, position)

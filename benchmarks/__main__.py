@@ -31,6 +31,7 @@ from benchmarks import (
     sink,
     sources,
     start,
+    stream,
     year,
 )
 from benchmarks.arango import memory as arango_memory
@@ -59,6 +60,7 @@ BENCHMARKS: dict[str, Callable[[Bench], Section]] = {
     "proof": proof.run,
     "ping": ping.run,
     "start": start.run,
+    "stream": stream.run,
     "memory": memory.run,
     "queues": queues.run,
     "batch": batch.run,

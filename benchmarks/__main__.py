@@ -33,6 +33,7 @@ from benchmarks import (
     sink,
     sources,
     start,
+    stream,
     year,
 )
 from benchmarks.arango import memory as arango_memory
@@ -62,6 +63,7 @@ BENCHMARKS: dict[str, Callable[[Bench], Section]] = {
     "book": book.run,
     "ping": ping.run,
     "start": start.run,
+    "stream": stream.run,
     "memory": memory.run,
     "queues": queues.run,
     "batch": batch.run,

@@ -168,6 +168,17 @@ def test_a_snapshot_before_the_first_diff_begins_a_book() -> None:
     assert follower.trust == [(5, 11, CLEAN, "awaiting snapshot", ""), (12, 12, VERIFIED, "", "")]
 
 
+def test_a_stream_that_begins_behind_the_snapshot_needs_another_one() -> None:
+    follower = run(snapshot=11)
+    follower.diff(15, 40)
+    follower.check()
+    assert follower.trust == [(15, 40, CLEAN, "awaiting snapshot", "")]
+    assert follower.book.wanted(follower.now_ms) is not None
+    follower.snapshot(30)
+    follower.check()
+    assert follower.trust == [(15, 40, VERIFIED, "", "")]
+
+
 def test_doubled_overlapping_and_older_messages_change_nothing() -> None:
     follower = run((1, 5), (6, 9), snapshot=7)
     for first_id, last_id in ((6, 9), (1, 5), (8, 12), (3, 11), (12, 14)):
@@ -196,7 +207,7 @@ def test_messages_that_lack_end_the_chain_and_make_what_follows_suspect_until_a_
 
 def test_a_message_that_comes_late_says_what_lacked() -> None:
     follower = run((1, 5), (6, 9), snapshot=5)
-    for first_id, last_id in ((14, 16), (10, 11), (12, 13), (12, 13)):
+    for first_id, last_id in ((14, 16), (10, 11), (12, 13), (12, 13), (10, 11)):
         follower.diff(first_id, last_id)
     assert [(one.first_id, one.last_id) for one in chains(follower.told)] == [(1, 16)]
     assert follower.ids() == [5, 9, 16, 11, 13]

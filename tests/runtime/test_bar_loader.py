@@ -81,10 +81,12 @@ def test_a_bar_that_is_open_yet_is_asked_for_again() -> None:
 def test_a_hint_of_a_bar_that_is_not_over_writes_nothing() -> None:
     async def act(market: BarMarket) -> None:
         await began(market)
+        asked = len(market.exchange.asked)
         market.hint(bar(0))
         market.hint(bar(5))
         await market.until(0.9)
         assert market.minutes == []
+        assert len(market.exchange.asked) == asked
         await market.until(1.6)
         assert market.minutes == [0]
 
@@ -156,6 +158,23 @@ def test_a_bar_that_the_exchange_does_not_have_is_passed_over_once_there_is_a_la
         await market.until(4.9)
         assert market.minutes == [0, 3]
         assert market.live.skipped == 2
+
+    act_on(act)
+
+
+def test_a_bar_that_comes_after_a_later_one_is_waited_for() -> None:
+    async def act(market: BarMarket) -> None:
+        market.exchange.hidden |= {bar(1)}
+        await began(market)
+        await market.until(3)
+        while (asked := market.exchange.asked[-1]).span.end_ms < bar(3):  # type: ignore[union-attr]
+            await market.clock.sleep(0.02)
+        await market.clock.sleep(0.06)  # the answer has the second bar alone
+        assert market.exchange.asked[-1] is asked
+        market.exchange.hidden.clear()
+        await market.until(3.9)
+        assert market.minutes == [0, 1, 2]
+        assert market.live.skipped == 0
 
     act_on(act)
 

@@ -71,6 +71,7 @@ class BarLoader(LiveWorker[P]):
         self._hinted_ms = -1
         self._heard_ms = self._began_ms
         self._not_before = 0.0
+        self._denied = 0  # answers that had a later bar than the next one
         self._wake = asyncio.Event()
         self._rechecks: deque[_Written] = deque()
         self._corrected = 0
@@ -113,7 +114,7 @@ class BarLoader(LiveWorker[P]):
                 continue
             asked = self._ctx.clock.monotonic()
             page = await self._backfill.page(self._question(asked))
-            written = await self._take(page, asked, believed=tries + 1 >= ANSWERS)
+            written = await self._take(page, asked)
             tries = 0 if written else tries + 1
             pause_s = 0.0 if written else backoff_s(tries, first_s=_FIRST_PAUSE_S, longest_s=_LONGEST_PAUSE_S)
             self._not_before = self._ctx.clock.monotonic() + pause_s
@@ -174,8 +175,8 @@ class BarLoader(LiveWorker[P]):
         end_ms = max(self._over_ms(), self._grid.next(start_ms))
         return ByTime(TimeRange(start_ms, end_ms), limit=self._ctx.parameters.limit)
 
-    async def _take(self, page: Page, asked: float, *, believed: bool) -> bool:
-        """Write the new bars and the corrected ones; whether nothing lacks. believed: what lacks does not exist.
+    async def _take(self, page: Page, asked: float) -> bool:
+        """Write the new bars and the corrected ones; whether it has led on.
 
         asked: when the page was asked for, monotonic seconds.
         """
@@ -187,13 +188,14 @@ class BarLoader(LiveWorker[P]):
             if position < next_ms:
                 continue
             if position > next_ms:
-                if not believed:
+                self._denied += 1
+                if self._denied < ANSWERS:
                     break
                 lacking = len(self._grid.times(next_ms, position, self._phase_ms))
                 self._skipped += lacking
                 self._ctx.log.warning("the exchange has no such bars", first=next_ms, bars=lacking)
             new.append(number)
-            next_ms = self._grid.next(position)
+            next_ms, self._denied = self._grid.next(position), 0
         numbers = [*changed, *new]
         if numbers:
             keys, values = [page.keys[n] for n in numbers], [page.values[n] for n in numbers]

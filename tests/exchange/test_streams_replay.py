@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import shutil
 from pathlib import Path
@@ -9,8 +10,10 @@ from typing import Any
 
 import msgspec
 import pytest
+from websockets.asyncio.client import ClientConnection, connect
 
 from streamforge.exchange.config import ExchangeConfig
+from streamforge.exchange.exchange_server import serve
 from streamforge_utils.model.errors import PermanentError
 from tests.exchange.conftest import DAY, MINUTE, Peer, ms, peer
 from tests.exchange.sockets import Json, socket
@@ -110,3 +113,42 @@ async def test_a_file_without_messages_is_ignored_with_the_reason(tmp_path: Path
     (tmp_path / "notes.txt").write_text("nothing\n")
     async with peer(ExchangeConfig(replay=tmp_path)) as exchange:
         assert exchange.state.ignored == {"notes.txt": "without a message of a stream"}
+
+
+async def test_a_replay_as_fast_as_clients_read_ends_at_the_speed_of_the_machine() -> None:
+    folder = market_data("ws-trade")
+    recorded = messages(folder / "spot_BTCUSDT_trade_2024-08-08T2354_2024-08-09T0000.jsonl")
+    config = ExchangeConfig(replay=folder, speed=float("inf"), now_ms=AUGUST)
+    async with await serve(config) as running:
+        clock = running.state.clock
+        assert (clock.now_ms(), clock.speed) == (AUGUST, 0.0), "nobody listens yet"
+        url = f"ws://127.0.0.1:{running.port}/stream?streams=btcusdt@trade"
+        async with connect(url, ping_interval=None) as one, connect(url, ping_interval=None) as other:
+
+            async def read(client: ClientConnection) -> list[Json]:
+                found: list[Json] = []
+                while not found or found[-1] != recorded[-1]:
+                    found.append(msgspec.json.decode(await client.recv(), type=Json))
+                return found
+
+            first, second = await asyncio.gather(read(one), read(other))
+        assert first == recorded
+        assert second == recorded[-len(second) :], "from when it has connected"
+        assert running.state.paced is False
+        assert clock.speed == 1.0
+        assert clock.now_ms() >= recorded[-1]["data"]["E"]
+
+
+async def test_a_paced_clock_can_be_stopped_and_moves_on_for_who_reads(exchange: Peer) -> None:
+    async def clock(**asked: object) -> float:
+        answer = await exchange.send("POST", "/control/clock", asked)
+        return msgspec.json.decode(answer.body, type=dict[str, float])["speed"]
+
+    async with socket(exchange, "/ws/btcusdt@trade") as client:
+        assert await clock(paced=True) == 0.0
+        ids = [(await client.next())["t"] for _ in range(500)]
+        assert ids == list(range(ids[0], ids[0] + 500))
+        assert await clock(speed=0) == 0.0
+        stopped_ms = exchange.clock.now_ms()
+        await client.sent()
+        assert exchange.clock.now_ms() == stopped_ms

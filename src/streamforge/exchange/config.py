@@ -108,7 +108,8 @@ class ExchangeConfig(msgspec.Struct, frozen=True, kw_only=True):
     faults: `NAME[:key=value,...]`, see `faults.FAULTS`.
     symbols_extra: so many symbols more, made up (see `made_up_symbols`); seeded data only.
     trades_a_minute: of every symbol, instead of its own; None: its own. 1667 are the 2.4 million a day of BTCUSDT.
-    speed: of its clock; 1440 lets a day pass in a minute.
+    speed: of its clock; 1440 lets a day pass in a minute. Infinite: it moves on whenever all that is due on the streams
+    has been taken, as fast as the clients read; after the last event of a replay it runs at speed 1.
     connect_limit: connections to its streams in five minutes; message_limit: messages of a client in a second of the
     exchange's clock, pings and pongs included. None never refuses.
     pong_s: how long a client may take to answer a ping, in seconds of the machine, before the minute of the exchange's

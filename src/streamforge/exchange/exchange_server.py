@@ -125,6 +125,7 @@ class _ClockRequest(msgspec.Struct, forbid_unknown_fields=True):
     now_ms: int | None = None
     advance_ms: int = 0
     speed: Annotated[float, msgspec.Meta(ge=0, le=1e6)] | None = None
+    paced: bool = False
 
 
 class _ShutdownRequest(msgspec.Struct, forbid_unknown_fields=True):
@@ -139,8 +140,8 @@ def control_routes(state: ExchangeState, streams: StreamHost) -> Iterable[web.Ro
     GET /control/stats, DELETE /control/stats: what was counted; forget it.
     GET, POST {"fault": "NAME:key=value"}, DELETE /control/faults.
     GET /control/log: the last strikes of faults, the newest last.
-    POST {"now_ms": N, "advance_ms": N, "speed": X} /control/clock: set it, move it, let it run at another speed (0: it
-    stands still). Each is optional.
+    POST {"now_ms": N, "advance_ms": N, "speed": X, "paced": true} /control/clock: set it, move it, let it run at
+    another speed (0: it stands still), or as fast as clients of the streams read. Each is optional.
     POST {"notice_s": X} /control/shutdown: the streams announce a shutdown, and end so much later.
     """
 
@@ -192,11 +193,13 @@ def control_routes(state: ExchangeState, streams: StreamHost) -> Iterable[web.Ro
         except msgspec.MsgspecError as error:
             return _json({"error": str(error)}, 400)
         clock = state.clock
-        if asked.speed is not None:
-            clock.run(asked.speed)
+        if asked.speed is not None or asked.paced:
+            state.paced = asked.paced
+            clock.run(0.0 if asked.paced else asked.speed or 0.0)
         if asked.now_ms is not None:
             clock.set(asked.now_ms)
         clock.advance(asked.advance_ms)
+        streams.pace()
         return _json({"now_ms": clock.now_ms(), "speed": clock.speed})
 
     async def shut_down(request: web.Request) -> web.Response:

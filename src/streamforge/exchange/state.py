@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from bisect import bisect_right
 from collections import Counter
@@ -175,12 +176,14 @@ class ExchangeState:
     """Endpoints, symbols, clock, limiter, faults and counters of one exchange.
 
     name: two exchanges of the same name never differ about what a record holds. ignored: the files of a replay that
-    are not served, each with the reason.
+    are not served, each with the reason. paced: the clock moves as fast as clients of the streams read.
     """
 
     def __init__(self, config: ExchangeConfig, clock: ExchangeClock | None = None) -> None:
         self.config = config
-        self.clock = clock if clock is not None else ExchangeClock(config.now_ms, speed=config.speed)
+        self.paced = math.isinf(config.speed)
+        made = ExchangeClock(config.now_ms, frozen=self.paced, speed=config.speed)
+        self.clock = clock if clock is not None else made
         self.endpoints: list[Endpoint] = [made(config) for made in endpoint_classes()]
         specs = [*config.symbols, *made_up_symbols(config.symbols_extra)]
         if config.trades_a_minute is not None:

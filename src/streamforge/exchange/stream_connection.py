@@ -7,6 +7,7 @@ import contextlib
 import socket
 import struct
 from collections import deque
+from collections.abc import Callable
 from enum import StrEnum
 from typing import Protocol
 
@@ -66,9 +67,10 @@ class StreamConnection:
     """A connection that is open. number: of the exchange's connections.
 
     position_ms: everything until then is sent, by the exchange's clock. combined: messages name their stream. micro:
-    times are in microseconds. strike: what faults do. silent: streams that say nothing until then, unix
-    ms; stalled_ms: the same for all of them. pings: whether they are sent meanwhile.
-    held: events that wait for so many more of their stream. patience_s: a client that takes nothing for so long is cut.
+    times are in microseconds. strike: what faults do. caught_up: called when all that is due is sent.
+    silent: streams that say nothing until then, unix ms; stalled_ms: the same for all of them. pings: whether they are
+    sent meanwhile. held: events that wait for so many more of their stream. patience_s: a client that takes nothing for
+    so long is cut.
     """
 
     def __init__(
@@ -79,6 +81,7 @@ class StreamConnection:
         agenda: Agenda,
         state: ExchangeState,
         strike: Striking,
+        caught_up: Callable[[], None],
     ) -> None:
         self.number, self.agenda, self.combined, self.micro = number, agenda, False, False
         self.position_ms = state.clock.now_ms()
@@ -87,6 +90,7 @@ class StreamConnection:
         self.held: dict[str, list[tuple[int, Outgoing]]] = {}
         self.patience_s: float | None = None
         self._request, self._ws, self._state, self._strike = request, ws, state, strike
+        self._caught_up = caught_up
         self._wake = asyncio.Event()
         self._idle = False
         self._ping_ms = self.position_ms + PING_MS
@@ -94,6 +98,11 @@ class StreamConnection:
         self._unanswered: deque[Ping] = deque()
         self._received: deque[tuple[int, float]] = deque()
         self._ending: Ending | None = None
+
+    @property
+    def idle(self) -> bool:
+        """Whether all that is due has been taken."""
+        return self._idle and not self._wake.is_set()
 
     def wake(self) -> None:
         """Look again at what is due."""
@@ -212,6 +221,7 @@ class StreamConnection:
                 await self._send_until(now_ms)
                 if self._ending is None:
                     self._idle = True
+                    self._caught_up()
                     await self._sleep(clock.seconds_until(min(self._timer_ms(), self.agenda.next_ms)))
                     self._idle = False
             if self._ending.how is How.CLOSE:

@@ -16,7 +16,9 @@ from streamforge.exchange.stream_feed import Agenda, StreamFeed
 from streamforge.exchange.stream_protocol import STREAMS_LIMIT
 from streamforge.exchange.stream_strikes import StreamStrikes
 
-_CONNECTS_MS = 300_000
+_CONNECTS_MS, _NEVER = 300_000, float("inf")
+_STEP_MS = 1_000
+"""How far a paced clock moves beyond what is due next."""
 _CLOSE_S = 5.0
 """How long a client may take to answer a close frame."""
 
@@ -53,7 +55,8 @@ class StreamHost:
         ws = web.WebSocketResponse(autoping=False, timeout=_CLOSE_S)
         await ws.prepare(request)
         number = next(self._numbers)
-        connection = StreamConnection(number, request, ws, Agenda(self._feed, number), state, self._strikes)
+        agenda = Agenda(self._feed, number)
+        connection = StreamConnection(number, request, ws, agenda, state, self._strikes, self.pace)
         connection.combined, connection.micro = request.path.startswith("/stream"), unit == "MICROSECOND"
         connection.agenda.subscribe(names, connection.position_ms)
         self._open.add(connection)
@@ -75,6 +78,23 @@ class StreamHost:
         """End every connection."""
         for connection in list(self._open):
             connection.end(ending)
+
+    def pace(self) -> None:
+        """Where the clock is paced, move it on once all that is due has been taken."""
+        if self._state.paced:
+            asyncio.get_running_loop().call_soon(self._move_on)
+
+    def _move_on(self) -> None:
+        state, clock = self._state, self._state.clock
+        if not state.paced or not all(connection.idle for connection in self._open):
+            return
+        next_ms = min((connection.agenda.next_ms for connection in self._open), default=_NEVER)
+        end_ms = _NEVER if state.recordings is None else state.recordings.end_ms
+        if clock.now_ms() >= end_ms:
+            state.paced = False
+            clock.run(1.0)
+        elif next_ms < _NEVER:
+            clock.set(int(min(max(next_ms, clock.now_ms()) + _STEP_MS, end_ms)))
 
     def _may_connect(self, address: str) -> bool:
         """Whether `address` may make one more connection; counts the attempt."""

@@ -122,7 +122,12 @@ def exchange(
     ] = None,
     speed: Annotated[
         float,
-        typer.Option("--speed", metavar="X", min=0, max=1e6, help="Of its clock; 1440: a day in a minute, 0: frozen."),
+        typer.Option(
+            "--speed",
+            metavar="X",
+            min=0,
+            help="Of its clock; 1440: a day in a minute, 0: frozen, inf: as fast as the clients of its streams read.",
+        ),
     ] = 1.0,
     tls: Annotated[
         Path | None,

@@ -460,6 +460,19 @@ def test_a_basket_hands_messages_to_their_books_and_serves_the_most_important_fi
     assert basket.next_wanted(START_MS) is None
 
 
+def test_of_equals_the_book_that_waits_longest_is_served_first() -> None:
+    basket = Basket([Synchroniser(symbol) for symbol in ("AUSDT", "BUSDT", "CUSDT")])
+    for since, symbol in ((3, "AUSDT"), (1, "BUSDT"), (2, "CUSDT")):
+        basket.books[symbol].hear_snapshot(WORLD.snapshot(5, LIMIT), LIMIT, START_MS)
+        jump = WORLD.diff(8, 9).replace(SYMBOL.encode(), symbol.encode())
+        assert basket.hear([jump], (START_MS + since) * 1000, 1) == []
+    served = []
+    while (found := basket.next_wanted(START_MS)) is not None:
+        served.append((found[0].symbol, found[1].since_ms))
+        found[0].asked()
+    assert served == [("BUSDT", START_MS + 1), ("CUSDT", START_MS + 2), ("AUSDT", START_MS + 3)]
+
+
 OPERATIONS = st.tuples(
     st.sampled_from(["next", "next", "next", "drop", "double", "swap", "ticker", "snapshot", "stale", "ahead", "cut"]),
     st.integers(0, 1),

@@ -20,6 +20,7 @@ import msgspec
 from benchmarks import (
     archive,
     batch,
+    book,
     clients,
     columns,
     growth,
@@ -32,6 +33,7 @@ from benchmarks import (
     sink,
     sources,
     start,
+    stream,
     year,
 )
 from benchmarks.arango import memory as arango_memory
@@ -58,8 +60,10 @@ BENCHMARKS: dict[str, Callable[[Bench], Section]] = {
     "clients": clients.run,
     "growth": growth.run,
     "proof": proof.run,
+    "book": book.run,
     "ping": ping.run,
     "start": start.run,
+    "stream": stream.run,
     "memory": memory.run,
     "queues": queues.run,
     "batch": batch.run,

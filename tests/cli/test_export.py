@@ -22,6 +22,7 @@ from streamforge.cli.stored_records import Reader
 from streamforge.cli.times import Times
 from streamforge.cli.writers import Destination, Format, destination, record_writer
 from streamforge_utils.model.kinds.candles import KIND
+from streamforge_utils.model.kinds.registry import kind_named
 from tests.cleanenv import environment
 from tests.cli.support import (
     COLLECTION,
@@ -259,6 +260,17 @@ def test_a_parquet_file_is_written_in_groups_of_bounded_size(tmp_path: Path, mon
     assert [read.metadata.row_group(i).num_rows for i in range(read.num_row_groups)] == [10, 10, 5]
     assert read.read().column("value").to_pylist() == [number + 0.5 for number in range(25)]
     assert writer.rows == 25
+
+
+def test_levels_of_an_order_book_are_text_in_a_parquet_file(tmp_path: Path) -> None:
+    kind, file = kind_named("depth"), tmp_path / "a.parquet"
+    document = kind.document(None, msgspec.json.encode(kind.example))[2]
+    with record_writer(Destination(form=Format.PARQUET, file=file, times=Times.TIMESTAMP)) as writer:
+        writer.lines(document + b"\n")
+    (row,) = parquet.read_table(file).to_pylist()
+    assert row["bids"] == "[[61837.63,3.78826],[61820.99,0.0]]"
+    assert row["last_update_id"] == 50093239224
+    assert row["event_time"] == datetime(2024, 8, 8, 23, 54, 15, 408000, tzinfo=UTC)
 
 
 def test_records_that_are_not_what_coverage_has_proven_are_an_error(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import pytest
+
+from streamforge.cli.command_errors import UsageProblem
 from streamforge.cli.live_text import live_lines, live_text
+from streamforge.cli.load_request import Request
 from streamforge.cli.progress import numbers
 from streamforge.manager import answers
 from streamforge.manager.live_answers import Hole, Live
@@ -70,3 +74,10 @@ def test_show_names_the_holes_and_what_has_become_of_them() -> None:
         "careful: what lacks was not loaded: wf-x: no; again at c",
     ]
     assert live_lines(Live(state="live")) == []
+
+
+def test_a_live_type_needs_no_range() -> None:
+    Request(symbol="BTCUSDT", type="ws_trades").check()
+    Request(symbol="BTCUSDT", type="ws_candles_1m", since="2024-08-01").check()
+    with pytest.raises(UsageProblem, match="a range is missing"):
+        Request(symbol="BTCUSDT", type="api_trades").check()

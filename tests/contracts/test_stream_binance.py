@@ -1,10 +1,11 @@
 from __future__ import annotations
 
 import ssl
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,10 +54,15 @@ async def _served(
             stream_address(f"{server.url}/ws", (), ca_path), connects=30, clock=SystemClock(), observer=NullObserver()
         )
 
-        async def happen(name: str) -> Sequence[bytes]:
-            return [(await server.publish(name, {"e": "trade", "t": next(numbers)})).encode() for _ in range(3)]
+        async def happen() -> Mapping[str, Sequence[Any]]:
+            found: dict[str, list[Any]] = {name: [] for name in NAMES}
+            for name in NAMES * 3:
+                found[name].append({"e": "event", "t": next(numbers)})
+                await server.publish(name, found[name][-1])
+            return found
 
         async def cut() -> None:
-            await server.clients[-1].close(1001)
+            for client in list(server.clients):
+                await client.close(1001)
 
         yield KnownStreams(stream=stream, names=NAMES, unknown="nosuch@trade", happen=happen, cut=cut)

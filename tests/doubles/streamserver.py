@@ -47,13 +47,12 @@ class StreamServer:
             self.clients.remove(client)
             del self._names[client]
 
-    async def publish(self, name: str, data: object) -> str:
-        """Send an event of a stream to who has subscribed to it; returns its text."""
+    async def publish(self, name: str, data: object) -> None:
+        """Send an event of a stream to who has subscribed to it."""
         text = combined(name, data)
         for client in list(self.clients):
             if name in self._names[client]:
                 await client.send(text)
-        return text
 
     def names(self) -> set[str]:
         """The streams of the newest connection."""

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Callable, Iterator
+import subprocess
+import sys
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 import httpx
 import pytest
 
+from tests import cleanenv
 from tests.e2e import rig
 from tests.e2e.rig import Json
+from tests.limits import LIMIT_S
 
 TRADES, CANDLES = "loader-ws-trades", "loader-ws-candles"
 QUICK = {"STREAMFORGE_COMPARE_SECONDS": "0.2", "STREAMFORGE_HOLE_SECONDS": "3"}
@@ -26,9 +31,8 @@ def exchange() -> Iterator[rig.Exchange]:
 
 @pytest.fixture
 def manager(exchange: rig.Exchange, tmp_path: Path) -> Iterator[rig.Manager]:
-    found = rig.Manager(tmp_path / "data", exchange.url, QUICK)
-    yield found
-    assert found.close() == []
+    with rig.manager(tmp_path / "data", exchange.url, **QUICK) as found:
+        yield found
 
 
 def start(manager: rig.Manager, type_name: str, **more: str) -> str:
@@ -42,6 +46,10 @@ def is_live(workflow: Json) -> bool:
     live = workflow["live"]
     told = bool(live) and live["state"] == "live" and live["frame_age_seconds"] is not None
     return told and workflow["progress"]["records_stored"] > 50
+
+
+def is_proven_beyond(trade_id: int, workflow: Json) -> bool:
+    return is_live(workflow) and bool(workflow["live"]["proven_id"] > trade_id)
 
 
 def stopped(manager: rig.Manager, queue_id: str) -> Json:
@@ -86,9 +94,7 @@ def test_trades_are_proven_while_they_come_and_the_stop_closes_the_ledger(
     queue_id = start(manager, "ws_trades")
     first = manager.until(queue_id, "it is live", is_live)["live"]
     assert first["frame_age_seconds"] < 60
-    later = manager.until(
-        queue_id, "more is proven", lambda one: one["live"]["proven_id"] > first["proven_id"] + 100 and is_live(one)
-    )
+    later = manager.until(queue_id, "more is proven", partial(is_proven_beyond, first["proven_id"] + 100))
     assert later["live"]["proven_through_ms"] > first["proven_through_ms"]
     ended = stopped(manager, queue_id)
     assert ended["coverage"]["complete"] is True
@@ -108,10 +114,6 @@ def test_since_a_time_history_and_stream_are_one_series(exchange: rig.Exchange, 
     assert [(one["supplements"], one["status"]) for one in history] == [(queue_id, "finished")]
 
 
-def proven_behind(number: int) -> Callable[[Json], bool]:
-    return lambda one: is_live(one) and one["live"]["proven_id"] > number
-
-
 def test_kills_of_loader_sink_and_manager_leave_no_hole(exchange: rig.Exchange, manager: rig.Manager) -> None:
     queue_id = start(manager, "ws_trades")
     proven = manager.until(queue_id, "it is live", is_live)["live"]["proven_id"]
@@ -121,8 +123,24 @@ def test_kills_of_loader_sink_and_manager_leave_no_hole(exchange: rig.Exchange, 
             manager.start()
         else:
             manager.kill_worker(queue_id, target, signal.SIGKILL)
-        proven = manager.until(queue_id, "it goes on", proven_behind(proven + 60))["live"]["proven_id"]
+        proven = manager.until(queue_id, "it goes on", partial(is_proven_beyond, proven + 60))["live"]["proven_id"]
     assert_equal(exchange, stored(manager, stopped(manager, queue_id)))
+
+
+def test_load_tells_how_far_it_is_and_ctrl_c_ends_it_in_order(exchange: rig.Exchange, tmp_path: Path) -> None:
+    words = ["load", "BTCUSDT", "ws_trades", "--data", str(tmp_path / "data"), "--exchange", exchange.url]
+    environment = cleanenv.environment() | rig.IMPATIENT | QUICK
+    command = [sys.executable, "-m", "streamforge.cli", *words]
+    with subprocess.Popen(command, stdout=-1, stderr=-1, text=True, env=environment) as process:
+        assert process.stderr is not None
+        line = next((line for line in process.stderr if "proven through" in line), "")
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=LIMIT_S)
+    assert "live, proven through" in line, err
+    assert "last frame" in line
+    assert process.returncode == 0, err
+    assert "finished" in out
+    assert "proven complete" in out
 
 
 def test_closed_candles_are_proven_as_they_come(exchange: rig.Exchange, manager: rig.Manager) -> None:

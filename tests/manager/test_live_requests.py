@@ -76,3 +76,13 @@ async def test_since_last_goes_on_from_the_coverage_or_from_the_start_that_is_na
 def test_many_symbols_may_be_live() -> None:
     checked, _ = check_batch(BatchRequest(symbols=("BTCUSDT", "ETHUSDT"), type=TYPE), NOW, archive=False)
     assert checked.requested == LIVE
+
+
+async def test_to_load_again_or_to_tell_what_it_takes_has_no_meaning(world: World) -> None:
+    with pytest.raises(InvalidInput, match="load a past range") as refused:
+        check(StartRequest(symbol="BTCUSDT", type=TYPE, again=True), NOW)
+    assert refused.value.field == "again"
+    with pytest.raises(InvalidInput, match="has no end"):
+        await world.manager.forecast(request())
+    with pytest.raises(InvalidInput, match="has no end"):
+        await world.manager.forecast_batch(BatchRequest(symbols=("BTCUSDT", "ETHUSDT"), type=TYPE))

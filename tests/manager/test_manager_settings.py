@@ -124,6 +124,16 @@ def test_workers_log_in_as_the_manager_does_or_as_their_own_user() -> None:
     assert users({**DATA, **KAFKA, **split, **WORKER}) == {**common, "KAFKA_USER": "worker", "KAFKA_PASSWORD": "quiet"}
 
 
+def test_workers_find_the_streams_where_the_manager_was_told() -> None:
+    told = {
+        "STREAMFORGE_STREAM_URL": "wss://a.test",
+        "STREAMFORGE_STREAM_CA_PATH": "/ca.pem",
+        "STREAMFORGE_CONNECTS": "9",
+    }
+    handed_on = worker_environment(load_manager({**DATA, **told}))
+    assert {name: handed_on.get(name) for name in told} == told
+
+
 @pytest.mark.parametrize(
     ("environ", "sentence"),
     [

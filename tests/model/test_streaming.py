@@ -169,31 +169,34 @@ def test_what_can_never_be_a_record_is_refused_alone(
 
 
 @pytest.mark.parametrize(
-    ("payload", "refused"),
+    ("payload", "refused", "broken"),
     [
-        (b'{"result":null,"id":1}', False),
-        (b'{"code":2,"msg":"Invalid request"}', False),
-        (b'{"stream":"!serverShutdown","data":{"e":"serverShutdown","E":1723161255343}}', False),
-        (wrapped("btcusdt@trade", {"e": "tradeFuture", "x": 1}), False),
-        (wrapped("ethusdt@trade", TRADE | {"s": "ETHUSDT"}), False),
-        (wrapped("btcusdt@trade", {}), True),
-        (b'{"stream":"btcusdt@trade"}', True),
-        (b'{"stream":"btcusdt@trade","data":', True),
-        (b'{"stream":5}', True),
-        (b"[]", True),
-        (b"", True),
-        (b"\xff", True),
-        (b'{"stream":"btcusdt@trade","data":' + b"[" * 5000, True),
-        (b'{"stream":"a","data":{}},{"stream":"b","data":{}}', True),
+        (b'{"result":null,"id":1}', False, False),
+        (b'{"code":2,"msg":"Invalid request"}', False, False),
+        (b'{"stream":"!serverShutdown","data":{"e":"serverShutdown","E":1723161255343}}', False, False),
+        (wrapped("btcusdt@trade", {"e": "tradeFuture", "x": 1}), False, False),
+        (wrapped("ethusdt@trade", TRADE | {"s": "ETHUSDT"}), False, False),
+        (wrapped("btcusdt@trade", {}), True, False),
+        (b'{"stream":"btcusdt@trade"}', True, False),
+        (b'{"stream":"btcusdt@trade","data":', True, True),
+        (b'{"stream":5}', True, False),
+        (b"[]", True, False),
+        (b"", True, True),
+        (b"\xff", True, True),
+        (b'{"stream":"btcusdt@trade","data":' + b"[" * 5000, True, True),
+        (b'{"stream":"a","data":{}},{"stream":"b","data":{}}', True, True),
     ],
 )
-def test_what_is_of_another_sort_is_passed_on_and_what_is_no_message_is_refused(payload: bytes, refused: bool) -> None:
+def test_what_is_of_another_sort_is_passed_on_and_what_is_no_message_is_refused(
+    payload: bytes, refused: bool, broken: bool
+) -> None:
     _, streaming, series = place("ws_trades")
     good = wrapped("btcusdt@trade", TRADE | {"b": 1, "a": 2, "new": {}})
     heard = streaming.read([good, payload], series, OBSERVED_MS)
     assert heard.positions == [7]
     assert [one for one, _ in heard.refused] == ([payload] if refused else [])
     assert list(heard.others) == ([] if refused else [payload])
+    assert heard.broken == broken
 
 
 def test_a_symbol_that_is_not_ascii_has_its_own_key() -> None:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from streamforge_utils.model.errors import RetryableError
-from streamforge_utils.model.kinds.candles import encode_candle
+from streamforge_utils.model.kinds.candles import Interval, encode_candle
 from streamforge_utils.model.kinds.kind import RecordKind
 from streamforge_utils.model.kinds.paging import ById, ByTime, Page, Question
 from streamforge_utils.model.kinds.registry import kind_of
@@ -21,6 +21,7 @@ from streamforge_utils.model.messages import EOS_KEY, Live
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.bus import Message, TopicSpec
+from streamforge_utils.ports.exchange import SymbolInfo
 from streamforge_utils.runtime.live_worker import LiveParameters
 from streamforge_utils.runtime.topic_tail import TopicTail
 from tests.doubles.candles import FixedExchange, candle
@@ -42,13 +43,15 @@ Load = Callable[[Any], Awaitable[None]]
 class MarketExchange(FixedExchange):
     """Answers from `records`, by position: time and message. hidden: positions that it does not have.
 
-    failing: what every call raises. asked: the questions so far. lag_ms: it has only what is older.
+    failing: what every call raises. symbol_error: what it says of the symbol. asked: the questions so far. lag_ms: it
+    has only what is older. ahead_ms: of its clock.
     """
 
     def __init__(self, clock: VirtualClock, kind: RecordKind, series: Series) -> None:
         self.records: dict[int, tuple[int, bytes]] = {}
         self.hidden: set[int] = set()
         self.failing: Exception | None = None
+        self.symbol_error: Exception | None = None
         self.asked: list[Question] = []
         self.lag_ms = 0
         self.ahead_ms = 0
@@ -59,6 +62,11 @@ class MarketExchange(FixedExchange):
     async def server_time(self) -> int:
         self._check()
         return self._clock.now_ms() + self.ahead_ms
+
+    async def symbol_info(self, symbol: str) -> SymbolInfo:
+        if self.symbol_error is not None:
+            raise self.symbol_error
+        return await super().symbol_info(symbol)
 
     async def page(self, series: Series, question: Question) -> Page:
         self.asked.append(question)
@@ -136,6 +144,7 @@ class LiveRig:
         ctx = SimpleNamespace(
             kind=self.kind,
             series=self.series,
+            symbol=self.series.symbol,
             type=f"ws_{self.series.kind}",
             parameters=self.parameters,
             clock=self.clock,
@@ -235,22 +244,28 @@ class TradeMarket(LiveRig):
 
 
 class _BarExchange(MarketExchange):
+    step_ms = MINUTE_MS
+
     def end(self, time_ms: int) -> int:
-        return time_ms + MINUTE_MS
+        return time_ms + self.step_ms
 
 
 class BarMarket(LiveRig):
-    """Bars of a minute, one for each step of the grid; a bar's price tells its open time."""
+    """Bars of a minute, or of another step, one for each step of the grid; a bar's price tells its open time."""
+
+    step_ms = MINUTE_MS
+    bars = range(-60, 600)
 
     def __init__(self, loop: VirtualLoop, load: Load, series: Series, folder: Path) -> None:
         super().__init__(loop, load, series, folder)
-        self.exchange = _BarExchange(self.clock, self.kind, series)
-        for number in range(-60, 600):
-            self.set_bar(START_MS + number * MINUTE_MS)
+        self.exchange = exchange = _BarExchange(self.clock, self.kind, series)
+        exchange.step_ms = self.step_ms
+        for number in self.bars:
+            self.set_bar(START_MS + number * self.step_ms)
 
     def set_bar(self, open_ms: int, *, high: str = "", trades: int = 3, version: int = 1) -> None:
         """The bar is so; high: as it was corrected."""
-        one = candle(open_ms, version=version)
+        one = candle(open_ms, interval=Interval(self.series.interval), version=version)
         one = msgspec.structs.replace(one, high=high or one.high, number_of_trades=trades)
         self.exchange.records[open_ms] = (open_ms, encode_candle(one))
 

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.runtime.bar_loader import LATE_MS, load_bars
 from tests.runtime.live_rig import BARS, MINUTE_MS, START_MS, TOPIC, BarMarket, play
@@ -70,7 +71,7 @@ def test_a_bar_that_is_open_yet_is_asked_for_again() -> None:
         market.hint(bar(0))
         await market.clock.sleep(3)
         assert market.minutes == []
-        await market.clock.sleep(4)
+        await market.clock.sleep(9)
         assert market.minutes == [0]
         assert len(market.exchange.asked) < 15
 
@@ -80,10 +81,12 @@ def test_a_bar_that_is_open_yet_is_asked_for_again() -> None:
 def test_a_hint_of_a_bar_that_is_not_over_writes_nothing() -> None:
     async def act(market: BarMarket) -> None:
         await began(market)
+        asked = len(market.exchange.asked)
         market.hint(bar(0))
         market.hint(bar(5))
         await market.until(0.9)
         assert market.minutes == []
+        assert len(market.exchange.asked) == asked
         await market.until(1.6)
         assert market.minutes == [0]
 
@@ -159,6 +162,23 @@ def test_a_bar_that_the_exchange_does_not_have_is_passed_over_once_there_is_a_la
     act_on(act)
 
 
+def test_a_bar_that_comes_after_a_later_one_is_waited_for() -> None:
+    async def act(market: BarMarket) -> None:
+        market.exchange.hidden |= {bar(1)}
+        await began(market)
+        await market.until(3)
+        while (asked := market.exchange.asked[-1]).span.end_ms < bar(3):  # type: ignore[union-attr]
+            await market.clock.sleep(0.02)
+        await market.clock.sleep(0.06)  # the answer has the second bar alone
+        assert market.exchange.asked[-1] is asked
+        market.exchange.hidden.clear()
+        await market.until(3.9)
+        assert market.minutes == [0, 1, 2]
+        assert market.live.skipped == 0
+
+    act_on(act)
+
+
 @pytest.mark.parametrize(("trades", "connections"), [(3, 2), (0, 1)])
 def test_a_silent_stream_is_dead_if_there_were_trades(trades: int, connections: int) -> None:
     async def act(market: BarMarket) -> None:
@@ -166,11 +186,28 @@ def test_a_silent_stream_is_dead_if_there_were_trades(trades: int, connections: 
         for number in range(4):
             market.set_bar(bar(number), trades=trades)
         market.hint(bar(0), closed=False)
-        await market.until(3.1)
+        await market.until(3.9)
         assert len(market.stream.connections) == connections
         assert market.minutes == [0, 1, 2]
 
     act_on(act)
+
+
+class LongBars(BarMarket):
+    """Bars of three days: only the exchange knows when they open."""
+
+    step_ms = 3 * 24 * 60 * MINUTE_MS
+    bars = range(-10, 1)
+
+
+def test_bars_of_three_days_are_found_by_where_the_last_one_opens() -> None:
+    async def act(market: BarMarket) -> None:
+        market.given_ranges = (TimeRange(START_MS - 4 * LongBars.step_ms + 5, START_MS + 10**9),)
+        await market.begin()
+        await market.clock.sleep(10)
+        assert market.written == [START_MS - number * LongBars.step_ms for number in (3, 2, 1)]
+
+    play(load_bars, act, LongBars, series=Series("BTCUSDT", "candles", "3d"))
 
 
 @settings(max_examples=100, deadline=None)

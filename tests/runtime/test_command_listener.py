@@ -9,8 +9,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from streamforge_utils.ports.bus import Message
+from streamforge_utils.model.messages import Command, encode_command
+from streamforge_utils.ports.bus import Message, Received
+from streamforge_utils.runtime.command_listener import CommandListener
+from streamforge_utils.runtime.telemetry import Identity
 from streamforge_utils.runtime.worker_definition import Use
+from tests.doubles.instruments import instruments
 from tests.doubles.manualclock import ManualClock
 from tests.limits import LIMIT_S
 from tests.runtime.rig import CONTROL, EVENTS, Ctx, Rig, forever, last, markers, nothing, until, words, worker
@@ -147,9 +151,31 @@ async def test_a_budget_reaches_the_exchange_whenever_it_comes(rig: Rig) -> None
     async def run(ctx: Ctx) -> None:
         assert ctx.exchange is rig.exchange
         await until(lambda: rig.exchange.weight_limits[-1:] == [300])
+        assert ctx.weight_per_minute == 300
         await rig.command("budget", payload={"weight_per_minute": 50})
         await until(lambda: rig.exchange.weight_limits[-1:] == [50])
         assert ctx.progress.snapshot().weight_per_minute == 50
+        assert ctx.weight_per_minute == 50
 
     assert await rig.live(worker(run, Use.EXCHANGE)) == 0
     assert rig.exchange.closed
+
+
+def test_a_share_of_connections_comes_with_the_weight_or_alone() -> None:
+    told: list[tuple[str, int]] = []
+    identity = Identity(queue_id="q", producer="p", target="dummy", symbol="S", type="t", attempt=1)
+    listener = CommandListener(
+        None,  # type: ignore[arg-type]
+        identity,
+        instruments(ManualClock()),
+        stop=lambda _: None,
+        ping=lambda _: None,
+        budget=lambda weight: told.append(("weight", weight)),
+        connects=lambda connects: told.append(("connects", connects)),
+        own={},
+    )
+    weighed = {"connects": 2, "weight_per_minute": 3}
+    for payload in (weighed, {"connects": 0}, {"connects": True}, {"connects": -1, "weight_per_minute": 4}):
+        sent = Command(command="budget", queue_id="q", payload=payload)
+        listener.obey(Received("t", 0, 0, None, encode_command(sent), 0))
+    assert told == [("connects", 2), ("weight", 3), ("connects", 0), ("weight", 4)]

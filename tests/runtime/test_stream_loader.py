@@ -8,12 +8,12 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from streamforge_utils.model.errors import PermanentError, RetryableError
+from streamforge_utils.model.errors import InvalidInput, PermanentError, RetryableError
 from streamforge_utils.model.kinds.paging import ById
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.bus import Message
 from streamforge_utils.runtime.live_worker import FLUSH_S, LiveParameters
-from streamforge_utils.runtime.stream_loader import load_ids
+from streamforge_utils.runtime.stream_loader import READY_RECORDS, load_ids
 from tests.runtime.live_rig import START_MS, TOPIC, TradeMarket, play
 
 
@@ -215,12 +215,29 @@ def test_what_the_bus_does_not_take_waits_in_memory_then_on_disk_and_what_is_too
         assert most <= 52_000 + spill
         assert (market.live.dropped > 0) == dropped
         market.bus_stalls = False
-        for _ in range(20):
-            market.trade()
-            await market.clock.sleep(1)
-        assert market.written == [*range(100, 1321)]
+        await market.clock.sleep(20)  # nothing more happens
+        assert market.written == [*range(100, 1301)]
         assert market.bodies == market.oracle
         assert market.live.held_bytes == 0
+
+    play(load_ids, act)
+
+
+def test_no_more_is_asked_for_than_the_bus_takes() -> None:
+    async def act(market: TradeMarket) -> None:
+        await began(market)
+        market.trade()
+        await market.clock.sleep(1)
+        await market.kill()
+        market.happen(15_000)
+        market.weight_per_minute = 100_000
+        market.bus_stalls = True
+        await market.begin()
+        await market.clock.sleep(50)
+        assert len([one for one in market.exchange.asked if isinstance(one, ById)]) <= READY_RECORDS / 1000 + 2
+        market.bus_stalls = False
+        await market.clock.sleep(10)
+        assert market.written == [*range(100, 15_101)]
 
     play(load_ids, act)
 
@@ -286,6 +303,32 @@ def test_an_attempt_with_ranges_begins_where_they_begin(happened: int) -> None:
         market.trade()
         await market.clock.sleep(2)
         assert market.written == [*range(102, 103 + happened)]
+
+    play(load_ids, act)
+
+
+def test_what_happens_while_there_is_no_connection_belongs_to_the_ranges_though_nothing_was_heard_before() -> None:
+    async def act(market: TradeMarket) -> None:
+        market.given_ranges = (TimeRange(START_MS, START_MS + 10**9),)
+        await began(market)
+        market.stream.connections[0].end()
+        market.happen(3)
+        await market.clock.sleep(3)
+        assert market.written == [100, 101, 102]
+
+    play(load_ids, act)
+
+
+def test_a_symbol_that_does_not_exist_ends_the_attempt_with_its_name() -> None:
+    async def act(market: TradeMarket) -> None:
+        market.exchange.symbol_error = InvalidInput("symbol", "NOSUCH: check its spelling")
+        await market.begin()
+        await market.clock.sleep(1)
+        assert market.loader is not None
+        with pytest.raises(ExceptionGroup) as caught:
+            market.loader.result()
+        assert caught.value.exceptions == (market.exchange.symbol_error,)
+        market.loader = None
 
     play(load_ids, act)
 

@@ -11,10 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.stream import EndCause
 from streamforge_utils.runtime.live_worker import LiveParameters
 from streamforge_utils.runtime.stream_loader import load_ids
-from tests.runtime.live_rig import TradeMarket, play
+from tests.runtime.live_rig import START_MS, TradeMarket, play
 
 CASES = int(os.environ.get("STREAMFORGE_STREAM_CASES", "150"))
 
@@ -173,16 +174,22 @@ class Chaos:
     actions=st.lists(st.sampled_from([name for name, times in ACTIONS.items() for _ in range(times)]), max_size=40),
     seed=st.integers(0, 2**32),
     tight=st.booleans(),
+    ranges=st.booleans(),
 )
-def test_what_is_written_is_what_happened_in_order_each_once(actions: list[str], seed: int, tight: bool) -> None:
+def test_what_is_written_is_what_happened_in_order_each_once(
+    actions: list[str], seed: int, tight: bool, ranges: bool
+) -> None:
     async def act(market: TradeMarket) -> Any:
         if tight:
             market.parameters = LiveParameters(buffer_bytes=3_000, spill_bytes=9_000, limit=7)
         market.weight_per_minute = 12_000
+        if ranges:  # all of them belong to it, also those that happen before anything is heard
+            market.given_ranges = (TimeRange(START_MS, START_MS + 10**9),)
         await market.begin()
-        await market.clock.sleep(1)
-        market.trade()
-        await market.clock.sleep(0.1)
+        if not ranges:
+            await market.clock.sleep(1)
+            market.trade()
+            await market.clock.sleep(0.1)
         chaos = Chaos(market, seed)
         for action in actions:
             await chaos.do(action)

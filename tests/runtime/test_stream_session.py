@@ -2,119 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
-from collections.abc import Awaitable, Callable
 
-import msgspec
 import pytest
 
 from streamforge_utils.model.errors import PermanentError, RetryableError
-from streamforge_utils.model.kinds.registry import kind_named
-from streamforge_utils.model.kinds.streaming import Heard
-from streamforge_utils.model.series import Series
 from streamforge_utils.ports.stream import EndCause
-from streamforge_utils.runtime.stream_session import HEALTHY_S, LONGEST_PAUSE_S, ROTATE_S, SETTLE_S, StreamSession
-from tests.doubles.instruments import instruments
-from tests.doubles.stream import ScriptedConnection, ScriptedStream
-from tests.doubles.virtualclock import VirtualClock
-from tests.doubles.virtualloop import VirtualLoop
-
-SERIES = Series("BTCUSDT", "trades")
-START_MS = 1_722_470_400_000
-
-
-def trade(number: int) -> bytes:
-    data = {"e": "trade", "s": "BTCUSDT", "t": number, "p": "1.5", "q": "2", "T": START_MS + number, "m": True}
-    return msgspec.json.encode({"stream": "btcusdt@trade", "data": data})
-
-
-class Ears:
-    """heard: positions, in the order in which they came. interruptions: after how many positions each was told.
-
-    has: what the exchange answers, whether it has something newer; an exception is raised.
-    """
-
-    def __init__(self) -> None:
-        self.heard: list[int] = []
-        self.refused: list[str] = []
-        self.interruptions: list[int] = []
-        self.has: bool | Exception = False
-        self.asked = 0
-
-    def hear(self, heard: Heard) -> None:
-        self.heard += heard.positions
-        self.refused += [reason for _, reason in heard.refused]
-
-    def interrupted(self) -> None:
-        self.interruptions.append(len(self.heard))
-
-    async def newer(self) -> bool:
-        self.asked += 1
-        if isinstance(self.has, Exception):
-            raise self.has
-        return self.has
-
-
-class Stage:
-    """A session on a virtual clock; draw: what its dice give."""
-
-    def __init__(self, loop: VirtualLoop, *, draw: float = 1.0) -> None:
-        self.clock = VirtualClock(loop, START_MS)
-        self.stream = ScriptedStream(self.clock)
-        self.ears = Ears()
-        self.instruments = instruments(self.clock)
-        streaming = kind_named("trades").streaming
-        assert streaming is not None
-        self.session = StreamSession(
-            self.stream,
-            streaming,
-            SERIES,
-            self.ears,
-            clock=self.clock,
-            progress=self.instruments.progress,
-            log=self.instruments.log,
-            draw=lambda: draw,
-        )
-
-    @property
-    def waiting(self) -> str | None:
-        return self.instruments.progress.snapshot().waiting
-
-    async def connection(self, number: int, within_s: float = 10_000.0) -> ScriptedConnection:
-        """The connection of that number, once it is made."""
-        async with asyncio.timeout(within_s):
-            while len(self.stream.connections) < number:
-                await self.clock.sleep(0.1)
-        return self.stream.connections[number - 1]
-
-
-Act = Callable[[Stage], Awaitable[None]]
-
-
-def play(act: Act, *, draw: float = 1.0) -> Stage:
-    """The stage after the act, beside which the session ran; it has ended, and with it every connection."""
-
-    async def run() -> Stage:
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, VirtualLoop)
-        stage = Stage(loop, draw=draw)
-        running = asyncio.create_task(stage.session.run())
-        acting = asyncio.ensure_future(act(stage))
-        try:
-            await asyncio.wait({running, acting}, return_when=asyncio.FIRST_COMPLETED)
-            if running.done():
-                running.result()
-            await acting
-        finally:
-            acting.cancel()
-            running.cancel()
-            await asyncio.gather(running, acting, return_exceptions=True)
-        assert not stage.stream.live
-        return stage
-
-    with asyncio.Runner(loop_factory=VirtualLoop) as runner:
-        return runner.run(run())
+from streamforge_utils.runtime.stream_session import HEALTHY_S, LONGEST_PAUSE_S, ROTATE_S, SETTLE_S
+from tests.runtime.session_stage import Stage, play, trade
 
 
 def test_what_comes_is_heard_in_its_order_until_it_ends() -> None:
@@ -126,9 +21,7 @@ def test_what_comes_is_heard_in_its_order_until_it_ends() -> None:
         await stage.clock.sleep(1)
 
     stage = play(act)
-    assert stage.ears.heard == [1, 2, 3]
-    assert stage.ears.interruptions == [0]
-    assert stage.session.rotations == 0
+    assert (stage.ears.heard, stage.ears.interruptions, stage.session.rotations) == ([1, 2, 3], [0], 0)
 
 
 def test_after_an_end_all_that_had_come_is_heard_and_another_connection_is_made() -> None:
@@ -192,6 +85,17 @@ def test_what_will_never_succeed_ends_it() -> None:
 
     with pytest.raises(PermanentError, match="certificate"):
         play(act)
+
+
+def test_a_connection_that_gives_no_json_is_replaced() -> None:
+    async def act(stage: Stage) -> None:
+        one = await stage.connection(1)
+        one.give(trade(1), trade(2)[:-9], trade(3))
+        await stage.connection(2)
+        assert one.aborted
+
+    stage = play(act)
+    assert (stage.ears.heard, len(stage.ears.refused), stage.ears.interruptions) == ([1, 3], 1, [0, 2])
 
 
 async def feed(stage: Stage, seconds: float, first: int = 1, step_s: float = 0.5) -> int:
@@ -332,15 +236,20 @@ def test_a_stream_that_lacks_what_the_exchange_has_is_dead() -> None:
 def test_a_stream_of_a_silent_market_lives_on_and_it_is_told_that_nothing_happens() -> None:
     async def act(stage: Stage) -> None:
         one = await stage.connection(1)
-        await stage.clock.sleep(200)
+        for minutes in (1.5, 2, 4, 8, 8):  # at 1, 3, 7, 15 and 23 minutes
+            await stage.clock.sleep(60 * minutes)
+            asked.append(stage.ears.asked)
         said.append(stage.waiting)
         one.give(trade(1))
         await stage.clock.sleep(1)
         said.append(stage.waiting)
+        await stage.clock.sleep(70)
+        asked.append(stage.ears.asked)
 
     said: list[str | None] = []
+    asked: list[int] = []
     stage = play(act)
-    assert stage.ears.asked == 3
+    assert asked == [1, 2, 3, 4, 5, 6]
     assert said == ["BTCUSDT/trades: the exchange has nothing newer", None]
     assert len(stage.stream.connections) == 1
 

@@ -19,17 +19,18 @@ from tests.runtime.rig import TOPIC, Rig
 
 
 class LiveRig(Rig):
-    """A worker of a live type, without a time range."""
+    """A worker of a live type, without a time range. exchange: where its streams and its history are."""
 
-    def __init__(self, folder: Path, exchange: RunningExchange, type_name: str) -> None:
+    def __init__(self, folder: Path, exchange: RunningExchange | None, type_name: str) -> None:
         super().__init__(folder)
         self.kind = kind_of_type(type_name)
-        self._url = exchange.url
-        self.environment |= {"TYPE": type_name, "STREAMFORGE_EXCHANGE_URL": exchange.url}
+        self.environment |= {"TYPE": type_name}
+        if exchange is not None:
+            self.environment |= {"STREAMFORGE_EXCHANGE_URL": exchange.url}
         del self.environment["TIME_RANGE"]
 
     def make_exchange(self, settings: ExchangeSettings, **more: Any) -> Any:
-        return wiring.make_exchange(settings, **more)
+        return wiring.make_exchange(settings, **more) if self.other_exchange is None else self.other_exchange
 
     async def positions(self) -> list[int]:
         """Those of the records on the topic, in their order."""

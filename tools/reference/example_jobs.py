@@ -122,8 +122,10 @@ def dummy(prefix: str = "") -> JobSpec:
 
 
 def _by_hand(spec: JobSpec) -> JobSpec:
-    """Without what only its manager knows: when it was launched, and that it watches over it."""
-    left = ("STREAMFORGE_LAUNCHED_AT", "STREAMFORGE_ORPHAN_SECONDS")
+    """Without what only its manager knows: when it was launched, that it watches over it, where a live one begins."""
+    left: tuple[str, ...] = ("STREAMFORGE_LAUNCHED_AT", "STREAMFORGE_ORPHAN_SECONDS")
+    if spec.endless:
+        left = (*left, "STREAMFORGE_RANGES", "TIME_RANGE")
     environment = {name: value for name, value in spec.environment.items() if name not in left}
     return msgspec.structs.replace(spec, environment=environment)
 

@@ -7,12 +7,13 @@ request weight, recordings and the oracle work on each of them.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
 
 import msgspec
 
 from streamforge.exchange import windows
+from streamforge.exchange.books import Book
 from streamforge.exchange.config import ANY_SYMBOL, ExchangeConfig, SymbolSpec
 from streamforge.exchange.exchange_requests import ApiError, Sent, read_parameters, symbol_of, window_of
 from streamforge.exchange.fault import Fault, Page
@@ -26,14 +27,17 @@ class Call(msgspec.Struct, frozen=True, kw_only=True):
     """A request to an endpoint.
 
     symbols: those that are listed. now_ms: the exchange's clock. shown_ms: the time that it shows, which a fault may
-    have changed. row_faults: the faults that strike the rows.
+    have changed. book: that of a symbol; None: there is none. row_faults: the faults that strike the rows;
+    snapshot_faults: those that strike the snapshot of a book.
     """
 
     query: Mapping[str, str]
     symbols: Mapping[str, SymbolSpec]
     now_ms: int
     shown_ms: int
+    book: Callable[[SymbolSpec], Book | None]
     row_faults: Iterable[Fault] = ()
+    snapshot_faults: Iterable[Fault] = ()
 
 
 class Endpoint(ABC):

@@ -82,18 +82,24 @@ def symbol_of(sent: Sent, symbols: Collection[str]) -> str:
 
 def window_of(sent: Sent) -> Window:
     """The parameters `startTime`, `endTime`, `fromId` and `limit`. Raises ApiError."""
-    limit = _number(sent, "limit")
-    if limit == 0:
-        raise ApiError(-1130, "limit")
     return Window(
-        start_ms=_number(sent, "startTime"),
-        end_ms=_number(sent, "endTime"),
-        from_id=_number(sent, "fromId"),
-        limit=LIMIT_DEFAULT if limit is None else min(limit, LIMIT_MAX),
+        start_ms=number_of(sent, "startTime"),
+        end_ms=number_of(sent, "endTime"),
+        from_id=number_of(sent, "fromId"),
+        limit=limit_of(sent, LIMIT_DEFAULT, LIMIT_MAX),
     )
 
 
-def _number(sent: Sent, name: str) -> int | None:
+def limit_of(sent: Sent, default: int, most: int) -> int:
+    """The parameter `limit`; `most` where it is above. Raises ApiError."""
+    limit = number_of(sent, "limit")
+    if limit == 0:
+        raise ApiError(-1130, "limit")
+    return default if limit is None else min(limit, most)
+
+
+def number_of(sent: Sent, name: str) -> int | None:
+    """A parameter that is a number; None: it was not sent. Raises ApiError."""
     text = sent.get(name)
     if text is None:
         return None

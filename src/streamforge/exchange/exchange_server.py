@@ -16,7 +16,7 @@ from typing import Annotated, Self
 import msgspec
 from aiohttp import web
 
-from streamforge.exchange import archive_host, certificates, rest, stream_host
+from streamforge.exchange import archive_host, book_oracle, certificates, rest, stream_host
 from streamforge.exchange.config import ExchangeConfig
 from streamforge.exchange.endpoint import RowsEndpoint
 from streamforge.exchange.exchange_requests import ApiError
@@ -136,7 +136,7 @@ def control_routes(state: ExchangeState, streams: StreamHost) -> Iterable[web.Ro
     """The routes that Binance does not have: the oracle, and the controls of faults, clock and counters.
 
     GET /oracle/ENDPOINT?symbol&startTime&endTime (half-open, ms), for klines also interval: what a client must end up
-    with, without a limit.
+    with, without a limit. GET /oracle/depth: an order book, see `book_oracle`.
     GET /control/stats, DELETE /control/stats: what was counted; forget it.
     GET, POST {"fault": "NAME:key=value"}, DELETE /control/faults.
     GET /control/log: the last strikes of faults, the newest last.
@@ -211,6 +211,7 @@ def control_routes(state: ExchangeState, streams: StreamHost) -> Iterable[web.Ro
         return _json({"open": state.streams.open})
 
     return [
+        book_oracle.route(state),
         *(oracle_of(endpoint) for endpoint in state.endpoints if isinstance(endpoint, RowsEndpoint)),
         web.get("/control/stats", stats),
         web.delete("/control/stats", forget),

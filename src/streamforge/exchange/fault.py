@@ -47,7 +47,8 @@ class FaultKind(msgspec.Struct, frozen=True):
 
     Of the archive: what is in a `file`, the bytes of a `zip` as sent, its `checksum`, or a page of the `listing`.
     Of the streams: an event that is to be sent on a connection (`stream`), one that ends a bar (`bar`), or a request to
-    connect (`connect`); `stream_strikes` carries them out.
+    connect (`connect`); `stream_strikes` carries them out. Of order books: a
+    `snapshot`, or a `diff` or `ticker` that is to be sent; `book_faults` does that.
     spoil: the rows of a page after the fault, for the stage `rows`.
     """
 
@@ -64,8 +65,8 @@ class FaultKind(msgspec.Struct, frozen=True):
 
     @property
     def of_streams(self) -> bool:
-        """Whether it strikes streams alone."""
-        return self.stage in ("stream", "bar", "connect")
+        """Whether it strikes streams or order books alone."""
+        return self.stage in ("stream", "bar", "connect", "diff", "ticker", "snapshot")
 
 
 class Fault:

@@ -12,7 +12,9 @@ files, and what was struck stays so until the fault is switched off.
 
 A fault of the streams strikes an event that is about to be sent on a connection; `count` and `after` count events of
 all connections. `symbol` and `stream` (a pattern of its name, such as `*@kline_*`) narrow down. With `all=1` it
-concerns all connections that are open.
+concerns all connections that are open. Those of order books strike snapshots, diffs and tickers alone; `stream-missing`
+and `stream-duplicate` of `stream=*@depth*` drop and repeat diffs, `429`, `418` and `slow` of `path=depth` strike
+snapshots too.
 """
 
 from __future__ import annotations
@@ -23,6 +25,7 @@ from collections.abc import Collection, Iterable, Iterator
 
 import msgspec
 
+from streamforge.exchange.book_faults import BOOK_FAULTS
 from streamforge.exchange.fault import ANY_PATH, ARCHIVE_PATHS, COMMON, STREAM_PATH, Fault, FaultKind, Target, Value
 from streamforge.exchange.row_faults import ROW_FAULTS
 from streamforge.exchange.stream_faults import STREAM_FAULTS
@@ -87,6 +90,7 @@ FAULTS: dict[str, FaultKind] = {
         {"kind": ("cut", "empty", "loop")},
     ),
     **STREAM_FAULTS,
+    **BOOK_FAULTS,
 }
 
 

@@ -114,9 +114,9 @@ class PricePath:
     """The price of one symbol at every second, in ticks."""
 
     def __init__(self, seed: int, spec: SymbolSpec) -> None:
-        self._key = _hash(f"{seed}:{spec.symbol}")
+        self._key = text_hash(f"{seed}:{spec.symbol}")
         self._price_ticks = spec.price * 10.0**spec.price_decimals
-        phases = [_hash(f"{seed}:{spec.symbol}:{n}") / (1 << 64) * math.tau for n in range(3)]
+        phases = [text_hash(f"{seed}:{spec.symbol}:{n}") / (1 << 64) * math.tau for n in range(3)]
         periods_h = (24 * 611.0, 24 * 47.3, 24 * 3.7)
         self._waves = [
             (size, math.tau / period, phase)
@@ -241,7 +241,7 @@ class PricePath:
                 hour = second // _HOUR_S
                 base = self._at_hour(hour)
                 slope = (self._at_hour(hour + 1) - base) / _HOUR_S
-            x = (second * 0x9E3779B97F4A7C15 + key) & _MASK  # as `_mixed`, without a call for each
+            x = (second * 0x9E3779B97F4A7C15 + key) & _MASK  # as `scrambled`, without a call for each
             x = (x ^ x >> 30) * 0xBF58476D1CE4E5B9 & _MASK
             x = (x ^ x >> 27) * 0x94D049BB133111EB & _MASK
             level = base + slope * (second - hour * _HOUR_S)
@@ -267,14 +267,16 @@ def _row_template(spec: SymbolSpec) -> str:
 @lru_cache(maxsize=1024)
 def _cycles_of_day(key: int, width: int) -> list[int]:
     """The cycles of each minute of a day."""
-    return [_LEAST_CYCLES + _mixed(key ^ minute * 0x9E3779B97F4A7C15) % width for minute in range(1_440)]
+    return [_LEAST_CYCLES + scrambled(key ^ minute * 0x9E3779B97F4A7C15) % width for minute in range(1_440)]
 
 
-def _mixed(number: int) -> int:
+def scrambled(number: int) -> int:
+    """64 bits that look random, always the same for a number."""
     number &= _MASK
     number = (number ^ number >> 30) * 0xBF58476D1CE4E5B9 & _MASK
     return (number ^ number >> 27) * 0x94D049BB133111EB & _MASK
 
 
-def _hash(text: str) -> int:
+def text_hash(text: str) -> int:
+    """64 bits of a text."""
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")

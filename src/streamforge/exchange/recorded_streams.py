@@ -47,7 +47,7 @@ class RecordedStreams:
         known = {name: {event.data for event in events} for name, events in self.events.items()}
         latest_ms: dict[StreamName, int] = {}
         found, time_ms = False, 0
-        for number, line in enumerate(_lines(path), 1):
+        for number, line in enumerate(lines(path), 1):
             begin = line.find(_BEGIN)
             if begin < 0:
                 continue
@@ -113,8 +113,8 @@ class RecordedSource(StreamSource):
         return events[first:end]
 
 
-def _lines(path: Path) -> Iterator[bytes]:
-    """Raises PermanentError."""
+def lines(path: Path) -> Iterator[bytes]:
+    """The lines of a file, which may be compressed. Raises PermanentError."""
     try:
         with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             yield from file

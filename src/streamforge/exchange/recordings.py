@@ -8,14 +8,16 @@ import re
 import zipfile
 import zlib
 from bisect import bisect_left, bisect_right
-from collections.abc import Hashable, Iterable, Iterator, Sequence
+from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from streamforge.exchange.books import Book
 from streamforge.exchange.config import SymbolSpec
 from streamforge.exchange.endpoint import RowsEndpoint
+from streamforge.exchange.recorded_books import RecordedSnapshots
 from streamforge.exchange.recorded_streams import SUFFIXES, RecordedStreams
 from streamforge.exchange.windows import Numbers, RowSeries
 from streamforge_utils.model.errors import PermanentError
@@ -78,6 +80,7 @@ class Recordings(msgspec.Struct, frozen=True):
     ignored: dict[str, str]
     zips: dict[str, RecordedZip]
     streams: RecordedStreams
+    books: Mapping[str, Book]
     end_ms: int
 
 
@@ -105,9 +108,10 @@ def load_recordings(folder: Path, endpoints: Sequence[RowsEndpoint]) -> Recordin
     if not folder.is_dir():
         raise PermanentError(f"replay {folder}: no such folder")
     files, ignored = _find(folder, endpoints)
-    streams = RecordedStreams()
-    for name in [name for name in ignored if name.endswith(SUFFIXES)]:
-        if streams.read(folder / name):
+    streams, snapshots = RecordedStreams(), RecordedSnapshots()
+    for name in [name for name in ignored if name.endswith((*SUFFIXES, ".json"))]:
+        spoken = name.endswith(SUFFIXES) and streams.read(folder / name)
+        if snapshots.read(folder / name) or spoken:
             del ignored[name]
     if not files and not streams.events:
         raise PermanentError(f"replay {folder}: nothing of the spot market in it ({len(ignored)} other files)")
@@ -136,7 +140,7 @@ def load_recordings(folder: Path, endpoints: Sequence[RowsEndpoint]) -> Recordin
     for endpoint in endpoints:
         endpoint.derive_recordings(endpoints)
     symbols = {symbol: _spec(symbol, listed_ms) for symbol, listed_ms in listed.items()}
-    return Recordings(symbols, ignored, zips, streams, end_ms)
+    return Recordings(symbols, ignored, zips, streams, snapshots.books(streams), end_ms)
 
 
 def _find(folder: Path, endpoints: Iterable[RowsEndpoint]) -> tuple[list[_File], dict[str, str]]:

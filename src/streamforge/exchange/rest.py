@@ -55,7 +55,7 @@ class Rest:
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """One request to a known endpoint: weight, parameters, answer, faults; counted."""
         state = self._state
-        endpoint = self._endpoints[request.path.rpartition("/")[2]]
+        endpoint = self._endpoints[request.path.removeprefix("/api/v3/")]
         outcome = "closed"
         try:
             answer = await self._answer(request, endpoint)
@@ -88,7 +88,9 @@ class Rest:
                     symbols=state.listed(now_ms),
                     now_ms=now_ms,
                     shown_ms=now_ms + skew_ms,
+                    book=state.book,
                     row_faults=state.faults.strike("rows", target),
+                    snapshot_faults=state.faults.strike("snapshot", target),
                 )
             )
             fault = next(state.faults.strike("answer", target), None)

@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from streamforge.exchange.books import Book
 from streamforge.exchange.config import WEIGHT_LIMIT, ExchangeConfig, SymbolSpec
 from streamforge.exchange.endpoint import Endpoint, RowsEndpoint
 from streamforge.exchange.endpoints import endpoint_classes
@@ -18,6 +19,7 @@ from streamforge.exchange.exchange_requests import ApiError, banned
 from streamforge.exchange.faults import Faults
 from streamforge.exchange.made_up_symbols import made_up_symbols
 from streamforge.exchange.recordings import RecordedZip, Recordings, load_recordings
+from streamforge.exchange.seeded_books import seeded_book
 
 _WINDOW_MS = 60_000
 _BAN_AFTER = 5
@@ -223,6 +225,10 @@ class ExchangeState:
             }
             self._listed = (listings, known)
         return self._listed[1]
+
+    def book(self, spec: SymbolSpec) -> Book | None:
+        """The order book of a symbol; None: there is none."""
+        return seeded_book(self.config, spec) if self.recordings is None else self.recordings.books.get(spec.symbol)
 
     def counts(self) -> dict[str, object]:
         """For `GET /control/stats`."""

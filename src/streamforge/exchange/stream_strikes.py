@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 
 import msgspec
 
+from streamforge.exchange.book_faults import Overlaps, spoilt_diff
 from streamforge.exchange.fault import STREAM_PATH, Fault, Target
 from streamforge.exchange.faults import Faults
 from streamforge.exchange.stream_connection import AGED, Ending, How, StreamConnection
@@ -14,6 +15,7 @@ from streamforge.exchange.stream_feed import Outgoing
 from streamforge.exchange.stream_source import StreamEvent
 
 _OVER = b'"x":true'
+_DIFF = b'"e":"depthUpdate"'
 _CLOSE = re.compile(rb'("c":)"[^"]+"(,"h":("[^"]+"),"l":("[^"]+"),"v":"[^"]+","n":)(\d+)')
 _replace = msgspec.structs.replace
 
@@ -23,9 +25,11 @@ class StreamStrikes:
 
     def __init__(self, faults: Faults, connections: Iterable[StreamConnection]) -> None:
         self._faults, self._connections = faults, connections
+        self._overlaps = Overlaps()
 
     def __call__(self, connection: StreamConnection, outgoing: Outgoing) -> list[Outgoing]:
         """What is sent now in its place."""
+        outgoing = self._overlaps.joined(connection, outgoing)
         sent = [outgoing]
         for fault in self._struck(outgoing):
             sent = [one for each in sent for one in self._after(fault, connection, each)]
@@ -44,6 +48,10 @@ class StreamStrikes:
         yield from self._faults.strike("stream", target)
         if _OVER in outgoing.event.data:
             yield from self._faults.strike("bar", target)
+        if outgoing.name.word == "depth" and _DIFF in outgoing.event.data:
+            yield from self._faults.strike("diff", target)
+        elif outgoing.name.word == "bookTicker":
+            yield from self._faults.strike("ticker", target)
 
     def _after(self, fault: Fault, connection: StreamConnection, outgoing: Outgoing) -> list[Outgoing]:
         """What is sent of an event after `fault`."""
@@ -80,6 +88,11 @@ class StreamStrikes:
                 return [_replace(outgoing, event=StreamEvent(event.time_ms, data)), outgoing]
             case "stream-unit":
                 return [_replace(outgoing, other_unit=True)]
+            case "depth-overlap":
+                self._overlaps.add(connection, outgoing)
+                return [outgoing]
+            case "depth-ids" | "depth-crossed" | "depth-quantity" | "ticker-differs":
+                return [spoilt_diff(fault, outgoing)]
             case "stream-corrected-bar":
                 connection.agenda.add(later_ms, outgoing)
                 return [_replace(outgoing, event=_replace(event, data=_CLOSE.sub(_other_bar, event.data)))]

@@ -150,10 +150,11 @@ class Admission:
         for stored in self._deps.workflows.live.values():
             other = stored.workflow
             if other.is_live and other.series == wanted.series:
+                first = "stop it first" if other.stop_asked_ms is None else "wait for its end first"
                 raise InvalidInput(
                     "since" if other.span.start_ms > wanted.span.start_ms else "type",
-                    f"{other.queue_id} ({other.status.value}) loads {wanted.symbol} {wanted.type} live already: stop "
-                    f"it first, or load what is older with {type_of(wanted.series)}",
+                    f"{other.queue_id} ({other.status.value}) loads {wanted.symbol} {wanted.type} live already: "
+                    f"{first}, or load what is older with {type_of(wanted.series)}",
                 )
 
     async def _accept(self) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from streamforge.manager.batch_requests import BatchRequest, check_batch
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.listing import was_listed
-from streamforge.manager.forecaster import WITHIN_S, Forecaster, Room
+from streamforge.manager.forecaster import WITHIN_S, Forecaster, Room, require_end
 from streamforge.manager.plan_answers import BatchForecast, SymbolForecast, warnings_of
 from streamforge.manager.service import NotNow, UpToDate
 from streamforge.manager.symbol_chooser import Chooser
@@ -37,6 +37,7 @@ class BatchForecaster:
         """What the load of `request` would take. Raises InvalidInput or RetryableError (no symbol was answered)."""
         deps = self._deps
         checked, listed_at_ms = check_batch(request, deps.clock.now_ms(), archive=deps.archive is not None)
+        require_end(checked.type)
         chosen = await self._chooser.choose(
             request.symbols, checked.type, request.source, skip_unknown=request.skip_unknown
         )

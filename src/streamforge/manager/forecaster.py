@@ -21,7 +21,7 @@ from streamforge.manager.workflow import Part, Plan, SourceChoice, Workflow
 from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.errors import InvalidInput, PermanentError, RetryableError, StreamForgeError
 from streamforge_utils.model.kinds.kind import RecordKind
-from streamforge_utils.model.kinds.registry import kind_of
+from streamforge_utils.model.kinds.registry import is_live_type, kind_of
 from streamforge_utils.model.usage import shown_size
 from streamforge_utils.runtime.worker_definition import Source
 
@@ -67,6 +67,12 @@ def document_bytes(kind: RecordKind) -> int:
     return len(kind.document(None, msgspec.json.encode(kind.example))[2])
 
 
+def require_end(type_name: str) -> None:
+    """Raises InvalidInput for a live type, which takes for ever."""
+    if is_live_type(type_name):
+        raise InvalidInput("type", f"{type_name} has no end: ask what its history takes, with the type of a past range")
+
+
 class Forecaster:
     """Makes forecasts. It asks the exchange and the archive, and changes nothing."""
 
@@ -81,6 +87,7 @@ class Forecaster:
         """
         deps = self._deps
         checked = check(request, deps.clock.now_ms())
+        require_end(checked.type)
         if checked.source is SourceChoice.ARCHIVE and deps.archive is None:
             raise InvalidInput("source", NO_ARCHIVE)
         checked, _, now_ms = await self._admission.placed(request, checked)

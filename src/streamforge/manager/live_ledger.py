@@ -60,4 +60,5 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     @property
     def has_history(self) -> bool:
         """Whether all that is older than the stream is there, or was given up."""
-        return self.history_ms is None or bool(self.failures) or (self.proven_ms or 0) >= self.history_ms
+        # Right before a hole the last millisecond is not proven.
+        return self.history_ms is None or bool(self.failures) or (self.proven_ms or 0) + 1 >= self.history_ms

@@ -49,6 +49,8 @@ def check(request: StartRequest, now_ms: int) -> Checked:
     symbol, type_name = check_series(request.symbol, request.type)
     asked = live_range if is_live_type(type_name) else asked_range
     requested, span = asked(request, now_ms)
+    if request.again and is_live_type(type_name):
+        raise InvalidInput("again", f"{type_name} loads what comes: to load what is stored again, load a past range")
     steps = request.steps
     if steps is None:
         if request.source is SourceChoice.ARCHIVE and archive_loader(type_name) is None:
@@ -301,6 +303,8 @@ def _check_steps(steps: tuple[StepRequest, ...], type_name: str) -> None:
             )
         if not _works_on(workers.definition(step.target), type_name):
             raise InvalidInput("targets", f"target {step.target!r} does not work on type {type_name!r}")
+    if not default_targets(type_name):
+        raise InvalidInput("type", f"no worker loads {type_name!r} by itself: it comes with another type or a plugin")
     roles = {workers.definition(step.target).role for step in steps}
     if roles != {Role.LOADER, Role.SINK}:
         raise InvalidInput(

@@ -139,13 +139,16 @@ def test_the_cas_folders_are_mounted_so_that_a_renewed_one_appears() -> None:
     manifest = job_manifest(
         with_environment(KAFKA_CA_PATH="/of/the/manager", STREAMFORGE_ARANGO_CA_PATH="/of/the/manager"),
         template(
-            kafka_ca=SecretKey("streamforge-cluster-ca-cert", "ca.crt"), arango_ca=SecretKey("arangodb-ca", "tls.crt")
+            kafka_ca=SecretKey("streamforge-cluster-ca-cert", "ca.crt"),
+            arango_ca=SecretKey("arangodb-ca", "tls.crt"),
+            stream_ca=SecretKey("exchange-ca", "ca.crt"),
         ),
     )
     for place, (variable, name, secret, key) in enumerate(
         (
             ("KAFKA_CA_PATH", "kafka", "streamforge-cluster-ca-cert", "ca.crt"),
             ("STREAMFORGE_ARANGO_CA_PATH", "arangodb", "arangodb-ca", "tls.crt"),
+            ("STREAMFORGE_STREAM_CA_PATH", "streams", "exchange-ca", "ca.crt"),
         ),
         start=1,
     ):
@@ -162,6 +165,7 @@ def test_the_cas_folders_are_mounted_so_that_a_renewed_one_appears() -> None:
     [
         ("KAFKA_CA_PATH", "STREAMFORGE_K8S_KAFKA_CA_SECRET"),
         ("STREAMFORGE_ARANGO_CA_PATH", "STREAMFORGE_K8S_ARANGO_CA_SECRET"),
+        ("STREAMFORGE_STREAM_CA_PATH", "STREAMFORGE_K8S_STREAM_CA_SECRET"),
     ],
 )
 def test_a_ca_that_no_pod_has_is_refused(name: str, setting: str) -> None:

@@ -67,7 +67,7 @@ async def test_targets_describe_every_worker_and_its_parameters(client: httpx.As
     by_name = {target["target"]: target for target in found}
     assert by_name["loader-api-candles"]["role"] == "loader"
     assert by_name["arango-candles"]["role"] == "sink"
-    assert by_name["arango-candles"]["types"] == ["api_candles_"]
+    assert by_name["arango-candles"]["types"] == ["api_candles_", "ws_candles_"]
     for target in found:
         assert target["summary"]
         jsonschema.Draft202012Validator.check_schema(target["parameters"])

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from streamforge.manager.execution.live_comparison import Comparison
 from streamforge.manager.execution.planner import ExchangeFailed
@@ -89,7 +92,7 @@ async def test_it_begins_with_the_first_record_and_is_proven_to_the_millisecond_
 async def test_a_young_hole_is_left_to_the_loader_and_an_old_one_is_named() -> None:
     rig = await a_rig()
     rig.store(1, 2, 6, 7)
-    assert (await rig.step()).proven_ms == STREAM + 1001
+    assert (await rig.step()).proven_ms == STREAM + 1000
     assert (await rig.step()).open_holes == 0
     rig.store(3, 4, 5)  # it has filled it
     ledger = await rig.step()
@@ -98,7 +101,7 @@ async def test_a_young_hole_is_left_to_the_loader_and_an_old_one_is_named() -> N
     rig.store(1, 2, 6, 7)
     rig.wait(60)
     ledger = await rig.step()
-    assert (ledger.proven_ms, ledger.proven_id, ledger.open_holes) == (STREAM + 1001, 2, 1)
+    assert (ledger.proven_ms, ledger.proven_id, ledger.open_holes) == (STREAM + 1000, 2, 1)
     assert [(one.first_id, one.last_id) for one in ledger.holes] == [(3, 5)]
     assert [one[2:] for one in await rig.known()] == [("stored", 1, 2), ("unknown", 3, 5), ("stored", 6, 6)]
 
@@ -128,6 +131,32 @@ async def test_a_hole_that_another_workflow_has_loaded_is_none_any_more() -> Non
     assert (ledger.proven_ms, ledger.proven_id, ledger.open_holes) == (STREAM + 9000, 6, 0)
 
 
+async def test_a_hole_that_its_own_loader_fills_late_is_none_any_more() -> None:
+    rig = await a_rig()
+    rig.wait(60)
+    rig.store(1, 2, 6, 7)
+    assert (await rig.step()).open_holes == 1
+    rig.store(3, 4)
+    assert (await rig.step()).open_holes == 1
+    rig.store(5)
+    ledger = await rig.step()
+    assert (ledger.proven_ms, ledger.proven_id, ledger.open_holes) == (STREAM + 9000, 6, 0)
+    assert [one[2:] for one in await rig.known()] == [("stored", 1, 6)]
+
+
+async def test_a_record_that_shares_its_millisecond_with_the_one_before_the_hole_closes_it() -> None:
+    """A supplement of the hole's time loads it, and proves only what happened in that time."""
+    rig = await a_rig()
+    rig.wait(60)
+    rig.store(1, 2, 3, 6, 7)
+    (hole,) = (await rig.step()).holes
+    assert (hole.first_id, hole.last_id) == (4, 5)
+    assert hole.start_ms == STREAM + 2001
+    rig.store(4, 5)
+    ledger = await rig.step()
+    assert (ledger.proven_id, ledger.open_holes) == (6, 0)
+
+
 async def test_what_is_gone_from_the_coverage_is_proven_no_more() -> None:
     rig = await a_rig()
     rig.store(1, 2, 3, 4, 5, 6)
@@ -135,7 +164,7 @@ async def test_what_is_gone_from_the_coverage_is_proven_no_more() -> None:
     gone = Segment(start_ms=STREAM + 500, end_ms=STREAM + 1500, verdict=Verdict.OURS)
     await rig.world.deps.coverage.lay_over(rig.workflow.series, [gone])
     ledger = await rig.step()
-    assert (ledger.proven_ms, ledger.open_holes) == (STREAM + 500, 1)
+    assert (ledger.proven_ms, ledger.open_holes) == (STREAM + 499, 1)
 
 
 async def test_silence_is_proven_by_an_answer_with_the_last_record() -> None:
@@ -143,20 +172,31 @@ async def test_silence_is_proven_by_an_answer_with_the_last_record() -> None:
     exchange = rig.world.exchange
     assert isinstance(exchange, ticks.TickExchange)
     rig.store(*MARKET)
-    rig.wait(90)
-    exchange.now_ms = rig.world.clock.now_ms()
-    assert (await rig.step(quiet=True)).proven_id == 7  # of its millisecond more may come
-    assert exchange.asked == [ById(7, limit=2)]
-    assert (await rig.step()).proven_ms == STREAM + 9500
-    await rig.step(close=True)
-    rig.wait(90)
-    exchange.now_ms = rig.world.clock.now_ms()
-    ledger = await rig.step(quiet=True)
-    assert (ledger.proven_ms, ledger.proven_id) == (exchange.now_ms - 1000, 8)
+    assert (await rig.step(quiet=True)).proven_id == 7  # of the last one's millisecond more may come
+    assert exchange.asked == []
+    for last in (rig.world.clock.now_ms(), rig.world.clock.now_ms() + 90_000):
+        rig.wait(90)
+        exchange.now_ms = rig.world.clock.now_ms()
+        assert last < exchange.now_ms
+        ledger = await rig.step(quiet=True)
+        assert (ledger.proven_ms, ledger.proven_id) == (exchange.now_ms - 1000, 8)
     assert [(one[2], one[3], one[4]) for one in await rig.known()] == [("stored", 1, 8)]
-    rig.wait(30)
+    assert [one.records for one in await rig.world.deps.coverage.of(rig.workflow.series)] == [8]
+    rig.wait(59)
     await rig.step(quiet=True)
-    assert exchange.asked[1:] == [ById(8, limit=2)]  # not again within a minute
+    assert exchange.asked == [ById(8, limit=2)] * 2  # not again within a minute
+
+
+async def test_silence_is_not_asked_about_where_a_young_hole_lies_behind_what_is_known() -> None:
+    rig = await a_rig()
+    rig.workflow = with_attempt(rig.workflow, rig.workflow.steps[0].target, started_ms=None)
+    rig.store(1, 2, 3, 4, 5, 6, 8)
+    rig.wait(90)
+    exchange = rig.world.exchange
+    assert isinstance(exchange, ticks.TickExchange)
+    exchange.now_ms = rig.world.clock.now_ms()
+    await rig.step(quiet=True)
+    assert exchange.asked == []
 
 
 @pytest.mark.parametrize("answer", [[], [(8, STREAM + 9500), (9, STREAM + 50_000)]])
@@ -165,11 +205,10 @@ async def test_silence_is_not_believed_where_the_answer_has_more_or_nothing(answ
     exchange = rig.world.exchange
     assert isinstance(exchange, ticks.TickExchange)
     rig.store(*MARKET)
-    await rig.step(close=True)
     rig.wait(90)
     exchange.now_ms = rig.world.clock.now_ms()
     exchange.lie = lambda number, page: ticks.page_of(answer)
-    assert (await rig.step(quiet=True)).proven_ms == STREAM + 9501
+    assert (await rig.step(quiet=True)).proven_ms == STREAM + 9500
 
 
 async def test_an_exchange_that_does_not_answer_is_asked_again_later() -> None:
@@ -222,7 +261,7 @@ async def test_a_record_that_lacks_between_history_and_stream_is_a_hole() -> Non
     )
     await rig.world.deps.coverage.lay_over(rig.workflow.series, [history])
     ledger = await rig.step()
-    assert (ledger.proven_ms, ledger.proven_id) == (STREAM + 500, 1)
+    assert (ledger.proven_ms, ledger.proven_id) == (STREAM + 499, 1)
     assert [(one.first_id, one.last_id) for one in ledger.holes] == [(2, 2)]
 
 
@@ -315,3 +354,41 @@ async def test_bars_that_the_exchange_does_not_have_are_proven_by_asking_twice(t
     ledger = await rig.step(quiet=True)
     assert ledger.proven_ms == DAY_START + proven * MINUTE_MS
     assert ledger.open_holes == 0
+
+
+@given(st.data())
+def test_whatever_comes_when_nothing_is_claimed_that_is_not_stored_and_all_is_in_the_end(data: st.DataObject) -> None:
+    market = data.draw(ticks.ticks_of_a_market(STREAM))
+    first = data.draw(st.integers(0, len(market) - 1))
+    waves = data.draw(st.lists(st.sets(st.integers(first, len(market) - 1)), max_size=6))
+    waits = data.draw(st.lists(st.sampled_from([0, 5, 45, 90]), min_size=len(waves), max_size=len(waves)))
+
+    async def scenario() -> None:
+        rig = await a_rig()
+        exchange = rig.world.exchange
+        assert isinstance(exchange, ticks.TickExchange)
+        exchange.ticks, there = market, set[int]()
+
+        async def step(wave: set[int], wait: float) -> Ledger:
+            there.update(wave)
+            ticks.hold(rig.world.store, [market[n] for n in sorted(wave)], rig.workflow.collection)
+            rig.wait(wait)
+            exchange.now_ms = rig.world.clock.now_ms()
+            ledger = await rig.step(quiet=True)
+            if ledger.span is not None:
+                claimed = {n for n, (_, time_ms) in enumerate(market) if n >= first and time_ms in ledger.span}
+                assert claimed <= there
+                ids = {n for n, (tick, _) in enumerate(market) if n >= min(there) and tick <= (ledger.proven_id or 0)}
+                assert ids <= there
+            return ledger
+
+        await step({first}, 0)  # it begins with the first one, in order
+        for wave, wait in zip(waves, waits, strict=True):
+            await step(wave, wait)
+        await step(set(range(first, len(market))), 200)
+        rig.wait(200)
+        ledger = await step(set(), 200)
+        assert (ledger.proven_id, ledger.open_holes) == (market[-1][0], 0)
+        assert ledger.proven_ms == exchange.now_ms - 1000
+
+    asyncio.run(scenario())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 
 import pytest
 
@@ -10,6 +11,7 @@ from streamforge.manager.workflow import Status
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import RetryableError
 from tests.manager.live_world import (
+    POLICY,
     SERIES,
     begun,
     end_jobs,
@@ -17,11 +19,12 @@ from tests.manager.live_world import (
     load,
     minutes,
     pass_time,
+    speak,
     store,
     supplement_of,
     wanted,
 )
-from tests.manager.support import DAY_START, LOADER, MINUTE_MS, SINK, World, attempt
+from tests.manager.support import DAY_START, LOADER, MINUTE_MS, SINK, World, attempt, replace
 
 
 @pytest.fixture
@@ -181,6 +184,38 @@ async def test_an_exchange_or_a_store_that_is_away_does_not_end_it(world: World)
     await pass_time(world, 70, alive=[live.queue_id])
     assert (await world.workflow(live.queue_id)).status is Status.RUNNING
     assert await proven(world, live.queue_id) == 110
+
+
+async def test_the_next_attempt_is_told_from_where_on_all_is_stored(world: World) -> None:
+    live = await begun(world, wanted())
+    await pass_time(world, 130, alive=[live.queue_id])
+    store(world, live, minutes(100, 101))
+    await pass_time(world, 10, alive=[live.queue_id])
+    world.launcher.end(attempt(live, LOADER).job, exit_code=1)
+    await world.turns(5)
+    again = attempt(await world.workflow(live.queue_id), LOADER)
+    environment = world.launcher.specs[again.job].environment
+    assert again.number == 2
+    assert environment["STREAMFORGE_RANGES"] == "2024-08-01T01:42Z:2024-08-01T01:42:01Z"
+    assert environment["TIME_RANGE"].startswith("2024-08-01T01:40Z:")
+    assert int(environment["STREAMFORGE_CONNECTS"]) > 0
+
+
+async def test_more_streams_than_may_connect_begin_one_after_the_other() -> None:
+    world = await live_world(replace(POLICY, connects=4))
+    names = [await world.deps.workflows.create(wanted(code=f"abc12{n}")) for n in range(3)]
+    queue_ids = [one.workflow.queue_id for one in names]
+    for number, queue_id in enumerate(queue_ids):  # other series: of one there is no second
+        await world.deps.workflows.change(queue_id, partial(replace, symbol=f"S{number}USDT"))
+    await world.turns(4)
+    found = [await world.workflow(one) for one in queue_ids]
+    assert [sum(len(step.attempts) for step in one.steps) for one in found] == [2, 2, 1]
+    assert found[2].waiting_for == "its turn to connect to the exchange's streams"
+    for queue_id in queue_ids[:2]:
+        await speak(world, queue_id, "started")
+    await pass_time(world, 310, alive=queue_ids[:2])
+    assert attempt(await world.workflow(queue_ids[2]), LOADER).number == 1
+    await world.die()
 
 
 async def test_its_workers_are_started_again_however_often_they_fail(world: World) -> None:

@@ -395,6 +395,6 @@ async def test_a_plan_says_what_there_is_by_time_and_how_much_by_id(first_id: in
         last_id=first_id + 19,
     )
     plan = await prepare(there, ticks.SERIES, span, (known,), exchange_now_ms=ticks.NOW, again=False)
-    rest_of = Part(span=TimeRange(start + 12_000, start + 15_000), reason="it was not stored", first_id=first_id + 20)
-    assert plan.parts == (rest_of,), "it goes on behind the last id that is stored"
+    (rest,) = plan.parts  # behind the last id that is stored
+    assert (rest.span, rest.first_id) == (TimeRange(start + 12_000, start + 15_000), first_id + 20)
     assert (plan.bars, plan.expected, plan.there) == (50, 30, 20)

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamforge_utils.model.books.messages import BookTicker, DepthDiff, checked, read_message, read_snapshot
-from streamforge_utils.model.books.numbers import ZERO, is_exact, is_number, price_text
+from streamforge_utils.model.books.numbers import ZERO, is_exact, is_number, text_of
 from streamforge_utils.model.errors import PermanentError
 from tests.doubles.market import message, snapshot
 
@@ -26,7 +26,7 @@ def test_a_diff_is_read_and_its_levels_are_kept_as_they_were_written() -> None:
     diff = read_message(payload)
     assert isinstance(diff, DepthDiff)
     assert (diff.symbol, diff.first_id, diff.last_id) == ("BTCUSDT", 5, 7)
-    assert diff.bids == [(61837.63, "3.78826000"), (0.1, "0.00000000")]
+    assert diff.bids == [(61837.63, 3.78826), (0.1, 0.0)]
     assert levels_of(payload) == b'[["61837.63000000","3.78826000"],["0.10000000","0.00000000"]],"asks":[]}'
 
 
@@ -48,12 +48,14 @@ def test_a_diff_that_is_written_in_another_way_says_the_same(payload: bytes) -> 
 @pytest.mark.parametrize(
     ("payload", "says"),
     [
-        (message(5, 7, [("61837.63000000", "-1.00000000")], []), "not a price and a quantity"),
-        (message(5, 7, [], [("61837.63000000", "NaN")]), "not a price and a quantity"),
+        (message(5, 7, [("61837.63000000", "-1.00000000")], []), "Expected `float` >= 0"),
+        (message(5, 7, [], [("61837.63000000", "NaN")]), "Expected `float` >= 0"),
+        (message(5, 7, [], [("61837.63000000", "Infinity")]), "Expected `float` <= 1e"),
+        (message(5, 7, [], [("6.18E4", "1.0")]), "not a price and a quantity"),
         (message(5, 7, [], [("61837.63000000", "1e5")]), "not a price and a quantity"),
-        (message(5, 7, [], [("61837.63000000", "")]), "not a price and a quantity"),
-        (message(5, 7, [], [("61837.63000000", "1.2.3")]), "not a price and a quantity"),
-        (message(5, 7, [("0.00000000", "1.00000000")], []), "not a price and a quantity"),
+        (message(5, 7, [], [("61837.63000000", "")]), "Expected `float`"),
+        (message(5, 7, [], [("61837.63000000", "1.2.3")]), "Expected `float`"),
+        (message(5, 7, [("0.00000000", "1.00000000")], []), "Expected `float` > 0"),
         (message(5, 7, [LEVEL], [], E=1723161600000000), "13 digits"),
         (message(5, 7, [LEVEL], [], E=1723161600), "13 digits"),
         (message(8, 7, [LEVEL], []), "the updates 8 to 7"),
@@ -86,7 +88,7 @@ def test_best_prices_are_read_and_other_messages_are_left_to_others() -> None:
         b'{"stream":"btcusdt@bookTicker","data":{"u":7,"s":"BTCUSDT","b":"61837.63000000","B":"3.78826000",'
         b'"a":"61837.64000000","A":"1.54698000"}}'
     )
-    assert read_message(payload) == BookTicker(7, "BTCUSDT", 61837.63, "3.78826000", 61837.64, "1.54698000")
+    assert read_message(payload) == BookTicker(7, "BTCUSDT", 61837.63, 3.78826, 61837.64, 1.54698)
     assert read_message(b'{"stream":"btcusdt@trade","data":{"e":"trade"}}') is None
     assert read_message(b'{"result":null,"id":1}') is None
 
@@ -111,7 +113,7 @@ def test_a_snapshot_that_cannot_be_true_is_refused(body: bytes, says: str) -> No
 def test_a_price_has_one_text(steps: int) -> None:
     for text in (f"{steps // 10**8}.{steps % 10**8:08}", f"{steps // 100}.{steps % 100:02}000000"):
         assert is_exact(text)
-        assert price_text(float(text)) == text
+        assert text_of(float(text)) == text
 
 
 @given(st.from_regex(r"(0|[1-9][0-9]{0,9})(\.[0-9]{1,12})?", fullmatch=True))

@@ -86,16 +86,19 @@ def test_a_checkpoint_rebuilds_an_equal_book(seed: int, last_id: int, limit: int
 
 
 def test_the_best_levels_are_a_record_with_the_texts_of_the_exchange() -> None:
-    body = market.snapshot(7, [("0.30000001", "92233720368.54775807"), ("0.2", "1.50000000")], [("9000001.5", "3")])
+    body = market.snapshot(7, [("0.30000001", "9223372036854.75"), ("0.2", "1.50000000")], [("9000001.5", "3")])
     book = OrderBook.of_snapshot(read_snapshot(body, 5))
     top = top_of(book, "1INCH-%", START_MS, 1, 1)
     assert top.key == f"1INCH-%25_orderbook_{START_MS}"
-    assert (top.bids, top.asks) == ([("0.30000001", "92233720368.54775807")], [("9000001.50000000", "3")])
+    assert (top.bids, top.asks) == (
+        [("0.30000001", "9223372036854.75000000")],
+        [("9000001.50000000", "3.00000000")],
+    )
     assert (book.known_low, book.known_high) == (None, None)
 
 
 def test_prices_beyond_the_band_are_no_levels_and_nearing_its_end_is_told() -> None:
-    levels = [(text(100 - n), "1.0") for n in range(1, 10)], [(text(100 + n), "1.0") for n in range(1, 10)]
+    levels = [(text(100 - n), text(1)) for n in range(1, 10)], [(text(100 + n), text(1)) for n in range(1, 10)]
     book = OrderBook.of_snapshot(read_snapshot(market.snapshot(1, *levels), 9))
     assert (book.known_low, book.known_high) == (91.0, 109.0)
     book.apply(diff((0, 90, 5), (1, 110, 5)))
@@ -110,21 +113,21 @@ def test_prices_beyond_the_band_are_no_levels_and_nearing_its_end_is_told() -> N
 
 
 def test_a_side_that_is_shorter_than_asked_for_is_known_whole() -> None:
-    book = OrderBook.of_snapshot(read_snapshot(market.snapshot(1, [(text(9), "1.0")], []), 2))
+    book = OrderBook.of_snapshot(read_snapshot(market.snapshot(1, [(text(9), text(1))], []), 2))
     book.apply(diff((0, 1, 3), (1, 50, 4)))
-    assert book.levels() == ([(text(9), "1.0"), (text(1), text(3))], [(text(50), text(4))])
+    assert book.levels() == ([(text(9), text(1)), (text(1), text(3))], [(text(50), text(4))])
     book.apply(diff((0, 9, 0), (0, 1, 0), (1, 50, 0)))
     assert (book.levels(), book.is_lost, book.is_crossed) == (([], []), False, False)
 
 
 def test_a_crossed_book_says_so() -> None:
-    book = OrderBook.of_snapshot(read_snapshot(market.snapshot(1, [(text(9), "1.0")], [(text(10), "1.0")]), 2))
+    book = OrderBook.of_snapshot(read_snapshot(market.snapshot(1, [(text(9), text(1))], [(text(10), text(1))]), 2))
     book.apply(diff((0, 10, 1)))
     assert book.is_crossed
 
 
 def test_books_are_compared_in_what_both_know() -> None:
-    bids = [(text(9), "1.0"), (text(8), "2.0"), (text(7), "3.0")]
+    bids = [(text(9), text(1)), (text(8), text(2)), (text(7), text(3))]
 
     def book(limit: int, best: str = "1.0") -> OrderBook:
         return OrderBook.of_snapshot(read_snapshot(market.snapshot(1, [(text(9), best), *bids[1:limit]], []), limit))

@@ -58,9 +58,12 @@ class Session:
         for symbol, book in self.books.items():
             taken = book.take()
             assert taken.refused == []
-            for record in taken.records:
-                kind_named(record.kind).document(record.key, record.value)
-            self.kinds[symbol] += [record.kind for record in taken.records]
+            for key, value in zip(taken.keys, taken.values, strict=True):
+                name = (
+                    "depth_top" if b"_orderbook_" in key else "depth_checkpoint" if b"known_low" in value else "depth"
+                )
+                kind_named(name).document(key, value)
+                self.kinds[symbol].append(name)
             self.intervals[symbol] += taken.intervals
 
     def told(self, symbol: str) -> list[BookInterval]:
@@ -132,7 +135,7 @@ def test_four_symbols_equal_the_best_prices_at_each_of_26_updates() -> None:
     book = session.books["NKNUSDT"].book
     assert book is not None
     assert (book.known_low, book.known_high) == (None, 0.5506)  # it has 609 bids and 1000 asks
-    assert (0.25974, "51.00000000") in book.bids.levels()  # an order from before the step of prices was made 0.0001
+    assert (0.25974, 51.0) in book.bids.levels()  # an order from before the step of prices was made 0.0001
     assert sum(kinds.count("depth") for kinds in session.kinds.values()) == 177
 
 

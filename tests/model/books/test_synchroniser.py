@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TypeVar
 
 import msgspec
 import pytest
@@ -10,15 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamforge_utils.model.books.basket import Basket
-from streamforge_utils.model.books.messages import BookTicker, DepthDiff, read_message
-from streamforge_utils.model.books.records import book_of
-from streamforge_utils.model.books.synchroniser import BookSettings, Importance, Published, Synchroniser
+from streamforge_utils.model.books.messages import BookTicker
+from streamforge_utils.model.books.records import Depth, DepthCheckpoint, DepthTop, book_of
+from streamforge_utils.model.books.synchroniser import BookSettings, Importance, Synchroniser
 from streamforge_utils.model.books.trust import BookInterval, Cause, Trust
 from streamforge_utils.model.completeness.continuity import chains
 from streamforge_utils.model.kinds.registry import kind_named
 from tests.doubles import market
 from tests.doubles.market import START_MS, SYMBOL, Market, text
 
+T = TypeVar("T", bound=msgspec.Struct)
 WORLD = Market(7, 400)
 LIMIT = 1000
 
@@ -30,24 +32,20 @@ class Follower:
         self.world = world
         kept = {"limit": LIMIT, "deep_limit": LIMIT, "top_every_ms": 1_000, "checkpoint_every_ms": 5_000, **changed}
         self.book = Synchroniser(SYMBOL, BookSettings(**kept), chance=lambda: 0.0)
-        self.records: list[Published] = []
+        self.basket = Basket([self.book])
+        self.records: list[tuple[bytes, bytes]] = []
         self.intervals: list[BookInterval] = []
         self.refused: list[str] = []
         self.now_ms = START_MS
 
     def diff(self, first_id: int, last_id: int, payload: bytes | None = None) -> None:
-        payload = payload or self.world.diff(first_id, last_id)
-        diff = read_message(payload)
-        assert isinstance(diff, DepthDiff)
-        self.book.hear(diff, payload, self.now_ms * 1000, 1)
+        assert self.basket.hear([payload or self.world.diff(first_id, last_id)], self.now_ms * 1000, 1) == []
         self.take()
 
     def ticker(self, last_id: int, payload: bytes | None = None) -> None:
         payload = payload or self.world.ticker(last_id)
         if payload is not None:
-            found = read_message(payload)
-            assert isinstance(found, BookTicker)
-            self.book.hear_ticker(found)
+            assert self.basket.hear([payload], self.now_ms * 1000, 1) == []
 
     def snapshot(self, last_id: int, limit: int = LIMIT) -> None:
         self.now_ms += 1_000
@@ -56,7 +54,7 @@ class Follower:
 
     def take(self) -> None:
         taken = self.book.take()
-        self.records += taken.records
+        self.records += zip(taken.keys, taken.values, strict=True)
         self.intervals += taken.intervals
         self.refused += [reason for _, reason in taken.refused]
 
@@ -71,11 +69,15 @@ class Follower:
     def trust(self) -> list[tuple[int, int, Trust, str, str]]:
         return [(one.first_id, one.last_id, one.trust, one.why, one.cause) for one in self.told]
 
-    def ids(self, kind: str) -> list[int]:
+    def of(self, kind: type[T]) -> list[T]:
+        """The records of a kind."""
+        fields = {field.encode_name for field in msgspec.structs.fields(kind)}
+        values = [value for _, value in self.records if msgspec.json.decode(value).keys() == fields]
+        return [msgspec.json.decode(value, type=kind) for value in values]
+
+    def ids(self, kind: type[Depth | DepthTop | DepthCheckpoint] = Depth) -> list[int]:
         """The last ids of the records of a kind."""
-        kinds = kind_named(kind)
-        records = [msgspec.json.decode(one.value, type=kinds.record) for one in self.records if one.kind == kind]
-        return [record.last_update_id for record in records]  # type: ignore[attr-defined]
+        return [record.last_update_id for record in self.of(kind)]
 
     def check(self) -> None:
         """What is called verified is what the market has."""
@@ -114,7 +116,7 @@ def test_diffs_that_a_snapshot_reaches_are_verified_also_those_that_came_before_
     assert (follower.told[1].start_ms, follower.told[1].end_ms) == (START_MS + 901, START_MS + 2001)
     follower.diff(21, 22)
     follower.check()
-    assert follower.ids("depth") == [5, 9, 14, 20, 22]
+    assert follower.ids() == [5, 9, 14, 20, 22]
     assert follower.book.wanted(follower.now_ms) is None
 
 
@@ -128,7 +130,7 @@ def test_a_snapshot_older_than_what_is_held_is_asked_for_again(last_id: int, rea
     follower.snapshot(last_id)
     follower.check()
     assert (follower.book.standing.trust is VERIFIED) == reached
-    assert follower.book.stale == int(not reached)
+    assert follower.book.useless == int(not reached)
     if not reached:
         assert follower.book.wanted(follower.now_ms) is None
         assert follower.book.wanted(follower.now_ms + 500) is not None
@@ -172,7 +174,7 @@ def test_doubled_overlapping_and_older_messages_change_nothing() -> None:
         follower.diff(first_id, last_id)
         follower.check()
     assert follower.trust[1:] == [(6, 14, VERIFIED, "", "")]
-    assert follower.ids("depth") == [5, 9, 12, 14]
+    assert follower.ids() == [5, 9, 12, 14]
     assert follower.book.duplicates == 3
 
 
@@ -197,7 +199,7 @@ def test_a_message_that_comes_late_says_what_lacked() -> None:
     for first_id, last_id in ((14, 16), (10, 11), (12, 13), (12, 13)):
         follower.diff(first_id, last_id)
     assert [(one.first_id, one.last_id) for one in chains(follower.told)] == [(1, 16)]
-    assert follower.ids("depth") == [5, 9, 16, 11, 13]
+    assert follower.ids() == [5, 9, 16, 11, 13]
     assert follower.book.standing.trust is SUSPECT
     follower.snapshot(15)
     follower.check()
@@ -223,7 +225,7 @@ def test_ids_that_went_wrong_do_not_silence_a_symbol_for_ever() -> None:
     follower.diff(0, 0, market.message(900_000, 900_001, [], []))
     for last_id in range(6, 400):
         follower.diff(last_id, last_id)
-    assert follower.ids("depth") == [5, 900_001, *range(6, 400)]  # they are what lacked
+    assert follower.ids() == [5, 900_001, *range(6, 400)]  # they are what lacked
     for _ in range(206):
         follower.diff(399, 399)
     assert follower.book.standing.trust is SUSPECT
@@ -248,7 +250,7 @@ def test_a_message_that_cannot_be_true_is_refused_and_makes_suspect(payload: byt
     assert (follower.book.standing.trust, follower.book.standing.why) == (SUSPECT, "bad content")
     follower.diff(12, 14)
     assert follower.trust[1:] == [(6, 9, VERIFIED, "", "bad content"), (12, 14, SUSPECT, "bad content", "")]
-    assert follower.ids("depth") == [5, 9, 14]
+    assert follower.ids() == [5, 9, 14]
 
 
 def test_the_same_content_of_another_connection_makes_up_for_a_bad_message() -> None:
@@ -266,6 +268,8 @@ def test_a_crossed_book_is_suspect_from_the_message_on_that_crossed_it() -> None
     assert follower.book.standing.trust is SUSPECT
     follower.diff(62, 70)
     assert follower.trust[1:] == [(6, 60, VERIFIED, "", ""), (61, 70, SUSPECT, "crossed", "")]
+    follower.snapshot(60)  # the message that crosses lies behind it
+    assert (follower.book.standing.trust, follower.book.useless) == (SUSPECT, 1)
     follower.snapshot(65)
     follower.check()
     assert follower.trust[-1] == (62, 70, VERIFIED, "", "")
@@ -281,7 +285,7 @@ def test_best_prices_of_the_same_update_witness_the_book_before_and_after_its_di
     assert follower.book.standing.trust is VERIFIED
     follower.diff(71, 80)
     bid, ask = WORLD.best(80)
-    wrong = BookTicker(80, SYMBOL, bid, "0.5", ask, "0.5")
+    wrong = BookTicker(80, SYMBOL, bid, 0.5, ask, 0.5)
     follower.book.hear_ticker(wrong)
     assert follower.book.standing.trust is SUSPECT
     assert follower.trust[1:] == [(51, 70, VERIFIED, "", ""), (71, 80, SUSPECT, "witness differs", "")]
@@ -289,6 +293,25 @@ def test_best_prices_of_the_same_update_witness_the_book_before_and_after_its_di
     follower.snapshot(85)
     follower.check()
     assert follower.trust[-1] == (81, 90, VERIFIED, "", "")
+
+
+def test_best_prices_that_cannot_be_read_say_nothing_about_the_book() -> None:
+    follower = run((1, 50), (51, 60), snapshot=50)
+    payload = WORLD.ticker(60)
+    assert payload is not None
+    payload = payload.replace(b'"b":"', b'"b":"-')
+    assert [left for left, reason in follower.basket.hear([payload], START_MS * 1000, 1) if reason] == [payload]
+    assert follower.book.standing.trust is VERIFIED
+
+
+def test_an_empty_side_is_witnessed_too() -> None:
+    follower = Follower()
+    follower.diff(0, 0, market.message(1, 1, [(text(9), text(1))], []))
+    follower.book.hear_snapshot(market.snapshot(1, [(text(9), text(1))], []), LIMIT, START_MS)
+    follower.book.hear_ticker(BookTicker(1, SYMBOL, 9.0, 1.0, 0.0, 0.0))
+    assert follower.book.agreed == 1
+    follower.book.hear_ticker(BookTicker(1, SYMBOL, 9.0, 1.0, 10.0, 1.0))
+    assert follower.book.standing.why == Cause.WITNESS
 
 
 def test_a_new_snapshot_that_differs_makes_suspect_what_nothing_witnessed() -> None:
@@ -327,14 +350,24 @@ def test_a_price_that_walks_out_of_the_band_is_not_verified_and_a_deeper_snapsho
     assert follower.book.standing.trust is VERIFIED
 
 
+def test_of_what_is_held_only_that_is_verified_behind_which_the_best_prices_are_known() -> None:
+    follower = Follower()
+    bids, asks = [(text(98), text(1)), (text(97), text(1))], [(text(101), text(1))]
+    gone, back = [(text(98), text(0)), (text(97), text(0))], [(text(97), text(2))]
+    for last_id, changes in ((10, []), (11, gone), (12, back), (13, [])):
+        follower.diff(0, 0, market.message(last_id, last_id, changes, []))
+    follower.book.hear_snapshot(market.snapshot(10, bids, asks), 2, START_MS)
+    assert follower.trust == [(10, 11, CLEAN, "awaiting snapshot", ""), (12, 13, VERIFIED, "", "")]
+
+
 def test_what_is_held_for_a_snapshot_is_bounded_and_nothing_of_it_lacks_on_the_topic() -> None:
     follower = Follower(held_diffs=10)
     for last_id in range(1, 101):
         follower.diff(last_id, last_id)
-    assert follower.ids("depth") == [*range(1, 101)]
+    assert follower.ids() == [*range(1, 101)]
     assert follower.book.forgotten >= 90
     follower.snapshot(50)
-    assert follower.book.stale == 1
+    assert follower.book.useless == 1
     follower.snapshot(98)
     follower.check()
     assert follower.trust[-1] == (99, 100, VERIFIED, "", "")
@@ -348,26 +381,24 @@ def test_tops_and_checkpoints_are_taken_of_verified_books_at_their_times() -> No
     follower = run((1, 5), snapshot=3)
     for last_id in range(6, 120):
         follower.diff(last_id, last_id)
-    assert follower.ids("depth_top") == [6, *range(10, 120, 10)]  # a second is ten messages
-    assert follower.ids("depth_checkpoint") == [6, 50, 100]
+    assert follower.ids(DepthTop) == [6, *range(10, 120, 10)]  # a second is ten messages
+    assert follower.ids(DepthCheckpoint) == [6, 50, 100]
     follower.diff(122, 122)
     follower.diff(123, 140)
-    assert follower.ids("depth_top")[-1] == 110
+    assert follower.ids(DepthTop)[-1] == 110
     follower.snapshot(130)
     follower.diff(141, 141)
-    assert follower.ids("depth_top")[-1] == 141
-    last = [one for one in follower.records if one.kind == "depth_checkpoint"][-1]
-    record = msgspec.json.decode(last.value, type=kind_named("depth_checkpoint").record)
-    book = book_of(record)  # type: ignore[arg-type]
+    assert follower.ids(DepthTop)[-1] == 141
+    book = book_of(follower.of(DepthCheckpoint)[-1])
     assert follower.book.book is not None
     assert book.levels() == follower.book.book.levels()
 
 
 def test_a_record_is_the_message_with_what_is_known_of_its_way() -> None:
     follower = run((1, 5))
-    record, payload = follower.records[0], WORLD.diff(1, 5)
+    (key, value), payload = follower.records[0], WORLD.diff(1, 5)
     data = msgspec.json.decode(payload)["data"]
-    assert msgspec.json.decode(record.value) == {
+    assert msgspec.json.decode(value) == {
         "_key": "BTCUSDT_000000000005",
         "_version": START_MS,
         "symbol": "BTCUSDT",
@@ -379,8 +410,7 @@ def test_a_record_is_the_message_with_what_is_known_of_its_way() -> None:
         "bids": data["b"],
         "asks": data["a"],
     }
-    assert record.key == b"BTCUSDT_000000000005"
-    assert kind_named("depth").document(record.key, record.value)[0] == "BTCUSDT_000000000005"
+    assert kind_named("depth").document(key, value)[0] == "BTCUSDT_000000000005"
 
 
 def test_a_stop_ends_the_open_interval() -> None:
@@ -462,14 +492,11 @@ def test_what_is_called_verified_is_what_the_market_has(
         assert follower.book.standing.why != Cause.WITNESS
     told = follower.told
     assert {number for one in told for number in range(one.first_id, one.last_id + 1)} <= heard
-    assert sum(one.messages for one in told) == len(follower.ids("depth"))
+    assert sum(one.messages for one in told) == len(follower.ids())
     for one in told:
         if one.trust is VERIFIED:
             assert one.anchor_id is not None
             assert one.why == ""
-    for record in follower.records:
-        if record.kind == "depth_top":
-            top = msgspec.json.decode(record.value, type=kind_named("depth_top").record)
-            best = world.best(top.last_update_id)  # type: ignore[attr-defined]
-            sides = [float(side[0][0]) if side else none for side, none in ((top.bids, 0.0), (top.asks, float("inf")))]  # type: ignore[attr-defined]
-            assert (sides[0], sides[1]) == best
+    for top in follower.of(DepthTop):
+        bids, asks = ([float(price) for price, _ in side] for side in (top.bids, top.asks))
+        assert (max(bids, default=0.0), min(asks, default=float("inf"))) == world.best(top.last_update_id)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from streamforge_utils.model.completeness.continuity import Continuity, Unbroken, chains
 from streamforge_utils.model.completeness.rule import Rule
+from streamforge_utils.model.completeness.sequence import Sequence
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.kinds.candles import Interval
@@ -88,3 +89,8 @@ def test_a_rule_that_lacks_a_method_fails_at_its_definition() -> None:
     fields = {name: getattr(Continuity, name) for name in ("bounds", "existing", "whole", "expected", "questions")}
     with pytest.raises(TypeError, match="the completeness rule Half lacks survey, counted, answered"):
         msgspec.defstruct("Half", [], bases=(Rule,), namespace=fields, frozen=True)
+
+
+def test_what_is_stored_does_not_tell_what_lacks() -> None:
+    assert not Continuity().is_counted
+    assert Sequence().is_counted

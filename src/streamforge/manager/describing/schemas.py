@@ -199,7 +199,8 @@ def _schema(
     notes: Mapping[str, Mapping[str, Any]],
     examples: Sequence[Mapping[str, Any]],
 ) -> dict[str, Any]:
-    schema = standalone(msgspec.json.schema(kind), **{"$id": ID_PREFIX + name}, title=title, description=description)
+    whole = standalone(msgspec.json.schema(kind), **{"$id": ID_PREFIX + name}, title=title, description=description)
+    schema: dict[str, Any] = _inlined(whole, whole.pop("$defs", {}))  # it is also a part of the AsyncAPI document
     for field, note in notes.items():
         schema["properties"][field].update(note)
     for field in schema["properties"].values():
@@ -207,6 +208,16 @@ def _schema(
             del field["maximum"]
     schema["examples"] = [dict(example) for example in examples]
     return schema
+
+
+def _inlined(node: Any, definitions: Mapping[str, Any]) -> Any:
+    """`node` with each definition in the place of the references to it; none refers to itself."""
+    if isinstance(node, list):
+        return [_inlined(one, definitions) for one in node]
+    if not isinstance(node, dict):
+        return node
+    found = {name: _inlined(value, definitions) for name, value in node.items() if name != "$ref"}
+    return _inlined(definitions[node["$ref"].rpartition("/")[2]], definitions) | found if "$ref" in node else found
 
 
 def _marker() -> dict[str, Any]:

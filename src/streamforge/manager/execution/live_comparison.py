@@ -22,7 +22,7 @@ from streamforge.manager.execution.planner import ExchangeFailed
 from streamforge.manager.execution.proof import ask_again
 from streamforge.manager.live_ledger import MOST_HOLES, Ledger
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
-from streamforge.manager.persistence.record_count import first_stored_from, survey, time_of
+from streamforge.manager.persistence.record_count import first_stored_from, holes_in, survey, time_of
 from streamforge.manager.symbols import TRADING
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.completeness.rule import Rule
@@ -72,7 +72,6 @@ class Comparison:
         self.ledger = ledger
         self._series: Series = workflow.series
         self._rule: Rule = rule_of(workflow.series)
-        self._phase_ms: int | None = None
         self._close = close
 
     async def step(self) -> None:
@@ -82,6 +81,7 @@ class Comparison:
         for _ in range(_TRIES) if self._rule.is_counted else ():
             known = await deps.coverage.known(self._series)
             found, more = await self._new(known)
+            found = [*await self._filled(known), *found]
             if not found or await self._learnt(known, found):
                 break
         self.ledger = self._told(await deps.coverage.known(self._series), behind=more)
@@ -135,9 +135,11 @@ class Comparison:
             return ledger
         # From the beginning: what was proven may be gone since.
         proven, front = front_of(known.segments, ledger.from_ms, done=True), self._front(known)
+        # Of the millisecond before a hole a record may lack, too, where several share one.
+        shared = self._rule.position_at(proven.at_ms) is None and proven.at_ms < front.at_ms
         ledger = _replace(
             ledger,
-            proven_ms=None if proven.last is None else proven.at_ms,
+            proven_ms=None if proven.last is None else max(ledger.from_ms, proven.at_ms - shared),
             proven_id=None if proven.position is None else proven.position - 1,
             holes=(),
             open_holes=0,
@@ -165,13 +167,29 @@ class Comparison:
         if self._lacks_history(front) and not self.ledger.failures and not self._close:
             return [], False  # it comes first: its last id is the stream's beginning
         now_ms = self._deps.clock.now_ms() + known.clock_ahead_ms
-        if self._rule.position_at(front.at_ms) is not None:
-            found, more = await self._bars(known, front, now_ms)
-        else:
-            found, more = await self._ids(front)
+        by_time = self._rule.position_at(front.at_ms) is not None
+        found, more = await (self._bars(known, front, now_ms) if by_time else self._ids(front))
         old_ms = self._old_ms(now_ms)
         kept = [*takewhile(lambda one: one.verdict is Verdict.STORED or one.end_ms <= old_ms, found)]
-        return kept, more and len(kept) == len(found)
+        if len(kept) == len(found):
+            return kept, more
+        if kept and not by_time:  # the last millisecond may be one of the hole's, too
+            last = kept.pop()
+            kept += [_replace(last, end_ms=last.end_ms - 1)] if last.end_ms - 1 > last.start_ms else []
+        return kept, False
+
+    async def _filled(self, known: SeriesCoverage) -> list[Segment]:
+        """The holes that are stored by now: the loader was late, or a supplement has loaded records of a millisecond
+        that is in another segment."""
+        store, collection, found = self._deps.store, self._workflow.collection, list[Segment]()
+        for hole in self.ledger.holes:
+            wanted = self._rule.expected(hole, known.grid_ms)
+            if not wanted or hole not in touching(known.segments, hole.span):
+                continue
+            if not await holes_in(store, collection, self._series, wanted):
+                there = _replace(_all_of(hole.span, collection), records=len(wanted))
+                found.append(_replace(there, first_id=hole.first_id, last_id=hole.last_id))
+        return found
 
     def _old_ms(self, now_ms: int) -> int:
         """The end of holes that are not left to the loader any more; none while an attempt is young."""
@@ -186,11 +204,6 @@ class Comparison:
         """By a grid: what is over of it, up to the last one that is stored."""
         rule, store, collection = self._rule, self._deps.store, self._workflow.collection
         phase_ms = known.grid_ms
-        if not rule.is_fixed(phase_ms):
-            stored = await self._positions(front.at_ms, 1)
-            if not stored:
-                return [], False
-            self._phase_ms = phase_ms = stored[0]
         end_ms = rule.over_ms(now_ms, phase_ms)
         if end_ms <= front.at_ms:
             return [], False
@@ -231,10 +244,11 @@ class Comparison:
     async def _begun(self, front: Front) -> Front:
         """The front with the first position that is to be stored behind it; where it is not known, without.
 
-        Where nothing older is wanted that is the first one that is stored; else the exchange tells it.
+        Where nothing is known before it, and nothing older is wanted, that is the first one that is stored; else the
+        exchange tells it.
         """
         series, ledger, kind = self._series, self.ledger, kind_of(self._series)
-        if ledger.from_ms is not None and not self._close:
+        if not self._close and (front.last is not None or ledger.history_ms is not None):
             span = TimeRange(front.at_ms, front.at_ms + 1)
             try:
                 now_ms = await self._deps.exchange.server_time()
@@ -264,20 +278,38 @@ class Comparison:
         end_ms = rule.over_ms(await exchange.server_time(), known.grid_ms)
         if end_ms <= front.at_ms:
             return []
-        if front.position is None or front.last is None:
-            behind = verdict_of(TimeRange(front.at_ms, end_ms), Verdict.UNKNOWN)
-            asked = rule.expected(behind, known.grid_ms)
-            if not asked:
-                return []
-            until_ms = rule.next(asked[:_BARS_ASKED][-1])
-            hole = verdict_of(TimeRange(front.at_ms, until_ms), Verdict.UNKNOWN)
-            told = await ask_again(exchange, series, hole, known.grid_ms)
-            return [*takewhile(lambda one: one.verdict is Verdict.EXCHANGE, told)]
-        # With the record before: an answer without it would prove nothing.
-        page = await exchange.page(series, ById(front.position - 1, limit=2))
-        if front.last.verdict is not Verdict.STORED or [*page.positions] != [front.position - 1]:
+        if rule.position_at(front.at_ms) is None:
+            return await self._silence(front, end_ms)
+        asked = rule.expected(verdict_of(TimeRange(front.at_ms, end_ms), Verdict.UNKNOWN), known.grid_ms)
+        if not asked:
             return []
-        return [_replace(front.last, end_ms=end_ms)]
+        until_ms = rule.next(asked[:_BARS_ASKED][-1])
+        hole = verdict_of(TimeRange(front.at_ms, until_ms), Verdict.UNKNOWN)
+        told = await ask_again(exchange, series, hole, known.grid_ms)
+        return [*takewhile(lambda one: one.verdict is Verdict.EXCHANGE, told)]
+
+    async def _silence(self, front: Front, end_ms: int) -> list[Segment]:
+        """The time from the front to `end_ms` with what is stored of it, if the exchange has nothing that is newer.
+
+        It is asked for the last record too: an answer without that one would prove nothing.
+        """
+        if front.position is None:
+            front = await self._begun(front)
+        if front.position is None:
+            return []
+        stored = await self._positions(front.position, RECORDS_A_STEP)
+        last = stored[-1] if stored else front.position - 1
+        if len(stored) != last - front.position + 1 or len(stored) == RECORDS_A_STEP:
+            return []
+        page = await self._deps.exchange.page(self._series, ById(last, limit=2))
+        if [*page.positions] != [last]:
+            return []
+        if stored:
+            whole = _all_of(TimeRange(front.at_ms, end_ms), self._workflow.collection)
+            return [_replace(whole, records=len(stored), first_id=front.position, last_id=last)]
+        before = front.last
+        told = before is not None and before.verdict in (Verdict.STORED, Verdict.EXCHANGE)
+        return [_replace(before, end_ms=end_ms)] if before is not None and told else []
 
     async def _time_of(self, position: int) -> int:
         found = await time_of(self._deps.store, self._workflow.collection, self._series, position)
@@ -291,7 +323,7 @@ class Comparison:
         async with deps.coverage.locks.hold(series.id):
             if await deps.coverage.known(series) != known:
                 return False
-            await deps.coverage.prove(series, found, self._phase_ms, deps.clock.now_ms(), condition=condition)
+            await deps.coverage.prove(series, found, None, deps.clock.now_ms(), condition=condition)
         return True
 
 

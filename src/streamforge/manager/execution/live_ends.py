@@ -32,7 +32,12 @@ async def begun(deps: Dependencies, workflow: Workflow) -> Planned:
     exchange_now_ms, now_ms = await deps.exchange.server_time(), deps.clock.now_ms()
     await deps.exchange_binding.accept()
     known = await deps.coverage.known(series)
-    over_ms = rule.over_ms(exchange_now_ms, known.grid_ms)
+    first_ms = known.first_ms
+    if not rule.is_fixed(known.grid_ms):  # only the exchange's data tell where its bars open
+        bounds = await rule.bounds(deps.exchange, series, exchange_now_ms, trading=True)
+        first_ms = None if bounds is None else bounds.first_ms
+    phase_ms = first_ms if known.phase_ms is None else known.phase_ms
+    over_ms = rule.over_ms(exchange_now_ms, phase_ms)
     by_time = rule.position_at(over_ms) is not None
     stream_ms = over_ms if by_time else over_ms - _OVERLAP_MS
     before = workflow.ledger
@@ -40,7 +45,7 @@ async def begun(deps: Dependencies, workflow: Workflow) -> Planned:
     if before is not None and before.from_ms is not None:
         from_ms = before.from_ms
     elif workflow.requested != LIVE:
-        from_ms = rule.ceil(workflow.span.start_ms, known.grid_ms) if rule.is_fixed(known.grid_ms) else None
+        from_ms = rule.ceil(workflow.span.start_ms, phase_ms) if rule.is_fixed(phase_ms) else None
     ledger = Ledger(
         from_ms=stream_ms if from_ms is None and by_time else from_ms,
         stream_ms=stream_ms,
@@ -51,7 +56,8 @@ async def begun(deps: Dependencies, workflow: Workflow) -> Planned:
     part = Part(span=TimeRange(stream_ms, stream_ms + 1000), source=Source.STREAM, reason="it goes on from here")
     plan = Plan(exchange_now_ms=exchange_now_ms, parts=(part,))
     condition = partial(deps.workflows.check_epoch, workflow)
-    await deps.coverage.learn_plan(series, Plan(exchange_now_ms=exchange_now_ms), now_ms, condition=condition)
+    learnt = Plan(exchange_now_ms=exchange_now_ms, first_ms=first_ms, last_ms=known.last_ms)
+    await deps.coverage.learn_plan(series, learnt, now_ms, condition=condition)
     return Planned(plan, ledger=ledger)
 
 

@@ -77,7 +77,7 @@ async def _made(deps: Dependencies, workflow: Workflow, ledger: Ledger, span: Ti
         type=type_of(workflow.series),
         time_range=str(span),
         # What was missed lies with the rest; years of history have a collection of their own.
-        collection=workflow.collection if ledger.has_history else None,
+        collection=None if span.start_ms < (ledger.history_ms or 0) else workflow.collection,
     )
     checked = check(request, now_ms)
 

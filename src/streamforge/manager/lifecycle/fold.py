@@ -20,7 +20,7 @@ from streamforge_utils.model.timeranges import parse_time_range
 from streamforge_utils.ports.launcher import Job, JobState
 
 _replace = msgspec.structs.replace
-_REASON_SHOWN = 300
+_REASON_SHOWN = 500
 _MOST_REPORTED = 1000
 
 

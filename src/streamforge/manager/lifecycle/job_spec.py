@@ -49,8 +49,7 @@ def job_of(
         "STREAMFORGE_ORPHAN_SECONDS": f"{policy.orphan_after_s:g}",
     }
     if step.role is Role.LOADER:
-        ranges = _inside(span, attempt.ranges) if workflow.ledger is None else (str(span),)
-        environment["STREAMFORGE_RANGES"] = ",".join(ranges)
+        environment["STREAMFORGE_RANGES"] = ",".join(_ranges_of(workflow, attempt, span))
         if (first_id := _first_id(workflow, step, attempt)) is not None:
             environment["STREAMFORGE_FIRST_ID"] = str(first_id)
         environment["STREAMFORGE_WEIGHT_PER_MINUTE"] = str(weight_per_minute)
@@ -100,11 +99,18 @@ def _first_id(workflow: Workflow, step: Step, attempt: Attempt) -> int | None:
 
 
 def _span_of(workflow: Workflow) -> TimeRange:
-    """The range that workers are told; of a live workflow it begins where a loader does that finds nothing on the bus:
-    all before is stored, or is history. It has no end."""
+    """The range that workers are told; of a live workflow, which has no end, it begins with its stream: what is on the
+    topic of an earlier time is of a round before."""
     if workflow.ledger is not None:
-        return TimeRange(workflow.ledger.resume_ms, workflow.ledger.resume_ms + 1000)
+        return TimeRange(workflow.ledger.stream_ms, workflow.ledger.resume_ms + 1000)
     return workflow.planned_span or workflow.span
+
+
+def _ranges_of(workflow: Workflow, attempt: Attempt, span: TimeRange) -> Iterable[str]:
+    """What a loader loads; of a live workflow from where on, if it finds nothing on the topic: all before is stored."""
+    if workflow.ledger is not None:
+        return (str(TimeRange(workflow.ledger.resume_ms, workflow.ledger.resume_ms + 1000)),)
+    return _inside(span, attempt.ranges)
 
 
 def _of_topic(workflow: Workflow, topic: TopicInput, step: Step) -> dict[str, str]:

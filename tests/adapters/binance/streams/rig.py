@@ -62,7 +62,9 @@ async def payloads(connection: BinanceConnection, count: int) -> list[bytes]:
     """At least the next `count`."""
     found: list[bytes] = []
     while len(found) < count:
-        found.extend((await connection.read()).payloads)
+        batch = await connection.read()
+        assert batch.received_us == NOW_US
+        found.extend(batch.payloads)
     return found
 
 
@@ -71,6 +73,8 @@ async def to_the_end(connection: BinanceConnection) -> tuple[list[bytes], EndCau
     found: list[bytes] = []
     while True:
         try:
-            found.extend((await connection.read()).payloads)
+            batch = await connection.read()
+            assert batch.received_us == NOW_US
+            found.extend(batch.payloads)
         except StreamEnded as ended:
             return found, ended.cause, str(ended)

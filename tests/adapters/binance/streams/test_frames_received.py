@@ -22,6 +22,7 @@ MALFORMED = {
     "RSV1 without an agreement": (framed(TEXT, EVENT, first=0xC0), "reserved bit"),
     "RSV2": (framed(TEXT, EVENT, first=0xA0), "reserved bit"),
     "RSV3": (framed(TEXT, EVENT, first=0x90), "reserved bit"),
+    "RSV1 of a ping": (framed(PING, b"", first=0xC0), "reserved bit"),
     "unknown opcode": (framed(3, EVENT), "opcode"),
     "binary": (framed(BINARY, EVENT), "not text"),
     "binary in parts": (framed(BINARY, EVENT, first=FIRST) + framed(MORE, b""), "not text"),

@@ -138,6 +138,17 @@ class TestTls:
             with pytest.raises(PermanentError, match=r"is not trusted .*mismatch"):
                 await made.stream.connect(STREAMS)
 
+    async def test_a_server_that_ends_the_connection_meanwhile(self) -> None:
+        async def ends_it(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            await reader.read(1)
+            writer.transport.abort()
+
+        server = await asyncio.start_server(ends_it, "127.0.0.1", 0)
+        address = f"wss://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with server, rig(address, ca_path=self.ca) as made:
+            with pytest.raises(RetryableError, match=f"no connection to {address}: .*(ended it|reset)"):
+                await made.stream.connect(STREAMS)
+
     async def test_a_server_without_tls_is_named(self) -> None:
         async def talks(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             writer.write(refusal("400 Bad Request"))

@@ -35,5 +35,5 @@ def test_the_combined_form_of_what_is_given_or_of_the_exchange(given: str, excha
 )
 def test_what_is_no_address_of_streams_is_refused_and_no_secret_repeated(given: str) -> None:
     with pytest.raises(ConfigError, match="STREAMFORGE_STREAM_URL") as refused:
-        stream_address(given, ())
+        stream_address(given, ("http://127.0.0.1",))
     assert "hush-hush" not in str(refused.value)

@@ -35,7 +35,8 @@ ANY_QUEUE = "*"
 class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One command. The message's key is `queue_id`.
 
-    `stop` to a sink carries {"upstream_ended": true} once nothing more is written to its topic.
+    `stop` to a sink carries {"upstream_ended": true} once nothing more is written to its topic. `budget` to a loader of
+    streams carries {"connects": N}, too: how many connections it may try to make in five minutes.
     """
 
     command: Annotated[
@@ -61,8 +62,8 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     payload: Annotated[
         dict[str, Any] | None,
         Meta(
-            description='budget carries {"weight_per_minute": N}, to loaders of streams also {"connects": N}, the '
-            "connections that may be tried in five minutes; commands of single targets see the schemas `payload-…`"
+            description='budget carries {"weight_per_minute": N}; commands of single targets see the schemas '
+            "`payload-…`"
         ),
     ] = None
 

@@ -197,6 +197,13 @@ class KubernetesSettings(msgspec.Struct, frozen=True, kw_only=True):
             "where the CA of ArangoDB lies for the workers, e.g. `arangodb-ca/ca.crt`",
         ),
     ] = None
+    stream_ca: Annotated[
+        SecretKey | None,
+        variable(
+            "STREAMFORGE_K8S_STREAM_CA_SECRET",
+            "where the CA of the exchange's streams lies for the workers, where that is none of the system's",
+        ),
+    ] = None
     data_claim: Annotated[
         str,
         variable(

@@ -17,6 +17,7 @@ from streamforge_utils.runtime.instruments import ProgressTracker
 from streamforge_utils.runtime.logs import Log
 
 SHARE = 0.5
+REASON = "request weight"
 _LONGEST_PAUSE_S = 30.0
 _LOOK_S = 1.0
 _WAITING = "backfill"
@@ -75,15 +76,25 @@ class Backfill:
         return await self._exchange.page(self._series, msgspec.structs.replace(question, limit=limit))
 
     async def _spend(self, weight: int) -> None:
-        """Return once so much may be spent; what is dearer than half a minute's share has a minute for itself."""
-        while True:
-            rate = self._weight_per_minute() * SHARE / 60.0
-            now = self._clock.monotonic()
-            most = max(rate * 60.0, float(weight))
-            self._saved = min(most, self._saved + (now - self._saved_at) * rate)
-            self._saved_at = now
-            if self._saved >= weight:
-                self._saved -= weight
-                return
-            lacking_s = (weight - self._saved) / rate if rate else _LOOK_S
-            await self._clock.sleep(min(_LOOK_S, lacking_s) + 0.001)
+        """Return once so much may be spent; a request dearer than the share of a minute has some minutes for itself."""
+        waited = False
+        try:
+            while (lacking_s := self._lacking_s(weight)) > 0:
+                if lacking_s > _LOOK_S:
+                    waited = True
+                    self._progress.wait(_WAITING, REASON, self._clock.now_ms() + int(lacking_s * 1000))
+                await self._clock.sleep(min(_LOOK_S, lacking_s) + 0.001)
+        finally:
+            if waited:
+                self._progress.wait(_WAITING, None)
+
+    def _lacking_s(self, weight: int) -> float:
+        """How long until so much may be spent; 0: it is spent now."""
+        rate = self._weight_per_minute() * SHARE / 60.0
+        now = self._clock.monotonic()
+        self._saved = min(max(rate * 60.0, float(weight)), self._saved + (now - self._saved_at) * rate)
+        self._saved_at = now
+        if self._saved >= weight:
+            self._saved -= weight
+            return 0.0
+        return (weight - self._saved) / rate if rate else 60.0

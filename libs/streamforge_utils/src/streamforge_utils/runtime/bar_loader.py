@@ -21,13 +21,17 @@ from streamforge_utils.runtime.live_worker import LiveParameters, LiveWorker
 
 LATE_MS = 3_000
 """A bar is asked for so long after its end, where no message has said that it is closed."""
+EARLY_MS = 10_000
+"""So long before the end of a bar, by the exchange's clock as it is known here, a hint may come; one before it is
+not believed.
+"""
 RECHECK_S = 60.0
 """So long after it was written, a bar is asked for once more: it may have been corrected."""
 RECENT_MS = 600_000
 """A bar that ended longer ago is corrected no more."""
 ANSWERS = 3
 """So many answers without a bar that have a later one say that it does not exist."""
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 15.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 5.0
 _NO_BAR_S = 30.0
 
 P = TypeVar("P", bound=LiveParameters)
@@ -67,6 +71,7 @@ class BarLoader(LiveWorker[P]):
         self._hinted_ms = -1
         self._heard_ms = self._began_ms
         self._not_before = 0.0
+        self._denied = 0  # answers that had a later bar than the next one
         self._wake = asyncio.Event()
         self._rechecks: deque[_Written] = deque()
         self._corrected = 0
@@ -78,8 +83,9 @@ class BarLoader(LiveWorker[P]):
     def hear(self, heard: Heard) -> None:
         self.refuse(heard)
         self._heard_ms = self._time.now_ms()
-        if heard.hints:
-            self._hinted_ms = max(self._hinted_ms, *heard.hints)
+        end_ms = self._heard_ms + EARLY_MS
+        if hints := [one for one in heard.hints if self._grid.next(one) <= end_ms]:
+            self._hinted_ms = max(self._hinted_ms, *hints)
             self._wake.set()
 
     def interrupted(self) -> None:
@@ -108,7 +114,7 @@ class BarLoader(LiveWorker[P]):
                 continue
             asked = self._ctx.clock.monotonic()
             page = await self._backfill.page(self._question(asked))
-            written = await self._take(page, asked, believed=tries + 1 >= ANSWERS)
+            written = await self._take(page, asked)
             tries = 0 if written else tries + 1
             pause_s = 0.0 if written else backoff_s(tries, first_s=_FIRST_PAUSE_S, longest_s=_LONGEST_PAUSE_S)
             self._not_before = self._ctx.clock.monotonic() + pause_s
@@ -169,8 +175,8 @@ class BarLoader(LiveWorker[P]):
         end_ms = max(self._over_ms(), self._grid.next(start_ms))
         return ByTime(TimeRange(start_ms, end_ms), limit=self._ctx.parameters.limit)
 
-    async def _take(self, page: Page, asked: float, *, believed: bool) -> bool:
-        """Write the new bars and the corrected ones; whether nothing lacks. believed: what lacks does not exist.
+    async def _take(self, page: Page, asked: float) -> bool:
+        """Write the new bars and the corrected ones; whether it has led on.
 
         asked: when the page was asked for, monotonic seconds.
         """
@@ -182,13 +188,14 @@ class BarLoader(LiveWorker[P]):
             if position < next_ms:
                 continue
             if position > next_ms:
-                if not believed:
+                self._denied += 1
+                if self._denied < ANSWERS:
                     break
                 lacking = len(self._grid.times(next_ms, position, self._phase_ms))
                 self._skipped += lacking
                 self._ctx.log.warning("the exchange has no such bars", first=next_ms, bars=lacking)
             new.append(number)
-            next_ms = self._grid.next(position)
+            next_ms, self._denied = self._grid.next(position), 0
         numbers = [*changed, *new]
         if numbers:
             keys, values = [page.keys[n] for n in numbers], [page.values[n] for n in numbers]

@@ -52,9 +52,9 @@ class IdOrder:
         self._join()
 
     @property
-    def waits(self) -> bool:
-        """Whether a record is held before which others lack."""
-        return bool(self._ahead) and self.next_id is not None
+    def holds(self) -> bool:
+        """Whether a record is held before which others lack, or may lack."""
+        return bool(self._ahead)
 
     @property
     def gap(self) -> range | None:

@@ -8,7 +8,7 @@ from typing import Annotated, Any, Generic, NoReturn, TypeVar
 
 import msgspec
 
-from streamforge_utils.model.errors import PermanentError
+from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.model.kinds.streaming import Heard
 from streamforge_utils.model.messages import Live
 from streamforge_utils.ports.bus import Received
@@ -17,6 +17,7 @@ from streamforge_utils.runtime.context import Context
 from streamforge_utils.runtime.exchange_time import ExchangeTime
 from streamforge_utils.runtime.stream_session import ROTATE_S, StreamSession
 
+TRADING = "TRADING"
 _LOGGED = 5
 FLUSH_S = 2.0
 """What is ready may take so long to be written at the end; a worker has some more to stop."""
@@ -93,6 +94,7 @@ class LiveWorker(ABC, Generic[P]):
                 tasks.create_task(self._time.follow(), name="time")
                 tasks.create_task(self._session.run(), name="session")
                 tasks.create_task(self.repair(), name="repair")
+                tasks.create_task(self._check_symbol(), name="symbol")
                 await asyncio.shield(writing)
         finally:
             self._closing = True
@@ -101,6 +103,16 @@ class LiveWorker(ABC, Generic[P]):
             writing.cancel()
             await asyncio.gather(writing, return_exceptions=True)
             self.close()
+
+    async def _check_symbol(self) -> None:
+        """Raises PermanentError where the exchange does not list the symbol: its streams would be silent for ever."""
+        try:
+            info = await self._ctx.exchange.symbol_info(self._ctx.symbol)
+        except RetryableError as error:
+            self._ctx.log.warning("whether there is such a symbol is not known", error=str(error))
+            return
+        if info.status != TRADING:
+            self._ctx.log.warning("the symbol is not traded now", symbol=info.symbol, status=info.status)
 
     async def _write(self) -> None:
         while True:

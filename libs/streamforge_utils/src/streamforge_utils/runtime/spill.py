@@ -13,7 +13,7 @@ from streamforge_utils.model.kinds.paging import Page
 from streamforge_utils.runtime.id_order import Records
 
 SEGMENTS = 8
-"""Files at most; a file is removed once it is read."""
+"""Files, about; each is removed once it is read."""
 _LENGTH_BYTES = 4
 _Columns = tuple[list[int], list[int], list[bytes], list[bytes]]
 _encode = msgspec.msgpack.Encoder().encode

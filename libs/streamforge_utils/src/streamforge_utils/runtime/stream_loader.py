@@ -19,7 +19,9 @@ BATCH_RECORDS = 5000
 WINDOW_S = 0.5
 """What comes out of order is waited for so long before it is asked for."""
 ANSWERS = 3
-"""So many answers say that an id does not exist, or that nothing is newer, before that is believed."""
+"""So many answers say that an id does not exist before that is believed."""
+READY_RECORDS = 2 * BATCH_RECORDS
+"""While so many are ready to be written, nothing more is asked for."""
 _AGAIN_S = 1.0
 
 P = TypeVar("P", bound=LiveParameters)
@@ -47,6 +49,8 @@ class IdLoader(LiveWorker[P]):
         self._newest: int | None = None  # id that was heard
         self._catching_up = False
         self._wanted = asyncio.Event()
+        self._room = asyncio.Event()
+        self._forgotten = False  # something was dropped that was not asked for yet
         self._dropped = 0
         self._duplicates = 0
         self._backfilled = 0
@@ -68,12 +72,12 @@ class IdLoader(LiveWorker[P]):
             self._take(heard)
         elif not self._spill.put(heard):
             self._dropped += len(heard)
+            self._forgotten = True
         self._refill()
 
     def interrupted(self) -> None:
-        if self._order.next_id is not None:
-            self._catching_up = True
-            self._wanted.set()
+        self._catching_up = True
+        self._wanted.set()
 
     async def newer(self) -> bool:
         known = max(self._order.next_id or 0, -1 if self._newest is None else self._newest + 1)
@@ -91,7 +95,7 @@ class IdLoader(LiveWorker[P]):
             self._duplicates += len(records) - taken
         if self._order.ready:
             self._ready.set()
-        if self._order.waits:
+        if self._order.holds:
             self._wanted.set()
         return taken
 
@@ -101,6 +105,9 @@ class IdLoader(LiveWorker[P]):
             page = self._spill.get()
             if page is not None:
                 self._duplicates += len(page) - self._take(page)
+        if self._forgotten and not self._spill.bytes:
+            self._forgotten = False
+            self.interrupted()
 
     # What lacks
 
@@ -108,12 +115,15 @@ class IdLoader(LiveWorker[P]):
         await self._begin()
         tries = 0
         while True:
-            if not self._catching_up and not self._order.waits:
+            if not self._catching_up and not self._order.holds:
                 self._wanted.clear()
                 await self._wanted.wait()
+            while self._order.ready >= READY_RECORDS:
+                self._room.clear()
+                await self._room.wait()
             first = self._order.next_id
             if first is None:
-                await self._ctx.clock.sleep(WINDOW_S)
+                self._catching_up = False  # nothing was heard yet that something could follow
                 continue
             if not self._catching_up:
                 await self._ctx.clock.sleep(WINDOW_S)
@@ -124,20 +134,33 @@ class IdLoader(LiveWorker[P]):
                 await self._ctx.clock.sleep(_AGAIN_S * tries)
 
     async def _begin(self) -> None:
-        """Find the first id: behind the last record on the topic, or of the time range; else that of the stream."""
+        """Find the first id: behind the last record on the topic, or of the ranges; else that of the stream."""
         last = max((p for p in map(self._position_of, await self._ctx.tail.read()) if p is not None), default=None)
         if last is not None:
             self._last_id = last
             self._order.begin(last + 1)
         else:
             await self._connected.wait()
-            page = None
-            if self._ctx.given_ranges:
-                await self._time.measured.wait()
-                page = await self._backfill.page(ByTime(self._since(self._ctx.given_ranges[0].start_ms), limit=1))
-            self._order.begin(page.positions[0] if page else None)
+            ranges = self._ctx.given_ranges
+            self._order.begin(await self._first_since(ranges[0].start_ms) if ranges else None)
         self._take(Page([], [], [], []))
         self.interrupted()
+
+    async def _first_since(self, start_ms: int) -> int | None:
+        """The id of the first record since a time, once there is one; None: only the stream has one."""
+        await self._time.measured.wait()
+        tries = 0
+        while True:
+            self._wanted.clear()
+            if page := await self._backfill.page(ByTime(self._since(start_ms), limit=1)):
+                return page.positions[0]
+            if not self._order.holds:
+                await self._wanted.wait()
+                continue
+            tries += 1
+            if tries == ANSWERS:
+                return None
+            await self._ctx.clock.sleep(_AGAIN_S * tries)
 
     def _since(self, start_ms: int) -> TimeRange:
         return TimeRange(start_ms, max(start_ms, self._time.now_ms()) + 1)
@@ -172,6 +195,7 @@ class IdLoader(LiveWorker[P]):
         await self._ctx.output.write(MessageColumns(page.keys, page.values))
         self._ctx.progress.position = page.times[-1]
         self._last_id = page.positions[-1]
+        self._room.set()
         self._refill()
         return True
 

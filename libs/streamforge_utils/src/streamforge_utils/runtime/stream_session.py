@@ -11,7 +11,7 @@ from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.kinds.streaming import Heard, Streaming
 from streamforge_utils.model.series import Series
 from streamforge_utils.ports.clock import Clock
-from streamforge_utils.ports.stream import Stream, StreamConnection
+from streamforge_utils.ports.stream import EndCause, Stream, StreamConnection, StreamEnded
 from streamforge_utils.runtime.instruments import ProgressTracker
 from streamforge_utils.runtime.logs import Log
 
@@ -26,6 +26,8 @@ SETTLE_S = 10.0
 """Two connections at once that are silent for so long: REST tells whether either has missed something."""
 OVERLAP_S = 60.0
 """So long a connection may take to give what the one before gave last."""
+MOST_PATIENCE = 8
+"""A stream is asked about less and less often, where nothing is newer; at last after so many times its silence."""
 _LOOK_S = 1.0
 _ARRIVAL_S = 2.0
 """What the exchange has may still be on its way for so long."""
@@ -51,7 +53,8 @@ class _Leg:
     """A connection in use. first, last: positions of what it gave; None: it gave none.
 
     since, heard_at: when it was made, and when its last message of the series came; monotonic seconds.
-    asked_at: when the exchange last said that nothing was newer.
+    asked_at: when the exchange was last asked whether there is more. patience: how much longer than usual it may be
+    silent before it is asked about.
     """
 
     def __init__(self, connection: StreamConnection, now: float) -> None:
@@ -60,6 +63,7 @@ class _Leg:
         self.first: int | None = None
         self.last: int | None = None
         self.heard = False
+        self.patience = 1
         self.reading: asyncio.Task[None] | None = None
 
     @property
@@ -68,7 +72,7 @@ class _Leg:
 
     def note(self, heard: Heard, now: float) -> None:
         """Something of the series came."""
-        self.heard, self.heard_at = True, now
+        self.heard, self.heard_at, self.patience = True, now, 1
         if heard.positions:
             first, last = min(heard.positions), max(heard.positions)
             self.first = first if self.first is None else min(first, self.first)
@@ -180,6 +184,8 @@ class StreamSession:
                     self._quiet = False
                     self._progress.wait(_QUIET, None)
             self._listener.hear(heard)
+            if heard.broken:
+                raise StreamEnded(EndCause.MALFORMED, f"{heard.broken} messages of the exchange's streams are no JSON")
             await asyncio.sleep(0)  # what came at once may be much
 
     async def _successor(self, leg: _Leg) -> _Leg | None:
@@ -193,7 +199,7 @@ class StreamSession:
                     taking_over = asyncio.create_task(self._take_over(leg), name="rotation")
                 if taking_over is not None and taking_over.done():
                     return taking_over.result()
-                if asking is None and self._quiet_s(leg) >= self._streaming.silence_s:
+                if asking is None and self._quiet_s(leg) >= self._streaming.silence_s * leg.patience:
                     asking = asyncio.create_task(self._is_dead(leg), name="silence")
                 if asking is not None and asking.done():
                     if asking.result():
@@ -231,13 +237,13 @@ class StreamSession:
 
     async def _both_silent(self, leg: _Leg, before: _Leg) -> bool:
         """Whether neither gives anything, and the exchange was asked what there is."""
-        if self._clock.monotonic() - max(leg.since, leg.heard_at, before.heard_at) < SETTLE_S:
+        if min(self._quiet_s(leg), self._quiet_s(before)) < SETTLE_S:
             return False
         try:
             await self._listener.newer()
         except RetryableError as error:
             self._log.warning("what the exchange has is not known", error=str(error))
-            leg.since = self._clock.monotonic()
+            leg.asked_at = self._clock.monotonic()
             return False
         return True
 
@@ -258,6 +264,7 @@ class StreamSession:
             leg.asked_at = self._clock.monotonic()
         silent = leg.heard_at == before
         if silent and not newer:
+            leg.patience = min(2 * leg.patience, MOST_PATIENCE)
             self._quiet = True
             self._progress.wait(_QUIET, f"{self._series.id}: the exchange has nothing newer")
         return silent and newer

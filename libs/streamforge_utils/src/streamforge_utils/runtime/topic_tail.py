@@ -19,11 +19,16 @@ class _Bus(Bus, BusAdmin, Protocol):
 
 
 class TopicTail:
-    """Reads the end of a topic of one partition."""
+    """Reads the end of a topic of one partition.
 
-    def __init__(self, bus: _Bus, topic: str) -> None:
+    since_ms: what was sent before does not count: a live workflow that is retried begins anew, and what has happened
+    since it was stopped is loaded as history.
+    """
+
+    def __init__(self, bus: _Bus, topic: str, since_ms: int = 0) -> None:
         self._bus = bus
         self._topic = topic
+        self._since_ms = since_ms
 
     async def read(self) -> Sequence[Received]:
         """The last messages that are still there, at most `RECORDS`, without end-of-stream markers.
@@ -41,7 +46,7 @@ class TopicTail:
             while True:
                 position = await consumer.position()
                 if all(position.get(partition, 0) >= end for partition, (_, end) in ends.items()):
-                    return [one for one in found if one.key != EOS_KEY]
+                    return [one for one in found if one.key != EOS_KEY and one.timestamp_ms >= self._since_ms]
                 batch = await consumer.poll(RECORDS, _POLL_S)
                 found.extend(batch)
                 empty = 0 if batch else empty + 1

@@ -146,7 +146,8 @@ class KubernetesExaminer:
         wanted: dict[tuple[str, str], set[str]] = {("configmaps", name): set() for name in settings.config_maps}
         for name in (*settings.secrets, *settings.pull_secrets):
             wanted["secrets", name] = set()
-        for key in (*(one.secret for one in settings.secret_variables), settings.kafka_ca, settings.arango_ca):
+        cas = (settings.kafka_ca, settings.arango_ca, settings.stream_ca)
+        for key in (*(one.secret for one in settings.secret_variables), *cas):
             if key is not None:
                 wanted.setdefault(("secrets", key.name), set()).add(key.key)
         for claim in filter(None, (settings.data_claim, settings.archive_claim)):

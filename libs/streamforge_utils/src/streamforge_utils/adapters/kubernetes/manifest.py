@@ -32,6 +32,7 @@ CACHE_FOLDER: Final = "/var/cache/streamforge"
 _CA_SETTINGS: Final = {
     "KAFKA_CA_PATH": "STREAMFORGE_K8S_KAFKA_CA_SECRET",
     "STREAMFORGE_ARANGO_CA_PATH": "STREAMFORGE_K8S_ARANGO_CA_SECRET",
+    "STREAMFORGE_STREAM_CA_PATH": "STREAMFORGE_K8S_STREAM_CA_SECRET",
 }
 """The variables that name a file with a CA, and the settings that say in which Secret it lies for the workers."""
 USER_ID: Final = 1001
@@ -232,6 +233,7 @@ def _cas(template: Template) -> dict[str, tuple[str, str, SecretKey]]:
     found = {
         "KAFKA_CA_PATH": ("kafka", template.settings.kafka_ca),
         "STREAMFORGE_ARANGO_CA_PATH": ("arangodb", template.settings.arango_ca),
+        "STREAMFORGE_STREAM_CA_PATH": ("streams", template.settings.stream_ca),
     }
     return {name: (whose, f"{CA_FOLDER}/{whose}", key) for name, (whose, key) in found.items() if key is not None}
 

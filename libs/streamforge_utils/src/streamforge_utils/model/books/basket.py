@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from streamforge_utils.model.books.messages import DepthDiff, read_message
+from streamforge_utils.model.books.messages import DepthDiff, read_message, symbol_of
 from streamforge_utils.model.books.synchroniser import Synchroniser, Wanted
 from streamforge_utils.model.errors import PermanentError
 
@@ -25,7 +25,10 @@ class Basket:
             try:
                 message = read_message(payload)
             except PermanentError as error:
-                left.append((payload, str(error)))
+                if (book := books.get(symbol_of(payload))) is None:
+                    left.append((payload, str(error)))
+                else:
+                    book.refuse(payload, str(error))
                 continue
             book = None if message is None else books.get(message.symbol)
             if book is None:

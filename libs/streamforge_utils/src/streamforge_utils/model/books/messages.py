@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from typing import Annotated
 
 import msgspec
 
@@ -10,17 +10,17 @@ from streamforge_utils.model.books.numbers import ZERO, is_exact, is_number
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.messages import DECODE_ERRORS
 
-Levels = list[tuple[float, str]]
-"""Prices, and the exchange's text of the quantity at each."""
+Price = Annotated[float, msgspec.Meta(gt=0, le=1e15)]
+Quantity = Annotated[float, msgspec.Meta(ge=0, le=1e18)]
+Levels = list[tuple[Price, Quantity]]
 Texts = list[tuple[str, str]]
 
 FIRST_MS, END_MS = 1_000_000_000_000, 10_000_000_000_000
 """Times have 13 digits: milliseconds since 2001-09-09."""
 
 _MOST_UPDATES = 10_000_000
-_DIGITS = b"0123456789"
-_NO_PRICE = b'["0.00000000",'
 _MARK = b'"e":"depthUpdate"'
+_BIDS, _ASKS, _END = b',"b":[', b'],"a":[', b"]}}"
 
 
 class DepthDiff(msgspec.Struct, frozen=True, gc=False):
@@ -38,14 +38,14 @@ class DepthDiff(msgspec.Struct, frozen=True, gc=False):
 
 
 class BookTicker(msgspec.Struct, frozen=True, gc=False):
-    """The best prices right after an update."""
+    """The best prices right after an update; 0: there is none."""
 
     id: int = msgspec.field(name="u")
     symbol: str = msgspec.field(name="s")
-    bid: float = msgspec.field(name="b")
-    bid_quantity: str = msgspec.field(name="B")
-    ask: float = msgspec.field(name="a")
-    ask_quantity: str = msgspec.field(name="A")
+    bid: Quantity = msgspec.field(name="b")
+    bid_quantity: Quantity = msgspec.field(name="B")
+    ask: Quantity = msgspec.field(name="a")
+    ask_quantity: Quantity = msgspec.field(name="A")
 
 
 class DepthSnapshot(msgspec.Struct, frozen=True, gc=False):
@@ -75,6 +75,14 @@ class _TextsOfDiff(msgspec.Struct, frozen=True, gc=False):
     data: _Texts
 
 
+class _Whose(msgspec.Struct, frozen=True, gc=False):
+    symbol: str = msgspec.field(name="s")
+
+
+class _Named(msgspec.Struct, frozen=True, gc=False):
+    data: _Whose
+
+
 class _Snapshot(msgspec.Struct, frozen=True, gc=False):
     last_id: int = msgspec.field(name="lastUpdateId")
     bids: Texts
@@ -84,12 +92,13 @@ class _Snapshot(msgspec.Struct, frozen=True, gc=False):
 _read_diff = msgspec.json.Decoder(_Diff, strict=False).decode
 _read_ticker = msgspec.json.Decoder(_Ticker, strict=False).decode
 _read_texts = msgspec.json.Decoder(_TextsOfDiff).decode
+_read_name = msgspec.json.Decoder(_Named).decode
 _read_snapshot = msgspec.json.Decoder(_Snapshot).decode
 _encode = msgspec.json.Encoder().encode
 
 
 def read_message(payload: bytes) -> DepthDiff | BookTicker | None:
-    """A message of the combined form; None: it is neither. What a diff says of levels is not checked yet (`checked`).
+    """A message of the combined form; None: it is neither. What else a diff must be, `checked` tells.
 
     Raises PermanentError for one of them that cannot be read.
     """
@@ -101,6 +110,14 @@ def read_message(payload: bytes) -> DepthDiff | BookTicker | None:
     except DECODE_ERRORS as error:
         raise PermanentError(f"not a message about an order book: {error}") from error
     return None
+
+
+def symbol_of(payload: bytes) -> str:
+    """Whose a diff is that cannot be read; empty: it does not say so, or is none."""
+    try:
+        return _read_name(payload).data.symbol if _MARK in payload else ""
+    except DECODE_ERRORS:
+        return ""
 
 
 def checked(payload: bytes, diff: DepthDiff) -> bytes:
@@ -115,9 +132,19 @@ def checked(payload: bytes, diff: DepthDiff) -> bytes:
         raise PermanentError(f"the updates {diff.first_id} to {diff.last_id} are none")
     if diff.last_id - diff.first_id > _MOST_UPDATES:
         raise PermanentError(f"the updates {diff.first_id} to {diff.last_id} are too many for one message")
-    plain = payload.translate(None, _DIGITS).endswith(_plain(len(diff.bids), len(diff.asks)))
-    if plain and _NO_PRICE not in payload:
-        return payload[payload.find(b'"b":[') + 4 : -1].replace(b'],"a":[', b'],"asks":[', 1)
+    find = payload.find
+    bids = find(_BIDS)
+    asks = find(_ASKS, bids)
+    is_usual = (
+        0 < bids < asks
+        and payload.endswith(_END)
+        and find(b":", bids + 5) == asks + 5  # so there is nothing else between or behind them
+        and find(b":", asks + 6) < 0
+        and find(b"e", bids) < 0  # nor a number as others write it: 1e5
+        and find(b"E", bids) < 0
+    )
+    if is_usual:
+        return payload[bids + 5 : asks + 1] + b',"asks":' + payload[asks + 6 : -1]
     # Written in another way, or wrong: it takes longer to tell which.
     texts = _read_texts(payload).data
     for side in (texts.bids, texts.asks):
@@ -138,7 +165,7 @@ def read_snapshot(body: bytes, limit: int) -> DepthSnapshot:
             raise PermanentError("a level of the snapshot has no quantity")
         if not all(is_exact(price) for price, _ in side):
             raise PermanentError("prices of the snapshot have more than 15 digits, which are not told apart")
-    bids, asks = ([(float(price), quantity) for price, quantity in side] for side in sides)
+    bids, asks = ([(float(price), float(quantity)) for price, quantity in side] for side in sides)
     if bids and asks and max(bids)[0] >= min(asks)[0]:
         raise PermanentError(f"the snapshot is crossed: somebody bids {max(bids)[0]} and asks {min(asks)[0]}")
     return DepthSnapshot(found.last_id, bids, asks, limit)
@@ -148,10 +175,3 @@ def _check(levels: Texts) -> None:
     for price, quantity in levels:
         if not is_number(price) or price <= ZERO or not is_number(quantity):
             raise PermanentError(f"the level {price[:40]!r}, {quantity[:40]!r} is not a price and a quantity")
-
-
-@lru_cache(maxsize=4096)
-def _plain(bids: int, asks: int) -> bytes:
-    """What so many levels are without their digits, and what follows them, as the exchange writes it."""
-    level = b'[".","."]'
-    return b',"b":[' + b",".join([level] * bids) + b'],"a":[' + b",".join([level] * asks) + b"]}}"

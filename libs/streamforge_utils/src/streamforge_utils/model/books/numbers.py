@@ -1,4 +1,4 @@
-"""The exchange's decimal text, and prices as numbers that are equal and in order exactly where the texts are."""
+"""The exchange's decimal text, and floats that are equal and in order exactly where the texts are."""
 
 from __future__ import annotations
 
@@ -26,6 +26,6 @@ def is_exact(text: str) -> bool:
     return len((text.rstrip("0") if "." in text else text).replace(".", "").lstrip("0")) <= _DIGITS
 
 
-def price_text(price: float) -> str:
-    """A price as the exchange writes it."""
-    return f"{price:.{DECIMALS}f}" if price < _PLAIN else f"{Decimal(repr(price)):.{DECIMALS}f}"
+def text_of(number: float) -> str:
+    """A price or a quantity as the exchange writes it."""
+    return f"{number:.{DECIMALS}f}" if number < _PLAIN else f"{Decimal(repr(number)):.{DECIMALS}f}"

@@ -2,7 +2,8 @@
 
 A sorted list of all levels, or a heap, costs more than everything else together where a third of the changes are new
 levels. So each side keeps its best levels apart: the best price is looked for among them alone, and only when it is
-gone. A float tells prices of up to 15 digits apart, and is read faster than a number of steps.
+gone. A float tells numbers of up to 15 digits apart, and is read faster than a number of steps, or a text that has to
+be checked. Of a longer quantity (the exchange's cap has 19) it is the nearest.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from math import inf
 from typing import Any, ClassVar
 
 from streamforge_utils.model.books.messages import BookTicker, DepthDiff, DepthSnapshot, Levels, Texts
-from streamforge_utils.model.books.numbers import ZERO, price_text
+from streamforge_utils.model.books.numbers import text_of
 
 _NEAR = 100
 _MOST_NEAR = 400
@@ -30,19 +31,17 @@ class Side(ABC):
     nothing: ClassVar[float]
     """The best price of a side without levels."""
     _best: ClassVar[Any]
-    _worst: ClassVar[Any]
 
-    def __init__(self, levels: Iterable[tuple[float, str]], limit: float) -> None:
-        self.near: dict[float, str] = {}
+    def __init__(self, levels: Iterable[tuple[float, float]], limit: float) -> None:
+        self.near: dict[float, float] = {}
         self.far = dict(levels)
         self.limit = limit
-        self.edge = self.best = self.nothing
         self._find_best()
         self.due = limit if limit == self.nothing else limit + (self.best - limit) * _RENEW
 
     @abstractmethod
     def apply(self, changes: Levels) -> None:
-        """Set levels to quantities; 0: the level is gone."""
+        """Set levels to quantities; 0: the level is gone. Those beyond the limit are left out: nobody tells all."""
 
     @abstractmethod
     def is_beyond(self, price: float, other: float) -> bool:
@@ -53,33 +52,28 @@ class Side(ABC):
         return sorted(prices, reverse=self.is_beyond(0, 1))
 
     def _find_best(self) -> None:
-        if not self.near:
-            self.forget()
-            self.near, self.far = self.far, {}
-            self.edge = self.limit
-        if len(self.near) > _MOST_NEAR:
-            best = self._ordered(self.near)
-            self.edge = best[_NEAR - 1]
-            self.far.update((price, self.near.pop(price)) for price in best[_NEAR:])
-        self.best = self._best(self.near, default=self.nothing)
+        if not self.near or len(self.near) > _MOST_NEAR:
+            self._gather()
+        self.best: float = self._best(self.near, default=self.nothing)
 
-    def forget(self) -> None:
-        """Leave out levels beyond the limit: nobody tells when they go."""
-        if self.far and self.is_beyond(self._worst(self.far), self.limit):
-            limit = self.limit
-            self.far = {price: quantity for price, quantity in self.far.items() if not self.is_beyond(price, limit)}
+    def _gather(self) -> None:
+        """Have so many levels near as are enough for a while."""
+        self.far.update(self.near)
+        best = self._ordered(self.far)
+        self.near = {price: self.far.pop(price) for price in best[:_NEAR]}
+        self.edge = best[_NEAR - 1] if self.far else self.limit
 
-    def levels(self) -> list[tuple[float, str]]:
-        """All levels that are known, best first."""
-        self.forget()
+    def levels(self) -> Levels:
+        """All levels, best first."""
         found = self.far | self.near
         return [(price, found[price]) for price in self._ordered(found)]
 
-    def top(self, count: int) -> list[tuple[float, str]]:
+    def top(self, count: int) -> Levels:
         """So many of the best levels, or all."""
-        if count > len(self.near):
-            return self.levels()[:count]
-        return [(price, self.near[price]) for price in self._ordered(self.near)[:count]]
+        if self.far and len(self.near) < count:
+            self._gather()
+        found = self.near if len(self.near) >= count else self.far | self.near
+        return [(price, found[price]) for price in self._ordered(found)[:count]]
 
     @property
     def is_lost(self) -> bool:
@@ -91,15 +85,15 @@ class Side(ABC):
         """Whether the best price nears the limit."""
         return self.is_beyond(self.best, self.due)
 
-    def agrees(self, price: float, quantity: str) -> bool:
-        """Whether these are the best price and its quantity."""
-        return self.best == price and float(self.near[price]) == float(quantity)
+    def agrees(self, price: float, quantity: float) -> bool:
+        """Whether these are the best price and its quantity; 0: there is none."""
+        return self.best == (price or self.nothing) and self.near.get(self.best, 0.0) == quantity
 
     def differs(self, other: Side) -> bool:
         """Whether two states of a side differ in what both know."""
         limit = other.limit if self.is_beyond(self.limit, other.limit) else self.limit
         one, two = (
-            {price: float(quantity) for price, quantity in side.levels() if not self.is_beyond(price, limit)}
+            {price: quantity for price, quantity in side.levels() if not self.is_beyond(price, limit)}
             for side in (self, other)
         )
         return one != two
@@ -109,17 +103,17 @@ class Bids(Side):
     """Who buys: the highest price is the best."""
 
     nothing = 0.0
-    _best, _worst = max, min
+    _best = max
 
     def apply(self, changes: Levels) -> None:
-        near, far, edge, best = self.near, self.far, self.edge, self.best
+        near, far, edge, limit, best = self.near, self.far, self.edge, self.limit, self.best
         for price, quantity in changes:
             if price < edge:
-                if quantity <= ZERO:
+                if not quantity:
                     far.pop(price, None)
-                else:
+                elif price >= limit:
                     far[price] = quantity
-            elif quantity <= ZERO:
+            elif not quantity:
                 near.pop(price, None)
             else:
                 near[price] = quantity
@@ -138,17 +132,17 @@ class Asks(Side):
     """Who sells: the lowest price is the best."""
 
     nothing = inf
-    _best, _worst = min, max
+    _best = min
 
     def apply(self, changes: Levels) -> None:  # the twin of that of `Bids`: a comparison by call takes thrice as long
-        near, far, edge, best = self.near, self.far, self.edge, self.best
+        near, far, edge, limit, best = self.near, self.far, self.edge, self.limit, self.best
         for price, quantity in changes:
             if price > edge:
-                if quantity <= ZERO:
+                if not quantity:
                     far.pop(price, None)
-                else:
+                elif price <= limit:
                     far[price] = quantity
-            elif quantity <= ZERO:
+            elif not quantity:
                 near.pop(price, None)
             else:
                 near[price] = quantity
@@ -172,8 +166,8 @@ class OrderBook:
     def __init__(
         self,
         last_id: int,
-        bids: Iterable[tuple[float, str]],
-        asks: Iterable[tuple[float, str]],
+        bids: Iterable[tuple[float, float]],
+        asks: Iterable[tuple[float, float]],
         known_low: float | None = None,
         known_high: float | None = None,
     ) -> None:
@@ -235,6 +229,6 @@ class OrderBook:
         return texts(self.bids.levels()), texts(self.asks.levels())
 
 
-def texts(levels: Iterable[tuple[float, str]]) -> Texts:
+def texts(levels: Iterable[tuple[float, float]]) -> Texts:
     """Levels as the exchange writes them."""
-    return [(price_text(price), quantity) for price, quantity in levels]
+    return [(text_of(price), text_of(quantity)) for price, quantity in levels]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from streamforge_utils.model.books.messages import Texts
-from streamforge_utils.model.books.numbers import price_text
+from streamforge_utils.model.books.messages import END_MS, FIRST_MS, Texts
+from streamforge_utils.model.books.numbers import text_of
 from streamforge_utils.model.books.order_book import OrderBook
 from streamforge_utils.model.kinds.kind import Number, Record, key_symbol
 
@@ -125,8 +125,8 @@ def checkpoint_of(book: OrderBook, symbol: str, timestamp: int, version: int) ->
         symbol=symbol,
         last_update_id=book.last_id,
         timestamp=timestamp,
-        known_low=price_text(low or 0),
-        known_high=price_text(high or 0),
+        known_low=text_of(low or 0),
+        known_high=text_of(high or 0),
         bids=bids,
         asks=asks,
     )
@@ -137,15 +137,11 @@ def book_of(checkpoint: DepthCheckpoint | StoredDepthCheckpoint) -> OrderBook:
     low, high = float(checkpoint.known_low), float(checkpoint.known_high)
     return OrderBook(
         checkpoint.last_update_id,
-        [(float(price), _quantity(quantity)) for price, quantity in checkpoint.bids],
-        [(float(price), _quantity(quantity)) for price, quantity in checkpoint.asks],
+        [(float(price), float(quantity)) for price, quantity in checkpoint.bids],
+        [(float(price), float(quantity)) for price, quantity in checkpoint.asks],
         low or None,
         high or None,
     )
-
-
-def _quantity(value: str | float) -> str:
-    return value if isinstance(value, str) else price_text(value)
 
 
 def top_of(book: OrderBook, symbol: str, timestamp: int, version: int, count: int) -> DepthTop:
@@ -163,14 +159,14 @@ def top_of(book: OrderBook, symbol: str, timestamp: int, version: int, count: in
     )
 
 
-def refusal(bids: NumberLevels, asks: NumberLevels, *, whole: bool) -> str | None:
-    """Why the levels of a stored record can be none; None if they can. whole: of a book, not of changes."""
+def refusal(time_ms: int, bids: NumberLevels, asks: NumberLevels, *, whole: bool) -> str | None:
+    """Why a stored record can be none; None if it can. whole: its levels are those of a book, not changes."""
+    if not FIRST_MS <= time_ms < END_MS:
+        return f"its time {time_ms} is not in milliseconds (13 digits)"
     if any(price <= 0 for price, _ in (*bids, *asks)):
         return "a price is 0"
-    if not whole:
-        return None
-    if any(quantity <= 0 for _, quantity in (*bids, *asks)):
+    if whole and any(quantity <= 0 for _, quantity in (*bids, *asks)):
         return "a quantity is 0"
-    if bids and asks and bids[0][0] >= asks[0][0]:
+    if whole and bids and asks and bids[0][0] >= asks[0][0]:
         return f"it is crossed: somebody bids {bids[0][0]} and asks {asks[0][0]}"
     return None

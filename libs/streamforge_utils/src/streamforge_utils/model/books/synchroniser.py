@@ -17,7 +17,7 @@ from streamforge_utils.model.books.order_book import OrderBook
 from streamforge_utils.model.books.records import checkpoint_of, depth_template, top_of
 from streamforge_utils.model.books.trust import BookInterval, BookLedger, Cause, Mark, Standing, Trust
 from streamforge_utils.model.errors import PermanentError
-from streamforge_utils.model.kinds.kind import key_symbol
+from streamforge_utils.model.kinds.kind import Record, key_symbol
 
 _encode = msgspec.json.Encoder().encode
 _DOUBTFUL = (Cause.GAP, Cause.CONTENT, Cause.CROSSED, Cause.WITNESS)
@@ -25,7 +25,6 @@ _DOUBTFUL = (Cause.GAP, Cause.CONTENT, Cause.CROSSED, Cause.WITNESS)
 _AFTER = {one: Standing(Trust.SUSPECT if one in _DOUBTFUL else Trust.UNVERIFIABLE, one) for one in Cause}
 _MOST_OLD = 600
 """So many messages with ids that are behind us, one after the other, and none else: a minute of a stream."""
-DEPTH, DEPTH_CHECKPOINT, DEPTH_TOP = "depth", "depth_checkpoint", "depth_top"
 
 
 class BookSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,18 +67,15 @@ class Wanted(msgspec.Struct, frozen=True):
     since_ms: int
 
 
-class Published(msgspec.Struct, frozen=True, gc=False):
-    """A record. kind: its name."""
-
-    kind: str
-    key: bytes
-    value: bytes
-
-
 class Taken(msgspec.Struct, frozen=True):
-    """What is to be published, in this order, what to be written down, and what came and can be no record."""
+    """What is to be published, and what is to be written down.
 
-    records: list[Published]
+    keys, values: of records, in their order: diffs, and tops and checkpoints of the book after them. intervals: those
+    that ended. refused: what came and can be no record, each with the reason.
+    """
+
+    keys: list[bytes]
+    values: list[bytes]
     intervals: list[BookInterval]
     refused: list[tuple[bytes, str]]
 
@@ -107,17 +103,14 @@ class Synchroniser:
         self.book: OrderBook | None = None
         """None: there is none. It is as good as `standing` says."""
         self.ledger = BookLedger()
-        self.duplicates = self.stale = self.forgotten = 0
-        """Messages that said nothing new; snapshots older than what is held; diffs that are held for one no longer."""
+        self.duplicates = self.useless = self.forgotten = 0
+        """Messages that said nothing new; snapshots that fit to nothing held; diffs that are held for one no longer."""
         self.agreed = 0
         """Best prices of the exchange that were those of the verified book after the same update."""
         self.last_ms = 0
         """The exchange's time of the last message."""
         self._settings, self._chance = settings, chance
-        self._template, self._key = (
-            depth_template(symbol),
-            f"{key_symbol(symbol).replace(chr(37), chr(37) * 2)}_%012d".encode(),
-        )
+        self._template, self._prefix = depth_template(symbol), f"{key_symbol(symbol)}_".encode()
         self._cause: Cause | None = None
         self._gap = range(0)
         self._old = 0
@@ -132,8 +125,9 @@ class Synchroniser:
         self._asked = False
         self._now_us = self._since_us = 0
         self._tries = self._retry_at_ms = 0
-        self._top_at_ms = self._checkpoint_at_ms = 0
-        self._records: list[Published] = []
+        self._due_ms = self._top_at_ms = self._checkpoint_at_ms = 0
+        self._keys: list[bytes] = []
+        self._values: list[bytes] = []
         self._refused: list[tuple[bytes, str]] = []
 
     @property
@@ -143,9 +137,9 @@ class Synchroniser:
 
     def take(self) -> Taken:
         """What there is since the last call. The interval that goes on is `ledger.open()`."""
-        records, self._records = self._records, []
-        refused, self._refused = self._refused, []
-        return Taken(records, self.ledger.take(), refused)
+        taken = Taken(self._keys, self._values, self.ledger.take(), self._refused)
+        self._keys, self._values, self._refused = [], [], []
+        return taken
 
     # What is heard
 
@@ -166,9 +160,12 @@ class Synchroniser:
                 expected = -1
             else:
                 self._jump(first_id)
-        key = self._key % last_id
-        numbers = (key, received_us // 1000, first_id, last_id, diff.time_ms, received_us, connection, levels)
-        self._records.append(Published(DEPTH, key, self._template % numbers))
+        key = b"%b%012d" % (self._prefix, last_id)
+        self._keys.append(key)
+        self._values.append(
+            self._template
+            % (key, received_us // 1000, first_id, last_id, diff.time_ms, received_us, connection, levels)
+        )
         if expected < 0:
             return
         self._cause, self._old, self.last_ms = None, 0, diff.time_ms
@@ -180,10 +177,10 @@ class Synchroniser:
         ledger.add(first_id, last_id, diff.time_ms)
         if self._ahead is not None and last_id > self._ahead.last_id:
             snapshot, self._ahead = self._ahead, None
-            self.stale += not self._begin_with(snapshot)
+            self.useless += not self._begin_with(snapshot)
         if self._tickers:
             self._compare_held(last_id)
-        if diff.time_ms >= self._top_at_ms:
+        if diff.time_ms >= self._due_ms:
             self._publish_book(diff.time_ms)
 
     def hear_ticker(self, ticker: BookTicker) -> None:
@@ -306,13 +303,17 @@ class Synchroniser:
         book, version, settings = self.book, self._now_us // 1000, self._settings
         if book is None or self.ledger.standing.trust is not Trust.VERIFIED or book.last_id != self.ledger.next_id - 1:
             return
-        self._top_at_ms = time_ms - time_ms % settings.top_every_ms + settings.top_every_ms
-        top = top_of(book, self.symbol, time_ms, version, settings.top)
-        self._records.append(Published(DEPTH_TOP, top.key.encode(), _encode(top)))
+        if time_ms >= self._top_at_ms:
+            self._top_at_ms = _next(time_ms, settings.top_every_ms)
+            self._publish(top_of(book, self.symbol, time_ms, version, settings.top))
         if time_ms >= self._checkpoint_at_ms:
-            self._checkpoint_at_ms = time_ms - time_ms % settings.checkpoint_every_ms + settings.checkpoint_every_ms
-            whole = checkpoint_of(book, self.symbol, time_ms, version)
-            self._records.append(Published(DEPTH_CHECKPOINT, whole.key.encode(), _encode(whole)))
+            self._checkpoint_at_ms = _next(time_ms, settings.checkpoint_every_ms)
+            self._publish(checkpoint_of(book, self.symbol, time_ms, version))
+        self._due_ms = min(self._top_at_ms, self._checkpoint_at_ms)
+
+    def _publish(self, record: Record) -> None:
+        self._keys.append(record.key.encode())
+        self._values.append(_encode(record))
 
     # Snapshots
 
@@ -349,19 +350,27 @@ class Synchroniser:
         elif self._begin_with(snapshot):
             self._asked, self._tries, self._retry_at_ms = False, 0, now_ms
         else:
-            self.stale += 1
+            self.useless += 1
             self.snapshot_failed(now_ms)
 
     def _begin_with(self, snapshot: DepthSnapshot) -> bool:
-        """Make a book of a snapshot that the stream has reached; False: it is older than what is held."""
+        """Make a book of a snapshot that the stream has reached.
+
+        False: it is older than what is held, or what is held crosses it.
+        """
         oldest = self._held[0].diff.first_id if self._held else self.ledger.next_id
         if snapshot.last_id + 1 < oldest:
             return False
         book, before = OrderBook.of_snapshot(snapshot), self.book
         behind = [held for held in self._held if held.diff.last_id > snapshot.last_id]
-        mark = behind[0].mark if behind else self.ledger.mark()
-        for held in behind:
+        places = [*(held.mark for held in behind), self.ledger.mark()]
+        mark = places[0]
+        for held, place in zip(behind, places[1:], strict=True):
             book.apply(held.diff)
+            if book.is_crossed:
+                return False
+            if book.is_lost:
+                mark = place
         if before is not None and before.last_id == book.last_id and before.differs(book):
             self._lose(Cause.WITNESS, self._witnessed or Mark(0, 0, 0))
         self.book, self._anchor_id, self._importance = book, snapshot.last_id, None
@@ -369,7 +378,7 @@ class Synchroniser:
         if self.ledger.standing.trust is not Trust.VERIFIED:
             self.ledger.turn_since(mark, Standing(Trust.VERIFIED, "", snapshot.last_id))
         self._judge(book)
-        self._top_at_ms = self._checkpoint_at_ms = 0
+        self._due_ms = self._top_at_ms = self._checkpoint_at_ms = 0
         return True
 
     def _hold(self, diff: DepthDiff, size: int) -> None:
@@ -388,3 +397,7 @@ class Synchroniser:
     def _want(self, importance: Importance) -> None:
         if self._importance is None or importance > self._importance:
             self._importance, self._since_us = importance, self._now_us
+
+
+def _next(time_ms: int, every_ms: int) -> int:
+    return time_ms - time_ms % every_ms + every_ms

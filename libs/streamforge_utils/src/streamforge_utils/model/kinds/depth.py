@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence as Ordered
 from typing import Any
 
-from streamforge_utils.model.books.messages import END_MS, FIRST_MS, DepthDiff, checked, read_message
+from streamforge_utils.model.books.messages import DepthDiff, checked, read_message
 from streamforge_utils.model.books.records import Depth, StoredDepth, depth_template, id_key, refusal
 from streamforge_utils.model.completeness.continuity import Continuity
 from streamforge_utils.model.completeness.rule import Rule
@@ -110,11 +110,9 @@ class DepthDiffs(RecordKind):
         return TYPE
 
     def refusal(self, record: Any) -> str | None:
-        if not FIRST_MS <= record.event_time < END_MS:
-            return f"event_time {record.event_time} is not in milliseconds (13 digits)"
         if not 0 < record.first_update_id <= record.last_update_id:
             return f"its updates {record.first_update_id} to {record.last_update_id} are none"
-        return refusal(record.bids, record.asks, whole=False)
+        return refusal(record.event_time, record.bids, record.asks, whole=False)
 
     def rule(self, series: Series) -> Rule:
         return Continuity()

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from collections.abc import Sequence as Ordered
 from typing import Any
 
-from streamforge_utils.model.books.messages import END_MS, FIRST_MS
 from streamforge_utils.model.books.records import DepthCheckpoint, StoredDepthCheckpoint, refusal
 from streamforge_utils.model.completeness.continuity import Continuity
 from streamforge_utils.model.completeness.rule import Rule
@@ -54,9 +53,7 @@ class DepthCheckpoints(RecordKind):
         return ("ws_depth_checkpoint",)
 
     def refusal(self, record: Any) -> str | None:
-        if not FIRST_MS <= record.timestamp < END_MS:
-            return f"timestamp {record.timestamp} is not in milliseconds (13 digits)"
-        return refusal(record.bids, record.asks, whole=True)
+        return refusal(record.timestamp, record.bids, record.asks, whole=True)
 
     def rule(self, series: Series) -> Rule:
         return Continuity()

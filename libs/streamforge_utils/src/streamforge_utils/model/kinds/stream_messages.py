@@ -66,13 +66,14 @@ class MessageStreaming(Streaming):
         messages = self._at_once(payloads, stream)
         if messages is not None and self.all_right(messages, series):
             return self.heard(messages, series, observed_ms)
-        taken, others, refused = list[Any](), list[bytes](), list[tuple[bytes, str]]()
+        taken, others, refused, broken = list[Any](), list[bytes](), list[tuple[bytes, str]](), 0
         for payload in payloads:
             try:
                 found = self._one(payload, stream)
                 reason = "" if found is None else self.refusal(found, series)
             except DECODE_ERRORS as error:
                 found, reason = None, str(error)
+                broken += not isinstance(error, msgspec.ValidationError)
             if reason:
                 refused.append((payload, f"{stream}: {reason}"))
             elif found is None:
@@ -80,7 +81,7 @@ class MessageStreaming(Streaming):
             else:
                 taken.append(found)
         heard = self.heard(taken, series, observed_ms) if taken else Heard()
-        return msgspec.structs.replace(heard, others=others, refused=refused)
+        return msgspec.structs.replace(heard, others=others, refused=refused, broken=broken)
 
     def _at_once(self, payloads: Sequence[bytes], stream: str) -> list[Any] | None:
         try:

@@ -15,7 +15,8 @@ class Heard(msgspec.Struct, frozen=True, gc=False):
 
     positions, times, keys, values: of records, as `Page` has them; empty where a message is only a hint. hints:
     positions of records that are final now, and are to be asked for. others: messages that are none of this kind's, as
-    they came. refused: those that are, and can never be records, each with the reason.
+    they came. refused: those that are, and can never be records, each with the reason. broken: how many of these are
+    no JSON: what gave them gives nothing that can be trusted.
     """
 
     positions: Sequence[int] = ()
@@ -25,6 +26,7 @@ class Heard(msgspec.Struct, frozen=True, gc=False):
     hints: Sequence[int] = ()
     others: Sequence[bytes] = ()
     refused: Sequence[tuple[bytes, str]] = ()
+    broken: int = 0
 
     def __len__(self) -> int:
         return len(self.positions)

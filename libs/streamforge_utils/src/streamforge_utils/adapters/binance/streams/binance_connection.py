@@ -28,7 +28,9 @@ MESSAGE_COST = 64
 """Bytes that a message takes beside its text."""
 
 _COMBINED, _OF_EXCHANGE = b'{"stream":"', b"!"
+_BEHIND, _NEXT = len(_COMBINED), len(_COMBINED) + 1
 _SHUTDOWN = "serverShutdown"
+_PING, _PONG, _CLOSE = WSMsgType.PING, WSMsgType.PONG, WSMsgType.CLOSE
 
 
 class StreamAnswer(msgspec.Struct, frozen=True):
@@ -140,39 +142,43 @@ class BinanceConnection(WSListener):
         """A frame has come."""
         if self._end is not None:
             return None
-        kind = frame.msg_type
-        if kind is WSMsgType.PING:
-            self._pong(frame.get_payload_as_bytes())
-        elif kind is WSMsgType.CLOSE:
-            self._closed_by_exchange(frame)
-        elif kind is not WSMsgType.PONG:
-            try:
-                message = self._assembly.add(frame)
-            except MalformedFrame as error:
-                return self._finish(EndCause.MALFORMED, str(error))
-            if message is not None:
-                self._take(message)
+        try:
+            kind = frame.msg_type
+            if kind is _PING or kind is _PONG or kind is _CLOSE:
+                self._control(kind, frame)
+            elif (message := self._assembly.add(kind, frame)) is not None:
+                # Without calls as far as it goes: this runs for each message.
+                of_stream = message[:_BEHIND] == _COMBINED and message[_BEHIND:_NEXT] != _OF_EXCHANGE
+                if of_stream or not self._is_for_us(message):
+                    self._unread.append(message)
+                    self._held += len(message) + MESSAGE_COST
+                    if not self._unstamped:
+                        self._unstamped = True
+                        self._came.set()
+                    if self._held > self._most_held:
+                        self._pause_if_full()
+        except MalformedFrame as error:
+            return self._finish(EndCause.MALFORMED, str(error))
         if frame.last_in_buffer:
             self._heard = self._clock.monotonic()
-            if self._unstamped:
-                self._unstamped, self._received_us = False, self._now_us()
+            self._stamp()
         return None
+
+    def _control(self, kind: WSMsgType, frame: WSFrame) -> None:
+        if frame.rsv1 or frame.rsv2 or frame.rsv3:
+            raise MalformedFrame("a control frame has a reserved bit")
+        if kind is _PING:
+            self._pong(frame.get_payload_as_bytes())
+        elif kind is _CLOSE:
+            self._closed_by_exchange(frame)
 
     # Messages
 
-    def _take(self, message: bytes) -> None:
-        fast = message.startswith(_COMBINED) and not message.startswith(_OF_EXCHANGE, len(_COMBINED))
-        if not fast and self._is_control(message):
-            return
-        self._unread.append(message)
-        self._unstamped = True
-        self._held += len(message) + MESSAGE_COST
-        if len(self._unread) == 1:
-            self._came.set()
-        if self._held > self._most_held:
-            self._pause_if_full()
+    def _stamp(self) -> None:
+        if self._unstamped:
+            self._unstamped, self._received_us = False, self._now_us()
 
-    def _is_control(self, message: bytes) -> bool:
+    def _is_for_us(self, message: bytes) -> bool:
         """Whether the message is for this adapter alone."""
         try:
             answer = msgspec.json.decode(message, type=StreamAnswer)
@@ -242,7 +248,7 @@ class BinanceConnection(WSListener):
         try:
             await self._transport.wait_disconnected()
         except Exception as error:  # picows has met what is no frame
-            self._finish(EndCause.MALFORMED, str(error))
+            self._finish(EndCause.MALFORMED, str(error) or repr(error))
         else:
             self._finish(EndCause.CLOSED, "it broke off")
 
@@ -251,6 +257,7 @@ class BinanceConnection(WSListener):
             return
         self._end = cause, f"connection {self.number} to {self._shown}: {message}"
         self._observer.count("stream_ends_total", cause=cause)
+        self._stamp()
         self._watching.cancel()
         if self._ponging is not None:
             self._ponging.cancel()

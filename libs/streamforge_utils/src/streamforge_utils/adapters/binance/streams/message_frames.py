@@ -69,13 +69,12 @@ class MessageAssembly:
         self._size = 0
         self._packed = False
 
-    def add(self, frame: WSFrame) -> bytes | None:
-        """The message that `frame`, which is none of control, completes; None: more of it follows.
+    def add(self, kind: WSMsgType, frame: WSFrame) -> bytes | None:
+        """The message that `frame`, which is none of control, completes; None: more of it follows. kind: its own.
 
         Raises MalformedFrame.
         """
         payload = frame.get_payload_as_bytes()
-        kind = frame.msg_type
         if kind is _TEXT and frame.fin and not (self._parts or frame.rsv1 or frame.rsv2 or frame.rsv3):
             message = payload
         else:

@@ -11,7 +11,7 @@ import socket
 import ssl
 from collections.abc import Callable
 
-from picows import WSError, WSHandshakeError, WSInvalidURL, WSParsedURL, WSUpgradeRequest, WSUpgradeResponse, ws_connect
+from picows import WSError, WSHandshakeError, WSParsedURL, WSUpgradeRequest, WSUpgradeResponse, ws_connect
 
 from streamforge_utils.adapters.binance.binance_rules import parse_retry_after
 from streamforge_utils.adapters.binance.streams.binance_connection import BinanceConnection
@@ -133,10 +133,11 @@ def _translated(error: WSError | OSError, address: StreamAddress, clock: Clock) 
         return PermanentError(f"{shown} does not speak TLS: check STREAMFORGE_STREAM_URL (ws:// or wss://)")
     if isinstance(error, WSHandshakeError):
         return _refused(error, shown, clock)
-    if isinstance(error, (WSInvalidURL, WSError)):
+    if isinstance(error, WSError):
         return PermanentError(f"{shown} is no WebSocket server ({error}): check STREAMFORGE_STREAM_URL")
-    reason = os.strerror(error.errno) if error.errno is not None and error.errno > 0 else error.strerror or str(error)
-    return RetryableError(f"no connection to {shown}: {reason}")
+    of_system = error.errno is not None and error.errno > 0 and not isinstance(error, ssl.SSLError)
+    reason = os.strerror(error.errno or 0) if of_system else error.strerror or str(error)
+    return RetryableError(f"no connection to {shown}: {reason or 'the server ended it'}")
 
 
 def _refused(error: WSHandshakeError, shown: str, clock: Clock) -> StreamForgeError:

@@ -56,8 +56,9 @@ def stream_address(given: str, exchange_urls: Sequence[str], ca_path: Path | Non
 
     Raises ConfigError.
     """
-    url = (given or _of_exchange(exchange_urls[0])).strip().rstrip("/")
+    url = (given or next(iter(exchange_urls), "")).strip().rstrip("/")
     try:
+        url = url if given else _of_exchange(url)
         parts = urlsplit(url)
         usable = parts.scheme in _SCHEMES.values() and bool(parts.hostname) and parts.port != 0
     except ValueError:

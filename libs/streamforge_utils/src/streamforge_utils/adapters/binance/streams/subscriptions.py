@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
-from itertools import count
 
 import msgspec
 
@@ -58,7 +57,7 @@ def checked_streams(streams: Sequence[str]) -> Sequence[str]:
 async def subscribe(connection: BinanceConnection, streams: Sequence[str], clock: Clock) -> None:
     """Return once all `streams` are acknowledged. Raises StreamEnded, RetryableError or PermanentError."""
     waiting: dict[int | str | None, Sequence[str]] = {}
-    for number, part in zip(count(1), _parts(streams), strict=False):
+    for number, part in enumerate(_parts(streams), 1):
         while (rest := connection.pace.rest_s(spare=FOR_PONGS)) > 0:
             await clock.sleep(rest)
         waiting[number] = part

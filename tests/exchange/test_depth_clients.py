@@ -1,0 +1,131 @@
+"""Others' clients, unmodified, keep the oracle's book."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from typing import Any
+
+import aiohttp
+import msgspec
+import pytest
+
+from streamforge.exchange.config import ExchangeConfig
+from streamforge.exchange.exchange_server import RunningExchange, serve
+from streamforge.exchange.state import ExchangeClock
+from tests.exchange.conftest import NOW
+from tests.exchange.sockets import Json
+from tests.limits import LIMIT_S
+
+BOOKS = 60
+
+Top = list[list[float]]
+
+
+class Oracle:
+    """The best levels of ETHUSDT, as clients write them."""
+
+    def __init__(self, running: RunningExchange, session: aiohttp.ClientSession) -> None:
+        self._url, self._session = f"{running.url}/oracle/depth", session
+
+    async def top(self, **query: int) -> tuple[Top, Top]:
+        asked = {"symbol": "ETHUSDT", "limit": "20", **{name: str(value) for name, value in query.items()}}
+        async with self._session.get(self._url, params=asked) as answer:
+            book = msgspec.json.decode(await answer.read(), type=Json)
+        return floats(book["bids"]), floats(book["asks"])
+
+
+def floats(levels: Sequence[Sequence[Any]]) -> Top:
+    return [[float(level[0]), float(level[1])] for level in levels[:20]]
+
+
+@asynccontextmanager
+async def busy(*faults: str) -> AsyncIterator[tuple[RunningExchange, Oracle]]:
+    """An exchange whose seconds pass five times as fast."""
+    async with (
+        await serve(ExchangeConfig(faults=faults), ExchangeClock(NOW, speed=5)) as running,
+        aiohttp.ClientSession() as session,
+    ):
+        yield running, Oracle(running, session)
+
+
+async def within(waited: Any) -> Any:
+    return await asyncio.wait_for(waited, LIMIT_S)
+
+
+@asynccontextmanager
+async def ccxt_of(running: RunningExchange) -> AsyncIterator[Any]:
+    import ccxt.pro  # it takes seconds, which every process that collects tests would spend
+
+    client = ccxt.pro.binance({"enableRateLimit": False, "options": {"fetchMarkets": {"types": ["spot"]}}})
+    client.urls["api"]["public"] = f"{running.url}/api/v3"
+    client.urls["api"]["ws"]["spot"] = f"ws://127.0.0.1:{running.port}/ws"
+    try:
+        yield client
+    finally:
+        await client.close()
+
+
+async def test_ccxt_keeps_the_book() -> None:
+    ids: list[int] = []
+    async with busy() as (running, oracle), ccxt_of(running) as client:
+        while len(ids) < BOOKS:
+            book = await within(client.watch_order_book("ETH/USDT"))
+            ids.append(book["nonce"])
+            kept = floats(book["bids"]), floats(book["asks"])  # before the client changes it
+            assert kept == await oracle.top(u=ids[-1])
+    assert ids == sorted(set(ids))
+
+
+async def watched(client: Any) -> list[tuple[float, float]]:
+    """The best prices of the books that the client hands over."""
+    found = []
+    for _ in range(BOOKS):
+        book = await within(client.watch_order_book("ETH/USDT"))
+        found.append((book["bids"][0][0], book["asks"][0][0]))
+    return found
+
+
+async def test_ccxt_gives_a_book_up_over_an_overlap_in_which_nothing_is_lost() -> None:
+    from ccxt import ChecksumError
+
+    async with busy("depth-overlap:after=20,count=1") as (running, _), ccxt_of(running) as client:
+        with pytest.raises(ChecksumError):
+            await watched(client)
+
+
+async def test_ccxt_hands_a_crossed_book_over() -> None:
+    async with busy("depth-crossed:after=20,count=1") as (running, _), ccxt_of(running) as client:
+        assert any(bid >= ask for bid, ask in await watched(client))
+
+
+# python-binance imports the older client of websockets
+@pytest.mark.filterwarnings("ignore:websockets.legacy is deprecated:DeprecationWarning")
+async def test_python_binance_keeps_the_book_once_it_has_passed_its_second_snapshot() -> None:
+    from binance import AsyncClient, BinanceSocketManager
+    from binance.ws.depthcache import DepthCacheManager
+
+    async with busy() as (running, oracle):
+
+        class LocalClient(AsyncClient):  # type: ignore[misc]
+            API_URL = f"{running.url}/api"
+
+        client = LocalClient()
+        manager = BinanceSocketManager(client, max_queue_size=10_000)
+        manager.STREAM_URL = f"ws://127.0.0.1:{running.port}/"
+        times: list[int] = []
+        try:
+            async with DepthCacheManager(client, "ETHUSDT", bm=manager, limit=5_000, ws_interval=100) as cache:
+                # where the first diff begins before the snapshot, it takes another one and lays the older diff over it
+                wrong_until_ms = 0
+                while len(times) < BOOKS:
+                    book = await within(cache.recv())
+                    wrong_until_ms = wrong_until_ms or running.state.clock.now_ms()
+                    if book.update_time > wrong_until_ms:
+                        times.append(book.update_time)
+                        kept = floats(book.get_bids()), floats(book.get_asks())
+                        assert kept == await oracle.top(time=times[-1])
+        finally:
+            await client.close_connection()
+    assert times == sorted(set(times))

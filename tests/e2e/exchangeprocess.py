@@ -96,6 +96,12 @@ class Exchange:
         rows: list[Row] = self._client.get("/oracle/klines", params=query).raise_for_status().json()
         return rows
 
+    def kill(self) -> None:
+        """End it at once."""
+        self._client.close()
+        self._process.kill()
+        self._process.communicate(timeout=LIMIT_S)
+
     def close(self) -> None:
         """End it."""
         self._client.close()

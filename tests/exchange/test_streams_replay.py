@@ -96,8 +96,8 @@ async def test_raw_recordings_are_read_and_what_is_in_two_files_is_sent_once(tmp
 
 async def test_a_symbol_is_listed_before_its_first_event_comes() -> None:
     async with peer(ExchangeConfig(replay=market_data("ws-trade")), AUGUST) as exchange:
-        told = (await exchange.get("/api/v3/exchangeInfo", symbol="BTCUSDT")).json["symbols"]
-        assert [(one["symbol"], one["status"]) for one in told] == [("BTCUSDT", "TRADING")]
+        answer: Any = (await exchange.get("/api/v3/exchangeInfo", symbol="BTCUSDT")).json
+        assert [(one["symbol"], one["status"]) for one in answer["symbols"]] == [("BTCUSDT", "TRADING")]
 
 
 async def test_times_of_recorded_events_in_microseconds() -> None:

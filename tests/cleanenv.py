@@ -18,7 +18,7 @@ PREFIXES = (
 NAMES = frozenset(
     {
         *("CA_PATH", "SYMBOL", "TYPE", "TIME_RANGE", "INTERVAL", "COLLECTION_NAME", "TELEMETRY_PRODUCER_ID"),
-        *("COLUMNS", "NO_COLOR"),
+        *("LIMIT", "DEBUG", "COLUMNS", "NO_COLOR"),
     }
 )
 """Settings without such a prefix."""

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import signal
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +12,14 @@ import msgspec
 import pytest
 
 from streamforge.exchange.config import ExchangeConfig
+from streamforge.exchange.exchange_server import serve
 from streamforge.workers import arango_trades, loader_ws_trades
 from streamforge_utils.model.timeranges import parse_time_range
 from streamforge_utils.runtime.worker_definition import ALL_TIME
 from streamforge_utils.runtime.worker_process import load_worker
+from tests.cleanenv import environment
 from tests.exchange.conftest import MINUTE, NOW, Peer, peer
+from tests.limits import LIMIT_S
 from tests.runtime.rig import COLLECTION, markers, words
 from tests.workers.live import LiveRig
 
@@ -101,6 +107,36 @@ async def test_the_next_attempt_goes_on_behind_the_last_trade(tmp_path: Path) ->
                 written = await rig.until_written(ids[-1])
             exchange.clock.advance(MINUTE)
         assert written == [*range(written[0], ids[-1] + 1)]
+        await rig.close()
+
+
+async def test_a_process_that_is_killed_leaves_no_gap_and_nothing_twice(tmp_path: Path) -> None:
+    async with await serve(ExchangeConfig(trades_a_minute=5000)) as exchange:
+        rig = LiveRig(tmp_path, exchange, "ws_trade")
+        await rig.prepare()
+        written = list[int]()
+        for ending, code in ((signal.SIGKILL, -9), (signal.SIGKILL, -9), (signal.SIGTERM, 1)):
+            process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *("-m", "streamforge.workers", "loader-ws-trades"),
+                env=environment(**rig.environment),
+                stderr=asyncio.subprocess.DEVNULL,
+            )
+            before = len(written)
+            try:
+                async with asyncio.timeout(LIMIT_S):
+                    while len(written) < before + 100:
+                        assert process.returncode is None
+                        await asyncio.sleep(0.02)
+                        written = await rig.positions()
+                    process.send_signal(ending)
+                    assert await process.wait() == code
+            finally:
+                if process.returncode is None:
+                    process.kill()
+                    await process.wait()
+        written = await rig.positions()
+        assert written == [*range(written[0], written[0] + len(written))]
         await rig.close()
 
 

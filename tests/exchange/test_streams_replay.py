@@ -110,6 +110,12 @@ async def test_trades_of_csv_come_in_the_order_in_which_they_came(tmp_path: Path
     assert [row["id"] for row in rows] == list(range(min(ids), min(ids) + 6_820))
 
 
+async def test_a_symbol_is_listed_before_its_first_event_comes() -> None:
+    async with peer(ExchangeConfig(replay=market_data("ws-trade")), AUGUST) as exchange:
+        answer: Any = (await exchange.get("/api/v3/exchangeInfo", symbol="BTCUSDT")).json
+        assert [(one["symbol"], one["status"]) for one in answer["symbols"]] == [("BTCUSDT", "TRADING")]
+
+
 async def test_times_of_recorded_events_in_microseconds() -> None:
     config, path = ExchangeConfig(replay=market_data("ws-kline")), "/ws/ethusdt@kline_1m?timeUnit=MICROSECOND"
     async with peer(config, APRIL) as exchange, socket(exchange, path) as client:

@@ -26,6 +26,7 @@ _CSV = re.compile(
 )
 _TRADE = b'{"stream":"%s@trade","data":{"e":"trade","E":%s,"s":"%s","t":%s,"p":"%s","q":"%s","T":%s,"m":%s,"M":true}}'
 _BAR_TIMES = ("E", "t"), ("T",)
+_MINUTE_MS = 60_000
 
 
 class _Message(msgspec.Struct):
@@ -91,10 +92,11 @@ class RecordedStreams:
                         yield name, row
 
     def starts(self) -> Mapping[str, int]:
-        """When the first event of each symbol came, unix ms."""
+        """The minute in which the first event of each symbol came: one can connect before it. Unix ms."""
         found: dict[str, int] = {}
         for name, events in self.events.items():
-            found[name.symbol] = min(events[0].time_ms, found.get(name.symbol, events[0].time_ms))
+            minute_ms = events[0].time_ms // _MINUTE_MS * _MINUTE_MS
+            found[name.symbol] = min(minute_ms, found.get(name.symbol, minute_ms))
         return found
 
 

@@ -316,6 +316,21 @@ async def test_closing_it_takes_in_the_last_record_and_names_every_hole() -> Non
     ] == []
 
 
+async def test_closing_it_ends_before_a_millisecond_that_may_not_be_whole() -> None:
+    rig = await a_rig()
+    rig.store(1, 2, 3, 4)  # the fifth is of the same millisecond
+    assert (await rig.step(close=True)).proven_id == 2
+    assert await rig.known() == [(0, 2000, "stored", 1, 2)]
+    rig = await a_rig()
+    rig.store(1, 2, 3, 4, 5)
+    rig.world.exchange.page = unanswered  # type: ignore[method-assign]
+    assert (await rig.step(close=True)).proven_id == 2
+    rig = await a_rig()
+    rig.store(1, 2, 3, 4, 5)
+    assert (await rig.step(close=True)).proven_id == 5
+    assert await rig.known() == [(0, 2001, "stored", 1, 5)]
+
+
 def candles(first: int, *lacking: int, end: int) -> list[int]:
     return [DAY_START + n * MINUTE_MS for n in range(first, end) if n not in lacking]
 

@@ -9,6 +9,7 @@ which the exchange is asked now and then.
 
 from __future__ import annotations
 
+import asyncio
 from bisect import bisect_right
 from collections.abc import Sequence
 from functools import partial
@@ -35,6 +36,7 @@ from streamforge_utils.model.timeranges import TimeRange
 
 RECORDS_A_STEP = 20_000
 _BARS_ASKED = 500
+_MOMENT_S = 3.0
 _TRIES = 3
 """How often a step is done again because others have changed the coverage meanwhile."""
 
@@ -63,7 +65,8 @@ def front_of(segments: Sequence[Segment], from_ms: int, *, done: bool) -> Front:
 class Comparison:
     """The steps of one live workflow. ledger: as it is after them.
 
-    close: the workflow has ended, and nothing more comes: no hole is too young, and the exchange is not asked.
+    close: the workflow has ended, and nothing more comes: no hole is too young, and the exchange is asked only whether
+    the last millisecond is whole. Where it does not say so, the ledger ends before that.
     """
 
     def __init__(self, deps: Dependencies, workflow: Workflow, ledger: Ledger, *, close: bool = False) -> None:
@@ -224,7 +227,7 @@ class Comparison:
         store, collection, more = self._deps.store, self._workflow.collection, len(stored) == RECORDS_A_STEP
         newest_ms = await self._time_of(stored[-1])
         stop, end_ms = stored[-1] + 1, newest_ms + 1
-        if more or not self._close:
+        if more or not self._close or not await self._is_whole(stored[-1], newest_ms):
             low, high = 0, len(stored) - 1
             while low < high:
                 middle = (low + high) // 2
@@ -235,6 +238,15 @@ class Comparison:
         whole = TimeRange(front.at_ms, end_ms)
         wanted = range(front.position, stop)
         return await survey(store, self._series, whole, wanted, [_all_of(whole, collection)], None), more
+
+    async def _is_whole(self, last: int, time_ms: int) -> bool:
+        """Whether the exchange has nothing behind `last` that is of the same millisecond; it is asked for a moment."""
+        try:
+            async with asyncio.timeout(_MOMENT_S):
+                page = await self._deps.exchange.page(self._series, ById(last, limit=2))
+        except (RetryableError, PermanentError, TimeoutError):
+            return False
+        return [*page.positions[:1]] == [last] and all(time > time_ms for time in page.times[1:])
 
     async def _begun(self, front: Front) -> Front:
         """The front with the first position that is to be stored behind it; where it is not known, without.

@@ -13,68 +13,18 @@ from streamforge.manager.execution.live_comparison import Comparison
 from streamforge.manager.execution.planner import ExchangeFailed
 from streamforge.manager.live_ledger import Ledger
 from streamforge.manager.persistence.workflow_store import OutOfDate
-from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.model.kinds.paging import ById
-from streamforge_utils.ports.clock import Clock
 from tests.doubles import ticks
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.scriptedexchange import ScriptedExchange
-from tests.manager.execution.world import C, hold, unanswered
-from tests.manager.support import DAY_START, HOUR_MS, MINUTE_MS, World, replace, with_attempt
-from tests.manager.support import decide_running as running
+from tests.manager.execution.live_rig import MARKET, STREAM, Rig, a_rig
+from tests.manager.execution.world import hold, unanswered
+from tests.manager.support import DAY_START, HOUR_MS, MINUTE_MS, replace, with_attempt
 
 pytestmark = pytest.mark.usefixtures("ticks")
-
-STREAM = ticks.START
-MARKET = {1: 0, 2: 1000, 3: 2000, 4: 2000, 5: 2000, 6: 4000, 7: 9000, 8: 9500}
-"""When each record happened, milliseconds after the stream began."""
-
-
-class Rig:
-    """A live workflow of ticks that began to listen at `STREAM`, and what of `MARKET` is stored of it."""
-
-    def __init__(self, world: World, workflow: Workflow, ledger: Ledger) -> None:
-        self.world, self.workflow, self.ledger = world, workflow, ledger
-
-    def store(self, *ids: int) -> None:
-        there = [(number, STREAM + MARKET[number]) for number in ids]
-        ticks.hold(self.world.store, there, self.workflow.collection)
-
-    async def step(self, *, quiet: bool = False, close: bool = False) -> Ledger:
-        comparison = Comparison(self.world.deps, self.workflow, self.ledger, close=close)
-        await comparison.step()
-        if quiet:
-            await comparison.quiet()
-        self.ledger = comparison.ledger
-        return self.ledger
-
-    async def known(self) -> list[tuple[int, int, str, int | None, int | None]]:
-        """The coverage: times after `STREAM`, verdicts and ids."""
-        return [
-            (one.start_ms - STREAM, one.end_ms - STREAM, one.verdict.value, one.first_id, one.last_id)
-            for one in await self.world.deps.coverage.of(self.workflow.series)
-        ]
-
-    def wait(self, seconds: float) -> None:
-        assert isinstance(self.world.clock, ManualClock)
-        self.world.clock.advance(seconds)
-
-
-async def a_rig(ledger: Ledger | None = None, *, type: str = "api_ticks", clock: Clock | None = None) -> Rig:
-    market = [(number, STREAM + ms) for number, ms in MARKET.items()]
-    clock = clock or ManualClock(STREAM + 10_000)
-    world = World(clock=clock, exchange=ticks.TickExchange(market, now_ms=clock.now_ms()))
-    await world.start()
-    workflow = running()
-    for target in (one.target for one in workflow.steps):
-        workflow = with_attempt(workflow, target, started_ms=0)
-    ledger = ledger or Ledger(stream_ms=STREAM)
-    workflow = replace(workflow, type=type, endless=True, ledger=ledger, collection=C)
-    await world.deps.workflows.create(workflow)
-    return Rig(world, workflow, ledger)
 
 
 async def test_it_begins_with_the_first_record_and_is_proven_to_the_millisecond_of_the_last() -> None:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import pytest
 
 from streamforge.cli.command_errors import UsageProblem
+from streamforge.cli.coverage_text import description, nothing_over
 from streamforge.cli.live_text import live_lines, live_text
 from streamforge.cli.load_request import Request
 from streamforge.cli.progress import numbers
+from streamforge.cli.session import Where
 from streamforge.manager import answers
 from streamforge.manager.live_answers import Hole, Live
 
@@ -81,3 +83,9 @@ def test_a_live_type_needs_no_range() -> None:
     Request(symbol="BTCUSDT", type="ws_candles_1m", since="2024-08-01").check()
     with pytest.raises(UsageProblem, match="a range is missing"):
         Request(symbol="BTCUSDT", type="api_trades").check()
+
+
+def test_it_is_described_from_its_begin_on_and_says_when_nothing_was_recorded() -> None:
+    found = workflow(Live(state="syncing"))
+    assert description(found) == "wf-btcusdt-ws_trades-20240801-abc123: BTCUSDT ws_trades from 1970-01-01 on"
+    assert nothing_over(found, Where(server="http://m")) == "nothing was recorded before it was stopped"

@@ -11,7 +11,7 @@ from streamforge.cli.topic_text import topic_description
 from streamforge.manager import answers, data_answers, start_answers
 from streamforge_utils.model.coverage import COMPLETE
 from streamforge_utils.model.errors import InvalidInput
-from streamforge_utils.model.kinds.registry import rule_of, series_of
+from streamforge_utils.model.kinds.registry import is_live_type, rule_of, series_of
 from streamforge_utils.model.timeranges import (
     SINCE_LAST,
     TimeRange,
@@ -23,6 +23,7 @@ from streamforge_utils.model.timeranges import (
 
 NONE_OPENS = "no candle opens in this range"
 NOTHING_OVER = "no candle of this range was over when the workflow was planned"
+NOTHING_RECORDED = "nothing was recorded before it was stopped"
 _SHOWN = 12
 
 
@@ -102,6 +103,8 @@ def rest(known: data_answers.Coverage, where: Where) -> str:
 def nothing_over(workflow: answers.Started, where: Where) -> str:
     """That nothing could be loaded of a range, and from when on something can, where that is sure. It stays true."""
     found, rule = workflow.time_range, rule_of(series_of(workflow.symbol, workflow.type))
+    if is_live_type(workflow.type):
+        return NOTHING_RECORDED
     if not rule.is_fixed(None):
         return NOTHING_OVER
     opens_ms = rule.ceil(found.start_ms)
@@ -199,6 +202,8 @@ def description(workflow: answers.Started) -> str:
     found = workflow.time_range
     asked = terminal.asked_for(found.requested, clipped=found.clipped)
     span = terminal.day_span(found.start_ms, found.end_ms)
+    if is_live_type(workflow.type):
+        span, asked = f"from {format_ms(found.start_ms)} on", ""
     joined = rest = ""
     if workflow.joined:
         joined = " is under way already; waiting for it"

@@ -168,7 +168,7 @@ class Comparison:
             return [], False  # it comes first: its last id is the stream's beginning
         now_ms = self._deps.clock.now_ms() + known.clock_ahead_ms
         by_time = self._rule.position_at(front.at_ms) is not None
-        found, more = await (self._bars(known, front, now_ms) if by_time else self._ids(front))
+        found, more = await (self._bars(known, front) if by_time else self._ids(front))
         old_ms = self._old_ms(now_ms)
         kept = [*takewhile(lambda one: one.verdict is Verdict.STORED or one.end_ms <= old_ms, found)]
         if len(kept) == len(found):
@@ -200,22 +200,17 @@ class Comparison:
         young = any(one is None or now_ms - one < grace_ms for one in begun)
         return 0 if young else now_ms - grace_ms
 
-    async def _bars(self, known: SeriesCoverage, front: Front, now_ms: int) -> tuple[list[Segment], bool]:
-        """By a grid: what is over of it, up to the last one that is stored."""
-        rule, store, collection = self._rule, self._deps.store, self._workflow.collection
-        phase_ms = known.grid_ms
-        end_ms = rule.over_ms(now_ms, phase_ms)
-        if end_ms <= front.at_ms:
+    async def _bars(self, known: SeriesCoverage, front: Front) -> tuple[list[Segment], bool]:
+        """By a grid: up to the last bar that is stored, which is over, by whichever clock."""
+        rule, phase_ms = self._rule, known.grid_ms
+        stored = await self._positions(front.at_ms, RECORDS_A_STEP)
+        if not stored or not rule.is_fixed(phase_ms):
             return [], False
-        whole = TimeRange(front.at_ms, end_ms)
+        whole = TimeRange(front.at_ms, rule.next(stored[-1]))
         wanted = rule.expected(verdict_of(whole, Verdict.UNKNOWN), phase_ms) or ()
-        if more := len(wanted) > RECORDS_A_STEP:
-            wanted = wanted[:RECORDS_A_STEP]
-            whole = TimeRange(front.at_ms, rule.next(wanted[-1]))
-        found = await survey(store, self._series, whole, wanted, [_all_of(whole, collection)], phase_ms)
-        while found and found[-1].verdict is Verdict.UNKNOWN and not more:
-            found.pop()
-        return found, more
+        places = [_all_of(whole, self._workflow.collection)]
+        found = await survey(self._deps.store, self._series, whole, wanted, places, phase_ms)
+        return found, len(stored) == RECORDS_A_STEP
 
     async def _ids(self, front: Front) -> tuple[list[Segment], bool]:
         """By ids: up to the millisecond of the last one that is stored, of which more may come."""

@@ -76,6 +76,14 @@ async def test_an_event_that_nobody_knows_comes_before_another() -> None:
     assert wrong[:1] + wrong[2:] == right
 
 
+async def test_a_fault_of_diffs_leaves_an_event_that_nobody_knows_alone() -> None:
+    config = faulty("stream-unknown:count=1", "depth-quantity:count=1")
+    async with peer(config) as exchange, socket(exchange, "/ws/bnbusdt@depth@100ms") as client:
+        sent = await client.sent(10_000)
+    assert [one["e"] for one in sent[:3]] == ["somethingNew", "depthUpdate", "depthUpdate"]
+    assert next(level[1] for level in (*sent[1]["b"], *sent[1]["a"])) == "-1.00000000"
+
+
 @pytest.mark.parametrize("unit", [1, 1000])
 async def test_times_are_in_the_other_unit(unit: int) -> None:
     path = TRADES + ("" if unit == 1 else "?timeUnit=MICROSECOND")

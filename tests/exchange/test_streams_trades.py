@@ -116,6 +116,8 @@ async def test_a_symbol_may_stop_while_it_is_watched(exchange: Peer) -> None:
         return (await exchange.send("POST", "/control/symbols", {"symbol": symbol, "status": status})).status
 
     end_ms = NOW - NOW % MINUTE + 2 * MINUTE
+    before = await exchange.get("/api/v3/exchangeInfo", symbol="BTCUSDT")
+    assert b'"status":"TRADING"' in before.body
     async with socket(exchange, "/ws/btcusdt@trade/btcusdt@kline_1m/ethusdt@trade") as client:
         first = await client.sent(MINUTE)
         assert [await status("BTCUSDT", one) for one in ("CANCEL_ONLY", "BREAK", "NOTHING")] == [200, 200, 400]

@@ -62,7 +62,6 @@ def no_server() -> str:
     ("case", "reason"),
     [
         ("path", "refuses the connection (HTTP 404): check STREAMFORGE_STREAM_URL"),
-        ("no TLS", "does not speak TLS: check STREAMFORGE_STREAM_URL (ws:// or wss://)"),
         ("CA", "is not trusted"),
         ("CA file", "STREAMFORGE_STREAM_CA_PATH: the file"),
     ],
@@ -74,7 +73,6 @@ def test_streams_that_can_never_be_had_end_a_workflow(
     assert exchange.tls_url is not None
     settings = {
         "path": {"STREAMFORGE_STREAM_URL": f"ws://{address}/nowhere"},
-        "no TLS": {"STREAMFORGE_STREAM_URL": f"wss://{address}"},
         "CA": {"STREAMFORGE_STREAM_URL": exchange.tls_url.replace("https", "wss")},
         "CA file": {
             "STREAMFORGE_STREAM_URL": exchange.tls_url.replace("https", "wss"),

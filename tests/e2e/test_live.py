@@ -190,7 +190,9 @@ def test_many_are_live_at_once_and_stopped_together(exchange: rig.Exchange, mana
 def test_closed_candles_are_proven_as_they_come(exchange: rig.Exchange, manager: rig.Manager) -> None:
     queue_id = start(manager, "ws_candles_1s", since="-2m")
     workflow = manager.until(
-        queue_id, "candles are proven", lambda one: is_live(one) and one["live"]["open_holes"] == 0
+        queue_id,
+        "history and candles are proven",
+        lambda one: (one["live"] or {}).get("state") == "live" and one["progress"]["records_stored"] > 2,
     )
     through = workflow["live"]["proven_through_ms"]
     manager.until(queue_id, "more are proven", lambda one: one["live"]["proven_through_ms"] > through + 3000)

@@ -45,7 +45,10 @@ CASES: dict[str, tuple[str, ...]] = {
     "stream-refused": ("count=2",),
 }
 """Of each fault its options."""
-BARS_ALONE = {"stream-open-bar", "stream-corrected-bar"}
+ALONE = {"stream-open-bar": BAR, "stream-corrected-bar": BAR} | {
+    f"stream-frame:kind={kind}": TRADE for kind in ("utf8", "masked", "fragment", "reserved", "length")
+}
+"""Faults of bars, and those in which connections for trades and for bars do not differ."""
 FOR_LONG = {f"stream-silence:{ONCE}", "stream-silence:count=1", f"stream-stall:{ONCE}", f"stream-stall:pings=0,{ONCE}"}
 """Noticed only after a minute: these begin first, and are looked at last."""
 AT_ONCE = 5
@@ -81,10 +84,10 @@ class Cases:
     def _new(self, fault: str) -> Case:
         """Switch it on, and start a workflow of each kind that is concerned."""
         symbol, switched, started = SYMBOLS[EVERY.index(fault)], {}, {}
-        name = fault.partition(":")[0]
-        for word in (BAR,) if name in BARS_ALONE else TYPES:
+        alone = next((word for name, word in ALONE.items() if fault.startswith(name)), None)
+        for word in TYPES if alone is None else (alone,):
             # A connection names its streams once it was made.
-            scope = "" if name == "stream-refused" else f",stream={symbol.lower()}@{word}"
+            scope = "" if fault.startswith("stream-refused") else f",stream={symbol.lower()}@{word}"
             switched[word] = f"{fault}{scope}"
             self.exchange.switch_on(switched[word])
             answer = self.manager.api.post("/queues/start", json={"symbol": symbol, "type": TYPES[word]})
@@ -115,6 +118,11 @@ def cases(
     with rig.manager(tmp_path_factory.mktemp("matrix") / "data", exchange.url, **settings) as manager:
         chosen = {item.callspec.params.get("fault") for item in request.session.items if hasattr(item, "callspec")}
         yield Cases(exchange, manager, [fault for fault in ORDER if fault in chosen])
+
+
+def is_proven(workflow: rig.Json, until_ms: int) -> bool:
+    live = workflow["live"] or {"proven_through_ms": None}
+    return (live["proven_through_ms"] or 0) > until_ms and not live["open_holes"]
 
 
 def assert_complete(exchange: rig.Exchange, manager: rig.Manager, workflow: rig.Json) -> None:
@@ -148,11 +156,7 @@ def test_live_workflows_go_on_and_are_complete(fault: str, cases: Cases) -> None
     for word, queue_id in case.queue_ids.items():
         manager.until(queue_id, "the fault strikes", lambda one: cases.has_struck(one, case.faults[word]))  # noqa: B023
         struck_ms = exchange.stats()["now_ms"]
-        manager.until(
-            queue_id,
-            "it is proven beyond the fault",
-            lambda one: not one["live"]["open_holes"] and (one["live"]["proven_through_ms"] or 0) > struck_ms + 1_000,  # noqa: B023
-        )
+        manager.until(queue_id, "it is proven beyond the fault", lambda one: is_proven(one, struck_ms + 1_000))  # noqa: B023
         manager.post(f"/queues/{queue_id}/stop")
     for queue_id in case.queue_ids.values():
         assert_complete(exchange, manager, manager.wait(queue_id))

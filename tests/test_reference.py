@@ -163,7 +163,7 @@ def test_every_topic_is_there_with_keys_groups_and_examples() -> None:
     page = topics_page(document)
     for channel in document["channels"].values():
         assert f"\n## {channel['address']}\n" in page
-    assert len(blocks(page)) == 10
+    assert len(blocks(page)) == 11
     assert "Key: `__eos__`." in page
     assert "| group | QUEUE_ID-TARGET" in page
     assert "| `retention.ms` | -1 |" in page

@@ -84,6 +84,10 @@ class MemoryExchange:
         series = Series(SYMBOL, "candles", "1m")
         return [read_rows(*await self._page(series, ByTime(span))).candles for span in spans]
 
+    async def snapshot(self, series: Series, limit: int) -> bytes:
+        """There is none."""
+        raise NotImplementedError
+
     def set_weight_limit(self, weight_per_minute: int) -> None:
         """There is none."""
 

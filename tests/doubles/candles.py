@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from streamforge_utils.model.errors import InvalidInput
+from streamforge_utils.model.errors import InvalidInput, PermanentError
 from streamforge_utils.model.kinds.candles import Candle, Interval, candle_key, decode_candle, encode_candle
 from streamforge_utils.model.kinds.paging import ByTime, Page, Question
 from streamforge_utils.model.series import Series
@@ -73,6 +73,9 @@ class FixedExchange:
 
     async def symbols(self) -> Sequence[SymbolInfo]:
         return [SymbolInfo(symbol="BTCUSDT", status=self.status, base_asset="BTC", quote_asset="USDT")]
+
+    async def snapshot(self, series: Series, limit: int) -> bytes:
+        raise PermanentError(f"there is no snapshot of {series.id}")
 
     def set_weight_limit(self, weight_per_minute: int) -> None:
         pass

@@ -17,6 +17,7 @@ from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.exchange import Exchange
 from streamforge_utils.ports.instrumentation import Observer
 from streamforge_utils.ports.launcher import Job, JobSpec, JobState
+from streamforge_utils.ports.object_store import ObjectStore
 from streamforge_utils.ports.store import Store
 from streamforge_utils.ports.stream import Stream
 from streamforge_utils.runtime.context import MessageBus
@@ -161,6 +162,9 @@ class _Wiring:
         """There is none."""
 
     def make_stream(self, *settings: object, **ports: object) -> Stream:
+        raise NotImplementedError
+
+    def make_object_store(self, *settings: object) -> ObjectStore:
         raise NotImplementedError
 
     def make_exchange(self, settings: ExchangeSettings, *, clock: Clock, observer: Observer) -> Exchange:

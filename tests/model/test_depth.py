@@ -28,7 +28,7 @@ def test_the_first_generation_s_types_are_one_type(spelling: str) -> None:
 
 def test_keys_are_those_of_the_first_generation_and_sort_as_their_places_do() -> None:
     assert DEPTH.key(SERIES, 50093239224) == "BTCUSDT_050093239224"
-    assert CHECKPOINT.key(SERIES, 50093239224) == "BTCUSDT_050093239224"
+    assert CHECKPOINT.key(SERIES, 50093239224) == "BTCUSDT_checkpoint_050093239224"
     assert TOP.key(SERIES, START_MS) == f"BTCUSDT_orderbook_{START_MS}"
     assert TOP.position_of(f"BTCUSDT_orderbook_{START_MS}") == START_MS
     assert registry.kind_of_collection("btcusdt_ws_orderbook_2024_08_01") is DEPTH

@@ -36,6 +36,7 @@ def test_the_kinds_of_the_package_are_found_by_themselves() -> None:
         "candles",
         "depth",
         "depth_checkpoint",
+        "depth_interval",
         "depth_top",
         "trades",
     ]

@@ -30,11 +30,13 @@ from streamforge_utils.ports.bus import Message, Received, TopicSpec
 from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.ports.exchange import Exchange, History
 from streamforge_utils.ports.instrumentation import Observer
+from streamforge_utils.ports.object_store import ObjectStore
 from streamforge_utils.ports.store import Store
 from streamforge_utils.ports.stream import Stream
 from streamforge_utils.runtime.context import Context, MessageBus
 from streamforge_utils.runtime.environment import secrets_of
 from streamforge_utils.runtime.logs import Redactor, make_log
+from streamforge_utils.runtime.object_settings import ObjectSettings
 from streamforge_utils.runtime.settings import ArchiveSettings, DataSettings, ExchangeSettings
 from streamforge_utils.runtime.stream_settings import StreamSettings
 from streamforge_utils.runtime.supervisor import Supervisor
@@ -151,6 +153,9 @@ class Rig:
         self, settings: StreamSettings, exchange: ExchangeSettings, *, clock: Clock, observer: Observer
     ) -> Stream:
         return wiring.make_stream(settings, exchange, clock=clock, observer=observer)
+
+    def make_object_store(self, settings: ObjectSettings, data: DataSettings) -> ObjectStore:
+        return wiring.make_object_store(settings, data)
 
     # What a test does
 

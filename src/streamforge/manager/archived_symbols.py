@@ -68,6 +68,7 @@ class WithArchived:
         self._archive = archive
         self.server_time = exchange.server_time
         self.symbols = exchange.symbols
+        self.snapshot = exchange.snapshot
         self.set_weight_limit = exchange.set_weight_limit
         self.close = exchange.close
 

@@ -42,7 +42,7 @@ from streamforge_utils.runtime.settings import (
 )
 from streamforge_utils.runtime.stream_settings import StreamSettings
 
-_USES = ("store", "exchange", "archive", "stream")
+_USES = ("store", "exchange", "archive", "stream", "objects")
 """With Kubernetes only these uses count: its launcher requires no data directory."""
 
 JOB_START_S = 300.0

@@ -70,6 +70,7 @@ def worker_environment(settings: ManagerSettings) -> dict[str, str]:
         "STREAMFORGE_LOG_FORMAT": "json",
         **written(settings.archive),
         **written(settings.stream),
+        **written(settings.objects),
         **plugin_environment(),
         **settings.data.kafka.environment(settings.worker_kafka_user, settings.worker_kafka_password),
         **settings.data.arango.environment(),

@@ -26,7 +26,8 @@ from tests.places import schemas as schemas_of_others
 
 NAMES = [
     *("command", "event", "progress", "agg_trade", "stored-agg_trade", "candle", "stored-candle"),
-    *("depth", "stored-depth", "depth_checkpoint", "stored-depth_checkpoint", "depth_top", "stored-depth_top"),
+    *("depth", "stored-depth", "depth_checkpoint", "stored-depth_checkpoint"),
+    *("depth_interval", "stored-depth_interval", "depth_top", "stored-depth_top"),
     *("trade", "stored-trade", "end-of-stream", "dead-letter-headers"),
     *("payload-simulate-loading", "payload-fail-after"),
 ]

@@ -72,7 +72,7 @@ def test_a_checkpoint_rebuilds_an_equal_book(seed: int, last_id: int, limit: int
     record = checkpoint_of(book, SYMBOL, START_MS, START_MS + 5)
     kind = kind_named("depth_checkpoint")
     key, version, stored = kind.document(record.key.encode(), msgspec.json.encode(record))
-    assert (key, version) == (f"BTCUSDT_{last_id:012}", START_MS + 5)
+    assert (key, version) == (f"BTCUSDT_checkpoint_{last_id:012}", START_MS + 5)
     for again in (book_of(record), book_of(msgspec.json.decode(stored, type=StoredDepthCheckpoint))):
         later = world.diff(last_id + 1, last_id + 40)
         for one in (book, again):

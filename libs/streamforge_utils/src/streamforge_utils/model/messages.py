@@ -145,6 +145,13 @@ class Live(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     skipped: Annotated[int, Meta(description="ids or bars that the exchange does not have")] = 0
     corrected: Annotated[int, Meta(description="bars that the exchange changed after they were written")] = 0
     late: Annotated[int, Meta(description="bars that were asked for as no message said that they are closed")] = 0
+    trust: Annotated[str, Meta(description="of the order book now: verified, unverifiable or suspect")] = ""
+    why: Annotated[str, Meta(description="why the order book is not verified")] = ""
+    verified: Annotated[int, Meta(description="diffs behind which the order book is verified")] = 0
+    unverifiable: Annotated[int, Meta(description="diffs of which nothing can be said, nor against them")] = 0
+    suspect: Annotated[int, Meta(description="diffs behind something that was lost or wrong")] = 0
+    agreed: Annotated[int, Meta(description="best prices of the exchange that were those of the order book")] = 0
+    snapshots: Annotated[int, Meta(description="snapshots of the order book that the exchange gave")] = 0
     held_bytes: Annotated[int, Meta(description="records that wait in memory and on disk, about")] = 0
     clock_offset_ms: Annotated[int, Meta(description="by how much the exchange's clock is ahead of the worker's")] = 0
 

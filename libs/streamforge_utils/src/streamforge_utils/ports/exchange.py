@@ -65,6 +65,12 @@ class Exchange(History, Protocol):
     async def server_time(self) -> int:
         """The exchange's clock."""
 
+    async def snapshot(self, series: Series, limit: int) -> bytes:
+        """One request: what the records of the series have led to by now, as the exchange answers.
+
+        limit: of an order book, levels a side. PermanentError also for a kind of which it gives none.
+        """
+
     async def symbol_info(self, symbol: str) -> SymbolInfo:
         """The symbol, or PermanentError if the exchange does not list it."""
 

@@ -45,10 +45,14 @@ class Backfill:
         self._weight_per_minute = weight_per_minute
         self._saved = 0.0  # weight that may be spent now
         self._saved_at = clock.monotonic() - 60.0
-        paging = kind_of(series).paging
-        if paging is None:
-            raise PermanentError(f"{series.id}: the exchange gives no history of it, by which a gap could be filled")
-        self.paging: Paging = paging
+        self._kind = kind_of(series)
+
+    @property
+    def paging(self) -> Paging:
+        """Of the kind. Raises PermanentError."""
+        if self._kind.paging is None:
+            raise PermanentError(f"{self._series.id}: the exchange gives no history, by which a gap could be filled")
+        return self._kind.paging
 
     async def page(self, question: Question) -> Page:
         """An answer, asked for until there is one. Raises PermanentError."""
@@ -74,6 +78,12 @@ class Backfill:
         limit = self.paging.most if question.limit is None else question.limit
         await self._spend(self.paging.weight({"limit": str(limit)}))
         return await self._exchange.page(self._series, msgspec.structs.replace(question, limit=limit))
+
+    async def snapshot(self, limit: int) -> bytes:
+        """A snapshot. Raises RetryableError or PermanentError."""
+        if self._kind.snapshots is not None:
+            await self._spend(self._kind.snapshots.weight(limit))
+        return await self._exchange.snapshot(self._series, limit)
 
     async def _spend(self, weight: int) -> None:
         """Return once so much may be spent; a request dearer than the share of a minute has some minutes for itself."""

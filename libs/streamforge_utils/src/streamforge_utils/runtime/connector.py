@@ -108,6 +108,9 @@ class Connector:
                 settings.stream, settings.exchange, clock=self._clock, observer=self._observer
             )
             self._closings.append(("stream", stream.close))
+        if Use.OBJECTS in definition.uses:
+            connections.objects = objects = self._wiring.make_object_store(settings.objects, settings.data)
+            self._closings.append(("objects", objects.close))
         if Use.STORE in definition.uses:
 
             async def make_store() -> None:

@@ -19,10 +19,12 @@ from streamforge_utils.ports.bus import Bus, BusAdmin
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.exchange import Exchange, History
 from streamforge_utils.ports.instrumentation import Observer
+from streamforge_utils.ports.object_store import ObjectStore
 from streamforge_utils.ports.store import Answer, Document, DocumentStore, Outcome, Store, count_outcomes
 from streamforge_utils.ports.stream import Stream
 from streamforge_utils.runtime.command_listener import OwnCommands
 from streamforge_utils.runtime.instruments import Instruments
+from streamforge_utils.runtime.object_settings import ObjectSettings
 from streamforge_utils.runtime.settings import ArchiveSettings, DataSettings, ExchangeSettings, WorkerSettings
 from streamforge_utils.runtime.stream_settings import StreamSettings
 from streamforge_utils.runtime.telemetry import Telemetry
@@ -67,6 +69,9 @@ class Wiring(Protocol):
     ) -> Stream:
         """The streams of the exchange. Raises ConfigError."""
 
+    def make_object_store(self, settings: ObjectSettings, data: DataSettings) -> ObjectStore:
+        """The store of objects. Raises ConfigError."""
+
 
 class Connections:
     """The connected parts; None is one that the worker does not use."""
@@ -79,6 +84,7 @@ class Connections:
         self.exchange: Exchange | None = None
         self.archive: Archive | None = None
         self.stream: Stream | None = None
+        self.objects: ObjectStore | None = None
         self.tail: TopicTail | None = None
 
 
@@ -175,6 +181,28 @@ class Context(Generic[P]):
     def stream(self) -> Stream:
         """The exchange's streams."""
         return _declared(self._connections.stream, "stream")
+
+    @property
+    def objects(self) -> ObjectStore:
+        """The store of objects."""
+        return _declared(self._connections.objects, "objects")
+
+    async def put_object(self, name: str, content: bytes, *, patience_s: float) -> None:
+        """Put an object, again and again for `patience_s` at most; then RetryableError is raised."""
+
+        async def once() -> None:
+            await self.objects.put(name, content)
+
+        await self._instruments.retry("objects", once, patience_s=patience_s, waits="objects")
+
+    async def replace_object(self, name: str, content: bytes, *, instead_of: str, patience_s: float) -> None:
+        """As `put_object`, but another object is removed first."""
+
+        async def once() -> None:
+            await self.objects.delete([instead_of])
+            await self.objects.put(name, content)
+
+        await self._instruments.retry("objects", once, patience_s=patience_s, waits="objects")
 
     async def command(self) -> msgspec.Struct:
         """The payload of the next command of the worker's own (see `Definition.commands`), as its declared type."""

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Generic, NoReturn, TypeVar
 import msgspec
 
 from streamforge_utils.model.errors import PermanentError, RetryableError
-from streamforge_utils.model.kinds.streaming import Heard
+from streamforge_utils.model.kinds.streaming import Heard, Streaming
 from streamforge_utils.model.messages import Live
 from streamforge_utils.ports.bus import Received
 from streamforge_utils.runtime.backfill import Backfill
@@ -55,7 +55,7 @@ class LiveWorker(ABC, Generic[P]):
     """A loader of the streams of one series; it is the listener of its session."""
 
     def __init__(self, ctx: Context[P]) -> None:
-        streaming = ctx.kind.streaming
+        streaming = self.streaming(ctx)
         if streaming is None:
             raise PermanentError(f"{ctx.type}: the exchange has no streams of {ctx.kind.name}")
         self._ctx = ctx
@@ -84,6 +84,10 @@ class LiveWorker(ABC, Generic[P]):
             offset_ms=lambda: self._time.offset_ms,
             rotate_s=ctx.parameters.rotate_seconds,
         )
+
+    def streaming(self, ctx: Context[P]) -> Streaming | None:
+        """How the streams are read."""
+        return ctx.kind.streaming
 
     async def run(self) -> None:
         """Work until cancelled, then write what is ready."""

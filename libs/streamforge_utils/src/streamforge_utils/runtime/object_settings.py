@@ -88,6 +88,7 @@ class ObjectSettings(msgspec.Struct, frozen=True, kw_only=True):
             default="the folder `objects` in the data directory",
             check=_place,
             unseen=True,
+            only="objects",
         ),
     ] = ""
     endpoint: Annotated[
@@ -98,18 +99,27 @@ class ObjectSettings(msgspec.Struct, frozen=True, kw_only=True):
             default="that of AWS in the region",
             check=_endpoint,
             unseen=True,
+            only="objects",
         ),
     ] = ""
-    region: Annotated[str, variable("STREAMFORGE_S3_REGION", "the region of the bucket", check=_region)] = "us-east-1"
+    region: Annotated[
+        str, variable("STREAMFORGE_S3_REGION", "the region of the bucket", check=_region, only="objects")
+    ] = "us-east-1"
     path_style: Annotated[
         bool,
         variable(
-            "STREAMFORGE_S3_PATH_STYLE", "address the bucket as `HOST/BUCKET`; false: as `BUCKET.HOST`, as AWS prefers"
+            "STREAMFORGE_S3_PATH_STYLE",
+            "address the bucket as `HOST/BUCKET`; false: as `BUCKET.HOST`, as AWS prefers",
+            only="objects",
         ),
     ] = True
     allow_http: Annotated[
         bool,
-        variable("STREAMFORGE_S3_ALLOW_HTTP", "take http beyond loopback, too: everybody on the way can read objects"),
+        variable(
+            "STREAMFORGE_S3_ALLOW_HTTP",
+            "take http beyond loopback, too: everybody on the way can read objects",
+            only="objects",
+        ),
     ] = False
     ca_path: Annotated[
         Path | None,
@@ -117,20 +127,28 @@ class ObjectSettings(msgspec.Struct, frozen=True, kw_only=True):
             "STREAMFORGE_S3_CA_PATH",
             "PEM file of the CA that signed the server's certificate",
             default="the system's CAs",
+            only="objects",
         ),
     ] = None
-    access_key: Annotated[Secret | None, variable("STREAMFORGE_S3_ACCESS_KEY", "the id of the key")] = None
-    secret_key: Annotated[Secret | None, variable("STREAMFORGE_S3_SECRET_KEY", "the key itself")] = None
+    access_key: Annotated[Secret | None, variable("STREAMFORGE_S3_ACCESS_KEY", "the id of the key", only="objects")] = (
+        None
+    )
+    secret_key: Annotated[Secret | None, variable("STREAMFORGE_S3_SECRET_KEY", "the key itself", only="objects")] = None
     session_token: Annotated[
-        Secret | None, variable("STREAMFORGE_S3_SESSION_TOKEN", "the token of a key that is valid for a time")
+        Secret | None,
+        variable("STREAMFORGE_S3_SESSION_TOKEN", "the token of a key that is valid for a time", only="objects"),
     ] = None
     access_key_file: Annotated[
         Path | None,
-        variable("STREAMFORGE_S3_ACCESS_KEY_FILE", "a file with it instead; it may be replaced at any time"),
+        variable(
+            "STREAMFORGE_S3_ACCESS_KEY_FILE", "a file with it instead; it may be replaced at any time", only="objects"
+        ),
     ] = None
     secret_key_file: Annotated[
         Path | None,
-        variable("STREAMFORGE_S3_SECRET_KEY_FILE", "a file with it instead; it may be replaced at any time"),
+        variable(
+            "STREAMFORGE_S3_SECRET_KEY_FILE", "a file with it instead; it may be replaced at any time", only="objects"
+        ),
     ] = None
 
     @property

@@ -17,6 +17,7 @@ from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.model.topic_reading import PartitionRange, Until, Upstream
 from streamforge_utils.plugins import PLUGINS
 from streamforge_utils.runtime.environment import variable
+from streamforge_utils.runtime.object_settings import ObjectSettings
 from streamforge_utils.runtime.server_settings import ArangoSettings, KafkaSettings
 from streamforge_utils.runtime.stream_settings import StreamSettings
 
@@ -276,6 +277,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     exchange: ExchangeSettings
     archive: ArchiveSettings = ArchiveSettings()
     stream: StreamSettings = StreamSettings()
+    objects: ObjectSettings = ObjectSettings()
     plugins: Plugins = ""
     upstream: Annotated[
         tuple[Upstream, ...],

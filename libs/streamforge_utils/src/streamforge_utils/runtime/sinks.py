@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
-from typing import Annotated, Protocol, TypeVar
+from typing import Annotated, Any, Protocol, TypeVar
 
 import msgspec
 
@@ -166,7 +166,36 @@ async def sink(ctx: Context[SinkParameters]) -> None:
     await store_input(ctx, Offloader(ctx.kind, ctx.log))
 
 
-async def store_input(ctx: Context[SinkP], offloader: Converter) -> None:
+class Keeper(Protocol):
+    """What more is done with batches that are stored, one after the other in their order, before they are committed."""
+
+    async def keep(self, received: Sequence[Received]) -> None:
+        """The batch is stored: tell the input so, now or later."""
+
+    async def look(self) -> None:
+        """Called now and then."""
+
+    async def finish(self, *, refused: bool = False) -> None:
+        """Nothing is left to be done on return, and the input was told. refused: something was; more may follow."""
+
+
+class _Direct:
+    """Implements `Keeper`: there is nothing more."""
+
+    def __init__(self, ctx: Context[Any]) -> None:
+        self._ctx = ctx
+
+    async def keep(self, received: Sequence[Received]) -> None:
+        self._ctx.input.kept(received)
+
+    async def look(self) -> None:
+        pass
+
+    async def finish(self, *, refused: bool = False) -> None:
+        pass
+
+
+async def store_input(ctx: Context[SinkP], offloader: Converter, keeper: Keeper | None = None) -> None:
     """Store all of the input, in its order, as the documents that `offloader` makes of it, and commit it.
 
     What cannot be stored becomes a dead letter. While a batch is stored, a few later ones are read and converted; the
@@ -174,6 +203,7 @@ async def store_input(ctx: Context[SinkP], offloader: Converter) -> None:
     Raises RetryableError where the store does not answer for `store_patience_seconds`.
     """
     at_once = ctx.store.upserts_at_once
+    keeper = keeper or _Direct(ctx)
     room, ended = asyncio.Semaphore(BATCHES_AT_ONCE - (at_once > 1)), asyncio.Event()
     order = _StoreOrder(at_once)
 
@@ -183,13 +213,15 @@ async def store_input(ctx: Context[SinkP], offloader: Converter) -> None:
             refused = await _store(ctx, received, converted)
             await first.wait()
             await ctx.dead_letters.send(*refused)
-            ctx.input.kept(received)
+            await keeper.keep(received)
             if refused:  # at once: if they were read again, each would become a dead letter again
+                await keeper.finish(refused=True)
                 await ctx.input.commit()
         room.release()
 
     async def commit() -> None:
         while not ended.is_set():
+            await keeper.look()
             await ctx.input.commit()
             offloader.end_idle_helper()
             with suppress(TimeoutError):
@@ -206,6 +238,7 @@ async def store_input(ctx: Context[SinkP], offloader: Converter) -> None:
                     await room.acquire()
                     tasks.create_task(keep(received), name="keep")
             ended.set()
+        await keeper.finish()
     finally:
         offloader.close()
     await ctx.input.commit()

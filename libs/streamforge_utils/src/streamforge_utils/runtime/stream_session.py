@@ -7,6 +7,8 @@ import random
 from collections.abc import Callable
 from typing import Any, NoReturn, Protocol
 
+import msgspec
+
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.kinds.streaming import Heard, Streaming
 from streamforge_utils.model.series import Series
@@ -183,7 +185,8 @@ class StreamSession:
                 if self._quiet:
                     self._quiet = False
                     self._progress.wait(_QUIET, None)
-            self._listener.hear(heard)
+            came = {"connection": leg.connection.number, "received_us": batch.received_us}
+            self._listener.hear(msgspec.structs.replace(heard, **came))
             if heard.broken:
                 raise StreamEnded(EndCause.MALFORMED, f"{heard.broken} messages of the exchange's streams are no JSON")
             await asyncio.sleep(0)  # what came at once may be much

@@ -61,6 +61,7 @@ class Input:
         self._batch_records = batch_records
         self._committing = asyncio.Lock()
         self._kept: dict[int, int] = {}
+        self._held: dict[int, int] = {}
         self._read: dict[int, int] = {}
         self._unstored = 0
         self._interrupted: set[str] = set()
@@ -92,6 +93,18 @@ class Input:
         self._unstored -= len(batch)
         if batch:
             self._progress.position = last_offset_of(batch)
+
+    def hold(self, batch: Sequence[Received]) -> None:
+        """As `kept`, but no commit includes it before `release`: what is made of it is not stored for good."""
+        kept, self._kept = self._kept, {}
+        self.kept(batch)
+        self._held |= self._kept
+        self._kept = kept
+
+    def release(self) -> None:
+        """All that was held is stored: the next `commit` includes it."""
+        self._kept |= self._held
+        self._held = {}
 
     async def commit(self) -> None:
         """Commit each partition up to the last record that was stored or dead-lettered.

@@ -54,6 +54,7 @@ class Use(StrEnum):
     EXCHANGE = "exchange"
     ARCHIVE = "archive"
     STREAM = "stream"
+    OBJECTS = "objects"
 
 
 class Definition(msgspec.Struct, Generic[P], frozen=True, kw_only=True):

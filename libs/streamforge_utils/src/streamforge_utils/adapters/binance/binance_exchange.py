@@ -149,6 +149,19 @@ class BinanceExchange:
             self._observer.count("exchange_rows_dropped_total", rows, reason=reason)
         return page
 
+    async def snapshot(self, series: Series, limit: int) -> bytes:
+        """An answer as it came, see `ports.exchange`."""
+        snapshots = kind_of(series).snapshots
+        if snapshots is None:
+            raise PermanentError(f"{series.id}: the exchange gives no snapshots of {series.kind}")
+        if not 1 <= limit <= snapshots.most:
+            raise ValueError(f"a snapshot has 1 to {snapshots.most} levels a side, not {limit}")
+        endpoint = Endpoint(snapshots.path, snapshots.weight(limit))
+        what = f"{endpoint.name} {series.symbol}"
+        return await self._transport.get(
+            endpoint, snapshots.parameters(series, limit), what, lambda answer: bytes(answer.body)
+        )
+
     async def _page_at(self, series: Series, question: ByTime, id_at_time: IdAtTime) -> Page:
         """The first or the last record of a span, for which another endpoint knows its id."""
 

@@ -1,12 +1,13 @@
-"""The records that an order book gives: its diffs, whole books from time to time, and its best levels."""
+"""The records that an order book gives: its diffs, whole books from time to time, its best levels, and the ledger."""
 
 from __future__ import annotations
 
 import msgspec
 
-from streamforge_utils.model.books.messages import END_MS, FIRST_MS, Texts
+from streamforge_utils.model.books.messages import END_MS, FIRST_MS, DepthDiff, Texts
 from streamforge_utils.model.books.numbers import text_of
 from streamforge_utils.model.books.order_book import OrderBook
+from streamforge_utils.model.books.trust import BookInterval, Trust
 from streamforge_utils.model.kinds.kind import Number, Record, key_symbol
 
 NumberLevels = list[tuple[Number, Number]]
@@ -93,6 +94,41 @@ class StoredDepthTop(msgspec.Struct, frozen=True, gc=False, kw_only=True):
     asks: NumberLevels
 
 
+class StoredDepthInterval(msgspec.Struct, frozen=True, gc=False, kw_only=True):
+    """An entry of the ledger: diffs without a break, of one trust, by the ids of the first and the last update.
+
+    start_time, end_time: of its diffs, unix milliseconds, half-open. why: they are not verified; empty if they are.
+    anchor_id: of the snapshot that verifies them. messages: how many diffs. cause: why the chain ended; empty: another
+    interval follows, or it goes on.
+    """
+
+    symbol: str
+    first_update_id: int
+    last_update_id: int
+    start_time: int
+    end_time: int
+    trust: Trust
+    why: str
+    anchor_id: int | None
+    messages: int
+    cause: str
+
+
+class DepthInterval(Record, frozen=True, gc=False, kw_only=True):
+    """An entry of the ledger as it travels. One that goes on is sent again as it grows: the later version counts."""
+
+    symbol: str
+    first_update_id: int
+    last_update_id: int
+    start_time: int
+    end_time: int
+    trust: Trust
+    why: str
+    anchor_id: int | None
+    messages: int
+    cause: str
+
+
 def id_key(symbol: str, update_id: int) -> str:
     """The key of a record that an update identifies."""
     return f"{key_symbol(symbol)}_{update_id:0{ID_DIGITS}}"
@@ -101,6 +137,25 @@ def id_key(symbol: str, update_id: int) -> str:
 def top_prefix(symbol: str) -> str:
     """What the keys of a symbol's best levels begin with; the time follows."""
     return f"{key_symbol(symbol)}_orderbook_"
+
+
+def checkpoint_prefix(symbol: str) -> str:
+    """What the keys of a symbol's whole books begin with; the id of the last update follows."""
+    return f"{key_symbol(symbol)}_checkpoint_"
+
+
+def interval_prefix(symbol: str) -> str:
+    """What the keys of a symbol's ledger begin with; the id of the first update follows."""
+    return f"{key_symbol(symbol)}_interval_"
+
+
+def kind_name_of(key: bytes) -> str:
+    """The kind of the record of an order book that has this key: they share a topic and a collection."""
+    word = key.rpartition(b"_")[0].rpartition(b"_")[2]
+    return _KINDS.get(word, "depth")
+
+
+_KINDS = {b"orderbook": "depth_top", b"checkpoint": "depth_checkpoint", b"interval": "depth_interval"}
 
 
 def depth_template(symbol: str) -> bytes:
@@ -120,7 +175,7 @@ def checkpoint_of(book: OrderBook, symbol: str, timestamp: int, version: int) ->
     bids, asks = book.levels()
     low, high = book.known_low, book.known_high
     return DepthCheckpoint(
-        key=id_key(symbol, book.last_id),
+        key=f"{checkpoint_prefix(symbol)}{book.last_id:0{ID_DIGITS}}",
         version=version,
         symbol=symbol,
         last_update_id=book.last_id,
@@ -144,6 +199,12 @@ def book_of(checkpoint: DepthCheckpoint | StoredDepthCheckpoint) -> OrderBook:
     )
 
 
+def diff_of(record: Depth | StoredDepth) -> DepthDiff:
+    """The diff that a record, as it travels or as it is stored, was made of."""
+    bids, asks = ([(float(price), float(quantity)) for price, quantity in side] for side in (record.bids, record.asks))
+    return DepthDiff(record.event_time, record.symbol, record.first_update_id, record.last_update_id, bids, asks)
+
+
 def top_of(book: OrderBook, symbol: str, timestamp: int, version: int, count: int) -> DepthTop:
     """The record of a book's best levels."""
     bids, asks = book.top(count)
@@ -156,6 +217,39 @@ def top_of(book: OrderBook, symbol: str, timestamp: int, version: int, count: in
         last_update_id=book.last_id,
         bids=bids,
         asks=asks,
+    )
+
+
+def interval_record(interval: BookInterval, symbol: str, version: int) -> DepthInterval:
+    """The record of an entry of the ledger."""
+    return DepthInterval(
+        key=f"{interval_prefix(symbol)}{interval.first_id:0{ID_DIGITS}}",
+        version=version,
+        symbol=symbol,
+        first_update_id=interval.first_id,
+        last_update_id=interval.last_id,
+        start_time=interval.start_ms,
+        end_time=interval.end_ms,
+        trust=interval.trust,
+        why=interval.why,
+        anchor_id=interval.anchor_id,
+        messages=interval.messages,
+        cause=interval.cause,
+    )
+
+
+def interval_of(record: DepthInterval | StoredDepthInterval) -> BookInterval:
+    """The entry of the ledger that a record, as it travels or as it is stored, was made of."""
+    return BookInterval(
+        first_id=record.first_update_id,
+        last_id=record.last_update_id,
+        start_ms=record.start_time,
+        end_ms=record.end_time,
+        trust=record.trust,
+        why=record.why,
+        anchor_id=record.anchor_id,
+        messages=record.messages,
+        cause=record.cause,
     )
 
 

@@ -29,6 +29,7 @@ class Cause(StrEnum):
     nobody took them. bad content: a message could not be read, or says what cannot be true. crossed: somebody bids as
     much as another one asks. out of band: the best price is beyond what the snapshot knew. witness differs: the
     exchange's best prices, or a new snapshot, are others. stopped: nobody listens any more.
+    loader ended: it did so without a word.
     """
 
     DISCONNECT = "disconnect"
@@ -40,6 +41,7 @@ class Cause(StrEnum):
     OUT_OF_BAND = "out of band"
     WITNESS = "witness differs"
     STOPPED = "stopped"
+    ENDED = "loader ended"
 
 
 class BookInterval(Unbroken, frozen=True, kw_only=True):

@@ -12,10 +12,13 @@ from streamforge_utils.model.completeness.continuity import Continuity
 from streamforge_utils.model.completeness.rule import Rule
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.kinds.kind import RecordKind
+from streamforge_utils.model.kinds.snapshots import Snapshots
 from streamforge_utils.model.kinds.streaming import Heard, Streaming
 from streamforge_utils.model.series import Series
 
 TYPE = "ws_orderbook"
+WEIGHTS = ((100, 5), (500, 25), (1000, 50), (5000, 250))
+"""Up to so many levels a snapshot has this request weight."""
 OLDER = frozenset(("ws_depth", "ws_diff_depth"))
 """What the first generation calls it, too."""
 
@@ -60,6 +63,19 @@ class DepthStreams(Streaming):
         )
 
 
+class DepthSnapshots(Snapshots):
+    """Binance Spot's GET /api/v3/depth: at most `limit` levels a side."""
+
+    path = "/api/v3/depth"
+    most = 5000
+
+    def weight(self, limit: int) -> int:
+        return next((weight for levels, weight in WEIGHTS if limit <= levels), WEIGHTS[-1][1])
+
+    def parameters(self, series: Series, limit: int) -> dict[str, str]:
+        return {"symbol": series.symbol, "limit": str(limit)}
+
+
 NOTES: Mapping[str, Mapping[str, Any]] = {
     "_key": {"description": "identity: SYMBOL_ID, the id of the last update with 12 digits; also the message's key"},
     "_version": {"description": "when the message came, unix milliseconds, UTC; a later observation wins"},
@@ -85,6 +101,7 @@ class DepthDiffs(RecordKind):
     times = ("event_time",)
     indexes = (("event_time",),)
     streaming = DepthStreams()
+    snapshots = DepthSnapshots()
     notes = NOTES
     example = Depth(
         key="BTCUSDT_050093239224",

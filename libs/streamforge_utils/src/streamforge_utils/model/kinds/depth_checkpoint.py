@@ -6,14 +6,14 @@ from collections.abc import Mapping
 from collections.abc import Sequence as Ordered
 from typing import Any
 
-from streamforge_utils.model.books.records import DepthCheckpoint, StoredDepthCheckpoint, refusal
+from streamforge_utils.model.books.records import DepthCheckpoint, StoredDepthCheckpoint, checkpoint_prefix, refusal
 from streamforge_utils.model.completeness.continuity import Continuity
 from streamforge_utils.model.completeness.rule import Rule
 from streamforge_utils.model.kinds.kind import RecordKind
 from streamforge_utils.model.series import Series
 
 NOTES: Mapping[str, Mapping[str, Any]] = {
-    "_key": {"description": "identity: SYMBOL_ID, the id of the last update with 12 digits; also the message's key"},
+    "_key": {"description": "identity: SYMBOL_checkpoint_ID, of the last update, 12 digits; also the message's key"},
     "_version": {"description": "when it was taken, unix milliseconds, UTC; a later observation wins"},
     "symbol": {"description": "as the exchange spells it"},
     "last_update_id": {"description": "the last update in the book", "minimum": 1},
@@ -37,7 +37,7 @@ class DepthCheckpoints(RecordKind):
     indexes = (("timestamp",),)
     notes = NOTES
     example = DepthCheckpoint(
-        key="BTCUSDT_050093239224",
+        key="BTCUSDT_checkpoint_050093239224",
         version=1723161255421,
         symbol="BTCUSDT",
         last_update_id=50093239224,
@@ -51,6 +51,9 @@ class DepthCheckpoints(RecordKind):
     @property
     def types(self) -> Ordered[str]:
         return ("ws_depth_checkpoint",)
+
+    def prefix(self, series: Series) -> str:
+        return checkpoint_prefix(series.symbol)
 
     def refusal(self, record: Any) -> str | None:
         return refusal(record.timestamp, record.bids, record.asks, whole=True)

@@ -17,6 +17,8 @@ class Heard(msgspec.Struct, frozen=True, gc=False):
     positions of records that are final now, and are to be asked for. others: messages that are none of this kind's, as
     they came. refused: those that are, and can never be records, each with the reason. broken: how many of these are
     no JSON: what gave them gives nothing that can be trusted.
+    connection, received_us: the number of the connection on which they came, and when, unix microseconds; a session
+    fills them in.
     """
 
     positions: Sequence[int] = ()
@@ -27,6 +29,8 @@ class Heard(msgspec.Struct, frozen=True, gc=False):
     others: Sequence[bytes] = ()
     refused: Sequence[tuple[bytes, str]] = ()
     broken: int = 0
+    connection: int = 0
+    received_us: int = 0
 
     def __len__(self) -> int:
         return len(self.positions)

@@ -1,0 +1,53 @@
+"""The streams of an order book, read for who leads the book on: each message once, in its order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from streamforge_utils.model.books.messages import BookTicker, DepthDiff, read_message
+from streamforge_utils.model.errors import PermanentError
+from streamforge_utils.model.kinds.streaming import Heard, Streaming
+from streamforge_utils.model.series import Series
+
+Message = DepthDiff | BookTicker | str
+"""What a message says, or why it cannot be read."""
+
+
+class BookHeard(Heard, frozen=True, gc=False):
+    """messages: those of the symbol, each as it came and what it says. positions, times: of the diffs among them.
+
+    others: best prices, too: a connection that gives them alone gives nothing of the series.
+    """
+
+    messages: Sequence[tuple[bytes, Message]] = ()
+
+
+class BookStreams(Streaming):
+    """As `streaming` names them; what a diff says of levels is not checked yet."""
+
+    def __init__(self, streaming: Streaming) -> None:
+        self._streaming = streaming
+
+    def streams(self, series: Series) -> tuple[str, ...]:
+        return self._streaming.streams(series)
+
+    def read(self, payloads: Sequence[bytes], series: Series, observed_ms: int) -> BookHeard:
+        symbol, messages = series.symbol, list[tuple[bytes, Message]]()
+        positions, times, others, broken = list[int](), list[int](), list[bytes](), 0
+        for payload in payloads:
+            try:
+                message = read_message(payload)
+            except PermanentError as error:
+                messages.append((payload, str(error)))
+                broken += not isinstance(error.__cause__, msgspec.ValidationError)
+                continue
+            if type(message) is not DepthDiff or message.symbol != symbol:
+                others.append(payload)
+            else:
+                positions.append(message.last_id)
+                times.append(message.time_ms)
+            if message is not None and message.symbol == symbol:
+                messages.append((payload, message))
+        return BookHeard(positions=positions, times=times, others=others, broken=broken, messages=messages)

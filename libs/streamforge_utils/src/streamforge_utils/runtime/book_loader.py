@@ -1,0 +1,267 @@
+"""Loads the order book of one symbol: diffs, the ledger that says how far each is trusted, and books now and then."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Annotated, NoReturn
+
+import msgspec
+
+from streamforge_utils.model.books.ending import ending
+from streamforge_utils.model.books.messages import BookTicker, DepthDiff, read_snapshot
+from streamforge_utils.model.books.records import interval_record
+from streamforge_utils.model.books.streams import BookHeard, BookStreams
+from streamforge_utils.model.books.synchroniser import BookSettings, Synchroniser, Wanted
+from streamforge_utils.model.books.trust import BookInterval, Cause, Trust
+from streamforge_utils.model.errors import PermanentError, RetryableError
+from streamforge_utils.model.kinds.paging import Page
+from streamforge_utils.model.kinds.streaming import Heard, Streaming
+from streamforge_utils.model.messages import Live
+from streamforge_utils.ports.columns import MessageColumns
+from streamforge_utils.runtime.context import Context
+from streamforge_utils.runtime.live_worker import LiveParameters, LiveWorker
+from streamforge_utils.runtime.page_queue import PageQueue
+
+TELL_S = 1.0
+"""The interval that goes on is told so often, at most: behind a kill so much is of unknown trust."""
+FIRST_S = 2.0
+"""The first snapshot is asked for once a diff has come, or after this time: a quiet symbol has none."""
+BATCH_RECORDS = 5000
+BATCH_BYTES = 2_000_000
+_LOOK_S = 0.25
+_FEW_LEVELS = 5
+_SNAPSHOT = "snapshot"
+_REASON_CHARACTERS = 200
+_encode = msgspec.json.Encoder().encode
+
+
+class BookParameters(LiveParameters, frozen=True, kw_only=True):
+    """What can be chosen for a loader of order books."""
+
+    limit: Annotated[
+        int,
+        msgspec.Meta(ge=5, le=5000, description="levels a side of a snapshot, of weight 5 to 250; also `LIMIT`"),
+        msgspec.Meta(extra={"unit": "levels"}),
+    ] = 1000
+    top_levels: Annotated[
+        int,
+        msgspec.Meta(ge=1, le=5000, description="best levels a side that are published as `depth_top`"),
+        msgspec.Meta(extra={"unit": "levels"}),
+    ] = 20
+    top_seconds: Annotated[
+        float,
+        msgspec.Meta(gt=0, description="how often the best levels are published"),
+        msgspec.Meta(extra={"unit": "seconds"}),
+    ] = 10.0
+    checkpoint_seconds: Annotated[
+        float,
+        msgspec.Meta(gt=0, description="how often the whole book is published, as `depth_checkpoint`"),
+        msgspec.Meta(extra={"unit": "seconds"}),
+    ] = 300.0
+
+
+async def load_book(ctx: Context[BookParameters]) -> None:
+    """Load until cancelled; what was heard is written before it ends, if the bus takes it in time.
+
+    Raises what the streams, the exchange and the output raise.
+    """
+    await BookLoader(ctx).run()
+
+
+class BookLoader(LiveWorker[BookParameters]):
+    """Moves what is heard to the synchroniser, and what that gives to the topic.
+
+    Records of a batch go before what the ledger says of them: an entry on the topic claims nothing that is not there.
+    While the bus takes nothing they wait in memory, then on disk; what is too much even for that is not heard, and the
+    ledger says so.
+    """
+
+    def __init__(self, ctx: Context[BookParameters]) -> None:
+        super().__init__(ctx)
+        parameters = ctx.parameters
+        settings = BookSettings(
+            limit=parameters.limit,
+            top=parameters.top_levels,
+            top_every_ms=max(1, int(parameters.top_seconds * 1000)),
+            checkpoint_every_ms=max(1, int(parameters.checkpoint_seconds * 1000)),
+        )
+        self._book = Synchroniser(ctx.series.symbol, settings)
+        self._queue = PageQueue(ctx.scratch, parameters.buffer_bytes, parameters.spill_bytes)
+        self._before: Page | None = None  # what the attempt before has left out
+        self._begun = self._stopped = False
+        self._heard_first = asyncio.Event()
+        self._ticker_id = self._newest_id = 0
+        self._told: BookInterval | None = None
+        self._told_at = -TELL_S
+        self._version = 0
+        self._dropped = 0
+        self._snapshots = 0
+        self._last_id: int | None = None
+
+    def streaming(self, ctx: Context[BookParameters]) -> Streaming | None:
+        return None if ctx.kind.streaming is None else BookStreams(ctx.kind.streaming)
+
+    def close(self) -> None:
+        self._queue.close()
+
+    # What is heard
+
+    def hear(self, heard: Heard) -> None:
+        messages = heard.messages if isinstance(heard, BookHeard) else ()
+        if self._queue.full:
+            self._dropped += len(messages)
+            self._book.interrupted(Cause.SLOW)
+            return
+        book, received_us, connection = self._book, heard.received_us, heard.connection
+        for payload, message in messages:
+            if type(message) is DepthDiff:
+                book.hear(message, payload, received_us, connection)
+            elif type(message) is BookTicker:
+                self._ticker_id = max(self._ticker_id, message.id)
+                book.hear_ticker(message)
+            else:
+                book.refuse(payload, str(message))
+        if heard.positions:
+            self._heard_first.set()
+        self._collect()
+
+    def interrupted(self) -> None:
+        self._book.interrupted(Cause.DISCONNECT)
+
+    async def newer(self) -> bool:
+        known = max(self._book.ledger.next_id - 1, self._newest_id)  # what was missed once comes never again
+        newest_id = self._ticker_id
+        if newest_id <= known:
+            body = await self._backfill.snapshot(_FEW_LEVELS)
+            try:
+                newest_id = read_snapshot(body, _FEW_LEVELS).last_id
+            except PermanentError as error:
+                raise RetryableError(str(error)) from error
+        self._newest_id = max(self._newest_id, newest_id)
+        return newest_id > known
+
+    def _collect(self) -> None:
+        """Queue what the synchroniser has to publish, and what the ledger says of it behind that."""
+        taken, ledger = self._book.take(), self._book.ledger
+        keys, values = taken.keys, taken.values
+        intervals = [*taken.intervals]
+        if (goes_on := ledger.open()) is not None and self._is_due(goes_on):
+            self._told, self._told_at = goes_on, self._ctx.clock.monotonic()
+            intervals.append(goes_on)
+        for one in intervals:
+            key, value = self._entry(one)
+            keys.append(key)
+            values.append(value)
+        if taken.refused:
+            self.refuse(Heard(refused=taken.refused))
+        if keys:
+            last_id = ledger.mark().last_id if ledger.next_id else intervals[-1].last_id if intervals else 0
+            self._queue.put(Page([last_id] * len(keys), [self._book.last_ms] * len(keys), keys, values))
+            self._ready.set()
+
+    def _is_due(self, goes_on: BookInterval) -> bool:
+        told = self._told
+        if told is None or (goes_on.first_id, goes_on.trust) != (told.first_id, told.trust):
+            return True
+        return goes_on != told and self._ctx.clock.monotonic() - self._told_at >= TELL_S
+
+    def _entry(self, interval: BookInterval) -> tuple[bytes, bytes]:
+        """The message about an interval; its version is greater than that of all before."""
+        self._version = max(self._version + 1, self._ctx.clock.now_ms())
+        record = interval_record(interval, self._ctx.series.symbol, self._version)
+        return record.key.encode(), _encode(record)
+
+    # Snapshots
+
+    async def repair(self) -> NoReturn:
+        await self._begin()
+        await self._connected.wait()
+        for _ in range(int(FIRST_S / _LOOK_S)):
+            if not self._heard_first.is_set():
+                await self._ctx.clock.sleep(_LOOK_S)
+        while True:
+            wanted = self._book.wanted(self._ctx.clock.now_ms())
+            if wanted is not None:
+                await self._ask(wanted)
+            if not self._queue.full:
+                self._collect()
+            await self._ctx.clock.sleep(_LOOK_S)
+
+    async def _begin(self) -> None:
+        """Close the ledger of the attempt before, which may have ended without a word."""
+        entries = [self._entry(one) for one in ending(await self._ctx.tail.read())]
+        if entries:
+            count = len(entries)
+            self._before = Page([0] * count, [0] * count, [key for key, _ in entries], [value for _, value in entries])
+        self._begun = True
+        self._ready.set()
+
+    async def _ask(self, wanted: Wanted) -> None:
+        """Ask for a snapshot once, and hand it over."""
+        clock, progress = self._ctx.clock, self._ctx.progress
+        self._book.asked()
+        try:
+            body = await self._backfill.snapshot(wanted.limit)
+        except RetryableError as error:
+            self._book.snapshot_failed(clock.now_ms())
+            pause_s = error.retry_after or 0.0
+            self._ctx.log.warning("no snapshot of the order book came", error=str(error), pause_seconds=pause_s)
+            progress.wait(_SNAPSHOT, str(error)[:_REASON_CHARACTERS], clock.now_ms() + int(pause_s * 1000))
+            await clock.sleep(pause_s)
+        else:
+            self._snapshots += 1
+            self._book.hear_snapshot(body, wanted.limit, clock.now_ms())
+            progress.wait(_SNAPSHOT, None)
+
+    # What is written
+
+    async def write(self) -> bool:
+        if not self._begun:
+            return False
+        if self._closing and not self._stopped:
+            self._stopped = True
+            self._book.stop()
+            self._collect()
+        page, self._before = self._before or self._batch(), None
+        if page is None:
+            return False
+        await self._ctx.output.write(MessageColumns(page.keys, page.values))
+        if page.positions[-1]:
+            self._ctx.progress.position, self._last_id = page.times[-1], page.positions[-1]
+        return True
+
+    def _batch(self) -> Page | None:
+        """What waits, as much as is written at once."""
+        pages, records, size = list[Page](), 0, 0
+        while records < BATCH_RECORDS and size < BATCH_BYTES and (page := self._queue.get()) is not None:
+            pages.append(page)
+            records += len(page)
+            size += sum(map(len, page.values))
+        if not pages:
+            return None
+        return Page(
+            positions=[one for page in pages for one in page.positions],
+            times=[one for page in pages for one in page.times],
+            keys=[one for page in pages for one in page.keys],
+            values=[one for page in pages for one in page.values],
+        )
+
+    def told(self) -> Live:
+        ledger, standing = self._book.ledger, self._book.standing
+        counts, goes_on = {**ledger.counts}, ledger.open()
+        if goes_on is not None:
+            counts[goes_on.trust] += goes_on.messages
+        return Live(
+            last_id=self._last_id,
+            held_bytes=self._queue.bytes,
+            duplicates=self._book.duplicates,
+            dropped=self._dropped,
+            trust=standing.trust,
+            why=standing.why,
+            verified=counts[Trust.VERIFIED],
+            unverifiable=counts[Trust.UNVERIFIABLE],
+            suspect=counts[Trust.SUSPECT],
+            agreed=self._book.agreed,
+            snapshots=self._snapshots,
+            **self.told_by_all(),
+        )

@@ -1,0 +1,165 @@
+"""Stores what a loader of order books has published: best levels, whole books and the ledger; diffs go to segments."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from itertools import groupby
+from typing import Annotated
+
+import msgspec
+
+from streamforge_utils.model.books.records import kind_name_of
+from streamforge_utils.model.books.segments import CONTENT, MANIFEST, OpenSegment
+from streamforge_utils.model.errors import PermanentError
+from streamforge_utils.model.kinds.registry import kind_named
+from streamforge_utils.ports.bus import Received
+from streamforge_utils.ports.columns import columns_of
+from streamforge_utils.runtime.context import Context
+from streamforge_utils.runtime.conversion import PASSED_OVER, Converted, convert
+from streamforge_utils.runtime.sinks import SinkParameters, store_input
+
+PART_RECORDS = 500
+"""A segment ends behind so many records, or a multiple of it, of a batch."""
+_DIFFS = "depth"
+_encode = msgspec.json.Encoder().encode
+
+
+class BookSinkParameters(SinkParameters, frozen=True, kw_only=True):
+    """What can be chosen for it."""
+
+    store_diffs: Annotated[
+        bool,
+        msgspec.Meta(description="store diffs in the collection, too: about 1 GB a day of a symbol such as BTCUSDT"),
+    ] = False
+    segment_bytes: Annotated[
+        int,
+        msgspec.Meta(
+            ge=1, description="a segment is closed once its diffs take so much; so much is read again at most"
+        ),
+        msgspec.Meta(extra={"unit": "bytes"}),
+    ] = 64_000_000
+    segment_seconds: Annotated[
+        float,
+        msgspec.Meta(
+            gt=0, description="a segment is closed so long after its first diff; no offset is committed before"
+        ),
+        msgspec.Meta(extra={"unit": "seconds"}),
+    ] = 900.0
+
+
+async def store_books(ctx: Context[BookSinkParameters]) -> None:
+    """Store the records of the topic, of all kinds, in the worker's collection, and the diffs in segments.
+
+    Offsets are committed once the segment is put that holds the diffs before them. Dead letters that are replayed are
+    all stored in the collection. Raises as `store_input`.
+    """
+    if ctx.replay:
+        await store_input(ctx, BookConverter(store_diffs=True))
+    else:
+        await store_input(ctx, BookConverter(store_diffs=ctx.parameters.store_diffs), SegmentKeeper(ctx))
+
+
+class BookConverter:
+    """Implements `Converter` for a topic with records of several kinds, which their keys tell."""
+
+    def __init__(self, *, store_diffs: bool) -> None:
+        self._store_diffs = store_diffs
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="convert")
+
+    def convert(self, records: Sequence[Received]) -> asyncio.Future[Converted]:
+        """A future with the documents of `records`."""
+        return asyncio.get_running_loop().run_in_executor(self._thread, self._convert, records)
+
+    def start_helper(self) -> None:
+        """There is none: a symbol has few records."""
+
+    def end_idle_helper(self) -> None:
+        """There is none."""
+
+    def close(self) -> None:
+        """End the thread once it has done its work."""
+        self._thread.shutdown(wait=False)
+
+    def _convert(self, records: Sequence[Received]) -> Converted:
+        return convert_books(records, store_diffs=self._store_diffs)
+
+
+def convert_books(records: Sequence[Received], *, store_diffs: bool) -> Converted:
+    """The documents of messages, in their order. Blocks, for microseconds a message.
+
+    store_diffs: False passes over diffs, but for those that can be none, which are refused.
+    """
+    keys, values = columns_of(records).read()
+    converted, first = Converted([], [], [], []), 0
+    for name, run in groupby(kind_name_of(key or b"") for key in keys):
+        count = len([*run])
+        chosen = slice(first, first + count)
+        part = convert(kind_named(name), keys[chosen], values[chosen])
+        if name == _DIFFS and not store_diffs:
+            passed = [(at, PASSED_OVER) for at in part.good(count)]
+            part = Converted([], [], [], sorted(part.refused + passed))
+        converted.add(part, first)
+        first += count
+    return converted
+
+
+class SegmentKeeper:
+    """Implements `Keeper`: puts the diffs of what is stored into segments, one after the other."""
+
+    def __init__(self, ctx: Context[BookSinkParameters]) -> None:
+        self._ctx = ctx
+        self._segment = OpenSegment(ctx.symbol)
+        self._begun_s = 0.0
+        self._lock = asyncio.Lock()
+
+    async def keep(self, received: Sequence[Received]) -> None:
+        """Take a batch; it is committed with the segment that is closed next."""
+        async with self._lock:
+            for first in range(0, len(received), PART_RECORDS):
+                await self._take(received[first : first + PART_RECORDS])
+
+    async def _take(self, received: Sequence[Received]) -> None:
+        if not self._segment.count:
+            self._begun_s = self._ctx.clock.monotonic()
+        await asyncio.to_thread(self._add, received)
+        self._ctx.input.hold(received)
+        if not self._segment.count:
+            self._ctx.input.release()
+        elif self._segment.bytes >= self._ctx.parameters.segment_bytes:
+            await self._put()
+
+    async def look(self) -> None:
+        """Close the segment if it is old."""
+        age_s = self._ctx.clock.monotonic() - self._begun_s
+        if self._segment.count and age_s >= self._ctx.parameters.segment_seconds and not self._lock.locked():
+            await self.finish()
+
+    async def finish(self, *, refused: bool = False) -> None:
+        """Close the segment, as what follows may not come."""
+        async with self._lock:
+            if self._segment.count:
+                await self._put()
+
+    def _add(self, received: Sequence[Received]) -> None:
+        kind, segment = kind_named(_DIFFS), self._segment
+        for one in received:
+            if kind_name_of(one.key or b"") != _DIFFS:
+                continue
+            try:
+                kind.document(one.key, one.value)  # what was refused is none
+                segment.add(one.value)
+            except PermanentError:
+                continue
+
+    async def _put(self) -> None:
+        """Put the segment whole: its manifest comes last, and that of what had its name goes first."""
+        segment, self._segment = self._segment, OpenSegment(self._ctx.symbol)
+        name, content, manifest = segment.close()
+        patience_s = self._ctx.parameters.store_patience_seconds
+        await self._ctx.replace_object(name + CONTENT, content, instead_of=name + MANIFEST, patience_s=patience_s)
+        await self._ctx.put_object(name + MANIFEST, _encode(manifest), patience_s=patience_s)
+        self._ctx.input.release()
+        await self._ctx.input.commit()  # before another one begins: what is read again has the same beginning
+        self._ctx.log.info("a segment is closed", name=name, diffs=manifest.count, bytes=len(content))

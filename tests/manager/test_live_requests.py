@@ -45,6 +45,13 @@ def test_a_range_with_an_end_is_refused_with_the_type_that_loads_it(text: str) -
         check(request(time_range=text), NOW)
 
 
+def test_what_only_its_loader_can_prove_is_refused_with_the_workers_to_run_by_hand() -> None:
+    with pytest.raises(
+        InvalidInput, match=r"no workflow can prove it yet.* run arango-orderbook and loader-ws-orderbook"
+    ):
+        check(StartRequest(symbol="BTCUSDT", type="ws_orderbook"), NOW)
+
+
 def test_one_that_runs_serves_all_that_would_begin_later() -> None:
     live, later = made(request()), made(request(), NOW + 60_000)
     assert is_the_same(live, later, NOW)

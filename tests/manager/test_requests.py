@@ -87,7 +87,7 @@ REFUSED: list[tuple[dict[str, Any], str, str]] = [
     ({"time_range": "2024-08-02:2024-08-01"}, "time_range", "not after"),
     ({"time_range": "2024-08-11"}, "time_range", "future"),
     ({"steps": ()}, "targets", "a loader and a sink"),
-    ({"type": "ws_depth_top"}, "type", "no worker loads 'ws_depth_top' by itself"),
+    ({"type": "ws_depth_top", "time_range": ""}, "type", "no worker loads 'ws_depth_top' by itself"),
     ({"steps": steps(LOADER)}, "targets", SINK),
     ({"steps": steps(SINK)}, "targets", LOADER),
     ({"steps": steps(LOADER, SINK, SINK)}, "targets", "twice"),

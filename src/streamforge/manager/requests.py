@@ -16,7 +16,7 @@ from streamforge.manager.workflow import SourceChoice, Step, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.completeness.rule import Rule
 from streamforge_utils.model.errors import InvalidInput
-from streamforge_utils.model.kinds.registry import check_series, is_live_type, kind_of_type, rule_of
+from streamforge_utils.model.kinds.registry import check_series, is_live_type, kind_of_type, rule_of, series_of
 from streamforge_utils.model.timeranges import SINCE_LAST, TimeRange
 from streamforge_utils.runtime.worker_definition import Definition, Role, Source
 
@@ -305,6 +305,13 @@ def _check_steps(steps: tuple[StepRequest, ...], type_name: str) -> None:
             raise InvalidInput("targets", f"target {step.target!r} does not work on type {type_name!r}")
     if not default_targets(type_name):
         raise InvalidInput("type", f"no worker loads {type_name!r} by itself: it comes with another type or a plugin")
+    if is_live_type(type_name) and not rule_of(series_of("ANY", type_name)).is_counted:
+        targets = " and ".join(default_targets(type_name))
+        raise InvalidInput(
+            "type",
+            f"{type_name}: no workflow can prove it yet, as its loader's record alone says what is complete: run "
+            f"{targets} by hand, as their README.md tells",
+        )
     roles = {workers.definition(step.target).role for step in steps}
     if roles != {Role.LOADER, Role.SINK}:
         raise InvalidInput(

@@ -232,13 +232,13 @@ async def check_workflows(
         await store.close()
     listed = await api.ask("GET", "/queues", params={"limit": 1000})
     assert {one["queue_id"] for one in listed["queues"]} == set(workflows), "a request was accepted twice"
-    _check_jobs(keeper.data, workflows)
+    check_jobs(keeper.data, workflows)
     log = keeper.log.read_text(errors="replace")
     assert "Traceback" not in log
     return rows
 
 
-def _check_jobs(data: Path, workflows: Mapping[str, Mapping[str, Any]]) -> None:
+def check_jobs(data: Path, workflows: Mapping[str, Mapping[str, Any]]) -> None:
     """Every job belongs to an attempt, every attempt that spoke had a job, and one ended before the next was begun."""
     specs = {path.parent.name: msgspec.json.decode(path.read_bytes()) for path in (data / "jobs").glob("*/spec.json")}
     steps = [step for workflow in workflows.values() for step in workflow["steps"]]

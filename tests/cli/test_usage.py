@@ -301,6 +301,7 @@ REFUSED = [
     ("ping x --wait 31", "--wait must be between 0.1 and 30, not '31'"),
     ("queues --limit 1.5", "--limit must be a whole number, not '1.5'"),
     ("exchange --port 99999", "--port must be between 0 and 65535, not '99999'"),
+    ("exchange --speed 1e9", "--speed must be between 0 and 1000000, or inf"),
     ("exchange --fault fire", "fault 'fire' is not known: choose one of 429"),
     ("exchange --hole BTCUSDT", "hole 'BTCUSDT' is not understood: write SYMBOL@START:END"),
     ("exchange --replay /nowhere", "replay /nowhere is no folder"),

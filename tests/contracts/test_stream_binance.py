@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from itertools import count
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 
@@ -16,6 +17,8 @@ from streamforge_utils.ports.instrumentation import NullObserver
 from tests.contracts.stream import KnownStreams, StreamContract
 from tests.doubles.streamserver import stream_server
 from tests.engines.tls import Authority
+from tests.exchange.conftest import MINUTE, peer
+from tests.exchange.sockets import socket
 
 NAMES = ("btcusdt@trade", "ethusdt@depth@100ms", "这是测试币456@trade", "btcusdt@kline_1m")
 
@@ -66,3 +69,33 @@ async def _served(
                 await client.close(1001)
 
         yield KnownStreams(stream=stream, names=NAMES, unknown="nosuch@trade", happen=happen, cut=cut)
+
+
+class TestOfTestExchange(StreamContract):
+    def known_streams(self) -> AbstractAsyncContextManager[KnownStreams]:
+        return _test_exchange()
+
+
+TRADES = ("btcusdt@trade", "ethusdt@aggTrade", "这是测试币456@trade", "btcusdt@kline_1m")
+
+
+@asynccontextmanager
+async def _test_exchange() -> AsyncIterator[KnownStreams]:
+    async with peer() as exchange:
+        stream = BinanceStream(
+            stream_address("", (exchange.exchange.url,)), connects=30, clock=SystemClock(), observer=NullObserver()
+        )
+
+        async def happen() -> Mapping[str, Sequence[Any]]:
+            async with socket(exchange, f"/stream?streams={quote('/'.join(TRADES))}") as witness:
+                sent = await witness.sent(MINUTE)
+            found: dict[str, list[Any]] = {name: [] for name in TRADES}
+            for message in sent:
+                found[message["stream"]].append(message["data"])
+            return found
+
+        async def cut() -> None:
+            await exchange.send("POST", "/control/shutdown", {"notice_s": 0})
+            exchange.clock.advance(1)
+
+        yield KnownStreams(stream=stream, names=TRADES, unknown="nosuch@trade", happen=happen, cut=cut)

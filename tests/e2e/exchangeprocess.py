@@ -41,6 +41,7 @@ class Exchange:
             raise AssertionError(f"the exchange did not start: {self._process.communicate(timeout=LIMIT_S)[1]}")
         ready = json.loads(line)
         self.url: str = ready["url"]
+        self.tls_url: str | None = ready.get("tls_url")
         self.symbols: list[str] = ready["symbols"]
         self._client = httpx.Client(base_url=self.url, timeout=LIMIT_S)
         self._clock_moved = False
@@ -66,6 +67,10 @@ class Exchange:
         self._client.post("/control/clock", json={"now_ms": now_ms}).raise_for_status()
         self._clock_moved = True
 
+    def set_pace(self, **pace: object) -> None:
+        """Let its clock run at `speed`, or `paced`: as fast as the clients of its streams read."""
+        self._client.post("/control/clock", json=pace).raise_for_status()
+
     def struck(self, fault: str) -> int:
         """How often a fault that is switched on has struck."""
         found = self._client.get("/control/faults").raise_for_status().json()["faults"]
@@ -90,6 +95,12 @@ class Exchange:
         }
         rows: list[Row] = self._client.get("/oracle/klines", params=query).raise_for_status().json()
         return rows
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._client.close()
+        self._process.kill()
+        self._process.communicate(timeout=LIMIT_S)
 
     def close(self) -> None:
         """End it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import signal
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 import httpx
 import pytest
 
+from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
 from tests import cleanenv
 from tests.e2e import rig
 from tests.e2e.rig import Json
@@ -106,9 +108,11 @@ def test_since_a_time_history_and_stream_are_one_series(exchange: rig.Exchange, 
     manager.until(queue_id, "history and stream are proven", is_live)
     ended = stopped(manager, queue_id)
     records = stored(manager, ended)
-    assert len(records) > 3 * 1667 * 0.8
     assert_equal(exchange, records)
     span = ended["time_range"]
+    query: dict[str, str | int] = {"symbol": "BTCUSDT", "startTime": span["start_ms"], "limit": 1}
+    (first,) = httpx.get(f"{exchange.url}/api/v3/aggTrades", params=query).raise_for_status().json()
+    assert min(records) == first["f"]
     assert span["end_ms"] - span["start_ms"] >= 180_000
     history = manager.api.get("/queues", params={"type": "api_trades"}).json()["queues"]
     assert [(one["supplements"], one["status"]) for one in history] == [(queue_id, "finished")]
@@ -127,13 +131,36 @@ def test_kills_of_loader_sink_and_manager_leave_no_hole(exchange: rig.Exchange, 
     assert_equal(exchange, stored(manager, stopped(manager, queue_id)))
 
 
+def test_what_was_lost_of_it_is_loaded_again_while_it_runs(exchange: rig.Exchange, manager: rig.Manager) -> None:
+    queue_id = start(manager, "ws_trades")
+    workflow = manager.until(queue_id, "it is live", is_live)
+    last = workflow["live"]["proven_id"] - 5
+    lost = asyncio.run(remove(manager, workflow["collection"], last - 30, last))
+    assert lost == 30
+    found = manager.post("/coverage/BTCUSDT/api_trades/verify", 200)
+    assert found["records_missing"] == 30
+    manager.until(queue_id, "it is whole again", partial(is_proven_beyond, last + 60))
+    assert_equal(exchange, stored(manager, stopped(manager, queue_id)))
+    repairs = manager.api.get("/queues", params={"type": "api_trades"}).json()["queues"]
+    assert {(one["supplements"], one["status"]) for one in repairs} == {(queue_id, "finished")}
+
+
+async def remove(manager: rig.Manager, collection: str, first: int, end: int) -> int:
+    store = EmbeddedStore(manager.data / "store")
+    await store.connect()
+    try:
+        return await store.delete(collection, first=f"BTCUSDT_{first:012}", last=f"BTCUSDT_{end:012}")
+    finally:
+        await store.close()
+
+
 def test_load_tells_how_far_it_is_and_ctrl_c_ends_it_in_order(exchange: rig.Exchange, tmp_path: Path) -> None:
     words = ["load", "BTCUSDT", "ws_trades", "--data", str(tmp_path / "data"), "--exchange", exchange.url]
     environment = cleanenv.environment() | rig.IMPATIENT | QUICK
     command = [sys.executable, "-m", "streamforge.cli", *words]
     with subprocess.Popen(command, stdout=-1, stderr=-1, text=True, env=environment) as process:
         assert process.stderr is not None
-        line = next((line for line in process.stderr if "proven through" in line), "")
+        line = next((line for line in process.stderr if "live, proven through" in line), "")
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=LIMIT_S)
     assert "live, proven through" in line, err
@@ -141,6 +168,23 @@ def test_load_tells_how_far_it_is_and_ctrl_c_ends_it_in_order(exchange: rig.Exch
     assert process.returncode == 0, err
     assert "finished" in out
     assert "proven complete" in out
+
+
+def test_many_are_live_at_once_and_stopped_together(exchange: rig.Exchange, manager: rig.Manager) -> None:
+    body = {"symbols": ["BTCUSDT", "ETHUSDT"], "type": "ws_agg_trades"}
+    answer = manager.api.post("/batches", json=body)
+    assert answer.status_code == 202, answer.text
+    path = f"/batches/{answer.json()['batch_id']}"
+
+    def shown() -> Json:
+        found: Json = manager.api.get(path).raise_for_status().json()
+        return found
+
+    rig.eventually(lambda: shown()["live"] == {"live": 2} or None, "both are live", story=manager.log)
+    manager.post(f"{path}/stop")
+    ended = rig.eventually(lambda: found if (found := shown())["status"] == "finished" else None, "both have finished")
+    assert ended["counts"]["finished"] == 2
+    assert ended["progress"]["records_stored"] == ended["progress"]["records_expected"] > 0
 
 
 def test_closed_candles_are_proven_as_they_come(exchange: rig.Exchange, manager: rig.Manager) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 from websockets.asyncio.client import ClientConnection, connect
 from websockets.exceptions import ConnectionClosed
+from websockets.frames import Frame, Opcode
 
 from tests.exchange.conftest import Peer
 from tests.limits import LIMIT_S
@@ -18,10 +19,18 @@ Json = dict[str, Any]
 
 
 class Socket:
-    """A connection to the streams. `websockets` answers the exchange's pings by itself."""
+    """A connection to the streams. `websockets` answers the exchange's pings by itself. pings: what they held."""
 
     def __init__(self, peer: Peer, ws: ClientConnection) -> None:
         self.ws, self._peer = ws, peer
+        self.pings: list[bytes] = []
+        self._receive = ws.protocol.recv_frame
+        ws.protocol.recv_frame = self._noted  # type: ignore[method-assign]
+
+    def _noted(self, frame: Frame) -> None:
+        if frame.opcode is Opcode.PING:
+            self.pings.append(bytes(frame.data))
+        self._receive(frame)
 
     async def text(self) -> str:
         """The next message."""

@@ -121,7 +121,10 @@ async def test_files_of_snapshots_and_of_diffs_years_apart() -> None:
 async def test_what_is_known_only_between_updates_or_not_at_all_is_refused(tmp_path: Path) -> None:
     replay = copied(tmp_path, "spot_BTCUSDT_depth*0000.gz")
     async with peer(ExchangeConfig(replay=replay), AUGUST + MINUTE) as exchange:
+        before = await oracle(exchange, "BTCUSDT", time=AUGUST + 10_000)
         now = await oracle(exchange, "BTCUSDT", limit=1)
+        assert await oracle(exchange, "BTCUSDT", u=before["lastUpdateId"]) == before
+        assert before["bids"][0] != now["bids"][0]
         for update_id in (now["lastUpdateId"] - 1, 50093239202, 1):
             answer = await exchange.get("/oracle/depth", symbol="BTCUSDT", u=update_id)
             assert (answer.status, answer.json["code"]) == (400, -1130)
@@ -145,6 +148,14 @@ async def test_a_book_is_not_built_over_a_hole_in_the_diffs(tmp_path: Path) -> N
         assert (await snapshot(exchange, "NKNUSDT"))["bids"]
         exchange.clock.advance(MINUTE)
         assert (await snapshot(exchange, "NKNUSDT"))["bids"] == []
+
+
+async def test_a_file_with_a_snapshot_inside_of_something_else_is_ignored(tmp_path: Path) -> None:
+    replay = copied(tmp_path, "spot_BTCUSDT_depth*0000.gz")
+    (replay / "BTCUSDT_answer.json").write_text('{"body":{"lastUpdateId":1,"bids":[],"asks":[]}}')
+    async with peer(ExchangeConfig(replay=replay), AUGUST + 350) as exchange:
+        assert exchange.state.ignored.keys() == {"BTCUSDT_answer.json"}
+        assert (await snapshot(exchange, "BTCUSDT", 5))["lastUpdateId"] == 50093239218
 
 
 async def test_a_file_that_is_no_snapshot_is_named(tmp_path: Path) -> None:

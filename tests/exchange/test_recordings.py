@@ -89,7 +89,7 @@ async def test_a_window_off_the_grid_gives_what_binance_gave(tmp_path: Path) -> 
 async def test_the_whole_collection_is_sorted_out() -> None:
     folder = market_data()
     async with peer(ExchangeConfig(replay=folder), LATER) as exchange:
-        of_rows, of_streams = {"ADABTC", "SOLUSDT"}, {"BLZETH", "DOTUSDT", "LRCBTC", "NKNUSDT", "RUNEEUR"}
+        of_rows, of_streams = {"ADABTC", "SOLUSDT"}, {"BLZETH", "DOTUSDT", "LRCBTC", "NKNUSDT", "RUNEEUR", "WAVESUSDT"}
         assert exchange.state.symbols.keys() == of_rows | of_streams | {"BTCUSDT", "ETHUSDT"}
         ignored = exchange.state.ignored
         assert ignored["klines-vision-csv/usdm-futures_BTCUSDT-1m-2022-09-05_header.zip"] == "not of the spot market"

@@ -136,20 +136,10 @@ async def test_times_in_microseconds(unit: str, exchange: Peer) -> None:
 
 async def test_a_ping_every_20_seconds_with_a_payload() -> None:
     async with peer() as exchange, socket(exchange, "/ws") as client:
-        pings: list[bytes] = []
-        protocol = client.ws.protocol
-        receive = protocol.recv_frame
-
-        def noted(frame: Any) -> None:
-            if frame.opcode.name == "PING":
-                pings.append(frame.data)
-            receive(frame)
-
-        protocol.recv_frame = noted  # type: ignore[method-assign]
         await client.sent(19_999)
-        assert pings == []
+        assert client.pings == []
         await client.sent(60_001)
-        assert pings == [str(NOW + n * 20_000).encode() for n in (1, 2, 3, 4)]
+        assert client.pings == [str(NOW + n * 20_000).encode() for n in (1, 2, 3, 4)]
 
 
 async def test_who_answers_pings_is_kept_for_a_day_and_no_longer(exchange: Peer) -> None:
@@ -157,7 +147,8 @@ async def test_who_answers_pings_is_kept_for_a_day_and_no_longer(exchange: Peer)
         assert await client.sent(DAY - 1) == []
         exchange.clock.advance(1)
         assert await client.closed() == (1008, "24 hours")
-    assert exchange.state.streams.received == 4_319
+        assert len(client.pings) == 4_319
+    assert exchange.state.streams.ended == {"24 hours": 1}
 
 
 async def silent_client(exchange: Peer) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:

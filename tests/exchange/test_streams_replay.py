@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gzip
 import shutil
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -94,6 +95,27 @@ async def test_raw_recordings_are_read_and_what_is_in_two_files_is_sent_once(tmp
     assert len(sent) == len(recorded) == 99_573
 
 
+async def test_trades_of_csv_come_in_the_order_in_which_they_came(tmp_path: Path) -> None:
+    """Of a day with a halt of two hours; rows of REST are in the order of ids all the same."""
+    folder = market_data("trades-and-aggtrades")
+    shutil.copy(folder / "spot_trade-events-csv_WAVESUSDT_2019-06-07_outage.csv.gz", tmp_path)
+    async with peer(ExchangeConfig(replay=tmp_path), ms("2019-06-07T00:00")) as exchange:
+        async with socket(exchange, "/ws/wavesusdt@trade") as client:
+            sent = await client.sent(DAY - 1)
+        rows = await oracle(exchange, "historicalTrades", symbol="WAVESUSDT")
+    ids = [one["t"] for one in sent]
+    assert (len(ids), sum(before > after for before, after in pairwise(ids))) == (6_820, 2_315)
+    first = {"e": "trade", "E": 1559865768019, "s": "WAVESUSDT", "t": 965790, "p": "2.30600000", "q": "84.00000000"}
+    assert sent[0] == first | {"T": 1559865768015, "m": True, "M": True}
+    assert [row["id"] for row in rows] == list(range(min(ids), min(ids) + 6_820))
+
+
+async def test_a_symbol_is_listed_before_its_first_event_comes() -> None:
+    async with peer(ExchangeConfig(replay=market_data("ws-trade")), AUGUST) as exchange:
+        answer: Any = (await exchange.get("/api/v3/exchangeInfo", symbol="BTCUSDT")).json
+        assert [(one["symbol"], one["status"]) for one in answer["symbols"]] == [("BTCUSDT", "TRADING")]
+
+
 async def test_times_of_recorded_events_in_microseconds() -> None:
     config, path = ExchangeConfig(replay=market_data("ws-kline")), "/ws/ethusdt@kline_1m?timeUnit=MICROSECOND"
     async with peer(config, APRIL) as exchange, socket(exchange, path) as client:
@@ -104,6 +126,13 @@ async def test_times_of_recorded_events_in_microseconds() -> None:
 async def test_a_line_that_is_no_message_is_named(tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text('{"stream":"btcusdt@trade","data":{"E":1}}\n{"stream":"btcusdt@trade","data":}\n')
     with pytest.raises(PermanentError, match=r"a\.jsonl: line 2 is no message of a stream: "):
+        async with peer(ExchangeConfig(replay=tmp_path)):
+            pass
+
+
+async def test_an_event_that_is_none_of_its_stream_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"stream":"btcusdt@trade","data":{"e":"trade","E":1617566591776}}\n')
+    with pytest.raises(PermanentError, match=r'this is no event of btcusdt@trade: .*"E":1617566591776'):
         async with peer(ExchangeConfig(replay=tmp_path)):
             pass
 

@@ -111,6 +111,32 @@ async def test_a_symbol_is_silent_from_its_delisting_on() -> None:
     assert end_ms - MINUTE < sent[-1]["T"] < end_ms
 
 
+async def test_a_symbol_may_stop_while_it_is_watched(exchange: Peer) -> None:
+    async def status(symbol: str, status: str) -> int:
+        return (await exchange.send("POST", "/control/symbols", {"symbol": symbol, "status": status})).status
+
+    end_ms = NOW - NOW % MINUTE + 2 * MINUTE
+    async with socket(exchange, "/ws/btcusdt@trade/btcusdt@kline_1m/ethusdt@trade") as client:
+        first = await client.sent(MINUTE)
+        assert [await status("BTCUSDT", one) for one in ("CANCEL_ONLY", "BREAK", "NOTHING")] == [200, 200, 400]
+        assert await status("NOSUCH", "BREAK") == 400
+        sent = first + await client.sent(3 * MINUTE)
+        trades = [one for one in sent if one["e"] == "trade"]
+        found = [one["t"] for one in trades if one["s"] == "BTCUSDT"]
+        expected = await rows(exchange, "historicalTrades", "BTCUSDT", NOW + 1, NOW + DAY)
+        assert found == [row["id"] for row in expected]
+        assert end_ms - 10_000 < expected[-1]["time"] < end_ms
+        assert [one["k"]["t"] for one in sent if one["e"] == "kline" and one["k"]["x"]] == [
+            end_ms - 2 * MINUTE,
+            end_ms - MINUTE,
+        ]
+        others = [one["t"] for one in trades if one["s"] == "ETHUSDT"]
+        assert others == list(range(others[0], others[0] + len(others))), "it is not disturbed"
+        assert len(others) > 60
+    info = await exchange.get("/api/v3/exchangeInfo", symbol="BTCUSDT")
+    assert b'"status":"BREAK"' in info.body
+
+
 async def test_recorded_trades_come_when_the_clock_passes_their_times(tmp_path: Path) -> None:
     recording = market_data("trades-and-aggtrades", "spot_trades-rest_ETHBTC_2023-03-20T0245_1000rows.json")
     shutil.copy(recording, tmp_path / "ETHBTC-trades-2023-03-20.json")

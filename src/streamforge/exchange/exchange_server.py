@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterable
 from itertools import islice
 from types import TracebackType
-from typing import Annotated, Self
+from typing import Annotated, Literal, Self
 
 import msgspec
 from aiohttp import web
@@ -128,6 +128,11 @@ class _ClockRequest(msgspec.Struct, forbid_unknown_fields=True):
     paced: bool = False
 
 
+class _SymbolRequest(msgspec.Struct, forbid_unknown_fields=True):
+    symbol: str
+    status: Literal["TRADING", "HALT", "BREAK", "CANCEL_ONLY"]
+
+
 class _ShutdownRequest(msgspec.Struct, forbid_unknown_fields=True):
     notice_s: Annotated[float, msgspec.Meta(ge=0, le=1e6)] = 0.0
 
@@ -142,6 +147,7 @@ def control_routes(state: ExchangeState, streams: StreamHost) -> Iterable[web.Ro
     GET /control/log: the last strikes of faults, the newest last.
     POST {"now_ms": N, "advance_ms": N, "speed": X, "paced": true} /control/clock: set it, move it, let it run at
     another speed (0: it stands still), or as fast as clients of the streams read. Each is optional.
+    POST {"symbol": S, "status": "TRADING"|"HALT"|"BREAK"|"CANCEL_ONLY"} /control/symbols: a BREAK is for good.
     POST {"notice_s": X} /control/shutdown: the streams announce a shutdown, and end so much later.
     """
 
@@ -202,6 +208,14 @@ def control_routes(state: ExchangeState, streams: StreamHost) -> Iterable[web.Ro
         streams.pace()
         return _json({"now_ms": clock.now_ms(), "speed": clock.speed})
 
+    async def set_status(request: web.Request) -> web.Response:
+        try:
+            asked = msgspec.json.decode(await request.read(), type=_SymbolRequest)
+            streams.set_status(asked.symbol, asked.status)
+        except (msgspec.MsgspecError, InvalidInput) as error:
+            return _json({"error": str(error)}, 400)
+        return _json(state.symbols[asked.symbol])
+
     async def shut_down(request: web.Request) -> web.Response:
         try:
             asked = msgspec.json.decode(await request.read() or b"{}", type=_ShutdownRequest)
@@ -221,6 +235,7 @@ def control_routes(state: ExchangeState, streams: StreamHost) -> Iterable[web.Ro
         web.delete("/control/faults", drop_faults),
         web.post("/control/clock", set_clock),
         web.post("/control/shutdown", shut_down),
+        web.post("/control/symbols", set_status),
     ]
 
 

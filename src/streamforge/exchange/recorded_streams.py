@@ -1,11 +1,13 @@
 """Recorded messages of streams, which a replay sends again as they came.
 
 A file has a message a line, in the combined form; what stands before it on the line (when it was received) is not read.
+Or it has events of trades as lines of CSV: event time, symbol, id, price, quantity, two orders, time, buyer is maker.
 """
 
 from __future__ import annotations
 
 import gzip
+import re
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +21,12 @@ from streamforge_utils.model.errors import PermanentError
 
 SUFFIXES = (".jsonl", ".txt", ".gz")
 _BEGIN = b'{"stream":'
+_CSV = re.compile(
+    rb"(?:^|;)trade[,;](\d{13})[,;]([A-Z0-9]+)[,;](\d+)[,;]([\d.]+)[,;]([\d.]+)[,;]\d+[,;]\d+[,;](\d{13})[,;]([tf])"
+)
+_TRADE = b'{"stream":"%s@trade","data":{"e":"trade","E":%s,"s":"%s","t":%s,"p":"%s","q":"%s","T":%s,"m":%s,"M":true}}'
 _BAR_TIMES = ("E", "t"), ("T",)
+_MINUTE_MS = 60_000
 
 
 class _Message(msgspec.Struct):
@@ -47,11 +54,11 @@ class RecordedStreams:
         latest_ms: dict[StreamName, int] = {}
         found, time_ms = False, 0
         for number, line in enumerate(lines(path), 1):
-            begin = line.find(_BEGIN)
-            if begin < 0:
+            text = _message_of(line)
+            if not text:
                 continue
             try:
-                message = msgspec.json.decode(line[begin:], type=_Message)
+                message = msgspec.json.decode(text, type=_Message)
                 data = bytes(message.data)
                 # a message without a time of its own came with the one before it
                 time_ms = msgspec.json.decode(data, type=_Time).E or time_ms
@@ -71,19 +78,25 @@ class RecordedStreams:
         return found
 
     def rows(self, endpoint: RowsEndpoint) -> Iterator[tuple[StreamName, tuple[int, int, int, bytes]]]:
-        """The rows of `endpoint` that follow from the events of its stream."""
+        """The rows of `endpoint` that follow from the events of its stream. Raises PermanentError."""
         for name, events in self.events.items():
             if name.word == endpoint.stream:
                 for event in events:
-                    row = endpoint.row_of_event(msgspec.json.decode(event.data))
+                    try:
+                        row = endpoint.row_of_event(msgspec.json.decode(event.data))
+                    except (KeyError, TypeError, ArithmeticError) as error:
+                        raise PermanentError(
+                            f"replay: this is no event of {name.text}: {event.data[:200]!r}"
+                        ) from error
                     if row is not None:
                         yield name, row
 
     def starts(self) -> Mapping[str, int]:
-        """When the first event of each symbol came, unix ms."""
+        """The minute in which the first event of each symbol came: one can connect before it. Unix ms."""
         found: dict[str, int] = {}
         for name, events in self.events.items():
-            found[name.symbol] = min(events[0].time_ms, found.get(name.symbol, events[0].time_ms))
+            minute_ms = events[0].time_ms // _MINUTE_MS * _MINUTE_MS
+            found[name.symbol] = min(minute_ms, found.get(name.symbol, minute_ms))
         return found
 
 
@@ -109,6 +122,19 @@ class RecordedSource(StreamSource):
             bisect_right(events, time_ms, key=lambda event: event.time_ms) for time_ms in (after_ms, until_ms)
         )
         return events[first:end]
+
+
+def _message_of(line: bytes) -> bytes:
+    """The message of a line; empty: it has none."""
+    begin = line.find(_BEGIN)
+    if begin >= 0:
+        return line[begin:]
+    match = _CSV.search(line)
+    if match is None:
+        return b""
+    event_ms, symbol, number, price, quantity, time_ms, maker = match.groups()
+    word = b"true" if maker == b"t" else b"false"
+    return _TRADE % (symbol.lower(), event_ms, symbol, number, price, quantity, time_ms, word)
 
 
 def lines(path: Path) -> Iterator[bytes]:

@@ -25,6 +25,7 @@ from streamforge_utils.model.errors import PermanentError
 _NAME = re.compile(r"(?:spot_)?(?P<symbol>[^-_a-z]+)-(?P<name>[0-9A-Za-z]+)[-_](?P<rest>.+)\.(?P<form>zip|csv|json)")
 _HEADER = re.compile(r"[a-z]+(?:[_ ]?[a-z]+)*,", re.IGNORECASE)
 _QUOTES = ("USDT", "FDUSD", "USDC", "BUSD", "TUSD", "BTC", "ETH", "BNB", "EUR", "TRY", "BRL", "GBP", "AUD", "USD")
+_NO_MESSAGE, _OTHER_MARKET = "without a message of a stream", "not of the spot market"
 
 Row = tuple[int, int, int, bytes]
 """Id, first instant and last instant (unix ms), and the row as the REST API writes it."""
@@ -109,7 +110,8 @@ def load_recordings(folder: Path, endpoints: Sequence[RowsEndpoint]) -> Recordin
         raise PermanentError(f"replay {folder}: no such folder")
     files, ignored = _find(folder, endpoints)
     streams, snapshots = RecordedStreams(), RecordedSnapshots()
-    for name in [name for name in ignored if name.endswith((*SUFFIXES, ".json"))]:
+    unread = [name for name, reason in ignored.items() if reason != _OTHER_MARKET]
+    for name in [name for name in unread if name.endswith((*SUFFIXES, ".json"))]:
         spoken = name.endswith(SUFFIXES) and streams.read(folder / name)
         if snapshots.read(folder / name) or spoken:
             del ignored[name]
@@ -150,14 +152,14 @@ def _find(folder: Path, endpoints: Iterable[RowsEndpoint]) -> tuple[list[_File],
         name = str(path.relative_to(folder))
         match = _NAME.fullmatch(path.name)
         if "futures" in name:
-            ignored[name] = "not of the spot market"
+            ignored[name] = _OTHER_MARKET
         elif path.name.endswith(".CHECKSUM"):
             if not path.with_name(path.name.removesuffix(".CHECKSUM")).exists():
                 ignored[name] = "a checksum without its file"
         elif match is None:
-            streams = path.name.endswith(SUFFIXES)
-            wanted = "without a message of a stream" if streams else "not named SYMBOL-INTERVAL-DATE.zip, .csv or .json"
-            ignored[name] = wanted
+            ignored[name] = (
+                _NO_MESSAGE if name.endswith(SUFFIXES) else "not named SYMBOL-INTERVAL-DATE.zip, .csv or .json"
+            )
         else:
             reasons = []
             for endpoint in endpoints:

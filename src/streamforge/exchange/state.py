@@ -20,6 +20,7 @@ from streamforge.exchange.faults import Faults
 from streamforge.exchange.made_up_symbols import made_up_symbols
 from streamforge.exchange.recordings import RecordedZip, Recordings, load_recordings
 from streamforge.exchange.seeded_books import seeded_book
+from streamforge_utils.model.errors import InvalidInput
 
 _WINDOW_MS = 60_000
 _BAN_AFTER = 5
@@ -225,6 +226,21 @@ class ExchangeState:
             }
             self._listed = (listings, known)
         return self._listed[1]
+
+    def set_status(self, symbol: str, status: str) -> None:
+        """Change the status of a symbol. In BREAK it has no trades and no candles after this minute, for good.
+
+        Raises InvalidInput: there is no such symbol, or it is a recorded one.
+        """
+        spec = self.symbols.get(symbol)
+        if spec is None or self.recordings is not None:
+            raise InvalidInput("symbol", f"{symbol[:40]!r} is no seeded symbol of this exchange")
+        end_ms = spec.delisted_ms
+        if status == "BREAK" and end_ms is None:
+            # a minute's candle is made of all of its trades
+            end_ms = (self.clock.now_ms() // _WINDOW_MS + 1) * _WINDOW_MS
+        self.symbols[symbol] = msgspec.structs.replace(spec, status=status, delisted_ms=end_ms)
+        self._listed = (-1, {})
 
     def book(self, spec: SymbolSpec) -> Book | None:
         """The order book of a symbol; None: there is none."""

@@ -120,6 +120,11 @@ class StreamConnection:
                 transport.abort()
             self.wake()
 
+    def restart(self) -> None:
+        """Look at the streams again: they have changed."""
+        self.agenda.restart(self._now())
+        self.wake()
+
     def shut_down(self, now_ms: int, notice_ms: int) -> None:
         """Announce that the server shuts down, and end the connection so much later."""
         event = StreamEvent(now_ms, b'{"e":"serverShutdown","E":%d}' % now_ms)
@@ -212,22 +217,30 @@ class StreamConnection:
             self.wake()
 
     async def _send_all(self) -> None:
-        clock = self._state.clock
-        with contextlib.suppress(ClientConnectionResetError):
+        try:
             while self._ending is None:
-                now_ms = clock.now_ms()
+                now_ms = self._state.clock.now_ms()
                 if now_ms < self.position_ms - _SECOND_MS:
                     self._set_back(now_ms)
                 await self._send_until(now_ms)
                 if self._ending is None:
-                    self._idle = True
-                    self._caught_up()
-                    await self._sleep(clock.seconds_until(min(self._timer_ms(), self.agenda.next_ms)))
-                    self._idle = False
+                    await self._rest()
             if self._ending.how is How.CLOSE:
                 await self._ws.close(code=self._ending.code, message=self._ending.reason.encode())
             elif self._ending.how is How.END and self._request.transport is not None:
                 self._request.transport.close()
+        except ClientConnectionResetError:
+            pass  # the client has gone
+        except Exception:
+            self.end(Ending("error", How.RESET))  # nobody would notice otherwise before the client goes
+            raise
+
+    async def _rest(self) -> None:
+        """Sleep until something is due: all that was is sent."""
+        self._idle = True
+        self._caught_up()
+        await self._sleep(self._state.clock.seconds_until(min(self._timer_ms(), self.agenda.next_ms)))
+        self._idle = False
 
     async def _sleep(self, seconds: float | None) -> None:
         """Until it is woken, or `seconds` have passed."""

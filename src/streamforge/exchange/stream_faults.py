@@ -25,8 +25,8 @@ STREAM_FAULTS: dict[str, FaultKind] = {
     ),
     "stream-frame": FaultKind(
         "stream",
-        "the frame is wrong: JSON that ends early, a byte that is not UTF-8, a mask, half of a frame and the end of "
-        "the connection, half of a message, a reserved bit, a length of 2^40",
+        "the frame is odd: JSON that ends early, a byte that is not UTF-8, a mask, half of a frame and the end of the "
+        "connection, half of a message, a message in two frames (which is right), a reserved bit, a length of 2^40",
         {"kind": "json"},
         {"kind": KINDS},
     ),

@@ -17,8 +17,11 @@ from streamforge.exchange.recorded_streams import RecordedSource, RecordedStream
 from streamforge.exchange.stream_source import StreamEvent, StreamName, StreamSource, read_name
 from streamforge.exchange.streams import source_classes
 
-_SLICE_MS = 10_000
-_SLICES_KEPT = 4_096
+_SLICE_MS, _BUSY_SLICE_MS, _BUSY = 10_000, 1_000, 500
+"""The slices of a symbol with more trades a minute than `_BUSY` are short: while one is made, nothing else is sent."""
+_KEPT_BYTES = 64 * 1024 * 1024
+_EVENT_BYTES = 200
+"""What an event takes beside its text."""
 
 Slice = tuple[Sequence[StreamEvent], int]
 """Events, and through when they are all there are, unix ms."""
@@ -51,7 +54,8 @@ class StreamFeed:
         if recorded is not None:
             self._sources.insert(0, RecordedSource(config, by_path, recorded))
         self._symbols = symbols
-        self._slices: OrderedDict[tuple[str, int, int], Slice] = OrderedDict()
+        self._slices: OrderedDict[tuple[str, int], Slice] = OrderedDict()
+        self._kept_bytes = 0
 
     def find(self, text: str) -> Stream | None:
         """The stream of that name; None: there is none that ever says anything."""
@@ -67,19 +71,36 @@ class StreamFeed:
 
     def slice(self, stream: Stream, after_ms: int, connection: int) -> Slice:
         """The events of a slice that begins at `after_ms` or before it."""
-        phase = zlib.crc32(stream.name.text.encode()) % _SLICE_MS  # they are not all made at one moment
-        begin_ms = (after_ms - phase) // _SLICE_MS * _SLICE_MS + phase
-        key = (stream.name.text, begin_ms, 0 if stream.source.shared else connection)
-        found = self._slices.get(key)
+        length_ms = _SLICE_MS if stream.spec.trades_a_minute <= _BUSY else _BUSY_SLICE_MS
+        phase = zlib.crc32(stream.name.text.encode()) % length_ms  # they are not all made at one moment
+        begin_ms = (after_ms - phase) // length_ms * length_ms + phase
+        key = (stream.name.text, begin_ms)
+        found = self._slices.get(key) if stream.source.shared else None
         if found is None:
-            end_ms = begin_ms + _SLICE_MS
+            end_ms = begin_ms + length_ms
             events = stream.source.events(stream.name, stream.spec, begin_ms, end_ms, connection)
-            found = self._slices[key] = (events, end_ms)
-            if len(self._slices) > _SLICES_KEPT:
-                self._slices.popitem(last=False)
+            found = (events, end_ms)
+            if stream.source.shared:
+                self._keep(key, found)
         else:
             self._slices.move_to_end(key)
         return found
+
+    def forget(self) -> None:
+        """Make all slices anew: symbols have changed."""
+        self._slices.clear()
+        self._kept_bytes = 0
+
+    def _keep(self, key: tuple[str, int], found: Slice) -> None:
+        """Keep a slice for other connections, and let go of the oldest ones."""
+        self._slices[key] = found
+        self._kept_bytes += _size(found)
+        while self._kept_bytes > _KEPT_BYTES and len(self._slices) > 1:
+            self._kept_bytes -= _size(self._slices.popitem(last=False)[1])
+
+
+def _size(found: Slice) -> int:
+    return sum(len(event.data) + _EVENT_BYTES for event in found[0]) + _EVENT_BYTES
 
 
 class Stream(msgspec.Struct, frozen=True):
@@ -141,10 +162,11 @@ class Agenda:
                 cursor.gone = True
 
     def restart(self, after_ms: int) -> None:
-        """Go on at another time: the clock was set back."""
+        """Begin anew at another time, or because the streams have changed; what was added stays."""
         names = self.names
         self.unsubscribe(names)
-        self._due.clear()
+        self._due = [one for one in self._due if isinstance(one[2], Outgoing)]
+        heapq.heapify(self._due)
         self.subscribe(names, after_ms)
 
     def add(self, time_ms: int, outgoing: Outgoing) -> None:

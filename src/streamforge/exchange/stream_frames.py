@@ -1,20 +1,21 @@
-"""WebSocket frames as bytes: those that aiohttp does not send, because they are wrong."""
+"""WebSocket frames as bytes: those that aiohttp does not send, because they are wrong or rare."""
 
 from __future__ import annotations
 
 import struct
 
-_TEXT, _FINAL, _RSV2, _MASKED = 0x1, 0x80, 0x20, 0x80
+_TEXT, _PING, _FINAL, _RSV2, _MASKED = 0x1, 0x9, 0x80, 0x20, 0x80
 _KEY = b"\x11\x22\x33\x44"
 
-KINDS = ("json", "utf8", "masked", "cut", "fragment", "reserved", "length")
-"""What may be wrong with the frame of a message: the text ends in its middle; a byte is not UTF-8; the frame is masked,
+KINDS = ("json", "utf8", "masked", "cut", "fragment", "fragments", "reserved", "length")
+"""What may be odd about the frame of a message: the text ends in its middle; a byte is not UTF-8; the frame is masked,
 as only a client's may be; its bytes end in their middle, and the connection; it is the first half of a message whose
-other half never comes; a reserved bit is set; it says that 2^40 bytes follow."""
+other half never comes; it has two frames and a ping between them, as is allowed; a reserved bit is set; it says that
+2^40 bytes follow."""
 
 
 def spoilt_frame(kind: str, payload: bytes) -> bytes:
-    """The bytes of a frame that is wrong in one of `KINDS`."""
+    """The bytes of a frame of one of `KINDS`."""
     half = payload[: len(payload) // 2]
     match kind:
         case "json":
@@ -29,6 +30,12 @@ def spoilt_frame(kind: str, payload: bytes) -> bytes:
             return whole[: len(whole) // 2]
         case "fragment":
             return _frame(half, first=_TEXT)
+        case "fragments":
+            return (
+                _frame(half, first=_TEXT)
+                + _frame(b"", first=_FINAL | _PING)
+                + _frame(payload[len(half) :], first=_FINAL)
+            )
         case "reserved":
             return _frame(payload, first=_FINAL | _RSV2 | _TEXT)
         case _:

@@ -35,7 +35,7 @@ class StreamHost:
         self._strikes = StreamStrikes(state.faults, self._open)
         self._attempts: dict[str, deque[int]] = {}
         self._numbers = count(1)
-        state.clock.watch(self._wake_soon)
+        state.clock.watch(self._wake)
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         """One connection, from its request to its end."""
@@ -74,6 +74,13 @@ class StreamHost:
         for connection in self._open:
             connection.shut_down(self._state.clock.now_ms(), notice_ms)
 
+    def set_status(self, symbol: str, status: str) -> None:
+        """Change the status of a symbol, see `ExchangeState`. Raises InvalidInput."""
+        self._state.set_status(symbol, status)
+        self._feed.forget()
+        for connection in self._open:
+            connection.restart()
+
     def end_all(self, ending: Ending) -> None:
         """End every connection."""
         for connection in list(self._open):
@@ -105,8 +112,8 @@ class StreamHost:
         attempts.append(now_ms)
         return limit is None or len(attempts) <= limit
 
-    def _wake_soon(self) -> None:
-        """The clock was moved, perhaps by another thread than that of the connections."""
+    def _wake(self) -> None:
+        """The clock was moved."""
         for connection in list(self._open):
             connection.wake()
 

@@ -15,6 +15,7 @@ from streamforge.exchange.stream_feed import Outgoing
 from streamforge.exchange.stream_source import StreamEvent
 
 _OVER = b'"x":true'
+_UNKNOWN = b'{"e":"somethingNew"'
 _DIFF = b'"e":"depthUpdate"'
 _CLOSE = re.compile(rb'("c":)"[^"]+"(,"h":("[^"]+"),"l":("[^"]+"),"v":"[^"]+","n":)(\d+)')
 _replace = msgspec.structs.replace
@@ -32,7 +33,10 @@ class StreamStrikes:
         outgoing = self._overlaps.joined(connection, outgoing)
         sent = [outgoing]
         for fault in self._struck(outgoing):
-            sent = [one for each in sent for one in self._after(fault, connection, each)]
+            before, sent = sent, []
+            for each in before:
+                known = each.event.data[: len(_UNKNOWN)] != _UNKNOWN
+                sent += self._after(fault, connection, each) if known else [each]
         return sent
 
     def refused(self, names: Iterable[str]) -> int | None:
@@ -84,7 +88,7 @@ class StreamStrikes:
             case "stream-late":
                 connection.agenda.add(later_ms, outgoing)
             case "stream-unknown":
-                data = b'{"e":"somethingNew","E":%d,"s":"%s"}' % (event.time_ms, outgoing.name.symbol.encode())
+                data = _UNKNOWN + b',"E":%d,"s":"%s"}' % (event.time_ms, outgoing.name.symbol.encode())
                 return [_replace(outgoing, event=StreamEvent(event.time_ms, data)), outgoing]
             case "stream-unit":
                 return [_replace(outgoing, other_unit=True)]

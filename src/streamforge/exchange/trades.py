@@ -40,6 +40,8 @@ class Tape:
     def __init__(self, spec: SymbolSpec, holes: Sequence[TimeRange], path: PricePath) -> None:
         self.spec, self.path = spec, path
         self._first = spec.listed_ms // MINUTE_MS
+        # a stream asks for the seconds of a minute one after another
+        self._latest: tuple[int, list[Fill]] | None = None
         self._holes = [
             (first, end)
             for first, end in ((-(-hole.start_ms // MINUTE_MS), hole.end_ms // MINUTE_MS) for hole in _merged(holes))
@@ -87,7 +89,10 @@ class Tape:
         while begin <= last:
             cycles = self.cycles_before(minute + 1) - begin
             if cycles:
-                yield begin, _fills(minute * MINUTE_MS, self.path.minute(minute))
+                latest = self._latest
+                if latest is None or latest[0] != minute:
+                    latest = self._latest = minute, _fills(minute * MINUTE_MS, self.path.minute(minute))
+                yield begin, latest[1]
                 begin, minute = begin + cycles, minute + 1
             else:
                 minute = self.minute_of(begin)

@@ -18,8 +18,9 @@ from streamforge_utils.runtime.worker_definition import Role, Source
 
 SILENT_AFTER_S = 60.0
 """A stream of which no frame of any kind came for so long gives nothing."""
-BEHIND_AFTER_S = 60.0
-"""What is proven ends so much earlier than now, beside the length of a bar, where all goes well."""
+BEHIND_AFTER_S = 120.0
+"""What is proven ends at most so much earlier than now, beside the length of a bar, where all goes well: of a series
+that hardly trades the exchange is asked once a minute."""
 
 
 def _meaning(text: str) -> msgspec.Meta:

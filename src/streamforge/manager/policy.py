@@ -91,7 +91,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ] = 4200  # 70 % of the exchange's limit for one address
     connects: Annotated[
-        _Count,
+        int,
+        msgspec.Meta(ge=1, le=300),  # a loader's share may be half of it, and takes no more
         variable(
             "STREAMFORGE_TOTAL_CONNECTS",
             "connections to the exchange's streams that all loaders together may try to make in five minutes",

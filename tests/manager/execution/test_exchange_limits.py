@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import pytest
+
 from streamforge.manager.execution.exchange_limits import CONNECT_WINDOW_MS, MINIMUM, Budget, Connects
+from streamforge.manager.policy import Policy
+from streamforge_utils.model.errors import ConfigError
+from streamforge_utils.runtime.environment import load
 
 
 def told(budget: Budget, live: list[str], running: list[str], *, banned: bool = False) -> dict[str, int]:
@@ -68,3 +73,9 @@ def test_half_of_them_may_be_launched_in_five_minutes() -> None:
     assert connects.may_launch([1, 2 - CONNECT_WINDOW_MS], 2)
     assert not connects.may_launch([1, 1], 2)
     assert connects.may_launch([1, 1], 1 + CONNECT_WINDOW_MS)
+
+
+def test_no_share_of_connections_is_more_than_a_loader_takes() -> None:
+    assert load(Policy, {"STREAMFORGE_TOTAL_CONNECTS": "300"}).connects == 300
+    with pytest.raises(ConfigError, match="STREAMFORGE_TOTAL_CONNECTS: '301' is not accepted"):
+        load(Policy, {"STREAMFORGE_TOTAL_CONNECTS": "301"})

@@ -316,6 +316,21 @@ async def test_closing_it_takes_in_the_last_record_and_names_every_hole() -> Non
     ] == []
 
 
+async def test_closing_it_ends_before_a_millisecond_that_may_not_be_whole() -> None:
+    rig = await a_rig()
+    rig.store(1, 2, 3, 4)  # the fifth is of the same millisecond
+    assert (await rig.step(close=True)).proven_id == 2
+    assert await rig.known() == [(0, 2000, "stored", 1, 2)]
+    rig = await a_rig()
+    rig.store(1, 2, 3, 4, 5)
+    rig.world.exchange.page = unanswered  # type: ignore[method-assign]
+    assert (await rig.step(close=True)).proven_id == 2
+    rig = await a_rig()
+    rig.store(1, 2, 3, 4, 5)
+    assert (await rig.step(close=True)).proven_id == 5
+    assert await rig.known() == [(0, 2001, "stored", 1, 5)]
+
+
 def candles(first: int, *lacking: int, end: int) -> list[int]:
     return [DAY_START + n * MINUTE_MS for n in range(first, end) if n not in lacking]
 
@@ -328,13 +343,13 @@ async def bars(now_ms: int, exchange: ScriptedExchange) -> Rig:
     return rig
 
 
-async def test_bars_are_proven_once_they_are_over_and_stored() -> None:
+async def test_bars_are_proven_once_they_are_stored_which_they_are_when_they_are_over() -> None:
     now_ms = DAY_START + 10 * MINUTE_MS + 500
     rig = await bars(now_ms, ScriptedExchange(Interval.M1, [], now_ms=now_ms))
     hold(rig.world.store, *candles(0, end=9))
     assert (await rig.step()).proven_ms == DAY_START + 9 * MINUTE_MS
-    hold(rig.world.store, *candles(9, end=12))  # the last two are not over
-    assert (await rig.step()).proven_ms == DAY_START + 10 * MINUTE_MS
+    hold(rig.world.store, *candles(9, end=12))  # the exchange's clock is ahead
+    assert (await rig.step()).proven_ms == DAY_START + 12 * MINUTE_MS
 
 
 async def test_a_bar_that_lacks_is_a_hole_once_the_next_is_stored_and_it_is_old() -> None:

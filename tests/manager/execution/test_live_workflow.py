@@ -118,6 +118,7 @@ async def test_a_hole_older_than_the_grace_is_loaded_while_it_runs(world: World)
     store(world, live, minutes(100, 101, 103, 104))
     await pass_time(world, 10, alive=[live.queue_id])
     assert await proven(world, live.queue_id) == 102
+    assert world.observer.gauges["live_open_holes"] == 1
     repair = await supplement_of(world, live)
     assert (repair.collection, [repair.span.start_ms, repair.span.end_ms]) == ("live", minutes(102, 103))
     assert (await load(world, repair)).status is Status.FINISHED

@@ -34,6 +34,8 @@ def test_a_diff_is_read_and_its_levels_are_kept_as_they_were_written() -> None:
     "payload",
     [
         message(5, 7, [("61837.63", "3.7")], [("61838", "0")], extra=1),
+        message(5, 7, [("61837.63", "3.7")], [("61838", "0")], c=[["1", "2"]]),
+        message(5, 7, [("61837.63", "3.7")], [("61838", "0")]).replace(b',"a":', b',"c":[["1","2"]],"a":'),
         msgspec.json.format(message(5, 7, [("61837.63", "3.7")], [("61838", "0")]), indent=1),
         b'{"data":{"a":[["61838","0"]],"b":[["61837.63","3.7"]],"u":7,"U":5,"s":"B","E":1723161600000,"e":"depthUpdate"'
         b'},"stream":"b@depth"}',

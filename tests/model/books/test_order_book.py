@@ -120,6 +120,13 @@ def test_a_side_that_is_shorter_than_asked_for_is_known_whole() -> None:
     assert (book.levels(), book.is_lost, book.is_crossed) == (([], []), False, False)
 
 
+@pytest.mark.parametrize(("asked", "known"), [(1000, 9.0), (1001, None)])
+def test_a_side_of_another_limit_is_not_taken_for_whole(asked: int, known: float | None) -> None:
+    levels = [(text(9 + n), text(1)) for n in range(100)], [(text(200), text(1))]
+    book = OrderBook.of_snapshot(read_snapshot(market.snapshot(1, *levels), asked))
+    assert (book.known_low, book.known_high) == (known, None)
+
+
 def test_a_crossed_book_says_so() -> None:
     book = OrderBook.of_snapshot(read_snapshot(market.snapshot(1, [(text(9), text(1))], [(text(10), text(1))]), 2))
     book.apply(diff((0, 10, 1)))

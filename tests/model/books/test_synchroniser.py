@@ -2,110 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TypeVar
-
 import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamforge_utils.model.books.basket import Basket
-from streamforge_utils.model.books.messages import BookTicker
-from streamforge_utils.model.books.records import Depth, DepthCheckpoint, DepthTop, book_of
-from streamforge_utils.model.books.synchroniser import BookSettings, Importance, Synchroniser
-from streamforge_utils.model.books.trust import BookInterval, Cause, Trust
-from streamforge_utils.model.completeness.continuity import chains
+from streamforge_utils.model.books.records import DepthCheckpoint, DepthTop, book_of
+from streamforge_utils.model.books.snapshot_requests import Importance
+from streamforge_utils.model.books.trust import Cause
 from streamforge_utils.model.kinds.registry import kind_named
 from tests.doubles import market
-from tests.doubles.market import START_MS, SYMBOL, Market, text
-
-T = TypeVar("T", bound=msgspec.Struct)
-WORLD = Market(7, 400)
-LIMIT = 1000
-
-
-class Follower:
-    """A synchroniser, and all that it gave. The clock goes a second with each snapshot."""
-
-    def __init__(self, world: Market = WORLD, **changed: int) -> None:
-        self.world = world
-        kept = {"limit": LIMIT, "deep_limit": LIMIT, "top_every_ms": 1_000, "checkpoint_every_ms": 5_000, **changed}
-        self.book = Synchroniser(SYMBOL, BookSettings(**kept), chance=lambda: 0.0)
-        self.basket = Basket([self.book])
-        self.records: list[tuple[bytes, bytes]] = []
-        self.intervals: list[BookInterval] = []
-        self.refused: list[str] = []
-        self.now_ms = START_MS
-
-    def diff(self, first_id: int, last_id: int, payload: bytes | None = None) -> None:
-        assert self.basket.hear([payload or self.world.diff(first_id, last_id)], self.now_ms * 1000, 1) == []
-        self.take()
-
-    def ticker(self, last_id: int, payload: bytes | None = None) -> None:
-        payload = payload or self.world.ticker(last_id)
-        if payload is not None:
-            assert self.basket.hear([payload], self.now_ms * 1000, 1) == []
-
-    def snapshot(self, last_id: int, limit: int = LIMIT) -> None:
-        self.now_ms += 1_000
-        self.book.hear_snapshot(self.world.snapshot(last_id, limit), limit, self.now_ms)
-        self.take()
-
-    def take(self) -> None:
-        taken = self.book.take()
-        self.records += zip(taken.keys, taken.values, strict=True)
-        self.intervals += taken.intervals
-        self.refused += [reason for _, reason in taken.refused]
-
-    @property
-    def told(self) -> list[BookInterval]:
-        """All intervals, the open one too."""
-        self.take()
-        one = self.book.ledger.open()
-        return [*self.intervals, *([] if one is None else [one])]
-
-    @property
-    def trust(self) -> list[tuple[int, int, Trust, str, str]]:
-        return [(one.first_id, one.last_id, one.trust, one.why, one.cause) for one in self.told]
-
-    def of(self, kind: type[T]) -> list[T]:
-        """The records of a kind."""
-        fields = {field.encode_name for field in msgspec.structs.fields(kind)}
-        values = [value for _, value in self.records if msgspec.json.decode(value).keys() == fields]
-        return [msgspec.json.decode(value, type=kind) for value in values]
-
-    def ids(self, kind: type[Depth | DepthTop | DepthCheckpoint] = Depth) -> list[int]:
-        """The last ids of the records of a kind."""
-        return [record.last_update_id for record in self.of(kind)]
-
-    def check(self) -> None:
-        """What is called verified is what the market has."""
-        if self.book.standing.trust is not Trust.VERIFIED:
-            return
-        book = self.book.book
-        assert book is not None
-        bids, asks = self.world.book(book.last_id)
-        low, high = book.known_low or 0, book.known_high or 10**9
-        assert book.levels() == (
-            market.texts(sorted(((p, q) for p, q in bids.items() if p >= low), reverse=True)),
-            market.texts(sorted((p, q) for p, q in asks.items() if p <= high)),
-        )
-        assert (book.bids.best, book.asks.best) == self.world.best(book.last_id)
-
-
-def run(*messages: tuple[int, int], snapshot: int | None = None, **changed: int) -> Follower:
-    """A follower that heard these, then a snapshot."""
-    follower = Follower(WORLD, **changed)
-    for first_id, last_id in messages:
-        follower.diff(first_id, last_id)
-    if snapshot is not None:
-        follower.snapshot(snapshot)
-    follower.check()
-    return follower
-
-
-VERIFIED, CLEAN, SUSPECT = Trust.VERIFIED, Trust.UNVERIFIABLE, Trust.SUSPECT
+from tests.doubles.bookfollower import CLEAN, SUSPECT, VERIFIED, WORLD, Follower, run
+from tests.doubles.market import START_MS, Market, text
 
 
 def test_diffs_that_a_snapshot_reaches_are_verified_also_those_that_came_before_it() -> None:
@@ -168,6 +76,17 @@ def test_a_snapshot_before_the_first_diff_begins_a_book() -> None:
     assert follower.trust == [(5, 11, CLEAN, "awaiting snapshot", ""), (12, 12, VERIFIED, "", "")]
 
 
+def test_a_stream_that_begins_behind_the_snapshot_needs_another_one() -> None:
+    follower = run(snapshot=11)
+    follower.diff(15, 40)
+    follower.check()
+    assert follower.trust == [(15, 40, CLEAN, "awaiting snapshot", "")]
+    assert follower.book.wanted(follower.now_ms) is not None
+    follower.snapshot(30)
+    follower.check()
+    assert follower.trust == [(15, 40, VERIFIED, "", "")]
+
+
 def test_doubled_overlapping_and_older_messages_change_nothing() -> None:
     follower = run((1, 5), (6, 9), snapshot=7)
     for first_id, last_id in ((6, 9), (1, 5), (8, 12), (3, 11), (12, 14)):
@@ -176,48 +95,6 @@ def test_doubled_overlapping_and_older_messages_change_nothing() -> None:
     assert follower.trust[1:] == [(6, 14, VERIFIED, "", "")]
     assert follower.ids() == [5, 9, 12, 14]
     assert follower.book.duplicates == 3
-
-
-def test_messages_that_lack_end_the_chain_and_make_what_follows_suspect_until_a_snapshot() -> None:
-    follower = run((1, 5), (6, 9), snapshot=5)
-    follower.diff(12, 14)
-    assert follower.book.standing.trust is SUSPECT
-    assert follower.book.wanted(follower.now_ms) is not None
-    follower.diff(15, 20)
-    follower.snapshot(16)
-    follower.check()
-    assert follower.trust == [
-        (1, 5, CLEAN, "awaiting snapshot", ""),
-        (6, 9, VERIFIED, "", "sequence gap"),
-        (12, 14, SUSPECT, "sequence gap", ""),
-        (15, 20, VERIFIED, "", ""),
-    ]
-
-
-def test_a_message_that_comes_late_says_what_lacked() -> None:
-    follower = run((1, 5), (6, 9), snapshot=5)
-    for first_id, last_id in ((14, 16), (10, 11), (12, 13), (12, 13)):
-        follower.diff(first_id, last_id)
-    assert [(one.first_id, one.last_id) for one in chains(follower.told)] == [(1, 16)]
-    assert follower.ids() == [5, 9, 16, 11, 13]
-    assert follower.book.standing.trust is SUSPECT
-    follower.snapshot(15)
-    follower.check()
-
-
-@pytest.mark.parametrize("cause", [Cause.DISCONNECT, Cause.SLOW])
-def test_an_interruption_without_loss_ends_nothing_and_with_loss_names_its_cause(cause: Cause) -> None:
-    follower = run((1, 5), (6, 9), snapshot=5)
-    follower.book.interrupted(cause)
-    assert (follower.book.standing.trust, follower.book.standing.why) == (CLEAN, cause)
-    follower.diff(8, 12)
-    assert follower.book.standing.trust is VERIFIED
-    follower.book.interrupted(cause)
-    follower.diff(14, 15)
-    assert follower.trust[1:] == [(6, 12, VERIFIED, "", cause), (14, 15, CLEAN, cause, "")]
-    follower.snapshot(13)
-    follower.check()
-    assert follower.trust[-1] == (14, 15, VERIFIED, "", "")
 
 
 def test_ids_that_went_wrong_do_not_silence_a_symbol_for_ever() -> None:
@@ -233,100 +110,6 @@ def test_ids_that_went_wrong_do_not_silence_a_symbol_for_ever() -> None:
     follower.snapshot(399)
     follower.check()
     assert follower.book.standing.trust is VERIFIED
-
-
-@pytest.mark.parametrize(
-    "payload",
-    [
-        market.message(10, 11, [("1.00000000", "-1.00000000")], []),
-        market.message(10, 11, [("0.00000000", "1.00000000")], []),
-        market.message(10, 11, [], [], E=START_MS * 1000),
-    ],
-)
-def test_a_message_that_cannot_be_true_is_refused_and_makes_suspect(payload: bytes) -> None:
-    follower = run((1, 5), (6, 9), snapshot=5)
-    follower.diff(0, 0, payload)
-    assert len(follower.refused) == 1
-    assert (follower.book.standing.trust, follower.book.standing.why) == (SUSPECT, "bad content")
-    follower.diff(12, 14)
-    assert follower.trust[1:] == [(6, 9, VERIFIED, "", "bad content"), (12, 14, SUSPECT, "bad content", "")]
-    assert follower.ids() == [5, 9, 14]
-
-
-def test_the_same_content_of_another_connection_makes_up_for_a_bad_message() -> None:
-    follower = run((1, 5), (6, 9), snapshot=5)
-    follower.diff(0, 0, market.message(10, 11, [("1.00000000", "-1.00000000")], []))
-    follower.diff(8, 12)
-    follower.check()
-    assert follower.trust[1:] == [(6, 12, VERIFIED, "", "")]
-
-
-def test_a_crossed_book_is_suspect_from_the_message_on_that_crossed_it() -> None:
-    follower = run((1, 5), (6, 60), snapshot=5)
-    best_ask = int(WORLD.best(60)[1])
-    follower.diff(0, 0, market.message(61, 61, [(text(best_ask), text(1))], []))
-    assert follower.book.standing.trust is SUSPECT
-    follower.diff(62, 70)
-    assert follower.trust[1:] == [(6, 60, VERIFIED, "", ""), (61, 70, SUSPECT, "crossed", "")]
-    follower.snapshot(60)  # the message that crosses lies behind it
-    assert (follower.book.standing.trust, follower.book.useless) == (SUSPECT, 1)
-    follower.snapshot(65)
-    follower.check()
-    assert follower.trust[-1] == (62, 70, VERIFIED, "", "")
-
-
-def test_best_prices_of_the_same_update_witness_the_book_before_and_after_its_diff() -> None:
-    follower = run((1, 50), (51, 60), snapshot=50)
-    follower.ticker(60)
-    follower.ticker(63)
-    follower.ticker(70)
-    follower.diff(61, 70)
-    follower.check()
-    assert follower.book.standing.trust is VERIFIED
-    follower.diff(71, 80)
-    bid, ask = WORLD.best(80)
-    wrong = BookTicker(80, SYMBOL, bid, 0.5, ask, 0.5)
-    follower.book.hear_ticker(wrong)
-    assert follower.book.standing.trust is SUSPECT
-    assert follower.trust[1:] == [(51, 70, VERIFIED, "", ""), (71, 80, SUSPECT, "witness differs", "")]
-    follower.diff(81, 90)
-    follower.snapshot(85)
-    follower.check()
-    assert follower.trust[-1] == (81, 90, VERIFIED, "", "")
-
-
-def test_best_prices_that_cannot_be_read_say_nothing_about_the_book() -> None:
-    follower = run((1, 50), (51, 60), snapshot=50)
-    payload = WORLD.ticker(60)
-    assert payload is not None
-    payload = payload.replace(b'"b":"', b'"b":"-')
-    assert [left for left, reason in follower.basket.hear([payload], START_MS * 1000, 1) if reason] == [payload]
-    assert follower.book.standing.trust is VERIFIED
-
-
-def test_an_empty_side_is_witnessed_too() -> None:
-    follower = Follower()
-    follower.diff(0, 0, market.message(1, 1, [(text(9), text(1))], []))
-    follower.book.hear_snapshot(market.snapshot(1, [(text(9), text(1))], []), LIMIT, START_MS)
-    follower.book.hear_ticker(BookTicker(1, SYMBOL, 9.0, 1.0, 0.0, 0.0))
-    assert follower.book.agreed == 1
-    follower.book.hear_ticker(BookTicker(1, SYMBOL, 9.0, 1.0, 10.0, 1.0))
-    assert follower.book.standing.why == Cause.WITNESS
-
-
-def test_a_new_snapshot_that_differs_makes_suspect_what_nothing_witnessed() -> None:
-    follower = run((1, 50), (51, 60), snapshot=50)
-    follower.ticker(60)
-    payload = WORLD.diff(61, 70).replace(b"9.00000000", b"8.00000000")
-    follower.diff(
-        61, 70, market.message(61, 70, [(text(1), text(1))], []) if payload == WORLD.diff(61, 70) else payload
-    )
-    follower.book.asked()
-    follower.diff(71, 80)
-    follower.snapshot(75)
-    follower.check()
-    assert follower.trust[1:3] == [(51, 60, VERIFIED, "", ""), (61, 70, SUSPECT, "witness differs", "")]
-    assert follower.trust[3:] == [(71, 80, VERIFIED, "", "")]
 
 
 def test_a_price_that_walks_out_of_the_band_is_not_verified_and_a_deeper_snapshot_is_asked_for() -> None:
@@ -420,33 +203,6 @@ def test_a_stop_ends_the_open_interval() -> None:
     follower.take()
     assert follower.trust == [(1, 8, VERIFIED, "", "stopped")]
     assert follower.book.ledger.counts == {VERIFIED: 2, CLEAN: 0, SUSPECT: 0}
-
-
-def test_a_basket_hands_messages_to_their_books_and_serves_the_most_important_first() -> None:
-    books = [Synchroniser(symbol) for symbol in (SYMBOL, "ETHUSDT")]
-    basket = Basket(books)
-    eth = WORLD.diff(1, 5).replace(b"BTCUSDT", b"ETHUSDT")
-    other, broken = b'{"stream":"x@trade","data":{}}', WORLD.diff(6, 9)[:-4]
-    payloads: Sequence[bytes] = [eth, WORLD.diff(1, 5), other, broken, eth.replace(b"ETHUSDT", b"DOTUSDT")]
-    left = basket.hear(payloads, START_MS * 1000, 1)
-    assert [(payload, bool(reason)) for payload, reason in left] == [
-        (other, False),
-        (broken, True),
-        (payloads[-1], False),
-    ]
-    ticker = WORLD.ticker(100)
-    assert ticker is not None
-    assert basket.hear([ticker], START_MS * 1000, 1) == []
-    assert [book.ledger.next_id for book in books] == [6, 6]
-    found = basket.next_wanted(START_MS)
-    assert found is not None
-    assert found[0].symbol == SYMBOL
-    books[0].hear_snapshot(WORLD.snapshot(3, LIMIT), LIMIT, START_MS)
-    found = basket.next_wanted(START_MS)
-    assert found is not None
-    assert (found[0].symbol, found[1].importance) == ("ETHUSDT", Importance.MISSING)
-    books[1].asked()
-    assert basket.next_wanted(START_MS) is None
 
 
 OPERATIONS = st.tuples(

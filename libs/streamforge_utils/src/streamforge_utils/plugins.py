@@ -1,9 +1,9 @@
-"""Modules of a user's own: kinds of records, workers, endpoints of the test exchange.
+"""Modules of a user's own: kinds of records, workers, endpoints and streams of the test exchange.
 
 `STREAMFORGE_PLUGINS` names Python files or folders of such, separated by commas. A module is imported under its file's
 name, so that the files of one folder can import each other. What it defines is found there: `KIND` is a kind of
-records (`model.kinds`), a `Definition` under any name a worker (`streamforge.workers`), an `Endpoint` one of the test
-exchange (`streamforge.exchange`).
+records (`model.kinds`), a `Definition` under any name a worker (`streamforge.workers`), an `Endpoint` or a
+`StreamSource` one of the test exchange (`streamforge.exchange`).
 """
 
 from __future__ import annotations

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -20,6 +21,9 @@ from streamforge.cli.session import Where
 
 if TYPE_CHECKING:
     from streamforge.cli.own_manager import OwnManager
+
+_FASTEST = 1e6
+"""A clock that is faster soon passes the last year that has a date."""
 
 
 async def up(
@@ -196,6 +200,8 @@ def exchange(
     )
     if replay is not None and (symbols or trades):
         raise UsageProblem("--symbols and --trades make data up, and --replay serves recorded ones: give one of them")
+    if not (speed <= _FASTEST or math.isinf(speed)):
+        raise UsageProblem(f"--speed must be between 0 and {_FASTEST:.0f}, or inf")
     if replay is not None and not replay.is_dir():
         raise UsageProblem(f"replay {replay} is no folder: name one that holds recordings")
     try:

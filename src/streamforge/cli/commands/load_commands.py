@@ -103,6 +103,9 @@ async def load(
     Only what coverage lacks is loaded. Ctrl-C stops the workflow in order; a second one leaves at once (exit code 130).
     A workflow that was under way already, which the load then joins, Ctrl-C leaves to the manager that drives it.
 
+    A live type (ws_trades, ws_candles_1m, …) goes on until Ctrl-C, which is its normal end; --since loads what is older
+    beside it.
+
     Many symbols are one batch, which ends with one table: what is proven, what is not and why. A pattern takes in what
     the exchange trades no longer, and candles of what its archive alone has: how many are delisted is told.
 

@@ -162,10 +162,11 @@ async def show(queue_id: o.QueueId, where: o.AtManager, as_json: o.Json = False)
         out.print(f"  {no_longer(workflow, where)}")
     for line in () if workflow.live is None else live_lines(workflow.live):
         out.print(f"  {line}")
-    for part in workflow.parts[:_PARTS_SHOWN]:
+    planned = workflow.parts if workflow.live is None else []
+    for part in planned[:_PARTS_SHOWN]:
         why = f", {part.reason}" if part.reason else ""
         out.print(f"  planned: {terminal.day_span(part.start_ms, part.end_ms)} ({part.source}{why})")
-    if more := len(workflow.parts[_PARTS_SHOWN:]):
+    if more := len(planned[_PARTS_SHOWN:]):
         out.print(f"  planned: {more} more range{'' if more == 1 else 's'}")
     for remark in workflow.remarks[:_PARTS_SHOWN]:
         out.print(f"  careful: {remark}")

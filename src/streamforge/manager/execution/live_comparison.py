@@ -9,6 +9,7 @@ which the exchange is asked now and then.
 
 from __future__ import annotations
 
+import asyncio
 from bisect import bisect_right
 from collections.abc import Sequence
 from functools import partial
@@ -35,6 +36,7 @@ from streamforge_utils.model.timeranges import TimeRange
 
 RECORDS_A_STEP = 20_000
 _BARS_ASKED = 500
+_MOMENT_S = 3.0
 _TRIES = 3
 """How often a step is done again because others have changed the coverage meanwhile."""
 
@@ -63,7 +65,8 @@ def front_of(segments: Sequence[Segment], from_ms: int, *, done: bool) -> Front:
 class Comparison:
     """The steps of one live workflow. ledger: as it is after them.
 
-    close: the workflow has ended, and nothing more comes: no hole is too young, and the exchange is not asked.
+    close: the workflow has ended, and nothing more comes: no hole is too young, and the exchange is asked only whether
+    the last millisecond is whole. Where it does not say so, the ledger ends before that.
     """
 
     def __init__(self, deps: Dependencies, workflow: Workflow, ledger: Ledger, *, close: bool = False) -> None:
@@ -168,7 +171,7 @@ class Comparison:
             return [], False  # it comes first: its last id is the stream's beginning
         now_ms = self._deps.clock.now_ms() + known.clock_ahead_ms
         by_time = self._rule.position_at(front.at_ms) is not None
-        found, more = await (self._bars(known, front, now_ms) if by_time else self._ids(front))
+        found, more = await (self._bars(known, front) if by_time else self._ids(front))
         old_ms = self._old_ms(now_ms)
         kept = [*takewhile(lambda one: one.verdict is Verdict.STORED or one.end_ms <= old_ms, found)]
         if len(kept) == len(found):
@@ -200,22 +203,17 @@ class Comparison:
         young = any(one is None or now_ms - one < grace_ms for one in begun)
         return 0 if young else now_ms - grace_ms
 
-    async def _bars(self, known: SeriesCoverage, front: Front, now_ms: int) -> tuple[list[Segment], bool]:
-        """By a grid: what is over of it, up to the last one that is stored."""
-        rule, store, collection = self._rule, self._deps.store, self._workflow.collection
-        phase_ms = known.grid_ms
-        end_ms = rule.over_ms(now_ms, phase_ms)
-        if end_ms <= front.at_ms:
+    async def _bars(self, known: SeriesCoverage, front: Front) -> tuple[list[Segment], bool]:
+        """By a grid: up to the last bar that is stored, which is over, by whichever clock."""
+        rule, phase_ms = self._rule, known.grid_ms
+        stored = await self._positions(front.at_ms, RECORDS_A_STEP)
+        if not stored or not rule.is_fixed(phase_ms):
             return [], False
-        whole = TimeRange(front.at_ms, end_ms)
+        whole = TimeRange(front.at_ms, rule.next(stored[-1]))
         wanted = rule.expected(verdict_of(whole, Verdict.UNKNOWN), phase_ms) or ()
-        if more := len(wanted) > RECORDS_A_STEP:
-            wanted = wanted[:RECORDS_A_STEP]
-            whole = TimeRange(front.at_ms, rule.next(wanted[-1]))
-        found = await survey(store, self._series, whole, wanted, [_all_of(whole, collection)], phase_ms)
-        while found and found[-1].verdict is Verdict.UNKNOWN and not more:
-            found.pop()
-        return found, more
+        places = [_all_of(whole, self._workflow.collection)]
+        found = await survey(self._deps.store, self._series, whole, wanted, places, phase_ms)
+        return found, len(stored) == RECORDS_A_STEP
 
     async def _ids(self, front: Front) -> tuple[list[Segment], bool]:
         """By ids: up to the millisecond of the last one that is stored, of which more may come."""
@@ -229,7 +227,7 @@ class Comparison:
         store, collection, more = self._deps.store, self._workflow.collection, len(stored) == RECORDS_A_STEP
         newest_ms = await self._time_of(stored[-1])
         stop, end_ms = stored[-1] + 1, newest_ms + 1
-        if more or not self._close:
+        if more or not self._close or not await self._is_whole(stored[-1], newest_ms):
             low, high = 0, len(stored) - 1
             while low < high:
                 middle = (low + high) // 2
@@ -240,6 +238,15 @@ class Comparison:
         whole = TimeRange(front.at_ms, end_ms)
         wanted = range(front.position, stop)
         return await survey(store, self._series, whole, wanted, [_all_of(whole, collection)], None), more
+
+    async def _is_whole(self, last: int, time_ms: int) -> bool:
+        """Whether the exchange has nothing behind `last` that is of the same millisecond; it is asked for a moment."""
+        try:
+            async with asyncio.timeout(_MOMENT_S):
+                page = await self._deps.exchange.page(self._series, ById(last, limit=2))
+        except (RetryableError, PermanentError, TimeoutError):
+            return False
+        return [*page.positions[:1]] == [last] and all(time > time_ms for time in page.times[1:])
 
     async def _begun(self, front: Front) -> Front:
         """The front with the first position that is to be stored behind it; where it is not known, without.

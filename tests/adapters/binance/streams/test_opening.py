@@ -12,7 +12,7 @@ from picows import WSTransport
 
 from streamforge_utils.adapters.binance.streams.binance_connection import BinanceConnection
 from streamforge_utils.adapters.binance.streams.opening import RECEIVE_BUFFER
-from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError, StreamForgeError
+from streamforge_utils.model.errors import BannedError, ConfigError, PermanentError, RetryableError, StreamForgeError
 from tests.adapters.binance.streams.rig import EVENT, payloads, rig
 from tests.doubles.streamserver import TEXT, Peer, scripted_server, stream_server
 from tests.engines.tls import Authority
@@ -39,31 +39,33 @@ def refusal(status: str, *headers: str) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("answer", "kind", "said"),
+    ("answer", "kind", "said", "after_s"),
     [
-        (refusal("400 Bad Request"), PermanentError, "HTTP 400.*STREAMFORGE_STREAM_URL"),
-        (refusal("403 Forbidden"), PermanentError, "HTTP 403"),
-        (refusal("404 Not Found"), PermanentError, "HTTP 404"),
-        (refusal("301 Moved", "Location: wss://example.org/stream"), PermanentError, "HTTP 301"),
-        (refusal("200 OK"), PermanentError, "no WebSocket server"),
-        (refusal("101 Switching Protocols"), PermanentError, "no WebSocket server"),
-        (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", PermanentError, "no WebSocket server"),
-        (refusal("500 Error"), RetryableError, "HTTP 500"),
-        (refusal("503 Service Unavailable").replace(b"HTTP/1.1", b"HTTP/1.0"), RetryableError, "HTTP 503"),
-        (refusal("429 Too Many Requests", "Retry-After: 7"), RetryableError, "HTTP 429"),
-        (refusal("418 I'm a teapot", "Retry-After: 120"), RetryableError, "HTTP 418"),
-        (b"", RetryableError, "closed the connection before it answered"),
+        (refusal("400 Bad Request"), PermanentError, "HTTP 400.*STREAMFORGE_STREAM_URL", None),
+        (refusal("404 Not Found"), PermanentError, "HTTP 404", None),
+        (refusal("301 Moved", "Location: wss://example.org/stream"), PermanentError, "HTTP 301", None),
+        (refusal("200 OK"), PermanentError, "no WebSocket server", None),
+        (refusal("101 Switching Protocols"), PermanentError, "no WebSocket server", None),
+        (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", PermanentError, "no WebSocket server", None),
+        (refusal("500 Error"), RetryableError, "HTTP 500", None),
+        (refusal("503 Service Unavailable").replace(b"HTTP/1.1", b"HTTP/1.0"), RetryableError, "HTTP 503", None),
+        (refusal("429 Too Many Requests", "Retry-After: 7"), RetryableError, "HTTP 429", 7),
+        (refusal("403 Forbidden"), BannedError, "HTTP 403; 2024-08-02T12:05", 300),
+        (refusal("418 I'm a teapot"), BannedError, "HTTP 418", 120),
+        (refusal("418 I'm a teapot", "Retry-After: 600"), BannedError, "HTTP 418", 600),
+        (b"", RetryableError, "closed the connection before it answered", None),
     ],
 )
 async def test_a_refusal_says_whether_another_try_may_help(
-    answer: bytes, kind: type[StreamForgeError], said: str
+    answer: bytes, kind: type[StreamForgeError], said: str, after_s: float | None
 ) -> None:
     async with scripted_server(ends, answer=answer) as url, rig(url) as made:
         with pytest.raises(kind, match=said) as refused:
             await made.stream.connect(STREAMS)
         assert url in str(refused.value)
-        after = b"Retry-After" in answer and float(answer.split(b"Retry-After: ")[1].split()[0])
-        assert getattr(refused.value, "retry_after", None) == (after or None)
+        assert getattr(refused.value, "retry_after", None) == after_s
+        if isinstance(refused.value, BannedError):
+            assert refused.value.until_ms == made.clock.now_ms() + 1000 * (after_s or 0)
         assert made.observer.counts["stream_connects_total{outcome=failed}"] == 1
 
 

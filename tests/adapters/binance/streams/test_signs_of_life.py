@@ -114,19 +114,21 @@ async def test_while_nobody_reads_the_exchange_waits_and_is_not_called_silent() 
 
 
 async def test_silence_counts_from_when_reading_goes_on() -> None:
-    most = HELD_BYTES // 500_000 + 1
+    most = HELD_BYTES // 5000 + 20
 
     async def script(peer: Peer) -> None:
         await peer.subscribed()
-        for _ in range(most):
-            await peer.frame(TEXT, b"x" * 500_000)
+        await peer.read()
+        await peer.raw(most * framed(TEXT, b"x" * 5000))
         await peer.gone()
 
     async with connected(script) as (rig, connection):
+        connection.send(b"on")
         await until(lambda: bool(rig.observer.counts["stream_pauses_total"]))
         await rig.clock.sleeping(1)
         rig.clock.advance(44)
         await payloads(connection, most)
+        assert rig.observer.counts["stream_pauses_total"] == 1
         rig.clock.advance(44)
         await turns()
         connection.send(b"it has not ended")

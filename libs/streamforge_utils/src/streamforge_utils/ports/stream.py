@@ -79,8 +79,9 @@ class Stream(Protocol):
         """A connection on which all of `streams` (the exchange's names, `btcusdt@trade`) are acknowledged.
 
         That a stream is acknowledged does not mean that it exists: the exchange is silent about those it does not know.
-        Waits for its turn. Raises RetryableError (it spends no retries of its own) or PermanentError (the address is
-        no WebSocket server, its certificate is not trusted, or access is refused), or ConfigError (the file of the CA).
+        Waits for its turn. Raises RetryableError (it spends no retries of its own; BannedError while the exchange
+        refuses us), PermanentError (the address is no WebSocket server, its certificate is not trusted, or the request
+        is refused) or ConfigError (the file of the CA is of no use).
         """
 
     def set_connect_limit(self, connects: int) -> None:

@@ -16,6 +16,9 @@ from typing import Any, ClassVar
 from streamforge_utils.model.books.messages import BookTicker, DepthDiff, DepthSnapshot, Levels, Texts
 from streamforge_utils.model.books.numbers import text_of
 
+_LIMITS = frozenset({5, 10, 20, 50, 100, 500, 1000, 5000})
+"""Of levels a side, as clients ask for them."""
+
 _NEAR = 100
 _MOST_NEAR = 400
 _RENEW = 0.25
@@ -177,10 +180,14 @@ class OrderBook:
 
     @classmethod
     def of_snapshot(cls, snapshot: DepthSnapshot) -> OrderBook:
-        """A side with as many levels as were asked for is known as far as they reach, a shorter one whole."""
+        """A side with as many levels as were asked for is known as far as they reach, a shorter one whole.
+
+        One with as many as another limit gives is not taken for whole: something between may have asked for those.
+        """
         bids, asks, limit = snapshot.bids, snapshot.asks, snapshot.limit
-        low = min(bids)[0] if len(bids) >= limit else None
-        high = max(asks)[0] if len(asks) >= limit else None
+        cut = {limit} if limit not in _LIMITS else _LIMITS
+        low = min(bids)[0] if len(bids) >= limit or len(bids) in cut else None
+        high = max(asks)[0] if len(asks) >= limit or len(asks) in cut else None
         return cls(snapshot.last_id, bids, asks, low, high)
 
     def apply(self, diff: DepthDiff) -> None:

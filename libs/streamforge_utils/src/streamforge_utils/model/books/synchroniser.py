@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
-from enum import IntEnum
 
 import msgspec
 
 from streamforge_utils.model.books.messages import BookTicker, DepthDiff, DepthSnapshot, checked, read_snapshot
 from streamforge_utils.model.books.order_book import OrderBook
 from streamforge_utils.model.books.records import checkpoint_of, depth_template, top_of
+from streamforge_utils.model.books.snapshot_requests import Importance, SnapshotRequests, Wanted
 from streamforge_utils.model.books.trust import BookInterval, BookLedger, Cause, Mark, Standing, Trust
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.kinds.kind import Record, key_symbol
@@ -46,25 +46,6 @@ class BookSettings(msgspec.Struct, frozen=True, kw_only=True):
     held_tickers: int = 5_000
     retry_ms: int = 1_000
     retry_most_ms: int = 30_000
-
-
-class Importance(IntEnum):
-    """Why a snapshot is wanted: the greater one goes first. renew: what is known ends soon. walked_out: it has ended.
-
-    missing: there is no book.
-    """
-
-    RENEW = 1
-    WALKED_OUT = 2
-    MISSING = 3
-
-
-class Wanted(msgspec.Struct, frozen=True):
-    """A snapshot to ask for. since_ms: since when."""
-
-    importance: Importance
-    limit: int
-    since_ms: int
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -109,7 +90,7 @@ class Synchroniser:
         """Best prices of the exchange that were those of the verified book after the same update."""
         self.last_ms = 0
         """The exchange's time of the last message."""
-        self._settings, self._chance = settings, chance
+        self._settings = settings
         self._template, self._prefix = depth_template(symbol), f"{key_symbol(symbol)}_".encode()
         self._cause: Cause | None = None
         self._gap = range(0)
@@ -121,10 +102,8 @@ class Synchroniser:
         self._anchor_id = 0
         self._tickers: dict[int, BookTicker] = {}
         self._witnessed: Mark | None = None
-        self._importance: Importance | None = Importance.MISSING
-        self._asked = False
-        self._now_us = self._since_us = 0
-        self._tries = self._retry_at_ms = 0
+        self._requests = SnapshotRequests(settings.retry_ms, settings.retry_most_ms, chance)
+        self._now_us = 0
         self._due_ms = self._top_at_ms = self._checkpoint_at_ms = 0
         self._keys: list[bytes] = []
         self._values: list[bytes] = []
@@ -262,12 +241,12 @@ class Synchroniser:
             self._lose(Cause.CROSSED)
         elif book.is_lost:
             ledger.standing = _AFTER[Cause.OUT_OF_BAND]
-            self._want(Importance.WALKED_OUT)
+            self._requests.want(Importance.WALKED_OUT, self._now_us)
         else:
             if ledger.standing.trust is not Trust.VERIFIED:
                 ledger.standing = Standing(Trust.VERIFIED, "", self._anchor_id)
             if book.is_due:
-                self._want(Importance.RENEW)
+                self._requests.want(Importance.RENEW, self._now_us)
 
     def _lose(self, cause: Cause, since: Mark | None = None) -> None:
         """The book is not to be used any more. since: messages behind it are doubtful, too."""
@@ -277,7 +256,7 @@ class Synchroniser:
             self.ledger.standing = _AFTER[cause]
         else:
             self.ledger.turn_since(since, _AFTER[cause])
-        self._want(Importance.MISSING)
+        self._requests.want(Importance.MISSING, self._now_us)
 
     def _compare_held(self, last_id: int) -> None:
         """Compare the best prices that came before their diff; those of updates between two diffs go."""
@@ -301,7 +280,7 @@ class Synchroniser:
     def _publish_book(self, time_ms: int) -> None:
         """Take the best levels, and all of them where it is time, if they are to be trusted."""
         book, version, settings = self.book, self._now_us // 1000, self._settings
-        if book is None or self.ledger.standing.trust is not Trust.VERIFIED or book.last_id != self.ledger.next_id - 1:
+        if book is None or self.ledger.standing.trust is not Trust.VERIFIED:
             return
         if time_ms >= self._top_at_ms:
             self._top_at_ms = _next(time_ms, settings.top_every_ms)
@@ -319,22 +298,16 @@ class Synchroniser:
 
     def wanted(self, now_ms: int) -> Wanted | None:
         """The snapshot to ask for now; None: none is wanted, one is on its way, or it is too early to try again."""
-        if self._importance is None or self._asked or now_ms < self._retry_at_ms:
-            return None
-        walked_out = self._importance is Importance.WALKED_OUT
-        limit = self._settings.deep_limit if walked_out else self._settings.limit
-        return Wanted(self._importance, limit, self._since_us // 1000)
+        return self._requests.due(now_ms, self._settings.limit, self._settings.deep_limit)
 
     def asked(self) -> None:
         """A snapshot is on its way: diffs are held until `hear_snapshot` or `snapshot_failed` is called."""
-        self._asked = self._holding = True
+        self._requests.asked()
+        self._holding = True
 
     def snapshot_failed(self, now_ms: int) -> None:
         """None came."""
-        self._asked = False
-        self._tries += 1
-        wait_ms = min(self._settings.retry_ms << min(self._tries - 1, 20), self._settings.retry_most_ms)
-        self._retry_at_ms = now_ms + int(wait_ms * (0.5 + self._chance() / 2))
+        self._requests.failed(now_ms)
 
     def hear_snapshot(self, body: bytes, limit: int, now_ms: int) -> None:
         """The answer to GET /api/v3/depth with that limit. now_ms: of this machine's clock."""
@@ -345,10 +318,10 @@ class Synchroniser:
             self.snapshot_failed(now_ms)
             return
         if self.ledger.next_id and snapshot.last_id >= self.ledger.next_id:
-            # The stream is behind. It is asked again if the stream does not come so far.
-            self._asked, self._ahead, self._retry_at_ms = False, snapshot, now_ms + self._settings.retry_most_ms
+            self._ahead = snapshot
+            self._requests.answered(now_ms, later=True)
         elif self._begin_with(snapshot):
-            self._asked, self._tries, self._retry_at_ms = False, 0, now_ms
+            self._requests.answered(now_ms, later=False)
         else:
             self.useless += 1
             self.snapshot_failed(now_ms)
@@ -373,7 +346,7 @@ class Synchroniser:
                 mark = place
         if before is not None and before.last_id == book.last_id and before.differs(book):
             self._lose(Cause.WITNESS, self._witnessed or Mark(0, 0, 0))
-        self.book, self._anchor_id, self._importance = book, snapshot.last_id, None
+        self.book, self._anchor_id, self._requests.importance = book, snapshot.last_id, None
         self._let_go(holding=False)
         if self.ledger.standing.trust is not Trust.VERIFIED:
             self.ledger.turn_since(mark, Standing(Trust.VERIFIED, "", snapshot.last_id))
@@ -393,10 +366,6 @@ class Synchroniser:
 
     def _let_go(self, *, holding: bool) -> None:
         self._held, self._held_bytes, self._holding = [], 0, holding
-
-    def _want(self, importance: Importance) -> None:
-        if self._importance is None or importance > self._importance:
-            self._importance, self._since_us = importance, self._now_us
 
 
 def _next(time_ms: int, every_ms: int) -> int:

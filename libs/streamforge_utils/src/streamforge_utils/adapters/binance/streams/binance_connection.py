@@ -99,7 +99,7 @@ class BinanceConnection(WSListener):
             self._came.clear()
             await self._came.wait()
         unread, self._unread, self._held = self._unread, [], 0
-        if self._paused and self._end is None:
+        if self._paused:
             self._paused, self._listening = False, self._clock.monotonic()
             self._transport.underlying_transport.resume_reading()
         return StreamBatch(unread, self._received_us)

@@ -13,7 +13,12 @@ from collections.abc import Callable
 
 from picows import WSError, WSHandshakeError, WSParsedURL, WSUpgradeRequest, WSUpgradeResponse, ws_connect
 
-from streamforge_utils.adapters.binance.binance_rules import parse_retry_after
+from streamforge_utils.adapters.binance.binance_rules import (
+    DEFAULT_BAN_S,
+    FIREWALL_BLOCK_S,
+    LONGEST_BAN_S,
+    parse_retry_after,
+)
 from streamforge_utils.adapters.binance.streams.binance_connection import BinanceConnection
 from streamforge_utils.adapters.binance.streams.message_frames import (
     EXTENSION,
@@ -22,7 +27,8 @@ from streamforge_utils.adapters.binance.streams.message_frames import (
     agreed_inflation,
 )
 from streamforge_utils.adapters.binance.streams.stream_address import StreamAddress
-from streamforge_utils.model.errors import PermanentError, RetryableError, StreamForgeError
+from streamforge_utils.model.errors import BannedError, PermanentError, RetryableError, StreamForgeError
+from streamforge_utils.model.timeranges import format_ms
 from streamforge_utils.ports.clock import Clock
 
 OPENING_S = 10.0
@@ -34,8 +40,11 @@ RECEIVE_BUFFER = 1024 * 1024
 _TLS_END_S = 1.0
 """How long TLS may take to end where picows has met what is no frame."""
 
-_LATER = (408, 418, 425, 429)
+_LATER = (408, 425, 429)
 """Refusals that end."""
+
+_BLOCK_S = {403: FIREWALL_BLOCK_S, 418: DEFAULT_BAN_S}
+"""Refusals of the address, and how long they last where the answer names no time."""
 
 _STATUS = re.compile(rb"HTTP/1\.\d (\d{3})")
 _log = logging.Logger("picows", logging.CRITICAL + 1)
@@ -143,11 +152,15 @@ def _translated(error: WSError | OSError, address: StreamAddress, clock: Clock) 
 def _refused(error: WSHandshakeError, shown: str, clock: Clock) -> StreamForgeError:
     found = _STATUS.match(error.raw_header or b"")
     status = int(found[1]) if found else 0
+    after = error.response.headers.get("Retry-After") if error.response is not None else None
+    after_s = parse_retry_after(after, clock.now_ms())
+    if status in _BLOCK_S:
+        seconds = min(after_s or _BLOCK_S[status], LONGEST_BAN_S)
+        until_ms = clock.now_ms() + round(seconds * 1000)
+        message = f"{shown} refuses this address (HTTP {status}; {format_ms(until_ms)})"
+        return BannedError(message, until_ms=until_ms, retry_after=seconds)
     if status >= 500 or status in _LATER:
-        after = error.response.headers.get("Retry-After") if error.response is not None else None
-        return RetryableError(
-            f"{shown} refuses connections for now (HTTP {status})", retry_after=parse_retry_after(after, clock.now_ms())
-        )
+        return RetryableError(f"{shown} refuses connections for now (HTTP {status})", retry_after=after_s)
     if status in (0, 101, 200):
         return PermanentError(f"{shown} is no WebSocket server ({error}): check STREAMFORGE_STREAM_URL")
     return PermanentError(f"{shown} refuses the connection (HTTP {status}): check STREAMFORGE_STREAM_URL")

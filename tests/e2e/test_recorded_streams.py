@@ -1,0 +1,131 @@
+"""Recorded messages of streams, through loaders, bus, sinks and store into an export, field by field."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import shutil
+from bisect import bisect_right
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from streamforge.exchange.config import instant_ms
+from tests.e2e import rig
+from tests.e2e.rig import Json
+from tests.e2e.test_recorded_archive import AMOUNTS, CANDLE, Cells, exact, exported
+
+TRADE = {"trade_id": "t", "price": "p", "quantity": "q", "timestamp": "T", "is_buyer_maker": "m"}
+AGG_TRADE = {**TRADE, "trade_id": "a", "first_trade_id": "f", "last_trade_id": "l"}
+BAR = {"interval": "i"} | dict(zip(CANDLE, ("t", *"ohlcv", "T", *"qnVQ"), strict=True))
+TYPES = {"trade": ("ws_trades", TRADE), "aggTrade": ("ws_agg_trades", AGG_TRADE), "kline_1m": ("ws_candles_1m", BAR)}
+"""Of each sort of stream the type, and the members of its messages by the columns of the export."""
+ID = {"trade": "t", "aggTrade": "a", "kline_1m": "t"}
+FULL_SPEED, REAL_SPEED = {"paced": True}, {"speed": 1}
+ENOUGH_MS = 5_000
+"""Of a replay at real speed."""
+
+FIRST, THEN, APRIL, OCTOBER = (
+    f"ws-recordings-raw/spot_{name}"
+    for name in (
+        "BTCUSDT_depth+trade+bookTicker_2024-08-08T2354_2024-08-09T0000.gz",
+        "BTCUSDT_depth+trade+bookTicker_2024-08-09T0000_2024-08-09T0005.gz",
+        "BTCUSDT+ETHUSDT+DOTUSDT_depth+kline1m+aggTrade+snapshots_2021-04-04T2003_2021-04-04T2004.txt",
+        "NKNUSDT+BLZETH+LRCBTC+RUNEEUR_depth+kline1m+aggTrade+bookTicker_2021-10-12T0028_2021-10-12T0029.txt",
+    )
+)
+APART = tuple(
+    f"{folder}/spot_BTCUSDT+ETHUSDT+DOTUSDT_{name}_2021-04-04T2003_2021-04-04T2004.jsonl"
+    for folder, name in (("ws-aggtrade", "aggTrade"), ("ws-kline", "kline-1m"))
+)
+TRADES = "ws-trade/spot_BTCUSDT_trade_2024-08-08T2354_2024-08-09T0000.jsonl"
+
+
+def messages(folder: Path, words: Sequence[str], after_ms: int) -> dict[str, list[Json]]:
+    """What each stream of `words` gives behind `after_ms`, each once; of bars those that are over."""
+    found: dict[str, dict[int, Json]] = {}
+    for path in folder.iterdir():
+        content = path.read_bytes()
+        for line in (gzip.decompress(content) if path.suffix == ".gz" else content).splitlines():
+            if (begin := line.find(b'{"stream":')) < 0:
+                continue
+            message = json.loads(line[begin:])
+            stream, data = message["stream"], message["data"]
+            record = data.get("k", data)
+            if (word := stream.partition("@")[2]) in words and data["E"] > after_ms and record.get("x", True):
+                found.setdefault(stream, {})[record[ID[word]]] = record
+    return {stream: [one for _, one in sorted(records.items())] for stream, records in found.items()}
+
+
+def expected(records: Sequence[Json], columns: dict[str, str]) -> list[Cells]:
+    return [
+        {"symbol": exact(one["s"])}
+        | {
+            name: exact(repr(float(one[member])) if name in AMOUNTS else one[member])
+            for name, member in columns.items()
+        }
+        for one in records
+    ]
+
+
+def is_loaded(workflow: Json, word: str, until: int) -> bool:
+    """Whether the record of that id is published, or the bar of that time is proven: its end is over for all."""
+    live = workflow["live"] or {}
+    if word == "kline_1m":
+        return (live.get("proven_through_ms") or 0) > until
+    return (live.get("last_id") or 0) >= until
+
+
+@pytest.mark.parametrize(
+    ("files", "words", "now", "pace"),
+    [
+        ((FIRST, THEN, TRADES), ("trade",), "2024-08-08T23:54:00Z", FULL_SPEED),
+        ((OCTOBER,), ("aggTrade",), "2021-10-12T00:28:00Z", FULL_SPEED),
+        (APART, ("aggTrade",), "2021-04-04T20:03:00Z", FULL_SPEED),
+        (APART, ("kline_1m",), "2021-04-04T20:03:58Z", FULL_SPEED),
+        ((APRIL,), ("aggTrade", "kline_1m"), "2021-04-04T20:03:57Z", REAL_SPEED),
+    ],
+    ids=["trades over midnight", "of four symbols", "of three symbols", "candles", "at real speed"],
+)
+def test_what_was_recorded_is_exported(
+    files: Sequence[str], words: Sequence[str], now: str, pace: Json, market_data: Path, tmp_path: Path
+) -> None:
+    (folder := tmp_path / "replay").mkdir()
+    for name in files:
+        shutil.copy(market_data / name, folder)
+    now_ms = instant_ms(now)
+    recorded = messages(folder, words, now_ms)
+    with (
+        rig.exchange("--replay", str(folder), "--now", now, "--speed", "0", "--no-limits") as exchange,
+        rig.manager(tmp_path / "data", exchange.url, STREAMFORGE_COMPARE_SECONDS="0.2") as manager,
+    ):
+        started = {}
+        for stream in recorded:
+            symbol, _, word = stream.partition("@")
+            body = {"symbol": symbol, "type": TYPES[word][0]}
+            answer = manager.api.post("/queues/start", json=body)
+            assert answer.status_code == 202, answer.text
+            started[stream] = answer.json()["queue_id"]
+        all_listen = lambda: True if exchange.stats()["streams"]["open"] == len(started) else None  # noqa: E731
+        rig.eventually(all_listen, "every loader listens")
+        exchange.set_pace(**pace)
+        for stream, queue_id in started.items():
+            word, records = stream.partition("@")[2], recorded[stream]
+            if pace == REAL_SPEED and word != "kline_1m":
+                records = records[: bisect_right(records, now_ms + ENOUGH_MS, key=lambda one: one["T"])]
+            until = records[-1][ID[word]]
+            manager.until(queue_id, f"{stream} is loaded", lambda one: is_loaded(one, word, until))  # noqa: B023
+        for stream, queue_id in started.items():
+            manager.post(f"/queues/{queue_id}/stop")
+            workflow, word = manager.finished(queue_id), stream.partition("@")[2]
+            rows, wanted = exported(manager, queue_id, tmp_path), expected(recorded[stream], TYPES[word][1])
+            if pace == REAL_SPEED:
+                # A workflow begins a moment before its stream does, by requests; this one ends before the recording.
+                whole = expected(messages(folder, (word,), 0)[stream], TYPES[word][1])
+                begin = whole.index(rows[0])
+                assert begin <= whole.index(wanted[0])
+                wanted = whole[begin : begin + len(rows)]
+            assert rows == wanted, stream
+            assert {one["verdict"] for one in manager.coverage(queue_id)} == {"stored"}
+            assert workflow["progress"]["records_stored"] == len(rows)

@@ -1,0 +1,158 @@
+"""Every fault of the streams, as whole live workflows of trades and of candles.
+
+Whatever it does: what happens goes on to be proven, and after the stop the exchange's own set of records is stored.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import product
+from typing import NamedTuple
+
+import httpx
+import msgspec
+import pytest
+
+from streamforge.exchange.faults import FAULTS
+from streamforge.exchange.made_up_symbols import made_up_symbols
+from streamforge_utils.model.kinds.registry import kind_of_type
+from tests.chaos.verdict import assert_right, oracle_query, records_of
+from tests.e2e import rig
+from tests.limits import LIMIT_S
+
+TRADE, BAR = "trade", "kline_1s"
+TYPES = {TRADE: "ws_trades", BAR: "ws_candles_1s"}
+STRUCK = "after=2,count=3"
+ONCE = "after=2,count=1"
+
+CASES: dict[str, tuple[str, ...]] = {
+    "stream-silence": (ONCE, "count=1"),
+    "stream-stall": (ONCE, f"pings=0,{ONCE}", f"seconds=3,all=1,{ONCE}"),
+    "stream-reset": (ONCE, f"all=1,{ONCE}"),
+    "stream-close": (f"code=1008,all=1,{ONCE}",),
+    "stream-old": (f"all=1,{ONCE}",),
+    "stream-shutdown": (ONCE, f"seconds=1,all=1,{ONCE}"),
+    "stream-slow": (f"seconds=5,{ONCE}",),
+    "stream-frame": tuple(f"kind={kind},{ONCE}" for kind in FAULTS["stream-frame"].choices["kind"]),
+    "stream-missing": ("p=0.2",),
+    "stream-duplicate": ("p=0.5",),
+    "stream-disordered": (f"rows=3,{STRUCK}",),
+    "stream-late": (f"seconds=2,{STRUCK}",),
+    "stream-unknown": (STRUCK,),
+    "stream-unit": (STRUCK,),
+    "stream-open-bar": ("count=3",),
+    "stream-corrected-bar": ("seconds=1,count=3",),
+    "stream-refused": ("count=2",),
+}
+"""Of each fault its options."""
+BARS_ALONE = {"stream-open-bar", "stream-corrected-bar"}
+FOR_LONG = {f"stream-silence:{ONCE}", "stream-silence:count=1", f"stream-stall:{ONCE}", f"stream-stall:pings=0,{ONCE}"}
+"""Noticed only after a minute: these begin first, and are looked at last."""
+AT_ONCE = 5
+"""So many other cases have begun while a test waits for one."""
+EVERY = [f"{name}:{options}" for name, found in CASES.items() for options in found]
+ORDER = sorted(EVERY, key=lambda fault: fault in FOR_LONG)
+SYMBOLS = [one.symbol for one in made_up_symbols(2 * len(EVERY)) if one.status == "TRADING"]
+
+
+class Case(NamedTuple):
+    """A fault that is switched on for a symbol of its own. faults, queue_ids: by the sort of stream."""
+
+    faults: dict[str, str]
+    queue_ids: dict[str, str]
+
+
+class Cases:
+    """Begins those that are chosen. FOR_LONG begin at once, others shortly before they are looked at."""
+
+    def __init__(self, exchange: rig.Exchange, manager: rig.Manager, chosen: Sequence[str]) -> None:
+        self.exchange, self.manager = exchange, manager
+        self._waiting = [fault for fault in chosen if fault not in FOR_LONG]
+        self._begun = {fault: self._new(fault) for fault in chosen if fault in FOR_LONG}
+
+    def begun(self, fault: str) -> Case:
+        """A case that has begun; some that follow it have, too."""
+        place = self._waiting.index(fault) if fault in self._waiting else len(self._waiting)
+        for one in self._waiting[place : place + AT_ONCE]:
+            if one not in self._begun:
+                self._begun[one] = self._new(one)
+        return self._begun[fault]
+
+    def _new(self, fault: str) -> Case:
+        """Switch it on, and start a workflow of each kind that is concerned."""
+        symbol, switched, started = SYMBOLS[EVERY.index(fault)], {}, {}
+        name = fault.partition(":")[0]
+        for word in (BAR,) if name in BARS_ALONE else TYPES:
+            # A connection names its streams once it was made.
+            scope = "" if name == "stream-refused" else f",stream={symbol.lower()}@{word}"
+            switched[word] = f"{fault}{scope}"
+            self.exchange.switch_on(switched[word])
+            answer = self.manager.api.post("/queues/start", json={"symbol": symbol, "type": TYPES[word]})
+            assert answer.status_code == 202, answer.text
+            started[word] = answer.json()["queue_id"]
+        return Case(switched, started)
+
+    def has_struck(self, workflow: rig.Json, fault: str) -> bool:
+        assert workflow["ended_at"] is None, self.manager.story(workflow["queue_id"])
+        return self.exchange.struck(fault) > 0
+
+
+@pytest.fixture(scope="module")
+def exchange() -> Iterator[rig.Exchange]:
+    with rig.exchange("--trades", "600", "--symbols", str(2 * len(EVERY)), "--no-limits") as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def cases(
+    exchange: rig.Exchange, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Cases]:
+    settings = {
+        "STREAMFORGE_TOTAL_WEIGHT_PER_MINUTE": "1000000",
+        "STREAMFORGE_TOTAL_CONNECTS": "300",
+        "STREAMFORGE_COMPARE_SECONDS": "0.5",
+    }
+    with rig.manager(tmp_path_factory.mktemp("matrix") / "data", exchange.url, **settings) as manager:
+        chosen = {item.callspec.params.get("fault") for item in request.session.items if hasattr(item, "callspec")}
+        yield Cases(exchange, manager, [fault for fault in ORDER if fault in chosen])
+
+
+def assert_complete(exchange: rig.Exchange, manager: rig.Manager, workflow: rig.Json) -> None:
+    """The workflow has finished, and `assert_right` holds of it, in whatever collections its records are."""
+    assert workflow["status"] == "finished", manager.story(workflow["queue_id"])
+    segments = manager.coverage(workflow["queue_id"])
+    path, query = oracle_query(workflow)
+    oracle = httpx.get(exchange.url + path, params=query, timeout=LIMIT_S).raise_for_status().content
+    decode, stored = msgspec.json.Decoder(kind_of_type(workflow["type"]).stored).decode_lines, []
+    for collection in sorted({one["collection"] for one in segments}):
+        records = f"/collections/{collection}/records"
+        answer = manager.api.get(records, params={"limit": "all", "format": "jsonl"})
+        stored += decode(answer.raise_for_status().content)
+    assert_right(workflow, segments, stored, records_of(workflow, oracle))
+    assert stored
+
+
+def test_every_fault_has_a_case() -> None:
+    of_books = ("diff", "ticker", "snapshot")
+    assert CASES.keys() == {name for name, kind in FAULTS.items() if kind.of_streams and kind.stage not in of_books}
+    for name, found in CASES.items():
+        choices = FAULTS[name].choices
+        for chosen in product(*choices.values()):
+            words = {f"{key}={value}" for key, value in zip(choices, chosen, strict=True)}
+            assert any(words <= set(options.split(",")) for options in found), words
+
+
+@pytest.mark.parametrize("fault", ORDER)
+def test_live_workflows_go_on_and_are_complete(fault: str, cases: Cases) -> None:
+    exchange, manager, case = cases.exchange, cases.manager, cases.begun(fault)
+    for word, queue_id in case.queue_ids.items():
+        manager.until(queue_id, "the fault strikes", lambda one: cases.has_struck(one, case.faults[word]))  # noqa: B023
+        struck_ms = exchange.stats()["now_ms"]
+        manager.until(
+            queue_id,
+            "it is proven beyond the fault",
+            lambda one: not one["live"]["open_holes"] and (one["live"]["proven_through_ms"] or 0) > struck_ms + 1_000,  # noqa: B023
+        )
+        manager.post(f"/queues/{queue_id}/stop")
+    for queue_id in case.queue_ids.values():
+        assert_complete(exchange, manager, manager.wait(queue_id))

@@ -10,8 +10,9 @@ import msgspec
 from streamforge_utils.model.books.ending import ending
 from streamforge_utils.model.books.messages import BookTicker, DepthDiff, read_snapshot
 from streamforge_utils.model.books.records import interval_record
+from streamforge_utils.model.books.snapshot_requests import Wanted
 from streamforge_utils.model.books.streams import BookHeard, BookStreams
-from streamforge_utils.model.books.synchroniser import BookSettings, Synchroniser, Wanted
+from streamforge_utils.model.books.synchroniser import BookSettings, Synchroniser
 from streamforge_utils.model.books.trust import BookInterval, Cause, Trust
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.model.kinds.paging import Page

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from bisect import bisect_right
 from collections.abc import Iterator
 from pathlib import Path
@@ -65,6 +66,7 @@ class BookMarket(LiveRig):
 
     def __init__(self, loop: VirtualLoop, load: Load, series: Series, folder: Path) -> None:
         super().__init__(loop, load, BOOK, folder)
+        random.seed(1)  # of pauses: a snapshot of other levels may not know where prices walk later
         self.exchange: _Exchange = _Exchange(self.clock, self.kind, BOOK)
         self._books: dict[int, Book] = {}
         self.parameters = BookParameters(top_seconds=1.0, checkpoint_seconds=5.0)

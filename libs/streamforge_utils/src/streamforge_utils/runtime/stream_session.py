@@ -296,8 +296,8 @@ class StreamSession:
 
 
 async def _cancelled(*tasks: _Task) -> None:
-    """End tasks, whatever they raise."""
-    running = [task for task in tasks if task is not None and not task.done()]
-    for task in running:
+    """End tasks, whatever they raise or have raised."""
+    given = [task for task in tasks if task is not None]
+    for task in given:
         task.cancel()
-    await asyncio.gather(*running, return_exceptions=True)
+    await asyncio.gather(*given, return_exceptions=True)

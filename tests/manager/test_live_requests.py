@@ -45,13 +45,6 @@ def test_a_range_with_an_end_is_refused_with_the_type_that_loads_it(text: str) -
         check(request(time_range=text), NOW)
 
 
-def test_what_only_its_loader_can_prove_is_refused_with_the_workers_to_run_by_hand() -> None:
-    with pytest.raises(
-        InvalidInput, match=r"no workflow can prove it yet.* run arango-orderbook and loader-ws-orderbook"
-    ):
-        check(StartRequest(symbol="BTCUSDT", type="ws_orderbook"), NOW)
-
-
 def test_one_that_runs_serves_all_that_would_begin_later() -> None:
     live, later = made(request()), made(request(), NOW + 60_000)
     assert is_the_same(live, later, NOW)
@@ -93,3 +86,11 @@ async def test_to_load_again_or_to_tell_what_it_takes_has_no_meaning(world: Worl
         await world.manager.forecast(request())
     with pytest.raises(InvalidInput, match="has no end"):
         await world.manager.forecast_batch(BatchRequest(symbols=("BTCUSDT", "ETHUSDT"), type=TYPE))
+
+
+async def test_what_only_its_loader_can_prove_is_refused_with_the_workers_to_run_by_hand(world: World) -> None:
+    words = "no workflow can prove it yet, .* run arango-orderbook and loader-ws-orderbook by hand"
+    with pytest.raises(InvalidInput, match=words):
+        await world.manager.start(StartRequest(symbol="BTCUSDT", type="ws_orderbook"))
+    with pytest.raises(InvalidInput, match=words):
+        check_batch(BatchRequest(symbols=("BTCUSDT", "ETHUSDT"), type="ws_orderbook"), NOW, archive=False)

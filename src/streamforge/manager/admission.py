@@ -21,6 +21,7 @@ from streamforge.manager.requests import (
     covers,
     is_the_same,
     loads,
+    require_provable,
     what_is_over,
     workflow_of,
 )
@@ -68,6 +69,7 @@ class Admission:
     async def start(self, request: StartRequest, key: str | None) -> Started:
         """As `WorkflowService.start`."""
         checked = check(request, self._deps.clock.now_ms())
+        require_provable(checked.type)
         if checked.source is SourceChoice.ARCHIVE and self._deps.archive is None:
             raise InvalidInput("source", NO_ARCHIVE)
         # Before all that may refuse or delay it: who sends it again only wants to know what became of it.

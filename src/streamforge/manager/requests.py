@@ -305,13 +305,6 @@ def _check_steps(steps: tuple[StepRequest, ...], type_name: str) -> None:
             raise InvalidInput("targets", f"target {step.target!r} does not work on type {type_name!r}")
     if not default_targets(type_name):
         raise InvalidInput("type", f"no worker loads {type_name!r} by itself: it comes with another type or a plugin")
-    if is_live_type(type_name) and not rule_of(series_of("ANY", type_name)).is_counted:
-        targets = " and ".join(default_targets(type_name))
-        raise InvalidInput(
-            "type",
-            f"{type_name}: no workflow can prove it yet, as its loader's record alone says what is complete: run "
-            f"{targets} by hand, as their README.md tells",
-        )
     roles = {workers.definition(step.target).role for step in steps}
     if roles != {Role.LOADER, Role.SINK}:
         raise InvalidInput(
@@ -373,3 +366,13 @@ def check_collection(name: str) -> None:
         )
     if name.lower().startswith(_RESERVED):
         raise InvalidInput("collection_name", f"collection {name[:80]!r}: names that begin with {_RESERVED!r} are ours")
+
+
+def require_provable(type_name: str) -> None:
+    """Raises InvalidInput for a live type of which nothing here could tell what is complete."""
+    if is_live_type(type_name) and not rule_of(series_of("ANY", type_name)).is_counted:
+        raise InvalidInput(
+            "type",
+            f"{type_name}: no workflow can prove it yet, as its loader's record alone says what is complete: run "
+            f"{' and '.join(default_targets(type_name))} by hand, as their README.md tells",
+        )

@@ -9,10 +9,12 @@ from typing import Any
 
 import pytest
 
+from streamforge.manager.execution import executor
 from streamforge.manager.execution.planner import verified
 from streamforge.manager.execution.proof import prove
 from streamforge.manager.execution.retention import CollectionRetention
 from streamforge.manager.persistence.coverage_store import KIND as COVERAGE
+from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.persistence.event_history import COLLECTION as HISTORY
 from streamforge.manager.policy import RetentionRule
 from streamforge.manager.service import NotNow
@@ -20,7 +22,6 @@ from streamforge.manager.workflow import Plan, Status, Workflow
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.kinds.candles import candle_key
-from streamforge_utils.model.kinds.paging import Page
 from streamforge_utils.model.timeranges import parse_time_range
 from streamforge_utils.ports.store import Document
 from tests.doubles.manualclock import ManualClock
@@ -162,17 +163,20 @@ async def test_what_is_gone_before_the_proof_is_loaded_again(world: World) -> No
     await statements_hold(world, workflow)
 
 
-async def test_a_range_that_is_all_there_is_proven_too_and_repaired(world: World) -> None:
+async def test_a_range_that_is_all_there_is_proven_too_and_repaired(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     old = await ended_and_stored(world)
     queue_id = await create(world, replace(accepted("bbbbbb"), collection=OTHER))
     key = candle_key("BTCUSDT", "1m", DAY_START + 7 * MINUTE_MS)
-    page = world.exchange.page
+    survey = verified
 
-    async def losing(*args: Any, **more: Any) -> Page:
+    async def losing(*args: Any) -> SeriesCoverage:
+        known = await survey(*args)
         world.store.documents[old.collection].pop(key, None)  # after the coverage was counted for the plan
-        return await page(*args, **more)
+        return known
 
-    world.exchange.page = losing  # type: ignore[method-assign]
+    monkeypatch.setattr(executor, "verified", losing)
     workflow = await run_to_its_end(world, queue_id)
     assert workflow.status is Status.FINISHED
     assert workflow.plan is not None

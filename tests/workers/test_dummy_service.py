@@ -229,7 +229,7 @@ async def test_it_plays_a_sink_that_reads_all_and_stores_nothing(rig: Rig) -> No
     [
         (
             {"imitate": "nope"},
-            "imitate 'nope' is not known: choose one of arango-candles, arango-connector, arango-trades",
+            "imitate 'nope' is not known: choose one of arango-candles, arango-connector, arango-orderbook, ",
         ),
         ({"imitate": "dummy-service"}, "imitate 'dummy-service' is not known"),
         ({"imitate": "arango-candles", "simulate_loading": "true"}, "leave simulate-loading out"),

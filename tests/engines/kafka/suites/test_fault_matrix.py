@@ -8,6 +8,8 @@ from tests.e2e.test_fault_matrix import *  # noqa: F403 - every test and fixture
 from tests.e2e.test_fault_matrix import ARCHIVE
 
 OVER_REST = ("500:after=8", "missing:rows=3")
+QUICK = frozenset[str]()
+"""None: `test_two_sources` loads files and fails over to requests here."""
 IN_FILES = ("archive-checksum:kind=wrong", "archive-corrupt:", "archive-rows:kind=skipped")
 
 

@@ -2,7 +2,7 @@
 
 Time is cut into slots of 100 ms; how many updates a slot has follows from its place in a cycle of 64. Prices are cut
 into cells of some ticks, with one level in each. The middle of the book moves in a straight line from a minute's open
-to its close, and trembles; what lies at or below it are bids, the rest are asks. Quantities are drawn anew: near the
+to its close, with noise; what lies at or below it are bids, the rest are asks. Quantities are drawn again: near the
 middle every few updates, elsewhere rarely, and some are zero. The book ends `_WIDTH` cells from the middle.
 """
 
@@ -22,10 +22,10 @@ from streamforge_utils.model.timeranges import TimeRange
 _SLOT_MS, _CYCLE, _MOST_UPDATES = 100, 64, 15
 _WIDTH, _NEAR = 2_500, 16
 _NEAR_PERIOD, _FAR_PERIOD, _STRIDE = 16, 2_048, 1_229
-"""Of updates: after so many a quantity is drawn anew. Neighbouring cells are `_STRIDE` updates apart."""
+"""Of updates: after so many a quantity is drawn again. Neighbouring cells are `_STRIDE` updates apart."""
 _INVERSE = pow(_STRIDE, -1, _FAR_PERIOD)
 _TREMBLE = 4
-"""Updates after which the middle trembles."""
+"""Updates after which the noise of the middle changes."""
 _LEVELS_A_TICK = 1e6
 """A cell is this part of the price, so that 1000 levels are a thousandth of it, where the tick allows that."""
 _MASK = (1 << 64) - 1

@@ -253,7 +253,7 @@ class StreamConnection:
                 timer.cancel()
 
     def _set_back(self, now_ms: int) -> None:
-        """The clock was set back: what is due begins anew."""
+        """The clock was set back: what is due starts again."""
         self._last = (self._last[0] - self.position_ms + now_ms, self._last[1])
         self.position_ms, self._ping_ms = now_ms, now_ms + PING_MS
         self._unanswered.clear()

@@ -87,7 +87,7 @@ class StreamFeed:
         return found
 
     def forget(self) -> None:
-        """Make all slices anew: symbols have changed."""
+        """Make all slices again: symbols have changed."""
         self._slices.clear()
         self._kept_bytes = 0
 
@@ -162,7 +162,7 @@ class Agenda:
                 cursor.gone = True
 
     def restart(self, after_ms: int) -> None:
-        """Begin anew at another time, or because the streams have changed; what was added stays."""
+        """Start again at another time, or because the streams have changed; what was added stays."""
         names = self.names
         self.unsubscribe(names)
         self._due = [one for one in self._due if isinstance(one[2], Outgoing)]

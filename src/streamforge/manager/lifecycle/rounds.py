@@ -141,7 +141,7 @@ def next_number(step: Step) -> int:
 
 
 def open_again(workflow: Workflow, plan: Plan | None) -> Workflow:
-    """An ended workflow, going on. A live one begins anew behind what it has proven: what lacks before is history."""
+    """An ended workflow, going on. A live one starts again behind what it has proven: what lacks before is history."""
     ledger = workflow.ledger
     if ledger is not None:
         ledger = Ledger(from_ms=ledger.from_ms, stream_ms=ledger.resume_ms, supplements=ledger.supplements)

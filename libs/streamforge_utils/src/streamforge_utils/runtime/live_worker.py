@@ -43,7 +43,10 @@ class LiveParameters(msgspec.Struct, frozen=True, kw_only=True):
     ] = 32_000_000
     spill_bytes: Annotated[
         int,
-        msgspec.Meta(ge=0, description="records held on disk beyond that; what is more is dropped and asked for later"),
+        msgspec.Meta(
+            ge=0,
+            description="records held on disk beyond that; more is dropped, counted, and asked for later if it can be",
+        ),
         msgspec.Meta(extra={"unit": "bytes"}),
     ] = 48_000_000
 

@@ -11,7 +11,7 @@ from streamforge_utils.runtime.spill import Spill
 
 
 class PageQueue:
-    """Takes whatever it is given; who gives must look whether it is `full`, and give no more until it is not."""
+    """Takes all that it is given; who gives must look whether it is `full`, and give no more until it is not."""
 
     def __init__(self, folder: Path, memory_bytes: int, disk_bytes: int) -> None:
         self._memory: deque[Page] = deque()

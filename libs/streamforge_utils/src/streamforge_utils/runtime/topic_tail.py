@@ -21,7 +21,7 @@ class _Bus(Bus, BusAdmin, Protocol):
 class TopicTail:
     """Reads the end of a topic of one partition.
 
-    since_ms: what was sent before does not count: a live workflow that is retried begins anew, and what has happened
+    since_ms: what was sent before does not count: a live workflow that is retried starts again, and what has happened
     since it was stopped is loaded as history.
     """
 

@@ -39,6 +39,7 @@ from streamforge_utils.model.kinds.paging import (
 from streamforge_utils.model.kinds.stream_messages import (
     MessageStreaming,
     amounts_right,
+    heard_of,
     ids_right,
     refusal_of,
     times_right,
@@ -257,12 +258,7 @@ class AggTradeStream(MessageStreaming):
             )
             for m in messages
         ]
-        return Heard(
-            positions=[m.id for m in messages],
-            times=[m.time for m in messages],
-            keys=[one.key.encode() for one in records],
-            values=[*map(_encode, records)],
-        )
+        return heard_of(messages, records)
 
 
 _NOTES: Mapping[str, Mapping[str, Any]] = {

@@ -36,6 +36,7 @@ class _Named(msgspec.Struct, frozen=True, gc=False):
 
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 _decode_name = msgspec.json.Decoder(_Named).decode
+_encode = msgspec.json.Encoder().encode
 
 
 class MessageStreaming(Streaming):
@@ -141,3 +142,13 @@ def refusal_of(symbol: str, series: Series, number: int, time_ms: int, price: st
         if not amounts_right([text]):
             return f"{number}: its {what} {text[:_SHOWN]!r} is no decimal number above 0"
     return ""
+
+
+def heard_of(messages: Sequence[Any], records: Sequence[Any]) -> Heard:
+    """What messages with `id` and `time` say: the record of each, in the same order, is encoded as JSON."""
+    return Heard(
+        positions=[m.id for m in messages],
+        times=[m.time for m in messages],
+        keys=[one.key.encode() for one in records],
+        values=[*map(_encode, records)],
+    )

@@ -51,6 +51,7 @@ from streamforge_utils.model.kinds.stream_messages import (
     FIRST_MS,
     MessageStreaming,
     amounts_right,
+    heard_of,
     ids_right,
     refusal_of,
     times_right,
@@ -244,12 +245,7 @@ class TradeStream(MessageStreaming):
             )
             for m in messages
         ]
-        return Heard(
-            positions=[m.id for m in messages],
-            times=[m.time for m in messages],
-            keys=[one.key.encode() for one in records],
-            values=[*map(_encode, records)],
-        )
+        return heard_of(messages, records)
 
 
 def refusal(record: Any) -> str | None:

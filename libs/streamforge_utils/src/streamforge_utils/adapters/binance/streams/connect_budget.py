@@ -1,6 +1,6 @@
 """Keeps a worker to its share of the connections that the exchange lets an address try to make.
 
-The exchange allows an address 300 in five minutes, whoever makes them; what is tried counts, not what succeeds.
+The exchange allows an address 300 in five minutes, from all processes together. Attempts count, not successes.
 """
 
 from __future__ import annotations

@@ -50,11 +50,11 @@ def batch_answer(view: View, undriven: str | None = None) -> batch_answers.Batch
     )
 
 
-def member_page(batch_id: str, page: MemberPage, live: Mapping[str, Workflow]) -> batch_answers.BatchMemberPage:
-    """A page of members. live: workflows that go on, by queue_id."""
+def member_page(batch_id: str, page: MemberPage) -> batch_answers.BatchMemberPage:
+    """A page of members."""
     return batch_answers.BatchMemberPage(
         batch_id=batch_id,
-        members=[member_answer(member, live) for member in page.members],
+        members=[member_answer(member, page.live) for member in page.members],
         cursor=None if page.after is None else str(page.after),
     )
 

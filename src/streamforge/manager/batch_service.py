@@ -70,10 +70,14 @@ class StartedBatch(NamedTuple):
 
 
 class MemberPage(NamedTuple):
-    """Members in the order in which they were asked for. after: gives the next page; None at the end."""
+    """Members in the order in which they were asked for. after: gives the next page; None at the end.
+
+    live: the workflows of those that go on, by queue_id.
+    """
 
     members: Sequence[Member]
     after: int | None
+    live: dict[str, Workflow]
 
 
 class BatchService:
@@ -167,7 +171,8 @@ class BatchService:
                 if len(wanted) > limit:
                     break
         page = wanted[:limit]
-        return MemberPage([member for _, member in page], page[-1][0] if len(wanted) > limit else None)
+        found = [member for _, member in page]
+        return MemberPage(found, page[-1][0] if len(wanted) > limit else None, self._live(found))
 
     async def find(self, *, cursor: str | None = None, limit: int = 100) -> tuple[list[View], str | None]:
         """Batches, newest first, without their members, and the cursor of the next page.
@@ -260,12 +265,15 @@ class BatchService:
     def _with_live(self, batch: Batch, members: Sequence[Member]) -> View:
         if batch.retry_asked:  # the driver has not taken that in yet
             members = [_replace(one, status=MemberStatus.WAITING) if one.status in RETRIED else one for one in members]
-        found = {member.queue_id for member in members if member.status is MemberStatus.LIVE}
-        workflows = self._deps.workflows.live
-        live = {queue_id: workflows[queue_id].workflow for queue_id in found if queue_id in workflows}
         if members:
             batch = _replace(batch, totals=Totals.of(members))
-        return View(batch, members, live, self._deps.clock.now_ms(), self._driver.trouble.get(batch.batch_id, ""))
+        trouble = self._driver.trouble.get(batch.batch_id, "")
+        return View(batch, members, self._live(members), self._deps.clock.now_ms(), trouble)
+
+    def _live(self, members: Sequence[Member]) -> dict[str, Workflow]:
+        found = {member.queue_id for member in members if member.status is MemberStatus.LIVE}
+        workflows = self._deps.workflows.live
+        return {queue_id: workflows[queue_id].workflow for queue_id in found if queue_id in workflows}
 
     async def _made_before(self, request: BatchRequest, key: str | None) -> StartedBatch | None:
         """What the same request with the same key became. Raises KeyReused."""

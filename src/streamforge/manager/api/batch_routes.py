@@ -138,9 +138,8 @@ async def members(
         if not (cursor.isascii() and cursor.isdigit() and int(cursor) <= LAST_ID):
             raise InvalidInput("cursor", f"cursor {cursor[:80]!r} is not one of this server: begin again without one")
         after = int(cursor)
-    service = to.service.batches
-    page = await service.members(name, statuses=tuple(status or ()), after=after, limit=limit)
-    return reply(batch_presentation.member_page(name, page, (await service.get(name)).live))
+    page = await to.service.batches.members(name, statuses=tuple(status or ()), after=after, limit=limit)
+    return reply(batch_presentation.member_page(name, page))
 
 
 @router.post(

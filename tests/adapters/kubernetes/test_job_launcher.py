@@ -1,57 +1,100 @@
-"""A launcher that was closed does nothing any more: no timer of it opens another connection."""
+"""What is left of a Job whose pod has ended before it was stopped; a launcher that was closed does nothing any more."""
 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 from aiohttp import web
 
 from streamforge_utils.adapters.kubernetes import job_launcher
+from streamforge_utils.adapters.kubernetes.job_cache import JOB_NAME_LABEL, JOB_UID_LABEL
 from streamforge_utils.adapters.kubernetes.job_launcher import KubernetesLauncher
 from streamforge_utils.adapters.kubernetes.job_records import JOB_KIND, JobRecord
 from streamforge_utils.adapters.kubernetes.manifest import Template
+from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.job_settings import KubernetesSettings
+from streamforge_utils.ports.launcher import JobState
+from streamforge_utils.ports.store import State
 from tests.adapters.kubernetes.scripted import Script, listed, serving
 from tests.doubles.memorystore import MemoryStore
 from tests.limits import LIMIT_S
 
-JOB = {
-    "metadata": {"name": "job-a", "uid": "uid-a", "resourceVersion": "5"},
-    "status": {"conditions": [{"type": "Complete", "status": "True"}]},
+METADATA = {"name": "job-a", "uid": "uid-a", "resourceVersion": "5"}
+COMPLETE = {"conditions": [{"type": "Complete", "status": "True"}]}
+POD = {
+    "metadata": {
+        "name": "job-a-x",
+        "uid": "uid-x",
+        "resourceVersion": "6",
+        "labels": {JOB_NAME_LABEL: "job-a", JOB_UID_LABEL: "uid-a"},
+    },
+    "status": {"phase": "Succeeded", "containerStatuses": [{"state": {"terminated": {"exitCode": 0}}}]},
 }
 
 
 class Cluster(Script):
-    """One Job that is complete, and no pods; whether it has any is never answered. settling: that was asked."""
+    """One Job of this status, and these pods. silent: whether there are others is never answered.
 
-    def __init__(self) -> None:
+    settling: that was asked.
+    """
+
+    def __init__(self, status: dict[str, Any], *pods: dict[str, Any], silent: bool = False) -> None:
         super().__init__()
         self.settling = asyncio.Event()
+        self._silent = silent
+        self._things = {"jobs": [{"metadata": METADATA, "status": status}], "pods": list(pods)}
 
     async def handle(self, request: web.Request) -> web.StreamResponse:
         self.asked.append(f"{request.method} {request.path}")
-        if "uid-a" in request.query.get("labelSelector", ""):
+        if self._silent and "uid-a" in request.query.get("labelSelector", ""):
             self.settling.set()
             await asyncio.Event().wait()
         if "watch" in request.query:
             await asyncio.Event().wait()
-        return await listed(9, *([JOB] if request.path.endswith("/jobs") else []))(request)
+        return await listed(9, *self._things.get(request.path.rpartition("/")[2], []))(request)
+
+
+class SlowStore(MemoryStore):
+    """Writes wait for `gate`. writing: one does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.gate, self.writing = asyncio.Event(), asyncio.Event()
+
+    async def put(
+        self, kind: str, id: str, body: bytes, *, expected: str | None, labels: Any = None, created_ms: int = 0
+    ) -> State:
+        self.writing.set()
+        await self.gate.wait()
+        return await super().put(kind, id, body, expected=expected, labels=labels, created_ms=created_ms)
+
+
+@asynccontextmanager
+async def launching(cluster: Script, store: MemoryStore, folder: Path) -> AsyncIterator[KubernetesLauncher]:
+    """A launcher on the cluster that knows of the Job."""
+    record = JobRecord(name="job-a", uid="uid-a", target="t", queue_id="q", attempt=1, started_ms=1)
+    await MemoryStore.put(store, JOB_KIND, "job-a", msgspec.json.encode(record), expected=None)
+    async with serving(cluster, folder) as kubeconfig:
+        settings = KubernetesSettings(kubeconfig=str(kubeconfig))
+        launcher = KubernetesLauncher(Template(settings=settings, instance="sf-test"), store)
+        try:
+            yield launcher
+        finally:
+            await launcher.close()
 
 
 async def test_what_was_to_be_looked_at_again_is_not_after_the_close(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(job_launcher, "_ASK_AGAIN_S", 0.0)
-    store, cluster = MemoryStore(), Cluster()
-    record = JobRecord(name="job-a", uid="uid-a", target="t", queue_id="q", attempt=1, started_ms=1)
-    await store.put(JOB_KIND, "job-a", msgspec.json.encode(record), expected=None)
-    async with serving(cluster, tmp_path) as kubeconfig:
-        launcher = KubernetesLauncher(
-            Template(settings=KubernetesSettings(kubeconfig=str(kubeconfig)), instance="sf-test"), store
-        )
+    cluster = Cluster(COMPLETE, silent=True)
+    async with launching(cluster, MemoryStore(), tmp_path) as launcher:
         others = asyncio.all_tasks()
         async with asyncio.timeout(LIMIT_S):
             await launcher.jobs()
@@ -63,3 +106,22 @@ async def test_what_was_to_be_looked_at_again_is_not_after_the_close(
         left = {task.get_name() for task in asyncio.all_tasks() - others if "job-a" in task.get_name()}
         assert left == set()
         assert len(cluster.asked) == asked
+
+
+async def test_a_job_whose_pod_has_ended_stays_though_it_is_stopped_before_its_end_is_stored(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(job_launcher, "GONE_WITHIN_S", -1.0)  # as if so much time had passed: it tries once
+    cluster, store = Cluster({}, POD), SlowStore()
+    async with launching(cluster, store, tmp_path) as launcher, asyncio.timeout(LIMIT_S):
+        (job,) = await launcher.jobs()
+        await store.writing.wait()
+        assert job.state is JobState.RUNNING, "what is not stored is not told"
+        with pytest.raises(RetryableError, match="job-a has ended, but how is not stored yet"):
+            await launcher.stop("job-a", grace_s=1)
+        store.gate.set()
+        while job.state is JobState.RUNNING:
+            await asyncio.sleep(0)
+            (job,) = await launcher.jobs()
+        assert (job.exit_code, job.reason) == (0, "")
+    assert not [one for one in cluster.asked if one.startswith("DELETE")]

@@ -85,12 +85,16 @@ class CachedJob(msgspec.Struct, eq=False, kw_only=True):
         known = [*self.pods.values(), *([self.last] if self.last is not None else [])]
         return next((pod for pod in known if pod.ended), known[0] if known else None)
 
+    def pod_ended(self) -> bool:
+        """Whether its pod has ended, so that how it ended is about to be known."""
+        pod = self.final_pod()
+        return not self.living() and pod is not None and pod.ended
+
     def is_over(self) -> bool:
         """Whether nothing of it runs, or will run any more, as far as is known."""
         if self.living():
             return False
-        pod = self.final_pod()
-        if pod is not None and pod.ended:
+        if self.pod_ended():
             return True
         if self.job is not None and self.job.condition("Complete", "Failed") is not None:
             return True

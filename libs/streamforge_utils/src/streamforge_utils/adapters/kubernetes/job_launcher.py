@@ -108,7 +108,10 @@ class KubernetesLauncher:
         return ""
 
     async def stop(self, name: str, *, grace_s: float) -> None:
-        """See `Launcher.stop`; a pod's grace is a whole number of seconds, one at least."""
+        """See `Launcher.stop`; a pod's grace is a whole number of seconds, one at least.
+
+        A Job whose pod has ended by itself stays, with its log, whether or not its end is stored yet.
+        """
         await self._opened()
         entry = self._cache.entries.get(name)
         if entry is None or entry.ended:
@@ -118,13 +121,16 @@ class KubernetesLauncher:
         grace = max(1, math.ceil(grace_s))
         give_up = self._clock.monotonic() + grace + GONE_WITHIN_S
         while not entry.over.is_set():
-            await self._delete_job(entry)
-            for pod in entry.living():
-                await self._delete_pod(entry, pod, grace)
+            if not entry.pod_ended():
+                await self._delete_job(entry)
+                for pod in entry.living():
+                    await self._delete_pod(entry, pod, grace)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(grace + 1.0, max(0.1, give_up - self._clock.monotonic()))):
                     await entry.over.wait()
             if not entry.over.is_set() and self._clock.monotonic() >= give_up:
+                if entry.pod_ended():
+                    raise RetryableError(f"job {name} has ended, but how is not stored yet: ask again")
                 nodes = ", ".join(sorted({pod.spec.node_name or "none" for pod in entry.living()}))
                 raise RetryableError(
                     f"job {name} was deleted, but its pod on node {nodes or 'unknown'} is not seen to end; "
@@ -301,8 +307,7 @@ class KubernetesLauncher:
 
     async def _certainly_over(self, entry: CachedJob) -> bool:
         """Whether it is so, where only the absence of reports shows it."""
-        pod = entry.final_pod()
-        if pod is not None and pod.ended:
+        if entry.pod_ended():
             return True
         if entry.job is not None and not entry.gone and entry.job.condition("Complete", "Failed") is None:
             return False

@@ -19,7 +19,7 @@ from streamforge_utils.adapters.kubernetes.job_records import JOB_KIND, JobRecor
 from streamforge_utils.adapters.kubernetes.manifest import Template
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.job_settings import KubernetesSettings
-from streamforge_utils.ports.launcher import JobState
+from streamforge_utils.ports.launcher import Job, JobState
 from streamforge_utils.ports.store import State
 from tests.adapters.kubernetes.scripted import Script, listed, serving
 from tests.doubles.memorystore import MemoryStore
@@ -108,6 +108,14 @@ async def test_what_was_to_be_looked_at_again_is_not_after_the_close(
         assert len(cluster.asked) == asked
 
 
+async def ended(launcher: KubernetesLauncher) -> Job:
+    while True:
+        (job,) = await launcher.jobs()
+        if job.state is JobState.ENDED:
+            return job
+        await asyncio.sleep(0)
+
+
 async def test_a_job_whose_pod_has_ended_stays_though_it_is_stopped_before_its_end_is_stored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -120,8 +128,6 @@ async def test_a_job_whose_pod_has_ended_stays_though_it_is_stopped_before_its_e
         with pytest.raises(RetryableError, match="job-a has ended, but how is not stored yet"):
             await launcher.stop("job-a", grace_s=1)
         store.gate.set()
-        while job.state is JobState.RUNNING:
-            await asyncio.sleep(0)
-            (job,) = await launcher.jobs()
-        assert (job.exit_code, job.reason) == (0, "")
+        found = await ended(launcher)
+        assert (found.exit_code, found.reason) == (0, "")
     assert not [one for one in cluster.asked if one.startswith("DELETE")]

@@ -135,6 +135,7 @@ def test_what_is_not_seen_is_told_and_the_workers_go_on(
     listed = server.counts["list jobs"]
     assert _again_and_again(manager, queue_id, server.forget_places, server) >= 5
     server.refuse("watch .*", 410)
+    server.cut_watches()
     wanted = server.counts["watch jobs 410"] + 3
     manager.until(queue_id, "it is refused", lambda _: server.counts["watch jobs 410"] >= wanted, limit_s=LIMIT_S)
     server.heal()

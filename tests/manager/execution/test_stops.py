@@ -52,9 +52,7 @@ async def test_a_launch_that_waited_for_its_turn_is_not_made_after_a_stop(world:
     await world.settle()
     assert world.launcher.started == []
     await world.turns(14)
-    workflow = await world.workflow(queue_id)
-    assert workflow.status is Status.INTERRUPTED
-    assert {attempt(workflow, target).reason for target in (LOADER, SINK)} == {"it was never started"}
+    assert (await world.workflow(queue_id)).status is Status.INTERRUPTED
 
 
 async def test_a_stop_is_sent_again_until_the_worker_has_ended_and_not_too_often(world: World) -> None:

@@ -185,6 +185,14 @@ async def test_what_cannot_be_removed_yet_holds_up_nothing_and_is_counted(
     assert failed == {"action_failures_total{action=Remove}": 1, "action_failures_total{action=Measure}": 1}
 
 
+async def test_a_workflow_of_a_batch_loses_its_topics_at_once_as_all_is_stored(world: World) -> None:
+    workflow = await ended(world, "abc123")
+    await world.deps.workflows.change(workflow.queue_id, lambda one: replace(one, batch="b"))
+    assert await retaining(world).remove_topics() == 1
+    assert await topics(world) == set()
+    assert await retaining(world).remove_topics() == 0
+
+
 async def test_a_code_stays_taken_while_a_job_or_a_topic_has_its_name(world: World) -> None:
     free, job, data, dead = (accepted(code).queue_id for code in ("aaaaaa", "bbbbbb", "cccccc", "dddddd"))
     for queue_id in (free, job, data, dead):

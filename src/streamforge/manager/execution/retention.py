@@ -73,21 +73,24 @@ class Retention:
             )
             for workflow in page:
                 # The document may be newer than the label by which it was found: it may go on again.
-                removal = due_removal(workflow, self._deps.clock.now_ms(), self._deps.policy)
-                removed += removal is not None and await self._remove(workflow, removal)
+                if due_removal(workflow, self._deps.clock.now_ms(), self._deps.policy) is not None:
+                    removed += await self.remove_topics_of(workflow.queue_id)
             if len(page) < _WORKFLOWS_A_PAGE:
                 return removed
             after = page[-1].queue_id
 
-    async def remove_topics_of(self, queue_id: str) -> None:
-        """Remove the topics of a workflow that need not be kept any more. Raises RetryableError."""
-        for _ in range(2):
+    async def remove_topics_of(self, queue_id: str) -> bool:
+        """Remove a workflow's topics that need not be kept any more; whether it lost some. Raises RetryableError."""
+        removed = False
+        for _ in range(2):  # that of the records, then that of the dead letters
             stored = await self._deps.workflows.get(queue_id)
             if stored is None:
-                return
+                break
             removal = due_removal(stored.workflow, self._deps.clock.now_ms(), self._deps.policy)
             if removal is None or not await self._remove(stored.workflow, removal):
-                return
+                break
+            removed = True
+        return removed
 
     async def _trim_topics(self) -> None:
         """Remove from the topics of workflows without an end what every sink has stored."""

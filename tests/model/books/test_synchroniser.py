@@ -65,6 +65,8 @@ def test_a_snapshot_ahead_of_the_stream_is_kept_until_the_stream_has_reached_it(
     follower.diff(13, 15)
     follower.check()
     assert follower.trust == [(1, 12, CLEAN, "awaiting snapshot", ""), (13, 15, VERIFIED, "", "")]
+    follower.diff(20, 22)
+    assert follower.book.wanted(follower.now_ms) is not None, "nothing is waited for any more"
 
 
 def test_a_snapshot_before_the_first_diff_begins_a_book() -> None:

@@ -60,6 +60,10 @@ class SnapshotRequests:
         wait_ms = min(self._retry_ms << min(self._tries - 1, 20), self._retry_most_ms)
         self._retry_at_ms = now_ms + int(wait_ms * (0.5 + self._chance() / 2))
 
+    def met(self) -> None:
+        """The book has begun with one: none is wanted, and the next may be asked for at once."""
+        self.importance, self._retry_at_ms = None, 0
+
     def answered(self, now_ms: int, *, later: bool) -> None:
         """One came. later: it is of use once the stream has come so far; if it does not, another one is asked for."""
         self._asked, self._tries = False, 0

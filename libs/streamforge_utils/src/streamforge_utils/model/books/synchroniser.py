@@ -346,7 +346,8 @@ class Synchroniser:
                 mark = place
         if before is not None and before.last_id == book.last_id and before.differs(book):
             self._lose(Cause.WITNESS, self._witnessed or Mark(0, 0, 0))
-        self.book, self._anchor_id, self._requests.importance = book, snapshot.last_id, None
+        self.book, self._anchor_id = book, snapshot.last_id
+        self._requests.met()
         self._let_go(holding=False)
         if self.ledger.standing.trust is not Trust.VERIFIED:
             self.ledger.turn_since(mark, Standing(Trust.VERIFIED, "", snapshot.last_id))

@@ -174,12 +174,13 @@ def test_the_lock_of_a_folder_that_was_forgotten_meanwhile_is_no_lock(
 
 async def test_no_zombie_is_left(launcher: ProcessLauncher, directory: Path) -> None:
     await launcher.start(job("a", "exit 0"))
-    shell = number(directory / "a/started")
+    shell, server = number(directory / "a/started"), launcher.fork_server.running
     await ended(launcher, "a")
     async with asyncio.timeout(LIMIT_S):
         while Path(f"/proc/{shell}").exists():
             await launcher.jobs()
             await asyncio.sleep(0.005)
+    assert launcher.fork_server.running == server, "it went before its parent"
 
 
 WRITES = """

@@ -182,11 +182,11 @@ def serve(descriptor: int, run: Run) -> int:
     channel = socket.socket(fileno=descriptor)
     channel.set_inheritable(False)
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    signal.signal(signal.SIGCHLD, _reap)
     gc.collect()
     gc.freeze()
     channel.send(_READY)
     while True:
-        _reap()
         if not select.select([channel], [], [], IDLE_S)[0]:
             return 0
         message, descriptors, _, _ = socket.recv_fds(channel, _MOST_BYTES + 1, 2)
@@ -202,7 +202,7 @@ def serve(descriptor: int, run: Run) -> int:
         channel.send(_DONE)
 
 
-def _reap() -> None:
+def _reap(*_: object) -> None:
     with contextlib.suppress(ChildProcessError):
         while os.waitpid(-1, os.WNOHANG)[0]:
             pass
@@ -212,6 +212,7 @@ def _shim(request: _Request, lock: int, log: int, run: Run) -> NoReturn:
     """What the shell's script does (`job_processes.SCRIPT`)."""
     status = 1
     try:
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         os.setsid()
         null = os.open(os.devnull, os.O_RDWR)
         for target, number in enumerate((null, log, log)):

@@ -66,9 +66,12 @@ class Killer:
 
     freezes: how many workers are stopped and never woken, each of another workflow. absence_s: how long the manager
     stays away once, longer than the limit of silence; None: never. kinds: what may come next, with its weight.
+    pause_s: between strikes, of up to `most_at_once` at the same moment.
     """
 
-    kinds: ClassVar[Mapping[str, int]] = KINDS
+    kinds: Mapping[str, int] = KINDS
+    pause_s: ClassVar[tuple[float, float]] = PAUSE_S
+    most_at_once: ClassVar[int] = 1
 
     def __init__(self, keeper: ManagerKeeper, seed: int, *, kills: int, freezes: int, absence_s: float | None) -> None:
         self.hits: Counter[str] = Counter()
@@ -92,15 +95,11 @@ class Killer:
         """Strike, and leave a manager that runs. Raises what went wrong with its restarts."""
         try:
             while self.killed < self._kills:
-                await asyncio.sleep(self._random.uniform(*PAUSE_S))
+                await asyncio.sleep(self._random.uniform(*self.pause_s))
                 if self._restarting is not None and self._restarting.done():
                     await self._restarting
-                kind = self._next_kind()
-                for _ in range(_PATIENCE):
-                    if await self._strike(kind):
-                        self.hits[kind] += 1
-                        break
-                    await asyncio.sleep(_NOBODY_S)
+                for _ in range(self._random.randint(1, self.most_at_once)):
+                    await self._hit(self._next_kind())
             if self._restarting is not None:
                 await self._restarting
             if self._waking:
@@ -111,6 +110,13 @@ class Killer:
                 task.cancel()
             await asyncio.gather(*tasks, return_exceptions=True)
 
+    async def _hit(self, kind: str) -> None:
+        for _ in range(_PATIENCE):
+            if await self._strike(kind):
+                self.hits[kind] += 1
+                return
+            await asyncio.sleep(_NOBODY_S)
+
     def _next_kind(self) -> str:
         if len(self.frozen) < len(self._freeze_at) and self.killed >= self._freeze_at[len(self.frozen)]:
             return "freeze"
@@ -118,6 +124,9 @@ class Killer:
             return "manager"
         if "download" in self.kinds and self.killed >= self._kills // 3 and not self.hits["download"]:
             return "download"
+        return self._draw()
+
+    def _draw(self) -> str:
         return self._random.choices(list(self.kinds), weights=list(self.kinds.values()))[0]
 
     async def _strike(self, kind: str) -> bool:

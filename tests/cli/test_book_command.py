@@ -1,0 +1,60 @@
+"""`streamforge book`: the table, JSON, exit codes, and what is said of mistakes."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
+from tests.cli.support import Cli
+from tests.doubles.stored_books import COLLECTION, StoredBooks
+
+AT = "2024-08-09T00:00:06Z"
+
+
+async def _store(data: Path) -> None:
+    store = EmbeddedStore(data / "store")
+    stored = StoredBooks(store, data / "objects")
+    await stored.checkpoint(10)
+    await stored.segment(11, 100)
+    await stored.entry(1, 100, cause="stopped")
+    await store.close()
+
+
+@pytest.fixture
+def recorded(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> Cli:
+    """The command on a folder with books."""
+    cli = Cli(capsys, tmp_path / "data")
+    asyncio.run(_store(cli.data))
+    return cli
+
+
+def test_a_book_is_shown_with_what_is_to_be_known_of_it(recorded: Cli) -> None:
+    ran = recorded("book", "btcusdt", AT, "--limit", "2").ok()
+    lines = ran.out.splitlines()
+    assert lines[0].split() == ["bid", "quantity", "bid", "ask", "ask", "quantity"]
+    assert len([line for line in lines[2:] if line.strip()]) == 2
+    found = recorded("book", "BTCUSDT", AT, "--json", "--all").ok().json
+    assert (found["trust"], found["last_update_id"], found["diffs"]) == ("verified", 60, 10)
+    assert lines[2].split() == [*reversed(found["bids"][0]), *found["asks"][0]]
+    assert ran.err == (
+        "BTCUSDT at 2024-08-09T00:00:06Z: verified\n"
+        f"its last diff is that of 2024-08-09T00:00:06Z, update 60; 2 of {len(found['bids'])} bids and 2 of "
+        f"{len(found['asks'])} asks are shown\n"
+        f"rebuilt from the book of 2024-08-09T00:00:01Z in {COLLECTION}, and 10 diffs behind it\n"
+    )
+
+
+def test_mistakes_are_told(recorded: Cli) -> None:
+    ran = recorded("book", AT, "BTCUSDT")
+    assert (ran.code, "write BTCUSDT 2024-08-09T00:00:06Z" in ran.err) == (2, True)
+    ran = recorded("book", "BTCUSDT", "2024-08-09 00:00:06")
+    assert "did you mean 2024-08-09T00:00:06Z?" in ran.err
+    ran = recorded("book", "BTCUSDT", "2024-08-10")
+    assert ran.code == 1
+    assert "stopped; there are books of BTCUSDT from 2024-08-09T00:00:01Z to 2024-08-09T00:00:10.001Z" in ran.err
+    ran = recorded("book", "BTCUSD", AT)
+    assert "no order books of BTCUSD are stored" in ran.err
+    assert (ran.out, "Traceback" in ran.err) == ("", False)

@@ -8,8 +8,10 @@ from pathlib import Path
 import pytest
 
 from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
+from streamforge.manager.persistence.coverage_store import CoverageStore
+from streamforge_utils.model.coverage import Segment, Verdict
 from tests.cli.support import Cli
-from tests.doubles.stored_books import COLLECTION, StoredBooks
+from tests.doubles.stored_books import COLLECTION, SERIES, StoredBooks, at_ms
 
 AT = "2024-08-09T00:00:06Z"
 
@@ -20,6 +22,8 @@ async def _store(data: Path) -> None:
     await stored.checkpoint(10)
     await stored.segment(11, 100)
     await stored.entry(1, 100, cause="stopped")
+    span = {"start_ms": at_ms(0), "end_ms": at_ms(80)}
+    await CoverageStore(store).lay_over(SERIES, [Segment(**span, verdict=Verdict.STORED, collection=COLLECTION)])
     await store.close()
 
 
@@ -58,3 +62,16 @@ def test_mistakes_are_told(recorded: Cli) -> None:
     ran = recorded("book", "BTCUSD", AT)
     assert "no order books of BTCUSD are stored" in ran.err
     assert (ran.out, "Traceback" in ran.err) == ("", False)
+
+
+@pytest.mark.parametrize("form", ["jsonl", "csv"])
+def test_the_diffs_of_segments_are_exported(recorded: Cli, tmp_path: Path, form: str) -> None:
+    file = tmp_path / f"diffs.{form}"
+    span = "2024-08-09:2024-08-09T00:00:05Z"
+    told = recorded("export", "BTCUSDT", "ws_orderbook", span, "--output", str(file), "--json").ok().json
+    assert (told["rows"], told["complete"]) == (7, True)
+    lines = file.read_text().splitlines()
+    if form == "csv":
+        assert lines.pop(0) == "symbol,first_update_id,last_update_id,event_time,received_time,connection,bids,asks"
+    assert len(lines) == 7
+    assert '"last_update_id":20' in lines[0] or ",16,20," in lines[0]

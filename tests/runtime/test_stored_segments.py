@@ -12,9 +12,10 @@ import pytest
 from streamforge_utils.model.books.segments import CONTENT, MANIFEST
 from streamforge_utils.model.errors import DamagedFile
 from streamforge_utils.runtime.stored_segments import StoredSegments
-from tests.doubles.market import SYMBOL
 from tests.doubles.memorystore import MemoryStore
 from tests.doubles.stored_books import StoredBooks, at_ms
+
+PREFIX = "depth/BTCUSDT/"
 
 
 @pytest.fixture
@@ -36,12 +37,12 @@ async def _firsts(found: Any) -> list[int]:
 async def test_the_segments_behind_an_update_are_those_that_have_later_ones(
     books: StoredBooks, behind_id: int, firsts: list[int]
 ) -> None:
-    assert await _firsts(StoredSegments(books.objects, SYMBOL).behind(behind_id)) == firsts
+    assert await _firsts(StoredSegments(books.objects, PREFIX).behind(behind_id)) == firsts
 
 
 async def test_a_late_diff_is_found_in_a_segment_that_begins_later(books: StoredBooks) -> None:
     await books.segment_of([books.market.diff(201, 205), books.market.diff(180, 186)])
-    found = StoredSegments(books.objects, SYMBOL).behind(179)
+    found = StoredSegments(books.objects, PREFIX).behind(179)
     assert await _firsts(found) == [151, 180]
 
 
@@ -52,11 +53,11 @@ async def test_a_late_diff_is_found_in_a_segment_that_begins_later(books: Stored
 async def test_the_segments_since_a_moment_are_those_that_end_behind_it(
     books: StoredBooks, since_id: int, firsts: list[int]
 ) -> None:
-    assert await _firsts(StoredSegments(books.objects, SYMBOL).since(at_ms(since_id))) == firsts
+    assert await _firsts(StoredSegments(books.objects, PREFIX).since(at_ms(since_id))) == firsts
 
 
 async def test_what_is_not_as_the_manifest_says_is_refused_by_name(books: StoredBooks) -> None:
-    segments = StoredSegments(books.objects, SYMBOL)
+    segments = StoredSegments(books.objects, PREFIX)
     name = "depth/BTCUSDT/000000000051.json"
     file = name.removesuffix(MANIFEST) + CONTENT
     good = await segments.read(name)
@@ -100,6 +101,6 @@ async def test_a_segment_that_is_put_again_meanwhile_is_read_again(books: Stored
             yield block
 
     books.objects.get = changing  # type: ignore[method-assign, assignment]
-    found = await StoredSegments(books.objects, SYMBOL).read(name)
+    found = await StoredSegments(books.objects, PREFIX).read(name)
     assert found is not None
     assert [one.last_id for one in found.diffs()] == [55, 60, 65, 70]

@@ -150,7 +150,7 @@ async def running(
             exchange=with_archived(ports.exchange, ports.archive),
             archive=ports.archive,
             retained=ports.retained if lease is None or ports.retained is None else fenced(ports.retained, lease.check),
-            objects=ports.objects,
+            objects=ports.objects if lease is None or ports.objects is None else fenced(ports.objects, lease.check),
             folder=None if settings.data.arango.url else settings.data.data_dir,
             policy=settings.policy,
             common=worker_environment(settings),

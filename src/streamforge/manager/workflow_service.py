@@ -69,7 +69,7 @@ class WorkflowService:
         self._deps = deps
         self._reconciler = reconciler
         self._reservations = deps.reservations if new_code is None else Reservations(deps.store, deps.clock, new_code)
-        self._records = RecordReader(deps.store, deps.coverage)
+        self._records = RecordReader(deps.store, deps.coverage, deps.objects)
         self.books = BookReader(deps.store, deps.objects, deps.coverage, deps.workflows)
         self._starting = Admission(deps, reconciler, self._reservations)
         self._forecaster = Forecaster(deps, self._starting)

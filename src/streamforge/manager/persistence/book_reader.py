@@ -72,6 +72,8 @@ class BookReader:
                 raise NotFound(f"{error}{await self._told(symbol, [name for name, _ in begun], segment)}") from error
         if segment is None:
             return FoundBook(symbol, at_ms, book, None, "")
+        if segment.verdict is Verdict.EXPIRED and book.trust is None:
+            book = msgspec.structs.replace(book, why=Verdict.EXPIRED)
         return FoundBook(symbol, at_ms, book, segment.verdict, segment.cause)
 
     async def _told(self, symbol: str, names: list[str], segment: Segment | None) -> str:

@@ -18,6 +18,7 @@ from streamforge_utils.model.books.records import (
     diff_of,
     interval_of,
 )
+from streamforge_utils.model.books.segments import segment_prefix
 from streamforge_utils.model.books.trust import BookInterval
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.kinds.registry import kind_named
@@ -80,7 +81,7 @@ class PastBooks:
         objects: where segments are; None: diffs are looked for in the collections alone.
         """
         self._store = store
-        self._segments = None if objects is None else StoredSegments(objects, symbol)
+        self._segments = None if objects is None else StoredSegments(objects, segment_prefix(symbol))
         self._collections = collections[:MOST_COLLECTIONS]
         self._symbol = symbol
         self._diffs, self._wholes, self._ledger = (

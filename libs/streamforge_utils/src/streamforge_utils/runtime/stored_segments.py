@@ -16,7 +16,6 @@ from streamforge_utils.model.books.segments import (
     diffs_of,
     first_id_of,
     lines_of,
-    segment_prefix,
 )
 from streamforge_utils.model.errors import DamagedFile, PermanentError
 from streamforge_utils.ports.object_store import NoObject, ObjectStore
@@ -47,8 +46,9 @@ class StoredSegments:
     """Every call raises RetryableError (an object is damaged, or the store of objects does not answer) or DamagedFile,
     which names the segment."""
 
-    def __init__(self, objects: ObjectStore, symbol: str) -> None:
-        self._objects, self._prefix = objects, segment_prefix(symbol)
+    def __init__(self, objects: ObjectStore, prefix: str) -> None:
+        """prefix: of their names, as `segment_prefix` gives it."""
+        self._objects, self._prefix = objects, prefix
 
     async def names(self, first_id: int = 0) -> AsyncIterator[str]:
         """The names of the manifests whose first update is this one or a later one, in that order."""

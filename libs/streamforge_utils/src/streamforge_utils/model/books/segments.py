@@ -22,6 +22,8 @@ from streamforge_utils.model.errors import DamagedFile, PermanentError
 from streamforge_utils.model.kinds.kind import key_symbol
 from streamforge_utils.model.messages import DECODE_ERRORS, decoder
 
+SEGMENTED = "depth"
+"""The kind of the records that lie in segments."""
 CONTENT, MANIFEST = ".jsonl.gz", ".json"
 _LEVEL = 6
 _GZIP = 16 + zlib.MAX_WBITS

@@ -52,9 +52,9 @@ class StoredBooks:
         await self.objects.put(name + MANIFEST, msgspec.json.encode(manifest))
         return name + MANIFEST
 
-    async def checkpoint(self, last_id: int, collection: str = COLLECTION) -> None:
-        """Store the whole book after an update."""
-        book = OrderBook.of_snapshot(read_snapshot(self.market.snapshot(last_id, 1000), 1000))
+    async def checkpoint(self, last_id: int, collection: str = COLLECTION, *, limit: int = 1000) -> None:
+        """Store the whole book after an update, as far as a snapshot of so many levels a side reaches."""
+        book = OrderBook.of_snapshot(read_snapshot(self.market.snapshot(last_id, limit), limit))
         await self._store(checkpoint_of(book, SYMBOL, at_ms(last_id), at_ms(last_id)), collection)
 
     async def entry(

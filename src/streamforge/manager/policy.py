@@ -207,8 +207,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         Annotated[int, msgspec.Meta(ge=1)] | None,
         variable(
             "STREAMFORGE_SEGMENT_DAYS",
-            "how many days segments of order books are kept after their newest diff; older ones are removed, and the books "
-            "of their time are `expired`",
+            "how many days segments of order books are kept after their newest diff; older ones are removed, and the "
+            "books of their time are `expired`",
             unit="days",
             default="for ever",
         ),

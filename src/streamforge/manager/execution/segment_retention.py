@@ -65,7 +65,7 @@ class SegmentRetention:
             after = folder[:-1] + "0"  # the character behind "/"
 
     async def _remove_old(self, objects: ObjectStore, folder: str, before_ms: int) -> None:
-        """Remove the segments of a symbol, oldest first, up to the first one that has a diff of `before_ms` or later."""
+        """Remove the segments of a symbol, oldest first, up to the first one with a diff of `before_ms` or later."""
         segments = StoredSegments(objects, folder)
         old: list[tuple[str, SegmentManifest]] = []
         ends: list[int] = []

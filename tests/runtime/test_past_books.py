@@ -44,7 +44,7 @@ def stored(tmp_path: Path) -> StoredBooks:
 
 
 def past(stored: StoredBooks, *collections: str) -> PastBooks:
-    return PastBooks(stored.store, stored.objects, collections or (COLLECTION,), SYMBOL)
+    return PastBooks(stored.store, stored.objects, [(one, 0) for one in collections or (COLLECTION,)], SYMBOL)
 
 
 def check(stored: StoredBooks, found: RebuiltBook) -> None:
@@ -81,6 +81,22 @@ async def test_the_checkpoint_may_lie_in_another_collection_than_the_rest(stored
         assert (found.collection, found.whole_id, found.trust) == (COLLECTION, 50, Trust.VERIFIED)
         check(stored, found)
         assert (await past(stored, *collections).at(at_ms(150))).collection == NEXT_DAY
+
+
+async def test_an_entry_of_the_ledger_lies_where_it_began_however_long_it_goes_on(stored: StoredBooks) -> None:
+    days = [f"btcusdt_ws_orderbook_202408{day:02}" for day in range(30, 9, -1)]
+    await stored.entry(1, 200, collection=days[-1])
+    for last_id in range(10, 200, 10):
+        await stored.checkpoint(last_id, days[-last_id // 10])
+    await stored.segment(1, 200)
+    begun = [(name, at_ms(10 * place)) for place, name in zip(range(len(days), 0, -1), days, strict=True)]
+    books = PastBooks(stored.store, stored.objects, begun, SYMBOL)
+    found = await books.at(at_ms(185))
+    assert (found.book.last_id, found.whole_id, found.trust) == (185, 180, Trust.VERIFIED)
+    check(stored, found)
+    recorded = await books.recorded()
+    assert recorded is not None
+    assert (recorded.start_ms, recorded.end_ms) == (at_ms(10), at_ms(200) + 1)
 
 
 async def test_diffs_of_the_collection_and_of_segments_complete_each_other(stored: StoredBooks) -> None:

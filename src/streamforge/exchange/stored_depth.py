@@ -17,7 +17,7 @@ from streamforge_utils.model.books.records import Depth
 from streamforge_utils.model.books.segments import SegmentManifest
 from streamforge_utils.ports.object_store import ObjectStore
 from streamforge_utils.ports.store import Store
-from streamforge_utils.runtime.past_books import MOST_COLLECTIONS, NoBook, PastBooks, RebuiltBook
+from streamforge_utils.runtime.past_books import NoBook, PastBooks, RebuiltBook
 from streamforge_utils.runtime.stored_segments import StoredSegment, StoredSegments
 
 T = TypeVar("T")
@@ -105,7 +105,7 @@ class StoredBook(Book):
     """
 
     def __init__(self, read: Read, symbol: str, collections: Sequence[tuple[str, int]]) -> None:
-        """collections: those with whole books, each with the moment of its first one."""
+        """collections: those with its books, and when each was begun."""
         self._read, self._symbol = read, symbol
         self._collections = sorted(collections, key=lambda one: one[1], reverse=True)
         self._latest: tuple[int, RebuiltBook | None] = (-1, None)
@@ -130,9 +130,8 @@ class StoredBook(Book):
         return self._latest[1]
 
     async def _rebuilt(self, time_ms: int, store: Store, objects: ObjectStore) -> RebuiltBook | None:
-        names = [name for name, start_ms in self._collections if start_ms <= time_ms][:MOST_COLLECTIONS]
         try:
-            return await PastBooks(store, objects, names, self._symbol).at(time_ms)
+            return await PastBooks(store, objects, self._collections, self._symbol).at(time_ms)
         except NoBook:
             return None
 

@@ -20,7 +20,6 @@ from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.kinds.registry import kind_of_document
 from streamforge_utils.ports.object_store import ObjectStore
 from streamforge_utils.ports.store import Document, Store
-from streamforge_utils.runtime.past_books import PastBooks
 from streamforge_utils.runtime.stored_segments import StoredSegments
 
 T = TypeVar("T")
@@ -83,8 +82,8 @@ def load_stored(place: StoredPlace, folder: Path, endpoints: Sequence[RowsEndpoi
 
 
 class _Loading:
-    """What is found. rows: by id, each with the version of its record. books: collections with whole books, and when
-    the first one was taken, by symbol. ignored: collections that are not served, each with the reason."""
+    """What is found. rows: by id, each with the version of its record. books: collections of order books, and when
+    each was begun, by symbol. ignored: collections that are not served, each with the reason."""
 
     def __init__(self, folder: Path, endpoints: Sequence[RowsEndpoint]) -> None:
         self._folder = folder
@@ -101,9 +100,7 @@ class _Loading:
             kind = kind_of_document(first[0].key, first[0].body) if first else None
             if kind is not None and kind.name in _BOOKS:
                 symbol = kind.series_of_document(first[0].body).symbol
-                recorded = await PastBooks(store, None, [name], symbol).recorded()
-                if recorded is not None:
-                    self.books.setdefault(symbol, []).append((name, recorded.start_ms))
+                self.books.setdefault(symbol, []).append((name, kind.time_of(first[0].body)))
             elif kind is None or kind.name not in self._endpoints:
                 self.ignored[name] = "no candles, trades or order books"
             else:

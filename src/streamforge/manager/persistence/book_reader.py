@@ -26,7 +26,7 @@ from streamforge_utils.runtime.past_books import TYPE, NoBook, PastBooks, Rebuil
 _AT_ONCE = 2
 """Each holds a segment and a book."""
 _SUGGESTIONS = 3
-_DAY = re.compile(r".*_(\d{4})_(\d{2})_(\d{2})", re.ASCII)
+_DAY = re.compile(r".*_(\d{4})_?(\d{2})_?(\d{2})", re.ASCII)
 
 
 class FoundBook(msgspec.Struct, frozen=True):
@@ -64,45 +64,31 @@ class BookReader:
         if not begun:
             raise await self._unknown(symbol)
         segment = next((one for one in known if at_ms in one.span), None)
-        names = [name for name, start_ms in begun if start_ms <= at_ms]
+        books = PastBooks(self._store, self._objects, begun, symbol)
         async with self._turns:
             try:
-                book = await PastBooks(self._store, self._objects, names, symbol).at(at_ms)
+                book = await books.at(at_ms)
             except NoBook as error:
-                raise NotFound(f"{error}{await self._told(symbol, [name for name, _ in begun], segment)}") from error
+                raise NotFound(f"{error}{await _told(symbol, books, segment)}") from error
         if segment is None:
             return FoundBook(symbol, at_ms, book, None, "")
         if segment.verdict is Verdict.EXPIRED and book.trust is None:
             book = msgspec.structs.replace(book, why=Verdict.EXPIRED)
         return FoundBook(symbol, at_ms, book, segment.verdict, segment.cause)
 
-    async def _told(self, symbol: str, names: list[str], segment: Segment | None) -> str:
-        """What there is instead of the book of a moment."""
-        if segment is not None and segment.verdict is Verdict.EXPIRED:
-            return f": what was stored of that moment is expired ({segment.cause or 'it was removed'})"
-        # The first and the last ones tell from when to when books were recorded.
-        recorded = await PastBooks(self._store, self._objects, [*names[:2], *names[2:][-2:]], symbol).recorded()
-        if recorded is None:
-            return "; none was ever verified so far"
-        end = f"ended ({recorded.cause})" if recorded.cause else "goes on"
-        return (
-            f"; there are books of {symbol} from {format_ms(recorded.start_ms)} to {format_ms(recorded.end_ms)}, where "
-            f"the recording {end}: choose a moment between"
-        )
-
     async def _collections(self, symbol: str, known: Sequence[Segment]) -> list[tuple[str, int]]:
         """The collections that may have books of a symbol, and when they were begun; the last one first."""
-        found: dict[str, int] = {}
-        for segment in known:
-            if segment.collection is not None:
-                found.setdefault(segment.collection, segment.start_ms)
+        begun = [(one.collection, one.start_ms) for one in known if one.collection is not None]
         async for workflow in self._workflows.of_series(symbol, TYPE):
-            found.setdefault(workflow.collection, workflow.span.start_ms)
+            begun.append((workflow.collection, workflow.span.start_ms))
         stem = collection_name(symbol, TYPE, 0)[: -len("1970_01_01")]
         there = await self._store.names()
         for name in there:  # of workers that were run by hand
             if name.startswith(stem) and (day := _DAY.fullmatch(name)) is not None:
-                found.setdefault(name, _start_ms(day))
+                begun.append((name, _start_ms(day)))
+        found: dict[str, int] = {}
+        for name, start_ms in begun:
+            found[name] = min(start_ms, found.get(name, start_ms))
         return sorted(((one, found[one]) for one in there if one in found), key=lambda one: one[1], reverse=True)
 
     async def _unknown(self, symbol: str) -> NotFound:
@@ -119,3 +105,17 @@ def _start_ms(day: re.Match[str]) -> int:
         return int(datetime(year, month, of_month, tzinfo=UTC).timestamp()) * 1000
     except ValueError:  # no date
         return 0
+
+
+async def _told(symbol: str, books: PastBooks, segment: Segment | None) -> str:
+    """What there is instead of the book of a moment."""
+    if segment is not None and segment.verdict is Verdict.EXPIRED:
+        return f": what was stored of that moment is expired ({segment.cause or 'it was removed'})"
+    recorded = await books.recorded()
+    if recorded is None:
+        return "; none was ever verified so far"
+    end = f"ended ({recorded.cause})" if recorded.cause else "goes on"
+    return (
+        f"; there are books of {symbol} from {format_ms(recorded.start_ms)} to {format_ms(recorded.end_ms)}, where the "
+        f"recording {end}: choose a moment between"
+    )

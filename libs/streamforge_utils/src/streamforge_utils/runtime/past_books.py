@@ -32,6 +32,8 @@ from streamforge_utils.runtime.stored_segments import StoredSegments
 TYPE: Final = "ws_orderbook"
 """The type of the workflows whose sinks store them."""
 MOST_COLLECTIONS = 8
+"""In so many a whole book is looked for, in `_MOST_LOOKED_AT` an entry of the ledger: there may be one for each day."""
+_MOST_LOOKED_AT = 1000
 _DIFFS_A_PAGE = 500
 _LATE_ENTRIES = 20
 """So many entries of the ledger are looked at that begin before an id: late ones lie between others."""
@@ -74,15 +76,15 @@ class PastBooks:
     """
 
     def __init__(
-        self, store: DocumentStore, objects: ObjectStore | None, collections: Sequence[str], symbol: str
+        self, store: DocumentStore, objects: ObjectStore | None, collections: Sequence[tuple[str, int]], symbol: str
     ) -> None:
-        """collections: where they are, the one that was begun last first; `MOST_COLLECTIONS` are looked into.
+        """collections: where they are, and when each was begun, unix milliseconds; the last one first.
 
         objects: where segments are; None: diffs are looked for in the collections alone.
         """
         self._store = store
         self._segments = None if objects is None else StoredSegments(objects, segment_prefix(symbol))
-        self._collections = collections[:MOST_COLLECTIONS]
+        self._collections = collections[:_MOST_LOOKED_AT]
         self._symbol = symbol
         self._diffs, self._wholes, self._ledger = (
             partial(kind_named(name).key, Series(symbol, name))
@@ -92,16 +94,19 @@ class PastBooks:
 
     async def at(self, at_ms: int) -> RebuiltBook:
         """The book right after its last diff at or before a moment. Raises NoBook."""
-        found = await self._whole_before(at_ms)
+        names = [name for name, begun_ms in self._collections if begun_ms <= at_ms]
+        found = await self._whole_before(names[:MOST_COLLECTIONS], at_ms)
         if found is None:
             raise NoBook(f"no whole order book of {self._symbol} is stored of {format_ms(at_ms)} or before")
         collection, whole = found
         leading = Leading(book_of(whole), whole.timestamp, at_ms)
-        await self._hear_stored(leading)
+        await self._hear_stored(names[:MOST_COLLECTIONS], leading)
         await self._hear_segments(leading)
         last_id = leading.book.last_id
-        past = leading.judged(await self._intervals(leading.first_id, last_id))
-        if past.trust is None and past.why and await self._ended(last_id, past.why):
+        intervals = await self._intervals(names, leading.first_id, last_id)
+        past = leading.judged(intervals)
+        has_ended = any(one.last_id == last_id and one.cause == past.why for one in intervals if past.why)
+        if past.trust is None and has_ended and not await self._goes_on(last_id):
             raise NoBook(f"the order books of {self._symbol} end before {format_ms(at_ms)}: {past.why}")
         return RebuiltBook(
             past.book,
@@ -115,18 +120,22 @@ class PastBooks:
         )
 
     async def recorded(self) -> Recorded | None:
-        """What the collections have, as a whole; None: no book."""
-        wholes = [one for name in self._collections if (one := await self._whole_from(name, 0)) is not None]
-        entries = [one for name in self._collections for one in await self._entries(name, self._end_id - 1, 1)]
-        if not wholes or not entries:
-            return None
-        last = max(entries, key=lambda one: one.end_ms)
-        return Recorded(min(one[1].timestamp for one in wholes), last.end_ms, last.cause)
+        """What there is, as a whole; None: no book."""
+        start_ms: int | None = None
+        for name, _ in reversed(self._collections):
+            if (whole := await self._whole_from(name, 0)) is not None:
+                start_ms = whole[1].timestamp
+                break
+        for name, _ in self._collections:
+            if entries := await self._entries(name, self._end_id - 1, _LATE_ENTRIES):
+                last = max(entries, key=lambda one: one.end_ms)
+                return None if start_ms is None else Recorded(start_ms, last.end_ms, last.cause)
+        return None
 
-    async def _whole_before(self, at_ms: int) -> tuple[str, StoredDepthCheckpoint] | None:
+    async def _whole_before(self, names: Sequence[str], at_ms: int) -> tuple[str, StoredDepthCheckpoint] | None:
         """The last whole book that was taken then or before, with its collection."""
         best: tuple[str, StoredDepthCheckpoint] | None = None
-        for name in self._collections:
+        for name in names:
             one = await last_that(partial(self._whole_from, name), lambda one: one.timestamp <= at_ms)
             if one is not None and (best is None or one.timestamp > best[1].timestamp):
                 best = name, one
@@ -142,9 +151,9 @@ class PastBooks:
             return one.last_update_id, one
         return None
 
-    async def _hear_stored(self, leading: Leading) -> None:
+    async def _hear_stored(self, names: Sequence[str], leading: Leading) -> None:
         """Diffs of the collections, where a sink stores them there, too."""
-        for name in reversed(self._collections):
+        for name in reversed(names):
             leading.begin_source()
             reached = -1
             while not leading.is_done and reached < leading.book.last_id:
@@ -162,27 +171,35 @@ class PastBooks:
             if leading.is_done or leading.is_stuck or segment.manifest.start_ms > leading.at_ms:
                 return
 
-    async def _intervals(self, first_id: int, last_id: int) -> list[BookInterval]:
-        """The entries of the ledger that mention these ids."""
+    async def _intervals(self, names: Sequence[str], first_id: int, last_id: int) -> list[BookInterval]:
+        """The entries of the ledger that mention these ids.
+
+        An entry lies in the collection of its beginning, and may go on for weeks: the last one before is looked for.
+        """
         found: list[BookInterval] = []
-        for name in self._collections:
-            found += await self._entries(name, first_id, _LATE_ENTRIES, last_id)
+        for name in names:
+            entries = await self._entries(name, first_id, _LATE_ENTRIES, last_id)
+            found += entries
+            if any(one.first_id <= first_id for one in entries):
+                break
         return found
 
     async def _entries(self, collection: str, first_id: int, late: int, last_id: int = 0) -> list[BookInterval]:
         """The last entries that begin at an id or before, and those behind it up to another id."""
         key, end = self._ledger, self._ledger(first_id + 1)
+        last = max(end, key(last_id + 1))
+        if not await self._store.keys(collection, first=key(0), last=last, limit=1):
+            return []
         ask = partial(self._store.keys, collection, last=end, limit=MOST)
         before = await last_before(lambda first: ask(first=key(first)), first_id + 1, late)
         first = before[0] if before else end
-        last = max(end, key(last_id + 1))
         documents = await self._store.read(collection, first=first, last=last, limit=_MOST_ENTRIES)
         return [interval_of(_read_interval(one.body)) for one in documents]
 
-    async def _ended(self, last_id: int, why: str) -> bool:
-        """Whether the ledger ends at an update, for that reason, and no collection goes on behind it."""
-        for name in self._collections:
+    async def _goes_on(self, last_id: int) -> bool:
+        """Whether the ledger has entries behind an update."""
+        for name, _ in self._collections:
             first, end = self._ledger(last_id + 1), self._ledger(self._end_id)
             if await self._store.keys(name, first=first, last=end, limit=1):
-                return False
-        return any(one.last_id == last_id and one.cause == why for one in await self._intervals(last_id, last_id))
+                return True
+        return False

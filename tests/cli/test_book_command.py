@@ -5,10 +5,12 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+import msgspec
 import pytest
 
-from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
+import streamforge
 from streamforge.manager.persistence.coverage_store import CoverageStore
+from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
 from streamforge_utils.model.coverage import Segment, Verdict
 from tests.cli.support import Cli
 from tests.doubles.stored_books import COLLECTION, SERIES, StoredBooks, at_ms
@@ -75,3 +77,12 @@ def test_the_diffs_of_segments_are_exported(recorded: Cli, tmp_path: Path, form:
         assert lines.pop(0) == "symbol,first_update_id,last_update_id,event_time,received_time,connection,bids,asks"
     assert len(lines) == 7
     assert '"last_update_id":20' in lines[0] or ",16,20," in lines[0]
+
+
+def test_a_script_gets_the_same(recorded: Cli) -> None:
+    found = streamforge.book("BTCUSDT", AT, limit=1, data=recorded.data)
+    told = recorded("book", "BTCUSDT", AT, "--json", "--limit", "1").ok().json
+    assert msgspec.to_builtins(found) == told
+    assert len(streamforge.book("BTCUSDT", AT, limit=None, data=recorded.data).bids) == told["bids_known"]
+    with pytest.raises(streamforge.StreamForgeError, match="there are books of BTCUSDT from 2024-08-09T00:00:01Z"):
+        streamforge.book("BTCUSDT", "2024-08-01", data=recorded.data)

@@ -1,4 +1,4 @@
-"""What is stored is served as if it were the exchange: rows of REST, streams, books; others' clients see no difference."""
+"""What is stored is served as if it were the exchange: rows of REST, streams, books; clients see no difference."""
 
 from __future__ import annotations
 
@@ -46,10 +46,10 @@ def check(stored: StoredBooks, update_id: int, bids: list[list[str]], asks: list
         assert [[float(one) for one in level] for level in told] == best
 
 
-async def diffs(exchange: Peer, until_id: int) -> list[Json]:
+async def diffs(exchange: Peer, until_id: int, stream: str = STREAM) -> list[Json]:
     """The diffs that a connection gets up to a moment."""
-    async with socket(exchange, f"/stream?streams={STREAM}") as client:
-        return of_stream(await client.sent(at_ms(until_id) - exchange.clock.now_ms()), STREAM)
+    async with socket(exchange, f"/stream?streams={stream}") as client:
+        return of_stream(await client.sent(at_ms(until_id) - exchange.clock.now_ms()), stream)
 
 
 async def test_diffs_come_as_one_connection_has_them_from_any_moment(tmp_path: Path, stored: StoredBooks) -> None:
@@ -61,6 +61,17 @@ async def test_diffs_come_as_one_connection_has_them_from_any_moment(tmp_path: P
         assert [one["E"] for one in found] == [at_ms(one["u"]) for one in found]
         behind = await diffs(exchange, COUNT)
         assert (behind[0]["U"], behind[-1]["u"], chained(behind)) == (801, COUNT, True)
+        exchange.clock.set(at_ms(600))
+        seconds = await diffs(exchange, 1000, "btcusdt@depth")
+        assert [(one["U"], one["u"]) for one in seconds][:3] == [(600, 609), (610, 619), (620, 629)]
+        assert [(one["U"], one["u"]) for one in seconds][8:14] == [
+            (680, 689),
+            (690, 699),
+            (700, 704),
+            (801, 805),
+            (806, 815),
+            (816, 825),
+        ]
         exchange.clock.set(at_ms(50))
         assert [one["u"] for one in await diffs(exchange, 75)] == [55, 60, 65, 70, 75]
         assert exchange.state.ignored == {}
@@ -92,10 +103,11 @@ async def test_ccxt_keeps_the_book_that_was_stored(tmp_path: Path, stored: Store
 
 async def test_a_side_that_is_not_known_to_its_end_is_given_as_far_as_a_limit_reaches(tmp_path: Path) -> None:
     books = StoredBooks(EmbeddedStore(tmp_path / "store"), tmp_path / "objects", COUNT)
-    await books.checkpoint(100, limit=7)
-    await books.segment(101, 200)
-    await books.entry(1, 200)
-    async with peer(ExchangeConfig(replay=tmp_path), at_ms(101), load_of(tmp_path)) as exchange:
+    last_id = next(one for one in range(100, COUNT, 5) if min(map(len, books.market.book(one))) >= 8)
+    await books.checkpoint(last_id, limit=7)
+    await books.segment(last_id + 1, last_id + 100)
+    await books.entry(1, last_id + 100)
+    async with peer(ExchangeConfig(replay=tmp_path), at_ms(last_id) + 10, load_of(tmp_path)) as exchange:
         taken = await snapshot(exchange, "BTCUSDT", 100)
         assert (len(taken["bids"]), len(taken["asks"])) == (5, 5)
         assert len((await snapshot(exchange, "BTCUSDT", 6))["bids"]) == 6
@@ -109,7 +121,7 @@ async def test_a_folder_in_which_nothing_is_stored_and_a_record_that_is_none_are
     await store.upsert("others", [Document("k", 1, b'{"a":1}')])
     books = StoredBooks(store, tmp_path / "objects")
     await books.segment(1, 50)
-    async with peer(ExchangeConfig(replay=tmp_path), load=load_of(tmp_path)) as exchange:
+    async with peer(ExchangeConfig(replay=tmp_path), at_ms(10), load_of(tmp_path)) as exchange:
         assert exchange.state.ignored == {"others": "no candles, trades or order books"}
         answer = msgspec.json.decode((await exchange.get("/api/v3/exchangeInfo")).body)
         assert [one["symbol"] for one in answer["symbols"]] == ["BTCUSDT"]

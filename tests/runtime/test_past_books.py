@@ -76,11 +76,10 @@ async def test_the_checkpoint_may_lie_in_another_collection_than_the_rest(stored
     await stored.segment(1, 200)
     await stored.entry(1, 80)
     await stored.entry(81, 200, collection=NEXT_DAY)
-    for collections in ((NEXT_DAY, COLLECTION), (COLLECTION, NEXT_DAY)):
-        found = await past(stored, *collections).at(at_ms(100))
-        assert (found.collection, found.whole_id, found.trust) == (COLLECTION, 50, Trust.VERIFIED)
-        check(stored, found)
-        assert (await past(stored, *collections).at(at_ms(150))).collection == NEXT_DAY
+    found = await past(stored, NEXT_DAY, COLLECTION).at(at_ms(100))
+    assert (found.collection, found.whole_id, found.trust) == (COLLECTION, 50, Trust.VERIFIED)
+    check(stored, found)
+    assert (await past(stored, NEXT_DAY, COLLECTION).at(at_ms(150))).collection == NEXT_DAY
 
 
 async def test_an_entry_of_the_ledger_lies_where_it_began_however_long_it_goes_on(stored: StoredBooks) -> None:
@@ -131,10 +130,10 @@ async def test_outside_of_what_is_recorded_there_is_no_book_and_what_there_is_is
     await stored.checkpoint(10)
     await stored.entry(1, 50, cause="stopped")
     await stored.segment(1, 50)
-    with pytest.raises(NoBook, match="no whole order book of BTCUSDT is stored of 2024-08-09T00:00:00.900Z or before"):
+    with pytest.raises(NoBook, match=r"no whole order book of BTCUSDT is stored of 2024-08-09T00:00:00.900Z or before"):
         await past(stored).at(at_ms(9))
     assert (await past(stored).at(at_ms(50))).verified
-    with pytest.raises(NoBook, match="end before 2024-08-09T00:00:05.100Z: stopped"):
+    with pytest.raises(NoBook, match=r"end before 2024-08-09T00:00:05.100Z: stopped"):
         await past(stored).at(at_ms(51))
     recorded = await past(stored).recorded()
     assert recorded is not None

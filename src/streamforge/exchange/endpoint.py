@@ -65,8 +65,8 @@ class RowsEndpoint(Endpoint):
     recordings: the recorded series by symbol and variant; None: rows are seeded.
     archive: the folder of its files in the archive; empty: it is not in there. bytes_a_row: of a zip, filled up.
     times: the columns that are times, and what makes microseconds of their milliseconds. quantity: its column.
-    header: the names of the columns. stream: the word of the streams whose events have its rows. stored: the kind of the
-    stored records that are its rows.
+    header: the names of the columns. stream: the word of the streams whose events have its rows. stored: the kind of
+    the stored records that are its rows.
     """
 
     parameters: ClassVar[tuple[str, ...]] = ("symbol", "fromId", "startTime", "endTime", "limit")

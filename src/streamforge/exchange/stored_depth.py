@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import accumulate
 from typing import Protocol, TypeVar
@@ -13,6 +13,7 @@ import msgspec
 from streamforge.exchange.books import Book, BookState, Level
 from streamforge.exchange.recorded_streams import RecordedStreams
 from streamforge.exchange.stream_source import StreamEvent, StreamName
+from streamforge_utils.model.books.messages import Texts
 from streamforge_utils.model.books.records import Depth
 from streamforge_utils.model.books.segments import SegmentManifest
 from streamforge_utils.ports.object_store import ObjectStore
@@ -21,12 +22,27 @@ from streamforge_utils.runtime.past_books import NoBook, PastBooks, RebuiltBook
 from streamforge_utils.runtime.stored_segments import StoredSegment, StoredSegments
 
 T = TypeVar("T")
-_OPTIONS = ("100ms",)
+_EACH, _BY_SECOND = ("100ms",), ((), ("1000ms",))
+"""What follows the word in the names of the streams."""
+_SECOND_MS = 1000
 _HELD = 4
 """So many segments are held, unpacked."""
 _LIMITS = (0, 5, 10, 20, 50, 100, 500, 1000, 5000)
 """Of levels a side, as clients ask for them."""
 _read_diff = msgspec.json.Decoder(Depth).decode
+
+
+class _Event(msgspec.Struct, frozen=True):
+    event: str = msgspec.field(name="e")
+    time_ms: int = msgspec.field(name="E")
+    symbol: str = msgspec.field(name="s")
+    first_id: int = msgspec.field(name="U")
+    last_id: int = msgspec.field(name="u")
+    bids: Texts = msgspec.field(name="b")
+    asks: Texts = msgspec.field(name="a")
+
+
+_read_event = msgspec.json.Decoder(_Event).decode
 
 Segments = Sequence[tuple[str, SegmentManifest]]
 
@@ -38,7 +54,7 @@ class Read(Protocol):
 
 
 class StoredDiffs(RecordedStreams):
-    """The streams `SYMBOL@depth@100ms`, of segments by their first updates.
+    """The streams `SYMBOL@depth@100ms`, of segments by their first updates, and `SYMBOL@depth`, of each second in one.
 
     Updates that two attempts or two connections have received are in one diff alone, as one connection has them. A diff
     that came after a later chain had begun is left out: the book of its time is not known anyway.
@@ -54,15 +70,20 @@ class StoredDiffs(RecordedStreams):
         self._held: OrderedDict[str, Sequence[StreamEvent]] = OrderedDict()
 
     def has(self, name: StreamName) -> bool:
-        return name.symbol in self._segments and (name.word, name.options) == ("depth", _OPTIONS)
+        return name.symbol in self._segments and name.word == "depth" and name.options in (_EACH, *_BY_SECOND)
 
     def between(self, name: StreamName, after_ms: int, until_ms: int) -> Sequence[StreamEvent]:
+        if name.options == _EACH:
+            return self._between(name.symbol, after_ms, until_ms)
+        first_ms, end_ms = after_ms // _SECOND_MS * _SECOND_MS, (until_ms // _SECOND_MS + 1) * _SECOND_MS
+        events = self._between(name.symbol, first_ms - 1, end_ms - 1)
+        return [event for event in _by_second(events) if after_ms < event.time_ms <= until_ms]
+
+    def _between(self, symbol: str, after_ms: int, until_ms: int) -> Sequence[StreamEvent]:
         found: list[StreamEvent] = []
-        for (manifest_name, manifest), behind_id in zip(
-            self._segments[name.symbol], self._before[name.symbol], strict=False
-        ):
+        for (name, manifest), behind_id in zip(self._segments[symbol], self._before[symbol], strict=False):
             if after_ms < manifest.end_ms - 1 and manifest.start_ms <= until_ms:
-                events = self._events(manifest_name, behind_id)
+                events = self._events(name, behind_id)
                 found += [event for event in events if after_ms < event.time_ms <= until_ms]
         return sorted(found, key=lambda event: event.time_ms)
 
@@ -92,10 +113,34 @@ def _events_of(diffs: Iterable[Depth], behind_id: int) -> list[StreamEvent]:
         # Quantities are absolute, so a part of its updates may have been told before.
         first_id, behind_id = max(one.first_update_id, behind_id + 1), one.last_update_id
         time_ms = max(time_ms, one.event_time)
-        head = {"e": "depthUpdate", "E": one.event_time, "s": one.symbol, "U": first_id, "u": one.last_update_id}
-        data = msgspec.json.encode({**head, "b": one.bids, "a": one.asks})
-        found.append(StreamEvent(time_ms, data, ("E",)))
+        event = _Event("depthUpdate", one.event_time, one.symbol, first_id, one.last_update_id, one.bids, one.asks)
+        found.append(StreamEvent(time_ms, msgspec.json.encode(event), ("E",)))
     return found
+
+
+def _by_second(events: Iterable[StreamEvent]) -> Iterator[StreamEvent]:
+    """Events with the changes of a second each; one ends at a gap, too."""
+    group: list[_Event] = []
+    second = time_ms = 0
+    for event in events:
+        diff = _read_event(event.data)
+        if group and (event.time_ms // _SECOND_MS != second or diff.first_id != group[-1].last_id + 1):
+            yield _merged(group, time_ms)
+            group = []
+        group.append(diff)
+        second, time_ms = event.time_ms // _SECOND_MS, event.time_ms
+    if group:
+        yield _merged(group, time_ms)
+
+
+def _merged(diffs: Sequence[_Event], time_ms: int) -> StreamEvent:
+    """One diff with the changes of some that follow each other."""
+    bids, asks = (
+        [*{price: quantity for levels in side for price, quantity in levels}.items()]
+        for side in ([one.bids for one in diffs], [one.asks for one in diffs])
+    )
+    whole = msgspec.structs.replace(diffs[-1], first_id=diffs[0].first_id, bids=bids, asks=asks)
+    return StreamEvent(time_ms, msgspec.json.encode(whole), ("E",))
 
 
 class StoredBook(Book):

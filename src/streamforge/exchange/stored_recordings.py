@@ -65,7 +65,7 @@ def load_stored(place: StoredPlace, folder: Path, endpoints: Sequence[RowsEndpoi
     for (endpoint, symbol, variant), by_id in found.rows.items():
         rows = RecordedRows(row for _, row in by_id.values())
         symbols[symbol] = min(rows.starts[0], symbols.get(symbol, rows.starts[0]))
-        end_ms = max(end_ms, *(row[2] + 1 for _, row in by_id.values()))
+        end_ms = max(end_ms, max(row[2] for _, row in by_id.values()) + 1)
         assert endpoint.recordings is not None  # noqa: S101 - set above
         endpoint.recordings[symbol, variant] = rows
     for endpoint in endpoints:
@@ -73,7 +73,7 @@ def load_stored(place: StoredPlace, folder: Path, endpoints: Sequence[RowsEndpoi
     for symbol, segments in found.segments.items():
         start_ms = min(one.start_ms for _, one in segments) // _MINUTE_MS * _MINUTE_MS
         symbols[symbol] = min(start_ms, symbols.get(symbol, start_ms))
-        end_ms = max(end_ms, *(one.end_ms for _, one in segments))
+        end_ms = max(end_ms, max(one.end_ms for _, one in segments))
     if not symbols:
         raise PermanentError(f"replay {folder}: no candles, trades or order books are stored there")
     specs: dict[str, SymbolSpec] = {symbol: spec_of(symbol, listed_ms) for symbol, listed_ms in symbols.items()}

@@ -82,9 +82,7 @@ async def test_a_symbol_without_books_is_told_with_what_may_be_meant(reading: Re
     assert await reading.told(at_ms(5), "ETHUSDT") == (
         "no order books of ETHUSDT are stored: record them with the type ws_orderbook"
     )
-    await reading.coverage.lay_over(
-        Series("ETHBTC", "depth"), [Segment(start_ms=0, end_ms=1, verdict=Verdict.UNKNOWN)]
-    )
+    await reading.coverage.lay_over(Series("ETHBTC", "depth"), [Segment(start_ms=0, end_ms=1, verdict=Verdict.UNKNOWN)])
     assert "did you mean ETHBTC?" in await reading.told(at_ms(5), "ETHBTX")
 
 

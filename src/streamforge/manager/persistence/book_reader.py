@@ -79,13 +79,11 @@ class BookReader:
     async def _collections(self, symbol: str, known: Sequence[Segment]) -> list[tuple[str, int]]:
         """The collections that may have books of a symbol, and when they were begun; the last one first."""
         begun = [(one.collection, one.start_ms) for one in known if one.collection is not None]
-        async for workflow in self._workflows.of_series(symbol, TYPE):
-            begun.append((workflow.collection, workflow.span.start_ms))
+        begun += [(one.collection, one.span.start_ms) async for one in self._workflows.of_series(symbol, TYPE)]
         stem = collection_name(symbol, TYPE, 0)[: -len("1970_01_01")]
         there = await self._store.names()
-        for name in there:  # of workers that were run by hand
-            if name.startswith(stem) and (day := _DAY.fullmatch(name)) is not None:
-                begun.append((name, _start_ms(day)))
+        named = ((name, _DAY.fullmatch(name)) for name in there if name.startswith(stem))  # also by workers run by hand
+        begun += [(name, _start_ms(day)) for name, day in named if day is not None]
         found: dict[str, int] = {}
         for name, start_ms in begun:
             found[name] = min(start_ms, found.get(name, start_ms))

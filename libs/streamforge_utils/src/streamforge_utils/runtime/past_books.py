@@ -101,7 +101,8 @@ class PastBooks:
         collection, whole = found
         leading = Leading(book_of(whole), whole.timestamp, at_ms)
         await self._hear_stored(names[:MOST_COLLECTIONS], leading)
-        await self._hear_segments(leading)
+        if not leading.is_done:
+            await self._hear_segments(leading)
         last_id = leading.book.last_id
         intervals = await self._intervals(names, leading.first_id, last_id)
         past = leading.judged(intervals)
@@ -163,7 +164,7 @@ class PastBooks:
                 await asyncio.to_thread(leading.hear, (diff_of(_read_diff(one.body)) for one in page))
 
     async def _hear_segments(self, leading: Leading) -> None:
-        if self._segments is None or leading.is_done:
+        if self._segments is None:
             return
         leading.begin_source()
         async for segment in self._segments.behind(leading.book.last_id):

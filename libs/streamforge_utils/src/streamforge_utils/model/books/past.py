@@ -98,7 +98,8 @@ class Leading:
         """The book, by the entries of the ledger from its first update on."""
         ledger, last_id = sorted(intervals, key=lambda one: (one.first_id, one.last_id)), self.book.last_id
         trust, why = _doubt(ledger, self.first_id, last_id)
-        if trust is not None and not self._goes_on and not _is_last(ledger, last_id, self.at_ms):
+        is_there = self._goes_on or self.time_ms == self.at_ms or _is_last(ledger, last_id, self.at_ms)
+        if trust is not None and not is_there:
             trust, why = None, _end(ledger, last_id)
             if not why and self.diffs >= MOST_DIFFS:
                 why = TOO_FAR

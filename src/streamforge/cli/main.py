@@ -182,6 +182,7 @@ for _panel, _module, _names in (
     ("Look", "compare_command", "compare"),
     ("Look", "series_commands", "coverage"),
     ("Look", "series_commands", "series symbols"),
+    ("Look", "book_command", "book"),
     ("Look", "workflow_commands", "queues show events"),
     ("Look", "control_commands", "ping"),
     ("Run", "foreground_commands", "up exchange"),

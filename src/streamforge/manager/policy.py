@@ -203,6 +203,16 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
             default="for ever",
         ),
     ] = ()
+    segment_days: Annotated[
+        Annotated[int, msgspec.Meta(ge=1)] | None,
+        variable(
+            "STREAMFORGE_SEGMENT_DAYS",
+            "how many days segments of order books are kept after their newest diff; older ones are removed, and the "
+            "books of their time are `expired`",
+            unit="days",
+            default="for ever",
+        ),
+    ] = None
     retention_dir: Annotated[
         Path | None,
         variable(

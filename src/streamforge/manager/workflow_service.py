@@ -20,6 +20,7 @@ from streamforge.manager.execution.verifier import verify
 from streamforge.manager.forecaster import Forecaster
 from streamforge.manager.lifecycle.facts import Replay, Retry, Stop
 from streamforge.manager.origin import Source
+from streamforge.manager.persistence.book_reader import BookReader
 from streamforge.manager.persistence.event_history import COLLECTION as HISTORY
 from streamforge.manager.persistence.event_history import PAGE
 from streamforge.manager.persistence.record_reader import RecordReader
@@ -68,7 +69,8 @@ class WorkflowService:
         self._deps = deps
         self._reconciler = reconciler
         self._reservations = deps.reservations if new_code is None else Reservations(deps.store, deps.clock, new_code)
-        self._records = RecordReader(deps.store, deps.coverage)
+        self._records = RecordReader(deps.store, deps.coverage, deps.objects)
+        self.books = BookReader(deps.store, deps.objects, deps.coverage, deps.workflows)
         self._starting = Admission(deps, reconciler, self._reservations)
         self._forecaster = Forecaster(deps, self._starting)
         self._reports = Reports(deps)

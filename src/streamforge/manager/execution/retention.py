@@ -19,6 +19,7 @@ from streamforge.manager.execution.dispatcher import tried_again_later
 from streamforge.manager.execution.executor import Executor
 from streamforge.manager.execution.inbox import Inbox
 from streamforge.manager.execution.removal import relies_on
+from streamforge.manager.execution.segment_retention import SegmentRetention
 from streamforge.manager.lifecycle.facts import Fact, TopicsRemoved
 from streamforge.manager.lifecycle.job_spec import readers_of
 from streamforge.manager.lifecycle.topic_removals import due_removal
@@ -47,6 +48,7 @@ class Retention:
         self._inbox = inbox
         self._expired_at = float("-inf")
         self._collections = CollectionRetention(deps)
+        self._segments = SegmentRetention(deps)
         self._usage = StoreUsageMonitor(deps.store, deps.clock, deps.observer)
 
     async def retain(self) -> None:
@@ -59,6 +61,7 @@ class Retention:
         with tried_again_later(self._deps, "Measure"):  # room is made all the same
             await self._usage.measure()
         await self._collections.apply()
+        await self._segments.apply()
 
     async def remove_topics(self) -> int:
         """Remove the topics of ended workflows that were kept long enough; returns how many workflows lost some.

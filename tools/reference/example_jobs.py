@@ -14,9 +14,8 @@ import msgspec
 import yaml
 
 from streamforge import wiring, workers
-from streamforge.manager.lifecycle.decision import planned
 from streamforge.manager.lifecycle.job_spec import job_of
-from streamforge.manager.lifecycle.rounds import next_round
+from streamforge.manager.lifecycle.rounds import next_attempt, next_round
 from streamforge.manager.policy import Policy
 from streamforge.manager.requests import check, workflow_of
 from streamforge.manager.service import StartRequest
@@ -100,7 +99,7 @@ def _jobs_of(workflow: Workflow, now_ms: int) -> list[JobSpec]:
             job_of(
                 workflow,
                 step,
-                planned(workflow, step, now_ms),
+                next_attempt(workflow, step, now_ms),
                 weight_per_minute=policy.weight_per_minute,
                 policy=policy,
                 common={},

@@ -177,7 +177,7 @@ root: Group = typer.main.get_command(app)  # type: ignore[assignment]
 for _panel, _module, _names in (
     ("Load", "load_commands", "load wait retry"),
     ("Load", "store_command", "store"),
-    ("Load", "control_commands", "stop rm"),
+    ("Load", "control_commands", "stop handover rm"),
     ("Look", "export_command", "export"),
     ("Look", "compare_command", "compare"),
     ("Look", "series_commands", "coverage"),

@@ -41,6 +41,7 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     None: there are none. objects: where segments are; None: nowhere. retained: where old collections are exported to
     before they are dropped; None: none is. folder: where the store is, if that is on this machine. asks: `exchange` is
     the one that the data come from.
+    version: of the workers that are processes; empty: it is not compared.
     """
 
     bus: Bus
@@ -74,6 +75,7 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     fence: Callable[[], None] = lambda: None
     no_driver_reason: DriverStatus | None = None
     asks: bool = True
+    version: str = ""
 
     @classmethod
     def on(

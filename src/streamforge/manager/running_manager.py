@@ -20,6 +20,7 @@ from streamforge.manager.origin import TEST, called, origin_of, source_of
 from streamforge.manager.persistence.installation import Claim, Place, by_others
 from streamforge.manager.persistence.lease import fenced, managed_store
 from streamforge.manager.workflow_service import WorkflowService
+from streamforge.version import installed_version
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.plugins import plugin_environment
 from streamforge_utils.ports.archive import Archive
@@ -161,6 +162,7 @@ async def running(
             source=source_of(settings.exchange.urls, built_in=_is_built_in(claim)),
             no_driver_reason=None if place is None or reconcile else by_others(store, ports.clock, place),
             asks=asks,
+            version=installed_version(),
             **({} if lease is None else {"fence": lease.check}),
         )
         await deps.workflows.load()

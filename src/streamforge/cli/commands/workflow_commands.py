@@ -19,6 +19,7 @@ from streamforge.cli.session import Mode, NothingThere, Where, session
 from streamforge.cli.terminal import short
 from streamforge.cli.topic_text import show_partitions, topic_line
 from streamforge.manager import answers, data_answers
+from streamforge.manager.handover_answers import Handover
 from streamforge_utils.model.spelling import did_you_mean
 from streamforge_utils.model.topic_reading import JSON_TYPE
 
@@ -188,6 +189,8 @@ async def show(queue_id: o.QueueId, where: o.AtManager, as_json: o.Json = False)
     for step in workflow.steps:
         if left := messages_left(step):
             out.print(f"  {left}")
+        if step.handover is not None:
+            out.print(f"  handover: {handover_text(step.target, step.handover)}")
     terminal.table(
         ["step", "status", "attempt", "records", "started", "ended", "how it ended"],
         [row for step in workflow.steps for row in step_rows(step, driven=workflow.undriven is None)],
@@ -274,6 +277,13 @@ def _tell_event(
 
 
 _ASKED = {"stop": "asked to stop", "stuck": "it was stuck"}
+
+
+def handover_text(target: str, handover: Handover) -> str:
+    """How far the handover of a loader is, and why it is made."""
+    who = f", attempt {handover.attempt}" if handover.attempt else ""
+    trouble = f"; the one before: {handover.trouble}" if handover.trouble else ""
+    return f"{target} is {handover.state}{who}, as {handover.reason}{trouble}"
 
 
 def messages_left(step: answers.Step) -> str:

@@ -25,7 +25,7 @@ from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.completeness.continuity import SUSPECT, Unbroken
 from streamforge_utils.model.completeness.interval_survey import NOT_STORED, Link, Terms, first_open, survey
 from streamforge_utils.model.coverage import Segment, Verdict, clip, touching
-from streamforge_utils.model.errors import PermanentError
+from streamforge_utils.model.errors import DamagedFile, PermanentError
 from streamforge_utils.model.kinds.intervals import Intervals
 from streamforge_utils.model.kinds.registry import kind_named, kind_of, rule_of
 from streamforge_utils.model.series import Series
@@ -267,7 +267,7 @@ class IntervalComparison(Comparison):
                 return ()
             content = await _content(objects, intervals.content(name))
             return await asyncio.to_thread(intervals.links, content, manifest)
-        except (PermanentError, DamagedObject) as error:
+        except (PermanentError, DamagedFile, DamagedObject) as error:
             _log.warning("a segment cannot be read", name=name, error=str(error))
             return ()
 

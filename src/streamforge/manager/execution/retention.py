@@ -22,7 +22,7 @@ from streamforge.manager.execution.removal import relies_on
 from streamforge.manager.execution.segment_retention import SegmentRetention
 from streamforge.manager.lifecycle.facts import Fact, TopicsRemoved
 from streamforge.manager.lifecycle.job_spec import readers_of
-from streamforge.manager.lifecycle.topic_removals import due_removal
+from streamforge.manager.lifecycle.topic_removals import due_removal, may_trim
 from streamforge.manager.persistence.store_usage import StoreUsageMonitor
 from streamforge.manager.policy import kept_ms
 from streamforge.manager.workflow import Workflow
@@ -99,8 +99,8 @@ class Retention:
         """Remove from the topics of workflows without an end what every sink has stored."""
         for stored in tuple(self._deps.workflows.live.values()):
             workflow = stored.workflow
-            if not workflow.endless or workflow.plan is None or workflow.topic_input is not None:
-                continue  # a topic that is not ours is its owner's to trim
+            if not may_trim(workflow):
+                continue
             with tried_again_later(self._deps, "Trim", queue_id=workflow.queue_id):
                 await self._deps.admin.trim(workflow.topic, readers_of(workflow))
 

@@ -132,6 +132,14 @@ class BookLedger:
         self._end(cause)
         self.next_id = 0
 
+    def follow(self, after_id: int, end_ms: int, messages: int) -> None:
+        """Up to an id, which ends at a time, another ledger has the chain: the open interval begins behind it.
+
+        messages: of the open interval, so many lie behind.
+        """
+        self._before = self._messages - messages
+        self._first_id, self._start_ms = after_id + 1, end_ms
+
     def late(self, first_id: int, last_id: int, time_ms: int) -> None:
         """A message that came after a later chain had begun."""
         self.counts[Trust.SUSPECT] += 1

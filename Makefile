@@ -3,6 +3,8 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
 MAKEFLAGS += --no-print-directory
+# Else each process that collects tests compiles all of them again, half a minute long.
+unexport PYTHONDONTWRITEBYTECODE
 
 # The Python that makes .venv: 3.11 to 3.14, the first of them that is there and works.
 PYTHON ?= tools/python.sh

@@ -53,7 +53,7 @@ async def test_managers_start_and_go_on_beside_it(tmp_path: Path, client: httpx.
             assert processes.state(pid) in (None, "Z")
             # A sink in the middle of a write is ended and started again.
             suspending = asyncio.create_task(_suspended_in_a_write(data))
-            workflow = await _finished(Api(keeper, client), "2023")
+            workflow = await _finished(Api(keeper, client), "2023-01:2023-07")
             await suspending
             (sink,) = [step for step in workflow["steps"] if step["target"] == "arango-candles"]
             assert [attempt["signal"] for attempt in sink["attempts"]] == [9, None]

@@ -129,10 +129,10 @@ async def test_a_folder_in_which_nothing_is_stored_and_a_record_that_is_none_are
         assert [one["symbol"] for one in answer["symbols"]] == ["BTCUSDT"]
 
 
-async def _store(store: EmbeddedStore, kind_name: str, records: list[Json]) -> None:
+async def _store(store: EmbeddedStore, kind_name: str, records: list[Json], collection: str = "mine") -> None:
     kind = kind_named(kind_name)
     documents = [Document(*kind.document(None, msgspec.json.encode(one))) for one in records]
-    await store.upsert(f"mine_{kind_name}", documents)
+    await store.upsert(f"{collection}_{kind_name}", documents)
 
 
 async def test_candles_and_trades_of_several_symbols_come_in_step_on_streams_and_are_there_by_rest(
@@ -149,7 +149,7 @@ async def test_candles_and_trades_of_several_symbols_come_in_step_on_streams_and
     candles = [
         {
             "_key": f"BTCUSDT_1m_{open_ms}",
-            "_version": version,
+            "_version": 1,
             "symbol": "BTCUSDT",
             "interval": "1m",
             "open_time": open_ms,
@@ -157,10 +157,12 @@ async def test_candles_and_trades_of_several_symbols_come_in_step_on_streams_and
             "number_of_trades": 3,
             **dict.fromkeys((*amounts, *takers), "123456789.12345678"),
         }
-        for open_ms, version in ((START_MS, 1), (START_MS + MINUTE, 1))
+        for open_ms in (START_MS, START_MS + MINUTE)
     ]
     await _store(store, "trades", trades)
+    await _store(store, "candles", [one | {"close": "1.00000000", "_version": 0} for one in candles], "a_copy")
     await _store(store, "candles", candles)
+    await _store(store, "candles", [one | {"close": "1.00000000", "_version": 0} for one in candles], "older")
     await store.close()
     text = "123456789.12345678"
     async with peer(ExchangeConfig(replay=tmp_path), START_MS - 1, load_of(tmp_path)) as exchange:
@@ -185,3 +187,11 @@ async def test_candles_and_trades_of_several_symbols_come_in_step_on_streams_and
         ]
         aggregates = (await exchange.get("/api/v3/aggTrades", symbol="ETHUSDT")).body
         assert [one["l"] for one in msgspec.json.decode(aggregates)] == list(range(7))
+
+
+async def test_a_diff_of_a_second_tells_nothing_over_a_gap(tmp_path: Path) -> None:
+    books = StoredBooks(EmbeddedStore(tmp_path / "store"), tmp_path / "objects")
+    await books.segment_of(one for one in books.diffs(1, 20, 2) if b'"U":13' not in one)
+    async with peer(ExchangeConfig(replay=tmp_path), at_ms(0), load_of(tmp_path)) as exchange:
+        found = await diffs(exchange, 25, "btcusdt@depth")
+    assert [(one["U"], one["u"]) for one in found] == [(1, 8), (9, 12), (15, 18), (19, 20)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from pathlib import Path
 
 import msgspec
@@ -17,7 +19,7 @@ from streamforge_utils.ports.store import Document
 from tests.doubles.market import START_MS
 from tests.doubles.stored_books import StoredBooks, at_ms
 from tests.exchange.books import chained, of_stream, oracle, snapshot
-from tests.exchange.conftest import MINUTE, Peer, peer
+from tests.exchange.conftest import DAY, MINUTE, Peer, peer
 from tests.exchange.sockets import Json, socket
 from tests.exchange.stored import load_of
 from tests.exchange.test_depth_clients import ccxt_of, within
@@ -187,6 +189,13 @@ async def test_candles_and_trades_of_several_symbols_come_in_step_on_streams_and
         ]
         aggregates = (await exchange.get("/api/v3/aggTrades", symbol="ETHUSDT")).body
         assert [one["l"] for one in msgspec.json.decode(aggregates)] == list(range(7))
+        exchange.clock.advance(2 * DAY)
+        zipped = await exchange.get("/data/spot/daily/klines/BTCUSDT/1m/BTCUSDT-1m-2024-08-09.zip")
+        with zipfile.ZipFile(io.BytesIO(zipped.body)) as archive:
+            lines = archive.read(archive.namelist()[0]).splitlines()
+        assert [line.split(b",")[:2] for line in lines] == [
+            [str(open_ms).encode(), text.encode()] for open_ms in (START_MS, START_MS + MINUTE)
+        ]
 
 
 async def test_a_diff_of_a_second_tells_nothing_over_a_gap(tmp_path: Path) -> None:

@@ -75,21 +75,45 @@ class ExchangeKeeper:
 
 
 class LiveKiller(Killer):
-    """Strikes the exchange too."""
+    """Strikes the exchange too, and asks for handovers. workflows: of which."""
 
-    kinds: ClassVar = {"loader": 5, "sink": 5, "shim": 1, "both": 2, "manager": 4, "terminate": 3, "exchange": 4}
+    kinds: ClassVar = {
+        "loader": 5, "sink": 5, "shim": 1, "both": 2, "manager": 4, "terminate": 3, "exchange": 4,
+        "handover": 8,
+    }
 
     def __init__(self, keeper: ManagerKeeper, exchange: ExchangeKeeper, seed: int, *, kills: int) -> None:
         super().__init__(keeper, seed, kills=kills, freezes=1, absence_s=None)
         self._exchange = exchange
+        self.workflows: list[str] = []
+
+    @property
+    def killed(self) -> int:
+        return super().killed - self.hits["handover"]
 
     async def _strike(self, kind: str) -> bool:
+        if kind == "handover":
+            return await self._hand_over()
         if kind != "exchange":
             return await super()._strike(kind)
         hit = await self._exchange.kill(self._random.uniform(*REST_S))
         if hit:
             self.struck.append(kind)
         return hit
+
+    async def _hand_over(self) -> bool:
+        """Another attempt is asked for in the place of a loader; False: the manager is down, or none runs."""
+        url = self._keeper.url
+        if url is None:
+            return False
+        try:
+            async with httpx.AsyncClient(timeout=LIMIT_S) as client:
+                answer = await client.post(f"{url}/queues/{self._random.choice(self.workflows)}/handover")
+        except httpx.TransportError:
+            return False
+        if answer.is_success:
+            self.struck.append("handover")
+        return answer.is_success
 
 
 @pytest.fixture
@@ -120,6 +144,7 @@ async def survive(keeper: ManagerKeeper, exchange: ExchangeKeeper, client: httpx
             await api.start(f"live-{number}", symbol=symbol, type=type_name)
             for number, (symbol, type_name) in enumerate(WORKFLOWS)
         ]
+        killer.workflows = begun
         watching = asyncio.create_task(watcher.watch_processes())
         try:
             await killer.run()
@@ -138,18 +163,21 @@ async def survive(keeper: ManagerKeeper, exchange: ExchangeKeeper, client: httpx
         rows = sum([await check(keeper, api, client, exchange.url, one) for one in ended.values()])
         for queue_id, one in (ended | supplements).items():
             assert_history(one, await api.events(queue_id))
-        check_jobs(keeper.data, ended | supplements)
+        check_jobs(keeper.data, ended | supplements, overlap="loader-ws-")
         check_disk(keeper.data)
-        assert watcher.overlaps == []
+        assert [one for one in watcher.overlaps if "loader-ws-" not in one] == []
         assert killer.killed >= KILLS
         assert killer.hits["exchange"]
+        assert killer.hits["handover"]
         assert "Traceback" not in keeper.log.read_text(errors="replace")
         assert await keeper.down() == 0
         assert processes.of_data(keeper.data) == []
-        attempts = sum(len(step["attempts"]) for one in ended.values() for step in one["steps"])
+        attempts = [attempt for one in ended.values() for step in one["steps"] for attempt in step["attempts"]]
+        handed_over = sum(one["stop_reason"] == "handover" for one in attempts)
+        assert handed_over
         print(
-            f"\nseed {SEED}: {killer.killed} kills {dict(killer.hits)}; {attempts} attempts, {rows} rows, "
-            f"{len(supplements)} supplements"
+            f"\nseed {SEED}: {killer.killed} kills {dict(killer.hits)}; {len(attempts)} attempts, {handed_over} "
+            f"handed over, {rows} rows, {len(supplements)} supplements"
         )
 
 

@@ -137,8 +137,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     first attempt, ranges what a loader has still to load in it. left: messages that a sink which could not say so
     itself has left unstored when the workflow was stopped; left_at_least: there may be more.
     unloaded: what a loader of files could not load in this round, and why. added: nobody asked for the step, a plan
-    needs it. handover: its attempt is to be replaced; shadow: by this one. numbered: the number of the latest shadow.
-    handed_over: what it was last handed over for to run.
+    needs it. handover: its attempt is to be replaced; shadow: by this one. shadows: later ones than its attempt, which
+    have ended. handed_over: what it was last handed over for to run.
     """
 
     target: str
@@ -163,7 +163,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     added: bool = False
     handover: Handover | None = None
     shadow: Attempt | None = None
-    numbered: int = 0
+    shadows: tuple[Attempt, ...] = ()
     handed_over: str = ""
 
     @property

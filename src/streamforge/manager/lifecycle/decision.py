@@ -217,7 +217,7 @@ def _launch(workflow: Workflow, now_ms: int, conditions: Conditions, actions: li
                     workflow = _replace(workflow, waiting_for=_pause(step))
                     continue
                 attempt = next_attempt(workflow, step, now_ms)
-                step = _replace(step, status=StepStatus.RUNNING, attempts=(*kept_attempts(step), attempt))
+                step = _replace(step, status=StepStatus.RUNNING, attempts=(*kept_attempts(step), attempt), shadows=())
                 workflow = workflow.with_step(step)
             if attempt is not None and not attempt.observed and attempt.stop_asked_ms is None:
                 actions.append(Launch(step.target))

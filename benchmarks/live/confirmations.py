@@ -22,8 +22,7 @@ from streamforge_utils.ports.instrumentation import Observer
 from streamforge_utils.ports.store import Store
 from streamforge_utils.ports.stream import Stream
 from streamforge_utils.runtime.context import MessageBus
-from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings
-from streamforge_utils.runtime.stream_settings import StreamSettings
+from streamforge_utils.runtime.settings import DataSettings
 
 LOADER, SINK, TYPE = "loader-ws-trades", "arango-trades", "ws_trades"
 UNHINDERED = {"STREAMFORGE_BUFFER_BYTES": str(10**9)}
@@ -81,11 +80,9 @@ class NotingWiring(OnExchange):
         self.cpu_s = 0.0
         self._topic, self._records, self._began = topic, records, time.process_time()
 
-    def make_stream(
-        self, settings: StreamSettings, exchange: ExchangeSettings, *, clock: Clock, observer: Observer
-    ) -> Stream:
+    def make_stream(self, *settings: Any, **ports: Any) -> Stream:
         self._began = time.process_time()
-        return wiring.make_stream(settings, exchange, clock=clock, observer=observer)
+        return wiring.make_stream(*settings, **ports)
 
     def make_bus(self, settings: DataSettings, *, clock: Clock, observer: Observer) -> MessageBus:
         bus = super().make_bus(settings, clock=clock, observer=observer)
@@ -119,6 +116,8 @@ class NotingWiring(OnExchange):
         return store
 
     def _note(self, records: int) -> None:
+        if self.all.is_set():  # what is left is the marker at the end
+            return
         self.at_ns.append(time.monotonic_ns())
         self.counts.append(records + (self.counts[-1] if self.counts else 0))
         if self.counts[-1] >= self._records:

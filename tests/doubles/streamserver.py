@@ -109,8 +109,11 @@ class Peer:
         return first & 0x0F, bytes(byte ^ mask[at % 4] for at, byte in enumerate(payload))
 
     async def subscribed(self) -> list[str]:
-        """Acknowledge the next request; returns its streams."""
-        asked = json.loads((await self.read())[1])
+        """Acknowledge the next request; returns its streams. A ping before it is passed over."""
+        opcode, payload = await self.read()
+        while opcode != TEXT:
+            opcode, payload = await self.read()
+        asked = json.loads(payload)
         await self.text(json.dumps({"result": None, "id": asked["id"]}))
         return list(asked["params"])
 

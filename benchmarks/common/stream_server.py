@@ -119,7 +119,7 @@ def _paced(phases: Sequence[tuple[int, float]], sent: Path) -> Script:
                     total = due
                 await asyncio.sleep(TICK_S)
             began += seconds
-        sent.write_bytes(msgspec.json.encode(found))
+        await asyncio.to_thread(sent.write_bytes, msgspec.json.encode(found))
         await peer.gone()
 
     return script

@@ -81,8 +81,9 @@ class NotingWiring(OnExchange):
         self._topic, self._records, self._began = topic, records, time.process_time()
 
     def make_stream(self, *settings: Any, **ports: Any) -> Stream:
+        stream = wiring.make_stream(*settings, **ports)
         self._began = time.process_time()
-        return wiring.make_stream(*settings, **ports)
+        return stream
 
     def make_bus(self, settings: DataSettings, *, clock: Clock, observer: Observer) -> MessageBus:
         bus = super().make_bus(settings, clock=clock, observer=observer)

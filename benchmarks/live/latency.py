@@ -96,8 +96,8 @@ def run(bench: Bench) -> Section:
             "the embedded bus, arango-trades stores them in the embedded store, each in a process of its own. An event "
             "begins where the server writes it to its socket, and is on the bus, or stored, where that has confirmed "
             "its batch to the worker; all clocks are the machine's. "
-            f"The first {warm_up:g} s of a run do not count. Burst: {AROUND_BURST:,} events/s before and behind it; the "
-            f"lag is gone once an event is stored within {CALM_NS // 10**6} ms again."
+            f"The first {warm_up:g} s of a run do not count. Burst: {AROUND_BURST:,} events/s before and behind it; "
+            f"the lag is gone once an event is stored within {CALM_NS // 10**6} ms again."
         ),
         lines=tuple(lines),
         details=tuple(details),

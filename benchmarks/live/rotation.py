@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
+from typing import Never
 
 import msgspec
 
@@ -86,7 +87,7 @@ def run(bench: Bench) -> Section:
         title="Rotation",
         how=(
             f"{count} sessions in a process, each with a stream of trades of its own symbol of the test exchange "
-            f"(together {count * TRADES_A_MINUTE // 60:,} trades a second), replace their connections at the same time. "
+            f"(together {count * TRADES_A_MINUTE // 60:,} trades a second), replace their connections at once. "
             "A stream is without a gap if all its ids came on connections, so that nothing had to be asked for."
         ),
         lines=(
@@ -146,9 +147,9 @@ async def _rotate(url: str, count: int, rotate_s: float) -> Rotated:
     )
 
 
-async def _until(tasks: list[asyncio.Task[None]], true: Callable[[], bool]) -> None:
+async def _until(tasks: Sequence[asyncio.Task[Never]], true: Callable[[], bool]) -> None:
     while not true():
         for task in tasks:
-            if task.done():
+            if task.done():  # it failed
                 task.result()
         await asyncio.sleep(0.02)

@@ -12,6 +12,7 @@ from streamforge.manager.handover_state import Handover
 from streamforge.manager.live_ledger import Ledger
 from streamforge.manager.topic_input import PartitionProof, TopicInput
 from streamforge_utils.model.coverage import IdsRead, Segment
+from streamforge_utils.model.daily_collections import Placement
 from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.model.kinds.registry import series_of
 from streamforge_utils.model.messages import Progress
@@ -272,7 +273,8 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
     does without files.
     replayed: how it had ended before its dead letters began to be replayed, and replayed_failure: why.
     topic_removed, dlq_removed: what retention has removed since the end. topic_input: it stores this topic, and has no
-    loader, no range and no series; `topic` is never made then, and only names the topic of dead letters.
+    loader, no range and no series; `topic` is never made then, and only names the topic of dead letters. daily: each
+    day has a collection of its own, and `collection` is the base of their names.
     """
 
     format: int = FORMAT
@@ -315,6 +317,7 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
     topic_input: TopicInput | None = None
     ledger: Ledger | None = None
     supplements: str = ""
+    daily: bool = False
 
     @property
     def series(self) -> Series:
@@ -322,6 +325,11 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
         if self.topic_input is not None:
             return Series(self.symbol, self.type)
         return series_of(self.symbol, self.type)
+
+    @property
+    def placement(self) -> Placement:
+        """Where its records lie."""
+        return Placement(self.collection, self.daily)
 
     @property
     def planned_span(self) -> TimeRange | None:

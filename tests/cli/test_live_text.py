@@ -62,6 +62,9 @@ def test_show_names_the_holes_and_what_has_become_of_them() -> None:
     live = Live(
         state="suspect",
         reconnects=2,
+        failure="it broke off",
+        refused=1200,
+        refusal="no digits",
         backfilled=30,
         clock_offset_ms=-12,
         open_holes=7,
@@ -71,6 +74,8 @@ def test_show_names_the_holes_and_what_has_become_of_them() -> None:
     )
     assert live_lines(live) == [
         "stream: 2 reconnects, 30 backfilled by requests, the exchange's clock is -12 ms ahead",
+        "stream: the last connection that failed: it broke off",
+        "careful: 1,200 messages of the stream were refused; the last: no digits",
         *["hole: a to b (unknown, ids 3 to 5)"] * 5,
         "hole: 2 more",
         "careful: what lacks was not loaded: wf-x: no; again at c",

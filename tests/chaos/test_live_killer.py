@@ -78,7 +78,13 @@ class LiveKiller(Killer):
     """Strikes the exchange too, and asks for handovers. workflows: of which."""
 
     kinds: ClassVar = {
-        "loader": 5, "sink": 5, "shim": 1, "both": 2, "manager": 4, "terminate": 3, "exchange": 4,
+        "loader": 5,
+        "sink": 5,
+        "shim": 1,
+        "both": 2,
+        "manager": 4,
+        "terminate": 3,
+        "exchange": 4,
         "handover": 8,
     }
 

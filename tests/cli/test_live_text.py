@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from streamforge.cli.command_errors import UsageProblem
+from streamforge.cli.commands.workflow_commands import handover_text
 from streamforge.cli.coverage_text import description, nothing_over
 from streamforge.cli.live_text import live_lines, live_text
 from streamforge.cli.load_request import Request
 from streamforge.cli.progress import numbers
 from streamforge.cli.session import Where
 from streamforge.manager import answers
+from streamforge.manager.handover_answers import Handover
 from streamforge.manager.live_answers import Hole, Live
 
 LINKS = answers.Links(self="", events="", coverage="", records="", dead_letters="")
@@ -89,3 +92,13 @@ def test_it_is_described_from_its_begin_on_and_says_when_nothing_was_recorded() 
     found = workflow(Live(state="syncing"))
     assert description(found) == "wf-btcusdt-ws_trades-20240801-abc123: BTCUSDT ws_trades from 1970-01-01 on"
     assert nothing_over(found, Where(server="http://m")) == "nothing was recorded before it was stopped"
+
+
+def test_a_handover_says_how_far_it_is_and_why_it_is_made() -> None:
+    found = Handover(state="listening", reason="its image is older", asked_at="2024-08-01T00:00:00.000Z", attempt=3)
+    told = handover_text("loader-ws-trades", found)
+    assert told == "loader-ws-trades listening (attempt 3): its image is older"
+    given_up = msgspec.structs.replace(found, state="given up", attempt=None, trouble="it was not ready within 300 s")
+    assert handover_text("loader-ws-trades", given_up) == (
+        "loader-ws-trades given up: its image is older; the one before: it was not ready within 300 s"
+    )

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from streamforge.cli.command_errors import UsageProblem
+from streamforge.cli.commands.workflow_commands import handover_text
 from streamforge.cli.coverage_text import description, nothing_over
 from streamforge.cli.live_text import live_lines, live_text
 from streamforge.cli.load_request import Request
 from streamforge.cli.progress import numbers
 from streamforge.cli.session import Where
 from streamforge.manager import answers
+from streamforge.manager.handover_answers import Handover
 from streamforge.manager.live_answers import Hole, Live
 
 LINKS = answers.Links(self="", events="", coverage="", records="", dead_letters="")
@@ -109,3 +112,13 @@ def test_an_order_book_says_how_far_it_can_be_trusted() -> None:
         "suspect, nothing proven yet, 3,120 stored, 28/s, 99.1% verified, 3.2 s lost"
     )
     assert live_lines(live) == ["order book: suspect (sequence gap); unverified, but clean: 0.4% of the time"]
+
+
+def test_a_handover_says_how_far_it_is_and_why_it_is_made() -> None:
+    found = Handover(state="listening", reason="its image is older", asked_at="2024-08-01T00:00:00.000Z", attempt=3)
+    told = handover_text("loader-ws-trades", found)
+    assert told == "loader-ws-trades listening (attempt 3): its image is older"
+    given_up = msgspec.structs.replace(found, state="given up", attempt=None, trouble="it was not ready within 300 s")
+    assert handover_text("loader-ws-trades", given_up) == (
+        "loader-ws-trades given up: its image is older; the one before: it was not ready within 300 s"
+    )

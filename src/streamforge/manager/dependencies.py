@@ -38,9 +38,9 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     questions to `exchange` wait for, where it is known. source: where the data come from. fence: is called before
     anything is done; raises while another manager may have the store. no_driver_reason: says why no manager drives the
     workflows; None: this one does. exchange_binding: keeps the store to one exchange. archive: the exchange's files;
-    None: there are none. retained: where old collections are exported to before they are dropped; None: none is.
-    objects: where sinks put segments; None: nowhere.
-    folder: where the store is, if that is on this machine. asks: `exchange` is the one that the data come from.
+    None: there are none. objects: where segments are; None: nowhere. retained: where old collections are exported to
+    before they are dropped; None: none is. folder: where the store is, if that is on this machine. asks: `exchange` is
+    the one that the data come from.
     """
 
     bus: Bus
@@ -65,8 +65,8 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     dead_letters: DeadLetterReader
     exchange_binding: ExchangeBinding
     archive: Archive | None = None
-    retained: ObjectStore | None = None
     objects: ObjectStore | None = None
+    retained: ObjectStore | None = None
     folder: Path | None = None
     exchange_name: str = "the exchange"
     exchange_waits: ExchangeWaits | None = None

@@ -43,7 +43,7 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
     """The adapters that the manager uses. `running` closes them; the launcher's jobs go on.
 
     identity: who answers at `exchange`. archive: its files; None: there are none.
-    retained, objects: as `Dependencies` has them.
+    objects, retained: as `Dependencies` has them.
     """
 
     bus: MessageBus
@@ -51,8 +51,8 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
     launcher: Launcher
     exchange: Exchange
     archive: Archive | None = None
-    retained: ObjectStore | None = None
     objects: ObjectStore | None = None
+    retained: ObjectStore | None = None
     exchange_waits: ExchangeWaits | None = None
     identity: Identity = msgspec.field(default_factory=Identity)
     clock: Clock = SystemClock()
@@ -118,8 +118,8 @@ async def running(
     settings are wrong) or RetryableError.
     """
     async with AsyncExitStack() as stack:
-        others = (ports.archive, ports.retained, ports.objects)
-        for port in (ports.store, ports.bus, ports.exchange, ports.launcher, *others):
+        objects = (ports.objects, ports.retained)
+        for port in (ports.store, ports.bus, ports.exchange, ports.launcher, ports.archive, *objects):
             if port is not None:
                 stack.push_async_callback(port.close)
         if reconcile:
@@ -149,8 +149,8 @@ async def running(
             launcher=ports.launcher,
             exchange=with_archived(ports.exchange, ports.archive),
             archive=ports.archive,
-            retained=ports.retained if lease is None or ports.retained is None else fenced(ports.retained, lease.check),
             objects=ports.objects if lease is None or ports.objects is None else fenced(ports.objects, lease.check),
+            retained=ports.retained if lease is None or ports.retained is None else fenced(ports.retained, lease.check),
             folder=None if settings.data.arango.url else settings.data.data_dir,
             policy=settings.policy,
             common=worker_environment(settings),

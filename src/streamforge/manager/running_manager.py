@@ -43,7 +43,7 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
     """The adapters that the manager uses. `running` closes them; the launcher's jobs go on.
 
     identity: who answers at `exchange`. archive: its files; None: there are none.
-    retained: as `Dependencies` has it.
+    objects, retained: as `Dependencies` has them.
     """
 
     bus: MessageBus
@@ -51,6 +51,7 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
     launcher: Launcher
     exchange: Exchange
     archive: Archive | None = None
+    objects: ObjectStore | None = None
     retained: ObjectStore | None = None
     exchange_waits: ExchangeWaits | None = None
     identity: Identity = msgspec.field(default_factory=Identity)
@@ -117,7 +118,8 @@ async def running(
     settings are wrong) or RetryableError.
     """
     async with AsyncExitStack() as stack:
-        for port in (ports.store, ports.bus, ports.exchange, ports.launcher, ports.archive, ports.retained):
+        objects = (ports.objects, ports.retained)
+        for port in (ports.store, ports.bus, ports.exchange, ports.launcher, ports.archive, *objects):
             if port is not None:
                 stack.push_async_callback(port.close)
         if reconcile:
@@ -147,6 +149,7 @@ async def running(
             launcher=ports.launcher,
             exchange=with_archived(ports.exchange, ports.archive),
             archive=ports.archive,
+            objects=ports.objects if lease is None or ports.objects is None else fenced(ports.objects, lease.check),
             retained=ports.retained if lease is None or ports.retained is None else fenced(ports.retained, lease.check),
             folder=None if settings.data.arango.url else settings.data.data_dir,
             policy=settings.policy,

@@ -132,6 +132,7 @@ def ports_of(settings: ManagerSettings, observer: Observer, clock: Clock | None 
     exchange = msgspec.structs.replace(settings.exchange, weight_per_minute=settings.policy.manager_weight_per_minute)
     waits, identity = ExchangeWaits(observer), Identity(settings.exchange.identity or None)
     store, kept = wiring.make_store(settings.data, observer=observer), settings.retained
+    keeps = settings.objects.url or settings.data.data_dir is not None
     return Ports(
         bus=wiring.make_bus(settings.data, clock=clock, observer=observer),
         store=store,
@@ -139,6 +140,7 @@ def ports_of(settings: ManagerSettings, observer: Observer, clock: Clock | None 
         exchange=wiring.make_exchange(exchange, clock=clock, observer=waits, identity=identity),
         exchange_waits=waits,
         archive=wiring.make_archive(settings.archive, settings.data, settings.exchange, clock=clock, observer=observer),
+        objects=wiring.make_object_store(settings.objects, settings.data) if keeps else None,
         retained=None if kept is None else wiring.make_object_store(kept, settings.data),
         identity=identity,
         clock=clock,

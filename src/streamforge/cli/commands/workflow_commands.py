@@ -12,7 +12,7 @@ from streamforge.cli import command_options as o
 from streamforge.cli import terminal
 from streamforge.cli.client import PAGE, Query, path_part, to_json
 from streamforge.cli.command_errors import UsageProblem
-from streamforge.cli.coverage_text import load_command, no_longer, nothing_over, show_segments, wait_command
+from streamforge.cli.coverage_text import is_kept, load_command, no_longer, nothing_over, show_segments, wait_command
 from streamforge.cli.live_text import live_lines
 from streamforge.cli.progress import numbers, waits_for
 from streamforge.cli.session import Mode, NothingThere, Where, session
@@ -158,7 +158,7 @@ async def show(queue_id: o.QueueId, where: o.AtManager, as_json: o.Json = False)
         out.print(f"  {told}")
     if asked.span is None and workflow.topic_input is None and workflow.live is None:
         out.print(f"  {nothing_over(workflow, where)}")
-    if workflow.status == "finished" and not coverage.complete and workflow.topic_input is None:
+    if workflow.status == "finished" and not is_kept(coverage.segments) and workflow.topic_input is None:
         out.print(f"  {no_longer(workflow, where)}")
     for line in () if workflow.live is None else live_lines(workflow.live):
         out.print(f"  {line}")

@@ -10,7 +10,7 @@ import structlog
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.backlog import backlog_of
 from streamforge.manager.execution.exchange_limits import Budget, Connects
-from streamforge.manager.execution.live_comparison import Comparison
+from streamforge.manager.execution.interval_comparison import comparison_of
 from streamforge.manager.execution.live_ends import begun, close
 from streamforge.manager.execution.overview import Overview
 from streamforge.manager.execution.planner import ExchangeFailed, prepare, stored_plan, verified
@@ -275,7 +275,7 @@ class Executor:
             raise ExchangeFailed(error) from error
 
     async def _compare(self, workflow: Workflow, ledger: Ledger, *, ask: bool) -> Compared:
-        ban, comparison = None, Comparison(self._deps, workflow, ledger)
+        ban, comparison = None, comparison_of(self._deps, workflow, ledger)
         try:
             await comparison.step()
             if ask:

@@ -144,7 +144,13 @@ def open_again(workflow: Workflow, plan: Plan | None) -> Workflow:
     """An ended workflow, going on. A live one starts again behind what it has proven: what lacks before is history."""
     ledger = workflow.ledger
     if ledger is not None:
-        ledger = Ledger(from_ms=ledger.from_ms, stream_ms=ledger.resume_ms, supplements=ledger.supplements)
+        ledger = Ledger(
+            from_ms=ledger.from_ms,
+            stream_ms=ledger.resume_ms,
+            supplements=ledger.supplements,
+            entry_id=ledger.entry_id,
+            segment_id=ledger.segment_id,
+        )
     return _replace(
         workflow,
         status=Status.PENDING,

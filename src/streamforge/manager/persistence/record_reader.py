@@ -89,6 +89,8 @@ class RecordReader:
         async for known in self._coverage.all():
             if series is not None and known.series != series:
                 continue
+            if not rule_of(known.series).is_counted:
+                continue  # keys do not tell what lacks, and most of it lies in segments
             held = [s for s in known.segments if s.verdict is Verdict.STORED and s.collection == collection]
             if not held:
                 continue

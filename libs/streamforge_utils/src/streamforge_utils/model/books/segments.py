@@ -96,16 +96,24 @@ class OpenSegment:
         return f"{segment_prefix(self._symbol)}{self._name_id:0{ID_DIGITS}}", content, manifest
 
 
-def diffs_of(content: bytes, manifest: SegmentManifest, behind_id: int) -> Iterator[DepthDiff]:
-    """The diffs of a segment that go beyond an update. Raises PermanentError where it is not as its manifest says."""
+def lines_of(content: bytes, manifest: SegmentManifest) -> list[bytes]:
+    """The diffs of a segment as they travelled. Raises PermanentError where it is not as its manifest says."""
     if hashlib.sha256(content).hexdigest() != manifest.sha256:
         raise PermanentError(
             f"a segment of {manifest.symbol} from update {manifest.first_u} on differs from its manifest: it is damaged"
         )
     try:
-        for line in zlib.decompress(content, _GZIP).splitlines():
-            diff = _read_diff(line)
-            if diff.last_update_id > behind_id:
-                yield diff_of(diff)
-    except (zlib.error, *DECODE_ERRORS) as error:
+        return zlib.decompress(content, _GZIP).splitlines()
+    except zlib.error as error:
         raise PermanentError(f"a segment of {manifest.symbol} cannot be read: {error}") from error
+
+
+def diffs_of(content: bytes, manifest: SegmentManifest, behind_id: int) -> Iterator[DepthDiff]:
+    """The diffs of a segment that go beyond an update. Raises as `lines_of`."""
+    for line in lines_of(content, manifest):
+        try:
+            diff = _read_diff(line)
+        except DECODE_ERRORS as error:
+            raise PermanentError(f"a segment of {manifest.symbol} cannot be read: {error}") from error
+        if diff.last_update_id > behind_id:
+            yield diff_of(diff)

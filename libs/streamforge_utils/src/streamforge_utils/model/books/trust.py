@@ -55,6 +55,10 @@ class BookInterval(Unbroken, frozen=True, kw_only=True):
     anchor_id: int | None = None
     messages: int = 0
 
+    @property
+    def doubt(self) -> str:
+        return "" if self.trust is Trust.VERIFIED else f"{self.trust.value}: {self.why}"
+
 
 class Mark(msgspec.Struct, frozen=True, gc=False):
     """A place in the ledger, right behind a message. messages: so many came up to it, in all."""

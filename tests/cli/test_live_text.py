@@ -10,9 +10,10 @@ from streamforge.cli.commands.workflow_commands import handover_text
 from streamforge.cli.coverage_text import description, nothing_over
 from streamforge.cli.live_text import live_lines, live_text
 from streamforge.cli.load_request import Request
+from streamforge.cli.outcome import Ended, Loaded, tell
 from streamforge.cli.progress import numbers
 from streamforge.cli.session import Where
-from streamforge.manager import answers
+from streamforge.manager import answers, data_answers
 from streamforge.manager.handover_answers import Handover
 from streamforge.manager.live_answers import Hole, Live
 
@@ -122,3 +123,36 @@ def test_a_handover_says_how_far_it_is_and_why_it_is_made() -> None:
     assert handover_text("loader-ws-trades", given_up) == (
         "loader-ws-trades given up: its image is older; the one before: it was not ready within 300 s"
     )
+
+
+def test_what_is_lost_is_told_and_not_called_complete_or_gone(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = answers.Progress(records_stored=3120, records_expected=3120)
+    found = workflow(Live(state="ended"), status="finished", type="ws_orderbook", progress=progress)
+    parts = [(0, 400, "stored", ""), (400, 600, "lost", "disconnect"), (600, 1000, "stored", "suspect: crossed")]
+    segments = [
+        data_answers.Segment(start="", end="", start_ms=start, end_ms=end, verdict=verdict, collection="c", cause=cause)
+        for start, end, verdict, cause in parts
+    ]
+    loaded = Loaded(
+        queue_id=found.queue_id,
+        status="finished",
+        time_range=found.time_range,
+        records_expected=3120,
+        records_stored=3120,
+        records_there=0,
+        coverage=segments,
+        seconds=1.0,
+        joined=False,
+        behind_seconds=0.0,
+        asked_range=None,
+    )
+    ended = Ended(workflow=found, loaded=loaded, interrupted=None, timed_out=False)
+    assert not ended.gone
+    tell(ended, Where(server="http://m"))
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.endswith("finished in 1.0 s: 3,120 of 3,120 records stored, the rest is accounted for below")
+    assert [line.split(": ", 1)[1] for line in lines] == [
+        "c",
+        "it happened while nobody listened, and cannot be had again (disconnect)",
+        "c (suspect: crossed)",
+    ]

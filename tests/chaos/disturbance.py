@@ -240,7 +240,9 @@ async def check_workflows(
 
 def check_jobs(data: Path, workflows: Mapping[str, Mapping[str, Any]]) -> None:
     """Every job belongs to an attempt, every attempt that spoke had a job, and one ended before the next was begun."""
-    specs = {path.parent.name: msgspec.json.decode(path.read_bytes()) for path in (data / "jobs").glob("*/spec.json")}
+    specs = {
+        path.parent.name: msgspec.json.decode(path.read_bytes()) for path in (data / "jobs").glob("job-*/spec.json")
+    }
     steps = [step for workflow in workflows.values() for step in workflow["steps"]]
     attempts = {attempt["job"]: attempt for step in steps for attempt in step["attempts"]}
     assert set(specs) <= set(attempts), "a job that no workflow knows"

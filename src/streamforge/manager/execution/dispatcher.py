@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import structlog
 
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.executor import Executor
+from streamforge.manager.execution.executor import Executor, gathers
 from streamforge.manager.execution.inbox import Inbox
 from streamforge.manager.lifecycle.actions import Action, Compare, EndJob, Launch, Prepare, Prove, SendStop
 from streamforge.manager.lifecycle.facts import Compared, Fact, Finding, Unanswered, failed
@@ -67,6 +67,7 @@ class Kind(IntEnum):
     """How many run at once. None holds up another kind: a proof may walk through a year of seconds.
 
     Ending a job waits until it is gone, a minute where its node is lost: all of a node's must hold up nothing else.
+    Launches of loaders of streams wait for each other.
     """
 
     RETAINING = 1
@@ -78,6 +79,7 @@ class Kind(IntEnum):
     COMPARING = 7
     SHORT = 16
     ENDING = 64
+    GATHERING = 256
 
 
 def kind_of(action: Action) -> Kind:
@@ -140,7 +142,8 @@ class Dispatcher:
             return  # its job is there, and will be seen when the jobs are looked at next
         if self._deps.clock.monotonic() - self._stopped_at.get(key, float("-inf")) < STOP_AGAIN_S:
             return  # it has the command, and a moment to end
-        self._start(key, kind_of(action), self._executor.act(workflow, action), (workflow, action))
+        kind = Kind.GATHERING if gathers(workflow, action) else kind_of(action)
+        self._start(key, kind, self._executor.act(workflow, action), (workflow, action))
 
     def begin_work(self, key: Key, kind: Kind, work: Coroutine[None, None, None]) -> None:
         """Do what was not decided about a workflow; it finds out nothing."""

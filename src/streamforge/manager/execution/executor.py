@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from contextlib import nullcontext
 from functools import partial
 
 import msgspec
@@ -9,6 +11,7 @@ import structlog
 
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.backlog import backlog_of
+from streamforge.manager.execution.baskets import Baskets, connections_of, processes_of
 from streamforge.manager.execution.exchange_limits import Budget, Connects
 from streamforge.manager.execution.live_comparison import Comparison
 from streamforge.manager.execution.live_ends import begun, close
@@ -40,6 +43,7 @@ from streamforge_utils.model import names
 from streamforge_utils.model.errors import BannedError, ConfigError, ConflictError, PermanentError, RetryableError
 from streamforge_utils.model.messages import Command, encode_command, encode_event
 from streamforge_utils.ports.bus import Message
+from streamforge_utils.ports.launcher import Job, JobSpec
 from streamforge_utils.runtime.worker_definition import Role, Source
 
 _replace = msgspec.structs.replace
@@ -50,7 +54,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Executor:
-    """Does one action for one workflow at a time; the caller sees to it that an action is not done twice at once."""
+    """Does one action for one workflow at a time; the caller sees to it that an action is not done twice at once.
+
+    jobs: as they were last seen.
+    """
 
     def __init__(self, deps: Dependencies, bans: Bans, budget: Budget, overview: Overview) -> None:
         self._deps = deps
@@ -58,6 +65,8 @@ class Executor:
         self._budget = budget
         self._connects = Connects(deps.policy.connects)
         self._overview = overview
+        self.jobs: Mapping[str, Job] = {}
+        self.baskets = Baskets(deps.launcher, deps.clock, deps.policy.basket_size, lambda: overview.beginning)
         self._recorded: dict[str, None] = {}
         self._provided: dict[str, None] = {}
 
@@ -84,6 +93,8 @@ class Executor:
             case Prepare():
                 plan = await self._plan(workflow)
                 return Planned(plan, added_loader(workflow) if Source.ARCHIVE in plan.ranges else None)
+            case Launch(target) if gathers(workflow, action) and self.baskets.size > 1:
+                return await self._launch(workflow, target, together=True)
             case Launch(target):
                 return await self._launch(workflow, target)
             case SendStop(target):
@@ -128,12 +139,14 @@ class Executor:
         loaders = self._overview.loaders
         running = [job for job, (_, step) in loaders.items() if step.attempt is not None and step.attempt.observed]
         streams = [job for job in running if loaders[job][1].source is Source.STREAM]
-        weights, connects = self._budget.deal(loaders, running, banned=banned), self._connects.deal(streams, now_ms)
+        processes, together = processes_of(loaders, self.jobs)
+        weights = self._budget.deal(loaders, running, banned=banned, together=together)
+        connects = self._connects.deal(streams, now_ms, processes)
         for job in [*weights, *(one for one in connects if one not in weights)]:
             if job not in loaders:
                 continue  # it has ended meanwhile
             queue_id, step = loaders[job]
-            share = weights.get(job, 0 if banned else self._budget.share(len(loaders)))
+            share = weights.get(job, 0 if banned else self._budget.share(len(loaders)) * together[job])
             payload = {"weight_per_minute": share}
             await self.send(
                 Command(
@@ -150,7 +163,12 @@ class Executor:
 
     def may_connect(self, now_ms: int) -> bool:
         """Whether one more loader of a stream may be launched, which connects at once."""
-        return self._connects.may_launch(self._overview.connecting.values(), now_ms)
+        with_it = self._connections({"": now_ms})
+        return self._connects.may_launch(sorted(with_it)[:-1], now_ms)
+
+    def _connections(self, more: Mapping[str, int]) -> list[int]:
+        """When each process of late was planned that connects to the streams, and those of `more` jobs."""
+        return connections_of({**self._overview.connecting, **more}, self.jobs, self.baskets.size)
 
     async def _plan(self, workflow: Workflow) -> Plan:
         """What there is of the workflow's range, which coverage then knows of.
@@ -200,7 +218,26 @@ class Executor:
             return None
         return Banned(until_ms=error.until_ms, said_ms=self._deps.clock.now_ms(), reason=str(error))
 
-    async def _launch(self, workflow: Workflow, target: str) -> Refused | None:
+    async def _launch(self, workflow: Workflow, target: str, *, together: bool = False) -> Refused | None:
+        with self.baskets.preparing() if together else nullcontext():
+            spec = await self._prepared(workflow, target)
+        if spec is None:
+            return None
+        try:
+            await (self.baskets.start(spec) if together else self._deps.launcher.start(spec))
+        except ConfigError as error:
+            failure = Failure(
+                reason=f"{target} cannot be started: {error}", next_step="correct the setting that the reason names"
+            )
+            return Refused(failure)
+        step = workflow.step(target)
+        if step is not None and step.attempt is not None and spec.name not in self._recorded:
+            await self.send(start_command(workflow, step, step.attempt))  # a launch comes again until its job is seen
+            _remember(self._recorded, spec.name)
+        return None
+
+    async def _prepared(self, workflow: Workflow, target: str) -> JobSpec | None:
+        """The job of an attempt whose topics are there; None: it is wanted no more."""
         deps = self._deps
         step = workflow.step(target)
         if step is None or (attempt := step.attempt) is None:
@@ -215,23 +252,13 @@ class Executor:
             common["STREAMFORGE_EXCHANGE_IDENTITY"] = expected
         if not self._wanted(workflow, target, attempt.number):
             return None  # it was asked to stop while this waited for its turn
-        connects = self._connects.share(0, [attempt.job, *self._overview.connecting], deps.clock.now_ms())
+        connects = self._connects.share(0, self._connections({attempt.job: attempt.planned_ms}), deps.clock.now_ms())
         spec_ = job_of(
             workflow, step, attempt, weight_per_minute=share, connects=connects, policy=deps.policy, common=common
         )
         if step.role is Role.LOADER:
             self._budget.sent(attempt.job, share)  # before it runs: a look meanwhile would send it once more
-        try:
-            await deps.launcher.start(spec_)
-        except ConfigError as error:
-            failure = Failure(
-                reason=f"{target} cannot be started: {error}", next_step="correct the setting that the reason names"
-            )
-            return Refused(failure)
-        if attempt.job not in self._recorded:  # a launch comes again until its job is seen
-            await self.send(start_command(workflow, step, attempt))
-            _remember(self._recorded, attempt.job)
-        return None
+        return spec_
 
     async def _provide_topics(self, workflow: Workflow, attempt: Attempt) -> None:
         """Make the workflow's topics: once for the first attempts of its steps, again for every later one.
@@ -311,6 +338,12 @@ class Executor:
                     await self._deps.launcher.forget(job)
                 except ConflictError:
                     _log.warning("a job of an ended workflow still runs", job=job, queue_id=workflow.queue_id)
+
+
+def gathers(workflow: Workflow, action: Action) -> bool:
+    """Whether it is the launch of a loader of a stream, which may be started with others."""
+    step = workflow.step(action.target) if isinstance(action, Launch) and workflow.is_live else None
+    return step is not None and step.source is Source.STREAM
 
 
 def _remember(latest: dict[str, None], name: str) -> None:

@@ -240,3 +240,31 @@ def test_who_gives_up_before_there_is_a_connection_leaves_none_behind() -> None:
         assert not stage.stream.live
 
     play(act)
+
+
+def test_who_has_a_connection_changes_to_a_younger_one_only() -> None:
+    async def act(stage: Stage) -> None:
+        await stage.joined("a")
+        await stage.clock.sleep(10)
+        moved = stage.shared.member()
+        await (await moved.connect(["b"])).abort()
+        await moved.connect(["b"])
+        late = stage.shared.member()
+        assert (await late.connect(["c"])).number == 2
+        await stage.clock.sleep(10)
+        assert (await late.connect(["c"])).number == 3
+
+    play(act)
+
+
+def test_streams_that_are_refused_with_a_new_connection_are_the_failure_of_their_member_alone() -> None:
+    async def act(stage: Stage) -> None:
+        stage.stream.failures.append(PermanentError("refused"))
+        members = [stage.shared.member() for _ in range(3)]
+        found: list[Any] = await asyncio.gather(
+            *(m.connect([name]) for m, name in zip(members, ("bad", "b", "c"), strict=True)), return_exceptions=True
+        )
+        assert isinstance(found[0], PermanentError)
+        assert [part.number for part in found[1:]] == [1, 1]
+
+    play(act)

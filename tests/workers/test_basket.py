@@ -17,26 +17,28 @@ import pytest
 
 from streamforge.exchange.config import ExchangeConfig, SymbolSpec
 from streamforge.exchange.exchange_server import serve
-from streamforge.workers import loader_ws_trades
+from streamforge.workers import loader_ws_orderbook, loader_ws_trades
 from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.model.messages import EOS_KEY, Event, Live, decode_marker, progress_of
 from streamforge_utils.ports.basket import BASKET, BASKET_DIR, STOP, Member, divided, read_members, written
 from streamforge_utils.ports.bus import TopicSpec
 from streamforge_utils.runtime.basket import Basket
+from streamforge_utils.runtime.worker_definition import Definition
 from tests.cleanenv import environment
 from tests.exchange.conftest import MINUTE, NOW, Peer, peer
 from tests.limits import LIMIT_S
 from tests.runtime.rig import CONTROL, EVENTS, words
 from tests.workers.live import LiveRig
 
-TRADES = loader_ws_trades.DEFINITION
-
 
 class BasketRig(LiveRig):
-    """Loaders of the trades of several symbols; what belongs to one is found by its symbol."""
+    """Loaders of several symbols; what belongs to one is found by its symbol."""
+
+    definition: Definition[Any] = loader_ws_trades.DEFINITION
+    type_name = "ws_trades"
 
     def __init__(self, folder: Path, exchange: Peer, symbols: Sequence[str], **settings: str) -> None:
-        super().__init__(folder, exchange.exchange, "ws_trades")
+        super().__init__(folder, exchange.exchange, self.type_name)
         self.peer = exchange
         self.symbols = symbols
         self.jobs = folder / "jobs"
@@ -70,7 +72,7 @@ class BasketRig(LiveRig):
     @asynccontextmanager
     async def basket(self) -> AsyncIterator[asyncio.Task[int]]:
         """The basket runs; afterwards it has ended, by commands where it had not."""
-        basket = Basket(TRADES, self, self.members(), folder=self.jobs, version="9.9.9")
+        basket = Basket(self.definition, self, self.members(), folder=self.jobs, version="9.9.9")
         running = asyncio.create_task(basket.run())
         try:
             yield running
@@ -168,6 +170,35 @@ async def test_a_hundred_series_share_a_connection_and_change_it_without_a_gap(t
         assert {rig.exit_code(symbol) for symbol in MANY} == {0}
         assert [await rig.reasons(symbol) for symbol in MANY] == [["interrupted"]] * 100
         assert exchange.state.streams.open == 0
+        await rig.close()
+
+
+class BookBasketRig(BasketRig):
+    definition = loader_ws_orderbook.DEFINITION
+    type_name = "ws_orderbook"
+
+
+async def test_order_books_stay_verified_when_their_common_connection_is_changed(tmp_path: Path) -> None:
+    async with peer() as exchange:
+        rig = BookBasketRig(tmp_path, exchange, ["BTCUSDT", "ETHUSDT", "SOLUSDT"])
+        await rig.prepare()
+        async with rig.basket():
+            changed = False
+            async with asyncio.timeout(LIMIT_S):
+                while True:
+                    exchange.clock.advance(500)
+                    await asyncio.sleep(0.2)
+                    told = await rig.told_by()
+                    verified = len(told) == 3 and all(one.trust == "verified" for one in told.values())
+                    if verified and not changed:
+                        changed = (await exchange.send("POST", "/control/shutdown", {"notice_s": 3600})).status == 200
+                    if changed and all(one.rotations == 1 for one in told.values()):
+                        break
+            assert verified
+            assert {one.suspect for one in told.values()} == {0}
+            assert exchange.state.streams.connects == 2
+        for symbol in rig.symbols:
+            assert (rig.exit_code(symbol), await rig.reasons(symbol)) == (0, ["interrupted"])
         await rig.close()
 
 

@@ -15,6 +15,7 @@ from streamforge_utils.model.messages import decode_command
 from streamforge_utils.ports.launcher import Job, JobSpec, JobState
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.scriptedlauncher import ScriptedLauncher
+from tests.manager.execution.world import hold_back
 from tests.manager.live_world import POLICY, live_world, pass_time, speak, wanted
 from tests.manager.support import LOADER, SINK, World, attempt, replace
 
@@ -49,6 +50,27 @@ async def test_loaders_that_begin_together_are_started_in_baskets_and_sinks_alon
     assert sorted(map(len, world.launcher.together)) == [10, 10, 10]
     assert {job for basket in world.launcher.together for job in basket} == loaders
     assert len(world.launcher.started) == 60
+    await world.die()
+
+
+async def test_as_many_as_fit_into_a_basket_are_launched_at_once() -> None:
+    world = await world_of(replace(POLICY, basket_size=25))
+    await until_launched(world, await many(world, 25))
+    assert [len(basket) for basket in world.launcher.together] == [25]
+    await world.die()
+
+
+async def test_series_that_are_planned_still_are_waited_for() -> None:
+    world, gate = await world_of(POLICY), asyncio.Event()
+    hold_back(world.exchange, "symbol_info", gate)
+    queue_ids = await many(world, 3)
+    try:
+        await world.turns(3)
+        assert [one.target for one in world.launcher.specs.values()] == [SINK, SINK]
+    finally:
+        gate.set()
+    await until_launched(world, queue_ids)
+    assert [len(basket) for basket in world.launcher.together] == [3]
     await world.die()
 
 
@@ -105,17 +127,21 @@ async def test_when_a_basket_dies_its_members_are_made_again_and_grouped_again()
 
 
 def spec(name: str, target: str = "loader-ws-trades", image: str | None = None) -> JobSpec:
-    return JobSpec(name=name, target=target, queue_id=name, attempt=1, image=image)
+    environment = {} if target == "arango-trades" else {"STREAMFORGE_CONNECTS": "1"}
+    return JobSpec(name=name, target=target, queue_id=name, attempt=1, image=image, environment=environment)
 
 
 class Stage:
-    """beginning: what is said to be about to be launched."""
+    """beginning: how many are said to be about to be launched. begun: beside those that are ready."""
 
     def __init__(self, size: int = 10) -> None:
         self.clock = ManualClock(0)
         self.launcher = ScriptedLauncher()
         self.beginning = 0
-        self.baskets = Baskets(self.launcher, self.clock, size, lambda: self.beginning)
+        self.begun = 0
+        self.baskets = Baskets(self.launcher, self.clock, size)
+        self.baskets.expected = lambda: self.beginning
+        self.baskets.begun = lambda: self.begun + sum(not task.done() for task in self.tasks)
         self.tasks: list[asyncio.Task[None]] = []
 
     async def begin(self, *specs: JobSpec) -> None:
@@ -154,13 +180,21 @@ async def test_those_that_are_ready_wait_for_those_that_come_but_not_long() -> N
 
 async def test_who_is_being_prepared_is_waited_for_and_no_more_once_it_is_not_wanted() -> None:
     stage = Stage()
-    preparing = stage.baskets.preparing()
-    preparing.__enter__()
+    stage.begun = 1
     await stage.begin(spec("a"), spec("b"))
     assert stage.launcher.started == []
-    preparing.__exit__(None, None, None)
+    stage.begun = 0
+    with stage.baskets.looking():
+        pass
     await asyncio.gather(*stage.tasks)
     assert stage.launcher.together == [["a", "b"]]
+
+
+async def test_who_loads_no_stream_waits_for_nobody() -> None:
+    stage = Stage()
+    stage.beginning = 1
+    await stage.begin(spec("a", "arango-trades"))
+    assert stage.launcher.started == ["a"]
 
 
 async def test_other_targets_and_images_become_other_processes() -> None:

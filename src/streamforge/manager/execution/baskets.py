@@ -14,6 +14,9 @@ from streamforge_utils.ports.launcher import Job, JobSpec, Launcher
 GATHER_S = 5.0
 """So long a launch waits at most for others that are about to come."""
 
+CONNECTS = "STREAMFORGE_CONNECTS"
+"""Loaders of streams have it, and no others."""
+
 _Alike = tuple[str, str | None]
 """Target and image: one process has one of each."""
 
@@ -28,29 +31,19 @@ class _Basket:
 
 
 class Baskets:
-    """Starts jobs together that are launched within a moment of each other, at most `size`.
+    """Starts loaders of streams together that are launched within a moment of each other, at most `size`.
 
-    beginning: how many more are about to be launched, as far as is known.
+    begun: of how many a launch has begun that has not ended. expected: how many more are about to be launched.
     """
 
-    def __init__(self, launcher: Launcher, clock: Clock, size: int, beginning: Callable[[], int]) -> None:
+    def __init__(self, launcher: Launcher, clock: Clock, size: int) -> None:
         self.size = size
+        self.begun: Callable[[], int] = lambda: 0
+        self.expected: Callable[[], int] = lambda: 0
         self._launcher = launcher
         self._clock = clock
-        self._beginning = beginning
         self._open: dict[_Alike, _Basket] = {}
-        self._preparing = 0
         self._looking = False
-
-    @contextmanager
-    def preparing(self) -> Iterator[None]:
-        """In the block a job is prepared that will be started: those that are ready wait for it."""
-        self._preparing += 1
-        try:
-            yield
-        finally:
-            self._preparing -= 1
-            self._look_soon()
 
     @contextmanager
     def looking(self) -> Iterator[None]:
@@ -60,10 +53,14 @@ class Baskets:
             yield
         finally:
             self._looking = False
-            self._look_soon()
+            # Once those that are ready have joined.
+            asyncio.get_running_loop().call_soon(self._close_those_due)
 
     async def start(self, spec: JobSpec) -> None:
-        """Start the job, with others; raises as `Launcher.start_together`."""
+        """Start the job, with others if it loads a stream; raises as `Launcher.start_together`."""
+        if self.size == 1 or CONNECTS not in spec.environment:
+            await self._launcher.start(spec)
+            return
         alike = spec.target, spec.image
         basket = self._open.get(alike)
         if basket is None:
@@ -86,14 +83,10 @@ class Baskets:
             raise
         basket.started.set_result(None)
 
-    def _look_soon(self) -> None:
-        """After those that are ready have joined."""
-        asyncio.get_running_loop().call_soon(self._close_those_due)
-
     def _close_those_due(self) -> None:
-        now = self._clock.monotonic()
+        now, waiting = self._clock.monotonic(), sum(len(one.specs) for one in self._open.values())
         for basket in [*self._open.values()]:
-            others_come = self._preparing or self._looking or self._beginning()
+            others_come = self._looking or self.expected() or self.begun() > waiting
             if not others_come or now - basket.since >= GATHER_S:
                 self._close(basket)
 

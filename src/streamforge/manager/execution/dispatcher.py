@@ -12,7 +12,7 @@ from typing import Any, Protocol
 import structlog
 
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.executor import Executor, gathers
+from streamforge.manager.execution.executor import Executor
 from streamforge.manager.execution.inbox import Inbox
 from streamforge.manager.lifecycle.actions import Action, Compare, EndJob, Launch, Prepare, Prove, SendStop
 from streamforge.manager.lifecycle.facts import Compared, Fact, Finding, Unanswered, failed
@@ -20,6 +20,7 @@ from streamforge.manager.persistence.bans import Bans
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.errors import ConflictError, RetryableError, StreamForgeError
 from streamforge_utils.ports.instrumentation import Observer
+from streamforge_utils.runtime.worker_definition import Source
 
 STOP_AGAIN_S = 2.0
 """A worker that has not ended so long after the stop command gets it again: the first one may be lost."""
@@ -96,6 +97,11 @@ def kind_of(action: Action) -> Kind:
     return Kind.SHORT
 
 
+def _gathers(workflow: Workflow, action: Action) -> bool:
+    step = workflow.step(action.target) if isinstance(action, Launch) else None
+    return step is not None and step.source is Source.STREAM
+
+
 class BesideTheLoop(Protocol):
     """Work that the loop begins again and again, beside the workflows."""
 
@@ -110,6 +116,7 @@ class Dispatcher:
     """The actions that are being carried out, and how they went until what they found out is folded.
 
     ended: called with the workflow after each. pause_s: how long one that failed rests before it may be begun again.
+    gathering: the launches under way of which several may become one process.
     """
 
     def __init__(
@@ -130,6 +137,7 @@ class Dispatcher:
         self._pause_s = pause_s
         self.running: dict[Key, asyncio.Task[None]] = {}
         self._running_of: dict[str, set[Key]] = defaultdict(set)
+        self.gathering: set[Key] = set()
         self.limits = {kind: asyncio.Semaphore(kind) for kind in Kind}
         self._launched: set[Key] = set()
         self._stopped_at: dict[Key, float] = {}
@@ -142,7 +150,9 @@ class Dispatcher:
             return  # its job is there, and will be seen when the jobs are looked at next
         if self._deps.clock.monotonic() - self._stopped_at.get(key, float("-inf")) < STOP_AGAIN_S:
             return  # it has the command, and a moment to end
-        kind = Kind.GATHERING if gathers(workflow, action) else kind_of(action)
+        kind = Kind.GATHERING if _gathers(workflow, action) else kind_of(action)
+        if kind is Kind.GATHERING:
+            self.gathering.add(key)
         self._start(key, kind, self._executor.act(workflow, action), (workflow, action))
 
     def begin_work(self, key: Key, kind: Kind, work: Coroutine[None, None, None]) -> None:
@@ -207,6 +217,7 @@ class Dispatcher:
             # Also of a task that was cancelled before it began: it would seem to run for ever.
             work.close()
             del self.running[key]
+            self.gathering.discard(key)
             self._running_of[key[1]].discard(key)
             if not self._running_of[key[1]]:
                 del self._running_of[key[1]]

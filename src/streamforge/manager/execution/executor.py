@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import nullcontext
 from functools import partial
 
 import msgspec
@@ -43,7 +42,7 @@ from streamforge_utils.model import names
 from streamforge_utils.model.errors import BannedError, ConfigError, ConflictError, PermanentError, RetryableError
 from streamforge_utils.model.messages import Command, encode_command, encode_event
 from streamforge_utils.ports.bus import Message
-from streamforge_utils.ports.launcher import Job, JobSpec
+from streamforge_utils.ports.launcher import Job
 from streamforge_utils.runtime.worker_definition import Role, Source
 
 _replace = msgspec.structs.replace
@@ -66,7 +65,7 @@ class Executor:
         self._connects = Connects(deps.policy.connects)
         self._overview = overview
         self.jobs: Mapping[str, Job] = {}
-        self.baskets = Baskets(deps.launcher, deps.clock, deps.policy.basket_size, lambda: overview.beginning)
+        self.baskets = Baskets(deps.launcher, deps.clock, deps.policy.basket_size)
         self._recorded: dict[str, None] = {}
         self._provided: dict[str, None] = {}
 
@@ -93,8 +92,6 @@ class Executor:
             case Prepare():
                 plan = await self._plan(workflow)
                 return Planned(plan, added_loader(workflow) if Source.ARCHIVE in plan.ranges else None)
-            case Launch(target) if gathers(workflow, action) and self.baskets.size > 1:
-                return await self._launch(workflow, target, together=True)
             case Launch(target):
                 return await self._launch(workflow, target)
             case SendStop(target):
@@ -163,8 +160,7 @@ class Executor:
 
     def may_connect(self, now_ms: int) -> bool:
         """Whether one more loader of a stream may be launched, which connects at once."""
-        with_it = self._connections({"": now_ms})
-        return self._connects.may_launch(sorted(with_it)[:-1], now_ms)
+        return self._connects.may_launch(sorted(self._connections({"": now_ms}))[:-1], now_ms)
 
     def _connections(self, more: Mapping[str, int]) -> list[int]:
         """When each process of late was planned that connects to the streams, and those of `more` jobs."""
@@ -218,26 +214,7 @@ class Executor:
             return None
         return Banned(until_ms=error.until_ms, said_ms=self._deps.clock.now_ms(), reason=str(error))
 
-    async def _launch(self, workflow: Workflow, target: str, *, together: bool = False) -> Refused | None:
-        with self.baskets.preparing() if together else nullcontext():
-            spec = await self._prepared(workflow, target)
-        if spec is None:
-            return None
-        try:
-            await (self.baskets.start(spec) if together else self._deps.launcher.start(spec))
-        except ConfigError as error:
-            failure = Failure(
-                reason=f"{target} cannot be started: {error}", next_step="correct the setting that the reason names"
-            )
-            return Refused(failure)
-        step = workflow.step(target)
-        if step is not None and step.attempt is not None and spec.name not in self._recorded:
-            await self.send(start_command(workflow, step, step.attempt))  # a launch comes again until its job is seen
-            _remember(self._recorded, spec.name)
-        return None
-
-    async def _prepared(self, workflow: Workflow, target: str) -> JobSpec | None:
-        """The job of an attempt whose topics are there; None: it is wanted no more."""
+    async def _launch(self, workflow: Workflow, target: str) -> Refused | None:
         deps = self._deps
         step = workflow.step(target)
         if step is None or (attempt := step.attempt) is None:
@@ -258,7 +235,17 @@ class Executor:
         )
         if step.role is Role.LOADER:
             self._budget.sent(attempt.job, share)  # before it runs: a look meanwhile would send it once more
-        return spec_
+        try:
+            await self.baskets.start(spec_)
+        except ConfigError as error:
+            failure = Failure(
+                reason=f"{target} cannot be started: {error}", next_step="correct the setting that the reason names"
+            )
+            return Refused(failure)
+        if attempt.job not in self._recorded:  # a launch comes again until its job is seen
+            await self.send(start_command(workflow, step, attempt))
+            _remember(self._recorded, attempt.job)
+        return None
 
     async def _provide_topics(self, workflow: Workflow, attempt: Attempt) -> None:
         """Make the workflow's topics: once for the first attempts of its steps, again for every later one.
@@ -338,12 +325,6 @@ class Executor:
                     await self._deps.launcher.forget(job)
                 except ConflictError:
                     _log.warning("a job of an ended workflow still runs", job=job, queue_id=workflow.queue_id)
-
-
-def gathers(workflow: Workflow, action: Action) -> bool:
-    """Whether it is the launch of a loader of a stream, which may be started with others."""
-    step = workflow.step(action.target) if isinstance(action, Launch) and workflow.is_live else None
-    return step is not None and step.source is Source.STREAM
 
 
 def _remember(latest: dict[str, None], name: str) -> None:

@@ -71,6 +71,8 @@ class Reconciler:
         self.dispatcher = Dispatcher(
             deps, self.executor, self.inbox, self.bans, self._arrived, pause_s=self.LOOK_EVERY_S
         )
+        self.executor.baskets.expected = lambda: self._overview.beginning
+        self.executor.baskets.begun = lambda: len(self.dispatcher.gathering)
         self.retention = Retention(deps, self.executor, self.inbox)
         self._verifier = Verifier(deps)
         self.batches: BesideTheLoop | None = None

@@ -8,9 +8,9 @@ from pathlib import Path
 import msgspec
 
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
-from streamforge_utils.model.books.messages import read_snapshot
+from streamforge_utils.model.books.messages import DepthDiff, checked, read_message, read_snapshot
 from streamforge_utils.model.books.order_book import OrderBook
-from streamforge_utils.model.books.records import checkpoint_of, interval_record, kind_name_of
+from streamforge_utils.model.books.records import checkpoint_of, depth_template, id_key, interval_record, kind_name_of
 from streamforge_utils.model.books.segments import CONTENT, MANIFEST, OpenSegment
 from streamforge_utils.model.books.trust import BookInterval, Trust
 from streamforge_utils.model.kinds.kind import Record
@@ -85,7 +85,11 @@ class StoredBooks:
 
 def records(payloads: Iterable[bytes]) -> tuple[list[bytes], list[bytes]]:
     """Keys and values of the records of diffs, as they travel."""
-    streaming = kind_named("depth").streaming
-    assert streaming is not None
-    heard = streaming.read([*payloads], SERIES, START_MS)
-    return [*heard.keys], [*heard.values]
+    keys, values, template = list[bytes](), list[bytes](), depth_template(SYMBOL)
+    for payload in payloads:
+        diff = read_message(payload)
+        assert isinstance(diff, DepthDiff)
+        keys.append(id_key(SYMBOL, diff.last_id).encode())
+        ids = (diff.first_id, diff.last_id, diff.time_ms)
+        values.append(template % (keys[-1], START_MS, *ids, START_MS * 1000, 0, checked(payload, diff)))
+    return keys, values

@@ -46,11 +46,12 @@ def test_its_line_says_how_far_it_is_proven_and_when_the_last_frame_came() -> No
         frame_age_seconds=0.2,
         supplement="wf-x",
         open_holes=1,
+        refused=1200,
     )
     text = live_text(workflow(live), live)
     assert text == (
         "live, proven through 2024-08-01 12:00:03, 1.5 s ago, 3,120 stored, 28/s, last frame 0.2 s ago, 1 hole open, "
-        "wf-x loads what lacks"
+        "1,200 messages refused, wf-x loads what lacks"
     )
     assert numbers(workflow(live)) == text
     assert "live" not in numbers(workflow(live, status="finished"))

@@ -113,6 +113,7 @@ def test_a_proxy_that_cuts_is_told_and_costs_nothing(exchange: rig.Exchange, tmp
             queue_id = start(manager, "BTCUSDT")
             told = f"to {url}: it broke off"
             manager.until(queue_id, "it says why", lambda one: one["live"] and told in (one["live"]["failure"] or ""))
+            proxy.cut_after(None)
             assert_goes_on(manager, queue_id)
             assert manager.show(queue_id)["live"]["reconnects"] > 0
 

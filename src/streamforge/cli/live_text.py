@@ -29,6 +29,8 @@ def live_text(workflow: answers.WorkflowSummary, live: Live) -> str:
         parts.append(f"{terminal.duration(live.lost_seconds)} lost")
     if live.open_holes:
         parts.append(f"{live.open_holes} hole{'' if live.open_holes == 1 else 's'} open")
+    if live.refused:
+        parts.append(f"{terminal.number(live.refused)} messages refused")
     if live.supplement:
         parts.append(f"{live.supplement} loads what lacks")
     return ", ".join(parts)

@@ -8,6 +8,7 @@ import pytest
 
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.ports.stream import EndCause
+from streamforge_utils.runtime import stream_session
 from streamforge_utils.runtime.stream_session import HEALTHY_S, LONGEST_PAUSE_S, ROTATE_S, SETTLE_S
 from tests.runtime.session_stage import Stage, play, trade
 
@@ -22,6 +23,21 @@ def test_what_comes_is_heard_in_its_order_until_it_ends() -> None:
 
     stage = play(act)
     assert (stage.ears.heard, stage.ears.interruptions, stage.session.rotations) == ([1, 2, 3], [0], 0)
+
+
+def test_all_of_what_came_at_once_is_heard_also_behind_what_is_no_json(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream_session, "TOGETHER", 2)
+
+    async def act(stage: Stage) -> None:
+        one = await stage.connection(1)
+        one.give(trade(1), b'{"stream":"btcusdt@trade",', *map(trade, range(2, 8)))
+        two = await stage.connection(2)
+        two.give(trade(8))
+        await stage.clock.sleep(1)
+
+    stage = play(act)
+    assert stage.ears.heard == [1, 2, 3, 4, 5, 6, 7, 8]
+    assert (len(stage.ears.refused), stage.ears.interruptions) == (1, [0, 7])
 
 
 def test_after_an_end_all_that_had_come_is_heard_and_another_connection_is_made() -> None:

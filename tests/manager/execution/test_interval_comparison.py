@@ -18,7 +18,7 @@ from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.books.stored_intervals import UNBACKED
-from streamforge_utils.model.books.trust import Mark
+from streamforge_utils.model.books.trust import Mark, Standing, Trust
 from streamforge_utils.model.coverage import DONE, Segment, Verdict
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.messages import Live, Progress
@@ -247,6 +247,21 @@ async def test_what_lies_between_two_attempts_is_lost_also_where_the_first_told_
     await rig.books.hear(600, 601)
     await rig.books.keep()
     assert await rig.step() == [(101, 103, "stored", ""), (103, 600, *becomes), (600, 602, "stored", "")]
+
+
+async def test_what_a_killed_loader_has_left_untold_is_unverifiable_where_its_topic_was_trimmed(rig: Rig) -> None:
+    await rig.books.hear(101, 102)
+    await rig.books.hear(103, 104, told=False)
+    await rig.books.restart()
+    rig.books.ledger.standing = Standing(Trust.UNVERIFIABLE, "loader ended")
+    await rig.books.hear(105, 106)  # the next one finds the last of them alone
+    await rig.books.end("loader ended")
+    rig.books.ledger.standing = VERIFIED
+    await rig.books.hear(600, 601)
+    await rig.books.keep()
+    found = [(103, 107, "stored", "unverifiable: loader ended"), (107, 600, "lost", "loader ended")]
+    assert await rig.step() == [(101, 103, "stored", ""), *found, (600, 602, "stored", "")]
+    assert counted(await rig.world.deps.coverage.of(rig.workflow.series)) == 8
 
 
 async def test_a_workflow_before_it_in_the_same_collection_is_not_its_own(rig: Rig) -> None:

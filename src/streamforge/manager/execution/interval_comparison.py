@@ -105,9 +105,11 @@ class IntervalComparison(Comparison):
         last_id = max((one.last_id for one in ahead), default=behind_id)
         links, seen_id = await self._links(first_id, last_id, segment_id=self.ledger.segment_id)
         self.ledger = _replace(self.ledger, segment_id=self._segment_id)
+        terms = self._terms(known, seen_id)
+        told = self._with_ends(told, links, terms)
         if self._close and all_told and seen_id is None:
             told = self._with_end(told, links)
-        found = survey(told, links, front.at_ms, front.position, self._terms(known, seen_id))
+        found = survey(told, links, front.at_ms, front.position, terms)
         if changed is not None and found:
             found = [*_before(changed, links, seen_id), *found]
         return found, bool(found) and not (all_told and seen_id is None)
@@ -218,6 +220,18 @@ class IntervalComparison(Comparison):
         ended = self._intervals.ended(last, [one for one in links if one.last_id > last.last_id])
         again = {one.first_id for one in ended}
         return [*(one for one in told if one.first_id not in again), *ended]
+
+    def _with_ends(self, told: Sequence[Unbroken], links: Sequence[Link], terms: Terms) -> list[Unbroken]:
+        """As `_with_end`, for loaders that were killed before: the next one may have found no more on the topic."""
+        by_id = sorted(told, key=lambda one: (one.first_id, one.last_id))
+        found = by_id[:1]
+        for one in by_id[1:]:
+            last = found[-1]
+            if not last.cause and one.first_id > last.last_id + 1 and terms.explains(last, one):
+                untold = [link for link in links if last.last_id < link.last_id < one.first_id]
+                found[-1:] = self._with_end([last], untold)
+            found.append(one)
+        return found
 
     async def _backed(self, told: Sequence[Unbroken]) -> list[Unbroken]:
         """`told`, with a doubt where nothing is stored of what shows that there is none; up to what goes on, and may

@@ -41,6 +41,11 @@ class Terms(msgspec.Struct, frozen=True, kw_only=True):
     begun_ms: Sequence[int] = ()
     ended: bool = False
 
+    def explains(self, before: Unbroken, one: Unbroken) -> bool:
+        """Whether a loader was killed between two intervals: another one began, or tells so."""
+        first_ms, last_ms = before.end_ms - _SKEW_MS, one.start_ms + _SKEW_MS
+        return one.cause == ENDED or any(first_ms <= at_ms <= last_ms for at_ms in self.begun_ms)
+
 
 def survey(
     told: Iterable[Unbroken], links: Sequence[Link], at_ms: int, next_id: int | None, terms: Terms
@@ -109,9 +114,7 @@ class _Walk:
             return False
         verdict, cause = Verdict.UNKNOWN, UNTOLD
         if not self._is_untold(first_id, one.first_id):
-            begun = any(self.at_ms - _SKEW_MS <= at_ms <= one.start_ms + _SKEW_MS for at_ms in terms.begun_ms)
-            known = "" if before is None else before.cause
-            known = known or (ENDED if begun else "")
+            known = "" if before is None else before.cause or (ENDED if terms.explains(before, one) else "")
             verdict, cause = (Verdict.LOST, known) if known else (verdict, cause)
         ids = (first_id, one.first_id - 1) if verdict is Verdict.UNKNOWN and first_id < one.first_id else (None, None)
         return self._leave_out(end_ms, verdict, cause, *ids)

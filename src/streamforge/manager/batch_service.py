@@ -30,11 +30,11 @@ from streamforge.manager.execution.batch_driver import BatchDriver, Retry
 from streamforge.manager.execution.reconciler import Reconciler
 from streamforge.manager.persistence.reservations import Reservations
 from streamforge.manager.policy import DAY_MS
-from streamforge.manager.service import NotFound, NotNow
+from streamforge.manager.service import NotFound, NotNow, lost_cursor
 from streamforge.manager.symbol_chooser import Chooser
 from streamforge.manager.symbol_selection import SHOWN, Selection, shortened
 from streamforge.manager.workflow import Workflow
-from streamforge_utils.model.errors import InvalidInput, RetryableError, StreamForgeError
+from streamforge_utils.model.errors import RetryableError, StreamForgeError
 from streamforge_utils.model.spelling import closest
 from streamforge_utils.model.timeranges import TimeRange, resolve_time_range
 from streamforge_utils.ports.exchange import SymbolInfo
@@ -180,10 +180,7 @@ class BatchService:
         Raises InvalidInput for a cursor that is none.
         """
         if cursor is not None and (not is_batch_id(cursor) or await self._deps.batches.get(cursor) is None):
-            raise InvalidInput(
-                "cursor",
-                f"cursor {cursor[:80]!r} is not one of this server, or its batch was removed: begin again without one",
-            )
+            raise lost_cursor(cursor, "batch")
         found = await self._deps.batches.find(after=cursor, limit=limit + 1)
         views = [self._with_live(batch, self._driver.members(batch.batch_id) or ()) for batch in found[:limit]]
         return views, found[limit - 1].batch_id if len(found) > limit else None

@@ -9,7 +9,7 @@ import msgspec
 
 from streamforge.manager.workflow import SourceChoice, Workflow
 from streamforge_utils.model.coverage import Segment
-from streamforge_utils.model.errors import StreamForgeError
+from streamforge_utils.model.errors import InvalidInput, StreamForgeError
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange, format_ms
 
@@ -46,6 +46,14 @@ class Incomplete(StreamForgeError):
 
 class KeyReused(StreamForgeError):
     """The Idempotency-Key came before with another request (HTTP 422)."""
+
+
+def lost_cursor(cursor: str, what: str) -> InvalidInput:
+    """What is said of a cursor that is none."""
+    return InvalidInput(
+        "cursor",
+        f"cursor {cursor[:80]!r} is not one of this server, or its {what} was removed: begin again without one",
+    )
 
 
 class StepRequest(msgspec.Struct, frozen=True, kw_only=True):

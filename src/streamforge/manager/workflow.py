@@ -376,14 +376,10 @@ class _Format(msgspec.Struct):
     format: int
 
 
-_encode = msgspec.json.Encoder().encode
+encode_workflow = msgspec.json.Encoder().encode
+"""The document's JSON."""
 _decode = msgspec.json.Decoder(Workflow).decode
 _decode_format = msgspec.json.Decoder(_Format).decode
-
-
-def encode_workflow(workflow: Workflow) -> bytes:
-    """The document's JSON."""
-    return _encode(workflow)
 
 
 def decode_workflow(body: bytes) -> Workflow:

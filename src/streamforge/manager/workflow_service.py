@@ -40,6 +40,7 @@ from streamforge.manager.service import (
     Started,
     StartRequest,
     Verification,
+    lost_cursor,
     no_workflow,
 )
 from streamforge.manager.topic_requests import TopicRequest
@@ -130,7 +131,7 @@ class WorkflowService:
         if batch is not None:
             where["batch"] = [batch]
         if cursor is not None and await self._deps.workflows.get(cursor) is None:
-            raise _lost_cursor(cursor, "workflow")
+            raise lost_cursor(cursor, "workflow")
         found = await self._deps.workflows.find(where=where, after=cursor, limit=limit + 1)
         more = len(found) > limit
         return Page(found[:limit], found[limit - 1].queue_id if more else None)
@@ -313,7 +314,7 @@ class WorkflowService:
         try:
             found = await self._deps.coverage.page(after=cursor, limit=limit + 1)
         except InvalidInput as error:
-            raise _lost_cursor(cursor or "", "series") from error
+            raise lost_cursor(cursor or "", "series") from error
         listed = await self._reports.of_stored([known for _, known in found[:limit]])
         return data_answers.SeriesPage(series=listed, cursor=found[limit - 1][0] if len(found) > limit else None)
 
@@ -396,10 +397,3 @@ class WorkflowService:
             yield
         finally:
             self._busy.discard(queue_id)
-
-
-def _lost_cursor(cursor: str, what: str) -> InvalidInput:
-    return InvalidInput(
-        "cursor",
-        f"cursor {cursor[:80]!r} is not one of this server, or its {what} was removed: begin again without one",
-    )

@@ -75,6 +75,12 @@ class Template(msgspec.Struct, frozen=True, kw_only=True):
         """The variables that all workers get."""
         return {**self.values, **_mapping(self.settings.values)}
 
+    def image(self, target: str, image: str | None) -> str:
+        """The job's own image, else the one named for its target, else `REGISTRY/TARGET:VERSION`."""
+        named = image or _mapping(self.settings.images).get(target)
+        version = self.settings.image_version or self.version
+        return named or f"{self.settings.image_registry.rstrip('/')}/{target}:{version}"
+
 
 def job_manifest(spec: JobSpec, template: Template) -> dict[str, Any]:
     """The Job that runs `spec`. Raises ConfigError for what can be in no manifest: a secret, or an illegal name."""
@@ -121,13 +127,6 @@ def label_of(queue_id: str) -> str:
     return fit(queue_id, LABEL_LIMIT, "A-Za-z0-9._-") if queue_id else ""
 
 
-def image_of(target: str, image: str | None, template: Template) -> str:
-    """The image: the job's own, else the one named for its target, else `REGISTRY/TARGET:VERSION`."""
-    named = image or _mapping(template.settings.images).get(target)
-    version = template.settings.image_version or template.version
-    return named or f"{template.settings.image_registry.rstrip('/')}/{target}:{version}"
-
-
 def _labels(spec: JobSpec, template: Template) -> dict[str, str]:
     labels = {
         "app": APP,
@@ -145,7 +144,7 @@ def _pod_spec(spec: JobSpec, template: Template) -> dict[str, Any]:
     limits = _quantities(template.settings.cpu_limit, template.settings.memory_limit)
     container: dict[str, Any] = {
         "name": label_of(spec.target),
-        "image": image_of(spec.target, spec.image, template),
+        "image": template.image(spec.target, spec.image),
         "env": _environment(spec, template),
         "ports": [{"name": "metrics", "containerPort": METRICS_PORT, "protocol": "TCP"}],
         "resources": {

@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.execution.retention import Retention
 from streamforge.manager.execution.segment_retention import LOOK_EVERY_S, SegmentRetention
 from streamforge.manager.persistence.book_reader import BookReader
 from streamforge.manager.service import NotFound
@@ -88,6 +89,11 @@ async def test_old_segments_go_and_what_was_stored_of_their_time_is_expired(kept
     kept.deps.clock.advance(LOOK_EVERY_S)  # type: ignore[attr-defined]
     await retention.apply()
     assert await kept.there() == []
+
+
+async def test_the_managers_retention_removes_them(kept: Kept, world: World) -> None:
+    await Retention(kept.deps, world.reconciler.executor, world.reconciler.inbox).retain()
+    assert await kept.there() == files(kept.names[2:])
 
 
 async def test_a_segment_is_kept_until_its_newest_diff_is_so_old(kept: Kept) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from streamforge.scripting.loading import LoadFailed as LoadFailed
     from streamforge.scripting.loading import load as load
+    from streamforge.scripting.past_book import book as book
     from streamforge.scripting.stored_series import IncompleteSeries as IncompleteSeries
     from streamforge.scripting.stored_series import StoredSeries as StoredSeries
     from streamforge.scripting.stored_series import read as read
@@ -20,6 +21,7 @@ _PLACES = {
     "LoadFailed": "streamforge.scripting.loading",
     "StoredSeries": "streamforge.scripting.stored_series",
     "StreamForgeError": "streamforge_utils.model.errors",
+    "book": "streamforge.scripting.past_book",
     "load": "streamforge.scripting.loading",
     "read": "streamforge.scripting.stored_series",
 }

@@ -171,6 +171,10 @@ class World:
     async def jobs(self) -> Sequence[Job]:
         return [self._job(name) for name in sorted(self._tasks)]
 
+    def image(self, target: str, image: str | None) -> str:
+        """None has one."""
+        return ""
+
     def stale_reason(self) -> str:
         """The world is always seen."""
         return ""

@@ -89,3 +89,18 @@ def test_it_is_described_from_its_begin_on_and_says_when_nothing_was_recorded() 
     found = workflow(Live(state="syncing"))
     assert description(found) == "wf-btcusdt-ws_trades-20240801-abc123: BTCUSDT ws_trades from 1970-01-01 on"
     assert nothing_over(found, Where(server="http://m")) == "nothing was recorded before it was stopped"
+
+
+def test_an_order_book_says_how_far_it_can_be_trusted() -> None:
+    live = Live(
+        state="suspect",
+        trust="suspect",
+        why="sequence gap",
+        verified_share=0.9912,
+        clean_share=0.004,
+        lost_seconds=3.2,
+    )
+    assert live_text(workflow(live), live) == (
+        "suspect, nothing proven yet, 3,120 stored, 28/s, 99.1% verified, 3.2 s lost"
+    )
+    assert live_lines(live) == ["order book: suspect (sequence gap); unverified, but clean: 0.4% of the time"]

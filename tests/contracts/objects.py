@@ -118,6 +118,11 @@ class ObjectContract:
         assert await names(objects, "b/a") == ["b/a/a", "b/a/b"]
         assert await names(objects, "nothing/of/it") == []
         assert [one.size async for one in objects.list("a/")] == [3, 5]
+        for after in ("a", "a/b", "a/b-a", "a/c", "z"):
+            found = [one.name async for one in objects.list(after=after)]
+            assert found == [name for name in sorted(there) if name > after]
+        assert [one.name async for one in objects.list("a", after="a/b")] == ["a/b-c", "ab"]
+        assert [one.name async for one in objects.list("b/", after="a")] == ["b/a/a", "b/a/b"]
 
     async def test_more_than_one_page_is_listed_and_deleted(self, objects: ObjectStore) -> None:
         expected = [f"n/{number:04d}" for number in range(1203)]

@@ -17,7 +17,7 @@ class ScriptedLauncher:
     """started: what was started, in order; a name is there once. stopped: whom it was asked to end.
 
     failing: what every call raises. gate: `start` waits for it. obedient: a job asked to end is gone at once.
-    unseen: its trouble.
+    unseen: its trouble. images: of jobs that are started, by target.
     """
 
     def __init__(self) -> None:
@@ -32,6 +32,7 @@ class ScriptedLauncher:
         self.gate: asyncio.Event | None = None
         self.obedient = True
         self.unseen = ""
+        self.images: dict[str, str] = {}
 
     def watch(self) -> None:
         """Nothing is shared here that a worker could lock."""
@@ -53,12 +54,16 @@ class ScriptedLauncher:
             attempt=spec.attempt,
             state=JobState.RUNNING,
             started_ms=self.now_ms,
+            image=self.images.get(spec.target, ""),
         )
 
     async def jobs(self) -> Sequence[Job]:
         await asyncio.sleep(0)
         self._check()
         return [self.known[name] for name in sorted(self.known)]
+
+    def image(self, target: str, image: str | None) -> str:
+        return self.images.get(target, "")
 
     def stale_reason(self) -> str:
         return self.unseen

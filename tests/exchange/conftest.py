@@ -12,7 +12,8 @@ import pytest
 
 from streamforge.exchange.config import ExchangeConfig
 from streamforge.exchange.exchange_server import RunningExchange, serve
-from streamforge.exchange.state import ExchangeClock
+from streamforge.exchange.recordings import load_recordings
+from streamforge.exchange.state import ExchangeClock, Load
 from streamforge_utils.model.timeranges import TimeRange
 from tests.limits import LIMIT_S
 
@@ -76,10 +77,12 @@ class Peer:
 
 
 @asynccontextmanager
-async def peer(config: ExchangeConfig | None = None, now_ms: int = NOW) -> AsyncIterator[Peer]:
+async def peer(
+    config: ExchangeConfig | None = None, now_ms: int = NOW, load: Load = load_recordings
+) -> AsyncIterator[Peer]:
     clock = ExchangeClock(now_ms, frozen=True)
     async with (
-        await serve(config if config is not None else ExchangeConfig(), clock) as exchange,
+        await serve(config if config is not None else ExchangeConfig(), clock, load) as exchange,
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=LIMIT_S)) as session,
     ):
         yield Peer(exchange, clock, session)

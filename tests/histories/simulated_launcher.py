@@ -85,6 +85,9 @@ class SimulatedLauncher:
         await asyncio.sleep(0)
         return [self.known[name].job for name in sorted(self.known)]
 
+    def image(self, target: str, image: str | None) -> str:
+        return ""
+
     def stale_reason(self) -> str:
         return ""
 

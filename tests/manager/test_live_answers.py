@@ -132,3 +132,55 @@ def test_one_that_has_ended_is_behind_nothing() -> None:
     found = live_answer(ended, NOW + 3_600_000)
     assert found is not None
     assert (found.state, found.behind_seconds, found.frame_age_seconds) == ("ended", None, None)
+
+
+def book(heard: dict[str, Any], store_diffs: bool = False, **ledger: Any) -> Workflow:
+    """A live workflow of an order book, in segments of 900 seconds."""
+    workflow = replace(live({"frame_age_s": 0.5, **heard}, **ledger), type="ws_orderbook")
+    parameters = {"store_diffs": store_diffs}
+    steps = tuple(
+        replace(one, target="arango-orderbook", parameters=parameters) if one.role is Role.SINK else one
+        for one in workflow.steps
+    )
+    return replace(workflow, steps=steps)
+
+
+@pytest.mark.parametrize(
+    ("found", "state"),
+    [
+        (book({"trust": "verified"}), "live"),
+        (book({"trust": "unverifiable"}), "syncing"),
+        (book({"trust": "suspect"}), "suspect"),
+        (book({"trust": "verified"}, proven_ms=None), "syncing"),
+        (book({"trust": "verified"}, open_holes=1), "suspect"),
+        (book({"trust": "verified"}, proven_ms=NOW - 1_019_000), "live"),
+        (book({"trust": "verified"}, proven_ms=NOW - 1_021_000), "behind"),
+        (book({"trust": "verified"}, True, proven_ms=NOW - 121_000), "behind"),
+        (book({"trust": "verified", "last_id": 9}, proven_ms=NOW - 9_000_000, proven_id=9), "live"),
+        (book({"trust": "verified", "last_id": 9}, proven_ms=NOW - 9_000_000, proven_id=8), "behind"),
+        (book({"trust": "verified", "last_id": 9, "frame_age_s": 61}, proven_id=9), "behind"),
+    ],
+)
+def test_the_state_of_an_order_book(found: Workflow, state: str) -> None:
+    told = live_answer(found, NOW)
+    assert told is not None
+    assert told.state == state
+
+
+def test_how_much_of_an_order_book_can_be_trusted_is_told() -> None:
+    span = {"from_ms": NOW - 13_000, "proven_ms": NOW - 3000}
+    found = live_answer(
+        book({"trust": "suspect", "why": "crossed"}, False, verified_ms=9000, clean_ms=500, lost_ms=250, **span), NOW
+    )
+    assert found is not None
+    assert (found.trust, found.why) == ("suspect", "crossed")
+    assert (found.verified_share, found.clean_share, found.lost_seconds) == (0.9, 0.05, 0.25)
+    other = live_answer(live({"frame_age_s": 0.5}), NOW)
+    assert other is not None
+    assert (other.trust, other.why, other.verified_share, other.lost_seconds) == (None, None, None, None)
+
+
+def test_a_segment_that_is_still_open_is_no_age_to_be_called_for() -> None:
+    observer = RecordingObserver()
+    observe(observer, [book({"trust": "verified"}, proven_ms=NOW - 800_000)], NOW)
+    assert observer.gauges["live_proven_age_seconds"] == 120

@@ -7,7 +7,7 @@ import pytest
 from streamforge.manager.batch_requests import BatchRequest, check_batch
 from streamforge.manager.continuation import LIVE
 from streamforge.manager.requests import check, is_the_same, workflow_of
-from streamforge.manager.service import StartRequest
+from streamforge.manager.service import StartRequest, StepRequest
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import InvalidInput
@@ -88,9 +88,29 @@ async def test_to_load_again_or_to_tell_what_it_takes_has_no_meaning(world: Worl
         await world.manager.forecast_batch(BatchRequest(symbols=("BTCUSDT", "ETHUSDT"), type=TYPE))
 
 
-async def test_what_only_its_loader_can_prove_is_refused_with_the_workers_to_run_by_hand(world: World) -> None:
-    words = "no workflow can prove it yet, .* run arango-orderbook and loader-ws-orderbook by hand"
-    with pytest.raises(InvalidInput, match=words):
-        await world.manager.start(StartRequest(symbol="BTCUSDT", type="ws_orderbook"))
-    with pytest.raises(InvalidInput, match=words):
-        check_batch(BatchRequest(symbols=("BTCUSDT", "ETHUSDT"), type="ws_orderbook"), NOW, archive=False)
+@pytest.mark.parametrize("past", [{"since": "2024-08-01"}, {"since": "last"}, {"time_range": "2024-08-01:"}])
+def test_an_order_book_begins_now_as_nothing_of_it_can_be_had_that_is_past(past: dict[str, str]) -> None:
+    asked = StartRequest(symbol="BTCUSDT", type="ws_depth")
+    workflow = made(asked)
+    assert (workflow.type, workflow.requested, workflow.endless) == ("ws_orderbook", LIVE, True)
+    assert [step.target for step in workflow.steps] == ["arango-orderbook", "loader-ws-orderbook"]
+    with pytest.raises(InvalidInput, match=r"ws_orderbook begins now: .* nothing of it that is past") as refused:
+        check(StartRequest(symbol="BTCUSDT", type="ws_orderbook", **past), NOW)  # type: ignore[arg-type]
+    assert refused.value.field == next(iter(past))
+    with pytest.raises(InvalidInput, match="begins now"):
+        check_batch(BatchRequest(symbols=("A", "B"), type="ws_orderbook", **past), NOW, archive=False)  # type: ignore[arg-type]
+
+
+async def test_an_order_book_that_is_recorded_already_is_not_loaded_as_history(world: World) -> None:
+    first = await world.manager.start(StartRequest(symbol="BTCUSDT", type="ws_orderbook"))
+    other = StartRequest(
+        symbol="BTCUSDT",
+        type="ws_orderbook",
+        collection="other",
+        steps=(
+            StepRequest(target="arango-orderbook", parameters={"store_diffs": True}),
+            StepRequest(target="loader-ws-orderbook"),
+        ),
+    )
+    with pytest.raises(InvalidInput, match=f"{first.workflow.queue_id} .* live already: stop it first$"):
+        await world.manager.start(other)

@@ -10,7 +10,7 @@ from typing import Any
 
 import msgspec
 
-from streamforge_utils.model.books.past import PastBook, book_at
+from streamforge_utils.model.books.past import Leading, PastBook
 from streamforge_utils.model.books.records import (
     Depth,
     DepthCheckpoint,
@@ -140,7 +140,9 @@ class BookMarket(LiveRig):
             if before:
                 whole = max(before, key=lambda one: one.last_update_id)
                 start = bisect_right(diffs, whole.last_update_id, hi=at, key=lambda one: one.last_id)
-                yield book_at(book_of(whole), whole.timestamp, diffs[start : at + 2], ledger, last.time_ms)
+                leading = Leading(book_of(whole), whole.timestamp, last.time_ms)
+                leading.hear(diffs[start : at + 2])
+                yield leading.judged(ledger)
 
     def check_books(self) -> int:
         """Every book of the topic, and every verified book of a past moment, is the market's; how many there are."""

@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import msgspec
 
@@ -22,6 +22,8 @@ from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.bus import Message, TopicSpec
 from streamforge_utils.ports.exchange import SymbolInfo
+from streamforge_utils.runtime.handover import Handover
+from streamforge_utils.runtime.instruments import Instruments
 from streamforge_utils.runtime.live_worker import LiveParameters
 from streamforge_utils.runtime.topic_tail import TopicTail
 from tests.doubles.candles import FixedExchange, candle
@@ -111,12 +113,40 @@ class _Output:
                 raise RetryableError("killed")
             if self._rig.bus_failing is not None:
                 raise self._rig.bus_failing
+            self._rig.two_write |= self._rig.output is not self
             self._rig.bus.append(TOPIC, record)
             await asyncio.sleep(0)
 
 
+async def _report(_: object) -> None:
+    """In the place of an event that is sent."""
+
+
+class Attempt(NamedTuple):
+    """loader: its task."""
+
+    loader: asyncio.Task[None]
+    instruments: Instruments
+    output: _Output
+    handover: Handover
+
+    @property
+    def told(self) -> Live:
+        """What its events say."""
+        told = self.instruments.progress.snapshot().live
+        assert told is not None
+        return told
+
+    async def stop(self) -> None:
+        self.loader.cancel()
+        await asyncio.gather(self.loader, return_exceptions=True)
+
+
 class LiveRig:
-    """One series; attempts of its loader follow each other. given_ranges: as the next attempt gets them."""
+    """One series; attempts of its loader follow each other. given_ranges: as the next attempt gets them.
+
+    shadow: the attempt that listens beside the one that writes. two_write: it has written.
+    """
 
     def __init__(self, loop: VirtualLoop, load: Load, series: Series, folder: Path) -> None:
         self.kind = kind_of(series)
@@ -133,14 +163,16 @@ class LiveRig:
         self.instruments = instruments(self.clock)
         self.folder = folder
         self._load = load
-        self._output = _Output(self)
+        self.output = _Output(self)
+        self.handover = Handover()
         self.loader: asyncio.Task[None] | None = None
+        self.shadow: Attempt | None = None
+        self.two_write = False
 
-    async def begin(self) -> None:
+    async def begin(self, *, shadow: bool = False) -> None:
         """Start an attempt."""
         await self.bus.create_topic(TopicSpec(name=TOPIC))
-        self.instruments = instruments(self.clock)
-        self._output = _Output(self)
+        tools, output, handover = instruments(self.clock), _Output(self), Handover(shadow=shadow)
         ctx = SimpleNamespace(
             kind=self.kind,
             series=self.series,
@@ -148,17 +180,36 @@ class LiveRig:
             type=f"ws_{self.series.kind}",
             parameters=self.parameters,
             clock=self.clock,
-            progress=self.instruments.progress,
-            log=self.instruments.log,
+            progress=tools.progress,
+            log=tools.log,
             exchange=self.exchange,
             stream=self.stream,
-            output=self._output,
+            output=output,
+            handover=handover,
+            report=_report,
             tail=TopicTail(self.bus, TOPIC),
             scratch=self.folder,
             given_ranges=self.given_ranges,
             weight_per_minute=self.weight_per_minute,
         )
-        self.loader = asyncio.create_task(self._run(ctx), name="loader")
+        begun = Attempt(asyncio.create_task(self._run(ctx), name="loader"), tools, output, handover)
+        if shadow:
+            self.shadow = begun
+        else:
+            self.loader, self.instruments, self.output, self.handover = begun
+
+    async def hand_over(self) -> None:
+        """The attempt that writes is told to stop for the shadow, and that to take over."""
+        self.handover.handed_over = True
+        await self.stop()
+        self.take_over()
+
+    def take_over(self) -> None:
+        """The shadow is told that no other attempt writes."""
+        assert self.shadow is not None
+        self.loader, self.instruments, self.output, self.handover = self.shadow
+        self.shadow = None
+        self.handover.take_over()
 
     async def _run(self, ctx: Any) -> None:
         await self._load(ctx)
@@ -172,9 +223,9 @@ class LiveRig:
 
     async def kill(self) -> None:
         """End the attempt without its doing: what it has not sent is gone."""
-        self._output.dead = True
+        self.output.dead = True
         await self.stop()
-        assert not self.stream.live
+        assert self.shadow is not None or not self.stream.live
 
     @property
     def live(self) -> Live:
@@ -195,9 +246,11 @@ class LiveRig:
 
     def check(self) -> None:
         """Raises what the attempt has ended with."""
-        if self.loader is not None and self.loader.done():
-            self.loader.result()
-            raise AssertionError("the loader has ended")
+        assert not self.two_write
+        for loader in (self.loader, None if self.shadow is None else self.shadow.loader):
+            if loader is not None and loader.done():
+                loader.result()
+                raise AssertionError("the loader has ended")
 
 
 class TradeMarket(LiveRig):
@@ -300,6 +353,8 @@ def play(load: Load, act: Callable[[Any], Awaitable[R]], market: type[LiveRig] =
                 return outcome
             finally:
                 await rig.stop()
+                if rig.shadow is not None:
+                    await rig.shadow.stop()
                 assert not rig.stream.live
                 assert not os.listdir(folder)
 

@@ -12,6 +12,7 @@ import pytest
 from streamforge_utils.model.messages import Command, encode_command
 from streamforge_utils.ports.bus import Message, Received
 from streamforge_utils.runtime.command_listener import CommandListener
+from streamforge_utils.runtime.handover import Handover
 from streamforge_utils.runtime.telemetry import Identity
 from streamforge_utils.runtime.worker_definition import Use
 from tests.doubles.instruments import instruments
@@ -173,6 +174,7 @@ def test_a_share_of_connections_comes_with_the_weight_or_alone() -> None:
         budget=lambda weight: told.append(("weight", weight)),
         connects=lambda connects: told.append(("connects", connects)),
         own={},
+        handover=Handover(),
     )
     weighed = {"connects": 2, "weight_per_minute": 3}
     for payload in (weighed, {"connects": 0}, {"connects": True}, {"connects": -1, "weight_per_minute": 4}):

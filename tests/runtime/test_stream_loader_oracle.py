@@ -38,6 +38,9 @@ ACTIONS: dict[str, int] = {
     "bus fails": 1,
     "kill": 1,
     "stop": 1,
+    "shadow": 2,
+    "hand over": 2,
+    "end shadow": 1,
     "wait": 2,
 }
 
@@ -68,7 +71,10 @@ class Chaos:
 
     async def _again(self) -> None:
         self.market.loader = None
-        await self.market.begin()
+        if self.market.shadow is None:
+            await self.market.begin()
+        else:
+            self.market.take_over()
 
     async def _trade(self) -> None:
         self.market.trade(self.dice.randint(1, 3))
@@ -146,6 +152,19 @@ class Chaos:
     async def _stop(self) -> None:
         await self.market.stop()
         await self._again()
+
+    async def _shadow(self) -> None:
+        if self.market.shadow is None:
+            await self.market.begin(shadow=True)
+
+    async def _hand_over(self) -> None:
+        if self.market.shadow is not None:
+            await self.market.hand_over()
+
+    async def _end_shadow(self) -> None:
+        if self.market.shadow is not None:
+            await self.market.shadow.stop()
+            self.market.shadow = None
 
     async def _wait(self) -> None:
         await self.market.clock.sleep(self.dice.choice((3, 20)))

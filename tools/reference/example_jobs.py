@@ -14,15 +14,14 @@ import msgspec
 import yaml
 
 from streamforge import wiring, workers
-from streamforge.manager.lifecycle.decision import planned
 from streamforge.manager.lifecycle.job_spec import job_of
-from streamforge.manager.lifecycle.rounds import next_round
+from streamforge.manager.lifecycle.rounds import next_attempt, next_round
 from streamforge.manager.policy import Policy
 from streamforge.manager.requests import check, workflow_of
 from streamforge.manager.service import StartRequest
 from streamforge.manager.topic_requests import TopicRequest, check_topic, workflow_of_topic
 from streamforge.manager.workflow import SourceChoice, Workflow
-from streamforge_utils.model.kinds.registry import kinds
+from streamforge_utils.model.kinds.registry import has_history, kinds, series_of
 from streamforge_utils.model.timeranges import parse_time_range
 from streamforge_utils.ports.job_settings import KubernetesSettings, Pair, SecretKey, SecretVariable
 from streamforge_utils.ports.launcher import JobSpec
@@ -82,7 +81,8 @@ def workflow_jobs() -> list[JobSpec]:
 
 def _jobs(type_name: str, source: SourceChoice = SourceChoice.AUTO) -> list[JobSpec]:
     day = parse_time_range("2024-08-01")
-    request = check(StartRequest(symbol="BTCUSDT", type=type_name, time_range="2024-08-01", source=source), day.end_ms)
+    span = "2024-08-01" if has_history(series_of("BTCUSDT", type_name)) else ""
+    request = check(StartRequest(symbol="BTCUSDT", type=type_name, time_range=span, source=source), day.end_ms)
     workflow = workflow_of(request, code=CODE, now_ms=day.end_ms, exchange_now_ms=day.end_ms)
     return _jobs_of(next_round(workflow, dict.fromkeys(Source, (str(day),))), day.end_ms)
 
@@ -99,7 +99,7 @@ def _jobs_of(workflow: Workflow, now_ms: int) -> list[JobSpec]:
             job_of(
                 workflow,
                 step,
-                planned(workflow, step, now_ms),
+                next_attempt(workflow, step, now_ms),
                 weight_per_minute=policy.weight_per_minute,
                 policy=policy,
                 common={},

@@ -9,7 +9,7 @@ from streamforge.cli import terminal
 from streamforge.cli.session import Where
 from streamforge.cli.topic_text import topic_description
 from streamforge.manager import answers, data_answers, start_answers
-from streamforge_utils.model.coverage import COMPLETE
+from streamforge_utils.model.coverage import COMPLETE, Verdict
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.kinds.registry import is_live_type, rule_of, series_of
 from streamforge_utils.model.timeranges import (
@@ -25,6 +25,7 @@ NONE_OPENS = "no candle opens in this range"
 NOTHING_OVER = "no candle of this range was over when the workflow was planned"
 NOTHING_RECORDED = "nothing was recorded before it was stopped"
 _SHOWN = 12
+_KEPT = COMPLETE | {Verdict.LOST}
 
 
 def show_segments(segments: Sequence[data_answers.Segment]) -> None:
@@ -34,9 +35,15 @@ def show_segments(segments: Sequence[data_answers.Segment]) -> None:
         if segment.verdict == "stored":
             count = f"{terminal.records(segment.records)} in " if segment.records else ""
             what = f"{count}{segment.collection}"
-        terminal.write(f"  {segment.verdict:<9} {terminal.day_span(segment.start_ms, segment.end_ms)}: {what}")
+        why = f" ({segment.cause})" if segment.cause else ""
+        terminal.write(f"  {segment.verdict:<9} {terminal.day_span(segment.start_ms, segment.end_ms)}: {what}{why}")
     if len(segments) > _SHOWN:
         terminal.write(f"  and {len(segments) - _SHOWN} more ranges: see `streamforge coverage`")
+
+
+def is_kept(segments: Sequence[data_answers.Segment]) -> bool:
+    """Whether all is there still that a finished workflow had proven; what was lost it has said so."""
+    return {one.verdict for one in segments} <= _KEPT
 
 
 def request_of(span: TimeRange) -> str:
@@ -96,6 +103,8 @@ def rest(known: data_answers.Coverage, where: Where) -> str:
     lacking = [segment for segment in known.segments if segment.verdict not in COMPLETE]
     if not lacking:
         return "nothing was asked for yet"
+    if is_kept(known.segments):
+        return "what is lost cannot be had again"
     span = request_of(TimeRange(lacking[0].start_ms, lacking[-1].end_ms))
     return f"load the rest with {load_command((known.symbol, known.type, span), where)}"
 

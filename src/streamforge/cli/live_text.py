@@ -23,6 +23,10 @@ def live_text(workflow: answers.WorkflowSummary, live: Live) -> str:
         parts.append(f"{terminal.number(round(progress.rate))}/s")
     if live.frame_age_seconds is not None:
         parts.append(f"last frame {terminal.duration(live.frame_age_seconds)} ago")
+    if live.verified_share is not None:
+        parts.append(f"{live.verified_share:.1%} verified")
+    if live.lost_seconds:
+        parts.append(f"{terminal.duration(live.lost_seconds)} lost")
     if live.open_holes:
         parts.append(f"{live.open_holes} hole{'' if live.open_holes == 1 else 's'} open")
     if live.supplement:
@@ -35,6 +39,10 @@ def live_lines(live: Live) -> list[str]:
     lines = []
     if live.untraded:
         lines.append(f"careful: the symbol is not traded at the exchange ({live.untraded}): nothing comes")
+    if live.trust:
+        why = f" ({live.why})" if live.why else ""
+        shares = "" if live.clean_share is None else f"; unverified, but clean: {live.clean_share:.1%} of the time"
+        lines.append(f"order book: {live.trust}{why}{shares}")
     told = [
         (live.reconnects, "reconnects"),
         (live.backfilled, "backfilled by requests"),

@@ -177,11 +177,12 @@ root: Group = typer.main.get_command(app)  # type: ignore[assignment]
 for _panel, _module, _names in (
     ("Load", "load_commands", "load wait retry"),
     ("Load", "store_command", "store"),
-    ("Load", "control_commands", "stop rm"),
+    ("Load", "control_commands", "stop handover rm"),
     ("Look", "export_command", "export"),
     ("Look", "compare_command", "compare"),
     ("Look", "series_commands", "coverage"),
     ("Look", "series_commands", "series symbols"),
+    ("Look", "book_command", "book"),
     ("Look", "workflow_commands", "queues show events"),
     ("Look", "control_commands", "ping"),
     ("Run", "foreground_commands", "up exchange"),

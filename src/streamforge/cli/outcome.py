@@ -8,12 +8,12 @@ import msgspec
 
 from streamforge.cli import terminal
 from streamforge.cli.command_errors import CliError, Interrupted
-from streamforge.cli.coverage_text import advice, is_open, left_out, nothing_over, rest_of, show_segments
+from streamforge.cli.coverage_text import advice, is_kept, is_open, left_out, nothing_over, rest_of, show_segments
 from streamforge.cli.session import Where
 from streamforge.cli.terminal import short
 from streamforge.cli.topic_text import tell_topic
 from streamforge.manager import answers, data_answers
-from streamforge_utils.model.coverage import COMPLETE
+from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.timeranges import format_ms
 
 
@@ -80,7 +80,7 @@ class Ended(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def gone(self) -> bool:
         """Whether records that a finished workflow had proven are gone."""
-        return self.workflow.status == "finished" and any(one.verdict not in COMPLETE for one in self.loaded.coverage)
+        return self.workflow.status == "finished" and not is_kept(self.loaded.coverage)
 
     @property
     def rest(self) -> str | None:
@@ -106,17 +106,18 @@ def tell(ended: Ended, where: Where) -> None:
     elif ended.gone:
         terminal.write(f"{workflow.queue_id} had finished, and not all that it had proven is there: {_stored(loaded)}")
     elif workflow.status == "finished":
-        proof = (
-            "proven complete"
-            if progress.records_stored >= (progress.records_expected or 0)
-            else "the rest is accounted for below"
-        )
+        whole = progress.records_stored >= (progress.records_expected or 0) and not _lost(loaded)
+        proof = "proven complete" if whole else "the rest is accounted for below"
         nothing = "nothing was left to load, " if progress.records_there == progress.records_expected else ""
         terminal.write(f"{finished}: {nothing}{_stored(loaded)}, {proof}{until}")
     else:
         nothing = "nothing was loaded, " if progress.records_expected is None else ""
         terminal.write(f"{workflow.queue_id} {workflow.status} {_when(ended, 'after')}: {nothing}{_stored(loaded)}")
     show_segments(loaded.coverage)
+
+
+def _lost(loaded: Loaded) -> bool:
+    return any(one.verdict == Verdict.LOST for one in loaded.coverage)
 
 
 def _when(ended: Ended, took: str) -> str:

@@ -65,7 +65,8 @@ class RowsEndpoint(Endpoint):
     recordings: the recorded series by symbol and variant; None: rows are seeded.
     archive: the folder of its files in the archive; empty: it is not in there. bytes_a_row: of a zip, filled up.
     times: the columns that are times, and what makes microseconds of their milliseconds. quantity: its column.
-    header: the names of the columns. stream: the word of the streams whose events have its rows.
+    header: the names of the columns. stream: the word of the streams whose events have its rows. stored: the kind of
+    the stored records that are its rows.
     """
 
     parameters: ClassVar[tuple[str, ...]] = ("symbol", "fromId", "startTime", "endTime", "limit")
@@ -76,6 +77,7 @@ class RowsEndpoint(Endpoint):
     quantity: ClassVar[int] = 2
     header: ClassVar[str] = ""
     stream: ClassVar[str] = ""
+    stored: ClassVar[str] = ""
 
     def __init__(self, config: ExchangeConfig) -> None:
         super().__init__(config)
@@ -106,6 +108,14 @@ class RowsEndpoint(Endpoint):
 
     def variant_of_stream(self, options: Sequence[str]) -> Hashable:
         """The variant of the rows of a stream. options: of its name."""
+        return None
+
+    def row_of_stored(self, record: Mapping[str, Any]) -> tuple[int, int, int, bytes]:
+        """The row, as `recorded_row` has it, of a record of `stored`. Raises ValueError with the reason: it is none."""
+        raise ValueError(f"{self.paths[0]} has no stored rows")
+
+    def variant_of_stored(self, record: Mapping[str, Any]) -> Hashable:
+        """The variant that a record of `stored` belongs to."""
         return None
 
     def derive_recordings(self, others: Sequence[RowsEndpoint]) -> None:

@@ -20,7 +20,8 @@ from streamforge.exchange import archive_host, book_oracle, certificates, rest, 
 from streamforge.exchange.config import ExchangeConfig
 from streamforge.exchange.endpoint import RowsEndpoint
 from streamforge.exchange.exchange_requests import ApiError
-from streamforge.exchange.state import ExchangeClock, ExchangeState
+from streamforge.exchange.recordings import load_recordings
+from streamforge.exchange.state import ExchangeClock, ExchangeState, Load
 from streamforge.exchange.stream_host import StreamHost
 from streamforge_utils.model.errors import InvalidInput
 
@@ -55,15 +56,17 @@ class RunningExchange:
         await self.close()
 
 
-async def serve(config: ExchangeConfig, clock: ExchangeClock | None = None) -> RunningExchange:
+async def serve(
+    config: ExchangeConfig, clock: ExchangeClock | None = None, load: Load = load_recordings
+) -> RunningExchange:
     """Start a test exchange on the loopback address.
 
-    clock: the exchange's time; None starts one at `config.now_ms`.
+    clock: the exchange's time; None starts one at `config.now_ms`. load: as `ExchangeState` takes it.
     Raises InvalidInput for a fault that is not known, PermanentError for a recording that cannot be read and for TLS
     that cannot be had, OSError if the port is taken.
     """
     context = None if config.tls is None else certificates.server_context(config.tls, HOST)
-    state = ExchangeState(config, clock)
+    state = ExchangeState(config, clock, load)
     app = web.Application()
     streams = StreamHost(state)
     app.add_routes(control_routes(state, streams))
@@ -82,23 +85,23 @@ async def serve(config: ExchangeConfig, clock: ExchangeClock | None = None) -> R
     return RunningExchange(state, runner)
 
 
-def run(config: ExchangeConfig, *, json_line: bool = False) -> int:
+def run(config: ExchangeConfig, *, json_line: bool = False, load: Load = load_recordings) -> int:
     """Serve until SIGTERM or SIGINT; returns the exit code 0.
 
-    Prints one line with the URL once it answers. Raises what `serve` raises.
+    Prints one line with the URL once it answers. load: as `serve` takes it, whose errors it raises.
     """
     import uvloop
 
-    uvloop.run(_serve_until_stopped(config, json_line=json_line))
+    uvloop.run(_serve_until_stopped(config, json_line=json_line, load=load))
     return 0
 
 
-async def _serve_until_stopped(config: ExchangeConfig, *, json_line: bool) -> None:
+async def _serve_until_stopped(config: ExchangeConfig, *, json_line: bool, load: Load) -> None:
     stopped = asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stopped.set)
-    async with await serve(config) as exchange:
+    async with await serve(config, load=load) as exchange:
         symbols, ignored = list(exchange.state.symbols), exchange.state.ignored
         for name, reason in islice(ignored.items(), _IGNORED_SHOWN):
             sys.stderr.write(f"test exchange: ignored {name}: {reason}\n")

@@ -91,6 +91,18 @@ class RecordedStreams:
                     if row is not None:
                         yield name, row
 
+    def has(self, name: StreamName) -> bool:
+        """Whether there are events of the stream."""
+        return name in self.events
+
+    def between(self, name: StreamName, after_ms: int, until_ms: int) -> Sequence[StreamEvent]:
+        """The events of the stream with `after_ms` < time <= `until_ms`."""
+        events = self.events[name]
+        first, end = (
+            bisect_right(events, time_ms, key=lambda event: event.time_ms) for time_ms in (after_ms, until_ms)
+        )
+        return events[first:end]
+
     def starts(self) -> Mapping[str, int]:
         """The minute in which the first event of each symbol came: one can connect before it. Unix ms."""
         found: dict[str, int] = {}
@@ -109,19 +121,15 @@ class RecordedSource(StreamSource):
         self, config: ExchangeConfig, endpoints: Mapping[str, RowsEndpoint], recorded: RecordedStreams
     ) -> None:
         super().__init__(config, endpoints)
-        self._recorded = recorded.events
+        self._recorded = recorded
 
     def known(self, name: StreamName) -> bool:
-        return name in self._recorded
+        return self._recorded.has(name)
 
     def events(
         self, name: StreamName, spec: SymbolSpec, after_ms: int, until_ms: int, connection: int
     ) -> Sequence[StreamEvent]:
-        events = self._recorded[name]
-        first, end = (
-            bisect_right(events, time_ms, key=lambda event: event.time_ms) for time_ms in (after_ms, until_ms)
-        )
-        return events[first:end]
+        return self._recorded.between(name, after_ms, until_ms)
 
 
 def _message_of(line: bytes) -> bytes:

@@ -141,7 +141,7 @@ def load_recordings(folder: Path, endpoints: Sequence[RowsEndpoint]) -> Recordin
             endpoint.recordings[symbol, variant] = found
     for endpoint in endpoints:
         endpoint.derive_recordings(endpoints)
-    symbols = {symbol: _spec(symbol, listed_ms) for symbol, listed_ms in listed.items()}
+    symbols = {symbol: spec_of(symbol, listed_ms) for symbol, listed_ms in listed.items()}
     return Recordings(symbols, ignored, zips, streams, snapshots.books(streams), end_ms)
 
 
@@ -230,7 +230,8 @@ def _zip(path: Path, content: bytes) -> RecordedZip:
     return RecordedZip(path, len(content), found, checksum)
 
 
-def _spec(symbol: str, listed_ms: int) -> SymbolSpec:
+def spec_of(symbol: str, listed_ms: int) -> SymbolSpec:
+    """A recorded symbol."""
     quote = next((q for q in _QUOTES if symbol.endswith(q) and symbol != q), symbol[-3:])
     return SymbolSpec(
         symbol=symbol,

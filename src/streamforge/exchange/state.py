@@ -6,7 +6,8 @@ import math
 import time
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 from urllib.parse import quote
 
 import msgspec
@@ -28,6 +29,9 @@ _BAN_AFTER = 5
 _BAN_MS, _BAN_LIMIT_MS = 120_000, 3 * 86_400_000
 """Length of the first ban; each further one is twice as long, up to the limit."""
 _KEPT = 100
+
+Load = Callable[[Path, Sequence[RowsEndpoint]], Recordings]
+"""Lets endpoints serve what lies in a folder."""
 
 
 class Refused(msgspec.Struct, frozen=True):
@@ -180,9 +184,12 @@ class ExchangeState:
 
     name: two exchanges of the same name never differ about what a record holds. ignored: the files of a replay that
     are not served, each with the reason. paced: the clock moves as fast as clients of the streams read.
+    load: reads what is in the folder of a replay.
     """
 
-    def __init__(self, config: ExchangeConfig, clock: ExchangeClock | None = None) -> None:
+    def __init__(
+        self, config: ExchangeConfig, clock: ExchangeClock | None = None, load: Load = load_recordings
+    ) -> None:
         self.config = config
         self.paced = math.isinf(config.speed)
         made = ExchangeClock(config.now_ms, frozen=self.paced, speed=config.speed)
@@ -197,7 +204,7 @@ class ExchangeState:
         self.recordings: Recordings | None = None
         if config.replay is not None:
             rows = [endpoint for endpoint in self.endpoints if isinstance(endpoint, RowsEndpoint)]
-            found = self.recordings = load_recordings(config.replay, rows)
+            found = self.recordings = load(config.replay, rows)
             self.symbols, self.ignored, self.zips = found.symbols, found.ignored, found.zips
         self.name = _name(config)
         self._listings = sorted({spec.listed_ms for spec in self.symbols.values()})

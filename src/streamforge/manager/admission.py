@@ -21,7 +21,6 @@ from streamforge.manager.requests import (
     covers,
     is_the_same,
     loads,
-    require_provable,
     what_is_over,
     workflow_of,
 )
@@ -38,7 +37,7 @@ from streamforge_utils.model.errors import (
     RetryableError,
     StreamForgeError,
 )
-from streamforge_utils.model.kinds.registry import is_live_type, series_of, type_of
+from streamforge_utils.model.kinds.registry import has_history, is_live_type, series_of, type_of
 from streamforge_utils.model.timeranges import TimeRange
 
 ASK_WITHIN_S = 5.0
@@ -69,7 +68,6 @@ class Admission:
     async def start(self, request: StartRequest, key: str | None) -> Started:
         """As `WorkflowService.start`."""
         checked = check(request, self._deps.clock.now_ms())
-        require_provable(checked.type)
         if checked.source is SourceChoice.ARCHIVE and self._deps.archive is None:
             raise InvalidInput("source", NO_ARCHIVE)
         # Before all that may refuse or delay it: who sends it again only wants to know what became of it.
@@ -153,10 +151,11 @@ class Admission:
             other = stored.workflow
             if other.is_live and other.series == wanted.series:
                 first = "stop it first" if other.stop_asked_ms is None else "wait for its end first"
+                older = f", or load what is older with {type_of(wanted.series)}" if has_history(wanted.series) else ""
                 raise InvalidInput(
                     "since" if other.span.start_ms > wanted.span.start_ms else "type",
                     f"{other.queue_id} ({other.status.value}) loads {wanted.symbol} {wanted.type} live already: "
-                    f"{first}, or load what is older with {type_of(wanted.series)}",
+                    f"{first}{older}",
                 )
 
     async def _accept(self) -> None:

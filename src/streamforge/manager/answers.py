@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from streamforge.manager import topic_answers
+from streamforge.manager import handover_answers, topic_answers
 from streamforge.manager.live_answers import Live
 from streamforge.manager.workflow import ENDED, Failure, Status, StepStatus
 from streamforge_utils.model import timeranges
@@ -154,6 +154,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     ] = False
     progress: Annotated[AttemptProgress | None, meaning("That of the latest attempt.")] = None
     failure: Failure | None = None
+    handover: Annotated[handover_answers.Handover | None, meaning("None: there is none.")] = None
     attempts: list[Attempt] = []
 
 

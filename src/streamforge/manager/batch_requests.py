@@ -7,7 +7,7 @@ import re
 import msgspec
 
 from streamforge.manager.admission import NO_ARCHIVE
-from streamforge.manager.requests import Checked, check, require_provable
+from streamforge.manager.requests import Checked, check
 from streamforge.manager.service import StartRequest
 from streamforge.manager.symbol_selection import check_words, is_pattern
 from streamforge.manager.workflow import SourceChoice
@@ -54,7 +54,6 @@ def check_batch(request: BatchRequest, now_ms: int, *, archive: bool) -> tuple[C
     """
     check_words(request.symbols)
     checked = check(request.of(next((word for word in request.symbols if not is_pattern(word)), "X")), now_ms)
-    require_provable(checked.type)
     if request.source is SourceChoice.ARCHIVE and not archive:
         raise InvalidInput("source", NO_ARCHIVE)
     return checked, None if request.listed_at is None else _day(request.listed_at, now_ms)

@@ -13,7 +13,7 @@ from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.service import Continuation, StartRequest, UpToDate
 from streamforge_utils.model.coverage import SETTLED, Segment, Verdict
 from streamforge_utils.model.errors import InvalidInput
-from streamforge_utils.model.kinds.registry import rule_of, series_of, type_of
+from streamforge_utils.model.kinds.registry import has_history, rule_of, series_of, type_of
 from streamforge_utils.model.timeranges import SINCE_LAST, TimeRange, resolve_time_range
 
 LAST = "last"
@@ -49,9 +49,15 @@ def live_range(request: StartRequest, now_ms: int) -> tuple[str, TimeRange]:
     now_ms = now_ms // 1000 * 1000
     if request.since in (None, "now") and request.time_range in ("", LIVE) and request.default_start is None:
         return LIVE, TimeRange(now_ms - 1000, now_ms)
+    series = series_of("X", request.type)
+    if not has_history(series):
+        raise InvalidInput(
+            "time_range" if request.since is None and request.default_start is None else "since",
+            f"{request.type} begins now: the exchange gives nothing of it that is past; leave the range and since out",
+        )
     requested, span = asked_range(request, now_ms)
     if span.end_ms != now_ms:
-        history = type_of(series_of("X", request.type))
+        history = type_of(series)
         raise InvalidInput(
             "time_range",
             f"time_range {request.time_range[:80]!r} has an end, and {request.type} goes on until it is stopped: give "

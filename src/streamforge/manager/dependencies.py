@@ -38,8 +38,10 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     questions to `exchange` wait for, where it is known. source: where the data come from. fence: is called before
     anything is done; raises while another manager may have the store. no_driver_reason: says why no manager drives the
     workflows; None: this one does. exchange_binding: keeps the store to one exchange. archive: the exchange's files;
-    None: there are none. retained: where old collections are exported to before they are dropped; None: none is.
-    folder: where the store is, if that is on this machine. asks: `exchange` is the one that the data come from.
+    None: there are none. objects: where segments are; None: nowhere. retained: where old collections are exported to
+    before they are dropped; None: none is. folder: where the store is, if that is on this machine. asks: `exchange` is
+    the one that the data come from.
+    version: of the workers that are processes; empty: it is not compared.
     """
 
     bus: Bus
@@ -64,6 +66,7 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     dead_letters: DeadLetterReader
     exchange_binding: ExchangeBinding
     archive: Archive | None = None
+    objects: ObjectStore | None = None
     retained: ObjectStore | None = None
     folder: Path | None = None
     exchange_name: str = "the exchange"
@@ -72,6 +75,7 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     fence: Callable[[], None] = lambda: None
     no_driver_reason: DriverStatus | None = None
     asks: bool = True
+    version: str = ""
 
     @classmethod
     def on(
@@ -99,7 +103,7 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
             workflows=workflows,
             batches=BatchStore(store),
             coverage=coverage,
-            removal=RecordRemoval(store, coverage, workflows, observer),
+            removal=RecordRemoval(store, coverage, workflows, observer, others.get("objects")),
             history=EventHistory(store),
             reservations=Reservations(store, clock),
             schedules=ScheduleStore(store),

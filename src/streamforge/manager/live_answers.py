@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
 
+from streamforge import workers
 from streamforge.manager.live_ledger import Ledger
 from streamforge.manager.workflow import Attempt, Workflow
+from streamforge_utils.model.completeness.continuity import SUSPECT
 from streamforge_utils.model.coverage import Segment
 from streamforge_utils.model.kinds.registry import rule_of
 from streamforge_utils.model.messages import Live as StreamReport
@@ -21,6 +23,8 @@ SILENT_AFTER_S = 60.0
 BEHIND_AFTER_S = 120.0
 """What is proven ends at most so much earlier than now, beside the length of a bar, where all goes well: of a series
 that hardly trades the exchange is asked once a minute."""
+UNVERIFIABLE = "unverifiable"
+"""The trust of an order book that awaits a snapshot."""
 
 
 def _meaning(text: str) -> msgspec.Meta:
@@ -31,8 +35,9 @@ class LiveState(StrEnum):
     """How a live workflow does.
 
     syncing: nothing is proven yet, or what is older than the stream is still being loaded. live: proven up to a moment
-    ago. behind: what is proven ends earlier, or no frame comes. suspect: there are holes, which are being loaded.
-    ended: it was closed.
+    ago. behind: what is proven ends earlier, or no frame comes. suspect: there are holes, which are being loaded where
+    that is possible, or something speaks against its order book. ended: it was closed. Its order book is syncing, too,
+    while no snapshot verifies it.
     """
 
     SYNCING = "syncing"
@@ -60,8 +65,8 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
     state: Annotated[
         str,
         msgspec.Meta(
-            description="`live`, `syncing` (history is loaded, or nothing is proven yet), `behind`, `suspect` "
-            "(there are holes) or `ended`.",
+            description="`live`, `syncing` (history is loaded, nothing is proven yet, or the order book awaits a "
+            "snapshot), `behind`, `suspect` (there are holes, or something speaks against the order book) or `ended`.",
             extra_json_schema={"enum": [str(one) for one in LiveState]},
         ),
     ]
@@ -86,6 +91,17 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
         str | None, _meaning("The symbol's status at the exchange where it is not traded: nothing happens to it then.")
     ] = None
     supplement_failure: Annotated[str | None, _meaning("Why the last one has not loaded all.")] = None
+    trust: Annotated[
+        str | None, _meaning("Of its order book now: `verified`, `unverifiable` or `suspect`; null: it is none.")
+    ] = None
+    why: Annotated[str | None, _meaning("Why its order book is not verified.")] = None
+    verified_share: Annotated[
+        float | None, _meaning("Of the time up to `proven_through`, in which its order book was verified.")
+    ] = None
+    clean_share: Annotated[
+        float | None, _meaning("Of that time, in which it was not verified, but nothing spoke against it.")
+    ] = None
+    lost_seconds: Annotated[float | None, _meaning("Of that time, of which nothing can be had any more.")] = None
 
 
 def live_answer(found: Workflow, at_ms: int | None) -> Live | None:
@@ -102,7 +118,7 @@ def live_answer(found: Workflow, at_ms: int | None) -> Live | None:
     frame_age_s = frame_age(stream, attempt, now_ms)
     behind_s = None if ledger.proven_ms is None else max(0, now_ms - ledger.proven_ms) / 1000
     return Live(
-        state=_state(found, ledger, behind_s, frame_age_s),
+        state=_state(found, ledger, stream, behind_s, frame_age_s),
         proven_through=None if ledger.proven_ms is None else iso_ms(ledger.proven_ms),
         proven_through_ms=ledger.proven_ms,
         proven_id=ledger.proven_id,
@@ -120,6 +136,9 @@ def live_answer(found: Workflow, at_ms: int | None) -> Live | None:
         repair_at=iso_ms(ledger.not_before_ms) if wants and not ledger.supplement and ledger.not_before_ms else None,
         untraded=ledger.untraded or None,
         supplement_failure=ledger.failure or None,
+        trust=None if found.ended else stream.trust or None,
+        why=None if found.ended else stream.why or None,
+        **_shares(found, ledger),
     )
 
 
@@ -138,16 +157,39 @@ def frame_age(stream: StreamReport, attempt: Attempt | None, now_ms: int) -> flo
     return round(stream.frame_age_s + max(0, now_ms - (attempt.seen_ms or now_ms)) / 1000, 3)
 
 
-def _state(found: Workflow, ledger: Ledger, behind_s: float | None, frame_age_s: float | None) -> LiveState:
+def _state(
+    found: Workflow, ledger: Ledger, stream: StreamReport, behind_s: float | None, frame_age_s: float | None
+) -> LiveState:
     if found.ended:
         return LiveState.ENDED
-    if ledger.open_holes:
+    if ledger.open_holes or stream.trust == SUSPECT:
         return LiveState.SUSPECT
-    if behind_s is None or not ledger.has_history:
+    if behind_s is None or not ledger.has_history or stream.trust == UNVERIFIABLE:
         return LiveState.SYNCING
-    step_ms = rule_of(found.series).step_ms
-    late = behind_s > BEHIND_AFTER_S + (step_ms or 0) / 1000 or (frame_age_s or 0) > SILENT_AFTER_S
-    return LiveState.BEHIND if late else LiveState.LIVE
+    rule = rule_of(found.series)
+    # What only its loader tells of is not asked for: nothing happens where all that it has published is proven.
+    waits = rule.is_counted or stream.last_id is None or stream.last_id > (ledger.proven_id or 0)
+    late = waits and behind_s > BEHIND_AFTER_S + (rule.step_ms or 0) / 1000 + _held_s(found)
+    return LiveState.BEHIND if late or (frame_age_s or 0) > SILENT_AFTER_S else LiveState.LIVE
+
+
+def _held_s(found: Workflow) -> float:
+    """How long its sinks hold what came before it is proven."""
+    sinks = ((workers.definition(one.target), one.parameters) for one in found.steps if one.role is Role.SINK)
+    chosen = (msgspec.convert(parameters, definition.parameters) for definition, parameters in sinks)
+    return max((getattr(one, "holds_seconds", 0.0) for one in chosen), default=0.0)
+
+
+def _shares(found: Workflow, ledger: Ledger) -> dict[str, Any]:
+    """How much of what is proven can be trusted, where only its loader tells that."""
+    if rule_of(found.series).is_counted or ledger.span is None:
+        return {}
+    whole_ms = ledger.span.end_ms - ledger.span.start_ms
+    return {
+        "verified_share": ledger.verified_ms / whole_ms,
+        "clean_share": ledger.clean_ms / whole_ms,
+        "lost_seconds": ledger.lost_ms / 1000,
+    }
 
 
 def _holes(found: Sequence[Segment]) -> list[Hole]:

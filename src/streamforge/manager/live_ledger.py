@@ -24,6 +24,9 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     supplement: the workflow that loads what lacks; supplements: how many were made; not_before_ms: when the next one
     may be; failure: why the last one has not loaded all; failures: how many in a row have not.
     untraded: the symbol's status, as the exchange said last, where it is not traded: then nothing happens.
+    entry_id, segment_id: where only its loader tells what lacks: the last of its entries that is settled, and a segment
+    before which none is of interest. verified_ms, clean_ms, lost_ms: how much of what is proven was verified, was not
+    although nothing speaks against it, and is lost.
     """
 
     from_ms: int | None = None
@@ -43,6 +46,11 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     failure: str = ""
     failures: int = 0
     untraded: str = ""
+    entry_id: int | None = None
+    segment_id: int = 0
+    verified_ms: int = 0
+    clean_ms: int = 0
+    lost_ms: int = 0
 
     @property
     def span(self) -> TimeRange | None:

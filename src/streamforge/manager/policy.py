@@ -160,6 +160,15 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
             unit="seconds",
         ),
     ] = 30.0
+    handover_within_s: Annotated[
+        _Positive,
+        variable(
+            "STREAMFORGE_HANDOVER_SECONDS",
+            "how long an attempt of a live loader may take until it can take the place of the one that writes; then "
+            "another one is tried",
+            unit="seconds",
+        ),
+    ] = 300.0
     quiet_after_s: Annotated[
         float,
         constant("a live series of which nothing is stored for this long is asked about, and again after as long"),
@@ -203,6 +212,16 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
             default="for ever",
         ),
     ] = ()
+    segment_days: Annotated[
+        Annotated[int, msgspec.Meta(ge=1)] | None,
+        variable(
+            "STREAMFORGE_SEGMENT_DAYS",
+            "how many days segments of order books are kept after their newest diff; older ones are removed, and the "
+            "books of their time are `expired`",
+            unit="days",
+            default="for ever",
+        ),
+    ] = None
     retention_dir: Annotated[
         Path | None,
         variable(

@@ -14,6 +14,7 @@ import msgspec
 from streamforge import workers
 from streamforge.manager import answers, data_answers, service, start_answers, workflow
 from streamforge.manager.describing import schemas
+from streamforge.manager.handover_answers import handover_answer
 from streamforge.manager.live_answers import live_answer
 from streamforge.manager.topic_answers import topic_answer
 from streamforge.manager.workflow import Workflow
@@ -183,6 +184,7 @@ def _step(step: workflow.Step, *, idle: bool) -> answers.Step:
         step,
         records=distinct_records(step, step.attempts),
         messages_left=step.left,
+        handover=handover_answer(step),
         messages_left_at_least=step.left_at_least,
         progress=None if step.attempt is None else _attempt_progress(step.attempt.progress, idle=idle),
         attempts=[_attempt(attempt, idle=idle) for attempt in step.attempts],

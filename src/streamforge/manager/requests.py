@@ -16,7 +16,7 @@ from streamforge.manager.workflow import SourceChoice, Step, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.completeness.rule import Rule
 from streamforge_utils.model.errors import InvalidInput
-from streamforge_utils.model.kinds.registry import check_series, is_live_type, kind_of_type, rule_of, series_of
+from streamforge_utils.model.kinds.registry import check_series, is_live_type, kind_of_type, rule_of
 from streamforge_utils.model.timeranges import SINCE_LAST, TimeRange
 from streamforge_utils.runtime.worker_definition import Definition, Role, Source
 
@@ -366,13 +366,3 @@ def check_collection(name: str) -> None:
         )
     if name.lower().startswith(_RESERVED):
         raise InvalidInput("collection_name", f"collection {name[:80]!r}: names that begin with {_RESERVED!r} are ours")
-
-
-def require_provable(type_name: str) -> None:
-    """Raises InvalidInput for a live type of which nothing here could tell what is complete."""
-    if is_live_type(type_name) and not rule_of(series_of("ANY", type_name)).is_counted:
-        raise InvalidInput(
-            "type",
-            f"{type_name}: no workflow can prove it yet, as its loader's record alone says what is complete: run "
-            f"{' and '.join(default_targets(type_name))} by hand, as their README.md tells",
-        )

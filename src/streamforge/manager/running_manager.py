@@ -20,6 +20,7 @@ from streamforge.manager.origin import TEST, called, origin_of, source_of
 from streamforge.manager.persistence.installation import Claim, Place, by_others
 from streamforge.manager.persistence.lease import fenced, managed_store
 from streamforge.manager.workflow_service import WorkflowService
+from streamforge.version import installed_version
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.plugins import plugin_environment
 from streamforge_utils.ports.archive import Archive
@@ -43,7 +44,7 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
     """The adapters that the manager uses. `running` closes them; the launcher's jobs go on.
 
     identity: who answers at `exchange`. archive: its files; None: there are none.
-    retained: as `Dependencies` has it.
+    objects, retained: as `Dependencies` has them.
     """
 
     bus: MessageBus
@@ -51,6 +52,7 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
     launcher: Launcher
     exchange: Exchange
     archive: Archive | None = None
+    objects: ObjectStore | None = None
     retained: ObjectStore | None = None
     exchange_waits: ExchangeWaits | None = None
     identity: Identity = msgspec.field(default_factory=Identity)
@@ -117,7 +119,8 @@ async def running(
     settings are wrong) or RetryableError.
     """
     async with AsyncExitStack() as stack:
-        for port in (ports.store, ports.bus, ports.exchange, ports.launcher, ports.archive, ports.retained):
+        objects = (ports.objects, ports.retained)
+        for port in (ports.store, ports.bus, ports.exchange, ports.launcher, ports.archive, *objects):
             if port is not None:
                 stack.push_async_callback(port.close)
         if reconcile:
@@ -147,6 +150,7 @@ async def running(
             launcher=ports.launcher,
             exchange=with_archived(ports.exchange, ports.archive),
             archive=ports.archive,
+            objects=ports.objects if lease is None or ports.objects is None else fenced(ports.objects, lease.check),
             retained=ports.retained if lease is None or ports.retained is None else fenced(ports.retained, lease.check),
             folder=None if settings.data.arango.url else settings.data.data_dir,
             policy=settings.policy,
@@ -158,6 +162,7 @@ async def running(
             source=source_of(settings.exchange.urls, built_in=_is_built_in(claim)),
             no_driver_reason=None if place is None or reconcile else by_others(store, ports.clock, place),
             asks=asks,
+            version=installed_version(),
             **({} if lease is None else {"fence": lease.check}),
         )
         await deps.workflows.load()

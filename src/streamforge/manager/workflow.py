@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from streamforge.manager.handover_state import Handover
 from streamforge.manager.live_ledger import Ledger
 from streamforge.manager.topic_input import PartitionProof, TopicInput
 from streamforge_utils.model.coverage import IdsRead, Segment
@@ -92,7 +93,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     exit_code, signal: of its job. ended_ms: its job is gone. outcome: how the manager counts it, once settled.
     message: of its latest event; before its first one, why its job has not begun. next_step: what a person can do about
     that or about the reason, where the launcher knows.
-    unloaded, disputed, read: as `Step` and `Workflow` have them, until the attempt is settled.
+    unloaded, disputed, read: as `Step` and `Workflow` have them, until the attempt is settled. runs: `image NAME` of
+    its job, or `version` of its worker. shadow: it was launched beside another one, and was not heard to write yet.
     """
 
     number: int
@@ -122,6 +124,8 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     unloaded: tuple[Remark, ...] = ()
     disputed: tuple[Remark, ...] = ()
     read: tuple[IdsRead, ...] = ()
+    runs: str = ""
+    shadow: bool = False
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
@@ -133,7 +137,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     first attempt, ranges what a loader has still to load in it. left: messages that a sink which could not say so
     itself has left unstored when the workflow was stopped; left_at_least: there may be more.
     unloaded: what a loader of files could not load in this round, and why. added: nobody asked for the step, a plan
-    needs it.
+    needs it. handover: its attempt is to be replaced; shadow: by this one. numbered: the number of the latest shadow.
+    handed_over: what it was last handed over for to run.
     """
 
     target: str
@@ -156,6 +161,10 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     left_at_least: bool = False
     unloaded: tuple[Remark, ...] = ()
     added: bool = False
+    handover: Handover | None = None
+    shadow: Attempt | None = None
+    numbered: int = 0
+    handed_over: str = ""
 
     @property
     def attempt(self) -> Attempt | None:

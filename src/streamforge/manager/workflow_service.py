@@ -18,8 +18,9 @@ from streamforge.manager.execution.removal import RecordRemoval
 from streamforge.manager.execution.topic_removal import remove_topic_documents
 from streamforge.manager.execution.verifier import verify
 from streamforge.manager.forecaster import Forecaster
-from streamforge.manager.lifecycle.facts import Replay, Retry, Stop
+from streamforge.manager.lifecycle.facts import HandOver, Replay, Retry, Stop
 from streamforge.manager.origin import Source
+from streamforge.manager.persistence.book_reader import BookReader
 from streamforge.manager.persistence.event_history import COLLECTION as HISTORY
 from streamforge.manager.persistence.event_history import PAGE
 from streamforge.manager.persistence.record_reader import RecordReader
@@ -68,7 +69,8 @@ class WorkflowService:
         self._deps = deps
         self._reconciler = reconciler
         self._reservations = deps.reservations if new_code is None else Reservations(deps.store, deps.clock, new_code)
-        self._records = RecordReader(deps.store, deps.coverage)
+        self._records = RecordReader(deps.store, deps.coverage, deps.objects)
+        self.books = BookReader(deps.store, deps.objects, deps.coverage, deps.workflows)
         self._starting = Admission(deps, reconciler, self._reservations)
         self._forecaster = Forecaster(deps, self._starting)
         self._reports = Reports(deps)
@@ -211,6 +213,10 @@ class WorkflowService:
     async def stop(self, queue_id: str) -> Workflow:
         """Ask the workflow to end in order; again while it is stopping is no error. Raises NotFound, NotNow (ended)."""
         return await self._reconciler.inbox.ask(queue_id, Stop())
+
+    async def hand_over(self, queue_id: str) -> Workflow:
+        """Ask for another attempt in the place of a live loader, without a gap. Raises NotFound, NotNow."""
+        return await self._reconciler.inbox.ask(queue_id, HandOver())
 
     async def ping(self, queue_id: str, *, timeout_s: float = 2.0) -> Mapping[str, float | None]:
         """Seconds to each step's worker and back, by telemetry id; None if it did not answer. Raises NotFound."""

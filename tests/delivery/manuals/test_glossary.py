@@ -17,7 +17,7 @@ ROWS = [
 ]
 STATUSES = ("pending", "running", "stopping", "finished", "interrupted", "error")
 EVENTS = ("started", "loading", "finished", "interrupted", "error", "pong")
-COMMANDS = ("start", "stop", "ping", "budget", "simulate-loading", "fail-after")
+COMMANDS = ("start", "stop", "ping", "budget", "takeover", "simulate-loading", "fail-after")
 SEED = (
     # which its glossary names
     *("рабочий процесс", "задание", "разделение", "идемпотентность"),

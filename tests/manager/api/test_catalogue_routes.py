@@ -121,10 +121,10 @@ def test_the_examples_are_read_by_the_code_that_reads_the_topics() -> None:
 
     told = [decode_command(body) for body in bodies("command")]
     assert [command.command for command in told] == [
-        *("start", "stop", "ping", "budget", "simulate-loading", "fail-after"),
+        *("start", "stop", "ping", "budget", "takeover", "simulate-loading", "fail-after"),
     ]
     own = workers.definition("dummy-service").commands
-    for command in told[4:]:
+    for command in told[5:]:
         msgspec.convert(command.payload, own[command.command])
         jsonschema.validate(command.payload, found[f"payload-{command.command}"])
     assert [decode_event(body).event for body in bodies("event")] == ["started", "loading", "finished", "error", "pong"]

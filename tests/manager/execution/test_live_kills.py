@@ -48,13 +48,16 @@ class Mortal:
 
         return call
 
+    async def check(self) -> None:
+        await claims_hold(self.world)
+
     async def survive(self, work: Callable[[], Awaitable[Any]]) -> None:
         """Do a part of the scenario; where the manager dies in it, again with another one."""
         try:
             await work()
         except Killed:
             assert self.died
-        await claims_hold(self.world)
+        await self.check()
         if self.died:
             setattr(self.world.store, "put", self._put)  # noqa: B010
             await self.world.die()

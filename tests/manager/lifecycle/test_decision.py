@@ -12,10 +12,10 @@ from streamforge.manager.lifecycle.actions import (
     SendStop,
     WriteTerminalEvent,
 )
-from streamforge.manager.lifecycle.decision import ATTEMPTS_KEPT, Conditions, decide
+from streamforge.manager.lifecycle.decision import Conditions, decide
 from streamforge.manager.lifecycle.facts import TopicsRemoved
 from streamforge.manager.lifecycle.retry_policy import STOP, STUCK
-from streamforge.manager.lifecycle.rounds import MAX_RANGES, next_number, next_round, replay_round
+from streamforge.manager.lifecycle.rounds import ATTEMPTS_KEPT, MAX_RANGES, next_number, next_round, replay_round
 from streamforge.manager.lifecycle.topic_removals import due_removal
 from streamforge.manager.workflow import Failure, Plan, Proof, Status, StepStatus, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict

@@ -298,3 +298,21 @@ async def test_others_that_change_it_again_and_again_are_given_way_so_often_and_
     with pytest.raises(ConflictError, match=f"coverage of {SERIES.id} was changed by others 50 times in a row"):
         await CoverageStore(store).lay_over(SERIES, segments("0-10 c"))
     assert tries == 50
+
+
+async def test_what_retention_removes_beside_a_collection_is_expired_and_the_collection_is_kept_in_mind(
+    coverage: CoverageStore,
+) -> None:
+    await coverage.lay_over(SERIES, segments("0-10 c, 10-20 lost"))
+    await coverage.expire(SERIES, span(5, 25))
+    found = [(within(one), one.verdict.value, one.collection, one.cause) for one in await coverage.of(SERIES)]
+    assert found == [
+        ("0-5", "stored", "c", ""),
+        ("5-10", "expired", "c", "retention"),
+        ("10-20", "lost", None, ""),
+        ("20-25", "expired", None, "retention"),
+    ]
+    assert await coverage.by_collection() == {"c": [(SERIES, span(0, 5)), (SERIES, span(5, 10))]}
+    await coverage.forget(SERIES, "c", span(0, 5), whole=True)
+    await coverage.forget(SERIES, "c", span(5, 10), whole=True)
+    assert await known(coverage) == "0-10 expired, 10-20 lost, 20-25 expired"

@@ -1,4 +1,4 @@
-"""The commands `stop`, `ping`, `rm` and `dlq list`: what is asked of a workflow."""
+"""The commands `stop`, `handover`, `ping`, `rm` and `dlq list`: what is asked of a workflow."""
 
 from __future__ import annotations
 
@@ -48,6 +48,17 @@ async def stop(
         terminal.write(to_json({"queue_id": workflow.queue_id, "status": workflow.status}))
     else:
         terminal.write(f"{workflow.queue_id} is {workflow.status}")
+    return 0
+
+
+async def handover(queue_id: o.QueueId, where: o.AtManager, as_json: o.Json = False) -> int:
+    """Replace the loader of a live workflow by another attempt, without a gap: `show` tells how far it is."""
+    async with session(where, Mode.SERVER) as found:
+        workflow = await found.api.post(f"/queues/{path_part(queue_id)}/handover", answers.Started)
+    if as_json:
+        terminal.write(to_json(workflow))
+    else:
+        terminal.write(f"{workflow.queue_id}: another attempt of its loader is made, and takes over once it is ready")
     return 0
 
 

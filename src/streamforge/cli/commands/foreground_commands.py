@@ -6,6 +6,7 @@ import contextlib
 import errno
 import math
 import os
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -21,6 +22,7 @@ from streamforge.cli.session import Where
 
 if TYPE_CHECKING:
     from streamforge.cli.own_manager import OwnManager
+    from streamforge.exchange.state import Load
 
 _FASTEST = 1e6
 """A clock that is faster soon passes the last year that has a date."""
@@ -103,7 +105,12 @@ def exchange(
     port: Annotated[int, typer.Option("--port", metavar="PORT", min=0, max=65535, help="0: any free one.")] = 0,
     seed: Annotated[int, typer.Option("--seed", metavar="N", help="The same seed gives the same candles.")] = 1,
     replay: Annotated[
-        Path | None, typer.Option("--replay", metavar="DIR", help="Serve recorded files as if live.")
+        Path | None,
+        typer.Option(
+            "--replay",
+            metavar="DIR",
+            help="Serve recorded files as if live, or the candles, trades and order books that a data directory has.",
+        ),
     ] = None,
     now: Annotated[
         str | None, typer.Option("--now", metavar="INSTANT", help="Where its clock starts, ISO 8601, UTC.")
@@ -206,7 +213,7 @@ def exchange(
         raise UsageProblem(f"replay {replay} is no folder: name one that holds recordings")
     try:
         with contextlib.suppress(KeyboardInterrupt):
-            return run(config, json_line=as_json)
+            return run(config, json_line=as_json, load=_load_of(replay))
     except OSError as error:
         # asyncio's own words repeat the address as Python writes it.
         known = {errno.EADDRINUSE: "it is in use", errno.EACCES: "this user may not"}
@@ -216,3 +223,20 @@ def exchange(
             "(0 takes any free one)"
         ) from error
     return 0
+
+
+def _load_of(replay: Path | None) -> Load:
+    """What reads the folder of a replay: a data directory, or recorded files."""
+    from streamforge import wiring
+    from streamforge.exchange.recordings import load_recordings
+    from streamforge.exchange.stored_recordings import StoredPlace, load_stored
+    from streamforge_utils.runtime.environment import load
+    from streamforge_utils.runtime.object_settings import ObjectSettings
+    from streamforge_utils.runtime.settings import DataSettings
+
+    if replay is None or not (replay / wiring.STORE).is_dir():
+        return load_recordings
+    data = DataSettings(data_dir=replay)
+    objects = load(ObjectSettings, os.environ)
+    place = StoredPlace(partial(wiring.make_store, data), partial(wiring.make_object_store, objects, data))
+    return partial(load_stored, place)

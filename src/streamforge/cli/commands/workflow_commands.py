@@ -12,13 +12,14 @@ from streamforge.cli import command_options as o
 from streamforge.cli import terminal
 from streamforge.cli.client import PAGE, Query, path_part, to_json
 from streamforge.cli.command_errors import UsageProblem
-from streamforge.cli.coverage_text import load_command, no_longer, nothing_over, show_segments, wait_command
+from streamforge.cli.coverage_text import is_kept, load_command, no_longer, nothing_over, show_segments, wait_command
 from streamforge.cli.live_text import live_lines
 from streamforge.cli.progress import numbers, waits_for
 from streamforge.cli.session import Mode, NothingThere, Where, session
 from streamforge.cli.terminal import short
 from streamforge.cli.topic_text import show_partitions, topic_line
 from streamforge.manager import answers, data_answers
+from streamforge.manager.handover_answers import Handover
 from streamforge_utils.model.spelling import did_you_mean
 from streamforge_utils.model.topic_reading import JSON_TYPE
 
@@ -158,7 +159,7 @@ async def show(queue_id: o.QueueId, where: o.AtManager, as_json: o.Json = False)
         out.print(f"  {told}")
     if asked.span is None and workflow.topic_input is None and workflow.live is None:
         out.print(f"  {nothing_over(workflow, where)}")
-    if workflow.status == "finished" and not coverage.complete and workflow.topic_input is None:
+    if workflow.status == "finished" and not is_kept(coverage.segments) and workflow.topic_input is None:
         out.print(f"  {no_longer(workflow, where)}")
     for line in () if workflow.live is None else live_lines(workflow.live):
         out.print(f"  {line}")
@@ -188,6 +189,8 @@ async def show(queue_id: o.QueueId, where: o.AtManager, as_json: o.Json = False)
     for step in workflow.steps:
         if left := messages_left(step):
             out.print(f"  {left}")
+        if step.handover is not None:
+            out.print(f"  handover: {handover_text(step.target, step.handover)}")
     terminal.table(
         ["step", "status", "attempt", "records", "started", "ended", "how it ended"],
         [row for step in workflow.steps for row in step_rows(step, driven=workflow.undriven is None)],
@@ -274,6 +277,13 @@ def _tell_event(
 
 
 _ASKED = {"stop": "asked to stop", "stuck": "it was stuck"}
+
+
+def handover_text(target: str, handover: Handover) -> str:
+    """How far the handover of a loader is, and why it is made."""
+    who = f", attempt {handover.attempt}" if handover.attempt else ""
+    trouble = f"; the one before: {handover.trouble}" if handover.trouble else ""
+    return f"{target} is {handover.state}{who}, as {handover.reason}{trouble}"
 
 
 def messages_left(step: answers.Step) -> str:

@@ -11,6 +11,7 @@ from streamforge.exchange.endpoint import RowsEndpoint
 from streamforge.exchange.exchange_requests import ApiError, Sent
 from streamforge.exchange.prices import STEPS_MS, Grid, PricePath
 from streamforge.exchange.windows import Numbers, RowSeries, SeededRows
+from streamforge_utils.model.books.numbers import text_of
 from streamforge_utils.model.timeranges import TimeRange
 
 _NUMBER = r"[0-9]{1,20}(?:\.[0-9]{1,20})?"
@@ -24,6 +25,9 @@ _TIMES = re.compile(rb"^([0-9]{13}),((?:[^,]+,){5})([0-9]{13}),", re.MULTILINE)
 _PART = 1_000
 _OF_MONTHS = frozenset(map(Grid, ("3d", "1w", "1M")))
 _ROW = '[%d,"%s","%s","%s","%s","%s",%d,"%s",%s,"%s","%s","%s"]'
+_BEGIN = ("open_time", "open", "high", "low", "close", "volume", "close_time", "quote_asset_volume")
+_STORED = (*_BEGIN, "number_of_trades", "taker_buy_base_asset_volume", "taker_buy_quote_asset_volume")
+_AMOUNTS = frozenset(_STORED) - {"open_time", "close_time", "number_of_trades"}
 
 
 class Klines(RowsEndpoint):
@@ -34,6 +38,7 @@ class Klines(RowsEndpoint):
     parameters = ("symbol", "interval", "startTime", "endTime", "limit")
     archive = "klines"
     stream = "kline"
+    stored = "candles"
     quantity = 5
     times: ClassVar[Mapping[int, str]] = {0: "000", 6: "999"}
     header = (
@@ -93,6 +98,14 @@ class Klines(RowsEndpoint):
 
     def variant_of_stream(self, options: Sequence[str]) -> Grid:
         return Grid(options[0])
+
+    def row_of_stored(self, record: Mapping[str, Any]) -> tuple[int, int, int, bytes]:
+        amounts = {name: text_of(record[name]) for name in _AMOUNTS}
+        cells = {**amounts, **{name: str(record[name]) for name in ("open_time", "close_time", "number_of_trades")}}
+        return self.recorded_row([*(cells[name] for name in _STORED), "0"])
+
+    def variant_of_stored(self, record: Mapping[str, Any]) -> Grid:
+        return Grid(record["interval"])
 
 
 class SeededCandles(SeededRows):

@@ -17,6 +17,7 @@ from streamforge.exchange.recordings import RecordedRows, Row
 from streamforge.exchange.trade_lines import TradeLines
 from streamforge.exchange.trades import SeededAggTrades, SeededTrades, Tape
 from streamforge.exchange.windows import Numbers, RowSeries
+from streamforge_utils.model.books.numbers import text_of
 from streamforge_utils.model.timeranges import TimeRange
 
 _ID, _NUMBER = r"([0-9]{1,18})", r"([0-9]{1,20}(?:\.[0-9]{1,20})?)"
@@ -34,6 +35,7 @@ class AggTrades(RowsEndpoint):
     members = ("a", "p", "q", "f", "l", "T", "m", "M")
     archive = "aggTrades"
     stream = "aggTrade"
+    stored = "agg_trades"
     header = "agg_trade_id,price,quantity,first_trade_id,last_trade_id,transact_time,is_buyer_maker,is_best_match"
     bytes_a_row = 32
     times: ClassVar[Mapping[int, str]] = {5: "000"}
@@ -71,6 +73,12 @@ class AggTrades(RowsEndpoint):
         row = {name: event[name] for name in self.members}
         return event["a"], event["T"], event["T"], msgspec.json.encode(row)
 
+    def row_of_stored(self, record: Mapping[str, Any]) -> tuple[int, int, int, bytes]:
+        ids = (record["first_trade_id"], record["last_trade_id"])
+        amounts = (text_of(record["price"]), text_of(record["quantity"]))
+        cells = (record["trade_id"], *amounts, *ids, record["timestamp"], record["is_buyer_maker"], True)
+        return self.recorded_row([*map(str, cells)])
+
 
 class HistoricalTrades(RowsEndpoint):
     """Single trades: by id, or the newest."""
@@ -81,6 +89,7 @@ class HistoricalTrades(RowsEndpoint):
     members = ("id", "price", "qty", "quoteQty", "time", "isBuyerMaker", "isBestMatch")
     archive = "trades"
     stream = "trade"
+    stored = "trades"
     header = "id,price,qty,quote_qty,time,is_buyer_maker,is_best_match"
     bytes_a_row = 30
     times: ClassVar[Mapping[int, str]] = {4: "000"}
@@ -111,6 +120,12 @@ class HistoricalTrades(RowsEndpoint):
         amount = f"{Decimal(event['p']) * Decimal(event['q']):.8f}"
         values = (event["t"], event["p"], event["q"], amount, event["T"], event["m"], event["M"])
         return event["t"], event["T"], event["T"], msgspec.json.encode(dict(zip(self.members, values, strict=True)))
+
+    def row_of_stored(self, record: Mapping[str, Any]) -> tuple[int, int, int, bytes]:
+        price, quantity = text_of(record["price"]), text_of(record["quantity"])
+        amount = f"{Decimal(price) * Decimal(quantity):.8f}"
+        cells = (record["trade_id"], price, quantity, amount, record["timestamp"], record["is_buyer_maker"], True)
+        return self.recorded_row([*map(str, cells)])
 
 
 class _Trade(msgspec.Struct, frozen=True):

@@ -12,7 +12,15 @@ from typing import Any
 import msgspec
 from fastapi import FastAPI
 
-from streamforge.manager import answers, batch_answers, data_answers, plan_answers, schedule_answers, start_answers
+from streamforge.manager import (
+    answers,
+    batch_answers,
+    book_answers,
+    data_answers,
+    plan_answers,
+    schedule_answers,
+    start_answers,
+)
 from streamforge.manager.api import (
     batch_routes,
     catalogue_routes,
@@ -95,7 +103,7 @@ def _complete(schema: dict[str, Any]) -> dict[str, Any]:
 
 def _answers() -> dict[str, Any]:
     """The schemas of all that is answered, by name."""
-    modules = (answers, data_answers, batch_answers, plan_answers, schedule_answers, start_answers)
+    modules = (answers, data_answers, batch_answers, book_answers, plan_answers, schedule_answers, start_answers)
     kinds: list[type[msgspec.Struct]] = [Source, *(kind for module in modules for kind in _structs(module))]
     _, schemas = msgspec.json.schema_components(kinds, ref_template=SCHEMAS + "{name}")
     optional = {

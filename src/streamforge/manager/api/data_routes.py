@@ -11,16 +11,17 @@ from urllib.parse import urlencode
 from fastapi import APIRouter, Path, Query, Request
 from starlette.responses import Response, StreamingResponse
 
-from streamforge.manager import data_answers, presentation
+from streamforge.manager import book_answers, data_answers, presentation
 from streamforge.manager.api import export
 from streamforge.manager.api.export import MEDIA_TYPES, Batch, Format, Times, Writer
 from streamforge.manager.api.problems import invalid
 from streamforge.manager.api.routing import Context, In, StrictRoute, gives, no_driver_reason, preferred, reply
+from streamforge.manager.book_presentation import book_answer
 from streamforge.manager.service import NotFound
 from streamforge.manager.symbols import fitting
 from streamforge_utils.model.kinds.registry import check_series, series_of
 from streamforge_utils.model.series import Series
-from streamforge_utils.model.timeranges import TimeRange, resolve_time_range
+from streamforge_utils.model.timeranges import TimeRange, resolve_instant, resolve_time_range
 
 router = APIRouter(route_class=StrictRoute, tags=["data"])
 
@@ -68,6 +69,36 @@ async def series(
     limit: Annotated[int, Query(ge=1, le=PAGE, description="At most so many.")] = 100,
 ) -> Response:
     return reply(await to.service.series(cursor=cursor, limit=limit))
+
+
+@router.get(
+    "/books/{symbol}",
+    responses=gives(book_answers.Book),
+    summary="The order book of a past moment",
+    description=(
+        "Rebuilt from a whole book that was stored before the moment and the diffs behind it, with the word how far it "
+        "can be trusted. 404 where nothing is stored of the moment; the problem says of which moments there are books."
+    ),
+)
+async def book(
+    symbol: Annotated[str, Path(max_length=300, examples=["BTCUSDT"])],
+    to: In,
+    at: Annotated[
+        str,
+        Query(
+            max_length=300,
+            description="An instant before now, UTC: as a START of `time_range`.",
+            examples=["2024-08-01T12:30:15Z"],
+        ),
+    ],
+    limit: Annotated[
+        Annotated[int, Query(ge=1, le=PAGE_LIMIT)] | Literal["all"],
+        Query(description="So many levels a side at most; `all`: every level that is known."),
+    ] = book_answers.LEVELS,
+) -> Response:
+    now_ms = to.clock.now_ms()
+    found = await to.service.books.at(symbol, resolve_instant(at, now_ms), now_ms)
+    return reply(book_answer(found, None if limit == "all" else limit))
 
 
 @router.get("/symbols", responses=gives(data_answers.Symbols), summary="What the exchange has")

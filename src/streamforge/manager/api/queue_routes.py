@@ -266,6 +266,16 @@ async def retry(queue_id: QueueId, to: In) -> Response:
     return await _shown(to, await to.service.retry(queue_id), 202)
 
 
+@router.post(
+    "/queues/{queue_id}/handover",
+    status_code=202,
+    responses=gives(answers.Workflow, 202),
+    summary="Replace the loader of a live workflow by another attempt, without a gap",
+)
+async def hand_over(queue_id: QueueId, to: In) -> Response:
+    return await _shown(to, await to.service.hand_over(queue_id), 202)
+
+
 @router.post("/queues/{queue_id}/ping", responses=gives(answers.Ping), summary="Ask each worker whether it lives")
 async def ping(
     queue_id: QueueId,

@@ -74,6 +74,13 @@ def _all() -> dict[str, dict[str, Any]]:
                     "timestamp": 1722556803.0,
                     "payload": {"weight_per_minute": 600},
                 },
+                {
+                    "command": "takeover",
+                    "queue_id": _QUEUE,
+                    "target": "loader-ws-trades",
+                    "attempt": 2,
+                    "timestamp": 1722556803.5,
+                },
                 *(
                     {"command": command, "queue_id": _QUEUE, "timestamp": 1722556804.0, "payload": payload}
                     for command, payload in _PAYLOADS.items()

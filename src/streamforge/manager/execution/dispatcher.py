@@ -14,8 +14,9 @@ import structlog
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.executor import Executor
 from streamforge.manager.execution.inbox import Inbox
-from streamforge.manager.lifecycle.actions import Action, Compare, EndJob, Launch, Prepare, Prove, SendStop
+from streamforge.manager.lifecycle.actions import Action, Compare, EndJob, Launch, Prepare, Prove, SendStop, TakeOver
 from streamforge.manager.lifecycle.facts import Compared, Fact, Finding, Unanswered, failed
+from streamforge.manager.lifecycle.handovers import launching
 from streamforge.manager.persistence.bans import Bans
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.errors import ConflictError, RetryableError, StreamForgeError
@@ -34,6 +35,7 @@ TRIED = {
     "Prepare": "the exchange's answer",
     "Launch": "the start of its workers",
     "SendStop": "the stop of its workers",
+    "TakeOver": "the handover of a loader",
     "EndJob": "the end of its workers",
     "WriteTerminalEvent": "the terminal event of a worker",
     "Prove": "the proof",
@@ -54,7 +56,9 @@ def key_of(workflow: Workflow, action: Action) -> Key:
             what = f"{'ask' if ask else 'survey'} {workflow.epoch}"
         case EndJob(job):
             what = job
-        case SendStop(target):
+        case Launch(target, shadow) if shadow:
+            what = launching(target)
+        case SendStop(target) | TakeOver(target):
             step = workflow.step(target)
             what = target if step is None or step.attempt is None else step.attempt.job
         case _:
@@ -237,7 +241,7 @@ class Dispatcher:
         self._errors.pop(key, None)
         if key[0] == Launch.__name__:
             self._launched.add(key)
-        elif key[0] == SendStop.__name__:
+        elif key[0] in (SendStop.__name__, TakeOver.__name__):
             self._stopped_at[key] = self._deps.clock.monotonic()
         if isinstance(found, Unanswered | Compared) and found.ban is not None:
             self._bans.hear(found.ban)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import partial
+from typing import Any
 
 import msgspec
 import structlog
@@ -10,7 +12,7 @@ import structlog
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.backlog import backlog_of
 from streamforge.manager.execution.exchange_limits import Budget, Connects
-from streamforge.manager.execution.live_comparison import Comparison
+from streamforge.manager.execution.interval_comparison import comparison_of
 from streamforge.manager.execution.live_ends import begun, close
 from streamforge.manager.execution.overview import Overview
 from streamforge.manager.execution.planner import ExchangeFailed, prepare, stored_plan, verified
@@ -25,17 +27,28 @@ from streamforge.manager.lifecycle.actions import (
     Prepare,
     Prove,
     SendStop,
+    TakeOver,
     WriteTerminalEvent,
 )
-from streamforge.manager.lifecycle.facts import Compared, Finding, Planned, Proven, Refused, TopicsRemoved, Unanswered
+from streamforge.manager.lifecycle.facts import (
+    Compared,
+    Failed,
+    Finding,
+    Planned,
+    Proven,
+    Refused,
+    TopicsRemoved,
+    Unanswered,
+)
+from streamforge.manager.lifecycle.handovers import with_shadow
 from streamforge.manager.lifecycle.job_spec import job_of, start_command, topics_of
-from streamforge.manager.lifecycle.retry_policy import Banned
+from streamforge.manager.lifecycle.retry_policy import HANDOVER, Banned
 from streamforge.manager.lifecycle.rounds import next_number
 from streamforge.manager.live_ledger import Ledger
 from streamforge.manager.persistence.bans import Bans
 from streamforge.manager.persistence.workflow_store import OutOfDate
 from streamforge.manager.requests import added_loader, loads_from_archive
-from streamforge.manager.workflow import Attempt, Failure, Plan, SourceChoice, Workflow
+from streamforge.manager.workflow import Attempt, Failure, Plan, SourceChoice, Step, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import BannedError, ConfigError, ConflictError, PermanentError, RetryableError
 from streamforge_utils.model.messages import Command, encode_command, encode_event
@@ -84,22 +97,14 @@ class Executor:
             case Prepare():
                 plan = await self._plan(workflow)
                 return Planned(plan, added_loader(workflow) if Source.ARCHIVE in plan.ranges else None)
-            case Launch(target):
-                return await self._launch(workflow, target)
+            case Launch(target, shadow):
+                return await self._launch(workflow, target, shadow=shadow)
+            case TakeOver(target):
+                await self._tell(workflow, target, "takeover", None)
             case SendStop(target):
                 # With its attempt: workers read from a little before their launch, and an attempt made by a retry
                 # must not obey what was meant for the one before.
-                step = workflow.step(target)
-                await self.send(
-                    Command(
-                        command="stop",
-                        queue_id=workflow.queue_id,
-                        target=target,
-                        attempt=None if step is None or step.attempt is None else step.attempt.number,
-                        # A sink is stopped after its loaders.
-                        payload={"upstream_ended": True} if step is not None and step.role is Role.SINK else None,
-                    )
-                )
+                await self._tell(workflow, target, "stop", _how_to_stop(workflow.step(target)))
             case EndJob(job):
                 await self._deps.launcher.stop(job, grace_s=self._deps.policy.kill_grace_s)
             case WriteTerminalEvent(event):
@@ -111,6 +116,20 @@ class Executor:
             case Compare(ask) if workflow.ledger is not None:
                 return await self._compare(workflow, workflow.ledger, ask=ask)
         return None
+
+    async def _tell(self, workflow: Workflow, target: str, command: str, payload: dict[str, Any] | None) -> None:
+        step = workflow.step(target)
+        number = None if step is None or step.attempt is None else step.attempt.number
+        await self.send(
+            Command(command=command, queue_id=workflow.queue_id, target=target, attempt=number, payload=payload)
+        )
+
+    def runs(self, workflow: Workflow | None) -> Mapping[str, str]:
+        """By target what a job of a live workflow would run now: `image NAME`, or `version` of processes."""
+        steps = () if workflow is None or not workflow.is_live else workflow.steps
+        images = {one.target: self._deps.launcher.image(one.target, one.image) for one in steps}
+        version = f"version {self._deps.version}" if self._deps.version else ""
+        return {target: f"image {image}" if image else version for target, image in images.items()}
 
     async def send(self, command: Command) -> None:
         """Send a command, stamped with the time."""
@@ -200,9 +219,11 @@ class Executor:
             return None
         return Banned(until_ms=error.until_ms, said_ms=self._deps.clock.now_ms(), reason=str(error))
 
-    async def _launch(self, workflow: Workflow, target: str) -> Refused | None:
+    async def _launch(self, workflow: Workflow, target: str, *, shadow: bool) -> Refused | Failed | None:
         deps = self._deps
         step = workflow.step(target)
+        if step is not None and shadow:
+            step = with_shadow(step)
         if step is None or (attempt := step.attempt) is None:
             return None
         await self._provide_topics(workflow, attempt)
@@ -224,6 +245,9 @@ class Executor:
         try:
             await deps.launcher.start(spec_)
         except ConfigError as error:
+            if shadow:  # the attempt that writes goes on
+                last = deps.policy.max_action_failures
+                return Failed(action="Launch", number=last, reason=str(error), target=target, attempt=attempt.number)
             failure = Failure(
                 reason=f"{target} cannot be started: {error}", next_step="correct the setting that the reason names"
             )
@@ -250,8 +274,8 @@ class Executor:
         if stored is None or stored.workflow.stop_asked_ms is not None or stored.workflow.failure is not None:
             return False
         step = stored.workflow.step(target)
-        attempt = None if step is None else step.attempt
-        return attempt is not None and attempt.number == number and attempt.stop_asked_ms is None
+        attempts = () if step is None else (step.attempt, step.shadow)
+        return any(one is not None and one.number == number and one.stop_asked_ms is None for one in attempts)
 
     async def _prove(self, workflow: Workflow, *, ask: bool) -> Finding | None:
         deps, plan = self._deps, workflow.plan
@@ -275,7 +299,7 @@ class Executor:
             raise ExchangeFailed(error) from error
 
     async def _compare(self, workflow: Workflow, ledger: Ledger, *, ask: bool) -> Compared:
-        ban, comparison = None, Comparison(self._deps, workflow, ledger)
+        ban, comparison = None, comparison_of(self._deps, workflow, ledger)
         try:
             await comparison.step()
             if ask:
@@ -311,6 +335,14 @@ class Executor:
                     await self._deps.launcher.forget(job)
                 except ConflictError:
                     _log.warning("a job of an ended workflow still runs", job=job, queue_id=workflow.queue_id)
+
+
+def _how_to_stop(step: Step | None) -> dict[str, Any] | None:
+    if step is not None and step.role is Role.SINK:
+        return {"upstream_ended": True}  # a sink is stopped after its loaders
+    if step is not None and step.attempt is not None and step.attempt.stop_reason == HANDOVER:
+        return {"handover": True}
+    return None
 
 
 def _remember(latest: dict[str, None], name: str) -> None:

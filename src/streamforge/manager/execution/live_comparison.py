@@ -81,7 +81,7 @@ class Comparison:
         """Compare once. Raises OutOfDate (before a change), RetryableError (the store) or ExchangeFailed."""
         deps, more = self._deps, False
         self.ledger = _replace(self.ledger, compared_ms=deps.clock.now_ms(), behind=False)
-        for _ in range(_TRIES) if self._rule.is_counted else ():
+        for _ in range(_TRIES):
             known = await deps.coverage.known(self._series)
             found, more = await self._new(known)
             found = [*await self._filled(known), *found]
@@ -95,20 +95,27 @@ class Comparison:
         known = await deps.coverage.known(self._series)
         now_ms, quiet_ms = deps.clock.now_ms(), int(deps.policy.quiet_after_s * 1000)
         front = self._front(known)
-        waits = ledger.from_ms is None or ledger.behind or not ledger.has_history or not self._rule.is_counted
+        waits = ledger.from_ms is None or ledger.behind or not ledger.has_history
         if waits or now_ms - ledger.asked_ms < quiet_ms:
             return
         if self._rule.over_ms(now_ms + known.clock_ahead_ms - quiet_ms, known.grid_ms) <= front.at_ms:
             return
         self.ledger = _replace(ledger, asked_ms=now_ms)
+        await self._ask_status()
         try:
-            info = await deps.exchange.symbol_info(self._series.symbol)
-            self.ledger = _replace(self.ledger, untraded="" if info.status == TRADING else info.status)
             found = await self._empty(known, front)
         except (RetryableError, PermanentError) as error:
             raise ExchangeFailed(error) from error
         if found and await self._learnt(known, found):
             self.ledger = self._told(await deps.coverage.known(self._series), behind=False)
+
+    async def _ask_status(self) -> None:
+        """Ask whether the symbol is traded. Raises ExchangeFailed."""
+        try:
+            info = await self._deps.exchange.symbol_info(self._series.symbol)
+        except (RetryableError, PermanentError) as error:
+            raise ExchangeFailed(error) from error
+        self.ledger = _replace(self.ledger, untraded="" if info.status == TRADING else info.status)
 
     async def lacking(self) -> list[TimeRange]:
         """What lacks before the front, and of the history."""

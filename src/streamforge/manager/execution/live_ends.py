@@ -8,13 +8,13 @@ from msgspec.structs import replace
 
 from streamforge.manager.continuation import LIVE
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.live_comparison import Comparison
+from streamforge.manager.execution.interval_comparison import comparison_of
 from streamforge.manager.lifecycle.facts import Planned
 from streamforge.manager.live_ledger import Ledger
 from streamforge.manager.symbols import TRADING
 from streamforge.manager.workflow import Part, Plan, Proof, Workflow
 from streamforge_utils.model.coverage import Verdict
-from streamforge_utils.model.kinds.registry import rule_of
+from streamforge_utils.model.kinds.registry import has_history, rule_of
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.runtime.worker_definition import Source
 
@@ -49,7 +49,9 @@ async def begun(deps: Dependencies, workflow: Workflow) -> Planned:
     ledger = Ledger(
         from_ms=stream_ms if from_ms is None and by_time else from_ms,
         stream_ms=stream_ms,
-        history_ms=over_ms if from_ms is not None and from_ms < over_ms else None,
+        history_ms=over_ms if from_ms is not None and from_ms < over_ms and has_history(series) else None,
+        entry_id=None if before is None else before.entry_id,
+        segment_id=0 if before is None else before.segment_id,
         supplements=0 if before is None else before.supplements,
         untraded="" if info.status == TRADING else info.status,
     )
@@ -63,7 +65,7 @@ async def begun(deps: Dependencies, workflow: Workflow) -> Planned:
 
 async def close(deps: Dependencies, workflow: Workflow, ledger: Ledger) -> tuple[Ledger, Proof]:
     """The ledger of a workflow whose workers have ended, and all its verdicts. Raises OutOfDate or RetryableError."""
-    ledger, segments = await Comparison(deps, workflow, ledger, close=True).closed()
+    ledger, segments = await comparison_of(deps, workflow, ledger, close=True).closed()
     rule = rule_of(workflow.series)
     stored = sum(one.records for one in segments if one.verdict is Verdict.STORED)
     lacking = [one for one in segments if one.verdict in (Verdict.OURS, Verdict.UNKNOWN)]

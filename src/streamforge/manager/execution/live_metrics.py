@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from streamforge.manager.live_answers import LiveState, live_answer
+from streamforge.manager.live_answers import BEHIND_AFTER_S, LiveState, live_answer
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.ports.instrumentation import Observer
 
@@ -13,7 +13,7 @@ from streamforge_utils.ports.instrumentation import Observer
 def observe(observer: Observer, workflows: Iterable[Workflow], now_ms: int) -> None:
     """Report how many live workflows there are in each state, the worst ages, and the holes that are open.
 
-    Ages of what is still syncing do not count: nothing of it can be late.
+    Ages of what is still syncing do not count: nothing of it can be late. Nor is what waits for its segment.
     """
     states: Counter[str] = Counter()
     frame_age_s = proven_age_s = 0.0
@@ -26,7 +26,8 @@ def observe(observer: Observer, workflows: Iterable[Workflow], now_ms: int) -> N
         frame_age_s = max(frame_age_s, live.frame_age_seconds or 0.0)
         holes += live.open_holes
         if live.state != LiveState.SYNCING:
-            proven_age_s = max(proven_age_s, live.behind_seconds or 0.0)
+            age_s = live.behind_seconds or 0.0
+            proven_age_s = max(proven_age_s, min(age_s, BEHIND_AFTER_S) if live.state == LiveState.LIVE else age_s)
     for state in LiveState:
         if state is not LiveState.ENDED:
             observer.gauge("live_workflows", states[state], state=state.value)

@@ -6,9 +6,10 @@ else. A stored workflow never changes, it is replaced: only what was replaced si
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from streamforge.manager.lifecycle.decision import live
+from streamforge.manager.lifecycle.handovers import is_wanted, with_shadow
 from streamforge.manager.persistence.workflow_store import Stored
 from streamforge.manager.workflow import Attempt, Status, Step, Workflow
 from streamforge_utils.runtime.worker_definition import Role, Source
@@ -27,7 +28,7 @@ class Overview:
     neither sent a terminal event nor been counted, by job. connecting: when attempts of loaders of streams were
     planned, by job. loaders: of the attempts that have not ended, the workflow
     and the step, by job. series: the workflows of a symbol and a type. changed: workflows that are new or were replaced
-    since this was emptied.
+    since this was emptied. handing_over: those of which a loader is to be replaced without a gap.
     """
 
     def __init__(self, live: Mapping[str, Stored]) -> None:
@@ -42,6 +43,7 @@ class Overview:
         self.loaders: dict[str, tuple[str, Step]] = {}
         self.series: dict[tuple[str, str], dict[str, Workflow]] = {}
         self.changed: set[str] = set()
+        self.handing_over: set[str] = set()
 
     def refresh(self) -> None:
         """Read what was replaced, and forget what has ended."""
@@ -94,7 +96,9 @@ class Overview:
         self.series.setdefault((workflow.symbol, workflow.type), {})[queue_id] = workflow
         self.started += _holds_slot(workflow)
         self.live_workflows += workflow.is_live
-        for step in workflow.steps:
+        if any(map(is_wanted, workflow.steps)):
+            self.handing_over.add(queue_id)
+        for step in _views(workflow):
             if (attempt := step.attempt) is None:
                 continue
             self.owners[attempt.job] = queue_id
@@ -119,7 +123,8 @@ class Overview:
         self.started -= _holds_slot(workflow)
         self.live_workflows -= workflow.is_live
         self.hurried.discard(queue_id)
-        for step in workflow.steps:
+        self.handing_over.discard(queue_id)
+        for step in _views(workflow):
             if step.attempt is not None:
                 job = step.attempt.job
                 self.owners.pop(job, None)
@@ -128,6 +133,14 @@ class Overview:
                 self.silent.pop(job, None)
                 self.loaders.pop(job, None)
                 self.current.discard(job)
+
+
+def _views(workflow: Workflow) -> Iterator[Step]:
+    """The steps, and beside each that has a shadow the step as it would be with that as its attempt."""
+    for step in workflow.steps:
+        yield step
+        if (other := with_shadow(step)) is not None:
+            yield other
 
 
 def _holds_slot(workflow: Workflow) -> bool:

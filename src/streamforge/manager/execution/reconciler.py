@@ -23,7 +23,7 @@ from streamforge.manager.execution.live_metrics import observe
 from streamforge.manager.execution.overview import Overview
 from streamforge.manager.execution.retention import Retention
 from streamforge.manager.execution.verifier import Verifier
-from streamforge.manager.lifecycle.actions import Action, Launch, WriteTerminalEvent
+from streamforge.manager.lifecycle.actions import Action, WriteTerminalEvent
 from streamforge.manager.lifecycle.decision import Conditions, decide
 from streamforge.manager.lifecycle.facts import apply
 from streamforge.manager.lifecycle.fold import fold_event, fold_jobs, without_progress
@@ -312,8 +312,7 @@ class Reconciler:
         """What the decision about a workflow depends on; None: what that about every workflow does."""
         launching: frozenset[str] = frozenset()
         if workflow is not None and self._launching:
-            keys = {step.target: (Launch.__name__, workflow.queue_id, step.target) for step in workflow.steps}
-            launching = frozenset(target for target, key in keys.items() if key in self._launching)
+            launching = frozenset(what for _, queue_id, what in self._launching if queue_id == workflow.queue_id)
         endless = workflow is not None and workflow.endless
         may_start = endless or self._overview.started < self._deps.policy.max_running
         waits = may_start and workflow is not None and workflow.status is Status.PENDING
@@ -329,6 +328,8 @@ class Reconciler:
             live_workflows=0 if workflow is None else self._overview.live_workflows,
             abandoned=workflow is not None and self._overview.is_abandoned(workflow),
             may_connect=not waits_to_connect(workflow) or self.executor.may_connect(self._now_ms),
+            runs=self.executor.runs(workflow),
+            may_hand_over=workflow is None or self._overview.handing_over <= {workflow.queue_id},
         )
 
     async def _store(self, stored: Stored, workflow: Workflow, now_ms: int) -> None:

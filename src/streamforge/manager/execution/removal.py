@@ -13,9 +13,11 @@ from streamforge.manager.persistence.record_count import beside, key_range
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.service import NotNow
 from streamforge.manager.workflow import Workflow
+from streamforge_utils.model.kinds.registry import kind_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.instrumentation import Observer
+from streamforge_utils.ports.object_store import ObjectStore
 from streamforge_utils.ports.store import Store
 
 _log = structlog.get_logger(__name__)
@@ -27,8 +29,17 @@ class RecordRemoval:
     ASKED_WAIT_S = 30.0
     """How long a request waits for what counts the same series."""
 
-    def __init__(self, store: Store, coverage: CoverageStore, workflows: WorkflowStore, observer: Observer) -> None:
+    def __init__(
+        self,
+        store: Store,
+        coverage: CoverageStore,
+        workflows: WorkflowStore,
+        observer: Observer,
+        objects: ObjectStore | None = None,
+    ) -> None:
+        """objects: where segments are; None: there are none."""
         self._store = store
+        self._objects = objects
         self._coverage = coverage
         self._workflows = workflows
         self._observer = observer
@@ -92,6 +103,7 @@ class RecordRemoval:
         after, before = beside(series, await self._coverage.of(series), one.collection, one.span)
         first, last = max(first, after), min(last, before)
         records = await self._store.delete(one.collection, first=first, last=last) if first < last else 0
+        records += await self._remove_beside(series, one)
         # A live workflow has its own use for an empty collection: its sink may write the next moment.
         if not await self._store.count(one.collection) and not self.is_used(one.collection):
             await self._store.drop(one.collection)
@@ -99,6 +111,23 @@ class RecordRemoval:
         if records:
             self._observer.count("removed_records_total", records)
             _log.info("records were removed", collection=one.collection, range=str(one.span), records=records)
+        return records
+
+    async def _remove_beside(self, series: Series, one: Leftover) -> int:
+        """Remove what belongs to the records of a range, and the segments that lie in it; how many documents."""
+        intervals, records = kind_of(series).intervals, 0
+        if intervals is None:
+            return 0
+        for name in intervals.beside:
+            of = Series(series.symbol, name, series.interval)
+            first, last = await key_range(self._store, one.collection, of, one.span)
+            records += await self._store.delete(one.collection, first=first, last=last) if first < last else 0
+        if (objects := self._objects) is not None:
+            names = [found.name async for found in objects.list(intervals.prefix(series, 0, 10**12 - 1))]
+            for name in (name for name in names if intervals.first_id(name) is not None):
+                span = intervals.span(b"".join([block async for block in objects.get(name)]))
+                if one.span.intersection(span) == span:
+                    await objects.delete([name, intervals.content(name)])
         return records
 
 

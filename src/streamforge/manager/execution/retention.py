@@ -19,9 +19,10 @@ from streamforge.manager.execution.dispatcher import tried_again_later
 from streamforge.manager.execution.executor import Executor
 from streamforge.manager.execution.inbox import Inbox
 from streamforge.manager.execution.removal import relies_on
+from streamforge.manager.execution.segment_retention import SegmentRetention
 from streamforge.manager.lifecycle.facts import Fact, TopicsRemoved
 from streamforge.manager.lifecycle.job_spec import readers_of
-from streamforge.manager.lifecycle.topic_removals import due_removal
+from streamforge.manager.lifecycle.topic_removals import due_removal, may_trim
 from streamforge.manager.persistence.store_usage import StoreUsageMonitor
 from streamforge.manager.policy import kept_ms
 from streamforge.manager.workflow import Workflow
@@ -47,6 +48,7 @@ class Retention:
         self._inbox = inbox
         self._expired_at = float("-inf")
         self._collections = CollectionRetention(deps)
+        self._segments = SegmentRetention(deps)
         self._usage = StoreUsageMonitor(deps.store, deps.clock, deps.observer)
 
     async def retain(self) -> None:
@@ -59,6 +61,7 @@ class Retention:
         with tried_again_later(self._deps, "Measure"):  # room is made all the same
             await self._usage.measure()
         await self._collections.apply()
+        await self._segments.apply()
 
     async def remove_topics(self) -> int:
         """Remove the topics of ended workflows that were kept long enough; returns how many workflows lost some.
@@ -96,8 +99,8 @@ class Retention:
         """Remove from the topics of workflows without an end what every sink has stored."""
         for stored in tuple(self._deps.workflows.live.values()):
             workflow = stored.workflow
-            if not workflow.endless or workflow.plan is None or workflow.topic_input is not None:
-                continue  # a topic that is not ours is its owner's to trim
+            if not may_trim(workflow):
+                continue
             with tried_again_later(self._deps, "Trim", queue_id=workflow.queue_id):
                 await self._deps.admin.trim(workflow.topic, readers_of(workflow))
 

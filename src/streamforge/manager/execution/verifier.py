@@ -16,6 +16,7 @@ from streamforge.manager.requests import check, workflow_of
 from streamforge.manager.service import StartRequest, Verification
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict, touching
+from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.kinds.registry import rule_of, type_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
@@ -36,8 +37,13 @@ _log = structlog.get_logger(__name__)
 async def verify(deps: Dependencies, series: Series, span: TimeRange | None = None) -> Verification:
     """Compare every key of the series (inside `span`) with what coverage calls stored; mark what is gone as `ours`.
 
-    Raises RetryableError.
+    Raises InvalidInput for a series whose keys do not tell what lacks, or RetryableError.
     """
+    if not rule_of(series).is_counted:
+        raise InvalidInput(
+            "type",
+            f"what is stored of {type_of(series)} is compared as it comes, with what its loader tells: see coverage",
+        )
     gaps: list[Segment] = []
     records = 0
     for piece in _pieces(await deps.coverage.known(series), span):
@@ -75,7 +81,8 @@ class Verifier:
             return
         self._looked_at = now
         due_ms = deps.clock.now_ms() - int(every_s * 1000)
-        found = [(known.verified_ms or 0, known.series) async for known in deps.coverage.all() if known.segments]
+        every = [known async for known in deps.coverage.all() if known.segments and rule_of(known.series).is_counted]
+        found = [(known.verified_ms or 0, known.series) for known in every]
         for verified_ms, series in sorted(found):
             deps.fence()
             with tried_again_later(deps, "Verify", series=series.id):  # the next series may well be there

@@ -12,13 +12,20 @@ class Prepare(msgspec.Struct, frozen=True):
 
 
 class Launch(msgspec.Struct, frozen=True):
-    """Make the topics, then start the current attempt of `target`."""
+    """Make the topics, then start the current attempt of `target`, or the shadow beside it."""
 
     target: str
+    shadow: bool = False
 
 
 class SendStop(msgspec.Struct, frozen=True):
     """Send the worker of `target` the command to stop in order."""
+
+    target: str
+
+
+class TakeOver(msgspec.Struct, frozen=True):
+    """Tell the current attempt of `target`, which has listened beside the one before, that it may write."""
 
     target: str
 
@@ -47,4 +54,4 @@ class Compare(msgspec.Struct, frozen=True):
     ask: bool
 
 
-Action = Prepare | Launch | SendStop | EndJob | WriteTerminalEvent | Prove | Compare
+Action = Prepare | Launch | SendStop | TakeOver | EndJob | WriteTerminalEvent | Prove | Compare

@@ -6,20 +6,22 @@ alone: a manager that dies in between decides the same after its restart.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import msgspec
 
 from streamforge.manager.lifecycle.actions import Action, Compare, EndJob, Launch, Prepare, Prove, SendStop
 from streamforge.manager.lifecycle.fold import waits
+from streamforge.manager.lifecycle.handovers import NEVER_SEEN_MS, end_shadows, hand_over, leave, taken_over
 from streamforge.manager.lifecycle.live_pace import is_due
-from streamforge.manager.lifecycle.retry_policy import STOP, STUCK, apply_retry_policy
+from streamforge.manager.lifecycle.retry_policy import HANDOVER, STOP, STUCK, apply_retry_policy
 from streamforge.manager.lifecycle.rounds import (
     archive_round,
     disjoint,
     fallback_round,
     joined,
-    next_number,
+    kept_attempts,
+    next_attempt,
     next_round,
     open_again,
     repair_round,
@@ -28,19 +30,12 @@ from streamforge.manager.lifecycle.rounds import (
 from streamforge.manager.lifecycle.topic_rounds import conclude_topic, has_work, lost
 from streamforge.manager.policy import Policy
 from streamforge.manager.workflow import STEP_ENDED, Attempt, Failure, SourceChoice, Status, Step, StepStatus, Workflow
-from streamforge_utils.model import names
 from streamforge_utils.model.completeness.sequence import UNTOLD
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.timeranges import TimeRange, format_ms
 from streamforge_utils.runtime.worker_definition import Role, Source
 
 _replace = msgspec.structs.replace
-
-_NEVER_SEEN_MS = 3_000
-"""A planned job that was not seen for this long after it was asked to end was never started."""
-
-ATTEMPTS_KEPT = 50
-"""Attempts of a step that its document remembers: the latest ones."""
 
 
 class Conditions(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,7 +48,8 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
     workers'. exchange_waits: what the manager's questions to the exchange wait for. launching: targets of this workflow
     that may be being launched right now. unseen: why what is known of the jobs may be out of date; empty if it is not.
     live_workflows: how many there are. abandoned: the live workflow that it supplements goes on no longer.
-    may_connect: a connection to the exchange's streams may be made now.
+    may_connect: a connection to the exchange's streams may be made now. runs: by target what a job would run now, as
+    `Attempt` has it. may_hand_over: no other workflow is being handed over.
     """
 
     may_start: bool = True
@@ -67,6 +63,8 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
     live_workflows: int = 0
     abandoned: bool = False
     may_connect: bool = True
+    runs: Mapping[str, str] = {}
+    may_hand_over: bool = True
 
 
 def decide(workflow: Workflow, now_ms: int, policy: Policy, conditions: Conditions) -> tuple[Workflow, list[Action]]:
@@ -83,7 +81,7 @@ def _decide(workflow: Workflow, now_ms: int, policy: Policy, conditions: Conditi
         return workflow
     workflow, events = apply_retry_policy(workflow, now_ms, policy)
     actions += events
-    workflow = _with_failure(workflow)
+    workflow = _with_failure(taken_over(workflow))
     if conditions.abandoned and workflow.stop_asked_ms is None:
         workflow = workflow.next_epoch(stop_asked_ms=now_ms)
     if workflow.stop_asked_ms is not None or workflow.failure is not None:
@@ -101,6 +99,8 @@ def _decide(workflow: Workflow, now_ms: int, policy: Policy, conditions: Conditi
         return _conclude(_replace(workflow, steps=steps), now_ms, policy, conditions, actions)
     if any(step.status is not StepStatus.FINISHED for step in workflow.steps):
         workflow = _replace(workflow, waiting_for="")
+    if workflow.is_live:
+        workflow = hand_over(workflow, now_ms, policy, conditions, actions)
     workflow = _watch(workflow, now_ms, policy, conditions, actions)
     workflow = _launch(workflow, now_ms, conditions, actions)
     if all(step.status is StepStatus.FINISHED for step in workflow.steps):
@@ -142,6 +142,9 @@ def _watch(workflow: Workflow, now_ms: int, policy: Policy, conditions: Conditio
     for step in workflow.steps:
         attempt = live(step)
         if attempt is None:
+            continue
+        if attempt.stop_reason == HANDOVER:
+            leave(step, attempt, now_ms, policy, actions)
             continue
         if attempt.started_ms is None and attempt.message:
             workflow = _replace(workflow, waiting_for=f"the start of {step.target}: {attempt.message}")
@@ -213,9 +216,8 @@ def _launch(workflow: Workflow, now_ms: int, conditions: Conditions, actions: li
                 if now_ms < step.not_before_ms:
                     workflow = _replace(workflow, waiting_for=_pause(step))
                     continue
-                attempt = planned(workflow, step, now_ms)
-                kept = step.attempts[1 - ATTEMPTS_KEPT :]
-                step = _replace(step, status=StepStatus.RUNNING, attempts=(*kept, attempt))
+                attempt = next_attempt(workflow, step, now_ms)
+                step = _replace(step, status=StepStatus.RUNNING, attempts=(*kept_attempts(step), attempt))
                 workflow = workflow.with_step(step)
             if attempt is not None and not attempt.observed and attempt.stop_asked_ms is None:
                 actions.append(Launch(step.target))
@@ -238,22 +240,11 @@ def _shown(time_ms: int) -> str:
     return format_ms(-(-time_ms // 1000) * 1000)
 
 
-def planned(workflow: Workflow, step: Step, now_ms: int) -> Attempt:
-    """The step's next attempt, as it is planned now."""
-    number = next_number(step)
-    return Attempt(
-        number=number,
-        job=names.job_name(step.target, workflow.symbol, workflow.queue_id, number),
-        planned_ms=now_ms,
-        ranges=step.ranges,
-        replay=step.replay,
-    )
-
-
 def _stopping(
     workflow: Workflow, now_ms: int, policy: Policy, conditions: Conditions, actions: list[Action]
 ) -> Workflow:
     workflow = _replace(workflow, status=Status.STOPPING, waiting_for="")
+    workflow = end_shadows(workflow, now_ms, conditions, actions)
     loading = any(step.role is Role.LOADER and live(step) is not None for step in workflow.steps)
     for step in workflow.steps:
         attempt = live(step)
@@ -263,18 +254,18 @@ def _stopping(
             continue
         if step.role is Role.SINK and loading and attempt.stop_asked_ms is None:
             continue  # it stores meanwhile what the loaders still send
-        if attempt.stop_asked_ms is None:
+        if attempt.stop_asked_ms is None or attempt.stop_reason == HANDOVER:
             attempt = _replace(attempt, stop_asked_ms=now_ms, stop_reason=STOP)
             workflow = workflow.with_step(_replace(step, attempts=(*step.attempts[:-1], attempt)))
         if attempt.stop_reason == STOP and attempt.terminal_event is None:
             actions.append(SendStop(step.target))  # again and again: one may be lost
         asked_ms = now_ms - (attempt.stop_asked_ms or now_ms)
-        if not attempt.observed and step.target not in conditions.launching and asked_ms > _NEVER_SEEN_MS:
+        if not attempt.observed and step.target not in conditions.launching and asked_ms > NEVER_SEEN_MS:
             attempt = _replace(attempt, ended_ms=now_ms, reason="it was never started")
             workflow = workflow.with_step(_replace(step, attempts=(*step.attempts[:-1], attempt)))
         elif asked_ms > 1000 * _patience_s(step, attempt, now_ms, policy, conditions.listening_since_ms):
             actions.append(EndJob(attempt.job))
-    if any(step.status not in STEP_ENDED for step in workflow.steps):
+    if any(step.status not in STEP_ENDED or step.shadow is not None for step in workflow.steps):
         return workflow
     if not workflow.surveyed:
         if workflow.plan is not None and workflow.endless and workflow.failure is None:

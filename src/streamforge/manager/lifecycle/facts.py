@@ -12,13 +12,14 @@ from collections.abc import Mapping
 import msgspec
 
 from streamforge.manager.lifecycle.actions import Action, Launch, Prepare, Prove
+from streamforge.manager.lifecycle.handovers import asked_for
 from streamforge.manager.lifecycle.retry_policy import Banned, backoff_ms
 from streamforge.manager.lifecycle.rounds import next_round, open_again, replay_round, with_loader
 from streamforge.manager.live_ledger import Ledger
 from streamforge.manager.policy import Policy
 from streamforge.manager.service import NotNow
 from streamforge.manager.topic_input import TopicInput
-from streamforge.manager.workflow import Failure, Plan, Proof, Status, Step, Workflow
+from streamforge.manager.workflow import Attempt, Failure, Plan, Proof, Status, Step, Workflow
 from streamforge_utils.model.timeranges import format_ms
 
 _replace = msgspec.structs.replace
@@ -120,6 +121,10 @@ class Stop(msgspec.Struct, frozen=True):
     """Somebody asks the workflow to end in order."""
 
 
+class HandOver(msgspec.Struct, frozen=True):
+    """Somebody asks for another attempt in the place of the loader of a live workflow, without a gap."""
+
+
 class Retry(msgspec.Struct, frozen=True):
     """Somebody asks an interrupted or failed workflow to go on with what it lacks."""
 
@@ -128,7 +133,7 @@ class Replay(msgspec.Struct, frozen=True):
     """Somebody asks for the dead letters of an ended workflow to be read again."""
 
 
-Request = Stop | Retry | Replay
+Request = Stop | HandOver | Retry | Replay
 """What people ask of a workflow that is there."""
 
 
@@ -140,9 +145,9 @@ def failed(workflow: Workflow, action: Action, reason: str) -> Failed | None:
     match action:
         case Prepare() | Prove():
             return Failed(action=type(action).__name__, number=workflow.action_failures + 1, reason=reason)
-        case Launch(target):
+        case Launch(target, shadow):
             step = workflow.step(target)
-            if step is not None and (attempt := step.attempt) is not None:
+            if step is not None and (attempt := step.shadow if shadow else step.attempt) is not None:
                 return Failed(
                     action=type(action).__name__,
                     number=attempt.launch_failures + 1,
@@ -183,6 +188,8 @@ def grant(workflow: Workflow, request: Request, now_ms: int) -> Workflow:
     match request:
         case Stop():
             return _stopped(workflow, now_ms)
+        case HandOver():
+            return asked_for(workflow, now_ms)
         case Retry():
             if workflow.status not in (Status.INTERRUPTED, Status.ERROR):
                 raise NotNow(
@@ -257,6 +264,8 @@ def _failed(workflow: Workflow, found: Failed, policy: Policy) -> Workflow:
     else:
         step = workflow.step(found.target)
         attempt = None if step is None else step.attempt
+        if step is not None and step.shadow is not None and step.shadow.number == found.attempt:
+            return workflow.with_step(_replace(step, shadow=_not_launched(step.shadow, found, policy)))
         if step is None or attempt is None or attempt.number != found.attempt:
             return workflow
         attempt = _replace(attempt, launch_failures=max(attempt.launch_failures, found.number))
@@ -270,3 +279,11 @@ def _failed(workflow: Workflow, found: Failed, policy: Policy) -> Workflow:
         next_step="see the manager's log; if it names no cause that you can remove, report it",
     )
     return workflow.next_epoch(failure=failure)
+
+
+def _not_launched(shadow: Attempt, found: Failed, policy: Policy) -> Attempt:
+    """A shadow that could not be launched once more: after the last try it has ended, and its workflow goes on."""
+    shadow = _replace(shadow, launch_failures=max(shadow.launch_failures, found.number))
+    if found.number < policy.max_action_failures or shadow.ended_ms is not None:
+        return shadow
+    return _replace(shadow, ended_ms=shadow.planned_ms, reason=f"it cannot be launched: {found.reason}")

@@ -7,6 +7,7 @@ Folding the same thing twice changes nothing either, so a manager that was kille
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import msgspec
 
@@ -21,7 +22,9 @@ from streamforge_utils.ports.launcher import Job, JobState
 
 _replace = msgspec.structs.replace
 _REASON_SHOWN = 500
+_VERSION_SHOWN = 100
 _MOST_REPORTED = 1000
+_FLEETING: dict[str, Any] = {"seen_ms": None, "progressed_ms": None, "progress": Progress(), "message": ""}
 
 
 def fold_event(workflow: Workflow, event: Event, now_ms: int) -> Workflow:
@@ -32,17 +35,26 @@ def fold_event(workflow: Workflow, event: Event, now_ms: int) -> Workflow:
     if workflow.topic_input is not None:
         # Of any attempt: an older one that still lives commits for the group of all.
         workflow = _replace(workflow, topic_input=fold_told(workflow.topic_input, event.extra or {}))
-    attempt = step.attempt
+    attempt, shadow = step.attempt, step.shadow
+    if shadow is not None and shadow.number == event.attempt and shadow.terminal_event is None:
+        return workflow.with_step(_replace(step, shadow=_with_event(shadow, event, now_ms)))
     if attempt is None or attempt.number != event.attempt or attempt.terminal_event is not None:
         return workflow
     changed = _with_event(attempt, event, now_ms)
+    if attempt.shadow and (live := changed.progress.live) is not None and not live.shadow:
+        changed = _replace(changed, shadow=False)
     return workflow.with_step(_replace(step, attempts=(*step.attempts[:-1], changed)))
 
 
 def fold_jobs(workflow: Workflow, jobs: Mapping[str, Job], now_ms: int) -> Workflow:
     """The workflow after a look at the launcher's jobs, by name."""
     for step in workflow.steps:
-        attempt = step.attempt
+        attempt, shadow = step.attempt, step.shadow
+        if shadow is not None and shadow.ended_ms is None:
+            seen = _with_job(shadow, jobs.get(shadow.job), now_ms)
+            if seen is not shadow:
+                step = _replace(step, shadow=seen)
+                workflow = workflow.with_step(step)
         if attempt is None or attempt.ended_ms is not None:
             continue
         changed = _with_job(attempt, jobs.get(attempt.job), now_ms)
@@ -57,6 +69,9 @@ def _with_event(attempt: Attempt, event: Event, now_ms: int) -> Attempt:
         return attempt
     if attempt.started_ms is None:
         attempt = _replace(attempt, started_ms=now_ms, progressed_ms=now_ms)
+        version = (event.extra or {}).get("version")
+        if isinstance(version, str) and version and not attempt.runs:
+            attempt = _replace(attempt, runs=f"version {version[:_VERSION_SHOWN]}")
     progress = progress_of(event)
     attempt = _replace(
         attempt,
@@ -137,6 +152,8 @@ def _with_job(attempt: Attempt, job: Job | None, now_ms: int) -> Attempt:
         if not attempt.observed:
             return attempt
         return _replace(attempt, ended_ms=now_ms, reason="its job disappeared: somebody else removed it")
+    if job.image and attempt.runs != (runs := f"image {job.image}"):
+        attempt = _replace(attempt, runs=runs)
     if job.state is JobState.RUNNING:
         return _waits_to_begin(attempt, job, now_ms)
     return _replace(
@@ -169,8 +186,7 @@ def without_progress(workflow: Workflow) -> Workflow:
 
 
 def _bare(step: Step) -> Step:
-    attempt = step.attempt
-    if attempt is None:
-        return step
-    bare: Attempt = _replace(attempt, seen_ms=None, progressed_ms=None, progress=Progress(), message="")
-    return _replace(step, attempts=(*step.attempts[:-1], bare))
+    attempt, shadow = step.attempt, step.shadow
+    if shadow is not None:
+        step = _replace(step, shadow=_replace(shadow, **_FLEETING))
+    return step if attempt is None else _replace(step, attempts=(*step.attempts[:-1], _replace(attempt, **_FLEETING)))

@@ -55,6 +55,8 @@ def job_of(
         environment["STREAMFORGE_WEIGHT_PER_MINUTE"] = str(weight_per_minute)
         if step.source is Source.STREAM:
             environment["STREAMFORGE_CONNECTS"] = str(max(1, connects))
+            if attempt.shadow:
+                environment["STREAMFORGE_SHADOW"] = "true"
         environment["STREAMFORGE_DOWNSTREAM"] = ",".join(readers_of(workflow))
     elif attempt.replay:
         environment["KAFKA_TOPIC"] = names.dlq_topic(workflow.topic)
@@ -79,6 +81,7 @@ def job_of(
         image=step.image,
         endless=workflow.endless,
         archive=step.source is Source.ARCHIVE,
+        stream=step.source is Source.STREAM,
     )
 
 

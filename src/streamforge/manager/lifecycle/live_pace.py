@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from streamforge.manager.lifecycle.handovers import is_wanted
 from streamforge.manager.live_ledger import Ledger
 from streamforge.manager.policy import Policy
 from streamforge.manager.workflow import StepStatus, Workflow
@@ -14,7 +15,10 @@ _COMPARE_S = 0.1
 def waits_to_connect(workflow: Workflow | None) -> bool:
     """Whether an attempt of a loader of its stream is to be made."""
     steps = () if workflow is None or not workflow.is_live else workflow.steps
-    return any(one.source is Source.STREAM and one.status is StepStatus.WAITING for one in steps)
+    return any(
+        one.source is Source.STREAM and (one.status is StepStatus.WAITING or (is_wanted(one) and one.shadow is None))
+        for one in steps
+    )
 
 
 def is_due(ledger: Ledger, now_ms: int, policy: Policy, live_workflows: int) -> bool:

@@ -53,7 +53,7 @@ def fold_ban(ban: Ban, fact: Banned, now_ms: int) -> Ban:
     return Ban(until_ms=until_ms, reason=fact.reason[:_REASON_SHOWN])
 
 
-STOP, STUCK = "stop", "stuck"
+STOP, STUCK, HANDOVER = "stop", "stuck", "handover"
 """Why the manager asked an attempt to end."""
 
 _replace = msgspec.structs.replace
@@ -71,7 +71,7 @@ def apply_retry_policy(workflow: Workflow, now_ms: int, policy: Policy) -> tuple
         if attempt is None or attempt.ended_ms is None or attempt.outcome is not None:
             continue
         if attempt.terminal_event is None:
-            terminal_events.append(WriteTerminalEvent(_terminal_event(workflow, step, attempt, now_ms)))
+            terminal_events.append(WriteTerminalEvent(terminal_event(workflow, step, attempt, now_ms)))
             continue
         workflow = _count_attempt(workflow, step, attempt, now_ms, policy)
     return workflow, terminal_events
@@ -121,6 +121,8 @@ def _count_attempt(workflow: Workflow, step: Step, attempt: Attempt, now_ms: int
     step = _replace(step, ranges=left, attempts=(*step.attempts[:-1], attempt))
     if outcome == "finished":
         step = _replace(step, status=StepStatus.FINISHED, ranges=(), disruptions=0)
+    elif outcome == "handed over":
+        step = _replace(step, status=StepStatus.WAITING, failures=0, disruptions=0)
     elif outcome == "interrupted":
         step = _replace(step, status=StepStatus.INTERRUPTED)
     elif outcome in ("refused", "permanent"):
@@ -140,6 +142,8 @@ def _outcome(attempt: Attempt) -> tuple[str, str]:
         return "finished", ""
     if code == 2:
         return "refused", attempt.error or attempt.reason
+    if attempt.stop_reason == HANDOVER:
+        return "handed over", ""
     if attempt.stop_reason == STUCK:
         return "stuck", attempt.reason or "it was stuck"
     if attempt.stop_reason == STOP:
@@ -210,8 +214,9 @@ def _failure(outcome: str, reason: str, known: str = "") -> Failure:
     return Failure(reason=reason, next_step=next_step)
 
 
-def _terminal_event(workflow: Workflow, step: Step, attempt: Attempt, now_ms: int) -> Event:
-    asked = attempt.stop_reason == STOP
+def terminal_event(workflow: Workflow, step: Step, attempt: Attempt, now_ms: int) -> Event:
+    """What is written for an attempt whose process sent no terminal event."""
+    asked = attempt.stop_reason in (STOP, HANDOVER)
     reason = attempt.reason or "its process is gone"
     return Event(
         event="interrupted" if asked else "error",

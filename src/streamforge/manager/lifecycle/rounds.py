@@ -7,12 +7,16 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from streamforge.manager.live_ledger import Ledger
-from streamforge.manager.workflow import Part, Plan, Remark, SourceChoice, Status, Step, StepStatus, Workflow
+from streamforge.manager.workflow import Attempt, Part, Plan, Remark, SourceChoice, Status, Step, StepStatus, Workflow
+from streamforge_utils.model import names
 from streamforge_utils.model.coverage import Segment, Verdict, outside, overlay, verdict_of
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.runtime.worker_definition import Role, Source
 
 _replace = msgspec.structs.replace
+
+ATTEMPTS_KEPT = 50
+"""Attempts of a step that its document remembers: the latest ones."""
 
 MAX_RANGES = 200
 """More lacking ranges than this are joined: loading what is there already is harmless, a huge environment is not."""
@@ -47,6 +51,7 @@ def next_round(workflow: Workflow, ranges: Mapping[Source, tuple[str, ...]] = _N
             left=None,
             left_at_least=False,
             unloaded=(),
+            handover=None,
         )
         for step in workflow.steps
     )
@@ -137,14 +142,37 @@ def replay_round(workflow: Workflow) -> Workflow:
 
 def next_number(step: Step) -> int:
     """The number of the step's next attempt; none is ever used twice, though old attempts are forgotten."""
-    return step.attempts[-1].number + 1 if step.attempts else 1
+    return max(step.attempts[-1].number if step.attempts else 0, step.numbered) + 1
+
+
+def next_attempt(workflow: Workflow, step: Step, now_ms: int) -> Attempt:
+    """The step's next attempt, as it is planned now."""
+    number = next_number(step)
+    return Attempt(
+        number=number,
+        job=names.job_name(step.target, workflow.symbol, workflow.queue_id, number),
+        planned_ms=now_ms,
+        ranges=step.ranges,
+        replay=step.replay,
+    )
+
+
+def kept_attempts(step: Step) -> tuple[Attempt, ...]:
+    """The attempts that the step's document remembers beside its next one."""
+    return step.attempts[1 - ATTEMPTS_KEPT :]
 
 
 def open_again(workflow: Workflow, plan: Plan | None) -> Workflow:
     """An ended workflow, going on. A live one starts again behind what it has proven: what lacks before is history."""
     ledger = workflow.ledger
     if ledger is not None:
-        ledger = Ledger(from_ms=ledger.from_ms, stream_ms=ledger.resume_ms, supplements=ledger.supplements)
+        ledger = Ledger(
+            from_ms=ledger.from_ms,
+            stream_ms=ledger.resume_ms,
+            supplements=ledger.supplements,
+            entry_id=ledger.entry_id,
+            segment_id=ledger.segment_id,
+        )
     return _replace(
         workflow,
         status=Status.PENDING,

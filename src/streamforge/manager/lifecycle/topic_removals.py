@@ -1,11 +1,11 @@
-"""When the topics of a workflow that has ended are removed. Pure."""
+"""When the topics of a workflow that has ended are removed, and when that of one without an end is trimmed. Pure."""
 
 from __future__ import annotations
 
 from streamforge.manager.lifecycle.facts import TopicsRemoved
 from streamforge.manager.policy import Policy
-from streamforge.manager.workflow import Status, StepStatus, Workflow
-from streamforge_utils.runtime.worker_definition import Role
+from streamforge.manager.workflow import Status, Step, StepStatus, Workflow
+from streamforge_utils.runtime.worker_definition import Role, Source
 
 
 def due_removal(workflow: Workflow, now_ms: int, policy: Policy) -> TopicsRemoved | None:
@@ -21,6 +21,21 @@ def due_removal(workflow: Workflow, now_ms: int, policy: Policy) -> TopicsRemove
     if workflow.topic_removed and not workflow.dlq_removed and not kept:
         return TopicsRemoved(dead_letters=True)
     return None
+
+
+def may_trim(workflow: Workflow) -> bool:
+    """Whether what every sink has stored may be removed: no attempt of a loader is about to go on behind it."""
+    if not workflow.endless or workflow.plan is None or workflow.topic_input is not None:
+        return False  # a topic that is not ours is its owner's to trim
+    return all(step.source is not Source.STREAM or _writes(step) for step in workflow.steps)
+
+
+def _writes(step: Step) -> bool:
+    """Whether the step's attempt has written something, and no other one is to go on there."""
+    attempt = step.attempt
+    if attempt is None or attempt.ended_ms is not None or attempt.stop_asked_ms is not None:
+        return False
+    return step.shadow is None and attempt.progress.position is not None
 
 
 def _all_stored(workflow: Workflow) -> bool:

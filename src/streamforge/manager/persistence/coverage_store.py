@@ -32,6 +32,8 @@ It is awaited between reading the coverage and writing it by compare-and-set, an
 
 KIND = "series"
 _replace = msgspec.structs.replace
+_PLACED = (Verdict.STORED, Verdict.EXPIRED)
+"""Verdicts of ranges of which a collection holds something: of order books what is left when their diffs are gone."""
 
 
 class Leftover(msgspec.Struct, frozen=True, kw_only=True, order=True):
@@ -222,6 +224,24 @@ class CoverageStore:
 
         await self._change(series, change)
 
+    async def expire(self, series: Series, span: TimeRange) -> None:
+        """Retention removes records of `span` that lie in no collection: what was stored, or is not mentioned, is gone.
+
+        The collection is kept in mind: what else of that time lies there goes with it.
+        """
+
+        def change(known: SeriesCoverage) -> SeriesCoverage:
+            gone = [
+                _replace(_expired(common), collection=one.collection)
+                for one in known.segments
+                if one.verdict is Verdict.STORED and (common := one.span.intersection(span)) is not None
+            ]
+            gone += outside([_expired(span)], known.segments)
+            gone.sort(key=lambda one: one.start_ms)
+            return _replace(known, segments=tuple(overlay(known.segments, gone)))
+
+        await self._change(series, change)
+
     async def removed(self, series: Series, collection: str, span: TimeRange) -> None:
         """The leftovers of `span` in `collection` are gone, or are not to be removed any more."""
 
@@ -248,7 +268,7 @@ class CoverageStore:
         found: dict[str, list[tuple[Series, TimeRange]]] = {}
         async for known in self.all():
             for segment in known.segments:
-                if segment.verdict is Verdict.STORED and segment.collection is not None:
+                if segment.verdict in _PLACED and segment.collection is not None:
                     found.setdefault(segment.collection, []).append((known.series, segment.span))
             for leftover in known.leftovers:
                 if leftover.whole:

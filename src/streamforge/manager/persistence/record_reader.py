@@ -9,12 +9,15 @@ import msgspec
 
 from streamforge.manager.persistence.coverage_store import CoverageStore
 from streamforge.manager.persistence.record_count import key_range, positions_of
+from streamforge.manager.persistence.segment_records import diffs_in_segments
 from streamforge.manager.service import Incomplete
+from streamforge_utils.model.books.segments import SEGMENTED
 from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.json_documents import with_key
 from streamforge_utils.model.kinds.registry import kind_of, kind_of_document, rule_of, series_of_document, type_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.ports.object_store import ObjectStore
 from streamforge_utils.ports.store import Document, DocumentStore
 
 BATCH = 5000
@@ -26,8 +29,10 @@ _FIRST_MS = 10**12
 class RecordReader:
     """The records of a collection, by key."""
 
-    def __init__(self, store: DocumentStore, coverage: CoverageStore) -> None:
+    def __init__(self, store: DocumentStore, coverage: CoverageStore, objects: ObjectStore | None = None) -> None:
+        """objects: where diffs of order books are."""
         self._store = store
+        self._objects = objects
         self._coverage = coverage
 
     async def read(
@@ -46,6 +51,10 @@ class RecordReader:
         alone; what others lack in the same collection is not its matter.
         Raises Incomplete where fewer come than the coverage has proven, or RetryableError.
         """
+        if series is not None and series.kind == SEGMENTED and self._objects is not None:
+            async for batch in diffs_in_segments(self._objects, series, span, after, limit):
+                yield batch
+            return
         only = None if series is None else kind_of(series).prefix(series)
         first = max("" if after is None else after + "\x00", only or "")
         proven = [part async for part in self._proven(collection, span, series)]
@@ -89,6 +98,8 @@ class RecordReader:
         async for known in self._coverage.all():
             if series is not None and known.series != series:
                 continue
+            if not rule_of(known.series).is_counted:
+                continue  # keys do not tell what lacks, and most of it lies in segments
             held = [s for s in known.segments if s.verdict is Verdict.STORED and s.collection == collection]
             if not held:
                 continue

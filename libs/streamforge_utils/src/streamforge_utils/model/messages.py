@@ -35,8 +35,10 @@ ANY_QUEUE = "*"
 class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One command. The message's key is `queue_id`.
 
-    `stop` to a sink carries {"upstream_ended": true} once nothing more is written to its topic. `budget` to a loader of
-    streams carries {"connects": N}, too: how many connections it may try to make in five minutes.
+    `stop` to a sink carries {"upstream_ended": true} once nothing more is written to its topic; to a loader of streams
+    {"handover": true} if another attempt goes on where it ends: then it marks no end of its stream. `takeover` to that
+    attempt says that no other one writes any more. `budget` to a loader of streams carries {"connects": N}, too: how
+    many connections it may try to make in five minutes.
     """
 
     command: Annotated[
@@ -44,7 +46,7 @@ class Command(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         Meta(
             description="start, stop, ping or budget; some targets obey others too, dummy-service simulate-loading and "
             "fail-after; a worker ignores and logs what it does not know",
-            examples=["start", "stop", "ping", "budget", "simulate-loading", "fail-after"],
+            examples=["start", "stop", "ping", "budget", "takeover", "simulate-loading", "fail-after"],
         ),
     ]
     queue_id: Annotated[str, Meta(description="the workflow that is meant, or * for all; also the message's key")]
@@ -153,6 +155,14 @@ class Live(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     agreed: Annotated[int, Meta(description="best prices of the exchange that were those of the order book")] = 0
     snapshots: Annotated[int, Meta(description="snapshots of the order book that the exchange gave")] = 0
     held_bytes: Annotated[int, Meta(description="records that wait in memory and on disk, about")] = 0
+    shadow: Annotated[
+        str,
+        Meta(
+            description="of an attempt that writes nothing yet, as another one does: waiting, or ready if what it "
+            "holds follows what that one has written; empty: it writes"
+        ),
+    ] = ""
+    leaving: Annotated[bool, Meta(description="its process is ended from outside, and goes on for a while")] = False
     clock_offset_ms: Annotated[int, Meta(description="by how much the exchange's clock is ahead of the worker's")] = 0
 
 

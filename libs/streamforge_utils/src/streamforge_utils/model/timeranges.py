@@ -120,6 +120,18 @@ def resolve_time_range(text: str, now_ms: int) -> TimeRange:
     return _between(start, end, text)
 
 
+def resolve_instant(text: str, now_ms: int, field: str = "at") -> int:
+    """Read an instant before `now_ms`, unix milliseconds, in the forms that a START has in `resolve_time_range`.
+
+    A year, a month or a day is its first instant. Raises InvalidInput naming the text and what to write.
+    """
+    try:
+        return resolve_time_range(f"{text}:", now_ms).start_ms
+    except InvalidInput as error:
+        wanted = _hint(text) or "write 2024-08-01T12:30:15Z, 2024-08-01 (its first instant) or -10m, in UTC"
+        raise InvalidInput(field, f"{field} {text[:80]!r} is no instant before now: {wanted}") from error
+
+
 def _in_the_future(text: str, now_ms: int) -> InvalidInput:
     return InvalidInput(
         "time_range", f"time_range {text} starts in the future (now is {format_ms(now_ms)}): choose an earlier start"

@@ -14,7 +14,8 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     environment: the worker's settings, secrets among them: never written to a log or a file. endless: it runs until it
     is stopped, so that no deadline ends it. archive: it fetches files of the exchange's
-    archive, and needs room for them.
+    archive, and needs room for them. stream: it loads the exchange's streams, and goes on for a while when it is ended
+    from outside, so that another attempt can take its place.
     """
 
     name: str
@@ -25,6 +26,7 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     image: str | None = None
     endless: bool = False
     archive: bool = False
+    stream: bool = False
 
 
 class JobState(StrEnum):
@@ -41,7 +43,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     signal: the number of the signal that ended it. reason: for a person, why it ended other than with 0, with the
     last lines of its log. next_step: what a person can do about that, or about the waiting. started_ms, ended_ms: unix
     milliseconds. waiting: of a running job, why its worker has not begun yet; waits_for_room: for room on the machines,
-    so that nothing is wrong with it.
+    so that nothing is wrong with it. image: what its container runs; empty: it has none, or it is not known.
     """
 
     name: str
@@ -57,6 +59,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     next_step: str = ""
     waiting: str = ""
     waits_for_room: bool = False
+    image: str = ""
 
 
 class Launcher(Protocol):
@@ -73,6 +76,9 @@ class Launcher(Protocol):
 
     async def jobs(self) -> Sequence[Job]:
         """Every job that was started and not forgotten, sorted by name. Raises RetryableError."""
+
+    def image(self, target: str, image: str | None) -> str:
+        """What a job of the target would run now, if it names that image; empty: jobs have none."""
 
     def stale_reason(self) -> str:
         """Why the answers of `jobs` may be out of date, for a person; empty if it is not. Jobs go on meanwhile."""

@@ -59,8 +59,8 @@ class ObjectStore(Protocol):
     async def head(self, name: str) -> ObjectInfo | None:
         """The object; None: there is none."""
 
-    def list(self, prefix: str = "") -> AsyncIterator[ObjectInfo]:
-        """The objects whose names begin with `prefix`, sorted by name."""
+    def list(self, prefix: str = "", *, after: str = "") -> AsyncIterator[ObjectInfo]:
+        """The objects whose names begin with `prefix`, sorted by name; only those behind the name `after`."""
 
     async def delete(self, names: Sequence[str]) -> None:
         """Delete objects; one that is not there counts as deleted."""

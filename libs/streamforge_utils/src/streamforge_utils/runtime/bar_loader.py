@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Sequence
 from typing import NoReturn, TypeVar
 
 import msgspec
@@ -14,6 +15,7 @@ from streamforge_utils.model.kinds.paging import ByTime, Page
 from streamforge_utils.model.kinds.streaming import Heard
 from streamforge_utils.model.messages import Live
 from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.ports.bus import Received
 from streamforge_utils.ports.columns import MessageColumns
 from streamforge_utils.ports.retry import backoff_s
 from streamforge_utils.runtime.context import Context
@@ -105,7 +107,7 @@ class BarLoader(LiveWorker[P]):
     # What is written
 
     async def repair(self) -> NoReturn:
-        await self._begin()
+        await self._begun.wait()
         tries = 0
         while True:
             rest_s = self._rest_s()
@@ -119,7 +121,10 @@ class BarLoader(LiveWorker[P]):
             pause_s = 0.0 if written else backoff_s(tries, first_s=_FIRST_PAUSE_S, longest_s=_LONGEST_PAUSE_S)
             self._not_before = self._ctx.clock.monotonic() + pause_s
 
-    async def _begin(self) -> None:
+    async def follows(self, messages: Sequence[Received]) -> bool:
+        return self._time.measured.is_set()  # bars are asked for by time
+
+    async def begin(self) -> None:
         """Find the first bar: behind the last one on the topic, or of the time range; else the one that is open."""
         await self._time.measured.wait()
         if not self._grid.is_fixed(None):

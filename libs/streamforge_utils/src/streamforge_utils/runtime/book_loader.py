@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
+from collections.abc import Sequence
 from typing import Annotated, NoReturn
 
 import msgspec
 
 from streamforge_utils.model.books.ending import ending
 from streamforge_utils.model.books.messages import BookTicker, DepthDiff, read_snapshot
-from streamforge_utils.model.books.records import interval_record
+from streamforge_utils.model.books.records import interval_record, kind_name_of
 from streamforge_utils.model.books.snapshot_requests import Wanted
 from streamforge_utils.model.books.streams import BookHeard, BookStreams
+from streamforge_utils.model.books.succession import id_of, succession, written
 from streamforge_utils.model.books.synchroniser import BookSettings, Synchroniser
 from streamforge_utils.model.books.trust import BookInterval, Cause, Trust
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.model.kinds.paging import Page
 from streamforge_utils.model.kinds.streaming import Heard, Streaming
 from streamforge_utils.model.messages import Live
+from streamforge_utils.ports.bus import Received
 from streamforge_utils.ports.columns import MessageColumns
 from streamforge_utils.runtime.context import Context
 from streamforge_utils.runtime.live_worker import LiveParameters, LiveWorker
@@ -27,10 +31,13 @@ TELL_S = 1.0
 """The interval that goes on is told so often, at most: behind a kill so much is of unknown trust."""
 FIRST_S = 2.0
 """The first snapshot is asked for once a diff has come, or after this time: a quiet symbol has none."""
+CATCH_UP_S = 5.0
+"""What another attempt has written may still be on its way here for so long."""
 BATCH_RECORDS = 5000
 BATCH_BYTES = 2_000_000
 _LOOK_S = 0.25
 _FEW_LEVELS = 5
+_DIFF = "depth"
 _SNAPSHOT = "snapshot"
 _REASON_CHARACTERS = 200
 _encode = msgspec.json.Encoder().encode
@@ -88,8 +95,11 @@ class BookLoader(LiveWorker[BookParameters]):
         )
         self._book = Synchroniser(ctx.series.symbol, settings)
         self._queue = PageQueue(ctx.scratch, parameters.buffer_bytes, parameters.spill_bytes)
-        self._before: Page | None = None  # what the attempt before has left out
-        self._begun = self._stopped = False
+        self._first: Page | None = None  # is written before what the queue has
+        self._stopped = False
+        self._shadows = ctx.handover.in_shadow
+        self._ids = deque[int]()  # in shadow, of the diffs that are held, and of those before that the ledger lacks
+        self._ended: list[BookInterval] = []  # in shadow, of the ledger
         self._heard_first = asyncio.Event()
         self._ticker_id = self._newest_id = 0
         self._told: BookInterval | None = None
@@ -146,7 +156,11 @@ class BookLoader(LiveWorker[BookParameters]):
         taken, ledger = self._book.take(), self._book.ledger
         keys, values = taken.keys, taken.values
         intervals = [*taken.intervals]
-        if (goes_on := ledger.open()) is not None and self._is_due(goes_on):
+        if self._shadows:
+            self._ids += [id_of(key) for key in keys if kind_name_of(key) == _DIFF]
+            self._ended += intervals
+            intervals = []
+        elif (goes_on := ledger.open()) is not None and self._is_due(goes_on):
             self._told, self._told_at = goes_on, self._ctx.clock.monotonic()
             intervals.append(goes_on)
         for one in intervals:
@@ -175,7 +189,8 @@ class BookLoader(LiveWorker[BookParameters]):
     # Snapshots
 
     async def repair(self) -> NoReturn:
-        await self._begin()
+        if not self._shadows:
+            await self._begun.wait()
         await self._connected.wait()
         for _ in range(int(FIRST_S / _LOOK_S)):
             if not self._heard_first.is_set():
@@ -188,14 +203,74 @@ class BookLoader(LiveWorker[BookParameters]):
                 self._collect()
             await self._ctx.clock.sleep(_LOOK_S)
 
-    async def _begin(self) -> None:
-        """Close the ledger of the attempt before, which may have ended without a word."""
-        entries = [self._entry(one) for one in ending(await self._ctx.tail.read())]
-        if entries:
-            count = len(entries)
-            self._before = Page([0] * count, [0] * count, [key for key, _ in entries], [value for _, value in entries])
-        self._begun = True
-        self._ready.set()
+    # What another attempt has written
+
+    async def begin(self) -> None:
+        """Close the ledger of the attempt before, which may have ended without a word, or go on with it."""
+        messages = await self._ctx.tail.read()
+        found = written(messages)
+        self._version = max(self._version, found.version)
+        if self._shadows:
+            await self._catch_up(found.last_id)
+        entries = self._succeed(messages) if self._shadows else ending(messages)
+        told = [self._entry(one) for one in entries]
+        if told:
+            self._first = _joined([_page(0, 0, told), *([self._first] if self._first else [])])
+
+    async def _catch_up(self, last_id: int) -> None:
+        """Return once all up to an id came here, too, if it will soon."""
+        ledger = self._book.ledger
+        for _ in range(int(CATCH_UP_S / _LOOK_S)):
+            if ledger.next_id > last_id or not 0 < ledger.chain_first_id <= last_id:
+                break
+            await self._ctx.clock.sleep(_LOOK_S)
+
+    async def follows(self, messages: Sequence[Received]) -> bool:
+        found, goes_on = written(messages), self._book.ledger.open()
+        self._let_go(found.last_id, found.told_id)
+        if goes_on is None or goes_on.trust is not Trust.VERIFIED or self._book.standing.trust is not Trust.VERIFIED:
+            return False
+        return not found.last_id or goes_on.first_id <= found.last_id + 1
+
+    def _let_go(self, last_id: int, told_id: int) -> None:
+        """Hold no records of updates up to `last_id`, nor what the own ledger says of them up to `told_id`."""
+        while (page := self._first or self._queue.get()) is not None:
+            self._first = page
+            if page.positions[-1] > last_id:
+                break
+            self._first = None
+        while self._ids and self._ids[0] <= told_id:
+            self._ids.popleft()
+        self._ended = [one for one in self._ended if one.last_id > told_id]
+
+    def _succeed(self, messages: Sequence[Received]) -> list[BookInterval]:
+        """Hold what follows the records on the topic; returns what is to be written of the ledger first.
+
+        What the own ledger says goes behind the records of which it does.
+        """
+        self._collect()
+        self._shadows = False
+        found, ledger = written(messages), self._book.ledger
+        self._let_go(found.last_id, found.told_id)
+        if self._first is not None:
+            self._first = _behind(self._first, found.last_id)
+        goes_on = ledger.open()
+        after = succession(messages, [*self._ended, *([goes_on] if goes_on else [])])
+        own = [self._clipped(one, after.after_id, after.end_ms) for one in self._ended if one.last_id > after.after_id]
+        if goes_on is not None and goes_on.first_id <= after.after_id:
+            one = self._clipped(goes_on, after.after_id, after.end_ms)
+            ledger.follow(after.after_id, after.end_ms, one.messages)
+        self._queue.put(_page(0, 0, [self._entry(one) for one in own]))
+        self._ids.clear()
+        self._ended = []
+        return after.entries
+
+    def _clipped(self, one: BookInterval, after_id: int, end_ms: int) -> BookInterval:
+        """An entry of the own ledger without what another attempt's has up to an id."""
+        if one.first_id > after_id:
+            return one
+        messages = sum(after_id < each <= one.last_id for each in self._ids)
+        return msgspec.structs.replace(one, first_id=after_id + 1, start_ms=end_ms, messages=messages)
 
     async def _ask(self, wanted: Wanted) -> None:
         """Ask for a snapshot once, and hand it over."""
@@ -217,13 +292,13 @@ class BookLoader(LiveWorker[BookParameters]):
     # What is written
 
     async def write(self) -> bool:
-        if not self._begun:
-            return False
         if self._closing and not self._stopped:
             self._stopped = True
-            self._book.stop()
+            self._told = None  # the entry that goes on is told once more
+            if not self._ctx.handover.handed_over:
+                self._book.stop()
             self._collect()
-        page, self._before = self._before or self._batch(), None
+        page, self._first = self._first or self._batch(), None
         if page is None:
             return False
         await self._ctx.output.write(MessageColumns(page.keys, page.values))
@@ -240,12 +315,7 @@ class BookLoader(LiveWorker[BookParameters]):
             size += sum(map(len, page.values))
         if not pages:
             return None
-        return Page(
-            positions=[one for page in pages for one in page.positions],
-            times=[one for page in pages for one in page.times],
-            keys=[one for page in pages for one in page.keys],
-            values=[one for page in pages for one in page.values],
-        )
+        return _joined(pages)
 
     def told(self) -> Live:
         ledger, standing = self._book.ledger, self._book.standing
@@ -266,3 +336,25 @@ class BookLoader(LiveWorker[BookParameters]):
             snapshots=self._snapshots,
             **self.told_by_all(),
         )
+
+
+def _page(last_id: int, time_ms: int, messages: Sequence[tuple[bytes, bytes]]) -> Page:
+    """Messages, keys and values, up to an id and a time."""
+    count = len(messages)
+    return Page([last_id] * count, [time_ms] * count, [key for key, _ in messages], [value for _, value in messages])
+
+
+def _joined(pages: Sequence[Page]) -> Page:
+    return Page(
+        positions=[one for page in pages for one in page.positions],
+        times=[one for page in pages for one in page.times],
+        keys=[one for page in pages for one in page.keys],
+        values=[one for page in pages for one in page.values],
+    )
+
+
+def _behind(page: Page, last_id: int) -> Page:
+    """What of a page follows a diff; a book follows the diff that it is the book after."""
+    first = (n for n, key in enumerate(page.keys) if kind_name_of(key) == _DIFF and id_of(key) > last_id)
+    at = next(first, len(page))
+    return Page(page.positions[at:], page.times[at:], page.keys[at:], page.values[at:])

@@ -48,6 +48,10 @@ class BookSinkParameters(SinkParameters, frozen=True, kw_only=True):
         msgspec.Meta(extra={"unit": "seconds"}),
     ] = 900.0
 
+    @property
+    def holds_seconds(self) -> float:
+        return 0.0 if self.store_diffs else self.segment_seconds
+
 
 async def store_books(ctx: Context[BookSinkParameters]) -> None:
     """Store the records of the topic, of all kinds, in the worker's collection, and the diffs in segments.

@@ -13,6 +13,7 @@ import msgspec
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.messages import Command, decode_command
 from streamforge_utils.ports.bus import Consumer, Received
+from streamforge_utils.runtime.handover import Handover
 from streamforge_utils.runtime.instruments import Instruments
 from streamforge_utils.runtime.logs import LogThrottle
 from streamforge_utils.runtime.telemetry import PATIENCE_S, Identity
@@ -20,7 +21,7 @@ from streamforge_utils.runtime.telemetry import PATIENCE_S, Identity
 CLOCK_SKEW_S = 5.0
 """Commands sent up to this long before the launch are read: clocks of two machines differ."""
 
-_KNOWN = ("start", "stop", "ping", "budget")
+_KNOWN = ("start", "stop", "ping", "budget", "takeover")
 _NOT_UNDERSTOOD = ("unknown", "invalid")
 _SHOWN = 200
 _WAITING_COMMANDS = 100
@@ -33,7 +34,7 @@ class CommandListener:
     """Reads commands and calls what obeys them. Nothing that arrives ends it but a bus that does not answer.
 
     stop: called with whether the loaders have ended, as the command has it. own: the types of the payloads of the
-    worker's own commands, by command; `own_commands` has what was read of these.
+    worker's own commands, by command; `own_commands` has what was read of these. handover: is told of one.
     """
 
     def __init__(
@@ -47,6 +48,7 @@ class CommandListener:
         budget: Callable[[int], None],
         connects: Callable[[int], None],
         own: Mapping[str, type[msgspec.Struct]],
+        handover: Handover,
     ) -> None:
         self._consumer = consumer
         self._identity = identity
@@ -55,6 +57,7 @@ class CommandListener:
         self._budget = budget
         self._connects = connects
         self._own = own
+        self._handover = handover
         self.own_commands = OwnCommands(_WAITING_COMMANDS)
         self._instruments = instruments
         self._throttle = LogThrottle(instruments.clock)
@@ -91,8 +94,12 @@ class CommandListener:
         self._count(command.command)
         if command.command == "ping":
             self._ping(message.timestamp_ms / 1000 if command.sent is None else command.sent)
+        elif command.command == "takeover":
+            self._handover.take_over()
         elif command.command == "stop":
-            self._stop((command.payload or {}).get("upstream_ended") is True)
+            payload = command.payload or {}
+            self._handover.handed_over |= payload.get("handover") is True
+            self._stop(payload.get("upstream_ended") is True)
         elif command.command == "budget":
             weight, connects = (_count_of(command, name) for name in ("weight_per_minute", "connects"))
             if connects is not None:

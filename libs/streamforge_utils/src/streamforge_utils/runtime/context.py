@@ -23,6 +23,7 @@ from streamforge_utils.ports.object_store import ObjectStore
 from streamforge_utils.ports.store import Answer, Document, DocumentStore, Outcome, Store, count_outcomes
 from streamforge_utils.ports.stream import Stream
 from streamforge_utils.runtime.command_listener import OwnCommands
+from streamforge_utils.runtime.handover import Handover
 from streamforge_utils.runtime.instruments import Instruments
 from streamforge_utils.runtime.object_settings import ObjectSettings
 from streamforge_utils.runtime.settings import ArchiveSettings, DataSettings, ExchangeSettings, WorkerSettings
@@ -96,7 +97,7 @@ class Context(Generic[P]):
     weight_per_minute: the share of the exchange's weight now. scratch: a folder for files that do not outlive the
     process, which may not be there yet. replay: the input is a
     topic of dead letters. archive_samples: which files are compared with the exchange. terminal_extra: what the
-    terminal event's `extra` shall hold beside the progress, as JSON has it.
+    terminal event's `extra` shall hold beside the progress, as JSON has it. handover: whether this attempt writes.
     """
 
     def __init__(
@@ -108,6 +109,7 @@ class Context(Generic[P]):
         *,
         own_commands: OwnCommands,
         telemetry: Telemetry,
+        handover: Handover,
     ) -> None:
         self.parameters = parameters
         self.symbol = settings.symbol
@@ -125,6 +127,7 @@ class Context(Generic[P]):
         self.progress = instruments.progress
         self.clock = instruments.clock
         self.log = instruments.log
+        self.handover = handover
         self.terminal_extra: dict[str, Any] = {}
         self._settings = settings
         self._own_commands = own_commands

@@ -47,9 +47,18 @@ class IdOrder:
             self._begins_with_first = True
             return
         self.next_id = min(self._ahead) if next_id is None else next_id
-        for one in [one for one in self._ahead if one < self.next_id]:
-            self._forget(one)
+        self.let_go(self.next_id - 1)
         self._join()
+
+    def let_go(self, last_id: int) -> None:
+        """Records up to this id that wait for others are held no longer."""
+        for one in [one for one in self._ahead if one <= last_id]:
+            self._forget(one)
+
+    @property
+    def least(self) -> int | None:
+        """The least id of those that wait for others; None: none does."""
+        return min(self._ahead, default=None)
 
     @property
     def holds(self) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import Annotated, Any, Generic, NoReturn, TypeVar
 
 import msgspec
@@ -19,6 +20,8 @@ from streamforge_utils.runtime.stream_session import ROTATE_S, StreamSession
 
 TRADING = "TRADING"
 _LOGGED = 5
+SHADOW_LOOK_S = 1.0
+"""How often what another attempt has written is looked at."""
 FLUSH_S = 2.0
 """What is ready may take so long to be written at the end; a worker has some more to stop."""
 
@@ -64,6 +67,8 @@ class LiveWorker(ABC, Generic[P]):
         self._ctx = ctx
         self._ready = asyncio.Event()
         self._connected = asyncio.Event()
+        self._begun = asyncio.Event()
+        self._follows = False
         self._began_ms = ctx.clock.now_ms()
         self._closing = False
         self._refused = 0
@@ -100,6 +105,7 @@ class LiveWorker(ABC, Generic[P]):
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._time.follow(), name="time")
                 tasks.create_task(self._session.run(), name="session")
+                tasks.create_task(self._begin(), name="begin")
                 tasks.create_task(self.repair(), name="repair")
                 tasks.create_task(self._check_symbol(), name="symbol")
                 await asyncio.shield(writing)
@@ -110,6 +116,33 @@ class LiveWorker(ABC, Generic[P]):
             writing.cancel()
             await asyncio.gather(writing, return_exceptions=True)
             self.close()
+
+    async def _begin(self) -> None:
+        """Find where to go on, once no other attempt writes."""
+        await self._shadow()
+        await self.begin()
+        self._begun.set()
+        self._ready.set()
+
+    async def _shadow(self) -> None:
+        """Return once this attempt may write; until then, tell whether what it holds follows what is written."""
+        ctx = self._ctx
+        told = asyncio.create_task(ctx.handover.wait(), name="takeover")
+        try:
+            while ctx.handover.in_shadow:
+                try:
+                    follows = self._connected.is_set() and await self.follows(await ctx.tail.read())
+                except RetryableError as error:
+                    ctx.log.warning("what another attempt has written is not known", error=str(error))
+                    follows = False
+                if follows is not self._follows:
+                    self._follows = follows
+                    await ctx.report({})
+                pause = asyncio.create_task(ctx.clock.sleep(SHADOW_LOOK_S), name="look")
+                await asyncio.wait({told, pause}, return_when=asyncio.FIRST_COMPLETED)
+                pause.cancel()
+        finally:
+            told.cancel()
 
     async def _check_symbol(self) -> None:
         """Raises PermanentError where the exchange does not list the symbol: its streams would be silent for ever."""
@@ -122,8 +155,9 @@ class LiveWorker(ABC, Generic[P]):
             self._ctx.log.warning("the symbol is not traded now", symbol=info.symbol, status=info.status)
 
     async def _write(self) -> None:
+        """Write until it is to end and nothing is left; nothing before it has begun."""
         while True:
-            while await self.write():
+            while self._begun.is_set() and await self.write():
                 pass
             if self._closing:
                 return
@@ -148,6 +182,8 @@ class LiveWorker(ABC, Generic[P]):
             "rotations": self._session.rotations,
             "refused": self._refused,
             "clock_offset_ms": self._time.offset_ms,
+            "shadow": ("ready" if self._follows else "waiting") if self._ctx.handover.in_shadow else "",
+            "leaving": self._ctx.handover.leaving,
         }
 
     def _position_of(self, record: Received) -> int | None:
@@ -165,6 +201,17 @@ class LiveWorker(ABC, Generic[P]):
     @abstractmethod
     async def newer(self) -> bool:
         """As `Listener.newer`."""
+
+    @abstractmethod
+    async def begin(self) -> None:
+        """Find where to go on: behind what is on the topic."""
+
+    @abstractmethod
+    async def follows(self, messages: Sequence[Received]) -> bool:
+        """Whether what is held follows the last records on the topic without a gap; those themselves are let go.
+
+        Raises RetryableError.
+        """
 
     @abstractmethod
     async def repair(self) -> NoReturn:

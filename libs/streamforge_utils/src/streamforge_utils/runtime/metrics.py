@@ -37,6 +37,7 @@ HELP: dict[str, str] = {
     "store_full_timestamp_seconds": "When the limit is reached if it goes on so, unix seconds; 0: not in sight.",
     "retention_collections": "Old collections exported and dropped.",
     "retention_records": "Records of old collections exported and dropped.",
+    "retention_segments": "Old segments of order books removed.",
     "removed_records": "Records removed: with their workflow, or as a second copy.",
     "verified_records": "Records that coverage calls stored, each looked for in the store.",
     "missing_records": "Of the verified records, those that were not in the store.",

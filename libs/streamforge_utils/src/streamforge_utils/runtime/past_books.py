@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import AsyncIterator, Iterable
+import asyncio
+from collections.abc import Sequence
 from functools import partial
+from typing import Final
 
 import msgspec
 
-from streamforge_utils.model.books.messages import DepthDiff
-from streamforge_utils.model.books.past import PastBook, book_at
+from streamforge_utils.model.books.past import Leading, PastBook
 from streamforge_utils.model.books.records import (
     StoredDepth,
     StoredDepthCheckpoint,
@@ -18,27 +18,28 @@ from streamforge_utils.model.books.records import (
     diff_of,
     interval_of,
 )
-from streamforge_utils.model.books.segments import (
-    CONTENT,
-    MANIFEST,
-    decode_manifest,
-    diffs_of,
-    first_id_of,
-    segment_prefix,
-)
+from streamforge_utils.model.books.segments import segment_prefix
 from streamforge_utils.model.books.trust import BookInterval
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.kinds.registry import kind_named
 from streamforge_utils.model.series import Series
+from streamforge_utils.model.timeranges import format_ms
 from streamforge_utils.ports.object_store import ObjectStore
 from streamforge_utils.ports.store import DocumentStore
+from streamforge_utils.runtime.id_search import MOST, last_before, last_that
+from streamforge_utils.runtime.stored_segments import StoredSegments
 
-_DIFFS_A_PAGE = 1000
-_KEYS = 1_000_000
+TYPE: Final = "ws_orderbook"
+"""The type of the workflows whose sinks store them."""
+MOST_COLLECTIONS = 8
+"""In so many a whole book is looked for, in `_MOST_LOOKED_AT` an entry of the ledger: there may be one for each day."""
+_MOST_LOOKED_AT = 1000
+_DIFFS_A_PAGE = 500
 _LATE_ENTRIES = 20
 """So many entries of the ledger are looked at that begin before an id: late ones lie between others."""
-_LATE_SEGMENTS = 2
-_MOST_DIFFS = 500_000
+_MOST_ENTRIES = 10_000
+_RECENT_MS = 600_000
+"""A whole book that is not older is near enough, and no other collection is looked into."""
 
 _read_checkpoint = msgspec.json.Decoder(StoredDepthCheckpoint).decode
 _read_diff = msgspec.json.Decoder(StoredDepth).decode
@@ -49,105 +50,157 @@ class NoBook(PermanentError):
     """Nothing is stored of which the book could be made."""
 
 
-class PastBooks:
-    """The books of one symbol in one collection."""
+class RebuiltBook(PastBook, frozen=True, kw_only=True):
+    """With the whole book that it was made of: its collection, its last update and the moment of that, unix ms."""
 
-    def __init__(self, store: DocumentStore, objects: ObjectStore | None, collection: str, symbol: str) -> None:
-        """objects: where segments are; None: diffs are looked for in the collection alone."""
+    collection: str
+    whole_id: int
+    whole_ms: int
+
+
+class Recorded(msgspec.Struct, frozen=True):
+    """Of which moments there are books: from the first whole one to the end of the ledger, unix milliseconds.
+
+    cause: why they end there; empty: they go on.
+    """
+
+    start_ms: int
+    end_ms: int
+    cause: str
+
+
+class PastBooks:
+    """The books of one symbol. Every call reads a bounded number of records and holds one segment at most.
+
+    Raises RetryableError or DamagedFile (a segment is damaged; the message names it).
+    """
+
+    def __init__(
+        self, store: DocumentStore, objects: ObjectStore | None, collections: Sequence[tuple[str, int]], symbol: str
+    ) -> None:
+        """collections: where they are, and when each was begun, unix milliseconds; the last one first.
+
+        objects: where segments are; None: diffs are looked for in the collections alone.
+        """
         self._store = store
-        self._objects = objects
-        self._collection = collection
+        self._segments = None if objects is None else StoredSegments(objects, segment_prefix(symbol))
+        self._collections = collections[:_MOST_LOOKED_AT]
         self._symbol = symbol
         self._diffs, self._wholes, self._ledger = (
-            (kind, partial(kind.key, Series(symbol, name)))
+            partial(kind_named(name).key, Series(symbol, name))
             for name in ("depth", "depth_checkpoint", "depth_interval")
-            for kind in (kind_named(name),)
+        )
+        self._end_id = 10 ** kind_named("depth").digits - 1
+
+    async def at(self, at_ms: int) -> RebuiltBook:
+        """The book right after its last diff at or before a moment. Raises NoBook."""
+        names = [name for name, begun_ms in self._collections if begun_ms <= at_ms]
+        found = await self._whole_before(names[:MOST_COLLECTIONS], at_ms)
+        if found is None:
+            raise NoBook(f"no whole order book of {self._symbol} is stored of {format_ms(at_ms)} or before")
+        collection, whole = found
+        leading = Leading(book_of(whole), whole.timestamp, at_ms)
+        await self._hear_stored(names[:MOST_COLLECTIONS], leading)
+        if not leading.is_done:
+            await self._hear_segments(leading)
+        last_id = leading.book.last_id
+        intervals = await self._intervals(names, leading.first_id, last_id)
+        past = leading.judged(intervals)
+        has_ended = any(one.last_id == last_id and one.cause == past.why for one in intervals if past.why)
+        if past.trust is None and has_ended and not await self._goes_on(last_id):
+            raise NoBook(f"the order books of {self._symbol} end before {format_ms(at_ms)}: {past.why}")
+        return RebuiltBook(
+            past.book,
+            past.time_ms,
+            past.trust,
+            past.why,
+            past.diffs,
+            collection=collection,
+            whole_id=whole.last_update_id,
+            whole_ms=whole.timestamp,
         )
 
-    async def at(self, at_ms: int) -> PastBook:
-        """The book right after its last diff at or before a moment. Raises NoBook or RetryableError."""
-        whole = await self._whole_before(at_ms)
-        if whole is None:
-            raise NoBook(f"no order book of {self._symbol} is stored in {self._collection} of that moment or before")
-        diffs = [diff async for diff in self._stored_diffs(whole.last_update_id, at_ms)]
-        if not diffs or diffs[-1].time_ms <= at_ms:
-            diffs += [diff async for diff in self._segment_diffs(whole.last_update_id, at_ms)]
-            diffs = _followed(diffs, whole.last_update_id, at_ms)
-        last_id = diffs[-1].last_id if diffs else whole.last_update_id
-        intervals = await self._intervals(whole.last_update_id, last_id)
-        return book_at(book_of(whole), whole.timestamp, diffs, intervals, at_ms)
+    async def recorded(self) -> Recorded | None:
+        """What there is, as a whole; None: no book."""
+        start_ms: int | None = None
+        for name, _ in reversed(self._collections):
+            if (whole := await self._whole_from(name, 0)) is not None:
+                start_ms = whole[1].timestamp
+                break
+        for name, _ in self._collections:
+            if entries := await self._entries(name, self._end_id - 1, _LATE_ENTRIES):
+                last = max(entries, key=lambda one: one.end_ms)
+                return None if start_ms is None else Recorded(start_ms, last.end_ms, last.cause)
+        return None
 
-    async def _whole_before(self, at_ms: int) -> StoredDepthCheckpoint | None:
-        """The last whole book that was taken then or before."""
-        kind, key = self._wholes
-        keys = await self._store.keys(self._collection, first=key(0), last=key(10**kind.digits - 1), limit=_KEYS)
-        low, high, found = 0, len(keys), None
-        while low < high:
-            middle = (low + high) // 2
-            documents = await self._store.read(self._collection, first=keys[middle], limit=1)
-            one = _read_checkpoint(documents[0].body) if documents and documents[0].key == keys[middle] else None
-            if one is not None and one.timestamp <= at_ms:
-                low, found = middle + 1, one
-            else:
-                high = middle
+    async def _whole_before(self, names: Sequence[str], at_ms: int) -> tuple[str, StoredDepthCheckpoint] | None:
+        """The last whole book that was taken then or before, with its collection."""
+        best: tuple[str, StoredDepthCheckpoint] | None = None
+        for name in names:
+            one = await last_that(partial(self._whole_from, name), lambda one: one.timestamp <= at_ms)
+            if one is not None and (best is None or one.timestamp > best[1].timestamp):
+                best = name, one
+            if best is not None and best[1].timestamp >= at_ms - _RECENT_MS:
+                break
+        return best
+
+    async def _whole_from(self, collection: str, update_id: int) -> tuple[int, StoredDepthCheckpoint] | None:
+        """The first whole book from an update on, with its last one."""
+        first, end = self._wholes(update_id), self._wholes(self._end_id)
+        for document in await self._store.read(collection, first=first, last=end, limit=1):
+            one = _read_checkpoint(document.body)
+            return one.last_update_id, one
+        return None
+
+    async def _hear_stored(self, names: Sequence[str], leading: Leading) -> None:
+        """Diffs of the collections, where a sink stores them there, too."""
+        for name in reversed(names):
+            leading.begin_source()
+            reached = -1
+            while not leading.is_done and reached < leading.book.last_id:
+                reached = leading.book.last_id
+                first, end = self._diffs(reached + 1), self._diffs(self._end_id)
+                page = await self._store.read(name, first=first, last=end, limit=_DIFFS_A_PAGE)
+                await asyncio.to_thread(leading.hear, (diff_of(_read_diff(one.body)) for one in page))
+
+    async def _hear_segments(self, leading: Leading) -> None:
+        if self._segments is None:
+            return
+        leading.begin_source()
+        async for segment in self._segments.behind(leading.book.last_id):
+            await asyncio.to_thread(leading.hear, segment.diffs(leading.book.last_id))
+            if leading.is_done or leading.is_stuck or segment.manifest.start_ms > leading.at_ms:
+                return
+
+    async def _intervals(self, names: Sequence[str], first_id: int, last_id: int) -> list[BookInterval]:
+        """The entries of the ledger that mention these ids.
+
+        An entry lies in the collection of its beginning, and may go on for weeks: the last one before is looked for.
+        """
+        found: list[BookInterval] = []
+        for name in names:
+            entries = await self._entries(name, first_id, _LATE_ENTRIES, last_id)
+            found += entries
+            if any(one.first_id <= first_id for one in entries):
+                break
         return found
 
-    async def _segment_diffs(self, last_id: int, at_ms: int) -> AsyncIterator[DepthDiff]:
-        """Those of the segments that may have some of these diffs, in any order. Raises PermanentError: damaged."""
-        objects = self._objects
-        if objects is None:
-            return
-        names = [one.name async for one in objects.list(segment_prefix(self._symbol))]
-        begun = sorted((first, name) for name in names if (first := first_id_of(name)) is not None)
-        count, at = 0, bisect_right(begun, last_id, key=lambda one: one[0])
-        for _, name in begun[max(0, at - _LATE_SEGMENTS) :]:
-            manifest = decode_manifest(await _content(objects, name))
-            if manifest.last_u <= last_id:
-                continue
-            for diff in diffs_of(await _content(objects, name.removesuffix(MANIFEST) + CONTENT), manifest, last_id):
-                yield diff
-            count += manifest.count
-            if manifest.start_ms > at_ms or count >= _MOST_DIFFS:
-                return
+    async def _entries(self, collection: str, first_id: int, late: int, last_id: int = 0) -> list[BookInterval]:
+        """The last entries that begin at an id or before, and those behind it up to another id."""
+        key, end = self._ledger, self._ledger(first_id + 1)
+        last = max(end, key(last_id + 1))
+        if not await self._store.keys(collection, first=key(0), last=last, limit=1):
+            return []
+        ask = partial(self._store.keys, collection, last=end, limit=MOST)
+        before = await last_before(lambda first: ask(first=key(first)), first_id + 1, late)
+        first = before[0] if before else end
+        documents = await self._store.read(collection, first=first, last=last, limit=_MOST_ENTRIES)
+        return [interval_of(_read_interval(one.body)) for one in documents]
 
-    async def _stored_diffs(self, last_id: int, at_ms: int) -> AsyncIterator[DepthDiff]:
-        """The diffs that follow an update, without a gap, up to the first one behind the moment."""
-        kind, key = self._diffs
-        first, end, count = key(last_id + 1), key(10**kind.digits - 1), 0
-        while True:
-            page = await self._store.read(self._collection, first=first, last=end, limit=_DIFFS_A_PAGE)
-            for document in page:
-                diff = diff_of(_read_diff(document.body))
-                yield diff
-                count += 1
-                if diff.time_ms > at_ms or diff.first_id > last_id + 1 or count >= _MOST_DIFFS:
-                    return
-                last_id = diff.last_id
-            if len(page) < _DIFFS_A_PAGE:
-                return
-            first = key(last_id + 1)
-
-    async def _intervals(self, first_id: int, last_id: int) -> list[BookInterval]:
-        """The entries of the ledger that mention these ids."""
-        _, key = self._ledger
-        before = await self._store.keys(self._collection, first=key(0), last=key(first_id + 1), limit=_KEYS)
-        first = before[-_LATE_ENTRIES:][0] if before else key(first_id)
-        documents = await self._store.read(self._collection, first=first, last=key(last_id + 1), limit=_KEYS)
-        return [interval_of(_read_interval(document.body)) for document in documents]
-
-
-async def _content(objects: ObjectStore, name: str) -> bytes:
-    return b"".join([block async for block in objects.get(name)])
-
-
-def _followed(diffs: Iterable[DepthDiff], last_id: int, at_ms: int) -> list[DepthDiff]:
-    """Of diffs in any order those that follow an update, up to the first one behind a gap or the moment."""
-    found: list[DepthDiff] = []
-    for diff in sorted(diffs, key=lambda one: (one.last_id, one.first_id)):
-        if diff.last_id <= last_id:
-            continue
-        found.append(diff)
-        if diff.time_ms > at_ms or diff.first_id > last_id + 1:
-            break
-        last_id = diff.last_id
-    return found
+    async def _goes_on(self, last_id: int) -> bool:
+        """Whether the ledger has entries behind an update."""
+        for name, _ in self._collections:
+            first, end = self._ledger(last_id + 1), self._ledger(self._end_id)
+            if await self._store.keys(name, first=first, last=end, limit=1):
+                return True
+        return False

@@ -154,6 +154,11 @@ class SinkParameters(msgspec.Struct, frozen=True, kw_only=True):
         msgspec.Meta(extra={"unit": "seconds"}),
     ] = 60.0
 
+    @property
+    def holds_seconds(self) -> float:
+        """How long a record that came may not be where it is proven, where all goes well."""
+        return 0.0
+
 
 SinkP = TypeVar("SinkP", bound=SinkParameters)
 

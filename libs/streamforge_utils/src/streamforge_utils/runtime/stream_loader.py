@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import NoReturn, TypeVar
 
 from streamforge_utils.model.kinds.paging import ById, ByTime, Page
 from streamforge_utils.model.kinds.streaming import Heard
 from streamforge_utils.model.messages import Live
 from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.ports.bus import Received
 from streamforge_utils.ports.columns import MessageColumns
 from streamforge_utils.runtime.context import Context
 from streamforge_utils.runtime.id_order import IdOrder
 from streamforge_utils.runtime.live_worker import LiveParameters, LiveWorker
 from streamforge_utils.runtime.spill import Spill
+from streamforge_utils.runtime.stream_session import SETTLE_S
 
 BATCH_RECORDS = 5000
 WINDOW_S = 0.5
@@ -56,6 +59,8 @@ class IdLoader(LiveWorker[P]):
         self._backfilled = 0
         self._skipped = 0
         self._last_id: int | None = None
+        self._asked_at = -SETTLE_S  # in shadow, whether there is more
+        self._nothing_since: int | None = None  # there was nothing behind this id
 
     def close(self) -> None:
         self._spill.close()
@@ -112,7 +117,7 @@ class IdLoader(LiveWorker[P]):
     # What lacks
 
     async def repair(self) -> NoReturn:
-        await self._begin()
+        await self._begun.wait()
         tries = 0
         while True:
             if not self._catching_up and not self._order.holds:
@@ -133,9 +138,32 @@ class IdLoader(LiveWorker[P]):
             if tries:
                 await self._ctx.clock.sleep(_AGAIN_S * tries)
 
-    async def _begin(self) -> None:
+    async def follows(self, messages: Sequence[Received]) -> bool:
+        last = self._last_of(messages)
+        if last is None:
+            return True
+        spilled = -1
+        while spilled != self._spill.bytes:
+            spilled = self._spill.bytes
+            self._order.let_go(last)
+            self._refill()
+        self._order.let_go(last)
+        if (least := self._order.least) is not None:
+            return least == last + 1
+        if self._newest is not None:
+            return self._newest <= last
+        now = self._ctx.clock.monotonic()
+        if now - self._asked_at >= SETTLE_S:  # nothing happens: the exchange tells whether that is so
+            self._asked_at = now
+            self._nothing_since = None if await self._backfill.once(ById(last + 1, limit=1)) else last
+        return self._nothing_since == last
+
+    def _last_of(self, messages: Sequence[Received]) -> int | None:
+        return max((p for p in map(self._position_of, messages) if p is not None), default=None)
+
+    async def begin(self) -> None:
         """Find the first id: behind the last record on the topic, or of the ranges; else that of the stream."""
-        last = max((p for p in map(self._position_of, await self._ctx.tail.read()) if p is not None), default=None)
+        last = self._last_of(await self._ctx.tail.read())
         if last is not None:
             self._last_id = last
             self._order.begin(last + 1)

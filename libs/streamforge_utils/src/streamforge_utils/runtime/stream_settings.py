@@ -53,3 +53,23 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
             only="stream",
         ),
     ] = 30
+    shadow: Annotated[
+        bool,
+        variable(
+            "STREAMFORGE_SHADOW",
+            "another attempt of the same step writes: hold what comes until the command `takeover` says that it has "
+            "ended",
+            only="stream",
+        ),
+    ] = False
+    leaving_seconds: Annotated[
+        float,
+        msgspec.Meta(ge=0),
+        variable(
+            "STREAMFORGE_LEAVING_SECONDS",
+            "how long the worker goes on after SIGTERM, until it is told to stop: meanwhile another attempt can take "
+            "its place without a gap",
+            unit="seconds",
+            only="stream",
+        ),
+    ] = 0.0

@@ -16,6 +16,7 @@ from streamforge_utils.runtime.command_listener import CommandListener
 from streamforge_utils.runtime.connector import Connector
 from streamforge_utils.runtime.context import Connections, Context, MessageBus, Wiring
 from streamforge_utils.runtime.environment import secrets_of
+from streamforge_utils.runtime.handover import Handover
 from streamforge_utils.runtime.instruments import Instruments
 from streamforge_utils.runtime.logs import Log, Redactor
 from streamforge_utils.runtime.metrics import MetricsServer
@@ -81,6 +82,8 @@ class Supervisor(Generic[P]):
         self._connections = Connections()
         self._budget: int | None = None
         self._connects: int | None = None
+        self._handover = Handover(shadow=settings.stream.shadow)
+        self._leaving: asyncio.TimerHandle | None = None
         self._context: Context[P] | None = None
 
     async def run(self) -> int:
@@ -130,6 +133,7 @@ class Supervisor(Generic[P]):
             budget=self._set_budget,
             connects=self._set_connects,
             own=self._definition.commands,
+            handover=self._handover,
         )
         about = {"metrics_port": metrics_port, "pid": os.getpid(), "version": self._version}
         await telemetry.started(about, message=self._definition.summary)
@@ -229,6 +233,7 @@ class Supervisor(Generic[P]):
             self._instruments,
             own_commands=commands.own_commands,
             telemetry=telemetry,
+            handover=self._handover,
         )
         if self._connections.exchange is not None:
             self._instruments.progress.weight_per_minute = self._settings.exchange.weight_per_minute
@@ -293,8 +298,13 @@ class Supervisor(Generic[P]):
             self._metrics.gauge("share", self._progress.share)
 
     async def _close_stream(self, termination: Termination) -> Termination:
-        """A loader closes its topic before its terminal event; after an error it leaves that to the next attempt."""
+        """A loader closes its topic before its terminal event; after an error it leaves that to the next attempt.
+
+        So it does where another attempt writes, or goes on where it ends.
+        """
         output = self._connections.output
+        if self._handover.in_shadow or self._handover.handed_over:
+            return termination
         if self._definition.role is not Role.LOADER or output is None or termination.event == "error":
             return termination
         marker = EndOfStream(
@@ -357,10 +367,27 @@ class Supervisor(Generic[P]):
     def _install_signal_handlers(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._on_signal, number)
+            loop.add_signal_handler(number, self.signalled, number)
 
-    def _on_signal(self, number: int) -> None:
+    def signalled(self, number: int) -> None:
+        """A signal came that asks the process to end."""
+        if self._goes_on(number):
+            return
         if not self.stop.by_signal(number):
             self._log.error("a second signal: leaving at once")
             os._exit(EXIT_FAILED)
         self._log.info("a signal: stopping in order", signal=signal.Signals(number).name)
+
+    def _goes_on(self, number: int) -> bool:
+        """Whether the worker goes on for a while after a signal, as another attempt may take its place."""
+        if self._leaving is not None:
+            self._leaving.cancel()
+        grace_s, handover = self._settings.stream.leaving_seconds, self._handover
+        if handover.leaving or handover.in_shadow or self.stop.asked or number != signal.SIGTERM or not grace_s:
+            return False
+        handover.leaving = True
+        self._leaving = asyncio.get_running_loop().call_later(grace_s, self.signalled, number)
+        if self._telemetry is not None:
+            self._telemetry.heartbeat()
+        self._log.info("a signal: going on until another attempt takes over", most_seconds=grace_s)
+        return True

@@ -109,11 +109,16 @@ class CachedJob(msgspec.Struct, eq=False, kw_only=True):
         """The job as a launcher reports it."""
         if self.record.ended is not None:
             return self.record.ended
+        image = "" if self.job is None else self.job.image
         waited = None if self.has_begun() else self.waited
         if waited is None:
-            return self.record.as_job(JobState.RUNNING)
+            return self.record.as_job(JobState.RUNNING, image=image)
         return self.record.as_job(
-            JobState.RUNNING, waiting=waited.reason, waits_for_room=waited.room, next_step=waited.next_step
+            JobState.RUNNING,
+            image=image,
+            waiting=waited.reason,
+            waits_for_room=waited.room,
+            next_step=waited.next_step,
         )
 
 

@@ -21,7 +21,14 @@ from streamforge_utils.adapters.kubernetes.evidence import Evidence
 from streamforge_utils.adapters.kubernetes.informer import Informer
 from streamforge_utils.adapters.kubernetes.job_cache import JOB_UID_LABEL, CachedJob, JobCache
 from streamforge_utils.adapters.kubernetes.job_records import JobRecordStore
-from streamforge_utils.adapters.kubernetes.manifest import APP, INSTANCE_LABEL, QUEUE_ANNOTATION, Template, job_manifest
+from streamforge_utils.adapters.kubernetes.manifest import (
+    APP,
+    INSTANCE_LABEL,
+    QUEUE_ANNOTATION,
+    Template,
+    image_of,
+    job_manifest,
+)
 from streamforge_utils.adapters.kubernetes.objects import JobObject, PodObject
 from streamforge_utils.model.errors import ConfigError, ConflictError, RetryableError, StreamForgeError
 from streamforge_utils.ports.clock import Clock, SystemClock
@@ -96,6 +103,10 @@ class KubernetesLauncher:
         """See `Launcher.jobs`: as the API server last reported them, which is soon after it happens."""
         await self._opened()
         return [entry.seen() for _, entry in sorted(self._cache.entries.items())]
+
+    def image(self, target: str, image: str | None) -> str:
+        """See `Launcher.image`."""
+        return image_of(target, image, self._template)
 
     def stale_reason(self) -> str:
         """See `Launcher.stale_reason`: an informer has had no answer for a while."""

@@ -49,6 +49,7 @@ _FIRST = ("QUEUE_ID", "SYMBOL", "TYPE", "TIME_RANGE", "INTERVAL", "KAFKA_TOPIC",
 _GRACE_LEAST_S = 30
 _GRACE_MARGIN_S = 10
 _STOP_GRACE = "STREAMFORGE_STOP_GRACE_SECONDS"
+_LEAVING = "STREAMFORGE_LEAVING_SECONDS"
 
 
 class Template(msgspec.Struct, frozen=True, kw_only=True):
@@ -120,11 +121,11 @@ def label_of(queue_id: str) -> str:
     return fit(queue_id, LABEL_LIMIT, "A-Za-z0-9._-") if queue_id else ""
 
 
-def image_of(spec: JobSpec, template: Template) -> str:
+def image_of(target: str, image: str | None, template: Template) -> str:
     """The image: the job's own, else the one named for its target, else `REGISTRY/TARGET:VERSION`."""
-    named = spec.image or _mapping(template.settings.images).get(spec.target)
+    named = image or _mapping(template.settings.images).get(target)
     version = template.settings.image_version or template.version
-    return named or f"{template.settings.image_registry.rstrip('/')}/{spec.target}:{version}"
+    return named or f"{template.settings.image_registry.rstrip('/')}/{target}:{version}"
 
 
 def _labels(spec: JobSpec, template: Template) -> dict[str, str]:
@@ -144,7 +145,7 @@ def _pod_spec(spec: JobSpec, template: Template) -> dict[str, Any]:
     limits = _quantities(template.settings.cpu_limit, template.settings.memory_limit)
     container: dict[str, Any] = {
         "name": label_of(spec.target),
-        "image": image_of(spec, template),
+        "image": image_of(spec.target, spec.image, template),
         "env": _environment(spec, template),
         "ports": [{"name": "metrics", "containerPort": METRICS_PORT, "protocol": "TCP"}],
         "resources": {
@@ -197,6 +198,8 @@ def _pod_spec(spec: JobSpec, template: Template) -> dict[str, Any]:
 
 def _environment(spec: JobSpec, template: Template) -> list[dict[str, Any]]:
     values = {**spec.environment, **template.all_values, **_cache_values(spec, template)}
+    if spec.stream:
+        values[_LEAVING] = str(template.settings.leaving_seconds)
     cas = _cas(template)
     for name, (_, folder, key) in cas.items():
         values[name] = f"{folder}/{key.key}"
@@ -280,7 +283,8 @@ def _grace_s(spec: JobSpec, template: Template) -> int:
         stop_s = min(stop_s, float(template.settings.deadline_seconds)) if math.isfinite(stop_s) else 0
     except ValueError:
         stop_s = 0  # it is refused, and named, by the worker
-    return max(_GRACE_LEAST_S, int(stop_s) + _GRACE_MARGIN_S)
+    leaving_s = template.settings.leaving_seconds if spec.stream else 0
+    return max(_GRACE_LEAST_S, int(stop_s) + _GRACE_MARGIN_S) + leaving_s
 
 
 def _mapping(pairs: Iterable[Pair]) -> dict[str, str]:

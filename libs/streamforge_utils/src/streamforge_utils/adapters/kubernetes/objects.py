@@ -42,11 +42,40 @@ class JobStatus(msgspec.Struct, frozen=True, kw_only=True):
     conditions: tuple[Condition, ...] | None = None
 
 
+class Container(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A container of a pod that is to be made."""
+
+    image: str = ""
+
+
+class JobSpecification(msgspec.Struct, frozen=True, kw_only=True):
+    """What a Job makes."""
+
+    class PodTemplate(msgspec.Struct, frozen=True, kw_only=True):
+        """Its pods."""
+
+        class PodContent(msgspec.Struct, frozen=True, kw_only=True):
+            """What is in them."""
+
+            containers: tuple[Container, ...] = ()
+
+        spec: PodContent = PodContent()
+
+    template: PodTemplate = PodTemplate()
+
+
 class JobObject(msgspec.Struct, frozen=True, kw_only=True):
     """A Job."""
 
     metadata: Metadata
+    spec: JobSpecification = JobSpecification()
     status: JobStatus = JobStatus()
+
+    @property
+    def image(self) -> str:
+        """What its worker runs; empty: it is not known."""
+        containers = self.spec.template.spec.containers
+        return containers[0].image if containers else ""
 
     def condition(self, *types: str) -> Condition | None:
         """The first condition of one of the types that holds."""

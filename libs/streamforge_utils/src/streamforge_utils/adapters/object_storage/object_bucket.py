@@ -164,10 +164,12 @@ class ObjectBucket:
             return None
         return self._info(result.meta["path"], result.meta["size"], result.meta["last_modified"], result.attributes)
 
-    async def list(self, prefix: str = "") -> AsyncIterator[ObjectInfo]:
+    async def list(self, prefix: str = "", *, after: str = "") -> AsyncIterator[ObjectInfo]:
         check_object_prefix(prefix)
+        check_object_prefix(after)
         folder = (self._folder + prefix).rpartition("/")[0]
-        pages = obstore.list(self._store, folder or None, chunk_size=_LISTED_AT_ONCE)
+        offset = self._folder + after if after else None
+        pages = obstore.list(self._store, folder or None, offset=offset, chunk_size=_LISTED_AT_ONCE)
         last = ""
         while True:
             with self._translated("the list of objects"):

@@ -101,9 +101,10 @@ class ObjectFolder:
         check_object_name(name)
         return await asyncio.to_thread(self._head, name)
 
-    async def list(self, prefix: str = "") -> AsyncIterator[ObjectInfo]:
+    async def list(self, prefix: str = "", *, after: str = "") -> AsyncIterator[ObjectInfo]:
         check_object_prefix(prefix)
-        found = self._walk("", prefix)
+        check_object_prefix(after)
+        found = self._walk("", prefix, after)
         while listed := await asyncio.to_thread(lambda: [*islice(found, _LISTED_AT_ONCE)]):
             for one in listed:
                 yield one
@@ -218,7 +219,7 @@ class ObjectFolder:
             digests = self._digests(name, found)
             return _info(name, found, digests[0] if digests else None)
 
-    def _walk(self, folder: str, prefix: str) -> Iterator[ObjectInfo]:
+    def _walk(self, folder: str, prefix: str, after: str) -> Iterator[ObjectInfo]:
         """The objects below a folder (empty, or with `/` at the end) whose names begin with `prefix`, sorted."""
         with translated(f"folder {self._root / folder}"):
             try:
@@ -234,8 +235,8 @@ class ObjectFolder:
         for name in found:
             if name.endswith("/"):
                 if name.startswith(prefix) or prefix.startswith(name):
-                    yield from self._walk(name, prefix)
-            elif name.startswith(prefix):
+                    yield from self._walk(name, prefix, after)
+            elif name.startswith(prefix) and name > after:
                 try:
                     with translated(f"object {name} in {self._root}", missing=True):
                         status = (self._root / name).lstat()

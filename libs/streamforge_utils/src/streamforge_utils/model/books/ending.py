@@ -9,6 +9,7 @@ import msgspec
 
 from streamforge_utils.model.books.records import Depth, DepthInterval, interval_of, kind_name_of
 from streamforge_utils.model.books.trust import BookInterval, BookLedger, Cause, Standing, Trust
+from streamforge_utils.model.completeness.interval_survey import Link
 from streamforge_utils.model.messages import DECODE_ERRORS
 
 _read_diff = msgspec.json.Decoder(Depth).decode
@@ -31,7 +32,7 @@ def ending(messages: Iterable[Message]) -> list[BookInterval]:
     an order book says nothing.
     """
     last: BookInterval | None = None
-    diffs: list[Depth] = []
+    diffs: list[Link] = []
     for one in messages:
         try:
             kind = kind_name_of(one.key or b"")
@@ -40,17 +41,23 @@ def ending(messages: Iterable[Message]) -> list[BookInterval]:
                 if last is None or told.last_id >= last.last_id or told.first_id == last.first_id:
                     last = told
             elif kind == "depth":
-                diffs.append(_read_diff(one.value))
+                diff = _read_diff(one.value)
+                diffs.append(Link(diff.first_update_id, diff.last_update_id, diff.event_time))
         except DECODE_ERRORS:
             continue
+    return ended(last, diffs)
+
+
+def ended(last: BookInterval | None, diffs: Iterable[Link]) -> list[BookInterval]:
+    """As `ending`: what the ledger lacks behind its last entry. diffs: in the order in which they came."""
     known = 0 if last is None else last.last_id
-    behind = [diff for diff in diffs if diff.last_update_id > known]
+    behind = [diff for diff in diffs if diff.last_id > known]
     ledger = BookLedger()
     ledger.standing = Standing(Trust.UNVERIFIABLE, Cause.ENDED)
     for diff in behind:
-        if ledger.next_id and diff.first_update_id > ledger.next_id:
+        if ledger.next_id and diff.first_id > ledger.next_id:
             ledger.begin(Cause.GAP)
-        ledger.add(diff.first_update_id, diff.last_update_id, diff.event_time)
+        ledger.add(*diff)
     ledger.begin(Cause.ENDED)
     found = ledger.take()
     if last is not None and not last.cause and (not found or found[0].first_id > known + 1):

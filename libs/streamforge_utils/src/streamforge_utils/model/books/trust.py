@@ -55,6 +55,10 @@ class BookInterval(Unbroken, frozen=True, kw_only=True):
     anchor_id: int | None = None
     messages: int = 0
 
+    @property
+    def doubt(self) -> str:
+        return "" if self.trust is Trust.VERIFIED else f"{self.trust.value}: {self.why}"
+
 
 class Mark(msgspec.Struct, frozen=True, gc=False):
     """A place in the ledger, right behind a message. messages: so many came up to it, in all."""
@@ -127,6 +131,14 @@ class BookLedger:
         """The chain ended; the next message begins another one."""
         self._end(cause)
         self.next_id = 0
+
+    def follow(self, after_id: int, end_ms: int, messages: int) -> None:
+        """Up to an id, which ends at a time, another ledger has the chain: the open interval begins behind it.
+
+        messages: of the open interval, so many lie behind.
+        """
+        self._before = self._messages - messages
+        self._first_id, self._start_ms = after_id + 1, end_ms
 
     def late(self, first_id: int, last_id: int, time_ms: int) -> None:
         """A message that came after a later chain had begun."""

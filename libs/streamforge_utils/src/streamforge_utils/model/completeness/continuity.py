@@ -7,11 +7,14 @@ from collections.abc import Iterable, Iterator, Sequence
 import msgspec
 
 from streamforge_utils.model.completeness.rule import Bounds, Pages, Rule, Run
-from streamforge_utils.model.coverage import Segment, Verdict, joined, verdict_of
+from streamforge_utils.model.coverage import Segment, Verdict, verdict_of
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.kinds.paging import Question
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
+
+SUSPECT = "suspect"
+"""Begins the doubt about records of which something speaks against them."""
 
 
 class Unbroken(msgspec.Struct, frozen=True, kw_only=True):
@@ -25,6 +28,12 @@ class Unbroken(msgspec.Struct, frozen=True, kw_only=True):
     start_ms: int
     end_ms: int
     cause: str = ""
+
+    @property
+    def doubt(self) -> str:
+        """Why the records may not be what the exchange had; empty: they are. It begins with `SUSPECT`, or nothing
+        speaks against them."""
+        return ""
 
 
 class Continuity(Rule, frozen=True):
@@ -67,44 +76,6 @@ class Continuity(Rule, frozen=True):
     def answered(self, hole: Segment, found: set[int], phase_ms: int | None) -> list[Segment]:
         return [msgspec.structs.replace(hole, verdict=Verdict.LOST)]
 
-    def segments(self, span: TimeRange, received: Iterable[Unbroken], collection: str) -> list[Segment]:
-        """`span` by the loader's record, without a gap.
-
-        Two entries of which the second begins at the id behind the first or before, are one chain, also where they
-        overlap (two connections at once). Between two chains, and before the first one, all is `lost`; behind the last
-        one it is `unknown`.
-        """
-        found: list[Segment] = []
-        cursor_ms, cause = span.start_ms, "nobody received it"
-        later = False
-        for chain in chains(received):
-            later = chain.start_ms >= span.end_ms
-            if later:
-                break
-            start_ms, end_ms = max(chain.start_ms, span.start_ms), min(chain.end_ms, span.end_ms)
-            if start_ms >= end_ms:
-                cause = chain.cause or cause
-                continue
-            if start_ms > cursor_ms:
-                found.append(_hole(cursor_ms, start_ms, Verdict.LOST, cause))
-            start_ms = max(start_ms, cursor_ms)
-            if start_ms < end_ms:
-                found.append(
-                    Segment(
-                        start_ms=start_ms,
-                        end_ms=end_ms,
-                        verdict=Verdict.STORED,
-                        collection=collection,
-                        first_id=chain.first_id if start_ms == chain.start_ms else None,
-                        last_id=chain.last_id if end_ms == chain.end_ms else None,
-                    )
-                )
-            cursor_ms, cause = max(cursor_ms, end_ms), chain.cause or "unknown"
-        if cursor_ms < span.end_ms:
-            verdict = Verdict.LOST if later else Verdict.UNKNOWN
-            found.append(_hole(cursor_ms, span.end_ms, verdict, cause if later else ""))
-        return joined(found)
-
 
 def chains(received: Iterable[Unbroken]) -> list[Unbroken]:
     """The unbroken chains of `received`, by id: what follows without a gap, or overlaps, is one."""
@@ -127,7 +98,3 @@ def chains(received: Iterable[Unbroken]) -> list[Unbroken]:
 
 def _unasked(series: Series) -> PermanentError:
     return PermanentError(f"{series.id}: the exchange does not answer questions about the past of such records")
-
-
-def _hole(start_ms: int, end_ms: int, verdict: Verdict, cause: str) -> Segment:
-    return Segment(start_ms=start_ms, end_ms=end_ms, verdict=verdict, cause=cause)

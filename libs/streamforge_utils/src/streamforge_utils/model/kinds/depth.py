@@ -8,6 +8,7 @@ from typing import Any
 
 from streamforge_utils.model.books.messages import DepthDiff, checked, read_message
 from streamforge_utils.model.books.records import Depth, StoredDepth, depth_template, id_key, refusal
+from streamforge_utils.model.books.stored_intervals import BookIntervals
 from streamforge_utils.model.completeness.continuity import Continuity
 from streamforge_utils.model.completeness.rule import Rule
 from streamforge_utils.model.errors import PermanentError
@@ -102,6 +103,7 @@ class DepthDiffs(RecordKind):
     indexes = (("event_time",),)
     streaming = DepthStreams()
     snapshots = DepthSnapshots()
+    intervals = BookIntervals()
     notes = NOTES
     example = Depth(
         key="BTCUSDT_050093239224",

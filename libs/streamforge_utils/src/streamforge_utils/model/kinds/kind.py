@@ -19,6 +19,7 @@ import msgspec
 from streamforge_utils.model.completeness.rule import Rule
 from streamforge_utils.model.errors import InvalidInput, PermanentError
 from streamforge_utils.model.kinds.archive_files import ArchiveFiles
+from streamforge_utils.model.kinds.intervals import Intervals
 from streamforge_utils.model.kinds.paging import Paging
 from streamforge_utils.model.kinds.snapshots import Snapshots
 from streamforge_utils.model.kinds.streaming import Streaming
@@ -80,7 +81,8 @@ class RecordKind(ABC):
     digits: of a position in a key, so that keys sort by it. indexes: each the fields that a store with queries of its
     users' (ArangoDB) indexes together; the embedded one reads by keys alone.
     paging: how the exchange's REST interface gives the records; None: it does not. archive: how its archive does.
-    streaming: how its streams do. snapshots: how the REST interface gives what the records have led to.
+    streaming: how its streams do. snapshots: how the REST interface gives what the records have led to. intervals: how
+    its loader tells what it received without a break, where keys alone do not; None: they do.
     schema: the name of the message's JSON Schema; empty: `name`. notes: JSON Schema keywords by field of `record`.
     example: a `record`, shown beside the schema and imitated by dummy-service; None: neither.
     """
@@ -97,6 +99,7 @@ class RecordKind(ABC):
     archive: ClassVar[ArchiveFiles | None] = None
     streaming: ClassVar[Streaming | None] = None
     snapshots: ClassVar[Snapshots | None] = None
+    intervals: ClassVar[Intervals | None] = None
     schema: ClassVar[str] = ""
     notes: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     example: ClassVar[Any] = None

@@ -60,6 +60,8 @@ def _check(kind: RecordKind) -> None:
                 raise wrong(f"`{attribute}` names {name!r}, which `{kind.stored.__name__}` lacks: {', '.join(fields)}")
     type_name = kind.types[0]
     rule = kind.rule(Series("ANY", kind.name, kind.interval_of(type_name) or ""))
+    if kind.streaming is not None and kind.intervals is None and not rule.is_counted:
+        raise wrong("its rule counts nothing, and it has no `intervals`: nothing could tell what is complete")
     if rule.position_at(_NOW_MS) is None:
         return  # its positions are ids
     if kind.position != kind.time:
@@ -176,6 +178,11 @@ def rule_of(series: Series) -> Rule:
 def type_of(series: Series) -> str:
     """The type that loads the history of a series."""
     return kind_of(series).type_of(series.interval)
+
+
+def has_history(series: Series) -> bool:
+    """Whether the exchange gives what of the series is past; of others all that was not heard is lost."""
+    return not is_live_type(type_of(series))
 
 
 def check_series(symbol: str, type_name: str) -> tuple[str, str]:

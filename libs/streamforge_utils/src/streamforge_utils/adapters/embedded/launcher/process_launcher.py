@@ -108,6 +108,10 @@ class ProcessLauncher:
         """See `Launcher.jobs`. Raises ConfigError where a newer StreamForge left its jobs."""
         return await self._run(self._jobs)
 
+    def image(self, target: str, image: str | None) -> str:
+        """See `Launcher.image`: processes have none."""
+        return ""
+
     def stale_reason(self) -> str:
         """See `Launcher.stale_reason`: every look is at the processes themselves."""
         return ""

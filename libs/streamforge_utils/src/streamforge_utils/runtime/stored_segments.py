@@ -1,0 +1,120 @@
+"""Reads the segments of a symbol: each whole, as its manifest says, or not at all."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+
+import msgspec
+
+from streamforge_utils.model.books.messages import DepthDiff
+from streamforge_utils.model.books.records import ID_DIGITS
+from streamforge_utils.model.books.segments import (
+    CONTENT,
+    MANIFEST,
+    SegmentManifest,
+    decode_manifest,
+    diffs_of,
+    first_id_of,
+    lines_of,
+)
+from streamforge_utils.model.errors import DamagedFile, PermanentError
+from streamforge_utils.ports.object_store import NoObject, ObjectStore
+from streamforge_utils.runtime.id_search import MOST, last_before, last_that
+
+_LATE = 2
+"""So many segments before an update are looked at: a late diff lies behind others."""
+_TRIES = 3
+
+
+class StoredSegment(msgspec.Struct, frozen=True):
+    """A segment that was read. name: of its manifest."""
+
+    name: str
+    manifest: SegmentManifest
+    content: bytes
+
+    def lines(self) -> Iterator[bytes]:
+        """Its messages, in the order of the topic. Raises DamagedFile."""
+        return lines_of(self.content, self.manifest, self.name)
+
+    def diffs(self, behind_id: int = 0) -> Iterator[DepthDiff]:
+        """Its diffs that go beyond an update, in the order of the topic. Raises DamagedFile."""
+        return diffs_of(self.content, self.manifest, behind_id, self.name)
+
+
+class StoredSegments:
+    """Every call raises RetryableError (an object is damaged, or the store of objects does not answer) or DamagedFile,
+    which names the segment."""
+
+    def __init__(self, objects: ObjectStore, prefix: str) -> None:
+        """prefix: of their names, as `segment_prefix` gives it."""
+        self._objects, self._prefix = objects, prefix
+
+    async def names(self, first_id: int = 0) -> AsyncIterator[str]:
+        """The names of the manifests whose first update is this one or a later one, in that order."""
+        async for one in self._objects.list(self._prefix, after=f"{self._prefix}{first_id:0{ID_DIGITS}}"):
+            if first_id_of(one.name) is not None:
+                yield one.name
+
+    async def behind(self, update_id: int, start_ms: int = 0) -> AsyncIterator[StoredSegment]:
+        """The segments that have updates behind this one, at a moment or behind it, by their first updates."""
+
+        async def ids(first_id: int) -> list[int]:
+            found: list[int] = []
+            async for name in self.names(first_id):
+                if (one := first_id_of(name) or 0) > update_id or len(found) >= MOST:
+                    break
+                found.append(one)
+            return found
+
+        before = await last_before(ids, update_id + 1, _LATE + 1)
+        async for name in self.names(min(before, default=update_id + 1)):
+            manifest = await self.manifest(name)
+            if manifest is None or manifest.last_u <= update_id or manifest.end_ms <= start_ms:
+                continue
+            if (segment := await self.read(name)) is not None:
+                yield segment
+
+    async def since(self, start_ms: int) -> AsyncIterator[StoredSegment]:
+        """The segments with diffs at a moment or behind it, by their first updates."""
+
+        async def first(first_id: int) -> tuple[int, SegmentManifest] | None:
+            async for name in self.names(first_id):
+                if (manifest := await self.manifest(name)) is not None:
+                    return first_id_of(name) or 0, manifest
+            return None
+
+        last = await last_that(first, lambda one: one.start_ms <= start_ms)
+        async for segment in self.behind(0 if last is None else last.first_u - 1, start_ms):
+            yield segment
+
+    async def manifest(self, name: str) -> SegmentManifest | None:
+        """The manifest of that name; None: it is not there any more."""
+        content = await self._content(name)
+        try:
+            return None if content is None else decode_manifest(content)
+        except PermanentError as error:
+            raise DamagedFile(f"the manifest {name} of a segment is damaged: {error}; put a copy of it back") from error
+
+    async def read(self, name: str) -> StoredSegment | None:
+        """The segment whose manifest has that name; None: it is not there any more.
+
+        The checksum is compared when its lines are read.
+        """
+        for _ in range(_TRIES):
+            manifest = await self.manifest(name)
+            if manifest is None:
+                return None
+            content = await self._content(name.removesuffix(MANIFEST) + CONTENT)
+            if await self.manifest(name) != manifest:
+                continue  # a sink that reads its topic again puts the segment once more
+            if content is None:
+                raise DamagedFile(f"the segment {name} lacks its file: put a copy of it back, or remove its manifest")
+            return StoredSegment(name, manifest, content)
+        raise DamagedFile(f"the segment {name} is put again and again: is more than one sink at work?")
+
+    async def _content(self, name: str) -> bytes | None:
+        try:
+            return b"".join([block async for block in self._objects.get(name)])
+        except NoObject:
+            return None

@@ -1,0 +1,142 @@
+"""Serving what StreamForge has stored as if the exchange were live: series of a data directory, and its order books."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from streamforge.exchange.config import SymbolSpec
+from streamforge.exchange.endpoint import RowsEndpoint
+from streamforge.exchange.recordings import RecordedRows, Recordings, Row, spec_of
+from streamforge.exchange.stored_depth import StoredBook, StoredDiffs
+from streamforge_utils.model.books.segments import SEGMENTED, SegmentManifest
+from streamforge_utils.model.errors import PermanentError
+from streamforge_utils.model.kinds.registry import kind_of_document
+from streamforge_utils.ports.object_store import ObjectStore
+from streamforge_utils.ports.store import Document, Store
+from streamforge_utils.runtime.stored_segments import StoredSegments
+
+T = TypeVar("T")
+_PAGE = 5000
+_MINUTE_MS = 60_000
+_BOOKS = frozenset((SEGMENTED, "depth_checkpoint", "depth_interval", "depth_top"))
+_DIGITS = re.compile(r"\d+")
+
+Key = tuple[RowsEndpoint, str, Hashable]
+
+
+class StoredPlace(msgspec.Struct, frozen=True):
+    """Where series are stored. Both make an adapter, which who calls them closes."""
+
+    make_store: Callable[[], Store]
+    make_objects: Callable[[], ObjectStore]
+
+    def read(self, work: Callable[[Store, ObjectStore], Awaitable[T]]) -> T:
+        """Do something with what is stored, and wait for it: in a thread, on a loop of its own."""
+
+        async def done() -> T:
+            store, objects = self.make_store(), self.make_objects()
+            try:
+                return await work(store, objects)
+            finally:
+                await store.close()
+                await objects.close()
+
+        with ThreadPoolExecutor(1, thread_name_prefix="stored") as pool:
+            return pool.submit(asyncio.run, done()).result()
+
+
+def load_stored(place: StoredPlace, folder: Path, endpoints: Sequence[RowsEndpoint]) -> Recordings:
+    """Let `endpoints` serve the candles and trades that are stored; order books are read as they are asked for.
+
+    All rows are held in memory, some 300 bytes each. folder: for messages. Raises PermanentError or RetryableError.
+    """
+    found = place.read(_Loading(folder, endpoints).load)
+    symbols: dict[str, int] = {}
+    end_ms = 0
+    for endpoint in endpoints:
+        endpoint.recordings = {}
+    for (endpoint, symbol, variant), by_id in found.rows.items():
+        rows = RecordedRows(row for _, row in by_id.values())
+        symbols[symbol] = min(rows.starts[0], symbols.get(symbol, rows.starts[0]))
+        end_ms = max(end_ms, max(row[2] for _, row in by_id.values()) + 1)
+        assert endpoint.recordings is not None  # noqa: S101 - set above
+        endpoint.recordings[symbol, variant] = rows
+    for endpoint in endpoints:
+        endpoint.derive_recordings(endpoints)
+    for symbol, segments in found.segments.items():
+        start_ms = min(one.start_ms for _, one in segments) // _MINUTE_MS * _MINUTE_MS
+        symbols[symbol] = min(start_ms, symbols.get(symbol, start_ms))
+        end_ms = max(end_ms, max(one.end_ms for _, one in segments))
+    if not symbols:
+        raise PermanentError(f"replay {folder}: no candles, trades or order books are stored there")
+    specs: dict[str, SymbolSpec] = {symbol: spec_of(symbol, listed_ms) for symbol, listed_ms in symbols.items()}
+    books = {symbol: StoredBook(place.read, symbol, found.books.get(symbol, [])) for symbol in found.segments}
+    return Recordings(specs, found.ignored, {}, StoredDiffs(place.read, found.segments), books, end_ms)
+
+
+class _Loading:
+    """What is found. rows: by id, each with the version of its record. books: collections of order books, and when
+    each was begun, by symbol. ignored: collections that are not served, each with the reason."""
+
+    def __init__(self, folder: Path, endpoints: Sequence[RowsEndpoint]) -> None:
+        self._folder = folder
+        self._endpoints = {endpoint.stored: endpoint for endpoint in endpoints if endpoint.stored}
+        self.rows: dict[Key, dict[int, tuple[int, Row]]] = {}
+        self.books: dict[str, list[tuple[str, int]]] = {}
+        self.segments: dict[str, list[tuple[str, SegmentManifest]]] = {}
+        self.ignored: dict[str, str] = {}
+
+    async def load(self, store: Store, objects: ObjectStore) -> _Loading:
+        """Read all of it."""
+        for name in await store.names():
+            first = await store.read(name, limit=1)
+            kind = kind_of_document(first[0].key, first[0].body) if first else None
+            if kind is not None and kind.name in _BOOKS:
+                symbol = kind.series_of_document(first[0].body).symbol
+                self.books.setdefault(symbol, []).append((name, kind.time_of(first[0].body)))
+            elif kind is None or kind.name not in self._endpoints:
+                self.ignored[name] = "no candles, trades or order books"
+            else:
+                async for document in _documents(store, name):
+                    self._add(name, document)
+        await self._find_segments(objects)
+        return self
+
+    def _add(self, collection: str, document: Document) -> None:
+        kind = kind_of_document(document.key, document.body)
+        endpoint = None if kind is None else self._endpoints.get(kind.name)
+        if endpoint is None:
+            self.ignored[f"{collection}/{document.key}"] = "no candle and no trade"
+            return
+        record: Mapping[str, Any] = msgspec.json.decode(document.body)
+        try:
+            row = endpoint.row_of_stored(record)
+        except ValueError as error:
+            raise PermanentError(f"replay {self._folder}: {collection}/{document.key} {error}") from error
+        rows = self.rows.setdefault((endpoint, record["symbol"], endpoint.variant_of_stored(record)), {})
+        known = rows.get(row[0])
+        if known is None or known[0] <= document.version:
+            rows[row[0]] = document.version, row
+
+    async def _find_segments(self, objects: ObjectStore) -> None:
+        found = StoredSegments(objects, f"{SEGMENTED}/")
+        async for one in objects.list(f"{SEGMENTED}/"):
+            if _DIGITS.fullmatch(one.name.rpartition("/")[2].removesuffix(".json")) is None:
+                continue
+            if (manifest := await found.manifest(one.name)) is not None:
+                self.segments.setdefault(manifest.symbol, []).append((one.name, manifest))
+
+
+async def _documents(store: Store, collection: str) -> AsyncIterator[Document]:
+    first = ""
+    while page := await store.read(collection, first=first, limit=_PAGE):
+        for document in page:
+            yield document
+        first = page[-1].key + "\x00"

@@ -1,0 +1,103 @@
+"""Removes segments of order books that were kept long enough, and files that lack their manifest.
+
+What goes is struck from the coverage first, then its manifest goes, then its file: whoever dies in between has called
+nothing stored that is gone, and the rest is removed the next time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+
+import structlog
+
+from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.execution.dispatcher import tried_again_later
+from streamforge_utils.model.books.segments import CONTENT, MANIFEST, SEGMENTED, SegmentManifest
+from streamforge_utils.model.series import Series
+from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.ports.object_store import ObjectStore
+from streamforge_utils.runtime.stored_segments import StoredSegments
+
+LOOK_EVERY_S = 3600.0
+ORPHANS_EVERY_S = 86400.0
+"""Also how old a file without a manifest must be: a sink puts the manifest behind it."""
+_FOLDER = f"{SEGMENTED}/"
+_log = structlog.get_logger(__name__)
+
+
+class SegmentRetention:
+    """Called often; looks every hour for what is too old, and every day for files that a killed sink has left."""
+
+    def __init__(self, deps: Dependencies) -> None:
+        self._deps = deps
+        self._looked_at = self._tidied_at = float("-inf")
+
+    async def apply(self) -> None:
+        """Remove what is to go, if it is time to look. Raises RetryableError."""
+        objects, now = self._deps.objects, self._deps.clock.monotonic()
+        if objects is None:
+            return
+        if self._deps.policy.segment_days is not None and now - self._looked_at >= LOOK_EVERY_S:
+            self._looked_at = now
+            before_ms = self._deps.clock.now_ms() - self._deps.policy.segment_days * 86_400_000
+            async for folder in self._folders(objects):
+                with tried_again_later(self._deps, "Age", folder=folder):
+                    await self._remove_old(objects, folder, before_ms)
+        if now - self._tidied_at >= ORPHANS_EVERY_S:
+            self._tidied_at = now
+            with tried_again_later(self._deps, "Tidy"):
+                await self._remove_orphans(objects, self._deps.clock.now_ms() - int(ORPHANS_EVERY_S * 1000))
+
+    async def _folders(self, objects: ObjectStore) -> AsyncIterator[str]:
+        """The folders of the symbols, with `/` at the end."""
+        after = _FOLDER
+        while True:
+            async for one in objects.list(_FOLDER, after=after):
+                name = one.name
+                break
+            else:
+                return
+            folder = name.rpartition("/")[0] + "/"
+            if folder == _FOLDER:  # it is none of ours
+                after = name
+                continue
+            yield folder
+            after = folder[:-1] + "0"  # the character behind "/"
+
+    async def _remove_old(self, objects: ObjectStore, folder: str, before_ms: int) -> None:
+        """Remove the segments of a symbol, oldest first, up to the first one with a diff of `before_ms` or later."""
+        segments = StoredSegments(objects, folder)
+        old: list[tuple[str, SegmentManifest]] = []
+        ends: list[int] = []
+        async for name in segments.names():
+            manifest = await segments.manifest(name)
+            if manifest is None:
+                continue
+            if old and manifest.first_u <= old[-1][1].last_u + 1:  # nothing happened between the two
+                ends[-1] = max(ends[-1], manifest.start_ms)
+            if manifest.end_ms > before_ms:
+                break
+            old.append((name, manifest))
+            ends.append(manifest.end_ms)
+        for (name, manifest), end_ms in zip(old, ends, strict=True):
+            series = Series(manifest.symbol, SEGMENTED)
+            await self._deps.coverage.expire(series, TimeRange(manifest.start_ms, end_ms))
+            await objects.delete([name])
+            await objects.delete([name.removesuffix(MANIFEST) + CONTENT])
+            self._deps.observer.count("retention_segments_total")
+            _log.info("an old segment was removed", name=name, diffs=manifest.count)
+
+    async def _remove_orphans(self, objects: ObjectStore, before_ms: int) -> None:
+        """Remove old files whose manifest is not there."""
+        manifest = ""
+        orphans: list[str] = []
+        async for one in objects.list(_FOLDER):  # a manifest is listed before its file
+            if one.name.endswith(CONTENT):
+                if one.name.removesuffix(CONTENT) + MANIFEST != manifest and one.modified_ms < before_ms:
+                    orphans.append(one.name)
+            elif one.name.endswith(MANIFEST):
+                manifest = one.name
+        for name in orphans:
+            if await objects.head(name.removesuffix(CONTENT) + MANIFEST) is None:
+                await objects.delete([name])
+                _log.info("a segment that was never closed was removed", name=name)

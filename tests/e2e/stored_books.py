@@ -1,0 +1,139 @@
+"""What a workflow of an order book has stored and proven, compared with the exchange's own book."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from itertools import pairwise
+from typing import Any
+
+import httpx
+
+from streamforge import wiring
+from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
+from streamforge_utils.model.books.messages import DepthDiff
+from streamforge_utils.model.books.segments import CONTENT, MANIFEST, decode_manifest, diffs_of, segment_prefix
+from streamforge_utils.model.kinds.registry import kind_named
+from streamforge_utils.model.series import Series
+from streamforge_utils.ports.store import DocumentStore
+from streamforge_utils.runtime.environment import load
+from streamforge_utils.runtime.past_books import PastBooks
+from streamforge_utils.runtime.server_settings import ArangoSettings
+from streamforge_utils.runtime.settings import DataSettings
+from tests import backends
+from tests.e2e import rig
+from tests.e2e.rig import Json
+from tests.limits import LIMIT_S
+
+LOADER, SINK = "loader-ws-orderbook", "arango-orderbook"
+QUICK = {LOADER: {"top_seconds": 0.5, "checkpoint_seconds": 1}, SINK: {"segment_seconds": 0.5}}
+LOOKS = 10
+"""Books of past moments that are compared."""
+
+
+def start(manager: rig.Manager, symbol: str = "BTCUSDT", parameters: Mapping[str, Any] = QUICK) -> str:
+    body = {"symbol": symbol, "type": "ws_orderbook", "parameters": parameters}
+    answer = manager.api.post("/queues/start", json=body)
+    assert answer.status_code == 202, answer.text
+    return str(answer.json()["queue_id"])
+
+
+def is_verified(workflow: Json, beyond_ms: int = 0) -> bool:
+    """Whether its book is verified now, and was so for a while of what is proven, which goes beyond a moment."""
+    live = workflow["live"] or {}
+    proven_ms = live.get("proven_through_ms") or 0
+    return live.get("state") == "live" and live["trust"] == "verified" and proven_ms > beyond_ms
+
+
+def checked(manager: rig.Manager, exchange: rig.Exchange, workflow: Json) -> tuple[list[Json], list[DepthDiff]]:
+    """The coverage and the diffs of an ended workflow: nothing is claimed that is not stored, and no stored diff is
+    called lost; each book that is called verified is that of the exchange."""
+    segments = manager.coverage(workflow["queue_id"])
+    assert segments, manager.story(workflow["queue_id"])
+    assert all(left["end_ms"] == right["start_ms"] for left, right in pairwise(segments))
+    diffs = asyncio.run(_compared(manager, exchange, workflow, segments))
+    return segments, diffs
+
+
+def read_diffs(manager: rig.Manager, symbol: str) -> list[DepthDiff]:
+    """What the segments have, by id."""
+    return asyncio.run(_diffs(ObjectFolder(manager.data / "objects"), symbol))
+
+
+async def _diffs(objects: ObjectFolder, symbol: str) -> list[DepthDiff]:
+    found: dict[tuple[int, int], DepthDiff] = {}
+    async for one in objects.list(segment_prefix(symbol)):
+        if one.name.endswith(MANIFEST):
+            content = [block async for block in objects.get(one.name.removesuffix(MANIFEST) + CONTENT)]
+            manifest = [block async for block in objects.get(one.name)]
+            for diff in diffs_of(b"".join(content), decode_manifest(b"".join(manifest)), 0):
+                found[diff.last_id, diff.first_id] = diff
+    return [one for _, one in sorted(found.items())]
+
+
+async def _compared(
+    manager: rig.Manager, exchange: rig.Exchange, workflow: Json, segments: Sequence[Json]
+) -> list[DepthDiff]:
+    symbol, objects, span = workflow["symbol"], ObjectFolder(manager.data / "objects"), workflow["time_range"]
+    diffs = [one for one in await _diffs(objects, symbol) if span["start_ms"] <= one.time_ms < span["end_ms"]]
+    stored = [one for one in segments if one["verdict"] == "stored"]
+    for part in stored:
+        assert_unbroken(part, [one for one in diffs if part["first_id"] <= one.last_id <= part["last_id"]])
+    for part in segments:
+        if part["verdict"] == "lost":
+            assert not [one for one in diffs if part["start_ms"] <= one.time_ms < part["end_ms"]], part
+    verified = [one for one in stored if not one.get("cause")]
+    async with _store(manager) as store:
+        books, wholes = PastBooks(store, objects, workflow["collection"], symbol), await _wholes(store, workflow)
+        moments = [
+            diff.time_ms
+            for diff in diffs
+            for part in verified
+            if any(part["start_ms"] <= whole_ms <= diff.time_ms < part["end_ms"] for whole_ms in wholes)
+        ]
+        assert moments or not verified
+        for at_ms in moments[:: max(1, len(moments) // LOOKS)]:
+            past = await books.at(at_ms)
+            assert past.verified, past.why
+            assert_equal(exchange, symbol, past.book.last_id, past.book.levels())
+    return diffs
+
+
+async def _wholes(store: DocumentStore, workflow: Json) -> list[int]:
+    """When the whole books were taken."""
+    kind, series = kind_named("depth_checkpoint"), Series(workflow["symbol"], "depth_checkpoint")
+    first, last = kind.key_range(series, range(10**kind.digits - 1))
+    documents = await store.read(workflow["collection"], first=first, last=last, limit=10_000)
+    return [kind.time_of(one.body) for one in documents]
+
+
+def assert_unbroken(part: Json, diffs: Sequence[DepthDiff]) -> None:
+    """Each id of a stored range is there."""
+    reached = part["first_id"] - 1
+    for one in diffs:
+        assert one.first_id <= reached + 1, (part, one.first_id, reached)
+        reached = max(reached, one.last_id)
+    assert reached >= part["last_id"], part
+    assert part["records"] == len(diffs), part
+
+
+def assert_equal(exchange: rig.Exchange, symbol: str, update_id: int, sides: Sequence[Any]) -> None:
+    """The levels of a book are the exchange's after the same update, as far as they are known."""
+    query: dict[str, str | int] = {"symbol": symbol, "u": update_id}
+    true = httpx.get(f"{exchange.url}/oracle/depth", params=query, timeout=LIMIT_S).raise_for_status().json()
+    for told, side in zip(sides, (true["bids"], true["asks"]), strict=True):
+        assert [[float(cell) for cell in one] for one in told] == [
+            [float(cell) for cell in one] for one in side[: len(told)]
+        ]
+
+
+@asynccontextmanager
+async def _store(manager: rig.Manager) -> AsyncIterator[DocumentStore]:
+    arango = load(ArangoSettings, backends.store_environment(manager.data))
+    store = wiring.make_store(DataSettings(data_dir=manager.data, arango=arango))
+    await store.connect()
+    try:
+        yield store
+    finally:
+        await store.close()

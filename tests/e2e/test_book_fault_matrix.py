@@ -1,0 +1,143 @@
+"""Every fault of order books, as whole workflows: what is known is stored, all else is lost with the right cause.
+
+A book is never called verified where the exchange's own is another one (`stored_books.checked`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import partial
+from typing import NamedTuple
+
+import pytest
+
+from streamforge.exchange.faults import FAULTS
+from streamforge.exchange.made_up_symbols import made_up_symbols
+from tests.e2e import rig
+from tests.e2e.rig import Json
+from tests.e2e.stored_books import checked, is_verified, start
+
+AT_ONCE = 4
+"""So many other cases have begun while a test waits for one."""
+GAP, CONTENT = frozenset({"sequence gap"}), frozenset({"bad content"})
+USUAL = {"", "unverifiable: awaiting snapshot", "unverifiable: out of band"}
+"""What may be said of what is stored in any case: at first there is no snapshot."""
+
+
+class Case(NamedTuple):
+    """A fault, how often it strikes, why some of the book is lost, and the doubts about the rest; other ones may be.
+
+    either: other causes that may be told instead of `lost`.
+    """
+
+    fault: str
+    strikes: int
+    lost: frozenset[str] = frozenset()
+    doubts: frozenset[str] = frozenset()
+    either: frozenset[str] = frozenset()
+
+
+CASES = (
+    Case("snapshot-old:seconds=30", 2),
+    Case("snapshot-cached:seconds=30", 1),
+    Case("snapshot-few:levels=100", 1),
+    Case("snapshot-crossed", 1),
+    Case("depth-overlap:after=20", 3),
+    Case("depth-ids:after=20,kind=back", 1),
+    Case("depth-crossed:after=20", 1, doubts=frozenset({"suspect: crossed"})),
+    Case("depth-quantity:after=20,kind=negative", 1, CONTENT),
+    Case("ticker-differs:after=20,kind=price", 40, doubts=frozenset({"suspect: witness differs"})),
+    Case("stream-missing:after=20,stream=*@depth*", 2, GAP),
+    Case("stream-reset:after=20,stream=*@depth*", 1, frozenset({"disconnect"})),
+    Case("depth-ids:after=20,kind=older", 1, GAP),
+)
+MORE = (
+    *(Case(f"depth-ids:after=20,kind={kind}", 1, GAP, either=CONTENT) for kind in ("jump", "newer")),
+    *(
+        Case(f"depth-quantity:after=20,kind={kind}", 1, CONTENT, either=frozenset({"disconnect"}))
+        for kind in ("nan", "infinite", "text", "null")
+    ),
+    Case("ticker-differs:after=20,kind=quantity", 40, doubts=frozenset({"suspect: witness differs"})),
+)
+EVERY = [*CASES, *MORE]
+SYMBOLS = [one.symbol for one in made_up_symbols(2 * len(EVERY)) if one.status == "TRADING"]
+
+
+class Cases:
+    """Begins those that are chosen, some before they are looked at."""
+
+    def __init__(self, exchange: rig.Exchange, manager: rig.Manager, chosen: list[Case]) -> None:
+        self.exchange, self.manager = exchange, manager
+        self._chosen = chosen
+        self._begun: dict[Case, str] = {}
+
+    def symbol(self, case: Case) -> str:
+        return SYMBOLS[EVERY.index(case)]
+
+    def switched(self, case: Case) -> str:
+        """The fault as it strikes this case's symbol alone."""
+        sign = "," if ":" in case.fault else ":"
+        fault = case.fault.replace("*@", f"{self.symbol(case).lower()}@")
+        return f"{fault}{sign}symbol={self.symbol(case)},count={case.strikes}"
+
+    def begun(self, case: Case) -> str:
+        place = self._chosen.index(case)
+        for one in self._chosen[place : place + AT_ONCE]:
+            if one not in self._begun:
+                self.exchange.switch_on(self.switched(one))
+                self._begun[one] = start(self.manager, self.symbol(one))
+        return self._begun[case]
+
+    def has_struck(self, case: Case, workflow: Json) -> bool:
+        assert workflow["ended_at"] is None, self.manager.story(workflow["queue_id"])
+        return self.exchange.struck(self.switched(case)) >= case.strikes
+
+
+@pytest.fixture(scope="module")
+def exchange() -> Iterator[rig.Exchange]:
+    with rig.exchange("--symbols", str(2 * len(EVERY)), "--no-limits") as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def cases(
+    exchange: rig.Exchange, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Cases]:
+    settings = {
+        "STREAMFORGE_TOTAL_WEIGHT_PER_MINUTE": "1000000",
+        "STREAMFORGE_TOTAL_CONNECTS": "300",
+        "STREAMFORGE_COMPARE_SECONDS": "0.5",
+        "STREAMFORGE_HOLE_SECONDS": "1",
+    }
+    with rig.manager(tmp_path_factory.mktemp("books") / "data", exchange.url, **settings) as manager:
+        chosen = [item.callspec.params.get("case") for item in request.session.items if hasattr(item, "callspec")]
+        yield Cases(exchange, manager, [case for case in EVERY if case in chosen])
+
+
+def test_every_fault_of_order_books_has_a_case() -> None:
+    of_books = {name for name, kind in FAULTS.items() if kind.stage in ("diff", "ticker", "snapshot")}
+    assert of_books <= {case.fault.partition(":")[0] for case in CASES}
+    for name in of_books:
+        for key, values in FAULTS[name].choices.items():
+            told = {case.fault for case in EVERY if case.fault.startswith(f"{name}:")}
+            assert {value for value in values if any(f"{key}={value}" in one for one in told)} == set(values)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [*CASES, *(pytest.param(case, marks=pytest.mark.long) for case in MORE)],
+    ids=lambda case: case.fault,
+)
+def test_what_is_known_is_stored_and_all_else_is_lost_with_its_cause(case: Case, cases: Cases) -> None:
+    exchange, manager, queue_id = cases.exchange, cases.manager, cases.begun(case)
+    manager.until(queue_id, "the fault strikes", partial(cases.has_struck, case))
+    struck_ms = exchange.stats()["now_ms"]
+    manager.until(queue_id, "the book is verified again", partial(is_verified, beyond_ms=struck_ms + 1000))
+    manager.post(f"/queues/{queue_id}/stop")
+    segments, _ = checked(manager, exchange, manager.finished(queue_id))
+    lost = {one["cause"] for one in segments if one["verdict"] == "lost"}
+    assert lost == case.lost or (lost and lost <= case.lost | case.either)
+    doubts = {one.get("cause", "") for one in segments if one["verdict"] == "stored"}
+    assert case.doubts <= doubts
+    after = {f"suspect: {cause}" for cause in lost} | {f"unverifiable: {cause}" for cause in lost}
+    assert doubts <= case.doubts | USUAL | after

@@ -1,0 +1,209 @@
+"""A loader of an order book that takes another one's place: its chain of diffs goes on, and the book stays verified."""
+
+from __future__ import annotations
+
+import itertools
+import random
+
+import pytest
+
+from streamforge_utils.model.books.trust import Cause, Trust
+from streamforge_utils.model.completeness.continuity import chains
+from streamforge_utils.runtime.book_loader import load_book
+from tests.runtime.book_rig import BookMarket
+from tests.runtime.live_rig import play
+
+VERIFIED = (Trust.VERIFIED, "")
+
+
+async def beside(market: BookMarket) -> None:
+    """An attempt writes a verified book, and another one has heard as much beside it."""
+    await market.begin()
+    await market.clock.sleep(1)
+    await market.flow(20)
+    await market.begin(shadow=True)
+    await market.clock.sleep(0.5)
+    await market.flow(40)
+    assert market.live.trust == "verified"
+
+
+def shadow_of(market: BookMarket) -> str:
+    assert market.shadow is not None
+    return market.shadow.told.shadow
+
+
+def check_diffs(market: BookMarket) -> None:
+    """Every diff follows the one before it, and none comes twice."""
+    ids = market.ids
+    assert all(first <= before + 1 <= last for (_, before), (first, last) in itertools.pairwise(ids))
+
+
+def test_its_book_is_verified_before_it_is_ready_and_the_chain_goes_on() -> None:
+    async def act(market: BookMarket) -> None:
+        await beside(market)
+        assert shadow_of(market) == "ready"
+        snapshots, written = len(market.exchange.limits), len(market.ids)
+        market.change()
+        await market.hand_over()
+        await market.flow(5)
+        assert len(market.exchange.limits) == snapshots
+        await market.flow(35)
+        assert len(market.ids) == written + 41
+        await market.stop()
+        check_diffs(market)
+        (chain,) = chains(market.ledger)
+        assert (chain.first_id, chain.last_id) == (51, market.exchange.at)
+        assert market.told[1:] == [(*VERIFIED, ""), (*VERIFIED, "stopped")]
+        before, after = market.ledger[1:]
+        assert (before.last_id + 1, before.end_ms) == (after.first_id, after.start_ms)
+        assert sum(one.messages for one in market.ledger) == len(market.ids)
+        assert market.check_books() > 80
+
+    play(load_book, act, BookMarket)
+
+
+def test_it_waits_for_a_snapshot() -> None:
+    async def act(market: BookMarket) -> None:
+        await market.begin()
+        await market.clock.sleep(1)
+        await market.flow(20)
+        market.exchange.slow_s = 20.0
+        await market.begin(shadow=True)
+        await market.flow(100)
+        assert shadow_of(market) == "waiting"
+        await market.flow(130)
+        assert shadow_of(market) == "ready"
+
+    play(load_book, act, BookMarket)
+
+
+def test_two_connections_that_batch_differently_overlap_and_lose_nothing() -> None:
+    async def act(market: BookMarket) -> None:
+        await beside(market)
+        first, second = market.stream.live
+        a, b = market.happen(6), market.happen(6)
+        first.give(market.market.diff(*a))
+        second.give(market.market.diff(a[0], a[0] + 2), market.market.diff(a[0] + 3, b[1]))
+        await market.clock.sleep(2)
+        await market.hand_over()
+        await market.flow(20)
+        assert (a[0] + 3, b[1]) in market.ids
+        assert (a[0], a[0] + 2) not in market.ids
+        check_diffs(market)
+        assert len(chains(market.ledger)) == 1
+        assert market.check_books() > 40
+
+    play(load_book, act, BookMarket)
+
+
+def test_one_that_lags_behind_catches_up_first() -> None:
+    async def act(market: BookMarket) -> None:
+        await beside(market)
+        first, second = market.stream.live
+        batch = market.happen()
+        first.give(market.market.diff(*batch))
+        await market.clock.sleep(0.2)
+        await market.hand_over()
+        await market.clock.sleep(0.6)
+        second.give(market.market.diff(*batch))
+        await market.flow(20)
+        check_diffs(market)
+        assert len(chains(market.ledger)) == 1
+
+    play(load_book, act, BookMarket)
+
+
+def test_the_place_of_one_that_was_killed_is_taken_without_a_break() -> None:
+    async def act(market: BookMarket) -> None:
+        await beside(market)
+        await market.kill()
+        await market.flow(30)
+        market.take_over()
+        await market.flow(20)
+        await market.stop()
+        check_diffs(market)
+        (chain,) = chains(market.ledger)
+        assert (chain.first_id, chain.last_id) == (51, market.exchange.at)
+        assert {trust for trust, _, _ in market.told[1:]} == {Trust.VERIFIED}
+        assert market.check_books() > 40
+
+    play(load_book, act, BookMarket)
+
+
+def test_one_that_did_not_hear_enough_leaves_the_gap_that_there_is() -> None:
+    async def act(market: BookMarket) -> None:
+        await market.begin()
+        await market.clock.sleep(1)
+        await market.flow(20)
+        await market.kill()
+        lost = market.happen()
+        await market.begin(shadow=True)
+        await market.clock.sleep(1)
+        await market.flow(20)
+        market.take_over()
+        await market.flow(20)
+        assert [cause for _, _, cause in market.told if cause] == [Cause.ENDED]
+        before, after = chains(market.ledger)
+        assert (before.last_id + 1, after.first_id - 1) == lost
+        assert market.told[-1] == (*VERIFIED, "")
+
+    play(load_book, act, BookMarket)
+
+
+def test_a_gap_of_its_own_stream_makes_it_wait_until_it_is_past() -> None:
+    async def act(market: BookMarket) -> None:
+        await beside(market)
+        first, _ = market.stream.live
+        first.give(market.market.diff(*market.happen()))  # the shadow does not get it
+        market.bus_stalls = True
+        await market.flow(20)
+        assert shadow_of(market) == "waiting"
+        market.bus_stalls = False
+        await market.flow(20)
+        assert shadow_of(market) == "ready"
+        await market.hand_over()
+        await market.flow(10)
+        check_diffs(market)
+        assert len(chains(market.ledger)) == 1
+
+    play(load_book, act, BookMarket)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_whatever_happens_no_diff_comes_twice_and_no_book_is_called_verified_that_is_not(seed: int) -> None:
+    async def act(market: BookMarket) -> None:
+        chance = random.Random(seed)
+        random.seed(seed)
+        await market.begin()
+        while market.exchange.at < 1_500:
+            what, batch = chance.random(), market.happen(chance.randint(1, 6))
+            for one in market.stream.live:
+                if chance.random() < 0.98:
+                    one.give(market.market.diff(*batch))
+            if what < 0.05 and market.shadow is None:
+                await market.begin(shadow=True)
+            elif what < 0.10 and market.shadow is not None:
+                await market.hand_over()
+            elif what < 0.12:
+                await market.kill()
+                if market.shadow is None:
+                    await market.begin()
+                else:
+                    market.take_over()
+            elif what < 0.14 and market.shadow is not None:
+                await market.shadow.stop()
+                market.shadow = None
+            elif what < 0.16:
+                market.bus_stalls = chance.random() < 0.5
+            await market.clock.sleep(chance.choice((0, 0.1, 0.3, 1.0)))
+        market.bus_stalls = False
+        await market.clock.sleep(8)
+        await market.flow(40)
+        lasts = [last for _, last in market.ids]
+        assert len(lasts) == len(set(lasts))
+        heard = {at for first, last in market.ids for at in range(first, last + 1)}
+        for told in market.ledger:
+            assert set(range(told.first_id, told.last_id + 1)) <= heard, told
+        assert market.check_books() > 10
+
+    play(load_book, act, BookMarket)

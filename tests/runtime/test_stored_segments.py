@@ -1,0 +1,106 @@
+"""Segments are read whole, as their manifests say, or refused by name."""
+
+from __future__ import annotations
+
+import gzip
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+
+from streamforge_utils.model.books.segments import CONTENT, MANIFEST
+from streamforge_utils.model.errors import DamagedFile
+from streamforge_utils.runtime.stored_segments import StoredSegments
+from tests.doubles.memorystore import MemoryStore
+from tests.doubles.stored_books import StoredBooks, at_ms
+
+PREFIX = "depth/BTCUSDT/"
+
+
+@pytest.fixture
+async def books(tmp_path: Path) -> StoredBooks:
+    """Four segments of ten diffs each."""
+    stored = StoredBooks(MemoryStore(), tmp_path, 300)
+    for first_id in (1, 51, 101, 151):
+        await stored.segment(first_id, first_id + 49)
+    return stored
+
+
+async def _firsts(found: Any) -> list[int]:
+    return [one.manifest.first_u async for one in found]
+
+
+@pytest.mark.parametrize(
+    ("behind_id", "firsts"), [(0, [1, 51, 101, 151]), (50, [51, 101, 151]), (177, [151]), (200, [])]
+)
+async def test_the_segments_behind_an_update_are_those_that_have_later_ones(
+    books: StoredBooks, behind_id: int, firsts: list[int]
+) -> None:
+    assert await _firsts(StoredSegments(books.objects, PREFIX).behind(behind_id)) == firsts
+
+
+async def test_a_late_diff_is_found_in_a_segment_that_begins_later(books: StoredBooks) -> None:
+    await books.segment_of([books.market.diff(201, 205), books.market.diff(180, 186)])
+    found = StoredSegments(books.objects, PREFIX).behind(179)
+    assert await _firsts(found) == [151, 180]
+
+
+@pytest.mark.parametrize(
+    ("since_id", "firsts"),
+    [(0, [1, 51, 101, 151]), (50, [1, 51, 101, 151]), (51, [51, 101, 151]), (300, [])],
+)
+async def test_the_segments_since_a_moment_are_those_that_end_behind_it(
+    books: StoredBooks, since_id: int, firsts: list[int]
+) -> None:
+    assert await _firsts(StoredSegments(books.objects, PREFIX).since(at_ms(since_id))) == firsts
+
+
+async def test_what_is_not_as_the_manifest_says_is_refused_by_name(books: StoredBooks) -> None:
+    segments = StoredSegments(books.objects, PREFIX)
+    name = "depth/BTCUSDT/000000000051.json"
+    file = name.removesuffix(MANIFEST) + CONTENT
+    good = await segments.read(name)
+    assert good is not None
+    assert len([*good.diffs()]) == 10
+
+    await books.objects.put(file, gzip.compress(b"".join([*good.lines()][:-1])))
+    spoilt = await segments.read(name)
+    assert spoilt is not None
+    with pytest.raises(DamagedFile, match=f"the segment {name} of BTCUSDT is damaged: it differs from the checksum"):
+        [*spoilt.diffs()]
+
+    lacking = msgspec.structs.replace(good.manifest, count=11)
+    await books.objects.put(file, good.content)
+    await books.objects.put(name, msgspec.json.encode(lacking))
+    short = await segments.read(name)
+    assert short is not None
+    with pytest.raises(DamagedFile, match="it has 10 diffs, its manifest says 11"):
+        [*short.diffs()]
+
+    await books.objects.delete([file])
+    with pytest.raises(DamagedFile, match=f"the segment {name} lacks its file"):
+        await segments.read(name)
+    await books.objects.put(name, b"{}")
+    with pytest.raises(DamagedFile, match=f"the manifest {name} of a segment is damaged"):
+        await segments.read(name)
+    await books.objects.delete([name])
+    assert await segments.read(name) is None
+
+
+async def test_a_segment_that_is_put_again_meanwhile_is_read_again(books: StoredBooks) -> None:
+    name = "depth/BTCUSDT/000000000051.json"
+    get, gets = books.objects.get, 0
+
+    async def changing(asked: str) -> Any:
+        nonlocal gets
+        gets += 1
+        if gets == 2:  # between the manifest and the file
+            await books.segment(51, 70)
+        async for block in get(asked):
+            yield block
+
+    books.objects.get = changing  # type: ignore[method-assign, assignment]
+    found = await StoredSegments(books.objects, PREFIX).read(name)
+    assert found is not None
+    assert [one.last_id for one in found.diffs()] == [55, 60, 65, 70]

@@ -50,6 +50,10 @@ from benchmarks.kafka import ping as kafka_ping
 from benchmarks.kafka import sink as kafka_sink
 from benchmarks.kafka import start as kafka_start
 from benchmarks.kafka import year as kafka_year
+from benchmarks.live import latency as live_latency
+from benchmarks.live import memory as live_memory
+from benchmarks.live import rotation as live_rotation
+from benchmarks.live import trades as live_trades
 
 BENCHMARKS: dict[str, Callable[[Bench], Section]] = {
     "loader": loader.run,
@@ -64,6 +68,10 @@ BENCHMARKS: dict[str, Callable[[Bench], Section]] = {
     "ping": ping.run,
     "start": start.run,
     "stream": stream.run,
+    "live-trades": live_trades.run,
+    "live-latency": live_latency.run,
+    "live-rotation": live_rotation.run,
+    "live-memory": live_memory.run,
     "memory": memory.run,
     "queues": queues.run,
     "batch": batch.run,
@@ -78,8 +86,12 @@ BENCHMARKS: dict[str, Callable[[Bench], Section]] = {
 }
 """Those of Kafka and Kubernetes run the real thing, as `make test-engines` does: they need what that needs."""
 
-LONG: dict[str, Callable[[Bench], Section]] = {"columns": columns.run, "proof-100m": proof.run_whole}
-"""They take half an hour and up to 25 GB of disk, so they are run by name alone, and are no part of a whole run."""
+LONG: dict[str, Callable[[Bench], Section]] = {
+    "columns": columns.run,
+    "proof-100m": proof.run_whole,
+    "live-memory-book": live_memory.run_books,
+}
+"""They take up to half an hour and 25 GB of disk, so they are run by name alone, and are no part of a whole run."""
 
 WHOLE = "benchmarks.json"
 

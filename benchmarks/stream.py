@@ -16,7 +16,7 @@ from streamforge import wiring
 from streamforge_utils.runtime.settings import ExchangeSettings
 from streamforge_utils.runtime.stream_settings import StreamSettings
 
-PIECES = {Size.FULL: 4000, Size.QUICK: 1000, Size.TINY: 4}
+PIECES = {Size.FULL: 1000, Size.QUICK: 500, Size.TINY: 4}
 ROUNDS = {Size.FULL: 5, Size.QUICK: 3, Size.TINY: 1}
 
 

@@ -12,8 +12,13 @@ LISTED_MS = 1_356_998_400_000
 """2013-01-01"""
 
 
-def config(symbols: int = 1, trades_a_minute: int = 32) -> ExchangeConfig:
-    """An exchange of so many symbols, `SYMBOL` the first of them. trades_a_minute: of each, on the average."""
+def config(
+    symbols: int = 1, trades_a_minute: int = 32, speed: float = 1.0, faults: tuple[str, ...] = ()
+) -> ExchangeConfig:
+    """An exchange of so many symbols, `SYMBOL` the first of them. trades_a_minute: of each, on the average.
+
+    speed: of its clock.
+    """
     bases = ["BTC", *(f"B{number:03d}" for number in range(1, symbols))]
     specs = (
         SymbolSpec(
@@ -26,8 +31,9 @@ def config(symbols: int = 1, trades_a_minute: int = 32) -> ExchangeConfig:
         )
         for base in bases
     )
-    return ExchangeConfig(weight_limit=None, symbols=tuple(specs))
+    return ExchangeConfig(weight_limit=None, symbols=tuple(specs), speed=speed, faults=faults)
 
 
 if __name__ == "__main__":
-    sys.exit(run(config(*map(int, sys.argv[1:])), json_line=True))
+    number, trades, fast, *wrong = sys.argv[1:]
+    sys.exit(run(config(int(number), int(trades), float(fast), tuple(wrong)), json_line=True))

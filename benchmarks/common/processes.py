@@ -8,7 +8,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -42,9 +42,15 @@ def ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]
 
 
 @contextmanager
-def exchange(symbols: int = 1, trades_a_minute: int = 32) -> Iterator[str]:
-    """The URL of a test exchange without limits, a new process. Raises RuntimeError if it does not start."""
-    command = [sys.executable, "-m", "benchmarks.common.exchange", str(symbols), str(trades_a_minute)]
+def exchange(
+    symbols: int = 1, trades_a_minute: int = 32, speed: float = 1.0, faults: Sequence[str] = ()
+) -> Iterator[str]:
+    """The URL of a test exchange without limits, a new process. Raises RuntimeError if it does not start.
+
+    speed: of its clock.
+    """
+    arguments = (str(symbols), str(trades_a_minute), str(speed), *faults)
+    command = [sys.executable, "-m", "benchmarks.common.exchange", *arguments]
     with ended(subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, env=environment())) as process:
         assert process.stdout is not None
         line = process.stdout.readline()

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import io
+import signal
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from benchmarks.common.exchange import SYMBOL
 from benchmarks.common.processes import UNLIMITED_WEIGHT
@@ -45,6 +47,7 @@ class Workflow:
     """A workflow of one loader and one sink on the data directory `data`.
 
     code: six characters that tell it apart. kafka, arango: bus and store, where those are not the embedded ones.
+    type_name, loader, sink: what it loads, and who does, where that is not history of candles.
     """
 
     def __init__(
@@ -55,22 +58,26 @@ class Workflow:
         *,
         kafka: KafkaSettings = EMBEDDED,
         arango: ArangoSettings = FILES,
+        type_name: str = TYPE,
+        loader: str = LOADER,
+        sink: str = SINK,
     ) -> None:
         self.data = DataSettings(data_dir=data, kafka=kafka, arango=arango)
         self.span = minutes(candles)
-        self.queue_id = queue_id(SYMBOL, TYPE, START_MS, code)
+        self.type_name = type_name
+        self.queue_id = queue_id(SYMBOL, type_name, START_MS, code)
         self.topic = data_topic(self.queue_id)
         self.collection = f"candles_{code}"
-        self.group = consumer_group(self.queue_id, SINK)
-        self.loader_id = telemetry_id(LOADER, self.queue_id)
-        self.sink_id = telemetry_id(SINK, self.queue_id)
+        self.group = consumer_group(self.queue_id, sink)
+        self.loader_id = telemetry_id(loader, self.queue_id)
+        self.sink_id = telemetry_id(sink, self.queue_id)
 
     def settings(self, **more: str) -> dict[str, str]:
         """The environment of its workers."""
         return {
             "QUEUE_ID": self.queue_id,
             "SYMBOL": SYMBOL,
-            "TYPE": TYPE,
+            "TYPE": self.type_name,
             "TIME_RANGE": str(self.span),
             "KAFKA_TOPIC": self.topic,
             "COLLECTION_NAME": self.collection,
@@ -95,10 +102,12 @@ class Workflow:
         )
 
 
-async def live(target: str, settings: Mapping[str, str], wired: Wiring = wiring) -> float:
+async def live(
+    target: str, settings: Mapping[str, str], wired: Wiring = wiring, until: asyncio.Event | None = None
+) -> float:
     """Live a worker's whole life in this process, from connecting to the terminal event; the seconds that it took.
 
-    Raises RuntimeError with its log if it ended other than well.
+    until: a worker without an end is stopped then. Raises RuntimeError with its log if it ended other than well.
     """
     kind = definition(target)
     log = io.StringIO()
@@ -106,11 +115,19 @@ async def live(target: str, settings: Mapping[str, str], wired: Wiring = wiring)
     supervisor = Supervisor(kind, read, parameters, wired, log=make_log(form="json", stream=log))
     tune_interpreter()
     began = time.perf_counter()
+    stopping = None if until is None else asyncio.create_task(_stop(supervisor, until))
     code = await supervisor.run()
     seconds = time.perf_counter() - began
-    if code != 0:
+    if stopping is not None:
+        stopping.cancel()
+    if code != 0 and (until is None or not until.is_set()):
         raise RuntimeError(f"{target} ended with exit code {code}: {log.getvalue()[-2000:]}")
     return seconds
+
+
+async def _stop(supervisor: Supervisor[Any], until: asyncio.Event) -> None:
+    await until.wait()
+    supervisor.stop.by_signal(signal.SIGTERM)
 
 
 async def read_all(bus: MessageBus, topic: str, count: int) -> Sequence[Received]:

@@ -53,7 +53,10 @@ TROUBLE = (
     *("stream-reset:p=0.002", "stream-frame:p=0.002", "stream-shutdown:p=0.002,seconds=1", "stream-refused:p=0.1"),
 )
 """Of an exchange that is slow, and whose answers and streams are now and then wrong."""
-WEIGHTS = {"loader": 9, "sink": 9, "shim": 2, "both": 3, "manager": 2, "terminate": 4, "exchange": 2}
+WEIGHTS = {"loader": 9, "sink": 9, "shim": 2, "both": 3, "manager": 2, "terminate": 4, "exchange": 2, "handover": 5}
+
+LISTENS = "loader-ws-"
+"""The next attempt of such a target may begin before the one before has ended: it listens at first."""
 
 
 class Returning:
@@ -102,9 +105,10 @@ class LiveExchange:
 
 
 class LiveKiller(Killer):
-    """Strikes others than workers and the manager too, by the names of `others`.
+    """Strikes others than workers and the manager too, by the names of `others`, and asks for handovers.
 
-    weights: how many strikes of each kind there are in one deal of them, which come in random order.
+    weights: how many strikes of each kind there are in one deal of them, which come in random order. workflows: whose
+    loaders are handed over, which kills nobody.
     """
 
     pause_s: ClassVar = (0.05, 0.6)
@@ -123,6 +127,11 @@ class LiveKiller(Killer):
         super().__init__(keeper, seed, kills=kills, freezes=freezes, absence_s=None)
         self._others, self.kinds = others, weights
         self._dealt: list[str] = []
+        self.workflows: Sequence[str] = ()
+
+    @property
+    def killed(self) -> int:
+        return super().killed - self.hits["handover"]
 
     def _draw(self) -> str:
         if not self._dealt:
@@ -153,6 +162,23 @@ class LiveKiller(Killer):
             await self._others[kind].kill(self._random.uniform(*REST_S))
             self.hits[kind] += 1
             self.struck.append(kind)
+
+    async def _strike(self, kind: str) -> bool:
+        return await (self._hand_over() if kind == "handover" else super()._strike(kind))
+
+    async def _hand_over(self) -> bool:
+        """Another attempt is asked for in the place of a loader; False: the manager is down, or none runs."""
+        url = self._keeper.url
+        if url is None:
+            return False
+        try:
+            async with httpx.AsyncClient(timeout=LIMIT_S) as client:
+                answer = await client.post(f"{url}/queues/{self._random.choice(self.workflows)}/handover")
+        except httpx.TransportError:
+            return False
+        if answer.is_success:
+            self.struck.append("handover")
+        return answer.is_success
 
 
 @asynccontextmanager
@@ -196,6 +222,7 @@ async def survive(
                 await api.start(f"live-{number}", symbol=symbol, type=type_name, parameters=parameters_of(type_name))
                 for number, (symbol, type_name) in enumerate(series)
             ]
+            killer.workflows = begun
             began, watching = time.monotonic(), asyncio.create_task(watcher.watch_processes())
             try:
                 await killer.run()
@@ -206,7 +233,7 @@ async def survive(
                 await one.back()
             exchange.process.lift_faults()
             rows, supplements, attempts = await check_all(keeper, api, client, exchange.process, begun)
-            assert watcher.overlaps == []
+            assert [one for one in watcher.overlaps if LISTENS not in one] == []
             assert killer.killed >= kills
             assert kills < sum(weights.values()) or weights.keys() <= killer.hits.keys()
             assert "Traceback" not in keeper.log.read_text(errors="replace")
@@ -233,7 +260,7 @@ async def check_all(
     rows = sum([await check(keeper, api, client, exchange, one) for one in ended.values()])
     for queue_id, one in (ended | supplements).items():
         assert_history(one, await api.events(queue_id))
-    check_jobs(keeper.data, ended | supplements)
+    check_jobs(keeper.data, ended | supplements, overlap=LISTENS)
     check_disk(keeper.data)
     return rows, len(supplements), sum(len(step["attempts"]) for one in ended.values() for step in one["steps"])
 

@@ -119,6 +119,7 @@ class LauncherContract(LauncherFixtures):
         found = await self.seen(launcher, spec.name)
         assert (found.state, found.exit_code, found.signal, found.ended_ms) == (JobState.RUNNING, None, None, None)
         assert (found.target, found.queue_id, found.attempt) == (spec.target, spec.queue_id, 1)
+        assert found.image == launcher.image(spec.target, spec.image)
         assert found.started_ms > 1_600_000_000_000
         assert await self.written(file) == "here\n"
 

@@ -78,11 +78,12 @@ async def stream_server(
 
 
 class Peer:
-    """The server's end of one connection, after the handshake."""
+    """The server's end of one connection, after the handshake. path: what the client has asked for."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._reader = reader
         self.writer = writer
+        self.path = ""
 
     async def frame(self, opcode: int, payload: bytes, *, first: int = 0x80, masked: bool = False) -> None:
         """Send a frame. first: the bits beside the opcode; 0x80 is the last frame of a message."""
@@ -108,8 +109,11 @@ class Peer:
         return first & 0x0F, bytes(byte ^ mask[at % 4] for at, byte in enumerate(payload))
 
     async def subscribed(self) -> list[str]:
-        """Acknowledge the next request; returns its streams."""
-        asked = json.loads((await self.read())[1])
+        """Acknowledge the next request; returns its streams. A ping before it is passed over."""
+        opcode, payload = await self.read()
+        while opcode != TEXT:
+            opcode, payload = await self.read()
+        asked = json.loads(payload)
         await self.text(json.dumps({"result": None, "id": asked["id"]}))
         return list(asked["params"])
 
@@ -155,6 +159,7 @@ async def scripted_server(
         peer = Peer(reader, writer)
         try:
             request = (await reader.readuntil(b"\r\n\r\n")).decode()
+            peer.path = request.split(" ", 2)[1]
             await peer.raw(_agreement(request, extensions) if answer is None else answer)
             await script(peer)
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):

@@ -85,7 +85,7 @@ async def _compared(
             assert not [one for one in diffs if part["start_ms"] <= one.time_ms < part["end_ms"]], part
     verified = [one for one in stored if not one.get("cause")]
     async with _store(manager) as store:
-        books, wholes = PastBooks(store, objects, workflow["collection"], symbol), await _wholes(store, workflow)
+        books, wholes = PastBooks(store, objects, [(workflow["collection"], 0)], symbol), await _wholes(store, workflow)
         moments = [
             diff.time_ms
             for diff in diffs

@@ -21,6 +21,8 @@ from tests.e2e.rig import Json
 from tests.limits import LIMIT_S
 
 TRADES, CANDLES = "loader-ws-trades", "loader-ws-candles"
+MIDNIGHT = 1_722_556_800_000
+"""Where 2 August 2024 begins."""
 QUICK = {"STREAMFORGE_COMPARE_SECONDS": "0.2", "STREAMFORGE_HOLE_SECONDS": "3"}
 
 
@@ -135,7 +137,8 @@ def test_what_was_lost_of_it_is_loaded_again_while_it_runs(exchange: rig.Exchang
     queue_id = start(manager, "ws_trades")
     workflow = manager.until(queue_id, "it is live", is_live)
     last = workflow["live"]["proven_id"] - 5
-    lost = asyncio.run(remove(manager, workflow["collection"], last - 30, last))
+    held = {one["collection"] for one in manager.coverage(queue_id)}
+    lost = sum(asyncio.run(remove(manager, collection, last - 30, last)) for collection in held)
     assert lost == 30
     found = manager.post("/coverage/BTCUSDT/api_trades/verify", 200)
     assert found["records_missing"] == 30
@@ -204,3 +207,40 @@ def test_closed_candles_are_proven_as_they_come(exchange: rig.Exchange, manager:
     for collection in {one["collection"] for one in manager.coverage(queue_id)}:
         opens |= {int(line.split(",")[2]) for line in manager.csv(collection)[1:]}
     assert {row[0] for row in rows} <= opens
+
+
+def test_over_midnight_a_day_begins_another_collection(tmp_path: Path) -> None:
+    """Loaders and sinks are killed meanwhile; what comes again lies where it belongs."""
+    live = {"ws_trades": "trades", "ws_candles_1s": "candles"}
+    with (
+        rig.exchange("--trades", "1667", "--no-limits", "--now", "2024-08-01T23:59:50Z") as exchange,
+        rig.manager(tmp_path / "data", exchange.url, **QUICK) as manager,
+    ):
+        begun = {name: start(manager, name, since="2024-08-01T23:59:30Z") for name in live}
+        for name, queue_id in begun.items():
+            manager.until(queue_id, "it is proven", is_proven)
+            for target in (f"arango-{live[name]}", f"loader-ws-{live[name]}"):
+                manager.kill_worker(queue_id, target, signal.SIGKILL)
+        for name, queue_id in begun.items():
+            manager.until(queue_id, "the day is proven", partial(is_proven, through_ms=MIDNIGHT + 3000))
+            ended, base = stopped(manager, queue_id), f"btcusdt_{name}"
+            held = [one["collection"] for one in manager.coverage(queue_id)]
+            assert set(held) == {f"{base}_20240801", f"{base}_20240802"}
+            before, after, both = (records(manager, one) for one in (*sorted(set(held)), base))
+            assert before + after == both
+            time = "timestamp" if name == "ws_trades" else "open_time"
+            assert {one[time] < MIDNIGHT for one in before} == {True}
+            assert {one[time] >= MIDNIGHT for one in after} == {True}
+            assert ended["coverage"]["complete"] is True
+            if name == "ws_trades":
+                assert_equal(exchange, stored(manager, ended))
+
+
+def is_proven(workflow: Json, through_ms: int = 0) -> bool:
+    return ((workflow["live"] or {}).get("proven_through_ms") or 0) > through_ms
+
+
+def records(manager: rig.Manager, collection: str) -> list[Json]:
+    query = {"limit": "all", "format": "jsonl"}
+    lines = manager.api.get(f"/collections/{collection}/records", params=query).raise_for_status().text
+    return [json.loads(line) for line in lines.splitlines()]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import zipfile
 from pathlib import Path
 
 import msgspec
@@ -12,10 +14,12 @@ from streamforge.exchange.exchange_server import serve
 from streamforge.exchange.state import ExchangeClock
 from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
 from streamforge_utils.model.errors import PermanentError
+from streamforge_utils.model.kinds.registry import kind_named
 from streamforge_utils.ports.store import Document
+from tests.doubles.market import START_MS
 from tests.doubles.stored_books import StoredBooks, at_ms
 from tests.exchange.books import chained, of_stream, oracle, snapshot
-from tests.exchange.conftest import Peer, peer
+from tests.exchange.conftest import DAY, MINUTE, Peer, peer
 from tests.exchange.sockets import Json, socket
 from tests.exchange.stored import load_of
 from tests.exchange.test_depth_clients import ccxt_of, within
@@ -125,3 +129,78 @@ async def test_a_folder_in_which_nothing_is_stored_and_a_record_that_is_none_are
         assert exchange.state.ignored == {"others": "no candles, trades or order books"}
         answer = msgspec.json.decode((await exchange.get("/api/v3/exchangeInfo")).body)
         assert [one["symbol"] for one in answer["symbols"]] == ["BTCUSDT"]
+
+
+async def _store(store: EmbeddedStore, kind_name: str, records: list[Json], collection: str = "mine") -> None:
+    kind = kind_named(kind_name)
+    documents = [Document(*kind.document(None, msgspec.json.encode(one))) for one in records]
+    await store.upsert(f"{collection}_{kind_name}", documents)
+
+
+async def test_candles_and_trades_of_several_symbols_come_in_step_on_streams_and_are_there_by_rest(
+    tmp_path: Path,
+) -> None:
+    store = EmbeddedStore(tmp_path / "store")
+    trade = {"symbol": "ETHUSDT", "price": "61837.63000000", "quantity": "0.10000000", "is_buyer_maker": True}
+    trades = [
+        trade | {"_key": f"ETHUSDT_{one:012}", "_version": 1, "trade_id": one, "timestamp": START_MS + one * 20_000 + 1}
+        for one in range(7)
+    ]
+    amounts = ("open", "high", "low", "close", "volume", "quote_asset_volume")
+    takers = ("taker_buy_base_asset_volume", "taker_buy_quote_asset_volume")
+    candles = [
+        {
+            "_key": f"BTCUSDT_1m_{open_ms}",
+            "_version": 1,
+            "symbol": "BTCUSDT",
+            "interval": "1m",
+            "open_time": open_ms,
+            "close_time": open_ms + MINUTE - 1,
+            "number_of_trades": 3,
+            **dict.fromkeys((*amounts, *takers), "123456789.12345678"),
+        }
+        for open_ms in (START_MS, START_MS + MINUTE)
+    ]
+    await _store(store, "trades", trades)
+    await _store(store, "candles", [one | {"close": "1.00000000", "_version": 0} for one in candles], "a_copy")
+    await _store(store, "candles", candles)
+    await _store(store, "candles", [one | {"close": "1.00000000", "_version": 0} for one in candles], "older")
+    await store.close()
+    text = "123456789.12345678"
+    async with peer(ExchangeConfig(replay=tmp_path), START_MS - 1, load_of(tmp_path)) as exchange:
+        async with socket(exchange, "/stream?streams=ethusdt@trade/btcusdt@kline_1m") as client:
+            sent = await client.sent(2 * MINUTE + 2)
+        assert [(one["stream"], one["data"].get("t")) for one in sent] == [
+            *(("ethusdt@trade", one) for one in range(3)),
+            ("btcusdt@kline_1m", None),
+            *(("ethusdt@trade", one) for one in range(3, 6)),
+            ("btcusdt@kline_1m", None),
+            ("ethusdt@trade", 6),
+        ]
+        bar = next(one["data"]["k"] for one in sent if one["stream"] == "btcusdt@kline_1m")
+        assert (bar["t"], bar["c"], bar["x"]) == (START_MS, text, True)
+        rows = (await exchange.get("/api/v3/historicalTrades", symbol="ETHUSDT", fromId=5)).body
+        row = {"price": "61837.63000000", "qty": "0.10000000", "quoteQty": "6183.76300000", "isBuyerMaker": True}
+        assert msgspec.json.decode(rows) == [
+            {"id": one, **row, "time": START_MS + one * 20_000 + 1, "isBestMatch": True} for one in (5, 6)
+        ]
+        assert (await exchange.klines(startTime=START_MS, limit=1)).rows == [
+            [START_MS, *[text] * 5, START_MS + MINUTE - 1, text, 3, text, text, "0"]
+        ]
+        aggregates = (await exchange.get("/api/v3/aggTrades", symbol="ETHUSDT")).body
+        assert [one["l"] for one in msgspec.json.decode(aggregates)] == list(range(7))
+        exchange.clock.advance(2 * DAY)
+        zipped = await exchange.get("/data/spot/daily/klines/BTCUSDT/1m/BTCUSDT-1m-2024-08-09.zip")
+        with zipfile.ZipFile(io.BytesIO(zipped.body)) as archive:
+            lines = archive.read(archive.namelist()[0]).splitlines()
+        assert [line.split(b",")[:2] for line in lines] == [
+            [str(open_ms).encode(), text.encode()] for open_ms in (START_MS, START_MS + MINUTE)
+        ]
+
+
+async def test_a_diff_of_a_second_tells_nothing_over_a_gap(tmp_path: Path) -> None:
+    books = StoredBooks(EmbeddedStore(tmp_path / "store"), tmp_path / "objects")
+    await books.segment_of(one for one in books.diffs(1, 20, 2) if b'"U":13' not in one)
+    async with peer(ExchangeConfig(replay=tmp_path), at_ms(0), load_of(tmp_path)) as exchange:
+        found = await diffs(exchange, 25, "btcusdt@depth")
+    assert [(one["U"], one["u"]) for one in found] == [(1, 8), (9, 12), (15, 18), (19, 20)]

@@ -28,9 +28,9 @@ def minutes(*numbers: int) -> list[int]:
     return [DAY_START + number * MINUTE_MS for number in numbers]
 
 
-async def live_world(policy: Policy = POLICY, *, now_ms: int = START + 1000) -> World:
-    """An exchange that has every bar of two days, in the hundredth minute of the first."""
-    exchange = ScriptedExchange(Interval.M1, minutes(*range(2880)), now_ms=now_ms)
+async def live_world(policy: Policy = POLICY, *, now_ms: int = START + 1000, first: int = 0) -> World:
+    """An exchange that has every bar of two days, in the hundredth minute of the first; first: minutes before."""
+    exchange = ScriptedExchange(Interval.M1, minutes(*range(first, 2880)), now_ms=now_ms)
     world = World(clock=ManualClock(now_ms), policy=policy, exchange=exchange)
     await world.start()
     return world

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from streamforge.manager.batch_requests import BatchRequest, check_batch
 from streamforge.manager.continuation import LIVE
 from streamforge.manager.requests import check, is_the_same, workflow_of
 from streamforge.manager.service import StartRequest, StepRequest
-from streamforge.manager.workflow import Workflow
+from streamforge.manager.workflow import Workflow, decode_workflow, encode_workflow
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import InvalidInput
 from tests.manager.live_world import SERIES, live_world, minutes
@@ -31,6 +32,24 @@ def test_without_a_range_it_begins_now_and_has_no_end() -> None:
         assert (workflow.requested, workflow.endless, workflow.clipped) == (LIVE, True, False)
         assert (workflow.span.start_ms, workflow.span.end_ms) == (NOW - 1000, NOW)
         assert [step.target for step in workflow.steps] == ["arango-candles", "loader-ws-candles"]
+
+
+def test_its_records_lie_in_a_collection_of_each_day_unless_the_request_names_one() -> None:
+    live = made(request())
+    assert (live.daily, live.collection) == (True, "btcusdt_ws_candles_1m")
+    named = made(request(collection="mine"))
+    assert (named.daily, named.collection) == (False, "mine")
+    a_record_a_day = made(StartRequest(symbol="BTCUSDT", type="ws_candles_1d"))
+    assert (a_record_a_day.daily, a_record_a_day.collection) == (False, "btcusdt_ws_candles_1d_2024_08_10")
+    history = made(StartRequest(symbol="BTCUSDT", type="api_candles_1m", time_range="2024-08-01"))
+    assert (history.daily, history.collection) == (False, "btcusdt_api_candles_1m_2024_08_01")
+
+
+def test_a_workflow_of_an_older_version_goes_on_in_its_one_collection() -> None:
+    document = msgspec.json.decode(encode_workflow(made(request(collection="one"))))
+    del document["daily"]
+    older = decode_workflow(msgspec.json.encode(document))
+    assert older.placement.at(NOW) == "one"
 
 
 @pytest.mark.parametrize("asked", [{"since": "2024-08-01"}, {"time_range": "2024-08-01:"}])

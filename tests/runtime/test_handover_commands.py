@@ -83,3 +83,14 @@ async def test_a_second_signal_and_one_in_shadow_end_it_in_order(rig: Rig, shado
         assert not supervisor.stop.asked
         supervisor.signalled(signal.SIGTERM)
     assert await running == 1
+
+
+async def test_a_signal_after_the_command_to_stop_is_no_reason_to_go_on(rig: Rig) -> None:
+    rig.environment["STREAMFORGE_LEAVING_SECONDS"] = "1000"
+    supervisor = rig.supervisor(worker(forever, *LOADER))
+    running = asyncio.create_task(supervisor.run())
+    await rig.until_event("started")
+    supervisor.stop.by_command()
+    supervisor.signalled(signal.SIGTERM)
+    assert not supervisor.stop.by_command_alone
+    assert await running == 0

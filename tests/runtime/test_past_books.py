@@ -157,7 +157,11 @@ async def test_what_is_read_does_not_grow_with_what_is_stored(tmp_path: Path) ->
             await stored.checkpoint(last_id)
             await stored.entry(last_id - 4, last_id)
         await stored.segment(1, count)
-        found = await past(stored).at(at_ms(60) + 50)
+        older = [f"older_{number}" for number in range(count // 10)]
+        for number, name in enumerate(older):
+            await stored.entry(1, 2 + number % 3, collection=name)
+            store.given.clear()
+        found = await past(stored, COLLECTION, *older).at(at_ms(60) + 50)
         assert (found.book.last_id, found.diffs, found.trust) == (60, 0, Trust.VERIFIED)
         assert store.given["documents"] < 60
         assert store.given["keys"] < 40

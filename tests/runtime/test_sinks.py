@@ -9,6 +9,7 @@ from typing import cast
 import pytest
 import structlog
 
+from streamforge_utils.model.daily_collections import Placement
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.ports.bus import Received
 from streamforge_utils.ports.store import Answer, Document, Outcome
@@ -64,6 +65,7 @@ class Sink:
         self.upserts_at_once = at_once
         self.parameters = SinkParameters(store_patience_seconds=7.0)
         self.kind = None
+        self.placement = Placement("c")
         self.log = structlog.get_logger()
         self.input = self.store = self.dead_letters = self
         self.pause: dict[int, asyncio.Event] = {}
@@ -96,7 +98,8 @@ class Sink:
         self.commits.append(len(self.kept_batches))
         self.steps.append(f"commit {len(self.kept_batches)}")
 
-    async def upsert(self, documents: Sequence[Document], *, patience_s: float) -> Sequence[Answer]:
+    async def upsert(self, collection: str, documents: Sequence[Document], *, patience_s: float) -> Sequence[Answer]:
+        assert collection == self.placement.collection
         self.patience.add(patience_s)
         keys = [one.key for one in documents]
         self.asking.append(keys)
@@ -206,9 +209,9 @@ async def test_a_batch_that_is_stored_behind_one_that_failed_does_not_count() ->
     of = Sink(batch(0, "a"), batch(1, "b"), at_once=2)
     stores, begun, failing = of.upsert, asyncio.Event(), asyncio.Event()
 
-    async def fail_first(documents: Sequence[Document], *, patience_s: float) -> Sequence[Answer]:
+    async def fail_first(collection: str, documents: Sequence[Document], *, patience_s: float) -> Sequence[Answer]:
         if [one.key for one in documents] != ["a"]:
-            return await stores(documents, patience_s=patience_s)
+            return await stores(collection, documents, patience_s=patience_s)
         begun.set()
         await failing.wait()
         raise PermanentError("the store is of no use")

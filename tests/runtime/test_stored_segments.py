@@ -104,3 +104,13 @@ async def test_a_segment_that_is_put_again_meanwhile_is_read_again(books: Stored
     found = await StoredSegments(books.objects, PREFIX).read(name)
     assert found is not None
     assert [one.last_id for one in found.diffs()] == [55, 60, 65, 70]
+
+
+async def test_what_lies_in_a_segment_before_the_last_one_is_not_passed_over(books: StoredBooks) -> None:
+    await books.segment_of([books.market.diff(190, 194), books.market.diff(211, 215)])
+    assert await _firsts(StoredSegments(books.objects, PREFIX).behind(194)) == [151, 190]
+
+
+async def test_a_segment_of_one_update_is_found_by_its_moment(books: StoredBooks) -> None:
+    await books.segment_of([books.market.diff(201, 201)])
+    assert await _firsts(StoredSegments(books.objects, PREFIX).since(at_ms(201))) == [201]

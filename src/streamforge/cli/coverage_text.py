@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
+
+from msgspec.structs import replace
 
 from streamforge.cli import terminal
 from streamforge.cli.session import Where
 from streamforge.cli.topic_text import topic_description
 from streamforge.manager import answers, data_answers, start_answers
 from streamforge_utils.model.coverage import COMPLETE, Verdict
+from streamforge_utils.model.daily_collections import base_and_day, by_base
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.kinds.registry import is_live_type, rule_of, series_of
 from streamforge_utils.model.timeranges import (
@@ -28,8 +31,37 @@ _SHOWN = 12
 _KEPT = COMPLETE | {Verdict.LOST}
 
 
+def by_day(segments: Iterable[data_answers.Segment]) -> list[data_answers.Segment]:
+    """Segments for a person: stored days of one base that follow each other are one, told by their base."""
+    groups: list[list[data_answers.Segment]] = []
+    for one in segments:
+        if groups and _goes_on(groups[-1][-1], one):
+            groups[-1].append(one)
+        else:
+            groups.append([one])
+    return [_joined(group) for group in groups]
+
+
+def _goes_on(before: data_answers.Segment, after: data_answers.Segment) -> bool:
+    days = [base_and_day(one.collection) for one in (before, after) if one.collection is not None]
+    bases = {None if day is None else day[0] for day in days}
+    follows = before.end_ms == after.start_ms and before.cause == after.cause
+    return follows and len(days) == 2 and len(bases) == 1 and None not in bases
+
+
+def _joined(group: Sequence[data_answers.Segment]) -> data_answers.Segment:
+    if len(group) == 1:
+        return group[0]
+    last, records = group[-1], [one.records for one in group]
+    (name,) = by_base(one.collection or "" for one in group)
+    return replace(
+        group[0], end=last.end, end_ms=last.end_ms, collection=name, records=sum(records) if all(records) else 0
+    )
+
+
 def show_segments(segments: Sequence[data_answers.Segment]) -> None:
     """Coverage on stdout, a line per range."""
+    segments = by_day(segments)
     for segment in segments[:_SHOWN]:
         what = terminal.VERDICTS.get(segment.verdict, "")
         if segment.verdict == "stored":

@@ -14,6 +14,7 @@ from streamforge.cli.coverage_text import NONE_OPENS, NOTHING_OVER, is_kept, loa
 from streamforge.cli.session import Session, Where
 from streamforge.manager import answers, data_answers
 from streamforge_utils.model.coverage import COMPLETE, Ranged
+from streamforge_utils.model.daily_collections import by_base, days_of
 from streamforge_utils.model.names import is_queue_id
 from streamforge_utils.model.spelling import closest
 
@@ -65,8 +66,8 @@ async def select(found: Session, what: Sequence[str], where: Where, *, life: boo
         raise UsageProblem("--all speaks of the whole life of a series: write SYMBOL TYPE")
     name = what[0]
     names = [c.name for c in (await found.api.get("/collections", data_answers.Collections)).collections]
-    if name not in names:
-        there = f"there are {terminal.first_of(names)}" if names else "there are none yet"
+    if name not in names and not days_of(name, names):
+        there = f"there are {terminal.first_of(by_base(names))}" if names else "there are none yet"
         if meant := closest(name, names):
             there = f"did you mean {meant[0]}?"
         raise CliError(

@@ -187,8 +187,14 @@ def _step(step: workflow.Step, *, idle: bool) -> answers.Step:
         handover=handover_answer(step),
         messages_left_at_least=step.left_at_least,
         progress=None if step.attempt is None else _attempt_progress(step.attempt.progress, idle=idle),
-        attempts=[_attempt(attempt, idle=idle) for attempt in step.attempts],
+        attempts=[_attempt(attempt, idle=idle) for attempt in _in_order(step)],
     )
+
+
+def _in_order(step: workflow.Step) -> list[workflow.Attempt]:
+    """Its attempts by number: also those that listen, or have listened, beside the one that writes."""
+    found = (*step.attempts, *step.shadows, *(() if step.shadow is None else (step.shadow,)))
+    return sorted(found, key=lambda one: one.number)
 
 
 def _attempt(attempt: workflow.Attempt, *, idle: bool) -> answers.Attempt:

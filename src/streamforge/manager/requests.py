@@ -15,6 +15,7 @@ from streamforge.manager.service import StartRequest, StepRequest
 from streamforge.manager.workflow import SourceChoice, Step, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.completeness.rule import Rule
+from streamforge_utils.model.daily_collections import DAY_MS
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.kinds.registry import check_series, is_live_type, kind_of_type, rule_of
 from streamforge_utils.model.timeranges import SINCE_LAST, TimeRange
@@ -150,7 +151,7 @@ def workflow_of(
     live = checked.requested == LIVE  # from now on, whichever clock says that
     span = TimeRange(over_ms - 1000, over_ms) if live else checked.span.clipped(over_ms)
     queue_id = names.queue_id(checked.symbol, checked.type, span.start_ms, code)
-    return Workflow(
+    workflow = Workflow(
         queue_id=queue_id,
         symbol=checked.symbol,
         type=checked.type,
@@ -166,6 +167,7 @@ def workflow_of(
         collection=checked.collection or _default_collection(checked.symbol, checked.type, span, checked.requested),
         steps=tuple(_step(step, checked.type, queue_id) for step in checked.steps),
     )
+    return workflow if checked.collection is not None else _by_day(workflow)
 
 
 def _step(asked: StepRequest, type_name: str, queue_id: str) -> Step:
@@ -276,6 +278,19 @@ def _default_collection(symbol: str, type_name: str, span: TimeRange, requested:
     """What goes on day by day shares the collection of a month: one for each day would be too many."""
     start_ms = month_of(span.start_ms) if requested == SINCE_LAST else span.start_ms
     return names.collection_name(symbol, type_name, start_ms)
+
+
+def _by_day(workflow: Workflow) -> Workflow:
+    """It with a collection for each day, if it goes on without an end and has more than a record a day.
+
+    What its loader's own record proves, an order book, the manager looks for in one collection.
+    """
+    rule = rule_of(workflow.series)
+    if not workflow.endless or not rule.is_counted or (rule.step_ms or 0) >= DAY_MS:
+        return workflow
+    return msgspec.structs.replace(
+        workflow, daily=True, collection=names.collection_base(workflow.symbol, workflow.type)
+    )
 
 
 def _asked_of(step: Step) -> tuple[str, str | None, dict[str, Any]]:

@@ -12,6 +12,7 @@ from streamforge.manager.handover_state import Handover
 from streamforge.manager.live_ledger import Ledger
 from streamforge.manager.topic_input import PartitionProof, TopicInput
 from streamforge_utils.model.coverage import IdsRead, Segment
+from streamforge_utils.model.daily_collections import Placement
 from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.model.kinds.registry import series_of
 from streamforge_utils.model.messages import Progress
@@ -137,8 +138,8 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     first attempt, ranges what a loader has still to load in it. left: messages that a sink which could not say so
     itself has left unstored when the workflow was stopped; left_at_least: there may be more.
     unloaded: what a loader of files could not load in this round, and why. added: nobody asked for the step, a plan
-    needs it. handover: its attempt is to be replaced; shadow: by this one. numbered: the number of the latest shadow.
-    handed_over: what it was last handed over for to run.
+    needs it. handover: its attempt is to be replaced; shadow: by this one. shadows: later ones than its attempt, which
+    have ended. handed_over: what it was last handed over for to run.
     """
 
     target: str
@@ -163,7 +164,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     added: bool = False
     handover: Handover | None = None
     shadow: Attempt | None = None
-    numbered: int = 0
+    shadows: tuple[Attempt, ...] = ()
     handed_over: str = ""
 
     @property
@@ -272,7 +273,8 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
     does without files.
     replayed: how it had ended before its dead letters began to be replayed, and replayed_failure: why.
     topic_removed, dlq_removed: what retention has removed since the end. topic_input: it stores this topic, and has no
-    loader, no range and no series; `topic` is never made then, and only names the topic of dead letters.
+    loader, no range and no series; `topic` is never made then, and only names the topic of dead letters. daily: each
+    day has a collection of its own, and `collection` is the base of their names.
     """
 
     format: int = FORMAT
@@ -315,6 +317,7 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
     topic_input: TopicInput | None = None
     ledger: Ledger | None = None
     supplements: str = ""
+    daily: bool = False
 
     @property
     def series(self) -> Series:
@@ -322,6 +325,11 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
         if self.topic_input is not None:
             return Series(self.symbol, self.type)
         return series_of(self.symbol, self.type)
+
+    @property
+    def placement(self) -> Placement:
+        """Where its records lie."""
+        return Placement(self.collection, self.daily)
 
     @property
     def planned_span(self) -> TimeRange | None:

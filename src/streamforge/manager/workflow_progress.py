@@ -57,6 +57,8 @@ def progress_of(found: Workflow, *, idle: bool = False, now: service.Report | No
         stored = apart + (0 if proof is None else proof.stored)
         if proof is None or not found.ended:
             stored += _confirmed(sinks, since_ms=0 if proof is None else proof.checked_ms)
+    if found.ledger is not None and not found.ended:
+        stored = max(stored, found.ledger.stored)  # with what its supplements have stored
     if expected is not None:
         stored = min(stored, expected)
     rate = 0.0 if idle else min((_rate(step) for step in sinks), default=0.0)

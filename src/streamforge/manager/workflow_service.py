@@ -46,6 +46,7 @@ from streamforge.manager.topic_requests import TopicRequest
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.coverage import Verdict
+from streamforge_utils.model.daily_collections import days_of
 from streamforge_utils.model.errors import InvalidInput, RetryableError, StreamForgeError
 from streamforge_utils.model.kinds.registry import normal_type, series_of
 from streamforge_utils.model.messages import Command, Event
@@ -152,7 +153,7 @@ class WorkflowService:
         if data and workflow.topic_input is not None:
             records = await remove_topic_documents(deps, workflow, workflow.topic_input)
         elif data and span is not None:  # first: it may be refused
-            records = await deps.removal.remove(workflow.series, workflow.collection, span)
+            records = await deps.removal.remove_all(workflow.series, workflow.placement, span)
         staying = tuple(s for s in (await self.coverage(queue_id)).segments if s.verdict is Verdict.STORED)
         await self._reservations.release(queue_id)
         if workflow.topic_input is None:
@@ -288,16 +289,18 @@ class WorkflowService:
         limit: int = 1000,
         series: Series | None = None,
     ) -> AsyncIterator[Sequence[tuple[str, bytes]]]:
-        """Stored records (key, JSON) of a collection, oldest first, in batches, `limit` in all.
+        """Stored records (key, JSON) of a collection, or of all days of a base, oldest first, `limit` in all, in parts.
 
         after: continue behind this key. span: by open time. series: of this one alone.
         Raises NotFound, or Incomplete where fewer come than the coverage has proven; before the first batch, where all
         is asked for.
         """
-        if collection not in await self.collections():
+        there = await self.collections()
+        named = [collection] if collection in there else days_of(collection, there)
+        if not named:
             raise NotFound(f"there is no collection {collection[:80]!r}: GET /collections lists those that there are")
         whole = limit > RECORDS_A_PAGE
-        read = self._records.read(collection, span=span, after=after, limit=limit, whole=whole, series=series)
+        read = self._records.read_each(named, span=span, after=after, limit=limit, whole=whole, series=series)
         async for batch in read:
             yield batch
 

@@ -232,6 +232,15 @@ def test_the_grace_period_is_longer_than_the_workers_stop(stop_s: str, grace_s: 
     assert pod(manifest)["terminationGracePeriodSeconds"] == grace_s
 
 
+def test_a_loader_of_streams_goes_on_for_a_while_within_its_grace_and_no_other_worker_does() -> None:
+    manifest = job_manifest(changed(stream=True), template(eviction_seconds=45))
+    assert variables(manifest)["STREAMFORGE_LEAVING_SECONDS"] == "45"
+    assert pod(manifest)["terminationGracePeriodSeconds"] == 30 + 45
+    other = job_manifest(SPEC, template(eviction_seconds=45))
+    assert "STREAMFORGE_LEAVING_SECONDS" not in variables(other)
+    assert pod(other)["terminationGracePeriodSeconds"] == 30
+
+
 @pytest.mark.parametrize("name", ["Job-x", "job_x", "job.x", "-job", "job-", "", "j" * 64])
 def test_a_name_that_no_job_can_have_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="is not legal"):

@@ -28,7 +28,7 @@ def live_exchange() -> Iterator[rig.Exchange]:
 def is_live(workflow: dict[str, Any], attempts: int = 1, beyond: int = 0) -> bool:
     """Whether the last of so many attempts of the loader writes, and more is proven than up to an id."""
     live, loader = workflow["live"], rig.step(workflow, TRADES)
-    told = bool(live) and live["state"] == "live" and live["last_id"] is not None
+    told = bool(live) and live["state"] == "live" and live["last_id"] is not None and loader["handover"] is None
     return told and len(loader["attempts"]) == attempts and (live["proven_id"] or 0) > beyond
 
 

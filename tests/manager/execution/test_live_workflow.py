@@ -8,6 +8,7 @@ from functools import partial
 import pytest
 
 from streamforge.manager.workflow import Status
+from streamforge.manager.workflow_progress import progress_of
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import RetryableError
 from tests.manager.live_world import (
@@ -97,6 +98,7 @@ async def test_since_a_time_the_history_is_loaded_beside_it_and_both_are_one_ser
     await pass_time(world, 10, alive=[live.queue_id])
     assert await proven(world, live.queue_id) == 102
     assert await known(world) == [(0, 100, "stored", history.collection), (100, 102, "stored", "live")]
+    assert progress_of(await world.workflow(live.queue_id)).records_stored == 102
 
 
 async def test_what_the_coverage_has_of_the_history_is_not_loaded_again(world: World) -> None:

@@ -90,6 +90,12 @@ async def test_old_segments_go_and_what_was_stored_of_their_time_is_expired(kept
     assert await kept.there() == []
 
 
+async def test_a_segment_is_kept_until_its_newest_diff_is_so_old(kept: Kept) -> None:
+    kept.deps.clock.advance(-0.001)  # type: ignore[attr-defined]
+    await SegmentRetention(kept.deps).apply()
+    assert await kept.there() == files(kept.names[1:])
+
+
 async def test_a_book_of_that_time_is_expired_and_the_whole_books_stay(kept: Kept) -> None:
     deps = kept.deps
     reader = BookReader(deps.store, kept.stored.objects, deps.coverage, deps.workflows)

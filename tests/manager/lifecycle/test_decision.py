@@ -17,6 +17,7 @@ from streamforge.manager.lifecycle.facts import TopicsRemoved
 from streamforge.manager.lifecycle.retry_policy import STOP, STUCK
 from streamforge.manager.lifecycle.rounds import ATTEMPTS_KEPT, MAX_RANGES, next_number, next_round, replay_round
 from streamforge.manager.lifecycle.topic_removals import due_removal
+from streamforge.manager.live_ledger import Ledger
 from streamforge.manager.workflow import Failure, Plan, Proof, Status, StepStatus, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.messages import Progress
@@ -290,3 +291,12 @@ def test_an_ended_attempt_that_was_asked_to_stop_as_stuck_does_not_hold_up_the_s
     assert actions == [Prove(ask=False)]
     assert {s.status for s in workflow.steps} == {StepStatus.INTERRUPTED}
     assert STOP not in {attempt(workflow, LOADER).stop_reason, attempt(workflow, SINK).stop_reason}
+
+
+@pytest.mark.parametrize(("left", "status"), [(None, Status.FINISHED), (0, Status.FINISHED), (3, Status.INTERRUPTED)])
+def test_a_live_workflow_has_not_finished_where_its_sink_left_what_its_loader_had_sent(
+    left: int | None, status: Status
+) -> None:
+    live = replace(finished(), endless=True, ledger=Ledger(stream_ms=DAY_START), stop_asked_ms=NOW, surveyed=True)
+    live = replace(live, proof=proof(Verdict.STORED)).with_step(replace(step(live, SINK), left=left))
+    assert decide(live, NOW, POLICY, W)[0].status is status

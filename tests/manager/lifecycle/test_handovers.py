@@ -7,13 +7,13 @@ from typing import Any
 import pytest
 
 from streamforge.manager.handover_state import Handover
-from streamforge.manager.lifecycle.actions import EndJob, Launch, SendStop, TakeOver
+from streamforge.manager.lifecycle.actions import EndJob, Launch, SendStop, TakeOver, WriteTerminalEvent
 from streamforge.manager.lifecycle.decision import Conditions, decide
 from streamforge.manager.lifecycle.fold import fold_event, fold_jobs, without_progress
 from streamforge.manager.lifecycle.rounds import next_number, next_round
 from streamforge.manager.lifecycle.topic_removals import may_trim
 from streamforge.manager.live_ledger import Ledger
-from streamforge.manager.workflow import Workflow, decode_workflow, encode_workflow
+from streamforge.manager.workflow import StepStatus, Workflow, decode_workflow, encode_workflow
 from streamforge_utils.model.messages import Live, Progress
 from streamforge_utils.runtime.worker_definition import Source
 from tests.manager.support import (
@@ -149,7 +149,7 @@ def test_no_number_is_given_twice() -> None:
     workflow = beside(ended_ms=NOW, terminal_event="error", exit_code=1)
     workflow, _ = decide(workflow, NOW, POLICY, Conditions())
     found = step(workflow, LOADER)
-    assert (found.shadow, next_number(found)) == (None, 3)
+    assert (found.shadow, next_number(found), [one.number for one in found.shadows]) == (None, 3, [2])
     assert found.handover is not None
     assert found.handover.not_before_ms > NOW
     again = step(next_round(workflow), LOADER)
@@ -185,3 +185,41 @@ def test_the_topic_is_not_trimmed_while_another_attempt_is_to_go_on_behind_its_l
     assert not may_trim(live(progress=Progress(**written), stop_asked_ms=NOW))
     assert not may_trim(with_attempt(beside(), LOADER, progress=Progress(**written)))
     assert not may_trim(decide_running())
+
+
+@pytest.mark.parametrize("fields", [{"stop_asked_ms": NOW}, {"terminal_event": "interrupted"}])
+def test_a_shadow_that_is_about_to_end_takes_no_place(fields: dict[str, Any]) -> None:
+    workflow, _ = decide(beside(progress=READY, **fields), NOW, POLICY, Conditions())
+    assert attempt(workflow, LOADER).stop_asked_ms is None
+    workflow = with_attempt(workflow, LOADER, ended_ms=NOW, exit_code=1, terminal_event="error")
+    workflow, _ = decide(workflow, NOW, POLICY, Conditions())
+    assert attempt(workflow, LOADER).number == 1
+    workflow, actions = decide(workflow, NOW + 10_000, POLICY, Conditions())
+    assert attempt(workflow, LOADER).number == 3
+    assert Launch(LOADER) in actions
+
+
+def test_a_shadow_of_an_attempt_that_is_gone_takes_no_other_ones_place() -> None:
+    workflow = beside(progress=READY)
+    found = step(workflow, LOADER)
+    other = replace(attempt(workflow, LOADER), number=3, job="other")
+    workflow = workflow.with_step(replace(found, attempts=(*found.attempts, other)))
+    workflow, _ = decide(workflow, NOW, POLICY, Conditions())
+    assert attempt(workflow, LOADER).stop_asked_ms is None
+
+
+def test_a_workflow_that_stops_has_not_ended_before_its_shadow_has() -> None:
+    workflow = replace(beside(), stop_asked_ms=NOW, surveyed=True)
+    for target in (LOADER, SINK):
+        workflow = with_attempt(workflow, target, ended_ms=NOW, terminal_event="interrupted", outcome="interrupted")
+        workflow = workflow.with_step(replace(step(workflow, target), status=StepStatus.INTERRUPTED))
+    waits, actions = decide(workflow, NOW, POLICY, Conditions())
+    shadow = step(waits, LOADER).shadow
+    assert shadow is not None
+    assert (waits.ended, actions) == (False, [EndJob(shadow.job)])
+    gone = waits.with_step(replace(step(waits, LOADER), shadow=replace(shadow, ended_ms=NOW)))
+    told, actions = decide(gone, NOW, POLICY, Conditions())
+    assert not told.ended
+    assert [type(one) for one in actions] == [WriteTerminalEvent]
+    said_so = replace(shadow, ended_ms=NOW, terminal_event="interrupted")
+    assert decide(gone.with_step(replace(step(gone, LOADER), shadow=said_so)), NOW, POLICY, Conditions())[0].ended

@@ -198,3 +198,10 @@ def test_the_topics_make_room_as_the_sinks_read() -> None:
             headers_bytes=HEADERS_BYTES,
         ),
     )
+
+
+def test_the_workers_of_a_daily_workflow_are_told_so() -> None:
+    attempt = Attempt(number=1, job="job-x", planned_ms=NOW)
+    daily = replace(workflow(), daily=True, collection="base")
+    environment = job_of(daily, step(daily, SINK), attempt, **GIVEN).environment
+    assert (environment["COLLECTION_NAME"], environment["STREAMFORGE_DAILY_COLLECTIONS"]) == ("base", "true")

@@ -89,3 +89,11 @@ async def test_a_symbol_without_books_is_told_with_what_may_be_meant(reading: Re
 async def test_a_moment_that_is_not_over_is_refused(reading: Reading) -> None:
     with pytest.raises(InvalidInput, match="lies in the future"):
         await reading.reader.at("BTCUSDT", NOW, NOW)
+
+
+async def test_a_collection_for_each_day_is_known_by_its_name(reading: Reading) -> None:
+    day = "btcusdt_ws_orderbook_20240809"
+    await reading.stored.checkpoint(50, day)
+    await reading.stored.checkpoint(55, "btcusdt_ws_orderbook_20240810")
+    found = await reading.reader.at("BTCUSDT", at_ms(60), NOW)
+    assert (found.book.collection, found.book.whole_id, found.book.trust) == (day, 50, Trust.VERIFIED)

@@ -70,3 +70,6 @@ async def test_a_damaged_segment_is_refused_by_name(books: StoredBooks) -> None:
     await books.objects.put(name.removesuffix(MANIFEST) + CONTENT, b"")
     with pytest.raises(DamagedFile, match=name):
         await read(books)
+    assert await read(books, span=TimeRange(at_ms(0), at_ms(55))) == ids(5, 50), (
+        "what lies behind the range is not read"
+    )

@@ -49,6 +49,7 @@ def test_a_book_is_led_on_to_the_last_diff_before_the_moment() -> None:
         ([interval(6, 30), interval(31, 60, Trust.UNVERIFIABLE)], (), 40, Trust.UNVERIFIABLE, "out of band"),
         ([interval(6, 20, Trust.SUSPECT), interval(21, 60)], (), 40, Trust.SUSPECT, "out of band"),
         ([interval(6, 20, Trust.UNVERIFIABLE), interval(21, 60, Trust.SUSPECT)], (), 40, Trust.SUSPECT, "out of band"),
+        ([interval(6, 20, Trust.SUSPECT), interval(21, 60, Trust.UNVERIFIABLE)], (), 40, Trust.SUSPECT, "out of band"),
         ([interval(6, 30)], (), 40, None, "the ledger does not tell"),
         ([interval(6, 20), interval(31, 60)], (), 40, None, "sequence gap"),
         ([], (), 10, None, "the ledger does not tell"),

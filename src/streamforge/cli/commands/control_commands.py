@@ -15,6 +15,7 @@ from streamforge.cli.command_errors import ApiProblem, CliError
 from streamforge.cli.follower import followed
 from streamforge.cli.session import Mode, Session, session
 from streamforge.manager import answers, data_answers
+from streamforge_utils.model.daily_collections import by_base
 
 
 async def stop(
@@ -140,7 +141,7 @@ def _told(workflow: answers.Started, removed: data_answers.Removed | None, *, da
         return f"; its documents stay in {workflow.collection}"
     if workflow.topic_input is not None:
         return f"; {terminal.records(removed.records_removed)} removed from {workflow.collection}"
-    where = sorted({segment.collection or "" for segment in removed.staying})
+    where = by_base(segment.collection or "" for segment in removed.staying)
     one = removed.records_staying == 1
     many = terminal.records(removed.records_staying)
     stay = f"{many} of its range stay{'s' if one else ''} in {', '.join(where)}"

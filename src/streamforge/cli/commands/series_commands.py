@@ -14,7 +14,7 @@ from streamforge.cli import terminal
 from streamforge.cli.arguments import check_count, check_words
 from streamforge.cli.client import Query, path_part, to_json
 from streamforge.cli.command_errors import ApiProblem, CliError, UsageProblem
-from streamforge.cli.coverage_text import NONE_OPENS, NOTHING_OVER, load_command, request_of, rest
+from streamforge.cli.coverage_text import NONE_OPENS, NOTHING_OVER, by_day, load_command, request_of, rest
 from streamforge.cli.session import Mode, NothingThere, Session, Where, session
 from streamforge.manager import answers, data_answers
 from streamforge.manager.origin import Source
@@ -105,7 +105,7 @@ def _tell(known: data_answers.Coverage, where: Where) -> None:
                 terminal.number(segment.records) if segment.records else "",
                 _where_or_why(segment),
             ]
-            for segment in known.segments
+            for segment in by_day(known.segments)
         ],
         right=("records",),
     )

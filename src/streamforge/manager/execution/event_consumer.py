@@ -228,7 +228,9 @@ class DuplicateEvents:
             return False
         who = (event.queue_id, event.target, event.attempt)
         step = workflow.step(event.target)
-        attempts = () if step is None or step.telemetry_id != event.producer else (*step.attempts, step.shadow)
+        attempts = (
+            () if step is None or step.telemetry_id != event.producer else (*step.attempts, *step.shadows, step.shadow)
+        )
         attempt = next((one for one in attempts if one is not None and one.number == event.attempt), None)
         if who in self._ended or (attempt is not None and attempt.terminal_event is not None):
             return True

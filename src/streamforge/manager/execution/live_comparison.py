@@ -23,14 +23,15 @@ from streamforge.manager.execution.planner import ExchangeFailed
 from streamforge.manager.execution.proof import ask_again
 from streamforge.manager.live_ledger import MOST_HOLES, Ledger
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
-from streamforge.manager.persistence.record_count import first_stored_from, holes_in, survey, time_of
+from streamforge.manager.persistence.placed_records import Behind, PlacedRecords
+from streamforge.manager.persistence.record_count import survey
 from streamforge.manager.symbols import TRADING
-from streamforge.manager.workflow import Workflow
+from streamforge.manager.workflow import END_OF_TIME_MS, Workflow
 from streamforge_utils.model.completeness.rule import Rule
-from streamforge_utils.model.coverage import DONE, Segment, Verdict, clip, lacking, touching, verdict_of
+from streamforge_utils.model.coverage import PASSED, Segment, Verdict, clip, lacking, touching, verdict_of
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.model.kinds.paging import ById
-from streamforge_utils.model.kinds.registry import kind_of, rule_of
+from streamforge_utils.model.kinds.registry import rule_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 
@@ -55,7 +56,7 @@ def front_of(segments: Sequence[Segment], from_ms: int, *, done: bool) -> Front:
     """How far `segments` (sorted, disjoint) reach from `from_ms` on; done: only what needs nothing more counts."""
     found = Front(from_ms)
     for one in segments[bisect_right(segments, from_ms, key=lambda one: one.end_ms) :]:
-        if one.start_ms > found.at_ms or (done and one.verdict not in DONE):
+        if one.start_ms > found.at_ms or (done and one.verdict not in PASSED):
             break
         position = found.position if one.verdict in (Verdict.EXCHANGE, Verdict.CLOSED) else None
         found = Front(one.end_ms, one, position if one.last_id is None else one.last_id + 1)
@@ -76,6 +77,7 @@ class Comparison:
         self._series: Series = workflow.series
         self._rule: Rule = rule_of(workflow.series)
         self._close = close
+        self._records = PlacedRecords(deps.store, workflow.series, workflow.placement)
 
     async def step(self) -> None:
         """Compare once. Raises OutOfDate (before a change), RetryableError (the store) or ExchangeFailed."""
@@ -123,7 +125,9 @@ class Comparison:
         if ledger.from_ms is None:
             return []
         end_ms = max(self._front(known).at_ms, ledger.history_ms or 0)
-        return lacking(known.segments, TimeRange(ledger.from_ms, end_ms)) if end_ms > ledger.from_ms else []
+        if end_ms <= ledger.from_ms:
+            return []
+        return lacking(known.segments, TimeRange(ledger.from_ms, end_ms), PASSED)
 
     async def closed(self) -> tuple[Ledger, list[Segment]]:
         """The ledger of what has ended, and its verdicts without a gap. Raises OutOfDate or RetryableError."""
@@ -151,14 +155,19 @@ class Comparison:
             ledger,
             proven_ms=None if proven.last is None else max(ledger.from_ms, proven.at_ms - shared),
             proven_id=None if proven.position is None else proven.position - 1,
+            stored=self._stored(known, TimeRange(ledger.from_ms, max(front.at_ms, ledger.from_ms + 1))),
             holes=(),
             open_holes=0,
         )
         if front.at_ms <= proven.at_ms or not ledger.has_history:
             return ledger
         rest = TimeRange(proven.at_ms, front.at_ms)
-        holes = [one for one in clip(touching(known.segments, rest), rest) if one.verdict not in DONE]
+        holes = [one for one in clip(touching(known.segments, rest), rest) if one.verdict not in PASSED]
         return _replace(ledger, holes=tuple(holes[:MOST_HOLES]), open_holes=len(holes))
+
+    def _stored(self, known: SeriesCoverage, whole: TimeRange) -> int:
+        found = self._rule.counted(clip(touching(known.segments, whole), whole), known.grid_ms)
+        return sum(one.records for one in found if one.verdict is Verdict.STORED)
 
     def _front(self, known: SeriesCoverage) -> Front:
         """Where the comparison goes on."""
@@ -191,14 +200,14 @@ class Comparison:
     async def _filled(self, known: SeriesCoverage) -> list[Segment]:
         """The holes that are stored by now: the loader was late, or a supplement has loaded records of a millisecond
         that is in another segment."""
-        store, collection, found = self._deps.store, self._workflow.collection, list[Segment]()
+        found = list[Segment]()
         for hole in self.ledger.holes:
             wanted = self._rule.expected(hole, known.grid_ms)
             if not wanted or hole not in touching(known.segments, hole.span):
                 continue
-            if not await holes_in(store, collection, self._series, wanted):
-                there = _replace(_all_of(hole.span, collection), records=len(wanted))
-                found.append(_replace(there, first_id=hole.first_id, last_id=hole.last_id))
+            around = TimeRange(hole.start_ms - 1, hole.end_ms + 1)  # its records may share a millisecond beside it
+            told = await self._surveyed(hole.span, wanted, await self._records.within(around), known.grid_ms)
+            found += told if all(one.verdict is Verdict.STORED for one in told) else []
         return found
 
     def _old_ms(self, now_ms: int) -> int:
@@ -213,14 +222,12 @@ class Comparison:
     async def _bars(self, known: SeriesCoverage, front: Front) -> tuple[list[Segment], bool]:
         """By a grid: up to the last bar that is stored, which is over, by whichever clock."""
         rule, phase_ms = self._rule, known.grid_ms
-        stored = await self._positions(front.at_ms, RECORDS_A_STEP)
+        stored, collections, more = await self._behind(front.at_ms, front.at_ms)
         if not stored or not rule.is_fixed(phase_ms):
             return [], False
         whole = TimeRange(front.at_ms, rule.next(stored[-1]))
         wanted = rule.expected(verdict_of(whole, Verdict.UNKNOWN), phase_ms) or ()
-        places = [_all_of(whole, self._workflow.collection)]
-        found = await survey(self._deps.store, self._series, whole, wanted, places, phase_ms)
-        return found, len(stored) == RECORDS_A_STEP
+        return await self._surveyed(whole, wanted, collections, phase_ms), more
 
     async def _ids(self, front: Front) -> tuple[list[Segment], bool]:
         """By ids: up to the millisecond of the last one that is stored, of which more may come."""
@@ -228,23 +235,22 @@ class Comparison:
             front = await self._begun(front)
         if front.position is None:
             return [], False
-        stored = await self._positions(front.position, RECORDS_A_STEP)
+        stored, collections, more = await self._behind(front.at_ms, front.position)
         if not stored:
             return [], False
-        store, collection, more = self._deps.store, self._workflow.collection, len(stored) == RECORDS_A_STEP
-        newest_ms = await self._time_of(stored[-1])
+        newest_ms = await self._records.time_of(stored[-1], collections)
         stop, end_ms = stored[-1] + 1, newest_ms + 1
         if more or not self._close or not await self._is_whole(stored[-1], newest_ms):
             low, high = 0, len(stored) - 1
             while low < high:
                 middle = (low + high) // 2
-                low, high = (middle + 1, high) if await self._time_of(stored[middle]) < newest_ms else (low, middle)
+                is_older = await self._records.time_of(stored[middle], collections) < newest_ms
+                low, high = (middle + 1, high) if is_older else (low, middle)
             stop, end_ms = stored[low], newest_ms
         if stop <= front.position or end_ms <= front.at_ms:
             return [], False
         whole = TimeRange(front.at_ms, end_ms)
-        wanted = range(front.position, stop)
-        return await survey(store, self._series, whole, wanted, [_all_of(whole, collection)], None), more
+        return await self._surveyed(whole, range(front.position, stop), collections, None), more
 
     async def _is_whole(self, last: int, time_ms: int) -> bool:
         """Whether the exchange has nothing behind `last` that is of the same millisecond; it is asked for a moment."""
@@ -261,7 +267,7 @@ class Comparison:
         Where nothing is known before it, and nothing older is wanted, that is the first one that is stored; else the
         exchange tells it.
         """
-        series, ledger, kind = self._series, self.ledger, kind_of(self._series)
+        series, ledger = self._series, self.ledger
         if not self._close and (front.last is not None or ledger.history_ms is not None):
             span = TimeRange(front.at_ms, front.at_ms + 1)
             try:
@@ -270,21 +276,31 @@ class Comparison:
             except (RetryableError, PermanentError) as error:
                 raise ExchangeFailed(error) from error
             return front._replace(position=ids.start if isinstance(ids, range) else None)
-        store, collection, every = self._deps.store, self._workflow.collection, range(10**kind.digits - 1)
-        stored = await self._positions(await first_stored_from(store, collection, series, every, front.at_ms), 1)
-        if not stored:
+        first = await self._records.first_from(front.at_ms, self._latest_ms())
+        if first is None:
             return front
-        at_ms = await self._time_of(stored[0])
+        position, at_ms = first
         if ledger.from_ms is None:
             self.ledger = _replace(ledger, from_ms=at_ms)
-        return Front(at_ms, None, stored[0])
+        return Front(at_ms, None, position)
 
-    async def _positions(self, first: int, most: int) -> Sequence[int]:
-        """Of what is stored, the positions from `first` on, `most` at most."""
-        kind = kind_of(self._series)
-        begin, end = kind.key_range(self._series, range(first, 10**kind.digits - 1))
-        keys = await self._deps.store.keys(self._workflow.collection, first=begin, last=end, limit=most)
-        return kind.positions(self._series, keys)
+    async def _behind(self, at_ms: int, first: int) -> Behind:
+        """What is stored of that time or later, from the position `first` on: as much as a step compares."""
+        return await self._records.behind(at_ms, first, RECORDS_A_STEP, self._latest_ms())
+
+    def _latest_ms(self) -> int:
+        """Nothing is stored that happened later. The exchange's clock may be far ahead of the manager's."""
+        if self._close:
+            return END_OF_TIME_MS - 1
+        attempts = (step.attempt for step in self._workflow.steps)
+        reached = (one.progress.position or 0 for one in attempts if one is not None)
+        return max([self._deps.clock.now_ms(), *reached])
+
+    async def _surveyed(
+        self, span: TimeRange, wanted: Sequence[int], collections: Sequence[str], phase_ms: int | None
+    ) -> list[Segment]:
+        places = [_all_of(span, name) for name in collections]
+        return await survey(self._deps.store, self._series, span, wanted, places, phase_ms)
 
     async def _empty(self, known: SeriesCoverage, front: Front) -> list[Segment]:
         """Segments of the time behind the front in which nothing has happened, as the exchange says."""
@@ -311,28 +327,25 @@ class Comparison:
             front = await self._begun(front)
         if front.position is None:
             return []
-        stored = await self._positions(front.position, RECORDS_A_STEP)
+        stored, collections, more = await self._behind(front.at_ms, front.position)
         last = stored[-1] if stored else front.position - 1
-        if len(stored) != last - front.position + 1 or len(stored) == RECORDS_A_STEP:
+        if more or len(stored) != last - front.position + 1:
             return []
         page = await self._deps.exchange.page(self._series, ById(last, limit=2))
         if [*page.positions] != [last]:
             return []
         if stored:
-            whole = _all_of(TimeRange(front.at_ms, end_ms), self._workflow.collection)
-            return [_replace(whole, records=len(stored), first_id=front.position, last_id=last)]
+            wanted = range(front.position, last + 1)
+            return await self._surveyed(TimeRange(front.at_ms, end_ms), wanted, collections, None)
         before = front.last
         told = before is not None and before.verdict in (Verdict.STORED, Verdict.EXCHANGE)
         return [_replace(before, end_ms=end_ms)] if before is not None and told else []
 
-    async def _time_of(self, position: int) -> int:
-        found = await time_of(self._deps.store, self._workflow.collection, self._series, position)
-        return 0 if found is None else found
-
     async def _learnt(self, known: SeriesCoverage, found: Sequence[Segment]) -> bool:
         """Add what was found to the coverage, unless it is another one by now. Raises as `step`."""
         deps, series = self._deps, self._series
-        await deps.store.flush(self._workflow.collection)  # what the coverage calls stored survives a power cut
+        for name in {one.collection for one in found if one.collection is not None}:
+            await deps.store.flush(name)  # what the coverage calls stored survives a power cut
         condition = partial(deps.workflows.check_epoch, self._workflow)
         async with deps.coverage.locks.hold(series.id):
             if await deps.coverage.known(series) != known:

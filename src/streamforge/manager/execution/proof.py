@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
 import msgspec
@@ -31,6 +31,7 @@ from streamforge_utils.model.coverage import (
     without,
     without_stored,
 )
+from streamforge_utils.model.daily_collections import Placement
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.model.kinds.registry import kind_of, rule_of
 from streamforge_utils.model.series import Series
@@ -280,24 +281,29 @@ def _places(
     workflow: Workflow, known: SeriesCoverage, load: Iterable[TimeRange], rest: Iterable[TimeRange]
 ) -> list[Segment]:
     """Where the records of the range may lie; of two places with the same record the first counts."""
-    own, whole = workflow.collection, workflow.planned_span or workflow.span
+    own, whole = workflow.placement, workflow.planned_span or workflow.span
     there = [one for one in touching(known.segments, whole) if one.verdict is Verdict.STORED]
-    others = [one for one in there if one.collection != own]
+    others = [one for one in there if one.collection is not None and not own.holds(one.collection)]
     if rule_of(workflow.series).position_at(whole.start_ms) is not None:
         return [
-            *(_stored(span, own) for span in load),
+            *_own(own, load),
             # What it could not have may have been stored by another workflow meanwhile.
             *others,
             # The rest lies where the coverage says, or was repaired by the workflow.
-            *(_stored(span, own) for span in rest),
+            *_own(own, rest),
         ]
     # Times alone do not tell which records these are: each place counts for the ids that the coverage names, and what
     # none of them has is looked for everywhere. Another copy than the one that the coverage names changes nothing.
     return [
-        *(_stored(span, own) for span in load if touching(others, span)),
+        *_own(own, (span for span in load if touching(others, span))),
         *there,
-        *(_stored(whole, one) for one in dict.fromkeys([own, *(one.collection for one in others)]) if one is not None),
+        *(_stored(whole, name) for name, _ in own.of(whole)),
+        *(_stored(whole, name) for name in dict.fromkeys(one.collection for one in others) if name is not None),
     ]
+
+
+def _own(placement: Placement, spans: Iterable[TimeRange]) -> Iterator[Segment]:
+    return (_stored(part, name) for span in spans for name, part in placement.of(span))
 
 
 def _stored(span: TimeRange, collection: str) -> Segment:
@@ -327,7 +333,8 @@ async def _learn(
     # A range that was planned and then given up has its cause.
     learnt = overlay(without_stored([one for one in plan.settled if one.cause], known.segments), learnt)
     # What coverage calls stored is not loaded again, so a power cut must not take it.
-    await deps.store.flush(workflow.collection)
+    for name, _ in workflow.placement.of(workflow.planned_span or workflow.span):
+        await deps.store.flush(name)
     condition = partial(deps.workflows.check_epoch, workflow)
     await deps.coverage.prove(workflow.series, learnt, phase_ms, deps.clock.now_ms(), condition=condition)
 

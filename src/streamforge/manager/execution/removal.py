@@ -13,6 +13,7 @@ from streamforge.manager.persistence.record_count import beside, key_range
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.service import NotNow
 from streamforge.manager.workflow import Workflow
+from streamforge_utils.model.daily_collections import Placement
 from streamforge_utils.model.kinds.registry import kind_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
@@ -56,6 +57,14 @@ class RecordRemoval:
             left = Leftover(collection=collection, start_ms=span.start_ms, end_ms=span.end_ms)
             return await self._carry_out(series, left)
 
+    async def remove_all(self, series: Series, placement: Placement, span: TimeRange) -> int:
+        """As `remove`, from every collection in which records of `span` may lie."""
+        named = [name for name, _ in placement.of(span)]
+        if placement.daily:
+            there = {*await self._store.names(), *(one.collection for one in await self._coverage.of(series))}
+            named = [name for name in named if name in there] or named[:1]
+        return sum([await self.remove(series, name, span) for name in named])
+
     def check(self, series: Series, span: TimeRange) -> None:
         """Raises NotNow if a live workflow relies on records of `span`.
 
@@ -88,12 +97,12 @@ class RecordRemoval:
 
     def is_used(self, collection: str) -> bool:
         """Whether a live workflow writes to the collection."""
-        return any(stored.workflow.collection == collection for stored in self._workflows.live.values())
+        return any(stored.workflow.placement.holds(collection) for stored in self._workflows.live.values())
 
     def _is_written(self, series: Series, one: Leftover) -> bool:
         return any(
-            workflow.collection == one.collection
-            and workflow.series == series
+            workflow.series == series
+            and workflow.placement.holds(one.collection)
             and workflow.claimed_span.intersection(one.span)
             for workflow in (stored.workflow for stored in self._workflows.live.values())
         )

@@ -18,7 +18,6 @@ from streamforge.manager.execution.collection_export import CollectionExport, Ex
 from streamforge.manager.execution.dispatcher import tried_again_later
 from streamforge.manager.execution.executor import Executor
 from streamforge.manager.execution.inbox import Inbox
-from streamforge.manager.execution.removal import relies_on
 from streamforge.manager.execution.segment_retention import SegmentRetention
 from streamforge.manager.lifecycle.facts import Fact, TopicsRemoved
 from streamforge.manager.lifecycle.job_spec import readers_of
@@ -26,6 +25,7 @@ from streamforge.manager.lifecycle.topic_removals import due_removal, may_trim
 from streamforge.manager.persistence.store_usage import StoreUsageMonitor
 from streamforge.manager.policy import kept_ms
 from streamforge.manager.workflow import Workflow
+from streamforge_utils.model.daily_collections import DAY_MS, base_and_day
 from streamforge_utils.model.errors import RetryableError, StreamForgeError
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
@@ -167,8 +167,7 @@ class CollectionRetention:
 
     def _is_used(self, collection: str, places: Places) -> bool:
         """Whether a live workflow writes to the collection, or relies on what lies in it."""
-        removal, workflows = self._deps.removal, self._deps.workflows
-        return removal.is_used(collection) or any(relies_on(workflows, *place) is not None for place in places)
+        return any(_uses(stored.workflow, collection, places) for stored in self._deps.workflows.live.values())
 
     async def _export_and_drop(self, collection: str, places: Places, export: CollectionExport) -> None:
         """Export the collection, and drop it if the export holds what it holds. Raises StreamForgeError."""
@@ -217,3 +216,17 @@ class CollectionRetention:
     async def _remove_from_coverage(self, collection: str, places: Places) -> None:
         for series, span in places:
             await self._deps.coverage.forget(series, collection, span, whole=True)
+
+
+def _uses(workflow: Workflow, collection: str, places: Places) -> bool:
+    """Whether it writes to the collection, or relies on what lies there.
+
+    What one without an end has proven is behind it, but for what lies in the collection to which it writes.
+    """
+    passed_ms = 0 if workflow.ledger is None else workflow.ledger.proven_ms or 0
+    if workflow.placement.holds(collection):
+        day = base_and_day(collection) if workflow.daily else None
+        if day is None or day[1] + DAY_MS > passed_ms:
+            return True  # what is not compared yet may lie there
+    mine = (span for series, span in places if series == workflow.series and span.end_ms > passed_ms)
+    return any(workflow.claimed_span.intersection(span) is not None for span in mine)

@@ -17,11 +17,14 @@ from streamforge.manager.live_ledger import Ledger
 from streamforge.manager.requests import check, workflow_of
 from streamforge.manager.service import StartRequest
 from streamforge.manager.workflow import Status, Workflow
+from streamforge_utils.model.daily_collections import DAY_MS
 from streamforge_utils.model.kinds.registry import type_of
 from streamforge_utils.model.timeranges import TimeRange
 
 PAUSE_S = 60.0
 LONGEST_PAUSE_S = 3600.0
+MOST_DAYS = 31
+"""A history of more of them than this has one collection; else its records lie with the others of their day."""
 
 _log = structlog.get_logger(__name__)
 
@@ -71,18 +74,20 @@ async def _after(deps: Dependencies, ledger: Ledger) -> Ledger:
 
 
 async def _made(deps: Dependencies, workflow: Workflow, ledger: Ledger, span: TimeRange) -> Workflow:
-    now_ms = deps.clock.now_ms()
+    now_ms, lies_with_rest = deps.clock.now_ms(), span.start_ms >= (ledger.history_ms or 0)
+    if workflow.daily:
+        lies_with_rest = span.end_ms - span.start_ms <= MOST_DAYS * DAY_MS
     request = StartRequest(
         symbol=workflow.symbol,
         type=type_of(workflow.series),
         time_range=str(span),
         # What was missed lies with the rest; years of history have a collection of their own.
-        collection=None if span.start_ms < (ledger.history_ms or 0) else workflow.collection,
+        collection=workflow.collection if lies_with_rest else None,
     )
     checked = check(request, now_ms)
 
     def draft(code: str) -> Workflow:
         made = workflow_of(checked, code=code, now_ms=now_ms, exchange_now_ms=max(now_ms, span.end_ms))
-        return replace(made, supplements=workflow.queue_id)
+        return replace(made, supplements=workflow.queue_id, daily=workflow.daily and lies_with_rest)
 
     return await deps.reservations.create(deps.workflows, draft)

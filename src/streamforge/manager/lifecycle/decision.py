@@ -217,7 +217,7 @@ def _launch(workflow: Workflow, now_ms: int, conditions: Conditions, actions: li
                     workflow = _replace(workflow, waiting_for=_pause(step))
                     continue
                 attempt = next_attempt(workflow, step, now_ms)
-                step = _replace(step, status=StepStatus.RUNNING, attempts=(*kept_attempts(step), attempt))
+                step = _replace(step, status=StepStatus.RUNNING, attempts=(*kept_attempts(step), attempt), shadows=())
                 workflow = workflow.with_step(step)
             if attempt is not None and not attempt.observed and attempt.stop_asked_ms is None:
                 actions.append(Launch(step.target))
@@ -280,7 +280,8 @@ def _stopping(
     if (failed := workflow.failure or lost(workflow)) is not None:
         return workflow.next_epoch(status=Status.ERROR, failure=failed, ended_ms=now_ms)
     proof = workflow.proof
-    if workflow.endless and proof is not None and proof.complete and not any(map(_is_open, proof.segments)):
+    whole = proof is not None and proof.complete and not any(map(_is_open, proof.segments))
+    if workflow.endless and whole and not _leaves_some(workflow):
         steps = tuple(_replace(step, status=StepStatus.FINISHED) for step in workflow.steps)
         return workflow.next_epoch(status=Status.FINISHED, steps=steps, ended_ms=now_ms)
     return workflow.next_epoch(status=Status.INTERRUPTED, ended_ms=now_ms)
@@ -295,6 +296,11 @@ def _archive_failure(workflow: Workflow) -> str | None:
         return None
     reason = "it failed" if failed[0].failure is None else failed[0].failure.reason
     return f"{failed[0].target}: {reason}"
+
+
+def _leaves_some(workflow: Workflow) -> bool:
+    """Whether its loader had sent records that no sink has stored: what is proven ends before them."""
+    return workflow.ledger is not None and any(step.left or step.left_at_least for step in workflow.steps)
 
 
 def _is_open(segment: Segment) -> bool:

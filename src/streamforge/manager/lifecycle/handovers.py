@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MOST_SHADOWS = 3
 """So many in a row that cannot take over, and the handover is given up."""
+SHADOWS_KEPT = 10
 NEVER_SEEN_MS = 3_000
 """A planned job that was not seen for this long after it was asked to end was never started."""
 READY = "ready"
@@ -64,7 +65,7 @@ def taken_over(workflow: Workflow) -> Workflow:
     """The workflow in which each shadow whose step has lost its attempt is the attempt of the step."""
     for step in workflow.steps:
         attempt, shadow = step.attempt, step.shadow
-        if shadow is None or attempt is None or attempt.outcome is None or step.status is not StepStatus.WAITING:
+        if shadow is None or attempt is None or attempt.ended_ms is None or step.status is not StepStatus.WAITING:
             continue
         if _goes_on(shadow):
             handed_over = step.handed_over if step.handover is None else step.handover.runs or step.handed_over
@@ -74,6 +75,7 @@ def taken_over(workflow: Workflow) -> Workflow:
                     status=StepStatus.RUNNING,
                     attempts=(*kept_attempts(step), shadow),
                     shadow=None,
+                    shadows=(),
                     handover=None,
                     handed_over=handed_over,
                 )
@@ -108,6 +110,7 @@ def end_shadows(workflow: Workflow, now_ms: int, conditions: Conditions, actions
             if shadow.terminal_event is None:
                 actions.append(WriteTerminalEvent(terminal_event(workflow, step, shadow, now_ms)))
                 continue
+            step = _without_shadow(step, shadow)
             shadow = None
         else:
             if shadow.stop_asked_ms is None:
@@ -121,6 +124,12 @@ def _goes_on(shadow: Attempt) -> bool:
     return shadow.ended_ms is None and shadow.terminal_event is None and shadow.stop_asked_ms is None
 
 
+def _without_shadow(step: Step, shadow: Attempt) -> Step:
+    """The step whose shadow has ended, and is one of its attempts once another one writes."""
+    ended = _replace(shadow, outcome="not taken over")
+    return _replace(step, shadow=None, shadows=(*step.shadows, ended)[-SHADOWS_KEPT:])
+
+
 def _counted(workflow: Workflow, step: Step, now_ms: int, policy: Policy, actions: list[Action]) -> Step:
     """The step whose shadow has ended: what that means for the handover."""
     shadow, handover = step.shadow, step.handover
@@ -129,8 +138,9 @@ def _counted(workflow: Workflow, step: Step, now_ms: int, policy: Policy, action
     if shadow.terminal_event is None:
         actions.append(WriteTerminalEvent(terminal_event(workflow, step, shadow, now_ms)))
         return step
+    step = _without_shadow(step, shadow)
     if handover is None:
-        return _replace(step, shadow=None)
+        return step
     failures = handover.failures + 1
     handover = _replace(
         handover,
@@ -140,7 +150,7 @@ def _counted(workflow: Workflow, step: Step, now_ms: int, policy: Policy, action
         given_up=failures >= MOST_SHADOWS,
     )
     handed_over = handover.runs or step.handed_over if handover.given_up else step.handed_over
-    return _replace(step, shadow=None, handover=handover, handed_over=handed_over)
+    return _replace(step, handover=handover, handed_over=handed_over)
 
 
 def _followed(
@@ -208,8 +218,7 @@ def _begun(workflow: Workflow, step: Step, attempt: Attempt, now_ms: int, condit
         return step
     if not conditions.may_connect or attempt.stop_asked_ms is not None:
         return step
-    shadow = _replace(next_attempt(workflow, step, now_ms), shadow=True)
-    return _replace(step, shadow=shadow, numbered=shadow.number)
+    return _replace(step, shadow=_replace(next_attempt(workflow, step, now_ms), shadow=True))
 
 
 def _driven(step: Step, now_ms: int, policy: Policy, conditions: Conditions, actions: list[Action]) -> Step:
@@ -256,8 +265,7 @@ def _is_ready(shadow: Attempt) -> bool:
 
 def _told(step: Step, attempt: Attempt, now_ms: int, policy: Policy, actions: list[Action]) -> tuple[Step, Attempt]:
     """The attempt that has taken over, and is told so until it is heard to write."""
-    before = step.attempts[-2] if len(step.attempts) > 1 else None
-    since_ms = attempt.planned_ms if before is None or before.ended_ms is None else before.ended_ms
+    since_ms = max([attempt.planned_ms, *(one.ended_ms or 0 for one in step.attempts[:-1])])
     waited_s = (now_ms - max(since_ms, attempt.started_ms or now_ms)) / 1000
     if attempt.stop_asked_ms is None and waited_s > policy.stuck_after_s:
         reason = f"it was told to take over, and did not for {waited_s:.0f} s"

@@ -42,6 +42,7 @@ def job_of(
         "INTERVAL": workflow.series.interval,
         "KAFKA_TOPIC": workflow.topic,
         "COLLECTION_NAME": workflow.collection,
+        **({"STREAMFORGE_DAILY_COLLECTIONS": "true"} if workflow.daily else {}),
         "TELEMETRY_PRODUCER_ID": step.telemetry_id,
         "STREAMFORGE_ATTEMPT": str(attempt.number),
         "STREAMFORGE_LAUNCHED_AT": repr(attempt.planned_ms / 1000),

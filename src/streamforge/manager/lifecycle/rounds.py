@@ -142,7 +142,7 @@ def replay_round(workflow: Workflow) -> Workflow:
 
 def next_number(step: Step) -> int:
     """The number of the step's next attempt; none is ever used twice, though old attempts are forgotten."""
-    return max(step.attempts[-1].number if step.attempts else 0, step.numbered) + 1
+    return 1 + max((one.number for one in (*step.attempts[-1:], *step.shadows[-1:], step.shadow) if one), default=0)
 
 
 def next_attempt(workflow: Workflow, step: Step, now_ms: int) -> Attempt:
@@ -158,8 +158,8 @@ def next_attempt(workflow: Workflow, step: Step, now_ms: int) -> Attempt:
 
 
 def kept_attempts(step: Step) -> tuple[Attempt, ...]:
-    """The attempts that the step's document remembers beside its next one."""
-    return step.attempts[1 - ATTEMPTS_KEPT :]
+    """The attempts that the step's document remembers beside its next one; those in shadow that have ended, too."""
+    return (*step.attempts, *step.shadows)[1 - ATTEMPTS_KEPT :]
 
 
 def open_again(workflow: Workflow, plan: Plan | None) -> Workflow:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import AsyncIterator, Sequence
+from typing import Any
 
 import msgspec
 
-from streamforge.manager.persistence.coverage_store import CoverageStore
+from streamforge.manager.persistence.coverage_store import CoverageStore, SeriesCoverage
 from streamforge.manager.persistence.record_count import key_range, positions_of
 from streamforge.manager.persistence.segment_records import diffs_in_segments
 from streamforge.manager.service import Incomplete
@@ -94,10 +95,23 @@ class RecordReader:
         if left > 0:
             _check(proven, [], first, None)
 
+    async def read_each(
+        self, collections: Sequence[str], *, after: str | None, limit: int, **what: Any
+    ) -> AsyncIterator[Sequence[tuple[str, bytes]]]:
+        """As `read`, of one collection after the other."""
+        held = [name for name in collections if after is not None and await self._store.present(name, [after])]
+        at = collections.index(held[0]) if held else 0
+        for name in collections[at:]:
+            # Without the record that it names, only the order of keys tells what lies behind it.
+            behind = after if name == collections[at] or not held else None
+            async for batch in self.read(name, after=behind, limit=limit, **what):
+                yield batch
+                limit -= len(batch)
+            if limit <= 0:
+                return
+
     async def _proven(self, collection: str, span: TimeRange | None, series: Series | None) -> AsyncIterator[_Part]:
-        async for known in self._coverage.all():
-            if series is not None and known.series != series:
-                continue
+        async for known in self._known(series):
             if not rule_of(known.series).is_counted:
                 continue  # keys do not tell what lacks, and most of it lies in segments
             held = [s for s in known.segments if s.verdict is Verdict.STORED and s.collection == collection]
@@ -112,6 +126,13 @@ class RecordReader:
                     raise _incomplete(known.series, f"{common} is all gone", collection)
                 if grid:
                     yield _Part(known.series, common, grid)
+
+    async def _known(self, series: Series | None) -> AsyncIterator[SeriesCoverage]:
+        if series is not None:
+            yield await self._coverage.known(series)
+            return
+        async for known in self._coverage.all():
+            yield known
 
     async def _compare(self, collection: str, proven: Sequence[_Part], first: str) -> None:
         lacking: list[tuple[Series, str]] = []

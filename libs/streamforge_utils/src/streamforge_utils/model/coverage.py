@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Sequence, Set
 from enum import StrEnum
 from itertools import pairwise
 from typing import Protocol
@@ -40,6 +40,8 @@ COMPLETE = SETTLED - {Verdict.LOST, Verdict.EXPIRED}
 
 DONE = COMPLETE - {Verdict.PENDING} | {Verdict.LOST}
 """The verdicts of what is not to be loaded any more."""
+PASSED = DONE | {Verdict.EXPIRED}
+"""The verdicts of what one without an end does not load again by itself: what was removed stays so."""
 
 
 DISPUTED = "checksum-disputed"
@@ -239,14 +241,11 @@ def keeps(now: Sequence[Placed], before: Sequence[Placed]) -> bool:
     )
 
 
-def lacking(segments: Iterable[Segment], span: TimeRange) -> list[TimeRange]:
-    """The ranges of `span` that must (still) be loaded: all but `stored`, `exchange`, `closed` and `lost`.
-
-    Sorted, disjoint.
-    """
+def lacking(segments: Iterable[Segment], span: TimeRange, done: Set[Verdict] = DONE) -> list[TimeRange]:
+    """The ranges of `span` that must (still) be loaded: all but those with a verdict of `done`. Sorted, disjoint."""
     ranges: list[TimeRange] = []
     for segment in clip(segments, span):
-        if segment.verdict in DONE:
+        if segment.verdict in done:
             continue
         if ranges and ranges[-1].end_ms == segment.start_ms:
             ranges[-1] = TimeRange(ranges[-1].start_ms, segment.end_ms)

@@ -58,10 +58,14 @@ def consumer_group(queue: str, target: str) -> str:
 
 def collection_name(symbol: str, type_name: str, start_ms: int) -> str:
     """`btcusdt_api_candles_1m_2024_08_01`: letters, digits, `_` and `-`, beginning with a letter, at most 256 bytes."""
-    day = datetime.fromtimestamp(start_ms // 1000, UTC).strftime("%Y_%m_%d")
-    room = COLLECTION_LIMIT - len(day) - 3
+    return f"{collection_base(symbol, type_name)}_{datetime.fromtimestamp(start_ms // 1000, UTC):%Y_%m_%d}"
+
+
+def collection_base(symbol: str, type_name: str) -> str:
+    """`btcusdt_ws_trades`: what names of collections begin with; it leaves room for a day."""
+    room = COLLECTION_LIMIT - len("_2024_08_01") - 2
     stem = fit(f"{lower_type(symbol)}_{lower_type(type_name)}", room, "a-z0-9_-", joint="_")
-    return f"{stem if stem[0].isalpha() else 's_' + stem}_{day}"
+    return stem if stem[0].isalpha() else f"s_{stem}"
 
 
 def telemetry_id(target: str, queue: str) -> str:

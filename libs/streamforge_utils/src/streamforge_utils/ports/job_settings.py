@@ -247,11 +247,11 @@ class KubernetesSettings(msgspec.Struct, frozen=True, kw_only=True):
             "STREAMFORGE_K8S_DEADLINE_SECONDS", "a worker that runs longer is ended by Kubernetes", unit="seconds"
         ),
     ] = 86_400
-    leaving_seconds: Annotated[
+    eviction_seconds: Annotated[
         int,
         msgspec.Meta(ge=0),
         variable(
-            "STREAMFORGE_K8S_LEAVING_SECONDS",
+            "STREAMFORGE_K8S_EVICTION_SECONDS",
             "how long a loader of a live series whose pod is being ended goes on, so that another attempt can take its "
             "place without a gap",
             unit="seconds",

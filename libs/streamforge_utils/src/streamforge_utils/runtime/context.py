@@ -10,6 +10,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 import msgspec
 
+from streamforge_utils.model.daily_collections import Placement
 from streamforge_utils.model.kinds.kind import RecordKind
 from streamforge_utils.model.kinds.registry import kind_of_type, series_of
 from streamforge_utils.model.series import Series
@@ -96,8 +97,9 @@ class Context(Generic[P]):
     where they were given. first_id: of the first range, where all records before it are there already.
     weight_per_minute: the share of the exchange's weight now. scratch: a folder for files that do not outlive the
     process, which may not be there yet. replay: the input is a
-    topic of dead letters. archive_samples: which files are compared with the exchange. terminal_extra: what the
-    terminal event's `extra` shall hold beside the progress, as JSON has it. handover: whether this attempt writes.
+    topic of dead letters. handover: whether this attempt writes. placement: where its records are stored.
+    archive_samples: which files are compared with the
+    exchange. terminal_extra: what the terminal event's `extra` shall hold beside the progress, as JSON has it.
     """
 
     def __init__(
@@ -118,7 +120,7 @@ class Context(Generic[P]):
         self.given_ranges = settings.ranges
         self.ranges: tuple[TimeRange, ...] = settings.ranges or (settings.time_range,)
         self.first_id = settings.first_id
-        self.collection = settings.collection_name
+        self.placement = Placement(settings.collection_name, settings.collections.daily)
         self.attempt = settings.attempt
         self.replay = settings.replay
         self.archive_samples = settings.archive.samples
@@ -226,15 +228,15 @@ class Context(Generic[P]):
         self.terminal_extra |= extra
         await self.report(extra, confirmed=True)
 
-    async def upsert(self, documents: Sequence[Document], *, patience_s: float) -> Sequence[Answer]:
-        """As the store's `upsert`, into the worker's collection; measured, and counted but for refused documents.
+    async def upsert(self, collection: str, documents: Sequence[Document], *, patience_s: float) -> Sequence[Answer]:
+        """As the store's `upsert`; measured, and counted but for refused documents.
 
         A store that does not answer is asked again for at most `patience_s`; then RetryableError is raised.
         """
 
         async def once() -> Sequence[Answer]:
             start = time.perf_counter()
-            answers = await self.store.upsert(self.collection, documents)
+            answers = await self.store.upsert(collection, documents)
             metrics.observe("store_seconds", time.perf_counter() - start)
             return answers
 

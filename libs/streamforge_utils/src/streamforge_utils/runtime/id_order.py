@@ -108,7 +108,8 @@ class IdOrder:
         """The next records that follow each other, at most so many; they are held no longer."""
         ids, times, keys, values = self._ready
         given = Page(ids[:most], times[:most], keys[:most], values[:most])
-        self._ready = ids[most:], times[most:], keys[most:], values[most:]
+        for column in self._ready:
+            del column[:most]  # which moves the others; to copy them takes ten times as long
         self.bytes -= sum(map(len, given.values)) + RECORD_BYTES * len(given)
         return given
 

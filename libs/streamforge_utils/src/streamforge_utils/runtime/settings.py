@@ -16,6 +16,7 @@ from streamforge_utils.model.series import check_symbol
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.model.topic_reading import PartitionRange, Until, Upstream
 from streamforge_utils.plugins import PLUGINS
+from streamforge_utils.runtime.collection_settings import CollectionSettings
 from streamforge_utils.runtime.environment import variable
 from streamforge_utils.runtime.object_settings import ObjectSettings
 from streamforge_utils.runtime.server_settings import ArangoSettings, KafkaSettings
@@ -278,6 +279,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
     archive: ArchiveSettings = ArchiveSettings()
     stream: StreamSettings = StreamSettings()
     objects: ObjectSettings = ObjectSettings()
+    collections: CollectionSettings = CollectionSettings()
     plugins: Plugins = ""
     upstream: Annotated[
         tuple[Upstream, ...],

@@ -18,9 +18,10 @@ import msgspec
 from streamforge_utils.model.kinds.kind import RecordKind
 from streamforge_utils.ports.bus import Received
 from streamforge_utils.ports.columns import DocumentColumns, columns_of
-from streamforge_utils.ports.store import Outcome, count_outcomes
+from streamforge_utils.ports.store import Answer, Outcome, count_outcomes
 from streamforge_utils.runtime.context import Context
 from streamforge_utils.runtime.conversion import ANSWER_LIMIT_S, PASSED_OVER, Converted, HelperProcess, convert
+from streamforge_utils.runtime.day_division import DayDivision
 from streamforge_utils.runtime.logs import Log
 
 IDLE_S = 1.0
@@ -210,12 +211,12 @@ async def store_input(ctx: Context[SinkP], offloader: Converter, keeper: Keeper 
     at_once = ctx.store.upserts_at_once
     keeper = keeper or _Direct(ctx)
     room, ended = asyncio.Semaphore(BATCHES_AT_ONCE - (at_once > 1)), asyncio.Event()
-    order = _StoreOrder(at_once)
+    order, days = _StoreOrder(at_once), DayDivision(ctx.placement, lambda: ctx.kind)
 
     async def keep(received: Sequence[Received]) -> None:
         converted = await offloader.convert(received)
         async with order.batch(converted.keys) as first:
-            refused = await _store(ctx, received, converted)
+            refused = await _store(ctx, received, converted, days)
             await first.wait()
             await ctx.dead_letters.send(*refused)
             await keeper.keep(received)
@@ -279,12 +280,14 @@ class _StoreOrder:
             batch[1].set()
 
 
-async def _store(ctx: Context[SinkP], received: Sequence[Received], converted: Converted) -> list[tuple[Received, str]]:
+async def _store(
+    ctx: Context[SinkP], received: Sequence[Received], converted: Converted, days: DayDivision
+) -> list[tuple[Received, str]]:
     """Store the documents; returns the records that the conversion or the store refused, each with its reason."""
     refused = converted.refused
     documents = DocumentColumns(converted.keys, converted.versions, converted.bodies)
     if documents:
-        answers = await ctx.upsert(documents, patience_s=ctx.parameters.store_patience_seconds)
+        answers = await _upsert(ctx, documents, days)
         if Outcome.REFUSED in count_outcomes(answers):
             refused = refused + [
                 (at, answer.reason)
@@ -292,3 +295,19 @@ async def _store(ctx: Context[SinkP], received: Sequence[Received], converted: C
                 if answer.outcome is Outcome.REFUSED
             ]
     return [(received[at], reason) for at, reason in refused if reason != PASSED_OVER]
+
+
+async def _upsert(ctx: Context[SinkP], documents: DocumentColumns, days: DayDivision) -> Sequence[Answer]:
+    """Store each document in its collection; one answer each, in their order."""
+    patience_s, parts = ctx.parameters.store_patience_seconds, days.divide(documents)
+    if len(parts) == 1:
+        return await ctx.upsert(parts[0][0], documents, patience_s=patience_s)
+    answers: dict[int, Answer] = {}
+    for collection, places in parts:
+        part = DocumentColumns(
+            [documents.keys[at] for at in places],
+            [documents.versions[at] for at in places],
+            [documents.bodies[at] for at in places],
+        )
+        answers.update(zip(places, await ctx.upsert(collection, part, patience_s=patience_s), strict=True))
+    return [answers[at] for at in range(len(documents))]

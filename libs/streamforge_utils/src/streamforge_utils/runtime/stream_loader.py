@@ -151,7 +151,7 @@ class IdLoader(LiveWorker[P]):
         if (least := self._order.least) is not None:
             return least == last + 1
         if self._newest is not None:
-            return self._newest <= last
+            return True  # all that came is written
         now = self._ctx.clock.monotonic()
         if now - self._asked_at >= SETTLE_S:  # nothing happens: the exchange tells whether that is so
             self._asked_at = now

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn, Protocol
 
 import msgspec
@@ -30,6 +30,8 @@ OVERLAP_S = 60.0
 """So long a connection may take to give what the one before gave last."""
 MOST_PATIENCE = 8
 """A stream is asked about less and less often, where nothing is newer; at last after so many times its silence."""
+TOGETHER = 500
+"""Messages that are read together: they and their records fit into a processor's cache."""
 _LOOK_S = 1.0
 _ARRIVAL_S = 2.0
 """What the exchange has may still be on its way for so long."""
@@ -178,18 +180,24 @@ class StreamSession:
     async def _read(self, leg: _Leg) -> NoReturn:
         while True:
             batch = await leg.connection.read()
-            observed_ms = batch.received_us // 1000 + self._offset_ms()
-            heard = self._streaming.read(batch.payloads, self._series, observed_ms)
-            if len(heard.others) + len(heard.refused) < len(batch.payloads):
-                leg.note(heard, self._clock.monotonic())
-                if self._quiet:
-                    self._quiet = False
-                    self._progress.wait(_QUIET, None)
-            came = {"connection": leg.connection.number, "received_us": batch.received_us}
-            self._listener.hear(msgspec.structs.replace(heard, **came))
-            if heard.broken:
-                raise StreamEnded(EndCause.MALFORMED, f"{heard.broken} messages of the exchange's streams are no JSON")
+            payloads, broken = batch.payloads, 0
+            for first in range(0, len(payloads), TOGETHER):
+                broken += self._hear(leg, payloads[first : first + TOGETHER], batch.received_us)
+            if broken:
+                raise StreamEnded(EndCause.MALFORMED, f"{broken} messages of the exchange's streams are no JSON")
             await asyncio.sleep(0)  # what came at once may be much
+
+    def _hear(self, leg: _Leg, payloads: Sequence[bytes], received_us: int) -> int:
+        """Read some messages for the listener; returns how many of them are no JSON."""
+        heard = self._streaming.read(payloads, self._series, received_us // 1000 + self._offset_ms())
+        if len(heard.others) + len(heard.refused) < len(payloads):
+            leg.note(heard, self._clock.monotonic())
+            if self._quiet:
+                self._quiet = False
+                self._progress.wait(_QUIET, None)
+        came = {"connection": leg.connection.number, "received_us": received_us}
+        self._listener.hear(msgspec.structs.replace(heard, **came))
+        return heard.broken
 
     async def _successor(self, leg: _Leg) -> _Leg | None:
         """Wait until another connection has taken this one's place, or it has ended; None: there is none yet."""

@@ -199,7 +199,7 @@ def _pod_spec(spec: JobSpec, template: Template) -> dict[str, Any]:
 def _environment(spec: JobSpec, template: Template) -> list[dict[str, Any]]:
     values = {**spec.environment, **template.all_values, **_cache_values(spec, template)}
     if spec.stream:
-        values[_LEAVING] = str(template.settings.leaving_seconds)
+        values[_LEAVING] = str(template.settings.eviction_seconds)
     cas = _cas(template)
     for name, (_, folder, key) in cas.items():
         values[name] = f"{folder}/{key.key}"
@@ -283,7 +283,7 @@ def _grace_s(spec: JobSpec, template: Template) -> int:
         stop_s = min(stop_s, float(template.settings.deadline_seconds)) if math.isfinite(stop_s) else 0
     except ValueError:
         stop_s = 0  # it is refused, and named, by the worker
-    leaving_s = template.settings.leaving_seconds if spec.stream else 0
+    leaving_s = template.settings.eviction_seconds if spec.stream else 0
     return max(_GRACE_LEAST_S, int(stop_s) + _GRACE_MARGIN_S) + leaving_s
 
 

@@ -96,8 +96,8 @@ class Sequence(Rule, frozen=True):
                 end_ms = max(following.first_ms, cursor_ms + 1)
             elif following.collection is None:
                 end_ms = min(run.last_ms + 1, span.end_ms - 1)
-            else:
-                end_ms = following.first_ms
+            else:  # which may have happened in the millisecond behind the span
+                end_ms = min(following.first_ms, span.end_ms - 1)
             end_ms = min(end_ms, span.end_ms)
             if end_ms <= cursor_ms:
                 if found and found[-1].verdict is Verdict.UNKNOWN:

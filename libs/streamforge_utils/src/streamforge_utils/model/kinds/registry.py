@@ -126,8 +126,8 @@ def kind_of_document(key: str, body: bytes) -> RecordKind | None:
 
 
 def kind_of_collection(name: str) -> RecordKind | None:
-    """The kind whose type the name of a collection holds; None: it names none."""
-    named = (kind for kind in kinds() for one in kind.types if f"_{lower_type(one)}_" in name)
+    """The kind whose type the name of a collection, or the base of those of days, holds; None: it names none."""
+    named = (kind for kind in kinds() for one in kind.types if f"_{lower_type(one)}_" in f"{name}_")
     return next(named, None)
 
 

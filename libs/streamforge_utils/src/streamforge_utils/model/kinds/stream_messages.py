@@ -36,7 +36,7 @@ class _Named(msgspec.Struct, frozen=True, gc=False):
 
 _decode_envelope = msgspec.json.Decoder(_Envelope).decode
 _decode_name = msgspec.json.Decoder(_Named).decode
-_encode = msgspec.json.Encoder().encode
+_encode_lines = msgspec.json.Encoder().encode_lines
 
 
 class MessageStreaming(Streaming):
@@ -145,10 +145,12 @@ def refusal_of(symbol: str, series: Series, number: int, time_ms: int, price: st
 
 
 def heard_of(messages: Sequence[Any], records: Sequence[Any]) -> Heard:
-    """What messages with `id` and `time` say: the record of each, in the same order, is encoded as JSON."""
+    """What one or more messages with `id` and `time` say: the record of each, in the same order, is encoded as JSON."""
+    values = _encode_lines(records).split(b"\n")
+    values.pop()  # what is behind the last end of line
     return Heard(
         positions=[m.id for m in messages],
         times=[m.time for m in messages],
         keys=[one.key.encode() for one in records],
-        values=[*map(_encode, records)],
+        values=values,
     )

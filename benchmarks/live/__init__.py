@@ -1,0 +1,1 @@
+"""Workers that load what happens from streams."""

@@ -1,0 +1,48 @@
+"""What the benchmarks of live workers make of their measurements."""
+
+from __future__ import annotations
+
+import pytest
+
+from benchmarks.common.stream_server import Sent
+from benchmarks.live import latency
+from benchmarks.live.latency import Ways
+from benchmarks.live.memory import BOOKS, TRADES, Case, faults_of, thirds
+from streamforge.exchange.faults import FAULTS, parse_fault
+
+MS = 1_000_000
+
+
+@pytest.mark.parametrize(("case", "others"), [(TRADES, {"bar", "diff", "ticker", "snapshot"}), (BOOKS, {"bar"})])
+def test_a_day_has_all_faults_that_concern_the_type(case: Case, others: set[str]) -> None:
+    faults = [parse_fault(text) for text in faults_of(case)]
+    assert {one.name for one in faults} == {
+        name for name, kind in FAULTS.items() if kind.of_streams and kind.stage not in others
+    }
+    kinds = {one.options["kind"] for one in faults if one.name == "stream-frame"}
+    assert kinds == set(FAULTS["stream-frame"].choices["kind"])
+    once = [int(one.number("after")) for one in faults if one.number("count") == 1]
+    assert len(once) > 10
+    assert max(once) < case.events
+    assert {one.number("p") for one in faults if one.number("count") != 1} == {0.1, 0.002}
+
+
+def test_the_last_third_is_compared_with_the_first_behind_the_warm_up() -> None:
+    assert thirds([1000.0, *[1.0, 2.0, 3.0] * 3]) == (2.0, 2.0)
+    assert thirds([1000.0, 1.0, 1.0, 1.0, 5.0, 5.0, 5.0, 9.0, 9.0, 9.0]) == (1.0, 9.0)
+
+
+def test_the_lag_of_a_burst_is_gone_with_the_first_event_in_usual_time() -> None:
+    sent = [n * MS for n in range(6)]
+    late = [one + 2 * latency.CALM_NS for one in sent]
+    ways = Ways(sent, sent, [*late[:4], sent[4] + latency.CALM_NS, late[5]])
+    assert ways.calm_s(2) == pytest.approx(0.103)
+    assert Ways(sent, sent, late).calm_s(2) == pytest.approx(0.204)
+    assert ways.to_stored_ms(4) == [100.0, 200.0]
+
+
+def test_each_record_has_the_time_of_its_batch() -> None:
+    found = Sent([10, 20, 30], [1, 1, 3])
+    assert latency._spread(found, 3) == [10, 30, 30]
+    with pytest.raises(RuntimeError, match="3 trades were sent, published or stored, not 4"):
+        latency._spread(found, 4)

@@ -1,0 +1,53 @@
+"""Coverage for a person: the days of a live series are one line."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from streamforge.cli.coverage_text import by_day, show_segments
+from streamforge.manager.data_answers import Segment
+
+DAY_MS = 86_400_000
+
+
+def segment(
+    day: int, collection: str | None, *, verdict: str = "stored", records: int = 10, cause: str = ""
+) -> Segment:
+    return Segment(
+        start=f"day {day}",
+        end=f"day {day + 1}",
+        start_ms=day * DAY_MS,
+        end_ms=(day + 1) * DAY_MS,
+        verdict=verdict,
+        collection=collection,
+        records=records,
+        cause=cause or msgspec.UNSET,
+    )
+
+
+def test_days_of_one_base_that_follow_each_other_are_one_line() -> None:
+    days = [segment(n, f"t_2024080{n}") for n in range(1, 4)]
+    (one,) = by_day(days)
+    assert (one.start, one.end, one.records, one.collection) == ("day 1", "day 4", 30, "t (3 days)")
+    assert by_day(days[:1]) == days[:1]
+
+
+@pytest.mark.parametrize(
+    "after",
+    [
+        segment(2, "u_20240802"),
+        segment(2, "t"),
+        segment(3, "t_20240803"),
+        segment(2, None, verdict="unknown", records=0),
+        segment(2, "t_20240802", cause="checksum-disputed: 1"),
+    ],
+)
+def test_what_is_not_alike_has_a_line_of_its_own(after: Segment) -> None:
+    assert by_day([segment(1, "t_20240801"), after]) == [segment(1, "t_20240801"), after]
+
+
+def test_a_year_of_days_is_a_line_and_not_cut_off(capsys: pytest.CaptureFixture[str]) -> None:
+    show_segments([segment(n, f"t_2024{1 + n // 28:02}{1 + n % 28:02}", records=0) for n in range(300)])
+    (line,) = capsys.readouterr().out.splitlines()
+    assert line.endswith("t (300 days)")

@@ -20,7 +20,7 @@ ENGINE_WORKERS ?= 2
 ARGS ?=
 
 .PHONY: help setup demo test test-loaded mutants test-double test-arango test-engines test-long test-images test-delivery test-all kafka kube kube-build objects-build
-.PHONY: check bench bench-others pipelines-tools jupyterhub-env docs images site manifests wheels lock lock-check clean
+.PHONY: check bench bench-others stream-clients pipelines-tools jupyterhub-env docs images site manifests wheels lock lock-check clean
 # The parts of `make check`.
 CHECKS := format-check lint types imports versions docs-check manuals-check compatibility alerts yaml dockerfiles manifests-check secrets subjects size
 .PHONY: format $(CHECKS)
@@ -70,7 +70,7 @@ test-images: $(STAMP) ## build every image with buildah on a local Debian, start
 	@$(PY) -m tests.engines.kubernetes --fetch
 	@$(PY) -m pytest tests/images -s $(ARGS)
 
-test-delivery: $(STAMP) pipelines-tools jupyterhub-env bench-others ## run the tests of pipelines, devcontainer, JupyterHub, monitoring, manuals and others' clients of the archive (needs root and what test-images needs)
+test-delivery: $(STAMP) pipelines-tools jupyterhub-env bench-others stream-clients ## run the tests of pipelines, devcontainer, JupyterHub, monitoring, manuals and others' clients of the archive and the streams (needs root and what test-images needs)
 	@$(PY) -m tests.engines.kafka --fetch
 	@$(PY) -m tests.engines.kubernetes --fetch
 	@$(PY) -m pytest tests/delivery $(OF_DELIVERY) -n $(ENGINE_WORKERS) $(ARGS)
@@ -115,6 +115,8 @@ build/bench-others/.done: requirements/bench.txt
 	@$(PYTHON) -m venv --clear build/bench-others
 	@build/bench-others/bin/python -m pip --disable-pip-version-check --no-input install -q --require-hashes --no-deps -r $<
 	@touch $@
+
+stream-clients: build/stream-clients-env/.done ## install others' clients of the streams, which tests compare with ours, in an environment of their own
 
 site: build/site-env/.done ## build the manuals as a site into build/site; a warning is an error
 	@build/site-env/bin/sphinx-build -q -E -a -W --keep-going -b html -c docs/site -d build/site-env/doctrees . build/site

@@ -168,6 +168,10 @@ class World:
         self._supervisors[spec.name] = supervisor
         self._tasks[spec.name] = asyncio.create_task(supervisor.run(), name=spec.name)
 
+    async def start_together(self, specs: Sequence[JobSpec]) -> None:
+        for spec in specs:
+            await self.start(spec)
+
     async def jobs(self) -> Sequence[Job]:
         return [self._job(name) for name in sorted(self._tasks)]
 

@@ -243,7 +243,9 @@ def check_jobs(data: Path, workflows: Mapping[str, Mapping[str, Any]], *, overla
 
     overlap: what targets begin with whose next attempt may begin before: it listens at first.
     """
-    specs = {path.parent.name: msgspec.json.decode(path.read_bytes()) for path in (data / "jobs").glob("*/spec.json")}
+    specs = {
+        path.parent.name: msgspec.json.decode(path.read_bytes()) for path in (data / "jobs").glob("job-*/spec.json")
+    }
     steps = [step for workflow in workflows.values() for step in workflow["steps"]]
     attempts = {attempt["job"]: attempt for step in steps for attempt in step["attempts"]}
     assert set(specs) <= set(attempts), "a job that no workflow knows"

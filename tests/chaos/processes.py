@@ -77,21 +77,31 @@ def live_jobs(data: Path, gone: set[str] | None = None) -> list[Job]:
             if ended and gone is not None:
                 gone.add(folder.name)
             continue
-        try:
-            spec = msgspec.json.decode((folder / "spec.json").read_bytes())
-        except (OSError, msgspec.DecodeError):
-            continue
-        found.append(
-            Job(
-                name=folder.name,
-                queue_id=spec["queue_id"],
-                target=spec["target"],
-                attempt=spec["attempt"],
-                worker=worker,
-                shim=shim,
+        for one in _members(folder):
+            try:
+                spec = msgspec.json.decode((one / "spec.json").read_bytes())
+            except (OSError, msgspec.DecodeError):
+                continue
+            found.append(
+                Job(
+                    name=one.name,
+                    queue_id=spec["queue_id"],
+                    target=spec["target"],
+                    attempt=spec["attempt"],
+                    worker=worker,
+                    shim=shim,
+                )
             )
-        )
-    return found
+    return sorted(found, key=lambda job: job.name)
+
+
+def _members(folder: Path) -> list[Path]:
+    """The folders of the jobs that the process of this folder does: those of a basket that have not ended, or one."""
+    try:
+        names = msgspec.json.decode((folder / "members").read_bytes(), type=list[str])
+    except (OSError, msgspec.DecodeError):
+        return [folder]
+    return [one for one in (folder.parent / name for name in names) if not (one / "exit").exists()]
 
 
 def _alive(file: Path, data: Path) -> int | None:

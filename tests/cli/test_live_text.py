@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from streamforge.cli.command_errors import UsageProblem
+from streamforge.cli.commands.workflow_commands import handover_text
 from streamforge.cli.coverage_text import description, nothing_over
 from streamforge.cli.live_text import live_lines, live_text
 from streamforge.cli.load_request import Request
+from streamforge.cli.outcome import Ended, Loaded, tell
 from streamforge.cli.progress import numbers
 from streamforge.cli.session import Where
-from streamforge.manager import answers
+from streamforge.manager import answers, data_answers
+from streamforge.manager.handover_answers import Handover
 from streamforge.manager.live_answers import Hole, Live
 
 LINKS = answers.Links(self="", events="", coverage="", records="", dead_letters="")
@@ -62,6 +66,9 @@ def test_show_names_the_holes_and_what_has_become_of_them() -> None:
     live = Live(
         state="suspect",
         reconnects=2,
+        failure="it broke off",
+        refused=1200,
+        refusal="no digits",
         backfilled=30,
         clock_offset_ms=-12,
         open_holes=7,
@@ -71,6 +78,8 @@ def test_show_names_the_holes_and_what_has_become_of_them() -> None:
     )
     assert live_lines(live) == [
         "stream: 2 reconnects, 30 backfilled by requests, the exchange's clock is -12 ms ahead",
+        "stream: the last connection that failed: it broke off",
+        "careful: 1,200 messages of the stream were refused; the last: no digits",
         *["hole: a to b (unknown, ids 3 to 5)"] * 5,
         "hole: 2 more",
         "careful: what lacks was not loaded: wf-x: no; again at c",
@@ -104,3 +113,46 @@ def test_an_order_book_says_how_far_it_can_be_trusted() -> None:
         "suspect, nothing proven yet, 3,120 stored, 28/s, 99.1% verified, 3.2 s lost"
     )
     assert live_lines(live) == ["order book: suspect (sequence gap); unverified, but clean: 0.4% of the time"]
+
+
+def test_a_handover_says_how_far_it_is_and_why_it_is_made() -> None:
+    found = Handover(state="listening", reason="its image is older", asked_at="2024-08-01T00:00:00.000Z", attempt=3)
+    told = handover_text("loader-ws-trades", found)
+    assert told == "loader-ws-trades listening (attempt 3): its image is older"
+    given_up = msgspec.structs.replace(found, state="given up", attempt=None, trouble="it was not ready within 300 s")
+    assert handover_text("loader-ws-trades", given_up) == (
+        "loader-ws-trades given up: its image is older; the one before: it was not ready within 300 s"
+    )
+
+
+def test_what_is_lost_is_told_and_not_called_complete_or_gone(capsys: pytest.CaptureFixture[str]) -> None:
+    progress = answers.Progress(records_stored=3120, records_expected=3120)
+    found = workflow(Live(state="ended"), status="finished", type="ws_orderbook", progress=progress)
+    parts = [(0, 400, "stored", ""), (400, 600, "lost", "disconnect"), (600, 1000, "stored", "suspect: crossed")]
+    segments = [
+        data_answers.Segment(start="", end="", start_ms=start, end_ms=end, verdict=verdict, collection="c", cause=cause)
+        for start, end, verdict, cause in parts
+    ]
+    loaded = Loaded(
+        queue_id=found.queue_id,
+        status="finished",
+        time_range=found.time_range,
+        records_expected=3120,
+        records_stored=3120,
+        records_there=0,
+        coverage=segments,
+        seconds=1.0,
+        joined=False,
+        behind_seconds=0.0,
+        asked_range=None,
+    )
+    ended = Ended(workflow=found, loaded=loaded, interrupted=None, timed_out=False)
+    assert not ended.gone
+    tell(ended, Where(server="http://m"))
+    head, *lines = capsys.readouterr().out.splitlines()
+    assert head.endswith("finished in 1.0 s: 3,120 of 3,120 records stored, the rest is accounted for below")
+    assert [line.split(": ", 1)[1] for line in lines] == [
+        "c",
+        "it happened while nobody listened, and cannot be had again (disconnect)",
+        "c (suspect: crossed)",
+    ]

@@ -75,6 +75,23 @@ class StreamContract:
         await asyncio.gather(reading, return_exceptions=True)
         await self.gets(connection, await known.happen(), known.names[0])
 
+    async def test_streams_are_added_to_an_open_connection_and_taken_away(self, known: KnownStreams) -> None:
+        first, second, third = known.names[:3]
+        connection = await known.stream.connect([first])
+        await connection.subscribe([second, third])
+        await self.gets(connection, await known.happen(), first, second, third)
+        await connection.unsubscribe([first, third])
+        await self.gets(connection, await known.happen(), second)
+        await connection.subscribe([first])
+        await self.gets(connection, await known.happen(), second, first)
+
+    async def test_an_ended_connection_takes_no_more_streams(self, known: KnownStreams) -> None:
+        connection = await known.stream.connect(known.names[:1])
+        await connection.abort()
+        for call in (connection.subscribe, connection.unsubscribe):
+            with pytest.raises(StreamEnded):
+                await call(known.names[1:2])
+
     async def test_what_came_before_the_end_is_read_before_it(self, known: KnownStreams) -> None:
         connection = await known.stream.connect(known.names[:1])
         happened = await known.happen()

@@ -17,7 +17,8 @@ class ScriptedLauncher:
     """started: what was started, in order; a name is there once. stopped: whom it was asked to end.
 
     failing: what every call raises. gate: `start` waits for it. obedient: a job asked to end is gone at once.
-    unseen: its trouble. images: of jobs that are started, by target.
+    unseen: its trouble. images: of jobs that are started, by target. together: the jobs of each call that started
+    several.
     """
 
     def __init__(self) -> None:
@@ -33,6 +34,7 @@ class ScriptedLauncher:
         self.obedient = True
         self.unseen = ""
         self.images: dict[str, str] = {}
+        self.together: list[list[str]] = []
 
     def watch(self) -> None:
         """Nothing is shared here that a worker could lock."""
@@ -56,6 +58,15 @@ class ScriptedLauncher:
             started_ms=self.now_ms,
             image=self.images.get(spec.target, ""),
         )
+
+    async def start_together(self, specs: Sequence[JobSpec]) -> None:
+        fresh = [spec.name for spec in specs if spec.name not in self.known]
+        for spec in specs:
+            await self.start(spec)
+        if len(fresh) > 1:
+            self.together.append(fresh)
+            for name in fresh:
+                self.known[name] = _replace(self.known[name], basket=f"basket-{len(self.together)}")
 
     async def jobs(self) -> Sequence[Job]:
         await asyncio.sleep(0)

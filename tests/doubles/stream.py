@@ -6,17 +6,23 @@ import asyncio
 from collections import deque
 from collections.abc import Callable, Sequence
 
+from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.stream import EndCause, StreamBatch, StreamEnded
 
 
 class ScriptedConnection:
-    """given: what is still to be read. aborted: by its user. made_at: monotonic seconds."""
+    """given: what is still to be read. aborted: by its user. made_at: monotonic seconds.
+
+    streams: those of now. asked: what was asked for later, request by request. refused: streams that are.
+    """
 
     def __init__(self, number: int, streams: Sequence[str], clock: Clock) -> None:
         self._number = number
         self.streams = tuple(streams)
         self.given: deque[StreamBatch] = deque()
+        self.asked: list[tuple[str, ...]] = []
+        self.refused: set[str] = set()
         self.aborted = False
         self.announced = False
         self.made_at = self.frame_at = clock.monotonic()
@@ -62,6 +68,21 @@ class ScriptedConnection:
             self._changed.clear()
             await self._changed.wait()
         return self.given.popleft()
+
+    async def subscribe(self, streams: Sequence[str]) -> None:
+        await asyncio.sleep(0)
+        if self._ended is not None:
+            raise self._ended
+        self.asked.append(tuple(streams))
+        if refused := [one for one in streams if one in self.refused]:
+            raise PermanentError(f"{refused} are refused")
+        self.streams += tuple(streams)
+
+    async def unsubscribe(self, streams: Sequence[str]) -> None:
+        await asyncio.sleep(0)
+        if self._ended is not None:
+            raise self._ended
+        self.streams = tuple(one for one in self.streams if one not in streams)
 
     async def abort(self) -> None:
         self.aborted = True

@@ -39,7 +39,10 @@ class StreamServer:
                 assert isinstance(message, str)
                 self.heard.append(message)
                 asked = json.loads(message)
-                names.update(asked["params"])
+                if asked["method"] == "SUBSCRIBE":
+                    names.update(asked["params"])
+                else:
+                    names.difference_update(asked["params"])
                 await client.send(json.dumps({"result": None, "id": asked["id"]}))
         except ConnectionClosed:
             pass

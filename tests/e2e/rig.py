@@ -324,8 +324,9 @@ def workers_of(data: Path) -> list[int]:
 
 
 def worker_pid(data: Path, job: str) -> int:
-    """The process id of a job's worker."""
-    return int((data / "jobs" / job / "pid").read_text())
+    """The process id of a job's worker, which may do others, too."""
+    basket = json.loads((data / "jobs" / job / "spec.json").read_text())["basket"]
+    return int((data / "jobs" / (basket or job) / "pid").read_text())
 
 
 @contextmanager

@@ -9,11 +9,15 @@ from itertools import pairwise
 from typing import Any
 
 import httpx
+import msgspec
 
 from streamforge import wiring
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.books.messages import DepthDiff
+from streamforge_utils.model.books.records import StoredDepthInterval, interval_of
 from streamforge_utils.model.books.segments import CONTENT, MANIFEST, decode_manifest, diffs_of, segment_prefix
+from streamforge_utils.model.books.stored_intervals import UNBACKED
+from streamforge_utils.model.books.trust import BookInterval
 from streamforge_utils.model.kinds.registry import kind_named
 from streamforge_utils.model.series import Series
 from streamforge_utils.ports.store import DocumentStore
@@ -28,6 +32,7 @@ from tests.limits import LIMIT_S
 
 LOADER, SINK = "loader-ws-orderbook", "arango-orderbook"
 QUICK = {LOADER: {"top_seconds": 0.5, "checkpoint_seconds": 1}, SINK: {"segment_seconds": 0.5}}
+_read_entry = msgspec.json.Decoder(StoredDepthInterval).decode
 LOOKS = 10
 """Books of past moments that are compared."""
 
@@ -79,13 +84,20 @@ async def _compared(
     diffs = [one for one in await _diffs(objects, symbol) if span["start_ms"] <= one.time_ms < span["end_ms"]]
     stored = [one for one in segments if one["verdict"] == "stored"]
     for part in stored:
-        assert_unbroken(part, [one for one in diffs if part["first_id"] <= one.last_id <= part["last_id"]])
+        meant = [one for one in diffs if part["first_id"] <= one.last_id <= part["last_id"]]
+        assert_unbroken(part, [one for one in meant if part["start_ms"] <= one.time_ms < part["end_ms"]])
     for part in segments:
         if part["verdict"] == "lost":
             assert not [one for one in diffs if part["start_ms"] <= one.time_ms < part["end_ms"]], part
     verified = [one for one in stored if not one.get("cause")]
     async with _store(manager) as store:
-        books, wholes = PastBooks(store, objects, [(workflow["collection"], 0)], symbol), await _wholes(store, workflow)
+        books = PastBooks(store, objects, [(workflow["collection"], 0)], symbol)
+        wholes = [
+            kind_named("depth_checkpoint").time_of(one) for one in await _bodies(store, workflow, "depth_checkpoint")
+        ]
+        ledger = [interval_of(_read_entry(one)) for one in await _bodies(store, workflow, "depth_interval")]
+        for part in stored:
+            assert_told(part, ledger, [one for one in diffs if part["start_ms"] <= one.time_ms < part["end_ms"]])
         moments = [
             diff.time_ms
             for diff in diffs
@@ -100,12 +112,19 @@ async def _compared(
     return diffs
 
 
-async def _wholes(store: DocumentStore, workflow: Json) -> list[int]:
-    """When the whole books were taken."""
-    kind, series = kind_named("depth_checkpoint"), Series(workflow["symbol"], "depth_checkpoint")
+async def _bodies(store: DocumentStore, workflow: Json, kind_name: str) -> list[bytes]:
+    """What is stored of a kind."""
+    kind, series = kind_named(kind_name), Series(workflow["symbol"], kind_name)
     first, last = kind.key_range(series, range(10**kind.digits - 1))
     documents = await store.read(workflow["collection"], first=first, last=last, limit=10_000)
-    return [kind.time_of(one.body) for one in documents]
+    return [one.body for one in documents]
+
+
+def assert_told(part: Json, ledger: Sequence[BookInterval], diffs: Sequence[DepthDiff]) -> None:
+    """The trust of a stored range is what the loader told of each diff last."""
+    for diff in diffs:
+        told = {one.doubt for one in ledger if one.first_id <= diff.last_id <= one.last_id}
+        assert part.get("cause", "") in (told or {"unverifiable: loader ended"}) | {f"unverifiable: {UNBACKED}"}
 
 
 def assert_unbroken(part: Json, diffs: Sequence[DepthDiff]) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
@@ -11,6 +12,8 @@ import pytest
 
 from tests.e2e import rig
 from tests.e2e.rig import Json
+from tests.engines.process import free_ports
+from tests.engines.proxy import Proxy
 
 LOADER = "loader-ws-trades"
 
@@ -99,3 +102,34 @@ def test_streams_that_cannot_be_had_for_now_are_waited_for_with_the_reason(
             manager.until(queue_id, "it says what it waits for", lambda one: reason in (one["waiting_for"] or ""))
             manager.post(f"/queues/{queue_id}/stop")
             assert manager.wait(queue_id)["ended_at"] is not None
+
+
+def test_a_proxy_that_cuts_is_told_and_costs_nothing(exchange: rig.Exchange, tmp_path: Path) -> None:
+    there = ("127.0.0.1", int(exchange.url.rpartition(":")[2]))
+    with Proxy(("127.0.0.1", free_ports(1)[0]), there) as proxy:
+        proxy.cut_after(700)  # in the second or third trade
+        url = f"ws://127.0.0.1:{proxy.listen[1]}"
+        with rig.manager(tmp_path / "data", exchange.url, STREAMFORGE_STREAM_URL=url) as manager:
+            queue_id = start(manager, "BTCUSDT")
+            told = f"to {url}: it broke off"
+            manager.until(queue_id, "it says why", lambda one: one["live"] and told in (one["live"]["failure"] or ""))
+            assert_goes_on(manager, queue_id)
+            assert manager.show(queue_id)["live"]["reconnects"] > 0
+
+
+def test_times_in_microseconds_are_refused_with_the_reason_and_cost_nothing(
+    exchange: rig.Exchange, manager: rig.Manager
+) -> None:
+    exchange.switch_on("stream-unit:symbol=ETHUSDT")
+    queue_id = start(manager, "ETHUSDT")
+    manager.until(queue_id, "it says why", lambda one: one["live"] and "13 digits" in (one["live"]["refusal"] or ""))
+    assert_goes_on(manager, queue_id)
+    exchange.lift_faults()
+
+
+def assert_goes_on(manager: rig.Manager, queue_id: str) -> None:
+    """What happens from now on is proven, too, and after a stop nothing lacks."""
+    from_ms = time.time_ns() // 1_000_000
+    manager.until(queue_id, "it is proven beyond", lambda one: (one["live"]["proven_through_ms"] or 0) > from_ms)
+    manager.post(f"/queues/{queue_id}/stop")
+    manager.finished(queue_id)

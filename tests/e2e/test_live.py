@@ -217,12 +217,14 @@ def test_over_midnight_a_day_begins_another_collection(tmp_path: Path) -> None:
         rig.manager(tmp_path / "data", exchange.url, **QUICK) as manager,
     ):
         begun = {name: start(manager, name, since="2024-08-01T23:59:30Z") for name in live}
+        later: dict[str, int] = {}
         for name, queue_id in begun.items():
-            manager.until(queue_id, "it is proven", is_proven)
+            found = manager.until(queue_id, "it is proven", is_proven)["live"]["proven_through_ms"]
+            later[name] = max(found, MIDNIGHT) + 3000  # what comes after the kill
             for target in (f"arango-{live[name]}", f"loader-ws-{live[name]}"):
                 manager.kill_worker(queue_id, target, signal.SIGKILL)
         for name, queue_id in begun.items():
-            manager.until(queue_id, "the day is proven", partial(is_proven, through_ms=MIDNIGHT + 3000))
+            manager.until(queue_id, "the day is proven", partial(is_proven, through_ms=later[name]))
             ended, base = stopped(manager, queue_id), f"btcusdt_{name}"
             held = [one["collection"] for one in manager.coverage(queue_id)]
             assert set(held) == {f"{base}_20240801", f"{base}_20240802"}

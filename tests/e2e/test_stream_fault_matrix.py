@@ -26,7 +26,7 @@ STRUCK = "after=2,count=3"
 ONCE = "after=2,count=1"
 
 CASES: dict[str, tuple[str, ...]] = {
-    "stream-silence": (ONCE, "count=1"),
+    "stream-silence": (ONCE, "count=1", "count=1000000"),
     "stream-stall": (ONCE, f"pings=0,{ONCE}", f"seconds=3,all=1,{ONCE}"),
     "stream-reset": (ONCE, f"all=1,{ONCE}"),
     "stream-close": (f"code=1008,all=1,{ONCE}",),
@@ -49,7 +49,10 @@ ALONE = {"stream-open-bar": BAR, "stream-corrected-bar": BAR} | {
     f"stream-frame:kind={kind}": TRADE for kind in ("utf8", "masked", "fragment", "reserved", "length")
 }
 """Faults of bars, and those in which connections for trades and for bars do not differ."""
-FOR_LONG = {f"stream-silence:{ONCE}", "stream-silence:count=1", f"stream-stall:{ONCE}", f"stream-stall:pings=0,{ONCE}"}
+FOR_LONG = {
+    *(f"stream-silence:{options}" for options in CASES["stream-silence"]),
+    *(f"stream-stall:{options}" for options in CASES["stream-stall"][:2]),
+}
 """Noticed only after a minute: these begin first, and are looked at last."""
 AT_ONCE = 5
 """So many other cases have begun while a test waits for one."""

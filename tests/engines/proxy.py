@@ -36,6 +36,7 @@ class Proxy:
         self._server: asyncio.Server | None = None
         self._flowing = asyncio.Event()
         self._cut = False
+        self._most: int | None = None
         self._pairs = set[_Pair]()
 
     def start(self) -> None:
@@ -71,6 +72,10 @@ class Proxy:
     def cut(self) -> int:
         """Reset every connection, and every new one at once. Returns how many there were."""
         return self._do(self._sever)
+
+    def cut_after(self, most: int | None) -> None:
+        """End each connection once so many bytes of the server have passed on it; None: end none for that."""
+        self._most = most
 
     def heal(self) -> None:
         """Pass everything on again; what was stalled goes on, nothing of it lost."""
@@ -145,7 +150,7 @@ class Proxy:
             _abort(writer)
             _abort(far_writer)
             return
-        pumps = asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer))
+        pumps = asyncio.gather(self._pump(reader, far_writer), self._pump(far_reader, writer, is_server=True))
         pair = _Pair(writer, far_writer, pumps)
         self._pairs.add(pair)
         try:
@@ -160,9 +165,17 @@ class Proxy:
     def _is_cut(self) -> bool:
         return self._cut
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _pump(
+        self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, is_server: bool = False
+    ) -> None:
+        passed = 0
         while data := await reader.read(_CHUNK):
             await self._flowing.wait()
+            passed += len(data)
+            if is_server and self._most is not None and passed >= self._most:
+                writer.write(data[: max(0, self._most - passed + len(data))])
+                writer.close()
+                return
             writer.write(data)
             await writer.drain()
             self.passed_bytes += len(data)

@@ -95,6 +95,20 @@ def test_it_breaks_the_network_as_it_is_told_and_nothing_that_passes_is_lost(pro
         assert echoed(again, b"3") == b"3"
 
 
+def test_it_ends_connections_in_the_middle_of_what_the_server_sends(proxy: Proxy) -> None:
+    with connect(proxy) as before:
+        assert echoed(before, b"12345678") == b"12345678"
+        proxy.cut_after(5)
+        with connect(proxy) as connection:
+            connection.sendall(b"1234567")
+            assert connection.recv(7, socket.MSG_WAITALL) == b"12345"
+        before.sendall(b"9")
+        assert before.recv(1) == b""
+    proxy.cut_after(None)
+    with connect(proxy) as again:
+        assert echoed(again, b"1234567") == b"1234567"
+
+
 def test_closing_leaves_nothing_of_a_connection_that_is_being_opened(
     proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -100,32 +100,60 @@ async def test_ccxt_hands_a_crossed_book_over() -> None:
         assert any(bid >= ask for bid, ask in await watched(client))
 
 
-# python-binance imports the older client of websockets
-@pytest.mark.filterwarnings("ignore:websockets.legacy is deprecated:DeprecationWarning")
-async def test_python_binance_keeps_the_book_once_it_has_passed_its_second_snapshot() -> None:
+@asynccontextmanager
+async def python_binance_of(running: RunningExchange) -> AsyncIterator[Any]:
     from binance import AsyncClient, BinanceSocketManager
     from binance.ws.depthcache import DepthCacheManager
 
-    async with busy() as (running, oracle):
+    class LocalClient(AsyncClient):  # type: ignore[misc]
+        API_URL = f"{running.url}/api"
 
-        class LocalClient(AsyncClient):  # type: ignore[misc]
-            API_URL = f"{running.url}/api"
+    client = LocalClient()
+    manager = BinanceSocketManager(client, max_queue_size=10_000)
+    manager.STREAM_URL = f"ws://127.0.0.1:{running.port}/"
+    try:
+        async with DepthCacheManager(client, "ETHUSDT", bm=manager, limit=5_000, ws_interval=100) as cache:
+            yield cache
+    finally:
+        await client.close_connection()
 
-        client = LocalClient()
-        manager = BinanceSocketManager(client, max_queue_size=10_000)
-        manager.STREAM_URL = f"ws://127.0.0.1:{running.port}/"
-        times: list[int] = []
-        try:
-            async with DepthCacheManager(client, "ETHUSDT", bm=manager, limit=5_000, ws_interval=100) as cache:
-                # where the first diff begins before the snapshot, it takes another one and lays the older diff over it
-                wrong_until_ms = 0
-                while len(times) < BOOKS:
-                    book = await within(cache.recv())
-                    wrong_until_ms = wrong_until_ms or running.state.clock.now_ms()
-                    if book.update_time > wrong_until_ms:
-                        times.append(book.update_time)
-                        kept = floats(book.get_bids()), floats(book.get_asks())
-                        assert kept == await oracle.top(time=times[-1])
-        finally:
-            await client.close_connection()
+
+# python-binance imports the older client of websockets
+@pytest.mark.filterwarnings("ignore:websockets.legacy is deprecated:DeprecationWarning")
+async def test_python_binance_keeps_the_book_once_it_has_passed_its_second_snapshot() -> None:
+    times: list[int] = []
+    async with busy() as (running, oracle), python_binance_of(running) as cache:
+        # where the first diff begins before the snapshot, it takes another one and lays the older diff over it
+        wrong_until_ms = 0
+        while len(times) < BOOKS:
+            book = await within(cache.recv())
+            wrong_until_ms = wrong_until_ms or running.state.clock.now_ms()
+            if book.update_time > wrong_until_ms:
+                times.append(book.update_time)
+                kept = floats(book.get_bids()), floats(book.get_asks())
+                assert kept == await oracle.top(time=times[-1])
     assert times == sorted(set(times))
+
+
+@pytest.mark.filterwarnings("ignore:websockets.legacy is deprecated:DeprecationWarning")
+async def test_python_binance_hands_books_over_that_never_were_once_a_diff_was_lost() -> None:
+    """It lays diffs from before its new snapshot over it. Of ours each book that is called verified is the exchange's,
+    see tests/workers/test_orderbook.py.
+    """
+    wrong = 0
+    config = ExchangeConfig(faults=("stream-missing:stream=*@depth*,after=30,count=1",))
+    clock = ExchangeClock(NOW, frozen=True)
+    async with (
+        await serve(config, clock) as running,
+        aiohttp.ClientSession() as session,
+        python_binance_of(running) as cache,
+    ):
+        truth = Oracle(running, session)
+        while not running.state.faults.active[0].struck:
+            clock.advance(100)
+            await asyncio.sleep(0.01)
+        clock.advance(2_000)  # a snapshot is newer now than what comes
+        while (book := await within(cache.recv())).update_time < clock.now_ms() - 500:
+            kept = floats(book.get_bids()), floats(book.get_asks())
+            wrong += kept != await truth.top(time=book.update_time)
+    assert wrong

@@ -81,6 +81,10 @@ class SimulatedLauncher:
         worker.task = asyncio.create_task(self._run(worker), name=spec.name)
         self._changed()
 
+    async def start_together(self, specs: Sequence[JobSpec]) -> None:
+        for spec in specs:
+            await self.start(spec)
+
     async def jobs(self) -> Sequence[Job]:
         await asyncio.sleep(0)
         return [self.known[name].job for name in sorted(self.known)]

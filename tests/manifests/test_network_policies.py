@@ -53,7 +53,8 @@ def test_manager_and_worker_reach_what_they_need(overlay: str) -> None:
         for resolver in (Peer(namespace="kube-system", labels={"k8s-app": "kube-dns"}), Peer(address="169.254.20.10")):
             assert allowed(objects, "Egress", labels, resolver, 53, "UDP")
             assert allowed(objects, "Egress", labels, resolver, 53, "TCP")
-        assert allowed(objects, "Egress", labels, EXCHANGE, 443)
+        for port in (443, 9443):
+            assert allowed(objects, "Egress", labels, EXCHANGE, port)
     for port in (443, 6443):
         assert allowed(objects, "Egress", MANAGER, API_SERVER, port)
 
@@ -64,6 +65,7 @@ def test_a_worker_reaches_nothing_else(overlay: str) -> None:
     for peer, port in [
         (API_SERVER, 443),
         (API_SERVER, 6443),
+        (API_SERVER, 9443),
         (Peer(address="169.254.169.254"), 443),
         (Peer(address="fd00::1"), 443),
         (EXCHANGE, 80),

@@ -5,12 +5,13 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from streamforge_utils.model.books.streams import BookHeard
 from streamforge_utils.model.completeness.continuity import Continuity
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.kinds import registry
 from streamforge_utils.model.kinds.kind import RecordKind
 from streamforge_utils.model.series import Series
-from tests.doubles.market import START_MS, Market, message
+from tests.doubles.market import START_MS, Market
 
 DEPTH, CHECKPOINT, TOP = (registry.kind_named(name) for name in ("depth", "depth_checkpoint", "depth_top"))
 SERIES = Series("BTCUSDT", "depth")
@@ -70,19 +71,18 @@ def test_a_record_that_cannot_be_true_is_refused(kind: RecordKind, changed: dict
     assert kind.documents([kind.example.key.encode()], [body(kind, **changed)]) is None
 
 
-def test_streams_give_records_of_the_series_and_pass_on_what_is_none() -> None:
+def test_streams_give_the_messages_of_the_series_and_pass_on_what_is_none() -> None:
     assert STREAMS is not None
     assert STREAMS.streams(SERIES) == ("btcusdt@depth@100ms", "btcusdt@bookTicker")
     world = Market(1, 40)
     ticker, diffs = world.ticker(30), [world.diff(1, 7), world.diff(8, 9)]
     eth = diffs[0].replace(b"BTCUSDT", b"ETHUSDT")
-    flipped, broken = message(10, 12, [], [], E=START_MS * 1000), diffs[0][:-3]
+    broken = diffs[0][:-3]
     assert ticker is not None
-    heard = STREAMS.read([diffs[0], ticker, eth, flipped, broken, diffs[1], b"{}"], SERIES, START_MS + 5)
+    heard = STREAMS.read([diffs[0], ticker, eth, broken, diffs[1], b"{}"], SERIES, START_MS + 5)
+    assert isinstance(heard, BookHeard)
     assert (heard.positions, heard.times) == ([7, 9], [START_MS + 700, START_MS + 900])
     assert heard.others == [ticker, eth, b"{}"]
-    assert [payload for payload, _ in heard.refused] == [flipped, broken]
-    assert "13 digits" in heard.refused[0][1]
-    for key, value in zip(heard.keys, heard.values, strict=True):
-        assert DEPTH.document(key, value)[1] == START_MS + 5
-    assert (msgspec.json.decode(heard.values[1]))["received_time"] == (START_MS + 5) * 1000
+    assert [payload for payload, _ in heard.messages] == [diffs[0], ticker, broken, diffs[1]]
+    assert str(heard.messages[2][1]).startswith("not a message about an order book")
+    assert heard.broken == 1

@@ -139,7 +139,10 @@ def test_a_refused_message_is_counted_and_the_exchange_is_asked_for_the_record()
             one.give(market.message(number).replace(b'"q":"0.01"', b'"q":"0"'))
         await market.clock.sleep(1)
         assert market.written == [100, 101]
-        assert market.live.refused == 1
+        assert (market.live.refused, market.live.refusal) == (
+            1,
+            "btcusdt@trade: 101: its quantity '0' is no decimal number above 0",
+        )
         assert market.bodies == market.oracle
 
     play(load_ids, act)

@@ -60,8 +60,10 @@ def test_a_pause_is_as_long_as_the_other_side_asks_for_and_is_told() -> None:
         await stage.clock.sleep(1)
         said.append(stage.waiting)
 
-    tried = play(act).stream.tried
+    stage = play(act)
+    tried = stage.stream.tried
     assert round(tried[1] - tried[0]) == 120
+    assert stage.session.failure == "the limit of connects is reached"
     assert said == ["the exchange's streams: the limit of connects is reached", None]
 
 

@@ -8,8 +8,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from streamforge import wiring
 from streamforge.exchange.exchange_server import RunningExchange
+from streamforge_utils.model.books.records import DepthInterval, kind_name_of
 from streamforge_utils.model.kinds.registry import kind_of_type
 from streamforge_utils.model.messages import EOS_KEY, Live, progress_of
 from streamforge_utils.runtime.settings import ExchangeSettings
@@ -36,6 +39,12 @@ class LiveRig(Rig):
         """Those of the records on the topic, in their order."""
         keys = [one.key or b"" for one in await self.read(TOPIC) if one.key != EOS_KEY]
         return [position for position in (self.kind.position_of(key.decode()) for key in keys) if position is not None]
+
+    async def causes(self) -> set[str]:
+        """Those of the ledger of an order book."""
+        found = [one for one in await self.read(TOPIC) if one.key != EOS_KEY]
+        intervals = [one.value for one in found if kind_name_of(one.key or b"") == "depth_interval"]
+        return {msgspec.json.decode(one, type=DepthInterval).cause for one in intervals}
 
     async def told(self) -> Live | None:
         """What the newest event tells of the streams."""

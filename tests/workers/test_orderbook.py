@@ -102,7 +102,7 @@ class BookRig(LiveRig):
         return b"".join([block async for block in self.objects.get(name)])
 
     def books(self, symbol: str = "BTCUSDT") -> PastBooks:
-        return PastBooks(self.stored, self.objects, [(COLLECTION, 0)], symbol)
+        return PastBooks(self.stored, self.objects, COLLECTION, symbol)
 
 
 async def check(exchange: Peer, past: PastBook) -> None:

@@ -54,6 +54,11 @@ def live_lines(live: Live) -> list[str]:
         stream.append(f"the exchange's clock is {live.clock_offset_ms:+.0f} ms ahead")
     if stream:
         lines.append(f"stream: {', '.join(stream)}")
+    if live.failure:
+        lines.append(f"stream: the last connection that failed: {live.failure}")
+    if live.refused:
+        count = terminal.number(live.refused)
+        lines.append(f"careful: {count} messages of the stream were refused; the last: {live.refusal}")
     for hole in live.holes[:_HOLES_SHOWN]:
         ids = "" if hole.first_id is None else f", ids {hole.first_id} to {hole.last_id}"
         lines.append(f"hole: {hole.start} to {hole.end} ({hole.verdict}{ids})")

@@ -35,7 +35,10 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
     last_id: Annotated[int | msgspec.UnsetType, meaning("Of its last record, likewise.")] = msgspec.UNSET
     cause: Annotated[
         str | msgspec.UnsetType,
-        meaning("Why it is `lost`, `expired` or `unknown`; of `stored` what is in doubt: `checksum-disputed: …`."),
+        meaning(
+            "Why it is `lost`, `expired` or `unknown`; of `stored` what is in doubt: `checksum-disputed: …`, or why "
+            "the order book is not verified."
+        ),
     ] = msgspec.UNSET
 
 

@@ -79,8 +79,11 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     last_id: Annotated[int | None, _meaning("The last id that the loader has published.")] = None
     reconnects: Annotated[int, _meaning("Connections that this attempt of the loader has made after the first.")] = 0
+    failure: Annotated[str | None, _meaning("Why the newest connection ended, or could not be made.")] = None
     backfilled: Annotated[int, _meaning("Records that this attempt had to ask for by requests.")] = 0
     duplicates: Annotated[int, _meaning("Records that came more than once, of two connections for example.")] = 0
+    refused: Annotated[int, _meaning("Messages of the stream of which no record can be made.")] = 0
+    refusal: Annotated[str | None, _meaning("What is wrong with the newest of these.")] = None
     held_bytes: Annotated[int, _meaning("What the loader holds because the topic is slow.")] = 0
     clock_offset_ms: Annotated[float | None, _meaning("How far the exchange's clock is ahead of the loader's.")] = None
     open_holes: int = 0
@@ -126,8 +129,11 @@ def live_answer(found: Workflow, at_ms: int | None) -> Live | None:
         frame_age_seconds=None if found.ended else frame_age_s,
         last_id=stream.last_id,
         reconnects=stream.reconnects,
+        failure=stream.failure or None,
         backfilled=stream.backfilled,
         duplicates=stream.duplicates,
+        refused=stream.refused,
+        refusal=stream.refusal or None,
         held_bytes=stream.held_bytes,
         clock_offset_ms=stream.clock_offset_ms,
         open_holes=ledger.open_holes,

@@ -99,6 +99,16 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
             unit="connections in five minutes",
         ),
     ] = 150  # half of the exchange's limit for one address: windows may overlap
+    basket_size: Annotated[
+        int,
+        msgspec.Meta(ge=1, le=100),
+        variable(
+            "STREAMFORGE_BASKET_SIZE",
+            "loaders of streams of one target that become one process, if they begin within a moment of each other; as "
+            "Jobs each is alone",
+            unit="loaders",
+        ),
+    ] = 50
     stop_within_s: Annotated[
         _Positive,
         variable(

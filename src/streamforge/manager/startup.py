@@ -23,7 +23,6 @@ from streamforge.manager.running_manager import Ports, Running, running
 from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.ports.exchange import Identity
 from streamforge_utils.ports.instrumentation import Observer
-from streamforge_utils.ports.object_store import ObjectStore
 from streamforge_utils.runtime.environment import secrets_of
 from streamforge_utils.runtime.logs import Redactor
 from streamforge_utils.runtime.settings import DataSettings
@@ -133,6 +132,7 @@ def ports_of(settings: ManagerSettings, observer: Observer, clock: Clock | None 
     exchange = msgspec.structs.replace(settings.exchange, weight_per_minute=settings.policy.manager_weight_per_minute)
     waits, identity = ExchangeWaits(observer), Identity(settings.exchange.identity or None)
     store, kept = wiring.make_store(settings.data, observer=observer), settings.retained
+    keeps = settings.objects.url or settings.data.data_dir is not None
     return Ports(
         bus=wiring.make_bus(settings.data, clock=clock, observer=observer),
         store=store,
@@ -140,19 +140,12 @@ def ports_of(settings: ManagerSettings, observer: Observer, clock: Clock | None 
         exchange=wiring.make_exchange(exchange, clock=clock, observer=waits, identity=identity),
         exchange_waits=waits,
         archive=wiring.make_archive(settings.archive, settings.data, settings.exchange, clock=clock, observer=observer),
+        objects=wiring.make_object_store(settings.objects, settings.data) if keeps else None,
         retained=None if kept is None else wiring.make_object_store(kept, settings.data),
-        objects=_objects_of(settings),
         identity=identity,
         clock=clock,
         observer=observer,
     )
-
-
-def _objects_of(settings: ManagerSettings) -> ObjectStore | None:
-    """Where sinks put segments; None: the settings name no place."""
-    if settings.data.data_dir is None and not settings.objects.url:
-        return None
-    return wiring.make_object_store(settings.objects, settings.data)
 
 
 def configure_logs(settings: ManagerSettings, level: int | None = None) -> None:

@@ -17,8 +17,9 @@ from streamforge.workers import definition, targets
 from streamforge_utils.model.errors import ConfigError, InvalidInput
 from streamforge_utils.model.kinds.registry import kinds
 from streamforge_utils.plugins import load_plugins
+from streamforge_utils.ports.basket import BASKET
 from streamforge_utils.runtime.termination import EXIT_CONFIG
-from streamforge_utils.runtime.worker_definition import environment_of, help_text
+from streamforge_utils.runtime.worker_definition import Use, environment_of, help_text
 from streamforge_utils.runtime.worker_process import load_worker, run_worker
 
 USAGE = (
@@ -50,11 +51,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except InvalidInput as error:
         print(f"{error}\n{USAGE.format(targets=', '.join(targets()))}", file=sys.stderr)
         return EXIT_CONFIG
+    if environ.get(BASKET) and Use.STREAM in found.uses:
+        from streamforge_utils.runtime.basket import run_basket
+
+        return run_basket(found, wiring, environ, version=installed_version())
     return run_worker(found, wiring, environ, version=installed_version())
 
 
 def _fork_server(descriptor: int) -> int:
     """Fork workers for a launcher."""
+    from streamforge_utils.runtime import basket  # noqa: F401 - it is imported before anything is forked
+
     kinds()
     # What is found out here is known to each worker.
     installed_version()

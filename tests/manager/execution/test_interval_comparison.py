@@ -17,7 +17,9 @@ from streamforge.manager.live_ledger import Ledger
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
-from streamforge_utils.model.coverage import DONE, Verdict
+from streamforge_utils.model.books.stored_intervals import UNBACKED
+from streamforge_utils.model.books.trust import Mark
+from streamforge_utils.model.coverage import DONE, Segment, Verdict
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.messages import Live, Progress
 from streamforge_utils.model.timeranges import TimeRange
@@ -92,7 +94,7 @@ async def test_it_is_proven_as_far_as_the_diffs_are_stored_that_are_told(rig: Ri
     await rig.books.keep()
     assert (await rig.step(), rig.ledger.proven_id) == ([(1, 4, "stored", "")], 3)
     await rig.books.hear(6)
-    assert (await rig.step(), rig.ledger.proven_id) == ([(1, 5, "stored", "")], 5)
+    assert (await rig.step(), rig.ledger.proven_id) == ([(1, 5, "stored", "")], 4)
     await rig.books.keep()
     assert (await rig.step(), rig.ledger.proven_id) == ([(1, 7, "stored", "")], 6)
     assert counted(await rig.world.deps.coverage.of(rig.workflow.series)) == 6
@@ -142,6 +144,26 @@ async def test_trust_is_told_apart_and_summed_up(rig: Rig) -> None:
         (6, 7, "stored", "suspect: sequence gap"),
     ]
     assert (rig.ledger.verified_ms, rig.ledger.clean_ms, rig.ledger.lost_ms) == (300, 101, 0)
+
+
+async def test_where_the_loader_changes_its_mind_the_coverage_does_and_keeps_its_counts(rig: Rig) -> None:
+    await rig.books.hear(1, 2, 3)
+    mark = rig.books.ledger.mark()
+    await rig.books.hear(4, 5)
+    await rig.books.keep()
+    assert await rig.step() == [(1, 6, "stored", "")]
+    rig.books.ledger.turn_since(mark, SUSPECTED)
+    await rig.books.tell()
+    assert await rig.step() == [(1, 4, "stored", ""), (4, 6, "stored", "suspect: sequence gap")]
+    await rig.books.hear(6, 7)
+    await rig.books.keep()
+    assert await rig.step() == [(1, 4, "stored", ""), (4, 8, "stored", "suspect: sequence gap")]
+    assert [one.records for one in await rig.world.deps.coverage.of(rig.workflow.series)] == [3, 4]
+    rig.books.ledger.turn_since(mark, AWAITING)
+    await rig.books.tell()
+    assert await rig.step() == [(1, 4, "stored", ""), (4, 8, "stored", "unverifiable: awaiting snapshot")]
+    assert [one.records for one in await rig.world.deps.coverage.of(rig.workflow.series)] == [3, 4]
+    assert [one.last_id for one in await rig.world.deps.coverage.of(rig.workflow.series)] == [3, 7]
 
 
 async def test_what_no_stored_book_shows_is_not_called_verified(rig: Rig) -> None:
@@ -331,15 +353,16 @@ def test_whatever_a_loader_tells_and_a_sink_stores_nothing_is_claimed_that_is_no
 
     async def scenario() -> None:
         rig = await a_rig()
-        books, number, gap = rig.books, 0, ""
+        books, number, gap, marks = rig.books, 0, "", list[Mark]()
         doubts, causes, there = dict[int, str](), dict[int, str](), set[int]()
         for _ in range(data.draw(st.integers(1, 8))):
-            match data.draw(st.sampled_from(["hear", "lose", "doubt", "keep", "drop", "step"])):
+            match data.draw(st.sampled_from(["hear", "lose", "doubt", "turn", "keep", "drop", "step"])):
                 case "hear":
                     fresh = range(number + 1, number + 1 + data.draw(st.integers(1, 4)))
                     doubts |= dict.fromkeys(fresh, books.ledger.standing.trust.value)
                     await books.hear(*fresh)
                     number, gap = fresh[-1], ""
+                    marks.append(books.ledger.mark())
                 case "lose" if doubts:
                     gap = gap or data.draw(st.sampled_from(["disconnect", "sink too slow"]))
                     await books.end(gap)
@@ -347,6 +370,13 @@ def test_whatever_a_loader_tells_and_a_sink_stores_nothing_is_claimed_that_is_no
                     number += 3
                 case "doubt":
                     books.ledger.standing = data.draw(st.sampled_from([VERIFIED, AWAITING, SUSPECTED]))
+                case "turn" if marks:
+                    mark = data.draw(st.sampled_from(marks))
+                    standing = data.draw(st.sampled_from([VERIFIED, AWAITING, SUSPECTED]))
+                    first = opened(books)
+                    books.ledger.turn_since(mark, standing)
+                    await books.tell()
+                    doubts |= {n: standing.trust.value for n in doubts if n > mark.last_id and n >= first}
                 case "keep":
                     there |= set(books.held)
                     await books.keep()
@@ -374,12 +404,22 @@ def test_whatever_a_loader_tells_and_a_sink_stores_nothing_is_claimed_that_is_no
     asyncio.run(scenario())
 
 
+def opened(books: BookRecords) -> int:
+    """The first id of the interval that goes on."""
+    goes_on = books.ledger.open()
+    return books.ledger.next_id if goes_on is None else goes_on.first_id
+
+
+def unbacked(one: Segment) -> set[str]:
+    return {"verified"} if one.cause == f"unverifiable: {UNBACKED}" else set()
+
+
 async def claims_hold(rig: Rig, doubts: dict[int, str], there: set[int]) -> None:
     for one in await rig.world.deps.coverage.of(rig.workflow.series):
         claimed = {n for n in doubts if one.start_ms <= at(n) < one.end_ms}
         if one.verdict is Verdict.STORED:
             assert claimed <= there
-            if not one.cause:
-                assert {doubts[n] for n in claimed} <= {"verified"}
+            told = {doubts[n] for n in claimed}
+            assert told <= ({one.cause.partition(":")[0]} if one.cause else {"verified"}) | unbacked(one)
         elif one.verdict is Verdict.LOST:
             assert not claimed

@@ -52,10 +52,12 @@ def test_what_is_told_and_stored_is_stored_and_a_gap_is_lost_with_its_cause() ->
 
 def test_what_is_told_is_stored_no_further_than_its_records_are() -> None:
     log = [told(1, 9, 10, 91)]
-    assert shown(survey(log, links(1, 2, 3), 10, None, terms())) == [(10, 30, "stored", "", 1, 3)]
+    assert shown(survey(log, links(1, 2, 3), 10, None, terms())) == [(10, 30, "stored", "", 1, 2)]
     assert survey(log, [], 10, None, terms()) == []
-    assert shown(survey(log, links(4, 5), 30, 4, terms())) == [(30, 50, "stored", "", 4, 5)]
-    assert [one.records for one in survey(log, links(*range(4, 10)), 30, 4, terms())] == [6]
+    assert shown(survey(log, links(3, 4, 5), 30, 3, terms())) == [(30, 50, "stored", "", 3, 4)]
+    assert [one.records for one in survey(log, links(*range(3, 10)), 30, 3, terms())] == [7]
+    same = [Link(1, 1, 10), Link(2, 2, 20), Link(3, 3, 20)]
+    assert shown(survey(log, same, 10, None, terms())) == [(10, 20, "stored", "", 1, 1)]
 
 
 def test_a_record_that_overlaps_links_as_well() -> None:
@@ -67,7 +69,7 @@ def test_a_record_that_overlaps_links_as_well() -> None:
 def test_what_was_told_and_is_not_stored_is_unknown_once_records_behind_it_are() -> None:
     log = [told(1, 9, 10, 91)]
     assert shown(survey(log, links(1, 2, 6, 7, 8, 9), 10, None, terms())) == [
-        (10, 20, "stored", "", 1, 2),
+        (10, 20, "stored", "", 1, 1),
         (20, 60, "unknown", NOT_STORED, 3, 5),
         (60, 91, "stored", "", 6, 9),
     ]

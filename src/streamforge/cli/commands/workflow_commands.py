@@ -281,9 +281,9 @@ _ASKED = {"stop": "asked to stop", "stuck": "it was stuck"}
 
 def handover_text(target: str, handover: Handover) -> str:
     """How far the handover of a loader is, and why it is made."""
-    who = f", attempt {handover.attempt}" if handover.attempt else ""
+    who = f" (attempt {handover.attempt})" if handover.attempt else ""
     trouble = f"; the one before: {handover.trouble}" if handover.trouble else ""
-    return f"{target} is {handover.state}{who}, as {handover.reason}{trouble}"
+    return f"{target} {handover.state}{who}: {handover.reason}{trouble}"
 
 
 def messages_left(step: answers.Step) -> str:

@@ -21,6 +21,7 @@ from streamforge.manager.persistence.bans import Bans
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.errors import ConflictError, RetryableError, StreamForgeError
 from streamforge_utils.ports.instrumentation import Observer
+from streamforge_utils.runtime.worker_definition import Source
 
 STOP_AGAIN_S = 2.0
 """A worker that has not ended so long after the stop command gets it again: the first one may be lost."""
@@ -71,6 +72,7 @@ class Kind(IntEnum):
     """How many run at once. None holds up another kind: a proof may walk through a year of seconds.
 
     Ending a job waits until it is gone, a minute where its node is lost: all of a node's must hold up nothing else.
+    Launches of loaders of streams wait for each other.
     """
 
     RETAINING = 1
@@ -82,6 +84,7 @@ class Kind(IntEnum):
     COMPARING = 7
     SHORT = 16
     ENDING = 64
+    GATHERING = 256
 
 
 def kind_of(action: Action) -> Kind:
@@ -98,6 +101,11 @@ def kind_of(action: Action) -> Kind:
     return Kind.SHORT
 
 
+def _gathers(workflow: Workflow, action: Action) -> bool:
+    step = workflow.step(action.target) if isinstance(action, Launch) else None
+    return step is not None and step.source is Source.STREAM
+
+
 class BesideTheLoop(Protocol):
     """Work that the loop begins again and again, beside the workflows."""
 
@@ -112,6 +120,7 @@ class Dispatcher:
     """The actions that are being carried out, and how they went until what they found out is folded.
 
     ended: called with the workflow after each. pause_s: how long one that failed rests before it may be begun again.
+    gathering: the launches under way of which several may become one process.
     """
 
     def __init__(
@@ -132,6 +141,7 @@ class Dispatcher:
         self._pause_s = pause_s
         self.running: dict[Key, asyncio.Task[None]] = {}
         self._running_of: dict[str, set[Key]] = defaultdict(set)
+        self.gathering: set[Key] = set()
         self.limits = {kind: asyncio.Semaphore(kind) for kind in Kind}
         self._launched: set[Key] = set()
         self._stopped_at: dict[Key, float] = {}
@@ -144,7 +154,10 @@ class Dispatcher:
             return  # its job is there, and will be seen when the jobs are looked at next
         if self._deps.clock.monotonic() - self._stopped_at.get(key, float("-inf")) < STOP_AGAIN_S:
             return  # it has the command, and a moment to end
-        self._start(key, kind_of(action), self._executor.act(workflow, action), (workflow, action))
+        kind = Kind.GATHERING if _gathers(workflow, action) else kind_of(action)
+        if kind is Kind.GATHERING:
+            self.gathering.add(key)
+        self._start(key, kind, self._executor.act(workflow, action), (workflow, action))
 
     def begin_work(self, key: Key, kind: Kind, work: Coroutine[None, None, None]) -> None:
         """Do what was not decided about a workflow; it finds out nothing."""
@@ -208,6 +221,7 @@ class Dispatcher:
             # Also of a task that was cancelled before it began: it would seem to run for ever.
             work.close()
             del self.running[key]
+            self.gathering.discard(key)
             self._running_of[key[1]].discard(key)
             if not self._running_of[key[1]]:
                 del self._running_of[key[1]]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from streamforge_utils.ports.instrumentation import Observer
 
@@ -22,15 +22,24 @@ class Budget:
         """What each of `loaders` may use a minute."""
         return max(MINIMUM, self._total // max(1, loaders))
 
-    def deal(self, live: Iterable[str], running: Iterable[str], *, banned: bool = False) -> dict[str, int]:
+    def deal(
+        self,
+        live: Iterable[str],
+        running: Iterable[str],
+        *,
+        banned: bool = False,
+        together: Mapping[str, int] | None = None,
+    ) -> dict[str, int]:
         """The new share of each of the `running` jobs that was not `sent` of it. live: also those just launched.
 
-        banned: the exchange refuses everybody: 0 for all, which holds their requests back.
+        banned: the exchange refuses everybody: 0 for all, which holds their requests back. together: how many jobs the
+        process of each does, which is told what all of them may use.
         """
         names = set(live)
         share = 0 if banned else self.share(len(names))
         self._dealt = {name: dealt for name, dealt in self._dealt.items() if name in names}
-        return {name: share for name in running if self._dealt.get(name) != share}
+        shares = {name: share * (together or {}).get(name, 1) for name in running}
+        return {name: one for name, one in shares.items() if self._dealt.get(name) != one}
 
     def sent(self, job: str, share: int) -> None:
         """The job was launched with this share, or was sent it."""
@@ -56,15 +65,19 @@ class Connects:
         """Whether one more may be launched. launched_ms: when those of late were."""
         return sum(one > now_ms - CONNECT_WINDOW_MS for one in launched_ms) < self._half
 
-    def deal(self, running: Sequence[str], now_ms: int) -> dict[str, int]:
-        """The new share of each of the `running` jobs that was not `sent` of it."""
-        self._dealt = {job: share for job, share in self._dealt.items() if job in running}
-        return {
-            job: n for at, job in enumerate(running) if self._dealt.get(job) != (n := self.share(at, running, now_ms))
-        }
+    def deal(self, running: Sequence[str], now_ms: int, processes: Mapping[str, str] | None = None) -> dict[str, int]:
+        """The new share of each of the `running` jobs that was not `sent` of it.
 
-    def share(self, place: int, running: Sequence[str], now_ms: int) -> int:
-        """What the job at that place may try in five minutes."""
+        processes: of jobs that one process does, which share its connections.
+        """
+        self._dealt = {job: share for job, share in self._dealt.items() if job in running}
+        process_of = {job: (processes or {}).get(job, job) for job in running}
+        all_ = list(dict.fromkeys(process_of.values()))
+        shares = {process: self.share(at, all_, now_ms) for at, process in enumerate(all_)}
+        return {job: n for job in running if self._dealt.get(job) != (n := shares[process_of[job]])}
+
+    def share(self, place: int, running: Sequence[object], now_ms: int) -> int:
+        """What the process at that place may try in five minutes."""
         if len(running) <= self._half:
             return self._half // max(1, len(running))
         return int((place + now_ms // CONNECT_WINDOW_MS * self._half) % len(running) < self._half)

@@ -11,6 +11,7 @@ import structlog
 
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.backlog import backlog_of
+from streamforge.manager.execution.baskets import Baskets, connections_of, processes_of
 from streamforge.manager.execution.exchange_limits import Budget, Connects
 from streamforge.manager.execution.interval_comparison import comparison_of
 from streamforge.manager.execution.live_ends import begun, close
@@ -53,6 +54,7 @@ from streamforge_utils.model import names
 from streamforge_utils.model.errors import BannedError, ConfigError, ConflictError, PermanentError, RetryableError
 from streamforge_utils.model.messages import Command, encode_command, encode_event
 from streamforge_utils.ports.bus import Message
+from streamforge_utils.ports.launcher import Job
 from streamforge_utils.runtime.worker_definition import Role, Source
 
 _replace = msgspec.structs.replace
@@ -63,7 +65,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Executor:
-    """Does one action for one workflow at a time; the caller sees to it that an action is not done twice at once."""
+    """Does one action for one workflow at a time; the caller sees to it that an action is not done twice at once.
+
+    jobs: as they were last seen.
+    """
 
     def __init__(self, deps: Dependencies, bans: Bans, budget: Budget, overview: Overview) -> None:
         self._deps = deps
@@ -71,6 +76,8 @@ class Executor:
         self._budget = budget
         self._connects = Connects(deps.policy.connects)
         self._overview = overview
+        self.jobs: Mapping[str, Job] = {}
+        self.baskets = Baskets(deps.launcher, deps.clock, deps.policy.basket_size)
         self._recorded: dict[str, None] = {}
         self._provided: dict[str, None] = {}
 
@@ -147,12 +154,14 @@ class Executor:
         loaders = self._overview.loaders
         running = [job for job, (_, step) in loaders.items() if step.attempt is not None and step.attempt.observed]
         streams = [job for job in running if loaders[job][1].source is Source.STREAM]
-        weights, connects = self._budget.deal(loaders, running, banned=banned), self._connects.deal(streams, now_ms)
+        processes, together = processes_of(loaders, self.jobs)
+        weights = self._budget.deal(loaders, running, banned=banned, together=together)
+        connects = self._connects.deal(streams, now_ms, processes)
         for job in [*weights, *(one for one in connects if one not in weights)]:
             if job not in loaders:
                 continue  # it has ended meanwhile
             queue_id, step = loaders[job]
-            share = weights.get(job, 0 if banned else self._budget.share(len(loaders)))
+            share = weights.get(job, 0 if banned else self._budget.share(len(loaders)) * together[job])
             payload = {"weight_per_minute": share}
             await self.send(
                 Command(
@@ -169,7 +178,11 @@ class Executor:
 
     def may_connect(self, now_ms: int) -> bool:
         """Whether one more loader of a stream may be launched, which connects at once."""
-        return self._connects.may_launch(self._overview.connecting.values(), now_ms)
+        return self._connects.may_launch(sorted(self._connections({"": now_ms}))[:-1], now_ms)
+
+    def _connections(self, more: Mapping[str, int]) -> list[int]:
+        """When each process of late was planned that connects to the streams, and those of `more` jobs."""
+        return connections_of({**self._overview.connecting, **more}, self.jobs, self.baskets.size)
 
     async def _plan(self, workflow: Workflow) -> Plan:
         """What there is of the workflow's range, which coverage then knows of.
@@ -236,14 +249,14 @@ class Executor:
             common["STREAMFORGE_EXCHANGE_IDENTITY"] = expected
         if not self._wanted(workflow, target, attempt.number):
             return None  # it was asked to stop while this waited for its turn
-        connects = self._connects.share(0, [attempt.job, *self._overview.connecting], deps.clock.now_ms())
+        connects = self._connects.share(0, self._connections({attempt.job: attempt.planned_ms}), deps.clock.now_ms())
         spec_ = job_of(
             workflow, step, attempt, weight_per_minute=share, connects=connects, policy=deps.policy, common=common
         )
         if step.role is Role.LOADER:
             self._budget.sent(attempt.job, share)  # before it runs: a look meanwhile would send it once more
         try:
-            await deps.launcher.start(spec_)
+            await self.baskets.start(spec_)
         except ConfigError as error:
             if shadow:  # the attempt that writes goes on
                 last = deps.policy.max_action_failures

@@ -16,7 +16,7 @@ import msgspec
 import structlog
 
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.live_comparison import Comparison, Front
+from streamforge.manager.execution.live_comparison import Comparison, Front, front_of
 from streamforge.manager.live_answers import stream_of
 from streamforge.manager.live_ledger import Ledger
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
@@ -93,20 +93,45 @@ class IntervalComparison(Comparison):
         # By what the coverage has: a step that comes to nothing is done again.
         passed = [*takewhile(lambda one: one.end_ms <= front.at_ms, told)]
         self.ledger = _replace(self.ledger, entry_id=passed[-1].first_id if passed else told[0].first_id)
-        ahead = [one for one in told if one.end_ms > front.at_ms]
         all_told = len(told) < INTERVALS_A_STEP
+        told = await self._backed(told)
+        changed = self._changed(known, told, front)
+        front = changed or front
+        ahead = [one for one in told if one.end_ms > front.at_ms]
         if not ahead and not (self._close and all_told):
             return [], not all_told
-        behind_id = told[-1].last_id + 1 if front.position is None else front.position
-        first_id = min(behind_id, *(first_open(one, front.position) for one in ahead), told[-1].last_id + 1)
+        behind_id = max((one.last_id + 1 for one in told), default=0) if front.position is None else front.position
+        first_id = min([behind_id, *(first_open(one, front.position) for one in ahead)])
         last_id = max((one.last_id for one in ahead), default=behind_id)
         links, seen_id = await self._links(first_id, last_id, segment_id=self.ledger.segment_id)
         self.ledger = _replace(self.ledger, segment_id=self._segment_id)
         if self._close and all_told and seen_id is None:
             told = self._with_end(told, links)
-        told = await self._backed(told, front) if links else told
         found = survey(told, links, front.at_ms, front.position, self._terms(known, seen_id))
+        if changed is not None and found:
+            found = [*_before(changed, links, seen_id), *found]
         return found, bool(found) and not (all_told and seen_id is None)
+
+    def _changed(self, known: SeriesCoverage, told: Sequence[Unbroken], front: Front) -> Front | None:
+        """The first place before the front where the loader has changed its mind about what is stored.
+
+        It does so about its last interval alone: a snapshot, or the exchange's best prices, told it more.
+        """
+        at_ms = self.ledger.from_ms or 0
+        for one in sorted(told, key=lambda one: (one.start_ms, one.first_id)):
+            at_ms, end_ms = max(at_ms, one.start_ms), min(one.end_ms, front.at_ms)
+            for part in touching(known.segments, TimeRange(at_ms, end_ms)) if at_ms < end_ms else ():
+                if part.verdict is Verdict.STORED and part.cause != one.doubt:
+                    return self._place(known, one, part, max(at_ms, part.start_ms))
+            at_ms = max(at_ms, end_ms)
+        return None
+
+    def _place(self, known: SeriesCoverage, one: Unbroken, part: Segment, at_ms: int) -> Front:
+        """A place in an interval, and in a stored part of the coverage."""
+        if at_ms == one.start_ms:
+            return Front(at_ms, part, one.first_id)
+        before = front_of(known.segments, self.ledger.from_ms or 0, done=False, until_ms=at_ms)
+        return Front(at_ms, part, one.first_id if before.position is None else before.position)
 
     async def _filled(self, known: SeriesCoverage) -> list[Segment]:
         """What of the holes is stored by now: dead letters were read again, or what a sink had left."""
@@ -118,11 +143,13 @@ class IntervalComparison(Comparison):
             if hole not in touching(known.segments, hole.span) or not await self._is_any(first_id, last_id):
                 continue
             told = await self._told_from(await self._last_entry(first_id))
-            told = await self._backed([one for one in told if one.first_id <= last_id], Front(hole.start_ms))
-            parts = [_part(one, hole.span, first_id, last_id) for one in told if one.last_id >= first_id]
-            links, _ = await self._links(first_id, last_id, segment_id=0)
+            told = await self._backed([one for one in told if one.first_id <= last_id])
+            before = front_of(known.segments, self.ledger.from_ms or 0, done=False, until_ms=hole.start_ms)
+            begin = told[0].first_id if before.position is None else max(told[0].first_id, before.position)
+            parts = [_part(one, hole.span, begin, last_id) for one in told if one.last_id >= begin]
+            links, _ = await self._links(begin, last_id, segment_id=0)
             terms = _replace(self._terms(known, None), ended=True)
-            found += survey(parts, links, hole.start_ms, first_id, terms)
+            found += survey(parts, links, hole.start_ms, begin, terms)
         return found
 
     async def _is_any(self, first_id: int, last_id: int) -> bool:
@@ -192,13 +219,13 @@ class IntervalComparison(Comparison):
         again = {one.first_id for one in ended}
         return [*(one for one in told if one.first_id not in again), *ended]
 
-    async def _backed(self, told: Sequence[Unbroken], front: Front) -> list[Unbroken]:
+    async def _backed(self, told: Sequence[Unbroken]) -> list[Unbroken]:
         """`told`, with a doubt where nothing is stored of what shows that there is none; up to what goes on, and may
         have it any moment."""
         found: list[Unbroken] = []
         newest = max(told, key=lambda one: (one.start_ms, one.first_id))
         for one in sorted(told, key=lambda one: (one.start_ms, one.first_id)):
-            if one.doubt or one.end_ms <= front.at_ms or await self._is_backed(one):
+            if one.doubt or await self._is_backed(one):
                 found.append(one)
             elif one is newest and not one.cause and not self._close:
                 break
@@ -270,6 +297,18 @@ class IntervalComparison(Comparison):
         except (PermanentError, DamagedFile, DamagedObject) as error:
             _log.warning("a segment cannot be read", name=name, error=str(error))
             return ()
+
+
+def _before(changed: Front, links: Sequence[Link], seen_id: int | None) -> list[Segment]:
+    """What remains of a stored segment before a place in it, with its count where that is known."""
+    part = changed.last
+    if part is None or changed.position is None or part.start_ms >= changed.at_ms:
+        return []
+    last_id = part.last_id
+    whole = part.records and last_id is not None and (seen_id is None or last_id <= seen_id)
+    behind = sum(changed.position <= one.last_id <= (last_id or 0) for one in links)
+    records = max(0, part.records - behind) if whole else 0
+    return [_replace(part, end_ms=changed.at_ms, last_id=changed.position - 1, records=records)]
 
 
 def _part(one: Unbroken, span: TimeRange, first_id: int, last_id: int) -> Unbroken:

@@ -52,11 +52,16 @@ class Front(NamedTuple):
     position: int | None = None
 
 
-def front_of(segments: Sequence[Segment], from_ms: int, *, done: bool) -> Front:
-    """How far `segments` (sorted, disjoint) reach from `from_ms` on; done: only what needs nothing more counts."""
+def front_of(segments: Sequence[Segment], from_ms: int, *, done: bool, until_ms: int | None = None) -> Front:
+    """How far `segments` (sorted, disjoint) reach from `from_ms` on; done: only what needs nothing more counts.
+
+    until_ms: those that end later do not.
+    """
     found = Front(from_ms)
     for one in segments[bisect_right(segments, from_ms, key=lambda one: one.end_ms) :]:
         if one.start_ms > found.at_ms or (done and one.verdict not in PASSED):
+            break
+        if until_ms is not None and one.end_ms > until_ms:
             break
         position = found.position if one.verdict in (Verdict.EXCHANGE, Verdict.CLOSED) else None
         found = Front(one.end_ms, one, position if one.last_id is None else one.last_id + 1)

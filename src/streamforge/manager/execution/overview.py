@@ -22,7 +22,7 @@ class Overview:
     """Of the workflows in `live`, as of the latest `refresh`.
 
     started: how many are past `pending`, but for those without an end, which would hold a slot for ever;
-    live_workflows: how many of those load a series.
+    live_workflows: how many of those load a series; beginning: of how many of these the stream is about to be planned.
     hurried: those of which a job is about to be seen, since it was just launched or has sent its terminal event.
     owners: the workflow of each latest attempt's job. current: the jobs that may run. silent: latest attempts that have
     neither sent a terminal event nor been counted, by job. connecting: when attempts of loaders of streams were
@@ -34,7 +34,7 @@ class Overview:
     def __init__(self, live: Mapping[str, Stored]) -> None:
         self._live = live
         self._read: dict[str, Stored] = {}
-        self.started = self.live_workflows = 0
+        self.started = self.live_workflows = self.beginning = 0
         self.hurried: set[str] = set()
         self.owners: dict[str, str] = {}
         self.current: set[str] = set()
@@ -98,6 +98,7 @@ class Overview:
         self.live_workflows += workflow.is_live
         if any(map(is_wanted, workflow.steps)):
             self.handing_over.add(queue_id)
+        self.beginning += _begins(workflow)
         for step in _views(workflow):
             if (attempt := step.attempt) is None:
                 continue
@@ -122,6 +123,7 @@ class Overview:
             del self.series[one]
         self.started -= _holds_slot(workflow)
         self.live_workflows -= workflow.is_live
+        self.beginning -= _begins(workflow)
         self.hurried.discard(queue_id)
         self.handing_over.discard(queue_id)
         for step in _views(workflow):
@@ -141,6 +143,11 @@ def _views(workflow: Workflow) -> Iterator[Step]:
         yield step
         if (other := with_shadow(step)) is not None:
             yield other
+
+
+def _begins(workflow: Workflow) -> bool:
+    wanted = workflow.stop_asked_ms is None and workflow.failure is None
+    return wanted and workflow.is_live and workflow.plan is None
 
 
 def _holds_slot(workflow: Workflow) -> bool:

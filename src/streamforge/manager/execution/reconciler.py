@@ -71,6 +71,8 @@ class Reconciler:
         self.dispatcher = Dispatcher(
             deps, self.executor, self.inbox, self.bans, self._arrived, pause_s=self.LOOK_EVERY_S
         )
+        self.executor.baskets.expected = lambda: self._overview.beginning
+        self.executor.baskets.begun = lambda: len(self.dispatcher.gathering)
         self.retention = Retention(deps, self.executor, self.inbox)
         self._verifier = Verifier(deps)
         self.batches: BesideTheLoop | None = None
@@ -180,7 +182,7 @@ class Reconciler:
             changed |= before.keys() - found.keys()
             owners = self._overview.owners
             self._news |= {owners[name] for name in changed if name in owners}
-            self._jobs = found
+            self._jobs = self.executor.jobs = found
             self._running = {name for name, job in found.items() if job.state is JobState.RUNNING}
             self._launching_then = launching
             self._jobs_at = now
@@ -204,11 +206,12 @@ class Reconciler:
         live = self._deps.workflows.live
         try:
             # In their order: who has waited longest gets the next free slot.
-            for number, queue_id in enumerate([one for one in live if everything or one in news], start=1):
-                await self._reconcile_alone(queue_id, events.get(queue_id, ()))
-                if number % self.YIELD_EVERY == 0:
-                    await asyncio.sleep(0)  # requests that came meanwhile are answered
-                    await self.inbox.answer()
+            with self.executor.baskets.looking():
+                for number, queue_id in enumerate([one for one in live if everything or one in news], start=1):
+                    await self._reconcile_alone(queue_id, events.get(queue_id, ()))
+                    if number % self.YIELD_EVERY == 0:
+                        await asyncio.sleep(0)  # requests that came meanwhile are answered
+                        await self.inbox.answer()
         except BaseException:
             self._everything_at = float("-inf")  # those that were not looked at are, next time
             raise

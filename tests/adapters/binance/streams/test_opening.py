@@ -38,6 +38,12 @@ def refusal(status: str, *headers: str) -> bytes:
     return "\r\n".join([f"HTTP/1.1 {status}", *headers, "Content-Length: 2", "", "no"]).encode()
 
 
+def agreement(*connection: str) -> bytes:
+    """An agreement to the handshake, with such headers `Connection`."""
+    lines = ["HTTP/1.1 101 Switching Protocols", "Upgrade: websocket", *(f"Connection: {word}" for word in connection)]
+    return "\r\n".join([*lines, "", ""]).encode()
+
+
 @pytest.mark.parametrize(
     ("answer", "kind", "said", "after_s"),
     [
@@ -46,6 +52,9 @@ def refusal(status: str, *headers: str) -> bytes:
         (refusal("301 Moved", "Location: wss://example.org/stream"), PermanentError, "HTTP 301", None),
         (refusal("200 OK"), PermanentError, "no WebSocket server", None),
         (refusal("101 Switching Protocols"), PermanentError, "no WebSocket server", None),
+        (agreement("keep-alive, Upgrade"), PermanentError, "`Connection: keep-alive, Upgrade`.*proxy", None),
+        (agreement("keep-alive", "Upgrade"), PermanentError, "or a proxy before it", None),
+        (agreement("close"), PermanentError, "no WebSocket server", None),
         (b"SSH-2.0-OpenSSH_9.6\r\n\r\n", PermanentError, "no WebSocket server", None),
         (refusal("500 Error"), RetryableError, "HTTP 500", None),
         (refusal("503 Service Unavailable").replace(b"HTTP/1.1", b"HTTP/1.0"), RetryableError, "HTTP 503", None),

@@ -66,8 +66,8 @@ async def test_a_job_of_before_a_reboot_has_ended_and_is_not_run_again(
 async def test_a_newer_format_is_refused_by_name(launcher: ProcessLauncher, directory: Path) -> None:
     await launcher.start(job("a", "exit 0"))
     path = directory / "a/spec.json"
-    path.write_bytes(msgspec.json.encode({**msgspec.json.decode(path.read_bytes()), "format": 2}))
-    with pytest.raises(ConfigError, match=r"format 2.*newer"):
+    path.write_bytes(msgspec.json.encode({**msgspec.json.decode(path.read_bytes()), "format": 3}))
+    with pytest.raises(ConfigError, match=r"format 3.*newer"):
         await make(directory).jobs()
 
 

@@ -139,11 +139,13 @@ class Live(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         float | None, Meta(description="seconds since the exchange sent anything; null: no connection")
     ] = None
     reconnects: Annotated[int, Meta(description="connections made after one had failed")] = 0
+    failure: Annotated[str, Meta(description="why the newest connection ended, or could not be made")] = ""
     rotations: Annotated[int, Meta(description="connections replaced while they were good")] = 0
     backfilled: Annotated[int, Meta(description="records asked for by requests, as the streams lacked them")] = 0
     duplicates: Annotated[int, Meta(description="records that came more than once")] = 0
     refused: Annotated[int, Meta(description="messages of which no record can be made")] = 0
-    dropped: Annotated[int, Meta(description="records for which there was no room; they are asked for later")] = 0
+    refusal: Annotated[str, Meta(description="what is wrong with the newest of these")] = ""
+    dropped: Annotated[int, Meta(description="records for which there was no room; trades are asked for later")] = 0
     skipped: Annotated[int, Meta(description="ids or bars that the exchange does not have")] = 0
     corrected: Annotated[int, Meta(description="bars that the exchange changed after they were written")] = 0
     late: Annotated[int, Meta(description="bars that were asked for as no message said that they are closed")] = 0

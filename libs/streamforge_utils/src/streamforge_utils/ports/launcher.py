@@ -60,6 +60,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     waiting: str = ""
     waits_for_room: bool = False
     image: str = ""
+    basket: str = ""
 
 
 class Launcher(Protocol):
@@ -72,6 +73,13 @@ class Launcher(Protocol):
         """Run the job; a name that was ever started (and not forgotten) is left as it is.
 
         Raises RetryableError (it may or may not have been started: ask again) or ConfigError (it can never start).
+        """
+
+    async def start_together(self, specs: Sequence[JobSpec]) -> None:
+        """As `start`, of each: jobs of one target and image, which may become one process.
+
+        They begin, end and are stopped each for itself. Where one does not end in time, the process is ended, and with
+        it the others.
         """
 
     async def jobs(self) -> Sequence[Job]:

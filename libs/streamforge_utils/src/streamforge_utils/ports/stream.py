@@ -44,7 +44,7 @@ class StreamBatch(msgspec.Struct, frozen=True, gc=False):
 
 
 class StreamConnection(Protocol):
-    """One connection to the exchange's streams; it is used by one task."""
+    """One connection to the exchange's streams; one task reads it."""
 
     @property
     def number(self) -> int:
@@ -67,6 +67,15 @@ class StreamConnection(Protocol):
 
         Raises StreamEnded. A cancelled call loses no message.
         """
+
+    async def subscribe(self, streams: Sequence[str]) -> None:
+        """Ask for more streams; on return all are acknowledged. What comes meanwhile is read as ever.
+
+        Raises as `Stream.connect`; it may then give some of them.
+        """
+
+    async def unsubscribe(self, streams: Sequence[str]) -> None:
+        """Ask for these streams no longer; on return that is acknowledged. Raises as `subscribe`."""
 
     async def abort(self) -> None:
         """End it at once, without waiting for the other side."""

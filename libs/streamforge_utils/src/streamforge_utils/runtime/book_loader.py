@@ -13,13 +13,13 @@ from streamforge_utils.model.books.ending import ending
 from streamforge_utils.model.books.messages import BookTicker, DepthDiff, read_snapshot
 from streamforge_utils.model.books.records import interval_record, kind_name_of
 from streamforge_utils.model.books.snapshot_requests import Wanted
-from streamforge_utils.model.books.streams import BookHeard, BookStreams
+from streamforge_utils.model.books.streams import BookHeard
 from streamforge_utils.model.books.succession import id_of, succession, written
 from streamforge_utils.model.books.synchroniser import BookSettings, Synchroniser
 from streamforge_utils.model.books.trust import BookInterval, Cause, Trust
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.model.kinds.paging import Page
-from streamforge_utils.model.kinds.streaming import Heard, Streaming
+from streamforge_utils.model.kinds.streaming import Heard
 from streamforge_utils.model.messages import Live
 from streamforge_utils.ports.bus import Received
 from streamforge_utils.ports.columns import MessageColumns
@@ -108,9 +108,6 @@ class BookLoader(LiveWorker[BookParameters]):
         self._dropped = 0
         self._snapshots = 0
         self._last_id: int | None = None
-
-    def streaming(self, ctx: Context[BookParameters]) -> Streaming | None:
-        return None if ctx.kind.streaming is None else BookStreams(ctx.kind.streaming)
 
     def close(self) -> None:
         self._queue.close()

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Generic, NoReturn, TypeVar
 import msgspec
 
 from streamforge_utils.model.errors import PermanentError, RetryableError
-from streamforge_utils.model.kinds.streaming import Heard, Streaming
+from streamforge_utils.model.kinds.streaming import Heard
 from streamforge_utils.model.messages import Live
 from streamforge_utils.ports.bus import Received
 from streamforge_utils.runtime.backfill import Backfill
@@ -22,6 +22,7 @@ TRADING = "TRADING"
 _LOGGED = 5
 SHADOW_LOOK_S = 1.0
 """How often what another attempt has written is looked at."""
+_REASON_CHARACTERS = 200
 FLUSH_S = 2.0
 """What is ready may take so long to be written at the end; a worker has some more to stop."""
 
@@ -48,7 +49,8 @@ class LiveParameters(msgspec.Struct, frozen=True, kw_only=True):
         int,
         msgspec.Meta(
             ge=0,
-            description="records held on disk beyond that; more is dropped, counted, and asked for later if it can be",
+            description="records held on disk beyond that; more is dropped and counted: trades are asked for later, "
+            "diffs of an order book are lost",
         ),
         msgspec.Meta(extra={"unit": "bytes"}),
     ] = 48_000_000
@@ -61,7 +63,7 @@ class LiveWorker(ABC, Generic[P]):
     """A loader of the streams of one series; it is the listener of its session."""
 
     def __init__(self, ctx: Context[P]) -> None:
-        streaming = self.streaming(ctx)
+        streaming = ctx.kind.streaming
         if streaming is None:
             raise PermanentError(f"{ctx.type}: the exchange has no streams of {ctx.kind.name}")
         self._ctx = ctx
@@ -71,7 +73,7 @@ class LiveWorker(ABC, Generic[P]):
         self._follows = False
         self._began_ms = ctx.clock.now_ms()
         self._closing = False
-        self._refused = 0
+        self._refused, self._refusal = 0, ""
         self._time = ExchangeTime(ctx.exchange, ctx.clock)
         self._backfill = Backfill(
             ctx.exchange,
@@ -92,10 +94,6 @@ class LiveWorker(ABC, Generic[P]):
             offset_ms=lambda: self._time.offset_ms,
             rotate_s=ctx.parameters.rotate_seconds,
         )
-
-    def streaming(self, ctx: Context[P]) -> Streaming | None:
-        """How the streams are read."""
-        return ctx.kind.streaming
 
     async def run(self) -> None:
         """Work until cancelled, then write what is ready."""
@@ -168,6 +166,7 @@ class LiveWorker(ABC, Generic[P]):
         """Count and log what can never be a record; returns how many messages these are."""
         for payload, reason in heard.refused:
             self._refused += 1
+            self._refusal = reason[:_REASON_CHARACTERS]
             if self._refused <= _LOGGED:
                 self._ctx.log.warning("a message was refused", reason=reason, payload=payload[:200].decode("latin-1"))
         return len(heard.refused)
@@ -180,7 +179,9 @@ class LiveWorker(ABC, Generic[P]):
             "frame_age_s": None if age_s is None else round(age_s, 3),
             "reconnects": max(0, self._session.connections - 1 - self._session.rotations),
             "rotations": self._session.rotations,
+            "failure": self._session.failure,
             "refused": self._refused,
+            "refusal": self._refusal,
             "clock_offset_ms": self._time.offset_ms,
             "shadow": ("ready" if self._follows else "waiting") if self._ctx.handover.in_shadow else "",
             "leaving": self._ctx.handover.leaving,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from socketserver import TCPServer
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -202,6 +203,13 @@ class _DerivedFamily:
             self._gauge.labels(value).set(1 if value == latest else 0)
 
 
+class MetricsText(Protocol):
+    """What is served."""
+
+    def text(self) -> bytes:
+        """All metrics in Prometheus' text format."""
+
+
 class MetricsServer:
     """Serves `/metrics` from threads of its own.
 
@@ -209,7 +217,7 @@ class MetricsServer:
     or the host is none of this machine's.
     """
 
-    def __init__(self, metrics: Metrics, host: str, port: int | None) -> None:
+    def __init__(self, metrics: MetricsText, host: str, port: int | None) -> None:
         self._server = _listen(host, port, _handler(metrics))
         self.port = int(self._server.server_address[1])
         self._thread = threading.Thread(target=self._server.serve_forever, args=(_LOOK_S,), name="metrics", daemon=True)
@@ -248,7 +256,7 @@ def _listen(host: str, port: int | None, handler: type[BaseHTTPRequestHandler]) 
         ) from error
 
 
-def _handler(metrics: Metrics) -> type[BaseHTTPRequestHandler]:
+def _handler(metrics: MetricsText) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         timeout = _REQUEST_LIMIT_S
         server_version = "streamforge"

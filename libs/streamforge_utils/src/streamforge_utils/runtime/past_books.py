@@ -76,15 +76,19 @@ class PastBooks:
     """
 
     def __init__(
-        self, store: DocumentStore, objects: ObjectStore | None, collections: Sequence[tuple[str, int]], symbol: str
+        self,
+        store: DocumentStore,
+        objects: ObjectStore | None,
+        collections: str | Sequence[tuple[str, int]],
+        symbol: str,
     ) -> None:
-        """collections: where they are, and when each was begun, unix milliseconds; the last one first.
+        """collections: where they are, and when each was begun, unix milliseconds; the last one first. Or the only one.
 
         objects: where segments are; None: diffs are looked for in the collections alone.
         """
         self._store = store
         self._segments = None if objects is None else StoredSegments(objects, segment_prefix(symbol))
-        self._collections = collections[:_MOST_LOOKED_AT]
+        self._collections = [(collections, 0)] if isinstance(collections, str) else collections[:_MOST_LOOKED_AT]
         self._symbol = symbol
         self._diffs, self._wholes, self._ledger = (
             partial(kind_named(name).key, Series(symbol, name))

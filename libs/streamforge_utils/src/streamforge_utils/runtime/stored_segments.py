@@ -2,28 +2,30 @@
 
 from __future__ import annotations
 
+import gzip
+import hashlib
+import io
+import zlib
 from collections.abc import AsyncIterator, Iterator
 
 import msgspec
 
 from streamforge_utils.model.books.messages import DepthDiff
-from streamforge_utils.model.books.records import ID_DIGITS
-from streamforge_utils.model.books.segments import (
-    CONTENT,
-    MANIFEST,
-    SegmentManifest,
-    decode_manifest,
-    diffs_of,
-    first_id_of,
-    lines_of,
-)
+from streamforge_utils.model.books.records import ID_DIGITS, Depth, diff_of
+from streamforge_utils.model.books.segments import CONTENT, MANIFEST, SegmentManifest, decode_manifest, first_id_of
 from streamforge_utils.model.errors import DamagedFile, PermanentError
+from streamforge_utils.model.messages import DECODE_ERRORS
 from streamforge_utils.ports.object_store import NoObject, ObjectStore
 from streamforge_utils.runtime.id_search import MOST, last_before, last_that
 
 _LATE = 2
 """So many segments before an update are looked at: a late diff lies behind others."""
 _TRIES = 3
+_read_diff = msgspec.json.Decoder(Depth).decode
+
+
+class DamagedSegment(DamagedFile, PermanentError):
+    """A segment is not as its manifest says; the message names it."""
 
 
 class StoredSegment(msgspec.Struct, frozen=True):
@@ -34,17 +36,42 @@ class StoredSegment(msgspec.Struct, frozen=True):
     content: bytes
 
     def lines(self) -> Iterator[bytes]:
-        """Its messages, in the order of the topic. Raises DamagedFile."""
-        return lines_of(self.content, self.manifest, self.name)
+        """Its messages, one after the other, in the order of the topic.
+
+        Raises DamagedSegment; before the first message where the checksum differs.
+        """
+        if hashlib.sha256(self.content).hexdigest() != self.manifest.sha256:
+            raise self._damaged("it differs from the checksum in its manifest")
+        count = 0
+        try:
+            with gzip.open(io.BytesIO(self.content)) as lines:
+                for line in lines:
+                    count += 1
+                    yield line
+        except (OSError, EOFError, zlib.error) as error:
+            raise self._damaged(f"it cannot be unpacked: {error}") from error
+        if count != self.manifest.count:
+            raise self._damaged(f"it has {count} diffs, its manifest says {self.manifest.count}")
 
     def diffs(self, behind_id: int = 0) -> Iterator[DepthDiff]:
-        """Its diffs that go beyond an update, in the order of the topic. Raises DamagedFile."""
-        return diffs_of(self.content, self.manifest, behind_id, self.name)
+        """Its diffs that go beyond an update, in the order of the topic. Raises DamagedSegment."""
+        for line in self.lines():
+            try:
+                diff = _read_diff(line)
+            except DECODE_ERRORS as error:
+                raise self._damaged(f"a line of it is no diff: {error}") from error
+            if diff.last_update_id > behind_id:
+                yield diff_of(diff)
+
+    def _damaged(self, what: str) -> DamagedSegment:
+        return DamagedSegment(
+            f"the segment {self.name} of {self.manifest.symbol} is damaged: {what}; put a copy of it back, or remove "
+            "it with its manifest: the books of its time are not known then"
+        )
 
 
 class StoredSegments:
-    """Every call raises RetryableError (an object is damaged, or the store of objects does not answer) or DamagedFile,
-    which names the segment."""
+    """Every call raises DamagedSegment, or RetryableError (an object is damaged, or the store does not answer)."""
 
     def __init__(self, objects: ObjectStore, prefix: str) -> None:
         """prefix: of their names, as `segment_prefix` gives it."""
@@ -94,7 +121,9 @@ class StoredSegments:
         try:
             return None if content is None else decode_manifest(content)
         except PermanentError as error:
-            raise DamagedFile(f"the manifest {name} of a segment is damaged: {error}; put a copy of it back") from error
+            raise DamagedSegment(
+                f"the manifest {name} of a segment is damaged: {error}; put a copy of it back"
+            ) from error
 
     async def read(self, name: str) -> StoredSegment | None:
         """The segment whose manifest has that name; None: it is not there any more.
@@ -109,9 +138,11 @@ class StoredSegments:
             if await self.manifest(name) != manifest:
                 continue  # a sink that reads its topic again puts the segment once more
             if content is None:
-                raise DamagedFile(f"the segment {name} lacks its file: put a copy of it back, or remove its manifest")
+                raise DamagedSegment(
+                    f"the segment {name} lacks its file: put a copy of it back, or remove its manifest"
+                )
             return StoredSegment(name, manifest, content)
-        raise DamagedFile(f"the segment {name} is put again and again: is more than one sink at work?")
+        raise DamagedSegment(f"the segment {name} is put again and again: is more than one sink at work?")
 
     async def _content(self, name: str) -> bytes | None:
         try:

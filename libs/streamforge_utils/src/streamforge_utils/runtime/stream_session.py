@@ -93,6 +93,7 @@ class _Leg:
 
 class StreamSession:
     """connections: how many were made. rotations: of these, so many took the place of one that was still good.
+    failure: why the newest connection ended, or could not be made.
 
     streaming: of the series' kind. offset_ms: by how much the exchange's clock is ahead of this machine's.
     rotate_s: the age at which a connection is replaced. draw: a number from 0 to 1.
@@ -114,6 +115,7 @@ class StreamSession:
     ) -> None:
         self.connections = 0
         self.rotations = 0
+        self.failure = ""
         self._stream = stream
         self._streaming = streaming
         self._series = series
@@ -126,7 +128,6 @@ class StreamSession:
         self._draw = draw
         self._failures = 0
         self._retry_after_s = 0.0
-        self._reason = ""
         self._quiet = False
         self._legs: list[_Leg] = []
 
@@ -156,7 +157,7 @@ class StreamSession:
                 pause = self._draw() * min(LONGEST_PAUSE_S, 2.0 ** min(self._failures - 1, 30))
                 pause = max(pause, self._retry_after_s)
                 until_ms = self._clock.now_ms() + int(pause * 1000)
-                self._progress.wait(_CONNECTING, self._reason[:_REASON_CHARACTERS], until_ms)
+                self._progress.wait(_CONNECTING, f"the exchange's streams: {self.failure}", until_ms)
                 await self._clock.sleep(pause)
             try:
                 connection = await self._stream.connect(self._streaming.streams(self._series))
@@ -174,7 +175,7 @@ class StreamSession:
         healthy = leg is not None and self._clock.monotonic() - leg.since >= HEALTHY_S
         self._failures = 1 if healthy else self._failures + 1
         self._retry_after_s = error.retry_after or 0.0
-        self._reason = f"the exchange's streams: {error}"
+        self.failure = str(error)[:_REASON_CHARACTERS]
         self._log.warning("a connection to the streams failed", error=str(error), failures=self._failures)
 
     async def _read(self, leg: _Leg) -> NoReturn:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import msgspec
 
+from streamforge_utils.ports.basket import BASKET, BASKET_DIR
 from streamforge_utils.runtime.environment import variable
 
 
@@ -39,6 +40,26 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
             "STREAMFORGE_STREAM_CA_PATH",
             "PEM file of the CA that signed the server's certificate; it may be replaced at any time",
             default="the system's CAs",
+            only="stream",
+        ),
+    ] = None
+    basket: Annotated[
+        str,
+        variable(
+            BASKET,
+            'the jobs of a basket, which this process does all: a JSON list of `{"job": NAME, "environment": {…}}`, '
+            "whose variables go before those of the process",
+            default="it does one, which its own variables tell",
+            unseen=True,
+            only="stream",
+        ),
+    ] = ""
+    basket_dir: Annotated[
+        Path | None,
+        variable(
+            BASKET_DIR,
+            "where a launcher on this machine has a folder for each job of a basket, in which it is noted how it ended",
+            default="nowhere",
             only="stream",
         ),
     ] = None

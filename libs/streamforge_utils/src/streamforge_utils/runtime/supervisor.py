@@ -41,6 +41,7 @@ class Supervisor(Generic[P]):
     """Runs one attempt of a worker. `run` returns the process's exit code.
 
     hard_exit: true afterwards if something could not be ended: the process must leave without waiting for it.
+    metrics_port: where somebody else serves the metrics, together with others'.
     """
 
     def __init__(
@@ -54,6 +55,7 @@ class Supervisor(Generic[P]):
         clock: Clock | None = None,
         version: str = "",
         handle_signals: bool = False,
+        metrics_port: int | None = None,
     ) -> None:
         self.stop = StopRequest()
         self.hard_exit = False
@@ -63,10 +65,12 @@ class Supervisor(Generic[P]):
         self._clock = clock or SystemClock()
         self._version = version
         self._handle_signals = handle_signals
+        self._metrics_port = metrics_port
         self._log = log
         self._launched_at = self._clock.now_ms() / 1000 if settings.launched_at is None else settings.launched_at
         self._instruments = Instruments(definition.target, self._clock, log, definition.derived_metrics)
         self._progress, self._metrics = self._instruments.progress, self._instruments.metrics
+        self.metrics, self.progress = self._metrics, self._progress
         self._connector = Connector(settings, wiring, self._instruments)
         self._identity = Identity(
             queue_id=settings.queue_id,
@@ -116,8 +120,11 @@ class Supervisor(Generic[P]):
                 self._instruments,
                 Redactor(secrets_of(self._settings)),
             )
-            self._server = MetricsServer(self._metrics, self._settings.metrics_host, self._settings.metrics_port)
-            return await self._live(bus, self._telemetry, self._server.port)
+            port = self._metrics_port
+            if port is None:
+                self._server = MetricsServer(self._metrics, self._settings.metrics_host, self._settings.metrics_port)
+                port = self._server.port
+            return await self._live(bus, self._telemetry, port)
         except Exception as error:
             self._log.error("the worker failed", exc_info=error)
             return failed(error)

@@ -128,7 +128,7 @@ def run_worker(definition: Definition[P], wiring: Wiring, environ: Mapping[str, 
     except ConfigError as error:
         log = make_log(form=environ.get("STREAMFORGE_LOG_FORMAT"), target=target, queue_id=environ.get("QUEUE_ID"))
         log.error("bad configuration", error=str(error))
-        asyncio.run(_report(error, definition, wiring, environ, log))
+        asyncio.run(report_bad_settings(error, definition, wiring, environ, log))
         return EXIT_CONFIG
     log = make_log(
         form=settings.log_format,
@@ -171,7 +171,7 @@ def leave(code: int) -> None:
     os._exit(code)
 
 
-async def _report(
+async def report_bad_settings(
     error: ConfigError, definition: Definition[P], wiring: Wiring, environ: Mapping[str, str], log: Log
 ) -> None:
     """Publish the error on the bus, if the settings that were good name it."""

@@ -99,6 +99,11 @@ class KubernetesLauncher:
             await self._records.keep(entry.record)
             entry.kept = True
 
+    async def start_together(self, specs: Sequence[JobSpec]) -> None:
+        """See `Launcher.start_together`: each is a Job: how one of many in a container ended could not be seen."""
+        for spec in specs:
+            await self.start(spec)
+
     async def jobs(self) -> Sequence[Job]:
         """See `Launcher.jobs`: as the API server last reported them, which is soon after it happens."""
         await self._opened()

@@ -8,9 +8,7 @@ The name follows from the symbol and the first update: what is read again is put
 
 from __future__ import annotations
 
-import gzip
 import hashlib
-import io
 import zlib
 from collections.abc import Iterator
 
@@ -18,7 +16,7 @@ import msgspec
 
 from streamforge_utils.model.books.messages import DepthDiff
 from streamforge_utils.model.books.records import ID_DIGITS, Depth, diff_of
-from streamforge_utils.model.errors import DamagedFile, PermanentError
+from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.kinds.kind import key_symbol
 from streamforge_utils.model.messages import DECODE_ERRORS, decoder
 
@@ -100,39 +98,24 @@ class OpenSegment:
         return f"{segment_prefix(self._symbol)}{self._name_id:0{ID_DIGITS}}", content, manifest
 
 
-def lines_of(content: bytes, manifest: SegmentManifest, name: str = "") -> Iterator[bytes]:
-    """The messages of a segment, one after the other, in the order of the topic.
-
-    name: of its file, for people. Raises DamagedFile where it is not as its manifest says; before the first message if
-    the checksum differs.
-    """
+def lines_of(content: bytes, manifest: SegmentManifest) -> list[bytes]:
+    """The diffs of a segment as they travelled. Raises PermanentError where it is not as its manifest says."""
     if hashlib.sha256(content).hexdigest() != manifest.sha256:
-        raise _damaged(name, manifest, "it differs from the checksum in its manifest")
-    count = 0
+        raise PermanentError(
+            f"a segment of {manifest.symbol} from update {manifest.first_u} on differs from its manifest: it is damaged"
+        )
     try:
-        with gzip.open(io.BytesIO(content)) as lines:
-            for line in lines:
-                count += 1
-                yield line
-    except (OSError, EOFError, zlib.error) as error:
-        raise _damaged(name, manifest, f"it cannot be unpacked: {error}") from error
-    if count != manifest.count:
-        raise _damaged(name, manifest, f"it has {count} diffs, its manifest says {manifest.count}")
+        return zlib.decompress(content, _GZIP).splitlines()
+    except zlib.error as error:
+        raise PermanentError(f"a segment of {manifest.symbol} cannot be read: {error}") from error
 
 
-def diffs_of(content: bytes, manifest: SegmentManifest, behind_id: int, name: str = "") -> Iterator[DepthDiff]:
-    """The diffs of a segment that go beyond an update. Raises DamagedFile, as `lines_of`."""
-    for line in lines_of(content, manifest, name):
+def diffs_of(content: bytes, manifest: SegmentManifest, behind_id: int) -> Iterator[DepthDiff]:
+    """The diffs of a segment that go beyond an update. Raises as `lines_of`."""
+    for line in lines_of(content, manifest):
         try:
             diff = _read_diff(line)
         except DECODE_ERRORS as error:
-            raise _damaged(name, manifest, f"a line of it is no diff: {error}") from error
+            raise PermanentError(f"a segment of {manifest.symbol} cannot be read: {error}") from error
         if diff.last_update_id > behind_id:
             yield diff_of(diff)
-
-
-def _damaged(name: str, manifest: SegmentManifest, what: str) -> DamagedFile:
-    return DamagedFile(
-        f"the segment {name or manifest.first_u} of {manifest.symbol} is damaged: {what}; put a copy of it back, or "
-        "remove it with its manifest: the books of its time are not known then"
-    )

@@ -25,13 +25,14 @@ class BookHeard(Heard, frozen=True, gc=False):
 
 
 class BookStreams(Streaming):
-    """As `streaming` names them; what a diff says of levels is not checked yet."""
+    """Binance Spot's diffs, ten a second, and the best prices as a witness of the book that they make.
 
-    def __init__(self, streaming: Streaming) -> None:
-        self._streaming = streaming
+    What a diff says of levels is not checked yet: who leads the book on does that.
+    """
 
     def streams(self, series: Series) -> tuple[str, ...]:
-        return self._streaming.streams(series)
+        symbol = series.symbol.lower()
+        return f"{symbol}@depth@100ms", f"{symbol}@bookTicker"
 
     def read(self, payloads: Sequence[bytes], series: Series, observed_ms: int) -> BookHeard:
         symbol, messages = series.symbol, list[tuple[bytes, Message]]()

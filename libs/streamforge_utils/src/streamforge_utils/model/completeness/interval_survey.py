@@ -136,23 +136,29 @@ class _Walk:
             if reached >= one.last_id:
                 self._keep(one, one.end_ms, begin, one.last_id, at - first)
                 return True
-            # Of the millisecond of the last one more may come.
-            if at > first and self._keep(one, min(links[at - 1].time_ms, one.end_ms), begin, reached, at - first):
-                begin = reached + 1
+            self._keep_before(one, begin, links[first:at])
             if at == len(links) and (self._terms.seen_id is not None or not self._terms.ended):
                 return False
-            hole_id, begin, end_ms = begin, one.last_id + 1, one.end_ms
+            begin, end_ms = one.last_id + 1, one.end_ms
             if at < len(links) and links[at].first_id <= one.last_id:
                 begin, end_ms = links[at].first_id, min(links[at].time_ms, one.end_ms)
-            if not self._leave_out(max(end_ms, self.at_ms + 1), Verdict.UNKNOWN, NOT_STORED, hole_id, begin - 1):
+            if not self._leave_out(max(end_ms, self.at_ms + 1), Verdict.UNKNOWN, NOT_STORED, reached + 1, begin - 1):
                 return False
             if begin > one.last_id or self.at_ms >= one.end_ms:
                 return True
 
-    def _keep(self, one: Unbroken, end_ms: int, first_id: int, last_id: int, records: int) -> bool:
-        """Say that a part is stored. False: there is no time for it."""
+    def _keep_before(self, one: Unbroken, first_id: int, links: Sequence[Link]) -> None:
+        """Say that the first records of an interval are stored; of the last one's millisecond more may come."""
+        end_ms = min(links[-1].time_ms, one.end_ms) if links else self.at_ms
+        count = len(links)
+        while count and links[count - 1].time_ms >= end_ms:
+            count -= 1
+        if count:
+            self._keep(one, end_ms, first_id, links[count - 1].last_id, count)
+
+    def _keep(self, one: Unbroken, end_ms: int, first_id: int, last_id: int, records: int) -> None:
         if end_ms <= self.at_ms:
-            return False
+            return
         self.found.append(
             Segment(
                 start_ms=self.at_ms,
@@ -166,7 +172,6 @@ class _Walk:
             )
         )
         self.at_ms, self._next_id = end_ms, last_id + 1
-        return True
 
     def _leave_out(self, end_ms: int, verdict: Verdict, cause: str, first_id: int | None, last_id: int | None) -> bool:
         if end_ms > self._terms.old_ms and not self._terms.ended:

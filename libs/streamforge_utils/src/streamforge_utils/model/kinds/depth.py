@@ -6,15 +6,13 @@ from collections.abc import Mapping
 from collections.abc import Sequence as Ordered
 from typing import Any
 
-from streamforge_utils.model.books.messages import DepthDiff, checked, read_message
-from streamforge_utils.model.books.records import Depth, StoredDepth, depth_template, id_key, refusal
+from streamforge_utils.model.books.records import Depth, StoredDepth, refusal
 from streamforge_utils.model.books.stored_intervals import BookIntervals
+from streamforge_utils.model.books.streams import BookStreams
 from streamforge_utils.model.completeness.continuity import Continuity
 from streamforge_utils.model.completeness.rule import Rule
-from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.kinds.kind import RecordKind
 from streamforge_utils.model.kinds.snapshots import Snapshots
-from streamforge_utils.model.kinds.streaming import Heard, Streaming
 from streamforge_utils.model.series import Series
 
 TYPE = "ws_orderbook"
@@ -22,46 +20,6 @@ WEIGHTS = ((100, 5), (500, 25), (1000, 50), (5000, 250))
 """Up to so many levels a snapshot has this request weight."""
 OLDER = frozenset(("ws_depth", "ws_diff_depth"))
 """What the first generation calls it, too."""
-
-
-class DepthStreams(Streaming):
-    """Binance Spot's diffs, ten a second, and the best prices as a witness of the book that they make."""
-
-    def streams(self, series: Series) -> tuple[str, ...]:
-        symbol = series.symbol.lower()
-        return f"{symbol}@depth@100ms", f"{symbol}@bookTicker"
-
-    def read(self, payloads: Ordered[bytes], series: Series, observed_ms: int) -> Heard:
-        """Best prices are `others`. received_time is `observed_ms`; connection is 0, it is not known here.
-
-        What leads a book on reads the messages itself (`model.books`).
-        """
-        symbol, template = series.symbol, depth_template(series.symbol)
-        diffs, keys, values = list[DepthDiff](), list[bytes](), list[bytes]()
-        others, refused = list[bytes](), list[tuple[bytes, str]]()
-        for payload in payloads:
-            try:
-                diff = read_message(payload)
-                if type(diff) is not DepthDiff or diff.symbol != symbol:
-                    others.append(payload)
-                    continue
-                levels = checked(payload, diff)
-            except PermanentError as error:
-                refused.append((payload, str(error)))
-                continue
-            key = id_key(symbol, diff.last_id).encode()
-            ids = (diff.first_id, diff.last_id, diff.time_ms)
-            diffs.append(diff)
-            keys.append(key)
-            values.append(template % (key, observed_ms, *ids, observed_ms * 1000, 0, levels))
-        return Heard(
-            positions=[diff.last_id for diff in diffs],
-            times=[diff.time_ms for diff in diffs],
-            keys=keys,
-            values=values,
-            others=others,
-            refused=refused,
-        )
 
 
 class DepthSnapshots(Snapshots):
@@ -101,7 +59,7 @@ class DepthDiffs(RecordKind):
     time = "event_time"
     times = ("event_time",)
     indexes = (("event_time",),)
-    streaming = DepthStreams()
+    streaming = BookStreams()
     snapshots = DepthSnapshots()
     intervals = BookIntervals()
     notes = NOTES

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import msgspec
 from picows import WSFrame, WSListener, WSMsgType, WSTransport
 
 from streamforge_utils.adapters.binance.streams.message_frames import Inflation, MalformedFrame, MessageAssembly
 from streamforge_utils.adapters.binance.streams.message_pace import MessagePace
+from streamforge_utils.adapters.binance.streams.subscriptions import checked_streams, subscribe
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.instrumentation import Observer
 from streamforge_utils.ports.stream import EndCause, StreamBatch, StreamEnded
@@ -78,6 +79,8 @@ class BinanceConnection(WSListener):
         self._came = asyncio.Event()
         self._answers: deque[StreamAnswer] = deque(maxlen=1024)
         self._answered = asyncio.Event()
+        self._asking = asyncio.Lock()
+        self._requests = 0
         self._end: tuple[EndCause, str] | None = None
         self._ping: bytes | None = None
         self._ponging: asyncio.Task[None] | None = None
@@ -104,11 +107,32 @@ class BinanceConnection(WSListener):
             self._transport.underlying_transport.resume_reading()
         return StreamBatch(unread, self._received_us)
 
+    async def subscribe(self, streams: Sequence[str]) -> None:
+        """Ask for more streams, see `ports.stream`."""
+        async with self._asking:
+            await subscribe(self, checked_streams(streams), self._clock)
+
+    async def unsubscribe(self, streams: Sequence[str]) -> None:
+        """Ask for these no longer, see `ports.stream`."""
+        async with self._asking:
+            await subscribe(self, checked_streams(streams), self._clock, "UNSUBSCRIBE")
+
     def send(self, text: bytes) -> None:
         """Send a message now; `pace` says when one may be sent. Raises StreamEnded."""
         self._raise_if_ended()
         self.pace.count()
         self._transport.send(WSMsgType.TEXT, text)
+
+    def next_request(self) -> int:
+        """The number of the next request of this connection."""
+        self._requests += 1
+        return self._requests
+
+    def expect_answers(self) -> None:
+        """Messages that are none of a stream are answers, until `acknowledged`."""
+        self._acknowledged = False
+        self._most_held = HELD_BYTES_UNACKNOWLEDGED
+        self._answers.clear()
 
     async def answer(self) -> StreamAnswer:
         """The next message that is none of a stream, until `acknowledged`. Raises StreamEnded."""
@@ -119,7 +143,7 @@ class BinanceConnection(WSListener):
         return self._answers.popleft()
 
     def acknowledged(self) -> None:
-        """All streams are: from now on answers are messages as others are, and less is held."""
+        """No answer is waited for: from now on they are messages as others are, and less is held."""
         self._acknowledged = True
         self._most_held = HELD_BYTES
         self._pause_if_full(just_acknowledged=True)

@@ -11,7 +11,15 @@ import socket
 import ssl
 from collections.abc import Callable
 
-from picows import WSError, WSHandshakeError, WSParsedURL, WSUpgradeRequest, WSUpgradeResponse, ws_connect
+from picows import (
+    WSError,
+    WSHandshakeError,
+    WSInvalidUpgradeError,
+    WSParsedURL,
+    WSUpgradeRequest,
+    WSUpgradeResponse,
+    ws_connect,
+)
 
 from streamforge_utils.adapters.binance.binance_rules import (
     DEFAULT_BAN_S,
@@ -161,6 +169,17 @@ def _refused(error: WSHandshakeError, shown: str, clock: Clock) -> StreamForgeEr
         return BannedError(message, until_ms=until_ms, retry_after=seconds)
     if status >= 500 or status in _LATER:
         return RetryableError(f"{shown} refuses connections for now (HTTP {status})", retry_after=after_s)
+    if isinstance(error, WSInvalidUpgradeError) and (told := _words_beside_upgrade(error)):
+        return PermanentError(
+            f"{shown}, or a proxy before it, agrees to the connection with `Connection: {told}`, and no word beside "
+            "Upgrade is understood: let the proxy send that word alone, or name another way in STREAMFORGE_STREAM_URL"
+        )
     if status in (0, 101, 200):
         return PermanentError(f"{shown} is no WebSocket server ({error}): check STREAMFORGE_STREAM_URL")
     return PermanentError(f"{shown} refuses the connection (HTTP {status}): check STREAMFORGE_STREAM_URL")
+
+
+def _words_beside_upgrade(error: WSInvalidUpgradeError) -> str:
+    """The header `Connection` of an agreement, if it names the upgrade and other words: picows refuses these."""
+    told = ", ".join(error.response.headers.getall("Connection", ())) if error.response is not None else ""
+    return told if error.name == "Connection" and "upgrade" in told.lower() else ""

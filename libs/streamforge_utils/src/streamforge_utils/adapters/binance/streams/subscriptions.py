@@ -7,12 +7,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from streamforge_utils.adapters.binance.streams.binance_connection import BinanceConnection, StreamAnswer
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.ports.clock import Clock
+
+if TYPE_CHECKING:
+    from streamforge_utils.adapters.binance.streams.binance_connection import BinanceConnection, StreamAnswer
 
 MOST_STREAMS = 1024
 """Of one connection."""
@@ -28,6 +31,9 @@ FOR_PONGS = 1
 
 _KNOWN_ERRORS = (0, 1, 2, 3)
 """Unknown property, wrong type, invalid request, invalid JSON: they come again for the same message."""
+
+_Waiting = dict[int | str | None, Sequence[str]]
+"""The streams of each request that is not acknowledged, by its number."""
 
 
 class _Request(msgspec.Struct):
@@ -54,14 +60,35 @@ def checked_streams(streams: Sequence[str]) -> Sequence[str]:
     return names
 
 
-async def subscribe(connection: BinanceConnection, streams: Sequence[str], clock: Clock) -> None:
-    """Return once all `streams` are acknowledged. Raises StreamEnded, RetryableError or PermanentError."""
-    waiting: dict[int | str | None, Sequence[str]] = {}
-    for number, part in enumerate(_parts(streams), 1):
+async def subscribe(
+    connection: BinanceConnection, streams: Sequence[str], clock: Clock, method: str = "SUBSCRIBE"
+) -> None:
+    """Return once all `streams` are acknowledged; one call for a connection at a time. method: or `UNSUBSCRIBE`.
+
+    Raises StreamEnded, RetryableError or PermanentError.
+    """
+    waiting: _Waiting = {}
+    connection.expect_answers()
+    try:
+        await _ask(connection, streams, waiting, clock, method)
+        await _until_acknowledged(connection, streams, waiting, clock)
+    finally:
+        connection.acknowledged()
+
+
+async def _ask(
+    connection: BinanceConnection, streams: Sequence[str], waiting: _Waiting, clock: Clock, method: str
+) -> None:
+    for part in _parts(streams):
         while (rest := connection.pace.rest_s(spare=FOR_PONGS)) > 0:
             await clock.sleep(rest)
-        waiting[number] = part
-        connection.send(msgspec.json.encode(_Request("SUBSCRIBE", part, number)))
+        waiting[number := connection.next_request()] = part
+        connection.send(msgspec.json.encode(_Request(method, part, number)))
+
+
+async def _until_acknowledged(
+    connection: BinanceConnection, streams: Sequence[str], waiting: _Waiting, clock: Clock
+) -> None:
     reading = asyncio.create_task(_read_answers(connection, waiting))
     limit = asyncio.create_task(clock.sleep(ANSWER_S))
     try:
@@ -77,10 +104,9 @@ async def subscribe(connection: BinanceConnection, streams: Sequence[str], clock
         reading.cancel()
         limit.cancel()
         await asyncio.gather(reading, limit, return_exceptions=True)
-    connection.acknowledged()
 
 
-async def _read_answers(connection: BinanceConnection, waiting: dict[int | str | None, Sequence[str]]) -> None:
+async def _read_answers(connection: BinanceConnection, waiting: _Waiting) -> None:
     while waiting:
         answer = await connection.answer()
         error = _error(answer)
@@ -110,7 +136,7 @@ def _refuse(error: _Error, streams: Sequence[str]) -> None:
 def _parts(streams: Sequence[str]) -> Iterator[Sequence[str]]:
     """Consecutive parts, each of which fits into a message."""
     part: list[str] = []
-    size = left = LARGEST_REQUEST - len(msgspec.json.encode(_Request("SUBSCRIBE", (), MOST_STREAMS)))
+    size = left = LARGEST_REQUEST - len(msgspec.json.encode(_Request("UNSUBSCRIBE", (), 10**6)))
     for name in streams:
         length = len(msgspec.json.encode(name)) + 1
         if part and length > left:

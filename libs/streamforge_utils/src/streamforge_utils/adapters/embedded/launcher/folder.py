@@ -23,7 +23,8 @@ import msgspec
 from streamforge_utils.model.errors import ConfigError, RetryableError
 from streamforge_utils.ports.launcher import JobSpec
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+"""1: without baskets."""
 LOG_LIMIT: Final = 1024 * 1024
 """Bytes; a log that has grown past this becomes `log.1`, the one before is forgotten."""
 
@@ -32,14 +33,15 @@ _LOST = "lost"
 
 
 class Remembered(msgspec.Struct, frozen=True, kw_only=True):
-    """What `spec.json` holds. started_ms: unix milliseconds."""
+    """What `spec.json` holds. started_ms: unix milliseconds. basket: that of its process, if that does several."""
 
-    format: int = FORMAT
+    format: int = 1
     name: str
     target: str
     queue_id: str
     attempt: int
     started_ms: int
+    basket: str = ""
 
 
 class Folder:
@@ -55,14 +57,16 @@ class Folder:
         """Make the folder, readable by this user only."""
         self.path.mkdir(mode=0o700, exist_ok=True)
 
-    def remember(self, spec: JobSpec, started_ms: int) -> None:
+    def remember(self, spec: JobSpec, started_ms: int, *, basket: str = "") -> None:
         """Write what was asked for."""
         remembered = Remembered(
+            format=2 if basket else 1,
             name=spec.name,
             target=spec.target,
             queue_id=spec.queue_id,
             attempt=spec.attempt,
             started_ms=started_ms,
+            basket=basket,
         )
         temporary = self.path / "spec.json.tmp"
         temporary.write_bytes(msgspec.json.encode(remembered))

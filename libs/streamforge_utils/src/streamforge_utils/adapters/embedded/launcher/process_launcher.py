@@ -11,18 +11,27 @@ import logging
 import os
 import re
 import shutil
-import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Final, ParamSpec, TypeVar
 
-import msgspec
-
 from streamforge_utils.adapters.embedded.launcher import job_processes
+from streamforge_utils.adapters.embedded.launcher.basket_folders import (
+    ask_to_stop,
+    baskets_of,
+    has_members,
+    is_of_process,
+    is_running,
+    make_folders,
+    may_have_started,
+    process_of,
+    sweep_baskets,
+)
 from streamforge_utils.adapters.embedded.launcher.folder import Folder, Remembered, sweep
 from streamforge_utils.adapters.embedded.launcher.fork_server import WORTH_IT, ForkServer
+from streamforge_utils.adapters.embedded.launcher.job_reports import job_of
 from streamforge_utils.model.errors import ConfigError, ConflictError, RetryableError
 from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.ports.launcher import Job, JobSpec, JobState
@@ -33,9 +42,6 @@ T = TypeVar("T")
 PASSED_ON: Final = ("PATH", "HOME", "USER", "LANG", "LC_ALL", "TZ", "TMPDIR", "LD_LIBRARY_PATH", "SSL_CERT_FILE")
 """What a job gets of the launcher's own environment; everything else has to be named."""
 
-REASON_LIMIT: Final = 2000
-_LOG_SHARE: Final = 1700
-
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
 _START_LIMIT_S = 10.0
 _KILL_LIMIT_S = 10.0
@@ -45,6 +51,8 @@ _SHIM_TIME_S = 5.0
 _START_PAUSE_S = 0.002
 _STOP_PAUSE_S = 0.02
 _FORGET_TRIES = 20
+MEMBER_GRACE_S: Final = 10.0
+"""A member of a basket has so long to end at least: with it all others would be."""
 _THREADS = 4
 _FORKED = -1
 """In the place of a shim's process id: the shim is a child of the fork server."""
@@ -100,9 +108,14 @@ class ProcessLauncher:
 
     async def start(self, spec: JobSpec) -> None:
         """See `Launcher.start`; returns when the worker's process exists."""
-        if _NAME.fullmatch(spec.name) is None:
-            raise ConfigError(f"job name {spec.name[:80]!r} is not legal: up to 200 letters, digits and ._- only")
+        _check_name(spec)
         await self._run(self._start, spec)
+
+    async def start_together(self, specs: Sequence[JobSpec]) -> None:
+        """See `Launcher.start_together`: as one process, or several where their environments are too large for one."""
+        for spec in specs:
+            _check_name(spec)
+        await self._run(self._start_together, specs)
 
     async def jobs(self) -> Sequence[Job]:
         """See `Launcher.jobs`. Raises ConfigError where a newer StreamForge left its jobs."""
@@ -121,6 +134,11 @@ class ProcessLauncher:
         if _NAME.fullmatch(name) is None:
             return
         folder = Folder(self._directory, name)
+        process = await self._run(lambda: process_of(folder, folder.remembered()))
+        if process is not folder:
+            if await self._member_gone(folder, process, max(grace_s, MEMBER_GRACE_S)):
+                return
+            folder, grace_s = process, 0.0
         if await self._gone(folder, grace_s, job_processes.ask_to_end):
             return
         # The shim goes last, so that it can write down how the worker ended.
@@ -172,14 +190,25 @@ class ProcessLauncher:
             workers[pid].note_suspended(_SUSPENDED_LIMIT_S)
             job_processes.kill(workers[pid], shim=False)
 
+    def _start_together(self, specs: Sequence[JobSpec]) -> None:
+        fresh = [spec for spec in specs if not may_have_started(Folder(self._directory, spec.name))]
+        for process, members in baskets_of(fresh, self._directory) if fresh else ():
+            try:
+                make_folders(self._directory, process, members, self._clock.now_ms())
+            except (PermissionError, FileExistsError, NotADirectoryError) as error:
+                raise _unusable(process, Folder(self._directory, process.name), error) from error
+            self._start(process)
+
     def _start(self, spec: JobSpec) -> None:
+        folder = Folder(self._directory, spec.name)
+        if process_of(folder, folder.remembered()) is not folder and may_have_started(folder):
+            return  # in a basket
         argv = list(self._command(spec))
         environment = self._base_environment | dict(spec.environment)
         if not argv or shutil.which(argv[0], path=environment.get("PATH")) is None:
             raise ConfigError(
                 f"job {spec.name} cannot be started: its command {argv[:1]} is no program on this machine"
             )
-        folder = Folder(self._directory, spec.name)
         give_up = time.monotonic() + _START_LIMIT_S
         shells: set[int] = set()
         while not self._started(folder, spec, argv, environment, shells):
@@ -213,9 +242,7 @@ class ProcessLauncher:
         except FileNotFoundError:  # forgotten by another launcher at this moment
             return False
         except (PermissionError, FileExistsError, NotADirectoryError) as error:
-            raise ConfigError(
-                f"job {spec.name} cannot be started: {folder.path}: {error.strerror}; name another data directory"
-            ) from error
+            raise _unusable(spec, folder, error) from error
         except OSError as error:
             raise RetryableError(f"job {spec.name} was not started: {folder.path}: {error.strerror}") from error
         shells.add(pid)
@@ -238,6 +265,7 @@ class ProcessLauncher:
         if not self._swept:
             self._swept = True
             sweep(self._directory)
+            sweep_baskets(self._directory)
         found: dict[str, Job] = {}
         ended: dict[str, tuple[tuple[int, int], Job]] = {}
         try:
@@ -248,6 +276,8 @@ class ProcessLauncher:
         except OSError as error:
             raise RetryableError(f"cannot list the jobs in {self._directory}: {error.strerror}") from error
         for name, status in folders:
+            if is_of_process(name):
+                continue
             identity = (status.st_ino, status.st_mtime_ns)
             known = self._ended.get(name)
             if known is not None and known[0] == identity:
@@ -263,17 +293,29 @@ class ProcessLauncher:
         return [found[name] for name in sorted(found)]
 
     def _look(self, folder: Folder) -> Job | None:
-        if not folder.was_started():
-            return None
-        folder.bound_log()
         remembered = folder.remembered()
+        process = process_of(folder, remembered)
+        if not process.was_started():
+            return None
+        process.bound_log()
+        if remembered is not None and process is not folder:
+            ended = not is_running(folder, process)
+            return job_of(remembered, folder, JobState.ENDED if ended else JobState.RUNNING, process)
         if remembered is None:
             remembered = Remembered(name=folder.name, target="", queue_id="", attempt=0, started_ms=0)
         # Held first, then the status: a job that ends in between has written its status by then.
         running = folder.is_held() or (folder.status() is None and not folder.note_lost())
-        return _job(remembered, folder, JobState.RUNNING if running else JobState.ENDED)
+        return job_of(remembered, folder, JobState.RUNNING if running else JobState.ENDED, folder)
 
     def _forget(self, folder: Folder) -> None:
+        process = process_of(folder, folder.remembered())
+        if process is not folder and is_running(folder, process):
+            raise ConflictError(f"job {folder.name} runs: stop it first")
+        self._remove(folder)
+        if process is not folder and not has_members(process):
+            self._remove(process)
+
+    def _remove(self, folder: Folder) -> None:
         for _ in range(_FORGET_TRIES):
             try:
                 with folder.locked() as lock:
@@ -301,6 +343,16 @@ class ProcessLauncher:
             await self._clock.sleep(_STOP_PAUSE_S)
         return True
 
+    async def _member_gone(self, folder: Folder, process: Folder, limit_s: float) -> bool:
+        """Ask a member of a basket to end; whether it ended in time."""
+        give_up = self._clock.monotonic() + limit_s
+        await self._run(ask_to_stop, folder)
+        while await self._run(is_running, folder, process):
+            if self._clock.monotonic() >= give_up:
+                return False
+            await self._clock.sleep(_STOP_PAUSE_S)
+        return True
+
     def _reap(self) -> None:
         self._children -= {pid for pid in tuple(self._children) if job_processes.reap(pid)}
         _ = self.fork_server.running  # takes its zombie away, too
@@ -311,46 +363,12 @@ def _killed(folder: Folder, *, shim: bool) -> bool:
     return True
 
 
-def _job(remembered: Remembered, folder: Folder, state: JobState) -> Job:
-    job = Job(
-        name=remembered.name,
-        target=remembered.target,
-        queue_id=remembered.queue_id,
-        attempt=remembered.attempt,
-        state=state,
-        started_ms=remembered.started_ms,
+def _check_name(spec: JobSpec) -> None:
+    if _NAME.fullmatch(spec.name) is None or is_of_process(spec.name):
+        raise ConfigError(f"job name {spec.name[:80]!r} is not legal: up to 200 letters, digits and ._- only")
+
+
+def _unusable(spec: JobSpec, folder: Folder, error: OSError) -> ConfigError:
+    return ConfigError(
+        f"job {spec.name} cannot be started: {folder.path}: {error.strerror}; name another data directory"
     )
-    if state is JobState.RUNNING:
-        return job
-    status = folder.status()
-    number = status - 128 if status is not None and status > 128 else None
-    return msgspec.structs.replace(
-        job,
-        exit_code=status if number is None else None,
-        signal=number,
-        reason=_reason(folder, status, number),
-        ended_ms=max(folder.ended_ms() or 0, remembered.started_ms),
-    )
-
-
-def _reason(folder: Folder, status: int | None, number: int | None) -> str:
-    if status == 0:
-        return ""
-    if status is None:
-        what = (
-            "ended without an exit code: it was killed together with the process that watches it, or the machine "
-            "went down"
-        )
-    elif number is not None:
-        what = f"killed by signal {number} ({_signal_name(number)}){folder.suspended()}"
-    else:
-        what = f"exit code {status}"
-    words = folder.last_words(_LOG_SHARE)
-    return (f"{what}; it last wrote:\n{words}" if words else f"{what}; it wrote nothing")[:REASON_LIMIT]
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return "unknown"

@@ -1,0 +1,120 @@
+"""Gathering launches of loaders of streams, so that many of them become one process."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.ports.clock import Clock
+from streamforge_utils.ports.launcher import Job, JobSpec, Launcher
+
+GATHER_S = 5.0
+"""So long a launch waits at most for others that are about to come."""
+
+CONNECTS = "STREAMFORGE_CONNECTS"
+"""Loaders of streams have it, and no others."""
+
+_Alike = tuple[str, str | None]
+"""Target and image: one process has one of each."""
+
+
+class _Basket:
+    def __init__(self, now: float) -> None:
+        self.since = now
+        self.specs: list[JobSpec] = []
+        self.full = asyncio.Event()
+        self.started: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.started.add_done_callback(lambda one: one.cancelled() or one.exception())  # nobody may wait for it
+
+
+class Baskets:
+    """Starts loaders of streams together that are launched within a moment of each other, at most `size`.
+
+    begun: of how many a launch has begun that has not ended. expected: how many more are about to be launched.
+    """
+
+    def __init__(self, launcher: Launcher, clock: Clock, size: int) -> None:
+        self.size = size
+        self.begun: Callable[[], int] = lambda: 0
+        self.expected: Callable[[], int] = lambda: 0
+        self._launcher = launcher
+        self._clock = clock
+        self._open: dict[_Alike, _Basket] = {}
+        self._looking = False
+
+    @contextmanager
+    def looking(self) -> Iterator[None]:
+        """In the block it is decided which jobs are to be launched: all of them are gathered."""
+        self._looking = True
+        try:
+            yield
+        finally:
+            self._looking = False
+            # Once those that are ready have joined.
+            asyncio.get_running_loop().call_soon(self._close_those_due)
+
+    async def start(self, spec: JobSpec) -> None:
+        """Start the job, with others if it loads a stream; raises as `Launcher.start_together`."""
+        if self.size == 1 or CONNECTS not in spec.environment:
+            await self._launcher.start(spec)
+            return
+        alike = spec.target, spec.image
+        basket = self._open.get(alike)
+        if basket is None:
+            basket = self._open[alike] = _Basket(self._clock.monotonic())
+        basket.specs.append(spec)
+        if len(basket.specs) >= self.size:
+            self._close(basket)
+        self._close_those_due()
+        await basket.full.wait()
+        if basket.specs[0] is not spec:
+            await asyncio.shield(basket.started)
+            return
+        try:
+            await (
+                self._launcher.start(spec) if len(basket.specs) == 1 else self._launcher.start_together(basket.specs)
+            )
+        except BaseException as error:
+            ended = isinstance(error, asyncio.CancelledError)
+            basket.started.set_exception(RetryableError("the manager ends") if ended else error)
+            raise
+        basket.started.set_result(None)
+
+    def _close_those_due(self) -> None:
+        now, waiting = self._clock.monotonic(), sum(len(one.specs) for one in self._open.values())
+        for basket in [*self._open.values()]:
+            others_come = self._looking or self.expected() or self.begun() > waiting
+            if not others_come or now - basket.since >= GATHER_S:
+                self._close(basket)
+
+    def _close(self, basket: _Basket) -> None:
+        for alike, one in [*self._open.items()]:
+            if one is basket:
+                del self._open[alike]
+        basket.full.set()
+
+
+def processes_of(names: Mapping[str, object], jobs: Mapping[str, Job]) -> tuple[dict[str, str], dict[str, int]]:
+    """The process of each of these jobs, and how many of them it does; one that is not seen is alone."""
+    processes = {name: (jobs[name].basket if name in jobs else "") or name for name in names}
+    members = Counter(processes.values())
+    return processes, {name: members[process] for name, process in processes.items()}
+
+
+def connections_of(planned: Mapping[str, int], jobs: Mapping[str, Job], size: int) -> list[int]:
+    """When each process was planned that connects to the streams, unix ms. planned: the same of each attempt's job.
+
+    Those that are not seen yet are taken to fill baskets.
+    """
+    seen: dict[str, int] = {}
+    coming: list[int] = []
+    for name, planned_ms in planned.items():
+        job = jobs.get(name)
+        if job is None:
+            coming.append(planned_ms)
+        else:
+            seen[job.basket or name] = max(planned_ms, seen.get(job.basket or name, 0))
+    return [*seen.values(), *sorted(coming, reverse=True)[::size]]

@@ -1,0 +1,231 @@
+"""Launches of live loaders that come together are started together, and count as one connection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from functools import partial
+
+import pytest
+
+from streamforge.manager.execution.baskets import GATHER_S, Baskets, connections_of, processes_of
+from streamforge.manager.policy import Policy
+from streamforge_utils.model.errors import ConfigError, RetryableError
+from streamforge_utils.model.messages import decode_command
+from streamforge_utils.ports.launcher import Job, JobSpec, JobState
+from tests.doubles.manualclock import ManualClock
+from tests.doubles.scriptedlauncher import ScriptedLauncher
+from tests.manager.execution.world import hold_back
+from tests.manager.live_world import POLICY, live_world, pass_time, speak, wanted
+from tests.manager.support import LOADER, SINK, World, attempt, replace
+
+
+async def many(world: World, count: int) -> list[str]:
+    """So many live workflows, each of a series of its own, just accepted."""
+    names = [await world.deps.workflows.create(wanted(code=f"abc1{n:02}")) for n in range(count)]
+    queue_ids = [one.workflow.queue_id for one in names]
+    for number, queue_id in enumerate(queue_ids):
+        await world.deps.workflows.change(queue_id, partial(replace, symbol=f"S{number}USDT"))
+    return queue_ids
+
+
+async def until_launched(world: World, queue_ids: Sequence[str], most: int = 200) -> None:
+    for _ in range(most):
+        await world.turns(1)
+        workflows = [await world.workflow(one) for one in queue_ids]
+        if all(step.attempt is not None and step.attempt.observed for one in workflows for step in one.steps):
+            return
+    raise AssertionError("they were not all launched")
+
+
+async def world_of(policy: Policy) -> World:
+    return await live_world(policy)
+
+
+async def test_loaders_that_begin_together_are_started_in_baskets_and_sinks_alone() -> None:
+    world = await world_of(replace(POLICY, basket_size=10))
+    queue_ids = await many(world, 30)
+    await until_launched(world, queue_ids)
+    loaders = {attempt(await world.workflow(one), LOADER).job for one in queue_ids}
+    assert sorted(map(len, world.launcher.together)) == [10, 10, 10]
+    assert {job for basket in world.launcher.together for job in basket} == loaders
+    assert len(world.launcher.started) == 60
+    await world.die()
+
+
+async def test_as_many_as_fit_into_a_basket_are_launched_at_once() -> None:
+    world = await world_of(replace(POLICY, basket_size=25))
+    await until_launched(world, await many(world, 25))
+    assert [len(basket) for basket in world.launcher.together] == [25]
+    await world.die()
+
+
+async def test_series_that_are_planned_still_are_waited_for() -> None:
+    world, gate = await world_of(POLICY), asyncio.Event()
+    hold_back(world.exchange, "symbol_info", gate)
+    queue_ids = await many(world, 3)
+    try:
+        await world.turns(3)
+        assert [one.target for one in world.launcher.specs.values()] == [SINK, SINK]
+    finally:
+        gate.set()
+    await until_launched(world, queue_ids)
+    assert [len(basket) for basket in world.launcher.together] == [3]
+    await world.die()
+
+
+async def test_a_size_of_one_starts_each_alone() -> None:
+    world = await world_of(replace(POLICY, basket_size=1))
+    queue_ids = await many(world, 5)
+    await until_launched(world, queue_ids)
+    assert world.launcher.together == []
+    await world.die()
+
+
+async def test_more_series_than_connections_begin_at_once_as_a_basket_has_one() -> None:
+    world = await world_of(replace(POLICY, basket_size=10, connects=4))
+    queue_ids = await many(world, 20)
+    await until_launched(world, queue_ids)
+    late = (await world.deps.workflows.create(wanted(code="abc199"))).workflow.queue_id
+    await world.turns(5)
+    assert (await world.workflow(late)).waiting_for == "its turn to connect to the exchange's streams"
+    await world.die()
+
+
+async def test_each_member_is_told_what_its_process_may_use() -> None:
+    world = await world_of(replace(POLICY, basket_size=2, connects=40, weight_per_minute=4000))
+    queue_ids = await many(world, 4)
+    await until_launched(world, queue_ids)
+    for queue_id in queue_ids:
+        await speak(world, queue_id, "started")
+    await pass_time(world, 10, alive=queue_ids)
+    told = {}
+    for message in world.bus.messages(world.deps.control_topic):
+        command = decode_command(message.value)
+        if command.command == "budget":
+            told[command.queue_id] = dict(command.payload or {})
+    assert told == {one: {"weight_per_minute": 2000, "connects": 10} for one in queue_ids}
+    await world.die()
+
+
+async def test_when_a_basket_dies_its_members_are_made_again_and_grouped_again() -> None:
+    world = await world_of(replace(POLICY, basket_size=3))
+    queue_ids = await many(world, 3)
+    await until_launched(world, queue_ids)
+    for queue_id in queue_ids:
+        await speak(world, queue_id, "started")
+    (first,) = world.launcher.together
+    for job in first:
+        world.launcher.end(job, signal=9)
+    await world.turns(5)
+    await until_launched(world, queue_ids)
+    found = [await world.workflow(one) for one in queue_ids]
+    assert [attempt(one, LOADER).number for one in found] == [2, 2, 2]
+    assert [attempt(one, SINK).number for one in found] == [1, 1, 1]
+    assert [len(basket) for basket in world.launcher.together] == [3, 3]
+    await world.die()
+
+
+def spec(name: str, target: str = "loader-ws-trades", image: str | None = None) -> JobSpec:
+    environment = {} if target == "arango-trades" else {"STREAMFORGE_CONNECTS": "1"}
+    return JobSpec(name=name, target=target, queue_id=name, attempt=1, image=image, environment=environment)
+
+
+class Stage:
+    """beginning: how many are said to be about to be launched. begun: beside those that are ready."""
+
+    def __init__(self, size: int = 10) -> None:
+        self.clock = ManualClock(0)
+        self.launcher = ScriptedLauncher()
+        self.beginning = 0
+        self.begun = 0
+        self.baskets = Baskets(self.launcher, self.clock, size)
+        self.baskets.expected = lambda: self.beginning
+        self.baskets.begun = lambda: self.begun + sum(not task.done() for task in self.tasks)
+        self.tasks: list[asyncio.Task[None]] = []
+
+    async def begin(self, *specs: JobSpec) -> None:
+        self.tasks += [asyncio.create_task(self.baskets.start(one)) for one in specs]
+        await asyncio.sleep(0.001)
+
+
+async def test_one_that_nobody_follows_is_started_at_once() -> None:
+    stage = Stage()
+    await stage.begin(spec("a"))
+    assert (stage.launcher.started, stage.launcher.together) == (["a"], [])
+
+
+async def test_those_that_are_ready_wait_for_those_that_come_but_not_long() -> None:
+    stage = Stage()
+    stage.beginning = 1
+    await stage.begin(spec("a"))
+    with stage.baskets.looking():
+        await stage.begin(spec("b"))
+        stage.beginning = 0
+        assert stage.launcher.started == []
+    await asyncio.sleep(0.001)
+    assert stage.launcher.together == [["a", "b"]]
+    stage.beginning = 5
+    await stage.begin(spec("c"))
+    with stage.baskets.looking():
+        pass
+    await asyncio.sleep(0.001)
+    assert stage.launcher.started == ["a", "b"]
+    stage.clock.advance(GATHER_S)
+    with stage.baskets.looking():
+        pass
+    await asyncio.gather(*stage.tasks)
+    assert stage.launcher.started == ["a", "b", "c"]
+
+
+async def test_who_is_being_prepared_is_waited_for_and_no_more_once_it_is_not_wanted() -> None:
+    stage = Stage()
+    stage.begun = 1
+    await stage.begin(spec("a"), spec("b"))
+    assert stage.launcher.started == []
+    stage.begun = 0
+    with stage.baskets.looking():
+        pass
+    await asyncio.gather(*stage.tasks)
+    assert stage.launcher.together == [["a", "b"]]
+
+
+async def test_who_loads_no_stream_waits_for_nobody() -> None:
+    stage = Stage()
+    stage.beginning = 1
+    await stage.begin(spec("a", "arango-trades"))
+    assert stage.launcher.started == ["a"]
+
+
+async def test_other_targets_and_images_become_other_processes() -> None:
+    stage = Stage()
+    with stage.baskets.looking():
+        await stage.begin(
+            spec("a"), spec("b", image="i"), spec("c", "loader-ws-candles"), spec("d"), spec("e", image="i")
+        )
+    await asyncio.gather(*stage.tasks)
+    assert stage.launcher.together == [["a", "d"], ["b", "e"]]
+
+
+@pytest.mark.parametrize("error", [RetryableError("away"), ConfigError("wrong")])
+async def test_a_failure_is_that_of_all(error: Exception) -> None:
+    stage = Stage()
+    stage.launcher.starting = error
+    with stage.baskets.looking():
+        await stage.begin(spec("a"), spec("b"))
+    assert await asyncio.gather(*stage.tasks, return_exceptions=True) == [error, error]
+
+
+def job(name: str, basket: str = "") -> Job:
+    return Job(name=name, target="t", queue_id="q", attempt=1, state=JobState.RUNNING, basket=basket)
+
+
+def test_a_basket_is_one_connection_and_those_to_come_fill_baskets() -> None:
+    jobs = {one.name: one for one in (job("a", "x"), job("b", "x"), job("c"))}
+    assert processes_of(dict.fromkeys("abcd"), jobs) == (
+        {"a": "x", "b": "x", "c": "c", "d": "d"},
+        {"a": 2, "b": 2, "c": 1, "d": 1},
+    )
+    planned = {"a": 1, "b": 2, "c": 3, "d": 4, "e": 5, "f": 6}
+    assert connections_of(planned, jobs, 2) == [2, 3, 6, 4]
+    assert connections_of(planned, {}, 1) == [6, 5, 4, 3, 2, 1]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import signal
 import sys
 import tempfile
 from pathlib import Path
@@ -24,6 +25,7 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=1, help="of the first schedule")
     parser.add_argument("--kafka", action="store_true", help="on a real broker (Java 17, Maven), which is killed too")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # nothing is left running
     for number, first in enumerate(range(0, args.kills, EACH)):
         kills, seed = min(EACH, args.kills - first), args.seed + number
         with tempfile.TemporaryDirectory(prefix="streamforge-chaos-") as folder:

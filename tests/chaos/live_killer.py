@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import httpx
@@ -23,17 +24,22 @@ from tests.chaos.disturbance import Watcher, check_jobs, running
 from tests.chaos.rig import Api, ManagerKeeper
 from tests.chaos.test_random_killer import REST_S, SETTINGS, Killer, check_disk
 from tests.chaos.verdict import assert_history, assert_right, oracle_query, records_of
+from tests.e2e import stored_books
 from tests.e2e.exchangeprocess import Exchange
+from tests.e2e.stored_books import is_verified
 from tests.limits import LIMIT_S
 
 SERIES = (
     ("BTCUSDT", "ws_trades"),
-    ("ETHUSDT", "ws_agg_trades"),
     ("SOLUSDT", "ws_candles_1s"),
+    ("ETHUSDT", "ws_orderbook"),
+    ("ETHUSDT", "ws_agg_trades"),
+    ("BTCUSDT", "ws_orderbook"),
     ("BNBUSDT", "ws_trades"),
-    ("BTCUSDT", "ws_agg_trades"),
-    ("ETHUSDT", "ws_candles_1s"),
 )
+BOOK = "ws_orderbook"
+BOOK_MS = 3_000
+"""So long a book is verified at the end, so that whole books are among it."""
 LIVE_SETTINGS = SETTINGS | {
     "STREAMFORGE_COMPARE_SECONDS": "0.5",
     "STREAMFORGE_HOLE_SECONDS": "3",
@@ -213,10 +219,10 @@ async def survive(
         repeat = f"repeat it with python -m tests.chaos{bus} --kills {kills} --seed {seed}"
         async with running(keeper, lambda: (repeat, f"struck: {killer.struck}")):
             begun = [
-                await api.start(f"live-{number}", symbol=symbol, type=type_name)
+                await api.start(f"live-{number}", symbol=symbol, type=type_name, parameters=parameters_of(type_name))
                 for number, (symbol, type_name) in enumerate(series)
             ]
-            killer.workflows = begun
+            killer.workflows = [one for one, (_, type_name) in zip(begun, series, strict=True) if type_name != BOOK]
             began, watching = time.monotonic(), asyncio.create_task(watcher.watch_processes())
             try:
                 await killer.run()
@@ -226,7 +232,7 @@ async def survive(
             for one in struck.values():
                 await one.back()
             exchange.process.lift_faults()
-            rows, supplements, attempts = await check_all(keeper, api, client, url, begun)
+            rows, supplements, attempts = await check_all(keeper, api, client, exchange.process, begun)
             assert [one for one in watcher.overlaps if LISTENS not in one] == []
             assert killer.killed >= kills
             assert kills < sum(weights.values()) or weights.keys() <= killer.hits.keys()
@@ -240,10 +246,10 @@ async def survive(
 
 
 async def check_all(
-    keeper: ManagerKeeper, api: Api, client: httpx.AsyncClient, exchange: str, begun: Sequence[str]
+    keeper: ManagerKeeper, api: Api, client: httpx.AsyncClient, exchange: Exchange, begun: Sequence[str]
 ) -> tuple[int, int, int]:
     """All are proven, then stopped, and have what happened at the exchange; the rows, supplements and attempts."""
-    now_ms = (await client.get(f"{exchange}/control/stats")).json()["now_ms"]
+    now_ms = (await client.get(f"{exchange.url}/control/stats")).json()["now_ms"]
     for queue_id in begun:
         await until_proven(api, queue_id, now_ms)
         await api.ask("POST", f"/queues/{queue_id}/stop")
@@ -267,7 +273,9 @@ async def until_proven(api: Api, queue_id: str, now_ms: int) -> None:
             while True:
                 found = await api.show(queue_id)
                 assert found["ended_at"] is None, (found["status"], found["failure"])
-                if (found["live"]["proven_through_ms"] or 0) > now_ms and not found["live"]["open_holes"]:
+                live = found["live"]
+                done = (live["proven_through_ms"] or 0) > now_ms and not live["open_holes"]
+                if done and (found["type"] != BOOK or is_verified(found, now_ms + BOOK_MS)):
                     return
                 await asyncio.sleep(0.2)
     except TimeoutError:
@@ -275,18 +283,38 @@ async def until_proven(api: Api, queue_id: str, now_ms: int) -> None:
 
 
 async def check(
-    keeper: ManagerKeeper, api: Api, client: httpx.AsyncClient, exchange: str, workflow: dict[str, Any]
+    keeper: ManagerKeeper, api: Api, client: httpx.AsyncClient, exchange: Exchange, workflow: dict[str, Any]
 ) -> int:
     """It is finished, and holds what has happened at the exchange; how many records these are."""
     queue_id = workflow["queue_id"]
     assert workflow["status"] == "finished", f"{queue_id}: {workflow['status']}, {workflow['failure']}"
     assert (await api.ask("GET", f"/queues/{queue_id}/dlq"))["dead_letters"] == []
     segments = (await api.ask("GET", f"/queues/{queue_id}/coverage"))["segments"]
+    if workflow["type"] == BOOK:
+        return await check_book(keeper, exchange, workflow, segments)
     path, query = oracle_query(workflow)
-    oracle = (await client.get(exchange + path, params=query)).raise_for_status().content
+    oracle = (await client.get(exchange.url + path, params=query)).raise_for_status().content
     decode, stored = msgspec.json.Decoder(kind_of_type(workflow["type"]).stored).decode_lines, list[Any]()
     for collection in sorted({one["collection"] for one in segments}):
         address = f"{keeper.url}/collections/{collection}/records"
         answer = await client.get(address, params={"limit": "all", "format": "jsonl"})
         stored += decode(answer.raise_for_status().content)
     return assert_right(workflow, segments, stored, records_of(workflow, oracle))
+
+
+def parameters_of(type_name: str) -> dict[str, Any]:
+    """Of the workers: whole books come often, as the time is short."""
+    return dict(stored_books.QUICK) if type_name == BOOK else {}
+
+
+async def check_book(
+    keeper: ManagerKeeper, exchange: Exchange, workflow: dict[str, Any], segments: Sequence[dict[str, Any]]
+) -> int:
+    """What lacks is lost and has its cause; what is called verified is the exchange's book; the number of diffs."""
+    assert {one["verdict"] for one in segments} <= {"stored", "lost"}, segments
+    assert all(one["cause"] for one in segments if one["verdict"] == "lost"), segments
+    stage: Any = SimpleNamespace(data=keeper.data, coverage=lambda queue_id: segments, story=lambda queue_id: workflow)
+    _, diffs = await asyncio.to_thread(stored_books.checked, stage, exchange, workflow)
+    progress = workflow["progress"]
+    assert progress["records_stored"] == progress["records_expected"] == len(diffs), (progress, len(diffs))
+    return len(diffs)

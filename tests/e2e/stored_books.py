@@ -91,7 +91,7 @@ async def _compared(
             assert not [one for one in diffs if part["start_ms"] <= one.time_ms < part["end_ms"]], part
     verified = [one for one in stored if not one.get("cause")]
     async with _store(manager) as store:
-        books = PastBooks(store, objects, workflow["collection"], symbol)
+        books = PastBooks(store, objects, [(workflow["collection"], 0)], symbol)
         wholes = [
             kind_named("depth_checkpoint").time_of(one) for one in await _bodies(store, workflow, "depth_checkpoint")
         ]

@@ -256,7 +256,7 @@ class Executor:
         if step.role is Role.LOADER:
             self._budget.sent(attempt.job, share)  # before it runs: a look meanwhile would send it once more
         try:
-            await self.baskets.start(spec_)
+            await (deps.launcher.start(spec_) if shadow else self.baskets.start(spec_))
         except ConfigError as error:
             if shadow:  # the attempt that writes goes on
                 last = deps.policy.max_action_failures

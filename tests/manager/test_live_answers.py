@@ -13,6 +13,7 @@ from streamforge.manager.live_ledger import Ledger
 from streamforge.manager.presentation import workflow_answer
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.model.messages import Progress
 from streamforge_utils.runtime.worker_definition import Role, Source
 from tests.doubles.observer import RecordingObserver
 from tests.manager.support import DAY_START, LOADER, NOW, decide_running, replace, said
@@ -37,7 +38,8 @@ def live(heard: dict[str, Any] | None = None, **ledger: Any) -> Workflow:
     ("heard", "ledger", "state"),
     [
         ({"frame_age_s": 0.5}, {}, "live"),
-        (None, {}, "live"),
+        (None, {"stream_ms": NOW - 5000}, "live"),
+        (None, {}, "behind"),
         ({"frame_age_s": 61}, {}, "behind"),
         ({"frame_age_s": 0.5}, {"proven_ms": NOW - 179_000}, "live"),
         ({"frame_age_s": 0.5}, {"proven_ms": NOW - 181_000}, "behind"),
@@ -85,14 +87,18 @@ def test_all_that_is_known_of_it_is_told() -> None:
     assert (shown.time_range.clipped, shown.progress.records_expected) == (False, None)
 
 
-def test_a_loader_that_is_gone_has_no_frames() -> None:
+def test_the_age_of_the_last_frame_grows_while_no_loader_runs() -> None:
     workflow = live({"frame_age_s": 0.5})
     step = next(one for one in workflow.steps if one.role is Role.LOADER)
     assert step.attempt is not None
-    ended = workflow.with_step(replace(step, attempts=(replace(step.attempt, ended_ms=NOW),)))
-    found = live_answer(ended, NOW)
+    waits = replace(step.attempt, number=2, progress=Progress(), ended_ms=None)
+    workflow = workflow.with_step(replace(step, attempts=(replace(step.attempt, ended_ms=NOW), waits)))
+    found = live_answer(workflow, NOW + 90_000)
     assert found is not None
-    assert found.frame_age_seconds is None
+    assert (found.state, found.frame_age_seconds) == ("behind", 90.5)
+    observer = RecordingObserver()
+    observe(observer, [workflow], NOW + 90_000)
+    assert observer.gauges["live_frame_age_seconds"] == 90.5
 
 
 def test_what_a_loader_reports_is_progress_and_not_stored_for_itself() -> None:
@@ -169,6 +175,14 @@ def test_the_state_of_an_order_book(found: Workflow, state: str) -> None:
     told = live_answer(found, NOW)
     assert told is not None
     assert told.state == state
+
+
+@pytest.mark.parametrize(("frame_age_s", "after_s"), [(None, 0), (0.5, 61)])
+def test_an_order_book_of_which_nothing_is_heard_is_not_called_verified(frame_age_s: float, after_s: int) -> None:
+    found = book({"trust": "verified", "last_id": 9, "frame_age_s": frame_age_s}, proven_id=9, proven_ms=NOW - 1000)
+    told = live_answer(found, NOW + 1000 * after_s)
+    assert told is not None
+    assert (told.state, told.trust, told.why) == ("behind", "unverifiable", "no frame comes")
 
 
 def test_how_much_of_an_order_book_can_be_trusted_is_told() -> None:

@@ -24,6 +24,7 @@ BEHIND_AFTER_S = 120.0
 """What is proven ends at most so much earlier than now, beside the length of a bar, where all goes well: of a series
 that hardly trades the exchange is asked once a minute."""
 UNVERIFIABLE = "unverifiable"
+NOTHING_HEARD = "no frame comes"
 """The trust of an order book that awaits a snapshot."""
 
 
@@ -116,12 +117,16 @@ def live_answer(found: Workflow, at_ms: int | None) -> Live | None:
     if ledger is None:
         return None
     now_ms = ledger.compared_ms if at_ms is None else at_ms
-    stream, attempt = stream_of(found)
+    stream = stream_of(found)
     wants = ledger.open_holes > 0 or not ledger.has_history
-    frame_age_s = frame_age(stream, attempt, now_ms)
+    frame_age_s = frame_age(found, now_ms)
+    silent_s = silence(found, ledger, now_ms)
+    trust, why = stream.trust, stream.why
+    if trust and silent_s > SILENT_AFTER_S:
+        trust, why = UNVERIFIABLE, NOTHING_HEARD
     behind_s = None if ledger.proven_ms is None else max(0, now_ms - ledger.proven_ms) / 1000
     return Live(
-        state=_state(found, ledger, stream, behind_s, frame_age_s),
+        state=_state(found, ledger, stream, behind_s, silent_s),
         proven_through=None if ledger.proven_ms is None else iso_ms(ledger.proven_ms),
         proven_through_ms=ledger.proven_ms,
         proven_id=ledger.proven_id,
@@ -142,30 +147,39 @@ def live_answer(found: Workflow, at_ms: int | None) -> Live | None:
         repair_at=iso_ms(ledger.not_before_ms) if wants and not ledger.supplement and ledger.not_before_ms else None,
         untraded=ledger.untraded or None,
         supplement_failure=ledger.failure or None,
-        trust=None if found.ended else stream.trust or None,
-        why=None if found.ended else stream.why or None,
+        trust=None if found.ended else trust or None,
+        why=None if found.ended else why or None,
         **_shares(found, ledger),
     )
 
 
-def stream_of(found: Workflow) -> tuple[StreamReport, Attempt | None]:
-    """What the loader of its stream told last, and that one's attempt."""
-    for step in found.steps:
-        if step.role is Role.LOADER and step.source is Source.STREAM and step.attempt is not None:
-            return step.attempt.progress.live or StreamReport(), step.attempt
-    return StreamReport(), None
+def stream_of(found: Workflow) -> StreamReport:
+    """What the loader of its stream told last."""
+    attempts = _attempts(found)
+    return (attempts[-1].progress.live if attempts else None) or StreamReport()
 
 
-def frame_age(stream: StreamReport, attempt: Attempt | None, now_ms: int) -> float | None:
-    """Seconds since the last frame came; None: nothing is known, no loader runs that has told."""
-    if stream.frame_age_s is None or attempt is None or attempt.ended_ms is not None:
-        return None
-    return round(stream.frame_age_s + max(0, now_ms - (attempt.seen_ms or now_ms)) / 1000, 3)
+def frame_age(found: Workflow, now_ms: int) -> float | None:
+    """Seconds since the last frame came, whether a loader runs now or not; None: none has told of one."""
+    for attempt in reversed(_attempts(found)):
+        told = attempt.progress.live
+        if told is not None and told.frame_age_s is not None:
+            return round(told.frame_age_s + max(0, now_ms - (attempt.seen_ms or now_ms)) / 1000, 3)
+    return None
 
 
-def _state(
-    found: Workflow, ledger: Ledger, stream: StreamReport, behind_s: float | None, frame_age_s: float | None
-) -> LiveState:
+def silence(found: Workflow, ledger: Ledger, now_ms: int) -> float:
+    """Seconds in which nothing came; where nothing ever did, those since the stream was to begin."""
+    age_s = frame_age(found, now_ms)
+    return max(0, now_ms - ledger.stream_ms) / 1000 if age_s is None else age_s
+
+
+def _attempts(found: Workflow) -> Sequence[Attempt]:
+    loaders = (step for step in found.steps if step.role is Role.LOADER and step.source is Source.STREAM)
+    return next((step.attempts for step in loaders), ())
+
+
+def _state(found: Workflow, ledger: Ledger, stream: StreamReport, behind_s: float | None, silent_s: float) -> LiveState:
     if found.ended:
         return LiveState.ENDED
     if ledger.open_holes or stream.trust == SUSPECT:
@@ -176,7 +190,7 @@ def _state(
     # What only its loader tells of is not asked for: nothing happens where all that it has published is proven.
     waits = rule.is_counted or stream.last_id is None or stream.last_id > (ledger.proven_id or 0)
     late = waits and behind_s > BEHIND_AFTER_S + (rule.step_ms or 0) / 1000 + _held_s(found)
-    return LiveState.BEHIND if late or (frame_age_s or 0) > SILENT_AFTER_S else LiveState.LIVE
+    return LiveState.BEHIND if late or silent_s > SILENT_AFTER_S else LiveState.LIVE
 
 
 def _held_s(found: Workflow) -> float:

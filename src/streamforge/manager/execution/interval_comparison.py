@@ -68,7 +68,7 @@ class IntervalComparison(Comparison):
     async def quiet(self) -> None:
         """Ask the exchange, where the loader has nothing more for long, whether the symbol is traded still."""
         now_ms, quiet_ms = self._deps.clock.now_ms(), int(self._deps.policy.quiet_after_s * 1000)
-        ledger, last_id = self.ledger, stream_of(self._workflow)[0].last_id
+        ledger, last_id = self.ledger, stream_of(self._workflow).last_id
         if last_id is not None and last_id != ledger.proven_id:
             return
         if now_ms - max(ledger.asked_ms, ledger.proven_ms or 0) >= quiet_ms:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 
-from streamforge.manager.live_answers import BEHIND_AFTER_S, LiveState, live_answer
+from streamforge.manager.live_answers import BEHIND_AFTER_S, LiveState, live_answer, silence
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.ports.instrumentation import Observer
 
@@ -19,11 +19,11 @@ def observe(observer: Observer, workflows: Iterable[Workflow], now_ms: int) -> N
     frame_age_s = proven_age_s = 0.0
     holes = 0
     for workflow in workflows:
-        live = live_answer(workflow, now_ms) if workflow.is_live else None
-        if live is None or live.state == LiveState.ENDED:
+        live, ledger = live_answer(workflow, now_ms) if workflow.is_live else None, workflow.ledger
+        if live is None or ledger is None or live.state == LiveState.ENDED:
             continue
         states[live.state] += 1
-        frame_age_s = max(frame_age_s, live.frame_age_seconds or 0.0)
+        frame_age_s = max(frame_age_s, silence(workflow, ledger, now_ms))
         holes += live.open_holes
         if live.state != LiveState.SYNCING:
             age_s = live.behind_seconds or 0.0

@@ -136,7 +136,7 @@ class Live(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     last_id: Annotated[int | None, Meta(description="of the last record written, where records have ids")] = None
     last_time: Annotated[int | None, Meta(description="when it happened, unix milliseconds, UTC")] = None
     frame_age_s: Annotated[
-        float | None, Meta(description="seconds since the exchange sent anything; null: no connection")
+        float | None, Meta(description="seconds since the exchange sent anything; null: it has sent nothing yet")
     ] = None
     reconnects: Annotated[int, Meta(description="connections made after one had failed")] = 0
     failure: Annotated[str, Meta(description="why the newest connection ended, or could not be made")] = ""

@@ -130,11 +130,13 @@ class StreamSession:
         self._retry_after_s = 0.0
         self._quiet = False
         self._legs: list[_Leg] = []
+        self._heard_at: float | None = None
 
     @property
     def frame_age_s(self) -> float | None:
-        """The age of the last frame of any kind, seconds; None: there is no connection."""
-        return min((leg.connection.frame_age_s for leg in self._legs if not leg.ended), default=None)
+        """The age of the last frame of any kind, seconds, whether there is a connection now or not; None: none came."""
+        before = [] if self._heard_at is None else [self._clock.monotonic() - self._heard_at]
+        return min([*(leg.connection.frame_age_s for leg in self._legs), *before], default=None)
 
     async def run(self) -> NoReturn:
         """Connect, and connect again, until cancelled. Raises PermanentError, or what the listener raises."""
@@ -300,6 +302,8 @@ class StreamSession:
     async def _drop(self, leg: _Leg) -> None:
         if leg in self._legs:
             self._legs.remove(leg)
+            heard_at = self._clock.monotonic() - leg.connection.frame_age_s
+            self._heard_at = max(heard_at, self._heard_at or heard_at)
             await _cancelled(leg.reading)
             await leg.connection.abort()
 

@@ -13,7 +13,7 @@ from streamforge_utils.model.completeness.continuity import chains
 from streamforge_utils.runtime.book_loader import load_book
 from tests.doubles.stream import ScriptedConnection
 from tests.runtime.book_rig import BookMarket
-from tests.runtime.live_rig import play
+from tests.runtime.live_rig import TOPIC, play
 
 VERIFIED = (Trust.VERIFIED, "")
 
@@ -88,6 +88,27 @@ def test_it_waits_for_a_snapshot() -> None:
         await market.flow(100)
         assert shadow_of(market) == "waiting"
         await market.flow(130)
+        assert shadow_of(market) == "ready"
+
+    play(load_book, act, BookMarket)
+
+
+def test_the_ledger_tells_where_the_topic_ends_whose_diffs_are_trimmed() -> None:
+    async def act(market: BookMarket) -> None:
+        await market.begin()
+        await market.clock.sleep(1)
+        await market.flow(20)
+        await market.clock.sleep(2)
+        market.bus.starts[TOPIC] = len(market.bus.log[TOPIC]) - 1
+        assert market.ledger[-1].last_id == market.exchange.at
+        market.bus_stalls = True
+        market.change()
+        await market.begin(shadow=True)
+        await market.clock.sleep(0.5)
+        await market.flow(40)
+        assert shadow_of(market) == "waiting"
+        market.bus_stalls = False
+        await market.flow(20)
         assert shadow_of(market) == "ready"
 
     play(load_book, act, BookMarket)
@@ -208,7 +229,10 @@ def test_what_only_it_heard_before_the_last_diff_on_the_topic_is_lost_and_not_to
     play(load_book, act, BookMarket)
 
 
-def test_a_gap_that_was_written_and_not_told_stays_one() -> None:
+@pytest.mark.parametrize("misses", [False, True])
+def test_a_gap_that_was_written_and_not_told_stays_one(misses: bool) -> None:
+    """misses: the shadow lacks the diff right behind the last one on the topic."""
+
     async def act(market: BookMarket) -> None:
         await beside(market)
         first, second = market.stream.live
@@ -219,10 +243,28 @@ def test_a_gap_that_was_written_and_not_told_stays_one() -> None:
             await asyncio.sleep(0)
         await market.kill()
         assert market.ledger[-1].last_id < lost[0]
+        if misses:
+            market.happen()
+            await market.flow(5)
         market.take_over()
         await market.flow(40)
         await check_ledger(market)
         assert {told.cause for told in market.ledger if told.last_id + 1 == lost[0]} == {Cause.GAP}
+        assert len(chains(market.ledger)) == (3 if misses else 2)
+
+    play(load_book, act, BookMarket)
+
+
+def test_a_gap_right_behind_what_the_other_one_told_has_a_cause() -> None:
+    async def act(market: BookMarket) -> None:
+        await beside(market)
+        await market.clock.sleep(1.5)
+        await market.hand_over()
+        await market.clock.sleep(1.5)
+        lost = market.happen()
+        await market.flow(40)
+        await check_ledger(market)
+        assert [told.cause for told in market.ledger if told.last_id + 1 == lost[0]] == [Cause.GAP]
 
     play(load_book, act, BookMarket)
 
@@ -238,7 +280,10 @@ def test_a_diff_that_it_lacks_and_of_which_nothing_was_told_is_told() -> None:
         await market.kill()
         assert (two in market.ids, market.ledger[-1].last_id < one[0]) == (True, True)
         market.take_over()
+        await market.clock.sleep(1)
+        second.give(market.market.diff(*two))
         await market.flow(40)
+        check_diffs(market)
         await check_ledger(market)
         assert len(chains(market.ledger)) == 1
 

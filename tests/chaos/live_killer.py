@@ -222,8 +222,7 @@ async def survive(
                 await api.start(f"live-{number}", symbol=symbol, type=type_name, parameters=parameters_of(type_name))
                 for number, (symbol, type_name) in enumerate(series)
             ]
-            # Not of books yet: one that takes over once told of diffs that it had heard and nobody had written.
-            killer.workflows = [one for one, (_, type_name) in zip(begun, series, strict=True) if type_name != BOOK]
+            killer.workflows = begun
             began, watching = time.monotonic(), asyncio.create_task(watcher.watch_processes())
             try:
                 await killer.run()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
 import random
 
@@ -10,8 +11,9 @@ import pytest
 from streamforge_utils.model.books.trust import Cause, Trust
 from streamforge_utils.model.completeness.continuity import chains
 from streamforge_utils.runtime.book_loader import load_book
+from tests.doubles.stream import ScriptedConnection
 from tests.runtime.book_rig import BookMarket
-from tests.runtime.live_rig import play
+from tests.runtime.live_rig import TOPIC, play
 
 VERIFIED = (Trust.VERIFIED, "")
 
@@ -36,6 +38,20 @@ def check_diffs(market: BookMarket) -> None:
     """Every diff follows the one before it, and none comes twice."""
     ids = market.ids
     assert all(first <= before + 1 <= last for (_, before), (first, last) in itertools.pairwise(ids))
+
+
+async def check_ledger(market: BookMarket) -> None:
+    """It tells of every diff on the topic, of nothing else, of nothing twice, and why something lacks."""
+    await market.clock.sleep(2)
+    ids, ledger = market.ids, market.ledger
+    there = {at for first, last in ids for at in range(first, last + 1)}
+    for told in ledger:
+        assert set(range(told.first_id, told.last_id + 1)) <= there, told
+    for first, last in ids:
+        assert any(told.first_id <= last <= told.last_id for told in ledger), (first, last)
+    for before, after in itertools.pairwise(ledger):
+        assert before.last_id < after.first_id, (before, after)
+        assert before.cause or after.first_id == before.last_id + 1, (before, after)
 
 
 def test_its_book_is_verified_before_it_is_ready_and_the_chain_goes_on() -> None:
@@ -72,6 +88,27 @@ def test_it_waits_for_a_snapshot() -> None:
         await market.flow(100)
         assert shadow_of(market) == "waiting"
         await market.flow(130)
+        assert shadow_of(market) == "ready"
+
+    play(load_book, act, BookMarket)
+
+
+def test_the_ledger_tells_where_the_topic_ends_whose_diffs_are_trimmed() -> None:
+    async def act(market: BookMarket) -> None:
+        await market.begin()
+        await market.clock.sleep(1)
+        await market.flow(20)
+        await market.clock.sleep(2)
+        market.bus.starts[TOPIC] = len(market.bus.log[TOPIC]) - 1
+        assert market.ledger[-1].last_id == market.exchange.at
+        market.bus_stalls = True
+        market.change()
+        await market.begin(shadow=True)
+        await market.clock.sleep(0.5)
+        await market.flow(40)
+        assert shadow_of(market) == "waiting"
+        market.bus_stalls = False
+        await market.flow(20)
         assert shadow_of(market) == "ready"
 
     play(load_book, act, BookMarket)
@@ -169,17 +206,148 @@ def test_a_gap_of_its_own_stream_makes_it_wait_until_it_is_past() -> None:
     play(load_book, act, BookMarket)
 
 
+def test_what_only_it_heard_before_the_last_diff_on_the_topic_is_lost_and_not_told() -> None:
+    async def act(market: BookMarket) -> None:
+        await beside(market)
+        first, second = market.stream.live
+        lost = [market.happen() for _ in range(5)]
+        for batch in lost:
+            second.give(market.market.diff(*batch))
+            await market.clock.sleep(0.1)
+        first.give(market.market.diff(*market.happen()))  # the shadow does not get it
+        await market.clock.sleep(2)
+        await market.kill()
+        market.take_over()
+        await market.clock.sleep(8)
+        await market.flow(40)
+        await check_ledger(market)
+        before, after = market.ledger[1:3]
+        assert (before.last_id + 1, after.first_id - 1, before.cause) == (lost[0][0], lost[-1][1], Cause.GAP)
+        assert market.told[-1] == (*VERIFIED, "")
+        assert market.check_books() > 40
+
+    play(load_book, act, BookMarket)
+
+
+@pytest.mark.parametrize("misses", [False, True])
+def test_a_gap_that_was_written_and_not_told_stays_one(misses: bool) -> None:
+    """misses: the shadow lacks the diff right behind the last one on the topic."""
+
+    async def act(market: BookMarket) -> None:
+        await beside(market)
+        first, second = market.stream.live
+        lost, behind = market.happen(), market.happen()
+        second.give(market.market.diff(*lost), market.market.diff(*behind))
+        first.give(market.market.diff(*behind))
+        while market.ids[-1] != behind:  # noqa: ASYNC110 - the output writes one record, then yields
+            await asyncio.sleep(0)
+        await market.kill()
+        assert market.ledger[-1].last_id < lost[0]
+        if misses:
+            market.happen()
+            await market.flow(5)
+        market.take_over()
+        await market.flow(40)
+        await check_ledger(market)
+        assert {told.cause for told in market.ledger if told.last_id + 1 == lost[0]} == {Cause.GAP}
+        assert len(chains(market.ledger)) == (3 if misses else 2)
+
+    play(load_book, act, BookMarket)
+
+
+def test_a_gap_right_behind_what_the_other_one_told_has_a_cause() -> None:
+    async def act(market: BookMarket) -> None:
+        await beside(market)
+        await market.clock.sleep(1.5)
+        await market.hand_over()
+        await market.clock.sleep(1.5)
+        lost = market.happen()
+        await market.flow(40)
+        await check_ledger(market)
+        assert [told.cause for told in market.ledger if told.last_id + 1 == lost[0]] == [Cause.GAP]
+
+    play(load_book, act, BookMarket)
+
+
+def test_a_diff_that_it_lacks_and_of_which_nothing_was_told_is_told() -> None:
+    async def act(market: BookMarket) -> None:
+        await beside(market)
+        first, second = market.stream.live
+        one, two, three = (market.happen() for _ in range(3))
+        first.give(*(market.market.diff(*batch) for batch in (one, two, three)))
+        second.give(*(market.market.diff(*batch) for batch in (one, three)))
+        await market.clock.sleep(0.1)
+        await market.kill()
+        assert (two in market.ids, market.ledger[-1].last_id < one[0]) == (True, True)
+        market.take_over()
+        await market.clock.sleep(1)
+        second.give(market.market.diff(*two))
+        await market.flow(40)
+        check_diffs(market)
+        await check_ledger(market)
+        assert len(chains(market.ledger)) == 1
+
+    play(load_book, act, BookMarket)
+
+
+def test_a_diff_that_comes_late_and_that_another_one_has_written_is_not_written_again() -> None:
+    async def act(market: BookMarket) -> None:
+        await beside(market)
+        first, second = market.stream.live
+        one, two, three = (market.happen() for _ in range(3))
+        first.give(*(market.market.diff(*batch) for batch in (one, two)))
+        for batch in (one, three, two):
+            second.give(market.market.diff(*batch))
+        await market.clock.sleep(0.1)
+        await market.kill()
+        market.take_over()
+        await market.flow(40)
+        check_diffs(market)
+        await check_ledger(market)
+
+    play(load_book, act, BookMarket)
+
+
+def test_what_reaches_it_too_late_is_not_written_twice() -> None:
+    async def act(market: BookMarket) -> None:
+        await beside(market)
+        first, second = market.stream.live
+        batches = [market.happen() for _ in range(8)]
+        first.give(*(market.market.diff(*batch) for batch in batches))
+        await market.clock.sleep(2)
+        await market.kill()
+        market.take_over()
+        await market.clock.sleep(8)
+        second.give(*(market.market.diff(*batch) for batch in batches))
+        await market.flow(40)
+        check_diffs(market)
+        await check_ledger(market)
+        assert market.told[-1] == (*VERIFIED, "")
+        assert market.check_books() > 40
+
+    play(load_book, act, BookMarket)
+
+
 @pytest.mark.parametrize("seed", range(12))
 def test_whatever_happens_no_diff_comes_twice_and_no_book_is_called_verified_that_is_not(seed: int) -> None:
     async def act(market: BookMarket) -> None:
         chance = random.Random(seed)
         random.seed(seed)
         await market.begin()
+        late = list[tuple[ScriptedConnection, bytes]]()
         while market.exchange.at < 1_500:
-            what, batch = chance.random(), market.happen(chance.randint(1, 6))
+            what, diff = chance.random(), market.market.diff(*market.happen(chance.randint(1, 6)))
             for one in market.stream.live:
-                if chance.random() < 0.98:
-                    one.give(market.market.diff(*batch))
+                which = chance.random()
+                if which < 0.02:
+                    late.append((one, diff))
+                elif which < 0.96:
+                    one.give(diff)
+                elif which < 0.965:
+                    one.end()
+            while late and chance.random() < 0.3:
+                connection, diff = late.pop()
+                connection.give(diff)
             if what < 0.05 and market.shadow is None:
                 await market.begin(shadow=True)
             elif what < 0.10 and market.shadow is not None:
@@ -201,9 +369,7 @@ def test_whatever_happens_no_diff_comes_twice_and_no_book_is_called_verified_tha
         await market.flow(40)
         lasts = [last for _, last in market.ids]
         assert len(lasts) == len(set(lasts))
-        heard = {at for first, last in market.ids for at in range(first, last + 1)}
-        for told in market.ledger:
-            assert set(range(told.first_id, told.last_id + 1)) <= heard, told
+        await check_ledger(market)
         assert market.check_books() > 10
 
     play(load_book, act, BookMarket)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
+from itertools import dropwhile
 from typing import Annotated, NoReturn
 
 import msgspec
@@ -100,6 +101,7 @@ class BookLoader(LiveWorker[BookParameters]):
         self._shadows = ctx.handover.in_shadow
         self._ids = deque[int]()  # in shadow, of the diffs that are held, and of those before that the ledger lacks
         self._ended: list[BookInterval] = []  # in shadow, of the ledger
+        self._late = set[int]()  # of diffs that came late, and which another attempt had to write
         self._heard_first = asyncio.Event()
         self._ticker_id = self._newest_id = 0
         self._told: BookInterval | None = None
@@ -249,25 +251,26 @@ class BookLoader(LiveWorker[BookParameters]):
         self._shadows = False
         found, ledger = written(messages), self._book.ledger
         self._let_go(found.last_id, found.told_id)
+        self._late = {one for one in dropwhile(lambda one: one <= found.last_id, self._ids) if one <= found.last_id}
         if self._first is not None:
-            self._first = _behind(self._first, found.last_id)
+            self._first = self._in_time(_behind(self._first, found.last_id))
         goes_on = ledger.open()
-        after = succession(messages, [*self._ended, *([goes_on] if goes_on else [])])
-        own = [self._clipped(one, after.after_id, after.end_ms) for one in self._ended if one.last_id > after.after_id]
-        if goes_on is not None and goes_on.first_id <= after.after_id:
-            one = self._clipped(goes_on, after.after_id, after.end_ms)
-            ledger.follow(after.after_id, after.end_ms, one.messages)
+        before = succession(messages, [*self._ended, *([goes_on] if goes_on else [])])
+        own = [self._clipped(one, before.after) for one in self._ended if one.last_id > before.after_id]
+        if before.after is not None:
+            count = 0 if goes_on is None else self._clipped(goes_on, before.after).messages
+            self._book.follow(before.after, count)
         self._queue.put(_page(0, 0, [self._entry(one) for one in own]))
         self._ids.clear()
         self._ended = []
-        return after.entries
+        return before.entries
 
-    def _clipped(self, one: BookInterval, after_id: int, end_ms: int) -> BookInterval:
-        """An entry of the own ledger without what another attempt's has up to an id."""
-        if one.first_id > after_id:
+    def _clipped(self, one: BookInterval, after: BookInterval | None) -> BookInterval:
+        """An entry of the own ledger without what another attempt's has."""
+        if after is None or one.first_id > after.last_id:
             return one
-        messages = sum(after_id < each <= one.last_id for each in self._ids)
-        return msgspec.structs.replace(one, first_id=after_id + 1, start_ms=end_ms, messages=messages)
+        messages = sum(after.last_id < each <= one.last_id for each in self._ids)
+        return msgspec.structs.replace(one, first_id=after.last_id + 1, start_ms=after.end_ms, messages=messages)
 
     async def _ask(self, wanted: Wanted) -> None:
         """Ask for a snapshot once, and hand it over."""
@@ -307,12 +310,25 @@ class BookLoader(LiveWorker[BookParameters]):
         """What waits, as much as is written at once."""
         pages, records, size = list[Page](), 0, 0
         while records < BATCH_RECORDS and size < BATCH_BYTES and (page := self._queue.get()) is not None:
+            page = self._in_time(page)
             pages.append(page)
             records += len(page)
             size += sum(map(len, page.values))
-        if not pages:
-            return None
-        return _joined(pages)
+        return _joined(pages) if records else None
+
+    def _in_time(self, page: Page) -> Page:
+        """A page without the diffs that came late; these are known no more."""
+        if not self._late:
+            return page
+        ids = [id_of(key) if kind_name_of(key) == _DIFF else 0 for key in page.keys]
+        kept = [n for n, one in enumerate(ids) if one not in self._late]
+        self._late -= {*ids}
+        return Page(
+            positions=[page.positions[n] for n in kept],
+            times=[page.times[n] for n in kept],
+            keys=[page.keys[n] for n in kept],
+            values=[page.values[n] for n in kept],
+        )
 
     def told(self) -> Live:
         ledger, standing = self._book.ledger, self._book.standing

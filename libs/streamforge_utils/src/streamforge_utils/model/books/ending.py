@@ -49,9 +49,9 @@ def ending(messages: Iterable[Message]) -> list[BookInterval]:
 
 
 def ended(last: BookInterval | None, diffs: Iterable[Link]) -> list[BookInterval]:
-    """As `ending`: what the ledger lacks behind its last entry. diffs: in the order in which they came."""
+    """As `ending`: what the ledger lacks behind its last entry. diffs: in any order."""
     known = 0 if last is None else last.last_id
-    behind = [diff for diff in diffs if diff.last_id > known]
+    behind = sorted((diff for diff in diffs if diff.last_id > known), key=lambda diff: diff.last_id)
     ledger = BookLedger()
     ledger.standing = Standing(Trust.UNVERIFIABLE, Cause.ENDED)
     for diff in behind:

@@ -15,7 +15,7 @@ _read_interval = msgspec.json.Decoder(DepthInterval).decode
 
 
 class Written(msgspec.Struct, frozen=True, kw_only=True):
-    """What the last messages of a topic tell. last_id: of the diffs; 0: there is none.
+    """What the last messages of a topic tell. last_id: the greatest that was written; 0: there is none.
 
     told: the entry of the ledger that reaches furthest. version: the greatest of its entries.
     """
@@ -33,12 +33,16 @@ class Written(msgspec.Struct, frozen=True, kw_only=True):
 class Succession(msgspec.Struct, frozen=True, kw_only=True):
     """entries: what is to be written of the ledger before, and nothing more of it.
 
-    after_id, end_ms: where that ends, as the next one goes on without a break behind it; 0: there is a break.
+    after: with which that ends; None: there is none. Of ids up to there the next one tells nothing: what it heard of
+    them and the topic lacks is written by nobody. It has no cause where the next one goes on without a break.
     """
 
     entries: list[BookInterval]
-    after_id: int = 0
-    end_ms: int = 0
+    after: BookInterval | None = None
+
+    @property
+    def after_id(self) -> int:
+        return 0 if self.after is None else self.after.last_id
 
 
 def written(messages: Iterable[Message]) -> Written:
@@ -57,19 +61,22 @@ def written(messages: Iterable[Message]) -> Written:
                         told = interval_of(record)
         except (*DECODE_ERRORS, ValueError):
             continue
+    if told is not None:  # its diffs went before it, though they may be trimmed
+        last_id = max(last_id, told.last_id)
     return Written(last_id=last_id, told=told, version=version)
 
 
 def succession(messages: Sequence[Message], own: Sequence[BookInterval]) -> Succession:
     """How the ledger on a topic goes on with the entries of one who has listened beside its author."""
-    found = written(messages)
-    if found.told is not None and _reaches(own, found.told_id + 1):
-        return Succession(entries=[], after_id=found.told_id, end_ms=found.told.end_ms)
-    entries = ending(messages)
-    if entries and _reaches(own, found.last_id + 1):
-        last = msgspec.structs.replace(entries[-1], cause="")
-        return Succession(entries=[*entries[:-1], last], after_id=last.last_id, end_ms=last.end_ms)
-    return Succession(entries=entries)
+    found, entries = written(messages), ending(messages)
+    told, last_id = found.told, found.last_id
+    if told is not None:
+        told_id, untold = told.last_id, [one for one in entries if one.last_id > told.last_id]
+        if max(told_id, _reached(untold, told_id)) == last_id <= _reached(own, told_id):
+            return Succession(entries=[], after=told)
+    if entries and _reached(own, last_id) >= last_id:
+        entries[-1] = msgspec.structs.replace(entries[-1], cause="")
+    return Succession(entries=entries, after=entries[-1] if entries else told)
 
 
 def id_of(key: bytes) -> int:
@@ -77,6 +84,13 @@ def id_of(key: bytes) -> int:
     return int(key.rpartition(b"_")[2])
 
 
-def _reaches(own: Iterable[BookInterval], first_id: int) -> bool:
-    """Whether they go on from an id without a break."""
-    return any(one.first_id <= first_id <= one.last_id + 1 for one in own)
+def _reached(intervals: Iterable[BookInterval], after_id: int) -> int:
+    """The id up to which they go on behind another one without a break; 0: they do not.
+
+    One that ended right there does not go on.
+    """
+    reached, goes_on = after_id, False
+    for one in sorted(intervals, key=lambda one: one.first_id):
+        if one.first_id <= reached + 1 and (one.last_id > reached or (one.last_id == reached and not one.cause)):
+            reached, goes_on = one.last_id, True
+    return reached if goes_on else 0

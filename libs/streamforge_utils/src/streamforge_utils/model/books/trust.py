@@ -96,6 +96,7 @@ class BookLedger:
         self._messages = self._before = 0  # in all, and before the open interval
         self._first_id = self._start_ms = self._end_ms = 0
         self._ended: list[BookInterval] = []
+        self._after: BookInterval | None = None
 
     def add(self, first_id: int, last_id: int, time_ms: int) -> None:
         """A message that follows, or begins a chain."""
@@ -106,6 +107,7 @@ class BookLedger:
             if not self.next_id:
                 self.chain_first_id, self._end_ms = first_id, time_ms
             self._first_id, self._start_ms = self.next_id or first_id, self._end_ms
+            self._after = None
         self.next_id = last_id + 1
         self._messages += 1
         if time_ms >= self._end_ms:
@@ -132,13 +134,18 @@ class BookLedger:
         self._end(cause)
         self.next_id = 0
 
-    def follow(self, after_id: int, end_ms: int, messages: int) -> None:
-        """Up to an id, which ends at a time, another ledger has the chain: the open interval begins behind it.
+    def follow(self, after: BookInterval, messages: int) -> None:
+        """Another ledger has the chain up to the end of its last interval: the open one begins behind that.
 
-        messages: of the open interval, so many lie behind.
+        messages: of the open interval, so many lie behind; where none does, a break behind ends the one before. If the
+        chain does not reach there, the next message must.
         """
         self._before = self._messages - messages
-        self._first_id, self._start_ms = after_id + 1, end_ms
+        self._first_id, self._start_ms = after.last_id + 1, after.end_ms
+        self._after = None if messages or after.cause else after
+        if self.next_id <= after.last_id:
+            self.next_id = self.chain_first_id = after.last_id + 1
+            self._end_ms = max(self._end_ms, after.end_ms)
 
     def late(self, first_id: int, last_id: int, time_ms: int) -> None:
         """A message that came after a later chain had begun."""
@@ -172,6 +179,9 @@ class BookLedger:
             self.counts[self._open.trust] += self._messages - self._before
             self._ended.append(self._interval(cause))
             self._before = self._messages
+        elif cause and self._after is not None:
+            self._ended.append(msgspec.structs.replace(self._after, cause=cause))
+        self._after = None
 
     def _interval(self, cause: str) -> BookInterval:
         return BookInterval(

@@ -32,8 +32,9 @@ class Follower:
         self.refused: list[str] = []
         self.now_ms = START_MS
 
-    def diff(self, first_id: int, last_id: int, payload: bytes | None = None) -> None:
-        assert self.basket.hear([payload or self.world.diff(first_id, last_id)], self.now_ms * 1000, 1) == []
+    def diff(self, first_id: int, last_id: int, payload: bytes | None = None, *, connection: int = 1) -> None:
+        payload = payload or self.world.diff(first_id, last_id)
+        assert self.basket.hear([payload], self.now_ms * 1000, connection) == []
         self.take()
 
     def ticker(self, last_id: int, payload: bytes | None = None) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from streamforge_utils.model.books.book_settings import BookSettings
 from streamforge_utils.model.books.early_diffs import EarlyDiff, EarlyDiffs
 from streamforge_utils.model.books.messages import BookTicker, DepthDiff, DepthSnapshot, checked, read_snapshot
 from streamforge_utils.model.books.order_book import OrderBook
@@ -26,30 +27,6 @@ _DOUBTFUL = (Cause.GAP, Cause.CONTENT, Cause.CROSSED, Cause.WITNESS)
 _AFTER = {one: Standing(Trust.SUSPECT if one in _DOUBTFUL else Trust.UNVERIFIABLE, one) for one in Cause}
 _MOST_OLD = 600
 """So many messages with ids that are behind us, one after the other, and none else: a minute of a stream."""
-
-
-class BookSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How a book is kept.
-
-    limit, deep_limit: levels a side of a snapshot; the deep one where the best price has left what was known. top:
-    levels of a `depth_top`. top_every_ms, checkpoint_every_ms: by the messages' time. held_diffs, held_bytes: of what
-    is held for a snapshot that is on its way, at most. held_tickers: best prices that are held for their diff, at most.
-    retry_ms, retry_most_ms: the wait after a snapshot that is of no use; it doubles each time. early_diffs, early_ms:
-    of a new connection, while another one has not given yet what lies before, at most.
-    """
-
-    limit: int = 1000
-    deep_limit: int = 5000
-    top: int = 20
-    top_every_ms: int = 10_000
-    checkpoint_every_ms: int = 300_000
-    held_diffs: int = 2_000
-    held_bytes: int = 8 * 1024 * 1024
-    held_tickers: int = 5_000
-    retry_ms: int = 1_000
-    retry_most_ms: int = 30_000
-    early_diffs: int = 2_000
-    early_ms: int = 5_000
 
 
 class Taken(msgspec.Struct, frozen=True):

@@ -14,7 +14,8 @@ from benchmarks.common.bench import Bench
 from benchmarks.common.fresh import fresh
 from benchmarks.common.measuring import Line, Section, Size, in_turn, median, per_second
 from streamforge_utils.model.books.basket import Basket
-from streamforge_utils.model.books.synchroniser import BookSettings, Synchroniser
+from streamforge_utils.model.books.book_settings import BookSettings
+from streamforge_utils.model.books.synchroniser import Synchroniser
 from streamforge_utils.model.books.trust import Trust
 from tests.places import market_data
 

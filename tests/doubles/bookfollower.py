@@ -7,8 +7,9 @@ from typing import TypeVar
 import msgspec
 
 from streamforge_utils.model.books.basket import Basket
+from streamforge_utils.model.books.book_settings import BookSettings
 from streamforge_utils.model.books.records import Depth, DepthCheckpoint, DepthTop
-from streamforge_utils.model.books.synchroniser import BookSettings, Synchroniser
+from streamforge_utils.model.books.synchroniser import Synchroniser
 from streamforge_utils.model.books.trust import BookInterval, Trust
 from tests.doubles import market
 from tests.doubles.market import START_MS, SYMBOL, Market
@@ -32,8 +33,9 @@ class Follower:
         self.refused: list[str] = []
         self.now_ms = START_MS
 
-    def diff(self, first_id: int, last_id: int, payload: bytes | None = None) -> None:
-        assert self.basket.hear([payload or self.world.diff(first_id, last_id)], self.now_ms * 1000, 1) == []
+    def diff(self, first_id: int, last_id: int, payload: bytes | None = None, *, connection: int = 1) -> None:
+        payload = payload or self.world.diff(first_id, last_id)
+        assert self.basket.hear([payload], self.now_ms * 1000, connection) == []
         self.take()
 
     def ticker(self, last_id: int, payload: bytes | None = None) -> None:

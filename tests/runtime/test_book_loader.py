@@ -91,6 +91,46 @@ def test_a_rotation_loses_nothing_and_needs_no_snapshot() -> None:
     play(load_book, act, BookMarket)
 
 
+def test_a_connection_that_takes_over_may_begin_ahead_of_the_one_that_it_replaces() -> None:
+    async def act(market: BookMarket) -> None:
+        await began(market)
+        market.stream.connections[0].announced = True
+        await market.clock.sleep(2)
+        first, second = market.stream.live
+        lacks, begins = market.happen(3), market.happen(3)
+        second.give(market.market.diff(*begins))
+        await market.clock.sleep(1)
+        assert market.ids[-1][1] == lacks[0] - 1
+        first.give(market.market.diff(lacks[0], begins[0]), market.market.diff(begins[0] + 1, begins[1]))
+        await market.flow(50)
+        assert market.live.rotations == 1
+        assert market.told == [(*AWAITING, ""), (*VERIFIED, "")]
+        assert market.exchange.limits == [1000]
+        assert market.check_books() > 50
+
+    play(load_book, act, BookMarket)
+
+
+def test_what_a_connection_has_given_ahead_of_one_that_ends_is_written() -> None:
+    async def act(market: BookMarket) -> None:
+        await began(market)
+        market.stream.connections[0].announced = True
+        await market.clock.sleep(2)
+        first, second = market.stream.live
+        lost, begins = market.happen(), market.happen()
+        second.give(market.market.diff(*begins))
+        await market.clock.sleep(1)
+        first.end()
+        await market.flow(30)
+        assert begins in market.ids
+        assert [cause for _, _, cause in market.told if cause] == ["disconnect"]
+        before, after = market.ledger[1:3]
+        assert (before.last_id + 1, after.first_id - 1) == lost
+        assert market.told[-1] == (*VERIFIED, "")
+
+    play(load_book, act, BookMarket)
+
+
 def test_diffs_that_stop_while_best_prices_go_on_are_noticed() -> None:
     async def act(market: BookMarket) -> None:
         await began(market)

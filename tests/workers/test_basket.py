@@ -21,6 +21,7 @@ import pytest
 from streamforge.exchange.config import ExchangeConfig, SymbolSpec
 from streamforge.exchange.exchange_server import serve
 from streamforge.workers import loader_ws_orderbook, loader_ws_trades
+from streamforge_utils.model.books.records import DepthInterval, kind_name_of
 from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.model.messages import EOS_KEY, Event, Live, decode_marker, progress_of
 from streamforge_utils.ports.basket import BASKET, BASKET_DIR, STOP, Member, divided, read_members, written
@@ -176,9 +177,19 @@ async def test_a_hundred_series_share_a_connection_and_change_it_without_a_gap(t
         await rig.close()
 
 
+_LEDGER = "depth_interval"
+
+
 class BookBasketRig(BasketRig):
     definition = loader_ws_orderbook.DEFINITION
     type_name = "ws_orderbook"
+
+    async def trust(self, symbol: str) -> list[tuple[str, str, str]]:
+        """Of the symbol's ledger: trust, why and cause, the last version of each entry, in the order of the ids."""
+        found = [(one.key or b"", one.value) for one in await self.read(topic_of(symbol)) if one.key != EOS_KEY]
+        told = [msgspec.json.decode(value, type=DepthInterval) for key, value in found if kind_name_of(key) == _LEDGER]
+        newest = {one.first_update_id: one for one in told}
+        return [(one.trust.value, one.why, one.cause) for _, one in sorted(newest.items())]
 
 
 async def test_order_books_are_verified_on_a_common_connection_and_on_the_next_one(tmp_path: Path) -> None:
@@ -199,6 +210,9 @@ async def test_order_books_are_verified_on_a_common_connection_and_on_the_next_o
                         break
             assert exchange.state.streams.connects == 2
         for symbol in rig.symbols:
+            *before, last = await rig.trust(symbol)
+            assert before in ([], [("unverifiable", "awaiting snapshot", "")])
+            assert last == ("verified", "", "stopped")
             assert (rig.exit_code(symbol), await rig.reasons(symbol)) == (0, ["interrupted"])
         await rig.close()
 

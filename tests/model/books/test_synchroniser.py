@@ -224,8 +224,8 @@ def test_what_is_called_verified_is_what_the_market_has(
     connections = [list(world.batches(seed + one)) for one in (0, 1)]
     sent, heard = 0, set[int]()
 
-    def hear(span: tuple[int, int]) -> None:
-        follower.diff(*span)
+    def hear(span: tuple[int, int], connection: int) -> None:
+        follower.diff(*span, connection=connection)
         heard.update(range(span[0], span[1] + 1))
 
     for what, number, far in operations:
@@ -234,9 +234,9 @@ def test_what_is_called_verified_is_what_the_market_has(
             span = left.pop(0)
             sent = max(sent, span[1])
             if what == "swap":
-                hear(left.pop(0))
+                hear(left.pop(0), number + 1)
             for _ in range({"drop": 0, "double": 2}.get(what, 1)):
-                hear(span)
+                hear(span, number + 1)
                 follower.check()
         elif what == "cut":
             follower.book.interrupted(Cause.DISCONNECT)

@@ -10,13 +10,14 @@ from typing import Annotated, NoReturn
 
 import msgspec
 
+from streamforge_utils.model.books.book_settings import BookSettings
 from streamforge_utils.model.books.ending import ending
 from streamforge_utils.model.books.messages import BookTicker, DepthDiff, read_snapshot
 from streamforge_utils.model.books.records import interval_record, kind_name_of
 from streamforge_utils.model.books.snapshot_requests import Wanted
 from streamforge_utils.model.books.streams import BookHeard
 from streamforge_utils.model.books.succession import id_of, succession, written
-from streamforge_utils.model.books.synchroniser import BookSettings, Synchroniser
+from streamforge_utils.model.books.synchroniser import Synchroniser
 from streamforge_utils.model.books.trust import BookInterval, Cause, Trust
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.model.kinds.paging import Page

@@ -11,6 +11,8 @@ from collections.abc import Callable
 
 import msgspec
 
+from streamforge_utils.model.books.book_settings import BookSettings
+from streamforge_utils.model.books.early_diffs import EarlyDiff, EarlyDiffs
 from streamforge_utils.model.books.messages import BookTicker, DepthDiff, DepthSnapshot, checked, read_snapshot
 from streamforge_utils.model.books.order_book import OrderBook
 from streamforge_utils.model.books.records import checkpoint_of, depth_template, top_of
@@ -25,27 +27,6 @@ _DOUBTFUL = (Cause.GAP, Cause.CONTENT, Cause.CROSSED, Cause.WITNESS)
 _AFTER = {one: Standing(Trust.SUSPECT if one in _DOUBTFUL else Trust.UNVERIFIABLE, one) for one in Cause}
 _MOST_OLD = 600
 """So many messages with ids that are behind us, one after the other, and none else: a minute of a stream."""
-
-
-class BookSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """How a book is kept.
-
-    limit, deep_limit: levels a side of a snapshot; the deep one where the best price has left what was known. top:
-    levels of a `depth_top`. top_every_ms, checkpoint_every_ms: by the messages' time. held_diffs, held_bytes: of what
-    is held for a snapshot that is on its way, at most. held_tickers: best prices that are held for their diff, at most.
-    retry_ms, retry_most_ms: the wait after a snapshot that is of no use; it doubles each time.
-    """
-
-    limit: int = 1000
-    deep_limit: int = 5000
-    top: int = 20
-    top_every_ms: int = 10_000
-    checkpoint_every_ms: int = 300_000
-    held_diffs: int = 2_000
-    held_bytes: int = 8 * 1024 * 1024
-    held_tickers: int = 5_000
-    retry_ms: int = 1_000
-    retry_most_ms: int = 30_000
 
 
 class Taken(msgspec.Struct, frozen=True):
@@ -95,6 +76,8 @@ class Synchroniser:
         self._cause: Cause | None = None
         self._gap = range(0)
         self._old = 0
+        self._connection = 0
+        self._early = EarlyDiffs(settings.early_diffs, settings.early_ms)
         self._holding = True
         self._held: list[_Held] = []
         self._held_bytes = 0
@@ -123,7 +106,10 @@ class Synchroniser:
     # What is heard
 
     def hear(self, diff: DepthDiff, payload: bytes, received_us: int, connection: int) -> None:
-        """A diff of this symbol. payload: the message that it was read of. received_us: unix microseconds."""
+        """A diff of this symbol. payload: the message that it was read of. received_us: unix microseconds.
+
+        connection: its number; a younger one has a greater number, and may be ahead of the one before it.
+        """
         try:
             levels = checked(payload, diff)
         except PermanentError as error:
@@ -132,11 +118,17 @@ class Synchroniser:
         self._now_us = received_us
         ledger, first_id, last_id = self.ledger, diff.first_id, diff.last_id
         expected = ledger.next_id
+        if begins := connection > self._connection:
+            self._connection = connection
         if expected and not first_id <= expected <= last_id:
             if last_id < expected:
                 if not self._is_late(diff):
                     return
                 expected = -1
+            elif self._early or (begins and self._cause is None):
+                if not self._early.add(EarlyDiff(diff, payload, received_us, connection)):
+                    self._hear_early()
+                return
             else:
                 self._jump(first_id)
         key = b"%b%012d" % (self._prefix, last_id)
@@ -161,6 +153,9 @@ class Synchroniser:
             self._compare_held(last_id)
         if diff.time_ms >= self._due_ms:
             self._publish_book(diff.time_ms)
+        if self._early:
+            for one in self._early.take(ledger.next_id):
+                self.hear(*one)
 
     def hear_ticker(self, ticker: BookTicker) -> None:
         """The exchange's best prices. They are compared with the book once it is the one after the same update."""
@@ -174,10 +169,12 @@ class Synchroniser:
     def refuse(self, payload: bytes, reason: str) -> None:
         """A message of this symbol that is none: what it would have said is lost, unless another one says it, too."""
         self._refused.append((payload, reason))
-        self._cause = Cause.CONTENT
+        self.interrupted(Cause.CONTENT)
 
     def interrupted(self, cause: Cause) -> None:
         """Messages may be lost from now on: no connection gives them, or they are dropped (`DISCONNECT`, `SLOW`)."""
+        self._cause = cause
+        self._hear_early()
         self._cause = cause
 
     def follow(self, after: BookInterval, messages: int) -> None:
@@ -196,7 +193,13 @@ class Synchroniser:
 
     def stop(self) -> None:
         """Nobody listens any more: the open interval ends."""
+        self._hear_early()
         self.ledger.begin(Cause.STOPPED)
+
+    def _hear_early(self) -> None:
+        """What lacks before the first diffs of a connection is not waited for any more."""
+        for one in self._early.take_all():
+            self.hear(*one)
 
     def _is_late(self, diff: DepthDiff) -> bool:
         """Whether a message with ids that are known or passed says what lacked; if so, it is written down."""

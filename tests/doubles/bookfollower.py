@@ -56,10 +56,10 @@ class Follower:
 
     @property
     def told(self) -> list[BookInterval]:
-        """All intervals, the open one too."""
+        """All intervals, the open one too; what was told again under its key, as it was last."""
         self.take()
         one = self.book.ledger.open()
-        return [*self.intervals, *([] if one is None else [one])]
+        return [*{each.first_id: each for each in [*self.intervals, *([] if one is None else [one])]}.values()]
 
     @property
     def trust(self) -> list[tuple[int, int, Trust, str, str]]:

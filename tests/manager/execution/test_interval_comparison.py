@@ -15,6 +15,7 @@ from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.books.trust import Standing, Trust
+from streamforge_utils.model.completeness.continuity import MOST_TURNED
 from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.messages import Live, Progress
@@ -25,6 +26,7 @@ from tests.manager.execution.interval_rig import AWAITING, STREAM, SUSPECTED, VE
 from tests.manager.support import World, decide_running, replace, with_attempt
 
 C = "books"
+BEYOND = Standing(Trust.UNVERIFIABLE, "out of band")
 
 
 class Rig:
@@ -160,6 +162,42 @@ async def test_where_the_loader_changes_its_mind_the_coverage_does_and_keeps_its
     assert await rig.step() == [(1, 4, "stored", ""), (4, 8, "stored", "unverifiable: awaiting snapshot")]
     assert [one.records for one in await rig.world.deps.coverage.of(rig.workflow.series)] == [3, 4]
     assert [one.last_id for one in await rig.world.deps.coverage.of(rig.workflow.series)] == [3, 7]
+
+
+@pytest.mark.parametrize("more", [0, 3])
+async def test_where_the_loader_doubts_what_has_ended_the_coverage_does_and_keeps_its_counts(
+    rig: Rig, more: int
+) -> None:
+    await rig.books.hear(1, 2, 3)
+    mark = rig.books.ledger.mark()
+    await rig.books.hear(4, 5)
+    await rig.books.keep()
+    for first in range(6, last := 6 + 3 * MOST_TURNED, 3):  # the price leaves what the snapshot knew, and comes back
+        rig.books.ledger.standing = BEYOND if first % 2 == 0 else Standing(Trust.VERIFIED, "", 1)
+        await rig.books.hear(first, first + 1, first + 2)
+        if first % 4 == 0:
+            await rig.books.keep()
+            await rig.step()
+    await rig.books.keep()
+    assert (await rig.step())[0] == (1, 6, "stored", "")
+    assert rig.ledger.proven_id == last - 1
+    rig.books.ledger.doubt_since(mark, SUSPECTED)
+    await rig.books.hear(*range(last, last + more))
+    await rig.books.tell()
+    await rig.books.keep()
+    last += more
+    assert await rig.step() == [(1, 4, "stored", ""), (4, last, "stored", "suspect: sequence gap")]
+    rig.books.ledger.standing = Standing(Trust.VERIFIED, "", last)
+    await rig.books.hear(last)
+    await rig.books.keep()
+    expected = [
+        (1, 4, "stored", ""),
+        (4, last, "stored", "suspect: sequence gap"),
+        (last, last + 1, "stored", ""),
+    ]
+    assert await rig.step() == expected
+    assert await rig.step() == expected
+    assert [one.records for one in await rig.world.deps.coverage.of(rig.workflow.series)] == [3, last - 4, 1]
 
 
 async def test_what_no_stored_book_shows_is_not_called_verified(rig: Rig) -> None:

@@ -22,7 +22,7 @@ from streamforge.manager.live_ledger import Ledger
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.persistence.record_count import first_stored_from
 from streamforge.manager.workflow import Workflow
-from streamforge_utils.model.completeness.continuity import SUSPECT, Unbroken
+from streamforge_utils.model.completeness.continuity import MOST_TURNED, SUSPECT, Unbroken
 from streamforge_utils.model.completeness.interval_survey import NOT_STORED, Link, Terms, first_open, survey
 from streamforge_utils.model.coverage import Segment, Verdict, clip, touching
 from streamforge_utils.model.errors import DamagedFile, PermanentError
@@ -92,8 +92,12 @@ class IntervalComparison(Comparison):
             self.ledger, front = _replace(self.ledger, from_ms=from_ms), Front(from_ms)
         # By what the coverage has: a step that comes to nothing is done again.
         passed = [*takewhile(lambda one: one.end_ms <= front.at_ms, told)]
-        self.ledger = _replace(self.ledger, entry_id=passed[-1].first_id if passed else told[0].first_id)
+        back = max(0, len(passed) - min(MOST_TURNED + 2, INTERVALS_A_STEP // 2))
+        self.ledger = _replace(self.ledger, entry_id=told[back].first_id)
         all_told = len(told) < INTERVALS_A_STEP
+        older = told[: max(0, len(passed) - 1)]
+        if self._changed(known, older, front, doubtful=True) is None:
+            told = told[len(older) :]
         told = await self._backed(told)
         changed = self._changed(known, told, front)
         front = changed or front
@@ -103,7 +107,8 @@ class IntervalComparison(Comparison):
         behind_id = max((one.last_id + 1 for one in told), default=0) if front.position is None else front.position
         first_id = min([behind_id, *(first_open(one, front.position) for one in ahead)])
         last_id = max((one.last_id for one in ahead), default=behind_id)
-        links, seen_id = await self._links(first_id, last_id, segment_id=self.ledger.segment_id)
+        segment_id = self.ledger.segment_id if first_id >= self.ledger.segment_id else 0
+        links, seen_id = await self._links(first_id, last_id, segment_id=segment_id)
         self.ledger = _replace(self.ledger, segment_id=self._segment_id)
         terms = self._terms(known, seen_id)
         told = self._with_ends(told, links, terms)
@@ -114,16 +119,19 @@ class IntervalComparison(Comparison):
             found = [*_before(changed, links, seen_id), *found]
         return found, bool(found) and not (all_told and seen_id is None)
 
-    def _changed(self, known: SeriesCoverage, told: Sequence[Unbroken], front: Front) -> Front | None:
+    def _changed(
+        self, known: SeriesCoverage, told: Sequence[Unbroken], front: Front, *, doubtful: bool = False
+    ) -> Front | None:
         """The first place before the front where the loader has changed its mind about what is stored.
 
-        It does so about its last interval alone: a snapshot, or the exchange's best prices, told it more.
+        It does so about its last intervals alone: a snapshot, or the exchange's best prices, told it more. doubtful:
+        only where it has a doubt now.
         """
         at_ms = self.ledger.from_ms or 0
         for one in sorted(told, key=lambda one: (one.start_ms, one.first_id)):
             at_ms, end_ms = max(at_ms, one.start_ms), min(one.end_ms, front.at_ms)
             for part in touching(known.segments, TimeRange(at_ms, end_ms)) if at_ms < end_ms else ():
-                if part.verdict is Verdict.STORED and part.cause != one.doubt:
+                if part.verdict is Verdict.STORED and part.cause != one.doubt and (one.doubt or not doubtful):
                     return self._place(known, one, part, max(at_ms, part.start_ms))
             at_ms = max(at_ms, end_ms)
         return None

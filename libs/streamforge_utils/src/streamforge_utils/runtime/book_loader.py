@@ -158,7 +158,8 @@ class BookLoader(LiveWorker[BookParameters]):
         intervals = [*taken.intervals]
         if self._shadows:
             self._ids += [id_of(key) for key in keys if kind_name_of(key) == _DIFF]
-            self._ended += intervals
+            again = {one.first_id for one in intervals}
+            self._ended = [*(one for one in self._ended if one.first_id not in again), *intervals]
             intervals = []
         elif (goes_on := ledger.open()) is not None and self._is_due(goes_on):
             self._told, self._told_at = goes_on, self._ctx.clock.monotonic()
@@ -263,6 +264,7 @@ class BookLoader(LiveWorker[BookParameters]):
             self._book.follow(before.after, count)
         self._queue.put(_page(0, 0, [self._entry(one) for one in own]))
         self._ids.clear()
+        ledger.keep_only(own)
         self._ended = []
         return before.entries
 

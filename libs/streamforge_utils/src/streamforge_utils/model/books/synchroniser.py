@@ -84,7 +84,7 @@ class Synchroniser:
         self._ahead: DepthSnapshot | None = None
         self._anchor_id = 0
         self._tickers: dict[int, BookTicker] = {}
-        self._witnessed: Mark | None = None
+        self._witnessed = Mark(0, 0, 0)
         self._requests = SnapshotRequests(settings.retry_ms, settings.retry_most_ms, chance)
         self._now_us = 0
         self._due_ms = self._top_at_ms = self._checkpoint_at_ms = 0
@@ -272,7 +272,7 @@ class Synchroniser:
         if since is None:
             self.ledger.standing = _AFTER[cause]
         else:
-            self.ledger.turn_since(since, _AFTER[cause])
+            self.ledger.doubt_since(since, _AFTER[cause])
         self._requests.want(Importance.MISSING, self._now_us)
 
     def _compare_held(self, last_id: int) -> None:
@@ -291,8 +291,9 @@ class Synchroniser:
         if book.agrees(ticker):
             self.agreed += 1
             self._witnessed = self.ledger.mark()
+            self.ledger.settle(self._witnessed)
         else:
-            self._lose(Cause.WITNESS, self._witnessed or Mark(0, 0, 0))
+            self._lose(Cause.WITNESS, self._witnessed)
 
     def _publish_book(self, time_ms: int) -> None:
         """Take the best levels, and all of them where it is time, if they are to be trusted."""
@@ -361,8 +362,13 @@ class Synchroniser:
                 return False
             if book.is_lost:
                 mark = place
-        if before is not None and before.last_id == book.last_id and before.differs(book):
-            self._lose(Cause.WITNESS, self._witnessed or Mark(0, 0, 0))
+        is_same = before is not None and before.last_id == book.last_id
+        if before is not None and is_same and before.differs(book):
+            self._lose(Cause.WITNESS, self._witnessed)
+            is_same = False
+        if not is_same or self._witnessed.messages < places[0].messages:
+            self._witnessed = places[0]  # the exchange itself says what the book was there
+        self.ledger.settle(self._witnessed)
         self.book, self._anchor_id = book, snapshot.last_id
         self._requests.met()
         self._let_go(holding=False)

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from enum import StrEnum
 
 import msgspec
 
-from streamforge_utils.model.completeness.continuity import Unbroken
+from streamforge_utils.model.completeness.continuity import MOST_TURNED, Unbroken
+
+_replace = msgspec.structs.replace
 
 
 class Trust(StrEnum):
@@ -79,6 +82,8 @@ class Standing(msgspec.Struct, frozen=True, gc=False):
 class BookLedger:
     """The intervals of one symbol, in the order in which they ended; the last one is open.
 
+    One that ended is told once more, under its first id, where it is doubted later: the last one told counts.
+
     Neighbours of one chain meet by id and by time. Times are those of the messages: an interval ends a millisecond
     after its last one.
     """
@@ -92,6 +97,8 @@ class BookLedger:
         """Messages in the intervals that ended, by trust."""
         self.standing = Standing(Trust.UNVERIFIABLE, Cause.AWAITING)
         """Of the messages that come now."""
+        self._unsettled: list[tuple[int, BookInterval]] = []
+        """Intervals of the chain that ended and can be turned, each with the messages before it."""
         self._open = self.standing
         self._messages = self._before = 0  # in all, and before the open interval
         self._first_id = self._start_ms = self._end_ms = 0
@@ -129,9 +136,36 @@ class BookLedger:
             self._open, self._first_id, self._start_ms = standing, mark.last_id + 1, mark.end_ms
             self._go_to(now)
 
+    def doubt_since(self, mark: Mark, standing: Standing) -> None:
+        """As `turn_since`, and intervals that ended behind the mark are told again, too."""
+        unsettled, self._unsettled = self._unsettled, []
+        for before, one in unsettled:
+            behind = min(before + one.messages - mark.messages, one.messages)
+            if behind > 0:
+                if (count := one.messages - behind) > 0:
+                    first = _replace(one, last_id=mark.last_id, end_ms=mark.end_ms, messages=count, cause="")
+                    self._ended.append(first)
+                    one = _replace(one, first_id=mark.last_id + 1, start_ms=mark.end_ms, messages=behind)
+                self._unsettled.append((before + count, self._turned(one, standing)))
+        self.turn_since(mark, standing)
+
+    def settle(self, mark: Mark) -> None:
+        """Nothing that comes speaks against messages up to the mark any more."""
+        self._unsettled = [(before, one) for before, one in self._unsettled if before + one.messages > mark.messages]
+
+    def keep_only(self, told: Sequence[BookInterval]) -> None:
+        """Of the intervals that ended, these are told, with what they have still; others are another ledger's."""
+        by_id = {one.last_id: one for one in told}
+        self._unsettled = [
+            (before + one.messages - mine.messages, mine)
+            for before, one in self._unsettled
+            if (mine := by_id.get(one.last_id)) is not None
+        ]
+
     def begin(self, cause: str) -> None:
         """The chain ended; the next message begins another one."""
         self._end(cause)
+        self._unsettled = []
         self.next_id = 0
 
     def follow(self, after: BookInterval, messages: int) -> None:
@@ -171,13 +205,30 @@ class BookLedger:
         ended, self._ended = self._ended, []
         return ended
 
+    def _keep(self, one: BookInterval) -> None:
+        """Tell the open interval, which ends; it can be turned as long as few others have ended since."""
+        self._ended.append(one)
+        self._unsettled.append((self._before, one))
+        if len(self._unsettled) > MOST_TURNED:
+            _, oldest = self._unsettled.pop(0)
+            if oldest.trust is Trust.VERIFIED:  # that cannot be taken back any more
+                self._turned(oldest, Standing(Trust.UNVERIFIABLE, Cause.AWAITING))
+
+    def _turned(self, one: BookInterval, standing: Standing) -> BookInterval:
+        """Tell an interval that ended with another standing."""
+        self.counts[one.trust] -= one.messages
+        self.counts[standing.trust] += one.messages
+        turned = _replace(one, trust=standing.trust, why=standing.why, anchor_id=standing.anchor_id)
+        self._ended.append(turned)
+        return turned
+
     def _go_to(self, mark: Mark) -> None:
         self._messages, self.next_id, self._end_ms = mark.messages, mark.last_id + 1, mark.end_ms
 
     def _end(self, cause: str) -> None:
         if self._messages > self._before:
             self.counts[self._open.trust] += self._messages - self._before
-            self._ended.append(self._interval(cause))
+            self._keep(self._interval(cause))
             self._before = self._messages
         elif cause and self._after is not None:
             self._ended.append(msgspec.structs.replace(self._after, cause=cause))

@@ -16,6 +16,9 @@ from streamforge_utils.model.timeranges import TimeRange
 SUSPECT = "suspect"
 """Begins the doubt about records of which something speaks against them."""
 
+MOST_TURNED = 50
+"""So many of the intervals that ended last may be told again, each under its key, with another doubt."""
+
 
 class Unbroken(msgspec.Struct, frozen=True, kw_only=True):
     """Updates received without a break, from an anchor on: ids, the last one included, and times, half-open.

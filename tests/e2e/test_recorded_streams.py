@@ -98,7 +98,9 @@ def test_what_was_recorded_is_exported(
     recorded = messages(folder, words, now_ms)
     with (
         rig.exchange("--replay", str(folder), "--now", now, "--speed", "0", "--no-limits") as exchange,
-        rig.manager(tmp_path / "data", exchange.url, STREAMFORGE_COMPARE_SECONDS="0.2") as manager,
+        rig.manager(
+            tmp_path / "data", exchange.url, STREAMFORGE_COMPARE_SECONDS="0.2", STREAMFORGE_BASKET_SIZE="1"
+        ) as manager,  # so that connections tell how many listen
     ):
         started = {}
         for stream in recorded:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 from bisect import bisect_right
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from streamforge_utils.model.books.records import (
     kind_name_of,
 )
 from streamforge_utils.model.books.trust import BookInterval, Trust
+from streamforge_utils.model.completeness.continuity import chains
 from streamforge_utils.model.kinds.kind import RecordKind
 from streamforge_utils.model.kinds.registry import kind_named
 from streamforge_utils.model.messages import EOS_KEY
@@ -166,3 +168,13 @@ class BookMarket(LiveRig):
             true = sorted(side.items(), reverse=best_first)[: len(told)]
             assert [(int(float(p)), int(float(q))) for p, q in told] == true, (last_id, which)
         return True
+
+
+def check_ledger(market: BookMarket) -> None:
+    """Entries do not overlap but where they are late, and each claims no more than diffs that are on the topic."""
+    heard = {at for first, last in market.ids for at in range(first, last + 1)}
+    for one in market.ledger:
+        assert set(range(one.first_id, one.last_id + 1)) <= heard, one
+    for before, after in pairwise(chains(market.ledger)):
+        assert before.last_id + 1 < after.first_id
+        assert before.cause, (before, after)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import random
-from itertools import pairwise
 
 import pytest
 
@@ -11,7 +10,7 @@ from streamforge_utils.model.books.trust import Cause, Trust
 from streamforge_utils.model.completeness.continuity import chains
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.runtime.book_loader import BookParameters, load_book
-from tests.runtime.book_rig import BookMarket
+from tests.runtime.book_rig import BookMarket, check_ledger
 from tests.runtime.live_rig import play
 
 VERIFIED = (Trust.VERIFIED, "")
@@ -392,16 +391,6 @@ def test_whatever_happens_no_book_is_called_verified_that_is_not_the_exchanges(s
         await market.stop()
         assert market.told[-1] == (*VERIFIED, "stopped")
         assert market.check_books() > 10
-        _check_ledger(market)
+        check_ledger(market)
 
     play(load_book, act, BookMarket)
-
-
-def _check_ledger(market: BookMarket) -> None:
-    """Entries do not overlap but where they are late, and each claims no more than diffs that are on the topic."""
-    heard = {at for first, last in market.ids for at in range(first, last + 1)}
-    for one in market.ledger:
-        assert set(range(one.first_id, one.last_id + 1)) <= heard, one
-    for before, after in pairwise(chains(market.ledger)):
-        assert before.last_id + 1 < after.first_id
-        assert before.cause, (before, after)

@@ -26,6 +26,8 @@ def bucket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         monkeypatch.setenv(f"STREAMFORGE_S3_{name}_KEY", "made-up")
 
     def make_folder(settings: ObjectSettings, data: DataSettings) -> ObjectStore:
+        if settings.bucket == ("another-one", ""):  # the manager's own
+            return make(ObjectSettings(url=str(tmp_path / "another")), data)
         assert settings.bucket == ("market-data", "candles")
         return make(ObjectSettings(url=str(folder)), data)
 

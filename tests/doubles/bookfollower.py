@@ -9,7 +9,7 @@ import msgspec
 from streamforge_utils.model.books.basket import Basket
 from streamforge_utils.model.books.records import Depth, DepthCheckpoint, DepthTop
 from streamforge_utils.model.books.synchroniser import BookSettings, Synchroniser
-from streamforge_utils.model.books.trust import BookInterval, Cause, Trust
+from streamforge_utils.model.books.trust import BookInterval, Trust
 from tests.doubles import market
 from tests.doubles.market import START_MS, SYMBOL, Market
 
@@ -58,7 +58,7 @@ class Follower:
         self.take()
         one, found = self.book.ledger.open(), dict[object, BookInterval]()
         for each in [*self.intervals, *([] if one is None else [one])]:
-            is_late = each.why == each.cause == Cause.GAP  # it may begin where one does that is told already
+            is_late = each.why == each.cause == "sequence gap"  # it may begin where one does that is told already
             found[(each.first_id, len(found)) if is_late else each.first_id] = each
         return [*found.values()]
 

@@ -11,6 +11,9 @@ from streamforge_utils.runtime.book_loader import BookParameters, load_book
 from tests.runtime.book_rig import BookMarket
 from tests.runtime.live_rig import play
 
+MOST = 2_000
+"""Updates until a price leaves the band and comes back, at most."""
+
 
 def contradict(market: BookMarket) -> None:
     """The next diff comes with the best prices of another book."""
@@ -24,6 +27,7 @@ def contradict(market: BookMarket) -> None:
 async def left_and_came_back(market: BookMarket) -> int:
     """The best prices agree, and leave what the snapshot knew, and are known again; returns the id that agreed."""
     while market.live.trust != "verified" or not market.live.agreed:
+        assert market.exchange.at < MOST
         market.change()
         market.ticker()
         await market.clock.sleep(0.1)
@@ -31,6 +35,7 @@ async def left_and_came_back(market: BookMarket) -> int:
     market.exchange.failing = RetryableError("depth: HTTP 503")
     beyond = (Trust.UNVERIFIABLE, Cause.OUT_OF_BAND, "")
     while beyond not in market.told[-3:-1] or market.live.trust != "verified":
+        assert market.exchange.at < MOST
         await market.flow(1)
     assert market.live.agreed == count
     return agreed

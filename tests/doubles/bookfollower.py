@@ -58,8 +58,11 @@ class Follower:
     def told(self) -> list[BookInterval]:
         """All intervals, the open one too; what was told again under its key, as it was last."""
         self.take()
-        one = self.book.ledger.open()
-        return [*{each.first_id: each for each in [*self.intervals, *([] if one is None else [one])]}.values()]
+        one, found = self.book.ledger.open(), dict[object, BookInterval]()
+        for each in [*self.intervals, *([] if one is None else [one])]:
+            is_late = each.why == each.cause == "sequence gap"  # it may begin where one does that is told already
+            found[(each.first_id, len(found)) if is_late else each.first_id] = each
+        return [*found.values()]
 
     @property
     def trust(self) -> list[tuple[int, int, Trust, str, str]]:

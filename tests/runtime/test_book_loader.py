@@ -181,56 +181,6 @@ def test_the_best_prices_are_compared_and_a_book_that_differs_is_suspect() -> No
     play(load_book, act, BookMarket)
 
 
-def contradict(market: BookMarket) -> None:
-    """The next diff comes with the best prices of another book."""
-    at = market.exchange.at
-    payload = next(one for back in range(at - 200, at) if (one := market.market.ticker(back)) is not None)
-    market.change()
-    head, _, tail = payload.partition(b'"u":')
-    market.stream.live[0].give(b'%b"u":%d,%b' % (head, at + 4, tail.partition(b",")[2]))
-
-
-async def left_and_came_back(market: BookMarket) -> int:
-    """The best prices agree, and leave what the snapshot knew, and are known again; returns the id that agreed."""
-    while market.live.trust != "verified" or not market.live.agreed:
-        market.change()
-        market.ticker()
-        await market.clock.sleep(0.1)
-    agreed, count = market.exchange.at, market.live.agreed
-    market.exchange.failing = RetryableError("depth: HTTP 503")
-    beyond = (Trust.UNVERIFIABLE, Cause.OUT_OF_BAND, "")
-    while beyond not in market.told[-3:-1] or market.live.trust != "verified":
-        await market.flow(1)
-    assert market.live.agreed == count
-    return agreed
-
-
-def test_what_ended_before_the_best_prices_differ_is_told_again_and_stays_suspect_after_a_kill() -> None:
-    async def act(market: BookMarket) -> None:
-        market.parameters = BookParameters(limit=5, top_seconds=1.0, checkpoint_seconds=5.0)
-        await market.begin()
-        await market.clock.sleep(1)
-        agreed = await left_and_came_back(market)
-        assert any(one.trust is Trust.VERIFIED and one.last_id > agreed for one in market.ledger[:-1])
-        contradict(market)
-        await market.flow(2)
-        await market.clock.sleep(2)
-        behind = [one for one in market.ledger if one.last_id > agreed]
-        assert len(behind) >= 3
-        assert {(one.trust, one.why) for one in behind} == {(Trust.SUSPECT, Cause.WITNESS)}
-        assert behind[0].first_id == agreed + 1
-        (chain,) = chains(market.ledger)
-        assert (chain.first_id, chain.last_id) == (51, market.exchange.at)
-        assert sum(one.messages for one in market.ledger) == len(market.ids)
-        await market.kill()
-        market.exchange.failing = None
-        await market.begin()
-        await market.flow(20)
-        assert all(one.trust is Trust.SUSPECT for one in market.ledger if agreed < one.last_id <= chain.last_id)
-
-    play(load_book, act, BookMarket)
-
-
 @pytest.mark.parametrize("answer", [b"<html>", b'{"lastUpdateId":9,"bids":[["1","0"]],"asks":[]}'])
 def test_a_snapshot_that_is_none_is_asked_for_again_within_the_share_of_the_weight(answer: bytes) -> None:
     async def act(market: BookMarket) -> None:

@@ -112,6 +112,29 @@ def test_an_interval_that_can_be_turned_no_more_is_not_called_verified_without_a
     assert not [one for one in trust(follower) if one[2] is VERIFIED]
 
 
+def test_what_was_compared_stays_verified_however_many_intervals_follow() -> None:
+    follower = begun()
+    for at in range(12, 14 + 2 * MOST_TURNED, 2):
+        excursion(follower, at)
+        ticker(follower, at + 1, 97, 2)
+    assert follower.book.agreed == MOST_TURNED + 1
+    assert len([one for one in trust(follower) if one[2] is VERIFIED]) == MOST_TURNED + 2
+
+
+def test_a_book_that_replaces_one_that_differs_is_doubted_from_its_own_begin() -> None:
+    follower = begun()
+    follower.book.asked()
+    change(follower, 12)
+    ticker(follower, 12, 98)
+    follower.book.hear_snapshot(
+        market.snapshot(11, [_DEEP[0], (text(97), text(5)), _DEEP[2]], [(text(101), text(1))]), 3, START_MS
+    )
+    assert [one.anchor_id for one in follower.told] == [None, 10, 11]
+    change(follower, 13)
+    ticker(follower, 13, 97)
+    assert trust(follower) == [AWAITED, (11, 11, VERIFIED, ""), (12, 13, SUSPECT, "witness differs")]
+
+
 def test_what_another_ledger_has_of_what_ended_is_told_by_that() -> None:
     follower = begun()
     for at in (12, 14, 16):

@@ -7,7 +7,6 @@ import random
 import pytest
 
 from streamforge_utils.model.books.trust import Cause, Trust
-from streamforge_utils.model.completeness.continuity import chains
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.runtime.book_loader import BookParameters, load_book
 from tests.runtime.book_rig import BookMarket, check_ledger

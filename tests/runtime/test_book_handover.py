@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import random
+import re
 
 import pytest
 
@@ -47,8 +48,9 @@ async def check_ledger(market: BookMarket) -> None:
     there = {at for first, last in ids for at in range(first, last + 1)}
     for told in ledger:
         assert set(range(told.first_id, told.last_id + 1)) <= there, told
-    for first, last in ids:
-        assert any(told.first_id <= last <= told.last_id for told in ledger), (first, last)
+    for one in market.records("depth"):
+        entries = [each for each in ledger if each.first_id <= one.last_update_id <= each.last_id]
+        assert [each.start_ms <= one.event_time < each.end_ms for each in entries] == [True], (one, entries)
     for before, after in itertools.pairwise(ledger):
         assert before.last_id < after.first_id, (before, after)
         assert before.cause or after.first_id == before.last_id + 1, (before, after)
@@ -286,6 +288,32 @@ def test_a_diff_that_it_lacks_and_of_which_nothing_was_told_is_told() -> None:
         check_diffs(market)
         await check_ledger(market)
         assert len(chains(market.ledger)) == 1
+
+    play(load_book, act, BookMarket)
+
+
+@pytest.mark.parametrize("misses_first", [False, True])
+def test_a_diff_of_another_time_than_its_own_lies_in_the_interval_that_tells_of_it(misses_first: bool) -> None:
+    """misses_first: the diff that lacks lies before the takeover."""
+
+    async def act(market: BookMarket) -> None:
+        await beside(market)
+        first, second = market.stream.live
+        diff = market.market.diff(*market.happen())
+        at = int(re.findall(rb'"E":(\d+)', diff)[0])
+        first.give(diff.replace(b'"E":%d' % at, b'"E":%d' % (at + 70)))
+        second.give(diff)
+        await market.clock.sleep(0.1)
+        await market.kill()
+        assert market.records("depth")[-1].event_time == at + 70
+        if misses_first:
+            market.happen()
+            await market.flow(5)
+        market.take_over()
+        await market.clock.sleep(1)
+        market.happen()
+        await market.flow(40)
+        await check_ledger(market)
 
     play(load_book, act, BookMarket)
 

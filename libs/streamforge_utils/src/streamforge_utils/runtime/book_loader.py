@@ -261,7 +261,7 @@ class BookLoader(LiveWorker[BookParameters]):
         own = [self._clipped(one, before.after) for one in self._ended if one.last_id > before.after_id]
         if before.after is not None:
             count = 0 if goes_on is None else self._clipped(goes_on, before.after).messages
-            self._book.follow(before.after, count)
+            self._book.follow(before.after, count, before.until_ms)
         self._queue.put(_page(0, 0, [self._entry(one) for one in own]))
         self._ids.clear()
         ledger.keep_only(own)

@@ -35,10 +35,12 @@ class Succession(msgspec.Struct, frozen=True, kw_only=True):
 
     after: with which that ends; None: there is none. Of ids up to there the next one tells nothing: what it heard of
     them and the topic lacks is written by nobody. It has no cause where the next one goes on without a break.
+    until_ms: when the last record on the topic ends; the next one's may have another time.
     """
 
     entries: list[BookInterval]
     after: BookInterval | None = None
+    until_ms: int = 0
 
     @property
     def after_id(self) -> int:
@@ -72,16 +74,28 @@ def succession(messages: Sequence[Message], own: Sequence[BookInterval]) -> Succ
     told, last_id = found.told, found.last_id
     if told is not None:
         told_id, untold = told.last_id, [one for one in entries if one.last_id > told.last_id]
-        if max(told_id, _reached(untold, told_id)) == last_id <= _reached(own, told_id):
-            return Succession(entries=[], after=told)
+        if not untold and _reached(own, told_id) >= last_id:
+            return Succession(entries=[], after=told, until_ms=told.end_ms)
+        if _reached(untold, told_id) == last_id and _spans(own, told_id, last_id):
+            return Succession(entries=[], after=told, until_ms=untold[-1].end_ms)
     if entries and _reached(own, last_id) >= last_id:
         entries[-1] = msgspec.structs.replace(entries[-1], cause="")
-    return Succession(entries=entries, after=entries[-1] if entries else told)
+    after = entries[-1] if entries else told
+    return Succession(entries=entries, after=after, until_ms=0 if after is None else after.end_ms)
 
 
 def id_of(key: bytes) -> int:
     """The last id of the diff whose record has the key. Raises ValueError."""
     return int(key.rpartition(b"_")[2])
+
+
+def _spans(own: Sequence[BookInterval], after_id: int, until_id: int) -> bool:
+    """Whether one entry has all between two ids, and more, or goes on.
+
+    Two would meet at a time of the own diffs, which is not that of those on the topic.
+    """
+    behind = [one for one in own if one.first_id <= after_id + 1 and one.last_id >= until_id]
+    return any(one.last_id > until_id or (one is own[-1] and not one.cause) for one in behind)
 
 
 def _reached(intervals: Iterable[BookInterval], after_id: int) -> int:

@@ -177,19 +177,19 @@ class Synchroniser:
         self._hear_early()
         self._cause = cause
 
-    def follow(self, after: BookInterval, messages: int) -> None:
+    def follow(self, after: BookInterval, messages: int, until_ms: int) -> None:
         """Another one has written all that is to be written up to the end of an interval, and tells of it.
 
-        messages: of the open interval, so many lie behind.
+        messages: of the open interval, so many lie behind. until_ms: when the last message that is written ends.
         """
         ledger, goes_on, after_id = self.ledger, self.ledger.open(), after.last_id
         self._gap = range(max(self._gap.start, after_id + 1), self._gap.stop)
         if ledger.next_id <= after_id:  # what comes of ids up to there comes too late
             self._let_go(holding=True)
             self._lose(self._cause or Cause.AWAITING)
-            ledger.follow(after, 0)
+            ledger.follow(after, 0, until_ms)
         elif goes_on is not None and goes_on.first_id <= after_id:
-            ledger.follow(after, messages)
+            ledger.follow(after, messages, until_ms)
 
     def stop(self) -> None:
         """Nobody listens any more: the open interval ends."""

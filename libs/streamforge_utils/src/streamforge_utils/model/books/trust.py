@@ -168,18 +168,18 @@ class BookLedger:
         self._unsettled = []
         self.next_id = 0
 
-    def follow(self, after: BookInterval, messages: int) -> None:
+    def follow(self, after: BookInterval, messages: int, until_ms: int) -> None:
         """Another ledger has the chain up to the end of its last interval: the open one begins behind that.
 
         messages: of the open interval, so many lie behind; where none does, a break behind ends the one before. If the
-        chain does not reach there, the next message must.
+        chain does not reach there, the next message must. until_ms: the open interval ends no earlier.
         """
         self._before = self._messages - messages
         self._first_id, self._start_ms = after.last_id + 1, after.end_ms
         self._after = None if messages or after.cause else after
         if self.next_id <= after.last_id:
             self.next_id = self.chain_first_id = after.last_id + 1
-            self._end_ms = max(self._end_ms, after.end_ms)
+        self._end_ms = max(self._end_ms, until_ms)
 
     def late(self, first_id: int, last_id: int, time_ms: int) -> None:
         """A message that came after a later chain had begun."""

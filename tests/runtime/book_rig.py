@@ -178,3 +178,9 @@ def check_ledger(market: BookMarket) -> None:
     for before, after in pairwise(chains(market.ledger)):
         assert before.last_id + 1 < after.first_id
         assert before.cause, (before, after)
+
+
+def check_diffs(market: BookMarket) -> None:
+    """Every diff follows the one before it, and none comes twice."""
+    ids = market.ids
+    assert all(first <= before + 1 <= last for (_, before), (first, last) in pairwise(ids))

@@ -13,7 +13,7 @@ from streamforge_utils.model.books.trust import Cause, Trust
 from streamforge_utils.model.completeness.continuity import chains
 from streamforge_utils.runtime.book_loader import load_book
 from tests.doubles.stream import ScriptedConnection
-from tests.runtime.book_rig import BookMarket
+from tests.runtime.book_rig import BookMarket, check_diffs
 from tests.runtime.live_rig import TOPIC, play
 
 VERIFIED = (Trust.VERIFIED, "")
@@ -33,12 +33,6 @@ async def beside(market: BookMarket) -> None:
 def shadow_of(market: BookMarket) -> str:
     assert market.shadow is not None
     return market.shadow.told.shadow
-
-
-def check_diffs(market: BookMarket) -> None:
-    """Every diff follows the one before it, and none comes twice."""
-    ids = market.ids
-    assert all(first <= before + 1 <= last for (_, before), (first, last) in itertools.pairwise(ids))
 
 
 async def check_ledger(market: BookMarket) -> None:

@@ -39,7 +39,7 @@ noticed, in which this exchange goes on by hours."""
 
 class Case(msgspec.Struct, frozen=True):
     """Workers of a type. seconds: of the machine, for the day. events: that come on streams in it, about: a third of
-    them, as connections that fail are made anew after pauses of the machine's time.
+    them, as connections that fail are made again after pauses of the machine's time.
     """
 
     type_name: str

@@ -1,6 +1,6 @@
 """Kills processes of live workflows any number of times: `python -m tests.chaos --kills 1000 --seed 1`.
 
-After each 150 kills all is looked at and begun anew, with the next seed. With `--kafka` the bus is a broker, which is
+After each 150 kills all is looked at and begun again, with the next seed. With `--kafka` the bus is a broker, which is
 killed too.
 """
 

@@ -74,14 +74,14 @@ def test_what_passed_while_it_was_stopped_is_lost_and_what_the_sink_had_left_is_
 ) -> None:
     loader = {"checkpoint_seconds": 1, "top_seconds": 0.5}
     queue_id = start(manager, parameters={LOADER: loader, SINK: {"segment_seconds": 3600}})
-    manager.until(queue_id, "its book is told of", is_told)
+    manager.until(queue_id, "its book is reported", is_told)
     manager.kill_worker(queue_id, SINK, signal.SIGSTOP)
     manager.post(f"/queues/{queue_id}/stop")
     manager.until(queue_id, "its loader has ended", lambda one: rig.step(one, LOADER)["status"] == "interrupted")
     manager.kill_worker(queue_id, SINK, signal.SIGKILL)
     assert manager.wait(queue_id)["status"] == "interrupted"
     manager.post(f"/queues/{queue_id}/retry")
-    manager.until(queue_id, "its book is told of again", partial(is_told, attempt=2))
+    manager.until(queue_id, "its book is reported again", partial(is_told, attempt=2))
     manager.post(f"/queues/{queue_id}/stop")
     segments, _ = checked(manager, exchange, manager.finished(queue_id))
     assert causes(segments, "lost") == {"stopped"}

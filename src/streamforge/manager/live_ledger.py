@@ -18,7 +18,7 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     the stream gives them, and requests where it begins later. history_ms: what is older is loaded by another workflow,
     a *supplement*, which reaches beyond `stream_ms` where ids must meet; None: nothing older is wanted.
     proven_ms: the end of what needs nothing more; None: nothing is proven. proven_id: of the last record before it.
-    stored: records that the coverage has, from `from_ms` on, whoever stored them. end_ms: where it was closed.
+    stored: records that the coverage has, from `from_ms` on, from any source. end_ms: where it was closed.
     compared_ms, asked_ms: when the store, and when the exchange, was last asked. behind: more is stored than was
     compared. holes: the first ones that are open; open_holes: how many there are.
     supplement: the workflow that loads what lacks; supplements: how many were made; not_before_ms: when the next one

@@ -1,4 +1,4 @@
-"""Whatever a loader of order books tells and a sink stores, the coverage claims nothing that is not there."""
+"""The coverage claims nothing that is not stored, for every loader and sink of order books."""
 
 from __future__ import annotations
 

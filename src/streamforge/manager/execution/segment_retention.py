@@ -58,7 +58,7 @@ class SegmentRetention:
             else:
                 return
             folder = name.rpartition("/")[0] + "/"
-            if folder == _FOLDER:  # it is none of ours
+            if folder == _FOLDER:  # no sink of ours wrote it
                 after = name
                 continue
             yield folder

@@ -118,6 +118,23 @@ def test_ids_that_were_wrong_hide_nothing() -> None:
     ]
 
 
+def test_what_comes_late_tells_nothing_of_the_time_before_it() -> None:
+    goes_on, late = told(103, 103, 30, 31, trust=Trust.SUSPECT), told(4, 4, 40, 41, "sequence gap", trust=Trust.SUSPECT)
+    log = [told(1, 2, 10, 21, "sequence gap"), goes_on, late]
+    there = [*links(1, 2, 4), Link(103, 103, 30), Link(104, 104, 50)]
+    found = shown(survey(log, there, 10, None, terms(begun_ms=[0])))
+    assert found == [
+        (10, 21, "stored", "", 1, 2),
+        (21, 30, "lost", "sequence gap", None, None),
+        (30, 31, "stored", "suspect: sequence gap", 103, 103),
+    ]
+    log[1] = told(103, 104, 30, 51, trust=Trust.SUSPECT)
+    assert shown(survey(log, there, 10, None, terms(begun_ms=[0]))) == [
+        *found[:2],
+        (30, 51, "stored", "suspect: sequence gap", 103, 104),
+    ]
+
+
 def test_a_gap_without_time_is_shown_all_the_same_and_once() -> None:
     log = [told(1, 2, 10, 21, "sequence gap"), told(6, 7, 20, 71)]
     there = [*links(1, 2), Link(6, 6, 20), Link(7, 7, 70)]

@@ -63,6 +63,8 @@ def survey(
     by_time = sorted(told, key=lambda one: (one.start_ms, one.first_id))
     walk = _Walk(by_time, links, at_ms, next_id, terms)
     for one in by_time:
+        if walk.is_late(one):
+            continue
         if one.end_ms > walk.at_ms and not walk.take(one):
             break
         if walk.before is None or one.end_ms >= walk.before.end_ms:
@@ -88,6 +90,17 @@ class _Walk:
         self._links = links
         self._next_id = next_id
         self._terms = terms
+
+    def is_late(self, one: Unbroken) -> bool:
+        """Whether an interval came late, in the middle of one that goes on: of the time around it that one tells."""
+        before, next_id = self.before, self._next_id
+        return bool(
+            before is not None
+            and not before.cause
+            and one.cause
+            and next_id is not None
+            and one.last_id < min(next_id, before.first_id)
+        )
 
     def take(self, one: Unbroken) -> bool:
         """Go on to the end of an interval that ends behind this place. False: it is not reached yet."""

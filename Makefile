@@ -50,12 +50,12 @@ test-engines: $(STAMP) ## run the tests on real engines (Kafka: Java 17, Maven, 
 	@$(PY) -m tests.engines.kafka --fetch
 	@$(PY) -m tests.engines.kubernetes --fetch
 	@$(PY) -m tests.engines.objects --fetch
-	@$(PY) -m pytest tests/engines $(OF_DELIVERY:%=--ignore=%) -m "not bench and not long" -n $(ENGINE_WORKERS) $(ARGS)
+	@$(PY) -m pytest tests/engines $(OF_DELIVERY:%=--ignore=%) -n $(ENGINE_WORKERS) $(ARGS)
 
-test-long: $(STAMP) ## run the tests on real engines that are expensive and rarely break: random killers, every fault of the exchange, more cases
+test-long: $(STAMP) ## run the tests that are expensive and rarely break, most on real engines: random killers, every fault of the exchange, more cases
 	@$(PY) -m tests.engines.kafka --fetch
 	@$(PY) -m tests.engines.kubernetes --fetch
-	@$(PY) -m pytest tests/engines $(OF_DELIVERY:%=--ignore=%) -m long -n $(ENGINE_WORKERS) $(ARGS)
+	@env -u ARANGO_URL $(PY) -m pytest tests tests/arango tests/engines $(OF_DELIVERY:%=--ignore=%) -m long -n $(ENGINE_WORKERS) $(ARGS)
 
 test-double: $(STAMP) ## run the end-to-end, fault and kill tests with the double of ArangoDB as the store (Python alone)
 	@env -u ARANGO_URL $(PY) -m pytest tests/arango -n $(ENGINE_WORKERS) --dist=loadscope $(ARGS)

@@ -172,10 +172,6 @@ async def test_a_failure_of_one_request_is_over_once_another_succeeds() -> None:
             await asking
 
 
-def test_the_jitter_is_full() -> None:
-    assert [Retries().backoff_s(*drawn) for drawn in ((3, 0.0), (3, 1.0), (10_000, 1.0))] == [0, 4, 30]
-
-
 PERMANENT: dict[str, tuple[Callable[[], web.Response], str]] = {
     "-1121": (lambda: error(400, -1121, "Invalid symbol."), "does not list this symbol"),
     "-1120": (lambda: error(400, -1120, "Invalid interval."), "choose an interval"),

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import groupby
 from typing import Annotated
 
@@ -18,7 +17,7 @@ from streamforge_utils.ports.bus import Received
 from streamforge_utils.ports.columns import columns_of
 from streamforge_utils.runtime.context import Context
 from streamforge_utils.runtime.conversion import PASSED_OVER, Converted, convert
-from streamforge_utils.runtime.sinks import SinkParameters, store_input
+from streamforge_utils.runtime.sinks import SinkParameters, ThreadConverter, store_input
 
 PART_RECORDS = 500
 """A segment ends behind so many records, or a multiple of it, of a batch."""
@@ -59,35 +58,9 @@ async def store_books(ctx: Context[BookSinkParameters]) -> None:
     Offsets are committed once the segment is put that holds the diffs before them. Dead letters that are replayed are
     all stored in the collection. Raises as `store_input`.
     """
-    if ctx.replay:
-        await store_input(ctx, BookConverter(store_diffs=True))
-    else:
-        await store_input(ctx, BookConverter(store_diffs=ctx.parameters.store_diffs), SegmentKeeper(ctx))
-
-
-class BookConverter:
-    """Implements `Converter` for a topic with records of several kinds, which their keys tell."""
-
-    def __init__(self, *, store_diffs: bool) -> None:
-        self._store_diffs = store_diffs
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="convert")
-
-    def convert(self, records: Sequence[Received]) -> asyncio.Future[Converted]:
-        """A future with the documents of `records`."""
-        return asyncio.get_running_loop().run_in_executor(self._thread, self._convert, records)
-
-    def start_helper(self) -> None:
-        """There is none: a symbol has few records."""
-
-    def end_idle_helper(self) -> None:
-        """There is none."""
-
-    def close(self) -> None:
-        """End the thread once it has done its work."""
-        self._thread.shutdown(wait=False)
-
-    def _convert(self, records: Sequence[Received]) -> Converted:
-        return convert_books(records, store_diffs=self._store_diffs)
+    store_diffs = ctx.replay or ctx.parameters.store_diffs
+    converter = ThreadConverter(partial(convert_books, store_diffs=store_diffs))
+    await store_input(ctx, converter, None if ctx.replay else SegmentKeeper(ctx))
 
 
 def convert_books(records: Sequence[Received], *, store_diffs: bool) -> Converted:

@@ -40,7 +40,7 @@ $(STAMP): requirements/dev.txt pyproject.toml libs/streamforge_utils/pyproject.t
 demo: $(STAMP) ## load a day of candles (Binance, or the test exchange) and show the proof
 	@$(PY) -m tools.demo
 
-test: $(STAMP) ## run all tests that need Python alone (ARGS="-k name" for some of them)
+test: $(STAMP) ## run the tests that need Python alone, but for the longest (ARGS="-k name" for some of them)
 	@$(PY) -m pytest -n $(WORKERS) $(ARGS)
 
 # Two folders of these need more than the engines: test-delivery runs them.

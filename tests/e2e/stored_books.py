@@ -13,7 +13,7 @@ import msgspec
 
 from streamforge import wiring
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
-from streamforge_utils.model.books.messages import DepthDiff
+from streamforge_utils.model.books.book_messages import DepthDiff
 from streamforge_utils.model.books.records import StoredDepthInterval, interval_of
 from streamforge_utils.model.books.segments import CONTENT, MANIFEST, decode_manifest, diffs_of, segment_prefix
 from streamforge_utils.model.books.stored_intervals import UNBACKED

@@ -26,7 +26,7 @@ from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.model.messages import EOS_KEY, Event, Live, decode_marker, progress_of
 from streamforge_utils.ports.basket import BASKET, BASKET_DIR, STOP, Member, divided, read_members, written
 from streamforge_utils.ports.bus import TopicSpec
-from streamforge_utils.runtime.basket import Basket
+from streamforge_utils.runtime.basket_process import Basket
 from streamforge_utils.runtime.worker_definition import Definition
 from tests.cleanenv import environment
 from tests.exchange.conftest import MINUTE, NOW, Peer, peer

@@ -12,7 +12,7 @@ import pytest
 from streamforge.exchange.config import ExchangeConfig
 from streamforge.workers import arango_orderbook, loader_ws_orderbook
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
-from streamforge_utils.model.books.messages import BookTicker, DepthDiff, read_message, read_snapshot
+from streamforge_utils.model.books.book_messages import BookTicker, DepthDiff, read_message, read_snapshot
 from streamforge_utils.model.books.past import PastBook
 from streamforge_utils.model.books.records import StoredDepthInterval, kind_name_of
 from streamforge_utils.model.books.segments import (

@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{error}\n{USAGE.format(targets=', '.join(targets()))}", file=sys.stderr)
         return EXIT_CONFIG
     if environ.get(BASKET) and Use.STREAM in found.uses:
-        from streamforge_utils.runtime.basket import run_basket
+        from streamforge_utils.runtime.basket_process import run_basket
 
         return run_basket(found, wiring, environ, version=installed_version())
     return run_worker(found, wiring, environ, version=installed_version())

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streamforge_utils.model.books.messages import BookTicker
+from streamforge_utils.model.books.book_messages import BookTicker
 from streamforge_utils.model.books.trust import Cause
 from streamforge_utils.model.completeness.continuity import chains
 from tests.doubles import market

@@ -8,7 +8,7 @@ import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamforge_utils.model.books.messages import BookTicker
+from streamforge_utils.model.books.book_messages import BookTicker
 from streamforge_utils.model.books.trust import Cause, Trust
 from streamforge_utils.model.completeness.continuity import MOST_TURNED
 from tests.doubles import market

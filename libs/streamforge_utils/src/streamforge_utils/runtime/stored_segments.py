@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import msgspec
 
-from streamforge_utils.model.books.messages import DepthDiff
+from streamforge_utils.model.books.book_messages import DepthDiff
 from streamforge_utils.model.books.records import ID_DIGITS, Depth, diff_of
 from streamforge_utils.model.books.segments import CONTENT, MANIFEST, SegmentManifest, decode_manifest, first_id_of
 from streamforge_utils.model.errors import DamagedFile, PermanentError

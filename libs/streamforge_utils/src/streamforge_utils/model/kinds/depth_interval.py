@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence as Ordered
 from typing import Any
 
-from streamforge_utils.model.books.messages import END_MS, FIRST_MS
+from streamforge_utils.model.books.book_messages import END_MS, FIRST_MS
 from streamforge_utils.model.books.records import DepthInterval, StoredDepthInterval, interval_prefix
 from streamforge_utils.model.books.trust import Trust
 from streamforge_utils.model.completeness.continuity import Continuity

@@ -75,7 +75,8 @@ class BookRig(LiveRig):
     async def sink(self, attempt: int = 1) -> None:
         """Store what is on the topic, to its marker."""
         self.environment["STREAMFORGE_UPSTREAM"] = f"loader-ws-orderbook__abc123:{attempt}"
-        assert await self.live(arango_orderbook.DEFINITION) == 0
+        code = await self.live(arango_orderbook.DEFINITION)
+        assert code == 0, self.logs.getvalue()[-3000:]
 
     async def documents(self, kind_name: str, symbol: str = "BTCUSDT") -> list[Any]:
         """What is stored of a kind."""

@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _fork_server(descriptor: int) -> int:
     """Fork workers for a launcher."""
-    from streamforge_utils.runtime import basket  # noqa: F401 - it is imported before anything is forked
+    from streamforge_utils.runtime import basket_process  # noqa: F401 - it is imported before anything is forked
 
     kinds()
     # What is found out here is known to each worker.

@@ -124,7 +124,7 @@ async def test_waits_grow_and_are_capped() -> None:
         listed(made)
         made.server.expect("klines", *[html(500)] * 6)
         await opens(made)
-        assert made.clock.slept == [1, 2, 4, 5, 5, 5]  # half of 2, 4, 8, 10, …: the jitter of the bench is 0.5
+        assert made.clock.slept == [0.75, 1.5, 3, 6, 7.5, 7.5]  # of 1, 2, 4, 8, 10, …: the jitter of the bench is 0.5
         reasons = {reason for reason, _ in made.observer.waits if reason}
         assert reasons == {"another try: HTTP 500: the exchange failed"}
 

@@ -10,9 +10,9 @@ from typing import Annotated, NoReturn
 
 import msgspec
 
+from streamforge_utils.model.books.book_messages import BookTicker, DepthDiff, read_snapshot
 from streamforge_utils.model.books.book_settings import BookSettings
 from streamforge_utils.model.books.ending import ending
-from streamforge_utils.model.books.book_messages import BookTicker, DepthDiff, read_snapshot
 from streamforge_utils.model.books.records import interval_record, kind_name_of
 from streamforge_utils.model.books.snapshot_requests import Wanted
 from streamforge_utils.model.books.streams import BookHeard

@@ -11,9 +11,9 @@ from collections.abc import Callable
 
 import msgspec
 
+from streamforge_utils.model.books.book_messages import BookTicker, DepthDiff, DepthSnapshot, checked, read_snapshot
 from streamforge_utils.model.books.book_settings import BookSettings
 from streamforge_utils.model.books.early_diffs import EarlyDiff, EarlyDiffs
-from streamforge_utils.model.books.book_messages import BookTicker, DepthDiff, DepthSnapshot, checked, read_snapshot
 from streamforge_utils.model.books.order_book import OrderBook
 from streamforge_utils.model.books.records import checkpoint_of, depth_template, top_of
 from streamforge_utils.model.books.snapshot_requests import Importance, SnapshotRequests, Wanted

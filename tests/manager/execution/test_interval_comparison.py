@@ -59,7 +59,7 @@ class Rig:
             self.workflow = with_attempt(self.workflow, one.target, progress=told)
 
 
-async def a_rig(folder: Path | None = None) -> Rig:
+async def a_rig(folder: Path | None = None, *, daily: bool = False) -> Rig:| None = None) -> Rig:
     world = World(clock=ManualClock(STREAM + 100_000))
     await world.start()
     objects = None if folder is None else ObjectFolder(folder)
@@ -69,9 +69,10 @@ async def a_rig(folder: Path | None = None) -> Rig:
         workflow = with_attempt(workflow, one.target, started_ms=0, planned_ms=0)
     steps = tuple(replace(s, source=Source.STREAM) if s.role is Role.LOADER else s for s in workflow.steps)
     ledger = Ledger(stream_ms=STREAM)
-    workflow = replace(workflow, type="ws_orderbook", endless=True, ledger=ledger, collection=C, steps=steps)
+    workflow = replace(workflow, type="ws_orderbook", endless=True, ledger=ledger, steps=steps)
+    workflow = replace(workflow, collection=C, daily=daily)
     await world.deps.workflows.create(workflow)
-    return Rig(world, workflow, BookRecords(world.store, C, objects))
+    return Rig(world, workflow, BookRecords(world.store, workflow.placement, objects))
 
 
 @pytest.fixture(params=["segments", "collection"])

@@ -137,7 +137,7 @@ def test_one_collection_gets_all_without_a_look_at_the_records() -> None:
 
 
 def test_records_of_several_kinds_on_one_topic_go_by_the_time_of_each() -> None:
-    """Of order books: the best levels, a whole book, a diff; each on both sides of midnight. Entries of the ledger lie beside."""
+    """Of order books: the best levels, a whole book, a diff; each on both sides of midnight. Entries lie beside."""
     documents = []
     for name in ("depth_top", "depth_checkpoint", "depth_interval", "depth"):
         kind = kind_named(name)

@@ -277,7 +277,7 @@ class WorkflowService:
         return await self._reports.of_series(symbol, type, span, life=life)
 
     async def verify(self, symbol: str, type: str, span: TimeRange | None = None) -> Verification:
-        """Count the records of the series (inside `span`) in the store, and mark what is gone as `ours`."""
+        """Count the records of the series (inside `span`) in the store, and mark what is gone: `ours`, or `lost`."""
         return await verify(self._deps, series_of(check_symbol(symbol), normal_type(type)), span)
 
     async def records(

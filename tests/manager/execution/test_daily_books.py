@@ -1,4 +1,4 @@
-"""An order book whose records lie in a collection for each day: proven over midnight, expired while it is live, removed."""
+"""An order book whose records lie in a collection for each day: proven over midnight, expired while live, removed."""
 
 from __future__ import annotations
 

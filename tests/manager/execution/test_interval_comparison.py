@@ -12,12 +12,12 @@ from streamforge.manager.execution.removal import RecordRemoval
 from streamforge.manager.execution.verifier import Verifier, verify
 from streamforge.manager.live_ledger import Ledger
 from streamforge.manager.persistence.workflow_store import WorkflowStore
+from streamforge.manager.service import Verification
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.books.trust import Standing, Trust
 from streamforge_utils.model.completeness.continuity import MOST_TURNED
 from streamforge_utils.model.coverage import Verdict
-from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.messages import Live, Progress
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.runtime.worker_definition import Role, Source
@@ -363,12 +363,11 @@ async def test_the_exchange_is_asked_for_the_status_where_nothing_comes(rig: Rig
     assert rig.ledger.asked_ms == rig.world.clock.now_ms()
 
 
-async def test_keys_are_not_counted_to_verify_it(rig: Rig) -> None:
+async def test_what_is_there_is_verified_when_it_is_asked_for_and_not_by_itself(rig: Rig) -> None:
     await rig.books.hear(1, 2)
     await rig.books.keep()
     before = await rig.step()
-    with pytest.raises(InvalidInput, match="what its loader tells"):
-        await verify(rig.world.deps, rig.workflow.series)
+    assert await verify(rig.world.deps, rig.workflow.series) == Verification(counted=2, gaps=())
     verifier = Verifier(rig.world.deps)
     rig.wait(30 * 86_400)
     await verifier.look()

@@ -282,8 +282,8 @@ class IntervalComparison(Comparison):
     ) -> tuple[list[Link], int | None]:
         """What is stored with ids from `first_id` on, at least to `last_id`; once it is closed, all.
 
-        And the id up to which that is all; None: it is. names: of the collections. segment_id: no segment before this one
-        has any.
+        And the id up to which that is all; None: it is. names: of the collections. segment_id: no segment before
+        this one has any.
         """
         last_id = 10 ** kind_of(self._series).digits - 2 if self._close else last_id
         documents, seen_id = await self._of_collections(names, first_id, last_id)

@@ -73,7 +73,8 @@ class SegmentRetention:
     async def _remove_old(self, objects: ObjectStore, folder: str, before_ms: int) -> None:
         """Remove the segments of a symbol, oldest first, up to the first one with a diff of `before_ms` or later.
 
-        One whose manifest cannot be read stays. The time of one whose diffs all lie in collections, too, stays `stored`.
+        One whose manifest cannot be read stays. What collections have of its time, too, stays
+        `stored`.
         """
         segments = StoredSegments(objects, folder)
         old: list[tuple[str, SegmentManifest]] = []

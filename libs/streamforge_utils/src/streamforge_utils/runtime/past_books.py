@@ -182,8 +182,8 @@ class PastBooks:
     async def _intervals(self, names: Sequence[str], first_id: int, last_id: int) -> list[BookInterval]:
         """The entries of the ledger that mention these ids.
 
-        An entry may go on for weeks: the last one before is looked for. Beside collections of days entries lie in one of
-        their own; those of older versions lie in the day of their beginning.
+        An entry may go on for weeks: the last one before is looked for. Beside collections of days entries lie in one
+        of their own; those of older versions lie in the day of their beginning.
         """
         found: list[BookInterval] = []
         for name in names:

@@ -294,10 +294,9 @@ async def check_collections(settings: DataSettings, *, within_s: float) -> tuple
 
 
 def back_up(data: Path, target: Path, objects: ObjectSettings, *, made_at: str) -> Backup:
-    """Copy the embedded bus, store and jobs in `data`, and the folder of objects, to the new folder `target`, also while
-    others work on them.
+    """Copy the embedded bus, store and jobs in `data`, and the folder of objects, to the new folder `target`.
 
-    made_at: ISO 8601, UTC. Raises InvalidInput, ConfigError or RetryableError.
+    Also while others work on them. made_at: ISO 8601, UTC. Raises InvalidInput, ConfigError or RetryableError.
     """
     from streamforge_utils.adapters.embedded import backup
 

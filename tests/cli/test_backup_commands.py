@@ -32,4 +32,4 @@ def test_that_a_bucket_is_not_in_the_copy_is_told(
     monkeypatch.setenv("STREAMFORGE_S3_ACCESS_KEY", "id")
     monkeypatch.setenv("STREAMFORGE_S3_SECRET_KEY", "secret")
     told = copied("backup", str(tmp_path / "saved")).ok().err
-    assert "data sets) are in s3://bucket/stf and not in it: copy them, too" in told
+    assert "data sets) are in s3://bucket/stf, not in it: copy them, too" in told

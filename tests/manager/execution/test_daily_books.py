@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -206,8 +207,8 @@ async def test_diffs_are_read_by_day_by_base_and_by_range_each_once(rig: Rig) ->
         there = await rig.world.store.names()
         named = [name] if name in there else await reader.named(name, series, there)
         while True:
-            what = {"span": span, "whole": False, "series": series, "after": after, "limit": limit}
-            keys = [key async for batch in reader.read_each(named, **what) for key, _ in batch]  # type: ignore[arg-type]
+            what: dict[str, Any] = {"span": span, "whole": False, "series": series, "after": after, "limit": limit}
+            keys = [key async for batch in reader.read_each(named, **what) for key, _ in batch]
             found += kind_named(kind).positions(series, keys)
             if len(keys) < limit:
                 return found

@@ -34,7 +34,7 @@ from streamforge_utils.runtime.server_settings import ArangoSettings
 from streamforge_utils.runtime.settings import DataSettings
 
 _ON_KAFKA = "the topics are Kafka's (KAFKA_BOOTSTRAP_SERVERS) and not in it: docs/backup.md tells what of them to keep"
-_OBJECTS = "objects (segments of order books, what retention removed, data sets) are in {} and not in it: copy them, too"
+_OBJECTS = "objects (segments of order books, what retention removed, data sets) are in {}, not in it: copy them, too"
 
 
 def backup(
@@ -91,7 +91,8 @@ def restore(
     _tell("restored", source, database or where.folder, kept, as_json=as_json)
     objects, copied = load(ObjectSettings, os.environ), where.folder / OBJECTS
     if not database and objects.url and copied.is_dir():
-        terminal.say(f"objects are in {copied}, and STREAMFORGE_OBJECTS_URL names {objects.url}: put them there, or unset it")
+        named = f"STREAMFORGE_OBJECTS_URL names {objects.url}"
+        terminal.say(f"objects are in {copied}, and {named}: put them there, or unset it")
     return 0
 
 

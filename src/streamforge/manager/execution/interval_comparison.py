@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import takewhile
 
 import msgspec
@@ -26,6 +26,7 @@ from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.completeness.continuity import MOST_TURNED, SUSPECT, Unbroken
 from streamforge_utils.model.completeness.interval_survey import NOT_STORED, Link, Terms, first_open, survey
 from streamforge_utils.model.coverage import Segment, Verdict, clip, outside, touching
+from streamforge_utils.model.daily_collections import DAY_MS
 from streamforge_utils.model.errors import DamagedFile, PermanentError
 from streamforge_utils.model.kinds.intervals import Intervals
 from streamforge_utils.model.kinds.registry import kind_named, kind_of, rule_of
@@ -271,7 +272,7 @@ class IntervalComparison(Comparison):
             first, last = kind_named(name).key_range(
                 Series(self._series.symbol, name, self._series.interval), positions
             )
-            if not await self._has(await self._names(TimeRange(one.start_ms, one.end_ms)), first, last):
+            if not await self._has(self._back(one.start_ms, one.end_ms), first, last):
                 return False
         return True
 
@@ -312,7 +313,13 @@ class IntervalComparison(Comparison):
         """The collections in which records of a time may lie."""
         return await self._records.within(TimeRange(max(0, span.start_ms - LATE_MS), span.end_ms))
 
-    async def _has(self, names: Sequence[str], first: str, last: str) -> bool:
+    def _back(self, start_ms: int, end_ms: int) -> Iterator[str]:
+        """The collections of a time, the last one first: most likely it has something of what goes on for weeks."""
+        placement = self._workflow.placement
+        days = range((end_ms - 1) // DAY_MS, start_ms // DAY_MS - 1, -1) if placement.daily else range(1)
+        return (placement.at(day * DAY_MS) for day in days)
+
+    async def _has(self, names: Iterable[str], first: str, last: str) -> bool:
         """Whether one of the collections has a key with first <= key < last."""
         for name in names:
             if await self._deps.store.keys(name, first=first, last=last, limit=1):

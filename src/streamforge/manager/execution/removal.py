@@ -10,6 +10,7 @@ import structlog
 
 from streamforge.manager.execution.segment_removal import SegmentRemoval
 from streamforge.manager.persistence.coverage_store import CoverageStore, Leftover
+from streamforge.manager.persistence.placed_records import day_of
 from streamforge.manager.persistence.record_count import beside, key_range
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.service import NotNow
@@ -141,8 +142,10 @@ class RecordRemoval:
             for where, span in places:
                 first, last = await key_range(self._store, where, of, span)
                 records += await self._store.delete(where, first=first, last=last) if first < last else 0
-        if self._objects is not None:
-            await SegmentRemoval(self._objects, self._coverage, self._workflows).remove(series, one.span)
+        day = day_of(one.collection, series)
+        within = one.span if day is None else one.span.intersection(day)
+        if self._objects is not None and within is not None:
+            await SegmentRemoval(self._objects, self._coverage, self._workflows).remove(series, within)
         return records
 
 

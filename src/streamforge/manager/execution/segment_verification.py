@@ -1,4 +1,4 @@
-"""The verification of order books: each segment is read again, and of what the coverage calls stored each id looked for.
+"""The verification of order books: segments are read again, and each id looked for that the coverage calls stored.
 
 What is not there is `lost`: nobody gives it again. Of a live series it is looked for twice, as a sink that reads its
 topic again replaces a segment.

@@ -5,8 +5,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from streamforge.manager.persistence.record_count import first_stored_from, time_of
-from streamforge_utils.model.daily_collections import DAY_MS, Placement
-from streamforge_utils.model.kinds.registry import kind_of
+from streamforge_utils.model.daily_collections import DAY_MS, Placement, base_and_day
+from streamforge_utils.model.kinds.registry import kind_of, type_of
+from streamforge_utils.model.names import collection_base
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.store import Store
@@ -15,6 +16,14 @@ LATE_MS = 60_000
 """A record may come so long after a time that the exchange has called quiet, and then lie in the day before."""
 _AT_ONCE = 3
 """Collections with records that are looked at together."""
+
+
+def day_of(collection: str, series: Series) -> TimeRange | None:
+    """The day of which records of the series lie in a collection; None: it is none of days."""
+    found = base_and_day(collection)
+    if found is None or found[0] != collection_base(series.symbol, type_of(series)):
+        return None
+    return TimeRange(found[1], found[1] + DAY_MS)
 
 
 class Behind(NamedTuple):

@@ -9,15 +9,15 @@ from typing import Any
 import msgspec
 
 from streamforge.manager.persistence.coverage_store import CoverageStore, SeriesCoverage
+from streamforge.manager.persistence.placed_records import day_of
 from streamforge.manager.persistence.record_count import key_range, positions_of
 from streamforge.manager.persistence.segment_records import diffs_in_segments
 from streamforge.manager.service import Incomplete
 from streamforge_utils.model.books.segments import SEGMENTED
 from streamforge_utils.model.coverage import Verdict
-from streamforge_utils.model.daily_collections import DAY_MS, Placement, base_and_day, days_of
+from streamforge_utils.model.daily_collections import Placement, days_of
 from streamforge_utils.model.json_documents import with_key
 from streamforge_utils.model.kinds.registry import kind_of, kind_of_document, rule_of, series_of_document, type_of
-from streamforge_utils.model.names import collection_base
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.object_store import ObjectStore
@@ -55,7 +55,7 @@ class RecordReader:
         Raises Incomplete where fewer come than the coverage has proven, or RetryableError.
         """
         if series is not None and series.kind == SEGMENTED and self._objects is not None:
-            span = _day_of(collection, series) if span is None else span
+            span = day_of(collection, series) if span is None else span
             async for batch in diffs_in_segments(self._objects, series, span, after, limit):
                 yield batch
             return
@@ -163,14 +163,6 @@ class RecordReader:
             told = [what for series, what in lacking if series == first_series]
             more = f" and {len(told) - _SHOWN} more ranges" if len(told) > _SHOWN else ""
             raise _incomplete(first_series, "; ".join(told[:_SHOWN]) + more, collection)
-
-
-def _day_of(collection: str, series: Series) -> TimeRange | None:
-    """The day of which records of the series lie in a collection; None: it is none of days."""
-    found = base_and_day(collection)
-    if found is None or found[0] != collection_base(series.symbol, type_of(series)):
-        return None
-    return TimeRange(found[1], found[1] + DAY_MS)
 
 
 def _shown(document: Document, series: Series | None) -> bytes:

@@ -28,7 +28,7 @@ GONE, DAMAGED = "its segment is gone", "its segment is damaged"
 AGAIN_S = 60.0
 _DOCUMENTS = 2000
 _OVERLAP = 1000
-"""So many ids a segment may have in common with the one before."""
+"""So many ids a segment, or a record, may have in common with the one before."""
 _log = structlog.get_logger(__name__)
 
 
@@ -119,11 +119,13 @@ def _chains(links: Iterable[Link], part: Segment) -> Iterator[Chain]:
 async def _of_collection(deps: Dependencies, series: Series, part: Segment, gap: Segment) -> AsyncIterator[Chain]:
     """What the collection of a part has of a gap."""
     kind, intervals = kind_of(series), kind_of(series).intervals
-    first, last = kind.key_range(series, range(gap.first_id or 0, (gap.last_id or 0) + 1))
+    first_id, last_id = gap.first_id or 0, gap.last_id or 0
+    first, last = kind.key_range(series, range(first_id, last_id + 1 + _OVERLAP))
     while intervals is not None:
         page = await deps.store.read(part.collection or "", first=first, last=last, limit=_DOCUMENTS)
         for chain in _chains((intervals.link(one.body) for one in page), part):
-            yield chain
+            if chain.first_id <= last_id:
+                yield chain
         if len(page) < _DOCUMENTS:
             return
         first = page[-1].key + "\x00"

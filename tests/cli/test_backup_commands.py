@@ -25,9 +25,7 @@ def test_objects_of_another_folder_are_in_the_copy_and_where_they_come_to_is_tol
     assert (again / "objects" / NAME).read_bytes() == b"diffs"
 
 
-def test_that_a_bucket_is_not_in_the_copy_is_told(
-    copied: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_that_a_bucket_is_not_in_the_copy_is_told(copied: Cli, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("STREAMFORGE_OBJECTS_URL", "s3://bucket/stf")
     monkeypatch.setenv("STREAMFORGE_S3_ACCESS_KEY", "id")
     monkeypatch.setenv("STREAMFORGE_S3_SECRET_KEY", "secret")

@@ -94,7 +94,8 @@ async def _compared(
         names = [one for one in await store.names() if one.startswith(workflow["collection"])]
         books = PastBooks(store, objects, [(one, 0) for one in reversed(names)], symbol)
         wholes = [
-            kind_named("depth_checkpoint").time_of(one) for one in await _bodies(store, names, symbol, "depth_checkpoint")
+            kind_named("depth_checkpoint").time_of(one)
+            for one in await _bodies(store, names, symbol, "depth_checkpoint")
         ]
         ledger = [interval_of(_read_entry(one)) for one in await _bodies(store, names, symbol, "depth_interval")]
         for part in stored:

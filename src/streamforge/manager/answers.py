@@ -194,8 +194,8 @@ class CoverageSummary(msgspec.Struct, frozen=True, kw_only=True):
     complete: Annotated[
         bool,
         meaning(
-            "Whether every hole has its reason: none is `ours`, `unknown` or `lost`. What retention removed (`expired`) "
-            "is no lack; `verdicts` tells how much that is."
+            "Whether every hole has its reason: none is `ours`, `unknown` or `lost`. What retention removed "
+            "(`expired`) is no lack; `verdicts` tells how much that is."
         ),
     ]
     checked_at: Annotated[

@@ -97,9 +97,9 @@ class Coverage(msgspec.Struct, frozen=True, kw_only=True):
     complete: Annotated[
         bool,
         meaning(
-            "Whether every hole in the span has its reason: none is `ours`, `unknown` or `lost`. What retention removed "
-            "(`expired`) is no lack; `verdicts` tells how much that is. False where nothing was asked for; true where "
-            "no candle of a workflow's range was over, as nothing is lacking."
+            "Whether every hole in the span has its reason: none is `ours`, `unknown` or `lost`. What retention "
+            "removed (`expired`) is no lack; `verdicts` tells how much that is. False where nothing was asked for; "
+            "true where no candle of a workflow's range was over, as nothing is lacking."
         ),
     ]
     verdicts: list[VerdictSum] = []

@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,7 +23,7 @@ from streamforge_utils.ports.object_store import DamagedObject
 from streamforge_utils.ports.store import Document, Edge
 from tests.limits import LIMIT_S
 
-MADE = {"made_at": "2024-08-01T00:00:00Z", "made_by": "test"}
+MADE: dict[str, Any] = {"made_at": "2024-08-01T00:00:00Z", "made_by": "test"}
 
 
 @pytest.fixture

@@ -59,7 +59,7 @@ class Rig:
             self.workflow = with_attempt(self.workflow, one.target, progress=told)
 
 
-async def a_rig(folder: Path | None = None, *, daily: bool = False) -> Rig:| None = None) -> Rig:
+async def a_rig(folder: Path | None = None, *, daily: bool = False) -> Rig:
     world = World(clock=ManualClock(STREAM + 100_000))
     await world.start()
     objects = None if folder is None else ObjectFolder(folder)

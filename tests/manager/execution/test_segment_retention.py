@@ -170,7 +170,7 @@ async def test_a_damaged_manifest_keeps_no_other_segment(kept: Kept, world: Worl
     assert world.observer.counts["action_failures_total{action=Age}"] == 1
 
 
-.mark.parametrize(("last_id", "first_expired"), [(50, 55), (45, 5)])
+@pytest.mark.parametrize(("last_id", "first_expired"), [(50, 55), (45, 5)])
 async def test_what_the_collection_has_too_is_not_expired(kept: Kept, last_id: int, first_expired: int) -> None:
     """All diffs of the first segment; or all but one, so that nothing is whole."""
     await kept.stored.stored_diffs(kept.stored.diffs(1, last_id))

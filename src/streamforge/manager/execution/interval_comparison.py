@@ -206,9 +206,7 @@ class IntervalComparison(Comparison):
             if one.verdict is Verdict.STORED:
                 verified_ms += 0 if one.cause else length_ms
                 clean_ms += length_ms if one.cause and not one.cause.startswith(SUSPECT) else 0
-        return _replace(
-            ledger, verified_ms=verified_ms, clean_ms=clean_ms, lost_ms=lost_ms, expired_ms=expired_ms
-        )
+        return _replace(ledger, verified_ms=verified_ms, clean_ms=clean_ms, lost_ms=lost_ms, expired_ms=expired_ms)
 
     # What the loader told
 
@@ -294,9 +292,7 @@ class IntervalComparison(Comparison):
         links = {one for one in (*documents, *kept) if seen_id is None or one.last_id <= seen_id}
         return sorted(links, key=lambda one: (one.last_id, one.first_id)), seen_id
 
-    async def _of_collections(
-        self, names: Sequence[str], first_id: int, last_id: int
-    ) -> tuple[list[Link], int | None]:
+    async def _of_collections(self, names: Sequence[str], first_id: int, last_id: int) -> tuple[list[Link], int | None]:
         first, last = kind_of(self._series).key_range(self._series, range(first_id, last_id + 1))
         links = list[Link]()
         for name in names:

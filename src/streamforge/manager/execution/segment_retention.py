@@ -81,8 +81,7 @@ class SegmentRetention:
         ends: list[int] = []
         async for name, manifest in segments.manifests():
             if isinstance(manifest, StreamForgeError):
-                with tried_again_later(self._deps, "Age", name=name):
-                    raise manifest
+                self._tell(name, manifest)
                 continue
             if old and manifest.first_u <= old[-1][1].last_u + 1:  # nothing happened between the two
                 ends[-1] = max(ends[-1], manifest.start_ms)
@@ -97,6 +96,10 @@ class SegmentRetention:
             await delete(objects, name)
             self._deps.observer.count("retention_segments_total")
             _log.info("an old segment was removed", name=name, diffs=manifest.count)
+
+    def _tell(self, name: str, error: StreamForgeError) -> None:
+        with tried_again_later(self._deps, "Age", name=name):
+            raise error
 
     async def _is_in_collections(self, segments: StoredSegments, name: str, manifest: SegmentManifest) -> bool:
         """Whether all records of a segment lie in the collections that the coverage names for its time, too."""

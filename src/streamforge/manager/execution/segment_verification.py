@@ -16,7 +16,7 @@ from msgspec.structs import replace
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.service import Verification
 from streamforge_utils.model.completeness.interval_survey import Link
-from streamforge_utils.model.coverage import Segment, Verdict, outside, overlay, touching
+from streamforge_utils.model.coverage import Segment, Verdict, overlay, touching
 from streamforge_utils.model.errors import PermanentError, StreamForgeError
 from streamforge_utils.model.kinds.registry import kind_of
 from streamforge_utils.model.series import Series

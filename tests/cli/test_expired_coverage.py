@@ -25,7 +25,7 @@ def test_a_series_is_complete_but_for_what_retention_removed(copied: Cli) -> Non
     assert known["complete"] is True
     assert [(one["verdict"], one["seconds"]) for one in known["verdicts"]] == [("stored", 14400), ("expired", 7200)]
     (series,) = copied("series", "--json").ok().json["series"]
-    assert (series["complete"], series["holes"]) == (True, 1)
+    assert (series["complete"], series["start"]) == (True, "2024-08-01T02:00:00Z")
     queue_id = copied("queues", "--json").ok().json["queues"][0]["queue_id"]
     assert "is not now" not in copied("show", queue_id).ok().out
     export = copied("export", "BTCUSDT", TYPE, "--output", str(copied.data.parent / "found.csv"))

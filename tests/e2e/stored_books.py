@@ -20,7 +20,7 @@ from streamforge_utils.model.books.stored_intervals import UNBACKED
 from streamforge_utils.model.books.trust import BookInterval
 from streamforge_utils.model.kinds.registry import kind_named
 from streamforge_utils.model.series import Series
-from streamforge_utils.ports.store import DocumentStore
+from streamforge_utils.ports.store import Store
 from streamforge_utils.runtime.environment import load
 from streamforge_utils.runtime.past_books import PastBooks
 from streamforge_utils.runtime.server_settings import ArangoSettings
@@ -101,11 +101,13 @@ async def _compared(
             assert not [one for one in diffs if part["start_ms"] <= one.time_ms < part["end_ms"]], part
     verified = [one for one in stored if not one.get("cause")]
     async with _store(manager) as store:
-        books = PastBooks(store, objects, [(workflow["collection"], 0)], symbol)
+        names = [one for one in await store.names() if one.startswith(workflow["collection"])]
+        books = PastBooks(store, objects, [(one, 0) for one in reversed(names)], symbol)
         wholes = [
-            kind_named("depth_checkpoint").time_of(one) for one in await _bodies(store, workflow, "depth_checkpoint")
+            kind_named("depth_checkpoint").time_of(one)
+            for one in await _bodies(store, names, symbol, "depth_checkpoint")
         ]
-        ledger = [interval_of(_read_entry(one)) for one in await _bodies(store, workflow, "depth_interval")]
+        ledger = [interval_of(_read_entry(one)) for one in await _bodies(store, names, symbol, "depth_interval")]
         for part in stored:
             assert_told(part, ledger, [one for one in chained if part["start_ms"] <= one.time_ms < part["end_ms"]])
         moments = [
@@ -122,11 +124,11 @@ async def _compared(
     return diffs
 
 
-async def _bodies(store: DocumentStore, workflow: Json, kind_name: str) -> list[bytes]:
+async def _bodies(store: Store, collections: Sequence[str], symbol: str, kind_name: str) -> list[bytes]:
     """What is stored of a kind."""
-    kind, series = kind_named(kind_name), Series(workflow["symbol"], kind_name)
-    first, last = kind.key_range(series, range(10**kind.digits - 1))
-    documents = await store.read(workflow["collection"], first=first, last=last, limit=10_000)
+    kind = kind_named(kind_name)
+    first, last = kind.key_range(Series(symbol, kind_name), range(10**kind.digits - 1))
+    documents = [one for name in collections for one in await store.read(name, first=first, last=last, limit=10_000)]
     return [one.body for one in documents]
 
 
@@ -158,7 +160,7 @@ def assert_equal(exchange: rig.Exchange, symbol: str, update_id: int, sides: Seq
 
 
 @asynccontextmanager
-async def _store(manager: rig.Manager) -> AsyncIterator[DocumentStore]:
+async def _store(manager: rig.Manager) -> AsyncIterator[Store]:
     arango = load(ArangoSettings, backends.store_environment(manager.data))
     store = wiring.make_store(DataSettings(data_dir=manager.data, arango=arango))
     await store.connect()

@@ -11,7 +11,7 @@ from streamforge.cli import terminal
 from streamforge.cli.session import Where
 from streamforge.cli.topic_text import topic_description
 from streamforge.manager import answers, data_answers, start_answers
-from streamforge_utils.model.coverage import COMPLETE, Verdict
+from streamforge_utils.model.coverage import COMPLETE, KEPT, Verdict
 from streamforge_utils.model.daily_collections import base_and_day, by_base
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.kinds.registry import is_live_type, rule_of, series_of
@@ -28,7 +28,7 @@ NONE_OPENS = "no candle opens in this range"
 NOTHING_OVER = "no candle of this range was over when the workflow was planned"
 NOTHING_RECORDED = "nothing was recorded before it was stopped"
 _SHOWN = 12
-_KEPT = COMPLETE | {Verdict.LOST}
+_PROVEN = KEPT | {Verdict.LOST}
 
 
 def by_day(segments: Iterable[data_answers.Segment]) -> list[data_answers.Segment]:
@@ -74,8 +74,9 @@ def show_segments(segments: Sequence[data_answers.Segment]) -> None:
 
 
 def is_kept(segments: Sequence[data_answers.Segment]) -> bool:
-    """Whether all is there still that a finished workflow had proven; what was lost it has said so."""
-    return {one.verdict for one in segments} <= _KEPT
+    """Whether all is there still that a finished workflow had proven, but for what retention has removed; what was lost
+    it has said so."""
+    return {one.verdict for one in segments} <= _PROVEN
 
 
 def request_of(span: TimeRange) -> str:
@@ -132,11 +133,14 @@ def rest(known: data_answers.Coverage, where: Where) -> str:
     """How the ranges without a reason are loaded: by the workflow that is to load them, or by another one."""
     if known.loading:
         return f"wait for what is to be loaded with {wait_command(known.loading[0].queue_id, where)}"
-    lacking = [segment for segment in known.segments if segment.verdict not in COMPLETE]
+    holes = [segment for segment in known.segments if segment.verdict not in COMPLETE]
+    lacking = [segment for segment in holes if segment.verdict not in KEPT] or holes
     if not lacking:
         return "nothing was asked for yet"
-    if is_kept(known.segments):
+    if all(segment.verdict == Verdict.LOST for segment in lacking):
         return "what is lost cannot be had again"
+    if is_live_type(known.type):
+        return f"of {known.type} nothing can be loaded that is past"
     span = request_of(TimeRange(lacking[0].start_ms, lacking[-1].end_ms))
     return f"load the rest with {load_command((known.symbol, known.type, span), where)}"
 

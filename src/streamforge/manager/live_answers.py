@@ -100,7 +100,8 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     why: Annotated[str | None, _meaning("Why its order book is not verified.")] = None
     verified_share: Annotated[
-        float | None, _meaning("Of the time up to `proven_through`, in which its order book was verified.")
+        float | None,
+        _meaning("Of the time up to `proven_through` that is not `expired`, in which its order book was verified."),
     ] = None
     clean_share: Annotated[
         float | None, _meaning("Of that time, in which it was not verified, but nothing spoke against it.")
@@ -204,12 +205,11 @@ def _shares(found: Workflow, ledger: Ledger) -> dict[str, Any]:
     """How much of what is proven can be trusted, where only its loader tells that."""
     if rule_of(found.series).is_counted or ledger.span is None:
         return {}
-    whole_ms = ledger.span.end_ms - ledger.span.start_ms
-    return {
-        "verified_share": ledger.verified_ms / whole_ms,
-        "clean_share": ledger.clean_ms / whole_ms,
-        "lost_seconds": ledger.lost_ms / 1000,
-    }
+    told = {"lost_seconds": ledger.lost_ms / 1000}
+    whole_ms = ledger.span.end_ms - ledger.span.start_ms - ledger.expired_ms
+    if whole_ms > 0:
+        told |= {"verified_share": ledger.verified_ms / whole_ms, "clean_share": ledger.clean_ms / whole_ms}
+    return told
 
 
 def _holes(found: Sequence[Segment]) -> list[Hole]:

@@ -45,7 +45,8 @@ async def coverage(
 
     Without TIME_RANGE it speaks of what was asked for so far, from the first range to the last, and names that span;
     what lies between and was never loaded is unknown.
-    Exit code 1 if a range is not loaded (unknown) or missing although the exchange has it (ours).
+    Exit code 1 if a range is not loaded (unknown), missing although the exchange has it (ours), or lost; what retention
+    has removed (expired) is no lack.
     """
     if verify and life:
         raise UsageProblem("--verify counts what is stored, --all speaks of the rest too: leave one of them out")
@@ -119,7 +120,7 @@ def _where_or_why(segment: data_answers.Segment) -> str:
     if segment.collection is not None:
         return f"{segment.collection} ({cause})" if cause else segment.collection
     meaning = terminal.VERDICTS.get(segment.verdict, "")
-    return cause or meaning if segment.verdict == "unknown" else meaning
+    return cause or meaning if segment.verdict in ("unknown", "lost") else meaning
 
 
 def _loading(one: data_answers.CoverageLoading, where: Where) -> str:
@@ -150,8 +151,11 @@ def _judged(known: data_answers.Coverage, where: Where) -> str:
         return NOTHING_OVER
     if not known.segments:
         return NONE_OPENS
-    whole = all(segment.verdict == "stored" for segment in known.segments)
-    return "complete: no hole" if whole else "complete: every hole has its reason"
+    if all(segment.verdict == "stored" for segment in known.segments):
+        return "complete: no hole"
+    removed = sum(one.seconds for one in known.verdicts if one.verdict == "expired")
+    expired = f"; retention has removed {terminal.duration(removed)} of it" if removed else ""
+    return f"complete: every hole has its reason{expired}"
 
 
 async def ask(found: Session, path: str, query: Query, what: Sequence[str], where: Where) -> bytes:

@@ -37,6 +37,8 @@ SETTLED = frozenset(Verdict) - {Verdict.OURS, Verdict.UNKNOWN}
 """The verdicts with which a workflow may be finished."""
 COMPLETE = SETTLED - {Verdict.LOST, Verdict.EXPIRED}
 """The verdicts of a complete range: every record that there is, or will be, is stored."""
+KEPT = COMPLETE | {Verdict.EXPIRED}
+"""The verdicts of a range that lacks nothing: what was removed by retention was to be."""
 
 DONE = COMPLETE - {Verdict.PENDING} | {Verdict.LOST}
 """The verdicts of what is not to be loaded any more."""

@@ -39,6 +39,7 @@ class DepthIntervals(RecordKind):
     position = "first_update_id"
     time = "start_time"
     times = ("start_time", "end_time")
+    is_ledger = True
     indexes = (("start_time",),)
     notes = NOTES
     example = DepthInterval(

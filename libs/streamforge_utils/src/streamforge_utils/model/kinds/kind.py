@@ -82,7 +82,8 @@ class RecordKind(ABC):
     users' (ArangoDB) indexes together; the embedded one reads by keys alone.
     paging: how the exchange's REST interface gives the records; None: it does not. archive: how its archive does.
     streaming: how its streams do. snapshots: how the REST interface gives what the records have led to. intervals: how
-    its loader tells what it received without a break, where keys alone do not; None: they do.
+    its loader tells what it received without a break, where keys alone do not; None: they do. is_ledger: its records
+    tell of others, and may go on for weeks.
     schema: the name of the message's JSON Schema; empty: `name`. notes: JSON Schema keywords by field of `record`.
     example: a `record`, shown beside the schema and imitated by dummy-service; None: neither.
     """
@@ -100,6 +101,7 @@ class RecordKind(ABC):
     streaming: ClassVar[Streaming | None] = None
     snapshots: ClassVar[Snapshots | None] = None
     intervals: ClassVar[Intervals | None] = None
+    is_ledger: ClassVar[bool] = False
     schema: ClassVar[str] = ""
     notes: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     example: ClassVar[Any] = None

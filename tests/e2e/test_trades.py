@@ -138,10 +138,7 @@ def loaded(
         exchange = stack.enter_context(rig.exchange("--replay", str(folder / "replay")))
         manager = stack.enter_context(rig.manager(folder / "data", exchange.url))
         workflow = manager.loaded(file.symbol, file.type, _span(*file.seconds))
-        answer = manager.api.get(
-            f"/collections/{workflow['collection']}/records", params={"limit": "all", "format": "jsonl"}
-        )
-        records = [json.loads(line) for line in answer.raise_for_status().text.splitlines()]
+        records = manager.records(workflow["collection"])
         yield Loaded(file, workflow, manager.coverage(workflow["queue_id"]), records)
 
 

@@ -8,6 +8,7 @@ The exchange's clock stands still between its steps, so that a second of it says
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -17,6 +18,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import structlog
 
 from streamforge.exchange.config import ExchangeConfig, SymbolSpec
 from streamforge.exchange.exchange_server import serve
@@ -243,6 +245,23 @@ async def test_a_member_that_fails_or_is_stopped_ends_alone_and_the_last_one_end
         assert [rig.exit_code(symbol) for symbol in symbols] == [0, 1, 0, 2, 1]
         for symbol in symbols[:3]:
             assert words(await rig.events_of(symbol)) == ["started", "interrupted"]
+        await rig.close()
+
+
+async def test_what_a_library_logs_names_no_member_but_how_many_there_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with peer(ExchangeConfig(message_limit=None)) as exchange:
+        rig = BasketRig(tmp_path, exchange, ["BTCUSDT", "ETHUSDT"], STREAMFORGE_LOG_FORMAT="json")
+        await rig.prepare()
+        async with rig.basket():
+            await rig.until(connected(rig.symbols))
+            structlog.get_logger().warning("a broker is away")
+        lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+        (said,) = [line for line in lines if line["event"] == "a broker is away"]
+        assert (said["target"], said["members"], said.get("queue_id")) == ("loader-ws-trades", 2, None)
+        started = {line["queue_id"] for line in lines if line["event"] == "started"}
+        assert started == {queue_of(symbol) for symbol in rig.symbols}
         await rig.close()
 
 

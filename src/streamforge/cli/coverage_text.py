@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from streamforge.cli import terminal
 from streamforge.cli.session import Where
 from streamforge.cli.topic_text import topic_description
-from streamforge.manager import answers, data_answers, start_answers
+from streamforge.manager import answers, batch_answers, data_answers, start_answers
 from streamforge_utils.model.coverage import COMPLETE, KEPT, Verdict
 from streamforge_utils.model.daily_collections import base_and_day, by_base
 from streamforge_utils.model.errors import InvalidInput
@@ -240,15 +240,33 @@ def advice(workflow: answers.Started, where: Where, *, again: bool) -> str | Non
     return None
 
 
+def range_text(found: answers.WorkflowSummary | batch_answers.BatchSummary) -> str:
+    """Which range is loaded, and what was asked for where that was said otherwise; of what is live, since when."""
+    span = found.time_range
+    each = isinstance(found, batch_answers.BatchSummary) and span.requested == SINCE_LAST
+    if is_live_type(found.type):
+        ended = f" until {found.ended_at[:19]}Z" if found.ended_at else ""
+        return f"live {SINCE_LAST if each else f'since {_second(span.start_ms)}'}{ended}"
+    asked = terminal.asked_for(span.requested, clipped=span.clipped)
+    return SINCE_LAST if each else terminal.day_span(span.start_ms, span.end_ms) + asked
+
+
+def range_cell(found: answers.WorkflowSummary | batch_answers.BatchSummary) -> str:
+    """As `range_text`, for a table, as one would ask for it."""
+    span = found.time_range
+    if is_live_type(found.type) and (isinstance(found, batch_answers.BatchSummary) or not found.ended_at):
+        return f"{_second(span.start_ms)}:"
+    return terminal.span(span.start_ms, span.end_ms)
+
+
+def _second(time_ms: int) -> str:
+    return format_ms(time_ms // 1000 * 1000)
+
+
 def description(workflow: answers.Started) -> str:
     """What was begun or joined, and which range it loads."""
     if workflow.topic_input is not None:
         return topic_description(workflow, workflow.topic_input)
-    found = workflow.time_range
-    asked = terminal.asked_for(found.requested, clipped=found.clipped)
-    span = terminal.day_span(found.start_ms, found.end_ms)
-    if is_live_type(workflow.type):
-        span, asked = f"from {format_ms(found.start_ms)} on", ""
     joined = rest = ""
     if workflow.joined:
         joined = " is under way already; waiting for it"
@@ -259,4 +277,4 @@ def description(workflow: answers.Started) -> str:
         rest = f"; what it leaves out, {part}, is loaded once it has ended"
     elif workflow.joined:
         joined = " is under way already and loads just that; waiting for it"
-    return f"{workflow.queue_id}{joined}: {workflow.symbol} {workflow.type} {span}{asked}{rest}"
+    return f"{workflow.queue_id}{joined}: {workflow.symbol} {workflow.type} {range_text(workflow)}{rest}"

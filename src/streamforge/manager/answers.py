@@ -174,7 +174,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     records_refused: Annotated[
         int, meaning("Records that could not be stored; they are kept as dead letters until they are replayed.")
     ] = 0
-    rate: Annotated[float, meaning("Records stored a second of late.")] = 0.0
+    rate: Annotated[float, meaning("Records stored a second of late; of an order book, published ones.")] = 0.0
     eta_seconds: float | None = None
 
 

@@ -127,6 +127,15 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
             unit="seconds",
         ),
     ] = DRAIN_S
+    live_stop_s: Annotated[
+        _Positive,
+        variable(
+            "STREAMFORGE_LIVE_STOP_SECONDS",
+            "within which a live workflow ends that is asked to stop, whatever its store does; what is not stored by "
+            "then it says, and a retry stores it",
+            unit="seconds",
+        ),
+    ] = 5.0
     max_failures: Annotated[
         _Count, variable("STREAMFORGE_MAX_FAILURES", "attempts of a step that may fail before the workflow fails")
     ] = 3

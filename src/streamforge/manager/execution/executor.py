@@ -14,7 +14,7 @@ from streamforge.manager.execution.backlog import backlog_of
 from streamforge.manager.execution.baskets import Baskets, connections_of, processes_of
 from streamforge.manager.execution.exchange_limits import Budget, Connects
 from streamforge.manager.execution.interval_comparison import comparison_of
-from streamforge.manager.execution.live_ends import begun, close
+from streamforge.manager.execution.live_ends import begun, closed
 from streamforge.manager.execution.overview import Overview
 from streamforge.manager.execution.planner import ExchangeFailed, prepare, stored_plan, verified
 from streamforge.manager.execution.proof import prove
@@ -43,13 +43,14 @@ from streamforge.manager.lifecycle.facts import (
 )
 from streamforge.manager.lifecycle.handovers import with_shadow
 from streamforge.manager.lifecycle.job_spec import job_of, start_command, topics_of
+from streamforge.manager.lifecycle.live_pace import drain_s, kill_grace_s
 from streamforge.manager.lifecycle.retry_policy import HANDOVER, Banned
 from streamforge.manager.lifecycle.rounds import next_number
 from streamforge.manager.live_ledger import Ledger
 from streamforge.manager.persistence.bans import Bans
 from streamforge.manager.persistence.workflow_store import OutOfDate
 from streamforge.manager.requests import added_loader, loads_from_archive
-from streamforge.manager.workflow import Attempt, Failure, Plan, SourceChoice, Step, Workflow
+from streamforge.manager.workflow import Attempt, Failure, Plan, SourceChoice, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import BannedError, ConfigError, ConflictError, PermanentError, RetryableError
 from streamforge_utils.model.messages import Command, encode_command, encode_event
@@ -111,9 +112,10 @@ class Executor:
             case SendStop(target):
                 # With its attempt: workers read from a little before their launch, and an attempt made by a retry
                 # must not obey what was meant for the one before.
-                await self._tell(workflow, target, "stop", _how_to_stop(workflow.step(target)))
+                await self._tell(workflow, target, "stop", self._how_to_stop(workflow, target))
             case EndJob(job):
-                await self._deps.launcher.stop(job, grace_s=self._deps.policy.kill_grace_s)
+                grace_s = kill_grace_s(workflow, self._deps.policy, self._overview.most_stopping)
+                await self._deps.launcher.stop(job, grace_s=grace_s)
             case WriteTerminalEvent(event):
                 await self._deps.producer.send(
                     self._deps.events_topic, [Message(event.queue_id.encode(), encode_event(event))]
@@ -130,6 +132,18 @@ class Executor:
         await self.send(
             Command(command=command, queue_id=workflow.queue_id, target=target, attempt=number, payload=payload)
         )
+
+    def _how_to_stop(self, workflow: Workflow, target: str) -> dict[str, Any] | None:
+        step = workflow.step(target)
+        attempt = None if step is None else step.attempt
+        if step is None or attempt is None:
+            return None
+        if step.role is Role.SINK:  # it is stopped after its loaders
+            if workflow.ledger is None or attempt.stop_asked_ms is None:
+                return {"upstream_ended": True}
+            seconds = drain_s(workflow, attempt.stop_asked_ms, self._deps.policy, self._overview.most_stopping)
+            return {"upstream_ended": True, "drain_seconds": round(seconds, 3)}
+        return {"handover": True} if attempt.stop_reason == HANDOVER else None
 
     def runs(self, workflow: Workflow | None) -> Mapping[str, str]:
         """By target what a job of a live workflow would run now: `image NAME`, or `version` of processes."""
@@ -297,8 +311,7 @@ class Executor:
         if workflow.topic_input is not None:
             return Proven(proof=await prove_topic(deps, workflow, workflow.topic_input), asked=ask)
         if workflow.ledger is not None:
-            ledger, proof = await close(deps, workflow, workflow.ledger)
-            return Proven(proof=proof, asked=ask, ledger=ledger, left=await backlog_of(deps, workflow))
+            return await closed(deps, workflow, workflow.ledger, self._overview.most_stopping, ask=ask)
         proof = await prove(deps, workflow, plan, ask=ask)
         left = {} if ask else await backlog_of(deps, workflow)
         loader = added_loader(workflow) if proof.in_archive else None
@@ -348,14 +361,6 @@ class Executor:
                     await self._deps.launcher.forget(job)
                 except ConflictError:
                     _log.warning("a job of an ended workflow still runs", job=job, queue_id=workflow.queue_id)
-
-
-def _how_to_stop(step: Step | None) -> dict[str, Any] | None:
-    if step is not None and step.role is Role.SINK:
-        return {"upstream_ended": True}  # a sink is stopped after its loaders
-    if step is not None and step.attempt is not None and step.attempt.stop_reason == HANDOVER:
-        return {"handover": True}
-    return None
 
 
 def _remember(latest: dict[str, None], name: str) -> None:

@@ -86,9 +86,10 @@ class IntervalComparison(Comparison):
         """Nothing: what lacks is lost."""
         return []
 
-    async def closed(self) -> tuple[Ledger, list[Segment]]:
-        await self.step()  # it finds the holes that the next one looks at
-        return await super().closed()
+    async def closed(self, *, compare: bool = True) -> tuple[Ledger, list[Segment]]:
+        if compare:
+            await self.step()  # it finds the holes that the next one looks at
+        return await super().closed(compare=compare)
 
     async def _new(self, known: SeriesCoverage) -> tuple[list[Segment], bool]:
         front, told = self._front(known), await self._told_from(self.ledger.entry_id)

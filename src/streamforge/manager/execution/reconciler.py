@@ -329,6 +329,7 @@ class Reconciler:
             launching=launching,
             unseen=self._unseen,
             live_workflows=0 if workflow is None else self._overview.live_workflows,
+            stopping=0 if workflow is None else self._overview.most_stopping,
             abandoned=workflow is not None and self._overview.is_abandoned(workflow),
             may_connect=not waits_to_connect(workflow) or self.executor.may_connect(self._now_ms),
             runs=self.executor.runs(workflow),

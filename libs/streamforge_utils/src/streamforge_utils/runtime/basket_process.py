@@ -9,7 +9,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
@@ -17,13 +17,12 @@ from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.ports.basket import BASKET_DIR, STOP, Member, note_exit, read_members
 from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.runtime.command_listener import CLOCK_SKEW_S
-from streamforge_utils.runtime.context import Wiring
 from streamforge_utils.runtime.environment import secrets_of
-from streamforge_utils.runtime.logs import Redactor, make_log, use_for_libraries
+from streamforge_utils.runtime.logs import Log, Redactor, make_log, use_for_libraries
 from streamforge_utils.runtime.merged_metrics import MergedMetrics
 from streamforge_utils.runtime.metrics import Metrics, MetricsServer
 from streamforge_utils.runtime.settings import WorkerSettings
-from streamforge_utils.runtime.shared_parts import SharedParts
+from streamforge_utils.runtime.shared_parts import BasketWiring, SharedParts
 from streamforge_utils.runtime.supervisor import CLOSE_LIMIT_S, Supervisor
 from streamforge_utils.runtime.termination import EXIT_CONFIG, EXIT_DONE, EXIT_FAILED
 from streamforge_utils.runtime.worker_definition import Definition
@@ -34,7 +33,9 @@ P = TypeVar("P", bound=msgspec.Struct)
 _LOOK_S = 0.25
 
 
-def run_basket(definition: Definition[P], wiring: Wiring, environ: Mapping[str, str], *, version: str = "") -> int:
+def run_basket(
+    definition: Definition[P], wiring: BasketWiring, environ: Mapping[str, str], *, version: str = ""
+) -> int:
     """Run the members that `environ` names; returns the exit code, which is that of the first that did not end well.
 
     It may end the process itself, with that code, where something could not be ended in order.
@@ -65,7 +66,7 @@ class Basket(Generic[P]):
     def __init__(
         self,
         definition: Definition[P],
-        wiring: Wiring,
+        wiring: BasketWiring,
         members: Sequence[Member],
         *,
         folder: Path | None = None,
@@ -95,11 +96,15 @@ class Basket(Generic[P]):
         loaded, codes = await self._load()
         if not loaded:
             return max(codes, default=EXIT_CONFIG)
-        first = next(iter(loaded.values()))[0]
+        every = [one for one, _ in loaded.values()]
+        first = every[0]
+        # What is shared, client libraries too, speaks for all of them: for none by its name.
+        self._log = self._log_of(first, *every[1:], members=len(every))
+        use_for_libraries(self._log)
         shared = SharedParts(
             self._wiring,
             control_topic=first.control_topic,
-            since_ms=int((min(self._launched_at(one) for one, _ in loaded.values()) - CLOCK_SKEW_S) * 1000),
+            since_ms=int((min(map(self._launched_at, every)) - CLOCK_SKEW_S) * 1000),
             clock=self._clock,
             observer=self._common,
             log=self._log,
@@ -139,16 +144,7 @@ class Basket(Generic[P]):
         return loaded, codes
 
     async def _run(self, job: str, settings: WorkerSettings, parameters: P, shared: SharedParts, port: int) -> int:
-        log = make_log(
-            form=settings.log_format,
-            debug=settings.debug,
-            redactor=Redactor(secrets_of(settings)),
-            queue_id=settings.queue_id,
-            target=self._definition.target,
-            attempt=settings.attempt,
-        )
-        if not self.supervisors:
-            use_for_libraries(log)
+        log = self._log_of(settings, queue_id=settings.queue_id, attempt=settings.attempt)
         supervisor = self.supervisors[job] = Supervisor(
             self._definition,
             settings,
@@ -171,6 +167,12 @@ class Basket(Generic[P]):
             self._merged.end(supervisor.metrics)
             self._note(job, code)
         return code
+
+    def _log_of(self, settings: WorkerSettings, *others: WorkerSettings, **bound: Any) -> Log:
+        """A log in the form of the first settings, without the secrets of any."""
+        secrets = {secret for one in (settings, *others) for secret in secrets_of(one)}
+        target, redactor = self._definition.target, Redactor(secrets)
+        return make_log(form=settings.log_format, debug=settings.debug, redactor=redactor, target=target, **bound)
 
     def _launched_at(self, settings: WorkerSettings) -> float:
         return self._clock.now_ms() / 1000 if settings.launched_at is None else settings.launched_at

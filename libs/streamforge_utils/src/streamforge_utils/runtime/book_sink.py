@@ -102,6 +102,7 @@ class SegmentKeeper:
         if not self._segment.count:
             self._begun_s = self._ctx.clock.monotonic()
         await asyncio.to_thread(self._add, received)
+        self._tell()
         self._ctx.input.hold(received)
         if not self._segment.count:
             self._ctx.input.release()
@@ -119,6 +120,10 @@ class SegmentKeeper:
         async with self._lock:
             if self._segment.count:
                 await self._put()
+
+    def _tell(self) -> None:
+        if not self._ctx.parameters.store_diffs:
+            self._ctx.progress.held = self._segment.count
 
     def _add(self, received: Sequence[Received]) -> None:
         kind, segment = kind_named(_DIFFS), self._segment
@@ -138,6 +143,7 @@ class SegmentKeeper:
         patience_s = self._ctx.parameters.store_patience_seconds
         await self._ctx.replace_object(name + CONTENT, content, instead_of=name + MANIFEST, patience_s=patience_s)
         await self._ctx.put_object(name + MANIFEST, _encode(manifest), patience_s=patience_s)
+        self._tell()
         self._ctx.input.release()
         await self._ctx.input.commit()  # before another one begins: what is read again has the same beginning
         self._ctx.log.info("a segment is closed", name=name, diffs=manifest.count, bytes=len(content))

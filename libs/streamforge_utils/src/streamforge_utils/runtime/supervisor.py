@@ -204,8 +204,8 @@ class Supervisor(Generic[P]):
         """Whether a command lets the worker store what its loaders have sent before it ends."""
         return self._definition.role is Role.SINK and Use.INPUT in self._definition.uses and not self._settings.replay
 
-    def _on_stop(self, upstream_ended: bool) -> None:
-        self.stop.by_command(upstream_ended=upstream_ended)
+    def _on_stop(self, upstream_ended: bool, drain_s: float) -> None:
+        self.stop.by_command(upstream_ended=upstream_ended, drain_s=drain_s)
         self._drain()
 
     def _drain(self) -> None:
@@ -219,7 +219,7 @@ class Supervisor(Generic[P]):
             return
         until = {
             asyncio.create_task(self.stop.wait_at_once(), name="stop at once"),
-            asyncio.create_task(self._clock.sleep(self._settings.drain_seconds), name="drain"),
+            asyncio.create_task(self._clock.sleep(min(self._settings.drain_seconds, self.stop.drain_s)), name="drain"),
         }
         try:
             await asyncio.wait(until, return_when=asyncio.FIRST_COMPLETED)

@@ -81,7 +81,7 @@ class SegmentRetention:
             ends.append(manifest.end_ms)
         for (name, manifest), end_ms in zip(old, ends, strict=True):
             series = Series(manifest.symbol, SEGMENTED)
-            await self._deps.coverage.expire(series, TimeRange(manifest.start_ms, end_ms))
+            await self._deps.coverage.expire(series, TimeRange(manifest.start_ms, end_ms), manifest.last_u)
             await objects.delete([name])
             await objects.delete([name.removesuffix(MANIFEST) + CONTENT])
             self._deps.observer.count("retention_segments_total")

@@ -24,7 +24,7 @@ from streamforge.manager.persistence.placed_records import LATE_MS
 from streamforge.manager.persistence.record_count import first_stored_from
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.completeness.continuity import MOST_TURNED, SUSPECT, Unbroken
-from streamforge_utils.model.completeness.interval_survey import NOT_STORED, Link, Terms, first_open, survey
+from streamforge_utils.model.completeness.interval_survey import ENDED, NOT_STORED, Link, Terms, first_open, survey
 from streamforge_utils.model.coverage import Segment, Verdict, clip, outside, touching
 from streamforge_utils.model.daily_collections import DAY_MS
 from streamforge_utils.model.errors import DamagedFile, PermanentError
@@ -120,9 +120,9 @@ class IntervalComparison(Comparison):
         links, seen_id = await self._links(names, first_id, last_id, segment_id=segment_id)
         self.ledger = _replace(self.ledger, segment_id=self._segment_id)
         terms = self._terms(known, seen_id)
-        told = self._with_ends(told, links, terms)
+        told = self._with_ends(told, links, terms, front)
         if self._close and all_told and seen_id is None:
-            told = self._with_end(told, links)
+            told = self._with_end(told, links, front)
         found = survey(told, links, front.at_ms, front.position, terms)
         if changed is not None and found:
             found = [*_before(changed, links, seen_id), *found]
@@ -233,22 +233,33 @@ class IntervalComparison(Comparison):
             low, high = (middle, high) if there else (low, middle - 1)
         return low
 
-    def _with_end(self, told: list[Unbroken], links: Sequence[Link]) -> list[Unbroken]:
+    def _with_end(self, told: list[Unbroken], links: Sequence[Link], front: Front) -> list[Unbroken]:
         """`told` with what a loader would tell that goes on where the last one was killed."""
         last = max(told, key=lambda one: one.last_id)
         ended = self._intervals.ended(last, [one for one in links if one.last_id > last.last_id])
+        # It goes on with what was found before.
+        ended = [
+            _replace(one, start_ms=min(front.at_ms, one.start_ms)) if one.first_id == front.position else one
+            for one in ended
+        ]
         again = {one.first_id for one in ended}
         return [*(one for one in told if one.first_id not in again), *ended]
 
-    def _with_ends(self, told: Sequence[Unbroken], links: Sequence[Link], terms: Terms) -> list[Unbroken]:
-        """As `_with_end`, for loaders that were killed before: the next one may have found no more on the topic."""
+    def _with_ends(self, told: Sequence[Unbroken], links: Sequence[Link], terms: Terms, front: Front) -> list[Unbroken]:
+        """As `_with_end`, for loaders that were killed before.
+
+        The next one may have found no more on the topic: it was trimmed, or what was on its way came later.
+        """
         by_id = sorted(told, key=lambda one: (one.first_id, one.last_id))
         found = by_id[:1]
         for one in by_id[1:]:
             last = found[-1]
-            if not last.cause and one.first_id > last.last_id + 1 and terms.explains(last, one):
+            killed = last.cause == ENDED or (not last.cause and terms.explains(last, one))
+            if killed and one.first_id > last.last_id + 1:
+                if not (self._close or terms.seen_id or any(link.last_id >= one.first_id for link in links[-1:])):
+                    break  # what it has left untold may still lie in a segment that is not closed
                 untold = [link for link in links if last.last_id < link.last_id < one.first_id]
-                found[-1:] = self._with_end([last], untold)
+                found[-1:] = self._with_end([last], untold, front)
             found.append(one)
         return found
 

@@ -92,7 +92,7 @@ class SegmentRetention:
         for (name, manifest), end_ms in zip(old, ends, strict=True):
             series, span = Series(manifest.symbol, SEGMENTED), TimeRange(manifest.start_ms, end_ms)
             if not await self._is_in_collections(segments, name, manifest):
-                await self._deps.coverage.expire(series, span)
+                await self._deps.coverage.expire(series, span, manifest.last_u)
             await delete(objects, name)
             self._deps.observer.count("retention_segments_total")
             _log.info("an old segment was removed", name=name, diffs=manifest.count)

@@ -84,7 +84,7 @@ class Synchroniser:
         self._ahead: DepthSnapshot | None = None
         self._anchor_id = 0
         self._tickers: dict[int, BookTicker] = {}
-        self._witnessed = Mark(0, 0, 0)
+        self._witnessed = self._published = Mark(0, 0, 0)
         self._requests = SnapshotRequests(settings.retry_ms, settings.retry_most_ms, chance)
         self._now_us = 0
         self._due_ms = self._top_at_ms = self._checkpoint_at_ms = 0
@@ -255,7 +255,7 @@ class Synchroniser:
         """Say what is to be thought of messages from now on."""
         ledger = self.ledger
         if book.is_crossed:
-            self._lose(Cause.CROSSED)
+            self._lose(Cause.CROSSED, self._witnessed)
         elif book.is_lost:
             ledger.standing = _AFTER[Cause.OUT_OF_BAND]
             self._requests.want(Importance.WALKED_OUT, self._now_us)
@@ -309,6 +309,7 @@ class Synchroniser:
         self._due_ms = min(self._top_at_ms, self._checkpoint_at_ms)
 
     def _publish(self, record: Record) -> None:
+        self._published = self.ledger.mark()
         self._keys.append(record.key.encode())
         self._values.append(_encode(record))
 
@@ -373,6 +374,8 @@ class Synchroniser:
         self._requests.met()
         self._let_go(holding=False)
         if self.ledger.standing.trust is not Trust.VERIFIED:
+            if mark.messages < self._published.messages:  # of a book that may have been wrong
+                mark = self._published
             self.ledger.turn_since(mark, Standing(Trust.VERIFIED, "", snapshot.last_id))
         self._judge(book)
         self._due_ms = self._top_at_ms = self._checkpoint_at_ms = 0

@@ -7,7 +7,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from streamforge.cli.coverage_text import by_day, is_kept, rest, show_segments
+from streamforge.cli.coverage_text import by_day, is_kept, none_over, none_within, rest, show_segments
 from streamforge.cli.session import Where
 from streamforge.manager.data_answers import Coverage, Segment
 
@@ -72,3 +72,19 @@ def test_what_retention_removed_is_loaded_again_only_where_nothing_else_lacks(
     known = Coverage(symbol="BTCUSDT", type=type_name, complete=False, segments=segments)
     assert told in rest(known, Where(data=Path("data")))
     assert is_kept(segments) is ("unknown" not in verdicts)
+
+
+@pytest.mark.parametrize(
+    ("type_name", "within", "over"),
+    [
+        ("api_candles_1h", "no candle opens", "no candle"),
+        ("ws_candles_3d", "no candle opens", "no candle"),
+        ("api_trades", "no trade happened", "nothing"),
+        ("api_agg_trades", "no aggregated trade happened", "nothing"),
+        ("ws_orderbook", "no record happened", "nothing"),
+        ("api_of_a_plugin", "no record happened", "nothing"),
+    ],
+)
+def test_what_a_range_does_not_have_is_called_by_its_name(type_name: str, within: str, over: str) -> None:
+    assert none_within(type_name) == f"{within} in this range"
+    assert none_over(type_name) == f"{over} of this range was over when the workflow was planned"

@@ -14,7 +14,7 @@ from streamforge.manager import answers, batch_answers, data_answers, start_answ
 from streamforge_utils.model.coverage import COMPLETE, KEPT, Verdict
 from streamforge_utils.model.daily_collections import base_and_day, by_base
 from streamforge_utils.model.errors import InvalidInput
-from streamforge_utils.model.kinds.registry import is_live_type, rule_of, series_of
+from streamforge_utils.model.kinds.registry import is_live_type, is_type, kind_of_type, rule_of, series_of
 from streamforge_utils.model.timeranges import (
     SINCE_LAST,
     TimeRange,
@@ -24,11 +24,29 @@ from streamforge_utils.model.timeranges import (
     resolve_time_range,
 )
 
-NONE_OPENS = "no candle opens in this range"
-NOTHING_OVER = "no candle of this range was over when the workflow was planned"
 NOTHING_RECORDED = "nothing was recorded before it was stopped"
 _SHOWN = 12
 _PROVEN = KEPT | {Verdict.LOST}
+
+
+def none_within(type_name: str) -> str:
+    """That nothing of the type is in a range."""
+    noun, on_grid = _records(type_name)
+    return f"no {noun} {'opens' if on_grid else 'happened'} in this range"
+
+
+def none_over(type_name: str) -> str:
+    """That nothing of the type could be loaded of a range."""
+    noun, on_grid = _records(type_name)
+    return f"{f'no {noun}' if on_grid else 'nothing'} of this range was over when the workflow was planned"
+
+
+def _records(type_name: str) -> tuple[str, bool]:
+    """What a record of the type is called, and whether it opens at a time of a grid."""
+    if not is_type(type_name):  # of a plugin of the manager
+        return "record", False
+    kind = kind_of_type(type_name)
+    return kind.noun, kind.rule(series_of("ANY", type_name)).position_at(0) is not None
 
 
 def by_day(segments: Iterable[data_answers.Segment]) -> list[data_answers.Segment]:
@@ -147,26 +165,27 @@ def rest(known: data_answers.Coverage, where: Where) -> str:
 
 def nothing_over(workflow: answers.Started, where: Where) -> str:
     """That nothing could be loaded of a range, and from when on something can, where that is sure. It stays true."""
-    found, rule = workflow.time_range, rule_of(series_of(workflow.symbol, workflow.type))
     if is_live_type(workflow.type):
         return NOTHING_RECORDED
-    if not rule.is_fixed(None):
-        return NOTHING_OVER
+    found, rule = workflow.time_range, rule_of(series_of(workflow.symbol, workflow.type))
+    none = none_over(workflow.type)
+    if not rule.is_fixed(None) or rule.position_at(0) is None:
+        return none
     opens_ms = rule.ceil(found.start_ms)
     created_ms = int(datetime.fromisoformat(workflow.created_at).timestamp() * 1000)
     try:  # of words such as `-5min` the latest end that they can have meant, as they were read before
         asked_end_ms = resolve_time_range(found.requested, created_ms).end_ms
     except InvalidInput:  # words of a newer manager
-        return NOTHING_OVER
+        return none
     if opens_ms >= asked_end_ms:
-        return NONE_OPENS
+        return none_within(workflow.type)
     relative = is_relative(found.requested)
     if relative and opens_ms > found.start_ms:
-        return NOTHING_OVER
+        return none
     ends_ms = rule.next(opens_ms)
     words = f"{format_ms(opens_ms)}:{format_ms(ends_ms)}" if relative else found.requested
     load = load_command((workflow.symbol, workflow.type, words), where)
-    return f"{NOTHING_OVER}, the first one ends at {format_ms(ends_ms)}: load it then with {load}"
+    return f"{none}, the first one ends at {format_ms(ends_ms)}: load it then with {load}"
 
 
 def no_longer(workflow: answers.Started, where: Where) -> str:

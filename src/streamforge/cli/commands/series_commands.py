@@ -14,7 +14,7 @@ from streamforge.cli import terminal
 from streamforge.cli.arguments import check_count, check_words
 from streamforge.cli.client import Query, path_part, to_json
 from streamforge.cli.command_errors import ApiProblem, CliError, UsageProblem
-from streamforge.cli.coverage_text import NONE_OPENS, NOTHING_OVER, by_day, load_command, request_of, rest
+from streamforge.cli.coverage_text import by_day, load_command, none_over, none_within, request_of, rest
 from streamforge.cli.session import Mode, NothingThere, Session, Where, session
 from streamforge.manager import answers, data_answers
 from streamforge.manager.origin import Source
@@ -76,7 +76,7 @@ async def _verify_of(found: Session, what: Sequence[str], path: str, query: Quer
     workflow = await found.api.get(f"/queues/{what[0]}", answers.Started)
     span = workflow.time_range.span
     if span is None:
-        raise CliError(f"{what[0]} has nothing to count: {NOTHING_OVER}")
+        raise CliError(f"{what[0]} has nothing to count: {none_over(workflow.type)}")
     path = f"/coverage/{path_part(workflow.symbol)}/{path_part(workflow.type)}/verify"
     return path, {"time_range": request_of(span)}
 
@@ -148,9 +148,9 @@ def _judged(known: data_answers.Coverage, where: Where) -> str:
     if not known.complete:
         return f"not complete: {rest(known, where)}"
     if known.span is None:
-        return NOTHING_OVER
+        return none_over(known.type)
     if not known.segments:
-        return NONE_OPENS
+        return none_within(known.type)
     if all(segment.verdict == "stored" for segment in known.segments):
         return "complete: no hole"
     removed = sum(one.seconds for one in known.verdicts if one.verdict == "expired")

@@ -353,12 +353,13 @@ def _conclude(
     if not ours and not unknown:
         return workflow.next_epoch(status=Status.FINISHED, waiting_for="", ended_ms=now_ms)
     if workflow.repairs >= policy.max_repairs or not ours:
-        still = (*map(str, ours), *(f"{one.span} ({one.cause})" if one.cause else str(one.span) for one in unknown))
+        causes = {one.span: f" ({one.cause})" if one.cause else "" for one in proof.segments if _is_open(one)}
+        still = [f"{span}{causes.get(span, '')}" for span in (*ours, *(one.span for one in unknown))]
         failure = Failure(
             reason=f"{len(holes) + len(unknown)} holes are still there after {workflow.repairs} rounds of repair: "
             + ", ".join(still[:5]),
             next_step=_advice(workflow, unknown)
-            if not ours and all(one.cause for one in unknown)
+            if all(causes.values())
             else "look at the dead letters of the workflow for records that were refused, then retry it",
         )
         return workflow.next_epoch(failure=failure)
@@ -366,7 +367,9 @@ def _conclude(
 
 
 def _advice(workflow: Workflow, unknown: Sequence[Segment]) -> str:
-    """What to do about ranges that no source of the workflow has."""
+    """What to do about ranges that no source of the workflow has, or whose records contradict each other."""
+    if not unknown:
+        return "load it and what lies beside it again over REST alone (source=rest, again)"
     if any(one.cause.endswith(UNTOLD) for one in unknown):
         return "retry it: what lacks is then read from the files again"
     floor_ms = 0 if workflow.plan is None else workflow.plan.floor_ms or 0

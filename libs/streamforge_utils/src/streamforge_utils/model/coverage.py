@@ -54,8 +54,8 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A half-open time range with one verdict. collection: where its records lie, if stored. records: how many.
 
     first_id, last_id: of its records, where they have ids in sequence and both are known; of `expired` the last one
-    alone. cause: why, of `lost` and `expired`, and of `unknown` where it is known; of `stored` what is in doubt about
-    its records.
+    alone. cause: why, of `lost` and `expired`, and of `unknown` where it is known; of `ours` which records contradict
+    each other; of `stored` what is in doubt about its records.
     """
 
     start_ms: int

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -54,7 +55,7 @@ from streamforge_utils.model import names
 from streamforge_utils.model.errors import BannedError, ConfigError, ConflictError, PermanentError, RetryableError
 from streamforge_utils.model.messages import Command, encode_command, encode_event
 from streamforge_utils.ports.bus import Message
-from streamforge_utils.ports.launcher import Job
+from streamforge_utils.ports.launcher import Job, JobState
 from streamforge_utils.runtime.worker_definition import Role, Source
 
 _replace = msgspec.structs.replace
@@ -113,7 +114,7 @@ class Executor:
                 # must not obey what was meant for the one before.
                 await self._tell(workflow, target, "stop", _how_to_stop(workflow.step(target)))
             case EndJob(job):
-                await self._deps.launcher.stop(job, grace_s=self._deps.policy.kill_grace_s)
+                await self.end(job)
             case WriteTerminalEvent(event):
                 await self._deps.producer.send(
                     self._deps.events_topic, [Message(event.queue_id.encode(), encode_event(event))]
@@ -130,6 +131,30 @@ class Executor:
         await self.send(
             Command(command=command, queue_id=workflow.queue_id, target=target, attempt=number, payload=payload)
         )
+
+    async def note_ends(self) -> None:
+        """Tell the launcher which members of baskets have sent their terminal event: it may see no other end of them.
+
+        Raises RetryableError.
+        """
+        self._overview.refresh()
+        for name, code in self._overview.parting.items():
+            if _is_member(self.jobs.get(name)):
+                await self._deps.launcher.note_end(name, code)
+
+    async def end(self, name: str) -> None:
+        """End a job; a member of a basket is told so by a command first, as its launcher may only end all of them."""
+        job = self.jobs.get(name)
+        if job is not None and _is_member(job):
+            # As in a handover: it leaves to others how the topic goes on.
+            payload = {"handover": True}
+            with suppress(RetryableError):  # then it is ended with the others
+                await self.send(
+                    Command(
+                        command="stop", queue_id=job.queue_id, target=job.target, attempt=job.attempt, payload=payload
+                    )
+                )
+        await self._deps.launcher.stop(name, grace_s=self._deps.policy.kill_grace_s)
 
     def runs(self, workflow: Workflow | None) -> Mapping[str, str]:
         """By target what a job of a live workflow would run now: `image NAME`, or `version` of processes."""
@@ -348,6 +373,11 @@ class Executor:
                     await self._deps.launcher.forget(job)
                 except ConflictError:
                     _log.warning("a job of an ended workflow still runs", job=job, queue_id=workflow.queue_id)
+
+
+def _is_member(job: Job | None) -> bool:
+    """Whether it is seen to go on in a basket."""
+    return job is not None and job.basket != "" and job.state is JobState.RUNNING
 
 
 def _how_to_stop(step: Step | None) -> dict[str, Any] | None:

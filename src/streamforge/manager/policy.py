@@ -104,8 +104,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         msgspec.Meta(ge=1, le=100),
         variable(
             "STREAMFORGE_BASKET_SIZE",
-            "loaders of streams of one target that become one process, if they begin within a moment of each other; as "
-            "Jobs each is alone",
+            "loaders of streams of one target that become one process, or one Job, if they begin within a moment of "
+            "each other",
             unit="loaders",
         ),
     ] = 50

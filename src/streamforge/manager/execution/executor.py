@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -55,7 +56,7 @@ from streamforge_utils.model import names
 from streamforge_utils.model.errors import BannedError, ConfigError, ConflictError, PermanentError, RetryableError
 from streamforge_utils.model.messages import Command, encode_command, encode_event
 from streamforge_utils.ports.bus import Message
-from streamforge_utils.ports.launcher import Job
+from streamforge_utils.ports.launcher import Job, JobState
 from streamforge_utils.runtime.worker_definition import Role, Source
 
 _replace = msgspec.structs.replace
@@ -114,8 +115,7 @@ class Executor:
                 # must not obey what was meant for the one before.
                 await self._tell(workflow, target, "stop", self._how_to_stop(workflow, target))
             case EndJob(job):
-                grace_s = kill_grace_s(workflow, self._deps.policy, self._overview.most_stopping)
-                await self._deps.launcher.stop(job, grace_s=grace_s)
+                await self.end(job, kill_grace_s(workflow, self._deps.policy, self._overview.most_stopping))
             case WriteTerminalEvent(event):
                 await self._deps.producer.send(
                     self._deps.events_topic, [Message(event.queue_id.encode(), encode_event(event))]
@@ -144,6 +144,30 @@ class Executor:
             seconds = drain_s(workflow, attempt.stop_asked_ms, self._deps.policy, self._overview.most_stopping)
             return {"upstream_ended": True, "drain_seconds": round(seconds, 3)}
         return {"handover": True} if attempt.stop_reason == HANDOVER else None
+
+    async def note_ends(self) -> None:
+        """Tell the launcher which members of baskets have sent their terminal event: it may see no other end of them.
+
+        Raises RetryableError.
+        """
+        self._overview.refresh()
+        for name, code in self._overview.parting.items():
+            if _is_member(self.jobs.get(name)):
+                await self._deps.launcher.note_end(name, code)
+
+    async def end(self, name: str, grace_s: float | None = None) -> None:
+        """End a job; a member of a basket is told so by a command first, as its launcher may only end all of them."""
+        job = self.jobs.get(name)
+        if job is not None and _is_member(job):
+            # As in a handover: it leaves to others how the topic goes on.
+            payload = {"handover": True}
+            with suppress(RetryableError):  # then it is ended with the others
+                await self.send(
+                    Command(
+                        command="stop", queue_id=job.queue_id, target=job.target, attempt=job.attempt, payload=payload
+                    )
+                )
+        await self._deps.launcher.stop(name, grace_s=self._deps.policy.kill_grace_s if grace_s is None else grace_s)
 
     def runs(self, workflow: Workflow | None) -> Mapping[str, str]:
         """By target what a job of a live workflow would run now: `image NAME`, or `version` of processes."""
@@ -361,6 +385,11 @@ class Executor:
                     await self._deps.launcher.forget(job)
                 except ConflictError:
                     _log.warning("a job of an ended workflow still runs", job=job, queue_id=workflow.queue_id)
+
+
+def _is_member(job: Job | None) -> bool:
+    """Whether it is seen to go on in a basket."""
+    return job is not None and job.basket != "" and job.state is JobState.RUNNING
 
 
 def _remember(latest: dict[str, None], name: str) -> None:

@@ -25,11 +25,12 @@ class Overview:
     live_workflows: how many of those load a series; beginning: of how many of these the stream is about to be planned.
     hurried: those of which a job is about to be seen, since it was just launched or has sent its terminal event.
     owners: the workflow of each latest attempt's job. current: the jobs that may run. silent: latest attempts that have
-    neither sent a terminal event nor been counted, by job. connecting: when attempts of loaders of streams were
-    planned, by job. loaders: of the attempts that have not ended, the workflow
-    and the step, by job. series: the workflows of a symbol and a type. changed: workflows that are new or were replaced
-    since this was emptied. handing_over: those of which a loader is to be replaced without a gap. most_stopping: how
-    many of the live ones have been asked to stop at once, since none was.
+    neither sent a terminal event nor been counted, by job. parting: the exit codes that attempts told in their terminal
+    events whose jobs have not ended, by job. connecting: when attempts of loaders of streams were planned, by job.
+    loaders: of the attempts that have not ended, the workflow and the step, by job. series: the workflows of a symbol
+    and a type. changed: workflows that are new or were replaced since this was emptied. handing_over: those of which a
+    loader is to be replaced without a gap. most_stopping: how many of the live ones have been asked to stop at once,
+    since none was.
     """
 
     def __init__(self, live: Mapping[str, Stored]) -> None:
@@ -40,6 +41,7 @@ class Overview:
         self.owners: dict[str, str] = {}
         self.current: set[str] = set()
         self.silent: dict[str, Attempt] = {}
+        self.parting: dict[str, int] = {}
         self.connecting: dict[str, int] = {}
         self.loaders: dict[str, tuple[str, Step]] = {}
         self.series: dict[tuple[str, str], dict[str, Workflow]] = {}
@@ -120,6 +122,9 @@ class Overview:
             if live(step) is None:
                 continue
             self.current.add(attempt.job)
+            if attempt.terminal_event is not None:
+                code = attempt.own_exit_code
+                self.parting[attempt.job] = int(attempt.terminal_event == "error") if code is None else code
             if not attempt.observed or attempt.terminal_event is not None:
                 self.hurried.add(queue_id)
             if step.role is Role.LOADER:
@@ -144,6 +149,7 @@ class Overview:
                 for attempt in step.attempts[-_CONNECTING - 1 :]:
                     self.connecting.pop(attempt.job, None)
                 self.silent.pop(job, None)
+                self.parting.pop(job, None)
                 self.loaders.pop(job, None)
                 self.current.discard(job)
 

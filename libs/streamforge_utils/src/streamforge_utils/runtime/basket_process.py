@@ -14,7 +14,7 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from streamforge_utils.model.errors import ConfigError
-from streamforge_utils.ports.basket import BASKET_DIR, STOP, Member, note_exit, read_members
+from streamforge_utils.ports.basket import BASKET_DIR, BASKET_REPORT, STOP, Member, note_exit, note_exits, read_members
 from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.runtime.command_listener import CLOCK_SKEW_S
 from streamforge_utils.runtime.environment import secrets_of
@@ -48,8 +48,8 @@ def run_basket(
     except ConfigError as error:
         log.error("bad configuration", error=str(error))
         return EXIT_CONFIG
-    folder = Path(environ[BASKET_DIR]) if environ.get(BASKET_DIR) else None
-    basket = Basket(definition, wiring, members, folder=folder, version=version, handle_signals=True)
+    folder, report = (Path(environ[name]) if environ.get(name) else None for name in (BASKET_DIR, BASKET_REPORT))
+    basket = Basket(definition, wiring, members, folder=folder, report=report, version=version, handle_signals=True)
     return asyncio.run(basket.run())
 
 
@@ -61,7 +61,11 @@ def _allow_files() -> None:
 
 
 class Basket(Generic[P]):
-    """Runs the members side by side. folder: where that of each member is, by its job; None: nobody looks there."""
+    """Runs the members side by side.
+
+    folder: where that of each member is, by its job; report: the file for how all of them ended; None: nobody looks
+    there.
+    """
 
     def __init__(
         self,
@@ -70,6 +74,7 @@ class Basket(Generic[P]):
         members: Sequence[Member],
         *,
         folder: Path | None = None,
+        report: Path | None = None,
         clock: Clock | None = None,
         version: str = "",
         handle_signals: bool = False,
@@ -79,6 +84,8 @@ class Basket(Generic[P]):
         self._wiring = wiring
         self._members = members
         self._folder = folder
+        self._report = report
+        self._codes: dict[str, int] = {}
         self._clock = clock or SystemClock()
         self._version = version
         self._handle_signals = handle_signals
@@ -92,7 +99,7 @@ class Basket(Generic[P]):
         """Run until the last member has ended. Never raises but for cancellation."""
         if self._handle_signals:
             for number in (signal.SIGTERM, signal.SIGINT):
-                asyncio.get_running_loop().add_signal_handler(number, self._on_signal, number)
+                asyncio.get_running_loop().add_signal_handler(number, self.signalled, number)
         loaded, codes = await self._load()
         if not loaded:
             return max(codes, default=EXIT_CONFIG)
@@ -178,11 +185,14 @@ class Basket(Generic[P]):
         return self._clock.now_ms() / 1000 if settings.launched_at is None else settings.launched_at
 
     def _note(self, job: str, code: int) -> None:
-        if self._folder is not None:
-            try:
+        self._codes[job] = code
+        try:
+            if self._folder is not None:
                 note_exit(self._folder / job, code)
-            except OSError as error:  # it is taken to end with the process
-                self._log.warning("how a member ended could not be noted", job=job, error=str(error))
+            if self._report is not None:
+                note_exits(self._report, [self._codes.get(member.job) for member in self._members])
+        except OSError as error:  # it is taken to end with the process
+            self._log.warning("how a member ended could not be noted", job=job, error=str(error))
 
     async def _look_for_stops(self) -> None:
         """End those whose launcher asks for it."""
@@ -194,14 +204,16 @@ class Basket(Generic[P]):
                     asked.add(job)
                     supervisor.stop.by_signal(signal.SIGTERM)
 
-    def _on_signal(self, number: int) -> None:
+    def signalled(self, number: int) -> None:
+        """A signal came that asks the process to end."""
         if self._signal is not None:
             self._log.error("a second signal: leaving at once")
             os._exit(EXIT_FAILED)
         self._signal = number
         self._log.info("a signal: stopping in order", signal=signal.Signals(number).name)
         for supervisor in self.supervisors.values():
-            supervisor.stop.by_signal(number)
+            if not supervisor.goes_on(number):
+                supervisor.stop.by_signal(number)
 
     def _wait(self, reason: str | None, until_ms: int | None) -> None:
         """What is shared waits, and so do all."""

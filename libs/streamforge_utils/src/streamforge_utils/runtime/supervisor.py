@@ -378,14 +378,14 @@ class Supervisor(Generic[P]):
 
     def signalled(self, number: int) -> None:
         """A signal came that asks the process to end."""
-        if self._goes_on(number):
+        if self.goes_on(number):
             return
         if not self.stop.by_signal(number):
             self._log.error("a second signal: leaving at once")
             os._exit(EXIT_FAILED)
         self._log.info("a signal: stopping in order", signal=signal.Signals(number).name)
 
-    def _goes_on(self, number: int) -> bool:
+    def goes_on(self, number: int) -> bool:
         """Whether the worker goes on for a while after a signal, as another attempt may take its place."""
         if self._leaving is not None:
             self._leaving.cancel()

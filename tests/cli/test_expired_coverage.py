@@ -15,7 +15,7 @@ def test_a_series_is_complete_but_for_what_retention_removed(copied: Cli) -> Non
     async def expire() -> None:
         store = EmbeddedStore(copied.data / "store")
         removed = parse_time_range("2024-08-01:2024-08-01T02:00Z")
-        await CoverageStore(store).expire(series_of("BTCUSDT", TYPE), removed)
+        await CoverageStore(store).expire(series_of("BTCUSDT", TYPE), removed, removed.end_ms - 1)
         await store.close()
 
     asyncio.run(expire())

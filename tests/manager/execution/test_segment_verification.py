@@ -169,7 +169,7 @@ async def test_a_live_one_goes_on_behind_what_is_lost(rig: Rig, tmp_path: Path) 
 async def test_what_retention_has_removed_meanwhile_is_expired_and_not_lost(rig: Rig, tmp_path: Path) -> None:
     _gone(tmp_path / "objects")
     looking = await live(rig)
-    await rig.world.deps.coverage.expire(rig.workflow.series, TimeRange(at(1), at(20) + 1))
+    await rig.world.deps.coverage.expire(rig.workflow.series, TimeRange(at(1), at(20) + 1), 20)
     rig.wait(AGAIN_S)
     assert (await looking).gaps[0].collection == C
     assert [one[2] for one in await known(rig)] == ["expired", "lost", "stored"]

@@ -13,6 +13,7 @@ from streamforge_utils.model.errors import PermanentError
 from tests.doubles.market import message, snapshot
 
 LEVEL = ("61837.63000000", "3.78826000")
+OTHER = b',"other":{"u":1,"b":[["1.0","2.0"]],"a":[["3.0","4.0"]]}}'
 
 
 def levels_of(payload: bytes) -> bytes:
@@ -39,6 +40,8 @@ def test_a_diff_is_read_and_its_levels_are_kept_as_they_were_written() -> None:
         msgspec.json.format(message(5, 7, [("61837.63", "3.7")], [("61838", "0")]), indent=1),
         b'{"data":{"a":[["61838","0"]],"b":[["61837.63","3.7"]],"u":7,"U":5,"s":"B","E":1723161600000,"e":"depthUpdate"'
         b'},"stream":"b@depth"}',
+        message(5, 7, [("61837.63", "3.7")], [("61838", "0")])[:-1] + OTHER,
+        message(5, 7, [("61837.63", "3.7")], [("61838", "0")]).replace(b'":[', b'" :[')[:-1] + OTHER,
     ],
 )
 def test_a_diff_that_is_written_in_another_way_says_the_same(payload: bytes) -> None:

@@ -20,7 +20,7 @@ FIRST_MS, END_MS = 1_000_000_000_000, 10_000_000_000_000
 
 _MOST_UPDATES = 10_000_000
 _MARK = b'"e":"depthUpdate"'
-_BIDS, _ASKS, _END = b',"b":[', b'],"a":[', b"]}}"
+_BIDS, _ASKS = b',"b":[', b'],"a":['
 
 
 class DepthDiff(msgspec.Struct, frozen=True, gc=False):
@@ -132,19 +132,19 @@ def checked(payload: bytes, diff: DepthDiff) -> bytes:
         raise PermanentError(f"the updates {diff.first_id} to {diff.last_id} are none")
     if diff.last_id - diff.first_id > _MOST_UPDATES:
         raise PermanentError(f"the updates {diff.first_id} to {diff.last_id} are too many for one message")
-    find = payload.find
-    bids = find(_BIDS)
-    asks = find(_ASKS, bids)
+    find = payload.find  # a byte is found several times faster than a text of some
+    bids = find(_BIDS) + len(_BIDS) - 1
+    asks = find(b":", bids)
     is_usual = (
-        0 < bids < asks
-        and payload.endswith(_END)
-        and find(b":", bids + 5) == asks + 5  # so there is nothing else between or behind them
-        and find(b":", asks + 6) < 0
-        and find(b"e", bids) < 0  # nor a number as others write it: 1e5
+        bids >= len(_BIDS)
+        and payload.startswith(_ASKS, asks - 5)
+        and find(b":", asks + 1) < 0  # so there is nothing else between or behind them
+        and find(b"}") == len(payload) - 2  # nor do they belong to another object
+        and find(b"e", bids) < 0  # nor is there a number as others write it: 1e5
         and find(b"E", bids) < 0
     )
     if is_usual:
-        return payload[bids + 5 : asks + 1] + b',"asks":' + payload[asks + 6 : -1]
+        return payload[bids : asks - 4] + b',"asks":' + payload[asks + 1 : -1]
     # Written in another way, or wrong: it takes longer to tell which.
     texts = _read_texts(payload).data
     for side in (texts.bids, texts.asks):

@@ -26,14 +26,12 @@ class EarlyDiffs:
     def __init__(self, most: int, most_ms: int) -> None:
         self._most = most
         self._most_us = most_ms * 1000
-        self._waiting: list[EarlyDiff] = []
-
-    def __bool__(self) -> bool:
-        return bool(self._waiting)
+        self.waiting: list[EarlyDiff] = []
+        """Is looked at for each diff: as `__bool__` it would cost a call."""
 
     def add(self, one: EarlyDiff) -> bool:
         """Whether there is still hope: no older connection is ahead of what lacks, too, and there is room and time."""
-        waiting = self._waiting
+        waiting = self.waiting
         waiting.append(one)
         in_time = one.received_us - waiting[0].received_us < self._most_us
         return in_time and one.connection >= waiting[0].connection and len(waiting) <= self._most
@@ -41,14 +39,14 @@ class EarlyDiffs:
     def take(self, next_id: int) -> list[EarlyDiff]:
         """Those that follow, where `next_id` is the id that the next one must reach."""
         count = 0
-        for one in self._waiting:
+        for one in self.waiting:
             if one.diff.first_id > next_id:
                 break
             next_id, count = max(next_id, one.diff.last_id + 1), count + 1
-        taken, self._waiting = self._waiting[:count], self._waiting[count:]
+        taken, self.waiting = self.waiting[:count], self.waiting[count:]
         return taken
 
     def take_all(self) -> list[EarlyDiff]:
         """All, by their ids."""
-        taken, self._waiting = self._waiting, []
+        taken, self.waiting = self.waiting, []
         return sorted(taken, key=lambda one: one.diff.first_id)

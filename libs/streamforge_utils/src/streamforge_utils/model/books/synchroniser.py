@@ -15,7 +15,7 @@ from streamforge_utils.model.books.book_messages import BookTicker, DepthDiff, D
 from streamforge_utils.model.books.book_settings import BookSettings
 from streamforge_utils.model.books.early_diffs import EarlyDiff, EarlyDiffs
 from streamforge_utils.model.books.order_book import OrderBook
-from streamforge_utils.model.books.records import checkpoint_of, depth_template, top_of
+from streamforge_utils.model.books.records import ID_DIGITS, checkpoint_of, depth_template, top_of
 from streamforge_utils.model.books.snapshot_requests import Importance, SnapshotRequests, Wanted
 from streamforge_utils.model.books.trust import BookInterval, BookLedger, Cause, Mark, Standing, Trust
 from streamforge_utils.model.errors import PermanentError
@@ -25,6 +25,7 @@ _encode = msgspec.json.Encoder().encode
 _DOUBTFUL = (Cause.GAP, Cause.CONTENT, Cause.CROSSED, Cause.WITNESS)
 """What comes after these is suspect; after the others there is only nothing that it could be compared with."""
 _AFTER = {one: Standing(Trust.SUSPECT if one in _DOUBTFUL else Trust.UNVERIFIABLE, one) for one in Cause}
+_VERIFIED = Trust.VERIFIED  # an attribute of an enumeration takes as long as a call
 _MOST_OLD = 600
 """So many messages with ids that are behind us, one after the other, and none else: a minute of a stream."""
 
@@ -125,13 +126,13 @@ class Synchroniser:
                 if not self._is_late(diff):
                     return
                 expected = -1
-            elif self._early or (begins and self._cause is None):
+            elif self._early.waiting or (begins and self._cause is None):
                 if not self._early.add(EarlyDiff(diff, payload, received_us, connection)):
                     self._hear_early()
                 return
             else:
                 self._jump(first_id)
-        key = b"%b%012d" % (self._prefix, last_id)
+        key = self._prefix + (b"%d" % last_id).zfill(ID_DIGITS)
         self._keys.append(key)
         self._values.append(
             self._template
@@ -153,7 +154,7 @@ class Synchroniser:
             self._compare_held(last_id)
         if diff.time_ms >= self._due_ms:
             self._publish_book(diff.time_ms)
-        if self._early:
+        if self._early.waiting:
             for one in self._early.take(ledger.next_id):
                 self.hear(*one)
 
@@ -235,11 +236,11 @@ class Synchroniser:
     def _follow(self, book: OrderBook, diff: DepthDiff) -> None:
         """Lead the book on, and say what is to be thought of the message."""
         ledger = self.ledger
-        if diff.last_id <= book.last_id:  # the snapshot has it already
-            ledger.standing = _AFTER[Cause.AWAITING]
-            return
-        if diff.first_id > book.last_id + 1:
-            self._lose(Cause.AWAITING)
+        if not diff.first_id <= book.last_id + 1 <= diff.last_id:
+            if diff.last_id <= book.last_id:  # the snapshot has it already
+                ledger.standing = _AFTER[Cause.AWAITING]
+            else:
+                self._lose(Cause.AWAITING)
             return
         book.apply(diff)
         bids, asks = book.bids, book.asks
@@ -247,7 +248,7 @@ class Synchroniser:
             bids.best >= asks.best
             or bids.best < bids.due
             or asks.best > asks.due
-            or ledger.standing.trust is not Trust.VERIFIED
+            or ledger.standing.trust is not _VERIFIED
         ):
             self._judge(book)
 
@@ -260,8 +261,8 @@ class Synchroniser:
             ledger.standing = _AFTER[Cause.OUT_OF_BAND]
             self._requests.want(Importance.WALKED_OUT, self._now_us)
         else:
-            if ledger.standing.trust is not Trust.VERIFIED:
-                ledger.standing = Standing(Trust.VERIFIED, "", self._anchor_id)
+            if ledger.standing.trust is not _VERIFIED:
+                ledger.standing = Standing(_VERIFIED, "", self._anchor_id)
             if book.is_due:
                 self._requests.want(Importance.RENEW, self._now_us)
 
@@ -286,7 +287,7 @@ class Synchroniser:
 
     def _compare(self, ticker: BookTicker) -> None:
         book = self.book
-        if book is None or book.last_id != ticker.id or self.ledger.standing.trust is not Trust.VERIFIED:
+        if book is None or book.last_id != ticker.id or self.ledger.standing.trust is not _VERIFIED:
             return
         if book.agrees(ticker):
             self.agreed += 1
@@ -298,7 +299,7 @@ class Synchroniser:
     def _publish_book(self, time_ms: int) -> None:
         """Take the best levels, and all of them where it is time, if they are to be trusted."""
         book, version, settings = self.book, self._now_us // 1000, self._settings
-        if book is None or self.ledger.standing.trust is not Trust.VERIFIED:
+        if book is None or self.ledger.standing.trust is not _VERIFIED:
             return
         if time_ms >= self._top_at_ms:
             self._top_at_ms = _next(time_ms, settings.top_every_ms)
@@ -373,10 +374,15 @@ class Synchroniser:
         self.book, self._anchor_id = book, snapshot.last_id
         self._requests.met()
         self._let_go(holding=False)
+<<<<<<< HEAD
         if self.ledger.standing.trust is not Trust.VERIFIED:
             if mark.messages < self._published.messages:  # of a book that may have been wrong
                 mark = self._published
             self.ledger.turn_since(mark, Standing(Trust.VERIFIED, "", snapshot.last_id))
+=======
+        if self.ledger.standing.trust is not _VERIFIED:
+            self.ledger.turn_since(mark, Standing(_VERIFIED, "", snapshot.last_id))
+>>>>>>> 4dd612d9750fe569b1602ba326b9e9918928530c
         self._judge(book)
         self._due_ms = self._top_at_ms = self._checkpoint_at_ms = 0
         return True

@@ -280,7 +280,7 @@ class BookLoader(LiveWorker[BookParameters]):
         clock, progress = self._ctx.clock, self._ctx.progress
         self._book.asked()
         try:
-            body = await self._backfill.snapshot(wanted.limit)
+            body = await self._backfill.snapshot(wanted.limit, self._book.rank)
         except RetryableError as error:
             self._book.snapshot_failed(clock.now_ms())
             pause_s = error.retry_after or 0.0

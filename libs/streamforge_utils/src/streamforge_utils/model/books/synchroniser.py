@@ -318,6 +318,10 @@ class Synchroniser:
         """The snapshot to ask for now; None: none is wanted, one is on its way, or it is too early to try again."""
         return self._requests.due(now_ms, self._settings.limit, self._settings.deep_limit)
 
+    def rank(self) -> tuple[int, ...]:
+        """Of the snapshots that several symbols want the one of the least rank goes first."""
+        return self._requests.rank()
+
     def asked(self) -> None:
         """A snapshot is on its way: diffs are held until `hear_snapshot` or `snapshot_failed` is called."""
         self._requests.asked()

@@ -14,7 +14,7 @@ from streamforge_utils.runtime.topic_tail import RECORDS, TopicTail
 from tests.doubles.memorybus import MemoryBus
 
 
-async def tail_of(folder: Path, *keys: bytes, trimmed: int = 0) -> list[bytes | None]:
+async def tail_of(folder: Path, *keys: bytes, trimmed: int = 0, most: int = RECORDS) -> list[bytes | None]:
     """The keys of the tail of a topic with these messages, of which a group has read so many that may go."""
     bus = EmbeddedBus(folder)
     await bus.create_topic(TopicSpec(name="t", retention=Retention.CONSUMED, readers=("g",)))
@@ -25,7 +25,7 @@ async def tail_of(folder: Path, *keys: bytes, trimmed: int = 0) -> list[bytes | 
         await consumer.poll(trimmed, 1.0)
         await consumer.commit({0: trimmed})
         await bus.trim("t", ["g"])
-    found = await TopicTail(bus, "t").read()
+    found = await TopicTail(bus, "t").read(most)
     await bus.close()
     return [one.key for one in found]
 
@@ -41,7 +41,8 @@ async def test_a_topic_without_records_has_none(tmp_path: Path) -> None:
 
 async def test_only_the_last_ones_are_read(tmp_path: Path) -> None:
     keys = [b"%d" % number for number in range(3 * RECORDS)]
-    assert await tail_of(tmp_path, *keys) == keys[-RECORDS:]
+    assert await tail_of(tmp_path / "a", *keys) == keys[-RECORDS:]
+    assert await tail_of(tmp_path / "b", *keys, most=3) == keys[-3:]
 
 
 async def test_what_was_trimmed_is_not_waited_for(tmp_path: Path) -> None:

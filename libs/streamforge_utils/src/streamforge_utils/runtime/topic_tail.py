@@ -30,8 +30,8 @@ class TopicTail:
         self._topic = topic
         self._since_ms = since_ms
 
-    async def read(self) -> Sequence[Received]:
-        """The last messages that are still there, at most `RECORDS`, without end-of-stream markers.
+    async def read(self, most: int = RECORDS) -> Sequence[Received]:
+        """The last messages that are still there, at most so many, without end-of-stream markers.
 
         Raises RetryableError or PermanentError.
         """
@@ -41,7 +41,7 @@ class TopicTail:
         consumer = await self._bus.consumer(self._topic)
         try:
             for partition, (first, end) in ends.items():
-                await consumer.seek(partition, max(first, end - RECORDS))
+                await consumer.seek(partition, max(first, end - most))
             found, empty = list[Received](), 0
             while True:
                 position = await consumer.position()

@@ -12,6 +12,7 @@ from streamforge.manager.policy import Policy
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.messages import Event
 from streamforge_utils.ports.launcher import Job, JobState
+from streamforge_utils.runtime.book_loader import PATIENCE_S
 from tests.manager.execution.test_baskets import many, until_launched, world_of
 from tests.manager.live_world import POLICY, speak
 from tests.manager.support import LOADER, SINK, World, attempt, job_named, replace, said, step
@@ -34,8 +35,11 @@ def live_as(workflow: Workflow, number: int, word: str = "loading", **stream: An
     return said(workflow, LOADER, word, number=number, extra={"live": {"frame_age_s": 0.1, **stream}})
 
 
-async def behave(world: World, queue_ids: Sequence[str]) -> set[str]:
-    """A turn in which each worker does what it was told; returns whose loaders are being handed over."""
+async def behave(world: World, queue_ids: Sequence[str], *, leaving: bool = False, ready_s: float = 0) -> set[str]:
+    """A turn in which each worker does what it was told; returns whose loaders are being handed over.
+
+    leaving: the first attempts are being ended. ready_s: shadows are ready so long after they were planned.
+    """
     busy = set[str]()
     for queue_id in queue_ids:
         workflow = await world.workflow(queue_id)
@@ -46,21 +50,22 @@ async def behave(world: World, queue_ids: Sequence[str]) -> set[str]:
         if shadow is not None and shadow.observed:
             if shadow.started_ms is None:
                 world.say(said(workflow, LOADER, "started", number=shadow.number))
-            world.say(live_as(workflow, shadow.number, shadow="ready"))
+            is_ready = world.clock.now_ms() - shadow.planned_ms >= 1000 * ready_s
+            world.say(live_as(workflow, shadow.number, shadow="ready" if is_ready else "waiting"))
         if writes.stop_asked_ms is not None and writes.job in world.launcher.running():
             world.say(live_as(workflow, writes.number, "interrupted"))
             world.launcher.end(writes.job, exit_code=0)
         elif writes.stop_asked_ms is None:
-            world.say(live_as(workflow, writes.number))
+            world.say(live_as(workflow, writes.number, leaving=leaving and writes.number == 1))
     await world.turns()
     return busy
 
 
-async def until_upgraded(world: World, queue_ids: Sequence[str], turns: int) -> list[set[str]]:
-    """Whose loaders were being handed over at the same time, each time."""
+async def until_upgraded(world: World, queue_ids: Sequence[str], turns: int, **how: Any) -> list[set[str]]:
+    """Whose loaders were being handed over at the same time, in each of so many turns of a second at most."""
     seen = list[set[str]]()
     for _ in range(turns):
-        seen.append(await behave(world, queue_ids))
+        seen.append(await behave(world, queue_ids, **how))
         found = [step(await world.workflow(one), LOADER) for one in queue_ids]
         if all(len(one.attempts) == 2 and one.handover is None for one in found):
             assert {one.attempts[0].outcome for one in found} == {"handed over"}
@@ -103,6 +108,22 @@ async def test_for_loaders_that_are_being_ended_there_is_the_other_half_of_the_c
         world.say(live_as(await world.workflow(queue_id), 1, leaving=True))
     await world.turns(4)
     assert len(world.launcher.running()) == 6
+    await world.die()
+
+
+async def test_a_node_with_150_jobs_of_loaders_is_left_by_all_of_them_in_time() -> None:
+    """Their shadows are ready as late as those of order books whose snapshots do not come in time."""
+    world = await world_of(replace(POLICY, basket_size=1))
+    queue_ids = await many(world, 150)
+    for count in (75, 150):
+        await until_launched(world, queue_ids[:count])
+        for queue_id in queue_ids[count - 75 : count]:
+            world.say(said(await world.workflow(queue_id), LOADER, "started"))
+            world.say(said(await world.workflow(queue_id), SINK, "started"))
+        await world.turns()
+        world.later(301)  # more connections are allowed by then
+    seen = await until_upgraded(world, queue_ids, 50, leaving=True, ready_s=PATIENCE_S + 5)
+    assert max(map(len, seen)) == 150
     await world.die()
 
 

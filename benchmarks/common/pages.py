@@ -16,7 +16,7 @@ from streamforge_utils.model.kinds.candles.klines_answer import read_page, read_
 from streamforge_utils.model.kinds.paging import Asked, ByTime, Page, Question
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
-from streamforge_utils.ports.exchange import SymbolInfo
+from streamforge_utils.ports.exchange import Rank, SymbolInfo
 
 PAGE = 1000
 OBSERVED_MS = 1_767_225_600_000
@@ -84,7 +84,7 @@ class MemoryExchange:
         series = Series(SYMBOL, "candles", "1m")
         return [read_rows(*await self._page(series, ByTime(span))).candles for span in spans]
 
-    async def snapshot(self, series: Series, limit: int) -> bytes:
+    async def snapshot(self, series: Series, limit: int, *, rank: Rank = tuple) -> bytes:
         """There is none."""
         raise NotImplementedError
 

@@ -17,7 +17,7 @@ from streamforge_utils.model.kinds.paging import Page, Question
 from streamforge_utils.model.series import Series
 from streamforge_utils.ports.bus import Producer
 from streamforge_utils.ports.clock import Clock
-from streamforge_utils.ports.exchange import SymbolInfo
+from streamforge_utils.ports.exchange import Rank, SymbolInfo
 from streamforge_utils.ports.instrumentation import Observer
 from streamforge_utils.ports.store import Store
 from streamforge_utils.ports.stream import Stream
@@ -141,7 +141,7 @@ class _SilentRest:
     async def page(self, series: Series, question: Question) -> Page:
         return Page([], [], [], [])
 
-    async def snapshot(self, series: Series, limit: int) -> bytes:
+    async def snapshot(self, series: Series, limit: int, *, rank: Rank = tuple) -> bytes:
         raise NotImplementedError
 
     def set_weight_limit(self, weight_per_minute: int) -> None:

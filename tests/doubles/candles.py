@@ -10,7 +10,7 @@ from streamforge_utils.model.kinds.candles import Candle, Interval, candle_key, 
 from streamforge_utils.model.kinds.paging import ByTime, Page, Question
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
-from streamforge_utils.ports.exchange import History, SymbolInfo
+from streamforge_utils.ports.exchange import History, Rank, SymbolInfo
 
 
 def candle(open_time: int, *, interval: Interval = Interval.M1, symbol: str = "BTCUSDT", version: int = 1) -> Candle:
@@ -74,7 +74,7 @@ class FixedExchange:
     async def symbols(self) -> Sequence[SymbolInfo]:
         return [SymbolInfo(symbol="BTCUSDT", status=self.status, base_asset="BTC", quote_asset="USDT")]
 
-    async def snapshot(self, series: Series, limit: int) -> bytes:
+    async def snapshot(self, series: Series, limit: int, *, rank: Rank = tuple) -> bytes:
         raise PermanentError(f"there is no snapshot of {series.id}")
 
     def set_weight_limit(self, weight_per_minute: int) -> None:

@@ -68,7 +68,7 @@ class Manager:
         module: str = "streamforge.manager",
     ) -> None:
         self.data = data
-        self._module = module
+        self.module = module
         self._environment = cleanenv.environment() | {
             "STREAMFORGE_DATA_DIR": str(data),
             "STREAMFORGE_EXCHANGE_URL": exchange_url,
@@ -95,7 +95,7 @@ class Manager:
         began = time.monotonic()
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", self._module],
+                [sys.executable, "-m", self.module],
                 env=self._environment,
                 stdout=log,
                 stderr=log,

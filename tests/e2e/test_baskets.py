@@ -139,6 +139,29 @@ def test_a_live_batch_in_baskets_is_proven_over_the_death_of_one_until_it_is_sto
         assert loader["attempts"][-1]["exit_code"] == 0, "it had to be ended by force"
 
 
+def test_an_upgrade_hands_baskets_over_as_baskets_and_nothing_lacks(exchange: Exchange, manager: rig.Manager) -> None:
+    answer = manager.api.post("/batches", json={"symbols": SYMBOLS, "type": "ws_trades"})
+    assert answer.status_code == 202, answer.text
+    proven = proven_ids(until_all(manager, "all are live", proven_beyond({})))
+    assert set(numbers(manager).values()) == {1}
+
+    manager.kill()
+    manager.module = "tests.e2e.upgraded_manager"
+    manager.start()
+    wanted = dict.fromkeys(SYMBOLS, 2)
+    rig.eventually(lambda: True if numbers(manager) == wanted else None, "all were handed over", 2 * LIMIT_S)
+    until_all(manager, "all go on", proven_beyond(proven))
+    processes = set(baskets(manager).values())
+    assert len(processes) < len(SYMBOLS) / 2
+
+    manager.post(f"/batches/{answer.json()['batch_id']}/stop")
+    for one in workflows(manager).values():
+        ended = manager.finished(one["queue_id"])
+        assert_whole(manager, ended)
+        (loader,) = [step for step in ended["steps"] if step["target"] == LOADER]
+        assert [attempt["exit_code"] for attempt in loader["attempts"]] == [0, 0]
+
+
 if __name__ == "__main__":
     MADE = [SymbolSpec(symbol=s, base=s[:3], quote="USDT", listed_ms=LISTED_MS, trades_a_minute=240) for s in SYMBOLS]
     sys.exit(run(ExchangeConfig(weight_limit=None, symbols=tuple(MADE)), json_line=True))

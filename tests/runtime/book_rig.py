@@ -28,6 +28,7 @@ from streamforge_utils.model.kinds.kind import RecordKind
 from streamforge_utils.model.kinds.registry import kind_named
 from streamforge_utils.model.messages import EOS_KEY
 from streamforge_utils.model.series import Series
+from streamforge_utils.ports.exchange import Rank
 from streamforge_utils.runtime.book_loader import BookParameters
 from tests.doubles.market import START_MS, Book, Market
 from tests.doubles.virtualclock import VirtualClock
@@ -44,7 +45,10 @@ RECORDS: dict[str, Any] = {
 
 
 class _Exchange(MarketExchange):
-    """limits: of the snapshots that were asked for. stale: so many updates they lag behind. answer: given instead."""
+    """limits, ranks: of the snapshots that were asked for. stale: so many updates they lag behind.
+
+    answer: given instead.
+    """
 
     def __init__(self, clock: VirtualClock, kind: RecordKind, series: Series) -> None:
         super().__init__(clock, kind, series)
@@ -53,10 +57,12 @@ class _Exchange(MarketExchange):
         self.stale = 0
         self.slow_s = 0.05
         self.limits: list[int] = []
+        self.ranks: list[tuple[int, ...]] = []
         self.answer: bytes | None = None
 
-    async def snapshot(self, series: Series, limit: int) -> bytes:
+    async def snapshot(self, series: Series, limit: int, *, rank: Rank = tuple) -> bytes:
         self.limits.append(limit)
+        self.ranks.append(rank())
         at, answer = self.at - self.stale, self.answer
         await self._clock.sleep(self.slow_s)
         self._check()

@@ -11,7 +11,7 @@ import pytest
 
 from streamforge_utils.model.books.trust import Cause, Trust
 from streamforge_utils.model.completeness.continuity import chains
-from streamforge_utils.runtime.book_loader import load_book
+from streamforge_utils.runtime.book_loader import PATIENCE_S, load_book
 from tests.doubles.stream import ScriptedConnection
 from tests.runtime.book_rig import BookMarket, check_diffs
 from tests.runtime.live_rig import TOPIC, play
@@ -74,16 +74,16 @@ def test_its_book_is_verified_before_it_is_ready_and_the_chain_goes_on() -> None
     play(load_book, act, BookMarket)
 
 
-def test_it_waits_for_a_snapshot() -> None:
+def test_it_waits_for_a_snapshot_but_not_for_long() -> None:
     async def act(market: BookMarket) -> None:
         await market.begin()
         await market.clock.sleep(1)
         await market.flow(20)
-        market.exchange.slow_s = 20.0
+        market.exchange.slow_s = 1_000.0
         await market.begin(shadow=True)
-        await market.flow(100)
+        await market.flow(int(PATIENCE_S * 10))
         assert shadow_of(market) == "waiting"
-        await market.flow(130)
+        await market.flow(30)
         assert shadow_of(market) == "ready"
 
     play(load_book, act, BookMarket)

@@ -6,6 +6,7 @@ import random
 
 import pytest
 
+from streamforge_utils.model.books.snapshot_requests import Importance
 from streamforge_utils.model.books.trust import Cause, Trust
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.runtime.book_loader import BookParameters, load_book
@@ -54,6 +55,8 @@ def test_updates_that_lack_are_a_hole_and_the_book_is_asked_for_again() -> None:
         before, after = market.ledger[1:3]
         assert (before.last_id + 1, after.first_id - 1) == lost
         assert len(market.exchange.limits) == 2
+        assert [rank[0] for rank in market.exchange.ranks] == [-Importance.MISSING] * 2
+        assert market.exchange.ranks[0] < market.exchange.ranks[1]
         assert market.check_books() > 30
 
     play(load_book, act, BookMarket)

@@ -15,7 +15,7 @@ from tests.doubles.instruments import instruments
 from tests.doubles.memorybus import MemoryBus
 
 
-async def tail_of(folder: Path, *keys: bytes, trimmed: int = 0) -> list[bytes | None]:
+async def tail_of(folder: Path, *keys: bytes, trimmed: int = 0, most: int = RECORDS) -> list[bytes | None]:
     """The keys of the tail of a topic with these messages, of which a group has read so many that may go."""
     bus = EmbeddedBus(folder)
     await bus.create_topic(TopicSpec(name="t", retention=Retention.CONSUMED, readers=("g",)))
@@ -26,7 +26,7 @@ async def tail_of(folder: Path, *keys: bytes, trimmed: int = 0) -> list[bytes | 
         await consumer.poll(trimmed, 1.0)
         await consumer.commit({0: trimmed})
         await bus.trim("t", ["g"])
-    found = await TopicTail(bus, "t", instruments()).read()
+    found = await TopicTail(bus, "t", instruments()).look(most)
     await bus.close()
     return [one.key for one in found]
 
@@ -42,7 +42,8 @@ async def test_a_topic_without_records_has_none(tmp_path: Path) -> None:
 
 async def test_only_the_last_ones_are_read(tmp_path: Path) -> None:
     keys = [b"%d" % number for number in range(3 * RECORDS)]
-    assert await tail_of(tmp_path, *keys) == keys[-RECORDS:]
+    assert await tail_of(tmp_path / "a", *keys) == keys[-RECORDS:]
+    assert await tail_of(tmp_path / "b", *keys, most=3) == keys[-3:]
 
 
 async def test_what_was_trimmed_is_not_waited_for(tmp_path: Path) -> None:

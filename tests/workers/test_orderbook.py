@@ -26,6 +26,7 @@ from streamforge_utils.model.books.segments import (
 from streamforge_utils.model.kinds.registry import kind_named
 from streamforge_utils.model.messages import EOS_KEY, Live
 from streamforge_utils.model.series import Series
+from streamforge_utils.ports.exchange import Rank
 from streamforge_utils.runtime.past_books import NoBook, PastBooks
 from streamforge_utils.runtime.worker_process import load_worker
 from tests.doubles.candles import FixedExchange
@@ -186,7 +187,7 @@ class _Snapshots(FixedExchange):
     def __init__(self, bodies: dict[str, bytes]) -> None:
         self.bodies = bodies
 
-    async def snapshot(self, series: Series, limit: int) -> bytes:
+    async def snapshot(self, series: Series, limit: int, *, rank: Rank = tuple) -> bytes:
         return self.bodies[series.symbol]
 
 

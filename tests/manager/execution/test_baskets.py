@@ -22,7 +22,7 @@ from tests.manager.support import LOADER, SINK, World, attempt, replace
 
 async def many(world: World, count: int) -> list[str]:
     """So many live workflows, each of a series of its own, just accepted."""
-    names = [await world.deps.workflows.create(wanted(code=f"abc1{n:02}")) for n in range(count)]
+    names = [await world.deps.workflows.create(wanted(code=f"abc{100 + n}")) for n in range(count)]
     queue_ids = [one.workflow.queue_id for one in names]
     for number, queue_id in enumerate(queue_ids):
         await world.deps.workflows.change(queue_id, partial(replace, symbol=f"S{number}USDT"))

@@ -79,3 +79,14 @@ def test_no_share_of_connections_is_more_than_a_loader_takes() -> None:
     assert load(Policy, {"STREAMFORGE_TOTAL_CONNECTS": "300"}).connects == 300
     with pytest.raises(ConfigError, match="STREAMFORGE_TOTAL_CONNECTS: '301' is not accepted"):
         load(Policy, {"STREAMFORGE_TOTAL_CONNECTS": "301"})
+
+
+@pytest.mark.parametrize(("total", "half", "most"), [(150, 75, 150), (300, 150, 150), (240, 120, 180), (1, 1, 1)])
+def test_for_who_cannot_wait_there_is_the_other_half_as_far_as_the_exchange_allows(
+    total: int, half: int, most: int
+) -> None:
+    connects = Connects(total)
+    for count in (half - 1, half, most - 1, most):
+        launched = [0] * count
+        assert connects.may_launch(launched, 1) is (count < half)
+        assert connects.may_launch(launched, 1, leaving=True) is (count < most)

@@ -164,7 +164,8 @@ async def test_one_that_cannot_be_launched_does_not_end_the_workflow(world: Worl
     assert world.launcher.running() == [attempt(live, SINK).job, job(1)]
 
 
-async def test_another_image_is_a_reason_once_and_for_one_workflow_at_a_time(world: World) -> None:
+async def test_another_image_is_a_reason_once_and_for_as_many_workflows_as_the_limits_allow() -> None:
+    world = await live_world(replace(POLICY, weight_per_minute=100))
     world.launcher.images[LOADER] = "registry/loader:1"
     live = await begun(world, wanted())
     other = await begun(world, replace(wanted(code="abd123"), symbol="ETHUSDT", collection="other"))
@@ -184,6 +185,7 @@ async def test_another_image_is_a_reason_once_and_for_one_workflow_at_a_time(wor
     await world.turns(2)
     assert await handover_of(world, live) is None
     assert (await handover_of(world, other)).state == "starting"
+    await world.die()
 
 
 async def test_a_worker_that_is_being_ended_from_outside_is_replaced(world: World) -> None:

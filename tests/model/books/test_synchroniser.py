@@ -150,7 +150,7 @@ def test_what_is_held_for_a_snapshot_is_bounded_and_nothing_of_it_lacks_on_the_t
     for last_id in range(1, 101):
         follower.diff(last_id, last_id)
     assert follower.ids() == [*range(1, 101)]
-    assert follower.book.forgotten >= 90
+    assert follower.book.held.forgotten >= 90
     follower.snapshot(50)
     assert follower.book.useless == 1
     follower.snapshot(98)
@@ -159,7 +159,7 @@ def test_what_is_held_for_a_snapshot_is_bounded_and_nothing_of_it_lacks_on_the_t
     small = Follower(held_bytes=1000)
     for last_id in range(1, 101):
         small.diff(last_id, last_id)
-    assert small.book.forgotten >= 90
+    assert small.book.held.forgotten >= 90
 
 
 def test_tops_and_checkpoints_are_taken_of_verified_books_at_their_times() -> None:
@@ -258,3 +258,32 @@ def test_what_is_called_verified_is_what_the_market_has(
     for top in follower.of(DepthTop):
         bids, asks = ([float(price) for price, _ in side] for side in (top.bids, top.asks))
         assert (max(bids, default=0.0), min(asks, default=float("inf"))) == world.best(top.last_update_id)
+
+
+def test_of_snapshots_the_most_important_goes_first_then_the_one_that_is_waited_for_longest() -> None:
+    """Where the price nears the end of what is known, where it is beyond, where there is no book, and a new one."""
+    ranks = dict[Importance, tuple[int, ...]]()
+    walking = Follower(Market(3, 600, first_price=50), limit=4, deep_limit=9)
+    walking.diff(1, 100)
+    walking.snapshot(100, 4)
+    for last_id in range(101, 600):
+        walking.now_ms += 1
+        walking.diff(last_id, last_id)
+        if (wanted := walking.book.wanted(walking.now_ms)) is not None:
+            ranks.setdefault(wanted.importance, walking.book.rank())
+    lost = run((1, 5), snapshot=5)
+    lost.now_ms += 60_000
+    lost.diff(8, 9)
+    assert lost.book.wanted(lost.now_ms) is not None
+    new, later = Follower(), Follower()
+    for one, at_ms in ((new, START_MS + 10_000), (later, START_MS + 90_000)):
+        assert one.book.wanted(at_ms) is not None
+        assert one.book.wanted(at_ms + 50_000) is not None  # it waits since it first asked
+    order = [
+        later.book.rank(),
+        ranks[Importance.RENEW],
+        lost.book.rank(),
+        ranks[Importance.WALKED_OUT],
+        new.book.rank(),
+    ]
+    assert sorted(order) == [order[4], order[2], order[0], order[3], order[1]]

@@ -16,9 +16,11 @@ GATHER_S = 5.0
 
 CONNECTS = "STREAMFORGE_CONNECTS"
 """Loaders of streams have it, and no others."""
+SHADOW = "STREAMFORGE_SHADOW"
+"""Those of them have it beside which another attempt writes."""
 
-_Alike = tuple[str, str | None]
-"""Target and image: one process has one of each."""
+_Alike = tuple[str, str | None, bool]
+"""Target, image, and whether another attempt writes: one process has one of each."""
 
 
 class _Basket:
@@ -61,7 +63,7 @@ class Baskets:
         if self.size == 1 or CONNECTS not in spec.environment:
             await self._launcher.start(spec)
             return
-        alike = spec.target, spec.image
+        alike = spec.target, spec.image, SHADOW in spec.environment
         basket = self._open.get(alike)
         if basket is None:
             basket = self._open[alike] = _Basket(self._clock.monotonic())

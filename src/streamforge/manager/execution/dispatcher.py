@@ -102,7 +102,7 @@ def kind_of(action: Action) -> Kind:
 
 
 def _gathers(workflow: Workflow, action: Action) -> bool:
-    step = workflow.step(action.target) if isinstance(action, Launch) and not action.shadow else None
+    step = workflow.step(action.target) if isinstance(action, Launch) else None
     return step is not None and step.source is Source.STREAM
 
 

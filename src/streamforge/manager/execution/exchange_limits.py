@@ -48,6 +48,8 @@ class Budget:
 
 CONNECT_WINDOW_MS = 300_000
 """Connections to the exchange's streams are counted over five minutes, by address."""
+ALLOWED = 300
+"""So many the exchange allows an address in that time."""
 
 
 class Connects:
@@ -59,11 +61,16 @@ class Connects:
 
     def __init__(self, total: int) -> None:
         self._half = max(1, total // 2)
+        self._most = max(self._half, min(total, ALLOWED - self._half))
         self._dealt: dict[str, int] = {}
 
-    def may_launch(self, launched_ms: Iterable[int], now_ms: int) -> bool:
-        """Whether one more may be launched. launched_ms: when those of late were."""
-        return sum(one > now_ms - CONNECT_WINDOW_MS for one in launched_ms) < self._half
+    def may_launch(self, launched_ms: Iterable[int], now_ms: int, *, leaving: bool = False) -> bool:
+        """Whether one more may be launched. launched_ms: when those of late were.
+
+        leaving: it takes the place of one that is being ended, and cannot wait: for it is the other half, too.
+        """
+        most = self._most if leaving else self._half
+        return sum(one > now_ms - CONNECT_WINDOW_MS for one in launched_ms) < most
 
     def deal(self, running: Sequence[str], now_ms: int, processes: Mapping[str, str] | None = None) -> dict[str, int]:
         """The new share of each of the `running` jobs that was not `sent` of it.

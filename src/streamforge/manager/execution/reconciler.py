@@ -332,9 +332,9 @@ class Reconciler:
             live_workflows=0 if workflow is None else self._overview.live_workflows,
             stopping=0 if workflow is None else self._overview.most_stopping,
             abandoned=workflow is not None and self._overview.is_abandoned(workflow),
-            may_connect=not waits_to_connect(workflow) or self.executor.may_connect(self._now_ms),
+            may_connect=not waits_to_connect(workflow) or self.executor.may_connect(workflow, self._now_ms),
             runs=self.executor.runs(workflow),
-            may_hand_over=workflow is None or self._overview.handing_over <= {workflow.queue_id},
+            may_hand_over=self.executor.may_hand_over(workflow),
         )
 
     async def _store(self, stored: Stored, workflow: Workflow, now_ms: int) -> None:

@@ -50,8 +50,8 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
     that may be being launched right now. unseen: why what is known of the jobs may be out of date; empty if it is not.
     live_workflows: how many there are, and stopping: how many of them end at the same time. abandoned: the live
     workflow that it supplements goes on no longer. may_connect: a connection to the exchange's streams may be made
-    now. runs: by target what a job would run now, as `Attempt` has it. may_hand_over: no other workflow is being
-    handed over.
+    now. runs: by target what a job would run now, as `Attempt` has it. may_hand_over: its loader may be handed over
+    for its image, beside those of others.
     """
 
     may_start: bool = True

@@ -49,6 +49,12 @@ def is_wanted(step: Step) -> bool:
     return step.handover is not None and not step.handover.given_up
 
 
+def is_leaving(step: Step) -> bool:
+    """Whether the process of its attempt is being ended from outside."""
+    live = None if step.attempt is None else step.attempt.progress.live
+    return live is not None and live.leaving
+
+
 def state_of(step: Step) -> str:
     """How far its handover is, as the API tells it."""
     attempt, shadow = step.attempt, step.shadow
@@ -181,8 +187,7 @@ def _wanted(step: Step, attempt: Attempt, now_ms: int, conditions: Conditions) -
     """The handover that there is a new reason for; None: there is none."""
     if attempt.started_ms is None or attempt.shadow or attempt.stop_asked_ms is not None:
         return None
-    live = attempt.progress.live
-    if live is not None and live.leaving:
+    if is_leaving(step):
         # What was given up is tried again: this attempt will end anyway.
         known = None if step.handover is None else step.handover.reason
         return None if known == LEAVING else Handover(asked_ms=now_ms, reason=LEAVING, of=attempt.number)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -10,6 +10,9 @@ import msgspec
 from streamforge_utils.model.errors import OtherExchange
 from streamforge_utils.model.kinds.paging import Page, Question
 from streamforge_utils.model.series import Series
+
+Rank = Callable[[], tuple[int, ...]]
+"""Of requests that wait the one of the least rank goes first. It is asked for again and again: it may change."""
 
 
 class SymbolInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,10 +68,11 @@ class Exchange(History, Protocol):
     async def server_time(self) -> int:
         """The exchange's clock."""
 
-    async def snapshot(self, series: Series, limit: int) -> bytes:
+    async def snapshot(self, series: Series, limit: int, *, rank: Rank = tuple) -> bytes:
         """One request: what the records of the series have led to by now, as the exchange answers.
 
-        limit: of an order book, levels a side. PermanentError also for a kind of which it gives none.
+        limit: of an order book, levels a side. rank: while several of this client wait for weight, the least goes
+        first; `()` before all others. PermanentError also for a kind of which it gives none.
         """
 
     async def symbol_info(self, symbol: str) -> SymbolInfo:

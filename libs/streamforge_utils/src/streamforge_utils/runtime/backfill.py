@@ -11,7 +11,7 @@ from streamforge_utils.model.kinds.paging import Page, Paging, Question
 from streamforge_utils.model.kinds.registry import kind_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.ports.clock import Clock
-from streamforge_utils.ports.exchange import Exchange
+from streamforge_utils.ports.exchange import Exchange, Rank
 from streamforge_utils.ports.retry import backoff_s
 from streamforge_utils.runtime.instruments import ProgressTracker
 from streamforge_utils.runtime.logs import Log
@@ -79,11 +79,11 @@ class Backfill:
         await self._spend(self.paging.weight({"limit": str(limit)}))
         return await self._exchange.page(self._series, msgspec.structs.replace(question, limit=limit))
 
-    async def snapshot(self, limit: int) -> bytes:
-        """A snapshot. Raises RetryableError or PermanentError."""
+    async def snapshot(self, limit: int, rank: Rank = tuple) -> bytes:
+        """A snapshot; rank: as `Exchange.snapshot`. Raises RetryableError or PermanentError."""
         if self._kind.snapshots is not None:
             await self._spend(self._kind.snapshots.weight(limit))
-        return await self._exchange.snapshot(self._series, limit)
+        return await self._exchange.snapshot(self._series, limit, rank=rank)
 
     async def _spend(self, weight: int) -> None:
         """Return once so much may be spent; a request dearer than the share of a minute has some minutes for itself."""

@@ -16,7 +16,7 @@ from streamforge_utils.model.books.ending import ending
 from streamforge_utils.model.books.records import interval_record, kind_name_of
 from streamforge_utils.model.books.snapshot_requests import Wanted
 from streamforge_utils.model.books.streams import BookHeard
-from streamforge_utils.model.books.succession import id_of, succession, written
+from streamforge_utils.model.books.succession import heritage, id_of, succession, written
 from streamforge_utils.model.books.synchroniser import Synchroniser
 from streamforge_utils.model.books.trust import BookInterval, Cause, Trust
 from streamforge_utils.model.errors import PermanentError, RetryableError
@@ -37,6 +37,8 @@ CATCH_UP_S = 5.0
 """What another attempt has written may still be on its way here for so long."""
 SKEW_MS = 5_000
 """The clock of another attempt may be ahead by so much: its entries are older than those of this one."""
+PATIENCE_S = 10.0
+"""A book that follows what is written waits so long for a snapshot of its own; then it may go on without."""
 BATCH_RECORDS = 5000
 BATCH_BYTES = 2_000_000
 _LOOK_S = 0.25
@@ -104,6 +106,7 @@ class BookLoader(LiveWorker[BookParameters]):
         self._shadows = ctx.handover.in_shadow
         self._ids = deque[int]()  # in shadow, of the diffs that are held, and of those before that the ledger lacks
         self._ended: list[BookInterval] = []  # in shadow, of the ledger
+        self._follows_since: float | None = None  # in shadow, what is written
         self._late = set[int]()  # of diffs that came late, and which another attempt had to write
         self._heard_first = asyncio.Event()
         self._ticker_id = self._newest_id = 0
@@ -234,11 +237,19 @@ class BookLoader(LiveWorker[BookParameters]):
             await self._ctx.clock.sleep(_LOOK_S)
 
     async def follows(self, messages: Sequence[Received]) -> bool:
-        found, goes_on = written(messages), self._book.ledger.open()
+        found, book = written(messages), self._book
         self._let_go(found.last_id, found.told_id)
-        if goes_on is None or goes_on.trust is not Trust.VERIFIED or self._book.standing.trust is not Trust.VERIFIED:
+        goes_on, first_id, last_id = book.ledger.open(), book.chain_first_id, found.last_id
+        if goes_on is None or not first_id or (last_id and first_id > last_id + 1):
+            self._follows_since = None
             return False
-        return not found.last_id or goes_on.first_id <= found.last_id + 1
+        now = self._ctx.clock.monotonic()
+        if self._follows_since is None:
+            self._follows_since = now
+        verified = {goes_on.trust, book.standing.trust} == {Trust.VERIFIED}
+        if verified and (not last_id or goes_on.first_id <= last_id + 1):
+            return True
+        return now - self._follows_since >= PATIENCE_S  # the one before leaves its book
 
     def _let_go(self, last_id: int, told_id: int) -> None:
         """Hold no records of updates up to `last_id`, nor what the own ledger says of them up to `told_id`."""
@@ -273,6 +284,8 @@ class BookLoader(LiveWorker[BookParameters]):
         self._ids.clear()
         ledger.keep_only(own, before.chain)
         self._ended = []
+        if ledger.standing.trust is not Trust.VERIFIED and (left := heritage(messages)) is not None:
+            self._book.inherit(*left)
         return before.entries
 
     def _clipped(self, one: BookInterval, after: BookInterval | None) -> BookInterval:
@@ -287,7 +300,7 @@ class BookLoader(LiveWorker[BookParameters]):
         clock, progress = self._ctx.clock, self._ctx.progress
         self._book.asked()
         try:
-            body = await self._backfill.snapshot(wanted.limit)
+            body = await self._backfill.snapshot(wanted.limit, self._book.rank)
         except RetryableError as error:
             self._book.snapshot_failed(clock.now_ms())
             pause_s = error.retry_after or 0.0
@@ -305,7 +318,9 @@ class BookLoader(LiveWorker[BookParameters]):
         if self._closing and not self._stopped:
             self._stopped = True
             self._told = None  # the entry that goes on is told once more
-            if not self._ctx.handover.handed_over:
+            if self._ctx.handover.handed_over:
+                self._book.publish_whole()
+            else:
                 self._book.stop()
             self._collect()
         page, self._first = self._first or self._batch(), None

@@ -22,6 +22,8 @@ TRADING = "TRADING"
 _LOGGED = 5
 SHADOW_LOOK_S = 1.0
 """How often what another attempt has written is looked at."""
+SHADOW_RECORDS = 100
+"""So many records are read each time: many shadows may do that at once."""
 _REASON_CHARACTERS = 200
 FLUSH_S = 2.0
 """What is ready may take so long to be written at the end; a worker has some more to stop."""
@@ -129,7 +131,7 @@ class LiveWorker(ABC, Generic[P]):
         try:
             while ctx.handover.in_shadow:
                 try:
-                    follows = self._connected.is_set() and await self.follows(await ctx.tail.look())
+                    follows = self._connected.is_set() and await self.follows(await ctx.tail.look(SHADOW_RECORDS))
                 except RetryableError as error:
                     ctx.log.warning("what another attempt has written is not known", error=str(error))
                     follows = False

@@ -38,8 +38,8 @@ class TopicTail:
         of an order book nobody has that again."""
         return await self._instruments.retry("tail", self.look, patience_s=PATIENCE_S, waits="tail")
 
-    async def look(self) -> Sequence[Received]:
-        """The last messages that are still there, at most `RECORDS`, without end-of-stream markers.
+    async def look(self, most: int = RECORDS) -> Sequence[Received]:
+        """The last messages that are still there, at most so many, without end-of-stream markers.
 
         Raises RetryableError or PermanentError.
         """
@@ -49,7 +49,7 @@ class TopicTail:
         consumer = await self._bus.consumer(self._topic)
         try:
             for partition, (first, end) in ends.items():
-                await consumer.seek(partition, max(first, end - RECORDS))
+                await consumer.seek(partition, max(first, end - most))
             found, empty = list[Received](), 0
             while True:
                 position = await consumer.position()

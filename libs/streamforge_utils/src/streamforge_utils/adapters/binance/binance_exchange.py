@@ -13,17 +13,20 @@ import msgspec
 
 from streamforge_utils.adapters.binance.binance_rules import CODES, EXCHANGE_INFO, TIME, UNKNOWN_SYMBOL, Endpoint
 from streamforge_utils.adapters.binance.transport import Answer, Transport, Unreadable
+from streamforge_utils.adapters.binance.turns import Turns
 from streamforge_utils.model.errors import BannedError, PermanentError, RetryableError
 from streamforge_utils.model.kinds.paging import Asked, ById, ByTime, IdAtTime, MalformedPage, Page, Question, described
 from streamforge_utils.model.kinds.registry import kind_of
 from streamforge_utils.model.series import Series
-from streamforge_utils.ports.exchange import SymbolInfo
+from streamforge_utils.ports.exchange import Rank, SymbolInfo
 
 CLOCK_FRESH_S = 300.0
 """How long a measurement of the exchange's clock is good for."""
 
 SYMBOL_FRESH_S = 300.0
 LISTS_KEPT = 1000
+SNAPSHOTS_AT_ONCE = 4
+"""The others wait, by their rank: of requests for weight the first one that asks is the first that is sent."""
 
 
 class _Time(msgspec.Struct):
@@ -61,6 +64,7 @@ class BinanceExchange:
         self._measuring = asyncio.Lock()
         self._listed: dict[str, tuple[float, Sequence[SymbolInfo]]] = {}
         self._listing = asyncio.Lock()
+        self._snapshots = Turns(SNAPSHOTS_AT_ONCE)
 
     async def server_time(self) -> int:
         """The exchange's clock, from a measurement at most some minutes old."""
@@ -149,8 +153,8 @@ class BinanceExchange:
             self._observer.count("exchange_rows_dropped_total", rows, reason=reason)
         return page
 
-    async def snapshot(self, series: Series, limit: int) -> bytes:
-        """An answer as it came, see `ports.exchange`."""
+    async def snapshot(self, series: Series, limit: int, *, rank: Rank = tuple) -> bytes:
+        """An answer as it came, see `ports.exchange`; some may be under way while one of less rank comes."""
         snapshots = kind_of(series).snapshots
         if snapshots is None:
             raise PermanentError(f"{series.id}: the exchange gives no snapshots of {series.kind}")
@@ -158,9 +162,10 @@ class BinanceExchange:
             raise ValueError(f"a snapshot has 1 to {snapshots.most} levels a side, not {limit}")
         endpoint = Endpoint(snapshots.path, snapshots.weight(limit))
         what = f"{endpoint.name} {series.symbol}"
-        return await self._transport.get(
-            endpoint, snapshots.parameters(series, limit), what, lambda answer: bytes(answer.body)
-        )
+        async with self._snapshots.turn(rank):
+            return await self._transport.get(
+                endpoint, snapshots.parameters(series, limit), what, lambda answer: bytes(answer.body)
+            )
 
     async def _page_at(self, series: Series, question: ByTime, id_at_time: IdAtTime) -> Page:
         """The first or the last record of a span, for which another endpoint knows its id."""

@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 
 from streamforge_utils.model.books.book_messages import DepthDiff, read_message, symbol_of
-from streamforge_utils.model.books.snapshot_requests import Wanted
 from streamforge_utils.model.books.synchroniser import Synchroniser
 from streamforge_utils.model.errors import PermanentError
 
 
 class Basket:
-    """Hands each message to the book of its symbol, and says whose snapshot is asked for first."""
+    """Hands each message to the book of its symbol."""
 
     def __init__(self, books: Iterable[Synchroniser]) -> None:
         self.books: Mapping[str, Synchroniser] = {book.symbol: book for book in books}
@@ -39,8 +38,3 @@ class Basket:
             else:
                 book.hear_ticker(message)  # type: ignore[arg-type]
         return left
-
-    def next_wanted(self, now_ms: int) -> tuple[Synchroniser, Wanted] | None:
-        """The book that needs a snapshot most, the longest waiting of equals first; None: none does now."""
-        wanted = ((book, one) for book in self.books.values() if (one := book.wanted(now_ms)) is not None)
-        return max(wanted, key=lambda one: (one[1].importance, -one[1].since_ms), default=None)

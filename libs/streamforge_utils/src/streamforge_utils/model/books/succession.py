@@ -2,16 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 import msgspec
 
 from streamforge_utils.model.books.ending import Message, ending
-from streamforge_utils.model.books.records import DepthInterval, interval_of, kind_name_of
-from streamforge_utils.model.books.trust import BookInterval
+from streamforge_utils.model.books.book_messages import DepthDiff
+from streamforge_utils.model.books.order_book import OrderBook
+from streamforge_utils.model.books.records import (
+    Depth,
+    DepthCheckpoint,
+    DepthInterval,
+    book_of,
+    diff_of,
+    interval_of,
+    kind_name_of,
+)
+from streamforge_utils.model.books.trust import BookInterval, Trust
 from streamforge_utils.model.messages import DECODE_ERRORS
 
 _read_interval = msgspec.json.Decoder(DepthInterval).decode
+_read_checkpoint = msgspec.json.Decoder(DepthCheckpoint).decode
+_read_diff = msgspec.json.Decoder(Depth).decode
 
 
 class Written(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,6 +115,43 @@ def _chain(entries: Mapping[int, BookInterval], last: BookInterval) -> list[Book
         if found and not one.cause and one.last_id + 1 == found[0].first_id:
             found.insert(0, one)
     return found
+
+
+class Heritage(NamedTuple):
+    """A verified book that another loader has written. anchor_id: of the snapshot that verifies it.
+
+    diffs: those that it has written behind the book, in their order; they are read as they are taken.
+    """
+
+    book: OrderBook
+    anchor_id: int
+    diffs: Iterator[DepthDiff]
+
+
+def heritage(messages: Sequence[Message]) -> Heritage | None:
+    """The last whole book on a topic; None: there is none that is verified up to where the ledger ends."""
+    told = written(messages).told
+    if told is None or told.trust is not Trust.VERIFIED or told.cause:
+        return None
+    for one in reversed(messages):
+        if kind_name_of(one.key or b"") == "depth_checkpoint":
+            try:
+                whole = _read_checkpoint(one.value)
+            except DECODE_ERRORS:
+                continue
+            if not told.first_id <= whole.last_update_id <= told.last_id:
+                return None
+            return Heritage(book_of(whole), told.anchor_id or whole.last_update_id, _behind(whole, messages))
+    return None
+
+
+def _behind(whole: DepthCheckpoint, messages: Iterable[Message]) -> Iterator[DepthDiff]:
+    for one in messages:
+        try:
+            if kind_name_of(one.key or b"") == "depth" and id_of(one.key or b"") > whole.last_update_id:
+                yield diff_of(_read_diff(one.value))
+        except (*DECODE_ERRORS, ValueError):
+            continue
 
 
 def id_of(key: bytes) -> int:

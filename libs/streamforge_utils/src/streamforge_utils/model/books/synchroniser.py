@@ -7,13 +7,14 @@ and written down (`take`). Every diff that can be read is published once, whatev
 from __future__ import annotations
 
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
 from streamforge_utils.model.books.book_messages import BookTicker, DepthDiff, DepthSnapshot, checked, read_snapshot
 from streamforge_utils.model.books.book_settings import BookSettings
 from streamforge_utils.model.books.early_diffs import EarlyDiff, EarlyDiffs
+from streamforge_utils.model.books.held_diffs import HeldDiffs
 from streamforge_utils.model.books.order_book import OrderBook
 from streamforge_utils.model.books.records import ID_DIGITS, checkpoint_of, depth_template, top_of
 from streamforge_utils.model.books.snapshot_requests import Importance, SnapshotRequests, Wanted
@@ -43,14 +44,6 @@ class Taken(msgspec.Struct, frozen=True):
     refused: list[tuple[bytes, str]]
 
 
-class _Held(msgspec.Struct, frozen=True, gc=False):
-    """A diff that is held. mark: the place right before it. size: of its message, bytes."""
-
-    diff: DepthDiff
-    mark: Mark
-    size: int
-
-
 class Synchroniser:
     """The book of one symbol, in step with its stream."""
 
@@ -66,12 +59,13 @@ class Synchroniser:
         self.book: OrderBook | None = None
         """None: there is none. It is as good as `standing` says."""
         self.ledger = BookLedger()
-        self.duplicates = self.useless = self.forgotten = 0
-        """Messages that said nothing new; snapshots that fit to nothing held; diffs that are held for one no longer."""
+        self.duplicates = self.useless = 0
+        """Messages that said nothing new; snapshots that fit to nothing held."""
         self.agreed = 0
         """Best prices of the exchange that were those of the verified book after the same update."""
         self.last_ms = 0
         """The exchange's time of the last message."""
+        self.held = HeldDiffs(settings.held_diffs, settings.held_bytes)
         self._settings = settings
         self._template, self._prefix = depth_template(symbol), f"{key_symbol(symbol)}_".encode()
         self._cause: Cause | None = None
@@ -80,8 +74,6 @@ class Synchroniser:
         self._connection = 0
         self._early = EarlyDiffs(settings.early_diffs, settings.early_ms)
         self._holding = True
-        self._held: list[_Held] = []
-        self._held_bytes = 0
         self._ahead: DepthSnapshot | None = None
         self._anchor_id = 0
         self._tickers: dict[int, BookTicker] = {}
@@ -97,6 +89,11 @@ class Synchroniser:
     def standing(self) -> Standing:
         """How far the book can be trusted now."""
         return self.ledger.standing if self._cause is None else _AFTER[self._cause]
+
+    @property
+    def chain_first_id(self) -> int:
+        """From this id on no update lacks up to now; 0: there is none."""
+        return self.ledger.chain_first_id if self.ledger.next_id and self._cause is None else 0
 
     def take(self) -> Taken:
         """What there is since the last call. The interval that goes on is `ledger.open()`."""
@@ -145,11 +142,11 @@ class Synchroniser:
         if book is not None:
             self._follow(book, diff)
         if self._holding:
-            self._hold(diff, len(payload))
+            self.held.add(diff, ledger.mark(), len(payload))
         ledger.add(first_id, last_id, diff.time_ms)
         if self._ahead is not None and last_id > self._ahead.last_id:
             snapshot, self._ahead = self._ahead, None
-            self.useless += not self._begin_with(snapshot)
+            self.useless += not self._begin_with(OrderBook.of_snapshot(snapshot), snapshot.last_id)
         if self._tickers:
             self._compare_held(last_id)
         if diff.time_ms >= self._due_ms:
@@ -309,6 +306,12 @@ class Synchroniser:
             self._publish(checkpoint_of(book, self.symbol, time_ms, version))
         self._due_ms = min(self._top_at_ms, self._checkpoint_at_ms)
 
+    def publish_whole(self) -> None:
+        """Take the whole book now, if it is to be trusted: who goes on from here needs no snapshot."""
+        book, ledger = self.book, self.ledger
+        if book is not None and ledger.standing.trust is _VERIFIED and book.last_id + 1 == ledger.next_id:
+            self._publish(checkpoint_of(book, self.symbol, self.last_ms, self._now_us // 1000))
+
     def _publish(self, record: Record) -> None:
         self._published = self.ledger.mark()
         self._keys.append(record.key.encode())
@@ -319,6 +322,10 @@ class Synchroniser:
     def wanted(self, now_ms: int) -> Wanted | None:
         """The snapshot to ask for now; None: none is wanted, one is on its way, or it is too early to try again."""
         return self._requests.due(now_ms, self._settings.limit, self._settings.deep_limit)
+
+    def rank(self) -> tuple[int, ...]:
+        """Of the snapshots that several symbols want the one of the least rank goes first."""
+        return self._requests.rank()
 
     def asked(self) -> None:
         """A snapshot is on its way: diffs are held until `hear_snapshot` or `snapshot_failed` is called."""
@@ -340,65 +347,53 @@ class Synchroniser:
         if self.ledger.next_id and snapshot.last_id >= self.ledger.next_id:
             self._ahead = snapshot
             self._requests.answered(now_ms, later=True)
-        elif self._begin_with(snapshot):
+        elif self._begin_with(OrderBook.of_snapshot(snapshot), snapshot.last_id):
             self._requests.answered(now_ms, later=False)
         else:
             self.useless += 1
             self.snapshot_failed(now_ms)
 
-    def _begin_with(self, snapshot: DepthSnapshot) -> bool:
-        """Make a book of a snapshot that the stream has reached.
+    def inherit(self, book: OrderBook, anchor_id: int, diffs: Iterable[DepthDiff]) -> None:
+        """Go on with a verified book that another one has written, if that reaches what is held here.
+
+        anchor_id: of the snapshot that verifies it. diffs: what that one has written behind it. The exchange is asked
+        for the book, too, once nobody else needs a snapshot more.
+        """
+        self.held.reach(book, diffs, self.ledger.next_id)
+        if self._begin_with(book, anchor_id):
+            self._requests.want(Importance.RENEW, self._now_us)
+            self._holding = self._requests.under_way
+
+    def _begin_with(self, book: OrderBook, anchor_id: int) -> bool:
+        """Go on with a whole book that the stream has reached, which a snapshot verifies.
 
         False: it is older than what is held, or what is held crosses it.
         """
-        oldest = self._held[0].diff.first_id if self._held else self.ledger.next_id
-        if snapshot.last_id + 1 < oldest:
+        ledger, before = self.ledger, self.book
+        if book.last_id + 1 < self.held.first_id(ledger.next_id) or not (led := self.held.lead(book, ledger.mark())):
             return False
-        book, before = OrderBook.of_snapshot(snapshot), self.book
-        behind = [held for held in self._held if held.diff.last_id > snapshot.last_id]
-        places = [*(held.mark for held in behind), self.ledger.mark()]
-        mark = places[0]
-        for held, place in zip(behind, places[1:], strict=True):
-            book.apply(held.diff)
-            if book.is_crossed:
-                return False
-            if book.is_lost:
-                mark = place
+        since, known = led
         is_same = before is not None and before.last_id == book.last_id
         if before is not None and is_same and before.differs(book):
             self._lose(Cause.WITNESS, self._witnessed)
             is_same = False
-        if not is_same or self._witnessed.messages < places[0].messages:
-            self._witnessed = places[0]  # the exchange itself says what the book was there
-        self.ledger.settle(self._witnessed)
-        self.book, self._anchor_id = book, snapshot.last_id
+        if not is_same or self._witnessed.messages < since.messages:
+            self._witnessed = since  # the exchange itself says what the book was there
+        ledger.settle(self._witnessed)
+        self.book, self._anchor_id = book, anchor_id
         self._requests.met()
         self._let_go(holding=False)
-<<<<<<< HEAD
-        if self.ledger.standing.trust is not Trust.VERIFIED:
-            if mark.messages < self._published.messages:  # of a book that may have been wrong
-                mark = self._published
-            self.ledger.turn_since(mark, Standing(Trust.VERIFIED, "", snapshot.last_id))
-=======
-        if self.ledger.standing.trust is not _VERIFIED:
-            self.ledger.turn_since(mark, Standing(_VERIFIED, "", snapshot.last_id))
->>>>>>> 4dd612d9750fe569b1602ba326b9e9918928530c
+        if ledger.standing.trust is not _VERIFIED:
+            if known.messages < self._published.messages:  # of a book that may have been wrong
+                known = self._published
+            ledger.turn_since(known, Standing(_VERIFIED, "", anchor_id))
         self._judge(book)
         self._due_ms = self._top_at_ms = self._checkpoint_at_ms = 0
         return True
 
-    def _hold(self, diff: DepthDiff, size: int) -> None:
-        held, settings = self._held, self._settings
-        held.append(_Held(diff, self.ledger.mark(), size))
-        self._held_bytes += size
-        if len(held) > settings.held_diffs or self._held_bytes > settings.held_bytes:
-            oldest = len(held) // 2 + 1
-            self.forgotten += oldest
-            self._held_bytes -= sum(one.size for one in held[:oldest])
-            del held[:oldest]
-
     def _let_go(self, *, holding: bool) -> None:
-        self._held, self._held_bytes, self._holding = [], 0, holding
+        self.held.clear()
+        self._holding = holding
 
 
 def _next(time_ms: int, every_ms: int) -> int:

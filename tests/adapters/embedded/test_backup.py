@@ -210,15 +210,18 @@ async def test_an_object_that_is_replaced_while_it_is_copied_is_whole(
 ) -> None:
     objects, copy2 = ObjectFolder(data / "objects"), shutil.copy2
     await objects.put(SEGMENT[1], b"first")
+    replaced: list[Path] = []
 
     def copying(source: Path, target: Path) -> None:
         copy2(source, target)
-        if source == data / "objects" / SEGMENT[1]:
+        if str(source).endswith(SEGMENT[1]) and not replaced:
+            replaced.append(source)
             asyncio.run(objects.put(SEGMENT[1], b"second"))
 
     monkeypatch.setattr("streamforge_utils.adapters.embedded.backup.shutil.copy2", copying)
     await asyncio.to_thread(backup.back_up, data, tmp_path / "copy", **MADE, objects=data / "objects")
     monkeypatch.undo()
+    assert replaced
     assert await _read(ObjectFolder(tmp_path / "copy" / "data" / "objects"), SEGMENT[1]) == b"first"
 
 

@@ -13,17 +13,19 @@ from hypothesis import strategies as st
 
 from streamforge.manager.execution.removal import RecordRemoval
 from streamforge.manager.execution.retention import CollectionRetention
+from streamforge.manager.execution.segment_removal import SegmentRemoval
 from streamforge.manager.live_answers import live_answer
 from streamforge.manager.persistence.record_reader import RecordReader
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.policy import RetentionRule
+from streamforge.manager.workflow import Status
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.coverage import joined
 from streamforge_utils.model.daily_collections import DAY_MS
 from streamforge_utils.model.kinds.registry import kind_named
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
-from tests.manager.execution.interval_rig import SERIES, STREAM, at, counted, shown
+from tests.manager.execution.interval_rig import SERIES, STREAM, SUSPECTED, at, counted, shown
 from tests.manager.execution.test_interval_comparison import Rig, a_rig
 from tests.manager.support import replace
 
@@ -221,3 +223,46 @@ async def test_diffs_are_read_by_day_by_base_and_by_range_each_once(rig: Rig) ->
     assert await ids("books", kind="depth_checkpoint") == [998]
     assert await ids(SECOND, TimeRange(at(1000), at(1001))) == [1000]
     assert await ids("nothing") == []
+
+
+async def test_a_copy_that_goes_leaves_what_the_ledger_tells_of_its_time(rig: Rig) -> None:
+    await rig.books.hear(*AROUND)
+    await rig.books.keep()
+    await rig.books.end("stopped")
+    await rig.step(close=True)
+    deps, objects = rig.world.deps, rig.books.objects
+    first, _ = await deps.coverage.of(SERIES)
+    await deps.coverage.prove(SERIES, [replace(first, collection=SECOND)], None, 0)
+    removal = RecordRemoval(rig.world.store, deps.coverage, WorkflowStore(rig.world.store), deps.observer, objects)
+    await removal.finish(SERIES)
+    assert FIRST not in await rig.world.store.names()
+    assert "BTCUSDT_interval_000000000998" in rig.world.store.documents[LEDGER]
+    if objects is not None:
+        assert len([one async for one in objects.list("depth/")]) == 2
+
+
+async def test_what_has_expired_stays_so_where_the_loader_doubts_what_was_before(rig: Rig) -> None:
+    place = rig.books.ledger.mark()
+    await rig.books.hear(*AROUND)
+    await rig.books.keep()
+    await rig.step()
+    await rig.world.deps.coverage.expire(SERIES, TimeRange(at(1000), at(1001) + 1))
+    rig.books.ledger.doubt_since(place, SUSPECTED)
+    await rig.books.tell()
+    assert await rig.step() == [(998, 1000, "stored", "suspect: sequence gap"), (1000, 1002, "expired", "retention")]
+
+
+async def test_a_segment_goes_once_no_live_workflow_may_have_to_prove_it(tmp_path: Path) -> None:
+    rig = await a_rig(tmp_path, daily=True)
+    await rig.books.hear(1, 2)
+    await rig.books.keep()
+    deps, objects = rig.world.deps, rig.books.objects
+    assert objects is not None
+    removal = SegmentRemoval(objects, deps.coverage, deps.workflows)
+    await removal.remove(SERIES, TimeRange(at(0), at(2)))
+    assert len([one async for one in objects.list("depth/")]) == 2
+    await deps.workflows.change(rig.workflow.queue_id, lambda one: replace(one, status=Status.FINISHED))
+    await removal.remove(SERIES, TimeRange(at(5), at(9)))
+    assert len([one async for one in objects.list("depth/")]) == 2
+    await removal.remove(SERIES, TimeRange(at(0), at(2)))
+    assert [one async for one in objects.list("depth/")] == []

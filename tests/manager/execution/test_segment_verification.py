@@ -172,4 +172,4 @@ async def test_what_retention_has_removed_meanwhile_is_expired_and_not_lost(rig:
     await rig.world.deps.coverage.expire(rig.workflow.series, TimeRange(at(1), at(20) + 1), 20)
     rig.wait(AGAIN_S)
     assert (await looking).gaps[0].collection == C
-    assert [one[2] for one in await known(rig)] == ["expired", "lost", "stored"]
+    assert await known(rig) == [(1, 21, "expired", "retention"), (21, 21, "lost", GONE), (21, 31, "stored", "")]

@@ -62,7 +62,7 @@ def test_a_year_of_days_is_a_line_and_not_cut_off(capsys: pytest.CaptureFixture[
         (["expired", "unknown", "stored"], "api_trades", "load BTCUSDT api_trades 1970-01-03:1970-01-04"),
         (["expired", "stored"], "api_trades", "load BTCUSDT api_trades 1970-01-02:1970-01-03"),
         (["expired", "lost"], "ws_orderbook", "what is lost cannot be had again"),
-        (["expired", "stored"], "ws_orderbook", "of ws_orderbook nothing can be loaded that is past"),
+        (["expired", "stored"], "ws_orderbook", "what is past of it cannot be had"),
     ],
 )
 def test_what_retention_removed_is_loaded_again_only_where_nothing_else_lacks(

@@ -7,7 +7,7 @@ import pytest
 
 from streamforge.cli.command_errors import UsageProblem
 from streamforge.cli.commands.workflow_commands import handover_text
-from streamforge.cli.coverage_text import description, nothing_over, range_cell, range_text
+from streamforge.cli.coverage_text import description, load_command, nothing_over, range_cell, range_text, rest
 from streamforge.cli.live_text import live_lines, live_text
 from streamforge.cli.load_request import Request
 from streamforge.cli.outcome import Ended, Loaded, tell
@@ -61,6 +61,8 @@ def test_its_line_says_how_far_it_is_proven_and_when_the_last_frame_came() -> No
 def test_before_anything_is_proven_it_says_so() -> None:
     live = Live(state="syncing")
     assert live_text(workflow(live), live) == "syncing, nothing proven yet, 3,120 stored, 28/s"
+    slow = workflow(live, progress=answers.Progress(rate=0.44), undriven="no manager runs")
+    assert live_text(slow, live) == "not driven, nothing proven yet, 0 stored, 0.4/s"
 
 
 def test_show_names_the_holes_and_what_has_become_of_them() -> None:
@@ -167,7 +169,7 @@ def test_its_range_has_no_end_before_it_has_ended() -> None:
     found = workflow(live, time_range=span)
     assert (range_text(found), range_cell(found)) == ("live since 2024-08-01T00:00:01Z", "2024-08-01T00:00:01Z:")
     ended = workflow(live, time_range=span, ended_at="2024-08-01T00:00:03.500Z")
-    assert range_text(ended) == "live since 2024-08-01T00:00:01Z until 2024-08-01T00:00:03Z"
+    assert range_text(ended) == "live since 2024-08-01T00:00:01Z until 2024-08-01T00:00:02Z"
     assert range_cell(ended) == "2024-08-01T00:00:01.250Z:2024-08-01T00:00:02Z"
     batch = batch_answers.BatchSummary(
         batch_id="b",
@@ -182,6 +184,21 @@ def test_its_range_has_no_end_before_it_has_ended() -> None:
         links=batch_answers.BatchLinks(self="", members="", workflows=""),
     )
     assert (range_text(batch), range_cell(batch)) == ("live since 2024-08-01T00:00:01Z", "2024-08-01T00:00:01Z:")
+    done = msgspec.structs.replace(batch, ended_at="2024-08-01T00:00:03.500Z")
+    assert range_text(done) == "live since 2024-08-01T00:00:01Z until 2024-08-01T00:00:03Z"
     last = msgspec.structs.replace(batch, time_range=msgspec.structs.replace(span, requested=SINCE_LAST))
     assert range_text(last) == "live since last"
     assert range_text(msgspec.structs.replace(last, type="api_trades")) == "since last"
+
+
+def test_what_begins_now_is_loaded_without_a_range() -> None:
+    where = Where(server="http://m")
+    assert load_command(("BTCUSDT", "ws_trades", "now:"), where).startswith("`streamforge load BTCUSDT ws_trades --")
+    assert load_command(("BTCUSDT", "ws_trades", "-1d:"), where).startswith("`streamforge load BTCUSDT ws_trades -1d:")
+    lacks = data_answers.Segment(start="", end="", start_ms=0, end_ms=86_400_000, verdict="unknown")
+    known = data_answers.Coverage(
+        symbol="BTCUSDT", type="ws_orderbook", span=None, complete=False, verdicts=[], segments=[lacks], loading=[]
+    )
+    assert rest(known, where).startswith(
+        "what is past of it cannot be had; record it from now on with `streamforge load BTCUSDT ws_orderbook --"
+    )

@@ -137,6 +137,8 @@ def test_what_is_no_type(text: str) -> None:
         ("candles", "choose one of api_candles_1s,"),
         ("agg_trades", "did you mean api_agg_trades?"),
         ("trades", "did you mean api_trades?"),
+        ("orderbook", "did you mean ws_orderbook?"),
+        ("api_orderbook", "did you mean ws_orderbook?"),
         ("api_trade", "did you mean api_trades?"),
         ("", "choose one of api_agg_trades, api_candles_1s,"),
     ],
@@ -144,6 +146,12 @@ def test_what_is_no_type(text: str) -> None:
 def test_the_type_that_was_probably_meant_is_named(text: str, advice: str) -> None:
     with pytest.raises(InvalidInput, match=re.escape(f"type {text!r} is not known: {advice}")):
         normal_type(text)
+
+
+def test_types_that_nobody_loads_are_no_choice() -> None:
+    with pytest.raises(InvalidInput, match=r"choose one of .*ws_orderbook") as caught:
+        normal_type("nothing")
+    assert "ws_depth_top" not in str(caught.value)
 
 
 def test_a_symbol_and_a_type_that_are_swapped_are_told_so() -> None:

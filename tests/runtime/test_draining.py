@@ -122,6 +122,7 @@ async def test_what_is_not_stored_in_time_is_told(rig: Rig, left: int) -> None:
 
 
 async def test_the_command_may_leave_it_less_time(rig: Rig) -> None:
+    rig.environment["STREAMFORGE_DRAIN_SECONDS"] = "3600"
     sink = await begun(rig)
     await stopped(sink, payload=ENDED | {"drain_seconds": 0.05})
     code, last = await sink.ends()

@@ -137,7 +137,7 @@ def _live_numbers(batch: batch_answers.BatchSummary) -> str:
     parts += [f"{terminal.number(counts.error)} failed"] if counts.error else []
     parts += [f"{terminal.number(counts.interrupted)} stopped"] if counts.interrupted else []
     parts.append(terminal.records(progress.records_stored))
-    parts += [f"{terminal.number(round(progress.rate))}/s"] if progress.rate else []
+    parts += [terminal.per_second(progress.rate)] if progress.rate else []
     return f"{terminal.many(batch.size, 'symbol')}: {', '.join(parts)}"
 
 

@@ -14,7 +14,14 @@ from streamforge.manager import answers, batch_answers, data_answers, start_answ
 from streamforge_utils.model.coverage import COMPLETE, KEPT, Verdict
 from streamforge_utils.model.daily_collections import base_and_day, by_base
 from streamforge_utils.model.errors import InvalidInput
-from streamforge_utils.model.kinds.registry import is_live_type, is_type, kind_of_type, rule_of, series_of
+from streamforge_utils.model.kinds.registry import (
+    has_history,
+    is_live_type,
+    is_type,
+    kind_of_type,
+    rule_of,
+    series_of,
+)
 from streamforge_utils.model.timeranges import (
     SINCE_LAST,
     TimeRange,
@@ -26,6 +33,8 @@ from streamforge_utils.model.timeranges import (
 
 NOTHING_RECORDED = "nothing was recorded before it was stopped"
 _SHOWN = 12
+_FROM_NOW = "now:"
+"""What is asked for of a live type where no range is given."""
 _PROVEN = KEPT | {Verdict.LOST}
 
 
@@ -137,6 +146,8 @@ def left_lines(symbol: str, type_name: str, left: Sequence[start_answers.Missing
 def load_command(what: Sequence[str], where: Where) -> str:
     """The command that loads a series, in backquotes. what: SYMBOL TYPE [TIME_RANGE]."""
     span = what[2] if len(what) == 3 else "TIME_RANGE"
+    if span == _FROM_NOW or (is_live_type(what[1]) and not has_history(series_of(what[0], what[1]))):
+        return f"`streamforge load {what[0]} {what[1]}{where.starting()}`"
     if span.startswith(SINCE_LAST):
         span = f"--since last{span.removeprefix(SINCE_LAST)}"
     return f"`streamforge load {what[0]} {what[1]} {span}{where.starting()}`"
@@ -157,10 +168,11 @@ def rest(known: data_answers.Coverage, where: Where) -> str:
         return "nothing was asked for yet"
     if all(segment.verdict == Verdict.LOST for segment in lacking):
         return "what is lost cannot be had again"
-    if is_live_type(known.type):
-        return f"of {known.type} nothing can be loaded that is past"
     span = request_of(TimeRange(lacking[0].start_ms, lacking[-1].end_ms))
-    return f"load the rest with {load_command((known.symbol, known.type, span), where)}"
+    load = load_command((known.symbol, known.type, span), where)
+    if is_live_type(known.type):
+        return f"what is past of it cannot be had; record it from now on with {load}"
+    return f"load the rest with {load}"
 
 
 def nothing_over(workflow: answers.Started, where: Where) -> str:
@@ -261,11 +273,12 @@ def advice(workflow: answers.Started, where: Where, *, again: bool) -> str | Non
 
 def range_text(found: answers.WorkflowSummary | batch_answers.BatchSummary) -> str:
     """Which range is loaded, and what was asked for where that was said otherwise; of what is live, since when."""
-    span = found.time_range
-    each = isinstance(found, batch_answers.BatchSummary) and span.requested == SINCE_LAST
+    span, of_many = found.time_range, isinstance(found, batch_answers.BatchSummary)
+    each = of_many and span.requested == SINCE_LAST
     if is_live_type(found.type):
-        ended = f" until {found.ended_at[:19]}Z" if found.ended_at else ""
-        return f"live {SINCE_LAST if each else f'since {_second(span.start_ms)}'}{ended}"
+        begin = SINCE_LAST if each else f"since {_second(span.start_ms)}"
+        end = f"{found.ended_at[:19]}Z" if of_many and found.ended_at else format_ms(span.end_ms)
+        return f"live {begin}" + (f" until {end}" if found.ended_at else "")
     asked = terminal.asked_for(span.requested, clipped=span.clipped)
     return SINCE_LAST if each else terminal.day_span(span.start_ms, span.end_ms) + asked
 

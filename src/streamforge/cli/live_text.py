@@ -12,7 +12,7 @@ _HOLES_SHOWN = 5
 def live_text(workflow: answers.WorkflowSummary, live: Live) -> str:
     """`live, proven through 12:00:03, 1.2 s ago, 3,120 stored, 28/s, last frame 0.1 s ago`."""
     progress = workflow.progress
-    parts = [live.state]
+    parts = [live.state if workflow.undriven is None else "not driven"]
     if live.proven_through is None:
         parts.append("nothing proven yet")
     else:
@@ -22,7 +22,7 @@ def live_text(workflow: answers.WorkflowSummary, live: Live) -> str:
     if live.records_waiting:
         parts.append(f"{terminal.number(live.records_waiting)} on their way")
     if progress.rate:
-        parts.append(f"{terminal.number(round(progress.rate))}/s")
+        parts.append(terminal.per_second(progress.rate))
     if live.frame_age_seconds is not None:
         parts.append(f"last frame {terminal.duration(live.frame_age_seconds)} ago")
     if live.verified_share is not None:

@@ -178,6 +178,11 @@ def number(value: int | float | None) -> str:
     return "" if value is None else f"{value:,.0f}" if value == int(value) else f"{value:,.1f}"
 
 
+def per_second(rate: float) -> str:
+    """`28/s`, `0.4/s`."""
+    return f"{number(round(rate, 1) if rate < 1 else round(rate))}/s"
+
+
 def duration(seconds: float | None) -> str:
     """`0.4 s`, `12 s`, `3 min 05 s`, `2 h 10 min`."""
     if seconds is None:

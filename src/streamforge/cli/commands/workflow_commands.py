@@ -100,7 +100,7 @@ def _cells(workflow: answers.WorkflowSummary) -> dict[str, str | Text]:
         "status": _status(workflow),
         "range": range_cell(workflow) if workflow.type != JSON_TYPE else workflow.topic,
         "stored": terminal.number(workflow.progress.records_stored) + waiting,
-        "of": terminal.number(workflow.progress.records_expected) or "?",
+        "of": terminal.number(workflow.progress.records_expected) or ("?" if workflow.live is None else ""),
         "created": terminal.moment(workflow.created_at),
     }
 

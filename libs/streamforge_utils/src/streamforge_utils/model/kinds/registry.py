@@ -106,9 +106,12 @@ def kind_of_type(type_name: str) -> RecordKind:
     for kind in kinds():
         if kind.interval_of(type_name) is not None:
             return kind
-    named = [kind for kind in kinds() if kind.name in type_name] or kinds()
+    loaded = [kind for kind in kinds() if kind.paging is not None or kind.streaming is not None]
+    named = [kind for kind in loaded if kind.name in type_name]
+    alike = [] if named else closest(type_name, [one for kind in loaded for one in kind.types])
+    named = named or loaded
     found = [one for one in (kind.meant(type_name) for kind in named) if one is not None]
-    meant = next(iter((*closest(type_name, found), *found)), None)
+    meant = next(iter((*closest(type_name, found), *found, *alike)), None)
     choices = ", ".join(sorted((one for kind in named for one in kind.types), key=lambda one: one.startswith("ws_")))
     advice = f"choose one of {choices}" if meant is None else f"did you mean {meant}?"
     if meant is None:

@@ -246,7 +246,7 @@ async def test_what_has_expired_stays_so_where_the_loader_doubts_what_was_before
     await rig.books.hear(*AROUND)
     await rig.books.keep()
     await rig.step()
-    await rig.world.deps.coverage.expire(SERIES, TimeRange(at(1000), at(1001) + 1))
+    await rig.world.deps.coverage.expire(SERIES, TimeRange(at(1000), at(1001) + 1), 1001)
     rig.books.ledger.doubt_since(place, SUSPECTED)
     await rig.books.tell()
     assert await rig.step() == [(998, 1000, "stored", "suspect: sequence gap"), (1000, 1002, "expired", "retention")]

@@ -15,6 +15,7 @@ from benchmarks.common.fresh import fresh
 from benchmarks.common.measuring import Line, Section, Size, in_turn, median, per_second
 from streamforge_utils.model.books.basket import Basket
 from streamforge_utils.model.books.book_settings import BookSettings
+from streamforge_utils.model.books.records import Depth, id_key
 from streamforge_utils.model.books.synchroniser import Synchroniser
 from streamforge_utils.model.books.trust import Trust
 from tests.places import market_data
@@ -29,6 +30,7 @@ ROUNDS = {Size.FULL: 7, Size.QUICK: 5, Size.TINY: 1}
 PASSES = {Size.FULL: 10, Size.QUICK: 5, Size.TINY: 1}
 """How often a run goes through the recording, each time with a new book."""
 NEVER_MS = 10**15
+RECEIVED_US = 1_723_161_255_208_000
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +68,7 @@ def run(bench: Bench) -> Section:
     calls = {
         "bare": partial(fresh, bare, *given),
         "plain": partial(fresh, plain, *given),
+        "recording": partial(fresh, recording, *given),
         "book": partial(fresh, book, *given, False),
         "whole": partial(fresh, book, *given, True),
     }
@@ -88,14 +91,20 @@ def run(bench: Bench) -> Section:
         how=(
             f"{DIFFS}, behind its snapshot. Bare: msgspec reads each message into a struct, and each level is set in "
             "or taken from a dictionary of texts. Plain: into what JSON is, and the dictionary is of numbers, so that "
-            "the best price could be told. Book: ids are compared, what cannot be true is looked for, the book is led "
-            "on, its best prices, band and crossing are checked, the message's trust is written down, and its record "
-            "is made. Rates are by processor time."
+            "the best price could be told. Recording: the bare loop, and msgspec writes the record of each message. "
+            "Book: ids are compared, what cannot be true is looked for, the book is led on, its best prices, band and "
+            "crossing are checked, the message's trust is written down, and its record is made. Rates are by processor "
+            "time."
         ),
         lines=(
             Line(what="diffs into a verified book, by a core", measured=rates["book"], unit="/s", at_least=15_000),
             Line(what="the same, share of a bare loop", measured=share("bare", "book"), unit="%", at_least=60),
             Line(what="the same, share of a plain loop", measured=share("plain", "book"), unit="%"),
+            Line(
+                what="the same, share of a bare loop that makes records, too",
+                measured=share("recording", "book"),
+                unit="%",
+            ),
             Line(
                 what="the same with tops and checkpoints, share of a bare loop",
                 measured=share("bare", "whole"),
@@ -104,8 +113,8 @@ def run(bench: Bench) -> Section:
         ),
         details=(
             f"{one.messages / passes:,.0f} diffs, {one.verified:,} of them verified; bare {rates['bare']:,.0f}/s, "
-            f"plain {rates['plain']:,.0f}/s, book {rates['book']:,.0f}/s, with tops and checkpoints "
-            f"{rates['whole']:,.0f}/s.",
+            f"plain {rates['plain']:,.0f}/s, recording {rates['recording']:,.0f}/s, book {rates['book']:,.0f}/s, with "
+            f"tops and checkpoints {rates['whole']:,.0f}/s.",
         ),
     )
 
@@ -130,6 +139,49 @@ def bare(folder: str, passes: int) -> Run:
                     asks.pop(price, None)
                 else:
                     asks[price] = quantity
+        cpu += time.process_time() - began
+    return Run(
+        messages=passes * len(messages),
+        cpu_seconds=cpu,
+        best=(max(map(float, bids)), min(map(float, asks))),
+    )
+
+
+def recording(folder: str, passes: int) -> Run:
+    """Only read them, and make the record of each."""
+    messages, decode, encode = _messages(folder), msgspec.json.Decoder(_Message).decode, msgspec.json.Encoder().encode
+    snapshot = msgspec.json.decode(Path(folder, SNAPSHOT).read_bytes())
+    cpu, bids, asks, values = 0.0, dict[str, str](), dict[str, str](), list[bytes]()
+    for _ in range(passes):
+        bids, asks = dict(snapshot["bids"]), dict(snapshot["asks"])
+        began = time.process_time()
+        for number, message in enumerate(messages):
+            if number % TOGETHER == 0:
+                values = []
+            data = decode(message).data
+            for price, quantity in data.b:
+                if quantity == "0.00000000":
+                    bids.pop(price, None)
+                else:
+                    bids[price] = quantity
+            for price, quantity in data.a:
+                if quantity == "0.00000000":
+                    asks.pop(price, None)
+                else:
+                    asks[price] = quantity
+            record = Depth(
+                key=id_key(SYMBOL, data.u),
+                version=RECEIVED_US // 1000,
+                symbol=data.s,
+                first_update_id=data.U,
+                last_update_id=data.u,
+                event_time=data.E,
+                received_time=RECEIVED_US,
+                connection=1,
+                bids=data.b,
+                asks=data.a,
+            )
+            values.append(encode(record))
         cpu += time.process_time() - began
     return Run(
         messages=passes * len(messages),
@@ -173,7 +225,7 @@ def book(folder: str, passes: int, whole: bool) -> Run:
         for number, payloads in enumerate(reads):
             if number == untimed:
                 began = time.process_time()
-            basket.hear(payloads, 1_723_161_255_208_000, 1)
+            basket.hear(payloads, RECEIVED_US, 1)
             one.take()
         cpu += time.process_time() - began
     one.stop()

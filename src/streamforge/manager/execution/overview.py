@@ -28,8 +28,7 @@ class Overview:
     neither sent a terminal event nor been counted, by job. connecting: when attempts of loaders of streams were
     planned, by job. loaders: of the attempts that have not ended, the workflow
     and the step, by job. series: the workflows of a symbol and a type. changed: workflows that are new or were replaced
-    since this was emptied. handing_over: those of which a loader is to be replaced without a gap. most_stopping: how
-    many of the live ones have been asked to stop at once, since none was.
+    since this was emptied. handing_over: those of which a loader is to be replaced without a gap.
     """
 
     def __init__(self, live: Mapping[str, Stored]) -> None:
@@ -47,6 +46,7 @@ class Overview:
         self.handing_over: set[str] = set()
         self._stopping: set[str] = set()
         self.most_stopping = 0
+        """How many of the live ones have been asked to stop at once, since none was."""
 
     def refresh(self) -> None:
         """Read what was replaced, and forget what has ended."""

@@ -48,10 +48,10 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
     listening_since_ms: since when every event was received soon after it was sent; silence before that was not the
     workers'. exchange_waits: what the manager's questions to the exchange wait for. launching: targets of this workflow
     that may be being launched right now. unseen: why what is known of the jobs may be out of date; empty if it is not.
-    live_workflows: how many there are, and stopping: how many of them end at the same time. abandoned: the live
-    workflow that it supplements goes on no longer. may_connect: a connection to the exchange's streams may be made
-    now. runs: by target what a job would run now, as `Attempt` has it. may_hand_over: no other workflow is being
-    handed over.
+    stopping: how many live workflows end at the same time.
+    live_workflows: how many there are. abandoned: the live workflow that it supplements goes on no longer.
+    may_connect: a connection to the exchange's streams may be made now. runs: by target what a job would run now, as
+    `Attempt` has it. may_hand_over: no other workflow is being handed over.
     """
 
     may_start: bool = True

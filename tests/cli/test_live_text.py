@@ -120,6 +120,13 @@ def test_an_order_book_says_how_far_it_can_be_trusted() -> None:
     assert live_lines(live) == ["order book: suspect (sequence gap); unverified, but clean: 0.4% of the time"]
 
 
+def test_before_a_segment_is_closed_an_order_book_says_its_trust() -> None:
+    live = Live(state="syncing", records_waiting=47, trust="verified")
+    assert live_text(workflow(live), live) == (
+        "syncing, nothing proven yet, 3,120 stored, 47 on their way, 28/s, its book is verified"
+    )
+
+
 def test_a_handover_says_how_far_it_is_and_why_it_is_made() -> None:
     found = Handover(state="listening", reason="its image is older", asked_at="2024-08-01T00:00:00.000Z", attempt=3)
     told = handover_text("loader-ws-trades", found)

@@ -104,7 +104,8 @@ def test_a_stop_ends_in_its_time_and_what_it_leaves_is_told_and_stored_by_a_retr
         print(f"\na {hangs} that does nothing: stopped after {time.monotonic() - asked_at:.1f} s")
         left, last_id = step(ended, SINK)["messages_left"], ended["live"]["last_id"]
         assert (ended["status"], left > 0) == ("interrupted", True)
-        assert ended["live"]["proven_id"] <= last_id - left
+        # A sink that is killed may have stored what it had not committed yet.
+        assert ended["live"]["proven_id"] <= (last_id - left if hangs == "store" else last_id - 1)
         last = manager.coverage(queue_id)[-1]
         assert (last["verdict"], last["cause"]) == ("unknown", LEFT)
         manager.post(f"/queues/{queue_id}/retry")

@@ -25,6 +25,8 @@ def live_text(workflow: answers.WorkflowSummary, live: Live) -> str:
         parts.append(terminal.per_second(progress.rate))
     if live.frame_age_seconds is not None:
         parts.append(f"last frame {terminal.duration(live.frame_age_seconds)} ago")
+    if live.trust and live.verified_share is None:
+        parts.append(f"its book is {live.trust}")
     if live.verified_share is not None:
         parts.append(f"{live.verified_share:.1%} verified")
     if live.lost_seconds:

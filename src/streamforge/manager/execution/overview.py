@@ -49,6 +49,7 @@ class Overview:
         self.handing_over: set[str] = set()
         self._stopping: set[str] = set()
         self.most_stopping = 0
+        """How many of the live ones have been asked to stop at once, since none was."""
 
     def refresh(self) -> None:
         """Read what was replaced, and forget what has ended."""

@@ -23,6 +23,8 @@ from streamforge_utils.model.spelling import closest
 _registered: dict[str, RecordKind] = {}
 _complete = False
 _SHOWN = 80
+_TELLING = 4
+"""A shorter word, such as `ws`, does not tell which type was meant."""
 _NOW_MS = 1_700_000_000_000
 """A time of these years, unix milliseconds."""
 _DAY_MS = 86_400_000
@@ -108,7 +110,9 @@ def kind_of_type(type_name: str) -> RecordKind:
             return kind
     loaded = [kind for kind in kinds() if kind.paging is not None or kind.streaming is not None]
     named = [kind for kind in loaded if kind.name in type_name]
-    alike = [] if named else closest(type_name, [one for kind in loaded for one in kind.types])
+    alike = (
+        [] if named or len(type_name) < _TELLING else closest(type_name, [one for kind in loaded for one in kind.types])
+    )
     named = named or loaded
     found = [one for one in (kind.meant(type_name) for kind in named) if one is not None]
     meant = next(iter((*closest(type_name, found), *found, *alike)), None)

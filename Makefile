@@ -52,17 +52,17 @@ test-engines: $(STAMP) ## run the tests on real engines (Kafka: Java 17, Maven, 
 	@$(PY) -m tests.engines.objects --fetch
 	@$(PY) -m pytest tests/engines $(OF_DELIVERY:%=--ignore=%) -n $(ENGINE_WORKERS) $(ARGS)
 
-test-long: $(STAMP) ## run the tests that are expensive and rarely break, most on real engines: random killers, every fault of the exchange, more cases
+test-long: $(STAMP) ## run the tests that are expensive and rarely break, most on real engines: every fault on each bus and store, recordings at real speed, random killers
 	@$(PY) -m tests.engines.kafka --fetch
 	@$(PY) -m tests.engines.kubernetes --fetch
 	@env -u ARANGO_URL $(PY) -m pytest tests tests/arango tests/engines $(OF_DELIVERY:%=--ignore=%) -m long -n $(ENGINE_WORKERS) $(ARGS)
 
 test-double: $(STAMP) ## run the end-to-end, fault and kill tests with the double of ArangoDB as the store (Python alone)
-	@env -u ARANGO_URL $(PY) -m pytest tests/arango -n $(ENGINE_WORKERS) --dist=loadscope $(ARGS)
+	@env -u ARANGO_URL $(PY) -m pytest tests/arango -m "not bench and not long" -n $(ENGINE_WORKERS) --dist=loadscope $(ARGS)
 
 test-arango: $(STAMP) ## run the store's contract, the lease, the commands and the end-to-end tests on the ArangoDB that ARANGO_URL names
 	@test -n "$$ARANGO_URL" || { echo "ARANGO_URL is not set: docs/arangodb.md tells how to start a server" >&2; exit 2; }
-	@$(PY) -m pytest $(addprefix tests/arango/,test_contract.py test_commands.py suites) -n $(ENGINE_WORKERS) --dist=loadscope $(ARGS)
+	@$(PY) -m pytest $(addprefix tests/arango/,test_contract.py test_commands.py suites) -m "not bench and not long" -n $(ENGINE_WORKERS) --dist=loadscope $(ARGS)
 
 # STREAMFORGE_IMAGES_DIR=DIR keeps the images in DIR: the next run builds only what has changed.
 test-images: $(STAMP) ## build every image with buildah on a local Debian, start them, run tests inside (needs root, buildah, mmdebstrap, crun and what test-engines needs)
@@ -76,7 +76,7 @@ test-delivery: $(STAMP) pipelines-tools jupyterhub-env bench-others stream-clien
 	@$(PY) -m pytest tests/delivery $(OF_DELIVERY) -n $(ENGINE_WORKERS) $(ARGS)
 
 test-loaded: $(STAMP) ## run all tests beside six busy processes (LOOPS=12: another number): none may depend on the machine's speed
-	@$(PY) -m tests.busy --loops $(or $(LOOPS),6) -- $(PY) -m pytest -n $(WORKERS) $(ARGS)
+	@$(PY) -m tests.busy --loops $(or $(LOOPS),6) -- $(PY) -m pytest -m "not bench and not long" -n $(WORKERS) $(ARGS)
 
 mutants: $(STAMP) build/mutants-env/.done ## mutate the code that must not err and see tests fail (ONLY="lease proof": some; ARGS=--living)
 	@$(PY) -m tools.mutants $(ONLY) $(ARGS)

@@ -16,6 +16,7 @@ from streamforge.exchange.made_up_symbols import made_up_symbols
 from tests.e2e import rig
 from tests.e2e.rig import Json
 from tests.e2e.stored_books import checked, is_verified, start
+from tests.e2e.takeover import chosen_cases
 
 AT_ONCE = 4
 """So many other cases have begun while a test waits for one."""
@@ -50,17 +51,19 @@ CASES = (
     Case("stream-missing:after=20,stream=*@depth*", 2, GAP),
     Case("stream-reset:after=20,stream=*@depth*", 1, frozenset({"disconnect"})),
     Case("depth-ids:after=20,kind=older", 1, GAP),
-)
-MORE = (
     *(Case(f"depth-ids:after=20,kind={kind}", 1, GAP, either=CONTENT) for kind in ("jump", "newer")),
     *(
         Case(f"depth-quantity:after=20,kind={kind}", 1, CONTENT, either=frozenset({"disconnect"}))
         for kind in ("nan", "infinite", "text", "null")
     ),
     Case("ticker-differs:after=20,kind=quantity", 40, doubts=frozenset({"suspect: witness differs"})),
+    Case("stream-duplicate:after=20,stream=*@depth*", 20),
+    Case("stream-shutdown:after=20,stream=*@depth*,seconds=60", 1),
+    Case("429:path=depth,retry_after=1", 2),
+    Case("slow:path=depth,ms=30000", 1),
 )
-EVERY = [*CASES, *MORE]
-SYMBOLS = [one.symbol for one in made_up_symbols(2 * len(EVERY)) if one.status == "TRADING"]
+FOR_LONG = {"slow:path=depth,ms=30000"}
+SYMBOLS = [one.symbol for one in made_up_symbols(2 * len(CASES)) if one.status == "TRADING"]
 
 
 class Cases:
@@ -72,7 +75,7 @@ class Cases:
         self._begun: dict[Case, str] = {}
 
     def symbol(self, case: Case) -> str:
-        return SYMBOLS[EVERY.index(case)]
+        return SYMBOLS[CASES.index(case)]
 
     def switched(self, case: Case) -> str:
         """The fault as it strikes this case's symbol alone."""
@@ -95,7 +98,7 @@ class Cases:
 
 @pytest.fixture(scope="module")
 def exchange() -> Iterator[rig.Exchange]:
-    with rig.exchange("--symbols", str(2 * len(EVERY)), "--no-limits") as found:
+    with rig.exchange("--symbols", str(2 * len(CASES)), "--no-limits") as found:
         yield found
 
 
@@ -110,8 +113,7 @@ def cases(
         "STREAMFORGE_HOLE_SECONDS": "1",
     }
     with rig.manager(tmp_path_factory.mktemp("books") / "data", exchange.url, **settings) as manager:
-        chosen = [item.callspec.params.get("case") for item in request.session.items if hasattr(item, "callspec")]
-        yield Cases(exchange, manager, [case for case in EVERY if case in chosen])
+        yield Cases(exchange, manager, [one["case"] for one in chosen_cases(request)])
 
 
 def test_every_fault_of_order_books_has_a_case() -> None:
@@ -119,13 +121,13 @@ def test_every_fault_of_order_books_has_a_case() -> None:
     assert of_books <= {case.fault.partition(":")[0] for case in CASES}
     for name in of_books:
         for key, values in FAULTS[name].choices.items():
-            told = {case.fault for case in EVERY if case.fault.startswith(f"{name}:")}
+            told = {case.fault for case in CASES if case.fault.startswith(f"{name}:")}
             assert {value for value in values if any(f"{key}={value}" in one for one in told)} == set(values)
 
 
 @pytest.mark.parametrize(
     "case",
-    [*CASES, *(pytest.param(case, marks=pytest.mark.long) for case in MORE)],
+    [pytest.param(case, marks=pytest.mark.long if case.fault in FOR_LONG else ()) for case in CASES],
     ids=lambda case: case.fault,
 )
 def test_what_is_known_is_stored_and_all_else_is_lost_with_its_cause(case: Case, cases: Cases) -> None:

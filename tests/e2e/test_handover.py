@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +20,7 @@ from streamforge_utils.model.books.records import Depth, DepthInterval, interval
 from streamforge_utils.model.completeness.continuity import chains
 from streamforge_utils.model.messages import EOS_KEY, Command, Live, decode_event, encode_command, progress_of
 from streamforge_utils.ports.bus import Message, TopicSpec
-from tests import cleanenv
+from tests import backends, cleanenv
 from tests.e2e import bus, rig
 from tests.e2e import stored_books as books
 from tests.e2e.rig import Json, eventually
@@ -36,9 +37,9 @@ def manager(exchange: rig.Exchange, tmp_path: Path) -> Iterator[rig.Manager]:
         yield found
 
 
-def is_handed_over(attempts: int, workflow: Json) -> bool:
+def is_handed_over(attempts: int, workflow: Json, target: str = TRADES) -> bool:
     """Whether the last one of so many attempts of the loader writes."""
-    found = rig.step(workflow, TRADES)
+    found = rig.step(workflow, target)
     live = workflow["live"]
     return (
         len(found["attempts"]) == attempts
@@ -86,8 +87,69 @@ def _listens(workflow: Json) -> int | None:
 
 
 def _kill(manager: rig.Manager, queue_id: str, number: int) -> None:
-    job = f"job-{TRADES}-btcusdt-{queue_id[-6:]}-{number}"
-    os.kill(rig.worker_pid(manager.data, job), signal.SIGKILL)
+    os.kill(rig.worker_pid(manager.data, _job(TRADES, queue_id, number)), signal.SIGKILL)
+
+
+def _job(target: str, queue_id: str, number: int) -> str:
+    return f"job-{target}-btcusdt-{queue_id[-6:]}" + (f"-{number}" if number > 1 else "")
+
+
+def _has_process(manager: rig.Manager, job: str) -> bool | None:
+    try:
+        return rig.worker_pid(manager.data, job) > 0
+    except (OSError, ValueError):
+        return None
+
+
+def hand_over_to_one_that_is_ready(
+    manager: rig.Manager, queue_id: str, target: str, killing: AbstractContextManager[None]
+) -> None:
+    """The attempt that writes is killed in the block `killing`, with the manager away, once the shadow is ready."""
+    number = len(rig.step(manager.show(queue_id), target)["attempts"])
+    manager.post(f"/queues/{queue_id}/handover")
+    manager.until(queue_id, "another one listens", lambda one: rig.step(one, target)["handover"] is not None)
+    eventually(lambda: _has_process(manager, _job(target, queue_id, number + 1)), "its process is there")
+    manager.kill()
+
+    def is_ready() -> bool | None:
+        read = bus.read(manager.data, backends.events_topic(manager.data))
+        told = [one for one in map(decode_event, (one.value for one in read)) if one.queue_id == queue_id]
+        mine = (one for one in told if (one.target, one.attempt) == (target, number + 1))
+        return any((live := progress_of(one).live) and live.shadow == "ready" for one in mine) or None
+
+    eventually(is_ready, "it is ready", story=manager.log)
+    with killing:
+        os.kill(rig.worker_pid(manager.data, _job(target, queue_id, number)), signal.SIGKILL)
+    manager.start()
+
+    def writes(workflow: Json) -> bool:
+        found, live = rig.step(workflow, target), workflow["live"]
+        return len(found["attempts"]) == number + 1 and found["handover"] is None and live["last_id"] is not None
+
+    manager.until(queue_id, "it writes", writes)
+
+
+def test_an_order_book_stays_verified_over_handovers_of_a_manager(exchange: rig.Exchange, manager: rig.Manager) -> None:
+    queue_id = books.start(manager)
+    for number in (2, 3):
+        begun_ms = exchange.stats()["now_ms"]
+        manager.until(queue_id, "it is verified", partial(books.is_verified, beyond_ms=begun_ms))
+        if number == 2:
+            manager.post(f"/queues/{queue_id}/handover")
+            manager.until(queue_id, "another attempt writes", partial(is_handed_over, 2, target=books.LOADER))
+        else:
+            hand_over_to_one_that_is_ready(manager, queue_id, books.LOADER, nullcontext())
+    assert_verified(exchange, manager, queue_id)
+
+
+def assert_verified(exchange: rig.Exchange, manager: rig.Manager, queue_id: str) -> None:
+    """The book goes on to be verified; nothing of it was lost, and nothing speaks against any of it."""
+    now_ms = exchange.stats()["now_ms"]
+    manager.until(queue_id, "it is verified", partial(books.is_verified, beyond_ms=now_ms + 1000))
+    segments, _ = books.checked(manager, exchange, manager.stopped(queue_id))
+    assert {one["verdict"] for one in segments} == {"stored"}
+    doubts = {one.get("cause", "") for one in segments}
+    assert doubts <= {"", "unverifiable: awaiting snapshot", "unverifiable: loader ended"}
 
 
 class Loader:

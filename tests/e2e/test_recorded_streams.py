@@ -7,6 +7,7 @@ import json
 import shutil
 from bisect import bisect_right
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,7 @@ from streamforge.exchange.config import instant_ms
 from tests.e2e import rig
 from tests.e2e.rig import Json
 from tests.e2e.test_recorded_archive import AMOUNTS, CANDLE, Cells, exact, exported
+from tests.limits import LIMIT_S
 
 TRADE = {"trade_id": "t", "price": "p", "quantity": "q", "timestamp": "T", "is_buyer_maker": "m"}
 AGG_TRADE = {**TRADE, "trade_id": "a", "first_trade_id": "f", "last_trade_id": "l"}
@@ -23,7 +25,7 @@ TYPES = {"trade": ("ws_trades", TRADE), "aggTrade": ("ws_agg_trades", AGG_TRADE)
 """Of each sort of stream the type, and the members of its messages by the columns of the export."""
 ID = {"trade": "t", "aggTrade": "a", "kline_1m": "t"}
 FULL_SPEED, REAL_SPEED = {"paced": True}, {"speed": 1}
-ENOUGH_MS = 5_000
+ENOUGH_MS, WHOLE_MS = 5_000, 660_000
 """Of a replay at real speed."""
 
 FIRST, THEN, APRIL, OCTOBER = (
@@ -78,19 +80,28 @@ def is_loaded(workflow: Json, word: str, until: int) -> bool:
 
 
 @pytest.mark.parametrize(
-    ("files", "words", "now", "pace"),
+    ("files", "words", "now", "real_ms"),
     [
-        ((FIRST, THEN, TRADES), ("trade",), "2024-08-08T23:54:00Z", FULL_SPEED),
-        ((OCTOBER,), ("aggTrade",), "2021-10-12T00:28:00Z", FULL_SPEED),
-        (APART, ("aggTrade",), "2021-04-04T20:03:00Z", FULL_SPEED),
-        (APART, ("kline_1m",), "2021-04-04T20:03:58Z", FULL_SPEED),
-        ((APRIL,), ("aggTrade", "kline_1m"), "2021-04-04T20:03:57Z", REAL_SPEED),
+        ((FIRST, THEN, TRADES), ("trade",), "2024-08-08T23:54:00Z", 0),
+        ((OCTOBER,), ("aggTrade",), "2021-10-12T00:28:00Z", 0),
+        (APART, ("aggTrade",), "2021-04-04T20:03:00Z", 0),
+        (APART, ("kline_1m",), "2021-04-04T20:03:58Z", 0),
+        ((APRIL,), ("aggTrade", "kline_1m"), "2021-04-04T20:03:57Z", ENOUGH_MS),
+        pytest.param((FIRST, THEN, TRADES), ("trade",), "2024-08-08T23:54:10Z", WHOLE_MS, marks=pytest.mark.long),
     ],
-    ids=["trades over midnight", "of four symbols", "of three symbols", "candles", "at real speed"],
+    ids=[
+        "trades over midnight",
+        "of four symbols",
+        "of three symbols",
+        "candles",
+        "at real speed",
+        "11 minutes of trades",
+    ],
 )
 def test_what_was_recorded_is_exported(
-    files: Sequence[str], words: Sequence[str], now: str, pace: Json, market_data: Path, tmp_path: Path
+    files: Sequence[str], words: Sequence[str], now: str, real_ms: int, market_data: Path, tmp_path: Path
 ) -> None:
+    """real_ms: at real speed, so much of it; 0: all of it at full speed."""
     (folder := tmp_path / "replay").mkdir()
     for name in files:
         shutil.copy(market_data / name, folder)
@@ -111,18 +122,19 @@ def test_what_was_recorded_is_exported(
             started[stream] = answer.json()["queue_id"]
         all_listen = lambda: True if exchange.stats()["streams"]["open"] == len(started) else None  # noqa: E731
         rig.eventually(all_listen, "every loader listens")
-        exchange.set_pace(**pace)
+        exchange.set_pace(**(REAL_SPEED if real_ms else FULL_SPEED))
         for stream, queue_id in started.items():
             word, records = stream.partition("@")[2], recorded[stream]
-            if pace == REAL_SPEED and word != "kline_1m":
-                records = records[: bisect_right(records, now_ms + ENOUGH_MS, key=lambda one: one["T"])]
+            if real_ms and word != "kline_1m":
+                records = records[: bisect_right(records, now_ms + real_ms, key=lambda one: one["T"])]
             until = records[-1][ID[word]]
-            manager.until(queue_id, f"{stream} is loaded", lambda one: is_loaded(one, word, until))  # noqa: B023
+            is_there = partial(is_loaded, word=word, until=until)
+            manager.until(queue_id, f"{stream} is loaded", is_there, limit_s=LIMIT_S + real_ms / 1000)
         for stream, queue_id in started.items():
             manager.post(f"/queues/{queue_id}/stop")
             workflow, word = manager.finished(queue_id), stream.partition("@")[2]
             rows, wanted = exported(manager, queue_id, tmp_path), expected(recorded[stream], TYPES[word][1])
-            if pace == REAL_SPEED:
+            if real_ms:
                 # A workflow begins a moment before its stream does, by requests; this one ends before the recording.
                 whole = expected(messages(folder, (word,), 0)[stream], TYPES[word][1])
                 begin = whole.index(rows[0])

@@ -18,6 +18,7 @@ from streamforge.exchange.made_up_symbols import made_up_symbols
 from streamforge_utils.model.kinds.registry import kind_of_type
 from tests.chaos.verdict import assert_right, oracle_query, records_of
 from tests.e2e import rig
+from tests.e2e.takeover import chosen_cases
 from tests.limits import LIMIT_S
 
 TRADE, BAR = "trade", "kline_1s"
@@ -119,7 +120,7 @@ def cases(
         "STREAMFORGE_COMPARE_SECONDS": "0.5",
     }
     with rig.manager(tmp_path_factory.mktemp("matrix") / "data", exchange.url, **settings) as manager:
-        chosen = {item.callspec.params.get("fault") for item in request.session.items if hasattr(item, "callspec")}
+        chosen = {one["fault"] for one in chosen_cases(request)}
         yield Cases(exchange, manager, [fault for fault in ORDER if fault in chosen])
 
 

@@ -192,11 +192,7 @@ class CoverageSummary(msgspec.Struct, frozen=True, kw_only=True):
     coverage says now."""
 
     complete: Annotated[
-        bool,
-        meaning(
-            "Whether every hole has its reason: none is `ours`, `unknown` or `lost`. What retention removed "
-            "(`expired`) is no lack; `verdicts` tells how much that is."
-        ),
+        bool, meaning("Whether every hole has its reason: none is `ours`, `unknown` or `lost`; `expired` is no lack.")
     ]
     checked_at: Annotated[
         Moment, meaning("When the latest proof counted; what was found to be gone since is left out.")

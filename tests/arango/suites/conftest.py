@@ -15,6 +15,7 @@ from tests.e2e.conftest import exchange, manager, market_data, quiet
 __all__ = ["exchange", "manager", "market_data", "quiet"]
 
 
+@pytest.hookimpl(tryfirst=True)  # before tests are chosen by their marks
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     takeover.choose(Path(__file__).parent, config, items)
 

@@ -1,13 +1,14 @@
-"""Faults that leave holes, doubles, doubts or disorder, as whole workflows, on ArangoDB.
+"""Every fault of REST and of the archive, as whole workflows, on ArangoDB.
 
-What becomes of them is read from the store. The others end before a record is sent, or are asked for again until they
-are over.
+Quick are those that leave holes, doubles, doubts or disorder: what becomes of them is read from the store. The others
+end before a record is sent, or are asked for again until they are over.
 """
 
 from typing import Any
 
 import pytest
 
+from tests.e2e.takeover import with_parameters as is_sampled  # noqa: F401 - its name tells what for
 from tests.e2e.test_fault_matrix import *  # noqa: F403 - every test and fixture of it
 from tests.e2e.test_fault_matrix import ARCHIVE
 
@@ -18,9 +19,9 @@ IN_FILES = (
 )
 
 
-def is_sampled(item: pytest.Function) -> bool:
+def is_quick(item: pytest.Function) -> bool:
     """Whether the store has to do with it."""
-    found: dict[str, Any] = item.callspec.params if hasattr(item, "callspec") else {}
+    found: dict[str, Any] = item.callspec.params
     if "fault" in found:
         return str(found["fault"]).startswith(OVER_REST)
-    return "number" in found and ARCHIVE[found["number"]].startswith(IN_FILES)
+    return str(ARCHIVE[found["number"]]).startswith(IN_FILES)

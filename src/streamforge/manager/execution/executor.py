@@ -154,13 +154,13 @@ class Executor:
         """
         self._overview.refresh()
         for name, code in self._overview.parting.items():
-            if _is_member(self.jobs.get(name)):
+            if (job := self.jobs.get(name)) is not None and job.is_member:
                 await self._deps.launcher.note_end(name, code)
 
     async def end(self, name: str, grace_s: float | None = None) -> None:
         """End a job; a member of a basket is told so by a command first, as its launcher may only end all of them."""
         job = self.jobs.get(name)
-        if job is not None and _is_member(job):
+        if job is not None and job.is_member:
             # As in a handover: it leaves to others how the topic goes on.
             payload = {"handover": True}
             with suppress(RetryableError):  # then it is ended with the others
@@ -394,11 +394,6 @@ class Executor:
                     await self._deps.launcher.forget(job)
                 except ConflictError:
                     _log.warning("a job of an ended workflow still runs", job=job, queue_id=workflow.queue_id)
-
-
-def _is_member(job: Job | None) -> bool:
-    """Whether it is seen to go on in a basket."""
-    return job is not None and job.basket != "" and job.state is JobState.RUNNING
 
 
 def _remember(latest: dict[str, None], name: str) -> None:

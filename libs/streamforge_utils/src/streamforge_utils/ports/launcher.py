@@ -63,6 +63,11 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     image: str = ""
     basket: str = ""
 
+    @property
+    def is_member(self) -> bool:
+        """Whether it goes on in a basket."""
+        return self.basket != "" and self.state is JobState.RUNNING
+
 
 class Launcher(Protocol):
     """Runs jobs. One name is run at most once, however often it is asked for; nothing is ever restarted by itself."""

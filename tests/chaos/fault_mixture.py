@@ -1,0 +1,216 @@
+"""Live workflows while several faults of the streams and of order books, drawn at random, strike at once.
+
+Afterwards all that can be known again is stored, and what a book lost has a cause that one of the faults explains.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import httpx
+
+from streamforge.exchange.stream_frames import KINDS
+from streamforge_utils.model.books.stored_intervals import UNBACKED
+from tests import backends
+from tests.chaos import processes
+from tests.chaos.disturbance import running
+from tests.chaos.live_killer import BOOK, LIVE_SETTINGS, SERIES, TROUBLE, check_all, parameters_of
+from tests.chaos.rig import Api, ManagerKeeper
+from tests.e2e.exchangeprocess import Exchange, exchange
+from tests.limits import LIMIT_S
+
+WORDS = {"ws_trades": "trade", "ws_agg_trades": "aggTrade", "ws_candles_1s": "kline_1s", BOOK: "depth*"}
+"""What the streams of a type are called."""
+FAULTS = 12
+"""So many are drawn."""
+BACKGROUND = [fault for fault in TROUBLE if not fault.startswith("stream-")]
+"""What the answers to requests are like meanwhile."""
+DISCONNECT, GAP, CONTENT = "disconnect", "sequence gap", "bad content"
+USUAL = {"", "unverifiable: awaiting snapshot", "unverifiable: out of band", f"unverifiable: {UNBACKED}"}
+"""What may be said of what is stored in any case."""
+
+
+class Choice(NamedTuple):
+    """A fault that may be drawn. types: of the series that it may strike.
+
+    most: how often it strikes at most. lost: the causes of what a book may lose; doubts: what else may be said of it.
+    of_all: it concerns the connections of all series.
+    """
+
+    fault: str
+    types: Sequence[str]
+    most: int = 1
+    lost: frozenset[str] = frozenset()
+    doubts: frozenset[str] = frozenset()
+    of_all: bool = False
+
+
+class Drawn(NamedTuple):
+    """A fault as it was drawn, and as it is switched on."""
+
+    choice: Choice
+    symbol: str
+    type: str
+    switched: str
+
+    def concerns(self, symbol: str) -> bool:
+        """Whether the book of a symbol may suffer: books have one connection."""
+        return self.choice.of_all or (self.type == BOOK and (symbol == self.symbol or DISCONNECT in self.choice.lost))
+
+
+EVERY, BARS = tuple(WORDS), ("ws_candles_1s",)
+OTHERS = tuple(one for one in EVERY if one != BOOK)
+_BROKEN = frozenset({DISCONNECT, GAP, CONTENT})
+REFUSED = "stream-refused"
+
+
+def _of_books(fault: str, most: int, *lost: str, doubts: Sequence[str] = ()) -> Choice:
+    return Choice(fault, (BOOK,), most, frozenset(lost), frozenset(doubts))
+
+
+CHOICES = (
+    *(
+        Choice(fault, EVERY, 1, _BROKEN, of_all="all=1" in fault)
+        for fault in (
+            *("stream-reset", "stream-reset:all=1", "stream-close:code=1008", "stream-old", "stream-old:all=1"),
+            *("stream-shutdown:seconds=1", "stream-shutdown:seconds=0,all=1", "stream-slow:seconds=5"),
+            *("stream-stall:seconds=3", "stream-stall:seconds=2,pings=0,all=1", "stream-silence:seconds=3"),
+            *(f"stream-frame:kind={kind}" for kind in KINDS),
+        )
+    ),
+    Choice(REFUSED, EVERY, 2),
+    Choice("stream-missing", OTHERS, 20),
+    Choice("stream-duplicate", EVERY, 20),
+    Choice("stream-disordered:rows=3", OTHERS, 5),
+    Choice("stream-late:seconds=2", OTHERS, 5),
+    Choice("stream-unknown", EVERY, 5),
+    Choice("stream-unit", OTHERS, 5),
+    Choice("stream-open-bar", BARS, 3),
+    Choice("stream-corrected-bar:seconds=1", BARS, 3),
+    *(_of_books(fault, 3, GAP) for fault in ("stream-missing", "stream-disordered:rows=1")),
+    _of_books("stream-unit", 2, CONTENT),
+    _of_books("depth-overlap", 5),
+    *(_of_books(f"depth-ids:kind={kind}", 1, GAP, CONTENT) for kind in ("jump", "older")),
+    _of_books("depth-crossed", 1, doubts=("suspect: crossed",)),
+    *(
+        _of_books(f"depth-quantity:kind={kind}", 1, CONTENT, DISCONNECT)
+        for kind in ("negative", "nan", "infinite", "text", "null")
+    ),
+    *(
+        _of_books(f"ticker-differs:kind={kind}", 40, doubts=("suspect: witness differs",))
+        for kind in ("quantity", "price")
+    ),
+    *(_of_books(f"snapshot-{kind}:seconds=5", 1) for kind in ("old", "cached")),
+    *(_of_books(fault, 1) for fault in ("snapshot-few:levels=100", "snapshot-crossed")),
+    *(_of_books(f"{fault},path=depth", 1) for fault in ("slow:ms=3000", "429:retry_after=1", "418:seconds=2")),
+)
+"""Not among them: diffs whose ids say that they have what they have not (`back`, `newer`), which nobody can see; and
+diffs that come so late that the ledger calls them lost before they are stored: it does not take that back."""
+LENGTHY = (
+    Choice("stream-silence", EVERY, 1, _BROKEN),
+    Choice("stream-stall:all=1", EVERY, 1, _BROKEN, of_all=True),
+    Choice("stream-stall:pings=0", EVERY, 1, _BROKEN),
+    _of_books("snapshot-cached:seconds=30", 2),
+    _of_books("slow:ms=30000,path=depth", 1),
+)
+"""What is noticed, or over, only after half a minute or more."""
+
+
+def draw(seed: int, count: int, series: Sequence[tuple[str, str]], *, lengthy: bool) -> list[Drawn]:
+    """So many faults, no two of them the same, each of one of the series."""
+    chance, found = random.Random(f"mixture {seed}"), dict[tuple[str, str, str], Drawn]()
+    sorts: dict[object, list[Choice]] = {}  # those of which there are many are not drawn more often
+    for one in (*CHOICES, *(LENGTHY if lengthy else ())):
+        sorts.setdefault((one.fault.partition(":")[0], one.types), []).append(one)
+    while len(found) < count:
+        choice = chance.choice(chance.choice([*sorts.values()]))
+        symbol, type_name = chance.choice([one for one in series if one[1] in choice.types])
+        options = [f"count={chance.randint(1, choice.most)}", f"seed={seed}"]
+        if choice.fault != REFUSED:  # a connection names its streams once it was made
+            options.append(f"symbol={symbol}")
+            if choice.fault.startswith("stream-"):
+                options.append(f"stream={symbol.lower()}@{WORDS[type_name]}")
+            if choice.fault.startswith(("stream-", "depth-", "ticker-")):
+                options.append(f"after={chance.randint(0, 3 if type_name in BARS else 40)}")
+        switched = f"{choice.fault}{',' if ':' in choice.fault else ':'}{','.join(options)}"
+        found.setdefault((choice.fault, symbol, type_name), Drawn(choice, symbol, type_name, switched))
+    return list(found.values())
+
+
+async def survive_faults(
+    folder: Path,
+    *,
+    seed: int,
+    count: int = FAULTS,
+    lengthy: bool = False,
+    series: Sequence[tuple[str, str]] = SERIES[:5],
+    settings: Mapping[str, str] = LIVE_SETTINGS,
+) -> str:
+    """Draw `count` faults, and let each strike while the series are loaded; then nothing is lost without a cause.
+
+    Returns what was done, for a person.
+    """
+    drawn = draw(seed, count, series, lengthy=lengthy)
+    faults = (word for fault in BACKGROUND for word in ("--fault", f"{fault},seed={seed}"))
+    with exchange("--seed", "7", "--trades", "1667", "--no-limits", *faults) as found:
+        for one in drawn:
+            found.switch_on(one.switched)
+        url = {"STREAMFORGE_EXCHANGE_URL": found.url}
+        keeper = ManagerKeeper(folder / "data", folder / "manager.log", {**settings, **url})
+        where = "" if backends.bus_embedded() else " --kafka"
+        where += "" if backends.store_embedded() else " --double"
+        repeat = f"repeat it with python -m tests.chaos{where} --mixtures 1 --seed {seed}"
+        async with httpx.AsyncClient(timeout=LIMIT_S) as client, running(keeper, lambda: (repeat, *_texts(drawn))):
+            api, began = Api(keeper, client), time.monotonic()
+            begun = [
+                await api.start(f"mixture-{number}", symbol=symbol, type=type_name, parameters=parameters_of(type_name))
+                for number, (symbol, type_name) in enumerate(series)
+            ]
+            await until_struck(found, drawn)
+            found.lift_faults()
+            rows, supplements, _ = await check_all(keeper, api, client, found, begun)
+            told = [await check_causes(api, queue_id, drawn) for queue_id in begun]
+            assert "Traceback" not in keeper.log.read_text(errors="replace")
+            assert await keeper.down() == 0
+            assert processes.of_data(keeper.data) == []
+    causes = sorted(set[str]().union(*told))
+    took_s = time.monotonic() - began
+    return f"seed {seed}: {count} faults in {took_s:.0f} s, {rows} rows, {supplements} supplements; lost by {causes}"
+
+
+def _texts(drawn: Sequence[Drawn]) -> list[str]:
+    return [one.switched for one in drawn]
+
+
+async def until_struck(exchange: Exchange, drawn: Sequence[Drawn]) -> None:
+    """Each fault has struck."""
+    waiting = _texts(drawn)
+    try:
+        async with asyncio.timeout(backends.patience(LIMIT_S)):
+            while True:
+                waiting = [one for one in waiting if not exchange.struck(one)]
+                if not waiting:
+                    return
+                await asyncio.sleep(0.2)
+    except TimeoutError:
+        raise AssertionError(f"these faults never struck: {waiting}") from None
+
+
+async def check_causes(api: Api, queue_id: str, drawn: Sequence[Drawn]) -> set[str]:
+    """What a book lost, and what is said of it, follows from a fault that concerns it; the causes of what it lost."""
+    workflow = await api.show(queue_id)
+    segments = (await api.ask("GET", f"/queues/{queue_id}/coverage"))["segments"]
+    lost = {one["cause"] for one in segments if one["verdict"] == "lost"}
+    concern = [one.choice for one in drawn if one.concerns(workflow["symbol"])]
+    may = frozenset[str]().union(*(one.lost for one in concern))
+    assert lost <= may, (queue_id, lost - may, [one.fault for one in concern])
+    after = {f"{word}: {cause}" for cause in may for word in ("suspect", "unverifiable")}
+    doubts = {one.get("cause", "") for one in segments if one["verdict"] == "stored"}
+    allowed = USUAL.union(after, *(one.doubts for one in concern))
+    assert doubts <= allowed, (queue_id, doubts - allowed, [one.fault for one in concern])
+    return lost

@@ -1,0 +1,32 @@
+"""Faults drawn at random that strike at once cost nothing that can be known again, and nothing without its cause.
+
+STREAMFORGE_CHAOS_SEED: which faults. `python -m tests.chaos --mixtures N` draws any number of them.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tests.chaos.fault_mixture import CHOICES, LENGTHY, draw, survive_faults
+from tests.chaos.live_killer import BOOK, SERIES
+from tests.chaos.test_random_killer import SEED
+
+
+async def test_a_mixture_of_faults_costs_nothing_without_a_name(tmp_path: Path) -> None:
+    print(f"\n{await survive_faults(tmp_path, seed=SEED)}")
+
+
+def test_each_fault_is_drawn_and_a_seed_draws_the_same_ones() -> None:
+    drawn = [one for seed in range(300) for one in draw(seed, 12, SERIES, lengthy=True)]
+    assert {one.choice for one in drawn} == {*CHOICES, *LENGTHY}
+    assert {one.type for one in drawn} == {type_name for _, type_name in SERIES}
+    assert draw(7, 12, SERIES, lengthy=True) == draw(7, 12, SERIES, lengthy=True)
+
+
+def test_a_fault_concerns_the_books_that_it_may_spoil() -> None:
+    drawn = [one for seed in range(300) for one in draw(seed, 12, SERIES, lengthy=False)]
+    for one in drawn:
+        connection, book = one.choice.fault.startswith(("stream-reset", "stream-old")), one.type == BOOK
+        assert one.concerns(one.symbol) is (book or "all=1" in one.switched)
+        if connection:
+            assert one.concerns("OTHERUSDT") is (book or "all=1" in one.switched)

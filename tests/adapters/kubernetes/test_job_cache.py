@@ -105,6 +105,11 @@ def test_each_ends_as_its_process_has_told_else_as_that_did(
     assert all("killed" in job.reason for job in entry.seen() if job.exit_code != 0)
 
 
+def test_what_a_process_tells_of_its_members_is_no_last_line() -> None:
+    assert ended_pod(exitCode=1, message="ends of the members: 000 ---").final_message is None
+    assert ended_pod(exitCode=1, message="a line").final_message == "a line"
+
+
 def test_how_one_was_said_to_end_stays() -> None:
     found, _ = cache()
     found.jobs.changed(JobObject(metadata=BASKET))

@@ -13,6 +13,7 @@ import pytest
 from aiohttp import web
 
 from streamforge_utils.adapters.kubernetes.job_launcher import KubernetesLauncher
+from streamforge_utils.adapters.kubernetes.job_records import JOB_KIND
 from streamforge_utils.adapters.kubernetes.manifest import Template
 from streamforge_utils.model.errors import ConfigError, RetryableError
 from streamforge_utils.ports.job_settings import KubernetesSettings
@@ -37,6 +38,8 @@ class Cluster(Script):
         name = request.path.rpartition("/")[2]
         if request.method == "POST":
             return await self._make(request)
+        if request.method == "DELETE" and self.jobs.pop(name, None) is not None:
+            return web.json_response({})
         if name == "jobs":
             return await listed(9, *self.jobs.values())(request)
         if name == "pods":
@@ -124,6 +127,24 @@ async def test_one_that_another_launcher_has_made_and_not_stored_is_found_with_a
     async with launching(cluster, store, tmp_path) as fourth:
         assert await baskets(fourth) == {"b": cluster.made[0]}
     assert len(cluster.made) == 1
+
+
+async def test_with_the_last_member_that_is_forgotten_goes_the_job_though_its_pod_was_not_seen_to_end(
+    tmp_path: Path,
+) -> None:
+    cluster, store = Cluster(), MemoryStore()
+    async with launching(cluster, store, tmp_path) as launcher:
+        await launcher.start_together(specs("a", "b"))
+        for name in ("a", "b"):
+            await launcher.note_end(name, 0)
+        await launcher.forget("a")
+        assert list(cluster.jobs) == cluster.made
+        await launcher.forget("b")
+        await launcher.forget("b")
+        assert (cluster.jobs, await launcher.jobs()) == ({}, [])
+        # Nothing finds out afterwards how it ended, and stores it.
+        await asyncio.gather(*(task for task in asyncio.all_tasks() if task.get_name().startswith("settle")))
+    assert await store.find(JOB_KIND, after=None, limit=10) == []
 
 
 async def test_a_member_of_another_workflow_is_refused(tmp_path: Path) -> None:

@@ -300,8 +300,8 @@ def back_up(data: Path, target: Path, objects: ObjectSettings, *, made_at: str) 
     """
     from streamforge_utils.adapters.embedded import backup
 
-    folder = objects_folder(objects, data)
-    return backup.back_up(data, target, made_at=made_at, made_by=installed_version(), objects=folder)
+    kept = objects_folder(objects, data)
+    return backup.back_up(data, target, made_at=made_at, made_by=installed_version(), objects=kept)
 
 
 def restore(source: Path, data: Path) -> Backup:
@@ -320,9 +320,9 @@ def make_launcher(
     clock: Clock | None = None,
     observer: Observer | None = None,
 ) -> Launcher:
-    """Jobs of a Kubernetes cluster where the settings say so, else the embedded launcher on `DATA/jobs`.
+    """Jobs of a Kubernetes cluster where the settings say so, else processes, of which `DATA/jobs` knows.
 
-    The latter runs one process `python -m streamforge.workers TARGET` per job. store: where the former remembers what
+    The latter are `python -m streamforge.workers TARGET`. store: where the former remembers what
     became of its jobs. environment: what every job gets besides its own and `STREAMFORGE_DATA_DIR`.
     Raises ConfigError.
     """
@@ -349,10 +349,7 @@ def make_launcher(
 
 
 def serve_forks(descriptor: int, run: Callable[[Sequence[str]], int]) -> int:
-    """Be the fork server of an embedded launcher, on its socket; returns the exit code.
-
-    run: does what a worker's process does with its arguments.
-    """
+    """Be the fork server of an embedded launcher, on its socket, with what a worker's process does; the exit code."""
     # What the workers would import, each for itself.
     from streamforge_utils.adapters import binance  # noqa: F401
     from streamforge_utils.adapters.embedded.bus import embedded_bus  # noqa: F401

@@ -57,7 +57,7 @@ from streamforge_utils.model import names
 from streamforge_utils.model.errors import BannedError, ConfigError, ConflictError, PermanentError, RetryableError
 from streamforge_utils.model.messages import Command, encode_command, encode_event
 from streamforge_utils.ports.bus import Message
-from streamforge_utils.ports.launcher import Job, JobState
+from streamforge_utils.ports.launcher import Job
 from streamforge_utils.runtime.worker_definition import Role, Source
 
 _replace = msgspec.structs.replace
@@ -162,13 +162,10 @@ class Executor:
         job = self.jobs.get(name)
         if job is not None and job.is_member:
             # As in a handover: it leaves to others how the topic goes on.
-            payload = {"handover": True}
+            told = {"handover": True}
+            stop = Command(command="stop", queue_id=job.queue_id, target=job.target, attempt=job.attempt, payload=told)
             with suppress(RetryableError):  # then it is ended with the others
-                await self.send(
-                    Command(
-                        command="stop", queue_id=job.queue_id, target=job.target, attempt=job.attempt, payload=payload
-                    )
-                )
+                await self.send(stop)
         await self._deps.launcher.stop(name, grace_s=self._deps.policy.kill_grace_s if grace_s is None else grace_s)
 
     def runs(self, workflow: Workflow | None) -> Mapping[str, str]:

@@ -9,9 +9,9 @@ import pytest
 from tests import backends
 from tests.e2e import rig, stored_books
 from tests.e2e.test_handover import *  # noqa: F403 - every test and fixture of it
-from tests.e2e.test_handover import BOOKS, assert_verified, hand_over_to_one_that_is_ready
+from tests.e2e.test_handover import assert_verified, hand_over_to_one_that_is_ready
 from tests.e2e.test_live import QUICK as SETTINGS
-from tests.e2e.test_live import TRADES, assert_equal, is_live, is_proven_beyond, start, stopped, stored
+from tests.e2e.test_live import TRADES, assert_equal, is_live, is_proven_beyond, start, stored
 from tests.engines.kafka.broker import Broker
 from tests.engines.proxy import Proxy
 
@@ -58,7 +58,7 @@ def test_what_a_loader_was_writing_as_it_died_is_there_once(
     if type_name == "ws_orderbook":
         queue_id = stored_books.start(proxied)
         proxied.until(queue_id, "it is verified", stored_books.is_verified)
-        hand_over_to_one_that_is_ready(proxied, queue_id, BOOKS, dying)
+        hand_over_to_one_that_is_ready(proxied, queue_id, stored_books.LOADER, dying)
         assert_verified(exchange, proxied, queue_id)
         return
     queue_id = start(proxied, type_name)
@@ -66,6 +66,6 @@ def test_what_a_loader_was_writing_as_it_died_is_there_once(
     hand_over_to_one_that_is_ready(proxied, queue_id, TRADES, dying)
     written = proxied.show(queue_id)["live"]["last_id"]
     proxied.until(queue_id, "it goes on", lambda one: is_proven_beyond(written + 60, one))
-    ended = stopped(proxied, queue_id)
+    ended = proxied.stopped(queue_id)
     assert_equal(exchange, stored(proxied, ended))
     assert rig.step(ended, "arango-trades")["progress"]["unchanged"] == 0  # no record was on the topic twice

@@ -360,12 +360,12 @@ class Synchroniser:
         for the book, too, once nobody else needs a snapshot more.
         """
         self.held.reach(book, diffs, self.ledger.next_id)
-        if self._begin_with(book, anchor_id):
+        if self._begin_with(book, anchor_id, witness=False):
             self._requests.want(Importance.RENEW, self._now_us)
             self._holding = self._requests.under_way
 
-    def _begin_with(self, book: OrderBook, anchor_id: int) -> bool:
-        """Go on with a whole book that the stream has reached, which a snapshot verifies.
+    def _begin_with(self, book: OrderBook, anchor_id: int, *, witness: bool = True) -> bool:
+        """Go on with a whole book that the stream has reached, which a snapshot verifies; witness: it is the snapshot.
 
         False: it is older than what is held, or what is held crosses it.
         """
@@ -377,7 +377,7 @@ class Synchroniser:
         if before is not None and is_same and before.differs(book):
             self._lose(Cause.WITNESS, self._witnessed)
             is_same = False
-        if not is_same or self._witnessed.messages < since.messages:
+        if witness and (not is_same or self._witnessed.messages < since.messages):
             self._witnessed = since  # the exchange itself says what the book was there
         ledger.settle(self._witnessed)
         self.book, self._anchor_id = book, anchor_id

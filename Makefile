@@ -40,7 +40,7 @@ $(STAMP): requirements/dev.txt pyproject.toml libs/streamforge_utils/pyproject.t
 demo: $(STAMP) ## load a day of candles (Binance, or the test exchange) and show the proof
 	@$(PY) -m tools.demo
 
-test: $(STAMP) ## run all tests that need Python alone (ARGS="-k name" for some of them)
+test: $(STAMP) ## run the tests that need Python alone, but for the longest (ARGS="-k name" for some of them)
 	@$(PY) -m pytest -n $(WORKERS) $(ARGS)
 
 # Two folders of these need more than the engines: test-delivery runs them.
@@ -50,12 +50,12 @@ test-engines: $(STAMP) ## run the tests on real engines (Kafka: Java 17, Maven, 
 	@$(PY) -m tests.engines.kafka --fetch
 	@$(PY) -m tests.engines.kubernetes --fetch
 	@$(PY) -m tests.engines.objects --fetch
-	@$(PY) -m pytest tests/engines $(OF_DELIVERY:%=--ignore=%) -m "not bench and not long" -n $(ENGINE_WORKERS) $(ARGS)
+	@$(PY) -m pytest tests/engines $(OF_DELIVERY:%=--ignore=%) -n $(ENGINE_WORKERS) $(ARGS)
 
-test-long: $(STAMP) ## run the tests on real engines that are expensive and rarely break: random killers, every fault of the exchange, more cases
+test-long: $(STAMP) ## run the tests that are expensive and rarely break, most on real engines: random killers, every fault of the exchange, more cases
 	@$(PY) -m tests.engines.kafka --fetch
 	@$(PY) -m tests.engines.kubernetes --fetch
-	@$(PY) -m pytest tests/engines $(OF_DELIVERY:%=--ignore=%) -m long -n $(ENGINE_WORKERS) $(ARGS)
+	@env -u ARANGO_URL $(PY) -m pytest tests tests/arango tests/engines $(OF_DELIVERY:%=--ignore=%) -m long -n $(ENGINE_WORKERS) $(ARGS)
 
 test-double: $(STAMP) ## run the end-to-end, fault and kill tests with the double of ArangoDB as the store (Python alone)
 	@env -u ARANGO_URL $(PY) -m pytest tests/arango -n $(ENGINE_WORKERS) --dist=loadscope $(ARGS)

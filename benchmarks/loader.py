@@ -73,7 +73,7 @@ def run(bench: Bench) -> Section:
                 what="loader, share of raw writes to the same bus",
                 measured=ratio(found["raw"], found["loader"]),
                 unit="%",
-                at_least=50,
+                at_least=60,
             ),
             Line(
                 what="loader process with HTTP, share of raw writes",

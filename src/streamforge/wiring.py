@@ -143,12 +143,17 @@ def store_place(settings: DataSettings) -> StorePlace:
     return StorePlace(str(settings.folder), "choose another folder with --data or STREAMFORGE_DATA_DIR", shared=False)
 
 
+def objects_folder(settings: ObjectSettings, data: Path) -> Path | None:
+    """The folder of objects; None: they are in a bucket."""
+    return None if settings.in_bucket else Path(settings.url) if settings.url else data / OBJECTS
+
+
 def make_object_store(settings: ObjectSettings, data: DataSettings) -> ObjectStore:
     """A bucket where the settings name one, else a folder, by default `DATA/objects`. Raises ConfigError."""
-    if not settings.in_bucket:
+    if (folder := objects_folder(settings, data.folder)) is not None:
         from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 
-        return ObjectFolder(Path(settings.url) if settings.url else data.folder / OBJECTS)
+        return ObjectFolder(folder)
     from streamforge_utils.adapters.object_storage.object_bucket import BucketPlace, Keys, ObjectBucket
 
     def keys() -> Keys:
@@ -288,14 +293,15 @@ async def check_collections(settings: DataSettings, *, within_s: float) -> tuple
         await store.close()
 
 
-def back_up(data: Path, target: Path, *, made_at: str) -> Backup:
-    """Copy the embedded bus, store and jobs in `data` to the new folder `target`, also while others work on them.
+def back_up(data: Path, target: Path, objects: ObjectSettings, *, made_at: str) -> Backup:
+    """Copy the embedded bus, store and jobs in `data`, and the folder of objects, to the new folder `target`.
 
-    made_at: ISO 8601, UTC. Raises InvalidInput, ConfigError or RetryableError.
+    Also while others work on them. made_at: ISO 8601, UTC. Raises InvalidInput, ConfigError or RetryableError.
     """
     from streamforge_utils.adapters.embedded import backup
 
-    return backup.back_up(data, target, made_at=made_at, made_by=installed_version())
+    folder = objects_folder(objects, data)
+    return backup.back_up(data, target, made_at=made_at, made_by=installed_version(), objects=folder)
 
 
 def restore(source: Path, data: Path) -> Backup:

@@ -192,6 +192,9 @@ class World:
         task.cancel()
         await asyncio.wait({task}, timeout=LIMIT_S)
 
+    async def note_end(self, name: str, exit_code: int) -> None:
+        """The end of each job is seen."""
+
     async def forget(self, name: str) -> None:
         task = self._tasks.get(name)
         if task is not None and not task.done():

@@ -7,15 +7,16 @@ import pytest
 
 from streamforge.cli.command_errors import UsageProblem
 from streamforge.cli.commands.workflow_commands import handover_text
-from streamforge.cli.coverage_text import description, nothing_over
+from streamforge.cli.coverage_text import description, nothing_over, range_cell, range_text
 from streamforge.cli.live_text import live_lines, live_text
 from streamforge.cli.load_request import Request
 from streamforge.cli.outcome import Ended, Loaded, tell
 from streamforge.cli.progress import numbers
 from streamforge.cli.session import Where
-from streamforge.manager import answers, data_answers
+from streamforge.manager import answers, batch_answers, data_answers
 from streamforge.manager.handover_answers import Handover
 from streamforge.manager.live_answers import Hole, Live
+from streamforge_utils.model.timeranges import SINCE_LAST
 
 LINKS = answers.Links(self="", events="", coverage="", records="", dead_letters="")
 
@@ -97,13 +98,14 @@ def test_a_live_type_needs_no_range() -> None:
 
 def test_it_is_described_from_its_begin_on_and_says_when_nothing_was_recorded() -> None:
     found = workflow(Live(state="syncing"))
-    assert description(found) == "wf-btcusdt-ws_trades-20240801-abc123: BTCUSDT ws_trades from 1970-01-01 on"
+    assert description(found) == "wf-btcusdt-ws_trades-20240801-abc123: BTCUSDT ws_trades live since 1970-01-01"
     assert nothing_over(found, Where(server="http://m")) == "nothing was recorded before it was stopped"
 
 
 def test_an_order_book_says_how_far_it_can_be_trusted() -> None:
     live = Live(
         state="suspect",
+        records_waiting=1843,
         trust="suspect",
         why="sequence gap",
         verified_share=0.9912,
@@ -111,7 +113,7 @@ def test_an_order_book_says_how_far_it_can_be_trusted() -> None:
         lost_seconds=3.2,
     )
     assert live_text(workflow(live), live) == (
-        "suspect, nothing proven yet, 3,120 stored, 28/s, 99.1% verified, 3.2 s lost"
+        "suspect, nothing proven yet, 3,120 stored, 1,843 on their way, 28/s, 99.1% verified, 3.2 s lost"
     )
     assert live_lines(live) == ["order book: suspect (sequence gap); unverified, but clean: 0.4% of the time"]
 
@@ -157,3 +159,29 @@ def test_what_is_lost_is_told_and_not_called_complete_or_gone(capsys: pytest.Cap
         "it happened while nobody listened, and cannot be had again (disconnect)",
         "c (suspect: crossed)",
     ]
+
+
+def test_its_range_has_no_end_before_it_has_ended() -> None:
+    live = Live(state="live")
+    span = answers.TimeRange(requested="now:", start="", end="", start_ms=1_722_470_401_250, end_ms=1_722_470_402_000)
+    found = workflow(live, time_range=span)
+    assert (range_text(found), range_cell(found)) == ("live since 2024-08-01T00:00:01Z", "2024-08-01T00:00:01Z:")
+    ended = workflow(live, time_range=span, ended_at="2024-08-01T00:00:03.500Z")
+    assert range_text(ended) == "live since 2024-08-01T00:00:01Z until 2024-08-01T00:00:03Z"
+    assert range_cell(ended) == "2024-08-01T00:00:01.250Z:2024-08-01T00:00:02Z"
+    batch = batch_answers.BatchSummary(
+        batch_id="b",
+        status="running",
+        type="ws_trades",
+        time_range=span,
+        symbols="*USDT",
+        size=2,
+        created_at="2024-08-01T00:00:00Z",
+        counts=batch_answers.BatchCounts(),
+        progress=batch_answers.BatchProgress(),
+        links=batch_answers.BatchLinks(self="", members="", workflows=""),
+    )
+    assert (range_text(batch), range_cell(batch)) == ("live since 2024-08-01T00:00:01Z", "2024-08-01T00:00:01Z:")
+    last = msgspec.structs.replace(batch, time_range=msgspec.structs.replace(span, requested=SINCE_LAST))
+    assert range_text(last) == "live since last"
+    assert range_text(msgspec.structs.replace(last, type="api_trades")) == "since last"

@@ -14,7 +14,7 @@ import pytest
 from streamforge.cli.command_errors import CliError, UsageProblem
 from streamforge.cli.commands.control_commands import dlq_list
 from streamforge.cli.commands.load_commands import dlq_replay, load
-from streamforge.cli.coverage_text import NOTHING_OVER, left_out, nothing_over
+from streamforge.cli.coverage_text import left_out, nothing_over
 from streamforge.cli.follower import followed
 from streamforge.cli.load_request import Request
 from streamforge.cli.session import Where
@@ -28,6 +28,7 @@ from tests.manager.memory_service import NOW_MS, MemoryService
 from tests.manager.support import replace
 
 NONE_OPENS = "no candle opens in this range"
+NOTHING_OVER = "no candle of this range was over when the workflow was planned"
 DAY = Request(symbol="BTCUSDT", type="api_candles_1h", time_range="-1d")
 ASKED = TimeRange(NOW_MS - 24 * HOUR_MS, NOW_MS)
 ASKED_FOR = "2024-08-01T12:00Z:2024-08-02T12:00Z"
@@ -272,9 +273,10 @@ def test_a_part_in_which_no_candle_opens_is_not_left_out() -> None:
         ("-30s", "api_candles_5m", NOW_MS + 14 * MINUTE_MS + 45_000, NOTHING_OVER),
         ("-5d", "api_candles_3d", NOW_MS, NOTHING_OVER),
         ("the day before", "api_candles_1h", NOW_MS, NOTHING_OVER),
+        ("-1s", "api_trades", NOW_MS, "nothing of this range was over when the workflow was planned"),
     ],
 )  # fmt: skip
-def test_what_is_said_of_a_range_without_a_candle_that_is_over_is_true(
+def test_what_is_said_of_a_range_of_which_nothing_is_over_is_true(
     requested: str, type: str, start_ms: int, told: str
 ) -> None:
     workflow = workflow_answer(span=(requested, start_ms, start_ms), type=type, created_at="2024-08-02T12:15:01Z")

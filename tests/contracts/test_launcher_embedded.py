@@ -7,8 +7,10 @@ from pathlib import Path
 import pytest
 
 from streamforge_utils.adapters.embedded.launcher.process_launcher import ProcessLauncher
+from streamforge_utils.ports.basket import note_exit
 from tests.adapters.embedded.launcher.support import WORKER
-from tests.contracts.launcher import LauncherContract, MakeLauncher
+from tests.contracts.launcher import ClosingLauncher, LauncherContract, MakeLauncher
+from tests.contracts.launcher_baskets import BasketContract, EndMember
 from tests.limits import LIMIT_S
 
 
@@ -42,3 +44,20 @@ class TestForkingLauncher(LauncherContract):
     @pytest.fixture
     def make_launcher(self, tmp_path: Path) -> MakeLauncher:
         return lambda: make_forking(tmp_path / "jobs")
+
+
+class TestProcessBaskets(BasketContract):
+    grace = "streamforge_utils.adapters.embedded.launcher.process_launcher.MEMBER_GRACE_S"
+
+    @pytest.fixture
+    def make_launcher(self, tmp_path: Path) -> MakeLauncher:
+        return lambda: make(tmp_path / "jobs")
+
+    @pytest.fixture
+    def end_member(self, tmp_path: Path) -> EndMember:
+        """As the process of a basket does."""
+
+        async def end(launcher: ClosingLauncher, name: str, exit_code: int) -> None:
+            note_exit(tmp_path / "jobs" / name, exit_code)
+
+        return end

@@ -18,7 +18,7 @@ class ScriptedLauncher:
 
     failing: what every call raises. gate: `start` waits for it. obedient: a job asked to end is gone at once.
     unseen: its trouble. images: of jobs that are started, by target. together: the jobs of each call that started
-    several.
+    several. noted: whose terminal event it was told of; sees_no_member: it takes that for the end of a job.
     """
 
     def __init__(self) -> None:
@@ -35,6 +35,8 @@ class ScriptedLauncher:
         self.unseen = ""
         self.images: dict[str, str] = {}
         self.together: list[list[str]] = []
+        self.noted: list[tuple[str, int]] = []
+        self.sees_no_member = False
 
     def watch(self) -> None:
         """Nothing is shared here that a worker could lock."""
@@ -85,6 +87,12 @@ class ScriptedLauncher:
         job = self.known.get(name)
         if self.obedient and job is not None and job.state is JobState.RUNNING:
             self.end(name, signal=15)
+
+    async def note_end(self, name: str, exit_code: int) -> None:
+        self._check()
+        self.noted.append((name, exit_code))
+        if self.sees_no_member and self.known[name].state is JobState.RUNNING:
+            self.end(name, exit_code=exit_code)
 
     async def forget(self, name: str) -> None:
         self._check()

@@ -8,7 +8,7 @@ from pathlib import Path
 import msgspec
 
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
-from streamforge_utils.model.books.messages import DepthDiff, checked, read_message, read_snapshot
+from streamforge_utils.model.books.book_messages import DepthDiff, checked, read_message, read_snapshot
 from streamforge_utils.model.books.order_book import OrderBook
 from streamforge_utils.model.books.records import checkpoint_of, depth_template, id_key, interval_record, kind_name_of
 from streamforge_utils.model.books.segments import CONTENT, MANIFEST, OpenSegment

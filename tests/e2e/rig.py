@@ -48,6 +48,7 @@ IMPATIENT = {
     "STREAMFORGE_REQUEST_TIMEOUT_SECONDS": "60",
     "STREAMFORGE_START_SECONDS": f"{LIMIT_S:g}",
     "STREAMFORGE_STOP_SECONDS": "60",
+    "STREAMFORGE_LIVE_STOP_SECONDS": "60",
 }
 """Settings of a manager that waits for nothing longer than a test can.
 
@@ -237,6 +238,17 @@ class Manager:
         found = self.api.get(f"/queues/{queue_id}/coverage").raise_for_status().json()
         segments: list[Json] = found["segments"]
         return segments
+
+    def stopped(self, queue_id: str) -> Json:
+        """Stop the workflow, which must have `finished` then."""
+        self.post(f"/queues/{queue_id}/stop")
+        return self.finished(queue_id)
+
+    def records(self, collection: str, **which: str) -> list[Json]:
+        """All records of a collection."""
+        query = {"limit": "all", "format": "jsonl", **which}
+        answer = self.api.get(f"/collections/{collection}/records", params=query).raise_for_status()
+        return [json.loads(line) for line in answer.text.splitlines()]
 
     def csv(self, collection: str, time_range: str | None = None) -> list[str]:
         """The lines of the export of a collection."""

@@ -45,8 +45,7 @@ def test_a_symbol_that_is_not_traded_says_so_and_is_stopped_without_a_hole(
     queue_id = start(manager, "OLDUSDT", type_name)
     shown = manager.until(queue_id, "its loader listens", lambda one: is_listening(one))
     assert (shown["live"]["untraded"], shown["live"]["open_holes"]) == ("BREAK", 0)
-    manager.post(f"/queues/{queue_id}/stop")
-    ended = manager.finished(queue_id)
+    ended = manager.stopped(queue_id)
     assert ended["progress"]["records_stored"] == 0
 
 
@@ -132,5 +131,4 @@ def assert_goes_on(manager: rig.Manager, queue_id: str) -> None:
     """What happens from now on is proven, too, and after a stop nothing lacks."""
     from_ms = time.time_ns() // 1_000_000
     manager.until(queue_id, "it is proven beyond", lambda one: (one["live"]["proven_through_ms"] or 0) > from_ms)
-    manager.post(f"/queues/{queue_id}/stop")
-    manager.finished(queue_id)
+    manager.stopped(queue_id)

@@ -92,9 +92,7 @@ def assert_whole(manager: rig.Manager, workflow: Json) -> None:
     assert {one["verdict"] for one in segments} == {"stored"}
     ids = list[int]()
     for collection in {one["collection"] for one in segments}:
-        query = {"limit": "all", "format": "jsonl"}
-        lines = manager.api.get(f"/collections/{collection}/records", params=query).raise_for_status().text
-        ids += [json.loads(line)["trade_id"] for line in lines.splitlines()]
+        ids += [one["trade_id"] for one in manager.records(collection)]
     assert sorted(ids) == list(range(min(ids), max(ids) + 1))
 
 
@@ -127,9 +125,7 @@ def test_a_live_batch_in_baskets_is_proven_over_the_death_of_one_until_it_is_sto
     assert baskets(manager) == after
 
     alone = workflows(manager)[SYMBOLS[7]]["queue_id"]
-    manager.post(f"/queues/{alone}/stop")
-    stopped = manager.finished(alone)
-    assert_whole(manager, stopped)
+    assert_whole(manager, manager.stopped(alone))
     found = workflows(manager)
     others = {symbol: one for symbol, one in found.items() if symbol != SYMBOLS[7]}
     assert {one["status"] for one in others.values()} == {"running"}

@@ -133,8 +133,7 @@ def test_what_is_known_is_stored_and_all_else_is_lost_with_its_cause(case: Case,
     manager.until(queue_id, "the fault strikes", partial(cases.has_struck, case))
     struck_ms = exchange.stats()["now_ms"]
     manager.until(queue_id, "the book is verified again", partial(is_verified, beyond_ms=struck_ms + 1000))
-    manager.post(f"/queues/{queue_id}/stop")
-    segments, _ = checked(manager, exchange, manager.finished(queue_id))
+    segments, _ = checked(manager, exchange, manager.stopped(queue_id))
     lost = {one["cause"] for one in segments if one["verdict"] == "lost"}
     assert lost == case.lost or (lost and lost <= case.lost | case.either)
     doubts = {one.get("cause", "") for one in segments if one["verdict"] == "stored"}

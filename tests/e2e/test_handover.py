@@ -12,7 +12,6 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
-import httpx
 import msgspec
 import pytest
 
@@ -22,18 +21,13 @@ from streamforge_utils.model.messages import EOS_KEY, Command, Live, decode_even
 from streamforge_utils.ports.bus import Message, TopicSpec
 from tests import cleanenv
 from tests.e2e import bus, rig
+from tests.e2e import stored_books as books
 from tests.e2e.rig import Json, eventually
-from tests.e2e.test_live import QUICK, TRADES, assert_equal, is_live, is_proven_beyond, start, stopped, stored
+from tests.e2e.test_live import QUICK, TRADES, assert_equal, is_live, is_proven_beyond, start, stored
+from tests.e2e.test_live import exchange as exchange
 from tests.limits import LIMIT_S
 
 QUEUE, TOPIC = "wf-btcusdt-ws_orderbook-20240801-abc123", "wf-btcusdt-ws_orderbook-20240801-abc123-data"
-BOOKS = "loader-ws-orderbook"
-
-
-@pytest.fixture(scope="module")
-def exchange() -> Iterator[rig.Exchange]:
-    with rig.exchange("--trades", "1667", "--no-limits") as found:
-        yield found
 
 
 @pytest.fixture
@@ -72,7 +66,7 @@ def test_trades_go_on_over_handovers_and_over_the_end_of_the_one_that_writes(
     manager.start()
     live = manager.until(queue_id, "it has taken over", partial(is_handed_over, 3))["live"]
     manager.until(queue_id, "it goes on", partial(is_proven_beyond, live["last_id"] + 60))
-    ended = stopped(manager, queue_id)
+    ended = manager.stopped(queue_id)
     assert_equal(exchange, stored(manager, ended))
     sink = rig.step(ended, "arango-trades")
     assert len(sink["attempts"]) == 1
@@ -116,7 +110,7 @@ class Loader:
             "STREAMFORGE_SHADOW": "true" if attempt > 1 else "false",
         }
         self._log = (data / f"{attempt}.log").open("wb")
-        command = [sys.executable, "-m", "streamforge.workers", BOOKS]
+        command = [sys.executable, "-m", "streamforge.workers", books.LOADER]
         self.process = subprocess.Popen(command, env=environment, stdout=self._log, stderr=self._log)
 
     def tell(self, name: str, payload: dict[str, Any] | None = None) -> None:
@@ -175,19 +169,10 @@ def test_an_order_book_stays_verified_and_its_chain_of_diffs_goes_on(exchange: r
     assert [one.cause for one in ledger.values() if one.cause] == ["stopped"]
     assert [one.trust.value for one in ledger.values()][-2:] == ["verified", "verified"]
     assert len([one for one in records if one.key == EOS_KEY]) == 1
-    _check_last_top(exchange, [one for one in records if kind_name_of(one.key or b"") == "depth_top"][-1].value)
+    top = msgspec.json.decode([one for one in records if kind_name_of(one.key or b"") == "depth_top"][-1].value)
+    books.assert_equal(exchange, "BTCUSDT", top["last_update_id"], (top["bids"], top["asks"]))
 
 
 def _diffs(data: Path) -> list[Depth]:
     found = [one for one in bus.read(data, TOPIC) if one.key != EOS_KEY and kind_name_of(one.key or b"") == "depth"]
     return [msgspec.json.decode(one.value, type=Depth) for one in found]
-
-
-def _check_last_top(exchange: rig.Exchange, value: bytes) -> None:
-    """The best levels that the second attempt has written are the exchange's."""
-    top = msgspec.json.decode(value)
-    query: dict[str, str | int] = {"symbol": "BTCUSDT", "u": top["last_update_id"]}
-    true = httpx.get(f"{exchange.url}/oracle/depth", params=query).raise_for_status().json()
-    for side in ("bids", "asks"):
-        told = [[float(one) for one in level] for level in top[side]]
-        assert told == [[float(one) for one in level] for level in true[side][: len(told)]]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import signal
 import subprocess
 import sys
@@ -56,11 +55,6 @@ def is_proven_beyond(trade_id: int, workflow: Json) -> bool:
     return is_live(workflow) and bool(workflow["live"]["proven_id"] > trade_id)
 
 
-def stopped(manager: rig.Manager, queue_id: str) -> Json:
-    manager.post(f"/queues/{queue_id}/stop")
-    return manager.finished(queue_id)
-
-
 def stored(manager: rig.Manager, workflow: Json) -> dict[int, Json]:
     """Every record of the workflow's range by its id, wherever its coverage says that it lies."""
     segments = manager.coverage(workflow["queue_id"])
@@ -68,9 +62,7 @@ def stored(manager: rig.Manager, workflow: Json) -> dict[int, Json]:
     assert [one["end_ms"] for one in segments[:-1]] == [one["start_ms"] for one in segments[1:]]
     found: dict[int, Json] = {}
     for collection in {one["collection"] for one in segments}:
-        query = {"limit": "all", "format": "jsonl"}
-        lines = manager.api.get(f"/collections/{collection}/records", params=query).raise_for_status().text
-        found |= {one["trade_id"]: one for one in map(json.loads, lines.splitlines())}
+        found |= {one["trade_id"]: one for one in manager.records(collection)}
     span = workflow["time_range"]
     return {n: one for n, one in sorted(found.items()) if span["start_ms"] <= one["timestamp"] < span["end_ms"]}
 
@@ -100,7 +92,7 @@ def test_trades_are_proven_while_they_come_and_the_stop_closes_the_ledger(
     assert first["frame_age_seconds"] < 60
     later = manager.until(queue_id, "more is proven", partial(is_proven_beyond, first["proven_id"] + 100))
     assert later["live"]["proven_through_ms"] > first["proven_through_ms"]
-    ended = stopped(manager, queue_id)
+    ended = manager.stopped(queue_id)
     assert ended["coverage"]["complete"] is True
     assert_equal(exchange, stored(manager, ended))
 
@@ -108,7 +100,7 @@ def test_trades_are_proven_while_they_come_and_the_stop_closes_the_ledger(
 def test_since_a_time_history_and_stream_are_one_series(exchange: rig.Exchange, manager: rig.Manager) -> None:
     queue_id = start(manager, "ws_trades", since="-3m")
     manager.until(queue_id, "history and stream are proven", is_live)
-    ended = stopped(manager, queue_id)
+    ended = manager.stopped(queue_id)
     records = stored(manager, ended)
     assert_equal(exchange, records)
     span = ended["time_range"]
@@ -130,7 +122,7 @@ def test_kills_of_loader_sink_and_manager_leave_no_hole(exchange: rig.Exchange, 
         else:
             manager.kill_worker(queue_id, target, signal.SIGKILL)
         proven = manager.until(queue_id, "it goes on", partial(is_proven_beyond, proven + 60))["live"]["proven_id"]
-    assert_equal(exchange, stored(manager, stopped(manager, queue_id)))
+    assert_equal(exchange, stored(manager, manager.stopped(queue_id)))
 
 
 def test_what_was_lost_of_it_is_loaded_again_while_it_runs(exchange: rig.Exchange, manager: rig.Manager) -> None:
@@ -143,7 +135,7 @@ def test_what_was_lost_of_it_is_loaded_again_while_it_runs(exchange: rig.Exchang
     found = manager.post("/coverage/BTCUSDT/api_trades/verify", 200)
     assert found["records_missing"] == 30
     manager.until(queue_id, "it is whole again", partial(is_proven_beyond, last + 60))
-    assert_equal(exchange, stored(manager, stopped(manager, queue_id)))
+    assert_equal(exchange, stored(manager, manager.stopped(queue_id)))
     repairs = manager.api.get("/queues", params={"type": "api_trades"}).json()["queues"]
     assert {(one["supplements"], one["status"]) for one in repairs} == {(queue_id, "finished")}
 
@@ -202,7 +194,7 @@ def test_closed_candles_are_proven_as_they_come(exchange: rig.Exchange, manager:
     )
     through = workflow["live"]["proven_through_ms"]
     manager.until(queue_id, "more are proven", lambda one: one["live"]["proven_through_ms"] > through + 3000)
-    ended = stopped(manager, queue_id)
+    ended = manager.stopped(queue_id)
     span = ended["time_range"]
     rows = exchange.oracle("BTCUSDT", "1s", span["start_ms"], span["end_ms"])
     assert ended["progress"]["records_stored"] == len(rows) == (span["end_ms"] - span["start_ms"]) // 1000
@@ -228,10 +220,10 @@ def test_over_midnight_a_day_begins_another_collection(tmp_path: Path) -> None:
                 manager.kill_worker(queue_id, target, signal.SIGKILL)
         for name, queue_id in begun.items():
             manager.until(queue_id, "the day is proven", partial(is_proven, through_ms=later[name]))
-            ended, base = stopped(manager, queue_id), f"btcusdt_{name}"
+            ended, base = manager.stopped(queue_id), f"btcusdt_{name}"
             held = [one["collection"] for one in manager.coverage(queue_id)]
             assert set(held) == {f"{base}_20240801", f"{base}_20240802"}
-            before, after, both = (records(manager, one) for one in (*sorted(set(held)), base))
+            before, after, both = (manager.records(one) for one in (*sorted(set(held)), base))
             assert before + after == both
             time = "timestamp" if name == "ws_trades" else "open_time"
             assert {one[time] < MIDNIGHT for one in before} == {True}
@@ -243,9 +235,3 @@ def test_over_midnight_a_day_begins_another_collection(tmp_path: Path) -> None:
 
 def is_proven(workflow: Json, through_ms: int = 0) -> bool:
     return ((workflow["live"] or {}).get("proven_through_ms") or 0) > through_ms
-
-
-def records(manager: rig.Manager, collection: str) -> list[Json]:
-    query = {"limit": "all", "format": "jsonl"}
-    lines = manager.api.get(f"/collections/{collection}/records", params=query).raise_for_status().text
-    return [json.loads(line) for line in lines.splitlines()]

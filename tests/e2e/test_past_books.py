@@ -16,8 +16,7 @@ def test_the_book_of_a_past_moment_is_the_exchanges_and_all_diffs_are_exported(
     queue_id = start(manager)
     first_ms = verified(manager, queue_id)["live"]["proven_through_ms"]
     last_ms = verified(manager, queue_id, first_ms + 1500)["live"]["proven_through_ms"]
-    manager.post(f"/queues/{queue_id}/stop")
-    workflow = manager.finished(queue_id)
+    workflow = manager.stopped(queue_id)
     for at_ms in (first_ms, (first_ms + last_ms) // 2, last_ms):
         book = manager.api.get("/books/BTCUSDT", params={"at": iso_ms(at_ms), "limit": "all"}).json()
         assert (book["trust"], book["why"], book["verdict"]) == ("verified", None, "stored")
@@ -26,6 +25,5 @@ def test_the_book_of_a_past_moment_is_the_exchanges_and_all_diffs_are_exported(
     outside = manager.api.get("/books/BTCUSDT", params={"at": iso_ms(first_ms - 86_400_000)})
     assert outside.status_code == 404
     assert "(stopped): choose a moment between" in outside.json()["detail"]
-    asked = {"symbol": "BTCUSDT", "type": "ws_orderbook", "limit": "all", "format": "jsonl"}
-    lines = manager.api.get(f"/collections/{workflow['collection']}/records", params=asked).text.splitlines()
-    assert len(lines) == workflow["progress"]["records_stored"]
+    diffs = manager.records(workflow["collection"], symbol="BTCUSDT", type="ws_orderbook")
+    assert len(diffs) == workflow["progress"]["records_stored"]

@@ -44,8 +44,7 @@ def start(manager: rig.Manager, topic: str, **fields: object) -> str:
 
 def stored(manager: rig.Manager, collection: str) -> list[int]:
     """The numbers in a collection, sorted."""
-    answer = manager.api.get(f"/collections/{collection}/records", params={"limit": "all", "format": "jsonl"})
-    return sorted(json.loads(line)["n"] for line in answer.raise_for_status().text.splitlines())
+    return sorted(one["n"] for one in manager.records(collection))
 
 
 def runs(workflow: rig.Json, number: int) -> bool:

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
+import yaml
 
 from tests.e2e import rig
 from tests.e2e.rig import Json
 from tests.e2e.test_recordings import folder as recordings_folder
 
-FOLDER = "trades-and-aggtrades"
+FOLDER, CASSETTES = "trades-and-aggtrades", "http-cassettes"
 TRADE = ("id", "price", "qty", "quoteQty", "time", "isBuyerMaker", "isBestMatch")
 AGG_TRADE = ("a", "p", "q", "f", "l", "T", "m", "M")
 
@@ -59,9 +60,19 @@ class Recorded(NamedTuple):
 
 def rest(name: str) -> Recorded:
     """An answer of the REST API, as it was recorded."""
-    content = (recordings_folder() / FOLDER / name).read_bytes()
+    return _answer(name, (recordings_folder() / FOLDER / name).read_bytes(), name.split("_")[3][:10])
+
+
+def cassette(name: str) -> Recorded:
+    """The answer to the only request of a cassette."""
+    text = (recordings_folder() / CASSETTES / name).read_text()
+    exchanged: Json = yaml.safe_load(text) if name.endswith(".yml") else json.loads(text)[0]
+    return _answer(name, exchanged["response"]["body"].encode(), name.split("_")[4][:10])
+
+
+def _answer(name: str, content: bytes, day: str) -> Recorded:
     rows = sorted(json.loads(content), key=lambda row: row.get("id", row.get("a")))
-    aggregated, symbol, day = "aggTrades" in name, name.split("_")[2], name.split("_")[3][:10]
+    aggregated, symbol = "aggTrades" in name, name.split("_")[2]
     kind = "aggTrades" if aggregated else "trades"
     return Recorded(
         "api_agg_trades" if aggregated else "api_trades", symbol, f"{symbol}-{kind}-{day}.json", content, rows
@@ -106,6 +117,8 @@ def events(name: str) -> Recorded:
 
 
 FILES: dict[str, Callable[[str], Recorded]] = {
+    "spot_aggTrades_BNBUSDT_200_2019-06-25.yml": cassette,
+    "spot_historicalTrades_XRPUSDT_200_2021-04-13.json": cassette,
     "spot_aggTrades-rest_BTCUSDT_2021-10-22.json": rest,
     "spot_aggTrades-vision_FXSUSDT_2023-10-29_5rows.csv": vision,
     "spot_trade-events-csv_WAVESUSDT_2019-05-26.csv.gz": events,
@@ -138,15 +151,13 @@ def loaded(
         exchange = stack.enter_context(rig.exchange("--replay", str(folder / "replay")))
         manager = stack.enter_context(rig.manager(folder / "data", exchange.url))
         workflow = manager.loaded(file.symbol, file.type, _span(*file.seconds))
-        answer = manager.api.get(
-            f"/collections/{workflow['collection']}/records", params={"limit": "all", "format": "jsonl"}
-        )
-        records = [json.loads(line) for line in answer.raise_for_status().text.splitlines()]
+        records = manager.records(workflow["collection"])
         yield Loaded(file, workflow, manager.coverage(workflow["queue_id"]), records)
 
 
 def test_every_file_is_tested() -> None:
-    found = sorted(path.name for path in (recordings_folder() / FOLDER).glob("*"))
+    kept = recordings_folder()
+    found = sorted(path.name for path in (*(kept / FOLDER).glob("*"), *(kept / CASSETTES).glob("*rades_*_200_*")))
     assert not found or found == sorted(FILES)
 
 

@@ -199,6 +199,8 @@ async def test_rows_of_a_file_are_spoilt_and_its_checksum_is_right(micro: bool) 
         }
         for kind, row in changed.items():
             assert await spoilt(f"kind={kind}") == [*right[:middle], row, *right[middle + 1 :]]
+        last = [*right[-1][:4], str(int(right[-1][4]) + 1), *right[-1][5:]]
+        assert await spoilt("kind=torn") == [*right[:-1], last]
         assert await spoilt("kind=altered,rows=0") == [[*row[:2], f"1{row[2]}", *row[3:]] for row in right]
 
 

@@ -142,6 +142,28 @@ async def test_pages_by_id_are_harmed(path: str, name: str, fault: str, asked: i
         assert [row[name] for row in msgspec.json.decode(answer.body)] == given
 
 
+@pytest.mark.parametrize(
+    ("options", "torn"),
+    [("", [("f", 0, -1), None]), ("side=last", [("l", -1, 1), None]), ("always=1", [("f", 0, -1), ("f", 0, -1)])],
+)
+async def test_a_page_of_aggregates_does_not_meet_its_neighbour(
+    options: str, torn: list[tuple[str, int, int] | None]
+) -> None:
+    asked = {"symbol": "BTCUSDT", "fromId": 5000, "limit": 10}
+    async with peer() as exchange:
+        right = msgspec.json.decode((await exchange.get("/api/v3/aggTrades", **asked)).body)
+        exchange.state.faults.add(f"torn:{options}")
+        for change in torn:
+            expected = [dict(row) for row in right]
+            if change is not None:
+                member, place, by = change
+                expected[place][member] += by
+            assert msgspec.json.decode((await exchange.get("/api/v3/aggTrades", **asked)).body) == expected
+        whole = await exchange.get("/api/v3/historicalTrades", **asked)
+        exchange.state.faults.active = []
+        assert (await exchange.get("/api/v3/historicalTrades", **asked)).body == whole.body
+
+
 async def test_what_is_below_a_floor_is_not_found_by_time_either() -> None:
     async with peer() as exchange:
         span = {"symbol": "BTCUSDT", "startTime": START, "endTime": START + MINUTE, "limit": 1000}

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from streamforge.exchange.config import DEFAULT_SYMBOLS
 from streamforge.exchange.prices import PricePath
+from streamforge.exchange.seeded_trades import SeededAggTrades, SeededTrades, Tape
 from streamforge.exchange.trade_lines import TradeLines
-from streamforge.exchange.trades import SeededAggTrades, SeededTrades, Tape
 from streamforge_utils.model.timeranges import TimeRange
 from tests.exchange.conftest import MINUTE
 

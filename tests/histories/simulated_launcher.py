@@ -107,6 +107,9 @@ class SimulatedLauncher:
                     await worker.process.gone.wait()
         worker.process.kill()
 
+    async def note_end(self, name: str, exit_code: int) -> None:
+        """The end of each job is seen."""
+
     async def forget(self, name: str) -> None:
         await asyncio.sleep(0)
         worker = self.known.get(name)

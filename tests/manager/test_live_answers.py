@@ -202,3 +202,16 @@ def test_a_segment_that_is_still_open_is_no_age_to_be_called_for() -> None:
     observer = RecordingObserver()
     observe(observer, [book({"trust": "verified"}, proven_ms=NOW - 800_000)], NOW)
     assert observer.gauges["live_proven_age_seconds"] == 120
+
+
+def test_of_an_order_book_diffs_alone_are_stored_and_those_of_an_open_segment_are_on_their_way() -> None:
+    found = book({"trust": "verified"}, stored=213)
+    loader, sink = LOADER, "arango-orderbook"
+    found = fold_event(found, said(found, loader, "loading", records=4000, rate=11.5), NOW)
+    found = fold_event(found, said(found, sink, "loading", records=27, rate=0.4, lag=3, held=1840), NOW)
+    told = workflow_answer(found, at_ms=NOW)
+    assert told.live is not None
+    assert (told.progress.records_stored, told.progress.rate, told.live.records_waiting) == (213, 11.5, 1843)
+    ended = workflow_answer(replace(found, status=Status.INTERRUPTED, ended_ms=NOW), at_ms=NOW)
+    assert ended.live is not None
+    assert (ended.progress.records_stored, ended.live.records_waiting) == (213, 0)

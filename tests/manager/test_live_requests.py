@@ -39,6 +39,8 @@ def test_its_records_lie_in_a_collection_of_each_day_unless_the_request_names_on
     assert (live.daily, live.collection) == (True, "btcusdt_ws_candles_1m")
     named = made(request(collection="mine"))
     assert (named.daily, named.collection) == (False, "mine")
+    book = made(StartRequest(symbol="BTCUSDT", type="ws_orderbook"))
+    assert (book.daily, book.collection) == (True, "btcusdt_ws_orderbook")
     a_record_a_day = made(StartRequest(symbol="BTCUSDT", type="ws_candles_1d"))
     assert (a_record_a_day.daily, a_record_a_day.collection) == (False, "btcusdt_ws_candles_1d_2024_08_10")
     history = made(StartRequest(symbol="BTCUSDT", type="api_candles_1m", time_range="2024-08-01"))

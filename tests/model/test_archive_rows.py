@@ -271,11 +271,10 @@ def test_where_the_files_of_a_series_lie(type_name: str, folder: str, place: str
 
 
 def test_aggregates_that_do_not_meet_across_a_seam_are_noticed() -> None:
-    series = series_of("FXSUSDT", "api_agg_trades")
-    files = files_of(series)
+    kind = kind_of(series_of("FXSUSDT", "api_agg_trades"))
     first = read("api_agg_trades", AGG_TRADE).values[0]
     meets = with_column(with_column(with_column(AGG_TRADE, 0, b"11782579"), 3, b"14974845"), 4, b"14974845")
-    assert files.break_between(first, read("api_agg_trades", meets).values[0]) == ""
+    assert kind.break_between(first, read("api_agg_trades", meets).values[0]) == ""
     torn = with_column(meets, 4, b"14974899")
     torn = with_column(torn, 3, b"14974899")
-    assert "begins with 14974899" in files.break_between(first, read("api_agg_trades", torn).values[0])
+    assert "begins with 14974899" in kind.break_between(first, read("api_agg_trades", torn).values[0])

@@ -24,6 +24,12 @@ def test_a_record_lies_in_the_collection_of_its_utc_day() -> None:
     assert Placement("mine").at(MIDNIGHT) == "mine"
 
 
+def test_what_tells_of_records_for_weeks_lies_beside_the_days() -> None:
+    assert DAILY.ledger == "btcusdt_ws_trades_ledger"
+    assert not DAILY.holds(DAILY.ledger)
+    assert Placement("mine").ledger == "mine"
+
+
 def test_a_range_is_divided_at_midnight() -> None:
     span = TimeRange(MIDNIGHT - 5, MIDNIGHT + DAY_MS)
     assert DAILY.of(span) == [

@@ -45,6 +45,7 @@ def test_the_kinds_of_the_package_are_found_by_themselves() -> None:
     assert registry.kind_named("candles") is CANDLES
     assert registry.kind_of_type("api_candles_1mo") is CANDLES
     assert registry.type_of(Series("BTCUSDT", "candles", "1M")) == "api_candles_1M"
+    assert registry.daily_series("BTCUSDT") == Series("BTCUSDT", "candles", "1d")
 
 
 def test_a_registered_kind_is_known_by_its_types_and_keys() -> None:

@@ -187,7 +187,7 @@ class LiveRig:
             output=output,
             handover=handover,
             report=_report,
-            tail=TopicTail(self.bus, TOPIC),
+            tail=TopicTail(self.bus, TOPIC, tools),
             scratch=self.folder,
             given_ranges=self.given_ranges,
             weight_per_minute=self.weight_per_minute,

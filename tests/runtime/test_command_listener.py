@@ -169,7 +169,7 @@ def test_a_share_of_connections_comes_with_the_weight_or_alone() -> None:
         None,  # type: ignore[arg-type]
         identity,
         instruments(ManualClock()),
-        stop=lambda _: None,
+        stop=lambda *_: None,
         ping=lambda _: None,
         budget=lambda weight: told.append(("weight", weight)),
         connects=lambda connects: told.append(("connects", connects)),

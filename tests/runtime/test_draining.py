@@ -121,6 +121,25 @@ async def test_what_is_not_stored_in_time_is_told(rig: Rig, left: int) -> None:
     assert last.extra["left"] == left
 
 
+async def test_the_command_may_leave_it_less_time(rig: Rig) -> None:
+    sink = await begun(rig)
+    await stopped(sink, payload=ENDED | {"drain_seconds": 0.05})
+    code, last = await sink.ends()
+    assert (code, sink.stored) == (0, [b"1"])
+    assert last.message == "stopped by command; up to 2 messages are left unstored"
+
+
+@pytest.mark.parametrize("given", [None, "0.05", -1, True])
+async def test_what_is_no_time_leaves_it_that_of_its_settings(rig: Rig, given: object) -> None:
+    sink = await begun(rig)
+    await stopped(sink, payload=ENDED | {"drain_seconds": given})
+    await sink.rig.command("ping")
+    await sink.rig.until_event("pong")
+    sink.gate.set()
+    await sink.ends()
+    assert sink.stored == [b"1", b"2", b"3"]
+
+
 async def test_what_is_left_is_not_guessed_where_the_bus_does_not_say(rig: Rig) -> None:
     rig.environment["STREAMFORGE_DRAIN_SECONDS"] = "0.05"
     sink = await begun(rig)

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import pytest
 
+from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.kinds.paging import ById
 from streamforge_utils.runtime.bar_loader import load_bars
 from streamforge_utils.runtime.live_worker import LiveParameters
 from streamforge_utils.runtime.stream_loader import load_ids
+from streamforge_utils.runtime.termination import root_of
+from streamforge_utils.runtime.topic_tail import PATIENCE_S
 from tests.runtime.live_rig import BARS, BarMarket, TradeMarket, play
 
 
@@ -122,6 +125,36 @@ def test_it_takes_the_place_of_one_that_was_killed(overlaps: bool) -> None:
         await market.clock.sleep(3)
         assert market.written == [*range(100, 111)]
         assert market.live.backfilled == (0 if overlaps else 5)
+
+    play(load_ids, act)
+
+
+def test_a_bus_that_is_away_when_it_takes_over_is_asked_again_for_a_minute() -> None:
+    async def act(market: TradeMarket) -> None:
+        await beside(market)
+        market.bus.failing = RetryableError("away")
+        await market.hand_over()
+        market.trade(3)
+        await market.clock.sleep(PATIENCE_S / 2)
+        assert market.written == [*range(100, 103)]
+        market.bus.failing = None
+        await market.clock.sleep(6)
+        assert market.written == [*range(100, 106)]
+        assert market.live.backfilled == 0
+
+    play(load_ids, act)
+
+
+def test_a_bus_that_stays_away_when_it_takes_over_ends_it() -> None:
+    async def act(market: TradeMarket) -> None:
+        await beside(market)
+        market.bus.failing = RetryableError("away")
+        await market.hand_over()
+        await market.clock.sleep(PATIENCE_S + 1)
+        loader, market.loader = market.loader, None
+        assert loader is not None
+        assert loader.done()
+        assert str(root_of(loader.exception() or AssertionError())) == "away"
 
     play(load_ids, act)
 

@@ -10,13 +10,16 @@ from typing import Any
 import pytest
 
 from streamforge_utils.model.completeness import Sequence
+from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.kinds.paging import ById, ByTime, Page, Question
+from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.columns import MessageColumns
 from streamforge_utils.runtime.history_loader import HistoryParameters, load_history
 
 MOST = 10
 START_MS = 1_722_470_400_000
+TORN = b"torn"
 
 
 class Ticks:
@@ -41,7 +44,7 @@ class Ticks:
         if isinstance(question, ByTime):
             first, count = -(-(question.span.start_ms - START_MS) // 1000), question.limit or MOST
         else:
-            first, count = question.first_id, MOST
+            first, count = question.first_id, question.limit or MOST
         known = (number for number in count_from(max(0, first)) if number not in self.lacking)
         ids = list(islice(known, count))
         texts = [b"%d" % number for number in ids]
@@ -83,9 +86,55 @@ async def test_what_is_there_is_not_asked_for_again(first_id: int, seconds: int,
     assert sum(isinstance(question, ByTime) for question in exchange.asked) == by_time
 
 
-async def loaded(exchange: Ticks, seconds: int, *, to_now: bool = False, first_id: int | None = None) -> list[int]:
-    """What is written of so many seconds from the fifth on."""
+class Torn(Ticks):
+    """Says of the record `number` wrongly which one is beside it, in so many answers that begin or end with it."""
+
+    def __init__(self, number: int, times: int) -> None:
+        super().__init__()
+        self.number, self.times = number, times
+
+    async def page(self, series: Any, question: Question) -> Page:
+        page = await super().page(series, question)
+        ends = () if isinstance(question, ByTime) else (page.positions[0], page.positions[-1])
+        if self.times == 0 or self.number not in ends:
+            return page
+        self.times -= 1
+        texts = [TORN if number == self.number else b"%d" % number for number in page.positions]
+        return Page(page.positions, page.times, texts, texts)
+
+
+FIRST_OF_SECOND = 4 + MOST
+"""The fifth record is asked for with the one before it."""
+
+
+@pytest.mark.parametrize("times", [0, 1, 2])
+@pytest.mark.parametrize("number", [4, 5, FIRST_OF_SECOND - 1, FIRST_OF_SECOND, FIRST_OF_SECOND + MOST])
+async def test_a_record_that_does_not_meet_its_neighbour_in_another_answer_is_asked_for_again(
+    number: int, times: int
+) -> None:
+    assert await loaded(Torn(number, times), 3 * MOST, chained=True) == [*range(5, 5 + 3 * MOST + 1)]
+    assert await loaded(Torn(number, times), 3 * MOST, chained=True, first_id=8) == [*range(8, 5 + 3 * MOST + 1)]
+
+
+@pytest.mark.parametrize("number", [FIRST_OF_SECOND - 1, FIRST_OF_SECOND])
+async def test_where_two_answers_never_meet_the_load_fails_and_none_of_the_two_records_is_written(number: int) -> None:
     written: list[bytes] = []
+    with pytest.raises(RetryableError, match=f"X from id {FIRST_OF_SECOND}: torn, also when it is asked again 3 times"):
+        await loaded(Torn(number, 99), 3 * MOST, chained=True, written=written)
+    assert written == [b"%d" % number for number in range(5, FIRST_OF_SECOND - 1)]
+
+
+async def loaded(
+    exchange: Ticks,
+    seconds: int,
+    *,
+    to_now: bool = False,
+    first_id: int | None = None,
+    chained: bool = False,
+    written: list[bytes] | None = None,
+) -> list[int]:
+    """What is written of so many seconds from the fifth on."""
+    written = [] if written is None else written
 
     async def write(records: MessageColumns) -> None:
         written.extend(message.value for message in records)
@@ -95,9 +144,15 @@ async def loaded(exchange: Ticks, seconds: int, *, to_now: bool = False, first_i
     ctx: Any = SimpleNamespace(
         exchange=exchange,
         ranges=(span,),
-        series=None,
+        series=Series("X", "ticks"),
         type="api_ticks",
-        kind=SimpleNamespace(name="ticks", paging=SimpleNamespace(most=MOST), rule=lambda series: Sequence()),
+        kind=SimpleNamespace(
+            name="ticks",
+            paging=SimpleNamespace(most=MOST),
+            rule=lambda series: Sequence(),
+            chained=chained,
+            break_between=lambda *pair: "torn" if TORN in pair else "",
+        ),
         first_id=first_id,
         parameters=HistoryParameters(),
         output=SimpleNamespace(write=write),

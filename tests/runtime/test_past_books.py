@@ -96,6 +96,11 @@ async def test_an_entry_of_the_ledger_lies_where_it_began_however_long_it_goes_o
     recorded = await books.recorded()
     assert recorded is not None
     assert (recorded.start_ms, recorded.end_ms) == (at_ms(10), at_ms(200) + 1)
+    await stored.entry(1, 201, collection="btcusdt_ws_orderbook_ledger")
+    books = PastBooks(stored.store, stored.objects, [*begun, ("btcusdt_ws_orderbook_ledger", 0)], SYMBOL)
+    recorded = await books.recorded()
+    assert recorded is not None
+    assert (recorded.start_ms, recorded.end_ms) == (at_ms(10), at_ms(201) + 1), "that of the ledger counts"
 
 
 async def test_diffs_of_the_collection_and_of_segments_complete_each_other(stored: StoredBooks) -> None:

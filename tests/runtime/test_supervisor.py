@@ -11,7 +11,7 @@ import pytest
 from streamforge_utils.model.errors import BannedError, ConfigError, PermanentError, RetryableError
 from streamforge_utils.model.messages import EndOfStream
 from streamforge_utils.ports.bus import Message
-from streamforge_utils.ports.stream import EndCause, StreamConnection, StreamEnded
+from streamforge_utils.ports.stream import EndCause, StreamEnded, StreamPart
 from streamforge_utils.runtime import supervisor as life
 from streamforge_utils.runtime import telemetry
 from streamforge_utils.runtime.termination import FINISHED
@@ -216,7 +216,7 @@ async def test_a_part_that_is_not_declared_cannot_be_used(rig: Rig) -> None:
 
 
 async def test_streams_are_those_of_the_settings_and_are_closed_at_the_end(rig: Rig) -> None:
-    connections: list[StreamConnection] = []
+    connections: list[StreamPart] = []
 
     async def run(ctx: Ctx) -> None:
         connections.append(await ctx.stream.connect(["btcusdt@trade"]))

@@ -11,6 +11,7 @@ from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.messages import EOS_KEY
 from streamforge_utils.ports.bus import Message, Retention, TopicSpec
 from streamforge_utils.runtime.topic_tail import RECORDS, TopicTail
+from tests.doubles.instruments import instruments
 from tests.doubles.memorybus import MemoryBus
 
 
@@ -25,7 +26,8 @@ async def tail_of(folder: Path, *keys: bytes, trimmed: int = 0, most: int = RECO
         await consumer.poll(trimmed, 1.0)
         await consumer.commit({0: trimmed})
         await bus.trim("t", ["g"])
-    found = await TopicTail(bus, "t").read(most)
+    tail = TopicTail(bus, "t", instruments())
+    found = await (tail.read() if most == RECORDS else tail.look(most))
     await bus.close()
     return [one.key for one in found]
 
@@ -55,7 +57,7 @@ async def test_what_was_trimmed_is_not_waited_for(tmp_path: Path) -> None:
 async def test_a_topic_that_is_not_there_is_named(tmp_path: Path) -> None:
     bus = EmbeddedBus(tmp_path)
     with pytest.raises(PermanentError, match="nowhere"):
-        await TopicTail(bus, "nowhere").read()
+        await TopicTail(bus, "nowhere", instruments()).read()
     await bus.close()
 
 
@@ -67,4 +69,4 @@ async def test_what_was_sent_in_the_round_before_does_not_count(since_ms: int, t
     for key in (b"1", b"2", b"3"):
         bus.append("t", Message(key, b"{}"))
         now_ms += 1000
-    assert [one.key for one in await TopicTail(bus, "t", since_ms).read()] == there
+    assert [one.key for one in await TopicTail(bus, "t", instruments(), since_ms).read()] == there

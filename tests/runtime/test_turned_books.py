@@ -7,7 +7,7 @@ from itertools import pairwise
 from streamforge_utils.model.books.trust import Cause, Trust
 from streamforge_utils.model.completeness.continuity import chains
 from streamforge_utils.model.errors import RetryableError
-from streamforge_utils.runtime.book_loader import BookParameters, load_book
+from streamforge_utils.runtime.book_loader import SKEW_MS, BookParameters, load_book
 from tests.runtime.book_rig import BookMarket
 from tests.runtime.live_rig import play
 
@@ -67,7 +67,7 @@ def test_what_ended_before_the_best_prices_differ_is_told_again_and_stays_suspec
     play(load_book, act, BookMarket)
 
 
-def test_one_that_takes_over_tells_again_what_is_its_own() -> None:
+def test_one_that_takes_over_tells_again_what_the_other_one_told_since_it_last_agreed() -> None:
     async def act(market: BookMarket) -> None:
         market.parameters = BookParameters(limit=5, top_seconds=1.0, checkpoint_seconds=5.0)
         await market.begin()
@@ -83,12 +83,37 @@ def test_one_that_takes_over_tells_again_what_is_its_own() -> None:
         contradict(market)
         await market.flow(2)
         await market.clock.sleep(2)
-        assert market.ledger[-1].why == Cause.WITNESS
         assert agreed < before[-1].last_id < market.ledger[-1].first_id
-        assert market.ledger[: len(before)] == before
+        behind = [one for one in market.ledger if one.last_id > agreed]
+        assert len(behind) >= 4
+        assert {(one.trust, one.why) for one in behind} == {(Trust.SUSPECT, Cause.WITNESS)}
+        assert behind[0].first_id == agreed + 1
+        assert market.live.suspect == sum(one.messages for one in behind if one.first_id > before[-1].last_id)
         (chain,) = chains(market.ledger)
         assert (chain.first_id, chain.last_id) == (51, market.exchange.at)
         assert sum(one.messages for one in market.ledger) == len(market.ids)
         assert all(one.last_id < after.first_id for one, after in pairwise(market.ledger))
+
+    play(load_book, act, BookMarket)
+
+
+def test_what_a_killed_one_said_last_counts_of_its_entries_and_not_of_those_of_the_next_one() -> None:
+    """It may come behind what the next one writes, of a clock that is ahead."""
+
+    async def act(market: BookMarket) -> None:
+        await market.begin()
+        await market.clock.sleep(1)
+        await market.flow(20)
+        await market.clock.sleep(2)
+        await market.kill()
+        last, killed_ms = market.records("depth_interval")[-1], market.clock.now_ms()
+        await market.begin()
+        await market.clock.sleep(1)
+        await market.flow(5)
+        entries = market.records("depth_interval")
+        closed = next(one for one in entries if one.cause)
+        assert (closed.key, closed.cause, closed.version) == (last.key, Cause.ENDED, last.version + 1)
+        own = [one for one in entries if one.first_update_id > last.last_update_id]
+        assert min(one.version for one in own) > killed_ms + SKEW_MS
 
     play(load_book, act, BookMarket)

@@ -13,7 +13,7 @@ from streamforge.workers import arango_orderbook
 from streamforge_utils.model.books.records import Depth
 from streamforge_utils.model.books.segments import MANIFEST
 from streamforge_utils.model.errors import PermanentError
-from streamforge_utils.model.messages import progress_of
+from streamforge_utils.model.messages import Progress, progress_of
 from streamforge_utils.ports.bus import Message
 from streamforge_utils.runtime import book_sink
 from tests.exchange.conftest import NOW
@@ -56,12 +56,13 @@ class SinkRig(BookRig):
     def make_object_store(self, settings: Any, data: Any) -> Any:
         return _Objects(self)
 
-    async def until_position(self, offset: int) -> None:
-        """The sink has stored what lies at the offset."""
+    async def until_position(self, offset: int) -> Progress:
+        """What the sink tells once it has stored what lies at the offset."""
         async with asyncio.timeout(LIMIT_S):
             while True:
-                if [one for one in await self.events() if progress_of(one).position == offset]:
-                    return
+                told = [one for one in map(progress_of, await self.events()) if one.position == offset]
+                if told:
+                    return told[-1]
                 await asyncio.sleep(0.02)
 
 
@@ -119,13 +120,15 @@ async def test_offsets_are_committed_once_the_segment_is_put(tmp_path: Path) -> 
     await rig.send(TOPIC, [_diff(number) for number in range(20)])
     group = f"{rig.environment['QUEUE_ID']}-arango-orderbook"
     running = asyncio.create_task(rig.live(arango_orderbook.DEFINITION))
-    await rig.until_position(19)
+    told = await rig.until_position(19)
+    assert told.held == 20
     assert (await rig.seen.lag(TOPIC, group)).records == 20
     assert rig.put == []
     await rig.close_stream(producer="loader-ws-orderbook__abc123")
     assert await running == 0
     assert (await rig.seen.lag(TOPIC, group)).records == 1  # the marker
     assert len(await rig.diffs()) == 20
+    assert progress_of((await rig.events())[-1]).held == 0
     await rig.close()
 
 

@@ -8,6 +8,7 @@ The exchange's clock stands still between its steps, so that a second of it says
 from __future__ import annotations
 
 import asyncio
+import json
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -17,6 +18,7 @@ from typing import Any
 
 import msgspec
 import pytest
+import structlog
 
 from streamforge.exchange.config import ExchangeConfig, SymbolSpec
 from streamforge.exchange.exchange_server import serve
@@ -24,9 +26,20 @@ from streamforge.workers import loader_ws_orderbook, loader_ws_trades
 from streamforge_utils.model.books.records import DepthInterval, kind_name_of
 from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.model.messages import EOS_KEY, Event, Live, decode_marker, progress_of
-from streamforge_utils.ports.basket import BASKET, BASKET_DIR, STOP, Member, divided, read_members, written
+from streamforge_utils.ports.basket import (
+    BASKET,
+    BASKET_DIR,
+    BASKET_REPORT,
+    STOP,
+    Member,
+    divided,
+    note_exits,
+    read_exits,
+    read_members,
+    written,
+)
 from streamforge_utils.ports.bus import TopicSpec
-from streamforge_utils.runtime.basket import Basket
+from streamforge_utils.runtime.basket_process import Basket
 from streamforge_utils.runtime.worker_definition import Definition
 from tests.cleanenv import environment
 from tests.exchange.conftest import MINUTE, NOW, Peer, peer
@@ -246,6 +259,23 @@ async def test_a_member_that_fails_or_is_stopped_ends_alone_and_the_last_one_end
         await rig.close()
 
 
+async def test_what_a_library_logs_names_no_member_but_how_many_there_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with peer(ExchangeConfig(message_limit=None)) as exchange:
+        rig = BasketRig(tmp_path, exchange, ["BTCUSDT", "ETHUSDT"], STREAMFORGE_LOG_FORMAT="json")
+        await rig.prepare()
+        async with rig.basket():
+            await rig.until(connected(rig.symbols))
+            structlog.get_logger().warning("a broker is away")
+        lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+        (said,) = [line for line in lines if line["event"] == "a broker is away"]
+        assert (said["target"], said["members"], said.get("queue_id")) == ("loader-ws-trades", 2, None)
+        started = {line["queue_id"] for line in lines if line["event"] == "started"}
+        assert started == {queue_of(symbol) for symbol in rig.symbols}
+        await rig.close()
+
+
 async def test_what_a_slow_member_has_no_room_for_is_dropped_by_it_alone(tmp_path: Path) -> None:
     async with peer(ExchangeConfig(trades_a_minute=1667, message_limit=None)) as exchange:
         rig = BasketRig(tmp_path, exchange, ["BTCUSDT", "ETHUSDT"])
@@ -272,10 +302,14 @@ async def test_a_process_does_the_jobs_that_its_environment_names_until_a_signal
         rig = BasketRig(tmp_path, Peer(exchange, exchange.state.clock, None), ["BTCUSDT", "ETHUSDT"])  # type: ignore[arg-type]
         await rig.prepare()
         common, members = divided({one.job: one.environment for one in rig.members()})
+        report = tmp_path / "report"
+        report.touch()
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             *("-m", "streamforge.workers", "loader-ws-trades"),
-            env=environment(**common, **{BASKET: written(members), BASKET_DIR: str(rig.jobs)}),
+            env=environment(
+                **common, **{BASKET: written(members), BASKET_DIR: str(rig.jobs), BASKET_REPORT: str(report)}
+            ),
             stderr=asyncio.subprocess.DEVNULL,
         )
         try:
@@ -295,8 +329,56 @@ async def test_a_process_does_the_jobs_that_its_environment_names_until_a_signal
             assert found == [*range(found[0], found[0] + len(found))]
             assert words(await rig.events_of(symbol)) == ["started", "interrupted"]
             assert (rig.exit_code(symbol), await rig.reasons(symbol)) == (1, ["interrupted"])
+        assert read_exits(report.read_text()) == [1, 1]
         assert exchange.state.streams.connects == 1
         await rig.close()
+
+
+async def test_after_a_signal_all_go_on_until_others_take_over_and_the_report_tells_who_has_ended(
+    tmp_path: Path,
+) -> None:
+    async with peer(ExchangeConfig(trades_a_minute=1667, message_limit=None)) as exchange:
+        rig = BasketRig(tmp_path, exchange, ["BTCUSDT", "ETHUSDT"], STREAMFORGE_LEAVING_SECONDS="1000")
+        await rig.prepare()
+        report = tmp_path / "report"
+        report.touch()
+        basket = Basket(rig.definition, rig, rig.members(), report=report)
+        running = asyncio.create_task(basket.run())
+        try:
+            await rig.until(connected(rig.symbols))
+            assert report.read_text() == ""
+            basket.signalled(signal.SIGTERM)
+            await rig.until(lambda told: all(one.leaving for one in told.values()))
+            await rig.command("stop", queue_id=queue_of("BTCUSDT"), payload={"handover": True})
+            await rig.until_event("interrupted")
+            async with asyncio.timeout(LIMIT_S):
+                while read_exits(report.read_text()) != [0, None]:
+                    await asyncio.sleep(0.02)
+            exchange.clock.advance(MINUTE)
+            await rig.until_whole("ETHUSDT")
+            await rig.command("stop", queue_id=queue_of("ETHUSDT"), payload={"handover": True})
+            async with asyncio.timeout(LIMIT_S):
+                assert await running == 0
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+        assert read_exits(report.read_text()) == [0, 0]
+        assert [await rig.reasons(symbol) for symbol in rig.symbols] == [[], []]
+        await rig.close()
+
+
+def test_a_report_is_written_over_the_one_before_into_a_file_that_is_there(tmp_path: Path) -> None:
+    report = tmp_path / "report"
+    with pytest.raises(FileNotFoundError):
+        note_exits(report, [None, 0])
+    report.touch()
+    sizes = set()
+    for codes in ([None, 137, None], [0, 137, None], [0, 137, 1]):
+        note_exits(report, codes)
+        assert read_exits(report.read_text()) == codes
+        sizes.add(report.stat().st_size)
+    assert len(sizes) == 1
+    assert read_exits("any last words") == ()
 
 
 @pytest.mark.parametrize("text", ["{", "[]", '[{"job":"a","environment":{}},{"job":"a","environment":{}}]'])

@@ -12,7 +12,7 @@ import pytest
 from streamforge.exchange.config import ExchangeConfig
 from streamforge.workers import arango_orderbook, loader_ws_orderbook
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
-from streamforge_utils.model.books.messages import BookTicker, DepthDiff, read_message, read_snapshot
+from streamforge_utils.model.books.book_messages import BookTicker, DepthDiff, read_message, read_snapshot
 from streamforge_utils.model.books.past import PastBook
 from streamforge_utils.model.books.records import StoredDepthInterval, kind_name_of
 from streamforge_utils.model.books.segments import (
@@ -76,7 +76,8 @@ class BookRig(LiveRig):
     async def sink(self, attempt: int = 1) -> None:
         """Store what is on the topic, to its marker."""
         self.environment["STREAMFORGE_UPSTREAM"] = f"loader-ws-orderbook__abc123:{attempt}"
-        assert await self.live(arango_orderbook.DEFINITION) == 0
+        code = await self.live(arango_orderbook.DEFINITION)
+        assert code == 0, self.logs.getvalue()[-3000:]
 
     async def documents(self, kind_name: str, symbol: str = "BTCUSDT") -> list[Any]:
         """What is stored of a kind."""

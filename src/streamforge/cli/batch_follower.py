@@ -10,12 +10,12 @@ import msgspec
 from streamforge.cli import terminal
 from streamforge.cli.client import path_part
 from streamforge.cli.command_errors import ServerLost
+from streamforge.cli.coverage_text import range_text
 from streamforge.cli.interrupts import interrupts
 from streamforge.cli.progress import Display, display
 from streamforge.cli.session import Session, Where, session
 from streamforge.cli.waiting import Waiting
 from streamforge.manager import batch_answers
-from streamforge_utils.model.timeranges import SINCE_LAST
 
 BeginBatch = Callable[[Session], Awaitable[batch_answers.Batch]]
 """Starts a batch, or retries it."""
@@ -88,10 +88,6 @@ class BatchFollower(Waiting[Display]):
 
 def description(batch: batch_answers.Batch) -> str:
     """What was begun."""
-    found = batch.time_range
-    last = found.requested == SINCE_LAST
-    span = SINCE_LAST if last else terminal.day_span(found.start_ms, found.end_ms)
-    asked = "" if last else terminal.asked_for(found.requested, clipped=found.clipped)
     delisted = f", {terminal.number(batch.delisted)} of them delisted" if batch.delisted else ""
     delisted += f" ({terminal.number(batch.archived)} only in the archive)" if batch.archived else ""
     at = f", those that were listed on {batch.listed_at}" if batch.listed_at else ""
@@ -101,7 +97,7 @@ def description(batch: batch_answers.Batch) -> str:
     rest += _named("not loaded, as the exchange has no such symbol", batch.unknown_first, batch.unknown)
     rest += f"; {batch.archive_silence}" if batch.archive_silence else ""
     many = terminal.many(batch.size, "symbol")
-    return f"{batch.batch_id}: {many}{delisted}{at}, {batch.type} {span}{asked}{rest}"
+    return f"{batch.batch_id}: {many}{delisted}{at}, {batch.type} {range_text(batch)}{rest}"
 
 
 def _named(what: str, first: Sequence[str], count: int) -> str:

@@ -10,11 +10,11 @@ from msgspec.structs import replace
 from streamforge.cli import terminal
 from streamforge.cli.session import Where
 from streamforge.cli.topic_text import topic_description
-from streamforge.manager import answers, data_answers, start_answers
-from streamforge_utils.model.coverage import COMPLETE, Verdict
+from streamforge.manager import answers, batch_answers, data_answers, start_answers
+from streamforge_utils.model.coverage import COMPLETE, KEPT, Verdict
 from streamforge_utils.model.daily_collections import base_and_day, by_base
 from streamforge_utils.model.errors import InvalidInput
-from streamforge_utils.model.kinds.registry import is_live_type, rule_of, series_of
+from streamforge_utils.model.kinds.registry import is_live_type, is_type, kind_of_type, rule_of, series_of
 from streamforge_utils.model.timeranges import (
     SINCE_LAST,
     TimeRange,
@@ -24,11 +24,29 @@ from streamforge_utils.model.timeranges import (
     resolve_time_range,
 )
 
-NONE_OPENS = "no candle opens in this range"
-NOTHING_OVER = "no candle of this range was over when the workflow was planned"
 NOTHING_RECORDED = "nothing was recorded before it was stopped"
 _SHOWN = 12
-_KEPT = COMPLETE | {Verdict.LOST}
+_PROVEN = KEPT | {Verdict.LOST}
+
+
+def none_within(type_name: str) -> str:
+    """That nothing of the type is in a range."""
+    noun, on_grid = _records(type_name)
+    return f"no {noun} {'opens' if on_grid else 'happened'} in this range"
+
+
+def none_over(type_name: str) -> str:
+    """That nothing of the type could be loaded of a range."""
+    noun, on_grid = _records(type_name)
+    return f"{f'no {noun}' if on_grid else 'nothing'} of this range was over when the workflow was planned"
+
+
+def _records(type_name: str) -> tuple[str, bool]:
+    """What a record of the type is called, and whether it opens at a time of a grid."""
+    if not is_type(type_name):  # of a plugin of the manager
+        return "record", False
+    kind = kind_of_type(type_name)
+    return kind.noun, kind.rule(series_of("ANY", type_name)).position_at(0) is not None
 
 
 def by_day(segments: Iterable[data_answers.Segment]) -> list[data_answers.Segment]:
@@ -74,8 +92,9 @@ def show_segments(segments: Sequence[data_answers.Segment]) -> None:
 
 
 def is_kept(segments: Sequence[data_answers.Segment]) -> bool:
-    """Whether all is there still that a finished workflow had proven; what was lost it has said so."""
-    return {one.verdict for one in segments} <= _KEPT
+    """Whether all is there still that a finished workflow had proven, but for what retention has removed; what was lost
+    it has said so."""
+    return {one.verdict for one in segments} <= _PROVEN
 
 
 def request_of(span: TimeRange) -> str:
@@ -132,37 +151,41 @@ def rest(known: data_answers.Coverage, where: Where) -> str:
     """How the ranges without a reason are loaded: by the workflow that is to load them, or by another one."""
     if known.loading:
         return f"wait for what is to be loaded with {wait_command(known.loading[0].queue_id, where)}"
-    lacking = [segment for segment in known.segments if segment.verdict not in COMPLETE]
+    holes = [segment for segment in known.segments if segment.verdict not in COMPLETE]
+    lacking = [segment for segment in holes if segment.verdict not in KEPT] or holes
     if not lacking:
         return "nothing was asked for yet"
-    if is_kept(known.segments):
+    if all(segment.verdict == Verdict.LOST for segment in lacking):
         return "what is lost cannot be had again"
+    if is_live_type(known.type):
+        return f"of {known.type} nothing can be loaded that is past"
     span = request_of(TimeRange(lacking[0].start_ms, lacking[-1].end_ms))
     return f"load the rest with {load_command((known.symbol, known.type, span), where)}"
 
 
 def nothing_over(workflow: answers.Started, where: Where) -> str:
     """That nothing could be loaded of a range, and from when on something can, where that is sure. It stays true."""
-    found, rule = workflow.time_range, rule_of(series_of(workflow.symbol, workflow.type))
     if is_live_type(workflow.type):
         return NOTHING_RECORDED
-    if not rule.is_fixed(None):
-        return NOTHING_OVER
+    found, rule = workflow.time_range, rule_of(series_of(workflow.symbol, workflow.type))
+    none = none_over(workflow.type)
+    if not rule.is_fixed(None) or rule.position_at(0) is None:
+        return none
     opens_ms = rule.ceil(found.start_ms)
     created_ms = int(datetime.fromisoformat(workflow.created_at).timestamp() * 1000)
     try:  # of words such as `-5min` the latest end that they can have meant, as they were read before
         asked_end_ms = resolve_time_range(found.requested, created_ms).end_ms
     except InvalidInput:  # words of a newer manager
-        return NOTHING_OVER
+        return none
     if opens_ms >= asked_end_ms:
-        return NONE_OPENS
+        return none_within(workflow.type)
     relative = is_relative(found.requested)
     if relative and opens_ms > found.start_ms:
-        return NOTHING_OVER
+        return none
     ends_ms = rule.next(opens_ms)
     words = f"{format_ms(opens_ms)}:{format_ms(ends_ms)}" if relative else found.requested
     load = load_command((workflow.symbol, workflow.type, words), where)
-    return f"{NOTHING_OVER}, the first one ends at {format_ms(ends_ms)}: load it then with {load}"
+    return f"{none}, the first one ends at {format_ms(ends_ms)}: load it then with {load}"
 
 
 def no_longer(workflow: answers.Started, where: Where) -> str:
@@ -236,15 +259,33 @@ def advice(workflow: answers.Started, where: Where, *, again: bool) -> str | Non
     return None
 
 
+def range_text(found: answers.WorkflowSummary | batch_answers.BatchSummary) -> str:
+    """Which range is loaded, and what was asked for where that was said otherwise; of what is live, since when."""
+    span = found.time_range
+    each = isinstance(found, batch_answers.BatchSummary) and span.requested == SINCE_LAST
+    if is_live_type(found.type):
+        ended = f" until {found.ended_at[:19]}Z" if found.ended_at else ""
+        return f"live {SINCE_LAST if each else f'since {_second(span.start_ms)}'}{ended}"
+    asked = terminal.asked_for(span.requested, clipped=span.clipped)
+    return SINCE_LAST if each else terminal.day_span(span.start_ms, span.end_ms) + asked
+
+
+def range_cell(found: answers.WorkflowSummary | batch_answers.BatchSummary) -> str:
+    """As `range_text`, for a table, as one would ask for it."""
+    span = found.time_range
+    if is_live_type(found.type) and (isinstance(found, batch_answers.BatchSummary) or not found.ended_at):
+        return f"{_second(span.start_ms)}:"
+    return terminal.span(span.start_ms, span.end_ms)
+
+
+def _second(time_ms: int) -> str:
+    return format_ms(time_ms // 1000 * 1000)
+
+
 def description(workflow: answers.Started) -> str:
     """What was begun or joined, and which range it loads."""
     if workflow.topic_input is not None:
         return topic_description(workflow, workflow.topic_input)
-    found = workflow.time_range
-    asked = terminal.asked_for(found.requested, clipped=found.clipped)
-    span = terminal.day_span(found.start_ms, found.end_ms)
-    if is_live_type(workflow.type):
-        span, asked = f"from {format_ms(found.start_ms)} on", ""
     joined = rest = ""
     if workflow.joined:
         joined = " is under way already; waiting for it"
@@ -255,4 +296,4 @@ def description(workflow: answers.Started) -> str:
         rest = f"; what it leaves out, {part}, is loaded once it has ended"
     elif workflow.joined:
         joined = " is under way already and loads just that; waiting for it"
-    return f"{workflow.queue_id}{joined}: {workflow.symbol} {workflow.type} {span}{asked}{rest}"
+    return f"{workflow.queue_id}{joined}: {workflow.symbol} {workflow.type} {range_text(workflow)}{rest}"

@@ -10,7 +10,7 @@ from streamforge.cli import terminal
 from streamforge.cli.arguments import check_count, check_words
 from streamforge.cli.command_errors import CliError, UsageProblem
 from streamforge.cli.commands.series_commands import address_of, ask, types_of
-from streamforge.cli.coverage_text import NONE_OPENS, NOTHING_OVER, is_kept, load_command, no_longer, rest, wait_command
+from streamforge.cli.coverage_text import is_kept, load_command, no_longer, none_over, none_within, rest, wait_command
 from streamforge.cli.session import Session, Where
 from streamforge.manager import answers, data_answers
 from streamforge_utils.model.coverage import COMPLETE, Ranged
@@ -95,7 +95,7 @@ async def why_nothing(found: Session, what: Sequence[str], selection: Selection,
                 f"`streamforge export {name} --output {name}.jsonl{where.flags()}`"
             )
         if workflow.time_range.span is None:
-            return f"{nothing}: {NOTHING_OVER}"
+            return f"{nothing}: {none_over(workflow.type)}"
         if workflow.status == "finished" and not is_kept(known.segments):
             return f"{nothing}: {no_longer(workflow, where)}"
         if workflow.status != "finished":
@@ -109,7 +109,7 @@ async def why_nothing(found: Session, what: Sequence[str], selection: Selection,
             f"{wait_command(one.queue_id, where)}, then export it again"
         )
     if not holes:
-        return f"{nothing}: {NONE_OPENS}"
+        return f"{nothing}: {none_within(known.type)}"
     first = next((hole for hole in holes if hole.verdict not in COMPLETE), None)
     if first is None:
         none = "" if any(hole.verdict == "pending" for hole in holes) else "the exchange has none "

@@ -19,6 +19,8 @@ def live_text(workflow: answers.WorkflowSummary, live: Live) -> str:
         ago = "" if live.behind_seconds is None else f", {terminal.duration(live.behind_seconds)} ago"
         parts.append(f"proven through {terminal.moment(live.proven_through)}{ago}")
     parts.append(f"{terminal.number(progress.records_stored)} stored")
+    if live.records_waiting:
+        parts.append(f"{terminal.number(live.records_waiting)} on their way")
     if progress.rate:
         parts.append(f"{terminal.number(round(progress.rate))}/s")
     if live.frame_age_seconds is not None:

@@ -82,6 +82,9 @@ def _spoilt(fault: Fault, file: PublishedFile, lines: Iterator[str]) -> Iterator
     kind, many = fault.options["kind"], int(fault.number("rows"))
     place, many = (file.count // 2, many) if many > 0 else (0, file.count)
     match kind:
+        case "torn":
+            yield from islice(lines, file.count - 1)
+            yield from (_torn_line(file, line) for line in lines)
         case "header":
             yield file.endpoint.header + "\n"
             yield from lines
@@ -120,6 +123,14 @@ def _spoilt_line(kind: str, file: PublishedFile, line: str) -> str:
             cells[file.endpoint.quantity] = f"1{cells[file.endpoint.quantity]}"
         case _:
             cells[file.endpoint.quantity] = "0.00000000"
+    return ",".join(cells) + "\n"
+
+
+def _torn_line(file: PublishedFile, line: str) -> str:
+    """An aggregated trade with a trade more, of the next one."""
+    cells, members = line.rstrip("\n").split(","), file.endpoint.members
+    if "l" in members:
+        cells[members.index("l")] = str(int(cells[members.index("l")]) + 1)
     return ",".join(cells) + "\n"
 
 

@@ -57,12 +57,12 @@ FAULTS: dict[str, FaultKind] = {
         "file",
         "of the CSV: `rows` rows (0: all) swapped with the next ones, repeated, skipped, with another quantity or one "
         "of zero, a price that is none, a column less or more; all from `at` of the last day on cut off; a header row; "
-        "the second half in the other unit of time",
+        "the second half in the other unit of time; the last aggregated trade with a trade of the next file",
         {"kind": "skipped", "rows": 1, "at": "09:29"},
         {
             "kind": (
                 *("swapped", "repeated", "skipped", "zero-quantity", "bad-price", "fewer-columns", "more-columns"),
-                *("altered", "cut", "header", "mixed-units"),
+                *("altered", "cut", "header", "mixed-units", "torn"),
             )
         },
     ),

@@ -80,6 +80,18 @@ def _bad_number(fault: Fault, page: Page) -> Rows:
     return [*page.rows[:place], (number, msgspec.json.encode(row)), *page.rows[place + 1 :]]
 
 
+def _torn(fault: Fault, page: Page) -> Rows:
+    place, member, by = (0, "f", -1) if fault.options["side"] == "first" else (-1, "l", 1)
+    number, text = page.rows[place]
+    row: Any = msgspec.json.decode(text)
+    spares = not fault.number("always") and not fault.first_time((page.series_id, page.window))
+    if spares or not isinstance(row, dict) or member not in row:
+        return page.rows
+    rows = page.rows.copy()
+    rows[place] = number, msgspec.json.encode({**row, member: row[member] + by})
+    return rows
+
+
 ROW_FAULTS: dict[str, FaultKind] = {
     "empty": FaultKind("rows", "[] although there is data; each window once", spoil=_empty),
     "missing": FaultKind("rows", "`rows` rows are left out; each row once", {"rows": 1}, spoil=_missing),
@@ -102,6 +114,13 @@ ROW_FAULTS: dict[str, FaultKind] = {
         "rows",
         "the newest row, such as a candle that is not over yet, comes last, even outside the window",
         spoil=_open_candle,
+    ),
+    "torn": FaultKind(
+        "rows",
+        "the first (or last) aggregate holds a trade of its neighbour beyond the page; each window once, or always",
+        {"side": "first", "always": 0},
+        {"side": ("first", "last")},
+        _torn,
     ),
     "bad-number": FaultKind(
         "rows",

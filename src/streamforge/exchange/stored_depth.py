@@ -13,7 +13,7 @@ import msgspec
 from streamforge.exchange.books import Book, BookState, Level
 from streamforge.exchange.recorded_streams import RecordedStreams
 from streamforge.exchange.stream_source import StreamEvent, StreamName
-from streamforge_utils.model.books.messages import Texts
+from streamforge_utils.model.books.book_messages import Texts
 from streamforge_utils.model.books.records import Depth
 from streamforge_utils.model.books.segments import SegmentManifest
 from streamforge_utils.ports.object_store import ObjectStore

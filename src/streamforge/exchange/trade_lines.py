@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import TypeVar
 
 from streamforge.exchange.prices import AGGREGATES, TRADES
-from streamforge.exchange.trades import TRADES_OF, Fill, Tape
+from streamforge.exchange.seeded_trades import TRADES_OF, Fill, Tape
 
 T = TypeVar("T")
 _Lines = Callable[[int, list[Fill]], str]

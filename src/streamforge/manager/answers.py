@@ -70,7 +70,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
 class TimeRange(msgspec.Struct, frozen=True, kw_only=True):
     """A half-open time range. requested: as it was written; the rest: what is loaded and proven of it.
 
-    It ends at its start where no candle of it was over when the workflow was planned.
+    It ends at its start where nothing of it was over when the workflow was planned.
     """
 
     requested: Annotated[str, example("2024-08-01")]
@@ -82,13 +82,13 @@ class TimeRange(msgspec.Struct, frozen=True, kw_only=True):
         bool,
         meaning(
             "Whether the end was brought back: to the exchange's now, and once the workflow is planned to the end of "
-            "the last candle that was over then."
+            "what was over of it then."
         ),
     ] = False
 
     @property
     def span(self) -> timeranges.TimeRange | None:
-        """None: no candle of it was over when the workflow was planned."""
+        """None: nothing of it was over when the workflow was planned."""
         return None if self.end_ms <= self.start_ms else timeranges.TimeRange(self.start_ms, self.end_ms)
 
 
@@ -174,7 +174,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True):
     records_refused: Annotated[
         int, meaning("Records that could not be stored; they are kept as dead letters until they are replayed.")
     ] = 0
-    rate: Annotated[float, meaning("Records stored a second of late.")] = 0.0
+    rate: Annotated[float, meaning("Records stored a second of late; of an order book, published ones.")] = 0.0
     eta_seconds: float | None = None
 
 
@@ -191,7 +191,13 @@ class CoverageSummary(msgspec.Struct, frozen=True, kw_only=True):
     """What of the workflow's range is stored: while it goes on, what the latest proof found; after its end, what the
     coverage says now."""
 
-    complete: Annotated[bool, meaning("Whether every hole has its reason: none is `ours` or `unknown`.")]
+    complete: Annotated[
+        bool,
+        meaning(
+            "Whether every hole has its reason: none is `ours`, `unknown` or `lost`. What retention removed "
+            "(`expired`) is no lack; `verdicts` tells how much that is."
+        ),
+    ]
     checked_at: Annotated[
         Moment, meaning("When the latest proof counted; what was found to be gone since is left out.")
     ]
@@ -291,7 +297,7 @@ class Started(Workflow, frozen=True, kw_only=True):
     asked_range: Annotated[
         str | None,
         meaning(
-            "The range asked for, as a `time_range`, up to the last candle that was over, where a joined workflow ends "
+            "The range asked for, as a `time_range`, up to the end of what was over, where a joined workflow ends "
             "earlier or, while it has no plan, may do so: if it does, a request for this loads the rest once it has "
             "ended."
         ),

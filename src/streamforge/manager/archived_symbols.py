@@ -9,7 +9,7 @@ from contextlib import aclosing
 from streamforge_utils.model.completeness.rule import Bounds
 from streamforge_utils.model.errors import InvalidInput, PermanentError, RetryableError
 from streamforge_utils.model.kinds.paging import ByTime, Page, Question
-from streamforge_utils.model.kinds.registry import kind_of, rule_of, series_of
+from streamforge_utils.model.kinds.registry import daily_series, kind_of, rule_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.archive import Archive, ArchiveFile, FileRefused
@@ -22,7 +22,6 @@ ARCHIVED = "ARCHIVED"
 ONLY_ARCHIVED = "only the archive has the symbol"
 LOOK_WITHIN_S = 3.0
 
-_DAILY = "api_candles_1d"
 _EMPTY = Page((), (), (), ())
 
 
@@ -80,7 +79,7 @@ class WithArchived:
             whole = TimeRange(0, await self._exchange.server_time())
             try:
                 async with asyncio.timeout(LOOK_WITHIN_S):
-                    found = await self._archive.files(series_of(symbol, _DAILY), whole)
+                    found = await self._archive.files(daily_series(symbol), whole)
             except (RetryableError, PermanentError, TimeoutError) as silence:
                 why = str(silence) or f"no answer within {LOOK_WITHIN_S:g} s"
                 raise ArchiveSilent(f"{error}; whether its archive has {symbol} is not known: {why}") from silence

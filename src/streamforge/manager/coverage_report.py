@@ -7,7 +7,11 @@ import difflib
 from collections.abc import Iterable, Sequence
 from typing import Protocol
 
+from msgspec.structs import replace
+
 from streamforge.manager import data_answers
+from streamforge.manager.lifecycle.topic_removals import leaves_some
+from streamforge.manager.live_answers import stream_of
 from streamforge.manager.persistence.coverage_store import CoverageStore, SeriesCoverage
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.presentation import series_answer
@@ -18,8 +22,10 @@ from streamforge_utils.model.coverage import (
     Verdict,
     clip,
     extent,
+    lacking,
     overlay,
     touching,
+    verdict_of,
 )
 from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.model.kinds.registry import normal_type, rule_of, series_of
@@ -30,6 +36,7 @@ from streamforge_utils.ports.exchange import Exchange
 
 _SUGGESTIONS = 3
 _LIST_WITHIN_S = 3.0
+LEFT = "sent, and left on the topic: a retry stores it"
 
 
 _AT_ONCE = 32
@@ -67,7 +74,8 @@ class Reports:
             complete = workflow.proof is not None and workflow.proof.complete
             return Report(series=workflow.series, basis="workflow", span=None, complete=complete)
         known = await self._deps.coverage.known(workflow.series)
-        return self._report(known, "workflow", workflow.planned_span, self._live(workflow.series))
+        report = self._report(known, "workflow", workflow.planned_span, self._live(workflow.series))
+        return _with_left(report, known, workflow)
 
     async def of_ended(self, workflows: Iterable[Workflow]) -> dict[str, Report]:
         """By queue_id, what is known now of the range of each workflow that has ended and had a plan; it may have
@@ -87,7 +95,7 @@ class Reports:
             if (series, span) not in reports:
                 reports[series, span] = self._report(known[series], "workflow", span)
                 await asyncio.sleep(0)  # leases and events do not wait for a list
-            found[workflow.queue_id] = reports[series, span]
+            found[workflow.queue_id] = _with_left(reports[series, span], known[series], workflow)
         return found
 
     async def of_stored(self, listed: Iterable[SeriesCoverage]) -> list[data_answers.Series]:
@@ -191,6 +199,20 @@ class Reports:
                 return any(one.symbol == symbol for one in await self._deps.exchange.symbols())
         except (StreamForgeError, TimeoutError):
             return None
+
+
+def _with_left(report: Report, known: SeriesCoverage, workflow: Workflow) -> Report:
+    """The report with what a live workflow has left on its topic at its end, as far as nobody has it."""
+    last_ms, span = stream_of(workflow).last_time, report.span
+    if not workflow.ended or workflow.ledger is None or last_ms is None or not leaves_some(workflow):
+        return report
+    begin_ms, end_ms = workflow.ledger.stream_ms if span is None else span.end_ms, rule_of(known.series).next(last_ms)
+    if end_ms <= begin_ms:
+        return report
+    rest = lacking(known.segments, TimeRange(begin_ms, end_ms))
+    left = [replace(verdict_of(one, Verdict.UNKNOWN), cause=LEFT) for one in rest]
+    whole = TimeRange(begin_ms if span is None else span.start_ms, end_ms)
+    return replace(report, span=whole, segments=[*report.segments, *left]) if left else report
 
 
 def _asked(known: SeriesCoverage, live: Sequence[Workflow]) -> TimeRange | None:

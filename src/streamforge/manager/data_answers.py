@@ -36,8 +36,8 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
     cause: Annotated[
         str | msgspec.UnsetType,
         meaning(
-            "Why it is `lost`, `expired` or `unknown`; of `stored` what is in doubt: `checksum-disputed: …`, or why "
-            "the order book is not verified."
+            "Why it is `lost`, `expired` or `unknown`; of `ours` which records contradict each other; of `stored` "
+            "what is in doubt: `checksum-disputed: …`, or why the order book is not verified."
         ),
     ] = msgspec.UNSET
 
@@ -90,15 +90,16 @@ class Coverage(msgspec.Struct, frozen=True, kw_only=True):
     span: Annotated[
         CoverageSpan | None,
         meaning(
-            "What it speaks of; none where nothing that exists was asked for yet, or no candle of a workflow's range "
+            "What it speaks of; none where nothing that exists was asked for yet, or nothing of a workflow's range "
             "was over when it was planned."
         ),
     ] = None
     complete: Annotated[
         bool,
         meaning(
-            "Whether every hole in the span has its reason: none is `ours` or `unknown`. False where nothing was asked "
-            "for; true where no candle of a workflow's range was over, as nothing is lacking."
+            "Whether every hole in the span has its reason: none is `ours`, `unknown` or `lost`. What retention "
+            "removed (`expired`) is no lack; `verdicts` tells how much that is. False where nothing was asked for; "
+            "true where nothing of a workflow's range was over, as nothing is lacking."
         ),
     ]
     verdicts: list[VerdictSum] = []
@@ -172,7 +173,9 @@ class Verification(msgspec.Struct, frozen=True, kw_only=True):
     """What was found when a series was counted in the store."""
 
     records_counted: Annotated[int, meaning("Records that are there.")]
-    records_missing: Annotated[int, meaning("Records that are not there any more; they are `ours` from now on.")]
+    records_missing: Annotated[
+        int, meaning("Records that are not there any more: `ours` from now on, of order books `lost`.")
+    ]
     gaps: list[Gap]
     coverage: Annotated[Coverage, meaning("What is known now.")]
 

@@ -85,6 +85,13 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
     duplicates: Annotated[int, _meaning("Records that came more than once, of two connections for example.")] = 0
     refused: Annotated[int, _meaning("Messages of the stream of which no record can be made.")] = 0
     refusal: Annotated[str | None, _meaning("What is wrong with the newest of these.")] = None
+    records_waiting: Annotated[
+        int,
+        _meaning(
+            "Messages that were published and are not stored for good, as the sink told last: diffs of an order book "
+            "wait until their segment is closed."
+        ),
+    ] = 0
     held_bytes: Annotated[int, _meaning("What the loader holds because the topic is slow.")] = 0
     clock_offset_ms: Annotated[float | None, _meaning("How far the exchange's clock is ahead of the loader's.")] = None
     open_holes: int = 0
@@ -100,7 +107,8 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     why: Annotated[str | None, _meaning("Why its order book is not verified.")] = None
     verified_share: Annotated[
-        float | None, _meaning("Of the time up to `proven_through`, in which its order book was verified.")
+        float | None,
+        _meaning("Of the time up to `proven_through` that is not `expired`, in which its order book was verified."),
     ] = None
     clean_share: Annotated[
         float | None, _meaning("Of that time, in which it was not verified, but nothing spoke against it.")
@@ -139,6 +147,7 @@ def live_answer(found: Workflow, at_ms: int | None) -> Live | None:
         duplicates=stream.duplicates,
         refused=stream.refused,
         refusal=stream.refusal or None,
+        records_waiting=0 if found.ended else _waiting(found),
         held_bytes=stream.held_bytes,
         clock_offset_ms=stream.clock_offset_ms,
         open_holes=ledger.open_holes,
@@ -157,6 +166,13 @@ def stream_of(found: Workflow) -> StreamReport:
     """What the loader of its stream told last."""
     attempts = _attempts(found)
     return (attempts[-1].progress.live if attempts else None) or StreamReport()
+
+
+def _waiting(found: Workflow) -> int:
+    """What the slowest of its sinks has not stored for good."""
+    attempts = (step.attempt for step in found.steps if step.role is Role.SINK)
+    told = (one.progress for one in attempts if one is not None)
+    return max(((one.lag or 0) + one.held for one in told), default=0)
 
 
 def frame_age(found: Workflow, now_ms: int) -> float | None:
@@ -204,12 +220,11 @@ def _shares(found: Workflow, ledger: Ledger) -> dict[str, Any]:
     """How much of what is proven can be trusted, where only its loader tells that."""
     if rule_of(found.series).is_counted or ledger.span is None:
         return {}
-    whole_ms = ledger.span.end_ms - ledger.span.start_ms
-    return {
-        "verified_share": ledger.verified_ms / whole_ms,
-        "clean_share": ledger.clean_ms / whole_ms,
-        "lost_seconds": ledger.lost_ms / 1000,
-    }
+    told = {"lost_seconds": ledger.lost_ms / 1000}
+    whole_ms = ledger.span.end_ms - ledger.span.start_ms - ledger.expired_ms
+    if whole_ms > 0:
+        told |= {"verified_share": ledger.verified_ms / whole_ms, "clean_share": ledger.clean_ms / whole_ms}
+    return told
 
 
 def _holes(found: Sequence[Segment]) -> list[Hole]:

@@ -25,8 +25,8 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     may be; failure: why the last one has not loaded all; failures: how many in a row have not.
     untraded: the symbol's status, as the exchange said last, where it is not traded: then nothing happens.
     entry_id, segment_id: where only its loader tells what lacks: the last of its entries that is settled, and a segment
-    before which none is of interest. verified_ms, clean_ms, lost_ms: how much of what is proven was verified, was not
-    although nothing speaks against it, and is lost.
+    before which none is of interest. verified_ms, clean_ms, lost_ms, expired_ms: how much of what is proven was
+    verified, was not although nothing speaks against it, is lost, and was removed by retention.
     """
 
     from_ms: int | None = None
@@ -52,6 +52,7 @@ class Ledger(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     verified_ms: int = 0
     clean_ms: int = 0
     lost_ms: int = 0
+    expired_ms: int = 0
 
     @property
     def span(self) -> TimeRange | None:

@@ -157,8 +157,7 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
         silent_s, start_s = self.base_policy.silent_after_s, self.start_seconds
         if start_s is None:
             start_s = max(JOB_START_S, silent_s) if self.launcher.in_kubernetes else silent_s
-        basket_size = 1 if self.launcher.in_kubernetes else self.base_policy.basket_size
-        return msgspec.structs.replace(self.base_policy, start_within_s=start_s, basket_size=basket_size)
+        return msgspec.structs.replace(self.base_policy, start_within_s=start_s)
 
 
 TOKEN = "STREAMFORGE_TOKEN"  # noqa: S105 - the name of a variable

@@ -104,8 +104,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         msgspec.Meta(ge=1, le=100),
         variable(
             "STREAMFORGE_BASKET_SIZE",
-            "loaders of streams of one target that become one process, if they begin within a moment of each other; as "
-            "Jobs each is alone",
+            "loaders of streams of one target that become one process, or one Job, if they begin within a moment of "
+            "each other",
             unit="loaders",
         ),
     ] = 50
@@ -127,6 +127,15 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
             unit="seconds",
         ),
     ] = DRAIN_S
+    live_stop_s: Annotated[
+        _Positive,
+        variable(
+            "STREAMFORGE_LIVE_STOP_SECONDS",
+            "within which a live workflow ends that is asked to stop, whatever its store does; what is not stored by "
+            "then it says, and a retry stores it",
+            unit="seconds",
+        ),
+    ] = 5.0
     max_failures: Annotated[
         _Count, variable("STREAMFORGE_MAX_FAILURES", "attempts of a step that may fail before the workflow fails")
     ] = 3

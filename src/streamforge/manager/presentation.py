@@ -20,7 +20,7 @@ from streamforge.manager.topic_answers import topic_answer
 from streamforge.manager.workflow import Workflow
 from streamforge.manager.workflow_progress import distinct_records, progress_of, stored_records, waiting_for
 from streamforge_utils.model import coverage, messages
-from streamforge_utils.model.coverage import COMPLETE, Verdict
+from streamforge_utils.model.coverage import KEPT, Verdict
 from streamforge_utils.model.kinds.registry import type_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
@@ -245,8 +245,8 @@ def _proof(proof: workflow.Proof, now: service.Report | None) -> answers.Coverag
 
 
 def _is_complete(segments: Iterable[coverage.Segment]) -> bool:
-    """Whether the exchange has nothing more of every hole; what was lost or removed leaves one."""
-    return all(segment.verdict in COMPLETE for segment in segments)
+    """Whether the exchange has nothing more of every hole, or retention removed it; what was lost lacks."""
+    return all(segment.verdict in KEPT for segment in segments)
 
 
 def _verdict_sums(segments: Sequence[coverage.Segment]) -> list[answers.VerdictSum]:

@@ -281,12 +281,8 @@ def _default_collection(symbol: str, type_name: str, span: TimeRange, requested:
 
 
 def _by_day(workflow: Workflow) -> Workflow:
-    """It with a collection for each day, if it goes on without an end and has more than a record a day.
-
-    What its loader's own record proves, an order book, the manager looks for in one collection.
-    """
-    rule = rule_of(workflow.series)
-    if not workflow.endless or not rule.is_counted or (rule.step_ms or 0) >= DAY_MS:
+    """It with a collection for each day, if it goes on without an end and has more than a record a day."""
+    if not workflow.endless or (rule_of(workflow.series).step_ms or 0) >= DAY_MS:
         return workflow
     return msgspec.structs.replace(
         workflow, daily=True, collection=names.collection_base(workflow.symbol, workflow.type)

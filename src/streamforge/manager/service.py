@@ -113,7 +113,7 @@ class UpToDate(StreamForgeError):
 class Verification(msgspec.Struct, frozen=True, kw_only=True):
     """What was found when the records of a series were counted. counted: records that are there.
 
-    gaps: what is `ours` from now on: where the records were, and how many.
+    gaps: what is `ours` from now on, or of order books `lost`: where the records were, and how many.
     """
 
     counted: int

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from streamforge.manager import answers, service, workflow
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.coverage import Segment, Verdict
-from streamforge_utils.model.kinds.registry import kind_of
+from streamforge_utils.model.kinds.registry import kind_of, rule_of
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.runtime.worker_definition import Role, Source
 
@@ -57,11 +57,14 @@ def progress_of(found: Workflow, *, idle: bool = False, now: service.Report | No
         stored = apart + (0 if proof is None else proof.stored)
         if proof is None or not found.ended:
             stored += _confirmed(sinks, since_ms=0 if proof is None else proof.checked_ms)
-    if found.ledger is not None and not found.ended:
-        stored = max(stored, found.ledger.stored)  # with what its supplements have stored
+    by_loader = found.ledger is not None and not rule_of(found.series).is_counted
+    if found.ledger is not None and (not found.ended or (proof is None and now is None)):
+        # With what its supplements have stored. Sinks of order books count documents, and diffs are what is stored.
+        stored = found.ledger.stored if by_loader else max(stored, found.ledger.stored)
     if expected is not None:
         stored = min(stored, expected)
-    rate = 0.0 if idle else min((_rate(step) for step in sinks), default=0.0)
+    role = Role.LOADER if by_loader else Role.SINK
+    rate = 0.0 if idle else min((_rate(step) for step in found.steps if step.role is role), default=0.0)
     share = None if expected is None else stored / expected if expected else 1.0
     eta = None
     if expected is not None and not found.ended and not idle:

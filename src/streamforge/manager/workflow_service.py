@@ -47,7 +47,6 @@ from streamforge.manager.topic_requests import TopicRequest
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.coverage import Verdict
-from streamforge_utils.model.daily_collections import days_of
 from streamforge_utils.model.errors import InvalidInput, RetryableError, StreamForgeError
 from streamforge_utils.model.kinds.registry import normal_type, series_of
 from streamforge_utils.model.messages import Command, Event
@@ -278,7 +277,7 @@ class WorkflowService:
         return await self._reports.of_series(symbol, type, span, life=life)
 
     async def verify(self, symbol: str, type: str, span: TimeRange | None = None) -> Verification:
-        """Count the records of the series (inside `span`) in the store, and mark what is gone as `ours`."""
+        """Count the records of the series (inside `span`) in the store, and mark what is gone: `ours`, or `lost`."""
         return await verify(self._deps, series_of(check_symbol(symbol), normal_type(type)), span)
 
     async def records(
@@ -297,7 +296,7 @@ class WorkflowService:
         is asked for.
         """
         there = await self.collections()
-        named = [collection] if collection in there else days_of(collection, there)
+        named = [collection] if collection in there else await self._records.named(collection, series, there)
         if not named:
             raise NotFound(f"there is no collection {collection[:80]!r}: GET /collections lists those that there are")
         whole = limit > RECORDS_A_PAGE

@@ -52,7 +52,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{error}\n{USAGE.format(targets=', '.join(targets()))}", file=sys.stderr)
         return EXIT_CONFIG
     if environ.get(BASKET) and Use.STREAM in found.uses:
-        from streamforge_utils.runtime.basket import run_basket
+        from streamforge_utils.runtime.basket_process import run_basket
 
         return run_basket(found, wiring, environ, version=installed_version())
     return run_worker(found, wiring, environ, version=installed_version())
@@ -60,7 +60,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _fork_server(descriptor: int) -> int:
     """Fork workers for a launcher."""
-    from streamforge_utils.runtime import basket  # noqa: F401 - it is imported before anything is forked
+    from streamforge_utils.runtime import basket_process  # noqa: F401 - it is imported before anything is forked
 
     kinds()
     # What is found out here is known to each worker.

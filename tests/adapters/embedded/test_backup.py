@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,13 +15,15 @@ from streamforge_utils.adapters.embedded import backup
 from streamforge_utils.adapters.embedded.bus.embedded_bus import EmbeddedBus
 from streamforge_utils.adapters.embedded.datadir import DataDirectory
 from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
+from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.errors import ConfigError, InvalidInput
 from streamforge_utils.ports.backup_folder import MANIFEST
 from streamforge_utils.ports.bus import Message, TopicSpec
+from streamforge_utils.ports.object_store import DamagedObject
 from streamforge_utils.ports.store import Document, Edge
 from tests.limits import LIMIT_S
 
-MADE = {"made_at": "2024-08-01T00:00:00Z", "made_by": "test"}
+MADE: dict[str, Any] = {"made_at": "2024-08-01T00:00:00Z", "made_by": "test"}
 
 
 @pytest.fixture
@@ -173,3 +177,51 @@ async def test_a_broken_database_is_told_instead_of_copied(data: Path, tmp_path:
     with pytest.raises(ConfigError, match="candles"):
         backup.back_up(data, tmp_path / "copy", **MADE)
     assert not (tmp_path / "copy").exists()
+
+
+SEGMENT = ("depth/BTCUSDT/000000000001.json", "depth/BTCUSDT/000000000001.jsonl.gz")
+
+
+async def _read(objects: ObjectFolder, name: str) -> bytes:
+    return b"".join([block async for block in objects.get(name)])
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+async def test_objects_come_back_with_their_checksums_wherever_they_lay(
+    data: Path, tmp_path: Path, elsewhere: bool
+) -> None:
+    folder = tmp_path / "there" if elsewhere else data / "objects"
+    for name in SEGMENT:
+        await ObjectFolder(folder).put(name, name.encode())
+    (folder / ".drafts" / "half").write_bytes(b"what is being written")
+    made = backup.back_up(data, tmp_path / "copy", **MADE, objects=folder)
+    assert [name for name in made.files if "half" in name] == []
+    backup.restore(tmp_path / "copy", tmp_path / "again")
+    again = ObjectFolder(tmp_path / "again" / "objects")
+    assert [one.name async for one in again.list()] == list(SEGMENT)
+    assert [await _read(again, name) for name in SEGMENT] == [name.encode() for name in SEGMENT]
+    (tmp_path / "again" / "objects" / SEGMENT[1]).write_bytes(b"something else")
+    with pytest.raises(DamagedObject):
+        await _read(again, SEGMENT[1])
+
+
+async def test_an_object_that_is_replaced_while_it_is_copied_is_whole(
+    data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    objects, copy2 = ObjectFolder(data / "objects"), shutil.copy2
+    await objects.put(SEGMENT[1], b"first")
+
+    def copying(source: Path, target: Path) -> None:
+        copy2(source, target)
+        if source == data / "objects" / SEGMENT[1]:
+            asyncio.run(objects.put(SEGMENT[1], b"second"))
+
+    monkeypatch.setattr("streamforge_utils.adapters.embedded.backup.shutil.copy2", copying)
+    await asyncio.to_thread(backup.back_up, data, tmp_path / "copy", **MADE, objects=data / "objects")
+    monkeypatch.undo()
+    assert await _read(ObjectFolder(tmp_path / "copy" / "data" / "objects"), SEGMENT[1]) == b"first"
+
+
+async def test_without_a_folder_of_objects_there_are_none(data: Path, tmp_path: Path) -> None:
+    made = backup.back_up(data, tmp_path / "copy", **MADE, objects=tmp_path / "nowhere")
+    assert [name for name in made.files if name.startswith("objects/")] == []

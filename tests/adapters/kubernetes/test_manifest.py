@@ -8,8 +8,15 @@ from typing import Any
 import msgspec
 import pytest
 
-from streamforge_utils.adapters.kubernetes.manifest import Template, job_manifest, pod_manifest
+from streamforge_utils.adapters.kubernetes.manifest import (
+    Template,
+    basket_manifest,
+    job_manifest,
+    named_members,
+    pod_manifest,
+)
 from streamforge_utils.model.errors import ConfigError
+from streamforge_utils.ports.basket import BASKET, BASKET_REPORT, read_members
 from streamforge_utils.ports.job_settings import Pair, SecretKey, SecretVariable
 from streamforge_utils.ports.launcher import JobSpec
 from tests.adapters.kubernetes import templates
@@ -278,3 +285,84 @@ def test_a_job_without_an_end_has_no_deadline() -> None:
     endless = changed(endless=True)
     assert "activeDeadlineSeconds" not in job_manifest(endless, TEMPLATE)["spec"]
     assert "activeDeadlineSeconds" not in pod_manifest(endless, TEMPLATE)["spec"]
+
+
+def loaders(*symbols: str, **values: str) -> list[JobSpec]:
+    """Live loaders of one workflow each. values: of all of them."""
+    return [
+        JobSpec(
+            name=f"job-loader-ws-trades-{symbol}-abc123",
+            target="loader-ws-trades",
+            queue_id=f"wf-{symbol}",
+            attempt=number,
+            environment={"QUEUE_ID": f"wf-{symbol}", "SYMBOL": symbol, "TYPE": "ws_trades", **values},
+            endless=True,
+            stream=True,
+        )
+        for number, symbol in enumerate(symbols, start=1)
+    ]
+
+
+def test_a_basket_is_one_job_that_names_its_members() -> None:
+    specs = loaders("btcusdt", "ethusdt", "solusdt")
+    manifest = basket_manifest(specs, template(instance="sf-1"))
+    metadata = manifest["metadata"]
+    assert metadata["name"].startswith("basket-loader-ws-trades-")
+    assert metadata["name"] == basket_manifest(specs[::-1], TEMPLATE)["metadata"]["name"]
+    assert metadata["name"] != basket_manifest(specs[1:], TEMPLATE)["metadata"]["name"]
+    assert metadata["labels"] == {
+        "app": "streamforge",
+        "queue_id": "",
+        "streamforge.io/target": "loader-ws-trades",
+        "streamforge.io/members": "3",
+        "app.kubernetes.io/managed-by": "queue-manager",
+        "app.kubernetes.io/instance": "sf-1",
+    }
+    named = [
+        (one.job, one.queue_id, one.attempt) for one in named_members(metadata["annotations"]["streamforge.io/members"])
+    ]
+    assert named == [(spec.name, spec.queue_id, spec.attempt) for spec in specs]
+    assert manifest["spec"]["template"]["metadata"] == {one: metadata[one] for one in ("labels", "annotations")}
+    told = variables(manifest)
+    assert "SYMBOL" not in told
+    assert told["TYPE"] == "ws_trades"
+    assert told[BASKET_REPORT] == "/dev/termination-log"
+    members = {one.job: one.environment for one in read_members({BASKET: told[BASKET], "TYPE": "ws_trades"})}
+    assert members == {spec.name: spec.environment for spec in specs}
+    assert "activeDeadlineSeconds" not in manifest["spec"]
+    assert pod(manifest)["terminationGracePeriodSeconds"] == 30 + 60
+
+
+def test_its_pod_gets_memory_and_disk_for_each_member() -> None:
+    manifest = basket_manifest(loaders(*(f"s{number}" for number in range(50))), TEMPLATE)
+    resources = container(manifest)["resources"]
+    assert resources == {
+        "requests": {"cpu": "100m", "memory": f"{128 + 49 * 32}Mi"},
+        "limits": {"memory": f"{512 + 49 * 32}Mi"},
+    }
+    assert pod(manifest)["volumes"] == [{"name": "tmp", "emptyDir": {"sizeLimit": f"{50 * 64}Mi"}}]
+    other = basket_manifest(
+        loaders("a", "b"), template(memory_request="0.5Gi", memory_limit="", member_memory="1000k", cpu_request="")
+    )
+    assert container(other)["resources"] == {"requests": {"memory": "513Mi"}}
+
+
+def test_a_secret_gets_into_no_list_of_members_either() -> None:
+    specs = [
+        msgspec.structs.replace(spec, environment={**spec.environment, "KAFKA_PASSWORD": f"s3cret{spec.attempt}"})
+        for spec in loaders("a", "b", KAFKA_USER="manager")
+    ]
+    with pytest.raises(ConfigError, match=r"KAFKA_PASSWORD holds a secret") as raised:
+        basket_manifest(specs, TEMPLATE)
+    assert "s3cret" not in str(raised.value)
+    secret = (SecretVariable("KAFKA_PASSWORD", SecretKey("user", "password")),)
+    for elsewhere in ({"secret_variables": secret}, {"secrets": ("workers",)}):
+        manifest = basket_manifest(specs, template(values={"KAFKA_USER": "worker"}, **elsewhere))
+        assert "s3cret" not in repr(manifest)
+        assert variables(manifest)["KAFKA_USER"] == "worker"
+        assert "KAFKA_USER" not in variables(manifest)[BASKET], "what a member says itself would go first"
+
+
+@pytest.mark.parametrize("text", ["", "{", "[[1]]", "null"])
+def test_an_annotation_that_names_no_members_is_that_of_one_job(text: str) -> None:
+    assert named_members(text) == []

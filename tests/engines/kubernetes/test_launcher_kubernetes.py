@@ -20,7 +20,8 @@ from streamforge_utils.adapters.kubernetes.job_launcher import KubernetesLaunche
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.clock import SystemClock
 from streamforge_utils.ports.launcher import Job, JobSpec, JobState
-from tests.contracts.launcher import LauncherContract, MakeLauncher
+from tests.contracts.launcher import ClosingLauncher, LauncherContract, LauncherFixtures, MakeLauncher
+from tests.contracts.launcher_baskets import BasketContract, EndMember
 from tests.doubles.memorystore import MemoryStore
 from tests.engines.kubernetes import launchers
 from tests.engines.kubernetes.cluster import Cluster
@@ -32,7 +33,7 @@ LIMIT_S = 90.0
 DAY_MS = 86_400_000
 
 
-class TestKubernetesLauncher(LauncherContract):
+class OnCluster(LauncherFixtures):
     patience_s = 60.0
     others_at_once = False
 
@@ -45,6 +46,23 @@ class TestKubernetesLauncher(LauncherContract):
     @pytest.fixture
     def file(self, folder: Path) -> Path:
         return folder / "contract-file"
+
+
+class TestKubernetesLauncher(OnCluster, LauncherContract):
+    pass
+
+
+class TestKubernetesBaskets(OnCluster, BasketContract):
+    grace = "streamforge_utils.adapters.kubernetes.job_launcher.MEMBER_GRACE_S"
+
+    @pytest.fixture
+    def end_member(self) -> EndMember:
+        """As a manager does that has heard its terminal event."""
+
+        async def end(launcher: ClosingLauncher, name: str, exit_code: int) -> None:
+            await launcher.note_end(name, exit_code)
+
+        return end
 
 
 class Jumping(SystemClock):

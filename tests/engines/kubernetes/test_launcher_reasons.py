@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from streamforge_utils.adapters.kubernetes import job_launcher
+from streamforge_utils.adapters.kubernetes import job_deletion, job_launcher
 from streamforge_utils.adapters.kubernetes.evidence import Evidence
 from streamforge_utils.adapters.kubernetes.informer import Informer
 from streamforge_utils.adapters.kubernetes.job_cache import JOB_NAME_LABEL
@@ -295,7 +295,7 @@ async def test_what_ended_while_nobody_looked_is_told_afterwards(make: Make, nam
 async def test_a_node_that_is_lost_does_not_hold_a_stop_up_for_ever(
     make: Make, kube_cluster: Cluster, namespace: Namespace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(job_launcher, "LOST_AFTER_S", 2.0)
+    monkeypatch.setattr(job_deletion, "LOST_AFTER_S", 2.0)
     monkeypatch.setattr(job_launcher, "GONE_WITHIN_S", 1.0)
     launcher = make(node_selector=(Pair("streamforge-worker", "true"),))
     await launcher.start(spec())

@@ -11,6 +11,7 @@ from streamforge_utils.model.books.records import Depth, interval_record
 from streamforge_utils.model.books.segments import CONTENT, MANIFEST, OpenSegment
 from streamforge_utils.model.books.trust import BookInterval, BookLedger, Standing, Trust
 from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.model.daily_collections import Placement
 from streamforge_utils.model.kinds.registry import kind_named
 from streamforge_utils.model.series import Series
 from streamforge_utils.ports.object_store import ObjectStore
@@ -29,13 +30,13 @@ def at(number: int) -> int:
 
 
 class BookRecords:
-    """The records of one symbol in a collection, and in segments in `objects`.
+    """The records of one symbol in a collection, or in one for each day, and in segments in `objects`.
 
     held: diffs that are on the topic, and not in a segment yet, by id. told: all entries by first id.
     """
 
-    def __init__(self, store: Store, collection: str, objects: ObjectStore | None = None) -> None:
-        self.store, self.collection, self.objects = store, collection, objects
+    def __init__(self, store: Store, placement: Placement, objects: ObjectStore | None = None) -> None:
+        self.store, self.placement, self.objects = store, placement, objects
         self.ledger = BookLedger()
         self.ledger.standing = VERIFIED
         self.held: dict[int, bytes] = {}
@@ -101,8 +102,10 @@ class BookRecords:
             await self._put("depth", msgspec.json.decode(_diff(number), type=Depth))
 
     async def _put(self, name: str, record: Any) -> None:
-        key, version, body = kind_named(name).document(record.key.encode(), msgspec.json.encode(record))
-        (answer,) = await self.store.upsert(self.collection, [Document(key, version, body)])
+        kind = kind_named(name)
+        key, version, body = kind.document(record.key.encode(), msgspec.json.encode(record))
+        where = self.placement.ledger if kind.is_ledger else self.placement.at(kind.time_of(body))
+        (answer,) = await self.store.upsert(where, [Document(key, version, body)])
         assert answer.outcome in ("stored", "unchanged"), answer
 
 

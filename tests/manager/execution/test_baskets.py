@@ -229,3 +229,50 @@ def test_a_basket_is_one_connection_and_those_to_come_fill_baskets() -> None:
     planned = {"a": 1, "b": 2, "c": 3, "d": 4, "e": 5, "f": 6}
     assert connections_of(planned, jobs, 2) == [2, 3, 6, 4]
     assert connections_of(planned, {}, 1) == [6, 5, 4, 3, 2, 1]
+
+
+async def in_a_basket(count: int, **policy: object) -> tuple[World, list[str], list[str]]:
+    """So many workflows whose loaders are one process, which have started, and the jobs of these."""
+    world = await world_of(replace(POLICY, basket_size=count, **policy))
+    queue_ids = await many(world, count)
+    await until_launched(world, queue_ids)
+    for queue_id in queue_ids:
+        await speak(world, queue_id, "started")
+    assert [len(basket) for basket in world.launcher.together] == [count]
+    return world, queue_ids, [attempt(await world.workflow(one), LOADER).job for one in queue_ids]
+
+
+@pytest.mark.parametrize(("word", "told", "code"), [("interrupted", {"exit_code": 0}, 0), ("error", {}, 1)])
+async def test_the_launcher_hears_which_members_have_sent_their_terminal_event(
+    word: str, told: dict[str, int], code: int
+) -> None:
+    world, queue_ids, jobs = await in_a_basket(3)
+    world.launcher.sees_no_member = True
+    await speak(world, queue_ids[1], word, LOADER, **told)
+    await world.turns(2)
+    assert world.launcher.noted == [(jobs[1], code)]
+    assert set(jobs) - set(world.launcher.running()) == {jobs[1]}
+    await world.die()
+
+
+async def test_of_those_that_are_alone_the_launcher_sees_the_end() -> None:
+    world, queue_ids, jobs = await in_a_basket(2)
+    sink = attempt(await world.workflow(queue_ids[0]), SINK).job
+    await speak(world, queue_ids[0], "interrupted", SINK, exit_code=0)
+    await world.turns(2)
+    assert world.launcher.noted == []
+    assert {sink, *jobs} <= set(world.launcher.running())
+    await world.die()
+
+
+async def test_a_member_that_is_stuck_is_told_to_leave_its_topic_to_the_next_attempt_before_its_job_is_ended() -> None:
+    world, queue_ids, jobs = await in_a_basket(2, silent_after_s=20.0)
+    await pass_time(world, 30, alive=queue_ids[1:])
+    assert jobs[0] in world.launcher.stopped
+    assert jobs[1] not in world.launcher.stopped
+    told = world.commands("stop")
+    assert [(one["queue_id"], one["target"], one["attempt"], one["payload"]) for one in told[:1]] == [
+        (queue_ids[0], LOADER, 1, {"handover": True})
+    ]
+    assert {one["queue_id"] for one in told} == {queue_ids[0]}
+    await world.die()

@@ -12,12 +12,12 @@ from streamforge.manager.execution.removal import RecordRemoval
 from streamforge.manager.execution.verifier import Verifier, verify
 from streamforge.manager.live_ledger import Ledger
 from streamforge.manager.persistence.workflow_store import WorkflowStore
+from streamforge.manager.service import Verification
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.books.trust import Standing, Trust
 from streamforge_utils.model.completeness.continuity import MOST_TURNED
 from streamforge_utils.model.coverage import Verdict
-from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.messages import Live, Progress
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.runtime.worker_definition import Role, Source
@@ -59,7 +59,7 @@ class Rig:
             self.workflow = with_attempt(self.workflow, one.target, progress=told)
 
 
-async def a_rig(folder: Path | None = None) -> Rig:
+async def a_rig(folder: Path | None = None, *, daily: bool = False) -> Rig:
     world = World(clock=ManualClock(STREAM + 100_000))
     await world.start()
     objects = None if folder is None else ObjectFolder(folder)
@@ -69,9 +69,10 @@ async def a_rig(folder: Path | None = None) -> Rig:
         workflow = with_attempt(workflow, one.target, started_ms=0, planned_ms=0)
     steps = tuple(replace(s, source=Source.STREAM) if s.role is Role.LOADER else s for s in workflow.steps)
     ledger = Ledger(stream_ms=STREAM)
-    workflow = replace(workflow, type="ws_orderbook", endless=True, ledger=ledger, collection=C, steps=steps)
+    workflow = replace(workflow, type="ws_orderbook", endless=True, ledger=ledger, steps=steps)
+    workflow = replace(workflow, collection=C, daily=daily)
     await world.deps.workflows.create(workflow)
-    return Rig(world, workflow, BookRecords(world.store, C, objects))
+    return Rig(world, workflow, BookRecords(world.store, workflow.placement, objects))
 
 
 @pytest.fixture(params=["segments", "collection"])
@@ -362,12 +363,11 @@ async def test_the_exchange_is_asked_for_the_status_where_nothing_comes(rig: Rig
     assert rig.ledger.asked_ms == rig.world.clock.now_ms()
 
 
-async def test_keys_are_not_counted_to_verify_it(rig: Rig) -> None:
+async def test_what_is_there_is_verified_when_it_is_asked_for_and_not_by_itself(rig: Rig) -> None:
     await rig.books.hear(1, 2)
     await rig.books.keep()
     before = await rig.step()
-    with pytest.raises(InvalidInput, match="what its loader tells"):
-        await verify(rig.world.deps, rig.workflow.series)
+    assert await verify(rig.world.deps, rig.workflow.series) == Verification(counted=2, gaps=())
     verifier = Verifier(rig.world.deps)
     rig.wait(30 * 86_400)
     await verifier.look()

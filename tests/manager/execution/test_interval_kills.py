@@ -51,7 +51,7 @@ async def book_world() -> tuple[World, str, BookRecords]:
     queue_id = (await world.deps.workflows.create(made)).workflow.queue_id
     await world.turns(3)
     await speak(world, queue_id, "started")
-    return world, queue_id, BookRecords(world.store, made.collection)
+    return world, queue_id, BookRecords(world.store, made.placement)
 
 
 async def speak(world: World, queue_id: str, word: str) -> None:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from functools import partial
+from typing import Any
 
 import pytest
 
+from streamforge.manager.coverage_report import LEFT, Reports
 from streamforge.manager.workflow import Status
 from streamforge.manager.workflow_progress import progress_of
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import RetryableError
+from tests.manager.execution.world import never, unanswered
 from tests.manager.live_world import (
     POLICY,
     SERIES,
@@ -25,7 +29,7 @@ from tests.manager.live_world import (
     supplement_of,
     wanted,
 )
-from tests.manager.support import DAY_START, LOADER, MINUTE_MS, SINK, World, attempt, replace
+from tests.manager.support import DAY_START, LOADER, MINUTE_MS, SINK, World, attempt, replace, said, step
 
 
 @pytest.fixture
@@ -230,3 +234,46 @@ async def test_its_workers_are_started_again_however_often_they_fail(world: Worl
         await pass_time(world, 120, alive=[live.queue_id])
     assert (await world.workflow(live.queue_id)).status is Status.RUNNING
     assert attempt(await world.workflow(live.queue_id), SINK).number == 1
+
+
+async def test_a_sink_is_told_how_long_it_may_store_what_its_loader_has_sent() -> None:
+    world = await live_world(replace(POLICY, live_stop_s=10))
+    live = await begun(world, wanted())
+    await world.manager.stop(live.queue_id)
+    await world.turns()
+    workflow = await world.workflow(live.queue_id)
+    world.say(said(workflow, LOADER, "interrupted"))
+    world.launcher.end(attempt(workflow, LOADER).job, exit_code=0)
+    await world.turns(2)
+    told = world.commands("stop")[-1]
+    assert (told["target"], told["payload"]) == (SINK, {"upstream_ended": True, "drain_seconds": 3.0})
+    await world.die()
+
+
+@pytest.mark.parametrize("answer", [never, unanswered])
+async def test_a_stop_ends_in_its_time_though_the_store_does_not_answer(world: World, answer: Any) -> None:
+    live = await begun(world, wanted())
+    await pass_time(world, 130, alive=[live.queue_id])
+    store(world, live, minutes(100, 101))
+    await pass_time(world, 10, alive=[live.queue_id])
+    assert await proven(world, live.queue_id) == 102
+    for name in ("read", "keys", "present", "count"):
+        setattr(world.store, name, answer)
+    await world.manager.stop(live.queue_id)
+    await world.turns()
+    workflow = await world.workflow(live.queue_id)
+    for target, extra in ((LOADER, {"live": {"last_time": minutes(103)[0]}}), (SINK, {})):
+        world.say(said(workflow, target, "interrupted", extra=extra))
+        world.launcher.end(attempt(workflow, target).job, exit_code=0)
+    world.later(3)
+    for _ in range(400):
+        await world.turns(seconds=0.1)
+        if (workflow := await world.workflow(live.queue_id)).ended:
+            break
+        await asyncio.sleep(0.05)
+    assert workflow.status is Status.INTERRUPTED
+    assert await proven(world, live.queue_id) == 102
+    assert step(workflow, SINK).left_at_least
+    *_, last = (await Reports(world.deps).of_workflow(workflow)).segments
+    assert [last.start_ms, last.end_ms] == minutes(102, 104)
+    assert (last.verdict, last.cause) == (Verdict.UNKNOWN, LEFT)

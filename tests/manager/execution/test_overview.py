@@ -87,3 +87,15 @@ def test_what_it_says_of_a_workflow() -> None:
     assert overview.changed == set(), "the one that changed it has looked at it"
     assert overview.started == 0
     assert overview.hurried == set()
+
+
+def test_those_that_stop_together_count_until_the_last_has_ended() -> None:
+    stopping = replace(RUNNING, endless=True, stop_asked_ms=NOW)
+    live = {code: Stored(named(stopping, code), "1") for code in CODES}
+    overview = Overview(live)
+    for left in (3, 2, 1):
+        overview.refresh()
+        assert overview.most_stopping == 3, left
+        live.pop(CODES[left - 1])
+    overview.refresh()
+    assert overview.most_stopping == 0

@@ -26,6 +26,9 @@ def span(start: int, end: int) -> TimeRange:
     return TimeRange(ticks.START + start, ticks.START + end)
 
 
+WHOLE = span(0, 5000)
+
+
 def stored(start: int, end: int, collection: str, first: int | None, last: int | None) -> Segment:
     whole = span(start, end)
     return Segment(
@@ -57,8 +60,10 @@ async def a_world(there: Mapping[str, Sequence[int]], known: Sequence[Segment]) 
     return world
 
 
-async def proven(world: World, *load: TimeRange, ask: bool = True, expected: int = 0) -> Proof:
-    workflow = replace(accepted(time_range=str(span(0, 5000)), collection=C), type="api_ticks")
+async def proven(
+    world: World, *load: TimeRange, ask: bool = True, expected: int = 0, whole: TimeRange = WHOLE
+) -> Proof:
+    workflow = replace(accepted(time_range=str(whole), collection=C), type="api_ticks")
     created = await world.deps.workflows.create(workflow)
     plan = Plan(exchange_now_ms=ticks.NOW, parts=rest(*load), expected=expected)
     proof = await prove(world.deps, workflow, plan, ask=ask)
@@ -153,3 +158,63 @@ async def test_without_questions_the_coverage_loses_what_is_gone_and_nothing_els
     assert [one.span for one in segments if one.verdict is not Verdict.STORED] == [span(*part) for part in lost]
     assert {one.verdict for one in segments} <= {Verdict.STORED, Verdict.OURS}
     assert (segments[0].start_ms, segments[-1].end_ms) == (span(0, 5000).start_ms, span(0, 5000).end_ms)
+
+
+@pytest.fixture
+def _chained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ticks tell which one follows them; one with another price does so wrongly."""
+    monkeypatch.setattr(ticks.Ticks, "chained", True)
+    monkeypatch.setattr(ticks.Ticks, "break_between", lambda _, before, after: "torn" if b"9.5" in before else "")
+
+
+def tear(world: World, collection: str, tick: int) -> None:
+    """Let a stored record contradict the one behind it."""
+    key = ticks.KIND.key(ticks.SERIES, tick)
+    there = world.store.documents[collection]
+    there[key] = replace(there[key], body=there[key].body.replace(b"1.5", b"9.5"))
+
+
+PARTS = (span(0, 2500), span(2500, 5000))
+
+
+@pytest.mark.usefixtures("_chained")
+@pytest.mark.parametrize(
+    ("torn", "parts", "found"),
+    [
+        (5, PARTS, [("stored", C, 1, 4), ("ours", None, 5, 6)]),
+        (5, (span(0, 5000),), [("stored", C, 1, 6)]),  # who loads a part compares what is in it
+        (3, (span(0, 2000), span(2000, 5000)), [("stored", C, 1, 2), ("ours", None, 3, 4), ("stored", C, 5, 6)]),
+        (3, (span(0, 1999), span(1999, 5000)), [("stored", C, 1, 6)]),
+        (2, (span(0, 2001), span(2001, 5000)), [("stored", C, 1, 1), ("ours", None, 2, 3), ("stored", C, 4, 6)]),
+    ],
+)
+@pytest.mark.parametrize("ask", [True, False])
+async def test_records_that_contradict_each_other_where_parts_meet_are_ours(
+    torn: int, parts: Sequence[TimeRange], found: list[tuple[str, str | None, int, int]], ask: bool
+) -> None:
+    world = await a_world({C: range(1, 7)}, ())
+    tear(world, C, torn)
+    proof = await proven(world, *parts, ask=ask)
+    assert [one for one in told(proof) if one[0] != "unknown"] == found
+    assert {one.cause for one in proof.segments if one.verdict is Verdict.OURS} <= {"torn"}
+    known = (await world.deps.coverage.known(ticks.SERIES)).segments
+    kept = [(one.first_id, one.last_id) for one in known if one.verdict is Verdict.STORED]
+    assert kept == [one[2:] for one in found if one[0] == "stored"]
+
+
+@pytest.mark.usefixtures("_chained")
+@pytest.mark.parametrize(
+    ("torn", "whole", "found"),
+    [
+        (5, span(0, 5000), [("stored", OTHER, 1, 4), ("ours", None, 5, 6)]),
+        (5, span(3000, 5000), [("ours", None, 6, 6)]),
+        (4, span(3000, 5000), [("stored", C, 6, 6)]),
+    ],
+    ids=["in the range", "beside it", "further away"],
+)
+async def test_what_another_load_has_stored_is_compared_where_it_meets(
+    torn: int, whole: TimeRange, found: list[tuple[str, str | None, int, int]]
+) -> None:
+    world = await a_world({OTHER: range(1, 6), C: [6]}, MIRRORED[:1])
+    tear(world, OTHER, torn)
+    assert told(await proven(world, span(3000, 5000), whole=whole)) == found

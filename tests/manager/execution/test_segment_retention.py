@@ -157,7 +157,7 @@ def _touch(path: Path, time_ms: int) -> None:
     os.utime(path, (time_ms / 1000, time_ms / 1000))
 
 
-async def test_a_damaged_manifest_keeps_no_other_symbol(kept: Kept, world: World) -> None:
+async def test_a_damaged_manifest_keeps_no_other_segment(kept: Kept, world: World) -> None:
     other: Any = "depth/ETHUSDT/000000000001.json"
     manifest = b"".join([block async for block in kept.stored.objects.get(kept.names[0])])
     await kept.stored.objects.put(other, manifest.replace(b"BTCUSDT", b"ETHUSDT"))
@@ -166,5 +166,17 @@ async def test_a_damaged_manifest_keeps_no_other_symbol(kept: Kept, world: World
     await SegmentRetention(kept.deps).apply()
     there = await kept.there()
     assert other not in there
-    assert set(kept.names) <= set(there)
+    assert [one for one in there if one in kept.names] == [kept.names[0], *kept.names[2:]]
     assert world.observer.counts["action_failures_total{action=Age}"] == 1
+
+
+@pytest.mark.parametrize(("last_id", "first_expired"), [(50, 55), (45, 5)])
+async def test_what_the_collection_has_too_is_not_expired(kept: Kept, last_id: int, first_expired: int) -> None:
+    """All diffs of the first segment; or all but one, so that nothing is whole."""
+    await kept.stored.stored_diffs(kept.stored.diffs(1, last_id))
+    await SegmentRetention(kept.deps).apply()
+    assert await kept.there() == files(kept.names[2:])
+    assert (await kept.verdicts())[:2] == [
+        ("stored", 0, first_expired, COLLECTION),
+        ("expired", first_expired, 80, COLLECTION),
+    ]

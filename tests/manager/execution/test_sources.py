@@ -11,7 +11,7 @@ from streamforge.manager import presentation
 from streamforge.manager.service import StartRequest
 from streamforge.manager.workflow import SourceChoice, Status, StepStatus, Workflow, decode_workflow, encode_workflow
 from streamforge_utils.model.coverage import Verdict
-from streamforge_utils.model.errors import InvalidInput
+from streamforge_utils.model.errors import InvalidInput, RetryableError
 from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.model.timeranges import TimeRange
 from tests.doubles.manualclock import ManualClock
@@ -293,6 +293,33 @@ async def test_a_hole_that_rest_does_not_fill_is_looked_for_in_files_once(world:
     assert done.proof is not None
     found = [one.verdict for one in done.proof.segments if one.start_ms <= lacking < one.end_ms]
     assert found == [Verdict.STORED if there else Verdict.EXCHANGE]
+
+
+@pytest.mark.parametrize("answers", [True, False])
+async def test_a_hole_about_which_the_archive_is_silent_is_asked_about_again_and_is_not_the_exchanges(
+    world: World, answers: bool
+) -> None:
+    assert isinstance(world.archive, MemoryArchive)
+    lacking = DAY_START + 5 * MINUTE_MS
+    exchange_of(world).opens.remove(lacking)
+    workflow = await running(world, time_range="2024-08-01")
+    queue_id = workflow.queue_id
+    store_bars(world, workflow, [one for one in OPENS[:1440] if one != lacking])
+    world.archive.failing = RetryableError("HTTP 503")
+    all_end(world, workflow)
+    await world.turns(3)
+    waiting = await world.workflow(queue_id)
+    assert (waiting.status, "HTTP 503; with source=rest" in waiting.waiting_for) == (Status.RUNNING, True)
+    if answers:
+        world.archive.failing = None
+        await world.turns(3, seconds=70)
+        await again(world, queue_id)
+        assert launched_with(world, TARGET)["STREAMFORGE_RANGES"] == str(TimeRange(lacking, lacking + MINUTE_MS))
+    else:
+        failed = await turns_until_ended(world, queue_id)
+        assert (failed.status, failed.failure and "HTTP 503" in failed.failure.reason) == (Status.ERROR, True)
+        known = (await world.manager.coverage(queue_id)).segments
+        assert [one.verdict for one in known] == [Verdict.STORED, Verdict.UNKNOWN, Verdict.STORED]
 
 
 async def test_a_source_that_is_not_there_is_refused_at_once() -> None:

@@ -14,6 +14,7 @@ from streamforge.manager.lifecycle.actions import (
 )
 from streamforge.manager.lifecycle.decision import Conditions, decide
 from streamforge.manager.lifecycle.facts import TopicsRemoved
+from streamforge.manager.lifecycle.live_pace import drain_s, kill_grace_s
 from streamforge.manager.lifecycle.retry_policy import STOP, STUCK
 from streamforge.manager.lifecycle.rounds import ATTEMPTS_KEPT, MAX_RANGES, next_number, next_round, replay_round
 from streamforge.manager.lifecycle.topic_removals import due_removal
@@ -268,6 +269,7 @@ def test_topics_are_removed_in_their_time() -> None:
     gone = replace(removed, dlq_removed=True)
     failed = replace(ended, status=Status.ERROR, batch="batch-1")
     unread = failed.with_step(replace(step(failed, SINK), status=StepStatus.INTERRUPTED))
+    left = ended.with_step(replace(step(ended, SINK), left=1))
     for workflow, after_ms, due in (
         (ended, 3_600_000, None),
         (ended, 3_600_001, TopicsRemoved(dead_letters=False)),
@@ -278,6 +280,8 @@ def test_topics_are_removed_in_their_time() -> None:
         (failed, 0, TopicsRemoved(dead_letters=False)),
         (replace(failed, topic_removed=True), 0, TopicsRemoved(dead_letters=True)),
         (unread, 3_600_000, None),
+        (left, 7 * DAY_MS, None),
+        (left, 7 * DAY_MS + 1, TopicsRemoved(dead_letters=False)),
     ):
         assert due_removal(workflow, NOW + after_ms, POLICY) == due, after_ms
 
@@ -291,6 +295,25 @@ def test_an_ended_attempt_that_was_asked_to_stop_as_stuck_does_not_hold_up_the_s
     assert actions == [Prove(ask=False)]
     assert {s.status for s in workflow.steps} == {StepStatus.INTERRUPTED}
     assert STOP not in {attempt(workflow, LOADER).stop_reason, attempt(workflow, SINK).stop_reason}
+
+
+def test_a_live_workflow_gives_its_loader_and_its_sink_what_is_left_of_five_seconds() -> None:
+    live = replace(running(), endless=True, ledger=Ledger(stream_ms=DAY_START), stop_asked_ms=NOW)
+    workflow, actions = decide(live, NOW, POLICY, W)
+    assert actions == [SendStop(LOADER)]
+    assert decide(workflow, NOW + 3_500, POLICY, W)[1] == [SendStop(LOADER)]
+    assert decide(workflow, NOW + 3_501, POLICY, W)[1] == [SendStop(LOADER), EndJob(attempt(workflow, LOADER).job)]
+    for ended_ms, seconds in ((NOW + 500, 2.0), (NOW + 3_600, 0.5)):
+        stopped, actions = decide(over(workflow, LOADER, "interrupted"), ended_ms, POLICY, W)
+        assert actions == [SendStop(SINK)]
+        assert drain_s(stopped, ended_ms, POLICY, 1) == pytest.approx(seconds)
+        late_ms = ended_ms + round(1000 * seconds) + 500
+        heard = with_attempt(stopped, SINK, seen_ms=late_ms)
+        assert decide(heard, late_ms, POLICY, W)[1] == [SendStop(SINK)]
+        assert decide(heard, late_ms + 1, POLICY, W)[1] == [SendStop(SINK), EndJob(attempt(stopped, SINK).job)]
+        many = Conditions(stopping=400)
+        assert decide(heard, late_ms + 1, POLICY, many)[1] == [SendStop(SINK)], "others take their time, too"
+    assert (kill_grace_s(workflow, POLICY, 1), kill_grace_s(running(), POLICY, 1)) == (0.5, 3.0)
 
 
 @pytest.mark.parametrize(("left", "status"), [(None, Status.FINISHED), (0, Status.FINISHED), (3, Status.INTERRUPTED)])

@@ -91,6 +91,18 @@ def test_the_first_five_holes_that_stay_are_named_and_all_are_counted() -> None:
     )
 
 
+def test_records_that_contradict_each_other_are_loaded_again_and_then_named_with_the_reason() -> None:
+    hole = Segment(start_ms=DAY_START, end_ms=DAY_START + MINUTE_MS, verdict=Verdict.OURS, cause="5 ends with trade 9")
+    proof = Proof(round=6, checked_ms=NOW, expected=9, stored=7, segments=(hole,))
+    again, _ = decide(replace(finished(), proof=proof), NOW, POLICY, W)
+    assert (again.repairs, again.failure) == (1, None)
+    failed, _ = decide(replace(finished(), repairs=5, proof=proof), NOW, POLICY, W)
+    assert failed.failure == Failure(
+        reason="1 holes are still there after 5 rounds of repair: 2024-08-01:2024-08-01T00:01Z (5 ends with trade 9)",
+        next_step="load it and what lies beside it again over REST alone (source=rest, again)",
+    )
+
+
 def two_loaders() -> Workflow:
     workflow = with_plan()
     loader = step(workflow, LOADER)

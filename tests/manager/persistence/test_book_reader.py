@@ -97,3 +97,13 @@ async def test_a_collection_for_each_day_is_known_by_its_name(reading: Reading) 
     await reading.stored.checkpoint(55, "btcusdt_ws_orderbook_20240810")
     found = await reading.reader.at("BTCUSDT", at_ms(60), NOW)
     assert (found.book.collection, found.book.whole_id, found.book.trust) == (day, 50, Trust.VERIFIED)
+
+
+async def test_the_ledger_beside_the_days_is_known_by_its_name(tmp_path: Path) -> None:
+    reading = Reading(tmp_path)
+    await reading.stored.checkpoint(50, "btcusdt_ws_orderbook_20240809")
+    await reading.stored.segment(11, 100)
+    await reading.stored.entry(1, 100, cause="stopped", collection="btcusdt_ws_orderbook_ledger")
+    found = await reading.reader.at("BTCUSDT", at_ms(60), NOW)
+    assert (found.book.book.last_id, found.book.trust) == (60, Trust.VERIFIED)
+    assert "where the recording ended (stopped)" in await reading.told(at_ms(200))

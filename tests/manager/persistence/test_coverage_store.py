@@ -111,6 +111,19 @@ async def test_what_retention_removes_is_expired_until_it_is_asked_for_again(cov
     assert await known(coverage) == "0-5 expired, 5-10 unknown, 10-20 other"
 
 
+async def test_of_what_retention_removes_the_last_id_stays_known(coverage: CoverageStore) -> None:
+    series = Series("BTCUSDT", "trades")
+    kept = segments("0-10 c, 10-20 d")
+    kept = [msgspec.structs.replace(one, last_id=one.end_ms // MINUTE_MS - 1) for one in kept]
+    await coverage.lay_over(series, kept)
+    await coverage.forget(series, "c", span(0, 20), whole=True)
+    assert [one.last_id for one in await coverage.of(series)] == [9, 19]
+    await coverage.forget(series, "d", span(0, 15), whole=True)
+    assert [one.last_id for one in await coverage.of(series)] == [None, 19], "what was cut is not known"
+    await coverage.expire(series, span(10, 30), 25)
+    assert [(text([one]), one.last_id) for one in await coverage.of(series)][-1] == ("20-30 expired", 25)
+
+
 async def test_what_is_known_already_is_not_written() -> None:
     store = MemoryStore()
     for _ in range(3):
@@ -304,7 +317,7 @@ async def test_what_retention_removes_beside_a_collection_is_expired_and_the_col
     coverage: CoverageStore,
 ) -> None:
     await coverage.lay_over(SERIES, segments("0-10 c, 10-20 lost"))
-    await coverage.expire(SERIES, span(5, 25))
+    await coverage.expire(SERIES, span(5, 25), 9)
     found = [(within(one), one.verdict.value, one.collection, one.cause) for one in await coverage.of(SERIES)]
     assert found == [
         ("0-5", "stored", "c", ""),

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import msgspec
 import pytest
 
-from streamforge_utils.model.books.messages import DepthDiff, read_message, read_snapshot
+from streamforge_utils.model.books.book_messages import DepthDiff, read_message, read_snapshot
 from streamforge_utils.model.books.order_book import OrderBook
 from streamforge_utils.model.books.records import checkpoint_of, interval_record
 from streamforge_utils.model.books.succession import heritage

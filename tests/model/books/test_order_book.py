@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamforge_utils.model.books import order_book
-from streamforge_utils.model.books.messages import DepthDiff, read_message, read_snapshot
+from streamforge_utils.model.books.book_messages import DepthDiff, read_message, read_snapshot
 from streamforge_utils.model.books.order_book import OrderBook
 from streamforge_utils.model.books.records import StoredDepthCheckpoint, book_of, checkpoint_of, top_of
 from streamforge_utils.model.kinds.registry import kind_named

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streamforge_utils.model.books import past as past_module
-from streamforge_utils.model.books.messages import DepthDiff, read_message, read_snapshot
+from streamforge_utils.model.books.book_messages import DepthDiff, read_message, read_snapshot
 from streamforge_utils.model.books.order_book import OrderBook
 from streamforge_utils.model.books.past import TOO_FAR, UNKNOWN, Leading, PastBook
 from streamforge_utils.model.books.trust import BookInterval, Trust

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from streamforge_utils.model.books.messages import BookTicker
-from streamforge_utils.model.books.trust import Cause
+from streamforge_utils.model.books.book_messages import BookTicker
+from streamforge_utils.model.books.records import DepthTop
+from streamforge_utils.model.books.trust import BookLedger, Cause, Standing
 from streamforge_utils.model.completeness.continuity import chains
 from tests.doubles import market
 from tests.doubles.bookfollower import CLEAN, LIMIT, SUSPECT, VERIFIED, WORLD, Follower, run
@@ -80,18 +81,22 @@ def test_the_same_content_of_another_connection_makes_up_for_a_bad_message() -> 
     assert follower.trust[1:] == [(6, 12, VERIFIED, "", "")]
 
 
-def test_a_crossed_book_is_suspect_from_the_message_on_that_crossed_it() -> None:
-    follower = run((1, 5), (6, 60), snapshot=5)
+def test_a_crossed_book_is_suspect_since_it_last_agreed_with_a_witness() -> None:
+    follower = run((1, 5), (6, 30), snapshot=5)
+    follower.ticker(30)
+    assert follower.book.agreed == 1
+    follower.diff(31, 60)
     best_ask = int(WORLD.best(60)[1])
     follower.diff(0, 0, market.message(61, 61, [(text(best_ask), text(1))], []))
     assert follower.book.standing.trust is SUSPECT
     follower.diff(62, 70)
-    assert follower.trust[1:] == [(6, 60, VERIFIED, "", ""), (61, 70, SUSPECT, "crossed", "")]
+    agreed = (6, 30, VERIFIED, "", "")
+    assert follower.trust[1:] == [agreed, (31, 70, SUSPECT, "crossed", "")]
     follower.snapshot(60)  # the message that crosses lies behind it
     assert (follower.book.standing.trust, follower.book.useless) == (SUSPECT, 1)
     follower.snapshot(65)
     follower.check()
-    assert follower.trust[-1] == (62, 70, VERIFIED, "", "")
+    assert follower.trust[1:] == [agreed, (31, 61, SUSPECT, "crossed", ""), (62, 70, VERIFIED, "", "")]
 
 
 def test_best_prices_of_the_same_update_witness_the_book_before_and_after_its_diff() -> None:
@@ -143,6 +148,24 @@ def test_a_new_snapshot_that_differs_makes_suspect_what_nothing_witnessed() -> N
     follower.book.asked()
     follower.diff(71, 80)
     follower.snapshot(75)
+    follower.diff(81, 90)
     follower.check()
-    assert follower.trust[1:3] == [(51, 60, VERIFIED, "", ""), (61, 70, SUSPECT, "witness differs", "")]
-    assert follower.trust[3:] == [(71, 80, VERIFIED, "", "")]
+    assert follower.ids(DepthTop) == [70, 80, 90]  # that of 80 is of the book that differs
+    assert follower.trust[1:3] == [(51, 60, VERIFIED, "", ""), (61, 80, SUSPECT, "witness differs", "")]
+    assert follower.trust[3:] == [(81, 90, VERIFIED, "", "")]
+
+
+def test_an_interval_of_messages_that_have_the_time_of_one_before_is_not_empty() -> None:
+    for turned in (False, True):
+        ledger = BookLedger()
+        ledger.add(1, 1, START_MS)
+        mark = ledger.mark()
+        if not turned:
+            ledger.standing = Standing(VERIFIED)
+        ledger.add(2, 2, START_MS)
+        if turned:
+            ledger.turn_since(mark, Standing(VERIFIED))
+        ledger.begin("stopped")
+        one, two = ledger.take()
+        assert [(each.first_id, each.last_id) for each in (one, two)] == [(1, 1), (2, 2)]
+        assert (two.start_ms, two.end_ms) == (one.end_ms, START_MS + 2)

@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import msgspec
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamforge_utils.model.books.messages import BookTicker
-from streamforge_utils.model.books.trust import Cause, Trust
+from streamforge_utils.model.books.book_messages import BookTicker
+from streamforge_utils.model.books.records import DepthTop
+from streamforge_utils.model.books.trust import BookInterval, BookLedger, Cause, Standing, Trust
 from streamforge_utils.model.completeness.continuity import MOST_TURNED
 from tests.doubles import market
 from tests.doubles.bookfollower import CLEAN, SUSPECT, VERIFIED, Follower
 from tests.doubles.market import START_MS, SYMBOL, text
 
+Levels = Sequence[tuple[str, str]]
 _DEEP = [(text(price), text(1)) for price in (98, 97, 96)]
 _AWAY = [(price, text(0)) for price, _ in _DEEP]
 _BACK = [(text(97), text(2))]
@@ -30,11 +33,11 @@ def begun() -> Follower:
     return follower
 
 
-def change(follower: Follower, at: int, bids: Sequence[tuple[str, str]] = ()) -> None:
-    follower.diff(0, 0, market.message(at, at, list(bids), []))
+def change(follower: Follower, at: int, bids: Levels = (), asks: Levels = ()) -> None:
+    follower.diff(0, 0, market.message(at, at, list(bids), list(asks)))
 
 
-def snapshot(follower: Follower, at: int, bids: Sequence[tuple[str, str]] = _DEEP) -> None:
+def snapshot(follower: Follower, at: int, bids: Levels = _DEEP) -> None:
     follower.book.asked()
     follower.book.hear_snapshot(market.snapshot(at, list(bids), [(text(101), text(1))]), 3, START_MS)
 
@@ -158,13 +161,62 @@ def test_of_an_interval_that_another_ledger_begins_only_the_rest_is_told() -> No
     assert [(one.first_id, one.last_id, one.messages) for one in follower.told] == [(13, 14, 2), (16, 16, 1)]
 
 
-STEPS = st.lists(st.sampled_from(["quiet", "hidden", "excursion", "ticker", "ticker", "snapshot", "gap"]), max_size=40)
+@pytest.mark.parametrize(("later_ms", "expected"), [(0, [(1, 2, VERIFIED), (3, 3, SUSPECT)]), (500, [(1, 3, SUSPECT)])])
+def test_what_another_ledger_told_of_the_chain_is_doubted_too(
+    later_ms: int, expected: list[tuple[int, int, Trust]]
+) -> None:
+    """later_ms: so much later than here its messages were, which a time here cannot divide then."""
+    ledger = BookLedger()
+    ledger.standing = Standing(VERIFIED, "", 1)
+    marks = [ledger.mark()]
+    for at in range(1, 6):
+        ledger.add(at, at, START_MS + 100 * at)
+        marks.append(ledger.mark())
+    one, two = (
+        BookInterval(
+            first_id=first,
+            last_id=last,
+            start_ms=START_MS + 100 * first + later_ms,
+            end_ms=START_MS + 100 * last + 1 + later_ms,
+            trust=VERIFIED,
+            messages=last - first + 1,
+        )
+        for first, last in ((1, 3), (4, 5))
+    )
+    ledger.follow(two, 0, two.end_ms)
+    ledger.keep_only([], [one, two])
+    ledger.doubt_since(marks[2], Standing(SUSPECT, Cause.WITNESS))
+    ledger.begin(Cause.DISCONNECT)
+    told = {each.first_id: each for each in ledger.take()}
+    assert [(each.first_id, each.last_id, each.trust) for each in told.values()] == [*expected, (4, 5, SUSPECT)]
+    assert [each.cause for each in told.values()][-1] == "disconnect"
+    assert {*ledger.counts.values()} == {0}
+
+
+def test_where_a_book_was_published_that_was_wrong_nothing_is_verified_again() -> None:
+    """The snapshot that replaces it is older than what was published, and is led on by what was held."""
+    differs = (SUSPECT, "witness differs")
+    for witness in ("ticker", "snapshot"):
+        follower = begun()
+        follower.book.asked()
+        for at in range(12, 23):
+            change(follower, at)
+        if witness == "ticker":
+            ticker(follower, 22, 98, 5)
+        snapshot(follower, 11, [(text(98), text(5)), *_DEEP[1:]])
+        change(follower, 23)
+        assert trust(follower) == [AWAITED, (11, 20, *differs), (21, 23, VERIFIED, "")]
+        assert follower.ids(DepthTop) == [11, 20, 23]
+        assert [one.bids[0] for one in follower.of(DepthTop)][1:] == [_DEEP[0], (text(98), text(5))]
+
+
+STEPS = ["quiet", "hidden", "excursion", "ticker", "ticker", "snapshot", "gap", "cross"]
 
 
 @settings(max_examples=300)
-@given(STEPS)
+@given(st.lists(st.sampled_from(STEPS), max_size=40))
 def test_nothing_behind_the_last_agreement_before_a_contradiction_is_verified(steps: list[str]) -> None:
-    """hidden: the best bid's quantity changes, and no message says it."""
+    """hidden: the best bid's quantity changes, and no message says it. cross: somebody asks as much as is bid."""
     follower = begun()
     at, price, quantity, seen = 11, 98, 1, 10
     ends: list[tuple[int, int]] = []
@@ -186,6 +238,9 @@ def test_nothing_behind_the_last_agreement_before_a_contradiction_is_verified(st
             at, price, quantity = at + 2, 97, 2
             change(follower, at - 1, gone)
             change(follower, at, [(text(97), text(2))])
+        elif step == "cross":
+            at += 1
+            change(follower, at, asks=[(text(price), text(1))])
         elif step == "ticker":
             ticker(follower, at, float(price), float(quantity))
             seen = at if follower.book.agreed > agreed else seen
@@ -193,7 +248,7 @@ def test_nothing_behind_the_last_agreement_before_a_contradiction_is_verified(st
             at += 2
             change(follower, at, [(text(price), text(quantity))])
             continue
-        if not doubtful and follower.book.standing.why == Cause.WITNESS:
+        if not doubtful and follower.book.standing.why in (Cause.WITNESS, Cause.CROSSED):
             ends.append((seen, at))
         if step == "snapshot":
             book = follower.book.book

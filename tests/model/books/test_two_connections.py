@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from streamforge_utils.model.books.messages import BookTicker
+from streamforge_utils.model.books.book_messages import BookTicker
 from streamforge_utils.model.books.trust import Cause
 from tests.doubles import market
 from tests.doubles.bookfollower import CLEAN, SUSPECT, VERIFIED, Follower, run

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from streamforge_utils.model.books.trust import BookInterval, BookLedger, Standing, Trust
 from streamforge_utils.model.completeness.interval_survey import ENDED, NOT_STORED, UNTOLD, Link, Terms, survey
 from streamforge_utils.model.coverage import Segment, Verdict, joined
+from streamforge_utils.model.daily_collections import DAY_MS, Placement
 
 EVER = 10**9
 CAUSES = ("disconnect", "sequence gap", "stopped")
@@ -20,7 +21,7 @@ VERIFIED, DOUBTFUL = Standing(Trust.VERIFIED, "", 1), Standing(Trust.SUSPECT, "s
 
 
 def terms(**fields: object) -> Terms:
-    return Terms(**{"collection": "c", "old_ms": EVER, **fields})  # type: ignore[arg-type]
+    return Terms(**{"placement": Placement("c"), "old_ms": EVER, **fields})  # type: ignore[arg-type]
 
 
 def told(
@@ -115,6 +116,23 @@ def test_ids_that_were_wrong_hide_nothing() -> None:
         (30, 41, "stored", ""),
         (41, 80, "lost", "bad content"),
         (80, 91, "stored", ""),
+    ]
+
+
+def test_what_comes_late_tells_nothing_of_the_time_before_it() -> None:
+    goes_on, late = told(103, 103, 30, 31, trust=Trust.SUSPECT), told(4, 4, 40, 41, "sequence gap", trust=Trust.SUSPECT)
+    log = [told(1, 2, 10, 21, "sequence gap"), goes_on, late]
+    there = [*links(1, 2, 4), Link(103, 103, 30), Link(104, 104, 50)]
+    found = shown(survey(log, there, 10, None, terms(begun_ms=[0])))
+    assert found == [
+        (10, 21, "stored", "", 1, 2),
+        (21, 30, "lost", "sequence gap", None, None),
+        (30, 31, "stored", "suspect: sequence gap", 103, 103),
+    ]
+    log[1] = told(103, 104, 30, 51, trust=Trust.SUSPECT)
+    assert shown(survey(log, there, 10, None, terms(begun_ms=[0]))) == [
+        *found[:2],
+        (30, 51, "stored", "suspect: sequence gap", 103, 104),
     ]
 
 
@@ -236,3 +254,18 @@ def test_steps_come_to_the_same_as_one_look(heard: Heard, looks: list[int]) -> N
 @pytest.mark.parametrize("trust", Trust)
 def test_a_doubt_begins_with_how_far_it_goes(trust: Trust) -> None:
     assert told(1, 2, 10, 21, trust=trust).doubt.startswith("" if trust is Trust.VERIFIED else trust.value)
+
+
+def test_of_what_is_stored_each_day_has_its_own_part_up_to_its_last_record() -> None:
+    """Where nothing happened around midnight a part reaches over it; a day without a record has none."""
+    times = [DAY_MS - 30, DAY_MS - 20, DAY_MS, DAY_MS + 5, 4 * DAY_MS + 7]
+    there = [Link(n, n, time_ms) for n, time_ms in enumerate(times, 1)]
+    log = [told(1, 2, DAY_MS - 30, DAY_MS - 19), told(3, 5, DAY_MS - 19, 4 * DAY_MS + 8, "stopped")]
+    found = survey(log, there, DAY_MS - 30, None, terms(placement=Placement("c", daily=True), old_ms=EVER * 2))
+    assert [(s.collection, s.start_ms, s.end_ms, s.first_id, s.last_id, s.records) for s in found] == [
+        ("c_19700101", DAY_MS - 30, DAY_MS - 19, 1, 2, 2),
+        ("c_19700102", DAY_MS - 19, 4 * DAY_MS, 3, 4, 2),
+        ("c_19700105", 4 * DAY_MS, 4 * DAY_MS + 8, 5, 5, 1),
+    ]
+    one = survey([told(1, 5, DAY_MS - 30, 4 * DAY_MS + 8)], there, DAY_MS - 30, None, terms())
+    assert [(s.start_ms, s.end_ms, s.records) for s in one] == [(DAY_MS - 30, 4 * DAY_MS + 8, 5)]

@@ -28,10 +28,13 @@ from streamforge_utils.ports.backup_folder import MANIFEST
 from streamforge_utils.ports.clock import SystemClock
 from streamforge_utils.ports.store import Store
 from streamforge_utils.runtime.environment import load
+from streamforge_utils.runtime.object_settings import FOLDER as OBJECTS
+from streamforge_utils.runtime.object_settings import ObjectSettings
 from streamforge_utils.runtime.server_settings import ArangoSettings
 from streamforge_utils.runtime.settings import DataSettings
 
 _ON_KAFKA = "the topics are Kafka's (KAFKA_BOOTSTRAP_SERVERS) and not in it: docs/backup.md tells what of them to keep"
+_OBJECTS = "objects (segments of order books, what retention removed, data sets) are in {}, not in it: copy them, too"
 
 
 def backup(
@@ -43,18 +46,23 @@ def backup(
 
     DIR appears when the copy is whole, checked and on the disk. It holds records, coverage, workflows, their events,
     topics and jobs as of one moment; no token and no password. Where ArangoDB is the store (ARANGO_URL), its database
-    is copied instead, as JSON lines. Topics on Kafka are in neither.
+    is copied instead, as JSON lines. Topics on Kafka are in neither. Objects are in the copy of a data directory, also
+    where they lie in another folder; those in a bucket, or beside ArangoDB, are not: copy them behind it.
     """
     now = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
     place, (database, settings) = _absolute(target), _database()
+    objects = load(ObjectSettings, os.environ)
     if database:
         kept: Any = asyncio.run(_back_up(settings, place, made_at=now))
     else:
         asyncio.run(_tidied(where.folder))
-        kept = wiring.back_up(where.folder, place, made_at=now)
+        kept = wiring.back_up(where.folder, place, objects, made_at=now)
     _tell("backed up", database or where.folder, target, kept, as_json=as_json)
     if os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
         terminal.say(_ON_KAFKA)
+    folder = wiring.objects_folder(objects, where.folder)
+    if folder is None or (database and folder.is_dir()):
+        terminal.say(_OBJECTS.format(folder or objects.url))
     return 0
 
 
@@ -81,6 +89,10 @@ def restore(
     else:
         kept = wiring.restore(place, where.folder)
     _tell("restored", source, database or where.folder, kept, as_json=as_json)
+    objects, copied = load(ObjectSettings, os.environ), where.folder / OBJECTS
+    if not database and objects.url and copied.is_dir():
+        named = f"STREAMFORGE_OBJECTS_URL names {objects.url}"
+        terminal.say(f"objects are in {copied}, and {named}: put them there, or unset it")
     return 0
 
 

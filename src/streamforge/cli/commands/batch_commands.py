@@ -14,6 +14,7 @@ from streamforge.cli.batch_follower import BeginBatch, EndedBatch, description, 
 from streamforge.cli.batch_outcome import LoadedBatch, members_table, tell_batch, unproven
 from streamforge.cli.client import path_part, to_json
 from streamforge.cli.command_errors import ApiProblem, CliError
+from streamforge.cli.coverage_text import range_cell
 from streamforge.cli.dry_run import forecast_many
 from streamforge.cli.load_request import Request
 from streamforge.cli.session import Mode, NothingThere, Session, Where, session
@@ -104,7 +105,7 @@ async def batch_list(
                 terminal.number(one.counts.finished + one.counts.closed),
                 terminal.number(one.counts.error),
                 terminal.number(one.counts.interrupted),
-                terminal.span(one.time_range.start_ms, one.time_range.end_ms),
+                range_cell(one),
                 f"{one.symbols} {one.type}",
             ]
             for one in batches

@@ -12,6 +12,7 @@ from streamforge.cli import command_options as o
 from streamforge.cli import terminal
 from streamforge.cli.client import path_part, to_json
 from streamforge.cli.command_errors import ApiProblem, CliError
+from streamforge.cli.commands.workflow_commands import messages_left
 from streamforge.cli.follower import followed
 from streamforge.cli.session import Mode, Session, session
 from streamforge.manager import answers, data_answers
@@ -49,6 +50,8 @@ async def stop(
         terminal.write(to_json({"queue_id": workflow.queue_id, "status": workflow.status}))
     else:
         terminal.write(f"{workflow.queue_id} is {workflow.status}")
+        for left in filter(None, map(messages_left, workflow.steps)):
+            terminal.write(f"  {left}")
     return 0
 
 

@@ -14,7 +14,7 @@ from streamforge.cli import terminal
 from streamforge.cli.arguments import check_count, check_words
 from streamforge.cli.client import Query, path_part, to_json
 from streamforge.cli.command_errors import ApiProblem, CliError, UsageProblem
-from streamforge.cli.coverage_text import NONE_OPENS, NOTHING_OVER, by_day, load_command, request_of, rest
+from streamforge.cli.coverage_text import by_day, load_command, none_over, none_within, request_of, rest
 from streamforge.cli.session import Mode, NothingThere, Session, Where, session
 from streamforge.manager import answers, data_answers
 from streamforge.manager.origin import Source
@@ -45,7 +45,8 @@ async def coverage(
 
     Without TIME_RANGE it speaks of what was asked for so far, from the first range to the last, and names that span;
     what lies between and was never loaded is unknown.
-    Exit code 1 if a range is not loaded (unknown) or missing although the exchange has it (ours).
+    Exit code 1 if a range is not loaded (unknown), missing although the exchange has it (ours), or lost; what retention
+    has removed (expired) is no lack.
     """
     if verify and life:
         raise UsageProblem("--verify counts what is stored, --all speaks of the rest too: leave one of them out")
@@ -75,7 +76,7 @@ async def _verify_of(found: Session, what: Sequence[str], path: str, query: Quer
     workflow = await found.api.get(f"/queues/{what[0]}", answers.Started)
     span = workflow.time_range.span
     if span is None:
-        raise CliError(f"{what[0]} has nothing to count: {NOTHING_OVER}")
+        raise CliError(f"{what[0]} has nothing to count: {none_over(workflow.type)}")
     path = f"/coverage/{path_part(workflow.symbol)}/{path_part(workflow.type)}/verify"
     return path, {"time_range": request_of(span)}
 
@@ -119,7 +120,7 @@ def _where_or_why(segment: data_answers.Segment) -> str:
     if segment.collection is not None:
         return f"{segment.collection} ({cause})" if cause else segment.collection
     meaning = terminal.VERDICTS.get(segment.verdict, "")
-    return cause or meaning if segment.verdict == "unknown" else meaning
+    return cause or meaning if segment.verdict in ("unknown", "lost") else meaning
 
 
 def _loading(one: data_answers.CoverageLoading, where: Where) -> str:
@@ -147,11 +148,14 @@ def _judged(known: data_answers.Coverage, where: Where) -> str:
     if not known.complete:
         return f"not complete: {rest(known, where)}"
     if known.span is None:
-        return NOTHING_OVER
+        return none_over(known.type)
     if not known.segments:
-        return NONE_OPENS
-    whole = all(segment.verdict == "stored" for segment in known.segments)
-    return "complete: no hole" if whole else "complete: every hole has its reason"
+        return none_within(known.type)
+    if all(segment.verdict == "stored" for segment in known.segments):
+        return "complete: no hole"
+    removed = sum(one.seconds for one in known.verdicts if one.verdict == "expired")
+    expired = f"; retention has removed {terminal.duration(removed)} of it" if removed else ""
+    return f"complete: every hole has its reason{expired}"
 
 
 async def ask(found: Session, path: str, query: Query, what: Sequence[str], where: Where) -> bytes:

@@ -12,7 +12,16 @@ from streamforge.cli import command_options as o
 from streamforge.cli import terminal
 from streamforge.cli.client import PAGE, Query, path_part, to_json
 from streamforge.cli.command_errors import UsageProblem
-from streamforge.cli.coverage_text import is_kept, load_command, no_longer, nothing_over, show_segments, wait_command
+from streamforge.cli.coverage_text import (
+    is_kept,
+    load_command,
+    no_longer,
+    nothing_over,
+    range_cell,
+    range_text,
+    show_segments,
+    wait_command,
+)
 from streamforge.cli.live_text import live_lines
 from streamforge.cli.progress import numbers, waits_for
 from streamforge.cli.session import Mode, NothingThere, Where, session
@@ -75,6 +84,8 @@ async def queues(
     if fewer := [workflow.queue_id for workflow in workflows if lacking(workflow)]:
         told = f"`streamforge show QUEUE_ID{where.flags()}` tells why"
         terminal.say(f"finished with fewer records than the range could hold: {terminal.first_of(fewer)}; {told}")
+    if any(map(_waiting, workflows)):
+        terminal.say("(+N): so many more are on their way; those of an order book count once their segment is closed")
     if alone := [workflow for workflow in workflows if workflow.undriven is not None]:
         terminal.say(all_undriven(alone, where, found.server))
     if more:
@@ -83,16 +94,19 @@ async def queues(
 
 
 def _cells(workflow: answers.WorkflowSummary) -> dict[str, str | Text]:
+    waiting = f" (+{terminal.number(waits)})" if (waits := _waiting(workflow)) else ""
     return {
         "queue_id": workflow.queue_id,
         "status": _status(workflow),
-        "range": terminal.span(workflow.time_range.start_ms, workflow.time_range.end_ms)
-        if workflow.type != JSON_TYPE
-        else workflow.topic,
-        "stored": terminal.number(workflow.progress.records_stored),
+        "range": range_cell(workflow) if workflow.type != JSON_TYPE else workflow.topic,
+        "stored": terminal.number(workflow.progress.records_stored) + waiting,
         "of": terminal.number(workflow.progress.records_expected) or "?",
         "created": terminal.moment(workflow.created_at),
     }
+
+
+def _waiting(workflow: answers.WorkflowSummary) -> int:
+    return 0 if workflow.live is None else workflow.live.records_waiting
 
 
 def _status(workflow: answers.WorkflowSummary) -> Text:
@@ -145,19 +159,17 @@ async def show(queue_id: o.QueueId, where: o.AtManager, as_json: o.Json = False)
             return 0
         workflow = found.api.read(answer, answers.Started)
         coverage = await found.api.get(f"/queues/{path_part(queue_id)}/coverage", data_answers.Coverage)
-    asked = workflow.time_range
     out = terminal.console()
-    words = terminal.asked_for(asked.requested, clipped=asked.clipped)
     ended = f", ended {terminal.moment(workflow.ended_at)}" if workflow.ended_at else ""
     out.print(workflow.queue_id, _status(workflow))
     if workflow.topic_input is None:
-        out.print(f"  {workflow.symbol} {workflow.type}, {terminal.day_span(asked.start_ms, asked.end_ms)}{words}")
+        out.print(f"  {workflow.symbol} {workflow.type}, {range_text(workflow)}")
     else:
         out.print(f"  {topic_line(workflow, workflow.topic_input)}")
     out.print(f"  created {terminal.moment(workflow.created_at)}{ended} (UTC)")
     if told := numbers(workflow):
         out.print(f"  {told}")
-    if asked.span is None and workflow.topic_input is None and workflow.live is None:
+    if workflow.time_range.span is None and workflow.topic_input is None and workflow.live is None:
         out.print(f"  {nothing_over(workflow, where)}")
     if workflow.status == "finished" and not is_kept(coverage.segments) and workflow.topic_input is None:
         out.print(f"  {no_longer(workflow, where)}")

@@ -19,12 +19,12 @@ COUNTED_AT_MOST = 500_000
 """Messages of one sink's topic that are read; a loader is paced to be fewer ahead of its sinks."""
 
 COUNTED_WITHIN_S = 30.0
-"""How long the messages of one sink's topic are read: the workflow cannot end before."""
+"""How long the messages of one sink's topic are read where nobody waits for it: the workflow cannot end before."""
 
 _POLL_MESSAGES = 1000
 
 
-async def backlog_of(deps: Dependencies, workflow: Workflow) -> Mapping[str, Left]:
+async def backlog_of(deps: Dependencies, workflow: Workflow, within_s: float = COUNTED_WITHIN_S) -> Mapping[str, Left]:
     """By target, how many messages each sink of a workflow that was stopped has left, but for end-of-stream markers.
 
     A sink that has reported it in its terminal event is left out, but for one of a live workflow, whose end depends on
@@ -34,7 +34,7 @@ async def backlog_of(deps: Dependencies, workflow: Workflow) -> Mapping[str, Lef
     sinks = [step for step in workflow.steps if step.role is Role.SINK and (live or not _has_reported(step))]
     if not sinks or workflow.topic not in await deps.admin.topics():
         return {}
-    return {step.target: await _left(deps, workflow, step.target) for step in sinks}
+    return {step.target: await _left(deps, workflow, step.target, within_s) for step in sinks}
 
 
 def _has_reported(step: Step) -> bool:
@@ -42,7 +42,7 @@ def _has_reported(step: Step) -> bool:
     return attempt is not None and attempt.terminal_event == "interrupted" and attempt.own_exit_code is not None
 
 
-async def _left(deps: Dependencies, workflow: Workflow, target: str) -> Left:
+async def _left(deps: Dependencies, workflow: Workflow, target: str, within_s: float) -> Left:
     topic = workflow.topic
     lag = await deps.admin.lag(topic, names.consumer_group(workflow.queue_id, target))
     if not lag.records:
@@ -51,15 +51,16 @@ async def _left(deps: Dependencies, workflow: Workflow, target: str) -> Left:
     try:
         for number, (first, _) in lag.ranges.items():
             await consumer.seek(number, first)
-        return await _count(deps.clock, consumer, {number: range(*offsets) for number, offsets in lag.ranges.items()})
+        unread = {number: range(*offsets) for number, offsets in lag.ranges.items()}
+        return await _count(deps.clock, consumer, unread, within_s)
     finally:
         await consumer.close()
 
 
-async def _count(clock: Clock, consumer: Consumer, unread: dict[int, range]) -> Left:
+async def _count(clock: Clock, consumer: Consumer, unread: dict[int, range], within_s: float) -> Left:
     """How many of the messages with the `unread` offsets, by partition, are no markers."""
     messages = read = quiet = 0
-    give_up = clock.monotonic() + COUNTED_WITHIN_S
+    give_up = clock.monotonic() + within_s
     while wanted := sum(map(len, unread.values())):
         if quiet == QUIET_POLLS or read >= COUNTED_AT_MOST or clock.monotonic() >= give_up:
             return Left(messages, at_least=True)

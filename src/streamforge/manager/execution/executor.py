@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any
 
@@ -15,7 +16,7 @@ from streamforge.manager.execution.baskets import Baskets, connections_of, proce
 from streamforge.manager.execution.exchange_limits import Budget, Connects
 from streamforge.manager.execution.handover_limit import HandoverLimit
 from streamforge.manager.execution.interval_comparison import comparison_of
-from streamforge.manager.execution.live_ends import begun, close
+from streamforge.manager.execution.live_ends import begun, closed
 from streamforge.manager.execution.overview import Overview
 from streamforge.manager.execution.planner import ExchangeFailed, prepare, stored_plan, verified
 from streamforge.manager.execution.proof import prove
@@ -42,20 +43,21 @@ from streamforge.manager.lifecycle.facts import (
     TopicsRemoved,
     Unanswered,
 )
-from streamforge.manager.lifecycle.handovers import is_leaving, with_shadow
+from streamforge.manager.lifecycle.handovers import leaves, with_shadow
 from streamforge.manager.lifecycle.job_spec import job_of, start_command, topics_of
+from streamforge.manager.lifecycle.live_pace import drain_s, kill_grace_s
 from streamforge.manager.lifecycle.retry_policy import HANDOVER, Banned
 from streamforge.manager.lifecycle.rounds import next_number
 from streamforge.manager.live_ledger import Ledger
 from streamforge.manager.persistence.bans import Bans
 from streamforge.manager.persistence.workflow_store import OutOfDate
 from streamforge.manager.requests import added_loader, loads_from_archive
-from streamforge.manager.workflow import Attempt, Failure, Plan, SourceChoice, Step, Workflow
+from streamforge.manager.workflow import Attempt, Failure, Plan, SourceChoice, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import BannedError, ConfigError, ConflictError, PermanentError, RetryableError
 from streamforge_utils.model.messages import Command, encode_command, encode_event
 from streamforge_utils.ports.bus import Message
-from streamforge_utils.ports.launcher import Job
+from streamforge_utils.ports.launcher import Job, JobState
 from streamforge_utils.runtime.worker_definition import Role, Source
 
 _replace = msgspec.structs.replace
@@ -76,8 +78,8 @@ class Executor:
         self._bans = bans
         self._budget = budget
         self._connects = Connects(deps.policy.connects)
-        self._handovers = HandoverLimit(deps.policy)
         self._overview = overview
+        self.handovers = HandoverLimit(deps.policy, overview)
         self.jobs: Mapping[str, Job] = {}
         self.baskets = Baskets(deps.launcher, deps.clock, deps.policy.basket_size)
         self._recorded: dict[str, None] = {}
@@ -113,9 +115,9 @@ class Executor:
             case SendStop(target):
                 # With its attempt: workers read from a little before their launch, and an attempt made by a retry
                 # must not obey what was meant for the one before.
-                await self._tell(workflow, target, "stop", _how_to_stop(workflow.step(target)))
+                await self._tell(workflow, target, "stop", self._how_to_stop(workflow, target))
             case EndJob(job):
-                await self._deps.launcher.stop(job, grace_s=self._deps.policy.kill_grace_s)
+                await self.end(job, kill_grace_s(workflow, self._deps.policy, self._overview.most_stopping))
             case WriteTerminalEvent(event):
                 await self._deps.producer.send(
                     self._deps.events_topic, [Message(event.queue_id.encode(), encode_event(event))]
@@ -132,6 +134,42 @@ class Executor:
         await self.send(
             Command(command=command, queue_id=workflow.queue_id, target=target, attempt=number, payload=payload)
         )
+
+    def _how_to_stop(self, workflow: Workflow, target: str) -> dict[str, Any] | None:
+        step = workflow.step(target)
+        attempt = None if step is None else step.attempt
+        if step is None or attempt is None:
+            return None
+        if step.role is Role.SINK:  # it is stopped after its loaders
+            if workflow.ledger is None or attempt.stop_asked_ms is None:
+                return {"upstream_ended": True}
+            seconds = drain_s(workflow, attempt.stop_asked_ms, self._deps.policy, self._overview.most_stopping)
+            return {"upstream_ended": True, "drain_seconds": round(seconds, 3)}
+        return {"handover": True} if attempt.stop_reason == HANDOVER else None
+
+    async def note_ends(self) -> None:
+        """Tell the launcher which members of baskets have sent their terminal event: it may see no other end of them.
+
+        Raises RetryableError.
+        """
+        self._overview.refresh()
+        for name, code in self._overview.parting.items():
+            if _is_member(self.jobs.get(name)):
+                await self._deps.launcher.note_end(name, code)
+
+    async def end(self, name: str, grace_s: float | None = None) -> None:
+        """End a job; a member of a basket is told so by a command first, as its launcher may only end all of them."""
+        job = self.jobs.get(name)
+        if job is not None and _is_member(job):
+            # As in a handover: it leaves to others how the topic goes on.
+            payload = {"handover": True}
+            with suppress(RetryableError):  # then it is ended with the others
+                await self.send(
+                    Command(
+                        command="stop", queue_id=job.queue_id, target=job.target, attempt=job.attempt, payload=payload
+                    )
+                )
+        await self._deps.launcher.stop(name, grace_s=self._deps.policy.kill_grace_s if grace_s is None else grace_s)
 
     def runs(self, workflow: Workflow | None) -> Mapping[str, str]:
         """By target what a job of a live workflow would run now: `image NAME`, or `version` of processes."""
@@ -178,16 +216,9 @@ class Executor:
             if job in connects:
                 self._connects.sent(job, connects[job])
 
-    def may_hand_over(self, workflow: Workflow | None) -> bool:
-        """Whether its loader may be replaced for its image now; None: it depends on the workflow."""
-        handing_over = self._overview.handing_over
-        return workflow is None or self._handovers.may_begin(workflow.queue_id, handing_over, self.jobs)
-
     def may_connect(self, workflow: Workflow | None, now_ms: int) -> bool:
         """Whether one more loader of a stream may be launched, which connects at once."""
-        leaving = workflow is not None and any(map(is_leaving, workflow.steps))
-        launched = sorted(self._connections({"": now_ms}))[:-1]
-        return self._connects.may_launch(launched, now_ms, leaving=leaving)
+        return self._connects.may_launch(sorted(self._connections({"": now_ms}))[:-1], now_ms, leaving=leaves(workflow))
 
     def _connections(self, more: Mapping[str, int]) -> list[int]:
         """When each process of late was planned that connects to the streams, and those of `more` jobs."""
@@ -306,8 +337,7 @@ class Executor:
         if workflow.topic_input is not None:
             return Proven(proof=await prove_topic(deps, workflow, workflow.topic_input), asked=ask)
         if workflow.ledger is not None:
-            ledger, proof = await close(deps, workflow, workflow.ledger)
-            return Proven(proof=proof, asked=ask, ledger=ledger, left=await backlog_of(deps, workflow))
+            return await closed(deps, workflow, workflow.ledger, self._overview.most_stopping, ask=ask)
         proof = await prove(deps, workflow, plan, ask=ask)
         left = {} if ask else await backlog_of(deps, workflow)
         loader = added_loader(workflow) if proof.in_archive else None
@@ -359,12 +389,9 @@ class Executor:
                     _log.warning("a job of an ended workflow still runs", job=job, queue_id=workflow.queue_id)
 
 
-def _how_to_stop(step: Step | None) -> dict[str, Any] | None:
-    if step is not None and step.role is Role.SINK:
-        return {"upstream_ended": True}  # a sink is stopped after its loaders
-    if step is not None and step.attempt is not None and step.attempt.stop_reason == HANDOVER:
-        return {"handover": True}
-    return None
+def _is_member(job: Job | None) -> bool:
+    """Whether it is seen to go on in a basket."""
+    return job is not None and job.basket != "" and job.state is JobState.RUNNING
 
 
 def _remember(latest: dict[str, None], name: str) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import takewhile
 
 import msgspec
@@ -20,11 +20,13 @@ from streamforge.manager.execution.live_comparison import Comparison, Front, fro
 from streamforge.manager.live_answers import stream_of
 from streamforge.manager.live_ledger import Ledger
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
+from streamforge.manager.persistence.placed_records import LATE_MS
 from streamforge.manager.persistence.record_count import first_stored_from
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.completeness.continuity import MOST_TURNED, SUSPECT, Unbroken
-from streamforge_utils.model.completeness.interval_survey import NOT_STORED, Link, Terms, first_open, survey
-from streamforge_utils.model.coverage import Segment, Verdict, clip, touching
+from streamforge_utils.model.completeness.interval_survey import ENDED, NOT_STORED, Link, Terms, first_open, survey
+from streamforge_utils.model.coverage import Segment, Verdict, clip, outside, touching
+from streamforge_utils.model.daily_collections import DAY_MS
 from streamforge_utils.model.errors import DamagedFile, PermanentError
 from streamforge_utils.model.kinds.intervals import Intervals
 from streamforge_utils.model.kinds.registry import kind_named, kind_of, rule_of
@@ -75,13 +77,19 @@ class IntervalComparison(Comparison):
             self.ledger = _replace(ledger, asked_ms=now_ms)
             await self._ask_status()
 
+    async def _learnt(self, known: SeriesCoverage, found: Sequence[Segment]) -> bool:
+        if self._workflow.daily:
+            await self._deps.store.flush(self._workflow.placement.ledger)
+        return await super()._learnt(known, found)
+
     async def lacking(self) -> list[TimeRange]:
         """Nothing: what lacks is lost."""
         return []
 
-    async def closed(self) -> tuple[Ledger, list[Segment]]:
-        await self.step()  # it finds the holes that the next one looks at
-        return await super().closed()
+    async def closed(self, *, compare: bool = True) -> tuple[Ledger, list[Segment]]:
+        if compare:
+            await self.step()  # it finds the holes that the next one looks at
+        return await super().closed(compare=compare)
 
     async def _new(self, known: SeriesCoverage) -> tuple[list[Segment], bool]:
         front, told = self._front(known), await self._told_from(self.ledger.entry_id)
@@ -108,16 +116,18 @@ class IntervalComparison(Comparison):
         first_id = min([behind_id, *(first_open(one, front.position) for one in ahead)])
         last_id = max((one.last_id for one in ahead), default=behind_id)
         segment_id = self.ledger.segment_id if first_id >= self.ledger.segment_id else 0
-        links, seen_id = await self._links(first_id, last_id, segment_id=segment_id)
+        names = await self._records.names(front.at_ms, self._latest_ms())
+        links, seen_id = await self._links(names, first_id, last_id, segment_id=segment_id)
         self.ledger = _replace(self.ledger, segment_id=self._segment_id)
         terms = self._terms(known, seen_id)
-        told = self._with_ends(told, links, terms)
+        told = self._with_ends(told, links, terms, front)
         if self._close and all_told and seen_id is None:
-            told = self._with_end(told, links)
+            told = self._with_end(told, links, front)
         found = survey(told, links, front.at_ms, front.position, terms)
         if changed is not None and found:
             found = [*_before(changed, links, seen_id), *found]
-        return found, bool(found) and not (all_told and seen_id is None)
+        expired = [one for one in known.segments if one.verdict is Verdict.EXPIRED]
+        return outside(found, expired), bool(found) and not (all_told and seen_id is None)
 
     def _changed(
         self, known: SeriesCoverage, told: Sequence[Unbroken], front: Front, *, doubtful: bool = False
@@ -150,22 +160,22 @@ class IntervalComparison(Comparison):
             first_id, last_id = hole.first_id, hole.last_id
             if hole.cause != NOT_STORED or first_id is None or last_id is None:
                 continue
-            if hole not in touching(known.segments, hole.span) or not await self._is_any(first_id, last_id):
+            if hole not in touching(known.segments, hole.span) or not await self._is_any(hole.span, first_id, last_id):
                 continue
             told = await self._told_from(await self._last_entry(first_id))
             told = await self._backed([one for one in told if one.first_id <= last_id])
             before = front_of(known.segments, self.ledger.from_ms or 0, done=False, until_ms=hole.start_ms)
             begin = told[0].first_id if before.position is None else max(told[0].first_id, before.position)
             parts = [_part(one, hole.span, begin, last_id) for one in told if one.last_id >= begin]
-            links, _ = await self._links(begin, last_id, segment_id=0)
+            links, _ = await self._links(await self._names(hole.span), begin, last_id, segment_id=0)
             terms = _replace(self._terms(known, None), ended=True)
             found += survey(parts, links, hole.start_ms, begin, terms)
         return found
 
-    async def _is_any(self, first_id: int, last_id: int) -> bool:
-        """Whether the collection has a record with its last id there, or a segment begins there."""
+    async def _is_any(self, span: TimeRange, first_id: int, last_id: int) -> bool:
+        """Whether a collection of that time has a record with its last id there, or a segment begins there."""
         begin, end = kind_of(self._series).key_range(self._series, range(first_id, last_id + 1))
-        if await self._deps.store.keys(self._workflow.collection, first=begin, last=end, limit=1):
+        if await self._has(await self._names(span), begin, end):
             return True
         begun = await self._segments(first_id - _OVERLAP, last_id)
         return any(first_id - _OVERLAP <= one <= last_id for one, _ in begun)
@@ -177,7 +187,7 @@ class IntervalComparison(Comparison):
             for one in (step.attempts if step.role is Role.LOADER else ())
         ]
         return Terms(
-            collection=self._workflow.collection,
+            placement=self._workflow.placement,
             old_ms=self._old_ms(self._deps.clock.now_ms() + known.clock_ahead_ms),
             seen_id=seen_id,
             begun_ms=[self.ledger.stream_ms, *begun_ms],
@@ -189,20 +199,21 @@ class IntervalComparison(Comparison):
         ledger = super()._told(known, behind=behind)
         if ledger.span is None:
             return ledger
-        verified_ms = clean_ms = lost_ms = 0
+        verified_ms = clean_ms = lost_ms = expired_ms = 0
         for one in clip(touching(known.segments, ledger.span), ledger.span):
             length_ms = one.end_ms - one.start_ms
             lost_ms += length_ms if one.verdict is Verdict.LOST else 0
+            expired_ms += length_ms if one.verdict is Verdict.EXPIRED else 0
             if one.verdict is Verdict.STORED:
                 verified_ms += 0 if one.cause else length_ms
                 clean_ms += length_ms if one.cause and not one.cause.startswith(SUSPECT) else 0
-        return _replace(ledger, verified_ms=verified_ms, clean_ms=clean_ms, lost_ms=lost_ms)
+        return _replace(ledger, verified_ms=verified_ms, clean_ms=clean_ms, lost_ms=lost_ms, expired_ms=expired_ms)
 
     # What the loader told
 
     async def _told_from(self, entry_id: int | None) -> list[Unbroken]:
         """What it told, by id, from an entry on; None: from the first one of this workflow's stream on."""
-        store, collection, kind = self._deps.store, self._workflow.collection, self._entries
+        store, collection, kind = self._deps.store, self._workflow.placement.ledger, self._entries
         series = Series(self._series.symbol, kind.name, self._series.interval)
         every = range(10**kind.digits - 1)
         if entry_id is None:
@@ -218,26 +229,37 @@ class IntervalComparison(Comparison):
         while low < high:
             middle = (low + high + 1) // 2
             first, last = kind.key_range(series, range(middle, update_id + 1))
-            there = await self._deps.store.keys(self._workflow.collection, first=first, last=last, limit=1)
+            there = await self._has([self._workflow.placement.ledger], first, last)
             low, high = (middle, high) if there else (low, middle - 1)
         return low
 
-    def _with_end(self, told: list[Unbroken], links: Sequence[Link]) -> list[Unbroken]:
+    def _with_end(self, told: list[Unbroken], links: Sequence[Link], front: Front) -> list[Unbroken]:
         """`told` with what a loader would tell that goes on where the last one was killed."""
         last = max(told, key=lambda one: one.last_id)
         ended = self._intervals.ended(last, [one for one in links if one.last_id > last.last_id])
+        # It goes on with what was found before.
+        ended = [
+            _replace(one, start_ms=min(front.at_ms, one.start_ms)) if one.first_id == front.position else one
+            for one in ended
+        ]
         again = {one.first_id for one in ended}
         return [*(one for one in told if one.first_id not in again), *ended]
 
-    def _with_ends(self, told: Sequence[Unbroken], links: Sequence[Link], terms: Terms) -> list[Unbroken]:
-        """As `_with_end`, for loaders that were killed before: the next one may have found no more on the topic."""
+    def _with_ends(self, told: Sequence[Unbroken], links: Sequence[Link], terms: Terms, front: Front) -> list[Unbroken]:
+        """As `_with_end`, for loaders that were killed before.
+
+        The next one may have found no more on the topic: it was trimmed, or what was on its way came later.
+        """
         by_id = sorted(told, key=lambda one: (one.first_id, one.last_id))
         found = by_id[:1]
         for one in by_id[1:]:
             last = found[-1]
-            if not last.cause and one.first_id > last.last_id + 1 and terms.explains(last, one):
+            killed = last.cause == ENDED or (not last.cause and terms.explains(last, one))
+            if killed and one.first_id > last.last_id + 1:
+                if not (self._close or terms.seen_id or any(link.last_id >= one.first_id for link in links[-1:])):
+                    break  # what it has left untold may still lie in a segment that is not closed
                 untold = [link for link in links if last.last_id < link.last_id < one.first_id]
-                found[-1:] = self._with_end([last], untold)
+                found[-1:] = self._with_end([last], untold, front)
             found.append(one)
         return found
 
@@ -260,31 +282,57 @@ class IntervalComparison(Comparison):
             first, last = kind_named(name).key_range(
                 Series(self._series.symbol, name, self._series.interval), positions
             )
-            if not await self._deps.store.keys(self._workflow.collection, first=first, last=last, limit=1):
+            if not await self._has(self._back(one.start_ms, one.end_ms), first, last):
                 return False
         return True
 
     # What is stored
 
-    async def _links(self, first_id: int, last_id: int, *, segment_id: int) -> tuple[list[Link], int | None]:
+    async def _links(
+        self, names: Sequence[str], first_id: int, last_id: int, *, segment_id: int
+    ) -> tuple[list[Link], int | None]:
         """What is stored with ids from `first_id` on, at least to `last_id`; once it is closed, all.
 
-        And the id up to which that is all; None: it is. segment_id: no segment before this one has any.
+        And the id up to which that is all; None: it is. names: of the collections. segment_id: no segment before
+        this one has any.
         """
         last_id = 10 ** kind_of(self._series).digits - 2 if self._close else last_id
-        documents, seen_id = await self._of_collection(first_id, last_id)
+        documents, seen_id = await self._of_collections(names, first_id, last_id)
         kept, also_seen_id = await self._of_segments(first_id, last_id, segment_id)
         seen = [one for one in (seen_id, also_seen_id) if one is not None]
         seen_id = min(seen) if seen else None
         links = {one for one in (*documents, *kept) if seen_id is None or one.last_id <= seen_id}
         return sorted(links, key=lambda one: (one.last_id, one.first_id)), seen_id
 
-    async def _of_collection(self, first_id: int, last_id: int) -> tuple[list[Link], int | None]:
+    async def _of_collections(self, names: Sequence[str], first_id: int, last_id: int) -> tuple[list[Link], int | None]:
         first, last = kind_of(self._series).key_range(self._series, range(first_id, last_id + 1))
-        store, collection = self._deps.store, self._workflow.collection
-        documents = await store.read(collection, first=first, last=last, limit=DOCUMENTS_A_STEP)
-        links = [self._intervals.link(one.body) for one in documents]
-        return links, links[-1].last_id if len(links) == DOCUMENTS_A_STEP else None
+        links = list[Link]()
+        for name in names:
+            left = DOCUMENTS_A_STEP - len(links)
+            links += [
+                self._intervals.link(one.body)
+                for one in await self._deps.store.read(name, first=first, last=last, limit=left)
+            ]
+            if len(links) == DOCUMENTS_A_STEP:
+                return links, links[-1].last_id
+        return links, None
+
+    async def _names(self, span: TimeRange) -> Sequence[str]:
+        """The collections in which records of a time may lie."""
+        return await self._records.within(TimeRange(max(0, span.start_ms - LATE_MS), span.end_ms))
+
+    def _back(self, start_ms: int, end_ms: int) -> Iterator[str]:
+        """The collections of a time, the last one first: most likely it has something of what goes on for weeks."""
+        placement = self._workflow.placement
+        days = range((end_ms - 1) // DAY_MS, start_ms // DAY_MS - 1, -1) if placement.daily else range(1)
+        return (placement.at(day * DAY_MS) for day in days)
+
+    async def _has(self, names: Iterable[str], first: str, last: str) -> bool:
+        """Whether one of the collections has a key with first <= key < last."""
+        for name in names:
+            if await self._deps.store.keys(name, first=first, last=last, limit=1):
+                return True
+        return False
 
     async def _of_segments(self, first_id: int, last_id: int, segment_id: int) -> tuple[list[Link], int | None]:
         objects, found = self._deps.objects, list[Link]()

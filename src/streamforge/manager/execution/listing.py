@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from streamforge.manager.policy import DAY_MS
 from streamforge.manager.symbols import is_traded
-from streamforge_utils.model.kinds.registry import rule_of, series_of
+from streamforge_utils.model.kinds.registry import daily_series, rule_of
 from streamforge_utils.ports.exchange import Exchange
-
-_DAILY = "api_candles_1d"
 
 
 async def was_listed(exchange: Exchange, symbol: str, day_ms: int, now_ms: int) -> bool:
-    """Whether the exchange had the symbol on the day, by its candles of days. Raises as the exchange does."""
-    series = series_of(symbol, _DAILY)
+    """Whether the exchange had the symbol on the day, by its records of days. Raises as the exchange does."""
+    series = daily_series(symbol)
     trading = is_traded(await exchange.symbol_info(symbol))
     bounds = await rule_of(series).bounds(exchange, series, now_ms, trading=trading)
     return (

@@ -134,9 +134,12 @@ class Comparison:
             return []
         return lacking(known.segments, TimeRange(ledger.from_ms, end_ms), PASSED)
 
-    async def closed(self) -> tuple[Ledger, list[Segment]]:
-        """The ledger of what has ended, and its verdicts without a gap. Raises OutOfDate or RetryableError."""
-        await self.step()
+    async def closed(self, *, compare: bool = True) -> tuple[Ledger, list[Segment]]:
+        """The ledger of what has ended, and its verdicts without a gap. compare: with what is stored by now.
+
+        Raises OutOfDate or RetryableError.
+        """
+        self.ledger = _replace(self.ledger, behind=compare)
         while self.ledger.behind:
             await self.step()
         known, from_ms = await self._deps.coverage.known(self._series), self.ledger.from_ms

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
 from functools import partial
 
 from msgspec.structs import replace
 
 from streamforge.manager.continuation import LIVE
 from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.execution.backlog import COUNTED_WITHIN_S, backlog_of
 from streamforge.manager.execution.interval_comparison import comparison_of
-from streamforge.manager.lifecycle.facts import Planned
+from streamforge.manager.lifecycle.facts import Left, Planned, Proven
+from streamforge.manager.lifecycle.live_pace import left_s
 from streamforge.manager.live_ledger import Ledger
 from streamforge.manager.symbols import TRADING
 from streamforge.manager.workflow import Part, Plan, Proof, Workflow
 from streamforge_utils.model.coverage import Verdict
+from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.kinds.registry import has_history, rule_of
 from streamforge_utils.model.timeranges import TimeRange
-from streamforge_utils.runtime.worker_definition import Source
+from streamforge_utils.runtime.worker_definition import Role, Source
 
 _OVERLAP_MS = 1000
 """How much of its end a history has in common with the stream, where records have ids that must meet."""
+_AGAIN_S = 1.0
+"""An action that has failed is begun again so much later."""
+_MOMENT_S = 0.5
 
 
 async def begun(deps: Dependencies, workflow: Workflow) -> Planned:
@@ -63,9 +70,46 @@ async def begun(deps: Dependencies, workflow: Workflow) -> Planned:
     return Planned(plan, ledger=ledger)
 
 
-async def close(deps: Dependencies, workflow: Workflow, ledger: Ledger) -> tuple[Ledger, Proof]:
-    """The ledger of a workflow whose workers have ended, and all its verdicts. Raises OutOfDate or RetryableError."""
-    ledger, segments = await comparison_of(deps, workflow, ledger, close=True).closed()
+async def closed(deps: Dependencies, workflow: Workflow, ledger: Ledger, stopping: int, *, ask: bool) -> Proven:
+    """What a live workflow has come to whose workers have ended, and what its sinks have left.
+
+    Where its store does not answer by the time at which it is to end, that is what was compared last; then what is left
+    is a lower bound. stopping: how many end at the same time. Raises OutOfDate or RetryableError.
+    """
+    answers = await _answers(deps, workflow, stopping)
+    ledger, proof = await _close(deps, workflow, ledger, compare=answers)
+    rest_s = left_s(workflow, deps.clock.now_ms(), deps.policy, stopping)
+    within_s = COUNTED_WITHIN_S if rest_s is None else max(_MOMENT_S, rest_s)
+    left = await backlog_of(deps, workflow, within_s)
+    if not answers:
+        sinks = [one.target for one in workflow.steps if one.role is Role.SINK]
+        left = {one: Left(left[one].messages if one in left else 0, at_least=True) for one in sinks}
+    return Proven(proof=proof, asked=ask, ledger=ledger, left=left)
+
+
+async def _answers(deps: Dependencies, workflow: Workflow, stopping: int) -> bool:
+    """Whether the store does, which is waited for until the workflow is to end.
+
+    Raises RetryableError where it refuses before that.
+    """
+    rest_s = left_s(workflow, deps.clock.now_ms(), deps.policy, stopping)
+    if rest_s is None:
+        return True
+    try:
+        async with asyncio.timeout(max(_MOMENT_S, rest_s)):
+            await deps.store.keys(workflow.collection, limit=1)
+    except TimeoutError:
+        return False
+    except RetryableError:
+        if rest_s > _AGAIN_S:
+            raise
+        return False
+    return True
+
+
+async def _close(deps: Dependencies, workflow: Workflow, ledger: Ledger, *, compare: bool) -> tuple[Ledger, Proof]:
+    """The ledger, and all its verdicts. compare: with what is stored by now. Raises OutOfDate or RetryableError."""
+    ledger, segments = await comparison_of(deps, workflow, ledger, close=True).closed(compare=compare)
     rule = rule_of(workflow.series)
     stored = sum(one.records for one in segments if one.verdict is Verdict.STORED)
     lacking = [one for one in segments if one.verdict in (Verdict.OURS, Verdict.UNKNOWN)]

@@ -25,10 +25,12 @@ class Overview:
     live_workflows: how many of those load a series; beginning: of how many of these the stream is about to be planned.
     hurried: those of which a job is about to be seen, since it was just launched or has sent its terminal event.
     owners: the workflow of each latest attempt's job. current: the jobs that may run. silent: latest attempts that have
-    neither sent a terminal event nor been counted, by job. connecting: when attempts of loaders of streams were
-    planned, by job. loaders: of the attempts that have not ended, the workflow
-    and the step, by job. series: the workflows of a symbol and a type. changed: workflows that are new or were replaced
-    since this was emptied. handing_over: those of which a loader is to be replaced without a gap.
+    neither sent a terminal event nor been counted, by job. parting: the exit codes that attempts told in their terminal
+    events whose jobs have not ended, by job. connecting: when attempts of loaders of streams were planned, by job.
+    loaders: of the attempts that have not ended, the workflow and the step, by job. series: the workflows of a symbol
+    and a type. changed: workflows that are new or were replaced since this was emptied. handing_over: those of which a
+    loader is to be replaced without a gap. most_stopping: how many of the live ones have been asked to stop at once,
+    since none was.
     """
 
     def __init__(self, live: Mapping[str, Stored]) -> None:
@@ -39,11 +41,14 @@ class Overview:
         self.owners: dict[str, str] = {}
         self.current: set[str] = set()
         self.silent: dict[str, Attempt] = {}
+        self.parting: dict[str, int] = {}
         self.connecting: dict[str, int] = {}
         self.loaders: dict[str, tuple[str, Step]] = {}
         self.series: dict[tuple[str, str], dict[str, Workflow]] = {}
         self.changed: set[str] = set()
         self.handing_over: set[str] = set()
+        self._stopping: set[str] = set()
+        self.most_stopping = 0
 
     def refresh(self) -> None:
         """Read what was replaced, and forget what has ended."""
@@ -56,12 +61,14 @@ class Overview:
             for queue_id in read.keys() - self._live.keys():
                 self._forget(queue_id)
                 self.changed.discard(queue_id)
+        self._count_stopping()
 
     def known(self, queue_id: str) -> None:
         """What the workflow is now is no news: the one who changed it has just looked at it."""
         stored = self._live.get(queue_id)
         if stored is not None and self._read.get(queue_id) is not stored:
             self._replace(queue_id, stored)
+        self._count_stopping()
         self.changed.discard(queue_id)
 
     def ahead_of(self, workflow: Workflow) -> str | None:
@@ -88,6 +95,9 @@ class Overview:
         live = self._live.get(workflow.supplements)
         return live is None or live.workflow.stop_asked_ms is not None or live.workflow.failure is not None
 
+    def _count_stopping(self) -> None:
+        self.most_stopping = max(self.most_stopping, len(self._stopping)) if self._stopping else 0
+
     def _replace(self, queue_id: str, stored: Stored) -> None:
         if queue_id in self._read:
             self._forget(queue_id)
@@ -99,6 +109,8 @@ class Overview:
         if any(map(is_wanted, workflow.steps)):
             self.handing_over.add(queue_id)
         self.beginning += _begins(workflow)
+        if workflow.is_live and workflow.stop_asked_ms is not None:
+            self._stopping.add(queue_id)
         for step in _views(workflow):
             if (attempt := step.attempt) is None:
                 continue
@@ -110,6 +122,9 @@ class Overview:
             if live(step) is None:
                 continue
             self.current.add(attempt.job)
+            if attempt.terminal_event is not None:
+                code = attempt.own_exit_code
+                self.parting[attempt.job] = int(attempt.terminal_event == "error") if code is None else code
             if not attempt.observed or attempt.terminal_event is not None:
                 self.hurried.add(queue_id)
             if step.role is Role.LOADER:
@@ -126,6 +141,7 @@ class Overview:
         self.beginning -= _begins(workflow)
         self.hurried.discard(queue_id)
         self.handing_over.discard(queue_id)
+        self._stopping.discard(queue_id)
         for step in _views(workflow):
             if step.attempt is not None:
                 job = step.attempt.job
@@ -133,6 +149,7 @@ class Overview:
                 for attempt in step.attempts[-_CONNECTING - 1 :]:
                     self.connecting.pop(attempt.job, None)
                 self.silent.pop(job, None)
+                self.parting.pop(job, None)
                 self.loaders.pop(job, None)
                 self.current.discard(job)
 

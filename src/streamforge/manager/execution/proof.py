@@ -13,6 +13,7 @@ from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.planner import ExchangeFailed
 from streamforge.manager.execution.source_plan import LIST_WITHIN_S
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
+from streamforge.manager.persistence.record_chain import with_breaks
 from streamforge.manager.persistence.record_count import between_stored, counted, gone, survey, with_causes
 from streamforge.manager.requests import loads_from_archive
 from streamforge.manager.workflow import Part, Plan, Proof, SourceChoice, Workflow
@@ -35,10 +36,10 @@ from streamforge_utils.model.daily_collections import Placement
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.model.kinds.registry import kind_of, rule_of
 from streamforge_utils.model.series import Series
-from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.ports.exchange import Exchange
 from streamforge_utils.ports.store import DocumentStore
-from streamforge_utils.runtime.worker_definition import Source
+from streamforge_utils.runtime.worker_definition import Role, Source
 
 _ROUNDS = 2
 """How often each question about a hole is asked."""
@@ -59,7 +60,7 @@ async def prove(deps: Dependencies, workflow: Workflow, plan: Plan, *, ask: bool
 
     Each bar is looked for in the workflow's own collection and in the one that the coverage names. ask: False asks
     nothing: a hole is `unknown`, and coverage is updated only for ranges found stored or gone.
-    Raises OutOfDate, before coverage is changed, RetryableError (the store), ExchangeFailed (the exchange).
+    Raises OutOfDate, before coverage is changed, RetryableError (the store), ExchangeFailed (the exchange or archive).
     """
     series, rule = workflow.series, rule_of(workflow.series)
     answers: list[Segment] = []
@@ -76,9 +77,10 @@ async def prove(deps: Dependencies, workflow: Workflow, plan: Plan, *, ask: bool
             found = [_below_floor(segment, plan, workflow.read) for segment in found]
             unasked = [one for one in found if one.verdict is Verdict.UNKNOWN and not one.cause]
             if not (ask and unasked):
-                found = await with_causes(
-                    deps.store, series, found, _disputes(workflow, plan, known, ask=ask), phase_ms
-                )
+                in_archive = await _in_archive(deps, workflow, plan, found) if ask else ()
+                disputes = _disputes(workflow, plan, known, ask=ask)
+                found = await with_causes(deps.store, series, found, disputes, phase_ms)
+                found = await with_breaks(deps.store, series, found, known.segments, _seams(workflow, plan))
                 async with deps.coverage.locks.hold(*(() if held else (series.id,))):
                     if await deps.coverage.known(series) == known:
                         await _learn(deps, workflow, plan, known, found, phase_ms, ask=ask)
@@ -103,8 +105,15 @@ async def prove(deps: Dependencies, workflow: Workflow, plan: Plan, *, ask: bool
         else _planned(plan, found, stored),
         stored=stored,
         segments=tuple(overlay(plan.settled, found)),
-        in_archive=await _in_archive(deps, workflow, plan, found) if ask else (),
+        in_archive=in_archive,
     )
+
+
+def _seams(workflow: Workflow, plan: Plan) -> set[int]:
+    """The times at which what was loaded apart meets: parts of the plan, and what attempts have loaded of them."""
+    attempts = [one for step in workflow.steps if step.role is Role.LOADER for one in step.attempts]
+    spans = [*(part.span for part in plan.parts), *(parse_time_range(text) for one in attempts for text in one.ranges)]
+    return {time_ms for span in spans for time_ms in (span.start_ms, span.end_ms)}
 
 
 def _planned(plan: Plan, found: Sequence[Segment], stored: int) -> int:
@@ -223,7 +232,10 @@ def _disputes(workflow: Workflow, plan: Plan, known: SeriesCoverage, *, ask: boo
 
 
 async def _in_archive(deps: Dependencies, workflow: Workflow, plan: Plan, found: Iterable[Segment]) -> tuple[Part, ...]:
-    """The holes of what was loaded by requests that a file may fill; none where that was looked for already."""
+    """The holes of what was loaded by requests that a file may fill; none where that was looked for already.
+
+    Raises ExchangeFailed where the archive does not answer: what nobody was asked about has no verdict.
+    """
     archive, series = deps.archive, workflow.series
     if archive is None or workflow.source is not SourceChoice.AUTO or not loads_from_archive(workflow):
         return ()
@@ -242,8 +254,14 @@ async def _in_archive(deps: Dependencies, workflow: Workflow, plan: Plan, found:
     try:
         async with asyncio.timeout(LIST_WITHIN_S):
             files = await archive.files(series, TimeRange(holes[0].start_ms, holes[-1].end_ms))
-    except (RetryableError, PermanentError, TimeoutError):
-        return ()
+    except (RetryableError, PermanentError, TimeoutError) as error:
+        why = str(error) or f"not within {LIST_WITHIN_S:g} s"
+        raise ExchangeFailed(
+            RetryableError(
+                f"whether the archive has what requests do not give of {holes[0]} is not known, as it does not answer: "
+                f"{why}; with source=rest it is not asked"
+            )
+        ) from error
     reason = "the exchange gave none of it by requests: a file may have it"
     over = [one for one in files if one.span.end_ms <= plan.exchange_now_ms]
     return tuple(

@@ -175,6 +175,7 @@ class Reconciler:
         now = self._deps.clock.monotonic()
         if now - self._jobs_at >= self.LOOK_EVERY_S or (self._hurried() and now - self._jobs_at >= self.HURRY_S):
             launching = self.dispatcher.launching()
+            await self.executor.note_ends()
             with self.dispatcher.looking():
                 found = {job.name: job for job in await self._deps.launcher.jobs()}
             before = self._jobs
@@ -329,10 +330,11 @@ class Reconciler:
             launching=launching,
             unseen=self._unseen,
             live_workflows=0 if workflow is None else self._overview.live_workflows,
+            stopping=0 if workflow is None else self._overview.most_stopping,
             abandoned=workflow is not None and self._overview.is_abandoned(workflow),
             may_connect=not waits_to_connect(workflow) or self.executor.may_connect(workflow, self._now_ms),
             runs=self.executor.runs(workflow),
-            may_hand_over=self.executor.may_hand_over(workflow),
+            may_hand_over=self.executor.handovers.may_begin(workflow, self._jobs),
         )
 
     async def _store(self, stored: Stored, workflow: Workflow, now_ms: int) -> None:
@@ -385,8 +387,7 @@ class Reconciler:
                 self._orphans.add(name)
                 _log.warning("ending an orphaned job", job=name, queue_id=job.queue_id)
                 self._deps.observer.count("orphans_ended_total")
-            stopping = self._deps.launcher.stop(name, grace_s=self._deps.policy.kill_grace_s)
-            self.dispatcher.begin_work(("orphan", job.queue_id, name), Kind.ENDING, stopping)
+            self.dispatcher.begin_work(("orphan", job.queue_id, name), Kind.ENDING, self.executor.end(name))
 
     def _retain(self) -> None:
         now = self._deps.clock.monotonic()

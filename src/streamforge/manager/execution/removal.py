@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import structlog
 
+from streamforge.manager.execution.segment_removal import SegmentRemoval
 from streamforge.manager.persistence.coverage_store import CoverageStore, Leftover
+from streamforge.manager.persistence.placed_records import day_of
 from streamforge.manager.persistence.record_count import beside, key_range
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.service import NotNow
 from streamforge.manager.workflow import Workflow
-from streamforge_utils.model.daily_collections import Placement
+from streamforge_utils.model.coverage import stored_spans, without
+from streamforge_utils.model.daily_collections import Placement, base_and_day
 from streamforge_utils.model.kinds.registry import kind_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
@@ -97,7 +100,8 @@ class RecordRemoval:
 
     def is_used(self, collection: str) -> bool:
         """Whether a live workflow writes to the collection."""
-        return any(stored.workflow.placement.holds(collection) for stored in self._workflows.live.values())
+        placements = [stored.workflow.placement for stored in self._workflows.live.values()]
+        return any(one.holds(collection) or one.ledger == collection for one in placements)
 
     def _is_written(self, series: Series, one: Leftover) -> bool:
         return any(
@@ -113,9 +117,11 @@ class RecordRemoval:
         first, last = max(first, after), min(last, before)
         records = await self._store.delete(one.collection, first=first, last=last) if first < last else 0
         records += await self._remove_beside(series, one)
-        # A live workflow has its own use for an empty collection: its sink may write the next moment.
-        if not await self._store.count(one.collection) and not self.is_used(one.collection):
-            await self._store.drop(one.collection)
+        ledger = None if kind_of(series).intervals is None else _ledger_of(one.collection)
+        for name in (one.collection, *(() if ledger is None else (ledger,))):
+            # A live workflow has its own use for an empty collection: its sink may write the next moment.
+            if not await self._store.count(name) and not self.is_used(name):
+                await self._store.drop(name)
         await self._coverage.removed(series, one.collection, one.span)
         if records:
             self._observer.count("removed_records_total", records)
@@ -127,17 +133,26 @@ class RecordRemoval:
         intervals, records = kind_of(series).intervals, 0
         if intervals is None:
             return 0
+        kept = stored_spans(await self._coverage.of(series))
         for name in intervals.beside:
             of = Series(series.symbol, name, series.interval)
-            first, last = await key_range(self._store, one.collection, of, one.span)
-            records += await self._store.delete(one.collection, first=first, last=last) if first < last else 0
-        if (objects := self._objects) is not None:
-            names = [found.name async for found in objects.list(intervals.prefix(series, 0, 10**12 - 1))]
-            for name in (name for name in names if intervals.first_id(name) is not None):
-                span = intervals.span(b"".join([block async for block in objects.get(name)]))
-                if one.span.intersection(span) == span:
-                    await objects.delete([name, intervals.content(name)])
+            places = [(one.collection, one.span)]
+            if kind_of(of).is_ledger and (ledger := _ledger_of(one.collection)) is not None:
+                places += [(ledger, part) for part in without(one.span, kept)]
+            for where, span in places:
+                first, last = await key_range(self._store, where, of, span)
+                records += await self._store.delete(where, first=first, last=last) if first < last else 0
+        day = day_of(one.collection, series)
+        within = one.span if day is None else one.span.intersection(day)
+        if self._objects is not None and within is not None:
+            await SegmentRemoval(self._objects, self._coverage, self._workflows).remove(series, within)
         return records
+
+
+def _ledger_of(collection: str) -> str | None:
+    """The collection of what tells of the records of a day's; None: it is no day's."""
+    day = base_and_day(collection)
+    return None if day is None else Placement(day[0], daily=True).ledger
 
 
 def relies_on(workflows: WorkflowStore, series: Series, span: TimeRange) -> Workflow | None:

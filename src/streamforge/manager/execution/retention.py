@@ -18,6 +18,7 @@ from streamforge.manager.execution.collection_export import CollectionExport, Ex
 from streamforge.manager.execution.dispatcher import tried_again_later
 from streamforge.manager.execution.executor import Executor
 from streamforge.manager.execution.inbox import Inbox
+from streamforge.manager.execution.segment_removal import SegmentRemoval
 from streamforge.manager.execution.segment_retention import SegmentRetention
 from streamforge.manager.lifecycle.facts import Fact, TopicsRemoved
 from streamforge.manager.lifecycle.job_spec import readers_of
@@ -27,6 +28,7 @@ from streamforge.manager.policy import kept_ms
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.daily_collections import DAY_MS, base_and_day
 from streamforge_utils.model.errors import RetryableError, StreamForgeError
+from streamforge_utils.model.kinds.registry import kind_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 
@@ -190,6 +192,7 @@ class CollectionRetention:
                 await export.remove(left.name)
             await self._remove_from_coverage(collection, places)
             await self._deps.store.drop(collection)
+            await self._remove_segments(places, made.name)
         self._deps.observer.count("retention_collections_total")
         self._deps.observer.count("retention_records_total", made.records)
         _log.info(
@@ -203,6 +206,7 @@ class CollectionRetention:
             if collection in await self._deps.store.names():
                 raise RetryableError(f"{collection} is there again; it stays for now")
             await self._remove_from_coverage(collection, places)
+            await self._remove_segments(places, f"{collection}/{self._new_token()}")
 
     async def _require_unused(self, collection: str, places: Places) -> None:
         """Raises RetryableError if a live workflow uses the collection by now, or something else lies in it.
@@ -212,6 +216,17 @@ class CollectionRetention:
         known = await self._deps.coverage.by_collection()
         if known.get(collection) != places or self._is_used(collection, places):
             raise RetryableError(f"{collection} is used again; it stays for now")
+
+    async def _remove_segments(self, places: Places, name: str) -> None:
+        """Copy the segments of order books of which nothing is stored any more to an export, and remove them."""
+        objects, retained = self._deps.objects, self._deps.retained
+        if objects is None or retained is None:
+            return
+        removal = SegmentRemoval(objects, self._deps.coverage, self._deps.workflows)
+        for series in {series: None for series, _ in places if kind_of(series).intervals is not None}:
+            spans = [span for one, span in places if one == series]
+            whole = TimeRange(min(one.start_ms for one in spans), max(one.end_ms for one in spans))
+            await removal.remove(series, whole, into=(retained, name))
 
     async def _remove_from_coverage(self, collection: str, places: Places) -> None:
         for series, span in places:

@@ -6,21 +6,27 @@ nothing stored that is gone, and the rest is removed the next time.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Sequence
 
 import structlog
 
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.dispatcher import tried_again_later
+from streamforge.manager.execution.segment_removal import delete
 from streamforge_utils.model.books.segments import CONTENT, MANIFEST, SEGMENTED, SegmentManifest
+from streamforge_utils.model.coverage import Verdict, touching
+from streamforge_utils.model.errors import PermanentError, StreamForgeError
+from streamforge_utils.model.kinds.registry import kind_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
-from streamforge_utils.ports.object_store import ObjectStore
+from streamforge_utils.ports.object_store import DamagedObject, ObjectStore
 from streamforge_utils.runtime.stored_segments import StoredSegments
 
 LOOK_EVERY_S = 3600.0
 ORPHANS_EVERY_S = 86400.0
 """Also how old a file without a manifest must be: a sink puts the manifest behind it."""
+_KEYS_AT_ONCE = 2000
 _FOLDER = f"{SEGMENTED}/"
 _log = structlog.get_logger(__name__)
 
@@ -65,13 +71,17 @@ class SegmentRetention:
             after = folder[:-1] + "0"  # the character behind "/"
 
     async def _remove_old(self, objects: ObjectStore, folder: str, before_ms: int) -> None:
-        """Remove the segments of a symbol, oldest first, up to the first one with a diff of `before_ms` or later."""
+        """Remove the segments of a symbol, oldest first, up to the first one with a diff of `before_ms` or later.
+
+        One whose manifest cannot be read stays. What collections have of its time, too, stays
+        `stored`.
+        """
         segments = StoredSegments(objects, folder)
         old: list[tuple[str, SegmentManifest]] = []
         ends: list[int] = []
-        async for name in segments.names():
-            manifest = await segments.manifest(name)
-            if manifest is None:
+        async for name, manifest in segments.manifests():
+            if isinstance(manifest, StreamForgeError):
+                self._tell(name, manifest)
                 continue
             if old and manifest.first_u <= old[-1][1].last_u + 1:  # nothing happened between the two
                 ends[-1] = max(ends[-1], manifest.start_ms)
@@ -80,12 +90,32 @@ class SegmentRetention:
             old.append((name, manifest))
             ends.append(manifest.end_ms)
         for (name, manifest), end_ms in zip(old, ends, strict=True):
-            series = Series(manifest.symbol, SEGMENTED)
-            await self._deps.coverage.expire(series, TimeRange(manifest.start_ms, end_ms))
-            await objects.delete([name])
-            await objects.delete([name.removesuffix(MANIFEST) + CONTENT])
+            series, span = Series(manifest.symbol, SEGMENTED), TimeRange(manifest.start_ms, end_ms)
+            if not await self._is_in_collections(segments, name, manifest):
+                await self._deps.coverage.expire(series, span, manifest.last_u)
+            await delete(objects, name)
             self._deps.observer.count("retention_segments_total")
             _log.info("an old segment was removed", name=name, diffs=manifest.count)
+
+    def _tell(self, name: str, error: StreamForgeError) -> None:
+        with tried_again_later(self._deps, "Age", name=name):
+            raise error
+
+    async def _is_in_collections(self, segments: StoredSegments, name: str, manifest: SegmentManifest) -> bool:
+        """Whether all records of a segment lie in the collections that the coverage names for its time, too."""
+        store, series = self._deps.store, Series(manifest.symbol, SEGMENTED)
+        known = touching(await self._deps.coverage.of(series), TimeRange(manifest.start_ms, manifest.end_ms))
+        first, last = kind_of(series).key_range(series, range(manifest.first_u, manifest.last_u + 1))
+        named = sorted({one.collection for one in known if one.verdict is Verdict.STORED and one.collection})
+        named = [one for one in named if await store.keys(one, first=first, last=last, limit=1)]
+        keys = await _keys(segments, series, name) if named else []
+        for at in range(0, len(keys), _KEYS_AT_ONCE):
+            left = {*keys[at : at + _KEYS_AT_ONCE]}
+            for one in named:
+                left -= await store.present(one, sorted(left))
+            if left:
+                return False
+        return bool(keys)
 
     async def _remove_orphans(self, objects: ObjectStore, before_ms: int) -> None:
         """Remove old files whose manifest is not there."""
@@ -101,3 +131,14 @@ class SegmentRetention:
             if await objects.head(name.removesuffix(CONTENT) + MANIFEST) is None:
                 await objects.delete([name])
                 _log.info("a segment that was never closed was removed", name=name)
+
+
+async def _keys(segments: StoredSegments, series: Series, name: str) -> Sequence[str]:
+    """The keys of the records in a segment; none where it cannot be read."""
+    kind = kind_of(series)
+    try:
+        segment = await segments.read(name)
+        lines = () if segment is None else segment.lines()
+        return await asyncio.to_thread(lambda: [kind.document(None, line)[0] for line in lines])
+    except (PermanentError, DamagedObject):
+        return []

@@ -10,13 +10,13 @@ from msgspec.structs import replace
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.dispatcher import tried_again_later
 from streamforge.manager.execution.removal import relies_on
+from streamforge.manager.execution.segment_verification import verify_segments
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.persistence.record_count import counted
 from streamforge.manager.requests import check, workflow_of
 from streamforge.manager.service import StartRequest, Verification
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict, touching
-from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.kinds.registry import rule_of, type_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
@@ -37,13 +37,26 @@ _log = structlog.get_logger(__name__)
 async def verify(deps: Dependencies, series: Series, span: TimeRange | None = None) -> Verification:
     """Compare every key of the series (inside `span`) with what coverage calls stored; mark what is gone as `ours`.
 
-    Raises InvalidInput for a series whose keys do not tell what lacks, or RetryableError.
+    Where keys do not tell what lacks, all that is stored is read again, and what is gone is `lost`.
+
+    Raises RetryableError.
     """
-    if not rule_of(series).is_counted:
-        raise InvalidInput(
-            "type",
-            f"what is stored of {type_of(series)} is compared as it comes, with what its loader tells: see coverage",
+    look = _compare if rule_of(series).is_counted else verify_segments
+    found = await look(deps, series, span)
+    if span is None:
+        await deps.coverage.verified(series, deps.clock.now_ms())
+    missing = sum(gap.records for gap in found.gaps)
+    deps.observer.count("verified_records_total", found.counted + missing)
+    deps.observer.count("missing_records_total", missing)
+    if found.gaps:
+        _log.warning(
+            "records that the coverage names are gone", series=series.id, records=missing, ranges=len(found.gaps)
         )
+    return found
+
+
+async def _compare(deps: Dependencies, series: Series, span: TimeRange | None) -> Verification:
+    """Count what the keys tell."""
     gaps: list[Segment] = []
     records = 0
     for piece in _pieces(await deps.coverage.known(series), span):
@@ -55,14 +68,6 @@ async def verify(deps: Dependencies, series: Series, span: TimeRange | None = No
                 await deps.coverage.lay_over(series, [s for s in found if s.verdict in (Verdict.STORED, Verdict.OURS)])
         records += sum(segment.records for segment in found)
         gaps += lacking
-    now_ms = deps.clock.now_ms()
-    if span is None:
-        await deps.coverage.verified(series, now_ms)
-    missing = sum(gap.records for gap in gaps)
-    deps.observer.count("verified_records_total", records + missing)
-    deps.observer.count("missing_records_total", missing)
-    if gaps:
-        _log.warning("records that the coverage names are gone", series=series.id, records=missing, ranges=len(gaps))
     return Verification(counted=records, gaps=tuple(gaps))
 
 

@@ -13,7 +13,7 @@ import msgspec
 from streamforge.manager.lifecycle.actions import Action, Compare, EndJob, Launch, Prepare, Prove, SendStop
 from streamforge.manager.lifecycle.fold import waits
 from streamforge.manager.lifecycle.handovers import NEVER_SEEN_MS, end_shadows, hand_over, leave, taken_over
-from streamforge.manager.lifecycle.live_pace import is_due
+from streamforge.manager.lifecycle.live_pace import is_due, patience_s
 from streamforge.manager.lifecycle.retry_policy import HANDOVER, STOP, STUCK, apply_retry_policy
 from streamforge.manager.lifecycle.rounds import (
     archive_round,
@@ -27,6 +27,7 @@ from streamforge.manager.lifecycle.rounds import (
     repair_round,
     sources_of,
 )
+from streamforge.manager.lifecycle.topic_removals import leaves_some
 from streamforge.manager.lifecycle.topic_rounds import conclude_topic, has_work, lost
 from streamforge.manager.policy import Policy
 from streamforge.manager.workflow import STEP_ENDED, Attempt, Failure, SourceChoice, Status, Step, StepStatus, Workflow
@@ -47,9 +48,10 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
     listening_since_ms: since when every event was received soon after it was sent; silence before that was not the
     workers'. exchange_waits: what the manager's questions to the exchange wait for. launching: targets of this workflow
     that may be being launched right now. unseen: why what is known of the jobs may be out of date; empty if it is not.
-    live_workflows: how many there are. abandoned: the live workflow that it supplements goes on no longer.
-    may_connect: a connection to the exchange's streams may be made now. runs: by target what a job would run now, as
-    `Attempt` has it. may_hand_over: its loader may be handed over for its image, beside those of others.
+    live_workflows: how many there are, and stopping: how many of them end at the same time. abandoned: the live
+    workflow that it supplements goes on no longer. may_connect: a connection to the exchange's streams may be made
+    now. runs: by target what a job would run now, as `Attempt` has it. may_hand_over: its loader may be handed over
+    for its image, beside those of others.
     """
 
     may_start: bool = True
@@ -61,6 +63,7 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
     launching: frozenset[str] = frozenset()
     unseen: str = ""
     live_workflows: int = 0
+    stopping: int = 0
     abandoned: bool = False
     may_connect: bool = True
     runs: Mapping[str, str] = {}
@@ -263,7 +266,7 @@ def _stopping(
         if not attempt.observed and step.target not in conditions.launching and asked_ms > NEVER_SEEN_MS:
             attempt = _replace(attempt, ended_ms=now_ms, reason="it was never started")
             workflow = workflow.with_step(_replace(step, attempts=(*step.attempts[:-1], attempt)))
-        elif asked_ms > 1000 * _patience_s(step, attempt, now_ms, policy, conditions.listening_since_ms):
+        elif asked_ms > 1000 * _patience_s(workflow, step, attempt, now_ms, policy, conditions):
             actions.append(EndJob(attempt.job))
     if any(step.status not in STEP_ENDED or step.shadow is not None for step in workflow.steps):
         return workflow
@@ -281,7 +284,7 @@ def _stopping(
         return workflow.next_epoch(status=Status.ERROR, failure=failed, ended_ms=now_ms)
     proof = workflow.proof
     whole = proof is not None and proof.complete and not any(map(_is_open, proof.segments))
-    if workflow.endless and whole and not _leaves_some(workflow):
+    if workflow.endless and whole and not (workflow.ledger is not None and leaves_some(workflow)):
         steps = tuple(_replace(step, status=StepStatus.FINISHED) for step in workflow.steps)
         return workflow.next_epoch(status=Status.FINISHED, steps=steps, ended_ms=now_ms)
     return workflow.next_epoch(status=Status.INTERRUPTED, ended_ms=now_ms)
@@ -296,11 +299,6 @@ def _archive_failure(workflow: Workflow) -> str | None:
         return None
     reason = "it failed" if failed[0].failure is None else failed[0].failure.reason
     return f"{failed[0].target}: {reason}"
-
-
-def _leaves_some(workflow: Workflow) -> bool:
-    """Whether its loader had sent records that no sink has stored: what is proven ends before them."""
-    return workflow.ledger is not None and any(step.left or step.left_at_least for step in workflow.steps)
 
 
 def _is_open(segment: Segment) -> bool:
@@ -322,14 +320,16 @@ def _proving(workflow: Workflow, now_ms: int, conditions: Conditions, actions: l
     return workflow
 
 
-def _patience_s(step: Step, attempt: Attempt, now_ms: int, policy: Policy, since_ms: int) -> float:
+def _patience_s(
+    workflow: Workflow, step: Step, attempt: Attempt, now_ms: int, policy: Policy, conditions: Conditions
+) -> float:
     """How long an attempt that was asked to end may take until its job is ended."""
     if attempt.stop_reason == STUCK:
         return 0
     # A sink that stores what its loaders have sent reports it again and again.
-    silent_s = (now_ms - max(attempt.seen_ms or attempt.planned_ms, since_ms)) / 1000
+    silent_s = (now_ms - max(attempt.seen_ms or attempt.planned_ms, conditions.listening_since_ms)) / 1000
     drains = step.role is Role.SINK and not attempt.replay and silent_s <= policy.silent_after_s
-    return policy.stop_within_s + (policy.drain_within_s if drains else 0)
+    return patience_s(workflow, attempt.stop_asked_ms or now_ms, policy, conditions.stopping, drains=drains)
 
 
 def _conclude(
@@ -353,12 +353,13 @@ def _conclude(
     if not ours and not unknown:
         return workflow.next_epoch(status=Status.FINISHED, waiting_for="", ended_ms=now_ms)
     if workflow.repairs >= policy.max_repairs or not ours:
-        still = (*map(str, ours), *(f"{one.span} ({one.cause})" if one.cause else str(one.span) for one in unknown))
+        causes = {one.span: f" ({one.cause})" if one.cause else "" for one in proof.segments if _is_open(one)}
+        still = [f"{span}{causes.get(span, '')}" for span in (*ours, *(one.span for one in unknown))]
         failure = Failure(
             reason=f"{len(holes) + len(unknown)} holes are still there after {workflow.repairs} rounds of repair: "
             + ", ".join(still[:5]),
             next_step=_advice(workflow, unknown)
-            if not ours and all(one.cause for one in unknown)
+            if all(causes.values())
             else "look at the dead letters of the workflow for records that were refused, then retry it",
         )
         return workflow.next_epoch(failure=failure)
@@ -366,7 +367,9 @@ def _conclude(
 
 
 def _advice(workflow: Workflow, unknown: Sequence[Segment]) -> str:
-    """What to do about ranges that no source of the workflow has."""
+    """What to do about ranges that no source of the workflow has, or whose records contradict each other."""
+    if not unknown:
+        return "load it and what lies beside it again over REST alone (source=rest, again)"
     if any(one.cause.endswith(UNTOLD) for one in unknown):
         return "retry it: what lacks is then read from the files again"
     floor_ms = 0 if workflow.plan is None else workflow.plan.floor_ms or 0

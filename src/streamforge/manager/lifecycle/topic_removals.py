@@ -15,12 +15,20 @@ def due_removal(workflow: Workflow, now_ms: int, policy: Policy) -> TopicsRemove
     age_s = (now_ms - (workflow.ended_ms or now_ms)) / 1000
     # Of a batch there are hundreds. Nobody reads a topic of which all is stored, and one without dead letters.
     stored = bool(workflow.batch) and (workflow.status is Status.FINISHED or _all_stored(workflow))
-    if not workflow.topic_removed and (stored or age_s > policy.topic_retention_s):
+    retention_s = policy.topic_retention_s
+    if leaves_some(workflow):  # a retry stores it, and of an order book nobody else has it
+        retention_s = max(retention_s, policy.dlq_retention_s)
+    if not workflow.topic_removed and (stored or age_s > retention_s):
         return TopicsRemoved(dead_letters=False)
     kept = age_s <= policy.dlq_retention_s and not (stored and not _has_refused(workflow))
     if workflow.topic_removed and not workflow.dlq_removed and not kept:
         return TopicsRemoved(dead_letters=True)
     return None
+
+
+def leaves_some(workflow: Workflow) -> bool:
+    """Whether a sink has left messages on the data topic, or may have."""
+    return any(step.left or step.left_at_least for step in workflow.steps)
 
 
 def may_trim(workflow: Workflow) -> bool:

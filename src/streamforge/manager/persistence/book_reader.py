@@ -13,9 +13,10 @@ from streamforge.manager.persistence.coverage_store import CoverageStore
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.service import NotFound
 from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.model.daily_collections import Placement
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.kinds.registry import series_of
-from streamforge_utils.model.names import collection_name
+from streamforge_utils.model.names import collection_base, collection_name
 from streamforge_utils.model.series import check_symbol
 from streamforge_utils.model.spelling import closest
 from streamforge_utils.model.timeranges import format_ms
@@ -84,6 +85,7 @@ class BookReader:
         there = await self._store.names()
         named = ((name, _DAY.fullmatch(name)) for name in there if name.startswith(stem))  # also by workers run by hand
         begun += [(name, _start_ms(day)) for name, day in named if day is not None]
+        begun += [(Placement(collection_base(symbol, TYPE), daily=True).ledger, 0)]
         found: dict[str, int] = {}
         for name, start_ms in begun:
             found[name] = min(start_ms, found.get(name, start_ms))

@@ -12,6 +12,7 @@ from streamforge.manager.workflow import Plan
 from streamforge_utils.model.coverage import (
     Segment,
     Verdict,
+    clip,
     outside,
     overlay,
     verdict_of,
@@ -214,8 +215,9 @@ class CoverageStore:
         def change(known: SeriesCoverage) -> SeriesCoverage:
             left = without_records(known.segments, collection, span)
             if whole:
-                held = [one.span.intersection(span) for one in known.segments if one.collection == collection]
-                left = overlay(left, [_expired(one) for one in held if one is not None])
+                held = [one for one in known.segments if one.collection == collection and one.span.intersection(span)]
+                gone = [_expired(one.span, one.last_id) for one in clip(held, span) if one.collection == collection]
+                left = overlay(left, gone)
             return _replace(
                 known,
                 segments=tuple(left),
@@ -224,10 +226,10 @@ class CoverageStore:
 
         await self._change(series, change)
 
-    async def expire(self, series: Series, span: TimeRange) -> None:
+    async def expire(self, series: Series, span: TimeRange, last_id: int) -> None:
         """Retention removes records of `span` that lie in no collection: what was stored, or is not mentioned, is gone.
 
-        The collection is kept in mind: what else of that time lies there goes with it.
+        The collection is kept in mind: what else of that time lies there goes with it. last_id: of the last record.
         """
 
         def change(known: SeriesCoverage) -> SeriesCoverage:
@@ -238,6 +240,8 @@ class CoverageStore:
             ]
             gone += outside([_expired(span)], known.segments)
             gone.sort(key=lambda one: one.start_ms)
+            if gone and gone[-1].end_ms == span.end_ms:
+                gone[-1] = _replace(gone[-1], last_id=last_id)
             return _replace(known, segments=tuple(overlay(known.segments, gone)))
 
         await self._change(series, change)
@@ -311,8 +315,11 @@ class CoverageStore:
         raise ConflictError(f"coverage of {series.id} was changed by others 50 times in a row")
 
 
-def _expired(span: TimeRange) -> Segment:
-    return Segment(start_ms=span.start_ms, end_ms=span.end_ms, verdict=Verdict.EXPIRED, cause="retention")
+def _expired(span: TimeRange, last_id: int | None = None) -> Segment:
+    """last_id: what follows it is known by that."""
+    return Segment(
+        start_ms=span.start_ms, end_ms=span.end_ms, verdict=Verdict.EXPIRED, cause="retention", last_id=last_id
+    )
 
 
 def _stored(segments: Sequence[Segment]) -> bool:

@@ -5,16 +5,25 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from streamforge.manager.persistence.record_count import first_stored_from, time_of
-from streamforge_utils.model.daily_collections import DAY_MS, Placement
-from streamforge_utils.model.kinds.registry import kind_of
+from streamforge_utils.model.daily_collections import DAY_MS, Placement, base_and_day
+from streamforge_utils.model.kinds.registry import kind_of, type_of
+from streamforge_utils.model.names import collection_base
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.store import Store
 
-_LATE_MS = 60_000
+LATE_MS = 60_000
 """A record may come so long after a time that the exchange has called quiet, and then lie in the day before."""
 _AT_ONCE = 3
 """Collections with records that are looked at together."""
+
+
+def day_of(collection: str, series: Series) -> TimeRange | None:
+    """The day of which records of the series lie in a collection; None: it is none of days."""
+    found = base_and_day(collection)
+    if found is None or found[0] != collection_base(series.symbol, type_of(series)):
+        return None
+    return TimeRange(found[1], found[1] + DAY_MS)
 
 
 class Behind(NamedTuple):
@@ -39,7 +48,7 @@ class PlacedRecords:
         kind = kind_of(self._series)
         begin, end = kind.key_range(self._series, range(first, 10**kind.digits - 1))
         positions, collections = list[int](), list[str]()
-        for name in await self._names(at_ms, latest_ms):
+        for name in await self.names(at_ms, latest_ms):
             if len(positions) == most or len(collections) == _AT_ONCE:
                 return Behind(sorted(positions), collections, more=True)
             keys = await self._store.keys(name, first=begin, last=end, limit=most - len(positions))
@@ -52,7 +61,7 @@ class PlacedRecords:
         """The position and the time of the first record that happened at that time or later."""
         kind = kind_of(self._series)
         every = range(10**kind.digits - 1)
-        for name in await self._names(at_ms, latest_ms):
+        for name in await self.names(at_ms, latest_ms):
             first = await first_stored_from(self._store, name, self._series, every, at_ms)
             begin, end = kind.key_range(self._series, range(first, every.stop))
             for position in kind.positions(self._series, await self._store.keys(name, first=begin, last=end, limit=1)):
@@ -77,10 +86,10 @@ class PlacedRecords:
     def _of(self, span: TimeRange) -> list[str]:
         return [name for name, _ in self._placement.of(span)]
 
-    async def _names(self, at_ms: int, latest_ms: int) -> list[str]:
+    async def names(self, at_ms: int, latest_ms: int) -> list[str]:
         """Where records may lie that happened at that time or later: of the days soon after it all, then those that
         there are."""
-        near = self._of(TimeRange(at_ms - _LATE_MS, at_ms + DAY_MS + 1))
+        near = self._of(TimeRange(at_ms - LATE_MS, at_ms + DAY_MS + 1))
         if not self._placement.daily or self._placement.at(latest_ms) <= near[-1]:
             return near
         later = (name for name in await self._store.names() if name > near[-1] and self._placement.holds(name))

@@ -161,7 +161,7 @@ async def survey(
     rule, inner = rule_of(series), span
     known = wanted is not None
     wanted = await between_stored(store, series, span, places) if wanted is None else wanted
-    runs = [await _with_times(store, series, run) for run in await _runs(store, series, span, wanted, places)]
+    runs = [await with_times(store, series, run) for run in await _runs(store, series, span, wanted, places)]
     if runs and not known:
         inner = TimeRange(max(span.start_ms, runs[0].first_ms), min(span.end_ms, runs[-1].last_ms + 1))
     return clip(rule.survey(inner, runs, phase_ms), span)
@@ -374,7 +374,7 @@ async def between_stored(store: DocumentStore, series: Series, span: TimeRange, 
     return range(min(ends), max(ends)) if ends else range(0)
 
 
-async def _with_times(store: DocumentStore, series: Series, run: Run) -> Run:
+async def with_times(store: DocumentStore, series: Series, run: Run) -> Run:
     """The run with the times of its first and last record, if they are stored."""
     if run.collection is None:
         return run

@@ -9,11 +9,13 @@ from typing import Any
 import msgspec
 
 from streamforge.manager.persistence.coverage_store import CoverageStore, SeriesCoverage
+from streamforge.manager.persistence.placed_records import day_of
 from streamforge.manager.persistence.record_count import key_range, positions_of
 from streamforge.manager.persistence.segment_records import diffs_in_segments
 from streamforge.manager.service import Incomplete
 from streamforge_utils.model.books.segments import SEGMENTED
 from streamforge_utils.model.coverage import Verdict
+from streamforge_utils.model.daily_collections import Placement, days_of
 from streamforge_utils.model.json_documents import with_key
 from streamforge_utils.model.kinds.registry import kind_of, kind_of_document, rule_of, series_of_document, type_of
 from streamforge_utils.model.series import Series
@@ -53,6 +55,7 @@ class RecordReader:
         Raises Incomplete where fewer come than the coverage has proven, or RetryableError.
         """
         if series is not None and series.kind == SEGMENTED and self._objects is not None:
+            span = day_of(collection, series) if span is None else span
             async for batch in diffs_in_segments(self._objects, series, span, after, limit):
                 yield batch
             return
@@ -94,6 +97,17 @@ class RecordReader:
             first = following_first
         if left > 0:
             _check(proven, [], first, None)
+
+    async def named(self, name: str, series: Series | None, there: Sequence[str]) -> Sequence[str]:
+        """The collections, of those that are there, of a base; a name alone where the records of a series are segments.
+
+        Empty: nothing of that name is there, or in the coverage.
+        """
+        ledger = Placement(name, daily=True).ledger
+        found = [*days_of(name, there), *(one for one in there if one == ledger)]
+        if series is None or series.kind != SEGMENTED or self._objects is None:
+            return found
+        return [name] if found or any(one.collection == name for one in await self._coverage.of(series)) else []
 
     async def read_each(
         self, collections: Sequence[str], *, after: str | None, limit: int, **what: Any

@@ -13,7 +13,7 @@ import pytest
 
 from streamforge_utils.adapters.embedded.launcher.process_launcher import ProcessLauncher
 from streamforge_utils.model.errors import ConfigError, ConflictError, RetryableError
-from streamforge_utils.ports.basket import BASKET, BASKET_DIR, MOST_BYTES, Member
+from streamforge_utils.ports.basket import BASKET, BASKET_DIR, BASKET_REPORT, MOST_BYTES, Member
 from streamforge_utils.ports.launcher import Job, JobSpec, JobState
 from tests.adapters.embedded.launcher.support import alive, ended, make, number, until
 
@@ -186,3 +186,4 @@ async def test_one_job_alone_is_no_basket_and_a_name_of_a_basket_is_no_job(launc
 def test_the_variables_have_these_names() -> None:
     """Images of another version read them."""
     assert (BASKET, BASKET_DIR) == ("STREAMFORGE_BASKET", "STREAMFORGE_BASKET_DIR")
+    assert BASKET_REPORT == "STREAMFORGE_BASKET_REPORT"

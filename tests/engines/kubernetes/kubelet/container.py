@@ -92,12 +92,22 @@ class Container:
 
     def ended(self, code: int, reason: str = "") -> None:
         """Note how the run ended."""
-        message = ""
-        if code != 0 and not self.idle and self.spec.get("terminationMessagePolicy") == "FallbackToLogsOnError":
+        message = read_log(self._message_path)[-_TAIL_BYTES:].decode(errors="replace")
+        if (
+            not message
+            and code != 0
+            and not self.idle
+            and self.spec.get("terminationMessagePolicy") == "FallbackToLogsOnError"
+        ):
             text = read_log(self.log_path(self.status.restarts), tail=_TAIL_LINES)
             message = text[-_TAIL_BYTES:].decode(errors="replace")
         began = self.status.state.get("running", {}).get("startedAt")
         self.status = self.status.at(status.terminated(code, began, reason, message))
+
+    @property
+    def _message_path(self) -> Path:
+        """What it has for the file that it finds at the path of its last message."""
+        return self._folder / "messages" / self.name
 
     def _process(self, host: Host, host_name: str, prepared: Prepared) -> Process:
         log_path = self.log_path(self.status.restarts)
@@ -121,6 +131,9 @@ class Container:
             asked = crun.Asked(arguments=(), entrypoint=words, environment=environment, binds=binds)
             crun.give(binds.values(), image.rootfs)
             return Process(crun.prepare(image.rootfs, asked, scratch), os.environ, crun.HOME, log_path)
+        self._message_path.parent.mkdir(mode=0o700, exist_ok=True)
+        self._message_path.write_bytes(b"")
+        told = {self.spec.get("terminationMessagePath"): str(self._message_path)}
         temporary = self._folder / "tmp"
         temporary.mkdir(mode=0o700, exist_ok=True)
         environment = {
@@ -130,7 +143,7 @@ class Container:
             "LANG": "C.UTF-8",
             "PYTHONUNBUFFERED": "1",
             **common,
-            **{name: mounted.rewrite(value) for name, value in prepared.values.items()},
+            **{name: told.get(value) or mounted.rewrite(value) for name, value in prepared.values.items()},
             "KUBELET_POD_ROOT": str(mounted.root),
             MARK: host.mark,
         }

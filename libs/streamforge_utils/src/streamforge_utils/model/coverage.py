@@ -37,6 +37,8 @@ SETTLED = frozenset(Verdict) - {Verdict.OURS, Verdict.UNKNOWN}
 """The verdicts with which a workflow may be finished."""
 COMPLETE = SETTLED - {Verdict.LOST, Verdict.EXPIRED}
 """The verdicts of a complete range: every record that there is, or will be, is stored."""
+KEPT = COMPLETE | {Verdict.EXPIRED}
+"""The verdicts of a range that lacks nothing: what was removed by retention was to be."""
 
 DONE = COMPLETE - {Verdict.PENDING} | {Verdict.LOST}
 """The verdicts of what is not to be loaded any more."""
@@ -51,8 +53,9 @@ DISPUTED = "checksum-disputed"
 class Segment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """A half-open time range with one verdict. collection: where its records lie, if stored. records: how many.
 
-    first_id, last_id: of its records, where they have ids in sequence and both are known. cause: why, of `lost` and
-    `expired`, and of `unknown` where it is known; of `stored` what is in doubt about its records.
+    first_id, last_id: of its records, where they have ids in sequence and both are known; of `expired` the last one
+    alone. cause: why, of `lost` and `expired`, and of `unknown` where it is known; of `ours` which records contradict
+    each other; of `stored` what is in doubt about its records.
     """
 
     start_ms: int

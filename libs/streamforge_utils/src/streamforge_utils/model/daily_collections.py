@@ -16,6 +16,8 @@ import msgspec
 from streamforge_utils.model.timeranges import TimeRange
 
 DAY_MS = 86_400_000
+LEDGER = "_ledger"
+"""Ends the name of the collection of what belongs to no day."""
 _NAME = re.compile(r"(.+)_(\d{8})", re.ASCII)
 
 
@@ -46,6 +48,11 @@ class Placement(msgspec.Struct, frozen=True):
     def at(self, time_ms: int) -> str:
         """The collection of a record that happened then, unix milliseconds."""
         return _name(self.collection, time_ms // DAY_MS) if self.daily else self.collection
+
+    @property
+    def ledger(self) -> str:
+        """The collection of what tells of records, and may go on for weeks; where not `daily`, it lies with them."""
+        return f"{self.collection}{LEDGER}" if self.daily else self.collection
 
     def holds(self, collection: str) -> bool:
         """Whether it is one of those."""

@@ -182,6 +182,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     share: Annotated[float | None, Meta(description="done, 0 to 1, where an end is known")] = None
     rate: Annotated[float, Meta(description="records a second of late")] = 0.0
     lag: Annotated[int | None, Meta(description="records that wait to be stored")] = None
+    held: Annotated[int, Meta(description="records of an open segment, which are stored once it is closed")] = 0
     unchanged: Annotated[int, Meta(description="records whose content was stored already")] = 0
     stale: Annotated[int, Meta(description="records older than what is stored")] = 0
     refused: Annotated[int, Meta(description="records that went to the dead letters")] = 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from typing import Annotated, Literal
@@ -98,6 +99,11 @@ def _quantity(text: str) -> str:
     return text
 
 
+def _size(text: str) -> str:
+    bytes_of(text)
+    return text
+
+
 def _cache_size(text: str) -> str:
     if bytes_of(text) < _LEAST_CACHE:
         raise ValueError("too few days fit into it: 64Mi or more")
@@ -110,6 +116,12 @@ def bytes_of(size: str) -> int:
     if found is None:
         raise ValueError("it is no size of a volume as Kubernetes writes them, such as 512Mi or 20Gi")
     return int(found[1]) * _UNITS.get(found[2] or "", 1)
+
+
+def memory_of(quantity: str) -> int:
+    """The bytes of an amount of memory as Kubernetes writes it: `512Mi`, `0.5G`. Raises ValueError."""
+    unit = _quantity(quantity).lstrip("0123456789.")
+    return math.ceil(float(quantity.removesuffix(unit)) * (0.001 if unit == "m" else _UNITS.get(unit, 1)))
 
 
 class KubernetesSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -240,6 +252,14 @@ class KubernetesSettings(msgspec.Struct, frozen=True, kw_only=True):
     memory_limit: Annotated[
         str, variable("STREAMFORGE_K8S_MEMORY_LIMIT", "memory beyond which a worker is killed", check=_quantity)
     ] = "512Mi"
+    member_memory: Annotated[
+        str,
+        variable(
+            "STREAMFORGE_K8S_MEMBER_MEMORY",
+            "memory that each further loader of a basket adds to what its pod is sure of, and to its limit",
+            check=_size,
+        ),
+    ] = "32Mi"
     deadline_seconds: Annotated[
         int,
         msgspec.Meta(ge=1),

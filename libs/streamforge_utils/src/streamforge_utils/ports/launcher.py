@@ -44,6 +44,7 @@ class Job(msgspec.Struct, frozen=True, kw_only=True):
     last lines of its log. next_step: what a person can do about that, or about the waiting. started_ms, ended_ms: unix
     milliseconds. waiting: of a running job, why its worker has not begun yet; waits_for_room: for room on the machines,
     so that nothing is wrong with it. image: what its container runs; empty: it has none, or it is not known.
+    basket: what does it together with others; empty: it is alone.
     """
 
     name: str
@@ -95,6 +96,13 @@ class Launcher(Protocol):
         """Ask the job to end (SIGTERM), and end it by force after `grace_s`; returns once it is gone.
 
         A job that has ended, or is not known, is no error. Raises RetryableError if it could not be ended.
+        """
+
+    async def note_end(self, name: str, exit_code: int) -> None:
+        """Hear that the job's worker has sent its terminal event, with this exit code; it may come again.
+
+        A launcher that cannot look into the process of a basket takes that for the end of the member; others ignore it.
+        Raises RetryableError.
         """
 
     async def forget(self, name: str) -> None:

@@ -43,8 +43,9 @@ class StreamBatch(msgspec.Struct, frozen=True, gc=False):
     received_us: int
 
 
-class StreamConnection(Protocol):
-    """One connection to the exchange's streams; one task reads it."""
+class StreamPart(Protocol):
+    """A connection to the exchange's streams, or the part of one that carries the streams of one reader; one task reads
+    it."""
 
     @property
     def number(self) -> int:
@@ -68,6 +69,13 @@ class StreamConnection(Protocol):
         Raises StreamEnded. A cancelled call loses no message.
         """
 
+    async def abort(self) -> None:
+        """End it at once, without waiting for the other side."""
+
+
+class StreamConnection(StreamPart, Protocol):
+    """A whole connection: its streams can be changed."""
+
     async def subscribe(self, streams: Sequence[str]) -> None:
         """Ask for more streams; on return all are acknowledged. What comes meanwhile is read as ever.
 
@@ -77,14 +85,11 @@ class StreamConnection(Protocol):
     async def unsubscribe(self, streams: Sequence[str]) -> None:
         """Ask for these streams no longer; on return that is acknowledged. Raises as `subscribe`."""
 
-    async def abort(self) -> None:
-        """End it at once, without waiting for the other side."""
 
+class StreamParts(Protocol):
+    """Gives connections, or parts of shared ones, within what the exchange allows an address."""
 
-class Stream(Protocol):
-    """Makes connections, within what the exchange allows an address."""
-
-    async def connect(self, streams: Sequence[str]) -> StreamConnection:
+    async def connect(self, streams: Sequence[str]) -> StreamPart:
         """A connection on which all of `streams` (the exchange's names, `btcusdt@trade`) are acknowledged.
 
         That a stream is acknowledged does not mean that it exists: the exchange is silent about those it does not know.
@@ -98,3 +103,10 @@ class Stream(Protocol):
 
     async def close(self) -> None:
         """Abort all connections."""
+
+
+class Stream(StreamParts, Protocol):
+    """Makes connections of its own."""
+
+    async def connect(self, streams: Sequence[str]) -> StreamConnection:
+        """As `StreamParts.connect`: a whole connection."""

@@ -80,6 +80,7 @@ class _Loading:
         self._unloaded: Told = []
         self._disputed: Told = []
         self._reported: set[str] = set()
+        self._last = b""
         self._reads: list[IdsRead] = []
         self._has_ids = ctx.kind.rule(ctx.series).position_at(0) is None
         self._places: dict[str, set[Place]] = {}
@@ -230,12 +231,22 @@ class _Loading:
                     break
                 noted.add(page, self._tell_gaps(page), *bounds)
                 if wanted := clipped(page, spans, *bounds):
+                    self._require_next(verified.file, wanted)
                     pages.append(wanted)
                 if sum(map(len, pages)) >= BATCH_RECORDS:
                     await self._write(reading, pages)
                     pages = []
         await self._write(reading, pages)
         self._reads += noted.all()
+
+    def _require_next(self, file: ArchiveFile, wanted: Page) -> None:
+        """Compare with what was read before of any file, which `RecordOrder` does where the files themselves meet.
+
+        Raises FileRefused.
+        """
+        if self._last and (broken := self._ctx.kind.break_between(self._last, wanted.values[0])):
+            raise FileRefused(f"{file.path}: {broken}")
+        self._last = wanted.values[-1]
 
     def _tell_gaps(self, page: Page) -> list[TimeRange]:
         gaps = list(self._order.gaps(page))

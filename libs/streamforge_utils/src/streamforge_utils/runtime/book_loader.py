@@ -10,9 +10,9 @@ from typing import Annotated, NoReturn
 
 import msgspec
 
+from streamforge_utils.model.books.book_messages import BookTicker, DepthDiff, read_snapshot
 from streamforge_utils.model.books.book_settings import BookSettings
 from streamforge_utils.model.books.ending import ending
-from streamforge_utils.model.books.messages import BookTicker, DepthDiff, read_snapshot
 from streamforge_utils.model.books.records import interval_record, kind_name_of
 from streamforge_utils.model.books.snapshot_requests import Wanted
 from streamforge_utils.model.books.streams import BookHeard
@@ -37,6 +37,8 @@ CATCH_UP_S = 5.0
 """What another attempt has written may still be on its way here for so long."""
 PATIENCE_S = 10.0
 """A book that follows what is written waits so long for a snapshot of its own; then it may go on without."""
+SKEW_MS = 5_000
+"""The clock of another attempt may be ahead by so much: its entries are older than those of this one."""
 BATCH_RECORDS = 5000
 BATCH_BYTES = 2_000_000
 _LOOK_S = 0.25
@@ -184,10 +186,11 @@ class BookLoader(LiveWorker[BookParameters]):
             return True
         return goes_on != told and self._ctx.clock.monotonic() - self._told_at >= TELL_S
 
-    def _entry(self, interval: BookInterval) -> tuple[bytes, bytes]:
-        """The message about an interval; its version is greater than that of all before."""
-        self._version = max(self._version + 1, self._ctx.clock.now_ms())
-        record = interval_record(interval, self._ctx.series.symbol, self._version)
+    def _entry(self, interval: BookInterval, version: int | None = None) -> tuple[bytes, bytes]:
+        """The message about an interval. version: None: greater than that of all before."""
+        if version is None:
+            version = self._version = max(self._version + 1, self._ctx.clock.now_ms())
+        record = interval_record(interval, self._ctx.series.symbol, version)
         return record.key.encode(), _encode(record)
 
     # Snapshots
@@ -213,11 +216,15 @@ class BookLoader(LiveWorker[BookParameters]):
         """Close the ledger of the attempt before, which may have ended without a word, or go on with it."""
         messages = await self._ctx.tail.read()
         found = written(messages)
-        self._version = max(self._version, found.version)
+        version = None
+        if found.version:
+            version = found.version + 1
+            self._version = max(version, self._ctx.clock.now_ms() + SKEW_MS)
         if self._shadows:
             await self._catch_up(found.last_id)
         entries = self._succeed(messages) if self._shadows else ending(messages)
-        told = [self._entry(one) for one in entries]
+        # What the one before has sent may still be on its way: where it knew more of these, that counts.
+        told = [self._entry(one, version) for one in entries]
         if told:
             self._first = _joined([_page(0, 0, told), *([self._first] if self._first else [])])
 
@@ -275,7 +282,7 @@ class BookLoader(LiveWorker[BookParameters]):
             self._book.follow(before.after, count, before.until_ms)
         self._queue.put(_page(0, 0, [self._entry(one) for one in own]))
         self._ids.clear()
-        ledger.keep_only(own)
+        ledger.keep_only(own, before.chain)
         self._ended = []
         if ledger.standing.trust is not Trust.VERIFIED and (left := heritage(messages)) is not None:
             self._book.inherit(*left)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from itertools import groupby
 from typing import Annotated
 
@@ -18,7 +18,7 @@ from streamforge_utils.ports.bus import Received
 from streamforge_utils.ports.columns import columns_of
 from streamforge_utils.runtime.context import Context
 from streamforge_utils.runtime.conversion import PASSED_OVER, Converted, convert
-from streamforge_utils.runtime.sinks import SinkParameters, store_input
+from streamforge_utils.runtime.sinks import SinkParameters, ThreadConverter, store_input
 
 PART_RECORDS = 500
 """A segment ends behind so many records, or a multiple of it, of a batch."""
@@ -59,35 +59,9 @@ async def store_books(ctx: Context[BookSinkParameters]) -> None:
     Offsets are committed once the segment is put that holds the diffs before them. Dead letters that are replayed are
     all stored in the collection. Raises as `store_input`.
     """
-    if ctx.replay:
-        await store_input(ctx, BookConverter(store_diffs=True))
-    else:
-        await store_input(ctx, BookConverter(store_diffs=ctx.parameters.store_diffs), SegmentKeeper(ctx))
-
-
-class BookConverter:
-    """Implements `Converter` for a topic with records of several kinds, which their keys tell."""
-
-    def __init__(self, *, store_diffs: bool) -> None:
-        self._store_diffs = store_diffs
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="convert")
-
-    def convert(self, records: Sequence[Received]) -> asyncio.Future[Converted]:
-        """A future with the documents of `records`."""
-        return asyncio.get_running_loop().run_in_executor(self._thread, self._convert, records)
-
-    def start_helper(self) -> None:
-        """There is none: a symbol has few records."""
-
-    def end_idle_helper(self) -> None:
-        """There is none."""
-
-    def close(self) -> None:
-        """End the thread once it has done its work."""
-        self._thread.shutdown(wait=False)
-
-    def _convert(self, records: Sequence[Received]) -> Converted:
-        return convert_books(records, store_diffs=self._store_diffs)
+    store_diffs = ctx.replay or ctx.parameters.store_diffs
+    converter = ThreadConverter(partial(convert_books, store_diffs=store_diffs))
+    await store_input(ctx, converter, None if ctx.replay else SegmentKeeper(ctx))
 
 
 def convert_books(records: Sequence[Received], *, store_diffs: bool) -> Converted:
@@ -128,6 +102,7 @@ class SegmentKeeper:
         if not self._segment.count:
             self._begun_s = self._ctx.clock.monotonic()
         await asyncio.to_thread(self._add, received)
+        self._tell()
         self._ctx.input.hold(received)
         if not self._segment.count:
             self._ctx.input.release()
@@ -145,6 +120,10 @@ class SegmentKeeper:
         async with self._lock:
             if self._segment.count:
                 await self._put()
+
+    def _tell(self) -> None:
+        if not self._ctx.parameters.store_diffs:
+            self._ctx.progress.held = self._segment.count
 
     def _add(self, received: Sequence[Received]) -> None:
         kind, segment = kind_named(_DIFFS), self._segment
@@ -164,6 +143,7 @@ class SegmentKeeper:
         patience_s = self._ctx.parameters.store_patience_seconds
         await self._ctx.replace_object(name + CONTENT, content, instead_of=name + MANIFEST, patience_s=patience_s)
         await self._ctx.put_object(name + MANIFEST, _encode(manifest), patience_s=patience_s)
+        self._tell()
         self._ctx.input.release()
         await self._ctx.input.commit()  # before another one begins: what is read again has the same beginning
         self._ctx.log.info("a segment is closed", name=name, diffs=manifest.count, bytes=len(content))

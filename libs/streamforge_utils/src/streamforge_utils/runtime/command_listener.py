@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
+from math import inf
 
 import msgspec
 
@@ -33,8 +34,9 @@ OwnCommands = asyncio.Queue[msgspec.Struct]
 class CommandListener:
     """Reads commands and calls what obeys them. Nothing that arrives ends it but a bus that does not answer.
 
-    stop: called with whether the loaders have ended, as the command has it. own: the types of the payloads of the
-    worker's own commands, by command; `own_commands` has what was read of these. handover: is told of one.
+    stop: called with whether the loaders have ended, and how many seconds a sink may take for the rest, as the command
+    has it. own: the types of the payloads of the worker's own commands, by command; `own_commands` has what was read of
+    these. handover: is told of one.
     """
 
     def __init__(
@@ -43,7 +45,7 @@ class CommandListener:
         identity: Identity,
         instruments: Instruments,
         *,
-        stop: Callable[[bool], None],
+        stop: Callable[[bool, float], None],
         ping: Callable[[float], None],
         budget: Callable[[int], None],
         connects: Callable[[int], None],
@@ -99,7 +101,7 @@ class CommandListener:
         elif command.command == "stop":
             payload = command.payload or {}
             self._handover.handed_over |= payload.get("handover") is True
-            self._stop(payload.get("upstream_ended") is True)
+            self._stop(payload.get("upstream_ended") is True, _seconds_of(payload.get("drain_seconds")))
         elif command.command == "budget":
             weight, connects = (_count_of(command, name) for name in ("weight_per_minute", "connects"))
             if connects is not None:
@@ -130,3 +132,10 @@ def _count_of(command: Command, name: str) -> int | None:
     """A number of the payload; None: it is none, or less than 0."""
     value = (command.payload or {}).get(name)
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
+
+
+def _seconds_of(value: object) -> float:
+    """What a payload says; infinite where that is no number of seconds."""
+    if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+        return float(value)
+    return inf

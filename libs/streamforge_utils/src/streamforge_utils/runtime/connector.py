@@ -126,7 +126,7 @@ class Connector:
             await self._patiently(make_store)
         if Use.OUTPUT in definition.uses:
             await self._require_topic(bus)
-            connections.tail = TopicTail(bus, settings.kafka_topic, settings.time_range.start_ms)
+            connections.tail = TopicTail(bus, settings.kafka_topic, instruments, settings.time_range.start_ms)
             connections.output = Output(
                 await self.producer(bus, bulk=True),
                 bus,

@@ -22,7 +22,7 @@ from streamforge_utils.ports.exchange import Exchange, History
 from streamforge_utils.ports.instrumentation import Observer
 from streamforge_utils.ports.object_store import ObjectStore
 from streamforge_utils.ports.store import Answer, Document, DocumentStore, Outcome, Store, count_outcomes
-from streamforge_utils.ports.stream import Stream
+from streamforge_utils.ports.stream import StreamParts
 from streamforge_utils.runtime.command_listener import OwnCommands
 from streamforge_utils.runtime.handover import Handover
 from streamforge_utils.runtime.instruments import Instruments
@@ -68,7 +68,7 @@ class Wiring(Protocol):
 
     def make_stream(
         self, settings: StreamSettings, exchange: ExchangeSettings, *, clock: Clock, observer: Observer
-    ) -> Stream:
+    ) -> StreamParts:
         """The streams of the exchange. Raises ConfigError."""
 
     def make_object_store(self, settings: ObjectSettings, data: DataSettings) -> ObjectStore:
@@ -85,7 +85,7 @@ class Connections:
         self.store: DocumentStore | None = None
         self.exchange: Exchange | None = None
         self.archive: Archive | None = None
-        self.stream: Stream | None = None
+        self.stream: StreamParts | None = None
         self.objects: ObjectStore | None = None
         self.tail: TopicTail | None = None
 
@@ -183,7 +183,7 @@ class Context(Generic[P]):
         return _declared(self._connections.tail, "output")
 
     @property
-    def stream(self) -> Stream:
+    def stream(self) -> StreamParts:
         """The exchange's streams."""
         return _declared(self._connections.stream, "stream")
 

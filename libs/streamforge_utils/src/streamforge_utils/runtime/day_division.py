@@ -11,7 +11,10 @@ from streamforge_utils.ports.columns import DocumentColumns
 
 
 class DayDivision:
-    """By the time at which the record of each document happened, where there is a collection a day."""
+    """By the time at which the record of each document happened, where there is a collection a day.
+
+    What a ledger tells of records lies beside the days, and is stored behind them.
+    """
 
     def __init__(self, placement: Placement, kind: Callable[[], RecordKind]) -> None:
         """kind: gives that of the worker's type; what its records are not is known by the form of key and body."""
@@ -27,12 +30,14 @@ class DayDivision:
         """
         if not self._placement.daily:
             return [(self._placement.collection, range(len(documents)))]
-        days: dict[int, list[int]] = {}
+        days, ledger = dict[int, list[int]](), list[int]()
         for at, (key, body) in enumerate(zip(documents.keys, documents.bodies, strict=True)):
             prefix = key.rpartition("_")[0]
             kind = self._kinds.get(prefix) or self._kinds.setdefault(prefix, self._kind_of(key, body))
-            days.setdefault(kind.time_of(body) // DAY_MS, []).append(at)
-        return [(self._placement.at(day * DAY_MS), places) for day, places in sorted(days.items())]
+            places = ledger if kind.is_ledger else days.setdefault(kind.time_of(body) // DAY_MS, [])
+            places.append(at)
+        parts = [(self._placement.at(day * DAY_MS), places) for day, places in sorted(days.items())]
+        return [*parts, (self._placement.ledger, ledger)] if ledger else parts
 
     def _kind_of(self, key: str, body: bytes) -> RecordKind:
         usual = self._kind()

@@ -18,6 +18,7 @@ from streamforge_utils.model.kinds.paging import ById, ByTime, Page, Question
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.columns import MessageColumns
 from streamforge_utils.runtime.context import Context
+from streamforge_utils.runtime.page_chain import PageChain
 
 BATCH_PAGES = 5
 """Answers written at once, where so many have come."""
@@ -42,16 +43,17 @@ async def load_history(ctx: Context[P]) -> None:
     """Load the worker's ranges from the exchange's history into its output, oldest first.
 
     Records of a kind with ids are loaded a millisecond beyond both ends: others may share it with what is lacking.
-    Where the first id is known (`ctx.first_id`) nothing before it is asked for.
-    Raises what the exchange and the output raise.
+    Where the first id is known (`ctx.first_id`) nothing before it is written. Of a `chained` kind the record before it
+    is asked for, too: it tells which one follows. Raises what the exchange and the output raise.
     """
     now_ms = await ctx.exchange.server_time()
     ranges = [TimeRange(r.start_ms, min(r.end_ms, now_ms)) for r in ctx.ranges if r.start_ms < now_ms]
     paging, rule = ctx.kind.paging, ctx.kind.rule(ctx.series)
+    chain = PageChain(ctx.exchange, ctx.kind, ctx.series)
     if paging is None:
         raise PermanentError(f"{ctx.type}: the exchange gives no history of {ctx.kind.name} by requests")
     if isinstance(rule, Grid):
-        await _load(ctx, *_by_time(rule, ranges, paging.most))
+        await _load(ctx, chain, *_by_time(rule, ranges, paging.most))
         ranges = []
     for number, span in enumerate(ranges):
         share = partial(_share, span, number, len(ranges))
@@ -63,14 +65,16 @@ async def load_history(ctx: Context[P]) -> None:
             if not first:
                 continue
             first_id = first.positions[0]
-        second_id = first_id + paging.most
+        asked_id = max(0, first_id - 1) if ctx.kind.chained else first_id
+        second_id = asked_id + paging.most
         # Most repairs need one answer: how many more there are is asked for once it was not the last one.
-        if await _load(ctx, *_by_id(range(first_id, second_id), span, paging.most, share)):
-            continue
-        behind = TimeRange(span.end_ms + 1, now_ms) if span.end_ms + 1 < now_ms else None
-        after = await ctx.exchange.page(ctx.series, ByTime(behind, limit=1, places=True)) if behind else None
-        end_id = after.positions[0] if after else sys.maxsize
-        await _load(ctx, *_by_id(range(second_id, end_id), span, paging.most, share))
+        asked = _by_id(range(asked_id, second_id), first_id, span, paging.most, share)
+        if not await _load(ctx, chain, *asked):
+            behind = TimeRange(span.end_ms + 1, now_ms) if span.end_ms + 1 < now_ms else None
+            after = await ctx.exchange.page(ctx.series, ByTime(behind, limit=1, places=True)) if behind else None
+            end_id = after.positions[0] if after else sys.maxsize
+            await _load(ctx, chain, *_by_id(range(second_id, end_id), second_id, span, paging.most, share))
+        await _write(ctx, [chain.end()])
     ctx.progress.share = 1.0
 
 
@@ -99,10 +103,12 @@ def _by_time(grid: Grid, ranges: Sequence[TimeRange], most: int) -> tuple[Iterat
     return (ByTime(window) for span in ranges for window in cut(grid, span, most)), take
 
 
-def _by_id(ids: range, span: TimeRange, most: int, share: Callable[[int], float]) -> tuple[Iterator[ById], _Take]:
+def _by_id(
+    ids: range, first_id: int, span: TimeRange, most: int, share: Callable[[int], float]
+) -> tuple[Iterator[ById], _Take]:
     """Questions for `ids`, `most` at a time, until a record happened after the end of `span`.
 
-    Those whose ids all lack, as an answer before has told, are left out.
+    Those whose ids all lack, as an answer before has told, are left out. Records before `first_id` are not wanted.
     """
     there = ids.start
 
@@ -116,9 +122,10 @@ def _by_id(ids: range, span: TimeRange, most: int, share: Callable[[int], float]
         there = max(there, page.positions[0] if page else 0)
         # An answer may reach into the ids of the next question, where some lack.
         end = bisect_left(page.positions, question.first_id + most)
-        wanted = min(end, bisect_right(page.times, span.end_ms))
+        start, wanted = bisect_left(page.positions, first_id), min(end, bisect_right(page.times, span.end_ms))
         over = not page or wanted < end
-        page = Page(page.positions[:wanted], page.times[:wanted], page.keys[:wanted], page.values[:wanted])
+        part = slice(start, wanted)
+        page = Page(page.positions[part], page.times[part], page.keys[part], page.values[part])
         return _Taken(page, share(span.end_ms if over else page.times[-1] if page else span.start_ms), over)
 
     return questions(), take
@@ -130,9 +137,9 @@ def _share(span: TimeRange, number: int, count: int, reached_ms: int) -> float:
     return (number + min(1.0, max(0.0, done))) / count
 
 
-async def _load(ctx: Context[P], questions: Iterator[Question], take: _Take) -> bool:
+async def _load(ctx: Context[P], chain: PageChain, questions: Iterator[Question], take: _Take) -> bool:
     """Ask the questions, several at once, and write the answers in their order; returns whether one was the last."""
-    concurrency, has_ids = ctx.parameters.concurrency, not isinstance(ctx.kind.rule(ctx.series), Grid)
+    concurrency = ctx.parameters.concurrency
     pages: deque[tuple[Question, asyncio.Task[Page]]] = deque()
     over = False
 
@@ -156,22 +163,21 @@ async def _load(ctx: Context[P], questions: Iterator[Question], take: _Take) -> 
             answered: list[Page] = []
             share = 0.0
             while pages and not over and len(answered) < BATCH_PAGES and pages[0][1].done():
-                if pages[0][1].exception():
+                question, answer = pages[0]
+                if answer.exception():
                     break
-                question, answer = pages.popleft()
-                taken = take(question, answer.result())
+                page = answer.result()
+                if broken := chain.break_before(page):
+                    if answered:
+                        break  # what comes before it is written first
+                    page = await chain.asked_again(question, broken)
+                pages.popleft()
+                taken = take(question, page)
                 share, over = taken.share, taken.over
-                answered.append(taken.page)
-            records = MessageColumns(
-                [key for page in answered for key in page.keys], [value for page in answered for value in page.values]
-            )
-            writing = asyncio.ensure_future(ctx.output.write(records))
+                answered.append(chain.passed(page, taken.page))
+            writing = asyncio.ensure_future(_write(ctx, answered))
             ask()  # behind it: these records are on their way before the next are made
             await writing
-            for page in answered:
-                if page:
-                    ctx.progress.position = page.times[-1]
-                    ctx.progress.last_id = page.positions[-1] if has_ids else None
             ctx.progress.share = share
         return over
     finally:
@@ -179,6 +185,17 @@ async def _load(ctx: Context[P], questions: Iterator[Question], take: _Take) -> 
         for _, answer in pages:
             answer.cancel()
         await asyncio.gather(*(answer for _, answer in pages), return_exceptions=True)
+
+
+async def _write(ctx: Context[P], pages: Sequence[Page]) -> None:
+    """Write the records of `pages`, and note how far they reach."""
+    has_ids = not isinstance(ctx.kind.rule(ctx.series), Grid)
+    keys = [key for page in pages for key in page.keys]
+    await ctx.output.write(MessageColumns(keys, [value for page in pages for value in page.values]))
+    for page in pages:
+        if page:
+            ctx.progress.position = page.times[-1]
+            ctx.progress.last_id = page.positions[-1] if has_ids else None
 
 
 def cut(grid: Grid, span: TimeRange, most: int) -> Iterator[TimeRange]:

@@ -25,8 +25,8 @@ class ProgressTracker:
     """Counts of one attempt.
 
     records: confirmed. position: newest open time (ms) or offset reached. last_id: of the newest record, of a loader by
-    ids. share: done, 0 to 1, where an end is known. lag: records waiting, where known. unchanged, stale, refused: how
-    the store answered beside `stored`.
+    ids. share: done, 0 to 1, where an end is known. lag: records waiting, where known.
+    held: of an open segment. unchanged, stale, refused: how the store answered beside `stored`.
     weight_per_minute: that a loader may use at the exchange.
     live: what a loader of streams tells; None: it is another worker.
     waited: called for each wait that ends, with who waited and for how many seconds.
@@ -38,6 +38,7 @@ class ProgressTracker:
         self.last_id: int | None = None
         self.share: float | None = None
         self.lag: int | None = None
+        self.held = 0
         self.unchanged = 0
         self.stale = 0
         self.refused = 0
@@ -79,6 +80,7 @@ class ProgressTracker:
             share=None if self.share is None else round(self.share, 6),
             rate=round(rate, 3),
             lag=self.lag,
+            held=self.held,
             unchanged=self.unchanged,
             stale=self.stale,
             refused=self.refused,

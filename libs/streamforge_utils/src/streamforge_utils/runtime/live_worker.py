@@ -131,7 +131,7 @@ class LiveWorker(ABC, Generic[P]):
         try:
             while ctx.handover.in_shadow:
                 try:
-                    follows = self._connected.is_set() and await self.follows(await ctx.tail.read(SHADOW_RECORDS))
+                    follows = self._connected.is_set() and await self.follows(await ctx.tail.look(SHADOW_RECORDS))
                 except RetryableError as error:
                     ctx.log.warning("what another attempt has written is not known", error=str(error))
                     follows = False

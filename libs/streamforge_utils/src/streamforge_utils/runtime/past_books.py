@@ -20,6 +20,7 @@ from streamforge_utils.model.books.records import (
 )
 from streamforge_utils.model.books.segments import segment_prefix
 from streamforge_utils.model.books.trust import BookInterval
+from streamforge_utils.model.daily_collections import LEDGER
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.kinds.registry import kind_named
 from streamforge_utils.model.series import Series
@@ -31,8 +32,8 @@ from streamforge_utils.runtime.stored_segments import StoredSegments
 
 TYPE: Final = "ws_orderbook"
 """The type of the workflows whose sinks store them."""
-MOST_COLLECTIONS = 8
-"""In so many a whole book is looked for, in `_MOST_LOOKED_AT` an entry of the ledger: there may be one for each day."""
+MOST_COLLECTIONS = 9
+"""In so many a whole book is looked for, in `_MOST_LOOKED_AT` an entry of the ledger: there is one for each day."""
 _MOST_LOOKED_AT = 1000
 _DIFFS_A_PAGE = 500
 _LATE_ENTRIES = 20
@@ -83,12 +84,14 @@ class PastBooks:
         symbol: str,
     ) -> None:
         """collections: where they are, and when each was begun, unix milliseconds; the last one first. Or the only one.
+        That of a ledger is begun before all others.
 
         objects: where segments are; None: diffs are looked for in the collections alone.
         """
         self._store = store
         self._segments = None if objects is None else StoredSegments(objects, segment_prefix(symbol))
-        self._collections = [(collections, 0)] if isinstance(collections, str) else collections[:_MOST_LOOKED_AT]
+        given = [(collections, 0)] if isinstance(collections, str) else collections
+        self._collections = sorted(given, key=lambda one: not one[0].endswith(LEDGER))[:_MOST_LOOKED_AT]
         self._symbol = symbol
         self._diffs, self._wholes, self._ledger = (
             partial(kind_named(name).key, Series(symbol, name))
@@ -179,7 +182,8 @@ class PastBooks:
     async def _intervals(self, names: Sequence[str], first_id: int, last_id: int) -> list[BookInterval]:
         """The entries of the ledger that mention these ids.
 
-        An entry lies in the collection of its beginning, and may go on for weeks: the last one before is looked for.
+        An entry may go on for weeks: the last one before is looked for. Beside collections of days entries lie in one
+        of their own; those of older versions lie in the day of their beginning.
         """
         found: list[BookInterval] = []
         for name in names:

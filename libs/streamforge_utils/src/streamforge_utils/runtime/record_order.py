@@ -44,8 +44,7 @@ class RecordOrder:
         if position is not None:
             if first <= position:
                 raise FileRefused(f"{self._path}: it begins with {self._kind.position} {first}, after {position}")
-            broken = self._kind.archive.break_between(value, page.values[0]) if self._kind.archive else ""
-            if first == position + 1 and broken:
+            if broken := self._kind.break_between(value, page.values[0]):
                 raise FileRefused(f"{self._path}: {broken}")
             yield from self._gap(position, time_ms, first, page.times[0])
         self._before = None

@@ -15,7 +15,7 @@ from streamforge_utils.model.series import Series
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.exchange import Exchange, SymbolInfo
 from streamforge_utils.ports.instrumentation import Observer
-from streamforge_utils.ports.stream import Stream
+from streamforge_utils.ports.stream import Stream, StreamParts
 from streamforge_utils.runtime.context import MessageBus, Wiring
 from streamforge_utils.runtime.logs import Log
 from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings
@@ -33,6 +33,15 @@ class _Closable(Protocol):
 S = TypeVar("S", bound=_Closable)
 
 
+class BasketWiring(Wiring, Protocol):
+    """The wiring of a basket: its connections are whole ones."""
+
+    def make_stream(
+        self, settings: StreamSettings, exchange: ExchangeSettings, *, clock: Clock, observer: Observer
+    ) -> Stream:
+        """See `Wiring`."""
+
+
 class SharedParts:
     """The wiring of a basket's members. Members with other settings than the first get parts of their own.
 
@@ -40,7 +49,7 @@ class SharedParts:
     """
 
     def __init__(
-        self, wiring: Wiring, *, control_topic: str, since_ms: int, clock: Clock, observer: Observer, log: Log
+        self, wiring: BasketWiring, *, control_topic: str, since_ms: int, clock: Clock, observer: Observer, log: Log
     ) -> None:
         self.make_store = wiring.make_store
         self.make_archive = wiring.make_archive
@@ -80,7 +89,7 @@ class SharedParts:
 
     def make_stream(
         self, settings: StreamSettings, exchange: ExchangeSettings, *, clock: Clock, observer: Observer
-    ) -> Stream:
+    ) -> StreamParts:
         """See `Wiring`."""
 
         def make() -> SharedStream:

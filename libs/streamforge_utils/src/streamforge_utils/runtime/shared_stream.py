@@ -28,7 +28,7 @@ _Begin = Callable[[Coroutine[Any, Any, None]], None]
 
 
 class ConnectionPart:
-    """A connection of `ports.stream` as one member has it: its streams of a shared one."""
+    """A `StreamPart` of one member: its streams of a shared connection."""
 
     def __init__(self, shared: _Shared, streams: Sequence[str]) -> None:
         self.streams = tuple(streams)
@@ -93,12 +93,6 @@ class ConnectionPart:
             await self._came.wait()
         unread, self._unread, self._held = self._unread, [], 0
         return StreamBatch(unread, self._received_us)
-
-    async def subscribe(self, streams: Sequence[str]) -> None:
-        raise NotImplementedError("a member's streams are those that it connects with")
-
-    async def unsubscribe(self, streams: Sequence[str]) -> None:
-        raise NotImplementedError("a member's streams are those that it connects with")
 
     async def abort(self) -> None:
         """Leave the connection, which goes on for others; the last one ends it."""

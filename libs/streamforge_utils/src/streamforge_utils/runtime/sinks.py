@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from typing import Annotated, Any, Protocol, TypeVar
@@ -42,6 +42,27 @@ class Converter(Protocol):
 
     def close(self) -> None:
         """Release what it holds."""
+
+
+class ThreadConverter:
+    """Implements `Converter` by a function that takes few microseconds a message: a thread is enough."""
+
+    def __init__(self, convert: Callable[[Sequence[Received]], Converted]) -> None:
+        self._convert = convert
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="convert")
+
+    def convert(self, records: Sequence[Received]) -> asyncio.Future[Converted]:
+        return asyncio.get_running_loop().run_in_executor(self._thread, self._convert, records)
+
+    def start_helper(self) -> None:
+        """There is none: what limits it is the store."""
+
+    def end_idle_helper(self) -> None:
+        """There is none."""
+
+    def close(self) -> None:
+        """End the thread once it has done its work."""
+        self._thread.shutdown(wait=False)
 
 
 class Offloader:

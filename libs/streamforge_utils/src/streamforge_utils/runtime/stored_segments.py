@@ -10,12 +10,13 @@ from collections.abc import AsyncIterator, Iterator
 
 import msgspec
 
-from streamforge_utils.model.books.messages import DepthDiff
+from streamforge_utils.model.books.book_messages import DepthDiff
 from streamforge_utils.model.books.records import ID_DIGITS, Depth, diff_of
 from streamforge_utils.model.books.segments import CONTENT, MANIFEST, SegmentManifest, decode_manifest, first_id_of
-from streamforge_utils.model.errors import DamagedFile, PermanentError
+from streamforge_utils.model.errors import DamagedFile, PermanentError, StreamForgeError
 from streamforge_utils.model.messages import DECODE_ERRORS
-from streamforge_utils.ports.object_store import NoObject, ObjectStore
+from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.ports.object_store import DamagedObject, NoObject, ObjectStore
 from streamforge_utils.runtime.id_search import MOST, last_before, last_that
 
 _LATE = 2
@@ -83,8 +84,29 @@ class StoredSegments:
             if first_id_of(one.name) is not None:
                 yield one.name
 
-    async def behind(self, update_id: int, start_ms: int = 0) -> AsyncIterator[StoredSegment]:
-        """The segments that have updates behind this one, at a moment or behind it, by their first updates."""
+    async def manifests(self, first_id: int = 0) -> AsyncIterator[tuple[str, SegmentManifest | StreamForgeError]]:
+        """As `names`, each with what the manifest says, or with what is wrong with it. Raises RetryableError."""
+        async for name in self.names(first_id):
+            try:
+                manifest = await self.manifest(name)
+            except (DamagedSegment, DamagedObject) as error:
+                yield name, error
+                continue
+            if manifest is not None:
+                yield name, manifest
+
+    async def within(self, span: TimeRange) -> AsyncIterator[tuple[str, SegmentManifest | StreamForgeError]]:
+        """As `manifests`, of the segments with diffs of a time; also those between them that cannot be read."""
+        async for name, manifest in self.manifests(await self._begin_behind(await self._last_before(span.start_ms))):
+            if isinstance(manifest, SegmentManifest):
+                if manifest.start_ms >= span.end_ms:
+                    return
+                if manifest.end_ms <= span.start_ms:
+                    continue
+            yield name, manifest
+
+    async def _begin_behind(self, update_id: int) -> int:
+        """Where to begin with what has updates behind this one."""
 
         async def ids(first_id: int) -> list[int]:
             found: list[int] = []
@@ -94,8 +116,23 @@ class StoredSegments:
                 found.append(one)
             return found
 
-        before = await last_before(ids, update_id + 1, _LATE + 1)
-        async for name in self.names(min(before, default=update_id + 1)):
+        return min(await last_before(ids, update_id + 1, _LATE + 1), default=update_id + 1)
+
+    async def _last_before(self, time_ms: int) -> int:
+        """The update before the last segment that begins at a moment or before it."""
+
+        async def first(first_id: int) -> tuple[int, SegmentManifest] | None:
+            async for name, manifest in self.manifests(first_id):
+                if isinstance(manifest, SegmentManifest):
+                    return first_id_of(name) or 0, manifest
+            return None
+
+        last = await last_that(first, lambda one: one.start_ms <= time_ms)
+        return 0 if last is None else last.first_u - 1
+
+    async def behind(self, update_id: int, start_ms: int = 0) -> AsyncIterator[StoredSegment]:
+        """The segments that have updates behind this one, at a moment or behind it, by their first updates."""
+        async for name in self.names(await self._begin_behind(update_id)):
             manifest = await self.manifest(name)
             if manifest is None or manifest.last_u <= update_id or manifest.end_ms <= start_ms:
                 continue
@@ -104,15 +141,7 @@ class StoredSegments:
 
     async def since(self, start_ms: int) -> AsyncIterator[StoredSegment]:
         """The segments with diffs at a moment or behind it, by their first updates."""
-
-        async def first(first_id: int) -> tuple[int, SegmentManifest] | None:
-            async for name in self.names(first_id):
-                if (manifest := await self.manifest(name)) is not None:
-                    return first_id_of(name) or 0, manifest
-            return None
-
-        last = await last_that(first, lambda one: one.start_ms <= start_ms)
-        async for segment in self.behind(0 if last is None else last.first_u - 1, start_ms):
+        async for segment in self.behind(await self._last_before(start_ms), start_ms):
             yield segment
 
     async def manifest(self, name: str) -> SegmentManifest | None:

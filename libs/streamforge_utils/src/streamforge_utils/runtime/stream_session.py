@@ -13,7 +13,7 @@ from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.kinds.streaming import Heard, Streaming
 from streamforge_utils.model.series import Series
 from streamforge_utils.ports.clock import Clock
-from streamforge_utils.ports.stream import EndCause, Stream, StreamConnection, StreamEnded
+from streamforge_utils.ports.stream import EndCause, StreamEnded, StreamPart, StreamParts
 from streamforge_utils.runtime.instruments import ProgressTracker
 from streamforge_utils.runtime.logs import Log
 
@@ -61,7 +61,7 @@ class _Leg:
     silent before it is asked about.
     """
 
-    def __init__(self, connection: StreamConnection, now: float) -> None:
+    def __init__(self, connection: StreamPart, now: float) -> None:
         self.connection = connection
         self.since = self.heard_at = self.asked_at = now
         self.first: int | None = None
@@ -101,7 +101,7 @@ class StreamSession:
 
     def __init__(
         self,
-        stream: Stream,
+        stream: StreamParts,
         streaming: Streaming,
         series: Series,
         listener: Listener,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import msgspec
 
-from streamforge_utils.ports.basket import BASKET, BASKET_DIR
+from streamforge_utils.ports.basket import BASKET, BASKET_DIR, BASKET_REPORT
 from streamforge_utils.runtime.environment import variable
 
 
@@ -59,6 +59,15 @@ class StreamSettings(msgspec.Struct, frozen=True, kw_only=True):
         variable(
             BASKET_DIR,
             "where a launcher on this machine has a folder for each job of a basket, in which it is noted how it ended",
+            default="nowhere",
+            only="stream",
+        ),
+    ] = None
+    basket_report: Annotated[
+        Path | None,
+        variable(
+            BASKET_REPORT,
+            "a file for how the jobs of a basket ended, as a pod has one for its last message",
             default="nowhere",
             only="stream",
         ),

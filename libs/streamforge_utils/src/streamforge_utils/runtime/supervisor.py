@@ -204,8 +204,8 @@ class Supervisor(Generic[P]):
         """Whether a command lets the worker store what its loaders have sent before it ends."""
         return self._definition.role is Role.SINK and Use.INPUT in self._definition.uses and not self._settings.replay
 
-    def _on_stop(self, upstream_ended: bool) -> None:
-        self.stop.by_command(upstream_ended=upstream_ended)
+    def _on_stop(self, upstream_ended: bool, drain_s: float) -> None:
+        self.stop.by_command(upstream_ended=upstream_ended, drain_s=drain_s)
         self._drain()
 
     def _drain(self) -> None:
@@ -219,7 +219,7 @@ class Supervisor(Generic[P]):
             return
         until = {
             asyncio.create_task(self.stop.wait_at_once(), name="stop at once"),
-            asyncio.create_task(self._clock.sleep(self._settings.drain_seconds), name="drain"),
+            asyncio.create_task(self._clock.sleep(min(self._settings.drain_seconds, self.stop.drain_s)), name="drain"),
         }
         try:
             await asyncio.wait(until, return_when=asyncio.FIRST_COMPLETED)
@@ -378,14 +378,14 @@ class Supervisor(Generic[P]):
 
     def signalled(self, number: int) -> None:
         """A signal came that asks the process to end."""
-        if self._goes_on(number):
+        if self.goes_on(number):
             return
         if not self.stop.by_signal(number):
             self._log.error("a second signal: leaving at once")
             os._exit(EXIT_FAILED)
         self._log.info("a signal: stopping in order", signal=signal.Signals(number).name)
 
-    def _goes_on(self, number: int) -> bool:
+    def goes_on(self, number: int) -> bool:
         """Whether the worker goes on for a while after a signal, as another attempt may take its place."""
         if self._leaving is not None:
             self._leaving.cancel()

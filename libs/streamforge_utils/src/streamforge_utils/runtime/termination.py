@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from math import inf
 from typing import Any, Literal
 
 import msgspec
@@ -59,11 +60,14 @@ class StopRequest:
         self._at_once = asyncio.Event()
         self._command = False
         self.upstream_ended = False
+        self.drain_s = inf
         self._signal: int | None = None
         self._silence_s: float | None = None
 
-    def by_command(self, *, upstream_ended: bool = False) -> None:
-        """The command `stop` arrived. upstream_ended: the loaders have ended, according to the command."""
+    def by_command(self, *, upstream_ended: bool = False, drain_s: float = inf) -> None:
+        """The command `stop` arrived. upstream_ended: the loaders have ended, according to the command. drain_s: what a
+        sink has for what they have sent."""
+        self.drain_s = min(self.drain_s, drain_s)
         self._command = True
         self.upstream_ended = self.upstream_ended or upstream_ended
         self._asked.set()

@@ -8,8 +8,10 @@ from typing import Protocol
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.messages import EOS_KEY
 from streamforge_utils.ports.bus import Bus, BusAdmin, Received
+from streamforge_utils.runtime.instruments import Instruments
 
 RECORDS = 1000
+PATIENCE_S = 60.0
 _POLL_S = 1.0
 _EMPTY_POLLS = 30
 
@@ -25,12 +27,18 @@ class TopicTail:
     since it was stopped is loaded as history.
     """
 
-    def __init__(self, bus: _Bus, topic: str, since_ms: int = 0) -> None:
+    def __init__(self, bus: _Bus, topic: str, instruments: Instruments, since_ms: int = 0) -> None:
         self._bus = bus
         self._topic = topic
+        self._instruments = instruments
         self._since_ms = since_ms
 
-    async def read(self, most: int = RECORDS) -> Sequence[Received]:
+    async def read(self) -> Sequence[Received]:
+        """As `look`, but a bus that does not answer is asked again: an attempt that ends takes along what it holds, and
+        of an order book nobody has that again."""
+        return await self._instruments.retry("tail", self.look, patience_s=PATIENCE_S, waits="tail")
+
+    async def look(self, most: int = RECORDS) -> Sequence[Received]:
         """The last messages that are still there, at most so many, without end-of-stream markers.
 
         Raises RetryableError or PermanentError.

@@ -48,7 +48,7 @@ def read_pages(
             other = next(time for time in page.times if time not in span)
             raise FileRefused(f"it has a record of {format_ms(other)}, which is not in {span}")
         if last is not None:
-            _require_order(files, kind, last, page)
+            _require_order(kind, last, page)
         last = page.positions[-1], page.values[-1]
         yield page
 
@@ -60,12 +60,12 @@ def archive_files(kind: RecordKind) -> ArchiveFiles:
     return kind.archive
 
 
-def _require_order(files: ArchiveFiles, kind: RecordKind, last: tuple[int, bytes], page: Page) -> None:
+def _require_order(kind: RecordKind, last: tuple[int, bytes], page: Page) -> None:
     position, value = last
     first = page.positions[0]
     if first <= position:
         raise FileRefused(f"{kind.position} {first} follows {position}")
-    if first == position + 1 and (broken := files.break_between(value, page.values[0])):
+    if broken := kind.break_between(value, page.values[0]):
         raise FileRefused(broken)
 
 

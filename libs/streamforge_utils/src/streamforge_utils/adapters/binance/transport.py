@@ -32,6 +32,7 @@ from streamforge_utils.model.secret import Secret, shown_address
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.exchange import Identity
 from streamforge_utils.ports.instrumentation import Observer
+from streamforge_utils.ports.retry import backoff_s
 
 IN_FLIGHT = 8
 """Requests at once, at most."""
@@ -73,8 +74,8 @@ class _Failure(Exception):
 class Retries(msgspec.Struct, frozen=True, kw_only=True):
     """The patience of one call.
 
-    attempts: requests at most. base_s, cap_s: the n-th wait is drawn from 0 to base_s × 2ⁿ, never above cap_s (full
-    jitter). longest_wait_s: the longest single wait; of a longer one the call waits that much and then raises, with
+    attempts: requests at most. base_s, cap_s: the first and the longest wait between two requests (`backoff_s`).
+    longest_wait_s: the longest single wait; of a longer one the call waits that much and then raises, with
     the rest in `retry_after`. timeout_s: of one request; the exchange itself gives up after 10 s.
     """
 
@@ -83,10 +84,6 @@ class Retries(msgspec.Struct, frozen=True, kw_only=True):
     cap_s: float = 30.0
     longest_wait_s: float = 75.0
     timeout_s: float = 15.0
-
-    def backoff_s(self, failures: int, draw: float) -> float:
-        """The wait after the `failures`-th failure in a row. draw: from 0 to 1."""
-        return draw * min(self.cap_s, self.base_s * 2.0 ** min(failures, 30))
 
 
 class Transport:
@@ -257,7 +254,9 @@ class Transport:
                 self._base = (self._base + 1) % len(self._bases)
             if failures % len(self._bases):
                 return 0.0  # there is an alternate that this request has not tried
-        return max(failure.wait_s, self._retries.backoff_s(failures, self._jitter()))
+        retries = self._retries
+        pause_s = backoff_s(failures, first_s=retries.base_s, longest_s=retries.cap_s, draw=self._jitter())
+        return max(failure.wait_s, pause_s)
 
     def _give_up(self, what: str, failure: _Failure, failures: int, took_s: float, wait_s: float) -> NoReturn:
         answer = f". The exchange answered: {failure.answer}" if failure.answer else ""

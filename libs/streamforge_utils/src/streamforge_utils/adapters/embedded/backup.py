@@ -1,9 +1,9 @@
 """A copy of the data directory, made while a manager and its workers go on, and the way back.
 
 Each database is copied from one snapshot of it, in this order: states, topics (the groups before the log), documents,
-edges. So nothing in the copy refers to what is missing in it: what the coverage calls stored was stored before the
-documents were copied, and an offset that was committed lies inside its log. What happened meanwhile may be missing, as
-after a crash at that moment; a manager goes on from there. Blocking.
+edges; then other files, and objects. So nothing in the copy refers to what is missing in it: what the coverage calls
+stored was stored before the documents were copied, and an offset that was committed lies inside its log. What happened
+meanwhile may be missing, as after a crash at that moment; a manager goes on from there. Blocking.
 """
 
 from __future__ import annotations
@@ -34,6 +34,10 @@ from streamforge_utils.ports.backup_folder import (
 
 FORMAT: Final = 1
 _DATA: Final = "data"
+_OBJECTS: Final = "objects"
+_CHECKSUMS: Final = ".checksums"
+_UNFINISHED: Final = {".drafts", ".lock"}
+"""In a folder of objects."""
 _LEFT_OUT: Final = {"manager.lock", "server.json", "bus.lock"}
 """What is about one folder and its manager: a copy is another folder."""
 
@@ -62,8 +66,10 @@ class Backup(msgspec.Struct, frozen=True, kw_only=True):
         return sum(file.bytes for file in self.files.values())
 
 
-def back_up(data: Path, target: Path, *, made_at: str, made_by: str) -> Backup:
+def back_up(data: Path, target: Path, *, made_at: str, made_by: str, objects: Path | None = None) -> Backup:
     """Copy the data directory `data` to the new folder `target`, which appears when it is whole and on the disk.
+
+    objects: their folder, wherever that is; the copy has them as `objects`. None: they lie in no folder.
 
     Raises InvalidInput (no data directory, a target that exists), ConfigError (a broken file) or RetryableError.
     """
@@ -74,7 +80,9 @@ def back_up(data: Path, target: Path, *, made_at: str, made_by: str) -> Backup:
     with draft_of(target) as draft:
         copy = draft / _DATA
         copy.mkdir(mode=0o700)
-        documents = _copy_all(data, copy)
+        documents = _copy_all(data, copy, objects)
+        if objects is not None:
+            _copy_objects(objects, copy / _OBJECTS)
         paths = sorted(path for path in copy.rglob("*") if path.is_file())
         backup = Backup(
             made_at=made_at,
@@ -124,8 +132,8 @@ def read(backup: Path) -> Backup:
     return found
 
 
-def _copy_all(data: Path, copy: Path) -> dict[str, int]:
-    """Copy everything; returns how many documents each collection has."""
+def _copy_all(data: Path, copy: Path, objects: Path | None) -> dict[str, int]:
+    """Copy everything but objects; returns how many documents each collection has."""
     _copy_database(data, copy, Path("store") / "states.db")
     for topic in sorted((data / "bus" / "topics").glob("*")):
         for pattern in ("groups-*.db", "log-*.db"):
@@ -141,7 +149,8 @@ def _copy_all(data: Path, copy: Path) -> dict[str, int]:
                     counts[name] = _count(copy / path.relative_to(data))
     _copy_database(data, copy, Path("store") / "edges.db")
     for path in _plain_files(data):
-        _copy_file(data, copy, path.relative_to(data))
+        if objects is None or objects not in path.parents:
+            _copy_file(data, copy, path.relative_to(data))
     _forget_unfinished_topics(copy)
     return counts
 
@@ -153,6 +162,14 @@ def _plain_files(data: Path) -> Iterator[Path]:
         passing = path.name in _LEFT_OUT or path.name.endswith((".db", ".db-wal", ".db-shm", ".tmp"))
         if not passing and "members" not in parts and not parts[-1].startswith(".") and path.is_file():
             yield path
+
+
+def _copy_objects(objects: Path, copy: Path) -> None:
+    """Copy what is not being written; what is known of the contents last: it has that of the one before, too."""
+    names = sorted(path.relative_to(objects) for path in objects.rglob("*") if path.is_file())
+    for name in sorted(names, key=lambda one: one.parts[0] == _CHECKSUMS):
+        if name.parts[0] not in _UNFINISHED:
+            _copy_file(objects, copy, name)
 
 
 def _copy_database(data: Path, copy: Path, name: Path) -> bool:

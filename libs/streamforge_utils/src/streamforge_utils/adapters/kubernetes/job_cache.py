@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Final
 
 import msgspec
 
 from streamforge_utils.adapters.kubernetes.diagnosis import Wait
-from streamforge_utils.adapters.kubernetes.job_records import JobRecord
-from streamforge_utils.adapters.kubernetes.manifest import ATTEMPT_LABEL, QUEUE_ANNOTATION, TARGET_LABEL
+from streamforge_utils.adapters.kubernetes.job_records import FORMAT, JobRecord
+from streamforge_utils.adapters.kubernetes.manifest import (
+    ATTEMPT_LABEL,
+    MEMBERS,
+    QUEUE_ANNOTATION,
+    TARGET_LABEL,
+    named_members,
+)
 from streamforge_utils.adapters.kubernetes.objects import JobObject, Metadata, PodObject, milliseconds
 from streamforge_utils.ports.launcher import Job, JobState
 
@@ -21,14 +27,14 @@ _FORGOTTEN: Final = 10_000
 
 
 class CachedJob(msgspec.Struct, eq=False, kw_only=True):
-    """One job.
+    """One job, or a basket, which has one Kubernetes Job for its members.
 
-    record: with how it ended, once that is known; kept: that record is stored. since: when it became known, monotonic
-    seconds. job: its Kubernetes Job as last seen; gone: that was deleted. pods: those there are, by uid; last: the last
-    one that went, in its last state. stopped: the launcher was asked to end it. waited: why it has not begun. log: its
-    last lines, fetched while it was being deleted, None if they were not; reading: the task that fetches them.
-    settling: the task that finds out how it ended. looked_up: its record was looked for once it was gone. deletions:
-    since when each of its pods was asked to be deleted.
+    record: with how it ended, once that is known; kept: that record is stored; changing: is held while a basket's is
+    changed. since: when it became known, monotonic seconds. job: its Kubernetes Job as last seen; gone: that was
+    deleted. pods: those there are, by uid; last: the last one that went, in its last state. stopped: the launcher was
+    asked to end it. waited: why it has not begun. log: its last lines, fetched while it was being deleted, None if
+    they were not; reading: the task that fetches them. settling: the task that finds out how it ended. looked_up: its
+    record was looked for once it was gone. deletions: since when each of its pods was asked to be deleted.
     """
 
     record: JobRecord
@@ -45,6 +51,7 @@ class CachedJob(msgspec.Struct, eq=False, kw_only=True):
     settling: asyncio.Task[None] | None = None
     looked_up: bool = False
     deletions: dict[str, float] = {}
+    changing: asyncio.Lock = msgspec.field(default_factory=asyncio.Lock)
     over: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
 
     def __post_init__(self) -> None:
@@ -53,7 +60,7 @@ class CachedJob(msgspec.Struct, eq=False, kw_only=True):
 
     @property
     def name(self) -> str:
-        """The job's name."""
+        """The name of its Kubernetes Job: the job's own, unless it is a basket."""
         return self.record.name
 
     @property
@@ -63,8 +70,36 @@ class CachedJob(msgspec.Struct, eq=False, kw_only=True):
 
     @property
     def ended(self) -> bool:
-        """Whether it is known how it ended."""
+        """Whether it is known how it ended, of a basket as a whole."""
         return self.record.ended is not None
+
+    def job_of(self, name: str) -> JobRecord:
+        """The record of one of its jobs."""
+        return next((one for one in self.record.members if one.name == name), self.record)
+
+    def with_job(self, name: str, *changed: JobRecord) -> JobRecord:
+        """Its record with that of a member changed, or without it."""
+        members = [one for one in self.record.members if one.name != name]
+        return msgspec.structs.replace(self.record, members=(*members, *changed))
+
+    def noted(self, name: str, exit_code: int, now_ms: int) -> JobRecord | None:
+        """Its record once a member has ended by itself; None where that is known already."""
+        member = self.job_of(name)
+        if member.name != name or member.ended is not None:
+            return None
+        reason, ended_ms = f"exit code {exit_code}" if exit_code else "", max(now_ms, member.started_ms)
+        ended = member.as_job(JobState.ENDED, exit_code=exit_code, reason=reason, ended_ms=ended_ms)
+        return self.with_job(name, msgspec.structs.replace(member, ended=ended))
+
+    def ended_as(self, process: Job) -> JobRecord:
+        """Its record now that all of it has ended like this; of members may be told how each ended."""
+        pod = self.final_pod()
+        codes = {} if pod is None else dict(zip(_names_in(pod.metadata), pod.exits, strict=False))
+        members = [
+            one if one.ended is not None else msgspec.structs.replace(one, ended=_end_of(one, process, codes))
+            for one in self.record.members
+        ]
+        return msgspec.structs.replace(self.record, ended=process, members=tuple(members))
 
     def end(self, record: JobRecord) -> None:
         """It ended as the record says, which is stored: the objects that showed it are not needed any more."""
@@ -105,15 +140,16 @@ class CachedJob(msgspec.Struct, eq=False, kw_only=True):
         """Whether a container of it runs or ran."""
         return any(pod.status.phase != "Pending" for pod in self.pods.values())
 
-    def seen(self) -> Job:
-        """The job as a launcher reports it."""
-        if self.record.ended is not None:
-            return self.record.ended
+    def seen(self) -> list[Job]:
+        """Its jobs as a launcher reports them."""
+        return [self._seen(one) if one.ended is None else one.ended for one in self.record.members or (self.record,)]
+
+    def _seen(self, record: JobRecord) -> Job:
         image = "" if self.job is None else self.job.image
         waited = None if self.has_begun() else self.waited
         if waited is None:
-            return self.record.as_job(JobState.RUNNING, image=image)
-        return self.record.as_job(
+            return record.as_job(JobState.RUNNING, image=image)
+        return record.as_job(
             JobState.RUNNING,
             image=image,
             waiting=waited.reason,
@@ -123,18 +159,26 @@ class CachedJob(msgspec.Struct, eq=False, kw_only=True):
 
 
 class JobCache:
-    """All entries. touched: is given each that changed; pod_leaves: is given a pod that begins to be deleted."""
+    """All entries, by the names of their Kubernetes Jobs and by the uids of these.
+
+    touched: is given each that changed; pod_leaves: is given a pod that begins to be deleted.
+    """
 
     def __init__(
         self, touched: Callable[[CachedJob], None], pod_leaves: Callable[[CachedJob, PodObject], None]
     ) -> None:
         self.entries: dict[str, CachedJob] = {}
         self.by_uid: dict[str, CachedJob] = {}
+        self._by_member: dict[str, CachedJob] = {}
         self.jobs = _Jobs(self)
         self.pods = _Pods(self)
         self.touched = touched
         self.pod_leaves = pod_leaves
         self.forgotten: dict[str, None] = {}
+
+    def find(self, name: str) -> CachedJob | None:
+        """The entry of a job."""
+        return self.entries.get(name) or self._by_member.get(name)
 
     def load(self, records: Iterable[JobRecord]) -> None:
         """Add what is stored. Before everything else: nothing of it is seen yet."""
@@ -155,30 +199,29 @@ class JobCache:
         """Remove it for good; later reports about it are ignored."""
         if self.entries.get(entry.name) is entry:
             del self.entries[entry.name]
+        for member in entry.record.members:
+            self.drop_member(entry, member.name)
         self.by_uid.pop(entry.uid, None)
         self.forgotten[entry.uid] = None
         if len(self.forgotten) > _FORGOTTEN:
             self.forgotten.pop(next(iter(self.forgotten)))
+
+    def drop_member(self, entry: CachedJob, name: str) -> None:
+        """Know nothing more of a member."""
+        if self._by_member.get(name) is entry:
+            del self._by_member[name]
 
     def entry(self, metadata: Metadata, uid: str, name: str, since: float = float("-inf")) -> CachedJob:
         """The entry with the uid; made from the labels of its Job or pod if there is none."""
         known = self.by_uid.get(uid)
         if known is not None:
             return known
-        text = metadata.label(ATTEMPT_LABEL)
-        record = JobRecord(
-            name=name,
-            uid=uid,
-            target=metadata.label(TARGET_LABEL),
-            queue_id=metadata.annotation(QUEUE_ANNOTATION),
-            attempt=int(text) if text.isdecimal() else 1,
-            started_ms=milliseconds(metadata.creation_timestamp),
-        )
-        return self._put(CachedJob(record=record, since=since))
+        return self._put(CachedJob(record=_record_of(metadata, uid, name), since=since))
 
     def _put(self, entry: CachedJob) -> CachedJob:
         self.entries[entry.name] = entry
         self.by_uid[entry.uid] = entry
+        self._by_member |= {member.name: entry for member in entry.record.members}
         return entry
 
 
@@ -258,3 +301,55 @@ class _Pods:
         if uid not in self._cache.by_uid and pod.ended:
             return None  # left over from a Job that nobody remembers
         return self._cache.entry(pod.metadata, uid, name)
+
+
+def _names_in(metadata: Metadata) -> list[str]:
+    return [member.job for member in named_members(metadata.annotation(MEMBERS))]
+
+
+def _record_of(metadata: Metadata, uid: str, name: str) -> JobRecord:
+    """What labels and annotations of a Job, or of its pod, say of it."""
+    target, started_ms = metadata.label(TARGET_LABEL), milliseconds(metadata.creation_timestamp)
+    attempt = metadata.label(ATTEMPT_LABEL)
+    members = [
+        JobRecord(
+            name=member.job,
+            uid=uid,
+            target=target,
+            queue_id=member.queue_id,
+            attempt=member.attempt,
+            started_ms=started_ms,
+            basket=name,
+        )
+        for member in named_members(metadata.annotation(MEMBERS))
+    ]
+    return JobRecord(
+        format=FORMAT if members else 1,
+        name=name,
+        uid=uid,
+        target=target,
+        queue_id=metadata.annotation(QUEUE_ANNOTATION),
+        attempt=int(attempt) if attempt.isdecimal() else 1,
+        started_ms=started_ms,
+        members=tuple(members),
+    )
+
+
+def _end_of(member: JobRecord, process: Job, codes: Mapping[str, int | None]) -> Job:
+    """How a member ended: as the process did, unless that told before that it had ended by itself."""
+    code = codes.get(member.name)
+    ended = member.as_job(
+        JobState.ENDED,
+        ended_ms=process.ended_ms,
+        exit_code=process.exit_code,
+        signal=process.signal,
+        reason=process.reason,
+        next_step=process.next_step,
+    )
+    if code is None:
+        return ended
+    if code == 0:
+        return msgspec.structs.replace(ended, exit_code=0, signal=None, reason="", next_step="")
+    return msgspec.structs.replace(
+        ended, exit_code=code, signal=None, reason=f"exit code {code}; its process: {process.reason}"
+    )

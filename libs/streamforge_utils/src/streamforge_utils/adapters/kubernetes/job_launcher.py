@@ -1,4 +1,4 @@
-"""The launcher on Kubernetes: every job is a Job of its own, made once under a fixed name and never restarted.
+"""The launcher on Kubernetes: a job is a Job of its own, or a member of a basket, which is one; none is restarted.
 
 One list and one watch of Jobs, and one of pods, serve all of them. How a job ended is stored before it is reported, so
 that it is known when the Job and its pods are long gone, also to a manager that was started again.
@@ -15,15 +15,18 @@ from typing import Any, Final
 
 import msgspec
 
-from streamforge_utils.adapters.kubernetes.api import Api, Denials, Refused, create_refused, list_refused
+from streamforge_utils.adapters.kubernetes import job_deletion
+from streamforge_utils.adapters.kubernetes.api import Api, Denials, Refused, list_refused
 from streamforge_utils.adapters.kubernetes.diagnosis import wait_of
 from streamforge_utils.adapters.kubernetes.evidence import Evidence
 from streamforge_utils.adapters.kubernetes.informer import Informer
 from streamforge_utils.adapters.kubernetes.job_cache import JOB_UID_LABEL, CachedJob, JobCache
-from streamforge_utils.adapters.kubernetes.job_records import JobRecordStore
-from streamforge_utils.adapters.kubernetes.manifest import APP, INSTANCE_LABEL, QUEUE_ANNOTATION, Template, job_manifest
+from streamforge_utils.adapters.kubernetes.job_creation import JobCreation
+from streamforge_utils.adapters.kubernetes.job_records import JobRecord, JobRecordStore
+from streamforge_utils.adapters.kubernetes.manifest import APP, INSTANCE_LABEL, Template
 from streamforge_utils.adapters.kubernetes.objects import JobObject, PodObject
 from streamforge_utils.model.errors import ConfigError, ConflictError, RetryableError, StreamForgeError
+from streamforge_utils.ports.basket import groups_of
 from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.ports.instrumentation import NullObserver, Observer
 from streamforge_utils.ports.launcher import Job, JobSpec
@@ -32,15 +35,16 @@ from streamforge_utils.ports.store import StateStore
 GONE_WITHIN_S: Final = 15.0
 """How much longer than its grace a job that was ended may take to be seen gone; then the caller is to ask again."""
 
-LOST_AFTER_S: Final = 60.0
-"""A pod that is still there so long after its grace has a node that does not answer: it is removed by force."""
+MEMBER_GRACE_S: Final = 10.0
+"""A member of a basket has so long to end by itself: with its pod all others would."""
 
 _PENDING_EVERY_S: Final = 3.0
+_LOOK_EVERY_S: Final = 0.1
 _ASK_AGAIN_S: Final = 1.0
 _UNSEEN_S: Final = 5.0
 """How long the informers must fail until `stale_reason` reports it: a watch that is cut begins again soon."""
 
-_NOT_FOUND, _CONFLICT = 404, 409
+_NOT_FOUND = 404
 
 _log = logging.getLogger(__name__)
 _job = msgspec.json.Decoder(JobObject)
@@ -67,7 +71,9 @@ class KubernetesLauncher:
         self._records = JobRecordStore(store)
         self._cache = JobCache(self._touched, self._pod_leaves)
         self._evidence = Evidence(self._api, self._clock)
+        self._deletion = job_deletion.JobDeletion(self._api, self._cache, self._clock)
         self._denials = Denials(self._clock)
+        self._creation: JobCreation | None = None
         self._opening = asyncio.Lock()
         self._informers: tuple[Informer[JobObject], Informer[PodObject]] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -78,29 +84,31 @@ class KubernetesLauncher:
 
     async def start(self, spec: JobSpec) -> None:
         """See `Launcher.start`; returns when the API server has the Job."""
-        await self._opened()
-        entry = self._cache.entries.get(spec.name)
-        if entry is None:
-            entry = await self._create(spec)
-        owner = entry.record.queue_id
+        creation = await self._opened()
+        entry = await creation.found(spec.name) or await creation.create(spec)
+        owner = entry.job_of(spec.name).queue_id
         if owner != spec.queue_id:
             raise ConfigError(
                 f"job {spec.name} is there already and belongs to workflow {owner!r}, not {spec.queue_id!r}: "
                 "delete it if nobody needs it"
             )
-        if not entry.kept:
-            await self._records.keep(entry.record)
-            entry.kept = True
+        await self._keep(entry)
 
     async def start_together(self, specs: Sequence[JobSpec]) -> None:
-        """See `Launcher.start_together`: each is a Job: how one of many in a container ended could not be seen."""
+        """See `Launcher.start_together`: one Job, or several where their environments are too large for one."""
+        creation = await self._opened()
+        fresh = [spec for spec in specs if await creation.found(spec.name) is None]
+        for group in groups_of(fresh) if fresh else ():
+            if len(group) > 1:
+                await self._keep(await creation.create_together(group))
         for spec in specs:
             await self.start(spec)
 
     async def jobs(self) -> Sequence[Job]:
         """See `Launcher.jobs`: as the API server last reported them, which is soon after it happens."""
         await self._opened()
-        return [entry.seen() for _, entry in sorted(self._cache.entries.items())]
+        seen = [job for entry in self._cache.entries.values() for job in entry.seen()]
+        return sorted(seen, key=lambda job: job.name)
 
     def image(self, target: str, image: str | None) -> str:
         """See `Launcher.image`."""
@@ -119,11 +127,12 @@ class KubernetesLauncher:
     async def stop(self, name: str, *, grace_s: float) -> None:
         """See `Launcher.stop`; a pod's grace is a whole number of seconds, one at least.
 
-        A Job whose pod has ended by itself stays, with its log, whether or not its end is stored yet.
+        A Job whose pod has ended by itself stays, with its log, whether or not its end is stored yet. A member of a
+        basket hears of its end by a command alone: it is given time, then its pod is ended.
         """
         await self._opened()
-        entry = self._cache.entries.get(name)
-        if entry is None or entry.ended:
+        entry = self._cache.find(name)
+        if entry is None or entry.ended or await self._member_ended(entry, name):
             return
         await self._evidence.remember_wait(entry)
         entry.stopped = True
@@ -131,9 +140,9 @@ class KubernetesLauncher:
         give_up = self._clock.monotonic() + grace + GONE_WITHIN_S
         while not entry.over.is_set():
             if not entry.pod_ended():
-                await self._delete_job(entry)
+                await self._deletion.delete_job(entry)
                 for pod in entry.living():
-                    await self._delete_pod(entry, pod, grace)
+                    await self._deletion.delete_pod(entry, pod, grace)
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(min(grace + 1.0, max(0.1, give_up - self._clock.monotonic()))):
                     await entry.over.wait()
@@ -143,24 +152,43 @@ class KubernetesLauncher:
                 nodes = ", ".join(sorted({pod.spec.node_name or "none" for pod in entry.living()}))
                 raise RetryableError(
                     f"job {name} was deleted, but its pod on node {nodes or 'unknown'} is not seen to end; "
-                    f"after {LOST_AFTER_S:.0f} s it is removed by force"
+                    f"after {job_deletion.LOST_AFTER_S:.0f} s it is removed by force"
                 )
 
-    async def forget(self, name: str) -> None:
-        """See `Launcher.forget`; returns when its Job is gone too."""
+    async def note_end(self, name: str, exit_code: int) -> None:
+        """See `Launcher.note_end`."""
         await self._opened()
-        entry = self._cache.entries.get(name)
+        entry = self._cache.find(name)
+        if entry is None or not entry.record.members:
+            return
+        async with entry.changing:
+            if (record := entry.noted(name, exit_code, self._clock.now_ms())) is not None:
+                await self._change(entry, record)
+
+    async def forget(self, name: str) -> None:
+        """See `Launcher.forget`; returns when its Job is gone too, if no other is a member of it."""
+        await self._opened()
+        entry = self._cache.find(name)
         if entry is None:
             return
-        if not entry.ended:
-            raise ConflictError(f"job {name} runs: stop it first")
+        async with entry.changing:
+            if entry.job_of(name).ended is None:
+                raise ConflictError(f"job {name} runs: stop it first")
+            rest = entry.with_job(name)
+            if rest.members:
+                await self._change(entry, rest)
+                self._cache.drop_member(entry, name)
+                return
+            if not entry.ended:  # the pod of its basket has not quite ended, and does with its Job
+                entry.end(msgspec.structs.replace(rest, ended=entry.job_of(name).ended))
         # First, so that another launcher that sees the Job go finds no record of it.
-        await self._records.forget(name)
+        await self._records.forget(entry.name)
         give_up = self._clock.monotonic() + GONE_WITHIN_S
-        while not await self._delete_job(entry):
+        while not await self._deletion.delete_job(entry):
             if self._clock.monotonic() >= give_up:
                 raise RetryableError(f"job {name} was deleted, but its Job is still there; try again")
             await self._clock.sleep(0.1)
+        self._cache.drop_member(entry, name)
         self._cache.drop(entry)
 
     async def close(self) -> None:
@@ -174,12 +202,12 @@ class KubernetesLauncher:
 
     # Opening
 
-    async def _opened(self) -> None:
-        if self._is_open():
-            return
+    async def _opened(self) -> JobCreation:
+        if (made := self._creation) is not None:
+            return made
         async with self._opening:
-            if self._is_open():
-                return
+            if (made := self._creation) is not None:
+                return made
             namespace = (await self._api.endpoint()).namespace
             instance = self._template.instance or await self._records.instance()
             self._template = msgspec.structs.replace(self._template, namespace=namespace, instance=instance)
@@ -201,6 +229,10 @@ class KubernetesLauncher:
             for entry in list(self._cache.entries.values()):
                 if not entry.ended:
                     self._touched(entry)
+            self._creation = JobCreation(
+                self._api, self._template, self._records, self._cache, self._denials, self._clock
+            )
+            return self._creation
 
     async def _is_ready(self) -> bool:
         """Whether the API server has read all that it decides by (`/readyz`); False, too, where it may not be asked."""
@@ -210,53 +242,35 @@ class KubernetesLauncher:
             return False
         return True
 
-    def _is_open(self) -> bool:
-        return self._informers is not None
-
     def _begin(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
         task = asyncio.create_task(work, name=name)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         return task
 
-    # Starting
+    async def _keep(self, entry: CachedJob) -> None:
+        if not entry.kept:
+            async with entry.changing:
+                await self._records.keep(entry.record)
+                entry.kept = True
 
-    async def _create(self, spec: JobSpec) -> CachedJob:
-        manifest = job_manifest(spec, self._template)
-        record = await self._records.find(spec.name)
-        if record is not None:  # another manager on the same store ran it
-            self._cache.load([record])
-            return self._cache.entries[spec.name]
-        try:
-            answer = await self._api.call(
-                "POST", self._api.jobs_path, query={"fieldValidation": "Strict"}, body=manifest
-            )
-        except Refused as refused:
-            if refused.status != _CONFLICT or refused.reason != "AlreadyExists":
-                raise self._create_refused(refused, spec) from refused
-            return await self._there_already(spec)
-        self._denials.over()
-        return self._cache.add(_job.decode(answer), self._clock.monotonic())
-
-    async def _there_already(self, spec: JobSpec) -> CachedJob:
-        try:
-            job = _job.decode(await self._api.call("GET", f"{self._api.jobs_path}/{spec.name}"))
-        except Refused as refused:
-            if refused.status == _NOT_FOUND:
-                raise RetryableError(f"job {spec.name} was there and is gone: ask again") from refused
-            raise self._create_refused(refused, spec) from refused
-        owner = job.metadata.annotation(QUEUE_ANNOTATION)
-        if owner != spec.queue_id or job.metadata.label(INSTANCE_LABEL) != self._template.instance:
-            raise ConfigError(
-                f"job {spec.name} is there already in namespace {self._template.namespace} and is not this manager's "
-                f"(it belongs to workflow {owner or 'unknown'!r}): delete it if nobody needs it"
-            )
-        return self._cache.add(job, self._clock.monotonic())
-
-    def _create_refused(self, refused: Refused, spec: JobSpec) -> StreamForgeError:
-        return self._denials.error_of(refused, create_refused(refused, spec, self._template.namespace))
+    async def _change(self, entry: CachedJob, record: JobRecord) -> None:
+        await self._records.keep(record)
+        entry.record, entry.kept = record, True
 
     # Ending
+
+    async def _member_ended(self, entry: CachedJob, name: str) -> bool:
+        """Whether it is a member of a basket that ends in time while others go on. Who has not begun hears nothing."""
+        give_up = self._clock.monotonic() + MEMBER_GRACE_S
+        while entry.record.members and not entry.ended:
+            if entry.job_of(name).ended is not None:
+                return True
+            unheard = entry.pod_ended() or (entry.waited is not None and not entry.has_begun())
+            if unheard or self._clock.monotonic() >= give_up:
+                return False
+            await self._clock.sleep(_LOOK_EVERY_S)
+        return entry.ended
 
     def _touched(self, entry: CachedJob) -> None:
         if self._informers is None or self._closed:
@@ -278,7 +292,7 @@ class KubernetesLauncher:
 
     async def _end_latecomer(self, entry: CachedJob, pod: PodObject) -> None:
         try:
-            await self._delete_pod(entry, pod, 1)
+            await self._deletion.delete_pod(entry, pod, 1)
         except StreamForgeError as error:
             _log.warning("%s", error)
 
@@ -298,9 +312,11 @@ class KubernetesLauncher:
                     ended = await self._evidence.conclude(entry)
                     if entry.living():
                         return
-                    record = msgspec.structs.replace(entry.record, ended=ended)
-                    await self._records.keep(record)
-                    entry.end(record)
+                    async with entry.changing:
+                        if not entry.ended:
+                            record = entry.ended_as(ended)
+                            await self._records.keep(record)
+                            entry.end(record)
                 except StreamForgeError as error:
                     _log.warning("how job %s ended is not known yet: %s", entry.name, error)
                     await self._clock.sleep(_ASK_AGAIN_S)
@@ -344,42 +360,6 @@ class KubernetesLauncher:
             if found.ended:
                 self._cache.pods.changed(found)
         return not entry.living() and all(found.ended for found in there)
-
-    async def _delete_job(self, entry: CachedJob) -> bool:
-        """Have the API server delete its Job and, in the background, its pods, which end in order; whether it is gone.
-
-        Raises RetryableError.
-        """
-        body = {"propagationPolicy": "Background", "preconditions": {"uid": entry.uid}}
-        try:
-            await self._api.call("DELETE", f"{self._api.jobs_path}/{entry.name}", body=body)
-        except Refused as refused:
-            # Not found, or another one by the same name: this one is gone.
-            if refused.status in (_NOT_FOUND, _CONFLICT):
-                entry.gone = True
-                self._cache.touched(entry)
-                return True
-            raise RetryableError(f"job {entry.name} cannot be deleted: {refused}") from refused
-        return False
-
-    async def _delete_pod(self, entry: CachedJob, pod: PodObject, grace_s: int) -> None:
-        """Have the API server delete a pod; by force where that was asked for long ago. Raises RetryableError."""
-        now = self._clock.monotonic()
-        first = entry.deletions.setdefault(pod.metadata.uid, now)
-        # Without an answer from its node nobody knows whether it runs. Its attempt is fenced, so it does no harm.
-        by_force = now - first > grace_s + LOST_AFTER_S
-        body = {
-            "propagationPolicy": "Background",
-            "preconditions": {"uid": pod.metadata.uid},
-            "gracePeriodSeconds": 0 if by_force else grace_s,
-        }
-        try:
-            await self._api.call("DELETE", f"{self._api.pods_path}/{pod.metadata.name}", body=body)
-        except Refused as refused:
-            if refused.status not in (_NOT_FOUND, _CONFLICT):
-                raise RetryableError(f"pod {pod.metadata.name} cannot be deleted: {refused}") from refused
-            if refused.status == _NOT_FOUND:
-                self._cache.pods.removed(pod)
 
     # Logs and waits
 

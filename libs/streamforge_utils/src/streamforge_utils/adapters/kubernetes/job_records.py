@@ -15,23 +15,29 @@ from streamforge_utils.model.errors import ConfigError, ConflictError
 from streamforge_utils.ports.launcher import Job, JobState
 from streamforge_utils.ports.store import StateStore
 
-FORMAT: Final = 1
+FORMAT: Final = 2
+"""Of a basket; 1: of a job that is alone."""
 JOB_KIND: Final = "kubernetes-job"
 INSTANCE_KIND: Final = "kubernetes-instance"
 _PAGE = 500
 
 
 class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
-    """A job that was started. uid: of its Kubernetes Job. ended: how, once it is known. started_ms: unix ms."""
+    """A job that was started, or a basket of several, the `members`. started_ms: unix ms.
 
-    format: int = FORMAT
+    uid: of its Kubernetes Job; basket: of a member, the name of that. ended: how, once it is known.
+    """
+
+    format: int = 1
     name: str
     uid: str
     target: str
     queue_id: str
     attempt: int
     started_ms: int
+    basket: str = ""
     ended: Job | None = None
+    members: tuple[JobRecord, ...] = ()
 
     def as_job(self, state: JobState, **more: Any) -> Job:
         """The job as a launcher reports it. more: other fields of it."""
@@ -42,6 +48,7 @@ class JobRecord(msgspec.Struct, frozen=True, kw_only=True):
             attempt=self.attempt,
             started_ms=self.started_ms,
             state=state,
+            basket=self.basket,
             **more,
         )
 
@@ -81,12 +88,12 @@ class JobRecordStore:
         return None if state is None else _read(state.body)
 
     async def keep(self, record: JobRecord) -> None:
-        """Write the record; durable on return. How a job ended stays; a later write does not change it."""
+        """Write the record; durable on return. How a job that is alone ended stays: no later write changes it."""
         while True:
             state = await self._store.get(JOB_KIND, record.name)
             if state is not None:
                 known = _read(state.body)
-                if known == record or (known.uid == record.uid and known.ended is not None):
+                if known == record or (known.uid == record.uid and known.ended is not None and not known.members):
                     return
             body = msgspec.json.encode(record)
             try:

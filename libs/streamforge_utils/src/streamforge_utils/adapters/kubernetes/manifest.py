@@ -5,16 +5,18 @@ No value that is secret gets into a manifest: what holds one is named by referen
 
 from __future__ import annotations
 
+import hashlib
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Final
 
 import msgspec
 
 from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.model.names import LABEL_LIMIT, fit
-from streamforge_utils.ports.job_settings import KubernetesSettings, Pair, SecretKey, bytes_of
+from streamforge_utils.ports.basket import BASKET, BASKET_REPORT, divided, written
+from streamforge_utils.ports.job_settings import KubernetesSettings, Pair, SecretKey, bytes_of, memory_of
 from streamforge_utils.ports.launcher import JobSpec
 
 APP: Final = "streamforge"
@@ -25,8 +27,13 @@ ATTEMPT_LABEL: Final = "streamforge.io/attempt"
 MANAGED_LABEL: Final = "app.kubernetes.io/managed-by"
 INSTANCE_LABEL: Final = "app.kubernetes.io/instance"
 QUEUE_ANNOTATION: Final = "streamforge.io/queue-id"
+MEMBERS: Final = "streamforge.io/members"
+"""Of a basket: as a label how many members it has, as an annotation who they are."""
 
 METRICS_PORT: Final = 8000
+REPORT_PATH: Final = "/dev/termination-log"
+"""What is written there is the last message of the container in the status of its pod: Kubernetes' own default."""
+
 CA_FOLDER: Final = "/etc/streamforge"
 CACHE_FOLDER: Final = "/var/cache/streamforge"
 _CA_SETTINGS: Final = {
@@ -50,6 +57,8 @@ _GRACE_LEAST_S = 30
 _GRACE_MARGIN_S = 10
 _STOP_GRACE = "STREAMFORGE_STOP_GRACE_SECONDS"
 _LEAVING = "STREAMFORGE_LEAVING_SECONDS"
+_SCRATCH_MIB = 64
+"""What a worker may keep on its node's disk, in MiB."""
 
 
 class Template(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,17 +91,70 @@ class Template(msgspec.Struct, frozen=True, kw_only=True):
         return named or f"{self.settings.image_registry.rstrip('/')}/{target}:{version}"
 
 
+class NamedMember(msgspec.Struct, frozen=True, array_like=True):
+    """A job of a basket, as the annotation of its Job names it."""
+
+    job: str
+    queue_id: str
+    attempt: int
+
+
+_members = msgspec.json.Decoder(list[NamedMember])
+
+
 def job_manifest(spec: JobSpec, template: Template) -> dict[str, Any]:
     """The Job that runs `spec`. Raises ConfigError for what can be in no manifest: a secret, or an illegal name."""
-    labels = _labels(spec, template)
-    annotations = {QUEUE_ANNOTATION: spec.queue_id}
+    labels = {
+        QUEUE_LABEL: label_of(spec.queue_id),
+        TARGET_LABEL: label_of(spec.target),
+        ATTEMPT_LABEL: str(spec.attempt),
+    }
+    return _manifest(spec, template, labels, {QUEUE_ANNOTATION: spec.queue_id})
+
+
+def basket_manifest(specs: Sequence[JobSpec], template: Template) -> dict[str, Any]:
+    """The Job whose one pod does all of these jobs, of one target and image. Raises as `job_manifest`.
+
+    Its name follows from theirs.
+    """
+    first, names = specs[0], sorted(spec.name for spec in specs)
+    common, members = divided({spec.name: _own_values(spec, template) for spec in specs})
+    digest = hashlib.sha256("\n".join(names).encode()).hexdigest()[:12]
+    process = msgspec.structs.replace(
+        first,
+        name=f"basket-{fit(first.target, 40, 'a-z0-9-')}-{digest}",
+        queue_id="",
+        attempt=0,
+        environment={**common, BASKET: written(members), BASKET_REPORT: REPORT_PATH},
+    )
+    # Monitors find workers by `queue_id`, which has no room for many.
+    labels = {QUEUE_LABEL: "", TARGET_LABEL: label_of(first.target), MEMBERS: str(len(specs))}
+    named = [NamedMember(spec.name, spec.queue_id, spec.attempt) for spec in specs]
+    annotations = {QUEUE_ANNOTATION: "", MEMBERS: msgspec.json.encode(named).decode()}
+    return _manifest(process, template, labels, annotations, members=len(specs))
+
+
+def named_members(annotation: str) -> list[NamedMember]:
+    """Those that the annotation of a Job or pod names; none where it is that of one job."""
+    try:
+        return _members.decode(annotation or "[]")
+    except msgspec.MsgspecError:  # somebody has written into it
+        return []
+
+
+def _manifest(
+    spec: JobSpec, template: Template, labels: Mapping[str, str], annotations: Mapping[str, str], members: int = 1
+) -> dict[str, Any]:
+    common = {"app": APP, **labels}
+    if template.instance:
+        common |= {MANAGED_LABEL: MANAGER, INSTANCE_LABEL: template.instance}
     return {
         "apiVersion": "batch/v1",
         "kind": "Job",
         "metadata": {
             "name": _checked(spec.name),
             "namespace": template.namespace,
-            "labels": labels,
+            "labels": common,
             "annotations": annotations,
         },
         "spec": {
@@ -102,8 +164,8 @@ def job_manifest(spec: JobSpec, template: Template) -> dict[str, Any]:
             **_deadline(spec, template),
             "ttlSecondsAfterFinished": template.settings.ttl_seconds,
             "template": {
-                "metadata": {"labels": labels, "annotations": annotations},
-                "spec": _pod_spec(spec, template),
+                "metadata": {"labels": common, "annotations": annotations},
+                "spec": _pod_spec(spec, template, members),
             },
         },
     }
@@ -127,21 +189,13 @@ def label_of(queue_id: str) -> str:
     return fit(queue_id, LABEL_LIMIT, "A-Za-z0-9._-") if queue_id else ""
 
 
-def _labels(spec: JobSpec, template: Template) -> dict[str, str]:
-    labels = {
-        "app": APP,
-        QUEUE_LABEL: label_of(spec.queue_id),
-        TARGET_LABEL: label_of(spec.target),
-        ATTEMPT_LABEL: str(spec.attempt),
-    }
-    if template.instance:
-        labels |= {MANAGED_LABEL: MANAGER, INSTANCE_LABEL: template.instance}
-    return labels
-
-
-def _pod_spec(spec: JobSpec, template: Template) -> dict[str, Any]:
-    volumes, mounts = _volumes(spec, template)
-    limits = _quantities(template.settings.cpu_limit, template.settings.memory_limit)
+def _pod_spec(spec: JobSpec, template: Template, members: int) -> dict[str, Any]:
+    volumes, mounts = _volumes(spec, template, members)
+    request, limit = (
+        _memory(amount, template, members)
+        for amount in (template.settings.memory_request, template.settings.memory_limit)
+    )
+    limits = _quantities(template.settings.cpu_limit, limit)
     container: dict[str, Any] = {
         "name": label_of(spec.target),
         "image": template.image(spec.target, spec.image),
@@ -149,7 +203,7 @@ def _pod_spec(spec: JobSpec, template: Template) -> dict[str, Any]:
         "ports": [{"name": "metrics", "containerPort": METRICS_PORT, "protocol": "TCP"}],
         "resources": {
             "requests": {
-                **_quantities(template.settings.cpu_request, template.settings.memory_request),
+                **_quantities(template.settings.cpu_request, request),
                 **_disk_request(spec, template),
             },
             **({"limits": limits} if limits else {}),
@@ -208,26 +262,47 @@ def _environment(spec: JobSpec, template: Template) -> list[dict[str, Any]]:
                 f"job {spec.name}: {name} names a file that no pod has: put the certificate into a Secret and name "
                 f"that in {setting}"
             )
-    references = {one.variable: one.secret for one in template.settings.secret_variables}
+    references = _references(template)
     entries: dict[str, dict[str, Any]] = {}
     for name, value in values.items():
         if _VARIABLE.fullmatch(name) is None:
             raise ConfigError(f"job {spec.name}: {name[:80]!r} can be the name of no variable in a pod")
-        if name in references:
+        if _lies_in_secret(spec, name, template):
             continue
-        if name in template.secret_names or _TELLTALE.search(name):
-            if template.settings.secrets:
-                continue  # one of those has it; a value here would go before it
-            raise ConfigError(
-                f"job {spec.name}: {name} holds a secret, which gets into no manifest: put it into a Secret and name "
-                f"that in STREAMFORGE_K8S_SECRET_ENV ({name}=SECRET/KEY) or in STREAMFORGE_K8S_WORKER_SECRETS"
-            )
         # Kubernetes reads `$(NAME)` as the value of another variable, and two dollars as one.
         entries[name] = {"name": name, "value": value.replace("$", "$$")}
     for name, key in references.items():
         entries[name] = {"name": name, "valueFrom": {"secretKeyRef": {"name": key.name, "key": key.key}}}
     first = [name for name in _FIRST if name in entries]
     return [entries[name] for name in (*first, *sorted(entries.keys() - set(first)))]
+
+
+def _references(template: Template) -> dict[str, SecretKey]:
+    return {one.variable: one.secret for one in template.settings.secret_variables}
+
+
+def _own_values(spec: JobSpec, template: Template) -> dict[str, str]:
+    """What a member of a basket says itself: neither secrets nor what all workers get."""
+    elsewhere = template.all_values
+    return {
+        name: value
+        for name, value in spec.environment.items()
+        if name not in elsewhere and not _lies_in_secret(spec, name, template)
+    }
+
+
+def _lies_in_secret(spec: JobSpec, name: str, template: Template) -> bool:
+    """Whether the pod has the variable from a Secret. Raises ConfigError for one that holds a secret and has none."""
+    if name in _references(template):
+        return True
+    if name not in template.secret_names and not _TELLTALE.search(name):
+        return False
+    if template.settings.secrets:
+        return True  # one of those has it; a value here would go before it
+    raise ConfigError(
+        f"job {spec.name}: {name} holds a secret, which gets into no manifest: put it into a Secret and name "
+        f"that in STREAMFORGE_K8S_SECRET_ENV ({name}=SECRET/KEY) or in STREAMFORGE_K8S_WORKER_SECRETS"
+    )
 
 
 def _cas(template: Template) -> dict[str, tuple[str, str, SecretKey]]:
@@ -240,8 +315,9 @@ def _cas(template: Template) -> dict[str, tuple[str, str, SecretKey]]:
     return {name: (whose, f"{CA_FOLDER}/{whose}", key) for name, (whose, key) in found.items() if key is not None}
 
 
-def _volumes(spec: JobSpec, template: Template) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    volumes: list[dict[str, Any]] = [{"name": "tmp", "emptyDir": {"sizeLimit": "64Mi"}}]
+def _volumes(spec: JobSpec, template: Template, members: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    size = f"{_SCRATCH_MIB * members}Mi"
+    volumes: list[dict[str, Any]] = [{"name": "tmp", "emptyDir": {"sizeLimit": size}}]
     mounts: list[dict[str, Any]] = [{"name": "tmp", "mountPath": "/tmp"}]  # noqa: S108 - the pod's own
     for whose, mounted, key in _cas(template).values():
         items = [{"key": key.key, "path": key.key}]
@@ -292,6 +368,14 @@ def _mapping(pairs: Iterable[Pair]) -> dict[str, str]:
 
 def _quantities(cpu: str, memory: str) -> dict[str, str]:
     return {name: amount for name, amount in (("cpu", cpu), ("memory", memory)) if amount}
+
+
+def _memory(amount: str, template: Template, members: int) -> str:
+    """So much for one worker, and for each further member of a basket what it may hold."""
+    if not amount or members == 1:
+        return amount
+    total = memory_of(amount) + (members - 1) * bytes_of(template.settings.member_memory)
+    return f"{-(-total // 2**20)}Mi"
 
 
 def _checked(name: str) -> str:

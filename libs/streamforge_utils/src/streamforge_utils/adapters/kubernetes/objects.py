@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 
 import msgspec
+
+from streamforge_utils.ports.basket import read_exits
 
 
 class Metadata(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
@@ -161,7 +164,12 @@ class PodObject(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def final_message(self) -> str | None:
         """The last lines that it wrote, as its own status keeps them for one that failed; None if it does not."""
-        return None if self.terminated is None else self.terminated.message or None
+        return None if self.terminated is None or self.exits else self.terminated.message or None
+
+    @property
+    def exits(self) -> Sequence[int | None]:
+        """How the members of a basket ended, in their order, as its process has told; None: it has not."""
+        return () if self.terminated is None else read_exits(self.terminated.message)
 
     def condition(self, *types: str) -> Condition | None:
         """The first condition of one of the types that holds."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from streamforge_utils.model.books.messages import DepthDiff, read_message, symbol_of
+from streamforge_utils.model.books.book_messages import DepthDiff, read_message, symbol_of
 from streamforge_utils.model.books.synchroniser import Synchroniser
 from streamforge_utils.model.errors import PermanentError
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from streamforge_utils.model.books.messages import DepthDiff
+from streamforge_utils.model.books.book_messages import DepthDiff
 from streamforge_utils.model.books.order_book import OrderBook
 from streamforge_utils.model.books.trust import Mark
 

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from math import inf
 from typing import Any, ClassVar
 
-from streamforge_utils.model.books.messages import BookTicker, DepthDiff, DepthSnapshot, Levels, Texts
+from streamforge_utils.model.books.book_messages import BookTicker, DepthDiff, DepthSnapshot, Levels, Texts
 from streamforge_utils.model.books.numbers import text_of
 
 _LIMITS = frozenset({5, 10, 20, 50, 100, 500, 1000, 5000})

@@ -8,7 +8,7 @@ from typing import Final
 
 import msgspec
 
-from streamforge_utils.model.books.messages import DepthDiff
+from streamforge_utils.model.books.book_messages import DepthDiff
 from streamforge_utils.model.books.order_book import OrderBook
 from streamforge_utils.model.books.trust import BookInterval, Cause, Trust
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from streamforge_utils.model.books.messages import DepthDiff
+from streamforge_utils.model.books.book_messages import DepthDiff
 from streamforge_utils.model.books.records import ID_DIGITS, Depth, diff_of
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.kinds.kind import key_symbol

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import msgspec
 
-from streamforge_utils.model.books.messages import BookTicker, DepthDiff, read_message
+from streamforge_utils.model.books.book_messages import BookTicker, DepthDiff, read_message
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.kinds.streaming import Heard, Streaming
 from streamforge_utils.model.series import Series

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
 
+from streamforge_utils.model.books.book_messages import DepthDiff
 from streamforge_utils.model.books.ending import Message, ending
-from streamforge_utils.model.books.messages import DepthDiff
 from streamforge_utils.model.books.order_book import OrderBook
 from streamforge_utils.model.books.records import (
     Depth,
@@ -30,12 +30,14 @@ _read_diff = msgspec.json.Decoder(Depth).decode
 class Written(msgspec.Struct, frozen=True, kw_only=True):
     """What the last messages of a topic tell. last_id: the greatest that was written; 0: there is none.
 
-    told: the entry of the ledger that reaches furthest. version: the greatest of its entries.
+    told: the entry of the ledger that reaches furthest. version: the greatest of its entries. entries: all that are
+    there, as they were told last, by their first ids.
     """
 
     last_id: int = 0
     told: BookInterval | None = None
     version: int = 0
+    entries: dict[int, BookInterval] = msgspec.field(default_factory=dict)
 
     @property
     def told_id(self) -> int:
@@ -48,12 +50,14 @@ class Succession(msgspec.Struct, frozen=True, kw_only=True):
 
     after: with which that ends; None: there is none. Of ids up to there the next one tells nothing: what it heard of
     them and the topic lacks is written by nobody. It has no cause where the next one goes on without a break.
-    until_ms: when the last record on the topic ends; the next one's may have another time.
+    until_ms: when the last record on the topic ends; the next one's may have another time. chain: the entries that go
+    on without a break up to `after`, which has no cause; oldest first, as far as they are on the topic.
     """
 
     entries: list[BookInterval]
     after: BookInterval | None = None
     until_ms: int = 0
+    chain: Sequence[BookInterval] = ()
 
     @property
     def after_id(self) -> int:
@@ -63,6 +67,7 @@ class Succession(msgspec.Struct, frozen=True, kw_only=True):
 def written(messages: Iterable[Message]) -> Written:
     """What the last messages of a topic tell; what is no record of an order book says nothing."""
     last_id, told, version = 0, None, 0
+    entries: dict[int, BookInterval] = {}
     for one in messages:
         key = one.key or b""
         try:
@@ -72,13 +77,14 @@ def written(messages: Iterable[Message]) -> Written:
                 case "depth_interval":
                     record = _read_interval(one.value)
                     version = max(version, record.version)
+                    entries[record.first_update_id] = interval_of(record)
                     if told is None or record.last_update_id >= told.last_id:
-                        told = interval_of(record)
+                        told = entries[record.first_update_id]
         except (*DECODE_ERRORS, ValueError):
             continue
     if told is not None:  # its diffs went before it, though they may be trimmed
         last_id = max(last_id, told.last_id)
-    return Written(last_id=last_id, told=told, version=version)
+    return Written(last_id=last_id, told=told, version=version, entries=entries)
 
 
 def succession(messages: Sequence[Message], own: Sequence[BookInterval]) -> Succession:
@@ -88,13 +94,27 @@ def succession(messages: Sequence[Message], own: Sequence[BookInterval]) -> Succ
     if told is not None:
         told_id, untold = told.last_id, [one for one in entries if one.last_id > told.last_id]
         if not untold and _reached(own, told_id) >= last_id:
-            return Succession(entries=[], after=told, until_ms=told.end_ms)
+            return Succession(entries=[], after=told, until_ms=told.end_ms, chain=_chain(found.entries, told))
         if _reached(untold, told_id) == last_id and _spans(own, told_id, last_id):
-            return Succession(entries=[], after=told, until_ms=untold[-1].end_ms)
+            chain = _chain(found.entries, told)
+            return Succession(entries=[], after=told, until_ms=untold[-1].end_ms, chain=chain)
     if entries and _reached(own, last_id) >= last_id:
         entries[-1] = msgspec.structs.replace(entries[-1], cause="")
     after = entries[-1] if entries else told
-    return Succession(entries=entries, after=after, until_ms=0 if after is None else after.end_ms)
+    if after is None:
+        return Succession(entries=entries)
+    chain = _chain(found.entries | {one.first_id: one for one in entries}, after)
+    return Succession(entries=entries, after=after, until_ms=after.end_ms, chain=chain)
+
+
+def _chain(entries: Mapping[int, BookInterval], last: BookInterval) -> list[BookInterval]:
+    """Those that go on without a break up to the last one, with that; none if it has a cause."""
+    found = [] if last.cause else [last]
+    for first_id in sorted(entries, reverse=True):
+        one = entries[first_id]
+        if found and not one.cause and one.last_id + 1 == found[0].first_id:
+            found.insert(0, one)
+    return found
 
 
 class Heritage(NamedTuple):

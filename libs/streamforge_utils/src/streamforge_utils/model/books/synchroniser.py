@@ -11,10 +11,10 @@ from collections.abc import Callable, Iterable
 
 import msgspec
 
+from streamforge_utils.model.books.book_messages import BookTicker, DepthDiff, DepthSnapshot, checked, read_snapshot
 from streamforge_utils.model.books.book_settings import BookSettings
 from streamforge_utils.model.books.early_diffs import EarlyDiff, EarlyDiffs
 from streamforge_utils.model.books.held_diffs import HeldDiffs
-from streamforge_utils.model.books.messages import BookTicker, DepthDiff, DepthSnapshot, checked, read_snapshot
 from streamforge_utils.model.books.order_book import OrderBook
 from streamforge_utils.model.books.records import checkpoint_of, depth_template, top_of
 from streamforge_utils.model.books.snapshot_requests import Importance, SnapshotRequests, Wanted
@@ -76,7 +76,7 @@ class Synchroniser:
         self._ahead: DepthSnapshot | None = None
         self._anchor_id = 0
         self._tickers: dict[int, BookTicker] = {}
-        self._witnessed = Mark(0, 0, 0)
+        self._witnessed = self._published = Mark(0, 0, 0)
         self._requests = SnapshotRequests(settings.retry_ms, settings.retry_most_ms, chance)
         self._now_us = 0
         self._due_ms = self._top_at_ms = self._checkpoint_at_ms = 0
@@ -252,7 +252,7 @@ class Synchroniser:
         """Say what is to be thought of messages from now on."""
         ledger = self.ledger
         if book.is_crossed:
-            self._lose(Cause.CROSSED)
+            self._lose(Cause.CROSSED, self._witnessed)
         elif book.is_lost:
             ledger.standing = _AFTER[Cause.OUT_OF_BAND]
             self._requests.want(Importance.WALKED_OUT, self._now_us)
@@ -312,6 +312,7 @@ class Synchroniser:
             self._publish(checkpoint_of(book, self.symbol, self.last_ms, self._now_us // 1000))
 
     def _publish(self, record: Record) -> None:
+        self._published = self.ledger.mark()
         self._keys.append(record.key.encode())
         self._values.append(_encode(record))
 
@@ -358,15 +359,12 @@ class Synchroniser:
         for the book, too, once nobody else needs a snapshot more.
         """
         self.held.reach(book, diffs, self.ledger.next_id)
-        if self._begin_with(book, anchor_id):
+        if self._begin_with(book, anchor_id, inherited=True):
             self._requests.want(Importance.RENEW, self._now_us)
             self._holding = self._requests.under_way
 
-    def _begin_with(self, book: OrderBook, anchor_id: int) -> bool:
-        """Go on with a whole book that the stream has reached, which a snapshot verifies.
-
-        False: it is older than what is held, or what is held crosses it.
-        """
+    def _begin_with(self, book: OrderBook, anchor_id: int, *, inherited: bool = False) -> bool:
+        """Go on with a whole book. False: it is older than what is held, or what is held crosses it."""
         ledger, before = self.ledger, self.book
         if book.last_id + 1 < self.held.first_id(ledger.next_id) or not (led := self.held.lead(book, ledger.mark())):
             return False
@@ -375,13 +373,17 @@ class Synchroniser:
         if before is not None and is_same and before.differs(book):
             self._lose(Cause.WITNESS, self._witnessed)
             is_same = False
-        if not is_same or self._witnessed.messages < since.messages:
+        if inherited:
+            self._witnessed = Mark(0, 0, 0)  # when the one before last agreed with the exchange is not known
+        elif not is_same or self._witnessed.messages < since.messages:
             self._witnessed = since  # the exchange itself says what the book was there
         ledger.settle(self._witnessed)
         self.book, self._anchor_id = book, anchor_id
         self._requests.met()
         self._let_go(holding=False)
         if ledger.standing.trust is not Trust.VERIFIED:
+            if known.messages < self._published.messages:  # of a book that may have been wrong
+                known = self._published
             ledger.turn_since(known, Standing(Trust.VERIFIED, "", anchor_id))
         self._judge(book)
         self._due_ms = self._top_at_ms = self._checkpoint_at_ms = 0

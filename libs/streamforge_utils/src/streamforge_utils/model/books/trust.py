@@ -85,7 +85,7 @@ class BookLedger:
     One that ended is told once more, under its first id, where it is doubted later: the last one told counts.
 
     Neighbours of one chain meet by id and by time. Times are those of the messages: an interval ends a millisecond
-    after its last one.
+    after its last one, and is not empty where its messages have the time of one before.
     """
 
     def __init__(self) -> None:
@@ -104,6 +104,7 @@ class BookLedger:
         self._first_id = self._start_ms = self._end_ms = 0
         self._ended: list[BookInterval] = []
         self._after: BookInterval | None = None
+        self._others = 0  # so many messages lie before those that are counted
 
     def add(self, first_id: int, last_id: int, time_ms: int) -> None:
         """A message that follows, or begins a chain."""
@@ -119,6 +120,8 @@ class BookLedger:
         self._messages += 1
         if time_ms >= self._end_ms:
             self._end_ms = time_ms + 1
+        elif self._end_ms == self._start_ms:
+            self._end_ms += 1
 
     def mark(self) -> Mark:
         """This place."""
@@ -135,32 +138,47 @@ class BookLedger:
             self._end("")
             self._open, self._first_id, self._start_ms = standing, mark.last_id + 1, mark.end_ms
             self._go_to(now)
+            self._end_ms = max(now.end_ms, mark.end_ms + 1)
 
     def doubt_since(self, mark: Mark, standing: Standing) -> None:
         """As `turn_since`, and intervals that ended behind the mark are told again, too."""
         unsettled, self._unsettled = self._unsettled, []
         for before, one in unsettled:
-            behind = min(before + one.messages - mark.messages, one.messages)
-            if behind > 0:
-                if (count := one.messages - behind) > 0:
+            if one.last_id > mark.last_id:
+                # Of those of another ledger the count is of other messages, maybe, and so are the times.
+                behind = max(1, min(before + one.messages - mark.messages, one.messages))
+                count = one.messages - behind if one.first_id <= mark.last_id else 0
+                whole = one
+                if count and one.start_ms < mark.end_ms < one.end_ms:
                     first = _replace(one, last_id=mark.last_id, end_ms=mark.end_ms, messages=count, cause="")
                     self._ended.append(first)
                     one = _replace(one, first_id=mark.last_id + 1, start_ms=mark.end_ms, messages=behind)
-                self._unsettled.append((before + count, self._turned(one, standing)))
+                turned = self._turned(before, one, standing)
+                self._unsettled.append((before + whole.messages - one.messages, turned))
+                if self._after is not None and self._after.last_id == one.last_id:
+                    self._after = turned
         self.turn_since(mark, standing)
 
     def settle(self, mark: Mark) -> None:
         """Nothing that comes speaks against messages up to the mark any more."""
-        self._unsettled = [(before, one) for before, one in self._unsettled if before + one.messages > mark.messages]
+        self._unsettled = [(before, one) for before, one in self._unsettled if one.last_id > mark.last_id]
 
-    def keep_only(self, told: Sequence[BookInterval]) -> None:
-        """Of the intervals that ended, these are told, with what they have still; others are another ledger's."""
+    def keep_only(self, told: Sequence[BookInterval], others: Sequence[BookInterval] = ()) -> None:
+        """Of the intervals that ended, these are told, with what they have still.
+
+        others: of another ledger, whose chain goes on here: they are told again, too, where they are doubted.
+        """
         by_id = {one.last_id: one for one in told}
-        self._unsettled = [
+        kept = [
             (before + one.messages - mine.messages, mine)
             for before, one in self._unsettled
             if (mine := by_id.get(one.last_id)) is not None
         ]
+        before = self._others = kept[0][0] if kept else self._before
+        for one in reversed(others[max(0, len(others) + len(kept) - MOST_TURNED) :]):
+            before -= one.messages
+            kept.insert(0, (before, one))
+        self._unsettled = kept
 
     def begin(self, cause: str) -> None:
         """The chain ended; the next message begins another one."""
@@ -210,14 +228,15 @@ class BookLedger:
         self._ended.append(one)
         self._unsettled.append((self._before, one))
         if len(self._unsettled) > MOST_TURNED:
-            _, oldest = self._unsettled.pop(0)
+            before, oldest = self._unsettled.pop(0)
             if oldest.trust is Trust.VERIFIED:  # that cannot be taken back any more
-                self._turned(oldest, Standing(Trust.UNVERIFIABLE, Cause.AWAITING))
+                self._turned(before, oldest, Standing(Trust.UNVERIFIABLE, Cause.AWAITING))
 
-    def _turned(self, one: BookInterval, standing: Standing) -> BookInterval:
-        """Tell an interval that ended with another standing."""
-        self.counts[one.trust] -= one.messages
-        self.counts[standing.trust] += one.messages
+    def _turned(self, before: int, one: BookInterval, standing: Standing) -> BookInterval:
+        """Tell an interval that ended with another standing. before: so many messages lie before it."""
+        if before >= self._others:
+            self.counts[one.trust] -= one.messages
+            self.counts[standing.trust] += one.messages
         turned = _replace(one, trust=standing.trust, why=standing.why, anchor_id=standing.anchor_id)
         self._ended.append(turned)
         return turned

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from streamforge_utils.model.completeness.continuity import Unbroken
 from streamforge_utils.model.coverage import Segment, Verdict, joined
+from streamforge_utils.model.daily_collections import DAY_MS, Placement
 
 ENDED = "loader ended"
 """Why what lies between two attempts is lost, where the earlier one has not told why it ended."""
@@ -30,12 +31,12 @@ class Link(NamedTuple):
 class Terms(msgspec.Struct, frozen=True, kw_only=True):
     """What holds for a whole survey.
 
-    collection: where the records are. old_ms: holes that end later may still be filled: the survey ends before them.
+    placement: where the records are. old_ms: holes that end later may still be filled: the survey ends before them.
     seen_id: the links have all that is stored up to this id; None: all. begun_ms: when attempts of the loader began.
     ended: nothing more comes.
     """
 
-    collection: str
+    placement: Placement
     old_ms: int
     seen_id: int | None = None
     begun_ms: Sequence[int] = ()
@@ -63,6 +64,8 @@ def survey(
     by_time = sorted(told, key=lambda one: (one.start_ms, one.first_id))
     walk = _Walk(by_time, links, at_ms, next_id, terms)
     for one in by_time:
+        if walk.is_late(one):
+            continue
         if one.end_ms > walk.at_ms and not walk.take(one):
             break
         if walk.before is None or one.end_ms >= walk.before.end_ms:
@@ -88,6 +91,17 @@ class _Walk:
         self._links = links
         self._next_id = next_id
         self._terms = terms
+
+    def is_late(self, one: Unbroken) -> bool:
+        """Whether an interval came late, in the middle of one that goes on: of the time around it that one tells."""
+        before, next_id = self.before, self._next_id
+        return bool(
+            before is not None
+            and not before.cause
+            and one.cause
+            and next_id is not None
+            and one.last_id < min(next_id, before.first_id)
+        )
 
     def take(self, one: Unbroken) -> bool:
         """Go on to the end of an interval that ends behind this place. False: it is not reached yet."""
@@ -137,7 +151,7 @@ class _Walk:
                 reached = links[at].last_id
                 at += 1
             if reached >= one.last_id:
-                self._keep(one, one.end_ms, begin, one.last_id, at - first)
+                self._keep(one, one.end_ms, begin, one.last_id, links[first:at])
                 return True
             self._keep_before(one, begin, links[first:at])
             if at == len(links) and (self._terms.seen_id is not None or not self._terms.ended):
@@ -157,18 +171,39 @@ class _Walk:
         while count and links[count - 1].time_ms >= end_ms:
             count -= 1
         if count:
-            self._keep(one, end_ms, first_id, links[count - 1].last_id, count)
+            self._keep(one, end_ms, first_id, links[count - 1].last_id, links[:count])
 
-    def _keep(self, one: Unbroken, end_ms: int, first_id: int, last_id: int, records: int) -> None:
+    def _keep(self, one: Unbroken, end_ms: int, first_id: int, last_id: int, links: Sequence[Link]) -> None:
+        """Say that records are stored, of each day where those of days lie apart."""
         if end_ms <= self.at_ms:
             return
+        begun = 0
+        for at in self._midnights(links, end_ms):
+            before_id, day_ms = links[at - 1].last_id, links[at].time_ms // DAY_MS * DAY_MS
+            self._add(one, day_ms, first_id, before_id, links[begun:at])
+            first_id, begun = before_id + 1, at
+        self._add(one, end_ms, first_id, last_id, links[begun:])
+
+    def _midnights(self, links: Sequence[Link], end_ms: int) -> Iterator[int]:
+        """The places of the first records of later days. A day without one has no part of its own."""
+        day = self._day_of(links)
+        if self._terms.placement.daily and day < (end_ms - 1) // DAY_MS:
+            for at, link in enumerate(links):
+                if day < link.time_ms // DAY_MS and link.time_ms < end_ms:
+                    day = link.time_ms // DAY_MS
+                    yield at
+
+    def _day_of(self, links: Sequence[Link]) -> int:
+        return max(self.at_ms, links[0].time_ms if links else 0) // DAY_MS
+
+    def _add(self, one: Unbroken, end_ms: int, first_id: int, last_id: int, links: Sequence[Link]) -> None:
         self.found.append(
             Segment(
                 start_ms=self.at_ms,
                 end_ms=end_ms,
                 verdict=Verdict.STORED,
-                collection=self._terms.collection,
-                records=records,
+                collection=self._terms.placement.at(self._day_of(links) * DAY_MS),
+                records=len(links),
                 first_id=first_id,
                 last_id=last_id,
                 cause=one.doubt,

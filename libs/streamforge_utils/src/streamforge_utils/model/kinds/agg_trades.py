@@ -89,8 +89,16 @@ class _Row(msgspec.Struct, frozen=True, gc=False):
     is_buyer_maker: bool = msgspec.field(name="m")
 
 
+class _Ids(msgspec.Struct, frozen=True, gc=False):
+    """The ids of an aggregated trade as it travels or is stored."""
+
+    trade_id: int
+    first_trade_id: int
+    last_trade_id: int
+
+
 _decode_rows = msgspec.json.Decoder(list[_Row]).decode
-_decode = msgspec.json.Decoder(AggTrade).decode
+_decode_ids = msgspec.json.Decoder(_Ids).decode
 _encode = msgspec.json.Encoder().encode
 
 
@@ -170,18 +178,6 @@ class AggTradeFiles(ArchiveFiles):
         ("isBestMatch", TRUTH),
         optional=1,
     )
-
-    def break_between(self, last: bytes, first: bytes) -> str:
-        before, after = _decode(last), _decode(first)
-        try:
-            check_chain(
-                (before.trade_id, after.trade_id),
-                (before.first_trade_id, after.first_trade_id),
-                (before.last_trade_id, after.last_trade_id),
-            )
-        except MalformedPage as error:
-            return str(error)
-        return ""
 
     def read(self, rows: bytes, series: Series, version: int) -> Page:
         ids, prices, quantities, firsts, lasts, times, makers = self.rows.read(rows)
@@ -282,6 +278,8 @@ class AggTrades(RecordKind):
     paging = AggTradesPaging()
     archive = AggTradeFiles()
     streaming = AggTradeStream()
+    chained = True
+    noun = "aggregated trade"
     schema = "agg_trade"
     notes = _NOTES
     example = AggTrade(
@@ -305,6 +303,18 @@ class AggTrades(RecordKind):
     def keys_of(self, records: Ordered[Any]) -> list[str] | None:
         whole = all(map(le, [r.first_trade_id for r in records], [r.last_trade_id for r in records]))
         return trades.keys_of(records) if whole else None
+
+    def break_between(self, before: bytes, after: bytes) -> str:
+        one, two = _decode_ids(before), _decode_ids(after)
+        try:
+            check_chain(
+                (one.trade_id, two.trade_id),
+                (one.first_trade_id, two.first_trade_id),
+                (one.last_trade_id, two.last_trade_id),
+            )
+        except MalformedPage as error:
+            return str(error)
+        return ""
 
     def amounts(self, lines: bytes) -> list[Amounts] | None:
         return trades.amounts_of(lines)

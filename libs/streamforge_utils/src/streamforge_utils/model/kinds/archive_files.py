@@ -27,10 +27,6 @@ class ArchiveFiles(ABC):
         """What the names of the files begin with: `BTCUSDT-trades`, `BTCUSDT-1m`; the day or the month follows."""
         return f"{series.symbol}-{self.folder}"
 
-    def break_between(self, last: bytes, first: bytes) -> str:
-        """Why two values with consecutive positions do not follow each other; empty: they do."""
-        return ""
-
     @abstractmethod
     def read(self, rows: bytes, series: Series, version: int) -> Page:
         """Whole rows of a file, without a header, as they travel. Times may be milliseconds or microseconds.

@@ -16,7 +16,10 @@ NOTES: Mapping[str, Mapping[str, Any]] = {
     "_key": {"description": "identity: SYMBOL_checkpoint_ID, of the last update, 12 digits; also the message's key"},
     "_version": {"description": "when it was taken, unix milliseconds, UTC; a later observation wins"},
     "symbol": {"description": "as the exchange spells it"},
-    "last_update_id": {"description": "the last update in the book", "minimum": 1},
+    "last_update_id": {
+        "description": "the last update in the book; how good that is, says the `depth_interval` that has it",
+        "minimum": 1,
+    },
     "timestamp": {"description": "when the exchange made the last diff in the book, unix milliseconds, UTC"},
     "known_low": {"description": "no bid below this price is known; 0: all bids are"},
     "known_high": {"description": "no ask above this price is known; 0: all asks are"},

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence as Ordered
 from typing import Any
 
-from streamforge_utils.model.books.messages import END_MS, FIRST_MS
+from streamforge_utils.model.books.book_messages import END_MS, FIRST_MS
 from streamforge_utils.model.books.records import DepthInterval, StoredDepthInterval, interval_prefix
 from streamforge_utils.model.books.trust import Trust
 from streamforge_utils.model.completeness.continuity import Continuity
@@ -39,6 +39,7 @@ class DepthIntervals(RecordKind):
     position = "first_update_id"
     time = "start_time"
     times = ("start_time", "end_time")
+    is_ledger = True
     indexes = (("start_time",),)
     notes = NOTES
     example = DepthInterval(

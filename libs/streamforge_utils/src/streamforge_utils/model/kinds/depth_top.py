@@ -17,7 +17,10 @@ NOTES: Mapping[str, Mapping[str, Any]] = {
     "_version": {"description": "when it was taken, unix milliseconds, UTC; a later observation wins"},
     "symbol": {"description": "as the exchange spells it"},
     "timestamp": {"description": "when the exchange made the last diff in the book, unix milliseconds, UTC"},
-    "last_update_id": {"description": "the last update in the book", "minimum": 1},
+    "last_update_id": {
+        "description": "the last update in the book; how good that is, says the `depth_interval` that has it",
+        "minimum": 1,
+    },
     "bids": {"description": "price and quantity of the best levels, highest price first"},
     "asks": {"description": "price and quantity of the best levels, lowest price first"},
 }

@@ -82,9 +82,12 @@ class RecordKind(ABC):
     users' (ArangoDB) indexes together; the embedded one reads by keys alone.
     paging: how the exchange's REST interface gives the records; None: it does not. archive: how its archive does.
     streaming: how its streams do. snapshots: how the REST interface gives what the records have led to. intervals: how
-    its loader tells what it received without a break, where keys alone do not; None: they do.
-    schema: the name of the message's JSON Schema; empty: `name`. notes: JSON Schema keywords by field of `record`.
-    example: a `record`, shown beside the schema and imitated by dummy-service; None: neither.
+    its loader tells what it received without a break, where keys alone do not; None: they do. is_ledger: its records
+    tell of others, and may go on for weeks.
+    chained: whether a record tells too which one follows it (`break_between`).
+    noun: a record in a sentence. schema: the name of the message's JSON Schema; empty: `name`. notes: JSON Schema
+    keywords by field of `record`. example: a `record`, shown beside the schema and imitated by dummy-service; None:
+    neither.
     """
 
     name: ClassVar[str]
@@ -100,7 +103,10 @@ class RecordKind(ABC):
     streaming: ClassVar[Streaming | None] = None
     snapshots: ClassVar[Snapshots | None] = None
     intervals: ClassVar[Intervals | None] = None
+    is_ledger: ClassVar[bool] = False
+    chained: ClassVar[bool] = False
     schema: ClassVar[str] = ""
+    noun: ClassVar[str] = "record"
     notes: ClassVar[Mapping[str, Mapping[str, Any]]] = {}
     example: ClassVar[Any] = None
 
@@ -271,6 +277,13 @@ class RecordKind(ABC):
             return bytes(encode(decode.exactly(body)))
         except DECODE_ERRORS:
             return body
+
+    def break_between(self, before: bytes, after: bytes) -> str:
+        """Why two records with consecutive positions, as they travel or are stored, do not follow each other.
+
+        Empty: they do, or their positions are not consecutive.
+        """
+        return ""
 
     def amounts(self, lines: bytes) -> list[Amounts] | None:
         """What exported records, as JSON lines, add to candles that are made of them; None: none can be made.

@@ -25,6 +25,7 @@ _complete = False
 _SHOWN = 80
 _NOW_MS = 1_700_000_000_000
 """A time of these years, unix milliseconds."""
+_DAY_MS = 86_400_000
 
 
 def register(kind: RecordKind) -> None:
@@ -170,6 +171,20 @@ def series_of(symbol: str, type_name: str) -> Series:
     return Series(symbol, kind.name, kind.interval_of(type_name) or "")
 
 
+def daily_series(symbol: str) -> Series:
+    """The series of the symbol that has a record for each day, and so tells when it was traded. Raises ConfigError."""
+    return series_of(symbol, _daily_type())
+
+
+@lru_cache(maxsize=1)
+def _daily_type() -> str:
+    for kind in kinds():
+        for type_name in kind.types if kind.paging is not None and kind.archive is not None else ():
+            if rule_of(series_of("ANY", type_name)).step_ms == _DAY_MS:
+                return type_name
+    raise ConfigError("no kind of records has one for each day, and comes by requests and in files")
+
+
 def rule_of(series: Series) -> Rule:
     """The completeness rule of a series."""
     return kind_of(series).rule(series)
@@ -197,5 +212,5 @@ def check_series(symbol: str, type_name: str) -> tuple[str, str]:
 
 
 def _forget() -> None:
-    for cached in (kind_named, kind_of_type, series_of):
+    for cached in (kind_named, kind_of_type, series_of, _daily_type):
         cached.cache_clear()

@@ -327,7 +327,7 @@ class Trades(RecordKind):
     paging = HistoricalTrades()
     archive = TradeFiles()
     streaming = TradeStream()
-    schema = "trade"
+    noun = schema = "trade"
     notes = NOTES
     example = Trade(
         key="BTCUSDT_003735683259",

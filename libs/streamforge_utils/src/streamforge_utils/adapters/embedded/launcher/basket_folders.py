@@ -16,7 +16,7 @@ import msgspec
 
 from streamforge_utils.adapters.embedded.launcher.folder import Folder, Remembered
 from streamforge_utils.model.errors import RetryableError
-from streamforge_utils.ports.basket import BASKET, BASKET_DIR, MOST_BYTES, STOP, divided, written
+from streamforge_utils.ports.basket import BASKET, BASKET_DIR, STOP, divided, groups_of, written
 from streamforge_utils.ports.launcher import JobSpec
 
 PREFIX = "basket-"
@@ -25,19 +25,15 @@ _MEMBERS = "members"
 
 def baskets_of(specs: Sequence[JobSpec], directory: Path) -> Iterator[tuple[JobSpec, Sequence[JobSpec]]]:
     """The processes that run the jobs, each with its members; one that is alone has none."""
-    first = specs[0]
-    common, members = divided({spec.name: spec.environment for spec in specs})
-    text = written(members)
-    if len(specs) == 1:
-        yield first, ()
-    elif len(text.encode()) > MOST_BYTES:
-        half = len(specs) // 2
-        yield from baskets_of(specs[:half], directory)
-        yield from baskets_of(specs[half:], directory)
-    else:
-        environment = {**common, BASKET: text, BASKET_DIR: str(directory)}
+    for group in groups_of(specs):
+        first = group[0]
+        if len(group) == 1:
+            yield first, ()
+            continue
+        common, members = divided({spec.name: spec.environment for spec in group})
+        environment = {**common, BASKET: written(members), BASKET_DIR: str(directory)}
         name = f"{PREFIX}{first.target}-{uuid.uuid4().hex}"
-        yield msgspec.structs.replace(first, name=name, queue_id="", attempt=0, environment=environment), specs
+        yield msgspec.structs.replace(first, name=name, queue_id="", attempt=0, environment=environment), group
 
 
 def is_of_process(name: str) -> bool:

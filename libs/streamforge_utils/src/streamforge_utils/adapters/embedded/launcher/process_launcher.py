@@ -147,6 +147,9 @@ class ProcessLauncher:
         if not await self._gone(folder, _KILL_LIMIT_S, lambda f: _killed(f, shim=True), again=True):
             raise RetryableError(f"job {name} could not be ended: a process of it survives SIGKILL; try again")
 
+    async def note_end(self, name: str, exit_code: int) -> None:
+        """See `Launcher.note_end`: how each job ended is in its folder."""
+
     async def forget(self, name: str) -> None:
         """See `Launcher.forget`."""
         if _NAME.fullmatch(name) is not None:

@@ -139,7 +139,7 @@ class Candles(RecordKind):
     paging = Klines()
     archive = KlineFiles()
     streaming = KlineStream()
-    schema = "candle"
+    noun = schema = "candle"
     notes = _NOTES
     example = _EXAMPLE
 

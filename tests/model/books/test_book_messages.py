@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamforge_utils.model.books.messages import BookTicker, DepthDiff, checked, read_message, read_snapshot
+from streamforge_utils.model.books.book_messages import BookTicker, DepthDiff, checked, read_message, read_snapshot
 from streamforge_utils.model.books.numbers import ZERO, is_exact, is_number, text_of
 from streamforge_utils.model.errors import PermanentError
 from tests.doubles.market import message, snapshot

@@ -9,21 +9,20 @@ import signal
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from streamforge_utils.model.errors import ConfigError
-from streamforge_utils.ports.basket import BASKET_DIR, STOP, Member, note_exit, read_members
+from streamforge_utils.ports.basket import BASKET_DIR, BASKET_REPORT, STOP, Member, note_exit, note_exits, read_members
 from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.runtime.command_listener import CLOCK_SKEW_S
-from streamforge_utils.runtime.context import Wiring
 from streamforge_utils.runtime.environment import secrets_of
-from streamforge_utils.runtime.logs import Redactor, make_log, use_for_libraries
+from streamforge_utils.runtime.logs import Log, Redactor, make_log, use_for_libraries
 from streamforge_utils.runtime.merged_metrics import MergedMetrics
 from streamforge_utils.runtime.metrics import Metrics, MetricsServer
 from streamforge_utils.runtime.settings import WorkerSettings
-from streamforge_utils.runtime.shared_parts import SharedParts
+from streamforge_utils.runtime.shared_parts import BasketWiring, SharedParts
 from streamforge_utils.runtime.supervisor import CLOSE_LIMIT_S, Supervisor
 from streamforge_utils.runtime.termination import EXIT_CONFIG, EXIT_DONE, EXIT_FAILED
 from streamforge_utils.runtime.worker_definition import Definition
@@ -34,7 +33,9 @@ P = TypeVar("P", bound=msgspec.Struct)
 _LOOK_S = 0.25
 
 
-def run_basket(definition: Definition[P], wiring: Wiring, environ: Mapping[str, str], *, version: str = "") -> int:
+def run_basket(
+    definition: Definition[P], wiring: BasketWiring, environ: Mapping[str, str], *, version: str = ""
+) -> int:
     """Run the members that `environ` names; returns the exit code, which is that of the first that did not end well.
 
     It may end the process itself, with that code, where something could not be ended in order.
@@ -47,8 +48,8 @@ def run_basket(definition: Definition[P], wiring: Wiring, environ: Mapping[str, 
     except ConfigError as error:
         log.error("bad configuration", error=str(error))
         return EXIT_CONFIG
-    folder = Path(environ[BASKET_DIR]) if environ.get(BASKET_DIR) else None
-    basket = Basket(definition, wiring, members, folder=folder, version=version, handle_signals=True)
+    folder, report = (Path(environ[name]) if environ.get(name) else None for name in (BASKET_DIR, BASKET_REPORT))
+    basket = Basket(definition, wiring, members, folder=folder, report=report, version=version, handle_signals=True)
     return asyncio.run(basket.run())
 
 
@@ -60,15 +61,20 @@ def _allow_files() -> None:
 
 
 class Basket(Generic[P]):
-    """Runs the members side by side. folder: where that of each member is, by its job; None: nobody looks there."""
+    """Runs the members side by side.
+
+    folder: where that of each member is, by its job; report: the file for how all of them ended; None: nobody looks
+    there.
+    """
 
     def __init__(
         self,
         definition: Definition[P],
-        wiring: Wiring,
+        wiring: BasketWiring,
         members: Sequence[Member],
         *,
         folder: Path | None = None,
+        report: Path | None = None,
         clock: Clock | None = None,
         version: str = "",
         handle_signals: bool = False,
@@ -78,6 +84,8 @@ class Basket(Generic[P]):
         self._wiring = wiring
         self._members = members
         self._folder = folder
+        self._report = report
+        self._codes: dict[str, int] = {}
         self._clock = clock or SystemClock()
         self._version = version
         self._handle_signals = handle_signals
@@ -91,15 +99,19 @@ class Basket(Generic[P]):
         """Run until the last member has ended. Never raises but for cancellation."""
         if self._handle_signals:
             for number in (signal.SIGTERM, signal.SIGINT):
-                asyncio.get_running_loop().add_signal_handler(number, self._on_signal, number)
+                asyncio.get_running_loop().add_signal_handler(number, self.signalled, number)
         loaded, codes = await self._load()
         if not loaded:
             return max(codes, default=EXIT_CONFIG)
-        first = next(iter(loaded.values()))[0]
+        every = [one for one, _ in loaded.values()]
+        first = every[0]
+        # What is shared, client libraries too, speaks for all of them: for none by its name.
+        self._log = self._log_of(first, *every[1:], members=len(every))
+        use_for_libraries(self._log)
         shared = SharedParts(
             self._wiring,
             control_topic=first.control_topic,
-            since_ms=int((min(self._launched_at(one) for one, _ in loaded.values()) - CLOCK_SKEW_S) * 1000),
+            since_ms=int((min(map(self._launched_at, every)) - CLOCK_SKEW_S) * 1000),
             clock=self._clock,
             observer=self._common,
             log=self._log,
@@ -139,16 +151,7 @@ class Basket(Generic[P]):
         return loaded, codes
 
     async def _run(self, job: str, settings: WorkerSettings, parameters: P, shared: SharedParts, port: int) -> int:
-        log = make_log(
-            form=settings.log_format,
-            debug=settings.debug,
-            redactor=Redactor(secrets_of(settings)),
-            queue_id=settings.queue_id,
-            target=self._definition.target,
-            attempt=settings.attempt,
-        )
-        if not self.supervisors:
-            use_for_libraries(log)
+        log = self._log_of(settings, queue_id=settings.queue_id, attempt=settings.attempt)
         supervisor = self.supervisors[job] = Supervisor(
             self._definition,
             settings,
@@ -172,15 +175,24 @@ class Basket(Generic[P]):
             self._note(job, code)
         return code
 
+    def _log_of(self, settings: WorkerSettings, *others: WorkerSettings, **bound: Any) -> Log:
+        """A log in the form of the first settings, without the secrets of any."""
+        secrets = {secret for one in (settings, *others) for secret in secrets_of(one)}
+        target, redactor = self._definition.target, Redactor(secrets)
+        return make_log(form=settings.log_format, debug=settings.debug, redactor=redactor, target=target, **bound)
+
     def _launched_at(self, settings: WorkerSettings) -> float:
         return self._clock.now_ms() / 1000 if settings.launched_at is None else settings.launched_at
 
     def _note(self, job: str, code: int) -> None:
-        if self._folder is not None:
-            try:
+        self._codes[job] = code
+        try:
+            if self._folder is not None:
                 note_exit(self._folder / job, code)
-            except OSError as error:  # it is taken to end with the process
-                self._log.warning("how a member ended could not be noted", job=job, error=str(error))
+            if self._report is not None:
+                note_exits(self._report, [self._codes.get(member.job) for member in self._members])
+        except OSError as error:  # it is taken to end with the process
+            self._log.warning("how a member ended could not be noted", job=job, error=str(error))
 
     async def _look_for_stops(self) -> None:
         """End those whose launcher asks for it."""
@@ -192,14 +204,16 @@ class Basket(Generic[P]):
                     asked.add(job)
                     supervisor.stop.by_signal(signal.SIGTERM)
 
-    def _on_signal(self, number: int) -> None:
+    def signalled(self, number: int) -> None:
+        """A signal came that asks the process to end."""
         if self._signal is not None:
             self._log.error("a second signal: leaving at once")
             os._exit(EXIT_FAILED)
         self._signal = number
         self._log.info("a signal: stopping in order", signal=signal.Signals(number).name)
         for supervisor in self.supervisors.values():
-            supervisor.stop.by_signal(number)
+            if not supervisor.goes_on(number):
+                supervisor.stop.by_signal(number)
 
     def _wait(self, reason: str | None, until_ms: int | None) -> None:
         """What is shared waits, and so do all."""

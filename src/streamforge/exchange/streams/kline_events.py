@@ -10,8 +10,8 @@ import msgspec
 from streamforge.exchange import windows
 from streamforge.exchange.config import SymbolSpec
 from streamforge.exchange.prices import STEPS_MS, Grid
+from streamforge.exchange.seeded_trades import SeededTrades
 from streamforge.exchange.stream_source import StreamEvent, StreamName, StreamSource
-from streamforge.exchange.trades import SeededTrades
 from streamforge.exchange.windows import RowSeries, Window
 
 _CADENCE_MS, _SECOND_MS = 2_000, 1_000

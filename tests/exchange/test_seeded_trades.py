@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from streamforge.exchange.config import DEFAULT_SYMBOLS, ExchangeConfig, SymbolSpec
 from streamforge.exchange.prices import PricePath
-from streamforge.exchange.trades import SeededTrades, Tape
+from streamforge.exchange.seeded_trades import SeededTrades, Tape
 from streamforge_utils.model.timeranges import TimeRange
 from tests.exchange.conftest import DAY, HOUR, MINUTE, NOW, Peer, peer
 

@@ -14,8 +14,8 @@ from streamforge.exchange.config import SymbolSpec
 from streamforge.exchange.endpoint import RowsEndpoint
 from streamforge.exchange.prices import PricePath
 from streamforge.exchange.recordings import RecordedRows, Row
+from streamforge.exchange.seeded_trades import SeededAggTrades, SeededTrades, Tape
 from streamforge.exchange.trade_lines import TradeLines
-from streamforge.exchange.trades import SeededAggTrades, SeededTrades, Tape
 from streamforge.exchange.windows import Numbers, RowSeries
 from streamforge_utils.model.books.numbers import text_of
 from streamforge_utils.model.timeranges import TimeRange

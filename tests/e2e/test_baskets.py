@@ -22,7 +22,7 @@ from tests.limits import LIMIT_S
 
 SYMBOLS = [f"S{number:02}USDT" for number in range(12)]
 LISTED_MS = 1_577_836_800_000
-LOADER, SIZE = "loader-ws-trades", 4
+LOADER, SINK, SIZE = "loader-ws-trades", "arango-trades", 4
 
 
 @pytest.fixture
@@ -62,10 +62,10 @@ def baskets(manager: rig.Manager) -> dict[str, str]:
     return found
 
 
-def numbers(manager: rig.Manager) -> dict[str, int]:
-    """The latest attempt of each loader."""
+def numbers(manager: rig.Manager, target: str = LOADER) -> dict[str, int]:
+    """The latest attempt of each loader, or sink."""
     found = workflows(manager).items()
-    return {symbol: latest(manager.show(one["queue_id"]), LOADER)["number"] for symbol, one in found}
+    return {symbol: latest(manager.show(one["queue_id"]), target)["number"] for symbol, one in found}
 
 
 def connections(exchange: Exchange) -> int:
@@ -150,6 +150,7 @@ def test_an_upgrade_hands_baskets_over_as_baskets_and_nothing_lacks(exchange: Ex
     manager.start()
     wanted = dict.fromkeys(SYMBOLS, 2)
     rig.eventually(lambda: True if numbers(manager) == wanted else None, "all were handed over", 2 * LIMIT_S)
+    rig.eventually(lambda: True if numbers(manager, SINK) == wanted else None, "the sinks were made again", 2 * LIMIT_S)
     until_all(manager, "all go on", proven_beyond(proven))
     processes = set(baskets(manager).values())
     assert len(processes) < len(SYMBOLS) / 2

@@ -26,7 +26,8 @@ async def tail_of(folder: Path, *keys: bytes, trimmed: int = 0, most: int = RECO
         await consumer.poll(trimmed, 1.0)
         await consumer.commit({0: trimmed})
         await bus.trim("t", ["g"])
-    found = await TopicTail(bus, "t", instruments()).look(most)
+    tail = TopicTail(bus, "t", instruments())
+    found = await (tail.read() if most == RECORDS else tail.look(most))
     await bus.close()
     return [one.key for one in found]
 

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 
 from streamforge.manager.execution.handover_limit import HandoverLimit
+from streamforge.manager.execution.overview import Overview
 from streamforge.manager.policy import Policy
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.messages import Event
 from streamforge_utils.ports.launcher import Job, JobState
 from streamforge_utils.runtime.book_loader import PATIENCE_S
 from tests.manager.execution.test_baskets import many, until_launched, world_of
-from tests.manager.live_world import POLICY, speak
+from tests.manager.live_world import POLICY, speak, wanted
 from tests.manager.support import LOADER, SINK, World, attempt, job_named, replace, said, step
 
 OLD, NEW = "registry/loader:1", "registry/loader:2"
@@ -136,6 +137,17 @@ def together(*baskets: str) -> dict[str, Job]:
     }
 
 
+def limit_of(policy: Policy, busy: str = "") -> HandoverLimit:
+    """The loaders of these workflows are being handed over."""
+    overview = Overview({})
+    overview.handing_over = {*busy}
+    return HandoverLimit(policy, overview)
+
+
+def named(queue_id: str) -> Workflow:
+    return replace(wanted(), queue_id=queue_id)
+
+
 @pytest.mark.parametrize(
     ("asks", "busy", "may"),
     [
@@ -151,15 +163,16 @@ def together(*baskets: str) -> dict[str, Job]:
     ],
 )
 def test_no_more_than_three_are_handed_over_but_for_those_of_one_process(asks: str, busy: str, may: bool) -> None:
-    limit = HandoverLimit(Policy(weight_per_minute=399, connects=7))
+    limit = limit_of(Policy(weight_per_minute=399, connects=7), busy)
     assert limit.most == 3
-    assert limit.may_begin(asks, {*busy}, together("abc", "w", "x", "y", "z")) is may
+    assert limit.may_begin(named(asks), together("abc", "w", "x", "y", "z")) is may
+    assert limit.may_begin(None, {})
 
 
 def test_who_shared_a_process_that_has_ended_is_alone() -> None:
-    limit, jobs = HandoverLimit(Policy(weight_per_minute=199)), together("abc", "x")
+    limit, jobs = limit_of(Policy(weight_per_minute=199), "b"), together("abc", "x")
     assert limit.most == 1
-    assert limit.may_begin("a", {"b"}, jobs)
+    assert limit.may_begin(named("a"), jobs)
     jobs = {name: replace(job, state=JobState.ENDED) for name, job in jobs.items()}
-    assert not limit.may_begin("a", {"b"}, jobs)
-    assert HandoverLimit(Policy(weight_per_minute=20)).most == 1
+    assert not limit.may_begin(named("a"), jobs)
+    assert limit_of(Policy(weight_per_minute=20)).most == 1

@@ -43,7 +43,7 @@ from streamforge.manager.lifecycle.facts import (
     TopicsRemoved,
     Unanswered,
 )
-from streamforge.manager.lifecycle.handovers import is_leaving, with_shadow
+from streamforge.manager.lifecycle.handovers import leaves, with_shadow
 from streamforge.manager.lifecycle.job_spec import job_of, start_command, topics_of
 from streamforge.manager.lifecycle.live_pace import drain_s, kill_grace_s
 from streamforge.manager.lifecycle.retry_policy import HANDOVER, Banned
@@ -78,8 +78,8 @@ class Executor:
         self._bans = bans
         self._budget = budget
         self._connects = Connects(deps.policy.connects)
-        self._handovers = HandoverLimit(deps.policy)
         self._overview = overview
+        self.handovers = HandoverLimit(deps.policy, overview)
         self.jobs: Mapping[str, Job] = {}
         self.baskets = Baskets(deps.launcher, deps.clock, deps.policy.basket_size)
         self._recorded: dict[str, None] = {}
@@ -213,16 +213,9 @@ class Executor:
             if job in connects:
                 self._connects.sent(job, connects[job])
 
-    def may_hand_over(self, workflow: Workflow | None) -> bool:
-        """Whether its loader may be replaced for its image now; None: it depends on the workflow."""
-        handing_over = self._overview.handing_over
-        return workflow is None or self._handovers.may_begin(workflow.queue_id, handing_over, self.jobs)
-
     def may_connect(self, workflow: Workflow | None, now_ms: int) -> bool:
         """Whether one more loader of a stream may be launched, which connects at once."""
-        leaving = workflow is not None and any(map(is_leaving, workflow.steps))
-        launched = sorted(self._connections({"": now_ms}))[:-1]
-        return self._connects.may_launch(launched, now_ms, leaving=leaving)
+        return self._connects.may_launch(sorted(self._connections({"": now_ms}))[:-1], now_ms, leaving=leaves(workflow))
 
     def _connections(self, more: Mapping[str, int]) -> list[int]:
         """When each process of late was planned that connects to the streams, and those of `more` jobs."""

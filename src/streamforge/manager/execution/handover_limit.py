@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Mapping
 
+from streamforge.manager.execution.overview import Overview
 from streamforge.manager.policy import Policy
+from streamforge.manager.workflow import Workflow
 from streamforge_utils.ports.launcher import Job, JobState
 
 _SNAPSHOT_WEIGHT = 50
@@ -18,15 +20,20 @@ class HandoverLimit:
     Loaders of one process are handed over together, however many they are: so they are one process again.
     """
 
-    def __init__(self, policy: Policy) -> None:
+    def __init__(self, policy: Policy, overview: Overview) -> None:
         self.most = max(1, min(policy.weight_per_minute // (2 * _SNAPSHOT_WEIGHT), policy.connects // 2))
+        self._overview = overview
         self._jobs: Mapping[str, Job] = {}
         self._together: dict[str, set[str]] = {}
 
-    def may_begin(self, queue_id: str, handing_over: set[str], jobs: Mapping[str, Job]) -> bool:
-        """Whether a workflow's loader may be handed over beside those of others. jobs: as they were last seen."""
-        others = handing_over - {queue_id}
-        if not others:
+    def may_begin(self, workflow: Workflow | None, jobs: Mapping[str, Job]) -> bool:
+        """Whether its loader may be handed over beside those of others; None: it depends on the workflow.
+
+        jobs: as they were last seen.
+        """
+        queue_id = "" if workflow is None else workflow.queue_id
+        others = self._overview.handing_over - {queue_id}
+        if workflow is None or not others:
             return True
         if jobs is not self._jobs:
             self._jobs, self._together = jobs, _together(jobs)

@@ -334,7 +334,7 @@ class Reconciler:
             abandoned=workflow is not None and self._overview.is_abandoned(workflow),
             may_connect=not waits_to_connect(workflow) or self.executor.may_connect(workflow, self._now_ms),
             runs=self.executor.runs(workflow),
-            may_hand_over=self.executor.may_hand_over(workflow),
+            may_hand_over=self.executor.handovers.may_begin(workflow, self._jobs),
         )
 
     async def _store(self, stored: Stored, workflow: Workflow, now_ms: int) -> None:

@@ -55,6 +55,11 @@ def is_leaving(step: Step) -> bool:
     return live is not None and live.leaving
 
 
+def leaves(workflow: Workflow | None) -> bool:
+    """Whether that is so of one of its loaders."""
+    return workflow is not None and any(map(is_leaving, workflow.steps))
+
+
 def state_of(step: Step) -> str:
     """How far its handover is, as the API tells it."""
     attempt, shadow = step.attempt, step.shadow

@@ -360,15 +360,12 @@ class Synchroniser:
         for the book, too, once nobody else needs a snapshot more.
         """
         self.held.reach(book, diffs, self.ledger.next_id)
-        if self._begin_with(book, anchor_id, witness=False):
+        if self._begin_with(book, anchor_id, inherited=True):
             self._requests.want(Importance.RENEW, self._now_us)
             self._holding = self._requests.under_way
 
-    def _begin_with(self, book: OrderBook, anchor_id: int, *, witness: bool = True) -> bool:
-        """Go on with a whole book that the stream has reached, which a snapshot verifies; witness: it is the snapshot.
-
-        False: it is older than what is held, or what is held crosses it.
-        """
+    def _begin_with(self, book: OrderBook, anchor_id: int, *, inherited: bool = False) -> bool:
+        """Go on with a whole book. False: it is older than what is held, or what is held crosses it."""
         ledger, before = self.ledger, self.book
         if book.last_id + 1 < self.held.first_id(ledger.next_id) or not (led := self.held.lead(book, ledger.mark())):
             return False
@@ -377,7 +374,9 @@ class Synchroniser:
         if before is not None and is_same and before.differs(book):
             self._lose(Cause.WITNESS, self._witnessed)
             is_same = False
-        if witness and (not is_same or self._witnessed.messages < since.messages):
+        if inherited:
+            self._witnessed = Mark(0, 0, 0)  # when the one before last agreed with the exchange is not known
+        elif not is_same or self._witnessed.messages < since.messages:
             self._witnessed = since  # the exchange itself says what the book was there
         ledger.settle(self._witnessed)
         self.book, self._anchor_id = book, anchor_id

@@ -320,11 +320,10 @@ def make_launcher(
     clock: Clock | None = None,
     observer: Observer | None = None,
 ) -> Launcher:
-    """Jobs of a Kubernetes cluster where the settings say so, else processes, of which `DATA/jobs` knows.
+    """Jobs of a Kubernetes cluster where the settings say so, else processes `python -m streamforge.workers TARGET`.
 
-    The latter are `python -m streamforge.workers TARGET`. store: where the former remembers what
-    became of its jobs. environment: what every job gets besides its own and `STREAMFORGE_DATA_DIR`.
-    Raises ConfigError.
+    store: where the former remembers what became of its jobs. environment: what every job gets besides its own and
+    `STREAMFORGE_DATA_DIR`. Raises ConfigError.
     """
     if launcher is not None and launcher.in_kubernetes:
         if store is None:

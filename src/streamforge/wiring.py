@@ -143,14 +143,14 @@ def store_place(settings: DataSettings) -> StorePlace:
     return StorePlace(str(settings.folder), "choose another folder with --data or STREAMFORGE_DATA_DIR", shared=False)
 
 
-def objects_folder(settings: ObjectSettings, data: Path) -> Path | None:
+def objects_folder(settings: ObjectSettings, data: DataSettings) -> Path | None:
     """The folder of objects; None: they are in a bucket."""
-    return None if settings.in_bucket else Path(settings.url) if settings.url else data / OBJECTS
+    return None if settings.in_bucket else Path(settings.url) if settings.url else data.folder / OBJECTS
 
 
 def make_object_store(settings: ObjectSettings, data: DataSettings) -> ObjectStore:
     """A bucket where the settings name one, else a folder, by default `DATA/objects`. Raises ConfigError."""
-    if (folder := objects_folder(settings, data.folder)) is not None:
+    if (folder := objects_folder(settings, data)) is not None:
         from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 
         return ObjectFolder(folder)
@@ -300,7 +300,7 @@ def back_up(data: Path, target: Path, objects: ObjectSettings, *, made_at: str) 
     """
     from streamforge_utils.adapters.embedded import backup
 
-    kept = objects_folder(objects, data)
+    kept = objects_folder(objects, DataSettings(data_dir=data))
     return backup.back_up(data, target, made_at=made_at, made_by=installed_version(), objects=kept)
 
 

@@ -63,8 +63,8 @@ async def test_any_type_will_do_and_is_told_in_its_events(rig: Rig, type_name: s
 
 
 async def test_a_loader_that_is_played_needs_a_type_that_a_loader_takes(rig: Rig) -> None:
-    rig.environment["TYPE"] = "ws"
-    with pytest.raises(ConfigError, match="TYPE: type 'ws' is not known: choose one of api_agg_trades, "):
+    rig.environment["TYPE"] = "dummy"
+    with pytest.raises(ConfigError, match="TYPE: type 'dummy' is not known: choose one of api_agg_trades, "):
         made(rig, imitate="loader-api-candles")
 
 

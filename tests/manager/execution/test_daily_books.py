@@ -144,7 +144,7 @@ async def test_an_old_day_of_a_live_book_is_exported_and_expires(rig: Rig, tmp_p
     await rig.step()
     rig.wait(DAY_MS / 1000)
     exports = await retained(rig, tmp_path)
-    assert await placed(rig) == [("expired", None, None, 0), (SECOND, 1000, 1001, 2)]
+    assert await placed(rig) == [("expired", None, 999, 0), (SECOND, 1000, 1001, 2)]
     assert FIRST not in await rig.world.store.names()
     assert "BTCUSDT_interval_000000000900" in rig.world.store.documents[LEDGER], "the interval goes on"
     names = [one.name.split("/", 2)[2] async for one in exports.list(f"{FIRST}/")]
@@ -158,7 +158,7 @@ async def test_an_old_day_of_a_live_book_is_exported_and_expires(rig: Rig, tmp_p
     await rig.books.back(1002)
     await rig.books.keep()
     await rig.step()
-    assert await placed(rig) == [("expired", None, None, 0), (SECOND, 1000, 1002, 3)]
+    assert await placed(rig) == [("expired", None, 999, 0), (SECOND, 1000, 1002, 3)]
     assert (rig.ledger.proven_id, rig.ledger.open_holes) == (1002, 0)
 
 

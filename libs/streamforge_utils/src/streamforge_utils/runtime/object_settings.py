@@ -156,6 +156,10 @@ class ObjectSettings(msgspec.Struct, frozen=True, kw_only=True):
         """Whether objects are kept in a bucket."""
         return self.url.startswith("s3://")
 
+    def folder_in(self, data: Path) -> Path | None:
+        """The folder of objects, by default in the data directory; None: they are in a bucket."""
+        return None if self.in_bucket else Path(self.url) if self.url else data / FOLDER
+
     @property
     def bucket(self) -> tuple[str, str]:
         """The bucket and the prefix."""

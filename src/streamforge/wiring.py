@@ -23,7 +23,6 @@ from streamforge_utils.ports.store import StateStore, Store
 from streamforge_utils.ports.stream import Stream
 from streamforge_utils.runtime.context import MessageBus
 from streamforge_utils.runtime.environment import variables
-from streamforge_utils.runtime.object_settings import FOLDER as OBJECTS
 from streamforge_utils.runtime.object_settings import ObjectSettings
 from streamforge_utils.runtime.server_settings import KafkaSettings
 from streamforge_utils.runtime.settings import (
@@ -143,17 +142,12 @@ def store_place(settings: DataSettings) -> StorePlace:
     return StorePlace(str(settings.folder), "choose another folder with --data or STREAMFORGE_DATA_DIR", shared=False)
 
 
-def objects_folder(settings: ObjectSettings, data: DataSettings) -> Path | None:
-    """The folder of objects; None: they are in a bucket."""
-    return None if settings.in_bucket else Path(settings.url) if settings.url else data.folder / OBJECTS
-
-
 def make_object_store(settings: ObjectSettings, data: DataSettings) -> ObjectStore:
     """A bucket where the settings name one, else a folder, by default `DATA/objects`. Raises ConfigError."""
-    if (folder := objects_folder(settings, data)) is not None:
+    if not settings.in_bucket:
         from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 
-        return ObjectFolder(folder)
+        return ObjectFolder(settings.folder_in(data.data_dir) or data.folder)  # which says that it is not set
     from streamforge_utils.adapters.object_storage.object_bucket import BucketPlace, Keys, ObjectBucket
 
     def keys() -> Keys:
@@ -300,8 +294,7 @@ def back_up(data: Path, target: Path, objects: ObjectSettings, *, made_at: str) 
     """
     from streamforge_utils.adapters.embedded import backup
 
-    kept = objects_folder(objects, DataSettings(data_dir=data))
-    return backup.back_up(data, target, made_at=made_at, made_by=installed_version(), objects=kept)
+    return backup.back_up(data, target, made_at=made_at, made_by=installed_version(), objects=objects.folder_in(data))
 
 
 def restore(source: Path, data: Path) -> Backup:

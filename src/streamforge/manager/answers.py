@@ -191,7 +191,7 @@ class CoverageSummary(msgspec.Struct, frozen=True, kw_only=True):
     """What of the workflow's range is stored: while it goes on, what the latest proof found; after its end, what the
     coverage says now."""
 
-    complete: Annotated[bool, meaning("Whether every hole has its reason: none is `ours`, `unknown` or `lost`.")]
+    complete: Annotated[bool, meaning("Whether nothing lacks: none is `ours`, `unknown` or `lost`; `expired` is fine.")]
     checked_at: Annotated[
         Moment, meaning("When the latest proof counted; what was found to be gone since is left out.")
     ]

@@ -60,7 +60,7 @@ def backup(
     _tell("backed up", database or where.folder, target, kept, as_json=as_json)
     if os.environ.get("KAFKA_BOOTSTRAP_SERVERS"):
         terminal.say(_ON_KAFKA)
-    folder = wiring.objects_folder(objects, where.folder)
+    folder = objects.folder_in(where.folder)
     if folder is None or (database and folder.is_dir()):
         terminal.say(_OBJECTS.format(folder or objects.url))
     return 0

@@ -156,6 +156,12 @@ class ObjectSettings(msgspec.Struct, frozen=True, kw_only=True):
         """Whether objects are kept in a bucket."""
         return self.url.startswith("s3://")
 
+    def folder_in(self, data: Path | None) -> Path | None:
+        """The folder of objects, by default in the data directory; None: they are in a bucket, or there is neither."""
+        if self.in_bucket:
+            return None
+        return Path(self.url) if self.url else None if data is None else data / FOLDER
+
     @property
     def bucket(self) -> tuple[str, str]:
         """The bucket and the prefix."""

@@ -136,7 +136,8 @@ def assert_told(part: Json, ledger: Sequence[BookInterval], diffs: Sequence[Dept
     """The trust of a stored range is what the loader told of each diff last."""
     for diff in diffs:
         told = {one.doubt for one in ledger if one.first_id <= diff.last_id <= one.last_id}
-        assert part.get("cause", "") in (told or {"unverifiable: loader ended"}) | {f"unverifiable: {UNBACKED}"}
+        may = (told or {"unverifiable: loader ended"}) | {f"unverifiable: {UNBACKED}"}
+        assert part.get("cause", "") in may, (part, diff.first_id, diff.last_id, told)
 
 
 def assert_unbroken(part: Json, diffs: Sequence[DepthDiff], late: int = 0) -> None:

@@ -111,6 +111,7 @@ def cases(
         "STREAMFORGE_TOTAL_CONNECTS": "300",
         "STREAMFORGE_COMPARE_SECONDS": "0.5",
         "STREAMFORGE_HOLE_SECONDS": "1",
+        "STREAMFORGE_BASKET_SIZE": "1",  # a fault of the connection strikes no other case
     }
     with rig.manager(tmp_path_factory.mktemp("books") / "data", exchange.url, **settings) as manager:
         yield Cases(exchange, manager, [one["case"] for one in chosen_cases(request)])

@@ -6,6 +6,7 @@ import asyncio
 import random
 from collections.abc import Sequence
 from itertools import pairwise
+from math import inf
 from pathlib import Path
 
 import msgspec
@@ -90,10 +91,10 @@ def test_whatever_a_loader_tells_and_a_sink_stores_nothing_is_claimed_that_is_no
     asyncio.run(scenario())
 
 
-def opened(books: BookRecords) -> int:
-    """The first id of the interval that goes on."""
+def opened(books: BookRecords) -> float:
+    """The first id of the interval that goes on; where there is none, beyond all."""
     goes_on = books.ledger.open()
-    return books.ledger.next_id if goes_on is None else goes_on.first_id
+    return inf if goes_on is None else goes_on.first_id
 
 
 def unbacked(one: Segment) -> set[str]:
@@ -127,6 +128,28 @@ async def test_behind_what_is_all_expired_a_chain_that_goes_on_has_no_hole(tmp_p
     await rig.books.hear(6, 7, 8)
     await rig.books.keep(6)
     assert [one[2] for one in await rig.step()] == ["expired", "stored", "unknown", "stored"]
+
+
+async def test_what_comes_after_it_was_called_lost_is_stored() -> None:
+    rig = await a_rig()
+    await rig.books.hear(1, 2)
+    await rig.books.end("sequence gap")
+    await rig.books.hear(6, 7)
+    await rig.books.keep()
+    assert (await rig.step())[1] == (3, 6, "lost", "sequence gap")
+    rig.books.ledger.late(4, 4, at(4))
+    await rig.books.tell()
+    await rig.books.replay(4)
+    found = [
+        (1, 3, "stored", ""),
+        (3, 4, "lost", "sequence gap"),
+        (4, 5, "stored", "suspect: sequence gap"),
+        (5, 6, "lost", "sequence gap"),
+        (6, 8, "stored", ""),
+    ]
+    assert await rig.step() == found
+    assert await rig.step() == found
+    assert (rig.ledger.proven_id, rig.ledger.open_holes, rig.ledger.stored) == (7, 0, 5)
 
 
 async def test_what_a_killed_loader_has_left_untold_in_an_open_segment_is_not_lost(tmp_path: Path) -> None:

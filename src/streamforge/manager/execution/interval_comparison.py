@@ -134,8 +134,8 @@ class IntervalComparison(Comparison):
     ) -> Front | None:
         """The first place before the front where the loader has changed its mind about what is stored.
 
-        It does so about its last intervals alone: a snapshot, or the exchange's best prices, told it more. doubtful:
-        only where it has a doubt now.
+        It does so about its last intervals alone: a snapshot, or the exchange's best prices, told it more; or something
+        came late that was lost. doubtful: only where it has a doubt now.
         """
         at_ms = self.ledger.from_ms or 0
         for one in sorted(told, key=lambda one: (one.start_ms, one.first_id)):
@@ -143,6 +143,8 @@ class IntervalComparison(Comparison):
             for part in touching(known.segments, TimeRange(at_ms, end_ms)) if at_ms < end_ms else ():
                 if part.verdict is Verdict.STORED and part.cause != one.doubt and (one.doubt or not doubtful):
                     return self._place(known, one, part, max(at_ms, part.start_ms))
+                if part.verdict is Verdict.LOST and part.start_ms <= one.start_ms and one.end_ms <= part.end_ms:
+                    return front_of(known.segments, self.ledger.from_ms or 0, done=False, until_ms=part.start_ms)
             at_ms = max(at_ms, end_ms)
         return None
 

@@ -98,13 +98,12 @@ def run(bench: Bench) -> Section:
         ),
         lines=(
             Line(what="diffs into a verified book, by a core", measured=rates["book"], unit="/s", at_least=15_000),
-            Line(what="the same, share of a bare loop", measured=share("bare", "book"), unit="%"),
+            Line(what="the same, share of a bare loop", measured=share("bare", "book"), unit="%", at_least=60),
             Line(what="the same, share of a plain loop", measured=share("plain", "book"), unit="%"),
             Line(
                 what="the same, share of a bare loop that makes records, too",
                 measured=share("recording", "book"),
                 unit="%",
-                at_least=60,
             ),
             Line(
                 what="the same with tops and checkpoints, share of a bare loop",

@@ -13,11 +13,11 @@ import pytest
 from benchmarks.common.bench import Bench
 from benchmarks.common.fresh import fresh
 from benchmarks.common.measuring import Line, Section, Size, in_turn, median, per_second
-from streamforge_utils.model.books.basket import Basket
 from streamforge_utils.model.books.book_settings import BookSettings
 from streamforge_utils.model.books.records import Depth, id_key
 from streamforge_utils.model.books.synchroniser import Synchroniser
 from streamforge_utils.model.books.trust import Trust
+from tests.doubles.bookbasket import Basket
 from tests.places import market_data
 
 FOLDER = "depth-snapshot-and-diffs"

@@ -6,12 +6,12 @@ from typing import TypeVar
 
 import msgspec
 
-from streamforge_utils.model.books.basket import Basket
 from streamforge_utils.model.books.book_settings import BookSettings
 from streamforge_utils.model.books.records import Depth, DepthCheckpoint, DepthTop
 from streamforge_utils.model.books.synchroniser import Synchroniser
 from streamforge_utils.model.books.trust import BookInterval, Trust
 from tests.doubles import market
+from tests.doubles.bookbasket import Basket
 from tests.doubles.market import START_MS, SYMBOL, Market
 
 T = TypeVar("T", bound=msgspec.Struct)

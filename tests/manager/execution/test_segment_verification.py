@@ -9,14 +9,17 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from streamforge.manager.execution.segment_verification import AGAIN_S, DAMAGED, GONE
+from streamforge.manager.execution.segment_verification import AGAIN_S
 from streamforge.manager.execution.verifier import verify
 from streamforge.manager.service import Verification
-from streamforge.manager.workflow import Status
+from streamforge.manager.workflow import Status, Workflow
+from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.books.segments import CONTENT, MANIFEST, decode_manifest
+from streamforge_utils.model.coverage import DAMAGED, GONE
+from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.timeranges import TimeRange
 from tests.doubles.manualclock import ManualClock
-from tests.manager.execution.interval_rig import at, shown
+from tests.manager.execution.interval_rig import AWAITING, at, shown
 from tests.manager.execution.test_interval_comparison import C, Rig, a_rig
 from tests.manager.support import replace
 
@@ -32,7 +35,7 @@ async def rig(tmp_path: Path) -> Rig:
         await rig.books.hear(*range(first, first + 10))
         await rig.books.keep()
     assert await rig.step() == WHOLE
-    await rig.world.deps.workflows.change(rig.workflow.queue_id, lambda one: replace(one, status=Status.FINISHED))
+    await rig.world.deps.workflows.change(rig.workflow.queue_id, _ended(rig))
     return rig
 
 
@@ -109,6 +112,9 @@ async def test_a_manifest_that_says_something_else_than_its_file_is_damaged(rig:
     manifest = decode_manifest(b"".join([block async for block in objects.get(NAME + MANIFEST)]))
     await objects.put(NAME + MANIFEST, msgspec.json.encode(replace(manifest, **change)))
     assert [one.cause for one in (await verified(rig)).gaps] == [DAMAGED]
+    lost = await known(rig)
+    await verified(rig)
+    assert await known(rig) == lost
 
 
 async def test_what_the_collection_has_too_is_there(rig: Rig, tmp_path: Path) -> None:
@@ -173,3 +179,90 @@ async def test_what_retention_has_removed_meanwhile_is_expired_and_not_lost(rig:
     rig.wait(AGAIN_S)
     assert (await looking).gaps[0].collection == C
     assert await known(rig) == [(1, 21, "expired", "retention"), (21, 21, "lost", GONE), (21, 31, "stored", "")]
+
+
+async def test_without_a_store_of_objects_nothing_is_called_lost(rig: Rig) -> None:
+    rig.world.deps = replace(rig.world.deps, objects=None)
+    with pytest.raises(RetryableError, match=r"nothing was changed\. Set STREAMFORGE_OBJECTS_URL"):
+        await verified(rig)
+    assert await known(rig) == WHOLE
+
+
+async def test_where_there_is_no_segment_at_all_nothing_is_called_lost(rig: Rig, tmp_path: Path) -> None:
+    rig.world.deps = replace(rig.world.deps, objects=ObjectFolder(tmp_path / "elsewhere"))
+    with pytest.raises(RetryableError, match=r"no segment of BTCUSDT.* Let STREAMFORGE_OBJECTS_URL name the folder"):
+        await verified(rig)
+    assert await known(rig) == WHOLE
+
+
+@pytest.mark.parametrize("first", [1, 11, 21])
+@pytest.mark.parametrize("spoil", [_gone, _flipped])
+async def test_what_is_brought_back_is_stored_again(
+    rig: Rig, tmp_path: Path, first: int, spoil: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"{__name__}.NAME", f"depth/BTCUSDT/{first:012}")
+    before = await rig.world.deps.coverage.of(rig.workflow.series)
+    kept = {path: path.read_bytes() for path in (tmp_path / "objects").rglob(f"{first:012}.json*")}
+    spoil(tmp_path / "objects")
+    assert [one.records for one in (await verified(rig)).gaps] == [10]
+    for path, content in kept.items():
+        path.write_bytes(content)
+    assert await verified(rig) == Verification(counted=30, gaps=())
+    after = await rig.world.deps.coverage.of(rig.workflow.series)
+    assert [replace(one, records=0) for one in after] == [replace(one, records=0) for one in before]
+
+
+async def test_what_is_brought_back_has_the_trust_that_its_loader_told_and_only_of_what_is_there(
+    tmp_path: Path,
+) -> None:
+    rig = await a_rig(tmp_path / "objects")
+    await rig.books.hear(*range(1, 11))
+    await rig.books.keep()
+    await rig.books.hear(*range(11, 14))
+    await rig.books.end("disconnect")
+    rig.books.ledger.standing = AWAITING
+    await rig.books.hear(*range(16, 21))
+    await rig.books.keep()
+    await rig.books.hear(*range(21, 31))
+    await rig.books.keep()
+    whole = await rig.step()
+    assert [one[2:] for one in whole[1:3]] == [("lost", "disconnect"), ("stored", "unverifiable: awaiting snapshot")]
+    kept = {path: path.read_bytes() for path in (tmp_path / "objects").rglob("0000000000*1.json*")}
+    for path in kept:
+        if "01.json" not in path.name:
+            path.unlink()
+    await rig.world.deps.workflows.change(rig.workflow.queue_id, _ended(rig))
+    assert len((await verified(rig)).gaps) == 2
+    for path, content in kept.items():
+        if "21.json" not in path.name:
+            path.write_bytes(content)
+    assert (await verified(rig)).counted == 17  # of the last one's millisecond more may come
+    assert await known(rig) == [*whole[:2], (16, 20, *whole[2][2:]), (20, 31, "lost", GONE)]
+    for path, content in kept.items():
+        path.write_bytes(content)
+    assert (await verified(rig)).counted == 28
+    assert await known(rig) == whole
+
+
+def _ended(rig: Rig) -> Callable[[Workflow], Workflow]:
+    return lambda one: replace(one, status=Status.FINISHED, ledger=rig.ledger)
+
+
+async def test_what_was_lost_with_its_segment_is_no_hole_of_a_live_one(rig: Rig, tmp_path: Path) -> None:
+    await rig.books.end("disconnect")
+    for first in (35, 41):
+        await rig.books.hear(*range(first, first + 5))
+        await rig.books.end("disconnect")
+        await rig.books.keep()
+    await rig.books.hear(50)
+    await rig.books.keep()
+    whole = await rig.step()
+    for path in (tmp_path / "objects").rglob("000000000035.json*"):
+        path.unlink()
+    await verified(rig)
+    lost = [(*one[:2], "lost", GONE) if one[0] == 35 else one for one in whole]
+    assert await known(rig) == lost
+    await rig.books.hear(51)
+    await rig.books.keep()
+    assert await rig.step() == [*lost[:-1], (50, 52, "stored", "")]
+    assert rig.ledger.open_holes == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -11,6 +12,7 @@ from streamforge_utils.model.books.book_messages import BookTicker, DepthDiff, c
 from streamforge_utils.model.books.numbers import ZERO, is_exact, is_number, text_of
 from streamforge_utils.model.errors import PermanentError
 from tests.doubles.market import message, snapshot
+from tests.places import market_data
 
 LEVEL = ("61837.63000000", "3.78826000")
 OTHER = b',"other":{"u":1,"b":[["1.0","2.0"]],"a":[["3.0","4.0"]]}}'
@@ -112,6 +114,24 @@ def test_best_prices_are_read_and_other_messages_are_left_to_others() -> None:
 def test_a_snapshot_that_cannot_be_true_is_refused(body: bytes, says: str) -> None:
     with pytest.raises(PermanentError, match=says):
         read_snapshot(body, 1000)
+
+
+@pytest.mark.parametrize(
+    ("name", "limit", "last_id", "best"),
+    [
+        ("spot_depth-limit5_BTCUSDT_200_2021-03-24.json", 5, 9_699_548_377, (56902.15, 56905.88)),
+        ("spot_depth-limit500_BTCUSDC_200_2019-08-22.yml", 500, 140_857_116, (9907.32, 9915.0)),
+    ],
+)
+def test_recorded_snapshots_are_read(name: str, limit: int, last_id: int, best: tuple[float, float]) -> None:
+    text = market_data("http-cassettes", name).read_text()
+    if name.endswith(".yml"):
+        body = yaml.safe_load(text)["http_interactions"][0]["response"]["body"]["string"]
+    else:
+        body = msgspec.json.decode(text)[0]["response"]["body"]
+    found = read_snapshot(body.encode(), limit)
+    assert (found.last_id, len(found.bids), len(found.asks)) == (last_id, limit, limit)
+    assert (max(found.bids)[0], min(found.asks)[0]) == best
 
 
 @given(st.integers(1, 10**15 - 1))

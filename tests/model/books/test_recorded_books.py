@@ -7,11 +7,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from streamforge_utils.model.books.basket import Basket
 from streamforge_utils.model.books.synchroniser import Synchroniser
 from streamforge_utils.model.books.trust import BookInterval, Cause, Trust
 from streamforge_utils.model.completeness.continuity import chains
 from streamforge_utils.model.kinds.registry import kind_named
+from tests.doubles.bookbasket import Basket
 from tests.places import market_data
 
 RAW = "ws-recordings-raw"

@@ -25,7 +25,7 @@ from streamforge.manager.persistence.record_count import first_stored_from
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.completeness.continuity import MOST_TURNED, SUSPECT, Unbroken
 from streamforge_utils.model.completeness.interval_survey import ENDED, NOT_STORED, Link, Terms, first_open, survey
-from streamforge_utils.model.coverage import Segment, Verdict, clip, outside, touching
+from streamforge_utils.model.coverage import DAMAGED, GONE, Segment, Verdict, clip, outside, touching
 from streamforge_utils.model.daily_collections import DAY_MS
 from streamforge_utils.model.errors import DamagedFile, PermanentError
 from streamforge_utils.model.kinds.intervals import Intervals
@@ -143,7 +143,8 @@ class IntervalComparison(Comparison):
             for part in touching(known.segments, TimeRange(at_ms, end_ms)) if at_ms < end_ms else ():
                 if part.verdict is Verdict.STORED and part.cause != one.doubt and (one.doubt or not doubtful):
                     return self._place(known, one, part, max(at_ms, part.start_ms))
-                if part.verdict is Verdict.LOST and part.start_ms <= one.start_ms and one.end_ms <= part.end_ms:
+                is_late = part.verdict is Verdict.LOST and part.cause not in (GONE, DAMAGED)
+                if is_late and part.start_ms <= one.start_ms and one.end_ms <= part.end_ms:
                     return front_of(known.segments, self.ledger.from_ms or 0, done=False, until_ms=part.start_ms)
             at_ms = max(at_ms, end_ms)
         return None
@@ -157,22 +158,23 @@ class IntervalComparison(Comparison):
 
     async def _filled(self, known: SeriesCoverage) -> list[Segment]:
         """What of the holes is stored by now: dead letters were read again, or what a sink had left."""
-        found: list[Segment] = []
-        for hole in self.ledger.holes:
-            first_id, last_id = hole.first_id, hole.last_id
-            if hole.cause != NOT_STORED or first_id is None or last_id is None:
-                continue
-            if hole not in touching(known.segments, hole.span) or not await self._is_any(hole.span, first_id, last_id):
-                continue
-            told = await self._told_from(await self._last_entry(first_id))
-            told = await self._backed([one for one in told if one.first_id <= last_id])
-            before = front_of(known.segments, self.ledger.from_ms or 0, done=False, until_ms=hole.start_ms)
-            begin = told[0].first_id if before.position is None else max(told[0].first_id, before.position)
-            parts = [_part(one, hole.span, begin, last_id) for one in told if one.last_id >= begin]
-            links, _ = await self._links(await self._names(hole.span), begin, last_id, segment_id=0)
-            terms = _replace(self._terms(known, None), ended=True)
-            found += survey(parts, links, hole.start_ms, begin, terms)
-        return found
+        holes = [
+            one for one in self.ledger.holes if one.cause == NOT_STORED and one in touching(known.segments, one.span)
+        ]
+        return [one for hole in holes for one in await self.stored_by_now(known, hole)]
+
+    async def stored_by_now(self, known: SeriesCoverage, hole: Segment) -> list[Segment]:
+        """What is known of a hole with ids once some of it is stored again; nothing: none of it is."""
+        first_id, last_id = hole.first_id, hole.last_id
+        if first_id is None or last_id is None or not await self._is_any(hole.span, first_id, last_id):
+            return []
+        told = await self._told_from(await self._last_entry(first_id))
+        told = await self._backed([one for one in told if one.first_id <= last_id])
+        before = front_of(known.segments, self.ledger.from_ms or 0, done=False, until_ms=hole.start_ms)
+        begin = max([before.position or 0, *(one.first_id for one in told[:1])])
+        parts = [_part(one, hole.span, begin, last_id) for one in told if one.last_id >= begin]
+        links, _ = await self._links(await self._names(hole.span), begin, last_id, segment_id=0)
+        return survey(parts, links, hole.start_ms, begin, _replace(self._terms(known, None), ended=True))
 
     async def _is_any(self, span: TimeRange, first_id: int, last_id: int) -> bool:
         """Whether a collection of that time has a record with its last id there, or a segment begins there."""
@@ -269,7 +271,7 @@ class IntervalComparison(Comparison):
         """`told`, with a doubt where nothing is stored of what shows that there is none; up to what goes on, and may
         have it any moment."""
         found: list[Unbroken] = []
-        newest = max(told, key=lambda one: (one.start_ms, one.first_id))
+        newest = max(told, key=lambda one: (one.start_ms, one.first_id), default=None)
         for one in sorted(told, key=lambda one: (one.start_ms, one.first_id)):
             if one.doubt or await self._is_backed(one):
                 found.append(one)

@@ -1,7 +1,7 @@
 """The verification of order books: segments are read again, and each id looked for that the coverage calls stored.
 
-What is not there is `lost`: nobody gives it again. Of a live series it is looked for twice, as a sink that reads its
-topic again replaces a segment.
+What is not there is `lost`, until a later verification finds it there. Of a live series it is looked for twice, as a
+sink that reads its topic again replaces a segment.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ import structlog
 from msgspec.structs import replace
 
 from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.execution.interval_comparison import IntervalComparison
 from streamforge.manager.service import Verification
 from streamforge_utils.model.completeness.interval_survey import Link
-from streamforge_utils.model.coverage import Segment, Verdict, overlay, touching
-from streamforge_utils.model.errors import PermanentError, StreamForgeError
-from streamforge_utils.model.kinds.registry import kind_of
+from streamforge_utils.model.coverage import DAMAGED, GONE, Segment, Verdict, overlay, touching
+from streamforge_utils.model.errors import PermanentError, RetryableError, StreamForgeError
+from streamforge_utils.model.kinds.registry import kind_of, type_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.object_store import DamagedObject
 from streamforge_utils.runtime.stored_segments import StoredSegment, StoredSegments
 
-GONE, DAMAGED = "its segment is gone", "its segment is damaged"
 AGAIN_S = 60.0
 _DOCUMENTS = 2000
 _OVERLAP = 1000
@@ -45,8 +45,11 @@ class Chain(NamedTuple):
 async def verify_segments(deps: Dependencies, series: Series, span: TimeRange | None) -> Verification:
     """Look for each id of the ranges that the coverage calls stored (those that touch `span`); what lacks is `lost`.
 
-    Raises RetryableError.
+    What was lost to a segment before, and is there again, is stored first, with the trust that its loader told.
+
+    Raises RetryableError, also where nothing can be said, as no segment is found at all.
     """
+    await _take_back(deps, series, span)
     known, counted = (await deps.coverage.known(series)).segments, 0
     suspects, gaps = list[tuple[Segment, int, list[Segment]]](), list[Segment]()
     for part in known if span is None else touching(known, span):
@@ -54,6 +57,7 @@ async def verify_segments(deps: Dependencies, series: Series, span: TimeRange | 
             records, lacking = await _looked_for(deps, series, part)
             counted += records
             if lacking:
+                await _check_segments(deps, series)
                 suspects.append((part, records, lacking))
     is_live = any(stored.workflow.series == series for stored in deps.workflows.live.values())
     if suspects and is_live:
@@ -64,6 +68,55 @@ async def verify_segments(deps: Dependencies, series: Series, span: TimeRange | 
             gap = replace(lacking[0], end_ms=lacking[-1].end_ms, collection=part.collection)
             gaps.append(replace(gap, records=max(0, part.records - records)))
     return Verification(counted=counted, gaps=tuple(gaps))
+
+
+async def _take_back(deps: Dependencies, series: Series, span: TimeRange | None) -> None:
+    """Call what of the lost segments is there again stored."""
+    known = await deps.coverage.known(series)
+    lost = [
+        one
+        for one in (known.segments if span is None else touching(known.segments, span))
+        if one.verdict is Verdict.LOST and one.cause in (GONE, DAMAGED)
+    ]
+    intervals, found = kind_of(series).intervals, list[Segment]()
+    if not lost or intervals is None:
+        return
+    workflows = [one async for one in deps.workflows.of_series(series.symbol, type_of(series))]
+    for part in lost:
+        for workflow in workflows:
+            ledger = workflow.ledger
+            if ledger is None or ledger.from_ms is None or ledger.from_ms > part.start_ms:
+                continue
+            by_now = await IntervalComparison(deps, workflow, ledger, intervals).stored_by_now(known, part)
+            if any(one.verdict is Verdict.STORED for one in by_now):
+                found += [
+                    one if one.verdict is not Verdict.UNKNOWN else replace(one, verdict=Verdict.LOST, cause=part.cause)
+                    for one in by_now
+                ]
+            break
+    async with deps.coverage.locks.hold(series.id):
+        now = (await deps.coverage.known(series)).segments
+        again = [one for one in found if all(each in lost for each in touching(now, one.span))]
+        if again:
+            await deps.coverage.lay_over(series, again)
+
+
+async def _check_segments(deps: Dependencies, series: Series) -> None:
+    """Raises RetryableError where no segment of the series can be found: not one of them is called lost then."""
+    intervals = kind_of(series).intervals
+    if deps.objects is None or intervals is None:
+        raise RetryableError(
+            f"the segments of {series.id} cannot be looked for: this manager has no objects; nothing was changed. Set "
+            "STREAMFORGE_OBJECTS_URL, and verify again"
+        )
+    prefix = intervals.prefix(series, 0, 10 ** kind_of(series).digits - 1)
+    async for _ in StoredSegments(deps.objects, prefix).names():
+        return
+    raise RetryableError(
+        f"there is no segment of {series.id} at all, though the coverage calls some stored; nothing was changed. Let "
+        "STREAMFORGE_OBJECTS_URL name the folder, or the bucket and prefix, that its sink writes to, or bring a "
+        "copy of them back, and verify again"
+    )
 
 
 async def _looked_for(deps: Dependencies, series: Series, part: Segment) -> tuple[int, list[Segment]]:

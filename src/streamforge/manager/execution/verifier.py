@@ -37,7 +37,7 @@ _log = structlog.get_logger(__name__)
 async def verify(deps: Dependencies, series: Series, span: TimeRange | None = None) -> Verification:
     """Compare every key of the series (inside `span`) with what coverage calls stored; mark what is gone as `ours`.
 
-    Where keys do not tell what lacks, all that is stored is read again, and what is gone is `lost`.
+    Where keys do not tell what lacks, all that is stored is read again, and what is gone is `lost` until it is back.
 
     Raises RetryableError.
     """

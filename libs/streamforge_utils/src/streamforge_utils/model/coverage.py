@@ -48,6 +48,8 @@ PASSED = DONE | {Verdict.EXPIRED}
 
 DISPUTED = "checksum-disputed"
 """Begins the cause of a stored segment whose file does not meet its published checksum, though all else agrees."""
+GONE, DAMAGED = "its segment is gone", "its segment is damaged"
+"""Why what was stored is lost: a verification has said so, and may take it back."""
 
 
 class Segment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -75,14 +75,6 @@ class _TextsOfDiff(msgspec.Struct, frozen=True, gc=False):
     data: _Texts
 
 
-class _Whose(msgspec.Struct, frozen=True, gc=False):
-    symbol: str = msgspec.field(name="s")
-
-
-class _Named(msgspec.Struct, frozen=True, gc=False):
-    data: _Whose
-
-
 class _Snapshot(msgspec.Struct, frozen=True, gc=False):
     last_id: int = msgspec.field(name="lastUpdateId")
     bids: Texts
@@ -92,7 +84,6 @@ class _Snapshot(msgspec.Struct, frozen=True, gc=False):
 _read_diff = msgspec.json.Decoder(_Diff, strict=False).decode
 _read_ticker = msgspec.json.Decoder(_Ticker, strict=False).decode
 _read_texts = msgspec.json.Decoder(_TextsOfDiff).decode
-_read_name = msgspec.json.Decoder(_Named).decode
 _read_snapshot = msgspec.json.Decoder(_Snapshot).decode
 _encode = msgspec.json.Encoder().encode
 
@@ -110,14 +101,6 @@ def read_message(payload: bytes) -> DepthDiff | BookTicker | None:
     except DECODE_ERRORS as error:
         raise PermanentError(f"not a message about an order book: {error}") from error
     return None
-
-
-def symbol_of(payload: bytes) -> str:
-    """Whose a diff is that cannot be read; empty: it does not say so, or is none."""
-    try:
-        return _read_name(payload).data.symbol if _MARK in payload else ""
-    except DECODE_ERRORS:
-        return ""
 
 
 def checked(payload: bytes, diff: DepthDiff) -> bytes:

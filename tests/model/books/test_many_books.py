@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from streamforge_utils.model.books.basket import Basket
 from streamforge_utils.model.books.synchroniser import Synchroniser
+from tests.doubles.bookbasket import Basket
 from tests.doubles.bookfollower import WORLD
 from tests.doubles.market import START_MS, SYMBOL
 

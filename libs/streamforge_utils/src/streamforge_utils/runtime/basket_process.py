@@ -206,14 +206,16 @@ class Basket(Generic[P]):
 
     def signalled(self, number: int) -> None:
         """A signal came that asks the process to end."""
-        if self._signal is not None:
-            self._log.error("a second signal: leaving at once")
+        known = [
+            not supervisor.goes_on(number) and not supervisor.stop.by_signal(number)
+            for job, supervisor in self.supervisors.items()
+            if job not in self._codes
+        ]
+        if self._signal is not None and all(known):
+            self._log.error("a second signal to all: leaving at once")
             os._exit(EXIT_FAILED)
         self._signal = number
         self._log.info("a signal: stopping in order", signal=signal.Signals(number).name)
-        for supervisor in self.supervisors.values():
-            if not supervisor.goes_on(number):
-                supervisor.stop.by_signal(number)
 
     def _wait(self, reason: str | None, until_ms: int | None) -> None:
         """What is shared waits, and so do all."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import signal
 import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
@@ -365,36 +364,6 @@ async def test_after_a_signal_all_go_on_until_others_take_over_and_the_report_te
             await asyncio.gather(running, return_exceptions=True)
         assert read_exits(report.read_text()) == [0, 0]
         assert [await rig.reasons(symbol) for symbol in rig.symbols] == [[], []]
-        await rig.close()
-
-
-async def test_a_signal_is_the_second_only_to_those_that_the_first_has_stopped(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def leave(code: int) -> None:
-        raise SystemExit(code)
-
-    monkeypatch.setattr(os, "_exit", leave)
-    async with peer(ExchangeConfig(trades_a_minute=1667, message_limit=None)) as exchange:
-        rig = BasketRig(tmp_path, exchange, ["BTCUSDT", "ETHUSDT"], STREAMFORGE_LEAVING_SECONDS="1000")
-        await rig.prepare()
-        basket = Basket(rig.definition, rig, rig.members(), folder=rig.jobs)
-        running = asyncio.create_task(basket.run())
-        try:
-            await rig.until(connected(rig.symbols))
-            basket.signalled(signal.SIGTERM)
-            await rig.until(lambda told: all(one.leaving for one in told.values()))
-            basket.signalled(signal.SIGTERM)
-            with pytest.raises(SystemExit):
-                basket.signalled(signal.SIGTERM)
-            async with asyncio.timeout(LIMIT_S):
-                assert await running == 1
-        finally:
-            running.cancel()
-            await asyncio.gather(running, return_exceptions=True)
-        assert [rig.exit_code(symbol) for symbol in rig.symbols] == [1, 1]
-        for symbol in rig.symbols:
-            assert words(await rig.events_of(symbol)) == ["started", "interrupted"]
         await rig.close()
 
 

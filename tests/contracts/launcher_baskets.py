@@ -115,6 +115,16 @@ class BasketContract(LauncherFixtures):
         assert (found["job-a"].exit_code, found["job-c"].exit_code) == (None, 0)
         assert (found["job-a"].reason != "", found["job-c"].reason) == (True, "")
 
+    async def test_the_others_have_more_time_than_its_grace_to_end_in_order(
+        self, launcher: ClosingLauncher, job: MakeJob, file: Path
+    ) -> None:
+        script = f"trap 'sleep 3; touch \"$CONTRACT_FILE.rest\"; exit 1' TERM; {WAITS}"
+        await launcher.start_together([job(script, name) for name in ("job-a", "job-b")])
+        await self.written(file)
+        await launcher.stop("job-a", grace_s=0)
+        assert Path(f"{file}.rest").exists()
+        assert [one.exit_code for one in (await self.states(launcher)).values()] == [1, 1]
+
     async def test_one_that_ends_when_it_is_asked_to_ends_no_other(
         self,
         launcher: ClosingLauncher,

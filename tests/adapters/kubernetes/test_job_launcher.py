@@ -25,6 +25,8 @@ from tests.adapters.kubernetes.scripted import Script, listed, serving
 from tests.doubles.memorystore import MemoryStore
 from tests.limits import LIMIT_S
 
+replace = msgspec.structs.replace
+
 METADATA = {"name": "job-a", "uid": "uid-a", "resourceVersion": "5"}
 COMPLETE = {"conditions": [{"type": "Complete", "status": "True"}]}
 POD = {
@@ -41,12 +43,13 @@ POD = {
 class Cluster(Script):
     """One Job of this status, and these pods. silent: whether there are others is never answered.
 
-    settling: that was asked.
+    settling: that was asked. graces: with which pods were deleted.
     """
 
     def __init__(self, status: dict[str, Any], *pods: dict[str, Any], silent: bool = False) -> None:
         super().__init__()
         self.settling = asyncio.Event()
+        self.graces: list[int] = []
         self._silent = silent
         self._things = {"jobs": [{"metadata": METADATA, "status": status}], "pods": list(pods)}
 
@@ -55,6 +58,8 @@ class Cluster(Script):
         if self._silent and "uid-a" in request.query.get("labelSelector", ""):
             self.settling.set()
             await asyncio.Event().wait()
+        if request.method == "DELETE" and "/pods/" in request.path:
+            self.graces.append((await request.json())["gracePeriodSeconds"])
         if "watch" in request.query:
             await asyncio.Event().wait()
         return await listed(9, *self._things.get(request.path.rpartition("/")[2], []))(request)
@@ -76,9 +81,12 @@ class SlowStore(MemoryStore):
 
 
 @asynccontextmanager
-async def launching(cluster: Script, store: MemoryStore, folder: Path) -> AsyncIterator[KubernetesLauncher]:
-    """A launcher on the cluster that knows of the Job."""
+async def launching(
+    cluster: Script, store: MemoryStore, folder: Path, *members: str
+) -> AsyncIterator[KubernetesLauncher]:
+    """A launcher on the cluster that knows of the Job, with these members."""
     record = JobRecord(name="job-a", uid="uid-a", target="t", queue_id="q", attempt=1, started_ms=1)
+    record = replace(record, members=tuple(replace(record, name=one, basket="job-a") for one in members))
     await MemoryStore.put(store, JOB_KIND, "job-a", msgspec.json.encode(record), expected=None)
     async with serving(cluster, folder) as kubeconfig:
         settings = KubernetesSettings(kubeconfig=str(kubeconfig))
@@ -131,3 +139,37 @@ async def test_a_job_whose_pod_has_ended_stays_though_it_is_stopped_before_its_e
         found = await ended(launcher)
         assert (found.exit_code, found.reason) == (0, "")
     assert not [one for one in cluster.asked if one.startswith("DELETE")]
+
+
+LIVING = {**POD, "spec": {"terminationGracePeriodSeconds": 90}, "status": {"phase": "Running"}}
+WAITING = {**LIVING, "status": {"phase": "Pending"}}
+
+
+@pytest.mark.parametrize(
+    ("pod", "asked", "ended", "grace_s"),
+    [
+        (LIVING, ["a"], [], 90),
+        (LIVING, ["a"], ["b"], 90),
+        (LIVING, ["a"], ["b", "c"], 3),
+        (LIVING, ["a", "b", "c"], [], 3),
+        (LIVING, ["a", "b"], ["c"], 3),
+        (WAITING, ["a"], [], 3),
+    ],
+)
+async def test_while_others_go_on_the_pod_of_one_that_does_not_end_has_its_own_grace(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    pod: dict[str, Any],
+    asked: list[str],
+    ended: list[str],
+    grace_s: int,
+) -> None:
+    monkeypatch.setattr(job_launcher, "MEMBER_GRACE_S", 0.0)
+    monkeypatch.setattr(job_launcher, "GONE_WITHIN_S", -1000.0)  # as if so much time had passed: it tries once
+    cluster = Cluster({}, pod)
+    async with launching(cluster, MemoryStore(), tmp_path, "a", "b", "c") as launcher, asyncio.timeout(LIMIT_S):
+        for name in ended:
+            await launcher.note_end(name, 0)
+        stops = [launcher.stop(name, grace_s=2.5) for name in asked]
+        assert {type(one) for one in await asyncio.gather(*stops, return_exceptions=True)} == {RetryableError}
+        assert cluster.graces == [grace_s] * len(asked)

@@ -12,12 +12,13 @@ from streamforge.manager.execution.baskets import GATHER_S, Baskets, connections
 from streamforge.manager.policy import Policy
 from streamforge_utils.model.errors import ConfigError, RetryableError
 from streamforge_utils.model.messages import decode_command
+from streamforge_utils.ports.bus import Message
 from streamforge_utils.ports.launcher import Job, JobSpec, JobState
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.scriptedlauncher import ScriptedLauncher
 from tests.manager.execution.world import hold_back
 from tests.manager.live_world import POLICY, live_world, pass_time, speak, wanted
-from tests.manager.support import LOADER, SINK, World, attempt, replace
+from tests.manager.support import LOADER, SINK, World, attempt, replace, said
 
 
 async def many(world: World, count: int) -> list[str]:
@@ -250,6 +251,31 @@ async def test_the_launcher_hears_which_members_have_sent_their_terminal_event(
     world.launcher.sees_no_member = True
     await speak(world, queue_ids[1], word, LOADER, **told)
     await world.turns(2)
+    assert set(world.launcher.noted) == {(jobs[1], code)}
+    assert set(jobs) - set(world.launcher.running()) == {jobs[1]}
+    await world.die()
+
+
+@pytest.mark.parametrize(("word", "told", "code"), [("interrupted", {"exit_code": 0}, 0), ("error", {}, 1)])
+async def test_the_launcher_hears_of_the_end_of_a_member_whose_workflow_is_gone(
+    word: str, told: dict[str, int], code: int
+) -> None:
+    world, queue_ids, jobs = await in_a_basket(3)
+    world.launcher.sees_no_member, world.launcher.obedient = True, False
+    stored = await world.deps.workflows.get(queue_ids[1])
+    assert stored is not None
+    await world.deps.workflows.remove(stored)
+    await world.turns(2)
+    assert jobs[1] in world.launcher.stopped
+    assert world.launcher.noted == []
+    world.bus.append("queue-events", Message(b"", b"no event"))
+    world.say(said(stored.workflow, LOADER, "loading"))
+    world.say(said(stored.workflow, LOADER, word, number=2))
+    world.say(said(stored.workflow, SINK, word))
+    await world.turns(1)
+    assert world.launcher.noted == []
+    world.say(said(stored.workflow, LOADER, word, extra=told))
+    await world.turns(1)
     assert world.launcher.noted == [(jobs[1], code)]
     assert set(jobs) - set(world.launcher.running()) == {jobs[1]}
     await world.die()

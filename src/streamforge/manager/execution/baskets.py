@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 
-from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.model.errors import PermanentError, RetryableError
+from streamforge_utils.model.messages import TERMINAL_EVENTS, decode_event
+from streamforge_utils.ports.bus import Received
 from streamforge_utils.ports.clock import Clock
-from streamforge_utils.ports.launcher import Job, JobSpec, Launcher
+from streamforge_utils.ports.launcher import Job, JobSpec, JobState, Launcher
 
 GATHER_S = 5.0
 """So long a launch waits at most for others that are about to come."""
@@ -46,6 +48,21 @@ class Baskets:
         self._clock = clock
         self._open: dict[_Alike, _Basket] = {}
         self._looking = False
+
+    async def hear(self, jobs: Iterable[Job], received: Sequence[Received]) -> None:
+        """Tell the launcher which members have sent their terminal event, whatever has become of their workflows.
+
+        Raises RetryableError.
+        """
+        running = (job for job in jobs if job.is_member and job.state is JobState.RUNNING)
+        members = {(job.queue_id, job.target, job.attempt): job.name for job in running}
+        for one in received if members else ():
+            with suppress(PermanentError):  # no event
+                event = decode_event(one.value)
+                name = members.get((event.queue_id, event.target, event.attempt))
+                if name is not None and event.event in TERMINAL_EVENTS:
+                    code = (event.extra or {}).get("exit_code")
+                    await self._launcher.note_end(name, code if isinstance(code, int) else int(event.event == "error"))
 
     @contextmanager
     def looking(self) -> Iterator[None]:

@@ -196,6 +196,7 @@ class Reconciler:
             self._listening_since_ms = now_ms
         events = await sort_events(self._deps, self.bans, self._events.received)
         await self.bans.store()
+        await self.executor.baskets.hear(self._jobs.values(), self._events.received)
         self._overview.refresh()
         await self._end_orphans()
         self._launching = self._launching_then | self.dispatcher.launching()
@@ -377,8 +378,7 @@ class Reconciler:
 
     async def _end_orphans(self) -> None:
         """End every job that runs but is not the current attempt of a live workflow."""
-        orphans = self._running - self._overview.current
-        self._orphans &= orphans
+        self._orphans &= (orphans := self._running - self._overview.current)
         for name in sorted(orphans):
             job = self._jobs[name]
             if job.queue_id in self._deps.workflows.unreadable:

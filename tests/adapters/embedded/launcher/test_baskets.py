@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 from pathlib import Path
@@ -11,11 +12,15 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from streamforge_utils.adapters.embedded.launcher import process_launcher
+from streamforge_utils.adapters.embedded.launcher.basket_folders import ask_to_stop
+from streamforge_utils.adapters.embedded.launcher.folder import Folder
 from streamforge_utils.adapters.embedded.launcher.process_launcher import ProcessLauncher
 from streamforge_utils.model.errors import ConfigError, ConflictError, RetryableError
 from streamforge_utils.ports.basket import BASKET, BASKET_DIR, BASKET_REPORT, MOST_BYTES, Member
 from streamforge_utils.ports.launcher import Job, JobSpec, JobState
 from tests.adapters.embedded.launcher.support import alive, ended, make, number, until
+from tests.limits import LIMIT_S
 
 OBEDIENT = """
 while :; do
@@ -104,9 +109,42 @@ async def test_what_kills_the_process_ends_those_that_have_not_ended(
 async def test_one_that_does_not_end_in_time_is_ended_with_its_process(
     launcher: ProcessLauncher, directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streamforge_utils.adapters.embedded.launcher.process_launcher.MEMBER_GRACE_S", 0.1)
+    monkeypatch.setattr(process_launcher, "MEMBER_GRACE_S", 0.1)
+    monkeypatch.setattr(process_launcher, "BASKET_GRACE_S", 0.1)
     await launcher.start_together(members(DEAF, "a", "b"))
     await launcher.stop("a", grace_s=0)
+    assert [(job.state.value, job.signal) for job in (await seen(launcher)).values()] == [("ended", 9)] * 2
+
+
+async def test_the_others_are_asked_once_and_have_time_to_end_in_order(
+    launcher: ProcessLauncher, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_launcher, "MEMBER_GRACE_S", 0.1)
+    monkeypatch.setattr(process_launcher, "BASKET_GRACE_S", LIMIT_S)
+    asked, ready = Path(f"{directory}.asked"), Path(f"{directory}.ready")
+    trap = f'n=0; trap \'n=$((n + 1)); echo $n >>"{asked}"\' TERM; touch "{ready}"'
+    await launcher.start_together(members(f'{trap}; until [ -e "{asked}.end" ]; do sleep 0.02; done', "a", "b", "c"))
+    await until(ready.exists)
+    first = asyncio.create_task(launcher.stop("a", grace_s=0))
+    await until(asked.exists)
+    second = asyncio.create_task(launcher.stop("b", grace_s=0))
+    await asyncio.sleep(0.5)  # in which the second would signal it again
+    assert [first.done(), second.done()] == [False, False]
+    Path(f"{asked}.end").touch()
+    await asyncio.gather(first, second)
+    assert asked.read_text() == "1\n"
+    assert [(job.state.value, job.exit_code) for job in (await seen(launcher)).values()] == [("ended", 0)] * 3
+
+
+async def test_where_all_were_asked_to_end_nobody_is_waited_for(
+    launcher: ProcessLauncher, directory: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(process_launcher, "MEMBER_GRACE_S", 0.1)
+    monkeypatch.setattr(process_launcher, "BASKET_GRACE_S", 100 * LIMIT_S)
+    await launcher.start_together(members(DEAF, "a", "b"))
+    ask_to_stop(Folder(directory, "b"))
+    async with asyncio.timeout(LIMIT_S):
+        await launcher.stop("a", grace_s=0)
     assert [(job.state.value, job.signal) for job in (await seen(launcher)).values()] == [("ended", 9)] * 2
 
 

@@ -100,6 +100,7 @@ class Launcher(Protocol):
     async def stop(self, name: str, *, grace_s: float) -> None:
         """Ask the job to end (SIGTERM), and end it by force after `grace_s`; returns once it is gone.
 
+        One that does not end in a basket in which others go on is ended with these, which have longer to end in order.
         A job that has ended, or is not known, is no error. Raises RetryableError if it could not be ended.
         """
 

@@ -30,6 +30,10 @@ from streamforge_utils.runtime.worker_process import leave, load_worker, report_
 
 P = TypeVar("P", bound=msgspec.Struct)
 
+TERMINAL_LEAST_S = 7.0
+"""So long a member tries to tell of its end where nobody looks into a folder: all would be ended otherwise. With what
+it has for its work before, that is less than a launcher waits for its end.
+"""
 _LOOK_S = 0.25
 
 
@@ -162,6 +166,7 @@ class Basket(Generic[P]):
             version=self._version,
             metrics_port=port,
         )
+        supervisor.terminal_least_s = TERMINAL_LEAST_S if self._folder is None else 0.0
         self._merged.add(supervisor.metrics)
         if self._signal is not None:
             supervisor.stop.by_signal(self._signal)
@@ -206,14 +211,16 @@ class Basket(Generic[P]):
 
     def signalled(self, number: int) -> None:
         """A signal came that asks the process to end."""
-        if self._signal is not None:
-            self._log.error("a second signal: leaving at once")
+        known = [
+            not supervisor.goes_on(number) and not supervisor.stop.by_signal(number)
+            for job, supervisor in self.supervisors.items()
+            if job not in self._codes
+        ]
+        if self._signal is not None and all(known):
+            self._log.error("a second signal to all: leaving at once")
             os._exit(EXIT_FAILED)
         self._signal = number
         self._log.info("a signal: stopping in order", signal=signal.Signals(number).name)
-        for supervisor in self.supervisors.values():
-            if not supervisor.goes_on(number):
-                supervisor.stop.by_signal(number)
 
     def _wait(self, reason: str | None, until_ms: int | None) -> None:
         """What is shared waits, and so do all."""

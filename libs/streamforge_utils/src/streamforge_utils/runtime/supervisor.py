@@ -41,7 +41,8 @@ class Supervisor(Generic[P]):
     """Runs one attempt of a worker. `run` returns the process's exit code.
 
     hard_exit: true afterwards if something could not be ended: the process must leave without waiting for it.
-    metrics_port: where somebody else serves the metrics, together with others'.
+    metrics_port: where somebody else serves the metrics, together with others'. terminal_least_s: how long to try to
+    publish the terminal event of a worker that was told to stop, at least.
     """
 
     def __init__(
@@ -59,6 +60,7 @@ class Supervisor(Generic[P]):
     ) -> None:
         self.stop = StopRequest()
         self.hard_exit = False
+        self.terminal_least_s = 0.0
         self._definition = definition = definition.adapted(parameters)
         self._settings = settings
         self._parameters = parameters
@@ -337,16 +339,14 @@ class Supervisor(Generic[P]):
                 error=termination.error_message,
             )
             return termination.exit_code
+        patience_s = self._patience(termination)
+        if self.stop.by_command_alone:
+            patience_s = max(patience_s, self.terminal_least_s)
         try:
-            await self._telemetry.publish_terminal(
-                termination, publisher=self._publisher, patience_s=self._patience(termination)
-            )
+            await self._telemetry.publish_terminal(termination, publisher=self._publisher, patience_s=patience_s)
         except Exception as error:
-            self._log.error(
-                "the terminal event could not be published",
-                event_kind=termination.event,
-                error=str(error) or repr(error),
-            )
+            text = str(error) or repr(error)
+            self._log.error("the terminal event could not be published", event_kind=termination.event, error=text)
             return termination.exit_code or EXIT_FAILED
         self._log.info(
             termination.event,

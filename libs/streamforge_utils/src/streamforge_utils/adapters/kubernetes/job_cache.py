@@ -32,9 +32,10 @@ class CachedJob(msgspec.Struct, eq=False, kw_only=True):
     record: with how it ended, once that is known; kept: that record is stored; changing: is held while a basket's is
     changed. since: when it became known, monotonic seconds. job: its Kubernetes Job as last seen; gone: that was
     deleted. pods: those there are, by uid; last: the last one that went, in its last state. stopped: the launcher was
-    asked to end it. waited: why it has not begun. log: its last lines, fetched while it was being deleted, None if
-    they were not; reading: the task that fetches them. settling: the task that finds out how it ended. looked_up: its
-    record was looked for once it was gone. deletions: since when each of its pods was asked to be deleted.
+    asked to end it; ending: which of its jobs it was asked to end. waited: why it has not begun. log: its last lines,
+    fetched while it was being deleted, None if they were not; reading: the task that fetches them. settling: the task
+    that finds out how it ended. looked_up: its record was looked for once it was gone. deletions: since when each of
+    its pods was asked to be deleted.
     """
 
     record: JobRecord
@@ -45,6 +46,7 @@ class CachedJob(msgspec.Struct, eq=False, kw_only=True):
     pods: dict[str, PodObject] = {}
     last: PodObject | None = None
     stopped: bool = False
+    ending: set[str] = set()
     waited: Wait | None = None
     log: str | None = None
     reading: asyncio.Task[None] | None = None
@@ -114,6 +116,12 @@ class CachedJob(msgspec.Struct, eq=False, kw_only=True):
     def living(self) -> list[PodObject]:
         """Its pods that have not ended."""
         return [pod for pod in self.pods.values() if not pod.ended]
+
+    def grace_s(self, least: int) -> int:
+        """How many seconds its pods have to end: while a member goes on that is to end with them alone, their own."""
+        goes_on = any(one.ended is None and one.name not in self.ending for one in self.record.members)
+        own = [pod.spec.termination_grace_period_seconds for pod in self.living() if pod.status.phase != "Pending"]
+        return max([least, *own]) if goes_on else least
 
     def final_pod(self) -> PodObject | None:
         """The pod that shows how it ended: one that has, else the last one that was seen."""

@@ -35,8 +35,8 @@ from streamforge_utils.ports.store import StateStore
 GONE_WITHIN_S: Final = 15.0
 """How much longer than its grace a job that was ended may take to be seen gone; then the caller is to ask again."""
 
-MEMBER_GRACE_S: Final = 10.0
-"""A member of a basket has so long to end by itself: with its pod all others would."""
+MEMBER_GRACE_S: Final = 15.0
+"""A member of a basket has so long to end by itself, its terminal event included: with its pod all others would."""
 
 _PENDING_EVERY_S: Final = 3.0
 _LOOK_EVERY_S: Final = 0.1
@@ -128,23 +128,28 @@ class KubernetesLauncher:
         """See `Launcher.stop`; a pod's grace is a whole number of seconds, one at least.
 
         A Job whose pod has ended by itself stays, with its log, whether or not its end is stored yet. A member of a
-        basket hears of its end by a command alone: it is given time, then its pod is ended.
+        basket hears of its end by a command alone: it is given time, then its pod is ended. As long as others go on in
+        it, that has its own grace, as if it were drained: they are handed over meanwhile.
         """
         await self._opened()
         entry = self._cache.find(name)
-        if entry is None or entry.ended or await self._member_ended(entry, name):
+        if entry is None or entry.ended:
+            return
+        entry.ending.add(name)
+        if await self._member_ended(entry, name):
             return
         await self._evidence.remember_wait(entry)
         entry.stopped = True
-        grace = max(1, math.ceil(grace_s))
-        give_up = self._clock.monotonic() + grace + GONE_WITHIN_S
+        least = max(1, math.ceil(grace_s))
+        give_up = self._clock.monotonic() + entry.grace_s(least) + GONE_WITHIN_S
         while not entry.over.is_set():
             if not entry.pod_ended():
+                grace = entry.grace_s(least)
                 await self._deletion.delete_job(entry)
                 for pod in entry.living():
                     await self._deletion.delete_pod(entry, pod, grace)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(min(grace + 1.0, max(0.1, give_up - self._clock.monotonic()))):
+                async with asyncio.timeout(min(least + 1.0, max(0.1, give_up - self._clock.monotonic()))):
                     await entry.over.wait()
             if not entry.over.is_set() and self._clock.monotonic() >= give_up:
                 if entry.pod_ended():

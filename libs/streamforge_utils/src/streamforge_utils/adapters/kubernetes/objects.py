@@ -117,9 +117,10 @@ class ContainerStatus(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PodSpec(msgspec.Struct, frozen=True, kw_only=True, rename="camel", gc=False):
-    """Where a pod runs."""
+    """Where a pod runs, and how long it has to end, seconds."""
 
     node_name: str = ""
+    termination_grace_period_seconds: int = 30
 
 
 class PodStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

@@ -83,15 +83,24 @@ def make_folders(directory: Path, process: JobSpec, members: Sequence[JobSpec], 
 
 def has_members(process: Folder) -> bool:
     """Whether the folder of a member is still there."""
+    return any(True for _ in _members_of(process))
+
+
+def has_others(process: Folder) -> bool:
+    """Whether a member has not ended that was not asked to."""
+    return any(one.status() is None and not (one.path / STOP).exists() for one in _members_of(process))
+
+
+def _members_of(process: Folder) -> Iterator[Folder]:
     try:
         names = msgspec.json.decode((process.path / _MEMBERS).read_bytes(), type=list[str])
     except (OSError, msgspec.MsgspecError):
-        return False
+        return
     for name in names:
-        found = Folder(process.path.parent, name).remembered()
+        folder = Folder(process.path.parent, name)
+        found = folder.remembered()
         if found is not None and found.basket == process.name:
-            return True
-    return False
+            yield folder
 
 
 def sweep_baskets(directory: Path, older_than_s: float = 60) -> None:

@@ -22,6 +22,7 @@ from streamforge_utils.adapters.embedded.launcher.basket_folders import (
     ask_to_stop,
     baskets_of,
     has_members,
+    has_others,
     is_of_process,
     is_running,
     make_folders,
@@ -51,8 +52,10 @@ _SHIM_TIME_S = 5.0
 _START_PAUSE_S = 0.002
 _STOP_PAUSE_S = 0.02
 _FORGET_TRIES = 20
-MEMBER_GRACE_S: Final = 10.0
-"""A member of a basket has so long to end at least: with it all others would be."""
+MEMBER_GRACE_S: Final = 15.0
+"""A member of a basket has so long to end at least, its terminal event included: with it all others would be."""
+BASKET_GRACE_S: Final = 15.0
+"""Then those that were not asked to end have so long to end in order, with what they hold on their topics."""
 _THREADS = 4
 _FORKED = -1
 """In the place of a shim's process id: the shim is a child of the fork server."""
@@ -93,6 +96,7 @@ class ProcessLauncher:
         self._children: set[int] = set()
         self._ended: dict[str, tuple[tuple[int, int], Job]] = {}
         self._swept = False
+        self._asked: set[str] = set()
         self._suspensions = job_processes.Suspensions(shared_files, _SUSPENDED_LIMIT_S)
         self._watching: asyncio.Task[None] | None = None
 
@@ -130,7 +134,7 @@ class ProcessLauncher:
         return ""
 
     async def stop(self, name: str, *, grace_s: float) -> None:
-        """See `Launcher.stop`; at most about 10 s longer than `grace_s`."""
+        """See `Launcher.stop`; at most about 10 s longer than `grace_s`, 40 s where it is a member of a basket."""
         if _NAME.fullmatch(name) is None:
             return
         folder = Folder(self._directory, name)
@@ -138,8 +142,16 @@ class ProcessLauncher:
         if process is not folder:
             if await self._member_gone(folder, process, max(grace_s, MEMBER_GRACE_S)):
                 return
-            folder, grace_s = process, 0.0
-        if await self._gone(folder, grace_s, job_processes.ask_to_end):
+            folder, grace_s = process, BASKET_GRACE_S if await self._run(has_others, process) else 0.0
+        first = folder.name not in self._asked  # a second signal would end all at once
+        self._asked.add(folder.name)
+        try:
+            await self._end(name, folder, grace_s, job_processes.ask_to_end if first else _signalled)
+        finally:
+            self._asked.discard(folder.name)
+
+    async def _end(self, name: str, folder: Folder, grace_s: float, ask: Callable[[Folder], bool]) -> None:
+        if await self._gone(folder, grace_s, ask):
             return
         # The shim goes last, so that it can write down how the worker ended.
         if await self._gone(folder, _SHIM_TIME_S, lambda f: _killed(f, shim=False)):
@@ -359,6 +371,10 @@ class ProcessLauncher:
     def _reap(self) -> None:
         self._children -= {pid for pid in tuple(self._children) if job_processes.reap(pid)}
         _ = self.fork_server.running  # takes its zombie away, too
+
+
+def _signalled(_: Folder) -> bool:
+    return True
 
 
 def _killed(folder: Folder, *, shim: bool) -> bool:

@@ -100,7 +100,7 @@ async def _compared(
         if part["verdict"] == "lost":
             assert not [one for one in diffs if part["start_ms"] <= one.time_ms < part["end_ms"]], part
     verified = [one for one in stored if not one.get("cause")]
-    async with _store(manager) as store:
+    async with opened_store(manager) as store:
         names = [one for one in await store.names() if one.startswith(workflow["collection"])]
         books = PastBooks(store, objects, [(one, 0) for one in reversed(names)], symbol)
         wholes = [
@@ -161,7 +161,7 @@ def assert_equal(exchange: rig.Exchange, symbol: str, update_id: int, sides: Seq
 
 
 @asynccontextmanager
-async def _store(manager: rig.Manager) -> AsyncIterator[Store]:
+async def opened_store(manager: rig.Manager) -> AsyncIterator[Store]:
     arango = load(ArangoSettings, backends.store_environment(manager.data))
     store = wiring.make_store(DataSettings(data_dir=manager.data, arango=arango))
     await store.connect()

@@ -39,9 +39,9 @@ def manager(exchange: Exchange, tmp_path: Path) -> Iterator[rig.Manager]:
         yield found
 
 
-def workflows(manager: rig.Manager) -> dict[str, Json]:
+def workflows(manager: rig.Manager, type: str = "ws_trades") -> dict[str, Json]:
     """The live workflows, by symbol."""
-    listed = manager.api.get("/queues", params={"type": "ws_trades", "limit": 1000}).raise_for_status().json()
+    listed = manager.api.get("/queues", params={"type": type, "limit": 1000}).raise_for_status().json()
     return {one["symbol"]: one for one in listed["queues"]}
 
 

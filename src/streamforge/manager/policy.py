@@ -131,8 +131,8 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
         _Positive,
         variable(
             "STREAMFORGE_LIVE_STOP_SECONDS",
-            "within which a live workflow ends that is asked to stop, whatever its store does; what is not stored by "
-            "then it says, and a retry stores it",
+            "within which a live workflow ends that is asked to stop, also where its store of records hangs; what is "
+            "not stored by then it says, and a retry stores it",
             unit="seconds",
         ),
     ] = 5.0

@@ -23,7 +23,11 @@ LIMIT_S = 150.0
 LOADER = "loader-ws-trades"
 SYMBOLS = ["BTCUSDT", "ETHUSDT", "BNBUSDT", "SOLUSDT"]
 # No member is ended by force, which would end the others, however slow the machine.
-SETTINGS = {"STREAMFORGE_COMPARE_SECONDS": "0.5", "STREAMFORGE_STOP_SECONDS": "600"}
+SETTINGS = {
+    "STREAMFORGE_COMPARE_SECONDS": "0.5",
+    "STREAMFORGE_STOP_SECONDS": "600",
+    "STREAMFORGE_LIVE_STOP_SECONDS": "900",  # its loaders have 0.7 of that
+}
 
 
 @pytest.fixture(scope="module")

@@ -14,7 +14,7 @@ from streamforge.manager.workflow import Status
 from streamforge.manager.workflow_progress import progress_of
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import RetryableError
-from tests.manager.execution.world import never, unanswered
+from tests.manager.execution.world import hold, never, unanswered
 from tests.manager.live_world import (
     POLICY,
     SERIES,
@@ -250,15 +250,22 @@ async def test_a_sink_is_told_how_long_it_may_store_what_its_loader_has_sent() -
     await world.die()
 
 
+@pytest.mark.parametrize("daily", [False, True], ids=["one collection", "daily"])
 @pytest.mark.parametrize("answer", [never, unanswered])
-async def test_a_stop_ends_in_its_time_though_the_store_does_not_answer(world: World, answer: Any) -> None:
-    live = await begun(world, wanted())
+async def test_a_stop_ends_in_its_time_though_the_store_does_not_answer(world: World, answer: Any, daily: bool) -> None:
+    """Of the base of daily collections' names it may say that there is nothing, as there is no such collection."""
+    live = await begun(world, replace(wanted(), daily=daily))
+    collection = live.placement.at(minutes(100)[0])
     await pass_time(world, 130, alive=[live.queue_id])
-    store(world, live, minutes(100, 101))
+    hold(world.store, *minutes(100, 101), collection=collection)
     await pass_time(world, 10, alive=[live.queue_id])
     assert await proven(world, live.queue_id) == 102
+
+    async def asked(name: str, *_: object, **__: object) -> Any:
+        return [] if name != collection else await answer()
+
     for name in ("read", "keys", "present", "count"):
-        setattr(world.store, name, answer)
+        setattr(world.store, name, asked)
     await world.manager.stop(live.queue_id)
     await world.turns()
     workflow = await world.workflow(live.queue_id)

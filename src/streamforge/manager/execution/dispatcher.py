@@ -72,7 +72,8 @@ class Kind(IntEnum):
     """How many run at once. None holds up another kind: a proof may walk through a year of seconds.
 
     Ending a job waits until it is gone, a minute where its node is lost: all of a node's must hold up nothing else.
-    Launches of loaders of streams wait for each other.
+    Launches of loaders of streams wait for each other. The end of a live workflow has a limit of time, which must not
+    pass while it waits for proofs and comparisons whose store does not answer.
     """
 
     RETAINING = 1
@@ -83,13 +84,18 @@ class Kind(IntEnum):
     PLANNING = 6
     COMPARING = 7
     SHORT = 16
+    CLOSING = 32
     ENDING = 64
     GATHERING = 256
 
 
-def kind_of(action: Action) -> Kind:
+def kind_of(workflow: Workflow, action: Action) -> Kind:
     """The kind of an action."""
     match action:
+        case Launch() if _gathers(workflow, action):
+            return Kind.GATHERING
+        case Prove() if workflow.ledger is not None:
+            return Kind.CLOSING
         case Prepare():
             return Kind.PLANNING
         case Prove(ask):
@@ -154,7 +160,7 @@ class Dispatcher:
             return  # its job is there, and will be seen when the jobs are looked at next
         if self._deps.clock.monotonic() - self._stopped_at.get(key, float("-inf")) < STOP_AGAIN_S:
             return  # it has the command, and a moment to end
-        kind = Kind.GATHERING if _gathers(workflow, action) else kind_of(action)
+        kind = kind_of(workflow, action)
         if kind is Kind.GATHERING:
             self.gathering.add(key)
         self._start(key, kind, self._executor.act(workflow, action), (workflow, action))

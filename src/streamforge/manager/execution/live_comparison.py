@@ -37,7 +37,7 @@ from streamforge_utils.model.timeranges import TimeRange
 
 RECORDS_A_STEP = 20_000
 _BARS_ASKED = 500
-_MOMENT_S = 3.0
+_EXCHANGE_S = 3.0
 _TRIES = 3
 """How often a step is done again because others have changed the coverage meanwhile."""
 
@@ -79,6 +79,7 @@ class Comparison:
         self._deps = deps
         self._workflow = workflow
         self.ledger = ledger
+        self.exchange_s = _EXCHANGE_S
         self._series: Series = workflow.series
         self._rule: Rule = rule_of(workflow.series)
         self._close = close
@@ -263,7 +264,7 @@ class Comparison:
     async def _is_whole(self, last: int, time_ms: int) -> bool:
         """Whether the exchange has nothing behind `last` that is of the same millisecond; it is asked for a moment."""
         try:
-            async with asyncio.timeout(_MOMENT_S):
+            async with asyncio.timeout(self.exchange_s):
                 page = await self._deps.exchange.page(self._series, ById(last, limit=2))
         except (RetryableError, PermanentError, TimeoutError):
             return False

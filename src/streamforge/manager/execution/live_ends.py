@@ -11,6 +11,7 @@ from streamforge.manager.continuation import LIVE
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.backlog import COUNTED_WITHIN_S, backlog_of
 from streamforge.manager.execution.interval_comparison import comparison_of
+from streamforge.manager.execution.live_comparison import Comparison
 from streamforge.manager.lifecycle.facts import Left, Planned, Proven
 from streamforge.manager.lifecycle.live_pace import left_s
 from streamforge.manager.live_ledger import Ledger
@@ -73,43 +74,56 @@ async def begun(deps: Dependencies, workflow: Workflow) -> Planned:
 async def closed(deps: Dependencies, workflow: Workflow, ledger: Ledger, stopping: int, *, ask: bool) -> Proven:
     """What a live workflow has come to whose workers have ended, and what its sinks have left.
 
-    Where its store does not answer by the time at which it is to end, that is what was compared last; then what is left
-    is a lower bound. stopping: how many end at the same time. Raises OutOfDate or RetryableError.
+    Where its store has not told all by the time at which it is to end, that is what was compared before; then what is
+    left is a lower bound. stopping: how many end at the same time. Raises OutOfDate or RetryableError.
     """
-    answers = await _answers(deps, workflow, stopping)
-    ledger, proof = await _close(deps, workflow, ledger, compare=answers)
+    compared = await _compared(deps, workflow, ledger, stopping)
+    if compared is None:
+        comparison = comparison_of(deps, workflow, ledger, close=True)
+        ledger, proof = await _close(deps, workflow, comparison, compare=False)
+    else:
+        ledger, proof = compared
     rest_s = left_s(workflow, deps.clock.now_ms(), deps.policy, stopping)
     within_s = COUNTED_WITHIN_S if rest_s is None else max(_MOMENT_S, rest_s)
     left = await backlog_of(deps, workflow, within_s)
-    if not answers:
+    if compared is None:
         sinks = [one.target for one in workflow.steps if one.role is Role.SINK]
         left = {one: Left(left[one].messages if one in left else 0, at_least=True) for one in sinks}
     return Proven(proof=proof, asked=ask, ledger=ledger, left=left)
 
 
-async def _answers(deps: Dependencies, workflow: Workflow, stopping: int) -> bool:
-    """Whether the store does, which is waited for until the workflow is to end.
+async def _compared(
+    deps: Dependencies, workflow: Workflow, ledger: Ledger, stopping: int
+) -> tuple[Ledger, Proof] | None:
+    """The ledger closed with what is stored by now; None: the store has not told that in time.
 
-    Raises RetryableError where it refuses before that.
+    Raises OutOfDate, or RetryableError where the store refuses before that.
     """
-    rest_s = left_s(workflow, deps.clock.now_ms(), deps.policy, stopping)
-    if rest_s is None:
-        return True
+
+    def rest_s() -> float | None:
+        return left_s(workflow, deps.clock.now_ms(), deps.policy, stopping)
+
+    comparison = comparison_of(deps, workflow, ledger, close=True)
+    if (rest := rest_s()) is None:
+        return await _close(deps, workflow, comparison, compare=True)
+    within_s = max(_MOMENT_S, rest - _MOMENT_S)  # a moment is for counting what is left on the topic
+    comparison.exchange_s = min(comparison.exchange_s, within_s / 2)
     try:
-        async with asyncio.timeout(max(_MOMENT_S, rest_s)):
-            await deps.store.keys(workflow.collection, limit=1)
+        async with asyncio.timeout(within_s):
+            return await _close(deps, workflow, comparison, compare=True)
     except TimeoutError:
-        return False
+        return None
     except RetryableError:
-        if rest_s > _AGAIN_S:
+        if (rest_s() or 0) > _AGAIN_S:
             raise
-        return False
-    return True
+        return None
 
 
-async def _close(deps: Dependencies, workflow: Workflow, ledger: Ledger, *, compare: bool) -> tuple[Ledger, Proof]:
+async def _close(
+    deps: Dependencies, workflow: Workflow, comparison: Comparison, *, compare: bool
+) -> tuple[Ledger, Proof]:
     """The ledger, and all its verdicts. compare: with what is stored by now. Raises OutOfDate or RetryableError."""
-    ledger, segments = await comparison_of(deps, workflow, ledger, close=True).closed(compare=compare)
+    ledger, segments = await comparison.closed(compare=compare)
     rule = rule_of(workflow.series)
     stored = sum(one.records for one in segments if one.verdict is Verdict.STORED)
     lacking = [one for one in segments if one.verdict in (Verdict.OURS, Verdict.UNKNOWN)]

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import msgspec
+import pytest
 from hypothesis import strategies as st
 
 from streamforge_utils.model.completeness import Rule
@@ -114,6 +115,18 @@ def hold(store: MemoryStore, ticks: Sequence[tuple[int, int]], collection: str =
         key, version, body = KIND.document(None, message(tick, time))
         there[key] = Document(key, version, body)
     return store
+
+
+def chain(patch: pytest.MonkeyPatch) -> None:
+    """Ticks tell which one follows them; one with another price does so wrongly."""
+    patch.setattr(Ticks, "chained", True)
+    patch.setattr(Ticks, "break_between", lambda _, before, after: "torn" if b"9.5" in before else "")
+
+
+def tear(store: MemoryStore, collection: str, tick: int) -> None:
+    """Let a stored record contradict the one behind it."""
+    key, there = KIND.key(SERIES, tick), store.documents[collection]
+    there[key] = msgspec.structs.replace(there[key], body=there[key].body.replace(b"1.5", b"9.5"))
 
 
 def message(tick: int, time: int) -> bytes:

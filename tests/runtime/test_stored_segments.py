@@ -46,6 +46,33 @@ async def test_a_late_diff_is_found_in_a_segment_that_begins_later(books: Stored
     assert await _firsts(found) == [151, 180]
 
 
+async def test_of_segments_that_begin_with_the_same_update_each_is_read(books: StoredBooks) -> None:
+    segments = StoredSegments(books.objects, PREFIX)
+    for ending in (MANIFEST, CONTENT):
+        content = b"".join([block async for block in books.objects.get(f"{PREFIX}{51:012}{ending}")])
+        for number in (1, 2, 3):
+            await books.objects.put(f"{PREFIX}{51:012}_{number}{ending}", content)
+    assert await _firsts(segments.behind(50)) == [51, 51, 51, 51, 101, 151]
+    assert await _firsts(segments.behind(10)) == [1, 51, 51, 51, 51, 101, 151]
+    assert await _firsts(segments.since(at_ms(51))) == [51, 51, 51, 51, 101, 151]
+    assert await _firsts(segments.behind(110)) == [101, 151]
+
+
+async def test_a_segment_holds_other_diffs_where_a_line_differs_that_both_have(books: StoredBooks) -> None:
+    segments = StoredSegments(books.objects, PREFIX)
+    name = f"{PREFIX}{51:012}{MANIFEST}"
+    read = await segments.read(name)
+    assert read is not None
+    lines = [*read.lines()]
+    for same in (lines, lines[:3], [*lines, b"more\n"]):
+        assert not await segments.holds_other(name, gzip.compress(b"".join(same)))
+    for other in (lines[1:], [*lines[:3], *lines[4:]]):
+        assert await segments.holds_other(name, gzip.compress(b"".join(other)))
+    assert not await segments.holds_other(f"{PREFIX}{52:012}{MANIFEST}", b"")
+    await books.objects.put(name.removesuffix(MANIFEST) + CONTENT, b"")
+    assert await segments.holds_other(name, gzip.compress(b"".join(lines[:1])))
+
+
 @pytest.mark.parametrize(
     ("since_id", "firsts"),
     [(0, [1, 51, 101, 151]), (50, [1, 51, 101, 151]), (51, [51, 101, 151]), (300, [])],

@@ -113,6 +113,35 @@ async def test_a_killed_sink_leaves_no_half_segment_and_doubles_nothing(
     await rig.close()
 
 
+@pytest.mark.parametrize("killed", [False, True])
+async def test_a_late_diff_does_not_replace_the_segment_that_begins_with_its_update(
+    tmp_path: Path, killed: bool
+) -> None:
+    rig = SinkRig(tmp_path)
+    rig.environment |= {"STREAMFORGE_SEGMENT_BYTES": "100000", "STREAMFORGE_SEGMENT_SECONDS": "0.2"}
+    await rig.prepare()
+    await rig.send(TOPIC, [_diff(number) for number in range(3, 6)])
+    running = asyncio.create_task(rig.live(arango_orderbook.DEFINITION))
+    await rig.closed.wait()
+    rig.kill_at = (3, True) if killed else None
+    late = msgspec.json.encode(msgspec.structs.replace(msgspec.json.decode(_diff(3).value, type=Depth), connection=2))
+    await rig.send(TOPIC, [Message(_diff(3).key, late)])
+    if killed:  # its segment is put and not committed
+        assert await running == 1
+        rig.kill_at = None
+        rig.environment["STREAMFORGE_SEGMENT_SECONDS"] = "1000"
+        await rig.send(TOPIC, [_diff(6)])
+    await rig.close_stream(producer="loader-ws-orderbook__abc123")
+    assert (await rig.live(arango_orderbook.DEFINITION) if killed else await running) == 0
+    behind = [31, 61] if killed else [31]
+    assert [one.first_id for one in await rig.diffs()] == [31, 41, 51, *behind]
+    assert {one.removesuffix(MANIFEST) for one in rig.put if one.endswith(MANIFEST)} == {
+        "depth/BTCUSDT/000000000031",
+        "depth/BTCUSDT/000000000031_1",
+    }
+    await rig.close()
+
+
 async def test_offsets_are_committed_once_the_segment_is_put(tmp_path: Path) -> None:
     rig = SinkRig(tmp_path)
     rig.environment |= {"STREAMFORGE_SEGMENT_BYTES": "100000", "STREAMFORGE_SEGMENT_SECONDS": "1000"}

@@ -162,16 +162,7 @@ async def test_without_questions_the_coverage_loses_what_is_gone_and_nothing_els
 
 @pytest.fixture
 def _chained(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Ticks tell which one follows them; one with another price does so wrongly."""
-    monkeypatch.setattr(ticks.Ticks, "chained", True)
-    monkeypatch.setattr(ticks.Ticks, "break_between", lambda _, before, after: "torn" if b"9.5" in before else "")
-
-
-def tear(world: World, collection: str, tick: int) -> None:
-    """Let a stored record contradict the one behind it."""
-    key = ticks.KIND.key(ticks.SERIES, tick)
-    there = world.store.documents[collection]
-    there[key] = replace(there[key], body=there[key].body.replace(b"1.5", b"9.5"))
+    ticks.chain(monkeypatch)
 
 
 PARTS = (span(0, 2500), span(2500, 5000))
@@ -193,7 +184,7 @@ async def test_records_that_contradict_each_other_where_parts_meet_are_ours(
     torn: int, parts: Sequence[TimeRange], found: list[tuple[str, str | None, int, int]], ask: bool
 ) -> None:
     world = await a_world({C: range(1, 7)}, ())
-    tear(world, C, torn)
+    ticks.tear(world.store, C, torn)
     proof = await proven(world, *parts, ask=ask)
     assert [one for one in told(proof) if one[0] != "unknown"] == found
     assert {one.cause for one in proof.segments if one.verdict is Verdict.OURS} <= {"torn"}
@@ -216,5 +207,5 @@ async def test_what_another_load_has_stored_is_compared_where_it_meets(
     torn: int, whole: TimeRange, found: list[tuple[str, str | None, int, int]]
 ) -> None:
     world = await a_world({OTHER: range(1, 6), C: [6]}, MIRRORED[:1])
-    tear(world, OTHER, torn)
+    ticks.tear(world.store, OTHER, torn)
     assert told(await proven(world, span(3000, 5000), whole=whole)) == found

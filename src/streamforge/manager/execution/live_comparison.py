@@ -24,6 +24,7 @@ from streamforge.manager.execution.proof import ask_again
 from streamforge.manager.live_ledger import MOST_HOLES, Ledger
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.persistence.placed_records import Behind, PlacedRecords
+from streamforge.manager.persistence.record_chain import with_breaks
 from streamforge.manager.persistence.record_count import survey
 from streamforge.manager.symbols import TRADING
 from streamforge.manager.workflow import END_OF_TIME_MS, Workflow
@@ -33,7 +34,8 @@ from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.model.kinds.paging import ById
 from streamforge_utils.model.kinds.registry import rule_of
 from streamforge_utils.model.series import Series
-from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.model.timeranges import TimeRange, parse_time_range
+from streamforge_utils.runtime.worker_definition import Role
 
 RECORDS_A_STEP = 20_000
 _BARS_ASKED = 500
@@ -197,6 +199,7 @@ class Comparison:
         now_ms = self._deps.clock.now_ms() + known.clock_ahead_ms
         by_time = self._rule.position_at(front.at_ms) is not None
         found, more = await (self._bars(known, front) if by_time else self._ids(front))
+        found = await self._chained(known, found, [front.at_ms, *self._seams()])
         old_ms = self._old_ms(now_ms)
         kept = [*takewhile(lambda one: one.verdict is Verdict.STORED or one.end_ms <= old_ms, found)]
         if len(kept) == len(found):
@@ -216,6 +219,7 @@ class Comparison:
                 continue
             around = TimeRange(hole.start_ms - 1, hole.end_ms + 1)  # its records may share a millisecond beside it
             told = await self._surveyed(hole.span, wanted, await self._records.within(around), known.grid_ms)
+            told = await self._chained(known, told, [hole.start_ms, hole.end_ms])
             found += told if all(one.verdict is Verdict.STORED for one in told) else []
         return found
 
@@ -311,6 +315,17 @@ class Comparison:
         places = [_all_of(span, name) for name in collections]
         return await survey(self._deps.store, self._series, span, wanted, places, phase_ms)
 
+    async def _chained(self, known: SeriesCoverage, found: Sequence[Segment], seams: Sequence[int]) -> list[Segment]:
+        """As `with_breaks`; seams: as there."""
+        return await with_breaks(self._deps.store, self._series, found, known.segments, seams)
+
+    def _seams(self) -> list[int]:
+        """Where the history and the stream meet, and the attempts of the loader."""
+        attempts = [one for step in self._workflow.steps if step.role is Role.LOADER for one in step.attempts]
+        begun = [parse_time_range(text).start_ms for one in attempts for text in one.ranges]
+        history_ms = self.ledger.history_ms
+        return [self.ledger.stream_ms, *begun, *([] if history_ms is None else [history_ms])]
+
     async def _empty(self, known: SeriesCoverage, front: Front) -> list[Segment]:
         """Segments of the time behind the front in which nothing has happened, as the exchange says."""
         exchange, rule, series = self._deps.exchange, self._rule, self._series
@@ -318,7 +333,7 @@ class Comparison:
         if end_ms <= front.at_ms:
             return []
         if rule.position_at(front.at_ms) is None:
-            return await self._silence(front, end_ms)
+            return await self._silence(known, front, end_ms)
         asked = rule.expected(verdict_of(TimeRange(front.at_ms, end_ms), Verdict.UNKNOWN), known.grid_ms)
         if not asked:
             return []
@@ -327,7 +342,7 @@ class Comparison:
         told = await ask_again(exchange, series, hole, known.grid_ms)
         return [*takewhile(lambda one: one.verdict is Verdict.EXCHANGE, told)]
 
-    async def _silence(self, front: Front, end_ms: int) -> list[Segment]:
+    async def _silence(self, known: SeriesCoverage, front: Front, end_ms: int) -> list[Segment]:
         """The time from the front to `end_ms` with what is stored of it, if the exchange has nothing that is newer.
 
         It is asked for the last record too: an answer without that one would prove nothing.
@@ -345,7 +360,8 @@ class Comparison:
             return []
         if stored:
             wanted = range(front.position, last + 1)
-            return await self._surveyed(TimeRange(front.at_ms, end_ms), wanted, collections, None)
+            found = await self._surveyed(TimeRange(front.at_ms, end_ms), wanted, collections, None)
+            return found if await self._chained(known, found, [front.at_ms]) == found else []
         before = front.last
         told = before is not None and before.verdict in (Verdict.STORED, Verdict.EXCHANGE)
         return [_replace(before, end_ms=end_ms)] if before is not None and told else []

@@ -11,7 +11,7 @@ from typing import Annotated
 import msgspec
 
 from streamforge_utils.model.books.records import kind_name_of
-from streamforge_utils.model.books.segments import CONTENT, MANIFEST, OpenSegment
+from streamforge_utils.model.books.segments import CONTENT, MANIFEST, OpenSegment, numbered, segment_prefix
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.kinds.registry import kind_named
 from streamforge_utils.ports.bus import Received
@@ -19,6 +19,7 @@ from streamforge_utils.ports.columns import columns_of
 from streamforge_utils.runtime.context import Context
 from streamforge_utils.runtime.conversion import PASSED_OVER, Converted, convert
 from streamforge_utils.runtime.sinks import SinkParameters, ThreadConverter, store_input
+from streamforge_utils.runtime.stored_segments import StoredSegments
 
 PART_RECORDS = 500
 """A segment ends behind so many records, or a multiple of it, of a batch."""
@@ -137,13 +138,25 @@ class SegmentKeeper:
                 continue
 
     async def _put(self) -> None:
-        """Put the segment whole: its manifest comes last, and that of what had its name goes first."""
+        """Put the segment whole: its manifest comes last, and that of what had its name goes first.
+
+        That was the same one, read again; one of other diffs keeps its name.
+        """
         segment, self._segment = self._segment, OpenSegment(self._ctx.symbol)
         name, content, manifest = segment.close()
         patience_s = self._ctx.parameters.store_patience_seconds
+        name = await self._ctx.with_objects(partial(self._own_name, name, content), patience_s=patience_s)
         await self._ctx.replace_object(name + CONTENT, content, instead_of=name + MANIFEST, patience_s=patience_s)
         await self._ctx.put_object(name + MANIFEST, _encode(manifest), patience_s=patience_s)
         self._tell()
         self._ctx.input.release()
         await self._ctx.input.commit()  # before another one begins: what is read again has the same beginning
         self._ctx.log.info("a segment is closed", name=name, diffs=manifest.count, bytes=len(content))
+
+    async def _own_name(self, name: str, content: bytes) -> str:
+        """The first name of the segment that no other one has. Raises RetryableError."""
+        stored = StoredSegments(self._ctx.objects, segment_prefix(self._ctx.symbol))
+        names = numbered(name)
+        while await stored.holds_other((own := next(names)) + MANIFEST, content):
+            pass
+        return own

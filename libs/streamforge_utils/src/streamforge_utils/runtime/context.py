@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Generic, Protocol, TypeVar
 
@@ -194,11 +194,7 @@ class Context(Generic[P]):
 
     async def put_object(self, name: str, content: bytes, *, patience_s: float) -> None:
         """Put an object, again and again for `patience_s` at most; then RetryableError is raised."""
-
-        async def once() -> None:
-            await self.objects.put(name, content)
-
-        await self._instruments.retry("objects", once, patience_s=patience_s, waits="objects")
+        await self.with_objects(lambda: self.objects.put(name, content), patience_s=patience_s)
 
     async def replace_object(self, name: str, content: bytes, *, instead_of: str, patience_s: float) -> None:
         """As `put_object`, but another object is removed first."""
@@ -207,7 +203,11 @@ class Context(Generic[P]):
             await self.objects.delete([instead_of])
             await self.objects.put(name, content)
 
-        await self._instruments.retry("objects", once, patience_s=patience_s, waits="objects")
+        await self.with_objects(once, patience_s=patience_s)
+
+    async def with_objects(self, call: Callable[[], Awaitable[T]], *, patience_s: float) -> T:
+        """What `call` does with the store of objects, tried as `put_object` tries."""
+        return await self._instruments.retry("objects", call, patience_s=patience_s, waits="objects")
 
     async def command(self) -> msgspec.Struct:
         """The payload of the next command of the worker's own (see `Definition.commands`), as its declared type."""

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 import hashlib
 import io
 import zlib
 from collections.abc import AsyncIterator, Iterator
+from operator import ne
 
 import msgspec
 
@@ -23,6 +25,14 @@ _LATE = 2
 """So many segments before an update are looked at: a late diff lies behind others."""
 _TRIES = 3
 _read_diff = msgspec.json.Decoder(Depth).decode
+
+
+def _differ(stored: StoredSegment, content: bytes) -> bool:
+    """Whether a line of two segments differs, of those that both have. Raises DamagedSegment."""
+    if hashlib.sha256(content).hexdigest() == stored.manifest.sha256:
+        return False
+    with gzip.open(io.BytesIO(content)) as lines:
+        return any(map(ne, stored.lines(), lines))
 
 
 class DamagedSegment(DamagedFile, PermanentError):
@@ -113,7 +123,8 @@ class StoredSegments:
             async for name in self.names(first_id):
                 if (one := first_id_of(name) or 0) > update_id or len(found) >= MOST:
                     break
-                found.append(one)
+                if one not in found[-1:]:  # two segments may begin with the same update
+                    found.append(one)
             return found
 
         return min(await last_before(ids, update_id + 1, _LATE + 1), default=update_id + 1)
@@ -172,6 +183,18 @@ class StoredSegments:
                 )
             return StoredSegment(name, manifest, content)
         raise DamagedSegment(f"the segment {name} is put again and again: is more than one sink at work?")
+
+    async def holds_other(self, name: str, content: bytes) -> bool:
+        """Whether there is a segment of other diffs than `content`, the file of a new one, under a manifest's name.
+
+        Where one of the two goes on behind the end of the other, they are the same, read again and closed elsewhere. Of
+        one that is damaged nothing is known: it counts as another one. Raises RetryableError.
+        """
+        try:
+            stored = await self.read(name)
+            return stored is not None and await asyncio.to_thread(_differ, stored, content)
+        except (DamagedSegment, DamagedObject):
+            return True
 
     async def _content(self, name: str) -> bytes | None:
         try:

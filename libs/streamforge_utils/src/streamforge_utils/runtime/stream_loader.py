@@ -16,6 +16,7 @@ from streamforge_utils.runtime.context import Context
 from streamforge_utils.runtime.id_order import IdOrder
 from streamforge_utils.runtime.live_worker import LiveParameters, LiveWorker
 from streamforge_utils.runtime.spill import Spill
+from streamforge_utils.runtime.stream_chain import StreamChain
 from streamforge_utils.runtime.stream_session import SETTLE_S
 
 BATCH_RECORDS = 5000
@@ -48,6 +49,7 @@ class IdLoader(LiveWorker[P]):
     def __init__(self, ctx: Context[P]) -> None:
         super().__init__(ctx)
         self._order = IdOrder()
+        self._chain = StreamChain(ctx.kind, self._backfill, ctx.clock)
         self._spill = Spill(ctx.scratch, ctx.parameters.spill_bytes)
         self._newest: int | None = None  # id that was heard
         self._catching_up = False
@@ -163,9 +165,11 @@ class IdLoader(LiveWorker[P]):
 
     async def begin(self) -> None:
         """Find the first id: behind the last record on the topic, or of the ranges; else that of the stream."""
-        last = self._last_of(await self._ctx.tail.read())
+        messages = await self._ctx.tail.read()
+        last = self._last_of(messages)
         if last is not None:
             self._last_id = last
+            self._chain.begin(last, next(one for one in reversed(messages) if self._position_of(one) == last))
             self._order.begin(last + 1)
         else:
             await self._connected.wait()
@@ -217,12 +221,16 @@ class IdLoader(LiveWorker[P]):
     # What is written
 
     async def write(self) -> bool:
-        page = self._order.give(BATCH_RECORDS)
-        if not page:
+        given = self._order.give(BATCH_RECORDS)
+        if not given:
             return False
-        await self._ctx.output.write(MessageColumns(page.keys, page.values))
-        self._ctx.progress.position = page.times[-1]
-        self._last_id = page.positions[-1]
+        page, contradictions = await self._chain.mended(given)
+        for reason in contradictions:
+            self.refuse(Heard(refused=[(b"", f"{reason}, also as requests give them")]))
+        if page:
+            await self._ctx.output.write(MessageColumns(page.keys, page.values))
+            self._ctx.progress.position = page.times[-1]
+        self._last_id = given.positions[-1]
         self._room.set()
         self._refill()
         return True

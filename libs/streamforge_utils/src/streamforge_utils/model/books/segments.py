@@ -3,12 +3,14 @@
     depth/BTCUSDT/050093239208.jsonl.gz   diffs as they travelled, one a line, in the order of the topic
     depth/BTCUSDT/050093239208.json       its manifest, which is put behind it: without one it does not count
 
-The name follows from the symbol and the first update: what is read again is put again under its name.
+The name follows from the symbol and the first update: what is read again is put again under its name. A segment with
+other diffs that begins with the same update, as a late one does, has a number behind it: `050093239208_1.json`.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import zlib
 from collections.abc import Iterator
 
@@ -51,9 +53,14 @@ def segment_prefix(symbol: str) -> str:
     return f"depth/{key_symbol(symbol)}/"
 
 
+def numbered(name: str) -> Iterator[str]:
+    """The names a segment may have, without their ending, where another one has that which comes first."""
+    return itertools.chain((name,), (f"{name}_{number}" for number in itertools.count(1)))
+
+
 def first_id_of(name: str) -> int | None:
     """The first update of the segment whose manifest has this name; None: it is no manifest."""
-    digits = name.rpartition("/")[2].removesuffix(MANIFEST)
+    digits = name.rpartition("/")[2].removesuffix(MANIFEST).partition("_")[0]
     return int(digits) if name.endswith(MANIFEST) and digits.isascii() and digits.isdigit() else None
 
 

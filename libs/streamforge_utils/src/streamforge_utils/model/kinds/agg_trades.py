@@ -265,6 +265,18 @@ _NOTES: Mapping[str, Mapping[str, Any]] = {
 }
 
 
+def _break_of(records: Ordered[bytes]) -> str:
+    """Why records, as they travel or are stored, do not follow each other; empty: they do."""
+    ids = [*map(_decode_ids, records)]
+    try:
+        check_chain(
+            [one.trade_id for one in ids], [one.first_trade_id for one in ids], [one.last_trade_id for one in ids]
+        )
+    except MalformedPage as error:
+        return str(error)
+    return ""
+
+
 class AggTrades(RecordKind):
     """Aggregated trades of Binance Spot."""
 
@@ -305,16 +317,10 @@ class AggTrades(RecordKind):
         return trades.keys_of(records) if whole else None
 
     def break_between(self, before: bytes, after: bytes) -> str:
-        one, two = _decode_ids(before), _decode_ids(after)
-        try:
-            check_chain(
-                (one.trade_id, two.trade_id),
-                (one.first_trade_id, two.first_trade_id),
-                (one.last_trade_id, two.last_trade_id),
-            )
-        except MalformedPage as error:
-            return str(error)
-        return ""
+        return _break_of((before, after))
+
+    def break_in(self, records: Ordered[bytes]) -> tuple[int, str] | None:
+        return super().break_in(records) if _break_of(records) else None
 
     def amounts(self, lines: bytes) -> list[Amounts] | None:
         return trades.amounts_of(lines)

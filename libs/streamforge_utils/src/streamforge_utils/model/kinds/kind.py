@@ -11,6 +11,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
+from itertools import pairwise
 from typing import Annotated, Any, ClassVar
 from urllib.parse import quote
 
@@ -284,6 +285,13 @@ class RecordKind(ABC):
         Empty: they do, or their positions are not consecutive.
         """
         return ""
+
+    def break_in(self, records: Sequence[bytes]) -> tuple[int, str] | None:
+        """The place of the first record that does not follow the one before it, and why; as `break_between` tells."""
+        for place, (before, after) in enumerate(pairwise(records), 1):
+            if reason := self.break_between(before, after):
+                return place, reason
+        return None
 
     def amounts(self, lines: bytes) -> list[Amounts] | None:
         """What exported records, as JSON lines, add to candles that are made of them; None: none can be made.

@@ -65,7 +65,7 @@ SETTINGS = {
     "STREAMFORGE_MAX_FAILURES": "2",
 }
 
-OTHERWISE = {"waf", "floor", *(name for name, kind in FAULTS.items() if kind.of_archive or kind.of_streams)}
+OTHERWISE = {"waf", "floor", "torn", *(name for name, kind in FAULTS.items() if kind.of_archive or kind.of_streams)}
 """Faults that are waited for (`test_limits.py`), and those of ids, archive and streams, which candles do not meet."""
 
 

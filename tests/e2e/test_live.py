@@ -135,9 +135,11 @@ def test_what_was_lost_of_it_is_loaded_again_while_it_runs(exchange: rig.Exchang
     found = manager.post("/coverage/BTCUSDT/api_trades/verify", 200)
     assert found["records_missing"] == 30
     manager.until(queue_id, "it is whole again", partial(is_proven_beyond, last + 60))
-    assert_equal(exchange, stored(manager, manager.stopped(queue_id)))
     repairs = manager.api.get("/queues", params={"type": "api_trades"}).json()["queues"]
-    assert {(one["supplements"], one["status"]) for one in repairs} == {(queue_id, "finished")}
+    assert {(one["supplements"], manager.finished(one["queue_id"])["status"]) for one in repairs} == {
+        (queue_id, "finished")
+    }
+    assert_equal(exchange, stored(manager, manager.stopped(queue_id)))
 
 
 async def remove(manager: rig.Manager, collection: str, first: int, end: int) -> int:

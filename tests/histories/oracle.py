@@ -9,7 +9,7 @@ from datetime import datetime
 from streamforge.cli.commands.export_command import Exported
 from streamforge.manager import answers, data_answers
 from streamforge.manager.workflow import Status, Workflow
-from streamforge_utils.model.coverage import COMPLETE, SETTLED, Verdict
+from streamforge_utils.model.coverage import COMPLETE, KEPT, SETTLED, Verdict
 from streamforge_utils.model.messages import TERMINAL_EVENTS, Event
 from streamforge_utils.model.timeranges import TimeRange
 from tests.histories.history import Market
@@ -182,7 +182,7 @@ class Oracle:
         self._settled[market.symbol] = [
             TimeRange(segment.start_ms, segment.end_ms)
             for segment in (answer.segments if answer is not None else ())
-            if segment.verdict in COMPLETE
+            if segment.verdict in KEPT
         ]
 
     def _bar(self, market: Market, bar: int, segment: data_answers.Segment, before: Collection[int] | None) -> None:
@@ -214,7 +214,7 @@ class Oracle:
         }
 
     def _complete(self, market: Market, answer: data_answers.Coverage, code: int, *, resting: bool) -> None:
-        settled = all(segment.verdict in COMPLETE for segment in answer.segments)
+        settled = all(segment.verdict in KEPT for segment in answer.segments)
         if answer.complete is not settled or code != (0 if settled else 1):
             raise Violation(
                 "a range with holes is called complete", f"{answer.span}: {answer.complete}, exit code {code}"

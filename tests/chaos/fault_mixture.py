@@ -110,11 +110,13 @@ CHOICES = (
     *(_of_books(f"{fault},path=depth", 1) for fault in ("slow:ms=3000", "429:retry_after=1", "418:seconds=2")),
 )
 """Not among them: diffs whose ids say that they have what they have not (`back`, `newer`), which nobody can see; and
-diffs that come so late that the ledger calls them lost before they are stored: it does not take that back."""
+diffs that come late, as what is compared leaves them out."""
+_STUCK = _BROKEN | {"loader ended"}
+"""A loader that gets nothing for so long may be taken for stuck, and is replaced."""
 LENGTHY = (
-    Choice("stream-silence", EVERY, 1, _BROKEN),
-    Choice("stream-stall:all=1", EVERY, 1, _BROKEN, of_all=True),
-    Choice("stream-stall:pings=0", EVERY, 1, _BROKEN),
+    Choice("stream-silence", EVERY, 1, _STUCK),
+    Choice("stream-stall:all=1", EVERY, 1, _STUCK, of_all=True),
+    Choice("stream-stall:pings=0", EVERY, 1, _STUCK),
     _of_books("snapshot-cached:seconds=30", 2),
     _of_books("slow:ms=30000,path=depth", 1),
 )

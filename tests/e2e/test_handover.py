@@ -28,6 +28,7 @@ from tests.e2e.test_live import QUICK, TRADES, assert_equal, is_live, is_proven_
 from tests.e2e.test_live import exchange as exchange
 from tests.limits import LIMIT_S
 
+NO_SNAPSHOT = "500:path=depth"
 QUEUE, TOPIC = "wf-btcusdt-ws_orderbook-20240801-abc123", "wf-btcusdt-ws_orderbook-20240801-abc123-data"
 
 
@@ -140,6 +141,25 @@ def test_an_order_book_stays_verified_over_handovers_of_a_manager(exchange: rig.
         else:
             hand_over_to_one_that_is_ready(manager, queue_id, books.LOADER, nullcontext())
     assert_verified(exchange, manager, queue_id)
+
+
+def test_a_book_that_is_left_to_the_next_attempt_needs_no_snapshot(
+    exchange: rig.Exchange, manager: rig.Manager
+) -> None:
+    queue_id = books.start(manager)
+    manager.until(queue_id, "it is verified", books.is_verified)
+    exchange.switch_on(NO_SNAPSHOT)
+    try:
+        manager.post(f"/queues/{queue_id}/handover")
+        manager.until(queue_id, "another attempt writes", partial(is_handed_over, 2, target=books.LOADER))
+        beyond_ms = exchange.stats()["now_ms"] + 1000
+        manager.until(queue_id, "it goes on", lambda one: (one["live"]["proven_through_ms"] or 0) > beyond_ms)
+        segments, _ = books.checked(manager, exchange, manager.stopped(queue_id))
+    finally:
+        exchange.lift_faults()
+    doubts = [one.get("cause", "") for one in segments]
+    assert doubts[doubts.index("") :] == [""], segments
+    assert segments[-1]["verdict"] == "stored"
 
 
 def assert_verified(exchange: rig.Exchange, manager: rig.Manager, queue_id: str) -> None:

@@ -224,8 +224,14 @@ class Oracle:
         span = TimeRange(answer.span.start_ms, answer.span.end_ms)
         if answer.complete:
             now_ms, gone = self._model.now_ms(), self._model.gone(market)
+            expired = {
+                bar
+                for segment in answer.segments
+                if segment.verdict == Verdict.EXPIRED
+                for bar in market.bars_in(TimeRange(segment.start_ms, segment.end_ms))
+            }
             for bar in market.bars_in(span):
-                is_there = bar in gone or self._model.copies(market, bar)
+                is_there = bar in gone or bar in expired or self._model.copies(market, bar)
                 if market.trades(bar) and market.is_over(bar, now_ms) and not is_there:
                     raise Violation("a range that lacks a bar is called complete", f"{market.symbol} {span}: bar {bar}")
         one = self._model.asked.get(answer.queue_id or "")

@@ -224,12 +224,8 @@ class Oracle:
         span = TimeRange(answer.span.start_ms, answer.span.end_ms)
         if answer.complete:
             now_ms, gone = self._model.now_ms(), self._model.gone(market)
-            expired = {
-                bar
-                for segment in answer.segments
-                if segment.verdict == Verdict.EXPIRED
-                for bar in market.bars_in(TimeRange(segment.start_ms, segment.end_ms))
-            }
+            removed = [TimeRange(one.start_ms, one.end_ms) for one in answer.segments if one.verdict == Verdict.EXPIRED]
+            expired = {bar for each in removed for bar in market.bars_in(each)}
             for bar in market.bars_in(span):
                 is_there = bar in gone or bar in expired or self._model.copies(market, bar)
                 if market.trades(bar) and market.is_over(bar, now_ms) and not is_there:

@@ -24,4 +24,4 @@ def is_quick(item: pytest.Function) -> bool:
     found: dict[str, Any] = item.callspec.params
     if "fault" in found:
         return str(found["fault"]).startswith(OVER_REST)
-    return str(ARCHIVE[found["number"]]).startswith(IN_FILES)
+    return "number" in found and str(ARCHIVE[found["number"]]).startswith(IN_FILES)

@@ -1,4 +1,4 @@
-"""What a backup has of objects, and what is told of those that it has not."""
+"""What a backup has of objects, and what it reports of those that it lacks."""
 
 from __future__ import annotations
 

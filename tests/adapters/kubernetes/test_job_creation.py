@@ -1,4 +1,4 @@
-"""Baskets are made once, whatever becomes of the answer, and whoever asks for their members again."""
+"""Baskets are made once, also where the answer is lost or another launcher asks for their members."""
 
 from __future__ import annotations
 

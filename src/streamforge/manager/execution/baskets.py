@@ -50,7 +50,7 @@ class Baskets:
         self._looking = False
 
     async def hear(self, jobs: Iterable[Job], received: Sequence[Received]) -> None:
-        """Tell the launcher which members have sent their terminal event, whatever has become of their workflows.
+        """Tell the launcher which members have sent their terminal event, also those whose workflows are gone.
 
         Raises RetryableError.
         """

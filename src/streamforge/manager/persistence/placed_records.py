@@ -19,7 +19,7 @@ _AT_ONCE = 3
 
 
 def day_of(collection: str, series: Series) -> TimeRange | None:
-    """The day of which records of the series lie in a collection; None: it is none of days."""
+    """The day of which records of the series lie in a collection; None: it is not a day's."""
     found = base_and_day(collection)
     if found is None or found[0] != collection_base(series.symbol, type_of(series)):
         return None

@@ -81,7 +81,7 @@ def note_exits(report: Path, codes: Sequence[int | None]) -> None:
 
 
 def read_exits(report: str) -> Sequence[int | None]:
-    """What `note_exits` wrote; empty where the text is none of that."""
+    """What `note_exits` wrote; empty where the text is something else."""
     if not report.startswith(_REPORT):
         return ()
     return [int(word) if word.isdecimal() else None for word in report.removeprefix(_REPORT).split()]

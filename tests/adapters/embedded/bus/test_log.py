@@ -11,7 +11,7 @@ import pytest
 from streamforge_utils.adapters.embedded import sqlite
 from streamforge_utils.adapters.embedded.bus.batch_format import Batch, pack
 from streamforge_utils.adapters.embedded.bus.files import OpenTopic, TopicFiles
-from streamforge_utils.adapters.embedded.checkpoints import COPY_BYTES
+from streamforge_utils.adapters.embedded.wal_copier import COPY_BYTES
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.ports.bus import Message, Retention, TopicSpec
 

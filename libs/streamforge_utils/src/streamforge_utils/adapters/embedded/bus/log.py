@@ -16,7 +16,7 @@ import msgspec
 from streamforge_utils.adapters.embedded import sqlite
 from streamforge_utils.adapters.embedded.bus.batch_format import Batch, StoredBatch
 from streamforge_utils.adapters.embedded.bus.notification import notify
-from streamforge_utils.adapters.embedded.checkpoints import WRITER_BYTES, Checkpointer
+from streamforge_utils.adapters.embedded.wal_copier import WRITER_BYTES, WalCopier
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.ports.bus import Retention, TopicSpec
 
@@ -59,7 +59,7 @@ class Log:
         self._connection = connection
         self._synchronous = _synchronous(spec.retention)
         self._wal = Path(f"{path}-wal")
-        self._checkpointer = Checkpointer(_page_size(spec.retention))
+        self._copier = WalCopier(_page_size(spec.retention))
 
     @classmethod
     def create(cls, path: Path, spec: TopicSpec) -> None:
@@ -95,7 +95,7 @@ class Log:
         return cls(path, connection, spec)
 
     def close(self) -> None:
-        self._checkpointer.close()
+        self._copier.close()
         self._connection.close()
 
     @property
@@ -161,7 +161,7 @@ class Log:
         if rows:
             notify(self.path.parent)
         if self.spec.retention is Retention.CONSUMED:
-            self._checkpointer.written(self.path, needed)
+            self._copier.written(self.path, needed)
         self._restrain()
         return len(rows)
 

@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Final, TypeVar
 
 from streamforge_utils.adapters.embedded import sqlite
-from streamforge_utils.adapters.embedded.checkpoints import WRITER_BYTES, Checkpointer
 from streamforge_utils.adapters.embedded.store import document_rows
+from streamforge_utils.adapters.embedded.wal_copier import WRITER_BYTES, WalCopier
 from streamforge_utils.model.errors import ConfigError, RetryableError
 from streamforge_utils.model.names import fit
 
@@ -42,7 +42,7 @@ class Catalogue:
         self._path = directory / "collections.db"
         self._catalogue = sqlite.LazyConnection(self._path, FORMAT)
         self._open: OrderedDict[str, tuple[sqlite3.Connection, Path]] = OrderedDict()
-        self._checkpointer = Checkpointer(document_rows.PAGE_SIZE)
+        self._copier = WalCopier(document_rows.PAGE_SIZE)
 
     def names(self) -> list[str]:
         """The names of all collections, sorted."""
@@ -60,7 +60,7 @@ class Catalogue:
         """
         done = self._do(collection, work, sqlite.transaction, create=create)
         if (opened := self._open.get(collection)) is not None:
-            self._checkpointer.written(opened[1], size)
+            self._copier.written(opened[1], size)
         return done
 
     def read(self, collection: str, work: Callable[[sqlite3.Connection], T]) -> T | None:
@@ -97,7 +97,7 @@ class Catalogue:
 
     def close(self) -> None:
         """Close every connection."""
-        self._checkpointer.close()
+        self._copier.close()
         for collection in list(self._open):
             self._forget(collection)
         self._catalogue.close()
@@ -193,7 +193,7 @@ class Catalogue:
             self._close(*opened)
 
     def _close(self, connection: sqlite3.Connection, path: Path) -> None:
-        self._checkpointer.forget(path)
+        self._copier.forget(path)
         connection.close()
 
     def _settle_drop(self, collection: str, path: Path) -> None:

@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from streamforge_utils.adapters.embedded import sqlite
-from streamforge_utils.adapters.embedded.checkpoints import COPY_BYTES, START_OVER_BYTES, WRITER_BYTES, Checkpointer
 from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
+from streamforge_utils.adapters.embedded.wal_copier import COPY_BYTES, START_OVER_BYTES, WRITER_BYTES, WalCopier
 from streamforge_utils.ports.store import Document, Outcome
 
 PAGE = 4096
@@ -20,11 +20,11 @@ MEGABYTE = 1024 * 1024
 
 
 class File:
-    """A file whose writer never copies its log by itself, and its checkpointer."""
+    """A file whose writer never copies its log by itself, and its copier."""
 
     def __init__(self, path: Path) -> None:
         self.path, self._wal = path, Path(f"{path}-wal")
-        self.checkpointer = Checkpointer(PAGE)
+        self.copier = WalCopier(PAGE)
         self.connection = sqlite.connect(path, synchronous="NORMAL", page_size=PAGE)
         self.connection.execute("PRAGMA wal_autocheckpoint = 0")
         self.connection.execute("CREATE TABLE rows (body BLOB)")
@@ -32,7 +32,7 @@ class File:
     def write(self, size: int = MEGABYTE) -> None:
         with sqlite.transaction(self.connection, self.path):
             self.connection.execute("INSERT INTO rows VALUES (zeroblob(?))", (size,))
-        self.checkpointer.written(self.path, size)
+        self.copier.written(self.path, size)
 
     @property
     def log_bytes(self) -> int:
@@ -43,7 +43,7 @@ class File:
         return self.path.stat().st_size
 
     def close(self) -> None:
-        self.checkpointer.close()
+        self.copier.close()
         self.connection.close()
 
 
@@ -57,14 +57,14 @@ def file(tmp_path: Path) -> Iterator[File]:
 def test_a_short_log_is_left_alone(file: File) -> None:
     while file.log_bytes < COPY_BYTES - 2 * MEGABYTE:
         file.write()
-    file.checkpointer.close()
+    file.copier.close()
     assert file.copied_bytes == PAGE
 
 
 def test_a_long_one_is_copied_and_starts_over(file: File) -> None:
     for _ in range(16):
         file.write()
-        file.checkpointer.close()  # returns once what was begun is done
+        file.copier.close()  # returns once what was begun is done
         assert file.log_bytes < COPY_BYTES + 2 * MEGABYTE
     assert file.copied_bytes > 11 * MEGABYTE
 
@@ -87,7 +87,7 @@ def test_it_starts_over_although_something_is_always_written_meanwhile(
     longest = 0
     for _ in range(32):
         file.write()
-        file.checkpointer.close()
+        file.copier.close()
         longest = max(longest, file.log_bytes)
     assert START_OVER_BYTES < longest < START_OVER_BYTES + COPY_BYTES + 2 * MEGABYTE
     assert file.copied_bytes > 27 * MEGABYTE
@@ -96,10 +96,10 @@ def test_it_starts_over_although_something_is_always_written_meanwhile(
 def test_many_small_commits_count_by_the_pages_that_they_write(file: File) -> None:
     for _ in range(COPY_BYTES // (3 * PAGE)):
         file.write(size=1)
-    file.checkpointer.close()
+    file.copier.close()
     assert file.copied_bytes == PAGE
     file.write(size=1)
-    file.checkpointer.close()
+    file.copier.close()
     assert file.copied_bytes > PAGE
 
 
@@ -109,31 +109,31 @@ def test_a_reader_that_stays_keeps_neither_the_writer_nor_what_it_reads(file: Fi
         assert reader.execute("SELECT count(*) FROM rows").fetchone() == (1,)
         for _ in range(2 * START_OVER_BYTES // MEGABYTE):
             file.write()
-            file.checkpointer.close()
+            file.copier.close()
         assert file.log_bytes > 2 * START_OVER_BYTES
         assert reader.execute("SELECT count(*) FROM rows").fetchone() == (1,)
     for _ in range(2 * COPY_BYTES // MEGABYTE):
         file.write()
-        file.checkpointer.close()
+        file.copier.close()
     before = file.log_bytes
     file.write()
     assert file.log_bytes <= before
 
 
 def test_a_file_that_is_gone_or_no_database_disturbs_nobody(tmp_path: Path) -> None:
-    checkpointer, gone, broken = Checkpointer(PAGE), tmp_path / "gone.db", tmp_path / "broken.db"
+    copier, gone, broken = WalCopier(PAGE), tmp_path / "gone.db", tmp_path / "broken.db"
     broken.write_bytes(b"no database" * PAGE)
     for path in (gone, broken):
-        checkpointer.written(path, COPY_BYTES)
-        checkpointer.close()
+        copier.written(path, COPY_BYTES)
+        copier.close()
     assert not gone.exists()
 
 
 def test_what_is_forgotten_counts_anew(file: File) -> None:
-    file.checkpointer.written(file.path, COPY_BYTES - 4 * PAGE)
-    file.checkpointer.forget(file.path)
+    file.copier.written(file.path, COPY_BYTES - 4 * PAGE)
+    file.copier.forget(file.path)
     file.write(size=2 * PAGE)
-    file.checkpointer.close()
+    file.copier.close()
     assert file.copied_bytes == PAGE
 
 

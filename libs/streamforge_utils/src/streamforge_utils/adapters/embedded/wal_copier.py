@@ -1,4 +1,4 @@
-"""Checkpoints beside the writer: what lies in a write-ahead log is copied into its file by another thread.
+"""What lies in a write-ahead log is copied into its file beside the writer, by another thread: SQLite's checkpoint.
 
 A commit that finds the log long copies it itself, and waits for the disk twice: tens of milliseconds in which nothing
 is written. Here a commit waits only for the last pages, once in a while, so that the log can start over.
@@ -28,7 +28,7 @@ _PATIENCE_S = 0.01
 """A writer that is busy for longer is left alone until the next time."""
 
 
-class Checkpointer:
+class WalCopier:
     """Copies the logs of one thread's connections with `synchronous = NORMAL`, one at a time. Methods: that thread's.
 
     Where it fails, the log grows until its writer copies it (`WRITER_BYTES`), who is told why.
@@ -47,8 +47,8 @@ class Checkpointer:
         copying = self._copying.get(path)
         if written >= COPY_BYTES and (copying is None or copying.done()):
             if self._thread is None:
-                self._thread = ThreadPoolExecutor(1, thread_name_prefix="checkpoint")
-            self._copying[path] = self._thread.submit(_checkpoint, path)
+                self._thread = ThreadPoolExecutor(1, thread_name_prefix="wal-copier")
+            self._copying[path] = self._thread.submit(_copy, path)
             written = 0
         self._written[path] = written
 
@@ -64,7 +64,7 @@ class Checkpointer:
             self._thread = None
 
 
-def _checkpoint(path: Path) -> None:
+def _copy(path: Path) -> None:
     # Opened anew each time: a connection that stays would keep the file's last writer from putting the log away.
     with (
         suppress(sqlite3.Error),

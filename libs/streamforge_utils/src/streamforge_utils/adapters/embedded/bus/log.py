@@ -23,6 +23,7 @@ from streamforge_utils.ports.bus import Retention, TopicSpec
 BATCH_OVERHEAD = 64
 """Bytes that a row takes besides its batch, counted against the cap."""
 
+_CHECKPOINT_BYTES = 8 * 1024 * 1024
 _WAL_ALARM_BYTES = 64 * 1024 * 1024  # readers that never pause keep the write-ahead log from starting over
 _SLACK_BYTES = 8 * 1024 * 1024  # trimmed beyond what is needed, so that not every send at the cap trims
 
@@ -84,7 +85,7 @@ class Log:
                 retention = Retention(row[1])
                 connection.execute(f"PRAGMA synchronous = {_synchronous(retention)}")
                 page_size = connection.execute("PRAGMA page_size").fetchone()[0]
-                connection.execute(f"PRAGMA wal_autocheckpoint = {WRITER_BYTES // page_size}")
+                connection.execute(f"PRAGMA wal_autocheckpoint = {_wal_bytes(retention) // page_size}")
             if row[0] != name:
                 raise PermanentError(f"{path} holds the topic {row[0]}, not {name}: choose another topic name")
         except BaseException:
@@ -270,6 +271,11 @@ def gone(name: str) -> PermanentError:
 def _page_size(retention: Retention) -> int:
     # Bulk rows are hundreds of kilobytes: large pages make their chains short. Small rows want small pages.
     return 16384 if retention is Retention.CONSUMED else 4096
+
+
+def _wal_bytes(retention: Retention) -> int:
+    """At so many bytes the writer copies the write-ahead log."""
+    return WRITER_BYTES if retention is Retention.CONSUMED else _CHECKPOINT_BYTES
 
 
 def _synchronous(retention: Retention) -> str:

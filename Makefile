@@ -19,7 +19,7 @@ ENGINE_WORKERS ?= 2
 # More arguments for pytest: make test ARGS="-k candles"
 ARGS ?=
 
-.PHONY: help setup demo test test-loaded mutants test-double test-arango test-engines test-long test-images test-delivery test-all kafka kube kube-build objects-build
+.PHONY: help setup ui demo test test-ui test-loaded mutants test-double test-arango test-engines test-long test-images test-delivery test-all kafka kube kube-build objects-build
 .PHONY: check bench bench-others stream-clients pipelines-tools jupyterhub-env docs images site manifests wheels lock lock-check clean
 # The parts of `make check`.
 CHECKS := format-check lint types imports versions docs-check manuals-check compatibility alerts yaml dockerfiles manifests-check secrets subjects size
@@ -30,18 +30,29 @@ BUILDER ?=
 help: ## list the verbs
 	@awk -F ':.*## ' '/^[a-z][a-z-]*:.*## / {printf "make %-12s %s\n", $$1, $$2}' $(firstword $(MAKEFILE_LIST))
 
-setup: $(STAMP) ## make .venv: pinned dependencies and both packages, editable (again only when these change)
+setup: $(STAMP) ## make .venv: pinned dependencies and both packages, editable (again only when these change); and the web UI
+	@timeout 60 tools/ui.sh || echo "setup: the web UI is not built, as that failed or takes more than a minute here: make ui; all else works without it"
 	@echo "setup: $(VENV) is ready, with $$($(PY) --version)"
 
 $(STAMP): requirements/dev.txt pyproject.toml libs/streamforge_utils/pyproject.toml tools/setup.sh tools/python.sh
 	@PYTHON="$(PYTHON)" tools/setup.sh $(VENV)
 	@touch $@
 
+ui: ## build the web UI (Node.js 22.18 or newer, else the pinned one is installed into build/)
+	@tools/ui.sh
+
 demo: $(STAMP) ## load a day of candles (Binance, or the test exchange) and show the proof
 	@$(PY) -m tools.demo
 
 test: $(STAMP) ## run the tests that need Python alone, but for the longest (ARGS="-k name" for some of them)
 	@$(PY) -m pytest -n $(WORKERS) $(ARGS)
+
+test-ui: $(STAMP) ## check the web UI's sources, test its logic, and its screens in a real browser (Debian's chromium, which is installed where it lacks)
+	@tools/install_chromium.sh
+	@tools/ui.sh
+	@tools/ui.sh npm run --silent check
+	@tools/ui.sh npm test --silent
+	@$(PY) -m pytest tests/ui -n 2 $(ARGS)
 
 # Two folders of these need more than the engines: test-delivery runs them.
 OF_DELIVERY := tests/engines/guides tests/engines/jupyterhub
@@ -65,7 +76,7 @@ test-arango: $(STAMP) ## run the store's contract, the lease, the commands and t
 	@$(PY) -m pytest $(addprefix tests/arango/,test_contract.py test_commands.py suites) -m "not bench and not long" -n $(ENGINE_WORKERS) --dist=loadscope $(ARGS)
 
 # STREAMFORGE_IMAGES_DIR=DIR keeps the images in DIR: the next run builds only what has changed.
-test-images: $(STAMP) ## build every image with buildah on a local Debian, start them, run tests inside (needs root, buildah, mmdebstrap, crun and what test-engines needs)
+test-images: $(STAMP) ui ## build every image with buildah on a local Debian, start them, run tests inside (needs root, buildah, mmdebstrap, crun and what test-engines needs)
 	@$(PY) -m tests.engines.kafka --fetch
 	@$(PY) -m tests.engines.kubernetes --fetch
 	@$(PY) -m pytest tests/images -s $(ARGS)
@@ -89,7 +100,7 @@ build/mutants-env/.done: requirements/mutants.txt $(STAMP)
 	@touch $@
 
 test-all: ## run everything that CI runs, then the longest tests and those of images and delivery
-	@$(MAKE) check test test-double test-engines test-long test-images test-delivery
+	@$(MAKE) check test test-ui test-double test-engines test-long test-images test-delivery
 
 kafka: $(STAMP) ## run a real Kafka broker on loopback until Ctrl-C (SECURED=1: TLS, a user and ACLs)
 	@$(PY) -m tests.engines.kafka $(if $(SECURED),--secured)
@@ -158,10 +169,10 @@ docs: $(STAMP) ## write docs/reference again from the code
 manifests: $(STAMP) ## write every shipped manifest into build/manifests/, ready for kubectl apply (needs kubectl or kustomize)
 	@$(PY) -m tools.manifests
 
-images: $(STAMP) ## build every image, its inventory in build/images/ (BUILDER=buildah, podman or docker; PUSH=1; ARGS="base debug": some)
+images: $(STAMP) ui ## build every image, its inventory in build/images/ (BUILDER=buildah, podman or docker; PUSH=1; ARGS="base debug": some)
 	@$(PY) -m tools.images $(if $(BUILDER),--builder $(BUILDER)) $(if $(PUSH),--push) $(ARGS)
 
-wheels: $(STAMP) ## build the wheels of both packages into build/wheels/
+wheels: $(STAMP) ui ## build the wheels of both packages into build/wheels/
 	@rm -rf build/wheels
 	@$(PY) -m pip --disable-pip-version-check wheel -q --no-index --no-deps --no-build-isolation --wheel-dir build/wheels libs/streamforge_utils .
 	@ls build/wheels/*.whl

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import math
 import os
+import secrets
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -51,15 +52,23 @@ async def up(
             show_default="8080",
         ),
     ] = None,
+    private: Annotated[
+        bool,
+        typer.Option(
+            "--private",
+            help="Make an operator's token for this run and print the UI's link with it, so that other users of this "
+            "machine see and change nothing. Other commands take it from STREAMFORGE_TOKEN.",
+        ),
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print the line that says where it serves as JSON.")] = False,
 ) -> int:
-    """Run the manager on the embedded default, until Ctrl-C.
+    """Run the manager on the embedded default, with its web UI, until Ctrl-C.
 
     Other commands on the same data directory find it by themselves. Workflows that were under way go on.
     Tokens come from STREAMFORGE_TOKENS_FILE, STREAMFORGE_OPERATOR_TOKEN and STREAMFORGE_READER_TOKEN.
     """
     from streamforge.cli.own_manager import configure_logs, own_manager
-    from streamforge.manager.api.tokens import Tokens
+    from streamforge.manager.api.tokens import Access, Tokens
     from streamforge.manager.manager_settings import load_manager
     from streamforge.manager.running_manager import until_stopped
     from streamforge_utils.runtime.metrics import Metrics, MetricsServer
@@ -72,6 +81,9 @@ async def up(
     if port is not None:
         overrides["STREAMFORGE_PORT"] = str(port)
     tokens = Tokens.read(os.environ)
+    token = secrets.token_urlsafe(32) if private else None
+    if token is not None:
+        tokens = (tokens or Tokens(())).with_token(Access.OPERATOR, token)
     settings = load_manager({**overrides, DATA_VARIABLE: str(folder)})
     metrics = Metrics("queue-manager")
     with (
@@ -81,19 +93,26 @@ async def up(
         async with own_manager(
             folder, exchange=where.exchange, overrides=overrides, tokens=tokens, observer=metrics, fires=True
         ) as manager:
-            _announce(manager, where, f"{settings.metrics_host}:{scraped.port}", as_json=as_json)
+            link = f"{manager.url}/ui" + (f"#token={token}" if token else "")
+            _announce(manager, where, f"{settings.metrics_host}:{scraped.port}", link, as_json=as_json)
             await until_stopped(asked.happened, manager.ended)
             terminal.say("ending in order; workflows under way go on with the next manager on this data")
     return 0
 
 
-def _announce(manager: OwnManager, where: Where, metrics: str, *, as_json: bool) -> None:
+def _announce(manager: OwnManager, where: Where, metrics: str, link: str, *, as_json: bool) -> None:
     exchange, metrics = list(manager.exchange), f"http://{metrics}/metrics"
     if as_json:
-        told = {"url": manager.url, "data": str(where.folder), "exchange": exchange}
+        told = {"url": manager.url, "ui": link, "data": str(where.folder), "exchange": exchange}
         terminal.write(msgspec.json.encode({**told, "metrics": metrics, "pid": os.getpid()}).decode())
         return
-    shown = {"manager": manager.url, "data": where.folder, "exchange": ", ".join(exchange), "metrics": metrics}
+    shown = {
+        "web UI": link,
+        "manager": manager.url,
+        "data": where.folder,
+        "exchange": ", ".join(exchange),
+        "metrics": metrics,
+    }
     for name, value in shown.items():
         terminal.write(f"{name:<9} {value}")
     terminal.say(

@@ -13,6 +13,7 @@ import msgspec
 from fastapi import FastAPI
 
 from streamforge.manager import (
+    access_answers,
     answers,
     batch_answers,
     book_answers,
@@ -22,6 +23,7 @@ from streamforge.manager import (
     start_answers,
 )
 from streamforge.manager.api import (
+    access_routes,
     batch_routes,
     catalogue_routes,
     data_routes,
@@ -30,6 +32,7 @@ from streamforge.manager.api import (
     queue_routes,
     schedule_routes,
     topic_routes,
+    ui_files,
 )
 from streamforge.manager.api.guard import Addresses, Authentication, Guard, role_needed
 from streamforge.manager.api.problems import MEDIA_TYPE, TYPE_PREFIX
@@ -103,7 +106,16 @@ def _complete(schema: dict[str, Any]) -> dict[str, Any]:
 
 def _answers() -> dict[str, Any]:
     """The schemas of all that is answered, by name."""
-    modules = (answers, data_answers, batch_answers, book_answers, plan_answers, schedule_answers, start_answers)
+    modules = (
+        answers,
+        data_answers,
+        batch_answers,
+        book_answers,
+        plan_answers,
+        schedule_answers,
+        start_answers,
+        access_answers,
+    )
     kinds: list[type[msgspec.Struct]] = [Source, *(kind for module in modules for kind in _structs(module))]
     _, schemas = msgspec.json.schema_components(kinds, ref_template=SCHEMAS + "{name}")
     optional = {
@@ -168,9 +180,19 @@ def create_app(
         service, limits, Followers(limits.followers, limits.retry_after_s), clock or SystemClock()
     )
     error_answers.install(app)
-    modules = (queue_routes, topic_routes, plan_routes, batch_routes, schedule_routes, data_routes, catalogue_routes)
+    modules = (
+        queue_routes,
+        topic_routes,
+        plan_routes,
+        batch_routes,
+        schedule_routes,
+        data_routes,
+        catalogue_routes,
+        access_routes,
+    )
     for router in (module.router for module in modules):
         app.include_router(router)
+    app.router.routes.extend(ui_files.routes())
     describe(app)
     app.add_middleware(Addresses)
     app.add_middleware(Authentication, tokens=tokens)

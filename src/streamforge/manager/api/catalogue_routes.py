@@ -9,6 +9,7 @@ from fastapi import APIRouter, FastAPI, Path, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
 from streamforge.manager import answers, presentation
+from streamforge.manager.api import ui_files
 from streamforge.manager.api.guard import is_unauthenticated
 from streamforge.manager.api.routing import In, StrictRoute, gives, preferred, reply
 from streamforge.manager.describing import asyncapi, schemas
@@ -49,7 +50,10 @@ def _page(found: answers.Index) -> str:
         for link in found.links
     )
     title = f"StreamForge {found.service} {escape(found.version)}"
-    return f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title><h1>{title}</h1><ul>{rows}</ul>"
+    return (
+        f"<!doctype html><html lang=en><meta charset=utf-8><title>{title}</title><h1>{title}</h1>"
+        f"<p><a href={ui_files.PATH}>The web UI</a></p><ul>{rows}</ul>"
+    )
 
 
 @router.get("/targets", responses=gives(answers.Targets), tags=["catalogue"], summary="The kinds of workers")

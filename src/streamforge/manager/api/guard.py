@@ -18,6 +18,7 @@ from streamforge.manager.api.error_answers import problem_of
 from streamforge.manager.api.problems import ProblemError
 from streamforge.manager.api.routing import Limits
 from streamforge.manager.api.tokens import Access, Tokens, is_loopback
+from streamforge.manager.api.ui_files import is_ui
 
 log = logging.getLogger(__name__)
 
@@ -26,13 +27,14 @@ OPEN_PATHS = frozenset({"/healthz", "/readyz"})
 
 _UNAUTHENTICATED = "streamforge.unauthenticated"
 """Set in the scope of such a request."""
+_ROLE = "streamforge.role"
 
 SAFE_METHODS = frozenset({"GET", "HEAD"})
 
 
 def role_needed(method: str, path: str) -> Access | None:
     """The role that a request needs; None: anybody. What is not known to be harmless needs an operator."""
-    if path in OPEN_PATHS and method in SAFE_METHODS:
+    if (path in OPEN_PATHS or is_ui(path)) and method in SAFE_METHODS:
         return None
     return Access.READER if method in SAFE_METHODS else Access.OPERATOR
 
@@ -40,6 +42,12 @@ def role_needed(method: str, path: str) -> Access | None:
 def is_unauthenticated(scope: MutableMapping[str, Any]) -> bool:
     """Whether the request is served without authentication, and its sender may read nothing else."""
     return _UNAUTHENTICATED in scope
+
+
+def role_of(scope: MutableMapping[str, Any]) -> Access:
+    """The role of the request's token; without tokens everybody here is an operator."""
+    role: Access = scope.get(_ROLE, Access.OPERATOR)
+    return role
 
 
 class Guard:
@@ -77,7 +85,10 @@ class Guard:
 
 
 class Authentication:
-    """Checks the token; without tokens it accepts requests from this machine that no foreign web page has sent."""
+    """Checks the token; without tokens it accepts requests from this machine that no foreign web page has sent.
+
+    No page of another site gets an answer to a GET, unless a person goes from there to the UI.
+    """
 
     def __init__(self, app: ASGIApp, *, tokens: Tokens | None) -> None:
         self._app = app
@@ -85,13 +96,16 @@ class Authentication:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
+            _check_site(scope)
             try:
                 if self._tokens is None:
                     _check_local(scope)
                 else:
                     _check_token(scope, self._tokens)
             except ProblemError:
-                if role_needed(scope["method"], scope["path"]) is not None:
+                if role_needed(scope["method"], scope["path"]) is not None or (
+                    self._tokens is None and is_ui(scope["path"])
+                ):
                     raise
                 scope[_UNAUTHENTICATED] = True
         await self._app(scope, receive, send)
@@ -106,7 +120,9 @@ class _Outgoing:
     async def __call__(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self.started = True
-            message = {**message, "headers": [*message["headers"], *HEADERS]}
+            own = {name.lower() for name, _ in message["headers"]}
+            more = (header for header in HEADERS if header[0] not in own)
+            message = {**message, "headers": [*message["headers"], *more]}
         try:
             async with asyncio.timeout(self._timeout_s):
                 await self._send(message)
@@ -172,8 +188,11 @@ HEADERS: list[tuple[bytes, bytes]] = [
     (b"x-content-type-options", b"nosniff"),
     (b"cache-control", b"no-store"),
     (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
+    (b"cross-origin-opener-policy", b"same-origin"),
+    (b"cross-origin-resource-policy", b"same-origin"),
+    (b"referrer-policy", b"no-referrer"),
 ]
-"""Sent with every answer."""
+"""Sent with every answer that has no such header of its own."""
 
 
 def busy(detail: str, limits: Limits) -> ProblemError:
@@ -185,6 +204,21 @@ def busy(detail: str, limits: Limits) -> ProblemError:
         next_step="send the same request again after Retry-After",
         retry_after=limits.retry_after_s,
     )
+
+
+def _check_site(scope: Scope) -> None:
+    if scope["path"] in OPEN_PATHS or scope["method"] not in SAFE_METHODS:
+        return
+    if _header(scope, b"sec-fetch-site") != "cross-site":
+        return
+    goes_there = (_header(scope, b"sec-fetch-mode"), _header(scope, b"sec-fetch-dest")) == ("navigate", "document")
+    if not (goes_there and is_ui(scope["path"])):
+        raise ProblemError(
+            403,
+            "forbidden",
+            "the request comes from a web page of another site, which may only lead to the web UI",
+            next_step="ask from the command line or a program, or open /ui",
+        )
 
 
 def _check_token(scope: Scope, tokens: Tokens) -> None:
@@ -203,6 +237,7 @@ def _check_token(scope: Scope, tokens: Tokens) -> None:
             f"the token's role is {role}; {scope['method'][:20]} needs {needed}",
             next_step=f"use a token with the role {needed}",
         )
+    scope[_ROLE] = role
 
 
 def _unauthorized(detail: str, challenge: str) -> ProblemError:

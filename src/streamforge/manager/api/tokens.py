@@ -72,6 +72,12 @@ class Tokens:
                 found += parsed(f"{role}:{token.reveal()}", name)
         return cls(found) if found else None
 
+    def with_token(self, role: Access, token: str) -> Tokens:
+        """These and one more."""
+        found = Tokens([(role, token)])
+        found._known += self._known
+        return found
+
     def role_of(self, token: str) -> Access | None:
         """The role that `token` has (of several the greatest), in a time that does not depend on the known tokens."""
         given = _digest(token)

@@ -1,0 +1,87 @@
+/** Requests to the API of the same origin: JSON in and out, every failure an error that says what to do. */
+import { answered, session } from "../lib/session.svelte";
+import type { Problem } from "./types";
+
+const ANSWER_MS = 30_000;
+
+/** The server refused the request. retryAfterS: how long it asks to wait. */
+export class Refused extends Error {
+  readonly problem: Problem;
+  readonly retryAfterS: number;
+
+  constructor(problem: Problem, retryAfterS = 0) {
+    super(problem.detail);
+    this.problem = problem;
+    this.retryAfterS = retryAfterS;
+  }
+}
+
+/** No answer came, or none that is the server's. */
+export class Unreachable extends Error {}
+
+export type Query = Record<string, string | number | readonly string[] | undefined>;
+
+/** `?a=1&b=2`; what is undefined or empty is left out. */
+export function search(query: Query): string {
+  const found = new URLSearchParams();
+  for (const [name, value] of Object.entries(query)) {
+    for (const one of Array.isArray(value) ? value : [value]) {
+      if (one !== undefined && one !== "") found.append(name, String(one));
+    }
+  }
+  return found.size > 0 ? `?${found}` : "";
+}
+
+export function get<T>(path: string, query: Query = {}, signal?: AbortSignal): Promise<T> {
+  return ask<T>("GET", path + search(query), signal ? { signal } : {});
+}
+
+/** key: an Idempotency-Key, with which the request can be sent again. */
+export function post<T>(path: string, body?: unknown, key?: string): Promise<T> {
+  const headers: Record<string, string> = {};
+  if (body !== undefined) headers["Content-Type"] = "application/json";
+  if (key !== undefined) headers["Idempotency-Key"] = key;
+  return ask<T>("POST", path, { headers, ...(body === undefined ? {} : { body: JSON.stringify(body) }) });
+}
+
+async function ask<T>(method: string, path: string, more: RequestInit): Promise<T> {
+  const limit = AbortSignal.timeout(ANSWER_MS);
+  const headers = new Headers(more.headers);
+  headers.set("Accept", "application/json");
+  if (session.token !== null) headers.set("Authorization", `Bearer ${session.token}`);
+  let response: Response;
+  let text: string;
+  try {
+    const signal = more.signal ? AbortSignal.any([more.signal, limit]) : limit;
+    response = await fetch(path, { ...more, method, headers, signal, cache: "no-store", credentials: "omit" });
+    text = await response.text();
+  } catch (error) {
+    if (more.signal?.aborted) throw error;
+    answered(false);
+    throw new Unreachable(String(error));
+  }
+  const body = parsed(text);
+  if (response.ok && body !== undefined) {
+    answered(true, response.headers.get("Date"));
+    return body as T;
+  }
+  if (!isProblem(body)) {
+    answered(false);
+    throw new Unreachable(`HTTP ${response.status}`);
+  }
+  answered(response.status !== 503, response.headers.get("Date"));
+  if (response.status === 401) session.refused = body;
+  throw new Refused(body, Number(response.headers.get("Retry-After")) || 0);
+}
+
+function parsed(text: string): unknown {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return undefined;
+  }
+}
+
+function isProblem(body: unknown): body is Problem {
+  return typeof body === "object" && body !== null && "detail" in body && "next_step" in body;
+}

@@ -1,0 +1,21 @@
+/** The answers of the API; `openapi.d.ts` is made of the OpenAPI document by `make ui`. */
+import type { components } from "./openapi";
+
+type Schemas = components["schemas"];
+
+export type Problem = Schemas["Problem"];
+export type Access = Schemas["Access"];
+export type Role = Access["role"];
+export type Summary = Schemas["WorkflowSummary"];
+export type Workflow = Schemas["Workflow"];
+export type Status = Summary["status"];
+export type Step = Schemas["Step"];
+export type Attempt = Schemas["Attempt"];
+export type StoredEvent = Schemas["StoredEvent"];
+export type EventPage = Schemas["EventPage"];
+export type Ping = Schemas["Ping"];
+/** counts: workflows by status, where the server counts them. */
+export type WorkflowPage = Schemas["WorkflowPage"] & { counts?: Partial<Record<Status, number>> | null };
+
+export const STATUSES: readonly Status[] = ["pending", "running", "stopping", "finished", "interrupted", "error"];
+export const ENDED: readonly Status[] = ["finished", "interrupted", "error"];

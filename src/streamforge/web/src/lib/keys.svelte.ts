@@ -1,0 +1,56 @@
+/** Keys without a modifier: `/` search, `j` and `k` rows, `g` and a letter a screen, `?` help, `Esc` away. */
+import { go, href } from "./address.svelte";
+import { preferences } from "./preferences.svelte";
+
+const SCREENS: Record<string, string> = { w: "/workflows" };
+const CHORD_MS = 1500;
+
+export const help = $state({ open: false });
+
+let chord = 0;
+
+/** Handle a key, unless a person is writing or has switched keys off. */
+export function onKey(event: KeyboardEvent): void {
+  const target = event.target as HTMLElement;
+  if (event.key === "Escape") {
+    if (isField(target)) target.blur();
+    return;
+  }
+  if (!preferences.keys || event.ctrlKey || event.metaKey || event.altKey || isField(target)) return;
+  if (document.querySelector("dialog[open]")) return;
+  if (act(event.key, event.timeStamp)) event.preventDefault();
+}
+
+function act(key: string, at: number): boolean {
+  const screen = SCREENS[key];
+  if (screen !== undefined && at - chord < CHORD_MS) {
+    chord = 0;
+    go(href(screen));
+    return true;
+  }
+  chord = key === "g" ? at : 0;
+  if (key === "/") {
+    const field = document.querySelector<HTMLInputElement>("input[type=search]");
+    field?.focus();
+    field?.select();
+    return field !== null;
+  }
+  if (key === "?") help.open = true;
+  else if (key === "j" || key === "k") return step(key === "j" ? 1 : -1);
+  else return false;
+  return true;
+}
+
+/** Move the focus to the next row, or to the one before. */
+function step(by: number): boolean {
+  const rows = [...document.querySelectorAll<HTMLElement>("[data-row]")];
+  if (rows.length === 0) return false;
+  const at = rows.indexOf(document.activeElement as HTMLElement);
+  const next = at < 0 ? (by > 0 ? 0 : rows.length - 1) : Math.min(rows.length - 1, Math.max(0, at + by));
+  rows[next]?.focus();
+  return true;
+}
+
+function isField(element: HTMLElement): boolean {
+  return element.matches?.("input, textarea, select, [contenteditable]") ?? false;
+}

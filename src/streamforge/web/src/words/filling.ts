@@ -1,0 +1,14 @@
+export type Values = Record<string, string | number>;
+type Entry = string | (Partial<Record<Intl.LDMLPluralRule, string>> & { other: string });
+
+/** An entry of a catalogue as a text: numbers in the language's own form, `n` by its rules of plurals. */
+export function fill(entry: Entry, values: Values, language: string): string {
+  let text: string;
+  if (typeof entry === "string") text = entry;
+  else text = entry[new Intl.PluralRules(language).select(Number(values.n))] ?? entry.other;
+  return text.replace(/\{(\w+)\}/g, (whole, name: string) => {
+    const value = values[name];
+    if (value === undefined) return whole;
+    return typeof value === "number" ? new Intl.NumberFormat(language).format(value) : value;
+  });
+}

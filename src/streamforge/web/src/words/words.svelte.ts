@@ -1,0 +1,22 @@
+/** Texts in the language of the preferences. */
+import { type Language, preferences } from "../lib/preferences.svelte";
+import { en } from "./en";
+import { fill, type Values } from "./filling";
+import { ru } from "./ru";
+
+export type Word = keyof typeof en;
+type Forms = Partial<Record<Intl.LDMLPluralRule, string>> & { other: string };
+export type Catalogue = { readonly [name in Word]: (typeof en)[name] extends string ? string : Forms };
+
+export const catalogues: Record<Language, Catalogue> = { en, ru };
+
+/** The text, with its values; `n` chooses among its forms. */
+export function t(word: Word, values: Values = {}): string {
+  return fill(catalogues[preferences.language][word], values, preferences.language);
+}
+
+/** The word for a status; a newer server may know more of them, which are shown as they are. */
+export function statusWord(status: string): string {
+  const word = `status.${status}`;
+  return word in en ? t(word as Word) : status;
+}

@@ -1,0 +1,96 @@
+"""What the tests of the web UI share: Debian's chromium, a manager with its workers, pages that must not complain."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, Route, ViewportSize, sync_playwright
+
+from tests.e2e import rig
+from tests.engines.process import free_ports
+from tests.limits import LIMIT_S
+
+SETTLED_MS = 60_000
+"""How long a page may take to show what the server has; it ends a test that hangs."""
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """The system's chromium, headless."""
+    found = shutil.which("chromium")
+    assert found is not None, "chromium is missing: tools/install_chromium.sh installs it"
+    with sync_playwright() as playwright:
+        # The sandbox needs rights that root's containers lack; all that it loads is our own.
+        sandbox = [] if os.getuid() else ["--no-sandbox"]
+        launched = playwright.chromium.launch(executable_path=found, args=sandbox, timeout=LIMIT_S * 1000)
+        yield launched
+        launched.close()
+
+
+@pytest.fixture(scope="module")
+def exchange() -> Iterator[rig.Exchange]:
+    """A seeded exchange."""
+    with rig.exchange() as found:
+        yield found
+
+
+@pytest.fixture
+def manager(exchange: rig.Exchange, tmp_path: Path) -> Iterator[rig.Manager]:
+    """A manager without a workflow, whose port stays the same where it is started again."""
+    settings = {"STREAMFORGE_PORT": str(free_ports(1)[0])}
+    exchange.reset()
+    with rig.manager(tmp_path / "data", exchange.url, **settings) as found:
+        yield found
+
+
+Opened = Callable[..., Page]
+
+
+@pytest.fixture
+def opened(browser: Browser) -> Iterator[Opened]:
+    """Opens a page of the UI; at the end of the test none of them may have had an error, or broken its policy."""
+    complaints: list[str] = []
+    contexts = []
+
+    def open_page(url: str, path: str = "", *, width: int = 1280, theme: str = "light", language: str = "en") -> Page:
+        size: ViewportSize = {"width": width, "height": 800}
+        context = browser.new_context(
+            viewport=size,
+            locale={"en": "en-GB", "ru": "ru-RU"}[language],
+            timezone_id="Asia/Kolkata",
+            color_scheme="dark" if theme == "dark" else "light",
+            bypass_csp=False,
+        )
+        contexts.append(context)
+        context.set_default_timeout(SETTLED_MS)
+        page = context.new_page()
+        page.on("pageerror", lambda error: complaints.append(str(error)))
+        page.on("console", lambda said: complaints.append(said.text) if _complains(said.type, said.text) else None)
+        page.goto(f"{url}/ui{path}")
+        return page
+
+    yield open_page
+    for context in contexts:
+        context.close()
+    assert complaints == []
+
+
+def _complains(kind: str, text: str) -> bool:
+    """An answer that is no success, or none at all, is the page's to show; the browser notes it too."""
+    return kind in ("error", "warning") and not text.startswith("Failed to load resource")
+
+
+def replaced(page: Page, path: str, change: Callable[[rig.Json], None]) -> None:
+    """Let the server's answers to GET `path` be changed on their way."""
+
+    def handle(route: Route) -> None:
+        answer = route.fetch()
+        body = answer.json()
+        change(body)
+        route.fulfill(response=answer, json=body)
+
+    page.route(path, handle)

@@ -1,0 +1,78 @@
+"""Who may use the UI, and what it does while the manager is away."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Page, expect
+
+from tests.e2e import rig
+from tests.ui.conftest import Opened
+from tests.ui.test_screens import HOUR, TYPE, seen, url_of
+
+READER, OPERATOR = "reader-token-0123456789", "operator-token-0123456789"
+
+
+@pytest.fixture
+def guarded(exchange: rig.Exchange, tmp_path: Path) -> Iterator[rig.Manager]:
+    """A manager with tokens."""
+    settings = {"STREAMFORGE_READER_TOKEN": READER, "STREAMFORGE_OPERATOR_TOKEN": OPERATOR}
+    with rig.manager(tmp_path / "data", exchange.url, **settings) as found:
+        found.api.headers["Authorization"] = f"Bearer {OPERATOR}"
+        yield found
+
+
+def kept(page: Page) -> str:
+    """All that the page's address and the browser's stores hold, but for this tab's session."""
+    return str(page.evaluate("location.href + JSON.stringify(localStorage) + document.cookie"))
+
+
+def test_a_token_is_asked_for_and_a_wrong_one_refused(guarded: rig.Manager, opened: Opened) -> None:
+    page = opened(url_of(guarded))
+    expect(page.get_by_role("alert").filter(has_text="no bearer token")).to_be_visible()
+    for token, told in (("wrong-token-0123456789", "not known"), (OPERATOR, "")):
+        page.get_by_label("Token").fill(token)
+        page.get_by_role("button", name="Use this token").click()
+        if told:
+            expect(page.get_by_role("alert").filter(has_text=told)).to_be_visible()
+    expect(page.get_by_role("heading", name="No workflow has been started")).to_be_visible()
+    page.reload()
+    expect(page.get_by_role("heading", name="No workflow has been started")).to_be_visible()
+    assert OPERATOR not in kept(page)
+
+
+def test_the_token_of_a_link_leaves_the_address_and_the_history(guarded: rig.Manager, opened: Opened) -> None:
+    page = opened(url_of(guarded), f"/workflows?status=error#token={READER}")
+    expect(page.get_by_role("heading", name="No workflow fits these filters")).to_be_visible()
+    expect(page).to_have_url(f"{url_of(guarded)}/ui/workflows?status=error")
+    assert READER not in kept(page)
+    assert page.evaluate("history.length") == 2  # the empty page of a new tab, and this one
+
+
+def test_a_reader_sees_what_an_operator_may_do_and_why_not(guarded: rig.Manager, opened: Opened) -> None:
+    found = guarded.loaded("BTCUSDT", TYPE, HOUR)
+    page = opened(url_of(guarded), f"/workflows/{found['queue_id']}#token={READER}")
+    seen(page, "BTCUSDT")
+    button = page.get_by_role("button", name="Start one like this")
+    expect(button).to_have_attribute("aria-disabled", "true")
+    expect(button).to_have_accessible_description("Your token is a reader's. This needs an operator's token.")
+    button.click(force=True)
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    assert len(guarded.api.get("/queues").json()["queues"]) == 1
+
+
+def test_a_manager_that_dies_and_comes_back(manager: rig.Manager, opened: Opened) -> None:
+    manager.loaded("BTCUSDT", TYPE, HOUR)
+    page = opened(url_of(manager))
+    expect(page.get_by_role("row")).to_have_count(2)
+    manager.kill()
+    expect(page.get_by_role("alert").filter(has_text="queue-manager does not answer.").first).to_be_visible()
+    expect(page.locator(".banner")).to_contain_text(re.compile(r"What is shown is \d+ sec old\."))
+    expect(page.get_by_role("row")).to_have_count(2)
+    expect(page.locator("main.stale")).to_have_count(1)
+    manager.start()
+    expect(page.locator(".banner")).to_be_hidden()
+    expect(page.locator("main.stale")).to_have_count(0)

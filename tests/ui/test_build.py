@@ -1,0 +1,52 @@
+"""What `make ui` builds: the same bytes each time, its licences beside it, and nothing else in the wheel."""
+
+from __future__ import annotations
+
+import gzip
+import json
+import subprocess
+from pathlib import Path
+
+from hatchling.builders.wheel import WheelBuilder
+
+from tests.limits import LIMIT_S
+from tests.places import ROOT
+
+WEB = ROOT / "src" / "streamforge" / "web"
+FIRST_ROUTE_BYTES = 150_000
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    return {str(path.relative_to(folder)): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def test_two_builds_are_equal(tmp_path: Path) -> None:
+    # Where it is built must not count either.
+    for name in ("one", "another"):
+        command = ["tools/ui.sh", "npx", "vite", "build", "--logLevel", "warn", "--outDir", str(tmp_path / name)]
+        subprocess.run(command, cwd=ROOT, check=True, timeout=LIMIT_S)
+    assert contents(tmp_path / "one") == contents(tmp_path / "another") == contents(WEB / "dist")
+
+
+def test_what_is_inside_is_named_with_its_licence() -> None:
+    text = (WEB / "dist" / "THIRD-PARTY.txt").read_text()
+    components = json.loads((WEB / "dist" / "sbom.cdx.json").read_text())["components"]
+    named = {(one["name"], one["licenses"][0]["license"]["id"]) for one in components}
+    assert ("svelte", "MIT") in named
+    assert all(f"{one['name']} {one['version']} (" in text for one in components)
+    assert "Permission is hereby granted" in text
+
+
+def test_the_first_route_is_small_and_names_no_other_place() -> None:
+    files = contents(WEB / "dist")
+    loaded = [content for path, content in files.items() if path.startswith("assets/")]
+    assert sum(len(gzip.compress(content)) for content in loaded) < FIRST_ROUTE_BYTES
+    assert str(ROOT).encode() not in b"".join(files.values())
+    assert files["index.html"].count(b"http") == files["index.html"].count(b"http://www.w3.org/2000/svg")
+
+
+def test_the_wheel_has_what_is_built_and_no_source() -> None:
+    builder = WheelBuilder(str(ROOT))
+    paths = {Path(included.distribution_path) for included in builder.recurse_included_files()}
+    web = {path.relative_to("streamforge/web") for path in paths if path.is_relative_to("streamforge/web")}
+    assert web == {Path("dist") / path for path in contents(WEB / "dist")}

@@ -1,0 +1,246 @@
+"""The screens of workflows in a browser, from empty to busy, before a real manager with real workers."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from tests.e2e import rig
+from tests.ui.conftest import SETTLED_MS, Opened, replaced
+
+HOUR = "2024-08-01T00:00Z:2024-08-01T01:00Z"
+TYPE = "api_candles_1m"
+HOSTILE = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>\u202e"
+
+
+def url_of(manager: rig.Manager) -> str:
+    return str(manager.api.base_url).rstrip("/")
+
+
+def seen(page: Page, name: str) -> None:
+    expect(page.get_by_role("heading", level=1, name=name)).to_be_visible(timeout=SETTLED_MS)
+
+
+def violations(page: Page) -> list[str]:
+    """What axe finds wrong with the page as it is now."""
+    found = Axe().run(page).response["violations"]
+    return [f"{one['id']}: {[node['html'] for node in one['nodes']]}" for one in found]
+
+
+def failed(manager: rig.Manager, exchange: rig.Exchange, symbol: str) -> rig.Json:
+    """A workflow that the exchange refused for good."""
+    exchange.switch_on("451:path=klines")
+    found = manager.load(symbol, TYPE, HOUR)
+    exchange.lift_faults()
+    assert found["status"] == "error"
+    return found
+
+
+def confirmed(page: Page, button: str, names: str) -> None:
+    """Click the button and confirm it in a dialog that names the object."""
+    page.get_by_role("button", name=button, exact=True).click()
+    dialog = page.get_by_role("dialog")
+    expect(dialog).to_contain_text(names)
+    dialog.get_by_role("button", name=button, exact=True).click()
+    expect(dialog).to_have_count(0)
+
+
+def test_from_empty_to_finished(manager: rig.Manager, opened: Opened) -> None:
+    page = opened(url_of(manager))
+    seen(page, "Workflows")
+    expect(page).to_have_url(re.compile("/ui/workflows$"))
+    expect(page.get_by_text("streamforge load BTCUSDT api_candles_1m 2024-08-01")).to_be_visible()
+    found = manager.loaded("BTCUSDT", TYPE, HOUR)
+    row = page.get_by_role("row").filter(has_text=found["queue_id"])
+    expect(row).to_contain_text("finished")
+    expect(row).to_match_aria_snapshot(f"""
+        - row:
+          - cell "finished"
+          - cell:
+            - link "BTCUSDT {TYPE}"
+            - text: {found["queue_id"]}
+          - cell "[2024-08-01 00:00, 2024-08-01 01:00)"
+          - cell:
+            - progressbar "BTCUSDT {TYPE}"
+            - text: 100% 60 of 60 records
+          - cell "–"
+          - cell "–"
+          - cell:
+            - time: /\\d{{4}}-\\d\\d-\\d\\d \\d\\d:\\d\\d:\\d\\d/
+    """)
+    row.get_by_role("link").click()
+    seen(page, "BTCUSDT")
+    expect(page).to_have_url(f"{url_of(manager)}/ui/workflows/{found['queue_id']}")
+    expect(page.get_by_role("table", name="Plan")).to_match_aria_snapshot("""
+        - table "Plan":
+          - rowgroup:
+            - row "Range Source Reason"
+          - rowgroup:
+            - row /\\[2024-08-01 00:00, 2024-08-01 01:00\\) rest .+/
+    """)
+    expect(page.get_by_role("table", name="Events")).to_contain_text("finished")
+    expect(page.get_by_role("table", name="Coverage")).to_contain_text("stored")
+    attempts = page.get_by_role("table", name="Attempts")
+    expect(attempts.get_by_role("row")).to_have_count(3)
+    page.go_back()
+    seen(page, "Workflows")
+
+
+def test_a_running_workflow_is_stopped_retried_and_started_again(
+    manager: rig.Manager, exchange: rig.Exchange, opened: Opened
+) -> None:
+    exchange.switch_on(rig.SLOW)
+    found = manager.half_loaded("ETHUSDT", "2024-08")
+    page = opened(url_of(manager), f"/workflows/{found}")
+    seen(page, "ETHUSDT")
+    page.get_by_role("button", name="Ping").click()
+    expect(page.get_by_role("status")).to_contain_text(re.compile(r"Answers: .*loader-api-candles\S*: \d+ ms"))
+    confirmed(page, "Stop", found)
+    expect(page.get_by_role("button", name="Stop")).to_have_attribute("aria-disabled", "true")
+    expect(page.locator(".title")).to_contain_text("interrupted")
+    exchange.lift_faults()
+    confirmed(page, "Retry", found)
+    expect(page.locator(".title")).to_contain_text("finished")
+    confirmed(page, "Start one like this", "api_candles_1m of ETHUSDT, range [2024-08-01, 2024-09-01)")
+    expect(page).not_to_have_url(re.compile(found))
+    seen(page, "ETHUSDT")
+    assert len(manager.api.get("/queues").json()["queues"]) == 2
+
+
+def test_a_failure_says_why_and_what_to_do(manager: rig.Manager, exchange: rig.Exchange, opened: Opened) -> None:
+    found = failed(manager, exchange, "ETHUSDT")
+    page = opened(url_of(manager), "/workflows?status=error")
+    expect(page.get_by_role("row").nth(1)).to_contain_text(found["failure"]["next_step"])
+    page.get_by_role("row").nth(1).get_by_role("link").click()
+    expect(page.locator(".failed").first).to_contain_text(found["failure"]["reason"])
+    expect(page.locator(".failed").first).to_contain_text(found["failure"]["next_step"])
+
+
+def test_the_address_holds_the_filters(manager: rig.Manager, opened: Opened) -> None:
+    for symbol in ("BTCUSDT", "ETHUSDT"):
+        manager.loaded(symbol, TYPE, HOUR)
+    page = opened(url_of(manager), "/workflows?search=eth")
+    expect(page.get_by_role("row")).to_have_count(2)
+    expect(page.get_by_role("searchbox")).to_have_value("eth")
+    page.get_by_role("link", name="error", exact=True).click()
+    expect(page).to_have_url(re.compile(r"search=eth&status=error$"))
+    expect(page.get_by_role("heading", name="No workflow fits these filters")).to_be_visible()
+    page.reload()
+    expect(page.get_by_role("heading", name="No workflow fits these filters")).to_be_visible()
+    page.go_back()
+    expect(page.get_by_role("row")).to_have_count(2)
+    page.get_by_role("link", name="Remove all filters").click()
+    expect(page.get_by_role("row")).to_have_count(3)
+    expect(page).to_have_url(re.compile("/ui/workflows$"))
+
+
+def test_keyboard_alone(manager: rig.Manager, opened: Opened) -> None:
+    found = manager.loaded("BTCUSDT", TYPE, HOUR)
+    manager.loaded("ETHUSDT", TYPE, HOUR)
+    page = opened(url_of(manager))
+    expect(page.get_by_role("row")).to_have_count(3)
+    keys = page.keyboard
+    keys.press("j")
+    keys.press("j")
+    expect(page.locator("[data-row]").nth(1)).to_be_focused()
+    keys.press("k")
+    expect(page.locator("[data-row]").nth(0)).to_be_focused()
+    keys.press("/")
+    keys.type("btcusdt?")  # in a field it is a letter
+    keys.press("Backspace")
+    keys.press("Enter")
+    expect(page.get_by_role("row")).to_have_count(2)
+    keys.press("Escape")
+    keys.press("j")
+    keys.press("Enter")
+    seen(page, "BTCUSDT")
+    assert found["queue_id"] in page.url
+    page.get_by_role("button", name="Start one like this").focus()
+    keys.press("Enter")
+    expect(page.get_by_role("dialog")).to_be_visible()
+    keys.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    keys.press("?")
+    page.get_by_label("Single keys do something").focus()
+    keys.press("Space")
+    keys.press("Escape")
+    keys.press("g")
+    keys.press("w")
+    assert found["queue_id"] in page.url
+    page.evaluate("localStorage.clear()")
+    page.reload()
+    seen(page, "BTCUSDT")
+    keys.press("g")
+    keys.press("w")
+    seen(page, "Workflows")
+
+
+@pytest.mark.parametrize(("theme", "language"), [("light", "en"), ("dark", "en"), ("light", "ru"), ("dark", "ru")])
+def test_axe_finds_nothing(
+    manager: rig.Manager, exchange: rig.Exchange, opened: Opened, theme: str, language: str
+) -> None:
+    title = {"en": "Workflows", "ru": "Рабочие процессы"}[language]
+    page = opened(url_of(manager), theme=theme, language=language)
+    seen(page, title)
+    expect(page.locator(".empty")).to_be_visible()
+    assert violations(page) == []
+    refused = failed(manager, exchange, "ETHUSDT")
+    found = manager.loaded("BTCUSDT", TYPE, HOUR)
+    expect(page.get_by_role("row")).to_have_count(3)
+    assert violations(page) == []
+    for one in (refused, found):
+        page.goto(f"{url_of(manager)}/ui/workflows/{one['queue_id']}")
+        seen(page, one["symbol"])
+        expect(page.locator(".actions")).to_be_visible()
+        assert violations(page) == []
+    page.get_by_role("button", name={"en": "Start one like this", "ru": "Запустить такой же"}[language]).click()
+    assert violations(page) == []
+
+
+@pytest.mark.parametrize("width", [390, 1280])
+def test_nothing_is_wider_than_the_window(manager: rig.Manager, opened: Opened, width: int) -> None:
+    found = manager.loaded("BTCUSDT", TYPE, HOUR)
+    page = opened(url_of(manager), width=width, language="ru")
+    for path in ("/workflows", f"/workflows/{found['queue_id']}"):
+        page.goto(f"{url_of(manager)}/ui{path}")
+        expect(page.get_by_role("table").first).to_be_visible()
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
+def test_what_comes_from_elsewhere_is_text(manager: rig.Manager, opened: Opened) -> None:
+    found = manager.loaded("BTCUSDT", TYPE, HOUR)
+
+    def listed(body: rig.Json) -> None:
+        body["queues"][0].update(symbol=HOSTILE, type=HOSTILE, undriven=HOSTILE)
+
+    def shown(body: rig.Json) -> None:
+        failure = {"reason": HOSTILE, "next_step": HOSTILE}
+        body.update(symbol=HOSTILE, topic=HOSTILE, failure=failure, remarks=[HOSTILE], batch=HOSTILE)
+        body["steps"][0]["attempts"][0].update(error=HOSTILE, status="error")
+
+    page = opened(url_of(manager), "/nothing")
+    replaced(page, "**/queues?*", listed)
+    replaced(page, f"**/queues/{found['queue_id']}", shown)
+    page.goto(f"{url_of(manager)}/ui/workflows")
+    expect(page.get_by_role("row").nth(1)).to_contain_text(HOSTILE)
+    page.goto(f"{url_of(manager)}/ui/workflows/{found['queue_id']}")
+    expect(page.get_by_role("heading", level=1)).to_contain_text(HOSTILE)
+    expect(page.locator(".failed").first).to_contain_text(HOSTILE)
+    assert page.locator("img, main script").count() == 0
+    assert "owned" not in (page.title().removeprefix(found["queue_id"]))
+
+
+def test_times_are_utc_until_local_time_is_chosen(manager: rig.Manager, opened: Opened) -> None:
+    manager.loaded("BTCUSDT", TYPE, HOUR)
+    page = opened(url_of(manager))
+    expect(page.get_by_text("[2024-08-01 00:00, 2024-08-01 01:00)")).to_be_visible()
+    page.get_by_label("Time zone").select_option("local")
+    expect(page.get_by_text("[2024-08-01 05:30, 2024-08-01 06:30)")).to_be_visible()
+    page.reload()
+    expect(page.get_by_text("[2024-08-01 05:30, 2024-08-01 06:30)")).to_be_visible()
+    page.get_by_label("Language").select_option("ru")
+    expect(page.get_by_role("heading", name="Рабочие процессы")).to_be_visible()
+    assert page.evaluate("document.documentElement.lang") == "ru"

@@ -7,16 +7,20 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.places import ROOT
 
 BESIDE = ("STREAMFORGE_SCHEMAS", "STREAMFORGE_MARKET_DATA", "STREAMFORGE_ARANGO_RECORDINGS")
-FOLDERS = [f"tests/{name}" for name in ("", "arango", "engines", "images", "delivery")]
+# Apart: of a folder and one within it pytest takes the first alone, and passes over what that does not recurse into.
+FOLDERS = [["tests"], [f"tests/{name}" for name in ("arango", "engines", "images", "delivery", "ui")]]
 
 
-def test_every_test_is_collected_where_nothing_is_recorded(tmp_path: Path) -> None:
+@pytest.mark.parametrize("folders", FOLDERS, ids=" ".join)
+def test_every_test_is_collected_where_nothing_is_recorded(tmp_path: Path, folders: list[str]) -> None:
     found = {name: value for name, value in os.environ.items() if not name.startswith("STREAMFORGE_REQUIRE_")}
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", *FOLDERS],
+        [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", *folders],
         cwd=ROOT,
         env=found | {name: str(tmp_path / "nowhere") for name in BESIDE},
         capture_output=True,
@@ -24,3 +28,19 @@ def test_every_test_is_collected_where_nothing_is_recorded(tmp_path: Path) -> No
         check=False,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
+    assert all(f"\n{folder}/" in f"\n{done.stdout}" for folder in folders)
+
+
+def test_no_suite_names_a_folder_and_one_within_it() -> None:
+    made = subprocess.run(
+        ["make", "-n", "test-long", "test-engines", "test-double", "test-delivery", "ARANGO_URL=x", "test-arango"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    commands = [line.split("-m pytest", 1)[1].split() for line in made.stdout.splitlines() if "-m pytest" in line]
+    assert len(commands) >= 6
+    for words in commands:
+        folders = [Path(word) for word in words if word.startswith("tests")]
+        assert not [(one, other) for one in folders for other in folders if one in other.parents]

@@ -13,6 +13,7 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from streamforge.manager.api import (
+    bar_routes,
     batch_routes,
     catalogue_routes,
     data_routes,
@@ -54,6 +55,7 @@ def test_the_matrix_holds_every_route() -> None:
     routes = [
         route
         for module in (
+            bar_routes,
             batch_routes,
             queue_routes,
             topic_routes,

@@ -14,6 +14,7 @@ from fastapi import FastAPI
 
 from streamforge.manager import (
     answers,
+    bar_answers,
     batch_answers,
     book_answers,
     data_answers,
@@ -22,6 +23,7 @@ from streamforge.manager import (
     start_answers,
 )
 from streamforge.manager.api import (
+    bar_routes,
     batch_routes,
     catalogue_routes,
     data_routes,
@@ -103,7 +105,16 @@ def _complete(schema: dict[str, Any]) -> dict[str, Any]:
 
 def _answers() -> dict[str, Any]:
     """The schemas of all that is answered, by name."""
-    modules = (answers, data_answers, batch_answers, book_answers, plan_answers, schedule_answers, start_answers)
+    modules = (
+        answers,
+        data_answers,
+        bar_answers,
+        batch_answers,
+        book_answers,
+        plan_answers,
+        schedule_answers,
+        start_answers,
+    )
     kinds: list[type[msgspec.Struct]] = [Source, *(kind for module in modules for kind in _structs(module))]
     _, schemas = msgspec.json.schema_components(kinds, ref_template=SCHEMAS + "{name}")
     optional = {
@@ -168,7 +179,16 @@ def create_app(
         service, limits, Followers(limits.followers, limits.retry_after_s), clock or SystemClock()
     )
     error_answers.install(app)
-    modules = (queue_routes, topic_routes, plan_routes, batch_routes, schedule_routes, data_routes, catalogue_routes)
+    modules = (
+        queue_routes,
+        topic_routes,
+        plan_routes,
+        batch_routes,
+        schedule_routes,
+        data_routes,
+        bar_routes,
+        catalogue_routes,
+    )
     for router in (module.router for module in modules):
         app.include_router(router)
     describe(app)

@@ -19,6 +19,7 @@ from streamforge.manager.execution import rollup_queue
 from streamforge.manager.execution.rollup_queue import in_coarse_order
 from streamforge.manager.persistence.rollups import COLLECTION as ROLLUPS
 from streamforge.manager.service import NotFound
+from streamforge_utils.model.completeness.grid import Grid
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import InvalidInput, RetryableError
 from streamforge_utils.model.kinds.registry import kind_of, rule_of, series_of
@@ -45,29 +46,36 @@ class Stored(NamedTuple):
 def drawn(series: Series, days: int, verdicts: Sequence[tuple[int, Verdict]], seed: int) -> Stored:
     """A series of some days on a grid; verdicts: each with so many steps, again and again. Collections are by day."""
     draws, rule, step_ms = Random(seed), rule_of(series), rule_of(series).step_ms or 0
+    assert isinstance(rule, Grid)
     segments, records = list[Segment](), list[Record]()
     at_ms, turn = START_MS, 0
     while at_ms < START_MS + days * DAY_MS:
         steps, verdict = verdicts[turn % len(verdicts)]
         end_ms = min(at_ms + steps * step_ms, (at_ms // DAY_MS + 1) * DAY_MS)
-        held = verdict is Verdict.STORED
+        held, placed = verdict is Verdict.STORED, verdict in (Verdict.STORED, Verdict.EXPIRED)
         segments.append(
             Segment(
-                start_ms=at_ms, end_ms=end_ms, verdict=verdict, collection=f"day{at_ms // DAY_MS}" if held else None
+                start_ms=at_ms, end_ms=end_ms, verdict=verdict, collection=f"day{at_ms // DAY_MS}" if placed else None
             )
         )
         if held:
-            for time_ms in rule.times(at_ms, end_ms):  # type: ignore[attr-defined]
-                records.append((time_ms, *(draws.randrange(1, 10**6) / 1000 for _ in range(5))))
+            for time_ms in rule.times(at_ms, end_ms):
+                first, high, low, last, size = (draws.randrange(1, 10**6) / 1000 for _ in range(5))
+                records.append((time_ms, first, high, low, last, size))
         at_ms, turn = end_ms, turn + 1
     return Stored(series, segments, records)
 
 
 async def store(service: MemoryService, stored: Stored) -> None:
+    """Also what nobody has proven: a record for each step of a hole."""
+    rule = rule_of(stored.series)
+    assert isinstance(rule, Grid)
     for segment in stored.segments:
-        if segment.collection is not None:
-            inside = [one for one in stored.records if one[0] in segment.span]
-            await service.world.store.upsert(segment.collection, [document(stored.series, one) for one in inside])
+        inside: list[Record] = [one for one in stored.records if one[0] in segment.span]
+        if segment.verdict is not Verdict.STORED:
+            inside = [(time_ms, 7.0, 7.0, 7.0, 7.0, 7.0) for time_ms in rule.times(segment.start_ms, segment.end_ms)]
+        collection = segment.collection or f"day{segment.start_ms // DAY_MS}"
+        await service.world.store.upsert(collection, [document(stored.series, one) for one in inside])
     await service.know(stored.series, stored.segments)
 
 
@@ -184,6 +192,15 @@ async def test_without_a_range_it_is_that_of_what_is_stored(service: MemoryServi
     assert found.expected == [4] * 42
 
 
+@pytest.mark.parametrize("most", [1, 3, 18, 72])
+async def test_what_lies_in_the_store_and_is_not_proven_is_no_data(service: MemoryService, most: int) -> None:
+    verdicts = [(5, Verdict.STORED), (4, Verdict.EXPIRED), (3, Verdict.UNKNOWN), (2, Verdict.OURS)]
+    holes = drawn(HOURS, 3, verdicts, 4)
+    await store(service, holes)
+    found = await whole(service, holes, TimeRange(START_MS, START_MS + 3 * DAY_MS), most)
+    assert sum(n or 0 for n in found.n) == len(holes.records) < 72
+
+
 async def test_kept_days_are_not_read_again_until_something_of_them_changes(service: MemoryService) -> None:
     """Repaired, replaced or removed: the day is made again, and no other one."""
     await store(service, WEEK)
@@ -257,6 +274,17 @@ async def test_what_is_computed_behind_the_answer_comes_spread_over_the_range_an
     assert len(in_coarse_order([TimeRange(0, 1)])) == 1
 
 
+async def test_a_bar_of_which_a_part_is_computed_has_no_price_yet(
+    service: MemoryService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store(service, WEEK)
+    await whole(service, WEEK, TimeRange(START_MS, START_MS + 3 * DAY_MS), most=3)
+    monkeypatch.setattr(bar_service, "AT_ONCE", 0)
+    found = (await picture(service, WEEK, most=1)).bars
+    assert (found.interval, found.computing, found.n, found.open, found.volume) == ("1w", 1, [None], [None], [None])
+    assert (await whole(service, WEEK, most=1)).n == [168]
+
+
 async def test_who_asks_for_too_many_pictures_asks_again_later(
     service: MemoryService, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -270,7 +298,11 @@ async def test_who_asks_for_too_many_pictures_asks_again_later(
     await service.bars.queue.idle()
     assert [(await picture(service, one, most=7)).bars.computing for one in (WEEK, quarters)] == [0, 7]
     await service.bars.close()
-    assert (await picture(service, quarters, most=7)).bars.computing == 7, "nothing goes on behind a manager that ended"
+    for _ in range(2):
+        assert (await picture(service, quarters, most=7)).bars.computing == 7, (
+            "a manager that has ended computes nothing"
+        )
+        await service.bars.queue.idle()
     await service.bars.close()
 
 
@@ -337,7 +369,10 @@ async def test_an_answer_of_settled_days_has_a_tag_until_something_of_it_changes
     assert (await picture(service, WEEK, span, 50)).etag == tag, "of the same bars"
     assert (await picture(service, WEEK, span, 10)).etag != tag
     assert (await picture(service, WEEK, parse_time_range("2024-07-22:2024-07-30"))).etag is None, "not all is known"
-    assert (await picture(service, WEEK, TimeRange(NOW_MS - HOUR_MS, NOW_MS + HOUR_MS))).etag is None, "not over"
+    last = Segment(start_ms=NOW_MS - HOUR_MS, end_ms=NOW_MS, verdict=Verdict.STORED, collection="c")
+    await service.know(HOURS, [last])
+    assert (await picture(service, WEEK, last.span)).etag is not None
+    assert (await picture(service, WEEK, TimeRange(last.start_ms, NOW_MS + HOUR_MS))).etag is None, "not over"
     await service.world.deps.coverage.prove(HOURS, WEEK.segments[3:4], None, 0, loaded=[WEEK.segments[3].span])
     changed = (await picture(service, WEEK, span)).etag
     assert changed not in (None, tag)

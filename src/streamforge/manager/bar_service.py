@@ -165,7 +165,7 @@ class BarService:
     async def _sums(
         self, known: SeriesCoverage, span: TimeRange, level: BarInterval, levels: Levels
     ) -> tuple[list[BarSum], list[TimeRange]]:
-        """The bars of `span` that have records, and the days whose records are not added up yet."""
+        """The bars that have records, also some beside `span`, and the days whose records are not added up yet."""
         rolled, week = levels.rolled, level is CALENDAR[-1]
         if level not in rolled and not (week and _DAY in rolled):
             return await bars_from_records(self._deps.store, known, span, level.grid), []
@@ -182,15 +182,13 @@ class BarService:
             lacking.remove(some)
         if lacking:
             self.queue.ask(known.series, kept_as.text, _in_bars(lacking, level if week else _DAY))
-        sums = merged((one for day_ms in sorted(kept) for one in kept[day_ms]), level.grid)
-        return [one for one in sums if one.time in span], lacking
+        return merged((one for day_ms in sorted(kept) for one in kept[day_ms]), level.grid), lacking
 
     def _etag(
         self, known: SeriesCoverage, span: TimeRange, level: BarInterval, segments: Sequence[Segment]
     ) -> str | None:
         """None: a day of it is not over, or something of it may still come."""
-        settled = all(one.verdict in SETTLED and one.verdict is not Verdict.PENDING for one in segments)
-        if not settled or span.end_ms > self._deps.clock.now_ms() + known.clock_ahead_ms:
+        if any(one.verdict not in SETTLED or one.verdict is Verdict.PENDING for one in segments):
             return None
         marks = marks_of(known, whole_bars(_DAY, span), DAY_MS)
         said = [

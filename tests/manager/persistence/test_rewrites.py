@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from streamforge.manager.execution.proof import prove
 from streamforge.manager.persistence.coverage_store import CoverageStore
 from streamforge.manager.persistence.rewrites import MOST, Rewrite, with_rewritten
+from streamforge.manager.workflow import Plan
 from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
+from tests.doubles.manualclock import ManualClock
 from tests.doubles.memorystore import MemoryStore
-from tests.manager.execution.world import SERIES, minute, span, stored
+from tests.doubles.scriptedexchange import ScriptedExchange
+from tests.manager.execution.world import SERIES, hold, minute, span, stored
+from tests.manager.support import NOW, World, accepted, replace, rest
 
 Told = list[tuple[int, int, int]]
 
@@ -56,3 +62,17 @@ async def test_what_was_never_stored_cannot_be_gone() -> None:
     await coverage.lay_over(SERIES, [hole])
     await coverage.lay_over(SERIES, [stored(0, 9)])
     assert await told(coverage) == []
+
+
+async def test_a_proof_notes_what_its_workflow_has_loaded_a_second_time() -> None:
+    opens = [minute(number) for number in range(10)]
+    world = World(clock=ManualClock(NOW), exchange=ScriptedExchange(Interval.M1, opens, now_ms=NOW))
+    await world.start()
+    hold(world.store, *opens)
+    await world.deps.coverage.lay_over(SERIES, [stored(0, 5)])
+    plan = Plan(exchange_now_ms=NOW, parts=rest(span(3, 4), span(5, 10)))
+    workflow = replace(accepted(time_range=str(span(0, 10)), collection="collection"), plan=plan)
+    await world.deps.workflows.create(workflow)
+    await prove(world.deps, workflow, plan, ask=True)
+    assert [one.verdict for one in await world.deps.coverage.of(SERIES)] == [Verdict.STORED]
+    assert await told(world.deps.coverage) == [(3, 4, 1)]

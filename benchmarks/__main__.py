@@ -19,6 +19,7 @@ import msgspec
 
 from benchmarks import (
     archive,
+    bars,
     batch,
     book,
     clients,
@@ -75,6 +76,7 @@ BENCHMARKS: dict[str, Callable[[Bench], Section]] = {
     "memory": memory.run,
     "queues": queues.run,
     "batch": batch.run,
+    "bars": bars.run,
     "arango-sink": arango_sink.run,
     "arango-memory": arango_memory.run,
     "kafka-loader": kafka_loader.run,

@@ -11,7 +11,7 @@ import msgspec
 
 from streamforge_utils.model.documents import check_edge, check_name, refusal
 from streamforge_utils.model.errors import ConflictError, InvalidInput
-from streamforge_utils.ports.store import Answer, Document, Edge, Labels, Outcome, State, Usage
+from streamforge_utils.ports.store import Answer, Bodies, Document, Edge, Labels, Outcome, State, Usage
 
 
 class MemoryStore:
@@ -74,6 +74,9 @@ class MemoryStore:
         await self._given_way()
         there = self.documents.get(collection, {})
         return [there[key] for key in self._within(collection, first, last)][:limit]
+
+    async def bodies(self, collection: str, *, first: str = "", last: str | None = None, limit: int = 1000) -> Bodies:
+        return Bodies.of(await self.read(collection, first=first, last=last, limit=limit))
 
     async def keys(
         self, collection: str, *, first: str = "", last: str | None = None, limit: int = 100_000

@@ -114,6 +114,15 @@ class Reports:
             await asyncio.sleep(0)
         return found
 
+    def of_span(self, known: SeriesCoverage, span: TimeRange) -> Sequence[Segment]:
+        """What is known of the series in `span`, as `of_series` says it."""
+        return self._report(known, "range", span).segments
+
+    def asked(self, known: SeriesCoverage) -> TimeRange | None:
+        """From the first to the last record that is stored; where none is, all that was asked for; None: nothing."""
+        stored = extent(one for one in known.segments if one.verdict is Verdict.STORED)
+        return stored or _asked(known, self._live(known.series))
+
     async def of_series(self, symbol: str, type: str, span: TimeRange | None, *, life: bool) -> Report:
         """What is known of the series in `span`; without one, in all that was asked for, or in its `life`.
 

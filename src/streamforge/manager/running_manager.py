@@ -171,6 +171,7 @@ async def running(
         if reconcile:
             await deps.exchange_binding.begin(ports.exchange, ask=ports.clock.now_ms() >= reconciler.bans.ban.until_ms)
         manager = WorkflowService(deps, reconciler)
+        stack.push_async_callback(manager.bars.close)
         application = create_app(manager, tokens=tokens, clock=ports.clock)
         server = await serve(application, host=settings.host, port=settings.port, tokens=tokens)
         stack.push_async_callback(server.close)

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager, contextmanager
 
 from streamforge.manager import data_answers
 from streamforge.manager.admission import Admission
+from streamforge.manager.bar_service import BarService
 from streamforge.manager.batch_forecaster import BatchForecaster
 from streamforge.manager.batch_requests import BatchRequest
 from streamforge.manager.batch_service import BatchService
@@ -21,10 +22,10 @@ from streamforge.manager.forecaster import Forecaster
 from streamforge.manager.lifecycle.facts import HandOver, Replay, Retry, Stop
 from streamforge.manager.origin import Source
 from streamforge.manager.persistence.book_reader import BookReader
-from streamforge.manager.persistence.event_history import COLLECTION as HISTORY
 from streamforge.manager.persistence.event_history import PAGE
 from streamforge.manager.persistence.record_reader import RecordReader
 from streamforge.manager.persistence.reservations import Reservations
+from streamforge.manager.persistence.rollups import OWN_COLLECTIONS
 from streamforge.manager.persistence.workflow_store import Unreadable
 from streamforge.manager.plan_answers import BatchForecast, Forecast
 from streamforge.manager.presentation import removed_answer
@@ -75,6 +76,7 @@ class WorkflowService:
         self._starting = Admission(deps, reconciler, self._reservations)
         self._forecaster = Forecaster(deps, self._starting)
         self._reports = Reports(deps)
+        self.bars = BarService(deps, self._reports)
         self._busy: set[str] = set()
         self._readiness = ReadinessProbe(deps, reconciler)
         self.batches = BatchService(
@@ -306,7 +308,7 @@ class WorkflowService:
 
     async def collections(self) -> Sequence[str]:
         """The collections that hold records, sorted."""
-        return [name for name in await self._deps.store.names() if name != HISTORY]
+        return [name for name in await self._deps.store.names() if name not in OWN_COLLECTIONS]
 
     async def series(self, *, cursor: str | None = None, limit: int = 100) -> data_answers.SeriesPage:
         """The series of which something is known. Raises InvalidInput for a cursor that is none."""

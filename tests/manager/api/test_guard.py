@@ -14,6 +14,7 @@ from fastapi.routing import APIRoute
 
 from streamforge.manager.api import (
     access_routes,
+    bar_routes,
     batch_routes,
     catalogue_routes,
     data_routes,
@@ -56,6 +57,7 @@ def test_the_matrix_holds_every_route() -> None:
         route
         for module in (
             access_routes,
+            bar_routes,
             batch_routes,
             queue_routes,
             topic_routes,

@@ -15,6 +15,7 @@ from fastapi import FastAPI
 from streamforge.manager import (
     access_answers,
     answers,
+    bar_answers,
     batch_answers,
     book_answers,
     data_answers,
@@ -24,6 +25,7 @@ from streamforge.manager import (
 )
 from streamforge.manager.api import (
     access_routes,
+    bar_routes,
     batch_routes,
     catalogue_routes,
     data_routes,
@@ -109,6 +111,7 @@ def _answers() -> dict[str, Any]:
     modules = (
         answers,
         data_answers,
+        bar_answers,
         batch_answers,
         book_answers,
         plan_answers,
@@ -189,6 +192,7 @@ def create_app(
         data_routes,
         catalogue_routes,
         access_routes,
+        bar_routes,
     )
     for router in (module.router for module in modules):
         app.include_router(router)

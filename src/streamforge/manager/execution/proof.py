@@ -354,7 +354,8 @@ async def _learn(
     for name, _ in workflow.placement.of(workflow.planned_span or workflow.span):
         await deps.store.flush(name)
     condition = partial(deps.workflows.check_epoch, workflow)
-    await deps.coverage.prove(workflow.series, learnt, phase_ms, deps.clock.now_ms(), condition=condition)
+    loaded, now_ms = [part.span for part in plan.parts], deps.clock.now_ms()
+    await deps.coverage.prove(workflow.series, learnt, phase_ms, now_ms, loaded=loaded, condition=condition)
 
 
 async def ask_again(exchange: Exchange, series: Series, hole: Segment, phase_ms: int | None) -> list[Segment]:

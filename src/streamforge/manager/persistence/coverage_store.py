@@ -8,6 +8,7 @@ from itertools import islice
 import msgspec
 
 from streamforge.manager.persistence.named_locks import NamedLocks
+from streamforge.manager.persistence.rewrites import Rewrite, gone, loaded_again, with_rewritten
 from streamforge.manager.workflow import Plan
 from streamforge_utils.model.coverage import (
     Segment,
@@ -62,6 +63,7 @@ class SeriesCoverage(msgspec.Struct, frozen=True, kw_only=True):
     verified_ms: when all of it was last counted, or first learnt.
     leftovers: written together with what made them so; a manager that dies before they are removed finds them again.
     clock_ahead_ms: how far the exchange's clock was ahead of the manager's at the latest plan.
+    rewritten: where something was stored that is gone since, or may have been replaced as it was loaded again.
     """
 
     format: int = 1
@@ -73,6 +75,7 @@ class SeriesCoverage(msgspec.Struct, frozen=True, kw_only=True):
     first_ms: int | None = None
     last_ms: int | None = None
     clock_ahead_ms: int = 0
+    rewritten: tuple[Rewrite, ...] = ()
 
     @property
     def grid_ms(self) -> int | None:
@@ -189,9 +192,13 @@ class CoverageStore:
         phase_ms: int | None,
         now_ms: int,
         *,
+        loaded: Sequence[TimeRange] = (),
         condition: Condition | None = None,
     ) -> None:
-        """As `lay_over`; records that were known to lie in another collection than they do now become leftovers."""
+        """As `lay_over`; records that were known to lie in another collection than they do now become leftovers.
+
+        loaded: what the workflow has loaded, though some of it may have been stored before.
+        """
 
         def change(known: SeriesCoverage) -> SeriesCoverage:
             copies = _copies(known.segments, segments)
@@ -201,6 +208,7 @@ class CoverageStore:
                 phase_ms=known.phase_ms if phase_ms is None else phase_ms,
                 verified_ms=known.verified_ms if _stored(known.segments) else now_ms,
                 leftovers=_joined((*known.leftovers, *copies)),
+                rewritten=with_rewritten(known.rewritten, loaded_again(known.segments, loaded)),
             )
 
         await self._change(series, change, condition)
@@ -302,9 +310,11 @@ class CoverageStore:
             state = await self._states.get(KIND, series.id)
             if condition is not None:
                 await condition()
-            known = change(SeriesCoverage(series=series) if state is None else _decode(state.body))
+            before = SeriesCoverage(series=series) if state is None else _decode(state.body)
+            known = change(before)
             known = _replace(known, segments=tuple(rule_of(series).whole(known.segments, known.grid_ms)))
-            body = _encode(_replace(known, leftovers=_uncovered(known)))
+            rewritten = with_rewritten(known.rewritten, gone(before.segments, known.segments))
+            body = _encode(_replace(known, leftovers=_uncovered(known), rewritten=rewritten))
             if state is not None and state.body == body and not always:
                 return
             try:

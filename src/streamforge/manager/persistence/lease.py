@@ -239,7 +239,21 @@ def _advice(holder: Holder) -> str:
 
 
 READING = frozenset(
-    {"connect", "read", "keys", "present", "count", "names", "flush", "get", "find", "links", "usage", "close"}
+    {
+        "connect",
+        "read",
+        "bodies",
+        "keys",
+        "present",
+        "count",
+        "names",
+        "flush",
+        "get",
+        "find",
+        "links",
+        "usage",
+        "close",
+    }
     | {"head", "list"}
 )
 """Methods that change nothing in the store, or in the store of objects."""

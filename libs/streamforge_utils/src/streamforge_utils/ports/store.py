@@ -21,6 +21,20 @@ class Document(msgspec.Struct, frozen=True, gc=False):
     body: bytes
 
 
+class Bodies(msgspec.Struct, frozen=True):
+    """The bodies of documents, one after the other. array: all of them as one JSON array. last: the last one's key."""
+
+    array: bytes
+    count: int
+    last: str
+
+    @classmethod
+    def of(cls, documents: Sequence[Document]) -> Bodies:
+        """Those of some documents."""
+        array = b"[" + b",".join([one.body for one in documents]) + b"]"
+        return cls(array, len(documents), documents[-1].key if documents else "")
+
+
 class Outcome(StrEnum):
     """What became of one document.
 
@@ -70,6 +84,9 @@ class DocumentStore(Protocol):
 
         A collection that does not exist is empty. Raises RetryableError.
         """
+
+    async def bodies(self, collection: str, *, first: str = "", last: str | None = None, limit: int = 1000) -> Bodies:
+        """The bodies of what `read` would give, which costs a store with all of them at hand much less."""
 
     async def keys(
         self, collection: str, *, first: str = "", last: str | None = None, limit: int = 100_000

@@ -30,7 +30,7 @@ from streamforge_utils.adapters.arango.arango_transport import documents_path, p
 from streamforge_utils.adapters.arango.document_bodies import Batch, side_by_side, text_of, waves
 from streamforge_utils.model.kinds.registry import kind_of_document
 from streamforge_utils.ports.columns import DocumentColumns
-from streamforge_utils.ports.store import Answer, Document, Outcome, count_outcomes
+from streamforge_utils.ports.store import Answer, Bodies, Document, Outcome, count_outcomes
 
 _STORED = Answer(Outcome.STORED)
 _UNCHANGED = Answer(Outcome.UNCHANGED)
@@ -118,6 +118,9 @@ class Documents(Database):
         query = queries.documents(collection, first, last, limit)
         rows = await queries.everything(self._transport, query, _decode_rows, f"read the collection {collection}")
         return [Document(key, _version(version), bytes(body)) for key, version, body in rows]
+
+    async def bodies(self, collection: str, *, first: str = "", last: str | None = None, limit: int = 1000) -> Bodies:
+        return Bodies.of(await self.read(collection, first=first, last=last, limit=limit))
 
     async def keys(
         self, collection: str, *, first: str = "", last: str | None = None, limit: int = 100_000

@@ -292,6 +292,7 @@ class AggTrades(RecordKind):
     streaming = AggTradeStream()
     chained = True
     noun = "aggregated trade"
+    bar_fields = ("price", "price", "price", "price", "quantity")
     schema = "agg_trade"
     notes = _NOTES
     example = AggTrade(

@@ -86,6 +86,8 @@ class RecordKind(ABC):
     its loader tells what it received without a break, where keys alone do not; None: they do. is_ledger: its records
     tell of others, and may go on for weeks.
     chained: whether a record tells too which one follows it (`break_between`).
+    bar_fields: the stored fields of a bar's open, high, low and close price and of its volume; None: no bars are made
+    of such records.
     noun: a record in a sentence. schema: the name of the message's JSON Schema; empty: `name`. notes: JSON Schema
     keywords by field of `record`. example: a `record`, shown beside the schema and imitated by dummy-service; None:
     neither.
@@ -106,6 +108,7 @@ class RecordKind(ABC):
     intervals: ClassVar[Intervals | None] = None
     is_ledger: ClassVar[bool] = False
     chained: ClassVar[bool] = False
+    bar_fields: ClassVar[tuple[str, str, str, str, str] | None] = None
     schema: ClassVar[str] = ""
     noun: ClassVar[str] = "record"
     notes: ClassVar[Mapping[str, Mapping[str, Any]]] = {}

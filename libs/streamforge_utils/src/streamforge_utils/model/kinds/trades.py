@@ -327,6 +327,7 @@ class Trades(RecordKind):
     paging = HistoricalTrades()
     archive = TradeFiles()
     streaming = TradeStream()
+    bar_fields = ("price", "price", "price", "price", "quantity")
     noun = schema = "trade"
     notes = NOTES
     example = Trade(

@@ -16,7 +16,7 @@ from typing import Final
 from streamforge_utils.adapters.embedded import sqlite
 from streamforge_utils.model.documents import all_acceptable, refusal
 from streamforge_utils.ports.columns import DocumentColumns
-from streamforge_utils.ports.store import Answer, Document, Outcome
+from streamforge_utils.ports.store import Answer, Bodies, Document, Outcome
 
 PAGE_SIZE: Final = 16_384
 """Bytes. With larger pages a batch touches fewer of them; 300-byte documents gain half against 4 KiB."""
@@ -74,6 +74,17 @@ def read(connection: sqlite3.Connection, first: str, last: str | None, limit: in
         (*values, max(limit, 0)),
     )
     return list(starmap(Document, rows.fetchall()))
+
+
+def bodies(connection: sqlite3.Connection, first: str, last: str | None, limit: int) -> Bodies:
+    """The bodies of what `read` would give: joined by SQLite, without an object for each and beside other threads."""
+    where, values = _range(first, last)
+    array, count, key = connection.execute(
+        "SELECT CAST('[' || group_concat(CAST(body AS TEXT), ',') || ']' AS BLOB), count(*), max(key) "  # noqa: S608
+        f"FROM (SELECT key, body FROM documents WHERE {where} ORDER BY key LIMIT ?)",  # fixed texts
+        (*values, max(limit, 0)),
+    ).fetchone()
+    return Bodies(array, count, key) if count else Bodies.of(())
 
 
 def keys(connection: sqlite3.Connection, first: str, last: str | None, limit: int) -> list[str]:

@@ -24,7 +24,7 @@ from streamforge_utils.adapters.embedded.store.state_rows import States
 from streamforge_utils.model.documents import check_edge, check_name, is_document
 from streamforge_utils.ports.columns import DocumentColumns
 from streamforge_utils.ports.instrumentation import NullObserver, Observer
-from streamforge_utils.ports.store import Answer, Document, Edge, Labels, State, Usage, count_outcomes
+from streamforge_utils.ports.store import Answer, Bodies, Document, Edge, Labels, State, Usage, count_outcomes
 
 T = TypeVar("T")
 
@@ -84,6 +84,10 @@ class EmbeddedStore:
         self, collection: str, *, first: str = "", last: str | None = None, limit: int = 1000
     ) -> Sequence[Document]:
         return await self._ask(collection, lambda held: document_rows.read(held, first, last, limit)) or []
+
+    async def bodies(self, collection: str, *, first: str = "", last: str | None = None, limit: int = 1000) -> Bodies:
+        found = await self._ask(collection, lambda held: document_rows.bodies(held, first, last, limit))
+        return found or Bodies.of(())
 
     async def keys(
         self, collection: str, *, first: str = "", last: str | None = None, limit: int = 100_000

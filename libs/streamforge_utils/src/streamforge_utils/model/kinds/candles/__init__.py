@@ -139,6 +139,7 @@ class Candles(RecordKind):
     paging = Klines()
     archive = KlineFiles()
     streaming = KlineStream()
+    bar_fields = ("open", "high", "low", "close", "volume")
     noun = schema = "candle"
     notes = _NOTES
     example = _EXAMPLE

@@ -1,0 +1,275 @@
+"""What pictures are drawn from: a series as bars at a level of detail, and the verdicts of all series as runs."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from hashlib import blake2b
+
+import msgspec
+
+from streamforge.manager import bar_answers
+from streamforge.manager.coverage_report import Reports
+from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.execution.rollup_queue import RollupQueue
+from streamforge.manager.persistence.bar_reader import bars_from_records
+from streamforge.manager.persistence.coverage_store import SeriesCoverage
+from streamforge.manager.persistence.rollups import Rollups, marks_of
+from streamforge.manager.presentation import range_fields
+from streamforge.manager.service import NotFound, lost_cursor
+from streamforge_utils.model.bar_sums import BarSum, merged
+from streamforge_utils.model.completeness.grid import Grid
+from streamforge_utils.model.coverage import SETTLED, Segment, Verdict
+from streamforge_utils.model.daily_collections import DAY_MS
+from streamforge_utils.model.detail_levels import CALENDAR, Levels, whole_bars
+from streamforge_utils.model.errors import InvalidInput
+from streamforge_utils.model.kinds.bars import BarInterval, joined_spans
+from streamforge_utils.model.kinds.registry import kind_of, kinds, rule_of, series_of, type_of
+from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.model.verdict_runs import VerdictRun, on_bins, parts_of, runs_of, worst
+
+AT_ONCE = 20_000
+"""Records that are added up before an answer; more are added up behind it."""
+_A_PAGE = 500
+_FORMAT = 1
+"""Of an answer: another one has other tags."""
+_DAY = CALENDAR[-2]
+_NO_RECORDS = frozenset({Verdict.CLOSED, Verdict.PENDING})
+
+
+class Picture(msgspec.Struct, frozen=True):
+    """Bars as they are answered. etag: of those that can only change by a repair or a removal; None: of others."""
+
+    bars: bar_answers.Bars
+    etag: str | None
+
+
+class BarService:
+    """Every method raises RetryableError where the store does not answer."""
+
+    def __init__(self, deps: Dependencies, reports: Reports) -> None:
+        self._deps, self._reports = deps, reports
+        self._rollups = Rollups(deps.store)
+        self.queue = RollupQueue(deps.store, deps.coverage, self._rollups, deps.clock)
+
+    async def close(self) -> None:
+        """End what is computed."""
+        await self.queue.close()
+
+    async def bars(self, symbol: str, type: str, start_ms: int | None, end_ms: int | None, most: int) -> Picture:
+        """The bars of a range, `most` at most; without a start or an end, of what is stored.
+
+        Raises InvalidInput (no bars are made of such records, or of such a range), or NotFound.
+        """
+        series = series_of(symbol, type)
+        if kind_of(series).bar_fields is None:
+            able = ", ".join(kind.name for kind in kinds() if kind.bar_fields is not None)
+            raise InvalidInput(
+                "type",
+                f"no bars are made of {type}: its records have no price. Bars are made of {able}; order books are at "
+                "GET /books/{symbol}, all records at GET /collections/{name}/records",
+            )
+        known = await self._deps.coverage.known(series)
+        span = await self._span(known, type, start_ms, end_ms)
+        levels = Levels.of(series, known.grid_ms)
+        if not levels.every:
+            raise NotFound(f"nothing of {symbol} {type} is stored yet that tells where its candles open")
+        level = levels.chosen(span, most)
+        whole = whole_bars(level, span)
+        segments = self._reports.of_span(known, whole)
+        sums, lacking = await self._sums(known, whole, level, levels)
+        bars = _columns(known, level, whole, runs_of(segments), sums, lacking)
+        return Picture(bars, self._etag(known, whole, level, segments) if not bars.computing else None)
+
+    async def coverage(
+        self,
+        *,
+        start_ms: int | None,
+        end_ms: int | None,
+        bins: int,
+        prefix: str = "",
+        type: str | None = None,
+        cursor: str | None = None,
+        limit: int = bar_answers.SERIES,
+    ) -> bar_answers.CoverageRuns:
+        """The verdicts of the series whose symbol begins with `prefix` and that have the type.
+
+        Without a start or an end it is that of all that is stored of those. Raises InvalidInput.
+        """
+        wanted = None if type is None else series_of("ANY", type)
+        chosen, stored = list[tuple[str, SeriesCoverage]](), list[TimeRange]()
+        whole = start_ms is None or end_ms is None
+        async for name, known in self._all(None if whole else cursor):
+            fits = wanted is None or (known.series.kind, known.series.interval) == (wanted.kind, wanted.interval)
+            if not fits or not known.series.symbol.startswith(prefix):
+                continue
+            if whole and (span := self._reports.asked(known)) is not None:
+                stored.append(span)
+            chosen.append((name, known))
+            if not whole and len(chosen) > limit:
+                break
+        if whole and cursor is not None:
+            at = next((at for at, (name, _) in enumerate(chosen) if name == cursor), None)
+            if at is None:
+                raise lost_cursor(cursor, "series")
+            chosen = chosen[at + 1 :]
+        more, chosen = len(chosen) > limit, chosen[:limit]
+        span = _between(
+            min((one.start_ms for one in stored), default=None) if start_ms is None else start_ms,
+            max((one.end_ms for one in stored), default=None) if end_ms is None else end_ms,
+        )
+        listed = list[bar_answers.SeriesRuns]()
+        if span is not None:
+            for _, known in chosen:
+                listed.append(self._series_runs(known, span, bins))
+                await asyncio.sleep(0)
+        return bar_answers.CoverageRuns(
+            **(dict.fromkeys(("start", "end", "start_ms", "end_ms")) if span is None else range_fields(span)),
+            series=listed,
+            cursor=chosen[-1][0] if more else None,
+        )
+
+    def _series_runs(self, known: SeriesCoverage, span: TimeRange, bins: int) -> bar_answers.SeriesRuns:
+        runs = on_bins(runs_of(self._reports.of_span(known, span)), span, bins)
+        return bar_answers.SeriesRuns(
+            symbol=known.series.symbol,
+            type=type_of(known.series),
+            runs=[(one.start_ms, one.end_ms, one.verdict.value) for one in runs],
+        )
+
+    async def _all(self, cursor: str | None) -> AsyncIterator[tuple[str, SeriesCoverage]]:
+        while True:
+            try:
+                page = await self._deps.coverage.page(after=cursor, limit=_A_PAGE)
+            except InvalidInput as error:
+                raise lost_cursor(cursor or "", "series") from error
+            for one in page:
+                yield one
+            if len(page) < _A_PAGE:
+                return
+            cursor = page[-1][0]
+
+    async def _span(self, known: SeriesCoverage, type: str, start_ms: int | None, end_ms: int | None) -> TimeRange:
+        span = _between(start_ms, end_ms)
+        if not known.segments:  # it says which series may have been meant, where nothing is known of this one
+            await self._reports.of_series(known.series.symbol, type, span, life=False)
+        stored = self._reports.asked(known)
+        if span is None and stored is not None:
+            span = _between(
+                stored.start_ms if start_ms is None else start_ms, stored.end_ms if end_ms is None else end_ms
+            )
+        if span is None:
+            raise NotFound(f"nothing of {known.series.symbol} {type} is stored yet: give start and end, or load it")
+        return span
+
+    async def _sums(
+        self, known: SeriesCoverage, span: TimeRange, level: BarInterval, levels: Levels
+    ) -> tuple[list[BarSum], list[TimeRange]]:
+        """The bars that have records, also some beside `span`, and the days whose records are not added up yet."""
+        rolled, week = levels.rolled, level is CALENDAR[-1]
+        if level not in rolled and not (week and _DAY in rolled):
+            return await bars_from_records(self._deps.store, known, span, level.grid), []
+        days = whole_bars(_DAY, span)
+        marks = dict(sorted(marks_of(known, days, DAY_MS).items()))
+        kept_as = _DAY if week else level
+        kept = await self._rollups.read(known.series, kept_as.text, marks)
+        lacking = joined_spans(TimeRange(day_ms, day_ms + DAY_MS) for day_ms in marks if day_ms not in kept)
+        left = AT_ONCE
+        for some in [*lacking]:
+            if (left := left - self.queue.lacks(known, some)) < 0:
+                break
+            kept.update(await self.queue.make(known, some))
+            lacking.remove(some)
+        if lacking:
+            self.queue.ask(known.series, kept_as.text, _in_bars(lacking, level if week else _DAY))
+        return merged((one for day_ms in sorted(kept) for one in kept[day_ms]), level.grid), lacking
+
+    def _etag(
+        self, known: SeriesCoverage, span: TimeRange, level: BarInterval, segments: Sequence[Segment]
+    ) -> str | None:
+        """None: a day of it is not over, or something of it may still come."""
+        if any(one.verdict not in SETTLED or one.verdict is Verdict.PENDING for one in segments):
+            return None
+        marks = marks_of(known, whole_bars(_DAY, span), DAY_MS)
+        said = [
+            _FORMAT,
+            known.series,
+            level.text,
+            span,
+            [(one.start_ms, one.end_ms, one.verdict) for one in segments],
+            marks,
+        ]
+        return f'"{blake2b(msgspec.json.encode(said), digest_size=16).hexdigest()}"'
+
+
+def _between(start_ms: int | None, end_ms: int | None) -> TimeRange | None:
+    """None: one of them is. Raises InvalidInput."""
+    if start_ms is None or end_ms is None:
+        return None
+    if end_ms <= start_ms:
+        raise InvalidInput("end", f"the end {end_ms} is not after the start {start_ms}: choose a later end")
+    return TimeRange(start_ms, end_ms)
+
+
+def _in_bars(days: Sequence[TimeRange], level: BarInterval) -> list[TimeRange]:
+    """The days of each bar of the level."""
+    found = []
+    for some in days:
+        whole = whole_bars(level, some)
+        for open_ms in level.grid.times(whole.start_ms, whole.end_ms):
+            one = some.intersection(TimeRange(open_ms, level.grid.next(open_ms)))
+            found += [] if one is None else [one]
+    return found
+
+
+def _columns(
+    known: SeriesCoverage,
+    level: BarInterval,
+    span: TimeRange,
+    runs: Sequence[VerdictRun],
+    sums: Sequence[BarSum],
+    lacking: Sequence[TimeRange],
+) -> bar_answers.Bars:
+    times = level.grid.times(span.start_ms, span.end_ms)
+    by_time = {one.time: one for one in sums}
+    unready = set[int]()
+    for days in lacking:
+        first_ms = max(level.grid.floor(days.start_ms), span.start_ms)
+        unready.update(level.grid.times(first_ms, min(days.end_ms, span.end_ms)))
+    found = [None if time_ms in unready else by_time.get(time_ms) for time_ms in times]
+    n = [
+        None if time_ms in unready else 0 if one is None else one.records
+        for time_ms, one in zip(times, found, strict=True)
+    ]
+    parts = list(parts_of(runs, [*times, span.end_ms]))
+    rule, phase_ms = rule_of(known.series), known.grid_ms
+    return bar_answers.Bars(
+        symbol=known.series.symbol,
+        type=type_of(known.series),
+        interval=level.text,
+        step_ms=level.grid.length_ms,
+        **range_fields(span),
+        computing=len(unready),
+        time=list(times),
+        open=[None if one is None else one.open for one in found],
+        high=[None if one is None else one.high for one in found],
+        low=[None if one is None else one.low for one in found],
+        close=[None if one is None else one.close for one in found],
+        volume=[None if one is None else float(one.volume) for one in found],
+        n=n,
+        expected=[
+            _steps(rule, phase_ms, some) if isinstance(rule, Grid) else _told(some, records)
+            for some, records in zip(parts, n, strict=True)
+        ],
+        verdict=[worst(one.verdict for one in some).value for some in parts],
+    )
+
+
+def _steps(rule: Grid, phase_ms: int | None, parts: Sequence[VerdictRun]) -> int:
+    """How many records the grid has in the parts of a bar, but where none can be."""
+    return sum(len(rule.times(one.start_ms, one.end_ms, phase_ms)) for one in parts if one.verdict not in _NO_RECORDS)
+
+
+def _told(parts: Sequence[VerdictRun], records: int | None) -> int | None:
+    """All that are there, if all are."""
+    return records if all(one.verdict in _NO_RECORDS | {Verdict.STORED} for one in parts) else None

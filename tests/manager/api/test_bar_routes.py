@@ -1,0 +1,217 @@
+"""GET /series/{symbol}/{type}/bars and GET /coverage: what they answer, and every refusal."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import httpx
+import pytest
+
+from streamforge.manager import bar_service
+from streamforge.manager.api.app import create_app
+from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.model.series import Series
+from tests.manager.api.support import COLLECTION, DAY_MS, MINUTE_MS, SEGMENTS, START_MS, candles, client_of, problem
+from tests.manager.memory_service import MemoryService
+
+BARS = "/series/BTCUSDT/api_candles_1m/bars"
+SERIES = Series("BTCUSDT", "candles", "1m")
+RANGE = {"start": "2024-08-01", "end": "2024-08-02"}
+
+
+@pytest.fixture(autouse=True)
+async def _stored(service: MemoryService) -> None:
+    await service.store(COLLECTION, candles(1000))
+    await service.know(SERIES, SEGMENTS)
+
+
+async def test_bars_are_columns_over_the_whole_grid(client: httpx.AsyncClient) -> None:
+    body = (await client.get(BARS, params={**RANGE, "max": 50})).json()
+    rows = {
+        name: body.pop(name) for name in ("time", "open", "high", "low", "close", "volume", "n", "expected", "verdict")
+    }
+    assert body == {
+        "symbol": "BTCUSDT",
+        "type": "api_candles_1m",
+        "interval": "1h",
+        "step_ms": 3_600_000,
+        "start": "2024-08-01T00:00:00Z",
+        "end": "2024-08-02T00:00:00Z",
+        "start_ms": START_MS,
+        "end_ms": START_MS + DAY_MS,
+        "computing": 0,
+    }
+    assert rows["time"] == [START_MS + hour * 3_600_000 for hour in range(24)]
+    assert [column[0] for column in rows.values()] == [
+        START_MS, 64000.1, 64060.3, 63999.0, 1e-08, 7407407340727.407, 60, 60, "stored",
+    ]  # fmt: skip
+    assert [column[16] for column in rows.values()][5:] == [4938271560484.938, 40, 60, "ours"]
+    assert [column[17] for column in rows.values()][1:] == [None] * 5 + [0, 60, "ours"]
+
+
+@pytest.mark.parametrize(
+    ("query", "interval", "count"),
+    [
+        ({}, "1m", 1000),
+        ({"max": 999}, "5m", 200),
+        ({"start": str(START_MS + 90_000), "end": "2024-08-01T01:00Z"}, "1m", 59),
+        ({"start": "2024-08-01T12:00Z", "end": "2025"}, "4h", 915),
+    ],
+)
+async def test_the_server_chooses_the_level_by_the_range_and_the_number_of_bars(
+    client: httpx.AsyncClient, query: dict[str, Any], interval: str, count: int
+) -> None:
+    body = (await client.get(BARS, params=query)).json()
+    assert (body["interval"], len(body["time"]), len(body["verdict"])) == (interval, count, count)
+
+
+async def test_a_range_may_be_relative_to_now(service: MemoryService) -> None:
+    async with client_of(create_app(service, clock=service.clock)) as client:
+        body = (await client.get(BARS, params={"start": "-1d", "end": "now"})).json()
+    assert (body["start"], body["end"]) == ("2024-08-01T12:00:00Z", "2024-08-02T12:00:00Z")
+
+
+async def test_settled_bars_are_not_sent_again(client: httpx.AsyncClient) -> None:
+    span = {"start": "2024-08-01", "end": "2024-08-01T16:00Z"}
+    first = await client.get(BARS, params=span)
+    tag = first.headers["etag"]
+    for header in (tag, f'"other", W/{tag}'):
+        again = await client.get(BARS, params=span, headers={"If-None-Match": header})
+        assert (again.status_code, again.content, again.headers["etag"]) == (304, b"", tag)
+    other = await client.get(BARS, params=span, headers={"If-None-Match": '"other"'})
+    assert (other.status_code, other.content) == (200, first.content)
+    assert "etag" not in (await client.get(BARS, params=RANGE)).headers, "a part of the day lacks"
+
+
+async def test_what_is_still_computed_says_when_to_ask_again(
+    client: httpx.AsyncClient, service: MemoryService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bar_service, "AT_ONCE", 0)
+    first = await client.get(BARS, params={**RANGE, "max": 50})
+    assert (first.json()["computing"], first.headers["retry-after"]) == (24, "1")
+    assert "etag" not in first.headers
+    await service.bars.queue.idle()
+    second = await client.get(BARS, params={**RANGE, "max": 50})
+    assert second.json()["computing"] == 0
+    assert "retry-after" not in second.headers
+
+
+async def test_rollups_are_no_collection_of_records(client: httpx.AsyncClient) -> None:
+    await client.get(BARS, params={**RANGE, "max": 50})
+    listed = (await client.get("/collections")).json()["collections"]
+    assert [one["name"] for one in listed] == [COLLECTION]
+
+
+@pytest.mark.parametrize(
+    ("path", "query", "field"),
+    [
+        (BARS, {"max": 49}, "max"),
+        (BARS, {"max": 5001}, "max"),
+        (BARS, {"start": "1990", "end": "2024", "max": 50}, "max"),
+        (BARS, {"start": "soon"}, "start"),
+        (BARS, {"start": "-1x"}, "start"),
+        (BARS, {"end": "9999"}, "end"),
+        (BARS, {"end": "2024-08-01"}, "end"),
+        ("/series/BTCUSDT/ws_orderbook/bars", {}, "type"),
+        ("/series/BTCUSDT/nonsense/bars", {}, "type"),
+        ("/coverage", {"bins": 0}, "bins"),
+        ("/coverage", {"type": "nonsense"}, "type"),
+        ("/coverage", {"start": "2024-08-02", "end": "2024-08-01"}, "end"),
+        ("/coverage", {"cursor": "nonsense"}, "cursor"),
+        ("/coverage", {"cursor": "nonsense", **RANGE}, "cursor"),
+    ],
+)
+async def test_what_is_not_acceptable_is_named(
+    client: httpx.AsyncClient, path: str, query: dict[str, Any], field: str
+) -> None:
+    body = problem(await client.get(path, params=query), 422, "invalid-input")
+    assert [one["field"] for one in body["errors"]] == [field]
+
+
+async def test_bars_of_what_is_not_known_are_not_found(client: httpx.AsyncClient) -> None:
+    problem(await client.get("/series/ETHUSDT/api_candles_1m/bars"), 404, "not-found")
+
+
+async def many(service: MemoryService) -> None:
+    """Two series more: trades of a day later, and hours that alternate."""
+    stored = Segment(start_ms=START_MS + DAY_MS, end_ms=START_MS + DAY_MS + 5, verdict=Verdict.STORED, collection="c")
+    await service.know(Series("BTCEUR", "trades"), [stored])
+    hours = [
+        Segment(
+            start_ms=START_MS + hour * 3_600_000,
+            end_ms=START_MS + (hour + 1) * 3_600_000,
+            verdict=Verdict.LOST if hour % 2 else Verdict.STORED,
+            collection=None if hour % 2 else "c",
+        )
+        for hour in range(24)
+    ]
+    await service.know(Series("ETHUSDT", "candles", "1h"), hours)
+
+
+def told(body: dict[str, Any]) -> dict[str, list[tuple[float, float, str]]]:
+    """By series, its runs in hours."""
+    return {
+        f"{one['symbol']} {one['type']}": [
+            ((start - START_MS) / 3_600_000, (end - START_MS) / 3_600_000, verdict)
+            for start, end, verdict in one["runs"]
+        ]
+        for one in body["series"]
+    }
+
+
+async def test_coverage_of_all_series_is_told_as_runs(client: httpx.AsyncClient, service: MemoryService) -> None:
+    await many(service)
+    body = (await client.get("/coverage", params={**RANGE, "bins": 6})).json()
+    assert (body["start"], body["end_ms"], body["cursor"]) == ("2024-08-01T00:00:00Z", START_MS + DAY_MS, None)
+    assert told(body) == {
+        "ETHUSDT api_candles_1h": [(0, 24, "lost")],
+        "BTCUSDT api_candles_1m": [
+            (0, 1000 / 60, "stored"),
+            (1000 / 60, 1010 / 60, "exchange"),
+            (1010 / 60, 24, "ours"),
+        ],
+        "BTCEUR api_trades": [(0, 24, "unknown")],
+    }
+    fine = told((await client.get("/coverage", params=RANGE)).json())
+    assert [verdict for _, _, verdict in fine["ETHUSDT api_candles_1h"]] == ["stored", "lost"] * 12
+
+
+async def test_coverage_says_what_the_coverage_of_each_series_says(
+    client: httpx.AsyncClient, service: MemoryService
+) -> None:
+    await many(service)
+    body = (await client.get("/coverage", params={"start": "2024-08-01", "end": "2024-08-03"})).json()
+    for one in body["series"]:
+        alone = await client.get(
+            f"/coverage/{one['symbol']}/{one['type']}", params={"time_range": "2024-08-01:2024-08-03"}
+        )
+        segments = [[s["start_ms"], s["end_ms"], s["verdict"]] for s in alone.json()["segments"]]
+        assert one["runs"] == segments
+    assert len(body["series"]) == 3
+
+
+async def test_coverage_without_a_range_is_of_all_that_is_stored_of_what_fits(
+    client: httpx.AsyncClient, service: MemoryService
+) -> None:
+    await many(service)
+    body = (await client.get("/coverage", params={"prefix": "btc"})).json()
+    assert [*told(body)] == ["BTCUSDT api_candles_1m", "BTCEUR api_trades"]
+    assert (body["start_ms"], body["end_ms"]) == (START_MS, START_MS + DAY_MS + 5)
+    body = (await client.get("/coverage", params={"type": "ws_candles_1m"})).json()
+    assert [*told(body)] == ["BTCUSDT api_candles_1m"]
+    assert body["end_ms"] == START_MS + 1000 * MINUTE_MS
+    nothing = (await client.get("/coverage", params={"prefix": "XX"})).json()
+    assert nothing == {"start": None, "end": None, "start_ms": None, "end_ms": None, "series": [], "cursor": None}
+
+
+@pytest.mark.parametrize("query", [{}, RANGE])
+async def test_coverage_is_paged(client: httpx.AsyncClient, service: MemoryService, query: dict[str, Any]) -> None:
+    await many(service)
+    listed, cursor = [], None
+    for _ in range(3):
+        page = (
+            await client.get("/coverage", params={**query, "limit": 1, **({"cursor": cursor} if cursor else {})})
+        ).json()
+        listed += [one["symbol"] for one in page["series"]]
+        cursor = page["cursor"]
+    assert (listed, cursor) == (["ETHUSDT", "BTCUSDT", "BTCEUR"], None)

@@ -1,0 +1,396 @@
+"""Bars at every level of detail, compared with a plain computation over all records and all that the coverage says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from decimal import Decimal
+from random import Random
+from typing import NamedTuple
+
+import msgspec
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from streamforge.manager import bar_service
+from streamforge.manager.bar_answers import Bars
+from streamforge.manager.bar_service import Picture
+from streamforge.manager.execution import rollup_queue
+from streamforge.manager.execution.rollup_queue import in_coarse_order
+from streamforge.manager.persistence.rollups import COLLECTION as ROLLUPS
+from streamforge.manager.service import NotFound
+from streamforge_utils.model.completeness.grid import Grid
+from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.model.errors import InvalidInput, RetryableError
+from streamforge_utils.model.kinds.registry import kind_of, rule_of, series_of
+from streamforge_utils.model.series import Series
+from streamforge_utils.model.timeranges import TimeRange, parse_time_range
+from streamforge_utils.model.verdict_runs import BEST_FIRST
+from streamforge_utils.ports.store import Document
+from tests.manager.memory_service import NOW_MS, MemoryService
+
+DAY_MS, HOUR_MS = 86_400_000, 3_600_000
+START_MS = 1_721_606_400_000  # 2024-07-22, a Monday
+SYMBOL = "BTCUSDT"
+Record = tuple[int, float, float, float, float, float]
+
+
+class Stored(NamedTuple):
+    """A series as it is stored: what is known of each time, and its records by time."""
+
+    series: Series
+    segments: Sequence[Segment]
+    records: Sequence[Record]
+
+
+def drawn(series: Series, days: int, verdicts: Sequence[tuple[int, Verdict]], seed: int) -> Stored:
+    """A series of some days on a grid; verdicts: each with so many steps, again and again. Collections are by day."""
+    draws, rule, step_ms = Random(seed), rule_of(series), rule_of(series).step_ms or 0
+    assert isinstance(rule, Grid)
+    segments, records = list[Segment](), list[Record]()
+    at_ms, turn = START_MS, 0
+    while at_ms < START_MS + days * DAY_MS:
+        steps, verdict = verdicts[turn % len(verdicts)]
+        end_ms = min(at_ms + steps * step_ms, (at_ms // DAY_MS + 1) * DAY_MS)
+        held, placed = verdict is Verdict.STORED, verdict in (Verdict.STORED, Verdict.EXPIRED)
+        segments.append(
+            Segment(
+                start_ms=at_ms, end_ms=end_ms, verdict=verdict, collection=f"day{at_ms // DAY_MS}" if placed else None
+            )
+        )
+        if held:
+            for time_ms in rule.times(at_ms, end_ms):
+                first, high, low, last, size = (draws.randrange(1, 10**6) / 1000 for _ in range(5))
+                records.append((time_ms, first, high, low, last, size))
+        at_ms, turn = end_ms, turn + 1
+    return Stored(series, segments, records)
+
+
+async def store(service: MemoryService, stored: Stored) -> None:
+    """Also what nobody has proven: a record for each step of a hole."""
+    rule = rule_of(stored.series)
+    assert isinstance(rule, Grid)
+    for segment in stored.segments:
+        inside: list[Record] = [one for one in stored.records if one[0] in segment.span]
+        if segment.verdict is not Verdict.STORED:
+            inside = [(time_ms, 7.0, 7.0, 7.0, 7.0, 7.0) for time_ms in rule.times(segment.start_ms, segment.end_ms)]
+        collection = segment.collection or f"day{segment.start_ms // DAY_MS}"
+        await service.world.store.upsert(collection, [document(stored.series, one) for one in inside])
+    await service.know(stored.series, stored.segments)
+
+
+def document(series: Series, record: Record, version: int = 1) -> Document:
+    names = ("open_time", "open", "high", "low", "close", "volume")
+    body = msgspec.json.encode(dict(zip(names, record, strict=True)))
+    return Document(kind_of(series).key(series, record[0]), version, body)
+
+
+def plain(stored: Stored, found: Bars) -> Bars:
+    """The same bars, computed from every record and every step."""
+    times, rows = list(found.time), list[tuple[object, ...]]()
+    step_ms = rule_of(stored.series).step_ms or 0
+    for open_ms, end_ms in zip(times, [*times[1:], found.end_ms], strict=True):
+        held = [one for one in stored.records if open_ms <= one[0] < end_ms]
+        said = [verdict_at(stored, at) for at in range(open_ms, end_ms, step_ms)]
+        prices = (held[0][1], max(o[2] for o in held), min(o[3] for o in held), held[-1][4]) if held else (None,) * 4
+        volume = float(sum(Decimal(repr(one[5])) for one in held)) if held else None
+        expected = sum(one not in (Verdict.CLOSED, Verdict.PENDING) for one in said)
+        rows.append((*prices, volume, len(held), expected, max(said, key=BEST_FIRST.index).value))
+    columns = zip(*rows, strict=True)
+    names = ("open", "high", "low", "close", "volume", "n", "expected", "verdict")
+    return msgspec.structs.replace(found, computing=0, **dict(zip(names, map(list, columns), strict=True)))
+
+
+def verdict_at(stored: Stored, time_ms: int) -> Verdict:
+    if time_ms + (rule_of(stored.series).step_ms or 0) > NOW_MS:
+        return Verdict.PENDING
+    return next((one.verdict for one in stored.segments if time_ms in one.span), Verdict.UNKNOWN)
+
+
+async def picture(service: MemoryService, stored: Stored, span: TimeRange | None = None, most: int = 100) -> Picture:
+    start_ms, end_ms = (None, None) if span is None else (span.start_ms, span.end_ms)
+    type_name = kind_of(stored.series).type_of(stored.series.interval)
+    return await service.bars.bars(SYMBOL, type_name, start_ms, end_ms, most)
+
+
+async def whole(service: MemoryService, stored: Stored, span: TimeRange | None = None, most: int = 100) -> Bars:
+    """The bars once all are computed; what is there before that is right, too."""
+    for _ in range(3):
+        found = (await picture(service, stored, span, most)).bars
+        right = plain(stored, found)
+        for at in range(len(found.time)):
+            if found.n[at] is None:
+                assert found.computing, "only what is said to be computed is not known"
+                assert (found.open[at], found.volume[at]) == (None, None)
+            else:
+                assert [(c[at], r[at]) for c, r in columns(found, right)] == [
+                    (r[at], r[at]) for _, r in columns(found, right)
+                ]
+            assert found.verdict[at] == right.verdict[at]
+        if not found.computing:
+            assert found == right
+            return found
+        await service.bars.queue.idle()
+    raise AssertionError("it is never all computed")
+
+
+def columns(*some: Bars) -> list[tuple[Sequence[object], ...]]:
+    names = ("time", "open", "high", "low", "close", "volume", "n")
+    return [tuple(getattr(one, name) for one in some) for name in names]
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    type_name=st.sampled_from(["api_candles_15m", "api_candles_1h", "api_candles_8h"]),
+    verdicts=st.lists(st.tuples(st.integers(1, 120), st.sampled_from(Verdict)), min_size=1, max_size=8),
+    start=st.integers(-2 * DAY_MS, 14 * DAY_MS),
+    length=st.integers(1, 16 * DAY_MS),
+    most=st.sampled_from([5, 17, 60, 300, 2000]),
+    at_once=st.sampled_from([0, 100, 10**6]),
+    seed=st.integers(0, 99),
+)
+async def test_at_every_level_bars_are_those_of_all_records_and_verdicts_those_of_the_coverage(
+    type_name: str,
+    verdicts: list[tuple[int, Verdict]],
+    start: int,
+    length: int,
+    most: int,
+    at_once: int,
+    seed: int,
+) -> None:
+    service = await MemoryService.made()
+    stored = drawn(series_of(SYMBOL, type_name), 11, [*verdicts, (7, Verdict.STORED)], seed)
+    await store(service, stored)
+    before, bar_service.AT_ONCE = bar_service.AT_ONCE, at_once
+    try:
+        span = TimeRange(START_MS + start, START_MS + start + length)
+        found = await whole(service, stored, span, most)
+        assert len(found.time) <= most
+        assert found.time == list(range(found.start_ms, found.end_ms, found.step_ms or 0))
+        assert found.start_ms <= span.start_ms < span.end_ms <= found.end_ms
+        assert await whole(service, stored, span, most) == found, "kept or not, it is the same"
+    finally:
+        bar_service.AT_ONCE = before
+        await service.bars.close()
+
+
+@pytest.fixture
+async def service() -> MemoryService:
+    return await MemoryService.made()
+
+
+HOURS = series_of(SYMBOL, "api_candles_1h")
+WEEK = drawn(HOURS, 7, [(1000, Verdict.STORED)], 1)
+
+
+async def test_without_a_range_it_is_that_of_what_is_stored(service: MemoryService) -> None:
+    await store(service, WEEK)
+    found = await whole(service, WEEK)
+    assert (found.interval, found.step_ms, found.start_ms, found.end_ms) == (
+        "4h", 4 * HOUR_MS, START_MS, START_MS + 7 * DAY_MS,
+    )  # fmt: skip
+    assert found.expected == [4] * 42
+
+
+@pytest.mark.parametrize("most", [1, 3, 18, 72])
+async def test_what_lies_in_the_store_and_is_not_proven_is_no_data(service: MemoryService, most: int) -> None:
+    verdicts = [(5, Verdict.STORED), (4, Verdict.EXPIRED), (3, Verdict.UNKNOWN), (2, Verdict.OURS)]
+    holes = drawn(HOURS, 3, verdicts, 4)
+    await store(service, holes)
+    found = await whole(service, holes, TimeRange(START_MS, START_MS + 3 * DAY_MS), most)
+    assert sum(n or 0 for n in found.n) == len(holes.records) < 72
+
+
+async def test_kept_days_are_not_read_again_until_something_of_them_changes(service: MemoryService) -> None:
+    """Repaired, replaced or removed: the day is made again, and no other one."""
+    await store(service, WEEK)
+    documents = service.world.store.documents
+    first = await whole(service, WEEK, most=7)
+    assert [one.rpartition("_")[2] for one in documents[ROLLUPS] if "_1d_" in one] == [
+        f"{START_MS + day * DAY_MS}" for day in range(7)
+    ]
+    name, held = WEEK.segments[2].collection or "", dict(documents[WEEK.segments[2].collection or ""])
+    for other in [other for other in documents if other.startswith("day") and other != name]:
+        del documents[other]
+    assert await whole(service, WEEK, most=7) == first, "the records of no day were read"
+
+    day = WEEK.segments[2].span
+    records = [(one[0], 1.0, 9.0, 0.5, 2.0, 3.0) if one[0] in day else one for one in WEEK.records]
+    again = WEEK._replace(records=records)
+    await service.world.store.upsert(name, [document(HOURS, one, 2) for one in records if one[0] in day])
+    await service.world.deps.coverage.prove(HOURS, [WEEK.segments[2]], None, NOW_MS, loaded=[day])
+    assert (await whole(service, again, most=7)).high[2] == 9.0, "it was loaded again"
+
+    await service.world.deps.coverage.forget(HOURS, name, day)
+    gone = again._replace(
+        segments=[one for one in WEEK.segments if one.span != day],
+        records=[one for one in records if one[0] not in day],
+    )
+    found = await whole(service, gone, most=7)
+    assert (found.n[2], found.open[2], found.verdict[2]) == (0, None, "unknown")
+
+    documents[name] = held
+    await service.world.deps.coverage.lay_over(HOURS, [WEEK.segments[2]])
+    assert await whole(service, WEEK, most=7) == first, "what was stored there before is not what is kept of it"
+
+
+async def test_records_that_are_gone_are_fewer_than_expected(service: MemoryService) -> None:
+    await store(service, WEEK)
+    del service.world.store.documents[WEEK.segments[0].collection or ""]
+    found = (await picture(service, WEEK, most=7)).bars
+    assert (found.n[:2], found.expected[:2], found.verdict[0]) == ([0, 24], [24, 24], "stored")
+
+
+async def test_a_day_that_is_not_over_is_never_kept_and_changes(service: MemoryService) -> None:
+    day_ms = NOW_MS // DAY_MS * DAY_MS
+    stored = Stored(HOURS, [], [(day_ms + hour * HOUR_MS, *(5.0 + hour,) * 5) for hour in range(10)])
+    for hours in (5, 10):
+        last = TimeRange(day_ms, day_ms + hours * HOUR_MS)
+        segment = Segment(start_ms=last.start_ms, end_ms=last.end_ms, verdict=Verdict.STORED, collection="live")
+        inside = [one for one in stored.records if one[0] in last]
+        await store(service, Stored(HOURS, [segment], inside))
+        found = (await picture(service, stored, TimeRange(day_ms - 300 * DAY_MS, day_ms + 1), 400)).bars
+        assert (found.n[-1], found.close[-1], found.expected[-1]) == (hours, 4.0 + hours, 12)
+        assert found.verdict[-1] == "unknown"
+    assert ROLLUPS not in service.world.store.documents
+
+
+async def test_what_is_computed_behind_the_answer_comes_spread_over_the_range_and_ends_with_who_asked(
+    service: MemoryService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bar_service, "AT_ONCE", 0)
+    await store(service, WEEK)
+    found = (await picture(service, WEEK, most=7)).bars
+    assert (found.computing, found.n, found.open) == (7, [None] * 7, [None] * 7)
+    assert found.verdict == ["stored"] * 7, "what the coverage says is told at once"
+    service.clock.advance(rollup_queue.PATIENCE_S + 1)
+    await service.bars.queue.idle()
+    assert (await picture(service, WEEK, most=7)).bars.computing == 7, "nobody asked any more"
+    await service.bars.queue.idle()
+    assert not (await picture(service, WEEK, most=7)).bars.computing
+    assert in_coarse_order([TimeRange(at, at + 1) for at in range(6)]) == [
+        TimeRange(at, at + 1) for at in (0, 4, 2, 1, 5, 3)
+    ]
+    assert len(in_coarse_order([TimeRange(0, 1)])) == 1
+
+
+async def test_a_bar_of_which_a_part_is_computed_has_no_price_yet(
+    service: MemoryService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store(service, WEEK)
+    await whole(service, WEEK, TimeRange(START_MS, START_MS + 3 * DAY_MS), most=3)
+    monkeypatch.setattr(bar_service, "AT_ONCE", 0)
+    found = (await picture(service, WEEK, most=1)).bars
+    assert (found.interval, found.computing, found.n, found.open, found.volume) == ("1w", 1, [None], [None], [None])
+    assert (await whole(service, WEEK, most=1)).n == [168]
+
+
+async def test_who_asks_for_too_many_pictures_asks_again_later(
+    service: MemoryService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bar_service, "AT_ONCE", 0)
+    monkeypatch.setattr(rollup_queue, "MOST_JOBS", 1)
+    quarters = drawn(series_of(SYMBOL, "api_candles_15m"), 7, [(1000, Verdict.STORED)], 2)
+    for stored in (WEEK, quarters):
+        await store(service, stored)
+    for stored in (WEEK, quarters):
+        assert (await picture(service, stored, most=7)).bars.computing == 7
+    await service.bars.queue.idle()
+    assert [(await picture(service, one, most=7)).bars.computing for one in (WEEK, quarters)] == [0, 7]
+    await service.bars.close()
+    for _ in range(2):
+        assert (await picture(service, quarters, most=7)).bars.computing == 7, (
+            "a manager that has ended computes nothing"
+        )
+        await service.bars.queue.idle()
+    await service.bars.close()
+
+
+async def test_what_went_wrong_behind_the_answer_is_told_to_who_asks_again(
+    service: MemoryService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bar_service, "AT_ONCE", 0)
+    await store(service, WEEK)
+    await picture(service, WEEK, most=7)
+    service.world.store.failing = RetryableError("the store is away")
+    await service.bars.queue.idle()
+    service.world.store.failing = None
+    with pytest.raises(RetryableError, match="away"):
+        await picture(service, WEEK, most=7)
+    await whole(service, WEEK, most=7)
+
+
+async def test_trades_make_bars_by_their_own_time_and_each_id_counts(service: MemoryService) -> None:
+    series, minute = series_of(SYMBOL, "ws_trades"), 60_000
+    day_ms, draws, times = NOW_MS // DAY_MS * DAY_MS - DAY_MS, Random(3), [0, 0, 59_999, 60_000, 200_000, DAY_MS + 7]
+    times += sorted(draws.randrange(DAY_MS + 100_000, DAY_MS + HOUR_MS * 3) for _ in range(50))
+    rows = [(day_ms + time, 7, draws.randrange(1, 999) / 10, draws.randrange(1, 999) / 1000) for time in times]
+    end_ms, segments = day_ms + DAY_MS + 3 * HOUR_MS, list[Segment]()
+    for at, (time, *_, price, size) in enumerate(rows):
+        body = {"symbol": SYMBOL, "trade_id": at, "price": price, "quantity": size, "timestamp": time}
+        body["is_buyer_maker"] = True
+        name = f"btcusdt_ws_trades_2024080{1 if time < day_ms + DAY_MS else 2}"
+        key = kind_of(series).key(series, at)
+        await service.world.store.upsert(name, [Document(key, 1, msgspec.json.encode(body))])
+    for number, start_ms in ((1, day_ms), (2, day_ms + DAY_MS)):
+        stop_ms = min(start_ms + DAY_MS, end_ms)
+        name = f"btcusdt_ws_trades_2024080{number}"
+        segments.append(Segment(start_ms=start_ms, end_ms=stop_ms, verdict=Verdict.STORED, collection=name))
+    await service.know(series, segments)
+
+    for most, step in ((2000, minute), (50, HOUR_MS)):
+        await service.bars.bars(SYMBOL, "ws_trades", day_ms, end_ms, most)
+        await service.bars.queue.idle()
+        found = (await service.bars.bars(SYMBOL, "ws_trades", day_ms, end_ms, most)).bars
+        assert found.step_ms == step
+        by_bar: dict[int, list[tuple[int, int, float, float]]] = {}
+        for row in rows:
+            by_bar.setdefault(row[0] // step * step, []).append(row)
+        assert found.n == [len(by_bar.get(time, ())) for time in found.time]
+        assert found.expected == found.n, "all of it is proven"
+        assert {*found.verdict} == {"stored"}
+        for at, time in enumerate(found.time):
+            held = by_bar.get(time, [])
+            assert found.open[at] == (held[0][2] if held else None)
+            assert found.high[at] == max((row[2] for row in held), default=None)
+            assert found.low[at] == min((row[2] for row in held), default=None)
+            assert found.close[at] == (held[-1][2] if held else None)
+            assert found.volume[at] == (float(sum(Decimal(repr(row[3])) for row in held)) if held else None)
+    before = (await service.bars.bars(SYMBOL, "ws_trades", day_ms - HOUR_MS, day_ms + HOUR_MS, 50)).bars
+    assert (before.expected[0], before.verdict[0]) == (None, "unknown"), "of a hole nobody knows how many there are"
+
+
+async def test_an_answer_of_settled_days_has_a_tag_until_something_of_it_changes(service: MemoryService) -> None:
+    await store(service, WEEK)
+    span = parse_time_range("2024-07-22:2024-07-29")
+    tag = (await picture(service, WEEK, span)).etag
+    assert tag is not None
+    assert (await picture(service, WEEK, span)).etag == tag
+    assert (await picture(service, WEEK, span, 50)).etag == tag, "of the same bars"
+    assert (await picture(service, WEEK, span, 10)).etag != tag
+    assert (await picture(service, WEEK, parse_time_range("2024-07-22:2024-07-30"))).etag is None, "not all is known"
+    last = Segment(start_ms=NOW_MS - HOUR_MS, end_ms=NOW_MS, verdict=Verdict.STORED, collection="c")
+    await service.know(HOURS, [last])
+    assert (await picture(service, WEEK, last.span)).etag is not None
+    assert (await picture(service, WEEK, TimeRange(last.start_ms, NOW_MS + HOUR_MS))).etag is None, "not over"
+    await service.world.deps.coverage.prove(HOURS, WEEK.segments[3:4], None, 0, loaded=[WEEK.segments[3].span])
+    changed = (await picture(service, WEEK, span)).etag
+    assert changed not in (None, tag)
+    lost = Segment(start_ms=START_MS, end_ms=START_MS + HOUR_MS, verdict=Verdict.EXCHANGE)
+    await service.know(HOURS, [lost])
+    assert (await picture(service, WEEK, span)).etag not in (None, tag, changed)
+
+
+async def test_what_has_no_bars_is_refused_with_what_to_do(service: MemoryService) -> None:
+    with pytest.raises(InvalidInput, match=r"no bars are made of ws_orderbook.*GET /books"):
+        await service.bars.bars(SYMBOL, "ws_orderbook", None, None, 100)
+    with pytest.raises(NotFound, match="nothing of it was loaded yet"):
+        await picture(service, WEEK)
+    await service.know(HOURS, [Segment(start_ms=START_MS, end_ms=START_MS + HOUR_MS, verdict=Verdict.UNKNOWN)])
+    assert (await picture(service, WEEK)).bars.verdict == ["unknown"]
+    with pytest.raises(InvalidInput, match="choose a later end"):
+        await service.bars.bars(SYMBOL, "api_candles_1h", START_MS, START_MS, 100)
+    days = series_of(SYMBOL, "api_candles_3d")
+    await service.know(days, [Segment(start_ms=START_MS, end_ms=START_MS + DAY_MS, verdict=Verdict.UNKNOWN)])
+    with pytest.raises(NotFound, match="where its candles open"):
+        await service.bars.bars(SYMBOL, "api_candles_3d", None, None, 100)

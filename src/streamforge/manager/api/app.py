@@ -17,6 +17,7 @@ from streamforge.manager import (
     batch_answers,
     book_answers,
     data_answers,
+    log_answers,
     plan_answers,
     schedule_answers,
     start_answers,
@@ -26,6 +27,7 @@ from streamforge.manager.api import (
     catalogue_routes,
     data_routes,
     error_answers,
+    log_routes,
     plan_routes,
     queue_routes,
     schedule_routes,
@@ -103,7 +105,8 @@ def _complete(schema: dict[str, Any]) -> dict[str, Any]:
 
 def _answers() -> dict[str, Any]:
     """The schemas of all that is answered, by name."""
-    modules = (answers, data_answers, batch_answers, book_answers, plan_answers, schedule_answers, start_answers)
+    series_and_workflows = (answers, data_answers, book_answers, log_answers, plan_answers, start_answers)
+    modules = (*series_and_workflows, batch_answers, schedule_answers)
     kinds: list[type[msgspec.Struct]] = [Source, *(kind for module in modules for kind in _structs(module))]
     _, schemas = msgspec.json.schema_components(kinds, ref_template=SCHEMAS + "{name}")
     optional = {
@@ -168,7 +171,8 @@ def create_app(
         service, limits, Followers(limits.followers, limits.retry_after_s), clock or SystemClock()
     )
     error_answers.install(app)
-    modules = (queue_routes, topic_routes, plan_routes, batch_routes, schedule_routes, data_routes, catalogue_routes)
+    workflow_routes = (queue_routes, log_routes, topic_routes)
+    modules = (*workflow_routes, plan_routes, batch_routes, schedule_routes, data_routes, catalogue_routes)
     for router in (module.router for module in modules):
         app.include_router(router)
     describe(app)

@@ -298,7 +298,7 @@ async def coverage(queue_id: QueueId, to: In) -> Response:
 
 @router.get("/queues/{queue_id}/dlq", responses=gives(data_answers.DeadLetters), summary="What could not be stored")
 async def dead_letters(queue_id: QueueId, to: In, limit: Limit = 100) -> Response:
-    found = await to.service.dead_letters(queue_id, limit=limit)
+    found = await to.service.dead_letters.read(queue_id, limit=limit)
     return reply(
         data_answers.DeadLetters(
             queue_id=queue_id,
@@ -315,4 +315,4 @@ async def dead_letters(queue_id: QueueId, to: In, limit: Limit = 100) -> Respons
     summary="Let a sink read the dead letters again",
 )
 async def replay(queue_id: QueueId, to: In) -> Response:
-    return await _shown(to, await to.service.replay_dead_letters(queue_id), 202)
+    return await _shown(to, await to.service.dead_letters.replay(queue_id), 202)

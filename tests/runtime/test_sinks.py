@@ -16,6 +16,7 @@ from streamforge_utils.ports.store import Answer, Document, Outcome
 from streamforge_utils.runtime import sinks
 from streamforge_utils.runtime.context import Context
 from streamforge_utils.runtime.conversion import Converted
+from streamforge_utils.runtime.dead_letter_replay import LetterPlace
 from streamforge_utils.runtime.sinks import BATCHES_AT_ONCE, SinkParameters, sink
 from tests.runtime.rig import until
 
@@ -67,6 +68,7 @@ class Sink:
         self.kind = None
         self.placement = Placement("c")
         self.log = structlog.get_logger()
+        self.chosen_letters: frozenset[LetterPlace] = frozenset()
         self.input = self.store = self.dead_letters = self
         self.pause: dict[int, asyncio.Event] = {}
         self.gates: dict[str, asyncio.Event] = {}
@@ -112,6 +114,9 @@ class Sink:
     async def send(self, *refused: tuple[Received, str]) -> None:
         self.letters += [(received.value, reason) for received, reason in refused]
         self.steps += [f"letters {len(refused)}"] if refused else []
+
+    async def put_back(self, letters: Sequence[Received]) -> None:
+        self.steps += [f"back {one.offset}" for one in letters]
 
 
 def batch(first: int, *keys: str) -> list[Received]:

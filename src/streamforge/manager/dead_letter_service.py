@@ -52,8 +52,8 @@ class DeadLetterService:
             chosen = await self._outstanding(workflow, frozenset(letters)) if letters else ()
             if letters and not chosen:
                 raise NotNow(
-                    f"none of these {len(letters)} is a dead letter of workflow {queue_id} that waits: they were replayed "
-                    "already, or never were there; list those that are"
+                    f"none of these {len(letters)} is a dead letter of workflow {queue_id} that waits: they were "
+                    "replayed already, or never were there; list those that are"
                 )
             return await self._inbox.ask(queue_id, Replay(tuple(map(str, sorted(chosen)))))
 

@@ -16,12 +16,11 @@ class AttemptLog(msgspec.Struct, frozen=True, kw_only=True):
     attempt: int
     job: str
     ended: Annotated[bool, meaning("Whether no more will come.")]
-    shared: Annotated[bool, meaning("It is that of a basket: other attempts write to it, too.")]
     text: Annotated[
         str | None,
         meaning(
-            "Whole lines, the last 500 or 64 KiB of them, without secrets. None: there is no log: the attempt has not "
-            "begun, or its log was gone before it could be kept."
+            "Whole lines, the last 500 or 64 KiB that its process wrote, without secrets and what others in its basket "
+            "wrote. None: there is no log: the attempt has not begun, or its log was gone before it could be kept."
         ),
     ]
     resumed: Annotated[

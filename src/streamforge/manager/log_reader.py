@@ -15,6 +15,7 @@ import msgspec
 
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.log_answers import AttemptLog, Logs
+from streamforge.manager.persistence.attempt_logs import lines_of
 from streamforge.manager.service import NotFound
 from streamforge.manager.workflow import Attempt, Step, Workflow
 from streamforge_utils.model import names
@@ -27,7 +28,7 @@ _PLACE = re.compile(r"([a-z0-9-]{1,63}):(\d{1,8}):(\d{1,2}):([0-9a-f]{16})", re.
 
 
 class _Place(NamedTuple):
-    count: int
+    lines: int
     digest: str
 
 
@@ -58,7 +59,7 @@ class LogReader:
             if place is not None and begin is not None:
                 found = msgspec.structs.replace(found, text="".join(lines[begin:]), resumed=True)
             logs.append(found)
-            there.append(f"{one.target}:{number}:{here.count}:{here.digest}")
+            there.append(f"{one.target}:{number}:{here.lines}:{here.digest}")
         ended = workflow.ended and all(one.ended for one in logs)
         return Logs(queue_id=workflow.queue_id, logs=logs, after=",".join(there), ended=ended)
 
@@ -69,16 +70,13 @@ class LogReader:
         kept = await self._deps.logs.read(queue_id, target, number)
         text = None if kept is None else kept.text
         if kept is None and (text := await self._deps.launcher.log(job)) is not None:
-            text = self._deps.redact(text)
+            text = lines_of(queue_id, self._deps.redact(text))
             if not ended:  # its last line may not be whole
                 text = text[: text.rfind("\n") + 1]
-        shared = kept is not None and kept.basket != ""
-        return AttemptLog(step=target, attempt=number, job=job, ended=ended, shared=shared, text=text, resumed=False)
+        return AttemptLog(step=target, attempt=number, job=job, ended=ended, text=text, resumed=False)
 
 
-def _chosen(
-    workflow: Workflow, target: str | None, number: int | None
-) -> Iterator[tuple[Step, int, Attempt | None]]:
+def _chosen(workflow: Workflow, target: str | None, number: int | None) -> Iterator[tuple[Step, int, Attempt | None]]:
     """The attempts that are meant. Raises NotFound."""
     if target is not None and workflow.step(target) is None:
         there = ", ".join(one.target for one in workflow.steps)
@@ -108,12 +106,11 @@ def _places(after: str | None) -> _Places:
 
 def _behind(lines: Sequence[str], place: _Place) -> int | None:
     """Where the lines go on behind the place; None: it is not among them."""
-    for end in range(len(lines), place.count - 1, -1):
-        if _digest(lines[end - place.count : end]) == place.digest:
-            return end if place.count else 0
+    for end in range(len(lines), place.lines - 1, -1):
+        if _digest(lines[end - place.lines : end]) == place.digest:
+            return end if place.lines else 0
     return None
 
 
 def _digest(lines: Sequence[str]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()[:16]
-

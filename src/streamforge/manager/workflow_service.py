@@ -20,8 +20,8 @@ from streamforge.manager.execution.topic_removal import remove_topic_documents
 from streamforge.manager.execution.verifier import verify
 from streamforge.manager.forecaster import Forecaster
 from streamforge.manager.lifecycle.facts import HandOver, Retry, Stop
-from streamforge.manager.origin import Source
 from streamforge.manager.log_reader import LogReader
+from streamforge.manager.origin import Source
 from streamforge.manager.persistence.attempt_logs import COLLECTION as LOGS
 from streamforge.manager.persistence.book_reader import BookReader
 from streamforge.manager.persistence.event_history import COLLECTION as HISTORY
@@ -45,6 +45,7 @@ from streamforge.manager.service import (
     lost_cursor,
     no_workflow,
 )
+from streamforge.manager.topic_lag import TopicLag
 from streamforge.manager.topic_requests import TopicRequest
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model import names
@@ -74,7 +75,7 @@ class WorkflowService:
         self._reservations = deps.reservations if new_code is None else Reservations(deps.store, deps.clock, new_code)
         self._records = RecordReader(deps.store, deps.coverage, deps.objects)
         self.books = BookReader(deps.store, deps.objects, deps.coverage, deps.workflows)
-        self.logs = LogReader(deps)
+        self.logs, self.topics = LogReader(deps), TopicLag(deps)
         self._starting = Admission(deps, reconciler, self._reservations)
         self._forecaster = Forecaster(deps, self._starting)
         self._reports = Reports(deps)

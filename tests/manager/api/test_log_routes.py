@@ -26,7 +26,6 @@ async def test_logs_are_given_with_where_they_go_on(client: httpx.AsyncClient, s
             "attempt": number,
             "job": job,
             "ended": False,
-            "shared": False,
             "text": "one\n",
             "resumed": False,
         }

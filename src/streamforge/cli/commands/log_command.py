@@ -32,7 +32,7 @@ async def logs(
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object per line.")] = False,
 ) -> int:
-    """Show the end of what each step's process wrote, also when it is long gone: 500 lines or 64 KiB of each attempt."""
+    """Show the end of what each step's process wrote, also when it is gone: 500 lines or 64 KiB of each attempt."""
     given: Query = {name: value for name, value in (("step", step), ("attempt", attempt)) if value is not None}
     path = f"/queues/{path_part(queue_id)}"
     async with session(where, Mode.READ) as found:
@@ -61,7 +61,7 @@ def _tell(one: log_answers.AttemptLog, known: set[tuple[str, int]], *, alone: bo
         for line in (one.text or "").splitlines():
             terminal.write(msgspec.json.encode({"step": one.step, "attempt": one.attempt, "line": line}).decode())
         return
-    first, shared = (one.step, one.attempt) not in known, ", as its basket wrote it" if one.shared else ""
+    first = (one.step, one.attempt) not in known
     known.add((one.step, one.attempt))
     if one.text is None:
         if first and one.ended:
@@ -72,7 +72,7 @@ def _tell(one: log_answers.AttemptLog, known: set[tuple[str, int]], *, alone: bo
     if not first and not one.resumed and one.text:
         terminal.say(f"{who}: some lines between these were not seen")
     if first and one.text:
-        terminal.say(f"{who}{shared}:")
+        terminal.say(f"{who}:")
     prefix = "" if alone else f"{one.step}: "
     for line in one.text.splitlines():
         terminal.write(f"{prefix}{line}")

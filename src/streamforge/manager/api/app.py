@@ -21,6 +21,7 @@ from streamforge.manager import (
     plan_answers,
     schedule_answers,
     start_answers,
+    topic_lag_answers,
 )
 from streamforge.manager.api import (
     batch_routes,
@@ -31,6 +32,7 @@ from streamforge.manager.api import (
     plan_routes,
     queue_routes,
     schedule_routes,
+    topic_lag_routes,
     topic_routes,
 )
 from streamforge.manager.api.guard import Addresses, Authentication, Guard, role_needed
@@ -106,7 +108,7 @@ def _complete(schema: dict[str, Any]) -> dict[str, Any]:
 def _answers() -> dict[str, Any]:
     """The schemas of all that is answered, by name."""
     series_and_workflows = (answers, data_answers, book_answers, log_answers, plan_answers, start_answers)
-    modules = (*series_and_workflows, batch_answers, schedule_answers)
+    modules = (*series_and_workflows, batch_answers, schedule_answers, topic_lag_answers)
     kinds: list[type[msgspec.Struct]] = [Source, *(kind for module in modules for kind in _structs(module))]
     _, schemas = msgspec.json.schema_components(kinds, ref_template=SCHEMAS + "{name}")
     optional = {
@@ -172,7 +174,15 @@ def create_app(
     )
     error_answers.install(app)
     workflow_routes = (queue_routes, log_routes, topic_routes)
-    modules = (*workflow_routes, plan_routes, batch_routes, schedule_routes, data_routes, catalogue_routes)
+    modules = (
+        *workflow_routes,
+        topic_lag_routes,
+        plan_routes,
+        batch_routes,
+        schedule_routes,
+        data_routes,
+        catalogue_routes,
+    )
     for router in (module.router for module in modules):
         app.include_router(router)
     describe(app)

@@ -20,8 +20,8 @@ _TEXT = 300
     responses=gives(log_answers.Logs),
     summary="What the processes of a workflow wrote last",
     description=(
-        "The end of the log of the newest attempt of each step, while it runs and after its process or pod is gone. The "
-        "16 newest attempts of a step are kept, until the workflow is removed."
+        "The end of the log of the newest attempt of each step, while it runs and after its process or pod is gone. "
+        "The 16 newest attempts of a step are kept, until the workflow is removed."
     ),
 )
 async def logs(

@@ -323,8 +323,8 @@ async def dead_letters(
     responses=gives(answers.Workflow, 202),
     summary="Let a sink read the dead letters again",
     description=(
-        "Without a body all of them, else those of `letters`; the others stay, and move to the end. To replay one twice "
-        "changes nothing: it is stored under its key."
+        "Without a body all of them, else those of `letters`; the others stay, and move to the end. To replay one "
+        "twice changes nothing: it is stored under its key."
     ),
 )
 async def replay(queue_id: QueueId, to: In, body: ReplayLetters | None = None) -> Response:

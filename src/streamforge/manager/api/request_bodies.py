@@ -272,7 +272,9 @@ class ReplayLetters(BaseModel):
     )
 
     letters: list[Letter] = Field(
-        min_length=1, max_length=MOST_CHOSEN, description="As GET …/dlq names them; those that do not wait are left out."
+        min_length=1,
+        max_length=MOST_CHOSEN,
+        description="As GET …/dlq names them; those that do not wait are left out.",
     )
 
     def places(self) -> frozenset[LetterPlace]:

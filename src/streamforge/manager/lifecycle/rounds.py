@@ -130,8 +130,7 @@ def _outside(part: Part, cuts: Iterable[TimeRange]) -> list[Part]:
 
 
 def replay_round(workflow: Workflow, letters: tuple[str, ...] = ()) -> Workflow:
-    """The workflow with its sinks waiting to read the dead letters, or these `letters`; its loaders have nothing to do.
-    """
+    """The workflow with its sinks waiting to read the dead letters, or these; its loaders have nothing to do."""
     again = next_round(workflow)
     return _replace(
         again,

@@ -21,14 +21,19 @@ _MOST_KEYS = 1000
 
 
 class KeptLog(msgspec.Struct, frozen=True, kw_only=True):
-    """text: without secrets. basket: of which it was a member, so that others wrote to the log, too; empty: of none."""
+    """text: without secrets."""
 
     job: str
     text: str
-    basket: str = ""
 
 
 _decode = msgspec.json.Decoder(KeptLog).decode
+
+
+def lines_of(queue_id: str, text: str) -> str:
+    """The lines of a process' log without those that name another workflow alone: in a basket many write to it."""
+    lines = text.splitlines(keepends=True)
+    return "".join(line for line in lines if '"queue_id"' not in line or f'"{queue_id}"' in line)
 
 
 class AttemptLogs:
@@ -47,7 +52,7 @@ class AttemptLogs:
 
         Raises PermanentError if the store refuses it.
         """
-        body = msgspec.json.encode(KeptLog(job=job.name, text=text, basket=job.basket))
+        body = msgspec.json.encode(KeptLog(job=job.name, text=text))
         document = Document(_key(job.queue_id, job.target, job.attempt), job.ended_ms or job.started_ms, body)
         (answer,) = await self._store.upsert(COLLECTION, [document])
         if answer.outcome is Outcome.REFUSED:

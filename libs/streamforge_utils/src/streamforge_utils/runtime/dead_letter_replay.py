@@ -58,7 +58,9 @@ def place_of(letter: Received) -> LetterPlace:
     """The place of a dead letter; its own where it does not tell."""
     headers = dict(letter.headers)
     topic = headers.get("topic", letter.topic.encode()).decode(errors="replace")
-    return LetterPlace(topic, _number(headers, "partition", letter.partition), _number(headers, "offset", letter.offset))
+    return LetterPlace(
+        topic, _number(headers, "partition", letter.partition), _number(headers, "offset", letter.offset)
+    )
 
 
 def divided(

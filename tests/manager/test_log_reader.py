@@ -49,6 +49,13 @@ async def test_what_came_later_is_given_as_whole_lines_while_it_runs_and_once_it
     assert not last.ended, "the workflow goes on"
 
 
+async def test_secrets_and_what_others_in_its_basket_wrote_are_left_out_while_it_runs(world: World) -> None:
+    workflow = await launched(world)
+    own = f'{{"queue_id": "{workflow.queue_id}", "password": "hunter22"}}'
+    world.launcher.logs[attempt(workflow, LOADER).job] = f'{{"queue_id": "wf-other"}}\n{own}\n'
+    assert texts(await read(world, workflow))[LOADER] == own.replace("hunter22", "***") + "\n"
+
+
 async def test_a_log_that_was_empty_goes_on_from_its_beginning(world: World) -> None:
     workflow = await launched(world)
     job = attempt(workflow, LOADER).job

@@ -63,9 +63,12 @@ async def test_rates_are_those_since_an_earlier_look(world: World) -> None:
     assert await rates(2, 30, 14) == (16.0, 4.0, 2.5)
     assert await rates(LOOK_LEAST_S / 2, 0, 14) == (13.333, 3.333, 3.0), "since the same look"
     assert await rates(10, 0, 14) == (0.0, 0.0, 10.5)
+    spec = world.bus.specs[workflow.topic]
     await world.bus.delete_topic(workflow.topic)
     with pytest.raises(NotFound, match=workflow.topic):
         await topics.one(workflow.topic)
+    await world.bus.create_topic(spec)
+    assert await rates(10, 5, 0) == (None, None, None), "it was made again"
 
 
 async def test_pages_hold_the_topics_of_workflows_and_of_what_is_said(world: World) -> None:

@@ -172,6 +172,18 @@ async def test_refused_records_are_committed_at_once(monkeypatch: pytest.MonkeyP
     ]
 
 
+async def test_letters_that_are_not_chosen_go_back_and_that_is_committed_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sinks, "COMMIT_EVERY_S", 3600.0)
+    of = Sink(batch(0, "a", "b"), batch(2, "c"), batch(3, "d"))
+    of.chosen_letters = frozenset({LetterPlace("t", 0, 1), LetterPlace("t", 0, 3)})
+    await of.run()
+    assert of.stored == [["b"], ["d"]]
+    steps = [word for word in of.steps if word != "commit 0"]
+    assert steps == ["back 0", "kept 0", "commit 1", "back 2", "kept 2", "commit 2", "kept 3", "commit 3"]
+
+
 async def test_a_batch_with_no_key_of_those_before_is_stored_beside_them_and_counts_after_them() -> None:
     of = Sink(batch(0, "a"), batch(1, "b"), batch(2, "c"), at_once=2)
     of.gates["a"] = asyncio.Event()

@@ -8,10 +8,11 @@ import pytest
 from streamforge.manager.execution.log_keeper import LogKeeper
 from streamforge.manager.persistence.attempt_logs import COLLECTION
 from streamforge_utils.model.errors import PermanentError, RetryableError
+from streamforge_utils.ports.launcher import JobState
 from streamforge_utils.runtime.logs import TextRedactor
 from tests.doubles.manualclock import ManualClock
 from tests.manager.execution.world import finish, launched, store_bars, turns_until_ended
-from tests.manager.support import LOADER, NOW, SINK, World, attempt
+from tests.manager.support import LOADER, NOW, SINK, World, attempt, ended, job_named
 
 
 @pytest.fixture
@@ -61,7 +62,9 @@ async def test_the_next_manager_keeps_what_the_last_one_did_not(world: World) ->
     assert await kept(world, workflow.queue_id) == "words\n", "it is kept once"
 
 
-async def test_known_secrets_are_taken_out_and_the_job_of_no_workflow_is_passed_over(world: World) -> None:
+async def test_known_secrets_are_taken_out_and_the_job_of_no_workflow_is_passed_over(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     workflow = await launched(world)
     job = attempt(workflow, LOADER).job
     for name in (job, attempt(workflow, SINK).job):
@@ -71,10 +74,36 @@ async def test_known_secrets_are_taken_out_and_the_job_of_no_workflow_is_passed_
     world.launcher.known["stray"], world.launcher.logs["stray"] = stray, "words\n"
     keeper = LogKeeper(msgspec.structs.replace(world.deps, redact=TextRedactor(["hush-hush"])))
     assert keeper.hear(await world.launcher.jobs())
+    log, asked = world.launcher.log, list[str]()
+
+    async def watched(name: str) -> str | None:
+        asked.append(name)
+        return await log(name)
+
+    monkeypatch.setattr(world.launcher, "log", watched)
     await keeper.keep()
+    assert "stray" not in asked
     assert await kept(world, workflow.queue_id) == f"{job} ***\n"
     assert len(world.store.documents[COLLECTION]) == 2
     assert not keeper.hear([])
+
+
+async def test_nothing_stays_of_a_workflow_that_is_removed_while_its_log_is_read(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queue_id = await ended(world)
+    workflow = await world.workflow(queue_id)
+    job = job_named(attempt(workflow, LOADER).job, queue_id=queue_id, target=LOADER, state=JobState.ENDED)
+
+    async def removing(name: str) -> str | None:
+        await world.manager.remove(queue_id)
+        return "words\n"
+
+    monkeypatch.setattr(world.launcher, "log", removing)
+    keeper = LogKeeper(world.deps)
+    keeper.hear([job])
+    await keeper.keep()
+    assert await kept(world, queue_id) is None
 
 
 async def test_a_launcher_that_does_not_answer_is_asked_again_and_one_bad_log_holds_up_no_other(

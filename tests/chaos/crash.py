@@ -195,6 +195,10 @@ class World:
     async def note_end(self, name: str, exit_code: int) -> None:
         """The end of each job is seen."""
 
+    async def log(self, name: str) -> str | None:
+        """Its workers write none."""
+        return None
+
     async def forget(self, name: str) -> None:
         task = self._tasks.get(name)
         if task is not None and not task.done():

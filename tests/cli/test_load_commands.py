@@ -327,3 +327,18 @@ async def test_a_replay_can_be_left_to_the_manager(capsys: pytest.CaptureFixture
         assert await dlq_replay(queue_id, where, detach=True) == 0
     assert capsys.readouterr().out == f"{queue_id}\n"
     assert (await service.get(queue_id)).status is Status.PENDING
+
+
+async def test_letters_are_chosen_by_their_offset(capsys: pytest.CaptureFixture[str]) -> None:
+    service = await MemoryService.made()
+    queue_id = await ended(service)
+    await service.refuse(await service.get(queue_id), [replace(LETTER, offset=18)])
+    async with serving(service) as where:
+        assert await dlq_list(queue_id, where, limit=1, as_json=False) == 0
+        assert f"there are more: streamforge dlq list {queue_id} --after 0:1" in capsys.readouterr().err
+        assert await dlq_list(queue_id, where, limit=10, after="0:1", as_json=False) == 0
+        assert capsys.readouterr().out.splitlines()[2].split()[0] == "18"
+        with pytest.raises(UsageProblem, match="no dead letter with offset 19"):
+            await dlq_replay(queue_id, where, offsets=[18, 19], detach=True)
+        assert await dlq_replay(queue_id, where, offsets=[18], detach=True) == 0
+    assert [one.letters for one in (await service.get(queue_id)).steps if one.replay] == [(f"{LETTER.topic}:0:18",)]

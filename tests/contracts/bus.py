@@ -244,6 +244,28 @@ class BusContract(BusFixtures):
             await bus.offsets("nobody-made-this")
         with pytest.raises(PermanentError):
             await bus.identity("nobody-made-this")
+        with pytest.raises(PermanentError):
+            await bus.size("nobody-made-this")
+
+    async def test_it_tells_what_the_messages_of_a_topic_take_or_that_it_cannot(self, bus: BusWithAdmin) -> None:
+        topic = f"contract-{secrets.token_hex(6)}"
+        await bus.create_topic(data_topic(topic, ("group",)))
+        noise = random.Random(1)
+        sizes = [await bus.size(topic)]
+        await (await bus.producer()).send(topic, [Message(b"key", noise.randbytes(1000)) for _ in range(50)])
+        sizes.append(await bus.size(topic))
+        reader = await bus.consumer(topic, group="group")
+        await read(reader, 50, self.patience_s)
+        await reader.commit({0: 50})
+        await bus.trim(topic, ["group"])
+        sizes.append(await bus.size(topic))
+        await bus.delete_topic(topic)
+        if not self.tells_size:
+            assert sizes == [None, None, None]
+            return
+        empty, full, trimmed = sizes
+        assert (empty, trimmed) == (0, 0)
+        assert 50_000 <= (full or 0) < 60_000
 
     @pytest.mark.parametrize("name", ["", ".", "..", "a b", "a/b", "../a", "ключ", "a\n", "a\0b", "x" * 250, "a:b"])
     async def test_an_illegal_topic_name_is_a_permanent_error(self, bus: BusWithAdmin, name: str) -> None:

@@ -61,6 +61,8 @@ class BusFixtures:
     patience_s = LIMIT_S
     takeover_s = LIMIT_S
     """How long it may take to replace a member of a group that was killed."""
+    tells_size = True
+    """Whether it tells what the messages of a topic take."""
     settling_s = 0.2
     """How long nothing must come for the contract to believe that nothing comes."""
 

@@ -149,6 +149,33 @@ class LauncherContract(LauncherFixtures):
         assert "line 17\n" not in told
         assert len(told) <= 2000
 
+    async def test_the_end_of_what_it_wrote_is_given_while_it_runs_and_after_its_end(
+        self, launcher: ClosingLauncher, job: MakeJob, file: Path
+    ) -> None:
+        talks = 'i=0; while [ $i -lt 2000 ]; do echo "line $i"; i=$((i+1)); done; echo ready > "$CONTRACT_FILE"'
+        spec = job(f'{talks}; until [ -e "$CONTRACT_FILE.end" ]; do sleep 0.02; done; echo "the end" >&2')
+        assert await launcher.log(spec.name) is None
+        await launcher.start(spec)
+        await self.written(file)
+        async with asyncio.timeout(self.patience_s):
+            while (text := await launcher.log(spec.name) or "")[-10:] != "line 1999\n":
+                await asyncio.sleep(0.01)
+        assert text.splitlines() == [f"line {number}" for number in range(1500, 2000)]
+        Path(f"{file}.end").touch()
+        await self.ended(launcher, spec.name)
+        assert (await launcher.log(spec.name) or "").splitlines()[-2:] == ["line 1999", "the end"]
+        await launcher.forget(spec.name)
+        assert await launcher.log(spec.name) is None
+
+    async def test_what_a_job_wrote_before_it_was_stopped_is_given(
+        self, launcher: ClosingLauncher, job: MakeJob, file: Path
+    ) -> None:
+        spec = job(f"echo words; {OBEYS}")
+        await launcher.start(spec)
+        await self.written(file)
+        await launcher.stop(spec.name, grace_s=self.patience_s)
+        assert await launcher.log(spec.name) == "words\n"
+
     async def test_a_job_started_again_runs_once_and_once_it_ended_never(
         self, launcher: ClosingLauncher, job: MakeJob, file: Path
     ) -> None:

@@ -73,6 +73,18 @@ class BasketContract(LauncherFixtures):
         assert {job.basket for job in (await self.states(launcher)).values()} == {basket}
         assert file.read_text() == "ran\n"
 
+    async def test_the_log_of_each_is_that_of_the_process(
+        self, launcher: ClosingLauncher, members: list[JobSpec], file: Path
+    ) -> None:
+        self.end_process(file, "exit 1")
+        talking = [
+            msgspec.structs.replace(one, environment={**one.environment, "CONTRACT_SCRIPT": f"echo words; {WAITS}"})
+            for one in members
+        ]
+        await launcher.start_together(talking)
+        await self.all_ended(launcher)
+        assert [await launcher.log(one.name) for one in members] == ["words\n"] * 3
+
     async def test_one_ends_by_itself_and_the_others_end_as_the_process_does(
         self,
         launcher: ClosingLauncher,

@@ -112,6 +112,11 @@ class MemoryBus:
         end = len(self.messages(topic))
         return {0: (min(self.starts.get(topic, 0), end), end)}
 
+    async def size(self, topic: str) -> int | None:
+        self.check()
+        there = self.messages(topic)[self.starts.get(topic, 0) :]
+        return sum(len(message.key or b"") + len(message.value) for message in there)
+
     async def lag(self, topic: str, group: str) -> Lag:
         self.check()
         offset = self.committed.get((topic, group))

@@ -19,6 +19,7 @@ class ScriptedLauncher:
     failing: what every call raises. gate: `start` waits for it. obedient: a job asked to end is gone at once.
     unseen: its trouble. images: of jobs that are started, by target. together: the jobs of each call that started
     several. noted: whose terminal event it was told of; sees_no_member: it takes that for the end of a job.
+    logs: what jobs have written, by name.
     """
 
     def __init__(self) -> None:
@@ -37,6 +38,7 @@ class ScriptedLauncher:
         self.together: list[list[str]] = []
         self.noted: list[tuple[str, int]] = []
         self.sees_no_member = False
+        self.logs: dict[str, str] = {}
 
     def watch(self) -> None:
         """Nothing is shared here that a worker could lock."""
@@ -93,6 +95,10 @@ class ScriptedLauncher:
         self.noted.append((name, exit_code))
         if self.sees_no_member and self.known[name].state is JobState.RUNNING:
             self.end(name, exit_code=exit_code)
+
+    async def log(self, name: str) -> str | None:
+        self._check()
+        return self.logs.get(name) if name in self.known else None
 
     async def forget(self, name: str) -> None:
         self._check()

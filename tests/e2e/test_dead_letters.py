@@ -69,6 +69,13 @@ def test_what_cannot_be_stored_is_kept_with_its_reason_and_can_be_replayed(
     assert (attempt["progress"]["records"], attempt["progress"]["refused"]) == (1, 3)
     assert len(manager.csv(workflow["collection"])) == 1 + stored + 1
 
+    for number in (1, 2):
+        asked = {"step": SINK, "attempt": number}
+        (log,) = manager.api.get(f"/queues/{queue_id}/logs", params=asked).raise_for_status().json()["logs"]
+        assert {json.loads(line)["attempt"] for line in log["text"].splitlines()} == {number}, (
+            "each has a log of its own"
+        )
+
     again = manager.api.get(path).json()["dead_letters"]
     assert [(letter["topic"], letter["offset"], letter["value"]) for letter in again] == [
         (letter["topic"], letter["offset"], letter["value"]) for letter in letters

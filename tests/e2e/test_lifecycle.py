@@ -112,7 +112,7 @@ def test_deleting_with_its_data_leaves_nothing_of_a_workflow(quiet: rig.Exchange
     kept = manager.load("ETHUSDT", "api_candles_1h", "2024-03-01", collection_name="shared_by_two")
     gone = manager.load("ETHUSDT", "api_candles_1h", "2024-03-02", collection_name="shared_by_two")
     assert manager.api.delete(f"/queues/{gone['queue_id']}", params={"data": "true"}).status_code == 204
-    for path in ("", "/events", "/coverage", "/dlq"):
+    for path in ("", "/events", "/coverage", "/dlq", "/logs"):
         assert manager.api.get(f"/queues/{gone['queue_id']}{path}").status_code == 404
     assert len(manager.csv("shared_by_two")) == 25
     found = manager.api.get("/coverage/ETHUSDT/api_candles_1h", params={"time_range": "2024-03-01:2024-03-03"}).json()

@@ -180,7 +180,7 @@ class OperationRunner:
         await self._restart(queue_id, lambda manager: manager.retry(queue_id))
 
     async def _replay(self, queue_id: str) -> None:
-        await self._restart(queue_id, lambda manager: manager.replay_dead_letters(queue_id))
+        await self._restart(queue_id, lambda manager: manager.dead_letters.replay(queue_id))
 
     async def _restart(self, queue_id: str, question: Callable[[WorkflowService], Awaitable[Workflow]]) -> None:
         one = self._model.asked[queue_id]

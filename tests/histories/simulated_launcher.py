@@ -110,6 +110,10 @@ class SimulatedLauncher:
     async def note_end(self, name: str, exit_code: int) -> None:
         """The end of each job is seen."""
 
+    async def log(self, name: str) -> str | None:
+        """Its workers write none."""
+        return None
+
     async def forget(self, name: str) -> None:
         await asyncio.sleep(0)
         worker = self.known.get(name)

@@ -7,7 +7,7 @@ import json
 
 from streamforge_utils.model.messages import Command, encode_command
 from streamforge_utils.ports.bus import Message
-from streamforge_utils.runtime.logs import LogThrottle, Redactor, make_log
+from streamforge_utils.runtime.logs import LogThrottle, Redactor, TextRedactor, make_log
 from tests.doubles.manualclock import ManualClock
 from tests.runtime.rig import CONTROL, QUEUE, Ctx, Rig, worker
 
@@ -64,3 +64,16 @@ def test_the_console_form_is_for_people() -> None:
     assert "seen" in stream.getvalue()
     assert "records=3" in stream.getvalue()
     assert not stream.getvalue().startswith("{")
+
+
+def test_texts_of_others_lose_secrets_however_they_are_written_and_what_looks_like_a_credential() -> None:
+    redact = TextRedactor(['p"w d/é', "abc"])
+    assert redact('p"w d/é and "p\\"w d/\\u00e9" and p%22w%20d%2F%C3%A9, abc') == '*** and "***" and ***, abc'
+    for text, shown in (
+        ("redis://user:hidden@host/1", "redis://user:***@host/1"),
+        ("Authorization: Bearer abcdefgh.12", "Authorization: Bearer ***"),
+        ('{"kafka_password": "hunter22", "n": 1}', '{"kafka_password": "***", "n": 1}'),
+        ("?api_key=12345678&x=1", "?api_key=***&x=1"),
+        ("http://host:8080/path and KAFKA_PASSWORD is missing", None),
+    ):
+        assert redact(text) == (text if shown is None else shown)

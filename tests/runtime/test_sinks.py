@@ -16,6 +16,7 @@ from streamforge_utils.ports.store import Answer, Document, Outcome
 from streamforge_utils.runtime import sinks
 from streamforge_utils.runtime.context import Context
 from streamforge_utils.runtime.conversion import Converted
+from streamforge_utils.runtime.dead_letter_replay import LetterPlace
 from streamforge_utils.runtime.sinks import BATCHES_AT_ONCE, SinkParameters, sink
 from tests.runtime.rig import until
 
@@ -68,6 +69,7 @@ class Sink:
         self.kind = None
         self.placement = Placement("c")
         self.log = structlog.get_logger()
+        self.chosen_letters: frozenset[LetterPlace] = frozenset()
         self.input = self.store = self.dead_letters = self
         self.pause: dict[int, asyncio.Event] = {}
         self.gates: dict[str, asyncio.Event] = {}
@@ -113,6 +115,9 @@ class Sink:
     async def send(self, *refused: tuple[Received, str]) -> None:
         self.letters += [(received.value, reason) for received, reason in refused]
         self.steps += [f"letters {len(refused)}"] if refused else []
+
+    async def put_back(self, letters: Sequence[Received]) -> None:
+        self.steps += [f"back {one.offset}" for one in letters]
 
 
 def batch(first: int, *keys: str) -> list[Received]:
@@ -184,6 +189,18 @@ async def test_refused_records_are_committed_at_once(monkeypatch: pytest.MonkeyP
         "commit 3",
         "commit 3",
     ]
+
+
+async def test_letters_that_are_not_chosen_go_back_and_that_is_committed_at_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(sinks, "COMMIT_EVERY_S", 3600.0)
+    of = Sink(batch(0, "a", "b"), batch(2, "c"), batch(3, "d"))
+    of.chosen_letters = frozenset({LetterPlace("t", 0, 1), LetterPlace("t", 0, 3)})
+    await of.run()
+    assert of.stored == [["b"], ["d"]]
+    steps = [word for word in of.steps if word != "commit 0"]
+    assert steps == ["back 0", "kept 0", "commit 1", "back 2", "kept 2", "commit 2", "kept 3", "commit 3"]
 
 
 async def test_a_batch_with_no_key_of_those_before_is_stored_beside_them_and_counts_after_them() -> None:

@@ -198,6 +198,30 @@ async def test_letters_are_replayed_without_replacing_what_is_newer(tmp_path: Pa
     await rig.close()
 
 
+async def test_chosen_letters_are_replayed_and_the_others_stay_to_be_chosen_later(tmp_path: Path) -> None:
+    rig = Shop(tmp_path)
+    rig.environment["STREAMFORGE_JSON_SCHEMA"] = '{"required":["n"]}'
+    await rig.open(b'{"_key":"a"}', b'{"_key":"b"}', b"bad", b'{"_key":"c"}')
+    assert await rig.live(DEFINITION) == 0
+    rig.environment |= {"KAFKA_TOPIC": DLQ, "STREAMFORGE_REPLAY": "true", "STREAMFORGE_JSON_SCHEMA": ""}
+
+    async def replay(attempt: int, *offsets: int) -> list[tuple[str, str]]:
+        """The letters that wait after it, each with the attempt that has refused it."""
+        letters = ",".join(f"{FOREIGN}:0:{offset}" for offset in offsets)
+        rig.environment |= {"STREAMFORGE_REPLAY_LETTERS": letters, "STREAMFORGE_ATTEMPT": f"{attempt}"}
+        there = len(await rig.read(DLQ))
+        assert await rig.live(DEFINITION) == 0
+        return [(one["offset"], one["attempt"]) for one in map(headers, (await rig.read(DLQ))[there:])]
+
+    assert await replay(2, 1, 2) == [("2", "2"), ("0", "1"), ("3", "1")], "one was refused again, two were not meant"
+    assert await rig.contents() == {"b": {}}
+    assert ((await rig.events())[-1].extra or {})["refused"] == 3
+    assert sorted(await replay(3, 1)) == [("0", "1"), ("2", "2"), ("3", "1")], "what was replayed is not there any more"
+    assert sorted(await replay(4, 0, 3)) == [("2", "2")]
+    assert await rig.contents() == {"a": {}, "b": {}, "c": {}}
+    await rig.close()
+
+
 async def test_a_topic_that_is_not_there_is_named_and_not_made(tmp_path: Path) -> None:
     rig = Shop(tmp_path)
     await rig.prepare()

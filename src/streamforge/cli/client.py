@@ -103,12 +103,12 @@ class Api:
         return self.read(await self.call("POST", path, **more), kind)
 
     async def pages(
-        self, path: str, name: str, query: Query | None = None, limit: int | None = None
+        self, path: str, name: str, query: Query | None = None, limit: int | None = None, *, at_once: int = PAGE
     ) -> tuple[list[msgspec.Raw], bool]:
         """The items of a list under `name`, `limit` of them at most, and whether there are more."""
         items, cursor = list[msgspec.Raw](), None
         while limit is None or len(items) < limit:
-            asked = {**(query or {}), "limit": PAGE if limit is None else min(PAGE, limit - len(items))}
+            asked = {**(query or {}), "limit": at_once if limit is None else min(at_once, limit - len(items))}
             page = await self.get(
                 path, dict[str, msgspec.Raw], asked if cursor is None else {**asked, "cursor": cursor}
             )

@@ -184,6 +184,8 @@ for _panel, _module, _names in (
     ("Look", "series_commands", "series symbols"),
     ("Look", "book_command", "book"),
     ("Look", "workflow_commands", "queues show events"),
+    ("Look", "log_command", "logs"),
+    ("Look", "topic_command", "topics"),
     ("Look", "control_commands", "ping"),
     ("Run", "foreground_commands", "up exchange"),
     ("Run", "doctor_command", "doctor"),

@@ -202,7 +202,7 @@ class RecordPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """A record that could not be stored."""
+    """A record that could not be stored; `topic`, `partition` and `offset` are where it came from, and name it."""
 
     topic: str
     partition: int
@@ -213,6 +213,8 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     encoding: Annotated[str, one_of(("utf-8", "base64")), meaning("How `key` and `value` give the original bytes.")]
     key: str | None
     value: str
+    size: Annotated[int, meaning("Bytes of the original value.")]
+    cut: Annotated[bool, meaning("Whether `value` is its beginning alone.")]
 
 
 class DeadLetters(msgspec.Struct, frozen=True, kw_only=True):
@@ -221,3 +223,4 @@ class DeadLetters(msgspec.Struct, frozen=True, kw_only=True):
     queue_id: str
     dead_letters: Annotated[list[DeadLetter], meaning("The oldest, `limit` at most and about 16 MiB.")]
     outstanding: Annotated[int, meaning("How many there are that nobody has replayed.")]
+    after: Annotated[str | None, meaning("Send it as `after` to get the next page; none at the end.")] = None

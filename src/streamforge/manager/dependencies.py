@@ -11,6 +11,7 @@ import msgspec
 from streamforge.manager.execution.exchange_limits import ExchangeWaits
 from streamforge.manager.execution.removal import RecordRemoval
 from streamforge.manager.origin import Source
+from streamforge.manager.persistence.attempt_logs import AttemptLogs
 from streamforge.manager.persistence.batch_store import BatchStore
 from streamforge.manager.persistence.coverage_store import CoverageStore
 from streamforge.manager.persistence.dead_letter_reader import DeadLetterReader
@@ -29,6 +30,7 @@ from streamforge_utils.ports.launcher import Launcher
 from streamforge_utils.ports.object_store import ObjectStore
 from streamforge_utils.ports.store import Store
 from streamforge_utils.runtime.context import MessageBus
+from streamforge_utils.runtime.logs import TextRedactor
 
 
 class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,7 +43,7 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     None: there are none. objects: where segments are; None: nowhere. retained: where old collections are exported to
     before they are dropped; None: none is. folder: where the store is, if that is on this machine. asks: `exchange` is
     the one that the data come from.
-    version: of the workers that are processes; empty: it is not compared.
+    version: of the workers that are processes; empty: it is not compared. redact: takes secrets out of a text.
     """
 
     bus: Bus
@@ -61,6 +63,7 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     coverage: CoverageStore
     removal: RecordRemoval
     history: EventHistory
+    logs: AttemptLogs
     reservations: Reservations
     schedules: ScheduleStore
     dead_letters: DeadLetterReader
@@ -76,6 +79,7 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     no_driver_reason: DriverStatus | None = None
     asks: bool = True
     version: str = ""
+    redact: Callable[[str], str] = TextRedactor()
 
     @classmethod
     def on(
@@ -105,6 +109,7 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
             coverage=coverage,
             removal=RecordRemoval(store, coverage, workflows, observer, others.get("objects")),
             history=EventHistory(store),
+            logs=AttemptLogs(store),
             reservations=Reservations(store, clock),
             schedules=ScheduleStore(store),
             dead_letters=DeadLetterReader(bus, bus),

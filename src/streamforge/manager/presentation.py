@@ -372,15 +372,15 @@ def verification_answer(found: service.Verification, known: data_answers.Coverag
     )
 
 
-def dead_letter_answer(letter: service.DeadLetter) -> data_answers.DeadLetter:
-    """A dead letter; bytes that are not text travel as base64."""
-    encoding, key = "utf-8", None
+def dead_letter_answer(letter: service.DeadLetter, most: int | None = None) -> data_answers.DeadLetter:
+    """A dead letter; bytes that are not text travel as base64. most: bytes of its value that are given; None: all."""
+    encoding, key, size = "utf-8", None, len(letter.value)
     try:
-        value = letter.value.decode()
+        value = letter.value.decode().encode()[:most].decode(errors="ignore")
         key = None if letter.key is None else letter.key.decode()
     except UnicodeDecodeError:
         encoding = "base64"
-        value = base64.b64encode(letter.value).decode()
+        value = base64.b64encode(letter.value[:most]).decode()
         key = None if letter.key is None else base64.b64encode(letter.key).decode()
-    time = moment(letter.time_ms)
-    return answer(data_answers.DeadLetter, letter, time=time, encoding=encoding, key=key, value=value)
+    given = {"time": moment(letter.time_ms), "encoding": encoding, "key": key, "value": value}
+    return answer(data_answers.DeadLetter, letter, **given, size=size, cut=most is not None and size > most)

@@ -31,7 +31,8 @@ from streamforge_utils.ports.launcher import Launcher
 from streamforge_utils.ports.object_store import ObjectStore
 from streamforge_utils.ports.store import Store
 from streamforge_utils.runtime.context import MessageBus
-from streamforge_utils.runtime.environment import written
+from streamforge_utils.runtime.environment import secrets_of, written
+from streamforge_utils.runtime.logs import TextRedactor
 from streamforge_utils.runtime.topic_specs import talk_topic
 
 _LAUNCHER_S = 5.0
@@ -163,6 +164,7 @@ async def running(
             no_driver_reason=None if place is None or reconcile else by_others(store, ports.clock, place),
             asks=asks,
             version=installed_version(),
+            redact=TextRedactor(secrets_of(settings)),
             **({} if lease is None else {"fence": lease.check}),
         )
         await deps.workflows.load()

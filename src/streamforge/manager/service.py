@@ -166,10 +166,11 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DeadLetterPage(msgspec.Struct, frozen=True):
-    """The oldest dead letters of a workflow. outstanding: how many there are of them."""
+    """The oldest dead letters of a workflow. outstanding: how many there are of them. after: gives the next page."""
 
     letters: Sequence[DeadLetter]
     outstanding: int
+    after: str | None = None
 
 
 Basis = Literal["workflow", "range", "asked", "life"]

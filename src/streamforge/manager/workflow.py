@@ -130,7 +130,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """One worker of a workflow. not_before_ms: when its next attempt may be made.
+    """One worker of a workflow. not_before_ms: when its next attempt may be made. letters: of a `replay`, those meant.
 
     failures: attempts in a row, in this round, that failed by themselves without getting further than those before
     them (the first of them may have). disruptions: attempts in a row that were ended from
@@ -152,6 +152,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     status: StepStatus = StepStatus.WAITING
     attempts: tuple[Attempt, ...] = ()
     replay: bool = False
+    letters: tuple[str, ...] = ()
     not_before_ms: int = 0
     failures: int = 0
     disruptions: int = 0

@@ -13,26 +13,27 @@ from streamforge.manager.batch_forecaster import BatchForecaster
 from streamforge.manager.batch_requests import BatchRequest
 from streamforge.manager.batch_service import BatchService
 from streamforge.manager.coverage_report import Reports
+from streamforge.manager.dead_letter_service import DeadLetterService
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.reconciler import Reconciler
 from streamforge.manager.execution.removal import RecordRemoval
 from streamforge.manager.execution.topic_removal import remove_topic_documents
 from streamforge.manager.execution.verifier import verify
 from streamforge.manager.forecaster import Forecaster
-from streamforge.manager.lifecycle.facts import HandOver, Replay, Retry, Stop
+from streamforge.manager.lifecycle.facts import HandOver, Retry, Stop
+from streamforge.manager.log_reader import LogReader
 from streamforge.manager.origin import Source
 from streamforge.manager.persistence.book_reader import BookReader
 from streamforge.manager.persistence.event_history import PAGE
+from streamforge.manager.persistence.own_collections import OWN_COLLECTIONS
 from streamforge.manager.persistence.record_reader import RecordReader
 from streamforge.manager.persistence.reservations import Reservations
-from streamforge.manager.persistence.rollups import OWN_COLLECTIONS
 from streamforge.manager.persistence.workflow_store import Unreadable
 from streamforge.manager.plan_answers import BatchForecast, Forecast
 from streamforge.manager.presentation import removed_answer
 from streamforge.manager.readiness import ReadinessProbe
 from streamforge.manager.schedule_service import ScheduleService
 from streamforge.manager.service import (
-    DeadLetterPage,
     HistoryEvent,
     NotFound,
     NotNow,
@@ -44,6 +45,7 @@ from streamforge.manager.service import (
     lost_cursor,
     no_workflow,
 )
+from streamforge.manager.topic_lag import TopicLag
 from streamforge.manager.topic_requests import TopicRequest
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model import names
@@ -73,6 +75,7 @@ class WorkflowService:
         self._reservations = deps.reservations if new_code is None else Reservations(deps.store, deps.clock, new_code)
         self._records = RecordReader(deps.store, deps.coverage, deps.objects)
         self.books = BookReader(deps.store, deps.objects, deps.coverage, deps.workflows)
+        self.logs, self.topics = LogReader(deps), TopicLag(deps)
         self._starting = Admission(deps, reconciler, self._reservations)
         self._forecaster = Forecaster(deps, self._starting)
         self._reports = Reports(deps)
@@ -84,6 +87,7 @@ class WorkflowService:
         )
         self._batch_forecaster = BatchForecaster(deps, self.batches.chooser, self._forecaster)
         self.schedules = ScheduleService(deps, self.start)
+        self.dead_letters = DeadLetterService(deps, reconciler.inbox, self.get, self._going_on)
 
     async def start(self, request: StartRequest, *, idempotency_key: str | None = None) -> Started:
         """Accept the request: on return it is stored. A workflow that loads the same is joined, not made again.
@@ -187,11 +191,12 @@ class WorkflowService:
         await deps.workflows.remove_unreadable(queue_id)
 
     async def _forget(self, queue_id: str) -> None:
-        """Remove a workflow's topics and history."""
+        """Remove a workflow's topics, history and logs."""
         topic = names.data_topic(queue_id)
         await self._deps.admin.delete_topic(topic)
         await self._deps.admin.delete_topic(names.dlq_topic(topic))
         await self._deps.history.remove(queue_id)
+        await self._deps.logs.remove(queue_id)
 
     async def events(self, queue_id: str, *, after: int = -1, limit: int = 1000) -> Sequence[HistoryEvent]:
         """The history after the event `after`, oldest first. Raises NotFound."""
@@ -334,21 +339,6 @@ class WorkflowService:
                 f"{self._deps.exchange_name} did not list its symbols within {SYMBOLS_WITHIN_S:g} s"
                 f"{f' ({reason})' if reason else ''}: is it reached from here? Try again later"
             ) from error
-
-    async def dead_letters(self, queue_id: str, *, limit: int = 100) -> DeadLetterPage:
-        """What of the workflow could not be stored, oldest first, `limit` at most. Raises NotFound."""
-        workflow = await self.get(queue_id)
-        return await self._deps.dead_letters.read(workflow, limit=limit)
-
-    async def replay_dead_letters(self, queue_id: str) -> Workflow:
-        """Let a sink attempt read the dead letters again. Raises NotFound, NotNow (still running, or none there)."""
-        async with self._going_on(queue_id):
-            workflow = await self.get(queue_id)
-            if not workflow.ended:
-                raise NotNow(f"workflow {queue_id} is {workflow.status.value}: dead letters are replayed after its end")
-            if workflow.plan is None or not await self._deps.dead_letters.outstanding(workflow):
-                raise NotNow(f"workflow {queue_id} has no dead letters to replay (they are kept for a limited time)")
-            return await self._reconciler.inbox.ask(queue_id, Replay())
 
     async def tidy(self) -> int:
         """Remove the topics of ended workflows that were kept long enough; returns how many workflows lost some.

@@ -90,6 +90,45 @@ async def test_an_answer_that_is_awaited_as_the_pod_goes_is_waited_for(tmp_path:
     assert (await concluding).endswith("it last wrote:\nall is well")
 
 
+async def tail(entry: CachedJob, folder: Path, *steps: Step) -> str | None:
+    """The end of its log, after these answers."""
+    script = Script(*steps)
+    async with connected(script, folder) as api:
+        found = await Evidence(api, SystemClock()).tail(entry, entry.pods.values())
+    assert len(script.asked) == len(steps)
+    return found
+
+
+def long_log(text: str) -> Step:
+    """As much of a log as was asked for."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        return web.Response(text=text.ljust(int(request.query["limitBytes"]), "x"))
+
+    return answer
+
+
+async def test_the_end_of_its_log_is_asked_of_its_pod_with_fewer_lines_where_they_are_long(tmp_path: Path) -> None:
+    entry = ended_entry("in short", there=True)
+    assert await tail(entry, tmp_path, log("one\ntwo")) == "one\ntwo"
+    assert await tail(entry, tmp_path, long_log("one\n"), log("two\n")) == "two\n"
+    assert await tail(entry, tmp_path, long_log("one\n"), long_log("two\n")) == "two\n", "the last line is not whole"
+    assert await tail(entry, tmp_path, refused(404)) == "in short"
+    gone = ended_entry("", there=False)
+    assert await tail(gone, tmp_path) is None
+    gone.log = "read before\n"
+    assert await tail(gone, tmp_path) == "read before\n"
+
+
+async def test_the_end_of_the_log_of_a_pod_that_leaves_is_remembered(tmp_path: Path) -> None:
+    entry = ended_entry("", there=True)
+    script = Script(log("words\n"), listed(1), listed(1))
+    async with connected(script, tmp_path) as api:
+        evidence = Evidence(api, SystemClock())
+        await evidence.conclude(entry)
+        assert await evidence.tail(entry, []) == "words\n"
+
+
 # What keeps it from its beginning
 
 

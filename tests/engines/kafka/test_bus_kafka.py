@@ -24,6 +24,7 @@ from tests.engines.kafka.broker import Broker
 class Kafka(BusFixtures):
     patience_s = 15.0
     takeover_s = 15.0  # the session of a killed member lasts 6 s
+    tells_size = False
 
     @pytest.fixture
     def broker(self) -> Broker:

@@ -18,9 +18,11 @@ from streamforge.manager.api import (
     batch_routes,
     catalogue_routes,
     data_routes,
+    log_routes,
     plan_routes,
     queue_routes,
     schedule_routes,
+    topic_lag_routes,
     topic_routes,
 )
 from streamforge.manager.api.app import create_app
@@ -60,7 +62,9 @@ def test_the_matrix_holds_every_route() -> None:
             bar_routes,
             batch_routes,
             queue_routes,
+            log_routes,
             topic_routes,
+            topic_lag_routes,
             plan_routes,
             schedule_routes,
             data_routes,

@@ -160,6 +160,8 @@ def test_a_replaying_sink_is_told_to_read_the_dead_letters() -> None:
         "TELEMETRY_PRODUCER_ID": "arango-candles__abc123",
         "STREAMFORGE_REPLAY": "true",
     }
+    chosen = replace(step(workflow(), SINK), letters=("wf-a-data:0:3", "wf-a-data:0:17"))
+    assert job(chosen, replay=True).environment["STREAMFORGE_REPLAY_LETTERS"] == "wf-a-data:0:3,wf-a-data:0:17"
 
 
 def test_the_start_command_records_what_was_started() -> None:

@@ -48,6 +48,7 @@ def ended() -> Workflow:
                 status=StepStatus.ERROR,
                 attempts=PAST,
                 replay=True,
+                letters=("wf-a-data:0:3",),
                 not_before_ms=NOW,
                 failures=3,
                 disruptions=4,

@@ -120,6 +120,23 @@ async def test_only_those_that_nobody_replayed_are_outstanding_the_oldest_first(
     assert (await found.read(WORKFLOW, limit=2)).letters == []
 
 
+async def test_pages_follow_each_other_also_while_letters_come_and_are_replayed() -> None:
+    bus = MemoryBus()
+    found, after, seen = await holding(bus, 7), None, list[bytes]()
+    for _ in range(10):
+        page = await found.read(WORKFLOW, limit=3, after=after)
+        seen += [one.value for one in page.letters]
+        after = page.after
+        if len(seen) == 3:
+            bus.committed[TOPIC, GROUP] = 4
+            bus.append(TOPIC, letter(7))
+        if after is None:
+            break
+    assert seen == [b"v0", b"v1", b"v2", *(b"v%d" % n for n in range(4, 8))]
+    last = await found.read(WORKFLOW, limit=3, after="0:8")
+    assert (last.letters, last.outstanding, last.after) == ([], 4, None)
+
+
 @pytest.mark.parametrize(
     ("bus", "polls"),
     [

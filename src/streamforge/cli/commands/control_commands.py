@@ -10,7 +10,7 @@ import typer
 
 from streamforge.cli import command_options as o
 from streamforge.cli import terminal
-from streamforge.cli.client import path_part, to_json
+from streamforge.cli.client import Query, path_part, to_json
 from streamforge.cli.command_errors import ApiProblem, CliError
 from streamforge.cli.commands.workflow_commands import messages_left
 from streamforge.cli.follower import followed
@@ -165,11 +165,15 @@ async def dlq_list(
     limit: Annotated[
         int, typer.Option("--limit", metavar="N", min=1, max=1000, help="At most so many, the oldest.")
     ] = 100,
+    after: Annotated[
+        str | None, typer.Option("--after", metavar="PLACE", help="Those behind a listing, which ends with this.")
+    ] = None,
     as_json: o.Json = False,
 ) -> int:
     """List the records of a workflow that could not be stored, each with its reason."""
+    asked: Query = {"limit": limit} | ({} if after is None else {"after": after})
     async with session(where, Mode.READ) as found:
-        answer = await found.api.call("GET", f"/queues/{path_part(queue_id)}/dlq", query={"limit": limit})
+        answer = await found.api.call("GET", f"/queues/{path_part(queue_id)}/dlq", query=asked)
         page = found.api.read(answer, data_answers.DeadLetters)
         letters = page.dead_letters
     if as_json:
@@ -193,6 +197,8 @@ async def dlq_list(
         ],
         right=("offset", "attempt"),
     )
+    if page.after is not None:
+        terminal.say(f"there are more: streamforge dlq list {queue_id} --after {page.after}{where.flags()}")
     more = f" of {page.outstanding}" if page.outstanding > len(letters) else ""
     terminal.say(
         f"{len(letters)}{more} dead letter{'' if len(letters) == 1 else 's'}; once the cause is gone: streamforge dlq "

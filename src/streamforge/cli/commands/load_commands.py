@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Awaitable, Callable
 from typing import Annotated, Any
 
 import msgspec
@@ -10,7 +11,7 @@ import typer
 
 from streamforge.cli import command_options as o
 from streamforge.cli import terminal
-from streamforge.cli.client import SINCE_START, path_part
+from streamforge.cli.client import PAGE, SINCE_START, Query, path_part
 from streamforge.cli.command_errors import ApiProblem, CliError, UsageProblem
 from streamforge.cli.coverage_text import (
     advice,
@@ -27,7 +28,7 @@ from streamforge.cli.nothing_new import NothingNew
 from streamforge.cli.outcome import Loaded, tell, unfinished
 from streamforge.cli.session import Mode, Session, Where, session
 from streamforge.cli.symbol_words import is_many
-from streamforge.manager import answers
+from streamforge.manager import answers, data_answers
 from streamforge_utils.model.timeranges import SINCE_LAST
 
 _MOST_RESTS = 3
@@ -196,19 +197,62 @@ async def retry(
 async def dlq_replay(
     queue_id: o.QueueId,
     where: o.AtManagerAndExchange,
+    offsets: Annotated[
+        list[int] | None,
+        typer.Option("--offset", metavar="N", min=0, help="Those with this offset alone, as listed (repeatable)."),
+    ] = None,
     detach: o.Detach = False,
     timeout_s: o.Timeout = None,
     as_json: o.Json = False,
 ) -> int:
     """Let a worker read the dead letters of an ended workflow again, once their cause is gone."""
-    return await _again(queue_id, "dlq/replay", where, detach=detach, timeout_s=timeout_s, as_json=as_json)
+
+    async def chosen(found: Session) -> object:
+        return None if offsets is None else {"letters": await _letters(found, queue_id, frozenset(offsets))}
+
+    return await _again(
+        queue_id, "dlq/replay", where, detach=detach, timeout_s=timeout_s, as_json=as_json, body_of=chosen
+    )
+
+
+async def _letters(found: Session, queue_id: str, offsets: frozenset[int]) -> list[dict[str, object]]:
+    """The places of the dead letters with these offsets. Raises UsageProblem for an offset that none has."""
+    path = f"/queues/{path_part(queue_id)}/dlq"
+    query: Query = {"limit": PAGE, "value_bytes": 0}
+    places = list[dict[str, object]]()
+    while True:
+        page = await found.api.get(path, data_answers.DeadLetters, query)
+        for one in page.dead_letters:
+            if one.offset in offsets:
+                places.append({"topic": one.topic, "partition": one.partition, "offset": one.offset})
+        if page.after is None:
+            break
+        query = {**query, "after": page.after}
+    if lacking := sorted(offsets.difference(one["offset"] for one in places)):
+        raise UsageProblem(
+            f"{queue_id} has no dead letter with offset {', '.join(map(str, lacking[:5]))}: `streamforge dlq list "
+            f"{queue_id}` lists those that wait"
+        )
+    return places
+
+
+async def _nothing(_: Session) -> object:
+    return None
 
 
 async def _again(
-    queue_id: str, action: str, where: Where, *, detach: bool, timeout_s: float | None, as_json: bool
+    queue_id: str,
+    action: str,
+    where: Where,
+    *,
+    detach: bool,
+    timeout_s: float | None,
+    as_json: bool,
+    body_of: Callable[[Session], Awaitable[object]] = _nothing,
 ) -> int:
     async def begin(found: Session) -> answers.Started:
-        return await found.api.post(f"/queues/{path_part(queue_id)}/{action}", answers.Started)
+        body = await body_of(found)
+        return await found.api.post(f"/queues/{path_part(queue_id)}/{action}", answers.Started, body=body)
 
     where = where.as_before()
     if detach:

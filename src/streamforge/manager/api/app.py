@@ -19,9 +19,11 @@ from streamforge.manager import (
     batch_answers,
     book_answers,
     data_answers,
+    log_answers,
     plan_answers,
     schedule_answers,
     start_answers,
+    topic_lag_answers,
 )
 from streamforge.manager.api import (
     access_routes,
@@ -30,9 +32,11 @@ from streamforge.manager.api import (
     catalogue_routes,
     data_routes,
     error_answers,
+    log_routes,
     plan_routes,
     queue_routes,
     schedule_routes,
+    topic_lag_routes,
     topic_routes,
     ui_files,
 )
@@ -108,17 +112,9 @@ def _complete(schema: dict[str, Any]) -> dict[str, Any]:
 
 def _answers() -> dict[str, Any]:
     """The schemas of all that is answered, by name."""
-    modules = (
-        answers,
-        data_answers,
-        bar_answers,
-        batch_answers,
-        book_answers,
-        plan_answers,
-        schedule_answers,
-        start_answers,
-        access_answers,
-    )
+    of_workflows = (answers, start_answers, plan_answers, log_answers, batch_answers, schedule_answers)
+    of_data = (data_answers, bar_answers, book_answers, topic_lag_answers)
+    modules = (*of_workflows, *of_data, access_answers)
     kinds: list[type[msgspec.Struct]] = [Source, *(kind for module in modules for kind in _structs(module))]
     _, schemas = msgspec.json.schema_components(kinds, ref_template=SCHEMAS + "{name}")
     optional = {
@@ -183,9 +179,10 @@ def create_app(
         service, limits, Followers(limits.followers, limits.retry_after_s), clock or SystemClock()
     )
     error_answers.install(app)
+    workflow_routes = (queue_routes, log_routes, topic_routes)
     modules = (
-        queue_routes,
-        topic_routes,
+        *workflow_routes,
+        topic_lag_routes,
         plan_routes,
         batch_routes,
         schedule_routes,

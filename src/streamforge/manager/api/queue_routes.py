@@ -12,7 +12,7 @@ from starlette.responses import Response, StreamingResponse
 from streamforge.manager import answers, data_answers, presentation, start_answers
 from streamforge.manager.api import sse
 from streamforge.manager.api.problems import invalid
-from streamforge.manager.api.request_bodies import Start, StartPipeline
+from streamforge.manager.api.request_bodies import ReplayLetters, Start, StartPipeline
 from streamforge.manager.api.routing import Context, In, QueueId, StrictRoute, gives, no_driver_reason, preferred, reply
 from streamforge.manager.service import Started, StartRequest, UpToDate
 from streamforge.manager.workflow import Status, Workflow
@@ -297,13 +297,22 @@ async def coverage(queue_id: QueueId, to: In) -> Response:
 
 
 @router.get("/queues/{queue_id}/dlq", responses=gives(data_answers.DeadLetters), summary="What could not be stored")
-async def dead_letters(queue_id: QueueId, to: In, limit: Limit = 100) -> Response:
-    found = await to.service.dead_letters(queue_id, limit=limit)
+async def dead_letters(
+    queue_id: QueueId,
+    to: In,
+    limit: Limit = 100,
+    after: Annotated[str | None, Query(max_length=3000, description="Of the page before.")] = None,
+    value_bytes: Annotated[
+        int | None, Query(ge=0, le=2**24, description="Give so much of each value; without it, all.")
+    ] = None,
+) -> Response:
+    found = await to.service.dead_letters.read(queue_id, limit=limit, after=after)
     return reply(
         data_answers.DeadLetters(
             queue_id=queue_id,
-            dead_letters=[presentation.dead_letter_answer(letter) for letter in found.letters],
+            dead_letters=[presentation.dead_letter_answer(letter, value_bytes) for letter in found.letters],
             outstanding=found.outstanding,
+            after=found.after,
         )
     )
 
@@ -313,6 +322,11 @@ async def dead_letters(queue_id: QueueId, to: In, limit: Limit = 100) -> Respons
     status_code=202,
     responses=gives(answers.Workflow, 202),
     summary="Let a sink read the dead letters again",
+    description=(
+        "Without a body all of them, else those of `letters`; the others stay, and move to the end. To replay one "
+        "twice changes nothing: it is stored under its key."
+    ),
 )
-async def replay(queue_id: QueueId, to: In) -> Response:
-    return await _shown(to, await to.service.replay_dead_letters(queue_id), 202)
+async def replay(queue_id: QueueId, to: In, body: ReplayLetters | None = None) -> Response:
+    letters = () if body is None else body.places()
+    return await _shown(to, await to.service.dead_letters.replay(queue_id, letters), 202)

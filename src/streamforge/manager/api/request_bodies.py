@@ -8,11 +8,14 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validat
 from pydantic_core import PydanticCustomError
 
 from streamforge.manager import requests
+from streamforge.manager.answers import QUEUE_ID
 from streamforge.manager.api.problems import invalid
+from streamforge.manager.dead_letter_service import MOST_CHOSEN
 from streamforge.manager.service import StartRequest, StepRequest
 from streamforge.manager.workflow import SourceChoice
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.kinds.registry import is_live_type, kind_of_type, normal_type
+from streamforge_utils.runtime.dead_letter_replay import LetterPlace
 
 _TEXT = 300
 _MANY = 32
@@ -244,3 +247,36 @@ def _one(field: str, found: dict[str, int]) -> None:
             f"{field} {second[:80]!r} differs from {first[:80]!r} of microservices[{found[first]}]",
             "give all steps of a workflow the same one, or start two workflows",
         )
+
+
+class Letter(BaseModel):
+    """A dead letter, by where its record came from."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    topic: str = Field(max_length=_TEXT)
+    partition: int = Field(ge=0, lt=2**31)
+    offset: int = Field(ge=0, lt=2**63)
+
+
+class ReplayLetters(BaseModel):
+    """Dead letters that are to be read again."""
+
+    model_config = ConfigDict(
+        extra="forbid",
+        json_schema_extra={
+            "examples": [
+                {"letters": [{"topic": f"{QUEUE_ID}-data", "partition": 0, "offset": 17}]},
+            ]
+        },
+    )
+
+    letters: list[Letter] = Field(
+        min_length=1,
+        max_length=MOST_CHOSEN,
+        description="As GET …/dlq names them; those that do not wait are left out.",
+    )
+
+    def places(self) -> frozenset[LetterPlace]:
+        """What the service is asked."""
+        return frozenset(LetterPlace(one.topic, one.partition, one.offset) for one in self.letters)

@@ -78,17 +78,19 @@ class StrictRoute(APIRoute):
     def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
         handle = super().get_route_handler()
         takes_body = self.body_field is not None
+        must = self.body_field is not None and self.body_field.field_info.is_required()
 
         async def strict(request: Request) -> Response:
-            if takes_body and not _is_json(request.headers.get("content-type", "")):
+            strict_request = StrictRequest(request.scope, request.receive)
+            given = takes_body and (must or await strict_request.body() != b"")
+            if given and not _is_json(request.headers.get("content-type", "")):
                 raise ProblemError(
                     415,
                     "unsupported-media-type",
                     f"Content-Type {request.headers.get('content-type', '')[:80]!r} is not understood",
                     next_step="send JSON with Content-Type: application/json",
                 )
-            strict_request = StrictRequest(request.scope, request.receive)
-            if takes_body:
+            if given:
                 await strict_request.json()  # where FastAPI reads it, a failure would lose its reason
             return await handle(strict_request)
 

@@ -83,6 +83,7 @@ class Kind(IntEnum):
     BATCHING = 5
     PLANNING = 6
     COMPARING = 7
+    KEEPING = 8
     SHORT = 16
     CLOSING = 32
     ENDING = 64

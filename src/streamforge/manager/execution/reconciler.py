@@ -20,6 +20,7 @@ from streamforge.manager.execution.executor import Executor
 from streamforge.manager.execution.failing import MOST_LEFT, Failing
 from streamforge.manager.execution.inbox import Inbox
 from streamforge.manager.execution.live_metrics import observe
+from streamforge.manager.execution.log_keeper import LogKeeper
 from streamforge.manager.execution.overview import Overview
 from streamforge.manager.execution.retention import Retention
 from streamforge.manager.execution.verifier import Verifier
@@ -74,16 +75,13 @@ class Reconciler:
         self.executor.baskets.expected = lambda: self._overview.beginning
         self.executor.baskets.begun = lambda: len(self.dispatcher.gathering)
         self.retention = Retention(deps, self.executor, self.inbox)
-        self._verifier = Verifier(deps)
+        self._verifier, self._logs = Verifier(deps), LogKeeper(deps)
         self.batches: BesideTheLoop | None = None
         self._jobs: dict[str, Job] = {}
         self._running: set[str] = set()
-        self._jobs_at = float("-inf")
-        self._retained_at = float("-inf")
-        self._pinged_at = float("-inf")
+        self._jobs_at = self._retained_at = self._pinged_at = self._everything_at = float("-inf")
         self._stored_ms: dict[str, int] = {}
         self._unread = False
-        self._everything_at = float("-inf")
         self._news: set[str] = set()
         self._common: object = None
         self._looked_ms = self._now_ms = 0
@@ -184,6 +182,8 @@ class Reconciler:
             owners = self._overview.owners
             self._news |= {owners[name] for name in changed if name in owners}
             self._jobs = self.executor.jobs = found
+            if self._logs.hear(found[name] for name in changed & found.keys()):
+                self.dispatcher.begin_work(("KeepLogs", "", ""), Kind.KEEPING, self._logs.keep())
             self._running = {name for name, job in found.items() if job.state is JobState.RUNNING}
             self._launching_then = launching
             self._jobs_at = now

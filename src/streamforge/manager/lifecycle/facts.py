@@ -130,7 +130,9 @@ class Retry(msgspec.Struct, frozen=True):
 
 
 class Replay(msgspec.Struct, frozen=True):
-    """Somebody asks for the dead letters of an ended workflow to be read again."""
+    """Somebody asks for the dead letters of an ended workflow to be read again. letters: these alone; none: all."""
+
+    letters: tuple[str, ...] = ()
 
 
 Request = Stop | HandOver | Retry | Replay
@@ -198,7 +200,7 @@ def grant(workflow: Workflow, request: Request, now_ms: int) -> Workflow:
                 )
             # What coverage has by the time of the new plan will not be loaded again.
             return next_round(_replace(open_again(workflow, plan=None), archive_failure=""))
-        case Replay():
+        case Replay(letters):
             if not workflow.ended:
                 raise NotNow(
                     f"workflow {workflow.queue_id} is {workflow.status.value}: dead letters are replayed after its end"
@@ -206,7 +208,8 @@ def grant(workflow: Workflow, request: Request, now_ms: int) -> Workflow:
             # Nothing is loaded again, and a dead letter may be of a file whose checksum was wrong.
             going_on = open_again(workflow, plan=workflow.plan)
             going_on = _replace(going_on, disputed=workflow.disputed, read=workflow.read)
-            return replay_round(_replace(going_on, replayed=workflow.status, replayed_failure=workflow.failure))
+            going_on = _replace(going_on, replayed=workflow.status, replayed_failure=workflow.failure)
+            return replay_round(going_on, letters)
 
 
 def _proven(workflow: Workflow, proven: Proven) -> Workflow:

@@ -62,6 +62,8 @@ def job_of(
     elif attempt.replay:
         environment["KAFKA_TOPIC"] = names.dlq_topic(workflow.topic)
         environment["STREAMFORGE_REPLAY"] = "true"
+        if step.letters:
+            environment["STREAMFORGE_REPLAY_LETTERS"] = ",".join(step.letters)
     elif workflow.topic_input is not None:
         environment |= _of_topic(workflow, workflow.topic_input, step)
     else:

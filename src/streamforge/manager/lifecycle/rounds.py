@@ -44,6 +44,7 @@ def next_round(workflow: Workflow, ranges: Mapping[Source, tuple[str, ...]] = _N
             round_from=next_number(step),
             ranges=own(step),
             replay=False,
+            letters=(),
             failures=0,
             disruptions=0,
             not_before_ms=0,
@@ -128,13 +129,15 @@ def _outside(part: Part, cuts: Iterable[TimeRange]) -> list[Part]:
     return [_replace(part, span=one.span) for one in found]
 
 
-def replay_round(workflow: Workflow) -> Workflow:
-    """The workflow with its sinks waiting to read the dead letters; its loaders have nothing to do."""
+def replay_round(workflow: Workflow, letters: tuple[str, ...] = ()) -> Workflow:
+    """The workflow with its sinks waiting to read the dead letters, or these; its loaders have nothing to do."""
     again = next_round(workflow)
     return _replace(
         again,
         steps=tuple(
-            _replace(step, status=StepStatus.FINISHED) if step.role is Role.LOADER else _replace(step, replay=True)
+            _replace(step, status=StepStatus.FINISHED)
+            if step.role is Role.LOADER
+            else _replace(step, replay=True, letters=letters)
             for step in again.steps
         ),
     )

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from heapq import merge
+from itertools import islice
 
 from streamforge.manager.service import DeadLetter, DeadLetterPage
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model import names
-from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.model.errors import InvalidInput, RetryableError
 from streamforge_utils.ports.bus import Bus, BusAdmin, Consumer, Lag, Received, Start
+from streamforge_utils.runtime.dead_letter_replay import place_of
 from streamforge_utils.runtime.worker_definition import Role
 
 AHEAD_BYTES = 1024 * 1024
@@ -22,6 +26,7 @@ QUIET_POLLS = 15
 """So often in a row nothing may come of what is known to be there, until that is an error."""
 
 _POLL_MESSAGES = 1000
+_AFTER = re.compile(r"\d{1,9}:\d{1,18}(,\d{1,9}:\d{1,18}){0,99}", re.ASCII)
 
 
 class DeadLetterReader:
@@ -35,17 +40,23 @@ class DeadLetterReader:
         """How many there are. Raises RetryableError."""
         return (await self._lag(workflow)).records
 
-    async def read(self, workflow: Workflow, *, limit: int) -> DeadLetterPage:
-        """The oldest `limit` of those that are there now; fewer where they are large. Raises RetryableError."""
+    async def read(self, workflow: Workflow, *, limit: int, after: str | None = None) -> DeadLetterPage:
+        """The oldest `limit` of those that are there now; fewer where they are large. after: of the page before.
+
+        Raises RetryableError, or InvalidInput for an `after` that is none.
+        """
         topic = names.dlq_topic(workflow.topic)
+        begins = _positions(after)
         lag = await self._lag(workflow)
-        if not lag.records:
-            return DeadLetterPage([], 0)
+        ranges = {number: (max(first, begins.get(number, 0)), end) for number, (first, end) in lag.ranges.items()}
+        ranges = {number: (first, end) for number, (first, end) in ranges.items() if first < end}
+        if not ranges:
+            return DeadLetterPage([], lag.records)
         # From the end: of partitions in which nothing is outstanding nothing is read.
         consumer = await self._bus.consumer(topic, start=Start.LATEST, ahead_bytes=AHEAD_BYTES)
         try:
-            reading = _Reading(lag.ranges, limit)
-            for partition, (first, _) in lag.ranges.items():
+            reading = _Reading(ranges, limit)
+            for partition, (first, _) in ranges.items():
                 await consumer.seek(partition, first)
             if not await reading.read(consumer) and (await self._lag(workflow)).records:
                 raise RetryableError(
@@ -54,8 +65,12 @@ class DeadLetterReader:
                 )
         finally:
             await consumer.close()
-        found = sorted(reading.found, key=lambda received: (received.timestamp_ms, received.partition, received.offset))
-        return DeadLetterPage([_letter(received) for received in found[:limit]], lag.records)
+        found = list(islice(_merged(reading.found), limit))
+        nexts = {number: first for number, (first, _) in ranges.items()}
+        nexts |= {received.partition: received.offset + 1 for received in found}
+        more = any(nexts[number] < end for number, (_, end) in ranges.items())
+        following = ",".join(f"{number}:{offset}" for number, offset in sorted((begins | nexts).items()))
+        return DeadLetterPage([_letter(received) for received in found], lag.records, following if more else None)
 
     async def _lag(self, workflow: Workflow) -> Lag:
         """What the sink that has the most of it before it has to replay."""
@@ -100,12 +115,29 @@ class _Reading:
         return True
 
 
+def _merged(found: Iterable[Received]) -> Iterator[Received]:
+    """The oldest first, those of a partition in their order."""
+    by_partition: dict[int, list[Received]] = {}
+    for received in sorted(found, key=lambda one: (one.partition, one.offset)):
+        by_partition.setdefault(received.partition, []).append(received)
+    return merge(*by_partition.values(), key=lambda one: one.timestamp_ms)
+
+
+def _positions(after: str | None) -> dict[int, int]:
+    """By partition of the topic of dead letters the offset that comes next."""
+    if after is None:
+        return {}
+    if _AFTER.fullmatch(after) is None:
+        raise InvalidInput("after", f"after {after[:80]!r} is not one of this server: begin again without it")
+    return {int(number): int(offset) for number, offset in (one.split(":") for one in after.split(","))}
+
+
 def _letter(received: Received) -> DeadLetter:
-    headers = {name: value.decode("utf-8", "replace") for name, value in received.headers}
+    headers, place = {name: value.decode("utf-8", "replace") for name, value in received.headers}, place_of(received)
     return DeadLetter(
-        topic=headers.get("topic", received.topic),
-        partition=_number(headers, "partition", received.partition),
-        offset=_number(headers, "offset", received.offset),
+        topic=place.topic,
+        partition=place.partition,
+        offset=place.offset,
         attempt=_number(headers, "attempt", 0),
         reason=headers.get("reason", ""),
         time_ms=_number(headers, "time", received.timestamp_ms),

@@ -13,7 +13,6 @@ from urllib.parse import quote
 import msgspec
 
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
-from streamforge.manager.persistence.event_history import COLLECTION as HISTORY
 from streamforge_utils.model.bar_sums import BarSum
 from streamforge_utils.model.coverage import Verdict, touching
 from streamforge_utils.model.kinds.kind import KEY_SAFE
@@ -23,8 +22,6 @@ from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.store import Document, DocumentStore
 
 COLLECTION = "streamforge-rollups"
-OWN_COLLECTIONS = frozenset({HISTORY, COLLECTION})
-"""What the manager keeps beside the records."""
 _FORMAT = 1
 _A_PAGE = 5000
 _LONGEST_MARK = 64

@@ -185,5 +185,11 @@ class BusAdmin(Protocol):
         Raises PermanentError if the topic does not exist.
         """
 
+    async def size(self, topic: str) -> int | None:
+        """About how many bytes its messages take; None: the bus does not tell. Raises PermanentError if there is none.
+
+        A bus that keeps messages packed tells what they take so.
+        """
+
     async def lag(self, topic: str, group: str) -> Lag:
         """What `group` has still to read of `topic`. Raises PermanentError if the topic does not exist."""

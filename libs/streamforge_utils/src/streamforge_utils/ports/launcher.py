@@ -111,6 +111,13 @@ class Launcher(Protocol):
         Raises RetryableError.
         """
 
+    async def log(self, name: str) -> str | None:
+        """The end of what the job's process has written so far, as `log_end` gives it; of a basket's, what all wrote.
+
+        None: it is not to be had: nobody knows the job, or it ended so long ago that its log is gone. Its worker has
+        taken secrets out; what other code in its process wrote is as it was. Raises RetryableError.
+        """
+
     async def forget(self, name: str) -> None:
         """Remove what is remembered of an ended job; its name could be run again. Raises ConflictError if it runs."""
 

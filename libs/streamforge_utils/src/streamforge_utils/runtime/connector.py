@@ -153,9 +153,9 @@ class Connector:
     def _input(self, consumer: Consumer, bus: MessageBus, group: str) -> Input:
         settings, instruments = self._settings, self._instruments
         topic = settings.kafka_topic
-        if settings.until is not None and not settings.replay:
+        if settings.until is not None and not settings.replay.on:
             return OffsetReader(consumer, bus, topic, group, settings.until, settings.offsets, instruments)
-        return Input(consumer, bus, topic, group, settings.upstream, instruments, replay=settings.replay)
+        return Input(consumer, bus, topic, group, settings.upstream, instruments, replay=settings.replay.on)
 
     async def _require_topic(self, admin: BusAdmin) -> None:
         """Raises ConfigError if the data topic is not there: its maker made it before this worker was launched."""

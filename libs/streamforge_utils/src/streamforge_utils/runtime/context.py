@@ -96,8 +96,8 @@ class Context(Generic[P]):
     ranges: what to load, ascending as given; `span` is the whole time range of the workflow. given_ranges: the former,
     where they were given. first_id: of the first range, where all records before it are there already.
     weight_per_minute: the share of the exchange's weight now. scratch: a folder for files that do not outlive the
-    process, which may not be there yet. replay: the input is a
-    topic of dead letters. handover: whether this attempt writes. placement: where its records are stored.
+    process, which may not be there yet. replay: the input is a topic of dead letters; chosen_letters: those that are
+    stored; none: all. handover: whether this attempt writes. placement: where its records are stored.
     archive_samples: which files are compared with the
     exchange. terminal_extra: what the terminal event's `extra` shall hold beside the progress, as JSON has it.
     """
@@ -122,7 +122,8 @@ class Context(Generic[P]):
         self.first_id = settings.first_id
         self.placement = Placement(settings.collection_name, settings.collections.daily)
         self.attempt = settings.attempt
-        self.replay = settings.replay
+        self.replay = settings.replay.on
+        self.chosen_letters = frozenset(settings.replay.letters)
         self.archive_samples = settings.archive.samples
         self.weight_per_minute = settings.exchange.weight_per_minute
         self.scratch = (settings.data.data_dir or Path(tempfile.gettempdir()) / "streamforge") / "tmp"

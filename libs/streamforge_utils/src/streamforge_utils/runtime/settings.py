@@ -17,6 +17,7 @@ from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.model.topic_reading import PartitionRange, Until, Upstream
 from streamforge_utils.plugins import PLUGINS
 from streamforge_utils.runtime.collection_settings import CollectionSettings
+from streamforge_utils.runtime.dead_letter_replay import ReplaySettings
 from streamforge_utils.runtime.environment import variable
 from streamforge_utils.runtime.object_settings import ObjectSettings
 from streamforge_utils.runtime.server_settings import ArangoSettings, KafkaSettings
@@ -330,14 +331,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
             check=check_word,
         ),
     ] = None
-    replay: Annotated[
-        bool,
-        variable(
-            "STREAMFORGE_REPLAY",
-            "read `KAFKA_TOPIC`, a topic of dead letters, to where it ends at the start; no upstream is needed then",
-            only="input",
-        ),
-    ] = False
+    replay: ReplaySettings = ReplaySettings()
     downstream: Annotated[
         tuple[str, ...],
         variable(

@@ -52,7 +52,8 @@ class _MemberBus:
         self._made: list[Consumer | Producer] = []
         self._bus = bus
         self.create_topic, self.delete_topic, self.topics = bus.create_topic, bus.delete_topic, bus.topics
-        self.trim, self.identity, self.offsets, self.lag = bus.trim, bus.identity, bus.offsets, bus.lag
+        self.trim, self.identity, self.offsets = bus.trim, bus.identity, bus.offsets
+        self.size, self.lag = bus.size, bus.lag
 
     async def producer(self, *, bulk: bool = False) -> Producer:
         # Sends of one producer follow one another: who is slow must not hold up the others.

@@ -13,6 +13,7 @@ from streamforge_utils.model.errors import PermanentError, TooLarge, TopicFull
 from streamforge_utils.model.messages import EOS_KEY, EndOfStream, encode_marker
 from streamforge_utils.model.names import dlq_topic
 from streamforge_utils.ports.bus import BusAdmin, Message, Producer, Received
+from streamforge_utils.runtime.dead_letter_replay import place_of
 from streamforge_utils.runtime.instruments import Instruments
 from streamforge_utils.runtime.topic_specs import dead_letters_topic
 
@@ -138,22 +139,34 @@ class DeadLetterQueue:
             return
         messages = [Message(r.key, r.value, self._headers(r, reason)) for r, reason in refused]
         try:
-            await self._instruments.retry("dead_letters", lambda: self._send(messages), patience_s=PATIENCE_S)
+            await self._patiently(messages)
         except TooLarge:
             if len(refused) > 1:
                 for one in refused:
                     await self.send(one)
                 return
             messages = [_cut(messages[0])]
-            await self._instruments.retry("dead_letters", lambda: self._send(messages), patience_s=PATIENCE_S)
+            await self._patiently(messages)
         self._instruments.progress.refused += len(messages)
         self._instruments.metrics.count("dead_letters", len(messages))
+
+    async def put_back(self, letters: Sequence[Received]) -> None:
+        """Write dead letters that were read here to the end of the topic, each still with where its record came from.
+
+        They count as refused, as they are outstanding. Raises as `send`.
+        """
+        if letters:
+            await self._patiently([Message(one.key, one.value, _with_origin(one)) for one in letters])
+            self._instruments.progress.refused += len(letters)
+
+    async def _patiently(self, messages: list[Message]) -> None:
+        await self._instruments.retry("dead_letters", lambda: self._send(messages), patience_s=PATIENCE_S)
 
     async def _send(self, messages: list[Message]) -> None:
         try:
             await self._producer.send(self.topic, messages)
         except TopicFull as error:
-            reason = dict(messages[-1].headers)["reason"].decode()
+            reason = dict(messages[-1].headers).get("reason", b"").decode(errors="replace")
             raise PermanentError(
                 f"the topic of dead letters {self.topic} is full: more records cannot be stored than it can keep, the "
                 f"latest because {reason[:200]}; nothing was dropped: see them with `streamforge dlq list`, remove "
@@ -186,6 +199,11 @@ class DeadLetterQueue:
             ("time", str(self._instruments.clock.now_ms()).encode()),
             *cut,
         )
+
+
+def _with_origin(letter: Received) -> tuple[tuple[str, bytes], ...]:
+    there, place = dict(letter.headers), place_of(letter)
+    return letter.headers + tuple((name, f"{getattr(place, name)}".encode()) for name in _ORIGIN if name not in there)
 
 
 def _short(reason: str) -> bytes:

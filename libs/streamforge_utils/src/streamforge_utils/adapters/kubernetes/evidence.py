@@ -17,12 +17,16 @@ from streamforge_utils.adapters.kubernetes.job_cache import CachedJob
 from streamforge_utils.adapters.kubernetes.objects import EventObject, Page, PodObject, milliseconds
 from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.ports.clock import Clock
+from streamforge_utils.ports.job_log import LOG_LINES, log_end
 from streamforge_utils.ports.launcher import Job, JobState
 
 _PENDING_AFTER_S: Final = 2.0
 _CONDITION_S: Final = 3.0
 _SHORT_S: Final = 3.0
-_LOG_LINES, _LOG_BYTES = 40, 262_144
+_READINGS: Final = ((LOG_LINES, 1024 * 1024), (40, 262_144))
+"""Lines and bytes. The API server counts the bytes from the first of these lines on, so long ones hide the last."""
+_TAILS: Final = 64
+"""The latest ended jobs of which the end of the log is remembered: their pods may go before it is asked for."""
 _PAGE = 500
 _NO_POD = "involvedObject.kind=Job,reason=FailedCreate"
 _NO_VOLUME = tuple(f"involvedObject.kind=Pod,reason={reason}" for reason in ("FailedMount", "FailedAttachVolume"))
@@ -39,17 +43,33 @@ class Evidence:
         self._api = api
         self._clock = clock
         self._slots = asyncio.Semaphore(_AT_ONCE)
+        self._tails: dict[str, str] = {}
 
     async def log(self, pod: PodObject) -> str | None:
         """The last lines that it wrote, "" if none; its final message, or None, where they cannot be read."""
-        query = {"tailLines": _LOG_LINES, "limitBytes": _LOG_BYTES}
         path = f"{self._api.pods_path}/{pod.metadata.name}/log"
+        answer = b""
         try:
-            async with self._slots:
-                answer = await self._api.call("GET", path, query=query, accept="*/*", patience_s=_SHORT_S)
+            for lines, limit in _READINGS:
+                query = {"tailLines": lines, "limitBytes": limit}
+                async with self._slots:
+                    answer = await self._api.call("GET", path, query=query, accept="*/*", patience_s=_SHORT_S)
+                if len(answer) < limit:
+                    break
+            else:
+                answer = answer[: answer.rfind(b"\n") + 1]  # the rest of the line is missing
         except StreamForgeError:  # it never ran, or its pod or node is gone
             return pod.final_message
         return answer.decode(errors="replace")
+
+    async def tail(self, entry: CachedJob, pods: Iterable[PodObject]) -> str | None:
+        """The end of what a job has written, as far as it is to be had. pods: those that are there of it."""
+        if (kept := self._tails.get(entry.uid)) is not None:
+            return kept
+        for pod in sorted(pods, key=lambda one: one.ended):  # one that lives first
+            if (found := await self.log(pod)) is not None:
+                return log_end(found.encode())
+        return None if entry.log is None else log_end(entry.log.encode())
 
     async def warnings(self, entry: CachedJob) -> list[EventObject]:
         """The warnings about a job and its last pod."""
@@ -120,6 +140,9 @@ class Evidence:
                 await asyncio.wait({entry.reading})
             log = found or entry.log or found
             events = await self.warnings(entry)
+        elif pod.leaving:  # with its log
+            log = (await self.log(pod) if pod.metadata.uid in entry.pods else None) or log
+        self._remember(entry, log)
         deleted = entry.gone or (pod is not None and pod.leaving)
         end = end_of(
             entry.job, pod, deleted=deleted, stopped=entry.stopped, waited=entry.waited, log=log, events=events
@@ -129,6 +152,12 @@ class Evidence:
         return entry.record.as_job(
             JobState.ENDED, ended_ms=max(ended_ms, entry.record.started_ms), **msgspec.structs.asdict(end)
         )
+
+    def _remember(self, entry: CachedJob, log: str | None) -> None:
+        if log is not None:
+            self._tails[entry.uid] = log_end(log.encode())
+        if len(self._tails) > _TAILS:
+            self._tails.pop(next(iter(self._tails)))
 
     async def _listed(self, selector: str) -> AsyncIterator[EventObject]:
         query: dict[str, str | int] = {"fieldSelector": f"type=Warning,{selector}", "limit": _PAGE}

@@ -170,6 +170,20 @@ class KubernetesLauncher:
             if (record := entry.noted(name, exit_code, self._clock.now_ms())) is not None:
                 await self._change(entry, record)
 
+    async def log(self, name: str) -> str | None:
+        """See `Launcher.log`: it is there as long as the pod, and for a while after a pod that was deleted."""
+        await self._opened()
+        entry = self._cache.find(name)
+        if entry is None or self._informers is None:
+            return None
+        pods = list(entry.pods.values())
+        if entry.ended:  # of one that has ended they are not remembered
+            try:
+                pods, _ = await self._informers[1].everything(f"{JOB_UID_LABEL}={entry.uid}")
+            except Refused as refused:
+                raise list_refused(refused, self._template.namespace) from refused
+        return await self._evidence.tail(entry, pods)
+
     async def forget(self, name: str) -> None:
         """See `Launcher.forget`; returns when its Job is gone too, if no other is a member of it."""
         await self._opened()

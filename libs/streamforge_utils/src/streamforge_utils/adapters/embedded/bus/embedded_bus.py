@@ -146,6 +146,9 @@ class EmbeddedBus(ClientBus[EmbeddedProducer, EmbeddedConsumer]):
     async def offsets(self, topic: str) -> Mapping[int, tuple[int, int]]:
         return await self._lane.run(self._offsets, topic)
 
+    async def size(self, topic: str) -> int | None:
+        return await self._lane.run(lambda: self._topics.get(topic).log.size())
+
     async def lag(self, topic: str, group: str) -> Lag:
         return await self._lane.run(self._lag, topic, group)
 

@@ -213,6 +213,11 @@ class Log:
         with sqlite.translated(self.path, "read"):
             return int(self._connection.execute("SELECT next FROM partitions").fetchone()[0])
 
+    def size(self) -> int:
+        """The bytes that count against the cap."""
+        with sqlite.translated(self.path, "read"):
+            return int(self._connection.execute("SELECT bytes FROM partitions").fetchone()[0])
+
     def oldest(self, offset: int = 0) -> int | None:
         """The offset of the oldest message at or after `offset`, or None."""
         found = self._first("last >= ? ORDER BY last LIMIT 1", offset)

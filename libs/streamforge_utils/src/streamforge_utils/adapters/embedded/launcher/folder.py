@@ -21,6 +21,7 @@ from typing import Final
 import msgspec
 
 from streamforge_utils.model.errors import ConfigError, RetryableError
+from streamforge_utils.ports.job_log import LOG_BYTES, log_end
 from streamforge_utils.ports.launcher import JobSpec
 
 FORMAT: Final = 2
@@ -182,6 +183,14 @@ class Folder:
             return text
         cut = text[-limit:]
         return cut.partition("\n")[2] or cut
+
+    def log_end(self) -> str:
+        """See `ports.job_log`. Raises OSError."""
+        parts = []
+        for path in (self.path / "log.1", self.log_path):
+            with contextlib.suppress(FileNotFoundError):
+                parts.append(_tail(path, LOG_BYTES + 1))
+        return log_end(b"".join(parts))
 
     def remove(self) -> None:
         """Remove the folder; its name is free at once. Call it with the lock held."""

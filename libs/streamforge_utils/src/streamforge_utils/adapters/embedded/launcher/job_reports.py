@@ -1,4 +1,4 @@
-"""A job as it is observed in its folder: whether it runs, and how it ended."""
+"""A job as it is observed in its folder: whether it runs, how it ended, and what it wrote."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Final
 
 import msgspec
 
+from streamforge_utils.adapters.embedded.launcher.basket_folders import process_of
 from streamforge_utils.adapters.embedded.launcher.folder import Folder, Remembered
 from streamforge_utils.ports.launcher import Job, JobState
 
@@ -37,6 +38,12 @@ def job_of(remembered: Remembered, folder: Folder, state: JobState, process: Fol
         reason=_reason(process, status, number),
         ended_ms=max(folder.ended_ms() or 0, remembered.started_ms),
     )
+
+
+def log_of(folder: Folder) -> str | None:
+    """The end of what the process of the job in the folder wrote; None: there was none. Raises OSError."""
+    process = process_of(folder, folder.remembered())
+    return process.log_end() if process.was_started() else None
 
 
 def _reason(folder: Folder, status: int | None, number: int | None) -> str:

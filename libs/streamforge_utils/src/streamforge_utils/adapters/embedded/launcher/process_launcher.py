@@ -32,7 +32,7 @@ from streamforge_utils.adapters.embedded.launcher.basket_folders import (
 )
 from streamforge_utils.adapters.embedded.launcher.folder import Folder, Remembered, sweep
 from streamforge_utils.adapters.embedded.launcher.fork_server import WORTH_IT, ForkServer
-from streamforge_utils.adapters.embedded.launcher.job_reports import job_of
+from streamforge_utils.adapters.embedded.launcher.job_reports import job_of, log_of
 from streamforge_utils.model.errors import ConfigError, ConflictError, RetryableError
 from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.ports.launcher import Job, JobSpec, JobState
@@ -161,6 +161,10 @@ class ProcessLauncher:
 
     async def note_end(self, name: str, exit_code: int) -> None:
         """See `Launcher.note_end`: how each job ended is in its folder."""
+
+    async def log(self, name: str) -> str | None:
+        """See `Launcher.log`; it is there until the job is forgotten."""
+        return await self._run(log_of, Folder(self._directory, name)) if _NAME.fullmatch(name) else None
 
     async def forget(self, name: str) -> None:
         """See `Launcher.forget`."""

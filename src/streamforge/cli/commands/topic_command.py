@@ -1,0 +1,64 @@
+"""The command `topics`: what lies on the bus, and how far it is read."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+import typer
+
+from streamforge.cli import command_options as o
+from streamforge.cli import terminal
+from streamforge.cli.client import Query, to_json
+from streamforge.cli.session import Mode, NothingThere, session
+from streamforge.manager import topic_lag_answers
+
+MOST_AT_ONCE = 200
+
+
+async def topics(
+    where: o.AtManager,
+    queue_id: Annotated[
+        str | None, typer.Option("--queue", metavar="QUEUE_ID", help="Those of this workflow alone.")
+    ] = None,
+    limit: Annotated[
+        int,
+        typer.Option("--limit", metavar="N", min=1, max=10_000, help="At most so many, in the order of their names."),
+    ] = 200,
+    as_json: o.Json = False,
+) -> int:
+    """List the topics of workflows: what they hold, who reads them and how far behind."""
+    query: Query = {} if queue_id is None else {"queue_id": queue_id}
+    raw, more = list[msgspec.Raw](), False
+    try:
+        async with session(where, Mode.READ) as found:
+            raw, more = await found.api.pages("/topics", "topics", query, limit, at_once=MOST_AT_ONCE)
+    except NothingThere as error:
+        if not as_json:
+            terminal.say(str(error))
+    if as_json:
+        terminal.write(to_json({"topics": [msgspec.json.decode(one) for one in raw]}))
+        return 0
+    listed = [msgspec.json.decode(one, type=topic_lag_answers.Topic) for one in raw]
+    if not listed:
+        terminal.say("there are no topics")
+        return 0
+    terminal.table(
+        ["topic", "kind", "messages", "end", "lag", "per second", "read by"],
+        [
+            [
+                one.name,
+                one.kind,
+                terminal.number(one.messages),
+                terminal.number(sum(partition.end for partition in one.partitions)),
+                "" if one.lag is None else terminal.number(one.lag),
+                "" if one.rate is None else f"{one.rate:g}",
+                ", ".join(reader.step for reader in one.readers),
+            ]
+            for one in listed
+        ],
+        right=("messages", "end", "lag", "per second"),
+    )
+    if more:
+        terminal.say(f"the first {limit} are shown; see more with --limit")
+    return 0

@@ -1,0 +1,38 @@
+"""The routes of the bus' topics."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Query
+from starlette.responses import Response
+
+from streamforge.manager import topic_lag_answers
+from streamforge.manager.api.routing import In, StrictRoute, gives, reply
+
+router = APIRouter(route_class=StrictRoute, tags=["topics"])
+
+_NAME = 249
+"""The longest name of a topic."""
+
+
+@router.get(
+    "/topics",
+    responses=gives(topic_lag_answers.TopicPage),
+    summary="List the topics of workflows, and how far they are read",
+    description="Each is looked at when it is asked for: a rate needs an earlier look, a second before at least.",
+)
+async def find(
+    to: In,
+    queue_id: Annotated[str | None, Query(max_length=300, description="Those of this workflow alone.")] = None,
+    cursor: Annotated[str | None, Query(max_length=_NAME, description="Of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=200, description="At most so many.")] = 50,
+) -> Response:
+    return reply(await to.service.topics.page(queue_id=queue_id, cursor=cursor, limit=limit))
+
+
+@router.get("/topics/{name}", responses=gives(topic_lag_answers.Topic), summary="Show a topic")
+async def show(
+    name: Annotated[str, Path(description="The topic.", examples=["queue-events"], max_length=_NAME)], to: In
+) -> Response:
+    return reply(await to.service.topics.one(name))

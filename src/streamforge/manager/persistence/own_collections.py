@@ -1,0 +1,7 @@
+"""The collections that the manager keeps beside the records."""
+
+from __future__ import annotations
+
+from streamforge.manager.persistence import attempt_logs, event_history, rollups
+
+OWN_COLLECTIONS = frozenset({attempt_logs.COLLECTION, event_history.COLLECTION, rollups.COLLECTION})

@@ -1,0 +1,167 @@
+"""The topics of workflows: what they hold, who reads them, how far, and how fast that changes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+import msgspec
+
+from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.lifecycle.job_spec import reading_group
+from streamforge.manager.persistence.workflow_store import Unreadable
+from streamforge.manager.service import NotFound
+from streamforge.manager.topic_lag_answers import PartitionOffsets, Topic, TopicPage, TopicReader
+from streamforge.manager.workflow import Workflow
+from streamforge_utils.model import names
+from streamforge_utils.model.errors import PermanentError
+from streamforge_utils.ports.bus import Retention
+from streamforge_utils.runtime.topic_specs import TALK_MAX_BYTES
+from streamforge_utils.runtime.worker_definition import Role
+
+LOOK_LEAST_S = 1.0
+"""An earlier look that is not so old yet is not replaced: rates over less say little."""
+_REMEMBERED = 2000
+_DATA, _DEAD_LETTERS = names.data_topic(""), names.dlq_topic(names.data_topic(""))
+
+
+class _Look(msgspec.Struct, frozen=True):
+    """What a look found: where the topic ended, and what each group had committed, summed over the partitions."""
+
+    at: float
+    end: int
+    committed: Mapping[str, int]
+
+
+class TopicLag:
+    """Looks at topics when it is asked; remembers the latest two looks at each, of the latest 2,000."""
+
+    def __init__(self, deps: Dependencies) -> None:
+        self._deps = deps
+        self._looks: dict[str, tuple[_Look, _Look | None]] = {}
+
+    async def page(self, *, queue_id: str | None = None, cursor: str | None = None, limit: int = 50) -> TopicPage:
+        """Topics of workflows, and those of commands and events. queue_id: of this workflow alone. cursor: a name.
+
+        Raises RetryableError.
+        """
+        there = [name for name in await self._deps.admin.topics() if self._is_meant(name, queue_id)]
+        behind = [name for name in there if cursor is None or name > cursor]
+        found = list[Topic]()
+        for name in behind[:limit]:
+            try:
+                found.append(await self._look(name))
+            except PermanentError:
+                continue  # it was removed meanwhile
+        return TopicPage(topics=found, cursor=behind[limit - 1] if len(behind) > limit else None)
+
+    async def one(self, name: str) -> Topic:
+        """The topic. Raises NotFound, or RetryableError."""
+        if not self._is_meant(name, None) or name not in await self._deps.admin.topics():
+            raise NotFound(f"there is no topic {name[:80]!r} of a workflow: GET /topics lists those that there are")
+        try:
+            return await self._look(name)
+        except PermanentError as error:
+            raise NotFound(f"topic {name} was removed a moment ago") from error
+
+    def _is_meant(self, name: str, queue_id: str | None) -> bool:
+        owner = _owner(name)
+        if queue_id is not None:
+            return owner == queue_id or (owner is None and any(one.queue_id == queue_id for one in self._storing(name)))
+        talks = name in (self._deps.control_topic, self._deps.events_topic)
+        return owner is not None or talks or any(True for _ in self._storing(name))
+
+    def _storing(self, name: str) -> Iterable[Workflow]:
+        """The workflows under way that store the topic of another producer."""
+        every = (stored.workflow for stored in self._deps.workflows.live.values())
+        return (one for one in every if one.topic_input is not None and one.topic_input.topic == name)
+
+    async def _look(self, name: str) -> Topic:
+        admin, policy = self._deps.admin, self._deps.policy
+        owner, workflow = _owner(name), None
+        if owner is not None:
+            try:
+                stored = await self._deps.workflows.get(owner)
+                workflow = None if stored is None else stored.workflow
+            except Unreadable:
+                pass  # its topics are there all the same
+        groups = _groups_of(workflow, self._storing(name))
+        lags = {group: await admin.lag(name, group) for group, _, _ in groups}
+        offsets = await admin.offsets(name)  # last: so no group is ahead of the end
+        end = sum(one for _, one in offsets.values())
+        now = _Look(self._deps.clock.monotonic(), end, {g: sum(lag.committed.values()) for g, lag in lags.items()})
+        before = self._before(name, now)
+        seconds = 0.0 if before is None else now.at - before.at
+        kind = _kind(name, owner, self._deps.control_topic, self._deps.events_topic)
+        limits = {"records": policy.data_topic_max_bytes, "dead-letters": policy.dlq_max_bytes, "other": None}
+        retention = Retention.CONSUMED if owner is not None else Retention.ROLLING
+        return Topic(
+            name=name,
+            kind=kind,
+            queue_id=owner,
+            retention=None if kind == "other" else retention.value,
+            limit_bytes=limits.get(kind, TALK_MAX_BYTES),
+            bytes=await admin.size(name),
+            messages=sum(last - first for first, last in offsets.values()),
+            partitions=[PartitionOffsets(partition=n, first=a, end=b) for n, (a, b) in sorted(offsets.items())],
+            readers=[
+                TopicReader(
+                    group=group,
+                    queue_id=queue_id,
+                    step=target,
+                    committed={str(n): offset for n, offset in sorted(lags[group].committed.items())},
+                    lag=lags[group].records,
+                    rate=None
+                    if before is None or group not in before.committed
+                    else _rate(now.committed[group] - before.committed[group], seconds),
+                )
+                for group, queue_id, target in groups
+            ],
+            lag=max((lag.records for lag in lags.values()), default=None),
+            rate=None if before is None else _rate(now.end - before.end, seconds),
+            rate_seconds=None if before is None else round(seconds, 3),
+        )
+
+    def _before(self, name: str, now: _Look) -> _Look | None:
+        """An earlier look that is old enough, if there was one; this one is remembered."""
+        latest, older = self._looks.pop(name, (None, None))
+        if latest is None or latest.end > now.end:  # the topic was made again
+            latest, older = now, None
+        elif now.at - latest.at >= LOOK_LEAST_S:
+            latest, older = now, latest
+        self._looks[name] = (latest, older)
+        if len(self._looks) > _REMEMBERED:
+            self._looks.pop(next(iter(self._looks)))
+        return older
+
+
+def _owner(name: str) -> str | None:
+    """The workflow by whose name the topic is called."""
+    queue_id = name.removesuffix(_DEAD_LETTERS) if name.endswith(_DEAD_LETTERS) else name.removesuffix(_DATA)
+    return queue_id if queue_id != name and names.is_queue_id(queue_id) else None
+
+
+def _kind(name: str, owner: str | None, control: str, events: str) -> str:
+    if owner is not None:
+        return "dead-letters" if name.endswith(_DEAD_LETTERS) else "records"
+    return {control: "commands", events: "events"}.get(name, "other")
+
+
+def _groups_of(workflow: Workflow | None, storing: Iterable[Workflow]) -> Sequence[tuple[str, str, str]]:
+    """Who reads the topic: the group, its workflow and its target."""
+    own = [] if workflow is None else [(workflow, None)]
+    return [
+        (
+            names.consumer_group(one.queue_id, step.target)
+            if topic is None
+            else reading_group(one, topic, step.target),
+            one.queue_id,
+            step.target,
+        )
+        for one, topic in [*own, *((one, one.topic_input) for one in storing)]
+        for step in one.steps
+        if step.role is Role.SINK
+    ]
+
+
+def _rate(messages: int, seconds: float) -> float:
+    return round(max(0, messages) / seconds, 3)

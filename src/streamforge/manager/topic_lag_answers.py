@@ -1,0 +1,61 @@
+"""The JSON that the API answers about the bus' topics and how far they are read."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import msgspec
+
+from streamforge.manager.answers import CURSOR, QUEUE_ID, meaning, one_of
+
+KINDS = ("records", "dead-letters", "commands", "events", "other")
+"""What lies on a topic; `other`: messages of another producer, which a workflow stores."""
+
+
+class PartitionOffsets(msgspec.Struct, frozen=True, kw_only=True):
+    """What a partition holds: the offsets from `first` to before `end`."""
+
+    partition: int
+    first: int
+    end: int
+
+
+class TopicReader(msgspec.Struct, frozen=True, kw_only=True):
+    """A consumer group that reads a topic."""
+
+    group: str
+    queue_id: str
+    step: Annotated[str, meaning("The sink that reads so.", "arango-candles")]
+    committed: Annotated[
+        dict[str, int], meaning("By partition, the offset up to which it has committed; empty: nothing yet.", {"0": 17})
+    ]
+    lag: Annotated[int, meaning("Messages that it has still to read.")]
+    rate: Annotated[float | None, meaning("Messages a second that it committed, since an earlier look at the topic.")]
+
+
+class Topic(msgspec.Struct, frozen=True, kw_only=True):
+    """A topic, and how far it is read."""
+
+    name: Annotated[str, meaning("", f"{QUEUE_ID}-data")]
+    kind: Annotated[str, one_of(KINDS)]
+    queue_id: Annotated[str | None, meaning("The workflow whose topic it is.")]
+    retention: Annotated[
+        str | None,
+        one_of(("consumed", "rolling")),
+        meaning("consumed: what a reader has not read is kept. rolling: the oldest goes. None: another's topic."),
+    ]
+    limit_bytes: Annotated[int | None, meaning("Where its producer waits, or the oldest goes.")]
+    bytes: Annotated[int | None, meaning("What its messages take; none where the bus does not tell.")]
+    messages: Annotated[int, meaning("How many it holds, at most: the offsets between `first` and `end`.")]
+    partitions: list[PartitionOffsets]
+    readers: list[TopicReader]
+    lag: Annotated[int | None, meaning("Of the reader that has most to read; none without readers.")]
+    rate: Annotated[float | None, meaning("Messages a second that came, since an earlier look.")]
+    rate_seconds: Annotated[float | None, meaning("How long ago that look was; none: this is the first one.")]
+
+
+class TopicPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Topics in the order of their names."""
+
+    topics: list[Topic]
+    cursor: Annotated[str | None, meaning(CURSOR)] = None

@@ -80,9 +80,12 @@ class Peer:
 async def peer(
     config: ExchangeConfig | None = None, now_ms: int = NOW, load: Load = load_recordings
 ) -> AsyncIterator[Peer]:
-    clock = ExchangeClock(now_ms, frozen=True)
+    """pong_s of the config: 0 stays; else a client in this busy process has as long as any wait of a test."""
+    clock, config = ExchangeClock(now_ms, frozen=True), config if config is not None else ExchangeConfig()
+    if config.pong_s:
+        config = msgspec.structs.replace(config, pong_s=LIMIT_S)
     async with (
-        await serve(config if config is not None else ExchangeConfig(), clock, load) as exchange,
+        await serve(config, clock, load) as exchange,
         aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=LIMIT_S)) as session,
     ):
         yield Peer(exchange, clock, session)

@@ -16,6 +16,7 @@ import structlog
 
 from streamforge_utils.adapters.embedded.bus.embedded_bus import EmbeddedBus
 from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
+from streamforge_utils.adapters.embedded.wal_copier import COPY_BYTES, START_OVER_BYTES
 from streamforge_utils.model.daily_collections import Placement
 from streamforge_utils.model.kinds import trades
 from streamforge_utils.model.topic_reading import Upstream
@@ -35,14 +36,14 @@ NOON_MS = 1_722_513_600_000
 HOUR_MS = 3_600_000
 AN_HOUR = 3_600
 """Trades."""
-WAL_BYTES = 9_000_000
+WAL_BYTES = 17_000_000
 """What SQLite keeps at most beside a topic of what it has written."""
 TOPIC, GROUP = "wf-data", "wf-sink"
 
 
-def taken(folder: Path) -> int:
-    """Bytes of all files in it."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+def taken(folder: Path, pattern: str = "*") -> int:
+    """Bytes of all files in it that the pattern fits."""
+    return sum(path.stat().st_size for path in folder.rglob(pattern) if path.is_file())
 
 
 async def test_after_a_day_the_bus_takes_what_it_took_after_an_hour(tmp_path: Path) -> None:
@@ -66,6 +67,7 @@ async def test_after_a_day_the_bus_takes_what_it_took_after_an_hour(tmp_path: Pa
     )
     storing = asyncio.create_task(sink(ctx))
     buses, stores, number, size = list[int](), list[int](), 0, len(trade(0, NOON_MS)[1])
+    logs = 0
     try:
         async with asyncio.timeout(LIMIT_S):
             for hour in range(24):
@@ -78,7 +80,8 @@ async def test_after_a_day_the_bus_takes_what_it_took_after_an_hour(tmp_path: Pa
                     await asyncio.sleep(0.01)
                 await bus.trim(TOPIC, [GROUP])  # as the manager does now and then
                 buses.append(taken(tmp_path / "bus"))
-                stores.append(taken(tmp_path / "store"))
+                stores.append(taken(tmp_path / "store", "*.db"))
+                logs = max(logs, taken(tmp_path / "store", "*-wal"))
         days = [name for name in await store.names() if name.startswith("btcusdt")]
         counts = [await store.count(name) for name in days]
     finally:
@@ -96,3 +99,4 @@ async def test_after_a_day_the_bus_takes_what_it_took_after_an_hour(tmp_path: Pa
     assert max(buses) < buses[0] + WAL_BYTES
     assert max(buses[12:]) < max(buses[:12]) + sent / 24  # less than an hour has brought
     assert stores[-1] - stores[0] < 1.5 * sent
+    assert logs < 2 * (START_OVER_BYTES + 2 * COPY_BYTES)  # of two days

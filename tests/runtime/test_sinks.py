@@ -51,6 +51,7 @@ class Plain:
 @pytest.fixture(autouse=True)
 def _plain(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sinks, "Offloader", Plain)
+    monkeypatch.setattr(sinks, "FULL_BATCH", 1)
 
 
 class Sink:
@@ -140,6 +141,24 @@ async def test_few_batches_are_read_ahead_of_a_store_that_does_not_answer(at_onc
     assert of.stored == [[f"k{n}"] for n in range(12)]
     assert of.commits[-1] == 12
     assert of.patience == {7.0}
+
+
+async def test_a_small_batch_is_stored_before_another_one_is_read(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One is read at the same time, and waits; full ones before it are stored first."""
+    monkeypatch.setattr(sinks, "FULL_BATCH", 2)
+    of = Sink(batch(0, "a", "b"), batch(2, "c", "d"), batch(4, "e"), batch(5, "f"), batch(6, "g"))
+    of.gates = {key: asyncio.Event() for key in "ace"}
+    running = asyncio.create_task(of.run())
+    await until(lambda: of.taken >= 3 and len(of.asking) == 1, running)
+    assert of.taken == 3
+    of.gates["a"].set()
+    await until(lambda: len(of.asking) == 2, running)
+    of.gates["c"].set()
+    await until(lambda: len(of.asking) == 3, running)
+    assert of.taken == 4
+    of.gates["e"].set()
+    await running
+    assert of.stored == [["a", "b"], ["c", "d"], ["e"], ["f"], ["g"]]
 
 
 async def test_what_is_kept_is_committed_while_the_input_goes_on(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -130,5 +130,5 @@ class ExchangeConfig(msgspec.Struct, frozen=True, kw_only=True):
     speed: float = 1.0
     connect_limit: int | None = CONNECT_LIMIT
     message_limit: int | None = MESSAGE_LIMIT
-    pong_s: float = 10.0
+    pong_s: float = 60.0
     tls: Path | None = None

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from streamforge_utils.adapters.embedded import sqlite
 from streamforge_utils.adapters.embedded.bus.batch_format import Batch, pack
 from streamforge_utils.adapters.embedded.bus.files import OpenTopic, TopicFiles
+from streamforge_utils.adapters.embedded.wal_copier import COPY_BYTES
 from streamforge_utils.model.errors import PermanentError, RetryableError
-from streamforge_utils.ports.bus import Message, TopicSpec
+from streamforge_utils.ports.bus import Message, Retention, TopicSpec
 
 
 @pytest.fixture
@@ -86,3 +89,16 @@ def test_only_what_is_fleeting_does_not_wait_for_the_disk(topic: OpenTopic) -> N
     for fleeting in (False, True, True, False):
         topic.log.append(batches(1), 1, int, fleeting=fleeting)
         assert flushes() is not fleeting
+
+
+def test_records_are_copied_into_the_file_while_they_are_written(files: TopicFiles) -> None:
+    """The writer would do so itself at eight times as much."""
+    files.create(TopicSpec(name="data", retention=Retention.CONSUMED, readers=("sink",)))
+    large = pack("data", [Message(None, b"x" * 999_000)], batch_bytes=1_000_000, message_limit=1_000_000)
+    topic = files.open("data")
+    for _ in range(2 * COPY_BYTES // 1_000_000):
+        topic.log.append(large, 1, int)
+    with closing(sqlite.connect(topic.log.path)) as reader, sqlite.snapshot(reader, topic.log.path):
+        reader.execute("SELECT count(*) FROM log").fetchone()  # so that closing copies nothing
+        topic.close()
+        assert topic.log.path.stat().st_size > COPY_BYTES

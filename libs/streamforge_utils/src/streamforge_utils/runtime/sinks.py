@@ -164,6 +164,8 @@ BATCHES_AT_ONCE = 4
 
 One less where the store takes several at a time: those need memory there too.
 """
+FULL_BATCH = 1000
+"""A smaller batch is stored before another one is read: what comes meanwhile is one batch then, and one transaction."""
 COMMIT_EVERY_S = 0.1
 """Each commit costs a disk flush that competes with the store, so several batches share one."""
 
@@ -232,10 +234,11 @@ async def store_input(ctx: Context[SinkP], offloader: Converter, keeper: Keeper 
     """
     at_once = ctx.store.upserts_at_once
     keeper = keeper or _Direct(ctx)
-    room, ended = asyncio.Semaphore(BATCHES_AT_ONCE - (at_once > 1)), asyncio.Event()
+    most = BATCHES_AT_ONCE - (at_once > 1)
+    room, ended = asyncio.Semaphore(most), asyncio.Event()
     order, days = _StoreOrder(at_once), DayDivision(ctx.placement, lambda: ctx.kind)
 
-    async def keep(received: Sequence[Received]) -> None:
+    async def keep(received: Sequence[Received], takes: int) -> None:
         wanted, others = divided(received, ctx.chosen_letters)
         converted = await offloader.convert(wanted) if wanted else Converted([], [], [], [])
         async with order.batch(converted.keys) as first:
@@ -247,7 +250,8 @@ async def store_input(ctx: Context[SinkP], offloader: Converter, keeper: Keeper 
             if refused or others:  # at once: if they were read again, each would become a dead letter again
                 await keeper.finish(refused=True)
                 await ctx.input.commit()
-        room.release()
+        for _ in range(takes):
+            room.release()
 
     async def commit() -> None:
         while not ended.is_set():
@@ -263,10 +267,12 @@ async def store_input(ctx: Context[SinkP], offloader: Converter, keeper: Keeper 
             always.create_task(commit(), name="commit")
             async with asyncio.TaskGroup() as tasks:
                 async for received in ctx.input:
-                    if room.locked():
+                    takes = 1 if len(received) >= FULL_BATCH else most
+                    if takes == 1 and room.locked():
                         offloader.start_helper()
-                    await room.acquire()
-                    tasks.create_task(keep(received), name="keep")
+                    for _ in range(takes):
+                        await room.acquire()
+                    tasks.create_task(keep(received, takes), name="keep")
             ended.set()
         await keeper.finish()
     finally:

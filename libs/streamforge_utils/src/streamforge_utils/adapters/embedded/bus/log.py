@@ -16,6 +16,7 @@ import msgspec
 from streamforge_utils.adapters.embedded import sqlite
 from streamforge_utils.adapters.embedded.bus.batch_format import Batch, StoredBatch
 from streamforge_utils.adapters.embedded.bus.notification import notify
+from streamforge_utils.adapters.embedded.wal_copier import WRITER_BYTES, WalCopier
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.ports.bus import Retention, TopicSpec
 
@@ -59,12 +60,12 @@ class Log:
         self._connection = connection
         self._synchronous = _synchronous(spec.retention)
         self._wal = Path(f"{path}-wal")
+        self._copier = WalCopier(_page_size(spec.retention))
 
     @classmethod
     def create(cls, path: Path, spec: TopicSpec) -> None:
         """Make the file of a new topic; no other process may know `path` yet, and `sqlite.settle` makes it durable."""
-        # Bulk rows are hundreds of kilobytes: large pages make their chains short. Small rows want small pages.
-        page_size = 16384 if spec.retention is Retention.CONSUMED else 4096
+        page_size = _page_size(spec.retention)
         with closing(sqlite.connect(path, _FORMAT, synchronous="OFF", page_size=page_size)) as connection:
             readers = msgspec.json.encode(spec.readers).decode()
             with sqlite.transaction(connection, path, "create"):
@@ -84,7 +85,7 @@ class Log:
                 retention = Retention(row[1])
                 connection.execute(f"PRAGMA synchronous = {_synchronous(retention)}")
                 page_size = connection.execute("PRAGMA page_size").fetchone()[0]
-                connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_BYTES // page_size}")
+                connection.execute(f"PRAGMA wal_autocheckpoint = {_wal_bytes(retention) // page_size}")
             if row[0] != name:
                 raise PermanentError(f"{path} holds the topic {row[0]}, not {name}: choose another topic name")
         except BaseException:
@@ -95,6 +96,7 @@ class Log:
         return cls(path, connection, spec)
 
     def close(self) -> None:
+        self._copier.close()
         self._connection.close()
 
     @property
@@ -157,9 +159,11 @@ class Log:
             if kept > self.spec.max_bytes and self._rolling:  # one send larger than the whole topic
                 kept -= self._make_room(kept - self.spec.max_bytes, floor)
             connection.execute("UPDATE partitions SET next = ?, bytes = ?", (end, kept))
-        self._restrain()
         if rows:
             notify(self.path.parent)
+        if self.spec.retention is Retention.CONSUMED:
+            self._copier.written(self.path, needed)
+        self._restrain()
         return len(rows)
 
     def trim(self, floor: int) -> None:
@@ -267,6 +271,16 @@ class Log:
 def gone(name: str) -> PermanentError:
     """The error of a call on a topic that was deleted meanwhile."""
     return PermanentError(f"topic {name} was deleted; create it again before using it")
+
+
+def _page_size(retention: Retention) -> int:
+    # Bulk rows are hundreds of kilobytes: large pages make their chains short. Small rows want small pages.
+    return 16384 if retention is Retention.CONSUMED else 4096
+
+
+def _wal_bytes(retention: Retention) -> int:
+    """At so many bytes the writer copies the write-ahead log."""
+    return WRITER_BYTES if retention is Retention.CONSUMED else _CHECKPOINT_BYTES
 
 
 def _synchronous(retention: Retention) -> str:

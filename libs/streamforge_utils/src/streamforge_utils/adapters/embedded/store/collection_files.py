@@ -16,6 +16,7 @@ from typing import Final, TypeVar
 
 from streamforge_utils.adapters.embedded import sqlite
 from streamforge_utils.adapters.embedded.store import document_rows
+from streamforge_utils.adapters.embedded.wal_copier import WRITER_BYTES, WalCopier
 from streamforge_utils.model.errors import ConfigError, RetryableError
 from streamforge_utils.model.names import fit
 
@@ -41,6 +42,7 @@ class Catalogue:
         self._path = directory / "collections.db"
         self._catalogue = sqlite.LazyConnection(self._path, FORMAT)
         self._open: OrderedDict[str, tuple[sqlite3.Connection, Path]] = OrderedDict()
+        self._copier = WalCopier(document_rows.PAGE_SIZE)
 
     def names(self) -> list[str]:
         """The names of all collections, sorted."""
@@ -49,9 +51,17 @@ class Catalogue:
             rows = catalogue.execute("SELECT name FROM collections ORDER BY name").fetchall()
         return [row[0] for row in rows]
 
-    def write(self, collection: str, work: Callable[[sqlite3.Connection], T], *, create: bool = True) -> T | None:
-        """Do `work` in a writing transaction of the collection; None if there is none and `create` is false."""
-        return self._do(collection, work, sqlite.transaction, create=create)
+    def write(
+        self, collection: str, work: Callable[[sqlite3.Connection], T], *, size: int = 0, create: bool = True
+    ) -> T | None:
+        """Do `work` in a writing transaction of the collection; None if there is none and `create` is false.
+
+        size: bytes that it writes, about.
+        """
+        done = self._do(collection, work, sqlite.transaction, create=create)
+        if (opened := self._open.get(collection)) is not None:
+            self._copier.written(opened[1], size)
+        return done
 
     def read(self, collection: str, work: Callable[[sqlite3.Connection], T]) -> T | None:
         """Do `work` on one snapshot of the collection; None if there is none."""
@@ -87,6 +97,7 @@ class Catalogue:
 
     def close(self) -> None:
         """Close every connection."""
+        self._copier.close()
         for collection in list(self._open):
             self._forget(collection)
         self._catalogue.close()
@@ -153,6 +164,7 @@ class Catalogue:
             create=create,
             page_size=document_rows.PAGE_SIZE,
         )
+        connection.execute(f"PRAGMA wal_autocheckpoint = {WRITER_BYTES // document_rows.PAGE_SIZE}")
         if not path.exists():
             # Dropped between the opening of the file and of its log: the log opened here is one of our own making,
             # without the mark. The file goes first, so where it is still there the log was the right one.
@@ -164,8 +176,7 @@ class Catalogue:
     def _remember(self, collection: str, connection: sqlite3.Connection, path: Path) -> tuple[sqlite3.Connection, Path]:
         self._open[collection] = (connection, path)
         if len(self._open) > OPEN_LIMIT:
-            _, (oldest, _) = self._open.popitem(last=False)
-            oldest.close()
+            self._close(*self._open.popitem(last=False)[1])
         return connection, path
 
     @contextmanager
@@ -179,7 +190,11 @@ class Catalogue:
     def _forget(self, collection: str) -> None:
         opened = self._open.pop(collection, None)
         if opened is not None:
-            opened[0].close()
+            self._close(*opened)
+
+    def _close(self, connection: sqlite3.Connection, path: Path) -> None:
+        self._copier.forget(path)
+        connection.close()
 
     def _settle_drop(self, collection: str, path: Path) -> None:
         """After the mark was seen: wait for the drop to be complete, or complete it if it was cut short."""

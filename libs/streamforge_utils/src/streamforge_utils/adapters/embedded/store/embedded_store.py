@@ -22,6 +22,7 @@ from streamforge_utils.adapters.embedded.store import document_rows
 from streamforge_utils.adapters.embedded.store.collection_files import Catalogue
 from streamforge_utils.adapters.embedded.store.state_rows import States
 from streamforge_utils.model.documents import check_edge, check_name, is_document
+from streamforge_utils.ports.columns import DocumentColumns
 from streamforge_utils.ports.instrumentation import NullObserver, Observer
 from streamforge_utils.ports.store import Answer, Document, Edge, Labels, State, Usage, count_outcomes
 
@@ -70,8 +71,9 @@ class EmbeddedStore:
         if not documents:
             return []
         began = time.perf_counter()
-        store = partial(document_rows.upsert, documents=documents)
-        answers = await self._writing.run(self._written.write, collection, store)
+        columns = DocumentColumns.of(documents)
+        store = partial(document_rows.upsert, documents=columns)
+        answers = await self._writing.run(self._written.write, collection, store, size=sum(map(len, columns.bodies)))
         assert answers is not None  # noqa: S101 - it was to be created
         self._observer.count("store_write_seconds", time.perf_counter() - began)
         for outcome, number in count_outcomes(answers).items():

@@ -338,6 +338,8 @@ async def test_letters_are_chosen_by_their_offset(capsys: pytest.CaptureFixture[
         assert f"there are more: streamforge dlq list {queue_id} --after 0:1" in capsys.readouterr().err
         assert await dlq_list(queue_id, where, limit=10, after="0:1", as_json=False) == 0
         assert capsys.readouterr().out.splitlines()[2].split()[0] == "18"
+        assert await dlq_list(queue_id, where, limit=10, after="0:2", as_json=False) == 0
+        assert capsys.readouterr().err == f"{queue_id} has no more dead letters\n"
         with pytest.raises(UsageProblem, match="no dead letter with offset 19"):
             await dlq_replay(queue_id, where, offsets=[18, 19], detach=True)
         assert await dlq_replay(queue_id, where, offsets=[18], detach=True) == 0

@@ -184,7 +184,12 @@ def test_a_failed_load_is_retried_to_its_end(
 def test_what_has_ended_cannot_be_stopped_and_has_no_dead_letters(loaded: Cli, one: str) -> None:
     listed = loaded("dlq", "list", one).ok()
     assert (listed.out, listed.err) == ("", f"{one} has no dead letters\n")
-    assert loaded("dlq", "list", one, "--json").ok().json == {"queue_id": one, "dead_letters": [], "outstanding": 0}
+    assert loaded("dlq", "list", one, "--json").ok().json == {
+        "queue_id": one,
+        "dead_letters": [],
+        "outstanding": 0,
+        "after": None,
+    }
 
 
 def test_targets_and_schemas_need_no_manager(cli: Cli) -> None:

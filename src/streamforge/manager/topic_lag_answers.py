@@ -29,7 +29,7 @@ class TopicReader(msgspec.Struct, frozen=True, kw_only=True):
     committed: Annotated[
         dict[str, int], meaning("By partition, the offset up to which it has committed; empty: nothing yet.", {"0": 17})
     ]
-    lag: Annotated[int, meaning("Messages that it has still to read.")]
+    lag: Annotated[int, meaning("Messages that it has still to read; the marker that ended its input is one.")]
     rate: Annotated[float | None, meaning("Messages a second that it committed, since an earlier look at the topic.")]
 
 

@@ -180,7 +180,7 @@ async def dlq_list(
         terminal.write(to_json(msgspec.json.decode(answer)))
         return 0
     if not letters:
-        terminal.say(f"{queue_id} has no dead letters")
+        terminal.say(f"{queue_id} has no {'more ' if after else ''}dead letters")
         return 0
     terminal.table(
         ["offset", "attempt", "time", "reason", "key", "value"],

@@ -33,7 +33,7 @@ class LetterPlace(msgspec.Struct, frozen=True, order=True):
 
 
 class ReplaySettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether the input is a topic of dead letters. letters: those that are meant; none: all."""
+    """Whether the input is a topic of dead letters, and true if it is. letters: those that are meant; none: all."""
 
     on: Annotated[
         bool,
@@ -52,6 +52,9 @@ class ReplaySettings(msgspec.Struct, frozen=True, kw_only=True):
             default="all",
         ),
     ] = ()
+
+    def __bool__(self) -> bool:
+        return self.on
 
 
 def place_of(letter: Received) -> LetterPlace:

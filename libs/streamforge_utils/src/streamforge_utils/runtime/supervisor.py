@@ -204,9 +204,7 @@ class Supervisor(Generic[P]):
     @property
     def _drains(self) -> bool:
         """Whether a command lets the worker store what its loaders have sent before it ends."""
-        return (
-            self._definition.role is Role.SINK and Use.INPUT in self._definition.uses and not self._settings.replay.on
-        )
+        return self._definition.role is Role.SINK and Use.INPUT in self._definition.uses and not self._settings.replay
 
     def _on_stop(self, upstream_ended: bool, drain_s: float) -> None:
         self.stop.by_command(upstream_ended=upstream_ended, drain_s=drain_s)

@@ -8,6 +8,7 @@ prints the bytes.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -46,6 +47,10 @@ def taken(folder: Path, pattern: str = "*") -> int:
     return sum(path.stat().st_size for path in folder.rglob(pattern) if path.is_file())
 
 
+async def none_of(letters: Sequence[object]) -> None:
+    assert not letters
+
+
 async def test_after_a_day_the_bus_takes_what_it_took_after_an_hour(tmp_path: Path) -> None:
     bus, store = EmbeddedBus(tmp_path / "bus"), EmbeddedStore(tmp_path / "store")
     await bus.create_topic(data_topic(TOPIC, (GROUP,)))
@@ -58,7 +63,8 @@ async def test_after_a_day_the_bus_takes_what_it_took_after_an_hour(tmp_path: Pa
     ctx: Any = SimpleNamespace(
         store=store,
         input=Input(consumer, bus, TOPIC, GROUP, [Upstream("loader")], made),
-        dead_letters=SimpleNamespace(send=nothing_refused),
+        dead_letters=SimpleNamespace(send=nothing_refused, put_back=none_of),
+        chosen_letters=frozenset(),
         parameters=SinkParameters(),
         kind=trades.KIND,
         log=structlog.get_logger(),

@@ -187,6 +187,7 @@ lock-check: $(STAMP) ## download every pinned wheel for Python 3.11 to 3.14, by 
 
 clean: ## remove .venv, caches and everything else that was made here
 	@for folder in $(VENV) build; do rm -rf "$$folder" 2>/dev/null || test -z "$$(ls -A "$$folder")" || exit 1; done # a volume is emptied
+	@rm -rf src/streamforge/web/dist src/streamforge/web/node_modules src/streamforge/web/src/api/openapi.d.ts
 	@rm -rf .coverage* .hypothesis .import_linter_cache .mypy_cache .pytest_cache .ruff_cache
 	@find . -name __pycache__ -type d -prune -exec rm -rf {} +
 

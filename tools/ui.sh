@@ -27,7 +27,7 @@ fi
 cd "$web"
 if ! cmp -s package-lock.json node_modules/.installed; then
     echo "ui: installing the packages of package-lock.json"
-    npm ci --silent --ignore-scripts
+    npm ci --loglevel=error --ignore-scripts
     cp package-lock.json node_modules/.installed
 fi
 npm run --silent types >/dev/null

@@ -8,14 +8,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, ViewportSize, sync_playwright
+from playwright.sync_api import Browser, Page, Route, ViewportSize, expect, sync_playwright
 
 from tests.e2e import rig
 from tests.engines.process import free_ports
 from tests.limits import LIMIT_S
 
-SETTLED_MS = 60_000
-"""How long a page may take to show what the server has; it ends a test that hangs."""
+expect.set_options(timeout=LIMIT_S * 1000)
 
 
 @pytest.fixture(scope="session")
@@ -66,7 +65,7 @@ def opened(browser: Browser) -> Iterator[Opened]:
             bypass_csp=False,
         )
         contexts.append(context)
-        context.set_default_timeout(SETTLED_MS)
+        context.set_default_timeout(LIMIT_S * 1000)
         page = context.new_page()
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda said: complaints.append(said.text) if _complains(said.type, said.text) else None)

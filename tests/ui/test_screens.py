@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from tests.e2e import rig
-from tests.ui.conftest import SETTLED_MS, Opened, replaced
+from tests.ui.conftest import Opened, replaced
 
 HOUR = "2024-08-01T00:00Z:2024-08-01T01:00Z"
 TYPE = "api_candles_1m"
@@ -20,8 +21,24 @@ def url_of(manager: rig.Manager) -> str:
     return str(manager.api.base_url).rstrip("/")
 
 
+@pytest.fixture(scope="module")
+def busy(exchange: rig.Exchange, tmp_path_factory: pytest.TempPathFactory) -> Iterator[rig.Manager]:
+    """A manager with a workflow of BTCUSDT that has finished and one of ETHUSDT that has failed; nobody starts more."""
+    exchange.reset()
+    with rig.manager(tmp_path_factory.mktemp("busy") / "data", exchange.url) as found:
+        failed(found, exchange, "ETHUSDT")
+        found.loaded("BTCUSDT", TYPE, HOUR)
+        yield found
+
+
+def of_symbol(manager: rig.Manager, symbol: str) -> rig.Json:
+    """The one workflow of the symbol."""
+    [found] = manager.api.get("/queues", params={"symbol": symbol}).json()["queues"]
+    return dict(found)
+
+
 def seen(page: Page, name: str) -> None:
-    expect(page.get_by_role("heading", level=1, name=name)).to_be_visible(timeout=SETTLED_MS)
+    expect(page.get_by_role("heading", level=1, name=name)).to_be_visible()
 
 
 def violations(page: Page) -> list[str]:
@@ -110,23 +127,21 @@ def test_a_running_workflow_is_stopped_retried_and_started_again(
     assert len(manager.api.get("/queues").json()["queues"]) == 2
 
 
-def test_a_failure_says_why_and_what_to_do(manager: rig.Manager, exchange: rig.Exchange, opened: Opened) -> None:
-    found = failed(manager, exchange, "ETHUSDT")
-    page = opened(url_of(manager), "/workflows?status=error")
+def test_a_failure_says_why_and_what_to_do(busy: rig.Manager, opened: Opened) -> None:
+    found = of_symbol(busy, "ETHUSDT")
+    page = opened(url_of(busy), "/workflows?status=error")
     expect(page.get_by_role("row").nth(1)).to_contain_text(found["failure"]["next_step"])
     page.get_by_role("row").nth(1).get_by_role("link").click()
     expect(page.locator(".failed").first).to_contain_text(found["failure"]["reason"])
     expect(page.locator(".failed").first).to_contain_text(found["failure"]["next_step"])
 
 
-def test_the_address_holds_the_filters(manager: rig.Manager, opened: Opened) -> None:
-    for symbol in ("BTCUSDT", "ETHUSDT"):
-        manager.loaded(symbol, TYPE, HOUR)
-    page = opened(url_of(manager), "/workflows?search=eth")
+def test_the_address_holds_the_filters(busy: rig.Manager, opened: Opened) -> None:
+    page = opened(url_of(busy), "/workflows?search=eth")
     expect(page.get_by_role("row")).to_have_count(2)
     expect(page.get_by_role("searchbox")).to_have_value("eth")
-    page.get_by_role("link", name="error", exact=True).click()
-    expect(page).to_have_url(re.compile(r"search=eth&status=error$"))
+    page.get_by_role("link", name="finished", exact=True).click()
+    expect(page).to_have_url(re.compile(r"search=eth&status=finished$"))
     expect(page.get_by_role("heading", name="No workflow fits these filters")).to_be_visible()
     page.reload()
     expect(page.get_by_role("heading", name="No workflow fits these filters")).to_be_visible()
@@ -137,10 +152,9 @@ def test_the_address_holds_the_filters(manager: rig.Manager, opened: Opened) -> 
     expect(page).to_have_url(re.compile("/ui/workflows$"))
 
 
-def test_keyboard_alone(manager: rig.Manager, opened: Opened) -> None:
-    found = manager.loaded("BTCUSDT", TYPE, HOUR)
-    manager.loaded("ETHUSDT", TYPE, HOUR)
-    page = opened(url_of(manager))
+def test_keyboard_alone(busy: rig.Manager, opened: Opened) -> None:
+    found = of_symbol(busy, "BTCUSDT")
+    page = opened(url_of(busy))
     expect(page.get_by_role("row")).to_have_count(3)
     keys = page.keyboard
     keys.press("j")
@@ -179,21 +193,16 @@ def test_keyboard_alone(manager: rig.Manager, opened: Opened) -> None:
 
 
 @pytest.mark.parametrize(("theme", "language"), [("light", "en"), ("dark", "en"), ("light", "ru"), ("dark", "ru")])
-def test_axe_finds_nothing(
-    manager: rig.Manager, exchange: rig.Exchange, opened: Opened, theme: str, language: str
-) -> None:
-    title = {"en": "Workflows", "ru": "Рабочие процессы"}[language]
-    page = opened(url_of(manager), theme=theme, language=language)
-    seen(page, title)
-    expect(page.locator(".empty")).to_be_visible()
-    assert violations(page) == []
-    refused = failed(manager, exchange, "ETHUSDT")
-    found = manager.loaded("BTCUSDT", TYPE, HOUR)
+def test_axe_finds_nothing(busy: rig.Manager, opened: Opened, theme: str, language: str) -> None:
+    page = opened(url_of(busy), theme=theme, language=language)
     expect(page.get_by_role("row")).to_have_count(3)
     assert violations(page) == []
-    for one in (refused, found):
-        page.goto(f"{url_of(manager)}/ui/workflows/{one['queue_id']}")
-        seen(page, one["symbol"])
+    page.goto(f"{url_of(busy)}/ui/workflows?search=nothing")
+    expect(page.locator(".empty")).to_be_visible()
+    assert violations(page) == []
+    for symbol in ("ETHUSDT", "BTCUSDT"):
+        page.goto(f"{url_of(busy)}/ui/workflows/{of_symbol(busy, symbol)['queue_id']}")
+        seen(page, symbol)
         expect(page.locator(".actions")).to_be_visible()
         assert violations(page) == []
     page.get_by_role("button", name={"en": "Start one like this", "ru": "Запустить такой же"}[language]).click()
@@ -201,17 +210,17 @@ def test_axe_finds_nothing(
 
 
 @pytest.mark.parametrize("width", [390, 1280])
-def test_nothing_is_wider_than_the_window(manager: rig.Manager, opened: Opened, width: int) -> None:
-    found = manager.loaded("BTCUSDT", TYPE, HOUR)
-    page = opened(url_of(manager), width=width, language="ru")
+def test_nothing_is_wider_than_the_window(busy: rig.Manager, opened: Opened, width: int) -> None:
+    found = of_symbol(busy, "BTCUSDT")
+    page = opened(url_of(busy), width=width, language="ru")
     for path in ("/workflows", f"/workflows/{found['queue_id']}"):
-        page.goto(f"{url_of(manager)}/ui{path}")
+        page.goto(f"{url_of(busy)}/ui{path}")
         expect(page.get_by_role("table").first).to_be_visible()
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
-def test_what_comes_from_elsewhere_is_text(manager: rig.Manager, opened: Opened) -> None:
-    found = manager.loaded("BTCUSDT", TYPE, HOUR)
+def test_what_comes_from_elsewhere_is_text(busy: rig.Manager, opened: Opened) -> None:
+    found = of_symbol(busy, "BTCUSDT")
 
     def listed(body: rig.Json) -> None:
         body["queues"][0].update(symbol=HOSTILE, type=HOSTILE, undriven=HOSTILE)
@@ -221,21 +230,20 @@ def test_what_comes_from_elsewhere_is_text(manager: rig.Manager, opened: Opened)
         body.update(symbol=HOSTILE, topic=HOSTILE, failure=failure, remarks=[HOSTILE], batch=HOSTILE)
         body["steps"][0]["attempts"][0].update(error=HOSTILE, status="error")
 
-    page = opened(url_of(manager), "/nothing")
+    page = opened(url_of(busy), "/nothing")
     replaced(page, "**/queues?*", listed)
     replaced(page, f"**/queues/{found['queue_id']}", shown)
-    page.goto(f"{url_of(manager)}/ui/workflows")
+    page.goto(f"{url_of(busy)}/ui/workflows")
     expect(page.get_by_role("row").nth(1)).to_contain_text(HOSTILE)
-    page.goto(f"{url_of(manager)}/ui/workflows/{found['queue_id']}")
+    page.goto(f"{url_of(busy)}/ui/workflows/{found['queue_id']}")
     expect(page.get_by_role("heading", level=1)).to_contain_text(HOSTILE)
     expect(page.locator(".failed").first).to_contain_text(HOSTILE)
     assert page.locator("img, main script").count() == 0
     assert "owned" not in (page.title().removeprefix(found["queue_id"]))
 
 
-def test_times_are_utc_until_local_time_is_chosen(manager: rig.Manager, opened: Opened) -> None:
-    manager.loaded("BTCUSDT", TYPE, HOUR)
-    page = opened(url_of(manager))
+def test_times_are_utc_until_local_time_is_chosen(busy: rig.Manager, opened: Opened) -> None:
+    page = opened(url_of(busy), "/workflows?search=btc")
     expect(page.get_by_text("[2024-08-01 00:00, 2024-08-01 01:00)")).to_be_visible()
     page.get_by_label("Time zone").select_option("local")
     expect(page.get_by_text("[2024-08-01 05:30, 2024-08-01 06:30)")).to_be_visible()

@@ -39,7 +39,8 @@ export const en = {
   "offline.back": "queue-manager answers again.",
   "error.next": "What to do:",
   "error.unreachable": "queue-manager does not answer.",
-  "error.unreachable.next": "Look whether it runs: streamforge doctor",
+  "error.unreachable.next":
+    "Look whether it runs: `streamforge doctor` says what is wrong, `streamforge up` starts it.",
   "screen.missing": "There is no such screen",
   "screen.missing.next": "Begin with the workflows.",
   "wait.loading": "Loading …",

@@ -41,7 +41,8 @@ export const ru: Catalogue = {
   "offline.back": "queue-manager снова отвечает.",
   "error.next": "Что делать:",
   "error.unreachable": "queue-manager не отвечает.",
-  "error.unreachable.next": "Проверьте, работает ли он: streamforge doctor",
+  "error.unreachable.next":
+    "Проверьте, работает ли он: `streamforge doctor` скажет, в чём дело, `streamforge up` запустит его.",
   "screen.missing": "Такого экрана нет",
   "screen.missing.next": "Начните с рабочих процессов.",
   "wait.loading": "Загрузка …",

@@ -161,7 +161,8 @@ async def test_at_every_level_bars_are_those_of_all_records_and_verdicts_those_o
     service = await MemoryService.made()
     stored = drawn(series_of(SYMBOL, type_name), 11, [*verdicts, (7, Verdict.STORED)], seed)
     await store(service, stored)
-    before, bar_service.AT_ONCE = bar_service.AT_ONCE, at_once
+    before = bar_service.AT_ONCE, bar_service.KEPT
+    bar_service.AT_ONCE, bar_service.KEPT = at_once, seed % 2
     try:
         span = TimeRange(START_MS + start, START_MS + start + length)
         found = await whole(service, stored, span, most)
@@ -170,7 +171,7 @@ async def test_at_every_level_bars_are_those_of_all_records_and_verdicts_those_o
         assert found.start_ms <= span.start_ms < span.end_ms <= found.end_ms
         assert await whole(service, stored, span, most) == found, "kept or not, it is the same"
     finally:
-        bar_service.AT_ONCE = before
+        bar_service.AT_ONCE, bar_service.KEPT = before
         await service.bars.close()
 
 
@@ -201,8 +202,24 @@ async def test_what_lies_in_the_store_and_is_not_proven_is_no_data(service: Memo
     assert sum(n or 0 for n in found.n) == len(holes.records) < 72
 
 
-async def test_kept_days_are_not_read_again_until_something_of_them_changes(service: MemoryService) -> None:
+async def test_a_picture_is_kept_while_the_coverage_says_the_same_of_it(service: MemoryService) -> None:
+    await store(service, WEEK)
+    first = await picture(service, WEEK)
+    records, service.world.store.documents = service.world.store.documents, {}
+    assert await picture(service, WEEK) == first
+    await service.know(HOURS, [Segment(start_ms=START_MS, end_ms=START_MS + HOUR_MS, verdict=Verdict.OURS)])
+    assert (await picture(service, WEEK)).bars.n == [0] * 42
+    service.world.store.documents = records
+    for most in range(50, 50 + bar_service.KEPT):
+        await picture(service, WEEK, TimeRange(START_MS, START_MS + most * HOUR_MS))
+    assert (await picture(service, WEEK)).bars.n == [3, *[4] * 41], "the oldest of many goes"
+
+
+async def test_kept_days_are_not_read_again_until_something_of_them_changes(
+    service: MemoryService, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Repaired, replaced or removed: the day is made again, and no other one."""
+    monkeypatch.setattr(bar_service, "KEPT", 0)
     await store(service, WEEK)
     documents = service.world.store.documents
     first = await whole(service, WEEK, most=7)

@@ -25,11 +25,14 @@ from streamforge_utils.model.detail_levels import CALENDAR, Levels, whole_bars
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.kinds.bars import BarInterval, joined_spans
 from streamforge_utils.model.kinds.registry import kind_of, kinds, rule_of, series_of, type_of
+from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.model.verdict_runs import VerdictRun, on_bins, parts_of, runs_of, worst
 
 AT_ONCE = 20_000
 """Records that are added up before an answer; more are added up behind it."""
+KEPT = 8
+"""Pictures that are kept in memory, each for as long as the coverage says the same of it."""
 _A_PAGE = 500
 _FORMAT = 1
 """Of an answer: another one has other tags."""
@@ -50,6 +53,7 @@ class BarService:
     def __init__(self, deps: Dependencies, reports: Reports) -> None:
         self._deps, self._reports = deps, reports
         self._rollups = Rollups(deps.store)
+        self._kept: dict[tuple[Series, str, TimeRange], tuple[SeriesCoverage, Sequence[Segment], Picture]] = {}
         self.queue = RollupQueue(deps.store, deps.coverage, self._rollups, deps.clock)
 
     async def close(self) -> None:
@@ -77,9 +81,18 @@ class BarService:
         level = levels.chosen(span, most)
         whole = whole_bars(level, span)
         segments = self._reports.of_span(known, whole)
+        if (kept := self._kept.get((series, level.text, whole))) is not None and kept[:2] == (known, segments):
+            return kept[2]
         sums, lacking = await self._sums(known, whole, level, levels)
         bars = _columns(known, level, whole, runs_of(segments), sums, lacking)
-        return Picture(bars, self._etag(known, whole, level, segments) if not bars.computing else None)
+        if bars.computing:
+            return Picture(bars, None)
+        found = Picture(bars, self._etag(known, whole, level, segments))
+        self._kept.pop((series, level.text, whole), None)
+        self._kept[series, level.text, whole] = (known, segments, found)
+        while len(self._kept) > KEPT:
+            del self._kept[next(iter(self._kept))]
+        return found
 
     async def coverage(
         self,

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from decimal import Decimal
 from random import Random
-from typing import NamedTuple
 
 import msgspec
 import pytest
@@ -13,130 +11,17 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamforge.manager import bar_service
-from streamforge.manager.bar_answers import Bars
-from streamforge.manager.bar_service import Picture
 from streamforge.manager.execution import rollup_queue
 from streamforge.manager.execution.rollup_queue import in_coarse_order
 from streamforge.manager.persistence.rollups import COLLECTION as ROLLUPS
 from streamforge.manager.service import NotFound
-from streamforge_utils.model.completeness.grid import Grid
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import InvalidInput, RetryableError
-from streamforge_utils.model.kinds.registry import kind_of, rule_of, series_of
-from streamforge_utils.model.series import Series
+from streamforge_utils.model.kinds.registry import kind_of, series_of
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
-from streamforge_utils.model.verdict_runs import BEST_FIRST
 from streamforge_utils.ports.store import Document
 from tests.manager.memory_service import NOW_MS, MemoryService
-
-DAY_MS, HOUR_MS = 86_400_000, 3_600_000
-START_MS = 1_721_606_400_000  # 2024-07-22, a Monday
-SYMBOL = "BTCUSDT"
-Record = tuple[int, float, float, float, float, float]
-
-
-class Stored(NamedTuple):
-    """A series as it is stored: what is known of each time, and its records by time."""
-
-    series: Series
-    segments: Sequence[Segment]
-    records: Sequence[Record]
-
-
-def drawn(series: Series, days: int, verdicts: Sequence[tuple[int, Verdict]], seed: int) -> Stored:
-    """A series of some days on a grid; verdicts: each with so many steps, again and again. Collections are by day."""
-    draws, rule, step_ms = Random(seed), rule_of(series), rule_of(series).step_ms or 0
-    assert isinstance(rule, Grid)
-    segments, records = list[Segment](), list[Record]()
-    at_ms, turn = START_MS, 0
-    while at_ms < START_MS + days * DAY_MS:
-        steps, verdict = verdicts[turn % len(verdicts)]
-        end_ms = min(at_ms + steps * step_ms, (at_ms // DAY_MS + 1) * DAY_MS)
-        held, placed = verdict is Verdict.STORED, verdict in (Verdict.STORED, Verdict.EXPIRED)
-        segments.append(
-            Segment(
-                start_ms=at_ms, end_ms=end_ms, verdict=verdict, collection=f"day{at_ms // DAY_MS}" if placed else None
-            )
-        )
-        if held:
-            for time_ms in rule.times(at_ms, end_ms):
-                first, high, low, last, size = (draws.randrange(1, 10**6) / 1000 for _ in range(5))
-                records.append((time_ms, first, high, low, last, size))
-        at_ms, turn = end_ms, turn + 1
-    return Stored(series, segments, records)
-
-
-async def store(service: MemoryService, stored: Stored) -> None:
-    """Also what nobody has proven: a record for each step of a hole."""
-    rule = rule_of(stored.series)
-    assert isinstance(rule, Grid)
-    for segment in stored.segments:
-        inside: list[Record] = [one for one in stored.records if one[0] in segment.span]
-        if segment.verdict is not Verdict.STORED:
-            inside = [(time_ms, 7.0, 7.0, 7.0, 7.0, 7.0) for time_ms in rule.times(segment.start_ms, segment.end_ms)]
-        collection = segment.collection or f"day{segment.start_ms // DAY_MS}"
-        await service.world.store.upsert(collection, [document(stored.series, one) for one in inside])
-    await service.know(stored.series, stored.segments)
-
-
-def document(series: Series, record: Record, version: int = 1) -> Document:
-    names = ("open_time", "open", "high", "low", "close", "volume")
-    body = msgspec.json.encode(dict(zip(names, record, strict=True)))
-    return Document(kind_of(series).key(series, record[0]), version, body)
-
-
-def plain(stored: Stored, found: Bars) -> Bars:
-    """The same bars, computed from every record and every step."""
-    times, rows = list(found.time), list[tuple[object, ...]]()
-    step_ms = rule_of(stored.series).step_ms or 0
-    for open_ms, end_ms in zip(times, [*times[1:], found.end_ms], strict=True):
-        held = [one for one in stored.records if open_ms <= one[0] < end_ms]
-        said = [verdict_at(stored, at) for at in range(open_ms, end_ms, step_ms)]
-        prices = (held[0][1], max(o[2] for o in held), min(o[3] for o in held), held[-1][4]) if held else (None,) * 4
-        volume = float(sum(Decimal(repr(one[5])) for one in held)) if held else None
-        expected = sum(one not in (Verdict.CLOSED, Verdict.PENDING) for one in said)
-        rows.append((*prices, volume, len(held), expected, max(said, key=BEST_FIRST.index).value))
-    columns = zip(*rows, strict=True)
-    names = ("open", "high", "low", "close", "volume", "n", "expected", "verdict")
-    return msgspec.structs.replace(found, computing=0, **dict(zip(names, map(list, columns), strict=True)))
-
-
-def verdict_at(stored: Stored, time_ms: int) -> Verdict:
-    if time_ms + (rule_of(stored.series).step_ms or 0) > NOW_MS:
-        return Verdict.PENDING
-    return next((one.verdict for one in stored.segments if time_ms in one.span), Verdict.UNKNOWN)
-
-
-async def picture(service: MemoryService, stored: Stored, span: TimeRange | None = None, most: int = 100) -> Picture:
-    start_ms, end_ms = (None, None) if span is None else (span.start_ms, span.end_ms)
-    type_name = kind_of(stored.series).type_of(stored.series.interval)
-    return await service.bars.bars(SYMBOL, type_name, start_ms, end_ms, most)
-
-
-async def whole(service: MemoryService, stored: Stored, span: TimeRange | None = None, most: int = 100) -> Bars:
-    """The bars once all are computed; what is there before that is right, too."""
-    for _ in range(3):
-        found = (await picture(service, stored, span, most)).bars
-        right = plain(stored, found)
-        for at in range(len(found.time)):
-            if found.n[at] is None:
-                assert found.computing, "only what is said to be computed is not known"
-                assert (found.open[at], found.volume[at]) == (None, None)
-            else:
-                assert [(c[at], r[at]) for c, r in columns(found, right)] == [
-                    (r[at], r[at]) for _, r in columns(found, right)
-                ]
-            assert found.verdict[at] == right.verdict[at]
-        if not found.computing:
-            assert found == right
-            return found
-        await service.bars.queue.idle()
-    raise AssertionError("it is never all computed")
-
-
-def columns(*some: Bars) -> list[tuple[Sequence[object], ...]]:
-    names = ("time", "open", "high", "low", "close", "volume", "n")
-    return [tuple(getattr(one, name) for one in some) for name in names]
+from tests.manager.stored_bars import DAY_MS, HOUR_MS, START_MS, SYMBOL, Stored, document, drawn, picture, store, whole
 
 
 @settings(max_examples=150, deadline=None)
@@ -161,7 +46,8 @@ async def test_at_every_level_bars_are_those_of_all_records_and_verdicts_those_o
     service = await MemoryService.made()
     stored = drawn(series_of(SYMBOL, type_name), 11, [*verdicts, (7, Verdict.STORED)], seed)
     await store(service, stored)
-    before, bar_service.AT_ONCE = bar_service.AT_ONCE, at_once
+    before = bar_service.AT_ONCE, bar_service.KEPT
+    bar_service.AT_ONCE, bar_service.KEPT = at_once, seed % 2
     try:
         span = TimeRange(START_MS + start, START_MS + start + length)
         found = await whole(service, stored, span, most)
@@ -170,7 +56,7 @@ async def test_at_every_level_bars_are_those_of_all_records_and_verdicts_those_o
         assert found.start_ms <= span.start_ms < span.end_ms <= found.end_ms
         assert await whole(service, stored, span, most) == found, "kept or not, it is the same"
     finally:
-        bar_service.AT_ONCE = before
+        bar_service.AT_ONCE, bar_service.KEPT = before
         await service.bars.close()
 
 
@@ -201,8 +87,24 @@ async def test_what_lies_in_the_store_and_is_not_proven_is_no_data(service: Memo
     assert sum(n or 0 for n in found.n) == len(holes.records) < 72
 
 
-async def test_kept_days_are_not_read_again_until_something_of_them_changes(service: MemoryService) -> None:
+async def test_a_picture_is_kept_while_the_coverage_says_the_same_of_it(service: MemoryService) -> None:
+    await store(service, WEEK)
+    first = await picture(service, WEEK)
+    records, service.world.store.documents = service.world.store.documents, {}
+    assert await picture(service, WEEK) == first
+    await service.know(HOURS, [Segment(start_ms=START_MS, end_ms=START_MS + HOUR_MS, verdict=Verdict.OURS)])
+    assert (await picture(service, WEEK)).bars.n == [0] * 42
+    service.world.store.documents = records
+    for most in range(50, 50 + bar_service.KEPT):
+        await picture(service, WEEK, TimeRange(START_MS, START_MS + most * HOUR_MS))
+    assert (await picture(service, WEEK)).bars.n == [3, *[4] * 41], "the oldest of many goes"
+
+
+async def test_kept_days_are_not_read_again_until_something_of_them_changes(
+    service: MemoryService, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Repaired, replaced or removed: the day is made again, and no other one."""
+    monkeypatch.setattr(bar_service, "KEPT", 0)
     await store(service, WEEK)
     documents = service.world.store.documents
     first = await whole(service, WEEK, most=7)

@@ -25,11 +25,14 @@ from streamforge_utils.model.detail_levels import CALENDAR, Levels, whole_bars
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.kinds.bars import BarInterval, joined_spans
 from streamforge_utils.model.kinds.registry import kind_of, kinds, rule_of, series_of, type_of
+from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.model.verdict_runs import VerdictRun, on_bins, parts_of, runs_of, worst
 
 AT_ONCE = 20_000
 """Records that are added up before an answer; more are added up behind it."""
+KEPT = 8
+"""Pictures that are kept in memory, each for as long as the coverage says the same of it."""
 _A_PAGE = 500
 _FORMAT = 1
 """Of an answer: another one has other tags."""
@@ -50,6 +53,7 @@ class BarService:
     def __init__(self, deps: Dependencies, reports: Reports) -> None:
         self._deps, self._reports = deps, reports
         self._rollups = Rollups(deps.store)
+        self._kept: dict[tuple[Series, str, TimeRange], tuple[SeriesCoverage, Sequence[Segment], Picture]] = {}
         self.queue = RollupQueue(deps.store, deps.coverage, self._rollups, deps.clock)
 
     async def close(self) -> None:
@@ -77,9 +81,18 @@ class BarService:
         level = levels.chosen(span, most)
         whole = whole_bars(level, span)
         segments = self._reports.of_span(known, whole)
+        if (kept := self._kept.get((series, level.text, whole))) is not None and kept[:2] == (known, segments):
+            return kept[2]
         sums, lacking = await self._sums(known, whole, level, levels)
         bars = _columns(known, level, whole, runs_of(segments), sums, lacking)
-        return Picture(bars, self._etag(known, whole, level, segments) if not bars.computing else None)
+        if bars.computing:
+            return Picture(bars, None)
+        found = Picture(bars, self._etag(known, whole, level, segments))
+        self._kept.pop((series, level.text, whole), None)
+        self._kept[series, level.text, whole] = (known, segments, found)
+        while len(self._kept) > KEPT:
+            del self._kept[next(iter(self._kept))]
+        return found
 
     async def coverage(
         self,
@@ -97,27 +110,17 @@ class BarService:
         Without a start or an end it is that of all that is stored of those. Raises InvalidInput.
         """
         wanted = None if type is None else series_of("ANY", type)
-        chosen, stored = list[tuple[str, SeriesCoverage]](), list[TimeRange]()
-        whole = start_ms is None or end_ms is None
-        async for name, known in self._all(None if whole else cursor):
-            fits = wanted is None or (known.series.kind, known.series.interval) == (wanted.kind, wanted.interval)
-            if not fits or not known.series.symbol.startswith(prefix):
-                continue
-            if whole and (span := self._reports.asked(known)) is not None:
-                stored.append(span)
-            chosen.append((name, known))
-            if not whole and len(chosen) > limit:
+        if start_ms is None or end_ms is None:
+            asked = [self._reports.asked(known) async for _, known in self._all(None, prefix, wanted)]
+            stored = [one for one in asked if one is not None]
+            start_ms = min((one.start_ms for one in stored), default=None) if start_ms is None else start_ms
+            end_ms = max((one.end_ms for one in stored), default=None) if end_ms is None else end_ms
+        span, chosen = _between(start_ms, end_ms), list[tuple[str, SeriesCoverage]]()
+        async for found in self._all(cursor, prefix, wanted):
+            chosen.append(found)
+            if len(chosen) > limit:
                 break
-        if whole and cursor is not None:
-            at = next((at for at, (name, _) in enumerate(chosen) if name == cursor), None)
-            if at is None:
-                raise lost_cursor(cursor, "series")
-            chosen = chosen[at + 1 :]
         more, chosen = len(chosen) > limit, chosen[:limit]
-        span = _between(
-            min((one.start_ms for one in stored), default=None) if start_ms is None else start_ms,
-            max((one.end_ms for one in stored), default=None) if end_ms is None else end_ms,
-        )
         listed = list[bar_answers.SeriesRuns]()
         if span is not None:
             for _, known in chosen:
@@ -137,14 +140,19 @@ class BarService:
             runs=[(one.start_ms, one.end_ms, one.verdict.value) for one in runs],
         )
 
-    async def _all(self, cursor: str | None) -> AsyncIterator[tuple[str, SeriesCoverage]]:
+    async def _all(
+        self, cursor: str | None, prefix: str, wanted: Series | None
+    ) -> AsyncIterator[tuple[str, SeriesCoverage]]:
+        """The series behind the cursor whose symbol begins so, of the kind and interval of `wanted`."""
         while True:
             try:
                 page = await self._deps.coverage.page(after=cursor, limit=_A_PAGE)
             except InvalidInput as error:
                 raise lost_cursor(cursor or "", "series") from error
-            for one in page:
-                yield one
+            for name, known in page:
+                fits = wanted is None or (known.series.kind, known.series.interval) == (wanted.kind, wanted.interval)
+                if fits and known.series.symbol.startswith(prefix):
+                    yield name, known
             if len(page) < _A_PAGE:
                 return
             cursor = page[-1][0]

@@ -8,7 +8,6 @@ prints the bytes.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -30,7 +29,7 @@ from tests.doubles.instruments import instruments
 from tests.doubles.manualclock import ManualClock
 from tests.limits import LIMIT_S
 from tests.runtime.test_day_division import trade
-from tests.runtime.test_live_stop import nothing_refused
+from tests.runtime.test_live_stop import nothing_put_back, nothing_refused
 
 NOON_MS = 1_722_513_600_000
 """1 August 2024."""
@@ -47,10 +46,6 @@ def taken(folder: Path, pattern: str = "*") -> int:
     return sum(path.stat().st_size for path in folder.rglob(pattern) if path.is_file())
 
 
-async def none_of(letters: Sequence[object]) -> None:
-    assert not letters
-
-
 async def test_after_a_day_the_bus_takes_what_it_took_after_an_hour(tmp_path: Path) -> None:
     bus, store = EmbeddedBus(tmp_path / "bus"), EmbeddedStore(tmp_path / "store")
     await bus.create_topic(data_topic(TOPIC, (GROUP,)))
@@ -63,7 +58,7 @@ async def test_after_a_day_the_bus_takes_what_it_took_after_an_hour(tmp_path: Pa
     ctx: Any = SimpleNamespace(
         store=store,
         input=Input(consumer, bus, TOPIC, GROUP, [Upstream("loader")], made),
-        dead_letters=SimpleNamespace(send=nothing_refused, put_back=none_of),
+        dead_letters=SimpleNamespace(send=nothing_refused, put_back=nothing_put_back),
         chosen_letters=frozenset(),
         parameters=SinkParameters(),
         kind=trades.KIND,

@@ -67,7 +67,8 @@ def stop_takes(per_second: int) -> float:
         ctx: Any = SimpleNamespace(
             store=store,
             input=topic,
-            dead_letters=SimpleNamespace(send=nothing_refused),
+            dead_letters=SimpleNamespace(send=nothing_refused, put_back=nothing_put_back),
+            chosen_letters=frozenset(),
             parameters=SinkParameters(),
             kind=trades.KIND,
             placement=Placement("c"),
@@ -89,6 +90,10 @@ def stop_takes(per_second: int) -> float:
         return market.clock.monotonic() - asked_at
 
     return play(load_ids, act)
+
+
+async def nothing_put_back(letters: Sequence[object]) -> None:
+    assert not letters
 
 
 async def nothing_refused(*refused: object) -> None:

@@ -46,6 +46,7 @@ def test_it_proves_a_day_twice_and_its_advice_works(tmp_path: Path) -> None:
             f"data       {tmp_path}/build/demo/test",
             "(finished)",
             "2024-08-01T23:59Z",
+            "streamforge up --data build/demo/test` prints the link of the web UI",
         ):
             assert truth in ran.stdout
         advice = ran.stdout.partition("Try next:\n")[2].splitlines()

@@ -140,7 +140,7 @@ def test_the_address_holds_the_filters(busy: rig.Manager, opened: Opened) -> Non
     page = opened(url_of(busy), "/workflows?search=eth")
     expect(page.get_by_role("row")).to_have_count(2)
     expect(page.get_by_role("searchbox")).to_have_value("eth")
-    page.get_by_role("link", name="finished", exact=True).click()
+    page.get_by_role("link", name=re.compile("^finished")).click()
     expect(page).to_have_url(re.compile(r"search=eth&status=finished$"))
     expect(page.get_by_role("heading", name="No workflow fits these filters")).to_be_visible()
     page.reload()
@@ -150,6 +150,14 @@ def test_the_address_holds_the_filters(busy: rig.Manager, opened: Opened) -> Non
     page.get_by_role("link", name="Remove all filters").click()
     expect(page.get_by_role("row")).to_have_count(3)
     expect(page).to_have_url(re.compile("/ui/workflows$"))
+
+
+def test_counts_of_the_server_stand_beside_each_status(busy: rig.Manager, opened: Opened) -> None:
+    page = opened(url_of(busy), "/nothing")
+    replaced(page, "**/queues?*", lambda body: body.update(counts={"finished": 1234, "running": 5}))
+    page.goto(f"{url_of(busy)}/ui/workflows")
+    for name in ("finished 1,234", "running 5", "error 0"):
+        expect(page.get_by_role("link", name=name, exact=True)).to_be_visible()
 
 
 def test_keyboard_alone(busy: rig.Manager, opened: Opened) -> None:

@@ -143,6 +143,7 @@ def _tell(where: Where, ended: Ended, closes: list[_Close]) -> int:
     program = _program()
     flags = where.flags()
     terminal.write("")
+    terminal.write(f"In a browser: `{program} up{flags}` prints the link of the web UI, which `make ui` builds.")
     terminal.write("Try next:")
     terminal.write(f"  {program} show {workflow.queue_id}{flags}")
     terminal.write(f"  {program} export {SYMBOL} {TYPE} {DAY}{flags} --output build/btcusdt.csv")

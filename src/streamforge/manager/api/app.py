@@ -17,6 +17,8 @@ from streamforge.manager import (
     batch_answers,
     book_answers,
     data_answers,
+    feed_answers,
+    listing_answers,
     plan_answers,
     schedule_answers,
     start_answers,
@@ -26,11 +28,13 @@ from streamforge.manager.api import (
     catalogue_routes,
     data_routes,
     error_answers,
+    feed_routes,
     plan_routes,
     queue_routes,
     schedule_routes,
     topic_routes,
 )
+from streamforge.manager.api.feed import Feed
 from streamforge.manager.api.guard import Addresses, Authentication, Guard, role_needed
 from streamforge.manager.api.problems import MEDIA_TYPE, TYPE_PREFIX
 from streamforge.manager.api.routing import SCHEMAS, Context, Limits
@@ -59,6 +63,7 @@ _RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"t
 
 _PROBLEM = {
     "type": f"{TYPE_PREFIX}not-found",
+    "code": "workflow-unknown",
     "title": "Not found",
     "status": 404,
     "detail": "there is no workflow 'wf-btcusdt-api_candles_1m-20240801-abc123'",
@@ -103,7 +108,10 @@ def _complete(schema: dict[str, Any]) -> dict[str, Any]:
 
 def _answers() -> dict[str, Any]:
     """The schemas of all that is answered, by name."""
-    modules = (answers, data_answers, batch_answers, book_answers, plan_answers, schedule_answers, start_answers)
+    modules = (
+        *(answers, data_answers, batch_answers, book_answers, feed_answers, listing_answers),
+        *(plan_answers, schedule_answers, start_answers),
+    )
     kinds: list[type[msgspec.Struct]] = [Source, *(kind for module in modules for kind in _structs(module))]
     _, schemas = msgspec.json.schema_components(kinds, ref_template=SCHEMAS + "{name}")
     optional = {
@@ -164,12 +172,12 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.context = Context(
-        service, limits, Followers(limits.followers, limits.retry_after_s), clock or SystemClock()
-    )
+    followers, clock = Followers(limits.followers, limits.retry_after_s), clock or SystemClock()
+    feed = Feed(service, clock, every_s=limits.feed_every_s, stall_s=limits.feed_stall_s)
+    app.state.context = Context(service, limits, followers, clock, feed)
     error_answers.install(app)
     modules = (queue_routes, topic_routes, plan_routes, batch_routes, schedule_routes, data_routes, catalogue_routes)
-    for router in (module.router for module in modules):
+    for router in (module.router for module in (*modules, feed_routes)):
         app.include_router(router)
     describe(app)
     app.add_middleware(Addresses)

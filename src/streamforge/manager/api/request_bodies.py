@@ -11,6 +11,7 @@ from streamforge.manager import requests
 from streamforge.manager.api.problems import invalid
 from streamforge.manager.service import StartRequest, StepRequest
 from streamforge.manager.workflow import SourceChoice
+from streamforge.manager.workflow_labels import MOST_LABELS
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.kinds.registry import is_live_type, kind_of_type, normal_type
 
@@ -54,6 +55,15 @@ Range = Annotated[
         max_length=_TEXT,
         description="START[:END], half-open, UTC; each 2024, 2024-08, 2024-08-01 or 2024-08-01T12:30[:15]Z. Relative "
         "to now: `2024:`, `today`, `yesterday`, `-30d`; `requested` keeps the words, the range is stored as it became.",
+    ),
+]
+
+
+Labels = Annotated[
+    dict[str, str],
+    Field(
+        description=f"To find the workflow by: {MOST_LABELS} at most. A workflow that is joined keeps its own.",
+        examples=[{"team": "research"}],
     ),
 ]
 
@@ -109,12 +119,14 @@ class Start(RangeRequest):
     )
     again: bool = Field(default=False, description="Load also what is stored already.")
     source: SourceChoice = Field(default=SourceChoice.AUTO, description=_SOURCE)
+    labels: Labels = Field(default_factory=dict)
 
     def request(self) -> StartRequest:
         """What the service is asked. Raises InvalidInput or ProblemError naming the field."""
         return StartRequest(
             symbol=self.symbol,
             type=self.type,
+            labels=self.labels,
             time_range=self.time_range or "",
             since=self.since,
             default_start=self.start,
@@ -189,6 +201,7 @@ class StartPipeline(BaseModel):
     microservices: list[Microservice] = Field(min_length=1, max_length=_MANY)
     again: bool = Field(default=False, description="Load also what is stored already.")
     source: SourceChoice = Field(default=SourceChoice.AUTO, description=_SOURCE)
+    labels: Labels = Field(default_factory=dict)
 
     def request(self) -> StartRequest:
         """What the service is asked. Raises InvalidInput or ProblemError naming the field."""
@@ -204,6 +217,7 @@ class StartPipeline(BaseModel):
             symbol=self.symbol,
             type=next(iter(types)),
             time_range=self.time_range,
+            labels=self.labels,
             steps=tuple(
                 StepRequest(target=step.target, image=step.image, parameters=dict(step.model_extra or {}))
                 for step in self.microservices

@@ -239,7 +239,7 @@ def _advice(holder: Holder) -> str:
 
 
 READING = frozenset(
-    {"connect", "read", "keys", "present", "count", "names", "flush", "get", "find", "links", "usage", "close"}
+    {"connect", "read", "keys", "present", "count", "names", "flush", "get", "find", "tally", "links", "usage", "close"}
     | {"head", "list"}
 )
 """Methods that change nothing in the store, or in the store of objects."""

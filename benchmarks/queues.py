@@ -64,7 +64,7 @@ def run(bench: Bench) -> Section:
     live, readers = LIVE[bench.size], READERS[bench.size]
     with bench.folder() as folder, exchange() as url:
         beside = _beside_readers(folder / "data", url, live, readers, requests)
-    bench.say(f"{live} live workflows, {readers} readers: {beside}")
+    bench.say(f"{live} live workflows, {readers} readers: {beside.events:.0f} events a second")
     p50, p95, p99, most = (1000 * percentile(seconds, percent) for percent in (50, 95, 99, 100))
     batch_p95 = {path: 1000 * percentile(found, 95) for path, found in of_batches.items()}
     of_all = [one for found in of_batches.values() for one in found]

@@ -5,9 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import sys
 from datetime import date, timedelta
 from pathlib import Path
+
+import structlog
 
 from streamforge import wiring
 from streamforge.manager.manager_settings import ManagerSettings
@@ -58,4 +61,5 @@ def _runs(workflow: Workflow) -> bool:
 
 
 if __name__ == "__main__":
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.ERROR))
     asyncio.run(_serve(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])))

@@ -24,6 +24,7 @@ router = APIRouter(route_class=StrictRoute, tags=["workflows"])
 
 MOST_QUEUE_IDS = 100
 _log = structlog.get_logger(__name__)
+_EVENTS = {"description": "Server-sent events, each with a name, mostly an id, and JSON as its data."}
 _EXAMPLE = (
     'event: open\nid: 5f3a91c0-17\ndata: {"resumed":false}\n\n'
     'event: workflow\nid: 5f3a91c0-18\ndata: {"queue_id":"wf-btcusdt-api_candles_1m-20240801-abc123","status":…}\n\n'
@@ -41,7 +42,7 @@ _EXAMPLE = (
         "event: of each document only the latest state comes. Where that is no longer possible, also after a start of "
         "the manager, `reset` comes. Read it with `fetch`, which sends the token."
     ),
-    responses={200: {"content": {EVENT_STREAM: {"schema": {"type": "string"}, "example": _EXAMPLE}}}},
+    responses={200: {"content": {EVENT_STREAM: {"schema": _EVENTS, "example": _EXAMPLE}}}},
 )
 async def feed(
     to: In,

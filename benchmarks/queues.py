@@ -6,6 +6,8 @@ import asyncio
 import http.client
 import json
 import random
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -15,7 +17,7 @@ import msgspec
 
 from benchmarks.common.bench import Bench
 from benchmarks.common.measuring import Line, Section, Size, percentile
-from benchmarks.common.processes import exchange, manager
+from benchmarks.common.processes import ROOT, ended, exchange, manager, peak_resident_mb
 from streamforge import wiring
 from streamforge.manager.batch import Batch, Member, MemberStatus, Totals, batch_id, end_of
 from streamforge.manager.persistence.batch_store import BatchStore
@@ -27,8 +29,13 @@ from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.messages import Progress
 from streamforge_utils.model.names import CODE_ALPHABET, CODE_LENGTH, job_name
 from streamforge_utils.runtime.settings import DataSettings
+from tests.cleanenv import environment
 
 WORKFLOWS = {Size.FULL: 10_000, Size.QUICK: 1000, Size.TINY: 30}
+LIVE = {Size.FULL: 1000, Size.QUICK: 200, Size.TINY: 10}
+READERS = {Size.FULL: 20, Size.QUICK: 20, Size.TINY: 3}
+PAUSE_S = 0.05
+"""Between two requests beside readers: these take their turns meanwhile."""
 REQUESTS = {Size.FULL: 300, Size.QUICK: 100, Size.TINY: 10}
 SYMBOLS = ("BTCUSDT", "ETHUSDT", "BNBUSDT", "SOLUSDT")
 TYPES = ("api_candles_1m", "api_candles_1h", "api_candles_1d")
@@ -54,6 +61,10 @@ def run(bench: Bench) -> Section:
         with manager(data, url) as address:
             seconds, listed = _ask(address, requests)
             of_batches = _ask_batches(address, batches, requests)
+    live, readers = LIVE[bench.size], READERS[bench.size]
+    with bench.folder() as folder, exchange() as url:
+        beside = _beside_readers(folder / "data", url, live, readers, requests)
+    bench.say(f"{live} live workflows, {readers} readers: {beside.events:.0f} events a second")
     p50, p95, p99, most = (1000 * percentile(seconds, percent) for percent in (50, 95, 99, 100))
     batch_p95 = {path: 1000 * percentile(found, 95) for path, found in of_batches.items()}
     of_all = [one for found in of_batches.values() for one in found]
@@ -66,12 +77,22 @@ def run(bench: Bench) -> Section:
         ),
         lines=(
             Line(what=f"GET /queues, p95, {count:,} workflows stored", measured=p95, unit="ms", below=50),
+            Line(
+                what=f"GET /queues, p95, {live:,} live workflows and {readers} readers of the feed",
+                measured=1000 * percentile(beside.seconds, 95),
+                unit="ms",
+                below=50,
+            ),
+            Line(what="most memory of that manager", measured=beside.most_mb, unit="MB", below=350),
             *(
                 Line(what=f"GET {path}, p95, {count:,} workflows of batches", measured=p95, unit="ms", below=50)
                 for path, p95 in batch_p95.items()
             ),
         ),
         details=(
+            f"Readers: each worker of {live:,} workflows speaks every 3 s, and each reader got {beside.events:.0f} "
+            f"events a second at least; p50 {1000 * percentile(beside.seconds, 50):.1f} ms, at most "
+            f"{1000 * max(beside.seconds):.1f} ms. The workers' jobs only seem to run.",
             f"The workflows belong to {len(batches)} batches, one of them of half of all; lists and pages of these in "
             f"turn, {len(of_all)} requests: p50 {1000 * percentile(of_all, 50):.1f} ms, at most "
             f"{1000 * percentile(of_all, 100):.1f} ms.",
@@ -79,6 +100,34 @@ def run(bench: Bench) -> Section:
             f"{listed / requests:.0f} workflows an answer.",
         ),
     )
+
+
+class Beside(msgspec.Struct, frozen=True):
+    """What was measured beside readers: seconds of each request, the manager's memory, and the events that the reader
+    with the fewest got in a second."""
+
+    seconds: list[float]
+    most_mb: float
+    events: float
+
+
+def _beside_readers(data: Path, url: str, live: int, readers: int, requests: int) -> Beside:
+    command = [sys.executable, "-m", "benchmarks.common.live_manager", str(data), url, str(live)]
+    with ended(subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, env=environment())) as serving:
+        assert serving.stdout is not None
+        address = str(json.loads(serving.stdout.readline())["url"])
+        command = [sys.executable, "-m", "benchmarks.common.crowd", str(data), address, str(readers)]
+        crowd = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, env=environment())
+        with ended(crowd):
+            assert crowd.stdout is not None
+            assert crowd.stdin is not None
+            if crowd.stdout.readline() != b"ready\n":
+                raise RuntimeError("the readers of the feed did not begin")
+            began = time.monotonic()
+            seconds, _ = _ask(address, requests, pause_s=PAUSE_S)
+            crowd.stdin.close()
+            counts = json.loads(crowd.stdout.readline())
+        return Beside(seconds, peak_resident_mb(serving.pid), min(counts) / (time.monotonic() - began))
 
 
 async def _fill(data: Path, count: int, bench: Bench) -> list[str]:
@@ -189,7 +238,7 @@ def _ended(number: int, draws: random.Random, created_ms: int) -> Workflow:
     )
 
 
-def _ask(address: str, requests: int) -> tuple[list[float], int]:
+def _ask(address: str, requests: int, *, pause_s: float = 0.0) -> tuple[list[float], int]:
     """The seconds of each request, and how many workflows were listed in all."""
     draws = random.Random(2)
     connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=30)
@@ -202,6 +251,7 @@ def _ask(address: str, requests: int) -> tuple[list[float], int]:
             query = _query(draws)
         else:
             query["cursor"] = cursor
+        time.sleep(pause_s)
         began = time.perf_counter()
         connection.request("GET", "/queues?" + urlencode(query))
         answer = connection.getresponse()

@@ -12,7 +12,7 @@ from aiohttp import web
 from streamforge.cli import client, terminal
 from streamforge.cli.client import Api, checked_url, path_part, problem_of
 from streamforge.cli.command_errors import ApiProblem, CliError, ServerLost, ServerSilent, UsageProblem
-from streamforge.manager import answers
+from streamforge.manager.listing_answers import WorkflowPage
 from tests.limits import LIMIT_S
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
@@ -59,7 +59,7 @@ async def test_busy_is_asked_again_and_the_token_goes_along() -> None:
         return web.json_response({"queues": [], "cursor": None})
 
     async with serving(handler, "secret-token-of-16") as api:
-        assert (await api.get("/queues", answers.WorkflowPage)).queues == []
+        assert (await api.get("/queues", WorkflowPage)).queues == []
     assert seen == ["Bearer secret-token-of-16"] * 3
 
 
@@ -121,7 +121,7 @@ async def test_another_server_is_recognised() -> None:
 
     async with serving(handler) as api:
         with pytest.raises(CliError, match="answered something else than queue-manager does"):
-            await api.get("/queues", answers.WorkflowPage)
+            await api.get("/queues", WorkflowPage)
         with pytest.raises(ApiProblem, match="the server answered 502: <html>; is it queue-manager"):
             await api.call("GET", "/bad")
     assert str(problem_of(502, b"")) == "the server answered 502: nothing; is it queue-manager?"
@@ -215,7 +215,7 @@ async def test_of_a_manager_that_is_stopped_one_line_is_said_and_of_one_that_liv
         continued.set()
 
     async with serving(stopped, process=4711, say=say) as api:
-        assert (await api.get("/queues", answers.WorkflowPage)).queues == []
+        assert (await api.get("/queues", WorkflowPage)).queues == []
         assert said == [f"the manager at {api.url} (process 4711) does not answer, waiting up to 1 min 00 s"]
     said.clear()
     monkeypatch.setattr(client, "HEALTH_S", LIMIT_S)
@@ -231,7 +231,7 @@ async def test_of_a_manager_that_is_stopped_one_line_is_said_and_of_one_that_liv
         return web.json_response({"status": "ok"})
 
     async with serving(slow, process=4711, say=said.append) as api:
-        await api.get("/queues", answers.WorkflowPage)
+        await api.get("/queues", WorkflowPage)
     assert (said, len(lived) >= 3) == ([], True)
 
 

@@ -34,6 +34,7 @@ async def test_what_changed_is_shown_and_with_all_each_report(capsys: LINES) -> 
         await service.event(one)
     await service.put(replace(workflow, waiting_for="the exchange: no route; next try at 2024-08-02"))
     async with serving(service) as where:
+        capsys.readouterr()  # what the manager logged by now
         assert await events(workflow.queue_id, where) == 0
         out, err = capsys.readouterr()
         assert await events(workflow.queue_id, where, every=True) == 0

@@ -38,6 +38,22 @@ def test_queues_are_listed_newest_first_and_filtered(cli: Cli) -> None:
     assert cli("queues", "--status", "error").err == "no workflow fits\n"
 
 
+def test_queues_are_found_by_label_and_by_what_they_begin_with(cli: Cli) -> None:
+    first = cli.load("BTCUSDT", TYPE, HOUR, "--label", "team:research", "--label", "desk:a")["queue_id"]
+    second = cli.load("ETHUSDT", TYPE, HOUR, "--label", "team:ops")["queue_id"]
+
+    def found(*options: str) -> list[str]:
+        return [queue["queue_id"] for queue in cli("queues", *options, "--json").ok().json["queues"]]
+
+    assert found("--label", "team:research") == [first]
+    assert found("--label", "team:research", "--label", "team:ops") == [second, first]
+    assert found("--search", "eth") == [second]
+    assert found("--search", first) == [first]
+    assert "  labels: desk:a, team:research\n" in cli("show", first).ok().out
+    refused = cli("load", "BTCUSDT", TYPE, HOUR, "--label", "research")
+    assert (refused.code, "write team:research" in refused.err) == (2, True)
+
+
 def test_a_table_of_queues_can_be_read_by_line(loaded: Cli, one: str) -> None:
     out = loaded("queues").ok().out.splitlines()
     assert out[0].split() == ["queue_id", "status", "range", "stored", "of", "created"]

@@ -100,6 +100,42 @@ class StateContract(StoreFixtures):
         assert await found(status=[]) == []
         assert await found(nolabel=["x"]) == []
 
+    async def test_a_prefix_is_what_ids_begin_with(self, store: Store, kind: str) -> None:
+        for number, id in enumerate(("wf-b", "wf-bn", "wf-B", "b-wf-b", "wf-ключ", "wf-кл", "wf-%", "wf-_")):
+            labels = {"s": "odd" if number % 2 else "even"}
+            await store.put(kind, id, b"{}", expected=None, labels=labels, created_ms=number)
+
+        async def found(prefix: str, **where: list[str]) -> list[str]:
+            return [state.id for state in await store.find(kind, where=where, prefix=prefix)]
+
+        assert await found("wf-b") == ["wf-bn", "wf-b"]
+        assert await found("wf-b", s=["odd"]) == ["wf-bn"]
+        assert await found("wf-кл") == ["wf-кл", "wf-ключ"]
+        assert await found("wf-%") == ["wf-%"]
+        assert await found("wf-_") == ["wf-_"]
+        assert await found("none") == []
+        pages = await store.find(kind, prefix="wf-", limit=3)
+        pages = [*pages, *await store.find(kind, prefix="wf-", after=pages[-1].id)]
+        assert [state.id for state in pages] == await found("wf-")
+        assert len(pages) == 7
+
+    async def test_a_tally_counts_what_find_would_give_by_the_values_of_a_label(self, store: Store, kind: str) -> None:
+        assert await store.tally(kind, "status") == {}
+        for number in range(12):
+            labels = {"status": "even" if number % 2 == 0 else "odd", "third": str(number % 3)}
+            await store.put(kind, f"s{number:02d}", b"{}", expected=None, labels=labels, created_ms=number)
+        bare = await store.put(kind, "bare", b"{}", expected=None, labels={"third": "0"})
+        assert await store.tally(kind, "status") == {"even": 6, "odd": 6}
+        assert await store.tally(kind, "status", where={"third": ["0"]}) == {"even": 2, "odd": 2}
+        assert await store.tally(kind, "status", where={"third": ["0", "1"], "status": ["odd"]}) == {"odd": 4}
+        assert await store.tally(kind, "third", where={"status": ["even"]}) == {"0": 2, "1": 2, "2": 2}
+        assert await store.tally(kind, "status", prefix="s1") == {"even": 1, "odd": 1}
+        assert await store.tally(kind, "third", prefix="s1", where={"status": ["odd"]}) == {"2": 1}
+        assert await store.tally(kind, "status", where={"third": []}) == {}
+        assert await store.tally(kind, "nolabel") == {}
+        await store.put(kind, "bare", b"{}", expected=bare.revision, labels={"status": "odd"})
+        assert await store.tally(kind, "status") == {"even": 6, "odd": 7}
+
     async def test_pages_of_any_size_give_every_state_once(self, store: Store, kind: str) -> None:
         for number in range(40):
             labels = {"status": "abc"[number % 3]}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
+from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from itertools import count
 
@@ -138,7 +140,13 @@ class MemoryStore:
         return state
 
     async def find(
-        self, kind: str, *, where: Mapping[str, Sequence[str]] | None = None, after: str | None = None, limit: int = 100
+        self,
+        kind: str,
+        *,
+        where: Mapping[str, Sequence[str]] | None = None,
+        prefix: str = "",
+        after: str | None = None,
+        limit: int = 100,
     ) -> Sequence[State]:
         await self._given_way()
         found = sorted(
@@ -152,7 +160,13 @@ class MemoryStore:
                 raise InvalidInput("after", f"there is no {kind} {after}")
             found = [s for s in found if (s.created_ms, s.id) < (edge.created_ms, edge.id)]
         matching = [s for s in found if all(s.labels.get(name) in values for name, values in (where or {}).items())]
-        return matching[:limit]
+        return [state for state in matching if state.id.startswith(prefix)][:limit]
+
+    async def tally(
+        self, kind: str, label: str, *, where: Mapping[str, Sequence[str]] | None = None, prefix: str = ""
+    ) -> Mapping[str, int]:
+        found = await self.find(kind, where=where, prefix=prefix, limit=sys.maxsize)
+        return Counter(state.labels[label] for state in found if label in state.labels)
 
     async def remove(self, kind: str, id: str, *, expected: str) -> None:
         await self._given_way()

@@ -32,6 +32,7 @@ from streamforge.manager import answers, data_answers
 from streamforge.manager.api.app import create_app
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.reconciler import Reconciler
+from streamforge.manager.listing_answers import WorkflowPage
 from streamforge.manager.policy import Policy, RetentionRule
 from streamforge.manager.workflow_service import WorkflowService
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
@@ -223,7 +224,7 @@ class InProcessClient:
         """All workflows, page by page."""
         found: list[answers.WorkflowSummary] = []
         while True:
-            page = self.get("/queues", answers.WorkflowPage, limit=2, **query)
+            page = self.get("/queues", WorkflowPage, limit=2, **query)
             assert page is not None
             found += page.queues
             if page.cursor is None:

@@ -51,7 +51,8 @@ class Oracle:
 
     def history(self, queue_id: str, events: Sequence[Event]) -> None:
         """Compare the stored events of a workflow."""
-        once = Counter((e.producer, e.attempt, e.event) for e in events if e.event not in ("loading", "pong"))
+        told = [e for e in events if e.event not in ("loading", "pong")]
+        once = Counter((e.producer, e.attempt, e.event, *_request_of(e)) for e in told)
         ends = Counter((e.producer, e.attempt) for e in events if e.event in TERMINAL_EVENTS)
         for who, count in (*once.items(), *ends.items()):
             if count > 1:
@@ -396,3 +397,8 @@ class Oracle:
         ):
             what = f"{rows} rows, {answer.rows} in the answer, complete {answer.complete}, exit code {code}"
             raise Violation("a collection is exported wrongly", f"{name}: {what}; it holds {model.collections[name]}")
+
+
+def _request_of(event: Event) -> tuple[object, ...]:
+    """What tells one request from another one for the same workflow."""
+    return (event.message, event.timestamp) if event.event == "asked" else ()

@@ -12,6 +12,7 @@ from typing import Any
 from streamforge.manager.api.app import create_app
 from streamforge.manager.describing import asyncapi, schemas
 from tools.reference.cli_page import cli_page
+from tools.reference.codes_page import codes_page
 from tools.reference.example_jobs import manifests
 from tools.reference.http_page import http_page
 from tools.reference.settings_page import environments, settings_page
@@ -28,6 +29,7 @@ def pages(root: Path) -> dict[Path, str]:
     found[FOLDER / "openapi.json"] = _json(routes)
     found[FOLDER / "asyncapi.json"] = _json(topics)
     found[FOLDER / "messages.md"] = NOTE + messages_page(messages)
+    found[FOLDER / "codes.md"] = NOTE + codes_page()
     found[FOLDER / "topics.md"] = NOTE + topics_page(topics)
     found[FOLDER / "http-api.md"] = NOTE + http_page(routes)
     found |= dict(manifests())

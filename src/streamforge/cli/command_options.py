@@ -105,6 +105,10 @@ AtManagerAndWorkers = Annotated[Where, _MANAGER | {"exchange": ExchangeOfData, "
 """The same, and --launcher."""
 AtManagerOrNew = Annotated[Where, _MANAGER | {"exchange": Exchange, "launcher": Launcher}]
 """All of these options, where the command may be the first one on its data directory."""
+LabelsOf = Annotated[
+    list[str] | None,
+    typer.Option("--label", metavar="KEY:VALUE", help="To find the workflow by, `team:research` (repeatable)."),
+]
 AtNew = Annotated[Where, {"data": Data, "exchange": Exchange, "launcher": Launcher}]
 """--data, --exchange and --launcher, of a command that is the manager itself."""
 AtData = Annotated[Where, {"data": Data}]

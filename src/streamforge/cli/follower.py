@@ -17,6 +17,7 @@ from streamforge.cli.progress import WorkflowDisplay, display
 from streamforge.cli.session import Session, Where, session
 from streamforge.cli.waiting import Waiting
 from streamforge.manager import answers, data_answers
+from streamforge.manager.listing_answers import WorkflowPage
 from streamforge.manager.origin import TEST
 from streamforge_utils.model.errors import StreamForgeError
 
@@ -115,7 +116,7 @@ class Follower(Waiting[WorkflowDisplay]):
     async def _tell_of_others(self, found: Session, mine: answers.Started) -> None:
         """Name the other workflows that the command's own manager drives: they take slots and request weight."""
         query: Query = {"status": ["pending", "running", "stopping"], "limit": terminal.NAMES_SHOWN + 2}
-        page = await found.api.get("/queues", answers.WorkflowPage, query)
+        page = await found.api.get("/queues", WorkflowPage, query)
         ids = [one.queue_id for one in page.queues if one.queue_id != mine.queue_id]
         if ids:
             self._display.note(

@@ -25,6 +25,7 @@ class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     first: str | None = msgspec.field(name="from", default=None)
     again: bool = False
     source: str | msgspec.UnsetType = msgspec.UNSET
+    labels: dict[str, str] = {}
 
     def check(self) -> None:
         """Raises InvalidInput in the words of the API, or UsageProblem, before anything is started."""

@@ -8,12 +8,15 @@ from contextlib import asynccontextmanager
 
 import msgspec
 
+from streamforge.manager.actor import actor
 from streamforge.manager.archived_symbols import ARCHIVED, ArchiveSilent
 from streamforge.manager.continuation import LAST, continued, resumed
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.reconciler import Reconciler
 from streamforge.manager.lifecycle.retry_policy import Banned
 from streamforge.manager.persistence.reservations import Reservation, Reservations
+from streamforge.manager.problem_codes import ProblemCode
+from streamforge.manager.request_notes import with_asked
 from streamforge.manager.requests import (
     Checked,
     behind_ms,
@@ -80,7 +83,8 @@ class Admission:
         now_ms = self._deps.clock.now_ms()
 
         def draft(code: str) -> Workflow:
-            return workflow_of(checked, code=code, now_ms=now_ms, exchange_now_ms=exchange_now_ms)
+            made = workflow_of(checked, code=code, now_ms=now_ms, exchange_now_ms=exchange_now_ms)
+            return with_asked(made, "start", actor(), now_ms)
 
         wanted = draft(NO_CODE)
         async with self._alone(wanted, exchange_now_ms):
@@ -182,7 +186,7 @@ class Admission:
         now_ms = deps.clock.now_ms()
 
         def draft(code: str) -> Workflow:
-            return workflow_of_topic(checked, code=code, now_ms=now_ms)
+            return with_asked(workflow_of_topic(checked, code=code, now_ms=now_ms), "start", actor(), now_ms)
 
         if key is None:
             return Started(await self._create(draft), new=True)
@@ -255,8 +259,9 @@ class Admission:
         except (StreamForgeError, TimeoutError):
             listed = ()
         meant = likely_symbols(symbol, listed)
+        code = ProblemCode.SYMBOL_UNKNOWN
         hint = f"did you mean {' or '.join(meant)}?" if meant else "GET /symbols lists what it has"
-        return InvalidInput("symbol", f"{symbol} is not a symbol of {where}: {hint}")
+        return InvalidInput("symbol", f"{symbol} is not a symbol of {where}: {hint}", code=code, meant=meant)
 
     async def _create(self, draft: Draft) -> Workflow:
         workflow = await self._reservations.create(self._deps.workflows, draft)

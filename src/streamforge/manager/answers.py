@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from streamforge.manager import handover_answers, topic_answers
+from streamforge.manager import handover_answers, request_answers, topic_answers
 from streamforge.manager.live_answers import Live
 from streamforge.manager.workflow import ENDED, Failure, Status, StepStatus
 from streamforge_utils.model import timeranges
@@ -56,6 +56,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """A problem document."""
 
     type: Annotated[str, meaning("Which kind of problem: a URN that stays the same between versions.")] = ""
+    code: Annotated[str, meaning("The closest word for it, which stays too; often the last part of `type`.")] = ""
     title: Annotated[str, meaning("The kind of problem in words.")] = ""
     status: Annotated[int, msgspec.Meta(ge=400, le=599), meaning("The HTTP status.")] = 500
     detail: Annotated[str, meaning("What failed, on which input.")] = ""
@@ -242,6 +243,7 @@ class WorkflowSummary(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
     failure: Failure | None = None
     batch: Annotated[str | None, meaning("The batch that it was made for.")] = None
+    labels: Annotated[dict[str, str], meaning("As it was started with.", {"team": "research"})] = {}
     supplements: Annotated[
         str | None, meaning("The live workflow for which the manager made it, to load what that one lacks.")
     ] = None
@@ -269,6 +271,7 @@ class PlanPart(msgspec.Struct, frozen=True, kw_only=True):
 class Workflow(WorkflowSummary, frozen=True, kw_only=True):
     """A workflow: an accepted request and all that became of it."""
 
+    asked: Annotated[list[request_answers.Asked], meaning("Who asked what of it, of late; oldest first.")] = []
     again: Annotated[bool, meaning("Whether it loads also what coverage had already.")] = False
     repairs: Annotated[int, meaning("How often holes were loaded again.")] = 0
     parts: Annotated[list[PlanPart], meaning("What the plan has to load; nothing before there is a plan.")] = []
@@ -296,13 +299,6 @@ class Started(Workflow, frozen=True, kw_only=True):
             "ended."
         ),
     ] = None
-
-
-class WorkflowPage(msgspec.Struct, frozen=True, kw_only=True):
-    """Workflows, newest first."""
-
-    queues: list[WorkflowSummary]
-    cursor: Annotated[str | None, meaning(CURSOR)] = None
 
 
 class StoredEvent(msgspec.Struct, frozen=True, kw_only=True):

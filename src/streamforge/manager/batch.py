@@ -76,7 +76,8 @@ class Member(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     delisted: the exchange did not trade it when the batch was made. archived: only its archive had it.
     joined: another request had made its workflow.
     expected, stored, there: records of the range, those that are stored, and those of them that were before.
-    reason, next_step: why it is not finished, or why there is nothing to load, and what a person can do.
+    reason, next_step: why it is not finished, or why there is nothing to load, and what a person can do. code: of its
+    failure.
     """
 
     symbol: str
@@ -91,6 +92,7 @@ class Member(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     there: int = 0
     reason: str = ""
     next_step: str = ""
+    code: str = ""
 
 
 class Members(msgspec.Struct, frozen=True):
@@ -141,7 +143,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     symbol was named again, and duplicated: the first of these symbols. archived: members that only the exchange's
     archive had. left_out: symbols of a pattern that only it has and that are not loaded; left_out_first: the first of
     them. archive_silence: why it is not known which symbols only the archive has. unknown: symbols that were named,
-    that nobody has and that are not loaded; unknown_first: the first of them.
+    that nobody has and that are not loaded; unknown_first: the first of them. labels: of each of its workflows.
     stop_asked, retry_asked: what the driver has still to do. began_ms: when it began, or was last retried;
     ended_before: members that had ended by then.
     """
@@ -169,6 +171,7 @@ class Batch(msgspec.Struct, frozen=True, kw_only=True):
     unknown: int = 0
     unknown_first: tuple[str, ...] = ()
     source: SourceChoice = SourceChoice.AUTO
+    labels: dict[str, str] = {}
     status: BatchStatus = BatchStatus.MAKING
     stop_asked: bool = False
     retry_asked: bool = False

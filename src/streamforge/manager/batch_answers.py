@@ -52,6 +52,7 @@ class BatchMember(msgspec.Struct, frozen=True, kw_only=True):
     records_stored: int = 0
     reason: Annotated[str | None, meaning("Why it is not finished, or why there was nothing to load.")] = None
     next_step: Annotated[str | None, meaning("What to do about it.")] = None
+    code: Annotated[str | None, meaning("Of a failure: the same as in its workflow's.")] = None
 
 
 class BatchLinks(msgspec.Struct, frozen=True, kw_only=True):
@@ -73,6 +74,7 @@ class BatchSummary(msgspec.Struct, frozen=True, kw_only=True):
     listed_at: Annotated[str | None, meaning("The day on which the members must have existed.")] = None
     again: bool = False
     source: Annotated[str, one_of(SourceChoice), meaning("Where the records are wanted from.")] = SourceChoice.AUTO
+    labels: Annotated[dict[str, str], meaning("Of each of its workflows.", {"team": "research"})] = {}
     size: Annotated[int, meaning("How many symbols it is of.")]
     delisted: Annotated[int, meaning("Those of them that the exchange did not trade when the batch was made.")] = 0
     created_at: Moment

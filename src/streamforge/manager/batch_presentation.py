@@ -77,6 +77,7 @@ def member_answer(member: Member, live: Mapping[str, Workflow]) -> batch_answers
         records_stored=stored,
         reason=member.reason or None,
         next_step=member.next_step or None,
+        code=member.code or None,
     )
 
 
@@ -108,6 +109,7 @@ def _summary(view: View, undriven: str | None) -> dict[str, Any]:
         "listed_at": None if batch.listed_at_ms is None else format_ms(batch.listed_at_ms),
         "again": batch.again,
         "source": batch.source,
+        "labels": batch.labels,
         "size": batch.size,
         "delisted": batch.delisted,
         "created_at": moment(batch.created_ms),

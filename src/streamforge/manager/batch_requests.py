@@ -21,7 +21,7 @@ class BatchRequest(msgspec.Struct, frozen=True, kw_only=True):
     """Many symbols asked for: names, and patterns such as `*USDT`.
 
     time_range, since, default_start, again, source: as in `StartRequest`. listed_at: a day; symbols that did not exist
-    then are left out. skip_unknown: so are those that nobody has.
+    then are left out. skip_unknown: so are those that nobody has. labels: of each of its workflows.
     """
 
     symbols: tuple[str, ...]
@@ -33,6 +33,7 @@ class BatchRequest(msgspec.Struct, frozen=True, kw_only=True):
     again: bool = False
     skip_unknown: bool = False
     source: SourceChoice = SourceChoice.AUTO
+    labels: dict[str, str] = {}
 
     def of(self, symbol: str) -> StartRequest:
         """The request for one of its symbols."""
@@ -44,6 +45,7 @@ class BatchRequest(msgspec.Struct, frozen=True, kw_only=True):
             default_start=self.default_start,
             again=self.again,
             source=self.source,
+            labels=self.labels,
         )
 
 

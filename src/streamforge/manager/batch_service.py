@@ -30,6 +30,8 @@ from streamforge.manager.execution.batch_driver import BatchDriver, Retry
 from streamforge.manager.execution.reconciler import Reconciler
 from streamforge.manager.persistence.reservations import Reservations
 from streamforge.manager.policy import DAY_MS
+from streamforge.manager.problem_codes import ProblemCode
+from streamforge.manager.request_notes import log_request
 from streamforge.manager.service import NotFound, NotNow, lost_cursor
 from streamforge.manager.symbol_chooser import Chooser
 from streamforge.manager.symbol_selection import SHOWN, Selection, shortened
@@ -144,6 +146,7 @@ class BatchService:
             unknown=len(chosen.unknown),
             unknown_first=chosen.unknown[:SHOWN],
             source=request.source,
+            labels=checked.labels,
             status=BatchStatus.RUNNING,
             began_ms=now_ms,
         )
@@ -185,6 +188,11 @@ class BatchService:
         views = [self._with_live(batch, self._driver.members(batch.batch_id) or ()) for batch in found[:limit]]
         return views, found[limit - 1].batch_id if len(found) > limit else None
 
+    async def glance(self, batch: str) -> View | None:
+        """The batch as a list shows it; None: there is none."""
+        found = await self._deps.batches.get(batch)
+        return None if found is None else self._with_live(found, self._driver.members(batch) or ())
+
     async def stop(self, batch: str) -> View:
         """Make no more workflows, and ask those that the batch has made to end. Raises NotFound, NotNow (ended)."""
 
@@ -193,7 +201,7 @@ class BatchService:
                 raise NotNow(f"batch {batch} has ended ({latest.status.value}): there is nothing to stop")
             return _replace(latest, status=BatchStatus.STOPPING, stop_asked=True)
 
-        return await self._changed(batch, stopping)
+        return await self._changed(batch, stopping, "stop")
 
     async def retry(self, batch: str) -> View:
         """Let the members that failed, were interrupted or removed go on with what they lack.
@@ -212,7 +220,7 @@ class BatchService:
                 )
             return _replace(latest, status=BatchStatus.RUNNING, retry_asked=True, ended_ms=None)
 
-        return await self._changed(batch, going_on)
+        return await self._changed(batch, going_on, "retry")
 
     async def remove(self, batch: str) -> None:
         """Forget a batch that has ended; its workflows and their records stay. Raises NotFound, NotNow."""
@@ -220,13 +228,15 @@ class BatchService:
         if found.status not in BATCH_ENDED:
             raise NotNow(f"batch {batch} is {found.status.value}: stop it before it is removed")
         await self._deps.batches.remove(batch)
+        log_request("remove", batch)
         await self._reservations.release(batch)  # last: a key that names no batch gives a new one
 
-    async def _changed(self, batch: str, change: Callable[[Batch], Batch]) -> View:
+    async def _changed(self, batch: str, change: Callable[[Batch], Batch], request: str) -> View:
         await self._stored(batch)
         changed = await self._deps.batches.change(batch, change)
         if changed is None:
             raise _no_batch(batch)
+        log_request(request, batch)
         self._driver.wake()
         return await self._view(changed)
 
@@ -293,6 +303,7 @@ class BatchService:
         ]
         whole = _replace(batch, batch_id=name, totals=Totals.of(members))
         made = await self._deps.batches.create(whole, members)
+        log_request("start", name)
         self._driver.wake()
         return self._with_live(made, members)
 
@@ -306,4 +317,4 @@ class BatchService:
 
 def _no_batch(batch: str, near: Sequence[str] = ()) -> NotFound:
     meant = f"did you mean {near[0]}?" if near else "GET /batches lists those that there are"
-    return NotFound(f"there is no batch {batch[:80]!r}: {meant}", meant=near)
+    return NotFound(f"there is no batch {batch[:80]!r}: {meant}", meant=near, code=ProblemCode.BATCH_UNKNOWN)

@@ -15,6 +15,7 @@ from streamforge.manager.live_answers import stream_of
 from streamforge.manager.persistence.coverage_store import CoverageStore, SeriesCoverage
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.presentation import series_answer
+from streamforge.manager.problem_codes import ProblemCode
 from streamforge.manager.service import Basis, NotFound, Report
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.coverage import (
@@ -193,11 +194,11 @@ class Reports:
         symbols = {one.symbol for one in all_series if (one.kind, one.interval) == (series.kind, series.interval)}
         near = difflib.get_close_matches(series.symbol, sorted(symbols), n=_SUGGESTIONS)
         listed, names = await self._is_listed(series.symbol) if near else True, " or ".join(near)
-        what = f"nothing is known of {series.symbol} {type}:"
+        what, code = f"nothing is known of {series.symbol} {type}:", ProblemCode.SERIES_UNKNOWN
         if listed is False:
-            return NotFound(f"{what} did you mean {names}?", meant=near)
+            return NotFound(f"{what} did you mean {names}?", meant=near, code=code)
         doubt = f" (or is {names} meant, of which something was?)" if listed is None else ""
-        return NotFound(f"{what} nothing of it was loaded yet{doubt}.")
+        return NotFound(f"{what} nothing of it was loaded yet{doubt}.", code=code)
 
     async def _is_listed(self, symbol: str) -> bool | None:
         """Whether the exchange has the symbol; None: it is not asked, or does not answer soon."""

@@ -6,8 +6,7 @@ from collections.abc import Awaitable, Callable, Collection
 from contextlib import AbstractAsyncContextManager
 
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.inbox import Inbox
-from streamforge.manager.lifecycle.facts import Replay
+from streamforge.manager.lifecycle.facts import Replay, Request
 from streamforge.manager.service import DeadLetterPage, NotNow
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.runtime.dead_letter_replay import LetterPlace
@@ -17,17 +16,20 @@ _PAGE = 1000
 
 
 class DeadLetterService:
-    """get: gives a workflow, or raises NotFound. going_on: holds what lets an ended one go on again."""
+    """ask: puts a request to a workflow. get: gives a workflow, or raises NotFound.
+
+    going_on: holds what lets an ended one go on again.
+    """
 
     def __init__(
         self,
         deps: Dependencies,
-        inbox: Inbox,
+        ask: Callable[[str, Request], Awaitable[Workflow]],
         get: Callable[[str], Awaitable[Workflow]],
         going_on: Callable[[str], AbstractAsyncContextManager[None]],
     ) -> None:
         self._deps = deps
-        self._inbox = inbox
+        self._ask = ask
         self._get = get
         self._going_on = going_on
 
@@ -55,7 +57,7 @@ class DeadLetterService:
                     f"none of these {len(letters)} is a dead letter of workflow {queue_id} that waits: they were "
                     "replayed already, or never were there; list those that are"
                 )
-            return await self._inbox.ask(queue_id, Replay(tuple(map(str, sorted(chosen)))))
+            return await self._ask(queue_id, Replay(tuple(map(str, sorted(chosen)))))
 
     async def _outstanding(self, workflow: Workflow, wanted: frozenset[LetterPlace]) -> Collection[LetterPlace]:
         """Those of `wanted` that nobody has replayed."""

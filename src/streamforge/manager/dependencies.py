@@ -13,6 +13,7 @@ from streamforge.manager.execution.removal import RecordRemoval
 from streamforge.manager.origin import Source
 from streamforge.manager.persistence.attempt_logs import AttemptLogs
 from streamforge.manager.persistence.batch_store import BatchStore
+from streamforge.manager.persistence.change_notes import ChangeNotes
 from streamforge.manager.persistence.coverage_store import CoverageStore
 from streamforge.manager.persistence.dead_letter_reader import DeadLetterReader
 from streamforge.manager.persistence.event_history import EventHistory
@@ -68,6 +69,7 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     schedules: ScheduleStore
     dead_letters: DeadLetterReader
     exchange_binding: ExchangeBinding
+    changes: ChangeNotes
     archive: Archive | None = None
     objects: ObjectStore | None = None
     retained: ObjectStore | None = None
@@ -97,7 +99,8 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
 
         others: the fields that do not follow from these.
         """
-        workflows, coverage = WorkflowStore(store), CoverageStore(store)
+        changes = ChangeNotes()
+        workflows, coverage = WorkflowStore(store, changes), CoverageStore(store)
         return cls(
             bus=bus,
             admin=bus,
@@ -105,7 +108,8 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
             clock=clock,
             observer=observer,
             workflows=workflows,
-            batches=BatchStore(store),
+            batches=BatchStore(store, changes),
+            changes=changes,
             coverage=coverage,
             removal=RecordRemoval(store, coverage, workflows, observer, others.get("objects")),
             history=EventHistory(store),

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import msgspec
 
 from streamforge import workers
-from streamforge.manager import answers, data_answers, service, start_answers, workflow
+from streamforge.manager import answers, data_answers, request_answers, service, start_answers, workflow
 from streamforge.manager.describing import schemas
 from streamforge.manager.handover_answers import handover_answer
 from streamforge.manager.live_answers import live_answer
@@ -119,6 +119,7 @@ def _whole(found: Workflow, undriven: str | None, now: service.Report | None, at
     return {
         **_summary(found, undriven, now, at_ms),
         "again": found.again,
+        "asked": [request_answers.Asked(request=one.request, by=one.by, at=moment(one.at_ms)) for one in found.asked],
         "repairs": found.repairs,
         "parts": [answer(answers.PlanPart, part, **range_fields(part.span)) for part in found.plan.parts]
         if found.plan
@@ -164,6 +165,7 @@ def _summary(found: Workflow, undriven: str | None, now: service.Report | None, 
         "proven_at": None if found.proof is None else moment(found.proof.checked_ms),
         "failure": found.failure,
         "batch": found.batch or None,
+        "labels": found.labels,
         "supplements": found.supplements or None,
         "live": live_answer(found, at_ms),
         "topic": found.topic if found.topic_input is None else found.topic_input.topic,

@@ -13,6 +13,7 @@ from streamforge import workers
 from streamforge.manager.continuation import LIVE, asked_range, live_range, month_of
 from streamforge.manager.service import StartRequest, StepRequest
 from streamforge.manager.workflow import SourceChoice, Step, Workflow
+from streamforge.manager.workflow_labels import check_labels
 from streamforge_utils.model import names
 from streamforge_utils.model.completeness.rule import Rule
 from streamforge_utils.model.daily_collections import DAY_MS
@@ -40,6 +41,7 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
     collection: str | None
     again: bool
     source: SourceChoice = SourceChoice.AUTO
+    labels: dict[str, str] = {}
 
 
 def check(request: StartRequest, now_ms: int) -> Checked:
@@ -69,6 +71,7 @@ def check(request: StartRequest, now_ms: int) -> Checked:
         collection=request.collection,
         again=request.again,
         source=_source(request, steps),
+        labels=check_labels(request.labels),
     )
 
 
@@ -162,6 +165,7 @@ def workflow_of(
         again=checked.again,
         source=checked.source,
         verification=verification,
+        labels=checked.labels,
         created_ms=now_ms,
         topic=names.data_topic(queue_id),
         collection=checked.collection or _default_collection(checked.symbol, checked.type, span, checked.requested),

@@ -54,7 +54,7 @@ GOES_ON, NOTHING_NEW, REFUSED, REMOVED = "running", "up-to-date", "refused", "re
 
 class Definition(msgspec.Struct, frozen=True, kw_only=True):
     """What is loaded, and when. symbols: also patterns, which each run reads again. time_range, since, default_start:
-    as in `StartRequest`."""
+    as in `StartRequest`. labels: of each workflow."""
 
     symbols: tuple[str, ...]
     type: str
@@ -64,6 +64,7 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
     time_range: str = ""
     since: str | None = None
     default_start: str | None = None
+    labels: dict[str, str] = {}
 
     @property
     def fire_times(self) -> FireTimes:
@@ -149,6 +150,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
             time_range=self.time_range,
             since=None if self.time_range else of.since,
             default_start=None if self.time_range else of.default_start,
+            labels=of.labels,
         )
 
     def with_loads(self, loads: Sequence[Load], now_ms: int) -> Run:

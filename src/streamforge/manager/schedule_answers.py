@@ -52,6 +52,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     symbols: list[str]
     type: Annotated[str, example("api_candles_1m")]
     cron: Annotated[str, example("5 0 * * *")]
+    labels: Annotated[dict[str, str], meaning("Of each workflow.", {"team": "research"})] = {}
     timezone: Annotated[str, example("Europe/Moscow")]
     missed: Annotated[str, one_of(Missed)]
     since: Annotated[str | None, meaning("`last`: what is new since the coverage's end; else `time_range` counts.")]

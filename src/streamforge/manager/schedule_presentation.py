@@ -16,6 +16,7 @@ def schedule_answer(found: Listed) -> schedule_answers.Schedule:
         symbols=list(of.symbols),
         type=of.type,
         cron=of.cron,
+        labels=of.labels,
         timezone=of.timezone,
         missed=of.missed.value,
         since=of.since,

@@ -15,6 +15,8 @@ from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.schedule_driver import ScheduleDriver, Start
 from streamforge.manager.fire_times import checked_cron
 from streamforge.manager.persistence.schedule_store import StoredSchedule
+from streamforge.manager.problem_codes import ProblemCode
+from streamforge.manager.request_notes import log_request
 from streamforge.manager.schedule import (
     MOST_FAILURES,
     MOST_SYMBOLS,
@@ -28,6 +30,7 @@ from streamforge.manager.schedule import (
 )
 from streamforge.manager.service import NotFound, NotNow, StartRequest
 from streamforge.manager.symbol_selection import check_words, is_pattern, select, shortened
+from streamforge.manager.workflow_labels import check_labels
 from streamforge_utils.model.errors import ConfigError, ConflictError, InvalidInput, StreamForgeError
 from streamforge_utils.model.kinds.registry import check_series, kind_of_type, series_of
 from streamforge_utils.model.series import check_symbol
@@ -92,6 +95,7 @@ class ScheduleService:
                 await self._deps.schedules.create(schedule)
             except ConflictError:
                 continue
+            log_request("add", name)
             self.driver.wake()
             return self._listed(schedule, await self._undriven(), doubt), True
         raise ConflictError(f"schedule {name} was changed by others {_TRIES} times in a row")
@@ -139,6 +143,7 @@ class ScheduleService:
                 msgspec.structs.replace(definition, **changes), new="symbols" in changes
             )
         changed = await self._change(name, checked)
+        log_request("change", name)
         return self._listed(changed, await self._undriven(), doubt)
 
     async def remove(self, name: str) -> None:
@@ -153,6 +158,7 @@ class ScheduleService:
                 await self._deps.schedules.remove(stored)
             except ConflictError:
                 continue
+            log_request("remove", name)
             self.driver.wake()
             return
         raise ConflictError(f"schedule {name} was changed by others {_TRIES} times in a row")
@@ -167,6 +173,7 @@ class ScheduleService:
             return by_hand(schedule, self._deps.clock.now_ms())
 
         changed = await self._change(name, begun)
+        log_request("run", name)
         return self._listed(changed, await self._undriven())
 
     async def _change(self, name: str, change: Callable[[Schedule], Schedule]) -> Schedule:
@@ -186,7 +193,8 @@ class ScheduleService:
             names = [one.schedule.name for one in await self._deps.schedules.all()]
             near = closest(name, names)
             meant = f"did you mean {near[0]}?" if near else "GET /schedules lists those that there are"
-            raise NotFound(f"there is no schedule {name[:80]!r}: {meant}", meant=near[:1])
+            code = ProblemCode.SCHEDULE_UNKNOWN
+            raise NotFound(f"there is no schedule {name[:80]!r}: {meant}", meant=near[:1], code=code)
         return stored
 
     async def _undriven(self) -> str | None:
@@ -242,6 +250,7 @@ class ScheduleService:
             asked,
             symbols=symbols,
             type=type_name,
+            labels=check_labels(asked.labels),
             cron=fire_times.cron,
             since=LAST if since == LAST else None,
             time_range="" if since == LAST else words,

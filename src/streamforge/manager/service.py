@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, NamedTuple
 
 import msgspec
 
+from streamforge.manager.problem_codes import ProblemCode
 from streamforge.manager.workflow import SourceChoice, Workflow
 from streamforge_utils.model.coverage import Segment
 from streamforge_utils.model.errors import InvalidInput, StreamForgeError
@@ -17,15 +18,17 @@ from streamforge_utils.model.timeranges import TimeRange, format_ms
 class NotFound(StreamForgeError):
     """There is no workflow, series, collection or target of that name. meant: names that are there and much like it."""
 
-    def __init__(self, message: str, *, meant: Sequence[str] = ()) -> None:
+    def __init__(self, message: str, *, meant: Sequence[str] = (), code: ProblemCode = ProblemCode.NOT_FOUND) -> None:
         super().__init__(message)
         self.meant = tuple(meant)
+        self.code = code
 
 
 def no_workflow(queue_id: str, near: str | None) -> NotFound:
     """The error for a `queue_id` that names no workflow. near: the name of one that is much like it."""
     meant = f"did you mean {near}?" if near else "GET /queues lists those that there are"
-    return NotFound(f"there is no workflow {queue_id[:80]!r}: {meant}", meant=[near] if near else [])
+    names, code = [near] if near else [], ProblemCode.WORKFLOW_UNKNOWN
+    return NotFound(f"there is no workflow {queue_id[:80]!r}: {meant}", meant=names, code=code)
 
 
 class NotNow(StreamForgeError):
@@ -53,6 +56,7 @@ def lost_cursor(cursor: str, what: str) -> InvalidInput:
     return InvalidInput(
         "cursor",
         f"cursor {cursor[:80]!r} is not one of this server, or its {what} was removed: begin again without one",
+        code=ProblemCode.CURSOR_UNKNOWN,
     )
 
 
@@ -71,7 +75,7 @@ class StartRequest(msgspec.Struct, frozen=True, kw_only=True):
     default_start: where `since last` begins with a series of which nothing is known; None: that is refused.
     steps: None takes the targets that the type needs. fixed: the plan adds no loader of another source to them.
     collection: None takes the name that follows from the request.
-    again: load also what coverage says is stored. source: where the records are wanted from.
+    again: load also what coverage says is stored. source: where the records are wanted from. labels: to find it by.
     """
 
     symbol: str
@@ -84,6 +88,7 @@ class StartRequest(msgspec.Struct, frozen=True, kw_only=True):
     collection: str | None = None
     again: bool = False
     source: SourceChoice = SourceChoice.AUTO
+    labels: dict[str, str] = {}
 
 
 class Continuation(msgspec.Struct, frozen=True, kw_only=True):
@@ -146,10 +151,14 @@ class HistoryEvent(msgspec.Struct, frozen=True):
 
 
 class Page(msgspec.Struct, frozen=True):
-    """Workflows, newest first. cursor: gives the next page; None at the end."""
+    """Workflows, newest first. cursor: gives the next page; None at the end.
+
+    counts: by status, how many there are in all, for the same filters but that of the status.
+    """
 
     workflows: Sequence[Workflow]
     cursor: str | None
+    counts: Mapping[str, int] = {}
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):

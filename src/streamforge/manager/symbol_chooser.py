@@ -54,7 +54,8 @@ class Chooser:
                 select, asked, [*listed, *gone], where, skip_unknown=skip_unknown, traded=live
             )
         except InvalidInput as error:
-            raise InvalidInput(error.field, f"{error}; {silence}" if silence else str(error)) from error
+            text = f"{error}; {silence}" if silence else str(error)
+            raise InvalidInput(error.field, text, code=error.code) from error
         return msgspec.structs.replace(chosen, left_out=left_out, silence=silence)
 
     async def _archived(self, type_name: str) -> tuple[set[str], str]:

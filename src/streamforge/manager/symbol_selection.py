@@ -9,6 +9,7 @@ import msgspec
 
 from streamforge.manager.archived_symbols import ARCHIVED
 from streamforge.manager.batch import MOST_SYMBOLS
+from streamforge.manager.problem_codes import ProblemCode
 from streamforge.manager.symbols import is_traded, likely_symbols
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.series import SYMBOL_LIMIT, check_symbol
@@ -84,7 +85,7 @@ def select(
         every = len(chosen.keys() | set(unknown))
         error = _not_known(unknown, every, listed, where)
         hint = "; `skip_unknown` loads the others" if skip_unknown is False and every > len(unknown) else ""
-        raise InvalidInput(error.field, f"{error}{hint}")
+        raise InvalidInput(error.field, f"{error}{hint}", code=error.code)
     if len(chosen) > MOST_SYMBOLS:
         raise InvalidInput(
             "symbols", f"these are {len(chosen):,} symbols, and a batch has {MOST_SYMBOLS:,} at most: make several"
@@ -144,4 +145,5 @@ def _not_known(unknown: list[str], all_of_them: int, listed: Sequence[SymbolInfo
         "symbols",
         f"{len(unknown):,} of {all_of_them:,} {are} of {where}, so nothing was begun: {', '.join(shown)}{more}; "
         "GET /symbols lists what it has",
+        code=ProblemCode.SYMBOL_UNKNOWN,
     )

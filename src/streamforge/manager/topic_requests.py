@@ -13,6 +13,7 @@ from streamforge.manager.requests import check_collection, checked_step
 from streamforge.manager.service import StepRequest
 from streamforge.manager.topic_input import TopicInput
 from streamforge.manager.workflow import Step, Workflow
+from streamforge.manager.workflow_labels import check_labels
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.json_documents import compiled
@@ -30,9 +31,9 @@ _SHOWN = 80
 class TopicRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A topic to be stored.
 
-    until: what ends it, as `Until` reads it. symbol: a label under which the workflow is listed; None: the topic's
-    name. collection: None takes a name that follows from the label and the day. json_schema: what every message must
-    fit.
+    until: what ends it, as `Until` reads it. symbol: a name under which the workflow is listed; None: the topic's
+    name. collection: None takes a name that follows from that one and the day. json_schema: what every message must
+    fit. labels: to find it by.
     """
 
     topic: str
@@ -42,6 +43,7 @@ class TopicRequest(msgspec.Struct, frozen=True, kw_only=True):
     json_schema: dict[str, Any] | bool | None = None
     image: str | None = None
     parameters: dict[str, Any] = {}
+    labels: dict[str, str] = {}
 
 
 class CheckedTopic(msgspec.Struct, frozen=True, kw_only=True):
@@ -52,6 +54,7 @@ class CheckedTopic(msgspec.Struct, frozen=True, kw_only=True):
     symbol: str
     collection: str | None
     step: StepRequest
+    labels: dict[str, str] = {}
 
 
 def check_topic(request: TopicRequest, own_topics: Collection[str]) -> CheckedTopic:
@@ -74,11 +77,12 @@ def check_topic(request: TopicRequest, own_topics: Collection[str]) -> CheckedTo
         schema = msgspec.json.encode(request.json_schema).decode()
         compiled(schema)
         parameters["json_schema"] = schema
-    label = names.fit(topic, SYMBOL_LIMIT, "A-Za-z0-9._-") if request.symbol is None else request.symbol
+    listed = names.fit(topic, SYMBOL_LIMIT, "A-Za-z0-9._-") if request.symbol is None else request.symbol
     return CheckedTopic(
         topic=topic,
+        labels=check_labels(request.labels),
         until=Until.parse(request.until),
-        symbol=check_symbol(label),
+        symbol=check_symbol(listed),
         collection=request.collection,
         step=checked_step(StepRequest(target=TARGET, image=request.image, parameters=parameters)),
     )
@@ -104,6 +108,7 @@ def workflow_of_topic(checked: CheckedTopic, *, code: str, now_ms: int) -> Workf
         requested="",
         span=TimeRange(start_ms, start_ms + 1000),
         endless=checked.until.is_stop,
+        labels=checked.labels,
         created_ms=now_ms,
         topic=names.data_topic(queue_id),
         collection=checked.collection or names.collection_name(checked.symbol, JSON_TYPE, start_ms),

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
 import msgspec
 
+from streamforge.manager.actor import Asked
+from streamforge.manager.failure_codes import FailureCode
 from streamforge.manager.handover_state import Handover
 from streamforge.manager.live_ledger import Ledger
 from streamforge.manager.topic_input import PartitionProof, TopicInput
@@ -23,9 +25,7 @@ from streamforge_utils.runtime.worker_definition import Role, Source
 FORMAT = 3
 """Version of this document's form; a newer one is refused by name."""
 
-
-END_OF_TIME_MS = 253_402_300_800_000
-"""The end of the year 9999."""
+END_OF_TIME_MS = 253_402_300_800_000  # the end of the year 9999
 
 
 class Status(StrEnum):
@@ -68,10 +68,11 @@ STEP_ENDED = frozenset({StepStatus.FINISHED, StepStatus.INTERRUPTED, StepStatus.
 
 
 class Failure(msgspec.Struct, frozen=True, kw_only=True):
-    """Why something failed and what a person can do next."""
+    """Why something failed and what a person can do next. code: a `FailureCode`; an older version stored none."""
 
     reason: str
     next_step: str
+    code: Annotated[str, msgspec.Meta(extra_json_schema={"enum": ["", *map(str, FailureCode)]})] = ""
 
 
 class Remark(msgspec.Struct, frozen=True):
@@ -260,7 +261,7 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
     span: the range asked for, clipped to the exchange's now; requested: the range as it was written. What is loaded and
     proven of it is `planned_span`.
     epoch: rises whenever what was begun before is out of date: with a stop, a retry, a replay, a new round, a failure,
-    the end. What an action finds out counts in the epoch that it was begun in, and in no other.
+    the end. What an action finds out counts in the epoch that it was begun in, and no other. labels, asked: of people.
     endless: it goes on until it is stopped, which is its normal end; `span` then ends where it was planned to. ledger:
     of one that loads a series, how far it is proven. supplements: the live workflow for which the manager has made it.
     again: load also what coverage already has. source: where the records are wanted from. verification: the manager
@@ -290,6 +291,8 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
     source: SourceChoice = SourceChoice.AUTO
     verification: bool = False
     batch: str = ""
+    labels: dict[str, str] = {}
+    asked: tuple[Asked, ...] = ()
     created_ms: int
     epoch: int = 0
     status: Status = Status.PENDING
@@ -378,7 +381,6 @@ class _Format(msgspec.Struct):
 
 
 encode_workflow = msgspec.json.Encoder().encode
-"""The document's JSON."""
 _decode = msgspec.json.Decoder(Workflow).decode
 _decode_format = msgspec.json.Decoder(_Format).decode
 
@@ -394,7 +396,6 @@ def decode_workflow(body: bytes) -> Workflow:
 def _of_format_1(body: bytes) -> Workflow:
     """Its plan named ranges alone; all of them were loaded over REST."""
     document = msgspec.json.decode(body)
-    plan = document.get("plan")
-    if plan is not None:
+    if (plan := document.get("plan")) is not None:
         plan["parts"] = [{"span": msgspec.to_builtins(parse_time_range(text))} for text in plan.pop("load")]
     return msgspec.convert({**document, "format": FORMAT}, Workflow)

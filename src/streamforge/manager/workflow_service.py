@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
+from typing import Any
 
 from streamforge.manager import data_answers
 from streamforge.manager.admission import Admission
@@ -19,8 +20,9 @@ from streamforge.manager.execution.reconciler import Reconciler
 from streamforge.manager.execution.removal import RecordRemoval
 from streamforge.manager.execution.topic_removal import remove_topic_documents
 from streamforge.manager.execution.verifier import verify
+from streamforge.manager.feed_source import FeedSource
 from streamforge.manager.forecaster import Forecaster
-from streamforge.manager.lifecycle.facts import HandOver, Retry, Stop
+from streamforge.manager.lifecycle.facts import HandOver, Request, Retry, Stop
 from streamforge.manager.log_reader import LogReader
 from streamforge.manager.origin import Source
 from streamforge.manager.persistence.book_reader import BookReader
@@ -31,7 +33,9 @@ from streamforge.manager.persistence.reservations import Reservations
 from streamforge.manager.persistence.workflow_store import Unreadable
 from streamforge.manager.plan_answers import BatchForecast, Forecast
 from streamforge.manager.presentation import removed_answer
+from streamforge.manager.problem_codes import ProblemCode
 from streamforge.manager.readiness import ReadinessProbe
+from streamforge.manager.request_notes import log_request, note_request
 from streamforge.manager.schedule_service import ScheduleService
 from streamforge.manager.service import (
     HistoryEvent,
@@ -47,7 +51,8 @@ from streamforge.manager.service import (
 )
 from streamforge.manager.topic_lag import TopicLag
 from streamforge.manager.topic_requests import TopicRequest
-from streamforge.manager.workflow import Status, Workflow
+from streamforge.manager.workflow import Workflow
+from streamforge.manager.workflow_listing import Filters, listed
 from streamforge_utils.model import names
 from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.errors import InvalidInput, RetryableError, StreamForgeError
@@ -55,7 +60,6 @@ from streamforge_utils.model.kinds.registry import normal_type, series_of
 from streamforge_utils.model.messages import Command, Event
 from streamforge_utils.model.series import Series, check_symbol
 from streamforge_utils.model.timeranges import TimeRange
-from streamforge_utils.model.topic_reading import JSON_TYPE
 from streamforge_utils.ports.exchange import SymbolInfo
 
 SYMBOLS_WITHIN_S = 10.0
@@ -85,16 +89,22 @@ class WorkflowService:
         self.batches = BatchService(
             deps, reconciler, self._starting, self._reservations, retry=self.retry, symbols=self.symbols
         )
+        self.feed = FeedSource(deps, self._reports, self.batches)
         self._batch_forecaster = BatchForecaster(deps, self.batches.chooser, self._forecaster)
         self.schedules = ScheduleService(deps, self.start)
-        self.dead_letters = DeadLetterService(deps, reconciler.inbox, self.get, self._going_on)
+        self.dead_letters = DeadLetterService(deps, self._ask, self.get, self._going_on)
 
     async def start(self, request: StartRequest, *, idempotency_key: str | None = None) -> Started:
         """Accept the request: on return it is stored. A workflow that loads the same is joined, not made again.
 
         Raises InvalidInput, KeyReused, or UpToDate.
         """
-        return await self._starting.start(request, idempotency_key)
+        return await self._noted(await self._starting.start(request, idempotency_key))
+
+    async def _noted(self, started: Started) -> Started:
+        if not started.replayed:
+            await note_request(self._deps, "start", started.workflow)
+        return started
 
     async def forecast(self, request: StartRequest) -> Forecast:
         """What the request would load and take; nothing is started or stored."""
@@ -106,7 +116,7 @@ class WorkflowService:
 
     async def start_topic(self, request: TopicRequest, *, idempotency_key: str | None = None) -> Started:
         """Accept the request to store a topic that is not ours: on return it is stored. Raises as `start`."""
-        return await self._starting.start_topic(request, idempotency_key)
+        return await self._noted(await self._starting.start_topic(request, idempotency_key))
 
     async def get(self, queue_id: str) -> Workflow:
         """The workflow. Raises NotFound."""
@@ -115,31 +125,9 @@ class WorkflowService:
             raise no_workflow(queue_id, await self._deps.workflows.near(queue_id))
         return stored.workflow
 
-    async def find(
-        self,
-        *,
-        statuses: Sequence[Status] = (),
-        symbol: str | None = None,
-        type: str | None = None,
-        batch: str | None = None,
-        cursor: str | None = None,
-        limit: int = 100,
-    ) -> Page:
-        """Workflows, newest first. Raises InvalidInput for a cursor that is none."""
-        where: dict[str, Sequence[str]] = {}
-        if statuses:
-            where["status"] = [status.value for status in statuses]
-        if symbol is not None:
-            where["symbol"] = [check_symbol(symbol)]
-        if type is not None:
-            where["type"] = [type if type == JSON_TYPE else normal_type(type)]
-        if batch is not None:
-            where["batch"] = [batch]
-        if cursor is not None and await self._deps.workflows.get(cursor) is None:
-            raise lost_cursor(cursor, "workflow")
-        found = await self._deps.workflows.find(where=where, after=cursor, limit=limit + 1)
-        more = len(found) > limit
-        return Page(found[:limit], found[limit - 1].queue_id if more else None)
+    async def find(self, *, cursor: str | None = None, limit: int = 100, **filters: Any) -> Page:
+        """Workflows, newest first. filters: as `Filters`. Raises as `listed`."""
+        return await listed(self._deps.workflows, Filters(**filters), cursor=cursor, limit=limit)
 
     async def remove(self, queue_id: str, *, data: bool = False) -> data_answers.Removed:
         """Forget an ended workflow (with `data`, also its records and their coverage). Raises NotFound, NotNow."""
@@ -148,10 +136,13 @@ class WorkflowService:
                 workflow = await self.get(queue_id)
             except Unreadable:
                 await self._remove_unreadable(queue_id, data=data)
+                log_request("remove", queue_id)
                 return removed_answer(queue_id, 0, ())
             if not workflow.ended:
                 raise NotNow(f"workflow {queue_id} is {workflow.status.value}: stop it before it is removed")
-            return await self._remove(workflow, data=data)
+            removed = await self._remove(workflow, data=data)
+            log_request("remove with data" if data else "remove", queue_id)
+            return removed
 
     async def _remove(self, workflow: Workflow, *, data: bool) -> data_answers.Removed:
         deps, queue_id = self._deps, workflow.queue_id
@@ -220,11 +211,16 @@ class WorkflowService:
 
     async def stop(self, queue_id: str) -> Workflow:
         """Ask the workflow to end in order; again while it is stopping is no error. Raises NotFound, NotNow (ended)."""
-        return await self._reconciler.inbox.ask(queue_id, Stop())
+        return await self._ask(queue_id, Stop())
+
+    async def _ask(self, queue_id: str, what: Request) -> Workflow:
+        workflow = await self._reconciler.inbox.ask(queue_id, what)
+        await note_request(self._deps, what.name, workflow)
+        return workflow
 
     async def hand_over(self, queue_id: str) -> Workflow:
         """Ask for another attempt in the place of a live loader, without a gap. Raises NotFound, NotNow."""
-        return await self._reconciler.inbox.ask(queue_id, HandOver())
+        return await self._ask(queue_id, HandOver())
 
     async def ping(self, queue_id: str, *, timeout_s: float = 2.0) -> Mapping[str, float | None]:
         """Seconds to each step's worker and back, by telemetry id; None if it did not answer. Raises NotFound."""
@@ -234,6 +230,7 @@ class WorkflowService:
             for step in workflow.steps
             if step.attempt is not None and step.attempt.ended_ms is None and step.attempt.started_ms is not None
         }
+        await note_request(self._deps, "ping", workflow)
         answers: dict[str, float | None] = {step.telemetry_id: None for step in workflow.steps}
         if not waiting:
             return answers
@@ -261,7 +258,7 @@ class WorkflowService:
     async def retry(self, queue_id: str) -> Workflow:
         """Start an interrupted or failed workflow again on what it still lacks. Raises NotFound, NotNow."""
         async with self._going_on(queue_id):
-            return await self._reconciler.inbox.ask(queue_id, Retry())
+            return await self._ask(queue_id, Retry())
 
     async def coverage(self, queue_id: str) -> Report:
         """What is known of the workflow's range. Raises NotFound."""
@@ -305,7 +302,8 @@ class WorkflowService:
         there = await self.collections()
         named = [collection] if collection in there else await self._records.named(collection, series, there)
         if not named:
-            raise NotFound(f"there is no collection {collection[:80]!r}: GET /collections lists those that there are")
+            text = f"there is no collection {collection[:80]!r}: GET /collections lists those that there are"
+            raise NotFound(text, code=ProblemCode.COLLECTION_UNKNOWN)
         whole = limit > RECORDS_A_PAGE
         read = self._records.read_each(named, span=span, after=after, limit=limit, whole=whole, series=series)
         async for batch in read:

@@ -10,6 +10,7 @@ import msgspec
 from fastapi import FastAPI
 
 from streamforge.manager.api.tokens import Access, Tokens
+from streamforge.manager.problem_codes import ProblemCode
 from streamforge.manager.service import StartRequest
 from streamforge.manager.workflow import Attempt, Failure, Plan, Proof, Status, StepStatus, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict
@@ -43,14 +44,15 @@ async def started(service: MemoryService, **fields: Any) -> Workflow:
     return workflow
 
 
-def problem(response: httpx.Response, status: int, kind: str) -> dict[str, Any]:
-    """The problem document that `response` must be."""
+def problem(response: httpx.Response, status: int, kind: str, code: str | None = None) -> dict[str, Any]:
+    """The problem document that `response` must be. code: None: any that there is."""
     assert response.status_code == status, response.text
     assert response.headers["content-type"] == "application/problem+json"
     body: dict[str, Any] = response.json()
-    assert set(body) == {"type", "title", "status", "detail", "instance", "next_step", "errors", "did_you_mean"}
+    assert set(body) == {"type", "code", "title", "status", "detail", "instance", "next_step", "errors", "did_you_mean"}
     assert body["type"] == f"urn:streamforge:problem:{kind}"
     assert body["status"] == status
+    assert body["code"] == (code or ProblemCode(body["code"]))
     assert body["detail"]
     assert body["next_step"]
     assert "Traceback" not in response.text
@@ -145,7 +147,11 @@ def failed(workflow: Workflow, segments: Sequence[Segment]) -> Workflow:
         proof=Proof(
             round=1, checked_ms=workflow.created_ms + 9500, expected=1440, stored=1000, segments=tuple(segments)
         ),
-        failure=Failure(reason="arango-candles: 3 attempts failed", next_step="look at the store, then retry"),
+        failure=Failure(
+            code="attempts-failed",
+            reason="arango-candles: 3 attempts failed",
+            next_step="look at the store, then retry",
+        ),
         ended_ms=workflow.created_ms + 10_000,
     )
 

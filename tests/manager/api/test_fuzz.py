@@ -40,9 +40,9 @@ service = asyncio.run(MemoryService.made())
 vars(service.exchange)["candles"] = AsyncMock(return_value=[])  # of every interval: plans ask for any
 started, *_ = asyncio.run(service.start(StartRequest(symbol="BTCUSDT", type="api_candles_1m", time_range="2024-08-01")))
 workflow = replace(failed(started, SEGMENTS), queue_id=QUEUE_ID)  # the one that the examples of the description name
-schema = schemathesis.openapi.from_asgi(
-    "/openapi.json", create_app(service, tokens=TOKENS), headers={"Authorization": f"Bearer {OPERATOR}"}
-)
+app = create_app(service, tokens=TOKENS)
+app.state.context.followers.closing.set()  # a stream that would never end does so at once
+schema = schemathesis.openapi.from_asgi("/openapi.json", app, headers={"Authorization": f"Bearer {OPERATOR}"})
 
 
 async def fill() -> None:

@@ -100,6 +100,7 @@ async def test_a_failed_workflow_says_why_and_what_to_do_and_what_its_proof_foun
     assert body["failure"] == {
         "reason": "arango-candles: 3 attempts failed",
         "next_step": "look at the store, then retry",
+        "code": "attempts-failed",
     }
     assert body["ended_at"] == "2024-08-02T12:00:10.001Z"
     attempt = body["steps"][0]["attempts"][0]

@@ -41,6 +41,7 @@ async def test_a_schedule_is_added_once_and_shown_in_its_one_spelling(
         "symbols": ["BTCUSDT"],
         "type": "api_candles_1m",
         "cron": "5 0 * * *",
+        "labels": {},
         "timezone": "Europe/Moscow",
         "missed": "catch-up",
         "since": "last",

@@ -21,6 +21,14 @@ def test_a_file_gives_roles_by_line_and_skips_comments() -> None:
     assert tokens.role_of("\udcff") is None
 
 
+def test_a_token_may_have_a_name_and_is_called_by_its_role_without_one() -> None:
+    tokens = Tokens(parsed(f"reader: alice@desk-1 : {A}\noperator:{B}", "tokens.txt"))
+
+    assert tokens.holder_of(A) == (Access.READER, "alice@desk-1")
+    assert tokens.holder_of(B) == (Access.OPERATOR, "operator")
+    assert tokens.holder_of("alice@desk-1") is None
+
+
 def test_only_the_whole_token_counts() -> None:
     tokens = Tokens(parsed(f"operator:{B}", "tokens.txt"))
 
@@ -39,6 +47,9 @@ def test_a_token_with_both_roles_is_an_operators() -> None:
         (f"reader:{A}\nadmin:{B}", "line 2"),
         (f"reader:{A}\n{B}", "line 2"),
         (f"reader:{A}\n\noperator:short-secret", "line 3"),
+        (f"operator:a b:{B}", "line 1: a token's name"),
+        (f"operator::{B}", "line 1: a token's name"),
+        (f"operator:{B}:alice", "line 1"),
         ("operator:with space in it 0123456789", "line 1"),
         ("operator:", "line 1"),
         ("# nobody\n", "no token"),

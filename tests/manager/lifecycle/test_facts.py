@@ -145,6 +145,7 @@ def test_tries_without_an_answer_are_counted_and_end_a_ban_is_not() -> None:
     last = folded(workflow, Unanswered(reason="no route", number=3, at_ms=NOW, retry_after_ms=90_000), policy)
     assert last.asking_failures == 3
     assert last.failure == Failure(
+        code="exchange-silent",
         reason="the exchange did not answer 3 times in a row; the last time: no route",
         next_step="see whether the exchange can be reached from here, then retry the workflow",
     )
@@ -185,6 +186,7 @@ def test_an_action_that_fails_by_itself_five_times_fails_the_workflow(action: Ac
     assert (begun.failure, begun.epoch) == (None, decide_running().epoch)
     given_up = tried(begun, action, 1, "another bug")
     assert given_up.failure == Failure(
+        code="action-failed",
         reason=f"{type(action).__name__} failed again and again: another bug",
         next_step="see the manager's log; if it names no cause that you can remove, report it",
     )

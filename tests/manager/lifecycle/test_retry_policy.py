@@ -242,6 +242,7 @@ def test_failures_are_retried_with_growing_pauses_up_to_the_limit() -> None:
     assert found.status is StepStatus.ERROR
     assert found.failure is not None
     assert found.failure.reason == "3 attempts failed; the last one: no disk"
+    assert found.failure.code == "attempts-failed"
 
 
 @pytest.mark.parametrize(
@@ -319,6 +320,7 @@ def test_disruptions_without_progress_wait_longer_and_longer_and_have_an_end(bef
         assert found.status is StepStatus.ERROR
         assert found.failure is not None
         assert "20 times in a row" in found.failure.reason
+        assert found.failure.code == "ended-from-outside"
         return
     wait_ms = backoff_ms(POLICY, tries, attempt(workflow, LOADER).job) if tries else 0
     assert (found.status, found.disruptions, found.not_before_ms) == (StepStatus.WAITING, before + 1, NOW + wait_ms)

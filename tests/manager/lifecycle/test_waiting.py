@@ -84,6 +84,7 @@ def test_the_first_five_holes_that_stay_are_named_and_all_are_counted() -> None:
     proof = Proof(round=6, checked_ms=NOW, expected=9, stored=3, segments=segments)
     failed, _ = decide(replace(finished(), repairs=5, proof=proof), NOW, POLICY, W)
     assert failed.failure == Failure(
+        code="holes-left",
         reason="6 holes are still there after 5 rounds of repair: 2024-08-01:2024-08-01T00:01Z, "
         "2024-08-01T00:03Z:2024-08-01T00:04Z, 2024-08-01T00:06Z:2024-08-01T00:07Z, "
         "2024-08-01T00:02Z:2024-08-01T00:03Z, 2024-08-01T00:05Z:2024-08-01T00:06Z",
@@ -98,6 +99,7 @@ def test_records_that_contradict_each_other_are_loaded_again_and_then_named_with
     assert (again.repairs, again.failure) == (1, None)
     failed, _ = decide(replace(finished(), repairs=5, proof=proof), NOW, POLICY, W)
     assert failed.failure == Failure(
+        code="holes-left",
         reason="1 holes are still there after 5 rounds of repair: 2024-08-01:2024-08-01T00:01Z (5 ends with trade 9)",
         next_step="load it and what lies beside it again over REST alone (source=rest, again)",
     )

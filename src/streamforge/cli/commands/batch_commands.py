@@ -37,6 +37,7 @@ class BatchBody(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     again: bool = False
     skip_unknown: bool = False
     source: str | None = None
+    labels: dict[str, str] = {}
 
     async def start(self, found: Session) -> batch_answers.Batch:
         """Send it; sending again after a lost answer gives the same batch."""
@@ -56,6 +57,7 @@ async def load_many(
     again: bool,
     skip_unknown: bool,
     source: str | None,
+    labels: dict[str, str],
     detach: bool,
     timeout_s: float | None,
     as_json: bool,
@@ -66,6 +68,7 @@ async def load_many(
     span: dict[str, Any] = {"time_range": time_range, "since": since, "first": first}
     Request(symbol=one, type=type_name, **span).check()
     span |= {"listed_at": listed_at, "again": again, "skip_unknown": skip_unknown, "source": source}
+    span["labels"] = labels
     body = BatchBody(symbols=symbols, type=type_name, **span)
     if dry_run:
         return await forecast_many(where, body, as_json=as_json)

@@ -29,6 +29,7 @@ from streamforge.cli.outcome import Loaded, tell, unfinished
 from streamforge.cli.session import Mode, Session, Where, session
 from streamforge.cli.symbol_words import is_many
 from streamforge.manager import answers, data_answers
+from streamforge.manager.workflow_labels import parsed_labels
 from streamforge_utils.model.timeranges import SINCE_LAST
 
 _MOST_RESTS = 3
@@ -86,6 +87,7 @@ async def load(
         typer.Option("--skip-unknown", help="Of many symbols: leave out, and name, those that the exchange has not."),
     ] = False,
     source: o.SourceOf = None,
+    labels: o.LabelsOf = None,
     dry_run: Annotated[
         bool,
         typer.Option(
@@ -114,12 +116,13 @@ async def load(
     --json ends with one object: queue_id, status, records_expected and records_stored (of the whole range),
     records_there (those of them that were stored before), coverage, seconds.
     """
+    how: dict[str, Any]
     if is_many(symbol):
         from streamforge.cli.commands.batch_commands import load_many
 
-        how: dict[str, Any] = {"again": again, "detach": detach, "timeout_s": timeout_s, "as_json": as_json}
+        how = {"again": again, "detach": detach, "timeout_s": timeout_s, "as_json": as_json}
         how |= {"since": since, "first": first, "listed_at": listed_at, "source": source, "dry_run": dry_run}
-        how["skip_unknown"] = skip_unknown
+        how |= {"skip_unknown": skip_unknown, "labels": dict(parsed_labels(labels or ()))}
         return await load_many(symbol, type_name, time_range, where, **how)
     if listed_at is not None or skip_unknown:
         option = "--skip-unknown" if listed_at is None else "--listed-at"
@@ -132,6 +135,7 @@ async def load(
         first=first,
         again=again,
         source=source or msgspec.UNSET,
+        labels=dict(parsed_labels(labels or ())),
     )
     request.check()
 
@@ -146,7 +150,8 @@ async def load(
             return await forecast(where, request, as_json=as_json)
         if detach:
             return await detached(where, begin, again=again, as_json=as_json)
-        return await to_the_end(where, begin, again=again, source=request.source, timeout_s=timeout_s, as_json=as_json)
+        how = {"again": again, "source": request.source, "labels": request.labels}
+        return await to_the_end(where, begin, timeout_s=timeout_s, as_json=as_json, **how)
     except NothingNew as nothing:
         return nothing.tell(where, as_json=as_json)
     except ApiProblem as error:
@@ -284,6 +289,7 @@ async def to_the_end(
     as_json: bool,
     again: bool = False,
     source: str | msgspec.UnsetType = msgspec.UNSET,
+    labels: dict[str, str] | None = None,
     **how: Any,
 ) -> int:
     """Begin a workflow and follow it to its end; says what became of it and returns the exit code.
@@ -301,6 +307,7 @@ async def to_the_end(
             break
         terminal.say(f"{one.queue_id} has finished; what it left out, {left_out_span(one)}, is loaded now")
         rest = Request(symbol=one.symbol, type=one.type, time_range=ended.rest, again=again, source=source)
+        rest = msgspec.structs.replace(rest, labels=labels or {})
         ended = await followed(where, rest.start, timeout_s=left_s, again=again)
         ended = msgspec.structs.replace(
             ended, loaded=msgspec.structs.replace(ended.loaded, seconds=round(time.monotonic() - began, 3))

@@ -14,6 +14,7 @@ from streamforge.cli.command_errors import ApiProblem, UsageProblem
 from streamforge.cli.session import Mode, Session, Where, session
 from streamforge.cli.symbol_words import words_of
 from streamforge.manager import schedule_answers
+from streamforge.manager.workflow_labels import parsed_labels
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -71,6 +72,7 @@ async def schedule_add(
         str | None,
         typer.Option("--from", metavar="START", help="Where --since last begins if nothing of a series is known."),
     ] = None,
+    labels: o.LabelsOf = None,
     as_json: o.Json = False,
 ) -> int:
     """Load some symbols again and again, at the times that a cron expression names.
@@ -90,6 +92,7 @@ async def schedule_add(
         since=since,
         time_range=time_range,
         first=first,
+        labels=dict(parsed_labels(labels)) if labels else None,
     )
     async with session(where.as_before(), Mode.SCHEDULE) as found:
         added = await found.api.post("/schedules", schedule_answers.Schedule, body=given)

@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 NARROW, NARROWER = 120, 85
 _PARTS_SHOWN = 5
+_ASKED_SHOWN = 5
 STATUSES = ("pending", "running", "stopping", "finished", "interrupted", "error")
 
 
@@ -48,13 +49,21 @@ async def queues(
     ] = None,
     symbol: Annotated[str | None, typer.Option("--symbol", metavar="SYMBOL", help="Only this symbol.")] = None,
     type_name: Annotated[str | None, typer.Option("--type", metavar="TYPE", help="Only this type.")] = None,
+    labels: Annotated[
+        list[str] | None,
+        typer.Option("--label", metavar="KEY:VALUE", help="Only with this label (repeatable: all keys must fit)."),
+    ] = None,
+    search: Annotated[
+        str | None,
+        typer.Option("--search", metavar="TEXT", help="Only those whose name (wf-…) or symbol begins so."),
+    ] = None,
     limit: Annotated[
         int, typer.Option("--limit", metavar="N", min=1, max=100_000, help="At most so many, the newest.")
     ] = 50,
     as_json: o.Json = False,
 ) -> int:
     """List workflows, newest first."""
-    given = {"status": statuses, "symbol": symbol, "type": type_name}
+    given = {"status": statuses, "symbol": symbol, "type": type_name, "label": labels, "search": search}
     filters: Query = {name: value for name, value in given.items() if value}
     for status in statuses or ():
         if status not in STATUSES:
@@ -166,7 +175,11 @@ async def show(queue_id: o.QueueId, where: o.AtManager, as_json: o.Json = False)
         out.print(f"  {workflow.symbol} {workflow.type}, {range_text(workflow)}")
     else:
         out.print(f"  {topic_line(workflow, workflow.topic_input)}")
+    if workflow.labels:
+        out.print(f"  labels: {', '.join(f'{key}:{value}' for key, value in workflow.labels.items())}")
     out.print(f"  created {terminal.moment(workflow.created_at)}{ended} (UTC)")
+    for one in workflow.asked[-_ASKED_SHOWN:]:
+        out.print(f"  {one.request}: {terminal.moment(one.at)}, by {one.by}")
     if told := numbers(workflow):
         out.print(f"  {told}")
     if workflow.time_range.span is None and workflow.topic_input is None and workflow.live is None:

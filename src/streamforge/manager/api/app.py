@@ -19,6 +19,8 @@ from streamforge.manager import (
     batch_answers,
     book_answers,
     data_answers,
+    feed_answers,
+    listing_answers,
     log_answers,
     plan_answers,
     schedule_answers,
@@ -32,6 +34,7 @@ from streamforge.manager.api import (
     catalogue_routes,
     data_routes,
     error_answers,
+    feed_routes,
     log_routes,
     plan_routes,
     queue_routes,
@@ -40,6 +43,7 @@ from streamforge.manager.api import (
     topic_routes,
     ui_files,
 )
+from streamforge.manager.api.feed import Feed
 from streamforge.manager.api.guard import Addresses, Authentication, Guard, role_needed
 from streamforge.manager.api.problems import MEDIA_TYPE, TYPE_PREFIX
 from streamforge.manager.api.routing import SCHEMAS, Context, Limits
@@ -68,6 +72,7 @@ _RETRY_AFTER = {"Retry-After": {"description": "Seconds to wait.", "schema": {"t
 
 _PROBLEM = {
     "type": f"{TYPE_PREFIX}not-found",
+    "code": "workflow-unknown",
     "title": "Not found",
     "status": 404,
     "detail": "there is no workflow 'wf-btcusdt-api_candles_1m-20240801-abc123'",
@@ -112,9 +117,9 @@ def _complete(schema: dict[str, Any]) -> dict[str, Any]:
 
 def _answers() -> dict[str, Any]:
     """The schemas of all that is answered, by name."""
-    of_workflows = (answers, start_answers, plan_answers, log_answers, batch_answers, schedule_answers)
+    of_workflows = (answers, listing_answers, start_answers, plan_answers, log_answers, batch_answers, schedule_answers)
     of_data = (data_answers, bar_answers, book_answers, topic_lag_answers)
-    modules = (*of_workflows, *of_data, access_answers)
+    modules = (*of_workflows, *of_data, access_answers, feed_answers)
     kinds: list[type[msgspec.Struct]] = [Source, *(kind for module in modules for kind in _structs(module))]
     _, schemas = msgspec.json.schema_components(kinds, ref_template=SCHEMAS + "{name}")
     optional = {
@@ -175,9 +180,9 @@ def create_app(
         redoc_url=None,
         redirect_slashes=False,
     )
-    app.state.context = Context(
-        service, limits, Followers(limits.followers, limits.retry_after_s), clock or SystemClock()
-    )
+    followers, clock = Followers(limits.followers, limits.retry_after_s), clock or SystemClock()
+    feed = Feed(service, clock, every_s=limits.feed_every_s, stall_s=limits.feed_stall_s)
+    app.state.context = Context(service, limits, followers, clock, feed)
     error_answers.install(app)
     workflow_routes = (queue_routes, log_routes, topic_routes)
     modules = (
@@ -190,6 +195,7 @@ def create_app(
         catalogue_routes,
         access_routes,
         bar_routes,
+        feed_routes,
     )
     for router in (module.router for module in modules):
         app.include_router(router)

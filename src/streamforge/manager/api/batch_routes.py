@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from streamforge.manager import batch_answers, batch_presentation
 from streamforge.manager.api.queue_routes import LAST_ID, IdempotencyKey, Limit
-from streamforge.manager.api.request_bodies import From, Range, RangeRequest, Since
+from streamforge.manager.api.request_bodies import From, Labels, Range, RangeRequest, Since
 from streamforge.manager.api.routing import Context, In, StrictRoute, gives, reply
 from streamforge.manager.batch import MOST_SYMBOLS, MemberStatus
 from streamforge.manager.batch_requests import BatchRequest
@@ -60,6 +60,7 @@ class StartBatch(RangeRequest):
         description="Leave out symbols that the exchange does not have, in the place of a refusal of all.",
     )
     source: SourceChoice = Field(default=SourceChoice.AUTO, description="As of POST /queues/start.")
+    labels: Labels = Field(default_factory=dict)
 
     def request(self) -> BatchRequest:
         """What the service is asked."""
@@ -73,6 +74,7 @@ class StartBatch(RangeRequest):
             again=self.again,
             skip_unknown=self.skip_unknown,
             source=self.source,
+            labels=self.labels,
         )
 
 

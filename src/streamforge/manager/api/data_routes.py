@@ -17,6 +17,7 @@ from streamforge.manager.api.export import MEDIA_TYPES, Batch, Format, Times, Wr
 from streamforge.manager.api.problems import invalid
 from streamforge.manager.api.routing import Context, In, StrictRoute, gives, no_driver_reason, preferred, reply
 from streamforge.manager.book_presentation import book_answer
+from streamforge.manager.problem_codes import ProblemCode
 from streamforge.manager.service import NotFound
 from streamforge.manager.symbols import fitting
 from streamforge_utils.model.kinds.registry import check_series, series_of
@@ -184,7 +185,8 @@ async def records(
     ] = Times.MS,
 ) -> Response:
     if _NAME.fullmatch(name) is None:
-        raise NotFound(f"there is no collection {name[:80]!r}: GET /collections lists them")
+        detail = f"there is no collection {name[:80]!r}: GET /collections lists them"
+        raise NotFound(detail, code=ProblemCode.COLLECTION_UNKNOWN)
     if after is not None and _KEY.fullmatch(after) is None:
         raise invalid(
             "after",

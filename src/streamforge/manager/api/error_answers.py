@@ -112,7 +112,9 @@ _RETRY_AFTER_S = {"unavailable": 5.0, "busy": 1.0}
 def _known(error: StreamForgeError) -> ProblemError:
     message = str(error)
     if isinstance(error, InvalidInput):
-        return invalid(error.field, "body", message, _choice(message))
+        found_invalid = invalid(error.field, "body", message, _choice(message))
+        found_invalid.code, found_invalid.did_you_mean = error.code or found_invalid.code, list(error.meant)
+        return found_invalid
     found = next((one for one in _KINDS_OF_ERRORS if isinstance(error, one[0])), None)
     if found is None:
         return unexpected(error)
@@ -121,7 +123,7 @@ def _known(error: StreamForgeError) -> ProblemError:
     wait_s = _RETRY_AFTER_S.get(kind) if wait_s is None else wait_s
     problem = ProblemError(status, kind, message, next_step=next_step, retry_after=wait_s)
     if isinstance(error, NotFound):
-        problem.did_you_mean = list(error.meant)
+        problem.did_you_mean, problem.code = list(error.meant), error.code
     elif isinstance(error, Incomplete):
         problem.next_step = next_step.format(symbol=error.symbol, type=error.type)
     elif isinstance(error, KeyReused):

@@ -14,6 +14,7 @@ from urllib.parse import quote, urlsplit
 from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from streamforge.manager.actor import ANONYMOUS, LOOPBACK, acting
 from streamforge.manager.api.error_answers import problem_of
 from streamforge.manager.api.problems import ProblemError
 from streamforge.manager.api.routing import Limits
@@ -95,20 +96,23 @@ class Authentication:
         self._tokens = tokens
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        name = ANONYMOUS
         if scope["type"] == "http":
             _check_site(scope)
             try:
                 if self._tokens is None:
                     _check_local(scope)
+                    name = LOOPBACK
                 else:
-                    _check_token(scope, self._tokens)
+                    name = _check_token(scope, self._tokens)
             except ProblemError:
                 if role_needed(scope["method"], scope["path"]) is not None or (
                     self._tokens is None and is_ui(scope["path"])
                 ):
                     raise
                 scope[_UNAUTHENTICATED] = True
-        await self._app(scope, receive, send)
+        with acting(name):
+            await self._app(scope, receive, send)
 
 
 class _Outgoing:
@@ -221,15 +225,17 @@ def _check_site(scope: Scope) -> None:
         )
 
 
-def _check_token(scope: Scope, tokens: Tokens) -> None:
+def _check_token(scope: Scope, tokens: Tokens) -> str:
+    """The token's name."""
     needed = role_needed(scope["method"], scope["path"]) or Access.READER
     given = _header(scope, b"authorization") or ""
     scheme, _, token = given.partition(" ")
     if scheme.lower() != "bearer" or not token.strip():
         raise _unauthorized("the request carries no bearer token", 'Bearer realm="streamforge"')
-    role = tokens.role_of(token.strip())
-    if role is None:
+    holder = tokens.holder_of(token.strip())
+    if holder is None:
         raise _unauthorized("the bearer token is not known", 'Bearer realm="streamforge", error="invalid_token"')
+    role, name = holder
     if not role.may(needed):
         raise ProblemError(
             403,
@@ -238,6 +244,7 @@ def _check_token(scope: Scope, tokens: Tokens) -> None:
             next_step=f"use a token with the role {needed}",
         )
     scope[_ROLE] = role
+    return name
 
 
 def _unauthorized(detail: str, challenge: str) -> ProblemError:

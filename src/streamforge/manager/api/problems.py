@@ -14,6 +14,7 @@ import msgspec
 from starlette.responses import Response
 
 from streamforge.manager.answers import FieldError, Problem
+from streamforge.manager.problem_codes import ProblemCode
 
 MEDIA_TYPE = "application/problem+json"
 TYPE_PREFIX = "urn:streamforge:problem:"
@@ -22,7 +23,8 @@ _TITLES = {"malformed-json": "The body is not JSON"}
 
 
 class ProblemError(Exception):
-    """Ends a request with a problem document. retry_after: seconds."""
+    """Ends a request with a problem document. retry_after: seconds. kind: what clients tell problems apart by, as they
+    did before there were codes; code: a closer one, a `ProblemCode` as kinds are; by default the kind."""
 
     def __init__(
         self,
@@ -35,10 +37,12 @@ class ProblemError(Exception):
         did_you_mean: Sequence[str] = (),
         retry_after: float | None = None,
         headers: Mapping[str, str] | None = None,
+        code: str = "",
     ) -> None:
         super().__init__(detail)
         self.status = status
         self.kind = kind
+        self.code = code or kind
         self.detail = detail
         self.next_step = next_step
         self.errors = list(errors)
@@ -51,6 +55,7 @@ class ProblemError(Exception):
         """The answer to a request for `path`. more: headers beside those of the problem."""
         problem = Problem(
             type=TYPE_PREFIX + self.kind,
+            code=self.code,
             title=title(self.kind),
             status=self.status,
             detail=printable(self.detail, 2_000),
@@ -72,9 +77,9 @@ def title(kind: str) -> str:
 def kind_of(status: int) -> str:
     """The kind of problem of an HTTP status without a closer reason."""
     try:
-        return http.HTTPStatus(status).phrase.lower().replace(" ", "-")
+        return ProblemCode(http.HTTPStatus(status).phrase.lower().replace(" ", "-"))
     except ValueError:
-        return "error"
+        return ProblemCode.INTERNAL_ERROR if status >= 500 else ProblemCode.BAD_REQUEST
 
 
 def printable(text: str, limit: int = _SHOWN) -> str:

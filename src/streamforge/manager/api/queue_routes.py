@@ -14,15 +14,17 @@ from streamforge.manager.api import sse
 from streamforge.manager.api.problems import invalid
 from streamforge.manager.api.request_bodies import ReplayLetters, Start, StartPipeline
 from streamforge.manager.api.routing import Context, In, QueueId, StrictRoute, gives, no_driver_reason, preferred, reply
+from streamforge.manager.listing_answers import StatusCounts, WorkflowPage
 from streamforge.manager.service import Started, StartRequest, UpToDate
 from streamforge.manager.workflow import Status, Workflow
+from streamforge.manager.workflow_labels import MOST_LABELS, parsed_labels
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.messages import decode_event
 
 router = APIRouter(route_class=StrictRoute, tags=["workflows"])
 
 LAST_ID = 2**53 - 1
-_EVENT_STREAM = "text/event-stream"
+EVENT_STREAM = "text/event-stream"
 
 IdempotencyKey = Annotated[
     str | None,
@@ -102,18 +104,36 @@ async def _shown(to: Context, found: Workflow, status: int = 200) -> Response:
     )
 
 
-@router.get("/queues", responses=gives(answers.WorkflowPage), summary="List workflows, newest first")
+@router.get("/queues", responses=gives(WorkflowPage), summary="List workflows, newest first")
 async def find(
     to: In,
     status: Annotated[list[Status] | None, Query(max_length=6, description="Any of these (repeatable).")] = None,
     symbol: Annotated[str | None, Query(max_length=300)] = None,
     type: Annotated[str | None, Query(max_length=300)] = None,
     batch: Annotated[str | None, Query(max_length=300, description="Those that were made for this batch.")] = None,
+    label: Annotated[
+        list[str] | None,
+        Query(
+            max_length=MOST_LABELS,
+            description="Those with this label, `key:value` (repeatable: all keys must fit, one value of each).",
+            examples=["team:research"],
+        ),
+    ] = None,
+    search: Annotated[
+        str, Query(max_length=300, description="What the queue_id (`wf-…`) or the symbol begins with, in any case.")
+    ] = "",
     cursor: Annotated[str | None, Query(max_length=500, description="Of the page before.")] = None,
     limit: Limit = 100,
 ) -> Response:
     page = await to.service.find(
-        statuses=tuple(status or ()), symbol=symbol, type=type, batch=batch, cursor=cursor, limit=limit
+        statuses=tuple(status or ()),
+        symbol=symbol,
+        type=type,
+        batch=batch,
+        labels=parsed_labels(label or ()),
+        search=search,
+        cursor=cursor,
+        limit=limit,
     )
     alone = await no_driver_reason(to, page.workflows)
     now = await to.service.coverages(page.workflows)
@@ -121,7 +141,7 @@ async def find(
     queues = [
         presentation.workflow_summary(found, alone, now.get(found.queue_id), at_ms=at_ms) for found in page.workflows
     ]
-    return reply(answers.WorkflowPage(queues=queues, cursor=page.cursor))
+    return reply(WorkflowPage(queues=queues, cursor=page.cursor, counts=StatusCounts(**page.counts)))
 
 
 @router.get("/queues/{queue_id}", responses=gives(answers.Workflow), summary="Show a workflow")
@@ -163,7 +183,7 @@ async def remove(
         **gives(
             answers.EventPage,
             also={
-                _EVENT_STREAM: {
+                EVENT_STREAM: {
                     "schema": {"type": "string"},
                     "example": 'id: 7\ndata: {"event":"loading"}\n\nevent: end\ndata: {"status":"finished"}\n\n',
                 }
@@ -180,7 +200,7 @@ async def events(
     limit: Limit = 1000,
     last_event_id: Annotated[str | None, Header(alias="Last-Event-ID", max_length=20)] = None,
 ) -> Response:
-    if preferred(request.headers.get("accept"), ("application/json", _EVENT_STREAM)) == _EVENT_STREAM:
+    if preferred(request.headers.get("accept"), ("application/json", EVENT_STREAM)) == EVENT_STREAM:
         return await _follow(queue_id, to, after, last_event_id)
     found = await to.service.events(queue_id, after=after, limit=limit)
     listed = []
@@ -222,7 +242,7 @@ class FollowResponse(StreamingResponse):
     """An event stream that counts as a follower until it ends, however it ends."""
 
     def __init__(self, source: AsyncIterator[bytes], followers: sse.Followers) -> None:
-        super().__init__(source, media_type=_EVENT_STREAM, headers={"X-Accel-Buffering": "no"})
+        super().__init__(source, media_type=EVENT_STREAM, headers={"X-Accel-Buffering": "no"})
         self._source = source
         self._followers = followers
 

@@ -13,6 +13,7 @@ from streamforge.manager.api.problems import invalid
 from streamforge.manager.dead_letter_service import MOST_CHOSEN
 from streamforge.manager.service import StartRequest, StepRequest
 from streamforge.manager.workflow import SourceChoice
+from streamforge.manager.workflow_labels import MOST_LABELS
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.kinds.registry import is_live_type, kind_of_type, normal_type
 from streamforge_utils.runtime.dead_letter_replay import LetterPlace
@@ -57,6 +58,15 @@ Range = Annotated[
         max_length=_TEXT,
         description="START[:END], half-open, UTC; each 2024, 2024-08, 2024-08-01 or 2024-08-01T12:30[:15]Z. Relative "
         "to now: `2024:`, `today`, `yesterday`, `-30d`; `requested` keeps the words, the range is stored as it became.",
+    ),
+]
+
+
+Labels = Annotated[
+    dict[str, str],
+    Field(
+        description=f"To find the workflow by: {MOST_LABELS} at most. A workflow that is joined keeps its own.",
+        examples=[{"team": "research"}],
     ),
 ]
 
@@ -112,12 +122,14 @@ class Start(RangeRequest):
     )
     again: bool = Field(default=False, description="Load also what is stored already.")
     source: SourceChoice = Field(default=SourceChoice.AUTO, description=_SOURCE)
+    labels: Labels = Field(default_factory=dict)
 
     def request(self) -> StartRequest:
         """What the service is asked. Raises InvalidInput or ProblemError naming the field."""
         return StartRequest(
             symbol=self.symbol,
             type=self.type,
+            labels=self.labels,
             time_range=self.time_range or "",
             since=self.since,
             default_start=self.start,
@@ -192,6 +204,7 @@ class StartPipeline(BaseModel):
     microservices: list[Microservice] = Field(min_length=1, max_length=_MANY)
     again: bool = Field(default=False, description="Load also what is stored already.")
     source: SourceChoice = Field(default=SourceChoice.AUTO, description=_SOURCE)
+    labels: Labels = Field(default_factory=dict)
 
     def request(self) -> StartRequest:
         """What the service is asked. Raises InvalidInput or ProblemError naming the field."""
@@ -207,6 +220,7 @@ class StartPipeline(BaseModel):
             symbol=self.symbol,
             type=next(iter(types)),
             time_range=self.time_range,
+            labels=self.labels,
             steps=tuple(
                 StepRequest(target=step.target, image=step.image, parameters=dict(step.model_extra or {}))
                 for step in self.microservices

@@ -13,8 +13,10 @@ from starlette.responses import Response
 from starlette.routing import compile_path
 
 from streamforge.manager.answers import QUEUE_ID, FieldError
+from streamforge.manager.api.feed import Feed
 from streamforge.manager.api.problems import ProblemError
 from streamforge.manager.api.sse import Followers
+from streamforge.manager.problem_codes import ProblemCode
 from streamforge.manager.service import NotFound
 from streamforge.manager.workflow import Workflow
 from streamforge.manager.workflow_service import WorkflowService
@@ -36,6 +38,7 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     header_timeout_s: for it to arrive. send_timeout_s: a client that takes nothing for so long is cut off.
     requests: served at once, beyond which 503; followers: live event streams among them.
     keep_alive_s: silence on an event stream before a comment is sent. retry_after_s: what a 503 advises.
+    feed_stall_s: a client that takes so long for a part of the feed is ended. feed_every_s: from one part to the next.
     """
 
     body_bytes: int = 256 * 1024
@@ -47,6 +50,8 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     followers: int = 64
     keep_alive_s: float = 15.0
     retry_after_s: float = 2.0
+    feed_stall_s: float = 30.0
+    feed_every_s: float = 1.0
 
 
 class Context(msgspec.Struct, frozen=True):
@@ -56,6 +61,7 @@ class Context(msgspec.Struct, frozen=True):
     limits: Limits
     followers: Followers
     clock: Clock
+    feed: Feed
 
 
 class StrictRequest(Request):
@@ -133,7 +139,8 @@ def queue_id(
     if not is_queue_id(lower):
         if request.method not in allowed_methods(request):
             raise wrong_method(request)
-        raise NotFound(f"there is no workflow {queue_id[:80]!r}: a queue_id looks like {QUEUE_ID}")
+        text = f"there is no workflow {queue_id[:80]!r}: a queue_id looks like {QUEUE_ID}"
+        raise NotFound(text, code=ProblemCode.WORKFLOW_UNKNOWN)
     return lower
 
 

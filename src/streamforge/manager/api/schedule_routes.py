@@ -35,6 +35,7 @@ class _Definition(BaseModel):
     time_range: str | None = Field(default=None, min_length=1, max_length=_TEXT, description=_RANGE)
     since: str | None = Field(default=None, min_length=1, max_length=_TEXT, description=_SINCE)
     start: str | None = Field(default=None, alias="from", min_length=1, max_length=_TEXT, description=_FROM)
+    labels: dict[str, str] | None = Field(default=None, description="Of each workflow, as of POST /queues/start.")
 
     def changes(self) -> dict[str, Any]:
         """The fields of the definition that the request names."""
@@ -44,6 +45,7 @@ class _Definition(BaseModel):
             "time_range": self.time_range,
             "since": self.since,
             "default_start": self.start,
+            "labels": self.labels,
         }
         found = {name: value for name, value in found.items() if value is not None}
         if {"time_range", "since"} & found.keys():  # one range in the place of another

@@ -88,12 +88,12 @@ async def stream(
             await close()
 
 
-def frame(data: bytes, number: int | None = None, *, name: str | None = None) -> bytes:
+def frame(data: bytes, number: int | str | None = None, *, name: str | None = None) -> bytes:
     """One event of the stream."""
     lines = []
     if name is not None:
         lines.append(b"event: " + name.encode())
     if number is not None:
-        lines.append(b"id: %d" % number)
+        lines.append(f"id: {number}".encode())
     lines.extend(b"data: " + line for line in data.splitlines())
     return b"\n".join(lines) + b"\n\n"

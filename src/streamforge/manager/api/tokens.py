@@ -21,6 +21,7 @@ TOKENS_FILE = "STREAMFORGE_TOKENS_FILE"
 READER_TOKEN = "STREAMFORGE_READER_TOKEN"  # noqa: S105
 OPERATOR_TOKEN = "STREAMFORGE_OPERATOR_TOKEN"  # noqa: S105
 LEAST_LENGTH = 16
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._@-]{0,62}", re.ASCII)
 _FORM = re.compile(r"[A-Za-z0-9._~+/=-]{16,512}")
 
 
@@ -28,7 +29,8 @@ class TokenSettings(msgspec.Struct, frozen=True, kw_only=True):
     """The tokens that open the API to other machines."""
 
     file: Annotated[
-        Path | None, variable(TOKENS_FILE, "a file with lines `reader:TOKEN` or `operator:TOKEN`; they open the API")
+        Path | None,
+        variable(TOKENS_FILE, "a file with lines `reader:TOKEN` or `operator:NAME:TOKEN`; they open the API"),
     ] = None
     operator: Annotated[Secret | None, variable(OPERATOR_TOKEN, "one operator's token")] = None
     reader: Annotated[Secret | None, variable(READER_TOKEN, "one reader's token")] = None
@@ -48,8 +50,9 @@ class Access(StrEnum):
 class Tokens:
     """The known tokens; only their hashes are kept, and nothing of them is ever shown."""
 
-    def __init__(self, tokens: Iterable[tuple[Access, str]]) -> None:
-        self._known = [(role, _digest(token)) for role, token in tokens]
+    def __init__(self, tokens: Iterable[tuple[Access, str] | tuple[Access, str, str]]) -> None:
+        """tokens: each with its role and, where it has one, its name."""
+        self._known = [(one[0], _digest(one[1]), one[2] if len(one) == 3 else one[0].value) for one in tokens]
 
     @classmethod
     def read(cls, environ: Mapping[str, str]) -> Tokens | None:
@@ -58,7 +61,7 @@ class Tokens:
         Raises ConfigError if the file cannot be read or holds none, or if what is named is no token.
         """
         settings = load(TokenSettings, environ)
-        found: list[tuple[Access, str]] = []
+        found: list[tuple[Access, str, str]] = []
         if settings.file is not None:
             try:
                 text = settings.file.read_text("utf-8")
@@ -78,34 +81,49 @@ class Tokens:
         found._known += self._known
         return found
 
-    def role_of(self, token: str) -> Access | None:
-        """The role that `token` has (of several the greatest), in a time that does not depend on the known tokens."""
+    def holder_of(self, token: str) -> tuple[Access, str] | None:
+        """The role that `token` has (of several the greatest) and its name, in a time that does not depend on the known
+        tokens."""
         given = _digest(token)
-        role: Access | None = None
-        for known_role, known in self._known:
-            if hmac.compare_digest(given, known) and role is not Access.OPERATOR:
-                role = known_role
-        return role
+        found: tuple[Access, str] | None = None
+        for role, known, name in self._known:
+            if hmac.compare_digest(given, known) and (found is None or found[0] is not Access.OPERATOR):
+                found = role, name
+        return found
+
+    def role_of(self, token: str) -> Access | None:
+        """The role alone."""
+        found = self.holder_of(token)
+        return None if found is None else found[0]
 
     def __repr__(self) -> str:
         return f"Tokens({len(self._known)} known)"
 
 
-def parsed(text: str, source: str) -> list[tuple[Access, str]]:
-    """The tokens of lines `role:token`, but for empty ones and `#` comments. Raises ConfigError naming the line."""
+def parsed(text: str, source: str) -> list[tuple[Access, str, str]]:
+    """Role, token and name of lines `role:token` and `role:name:token`, but for empty ones and `#` comments.
+
+    A token without a name is called by its role. Raises ConfigError naming the line.
+    """
     found = []
     for number, line in enumerate(text.splitlines(), 1):
         if not line.strip() or line.lstrip().startswith("#"):
             continue
         role, colon, token = line.partition(":")
         if not colon or role.strip() not in tuple(Access):
-            raise ConfigError(f"{source}, line {number}: write reader:TOKEN or operator:TOKEN")
+            raise ConfigError(
+                f"{source}, line {number}: write reader:TOKEN or operator:TOKEN, with a name operator:NAME:TOKEN"
+            )
+        name, named, rest = token.partition(":")
+        name, token = (name.strip(), rest) if named else (role.strip(), token)
+        if _NAME.fullmatch(name) is None:
+            raise ConfigError(f"{source}, line {number}: a token's name has 1 to 63 letters, digits and . _ @ -")
         if _FORM.fullmatch(token.strip()) is None:
             raise ConfigError(
                 f"{source}, line {number}: a token has {LEAST_LENGTH} to 512 letters, digits and . _ ~ + / = -; "
                 "make one with: openssl rand -hex 32"
             )
-        found.append((Access(role.strip()), token.strip()))
+        found.append((Access(role.strip()), token.strip(), name))
     if not found:
         raise ConfigError(f"{source}: no token in it; write reader:TOKEN or operator:TOKEN, or unset it")
     return found

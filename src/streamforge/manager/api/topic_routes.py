@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
 from streamforge.manager.api.queue_routes import ACCEPTED, IdempotencyKey, started_reply
+from streamforge.manager.api.request_bodies import Labels
 from streamforge.manager.api.routing import In, StrictRoute
 from streamforge.manager.topic_requests import TopicRequest
 
@@ -44,12 +45,12 @@ class StoreTopic(BaseModel):
         "end-of-stream marker of each).",
     )
     symbol: str | None = Field(
-        default=None, max_length=_TEXT, description="A label to list it under; without it, the topic's name."
+        default=None, max_length=_TEXT, description="A name to list it under; without it, the topic's name."
     )
     collection_name: str | None = Field(
         default=None,
         max_length=_TEXT,
-        description="Where documents go; without it, a name that follows from the label and the day.",
+        description="Where documents go; without it, a name that follows from `symbol` and the day.",
     )
     json_schema: dict[str, Any] | bool | None = Field(
         default=None,
@@ -60,6 +61,7 @@ class StoreTopic(BaseModel):
     parameters: dict[str, Any] = Field(
         default={}, max_length=_MANY, description="Those of arango-connector that GET /targets describes."
     )
+    labels: Labels = Field(default_factory=dict)
 
     def request(self) -> TopicRequest:
         """What the service is asked."""
@@ -71,6 +73,7 @@ class StoreTopic(BaseModel):
             json_schema=self.json_schema,
             image=self.image,
             parameters=self.parameters,
+            labels=self.labels,
         )
 
 

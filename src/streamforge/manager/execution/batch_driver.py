@@ -11,6 +11,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 import msgspec
 import structlog
 
+from streamforge.manager.actor import acting
 from streamforge.manager.admission import Admission
 from streamforge.manager.batch import Batch, BatchStatus, Member, MemberStatus, Totals, end_of
 from streamforge.manager.continuation import LAST, continued, resumed
@@ -21,6 +22,7 @@ from streamforge.manager.execution.reconciler import Reconciler
 from streamforge.manager.lifecycle.facts import Stop
 from streamforge.manager.lifecycle.retry_policy import Banned, backoff_ms
 from streamforge.manager.persistence.workflow_store import Unreadable
+from streamforge.manager.request_notes import with_asked
 from streamforge.manager.requests import check, workflow_of
 from streamforge.manager.service import NotFound, NotNow, StartRequest, UpToDate
 from streamforge.manager.workflow import SourceChoice, Status, Workflow
@@ -110,7 +112,8 @@ class BatchDriver:
     async def _drive_alone(self, batch_id: str, changed: Collection[str]) -> None:
         """Drive one batch so that what is wrong with it holds up no other one."""
         try:
-            await self._drive(batch_id, changed)
+            with acting(f"batch {batch_id}"):
+                await self._drive(batch_id, changed)
         except (RetryableError, ConflictError):
             self._driven.pop(batch_id, None)  # what is stored counts
             raise
@@ -323,6 +326,7 @@ def request_of(batch: Batch, member: Member) -> StartRequest:
         default_start=batch.default_start,
         again=batch.again,
         source=SourceChoice.ARCHIVE if member.archived else batch.source,
+        labels=batch.labels,
     )
 
 
@@ -333,6 +337,6 @@ def _draft_of(batch: Batch, member: Member, now_ms: int) -> Callable[[str], Work
 
     def draft(code: str) -> Workflow:
         workflow = workflow_of(checked, code=code, now_ms=now_ms, exchange_now_ms=batch.exchange_now_ms)
-        return _replace(workflow, batch=batch.batch_id)
+        return with_asked(_replace(workflow, batch=batch.batch_id), "start", f"batch {batch.batch_id}", now_ms)
 
     return draft

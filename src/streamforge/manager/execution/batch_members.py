@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from streamforge.manager.batch import MEMBERS_A_DOCUMENT, RETRIED, Member, MemberStatus
+from streamforge.manager.failure_codes import FailureCode
 from streamforge.manager.persistence.batch_store import StoredMembers
 from streamforge.manager.workflow import Workflow
 from streamforge.manager.workflow_progress import progress_of
@@ -66,13 +67,13 @@ def ended_member(member: Member, workflow: Workflow) -> Member:
     """The member, now that its workflow has ended."""
     progress = progress_of(workflow)
     expected, failure = progress.records_expected or 0, workflow.failure
-    status, reason, next_step = MemberStatus(workflow.status.value), "", ""
+    status, reason, next_step, code = MemberStatus(workflow.status.value), "", "", ""
     if status is MemberStatus.FINISHED and not expected:
         status, reason = MemberStatus.CLOSED, "there is nothing to load in the range"
     elif status is MemberStatus.INTERRUPTED:
         reason = "its workflow was stopped"
     elif failure is not None:
-        reason, next_step = failure.reason, failure.next_step
+        reason, next_step, code = failure.reason, failure.next_step, failure.code
     return _replace(
         member,
         status=status,
@@ -81,13 +82,14 @@ def ended_member(member: Member, workflow: Workflow) -> Member:
         there=progress.records_there,
         reason=reason,
         next_step=next_step,
+        code=code,
     )
 
 
 def live(member: Member, queue_id: str, *, joined: bool = False) -> Member:
     """The member with its workflow, which goes on."""
     status = MemberStatus.LIVE
-    return _replace(member, status=status, queue_id=queue_id, joined=joined, reason="", next_step="")
+    return _replace(member, status=status, queue_id=queue_id, joined=joined, reason="", next_step="", code="")
 
 
 def closed(member: Member, reason: str) -> Member:
@@ -97,7 +99,13 @@ def closed(member: Member, reason: str) -> Member:
 
 def refused(member: Member, reason: str) -> Member:
     """The member, of which no workflow can be made."""
-    return _replace(member, status=MemberStatus.ERROR, reason=reason, next_step="correct what the reason names")
+    return _replace(
+        member,
+        status=MemberStatus.ERROR,
+        reason=reason,
+        next_step="correct what the reason names",
+        code=FailureCode.REQUEST_REFUSED.value,
+    )
 
 
 def interrupted(member: Member, reason: str) -> Member:

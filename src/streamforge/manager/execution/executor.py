@@ -22,6 +22,7 @@ from streamforge.manager.execution.planner import ExchangeFailed, prepare, store
 from streamforge.manager.execution.proof import prove
 from streamforge.manager.execution.supplements import supplemented
 from streamforge.manager.execution.topic_proof import plan_topic, prove_topic
+from streamforge.manager.failure_codes import FailureCode
 from streamforge.manager.lifecycle.actions import (
     Action,
     Compare,
@@ -253,7 +254,7 @@ class Executor:
     def _unanswered(self, workflow: Workflow, error: RetryableError | PermanentError) -> Unanswered | Refused:
         if isinstance(error, PermanentError):
             next_step = "correct what the reason names, then retry the workflow or start the same again"
-            return Refused(Failure(reason=str(error), next_step=next_step))
+            return Refused(Failure(code=FailureCode.EXCHANGE_REFUSED, reason=str(error), next_step=next_step))
         ban = self._ban(error)
         return Unanswered(
             reason=str(error),
@@ -299,7 +300,9 @@ class Executor:
                 last = deps.policy.max_action_failures
                 return Failed(action="Launch", number=last, reason=str(error), target=target, attempt=attempt.number)
             failure = Failure(
-                reason=f"{target} cannot be started: {error}", next_step="correct the setting that the reason names"
+                code=FailureCode.NOT_STARTED,
+                reason=f"{target} cannot be started: {error}",
+                next_step="correct the setting that the reason names",
             )
             return Refused(failure)
         if attempt.job not in self._recorded:  # a launch comes again until its job is seen

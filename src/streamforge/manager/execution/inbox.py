@@ -12,8 +12,10 @@ from collections.abc import Callable, Container, Sequence
 
 import msgspec
 
+from streamforge.manager.actor import actor
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.lifecycle.facts import Fact, Request, apply, grant
+from streamforge.manager.request_notes import with_asked
 from streamforge.manager.service import no_workflow
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.errors import RetryableError
@@ -72,7 +74,7 @@ class Inbox:
         """
         if len(self._asked) >= MOST_ASKED:
             raise RetryableError(f"{MOST_ASKED} requests wait to be stored: try again", retry_after=1)
-        asked = _Asked(queue_id, what, asyncio.get_running_loop().create_future())
+        asked = _Asked(queue_id, what, asyncio.get_running_loop().create_future(), actor())
         self._asked.append(asked)
         self._waiting.set()
         self._arrived(queue_id)
@@ -113,7 +115,9 @@ class Inbox:
         def change(workflow: Workflow) -> Workflow:
             if isinstance(asked.what, Fact):
                 return apply(workflow, asked.what, deps.policy)
-            return grant(workflow, asked.what, deps.clock.now_ms())
+            now_ms = deps.clock.now_ms()
+            granted = grant(workflow, asked.what, now_ms)
+            return granted if granted is workflow else with_asked(granted, asked.what.name, asked.by, now_ms)
 
         stored = await deps.workflows.change(asked.queue_id, change)
         if stored is None:
@@ -122,11 +126,12 @@ class Inbox:
 
 
 class _Asked(msgspec.Struct, frozen=True):
-    """A request. answer: of who waits for it."""
+    """A request. answer: of who waits for it. by: who asks."""
 
     queue_id: str
     what: Request | Fact
     answer: asyncio.Future[Workflow]
+    by: str
 
 
 def _answer(asked: _Asked, answer: Workflow | BaseException) -> None:

@@ -14,6 +14,7 @@ from typing import Protocol
 import msgspec
 import structlog
 
+from streamforge.manager.actor import acting
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.persistence.schedule_store import StoredSchedule, key_of
 from streamforge.manager.schedule import (
@@ -190,7 +191,8 @@ class ScheduleDriver:
     async def _begun(self, schedule: Schedule, run: Run, symbol: str) -> Load | None:
         """What became of the request for a symbol; None: it could not be made at the moment."""
         try:
-            started = await self._start(run.request(symbol), idempotency_key=key_of(schedule, run, symbol))
+            with acting(f"schedule {schedule.name}"):
+                started = await self._start(run.request(symbol), idempotency_key=key_of(schedule, run, symbol))
         except UpToDate:
             return Load(symbol=symbol, status=NOTHING_NEW)
         except (RetryableError, ConflictError) as error:

@@ -9,6 +9,7 @@ import msgspec
 import structlog
 
 from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.failure_codes import FailureCode
 from streamforge.manager.lifecycle.facts import Planned, Refused
 from streamforge.manager.lifecycle.job_spec import reading_group
 from streamforge.manager.topic_input import PartitionProof, TopicInput
@@ -42,6 +43,7 @@ async def plan_topic(deps: Dependencies, workflow: Workflow, topic: TopicInput) 
     if topic.topic not in await deps.admin.topics():
         return Refused(
             Failure(
+                code=FailureCode.TOPIC_MISSING,
                 reason=f"there is no topic {topic.topic}, or this user may not see it",
                 next_step="make it, or give the user the right to describe and read it, then retry the workflow",
             )
@@ -52,7 +54,8 @@ async def plan_topic(deps: Dependencies, workflow: Workflow, topic: TopicInput) 
         own = topic.own_collection or not await deps.store.count(workflow.collection)
         topic = _replace(topic, identity=identity, ranges=found, own_collection=own)
     elif topic.identity not in ("", identity):
-        return Refused(Failure(reason=_made_again(topic), next_step="store what it holds now by a new workflow"))
+        next_step = "store what it holds now by a new workflow"
+        return Refused(Failure(code=FailureCode.TOPIC_REPLACED, reason=_made_again(topic), next_step=next_step))
     # Nothing of it is a range of time.
     plan = Plan(exchange_now_ms=deps.clock.now_ms(), until_ms=workflow.span.start_ms)
     return Planned(plan, topic_input=topic)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
+from streamforge.manager.failure_codes import FailureCode
 from streamforge.manager.lifecycle.actions import Action, Compare, EndJob, Launch, Prepare, Prove, SendStop
 from streamforge.manager.lifecycle.fold import waits
 from streamforge.manager.lifecycle.handovers import NEVER_SEEN_MS, end_shadows, hand_over, leave, taken_over
@@ -136,7 +137,7 @@ def _with_failure(workflow: Workflow) -> Workflow:
         return workflow
     for step in workflow.steps:
         if step.status is StepStatus.ERROR and step.failure is not None:
-            failure = Failure(reason=f"{step.target}: {step.failure.reason}", next_step=step.failure.next_step)
+            failure = msgspec.structs.replace(step.failure, reason=f"{step.target}: {step.failure.reason}")
             return workflow.next_epoch(failure=failure)
     return workflow
 
@@ -356,6 +357,7 @@ def _conclude(
         causes = {one.span: f" ({one.cause})" if one.cause else "" for one in proof.segments if _is_open(one)}
         still = [f"{span}{causes.get(span, '')}" for span in (*ours, *(one.span for one in unknown))]
         failure = Failure(
+            code=FailureCode.HOLES_LEFT,
             reason=f"{len(holes) + len(unknown)} holes are still there after {workflow.repairs} rounds of repair: "
             + ", ".join(still[:5]),
             next_step=_advice(workflow, unknown)

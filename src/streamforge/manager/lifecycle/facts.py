@@ -8,9 +8,11 @@ follows from it and its answer was lost: what is counted carries its number.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import ClassVar
 
 import msgspec
 
+from streamforge.manager.failure_codes import FailureCode
 from streamforge.manager.lifecycle.actions import Action, Launch, Prepare, Prove
 from streamforge.manager.lifecycle.handovers import asked_for
 from streamforge.manager.lifecycle.retry_policy import Banned, backoff_ms
@@ -120,19 +122,27 @@ class Fact(msgspec.Struct, frozen=True):
 class Stop(msgspec.Struct, frozen=True):
     """Somebody asks the workflow to end in order."""
 
+    name: ClassVar[str] = "stop"
+
 
 class HandOver(msgspec.Struct, frozen=True):
     """Somebody asks for another attempt in the place of the loader of a live workflow, without a gap."""
 
+    name: ClassVar[str] = "handover"
+
 
 class Retry(msgspec.Struct, frozen=True):
     """Somebody asks an interrupted or failed workflow to go on with what it lacks."""
+
+    name: ClassVar[str] = "retry"
 
 
 class Replay(msgspec.Struct, frozen=True):
     """Somebody asks for the dead letters of an ended workflow to be read again. letters: these alone; none: all."""
 
     letters: tuple[str, ...] = ()
+
+    name: ClassVar[str] = "replay"
 
 
 Request = Stop | HandOver | Retry | Replay
@@ -245,6 +255,7 @@ def _unanswered(workflow: Workflow, unanswered: Unanswered, policy: Policy) -> W
         return _replace(workflow, asking_failures=failures, surveyed=True)  # it ends unproven
     if failures >= policy.max_asking_failures:
         failure = Failure(
+            code=FailureCode.EXCHANGE_SILENT,
             reason=f"the exchange did not answer {failures} times in a row; the last time: {unanswered.reason}",
             next_step="see whether the exchange can be reached from here, then retry the workflow",
         )
@@ -278,6 +289,7 @@ def _failed(workflow: Workflow, found: Failed, policy: Policy) -> Workflow:
     if workflow.stop_asked_ms is not None or workflow.failure is not None:
         return _replace(workflow, surveyed=workflow.surveyed or found.action == "Prove")
     failure = Failure(
+        code=FailureCode.ACTION_FAILED,
         reason=f"{found.action} failed again and again: {found.reason}",
         next_step="see the manager's log; if it names no cause that you can remove, report it",
     )

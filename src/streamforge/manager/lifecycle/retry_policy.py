@@ -14,6 +14,7 @@ import hashlib
 
 import msgspec
 
+from streamforge.manager.failure_codes import FailureCode
 from streamforge.manager.lifecycle.actions import WriteTerminalEvent
 from streamforge.manager.lifecycle.rounds import disjoint
 from streamforge.manager.policy import Policy
@@ -204,14 +205,24 @@ def _failed(workflow: Workflow, step: Step, attempt: Attempt, now_ms: int, polic
     return _replace(step, status=StepStatus.WAITING, failures=failures, not_before_ms=not_before_ms)
 
 
+_BY_OUTCOME = {
+    "refused": (FailureCode.SETTING_WRONG, "correct the setting that the reason names, then retry the workflow"),
+    "permanent": (
+        FailureCode.PERMANENT,
+        "correct the request or the cause that the reason names; a retry alone will not help",
+    ),
+    "disrupted": (
+        FailureCode.ENDED_FROM_OUTSIDE,
+        "see whether the machine ends processes (memory?), then retry the workflow",
+    ),
+    "failed": (FailureCode.ATTEMPTS_FAILED, "remove the cause that the reason names, then retry the workflow"),
+}
+
+
 def _failure(outcome: str, reason: str, known: str = "") -> Failure:
     """known: the launcher's own advice, which is more exact."""
-    next_step = known or {
-        "refused": "correct the setting that the reason names, then retry the workflow",
-        "permanent": "correct the request or the cause that the reason names; a retry alone will not help",
-        "disrupted": "see whether the machine ends processes (memory?), then retry the workflow",
-    }.get(outcome, "remove the cause that the reason names, then retry the workflow")
-    return Failure(reason=reason, next_step=next_step)
+    code, next_step = _BY_OUTCOME[outcome]
+    return Failure(code=code, reason=reason, next_step=known or next_step)
 
 
 def terminal_event(workflow: Workflow, step: Step, attempt: Attempt, now_ms: int) -> Event:

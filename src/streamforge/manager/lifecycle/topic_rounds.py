@@ -8,6 +8,7 @@ from typing import Any
 
 import msgspec
 
+from streamforge.manager.failure_codes import FailureCode
 from streamforge.manager.lifecycle.rounds import next_round
 from streamforge.manager.policy import Policy
 from streamforge.manager.topic_input import TopicInput
@@ -39,6 +40,7 @@ def conclude_topic(workflow: Workflow, topic: TopicInput, proof: Proof, now_ms: 
     lacking = [one for one in proof.partitions if one.missing or one.unread]
     places = ", ".join(f"partition {one.partition} from offset {one.lacking_from}" for one in lacking[:_SHOWN])
     failure = Failure(
+        code=FailureCode.MESSAGES_MISSING,
         reason=f"{proof.missing:,} messages of topic {topic.topic} are neither stored nor dead letters after it was "
         f"read {workflow.repairs + 1} times: {places}",
         next_step="see whether something else removes documents from the collection, then retry the workflow",
@@ -76,6 +78,7 @@ def _skipped(topic: TopicInput) -> Failure:
     places = ", ".join(f"partition {one.partition}, {one.first} to before {one.end}" for one in ranges[:_SHOWN])
     least = "at least " if len(ranges) == RANGES_LIMIT else ""
     return Failure(
+        code=FailureCode.MESSAGES_EXPIRED,
         reason=f"{least}{total(ranges):,} offsets of topic {topic.topic} were removed by its retention after the "
         f"workflow had begun and before they were read and committed: {places}",
         next_step="raise the topic's retention (retention.ms, retention.bytes), have its producer send the messages "

@@ -19,6 +19,7 @@ from streamforge.manager.batch import (
     decode_members,
     documents_of,
 )
+from streamforge.manager.persistence.change_notes import BATCH, ChangeNotes
 from streamforge_utils.model.errors import ConfigError, ConflictError
 from streamforge_utils.ports.store import State, StateStore, states_of
 
@@ -48,8 +49,9 @@ class StoredMembers(msgspec.Struct, frozen=True):
 class BatchStore:
     """All batches. Those that have not ended are kept in memory (`live`), oldest first."""
 
-    def __init__(self, states: StateStore) -> None:
+    def __init__(self, states: StateStore, changes: ChangeNotes | None = None) -> None:
         self._states = states
+        self._changes = changes or ChangeNotes()
         self._live: dict[str, StoredBatch] = {}
         self._making: set[str] = set()
 
@@ -167,6 +169,7 @@ class BatchStore:
             await self._states.remove(MEMBERS_KIND, state.id, expected=state.revision)
         await self._states.remove(KIND, batch_id, expected=stored.revision)  # last: until then it is found again
         self._live.pop(batch_id, None)
+        self._changes.add(BATCH, batch_id)
 
     async def _read(self, batch_id: str) -> StoredBatch | None:
         state = await self._states.get(KIND, batch_id)
@@ -187,6 +190,7 @@ class BatchStore:
             created_ms=batch.created_ms,
         )
         stored = StoredBatch(batch, state.revision)
+        self._changes.add(BATCH, batch.batch_id)
         if batch.ended or batch.status in CUT_SHORT:
             self._live.pop(batch.batch_id, None)
         else:

@@ -250,6 +250,7 @@ READING = frozenset(
         "flush",
         "get",
         "find",
+        "tally",
         "links",
         "usage",
         "close",

@@ -31,7 +31,7 @@ CODE_KEPT_MS = 7 * 86_400_000
 """How long a code stays taken after its workflow was removed."""
 
 _REMOVED = {"removed": "yes"}
-_ADDED = ("since", "default_start", "skip_unknown")
+_ADDED = ("since", "default_start", "skip_unknown", "labels")
 """Fields that requests of older versions did not have: a key from before an upgrade still stands for its request."""
 
 
@@ -211,7 +211,7 @@ def _digest(request: msgspec.Struct) -> str:
         if request.source is SourceChoice.AUTO:
             del fields["source"]
     for name in _ADDED:
-        if name in fields and fields[name] in (None, False):
+        if name in fields and fields[name] in (None, False, {}):
             del fields[name]
     return hashlib.sha256(msgspec.json.encode(fields, order="deterministic")).hexdigest()
 

@@ -11,7 +11,9 @@ from difflib import get_close_matches
 import msgspec
 import structlog
 
+from streamforge.manager.persistence.change_notes import BATCH, WORKFLOW, ChangeNotes
 from streamforge.manager.workflow import ENDED, Status, Workflow, decode_workflow, encode_workflow
+from streamforge.manager.workflow_labels import NAMED
 from streamforge_utils.model.errors import ConfigError, ConflictError
 from streamforge_utils.ports.store import State, StateStore, states_of
 
@@ -43,8 +45,9 @@ class Stored(msgspec.Struct, frozen=True):
 class WorkflowStore:
     """All workflows. Those that have not ended are kept in memory (`live`), so that a look at them costs nothing."""
 
-    def __init__(self, states: StateStore) -> None:
+    def __init__(self, states: StateStore, changes: ChangeNotes | None = None) -> None:
         self._states = states
+        self._changes = changes or ChangeNotes()
         self._live: dict[str, Stored] = {}
         self._changed_of_batches: dict[str, set[str]] = {}
         self.unreadable: dict[str, str] = {}
@@ -144,6 +147,7 @@ class WorkflowStore:
         """Keep `workflow` in memory only, until the next `replace`: for progress, which comes often."""
         if workflow is not stored.workflow:
             self._live[workflow.queue_id] = Stored(workflow, stored.revision, noted=True)
+            self._note_change(workflow)
 
     async def change(self, queue_id: str, change: Callable[[Workflow], Workflow]) -> Stored | None:
         """Apply `change` to the latest document, again whenever another change came first. None: there is none."""
@@ -158,16 +162,22 @@ class WorkflowStore:
         raise ConflictError(f"workflow {queue_id} was changed by others 50 times in a row")
 
     async def find(
-        self, *, where: Mapping[str, Sequence[str]] | None = None, after: str | None = None, limit: int = 100
+        self,
+        *,
+        where: Mapping[str, Sequence[str]] | None = None,
+        prefix: str = "",
+        after: str | None = None,
+        limit: int = 100,
     ) -> Sequence[Workflow]:
-        """Workflows by label (`status`, `symbol`, `type`, `topics`, `batch`), newest first.
+        """Workflows by `status`, `symbol`, `type`, `topics`, `batch` and by their labels (each behind `NAMED`), newest
+        first. prefix: what their names begin with.
 
         What cannot be read is left out.
         """
         found: list[Workflow] = []
         while len(found) < limit:
             wanted = limit - len(found)
-            states = await self._states.find(KIND, where=where, after=after, limit=wanted)
+            states = await self._states.find(KIND, where=where, prefix=prefix, after=after, limit=wanted)
             for state in states:
                 stored = self._live.get(state.id) or self._readable(state)
                 if stored is not None:
@@ -176,6 +186,12 @@ class WorkflowStore:
                 break
             after = states[-1].id
         return found
+
+    async def tally(
+        self, label: str, *, where: Mapping[str, Sequence[str]] | None = None, prefix: str = ""
+    ) -> Mapping[str, int]:
+        """How many workflows have each value of `label`, of all that `find` would look at."""
+        return await self._states.tally(KIND, label, where=where, prefix=prefix)
 
     async def near(self, queue_id: str) -> str | None:
         """The name, of one of the newest workflows, that differs from `queue_id` by a letter or two, or None."""
@@ -186,6 +202,7 @@ class WorkflowStore:
         """Forget the workflow. Raises ConflictError if `stored` is no longer the latest."""
         await self._states.remove(KIND, stored.workflow.queue_id, expected=stored.revision)
         self._live.pop(stored.workflow.queue_id, None)
+        self._note_change(stored.workflow)
 
     async def remove_unreadable(self, queue_id: str) -> None:
         """Forget a workflow whose document cannot be read; none such is no error."""
@@ -193,6 +210,12 @@ class WorkflowStore:
         if state is not None:
             await self._states.remove(KIND, queue_id, expected=state.revision)
         self.unreadable.pop(queue_id, None)
+        self._changes.add(WORKFLOW, queue_id)
+
+    def _note_change(self, workflow: Workflow) -> None:
+        self._changes.add(WORKFLOW, workflow.queue_id)
+        if workflow.batch:
+            self._changes.add(BATCH, workflow.batch)
 
     async def _write(self, workflow: Workflow, *, expected: str | None) -> Stored:
         state = await self._states.put(
@@ -218,6 +241,7 @@ class WorkflowStore:
 
     def _remember(self, stored: Stored) -> None:
         workflow = stored.workflow
+        self._note_change(workflow)
         if workflow.batch:
             self.note_changed(workflow.batch, (workflow.queue_id,))
         if workflow.ended:
@@ -234,6 +258,7 @@ def _labels(workflow: Workflow) -> dict[str, str]:
         "type": workflow.type,
         "topics": topics if workflow.ended else "live",
         **({"batch": workflow.batch} if workflow.batch else {}),
+        **{f"{NAMED}{key}": value for key, value in workflow.labels.items()},
     }
 
 

@@ -149,10 +149,14 @@ class _Parser:
         return ("limit", ("value", 0), first)
 
     def _collect(self) -> Node:
+        by = None
+        if (name := self._accept("name")) is not None:
+            self.expect("=")
+            by = (name.text, self.expression())
         self.expect("WITH")
         self.expect("COUNT")
         self.expect("INTO")
-        return ("collect", self.expect("name").text)
+        return ("collect", self.expect("name").text, by)
 
     def change(self, kind: str) -> Node:
         value = self.expression(no_in=True)

@@ -10,7 +10,7 @@ from tests.doubles.arangodb.aql.expressions import Compute, Context, Env, Expres
 from tests.doubles.arangodb.aql.parser import WRITES, Node, parse
 from tests.doubles.arangodb.collections import Collection
 from tests.doubles.arangodb.errors import ArangoError
-from tests.doubles.arangodb.values import Doc, sort_key, truthy
+from tests.doubles.arangodb.values import Doc, hashable, sort_key, truthy
 
 Rows = Iterator[Env]
 Step = Callable[[Rows], Rows]
@@ -137,10 +137,27 @@ class Query:
         return step
 
     def _collect(self, node: Node, scope: set[str]) -> Step:
-        name = node[1]
+        _, name, by = node
+        if by is None:
+            scope.clear()
+            scope.add(name)
+            return lambda rows: iter(({name: sum(1 for _ in rows)},))
+        group, value = by[0], self._expressions.build(by[1], scope)
         scope.clear()
-        scope.add(name)
-        return lambda rows: iter(({name: sum(1 for _ in rows)},))
+        scope |= {name, group}
+        context = self.context
+
+        def step(rows: Rows) -> Rows:
+            found: dict[Any, tuple[Any, int]] = {}
+            for row in rows:
+                one = value(row)
+                key = hashable(one)
+                found[key] = one, found.get(key, (None, 0))[1] + 1
+            context.keep(len(found))
+            for one, count in sorted(found.values(), key=lambda pair: sort_key(pair[0])):
+                yield {group: one, name: count}
+
+        return step
 
 
 _OPERATORS = ("<", "<=", ">", ">=", "==", "IN")

@@ -5,6 +5,8 @@ A message names what failed, on which input, and what to do about it.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 
 class StreamForgeError(Exception):
     """Base of every error that StreamForge raises on purpose."""
@@ -54,11 +56,16 @@ class TooLarge(PermanentError):
 
 
 class InvalidInput(PermanentError):
-    """A value given by a person or a program is not acceptable; `field` names it."""
+    """A value given by a person or a program is not acceptable; `field` names it.
 
-    def __init__(self, field: str, message: str) -> None:
+    code: a word for programs, where one says more than the field does. meant: names that are there and much like it.
+    """
+
+    def __init__(self, field: str, message: str, *, code: str = "", meant: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.field = field
+        self.code = code
+        self.meant = tuple(meant)
 
 
 class ConflictError(StreamForgeError):

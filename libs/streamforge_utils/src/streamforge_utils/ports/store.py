@@ -153,11 +153,25 @@ class StateStore(Protocol):
         """
 
     async def find(
-        self, kind: str, *, where: Mapping[str, Sequence[str]] | None = None, after: str | None = None, limit: int = 100
+        self,
+        kind: str,
+        *,
+        where: Mapping[str, Sequence[str]] | None = None,
+        prefix: str = "",
+        after: str | None = None,
+        limit: int = 100,
     ) -> Sequence[State]:
         """States whose labels have one of the given values, newest first (by `created_ms`, then id), at most `limit`.
 
-        after: the id of the last state of the page before. Raises RetryableError.
+        prefix: what their ids begin with. after: the id of the last state of the page before. Raises RetryableError.
+        """
+
+    async def tally(
+        self, kind: str, label: str, *, where: Mapping[str, Sequence[str]] | None = None, prefix: str = ""
+    ) -> Mapping[str, int]:
+        """How many of all the states that `find` would give have each value of `label`; those without it are left out.
+
+        Raises RetryableError.
         """
 
     async def remove(self, kind: str, id: str, *, expected: str) -> None:

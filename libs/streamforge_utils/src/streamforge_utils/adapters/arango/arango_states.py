@@ -56,6 +56,7 @@ _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(_Stored).decode
 _decode_written = msgspec.json.Decoder(_Written).decode
 _decode_page = msgspec.json.Decoder(queries.Page[_Stored]).decode
+_decode_tally = msgspec.json.Decoder(queries.Page[tuple[str | None, int]]).decode
 
 _MISSING: Final = (NO_COLLECTION, NO_DOCUMENT)
 _ANOTHER: Final = (CONFLICT, MALFORMED_REVISION, NO_DOCUMENT, NO_COLLECTION)
@@ -108,7 +109,13 @@ class States(Database):
         raise _conflict(kind, id, there, expected)
 
     async def find(
-        self, kind: str, *, where: Mapping[str, Sequence[str]] | None = None, after: str | None = None, limit: int = 100
+        self,
+        kind: str,
+        *,
+        where: Mapping[str, Sequence[str]] | None = None,
+        prefix: str = "",
+        after: str | None = None,
+        limit: int = 100,
     ) -> Sequence[State]:
         """See `StateStore.find`. Raises InvalidInput if the state `after` was removed."""
         await self._server.check()
@@ -123,9 +130,19 @@ class States(Database):
             edge = (last.created_ms, last.id)
         if limit <= 0 or not all((where or {}).values()):
             return []
-        query = queries.states(STATES, kind, where or {}, edge, limit)
+        query = queries.states(STATES, kind, where or {}, prefix, edge, limit)
         found = await queries.everything(self._transport, query, _decode_page, f"look for states of the kind {kind}")
         return [stored.state() for stored in found]
+
+    async def tally(
+        self, kind: str, label: str, *, where: Mapping[str, Sequence[str]] | None = None, prefix: str = ""
+    ) -> Mapping[str, int]:
+        await self._server.check()
+        if not all((where or {}).values()):
+            return {}
+        query = queries.tally(STATES, kind, label, where or {}, prefix)
+        found = await queries.everything(self._transport, query, _decode_tally, f"count states of the kind {kind}")
+        return {value: count for value, count in found if value is not None}
 
     async def remove(self, kind: str, id: str, *, expected: str) -> None:
         reply = await self._transport.ask(

@@ -106,20 +106,39 @@ def states(
     collection: str,
     kind: str,
     where: Mapping[str, Sequence[str]],
+    prefix: str,
     after: tuple[int, str] | None,
     limit: int,
 ) -> Query:
     """States, newest first; each label that is named must have one of its values. after: creation time and id."""
-    bind: dict[str, Any] = {"@collection": collection, "kind": kind, "limit": limit}
-    text = "FOR s IN @@collection FILTER s.kind == @kind"
-    for number, (name, values) in enumerate(where.items()):
-        bind |= {f"name{number}": name, f"values{number}": sorted(set(values))}
-        text += f" FILTER s.labels[@name{number}] IN @values{number}"
+    text, bind = _selected(collection, kind, where, prefix)
+    bind["limit"] = limit
     if after is not None:
         bind |= {"ms": after[0], "id": after[1]}
         text += " FILTER s.created_ms < @ms OR (s.created_ms == @ms AND s.id < @id)"
     text += " SORT s.created_ms DESC, s.id DESC LIMIT @limit RETURN s"
     return Query(text, bind, 100)
+
+
+def tally(collection: str, kind: str, label: str, where: Mapping[str, Sequence[str]], prefix: str) -> Query:
+    """Each value of a label, or null, and how many states have it."""
+    text, bind = _selected(collection, kind, where, prefix)
+    text += " COLLECT value = s.labels[@label] WITH COUNT INTO n RETURN [value, n]"
+    return Query(text, {**bind, "label": label})
+
+
+def _selected(
+    collection: str, kind: str, where: Mapping[str, Sequence[str]], prefix: str
+) -> tuple[str, dict[str, Any]]:
+    bind: dict[str, Any] = {"@collection": collection, "kind": kind}
+    text = "FOR s IN @@collection FILTER s.kind == @kind"
+    for number, (name, values) in enumerate(where.items()):
+        bind |= {f"name{number}": name, f"values{number}": sorted(set(values))}
+        text += f" FILTER s.labels[@name{number}] IN @values{number}"
+    if prefix:
+        bind |= {"prefix": prefix, "length": len(prefix)}
+        text += " FILTER LEFT(s.id, @length) == @prefix"
+    return text, bind
 
 
 def edges(collection: str, source: str | None, destination: str | None) -> Query:

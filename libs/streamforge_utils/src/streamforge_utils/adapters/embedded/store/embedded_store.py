@@ -131,10 +131,21 @@ class EmbeddedStore:
         )
 
     async def find(
-        self, kind: str, *, where: Mapping[str, Sequence[str]] | None = None, after: str | None = None, limit: int = 100
+        self,
+        kind: str,
+        *,
+        where: Mapping[str, Sequence[str]] | None = None,
+        prefix: str = "",
+        after: str | None = None,
+        limit: int = 100,
     ) -> Sequence[State]:
         """See `StateStore.find`. Raises InvalidInput if the state `after` was removed."""
-        return await self._looking.run(self._looked.find, kind, where=where, after=after, limit=limit)
+        return await self._looking.run(self._looked.find, kind, where=where, prefix=prefix, after=after, limit=limit)
+
+    async def tally(
+        self, kind: str, label: str, *, where: Mapping[str, Sequence[str]] | None = None, prefix: str = ""
+    ) -> Mapping[str, int]:
+        return await self._looking.run(self._looked.tally, kind, label, where=where, prefix=prefix)
 
     async def remove(self, kind: str, id: str, *, expected: str) -> None:
         await self._changing.run(self._changed.remove, kind, id, expected=expected)

@@ -87,13 +87,19 @@ class States:
         return state
 
     def find(
-        self, kind: str, *, where: Mapping[str, Sequence[str]] | None, after: str | None, limit: int
+        self, kind: str, *, where: Mapping[str, Sequence[str]] | None, prefix: str, after: str | None, limit: int
     ) -> list[State]:
         """States by label, newest first. Raises InvalidInput if there is no state `after`."""
         connection = self._file.get()
         with sqlite.snapshot(connection, self._file.path):
             edge = None if after is None else _edge(connection, kind, after)
-            return _find(connection, kind, where or {}, edge, max(limit, 0))
+            return _find(connection, kind, where or {}, prefix, edge, max(limit, 0))
+
+    def tally(self, kind: str, label: str, *, where: Mapping[str, Sequence[str]] | None, prefix: str) -> dict[str, int]:
+        """How many states have each value of `label`, of those that `find` would give."""
+        connection = self._file.get()
+        with sqlite.snapshot(connection, self._file.path):
+            return _tally(connection, kind, label, where or {}, prefix)
 
     def remove(self, kind: str, id: str, *, expected: str) -> None:
         """Remove the state if its revision is `expected`."""
@@ -146,27 +152,24 @@ def _find(
     connection: sqlite3.Connection,
     kind: str,
     where: Mapping[str, Sequence[str]],
+    prefix: str,
     edge: tuple[int, str] | None,
     limit: int,
 ) -> list[State]:
     wanted = {name: sorted(set(values)) for name, values in where.items()}
     if not all(wanted.values()):
         return []
-    beyond, beyond_values = ("", ()) if edge is None else (" AND (created_ms, id) < (?, ?)", edge)
+    beyond, beyond_values = _beginning(prefix)
+    if edge is not None:
+        beyond, beyond_values = f"{beyond} AND (created_ms, id) < (?, ?)", (*beyond_values, *edge)
     if not wanted:
         sql = (
             f"SELECT {_COLUMNS} FROM states s WHERE s.kind = ?{beyond} "  # noqa: S608 - fixed texts
             "ORDER BY s.created_ms DESC, s.id DESC LIMIT ?"
         )
         return [_state(row) for row in connection.execute(sql, (kind, *beyond_values, limit))]
-    first, *others = sorted(wanted, key=lambda name: _matches(connection, kind, name, wanted[name]))
     # One walk down the index for each value of the rarest label, newest first; the pages are then merged.
-    tests = "".join(
-        " AND EXISTS (SELECT 1 FROM labels o WHERE o.kind = l.kind AND o.id = l.id AND o.name = ? "  # noqa: S608
-        f"AND +o.value IN ({_marks(wanted[name])}))"
-        for name in others
-    )
-    test_values = [text for name in others for text in (name, *wanted[name])]
+    first, tests, test_values = _rarest(connection, kind, wanted)
     found: list[tuple[int, str]] = []
     for value in wanted[first]:
         sql = (
@@ -177,6 +180,44 @@ def _find(
     found.sort(reverse=True)
     states = (_get(connection, kind, id) for _, id in found[:limit])
     return [state for state in states if state is not None]
+
+
+def _tally(
+    connection: sqlite3.Connection, kind: str, label: str, where: Mapping[str, Sequence[str]], prefix: str
+) -> dict[str, int]:
+    wanted = {name: sorted(set(values)) for name, values in where.items()}
+    if not all(wanted.values()):
+        return {}
+    beginning, beginning_values = _beginning(prefix)
+    values: Sequence[object]
+    if not wanted:
+        rows = f"SELECT value FROM labels WHERE kind = ? AND name = ?{beginning}"  # noqa: S608 - fixed texts
+        values = (kind, label, *beginning_values)
+    else:
+        first, tests, test_values = _rarest(connection, kind, wanted)
+        rows = (
+            "SELECT (SELECT t.value FROM labels t WHERE t.kind = l.kind AND t.id = l.id AND t.name = ?) AS value "  # noqa: S608
+            f"FROM labels l WHERE kind = ? AND name = ? AND l.value IN ({_marks(wanted[first])}){beginning}{tests}"
+        )
+        values = (label, kind, first, *wanted[first], *beginning_values, *test_values)
+    sql = f"SELECT value, count(*) FROM ({rows}) WHERE value IS NOT NULL GROUP BY value"  # noqa: S608
+    return dict(connection.execute(sql, values).fetchall())
+
+
+def _beginning(prefix: str) -> tuple[str, tuple[object, ...]]:
+    """The test of what ids begin with, and its values."""
+    return (" AND substr(id, 1, ?) = ?", (len(prefix), prefix)) if prefix else ("", ())
+
+
+def _rarest(connection: sqlite3.Connection, kind: str, wanted: Mapping[str, list[str]]) -> tuple[str, str, list[str]]:
+    """The label that the fewest states have with these values, and the test of the other ones with its values."""
+    first, *others = sorted(wanted, key=lambda name: _matches(connection, kind, name, wanted[name]))
+    tests = "".join(
+        " AND EXISTS (SELECT 1 FROM labels o WHERE o.kind = l.kind AND o.id = l.id AND o.name = ? "  # noqa: S608
+        f"AND +o.value IN ({_marks(wanted[name])}))"
+        for name in others
+    )
+    return first, tests, [text for name in others for text in (name, *wanted[name])]
 
 
 def _matches(connection: sqlite3.Connection, kind: str, name: str, values: Sequence[str]) -> int:

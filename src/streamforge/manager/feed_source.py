@@ -1,0 +1,52 @@
+"""What the feed of changes reads of the manager."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from streamforge.manager.batch_service import BatchService, View
+from streamforge.manager.coverage_report import Reports
+from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.persistence.change_notes import ChangeNotes
+from streamforge.manager.persistence.workflow_store import Unreadable
+from streamforge.manager.service import Report
+from streamforge.manager.workflow import Workflow
+from streamforge_utils.model.errors import ConfigError
+
+
+class FeedSource:
+    """Documents as they are now. Every call raises RetryableError."""
+
+    def __init__(self, deps: Dependencies, reports: Reports, batches: BatchService) -> None:
+        self._deps = deps
+        self._reports = reports
+        self._batches = batches
+
+    @property
+    def changes(self) -> ChangeNotes:
+        """What has changed."""
+        return self._deps.changes
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether another manager writes the documents, so that nobody here sees them change."""
+        return self._deps.no_driver_reason is not None
+
+    async def workflow(self, queue_id: str) -> Workflow | None:
+        """None: there is none, or none that can be read."""
+        try:
+            stored = await self._deps.workflows.get(queue_id)
+        except Unreadable:
+            return None
+        return None if stored is None else stored.workflow
+
+    async def batch(self, batch_id: str) -> View | None:
+        """None: there is none, or none that can be read."""
+        try:
+            return await self._batches.glance(batch_id)
+        except ConfigError:
+            return None
+
+    async def reports(self, workflows: Sequence[Workflow]) -> Mapping[str, Report]:
+        """As `WorkflowService.coverages`."""
+        return await self._reports.of_ended(workflows)

@@ -1,0 +1,35 @@
+"""The page of codes: of problems that the API answers, and of failures."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from streamforge.manager import failure_codes, problem_codes
+from streamforge.manager.failure_codes import FailureCode
+from streamforge.manager.problem_codes import ProblemCode
+
+_ABOUT = (
+    "# Codes\n\n"
+    "Words for programs, beside the texts for people: a code is never given another meaning, nor taken away. A newer "
+    "version may know more of\nthem; who reads one that it does not know goes by the HTTP status, or by `status`.\n\n"
+    "## Problems\n\n"
+    "`code` in a problem document, every answer of 400 or more. `type` is `urn:streamforge:problem:` with a code, "
+    "too: it says what sort of\nproblem it is, and stayed as it was when codes came. Where a closer word is known, "
+    "`code` is that one: of a name that is not there `type`\nends in `not-found`, and `code` is `workflow-unknown`; "
+    "of a symbol that the exchange does not have, `invalid-input` and `symbol-unknown`.\n\n"
+)
+_FAILURES = (
+    "\n## Failures\n\n"
+    "`failure.code` of a workflow and of its steps, and `code` of the member of a batch. It is empty where an older "
+    "version stored the failure.\n\n"
+)
+
+
+def codes_page() -> str:
+    """The page as Markdown."""
+    return _ABOUT + _table(problem_codes.MEANINGS) + _FAILURES + _table(failure_codes.MEANINGS)
+
+
+def _table(meanings: Mapping[ProblemCode, str] | Mapping[FailureCode, str]) -> str:
+    rows = [f"| `{code}` | {text} |" for code, text in meanings.items()]
+    return "\n".join(["| code | meaning |", "|---|---|", *rows]) + "\n"

@@ -52,7 +52,8 @@ class Oracle:
     def history(self, queue_id: str, events: Sequence[Event]) -> None:
         """Compare the stored events of a workflow."""
         told = [e for e in events if e.event not in ("loading", "pong")]
-        once = Counter((e.producer, e.attempt, e.event, *_request_of(e)) for e in told)
+        # One request is told from another one by what it says and when.
+        once = Counter((e.producer, e.attempt, e.event, e.event == "asked" and (e.message, e.timestamp)) for e in told)
         ends = Counter((e.producer, e.attempt) for e in events if e.event in TERMINAL_EVENTS)
         for who, count in (*once.items(), *ends.items()):
             if count > 1:
@@ -397,8 +398,3 @@ class Oracle:
         ):
             what = f"{rows} rows, {answer.rows} in the answer, complete {answer.complete}, exit code {code}"
             raise Violation("a collection is exported wrongly", f"{name}: {what}; it holds {model.collections[name]}")
-
-
-def _request_of(event: Event) -> tuple[object, ...]:
-    """What tells one request from another one for the same workflow."""
-    return (event.message, event.timestamp) if event.event == "asked" else ()

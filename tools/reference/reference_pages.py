@@ -89,7 +89,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _json(value: object) -> str:
-    return json.dumps(value, indent=2, ensure_ascii=False, sort_keys=False) + "\n"
+    return json.dumps(value, indent=1, ensure_ascii=False, sort_keys=False) + "\n"
 
 
 def _read(path: Path) -> str | None:

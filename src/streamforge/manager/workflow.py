@@ -24,7 +24,6 @@ from streamforge_utils.runtime.worker_definition import Role, Source
 
 FORMAT = 3
 """Version of this document's form; a newer one is refused by name."""
-
 END_OF_TIME_MS = 253_402_300_800_000  # the end of the year 9999
 
 

@@ -47,7 +47,7 @@ async def test_the_root_leads_to_every_answer_without_a_name_in_it(client: httpx
     assert {"/targets", "/queues", "/series", "/symbols", "/healthz", "/readyz"} <= set(links)
     assert all(link["summary"] for link in found["links"])
     for link in links:
-        if "{" not in link:
+        if "{" not in link and link != "/feed":  # which never ends
             assert (await client.get(link)).status_code == 200, link
 
 
@@ -127,7 +127,8 @@ def test_the_examples_are_read_by_the_code_that_reads_the_topics() -> None:
     for command in told[5:]:
         msgspec.convert(command.payload, own[command.command])
         jsonschema.validate(command.payload, found[f"payload-{command.command}"])
-    assert [decode_event(body).event for body in bodies("event")] == ["started", "loading", "finished", "error", "pong"]
+    spoken = ["started", "loading", "finished", "error", "pong", "asked"]
+    assert [decode_event(body).event for body in bodies("event")] == spoken
     assert msgspec.json.decode(bodies("progress")[0], type=Progress).share == 0.5
     candle = bodies("candle")[0]
     assert decode_candle(candle).close == "64592.00000000"

@@ -184,7 +184,7 @@ DEFECTS = {
         0, lambda: patch.object(executor.Executor, "act", _silent())
     ),
     "a repeated event is kept": Defect(
-        160, lambda: patch.object(DuplicateEvents, "is_one", lambda self, workflow, event: False)
+        50, lambda: patch.object(DuplicateEvents, "is_one", lambda self, workflow, event: False)
     ),
     "a finding of another epoch counts": Defect(
         110,

@@ -51,9 +51,7 @@ class Oracle:
 
     def history(self, queue_id: str, events: Sequence[Event]) -> None:
         """Compare the stored events of a workflow."""
-        told = [e for e in events if e.event not in ("loading", "pong")]
-        # One request is told from another one by what it says and when.
-        once = Counter((e.producer, e.attempt, e.event, e.event == "asked" and (e.message, e.timestamp)) for e in told)
+        once = Counter((e.producer, e.attempt, e.event) for e in events if e.event not in ("loading", "pong"))
         ends = Counter((e.producer, e.attempt) for e in events if e.event in TERMINAL_EVENTS)
         for who, count in (*once.items(), *ends.items()):
             if count > 1:

@@ -35,7 +35,7 @@ from streamforge.manager.plan_answers import BatchForecast, Forecast
 from streamforge.manager.presentation import removed_answer
 from streamforge.manager.problem_codes import ProblemCode
 from streamforge.manager.readiness import ReadinessProbe
-from streamforge.manager.request_notes import log_request, note_request
+from streamforge.manager.request_notes import log_request
 from streamforge.manager.schedule_service import ScheduleService
 from streamforge.manager.service import (
     HistoryEvent,
@@ -99,12 +99,7 @@ class WorkflowService:
 
         Raises InvalidInput, KeyReused, or UpToDate.
         """
-        return await self._noted(await self._starting.start(request, idempotency_key))
-
-    async def _noted(self, started: Started) -> Started:
-        if not started.replayed:
-            await note_request(self._deps, "start", started.workflow)
-        return started
+        return _logged(await self._starting.start(request, idempotency_key))
 
     async def forecast(self, request: StartRequest) -> Forecast:
         """What the request would load and take; nothing is started or stored."""
@@ -116,7 +111,7 @@ class WorkflowService:
 
     async def start_topic(self, request: TopicRequest, *, idempotency_key: str | None = None) -> Started:
         """Accept the request to store a topic that is not ours: on return it is stored. Raises as `start`."""
-        return await self._noted(await self._starting.start_topic(request, idempotency_key))
+        return _logged(await self._starting.start_topic(request, idempotency_key))
 
     async def get(self, queue_id: str) -> Workflow:
         """The workflow. Raises NotFound."""
@@ -215,7 +210,7 @@ class WorkflowService:
 
     async def _ask(self, queue_id: str, what: Request) -> Workflow:
         workflow = await self._reconciler.inbox.ask(queue_id, what)
-        await note_request(self._deps, what.name, workflow)
+        log_request(what.name, queue_id)
         return workflow
 
     async def hand_over(self, queue_id: str) -> Workflow:
@@ -230,7 +225,7 @@ class WorkflowService:
             for step in workflow.steps
             if step.attempt is not None and step.attempt.ended_ms is None and step.attempt.started_ms is not None
         }
-        await note_request(self._deps, "ping", workflow)
+        log_request("ping", queue_id)
         answers: dict[str, float | None] = {step.telemetry_id: None for step in workflow.steps}
         if not waiting:
             return answers
@@ -386,3 +381,9 @@ class WorkflowService:
             yield
         finally:
             self._busy.discard(queue_id)
+
+
+def _logged(started: Started) -> Started:
+    if not started.replayed:
+        log_request("start", started.workflow.queue_id)
+    return started

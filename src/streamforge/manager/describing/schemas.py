@@ -120,15 +120,6 @@ def _all() -> dict[str, dict[str, Any]]:
                     "error_message": "the store does not answer: 5 tries in 30 s",
                 },
                 {"event": "pong", **_WHO, "ping_ts": 1722556802.0, "ponged_at": 1722556802.012},
-                {
-                    "event": "asked",
-                    **_WHO,
-                    "producer": "queue-manager",
-                    "target": "queue-manager",
-                    "message": "stop by alice",
-                    "timestamp": 1722556803.0,
-                    "extra": {"request": "stop", "by": "alice"},
-                },
             ],
         ),
         "progress": _schema(

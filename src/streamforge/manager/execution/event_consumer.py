@@ -186,7 +186,7 @@ async def sort_events(deps: Dependencies, bans: Bans, received: Sequence[Receive
             deps.observer.count("events_foreign_total")
             continue
         deps.observer.count("events_heard_total", event=event.event)
-        if repeats.is_one(workflow, event) or (event.event == "asked" and await _is_kept(deps, kept, one.value, event)):
+        if repeats.is_one(workflow, event):
             deps.observer.count("events_repeated_total")
         elif event.event != "pong":
             kept.append((event.queue_id, one.offset, one.value))
@@ -206,11 +206,6 @@ async def _workflow(deps: Dependencies, queue_id: str) -> Workflow | None:
     except Unreadable:
         return None
     return None if stored is None else stored.workflow
-
-
-async def _is_kept(deps: Dependencies, kept: Sequence[tuple[str, int, bytes]], body: bytes, event: Event) -> bool:
-    """Whether the history tells of the request already; no workflow's document tells that of all requests."""
-    return any(body == value for _, _, value in kept) or await deps.history.holds(event.queue_id, body)
 
 
 class DuplicateEvents:

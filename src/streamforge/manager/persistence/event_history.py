@@ -96,15 +96,6 @@ class EventHistory:
         )
         return [HistoryEvent(_id(document.key), document.body) for document in documents]
 
-    async def holds(self, queue_id: str, body: bytes) -> bool:
-        """Whether an event that says just this is kept already. It reads all of the history: for what comes rarely."""
-        after = -1
-        while page := await self.read(queue_id, after=after, limit=PAGE):
-            if any(_same(event.body, body) for event in page):
-                return True
-            after = page[-1].id
-        return False
-
     async def follow(self, queue_id: str, *, after: int, patience_s: float) -> AsyncIterator[HistoryEvent | None]:
         """The events after `after` and then what comes, for ever; None each time `patience_s` passed without any."""
         news = asyncio.Event()

@@ -100,7 +100,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     """One event. The message's key is `queue_id`."""
 
     event: Annotated[
-        Literal["started", "loading", "finished", "interrupted", "error", "pong", "asked"],
+        Literal["started", "loading", "finished", "interrupted", "error", "pong"],
         Meta(description="what happened; exactly one of finished, interrupted, error is a step's last word"),
     ]
     status: Annotated[

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import structlog
 
 from tests import cleanenv
 from tests.cli import support
@@ -18,6 +20,15 @@ from tests.runtime.conftest import rig as rig
 def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """No setting of the machine reaches a command."""
     cleanenv.clean(monkeypatch, "STREAMFORGE_REQUIRE_MARKET_DATA")
+
+
+@pytest.fixture(autouse=True)
+def _only_warnings() -> Iterator[None]:
+    """A manager within a command's own process logs as it does there: warnings."""
+    before = structlog.get_config()
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING))
+    yield
+    structlog.configure(**before)
 
 
 @pytest.fixture(scope="session")

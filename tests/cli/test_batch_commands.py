@@ -26,6 +26,7 @@ HOW: dict[str, Any] = {
     "again": False,
     "skip_unknown": False,
     "source": None,
+    "labels": {},
     "detach": False,
     "timeout_s": None,
     "as_json": False,

@@ -71,6 +71,8 @@ def test_texts_of_others_lose_secrets_however_they_are_written_and_what_looks_li
     assert redact('p"w d/é and "p\\"w d/\\u00e9" and p%22w%20d%2F%C3%A9, abc') == '*** and "***" and ***, abc'
     for text, shown in (
         ("redis://user:hidden@host/1", "redis://user:***@host/1"),
+        ("redis://user:hid/d@n@host/1", "redis://user:***@host/1"),
+        ("aws_secret_access_key: hidden12 passphrase=hunter22", "aws_secret_access_key: *** passphrase=***"),
         ("Authorization: Bearer abcdefgh.12", "Authorization: Bearer ***"),
         ('{"kafka_password": "hunter22", "n": 1}', '{"kafka_password": "***", "n": 1}'),
         ("?api_key=12345678&x=1", "?api_key=***&x=1"),

@@ -26,7 +26,11 @@ class FeedRemoved(msgspec.Struct, frozen=True, kw_only=True):
 
     kind: Annotated[str, one_of(("workflow", "batch"))]
     id: Annotated[str, meaning("Its queue_id or batch_id.", QUEUE_ID)]
-    reason: Annotated[str, one_of(("deleted", "filtered")), meaning("`filtered`: it has a status that is not wanted.")]
+    reason: Annotated[
+        str,
+        one_of(("deleted", "filtered", "unreadable")),
+        meaning("`filtered`: it has a status that is not wanted. `unreadable`: it is there, and cannot be shown."),
+    ]
 
 
 class FeedEnd(msgspec.Struct, frozen=True, kw_only=True):

@@ -157,6 +157,7 @@ class WorkflowService:
         stored = await deps.workflows.get(queue_id)
         if stored is not None:
             await deps.workflows.remove(stored)
+        await deps.logs.remove(queue_id)  # of one that was being kept until there was no workflow any more
         return removed_answer(queue_id, records, staying)
 
     async def _remove_unreadable(self, queue_id: str, *, data: bool) -> None:

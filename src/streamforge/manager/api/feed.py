@@ -20,7 +20,7 @@ from streamforge.manager import batch_presentation, feed_answers, presentation
 from streamforge.manager.api.sse import frame
 from streamforge.manager.persistence.change_notes import BATCH, WORKFLOW, Changed
 from streamforge.manager.workflow_service import WorkflowService
-from streamforge_utils.model.errors import StreamForgeError
+from streamforge_utils.model.errors import RetryableError, StreamForgeError
 from streamforge_utils.ports.clock import Clock
 
 EVERY_S = 1.0
@@ -130,7 +130,8 @@ class Feed:
     ) -> AsyncIterator[bytes]:
         """The text of its event stream."""
         opened = feed_answers.FeedOpened(resumed=resumed)
-        start = self._number if reader.position < 0 else reader.position
+        # Without an id where `reset` follows: whoever comes back in between is told to read all still.
+        start = None if reader.position < 0 else reader.position
         yield b"retry: 2000\n\n" + self._frame("open", start, opened)
         closed = asyncio.ensure_future(closing.wait())
         try:
@@ -192,17 +193,29 @@ class Feed:
         try:
             for start in range(0, len(changed), _PART):
                 rest = changed[start:]
-                await self._make(changed[start : start + _PART])
+                await self._make_each(changed[start : start + _PART])
                 await asyncio.sleep(0)
-        except BaseException as error:
-            # What cannot be shown at all is left out, or nothing behind it would ever come.
-            broken = isinstance(error, Exception) and not isinstance(error, StreamForgeError)
-            self._service.feed.changes.give_back(rest[_PART:] if broken else rest)
+        except BaseException:
+            self._service.feed.changes.give_back(rest)
             raise
         finally:
             if changed or lost:
                 for reader in self._readers:
                     reader.news.set()
+
+    async def _make_each(self, part: Sequence[Changed]) -> None:
+        """As `_make`; what cannot be shown is told to be gone, or nothing behind it would ever come."""
+        try:
+            await self._make(part)
+        except RetryableError:
+            raise
+        except Exception as error:
+            if len(part) > 1:
+                for one in part:
+                    await self._make_each([one])
+                return
+            _log.warning("a document cannot be shown in the feed", id=part[0].id, error=str(error), exc_info=True)
+            self._put(part[0], None, "", reason="unreadable")
 
     async def _make(self, part: Sequence[Changed]) -> None:
         source, at_ms = self._service.feed, self._clock.now_ms()
@@ -221,13 +234,13 @@ class Feed:
                 status = workflow.status.value
             self._put(one, document, status)
 
-    def _put(self, changed: Changed, document: msgspec.Struct | None, status: str) -> None:
+    def _put(self, changed: Changed, document: msgspec.Struct | None, status: str, *, reason: str = "deleted") -> None:
         self._number += 1
         before = self._events.pop(changed, None)
         statuses = () if before is None else before.statuses
         if status and (not statuses or statuses[-1][1] != status):
             statuses = (*statuses, (self._number, status))[-_STATUSES_KEPT:]
-        reason = "deleted" if document is None else "filtered"
+        reason = reason if document is None else "filtered"
         removed = feed_answers.FeedRemoved(kind=changed.kind, id=changed.id, reason=reason)
         left = self._frame("removed", self._number, removed)
         text = left if document is None else self._frame(changed.kind, self._number, document)

@@ -46,9 +46,10 @@ class Redactor:
 
 
 _CREDENTIALS = re.compile(
-    r"""(://[^\s/:@]*:)[^\s/@]+(?=@)
+    r"""(://[^\s/:@]*:)[^\s"']+(?=@)
     | (\b(?:bearer|basic)\s+)[\w.~+/=-]{8,}
-    | ((?:password|passwd|secret|token|api[_-]?key)["']?\s*[:=]\s*["']?)[^\s"',;&]{4,}""",
+    | ((?:passw(?:or)?d|passphrase|secret|token|signature|(?:api|access|private|secret)[_-]?key)
+       ["']?\s*[:=]\s*["']?)[^\s"',;&]{4,}""",
     re.IGNORECASE | re.VERBOSE,
 )
 

@@ -14,8 +14,7 @@ export type Attempt = Schemas["Attempt"];
 export type StoredEvent = Schemas["StoredEvent"];
 export type EventPage = Schemas["EventPage"];
 export type Ping = Schemas["Ping"];
-/** counts: workflows by status, where the server counts them. */
-export type WorkflowPage = Schemas["WorkflowPage"] & { counts?: Partial<Record<Status, number>> | null };
+export type WorkflowPage = Schemas["WorkflowPage"];
 
 export const STATUSES: readonly Status[] = ["pending", "running", "stopping", "finished", "interrupted", "error"];
 export const ENDED: readonly Status[] = ["finished", "interrupted", "error"];

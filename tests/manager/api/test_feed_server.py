@@ -22,7 +22,7 @@ from tests.manager.api.test_feed import Told
 from tests.manager.api.test_feed import parsed as events_of
 from tests.manager.memory_service import MemoryService
 
-LIMITS = Limits(feed_every_s=0.01, feed_stall_s=0.5)
+LIMITS = Limits(feed_every_s=0.01, feed_stall_s=10)  # of a busy machine all but the deaf client take less
 CLIENTS, WORKFLOWS = 20, 40
 
 
@@ -67,7 +67,7 @@ async def test_many_clients_get_all_changes_and_one_that_does_not_read_is_ended(
             while context.followers.open != CLIENTS:
                 rounds += 1
                 await _changed(service, workflows, rounds)
-                await asyncio.sleep(0.001)
+                await asyncio.sleep(0.05)
         for workflow in workflows:
             await service.end(workflow.queue_id)
         for ended in await asyncio.gather(*reading):

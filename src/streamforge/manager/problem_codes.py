@@ -55,7 +55,7 @@ MEANINGS: dict[ProblemCode, str] = {
     ProblemCode.UNSUPPORTED_MEDIA_TYPE: "the body is not of a media type that is understood",
     ProblemCode.INVALID_INPUT: "an input is not acceptable; `errors` names it",
     ProblemCode.SYMBOL_UNKNOWN: "the exchange has no such symbol; `did_you_mean` may name what was meant",
-    ProblemCode.CURSOR_UNKNOWN: "the cursor is none of this server, or what it names was removed",
+    ProblemCode.CURSOR_UNKNOWN: "the server gave no such cursor, or what it names was removed",
     ProblemCode.IDEMPOTENCY_KEY_REUSED: "the Idempotency-Key came before with another request",
     ProblemCode.NOT_POSSIBLE: "it will never be possible as it was asked for",
     ProblemCode.HEADER_FIELDS_TOO_LARGE: "the request's address and headers are too large",

@@ -130,7 +130,7 @@ class Feed:
     ) -> AsyncIterator[bytes]:
         """The text of its event stream."""
         opened = feed_answers.FeedOpened(resumed=resumed)
-        # Without an id where `reset` follows: whoever comes back in between is told to read all still.
+        # Without an id where `reset` follows: a client that comes back in between is told to read all still.
         start = None if reader.position < 0 else reader.position
         yield b"retry: 2000\n\n" + self._frame("open", start, opened)
         closed = asyncio.ensure_future(closing.wait())

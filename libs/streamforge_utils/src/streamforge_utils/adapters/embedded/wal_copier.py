@@ -31,7 +31,7 @@ _PATIENCE_S = 0.01
 class WalCopier:
     """Copies the logs of one thread's connections with `synchronous = NORMAL`, one at a time. Methods: that thread's.
 
-    Where it fails, the log grows until its writer copies it (`WRITER_BYTES`), who is told why.
+    Where it fails, the log grows until its writer copies it (`WRITER_BYTES`): commits tell of a disk that is full.
     """
 
     def __init__(self, page_size: int) -> None:

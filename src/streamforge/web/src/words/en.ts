@@ -147,7 +147,8 @@ export const en = {
   "do.replay.text": "A sink of {id} reads them again and stores what it can.",
   "do.replay.done": "A sink of {id} reads the dead letters again.",
   "do.again.title": "Start a workflow like this?",
-  "do.again.text": "A new workflow loads {type} of {symbol}, range {range}. What is stored is not loaded again.",
+  "do.again.text":
+    "A new workflow loads {type} of {symbol}, range {range}, with the workers and settings that such a request has by default. What is stored is not loaded again.",
   "do.again.done": "{id} was started.",
   "do.ping.done": "Answers: {answers}",
   "do.ping.none": "No worker runs that could answer.",

@@ -1,8 +1,8 @@
 /** Keys without a modifier: `/` search, `j` and `k` rows, `g` and a letter a screen, `?` help, `Esc` away. */
+import { MENU } from "../screens/menu";
 import { go, href } from "./address.svelte";
 import { preferences } from "./preferences.svelte";
 
-const SCREENS: Record<string, string> = { w: "/workflows" };
 const CHORD_MS = 1500;
 
 export const help = $state({ open: false });
@@ -22,10 +22,10 @@ export function onKey(event: KeyboardEvent): void {
 }
 
 function act(key: string, at: number): boolean {
-  const screen = SCREENS[key];
+  const screen = MENU.find((one) => one.key === key);
   if (screen !== undefined && at - chord < CHORD_MS) {
     chord = 0;
-    go(href(screen));
+    go(href(screen.path));
     return true;
   }
   chord = key === "g" ? at : 0;

@@ -1,5 +1,8 @@
 export type Values = Record<string, string | number>;
-type Entry = string | (Partial<Record<Intl.LDMLPluralRule, string>> & { other: string });
+type Forms = Partial<Record<Intl.LDMLPluralRule, string>> & { other: string };
+type Entry = string | Forms;
+/** The same entries in another language: a text for a text, forms for forms. */
+export type Translation<Words> = { readonly [Name in keyof Words]: Words[Name] extends string ? string : Forms };
 
 /** An entry of a catalogue as a text: numbers in the language's own form, `n` by its rules of plurals. */
 export function fill(entry: Entry, values: Values, language: string): string {

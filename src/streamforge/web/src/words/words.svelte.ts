@@ -1,14 +1,12 @@
 /** Texts in the language of the preferences. */
 import { type Language, preferences } from "../lib/preferences.svelte";
 import { en } from "./en";
-import { fill, type Values } from "./filling";
+import { fill, type Translation, type Values } from "./filling";
 import { ru } from "./ru";
 
 export type Word = keyof typeof en;
-type Forms = Partial<Record<Intl.LDMLPluralRule, string>> & { other: string };
-export type Catalogue = { readonly [name in Word]: (typeof en)[name] extends string ? string : Forms };
 
-export const catalogues: Record<Language, Catalogue> = { en, ru };
+export const catalogues: Record<Language, Translation<typeof en>> = { en, ru };
 
 /** The text, with its values; `n` chooses among its forms. */
 export function t(word: Word, values: Values = {}): string {

@@ -9,7 +9,16 @@ from hypothesis import strategies as st
 
 from streamforge_utils.model.coverage import Verdict, verdict_of
 from streamforge_utils.model.timeranges import TimeRange
-from streamforge_utils.model.verdict_runs import BEST_FIRST, VerdictRun, on_bins, parts_of, runs_of, worst
+from streamforge_utils.model.verdict_runs import (
+    BEST_FIRST,
+    HOLES,
+    VerdictRun,
+    figures_of,
+    on_bins,
+    parts_of,
+    runs_of,
+    worst,
+)
 
 START = 1000
 verdicts = st.lists(st.sampled_from(Verdict), min_size=1, max_size=60)
@@ -61,3 +70,20 @@ def test_the_parts_of_runs_are_all_that_lies_between_two_edges(some: list[Verdic
     assert [units(one) for one in parts] == [
         [told[at] for at in range(start, end) if at in told] for start, end in pairwise(edges)
     ]
+
+
+@given(st.lists(st.sampled_from(Verdict), max_size=30))
+def test_the_figures_of_runs_are_those_of_each_moment(some: list[Verdict]) -> None:
+    share, hole, proven_end_ms = figures_of(runs(some))
+    stored = [at for at, one in enumerate(some) if one is Verdict.STORED]
+    lacking = [at for at, one in enumerate(some) if one in HOLES]
+    assert share == (len(stored) / len(stored + lacking) if stored + lacking else None)
+    assert proven_end_ms == (START + stored[-1] + 1 if stored else None)
+    holes = [
+        (begin - end, begin, end)
+        for begin in range(len(some))
+        for end in range(begin + 1, len(some) + 1)
+        if HOLES.issuperset(some[begin:end])
+    ]
+    longest = min(holes, default=None)
+    assert hole == (None if longest is None else TimeRange(START + longest[1], START + longest[2]))

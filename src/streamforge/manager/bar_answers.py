@@ -91,6 +91,19 @@ class SeriesRuns(msgspec.Struct, frozen=True, kw_only=True):
             [[1722470400000, 1722556800000, "stored"]],
         ),
     ]
+    share: Annotated[
+        float | None,
+        meaning(
+            "Of the time of which records are expected, how much is stored, 0 to 1, before anything is put into bins. "
+            "None: none are expected, as all is `closed` or `pending`.",
+            0.98,
+        ),
+    ]
+    hole: Annotated[
+        tuple[int, int] | None,
+        meaning("Start and end of the longest range without the records that are expected, whatever the verdicts."),
+    ]
+    proven_end_ms: Annotated[int | None, meaning("Where what is stored in the range ends.")]
 
 
 class CoverageRuns(msgspec.Struct, frozen=True, kw_only=True):
@@ -102,5 +115,6 @@ class CoverageRuns(msgspec.Struct, frozen=True, kw_only=True):
         int | None, meaning("None: nothing was asked for, and there is no series that fits of which any is stored.")
     ]
     end_ms: int | None
-    series: Annotated[list[SeriesRuns], meaning("In the order of their names, last first.")]
+    series: Annotated[list[SeriesRuns], meaning("In the order of `sort`.")]
+    total: Annotated[int, meaning("How many series fit, on all pages.")]
     cursor: Annotated[str | None, meaning(CURSOR)] = None

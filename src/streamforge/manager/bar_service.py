@@ -1,9 +1,8 @@
-"""What pictures are drawn from: a series as bars at a level of detail, and the verdicts of all series as runs."""
+"""What a picture of a series is drawn from: its bars at a level of detail."""
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from hashlib import blake2b
 
 import msgspec
@@ -16,7 +15,7 @@ from streamforge.manager.persistence.bar_reader import bars_from_records
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.persistence.rollups import Rollups, marks_of
 from streamforge.manager.presentation import range_fields
-from streamforge.manager.service import NotFound, lost_cursor
+from streamforge.manager.service import NotFound
 from streamforge_utils.model.bar_sums import BarSum, merged
 from streamforge_utils.model.completeness.grid import Grid
 from streamforge_utils.model.coverage import SETTLED, Segment, Verdict
@@ -27,13 +26,12 @@ from streamforge_utils.model.kinds.bars import BarInterval, joined_spans
 from streamforge_utils.model.kinds.registry import kind_of, kinds, rule_of, series_of, type_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
-from streamforge_utils.model.verdict_runs import VerdictRun, on_bins, parts_of, runs_of, worst
+from streamforge_utils.model.verdict_runs import VerdictRun, parts_of, runs_of, worst
 
 AT_ONCE = 20_000
 """Records that are added up before an answer; more are added up behind it."""
 KEPT = 8
 """Pictures that are kept in memory, each for as long as the coverage says the same of it."""
-_A_PAGE = 500
 _FORMAT = 1
 """Of an answer: another one has other tags."""
 _DAY = CALENDAR[-2]
@@ -93,69 +91,6 @@ class BarService:
         while len(self._kept) > KEPT:
             del self._kept[next(iter(self._kept))]
         return found
-
-    async def coverage(
-        self,
-        *,
-        start_ms: int | None,
-        end_ms: int | None,
-        bins: int,
-        prefix: str = "",
-        type: str | None = None,
-        cursor: str | None = None,
-        limit: int = bar_answers.SERIES,
-    ) -> bar_answers.CoverageRuns:
-        """The verdicts of the series whose symbol begins with `prefix` and that have the type.
-
-        Without a start or an end it is that of all that is stored of those. Raises InvalidInput.
-        """
-        wanted = None if type is None else series_of("ANY", type)
-        if start_ms is None or end_ms is None:
-            asked = [self._reports.asked(known) async for _, known in self._all(None, prefix, wanted)]
-            stored = [one for one in asked if one is not None]
-            start_ms = min((one.start_ms for one in stored), default=None) if start_ms is None else start_ms
-            end_ms = max((one.end_ms for one in stored), default=None) if end_ms is None else end_ms
-        span, chosen = _between(start_ms, end_ms), list[tuple[str, SeriesCoverage]]()
-        async for found in self._all(cursor, prefix, wanted):
-            chosen.append(found)
-            if len(chosen) > limit:
-                break
-        more, chosen = len(chosen) > limit, chosen[:limit]
-        listed = list[bar_answers.SeriesRuns]()
-        if span is not None:
-            for _, known in chosen:
-                listed.append(self._series_runs(known, span, bins))
-                await asyncio.sleep(0)
-        return bar_answers.CoverageRuns(
-            **(dict.fromkeys(("start", "end", "start_ms", "end_ms")) if span is None else range_fields(span)),
-            series=listed,
-            cursor=chosen[-1][0] if more else None,
-        )
-
-    def _series_runs(self, known: SeriesCoverage, span: TimeRange, bins: int) -> bar_answers.SeriesRuns:
-        runs = on_bins(runs_of(self._reports.of_span(known, span)), span, bins)
-        return bar_answers.SeriesRuns(
-            symbol=known.series.symbol,
-            type=type_of(known.series),
-            runs=[(one.start_ms, one.end_ms, one.verdict.value) for one in runs],
-        )
-
-    async def _all(
-        self, cursor: str | None, prefix: str, wanted: Series | None
-    ) -> AsyncIterator[tuple[str, SeriesCoverage]]:
-        """The series behind the cursor whose symbol begins so, of the kind and interval of `wanted`."""
-        while True:
-            try:
-                page = await self._deps.coverage.page(after=cursor, limit=_A_PAGE)
-            except InvalidInput as error:
-                raise lost_cursor(cursor or "", "series") from error
-            for name, known in page:
-                fits = wanted is None or (known.series.kind, known.series.interval) == (wanted.kind, wanted.interval)
-                if fits and known.series.symbol.startswith(prefix):
-                    yield name, known
-            if len(page) < _A_PAGE:
-                return
-            cursor = page[-1][0]
 
     async def _span(self, known: SeriesCoverage, type: str, start_ms: int | None, end_ms: int | None) -> TimeRange:
         span = _between(start_ms, end_ms)

@@ -13,6 +13,7 @@ from streamforge.manager.bar_service import BarService
 from streamforge.manager.batch_forecaster import BatchForecaster
 from streamforge.manager.batch_requests import BatchRequest
 from streamforge.manager.batch_service import BatchService
+from streamforge.manager.coverage_listing import CoverageListing
 from streamforge.manager.coverage_report import Reports
 from streamforge.manager.dead_letter_service import DeadLetterService
 from streamforge.manager.dependencies import Dependencies
@@ -83,7 +84,7 @@ class WorkflowService:
         self._starting = Admission(deps, reconciler, self._reservations)
         self._forecaster = Forecaster(deps, self._starting)
         self._reports = Reports(deps)
-        self.bars = BarService(deps, self._reports)
+        self.bars, self.coverage_listing = BarService(deps, self._reports), CoverageListing(deps, self._reports)
         self._busy: set[str] = set()
         self._readiness = ReadinessProbe(deps, reconciler)
         self.batches = BatchService(

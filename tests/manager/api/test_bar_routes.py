@@ -119,6 +119,9 @@ async def test_rollups_are_no_collection_of_records(client: httpx.AsyncClient) -
         ("/coverage", {"start": "2024-08-02", "end": "2024-08-01"}, "end"),
         ("/coverage", {"cursor": "nonsense"}, "cursor"),
         ("/coverage", {"cursor": "nonsense", **RANGE}, "cursor"),
+        ("/coverage", {"cursor": "é"}, "cursor"),
+        ("/coverage", {"sort": "size"}, "sort"),
+        ("/coverage", {"verdict": "gone"}, "verdict[0]"),
     ],
 )
 async def test_what_is_not_acceptable_is_named(
@@ -195,23 +198,80 @@ async def test_coverage_without_a_range_is_of_all_that_is_stored_of_what_fits(
 ) -> None:
     await many(service)
     body = (await client.get("/coverage", params={"prefix": "btc"})).json()
-    assert [*told(body)] == ["BTCUSDT api_candles_1m", "BTCEUR api_trades"]
+    assert [*told(body)] == ["BTCEUR api_trades", "BTCUSDT api_candles_1m"]
     assert (body["start_ms"], body["end_ms"]) == (START_MS, START_MS + DAY_MS + 5)
     body = (await client.get("/coverage", params={"type": "ws_candles_1m"})).json()
     assert [*told(body)] == ["BTCUSDT api_candles_1m"]
     assert body["end_ms"] == START_MS + 1000 * MINUTE_MS
     nothing = (await client.get("/coverage", params={"prefix": "XX"})).json()
-    assert nothing == {"start": None, "end": None, "start_ms": None, "end_ms": None, "series": [], "cursor": None}
+    none = dict.fromkeys(("start", "end", "start_ms", "end_ms", "cursor"))
+    assert nothing == {**none, "series": [], "total": 0}
 
 
-@pytest.mark.parametrize("query", [{}, RANGE])
-async def test_coverage_is_paged(client: httpx.AsyncClient, service: MemoryService, query: dict[str, Any]) -> None:
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        ({}, ["BTCEUR", "BTCUSDT", "ETHUSDT"]),
+        ({**RANGE, "sort": "-symbol"}, ["ETHUSDT", "BTCUSDT", "BTCEUR"]),
+        ({**RANGE, "sort": "share"}, ["BTCEUR", "ETHUSDT", "BTCUSDT"]),
+        ({**RANGE, "sort": "hole"}, ["ETHUSDT", "BTCUSDT", "BTCEUR"]),
+        ({**RANGE, "sort": "-proven", "verdict": ["lost", "exchange"]}, ["ETHUSDT", "BTCUSDT"]),
+    ],
+)
+async def test_coverage_is_sorted_and_paged(
+    client: httpx.AsyncClient, service: MemoryService, query: dict[str, Any], names: list[str]
+) -> None:
     await many(service)
     listed, cursor = [], None
-    for _ in range(3):
+    for _ in names:
         page = (
             await client.get("/coverage", params={**query, "limit": 1, **({"cursor": cursor} if cursor else {})})
         ).json()
+        assert page["total"] == len(names)
         listed += [one["symbol"] for one in page["series"]]
         cursor = page["cursor"]
-    assert (listed, cursor) == (["ETHUSDT", "BTCUSDT", "BTCEUR"], None)
+    assert (listed, cursor) == (names, None)
+
+
+async def test_coverage_has_the_figures_of_what_is_known_and_not_of_its_bins(
+    client: httpx.AsyncClient, service: MemoryService
+) -> None:
+    await many(service)
+    body = (await client.get("/coverage", params={**RANGE, "bins": 1})).json()
+    trades, minutes, hours = (
+        {name: one[name] for name in ("runs", "share", "hole", "proven_end_ms")} for one in body["series"]
+    )
+    end_ms, hour_ms = START_MS + DAY_MS, 3_600_000
+    assert trades == {
+        "runs": [[START_MS, end_ms, "unknown"]], "share": 0.0, "hole": [START_MS, end_ms], "proven_end_ms": None,
+    }  # fmt: skip
+    assert minutes == {
+        "runs": [[START_MS, end_ms, "ours"]],
+        "share": 1000 / 1440,
+        "hole": [START_MS + 1000 * MINUTE_MS, end_ms],
+        "proven_end_ms": START_MS + 1000 * MINUTE_MS,
+    }
+    assert (hours["share"], hours["hole"]) == (0.5, [START_MS + hour_ms, START_MS + 2 * hour_ms])
+
+
+@pytest.mark.parametrize("query", [{}, {"start": "-2d", "end": "now"}])
+async def test_all_pages_have_the_range_of_the_first_one(service: MemoryService, query: dict[str, str]) -> None:
+    await many(service)
+    async with client_of(create_app(service, clock=service.clock)) as client:
+        first = (await client.get("/coverage", params={**query, "limit": 1})).json()
+        later = Segment(start_ms=0, end_ms=MINUTE_MS, verdict=Verdict.STORED, collection="c")
+        await service.know(Series("ZECUSDT", "candles", "1m"), [later])
+        service.clock.advance(100)
+        second = (await client.get("/coverage", params={**query, "limit": 1, "cursor": first["cursor"]})).json()
+        assert [second[name] for name in ("start_ms", "end_ms")] == [first[name] for name in ("start_ms", "end_ms")]
+        named = {"start": str(START_MS), "end": str(START_MS + 5)}
+        third = (await client.get("/coverage", params={**named, "cursor": second["cursor"]})).json()
+    assert (third["start_ms"], third["end_ms"]) == (START_MS, START_MS + 5), "what is named counts"
+    assert [one["symbol"] for one in third["series"]] == ["ETHUSDT", "ZECUSDT"]
+
+
+async def test_a_cursor_is_of_one_order(client: httpx.AsyncClient, service: MemoryService) -> None:
+    await many(service)
+    cursor = (await client.get("/coverage", params={"limit": 1})).json()["cursor"]
+    body = problem(await client.get("/coverage", params={"cursor": cursor, "sort": "share"}), 422, "invalid-input")
+    assert [one["field"] for one in body["errors"]] == ["cursor"]

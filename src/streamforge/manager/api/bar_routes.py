@@ -10,6 +10,8 @@ from starlette.responses import Response
 
 from streamforge.manager import bar_answers
 from streamforge.manager.api.routing import Context, In, StrictRoute, gives, reply
+from streamforge.manager.coverage_listing import CoverageRequest, SeriesOrder
+from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.kinds.registry import check_series, normal_type
 from streamforge_utils.model.timeranges import is_relative, parse_time_range, resolve_instant
@@ -77,7 +79,8 @@ async def bars(
     summary="What is stored of all series, as runs of verdicts",
     description=(
         "Says of each series what `GET /coverage/{symbol}/{type}` says of the range, without collections and counts. "
-        "Without a start or an end the range is that of all that is stored of the series that fit."
+        "Without a start or an end the range is that of all that is stored of the series that fit; a cursor keeps it, "
+        "and what `now` or `-30d` meant, on the pages that follow."
     ),
 )
 async def coverage(
@@ -93,21 +96,38 @@ async def coverage(
     type: Annotated[
         str | None, Query(max_length=300, description="Only series of this type.", examples=["api_candles_1m"])
     ] = None,
-    cursor: Annotated[str | None, Query(max_length=500, description="Of the page before.")] = None,
+    verdict: Annotated[
+        list[Verdict] | None,
+        Query(max_length=len(Verdict), description="Only series that have any of these in the range (repeatable)."),
+    ] = None,
+    sort: Annotated[
+        SeriesOrder,
+        Query(description="By symbol, `share`, length of the `hole`, or `proven_end_ms`; with `-` the other way."),
+    ] = SeriesOrder.SYMBOL,
+    cursor: Annotated[str | None, Query(max_length=1000, description="Of the page before, of the same order.")] = None,
     limit: Annotated[
         int, Query(ge=1, le=bar_answers.SERIES, description="At most so many series.")
     ] = bar_answers.SERIES,
 ) -> Response:
-    found = await to.service.bars.coverage(
-        start_ms=_instant(start, "start", to),
-        end_ms=_instant(end, "end", to),
+    asked = CoverageRequest(
+        start_ms=_instant_once(start, "start", cursor, to),
+        end_ms=_instant_once(end, "end", cursor, to),
         bins=bins,
         prefix=prefix.upper() if prefix.isascii() else prefix,
         type=None if type is None else normal_type(type),
+        verdicts=frozenset(verdict or ()),
+        order=sort,
         cursor=cursor,
         limit=limit,
     )
-    return reply(found)
+    return reply(await to.service.coverage_listing.page(asked))
+
+
+def _instant_once(text: str | None, field: str, cursor: str | None, to: Context) -> int | None:
+    """As `_instant`; None where it is relative to now and the page before has said which instant it is."""
+    found = _instant(text, field, to)
+    relative = text is not None and (text == "now" or (is_relative(text) and _MS.fullmatch(text) is None))
+    return None if relative and cursor is not None else found
 
 
 def _instant(text: str | None, field: str, to: Context) -> int | None:

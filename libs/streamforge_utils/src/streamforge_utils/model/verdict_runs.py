@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
+from typing import NamedTuple
 
 import msgspec
 
@@ -32,12 +33,47 @@ def worst(verdicts: Iterable[Verdict]) -> Verdict:
     return max(verdicts, key=_RANK.__getitem__, default=Verdict.UNKNOWN)
 
 
+HOLES = frozenset(Verdict) - {Verdict.STORED, Verdict.CLOSED, Verdict.PENDING}
+"""The verdicts of records that are expected and not stored."""
+
+
 class VerdictRun(msgspec.Struct, frozen=True, array_like=True):
     """A half-open range with one verdict."""
 
     start_ms: int
     end_ms: int
     verdict: Verdict
+
+
+class RunFigures(NamedTuple):
+    """What runs add up to.
+
+    share: of the time of which records are expected, how much is stored, 0 to 1; None: none are expected. hole: the
+    longest range without what is expected, of whatever verdicts; of several of one length the first. proven_end_ms:
+    where what is stored ends.
+    """
+
+    share: float | None
+    hole: TimeRange | None
+    proven_end_ms: int | None
+
+
+def figures_of(runs: Iterable[VerdictRun]) -> RunFigures:
+    """The figures of runs (sorted, disjoint)."""
+    stored = expected = 0
+    proven_end_ms: int | None = None
+    longest: TimeRange | None = None
+    hole: TimeRange | None = None
+    for run in runs:
+        length = run.end_ms - run.start_ms
+        if run.verdict is Verdict.STORED:
+            stored, proven_end_ms = stored + length, run.end_ms
+        expected += length if run.verdict is Verdict.STORED or run.verdict in HOLES else 0
+        if run.verdict in HOLES:
+            meets = hole is not None and hole.end_ms == run.start_ms
+            hole = TimeRange(hole.start_ms if hole and meets else run.start_ms, run.end_ms)
+            longest = hole if longest is None or _length(hole) > _length(longest) else longest
+    return RunFigures(stored / expected if expected else None, longest, proven_end_ms)
 
 
 def runs_of(segments: Iterable[Ranged]) -> list[VerdictRun]:
@@ -83,6 +119,10 @@ def parts_of(runs: Sequence[VerdictRun], edges: Sequence[int]) -> Iterator[list[
             parts.append(VerdictRun(max(one.start_ms, start_ms), min(one.end_ms, end_ms), one.verdict))
             on += 1
         yield parts
+
+
+def _length(span: TimeRange) -> int:
+    return span.end_ms - span.start_ms
 
 
 def _joined(runs: Iterable[VerdictRun]) -> list[VerdictRun]:

@@ -11,6 +11,7 @@ export interface Route {
 const ROUTES: readonly Route[] = [
   { pattern: /^\/workflows$/, load: () => import("./Workflows.svelte") },
   { pattern: /^\/workflows\/(?<queueId>[^/]+)$/, load: () => import("./Workflow.svelte") },
+  { pattern: /^\/settings$/, load: () => import("./Settings.svelte") },
 ];
 
 /** The screen of an address, or null. */

@@ -43,16 +43,16 @@ def settings_page(manager: rig.Manager, opened: Opened, *, language: str = "en",
 
 
 @contextmanager
-def without(folder: Path) -> Iterator[None]:
-    """Let a file be in the place of the folder."""
-    away = folder.with_name(folder.name + ".away")
-    folder.rename(away)
-    folder.write_text("no folder")
+def unusable(file: Path) -> Iterator[None]:
+    """Let a folder be in the place of the file."""
+    away = file.with_name(file.name + ".away")
+    file.rename(away)
+    file.mkdir()
     try:
         yield
     finally:
-        folder.unlink()
-        away.rename(folder)
+        file.rmdir()
+        away.rename(file)
 
 
 def test_a_healthy_manager_is_shown_to_a_reader_without_a_secret(guarded: rig.Manager, opened: Opened) -> None:
@@ -91,7 +91,7 @@ def test_a_broken_bus_is_the_first_thing_with_its_next_step_until_it_works_again
     page = settings_page(guarded, opened)
     wrong = page.get_by_role("region", name="What is wrong")
     expect(wrong.get_by_text("Nothing is wrong.")).to_be_visible()
-    with without(guarded.data / "bus"):
+    with unusable(guarded.data / "bus" / "bus.lock"):
         first = wrong.locator(".finding").first
         expect(first).to_contain_text("bus")
         expect(first).to_contain_text("What to do: run `streamforge doctor` where the manager runs")

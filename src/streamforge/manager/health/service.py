@@ -78,14 +78,14 @@ class HealthService:
 
     async def _look(self) -> health_answers.HealthReport:
         deps = self._deps
-        parts, exchange, room, schedules, failures, technologies, workers = await asyncio.gather(
-            self._readiness.look(),
-            self._exchange.get(),
-            self._room.get(),
-            _within(self._schedules.list()),
-            _within(self._failures()),
-            _within(deps.technologies()),
-            _within(self._workers()),
+        (parts, exchange, room), (schedules, failures, technologies, workers) = await asyncio.gather(
+            asyncio.gather(self._readiness.look(), self._exchange.get(), self._room.get()),
+            asyncio.gather(
+                _within(self._schedules.list()),
+                _within(self._failures()),
+                _within(deps.technologies()),
+                _within(self._workers()),
+            ),
         )
         damaged = {**self._schedules.unreadable, **deps.workflows.unreadable}
         found = [

@@ -9,7 +9,7 @@ import random
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from urllib.parse import urlencode, urlsplit
 
@@ -60,6 +60,7 @@ def run(bench: Bench) -> Section:
         batches = asyncio.run(_fill(data, count, bench))
         with manager(data, url) as address:
             seconds, listed = _ask(address, requests)
+            searching, _ = _ask(address, requests, query_of=_search)
             of_batches = _ask_batches(address, batches, requests)
     live, readers = LIVE[bench.size], READERS[bench.size]
     with bench.folder() as folder, exchange() as url:
@@ -73,10 +74,16 @@ def run(bench: Bench) -> Section:
         how=(
             f"`GET /queues` of a real manager that remembers {count:,} workflows, {requests} requests on one "
             "connection: without a filter and with filters by status, symbol and type and all of them, pages of 20 and "
-            "100, first pages and deep ones in turn."
+            "100, first pages and deep ones in turn; the same for searches by what symbols and queue_ids begin with."
         ),
         lines=(
             Line(what=f"GET /queues, p95, {count:,} workflows stored", measured=p95, unit="ms", below=50),
+            Line(
+                what=f"GET /queues?search=, p95, {count:,} workflows of {count // 2:,} symbols",
+                measured=1000 * percentile(searching, 95),
+                unit="ms",
+                below=50,
+            ),
             Line(
                 what=f"GET /queues, p95, {live:,} live workflows and {readers} readers of the feed",
                 measured=1000 * percentile(beside.seconds, 95),
@@ -189,7 +196,10 @@ def _batch(workflows: Sequence[Workflow], draws: random.Random) -> tuple[Batch, 
 def _ended(number: int, draws: random.Random, created_ms: int) -> Workflow:
     """A workflow as it is after its end; its topics stay for now, as those of one that has just ended do."""
     day = f"20{18 + number % 6}-{1 + number // 6 % 12:02d}-{1 + number // 72 % 28:02d}"
-    request = StartRequest(symbol=draws.choice(SYMBOLS), type=draws.choice(TYPES), time_range=day)
+    symbol = draws.choice(SYMBOLS)
+    if number % 2:
+        symbol = f"C{number}USDT"  # for searches: a symbol of its own
+    request = StartRequest(symbol=symbol, type=draws.choice(TYPES), time_range=day)
     code = "".join(draws.choice(CODE_ALPHABET) for _ in range(CODE_LENGTH))
     workflow = workflow_of(check(request, created_ms), code=code, now_ms=created_ms, exchange_now_ms=created_ms)
     (status,) = draws.choices(list(ENDS), weights=list(ENDS.values()))
@@ -238,8 +248,10 @@ def _ended(number: int, draws: random.Random, created_ms: int) -> Workflow:
     )
 
 
-def _ask(address: str, requests: int, *, pause_s: float = 0.0) -> tuple[list[float], int]:
-    """The seconds of each request, and how many workflows were listed in all."""
+def _ask(
+    address: str, requests: int, *, pause_s: float = 0.0, query_of: Callable[[random.Random], Query] | None = None
+) -> tuple[list[float], int]:
+    """The seconds of each request, and how many workflows were listed in all. query_of: of first pages."""
     draws = random.Random(2)
     connection = http.client.HTTPConnection(urlsplit(address).netloc, timeout=30)
     seconds: list[float] = []
@@ -248,7 +260,7 @@ def _ask(address: str, requests: int, *, pause_s: float = 0.0) -> tuple[list[flo
     cursor: str | None = None
     while len(seconds) < requests:
         if cursor is None or draws.random() < 0.1:
-            query = _query(draws)
+            query = (query_of or _query)(draws)
         else:
             query["cursor"] = cursor
         time.sleep(pause_s)
@@ -301,3 +313,9 @@ def _query(draws: random.Random) -> Query:
     }
     kept = draws.choice([(), ("status",), ("symbol",), ("type",), ("status", "symbol"), ("status", "symbol", "type")])
     return {"limit": draws.choice([20, 100]), **{name: filters[name] for name in kept}}
+
+
+def _search(draws: random.Random) -> Query:
+    """The first page of some search: half of the symbols begin with C."""
+    query: Query = {"limit": draws.choice([20, 100]), "search": draws.choice(["c", "C1", "btc", "e", "wf-b", "wf-c12"])}
+    return query | draws.choice([{}, {"status": Status.ERROR.value}])

@@ -13,7 +13,7 @@ from benchmarks.common.exchange import SYMBOL
 from benchmarks.common.workflow import MINUTE_MS, START_MS, minutes
 from streamforge_utils.model.kinds.candles import Candle
 from streamforge_utils.model.kinds.candles.klines_answer import read_page, read_rows
-from streamforge_utils.model.kinds.paging import Asked, ByTime, Page, Question
+from streamforge_utils.model.kinds.paging import ByTime, Page, Question, SentRequest
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.exchange import Rank, SymbolInfo
@@ -61,12 +61,12 @@ class MemoryExchange:
         """One page, which the question's span must cover exactly."""
         return read_page(*await self._page(series, question))
 
-    async def _page(self, series: Series, question: Question) -> tuple[bytes, Asked]:
+    async def _page(self, series: Series, question: Question) -> tuple[bytes, SentRequest]:
         await asyncio.sleep(0)  # an answer of a network never comes at once: what was begun before goes first
         assert isinstance(question, ByTime)
         index, rest = divmod(question.span.start_ms - START_MS, PAGE * MINUTE_MS)
         assert rest == 0
-        asked = Asked(
+        asked = SentRequest(
             series=series,
             question=question,
             sent=question,

@@ -119,6 +119,34 @@ class StateContract(StoreFixtures):
         assert [state.id for state in pages] == await found("wf-")
         assert len(pages) == 7
 
+    async def test_a_label_may_begin_with_any_of_some_texts(self, store: Store, kind: str) -> None:
+        for number, symbol in enumerate(("BTCUSDT", "BTC", "BT", "BTD", "btc", "B%", "ETHUSDT", "币安", "币安人生")):
+            labels = {"symbol": symbol, "status": "odd" if number % 2 else "even"}
+            await store.put(kind, f"wf-{number}", b"{}", expected=None, labels=labels, created_ms=number // 2)
+        await store.put(kind, "wf-bare", b"{}", expected=None, created_ms=9)
+
+        async def found(*begins: str, after: str | None = None, **where: list[str]) -> str:
+            states = await store.find(kind, where=where, begins={"symbol": begins}, after=after)
+            counted = await store.tally(kind, "symbol", where=where, begins={"symbol": begins})
+            if after is None:
+                assert sum(counted.values()) == len(states)
+            return "".join(state.id[-1] for state in states)
+
+        assert await found("BTC") == "10"
+        assert await found("BTC", "btc") == "410"
+        assert await found("BTC", "BTC", "BTCU") == "10"
+        assert await found("B") == "53210"
+        assert await found("B", after="wf-3") == "210"
+        assert await found("B", status=["even"]) == "20"
+        assert await found("B", status=["none"]) == ""
+        assert await found("B%") == "5"
+        assert await found("币安") == "87"
+        assert await found("N", "n") == ""
+        assert await found() == ""
+        assert await store.tally(kind, "status", begins={"symbol": ["B"]}) == {"even": 2, "odd": 3}
+        assert await store.tally(kind, "status", begins={"symbol": ["B"]}, where={"status": ["odd"]}) == {"odd": 3}
+        assert await store.tally(kind, "status", begins={"symbol": ["B"]}, prefix="wf-5") == {"odd": 1}
+
     async def test_a_tally_counts_what_find_would_give_by_the_values_of_a_label(self, store: Store, kind: str) -> None:
         assert await store.tally(kind, "status") == {}
         for number in range(12):

@@ -144,6 +144,7 @@ class MemoryStore:
         kind: str,
         *,
         where: Mapping[str, Sequence[str]] | None = None,
+        begins: Mapping[str, Sequence[str]] | None = None,
         prefix: str = "",
         after: str | None = None,
         limit: int = 100,
@@ -160,12 +161,20 @@ class MemoryStore:
                 raise InvalidInput("after", f"there is no {kind} {after}")
             found = [s for s in found if (s.created_ms, s.id) < (edge.created_ms, edge.id)]
         matching = [s for s in found if all(s.labels.get(name) in values for name, values in (where or {}).items())]
+        for name, beginnings in (begins or {}).items():
+            matching = [s for s in matching if name in s.labels and s.labels[name].startswith(tuple(beginnings))]
         return [state for state in matching if state.id.startswith(prefix)][:limit]
 
     async def tally(
-        self, kind: str, label: str, *, where: Mapping[str, Sequence[str]] | None = None, prefix: str = ""
+        self,
+        kind: str,
+        label: str,
+        *,
+        where: Mapping[str, Sequence[str]] | None = None,
+        begins: Mapping[str, Sequence[str]] | None = None,
+        prefix: str = "",
     ) -> Mapping[str, int]:
-        found = await self.find(kind, where=where, prefix=prefix, limit=sys.maxsize)
+        found = await self.find(kind, where=where, begins=begins, prefix=prefix, limit=sys.maxsize)
         return Counter(state.labels[label] for state in found if label in state.labels)
 
     async def remove(self, kind: str, id: str, *, expected: str) -> None:

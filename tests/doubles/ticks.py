@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from streamforge_utils.model.completeness import Rule
 from streamforge_utils.model.completeness import Sequence as Ids
 from streamforge_utils.model.kinds.kind import Number, Record, RecordKind
-from streamforge_utils.model.kinds.paging import Asked, ById, Page, Paging, Question
+from streamforge_utils.model.kinds.paging import ById, Page, Paging, Question, SentRequest
 from streamforge_utils.model.kinds.registry import register, unregister
 from streamforge_utils.model.series import Series
 from streamforge_utils.ports.store import Document
@@ -57,7 +57,7 @@ class TickPages(Paging):
         span = question.span
         return {"symbol": series.symbol, "startTime": str(span.start_ms), "endTime": str(span.end_ms - 1)}
 
-    def read(self, body: bytes, asked: Asked) -> Page:
+    def read(self, body: bytes, asked: SentRequest) -> Page:
         return page_of(msgspec.json.decode(body, type=list[tuple[int, int]]))
 
 

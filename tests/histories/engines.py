@@ -15,7 +15,7 @@ from streamforge_utils.adapters.embedded.bus.files import TopicFiles
 from streamforge_utils.adapters.embedded.store import document_rows
 from streamforge_utils.adapters.embedded.store.collection_files import Catalogue
 from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
-from streamforge_utils.adapters.embedded.store.state_rows import States
+from streamforge_utils.adapters.embedded.store.state_rows import States, Wanted
 from streamforge_utils.model.errors import BannedError, InvalidInput, PermanentError, RetryableError
 from streamforge_utils.model.kinds.candles import Candle, Interval
 from streamforge_utils.model.messages import EOS_KEY
@@ -167,7 +167,7 @@ class EmbeddedEngines:
         return Port(process, bus, outage=self.outages["bus"])
 
     def states(self) -> Iterator[bytes]:
-        return (state.body for state in self._states.find(KIND, where=None, prefix="", after=None, limit=_ALL))
+        return (state.body for state in self._states.find(KIND, Wanted.of(None, None, ""), after=None, limit=_ALL))
 
     def lose(self, collection: str, key: str) -> None:
         self._catalogue.write(collection, lambda one: document_rows.delete(one, key, key + "\x00"), create=False)

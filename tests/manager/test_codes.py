@@ -1,4 +1,4 @@
-"""Codes of problems and failures: each that the source can give is listed with its meaning, and none is idle."""
+"""Codes of problems, failures and findings: each that the source can give is listed with its meaning."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from streamforge.manager.api.error_answers import _KINDS_OF_ERRORS
 from streamforge.manager.api.problems import kind_of
 from streamforge.manager.failure_codes import MEANINGS as FAILURES
 from streamforge.manager.failure_codes import FailureCode
+from streamforge.manager.finding_codes import MEANINGS as FINDINGS
+from streamforge.manager.finding_codes import FindingCode
 from streamforge.manager.problem_codes import MEANINGS as PROBLEMS
 from streamforge.manager.problem_codes import ProblemCode
 from tests.places import ROOT
@@ -58,11 +60,16 @@ def test_each_failure_is_made_with_a_code_and_each_code_is_of_some_failure() -> 
     assert {name for path in SOURCES for name in _members(path, "FailureCode")} == set(FailureCode.__members__)
 
 
+def test_each_code_of_a_finding_is_of_some_finding() -> None:
+    assert {name for path in SOURCES for name in _members(path, "FindingCode")} == set(FindingCode.__members__)
+
+
 def test_the_page_lists_each_code_with_its_meaning() -> None:
     assert set(PROBLEMS) == set(ProblemCode)
     assert set(FAILURES) == set(FailureCode)
+    assert set(FINDINGS) == set(FindingCode)
     page = codes_page()
-    for code, text in (*PROBLEMS.items(), *FAILURES.items()):
+    for code, text in (*PROBLEMS.items(), *FAILURES.items(), *FINDINGS.items()):
         assert f"| `{code.value}` | {text} |" in page
         assert re.fullmatch(r"[a-z]+(-[a-z]+)*", code.value)
 

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamforge_utils.model.kinds.archive_files import ArchiveFiles
-from streamforge_utils.model.kinds.paging import Asked, ById, ByTime, MalformedPage, Page
+from streamforge_utils.model.kinds.paging import ById, ByTime, MalformedPage, Page, SentRequest
 from streamforge_utils.model.kinds.registry import kind_of, series_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
@@ -51,7 +51,7 @@ def rest(type_name: str, body: Any, *, symbol: str = "BTCUSDT") -> Page:
     paging = kind_of(series).paging
     assert paging is not None
     question = ByTime(ALL) if series.kind == "candles" else ById(0)
-    asked = Asked(
+    asked = SentRequest(
         series=series, question=question, sent=question, limit=100_000, observed_ms=OBSERVED, local_ms=OBSERVED
     )
     return paging.read(msgspec.json.encode(body), asked)

@@ -13,7 +13,7 @@ from streamforge_utils.model.errors import ConfigError, InvalidInput, PermanentE
 from streamforge_utils.model.kinds import registry
 from streamforge_utils.model.kinds.candles import KIND as CANDLES
 from streamforge_utils.model.kinds.kind import Record, RecordKind, keys_of_series
-from streamforge_utils.model.kinds.paging import Asked, ById, ByTime, Question, page_of
+from streamforge_utils.model.kinds.paging import ById, ByTime, Question, SentRequest, page_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.plugins import PLUGINS, load_plugins, plugin_environment, plugin_modules, unload_plugins
@@ -225,9 +225,11 @@ def test_plugins_are_loaded_once_and_passed_on(tmp_path: Path) -> None:
     assert plugin_environment() == {}
 
 
-def asked(question: Question, limit: int) -> Asked:
+def asked(question: Question, limit: int) -> SentRequest:
     series = Series("BTCUSDT", "trades")
-    return Asked(series=series, question=question, sent=question, limit=limit, observed_ms=10_000, local_ms=10_000)
+    return SentRequest(
+        series=series, question=question, sent=question, limit=limit, observed_ms=10_000, local_ms=10_000
+    )
 
 
 @pytest.mark.parametrize(

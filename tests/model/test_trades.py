@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamforge_utils.model.errors import PermanentError
-from streamforge_utils.model.kinds.paging import Asked, ById, ByTime, MalformedPage, Question
+from streamforge_utils.model.kinds.paging import ById, ByTime, MalformedPage, Question, SentRequest
 from streamforge_utils.model.kinds.registry import kind_named
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
@@ -23,8 +23,8 @@ SPAN = TimeRange(1_722_470_400_000, 1_722_474_000_000)
 IDS = st.integers(0, 10**12 - 1)
 
 
-def asked(kind: str, question: Question, limit: int = 1000) -> Asked:
-    return Asked(
+def asked(kind: str, question: Question, limit: int = 1000) -> SentRequest:
+    return SentRequest(
         series=Series("BTCUSDT", kind),
         question=question,
         sent=question,

@@ -1,11 +1,12 @@
-"""The page of codes: of problems that the API answers, and of failures."""
+"""The page of codes: of problems that the API answers, of failures, and of findings."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from streamforge.manager import failure_codes, problem_codes
+from streamforge.manager import failure_codes, finding_codes, problem_codes
 from streamforge.manager.failure_codes import FailureCode
+from streamforge.manager.finding_codes import FindingCode
 from streamforge.manager.problem_codes import ProblemCode
 
 _ABOUT = (
@@ -23,13 +24,19 @@ _FAILURES = (
     "`failure.code` of a workflow and of its steps, and `code` of the member of a batch. It is empty where an older "
     "version stored the failure.\n\n"
 )
+_FINDINGS = (
+    "\n## Findings\n\n"
+    "`code` of a finding of `GET /health`. `streamforge doctor --json` has it, too, where it looks at the same; else "
+    "it is empty there.\n\n"
+)
 
 
 def codes_page() -> str:
     """The page as Markdown."""
-    return _ABOUT + _table(problem_codes.MEANINGS) + _FAILURES + _table(failure_codes.MEANINGS)
+    failures = _FAILURES + _table(failure_codes.MEANINGS)
+    return _ABOUT + _table(problem_codes.MEANINGS) + failures + _FINDINGS + _table(finding_codes.MEANINGS)
 
 
-def _table(meanings: Mapping[ProblemCode, str] | Mapping[FailureCode, str]) -> str:
+def _table(meanings: Mapping[ProblemCode, str] | Mapping[FailureCode, str] | Mapping[FindingCode, str]) -> str:
     rows = [f"| `{code}` | {text} |" for code, text in meanings.items()]
     return "\n".join(["| code | meaning |", "|---|---|", *rows]) + "\n"

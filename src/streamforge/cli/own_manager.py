@@ -27,7 +27,7 @@ from streamforge.cli.places import (
 )
 from streamforge.manager import startup
 from streamforge.manager.api.tokens import Tokens
-from streamforge.manager.manager_settings import ManagerSettings, load_manager, misspelt_settings
+from streamforge.manager.manager_settings import ManagerSettings, load_manager
 from streamforge.manager.origin import TEST
 from streamforge.manager.running_manager import first_end
 from streamforge.manager.startup import Starter, data_directory_of, started
@@ -97,7 +97,7 @@ async def own_manager(
             environ[ARCHIVE_VARIABLE] = urls[0]  # files of another exchange would be mixed with its records
         settings: ManagerSettings = load_manager(environ)
         if drives:
-            for problem in misspelt_settings(os.environ):
+            for problem in settings.misspelt:
                 terminal.say(f"careful: {problem}")
 
         def accepted() -> None:

@@ -11,7 +11,7 @@ from xml.sax.saxutils import escape
 
 import msgspec
 
-from streamforge.exchange.published_files import Asked, Entry
+from streamforge.exchange.published_files import Entry, ListingScope
 
 MAX_KEYS = 1_000
 _HEAD = '<?xml version="1.0" encoding="UTF-8"?>\n'
@@ -38,7 +38,7 @@ class ListingError(Exception):
 class ListingRequest(msgspec.Struct, frozen=True):
     """A request for a page. second: by ListObjectsV2. token, marker: as sent. limit: of files and folders."""
 
-    asked: Asked
+    asked: ListingScope
     second: bool
     marker: str
     token: str
@@ -60,7 +60,7 @@ def read_listing_request(query: Mapping[str, str]) -> ListingRequest:
         after = base64.b64decode(token, b"-_", validate=True).decode() if second and token else marker
     except ValueError as error:
         raise ListingError("InvalidArgument", "The continuation token provided is incorrect") from error
-    asked = Asked(query.get("prefix", ""), after, delimiter == "/")
+    asked = ListingScope(query.get("prefix", ""), after, delimiter == "/")
     encoded = query.get("encoding-type") == "url"
     return ListingRequest(asked, second, marker, token, min(int(limit), MAX_KEYS), encoded)
 

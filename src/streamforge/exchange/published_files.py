@@ -94,7 +94,7 @@ class Entry(msgspec.Struct, frozen=True):
     modified_ms: int
 
 
-class Asked(msgspec.Struct, frozen=True):
+class ListingScope(msgspec.Struct, frozen=True):
     """What a listing asks for. after: only what comes later. grouped: folders below `prefix` stand for their files."""
 
     prefix: str = ""
@@ -138,11 +138,11 @@ class PublishedFiles:
                 return None if found is None else self._now(found, listed=False)
         return None
 
-    def listing(self, asked: Asked, now_ms: int) -> Iterator[Entry | str]:
+    def listing(self, asked: ListingScope, now_ms: int) -> Iterator[Entry | str]:
         """Files, and the paths of folders that stand for theirs, ascending."""
         return self._below("", asked, now_ms)
 
-    def _below(self, folder: str, asked: Asked, now_ms: int) -> Iterator[Entry | str]:
+    def _below(self, folder: str, asked: ListingScope, now_ms: int) -> Iterator[Entry | str]:
         children, place = self._children(folder)
         if place is not None:
             yield from self._files(place, asked, now_ms)
@@ -154,7 +154,7 @@ class PublishedFiles:
                 continue
             if not asked.grouped or asked.prefix.startswith(path):
                 yield from self._below(path, asked, now_ms)
-            elif path > asked.after and any(True for _ in self._below(path, Asked(path), now_ms)):
+            elif path > asked.after and any(True for _ in self._below(path, ListingScope(path), now_ms)):
                 yield path
 
     def _children(self, folder: str) -> tuple[Iterator[str] | Sequence[str], _Place | None]:
@@ -174,7 +174,7 @@ class PublishedFiles:
             return [one for one in variants if period == "monthly" or endpoint.has_days(variants[one])], None
         return [], _Place(period, endpoint, spec, name, variants[name])
 
-    def _files(self, place: _Place, asked: Asked, now_ms: int) -> Iterator[Entry]:
+    def _files(self, place: _Place, asked: ListingScope, now_ms: int) -> Iterator[Entry]:
         end_ms = now_ms if place.spec.delisted_ms is None else min(now_ms, place.spec.delisted_ms)
         series = place.endpoint.archived(place.spec, place.variant)
         for span in _spans(place.period, place.spec.listed_ms, end_ms):

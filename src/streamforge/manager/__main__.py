@@ -13,7 +13,7 @@ from typing import Any
 import structlog
 
 from streamforge.manager.api.tokens import Tokens
-from streamforge.manager.manager_settings import ManagerSettings, load_manager, misspelt_settings
+from streamforge.manager.manager_settings import ManagerSettings, load_manager
 from streamforge.manager.origin import BINANCE, Origin, origin_of
 from streamforge.manager.running_manager import until_stopped
 from streamforge.manager.startup import Starter, configure_logs, data_directory_of, started
@@ -37,7 +37,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         environ = with_launcher(os.environ)
         settings = load_manager({**environ, "STREAMFORGE_DEBUG": "true"} if given else environ)
         configure_logs(settings)
-        for problem in misspelt_settings(os.environ):
+        for problem in settings.misspelt:
             structlog.get_logger().warning("a setting may be misspelt", problem=problem)
         for problem in settings.warnings:
             structlog.get_logger().warning("workers may reach nothing", problem=problem)

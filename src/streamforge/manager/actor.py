@@ -15,7 +15,7 @@ ANONYMOUS = "anonymous"
 _actor: ContextVar[str] = ContextVar("actor", default="manager")
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
+class RequestNote(msgspec.Struct, frozen=True, kw_only=True):
     """Something that was asked of a workflow. by: an actor's name, never a token. at_ms: unix milliseconds, UTC."""
 
     request: str

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import msgspec
 
 from streamforge.manager.execution.exchange_limits import ExchangeWaits
 from streamforge.manager.execution.removal import RecordRemoval
+from streamforge.manager.health.shown_settings import Setting
 from streamforge.manager.origin import Source
 from streamforge.manager.persistence.attempt_logs import AttemptLogs
 from streamforge.manager.persistence.batch_store import BatchStore
@@ -34,6 +35,11 @@ from streamforge_utils.runtime.context import MessageBus
 from streamforge_utils.runtime.logs import TextRedactor
 
 
+async def nothing_known() -> Mapping[str, str]:
+    """Technologies that nobody has named."""
+    return {}
+
+
 class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     """The manager's ports, stores and numbers.
 
@@ -45,6 +51,8 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     before they are dropped; None: none is. folder: where the store is, if that is on this machine. asks: `exchange` is
     the one that the data come from.
     version: of the workers that are processes; empty: it is not compared. redact: takes secrets out of a text.
+    technologies: asks what `bus` and `store` are, with their versions. settings: what the manager was started with.
+    misspelt, doubtful: a sentence for each variable that is almost a setting, and for what is probably not meant so.
     """
 
     bus: Bus
@@ -82,6 +90,10 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     asks: bool = True
     version: str = ""
     redact: Callable[[str], str] = TextRedactor()
+    technologies: Callable[[], Awaitable[Mapping[str, str]]] = nothing_known
+    settings: Sequence[Setting] = ()
+    misspelt: Sequence[str] = ()
+    doubtful: Sequence[str] = ()
 
     @classmethod
     def on(
@@ -115,7 +127,7 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
             history=EventHistory(store),
             logs=AttemptLogs(store),
             reservations=Reservations(store, clock),
-            schedules=ScheduleStore(store),
+            schedules=ScheduleStore(store, changes),
             dead_letters=DeadLetterReader(bus, bus),
             exchange_binding=ExchangeBinding(store, claim, identity or Identity()),
             **others,

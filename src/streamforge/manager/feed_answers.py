@@ -24,8 +24,8 @@ class FeedReset(msgspec.Struct, frozen=True, kw_only=True):
 class FeedRemoved(msgspec.Struct, frozen=True, kw_only=True):
     """Event `removed`: what is shown of it is to go."""
 
-    kind: Annotated[str, one_of(("workflow", "batch"))]
-    id: Annotated[str, meaning("Its queue_id or batch_id.", QUEUE_ID)]
+    kind: Annotated[str, one_of(("workflow", "batch", "schedule"))]
+    id: Annotated[str, meaning("Its queue_id, batch_id or name.", QUEUE_ID)]
     reason: Annotated[
         str,
         one_of(("deleted", "filtered", "unreadable")),

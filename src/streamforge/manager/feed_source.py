@@ -9,7 +9,8 @@ from streamforge.manager.coverage_report import Reports
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.persistence.change_notes import ChangeNotes
 from streamforge.manager.persistence.workflow_store import Unreadable
-from streamforge.manager.service import Report
+from streamforge.manager.schedule_service import Listed, ScheduleService
+from streamforge.manager.service import NotFound, Report
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.errors import ConfigError
 
@@ -17,10 +18,11 @@ from streamforge_utils.model.errors import ConfigError
 class FeedSource:
     """Documents as they are now. Every call raises RetryableError."""
 
-    def __init__(self, deps: Dependencies, reports: Reports, batches: BatchService) -> None:
+    def __init__(self, deps: Dependencies, reports: Reports, batches: BatchService, schedules: ScheduleService) -> None:
         self._deps = deps
         self._reports = reports
         self._batches = batches
+        self._schedules = schedules
 
     @property
     def changes(self) -> ChangeNotes:
@@ -45,6 +47,13 @@ class FeedSource:
         try:
             return await self._batches.glance(batch_id)
         except ConfigError:
+            return None
+
+    async def schedule(self, name: str) -> Listed | None:
+        """None: there is none, or none that can be read."""
+        try:
+            return await self._schedules.get(name)
+        except (NotFound, ConfigError):
             return None
 
     async def reports(self, workflows: Sequence[Workflow]) -> Mapping[str, Report]:

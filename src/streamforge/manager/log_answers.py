@@ -20,7 +20,9 @@ class AttemptLog(msgspec.Struct, frozen=True, kw_only=True):
         str | None,
         meaning(
             "Whole lines, the last 500 or 64 KiB that its process wrote, without secrets and what others in its basket "
-            "wrote. None: there is no log: the attempt has not begun, or its log was gone before it could be kept."
+            "wrote. In a basket a line that names no workflow is of all of them: it has `shared: true`, or begins with "
+            "`(shared)`; once the attempt has ended, the last 8 KiB of these are kept. None: there is no log: the "
+            "attempt has not begun, or its log was gone before it could be kept."
         ),
     ]
     resumed: Annotated[

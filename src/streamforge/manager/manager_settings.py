@@ -14,6 +14,7 @@ from typing import Annotated
 import msgspec
 
 from streamforge.manager.api.tokens import TokenSettings
+from streamforge.manager.health.shown_settings import Setting, shown_settings
 from streamforge.manager.persistence.installation import LEASE_S
 from streamforge.manager.policy import Policy
 from streamforge_utils.model.secret import Secret
@@ -24,7 +25,14 @@ from streamforge_utils.ports.job_settings import (
     REACH_STEP,
     LauncherSettings,
 )
-from streamforge_utils.runtime.environment import misspelt, read, settings_error, variable, variables
+from streamforge_utils.runtime.environment import (
+    constant,
+    misspelt,
+    read,
+    settings_error,
+    variable,
+    variables,
+)
 from streamforge_utils.runtime.object_settings import ObjectSettings
 from streamforge_utils.runtime.settings import (
     CONTROL_TOPIC,
@@ -105,6 +113,8 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
             unit="seconds",
         ),
     ] = LEASE_S
+    shown: Annotated[tuple[Setting, ...], constant("these settings as others may see them")] = ()
+    misspelt: Annotated[tuple[str, ...], constant("a sentence for each variable that is almost a setting")] = ()
 
     def problems(self) -> list[str]:
         """What does not go together, each with the variable to change."""
@@ -183,4 +193,6 @@ def load_manager(environ: Mapping[str, str]) -> ManagerSettings:
         )
     if settings is None or problems:
         raise settings_error(problems)
-    return settings
+    return msgspec.structs.replace(
+        settings, shown=shown_settings(ManagerSettings, environ), misspelt=tuple(misspelt_settings(environ))
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 import structlog
 
-from streamforge.manager.actor import Asked, actor
+from streamforge.manager.actor import RequestNote, actor
 from streamforge.manager.workflow import Workflow
 
 MOST_KEPT = 20
@@ -15,7 +15,7 @@ _log = structlog.get_logger(__name__)
 
 def with_asked(workflow: Workflow, request: str, by: str, now_ms: int) -> Workflow:
     """The workflow, of which `by` has asked this."""
-    kept = (*workflow.asked, Asked(request=request, by=by, at_ms=now_ms))
+    kept = (*workflow.asked, RequestNote(request=request, by=by, at_ms=now_ms))
     changed: Workflow = msgspec.structs.replace(workflow, asked=kept[-MOST_KEPT:])
     return changed
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Any
 
@@ -12,7 +12,7 @@ import structlog
 
 from streamforge.manager.api.tokens import Tokens
 from streamforge.manager.archived_symbols import with_archived
-from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.dependencies import Dependencies, nothing_known
 from streamforge.manager.execution.exchange_limits import ExchangeWaits
 from streamforge.manager.execution.reconciler import Reconciler
 from streamforge.manager.manager_settings import ManagerSettings
@@ -45,7 +45,7 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
     """The adapters that the manager uses. `running` closes them; the launcher's jobs go on.
 
     identity: who answers at `exchange`. archive: its files; None: there are none.
-    objects, retained: as `Dependencies` has them.
+    objects, retained, technologies: as `Dependencies` has them.
     """
 
     bus: MessageBus
@@ -57,6 +57,7 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
     retained: ObjectStore | None = None
     exchange_waits: ExchangeWaits | None = None
     identity: Identity = msgspec.field(default_factory=Identity)
+    technologies: Callable[[], Awaitable[Mapping[str, str]]] = nothing_known
     clock: Clock = SystemClock()
     observer: Observer = NullObserver()
 
@@ -164,6 +165,10 @@ async def running(
             no_driver_reason=None if place is None or reconcile else by_others(store, ports.clock, place),
             asks=asks,
             version=installed_version(),
+            technologies=ports.technologies,
+            settings=settings.shown,
+            misspelt=settings.misspelt,
+            doubtful=settings.warnings,
             redact=TextRedactor(secrets_of(settings)),
             **({} if lease is None else {"fence": lease.check}),
         )

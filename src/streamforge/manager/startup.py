@@ -8,6 +8,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -130,7 +131,7 @@ def ports_of(settings: ManagerSettings, observer: Observer, clock: Clock | None 
     clock = clock or SystemClock()
     # The manager asks little; the loaders have their own share of the exchange's weight.
     exchange = msgspec.structs.replace(settings.exchange, weight_per_minute=settings.policy.manager_weight_per_minute)
-    waits, identity = ExchangeWaits(observer), Identity(settings.exchange.identity or None)
+    waits, identity = ExchangeWaits(observer, clock), Identity(settings.exchange.identity or None)
     store, kept = wiring.make_store(settings.data, observer=observer), settings.retained
     keeps = settings.objects.url or settings.data.data_dir is not None
     return Ports(
@@ -143,6 +144,7 @@ def ports_of(settings: ManagerSettings, observer: Observer, clock: Clock | None 
         objects=wiring.make_object_store(settings.objects, settings.data) if keeps else None,
         retained=None if kept is None else wiring.make_object_store(kept, settings.data),
         identity=identity,
+        technologies=partial(wiring.technologies, settings.data, store),
         clock=clock,
         observer=observer,
     )

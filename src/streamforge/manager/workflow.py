@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from streamforge.manager.actor import Asked
+from streamforge.manager.actor import RequestNote
 from streamforge.manager.failure_codes import FailureCode
 from streamforge.manager.handover_state import Handover
 from streamforge.manager.live_ledger import Ledger
@@ -291,7 +291,7 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
     verification: bool = False
     batch: str = ""
     labels: dict[str, str] = {}
-    asked: tuple[Asked, ...] = ()
+    asked: tuple[RequestNote, ...] = ()
     created_ms: int
     epoch: int = 0
     status: Status = Status.PENDING

@@ -22,7 +22,7 @@ class Filters(msgspec.Struct, frozen=True, kw_only=True):
     """Which workflows are wanted; all of them hold. statuses: any of these.
 
     labels: keys with values; of several values of a key any. search: what the queue_id (`wf-…`) or the symbol begins
-    with, in any case.
+    with, in any case (of a symbol that is not plain letters: as it is written, or all large, or all small).
     """
 
     statuses: Sequence[Status] = ()
@@ -44,16 +44,20 @@ async def listed(workflows: WorkflowStore, asked: Filters, *, cursor: str | None
         where["batch"] = [asked.batch]
     for key, value in asked.labels:
         where.setdefault(NAMED + key, []).append(value)
-    wanted, prefix = asked.search.strip().casefold(), ""
-    if wanted.startswith(_QUEUE_ID):
-        prefix = wanted
+    wanted, prefix = asked.search.strip(), ""
+    begins: dict[str, list[str]] = {}
+    if wanted.casefold().startswith(_QUEUE_ID):
+        prefix = wanted.casefold()
+    elif wanted and asked.symbol is not None:
+        where["symbol"] = [one for one in where["symbol"] if one.casefold().startswith(wanted.casefold())]
     elif wanted:
-        there = where.get("symbol") or await workflows.tally("symbol")
-        where["symbol"] = [symbol for symbol in there if symbol.casefold().startswith(wanted)]
+        begins["symbol"] = [wanted, wanted.upper(), wanted.lower()]
     if cursor is not None and await workflows.get(cursor) is None:
         raise lost_cursor(cursor, "workflow")
     of_status = {"status": [status.value for status in asked.statuses]} if asked.statuses else {}
-    found = await workflows.find(where={**where, **of_status}, prefix=prefix, after=cursor, limit=limit + 1)
-    counted = await workflows.tally("status", where=where, prefix=prefix)
+    found = await workflows.find(
+        where={**where, **of_status}, begins=begins, prefix=prefix, after=cursor, limit=limit + 1
+    )
+    counted = await workflows.tally("status", where=where, begins=begins, prefix=prefix)
     counts = {status.value: counted.get(status.value, 0) for status in Status}
     return Page(found[:limit], found[limit - 1].queue_id if len(found) > limit else None, counts)

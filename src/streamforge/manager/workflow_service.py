@@ -23,6 +23,7 @@ from streamforge.manager.execution.topic_removal import remove_topic_documents
 from streamforge.manager.execution.verifier import verify
 from streamforge.manager.feed_source import FeedSource
 from streamforge.manager.forecaster import Forecaster
+from streamforge.manager.health.service import HealthService
 from streamforge.manager.lifecycle.facts import HandOver, Request, Retry, Stop
 from streamforge.manager.log_reader import LogReader
 from streamforge.manager.origin import Source
@@ -90,10 +91,11 @@ class WorkflowService:
         self.batches = BatchService(
             deps, reconciler, self._starting, self._reservations, retry=self.retry, symbols=self.symbols
         )
-        self.feed = FeedSource(deps, self._reports, self.batches)
         self._batch_forecaster = BatchForecaster(deps, self.batches.chooser, self._forecaster)
         self.schedules = ScheduleService(deps, self.start)
+        self.feed = FeedSource(deps, self._reports, self.batches, self.schedules)
         self.dead_letters = DeadLetterService(deps, self._ask, self.get, self._going_on)
+        self.health = HealthService(deps, reconciler, self._readiness, self.schedules)
 
     async def start(self, request: StartRequest, *, idempotency_key: str | None = None) -> Started:
         """Accept the request: on return it is stored. A workflow that loads the same is joined, not made again.

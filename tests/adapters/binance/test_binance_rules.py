@@ -13,7 +13,7 @@ from streamforge_utils.adapters.binance.binance_rules import CODES, Action, Erro
 from streamforge_utils.model.errors import BannedError, PermanentError
 from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.model.kinds.candles.klines_answer import read_rows
-from streamforge_utils.model.kinds.paging import Asked, ByTime
+from streamforge_utils.model.kinds.paging import ByTime, SentRequest
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from tests.adapters.binance.scripted import NOW, OPENS, SYMBOL, always, answer, bench, error, listed, opens
@@ -116,7 +116,9 @@ async def test_too_many_orders_are_waited_for_until_the_next_minute() -> None:
 def test_a_recorded_page_is_read_field_by_field(name: str, interval: Interval, span: TimeRange) -> None:
     body = market_data(f"klines-rest-json/spot_{name}.json").read_bytes()
     series, asked = Series(SYMBOL, "candles", interval.value), ByTime(span)
-    page = read_rows(body, Asked(series=series, question=asked, sent=asked, limit=1000, observed_ms=NOW, local_ms=NOW))
+    page = read_rows(
+        body, SentRequest(series=series, question=asked, sent=asked, limit=1000, observed_ms=NOW, local_ms=NOW)
+    )
     assert page.dropped == {}
     found = [[getattr(c, name) for name in FIELDS] for c in page.candles]
     assert found == [row[:11] for row in msgspec.json.decode(body)]

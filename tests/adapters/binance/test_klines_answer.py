@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.kinds.candles import encode_candle, stored_document
 from streamforge_utils.model.kinds.candles.klines_answer import Rows, read_page, read_rows
-from streamforge_utils.model.kinds.paging import Asked, ByTime, MalformedPage
+from streamforge_utils.model.kinds.paging import ByTime, MalformedPage, SentRequest
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from tests.adapters.binance.scripted import Row, row, rows
@@ -34,8 +34,8 @@ def asked_for(
     limit: int = 1000,
     newest: bool = False,
     symbol: str = "BTCUSDT",
-) -> Asked:
-    return Asked(
+) -> SentRequest:
+    return SentRequest(
         series=Series(symbol, "candles", "1m"),
         question=ByTime(span, newest=newest),
         sent=ByTime(TimeRange(0, span.end_ms) if newest else span, newest=newest),
@@ -49,7 +49,7 @@ def read(answer: list[Row] | bytes, **asked: Any) -> Rows:
     return read_both(answer if isinstance(answer, bytes) else msgspec.json.encode(answer), asked_for(**asked))
 
 
-def read_both(body: bytes, asked: Asked) -> Rows:
+def read_both(body: bytes, asked: SentRequest) -> Rows:
     """The page, after a look that its records say the same; both refuse an answer, or neither."""
     try:
         page = read_rows(body, asked)

@@ -9,11 +9,21 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+import structlog
+from structlog.testing import capture_logs
 
 from streamforge_utils.adapters.embedded import sqlite
 from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
-from streamforge_utils.adapters.embedded.wal_copier import COPY_BYTES, START_OVER_BYTES, WRITER_BYTES, WalCopier
+from streamforge_utils.adapters.embedded.wal_copier import (
+    COPY_BYTES,
+    LOG_EVERY_S,
+    START_OVER_BYTES,
+    WRITER_BYTES,
+    FailedCopies,
+    WalCopier,
+)
 from streamforge_utils.ports.store import Document, Outcome
+from tests.doubles.observer import RecordingObserver
 
 PAGE = 4096
 MEGABYTE = 1024 * 1024
@@ -120,13 +130,38 @@ def test_a_reader_that_stays_keeps_neither_the_writer_nor_what_it_reads(file: Fi
     assert file.log_bytes <= before
 
 
-def test_a_file_that_is_gone_or_no_database_disturbs_nobody(tmp_path: Path) -> None:
-    copier, gone, broken = WalCopier(PAGE), tmp_path / "gone.db", tmp_path / "broken.db"
+def test_a_copy_that_fails_is_counted_and_logged_once_a_minute_and_a_file_that_is_gone_is_no_failure(
+    tmp_path: Path,
+) -> None:
+    now, observer = 0.0, RecordingObserver()
+    copier = WalCopier(PAGE, FailedCopies(observer, lambda: now))
+    gone, broken = tmp_path / "gone.db", tmp_path / "broken.db"
     broken.write_bytes(b"no database" * PAGE)
-    for path in (gone, broken):
-        copier.written(path, COPY_BYTES)
-        copier.close()
+    structlog.configure()  # it logs where somebody has said where to
+    try:
+        with capture_logs() as logs:
+            for path, at in ((gone, 0.0), (broken, 1.0), (broken, 2.0), (gone, 3.0), (broken, LOG_EVERY_S + 1)):
+                now = at
+                copier.written(path, COPY_BYTES)
+                copier.close()
+    finally:
+        structlog.reset_defaults()
     assert not gone.exists()
+    assert observer.counts == {"wal_copy_failures{error=SQLITE_NOTADB}": 3}
+    assert [(line["log_level"], line["file"], line["failures"]) for line in logs] == [
+        ("warning", str(broken), 1),
+        ("warning", str(broken), 2),
+    ]
+
+
+def test_one_that_is_busy_is_left_alone_without_a_failure(file: File) -> None:
+    observer = RecordingObserver()
+    file.copier = WalCopier(PAGE, FailedCopies(observer))
+    with sqlite.transaction(file.connection, file.path):
+        file.connection.execute("INSERT INTO rows VALUES (1)")
+        file.copier.written(file.path, COPY_BYTES)
+        file.copier.close()
+    assert observer.counts == {}
 
 
 def test_what_is_forgotten_counts_anew(file: File) -> None:

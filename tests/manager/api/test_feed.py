@@ -14,12 +14,13 @@ import pytest
 from streamforge.manager import presentation
 from streamforge.manager.api import feed as feeds
 from streamforge.manager.api.app import create_app
-from streamforge.manager.api.feed import Feed, Reader
+from streamforge.manager.api.feed import Feed, FeedReader
 from streamforge.manager.persistence import change_notes
 from streamforge.manager.workflow import Status
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.exchange import SymbolInfo
 from tests.manager.api.support import UNKNOWN, client_of, problem, running, started
+from tests.manager.api.test_schedule_routes import added
 from tests.manager.batch_world import look
 from tests.manager.memory_service import MemoryService
 
@@ -44,7 +45,7 @@ class Client:
         self.closing = asyncio.Event()
         start = feed.position(since)
         assert start is not None
-        self.reader = Reader(start[0], **wanted)
+        self.reader = FeedReader(start[0], **wanted)
         self.stream = feed.stream(self.reader, resumed=start[1], keep_alive_s=0, closing=self.closing)
         self.last = since
 
@@ -102,6 +103,26 @@ async def test_progress_that_is_only_noted_comes_too(service: MemoryService, fee
     await feed.make()
     ((_, _, data),) = await reading.told()
     assert data["progress"]["records_stored"] == 77
+
+
+async def test_a_schedule_comes_as_the_list_shows_it_and_its_end_too(
+    client: httpx.AsyncClient, service: MemoryService, feed: Feed
+) -> None:
+    workflow = await started(service)
+    of_one, of_all = Client(feed, queue_ids=[workflow.queue_id]), Client(feed, statuses=["error"])
+    await added(client)
+    await feed.make()
+    *before, (name, _, data) = await of_all.told()
+    assert [*short(before), name] == [("open", "False"), ("removed", "filtered"), "schedule"]
+    assert data == (await client.get("/schedules")).json()["schedules"][0]
+    (await client.patch("/schedules/nightly", json={"paused": True})).raise_for_status()
+    await feed.make()
+    assert [(name, data["paused"]) for name, _, data in await of_all.told()] == [("schedule", True)]
+    (await client.delete("/schedules/nightly")).raise_for_status()
+    await feed.make()
+    gone = {"kind": "schedule", "id": "nightly", "reason": "deleted"}
+    assert [(name, data) for name, _, data in await of_all.told()] == [("removed", gone)]
+    assert [name for name, _, _ in await of_one.told()] == ["open", "workflow"]
 
 
 async def test_a_reader_that_comes_back_gets_what_it_missed_once(service: MemoryService, feed: Feed) -> None:

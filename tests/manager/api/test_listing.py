@@ -53,6 +53,9 @@ async def listed(client: httpx.AsyncClient, query: str = "") -> tuple[str, dict[
         ("search=wf-BTCUSDT-", "1", {"finished": 1}),
         ("search=wf-ethusdt-api_candles_1h", "4", {"pending": 1}),
         ("search=usdt", "", {}),
+        ("search=bTcF", "2", {"pending": 1}),
+        ("search=btc&status=finished", "1", {"pending": 1, "finished": 1}),
+        ("search=eth&symbol=ethusdt", "43", {"pending": 1, "error": 1}),
         ("search=eth&symbol=BTCUSDT", "", {}),
     ],
 )
@@ -60,6 +63,20 @@ async def test_filters_and_counts(
     client: httpx.AsyncClient, codes: dict[str, str], query: str, expected: str, counts: dict[str, int]
 ) -> None:
     assert await listed(client, query) == (expected, counts)
+
+
+async def test_a_search_asks_for_no_list_of_symbols(
+    client: httpx.AsyncClient, codes: dict[str, str], service: MemoryService
+) -> None:
+    tally, asked = service.world.store.tally, []
+
+    async def counted(kind: str, label: str, **more: Any) -> Any:
+        asked.append(label)
+        return await tally(kind, label, **more)
+
+    service.world.store.tally = counted  # type: ignore[method-assign]
+    assert (await listed(client, "search=btc"))[0] == "21"
+    assert asked == ["status"]
 
 
 async def test_pages_of_a_search_are_those_of_the_whole(client: httpx.AsyncClient, codes: dict[str, str]) -> None:

@@ -82,7 +82,7 @@ async def test_a_ban_is_waited_for_however_long_and_remembered(world: World) -> 
 
 
 async def test_what_the_exchange_is_asked_in_vain_is_said_while_it_is_asked(world: World, gate: asyncio.Event) -> None:
-    waits = ExchangeWaits(world.observer)
+    waits = ExchangeWaits(world.observer, world.clock)
     world.reconciler._deps = replace(world.deps, exchange_waits=waits)
     hold_back(world.exchange, "symbol_info", gate)
     queue_id = await create(world, accepted())

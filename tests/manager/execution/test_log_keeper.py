@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from streamforge.manager.execution.log_keeper import LogKeeper
-from streamforge.manager.persistence.attempt_logs import COLLECTION
+from streamforge.manager.persistence.attempt_logs import COLLECTION, SHARED_BYTES
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.ports.launcher import JobState
 from streamforge_utils.runtime.logs import TextRedactor
@@ -44,6 +44,22 @@ async def test_it_is_kept_when_its_job_is_seen_to_have_ended_and_goes_with_the_w
     assert await kept(world, queue_id) is not None
     await world.manager.remove(queue_id)
     assert await kept(world, queue_id) is None
+
+
+async def test_what_a_basket_wrote_of_none_of_its_members_is_bounded_and_marked(world: World) -> None:
+    workflow = await launched(world)
+    job = attempt(workflow, LOADER).job
+    world.launcher.known[job] = msgspec.structs.replace(world.launcher.known[job], basket="basket-1")
+    own = f'{{"queue_id": "{workflow.queue_id}"}}\n'
+    world.launcher.logs[job] = own + "".join(f"{number:0100d}\n" for number in range(500))
+    world.launcher.end(job, exit_code=1)
+    await world.turns()
+    text = await kept(world, workflow.queue_id)
+    assert text is not None
+    first, *shared = text.splitlines(keepends=True)
+    assert first == own
+    assert shared == [f"(shared) {number:0100d}\n" for number in range(500 - len(shared), 500)]
+    assert SHARED_BYTES - 110 < len("".join(shared)) <= SHARED_BYTES
 
 
 async def test_the_next_manager_keeps_what_the_last_one_did_not(world: World) -> None:

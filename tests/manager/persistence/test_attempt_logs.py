@@ -43,6 +43,28 @@ async def test_what_the_store_refuses_is_an_error_that_names_the_job(monkeypatch
         await AttemptLogs(store).keep(job("wf-a", "sink", 1), "text")
 
 
-def test_of_a_log_to_which_many_write_each_has_its_own_lines_and_those_of_nobody() -> None:
-    lines = ['{"queue_id": "wf-a", "event": "one"}\n', '{"event": "two", "queue_id": "wf-ab"}\n', "three\n"]
-    assert lines_of("wf-a", "".join(lines)) == lines[0] + lines[2]
+def test_of_a_log_to_which_many_write_each_has_its_own_lines_and_those_of_nobody_with_a_mark() -> None:
+    lines = [
+        '{"queue_id": "wf-a", "event": "one"}\n',
+        '{"event": "two", "queue_id": "wf-ab"}\n',
+        "three\n",
+        '{"event": "four"}\n',
+    ]
+    expected = f'{lines[0]}(shared) three\n{{"shared": true, "event": "four"}}\n'
+    assert lines_of("wf-a", "".join(lines)) == expected
+    assert lines_of("wf-a", "".join([lines[0], *lines[2:]]), basket=True) == expected
+
+
+def test_a_log_of_one_worker_is_given_as_it_is() -> None:
+    text = '{"queue_id": "wf-a"}\nthree\n{"event": "four"}\n'
+    assert lines_of("wf-a", text, shared_bytes=0) == text
+
+
+def test_of_what_a_basket_wrote_of_nobody_only_the_end_is_kept_and_all_of_its_own() -> None:
+    own = [f'{{"queue_id": "wf-a", "n": {n}}}\n' for n in range(1000)]
+    shared = [f"{n:03d}\n" for n in range(1000)]
+    text = "".join(line for pair in zip(own, shared, strict=True) for line in pair)
+    size = len("(shared) 000\n")
+    found = lines_of("wf-a", text, basket=True, shared_bytes=3 * size + 1).splitlines(keepends=True)
+    assert [line for line in found if line in own] == own
+    assert [line for line in found if line not in own] == ["(shared) 997\n", "(shared) 998\n", "(shared) 999\n"]

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from streamforge import wiring
-from streamforge.cli.checks.place_checks import Subject, careful, fails, works
+from streamforge.cli.checks.place_checks import Subject
+from streamforge.manager.health.findings import careful, fails, works
 from streamforge.manager.manager_settings import load_manager
 from streamforge.manager.running_manager import worker_environment
 from streamforge_utils.model.errors import ConfigError, StreamForgeError

@@ -9,7 +9,8 @@ from collections.abc import AsyncIterator
 from contextlib import suppress
 
 from streamforge import wiring
-from streamforge.cli.checks.place_checks import Subject, works
+from streamforge.cli.checks.place_checks import Subject
+from streamforge.manager.health.findings import works
 from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.ports.object_store import ObjectStore
 from streamforge_utils.ports.provisioning import Finding

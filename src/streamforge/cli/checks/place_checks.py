@@ -7,19 +7,18 @@ import tempfile
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from functools import partial
 from pathlib import Path
 
 import msgspec
 
 from streamforge import wiring
-from streamforge.cli import terminal
 from streamforge.cli.client import Api
 from streamforge.cli.exchange_process import running_exchange
 from streamforge.cli.places import DATA_VARIABLE, EXCHANGE_VARIABLE, exchange_urls, known_origin, last_choice
 from streamforge.cli.session import Where, data_folder
 from streamforge.manager import answers
 from streamforge.manager.api.tokens import Tokens
+from streamforge.manager.health.findings import careful, exchange_that_answered, exchange_that_is_silent, fails, works
 from streamforge.manager.manager_settings import load_manager, misspelt_settings
 from streamforge.manager.origin import TEST
 from streamforge_utils.model.errors import StreamForgeError
@@ -129,20 +128,9 @@ class Subject(msgspec.Struct, frozen=True):
     probe: Path
 
 
-def _finding(verdict: str, part: str, detail: str, next_step: str = "") -> Finding:
-    return Finding(part=part, verdict=verdict, detail=detail, next_step=next_step)
-
-
-works, careful, fails = (partial(_finding, verdict) for verdict in ("works", "careful", "fails"))
-
-
 def nearest(folder: Path) -> Path:
     """The folder, or the nearest one above it that exists."""
     return next(path for path in (folder, *folder.parents) if path.exists())
-
-
-SKEW_S = 5.0
-"""By how much the two clocks may differ."""
 
 
 async def check_exchange(subject: Subject) -> AsyncIterator[Finding]:
@@ -165,15 +153,10 @@ async def check_exchange(subject: Subject) -> AsyncIterator[Finding]:
             theirs_ms = await exchange.server_time()
         except StreamForgeError as error:
             told = "is there a way to the internet from here? without one, use --exchange test"
-            yield fails("exchange", f"{named} does not answer: {str(error).rstrip('.')}", told)
+            yield exchange_that_is_silent(named, str(error), told)
             return
-        took = time.perf_counter() - began
-    skew_s = abs(time.time() - theirs_ms / 1000)
-    if skew_s > SKEW_S + took:
-        told = f"{named} answers, but its clock and this machine's differ by {terminal.duration(skew_s)}"
-        yield careful("exchange", told, "set this machine's clock")
-    else:
-        yield works("exchange", f"{named} answered in {took * 1000:.0f} ms")
+        took_s = time.perf_counter() - began
+    yield exchange_that_answered(named, took_s=took_s, ahead_s=theirs_ms / 1000 - time.time())
 
 
 def _choice(subject: Subject) -> str | None:

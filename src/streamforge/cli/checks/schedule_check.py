@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from streamforge.cli import terminal
-from streamforge.cli.checks.place_checks import Subject, careful, works
+from streamforge.cli.checks.place_checks import Subject
 from streamforge.cli.command_errors import ApiProblem
 from streamforge.cli.session import Mode, data_folder, session
 from streamforge.manager import schedule_answers
+from streamforge.manager.health.findings import careful, works
 from streamforge_utils.ports.provisioning import Finding
 
 PART = "schedules"

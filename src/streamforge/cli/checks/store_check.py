@@ -6,17 +6,18 @@ import os
 import secrets
 import shutil
 import time
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator
 from contextlib import suppress
-from datetime import UTC, datetime
 from pathlib import Path
 
 from streamforge import wiring
 from streamforge.cli import terminal
-from streamforge.cli.checks.place_checks import Subject, careful, fails, nearest, works
+from streamforge.cli.checks.place_checks import Subject, nearest
+from streamforge.manager.health.findings import fails, works
+from streamforge.manager.health.room import room_in_database, room_on_disk, room_unknown
 from streamforge.manager.persistence.store_usage import UsageSamples
 from streamforge_utils.model.errors import StreamForgeError
-from streamforge_utils.model.usage import Sample, full_at_ms, growth_per_day, shown_size, with_sample
+from streamforge_utils.model.usage import Sample, with_sample
 from streamforge_utils.ports.provisioning import Finding
 from streamforge_utils.ports.store import Document, Outcome, Store, Usage
 from streamforge_utils.runtime.environment import load
@@ -39,14 +40,14 @@ async def check_store(subject: Subject) -> AsyncIterator[Finding]:
         await store.connect()
         if arango.url:
             # First: a server that is full refuses what comes next, and this says why.
-            yield await room_in_database(store)
+            yield await _room_in_database(store)
         told = await _round_trip(store)
         if arango.url:
             user = f", user {arango.user}" if arango.user else ""
             where = f"ArangoDB at {arango.url} (database {arango.database}{user})"
             yield works("store", f"{where}: {told}; {terminal.many(len(await store.names()), 'collection')}")
         else:
-            yield await room_on_disk(subject.folder)
+            yield await _room_on_disk(subject.folder)
             there = (subject.folder / wiring.STORE).is_dir()
             yield await _collections(subject.folder, told) if there else works("store", told)
     finally:
@@ -98,95 +99,29 @@ def _is_left(collection: str) -> bool:
         return False
 
 
-_GIB = 1024**3
-CAREFUL_SHARE = 0.8
-CAREFUL_DAYS = 30
-LITTLE_BYTES = _GIB
-"""Of a disk that has less left, `doctor` warns."""
-_MAKE_ROOM = (
-    "a year of 1m candles takes about 0.2 GB: make room, or let old collections be exported and dropped "
-    "(STREAMFORGE_RETENTION)"
-)
-_RIGHT = (
-    "ask as a user who may administrate the database _system (GET /_admin/license): without a licence key an ArangoDB "
-    "from 3.12.5 on holds 100 GiB, with one it says nothing of a limit"
-)
-_WHOLE = "ask as a user who may administrate the database _system: the server tells what all of them take, then"
-_WAYS_OUT = (
-    "let old collections be exported and dropped (STREAMFORGE_RETENTION), or get a licence: the Community Edition "
-    "warns for two days, reads only for two, then ends"
-)
-
-
-async def room_on_disk(folder: Path) -> Finding:
-    """What the data directory takes, what its disk has left, and the day on which that is used up."""
+async def _room_on_disk(folder: Path) -> Finding:
+    """What the data directory takes, and what its disk has left."""
     settings = DataSettings(data_dir=folder)
-    stored, samples = 0, tuple[Sample, ...]()
+    usage, samples = Usage(used_bytes=0), tuple[Sample, ...]()
     if (folder / wiring.STORE).is_dir():
         store = wiring.make_store(settings)
         try:
             usage, samples = await _usage(store)
-            stored = usage.used_bytes
         finally:
             await store.close()
     topics = sum(wiring.topic_sizes(settings).values()) if (folder / wiring.BUS).is_dir() else 0
-    free = shutil.disk_usage(nearest(folder)).free
-    told = f"the data take {shown_size(stored)}, topics {shown_size(topics)}; {shown_size(free)} are free; "
-    told += _growth(samples, shown_size)
-    day, days = _full(samples, stored + free)
-    if day:
-        told += f"; the disk is full on {day}"
-    if free < LITTLE_BYTES or days < CAREFUL_DAYS:
-        return careful("room", told, _MAKE_ROOM)
-    return works("room", told)
+    return room_on_disk(usage, samples, shutil.disk_usage(nearest(folder)).free, topics_bytes=topics)
 
 
-async def room_in_database(store: Store) -> Finding:
-    """Size, growth, and the day on which the licence's limit is reached."""
+async def _room_in_database(store: Store) -> Finding:
     try:
         usage, samples = await _usage(store)
     except StreamForgeError as error:
-        return careful("room", f"how much room the data take cannot be told: {error}")
-    told = f"the data take {usage.used_bytes / _GIB:,.3f}"
-    grows = _growth(samples, lambda count: f"{count / _GIB:,.3f} GiB")  # as the licence counts
-    if usage.limit_bytes is None:
-        told += f" GiB; {grows}; "
-        if usage.limit_known:
-            return works("room", f"{told}its edition sets no limit")
-        unknown = "whether its licence sets a limit is unknown: the server does not say it to this user"
-        return careful("room", told + unknown, _RIGHT)
-    share = usage.used_bytes / usage.limit_bytes
-    told += f" of {usage.limit_bytes / _GIB:,.0f} GiB ({share:.1%}); {grows}"
-    if usage.read_only or share >= 1:
-        ends = "" if usage.ends_in_s is None else f", and ends in {usage.ends_in_s / 86400:.1f} days"
-        state = "it takes no more writes" if usage.read_only else "the limit is reached: soon it takes no more writes"
-        return fails("room", f"{told}; {state}{ends}", _WAYS_OUT)
-    day, days = _full(samples, usage.limit_bytes)
-    told += f"; the limit is reached on {day}" if day else "; the limit is not in sight"
-    if not usage.whole:
-        told += "; that is this database alone, and the limit counts all databases of the server"
-        return careful("room", told, _WHOLE)
-    if share >= CAREFUL_SHARE or days < CAREFUL_DAYS:
-        return careful("room", told, _WAYS_OUT)
-    return works("room", told)
+        return room_unknown(str(error))
+    return room_in_database(usage, samples)
 
 
 async def _usage(store: Store) -> tuple[Usage, tuple[Sample, ...]]:
     """What the data take now, and what they took before."""
     usage = await store.usage()
     return usage, with_sample(await UsageSamples(store).all(), Sample(int(time.time() * 1000), usage.used_bytes))
-
-
-def _growth(samples: Sequence[Sample], shown: Callable[[float], str]) -> str:
-    growth = growth_per_day(samples) if samples else None
-    if growth is None:
-        return "its growth is known after some hours of a running manager"
-    return f"it grows by {shown(growth)} a day" if growth > 0 else "it does not grow"
-
-
-def _full(samples: Sequence[Sample], limit_bytes: int) -> tuple[str, float]:
-    """The day on which the limit is reached (empty: none is in sight), and how many days that is from now."""
-    full_ms = full_at_ms(samples, limit_bytes)
-    if full_ms is None:
-        return "", float("inf")
-    return f"{datetime.fromtimestamp(full_ms / 1000, UTC):%Y-%m-%d}", (full_ms / 1000 - time.time()) / 86400

@@ -23,13 +23,13 @@ from streamforge.cli.checks.place_checks import (
     check_manager,
     check_server,
     check_settings,
-    fails,
     nearest,
 )
 from streamforge.cli.checks.schedule_check import check_schedules
 from streamforge.cli.checks.store_check import check_store
 from streamforge.cli.client import to_json
 from streamforge.cli.session import Where
+from streamforge.manager.health.findings import fails
 from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.ports.provisioning import Finding
 

@@ -20,6 +20,7 @@ from streamforge.manager import (
     book_answers,
     data_answers,
     feed_answers,
+    health_answers,
     listing_answers,
     log_answers,
     plan_answers,
@@ -35,6 +36,7 @@ from streamforge.manager.api import (
     data_routes,
     error_answers,
     feed_routes,
+    health_routes,
     log_routes,
     plan_routes,
     queue_routes,
@@ -119,7 +121,7 @@ def _answers() -> dict[str, Any]:
     """The schemas of all that is answered, by name."""
     of_workflows = (answers, listing_answers, start_answers, plan_answers, log_answers, batch_answers, schedule_answers)
     of_data = (data_answers, bar_answers, book_answers, topic_lag_answers)
-    modules = (*of_workflows, *of_data, access_answers, feed_answers)
+    modules = (*of_workflows, *of_data, access_answers, feed_answers, health_answers)
     kinds: list[type[msgspec.Struct]] = [Source, *(kind for module in modules for kind in _structs(module))]
     _, schemas = msgspec.json.schema_components(kinds, ref_template=SCHEMAS + "{name}")
     optional = {
@@ -196,6 +198,7 @@ def create_app(
         access_routes,
         bar_routes,
         feed_routes,
+        health_routes,
     )
     for router in (module.router for module in modules):
         app.include_router(router)

@@ -1,4 +1,4 @@
-"""One feed of what changes: workflows (live series among them) and batches, as a list shows them.
+"""One feed of what changes: workflows (live series among them), batches and schedules, as a list shows them.
 
 Once every `EVERY_S` the documents that have changed meanwhile are made into events, once for all readers. Of each
 document the latest event alone is kept, and of all of them `MOST_EVENTS`, so that a reader has no queue of its own,
@@ -16,9 +16,9 @@ from collections.abc import AsyncIterator, Sequence
 import msgspec
 import structlog
 
-from streamforge.manager import batch_presentation, feed_answers, presentation
+from streamforge.manager import batch_presentation, feed_answers, presentation, schedule_presentation
 from streamforge.manager.api.sse import frame
-from streamforge.manager.persistence.change_notes import BATCH, WORKFLOW, Changed
+from streamforge.manager.persistence.change_notes import BATCH, SCHEDULE, WORKFLOW, Changed
 from streamforge.manager.workflow_service import WorkflowService
 from streamforge_utils.model.errors import RetryableError, StreamForgeError
 from streamforge_utils.ports.clock import Clock
@@ -37,7 +37,7 @@ _log = structlog.get_logger(__name__)
 
 
 class Event(msgspec.Struct, frozen=True):
-    """The latest of a document. statuses: since which number it has had which, of late; none of a batch.
+    """The latest of a document. statuses: since which number it has had which, of late; of a workflow alone.
 
     text: for who wants it. left: for who does not want its status any more.
     """
@@ -49,7 +49,7 @@ class Event(msgspec.Struct, frozen=True):
     left: bytes
 
 
-class Reader:
+class FeedReader:
     """A client. position: the number of the last event that it has got. queue_ids, statuses: what it wants; none: all.
 
     ended: why its stream is to end.
@@ -93,8 +93,8 @@ class Feed:
         self._events: dict[Changed, Event] = {}
         self._bytes = 0
         self._number = self._floor = 0
-        self._readers: set[Reader] = set()
-        self._named: dict[tuple[str, str], Reader] = {}
+        self._readers: set[FeedReader] = set()
+        self._named: dict[tuple[str, str], FeedReader] = {}
         self._pump: asyncio.Task[None] | None = None
 
     def position(self, event_id: str | None) -> tuple[int, bool] | None:
@@ -107,7 +107,7 @@ class Feed:
         known = found[1] == self._run and int(found[2]) <= self._number
         return (int(found[2]), True) if known else (-1, False)
 
-    def enter(self, reader: Reader, name: tuple[str, str] | None = None) -> None:
+    def enter(self, reader: FeedReader, name: tuple[str, str] | None = None) -> None:
         """The reader is there until it leaves. name: of its client, of which only the latest reader stays."""
         if name is not None:
             if (other := self._named.get(name)) is not None:
@@ -117,7 +117,7 @@ class Feed:
         if self._pump is None:
             self._pump = asyncio.create_task(self._run_pump(), name="feed")
 
-    def leave(self, reader: Reader) -> None:
+    def leave(self, reader: FeedReader) -> None:
         """It is gone. With the last one nothing is made any more, but what changes is noted."""
         self._readers.discard(reader)
         self._named = {name: one for name, one in self._named.items() if one is not reader}
@@ -126,7 +126,7 @@ class Feed:
             self._pump = None
 
     async def stream(
-        self, reader: Reader, *, resumed: bool, keep_alive_s: float, closing: asyncio.Event
+        self, reader: FeedReader, *, resumed: bool, keep_alive_s: float, closing: asyncio.Event
     ) -> AsyncIterator[bytes]:
         """The text of its event stream."""
         opened = feed_answers.FeedOpened(resumed=resumed)
@@ -158,7 +158,7 @@ class Feed:
         finally:
             closed.cancel()
 
-    def _next(self, reader: Reader) -> bytes:
+    def _next(self, reader: FeedReader) -> bytes:
         if reader.position < self._floor:
             reader.position = self._number
             reset = feed_answers.FeedReset(reason="what changed in between is not kept any more: read all again")
@@ -227,6 +227,9 @@ class Feed:
             if one.kind == BATCH:
                 view = await source.batch(one.id)
                 document, status = None if view is None else batch_presentation.batch_summary(view, alone), ""
+            elif one.kind == SCHEDULE:
+                listed = await source.schedule(one.id)
+                document, status = None if listed is None else schedule_presentation.schedule_answer(listed), ""
             elif (workflow := found[one]) is None:
                 document, status = None, "removed"
             else:

@@ -12,7 +12,7 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 from streamforge.manager.actor import actor
-from streamforge.manager.api.feed import Feed, Reader
+from streamforge.manager.api.feed import Feed, FeedReader
 from streamforge.manager.api.problems import ProblemError, invalid
 from streamforge.manager.api.queue_routes import EVENT_STREAM, FollowResponse
 from streamforge.manager.api.routing import In, StrictRoute
@@ -33,11 +33,12 @@ _EXAMPLE = (
 
 @router.get(
     "/feed",
-    summary="Follow what changes of workflows, live series and batches",
+    summary="Follow what changes of workflows, live series, batches and schedules",
     description=(
-        "One stream of server-sent events for all that is shown: `open` first; `workflow` and `batch`, each with the "
-        "document that GET /queues and GET /batches list, whenever it has changed, at most once a second; `removed` "
-        "(`FeedRemoved`); `reset` (`FeedReset`): read all again; `end` (`FeedEnd`), the last one. Open it, then "
+        "One stream of server-sent events for all that is shown: `open` first; `workflow`, `batch` and `schedule`, "
+        "each with the document that GET /queues, GET /batches and GET /schedules list, whenever it has changed, at "
+        "most once a second (that a schedule becomes overdue is no change of it); `removed` (`FeedRemoved`); "
+        "`reset` (`FeedReset`): read all again; `end` (`FeedEnd`), the last one. Open it, then "
         "read the lists: what changes meanwhile comes. `Last-Event-ID` (it goes before `since`) goes on behind an "
         "event: of each document only the latest state comes. Where that is no longer possible, also after a start of "
         "the manager, `reset` comes. Read it with `fetch`, which sends the token."
@@ -47,7 +48,8 @@ _EXAMPLE = (
 async def feed(
     to: In,
     queue_id: Annotated[
-        list[str] | None, Query(max_length=MOST_QUEUE_IDS, description="Only these workflows (repeatable), no batches.")
+        list[str] | None,
+        Query(max_length=MOST_QUEUE_IDS, description="Only these workflows (repeatable), no batches and no schedules."),
     ] = None,
     status: Annotated[
         list[Status] | None,
@@ -74,7 +76,7 @@ async def feed(
         field, where = ("since", "query") if last_event_id is None else ("Last-Event-ID", "header")
         raise invalid(field, where, f"{field} is no id of an event of the feed", "leave it out, and read all again")
     position, resumed = start
-    reader = Reader(position, [one.lower() for one in queue_id or ()], [one.value for one in status or ()])
+    reader = FeedReader(position, [one.lower() for one in queue_id or ()], [one.value for one in status or ()])
     to.followers.enter()
     to.feed.enter(reader, None if client is None else (actor(), client))
     source = to.feed.stream(reader, resumed=resumed, keep_alive_s=to.limits.keep_alive_s, closing=to.followers.closing)
@@ -84,7 +86,7 @@ async def feed(
 class FeedResponse(FollowResponse):
     """The stream of a reader, which leaves with it, however it ends."""
 
-    def __init__(self, source: AsyncIterator[bytes], followers: Followers, feed: Feed, reader: Reader) -> None:
+    def __init__(self, source: AsyncIterator[bytes], followers: Followers, feed: Feed, reader: FeedReader) -> None:
         super().__init__(source, followers)
         self._feed = feed
         self._reader = reader

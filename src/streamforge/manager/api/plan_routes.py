@@ -24,7 +24,7 @@ def _form(body: Any) -> str:
     return MANY if isinstance(body, dict) and "symbols" in body else ONE
 
 
-Asked = Annotated[Annotated[Start, Tag(ONE)] | Annotated[StartBatch, Tag(MANY)], Discriminator(_form)]
+PlanRequest = Annotated[Annotated[Start, Tag(ONE)] | Annotated[StartBatch, Tag(MANY)], Discriminator(_form)]
 
 
 @router.post(
@@ -37,7 +37,7 @@ Asked = Annotated[Annotated[Start, Tag(ONE)] | Annotated[StartBatch, Tag(MANY)],
     "symbols some are looked at, and the sums are scaled up. The exchange and its archive are asked; nothing is "
     "started or stored.",
 )
-async def forecast(body: Asked, to: In) -> Response:
+async def forecast(body: PlanRequest, to: In) -> Response:
     if isinstance(body, StartBatch):
         return reply(await to.service.forecast_batch(body.request()))
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import re
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import PurePosixPath
@@ -19,6 +20,8 @@ FOLDER = files("streamforge") / "web" / "dist"
 _INDEX = "index.html"
 _NAMED_BY_CONTENT = "assets/"
 """The folder of files whose names hold a hash of their content."""
+
+_SCRIPT = re.compile(r'src="[^"]*/([^"/]+\.js)"')
 
 _TYPES = {
     ".html": "text/html; charset=utf-8",
@@ -84,6 +87,13 @@ class UiFiles:
         if "gzip" in request.headers.get("accept-encoding", ""):
             return Response(found.compressed, 200, {**headers, "Content-Encoding": "gzip"}, found.media_type)
         return Response(found.content, 200, headers, found.media_type)
+
+
+def script() -> str | None:
+    """The name of the script that the UI's page loads, which changes with each build; None: nothing is built."""
+    index = FOLDER / _INDEX
+    found = _SCRIPT.search(index.read_text("utf-8")) if index.is_file() else None
+    return found and found[1]
 
 
 def is_ui(path: str) -> bool:

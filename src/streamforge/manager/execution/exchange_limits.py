@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.instrumentation import Observer
 
 MINIMUM = 20
@@ -94,17 +95,28 @@ class Connects:
         self._dealt[job] = share
 
 
-class ExchangeWaits:
-    """An observer that passes everything on to `observer` and remembers the wait that is reported now."""
+WEIGHT_WINDOW_MS = 60_000
+"""The exchange counts request weight in fixed minutes."""
 
-    def __init__(self, observer: Observer) -> None:
+
+class ExchangeWaits:
+    """An observer that passes everything on to `observer` and remembers the wait that is reported now.
+
+    weight: what the exchange said last that this address has used in a minute, and when; None: it has not said it.
+    """
+
+    def __init__(self, observer: Observer, clock: Clock) -> None:
         self._observer = observer
+        self._clock = clock
         self.reason: str | None = None
+        self.weight: tuple[int, int] | None = None
 
     def count(self, name: str, amount: float = 1, /, **labels: str) -> None:
         self._observer.count(name, amount, **labels)
 
     def gauge(self, name: str, value: float, /, **labels: str) -> None:
+        if name == "exchange_address_weight":
+            self.weight = int(value), self._clock.now_ms()
         self._observer.gauge(name, value, **labels)
 
     def waiting(self, reason: str | None, until_ms: int | None = None, /) -> None:

@@ -8,7 +8,7 @@ from itertools import islice
 import structlog
 
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.persistence.attempt_logs import lines_of
+from streamforge.manager.persistence.attempt_logs import SHARED_BYTES, lines_of
 from streamforge_utils.model.errors import RetryableError, StreamForgeError
 from streamforge_utils.ports.launcher import Job, JobState
 
@@ -49,6 +49,8 @@ class LogKeeper:
         text = await deps.launcher.log(job.name)
         if text is None:
             return  # it is not to be had
-        await deps.logs.keep(job, lines_of(job.queue_id, deps.redact(text)))
+        basket = job.basket != ""
+        own = lines_of(job.queue_id, deps.redact(text), basket=basket, shared_bytes=SHARED_BYTES)
+        await deps.logs.keep(job, own)
         if await deps.workflows.get(job.queue_id) is None:  # it was removed meanwhile
             await deps.logs.remove(job.queue_id)

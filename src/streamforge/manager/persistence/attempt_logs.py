@@ -30,10 +30,33 @@ class KeptLog(msgspec.Struct, frozen=True, kw_only=True):
 _decode = msgspec.json.Decoder(KeptLog).decode
 
 
-def lines_of(queue_id: str, text: str) -> str:
-    """The lines of a process' log without those that name another workflow alone: in a basket many write to it."""
+SHARED_BYTES = 8 * 1024
+"""So much of what a basket wrote of none of its members alone is kept with each of them: many have the same."""
+
+
+def lines_of(queue_id: str, text: str, *, basket: bool = False, shared_bytes: int | None = None) -> str:
+    """The lines of a process' log without those that name another workflow alone: in a basket many write to it.
+
+    There, a line that names no workflow is marked: an object has `"shared": true`, another line begins with `(shared)`.
+    basket: it is one's log; else it is taken for one where a line names another workflow. shared_bytes: of the marked
+    lines only the last ones, so many bytes at most.
+    """
     lines = text.splitlines(keepends=True)
-    return "".join(line for line in lines if '"queue_id"' not in line or f'"{queue_id}"' in line)
+    named = ['"queue_id"' in line for line in lines]
+    own = [f'"{queue_id}"' in line for line in lines]
+    if not basket and all(mine for mine, names in zip(own, named, strict=True) if names):
+        return text
+    found, left = list[str](), shared_bytes
+    for line, names, mine in reversed(list(zip(lines, named, own, strict=True))):
+        if names:
+            found += [line] if mine else []
+            continue
+        marked = f'{{"shared": true, {line[1:]}' if line.startswith('{"') else f"(shared) {line}"
+        if left is not None:
+            left -= len(marked.encode())
+        if left is None or left >= 0:
+            found.append(marked)
+    return "".join(reversed(found))
 
 
 class AttemptLogs:

@@ -7,11 +7,11 @@ from typing import NamedTuple
 
 MOST_CHANGED = 5000
 """Documents of which it is kept that they changed; of more it is only known that some did."""
-WORKFLOW, BATCH = "workflow", "batch"
+WORKFLOW, BATCH, SCHEDULE = "workflow", "batch", "schedule"
 
 
 class Changed(NamedTuple):
-    """A document that was written, noted or removed. kind: `WORKFLOW` or `BATCH`."""
+    """A document that was written, noted or removed. kind: `WORKFLOW`, `BATCH` or `SCHEDULE`."""
 
     kind: str
     id: str

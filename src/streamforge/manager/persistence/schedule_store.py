@@ -8,6 +8,7 @@ from contextlib import suppress
 import msgspec
 import structlog
 
+from streamforge.manager.persistence.change_notes import SCHEDULE, ChangeNotes
 from streamforge.manager.schedule import FORMAT, Run, RunState, Schedule
 from streamforge_utils.model.errors import ConfigError, ConflictError
 from streamforge_utils.ports.store import State, StateStore, states_of
@@ -33,8 +34,9 @@ _decode_run = msgspec.json.Decoder(Run).decode
 class ScheduleStore:
     """All schedules. Nothing is kept in memory but why one cannot be read (`unreadable`, by name)."""
 
-    def __init__(self, states: StateStore) -> None:
+    def __init__(self, states: StateStore, changes: ChangeNotes | None = None) -> None:
         self._states = states
+        self._changes = changes or ChangeNotes()
         self.unreadable: dict[str, str] = {}
 
     async def get(self, name: str) -> StoredSchedule | None:
@@ -68,12 +70,14 @@ class ScheduleStore:
         state = await self._states.put(
             KIND, schedule.name, _encode(schedule), expected=expected, created_ms=schedule.created_ms
         )
+        self._changes.add(SCHEDULE, schedule.name)
         return StoredSchedule(schedule, state.revision)
 
     async def remove(self, stored: StoredSchedule) -> None:
         """Forget the schedule and the history of its runs. Raises ConflictError if it was changed meanwhile."""
         uid = stored.schedule.uid
         await self._states.remove(KIND, stored.schedule.name, expected=stored.revision)
+        self._changes.add(SCHEDULE, stored.schedule.name)
         await self.forget(uid)
 
     async def remove_unreadable(self, name: str) -> None:
@@ -81,6 +85,7 @@ class ScheduleStore:
         state = await self._states.get(KIND, name)
         if state is not None:
             await self._states.remove(KIND, name, expected=state.revision)
+            self._changes.add(SCHEDULE, name)
 
     async def forget(self, uid: str, *, kept: int = 0) -> None:
         """Remove the history of a schedule but for the newest `kept` runs."""

@@ -165,19 +165,20 @@ class WorkflowStore:
         self,
         *,
         where: Mapping[str, Sequence[str]] | None = None,
+        begins: Mapping[str, Sequence[str]] | None = None,
         prefix: str = "",
         after: str | None = None,
         limit: int = 100,
     ) -> Sequence[Workflow]:
         """Workflows by `status`, `symbol`, `type`, `topics`, `batch` and by their labels (each behind `NAMED`), newest
-        first. prefix: what their names begin with.
+        first. begins: what these begin with. prefix: what their names begin with.
 
         What cannot be read is left out.
         """
         found: list[Workflow] = []
         while len(found) < limit:
             wanted = limit - len(found)
-            states = await self._states.find(KIND, where=where, prefix=prefix, after=after, limit=wanted)
+            states = await self._states.find(KIND, where=where, begins=begins, prefix=prefix, after=after, limit=wanted)
             for state in states:
                 stored = self._live.get(state.id) or self._readable(state)
                 if stored is not None:
@@ -188,10 +189,15 @@ class WorkflowStore:
         return found
 
     async def tally(
-        self, label: str, *, where: Mapping[str, Sequence[str]] | None = None, prefix: str = ""
+        self,
+        label: str,
+        *,
+        where: Mapping[str, Sequence[str]] | None = None,
+        begins: Mapping[str, Sequence[str]] | None = None,
+        prefix: str = "",
     ) -> Mapping[str, int]:
         """How many workflows have each value of `label`, of all that `find` would look at."""
-        return await self._states.tally(KIND, label, where=where, prefix=prefix)
+        return await self._states.tally(KIND, label, where=where, begins=begins, prefix=prefix)
 
     async def near(self, queue_id: str) -> str | None:
         """The name, of one of the newest workflows, that differs from `queue_id` by a letter or two, or None."""

@@ -268,13 +268,17 @@ STEPS = 100
 """Between two counts."""
 
 
-async def filled(directory: Path, count: int) -> EmbeddedStore:
-    """A store of `count` states."""
+async def filled(directory: Path, count: int, *, symbols: int = 50) -> EmbeddedStore:
+    """A store of `count` states, of so many symbols."""
     store = EmbeddedStore(directory)
     await store.put("workflow", "wf", b"{}", expected=None)
     with closing(sqlite3.connect(directory / "states.db")) as connection, connection:
         for serial in range(count):
-            labels = {"status": ("running", "finished", "error")[serial % 3], "symbol": f"S{serial % 50}", "type": "x"}
+            labels = {
+                "status": ("running", "finished", "error")[serial % 3],
+                "symbol": f"S{serial % symbols}",
+                "type": "x",
+            }
             id = f"wf-{serial:05d}"
             connection.execute(
                 "INSERT INTO states (kind, id, revision, created_ms, labels, body) "
@@ -322,3 +326,31 @@ async def test_finding_grows_with_the_states_asked_about_and_not_faster(
         assert costs[10_000, after] < 11 * costs[1000, after] + 1000
         if not QUESTIONS[number]:
             assert costs[10_000, after] == costs[1000, after]
+
+
+async def test_what_begins_so_is_one_walk_however_many_values_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    statements: list[str] = []
+    connect = sqlite.connect
+
+    def traced(path: Path, *options: object, **more: object) -> sqlite3.Connection:
+        connection: sqlite3.Connection = connect(path, *options, **more)  # type: ignore[arg-type] # of any kind
+        connection.set_trace_callback(statements.append)
+        return connection
+
+    monkeypatch.setattr(sqlite, "connect", traced)
+    counts = set()
+    for symbols in (10, 1000):
+        store = await filled(tmp_path / str(symbols), 1000, symbols=symbols)
+        begins = {"symbol": ["S", "s"]}
+        for where in ({}, {"status": ["error"]}):
+            await store.find("workflow", limit=1)  # opens the file
+            statements.clear()
+            assert len(await store.find("workflow", where=where, begins=begins, limit=3)) == 3
+            found = await store.tally("workflow", "status", where=where, begins=begins)
+            assert sum(found.values()) == (333 if where else 1000)
+            walks = [one for one in statements if "FROM labels" in one]
+            counts.add((len(where), len(walks)))
+        await store.close()
+    assert counts == {(0, 4), (1, 6)}  # each looks first how many states fit each label

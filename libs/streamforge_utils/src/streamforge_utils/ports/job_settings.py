@@ -193,6 +193,7 @@ class KubernetesSettings(msgspec.Struct, frozen=True, kw_only=True):
         variable(
             "STREAMFORGE_K8S_WORKER_ENV",
             "variables of the workers, before what the manager gives them, e.g. `KAFKA_USER=user-streamforge-worker`",
+            unseen=True,  # somebody may have written a password into it
         ),
     ] = ()
     kafka_ca: Annotated[

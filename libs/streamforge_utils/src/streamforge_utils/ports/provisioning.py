@@ -15,13 +15,15 @@ import msgspec
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
     """One thing that an examination looked at.
 
-    verdict: `works`, `careful` or `fails`. next_step: what to do, unless it works.
+    verdict: `works`, `careful` or `fails`. next_step: what to do, unless it works. code: for programs; empty: it has
+    none.
     """
 
     part: str
     verdict: str
     detail: str
     next_step: str = ""
+    code: str = ""
 
 
 class Action(StrEnum):

@@ -157,17 +157,25 @@ class StateStore(Protocol):
         kind: str,
         *,
         where: Mapping[str, Sequence[str]] | None = None,
+        begins: Mapping[str, Sequence[str]] | None = None,
         prefix: str = "",
         after: str | None = None,
         limit: int = 100,
     ) -> Sequence[State]:
         """States whose labels have one of the given values, newest first (by `created_ms`, then id), at most `limit`.
 
-        prefix: what their ids begin with. after: the id of the last state of the page before. Raises RetryableError.
+        begins: of other labels, what their values begin with, one of each, in the same case. prefix: what the ids
+        begin with. after: the id of the last state of the page before. Raises RetryableError.
         """
 
     async def tally(
-        self, kind: str, label: str, *, where: Mapping[str, Sequence[str]] | None = None, prefix: str = ""
+        self,
+        kind: str,
+        label: str,
+        *,
+        where: Mapping[str, Sequence[str]] | None = None,
+        begins: Mapping[str, Sequence[str]] | None = None,
+        prefix: str = "",
     ) -> Mapping[str, int]:
         """How many of all the states that `find` would give have each value of `label`; those without it are left out.
 

@@ -46,6 +46,7 @@ HELP: dict[str, str] = {
     "bus_read_errors": "Errors that the bus's client met while it read.",
     "store_seconds": "Seconds that the store took for one batch.",
     "batch_records": "Records in one batch, read or written.",
+    "wal_copy_failures": "Write-ahead logs of embedded files that could not be copied beside their writer.",
     "waiting_seconds": "Seconds spent waiting.",
     "retries": "Calls repeated after a failure.",
     "lag_records": "Records still to be read: by this sink, or by the slowest reader of this loader.",

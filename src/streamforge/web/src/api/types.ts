@@ -15,6 +15,9 @@ export type StoredEvent = Schemas["StoredEvent"];
 export type EventPage = Schemas["EventPage"];
 export type Ping = Schemas["Ping"];
 export type WorkflowPage = Schemas["WorkflowPage"];
+export type HealthReport = Schemas["HealthReport"];
+export type Finding = Schemas["HealthFinding"];
+export type Setting = Schemas["Setting"];
 
 export const STATUSES: readonly Status[] = ["pending", "running", "stopping", "finished", "interrupted", "error"];
 export const ENDED: readonly Status[] = ["finished", "interrupted", "error"];

@@ -9,14 +9,15 @@ const UNITS = [
   ["second", 1],
 ] as const;
 
-export function count(value: number, language: Language): string {
-  return new Intl.NumberFormat(language, { maximumFractionDigits: 0 }).format(value);
+/** useGrouping: digits in groups, as the language has them. */
+export function count(value: number, language: Language, useGrouping = true): string {
+  return new Intl.NumberFormat(language, { maximumFractionDigits: 0, useGrouping }).format(value);
 }
 
 /** A number with three significant digits where it is small: 0.25, 14.3, 1,440. */
-export function rate(value: number, language: Language): string {
+export function rate(value: number, language: Language, useGrouping = true): string {
   const digits = value >= 100 ? { maximumFractionDigits: 0 } : { maximumSignificantDigits: 3 };
-  return new Intl.NumberFormat(language, digits).format(value);
+  return new Intl.NumberFormat(language, { ...digits, useGrouping }).format(value);
 }
 
 /** 0 to 1 as per cent, and never 100 % before it is whole. */

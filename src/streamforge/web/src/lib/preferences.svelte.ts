@@ -2,11 +2,14 @@
 export type Theme = "system" | "light" | "dark";
 export type Language = "en" | "ru";
 export type Zone = "utc" | "local";
+/** Digits in groups as the language has them, or none: 1,234,567 or 1234567. */
+export type Numbers = "groups" | "plain";
 
 interface Preferences {
   theme: Theme;
   language: Language;
   zone: Zone;
+  numbers: Numbers;
   /** Whether single keys do something (WCAG 2.1.4). */
   keys: boolean;
 }
@@ -15,12 +18,13 @@ const KEY = "streamforge.preferences";
 
 function first(): Preferences {
   const language: Language = navigator.language.startsWith("ru") ? "ru" : "en";
-  const found: Preferences = { theme: "system", language, zone: "utc", keys: true };
+  const found: Preferences = { theme: "system", language, zone: "utc", numbers: "groups", keys: true };
   try {
     const kept = JSON.parse(localStorage.getItem(KEY) ?? "{}") as Partial<Preferences>;
     if (["system", "light", "dark"].includes(kept.theme ?? "")) found.theme = kept.theme as Theme;
     if (["en", "ru"].includes(kept.language ?? "")) found.language = kept.language as Language;
     if (["utc", "local"].includes(kept.zone ?? "")) found.zone = kept.zone as Zone;
+    if (["groups", "plain"].includes(kept.numbers ?? "")) found.numbers = kept.numbers as Numbers;
     if (typeof kept.keys === "boolean") found.keys = kept.keys;
   } catch {
     // What is kept is no JSON, or nothing can be kept here: the defaults do.

@@ -1,9 +1,13 @@
 /** Formats with the language and the zone of the preferences. */
+import * as sizes from "./bytes";
 import * as format from "./format";
 import { preferences } from "./preferences.svelte";
 
-export const count = (value: number): string => format.count(value, preferences.language);
-export const rate = (value: number): string => format.rate(value, preferences.language);
+const groups = (): boolean => preferences.numbers === "groups";
+
+export const count = (value: number): string => format.count(value, preferences.language, groups());
+export const rate = (value: number): string => format.rate(value, preferences.language, groups());
+export const bytes = (value: number): string => sizes.bytes(value, preferences.language);
 export const percent = (share: number): string => format.percent(share, preferences.language);
 export const duration = (seconds: number): string => format.duration(seconds, preferences.language);
 export const instant = (ms: number): string => format.instant(ms, preferences.zone);

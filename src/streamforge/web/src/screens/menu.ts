@@ -10,4 +10,5 @@ export interface Entry {
 export const MENU: readonly Entry[] = [
   { path: "/workflows", word: "nav.workflows", key: "w" },
   { path: "/coverage", word: "nav.coverage", key: "c" },
+  { path: "/settings", word: "nav.settings", key: "h" },
 ];

@@ -12,6 +12,7 @@ const ROUTES: readonly Route[] = [
   { pattern: /^\/workflows$/, load: () => import("./Workflows.svelte") },
   { pattern: /^\/workflows\/(?<queueId>[^/]+)$/, load: () => import("./Workflow.svelte") },
   { pattern: /^\/coverage$/, load: () => import("./Coverage.svelte") },
+  { pattern: /^\/settings$/, load: () => import("./Settings.svelte") },
 ];
 
 /** The screen of an address, or null. */

@@ -1,5 +1,6 @@
 /** The English catalogue, a part for each screen. `{name}` is replaced; an entry with forms is chosen by the number `n`. */
 import { en as coverage } from "./coverage.ts";
+import { en as settings } from "./settings.ts";
 import { en as shell } from "./shell.ts";
 import { en as workflows } from "./workflows.ts";
 
@@ -7,4 +8,5 @@ export const en = {
   ...shell,
   ...workflows,
   ...coverage,
+  ...settings,
 };

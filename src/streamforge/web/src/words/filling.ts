@@ -4,14 +4,15 @@ type Entry = string | Forms;
 /** The same entries in another language: a text for a text, forms for forms. */
 export type Translation<Words> = { readonly [Name in keyof Words]: Words[Name] extends string ? string : Forms };
 
-/** An entry of a catalogue as a text: numbers in the language's own form, `n` by its rules of plurals. */
-export function fill(entry: Entry, values: Values, language: string): string {
+/** An entry of a catalogue as a text: numbers in the language's own form, `n` by its rules of plurals.
+ *  useGrouping: digits in groups. */
+export function fill(entry: Entry, values: Values, language: string, useGrouping = true): string {
   let text: string;
   if (typeof entry === "string") text = entry;
   else text = entry[new Intl.PluralRules(language).select(Number(values.n))] ?? entry.other;
   return text.replace(/\{(\w+)\}/g, (whole, name: string) => {
     const value = values[name];
     if (value === undefined) return whole;
-    return typeof value === "number" ? new Intl.NumberFormat(language).format(value) : value;
+    return typeof value === "number" ? new Intl.NumberFormat(language, { useGrouping }).format(value) : value;
   });
 }

@@ -1,5 +1,6 @@
 /** The Russian catalogue. */
 import { ru as coverage } from "./coverage.ts";
+import { ru as settings } from "./settings.ts";
 import { ru as shell } from "./shell.ts";
 import { ru as workflows } from "./workflows.ts";
 
@@ -7,4 +8,5 @@ export const ru = {
   ...shell,
   ...workflows,
   ...coverage,
+  ...settings,
 };

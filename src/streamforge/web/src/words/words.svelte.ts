@@ -10,7 +10,8 @@ export const catalogues: Record<Language, Translation<typeof en>> = { en, ru };
 
 /** The text, with its values; `n` chooses among its forms. */
 export function t(word: Word, values: Values = {}): string {
-  return fill(catalogues[preferences.language][word], values, preferences.language);
+  const { language, numbers } = preferences;
+  return fill(catalogues[language][word], values, language, numbers === "groups");
 }
 
 /** The word for a status; a newer server may know more of them, which are shown as they are. */

@@ -134,6 +134,10 @@ class Database:
     async def connect(self) -> None:
         await self._server.check()
 
+    async def version(self) -> str:
+        """The server's. Raises ConfigError or RetryableError."""
+        return (await self._server.check()).version
+
     async def names(self) -> Sequence[str]:
         await self._server.check()
         reply = await self._transport.ask(

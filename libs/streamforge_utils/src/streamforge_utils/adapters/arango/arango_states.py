@@ -113,6 +113,7 @@ class States(Database):
         kind: str,
         *,
         where: Mapping[str, Sequence[str]] | None = None,
+        begins: Mapping[str, Sequence[str]] | None = None,
         prefix: str = "",
         after: str | None = None,
         limit: int = 100,
@@ -128,19 +129,25 @@ class States(Database):
                     f"there is no {kind} {after[:80]!r} any more to continue after: begin again at the first page",
                 )
             edge = (last.created_ms, last.id)
-        if limit <= 0 or not all((where or {}).values()):
+        if limit <= 0 or not all({**(where or {}), **(begins or {})}.values()):
             return []
-        query = queries.states(STATES, kind, where or {}, prefix, edge, limit)
+        query = queries.states(STATES, kind, where or {}, begins or {}, prefix, edge, limit)
         found = await queries.everything(self._transport, query, _decode_page, f"look for states of the kind {kind}")
         return [stored.state() for stored in found]
 
     async def tally(
-        self, kind: str, label: str, *, where: Mapping[str, Sequence[str]] | None = None, prefix: str = ""
+        self,
+        kind: str,
+        label: str,
+        *,
+        where: Mapping[str, Sequence[str]] | None = None,
+        begins: Mapping[str, Sequence[str]] | None = None,
+        prefix: str = "",
     ) -> Mapping[str, int]:
         await self._server.check()
-        if not all((where or {}).values()):
+        if not all({**(where or {}), **(begins or {})}.values()):
             return {}
-        query = queries.tally(STATES, kind, label, where or {}, prefix)
+        query = queries.tally(STATES, kind, label, where or {}, begins or {}, prefix)
         found = await queries.everything(self._transport, query, _decode_tally, f"count states of the kind {kind}")
         return {value: count for value, count in found if value is not None}
 

@@ -106,12 +106,16 @@ def states(
     collection: str,
     kind: str,
     where: Mapping[str, Sequence[str]],
+    begins: Mapping[str, Sequence[str]],
     prefix: str,
     after: tuple[int, str] | None,
     limit: int,
 ) -> Query:
-    """States, newest first; each label that is named must have one of its values. after: creation time and id."""
-    text, bind = _selected(collection, kind, where, prefix)
+    """States, newest first; each label that is named must have one of its values, or begin so.
+
+    after: creation time and id.
+    """
+    text, bind = _selected(collection, kind, where, begins, prefix)
     bind["limit"] = limit
     if after is not None:
         bind |= {"ms": after[0], "id": after[1]}
@@ -120,21 +124,40 @@ def states(
     return Query(text, bind, 100)
 
 
-def tally(collection: str, kind: str, label: str, where: Mapping[str, Sequence[str]], prefix: str) -> Query:
+def tally(
+    collection: str,
+    kind: str,
+    label: str,
+    where: Mapping[str, Sequence[str]],
+    begins: Mapping[str, Sequence[str]],
+    prefix: str,
+) -> Query:
     """Each value of a label, or null, and how many states have it."""
-    text, bind = _selected(collection, kind, where, prefix)
+    text, bind = _selected(collection, kind, where, begins, prefix)
     text += " COLLECT value = s.labels[@label] WITH COUNT INTO n RETURN [value, n]"
     return Query(text, {**bind, "label": label})
 
 
 def _selected(
-    collection: str, kind: str, where: Mapping[str, Sequence[str]], prefix: str
+    collection: str,
+    kind: str,
+    where: Mapping[str, Sequence[str]],
+    begins: Mapping[str, Sequence[str]],
+    prefix: str,
 ) -> tuple[str, dict[str, Any]]:
     bind: dict[str, Any] = {"@collection": collection, "kind": kind}
     text = "FOR s IN @@collection FILTER s.kind == @kind"
     for number, (name, values) in enumerate(where.items()):
         bind |= {f"name{number}": name, f"values{number}": sorted(set(values))}
         text += f" FILTER s.labels[@name{number}] IN @values{number}"
+    for number, (name, values) in enumerate(begins.items()):
+        bind |= {f"begun{number}": name}
+        either = []
+        for at, beginning in enumerate(sorted(set(values))):
+            bind |= {f"begins{number}_{at}": beginning, f"length{number}_{at}": len(beginning)}
+            either.append(f"LEFT(s.labels[@begun{number}], @length{number}_{at}) == @begins{number}_{at}")
+        # LEFT takes null for an empty text.
+        text += f" FILTER s.labels[@begun{number}] != null FILTER {' OR '.join(either)}"
     if prefix:
         bind |= {"prefix": prefix, "length": len(prefix)}
         text += " FILTER LEFT(s.id, @length) == @prefix"

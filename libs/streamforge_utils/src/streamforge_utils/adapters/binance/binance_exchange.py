@@ -15,7 +15,16 @@ from streamforge_utils.adapters.binance.binance_rules import CODES, EXCHANGE_INF
 from streamforge_utils.adapters.binance.transport import Answer, Transport, Unreadable
 from streamforge_utils.adapters.binance.turns import Turns
 from streamforge_utils.model.errors import BannedError, PermanentError, RetryableError
-from streamforge_utils.model.kinds.paging import Asked, ById, ByTime, IdAtTime, MalformedPage, Page, Question, described
+from streamforge_utils.model.kinds.paging import (
+    ById,
+    ByTime,
+    IdAtTime,
+    MalformedPage,
+    Page,
+    Question,
+    SentRequest,
+    described,
+)
 from streamforge_utils.model.kinds.registry import kind_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.ports.exchange import Rank, SymbolInfo
@@ -134,7 +143,7 @@ class BinanceExchange:
             )
             if disagree:
                 self._observer.count("exchange_clock_disagreements_total")
-            asked = Asked(
+            asked = SentRequest(
                 series=series,
                 question=question,
                 sent=sent,

@@ -26,12 +26,12 @@ from streamforge_utils.model.kinds.archive_rows import (
 )
 from streamforge_utils.model.kinds.kind import Amounts, DecimalText, Number, Record, RecordKind
 from streamforge_utils.model.kinds.paging import (
-    Asked,
     ById,
     MalformedPage,
     Page,
     Paging,
     Question,
+    SentRequest,
     page_of,
     rows_of,
     time_window,
@@ -117,7 +117,7 @@ class AggTradesPaging(Paging):
             return {**asked, "fromId": str(question.first_id)}
         return {**asked, **time_window(question)}
 
-    def read(self, body: bytes, asked: Asked) -> Page:
+    def read(self, body: bytes, asked: SentRequest) -> Page:
         rows = rows_of(_decode_rows, body)
         prefix, symbol, version = KIND.prefix(asked.series), asked.series.symbol, asked.observed_ms
         page = page_of(

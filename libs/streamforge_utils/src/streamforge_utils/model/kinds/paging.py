@@ -43,7 +43,7 @@ class ById(msgspec.Struct, frozen=True):
 Question = ByTime | ById
 
 
-class Asked(msgspec.Struct, frozen=True, kw_only=True):
+class SentRequest(msgspec.Struct, frozen=True, kw_only=True):
     """A request as it was sent, and when.
 
     question: what is wanted. sent: what the exchange was asked for, which may be wider. limit: records at most.
@@ -75,7 +75,7 @@ class Page(msgspec.Struct, frozen=True, gc=False):
         return len(self.positions)
 
 
-def page_of(records: Iterable[tuple[int, int, Any]], asked: Asked) -> Page:
+def page_of(records: Iterable[tuple[int, int, Any]], asked: SentRequest) -> Page:
     """A page of records that never change, each with its position and its time; each is encoded as JSON.
 
     They may come in any order. What comes twice, or was not asked for, is left out.
@@ -153,7 +153,7 @@ class Paging(ABC):
         """The query of a request. Raises ValueError for a question that the endpoint cannot be asked."""
 
     @abstractmethod
-    def read(self, body: bytes, asked: Asked) -> Page:
+    def read(self, body: bytes, asked: SentRequest) -> Page:
         """The records of an answer: those of the question that will not change any more. Raises MalformedPage."""
 
     def widened(

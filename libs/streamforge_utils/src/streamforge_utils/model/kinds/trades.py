@@ -35,13 +35,13 @@ from streamforge_utils.model.kinds.kind import (
     keys_of_series,
 )
 from streamforge_utils.model.kinds.paging import (
-    Asked,
     ById,
     ByTime,
     IdAtTime,
     Page,
     Paging,
     Question,
+    SentRequest,
     page_of,
     rows_of,
     time_window,
@@ -141,7 +141,7 @@ class HistoricalTrades(Paging):
             raise ValueError("trades are asked for by id")
         return {"symbol": series.symbol, "limit": str(limit), "fromId": str(question.first_id)}
 
-    def read(self, body: bytes, asked: Asked) -> Page:
+    def read(self, body: bytes, asked: SentRequest) -> Page:
         rows = rows_of(_decode_rows, body)
         prefix, symbol, version = KIND.prefix(asked.series), asked.series.symbol, asked.observed_ms
         return page_of(

@@ -16,6 +16,7 @@ from streamforge_utils.adapters.embedded import sqlite
 from streamforge_utils.adapters.embedded.bus.batch_format import BATCH_BYTES, Batch, pack
 from streamforge_utils.adapters.embedded.bus.consumer import EmbeddedConsumer
 from streamforge_utils.adapters.embedded.bus.files import OpenTopics, TopicFiles
+from streamforge_utils.adapters.embedded.wal_copier import FailedCopies
 from streamforge_utils.model.errors import TopicFull
 from streamforge_utils.ports.bus import Lag, Message, TopicSpec
 from streamforge_utils.ports.clock import Clock
@@ -114,7 +115,7 @@ class EmbeddedBus(ClientBus[EmbeddedProducer, EmbeddedConsumer]):
     ) -> None:
         sqlite.require_version()
         super().__init__(clock, observer, full_timeout_s)
-        self._files = TopicFiles(directory)
+        self._files = TopicFiles(directory, FailedCopies(observer))
         self._topics = OpenTopics(self._files)
 
     def _new_producer(self, bulk: bool, on_close: Callable[[EmbeddedProducer], None]) -> EmbeddedProducer:

@@ -22,6 +22,7 @@ from streamforge_utils.adapters.embedded import sqlite
 from streamforge_utils.adapters.embedded.bus.groups import Groups
 from streamforge_utils.adapters.embedded.bus.log import Log, gone
 from streamforge_utils.adapters.embedded.bus.notification import Waiter
+from streamforge_utils.adapters.embedded.wal_copier import FailedCopies
 from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError
 from streamforge_utils.ports.bus import TopicSpec
 
@@ -58,9 +59,10 @@ _LOCK_PAUSE_S = 0.002
 
 
 class TopicFiles:
-    """The topics under one directory. Every method blocks; any thread, any process."""
+    """The topics under one directory. Every method blocks; any thread, any process. failed: as `WalCopier` takes it."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, failed: FailedCopies | None = None) -> None:
+        self._failed = failed
         self._topics = directory / "topics"
         self._lock = directory / LOCK_FILE
         self.members = directory / "members"
@@ -73,7 +75,7 @@ class TopicFiles:
             path = _log_in(folder)
             if path is None:
                 raise PermanentError(f"there is no topic {name}; create it before using it")
-            log = Log.open(path, name)
+            log = Log.open(path, name, self._failed)
             try:
                 if log.deleted:
                     raise gone(name)

@@ -16,7 +16,7 @@ import msgspec
 from streamforge_utils.adapters.embedded import sqlite
 from streamforge_utils.adapters.embedded.bus.batch_format import Batch, StoredBatch
 from streamforge_utils.adapters.embedded.bus.notification import notify
-from streamforge_utils.adapters.embedded.wal_copier import WRITER_BYTES, WalCopier
+from streamforge_utils.adapters.embedded.wal_copier import WRITER_BYTES, FailedCopies, WalCopier
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.ports.bus import Retention, TopicSpec
 
@@ -54,13 +54,15 @@ _FORMAT = sqlite.Format(
 class Log:
     """An open log. Every method blocks; one thread at a time."""
 
-    def __init__(self, path: Path, connection: sqlite3.Connection, spec: TopicSpec) -> None:
+    def __init__(
+        self, path: Path, connection: sqlite3.Connection, spec: TopicSpec, failed: FailedCopies | None = None
+    ) -> None:
         self.path = path
         self.spec = spec
         self._connection = connection
         self._synchronous = _synchronous(spec.retention)
         self._wal = Path(f"{path}-wal")
-        self._copier = WalCopier(_page_size(spec.retention))
+        self._copier = WalCopier(_page_size(spec.retention), failed)
 
     @classmethod
     def create(cls, path: Path, spec: TopicSpec) -> None:
@@ -76,8 +78,11 @@ class Log:
                 connection.execute("INSERT INTO partitions VALUES (0, 0, 0)")
 
     @classmethod
-    def open(cls, path: Path, name: str) -> Log:
-        """Open the log of topic `name`. Raises FileNotFoundError, ConfigError or RetryableError."""
+    def open(cls, path: Path, name: str, failed: FailedCopies | None = None) -> Log:
+        """Open the log of topic `name`. failed: as `WalCopier` takes it.
+
+        Raises FileNotFoundError, ConfigError or RetryableError.
+        """
         connection = sqlite.connect(path, _FORMAT, create=False)
         try:
             with sqlite.translated(path, "read"):
@@ -93,7 +98,7 @@ class Log:
             raise
         readers = msgspec.json.decode(row[3], type=tuple[str, ...])
         spec = TopicSpec(name=name, retention=retention, max_bytes=row[2], readers=readers)
-        return cls(path, connection, spec)
+        return cls(path, connection, spec, failed)
 
     def close(self) -> None:
         self._copier.close()

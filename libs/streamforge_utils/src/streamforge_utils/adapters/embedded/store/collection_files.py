@@ -16,7 +16,7 @@ from typing import Final, TypeVar
 
 from streamforge_utils.adapters.embedded import sqlite
 from streamforge_utils.adapters.embedded.store import document_rows
-from streamforge_utils.adapters.embedded.wal_copier import WRITER_BYTES, WalCopier
+from streamforge_utils.adapters.embedded.wal_copier import WRITER_BYTES, FailedCopies, WalCopier
 from streamforge_utils.model.errors import ConfigError, RetryableError
 from streamforge_utils.model.names import fit
 
@@ -35,14 +35,14 @@ _REOPENINGS = 20
 
 
 class Catalogue:
-    """The collections of a directory, and the open connections of one thread."""
+    """The collections of a directory, and the open connections of one thread. failed: as `WalCopier` takes it."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, failed: FailedCopies | None = None) -> None:
         self._directory = directory
         self._path = directory / "collections.db"
         self._catalogue = sqlite.LazyConnection(self._path, FORMAT)
         self._open: OrderedDict[str, tuple[sqlite3.Connection, Path]] = OrderedDict()
-        self._copier = WalCopier(document_rows.PAGE_SIZE)
+        self._copier = WalCopier(document_rows.PAGE_SIZE, failed)
 
     def names(self) -> list[str]:
         """The names of all collections, sorted."""

@@ -20,7 +20,8 @@ from streamforge_utils.adapters.call_thread import Lane
 from streamforge_utils.adapters.embedded import sqlite
 from streamforge_utils.adapters.embedded.store import document_rows
 from streamforge_utils.adapters.embedded.store.collection_files import Catalogue
-from streamforge_utils.adapters.embedded.store.state_rows import States
+from streamforge_utils.adapters.embedded.store.state_rows import States, Wanted
+from streamforge_utils.adapters.embedded.wal_copier import FailedCopies
 from streamforge_utils.model.documents import check_edge, check_name, is_document
 from streamforge_utils.ports.columns import DocumentColumns
 from streamforge_utils.ports.instrumentation import NullObserver, Observer
@@ -44,16 +45,17 @@ class EmbeddedStore:
     """Documents, states and edges in `directory` (made when needed).
 
     Documents and edges survive SIGKILL of any process; states, and documents after `flush`, power loss as well.
-    Counts `store_documents` (by outcome) and `store_write_seconds`. Raises ConfigError if SQLite is too old.
+    Counts `store_documents` (by outcome), `store_write_seconds` and `wal_copy_failures`.
+    Raises ConfigError if SQLite is too old.
     """
 
     def __init__(self, directory: Path, *, observer: Observer | None = None) -> None:
         sqlite.require_version()
         self._directory = directory
         self._observer = observer or NullObserver()
-        documents = directory / "documents"
-        self._writing, self._written = Lane("store-write"), Catalogue(documents)
-        self._reading, self._read = Lane("store-read"), Catalogue(documents)
+        documents, failed = directory / "documents", FailedCopies(observer)
+        self._writing, self._written = Lane("store-write"), Catalogue(documents, failed)
+        self._reading, self._read = Lane("store-read"), Catalogue(documents, failed)
         self._changing, self._changed = Lane("store-states-write"), States(directory / "states.db")
         self._looking, self._looked = Lane("store-states-read"), States(directory / "states.db")
         self._linking, self._linked = Lane("store-edges"), Edges(directory / "edges.db")
@@ -135,17 +137,25 @@ class EmbeddedStore:
         kind: str,
         *,
         where: Mapping[str, Sequence[str]] | None = None,
+        begins: Mapping[str, Sequence[str]] | None = None,
         prefix: str = "",
         after: str | None = None,
         limit: int = 100,
     ) -> Sequence[State]:
         """See `StateStore.find`. Raises InvalidInput if the state `after` was removed."""
-        return await self._looking.run(self._looked.find, kind, where=where, prefix=prefix, after=after, limit=limit)
+        wanted = Wanted.of(where, begins, prefix)
+        return await self._looking.run(self._looked.find, kind, wanted, after=after, limit=limit)
 
     async def tally(
-        self, kind: str, label: str, *, where: Mapping[str, Sequence[str]] | None = None, prefix: str = ""
+        self,
+        kind: str,
+        label: str,
+        *,
+        where: Mapping[str, Sequence[str]] | None = None,
+        begins: Mapping[str, Sequence[str]] | None = None,
+        prefix: str = "",
     ) -> Mapping[str, int]:
-        return await self._looking.run(self._looked.tally, kind, label, where=where, prefix=prefix)
+        return await self._looking.run(self._looked.tally, kind, label, Wanted.of(where, begins, prefix))
 
     async def remove(self, kind: str, id: str, *, expected: str) -> None:
         await self._changing.run(self._changed.remove, kind, id, expected=expected)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -35,6 +35,45 @@ FORMAT: Final = sqlite.Format(
 _COLUMNS = "s.id, s.revision, s.body, s.labels, s.created_ms"
 _decode_labels = msgspec.json.Decoder(dict[str, str]).decode
 _encode_labels = msgspec.json.Encoder().encode
+
+
+class _OfLabel(NamedTuple):
+    """What a label must be. equal: one of these values; else it begins so that `test` holds, with its values.
+
+    test: of the column that is put in for `{}`.
+    """
+
+    equal: Sequence[str]
+    test: str
+    values: tuple[str, ...]
+
+
+class Wanted(NamedTuple):
+    """Which states are meant. labels: by name; all must hold. prefix: what the ids begin with.
+
+    none: a label may have no value at all, so that there are no such states.
+    """
+
+    labels: Mapping[str, _OfLabel]
+    prefix: str
+    none: bool
+
+    @classmethod
+    def of(
+        cls, where: Mapping[str, Sequence[str]] | None, begins: Mapping[str, Sequence[str]] | None, prefix: str
+    ) -> Wanted:
+        """As `StateStore.find` has it."""
+        labels: dict[str, _OfLabel] = {}
+        for name, given in (where or {}).items():
+            values = tuple(sorted(set(given)))
+            labels[name] = _OfLabel(values, f"{{}} IN ({', '.join('?' * len(values))})", values)
+        for name, given in (begins or {}).items():
+            beginnings = sorted(set(given))
+            test = " OR ".join(["({} >= ? AND {} < ?)"] * len(beginnings))
+            # Texts are compared by their UTF-8, in which this character comes last.
+            ends = tuple(text for one in beginnings for text in (one, f"{one}\U0010ffff"))
+            labels[name] = _OfLabel((), f"({test})", ends)
+        return cls(labels, prefix, not all(one.values for one in labels.values()))
 
 
 class States:
@@ -86,20 +125,18 @@ class States:
                 )
         return state
 
-    def find(
-        self, kind: str, *, where: Mapping[str, Sequence[str]] | None, prefix: str, after: str | None, limit: int
-    ) -> list[State]:
+    def find(self, kind: str, wanted: Wanted, *, after: str | None, limit: int) -> list[State]:
         """States by label, newest first. Raises InvalidInput if there is no state `after`."""
         connection = self._file.get()
         with sqlite.snapshot(connection, self._file.path):
             edge = None if after is None else _edge(connection, kind, after)
-            return _find(connection, kind, where or {}, prefix, edge, max(limit, 0))
+            return _find(connection, kind, wanted, edge, max(limit, 0))
 
-    def tally(self, kind: str, label: str, *, where: Mapping[str, Sequence[str]] | None, prefix: str) -> dict[str, int]:
+    def tally(self, kind: str, label: str, wanted: Wanted) -> dict[str, int]:
         """How many states have each value of `label`, of those that `find` would give."""
         connection = self._file.get()
         with sqlite.snapshot(connection, self._file.path):
-            return _tally(connection, kind, label, where or {}, prefix)
+            return _tally(connection, kind, label, wanted)
 
     def remove(self, kind: str, id: str, *, expected: str) -> None:
         """Remove the state if its revision is `expected`."""
@@ -149,57 +186,53 @@ def _edge(connection: sqlite3.Connection, kind: str, id: str) -> tuple[int, str]
 
 
 def _find(
-    connection: sqlite3.Connection,
-    kind: str,
-    where: Mapping[str, Sequence[str]],
-    prefix: str,
-    edge: tuple[int, str] | None,
-    limit: int,
+    connection: sqlite3.Connection, kind: str, wanted: Wanted, edge: tuple[int, str] | None, limit: int
 ) -> list[State]:
-    wanted = {name: sorted(set(values)) for name, values in where.items()}
-    if not all(wanted.values()):
+    if wanted.none:
         return []
-    beyond, beyond_values = _beginning(prefix)
+    beyond, beyond_values = _beginning(wanted.prefix)
     if edge is not None:
         beyond, beyond_values = f"{beyond} AND (created_ms, id) < (?, ?)", (*beyond_values, *edge)
-    if not wanted:
+    if not wanted.labels:
         sql = (
             f"SELECT {_COLUMNS} FROM states s WHERE s.kind = ?{beyond} "  # noqa: S608 - fixed texts
             "ORDER BY s.created_ms DESC, s.id DESC LIMIT ?"
         )
         return [_state(row) for row in connection.execute(sql, (kind, *beyond_values, limit))]
-    # One walk down the index for each value of the rarest label, newest first; the pages are then merged.
+    # One walk down the index for each value of the rarest label, newest first, or one along all that begin so; the
+    # pages are then merged.
     first, tests, test_values = _rarest(connection, kind, wanted)
+    of = wanted.labels[first]
+    walks: list[tuple[str, tuple[str, ...]]]
+    walks = [("value = ?", (one,)) for one in of.equal] or [(of.test.replace("{}", "value"), of.values)]
     found: list[tuple[int, str]] = []
-    for value in wanted[first]:
+    for test, values in walks:
         sql = (
-            f"SELECT created_ms, id FROM labels l WHERE kind = ? AND name = ? AND value = ?{beyond}{tests} "  # noqa: S608
+            f"SELECT created_ms, id FROM labels l WHERE kind = ? AND name = ? AND {test}{beyond}{tests} "  # noqa: S608
             "ORDER BY created_ms DESC, id DESC LIMIT ?"
         )
-        found.extend(connection.execute(sql, (kind, first, value, *beyond_values, *test_values, limit)))
+        found.extend(connection.execute(sql, (kind, first, *values, *beyond_values, *test_values, limit)))
     found.sort(reverse=True)
     states = (_get(connection, kind, id) for _, id in found[:limit])
     return [state for state in states if state is not None]
 
 
-def _tally(
-    connection: sqlite3.Connection, kind: str, label: str, where: Mapping[str, Sequence[str]], prefix: str
-) -> dict[str, int]:
-    wanted = {name: sorted(set(values)) for name, values in where.items()}
-    if not all(wanted.values()):
+def _tally(connection: sqlite3.Connection, kind: str, label: str, wanted: Wanted) -> dict[str, int]:
+    if wanted.none:
         return {}
-    beginning, beginning_values = _beginning(prefix)
+    beginning, beginning_values = _beginning(wanted.prefix)
     values: Sequence[object]
-    if not wanted:
+    if not wanted.labels:
         rows = f"SELECT value FROM labels WHERE kind = ? AND name = ?{beginning}"  # noqa: S608 - fixed texts
         values = (kind, label, *beginning_values)
     else:
         first, tests, test_values = _rarest(connection, kind, wanted)
+        of = wanted.labels[first]
         rows = (
             "SELECT (SELECT t.value FROM labels t WHERE t.kind = l.kind AND t.id = l.id AND t.name = ?) AS value "  # noqa: S608
-            f"FROM labels l WHERE kind = ? AND name = ? AND l.value IN ({_marks(wanted[first])}){beginning}{tests}"
+            f"FROM labels l WHERE kind = ? AND name = ? AND {of.test.replace('{}', 'l.value')}{beginning}{tests}"
         )
-        values = (label, kind, first, *wanted[first], *beginning_values, *test_values)
+        values = (label, kind, first, *of.values, *beginning_values, *test_values)
     sql = f"SELECT value, count(*) FROM ({rows}) WHERE value IS NOT NULL GROUP BY value"  # noqa: S608
     return dict(connection.execute(sql, values).fetchall())
 
@@ -209,27 +242,23 @@ def _beginning(prefix: str) -> tuple[str, tuple[object, ...]]:
     return (" AND substr(id, 1, ?) = ?", (len(prefix), prefix)) if prefix else ("", ())
 
 
-def _rarest(connection: sqlite3.Connection, kind: str, wanted: Mapping[str, list[str]]) -> tuple[str, str, list[str]]:
-    """The label that the fewest states have with these values, and the test of the other ones with its values."""
-    first, *others = sorted(wanted, key=lambda name: _matches(connection, kind, name, wanted[name]))
+def _rarest(connection: sqlite3.Connection, kind: str, wanted: Wanted) -> tuple[str, str, list[str]]:
+    """The label that the fewest states have so, and the test of the other ones with its values."""
+    first, *others = sorted(wanted.labels, key=lambda name: _matches(connection, kind, name, wanted.labels[name]))
     tests = "".join(
         " AND EXISTS (SELECT 1 FROM labels o WHERE o.kind = l.kind AND o.id = l.id AND o.name = ? "  # noqa: S608
-        f"AND +o.value IN ({_marks(wanted[name])}))"
+        f"AND {wanted.labels[name].test.replace('{}', '+o.value')})"
         for name in others
     )
-    return first, tests, [text for name in others for text in (name, *wanted[name])]
+    return first, tests, [text for name in others for text in (name, *wanted.labels[name].values)]
 
 
-def _matches(connection: sqlite3.Connection, kind: str, name: str, values: Sequence[str]) -> int:
+def _matches(connection: sqlite3.Connection, kind: str, name: str, of: _OfLabel) -> int:
     row = connection.execute(
-        f"SELECT count(*) FROM labels WHERE kind = ? AND name = ? AND value IN ({_marks(values)})",  # noqa: S608
-        (kind, name, *values),
+        f"SELECT count(*) FROM labels WHERE kind = ? AND name = ? AND {of.test.replace('{}', 'value')}",  # noqa: S608
+        (kind, name, *of.values),
     ).fetchone()
     return int(row[0])
-
-
-def _marks(values: Sequence[str]) -> str:
-    return ", ".join("?" * len(values))
 
 
 def _state(row: tuple[str, int, bytes, bytes, int]) -> State:

@@ -26,7 +26,7 @@ from streamforge_utils.model.kinds.candles.kline_files import KlineFiles
 from streamforge_utils.model.kinds.candles.kline_stream import KlineStream
 from streamforge_utils.model.kinds.candles.klines_answer import by_time, read_page
 from streamforge_utils.model.kinds.kind import Amounts, RecordKind
-from streamforge_utils.model.kinds.paging import Asked, ByTime, Page, Paging, Question
+from streamforge_utils.model.kinds.paging import ByTime, Page, Paging, Question, SentRequest
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 
@@ -107,7 +107,7 @@ class Klines(Paging):
             parameters["startTime"] = str(asked.span.start_ms)
         return parameters
 
-    def read(self, body: bytes, asked: Asked) -> Page:
+    def read(self, body: bytes, asked: SentRequest) -> Page:
         return read_page(body, asked)
 
     def widened(

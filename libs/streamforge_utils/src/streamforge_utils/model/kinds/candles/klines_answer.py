@@ -15,7 +15,7 @@ from operator import attrgetter, lt
 import msgspec
 
 from streamforge_utils.model.kinds.candles.candle import Candle, Interval, candle_key_prefix, encode_candle
-from streamforge_utils.model.kinds.paging import Asked, ByTime, MalformedPage, Page, Question
+from streamforge_utils.model.kinds.paging import ByTime, MalformedPage, Page, Question, SentRequest
 
 
 class _Row(msgspec.Struct, array_like=True, gc=False):
@@ -54,7 +54,7 @@ class Rows(msgspec.Struct, frozen=True, kw_only=True):
     dropped: dict[str, int]
 
 
-def read_rows(body: bytes, asked: Asked) -> Rows:
+def read_rows(body: bytes, asked: SentRequest) -> Rows:
     """The closed candles of an answer that open in `span`, ascending, each once.
 
     A candle is closed if it ends before `observed_ms`, which becomes its version; where by the local clock it
@@ -132,7 +132,7 @@ def _in_order(rows: list[_Row], dropped: dict[str, int]) -> list[_Row]:
     return kept
 
 
-def _inside(rows: list[_Row], asked: Asked, dropped: dict[str, int]) -> list[_Row]:
+def _inside(rows: list[_Row], asked: SentRequest, dropped: dict[str, int]) -> list[_Row]:
     span, sent_span = by_time(asked.question).span, by_time(asked.sent).span
     unasked = sum(row.open_time not in sent_span for row in rows)
     if unasked:
@@ -140,7 +140,7 @@ def _inside(rows: list[_Row], asked: Asked, dropped: dict[str, int]) -> list[_Ro
     return [row for row in rows if row.open_time in span]
 
 
-def _closed(rows: list[_Row], asked: Asked, newest_open_ms: int, dropped: dict[str, int]) -> list[_Row]:
+def _closed(rows: list[_Row], asked: SentRequest, newest_open_ms: int, dropped: dict[str, int]) -> list[_Row]:
     observed_ms, interval = asked.observed_ms, Interval(asked.series.interval)
     closed = [row for row in rows if row.close_time < observed_ms]
     while closed:
@@ -158,7 +158,7 @@ def _closed(rows: list[_Row], asked: Asked, newest_open_ms: int, dropped: dict[s
     return closed
 
 
-def _candles(rows: Sequence[_Row], asked: Asked) -> list[Candle]:
+def _candles(rows: Sequence[_Row], asked: SentRequest) -> list[Candle]:
     symbol, spelled, version = asked.series.symbol, asked.series.interval, asked.observed_ms
     prefix = candle_key_prefix(symbol, spelled)
     return [
@@ -199,7 +199,7 @@ _encode = msgspec.json.encode
 _decode_integers = msgspec.json.Decoder(list[int]).decode
 
 
-def read_page(body: bytes, asked: Asked) -> Page:
+def read_page(body: bytes, asked: SentRequest) -> Page:
     """The candles that `read_rows` gives, as they travel. Raises MalformedPage."""
     page = _plain_page(body, asked)
     if page is not None:
@@ -210,7 +210,7 @@ def read_page(body: bytes, asked: Asked) -> Page:
     return Page(opens, opens, keys, [*map(encode_candle, rows.candles)], rows.dropped)
 
 
-def _plain_page(body: bytes, asked: Asked) -> Page | None:
+def _plain_page(body: bytes, asked: SentRequest) -> Page | None:
     """The page by the regular expression alone; None if a row may have to be checked or left out."""
     rows = _find_rows(body)
     if not rows or len(rows) > asked.limit:
@@ -244,7 +244,7 @@ def _integers(texts: list[bytes]) -> list[int]:
     return _decode_integers(b"[%b]" % b",".join(texts))
 
 
-def _all_wanted(opens: list[int], closes: list[int], asked: Asked) -> bool:
+def _all_wanted(opens: list[int], closes: list[int], asked: SentRequest) -> bool:
     """Whether every row is in order, inside the span and closed, by both clocks; as `read_rows` requires."""
     span, interval = by_time(asked.question).span, Interval(asked.series.interval)
     return (

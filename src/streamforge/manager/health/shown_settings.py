@@ -1,0 +1,61 @@
+"""The settings that a manager was started with, as others may see them: no secret, and of addresses the place alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated
+
+import msgspec
+
+from streamforge_utils.model.secret import shown_address
+from streamforge_utils.runtime.environment import Variable, variables
+
+_LONGEST = 300
+
+
+class Setting(msgspec.Struct, frozen=True, kw_only=True):
+    """A setting of the manager."""
+
+    name: Annotated[str, msgspec.Meta(description="Its environment variable.", examples=["STREAMFORGE_MAX_RUNNING"])]
+    value: Annotated[
+        str | None,
+        msgspec.Meta(
+            description="As it is set, of an address scheme, host and port; none: it is not set, or not to be shown.",
+            examples=["4"],
+        ),
+    ]
+    origin: Annotated[
+        str,
+        msgspec.Meta(
+            description="environment: it is set there, or by an option of the command that started the manager.",
+            extra_json_schema={"enum": ["environment", "default"]},
+        ),
+    ]
+    secret: Annotated[bool, msgspec.Meta(description="Whether it is a secret, which is never shown.")]
+    default: Annotated[str, msgspec.Meta(description="What counts where it is not set; may be empty.", examples=["8"])]
+    unit: Annotated[str, msgspec.Meta(examples=["workflows"])]
+    meaning: Annotated[str, msgspec.Meta(examples=["workflows that run at once; others wait"])]
+
+
+def shown_settings(kind: type[msgspec.Struct], environ: Mapping[str, str]) -> tuple[Setting, ...]:
+    """Each setting of the struct `kind`, as it is read from `environ`."""
+    return tuple(
+        Setting(
+            name=one.name,
+            value=_shown(one, environ.get(one.name, "")),
+            origin="environment" if environ.get(one.name) else "default",
+            secret=one.secret,
+            default=one.default,
+            unit=one.unit,
+            meaning=one.meaning,
+        )
+        for one in variables(kind)
+    )
+
+
+def _shown(of: Variable, text: str) -> str | None:
+    if not text or of.secret:
+        return None
+    if "://" in text:
+        return ", ".join(shown_address(one) for one in text.split(","))[:_LONGEST]
+    return None if of.unseen else text[:_LONGEST]

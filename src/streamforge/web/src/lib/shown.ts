@@ -1,6 +1,7 @@
 /** Formats with the language and the zone of the preferences. */
 import * as format from "./format";
 import { preferences } from "./preferences.svelte";
+import * as sizes from "./sizes";
 
 export const count = (value: number): string => format.count(value, preferences.language);
 export const rate = (value: number): string => format.rate(value, preferences.language);
@@ -8,3 +9,4 @@ export const percent = (share: number): string => format.percent(share, preferen
 export const duration = (seconds: number): string => format.duration(seconds, preferences.language);
 export const instant = (ms: number): string => format.instant(ms, preferences.zone);
 export const range = (startMs: number, endMs: number): string => format.range(startMs, endMs, preferences.zone);
+export const size = (bytes: number): string => sizes.size(bytes, preferences.language);

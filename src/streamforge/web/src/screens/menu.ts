@@ -7,4 +7,8 @@ export interface Entry {
   key: string;
 }
 
-export const MENU: readonly Entry[] = [{ path: "/workflows", word: "nav.workflows", key: "w" }];
+export const MENU: readonly Entry[] = [
+  { path: "/workflows", word: "nav.workflows", key: "w" },
+  { path: "/start", word: "nav.start", key: "n" },
+  { path: "/schedules", word: "nav.schedules", key: "e" },
+];

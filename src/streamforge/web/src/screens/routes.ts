@@ -11,6 +11,9 @@ export interface Route {
 const ROUTES: readonly Route[] = [
   { pattern: /^\/workflows$/, load: () => import("./Workflows.svelte") },
   { pattern: /^\/workflows\/(?<queueId>[^/]+)$/, load: () => import("./Workflow.svelte") },
+  { pattern: /^\/start$/, load: () => import("./Start.svelte") },
+  { pattern: /^\/schedules$/, load: () => import("./Schedules.svelte") },
+  { pattern: /^\/schedules\/(?<name>[^/]+)$/, load: () => import("./Schedule.svelte") },
 ];
 
 /** The screen of an address, or null. */

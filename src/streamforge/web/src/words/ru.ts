@@ -1,8 +1,12 @@
 /** The Russian catalogue. */
+import { ru as schedules } from "./schedules.ts";
 import { ru as shell } from "./shell.ts";
+import { ru as start } from "./start.ts";
 import { ru as workflows } from "./workflows.ts";
 
 export const ru = {
   ...shell,
+  ...schedules,
+  ...start,
   ...workflows,
 };

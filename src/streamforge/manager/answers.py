@@ -341,6 +341,7 @@ class Targets(msgspec.Struct, frozen=True, kw_only=True):
     """The catalogue of targets."""
 
     targets: list[Target]
+    types: Annotated[list[str], meaning("What a request may ask for.", ["api_candles_1m"])] = []
 
 
 class SchemaEntry(msgspec.Struct, frozen=True, kw_only=True):

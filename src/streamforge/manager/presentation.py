@@ -16,12 +16,13 @@ from streamforge.manager import answers, data_answers, request_answers, service,
 from streamforge.manager.describing import schemas
 from streamforge.manager.handover_answers import handover_answer
 from streamforge.manager.live_answers import live_answer
+from streamforge.manager.requests import default_targets
 from streamforge.manager.topic_answers import topic_answer
 from streamforge.manager.workflow import Workflow
 from streamforge.manager.workflow_progress import distinct_records, progress_of, stored_records, waiting_for
 from streamforge_utils.model import coverage, messages
 from streamforge_utils.model.coverage import KEPT, Verdict
-from streamforge_utils.model.kinds.registry import type_of
+from streamforge_utils.model.kinds.registry import kinds, type_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.model.topic_reading import JSON_TYPE
@@ -279,7 +280,8 @@ def targets_answer() -> answers.Targets:
                 parameters=schemas.standalone(definition.json_schema()),
             )
             for name, definition in known
-        ]
+        ],
+        types=[one for kind in kinds() for one in kind.types if default_targets(one)],
     )
 
 

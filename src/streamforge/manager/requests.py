@@ -229,7 +229,7 @@ def _is_the_same_range(live: Workflow, wanted: Workflow, exchange_now_ms: int) -
     over = what_is_over(live, wanted.span, exchange_now_ms)
     lacking_ms = max(0, live.span.start_ms - wanted.span.start_ms) + behind_ms(live, over)
     most_ms = min(MOST_BEHIND_MS, (wanted.span.end_ms - wanted.span.start_ms) // 10)
-    by_default = all(one.collection == _collection_of(one) for one in (live, wanted))
+    by_default = all(one.collection == default_collection_of(one) for one in (live, wanted))
     return lacking_ms <= most_ms and (by_default or live.collection == wanted.collection)
 
 
@@ -273,7 +273,7 @@ def _rule_of(live: Workflow) -> tuple[Rule | None, int | None]:
     return (rule if rule.is_fixed(phase_ms) else None), phase_ms
 
 
-def _collection_of(workflow: Workflow) -> str:
+def default_collection_of(workflow: Workflow) -> str:
     """The collection of a request that names none."""
     return _default_collection(workflow.symbol, workflow.type, workflow.span, workflow.requested)
 

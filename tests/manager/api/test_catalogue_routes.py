@@ -62,8 +62,11 @@ async def test_a_browser_gets_the_same_as_a_page_that_loads_nothing(client: http
 
 
 async def test_targets_describe_every_worker_and_its_parameters(client: httpx.AsyncClient) -> None:
-    found = (await client.get("/targets")).json()["targets"]
+    answer = (await client.get("/targets")).json()
+    found, types = answer["targets"], answer["types"]
 
+    assert {"api_candles_1m", "api_candles_1M", "ws_candles_1s", "api_trades", "ws_orderbook"} <= set(types)
+    assert not {"ws_depth_top", "json"} & set(types)  # they come with others
     assert [target["target"] for target in found] == workers.targets()
     by_name = {target["target"]: target for target in found}
     assert by_name["loader-api-candles"]["role"] == "loader"

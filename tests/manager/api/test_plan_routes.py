@@ -61,3 +61,13 @@ async def test_named_targets_say_where_records_come_from(client: httpx.AsyncClie
     answer = await client.post("/queues/start", json={**named, "source": "archive"})
     (error,) = problem(answer, 422, "invalid-input")["errors"]
     assert (error["field"], "load from there alone" in error["message"]) == ("source", True)
+
+
+async def test_the_request_of_a_workflow_starts_another_one_like_it(client: httpx.AsyncClient) -> None:
+    asked = {**REQUEST, "source": "rest", "parameters": {"loader-api-candles": {"concurrency": 2}}}
+    started = (await client.post("/queues/start", json={**asked, "labels": {"team": "a"}})).json()
+    answer = await client.get(f"/queues/{started['queue_id']}/request")
+    assert (answer.status_code, answer.json()) == (200, {**asked, "labels": {"team": "a"}})
+    joined = (await client.post("/queues/start", json=answer.json())).json()
+    assert (joined["queue_id"], joined["joined"]) == (started["queue_id"], True)
+    problem(await client.get("/queues/wf-none/request"), 404, "not-found")

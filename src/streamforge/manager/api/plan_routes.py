@@ -1,9 +1,10 @@
-"""The route of plans: what a load would do, before it is started."""
+"""The routes of what may be started: what a load would do and take, and the request for another one like it."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
+import msgspec
 from fastapi import APIRouter
 from pydantic import Discriminator, Tag
 from starlette.responses import Response
@@ -12,8 +13,9 @@ from streamforge.manager import plan_answers, start_answers
 from streamforge.manager.api.batch_routes import StartBatch
 from streamforge.manager.api.error_answers import MANY, ONE
 from streamforge.manager.api.request_bodies import Start
-from streamforge.manager.api.routing import SCHEMAS, In, StrictRoute, reply
+from streamforge.manager.api.routing import SCHEMAS, In, QueueId, StrictRoute, reply
 from streamforge.manager.presentation import up_to_date_answer
+from streamforge.manager.repeated_request import repeated_request
 from streamforge.manager.service import UpToDate
 
 _ANSWERS = (plan_answers.Forecast.__name__, plan_answers.BatchForecast.__name__, start_answers.UpToDate.__name__)
@@ -44,3 +46,15 @@ async def forecast(body: PlanRequest, to: In) -> Response:
         return reply(await to.service.forecast(body.request()))
     except UpToDate as found_nothing:
         return reply(up_to_date_answer(found_nothing))
+
+
+@router.get(
+    "/queues/{queue_id}/request",
+    responses={200: {"content": {"application/json": {"schema": {"$ref": SCHEMAS + Start.__name__}}}}},
+    summary="The request that would start a workflow like this one",
+    description="A body for `POST /queues/start`, with what differs from the defaults alone. A relative range keeps "
+    "its words.",
+)
+async def request(queue_id: QueueId, to: In) -> Response:
+    found = repeated_request(await to.service.get(queue_id))
+    return Response(msgspec.json.encode(found), media_type="application/json")

@@ -44,6 +44,15 @@ export function post<T>(path: string, body?: unknown, key?: string): Promise<T> 
   return ask<T>("POST", path, { headers, ...(body === undefined ? {} : { body: JSON.stringify(body) }) });
 }
 
+export function patch<T>(path: string, body: unknown): Promise<T> {
+  return ask<T>("PATCH", path, { headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
+}
+
+/** DELETE, whose answer has nothing to tell. */
+export async function remove(path: string): Promise<void> {
+  await ask<null>("DELETE", path, {});
+}
+
 async function ask<T>(method: string, path: string, more: RequestInit): Promise<T> {
   const limit = AbortSignal.timeout(ANSWER_MS);
   const headers = new Headers(more.headers);
@@ -60,7 +69,7 @@ async function ask<T>(method: string, path: string, more: RequestInit): Promise<
     answered(false);
     throw new Unreachable(String(error));
   }
-  const body = parsed(text);
+  const body = response.status === 204 ? null : parsed(text);
   if (response.ok && body !== undefined) {
     answered(true, response.headers.get("Date"));
     return body as T;

@@ -13,6 +13,9 @@ const ROUTES: readonly Route[] = [
   { pattern: /^\/workflows\/(?<queueId>[^/]+)$/, load: () => import("./Workflow.svelte") },
   { pattern: /^\/coverage$/, load: () => import("./Coverage.svelte") },
   { pattern: /^\/settings$/, load: () => import("./Settings.svelte") },
+  { pattern: /^\/start$/, load: () => import("./Start.svelte") },
+  { pattern: /^\/schedules$/, load: () => import("./Schedules.svelte") },
+  { pattern: /^\/schedules\/(?<name>[^/]+)$/, load: () => import("./Schedule.svelte") },
 ];
 
 /** The screen of an address, or null. */

@@ -16,7 +16,6 @@ import {
 import { completed, completions } from "./completions.ts";
 import { Once } from "./once.ts";
 import { Random } from "./random.ts";
-import { size } from "./sizes.ts";
 
 const NOW = Date.UTC(2024, 7, 10, 12);
 const SOURCE = { type: "string", enum: ["auto", "archive", "rest"] };
@@ -277,12 +276,8 @@ test("a request keeps its key until its answer is known, also in another page of
   assert.equal(once().keyOf("b"), "k4");
 });
 
-test("words are symbols in one spelling, and sizes have the unit that suits them", () => {
+test("words are symbols in one spelling", () => {
   assert.deepEqual(wordsOf("a\tb,,a; \n"), ["A", "B"]);
-  assert.deepEqual(
-    [0, 999, 1500, 2_340_000].map((bytes) => size(bytes, "en")),
-    ["0 byte", "999 byte", "1.5 kB", "2.3 MB"],
-  );
 });
 
 test("the last word of the symbols is completed by traded ones that begin with it, then by others", () => {

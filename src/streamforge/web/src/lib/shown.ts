@@ -2,7 +2,6 @@
 import * as sizes from "./bytes";
 import * as format from "./format";
 import { preferences } from "./preferences.svelte";
-import * as sizes from "./sizes";
 
 const groups = (): boolean => preferences.numbers === "groups";
 
@@ -13,4 +12,3 @@ export const percent = (share: number): string => format.percent(share, preferen
 export const duration = (seconds: number): string => format.duration(seconds, preferences.language);
 export const instant = (ms: number): string => format.instant(ms, preferences.zone);
 export const range = (startMs: number, endMs: number): string => format.range(startMs, endMs, preferences.zone);
-export const size = (bytes: number): string => sizes.size(bytes, preferences.language);

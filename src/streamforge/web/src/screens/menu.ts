@@ -9,6 +9,7 @@ export interface Entry {
 
 export const MENU: readonly Entry[] = [
   { path: "/workflows", word: "nav.workflows", key: "w" },
+  { path: "/series", word: "nav.series", key: "s" },
   { path: "/coverage", word: "nav.coverage", key: "c" },
   { path: "/start", word: "nav.start", key: "n" },
   { path: "/schedules", word: "nav.schedules", key: "e" },

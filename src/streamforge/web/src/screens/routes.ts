@@ -16,6 +16,8 @@ const ROUTES: readonly Route[] = [
   { pattern: /^\/start$/, load: () => import("./Start.svelte") },
   { pattern: /^\/schedules$/, load: () => import("./Schedules.svelte") },
   { pattern: /^\/schedules\/(?<name>[^/]+)$/, load: () => import("./Schedule.svelte") },
+  { pattern: /^\/series$/, load: () => import("./SeriesList.svelte") },
+  { pattern: /^\/series\/(?<symbol>[^/]+)\/(?<type>[^/]+)$/, load: () => import("./Series.svelte") },
 ];
 
 /** The screen of an address, or null. */

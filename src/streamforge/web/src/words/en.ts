@@ -2,6 +2,7 @@
 import { en as coverage } from "./coverage.ts";
 import { en as settings } from "./settings.ts";
 import { en as schedules } from "./schedules.ts";
+import { en as series } from "./series.ts";
 import { en as shell } from "./shell.ts";
 import { en as start } from "./start.ts";
 import { en as workflows } from "./workflows.ts";
@@ -13,4 +14,5 @@ export const en = {
   ...workflows,
   ...coverage,
   ...settings,
+  ...series,
 };

@@ -2,6 +2,7 @@
 import { ru as coverage } from "./coverage.ts";
 import { ru as settings } from "./settings.ts";
 import { ru as schedules } from "./schedules.ts";
+import { ru as series } from "./series.ts";
 import { ru as shell } from "./shell.ts";
 import { ru as start } from "./start.ts";
 import { ru as workflows } from "./workflows.ts";
@@ -13,4 +14,5 @@ export const ru = {
   ...workflows,
   ...coverage,
   ...settings,
+  ...series,
 };

@@ -72,7 +72,7 @@ def _sleep(context: Context, seconds: Any) -> None:
 
 
 FUNCTIONS: dict[str, Callable[..., Any]] = {
-    "LEFT": lambda context, text, length: str(text)[:length],
+    "LEFT": lambda context, text, length: "" if text is None else str(text)[:length],
     "IS_NUMBER": lambda context, value: type(value) in (int, float),
     "PUSH": lambda context, items, value: [*items, value],
     "SLEEP": _sleep,

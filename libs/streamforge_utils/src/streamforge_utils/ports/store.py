@@ -164,7 +164,7 @@ class StateStore(Protocol):
     ) -> Sequence[State]:
         """States whose labels have one of the given values, newest first (by `created_ms`, then id), at most `limit`.
 
-        begins: of other labels, what their values begin with, one of each, in the same case. prefix: what the ids
+        begins: of other labels, what their values begin with, any of these, none empty. prefix: what the ids
         begin with. after: the id of the last state of the page before. Raises RetryableError.
         """
 

@@ -156,8 +156,7 @@ def _selected(
         for at, beginning in enumerate(sorted(set(values))):
             bind |= {f"begins{number}_{at}": beginning, f"length{number}_{at}": len(beginning)}
             either.append(f"LEFT(s.labels[@begun{number}], @length{number}_{at}) == @begins{number}_{at}")
-        # LEFT takes null for an empty text.
-        text += f" FILTER s.labels[@begun{number}] != null FILTER {' OR '.join(either)}"
+        text += f" FILTER {' OR '.join(either)}"
     if prefix:
         bind |= {"prefix": prefix, "length": len(prefix)}
         text += " FILTER LEFT(s.id, @length) == @prefix"

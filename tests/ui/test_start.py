@@ -188,6 +188,18 @@ def test_a_workflow_fills_the_form_with_all_of_its_request(desk: rig.Manager, fi
     assert requests[0] == requests[1] == {"symbol": "SOLUSDT", "type": TYPE, "time_range": "2024-08-05", **more}
 
 
+def test_a_live_type_has_no_plan_and_starts_from_now_on(desk: rig.Manager, filled: Filled) -> None:
+    page = filled(symbols="BTCUSDT", type="ws_candles_1m")
+    expect(page.get_by_label("from now on, until it is stopped")).to_be_checked()
+    plan = planned(page)
+    expect(plan).to_contain_text("What has no end has no plan.")
+    plan.get_by_role("button", name="Start this workflow").click()
+    found = started(page)
+    assert desk.api.get(f"/queues/{found}/request").json() == {"symbol": "BTCUSDT", "type": "ws_candles_1m"}
+    desk.post(f"/queues/{found}/stop")
+    desk.wait(found)
+
+
 def test_the_same_request_for_other_tools(filled: Filled) -> None:
     page = filled(symbols="BTCUSDT", type=TYPE, time_range=DAY, source="rest")
     page.get_by_text("Copy as").click()

@@ -12,6 +12,7 @@ from tests.e2e import rig
 from tests.ui.conftest import Opened, replaced
 from tests.ui.test_access import OPERATOR, READER
 from tests.ui.test_screens import HOSTILE, confirmed, seen, url_of, violations
+from tests.ui.test_start import looks
 
 TYPE = "api_candles_1h"
 ADDED = {"symbols": ["ETHUSDT"], "type": TYPE, "cron": "5 0 * * *", "time_range": "yesterday"}
@@ -35,8 +36,8 @@ def nightly(clock: rig.Manager) -> Iterator[rig.Manager]:
     clock.api.delete("/schedules/nightly")
 
 
-def show(opened: Opened, manager: rig.Manager, path: str = "/schedules", token: str = OPERATOR, **look: str) -> Page:
-    return opened(url_of(manager), f"{path}#token={token}", **look)
+def show(opened: Opened, manager: rig.Manager, path: str = "/schedules", token: str = OPERATOR) -> Page:
+    return opened(url_of(manager), f"{path}#token={token}")
 
 
 def test_a_schedule_from_its_form_to_its_end(clock: rig.Manager, opened: Opened) -> None:
@@ -79,6 +80,8 @@ def test_a_schedule_from_its_form_to_its_end(clock: rig.Manager, opened: Opened)
     expect(page.locator(".title")).to_contain_text("paused")
     page.get_by_role("button", name="Change").click()
     expect(page.get_by_label("Symbols", exact=True)).to_have_value("BTCUSDT, SOLUSDT")
+    expect(page.get_by_label("a time range")).to_be_checked()
+    expect(page.get_by_label("Time range", exact=True)).to_have_value("yesterday")
     page.get_by_label("Cron expression").fill("0 */4 * * *")
     page.get_by_label("Labels").fill("")
     page.get_by_label("what is new").check()
@@ -142,15 +145,12 @@ def test_what_comes_from_elsewhere_is_text(nightly: rig.Manager, opened: Opened)
     assert page.locator("img, main script").count() == 0
 
 
-@pytest.mark.parametrize(("theme", "language"), [("light", "en"), ("dark", "en"), ("light", "ru"), ("dark", "ru")])
-def test_axe_finds_nothing_and_nothing_is_wider_than_the_window(
-    nightly: rig.Manager, opened: Opened, theme: str, language: str
-) -> None:
-    page = show(opened, nightly, theme=theme, language=language)
-    for path, there in (("", "table"), ("/nightly", ".facts"), ("?form=add", "form"), ("/nightly?form=change", "form")):
+def test_axe_finds_nothing_and_nothing_is_wider_than_the_window(nightly: rig.Manager, opened: Opened) -> None:
+    page = show(opened, nightly)
+    for path, there in (("", "table"), ("/nightly", ".facts"), ("?form=add", "form")):
         page.goto(f"{url_of(nightly)}/ui/schedules{path}")
         expect(page.locator(there).first).to_be_visible()
-        assert violations(page) == []
+        assert [violations(page) for _ in looks(page)] == 4 * [[]]
         page.set_viewport_size({"width": 390, "height": 800})
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
         page.set_viewport_size({"width": 1280, "height": 800})

@@ -2,62 +2,35 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Request, expect
 
-from streamforge.manager.persistence.coverage_store import CoverageStore
-from streamforge_utils.model.coverage import Segment, Verdict
-from streamforge_utils.model.series import Series
-from tests import backends
+from streamforge_utils.model.coverage import Verdict
 from tests.e2e import rig
-from tests.limits import LIMIT_S
 from tests.ui.conftest import Opened, replaced
+from tests.ui.coverage_page import (
+    HOUR_MS,
+    MINUTE_MS,
+    START_MS,
+    band,
+    contrasts,
+    drawn,
+    in_view,
+    know,
+    known,
+    minutes,
+    row,
+)
 from tests.ui.test_access import OPERATOR, READER
 from tests.ui.test_screens import HOSTILE, TYPE, seen, url_of, violations
 
-START_MS = 1_722_470_400_000  # 2024-08-01
-MINUTE_MS, HOUR_MS = 60_000, 3_600_000
 SPAN = "2024-08-01T00:00Z:2024-08-01T04:00Z"
 VIEW = f"start={START_MS}&end={START_MS + 4 * HOUR_MS}"
 MANY, NODES = 2000, 3500
-Runs = list[tuple[int, int, str]]
-
-
-def known(*verdicts: Verdict) -> list[Segment]:
-    """Half an hour of each verdict."""
-    return [
-        Segment(
-            start_ms=START_MS + at * HOUR_MS // 2,
-            end_ms=START_MS + (at + 1) * HOUR_MS // 2,
-            verdict=verdict,
-            collection="c" if verdict in (Verdict.STORED, Verdict.EXPIRED) else None,
-            cause="retention" if verdict is Verdict.EXPIRED else "",
-        )
-        for at, verdict in enumerate(verdicts)
-    ]
-
-
-def know(manager: rig.Manager, some: Mapping[str, Sequence[Segment]]) -> None:
-    """Let the coverage of series of candles say this."""
-
-    async def write() -> None:
-        store = backends.make_store(manager.data)
-        try:
-            coverage, left = CoverageStore(store), list(some.items())
-            while left:
-                now, left = left[:100], left[100:]
-                await asyncio.gather(*(coverage.lay_over(Series(name, "candles", "1m"), each) for name, each in now))
-        finally:
-            await store.close()
-
-    with ThreadPoolExecutor(1) as beside:  # a loop of the browser runs in this thread
-        beside.submit(asyncio.run, write()).result(LIMIT_S)
 
 
 @pytest.fixture(scope="module")
@@ -71,31 +44,6 @@ def covered(exchange: rig.Exchange, tmp_path_factory: pytest.TempPathFactory) ->
         asked = {symbol: known(*[Verdict.UNKNOWN] * 8) for symbol in ("BNBUSDT", "SOLUSDT")}
         know(found, {**asked, "ALLUSDT": known(*Verdict)})
         yield found
-
-
-def row(page: Page, name: str) -> Locator:
-    return page.locator(f'tr[data-series="{name} {TYPE}"]')
-
-
-def band(page: Page, name: str) -> Locator:
-    return row(page, name).get_by_role("slider")
-
-
-def drawn(page: Page, name: str) -> Runs:
-    """The runs that the picture of a series shows, read back from what is drawn, in minutes of the view."""
-    found = band(page, name).evaluate(
-        """band => [...band.querySelectorAll("path")].flatMap(path =>
-            [...path.getAttribute("d").matchAll(/M([\\d.]+) 0h([\\d.]+)/g)].map(found =>
-                [...[+found[1], +found[1] + +found[2]].map(x => x / band.clientWidth), path.dataset.verdict]))"""
-    )
-    return sorted((round(240 * start), round(240 * end), verdict) for start, end, verdict in found)
-
-
-def minutes(runs: Sequence[Sequence[object]]) -> Runs:
-    return [
-        ((int(str(start)) - START_MS) // MINUTE_MS, (int(str(end)) - START_MS) // MINUTE_MS, str(verdict))
-        for start, end, verdict in runs
-    ]
 
 
 def test_the_picture_says_what_the_coverage_says(covered: rig.Manager, opened: Opened) -> None:
@@ -141,6 +89,22 @@ def test_a_click_tells_what_a_run_is_and_what_to_do_about_it(covered: rig.Manage
     expect(details).to_be_visible()
 
 
+def test_more_runs_than_can_be_drawn_are_told_in_the_details(covered: rig.Manager, opened: Opened) -> None:
+    kept, gone = Verdict.STORED, Verdict.LOST
+    know(covered, {"FINEUSDT": known(*[kept, gone] * 200, length_ms=MINUTE_MS)})
+    page = opened(url_of(covered), f"/coverage?start={START_MS}&end={START_MS + 400 * MINUTE_MS}&prefix=FINE")
+    expect(row(page, "FINEUSDT")).to_contain_text("50%")
+    expect(band(page, "FINEUSDT")).to_have_attribute("aria-valuetext", re.compile("^1 of 1: lost "))
+    band(page, "FINEUSDT").press("Enter")
+    ranges = page.get_by_role("table", name="Ranges in it").get_by_role("row")
+    expect(ranges).to_have_count(21)
+    expect(ranges.nth(2)).to_contain_text(re.compile(r"\[2024-08-01 00:01, 2024-08-01 00:02\)\s*L\s*lost"))
+    expect(page.get_by_text("and 380 more")).to_be_visible()
+    for _ in range(2):
+        band(page, "FINEUSDT").press("+")
+    expect(band(page, "FINEUSDT")).to_have_attribute("aria-valuemax", re.compile("^10[01]$"))
+
+
 def test_a_hole_is_filled_from_the_page(covered: rig.Manager, opened: Opened) -> None:
     page = opened(url_of(covered), f"/coverage?{VIEW}&prefix=eth")
     band(page, "ETHUSDT").click()
@@ -160,7 +124,13 @@ def test_what_several_series_lack_is_loaded_at_once(covered: rig.Manager, opened
     page = opened(url_of(covered), f"/coverage?{VIEW}")
     for name in ("SOLUSDT", "BNBUSDT"):
         page.get_by_label(f"Pick {name} {TYPE}").check()
-    answers = list[int]()
+    answers, keys = list[int](), set[tuple[str, str]]()
+
+    def noted(request: Request) -> None:
+        if request.url.endswith("/queues/start"):
+            keys.add((json.loads(request.post_data or "{}")["symbol"], request.headers["idempotency-key"]))
+
+    page.on("request", noted)
     page.on("response", lambda one: answers.append(one.status) if one.url.endswith("/queues/start") else None)
     page.route("**/queues/start", lambda route: route.abort(), times=1)
     page.get_by_role("button", name="Load what is missing of 2 series").click()
@@ -175,6 +145,8 @@ def test_what_several_series_lack_is_loaded_at_once(covered: rig.Manager, opened
     load.click()
     expect(dialog).to_have_count(0)
     assert answers == [202, 202]
+    assert {name for name, _ in keys} == {"SOLUSDT", "BNBUSDT"}
+    assert len({key for _, key in keys}) == len(keys) == 2, "what is sent again has its key, and each series its own"
     for name in ("SOLUSDT", "BNBUSDT"):
         expect(row(page, name)).to_contain_text("100%")
         expect(band(page, name)).to_have_attribute(
@@ -218,12 +190,6 @@ def test_keyboard_alone(covered: rig.Manager, opened: Opened) -> None:
     expect(page).to_have_url(re.compile(r"/coverage\?prefix=BTC$"))
 
 
-def in_view(page: Page) -> tuple[int, int]:
-    found = re.search(r"start=(\d+)&end=(\d+)", page.url)
-    assert found is not None
-    return int(found[1]), int(found[2])
-
-
 def test_the_mouse_moves_and_zooms_and_the_address_follows(covered: rig.Manager, opened: Opened) -> None:
     page = opened(url_of(covered), f"/coverage?{VIEW}&prefix=BTC")
     found = band(page, "BTCUSDT").bounding_box()
@@ -232,9 +198,9 @@ def test_the_mouse_moves_and_zooms_and_the_address_follows(covered: rig.Manager,
     page.mouse.move(found["x"] + found["width"] * 0.75, y)
     page.mouse.down()
     page.mouse.move(found["x"] + found["width"] * 0.5, y, steps=8)
+    expect(page).not_to_have_url(re.compile(f"start={START_MS}&"))  # where it pauses
     page.mouse.move(found["x"] + found["width"] * 0.25, y, steps=8)
     page.mouse.up()
-    expect(page).not_to_have_url(re.compile(f"start={START_MS}&"))
     start, end = in_view(page)
     assert abs(start - START_MS - 2 * HOUR_MS) < 2 * MINUTE_MS
     assert end - start == 4 * HOUR_MS
@@ -368,29 +334,6 @@ def test_axe_finds_nothing_and_every_verdict_can_be_told(
     page.goto(f"{url_of(covered)}/ui/coverage?{VIEW}&view=texts")
     expect(row(page, "BTCUSDT")).to_be_visible()
     assert violations(page) == []
-
-
-def contrasts(page: Page) -> list[float]:
-    """Of the ink of each verdict against the page's ground, as WCAG computes it."""
-    found = page.evaluate(
-        """() => {
-            const paint = document.createElement("canvas").getContext("2d", {willReadFrequently: true});
-            const luminance = color => {
-                paint.fillStyle = color;
-                paint.fillRect(0, 0, 1, 1);
-                const [r, g, b] = [...paint.getImageData(0, 0, 1, 1).data].slice(0, 3).map(c => c / 255)
-                    .map(c => c <= 0.04045 ? c / 12.92 : ((c + 0.055) / 1.055) ** 2.4);
-                return 0.2126 * r + 0.7152 * g + 0.0722 * b;
-            };
-            const ground = luminance(getComputedStyle(document.body).backgroundColor);
-            return [...document.querySelectorAll(".verdict rect")].map(one => {
-                const ink = luminance(getComputedStyle(one).stroke);
-                return (Math.max(ink, ground) + 0.05) / (Math.min(ink, ground) + 0.05);
-            });
-        }"""
-    )
-    assert len(found) >= 2 * len(Verdict)
-    return list(found)
 
 
 @pytest.mark.parametrize("width", [390, 1280])

@@ -12,6 +12,8 @@ from streamforge.manager.api.error_answers import _KINDS_OF_ERRORS
 from streamforge.manager.api.problems import kind_of
 from streamforge.manager.failure_codes import MEANINGS as FAILURES
 from streamforge.manager.failure_codes import FailureCode
+from streamforge.manager.letter_codes import MEANINGS as LETTERS
+from streamforge.manager.letter_codes import LetterCode
 from streamforge.manager.problem_codes import MEANINGS as PROBLEMS
 from streamforge.manager.problem_codes import ProblemCode
 from tests.places import ROOT
@@ -61,8 +63,9 @@ def test_each_failure_is_made_with_a_code_and_each_code_is_of_some_failure() -> 
 def test_the_page_lists_each_code_with_its_meaning() -> None:
     assert set(PROBLEMS) == set(ProblemCode)
     assert set(FAILURES) == set(FailureCode)
+    assert set(LETTERS) == set(LetterCode)
     page = codes_page()
-    for code, text in (*PROBLEMS.items(), *FAILURES.items()):
+    for code, text in (*PROBLEMS.items(), *FAILURES.items(), *LETTERS.items()):
         assert f"| `{code.value}` | {text} |" in page
         assert re.fullmatch(r"[a-z]+(-[a-z]+)*", code.value)
 

@@ -1,11 +1,12 @@
-"""The page of codes: of problems that the API answers, and of failures."""
+"""The page of codes: of problems that the API answers, of failures and of dead letters."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from streamforge.manager import failure_codes, problem_codes
+from streamforge.manager import failure_codes, letter_codes, problem_codes
 from streamforge.manager.failure_codes import FailureCode
+from streamforge.manager.letter_codes import LetterCode
 from streamforge.manager.problem_codes import ProblemCode
 
 _ABOUT = (
@@ -25,11 +26,15 @@ _FAILURES = (
 )
 
 
+_LETTERS = "\n## Dead letters\n\n`code` of a dead letter, beside the `reason` why it could not be stored.\n\n"
+
+
 def codes_page() -> str:
     """The page as Markdown."""
-    return _ABOUT + _table(problem_codes.MEANINGS) + _FAILURES + _table(failure_codes.MEANINGS)
+    failures = _FAILURES + _table(failure_codes.MEANINGS)
+    return _ABOUT + _table(problem_codes.MEANINGS) + failures + _LETTERS + _table(letter_codes.MEANINGS)
 
 
-def _table(meanings: Mapping[ProblemCode, str] | Mapping[FailureCode, str]) -> str:
+def _table(meanings: Mapping[ProblemCode, str] | Mapping[FailureCode, str] | Mapping[LetterCode, str]) -> str:
     rows = [f"| `{code}` | {text} |" for code, text in meanings.items()]
     return "\n".join(["| code | meaning |", "|---|---|", *rows]) + "\n"

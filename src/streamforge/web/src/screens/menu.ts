@@ -7,4 +7,8 @@ export interface Entry {
   key: string;
 }
 
-export const MENU: readonly Entry[] = [{ path: "/workflows", word: "nav.workflows", key: "w" }];
+export const MENU: readonly Entry[] = [
+  { path: "/workflows", word: "nav.workflows", key: "w" },
+  { path: "/dead-letters", word: "nav.letters", key: "d" },
+  { path: "/topics", word: "nav.topics", key: "t" },
+];

@@ -11,6 +11,10 @@ export interface Route {
 const ROUTES: readonly Route[] = [
   { pattern: /^\/workflows$/, load: () => import("./Workflows.svelte") },
   { pattern: /^\/workflows\/(?<queueId>[^/]+)$/, load: () => import("./Workflow.svelte") },
+  { pattern: /^\/dead-letters$/, load: () => import("./DeadLetters.svelte") },
+  { pattern: /^\/dead-letters\/(?<queueId>[^/]+)$/, load: () => import("./Letters.svelte") },
+  { pattern: /^\/topics$/, load: () => import("./Topics.svelte") },
+  { pattern: /^\/topics\/(?<name>[^/]+)$/, load: () => import("./Topic.svelte") },
 ];
 
 /** The screen of an address, or null. */

@@ -13,8 +13,11 @@ from streamforge_utils.model.messages import EOS_KEY, EndOfStream, encode_marker
 from streamforge_utils.model.topic_reading import PartitionRange, Until, Upstream
 from streamforge_utils.ports.bus import Bus, Consumer, Message, Received, Retention, Start, TopicSpec
 from streamforge_utils.ports.clock import Clock
+from streamforge_utils.ports.columns import ends_of
+from streamforge_utils.runtime.dead_letter_replay import Choice, ReplaySettings
 from streamforge_utils.runtime.offset_reader import OffsetReader
 from streamforge_utils.runtime.topic_reader import Input
+from streamforge_utils.runtime.topic_specs import dead_letters_topic
 from tests.contracts.bus_fixtures import BusFixtures, BusWithAdmin, Factory, numbered, read, values
 from tests.contracts.remote_process import line, remote
 from tests.doubles.instruments import instruments
@@ -37,6 +40,23 @@ class BusGroupContract(BusFixtures):
         for group, begin in (("group", 5), ("other", 0)):
             second = await bus.consumer(topic, group=group)
             assert values(await read(second, 20 - begin, self.patience_s)) == list(range(begin, 20))
+
+    async def test_of_chosen_letters_what_is_before_the_first_that_stays_is_committed(self, bus: BusWithAdmin) -> None:
+        dead = f"contract-{secrets.token_hex(6)}-dlq"
+        await bus.create_topic(dead_letters_topic(dead, ("g",)))
+        await (await bus.producer()).send(dead, numbered(6))
+        passed = tuple[PartitionRange, ...]()
+        for there, chosen, left in ([0, 1, 2, 3, 4, 5], [0, 2], 5), ([1, 2, 3, 4, 5], [1], 3):
+            consumer = await bus.consumer(dead, group="g")
+            found = await read(consumer, len(there), self.patience_s)
+            letters = tuple(PartitionRange(0, number, number + 1) for number in chosen)
+            choice = Choice(ReplaySettings(on=True, letters=letters, passed=passed), "sink")
+            assert (values(found), values(choice.wanted(found))) == (there, chosen)
+            await consumer.commit(ends_of(choice.settled(found)))
+            await consumer.close()
+            assert (await bus.lag(dead, "g")).records == left
+            passed += letters
+        await bus.delete_topic(dead)
 
     async def test_a_commit_and_a_seek_do_not_wait_for_a_poll_that_finds_nothing(
         self, bus: BusWithAdmin, topic: str

@@ -14,6 +14,8 @@ from streamforge.manager.failure_codes import MEANINGS as FAILURES
 from streamforge.manager.failure_codes import FailureCode
 from streamforge.manager.finding_codes import MEANINGS as FINDINGS
 from streamforge.manager.finding_codes import FindingCode
+from streamforge.manager.letter_codes import MEANINGS as LETTERS
+from streamforge.manager.letter_codes import LetterCode
 from streamforge.manager.problem_codes import MEANINGS as PROBLEMS
 from streamforge.manager.problem_codes import ProblemCode
 from tests.places import ROOT
@@ -68,8 +70,9 @@ def test_the_page_lists_each_code_with_its_meaning() -> None:
     assert set(PROBLEMS) == set(ProblemCode)
     assert set(FAILURES) == set(FailureCode)
     assert set(FINDINGS) == set(FindingCode)
+    assert set(LETTERS) == set(LetterCode)
     page = codes_page()
-    for code, text in (*PROBLEMS.items(), *FAILURES.items(), *FINDINGS.items()):
+    for code, text in (*PROBLEMS.items(), *FAILURES.items(), *FINDINGS.items(), *LETTERS.items()):
         assert f"| `{code.value}` | {text} |" in page
         assert re.fullmatch(r"[a-z]+(-[a-z]+)*", code.value)
 

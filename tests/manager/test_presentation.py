@@ -57,7 +57,10 @@ def test_what_was_refused_is_told_until_it_was_replayed(workflow: Workflow) -> N
 
     assert refused(first, second) == 7
     assert refused(first, second, replayed) == 8, "the replay has not come to its end"
-    assert refused(first, second, replace(replayed, terminal_event="finished")) == 1
+    ended = replace(replayed, terminal_event="finished")
+    assert refused(first, second, ended) == 1
+    assert refused(first, second, replace(ended, letters=3)) == 5, "three were chosen, one of them came back"
+    assert refused(second, replace(ended, letters=3), replace(ended, progress=Progress())) == 0
 
 
 def _counted(workflow: Workflow) -> tuple[int, int]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from streamforge.manager.presentation import moment
 from streamforge.manager.service import NotFound
 from streamforge.manager.topic_lag import LOOK_LEAST_S
 from streamforge.manager.topic_lag_answers import PartitionOffsets, Topic, TopicReader
@@ -11,7 +12,7 @@ from streamforge_utils.model import names
 from streamforge_utils.ports.bus import Message
 from tests.doubles.manualclock import ManualClock
 from tests.manager.execution.world import launched
-from tests.manager.support import NOW, SINK, World, planned
+from tests.manager.support import NOW, SINK, World, planned, replace
 
 
 @pytest.fixture
@@ -40,11 +41,38 @@ async def test_a_topic_tells_what_it_holds_and_how_far_each_reader_is(world: Wor
         bytes=36,
         messages=6,
         partitions=[PartitionOffsets(partition=0, first=4, end=10)],
-        readers=[TopicReader(group=group, queue_id=workflow.queue_id, step=SINK, committed={"0": 4}, lag=6, rate=None)],
+        readers=[
+            TopicReader(
+                group=group,
+                queue_id=workflow.queue_id,
+                step=SINK,
+                running=True,
+                seen_at=moment(NOW + 3000),
+                committed={"0": 4},
+                lag=6,
+                rate=None,
+            )
+        ],
         lag=6,
         rate=None,
         rate_seconds=None,
     )
+
+
+async def test_a_reader_tells_whether_it_runs_and_when_it_was_last_heard_of(world: World) -> None:
+    workflow = await launched(world)
+
+    async def reader(**of_attempt: int) -> tuple[bool, str | None]:
+        step = workflow.step(SINK)
+        assert step is not None
+        assert step.attempt is not None
+        heard = replace(step, attempts=(replace(step.attempt, **of_attempt),))
+        await world.deps.workflows.change(workflow.queue_id, lambda found: found.with_step(heard))
+        (one,) = (await world.manager.topics.one(workflow.topic)).readers
+        return one.running, one.seen_at
+
+    assert await reader(started_ms=NOW, seen_ms=NOW + 5) == (True, moment(NOW + 5))
+    assert await reader(started_ms=NOW, seen_ms=NOW + 9, ended_ms=NOW + 9) == (False, moment(NOW + 9))
 
 
 async def test_rates_are_those_since_an_earlier_look(world: World) -> None:
@@ -87,6 +115,9 @@ async def test_pages_hold_the_topics_of_workflows_and_of_what_is_said(world: Wor
     assert await listed(world, cursor=page.cursor, limit=2) == every[4:]
     assert (await world.manager.topics.page(cursor=every[3], limit=2)).cursor is None
     assert await listed(world, queue_id=second.queue_id) == [f"{second.queue_id}-data", f"{second.queue_id}-data-dlq"]
+    assert await listed(world, kind="dead-letters") == [name for name in every if name.endswith("-dlq")]
+    assert await listed(world, search="ABD0", kind="records") == [f"{second.queue_id}-data"]
+    assert await listed(world, search="queue-c") == ["queue-control"]
     kinds = {one.name: (one.kind, one.retention, one.lag) for one in (await world.manager.topics.page()).topics}
     assert kinds[f"{first.queue_id}-data-dlq"] == ("dead-letters", "consumed", 0)
     assert (kinds["queue-control"][:2], kinds["queue-events"]) == (("commands", "rolling"), ("events", "rolling", None))

@@ -23,7 +23,7 @@ from streamforge_utils.ports.store import Answer, Document
 from streamforge_utils.runtime.context import Context
 from streamforge_utils.runtime.conversion import Converted, convert
 from streamforge_utils.runtime.day_division import DayDivision
-from streamforge_utils.runtime.dead_letter_replay import LetterPlace
+from streamforge_utils.runtime.dead_letter_replay import Choice, ReplaySettings
 from streamforge_utils.runtime.sinks import SinkParameters, store_input
 from tests.doubles.memorystore import MemoryStore
 from tests.runtime.test_sinks import Plain
@@ -69,9 +69,6 @@ class Topic:
     async def send(self, *refused: object) -> None:
         assert not refused
 
-    async def put_back(self, letters: Sequence[Received]) -> None:
-        assert not letters
-
 
 class Dying:
     """What a sink sees of its attempt: calls of its store end with a kill now and then, before or after they worked."""
@@ -80,7 +77,7 @@ class Dying:
     parameters = SinkParameters()
     kind = trades.KIND
     placement = BASE
-    chosen_letters = frozenset[LetterPlace]()
+    choice = Choice(ReplaySettings(), "sink")
 
     def __init__(self, topic: Topic, chance: random.Random, kills: int) -> None:
         self.input = self.dead_letters = topic

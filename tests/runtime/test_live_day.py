@@ -22,6 +22,7 @@ from streamforge_utils.model.kinds import trades
 from streamforge_utils.model.topic_reading import Upstream
 from streamforge_utils.ports.bus import Message
 from streamforge_utils.ports.store import Answer, Document
+from streamforge_utils.runtime.dead_letter_replay import Choice, ReplaySettings
 from streamforge_utils.runtime.sinks import SinkParameters, sink
 from streamforge_utils.runtime.topic_reader import Input
 from streamforge_utils.runtime.topic_specs import data_topic
@@ -29,7 +30,7 @@ from tests.doubles.instruments import instruments
 from tests.doubles.manualclock import ManualClock
 from tests.limits import LIMIT_S
 from tests.runtime.test_day_division import trade
-from tests.runtime.test_live_stop import nothing_put_back, nothing_refused
+from tests.runtime.test_live_stop import nothing_refused
 
 NOON_MS = 1_722_513_600_000
 """1 August 2024."""
@@ -58,8 +59,8 @@ async def test_after_a_day_the_bus_takes_what_it_took_after_an_hour(tmp_path: Pa
     ctx: Any = SimpleNamespace(
         store=store,
         input=Input(consumer, bus, TOPIC, GROUP, [Upstream("loader")], made),
-        dead_letters=SimpleNamespace(send=nothing_refused, put_back=nothing_put_back),
-        chosen_letters=frozenset(),
+        dead_letters=SimpleNamespace(send=nothing_refused),
+        choice=Choice(ReplaySettings(), "sink"),
         parameters=SinkParameters(),
         kind=trades.KIND,
         log=structlog.get_logger(),

@@ -21,6 +21,7 @@ from streamforge_utils.model.topic_reading import Upstream
 from streamforge_utils.ports.bus import Message, Received
 from streamforge_utils.ports.store import Answer, Document, Outcome
 from streamforge_utils.runtime.conversion import Converted, convert
+from streamforge_utils.runtime.dead_letter_replay import Choice, ReplaySettings
 from streamforge_utils.runtime.sinks import SinkParameters, store_input
 from streamforge_utils.runtime.stream_loader import load_ids
 from streamforge_utils.runtime.topic_reader import Input
@@ -67,8 +68,8 @@ def stop_takes(per_second: int) -> float:
         ctx: Any = SimpleNamespace(
             store=store,
             input=topic,
-            dead_letters=SimpleNamespace(send=nothing_refused, put_back=nothing_put_back),
-            chosen_letters=frozenset(),
+            dead_letters=SimpleNamespace(send=nothing_refused),
+            choice=Choice(ReplaySettings(), "sink"),
             parameters=SinkParameters(),
             kind=trades.KIND,
             placement=Placement("c"),
@@ -90,10 +91,6 @@ def stop_takes(per_second: int) -> float:
         return market.clock.monotonic() - asked_at
 
     return play(load_ids, act)
-
-
-async def nothing_put_back(letters: Sequence[object]) -> None:
-    assert not letters
 
 
 async def nothing_refused(*refused: object) -> None:

@@ -11,12 +11,13 @@ import structlog
 
 from streamforge_utils.model.daily_collections import Placement
 from streamforge_utils.model.errors import PermanentError
+from streamforge_utils.model.topic_reading import PartitionRange
 from streamforge_utils.ports.bus import Received
 from streamforge_utils.ports.store import Answer, Document, Outcome
 from streamforge_utils.runtime import sinks
 from streamforge_utils.runtime.context import Context
 from streamforge_utils.runtime.conversion import Converted
-from streamforge_utils.runtime.dead_letter_replay import LetterPlace
+from streamforge_utils.runtime.dead_letter_replay import Choice, ReplaySettings
 from streamforge_utils.runtime.sinks import BATCHES_AT_ONCE, SinkParameters, sink
 from tests.runtime.rig import until
 
@@ -69,7 +70,7 @@ class Sink:
         self.kind = None
         self.placement = Placement("c")
         self.log = structlog.get_logger()
-        self.chosen_letters: frozenset[LetterPlace] = frozenset()
+        self.choice = Choice(ReplaySettings(), "sink")
         self.input = self.store = self.dead_letters = self
         self.pause: dict[int, asyncio.Event] = {}
         self.gates: dict[str, asyncio.Event] = {}
@@ -115,9 +116,6 @@ class Sink:
     async def send(self, *refused: tuple[Received, str]) -> None:
         self.letters += [(received.value, reason) for received, reason in refused]
         self.steps += [f"letters {len(refused)}"] if refused else []
-
-    async def put_back(self, letters: Sequence[Received]) -> None:
-        self.steps += [f"back {one.offset}" for one in letters]
 
 
 def batch(first: int, *keys: str) -> list[Received]:
@@ -191,16 +189,14 @@ async def test_refused_records_are_committed_at_once(monkeypatch: pytest.MonkeyP
     ]
 
 
-async def test_letters_that_are_not_chosen_go_back_and_that_is_committed_at_once(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(sinks, "COMMIT_EVERY_S", 3600.0)
-    of = Sink(batch(0, "a", "b"), batch(2, "c"), batch(3, "d"))
-    of.chosen_letters = frozenset({LetterPlace("t", 0, 1), LetterPlace("t", 0, 3)})
+async def test_letters_that_are_not_chosen_stay_and_only_what_is_before_them_is_committed() -> None:
+    of = Sink(batch(0, "a"), batch(1, "b"), batch(2, "c", "d"), batch(4, "!"))
+    ranges = (PartitionRange(0, 0, 1), PartitionRange(0, 3, 5))
+    passed = (PartitionRange(0, 1, 2),)
+    of.choice = Choice(ReplaySettings(on=True, letters=ranges, passed=passed), "sink")
     await of.run()
-    assert of.stored == [["b"], ["d"]]
-    steps = [word for word in of.steps if word != "commit 0"]
-    assert steps == ["back 0", "kept 0", "commit 1", "back 2", "kept 2", "commit 2", "kept 3", "commit 3"]
+    assert (of.stored, of.letters) == ([["a"], ["d"]], [(b"", "it is empty")])
+    assert [word for word in of.steps if word.startswith("kept")] == ["kept 0", "kept 1"], "the letter at 2 stays"
 
 
 async def test_a_batch_with_no_key_of_those_before_is_stored_beside_them_and_counts_after_them() -> None:

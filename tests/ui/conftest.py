@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import shutil
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from playwright.sync_api import Browser, Page, Route, ViewportSize, expect, sync_playwright
@@ -13,6 +15,8 @@ from playwright.sync_api import Browser, Page, Route, ViewportSize, expect, sync
 from tests.e2e import rig
 from tests.engines.process import free_ports
 from tests.limits import LIMIT_S
+
+T = TypeVar("T")
 
 expect.set_options(timeout=LIMIT_S * 1000)
 
@@ -81,6 +85,12 @@ def opened(browser: Browser) -> Iterator[Opened]:
 def _complains(kind: str, text: str) -> bool:
     """An answer that is no success, or none at all, is the page's to show; the browser notes it too."""
     return kind in ("error", "warning") and not text.startswith("Failed to load resource")
+
+
+def apart(work: Callable[[], T]) -> T:
+    """What `work` gives in a thread of its own: an event loop can be run there, as playwright's runs in this one."""
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(work).result()
 
 
 def replaced(page: Page, path: str, change: Callable[[rig.Json], None]) -> None:

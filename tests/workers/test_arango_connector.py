@@ -11,15 +11,21 @@ from typing import Any
 import pytest
 
 from streamforge.workers.arango_connector import DEFINITION
-from streamforge_utils.model.errors import ConfigError
+from streamforge_utils.adapters.embedded.bus.embedded_bus import EmbeddedBus
+from streamforge_utils.model.errors import ConfigError, TopicFull
 from streamforge_utils.model.messages import EOS_KEY, EndOfStream, encode_marker
+from streamforge_utils.model.names import consumer_group
+from streamforge_utils.model.topic_reading import PartitionRange
 from streamforge_utils.ports.bus import Message, TopicSpec
+from streamforge_utils.runtime.dead_letter_replay import Offsets
+from streamforge_utils.runtime.topic_specs import dead_letters_topic
 from streamforge_utils.runtime.worker_process import load_worker
 from tests.doubles.faulty import always, times
 from tests.limits import LIMIT_S
-from tests.runtime.rig import DLQ, Rig, headers, last, words
+from tests.runtime.rig import DLQ, QUEUE, Rig, headers, last, words
 
 FOREIGN, COLLECTION = "orders", "orders_of_shop"
+GROUP = consumer_group(QUEUE, DEFINITION.target)
 HOSTILE = [
     b"",
     b"no JSON",
@@ -205,20 +211,52 @@ async def test_chosen_letters_are_replayed_and_the_others_stay_to_be_chosen_late
     assert await rig.live(DEFINITION) == 0
     rig.environment |= {"KAFKA_TOPIC": DLQ, "STREAMFORGE_REPLAY": "true", "STREAMFORGE_JSON_SCHEMA": ""}
 
+    read = Offsets()
+
     async def replay(attempt: int, *offsets: int) -> list[tuple[str, str]]:
-        """The letters that wait after it, each with the attempt that has refused it."""
-        letters = ",".join(f"{FOREIGN}:0:{offset}" for offset in offsets)
-        rig.environment |= {"STREAMFORGE_REPLAY_LETTERS": letters, "STREAMFORGE_ATTEMPT": f"{attempt}"}
+        """The letters that come back, each with the attempt that has refused it. offsets: in the topic of letters."""
+        nonlocal read
+        chosen = [PartitionRange(0, offset, offset + 1) for offset in offsets]
+        rig.environment |= {
+            "STREAMFORGE_REPLAY_LETTERS": ",".join(map(str, chosen)),
+            "STREAMFORGE_REPLAY_PASSED": ",".join(map(str, read.ranges)),
+            "STREAMFORGE_ATTEMPT": f"{attempt}",
+        }
         there = len(await rig.read(DLQ))
         assert await rig.live(DEFINITION) == 0
+        read = Offsets([*read.ranges, *chosen])
         return [(one["offset"], one["attempt"]) for one in map(headers, (await rig.read(DLQ))[there:])]
 
-    assert await replay(2, 1, 2) == [("2", "2"), ("0", "1"), ("3", "1")], "one was refused again, two were not meant"
+    assert await replay(2, 1, 2) == [("2", "2")], "one was refused again, two were not meant"
     assert await rig.contents() == {"b": {}}
-    assert ((await rig.events())[-1].extra or {})["refused"] == 3
-    assert sorted(await replay(3, 1)) == [("0", "1"), ("2", "2"), ("3", "1")], "what was replayed is not there any more"
-    assert sorted(await replay(4, 0, 3)) == [("2", "2")]
+    assert ((await rig.events())[-1].extra or {})["refused"] == 1
+    assert (await rig.seen.lag(DLQ, GROUP)).records == 5, "the first of them stays"
+    assert await replay(3, 0) == []
+    assert (await rig.seen.lag(DLQ, GROUP)).records == 2, "all before the one that stays"
+    assert await replay(4) == [("2", "4")]
     assert await rig.contents() == {"a": {}, "b": {}, "c": {}}
+    await rig.close()
+
+
+async def test_chosen_letters_are_replayed_also_where_the_topic_of_letters_is_full(tmp_path: Path) -> None:
+    rig = Shop(tmp_path)
+    await rig.open()
+    spec = dead_letters_topic(DLQ, (GROUP,), 50_000)
+    await rig.seen.create_topic(spec)
+    impatient = EmbeddedBus(tmp_path / "bus", full_timeout_s=0)
+    producer = await impatient.producer()
+    letters = [b'{"_key":"k%d","x":"%s"}' % (n, secrets.token_hex(5000).encode()) for n in range(10)]
+
+    async def fill() -> None:
+        for value in letters:
+            await producer.send(DLQ, [Message(None, value)])
+
+    with pytest.raises(TopicFull):
+        await fill()
+    await impatient.close()
+    rig.environment |= {"KAFKA_TOPIC": DLQ, "STREAMFORGE_REPLAY": "true", "STREAMFORGE_REPLAY_LETTERS": "0:2:3"}
+    assert await rig.live(DEFINITION) == 0
+    assert list(await rig.contents()) == ["k2"]
     await rig.close()
 
 

@@ -1,12 +1,13 @@
-"""The page of codes: of problems that the API answers, of failures, and of findings."""
+"""The page of codes: of problems that the API answers, of failures, of findings and of dead letters."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from streamforge.manager import failure_codes, finding_codes, problem_codes
+from streamforge.manager import failure_codes, finding_codes, letter_codes, problem_codes
 from streamforge.manager.failure_codes import FailureCode
 from streamforge.manager.finding_codes import FindingCode
+from streamforge.manager.letter_codes import LetterCode
 from streamforge.manager.problem_codes import ProblemCode
 
 _ABOUT = (
@@ -31,12 +32,23 @@ _FINDINGS = (
 )
 
 
+_LETTERS = "\n## Dead letters\n\n`code` of a dead letter, beside the `reason` why it could not be stored.\n\n"
+
+
 def codes_page() -> str:
     """The page as Markdown."""
     failures = _FAILURES + _table(failure_codes.MEANINGS)
-    return _ABOUT + _table(problem_codes.MEANINGS) + failures + _FINDINGS + _table(finding_codes.MEANINGS)
+    of_workflows = _ABOUT + _table(problem_codes.MEANINGS) + failures
+    return (
+        of_workflows + _FINDINGS + _table(finding_codes.MEANINGS) + _LETTERS + _table(letter_codes.MEANINGS)
+    )
 
 
-def _table(meanings: Mapping[ProblemCode, str] | Mapping[FailureCode, str] | Mapping[FindingCode, str]) -> str:
+def _table(
+    meanings: Mapping[ProblemCode, str]
+    | Mapping[FailureCode, str]
+    | Mapping[FindingCode, str]
+    | Mapping[LetterCode, str],
+) -> str:
     rows = [f"| `{code}` | {text} |" for code, text in meanings.items()]
     return "\n".join(["| code | meaning |", "|---|---|", *rows]) + "\n"

@@ -16,6 +16,7 @@ from streamforge.manager.answers import (
     meaning,
     one_of,
 )
+from streamforge.manager.letter_codes import LetterCode
 from streamforge.manager.service import Basis
 
 
@@ -208,8 +209,10 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     topic: str
     partition: int
     offset: int
+    target: Annotated[str | None, meaning("The worker that refused it; none: it does not tell.", "arango-candles")]
     attempt: int
     reason: str
+    code: Annotated[str, one_of(LetterCode), meaning("What kind of reason it is.", "not-a-record")]
     time: Moment
     encoding: Annotated[str, one_of(("utf-8", "base64")), meaning("How `key` and `value` give the original bytes.")]
     key: str | None

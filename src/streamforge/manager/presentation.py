@@ -15,6 +15,7 @@ from streamforge import workers
 from streamforge.manager import answers, data_answers, request_answers, service, start_answers, workflow
 from streamforge.manager.describing import schemas
 from streamforge.manager.handover_answers import handover_answer
+from streamforge.manager.letter_codes import code_of
 from streamforge.manager.live_answers import live_answer
 from streamforge.manager.requests import default_targets
 from streamforge.manager.topic_answers import topic_answer
@@ -388,4 +389,5 @@ def dead_letter_answer(letter: service.DeadLetter, most: int | None = None) -> d
         value = base64.b64encode(letter.value[:most]).decode()
         key = None if letter.key is None else base64.b64encode(letter.key).decode()
     given = {"time": moment(letter.time_ms), "encoding": encoding, "key": key, "value": value}
+    given["code"] = code_of(letter.reason).value
     return answer(data_answers.DeadLetter, letter, **given, size=size, cut=most is not None and size > most)

@@ -162,7 +162,10 @@ class Page(msgspec.Struct, frozen=True):
 
 
 class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
-    """A record that could not be stored: where it came from, why, and its original bytes."""
+    """A record that could not be stored: where it came from, why, and its original bytes.
+
+    target: the worker that refused it; None: it does not tell. at: its partition and offset on the dead letters' topic.
+    """
 
     topic: str
     partition: int
@@ -172,6 +175,8 @@ class DeadLetter(msgspec.Struct, frozen=True, kw_only=True):
     time_ms: int
     key: bytes | None
     value: bytes
+    target: str | None = None
+    at: tuple[int, int] = (0, 0)
 
 
 class DeadLetterPage(msgspec.Struct, frozen=True):

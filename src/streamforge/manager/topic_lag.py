@@ -9,9 +9,10 @@ import msgspec
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.lifecycle.job_spec import reading_group
 from streamforge.manager.persistence.workflow_store import Unreadable
+from streamforge.manager.presentation import moment_or_none
 from streamforge.manager.service import NotFound
 from streamforge.manager.topic_lag_answers import PartitionOffsets, Topic, TopicPage, TopicReader
-from streamforge.manager.workflow import Workflow
+from streamforge.manager.workflow import Step, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.ports.bus import Retention
@@ -39,12 +40,24 @@ class TopicLag:
         self._deps = deps
         self._looks: dict[str, tuple[_Look, _Look | None]] = {}
 
-    async def page(self, *, queue_id: str | None = None, cursor: str | None = None, limit: int = 50) -> TopicPage:
+    async def page(
+        self,
+        *,
+        queue_id: str | None = None,
+        kind: str | None = None,
+        search: str = "",
+        cursor: str | None = None,
+        limit: int = 50,
+    ) -> TopicPage:
         """Topics of workflows, and those of commands and events. queue_id: of this workflow alone. cursor: a name.
 
-        Raises RetryableError.
+        search: what is in the name, in any case. Raises RetryableError.
         """
-        there = [name for name in await self._deps.admin.topics() if self._is_meant(name, queue_id)]
+        text = search.casefold()
+        named = [name for name in await self._deps.admin.topics() if text in name.casefold()]
+        there = [
+            name for name in named if self._is_meant(name, queue_id) and (kind is None or self._kind(name) == kind)
+        ]
         behind = [name for name in there if cursor is None or name > cursor]
         found = list[Topic]()
         for name in behind[:limit]:
@@ -70,6 +83,11 @@ class TopicLag:
         talks = name in (self._deps.control_topic, self._deps.events_topic)
         return owner is not None or talks or any(True for _ in self._storing(name))
 
+    def _kind(self, name: str) -> str:
+        if _owner(name) is not None:
+            return "dead-letters" if name.endswith(_DEAD_LETTERS) else "records"
+        return {self._deps.control_topic: "commands", self._deps.events_topic: "events"}.get(name, "other")
+
     def _storing(self, name: str) -> Iterable[Workflow]:
         """The workflows under way that store the topic of another producer."""
         every = (stored.workflow for stored in self._deps.workflows.live.values())
@@ -91,7 +109,7 @@ class TopicLag:
         now = _Look(self._deps.clock.monotonic(), end, {g: sum(lag.committed.values()) for g, lag in lags.items()})
         before = self._before(name, now)
         seconds = 0.0 if before is None else now.at - before.at
-        kind = _kind(name, owner, self._deps.control_topic, self._deps.events_topic)
+        kind = self._kind(name)
         limits = {"records": policy.data_topic_max_bytes, "dead-letters": policy.dlq_max_bytes, "other": None}
         retention = Retention.CONSUMED if owner is not None else Retention.ROLLING
         return Topic(
@@ -107,14 +125,16 @@ class TopicLag:
                 TopicReader(
                     group=group,
                     queue_id=queue_id,
-                    step=target,
+                    step=step.target,
+                    running=_runs(step),
+                    seen_at=moment_or_none(None if step.attempt is None else step.attempt.seen_ms),
                     committed={str(n): offset for n, offset in sorted(lags[group].committed.items())},
                     lag=lags[group].records,
                     rate=None
                     if before is None or group not in before.committed
                     else _rate(now.committed[group] - before.committed[group], seconds),
                 )
-                for group, queue_id, target in groups
+                for group, queue_id, step in groups
             ],
             lag=max((lag.records for lag in lags.values()), default=None),
             rate=None if before is None else _rate(now.end - before.end, seconds),
@@ -140,14 +160,8 @@ def _owner(name: str) -> str | None:
     return queue_id if queue_id != name and names.is_queue_id(queue_id) else None
 
 
-def _kind(name: str, owner: str | None, control: str, events: str) -> str:
-    if owner is not None:
-        return "dead-letters" if name.endswith(_DEAD_LETTERS) else "records"
-    return {control: "commands", events: "events"}.get(name, "other")
-
-
-def _groups_of(workflow: Workflow | None, storing: Iterable[Workflow]) -> Sequence[tuple[str, str, str]]:
-    """Who reads the topic: the group, its workflow and its target."""
+def _groups_of(workflow: Workflow | None, storing: Iterable[Workflow]) -> Sequence[tuple[str, str, Step]]:
+    """Who reads the topic: the group, its workflow and its step."""
     own = [] if workflow is None else [(workflow, None)]
     return [
         (
@@ -155,12 +169,17 @@ def _groups_of(workflow: Workflow | None, storing: Iterable[Workflow]) -> Sequen
             if topic is None
             else reading_group(one, topic, step.target),
             one.queue_id,
-            step.target,
+            step,
         )
         for one, topic in [*own, *((one, one.topic_input) for one in storing)]
         for step in one.steps
         if step.role is Role.SINK
     ]
+
+
+def _runs(step: Step) -> bool:
+    attempt = step.attempt
+    return attempt is not None and attempt.started_ms is not None and attempt.ended_ms is None
 
 
 def _rate(messages: int, seconds: float) -> float:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
 import msgspec
 
-from streamforge.manager.answers import CURSOR, QUEUE_ID, meaning, one_of
+from streamforge.manager.answers import CURSOR, QUEUE_ID, Moment, meaning, one_of
 
-KINDS = ("records", "dead-letters", "commands", "events", "other")
+Kind = Literal["records", "dead-letters", "commands", "events", "other"]
+KINDS: tuple[str, ...] = get_args(Kind)
 """What lies on a topic; `other`: messages of another producer, which a workflow stores."""
 
 
@@ -26,6 +27,8 @@ class TopicReader(msgspec.Struct, frozen=True, kw_only=True):
     group: str
     queue_id: str
     step: Annotated[str, meaning("The sink that reads so.", "arango-candles")]
+    running: Annotated[bool, meaning("Whether an attempt of it runs, as far as is known.")]
+    seen_at: Annotated[Moment | None, meaning("When its latest attempt was last heard of; none: never yet.")]
     committed: Annotated[
         dict[str, int], meaning("By partition, the offset up to which it has committed; empty: nothing yet.", {"0": 17})
     ]

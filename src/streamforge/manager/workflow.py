@@ -20,6 +20,7 @@ from streamforge_utils.model.kinds.registry import series_of
 from streamforge_utils.model.messages import Progress
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
+from streamforge_utils.model.topic_reading import PartitionRange
 from streamforge_utils.runtime.worker_definition import Role, Source
 
 FORMAT = 3
@@ -84,18 +85,16 @@ class Remark(msgspec.Struct, frozen=True):
 class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One attempt of a step.
 
-    ranges: what a loader loads in it, as texts. replay: of a sink, it reads the dead letters.
-    seen_ms: last event of it (or the first sight of its job), by the manager's clock. progressed_ms: last time its
-    progress changed.
-    observed: its job was seen. stop_asked_ms: when the manager first asked it to end, and `stop_reason` why.
-    terminal_event: `finished`, `interrupted` or `error`; own_exit_code: the exit code that it told with it.
-    permanent: its error will not go away by trying again.
-    launch_failures: tries to launch it that failed by themselves.
-    exit_code, signal: of its job. ended_ms: its job is gone. outcome: how the manager counts it, once settled.
-    message: of its latest event; before its first one, why its job has not begun. next_step: what a person can do about
-    that or about the reason, where the launcher knows.
-    unloaded, disputed, read: as `Step` and `Workflow` have them, until the attempt is settled. runs: `image NAME` of
-    its job, or `version` of its worker. shadow: it was launched beside another one, and was not heard to write yet.
+    ranges: what a loader loads in it, as texts. replay: of a sink, it reads the dead letters; letters: how many; 0:
+    all. seen_ms: last event of it (or the first sight of its job), by the manager's clock. progressed_ms: last time
+    its progress changed. observed: its job was seen. stop_asked_ms: when the manager first asked it to end;
+    stop_reason: why. terminal_event: `finished`, `interrupted` or `error`; own_exit_code: the exit code that it told
+    with it. permanent: its error will not go away by trying again. launch_failures: tries to launch it that failed by
+    themselves. exit_code, signal: of its job. ended_ms: its job is gone. outcome: how the manager counts it, once
+    settled. message: of its latest event; before its first one, why its job has not begun. next_step: what a person
+    can do about that or about the reason, where the launcher knows. unloaded, disputed, read: as `Step` and `Workflow`
+    have them, until the attempt is settled. runs: `image NAME` of its job, or `version` of its worker. shadow: it was
+    launched beside another one, and was not heard to write yet.
     """
 
     number: int
@@ -103,6 +102,7 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     planned_ms: int
     ranges: tuple[str, ...] = ()
     replay: bool = False
+    letters: int = 0
     launch_failures: int = 0
     observed: bool = False
     started_ms: int | None = None
@@ -130,16 +130,16 @@ class Attempt(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Step(msgspec.Struct, frozen=True, kw_only=True):
-    """One worker of a workflow. not_before_ms: when its next attempt may be made. letters: of a `replay`, those meant.
+    """One worker of a workflow. not_before_ms: when its next attempt may be made. letters: that a replay is for.
 
     failures: attempts in a row, in this round, that failed by themselves without getting further than those before
-    them (the first of them may have). disruptions: attempts in a row that were ended from
-    outside without having got anywhere. A round is the first run, a repair or a retry: round_from is the number of its
-    first attempt, ranges what a loader has still to load in it. left: messages that a sink which could not say so
-    itself has left unstored when the workflow was stopped; left_at_least: there may be more.
-    unloaded: what a loader of files could not load in this round, and why. added: nobody asked for the step, a plan
-    needs it. handover: its attempt is to be replaced; shadow: by this one. shadows: later ones than its attempt, which
-    have ended. handed_over: what it was last handed over for to run.
+    them (the first of them may have). disruptions: attempts in a row that were ended from outside without having got
+    anywhere. A round is the first run, a repair or a retry: round_from is the number of its first attempt, ranges what
+    a loader has still to load in it. left: messages that a sink which could not say so itself has left unstored when
+    the workflow was stopped; left_at_least: there may be more. unloaded: what a loader of files could not load in this
+    round, and why. added: nobody asked for the step, a plan needs it. handover: its attempt is to be replaced; shadow:
+    by this one. shadows: later ones than its attempt, which have ended. handed_over: what it was last handed over for
+    to run.
     """
 
     target: str
@@ -268,14 +268,13 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
     asking_failures: questions in a row that the exchange did not answer. action_failures: tries of a plan or a proof in
     a row, in this epoch, that failed by themselves and found nothing out.
     surveyed: what an interrupted or failed workflow has stored is in the coverage. waiting_for: why nothing happens.
-    disputed: ranges that were loaded from files of this plan whose published checksum they do not meet.
-    read: what its loaders of files have told of the ids in them; a document of an older version has none.
-    archive_searched: files were searched for holes that the exchange does not fill. archive_failure: why the next plan
-    does without files.
-    replayed: how it had ended before its dead letters began to be replayed, and replayed_failure: why.
-    topic_removed, dlq_removed: what retention has removed since the end. topic_input: it stores this topic, and has no
-    loader, no range and no series; `topic` is never made then, and only names the topic of dead letters. daily: each
-    day has a collection of its own, and `collection` is the base of their names.
+    disputed: ranges that were loaded from files of this plan whose published checksum they do not meet. read: what its
+    loaders of files have told of the ids in them; a document of an older version has none. archive_searched: files were
+    searched for holes that the exchange does not fill. archive_failure: why the next plan does without files. replayed:
+    how it had ended before its dead letters began to be replayed, and replayed_failure: why. letters_read: see
+    `read_letters`. topic_removed, dlq_removed: what retention has removed since the end. topic_input: it stores this
+    topic, and has no loader, no range and no series; `topic` is never made then, and only names the topic of dead
+    letters. daily: each day has a collection of its own, and `collection` is the base of their names.
     """
 
     format: int = FORMAT
@@ -315,6 +314,7 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
     ended_ms: int | None = None
     replayed: Status | None = None
     replayed_failure: Failure | None = None
+    letters_read: tuple[PartitionRange, ...] = ()
     topic_removed: bool = False
     dlq_removed: bool = False
     topic_input: TopicInput | None = None

@@ -162,8 +162,10 @@ def _refused(step: workflow.Step) -> int:
     for attempt in reversed(step.attempts):
         refused += attempt.progress.refused
         if attempt.replay and attempt.terminal_event == "finished":
-            break
-    return refused
+            if not attempt.letters:
+                break
+            refused -= attempt.letters
+    return max(0, refused)
 
 
 def _rate(step: workflow.Step) -> float:

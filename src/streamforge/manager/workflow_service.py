@@ -15,6 +15,7 @@ from streamforge.manager.batch_requests import BatchRequest
 from streamforge.manager.batch_service import BatchService
 from streamforge.manager.coverage_listing import CoverageListing
 from streamforge.manager.coverage_report import Reports
+from streamforge.manager.dead_letter_counts import DeadLetterCounts
 from streamforge.manager.dead_letter_service import DeadLetterService
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.reconciler import Reconciler
@@ -96,6 +97,7 @@ class WorkflowService:
         self.feed = FeedSource(deps, self._reports, self.batches, self.schedules)
         self.dead_letters = DeadLetterService(deps, self._ask, self.get, self._going_on)
         self.health = HealthService(deps, reconciler, self._readiness, self.schedules)
+        self.dead_letter_counts = DeadLetterCounts(deps)
 
     async def start(self, request: StartRequest, *, idempotency_key: str | None = None) -> Started:
         """Accept the request: on return it is stored. A workflow that loads the same is joined, not made again.

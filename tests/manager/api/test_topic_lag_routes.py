@@ -23,5 +23,8 @@ async def test_topics_are_listed_and_one_is_shown(client: httpx.AsyncClient, ser
     assert [one["step"] for one in one["readers"]] == ["arango-candles"]
     first = (await client.get("/topics?limit=1")).json()
     assert ([one["name"] for one in first["topics"]], first["cursor"]) == (["queue-control"], "queue-control")
+    query = f"kind=records&search={workflow.topic[3:9].upper()}"
+    assert [one["name"] for one in (await client.get(f"/topics?{query}")).json()["topics"]] == [workflow.topic]
+    problem(await client.get("/topics?kind=letters"), 422, "invalid-input")
     problem(await client.get("/topics/nothing"), 404, "not-found")
     problem(await client.get("/topics?limit=201"), 422, "invalid-input")

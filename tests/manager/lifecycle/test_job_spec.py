@@ -10,6 +10,7 @@ from streamforge.manager.lifecycle.job_spec import job_of, start_command, topics
 from streamforge.manager.workflow import Attempt, Part, Plan, Step, StepStatus, Workflow
 from streamforge_utils.model.messages import Command, Progress
 from streamforge_utils.model.timeranges import parse_time_range
+from streamforge_utils.model.topic_reading import PartitionRange
 from streamforge_utils.ports.bus import HEADERS_BYTES, Retention, TopicSpec
 from streamforge_utils.ports.launcher import JobSpec
 from streamforge_utils.runtime.worker_definition import Source
@@ -160,8 +161,11 @@ def test_a_replaying_sink_is_told_to_read_the_dead_letters() -> None:
         "TELEMETRY_PRODUCER_ID": "arango-candles__abc123",
         "STREAMFORGE_REPLAY": "true",
     }
-    chosen = replace(step(workflow(), SINK), letters=("wf-a-data:0:3", "wf-a-data:0:17"))
-    assert job(chosen, replay=True).environment["STREAMFORGE_REPLAY_LETTERS"] == "wf-a-data:0:3,wf-a-data:0:17"
+    chosen = replace(step(workflow(), SINK), letters=("0:3:4", "0:17:19"))
+    assert job(chosen, replay=True).environment["STREAMFORGE_REPLAY_LETTERS"] == "0:3:4,0:17:19"
+    read = replace(workflow(), letters_read=(PartitionRange(0, 1, 3), PartitionRange(1, 5, 6)))
+    attempt = Attempt(number=3, job="job-x-3", planned_ms=NOW, replay=True)
+    assert job_of(read, chosen, attempt, **GIVEN).environment["STREAMFORGE_REPLAY_PASSED"] == "0:1:3,1:5:6"
 
 
 def test_the_start_command_records_what_was_started() -> None:

@@ -5,11 +5,20 @@ from __future__ import annotations
 import pytest
 
 from streamforge.manager.lifecycle.decision import Conditions, decide
-from streamforge.manager.lifecycle.facts import Replay, Retry, grant
-from streamforge.manager.lifecycle.rounds import MAX_RANGES, joined, next_round, repair_round, replay_round
+from streamforge.manager.lifecycle.facts import Fact, Replay, Retry, TopicsRemoved, apply, grant
+from streamforge.manager.lifecycle.rounds import (
+    MAX_RANGES,
+    joined,
+    next_attempt,
+    next_round,
+    repair_round,
+    replay_round,
+)
+from streamforge.manager.read_letters import read_letters
 from streamforge.manager.workflow import Attempt, Failure, Part, Plan, Proof, Remark, Status, StepStatus, Workflow
 from streamforge_utils.model.coverage import IdsRead
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
+from streamforge_utils.model.topic_reading import PartitionRange
 from streamforge_utils.runtime.worker_definition import Source
 from tests.manager.support import DAY, DAY_START, HOUR_MS, LOADER, NOW, POLICY, SINK, accepted, replace, rest, step
 
@@ -48,7 +57,7 @@ def ended() -> Workflow:
                 status=StepStatus.ERROR,
                 attempts=PAST,
                 replay=True,
-                letters=("wf-a-data:0:3",),
+                letters=("0:3:4",),
                 not_before_ms=NOW,
                 failures=3,
                 disruptions=4,
@@ -155,3 +164,33 @@ def with_bulk_loader() -> Workflow:
     workflow = accepted()
     bulk = replace(step(workflow, LOADER), target="bulk", source=Source.ARCHIVE)
     return replace(workflow, steps=(bulk, *workflow.steps))
+
+
+def replayed(workflow: Workflow, status: StepStatus = StepStatus.FINISHED) -> Workflow:
+    """The workflow after its replay has ended so."""
+    steps = tuple(replace(one, status=status) if one.replay else one for one in workflow.steps)
+    return replace(workflow, status=Status.FINISHED, ended_ms=NOW, steps=steps)
+
+
+def test_letters_that_a_replay_has_read_are_passed_over_by_the_next_and_by_a_round_between() -> None:
+    once = grant(replayed(accepted()), Replay(("0:3:4", "0:5:6"), ()), NOW)
+    assert (once.letters_read, read_letters(once)) == ((), ()), "it has not read them yet"
+    sink = replace(step(once, SINK), attempts=PAST)
+    assert (next_attempt(once, sink, NOW).letters, next_attempt(once, step(once, LOADER), NOW).letters) == (2, 0)
+    read = (PartitionRange(0, 3, 4), PartitionRange(0, 5, 6))
+    assert read_letters(replayed(once)) == read
+    assert read_letters(replayed(once, StepStatus.ERROR)) == (), "it stays with all of them"
+    between = next_round(replayed(once))
+    assert (between.letters_read, read_letters(between)) == (read, read)
+    again = grant(replayed(once), Replay(("0:4:5",), read[1:]), NOW)
+    assert again.letters_read == read[1:], "what the sinks have committed is forgotten"
+    assert read_letters(replayed(again)) == (PartitionRange(0, 4, 6),)
+    every = grant(replayed(once), Replay((), read), NOW)
+    assert (every.letters_read, read_letters(replayed(every))) == (read, ())
+
+
+def test_of_a_topic_of_letters_that_is_gone_nothing_was_read() -> None:
+    once = replayed(grant(replayed(accepted()), Replay(("0:3:4",), (PartitionRange(0, 0, 1),)), NOW))
+    gone = apply(once, Fact(once.epoch, TopicsRemoved(dead_letters=True)), POLICY)
+    assert (gone.dlq_removed, read_letters(gone)) == (True, ())
+    assert grant(gone, Replay(), NOW).letters_read == ()

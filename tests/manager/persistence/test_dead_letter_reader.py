@@ -13,6 +13,7 @@ from streamforge.manager.persistence.dead_letter_reader import AHEAD_BYTES, PAGE
 from streamforge_utils.adapters.embedded.bus.embedded_bus import EmbeddedBus
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.model.topic_reading import PartitionRange
 from streamforge_utils.ports.bus import Consumer, Message, Received, Start, TopicSpec
 from streamforge_utils.runtime.topic_specs import dead_letters_topic
 from tests.doubles.memorybus import MemoryBus
@@ -135,6 +136,37 @@ async def test_pages_follow_each_other_also_while_letters_come_and_are_replayed(
     assert seen == [b"v0", b"v1", b"v2", *(b"v%d" % n for n in range(4, 8))]
     last = await found.read(WORKFLOW, limit=3, after="0:8")
     assert (last.letters, last.outstanding, last.after) == ([], 4, None)
+
+
+async def test_those_that_replays_of_chosen_ones_have_read_wait_no_more() -> None:
+    bus = MemoryBus()
+    found = await holding(bus, 10)
+    read = (PartitionRange(0, 0, 2), PartitionRange(0, 4, 7), PartitionRange(0, 9, 10))
+    workflow = replace(WORKFLOW, letters_read=read)
+    assert await found.outstanding(workflow) == 4
+    first = await found.read(workflow, limit=3)
+    second = await found.read(workflow, limit=3, after=first.after)
+    assert [one.at[1] for one in (*first.letters, *second.letters)] == [2, 3, 7, 8]
+    assert (first.outstanding, second.after) == (4, None)
+    assert await found.passed(workflow) == read
+    bus.committed[TOPIC, GROUP] = 5
+    assert await found.passed(workflow) == (PartitionRange(0, 5, 7), PartitionRange(0, 9, 10))
+    assert await found.outstanding(workflow) == 2
+
+
+async def test_of_wanted_ones_pages_follow_each_other_and_none_is_missed(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(dead_letter_reader, "SCANNED", 10)
+    found, after, pages = await holding(MemoryBus(), 40), None, list[list[bytes]]()
+    for _ in range(20):
+        page = await found.read(
+            WORKFLOW, limit=2, after=after, wanted=lambda one: one.value in (b"v1", b"v2", b"v3", b"v39")
+        )
+        pages.append([one.value for one in page.letters])
+        assert page.outstanding == 40
+        after = page.after
+        if after is None:
+            break
+    assert pages == [[b"v1", b"v2"], [b"v3"], [], [], [b"v39"]]
 
 
 @pytest.mark.parametrize(

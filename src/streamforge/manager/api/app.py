@@ -19,6 +19,7 @@ from streamforge.manager import (
     batch_answers,
     book_answers,
     data_answers,
+    dead_letter_answers,
     feed_answers,
     health_answers,
     listing_answers,
@@ -34,6 +35,7 @@ from streamforge.manager.api import (
     batch_routes,
     catalogue_routes,
     data_routes,
+    dead_letter_routes,
     error_answers,
     feed_routes,
     health_routes,
@@ -120,7 +122,7 @@ def _complete(schema: dict[str, Any]) -> dict[str, Any]:
 def _answers() -> dict[str, Any]:
     """The schemas of all that is answered, by name."""
     of_workflows = (answers, listing_answers, start_answers, plan_answers, log_answers, batch_answers, schedule_answers)
-    of_data = (data_answers, bar_answers, book_answers, topic_lag_answers)
+    of_data = (data_answers, bar_answers, book_answers, topic_lag_answers, dead_letter_answers)
     modules = (*of_workflows, *of_data, access_answers, feed_answers, health_answers)
     kinds: list[type[msgspec.Struct]] = [Source, *(kind for module in modules for kind in _structs(module))]
     _, schemas = msgspec.json.schema_components(kinds, ref_template=SCHEMAS + "{name}")
@@ -186,7 +188,7 @@ def create_app(
     feed = Feed(service, clock, every_s=limits.feed_every_s, stall_s=limits.feed_stall_s)
     app.state.context = Context(service, limits, followers, clock, feed)
     error_answers.install(app)
-    workflow_routes = (queue_routes, log_routes, topic_routes)
+    workflow_routes = (queue_routes, log_routes, dead_letter_routes, topic_routes)
     modules = (
         *workflow_routes,
         topic_lag_routes,

@@ -14,6 +14,7 @@ from streamforge.manager.api import sse
 from streamforge.manager.api.problems import invalid
 from streamforge.manager.api.request_bodies import ReplayLetters, Start, StartPipeline
 from streamforge.manager.api.routing import Context, In, QueueId, StrictRoute, gives, no_driver_reason, preferred, reply
+from streamforge.manager.letter_codes import LetterCode
 from streamforge.manager.listing_answers import StatusCounts, WorkflowPage
 from streamforge.manager.service import Started, StartRequest, UpToDate
 from streamforge.manager.workflow import Status, Workflow
@@ -325,8 +326,17 @@ async def dead_letters(
     value_bytes: Annotated[
         int | None, Query(ge=0, le=2**24, description="Give so much of each value; without it, all.")
     ] = None,
+    code: Annotated[LetterCode | None, Query(description="Those with this code; a page may hold fewer then.")] = None,
+    reason: Annotated[
+        str, Query(max_length=300, description="Those with this text in their reason, in any case; as `code`.")
+    ] = "",
+    since_attempt: Annotated[
+        int, Query(ge=0, lt=2**31, description="Those that this attempt of a sink has refused, or a later one.")
+    ] = 0,
 ) -> Response:
-    found = await to.service.dead_letters.read(queue_id, limit=limit, after=after)
+    found = await to.service.dead_letters.read(
+        queue_id, limit=limit, after=after, code=code, reason=reason, since_attempt=since_attempt
+    )
     return reply(
         data_answers.DeadLetters(
             queue_id=queue_id,
@@ -343,8 +353,8 @@ async def dead_letters(
     responses=gives(answers.Workflow, 202),
     summary="Let a sink read the dead letters again",
     description=(
-        "Without a body all of them, else those of `letters`; the others stay, and move to the end. To replay one "
-        "twice changes nothing: it is stored under its key."
+        "Without a body all of them, else those of `letters`; the others stay where they are. What cannot be stored "
+        "comes back, at the end. To replay one twice changes nothing: it is stored under its key."
     ),
 )
 async def replay(queue_id: QueueId, to: In, body: ReplayLetters | None = None) -> Response:

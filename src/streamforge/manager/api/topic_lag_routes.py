@@ -25,10 +25,13 @@ _NAME = 249
 async def find(
     to: In,
     queue_id: Annotated[str | None, Query(max_length=300, description="Those of this workflow alone.")] = None,
+    kind: Annotated[topic_lag_answers.Kind | None, Query(description="Those on which this lies.")] = None,
+    search: Annotated[str, Query(max_length=_NAME, description="What is in the name, in any case.")] = "",
     cursor: Annotated[str | None, Query(max_length=_NAME, description="Of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=200, description="At most so many.")] = 50,
 ) -> Response:
-    return reply(await to.service.topics.page(queue_id=queue_id, cursor=cursor, limit=limit))
+    page = await to.service.topics.page(queue_id=queue_id, kind=kind, search=search, cursor=cursor, limit=limit)
+    return reply(page)
 
 
 @router.get("/topics/{name}", responses=gives(topic_lag_answers.Topic), summary="Show a topic")

@@ -262,7 +262,8 @@ def _dead_letter_headers() -> dict[str, Any]:
         "attempt": "the attempt of the sink that refused it, a decimal number",
         "time": f"when it was refused, a decimal number of {_MS}",
     }
-    cut = {
+    more = {
+        "target": "the worker that refused it: no other sink of its workflow replays it",
         "size": "the bytes of a record that is too large for the topic; its first 64 KiB are kept",
         "sha256": "the SHA-256 of the whole of it, hexadecimal",
     }
@@ -272,7 +273,7 @@ def _dead_letter_headers() -> dict[str, Any]:
         "title": "Dead letter headers",
         "description": "The headers of a dead letter, as text; its key and value are the original bytes, if not cut.",
         "type": "object",
-        "properties": {name: {"type": "string", "description": text} for name, text in (texts | cut).items()},
+        "properties": {name: {"type": "string", "description": text} for name, text in (texts | more).items()},
         "required": list(texts),
         "examples": [
             {

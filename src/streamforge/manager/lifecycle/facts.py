@@ -23,6 +23,7 @@ from streamforge.manager.service import NotNow
 from streamforge.manager.topic_input import TopicInput
 from streamforge.manager.workflow import Attempt, Failure, Plan, Proof, Status, Step, Workflow
 from streamforge_utils.model.timeranges import format_ms
+from streamforge_utils.model.topic_reading import PartitionRange
 
 _replace = msgspec.structs.replace
 
@@ -138,9 +139,10 @@ class Retry(msgspec.Struct, frozen=True):
 
 
 class Replay(msgspec.Struct, frozen=True):
-    """Somebody asks for the dead letters of an ended workflow to be read again. letters: these alone; none: all."""
+    """Somebody asks for the dead letters of an ended workflow to be read again. letters, passed: as `replay_round`."""
 
     letters: tuple[str, ...] = ()
+    passed: tuple[PartitionRange, ...] | None = None
 
     name: ClassVar[str] = "replay"
 
@@ -192,7 +194,7 @@ def apply(workflow: Workflow, fact: Fact, policy: Policy) -> Workflow:
         case Failed() as found:
             return _failed(workflow, found, policy)
         case TopicsRemoved(dead_letters):
-            return _replace(workflow, dlq_removed=True) if dead_letters else _replace(workflow, topic_removed=True)
+            return _without_letters(workflow) if dead_letters else _replace(workflow, topic_removed=True)
 
 
 def grant(workflow: Workflow, request: Request, now_ms: int) -> Workflow:
@@ -210,7 +212,7 @@ def grant(workflow: Workflow, request: Request, now_ms: int) -> Workflow:
                 )
             # What coverage has by the time of the new plan will not be loaded again.
             return next_round(_replace(open_again(workflow, plan=None), archive_failure=""))
-        case Replay(letters):
+        case Replay(letters, passed):
             if not workflow.ended:
                 raise NotNow(
                     f"workflow {workflow.queue_id} is {workflow.status.value}: dead letters are replayed after its end"
@@ -219,7 +221,13 @@ def grant(workflow: Workflow, request: Request, now_ms: int) -> Workflow:
             going_on = open_again(workflow, plan=workflow.plan)
             going_on = _replace(going_on, disputed=workflow.disputed, read=workflow.read)
             going_on = _replace(going_on, replayed=workflow.status, replayed_failure=workflow.failure)
-            return replay_round(going_on, letters)
+            return replay_round(going_on, letters, passed)
+
+
+def _without_letters(workflow: Workflow) -> Workflow:
+    """The workflow after its topic of dead letters is gone: another one would begin at offset 0."""
+    steps = tuple(_replace(step, letters=()) for step in workflow.steps)
+    return _replace(workflow, steps=steps, letters_read=(), dlq_removed=True)
 
 
 def _proven(workflow: Workflow, proven: Proven) -> Workflow:

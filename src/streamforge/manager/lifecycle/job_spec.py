@@ -64,6 +64,8 @@ def job_of(
         environment["STREAMFORGE_REPLAY"] = "true"
         if step.letters:
             environment["STREAMFORGE_REPLAY_LETTERS"] = ",".join(step.letters)
+        if workflow.letters_read:
+            environment["STREAMFORGE_REPLAY_PASSED"] = ",".join(map(str, workflow.letters_read))
     elif workflow.topic_input is not None:
         environment |= _of_topic(workflow, workflow.topic_input, step)
     else:

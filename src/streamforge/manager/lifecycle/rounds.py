@@ -7,10 +7,12 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from streamforge.manager.live_ledger import Ledger
+from streamforge.manager.read_letters import read_letters
 from streamforge.manager.workflow import Attempt, Part, Plan, Remark, SourceChoice, Status, Step, StepStatus, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.coverage import Segment, Verdict, outside, overlay, verdict_of
 from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.model.topic_reading import PartitionRange, total
 from streamforge_utils.runtime.worker_definition import Role, Source
 
 _replace = msgspec.structs.replace
@@ -56,7 +58,7 @@ def next_round(workflow: Workflow, ranges: Mapping[Source, tuple[str, ...]] = _N
         )
         for step in workflow.steps
     )
-    return workflow.next_epoch(steps=steps)
+    return workflow.next_epoch(steps=steps, letters_read=read_letters(workflow))
 
 
 def sources_of(workflow: Workflow) -> frozenset[Source]:
@@ -129,11 +131,17 @@ def _outside(part: Part, cuts: Iterable[TimeRange]) -> list[Part]:
     return [_replace(part, span=one.span) for one in found]
 
 
-def replay_round(workflow: Workflow, letters: tuple[str, ...] = ()) -> Workflow:
-    """The workflow with its sinks waiting to read the dead letters, or these; its loaders have nothing to do."""
+def replay_round(
+    workflow: Workflow, letters: tuple[str, ...] = (), passed: tuple[PartitionRange, ...] | None = None
+) -> Workflow:
+    """The workflow with its sinks waiting to read the dead letters, or these; its loaders have nothing to do.
+
+    passed: of its `read_letters`, those that its sinks have not committed; None: any of them.
+    """
     again = next_round(workflow)
     return _replace(
         again,
+        letters_read=again.letters_read if passed is None else passed,
         steps=tuple(
             _replace(step, status=StepStatus.FINISHED)
             if step.role is Role.LOADER
@@ -157,6 +165,7 @@ def next_attempt(workflow: Workflow, step: Step, now_ms: int) -> Attempt:
         planned_ms=now_ms,
         ranges=step.ranges,
         replay=step.replay,
+        letters=total(map(PartitionRange.parse_setting, step.letters)),
     )
 
 

@@ -123,15 +123,15 @@ def partition_ranges(offsets: Mapping[int, tuple[int, int]]) -> tuple[PartitionR
     return tuple(PartitionRange(number, *offsets[number]) for number in sorted(offsets))
 
 
-def union(ranges: Iterable[PartitionRange]) -> tuple[PartitionRange, ...]:
-    """The same offsets in ranges that are sorted and do not touch; at most `RANGES_LIMIT`."""
+def union(ranges: Iterable[PartitionRange], *, most: int | None = RANGES_LIMIT) -> tuple[PartitionRange, ...]:
+    """The same offsets in ranges that are sorted and do not touch; the first `most`, or all."""
     found: list[PartitionRange] = []
     for one in sorted(ranges, key=lambda one: (one.partition, one.first)):
         if found and found[-1].partition == one.partition and one.first <= found[-1].end:
             found[-1] = PartitionRange(one.partition, found[-1].first, max(found[-1].end, one.end))
         elif one:
             found.append(one)
-    return tuple(found[:RANGES_LIMIT])
+    return tuple(found[:most])
 
 
 def total(ranges: Iterable[PartitionRange]) -> int:

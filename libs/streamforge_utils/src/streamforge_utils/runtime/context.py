@@ -24,6 +24,7 @@ from streamforge_utils.ports.object_store import ObjectStore
 from streamforge_utils.ports.store import Answer, Document, DocumentStore, Outcome, Store, count_outcomes
 from streamforge_utils.ports.stream import StreamParts
 from streamforge_utils.runtime.command_listener import OwnCommands
+from streamforge_utils.runtime.dead_letter_replay import Choice
 from streamforge_utils.runtime.handover import Handover
 from streamforge_utils.runtime.instruments import Instruments
 from streamforge_utils.runtime.object_settings import ObjectSettings
@@ -96,10 +97,10 @@ class Context(Generic[P]):
     ranges: what to load, ascending as given; `span` is the whole time range of the workflow. given_ranges: the former,
     where they were given. first_id: of the first range, where all records before it are there already.
     weight_per_minute: the share of the exchange's weight now. scratch: a folder for files that do not outlive the
-    process, which may not be there yet. replay: the input is a topic of dead letters; chosen_letters: those that are
-    stored; none: all. handover: whether this attempt writes. placement: where its records are stored.
-    archive_samples: which files are compared with the
-    exchange. terminal_extra: what the terminal event's `extra` shall hold beside the progress, as JSON has it.
+    process, which may not be there yet. replay: the input is a topic of dead letters. choice: which messages of the
+    input are stored. handover: whether this attempt writes. placement: where its records are stored. archive_samples:
+    which files are compared with the exchange. terminal_extra: what the terminal event's `extra` shall hold beside the
+    progress, as JSON has it.
     """
 
     def __init__(
@@ -123,7 +124,7 @@ class Context(Generic[P]):
         self.placement = Placement(settings.collection_name, settings.collections.daily)
         self.attempt = settings.attempt
         self.replay = settings.replay.on
-        self.chosen_letters = frozenset(settings.replay.letters)
+        self.choice = Choice(settings.replay, instruments.target)
         self.archive_samples = settings.archive.samples
         self.weight_per_minute = settings.exchange.weight_per_minute
         self.scratch = (settings.data.data_dir or Path(tempfile.gettempdir()) / "streamforge") / "tmp"

@@ -93,9 +93,10 @@ class ProgressTracker:
 
 
 class Instruments:
-    """Progress, metrics, clock and log of one attempt. derived: metrics of the worker's own."""
+    """Progress, metrics, clock and log of one attempt of `target`. derived: metrics of the worker's own."""
 
     def __init__(self, target: str, clock: Clock, log: Log, derived: Sequence[DerivedMetric] = ()) -> None:
+        self.target = target
         self.clock = clock
         self.log = log
         self.metrics = Metrics(target, lambda reason, until_ms: self.progress.adapter_waits(reason, until_ms), derived)

@@ -22,7 +22,6 @@ from streamforge_utils.ports.store import Answer, Outcome, count_outcomes
 from streamforge_utils.runtime.context import Context
 from streamforge_utils.runtime.conversion import ANSWER_LIMIT_S, PASSED_OVER, Converted, HelperProcess, convert
 from streamforge_utils.runtime.day_division import DayDivision
-from streamforge_utils.runtime.dead_letter_replay import divided
 from streamforge_utils.runtime.logs import Log
 
 IDLE_S = 1.0
@@ -239,15 +238,15 @@ async def store_input(ctx: Context[SinkP], offloader: Converter, keeper: Keeper 
     order, days = _StoreOrder(at_once), DayDivision(ctx.placement, lambda: ctx.kind)
 
     async def keep(received: Sequence[Received], takes: int) -> None:
-        wanted, others = divided(received, ctx.chosen_letters)
+        wanted = ctx.choice.wanted(received)
         converted = await offloader.convert(wanted) if wanted else Converted([], [], [], [])
         async with order.batch(converted.keys) as first:
             refused = await _store(ctx, wanted, converted, days)
             await first.wait()
             await ctx.dead_letters.send(*refused)
-            await ctx.dead_letters.put_back(others)
-            await keeper.keep(received)
-            if refused or others:  # at once: if they were read again, each would become a dead letter again
+            if settled := ctx.choice.settled(received):
+                await keeper.keep(settled)
+            if refused:  # at once: if they were read again, each would become a dead letter again
                 await keeper.finish(refused=True)
                 await ctx.input.commit()
         for _ in range(takes):

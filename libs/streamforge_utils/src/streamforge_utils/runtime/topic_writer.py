@@ -13,7 +13,6 @@ from streamforge_utils.model.errors import PermanentError, TooLarge, TopicFull
 from streamforge_utils.model.messages import EOS_KEY, EndOfStream, encode_marker
 from streamforge_utils.model.names import dlq_topic
 from streamforge_utils.ports.bus import BusAdmin, Message, Producer, Received
-from streamforge_utils.runtime.dead_letter_replay import place_of
 from streamforge_utils.runtime.instruments import Instruments
 from streamforge_utils.runtime.topic_specs import dead_letters_topic
 
@@ -128,6 +127,7 @@ class DeadLetterQueue:
         self._producer = producer
         self._admin = admin
         self._attempt = attempt
+        self._target = instruments.target
         self._instruments = instruments
 
     async def send(self, *refused: tuple[Received, str]) -> None:
@@ -149,15 +149,6 @@ class DeadLetterQueue:
             await self._patiently(messages)
         self._instruments.progress.refused += len(messages)
         self._instruments.metrics.count("dead_letters", len(messages))
-
-    async def put_back(self, letters: Sequence[Received]) -> None:
-        """Write dead letters that were read here to the end of the topic, each still with where its record came from.
-
-        They count as refused, as they are outstanding. Raises as `send`.
-        """
-        if letters:
-            await self._patiently([Message(one.key, one.value, _with_origin(one)) for one in letters])
-            self._instruments.progress.refused += len(letters)
 
     async def _patiently(self, messages: list[Message]) -> None:
         await self._instruments.retry("dead_letters", lambda: self._send(messages), patience_s=PATIENCE_S)
@@ -195,15 +186,11 @@ class DeadLetterQueue:
         return (
             ("reason", _short(reason)),
             *((name, origin[name]) for name in _ORIGIN),
+            ("target", self._target.encode()),
             ("attempt", str(self._attempt).encode()),
             ("time", str(self._instruments.clock.now_ms()).encode()),
             *cut,
         )
-
-
-def _with_origin(letter: Received) -> tuple[tuple[str, bytes], ...]:
-    there, place = dict(letter.headers), place_of(letter)
-    return letter.headers + tuple((name, f"{getattr(place, name)}".encode()) for name in _ORIGIN if name not in there)
 
 
 def _short(reason: str) -> bytes:

@@ -13,5 +13,7 @@ export const MENU: readonly Entry[] = [
   { path: "/coverage", word: "nav.coverage", key: "c" },
   { path: "/start", word: "nav.start", key: "n" },
   { path: "/schedules", word: "nav.schedules", key: "e" },
+  { path: "/dead-letters", word: "nav.letters", key: "d" },
+  { path: "/topics", word: "nav.topics", key: "t" },
   { path: "/settings", word: "nav.settings", key: "h" },
 ];

@@ -18,6 +18,10 @@ const ROUTES: readonly Route[] = [
   { pattern: /^\/schedules\/(?<name>[^/]+)$/, load: () => import("./Schedule.svelte") },
   { pattern: /^\/series$/, load: () => import("./SeriesList.svelte") },
   { pattern: /^\/series\/(?<symbol>[^/]+)\/(?<type>[^/]+)$/, load: () => import("./Series.svelte") },
+  { pattern: /^\/dead-letters$/, load: () => import("./DeadLetters.svelte") },
+  { pattern: /^\/dead-letters\/(?<queueId>[^/]+)$/, load: () => import("./Letters.svelte") },
+  { pattern: /^\/topics$/, load: () => import("./Topics.svelte") },
+  { pattern: /^\/topics\/(?<name>[^/]+)$/, load: () => import("./Topic.svelte") },
 ];
 
 /** The screen of an address, or null. */

@@ -5,6 +5,9 @@ import { en as schedules } from "./schedules.ts";
 import { en as series } from "./series.ts";
 import { en as shell } from "./shell.ts";
 import { en as start } from "./start.ts";
+import { en as letters } from "./letters.ts";
+import { en as shell } from "./shell.ts";
+import { en as topics } from "./topics.ts";
 import { en as workflows } from "./workflows.ts";
 
 export const en = {
@@ -15,4 +18,6 @@ export const en = {
   ...coverage,
   ...settings,
   ...series,
+  ...letters,
+  ...topics,
 };

@@ -5,6 +5,9 @@ import { ru as schedules } from "./schedules.ts";
 import { ru as series } from "./series.ts";
 import { ru as shell } from "./shell.ts";
 import { ru as start } from "./start.ts";
+import { ru as letters } from "./letters.ts";
+import { ru as shell } from "./shell.ts";
+import { ru as topics } from "./topics.ts";
 import { ru as workflows } from "./workflows.ts";
 
 export const ru = {
@@ -15,4 +18,6 @@ export const ru = {
   ...coverage,
   ...settings,
   ...series,
+  ...letters,
+  ...topics,
 };

@@ -1,0 +1,40 @@
+/** Topics in an order, and sizes as text. */
+import type { Topic } from "../api/bus";
+
+export const ORDERS = ["name", "messages", "bytes", "rate", "lag"] as const;
+export type Order = (typeof ORDERS)[number];
+
+const UNITS = ["B", "KiB", "MiB", "GiB", "TiB"];
+
+/** The order that a text names, or that of the names. */
+export function orderOf(text: string | null): Order {
+  return ORDERS.find((one) => one === text) ?? "name";
+}
+
+/** By name from A on, by numbers the greatest first; what is not known comes last. */
+export function sorted(topics: readonly Topic[], order: Order): Topic[] {
+  const byName = (one: Topic, other: Topic): number => (one.name < other.name ? -1 : one.name > other.name ? 1 : 0);
+  if (order === "name") return [...topics].sort(byName);
+  const value = (one: Topic): number => one[order] ?? -1;
+  return [...topics].sort((one, other) => value(other) - value(one) || byName(one, other));
+}
+
+/** Bytes in the largest unit of which there is one: `1.5 MiB`. */
+export function size(bytes: number, language: string): string {
+  let [left, unit] = [bytes, 0];
+  while (left >= 1024 && unit < UNITS.length - 1) {
+    left /= 1024;
+    unit += 1;
+  }
+  const digits = { maximumFractionDigits: unit === 0 || left >= 100 ? 0 : 1 };
+  return `${new Intl.NumberFormat(language, digits).format(left)}\u00a0${UNITS[unit]}`;
+}
+
+/** When a reader of it was last heard of; null: never, or nobody reads it. */
+export function heardAt(topic: Topic): string | null {
+  const times = topic.readers.flatMap((one) => (one.seen_at === null ? [] : [one.seen_at]));
+  return times.reduce<string | null>(
+    (last, one) => (last === null || Date.parse(one) > Date.parse(last) ? one : last),
+    null,
+  );
+}

@@ -55,6 +55,7 @@ from benchmarks.live import latency as live_latency
 from benchmarks.live import memory as live_memory
 from benchmarks.live import rotation as live_rotation
 from benchmarks.live import trades as live_trades
+from benchmarks.ui import route as ui_route
 
 BENCHMARKS: dict[str, Callable[[Bench], Section]] = {
     "loader": loader.run,
@@ -77,6 +78,7 @@ BENCHMARKS: dict[str, Callable[[Bench], Section]] = {
     "queues": queues.run,
     "batch": batch.run,
     "bars": bars.run,
+    "ui-route": ui_route.run,
     "arango-sink": arango_sink.run,
     "arango-memory": arango_memory.run,
     "kafka-loader": kafka_loader.run,
@@ -86,7 +88,8 @@ BENCHMARKS: dict[str, Callable[[Bench], Section]] = {
     "kafka-year": kafka_year.run,
     "kubernetes": kubernetes.run,
 }
-"""Those of Kafka and Kubernetes run the real thing, as `make test-engines` does: they need what that needs."""
+"""Those of Kafka and Kubernetes run the real thing, as `make test-engines` does, and those of the web UI a browser, as
+`make test-ui` does: they need what these need."""
 
 LONG: dict[str, Callable[[Bench], Section]] = {
     "columns": columns.run,

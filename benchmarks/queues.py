@@ -18,17 +18,8 @@ import msgspec
 from benchmarks.common.bench import Bench
 from benchmarks.common.measuring import Line, Section, Size, percentile
 from benchmarks.common.processes import ROOT, ended, exchange, manager, peak_resident_mb
-from streamforge import wiring
-from streamforge.manager.batch import Batch, Member, MemberStatus, Totals, batch_id, end_of
-from streamforge.manager.persistence.batch_store import BatchStore
-from streamforge.manager.persistence.workflow_store import WorkflowStore
-from streamforge.manager.requests import check, workflow_of
-from streamforge.manager.service import StartRequest
-from streamforge.manager.workflow import Attempt, Failure, Part, Plan, Proof, Status, StepStatus, Workflow
-from streamforge_utils.model.coverage import Segment, Verdict
-from streamforge_utils.model.messages import Progress
-from streamforge_utils.model.names import CODE_ALPHABET, CODE_LENGTH, job_name
-from streamforge_utils.runtime.settings import DataSettings
+from benchmarks.common.stored_workflows import ENDS, SYMBOLS, TYPES, fill
+from streamforge.manager.workflow import Status
 from tests.cleanenv import environment
 
 WORKFLOWS = {Size.FULL: 10_000, Size.QUICK: 1000, Size.TINY: 30}
@@ -37,11 +28,6 @@ READERS = {Size.FULL: 20, Size.QUICK: 20, Size.TINY: 3}
 PAUSE_S = 0.05
 """Between two requests beside readers: these take their turns meanwhile."""
 REQUESTS = {Size.FULL: 300, Size.QUICK: 100, Size.TINY: 10}
-SYMBOLS = ("BTCUSDT", "ETHUSDT", "BNBUSDT", "SOLUSDT")
-TYPES = ("api_candles_1m", "api_candles_1h", "api_candles_1d")
-ENDS = {Status.FINISHED: 90, Status.INTERRUPTED: 5, Status.ERROR: 5}
-DAY_MS = 86_400_000
-A_BATCH = 500
 OF_BATCHES = (
     "/batches?limit=100",
     "/batches/BATCH",
@@ -57,7 +43,8 @@ def run(bench: Bench) -> Section:
     count, requests = WORKFLOWS[bench.size], REQUESTS[bench.size]
     with bench.folder() as folder, exchange() as url:
         data = folder / "data"
-        batches = asyncio.run(_fill(data, count, bench))
+        batches = asyncio.run(fill(data, count, own_symbols=True)).batches
+        bench.say(f"{count} workflows are stored")
         with manager(data, url) as address:
             seconds, listed = _ask(address, requests)
             searching, _ = _ask(address, requests, query_of=_search)
@@ -135,117 +122,6 @@ def _beside_readers(data: Path, url: str, live: int, readers: int, requests: int
             crowd.stdin.close()
             counts = json.loads(crowd.stdout.readline())
         return Beside(seconds, peak_resident_mb(serving.pid), min(counts) / (time.monotonic() - began))
-
-
-async def _fill(data: Path, count: int, bench: Bench) -> list[str]:
-    """Store workflows that have ended, and the batches that they belong to, through the manager's own repositories.
-
-    Returns the names of the batches.
-    """
-    draws = random.Random(1)
-    store = wiring.make_store(DataSettings(data_dir=data))
-    workflows = WorkflowStore(store)
-    now_ms = time.time_ns() // 1_000_000
-    began = time.perf_counter()
-    whole = [_ended(number, draws, now_ms - (count - number) * 1000) for number in range(count)]
-    half = count // 2
-    names: list[str] = []
-    for first, last in [(0, half), *((start, min(start + A_BATCH, count)) for start in range(half, count, A_BATCH))]:
-        batch, members = _batch(whole[first:last], draws)
-        for workflow in whole[first:last]:
-            await workflows.create(msgspec.structs.replace(workflow, batch=batch.batch_id))
-        await BatchStore(store).create(batch, members)
-        names.append(batch.batch_id)
-    await store.close()
-    bench.say(f"{count} workflows stored in {time.perf_counter() - began:.1f} s")
-    return names
-
-
-def _batch(workflows: Sequence[Workflow], draws: random.Random) -> tuple[Batch, list[Member]]:
-    """The batch of these workflows, as it is after its end."""
-    members = [
-        Member(
-            symbol=one.symbol,
-            status=MemberStatus(one.status.value),
-            queue_id=one.queue_id,
-            expected=1440,
-            stored=1440,
-            reason="" if one.failure is None else one.failure.reason,
-        )
-        for one in workflows
-    ]
-    latest, totals = workflows[-1], Totals.of(members)
-    code = "".join(draws.choice(CODE_ALPHABET) for _ in range(CODE_LENGTH))
-    batch = Batch(
-        batch_id=batch_id(latest.type, latest.span.start_ms, code),
-        created_ms=latest.created_ms,
-        exchange_now_ms=latest.created_ms,
-        type=latest.type,
-        requested=latest.requested,
-        span=latest.span,
-        asked="*USDT",
-        size=len(members),
-        status=end_of(totals),
-        began_ms=latest.created_ms,
-        ended_ms=latest.ended_ms,
-        totals=totals,
-    )
-    return batch, members
-
-
-def _ended(number: int, draws: random.Random, created_ms: int) -> Workflow:
-    """A workflow as it is after its end; its topics stay for now, as those of one that has just ended do."""
-    day = f"20{18 + number % 6}-{1 + number // 6 % 12:02d}-{1 + number // 72 % 28:02d}"
-    symbol = draws.choice(SYMBOLS)
-    if number % 2:
-        symbol = f"C{number}USDT"  # for searches: a symbol of its own
-    request = StartRequest(symbol=symbol, type=draws.choice(TYPES), time_range=day)
-    code = "".join(draws.choice(CODE_ALPHABET) for _ in range(CODE_LENGTH))
-    workflow = workflow_of(check(request, created_ms), code=code, now_ms=created_ms, exchange_now_ms=created_ms)
-    (status,) = draws.choices(list(ENDS), weights=list(ENDS.values()))
-    ended_ms = created_ms + 4000
-    steps = tuple(
-        msgspec.structs.replace(
-            step,
-            status=StepStatus(status.value),
-            attempts=(
-                Attempt(
-                    number=1,
-                    job=job_name(step.target, workflow.symbol, workflow.queue_id, 1),
-                    planned_ms=created_ms,
-                    ranges=(str(workflow.span),),
-                    observed=True,
-                    started_ms=created_ms + 300,
-                    seen_ms=ended_ms,
-                    progressed_ms=ended_ms,
-                    progress=Progress(records=1440, position=workflow.span.end_ms - 60_000, share=1.0, rate=4321.5),
-                    message=status.value,
-                    terminal_event=status.value,
-                    exit_code=1 if status is Status.ERROR else 0,
-                    ended_ms=ended_ms,
-                    outcome=status.value,
-                ),
-            ),
-        )
-        for step in workflow.steps
-    )
-    stored = Segment(
-        start_ms=workflow.span.start_ms,
-        end_ms=workflow.span.end_ms,
-        verdict=Verdict.STORED,
-        collection=workflow.collection,
-        records=1440,
-    )
-    return msgspec.structs.replace(
-        workflow,
-        status=status,
-        steps=steps,
-        plan=Plan(exchange_now_ms=created_ms, parts=(Part(span=workflow.span),), expected=1440),
-        proof=Proof(round=1, checked_ms=ended_ms, expected=1440, stored=1440, segments=(stored,)),
-        surveyed=True,
-        failure=Failure(reason="the exchange failed", next_step="try again") if status is Status.ERROR else None,
-        ended_ms=ended_ms,
-    )
 
 
 def _ask(

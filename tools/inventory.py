@@ -1,4 +1,4 @@
-"""Prints what this image holds as CycloneDX: its Debian packages, its Python packages, the programs beside them.
+"""Prints what this image holds as CycloneDX: packages of Debian, of Python and in the web UI, the programs beside them.
 
     python3.11 -I tools/inventory.py REFERENCE CREATED > NAME.cdx.json
 
@@ -16,6 +16,7 @@ import sys
 import uuid
 from datetime import UTC, datetime
 from importlib.metadata import distributions
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -78,6 +79,15 @@ def python() -> list[Json]:
     return list(made.values())
 
 
+def web() -> list[Json]:
+    """The packages that are built into the web UI, where that is installed, as its own inventory names them."""
+    found = find_spec("streamforge")
+    folders = [] if found is None else found.submodule_search_locations or []
+    files = [Path(folder) / "web" / "dist" / "sbom.cdx.json" for folder in folders]
+    named = [one for file in files if file.exists() for one in json.loads(file.read_text("utf-8"))["components"]]
+    return [{**one, "bom-ref": one["purl"]} for one in named]
+
+
 def programs() -> list[Json]:
     """Those of `PROGRAMS` that are there."""
     made = []
@@ -95,7 +105,7 @@ def document(reference: str, created: int) -> Json:
     distribution = system()
     url = package_url("oci", name.rpartition("/")[2], repository_url=name, tag=tag)
     properties = [{"name": f"os:{key}", "value": value} for key, value in distribution.items()]
-    found = [*debian(distribution), *python(), *programs()]
+    found = [*debian(distribution), *python(), *web(), *programs()]
     found.sort(key=lambda one: str(one["purl"]))
     return {
         "bomFormat": "CycloneDX",

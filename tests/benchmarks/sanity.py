@@ -13,6 +13,8 @@ MOST = {
     "/s": 100_000,
     "times": 1000,
     "requests": 1000,
+    "kB": 10_000,
+    "elements": 100_000,
 }
 """A wrong unit is a factor of a thousand; on a loaded machine one of two runs may well take twenty times longer."""
 

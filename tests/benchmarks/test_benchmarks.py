@@ -18,7 +18,9 @@ from benchmarks.common.measuring import Line, Section, Size
 from tests.benchmarks.sanity import check_sane
 
 KNOWN = BENCHMARKS | LONG
-WITHOUT_ENGINE = sorted(name for name in KNOWN if not name.startswith(("kafka-", "kubernetes")) and name != "growth")
+ELSEWHERE = ("kafka-", "kubernetes", "ui-")
+"""The tests of these are beside those of their engines, and of the web UI."""
+WITHOUT_ENGINE = sorted(name for name in KNOWN if not name.startswith(ELSEWHERE) and name != "growth")
 
 
 @pytest.mark.parametrize("name", WITHOUT_ENGINE)

@@ -74,6 +74,11 @@ def test_the_packages_are_those_that_are_pinned(name: str, files: list[str], our
     assert packages(inventory(house, name), "pypi") == pins(*files) | {(one, number) for one in ours}
 
 
+@pytest.mark.parametrize("name", ["queue-manager", "arango-candles", "debug", "jupyter"])
+def test_the_web_ui_is_inside_and_its_packages_are_named(name: str, house: House) -> None:
+    assert "svelte" in {package for package, _ in packages(inventory(house, name), "npm")}
+
+
 @pytest.mark.parametrize("name", ["debug", "jupyter"])
 def test_programs_that_are_no_package_are_named_too(name: str, house: House) -> None:
     assert {package for package, _ in packages(inventory(house, name), "generic")} == {"kubectl", "helm"}

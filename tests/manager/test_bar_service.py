@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from decimal import Decimal
 from random import Random
+from typing import Any
 
 import msgspec
 import pytest
@@ -19,7 +21,7 @@ from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import InvalidInput, RetryableError
 from streamforge_utils.model.kinds.registry import kind_of, series_of
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
-from streamforge_utils.ports.store import Document
+from streamforge_utils.ports.store import Bodies, Document
 from tests.manager.memory_service import NOW_MS, MemoryService
 from tests.manager.stored_bars import DAY_MS, HOUR_MS, START_MS, SYMBOL, Stored, document, drawn, picture, store, whole
 
@@ -174,6 +176,27 @@ async def test_what_is_computed_behind_the_answer_comes_spread_over_the_range_an
         TimeRange(at, at + 1) for at in (0, 4, 2, 1, 5, 3)
     ]
     assert len(in_coarse_order([TimeRange(0, 1)])) == 1
+
+
+async def test_some_of_one_bar_is_read_while_another_is_added_up(
+    service: MemoryService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bar_service, "AT_ONCE", 0)
+    await store(service, WEEK)
+    reads, under_way, most = service.world.store.bodies, 0, 0
+
+    async def slow(*given: Any, **more: Any) -> Bodies:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        for _ in range(100):
+            await asyncio.sleep(0)
+        under_way -= 1
+        return await reads(*given, **more)
+
+    monkeypatch.setattr(service.world.store, "bodies", slow)
+    await whole(service, WEEK, most=7)
+    assert most == rollup_queue.TOGETHER == 2
 
 
 async def test_a_bar_of_which_a_part_is_computed_has_no_price_yet(

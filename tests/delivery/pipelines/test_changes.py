@@ -19,25 +19,29 @@ MERGE_REQUEST = {"CI_PIPELINE_SOURCE": "merge_request_event"}
 DEFAULT_BRANCH = {"CI_COMMIT_BRANCH": "main", "CI_DEFAULT_BRANCH": "main"}
 SERVICES = sorted(path.parent.name for path in ROOT.glob("services/*/.gitlab-ci.yml"))
 LIBRARY = "libs/streamforge_utils/src/streamforge_utils/model/names.py"
+UI = {"ui"}
+"""Wherever an image is built that holds the wheel."""
 BASES = {"build base", "inventory base", "build lean base", "inventory lean base"}
-DEBUG, JUPYTER = {"build debug", "inventory debug"}, {"build jupyter", "inventory jupyter"}
-CODE = {"test", "test library"}
+DEBUG, JUPYTER = {"build debug", "inventory debug"} | UI, {"build jupyter", "inventory jupyter"} | UI
+TEST = {"test", "test ui"}
+CODE = TEST | {"test library"}
 CHANGES: list[tuple[str, list[str], set[str]]] = [
-    *((f"services/{service}/app/main.py", [service], {"test"}) for service in SERVICES),
+    *((f"services/{service}/app/main.py", [service], TEST | UI) for service in SERVICES),
     (
         "services/dummy-service/README.md services/queue-manager/Dockerfile",
         ["dummy-service", "queue-manager"],
-        {"test", "site"},
+        TEST | UI | {"site"},
     ),
     (LIBRARY, SERVICES, CODE | BASES | DEBUG | JUPYTER),
     ("platform/Dockerfile", SERVICES, CODE | BASES | DEBUG | JUPYTER),
     ("requirements/base.txt", SERVICES, CODE | BASES | DEBUG | JUPYTER),
-    ("src/streamforge/workers/arango_candles.py", SERVICES, CODE),
-    ("pyproject.toml", SERVICES, CODE),
-    ("tests/workers/test_arango_candles.py", [], {"test"}),
-    ("deploy/overlays/production/queue-manager.env", [], {"test"}),
-    ("cred-kafka-yaml/kafka.yaml", [], {"test"}),
-    ("deploy/README.md", [], {"test", "site"}),
+    ("src/streamforge/workers/arango_candles.py", SERVICES, CODE | UI),
+    ("src/streamforge/web/src/App.svelte", SERVICES, CODE | UI),
+    ("pyproject.toml", SERVICES, CODE | UI),
+    ("tests/workers/test_arango_candles.py", [], TEST),
+    ("deploy/overlays/production/queue-manager.env", [], TEST),
+    ("cred-kafka-yaml/kafka.yaml", [], TEST),
+    ("deploy/README.md", [], TEST | {"site"}),
     ("docs/kafka.md", [], {"site"}),
     ("README.md", [], {"site"}),
     ("platform/debug/Dockerfile", [], DEBUG),

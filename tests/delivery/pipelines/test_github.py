@@ -70,6 +70,12 @@ def test_an_image_has_the_time_of_its_commit() -> None:
     assert 'echo "CREATED=$(git log -1 --format=%cI)" >> "$GITHUB_ENV"' in named[0]
 
 
+def test_the_web_ui_is_built_before_the_image_that_holds_it() -> None:
+    scripts = [step.get("run", "") for step in steps(ROOT / ".github" / "workflows" / "python-service.yml")]
+    (building,) = [at for at, script in enumerate(scripts) if "services/$SERVICE/Dockerfile" in script]
+    assert "make ui" in scripts[:building]
+
+
 def test_github_runs_the_verbs_that_gitlab_runs() -> None:
     on_github = {word for path in WORKFLOWS for step in steps(path) for word in made(step.get("run", ""))}
     (gitlab,) = load(ROOT / ".gitlab-ci.yml")
@@ -84,8 +90,8 @@ def test_github_runs_the_verbs_that_gitlab_runs() -> None:
     rules = (ROOT / "Makefile").read_text("utf-8")
     (everything,) = re.findall(r"^test-all:.*\n\t@\$\(MAKE\) (.*)$", rules, re.MULTILINE)
     # The site is a part of test-delivery, and by itself for documents; the demo is a part of test, and by itself to be
-    # seen.
-    assert on_gitlab == {*everything.split(), "kube-build", "demo", "site"}
+    # seen; the UI is a part of test-ui, and by itself for images.
+    assert on_gitlab == {*everything.split(), "kube-build", "demo", "site", "ui"}
     for verb in on_gitlab:
         assert re.search(rf"^{verb}:", rules, re.MULTILINE), verb
 

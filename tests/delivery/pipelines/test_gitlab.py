@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -47,7 +48,7 @@ def test_written_out_each_service_is_tested_built_and_deployed(repository: Check
         tested, built, deployed = (pipeline[f"{verb} {service}"] for verb in ("test", "build", "deploy"))
         assert [job["stage"] for job in (tested, built, deployed)] == ["test", "build", "deploy"]
         assert {job["variables"]["SERVICE"] for job in (tested, built, deployed)} == {service}
-        assert [need["job"] for need in built["needs"]] == ["check", f"test {service}"]
+        assert [need["job"] for need in built["needs"]] == ["check", "ui", f"test {service}"]
         assert [need["job"] for need in deployed["needs"]] == [f"build {service}"]
         assert [rule["when"] for rule in deployed["rules"]] == ["manual"]
 
@@ -98,6 +99,22 @@ def test_pipelines_build_every_image_that_make_images_does(repository: Checkout)
             found.add((image, job["variables"]["DOCKERFILE"].replace("$SERVICE", job["variables"].get("SERVICE", ""))))
     assert found == {(image.repository, image.dockerfile) for image in images()}
     assert pipeline["build jupyter"]["rules"][0]["variables"]["MORE_TAGS"] == JUPYTER_VERSION
+
+
+def test_an_image_that_holds_the_wheel_gets_the_web_ui(repository: Checkout) -> None:
+    """Git does not have it: an image that is built of the checkout alone would say that it is not built."""
+    pipeline = repository.preview()
+    assert pipeline["ui"]["script"] == ["make ui"]
+    assert pipeline["ui"]["artifacts"]["paths"] == ["src/streamforge/web/dist"]
+    given = set()
+    for name, job in pipeline.items():
+        if name.startswith("build "):
+            dockerfile = job["variables"]["DOCKERFILE"].replace("$SERVICE", job["variables"].get("SERVICE", ""))
+            needs = {need["job"] for need in job["needs"] if need.get("artifacts", True)}
+            wheel = re.search(r"^COPY src ", (ROOT / dockerfile).read_text("utf-8"), re.MULTILINE) is not None
+            assert ("ui" in needs) is wheel, name
+            given |= {name} if wheel else set()
+    assert {"build queue-manager", "build debug", "build jupyter"} <= given
 
 
 def logins(repository: Checkout, tmp_path: Path, **variables: str) -> dict[str, dict[str, str]]:

@@ -28,6 +28,8 @@ MOST_JOBS = 16
 """Pictures that are worked on, one after the other; who asks for a further one is told to ask again."""
 PATIENCE_S = 30.0
 """What nobody has asked for again for so long is given up."""
+TOGETHER = 2
+"""Bars whose days are made together: what is read and written of one takes no time while another is added up."""
 _KEPT = 64
 """Parts of days that are not over, which are kept in memory."""
 _log = structlog.get_logger(__name__)
@@ -127,20 +129,28 @@ class RollupQueue:
         while self._jobs:
             name, job = next(iter(self._jobs.items()))
             if job.spans and self._clock.monotonic() - job.asked <= PATIENCE_S:
-                try:
-                    await self._make_lacking(*name, job.spans.pop())
-                except StreamForgeError as error:
-                    _log.warning("a rollup was not made", series=name[0].id, error=str(error))
-                    while len(self._failed) >= MOST_JOBS:
-                        del self._failed[next(iter(self._failed))]
-                    self._failed[name] = error
-                    job.spans.clear()
+                some = [job.spans.pop() for _ in range(min(TOGETHER, len(job.spans)))]
+                for error in await asyncio.gather(
+                    *(self._make_lacking(*name, one) for one in some), return_exceptions=True
+                ):
+                    if isinstance(error, StreamForgeError):
+                        self._fail(name, error)
+                        job.spans.clear()
+                    elif error is not None:
+                        raise error
             else:
                 job.spans.clear()
             if self._jobs.get(name) is job:  # it was not asked for again meanwhile
                 del self._jobs[name]
                 if job.spans:
                     self._jobs[name] = job  # after the others
+
+    def _fail(self, job: tuple[Series, str], error: StreamForgeError) -> None:
+        """Let who asks next hear of it."""
+        _log.warning("a rollup was not made", series=job[0].id, error=str(error))
+        while len(self._failed) >= MOST_JOBS:
+            del self._failed[next(iter(self._failed))]
+        self._failed[job] = error
 
     async def _make_lacking(self, series: Series, level: str, span: TimeRange) -> None:
         known = await self._coverage.known(series)

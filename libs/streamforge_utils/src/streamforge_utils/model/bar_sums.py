@@ -9,8 +9,6 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from decimal import Decimal, localcontext
 from functools import lru_cache
-from itertools import islice
-from operator import attrgetter, le
 from typing import Any
 
 import msgspec
@@ -41,18 +39,20 @@ def sums_of(kind: RecordKind, bodies: bytes, grid: Grid, within: TimeRange) -> l
     grid: of the bars. within: some whole bars of it; a record with a time beyond them counts for the nearest one.
     Raises PermanentError for what is no record of the kind.
     """
-    decode, fields = _decoder(kind)
+    decode, one_price = _decoder(kind)
     try:
         records = decode(bodies)
     except DECODE_ERRORS as error:
         raise PermanentError(f"a stored document is no record of {kind.name}: {error}") from error
     if not records:
         return []
-    times = list(map(attrgetter(kind.time), records))
-    if not all(map(le, times, islice(times, 1, None))):
-        records.sort(key=lambda one: grid.floor(getattr(one, kind.time)))  # those of a bar stay in the order of keys
-        times = [grid.floor(getattr(one, kind.time)) for one in records]
-    opens, highs, lows, closes, volumes = _columns(records, fields)
+    times = [one.time for one in records]
+    if sorted(times) != times:
+        records.sort(key=lambda one: grid.floor(one.time))  # those of a bar stay in the order of keys
+        times = [grid.floor(one.time) for one in records]
+    opens = [one.open for one in records]
+    highs, lows, closes = [opens] * 3 if one_price else _columns(records)
+    volumes = [one.volume for one in records]
     found, first = list[BarSum](), 0
     begin_ms = max(within.start_ms, grid.floor(min(times[0], within.end_ms - 1)))
     with localcontext(prec=DIGITS):
@@ -100,18 +100,21 @@ def merged(sums: Iterable[BarSum], grid: Grid) -> list[BarSum]:
     return found
 
 
-def _columns(records: Sequence[Any], fields: tuple[str, ...]) -> list[list[Any]]:
-    """A column for each field; one that is named twice is read once."""
-    columns = {name: list(map(attrgetter(name), records)) for name in dict.fromkeys(fields)}
-    return [columns[name] for name in fields]
+def _columns(records: Sequence[Any]) -> list[list[float]]:
+    """What is highest, lowest and last in each record."""
+    return [[one.high for one in records], [one.low for one in records], [one.close for one in records]]
 
 
 @lru_cache(maxsize=64)
-def _decoder(kind: RecordKind) -> tuple[Any, tuple[str, ...]]:
-    """Reads of stored documents only what counts: prices as the doubles that they are, the volume as decimal number."""
+def _decoder(kind: RecordKind) -> tuple[Any, bool]:
+    """Reads of stored documents only what counts, under the names of a bar: prices as the doubles that they are, the
+    volume as decimal number. And whether a record has one price alone, which is read as `open`."""
     fields = kind.bar_fields
     if fields is None:
         raise PermanentError(f"no bars can be made of {kind.name}")
-    types: dict[str, type] = {kind.time: int, **dict.fromkeys(fields[:4], float), fields[4]: Decimal}
-    read = msgspec.defstruct(f"{kind.name}_bar", list(types.items()), gc=False)
-    return msgspec.json.Decoder(list[read]).decode, fields  # type: ignore[valid-type]
+    one_price = len({*fields[:4]}) == 1
+    prices = ("open",) if one_price else ("open", "high", "low", "close")
+    types: dict[str, type] = {"time": int, **dict.fromkeys(prices, float), "volume": Decimal}
+    stored_as = {"time": kind.time, **dict(zip(prices, fields, strict=False)), "volume": fields[4]}
+    read = msgspec.defstruct(f"{kind.name}_bar", list(types.items()), rename=stored_as, gc=False)
+    return msgspec.json.Decoder(list[read]).decode, one_price  # type: ignore[valid-type]

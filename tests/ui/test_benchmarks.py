@@ -1,0 +1,20 @@
+"""The benchmarks of the web UI run, and what they measure can be true."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from benchmarks.__main__ import BENCHMARKS
+from benchmarks.common.bench import Bench
+from benchmarks.common.measuring import Size
+from tests.benchmarks.sanity import check_sane
+
+OF_THE_UI = [name for name in BENCHMARKS if name.startswith("ui-")]
+
+
+@pytest.mark.parametrize("name", OF_THE_UI)
+def test_a_tiny_run_measures_something_sane(name: str) -> None:
+    with ThreadPoolExecutor(1) as beside:  # in the thread of the other tests their browser's event loop runs
+        check_sane(beside.submit(BENCHMARKS[name], Bench(Size.TINY, quiet=True)).result())

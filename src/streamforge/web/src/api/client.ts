@@ -1,5 +1,5 @@
 /** Requests to the API of the same origin: JSON in and out, every failure an error that says what to do. */
-import { answered, session } from "../lib/session.svelte";
+import { answered, missed, session } from "../lib/session.svelte";
 import type { Problem } from "./types";
 
 const ANSWER_MS = 30_000;
@@ -44,6 +44,11 @@ export function post<T>(path: string, body?: unknown, key?: string): Promise<T> 
   return ask<T>("POST", path, { headers, ...(body === undefined ? {} : { body: JSON.stringify(body) }) });
 }
 
+/** It tells what was removed, where the server tells that at all. */
+export function remove<T>(path: string, query: Query = {}): Promise<T> {
+  return ask<T>("DELETE", path + search(query), { headers: { Prefer: "return=representation" } });
+}
+
 async function ask<T>(method: string, path: string, more: RequestInit): Promise<T> {
   const limit = AbortSignal.timeout(ANSWER_MS);
   const headers = new Headers(more.headers);
@@ -57,19 +62,19 @@ async function ask<T>(method: string, path: string, more: RequestInit): Promise<
     text = await response.text();
   } catch (error) {
     if (more.signal?.aborted) throw error;
-    answered(false);
+    missed();
     throw new Unreachable(String(error));
   }
   const body = parsed(text);
-  if (response.ok && body !== undefined) {
-    answered(true, response.headers.get("Date"));
+  if (response.ok && (body !== undefined || response.status === 204)) {
+    answered(response.headers.get("Date"));
     return body as T;
   }
   if (!isProblem(body)) {
-    answered(false);
+    missed();
     throw new Unreachable(`HTTP ${response.status}`);
   }
-  answered(response.status !== 503, response.headers.get("Date"));
+  answered(response.headers.get("Date"));
   if (response.status === 401) session.refused = body;
   throw new Refused(body, Number(response.headers.get("Retry-After")) || 0);
 }

@@ -15,6 +15,11 @@ export type StoredEvent = Schemas["StoredEvent"];
 export type EventPage = Schemas["EventPage"];
 export type Ping = Schemas["Ping"];
 export type WorkflowPage = Schemas["WorkflowPage"];
+export type AttemptLog = Schemas["AttemptLog"];
+export type Logs = Schemas["Logs"];
+export type Batch = Schemas["Batch"];
+export type BatchSummary = Schemas["BatchSummary"];
+export type Removed = Schemas["Removed"];
 
 export const STATUSES: readonly Status[] = ["pending", "running", "stopping", "finished", "interrupted", "error"];
 export const ENDED: readonly Status[] = ["finished", "interrupted", "error"];

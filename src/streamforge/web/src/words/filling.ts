@@ -1,3 +1,5 @@
+import { numberFormat, pluralRules } from "../lib/intl.ts";
+
 export type Values = Record<string, string | number>;
 type Forms = Partial<Record<Intl.LDMLPluralRule, string>> & { other: string };
 type Entry = string | Forms;
@@ -8,10 +10,10 @@ export type Translation<Words> = { readonly [Name in keyof Words]: Words[Name] e
 export function fill(entry: Entry, values: Values, language: string): string {
   let text: string;
   if (typeof entry === "string") text = entry;
-  else text = entry[new Intl.PluralRules(language).select(Number(values.n))] ?? entry.other;
+  else text = entry[pluralRules(language).select(Number(values.n))] ?? entry.other;
   return text.replace(/\{(\w+)\}/g, (whole, name: string) => {
     const value = values[name];
     if (value === undefined) return whole;
-    return typeof value === "number" ? new Intl.NumberFormat(language).format(value) : value;
+    return typeof value === "number" ? numberFormat(language).format(value) : value;
   });
 }

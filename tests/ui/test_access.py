@@ -1,8 +1,7 @@
-"""Who may use the UI, and what it does while the manager is away."""
+"""Who may use the UI."""
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -62,17 +61,3 @@ def test_a_reader_sees_what_an_operator_may_do_and_why_not(guarded: rig.Manager,
     button.click(force=True)
     expect(page.get_by_role("dialog")).to_have_count(0)
     assert len(guarded.api.get("/queues").json()["queues"]) == 1
-
-
-def test_a_manager_that_dies_and_comes_back(manager: rig.Manager, opened: Opened) -> None:
-    manager.loaded("BTCUSDT", TYPE, HOUR)
-    page = opened(url_of(manager))
-    expect(page.get_by_role("row")).to_have_count(2)
-    manager.kill()
-    expect(page.get_by_role("alert").filter(has_text="queue-manager does not answer.").first).to_be_visible()
-    expect(page.locator(".banner")).to_contain_text(re.compile(r"What is shown is \d+ .+ old\."))
-    expect(page.get_by_role("row")).to_have_count(2)
-    expect(page.locator("main.stale")).to_have_count(1)
-    manager.start()
-    expect(page.locator(".banner")).to_be_hidden()
-    expect(page.locator("main.stale")).to_have_count(0)

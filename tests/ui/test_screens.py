@@ -75,6 +75,7 @@ def test_from_empty_to_finished(manager: rig.Manager, opened: Opened) -> None:
     expect(row).to_contain_text("finished")
     expect(row).to_match_aria_snapshot(f"""
         - row:
+          - cell "Choose BTCUSDT {TYPE}"
           - cell "finished"
           - cell:
             - link "BTCUSDT {TYPE}"

@@ -1,5 +1,5 @@
 /** Requests to the API of the same origin: JSON in and out, every failure an error that says what to do. */
-import { answered, session } from "../lib/session.svelte";
+import { answered, missed, session } from "../lib/session.svelte";
 import type { Problem } from "./types";
 
 const ANSWER_MS = 30_000;
@@ -48,9 +48,9 @@ export function patch<T>(path: string, body: unknown): Promise<T> {
   return ask<T>("PATCH", path, { headers: { "Content-Type": "application/json" }, body: JSON.stringify(body) });
 }
 
-/** DELETE, whose answer has nothing to tell. */
-export async function remove(path: string): Promise<void> {
-  await ask<null>("DELETE", path, {});
+/** It tells what was removed, where the server tells that at all. */
+export function remove<T>(path: string, query: Query = {}): Promise<T> {
+  return ask<T>("DELETE", path + search(query), { headers: { Prefer: "return=representation" } });
 }
 
 async function ask<T>(method: string, path: string, more: RequestInit): Promise<T> {
@@ -66,19 +66,19 @@ async function ask<T>(method: string, path: string, more: RequestInit): Promise<
     text = await response.text();
   } catch (error) {
     if (more.signal?.aborted) throw error;
-    answered(false);
+    missed();
     throw new Unreachable(String(error));
   }
-  const body = response.status === 204 ? null : parsed(text);
-  if (response.ok && body !== undefined) {
-    answered(true, response.headers.get("Date"));
+  const body = parsed(text);
+  if (response.ok && (body !== undefined || response.status === 204)) {
+    answered(response.headers.get("Date"));
     return body as T;
   }
   if (!isProblem(body)) {
-    answered(false);
+    missed();
     throw new Unreachable(`HTTP ${response.status}`);
   }
-  answered(response.status !== 503, response.headers.get("Date"));
+  answered(response.headers.get("Date"));
   if (response.status === 401) session.refused = body;
   throw new Refused(body, Number(response.headers.get("Retry-After")) || 0);
 }

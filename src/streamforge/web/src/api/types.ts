@@ -40,6 +40,11 @@ export type StoredSeries = Schemas["Series"];
 export type Started = Schemas["Accepted"];
 export type Book = Schemas["Book"];
 export type RecordPage = Schemas["RecordPage"];
+export type AttemptLog = Schemas["AttemptLog"];
+export type Logs = Schemas["Logs"];
+export type Batch = Schemas["Batch"];
+export type BatchSummary = Schemas["BatchSummary"];
+export type Removed = Schemas["Removed"];
 
 export const STATUSES: readonly Status[] = ["pending", "running", "stopping", "finished", "interrupted", "error"];
 export const ENDED: readonly Status[] = ["finished", "interrupted", "error"];

@@ -1,4 +1,5 @@
 /** Numbers, instants, ranges and durations as text. */
+import { numberFormat } from "./intl.ts";
 import type { Language, Zone } from "./preferences.svelte";
 
 const DAY_S = 86_400;
@@ -11,19 +12,19 @@ const UNITS = [
 
 /** useGrouping: digits in groups, as the language has them. */
 export function count(value: number, language: Language, useGrouping = true): string {
-  return new Intl.NumberFormat(language, { maximumFractionDigits: 0, useGrouping }).format(value);
+  return numberFormat(language, { maximumFractionDigits: 0, useGrouping }).format(value);
 }
 
 /** A number with three significant digits where it is small: 0.25, 14.3, 1,440. */
 export function rate(value: number, language: Language, useGrouping = true): string {
   const digits = value >= 100 ? { maximumFractionDigits: 0 } : { maximumSignificantDigits: 3 };
-  return new Intl.NumberFormat(language, { ...digits, useGrouping }).format(value);
+  return numberFormat(language, { ...digits, useGrouping }).format(value);
 }
 
 /** 0 to 1 as per cent, and never 100 % before it is whole. */
 export function percent(share: number, language: Language): string {
   const floored = Math.floor(Math.min(1, Math.max(0, share)) * 1000) / 1000;
-  return new Intl.NumberFormat(language, { style: "percent", maximumFractionDigits: 1 }).format(floored);
+  return numberFormat(language, { style: "percent", maximumFractionDigits: 1 }).format(floored);
 }
 
 /** The two largest units: `2 hr 5 min`. */
@@ -37,7 +38,7 @@ export function duration(seconds: number, language: Language): string {
       continue;
     }
     left -= many * size;
-    parts.push(new Intl.NumberFormat(language, { style: "unit", unit, unitDisplay: "short" }).format(many));
+    parts.push(numberFormat(language, { style: "unit", unit, unitDisplay: "short" }).format(many));
     if (parts.length === 2) break;
   }
   return parts.join(" ");

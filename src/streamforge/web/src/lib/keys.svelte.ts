@@ -1,4 +1,4 @@
-/** Keys without a modifier: `/` search, `j` and `k` rows, `g` and a letter a screen, `?` help, `Esc` away. */
+/** Keys without a modifier: `/` search, `j` and `k` rows, `x` chooses one, `g` and a letter a screen, `?` help, `Esc` away. */
 import { MENU } from "../screens/menu";
 import { go, href } from "./address.svelte";
 import { preferences } from "./preferences.svelte";
@@ -37,6 +37,7 @@ function act(key: string, at: number): boolean {
   }
   if (key === "?") help.open = true;
   else if (key === "j" || key === "k") return step(key === "j" ? 1 : -1);
+  else if (key === "x") return choose();
   else return false;
   return true;
 }
@@ -45,12 +46,19 @@ function act(key: string, at: number): boolean {
 function step(by: number): boolean {
   const rows = [...document.querySelectorAll<HTMLElement>("[data-row]")];
   if (rows.length === 0) return false;
-  const at = rows.indexOf(document.activeElement as HTMLElement);
+  const at = rows.findIndex((row) => (row.closest("tr") ?? row).contains(document.activeElement));
   const next = at < 0 ? (by > 0 ? 0 : rows.length - 1) : Math.min(rows.length - 1, Math.max(0, at + by));
   rows[next]?.focus();
   return true;
 }
 
+/** Choose the row that has the focus, or choose it no more. */
+function choose(): boolean {
+  const box = document.activeElement?.closest("tr")?.querySelector<HTMLElement>("input[type=checkbox]");
+  box?.click();
+  return box !== null && box !== undefined;
+}
+
 function isField(element: HTMLElement): boolean {
-  return element.matches?.("input, textarea, select, [contenteditable]") ?? false;
+  return element.matches?.("input:not([type=checkbox]), textarea, select, [contenteditable]") ?? false;
 }

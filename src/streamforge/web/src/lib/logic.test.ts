@@ -1,11 +1,10 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import type { Attempt, EventPage, Step, Summary } from "../api/types.ts";
+import type { EventPage, Summary } from "../api/types.ts";
 import { backoffMs } from "./backoff.ts";
 import { copiesOf } from "./copies.ts";
-import { grown, NOTHING } from "./history.ts";
+import { grown, NOTHING, windowOf } from "./history.ts";
 import { newKey } from "./key.ts";
-import { axisOf } from "./lanes.ts";
 import { Stalls } from "./stalls.ts";
 
 test("the pause after a failure doubles from 1 s, and never exceeds 30 s", () => {
@@ -28,44 +27,31 @@ test("a workflow is stalled once its records have not grown for ten seconds", ()
 });
 
 function page(first: number, last: number): EventPage {
-  const events = Array.from({ length: last - first + 1 }, (_, at) => ({ id: first + at, event: {} }));
-  return { queue_id: "wf", events, after: last, more: false };
+  const events = Array.from({ length: last - first + 1 }, (_, at) => ({
+    id: first + at,
+    event: { event: (first + at) % 10 === 0 ? "started" : "loading" },
+  }));
+  return { queue_id: "wf", events, after: last, more: false } as unknown as EventPage;
 }
 
-test("a history keeps its newest hundred events and counts all, each once", () => {
-  let history = grown(NOTHING, page(0, 149));
-  history = grown(history, page(140, 160));
-  assert.equal(history.all, 161);
-  assert.equal(history.after, 160);
-  assert.deepEqual([history.shown.length, history.shown[0]?.id, history.shown.at(-1)?.id], [100, 61, 160]);
-  assert.deepEqual(grown(history, { ...page(161, 160), after: -1 }), history);
+test("a history keeps its newest ten thousand events and counts all, each once", () => {
+  let history = grown(NOTHING, page(0, 9999));
+  history = grown(history, page(9990, 10_060));
+  assert.deepEqual([history.all, history.after], [10_061, 10_060]);
+  assert.deepEqual([history.kept.length, history.kept[0]?.id, history.kept.at(-1)?.id], [10_000, 61, 10_060]);
+  assert.equal(grown(history, { ...page(10_061, 10_060), after: -1 }), history);
 });
 
-function attempt(number: number, from: string | null, to: string | null): Attempt {
-  return { number, started_at: from, ended_at: to } as Attempt;
-}
-
-test("attempts lie on the axis where they were, from the first start to the last end", () => {
-  const day = "2024-08-01T00:00";
-  const steps = [
-    { attempts: [attempt(1, `${day}:00Z`, `${day}:25Z`), attempt(2, `${day}:50Z`, null)] },
-    { attempts: [attempt(1, null, null)] },
-  ] as Step[];
-  const axis = axisOf(steps, Date.parse(`${day}:59Z`) + 41_000);
-  const spans = axis?.lanes[0]?.spans.map(({ left, width }) => [left, width]);
-  assert.deepEqual(spans, [
-    [0, 25],
-    [50, 50],
-  ]);
-  assert.deepEqual(axis?.lanes[1]?.spans, []);
-  assert.equal(axisOf([{ attempts: [attempt(1, null, null)] }] as Step[], 0), null);
-});
-
-test("an attempt of no length can still be seen, within the axis", () => {
-  const at = "2024-08-01T00:00:00Z";
-  const axis = axisOf([{ attempts: [attempt(1, at, at)] }] as Step[], 0);
-  const [span] = axis?.lanes[0]?.spans ?? [];
-  assert.ok(span && span.width >= 0.5 && span.left + span.width <= 100);
+test("thirty events are shown at once, newest first, heartbeats only where they are wanted", () => {
+  const history = grown(NOTHING, page(0, 1199));
+  const ids = (found: ReturnType<typeof windowOf>) => [found.rows.length, found.rows[0]?.id, found.rows.at(-1)?.id];
+  assert.deepEqual(ids(windowOf(history, true, 0)), [30, 1199, 1170]);
+  assert.deepEqual(ids(windowOf(history, true, 39)), [30, 29, 0]);
+  const without = windowOf(history, false, 2);
+  assert.deepEqual([...ids(without), without.pages, without.page], [30, 590, 300, 4, 2]);
+  assert.deepEqual(ids(windowOf(history, false, 99)), [30, 290, 0]);
+  assert.deepEqual(windowOf(NOTHING, true, 5), { rows: [], page: 0, pages: 1, left: 0 });
+  assert.equal(without.left, 1080);
 });
 
 test("what is copied names the workflow, quoted for its reader, without a token", () => {

@@ -1,6 +1,21 @@
-/** Asks again and again while a screen shows the answer: with back-off after a failure, not at all in a hidden tab. */
+/**
+ * Asks while a screen shows the answer: when the feed says that it has changed, or again and again where there is no
+ * feed; with back-off after a failure, not at all in a hidden tab.
+ */
 import { Refused } from "../api/client";
 import { backoffMs } from "./backoff";
+import type { Change } from "./changes";
+import { feed } from "./feed.svelte";
+import { onReturn } from "./session.svelte";
+
+/** Changes that come while it asks are put into its answer too. */
+const MOST_HELD = 5000;
+/** What the feed tells of is asked for at most so often, and in case of a defect at least so often. */
+const LEAST_MS = 1000;
+const SETTLED_MS = 60_000;
+
+/** Puts changes into what is shown; whether it must be asked for again. */
+export type Merge = (changes: readonly Change[]) => boolean;
 
 export class Poll<T> {
   data = $state.raw<T | null>(null);
@@ -9,21 +24,37 @@ export class Poll<T> {
   againMs = $state<number | null>(null);
   #turn: (() => void) | null = null;
 
-  /** Ask at once and then every `everyMs`, until the function that is returned is called. */
-  run(ask: (signal: AbortSignal) => Promise<T>, everyMs = 1000): () => void {
+  /**
+   * Ask at once and then every `everyMs`, until the function that is returned is called. merge: where there is a feed,
+   * changes are put in by it instead, and it is asked again only where they do not say all.
+   */
+  run(ask: (signal: AbortSignal) => Promise<T>, everyMs: number | (() => number) = 1000, merge?: Merge): () => void {
     const ending = new AbortController();
     let timer: ReturnType<typeof setTimeout> | undefined;
     let failures = 0;
     let asking = false;
+    let askedMs = 0;
+    let dirty = false;
+    let held: Change[] = [];
+    const every = (): number => {
+      if (merge !== undefined && feed.live) return SETTLED_MS;
+      return typeof everyMs === "number" ? everyMs : everyMs();
+    };
     const turn = async (): Promise<void> => {
       clearTimeout(timer);
-      if (asking || ending.signal.aborted || (document.hidden && this.data !== null)) return;
+      if (ending.signal.aborted || (document.hidden && this.data !== null)) return;
+      dirty = true;
+      if (asking) return;
       asking = true;
-      let wait = everyMs;
+      dirty = false;
+      askedMs = Date.now();
+      let wait = 0;
       try {
         this.data = await ask(ending.signal);
         this.error = this.againMs = null;
         failures = 0;
+        if (held.length > 0 && merge?.(held)) dirty = true;
+        wait = dirty ? LEAST_MS : every();
       } catch (error) {
         if (ending.signal.aborted) return;
         failures += 1;
@@ -33,17 +64,34 @@ export class Poll<T> {
         this.againMs = Date.now() + wait;
       } finally {
         asking = false;
+        held = [];
       }
       if (!ending.signal.aborted) timer = setTimeout(() => void turn(), wait);
     };
-    const shown = (): void => void turn();
-    document.addEventListener("visibilitychange", shown);
-    this.#turn = shown;
-    shown();
+    const now = (): void => void turn();
+    const changes = (news: readonly Change[]): void => {
+      if (merge === undefined) return;
+      if (asking) held = [...held, ...news].slice(-MOST_HELD);
+      if (this.data === null || !merge(news) || failures > 0) return;
+      if (asking) {
+        dirty = true;
+        return;
+      }
+      clearTimeout(timer);
+      timer = setTimeout(now, Math.max(0, askedMs + LEAST_MS - Date.now()));
+    };
+    const again = (): void => {
+      if (merge !== undefined) now();
+    };
+    const stops = [feed.listen({ changes, again }), onReturn(now)];
+    document.addEventListener("visibilitychange", now);
+    this.#turn = now;
+    now();
     return () => {
       ending.abort();
       clearTimeout(timer);
-      document.removeEventListener("visibilitychange", shown);
+      for (const stop of stops) stop();
+      document.removeEventListener("visibilitychange", now);
     };
   }
 

@@ -1,3 +1,5 @@
+import { numberFormat, pluralRules } from "../lib/intl.ts";
+
 export type Values = Record<string, string | number>;
 type Forms = Partial<Record<Intl.LDMLPluralRule, string>> & { other: string };
 type Entry = string | Forms;
@@ -9,10 +11,10 @@ export type Translation<Words> = { readonly [Name in keyof Words]: Words[Name] e
 export function fill(entry: Entry, values: Values, language: string, useGrouping = true): string {
   let text: string;
   if (typeof entry === "string") text = entry;
-  else text = entry[new Intl.PluralRules(language).select(Number(values.n))] ?? entry.other;
+  else text = entry[pluralRules(language).select(Number(values.n))] ?? entry.other;
   return text.replace(/\{(\w+)\}/g, (whole, name: string) => {
     const value = values[name];
     if (value === undefined) return whole;
-    return typeof value === "number" ? new Intl.NumberFormat(language, { useGrouping }).format(value) : value;
+    return typeof value === "number" ? numberFormat(language, { useGrouping }).format(value) : value;
   });
 }

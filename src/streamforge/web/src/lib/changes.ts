@@ -1,0 +1,38 @@
+/** What the events of the feed mean for what is shown. */
+import type { BatchSummary, Summary } from "../api/types";
+import type { ServerEvent } from "./sse";
+
+/** The latest state of a workflow or batch; null: it is gone. */
+export type Change =
+  | { kind: "workflow"; id: string; document: Summary | null }
+  | { kind: "batch"; id: string; document: BatchSummary | null };
+
+export interface Told {
+  /** Changes are missing, or may be: all that is shown is to be read again. */
+  again: boolean;
+  /** In the order in which they came; of each workflow and batch the last one counts. */
+  changes: Change[];
+  /** Why the server ends the stream. */
+  ended: string | null;
+}
+
+/** Throws where the data of an event are no JSON. */
+export function told(events: readonly ServerEvent[]): Told {
+  const found: Told = { again: false, changes: [], ended: null };
+  for (const { name, data } of events) {
+    if (!["open", "reset", "workflow", "batch", "removed", "end"].includes(name)) continue;
+    const body = JSON.parse(data);
+    if (name === "reset" || (name === "open" && !body.resumed)) found.again = true;
+    else if (name === "workflow") found.changes.push({ kind: name, id: body.queue_id, document: body });
+    else if (name === "batch") found.changes.push({ kind: name, id: body.batch_id, document: body });
+    else if (name === "removed") found.changes.push({ kind: body.kind, id: body.id, document: null });
+    else if (name === "end") found.ended = body.reason;
+  }
+  return found;
+}
+
+/** The latest state of a workflow in them; null: it is gone; undefined: they say nothing of it. */
+export function latestOf(changes: readonly Change[], queueId: string): Summary | null | undefined {
+  const found = changes.findLast((one) => one.kind === "workflow" && one.id === queueId);
+  return found?.kind === "workflow" ? found.document : undefined;
+}

@@ -1,0 +1,213 @@
+/**
+ * The feed of changes in this tab: one stream for all tabs of the browser that use the same token. The tab that holds
+ * a lock reads it and passes on to the others what comes; when it is closed, another one gets the lock and goes on.
+ * Where the browser has no locks (a page that is not served securely) or the server refuses the feed, it is not live,
+ * and the screens ask by themselves.
+ */
+import type { Change } from "./changes";
+import { follow, Later } from "./follow";
+import { newKey } from "./key";
+import { answered, missed, onReturn, paused, session } from "./session.svelte";
+
+export interface Listener {
+  /** What has changed, in the order in which it came. */
+  changes(changes: readonly Change[]): void;
+  /** All that is shown is to be read again: changes are missing, or come by the feed from now on, or no longer. */
+  again(): void;
+}
+
+type Message =
+  | { type: "hello" }
+  | { type: "state"; live: boolean; lastId: string }
+  | { type: "changes"; changes: readonly Change[]; again: boolean; lastId: string };
+
+const CLIENT = "streamforge.client";
+/** The server gives a sign of life each 15 s; the tab that reads the stream passes it on. */
+const SILENT_MS = 50_000;
+const BEAT_MS = 5000;
+
+class Feed {
+  live = $state(false);
+  readonly #listeners = new Set<Listener>();
+  #lastId = "";
+  #heardMs = 0;
+  #channel: BroadcastChannel | null = null;
+
+  /** Tell it what changes, until the function that is returned is called. */
+  listen(listener: Listener): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** Take part with this token until the function that is returned is called. */
+  run(token: string | null): () => void {
+    const ending = new AbortController();
+    if (navigator.locks !== undefined) {
+      this.#run(token, ending.signal).catch((error: unknown) => {
+        if (!ending.signal.aborted) console.warn("the feed of changes has ended:", error);
+      });
+    }
+    return () => {
+      ending.abort();
+      this.#channel?.close();
+      this.#channel = null;
+      this.#lastId = "";
+      this.#state(false);
+    };
+  }
+
+  async #run(token: string | null, signal: AbortSignal): Promise<void> {
+    const name = `streamforge.feed.${await digest(token ?? "")}`;
+    if (signal.aborted) return;
+    const channel = new BroadcastChannel(name);
+    this.#channel = channel;
+    channel.onmessage = ({ data }: MessageEvent<Message>) => this.#hear(data);
+    const watch = setInterval(() => {
+      if (this.live && Date.now() - this.#heardMs > SILENT_MS) this.#state(false);
+    }, BEAT_MS);
+    signal.addEventListener("abort", () => clearInterval(watch));
+    channel.postMessage({ type: "hello" } satisfies Message);
+    await navigator.locks.request(name, { signal }, () =>
+      this.#read(channel, `${clientName()}.${name.slice(-16)}`, signal),
+    );
+  }
+
+  /** What the tab that reads the stream says. */
+  #hear(message: Message): void {
+    if (message.type === "hello") return;
+    if (message.lastId !== "") this.#lastId = message.lastId;
+    if (message.type === "changes") {
+      this.#heard();
+      this.#tell(message.changes, message.again);
+    } else {
+      if (message.live) this.#heard();
+      this.#state(message.live);
+    }
+  }
+
+  /** Read the stream and pass on what comes. */
+  async #read(channel: BroadcastChannel, client: string, signal: AbortSignal): Promise<void> {
+    let beatMs = 0;
+    const send = (message: Message): void => {
+      if (!signal.aborted) channel.postMessage(message);
+    };
+    const beat = (): void => {
+      beatMs = Date.now();
+      send({ type: "state", live: this.live, lastId: this.#lastId });
+    };
+    channel.onmessage = ({ data }: MessageEvent<Message>) => {
+      if (data.type === "hello") beat();
+    };
+    this.#state(false);
+    await follow(
+      {
+        open: (lastId, ended) => opened(client, lastId, ended),
+        heard: () => {
+          this.#heard();
+          if (Date.now() - beatMs > BEAT_MS) beat();
+        },
+        deliver: (changes, again, lastId) => {
+          this.#lastId = lastId;
+          send({ type: "changes", changes, again, lastId });
+          this.#tell(changes, again);
+        },
+        state: (live) => {
+          if (this.live === live) return;
+          this.live = live;
+          // What the stream says first tells whether anything is to be read again.
+          if (!live) this.#tell([], true);
+          beat();
+        },
+        pause: pausedUntilReturn,
+        chance: Math.random,
+      },
+      this.#lastId,
+      signal,
+    );
+  }
+
+  #heard(): void {
+    this.#heardMs = Date.now();
+    answered();
+  }
+
+  #state(live: boolean): void {
+    if (this.live === live) return;
+    this.live = live;
+    this.#tell([], true);
+  }
+
+  #tell(changes: readonly Change[], again: boolean): void {
+    for (const one of [...this.#listeners]) {
+      if (again) one.again();
+      if (changes.length > 0) one.changes(changes);
+    }
+  }
+}
+
+export const feed = new Feed();
+
+async function opened(client: string, lastId: string, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>> {
+  const headers = new Headers({ Accept: "text/event-stream" });
+  if (session.token !== null) headers.set("Authorization", `Bearer ${session.token}`);
+  if (lastId !== "") headers.set("Last-Event-ID", lastId);
+  let answer: Response;
+  try {
+    const ask = `/feed?client=${encodeURIComponent(client)}`;
+    answer = await fetch(ask, { headers, signal, cache: "no-store", credentials: "omit" });
+  } catch (error) {
+    if (!signal.aborted) missed();
+    throw error;
+  }
+  if (!answer.ok || answer.body === null) {
+    await answer.body?.cancel();
+    throw new Later(`HTTP ${answer.status}`, 1000 * (Number(answer.headers.get("Retry-After")) || 0));
+  }
+  return parts(answer.body.getReader(), signal);
+}
+
+/** The bytes as they come; it ends where nothing comes for so long that the connection must be gone. */
+async function* parts(
+  reader: ReadableStreamDefaultReader<Uint8Array>,
+  signal: AbortSignal,
+): AsyncGenerator<Uint8Array> {
+  try {
+    while (true) {
+      const silence = setTimeout(() => void reader.cancel(), SILENT_MS);
+      const { done, value } = await reader.read().finally(() => clearTimeout(silence));
+      if (done) return;
+      yield value;
+    }
+  } finally {
+    if (!signal.aborted) {
+      await reader.cancel().catch(() => {});
+      missed();
+    }
+  }
+}
+
+async function pausedUntilReturn(ms: number, signal: AbortSignal): Promise<void> {
+  const early = new AbortController();
+  const stop = onReturn(() => early.abort());
+  await paused(ms, AbortSignal.any([signal, early.signal]));
+  stop();
+}
+
+/** The name of this browser, by which the server ends a stream that it has left behind. */
+function clientName(): string {
+  try {
+    const kept = localStorage.getItem(CLIENT);
+    if (kept !== null && /^[0-9a-f]{32}$/.test(kept)) return kept;
+    const made = newKey();
+    localStorage.setItem(CLIENT, made);
+    return made;
+  } catch {
+    return newKey();
+  }
+}
+
+/** 16 hex digits that tell one token from another and say nothing of it. */
+async function digest(text: string): Promise<string> {
+  const bytes = new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(`streamforge ${text}`)));
+  return [...bytes.subarray(0, 8)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}

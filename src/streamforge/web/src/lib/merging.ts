@@ -1,0 +1,46 @@
+/** Changes of the feed put into the page of a list in place. */
+import type { Status, Summary, WorkflowPage } from "../api/types";
+import type { Change } from "./changes";
+
+const MOST_KNOWN = 5000;
+
+/** The status that each workflow had last, of the latest that were heard of, shown or not. */
+export class Known {
+  readonly #statuses = new Map<string, Status>();
+
+  /** Note it; whether it was known, and with this status. */
+  same(one: Summary): boolean {
+    const before = this.#statuses.get(one.queue_id);
+    this.#statuses.delete(one.queue_id);
+    this.#statuses.set(one.queue_id, one.status);
+    if (this.#statuses.size > MOST_KNOWN) this.forget(this.#statuses.keys().next().value as string);
+    return before === one.status;
+  }
+
+  /** Whether it was known. */
+  forget(id: string): boolean {
+    return this.#statuses.delete(id);
+  }
+}
+
+/** The page as it is now. again: which rows belong to it, or how many have which status, may have changed: read it again. */
+export function merged(
+  page: WorkflowPage,
+  changes: readonly Change[],
+  known: Known,
+): { page: WorkflowPage; again: boolean } {
+  const news = new Map<string, Summary>();
+  let again = false;
+  for (const one of changes) {
+    if (one.kind !== "workflow") continue;
+    if (one.document === null) {
+      news.delete(one.id);
+      again = known.forget(one.id) || page.queues.some((row) => row.queue_id === one.id) || again;
+    } else {
+      news.set(one.id, one.document);
+      again = !known.same(one.document) || again;
+    }
+  }
+  if (!page.queues.some((one) => news.has(one.queue_id))) return { page, again };
+  return { page: { ...page, queues: page.queues.map((one) => news.get(one.queue_id) ?? one) }, again };
+}

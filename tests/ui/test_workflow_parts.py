@@ -1,0 +1,123 @@
+"""The parts of the screen of one workflow that can be long: logs, attempts, events."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from tests.e2e import rig
+from tests.ui.conftest import Opened, replaced
+from tests.ui.test_screens import seen, url_of
+
+EVENTS = 10_000
+MOST_NODES = 1500
+NODES = """() => {
+    const walk = document.createTreeWalker(document.documentElement, NodeFilter.SHOW_ALL);
+    let found = 1;
+    while (walk.nextNode()) found += 1;
+    return found;
+}"""
+
+
+@pytest.fixture(scope="module")
+def retried(exchange: rig.Exchange, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[rig.Manager, str]]:
+    """A manager with a workflow that has finished in the second attempt of its loader."""
+    exchange.reset()
+    with rig.manager(tmp_path_factory.mktemp("retried") / "data", exchange.url) as found:
+        exchange.switch_on(rig.SLOW)
+        queue_id = found.half_loaded("BTCUSDT", "2024-08")
+        found.kill_worker(queue_id, rig.LOADER)
+        exchange.lift_faults()
+        found.finished(queue_id)
+        yield found, queue_id
+
+
+def logged(page: Page, attempt: int) -> None:
+    """The log of this attempt is shown."""
+    expect(page.get_by_role("region", name="Log").get_by_text(f"Attempt {attempt}, its last lines:")).to_be_visible()
+
+
+def test_the_log_of_each_attempt_can_be_read(retried: tuple[rig.Manager, str], opened: Opened) -> None:
+    manager, queue_id = retried
+    page = opened(url_of(manager), f"/workflows/{queue_id}")
+    logged(page, 2)
+    log = page.get_by_role("group", name="Log", exact=True)
+    expect(log).to_contain_text(re.compile(r"\S"))
+    page.get_by_label("Log of").select_option(label=f"{rig.LOADER}: attempt 1, error")
+    logged(page, 1)
+    expect(page).to_have_url(re.compile(rf"\?log={rig.LOADER}%3A1$"))
+    page.reload()
+    logged(page, 1)
+    which = {"step": rig.LOADER, "attempt": 1}
+    [kept] = manager.api.get(f"/queues/{queue_id}/logs", params=which).json()["logs"]
+    assert log.text_content() == kept["text"]
+    assert log.evaluate("(found) => found.childNodes.length") == 1
+    attempts = page.get_by_role("table", name="Attempts")
+    expect(attempts.get_by_role("row").filter(has_text=f"{rig.LOADER} attempt 1")).to_contain_text("signal 9")
+
+
+def test_a_log_is_followed_and_kept_short(retried: tuple[rig.Manager, str], opened: Opened) -> None:
+    manager, queue_id = retried
+    page = opened(url_of(manager), "/nothing")
+    asked: list[str] = []
+
+    def grow(route: Route) -> None:
+        asked.append(route.request.url)
+        first = 300 * (len(asked) - 1)
+        text = "".join(f"line {n}\n" for n in range(first, first + 300))
+        ended = len(asked) == 3
+        log = {"step": rig.LOADER, "attempt": 2, "job": "j", "ended": ended, "text": text, "resumed": first > 0}
+        after = f"{rig.LOADER}:2:20:{len(asked):016x}"
+        route.fulfill(json={"queue_id": queue_id, "logs": [log], "after": after, "ended": ended})
+
+    page.route("**/logs?*", grow)
+    page.goto(f"{url_of(manager)}/ui/workflows/{queue_id}")
+    log = page.get_by_role("group", name="Log", exact=True)
+    expect(log).to_contain_text("line 899")
+    assert log.text_content() == "".join(f"line {n}\n" for n in range(400, 900))
+    assert log.evaluate("(found) => found.scrollTop + found.clientHeight >= found.scrollHeight - 4")
+    assert f"after={rig.LOADER}%3A2%3A20%3A{1:016x}" in asked[1]
+    assert len(asked) == 3
+
+
+def test_ten_thousand_events_and_a_hundred_attempts_take_few_nodes(
+    retried: tuple[rig.Manager, str], opened: Opened
+) -> None:
+    manager, queue_id = retried
+    given = manager.api.get(f"/queues/{queue_id}/events").json()["events"][0]["event"]
+    page = opened(url_of(manager), "/nothing")
+
+    def listed(route: Route) -> None:
+        after = int(re.findall(r"after=(-?\d+)", route.request.url)[0])
+        ids = range(after + 1, min(after + 1001, EVENTS))
+        kinds = ("loading", "started")
+        events = [{"id": n, "event": given | {"event": kinds[n % 100 == 0], "message": f"said {n}"}} for n in ids]
+        last = ids[-1] if ids else after
+        route.fulfill(json={"queue_id": queue_id, "events": events, "after": last, "more": last + 1 < EVENTS})
+
+    def tried(body: rig.Json) -> None:
+        step = body["steps"][0]
+        step["attempts"] = [step["attempts"][0] | {"number": n} for n in range(1, 101)]
+
+    page.route("**/events?*", listed)
+    replaced(page, f"**/queues/{queue_id}", tried)
+    page.goto(f"{url_of(manager)}/ui/workflows/{queue_id}?events=all")
+    seen(page, "BTCUSDT")
+    events = page.get_by_role("table", name="Events")
+    expect(events).to_contain_text("said 9999")
+    expect(page.get_by_text("30 of 10,000 events are shown.")).to_be_visible()
+    assert page.evaluate(NODES) <= MOST_NODES
+    page.get_by_role("button", name="Older events").click()
+    expect(events).to_contain_text("said 9969")
+    page.get_by_label("Also heartbeats").uncheck()
+    expect(events).to_contain_text("said 9900")
+    expect(events).not_to_contain_text("said 9999")
+    expect(page.get_by_text("9,900 heartbeats are not shown.")).to_be_visible()
+    attempts = page.get_by_role("table", name="Attempts")
+    expect(attempts.get_by_text("attempt 96")).to_be_visible()
+    expect(attempts.get_by_text("attempt 95")).to_have_count(0)
+    page.get_by_role("button", name="Show 95 earlier attempts").click()
+    expect(attempts.get_by_text("attempt 95")).to_be_visible()

@@ -39,9 +39,7 @@ def codes_page() -> str:
     """The page as Markdown."""
     failures = _FAILURES + _table(failure_codes.MEANINGS)
     of_workflows = _ABOUT + _table(problem_codes.MEANINGS) + failures
-    return (
-        of_workflows + _FINDINGS + _table(finding_codes.MEANINGS) + _LETTERS + _table(letter_codes.MEANINGS)
-    )
+    return of_workflows + _FINDINGS + _table(finding_codes.MEANINGS) + _LETTERS + _table(letter_codes.MEANINGS)
 
 
 def _table(

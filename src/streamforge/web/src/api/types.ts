@@ -42,7 +42,6 @@ export type Book = Schemas["Book"];
 export type RecordPage = Schemas["RecordPage"];
 export type AttemptLog = Schemas["AttemptLog"];
 export type Logs = Schemas["Logs"];
-export type Batch = Schemas["Batch"];
 export type BatchSummary = Schemas["BatchSummary"];
 export type Removed = Schemas["Removed"];
 

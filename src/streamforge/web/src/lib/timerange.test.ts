@@ -49,6 +49,7 @@ test("what the server refuses means nothing", () => {
     "2024-08-01T12:30",
     "2024-08-01 2024-08-02",
     "-1d:+1x",
+    "now:+1d",
   ]) {
     assert.equal(resolved(text, NOW), null, text);
   }

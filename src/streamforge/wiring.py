@@ -126,20 +126,6 @@ def make_store(settings: DataSettings, *, observer: Observer | None = None) -> S
     return EmbeddedStore(settings.folder / STORE, observer=observer)
 
 
-async def technologies(settings: DataSettings, store: Store) -> dict[str, str]:
-    """What `make_bus` and `make_store` have made, with versions, by `bus` and `store`. Raises as `Store.connect`."""
-    import sqlite3
-    from importlib.metadata import version
-
-    files = f"files (SQLite {sqlite3.sqlite_version})"
-    bus = f"Kafka (confluent-kafka {version('confluent-kafka')})" if settings.kafka.bootstrap_servers else files
-    if not settings.arango.url:
-        return {"bus": bus, "store": files}
-    from streamforge_utils.adapters.arango import ArangoStore
-
-    return {"bus": bus, "store": f"ArangoDB {await store.version()}" if isinstance(store, ArangoStore) else "ArangoDB"}
-
-
 class StorePlace(msgspec.Struct, frozen=True):
     """Where a store is, for people. elsewhere: how to choose another. shared: other machines and folders reach it."""
 

@@ -17,6 +17,7 @@ import structlog
 from streamforge import wiring
 from streamforge.manager.api.tokens import Tokens
 from streamforge.manager.execution.exchange_limits import ExchangeWaits
+from streamforge.manager.health.technologies import technologies
 from streamforge.manager.manager_settings import ManagerSettings
 from streamforge.manager.origin import Origin
 from streamforge.manager.persistence.installation import Claim, Place
@@ -144,7 +145,7 @@ def ports_of(settings: ManagerSettings, observer: Observer, clock: Clock | None 
         objects=wiring.make_object_store(settings.objects, settings.data) if keeps else None,
         retained=None if kept is None else wiring.make_object_store(kept, settings.data),
         identity=identity,
-        technologies=partial(wiring.technologies, settings.data, store),
+        technologies=partial(technologies, settings.data, store),
         clock=clock,
         observer=observer,
     )

@@ -154,13 +154,15 @@ def test_a_copy_that_fails_is_counted_and_logged_once_a_minute_and_a_file_that_i
     ]
 
 
-def test_one_that_is_busy_is_left_alone_without_a_failure(file: File) -> None:
+def test_one_that_is_locked_is_left_alone_without_a_failure(file: File) -> None:
     observer = RecordingObserver()
     file.copier = WalCopier(PAGE, FailedCopies(observer))
-    with sqlite.transaction(file.connection, file.path):
-        file.connection.execute("INSERT INTO rows VALUES (1)")
-        file.copier.written(file.path, COPY_BYTES)
-        file.copier.close()
+    file.connection.execute("PRAGMA locking_mode = EXCLUSIVE")
+    file.write(size=1)
+    with closing(sqlite3.connect(file.path, timeout=0)) as other, pytest.raises(sqlite3.OperationalError):
+        other.execute("SELECT * FROM rows")  # as if it were recovered by another process
+    file.copier.written(file.path, COPY_BYTES)
+    file.copier.close()
     assert observer.counts == {}
 
 

@@ -120,8 +120,8 @@ async def test_the_exchange_is_silent_then_far_away_in_time_then_refuses(
 
 
 async def test_many_who_ask_cost_one_look(client: httpx.AsyncClient, service: MemoryService) -> None:
-    asked_times = 0
-    usage, server_time = service.world.store.usage, service.exchange.server_time
+    asked_times = looks = 0
+    usage, find, server_time = service.world.store.usage, service.world.store.find, service.exchange.server_time
 
     async def counted_usage() -> Usage:
         nonlocal asked_times
@@ -133,12 +133,18 @@ async def test_many_who_ask_cost_one_look(client: httpx.AsyncClient, service: Me
         asked_times += 1
         return await server_time()
 
+    async def counted_find(kind: str, **more: Any) -> Any:
+        nonlocal looks
+        looks += kind == "workflow"
+        return await find(kind, **more)
+
+    service.world.store.find = counted_find  # type: ignore[method-assign]
     service.world.store.usage = counted_usage  # type: ignore[method-assign]
     service.exchange.server_time = counted_time  # type: ignore[method-assign]
-    for expected, later_s in ((2, FRESH_S), (2, SLOW_FRESH_S), (4, 0.0)):
+    for number, (expected, later_s) in enumerate(((2, FRESH_S), (2, SLOW_FRESH_S), (4, 0.0)), start=1):
         for _ in range(3):
             await asked(client)
-        assert asked_times == expected
+        assert (asked_times, looks) == (expected, number)
         service.clock.advance(later_s)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
-from playwright.sync_api import Locator, Page, expect
+from playwright.sync_api import Page, expect
 
 from benchmarks.common import stored_candles as made
 from streamforge import wiring
@@ -48,6 +48,9 @@ COUNT = """([from, to, wanted]) => {
 """How many pixels of each colour the chart has between two shares of its width."""
 
 
+CELLS = "rows => rows.map(row => [...row.cells].map(cell => cell.innerText.trim()))"
+
+
 @pytest.fixture(scope="module")
 def holed(exchange: rig.Exchange, tmp_path_factory: pytest.TempPathFactory) -> Iterator[rig.Manager]:
     """A manager that has two hours of BTCUSDT with an hour between them that was not loaded, and one of ETHUSDT."""
@@ -82,16 +85,12 @@ def pixels(page: Page, start: str, end: str, *colors: tuple[int, int, int]) -> l
     return list(page.evaluate(COUNT, [*shares, [list(color) for color in colors]]))
 
 
-def cells(row: Locator) -> list[str]:
-    return [text.strip() for text in row.locator("th, td").all_inner_texts()]
-
-
 def rows_of(page: Page) -> list[list[str]]:
     """The rows of the table of bars, of all pages."""
     section = page.locator("section").filter(has=page.get_by_role("heading", name=re.compile("^Bars in view")))
     found = list[list[str]]()
     while True:
-        found += [cells(row) for row in section.locator("tbody tr").all()]
+        found += section.locator("tbody tr").evaluate_all(CELLS)
         button = section.get_by_role("button", name="Next")
         if button.is_disabled():
             return found
@@ -275,6 +274,22 @@ def test_series_are_compared(holed: rig.Manager, opened: Opened) -> None:
     expect(page.get_by_role("button", name="Remove ETHUSDT")).to_have_count(0)
 
 
+def test_trades_of_the_chosen_bar_stand_beside_it(holed: rig.Manager, opened: Opened) -> None:
+    minute = f"{DAY}00:00Z:{DAY}00:01Z"
+    stored = holed.records(holed.loaded("ETHUSDT", "api_trades", minute)["collection"])
+    page = opened(url_of(holed), f"/series/ETHUSDT/{TYPE}")
+    drawn(page)
+    expect(page.get_by_role("table", name="Trades")).to_have_count(0)
+    page.locator(".chart").focus()
+    page.keyboard.press("Home")
+    rows = page.get_by_role("table", name="Trades").locator("tbody tr")
+    expect(rows).to_have_count(10)
+    found = [[float(text) for text in row[1:]] for row in rows.evaluate_all(CELLS)]
+    assert found == [[one["price"], one["quantity"]] for one in stored[:10]]
+    page.keyboard.press("End")
+    expect(rows).to_have_count(0)
+
+
 def test_the_end_of_a_live_series_follows(holed: rig.Manager, opened: Opened) -> None:
     answer = holed.api.post("/queues/start", json={"symbol": "BTCUSDT", "type": "ws_candles_1s", "since": "-1m"})
     queue_id = answer.json()["queue_id"]
@@ -402,3 +417,11 @@ def test_a_long_hole_in_a_long_series(
         assert rising == 0
         assert lines > 100
         assert page.evaluate(COUNT, [share[1] + 0.02, 0.98, [list(GOOD)]])[0] > 20
+        # A view, and all that is loaded around it, without a candle.
+        begin, stop = (hole.start_ms + n * rig.DAY_MS for n in (4, 5))
+        page.goto(f"{url_of(manager)}/ui/series/{symbol}/{TYPE}?start={begin}&end={stop}")
+        drawn(page)
+        rising, lines = page.evaluate(COUNT, [0, 1, [list(GOOD), list(OURS)]])
+        assert rising == 0
+        assert lines > 1000
+        assert ms(page.get_by_label("From", exact=True).input_value()) == begin

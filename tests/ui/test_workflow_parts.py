@@ -51,7 +51,7 @@ def test_the_log_of_each_attempt_can_be_read(retried: tuple[rig.Manager, str], o
     expect(page).to_have_url(re.compile(rf"\?log={rig.LOADER}%3A1$"))
     page.reload()
     logged(page, 1)
-    which: dict[str, str | int] = {"step": rig.LOADER, "attempt": 1}
+    which = {"step": rig.LOADER, "attempt": "1"}
     [kept] = manager.api.get(f"/queues/{queue_id}/logs", params=which).json()["logs"]
     assert log.text_content() == kept["text"]
     assert log.evaluate("(found) => found.childNodes.length") == 1

@@ -1,14 +1,14 @@
 /** What an action has led to: shown for a while, and read out by screen readers. */
 const SHOWN_MS = 8000;
 
-export const said = $state({ text: "" });
+export const announcement = $state({ text: "" });
 
 let timer: ReturnType<typeof setTimeout> | undefined;
 
-export function say(text: string): void {
+export function announce(text: string): void {
   clearTimeout(timer);
-  said.text = text;
+  announcement.text = text;
   timer = setTimeout(() => {
-    said.text = "";
+    announcement.text = "";
   }, SHOWN_MS);
 }

@@ -1,4 +1,4 @@
-/** Formats with the language and the zone of the preferences. */
+/** Numbers, instants, ranges and durations in the language and the time zone of the preferences. */
 import * as sizes from "./bytes";
 import * as format from "./format";
 import { preferences } from "./preferences.svelte";

@@ -21,5 +21,5 @@ export function copiesOf(one: Summary, server: string): Copies {
 
 /** As a shell reads it. */
 export function quoted(text: string): string {
-  return /^[\w.,:/-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
+  return /^[\w.:/=,@%+-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 }

@@ -1,4 +1,5 @@
 /** What of a series can be loaded, and how: the ranges of its holes, requests and commands. */
+import { quoted } from "./copies.ts";
 import { inWindow, type Run } from "./runs.ts";
 import type { TimeWindow } from "./timewindow.ts";
 
@@ -65,9 +66,4 @@ export function commandsOf({ symbol, type, startMs, endMs }: Omit<Wanted, "holes
     coverage: `streamforge coverage ${named}`,
     curl: `curl -H "Authorization: Bearer $STREAMFORGE_TOKEN" ${quoted(server + path)}`,
   };
-}
-
-/** As a shell reads it. */
-function quoted(text: string): string {
-  return /^[\w.:/-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 }

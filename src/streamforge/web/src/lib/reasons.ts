@@ -1,5 +1,7 @@
 /** How the reasons of holes look and what can be done: one letter, colour and pattern each, in picture and legend. */
 import type { Reason } from "./bars";
+import { quoted } from "./copies.ts";
+import { LOOKS as VERDICTS, type Verdict } from "./runs.ts";
 
 export interface Look {
   letter: string;
@@ -9,17 +11,20 @@ export interface Look {
   path: string;
 }
 
-export const TILE = 8;
+/** Letter and pattern of a verdict are those of its runs. */
+function look(verdict: Verdict, color: string): Look {
+  return { letter: VERDICTS[verdict].letter, color, path: VERDICTS[verdict].lines ?? "" };
+}
 
 export const LOOKS: Record<Reason, Look> = {
-  ours: { letter: "O", color: "var(--bad)", path: "M-2 2L2-2M-2 10L10-2M6 10L10 6" },
+  ours: look("ours", "var(--bad)"),
   gone: { letter: "G", color: "var(--bad)", path: "M0 0L8 8M8 0L0 8M0 4H8" },
-  unknown: { letter: "U", color: "var(--halted)", path: "M-2 6L2 10M-2-2L10 10M6-2L10 2" },
-  lost: { letter: "L", color: "var(--busy)", path: "M0 0L8 8M8 0L0 8" },
-  expired: { letter: "X", color: "light-dark(#6b3fa0, #c9a8ff)", path: "M2 0V8M6 0V8" },
-  exchange: { letter: "E", color: "var(--quiet)", path: "M0 2H8M0 6H8" },
-  pending: { letter: "P", color: "var(--link)", path: "M3 4H5M7 0H8M0 0H1M7 8H8M0 8H1" },
-  closed: { letter: "C", color: "var(--edge)", path: "M0 4H8M4 0V8" },
+  unknown: look("unknown", "var(--halted)"),
+  lost: look("lost", "var(--busy)"),
+  expired: look("expired", "light-dark(#6b3fa0, #c9a8ff)"),
+  exchange: look("exchange", "var(--quiet)"),
+  pending: look("pending", "var(--link)"),
+  closed: look("closed", "var(--edge)"),
 };
 
 export const REASONS = Object.keys(LOOKS) as Reason[];
@@ -31,11 +36,6 @@ const LOADED: readonly Reason[] = ["ours", "unknown", "expired"];
 export function remedyOf(reason: Reason): "load" | "verify" | null {
   if (reason === "gone") return "verify";
   return LOADED.includes(reason) ? "load" : null;
-}
-
-/** As a shell reads it. */
-export function quoted(text: string): string {
-  return /^[\w.:/=,@%+-]+$/.test(text) ? text : `'${text.replaceAll("'", `'\\''`)}'`;
 }
 
 /** The command that does the same; null: none does. server: `http://HOST:PORT`. */

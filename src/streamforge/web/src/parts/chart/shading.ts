@@ -8,7 +8,8 @@ import type {
   Time,
 } from "lightweight-charts";
 import type { Reason, Run } from "../../lib/bars";
-import { LOOKS, TILE } from "../../lib/reasons";
+import { LOOKS } from "../../lib/reasons";
+import { TILE } from "../../lib/runs";
 import type { Inks } from "./inks";
 
 type Target = Parameters<IPrimitivePaneRenderer["draw"]>[0];

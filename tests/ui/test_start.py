@@ -181,7 +181,7 @@ def test_a_workflow_fills_the_form_with_all_of_its_request(desk: rig.Manager, fi
     first = desk.loaded("SOLUSDT", TYPE, "2024-08-05", **more)
     page = filled()
     page.goto(f"{url_of(desk)}/ui/workflows/{first['queue_id']}")
-    page.get_by_role("link", name="Fill in the form for another one like this").click()
+    page.get_by_role("button", name="Start one like this").click()
     expect(page.get_by_label("Symbols", exact=True)).to_have_value("SOLUSDT")
     expect(page.get_by_label("Time range", exact=True)).to_have_value("2024-08-05")
     expect(page.get_by_label("concurrency")).to_have_value("2")

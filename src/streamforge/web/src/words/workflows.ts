@@ -96,10 +96,6 @@ export const en = {
   "do.replay.title": { one: "Replay {n} dead letter?", other: "Replay {n} dead letters?" },
   "do.replay.text": "A sink of {id} reads them again and stores what it can.",
   "do.replay.done": "A sink of {id} reads the dead letters again.",
-  "do.again.title": "Start a workflow like this?",
-  "do.again.text":
-    "A new workflow loads {type} of {symbol}, range {range}, with the workers and settings that such a request has by default. What is stored is not loaded again.",
-  "do.again.done": "{id} was started.",
   "do.ping.done": "Answers: {answers}",
   "do.ping.none": "No worker runs that could answer.",
   "do.ping.silent": "{worker}: no answer",
@@ -227,10 +223,6 @@ export const ru: Translation<typeof en> = {
   },
   "do.replay.text": "Приёмник процесса {id} читает их снова и сохраняет, что может.",
   "do.replay.done": "Приёмник процесса {id} снова читает недоставленные записи.",
-  "do.again.title": "Запустить такой же рабочий процесс?",
-  "do.again.text":
-    "Новый рабочий процесс загрузит {type} для {symbol}, диапазон {range}, с сервисами и настройками по умолчанию. Сохранённое заново не загружается.",
-  "do.again.done": "{id} запущен.",
   "do.ping.done": "Ответы: {answers}",
   "do.ping.none": "Нет работающего сервиса, который мог бы ответить.",
   "do.ping.silent": "{worker}: нет ответа",

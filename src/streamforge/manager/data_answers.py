@@ -132,6 +132,7 @@ class Series(msgspec.Struct, frozen=True, kw_only=True):
             "and is gone; where there was never a record, of all that was asked for."
         ),
     ]
+    verdicts: Annotated[list[VerdictSum], meaning("What the same ranges, and what is stored, add up to.")]
     coverage: Annotated[str, meaning("Where its coverage is.")]
 
 

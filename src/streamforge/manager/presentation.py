@@ -350,6 +350,7 @@ def series_answer(
         records=records,
         complete=bool(segments) and _is_complete(segments),
         holes=sum(segment.verdict is not Verdict.STORED for segment in segments),
+        verdicts=_verdict_sums(segments),
         coverage=f"/coverage/{quote(series.symbol, safe='')}/{type_name}",
     )
 

@@ -37,6 +37,7 @@ from streamforge.manager.problem_codes import ProblemCode
 from streamforge.manager.readiness import ReadinessProbe
 from streamforge.manager.request_notes import log_request
 from streamforge.manager.schedule_service import ScheduleService
+from streamforge.manager.series_listing import series_page
 from streamforge.manager.service import (
     HistoryEvent,
     NotFound,
@@ -46,7 +47,6 @@ from streamforge.manager.service import (
     Started,
     StartRequest,
     Verification,
-    lost_cursor,
     no_workflow,
 )
 from streamforge.manager.topic_lag import TopicLag
@@ -309,14 +309,12 @@ class WorkflowService:
         """The collections that hold records, sorted."""
         return [name for name in await self._deps.store.names() if name not in OWN_COLLECTIONS]
 
-    async def series(self, *, cursor: str | None = None, limit: int = 100) -> data_answers.SeriesPage:
-        """The series of which something is known. Raises InvalidInput for a cursor that is none."""
-        try:
-            found = await self._deps.coverage.page(after=cursor, limit=limit + 1)
-        except InvalidInput as error:
-            raise lost_cursor(cursor or "", "series") from error
-        listed = await self._reports.of_stored([known for _, known in found[:limit]])
-        return data_answers.SeriesPage(series=listed, cursor=found[limit - 1][0] if len(found) > limit else None)
+    async def series(
+        self, *, cursor: str | None = None, limit: int = 100, prefix: str = "", type: str | None = None
+    ) -> data_answers.SeriesPage:
+        """The series of which something is known, as `series_page` finds them."""
+        coverage, reports = self._deps.coverage, self._reports
+        return await series_page(coverage, reports, cursor=cursor, limit=limit, prefix=prefix, type=type)
 
     async def symbols(self) -> Sequence[SymbolInfo]:
         """What the exchange lists, sorted."""

@@ -182,12 +182,36 @@ async def test_series_are_listed_with_span_count_and_holes(client: httpx.AsyncCl
     assert (nothing["start"], nothing["end_ms"], nothing["records"], nothing["complete"]) == (None, None, 0, True)
     assert (holed["type"], holed["records"], holed["holes"], holed["complete"]) == ("api_candles_1h", 23, 1, False)
     assert (holed["start"], holed["end"]) == ("2024-08-01T00:00:00Z", "2024-08-02T00:00:00Z")
+    sums = [(one["verdict"], one["segments"], one["seconds"], one["records"]) for one in holed["verdicts"]]
+    assert sums == [("stored", 2, 23 * 3600, 23), ("unknown", 1, 3600, 0)]
     rest = (await client.get("/series", params={"cursor": page["cursor"]})).json()
     assert [(one["symbol"], one["holes"], one["complete"]) for one in rest["series"]] == [("BTCUSDT", 2, False)]
     assert rest["cursor"] is None
     found = (await client.get(rest["series"][0]["coverage"])).json()
     assert (found["symbol"], found["type"]) == ("BTCUSDT", "api_candles_1m")
     problem(await client.get("/series", params={"cursor": "x"}), 422, "invalid-input")
+
+
+async def test_series_are_found_by_prefix_and_type(client: httpx.AsyncClient, service: MemoryService) -> None:
+    for symbol, interval in (("BTCUSDT", "1m"), ("BTCUSDT", "1h"), ("ETHUSDT", "1h"), ("BTCEUR", "1h")):
+        await service.know(Series(symbol, "candles", interval), SEGMENTS)
+
+    async def found(**query: str | int) -> list[tuple[str, str]]:
+        listed, cursor = list[tuple[str, str]](), None
+        while cursor is not None or not listed:
+            page = (await client.get("/series", params=query | ({"cursor": cursor} if cursor else {}))).json()
+            listed += [(one["symbol"], one["type"]) for one in page["series"]]
+            if (cursor := page["cursor"]) is None:
+                break
+        return listed
+
+    hours = [("BTCUSDT", "api_candles_1h"), ("BTCEUR", "api_candles_1h")]
+    assert await found(prefix="btc", type="api_candles_1h") == hours
+    assert await found(prefix="btc", type="api_candles_1h", limit=1) == hours
+    assert await found(prefix="ETHUSDT") == [("ETHUSDT", "api_candles_1h")]
+    assert len(await found(limit=3)) == 4
+    assert await found(prefix="XX") == []
+    problem(await client.get("/series", params={"type": "nonsense"}), 422, "invalid-input")
 
 
 async def test_symbols_are_chosen_by_pattern_and_status(client: httpx.AsyncClient, service: MemoryService) -> None:

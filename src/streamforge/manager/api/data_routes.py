@@ -20,7 +20,7 @@ from streamforge.manager.book_presentation import book_answer
 from streamforge.manager.problem_codes import ProblemCode
 from streamforge.manager.service import NotFound
 from streamforge.manager.symbols import fitting
-from streamforge_utils.model.kinds.registry import check_series, series_of
+from streamforge_utils.model.kinds.registry import check_series, normal_type, series_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange, resolve_instant, resolve_time_range
 
@@ -38,6 +38,10 @@ _BY_MEDIA_TYPE = {
 }
 _RANGE = "START[:END], half-open, UTC, as in POST /queues/start."
 
+Prefix = Annotated[str, Query(max_length=60, description="Only series whose symbol begins so.", examples=["BTC"])]
+OfType = Annotated[
+    str | None, Query(max_length=300, description="Only series of this type.", examples=["api_candles_1m"])
+]
 Span = Annotated[str | None, Query(alias="time_range", max_length=300, description=_RANGE, examples=["2024-08"])]
 
 
@@ -68,8 +72,16 @@ async def series(
     to: In,
     cursor: Annotated[str | None, Query(max_length=500, description="Of the page before.")] = None,
     limit: Annotated[int, Query(ge=1, le=PAGE, description="At most so many.")] = 100,
+    prefix: Prefix = "",
+    type: OfType = None,
 ) -> Response:
-    return reply(await to.service.series(cursor=cursor, limit=limit))
+    found = await to.service.series(
+        cursor=cursor,
+        limit=limit,
+        prefix=prefix.upper() if prefix.isascii() else prefix,
+        type=None if type is None else normal_type(type),
+    )
+    return reply(found)
 
 
 @router.get(

@@ -15,6 +15,15 @@ export type StoredEvent = Schemas["StoredEvent"];
 export type EventPage = Schemas["EventPage"];
 export type Ping = Schemas["Ping"];
 export type WorkflowPage = Schemas["WorkflowPage"];
+export type Bars = Schemas["Bars"];
+export type Verdict = Schemas["Segment"]["verdict"];
+export type Coverage = Schemas["Coverage"];
+export type CoverageRuns = Schemas["CoverageRuns"];
+export type SeriesPage = Schemas["SeriesPage"];
+export type StoredSeries = Schemas["Series"];
+export type Started = Schemas["Accepted"];
+export type Book = Schemas["Book"];
+export type RecordPage = Schemas["RecordPage"];
 
 export const STATUSES: readonly Status[] = ["pending", "running", "stopping", "finished", "interrupted", "error"];
 export const ENDED: readonly Status[] = ["finished", "interrupted", "error"];

@@ -7,4 +7,7 @@ export interface Entry {
   key: string;
 }
 
-export const MENU: readonly Entry[] = [{ path: "/workflows", word: "nav.workflows", key: "w" }];
+export const MENU: readonly Entry[] = [
+  { path: "/workflows", word: "nav.workflows", key: "w" },
+  { path: "/series", word: "nav.series", key: "s" },
+];

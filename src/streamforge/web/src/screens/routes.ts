@@ -11,6 +11,8 @@ export interface Route {
 const ROUTES: readonly Route[] = [
   { pattern: /^\/workflows$/, load: () => import("./Workflows.svelte") },
   { pattern: /^\/workflows\/(?<queueId>[^/]+)$/, load: () => import("./Workflow.svelte") },
+  { pattern: /^\/series$/, load: () => import("./SeriesList.svelte") },
+  { pattern: /^\/series\/(?<symbol>[^/]+)\/(?<type>[^/]+)$/, load: () => import("./Series.svelte") },
 ];
 
 /** The screen of an address, or null. */

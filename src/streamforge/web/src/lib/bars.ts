@@ -1,0 +1,85 @@
+/** Bars of a series as points of a picture, and the runs of bars that lack something. Nothing is carried on. */
+import type { Bars, Verdict } from "../api/types";
+
+/** Why a bar lacks records: a verdict, or that records which were proven to be stored are not there. */
+export type Reason = Exclude<Verdict, "stored"> | "gone";
+
+export interface Candle {
+  time: number;
+  open: number;
+  high: number;
+  low: number;
+  close: number;
+}
+/** A bar's place, with or without a price. time: unix seconds, as the chart wants it. */
+export type Point = Candle | { time: number };
+
+/** Bars that follow each other and lack something for one reason. first, end: half-open, as are the instants. */
+export interface Run {
+  first: number;
+  end: number;
+  startMs: number;
+  endMs: number;
+  reason: Reason;
+}
+
+/** Where each bar opens, and where the last one ends. */
+export function edgesOf(bars: Bars): number[] {
+  return [...bars.time, bars.end_ms];
+}
+
+/** A point for each bar of the grid; one without a record is a place without a price, so that a hole has its width. */
+export function pointsOf(bars: Bars): Point[] {
+  return bars.time.map((ms, at) => candleOf(bars, at) ?? { time: ms / 1000 });
+}
+
+/** The bar as a candle; null: it has no record, or they are not added up yet. */
+export function candleOf(bars: Bars, at: number): Candle | null {
+  const [open, high, low, close] = [bars.open[at], bars.high[at], bars.low[at], bars.close[at]];
+  if (!bars.n[at] || open == null || high == null || low == null || close == null) return null;
+  return { time: (bars.time[at] as number) / 1000, open, high, low, close };
+}
+
+/** Why the bar lacks records; null: it lacks none, as far as anybody knows. */
+export function reasonOf(bars: Bars, at: number): Reason | null {
+  const [verdict, n, expected] = [bars.verdict[at], bars.n[at], bars.expected[at]];
+  if (verdict !== undefined && verdict !== "stored") return verdict;
+  return n != null && expected != null && n < expected ? "gone" : null;
+}
+
+/** The runs of bars that lack something, ascending. */
+export function runsOf(bars: Bars): Run[] {
+  const found: Run[] = [];
+  bars.time.forEach((startMs, at) => {
+    const reason = reasonOf(bars, at);
+    if (reason === null) return;
+    const endMs = bars.time[at + 1] ?? bars.end_ms;
+    const last = found.at(-1);
+    if (last?.end === at && last.reason === reason) Object.assign(last, { end: at + 1, endMs });
+    else found.push({ first: at, end: at + 1, startMs, endMs, reason });
+  });
+  return found;
+}
+
+const COLUMNS = ["time", "open", "high", "low", "close", "volume", "n", "expected", "verdict"] as const;
+
+/** `old` with `news` in the place of its end; null: they are of other lengths, or do not meet. */
+export function joined(old: Bars, news: Bars): Bars | null {
+  const met = news.start_ms >= old.start_ms && news.start_ms <= old.end_ms;
+  if (old.interval !== news.interval || !met || news.end_ms < old.end_ms) return null;
+  const kept = old.time.filter((ms) => ms < news.start_ms).length;
+  const columns = COLUMNS.map((name) => [name, [...old[name].slice(0, kept), ...news[name]]]);
+  const lacking = old.n.slice(0, kept).filter((n) => n === null).length;
+  const { end, end_ms } = news;
+  return { ...old, ...Object.fromEntries(columns), end, end_ms, computing: lacking + news.computing };
+}
+
+/** For each bar of `main` what `other` has of the same time and length; else no price. */
+export function alignedTo(main: Bars, other: Bars): Point[] {
+  const same = main.interval === other.interval;
+  const places = new Map(same ? other.time.map((ms, at) => [ms, at]) : []);
+  return main.time.map((ms) => {
+    const at = places.get(ms);
+    return (at === undefined ? null : candleOf(other, at)) ?? { time: ms / 1000 };
+  });
+}

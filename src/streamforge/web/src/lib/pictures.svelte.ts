@@ -1,0 +1,88 @@
+/** The bars of one series for the view of it: asked for as it moves, and again while something of them may change. */
+import { get } from "../api/client";
+import type { Bars } from "../api/types";
+import { Asking } from "./asking";
+import { joined } from "./bars";
+import { type Asked, askedOf, does, levelsOf, type View } from "./view";
+
+const TAIL_BARS = 45;
+const TAIL_MOST = 50;
+
+export function barsPath(symbol: string, type: string): string {
+  return `/series/${encodeURIComponent(symbol)}/${encodeURIComponent(type)}/bars`;
+}
+
+export class Pictures {
+  bars = $state.raw<Bars | null>(null);
+  error = $state.raw<Error | null>(null);
+  againMs = $state<number | null>(null);
+  /** Whether other bars than those shown were asked for. */
+  busy = $state(false);
+  readonly #path: string;
+  readonly #levels: readonly number[];
+  readonly #asking: Asking;
+  #tail: AbortController | null = null;
+
+  constructor(symbol: string, type: string) {
+    this.#path = barsPath(symbol, type);
+    this.#levels = levelsOf(type);
+    this.#asking = new Asking((asked, signal) => this.#get(asked, signal), {
+      show: (bars) => this.#show(bars),
+      fail: (error, againMs) => {
+        this.error = error;
+        this.againMs = againMs;
+      },
+    });
+  }
+
+  /** What is in view now, of a picture so wide; asks for bars where those asked for last do not do. */
+  look(view: View, extent: View, widthPx: number): void {
+    const now = askedOf(view, extent, widthPx, this.#levels);
+    const before = this.#asking.asked;
+    if (before !== null && does(before, now, view, this.#levels)) return;
+    this.busy = true;
+    this.#asking.look(now);
+  }
+
+  again(): void {
+    this.#asking.again();
+  }
+
+  /** Ask for the last bars up to now alone, and put them behind the others. Returns how far the end has moved. */
+  async live(nowMs: number): Promise<number> {
+    const [old, step] = [this.bars, this.bars?.step_ms ?? null];
+    if (old === null || step === null || this.#tail !== null || this.busy) return 0;
+    const endMs = Math.max(Math.ceil(nowMs / step) * step, old.end_ms);
+    if (endMs - old.end_ms > TAIL_BARS * step) return 0;
+    this.#tail = new AbortController();
+    try {
+      const asked = { startMs: endMs - TAIL_BARS * step, endMs, max: TAIL_MOST };
+      const news = await this.#get(asked, this.#tail.signal);
+      const all = this.bars === old ? joined(old, news) : null;
+      if (all === null) return 0;
+      this.bars = all;
+      this.#asking.extend(all.end_ms);
+      return all.end_ms - old.end_ms;
+    } finally {
+      this.#tail = null;
+    }
+  }
+
+  close(): void {
+    this.#asking.close();
+    this.#tail?.abort();
+  }
+
+  #get({ startMs, endMs, max }: Asked, signal: AbortSignal): Promise<Bars> {
+    return get<Bars>(this.#path, { start: startMs, end: endMs, max }, signal);
+  }
+
+  #show(bars: Bars): void {
+    this.error = this.againMs = null;
+    this.busy = bars.computing > 0;
+    // Coarse bars say more than finer ones of which most are not added up yet.
+    const coarse = this.bars !== null && this.bars.interval !== bars.interval;
+    if (coarse && bars.computing * 2 > bars.time.length) return;
+    this.bars = bars;
+  }
+}

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, quote, urlsplit
 import pytest
 from playwright.sync_api import Locator, Page, expect
 
-from benchmarks import bars as made
+from benchmarks.common import stored_candles as made
 from streamforge import wiring
 from streamforge.manager.persistence.coverage_store import CoverageStore
 from streamforge_utils.model.coverage import Segment, Verdict
@@ -380,7 +380,7 @@ def test_a_long_hole_in_a_long_series(
     hole = Segment(start_ms=start_ms, end_ms=start_ms + days * rig.DAY_MS, verdict=Verdict.OURS)
 
     async def fill() -> None:
-        await made._fill(data, (candles,))
+        await made.fill(data, (candles,))
         store = wiring.make_store(DataSettings(data_dir=data))
         await CoverageStore(store).lay_over(series_of(symbol, TYPE), [hole])
         await store.close()

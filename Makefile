@@ -20,7 +20,7 @@ ENGINE_WORKERS ?= 2
 ARGS ?=
 
 .PHONY: help setup ui demo test test-ui test-loaded mutants test-double test-arango test-engines test-long test-images test-delivery test-all kafka kube kube-build objects-build
-.PHONY: check bench bench-others stream-clients pipelines-tools jupyterhub-env docs images site manifests wheels lock lock-check clean
+.PHONY: check bench bench-others stream-clients pipelines-tools jupyterhub-env docs images pictures site manifests wheels lock lock-check clean
 # The parts of `make check`.
 CHECKS := format-check lint types imports versions docs-check manuals-check compatibility alerts yaml dockerfiles manifests-check secrets subjects size
 .PHONY: format $(CHECKS)
@@ -119,7 +119,9 @@ objects-build: $(STAMP) ## build the S3 server of the tests, as `make test-engin
 check: $(STAMP) ## format, lint, types, import rules, generated docs, what manuals name, alerts …: all of them, even if one fails
 	@$(MAKE) --keep-going $(CHECKS)
 
-bench: $(STAMP) bench-others ## measure the ratios: ours against the raw client doing the same bytes (Kafka: Java 17 and Maven)
+bench: $(STAMP) bench-others ## measure the ratios: ours against the raw client doing the same bytes (Kafka: Java 17 and Maven; the web UI: chromium)
+	@tools/install_chromium.sh
+	@tools/ui.sh
 	@$(PY) -m benchmarks
 
 bench-others: build/bench-others/.done ## install what the benchmarks compare with, in an environment of its own
@@ -134,6 +136,11 @@ stream-clients: build/stream-clients-env/.done ## install others' clients of the
 site: build/site-env/.done ## build the manuals as a site into build/site; a warning is an error
 	@build/site-env/bin/sphinx-build -q -E -a -W --keep-going -b html -c docs/site -d build/site-env/doctrees . build/site
 	@echo "site: build/site/index.html"
+
+pictures: $(STAMP) ## take a picture of each screen of the web UI into build/pictures, for the site (ARGS="--theme dark --width 390": others)
+	@tools/install_chromium.sh
+	@tools/ui.sh
+	@$(PY) -m tools.pictures $(ARGS)
 
 pipelines-tools: build/pipelines-env/.done ## install what reads pipelines and devcontainer in tests (Node.js 24), in an environment of its own
 

@@ -55,7 +55,9 @@ from benchmarks.live import latency as live_latency
 from benchmarks.live import memory as live_memory
 from benchmarks.live import rotation as live_rotation
 from benchmarks.live import trades as live_trades
+from benchmarks.ui import lists as ui_lists
 from benchmarks.ui import route as ui_route
+from benchmarks.ui import series as ui_series
 
 BENCHMARKS: dict[str, Callable[[Bench], Section]] = {
     "loader": loader.run,
@@ -79,6 +81,8 @@ BENCHMARKS: dict[str, Callable[[Bench], Section]] = {
     "batch": batch.run,
     "bars": bars.run,
     "ui-route": ui_route.run,
+    "ui-lists": ui_lists.run,
+    "ui-series": ui_series.run,
     "arango-sink": arango_sink.run,
     "arango-memory": arango_memory.run,
     "kafka-loader": kafka_loader.run,

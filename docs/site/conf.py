@@ -52,6 +52,9 @@ html_css_files = ["site.css"]
 html_extra_path = ["extra"]
 html_theme_options = {"navigation_with_keys": True, "sidebar_hide_name": False}
 
+PICTURES = "build/pictures"
+"""Of the web UI, as `make pictures` takes them; a page names one by a comment, and has it where it was taken."""
+_PICTURE = re.compile(r"^<!-- picture: ([a-z-]+): (.+) -->$", re.MULTILINE)
 _GROUP = re.compile(r"^## (.+)$", re.MULTILINE)
 _LINK = re.compile(r"\[([^\]]+)\]\(([^)#]+\.md)\)")
 _PAGE = re.compile(r"^- \[([^\]]+)\]\(([^)#]+\.md)\)", re.MULTILINE)
@@ -62,6 +65,7 @@ def _with_navigation(app: Any, name: str, source: list[str]) -> None:
 
     A page that it lists and that is not there is the docs checker's to name; the site is made without it.
     """
+    source[0] = _PICTURE.sub(lambda named: _picture(app, named[1], named[2]), source[0])
     docs = Path(app.srcdir) / "docs"
     listed = _PAGE.findall((docs / "index.md").read_text("utf-8"))
     absent = {path for _, path in listed if not (docs / path).exists()}
@@ -74,6 +78,12 @@ def _with_navigation(app: Any, name: str, source: list[str]) -> None:
     groups = _GROUP.split(source[0])[1:]
     for title, text in zip(groups[::2], groups[1::2], strict=True):
         source[0] += _contents(f":caption: {title}\n", text)
+
+
+def _picture(app: Any, name: str, text: str) -> str:
+    """The picture of a screen, with a text in its place; nothing where it was not taken."""
+    path = f"{PICTURES}/{name}.png"
+    return f"![{text}](/{path})" if (Path(app.srcdir) / path).exists() else ""
 
 
 def _contents(options: str, text: str) -> str:

@@ -57,6 +57,17 @@ def test_a_page_with_a_fault_ends_the_build(site: Path, tmp_path: Path, text: st
     assert warning in said
 
 
+def test_a_picture_of_the_web_ui_is_on_its_page_where_it_was_taken(site: Path, tmp_path: Path) -> None:
+    page = "# A\n\n<!-- picture: workflows: The list -->\n"
+    assert _built(tmp_path, page, "- [A](a.md): a\n- [B](b.md): b\n")[0] == 0
+    assert "<img" not in (tmp_path / "out" / "docs" / "a.html").read_text("utf-8").split("<h1>")[1]
+    taken = tmp_path / "build" / "pictures" / "workflows.png"
+    taken.parent.mkdir(parents=True)
+    taken.write_bytes(b"a picture")
+    assert _built(tmp_path, page, "- [A](a.md): a\n- [B](b.md): b\n")[0] == 0
+    assert '<img alt="The list" src="../_images/workflows.png"' in (tmp_path / "out/docs/a.html").read_text("utf-8")
+
+
 def test_a_page_that_no_group_names_ends_the_build(site: Path, tmp_path: Path) -> None:
     code, said = _built(tmp_path, "# A\n", "- [B](b.md): b\n")
     assert code != 0

@@ -6,5 +6,16 @@ import { thirdParty } from "./licences.ts";
 export default defineConfig({
   base: "/ui/",
   plugins: [svelte(), thirdParty()],
-  build: { target: "es2023", assetsInlineLimit: 0, modulePreload: { polyfill: false }, reportCompressedSize: false },
+  build: {
+    target: "es2023",
+    assetsInlineLimit: 0,
+    modulePreload: { polyfill: false },
+    reportCompressedSize: false,
+    rolldownOptions: {
+      // A package that is not installed would be left out, and noticed only in the browser.
+      onLog(level, log, handle) {
+        handle(log.code === "UNRESOLVED_IMPORT" ? "error" : level, log);
+      },
+    },
+  },
 });

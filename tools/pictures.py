@@ -28,7 +28,10 @@ OUTPUT = ROOT / "build" / "pictures"
 README = ROOT / "docs" / "web-ui.png"
 README_BYTES = 60_000
 HEIGHT = 800
-CANDLES, DAYS = "api_candles_1m", "2024-08-01:2024-08-04"
+CANDLES = "api_candles_1m"
+HOURS = "2024-08-01T00:00Z:2024-08-01T02:00Z", "2024-08-01T03:00Z:2024-08-01T05:00Z"
+"""What is stored of the chart's hours: one between them lacks."""
+CHART = f"/series/BTCUSDT/{CANDLES}?start=2024-08-01T00:00Z&end=2024-08-01T05:00Z"
 _PIXELS = """
 async (text) => {
   const bytes = Uint8Array.from(atob(text), (one) => one.charCodeAt(0));
@@ -47,15 +50,15 @@ SETTLE_MS = 1500
 
 def _load(exchange: rig.Exchange, manager: rig.Manager) -> Mapping[str, str]:
     """Workflows of every end, and one that goes on; by name the paths that no menu leads to."""
-    manager.loaded("BTCUSDT", CANDLES, DAYS)
-    manager.loaded("BTCUSDT", CANDLES, "2024-08-05")
+    for hours in HOURS:
+        manager.loaded("BTCUSDT", CANDLES, hours)
     manager.loaded("ETHUSDT", "api_candles_1h", "2024-07")
     exchange.switch_on("451:path=klines")
     manager.load("ETHUSDT", CANDLES, "2024-08-01")
     exchange.lift_faults()
     exchange.switch_on("slow:ms=2000,path=klines")
     running = manager.half_loaded("BTCUSDT", "2023")
-    return {"workflow": f"/workflows/{running}", "chart": f"/series/BTCUSDT/{CANDLES}"}
+    return {"workflow": f"/workflows/{running}", "chart": CHART}
 
 
 @contextmanager

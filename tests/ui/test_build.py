@@ -9,11 +9,15 @@ from pathlib import Path
 
 from hatchling.builders.wheel import WheelBuilder
 
+from tests.e2e import rig
 from tests.limits import LIMIT_S
 from tests.places import ROOT
+from tests.ui.conftest import Opened
+from tests.ui.test_screens import seen, url_of
 
 WEB = ROOT / "src" / "streamforge" / "web"
 FIRST_ROUTE_BYTES = 150_000
+FIRST_ROUTE_REQUESTS = 30
 
 
 def contents(folder: Path) -> dict[str, bytes]:
@@ -37,12 +41,20 @@ def test_what_is_inside_is_named_with_its_licence() -> None:
     assert "Permission is hereby granted" in text
 
 
-def test_the_first_route_is_small_and_names_no_other_place() -> None:
+def test_what_is_built_names_no_other_place() -> None:
     files = contents(WEB / "dist")
-    loaded = [content for path, content in files.items() if path.startswith("assets/")]
-    assert sum(len(gzip.compress(content)) for content in loaded) < FIRST_ROUTE_BYTES
     assert str(ROOT).encode() not in b"".join(files.values())
     assert files["index.html"].count(b"http") == files["index.html"].count(b"http://www.w3.org/2000/svg")
+
+
+def test_the_first_route_is_small(manager: rig.Manager, opened: Opened) -> None:
+    page = opened(url_of(manager))
+    seen(page, "Workflows")
+    loaded = page.evaluate("performance.getEntriesByType('resource').map((one) => new URL(one.name).pathname)")
+    parts = ["index.html", *(path.removeprefix("/ui/") for path in loaded if path.startswith("/ui/"))]
+    assert any("Workflows" in path for path in parts)
+    assert sum(len(gzip.compress((WEB / "dist" / path).read_bytes())) for path in parts) < FIRST_ROUTE_BYTES
+    assert len(loaded) < FIRST_ROUTE_REQUESTS
 
 
 def test_the_wheel_has_what_is_built_and_no_source() -> None:

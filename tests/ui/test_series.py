@@ -176,8 +176,16 @@ def test_zoom_and_pan_change_the_address_and_the_bars(holed: rig.Manager, opened
     drawn(page)
     for _ in range(12):
         page.get_by_role("button", name="Zoom out").click()
-    expect(page.get_by_text("bars of 1d")).to_be_visible()
-    expect(page).to_have_url(re.compile("start="))
+    # More than what is drawn yet has room for: three hours, doubled twelve times.
+    expect(page.get_by_text("bars of 1w")).to_be_visible()
+    expect(page).to_have_url(re.compile("start=2023-11-19T01%3A30%3A00Z&end=2025-04-14T01%3A30%3A00Z"))
+    page.get_by_label("From").fill("2023-07-01")
+    page.get_by_label("To").fill("2023-07-02")
+    page.get_by_role("button", name="Show", exact=True).click()
+    expect(page.get_by_text("bars of 5m")).to_be_visible()
+    drawn(page)
+    expect(page.get_by_label("From")).to_have_value("2023-07-01T00:00:00Z")
+    expect(page.get_by_label("To")).to_have_value("2023-07-02T00:00:00Z")
     page.get_by_role("button", name="All that is stored").click()
     expect(page.get_by_text("bars of 1m")).to_be_visible()
     expect(page).to_have_url(re.compile(quote(f"start={DAY}00:00:00Z", safe="=")))

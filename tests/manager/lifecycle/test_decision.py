@@ -19,6 +19,7 @@ from streamforge.manager.lifecycle.retry_policy import STOP, STUCK
 from streamforge.manager.lifecycle.rounds import ATTEMPTS_KEPT, MAX_RANGES, next_number, next_round, replay_round
 from streamforge.manager.lifecycle.topic_removals import due_removal
 from streamforge.manager.live_ledger import Ledger
+from streamforge.manager.read_letters import read_letters
 from streamforge.manager.workflow import Failure, Plan, Proof, Status, StepStatus, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.messages import Progress
@@ -323,3 +324,11 @@ def test_a_live_workflow_has_not_finished_where_its_sink_left_what_its_loader_ha
     live = replace(finished(), endless=True, ledger=Ledger(stream_ms=DAY_START), stop_asked_ms=NOW, surveyed=True)
     live = replace(live, proof=proof(Verdict.STORED)).with_step(replace(step(live, SINK), left=left))
     assert decide(live, NOW, POLICY, W)[0].status is status
+
+
+@pytest.mark.parametrize(("status", "read"), [(StepStatus.INTERRUPTED, 0), (StepStatus.FINISHED, 1)])
+def test_letters_that_a_stopped_replay_did_not_come_to_are_not_taken_for_read(status: StepStatus, read: int) -> None:
+    live = replace(finished(), endless=True, ledger=Ledger(stream_ms=DAY_START), stop_asked_ms=NOW, surveyed=True)
+    replay = replace(step(live, SINK), replay=True, letters=("0:3:4",), status=status)
+    found = decide(replace(live, proof=proof(Verdict.STORED)).with_step(replay), NOW, POLICY, W)[0]
+    assert (found.status, step(found, SINK).status, len(read_letters(found))) == (Status.FINISHED, status, read)

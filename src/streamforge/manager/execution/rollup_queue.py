@@ -13,7 +13,7 @@ from streamforge.manager.persistence.rollups import Rollups, marks_of
 from streamforge_utils.model.bar_sums import BarSum, merged
 from streamforge_utils.model.daily_collections import DAY_MS
 from streamforge_utils.model.detail_levels import Levels
-from streamforge_utils.model.errors import StreamForgeError
+from streamforge_utils.model.errors import RetryableError, StreamForgeError
 from streamforge_utils.model.kinds.bars import BarInterval
 from streamforge_utils.model.kinds.registry import rule_of
 from streamforge_utils.model.series import Series
@@ -30,8 +30,8 @@ PATIENCE_S = 30.0
 """What nobody has asked for again for so long is given up."""
 TOGETHER = 2
 """Bars whose days are made together: what is read and written of one takes no time while another is added up."""
-_KEPT = 64
-"""Parts of days that are not over, which are kept in memory."""
+_KEPT = 512
+"""Parts of days that are not over, which are kept in memory: of some pictures of several series of 24 hours each."""
 _log = structlog.get_logger(__name__)
 
 
@@ -133,7 +133,7 @@ class RollupQueue:
                 for error in await asyncio.gather(
                     *(self._make_lacking(*name, one) for one in some), return_exceptions=True
                 ):
-                    if isinstance(error, StreamForgeError):
+                    if isinstance(error, Exception):
                         self._fail(name, error)
                         job.spans.clear()
                     elif error is not None:
@@ -145,9 +145,13 @@ class RollupQueue:
                 if job.spans:
                     self._jobs[name] = job  # after the others
 
-    def _fail(self, job: tuple[Series, str], error: StreamForgeError) -> None:
+    def _fail(self, job: tuple[Series, str], error: Exception) -> None:
         """Let who asks next hear of it."""
-        _log.warning("a rollup was not made", series=job[0].id, error=str(error))
+        if not isinstance(error, StreamForgeError):
+            _log.error("a rollup was not made", series=job[0].id, exc_info=error)
+            error = RetryableError(f"the bars of {job[0].id} were not made: {error!r}; the manager's log has more")
+        else:
+            _log.warning("a rollup was not made", series=job[0].id, error=str(error))
         while len(self._failed) >= MOST_JOBS:
             del self._failed[next(iter(self._failed))]
         self._failed[job] = error

@@ -286,8 +286,9 @@ def _stopping(
     proof = workflow.proof
     whole = proof is not None and proof.complete and not any(map(_is_open, proof.segments))
     if workflow.endless and whole and not (workflow.ledger is not None and leaves_some(workflow)):
-        steps = tuple(_replace(step, status=StepStatus.FINISHED) for step in workflow.steps)
-        return workflow.next_epoch(status=Status.FINISHED, steps=steps, ended_ms=now_ms)
+        # A replay that was stopped midway has not read all of its dead letters: it stays interrupted.
+        steps = (one if one.replay else _replace(one, status=StepStatus.FINISHED) for one in workflow.steps)
+        return workflow.next_epoch(status=Status.FINISHED, steps=tuple(steps), ended_ms=now_ms)
     return workflow.next_epoch(status=Status.INTERRUPTED, ended_ms=now_ms)
 
 

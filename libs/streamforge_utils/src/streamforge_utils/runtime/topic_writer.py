@@ -84,8 +84,10 @@ class Output:
         self._metrics.count("records", records)
 
 
-HEADERS = ("reason", "topic", "partition", "offset", "attempt", "time", "size", "sha256")
+HEADERS = ("reason", "topic", "partition", "offset", "attempt", "time", "target", "size", "sha256")
 """reason: text. topic, partition, offset: where the record was read first. attempt: of the sink. time: unix ms.
+
+target: the sink.
 
 size, sha256: of the value of a record that was cut, as it is too large for a topic of dead letters.
 """

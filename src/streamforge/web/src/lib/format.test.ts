@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { count, duration, instant, offset, percent, range, rate } from "./format.ts";
+import { count, decimal, duration, instant, offset, percent, range, rate } from "./format.ts";
 
 const AUGUST = Date.UTC(2024, 7, 1);
 const SPACES = /[\u00a0\u202f]/g;
@@ -13,6 +13,20 @@ test("numbers are written as the language does", () => {
   assert.equal(count(1_234_567, "en"), "1,234,567");
   assert.equal(plain(count(1_234_567, "ru")), "1 234 567");
   assert.deepEqual([rate(0.2549, "en"), rate(14.32, "en"), rate(1440.4, "en")], ["0.255", "14.3", "1,440"]);
+});
+
+test("a decimal has no exponent", () => {
+  const found = [0, 60_000.25, 0.00001, 6e-7, 1.25e-8, -1.5e-7, 1e21, 1.25e22].map(decimal);
+  assert.deepEqual(found, [
+    "0",
+    "60000.25",
+    "0.00001",
+    "0.0000006",
+    "0.0000000125",
+    "-0.00000015",
+    "1000000000000000000000",
+    "12500000000000000000000",
+  ]);
 });
 
 test("a share is 100 % only when it is whole", () => {

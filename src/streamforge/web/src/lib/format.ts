@@ -70,3 +70,14 @@ export function offset(ms: number): string {
   const whole = Math.abs(minutes);
   return `${minutes < 0 ? "−" : "+"}${two(Math.floor(whole / 60))}:${two(whole % 60)}`;
 }
+
+/** A number of the API as the decimal that it is, without an exponent: 0.00000123. */
+export function decimal(value: number): string {
+  const [digits = "", exponent] = String(Math.abs(value)).split("e");
+  const sign = value < 0 ? "-" : "";
+  if (exponent === undefined) return sign + digits;
+  const [whole = "", part = ""] = digits.split(".");
+  const moved = Number(exponent);
+  if (moved < 0) return `${sign}0.${"0".repeat(-moved - 1)}${whole}${part}`;
+  return sign + whole + part.padEnd(moved, "0");
+}

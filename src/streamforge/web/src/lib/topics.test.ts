@@ -1,7 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
 import type { Topic } from "../api/bus.ts";
-import { heardAt, orderOf, size, sorted } from "./topics.ts";
+import { heardAt, orderOf, sorted } from "./topics.ts";
 
 function topic(name: string, more: Partial<Topic>): Topic {
   return { name, readers: [], messages: 0, bytes: null, rate: null, lag: null, ...more } as Topic;
@@ -14,14 +14,6 @@ test("topics are in the order that is asked for, and what is not known comes las
       .map((one) => one.name)
       .join("");
   assert.deepEqual([names("name"), names("lag"), names("bytes"), names("nonsense")], ["abc", "cba", "cab", "abc"]);
-});
-
-test("a size has the largest unit of which there is one", () => {
-  const found = [0, 1023, 1024, 1_572_864, 96 * 1024 ** 2, 200 * 1024 ** 3].map((bytes) => size(bytes, "en"));
-  assert.deepEqual(
-    found.map((text) => text.replace("\u00a0", " ")),
-    ["0 B", "1,023 B", "1 KiB", "1.5 MiB", "96 MiB", "200 GiB"],
-  );
 });
 
 test("the reader that was heard of last counts", () => {

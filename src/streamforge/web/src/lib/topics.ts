@@ -1,10 +1,8 @@
-/** Topics in an order, and sizes as text. */
+/** Topics in an order, and when their readers were heard of. */
 import type { Topic } from "../api/bus";
 
 export const ORDERS = ["name", "messages", "bytes", "rate", "lag"] as const;
 export type Order = (typeof ORDERS)[number];
-
-const UNITS = ["B", "KiB", "MiB", "GiB", "TiB"];
 
 /** The order that a text names, or that of the names. */
 export function orderOf(text: string | null): Order {
@@ -17,17 +15,6 @@ export function sorted(topics: readonly Topic[], order: Order): Topic[] {
   if (order === "name") return [...topics].sort(byName);
   const value = (one: Topic): number => one[order] ?? -1;
   return [...topics].sort((one, other) => value(other) - value(one) || byName(one, other));
-}
-
-/** Bytes in the largest unit of which there is one: `1.5 MiB`. */
-export function size(bytes: number, language: string): string {
-  let [left, unit] = [bytes, 0];
-  while (left >= 1024 && unit < UNITS.length - 1) {
-    left /= 1024;
-    unit += 1;
-  }
-  const digits = { maximumFractionDigits: unit === 0 || left >= 100 ? 0 : 1 };
-  return `${new Intl.NumberFormat(language, digits).format(left)}\u00a0${UNITS[unit]}`;
 }
 
 /** When a reader of it was last heard of; null: never, or nobody reads it. */

@@ -88,6 +88,8 @@ test("an address holds a view in UTC, and one that is none is none", () => {
   for (const [start, end] of [
     ["2024", "x"],
     ["2024-08-02", "2024-08-01"],
+    ["-30d", "now"],
+    ["5", "01/02/2024"],
   ] as const) {
     assert.equal(views.viewOf(new URLSearchParams({ start, end })), null);
   }

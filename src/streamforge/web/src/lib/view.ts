@@ -76,7 +76,8 @@ export function showing(view: View, { startMs, endMs }: View): View {
 export function instantOf(text: string | null): number | null {
   const plain = (text ?? "").trim().replace(" ", "T");
   if (/^\d{5,15}$/.test(plain)) return Number(plain);
-  const ms = Date.parse(/T\d\d:\d\d(:\d\d)?$/.test(plain) ? `${plain}Z` : plain);
+  const found = /^(\d{4}-\d\d-\d\d)(T\d\d:\d\d(?::\d\d(?:\.\d{1,3})?)?)?Z?$/.exec(plain);
+  const ms = found === null ? Number.NaN : Date.parse(`${found[1]}${found[2] ?? "T00:00"}Z`);
   return Number.isNaN(ms) ? null : ms;
 }
 

@@ -16,6 +16,7 @@ import {
 import type { Bars } from "../../api/types";
 import { Axis } from "../../lib/axis";
 import { alignedTo, candleOf, edgesOf, type Point, pointsOf, runsOf } from "../../lib/bars";
+import { decimal } from "../../lib/format";
 import { LOOKS } from "../../lib/reasons";
 import type { View } from "../../lib/view";
 import { type Inks, inksOf, onInks } from "./inks";
@@ -60,6 +61,8 @@ export class CandleChart {
   #inks: Inks = {};
   #settling = 0;
   #held = false;
+  /** Whether a person has moved it since it began to settle. */
+  #acted = false;
   #closed = false;
   #waiting: (() => void) | null = null;
 
@@ -99,8 +102,12 @@ export class CandleChart {
     const sizes = new ResizeObserver(() => this.#fit());
     sizes.observe(this.#host);
     // While the chart is dragged it counts bars from where that began: other bars wait for its end.
+    const act = (): void => {
+      this.#acted = true;
+    };
     const hold = (): void => {
       this.#held = true;
+      act();
     };
     const release = (): void => {
       this.#held = false;
@@ -108,6 +115,7 @@ export class CandleChart {
       this.#waiting = null;
     };
     this.#host.addEventListener("pointerdown", hold);
+    this.#host.addEventListener("wheel", act, { passive: true });
     addEventListener("pointerup", release);
     addEventListener("pointercancel", release);
     this.#ends.push(
@@ -234,14 +242,15 @@ export class CandleChart {
 
   /** What the chart says of its view until the next frame is drawn is not what a person did. */
   #settle(): void {
+    if (this.#settling === 0) this.#acted = this.#held;
     this.#settling += 1;
     requestAnimationFrame(() => requestAnimationFrame(() => this.#settled()));
   }
 
   #settled(): void {
     this.#settling -= 1;
-    if (this.#settling > 0 || this.#axis === null || this.#closed) return;
-    // A person may have moved it meanwhile. It cannot show fewer than two bars.
+    if (this.#settling > 0 || this.#axis === null || this.#closed || !this.#acted) return;
+    // It cannot show fewer than two bars, nor more than its width has room for: others are asked for.
     const range = this.#chart.timeScale().getVisibleLogicalRange();
     const [from, end] = [this.#axis.positionOf(this.#view.startMs), this.#axis.positionOf(this.#view.endMs)];
     if (range !== null && end - from > 2 && Math.abs(range.from - from) > 1) this.#moved(range);
@@ -269,7 +278,7 @@ function timed<T extends Point | { time: number; value?: number }>(
 function digitsOf(bars: Bars): number {
   let most = 0;
   for (const price of bars.close) {
-    if (price !== null) most = Math.max(most, (String(price).split(".")[1] ?? "").length);
+    if (price !== null) most = Math.max(most, (decimal(price).split(".")[1] ?? "").length);
   }
   return Math.min(most, MOST_DIGITS);
 }

@@ -234,7 +234,12 @@ def test_a_hole_is_repaired_from_the_page(holed: rig.Manager, exchange: rig.Exch
     symbol = exchange.symbols[2]
     for time_range in (FIRST, LAST):
         holed.loaded(symbol, TYPE, time_range)
-    page = opened(url_of(holed), f"/series/{symbol}/{TYPE}")
+    page = opened(url_of(holed), chart(symbol, f"{DAY}00:55Z", f"{DAY}01:05Z"))
+    drawn(page)
+    # All of it, also where it goes on beyond the bars that were asked for.
+    page.get_by_role("button", name="unknown [2024-08-01 01:00, ").click()
+    expect(page.get_by_role("region", name=f"unknown {HOLE}")).to_be_visible()
+    page.goto(f"{url_of(holed)}/ui/series/{symbol}/{TYPE}")
     drawn(page)
     page.get_by_role("button", name=f"unknown {HOLE}").click()
     hole = page.get_by_role("region", name=f"unknown {HOLE}")

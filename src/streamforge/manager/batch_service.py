@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import NamedTuple
 
 import msgspec
@@ -29,6 +29,7 @@ from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.batch_driver import BatchDriver, Retry
 from streamforge.manager.execution.reconciler import Reconciler
 from streamforge.manager.persistence.reservations import Reservations
+from streamforge.manager.persistence.workflow_store import Unreadable
 from streamforge.manager.policy import DAY_MS
 from streamforge.manager.problem_codes import ProblemCode
 from streamforge.manager.request_notes import log_request
@@ -46,6 +47,9 @@ MOST_LIVE = 1000
 
 _NAMES_COMPARED = 1000
 """The newest batches, of which one may be meant where a name is not known."""
+
+_JUST_ENDED = 100
+"""So many workflows that have ended since the driver looked are read for an answer; others lack in its sums."""
 
 _replace = msgspec.structs.replace
 _log = structlog.get_logger(__name__)
@@ -175,7 +179,7 @@ class BatchService:
                     break
         page = wanted[:limit]
         found = [member for _, member in page]
-        return MemberPage(found, page[-1][0] if len(wanted) > limit else None, self._live(found))
+        return MemberPage(found, page[-1][0] if len(wanted) > limit else None, await self._live(found))
 
     async def find(self, *, cursor: str | None = None, limit: int = 100) -> tuple[list[View], str | None]:
         """Batches, newest first, without their members, and the cursor of the next page.
@@ -185,13 +189,13 @@ class BatchService:
         if cursor is not None and (not is_batch_id(cursor) or await self._deps.batches.get(cursor) is None):
             raise lost_cursor(cursor, "batch")
         found = await self._deps.batches.find(after=cursor, limit=limit + 1)
-        views = [self._with_live(batch, self._driver.members(batch.batch_id) or ()) for batch in found[:limit]]
+        views = [await self._with_live(batch, self._driver.members(batch.batch_id) or ()) for batch in found[:limit]]
         return views, found[limit - 1].batch_id if len(found) > limit else None
 
     async def glance(self, batch: str) -> View | None:
         """The batch as a list shows it; None: there is none."""
         found = await self._deps.batches.get(batch)
-        return None if found is None else self._with_live(found, self._driver.members(batch) or ())
+        return None if found is None else await self._with_live(found, self._driver.members(batch) or ())
 
     async def stop(self, batch: str) -> View:
         """Make no more workflows, and ask those that the batch has made to end. Raises NotFound, NotNow (ended)."""
@@ -267,20 +271,26 @@ class BatchService:
                     yield index, member
 
     async def _view(self, batch: Batch) -> View:
-        return self._with_live(batch, await self._members(batch))
+        return await self._with_live(batch, await self._members(batch))
 
-    def _with_live(self, batch: Batch, members: Sequence[Member]) -> View:
+    async def _with_live(self, batch: Batch, members: Sequence[Member]) -> View:
         if batch.retry_asked:  # the driver has not taken that in yet
             members = [_replace(one, status=MemberStatus.WAITING) if one.status in RETRIED else one for one in members]
         if members:
             batch = _replace(batch, totals=Totals.of(members))
         trouble = self._driver.trouble.get(batch.batch_id, "")
-        return View(batch, members, self._live(members), self._deps.clock.now_ms(), trouble)
+        return View(batch, members, await self._live(members), self._deps.clock.now_ms(), trouble)
 
-    def _live(self, members: Sequence[Member]) -> dict[str, Workflow]:
-        found = {member.queue_id for member in members if member.status is MemberStatus.LIVE}
+    async def _live(self, members: Sequence[Member]) -> dict[str, Workflow]:
+        """The workflows of the members that go on, those too that have just ended, as the driver will soon see."""
+        names = [member.queue_id for member in members if member.status is MemberStatus.LIVE]
         workflows = self._deps.workflows.live
-        return {queue_id: workflows[queue_id].workflow for queue_id in found if queue_id in workflows}
+        found = {name: workflows[name].workflow for name in names if name in workflows}
+        for name in [name for name in names if name not in found][:_JUST_ENDED]:
+            with suppress(Unreadable):
+                if (stored := await self._deps.workflows.get(name)) is not None:
+                    found[name] = stored.workflow
+        return found
 
     async def _made_before(self, request: BatchRequest, key: str | None) -> StartedBatch | None:
         """What the same request with the same key became. Raises KeyReused."""
@@ -305,7 +315,7 @@ class BatchService:
         made = await self._deps.batches.create(whole, members)
         log_request("start", name)
         self._driver.wake()
-        return self._with_live(made, members)
+        return await self._with_live(made, members)
 
     async def _exchange_now(self) -> int:
         try:

@@ -45,6 +45,9 @@ async def test_a_batch_is_told_from_its_request_to_its_end(client: httpx.AsyncCl
     await look(service.world)
     service.clock.advance(10)
     await end(service.world, live(service.world)[:1])
+    seen = (await client.get(path)).json()  # before the driver has
+    assert (seen["counts"]["finished"], seen["progress"]["records_stored"]) == (0, 1440)
+    assert seen["progress"]["share"] == pytest.approx(1 / 3)
     await end(service.world, live(service.world)[:1], Status.ERROR, stored=440)
     await look(service.world)
     found = (await client.get(path)).json()

@@ -115,6 +115,7 @@ def test_the_list_is_read_again_where_counts_or_rows_may_have_changed(driven: tu
 
 def test_tabs_share_one_stream_and_one_goes_on_when_another_closes(calm: rig.Manager, opened: Opened) -> None:
     first = opened(url_of(calm), "/nothing")
+    first.goto("about:blank")  # that page's own stream has ended
     streams: list[str | None] = []
 
     def note(request: Request) -> None:

@@ -18,7 +18,7 @@ HELD = "slow:ms=50000,path=klines"
 
 @pytest.fixture(scope="module")
 def batched(exchange: rig.Exchange, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[rig.Manager, str]]:
-    """A manager with a batch of two symbols, of which one has failed, and a workflow that is none of it."""
+    """A manager with a batch of two symbols, of which one has failed, and one that is not of it."""
     exchange.reset()
     with rig.manager(tmp_path_factory.mktemp("batched") / "data", exchange.url) as found:
         exchange.switch_on("451:path=klines,symbol=ETHUSDT")

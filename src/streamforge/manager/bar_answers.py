@@ -101,7 +101,7 @@ class SeriesRuns(msgspec.Struct, frozen=True, kw_only=True):
     ]
     hole: Annotated[
         tuple[int, int] | None,
-        meaning("Start and end of the longest range without the records that are expected, whatever the verdicts."),
+        meaning("Start and end of the longest range without the records that are expected, of any verdict."),
     ]
     proven_end_ms: Annotated[int | None, meaning("Where what is stored in the range ends.")]
 

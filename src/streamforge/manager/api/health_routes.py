@@ -17,8 +17,8 @@ router = APIRouter(route_class=StrictRoute, tags=["health"])
     "/health",
     responses=gives(health_answers.HealthReport),
     summary="What works and what does not, with what to do; versions, limits and settings",
-    description="Status 200 whatever it finds: probes ask /healthz and /readyz. Secrets are never in it, and of "
-    "addresses only scheme, host and port are.",
+    description="Status 200 also where something is wrong: probes ask /healthz and /readyz. Secrets are never in it, "
+    "and of addresses only scheme, host and port are.",
 )
 async def health(to: In) -> Response:
     found = await to.service.health.look()

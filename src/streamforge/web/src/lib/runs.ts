@@ -64,7 +64,7 @@ export function inWindow(runs: readonly Run[], window: TimeWindow): Run[] {
   return runs.filter((run) => run[1] > window.startMs && run[0] < window.endMs);
 }
 
-/** One outline for all pieces of each verdict, so that a picture has few elements whatever it shows. */
+/** One outline for all pieces of each verdict, so that a picture has few elements, also of many runs. */
 export function outlinesOf(pieces: readonly Piece[], height: number): { verdict: Verdict; path: string }[] {
   return VERDICTS.flatMap((verdict) => {
     const some = pieces.filter((one) => drawnAs(one.run) === verdict);

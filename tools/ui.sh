@@ -34,5 +34,6 @@ npm run --silent types >/dev/null
 if [[ $# -gt 0 ]]; then
     exec "$@"
 fi
-npm run --silent build -- --logLevel warn
+# A build that fails leaves files behind, which the next call would take for the UI.
+npm run --silent build -- --logLevel warn || { rm -rf dist; exit 1; }
 echo "ui: built into $web/dist: $(find dist -name '*.js' -o -name '*.css' | xargs cat | gzip -9 | wc -c) bytes of scripts and styles, compressed"

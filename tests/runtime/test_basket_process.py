@@ -54,7 +54,7 @@ async def test_a_signal_is_the_second_only_to_those_that_the_first_has_stopped(
 async def test_a_member_whose_end_nobody_else_tells_tries_for_a_while_to_publish_it(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(basket_process, "TERMINAL_LEAST_S", LIMIT_S)
+    monkeypatch.setattr(basket_process, "TERMINAL_MOST_S", LIMIT_S)
     async with peer(ExchangeConfig(message_limit=None)) as exchange:
         rig = BasketRig(tmp_path, exchange, ["BTCUSDT", "ETHUSDT"], STREAMFORGE_STOP_GRACE_SECONDS="8")
         await rig.prepare()

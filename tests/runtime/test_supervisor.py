@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import signal
 from typing import Any
 
 import msgspec
@@ -327,6 +328,28 @@ async def test_a_send_that_never_returns_does_not_keep_the_worker(rig: Rig, monk
         await until(lambda: rig.bus.waiting > 0)
 
     assert await rig.live(worker(run)) == 1
+
+
+@pytest.mark.parametrize(("hurried", "code", "told"), [(False, 0, ["started", "interrupted"]), (True, 1, ["started"])])
+async def test_a_worker_that_a_command_stopped_waits_for_a_slow_bus_until_a_signal_comes(
+    rig: Rig, hurried: bool, code: int, told: list[str]
+) -> None:
+    rig.environment["STREAMFORGE_STOP_GRACE_SECONDS"] = "0.04"
+    supervisor = rig.supervisor(worker(lambda ctx: asyncio.Event().wait()))
+    running = asyncio.create_task(supervisor.run())
+    await rig.until_event("started")
+    held = rig.bus.held[EVENTS] = asyncio.Event()
+    supervisor.stop.by_command()
+    await until(lambda: rig.bus.waiting > 0)
+    await asyncio.sleep(0.1)  # longer than the grace
+    if hurried:
+        supervisor.stop.by_signal(signal.SIGTERM)
+    else:
+        held.set()
+    async with asyncio.timeout(LIMIT_S):
+        assert await running == code
+    held.set()
+    assert words(await rig.events()) == told
 
 
 async def test_commands_that_can_no_longer_be_read_end_the_worker(rig: Rig, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -30,9 +30,9 @@ from streamforge_utils.runtime.worker_process import leave, load_worker, report_
 
 P = TypeVar("P", bound=msgspec.Struct)
 
-TERMINAL_LEAST_S = 7.0
-"""So long a member tries to tell of its end where nobody looks into a folder: all would be ended otherwise. With what
-it has for its work before, that is less than a launcher waits for its end.
+TERMINAL_MOST_S = 7.0
+"""So long a member that is stopped tries to tell of its end where nobody looks into a folder: all would be ended
+otherwise. With what it has for its work before, that is less than a launcher waits for its end.
 """
 _LOOK_S = 0.25
 
@@ -166,7 +166,8 @@ class Basket(Generic[P]):
             version=self._version,
             metrics_port=port,
         )
-        supervisor.terminal_least_s = TERMINAL_LEAST_S if self._folder is None else 0.0
+        if self._folder is None:
+            supervisor.terminal_patience_s = TERMINAL_MOST_S
         self._merged.add(supervisor.metrics)
         if self._signal is not None:
             supervisor.stop.by_signal(self._signal)

@@ -41,8 +41,8 @@ class Supervisor(Generic[P]):
     """Runs one attempt of a worker. `run` returns the process's exit code.
 
     hard_exit: true afterwards if something could not be ended: the process must leave without waiting for it.
-    metrics_port: where somebody else serves the metrics, together with others'. terminal_least_s: how long to try to
-    publish the terminal event of a worker that was told to stop, at least.
+    metrics_port: where somebody else serves the metrics, together with others'. terminal_patience_s: how long to try to
+    publish the terminal event of a worker that a command stopped and no signal has told to hurry.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class Supervisor(Generic[P]):
     ) -> None:
         self.stop = StopRequest()
         self.hard_exit = False
-        self.terminal_least_s = 0.0
+        self.terminal_patience_s = TERMINAL_PATIENCE_S
         self._definition = definition = definition.adapted(parameters)
         self._settings = settings
         self._parameters = parameters
@@ -339,11 +339,18 @@ class Supervisor(Generic[P]):
                 error=termination.error_message,
             )
             return termination.exit_code
-        patience_s = self._patience(termination)
-        if self.stop.by_command_alone:
-            patience_s = max(patience_s, self.terminal_least_s)
+        # By command alone: a slow bus is waited for, until the manager ends the job, which is a signal.
+        alone = self.stop.by_command_alone
+        patience_s = self.terminal_patience_s if alone else self._patience(termination)
         try:
-            await self._telemetry.publish_terminal(termination, publisher=self._publisher, patience_s=patience_s)
+            async with asyncio.timeout(None) as limit:
+                hurry = asyncio.create_task(self._hurry(limit), name="hurry")
+                try:
+                    await self._telemetry.publish_terminal(
+                        termination, publisher=self._publisher, patience_s=patience_s
+                    )
+                finally:
+                    hurry.cancel()
         except Exception as error:
             text = str(error) or repr(error)
             self._log.error("the terminal event could not be published", event_kind=termination.event, error=text)
@@ -356,6 +363,12 @@ class Supervisor(Generic[P]):
             error=termination.error_message,
         )
         return termination.exit_code
+
+    async def _hurry(self, limit: asyncio.Timeout) -> None:
+        """Let what is left to do end within its share of the grace, once the stop is urgent."""
+        await self.stop.wait_at_once()
+        left_s = self._settings.stop_grace_seconds * TERMINAL_SHARE
+        limit.reschedule(asyncio.get_running_loop().time() + left_s)
 
     def _patience(self, termination: Termination) -> float:
         if termination.event == "interrupted" or self.stop.asked:

@@ -340,17 +340,10 @@ class Supervisor(Generic[P]):
             )
             return termination.exit_code
         # By command alone: a slow bus is waited for, until the manager ends the job, which is a signal.
-        alone = self.stop.by_command_alone
-        patience_s = self.terminal_patience_s if alone else self._patience(termination)
+        patience_s = self.terminal_patience_s if self.stop.by_command_alone else self._patience(termination)
         try:
-            async with asyncio.timeout(None) as limit:
-                hurry = asyncio.create_task(self._hurry(limit), name="hurry")
-                try:
-                    await self._telemetry.publish_terminal(
-                        termination, publisher=self._publisher, patience_s=patience_s
-                    )
-                finally:
-                    hurry.cancel()
+            async with self.stop.hurrying(self._settings.stop_grace_seconds * TERMINAL_SHARE):
+                await self._telemetry.publish_terminal(termination, publisher=self._publisher, patience_s=patience_s)
         except Exception as error:
             text = str(error) or repr(error)
             self._log.error("the terminal event could not be published", event_kind=termination.event, error=text)
@@ -363,12 +356,6 @@ class Supervisor(Generic[P]):
             error=termination.error_message,
         )
         return termination.exit_code
-
-    async def _hurry(self, limit: asyncio.Timeout) -> None:
-        """Let what is left to do end within its share of the grace, once the stop is urgent."""
-        await self.stop.wait_at_once()
-        left_s = self._settings.stop_grace_seconds * TERMINAL_SHARE
-        limit.reschedule(asyncio.get_running_loop().time() + left_s)
 
     def _patience(self, termination: Termination) -> float:
         if termination.event == "interrupted" or self.stop.asked:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import signal
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from math import inf
 from typing import Any, Literal
 
@@ -102,6 +104,20 @@ class StopRequest:
     async def wait_at_once(self) -> None:
         """Return once the stop is urgent: by a signal or the manager's silence."""
         await self._at_once.wait()
+
+    @asynccontextmanager
+    async def hurrying(self, left_s: float) -> AsyncIterator[None]:
+        """The block must end within `left_s` once the stop is urgent. Raises TimeoutError where it does not."""
+        async with asyncio.timeout(None) as limit:
+            hurry = asyncio.create_task(self._hurry(limit, left_s), name="hurry")
+            try:
+                yield
+            finally:
+                hurry.cancel()
+
+    async def _hurry(self, limit: asyncio.Timeout, left_s: float) -> None:
+        await self._at_once.wait()
+        limit.reschedule(asyncio.get_running_loop().time() + left_s)
 
     def termination(self) -> Termination:
         """The termination of a worker that was stopped in order."""

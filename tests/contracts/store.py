@@ -357,3 +357,13 @@ class CollectionContract(StoreFixtures):
         assert await store.delete(collection, first="b", last="e") == 0
         assert await store.delete(collection, first="f", last="a") == 0
         assert outcomes(await store.upsert(collection, [versioned("c", 1)])) == [STORED]
+
+    async def test_keys_are_deleted_together(self, store: Store, other: Store, collection: str) -> None:
+        await store.delete_keys(collection, ["a"])
+        assert collection not in await store.names(), "deleting makes no collection"
+        names = [f"{number:04d}" for number in range(1201)]
+        await store.upsert(collection, [versioned(key, 5) for key in names])
+        await store.delete_keys(collection, [])
+        await store.delete_keys(collection, [*names[1::2], names[1], "never there"])
+        assert list(await other.keys(collection)) == names[::2]
+        assert outcomes(await store.upsert(collection, [versioned(names[1], 1)])) == [STORED]

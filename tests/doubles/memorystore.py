@@ -109,6 +109,11 @@ class MemoryStore:
             del self.documents[collection][key]
         return len(keys)
 
+    async def delete_keys(self, collection: str, keys: Sequence[str]) -> None:
+        await self._given_way()
+        for key in keys:
+            self.documents.get(collection, {}).pop(key, None)
+
     async def flush(self, collection: str) -> None:
         await self._given_way()
         self.flushed.append(collection)

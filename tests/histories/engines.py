@@ -81,6 +81,11 @@ class HookedStore:
         self._hooks.changed(collection)
         return deleted
 
+    async def delete_keys(self, collection: str, keys: Sequence[str]) -> None:
+        self._hooks.deleted(collection, keys, False)
+        await self._store.delete_keys(collection, keys)
+        self._hooks.changed(collection)
+
     async def drop(self, collection: str) -> None:
         self._hooks.deleted(collection, await self._store.keys(collection), True)
         await self._store.drop(collection)

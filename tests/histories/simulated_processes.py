@@ -11,7 +11,7 @@ from typing import Any
 from streamforge_utils.model.errors import RetryableError
 
 DEEDS = frozenset(
-    {"put", "remove", "upsert", "drop", "delete", "flush", "start", "stop", "forget", "send", "commit"}
+    {"put", "remove", "upsert", "drop", "delete", "delete_keys", "flush", "start", "stop", "forget", "send", "commit"}
     | {"create_topic", "delete_topic"}
 )
 """Calls that change something: at one of them a process may be killed."""

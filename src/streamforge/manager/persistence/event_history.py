@@ -169,8 +169,8 @@ class EventHistory:
             there += [_key(queue_id, event.id) for event in page if _is_heartbeat(event.body)]
             after = page[-1].id
         dropped = there[: -self._recent][1::2] if len(there) > self._most else []
-        for key in dropped:
-            await self._store.delete(COLLECTION, first=key, last=f"{key}!")
+        if dropped:
+            await self._store.delete_keys(COLLECTION, dropped)
         return len(there) - len(dropped)
 
 

@@ -112,6 +112,12 @@ class Collections(Protocol):
     async def delete(self, collection: str, *, first: str, last: str) -> int:
         """Remove the documents with first <= key < last; returns how many there were. Raises RetryableError."""
 
+    async def delete_keys(self, collection: str, keys: Sequence[str]) -> None:
+        """Remove the documents with these keys, in as few requests as can be; none such is no error.
+
+        Raises RetryableError.
+        """
+
     async def flush(self, collection: str) -> None:
         """On return what any process has stored in the collection survives power loss too; none such is no error.
 

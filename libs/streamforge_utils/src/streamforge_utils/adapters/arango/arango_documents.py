@@ -156,10 +156,22 @@ class Documents(Database):
         Some thousands at a time, by their keys: however many there are, each answer comes soon; one that got lost is
         asked for again.
         """
-        what = f"remove from the collection {collection}"
         removed = 0
-        patience = self._transport.patience(what)
         while keys := await self.keys(collection, first=first, last=last, limit=REMOVED_AT_ONCE):
+            await self._remove(collection, keys)
+            removed += len(keys)
+            first = keys[-1] + "\x00"
+        return removed
+
+    async def delete_keys(self, collection: str, keys: Sequence[str]) -> None:
+        check_collection(collection)
+        for at in range(0, len(keys), REMOVED_AT_ONCE):
+            await self._remove(collection, keys[at : at + REMOVED_AT_ONCE])
+
+    async def _remove(self, collection: str, keys: Sequence[str]) -> None:
+        what = f"remove from the collection {collection}"
+        patience = self._transport.patience(what)
+        while True:
             reply = await self._transport.ask(
                 "DELETE",
                 documents_path(collection),
@@ -168,19 +180,13 @@ class Documents(Database):
                 body=_encode(keys),
                 answers=(NO_COLLECTION,),
             )
-            if reply.number:
-                break
             # Only errors are listed; what is gone already is none.
-            listed = reply.read(_decode_refusals) if reply.body.startswith(b"[") else []
+            listed = reply.read(_decode_refusals) if not reply.number and reply.body.startswith(b"[") else []
             failed = [one for one in listed if one.number != NO_DOCUMENT]
-            removed += len(keys) - len(failed)
-            if failed:
-                check_for_all(self._transport.connection, what, failed[0])
-                await patience.failed(f"{len(failed)} documents, error {failed[0]}", "document")
-            else:
-                first = keys[-1] + "\x00"
-                patience = self._transport.patience(what)
-        return removed
+            if not failed:
+                return
+            check_for_all(self._transport.connection, what, failed[0])
+            await patience.failed(f"{len(failed)} documents, error {failed[0]}", "document")
 
     async def flush(self, collection: str) -> None:
         check_collection(collection)

@@ -46,6 +46,7 @@ _AT_ONCE = 5000
 _INSERT_MANY = _INSERT + ", (?, ?, ?)" * (_AT_ONCE - 1)
 _ANY_WITHIN = "SELECT EXISTS (SELECT 1 FROM documents WHERE key >= ? AND key <= ?)"
 _PRESENT = f"SELECT key FROM documents WHERE key IN ({', '.join('?' * _LOOKUP)})"  # noqa: S608
+_DELETE = f"DELETE FROM documents WHERE key IN ({', '.join('?' * _LOOKUP)})"  # noqa: S608
 _EXISTING = f"SELECT key, version, body FROM documents WHERE key IN ({', '.join('?' * _LOOKUP)})"  # noqa: S608
 
 
@@ -116,6 +117,12 @@ def delete(connection: sqlite3.Connection, first: str, last: str) -> int:
     """Delete the documents with first <= key < last inside the transaction that is open; returns how many."""
     where, values = _range(first, last)
     return connection.execute(f"DELETE FROM documents WHERE {where}", values).rowcount  # noqa: S608
+
+
+def delete_keys(connection: sqlite3.Connection, keys: Sequence[str]) -> None:
+    """Delete the documents with these keys inside the transaction that is open."""
+    for part in _lookups(keys):
+        connection.execute(_DELETE, part)
 
 
 _Row = tuple[str, int, bytes]

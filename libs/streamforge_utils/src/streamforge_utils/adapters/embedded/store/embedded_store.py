@@ -118,6 +118,11 @@ class EmbeddedStore:
         remove = partial(document_rows.delete, first=first, last=last)
         return await self._writing.run(self._written.write, collection, remove, create=False) or 0
 
+    async def delete_keys(self, collection: str, keys: Sequence[str]) -> None:
+        check_name(collection)
+        remove = partial(document_rows.delete_keys, keys=keys)
+        await self._writing.run(self._written.write, collection, remove, create=False)
+
     async def flush(self, collection: str) -> None:
         check_name(collection)
         await self._reading.run(self._read.flush, collection)

@@ -48,7 +48,7 @@ IMPATIENT = {
     "STREAMFORGE_REQUEST_TIMEOUT_SECONDS": "60",
     "STREAMFORGE_START_SECONDS": f"{LIMIT_S:g}",
     "STREAMFORGE_STOP_SECONDS": "60",
-    "STREAMFORGE_LIVE_STOP_SECONDS": "60",
+    "STREAMFORGE_LIVE_STOP_SECONDS": "300",
 }
 """Settings of a manager that waits for nothing longer than a test can.
 

@@ -12,7 +12,7 @@ import msgspec
 from streamforge.manager.bar_answers import Bars
 from streamforge.manager.bar_service import Picture
 from streamforge_utils.model.completeness.grid import Grid
-from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.model.coverage import Segment, Verdict, overlay, verdict_of
 from streamforge_utils.model.kinds.registry import kind_of, rule_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
@@ -68,6 +68,13 @@ async def store(service: MemoryService, stored: Stored) -> None:
         collection = segment.collection or f"day{segment.start_ms // DAY_MS}"
         await service.world.store.upsert(collection, [document(stored.series, one) for one in inside])
     await service.know(stored.series, stored.segments)
+
+
+def cut(stored: Stored, gone: Sequence[TimeRange]) -> Stored:
+    """The series without what lies in these; what is left of it is known as before."""
+    segments = [verdict_of(one, Verdict.UNKNOWN) for one in gone]
+    records = [one for one in stored.records if not any(one[0] in span for span in gone)]
+    return stored._replace(segments=overlay(stored.segments, segments), records=records)
 
 
 def document(series: Series, record: Record, version: int = 1) -> Document:

@@ -6,6 +6,7 @@ import asyncio
 from decimal import Decimal
 from random import Random
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 import pytest
@@ -16,6 +17,7 @@ from streamforge.manager import bar_service
 from streamforge.manager.execution import rollup_queue
 from streamforge.manager.execution.rollup_queue import in_coarse_order
 from streamforge.manager.persistence.rollups import COLLECTION as ROLLUPS
+from streamforge.manager.persistence.rollups import Rollups
 from streamforge.manager.service import NotFound
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import InvalidInput, RetryableError
@@ -23,7 +25,19 @@ from streamforge_utils.model.kinds.registry import kind_of, series_of
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.ports.store import Bodies, Document
 from tests.manager.memory_service import NOW_MS, MemoryService
-from tests.manager.stored_bars import DAY_MS, HOUR_MS, START_MS, SYMBOL, Stored, document, drawn, picture, store, whole
+from tests.manager.stored_bars import (
+    DAY_MS,
+    HOUR_MS,
+    START_MS,
+    SYMBOL,
+    Stored,
+    cut,
+    document,
+    drawn,
+    picture,
+    store,
+    whole,
+)
 
 
 @settings(max_examples=150, deadline=None)
@@ -136,6 +150,58 @@ async def test_kept_days_are_not_read_again_until_something_of_them_changes(
     documents[name] = held
     await service.world.deps.coverage.lay_over(HOURS, [WEEK.segments[2]])
     assert await whole(service, WEEK, most=7) == first, "what was stored there before is not what is kept of it"
+
+
+def kept_days(service: MemoryService, level: str = "_1d_") -> list[int]:
+    keys = sorted(key for key in service.world.store.documents[ROLLUPS] if HOURS.symbol in key and level in key)
+    return [(int(key.rpartition("_")[2]) - START_MS) // DAY_MS for key in keys]
+
+
+async def test_what_is_kept_of_a_day_goes_with_the_last_of_its_records(
+    service: MemoryService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await store(service, WEEK)
+    await whole(service, WEEK, most=7)
+    removal, day = service.world.deps.removal, [one.span for one in WEEK.segments]
+    assert len(WEEK.segments) == 7
+    await removal.remove(HOURS, WEEK.segments[2].collection or "", day[2])
+    half = TimeRange(day[3].start_ms, day[3].start_ms + DAY_MS // 2)
+    await removal.remove(HOURS, WEEK.segments[3].collection or "", half)
+    assert kept_days(service) == [0, 1, 3, 4, 5, 6]
+
+    delete = service.world.store.delete
+
+    async def dying(collection: str, **range: str) -> int:
+        if collection == ROLLUPS:
+            raise RetryableError("the manager is killed")
+        return await delete(collection, **range)
+
+    monkeypatch.setattr(service.world.store, "delete", dying)
+    with pytest.raises(RetryableError):
+        await removal.remove(HOURS, WEEK.segments[5].collection or "", day[5])
+    monkeypatch.setattr(service.world.store, "delete", delete)
+    assert kept_days(service) == [0, 1, 3, 4, 5, 6]
+    await service.world.reconciler.retention.retain()
+    assert kept_days(service) == [0, 1, 3, 4, 6]
+    assert (await whole(service, cut(WEEK, [day[2], half, day[5]]), most=7)).n == [24, 24, 0, 12, 24, 0, 24]
+
+
+async def test_what_was_kept_after_a_series_was_removed_is_found(service: MemoryService) -> None:
+    other = msgspec.structs.replace(HOURS, symbol="BTCUSDT_240927")
+    for series in (HOURS, other):
+        await store(service, WEEK._replace(series=series))
+    deps, rollups = service.world.deps, Rollups(service.world.store)
+    for one in WEEK.segments:
+        await deps.removal.remove(HOURS, one.collection or "", one.span)
+    for series in (HOURS, other):  # of the first one: a picture that was computed meanwhile
+        await rollups.write(series, [(level, START_MS, "mark", []) for level in ("1d", "4h")])
+    left = await rollups.sweep(deps.coverage.is_stored, most=1)
+    assert (left, len(service.world.store.documents[ROLLUPS])) == (f"{quote(HOURS.id, safe='')}_1d`", 3)
+    await service.world.reconciler.retention.retain()
+    assert list(service.world.store.documents[ROLLUPS]) == [
+        f"{quote(other.id, safe='')}_{level}_{START_MS}" for level in ("1d", "4h")
+    ]
+    assert await rollups.sweep(deps.coverage.is_stored) == ""
 
 
 async def test_records_that_are_gone_are_fewer_than_expected(service: MemoryService) -> None:

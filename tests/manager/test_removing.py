@@ -16,6 +16,8 @@ from streamforge.manager.execution.retention import CollectionRetention
 from streamforge.manager.persistence.coverage_store import KIND as COVERAGE
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.persistence.event_history import COLLECTION as HISTORY
+from streamforge.manager.persistence.rollups import COLLECTION as ROLLUPS
+from streamforge.manager.persistence.rollups import Rollups
 from streamforge.manager.policy import RetentionRule
 from streamforge.manager.service import NotNow
 from streamforge.manager.workflow import Plan, Status, Workflow
@@ -258,10 +260,11 @@ def revive(world: World) -> None:
 
 async def test_a_manager_that_dies_while_it_removes_leaves_nothing_that_is_called_stored_and_gone() -> None:
     died = 0
-    for number in range(1, 12):
+    for number in range(1, 14):
         world = World(clock=ManualClock(NOW))
         await world.start()
         old = await ended_and_stored(world)
+        await Rollups(world.store).write(old.series, [("1d", DAY_START, "mark", [])])
         kill_at(world, number)
         try:
             await world.manager.remove(old.queue_id, data=True)
@@ -276,6 +279,7 @@ async def test_a_manager_that_dies_while_it_removes_leaves_nothing_that_is_calle
         covered = any(segment.verdict is Verdict.STORED for segment in known.segments)
         assert known.leftovers == ()
         assert covered is (old.collection in world.store.documents), "records without coverage are tidied up"
+        assert covered is bool(world.store.documents[ROLLUPS]), "and what was made of them"
     assert died > 3, "it died at every write"
 
 
@@ -300,6 +304,7 @@ async def test_a_manager_that_dies_in_retention_drops_the_collection_later(tmp_p
         old = await ended_and_stored(world)
         policy = replace(world.policy, retention=(RetentionRule("btcusdt_*", 5),))
         retained = ObjectFolder(tmp_path / str(number))
+        await Rollups(world.store).write(old.series, [("1d", DAY_START, "mark", [])])
         kill_at(world, number)
         try:
             await CollectionRetention(replace(world.deps, policy=policy, retained=retained)).apply()
@@ -311,6 +316,7 @@ async def test_a_manager_that_dies_in_retention_drops_the_collection_later(tmp_p
         await world.deps.removal.finish_all()
         await CollectionRetention(replace(world.deps, policy=policy, retained=retained)).apply()
         assert old.collection not in world.store.documents
+        assert not world.store.documents[ROLLUPS]
         known = await world.deps.coverage.known(old.series)
         assert {(one.verdict, one.cause) for one in known.segments} == {(Verdict.EXPIRED, "retention")}
         assert known.leftovers == ()

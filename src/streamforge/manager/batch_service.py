@@ -28,6 +28,7 @@ from streamforge.manager.continuation import LAST, LIVE
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.batch_driver import BatchDriver, Retry
 from streamforge.manager.execution.reconciler import Reconciler
+from streamforge.manager.persistence.change_notes import BATCH
 from streamforge.manager.persistence.reservations import Reservations
 from streamforge.manager.persistence.workflow_store import Unreadable
 from streamforge.manager.policy import DAY_MS
@@ -231,6 +232,7 @@ class BatchService:
         found = await self._stored(batch)
         if found.status not in BATCH_ENDED:
             raise NotNow(f"batch {batch} is {found.status.value}: stop it before it is removed")
+        await self._deps.removals.add(BATCH, batch)
         await self._deps.batches.remove(batch)
         log_request("remove", batch)
         await self._reservations.release(batch)  # last: a key that names no batch gives a new one
@@ -239,7 +241,7 @@ class BatchService:
         await self._stored(batch)
         changed = await self._deps.batches.change(batch, change)
         if changed is None:
-            raise _no_batch(batch)
+            raise _no_batch(batch, await self._deps.removals.said(BATCH, batch))
         log_request(request, batch)
         self._driver.wake()
         return await self._view(changed)
@@ -248,7 +250,8 @@ class BatchService:
         found = await self._deps.batches.get(batch) if is_batch_id(batch) else None
         if found is None:
             latest = await self._deps.batches.find(after=None, limit=_NAMES_COMPARED)
-            raise _no_batch(batch, closest(batch, [one.batch_id for one in latest]))
+            removed = await self._deps.removals.said(BATCH, batch)
+            raise _no_batch(batch, removed, closest(batch, [one.batch_id for one in latest]))
         return found
 
     async def _members(self, batch: Batch) -> Sequence[Member]:
@@ -325,6 +328,7 @@ class BatchService:
             return self._deps.clock.now_ms()
 
 
-def _no_batch(batch: str, near: Sequence[str] = ()) -> NotFound:
+def _no_batch(batch: str, removed: str | None, near: Sequence[str] = ()) -> NotFound:
     meant = f"did you mean {near[0]}?" if near else "GET /batches lists those that there are"
-    return NotFound(f"there is no batch {batch[:80]!r}: {meant}", meant=near, code=ProblemCode.BATCH_UNKNOWN)
+    text = removed or f"there is no batch {batch[:80]!r}: {meant}"
+    return NotFound(text, meant=near, code=ProblemCode.BATCH_UNKNOWN)

@@ -19,6 +19,7 @@ from streamforge.manager.persistence.coverage_store import CoverageStore
 from streamforge.manager.persistence.dead_letter_reader import DeadLetterReader
 from streamforge.manager.persistence.event_history import EventHistory
 from streamforge.manager.persistence.installation import Claim, DriverStatus, ExchangeBinding
+from streamforge.manager.persistence.removal_notes import RemovalNotes
 from streamforge.manager.persistence.reservations import Reservations
 from streamforge.manager.persistence.schedule_store import ScheduleStore
 from streamforge.manager.persistence.workflow_store import WorkflowStore
@@ -74,6 +75,7 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     history: EventHistory
     logs: AttemptLogs
     reservations: Reservations
+    removals: RemovalNotes
     schedules: ScheduleStore
     dead_letters: DeadLetterReader
     exchange_binding: ExchangeBinding
@@ -127,6 +129,7 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
             history=EventHistory(store),
             logs=AttemptLogs(store),
             reservations=Reservations(store, clock),
+            removals=RemovalNotes(store, clock),
             schedules=ScheduleStore(store, changes),
             dead_letters=DeadLetterReader(bus, bus),
             exchange_binding=ExchangeBinding(store, claim, identity or Identity()),

@@ -14,6 +14,7 @@ from streamforge.manager.continuation import LAST, asked_range
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.schedule_driver import ScheduleDriver, Start
 from streamforge.manager.fire_times import checked_cron
+from streamforge.manager.persistence.change_notes import SCHEDULE
 from streamforge.manager.persistence.schedule_store import StoredSchedule
 from streamforge.manager.problem_codes import ProblemCode
 from streamforge.manager.request_notes import log_request
@@ -152,9 +153,11 @@ class ScheduleService:
             try:
                 stored = await self._stored(name)
             except ConfigError:
+                await self._deps.removals.add(SCHEDULE, name)
                 await self._deps.schedules.remove_unreadable(name)
                 return
             try:
+                await self._deps.removals.add(SCHEDULE, name)
                 await self._deps.schedules.remove(stored)
             except ConflictError:
                 continue
@@ -193,8 +196,9 @@ class ScheduleService:
             names = [one.schedule.name for one in await self._deps.schedules.all()]
             near = closest(name, names)
             meant = f"did you mean {near[0]}?" if near else "GET /schedules lists those that there are"
-            code = ProblemCode.SCHEDULE_UNKNOWN
-            raise NotFound(f"there is no schedule {name[:80]!r}: {meant}", meant=near[:1], code=code)
+            removed = await self._deps.removals.said(SCHEDULE, name)
+            text = removed or f"there is no schedule {name[:80]!r}: {meant}"
+            raise NotFound(text, meant=near[:1], code=ProblemCode.SCHEDULE_UNKNOWN)
         return stored
 
     async def _undriven(self) -> str | None:

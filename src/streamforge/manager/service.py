@@ -24,11 +24,12 @@ class NotFound(StreamForgeError):
         self.code = code
 
 
-def no_workflow(queue_id: str, near: str | None) -> NotFound:
-    """The error for a `queue_id` that names no workflow. near: the name of one that is much like it."""
+def no_workflow(queue_id: str, near: str | None, removed: str | None = None) -> NotFound:
+    """The error for a `queue_id` that names no workflow. near: the name of one that is much like it. removed: what is
+    told of its removal."""
     meant = f"did you mean {near}?" if near else "GET /queues lists those that there are"
     names, code = [near] if near else [], ProblemCode.WORKFLOW_UNKNOWN
-    return NotFound(f"there is no workflow {queue_id[:80]!r}: {meant}", meant=names, code=code)
+    return NotFound(removed or f"there is no workflow {queue_id[:80]!r}: {meant}", meant=names, code=code)
 
 
 class NotNow(StreamForgeError):

@@ -29,6 +29,7 @@ from streamforge.manager.lifecycle.facts import HandOver, Request, Retry, Stop
 from streamforge.manager.log_reader import LogReader
 from streamforge.manager.origin import Source
 from streamforge.manager.persistence.book_reader import BookReader
+from streamforge.manager.persistence.change_notes import WORKFLOW
 from streamforge.manager.persistence.event_history import PAGE
 from streamforge.manager.persistence.own_collections import OWN_COLLECTIONS
 from streamforge.manager.persistence.record_reader import RecordReader
@@ -122,7 +123,8 @@ class WorkflowService:
         """The workflow. Raises NotFound."""
         stored = await self._deps.workflows.get(queue_id)
         if stored is None:
-            raise no_workflow(queue_id, await self._deps.workflows.near(queue_id))
+            removed = await self._deps.removals.said(WORKFLOW, queue_id)
+            raise no_workflow(queue_id, await self._deps.workflows.near(queue_id), removed)
         return stored.workflow
 
     async def find(self, *, cursor: str | None = None, limit: int = 100, **filters: Any) -> Page:
@@ -161,6 +163,7 @@ class WorkflowService:
         await self._forget(queue_id)
         stored = await deps.workflows.get(queue_id)
         if stored is not None:
+            await deps.removals.add(WORKFLOW, queue_id, data=data)
             await deps.workflows.remove(stored)
         await deps.logs.remove(queue_id)  # of one that was being kept until there was no workflow any more
         return removed_answer(queue_id, records, staying)
@@ -180,6 +183,7 @@ class WorkflowService:
                 await deps.launcher.stop(job.name, grace_s=deps.policy.kill_grace_s)
                 await deps.launcher.forget(job.name)
         await self._forget(queue_id)
+        await deps.removals.add(WORKFLOW, queue_id)
         await deps.workflows.remove_unreadable(queue_id)
 
     async def _forget(self, queue_id: str) -> None:

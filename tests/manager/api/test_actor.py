@@ -10,7 +10,7 @@ from streamforge.manager.api.tokens import Tokens, parsed
 from streamforge.manager.request_notes import MOST_KEPT, with_asked
 from streamforge.manager.workflow import Status
 from streamforge_utils.ports.exchange import SymbolInfo
-from tests.manager.api.support import REQUEST, client_of, started
+from tests.manager.api.support import REQUEST, client_of, problem, started
 from tests.manager.batch_world import live, look
 from tests.manager.memory_service import MemoryService
 
@@ -77,3 +77,38 @@ async def test_the_document_keeps_the_latest_requests(service: MemoryService) ->
     for number in range(2 * MOST_KEPT):
         workflow = with_asked(workflow, "retry", f"n{number}", number)
     assert [one.at_ms for one in workflow.asked] == list(range(MOST_KEPT, 2 * MOST_KEPT))
+
+
+async def test_who_asks_for_what_was_removed_is_told_by_whom(service: MemoryService) -> None:
+    service.exchange.listed = [SymbolInfo(symbol="BTCUSDT", status="TRADING")]
+    app = create_app(service, tokens=TOKENS)
+    async with client_of(app, ALICE) as alice, client_of(app, BOB) as bob:
+        queue_id = (await alice.post("/queues/start", json=REQUEST)).json()["queue_id"]
+        await service.end(queue_id)
+        assert (await bob.delete(f"/queues/{queue_id}", params={"data": "true"})).status_code == 204
+        said = f"workflow {queue_id} was removed by bob@desk-1 at 2024-08-02T12:00:00.001Z, with its data"
+        for path in ("", "/events", "/dlq", "/coverage", "/request"):
+            told = problem(await alice.get(f"/queues/{queue_id}{path}"), 404, "not-found", "workflow-unknown")
+            assert told["detail"] == said, path
+        assert problem(await alice.post(f"/queues/{queue_id}/stop"), 404, "not-found")["detail"] == said
+
+        damaged = await started(service)
+        service.world.store.damage("workflow", damaged.queue_id, b"{")
+        await service.world.deps.workflows.load()
+        assert (await alice.delete(f"/queues/{damaged.queue_id}")).status_code == 204
+        told = (await bob.get(f"/queues/{damaged.queue_id}")).json()
+        assert told["detail"].startswith(f"workflow {damaged.queue_id} was removed by alice at ")
+
+        batch = {"symbols": ["BTCUSDT"], "type": "api_candles_1h", "time_range": "2024-08-01"}
+        path = f"/batches/{(await alice.post('/batches', json=batch)).json()['batch_id']}"
+        await bob.post(f"{path}/stop")
+        await look(service.world)
+        assert (await bob.delete(path)).status_code == 204
+        told = problem(await alice.get(path), 404, "not-found", "batch-unknown")
+        assert " was removed by bob@desk-1 at " in told["detail"]
+
+        cron = {"name": "daily", "symbols": ["BTCUSDT"], "type": "api_candles_1d", "cron": "0 0 * * *"}
+        assert (await alice.post("/schedules", json={**cron, "time_range": "-9d:"})).status_code == 201
+        assert (await alice.delete("/schedules/daily")).status_code == 204
+        told = problem(await bob.get("/schedules/daily"), 404, "not-found", "schedule-unknown")
+        assert told["detail"].startswith("schedule daily was removed by alice at ")

@@ -164,6 +164,27 @@ def test_a_job_that_is_first_seen_when_it_has_ended_was_seen(workflow: Workflow)
     assert (found.observed, found.signal, found.exit_code, found.reason) == (True, 9, None, "killed")
 
 
+@pytest.mark.parametrize(
+    ("began", "ended", "times"),
+    [
+        (NOW + 200, NOW + 700, (NOW + 400, NOW + 700)),
+        (NOW + 200, NOW + 300, (NOW + 200, NOW + 300)),  # its first word was heard later
+        (NOW - 1000, NOW + 300, (NOW, NOW + 300)),  # by whole seconds, or by a clock that is behind
+        (NOW - 1000, NOW - 500, (NOW, NOW)),
+        (0, NOW + 300, (NOW + 300, NOW + 300)),  # nobody knows
+    ],
+)
+def test_no_attempt_ends_before_it_began(workflow: Workflow, began: int, ended: int, times: tuple[int, int]) -> None:
+    name = attempt(workflow, LOADER).job
+    assert attempt(workflow, LOADER).planned_ms == NOW
+    job = job_named(name, state=JobState.ENDED, exit_code=0, started_ms=began, ended_ms=ended)
+    word = replace(said(workflow, LOADER, "started"), timestamp=(began or ended + 900) / 1000)
+    found = attempt(fold_jobs(fold_event(workflow, word, NOW + 400), {name: job}, NOW + 900), LOADER)
+    assert (found.started_ms, found.ended_ms) == times
+    found = attempt(fold_event(fold_jobs(workflow, {name: job}, NOW + 900), word, NOW + 900), LOADER)
+    assert (found.started_ms, found.ended_ms) == (max(NOW, min(began or ended, ended)), times[1])
+
+
 @pytest.mark.parametrize("first", [LOADER, SINK])
 def test_one_that_has_ended_hides_no_other(workflow: Workflow, first: str) -> None:
     other = SINK if first == LOADER else LOADER

@@ -15,6 +15,7 @@ import msgspec
 from streamforge.manager.actor import actor
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.lifecycle.facts import Fact, Request, apply, grant
+from streamforge.manager.persistence.change_notes import WORKFLOW
 from streamforge.manager.request_notes import with_asked
 from streamforge.manager.service import no_workflow
 from streamforge.manager.workflow import Workflow
@@ -121,7 +122,8 @@ class Inbox:
 
         stored = await deps.workflows.change(asked.queue_id, change)
         if stored is None:
-            raise no_workflow(asked.queue_id, await deps.workflows.near(asked.queue_id))
+            removed = await deps.removals.said(WORKFLOW, asked.queue_id)
+            raise no_workflow(asked.queue_id, await deps.workflows.near(asked.queue_id), removed)
         return stored.workflow
 
 

@@ -12,6 +12,7 @@ from streamforge.manager.execution.segment_removal import SegmentRemoval
 from streamforge.manager.persistence.coverage_store import CoverageStore, Leftover
 from streamforge.manager.persistence.placed_records import day_of
 from streamforge.manager.persistence.record_count import beside, key_range
+from streamforge.manager.persistence.rollups import Rollups
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.service import NotNow
 from streamforge.manager.workflow import Workflow
@@ -47,6 +48,7 @@ class RecordRemoval:
         self._coverage = coverage
         self._workflows = workflows
         self._observer = observer
+        self._rollups = Rollups(store)
 
     async def remove(self, series: Series, collection: str, span: TimeRange) -> int:
         """Remove the records of `span` from `collection`, and what coverage says of them; returns how many.
@@ -122,6 +124,7 @@ class RecordRemoval:
             # A live workflow has its own use for an empty collection: its sink may write the next moment.
             if not await self._store.count(name) and not self.is_used(name):
                 await self._store.drop(name)
+        await self._rollups.forget(await self._coverage.known(series), one.span)
         await self._coverage.removed(series, one.collection, one.span)
         if records:
             self._observer.count("removed_records_total", records)

@@ -23,6 +23,7 @@ from streamforge.manager.execution.segment_retention import SegmentRetention
 from streamforge.manager.lifecycle.facts import Fact, TopicsRemoved
 from streamforge.manager.lifecycle.job_spec import readers_of
 from streamforge.manager.lifecycle.topic_removals import due_removal, may_trim
+from streamforge.manager.persistence.rollups import Rollups
 from streamforge.manager.persistence.store_usage import StoreUsageMonitor
 from streamforge.manager.policy import kept_ms
 from streamforge.manager.workflow import Workflow
@@ -49,6 +50,7 @@ class Retention:
         self._executor = actor
         self._inbox = inbox
         self._expired_at = float("-inf")
+        self._rollups, self._swept = Rollups(deps.store), ""
         self._collections = CollectionRetention(deps)
         self._segments = SegmentRetention(deps)
         self._usage = StoreUsageMonitor(deps.store, deps.clock, deps.observer)
@@ -114,6 +116,7 @@ class Retention:
         with tried_again_later(self._deps, "Remove"):
             # What an earlier manager, or an earlier try, had only struck from the coverage.
             await self._deps.removal.finish_all()
+            self._swept = await self._rollups.sweep(self._deps.coverage.is_stored, self._swept)
         jobs = {job.queue_id for job in await self._deps.launcher.jobs()}
         topics = {name.removesuffix("-dlq").removesuffix("-data") for name in await self._deps.admin.topics()}
         await self._deps.reservations.expire(jobs | topics, await self._deps.schedules.keys())
@@ -137,6 +140,7 @@ class CollectionRetention:
     def __init__(self, deps: Dependencies, new_token: Callable[[], str] = new_token) -> None:
         self._deps, self._new_token = deps, new_token
         self._looked_at = self._tidied_at = float("-inf")
+        self._rollups = Rollups(deps.store)
         self._left: dict[str, Exported] = {}
         """Exports whose collections may not be dropped yet."""
 
@@ -161,6 +165,7 @@ class CollectionRetention:
                     await self._forget_missing_collection(collection, places)
                 self._left.pop(collection, None)
                 for series, span in places:
+                    await self._rollups.forget(await self._deps.coverage.known(series), span)
                     await self._deps.coverage.removed(series, collection, span)
         if now - self._tidied_at >= CUT_SHORT_EVERY_S:
             self._tidied_at = now

@@ -68,7 +68,9 @@ def _with_event(attempt: Attempt, event: Event, now_ms: int) -> Attempt:
     if event.event == "pong":
         return attempt
     if attempt.started_ms is None:
-        attempt = _replace(attempt, started_ms=now_ms, progressed_ms=now_ms)
+        # Of one that has ended it may come late: where it waited on the bus.
+        began_ms = now_ms if attempt.ended_ms is None else _between(attempt, event.timestamp * 1000, attempt.ended_ms)
+        attempt = _replace(attempt, started_ms=began_ms, progressed_ms=now_ms)
         version = (event.extra or {}).get("version")
         if isinstance(version, str) and version and not attempt.runs:
             attempt = _replace(attempt, runs=f"version {version[:_VERSION_SHOWN]}")
@@ -156,16 +158,26 @@ def _with_job(attempt: Attempt, job: Job | None, now_ms: int) -> Attempt:
         attempt = _replace(attempt, runs=runs)
     if job.state is JobState.RUNNING:
         return _waits_to_begin(attempt, job, now_ms)
+    # Its end is by the launcher's clock, which may tell whole seconds; its start is when it was first heard of.
+    ended_ms, started_ms = max(job.ended_ms or now_ms, attempt.planned_ms), attempt.started_ms
+    if started_ms is not None and started_ms > ended_ms:
+        started_ms = _between(attempt, job.started_ms or ended_ms, ended_ms)
     return _replace(
         attempt,
         observed=True,
-        ended_ms=job.ended_ms or now_ms,
+        started_ms=started_ms,
+        ended_ms=ended_ms,
         exit_code=job.exit_code,
         signal=job.signal,
         # Why the manager ended it goes before how it ended.
         reason="; ".join(part for part in (attempt.reason, job.reason) if part),
         next_step=job.next_step or (attempt.next_step if attempt.started_ms is None else ""),
     )
+
+
+def _between(attempt: Attempt, time_ms: float, ended_ms: int) -> int:
+    """A time of the attempt, by whichever clock: not before it was planned, nor after its end."""
+    return max(attempt.planned_ms, min(int(time_ms), ended_ms))
 
 
 def _waits_to_begin(attempt: Attempt, job: Job, now_ms: int) -> Attempt:

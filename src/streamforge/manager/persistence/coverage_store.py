@@ -111,6 +111,11 @@ class CoverageStore:
         """The segments of the series; empty if nothing is known of it."""
         return (await self.known(series)).segments
 
+    async def is_stored(self, series_id: str) -> bool:
+        """Whether something of the series is stored."""
+        state = await self._states.get(KIND, series_id)
+        return state is not None and _stored(_decode(state.body).segments)
+
     async def page(self, *, after: str | None = None, limit: int = 500) -> Sequence[tuple[str, SeriesCoverage]]:
         """What is known of each series, with the name that continues after it; at most `limit`.
 

@@ -1,30 +1,36 @@
 """Rollups in the store: the bars of a series by UTC day and level, each with a mark of the records they were made of.
 
 What a mark says follows from the coverage alone. So a rollup is out of date by itself once something of its day was
-repaired, replaced or removed, whoever did it and whatever was killed then.
+repaired, replaced or removed, whoever did it and whatever was killed then. What is removed for good is removed here,
+too, to make room.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from hashlib import blake2b
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import msgspec
 
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge_utils.model.bar_sums import BarSum
 from streamforge_utils.model.coverage import Verdict, touching
+from streamforge_utils.model.daily_collections import DAY_MS
+from streamforge_utils.model.detail_levels import Levels
 from streamforge_utils.model.kinds.kind import KEY_SAFE
 from streamforge_utils.model.messages import DECODE_ERRORS
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
-from streamforge_utils.ports.store import Document, DocumentStore
+from streamforge_utils.ports.store import Document, Store
 
 COLLECTION = "streamforge-rollups"
 _FORMAT = 1
 _A_PAGE = 5000
 _LONGEST_MARK = 64
+_LAST_MS = 10**13 - 1
+"""The last time that a key can hold."""
+_SWEPT = 500
 
 
 class _Rollup(msgspec.Struct, frozen=True):
@@ -57,7 +63,7 @@ def marks_of(known: SeriesCoverage, span: TimeRange, length_ms: int) -> dict[int
 class Rollups:
     """The bars by day. Every method raises RetryableError."""
 
-    def __init__(self, store: DocumentStore) -> None:
+    def __init__(self, store: Store) -> None:
         self._store = store
 
     async def read(self, series: Series, level: str, marks: Mapping[int, str]) -> dict[int, list[BarSum]]:
@@ -88,6 +94,32 @@ class Rollups:
         ]
         if documents:
             await self._store.upsert(COLLECTION, documents)
+
+    async def forget(self, known: SeriesCoverage, span: TimeRange) -> None:
+        """Remove what is kept of the days of `span` of which nothing is stored any more."""
+        start_ms, end_ms = span.start_ms - span.start_ms % DAY_MS, -(-min(span.end_ms, _LAST_MS) // DAY_MS) * DAY_MS
+        days = sorted(marks_of(known, TimeRange(start_ms, end_ms), DAY_MS))
+        for level in Levels.of(known.series, known.grid_ms).rolled:
+            for from_ms, to_ms in zip([start_ms, *(one + DAY_MS for one in days)], [*days, end_ms], strict=True):
+                first, last = (_key(known.series, level.text, min(one, _LAST_MS)) for one in (from_ms, to_ms))
+                if first < last and await self._store.keys(COLLECTION, first=first, last=last, limit=1):
+                    await self._store.delete(COLLECTION, first=first, last=last)
+
+    async def sweep(self, is_stored: Callable[[str], Awaitable[bool]], after: str = "", most: int = _SWEPT) -> str:
+        """Remove what is left of series of which nothing is stored: a manager that died may have written it last.
+
+        is_stored: whether something of the series of this id is. Looks at so many levels of series behind `after`;
+        returns where to go on, empty at the end.
+        """
+        for _ in range(most):
+            found = await self._store.keys(COLLECTION, first=after, limit=1)
+            if not found:
+                return ""
+            level = found[0].rpartition("_")[0]
+            first, after = f"{level}_", f"{level}`"  # the character behind _
+            if not await is_stored(unquote(level.rpartition("_")[0])):
+                await self._store.delete(COLLECTION, first=first, last=after)
+        return after
 
 
 def _parts(some: TimeRange, span: TimeRange, length_ms: int) -> range:

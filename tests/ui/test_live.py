@@ -172,6 +172,7 @@ def test_a_manager_that_dies_is_told_of_and_its_successor_is_followed(manager: r
     banner = page.locator(".banner")
     expect(banner).to_contain_text(re.compile(r"What is shown is \d+ .+ old\."))
     expect(banner).to_contain_text(re.compile(r"Next try in \d+ .+\."))
+    expect(page.get_by_text("Next try in")).to_have_count(1)
     expect(page.get_by_role("row")).to_have_count(2)
     expect(page.locator("main.stale")).to_have_count(1)
     manager.start()

@@ -45,23 +45,34 @@ def test_a_schedule_from_its_form_to_its_end(clock: rig.Manager, opened: Opened)
     expect(page.get_by_text("streamforge schedule add nightly BTCUSDT,ETHUSDT api_candles_1m")).to_be_visible()
     page.get_by_role("link", name="Add a schedule").click()
     seen(page, "Add a schedule")
-    page.get_by_role("button", name="Add the schedule").click()
+    page.get_by_role("button", name="Show the plan").click()
     expect(page.get_by_label("Name", exact=True)).to_be_focused()
-    page.get_by_label("Name", exact=True).fill("daily")
+    page.get_by_label("what is new").check()
+    expect(page.get_by_label("First from")).to_have_accessible_description(re.compile("begins at the first hole"))
+    page.get_by_label("Name", exact=True).fill("-daily")
     page.get_by_label("Cron expression").fill("61 0 * * *")
     page.get_by_label("Symbols", exact=True).fill("btcusdt solusdt")
     page.get_by_label("Type", exact=True).fill(TYPE)
     page.get_by_label("a time range").check()
     page.get_by_label("Time range", exact=True).fill("yesterday")
     page.get_by_label("Labels").fill("team:night")
-    page.get_by_role("button", name="Add the schedule").click()
-    expect(page.get_by_label("Cron expression")).to_be_focused()
+    page.get_by_role("button", name="Show the plan").click()
+    expect(page.get_by_label("Name", exact=True)).to_be_focused()
+    expect(page.get_by_label("Name", exact=True)).to_have_accessible_description(re.compile("name '-daily' must begin"))
     expect(page.get_by_label("Cron expression")).to_have_accessible_description(re.compile("61"))
+    page.get_by_label("Name", exact=True).fill("daily")
     page.get_by_label("Cron expression").fill("5 0 * * *")
     expect(page).to_have_url(re.compile(r"form=add&name=daily&cron=5\+0"))
     page.reload()
     expect(page.get_by_label("Cron expression")).to_have_value("5 0 * * *")
-    page.get_by_role("button", name="Add the schedule").click()
+    page.get_by_role("button", name="Show the plan").click()
+    plan = page.get_by_role("region", name="What a run would load now")
+    expect(plan.get_by_role("table", name="Symbols").get_by_role("row")).to_have_count(3)
+    page.get_by_label("Labels").fill("team:day")
+    expect(plan.get_by_role("button", name="Add the schedule")).to_have_attribute("aria-disabled", "true")
+    page.get_by_label("Labels").fill("team:night")
+    assert clock.api.get("/schedules").json()["schedules"] == []
+    plan.get_by_role("button", name="Add the schedule").click()
     seen(page, "daily")
     added = clock.api.get("/schedules/daily").raise_for_status().json()
     wanted = {"symbols": ["BTCUSDT", "SOLUSDT"], "cron": "5 0 * * *", "time_range": "yesterday", "missed": "catch-up"}
@@ -94,6 +105,19 @@ def test_a_schedule_from_its_form_to_its_end(clock: rig.Manager, opened: Opened)
     confirmed(page, "Delete", "daily")
     expect(page.get_by_role("heading", name="There is no schedule")).to_be_visible()
     assert clock.api.get("/schedules").json()["schedules"] == []
+
+
+def test_a_schedule_can_be_added_where_the_exchange_cannot_be_asked(clock: rig.Manager, opened: Opened) -> None:
+    page = show(
+        opened, clock, "/schedules?form=add&name=blind&cron=5+0+*+*+*&symbols=BTCUSDT&type=api_candles_1h&from=2024"
+    )
+    silent = {"code": "unavailable", "detail": "it is silent", "next_step": "wait", "status": 503, "errors": []}
+    page.route("**/plans", lambda route: route.fulfill(status=503, json=silent))
+    page.get_by_role("button", name="Show the plan").click()
+    expect(page.get_by_role("alert").filter(has_text="it is silent")).to_be_visible()
+    page.get_by_role("button", name="Add the schedule").click()
+    seen(page, "blind")
+    clock.api.delete("/schedules/blind").raise_for_status()
 
 
 def test_the_list_tells_the_next_run_in_the_chosen_zone(nightly: rig.Manager, opened: Opened) -> None:

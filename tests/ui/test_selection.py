@@ -84,11 +84,11 @@ def test_what_is_refused_is_told_for_each(batched: tuple[rig.Manager, str], open
     found = of_symbol(manager, "SOLUSDT")["queue_id"]
     page = opened(url_of(manager), "/workflows?search=sol")
     rows(page, 1)
-    problem = {"detail": "it is held", "next_step": "try later", "status": 409}
+    problem = {"code": "not-now", "detail": "it is held", "next_step": "try later", "status": 409}
     page.route(f"**/queues/{found}", lambda route: route.fulfill(status=409, json=problem))
     page.get_by_label("Choose SOLUSDT").check()
     done(page, "Forget (1)", "Forget 1 workflow?", "Forget")
-    expect(page.get_by_role("alert")).to_contain_text(f"{found}: it is held — try later")
+    expect(page.get_by_role("alert")).to_contain_text(f"{found}: This is not possible now. it is held — try later")
     rows(page, 1)
 
 

@@ -10,6 +10,7 @@ import pytest
 from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.e2e import rig
+from tests.places import ROOT
 from tests.ui.conftest import Opened, replaced
 from tests.ui.test_access import OPERATOR, READER, kept
 from tests.ui.test_screens import HOSTILE, seen, url_of, violations
@@ -100,6 +101,14 @@ def test_what_the_plan_says_is_what_then_happens(desk: rig.Manager, filled: Fill
     expect(fact(plan, "To load")).to_contain_text("0 records")
     expect(fact(plan, "Stored already")).to_contain_text("24 records")
     expect(plan).to_contain_text("All of it is stored: nothing would be loaded.")
+
+
+def test_each_parameter_of_a_target_has_words(desk: rig.Manager) -> None:
+    words = (ROOT / "src/streamforge/web/src/words/fields.ts").read_text(encoding="utf-8")
+    for target in desk.api.get("/targets").json()["targets"]:
+        if target["role"] != "diagnostic":
+            for key in [f"target.{target['target']}", *(f"hint.{name}" for name in target["parameters"]["properties"])]:
+                assert words.count(f'"{key}":') == 2, key
 
 
 def test_five_symbols_are_started_as_a_batch_and_watched(desk: rig.Manager, filled: Filled) -> None:

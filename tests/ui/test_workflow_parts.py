@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
+from datetime import datetime, timedelta
 
 import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.e2e import rig
 from tests.ui.conftest import Opened, replaced
-from tests.ui.test_screens import seen, url_of
+from tests.ui.test_screens import HOSTILE, seen, url_of
 
 EVENTS = 10_000
 MOST_NODES = 1500
@@ -53,8 +55,16 @@ def test_the_log_of_each_attempt_can_be_read(retried: tuple[rig.Manager, str], o
     logged(page, 1)
     which = {"step": rig.LOADER, "attempt": "1"}
     [kept] = manager.api.get(f"/queues/{queue_id}/logs", params=which).json()["logs"]
-    assert log.text_content() == kept["text"]
-    assert log.evaluate("(found) => found.childNodes.length") == 1
+    first = re.compile(r"^(\d{4}-\d\d-\d\d \d\d:\d\d:\d\d)\.\d{3} info +\S.* target=loader-api-candles ")
+    utc = first.match(log.locator("pre").first.text_content() or "")
+    page.get_by_label("Time zone").select_option("local")
+    local = first.match(log.locator("pre").first.text_content() or "")
+    assert utc
+    assert local
+    assert datetime.fromisoformat(local[1]) - datetime.fromisoformat(utc[1]) == timedelta(hours=5, minutes=30)
+    page.get_by_label("As it was written").check()
+    expect(page).to_have_url(re.compile(r"lines=raw"))
+    assert log.locator("pre").text_content() == kept["text"]
     attempts = page.get_by_role("table", name="Attempts")
     expect(attempts.get_by_role("row").filter(has_text=f"{rig.LOADER} attempt 1")).to_contain_text("signal 9")
 
@@ -77,10 +87,62 @@ def test_a_log_is_followed_and_kept_short(retried: tuple[rig.Manager, str], open
     page.goto(f"{url_of(manager)}/ui/workflows/{queue_id}")
     log = page.get_by_role("group", name="Log", exact=True)
     expect(log).to_contain_text("line 899")
-    assert log.text_content() == "".join(f"line {n}\n" for n in range(400, 900))
+    assert log.locator("pre").text_content() == "".join(f"line {n}\n" for n in range(400, 900))
     assert log.evaluate("(found) => found.scrollTop + found.clientHeight >= found.scrollHeight - 4")
     assert f"after={rig.LOADER}%3A2%3A20%3A{1:016x}" in asked[1]
     assert len(asked) == 3
+
+
+def test_a_traceback_is_unfolded_and_all_of_a_log_is_text(retried: tuple[rig.Manager, str], opened: Opened) -> None:
+    manager, queue_id = retried
+    page = opened(url_of(manager), "/nothing")
+    given = {"timestamp": "2024-08-01T12:30:05.25Z", "level": "error", "event": HOSTILE, "of": HOSTILE}
+    lines = [HOSTILE, json.dumps(given | {"exception": f"Traceback:\n  {HOSTILE}"}), json.dumps(given | {"event": "2"})]
+    text = "".join(f"{one}\n" for one in lines)
+
+    def logs(body: rig.Json) -> None:
+        body["logs"][-1] |= {"text": text, "resumed": False, "ended": True}
+
+    replaced(page, "**/logs?*", logs)
+    page.goto(f"{url_of(manager)}/ui/workflows/{queue_id}")
+    log = page.get_by_role("group", name="Log", exact=True)
+    shown = HOSTILE.replace("\u202e", r"\u202e")
+    expect(log.locator("pre").nth(1)).to_contain_text(f"2024-08-01 12:30:05.250 error {shown} of=")
+    trace = log.get_by_text("Traceback:")
+    expect(trace).to_be_hidden()
+    log.get_by_text("Traceback", exact=True).click()
+    expect(trace).to_contain_text(shown)
+    assert page.locator("img, main script").count() == 0
+
+
+def test_what_the_server_says_by_name_is_said_in_russian(retried: tuple[rig.Manager, str], opened: Opened) -> None:
+    manager, queue_id = retried
+    page = opened(url_of(manager), "/nothing", language="ru")
+    page.locator(".settings select").nth(2).select_option("ru")
+    failure = {"reason": "2 holes are left", "next_step": "load again", "code": "holes-left"}
+    replaced(page, f"**/queues/{queue_id}", lambda body: body.update(failure=failure))
+    page.goto(f"{url_of(manager)}/ui/workflows/{queue_id}")
+    expect(page.locator(".failed strong")).to_have_text(re.compile("Остались пропуски"))
+    expect(page.locator(".failed [lang=en]").first).to_have_text("2 holes are left")
+    expect(page.get_by_role("table", name="Покрытие по последнему доказательству")).to_contain_text("сохранено")
+    expect(page.get_by_role("table", name="План")).to_contain_text("запросы")
+    expect(page.get_by_role("table", name="События")).to_contain_text("завершён")
+    page.goto(f"{url_of(manager)}/ui/workflows/wf-none-json-20240801-abc123")
+    expect(page.get_by_role("alert")).to_contain_text("Такого рабочего процесса нет.")
+    page.goto(f"{url_of(manager)}/ui/start?type=api_candles_1m")
+    expect(page.get_by_label("Источник")).to_have_accessible_description(re.compile("Автоматически: "))
+    expect(page.get_by_label("Источник").get_by_role("option")).to_have_text(
+        ["автоматически (по умолчанию)", "только архив", "только запросы"]
+    )
+
+
+def test_tables_of_a_workflow_stack_on_a_phone(retried: tuple[rig.Manager, str], opened: Opened) -> None:
+    manager, queue_id = retried
+    page = opened(url_of(manager), f"/workflows/{queue_id}", width=390)
+    for name in ("Attempts", "Events", "Plan", "Coverage"):
+        table = page.get_by_role("group", name=re.compile(name)).locator("table").first
+        expect(table).to_be_visible()
+        assert table.evaluate("(found) => found.parentElement.scrollWidth - found.parentElement.clientWidth") <= 0
 
 
 def test_ten_thousand_events_and_a_hundred_attempts_take_few_nodes(

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from streamforge.manager.batch_requests import BatchRequest
 from streamforge.manager.continuation import LAST, asked_range
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.schedule_driver import ScheduleDriver, Start
@@ -32,7 +33,14 @@ from streamforge.manager.schedule import (
 from streamforge.manager.service import NotFound, NotNow, StartRequest
 from streamforge.manager.symbol_selection import check_words, is_pattern, select, shortened
 from streamforge.manager.workflow_labels import check_labels
-from streamforge_utils.model.errors import ConfigError, ConflictError, InvalidInput, StreamForgeError
+from streamforge_utils.model.errors import (
+    ConfigError,
+    ConflictError,
+    InvalidInput,
+    StreamForgeError,
+    noted,
+    raise_noted,
+)
 from streamforge_utils.model.kinds.registry import check_series, kind_of_type, series_of
 from streamforge_utils.model.series import check_symbol
 from streamforge_utils.model.spelling import closest
@@ -72,13 +80,7 @@ class ScheduleService:
 
     async def add(self, name: str, definition: Definition) -> tuple[Listed, bool]:
         """Add a schedule, and whether it is new: the same one again is no error. Raises NotNow for another one."""
-        if _NAME.fullmatch(name) is None:
-            raise InvalidInput(
-                "name",
-                f"name {name[:80]!r} must begin with a letter or digit and hold at most 63 letters, digits, '.', '_' "
-                "and '-'",
-            )
-        checked, doubt = await self._checked(definition)
+        checked, doubt = await self._checked_anew(name, definition)
         for _ in range(_TRIES):
             there = await self._deps.schedules.get(name)
             if there is not None:
@@ -100,6 +102,24 @@ class ScheduleService:
             self.driver.wake()
             return self._listed(schedule, await self._undriven(), doubt), True
         raise ConflictError(f"schedule {name} was changed by others {_TRIES} times in a row")
+
+    async def request(self, name: str, definition: Definition) -> StartRequest | BatchRequest:
+        """What a run of the schedule, were it added, would ask for that began now, as one request."""
+        of, _ = await self._checked_anew(name, definition)
+        same: dict[str, Any] = {
+            one: getattr(of, one) for one in ("type", "time_range", "since", "default_start", "labels")
+        }
+        if len(of.symbols) > 1 or is_pattern(of.symbols[0]):
+            return BatchRequest(symbols=of.symbols, **same)
+        return StartRequest(symbol=of.symbols[0], **same)
+
+    async def _checked_anew(self, name: str, definition: Definition) -> tuple[Definition, str | None]:
+        """As `_checked`, of a new schedule."""
+        found: list[InvalidInput] = []
+        if _NAME.fullmatch(name) is None:
+            told = "must begin with a letter or digit and hold at most 63 letters, digits, '.', '_' and '-'"
+            found.append(InvalidInput("name", f"name {name[:80]!r} {told}"))
+        return await self._checked(definition, found)
 
     async def list(self) -> Sequence[Listed]:
         """All schedules, by name."""
@@ -141,7 +161,7 @@ class ScheduleService:
         definition, doubt = (await self._stored(name)).schedule.definition, None
         if changes:
             definition, doubt = await self._checked(
-                msgspec.structs.replace(definition, **changes), new="symbols" in changes
+                msgspec.structs.replace(definition, **changes), [], new="symbols" in changes
             )
         changed = await self._change(name, checked)
         log_request("change", name)
@@ -225,42 +245,50 @@ class ScheduleService:
         waiting = self.driver.waiting.get(schedule.uid)
         return Listed(schedule, next_ms, _overdue(schedule, now_ms, undriven, waiting), undriven, waiting, doubt)
 
-    async def _checked(self, asked: Definition, *, new: bool = True) -> tuple[Definition, str | None]:
-        """The definition in its one spelling, and what could not be checked. new: its symbols are."""
+    async def _checked(
+        self, asked: Definition, found: list[InvalidInput], *, new: bool = True
+    ) -> tuple[Definition, str | None]:
+        """The definition in its one spelling, and what could not be checked. found: what is wrong beside it. new: its
+        symbols are. Raises InvalidInput, which names all fields that are wrong."""
         now_ms = self._deps.clock.now_ms()
-        fire_times = checked_cron(asked.cron, asked.timezone, now_ms)
-        check_words(asked.symbols)
-        if len(asked.symbols) > MOST_SYMBOLS:
-            raise InvalidInput(
-                "symbols", f"{len(asked.symbols)} symbols are too many: a schedule has {MOST_SYMBOLS} at most"
-            )
-        _, type_name = check_series("X", asked.type)
-        if kind_of_type(type_name).is_endless(type_name):
-            raise InvalidInput("type", f"type {type_name!r} has no end, and a schedule loads what is past")
-        symbols = tuple(word if is_pattern(word) else check_symbol(word) for word in asked.symbols)
-        if twice := sorted({symbol for symbol in symbols if symbols.count(symbol) > 1}):
-            raise InvalidInput("symbols", f"symbols: {', '.join(twice[:_NAMED])} is named twice: name each once")
+        with noted(found):
+            fire_times = checked_cron(asked.cron, asked.timezone, now_ms)
+        with noted(found):
+            symbols = _checked_symbols(asked.symbols)
+        with noted(found):
+            _, type_name = check_series("X", asked.type)
+            if kind_of_type(type_name).is_endless(type_name):
+                raise InvalidInput("type", f"type {type_name!r} has no end, and a schedule loads what is past")
         since = asked.since if asked.since or asked.time_range else LAST
-        request = StartRequest(
-            symbol="X" if is_pattern(symbols[0]) else symbols[0],
-            type=type_name,
-            time_range=asked.time_range,
-            since=since,
-            default_start=asked.default_start,
-        )
-        words, _ = asked_range(request, now_ms)
-        doubt = await self._check_listed(symbols) if new else None
+        with noted(found):
+            words, _ = asked_range(
+                StartRequest(
+                    symbol="X",
+                    type=asked.type,
+                    time_range=asked.time_range,
+                    since=since,
+                    default_start=asked.default_start,
+                ),
+                now_ms,
+            )
+        with noted(found):
+            labels = check_labels(asked.labels)
+        raise_noted(found)
         checked: Definition = msgspec.structs.replace(
             asked,
             symbols=symbols,
             type=type_name,
-            labels=check_labels(asked.labels),
+            labels=labels,
             cron=fire_times.cron,
             since=LAST if since == LAST else None,
             time_range="" if since == LAST else words,
         )
-        if since == LAST and asked.default_start is None:
-            await self._check_known(checked)
+        with noted(found):
+            doubt = await self._check_listed(symbols) if new else None
+        with noted(found):
+            if since == LAST and asked.default_start is None:
+                await self._check_known(checked)
+        raise_noted(found)
         return checked, doubt
 
     async def _check_known(self, asked: Definition) -> None:
@@ -299,6 +327,17 @@ class ScheduleService:
         if fits > MOST_SYMBOLS:
             raise InvalidInput("symbols", f"these are {fits} symbols now: a schedule has {MOST_SYMBOLS} at most")
         return None
+
+
+def _checked_symbols(words: Sequence[str]) -> tuple[str, ...]:
+    """Symbols and patterns in their one spelling. Raises InvalidInput."""
+    check_words(words)
+    if len(words) > MOST_SYMBOLS:
+        raise InvalidInput("symbols", f"{len(words)} symbols are too many: a schedule has {MOST_SYMBOLS} at most")
+    symbols = tuple(word if is_pattern(word) else check_symbol(word) for word in words)
+    if twice := sorted({symbol for symbol in symbols if symbols.count(symbol) > 1}):
+        raise InvalidInput("symbols", f"symbols: {', '.join(twice[:_NAMED])} is named twice: name each once")
+    return symbols
 
 
 def _names(symbols: Sequence[str]) -> str:

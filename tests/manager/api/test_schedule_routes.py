@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from streamforge_utils.ports.exchange import SymbolInfo
-from tests.manager.api.support import problem
+from tests.manager.api.support import START_MS, problem
 from tests.manager.execution.world import SERIES, stored
 from tests.manager.memory_service import MemoryService
 
@@ -65,6 +65,37 @@ async def test_a_schedule_is_added_once_and_shown_in_its_one_spelling(
     assert (await client.get("/schedules/nightly")).json() == body
     other = problem(await client.post("/schedules", json={**NIGHTLY, "cron": "6 0 * * *"}), 409, "not-now")
     assert "there is another schedule 'nightly'" in other["detail"]
+
+
+async def test_all_that_is_wrong_is_told_at_once(client: httpx.AsyncClient, service: MemoryService) -> None:
+    wrong = {"name": "-", "symbols": ["A", "A"], "type": "api_candles_7m", "cron": "x", "labels": {"": "1"}}
+    for path in ("/schedules", "/plans"):
+        told = problem(await client.post(path, json={**wrong, "since": "soon"}), 422, "invalid-input")
+        fields = ["name", "cron", "symbols", "type", "since", "labels"]
+        assert [(one["field"].split(".")[0], one["where"]) for one in told["errors"]] == [
+            (one, "body") for one in fields
+        ]
+        assert told["detail"].startswith("name '-' must begin")
+        assert "; cron 'x' has 1 fields" in told["detail"]
+    unknown = {**NIGHTLY, "symbols": ["BTCUSTD"], "from": None}
+    told = problem(await client.post("/schedules", json=unknown), 422, "invalid-input", "symbol-unknown")
+    assert [one["field"] for one in told["errors"]] == ["symbols", "since"]
+    assert not await service.schedules.list()
+
+
+async def test_a_plan_tells_what_a_run_would_load_and_adds_nothing(
+    client: httpx.AsyncClient, service: MemoryService
+) -> None:
+    service.exchange.opens = list(range(START_MS, START_MS + 86_400_000, 60_000))
+    told = (await client.post("/plans", json={**NIGHTLY, "from": None, "time_range": "2024-08-01"})).json()
+    assert (told["symbol"], told["records_expected"]) == ("BTCUSDT", 1440)
+    many = {**NIGHTLY, "symbols": ["BTC*"], "from": None, "time_range": "2024-08-01"}
+    told = (await client.post("/plans", json=many)).json()
+    assert (told["size"], told["each"][0]["records_expected"]) == (1, 1440)
+    told = (await client.post("/plans", json={**NIGHTLY, "from": "2024-08-01"})).json()
+    assert told["time_range"]["start_ms"] == START_MS
+    assert not await service.schedules.list()
+    assert await service.ids() == []
 
 
 async def test_a_run_is_shown_while_it_goes_on_and_in_the_history(

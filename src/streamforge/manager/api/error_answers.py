@@ -91,7 +91,7 @@ def install(app: FastAPI) -> None:
         app.add_exception_handler(kind, handle)
 
 
-ONE, MANY = "<one>", "<many>"
+ONE, MANY, AGAIN = "<one>", "<many>", "<again>"
 """The forms of a body that may have either; no part of a field's name."""
 _AGAIN = "send the same request again after Retry-After"
 _KINDS_OF_ERRORS: tuple[tuple[type[StreamForgeError], int, str, str], ...] = (
@@ -114,6 +114,10 @@ def _known(error: StreamForgeError) -> ProblemError:
     if isinstance(error, InvalidInput):
         found_invalid = invalid(error.field, "body", message, _choice(message))
         found_invalid.code, found_invalid.did_you_mean = error.code or found_invalid.code, list(error.meant)
+        others = [_known(one) for one in error.also]
+        found_invalid.detail = "; ".join([message, *(one.detail for one in others)])
+        found_invalid.errors = [named for one in (found_invalid, *others) for named in one.errors]
+        found_invalid.did_you_mean += [meant for one in others for meant in one.did_you_mean]
         return found_invalid
     found = next((one for one in _KINDS_OF_ERRORS if isinstance(error, one[0])), None)
     if found is None:
@@ -158,7 +162,7 @@ def _validation(found: Sequence[Mapping[str, Any]]) -> ProblemError:
 def _field_error(item: Mapping[str, Any]) -> FieldError:
     path = list(item["loc"])
     where = str(path.pop(0)) if path and path[0] in _BODY_PLACES else "body"
-    if path and path[0] in (ONE, MANY):
+    if path and path[0] in (ONE, MANY, AGAIN):
         path.pop(0)
     rule = str(item["type"])
     if where != "body":

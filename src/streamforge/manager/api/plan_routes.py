@@ -11,9 +11,11 @@ from starlette.responses import Response
 
 from streamforge.manager import plan_answers, start_answers
 from streamforge.manager.api.batch_routes import StartBatch
-from streamforge.manager.api.error_answers import MANY, ONE
+from streamforge.manager.api.error_answers import AGAIN, MANY, ONE
 from streamforge.manager.api.request_bodies import Start
 from streamforge.manager.api.routing import SCHEMAS, In, QueueId, StrictRoute, reply
+from streamforge.manager.api.schedule_routes import AddSchedule
+from streamforge.manager.batch_requests import BatchRequest
 from streamforge.manager.presentation import up_to_date_answer
 from streamforge.manager.repeated_request import repeated_request
 from streamforge.manager.service import UpToDate
@@ -23,10 +25,15 @@ router = APIRouter(route_class=StrictRoute, tags=["workflows"])
 
 
 def _form(body: Any) -> str:
-    return MANY if isinstance(body, dict) and "symbols" in body else ONE
+    if not isinstance(body, dict):
+        return ONE
+    return AGAIN if "cron" in body else MANY if "symbols" in body else ONE
 
 
-PlanRequest = Annotated[Annotated[Start, Tag(ONE)] | Annotated[StartBatch, Tag(MANY)], Discriminator(_form)]
+PlanRequest = Annotated[
+    Annotated[Start, Tag(ONE)] | Annotated[StartBatch, Tag(MANY)] | Annotated[AddSchedule, Tag(AGAIN)],
+    Discriminator(_form),
+]
 
 
 @router.post(
@@ -34,16 +41,21 @@ PlanRequest = Annotated[Annotated[Start, Tag(ONE)] | Annotated[StartBatch, Tag(M
     responses={
         200: {"content": {"application/json": {"schema": {"anyOf": [{"$ref": f"{SCHEMAS}{one}"} for one in _ANSWERS]}}}}
     },
-    summary="See what a workflow, or a batch, would load and take",
-    description="Takes what `POST /queues/start` takes, or with `symbols` what `POST /batches` takes; of very many "
-    "symbols some are looked at, and the sums are scaled up. The exchange and its archive are asked; nothing is "
+    summary="See what a workflow, a batch or a schedule would load and take",
+    description="Takes what `POST /queues/start` takes, or with `symbols` what `POST /batches` takes, or with `cron` "
+    "what `POST /schedules` takes: then it tells what a run would load that began now. Of very many symbols some are "
+    "looked at, and the sums are scaled up. The exchange and its archive are asked; nothing is "
     "started or stored.",
 )
 async def forecast(body: PlanRequest, to: In) -> Response:
-    if isinstance(body, StartBatch):
-        return reply(await to.service.forecast_batch(body.request()))
+    if isinstance(body, AddSchedule):
+        request = await to.service.schedules.request(body.name, body.definition())
+    else:
+        request = body.request()
+    if isinstance(request, BatchRequest):
+        return reply(await to.service.forecast_batch(request))
     try:
-        return reply(await to.service.forecast(body.request()))
+        return reply(await to.service.forecast(request))
     except UpToDate as found_nothing:
         return reply(up_to_date_answer(found_nothing))
 

@@ -5,7 +5,8 @@ A message names what failed, on which input, and what to do about it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 
 class StreamForgeError(Exception):
@@ -59,13 +60,32 @@ class InvalidInput(PermanentError):
     """A value given by a person or a program is not acceptable; `field` names it.
 
     code: a word for programs, where one says more than the field does. meant: names that are there and much like it.
+    also: others of the same request.
     """
+
+    also: Sequence[InvalidInput] = ()
 
     def __init__(self, field: str, message: str, *, code: str = "", meant: Sequence[str] = ()) -> None:
         super().__init__(message)
         self.field = field
         self.code = code
         self.meant = tuple(meant)
+
+
+@contextmanager
+def noted(found: list[InvalidInput]) -> Iterator[None]:
+    """Adds an InvalidInput that is raised inside to `found`, and goes on behind."""
+    try:
+        yield
+    except InvalidInput as error:
+        found.append(error)
+
+
+def raise_noted(found: Sequence[InvalidInput]) -> None:
+    """Raises the first of them, which names the others, if there is one."""
+    if found:
+        found[0].also = found[1:]
+        raise found[0]
 
 
 class ConflictError(StreamForgeError):

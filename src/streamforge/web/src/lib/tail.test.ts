@@ -38,3 +38,26 @@ test("each attempt whose log is kept can be chosen, and the failed step comes fi
   assert.equal(firstStep([{ ...sink, failure: { reason: "x" } }, loader] as unknown as Step[]), "s");
   assert.equal(firstStep([]), null);
 });
+
+test("the log opens on the loader whose attempt is newest, not on one that never ran", () => {
+  const of = (target: string, role: string, ...begun: string[]) =>
+    ({
+      target,
+      role,
+      failure: null,
+      attempts: begun.map((started_at) => ({ started_at, status: "running" })),
+    }) as unknown as Step;
+  const [idle, old, late] = [
+    of("idle", "loader"),
+    of("old", "loader", "2024-08-01T00"),
+    of("late", "loader", "2024-08-01T01"),
+  ];
+  const sink = of("sink", "sink", "2024-08-01T02");
+  assert.equal(firstStep([sink, idle, old]), "old");
+  assert.equal(firstStep([sink, old, late, idle]), "late");
+  assert.equal(firstStep([idle, sink]), "sink");
+  assert.equal(firstStep([sink, idle]), "sink");
+  assert.equal(firstStep([idle]), "idle");
+  const broken = { ...sink, attempts: [{ started_at: "2024-08-01T00", status: "error" }] } as unknown as Step;
+  assert.equal(firstStep([broken, old]), "sink");
+});

@@ -44,7 +44,18 @@ export function choicesOf(steps: readonly Step[]): Choice[] {
   ]);
 }
 
-/** The step that a person wants to read of first: one that failed, else a loader. */
+/** The step that a person wants to read of first: one that failed, else the loader whose attempt is newest. */
 export function firstStep(steps: readonly Step[]): string | null {
-  return (steps.find((step) => step.failure !== null) ?? inOrder(steps)[0])?.target ?? null;
+  const ordered = inOrder(steps);
+  const begun = (step: Step): string => step.attempts.at(-1)?.started_at ?? "";
+  const ran = ordered.filter((step) => step.attempts.length > 0);
+  const newest = ran
+    .filter((step) => step.role === ran[0]?.role)
+    .reduce<Step | undefined>(
+      (one, other) => (one !== undefined && begun(one) >= begun(other) ? one : other),
+      undefined,
+    );
+  const failed =
+    ran.find((step) => step.failure !== null) ?? ran.find((step) => step.attempts.at(-1)?.status === "error");
+  return (failed ?? newest ?? ordered[0])?.target ?? null;
 }

@@ -1,11 +1,26 @@
-/** Words for codes of the API; a newer server may know more of them, which are shown as they are. */
+/** Words for names of the API; a newer server may know more of them, which are shown as they are. */
 import { en } from "./en";
 import { t, type Word } from "./words.svelte";
 
-function wordOf(prefix: string, code: string): string {
-  const word = `${prefix}.${code}`;
-  return word in en ? t(word as Word) : code;
+/** The word; null: the catalogue has none. */
+export function wordFor(prefix: string, name: string): string | null {
+  const word = `${prefix}.${name}`;
+  return word in en ? t(word as Word) : null;
 }
 
-export const letterCode = (code: string): string => wordOf("letters.code", code);
-export const topicKind = (kind: string): string => wordOf("topics.kind", kind);
+const wordOf = (prefix: string) => (name: string) => wordFor(prefix, name) ?? name;
+
+export const letterCode = wordOf("letters.code");
+export const topicKind = wordOf("topics.kind");
+export const verdictWord = wordOf("verdict");
+export const eventWord = wordOf("event");
+export const requestWord = wordOf("request");
+export const sourceWord = wordOf("source");
+export const trustWord = wordOf("trust");
+export const partWord = wordOf("part");
+
+/** What a cause begins with as words, and the rest as the server says it. */
+export function causeWord(cause: string): string {
+  const [head = "", ...rest] = cause.split(": ");
+  return [wordOf("cause")(head), ...rest].join(": ");
+}

@@ -1,5 +1,7 @@
 /** The English catalogue, a part for each screen. `{name}` is replaced; an entry with forms is chosen by the number `n`. */
+import { en as codes } from "./codes.ts";
 import { en as coverage } from "./coverage.ts";
+import { en as fields } from "./fields.ts";
 import { en as letters } from "./letters.ts";
 import { en as live } from "./live.ts";
 import { en as schedules } from "./schedules.ts";
@@ -21,4 +23,6 @@ export const en = {
   ...letters,
   ...topics,
   ...settings,
+  ...codes,
+  ...fields,
 };

@@ -1,13 +1,40 @@
 /** Texts about the fields of a form. */
 import type { FieldError } from "../api/types";
 import type { Complaint } from "../lib/schema";
+import { wordFor } from "./codes.svelte";
 import { en } from "./en";
 import { t, type Word } from "./words.svelte";
 
 /** The name of a field; one that the catalogue does not know is shown as the API writes it. */
 export function fieldWord(name: string): string {
-  const word = `field.${name}`;
-  return word in en ? t(word as Word) : name.replace(/^parameters\.[^.]+\./, "");
+  return catalogued("field", name) ?? bare(name);
+}
+
+/** What a field is for; null: the catalogue does not know it. */
+export function hintWord(name: string): string | null {
+  return catalogued("hint", name);
+}
+
+/** What the target of a section of parameters does; null: it is not one of ours. */
+export function targetWord(target: string): string | null {
+  return wordFor("target", target);
+}
+
+/** A value that a field offers. */
+export function choiceWord(value: string): string {
+  return wordFor("choice", value) ?? value;
+}
+
+function bare(name: string): string {
+  return name.replace(/^parameters\.[^.]+\./, "");
+}
+
+/** Of `parameters.TARGET.NAME` by both, or by the name; another's target may mean something else by it. */
+function catalogued(prefix: string, name: string): string | null {
+  const [, target] = /^parameters\.([^.]+)\./.exec(name) ?? [];
+  if (target === undefined) return wordFor(prefix, name);
+  if (targetWord(target) === null) return null;
+  return wordFor(prefix, `${target}.${bare(name)}`) ?? wordFor(prefix, bare(name));
 }
 
 export function complaintWord({ rule, limit }: Complaint): string {

@@ -1,5 +1,7 @@
 /** The Russian catalogue. */
+import { ru as codes } from "./codes.ts";
 import { ru as coverage } from "./coverage.ts";
+import { ru as fields } from "./fields.ts";
 import { ru as letters } from "./letters.ts";
 import { ru as live } from "./live.ts";
 import { ru as schedules } from "./schedules.ts";
@@ -21,4 +23,6 @@ export const ru = {
   ...letters,
   ...topics,
   ...settings,
+  ...codes,
+  ...fields,
 };

@@ -53,6 +53,7 @@ export const en = {
   "status.error": "error",
   "status.planned": "planned",
   "status.waiting": "waiting",
+  "status.live": "live",
 } as const;
 
 export const ru: Translation<typeof en> = {
@@ -107,4 +108,5 @@ export const ru: Translation<typeof en> = {
   "status.error": "ошибка",
   "status.planned": "запланирован",
   "status.waiting": "ждёт",
+  "status.live": "в работе",
 };

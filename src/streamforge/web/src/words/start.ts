@@ -34,9 +34,12 @@ export const en = {
   "form.extent.last": "what is new since the coverage's end",
   "form.extent.now": "from now on, until it is stopped",
   "form.hint.time_range":
-    "START or START:END, UTC; the end is not part of it. 2024, 2024-08, 2024-08-01, 2024-08-01T12:30Z, yesterday, -30d, 2024: (until now).",
+    "A start, or a start and an end as START:END, UTC; the end is not part of it. 2024, 2024-08, 2024-08-01, 2024-08-01T12:30Z, yesterday, -30d, 2024: (until now).",
   "form.hint.since": "UTC: 2024-08-01, 2024-08-01T12:30Z, yesterday, -30d.",
-  "form.hint.from": "Needed only for a series of which nothing is stored yet. UTC: 2024, 2024-08-01, -30d.",
+  "form.hint.last":
+    "It begins at the first hole that can still be filled, or at the coverage's end where there is none. What lies before a range that was never asked for, or that retention removed, stays as it is.",
+  "form.hint.from":
+    "The field is needed only for a series of which nothing is stored yet. UTC: 2024, 2024-08-01, -30d.",
   "form.more": "More: targets, image, collection, parameters",
   "form.parameters": "Parameters of {target}",
   "form.left.out": "left to the server",
@@ -145,8 +148,10 @@ export const ru: Translation<typeof en> = {
   "form.extent.last": "новое с конца покрытия",
   "form.extent.now": "с этого момента, до остановки",
   "form.hint.time_range":
-    "START или START:END, UTC; конец не входит. 2024, 2024-08, 2024-08-01, 2024-08-01T12:30Z, yesterday, -30d, 2024: (до сих пор).",
+    "Начало, или начало и конец как НАЧАЛО:КОНЕЦ, UTC; конец не входит. 2024, 2024-08, 2024-08-01, 2024-08-01T12:30Z, yesterday, -30d, 2024: (до сих пор).",
   "form.hint.since": "UTC: 2024-08-01, 2024-08-01T12:30Z, yesterday, -30d.",
+  "form.hint.last":
+    "Начинается с первого пропуска, который ещё можно заполнить, а если таких нет — с конца покрытия. Что лежит до диапазона, который никогда не запрашивали или удалили по сроку хранения, остаётся как есть.",
   "form.hint.from": "Нужно только для ряда, от которого ещё ничего не сохранено. UTC: 2024, 2024-08-01, -30d.",
   "form.more": "Ещё: цели, образ, коллекция, параметры",
   "form.parameters": "Параметры {target}",

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
-import httpx
 import pytest
 
 from tests.e2e import rig
@@ -48,20 +47,6 @@ def test_a_symbol_that_is_not_traded_says_so_and_is_stopped_without_a_hole(
     assert (shown["live"]["untraded"], shown["live"]["open_holes"]) == ("BREAK", 0)
     ended = manager.stopped(queue_id)
     assert ended["progress"]["records_stored"] == 0
-
-
-@pytest.mark.long
-def test_a_symbol_that_is_traded_no_longer_has_no_hole(exchange: rig.Exchange, manager: rig.Manager) -> None:
-    queue_id = start(manager, "SOLUSDT")
-    manager.until(queue_id, "some is proven", lambda one: bool((one["live"] or {}).get("proven_id")))
-    status = {"symbol": "SOLUSDT", "status": "BREAK"}
-    httpx.post(f"{exchange.url}/control/symbols", json=status).raise_for_status()
-    shown = manager.until(queue_id, "it is told", lambda one: one["live"]["untraded"] == "BREAK")
-    assert shown["live"]["open_holes"] == 0
-    manager.post(f"/queues/{queue_id}/stop")
-    ended = manager.finished(queue_id)
-    assert ended["progress"]["records_stored"] == ended["progress"]["records_expected"] > 0
-    assert {one["verdict"] for one in manager.coverage(queue_id)} <= {"stored", "closed"}
 
 
 def is_listening(workflow: Json) -> bool:

@@ -6,8 +6,9 @@ Whatever it does: what happens goes on to be proven, and after the stop the exch
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import partial
 from itertools import product
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import httpx
 import msgspec
@@ -44,15 +45,19 @@ CASES: dict[str, tuple[str, ...]] = {
     "stream-open-bar": ("count=3",),
     "stream-corrected-bar": ("seconds=1,count=3",),
     "stream-refused": ("count=2",),
+    "revised": ("path=klines,after=2,count=3",),
 }
 """Of each fault its options."""
-ALONE = {"stream-open-bar": BAR, "stream-corrected-bar": BAR} | {
+REST = {"revised"}
+"""Of these faults those of requests."""
+ALONE = {"stream-open-bar": BAR, "stream-corrected-bar": BAR, "revised": BAR} | {
     f"stream-frame:kind={kind}": TRADE for kind in ("utf8", "masked", "fragment", "reserved", "length")
 }
 """Faults of bars, and those in which connections for trades and for bars do not differ."""
 FOR_LONG = {
     *(f"stream-silence:{options}" for options in CASES["stream-silence"]),
     *(f"stream-stall:{options}" for options in CASES["stream-stall"][:2]),
+    *(f"revised:{options}" for options in CASES["revised"]),
 }
 """Noticed only after a minute: these begin first, and are looked at last."""
 AT_ONCE = 5
@@ -92,6 +97,7 @@ class Cases:
         for word in TYPES if alone is None else (alone,):
             # A connection names its streams once it was made.
             scope = "" if fault.startswith("stream-refused") else f",stream={symbol.lower()}@{word}"
+            scope = f",symbol={symbol}" if fault.partition(":")[0] in REST else scope
             switched[word] = f"{fault}{scope}"
             self.exchange.switch_on(switched[word])
             answer = self.manager.api.post("/queues/start", json={"symbol": symbol, "type": TYPES[word]})
@@ -129,24 +135,44 @@ def is_proven(workflow: rig.Json, until_ms: int) -> bool:
     return (live["proven_through_ms"] or 0) > until_ms and not live["open_holes"]
 
 
-def assert_complete(exchange: rig.Exchange, manager: rig.Manager, workflow: rig.Json) -> None:
-    """The workflow has finished, and `assert_right` holds of it, in whatever collections its records are."""
-    assert workflow["status"] == "finished", manager.story(workflow["queue_id"])
-    segments = manager.coverage(workflow["queue_id"])
-    path, query = oracle_query(workflow)
-    oracle = httpx.get(exchange.url + path, params=query, timeout=LIMIT_S).raise_for_status().content
+def stored_of(manager: rig.Manager, workflow: rig.Json) -> list[Any]:
+    """Every record in the collections that its coverage names."""
     decode, stored = msgspec.json.Decoder(kind_of_type(workflow["type"]).stored).decode_lines, []
-    for collection in sorted({one["collection"] for one in segments}):
+    named = {one.get("collection") for one in manager.coverage(workflow["queue_id"])} - {None}
+    for collection in sorted(named):
         records = f"/collections/{collection}/records"
         answer = manager.api.get(records, params={"limit": "all", "format": "jsonl"})
         stored += decode(answer.raise_for_status().content)
-    assert_right(workflow, segments, stored, records_of(workflow, oracle))
+    return stored
+
+
+def at_exchange(exchange: rig.Exchange, workflow: rig.Json) -> list[Any]:
+    """Every record of its range, and of the millisecond beside each end."""
+    path, query = oracle_query(workflow)
+    answer = httpx.get(exchange.url + path, params=query, timeout=LIMIT_S)
+    return records_of(workflow, answer.raise_for_status().content)
+
+
+def is_right(exchange: rig.Exchange, manager: rig.Manager, queue_id: str, until_ms: int) -> bool | None:
+    """Whether each candle to that time is stored as the exchange has it now."""
+    workflow = manager.show(queue_id)
+    stored, theirs = stored_of(manager, workflow), at_exchange(exchange, workflow)
+    ours, right = ({one.open_time: one for one in some if one.open_time < until_ms} for some in (stored, theirs))
+    return ours == right or None
+
+
+def assert_complete(exchange: rig.Exchange, manager: rig.Manager, workflow: rig.Json) -> None:
+    """The workflow has finished, and `assert_right` holds of it, in whatever collections its records are."""
+    assert workflow["status"] == "finished", manager.story(workflow["queue_id"])
+    stored = stored_of(manager, workflow)
+    assert_right(workflow, manager.coverage(workflow["queue_id"]), stored, at_exchange(exchange, workflow))
     assert stored
 
 
 def test_every_fault_has_a_case() -> None:
     of_books = ("diff", "ticker", "snapshot")
-    assert CASES.keys() == {name for name, kind in FAULTS.items() if kind.of_streams and kind.stage not in of_books}
+    of_streams = {name for name, kind in FAULTS.items() if kind.of_streams and kind.stage not in of_books}
+    assert CASES.keys() == of_streams | REST
     for name, found in CASES.items():
         choices = FAULTS[name].choices
         for chosen in product(*choices.values()):
@@ -161,6 +187,10 @@ def test_live_workflows_go_on_and_are_complete(fault: str, cases: Cases) -> None
         manager.until(queue_id, "the fault strikes", lambda one: cases.has_struck(one, case.faults[word]))  # noqa: B023
         struck_ms = exchange.stats()["now_ms"]
         manager.until(queue_id, "it is proven beyond the fault", lambda one: is_proven(one, struck_ms + 1_000))  # noqa: B023
+        if fault.startswith("revised"):
+            story = partial(manager.story, queue_id)
+            right = partial(is_right, exchange, manager, queue_id, struck_ms)
+            rig.eventually(right, "what was revised is stored", story=story)
         manager.post(f"/queues/{queue_id}/stop")
     for queue_id in case.queue_ids.values():
         assert_complete(exchange, manager, manager.wait(queue_id))

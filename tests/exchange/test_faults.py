@@ -164,6 +164,23 @@ async def test_a_page_of_aggregates_does_not_meet_its_neighbour(
         assert (await exchange.get("/api/v3/historicalTrades", **asked)).body == whole.body
 
 
+async def test_a_candle_that_is_over_is_another_one_after_its_first_answer() -> None:
+    async with peer() as exchange:
+        right = msgspec.json.decode((await exchange.klines(**WINDOW)).body)
+        exchange.state.faults.add("revised")
+        first = msgspec.json.decode((await exchange.klines(**WINDOW, limit=3)).body)
+        again = msgspec.json.decode((await exchange.klines(**WINDOW)).body)
+        assert again[:3] == right[:3]
+        for wrong in (*first, *again[3:]):
+            true = right[(wrong[0] - START) // MINUTE]
+            assert wrong[4] != true[4]
+            assert wrong[4] in (true[2], true[3])
+            assert wrong[8] == true[8] - 1
+            assert [cell for n, cell in enumerate(wrong) if n not in (4, 8)] == [
+                cell for n, cell in enumerate(true) if n not in (4, 8)
+            ]
+
+
 async def test_what_is_below_a_floor_is_not_found_by_time_either() -> None:
     async with peer() as exchange:
         span = {"symbol": "BTCUSDT", "startTime": START, "endTime": START + MINUTE, "limit": 1000}

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.model.kinds.paging import ByTime
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.runtime.bar_loader import LATE_MS, load_bars
@@ -105,6 +106,43 @@ def test_a_corrected_bar_is_written_again_once() -> None:
         assert market.live.corrected == 1
 
     act_on(act)
+
+
+def test_a_bar_that_is_corrected_late_is_found_by_the_last_look() -> None:
+    async def act(market: BarMarket) -> None:
+        await began(market)
+        await market.until(2.2)
+        market.set_bar(bar(0), high="99999.00000000", version=7)  # its first look is over
+        await market.until(9.2)
+        assert market.minutes == [*range(9)]
+        await market.until(14)
+        assert market.live.corrected == 1
+        assert [body["high"] for body in market.bodies if body["open_time"] == bar(0)][1:] == [99999.0]
+        asked = len(market.exchange.asked)
+        await market.until(44)
+        assert (
+            len(market.exchange.asked) - asked <= 4 * 30
+        )  # a bar is written, looked at twice, and asked about in silence
+
+    act_on(act)
+
+
+class Seconds(BarMarket):
+    """Bars of a second."""
+
+    step_ms = 1_000
+    bars = range(1_500)
+
+
+def test_late_looks_at_short_bars_are_made_together() -> None:
+    async def act(market: BarMarket) -> None:
+        await began(market, 0)
+        await market.until(20)
+        spans = [one.span for one in market.exchange.asked if isinstance(one, ByTime) and not one.newest]
+        late = [span for span in spans if span.end_ms - span.start_ms > 2 * MINUTE_MS]
+        assert 8 <= len(late) <= 10  # from the eleventh minute on one in each
+
+    play(load_bars, act, Seconds, series=Series("BTCUSDT", "candles", "1s"))
 
 
 def test_bars_of_an_outage_are_written_by_few_requests_and_in_order() -> None:

@@ -10,6 +10,9 @@ from streamforge.exchange import windows
 from streamforge.exchange.fault import Fault, FaultKind, Page
 from streamforge.exchange.windows import Rows, Window
 
+_HIGH, _LOW, _CLOSE, _CLOSES, _TRADES = 2, 3, 4, 6, 8
+"""Columns of a candle."""
+
 
 def _empty(fault: Fault, page: Page) -> Rows:
     return [] if fault.first_time((page.series_id, page.window)) else page.rows
@@ -80,6 +83,19 @@ def _bad_number(fault: Fault, page: Page) -> Rows:
     return [*page.rows[:place], (number, msgspec.json.encode(row)), *page.rows[place + 1 :]]
 
 
+def _revised(fault: Fault, page: Page) -> Rows:
+    rows = Rows()
+    for number, text in page.rows:
+        row: Any = msgspec.json.decode(text)
+        is_over = isinstance(row, list) and row[_CLOSES] < page.now_ms
+        if is_over and fault.first_time((page.series_id, number)):
+            row[_CLOSE] = row[_LOW] if row[_CLOSE] == row[_HIGH] else row[_HIGH]
+            row[_TRADES] = max(row[_TRADES] - 1, 0)
+            text = msgspec.json.encode(row)
+        rows.append((number, text))
+    return rows
+
+
 def _torn(fault: Fault, page: Page) -> Rows:
     place, member, by = (0, "f", -1) if fault.options["side"] == "first" else (-1, "l", 1)
     number, text = page.rows[place]
@@ -114,6 +130,9 @@ ROW_FAULTS: dict[str, FaultKind] = {
         "rows",
         "the newest row, such as a candle that is not over yet, comes last, even outside the window",
         spoil=_open_candle,
+    ),
+    "revised": FaultKind(
+        "rows", "of a candle that is over the first answer has another close and a trade less", spoil=_revised
     ),
     "torn": FaultKind(
         "rows",

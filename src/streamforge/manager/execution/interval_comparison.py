@@ -16,7 +16,8 @@ import msgspec
 import structlog
 
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.live_comparison import Comparison, Front, front_of
+from streamforge.manager.execution.live_comparison import Comparison
+from streamforge.manager.execution.live_front import Front, front_of
 from streamforge.manager.live_answers import stream_of
 from streamforge.manager.live_ledger import Ledger
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
@@ -68,12 +69,12 @@ class IntervalComparison(Comparison):
         self._segment_id = ledger.segment_id
 
     async def quiet(self) -> None:
-        """Ask the exchange, where the loader has nothing more for long, whether the symbol is traded still."""
+        """Ask the exchange, where the loader has nothing more for long, whether the symbol is traded, or again."""
         now_ms, quiet_ms = self._deps.clock.now_ms(), int(self._deps.policy.quiet_after_s * 1000)
         ledger, last_id = self.ledger, stream_of(self._workflow).last_id
-        if last_id is not None and last_id != ledger.proven_id:
+        if last_id is not None and last_id != ledger.proven_id and not ledger.untraded:
             return
-        if now_ms - max(ledger.asked_ms, ledger.proven_ms or 0) >= quiet_ms:
+        if now_ms - (ledger.asked_ms if ledger.untraded else max(ledger.asked_ms, ledger.proven_ms or 0)) >= quiet_ms:
             self.ledger = _replace(ledger, asked_ms=now_ms)
             await self._ask_status()
 

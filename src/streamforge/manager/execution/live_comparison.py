@@ -10,15 +10,14 @@ which the exchange is asked now and then.
 from __future__ import annotations
 
 import asyncio
-from bisect import bisect_right
 from collections.abc import Sequence
 from functools import partial
 from itertools import takewhile
-from typing import NamedTuple
 
 import msgspec
 
 from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.execution.live_front import Front, front_of
 from streamforge.manager.execution.planner import ExchangeFailed
 from streamforge.manager.execution.proof import ask_again
 from streamforge.manager.live_ledger import MOST_HOLES, Ledger
@@ -44,30 +43,6 @@ _TRIES = 3
 """How often a step is done again because others have changed the coverage meanwhile."""
 
 _replace = msgspec.structs.replace
-
-
-class Front(NamedTuple):
-    """The end of what is known without a gap. last: the segment that ends there. position: of the next record."""
-
-    at_ms: int
-    last: Segment | None = None
-    position: int | None = None
-
-
-def front_of(segments: Sequence[Segment], from_ms: int, *, done: bool, until_ms: int | None = None) -> Front:
-    """How far `segments` (sorted, disjoint) reach from `from_ms` on; done: only what needs nothing more counts.
-
-    until_ms: those that end later do not.
-    """
-    found = Front(from_ms)
-    for one in segments[bisect_right(segments, from_ms, key=lambda one: one.end_ms) :]:
-        if one.start_ms > found.at_ms or (done and one.verdict not in PASSED):
-            break
-        if until_ms is not None and one.end_ms > until_ms:
-            break
-        position = found.position if one.verdict in (Verdict.EXCHANGE, Verdict.CLOSED) else None
-        found = Front(one.end_ms, one, position if one.last_id is None else one.last_id + 1)
-    return found
 
 
 class Comparison:
@@ -108,10 +83,13 @@ class Comparison:
         waits = ledger.from_ms is None or ledger.behind or not ledger.has_history
         if waits or now_ms - ledger.asked_ms < quiet_ms:
             return
-        if self._rule.over_ms(now_ms + known.clock_ahead_ms - quiet_ms, known.grid_ms) <= front.at_ms:
+        is_quiet = self._rule.over_ms(now_ms + known.clock_ahead_ms - quiet_ms, known.grid_ms) > front.at_ms
+        if not is_quiet and not ledger.untraded:
             return
         self.ledger = _replace(ledger, asked_ms=now_ms)
         await self._ask_status()
+        if not is_quiet:
+            return
         try:
             found = await self._empty(known, front)
         except (RetryableError, PermanentError) as error:
@@ -327,7 +305,10 @@ class Comparison:
         return [self.ledger.stream_ms, *begun, *([] if history_ms is None else [history_ms])]
 
     async def _empty(self, known: SeriesCoverage, front: Front) -> list[Segment]:
-        """Segments of the time behind the front in which nothing has happened, as the exchange says."""
+        """Segments of the time behind the front in which nothing has happened, as the exchange says.
+
+        Where it says, too, that the symbol is not traded, that is `closed`.
+        """
         exchange, rule, series = self._deps.exchange, self._rule, self._series
         end_ms = rule.over_ms(await exchange.server_time(), known.grid_ms)
         if end_ms <= front.at_ms:
@@ -340,7 +321,20 @@ class Comparison:
         until_ms = rule.next(asked[:_BARS_ASKED][-1])
         hole = verdict_of(TimeRange(front.at_ms, until_ms), Verdict.UNKNOWN)
         told = await ask_again(exchange, series, hole, known.grid_ms)
-        return [*takewhile(lambda one: one.verdict is Verdict.EXCHANGE, told)]
+        empty = [*takewhile(lambda one: one.verdict is Verdict.EXCHANGE, told)]
+        if not empty or not self.ledger.untraded:
+            return empty
+        return [verdict_of(TimeRange(await self._halted_ms(front), empty[-1].end_ms), Verdict.CLOSED)]
+
+    async def _halted_ms(self, front: Front) -> int:
+        """From when on nothing has happened before the front: that it is not traded may be told only later."""
+        last = front.last
+        if last is not None and last.verdict is Verdict.EXCHANGE:
+            return last.start_ms
+        if last is None or last.verdict is not Verdict.STORED or last.collection is None or front.position is None:
+            return front.at_ms
+        newest_ms = await self._records.time_of(front.position - 1, [last.collection])
+        return min(front.at_ms, max(newest_ms, last.start_ms) + 1) if newest_ms else front.at_ms
 
     async def _silence(self, known: SeriesCoverage, front: Front, end_ms: int) -> list[Segment]:
         """The time from the front to `end_ms` with what is stored of it, if the exchange has nothing that is newer.
@@ -358,13 +352,24 @@ class Comparison:
         page = await self._deps.exchange.page(self._series, ById(last, limit=2))
         if [*page.positions] != [last]:
             return []
+        halted, before = bool(self.ledger.untraded), front.last
         if stored:
+            newest_ms = await self._records.time_of(last, collections) if halted else end_ms - 1
+            begin_ms = min(end_ms, max(newest_ms, front.at_ms) + 1)
             wanted = range(front.position, last + 1)
-            found = await self._surveyed(TimeRange(front.at_ms, end_ms), wanted, collections, None)
-            return found if await self._chained(known, found, [front.at_ms]) == found else []
-        before = front.last
-        told = before is not None and before.verdict in (Verdict.STORED, Verdict.EXCHANGE)
-        return [_replace(before, end_ms=end_ms)] if before is not None and told else []
+            found = await self._surveyed(TimeRange(front.at_ms, begin_ms), wanted, collections, None)
+            if await self._chained(known, found, [front.at_ms]) != found:
+                return []
+            return [*found, verdict_of(TimeRange(begin_ms, end_ms), Verdict.CLOSED)] if begin_ms < end_ms else found
+        if before is None or before.verdict not in (Verdict.STORED, Verdict.EXCHANGE, Verdict.CLOSED):
+            return []
+        if halted:
+            begin_ms = await self._halted_ms(front)
+            kept = [_replace(before, end_ms=begin_ms)] if before.start_ms < begin_ms < before.end_ms else []
+            return [*kept, verdict_of(TimeRange(begin_ms, end_ms), Verdict.CLOSED)]
+        if before.verdict is Verdict.CLOSED:  # it is traded again
+            return [verdict_of(TimeRange(front.at_ms, end_ms), Verdict.EXCHANGE)]
+        return [_replace(before, end_ms=end_ms)]
 
     async def _learnt(self, known: SeriesCoverage, found: Sequence[Segment]) -> bool:
         """Add what was found to the coverage, unless it is another one by now. Raises as `step`."""

@@ -18,9 +18,9 @@ class Verdict(StrEnum):
     """What is known of a time range of a series.
 
     stored: every record that the kind's rule expects is in the store. exchange: asked twice, the exchange has none.
-    closed: before the listing or after the delisting. pending: not over yet. lost: of a stream, it happened while
-    nobody received it and cannot be had again. expired: removed by retention. ours: the exchange has it, the store does
-    not. unknown: not asked.
+    closed: before the listing, after the delisting, or the exchange has none and says that the symbol is not traded.
+    pending: not over yet. lost: of a stream, it happened while nobody received it and cannot be had again. expired:
+    removed by retention. ours: the exchange has it, the store does not. unknown: not asked.
     """
 
     STORED = "stored"

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import math
 from collections import deque
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import NoReturn, TypeVar
 
 import msgspec
@@ -27,10 +29,14 @@ EARLY_MS = 10_000
 """So long before the end of a bar, by the exchange's clock as it is known here, a hint may come; one before it is
 not believed.
 """
-RECHECK_S = 60.0
-"""So long after it was written, a bar is asked for once more: it may have been corrected."""
+LOOKS_S = (60.0, 600.0)
+"""So long after it was written, or looked at, a bar is asked for once more: it may have been corrected. No exchange
+tells how late that can be; what is corrected later is found by loading the range again.
+"""
+TOGETHER_S = 60.0
+"""The bars whose last look falls into the same so many seconds are looked at by one request."""
 RECENT_MS = 600_000
-"""A bar that ended longer ago is corrected no more."""
+"""A bar that ended longer ago when it is written is history, and looked at no more."""
 ANSWERS = 3
 """So many answers without a bar that have a later one say that it does not exist."""
 _FIRST_PAUSE_S, _LONGEST_PAUSE_S = 0.5, 5.0
@@ -52,7 +58,7 @@ _decode_traded = msgspec.json.Decoder(_Traded).decode
 
 
 class _Written(msgspec.Struct, frozen=True):
-    """A bar that is asked for once more at `due` (monotonic seconds). body: as it is stored."""
+    """A bar that is looked at once more at `due` (monotonic seconds). body: as it is stored."""
 
     due: float
     position: int
@@ -75,9 +81,11 @@ class BarLoader(LiveWorker[P]):
         self._not_before = 0.0
         self._denied = 0  # answers that had a later bar than the next one
         self._wake = asyncio.Event()
-        self._rechecks: deque[_Written] = deque()
+        self._looks = tuple(deque[_Written]() for _ in LOOKS_S)  # each in the order of time
         self._corrected = 0
         self._skipped = 0
+        reach_s = (ctx.parameters.limit - 1) * rule.length_ms / 1000 if rule.length_ms else math.inf
+        self._reaches_back = reach_s > sum(LOOKS_S) + 2 * TOGETHER_S
         self._late = 0
 
     # What is heard
@@ -161,8 +169,7 @@ class BarLoader(LiveWorker[P]):
         if self._over_ms() > self._next_ms:
             return self._not_before - now
         due_ms = self._grid.next(self._next_ms) + LATE_MS - self._time.now_ms()
-        rest_s = max(due_ms / 1000, 0.001)
-        return min(rest_s, self._rechecks[0].due - now) if self._rechecks else rest_s
+        return min([max(due_ms / 1000, 0.001), *(look[0].due - now for look in self._looks if look)])
 
     async def _woken(self, rest_s: float) -> None:
         """Return after so long, or once there is a hint."""
@@ -175,8 +182,9 @@ class BarLoader(LiveWorker[P]):
                 task.cancel()
 
     def _question(self, now: float) -> ByTime:
-        """For the bars that are over and not written, and those that are to be checked once more by `now`."""
-        start_ms = min([self._next_ms, *(one.position for one in self._rechecks if one.due <= now)])
+        """For the bars that are over and not written, and those that are to be looked at once more by `now`."""
+        due = (one.position for look in self._looks for one in takewhile(lambda one: one.due <= now, look))
+        start_ms = min([self._next_ms, *due])
         end_ms = max(self._over_ms(), self._grid.next(start_ms))
         return ByTime(TimeRange(start_ms, end_ms), limit=self._ctx.parameters.limit)
 
@@ -215,23 +223,30 @@ class BarLoader(LiveWorker[P]):
         return bool(new) or over_ms <= next_ms
 
     def _checked(self, page: Page, asked: float) -> list[int]:
-        """The numbers of bars of the page that are other than what was written; each is checked once."""
+        """The numbers of bars of the page that are other than what was written, of those that were due when asked."""
         places = {position: n for n, position in enumerate(page.positions)}
-        changed, later = list[int](), deque[_Written]()
-        for one in self._rechecks:
-            number = places.get(one.position)
-            if one.due > asked:
-                later.append(one)
-            elif number is not None and self._body(page.values[number]) != one.body:
-                changed.append(number)
-        self._rechecks = later
+        changed = list[int]()
+        for number, look in reversed([*enumerate(self._looks)]):
+            while look and look[0].due <= asked:
+                one = look.popleft()
+                body, place = one.body, places.get(one.position)
+                if place is not None and (body := self._body(page.values[place])) != one.body:
+                    changed.append(place)
+                self._look_later(one.position, body, number + 1)
         return sorted(changed)
 
     def _check_later(self, position: int, value: bytes) -> None:
         """Let a bar be asked for once more, if it ended a short while ago."""
         if self._grid.next(position) >= self._time.now_ms() - RECENT_MS:
-            due = self._ctx.clock.monotonic() + RECHECK_S
-            self._rechecks.append(_Written(due=due, position=position, body=self._body(value)))
+            self._look_later(position, self._body(value), 0)
+
+    def _look_later(self, position: int, body: bytes, number: int) -> None:
+        """Let a bar be looked at for the `number`-th time, from 0 on; not where a page cannot reach back so far."""
+        if number == len(self._looks) or (number and not self._reaches_back):
+            return
+        due = self._ctx.clock.monotonic() + LOOKS_S[number]
+        due = math.ceil(due / TOGETHER_S) * TOGETHER_S if number else due
+        self._looks[number].append(_Written(due=due, position=position, body=body))
 
     def _body(self, value: bytes) -> bytes:
         return self._ctx.kind.document(None, value)[2]

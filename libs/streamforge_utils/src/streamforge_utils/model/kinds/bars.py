@@ -109,7 +109,7 @@ def joined_spans(spans: Iterable[TimeRange]) -> list[TimeRange]:
 class BarMaker:
     """Makes the bars of a range from records in their order, each once, in bounded memory.
 
-    A bar is whole if all of it is stored, or closed: before the listing or after the delisting. One that is not whole
+    A bar is whole if all of it is stored, or closed: the symbol was not traded. One that is not whole
     is left out, or with `partial` given if it has a record, each bar then saying whether it is `complete`. Of records
     that are moments a whole bar without any is flat at the last price before, as the exchange gives it, if no hole
     lies between.

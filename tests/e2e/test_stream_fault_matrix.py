@@ -138,7 +138,7 @@ def is_proven(workflow: rig.Json, until_ms: int) -> bool:
 def stored_of(manager: rig.Manager, workflow: rig.Json) -> list[Any]:
     """Every record in the collections that its coverage names."""
     decode, stored = msgspec.json.Decoder(kind_of_type(workflow["type"]).stored).decode_lines, []
-    named = {one.get("collection") for one in manager.coverage(workflow["queue_id"])} - {None}
+    named = {one["collection"] for one in manager.coverage(workflow["queue_id"]) if one.get("collection")}
     for collection in sorted(named):
         records = f"/collections/{collection}/records"
         answer = manager.api.get(records, params={"limit": "all", "format": "jsonl"})

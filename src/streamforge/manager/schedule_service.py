@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, MutableSequence, Sequence
 from typing import Any, NamedTuple
 
 import msgspec
@@ -246,7 +246,7 @@ class ScheduleService:
         return Listed(schedule, next_ms, _overdue(schedule, now_ms, undriven, waiting), undriven, waiting, doubt)
 
     async def _checked(
-        self, asked: Definition, found: list[InvalidInput], *, new: bool = True
+        self, asked: Definition, found: MutableSequence[InvalidInput], *, new: bool = True
     ) -> tuple[Definition, str | None]:
         """The definition in its one spelling, and what could not be checked. found: what is wrong beside it. new: its
         symbols are. Raises InvalidInput, which names all fields that are wrong."""

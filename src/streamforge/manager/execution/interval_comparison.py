@@ -1,8 +1,7 @@
 """The comparison of a live workflow's series of which only its loader's own record tells what it received.
 
 What the loader has told, interval by interval, counts as far as the records are stored: in the collection, or in
-segments in the store of objects. What no interval has is `lost`, with the cause that the loader told: nobody gives it
-again.
+segments in the store of objects. What no interval has is `lost` for good, with the cause that the loader told.
 """
 
 from __future__ import annotations

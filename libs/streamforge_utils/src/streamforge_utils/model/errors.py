@@ -5,7 +5,7 @@ A message names what failed, on which input, and what to do about it.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, MutableSequence, Sequence
 from contextlib import contextmanager
 
 
@@ -73,7 +73,7 @@ class InvalidInput(PermanentError):
 
 
 @contextmanager
-def noted(found: list[InvalidInput]) -> Iterator[None]:
+def noted(found: MutableSequence[InvalidInput]) -> Iterator[None]:
     """Adds an InvalidInput that is raised inside to `found`, and goes on behind."""
     try:
         yield

@@ -24,6 +24,7 @@ from streamforge_utils.model.errors import InvalidInput, RetryableError
 from streamforge_utils.model.kinds.registry import kind_of, series_of
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.ports.store import Bodies, Document
+from tests.limits import LIMIT_S
 from tests.manager.memory_service import NOW_MS, MemoryService
 from tests.manager.stored_bars import (
     DAY_MS,
@@ -263,6 +264,37 @@ async def test_some_of_one_bar_is_read_while_another_is_added_up(
     monkeypatch.setattr(service.world.store, "bodies", slow)
     await whole(service, WEEK, most=7)
     assert most == rollup_queue.TOGETHER == 2
+
+
+async def test_a_day_that_takes_long_holds_up_no_other_one_and_is_not_made_twice(
+    service: MemoryService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where the picture is asked for again meanwhile."""
+    monkeypatch.setattr(bar_service, "AT_ONCE", 0)
+    await store(service, WEEK)
+    reads, begun, going_on = service.world.store.bodies, list[str](), asyncio.Event()
+    third, last = asyncio.Event(), asyncio.Event()
+
+    async def held(name: str, **more: Any) -> Bodies:
+        begun.append(name)
+        if len(begun) == 2:
+            await going_on.wait()
+        elif len(begun) == 3:
+            third.set()
+            await last.wait()
+        return await reads(name, **more)
+
+    monkeypatch.setattr(service.world.store, "bodies", held)
+    await picture(service, WEEK, most=7)
+    async with asyncio.timeout(LIMIT_S):
+        await third.wait()
+        assert (await picture(service, WEEK, most=7)).bars.computing == 6
+        last.set()
+        while (await picture(service, WEEK, most=7)).bars.computing > 1:  # noqa: ASYNC110 - the answers are the signal
+            await asyncio.sleep(0.01)
+    going_on.set()
+    await service.bars.queue.idle()
+    assert len(begun) == len({*begun}) == 7
 
 
 async def test_a_bar_of_which_a_part_is_computed_has_no_price_yet(

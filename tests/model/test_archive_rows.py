@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamforge_utils.model.kinds.archive_files import ArchiveFiles
+from streamforge_utils.model.kinds.candles.kline_files import KlineFiles
 from streamforge_utils.model.kinds.paging import ById, ByTime, MalformedPage, Page, SentRequest
 from streamforge_utils.model.kinds.registry import kind_of, series_of
 from streamforge_utils.model.series import Series
@@ -243,6 +244,26 @@ def test_rows_together_are_read_as_one_by_one(type_name: str, at: int, text: byt
         assert alone is None or first_position(alone) <= first_position(outcome(slow + b"\n"))
     else:
         assert alone == behind[1:]
+
+
+@given(
+    at=st.integers(0, 160),
+    text=st.sampled_from([b"", b"0", b"00", b".", b",", b"\n", b"7", b"-", b"e5", b"9" * 20, b" ", b"\x00"]),
+    cut=st.integers(0, 3),
+)
+def test_rows_of_numbers_are_taken_as_each_of_them_alone_is(at: int, text: bytes, cut: int) -> None:
+    form = KlineFiles.rows
+    odd = KLINE[:at] + text + KLINE[at + cut :]
+
+    def columns(*rows: bytes) -> list[list[bytes]] | None:
+        try:
+            return form.read(b"".join(row + b"\n" for row in rows))
+        except MalformedPage:
+            return None
+
+    alone = columns(odd)
+    whole = alone and [[one, *column, one] for one, column in zip(KLINE.split(b","), alone, strict=True)]
+    assert columns(KLINE, odd, KLINE) == whole
 
 
 def first_position(values: list[bytes] | None) -> int:

@@ -20,7 +20,17 @@ START, STEP = 1_722_470_400_000, 1000
 FINE, COARSE = Grid(STEP), Grid(4 * STEP)
 WITHIN = TimeRange(START, START + 12 * STEP)
 prices = st.integers(1, 10**7).map(lambda number: number / 1000)
-trades = st.lists(st.tuples(st.integers(0, 12 * STEP - 1), prices, prices), max_size=40)
+sizes = [
+    prices,
+    st.integers(0, 10**9).map(lambda number: number / 10**8),
+    st.integers(10**9, 10**12).map(lambda number: number / 10),
+    st.integers(10**11, 10**14).map(float),
+    st.integers(0, 10**17).map(lambda number: number / 1000),
+]
+"""Of the trades of a list: with some digits behind the point, with 8, few or none, and with too many of them."""
+trades = st.sampled_from(sizes).flatmap(
+    lambda size: st.lists(st.tuples(st.integers(0, 12 * STEP - 1), prices, size), max_size=40)
+)
 Trade = tuple[int, float, float]
 
 

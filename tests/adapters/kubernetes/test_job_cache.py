@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 import pytest
 
+from streamforge_utils.adapters.kubernetes.diagnosis import Wait
 from streamforge_utils.adapters.kubernetes.job_cache import JOB_NAME_LABEL, JOB_UID_LABEL, CachedJob, JobCache
 from streamforge_utils.adapters.kubernetes.job_records import JobRecord
 from streamforge_utils.adapters.kubernetes.manifest import MEMBERS, QUEUE_ANNOTATION, TARGET_LABEL
@@ -48,6 +49,22 @@ def test_a_job_that_was_seen_to_go_before_the_answer_is_gone() -> None:
     assert touched == ["job-a", "job-a"]
 
 
+def test_a_job_is_reported_as_the_same_until_something_of_it_changes() -> None:
+    found, _ = cache()
+    entry = found.add(JOB, since=6.0)
+    (first,) = entry.seen()
+    assert entry.seen()[0] is first
+    entry.waited = Wait(reason="no room", next_step="make some", room=True)
+    assert [(one.waiting, one.waits_for_room) for one in entry.seen()] == [("no room", True)]
+    found.pods.changed(POD)
+    assert entry.seen() == [first], "it has begun"
+    found.jobs.changed(msgspec.convert({"metadata": {"name": "job-a", "uid": "uid-a"}, "spec": IMAGE}, JobObject))
+    assert [one.image for one in entry.seen()] == ["some:1"]
+    entry.end(entry.ended_as(first))
+    assert entry.seen() == [entry.record.ended]
+
+
+IMAGE = {"template": {"spec": {"containers": [{"image": "some:1"}]}}}
 MEMBERS_OF = [["job-a", "wf-a", 1], ["job-b", "wf-b", 2], ["job-c", "wf-c", 3]]
 BASKET = Metadata(
     name="basket-x",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import asyncio
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, get_args
 from unittest.mock import AsyncMock
@@ -17,7 +18,7 @@ from streamforge.manager.policy import Policy
 from streamforge.manager.workflow import Status
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import RetryableError
-from streamforge_utils.ports.bus import TopicSpec
+from streamforge_utils.ports.bus import Message, TopicSpec
 from streamforge_utils.ports.instrumentation import NullObserver
 from streamforge_utils.ports.store import State
 from tests.doubles.manualclock import ManualClock
@@ -116,8 +117,16 @@ async def test_loaders_are_told_their_share_again_until_it_was_sent(world: World
     assert world.launcher.specs[loader].environment["STREAMFORGE_WEIGHT_PER_MINUTE"] == "2100"
     await world.die()
     await world.start()
+    sends, calls = world.deps.producer.send, list[int]()
+
+    async def counted(topic: str, messages: Sequence[Message], **more: Any) -> None:
+        calls.append(sum(b'"budget"' in message.value for message in messages))
+        await sends(topic, messages, **more)
+
+    world.deps.producer.send = counted  # type: ignore[method-assign]
     await world.turns(2)
     assert len(world.commands("budget")) == 3, "a manager that remembers nothing tells both"
+    assert [number for number in calls if number] == [2], "at once"
 
 
 async def test_topics_and_jobs_of_the_past_are_removed(world: World) -> None:

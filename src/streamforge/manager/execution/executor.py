@@ -176,17 +176,21 @@ class Executor:
         version = f"version {self._deps.version}" if self._deps.version else ""
         return {target: f"image {image}" if image else version for target, image in images.items()}
 
-    async def send(self, command: Command) -> None:
-        """Send a command, stamped with the time."""
-        stamped = _replace(command, timestamp=self._deps.clock.now_ms() / 1000)
+    async def send(self, *commands: Command) -> None:
+        """Send commands, stamped with the time."""
+        timestamp = self._deps.clock.now_ms() / 1000
+        stamped = [_replace(command, timestamp=timestamp) for command in commands]
         await self._deps.producer.send(
             self._deps.control_topic,
-            [Message(command.queue_id.encode(), encode_command(stamped))],
-            fleeting=command.command == "ping",
+            [Message(command.queue_id.encode(), encode_command(command)) for command in stamped],
+            fleeting=all(command.command == "ping" for command in commands),
         )
 
     async def deal_budget(self) -> None:
-        """Send every running loader its share of the exchange's weight, where that has changed."""
+        """Send every running loader its share of the exchange's weight, where that has changed.
+
+        All at once: while many workflows are launched the share of each changes with every one.
+        """
         now_ms = self._deps.clock.now_ms()
         banned = now_ms < self._bans.ban.until_ms
         loaders = self._overview.loaders
@@ -195,21 +199,24 @@ class Executor:
         processes, together = processes_of(loaders, self.jobs)
         weights = self._budget.deal(loaders, running, banned=banned, together=together)
         connects = self._connects.deal(streams, now_ms, processes)
-        for job in [*weights, *(one for one in connects if one not in weights)]:
-            if job not in loaders:
-                continue  # it has ended meanwhile
+        same = 0 if banned else self._budget.share(len(loaders))
+        shares = weights | {job: same * together[job] for job in connects if job not in weights}
+        if not shares:
+            return
+        commands = []
+        for job, share in shares.items():
             queue_id, step = loaders[job]
-            share = weights.get(job, 0 if banned else self._budget.share(len(loaders)) * together[job])
-            payload = {"weight_per_minute": share}
-            await self.send(
+            commands.append(
                 Command(
                     command="budget",
                     queue_id=queue_id,
                     telemetry_id=step.telemetry_id,
                     attempt=None if step.attempt is None else step.attempt.number,
-                    payload=payload | ({"connects": connects[job]} if job in connects else {}),
+                    payload={"weight_per_minute": share} | ({"connects": connects[job]} if job in connects else {}),
                 )
             )
+        await self.send(*commands)
+        for job, share in shares.items():
             self._budget.sent(job, share)
             if job in connects:
                 self._connects.sent(job, connects[job])

@@ -29,7 +29,7 @@ MOST_JOBS = 16
 PATIENCE_S = 30.0
 """What nobody has asked for again for so long is given up."""
 TOGETHER = 2
-"""Bars whose days are made together: what is read and written of one takes no time while another is added up."""
+"""Spans that are made at once: what is read and written of one takes no time while another is added up."""
 _KEPT = 512
 """Parts of days that are not over, which are kept in memory: of some pictures of several series of 24 hours each."""
 _log = structlog.get_logger(__name__)
@@ -51,6 +51,7 @@ class RollupQueue:
         self._jobs: dict[tuple[Series, str], _Job] = {}
         self._failed: dict[tuple[Series, str], StreamForgeError] = {}
         self._parts: dict[tuple[Series, int, str], list[BarSum]] = {}
+        self._under_way = set[tuple[Series, TimeRange]]()
         self._task: asyncio.Task[None] | None = None
         self._closed = False
 
@@ -127,23 +128,27 @@ class RollupQueue:
 
     async def _work(self) -> None:
         while self._jobs:
+            await asyncio.gather(*(self._make_some() for _ in range(TOGETHER)))
+
+    async def _make_some(self) -> None:
+        """Make spans, of one picture after the other, until nothing is left to begin."""
+        while self._jobs:
             name, job = next(iter(self._jobs.items()))
-            if job.spans and self._clock.monotonic() - job.asked <= PATIENCE_S:
-                some = [job.spans.pop() for _ in range(min(TOGETHER, len(job.spans)))]
-                for error in await asyncio.gather(
-                    *(self._make_lacking(*name, one) for one in some), return_exceptions=True
-                ):
-                    if isinstance(error, Exception):
-                        self._fail(name, error)
-                        job.spans.clear()
-                    elif error is not None:
-                        raise error
-            else:
+            del self._jobs[name]
+            if not job.spans or self._clock.monotonic() - job.asked > PATIENCE_S:
+                continue
+            self._jobs[name] = job  # after the others
+            making = (name[0], job.spans.pop())
+            if making in self._under_way:  # the picture was asked for again meanwhile
+                continue
+            self._under_way.add(making)
+            try:
+                await self._make_lacking(*name, making[1])
+            except Exception as error:
+                self._fail(name, error)
                 job.spans.clear()
-            if self._jobs.get(name) is job:  # it was not asked for again meanwhile
-                del self._jobs[name]
-                if job.spans:
-                    self._jobs[name] = job  # after the others
+            finally:
+                self._under_way.discard(making)
 
     def _fail(self, job: tuple[Series, str], error: Exception) -> None:
         """Let who asks next hear of it."""

@@ -106,6 +106,11 @@ async def test_a_collection_whose_file_is_gone_or_whose_drop_was_cut_short_is_em
     assert list(await store.names()) == []
     await store.upsert("candles", documents("newer"))
     assert list(await store.keys("candles")) == ["newer"]
+    assert (await store.bodies("candles")).count == 1
+    with closing(sqlite3.connect(file_of(directory, "candles"))) as connection, connection:
+        connection.execute("UPDATE collection SET dropped = 1")
+    assert (await store.bodies("candles")).count == 0
+    assert list(await store.names()) == []
 
 
 async def test_nothing_is_written_into_a_file_that_was_unlinked(store: EmbeddedStore, directory: Path) -> None:

@@ -20,6 +20,12 @@ from streamforge_utils.model.kinds.kind import RecordKind
 from streamforge_utils.model.messages import DECODE_ERRORS
 from streamforge_utils.model.timeranges import TimeRange
 
+_LAST_DIGITS = (8, 2, 0)
+"""How many amounts have behind the point: 8 at most, and few where they are large."""
+_TO_WHOLE = 1.5 * 2**52
+"""Added and taken away it rounds a double of less than 2^51 to a whole number."""
+_EXACT = 10**15
+
 
 class BarSum(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The records of a bar, one at least. time: when the bar opens, unix milliseconds. records: how many there are."""
@@ -50,9 +56,9 @@ def sums_of(kind: RecordKind, bodies: bytes, grid: Grid, within: TimeRange) -> l
     if sorted(times) != times:
         records.sort(key=lambda one: grid.floor(one.time))  # those of a bar stay in the order of keys
         times = [grid.floor(one.time) for one in records]
-    opens = [one.open for one in records]
-    highs, lows, closes = [opens] * 3 if one_price else _columns(records)
-    volumes = [one.volume for one in records]
+    highs = [one.open for one in records] if one_price else [one.high for one in records]
+    lows = highs if one_price else [one.low for one in records]
+    amounts, digits = _addable([one.volume for one in records])
     found, first = list[BarSum](), 0
     begin_ms = max(within.start_ms, grid.floor(min(times[0], within.end_ms - 1)))
     with localcontext(prec=DIGITS):
@@ -66,11 +72,11 @@ def sums_of(kind: RecordKind, bodies: bytes, grid: Grid, within: TimeRange) -> l
                     BarSum(
                         open_ms,
                         end - first,
-                        opens[first],
+                        records[first].open,
                         max(highs[first:end]),
                         min(lows[first:end]),
-                        closes[end - 1],
-                        sum(volumes[first:end], Decimal(0)),
+                        records[end - 1].open if one_price else records[end - 1].close,
+                        _as_decimal(sum(amounts[first:end]), digits),
                     )
                 )
                 first = end
@@ -85,7 +91,7 @@ def merged(sums: Iterable[BarSum], grid: Grid) -> list[BarSum]:
             if one.time >= end_ms:
                 open_ms = grid.floor(one.time)
                 end_ms = grid.next(open_ms)
-                found.append(msgspec.structs.replace(one, time=open_ms))
+                found.append(one if one.time == open_ms else msgspec.structs.replace(one, time=open_ms))
                 continue
             last = found[-1]
             found[-1] = BarSum(
@@ -100,21 +106,35 @@ def merged(sums: Iterable[BarSum], grid: Grid) -> list[BarSum]:
     return found
 
 
-def _columns(records: Sequence[Any]) -> list[list[float]]:
-    """What is highest, lowest and last in each record."""
-    return [[one.high for one in records], [one.low for one in records], [one.close for one in records]]
+def _addable(amounts: list[float]) -> tuple[Sequence[float | Decimal], int]:
+    """Numbers that are added without an error, and how many digits more they have before the point than the amounts,
+    none of which is negative.
+
+    Doubles that are whole numbers, where those of all amounts are less than 10^15: as one that divided gives the
+    amount again, each is the amount as it is written, since no other number of so few digits reads as it.
+    """
+    for digits in _LAST_DIGITS:
+        unit = 10.0**digits
+        whole = [amount * unit + _TO_WHOLE - _TO_WHOLE for amount in amounts]
+        if sum(whole) < _EXACT and [one / unit for one in whole] == amounts:
+            return whole, digits
+    return [Decimal(repr(amount)) for amount in amounts], 0
+
+
+def _as_decimal(number: float | Decimal, digits: int) -> Decimal:
+    return number if isinstance(number, Decimal) else Decimal(int(number)).scaleb(-digits)
 
 
 @lru_cache(maxsize=64)
 def _decoder(kind: RecordKind) -> tuple[Any, bool]:
-    """Reads of stored documents only what counts, under the names of a bar: prices as the doubles that they are, the
-    volume as decimal number. And whether a record has one price alone, which is read as `open`."""
+    """Reads of stored documents only what counts, under the names of a bar, as the doubles that it is. And
+    whether a record has one price alone, which is read as `open`."""
     fields = kind.bar_fields
     if fields is None:
         raise PermanentError(f"no bars can be made of {kind.name}")
     one_price = len({*fields[:4]}) == 1
     prices = ("open",) if one_price else ("open", "high", "low", "close")
-    types: dict[str, type] = {"time": int, **dict.fromkeys(prices, float), "volume": Decimal}
+    types: dict[str, type] = {"time": int, **dict.fromkeys(prices, float), "volume": float}
     stored_as = {"time": kind.time, **dict(zip(prices, fields, strict=False)), "volume": fields[4]}
     read = msgspec.defstruct(f"{kind.name}_bar", list(types.items()), rename=stored_as, gc=False)
     return msgspec.json.Decoder(list[read]).decode, one_price  # type: ignore[valid-type]

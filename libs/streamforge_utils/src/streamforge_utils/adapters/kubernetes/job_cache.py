@@ -35,7 +35,7 @@ class CachedJob(msgspec.Struct, eq=False, kw_only=True):
     asked to end it; ending: which of its jobs it was asked to end. waited: why it has not begun. log: its last lines,
     fetched while it was being deleted, None if they were not; reading: the task that fetches them. settling: the task
     that finds out how it ended. looked_up: its record was looked for once it was gone. deletions: since when each of
-    its pods was asked to be deleted.
+    its pods was asked to be deleted. reported: its jobs as they were reported last, and of what.
     """
 
     record: JobRecord
@@ -53,6 +53,7 @@ class CachedJob(msgspec.Struct, eq=False, kw_only=True):
     settling: asyncio.Task[None] | None = None
     looked_up: bool = False
     deletions: dict[str, float] = {}
+    reported: tuple[list[Job], JobRecord | None, JobObject | None, Wait | None] = ([], None, None, None)
     changing: asyncio.Lock = msgspec.field(default_factory=asyncio.Lock)
     over: asyncio.Event = msgspec.field(default_factory=asyncio.Event)
 
@@ -149,12 +150,17 @@ class CachedJob(msgspec.Struct, eq=False, kw_only=True):
         return any(pod.status.phase != "Pending" for pod in self.pods.values())
 
     def seen(self) -> list[Job]:
-        """Its jobs as a launcher reports them."""
-        return [self._seen(one) if one.ended is None else one.ended for one in self.record.members or (self.record,)]
-
-    def _seen(self, record: JobRecord) -> Job:
-        image = "" if self.job is None else self.job.image
+        """Its jobs as a launcher reports them: often, and the same ones until something of it changes."""
         waited = None if self.has_begun() else self.waited
+        jobs, *of = self.reported
+        if of[0] is not self.record or of[1] is not self.job or of[2] is not waited:
+            some = self.record.members or (self.record,)
+            jobs = [self._seen(one, waited) if one.ended is None else one.ended for one in some]
+            self.reported = jobs, self.record, self.job, waited
+        return jobs
+
+    def _seen(self, record: JobRecord, waited: Wait | None) -> Job:
+        image = "" if self.job is None else self.job.image
         if waited is None:
             return record.as_job(JobState.RUNNING, image=image)
         return record.as_job(

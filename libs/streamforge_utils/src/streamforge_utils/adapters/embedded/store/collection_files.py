@@ -11,6 +11,7 @@ import sqlite3
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager, suppress
+from functools import partial
 from pathlib import Path
 from typing import Final, TypeVar
 
@@ -58,14 +59,18 @@ class Catalogue:
 
         size: bytes that it writes, about.
         """
-        done = self._do(collection, work, sqlite.transaction, create=create)
+        done = self._do(collection, partial(_work_if_kept, work), sqlite.transaction, create=create)
         if (opened := self._open.get(collection)) is not None:
             self._copier.written(opened[1], size)
         return done
 
     def read(self, collection: str, work: Callable[[sqlite3.Connection], T]) -> T | None:
         """Do `work` on one snapshot of the collection; None if there is none."""
-        return self._do(collection, work, sqlite.snapshot, create=False)
+        return self._do(collection, partial(_work_if_kept, work), sqlite.snapshot, create=False)
+
+    def ask(self, collection: str, work: Callable[[sqlite3.Connection], T]) -> T | None:
+        """As `read`, where `work` is one statement, which is a snapshot by itself, and raises Dropped."""
+        return self._do(collection, work, _alone, create=False)
 
     def check(self, collection: str, within_s: float) -> bool:
         """As `sqlite.check`; a collection that is not there is whole."""
@@ -115,9 +120,12 @@ class Catalogue:
             if found is None:
                 return None
             connection, path = found
-            with self._reopened_after_failure(collection), transaction(connection, path):
-                if not document_rows.is_dropped(connection):
-                    return work(connection)
+            with (
+                suppress(document_rows.Dropped),
+                self._reopened_after_failure(collection),
+                transaction(connection, path),
+            ):
+                return work(connection)
             self._settle_drop(collection, path)
         raise RetryableError(f"collection {collection} is dropped again and again by another process; try again")
 
@@ -221,3 +229,12 @@ class Catalogue:
     def _file(self, collection: str, identity: int) -> Path:
         # Lower case: to some file systems a and A are the same; the id differs.
         return self._directory / f"{fit(collection.lower(), 100, 'a-z0-9_-', joint='_')}.{identity}.db"
+
+
+def _work_if_kept(work: Callable[[sqlite3.Connection], T], connection: sqlite3.Connection) -> T:
+    document_rows.require_kept(connection)
+    return work(connection)
+
+
+def _alone(_connection: sqlite3.Connection, path: Path) -> AbstractContextManager[None]:
+    return sqlite.translated(path, "read")

@@ -50,10 +50,15 @@ _DELETE = f"DELETE FROM documents WHERE key IN ({', '.join('?' * _LOOKUP)})"  # 
 _EXISTING = f"SELECT key, version, body FROM documents WHERE key IN ({', '.join('?' * _LOOKUP)})"  # noqa: S608
 
 
-def is_dropped(connection: sqlite3.Connection) -> bool:
-    """Whether the collection was dropped since it was opened; counts for the transaction that is open."""
+class Dropped(Exception):
+    """The collection was dropped since it was opened."""
+
+
+def require_kept(connection: sqlite3.Connection) -> None:
+    """Raises Dropped; what it does not raise for stays kept in the transaction that is open."""
     row = connection.execute("SELECT dropped FROM collection").fetchone()
-    return row is not None and bool(row[0])
+    if row is not None and row[0]:
+        raise Dropped
 
 
 def upsert(connection: sqlite3.Connection, documents: Sequence[Document]) -> list[Answer]:
@@ -78,13 +83,20 @@ def read(connection: sqlite3.Connection, first: str, last: str | None, limit: in
 
 
 def bodies(connection: sqlite3.Connection, first: str, last: str | None, limit: int) -> Bodies:
-    """The bodies of what `read` would give: joined by SQLite, without an object for each and beside other threads."""
+    """The bodies of what `read` would give: joined by SQLite, without an object for each and beside other threads.
+
+    By one statement, and outside a transaction: behind each a thread waits for the interpreter, where others compute.
+    Raises Dropped.
+    """
     where, values = _range(first, last)
-    array, count, key = connection.execute(
-        "SELECT CAST('[' || group_concat(CAST(body AS TEXT), ',') || ']' AS BLOB), count(*), max(key) "  # noqa: S608
+    array, count, key, dropped = connection.execute(
+        "SELECT CAST('[' || group_concat(CAST(body AS TEXT), ',') || ']' AS BLOB), count(*), max(key), "  # noqa: S608
+        "(SELECT max(dropped) FROM collection) "
         f"FROM (SELECT key, body FROM documents WHERE {where} ORDER BY key LIMIT ?)",  # fixed texts
         (*values, max(limit, 0)),
     ).fetchone()
+    if dropped:
+        raise Dropped
     return Bodies(array, count, key) if count else Bodies.of(())
 
 

@@ -88,8 +88,9 @@ class EmbeddedStore:
         return await self._ask(collection, lambda held: document_rows.read(held, first, last, limit)) or []
 
     async def bodies(self, collection: str, *, first: str = "", last: str | None = None, limit: int = 1000) -> Bodies:
-        found = await self._ask(collection, lambda held: document_rows.bodies(held, first, last, limit))
-        return found or Bodies.of(())
+        check_name(collection)
+        read = partial(document_rows.bodies, first=first, last=last, limit=limit)
+        return await self._reading.run(self._read.ask, collection, read) or Bodies.of(())
 
     async def keys(
         self, collection: str, *, first: str = "", last: str | None = None, limit: int = 100_000

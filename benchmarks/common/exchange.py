@@ -12,9 +12,7 @@ LISTED_MS = 1_356_998_400_000
 """2013-01-01"""
 
 
-def config(
-    symbols: int = 1, trades_a_minute: int = 32, speed: float = 1.0, faults: tuple[str, ...] = ()
-) -> ExchangeConfig:
+def config(symbols: int = 1, trades_a_minute: int = 32, speed: float = 1.0) -> ExchangeConfig:
     """An exchange of so many symbols, `SYMBOL` the first of them. trades_a_minute: of each, on the average.
 
     speed: of its clock.
@@ -31,9 +29,9 @@ def config(
         )
         for base in bases
     )
-    return ExchangeConfig(weight_limit=None, symbols=tuple(specs), speed=speed, faults=faults)
+    return ExchangeConfig(weight_limit=None, symbols=tuple(specs), speed=speed)
 
 
 if __name__ == "__main__":
-    number, trades, fast, *wrong = sys.argv[1:]
-    sys.exit(run(config(int(number), int(trades), float(fast), tuple(wrong)), json_line=True))
+    number, trades, fast = sys.argv[1:]
+    sys.exit(run(config(int(number), int(trades), float(fast)), json_line=True))

@@ -42,14 +42,12 @@ def ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]
 
 
 @contextmanager
-def exchange(
-    symbols: int = 1, trades_a_minute: int = 32, speed: float = 1.0, faults: Sequence[str] = ()
-) -> Iterator[str]:
+def exchange(symbols: int = 1, trades_a_minute: int = 32, speed: float = 1.0) -> Iterator[str]:
     """The URL of a test exchange without limits, a new process. Raises RuntimeError if it does not start.
 
     speed: of its clock.
     """
-    arguments = (str(symbols), str(trades_a_minute), str(speed), *faults)
+    arguments = (str(symbols), str(trades_a_minute), str(speed))
     command = [sys.executable, "-m", "benchmarks.common.exchange", *arguments]
     with ended(subprocess.Popen(command, stdout=subprocess.PIPE, cwd=ROOT, env=environment())) as process:
         assert process.stdout is not None
@@ -87,10 +85,14 @@ def manager(data: Path, exchange_url: str, **settings: str) -> Iterator[str]:
         yield url
 
 
-def worker(target: str, settings: Mapping[str, str]) -> subprocess.Popen[bytes]:
-    """A worker's process, started as the launcher starts it."""
+AS_LAUNCHED = ("-P", "-m", "streamforge.workers")
+
+
+def worker(target: str, settings: Mapping[str, str], how: Sequence[str] = AS_LAUNCHED) -> subprocess.Popen[bytes]:
+    """A worker's process. how: what the interpreter is told; as the launcher does it, if nothing else is said."""
     return subprocess.Popen(
-        [sys.executable, "-P", "-m", "streamforge.workers", target],
+        [sys.executable, *how, target],
+        cwd=ROOT,
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
         env=environment(**settings),

@@ -7,7 +7,7 @@ import json
 import statistics
 import time
 import urllib.request
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from itertools import product
 from pathlib import Path
@@ -21,44 +21,52 @@ from benchmarks.common.workflow import Workflow
 from benchmarks.live.confirmations import make_topics
 from streamforge.exchange.faults import FAULTS
 
-DAY_S = 86_400.0
+HOUR_S = 3_600.0
 EVERY_S = 0.2
-WARM_UP = 0.1
-"""Share of the run in which a process gets what it needs once."""
+WARM_UP = 0.25
+"""Share of the run in which a process gets what it needs once, also for what goes wrong."""
 PERCENT = 5.0
 _OF_BARS = ("bar",)
 _OF_BOOKS = ("diff", "ticker", "snapshot")
 _OFTEN = ("stream-missing", "stream-duplicate", "stream-disordered", "stream-late", "stream-unknown", "stream-unit")
 """They end no connection."""
 _ASKED = ("connect", "snapshot")
-"""Stages of what is asked for now and then."""
+"""Stages of what is asked for now and then: three times each, before what makes workers ask."""
 _OPTIONS = {"stream-silence": ("seconds=600",), "stream-stall": ("seconds=600",)}
 """Of an exchange whose minutes pass in a tenth of a second. Nothing for ever: it takes a minute of the machine to be
 noticed, in which this exchange goes on by hours."""
+HURRIED = ("-m", "benchmarks.live.hurried_worker")
+MOST = 3
+"""A busy machine comes later to the last faults: it has so many times the time."""
+TINY_S = 2.0
 
 
 class Case(msgspec.Struct, frozen=True):
-    """Workers of a type. seconds: of the machine, for the day. events: that come on streams in it, about: a third of
-    them, as connections that fail are made again after pauses of the machine's time.
-    """
+    """Workers of a type. seconds: of the machine, for so many hours. of: the stages of faults that concern it alone."""
 
     type_name: str
     loader: str
     sink: str
     trades_a_minute: int
     seconds: float
-    events: int
-    books: bool
+    of: tuple[str, ...] = ()
+    hours: int = 24
+
+    @property
+    def length(self) -> str:
+        """For a person."""
+        return "a day" if self.hours == 24 else f"{self.hours} hours"
 
 
-TRADES = Case("ws_trades", "loader-ws-trades", "arango-trades", 100, 120.0, 50_000, False)
-BOOKS = Case("ws_orderbook", "loader-ws-orderbook", "arango-orderbook", 16, 600.0, 300_000, True)
-TINY_S = 2.0
+TRADES = Case("ws_trades", "loader-ws-trades", "arango-trades", 100, 100.0)
+CANDLES = Case("ws_candles_1m", "loader-ws-candles", "arango-candles", 20, 60.0, _OF_BARS)
+BOOK = Case("ws_orderbook", "loader-ws-orderbook", "arango-orderbook", 16, 80.0, _OF_BOOKS, 4)
+BOOKS = Case("ws_orderbook", "loader-ws-orderbook", "arango-orderbook", 16, 600.0, _OF_BOOKS)
 
 
 def run(bench: Bench) -> Section:
-    """Measure the workers of trades."""
-    return _section(bench, TRADES)
+    """Measure the workers of trades, of candles, and, for some hours, of an order book."""
+    return _section(bench, TRADES, CANDLES, BOOK)
 
 
 def run_books(bench: Bench) -> Section:
@@ -66,39 +74,50 @@ def run_books(bench: Bench) -> Section:
     return _section(bench, BOOKS)
 
 
-def _section(bench: Bench, case: Case) -> Section:
-    seconds, speed = (TINY_S if bench.size is Size.TINY else case.seconds), DAY_S / case.seconds
-    faults = faults_of(case)
-    with bench.folder() as folder, exchange(1, case.trades_a_minute, speed, faults) as url:
-        samples = _watched(folder, url, case, seconds)
-        struck = _struck(url)
-    lines: list[Line] = []
-    for target, found in samples.items():
-        first, last = thirds(found)
-        bench.say(f"{target}: {first:.1f} MB, then {last:.1f} MB")
-        lines += [
-            Line(
-                what=f"{target}: growth of memory in a day of faults, either way",
-                measured=100 * abs(last / first - 1),
-                unit="%",
-                below=PERCENT,
-            ),
-            Line(what=f"{target}: memory in the last third of that day", measured=last, unit="MB"),
-        ]
+def _section(bench: Bench, *cases: Case) -> Section:
+    lines, details = list[Line](), list[str]()
+    for case in cases:
+        with bench.folder() as folder, exchange(1, case.trades_a_minute, case.hours * HOUR_S / case.seconds) as url:
+            samples = _watched(folder, url, case, bench.size)
+            struck = _struck(url)
+        if bench.size is not Size.TINY:
+            check_struck(struck, case)
+        for target, found in samples.items():
+            first, last = thirds(found)
+            bench.say(f"{target}: {first:.1f} MB, then {last:.1f} MB")
+            lines += [
+                Line(
+                    what=f"{target}: growth of memory in {case.length} of faults, either way",
+                    measured=100 * abs(last / first - 1),
+                    unit="%",
+                    below=PERCENT,
+                ),
+                Line(what=f"{target}: memory in the last third of {case.length}", measured=last, unit="MB"),
+            ]
+        details.append(
+            f"{case.type_name}: {case.length} in {case.seconds:.0f} s; all {len(struck)} faults struck, "
+            f"{sum(struck.values()):,} times in all; {len(samples[case.loader])} samples."
+        )
     return Section(
-        title=f"Memory of live workers ({case.type_name})",
+        title=f"Memory of live workers ({', '.join(case.type_name for case in cases)})",
         how=(
-            f"{case.loader} and {case.sink}, each a process, load what the test exchange's streams give, whose clock "
-            f"runs {speed:,.0f} times as fast as the machine's: a day passes in {case.seconds:.0f} s. It does "
-            "everything wrong that it can: what ends connections once or more in that day, the rest all the time. The "
-            f"mean of resident memory in the last third against that in the first, behind a warm-up of {WARM_UP:.0%}."
+            "A loader and its sink, each a process, load what the test exchange's streams give, whose clock runs so "
+            "fast that hours pass in a minute; the loader's pauses before it connects again are a second at most, as "
+            "they would be hours else. The exchange does everything wrong that it can and that concerns them: "
+            "what ends connections, one after the other over that time, the rest all the time; what did not happen "
+            "would be an error here. The mean of resident memory in the last third against that in the first, behind "
+            f"a warm-up of {WARM_UP:.0%}."
         ),
         lines=tuple(lines),
-        details=(
-            f"{len(struck)} of {len(faults)} faults struck, {sum(struck):,} times in all; "
-            f"{len(samples[case.loader])} samples.",
-        ),
+        details=tuple(details),
     )
+
+
+def check_struck(struck: Mapping[str, int], case: Case) -> None:
+    """Raises RuntimeError naming the faults of that time that did not happen."""
+    often, single = faults_of(case)
+    if never := sorted(fault for fault in (*often, *single) if not struck.get(fault)):
+        raise RuntimeError(f"{case.type_name}: in {case.length} not all went wrong that should: {', '.join(never)}")
 
 
 def thirds(samples: Sequence[float]) -> tuple[float, float]:
@@ -108,35 +127,44 @@ def thirds(samples: Sequence[float]) -> tuple[float, float]:
     return statistics.mean(warm[:third]), statistics.mean(warm[-third:])
 
 
-def faults_of(case: Case) -> list[str]:
-    """All that concern the streams of a type; those that end connections, once each, are spread over the day."""
-    often, once = list[str](), list[str]()
+def faults_of(case: Case) -> tuple[list[str], list[str]]:
+    """All that concern the streams of a type: those of the whole time, and those that are switched on one by one."""
+    often, asked, once = list[str](), list[str](), list[str]()
     for name, kind in FAULTS.items():
-        if not kind.of_streams or kind.stage in _OF_BARS or (kind.stage in _OF_BOOKS and not case.books):
+        if not kind.of_streams or (kind.stage in (*_OF_BARS, *_OF_BOOKS) and kind.stage not in case.of):
             continue
         for chosen in product(*([f"{key}={value}" for value in values] for key, values in kind.choices.items())):
-            options = (*chosen, *_OPTIONS.get(name, ()))
-            chance = 0.1 if kind.stage in _ASKED else 0.002 if name in _OFTEN else None
-            fault = f"{name}:{''.join(f'{one},' for one in options)}"
-            if chance is None:
-                once.append(fault)
+            fault = f"{name}:{''.join(f'{one},' for one in (*chosen, *_OPTIONS.get(name, ())))}"
+            if kind.stage in _ASKED:
+                asked.append(f"{fault}count=3")
+            elif name in _OFTEN or kind.stage in _OF_BARS:
+                often.append(f"{fault}p={0.02 if kind.stage in _OF_BARS else 0.002}")
             else:
-                often.append(f"{fault}p={chance}")
-    step = case.events // (len(once) + 2)
-    return often + [f"{fault}after={step * (place + 1)},count=1" for place, fault in enumerate(once)]
+                once.append(f"{fault}count=1")
+    return often, asked + once
 
 
-def _watched(folder: Path, url: str, case: Case, seconds: float) -> dict[str, list[float]]:
-    """Megabytes of the workers, every `EVERY_S`."""
+def _watched(folder: Path, url: str, case: Case, size: Size) -> dict[str, list[float]]:
+    """Megabytes of the workers, every `EVERY_S`, while single faults are switched on. A tiny run has few of them."""
     workflow = Workflow(folder, 1, type_name=case.type_name, loader=case.loader, sink=case.sink)
     asyncio.run(make_topics(workflow))
     settings = workflow.settings(TIME_RANGE="", STREAMFORGE_EXCHANGE_URL=url, STREAMFORGE_CONNECTS="300")
     found: dict[str, list[float]] = {case.loader: [], case.sink: []}
+    often, single = faults_of(case)
+    for fault in often:
+        _switch_on(url, fault)
     with ExitStack() as stack:
-        processes = {target: stack.enter_context(ended(worker(target, settings))) for target in found}
-        give_up = time.monotonic() + seconds
-        while time.monotonic() < give_up:
+        processes = {target: stack.enter_context(ended(worker(target, settings, HURRIED))) for target in found}
+        seconds = {Size.FULL: case.seconds, Size.QUICK: case.seconds / 2, Size.TINY: TINY_S}[size]
+        began, on = time.monotonic(), 0
+        while (passed := time.monotonic() - began) < seconds or (
+            size is not Size.TINY and passed < MOST * seconds and not all(_struck(url).values())
+        ):
             time.sleep(EVERY_S)
+            # None in the first and the last tenth: before that are no connections, and each has to come.
+            while on < min(len(single), int(len(single) * (passed / seconds - 0.1) / 0.8) + 1):
+                _switch_on(url, single[on])
+                on += 1
             for target, process in processes.items():
                 if process.poll() is not None:
                     raise RuntimeError(f"{target} ended with exit code {process.returncode}")
@@ -144,7 +172,13 @@ def _watched(folder: Path, url: str, case: Case, seconds: float) -> dict[str, li
     return found
 
 
-def _struck(url: str) -> list[int]:
+def _switch_on(url: str, fault: str) -> None:
+    body = msgspec.json.encode({"fault": fault})
+    with urllib.request.urlopen(f"{url}/control/faults", body, timeout=30):  # noqa: S310 - ours
+        pass
+
+
+def _struck(url: str) -> dict[str, int]:
     with urllib.request.urlopen(f"{url}/control/faults", timeout=30) as answer:  # noqa: S310 - ours
         faults = json.load(answer)["faults"]
-    return [one["struck"] for one in faults if one["struck"]]
+    return {one["fault"]: one["struck"] for one in faults}

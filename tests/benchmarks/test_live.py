@@ -7,29 +7,42 @@ import pytest
 from benchmarks.common.stream_server import Sent
 from benchmarks.live import latency
 from benchmarks.live.latency import Ways
-from benchmarks.live.memory import BOOKS, TRADES, Case, faults_of, thirds
+from benchmarks.live.memory import BOOKS, CANDLES, TRADES, Case, check_struck, faults_of, thirds
 from streamforge.exchange.faults import FAULTS, parse_fault
 
 MS = 1_000_000
 
 
-@pytest.mark.parametrize(("case", "others"), [(TRADES, {"bar", "diff", "ticker", "snapshot"}), (BOOKS, {"bar"})])
+@pytest.mark.parametrize(
+    ("case", "others"),
+    [(TRADES, {"bar", "diff", "ticker", "snapshot"}), (CANDLES, {"diff", "ticker", "snapshot"}), (BOOKS, {"bar"})],
+)
 def test_a_day_has_all_faults_that_concern_the_type(case: Case, others: set[str]) -> None:
-    faults = [parse_fault(text) for text in faults_of(case)]
-    assert {one.name for one in faults} == {
+    often, single = ([parse_fault(text) for text in texts] for texts in faults_of(case))
+    assert {one.name for one in (*often, *single)} == {
         name for name, kind in FAULTS.items() if kind.of_streams and kind.stage not in others
     }
-    kinds = {one.options["kind"] for one in faults if one.name == "stream-frame"}
+    kinds = {one.options["kind"] for one in single if one.name == "stream-frame"}
     assert kinds == set(FAULTS["stream-frame"].choices["kind"])
-    once = [int(one.number("after")) for one in faults if one.number("count") == 1]
-    assert len(once) > 10
-    assert max(once) < case.events
-    assert {one.number("p") for one in faults if one.number("count") != 1} == {0.1, 0.002}
+    assert {one.number("count") for one in single} == {1, 3}
+    # What is asked for comes before what makes workers connect anew, and so ask.
+    assert [one.number("count") for one in single] == sorted((one.number("count") for one in single), reverse=True)
+    assert {one.number("p") for one in often} <= {0.02, 0.002}
+
+
+def test_a_fault_that_never_struck_is_no_day_of_all_faults() -> None:
+    struck = dict.fromkeys([*faults_of(TRADES)[0], *faults_of(TRADES)[1]], 1)
+    check_struck(struck, TRADES)
+    with pytest.raises(RuntimeError, match=r"not all went wrong that should: stream-reset:count=1$"):
+        check_struck(struck | {"stream-reset:count=1": 0}, TRADES)
+    del struck["stream-slow:count=1"]
+    with pytest.raises(RuntimeError, match="stream-slow"):
+        check_struck(struck, TRADES)
 
 
 def test_the_last_third_is_compared_with_the_first_behind_the_warm_up() -> None:
-    assert thirds([1000.0, *[1.0, 2.0, 3.0] * 3]) == (2.0, 2.0)
-    assert thirds([1000.0, 1.0, 1.0, 1.0, 5.0, 5.0, 5.0, 9.0, 9.0, 9.0]) == (1.0, 9.0)
+    assert thirds([1000.0] * 3 + [1.0, 2.0, 3.0] * 3) == (2.0, 2.0)
+    assert thirds([1000.0] * 3 + [1.0] * 3 + [5.0] * 3 + [9.0] * 3) == (1.0, 9.0)
 
 
 def test_the_lag_of_a_burst_is_gone_with_the_first_event_in_usual_time() -> None:

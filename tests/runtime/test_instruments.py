@@ -101,6 +101,8 @@ def test_waits_are_told_apart_and_their_time_is_counted() -> None:
     assert progress.snapshot().waiting is None
     progress.wait("input", "records", 1_722_600_009_500)
     assert progress.snapshot().waiting_until == 1_722_600_009.5
+    progress.adapter_waits("connections")
+    assert progress.snapshot().waiting == "connections", "what holds the other wait up is told"
 
 
 # Metrics

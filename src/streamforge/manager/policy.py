@@ -92,10 +92,11 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     ] = 4200  # 70 % of the exchange's limit for one address
     connects: Annotated[
         int,
-        msgspec.Meta(ge=1, le=300),  # a loader's share may be half of it, and takes no more
+        msgspec.Meta(ge=1, le=10_000),
         variable(
             "STREAMFORGE_TOTAL_CONNECTS",
-            "connections to the exchange's streams that all loaders together may try to make in five minutes",
+            "connections to the exchange's streams that all loaders together may try to make in five minutes; Binance "
+            "allows an address 300",
             unit="connections in five minutes",
         ),
     ] = 150  # half of the exchange's limit for one address: windows may overlap

@@ -8,7 +8,7 @@ from functools import partial
 
 import pytest
 
-from streamforge.manager.execution.baskets import GATHER_S, Baskets, connections_of, processes_of
+from streamforge.manager.execution.baskets import GATHER_S, Baskets, Launches, processes_of
 from streamforge.manager.policy import Policy
 from streamforge_utils.model.errors import ConfigError, RetryableError
 from streamforge_utils.model.messages import decode_command
@@ -105,7 +105,7 @@ async def test_each_member_is_told_what_its_process_may_use() -> None:
         command = decode_command(message.value)
         if command.command == "budget":
             told[command.queue_id] = dict(command.payload or {})
-    assert told == {one: {"weight_per_minute": 2000, "connects": 10} for one in queue_ids}
+    assert told == {one: {"weight_per_minute": 2000, "connects": 1} for one in queue_ids}
     await world.die()
 
 
@@ -228,8 +228,16 @@ def test_a_basket_is_one_connection_and_those_to_come_fill_baskets() -> None:
         {"a": 2, "b": 2, "c": 1, "d": 1},
     )
     planned = {"a": 1, "b": 2, "c": 3, "d": 4, "e": 5, "f": 6}
-    assert connections_of(planned, jobs, 2) == [2, 3, 6, 4]
-    assert connections_of(planned, {}, 1) == [6, 5, 4, 3, 2, 1]
+    assert Launches(2).times(planned, jobs, 6) == [2, 3, 6, 4]
+    assert Launches(1).times(planned, {}, 6) == [6, 5, 4, 3, 2, 1]
+
+
+def test_what_was_launched_counts_for_five_minutes_also_when_it_is_gone() -> None:
+    launches, jobs = Launches(50), {one.name: one for one in (job("a"), job("b"))}
+    assert launches.times({"a": 1, "b": 2}, jobs, 2) == [1, 2]
+    assert launches.times({"c": 5}, {}, 5) == [1, 2, 5]
+    assert launches.times({}, {}, 300_001) == [2, 5]
+    assert launches.times({}, {}, 300_005) == []
 
 
 async def in_a_basket(count: int, **policy: object) -> tuple[World, list[str], list[str]]:

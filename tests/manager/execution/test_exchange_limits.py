@@ -1,6 +1,11 @@
 from __future__ import annotations
 
+import itertools
+import random
+
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from streamforge.manager.execution.exchange_limits import CONNECT_WINDOW_MS, MINIMUM, Budget, Connects
 from streamforge.manager.policy import Policy
@@ -45,27 +50,99 @@ def test_the_least_share_and_none_at_all() -> None:
 def connects_dealt(connects: Connects, running: list[str], now_ms: int) -> dict[str, int]:
     dealt = connects.deal(running, now_ms)
     for job, share in dealt.items():
-        connects.sent(job, share)
+        connects.sent(job, share, now_ms)
     return dealt
 
 
-def test_connections_are_dealt_again_as_streams_come_and_go() -> None:
-    connects = Connects(100)
-    assert connects_dealt(connects, ["a"], 0) == {"a": 50}
-    assert connects_dealt(connects, ["a", "b"], 0) == {"a": 25, "b": 25}
-    assert connects_dealt(connects, ["a", "b"], 0) == {}
-    assert connects_dealt(connects, ["b"], 0) == {"b": 50}
-    assert connects_dealt(connects, [], 0) == {}
+W = CONNECT_WINDOW_MS
+MINUTE = 60_000
+
+
+def test_a_process_has_a_quarter_at_first_and_all_of_its_fifth_after_a_minute() -> None:
+    connects = Connects(400)
+    assert [connects_dealt(connects, ["a"], at) for at in (0, 29_999, 30_000, MINUTE, W)] == [
+        {"a": 10},
+        {},
+        {"a": 20},
+        {"a": 40},
+        {},
+    ]
+
+
+def test_what_was_taken_back_is_dealt_once_its_window_is_over() -> None:
+    connects = Connects(20)  # a half of 10, of which one has 2 at most
+    for at in (0, MINUTE):
+        connects_dealt(connects, list("abcde"), at)
+    now = MINUTE + 1
+    assert connects_dealt(connects, [*"abcdefghij"], now) == dict.fromkeys("abcde", 1)
+    # Nobody else may connect again, until what was 2 is 1 for five minutes.
+    assert connects_dealt(connects, [*"abcdefghij"], now + W - 1) == dict.fromkeys("fghij", 0)
+    assert connects_dealt(connects, [*"abcdefghij"], now + W) == dict.fromkeys("fghij", 1)
+    # Also of those that ended.
+    assert connects_dealt(connects, ["k"], now + W) == {}
+    assert connects_dealt(connects, ["k"], now + 2 * W) == {"k": 2}
+
+
+def test_a_share_that_may_not_have_come_is_dealt_again_and_counts() -> None:
+    connects = Connects(20)
+    everybody = list("abcdefghij")
+    assert connects.deal(everybody, 0) == connects_dealt(connects, everybody, 0) == dict.fromkeys(everybody, 1)
+    assert connects_dealt(connects, ["k"], 1) == {}
 
 
 def test_where_there_are_too_few_for_all_they_take_turns() -> None:
     connects, jobs = Connects(4), ["a", "b", "c", "d", "e"]
-    turns = []
-    for window in range(5):
-        shares = {job: connects.share(at, jobs, window * CONNECT_WINDOW_MS) for at, job in enumerate(jobs)}
-        assert sum(shares.values()) == 2
-        turns += [job for job, share in shares.items() if share]
-    assert sorted(turns) == sorted(jobs * 2)
+    had = dict.fromkeys(jobs, 0)
+    shares = dict.fromkeys(jobs, 1)  # which they were launched with
+    for at in range(0, 12 * W, MINUTE):
+        shares |= connects_dealt(connects, jobs, at)
+        if at >= W:
+            assert sum(shares.values()) <= 2
+            had = {job: had[job] + shares[job] for job in jobs}
+    assert min(had.values()) > 0.5 * max(had.values())
+
+
+class Worker:
+    """Connects as often as its share allows."""
+
+    def __init__(self) -> None:
+        self.share = 1
+        self.taken: list[int] = []
+
+    def take(self, now_ms: int) -> int:
+        self.taken = [one for one in self.taken if one > now_ms - W]
+        more = max(0, self.share - len(self.taken))
+        self.taken += [now_ms] * more
+        return more
+
+
+@given(st.randoms(use_true_random=False), st.sampled_from([2, 7, 40, 150, 300]))
+@settings(max_examples=30, deadline=None)
+def test_no_five_minutes_have_more_than_all_whoever_comes_and_goes(drawn: random.Random, total: int) -> None:
+    connects, workers, now_ms = Connects(total), dict[str, Worker](), 0
+    launched, tried, numbers = list[int](), list[int](), itertools.count()
+    come, go, storm = drawn.random(), drawn.random() * 0.3, drawn.random()
+    for _ in range(120):
+        now_ms += drawn.randint(1, 40_000)
+        for name in [*workers]:
+            if drawn.random() < go:
+                del workers[name]
+        while drawn.random() < come and connects.may_launch(launched, now_ms):
+            launched.append(now_ms)
+            workers[f"w{next(numbers)}"] = new = Worker()
+            tried += [now_ms] * new.take(now_ms)
+        jobs = list(workers)
+        for job, share in connects.deal(jobs, now_ms).items():
+            fate = drawn.choice(("sent", "sent", "sent", "lost", "unknown"))
+            if fate != "lost" or not share:
+                workers[job].share = share
+            if fate == "sent":
+                connects.sent(job, share, now_ms)
+        for worker in workers.values():
+            if drawn.random() < storm:
+                tried += [now_ms] * worker.take(now_ms)
+        tried, launched = ([one for one in times if one > now_ms - W] for times in (tried, launched))
+        assert len(tried) <= total
 
 
 def test_half_of_them_may_be_launched_in_five_minutes() -> None:
@@ -76,9 +153,10 @@ def test_half_of_them_may_be_launched_in_five_minutes() -> None:
 
 
 def test_no_share_of_connections_is_more_than_a_loader_takes() -> None:
-    assert load(Policy, {"STREAMFORGE_TOTAL_CONNECTS": "300"}).connects == 300
-    with pytest.raises(ConfigError, match="STREAMFORGE_TOTAL_CONNECTS: '301' is not accepted"):
-        load(Policy, {"STREAMFORGE_TOTAL_CONNECTS": "301"})
+    connects = Connects(load(Policy, {"STREAMFORGE_TOTAL_CONNECTS": "10000"}).connects)
+    assert [connects_dealt(connects, ["a"], at)["a"] for at in (0, MINUTE)] == [75, 300]
+    with pytest.raises(ConfigError, match="STREAMFORGE_TOTAL_CONNECTS: '10001' is not accepted"):
+        load(Policy, {"STREAMFORGE_TOTAL_CONNECTS": "10001"})
 
 
 @pytest.mark.parametrize(("total", "half", "most"), [(150, 75, 150), (300, 150, 150), (240, 120, 180), (1, 1, 1)])

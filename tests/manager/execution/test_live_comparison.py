@@ -39,6 +39,27 @@ async def test_it_begins_with_the_first_record_and_is_proven_to_the_millisecond_
     assert await rig.known() == [(1000, 4000, "stored", 2, 5)]
 
 
+async def test_that_a_symbol_is_no_longer_traded_is_told_within_two_minutes() -> None:
+    waited = []
+    for asked_s in (0, 30, 59):  # before it ended the exchange had just been asked, or was about to be
+        rig = await a_rig()
+        rig.store(*MARKET)
+        await rig.step(quiet=True)
+        rig.wait(60 + asked_s)
+        assert (await rig.step(quiet=True)).untraded == ""
+        assert isinstance(rig.world.exchange, ticks.TickExchange)
+        rig.world.exchange.status = "BREAK"
+        seconds = 0
+        while not rig.ledger.untraded:
+            rig.wait(1)
+            seconds += 1
+            await rig.step(quiet=True)
+            assert seconds <= 120
+        assert rig.ledger.untraded == "BREAK"
+        waited.append(seconds)
+    assert max(waited) > 30, "it is asked again and again"
+
+
 async def test_a_young_hole_is_left_to_the_loader_and_an_old_one_is_named() -> None:
     rig = await a_rig()
     rig.store(1, 2, 6, 7)

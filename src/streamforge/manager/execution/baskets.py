@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 
+from streamforge.manager.execution.exchange_limits import CONNECT_WINDOW_MS
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.model.messages import TERMINAL_EVENTS, decode_event
 from streamforge_utils.ports.bus import Received
@@ -123,17 +124,31 @@ def processes_of(names: Mapping[str, object], jobs: Mapping[str, Job]) -> tuple[
     return processes, {name: members[process] for name, process in processes.items()}
 
 
-def connections_of(planned: Mapping[str, int], jobs: Mapping[str, Job], size: int) -> list[int]:
-    """When each process was planned that connects to the streams, unix ms. planned: the same of each attempt's job.
+class Launches:
+    """When processes that connect to the streams were planned, in five minutes, also those that are gone.
 
-    Those that are not seen yet are taken to fill baskets.
+    size: of a basket.
     """
-    seen: dict[str, int] = {}
-    coming: list[int] = []
-    for name, planned_ms in planned.items():
-        job = jobs.get(name)
-        if job is None:
-            coming.append(planned_ms)
-        else:
-            seen[job.basket or name] = max(planned_ms, seen.get(job.basket or name, 0))
-    return [*seen.values(), *sorted(coming, reverse=True)[::size]]
+
+    def __init__(self, size: int) -> None:
+        self._size = size
+        self._planned: dict[str, int] = {}
+        self._jobs: dict[str, Job] = {}
+
+    def times(self, planned: Mapping[str, int], jobs: Mapping[str, Job], now_ms: int) -> list[int]:
+        """In unix ms. planned: the same of each attempt's job, as far as it is known still.
+
+        Those that were not seen yet are taken to fill baskets.
+        """
+        late = {**self._planned, **planned}.items()
+        self._planned = {name: at_ms for name, at_ms in late if at_ms > now_ms - CONNECT_WINDOW_MS}
+        self._jobs = {name: job for name in self._planned if (job := jobs.get(name) or self._jobs.get(name))}
+        seen: dict[str, int] = {}
+        coming: list[int] = []
+        for name, planned_ms in self._planned.items():
+            job = self._jobs.get(name)
+            if job is None:
+                coming.append(planned_ms)
+            else:
+                seen[job.basket or name] = max(planned_ms, seen.get(job.basket or name, 0))
+        return [*seen.values(), *sorted(coming, reverse=True)[:: self._size]]

@@ -53,16 +53,54 @@ ALLOWED = 300
 """So many the exchange allows an address in that time."""
 
 
+MOST_OF_ONE = 300
+"""What a loader takes as its share at most."""
+_GROWS_MS = 30_000
+"""After so long a process has half of what it is to have, after twice as long all; a quarter before."""
+_LAUNCHING_MS = CONNECT_WINDOW_MS * 4 // 5
+"""A process that may have made the connection it was launched for makes no other one."""
+
+
+class _Process:
+    """share: what it may have been told at most. planned: what it is to be told now.
+
+    since_ms: when it was first seen. changed_ms: when its share changed. before: larger shares that it was told before,
+    and until when they count.
+    """
+
+    def __init__(self, now_ms: int) -> None:
+        self.share = self.planned = 0
+        self.since_ms = self.changed_ms = now_ms
+        self.before: list[tuple[int, int]] = []
+
+    def reserved(self, now_ms: int) -> int:
+        """So many it may have tried in the last five minutes, or may try in the next ones, whatever it is told now."""
+        self.before = [one for one in self.before if one[0] > now_ms]
+        return max((self.share, *(share for _, share in self.before)))
+
+    def told(self, share: int, now_ms: int) -> None:
+        if share < self.share:
+            self.before.append((now_ms + CONNECT_WINDOW_MS, self.share))
+        if share != self.share:
+            self.share, self.changed_ms = share, now_ms
+
+
 class Connects:
     """Deals the connections to the exchange's streams that may be tried in five minutes.
 
-    One half is for attempts that are launched, each of which makes one; the other half is dealt to those that run, for
-    connections that break. Where that is less than one for each, they take turns.
+    One half is for processes that are launched, each of which makes one; the other half is dealt to those that run, for
+    connections that break. What was dealt counts until five minutes after it was taken back, also of those that have
+    ended: no five minutes have more, whoever comes and goes. A process has a fifth of the half at most, and a part of
+    that at first, so that something is left for those that come next. Where there is less than one for each, they take
+    turns. What a manager before this one has dealt is not known: then five minutes may have twice as many.
     """
 
     def __init__(self, total: int) -> None:
         self._half = max(1, total // 2)
         self._most = max(self._half, min(total, ALLOWED - self._half))
+        self._one = min(MOST_OF_ONE, max(1, self._half // 5))
+        self._processes: dict[str, _Process] = {}
+        self._process_of: dict[str, str] = {}
         self._dealt: dict[str, int] = {}
 
     def may_launch(self, launched_ms: Iterable[int], now_ms: int, *, leaving: bool = False) -> bool:
@@ -74,25 +112,56 @@ class Connects:
         return sum(one > now_ms - CONNECT_WINDOW_MS for one in launched_ms) < most
 
     def deal(self, running: Sequence[str], now_ms: int, processes: Mapping[str, str] | None = None) -> dict[str, int]:
-        """The new share of each of the `running` jobs that was not `sent` of it.
+        """The share of each of the `running` jobs that was not `sent` it.
 
         processes: of jobs that one process does, which share its connections.
         """
-        self._dealt = {job: share for job, share in self._dealt.items() if job in running}
-        process_of = {job: (processes or {}).get(job, job) for job in running}
-        all_ = list(dict.fromkeys(process_of.values()))
-        shares = {process: self.share(at, all_, now_ms) for at, process in enumerate(all_)}
-        return {job: n for job in running if self._dealt.get(job) != (n := shares[process_of[job]])}
+        self._process_of = {job: (processes or {}).get(job, job) for job in running}
+        self._dealt = {job: share for job, share in self._dealt.items() if job in self._process_of}
+        present = dict.fromkeys(self._process_of.values())
+        for name in present:
+            self._processes.setdefault(name, _Process(now_ms))
+        for name, process in [*self._processes.items()]:
+            if name not in present:
+                process.told(0, now_ms)
+                if not process.reserved(now_ms):
+                    del self._processes[name]
+        self._plan([self._processes[name] for name in present], now_ms)
+        return {
+            job: process.planned
+            for job in running
+            if (process := self._processes[self._process_of[job]]).planned != self._dealt.get(job)
+            # That it was launched with one has to do, as long as nothing is left for it.
+            and (process.planned or job in self._dealt or now_ms >= process.since_ms + _LAUNCHING_MS)
+        }
 
-    def share(self, place: int, running: Sequence[object], now_ms: int) -> int:
-        """What the process at that place may try in five minutes."""
-        if len(running) <= self._half:
-            return self._half // max(1, len(running))
-        return int((place + now_ms // CONNECT_WINDOW_MS * self._half) % len(running) < self._half)
+    def _plan(self, present: Sequence[_Process], now_ms: int) -> None:
+        """Take back what is too much, and what others wait for; then deal what is left, first to who has least."""
+        even = min(self._one, max(1, self._half // max(1, len(present))))
+        crowded = len(present) > self._half
+        waiting = crowded and sum(not one.share for one in present)
+        for one in sorted(present, key=lambda one: one.changed_ms):
+            one.planned = min(one.share, even)
+            if waiting and one.share and now_ms >= one.changed_ms + CONNECT_WINDOW_MS:
+                one.planned = 0
+                waiting -= 1
+        left = self._half - sum(one.reserved(now_ms) for one in self._processes.values())
+        for one in sorted(present, key=lambda one: (one.planned, one.changed_ms)):
+            if one.share and not one.planned:
+                continue
+            reserved = one.reserved(now_ms)
+            wanted = min(even, max(1, self._one >> max(0, 2 - (now_ms - one.since_ms) // _GROWS_MS)))
+            own = 0 if crowded and not one.share else reserved  # its turn is over
+            one.planned = max(one.planned, min(wanted, own + max(0, left)))
+            left -= max(0, one.planned - reserved)
+            if one.planned > one.share:  # also if sending it fails: it may have come
+                one.told(one.planned, now_ms)
 
-    def sent(self, job: str, share: int) -> None:
+    def sent(self, job: str, share: int, now_ms: int) -> None:
         """The job was sent this share."""
         self._dealt[job] = share
+        if (process := self._processes.get(self._process_of.get(job, ""))) is not None:
+            process.told(share, now_ms)
 
 
 WEIGHT_WINDOW_MS = 60_000

@@ -12,7 +12,7 @@ import structlog
 
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.backlog import backlog_of
-from streamforge.manager.execution.baskets import Baskets, connections_of, processes_of
+from streamforge.manager.execution.baskets import Baskets, Launches, processes_of
 from streamforge.manager.execution.exchange_limits import Budget, Connects
 from streamforge.manager.execution.handover_limit import HandoverLimit
 from streamforge.manager.execution.interval_comparison import comparison_of
@@ -83,6 +83,7 @@ class Executor:
         self.handovers = HandoverLimit(deps.policy, overview)
         self.jobs: Mapping[str, Job] = {}
         self.baskets = Baskets(deps.launcher, deps.clock, deps.policy.basket_size)
+        self._launches = Launches(deps.policy.basket_size)
         self._recorded: dict[str, None] = {}
         self._provided: dict[str, None] = {}
 
@@ -219,7 +220,7 @@ class Executor:
         for job, share in shares.items():
             self._budget.sent(job, share)
             if job in connects:
-                self._connects.sent(job, connects[job])
+                self._connects.sent(job, connects[job], now_ms)
 
     def may_connect(self, workflow: Workflow | None, now_ms: int) -> bool:
         """Whether one more loader of a stream may be launched, which connects at once."""
@@ -227,7 +228,8 @@ class Executor:
 
     def _connections(self, more: Mapping[str, int]) -> list[int]:
         """When each process of late was planned that connects to the streams, and those of `more` jobs."""
-        return connections_of({**self._overview.connecting, **more}, self.jobs, self.baskets.size)
+        now_ms = self._deps.clock.now_ms()
+        return self._launches.times({**self._overview.connecting, **more}, self.jobs, now_ms)
 
     async def _plan(self, workflow: Workflow) -> Plan:
         """What there is of the workflow's range, which coverage then knows of.
@@ -294,10 +296,7 @@ class Executor:
             common["STREAMFORGE_EXCHANGE_IDENTITY"] = expected
         if not self._wanted(workflow, target, attempt.number):
             return None  # it was asked to stop while this waited for its turn
-        connects = self._connects.share(0, self._connections({attempt.job: attempt.planned_ms}), deps.clock.now_ms())
-        spec_ = job_of(
-            workflow, step, attempt, weight_per_minute=share, connects=connects, policy=deps.policy, common=common
-        )
+        spec_ = job_of(workflow, step, attempt, weight_per_minute=share, policy=deps.policy, common=common)
         if step.role is Role.LOADER:
             self._budget.sent(attempt.job, share)  # before it runs: a look meanwhile would send it once more
         try:

@@ -24,13 +24,12 @@ def job_of(
     attempt: Attempt,
     *,
     weight_per_minute: int,
-    connects: int = 1,
     policy: Policy,
     common: Mapping[str, str],
 ) -> JobSpec:
     """The job of an attempt. common: settings that every worker gets (where bus, store and exchange are).
 
-    connects: connections that a loader of a stream may try to make in five minutes.
+    A loader of a stream may try one connection, until it is dealt more.
     """
     span = _span_of(workflow)
     environment = {
@@ -55,7 +54,7 @@ def job_of(
             environment["STREAMFORGE_FIRST_ID"] = str(first_id)
         environment["STREAMFORGE_WEIGHT_PER_MINUTE"] = str(weight_per_minute)
         if step.source is Source.STREAM:
-            environment["STREAMFORGE_CONNECTS"] = str(max(1, connects))
+            environment["STREAMFORGE_CONNECTS"] = "1"
             if attempt.shadow:
                 environment["STREAMFORGE_SHADOW"] = "true"
         environment["STREAMFORGE_DOWNSTREAM"] = ",".join(readers_of(workflow))

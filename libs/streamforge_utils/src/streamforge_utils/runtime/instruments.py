@@ -72,7 +72,9 @@ class ProgressTracker:
         rate = (self.records - records) / (now - since) if now > since else 0.0
         if now > self._samples[-1][0]:
             self._samples.append((now, self.records))
-        reason, until_ms = next(((r, u) for r, u, _ in self._waits.values()), (None, None))
+        # What an adapter waits for holds up what others wait for.
+        waits = (self._waits.get(_ADAPTER), *self._waits.values())
+        reason, until_ms = next((one[:2] for one in waits if one is not None), (None, None))
         return Progress(
             records=self.records,
             position=self.position,

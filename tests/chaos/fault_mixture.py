@@ -49,6 +49,11 @@ class Choice(NamedTuple):
     doubts: frozenset[str] = frozenset()
     of_all: bool = False
 
+    @property
+    def of_connection(self) -> bool:
+        """Whether it concerns all streams of a connection: it ends, or says nothing."""
+        return DISCONNECT in self.lost or self.fault.startswith("stream-stall")
+
 
 class Drawn(NamedTuple):
     """A fault as it was drawn, and as it is switched on."""
@@ -60,12 +65,11 @@ class Drawn(NamedTuple):
 
     def concerns(self, symbol: str) -> bool:
         """Whether the book of a symbol may suffer: books have one connection."""
-        return self.choice.of_all or (self.type == BOOK and (symbol == self.symbol or DISCONNECT in self.choice.lost))
+        return self.choice.of_all or (self.type == BOOK and (symbol == self.symbol or self.choice.of_connection))
 
 
 EVERY, BARS = tuple(WORDS), ("ws_candles_1s",)
 OTHERS = tuple(one for one in EVERY if one != BOOK)
-_BROKEN = frozenset({DISCONNECT, GAP, CONTENT})
 REFUSED = "stream-refused"
 
 
@@ -73,16 +77,28 @@ def _of_books(fault: str, most: int, *lost: str, doubts: Sequence[str] = ()) -> 
     return Choice(fault, (BOOK,), most, frozenset(lost), frozenset(doubts))
 
 
+def _of_streams(fault: str, *lost: str) -> Choice:
+    return Choice(fault, EVERY, 1, frozenset(lost), of_all="all=1" in fault)
+
+
+FRAMES: dict[str, tuple[str, ...]] = dict.fromkeys(KINDS, (DISCONNECT,)) | {
+    "json": (DISCONNECT, CONTENT),  # what is no JSON is refused, and then the connection is left
+    "fragments": (),
+}
+"""What a book may lose by each odd frame."""
 CHOICES = (
     *(
-        Choice(fault, EVERY, 1, _BROKEN, of_all="all=1" in fault)
+        _of_streams(fault, DISCONNECT)
         for fault in (
             *("stream-reset", "stream-reset:all=1", "stream-close:code=1008", "stream-old", "stream-old:all=1"),
             *("stream-shutdown:seconds=1", "stream-shutdown:seconds=0,all=1", "stream-slow:seconds=5"),
-            *("stream-stall:seconds=3", "stream-stall:seconds=2,pings=0,all=1", "stream-silence:seconds=3"),
-            *(f"stream-frame:kind={kind}" for kind in KINDS),
         )
     ),
+    *(
+        _of_streams(fault, GAP)  # the connection stands, and goes on
+        for fault in ("stream-stall:seconds=3", "stream-stall:seconds=2,pings=0,all=1", "stream-silence:seconds=3")
+    ),
+    *(_of_streams(f"stream-frame:kind={kind}", *lost) for kind, lost in FRAMES.items()),
     Choice(REFUSED, EVERY, 2),
     Choice("stream-missing", OTHERS, 20),
     Choice("stream-duplicate", EVERY, 20),
@@ -111,8 +127,8 @@ CHOICES = (
 )
 """Not among them: diffs whose ids say that they have what they have not (`back`, `newer`), which nobody can see; and
 diffs that come late, as what is compared leaves them out."""
-_STUCK = _BROKEN | {"loader ended"}
-"""A loader that gets nothing for so long may be taken for stuck, and is replaced."""
+_STUCK = frozenset({DISCONNECT, GAP, "loader ended"})
+"""A loader that gets nothing for so long leaves the connection, or may be taken for stuck, and is replaced."""
 LENGTHY = (
     Choice("stream-silence", EVERY, 1, _STUCK),
     Choice("stream-stall:all=1", EVERY, 1, _STUCK, of_all=True),

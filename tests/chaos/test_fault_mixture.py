@@ -26,7 +26,9 @@ def test_each_fault_is_drawn_and_a_seed_draws_the_same_ones() -> None:
 def test_a_fault_concerns_the_books_that_it_may_spoil() -> None:
     drawn = [one for seed in range(300) for one in draw(seed, 12, SERIES, lengthy=False)]
     for one in drawn:
-        connection, book = one.choice.fault.startswith(("stream-reset", "stream-old")), one.type == BOOK
+        fault, book = one.choice.fault, one.type == BOOK
         assert one.concerns(one.symbol) is (book or "all=1" in one.switched)
-        if connection:
+        if fault.startswith(("stream-reset", "stream-old", "stream-stall")):
             assert one.concerns("OTHERUSDT") is (book or "all=1" in one.switched)
+        elif fault.startswith(("stream-silence", "stream-missing", "stream-frame:kind=fragments", "depth-ids")):
+            assert not one.concerns("OTHERUSDT")

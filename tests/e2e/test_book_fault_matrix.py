@@ -13,6 +13,7 @@ import pytest
 
 from streamforge.exchange.faults import FAULTS
 from streamforge.exchange.made_up_symbols import made_up_symbols
+from streamforge.exchange.stream_frames import KINDS
 from tests.e2e import rig
 from tests.e2e.rig import Json
 from tests.e2e.stored_books import checked, is_verified, start
@@ -20,7 +21,8 @@ from tests.e2e.takeover import chosen_cases
 
 AT_ONCE = 4
 """So many other cases have begun while a test waits for one."""
-GAP, CONTENT = frozenset({"sequence gap"}), frozenset({"bad content"})
+GAP, CONTENT, CUT = frozenset({"sequence gap"}), frozenset({"bad content"}), frozenset({"disconnect"})
+DIFFS = "after=20,stream=*@depth*"
 USUAL = {"", "unverifiable: awaiting snapshot", "unverifiable: out of band"}
 """What may be said of what is stored in any case: at first there is no snapshot."""
 
@@ -38,7 +40,7 @@ class Case(NamedTuple):
     either: frozenset[str] = frozenset()
 
 
-CASES = (
+SHORT = (
     Case("snapshot-old:seconds=30", 2),
     Case("snapshot-cached:seconds=30", 1),
     Case("snapshot-few:levels=100", 1),
@@ -60,9 +62,29 @@ CASES = (
     Case("stream-duplicate:after=20,stream=*@depth*", 20),
     Case("stream-shutdown:after=20,stream=*@depth*,seconds=60", 1),
     Case("429:path=depth,retry_after=1", 2),
-    Case("slow:path=depth,ms=30000", 1),
+    Case("418:path=depth,seconds=2", 1),
+    Case(f"stream-silence:{DIFFS},seconds=2", 1, GAP),
+    Case(f"stream-stall:{DIFFS},seconds=2", 1, GAP),
+    Case(f"stream-old:{DIFFS}", 1, CUT),
+    Case(f"stream-shutdown:{DIFFS},seconds=0", 1, CUT),
+    Case(f"stream-unit:{DIFFS}", 1, CONTENT),
+    Case(f"stream-frame:{DIFFS},kind=json", 1, CUT, either=CONTENT),
+    Case(f"stream-frame:{DIFFS},kind=cut", 1, CUT),
 )
-FOR_LONG = {"slow:path=depth,ms=30000"}
+LONG = (
+    Case("slow:path=depth,ms=30000", 1),
+    *(Case(f"stream-frame:{DIFFS},kind={kind}", 1, CUT) for kind in KINDS if kind not in ("json", "cut", "fragments")),
+    Case(f"stream-frame:{DIFFS},kind=fragments", 1),
+    Case(f"stream-close:{DIFFS},code=1008", 1, CUT),
+    Case(f"stream-unknown:{DIFFS}", 3),
+    Case(f"stream-disordered:{DIFFS},rows=1", 1, GAP),
+    Case(f"stream-stall:{DIFFS},seconds=2,pings=0", 1, GAP),
+    Case(f"stream-silence:{DIFFS}", 1, CUT),
+    Case(f"stream-stall:{DIFFS}", 1, CUT),
+    Case(f"stream-stall:{DIFFS},pings=0", 1, CUT),
+)
+"""Noticed or over only after half a minute, or much like the others."""
+CASES = (*SHORT, *LONG)
 SYMBOLS = [one.symbol for one in made_up_symbols(2 * len(CASES)) if one.status == "TRADING"]
 
 
@@ -128,7 +150,7 @@ def test_every_fault_of_order_books_has_a_case() -> None:
 
 @pytest.mark.parametrize(
     "case",
-    [pytest.param(case, marks=pytest.mark.long if case.fault in FOR_LONG else ()) for case in CASES],
+    [pytest.param(case, marks=() if case in SHORT else pytest.mark.long) for case in CASES],
     ids=lambda case: case.fault,
 )
 def test_what_is_known_is_stored_and_all_else_is_lost_with_its_cause(case: Case, cases: Cases) -> None:
@@ -143,3 +165,21 @@ def test_what_is_known_is_stored_and_all_else_is_lost_with_its_cause(case: Case,
     assert case.doubts <= doubts
     after = {f"suspect: {cause}" for cause in lost} | {f"unverifiable: {cause}" for cause in lost}
     assert doubts <= case.doubts | USUAL | after
+
+
+def test_books_whose_connections_are_all_cut_at_once_lose_what_came_meanwhile_and_go_on(cases: Cases) -> None:
+    exchange, manager, symbols = cases.exchange, cases.manager, SYMBOLS[-2:]
+    begun = [start(manager, symbol) for symbol in symbols]
+    for queue_id in begun:
+        manager.until(queue_id, "its book is verified", is_verified)
+    connects = exchange.stats()["streams"]["connects"]
+    fault = f"stream-reset:stream={symbols[0].lower()}@depth*,all=1,count=1"
+    exchange.switch_on(fault)
+    rig.eventually(lambda: exchange.struck(fault) or None, "the connections are cut")
+    struck_ms = exchange.stats()["now_ms"]
+    for queue_id in begun:
+        manager.until(queue_id, "it is verified again", partial(is_verified, beyond_ms=struck_ms + 1000))
+    assert exchange.stats()["streams"]["connects"] == connects + len(begun)
+    for queue_id in begun:
+        segments, _ = checked(manager, exchange, manager.stopped(queue_id))
+        assert {one["cause"] for one in segments if one["verdict"] == "lost"} == CUT

@@ -34,15 +34,20 @@ class Stored(NamedTuple):
     records: Sequence[Record]
 
 
-def drawn(series: Series, days: int, verdicts: Sequence[tuple[int, Verdict]], seed: int) -> Stored:
-    """A series of some days on a grid; verdicts: each with so many steps, again and again. Collections are by day."""
+def drawn(
+    series: Series, days: int, verdicts: Sequence[tuple[int, Verdict]], seed: int, late: int = 0, early: int = 0
+) -> Stored:
+    """A series of some days on a grid; verdicts: each with so many steps, again and again. Collections are by day.
+
+    It begins so many steps late, and ends so many early.
+    """
     draws, rule, step_ms = Random(seed), rule_of(series), rule_of(series).step_ms or 0
     assert isinstance(rule, Grid)
     segments, records = list[Segment](), list[Record]()
-    at_ms, turn = START_MS, 0
-    while at_ms < START_MS + days * DAY_MS:
+    at_ms, turn, stop_ms = START_MS + late * step_ms, 0, START_MS + days * DAY_MS - early * step_ms
+    while at_ms < stop_ms:
         steps, verdict = verdicts[turn % len(verdicts)]
-        end_ms = min(at_ms + steps * step_ms, (at_ms // DAY_MS + 1) * DAY_MS)
+        end_ms = min(at_ms + steps * step_ms, (at_ms // DAY_MS + 1) * DAY_MS, stop_ms)
         held, placed = verdict is Verdict.STORED, verdict in (Verdict.STORED, Verdict.EXPIRED)
         segments.append(
             Segment(
@@ -86,17 +91,32 @@ def document(series: Series, record: Record, version: int = 1) -> Document:
 def plain(stored: Stored, found: Bars) -> Bars:
     """The same bars, computed from every record and every step."""
     times, rows = list(found.time), list[tuple[object, ...]]()
-    step_ms = rule_of(stored.series).step_ms or 0
+    step_ms, asked = rule_of(stored.series).step_ms or 0, asked_of(stored)
     for open_ms, end_ms in zip(times, [*times[1:], found.end_ms], strict=True):
         held = [one for one in stored.records if open_ms <= one[0] < end_ms]
-        said = [verdict_at(stored, at) for at in range(open_ms, end_ms, step_ms)]
+        steps = range(open_ms, end_ms, step_ms)
+        # Nobody lacks what nobody asked for: it makes no hole of a bar at an edge of what was asked for.
+        edge = any(at in asked for at in steps)
+        said = [
+            verdict_at(stored, at)
+            for at in steps
+            if at in asked or not edge or verdict_at(stored, at) is not Verdict.UNKNOWN
+        ]
         prices = (held[0][1], max(o[2] for o in held), min(o[3] for o in held), held[-1][4]) if held else (None,) * 4
         volume = float(sum(Decimal(repr(one[5])) for one in held)) if held else None
         expected = sum(one not in (Verdict.CLOSED, Verdict.PENDING) for one in said)
         rows.append((*prices, volume, len(held), expected, max(said, key=BEST_FIRST.index).value))
+    within = [at for at in range(found.start_ms, found.end_ms, step_ms) if at in asked]
+    assert [found.asked_start_ms, found.asked_end_ms] == ([within[0], within[-1] + step_ms] if within else [None] * 2)
     columns = zip(*rows, strict=True)
     names = ("open", "high", "low", "close", "volume", "n", "expected", "verdict")
     return msgspec.structs.replace(found, computing=0, **dict(zip(names, map(list, columns), strict=True)))
+
+
+def asked_of(stored: Stored) -> TimeRange:
+    """What is closed at an end was not asked for, unless all of it is closed."""
+    inner = [one for one in stored.segments if one.verdict is not Verdict.CLOSED] or stored.segments
+    return TimeRange(inner[0].start_ms, inner[-1].end_ms)
 
 
 def verdict_at(stored: Stored, time_ms: int) -> Verdict:

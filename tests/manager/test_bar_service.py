@@ -50,6 +50,7 @@ from tests.manager.stored_bars import (
     most=st.sampled_from([5, 17, 60, 300, 2000]),
     at_once=st.sampled_from([0, 100, 10**6]),
     seed=st.integers(0, 99),
+    edges=st.tuples(st.integers(0, 20), st.integers(0, 10)),
 )
 async def test_at_every_level_bars_are_those_of_all_records_and_verdicts_those_of_the_coverage(
     type_name: str,
@@ -59,9 +60,10 @@ async def test_at_every_level_bars_are_those_of_all_records_and_verdicts_those_o
     most: int,
     at_once: int,
     seed: int,
+    edges: tuple[int, int],
 ) -> None:
     service = await MemoryService.made()
-    stored = drawn(series_of(SYMBOL, type_name), 11, [*verdicts, (7, Verdict.STORED)], seed)
+    stored = drawn(series_of(SYMBOL, type_name), 11, [*verdicts, (7, Verdict.STORED)], seed, *edges)
     await store(service, stored)
     before = bar_service.AT_ONCE, bar_service.KEPT
     bar_service.AT_ONCE, bar_service.KEPT = at_once, seed % 2
@@ -93,6 +95,42 @@ async def test_without_a_range_it_is_that_of_what_is_stored(service: MemoryServi
         "4h", 4 * HOUR_MS, START_MS, START_MS + 7 * DAY_MS,
     )  # fmt: skip
     assert found.expected == [4] * 42
+
+
+async def test_a_bar_at_an_edge_of_what_was_asked_for_is_judged_by_what_was(service: MemoryService) -> None:
+    """Stored from Wednesday, 05:00, to Thursday of the week after, 19:00, with a hole of an hour where it is said."""
+    part = drawn(HOURS, 11, [(1000, Verdict.STORED)], 1, 53, 5)
+    await store(service, part)
+    for most, wanted in (
+        (2, [("1w", 115, 115, "stored"), ("1w", 91, 91, "pending")]),
+        (11, [("1d", 19, 19, "stored"), *[("1d", 24, 24, "stored")] * 7, ("1d", 19, 19, "stored")]),
+    ):
+        found = await whole(service, part, most=most)
+        rows = zip(found.n, found.expected, found.verdict, strict=True)
+        assert [(found.interval, *row) for row in rows] == wanted
+    for hours in (53, 259 - 1):
+        hole = Segment(
+            start_ms=START_MS + hours * HOUR_MS, end_ms=START_MS + (hours + 1) * HOUR_MS, verdict=Verdict.UNKNOWN
+        )
+        await service.know(HOURS, [hole])
+    found = (await picture(service, part, TimeRange(START_MS, START_MS + 14 * DAY_MS), most=2)).bars
+    assert [*zip(found.n, found.expected, found.verdict, strict=True)] == [(114, 115, "unknown"), (90, 91, "unknown")]
+    far = (await picture(service, part, TimeRange(START_MS - 7 * DAY_MS, START_MS + 7 * DAY_MS), most=2)).bars
+    assert (far.expected[0], far.verdict[0]) == (168, "unknown"), "of a bar in which nothing was asked for, all lacks"
+
+
+async def test_the_first_price_of_a_range_is_that_of_its_first_record(service: MemoryService) -> None:
+    holes = drawn(HOURS, 7, [(30, Verdict.STORED), (10, Verdict.LOST)], 5)
+    await store(service, holes)
+    for hour in range(160):
+        at_ms = START_MS + hour * HOUR_MS - 1
+        found = await service.bars.first_price(SYMBOL, "api_candles_1h", at_ms, None)
+        assert (found.time_ms, found.price) == next(one for one in holes.records if one[0] >= at_ms)[:2], hour
+    lost = next(one for one in holes.segments if one.verdict is Verdict.LOST)
+    none = await service.bars.first_price(SYMBOL, "api_candles_1h", lost.start_ms, lost.end_ms)
+    assert (none.time, none.time_ms, none.price) == (None, None, None)
+    with pytest.raises(InvalidInput, match="no bars are made of ws_orderbook"):
+        await service.bars.first_price(SYMBOL, "ws_orderbook", None, None)
 
 
 @pytest.mark.parametrize("most", [1, 3, 18, 72])
@@ -221,8 +259,8 @@ async def test_a_day_that_is_not_over_is_never_kept_and_changes(service: MemoryS
         inside = [one for one in stored.records if one[0] in last]
         await store(service, Stored(HOURS, [segment], inside))
         found = (await picture(service, stored, TimeRange(day_ms - 300 * DAY_MS, day_ms + 1), 400)).bars
-        assert (found.n[-1], found.close[-1], found.expected[-1]) == (hours, 4.0 + hours, 12)
-        assert found.verdict[-1] == "unknown"
+        assert (found.n[-1], found.close[-1], found.expected[-1]) == (hours, 4.0 + hours, hours)
+        assert found.verdict[-1] == "pending"
     assert ROLLUPS not in service.world.store.documents
 
 
@@ -379,6 +417,9 @@ async def test_trades_make_bars_by_their_own_time_and_each_id_counts(service: Me
             assert found.low[at] == min((row[2] for row in held), default=None)
             assert found.close[at] == (held[-1][2] if held else None)
             assert found.volume[at] == (float(sum(Decimal(repr(row[3])) for row in held)) if held else None)
+    for time, _, price, _ in (rows[0], rows[4]):
+        first = await service.bars.first_price(SYMBOL, "ws_trades", time, end_ms)
+        assert (first.time_ms, first.price) == (time, price)
     before = (await service.bars.bars(SYMBOL, "ws_trades", day_ms - HOUR_MS, day_ms + HOUR_MS, 50)).bars
     assert (before.expected[0], before.verdict[0]) == (None, "unknown"), "of a hole nobody knows how many there are"
 

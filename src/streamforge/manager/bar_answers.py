@@ -42,6 +42,14 @@ class Bars(msgspec.Struct, frozen=True, kw_only=True):
     end: Moment
     start_ms: int
     end_ms: int
+    asked_start_ms: Annotated[
+        int | None,
+        meaning(
+            "The part of it that was asked for of the series, as `span` of `GET /coverage/{symbol}/{type}` has it. Of "
+            "a bar that reaches beyond it `expected` and `verdict` do not count what is `unknown` there. None: nothing."
+        ),
+    ]
+    asked_end_ms: int | None
     computing: Annotated[
         int,
         meaning(
@@ -73,6 +81,16 @@ class Bars(msgspec.Struct, frozen=True, kw_only=True):
             "`expired`, `lost`, `unknown`, `ours`."
         ),
     ]
+
+
+class FirstPrice(msgspec.Struct, frozen=True, kw_only=True):
+    """The first price of a series in a range, of a record that is proven to be stored. None: it has none."""
+
+    symbol: Annotated[str, example("BTCUSDT")]
+    type: Annotated[str, example("api_candles_1m")]
+    time: Annotated[Moment | None, meaning("Of the record: when a candle opens, or a trade happened.")]
+    time_ms: int | None
+    price: Annotated[float | None, meaning("Its price, or the open price of a candle, as stored.", 64000.1)]
 
 
 Run = tuple[int, int, VerdictName]

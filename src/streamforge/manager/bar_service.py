@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from hashlib import blake2b
+from typing import NamedTuple
 
 import msgspec
 
@@ -11,14 +12,14 @@ from streamforge.manager import bar_answers
 from streamforge.manager.coverage_report import Reports
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.rollup_queue import RollupQueue
-from streamforge.manager.persistence.bar_reader import bars_from_records
+from streamforge.manager.persistence.bar_reader import bars_from_records, first_price
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.persistence.rollups import Rollups, marks_of
-from streamforge.manager.presentation import range_fields
+from streamforge.manager.presentation import moment_or_none, range_fields
 from streamforge.manager.service import NotFound
 from streamforge_utils.model.bar_sums import BarSum, merged
 from streamforge_utils.model.completeness.grid import Grid
-from streamforge_utils.model.coverage import SETTLED, Segment, Verdict
+from streamforge_utils.model.coverage import SETTLED, Verdict, without
 from streamforge_utils.model.daily_collections import DAY_MS
 from streamforge_utils.model.detail_levels import CALENDAR, Levels, whole_bars
 from streamforge_utils.model.errors import InvalidInput
@@ -32,7 +33,7 @@ AT_ONCE = 20_000
 """Records that are added up before an answer; more are added up behind it."""
 KEPT = 8
 """Pictures that are kept in memory, each for as long as the coverage says the same of it."""
-_FORMAT = 1
+_FORMAT = 2
 """Of an answer: another one has other tags."""
 _DAY = CALENDAR[-2]
 _NO_RECORDS = frozenset({Verdict.CLOSED, Verdict.PENDING})
@@ -45,13 +46,21 @@ class Picture(msgspec.Struct, frozen=True):
     etag: str | None
 
 
+class _Said(NamedTuple):
+    """What the coverage says of a picture. asked: the part of it that was asked for. runs: verdicts, but for what is
+    `unknown` only because nobody asked for it, in a bar of which other parts were asked for."""
+
+    asked: TimeRange | None
+    runs: Sequence[VerdictRun]
+
+
 class BarService:
     """Every method raises RetryableError where the store does not answer."""
 
     def __init__(self, deps: Dependencies, reports: Reports) -> None:
         self._deps, self._reports = deps, reports
         self._rollups = Rollups(deps.store)
-        self._kept: dict[tuple[Series, str, TimeRange], tuple[SeriesCoverage, Sequence[Segment], Picture]] = {}
+        self._kept: dict[tuple[Series, str, TimeRange], tuple[SeriesCoverage, _Said, Picture]] = {}
         self.queue = RollupQueue(deps.store, deps.coverage, self._rollups, deps.clock)
 
     async def close(self) -> None:
@@ -63,14 +72,7 @@ class BarService:
 
         Raises InvalidInput (no bars are made of such records, or of such a range), or NotFound.
         """
-        series = series_of(symbol, type)
-        if kind_of(series).bar_fields is None:
-            able = ", ".join(kind.name for kind in kinds() if kind.bar_fields is not None)
-            raise InvalidInput(
-                "type",
-                f"no bars are made of {type}: its records have no price. Bars are made of {able}; order books are at "
-                "GET /books/{symbol}, all records at GET /collections/{name}/records",
-            )
+        series = _priced(symbol, type)
         known = await self._deps.coverage.known(series)
         span = await self._span(known, type, start_ms, end_ms)
         levels = Levels.of(series, known.grid_ms)
@@ -78,19 +80,35 @@ class BarService:
             raise NotFound(f"nothing of {symbol} {type} is stored yet that tells where its candles open")
         level = levels.chosen(span, most)
         whole = whole_bars(level, span)
-        segments = self._reports.of_span(known, whole)
-        if (kept := self._kept.get((series, level.text, whole))) is not None and kept[:2] == (known, segments):
+        said = _said(runs_of(self._reports.of_span(known, whole)), level, whole, self._reports.all_asked(known))
+        if (kept := self._kept.get((series, level.text, whole))) is not None and kept[:2] == (known, said):
             return kept[2]
         sums, lacking = await self._sums(known, whole, level, levels)
-        bars = _columns(known, level, whole, runs_of(segments), sums, lacking)
+        bars = _columns(known, level, whole, said, sums, lacking)
         if bars.computing:
             return Picture(bars, None)
-        found = Picture(bars, self._etag(known, whole, level, segments))
+        found = Picture(bars, self._etag(known, whole, level, said))
         self._kept.pop((series, level.text, whole), None)
-        self._kept[series, level.text, whole] = (known, segments, found)
+        self._kept[series, level.text, whole] = (known, said, found)
         while len(self._kept) > KEPT:
             del self._kept[next(iter(self._kept))]
         return found
+
+    async def first_price(
+        self, symbol: str, type: str, start_ms: int | None, end_ms: int | None
+    ) -> bar_answers.FirstPrice:
+        """The first price in a range; without a start or an end, of what is stored. Raises as `bars`."""
+        known = await self._deps.coverage.known(_priced(symbol, type))
+        span = await self._span(known, type, start_ms, end_ms)
+        found = await first_price(self._deps.store, known, span)
+        time_ms, price = (None, None) if found is None else found
+        return bar_answers.FirstPrice(
+            symbol=known.series.symbol,
+            type=type_of(known.series),
+            time=moment_or_none(time_ms),
+            time_ms=time_ms,
+            price=price,
+        )
 
     async def _span(self, known: SeriesCoverage, type: str, start_ms: int | None, end_ms: int | None) -> TimeRange:
         span = _between(start_ms, end_ms)
@@ -127,22 +145,41 @@ class BarService:
             self.queue.ask(known.series, kept_as.text, _in_bars(lacking, level if week else _DAY))
         return merged((one for day_ms in sorted(kept) for one in kept[day_ms]), level.grid), lacking
 
-    def _etag(
-        self, known: SeriesCoverage, span: TimeRange, level: BarInterval, segments: Sequence[Segment]
-    ) -> str | None:
+    def _etag(self, known: SeriesCoverage, span: TimeRange, level: BarInterval, told: _Said) -> str | None:
         """None: a day of it is not over, or something of it may still come."""
-        if any(one.verdict not in SETTLED or one.verdict is Verdict.PENDING for one in segments):
+        if any(one.verdict not in SETTLED or one.verdict is Verdict.PENDING for one in told.runs):
             return None
         marks = marks_of(known, whole_bars(_DAY, span), DAY_MS)
-        said = [
-            _FORMAT,
-            known.series,
-            level.text,
-            span,
-            [(one.start_ms, one.end_ms, one.verdict) for one in segments],
-            marks,
-        ]
+        said = [_FORMAT, known.series, level.text, span, told, marks]
         return f'"{blake2b(msgspec.json.encode(said), digest_size=16).hexdigest()}"'
+
+
+def _priced(symbol: str, type: str) -> Series:
+    """The series. Raises InvalidInput where its records have no price."""
+    series = series_of(symbol, type)
+    if kind_of(series).bar_fields is None:
+        able = ", ".join(kind.name for kind in kinds() if kind.bar_fields is not None)
+        raise InvalidInput(
+            "type",
+            f"no bars are made of {type}: its records have no price. Bars are made of {able}; order books are at "
+            "GET /books/{symbol}, all records at GET /collections/{name}/records",
+        )
+    return series
+
+
+def _said(runs: Sequence[VerdictRun], level: BarInterval, span: TimeRange, asked: TimeRange | None) -> _Said:
+    """runs: of `span`, whole bars of the level. asked: all that was asked for of the series."""
+    if asked is None:
+        return _Said(None, runs)
+    bars = whole_bars(level, asked)
+    edges = [(bars.start_ms, asked.start_ms), (asked.end_ms, bars.end_ms)]
+    beside = [TimeRange(start_ms, end_ms) for start_ms, end_ms in edges if start_ms < end_ms]
+    judged = list[VerdictRun]()
+    for run in runs:
+        whole = TimeRange(run.start_ms, run.end_ms)
+        parts = without(whole, beside) if run.verdict is Verdict.UNKNOWN else [whole]
+        judged += [VerdictRun(part.start_ms, part.end_ms, run.verdict) for part in parts]
+    return _Said(asked.intersection(span), judged)
 
 
 def _between(start_ms: int | None, end_ms: int | None) -> TimeRange | None:
@@ -169,7 +206,7 @@ def _columns(
     known: SeriesCoverage,
     level: BarInterval,
     span: TimeRange,
-    runs: Sequence[VerdictRun],
+    said: _Said,
     sums: Sequence[BarSum],
     lacking: Sequence[TimeRange],
 ) -> bar_answers.Bars:
@@ -184,7 +221,7 @@ def _columns(
         None if time_ms in unready else 0 if one is None else one.records
         for time_ms, one in zip(times, found, strict=True)
     ]
-    parts = list(parts_of(runs, [*times, span.end_ms]))
+    parts = list(parts_of(said.runs, [*times, span.end_ms]))
     rule, phase_ms = rule_of(known.series), known.grid_ms
     return bar_answers.Bars(
         symbol=known.series.symbol,
@@ -192,6 +229,8 @@ def _columns(
         interval=level.text,
         step_ms=level.grid.length_ms,
         **range_fields(span),
+        asked_start_ms=None if said.asked is None else said.asked.start_ms,
+        asked_end_ms=None if said.asked is None else said.asked.end_ms,
         computing=len(unready),
         time=list(times),
         open=[None if one is None else one.open for one in found],

@@ -122,7 +122,11 @@ class Reports:
     def asked(self, known: SeriesCoverage) -> TimeRange | None:
         """From the first to the last record that is stored; where none is, all that was asked for; None: nothing."""
         stored = extent(one for one in known.segments if one.verdict is Verdict.STORED)
-        return stored or _asked(known, self._live(known.series))
+        return stored or self.all_asked(known)
+
+    def all_asked(self, known: SeriesCoverage) -> TimeRange | None:
+        """All that was asked for, of which `of_series` speaks without a span; None: nothing."""
+        return _asked(known, self._live(known.series))
 
     async def of_series(self, symbol: str, type: str, span: TimeRange | None, *, life: bool) -> Report:
         """What is known of the series in `span`; without one, in all that was asked for, or in its `life`.

@@ -39,6 +39,8 @@ async def test_bars_are_columns_over_the_whole_grid(client: httpx.AsyncClient) -
         "end": "2024-08-02T00:00:00Z",
         "start_ms": START_MS,
         "end_ms": START_MS + DAY_MS,
+        "asked_start_ms": START_MS,
+        "asked_end_ms": START_MS + DAY_MS,
         "computing": 0,
     }
     assert rows["time"] == [START_MS + hour * 3_600_000 for hour in range(24)]
@@ -47,6 +49,17 @@ async def test_bars_are_columns_over_the_whole_grid(client: httpx.AsyncClient) -
     ]  # fmt: skip
     assert [column[16] for column in rows.values()][5:] == [4938271560484.938, 40, 60, "ours"]
     assert [column[17] for column in rows.values()][1:] == [None] * 5 + [0, 60, "ours"]
+
+
+async def test_the_first_price_is_that_of_the_first_record_in_the_range(client: httpx.AsyncClient) -> None:
+    answer = await client.get("/series/BTCUSDT/api_candles_1m/first-price", params={"start": "2024-08-01T00:00:30Z"})
+    assert answer.json() == {
+        "symbol": "BTCUSDT",
+        "type": "api_candles_1m",
+        "time": "2024-08-01T00:01:00Z",
+        "time_ms": START_MS + MINUTE_MS,
+        "price": 64001.1,
+    }
 
 
 @pytest.mark.parametrize(
@@ -112,6 +125,8 @@ async def test_rollups_are_no_collection_of_records(client: httpx.AsyncClient) -
         (BARS, {"start": "-1x"}, "start"),
         (BARS, {"end": "9999"}, "end"),
         (BARS, {"end": "2024-08-01"}, "end"),
+        ("/series/BTCUSDT/ws_orderbook/first-price", {}, "type"),
+        ("/series/BTCUSDT/api_candles_1m/first-price", {"start": "soon"}, "start"),
         ("/series/BTCUSDT/ws_orderbook/bars", {}, "type"),
         ("/series/BTCUSDT/nonsense/bars", {}, "type"),
         ("/coverage", {"bins": 0}, "bins"),

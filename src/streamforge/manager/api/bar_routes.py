@@ -74,6 +74,24 @@ async def bars(
 
 
 @router.get(
+    "/series/{symbol}/{type}/first-price",
+    responses=gives(bar_answers.FirstPrice),
+    summary="The first price of a series in a range",
+    description="What changes in per cent are counted from: unlike the first bar, it does not depend on their length.",
+)
+async def first_price(
+    symbol: Annotated[str, Path(max_length=300, examples=["BTCUSDT"])],
+    type: Annotated[str, Path(max_length=300, examples=["api_candles_1m"])],
+    to: In,
+    start: Instant = None,
+    end: Instant = None,
+) -> Response:
+    symbol, type = check_series(symbol, type)
+    span = _instant(start, "start", to), _instant(end, "end", to)
+    return reply(await to.service.bars.first_price(symbol, type, *span))
+
+
+@router.get(
     "/coverage",
     responses=gives(bar_answers.CoverageRuns),
     summary="What is stored of all series, as runs of verdicts",

@@ -38,7 +38,25 @@ async def bars_from_records(store: DocumentStore, known: SeriesCoverage, span: T
     return merged(found, grid)
 
 
-async def _pages(store: DocumentStore, known: SeriesCoverage, span: TimeRange) -> AsyncGenerator[bytes, None]:
+async def first_price(store: DocumentStore, known: SeriesCoverage, span: TimeRange) -> tuple[int, float] | None:
+    """Time and price of the first record in `span` that the coverage calls stored: of a candle its open price.
+
+    None: there is none. Raises RetryableError, or PermanentError for what is no record.
+    """
+    pages = _pages(store, known, span, 1)
+    try:
+        body = await anext(pages, None)
+    finally:
+        await pages.aclose()
+    if body is None:
+        return None
+    [found] = sums_of(kind_of(known.series), body, Grid(1, 0), span)
+    return found.time, found.open
+
+
+async def _pages(
+    store: DocumentStore, known: SeriesCoverage, span: TimeRange, many: int = PAGE
+) -> AsyncGenerator[bytes, None]:
     series = known.series
     for segment in touching(known.segments, span):
         within = segment.span.intersection(span)
@@ -46,9 +64,9 @@ async def _pages(store: DocumentStore, known: SeriesCoverage, span: TimeRange) -
             continue
         first, last = await key_range(store, segment.collection, series, within)
         while first < last:
-            page = await store.bodies(segment.collection, first=first, last=last, limit=PAGE)
+            page = await store.bodies(segment.collection, first=first, last=last, limit=many)
             if page.count:
                 yield page.array
-            if page.count < PAGE:
+            if page.count < many:
                 break
             first = page.last + "\x00"

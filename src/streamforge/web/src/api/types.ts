@@ -32,6 +32,7 @@ export type Schedules = Schemas["Schedules"];
 export type ScheduleRun = Schemas["ScheduleRun"];
 export type ScheduleRuns = Schemas["ScheduleRuns"];
 export type Bars = Schemas["Bars"];
+export type FirstPrice = Schemas["FirstPrice"];
 export type Verdict = Schemas["Segment"]["verdict"];
 export type Coverage = Schemas["Coverage"];
 export type CoverageRuns = Schemas["CoverageRuns"];

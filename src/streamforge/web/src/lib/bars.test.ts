@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import type { Bars, Verdict } from "../api/types.ts";
 import { Axis } from "./axis.ts";
-import { alignedTo, edgesOf, joined, pointsOf, reasonOf, runsOf } from "./bars.ts";
+import { alignedTo, edgesOf, inPercent, joined, pointsOf, reasonOf, runsOf } from "./bars.ts";
 
 const VERDICTS: Verdict[] = ["stored", "closed", "pending", "exchange", "expired", "lost", "unknown", "ours"];
 const MINUTE_MS = 60_000;
@@ -94,6 +94,27 @@ test("at any level a bar without a record has no price, and holes are what the v
   }
 });
 
+test("a hole ends where what was asked for ends, also within a bar; a bar that was not asked for is one, too", () => {
+  const minutes: Minute[] = Array.from({ length: 40 }, () => ({ verdict: "unknown", there: false }));
+  const bars = barsOf(minutes, 10);
+  const asked = { asked_start_ms: START_MS + 3 * MINUTE_MS, asked_end_ms: START_MS + 14 * MINUTE_MS };
+  const within = (changed: Partial<Bars>): number[][] =>
+    runsOf({ ...bars, ...asked, ...changed } as Bars).map((one) =>
+      [one.startMs, one.endMs].map((ms) => (ms - START_MS) / MINUTE_MS),
+    );
+  const verdict: Verdict[] = ["unknown", "lost", "unknown", "unknown"];
+  assert.deepEqual(within({ verdict }), [
+    [3, 10],
+    [10, 14],
+    [20, 40],
+  ]);
+  assert.deepEqual(within({ verdict: ["stored", "pending", "closed", "closed"], expected: [0, 0, 0, 0] }), [
+    [10, 20],
+    [20, 40],
+  ]);
+  assert.deepEqual(within({ asked_start_ms: null, asked_end_ms: null }), [[0, 40]]);
+});
+
 test("a bar that is not added up yet has no price and is no hole", () => {
   const bars = barsOf(
     Array.from({ length: 20 }, () => ({ verdict: "stored", there: true })),
@@ -132,7 +153,10 @@ test("newer bars take the place of the end, also of a longer one", () => {
   for (const name of ["time", "open", "high", "low", "close", "volume", "n", "expected", "verdict"] as const) {
     Object.assign(news, { [name]: from[name].slice(cut) });
   }
-  assert.deepEqual(joined(old, news), { ...from, end: undefined });
+  const edges = { asked_start_ms: START_MS, asked_end_ms: START_MS + 12 * MINUTE_MS };
+  const asked = { ...edges, asked_end_ms: START_MS + 8 * MINUTE_MS };
+  const later = { asked_start_ms: news.start_ms, asked_end_ms: edges.asked_end_ms };
+  assert.deepEqual(joined({ ...old, ...asked }, { ...news, ...later }), { ...from, ...edges, end: undefined });
   assert.equal(joined(old, { ...news, interval: "5m" }), null);
   assert.equal(joined(old, { ...news, start_ms: old.end_ms + 1 }), null);
 });
@@ -145,6 +169,12 @@ test("another series has a price only where it has a bar of the same time and le
     [true, true, false, true, true],
   );
   assert.ok(alignedTo(main, { ...other, interval: "5m" }).every((one) => !("open" in one)));
+});
+
+test("in per cent a point is what it is above the base, and without a base it has no price", () => {
+  const points = [{ time: 1, open: 100, high: 150, low: 50, close: 125 }, { time: 2 }];
+  assert.deepEqual(inPercent(points, 100), [{ time: 1, open: 0, high: 50, low: -50, close: 25 }, { time: 2 }]);
+  for (const base of [null, 0]) assert.deepEqual(inPercent(points, base), [{ time: 1 }, { time: 2 }]);
 });
 
 test("positions on an axis and instants are each other's inverse, also where bars differ in length", () => {

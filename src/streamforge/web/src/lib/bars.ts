@@ -14,8 +14,11 @@ export interface Candle {
 /** A bar's place, with or without a price. time: unix seconds, as the chart wants it. */
 export type Point = Candle | { time: number };
 
-/** Bars that follow each other and lack something for one reason. first, end: half-open, as are the instants. */
-export interface Run {
+/** Bars that follow each other and lack something for one reason. first, end: half-open, as are the instants.
+ *
+ * A hole ends where what was asked for ends, also within a bar of which a part was asked for.
+ */
+export interface BarRun {
   first: number;
   end: number;
   startMs: number;
@@ -33,6 +36,17 @@ export function pointsOf(bars: Bars): Point[] {
   return bars.time.map((ms, at) => candleOf(bars, at) ?? { time: ms / 1000 });
 }
 
+/** The points in per cent above a price, so that other series can be compared; without it none has a price. */
+export function inPercent(points: readonly Point[], base: number | null): Point[] {
+  const share = (price: number): number => 100 * (price / (base as number) - 1);
+  return points.map((one) => {
+    if (!("open" in one)) return one;
+    if (!base) return { time: one.time };
+    const { time, open, high, low, close } = one;
+    return { time, open: share(open), high: share(high), low: share(low), close: share(close) };
+  });
+}
+
 /** The bar as a candle; null: it has no record, or they are not added up yet. */
 export function candleOf(bars: Bars, at: number): Candle | null {
   const [open, high, low, close] = [bars.open[at], bars.high[at], bars.low[at], bars.close[at]];
@@ -47,18 +61,31 @@ export function reasonOf(bars: Bars, at: number): Reason | null {
   return n != null && expected != null && n < expected ? "gone" : null;
 }
 
+/** Whether records are expected and not there; what is not over, or closed, is no hole. */
+export function isHole(reason: Reason): boolean {
+  return reason !== "pending" && reason !== "closed";
+}
+
 /** The runs of bars that lack something, ascending. */
-export function runsOf(bars: Bars): Run[] {
-  const found: Run[] = [];
-  bars.time.forEach((startMs, at) => {
+export function runsOf(bars: Bars): BarRun[] {
+  const found: BarRun[] = [];
+  bars.time.forEach((openMs, at) => {
     const reason = reasonOf(bars, at);
     if (reason === null) return;
-    const endMs = bars.time[at + 1] ?? bars.end_ms;
+    const closeMs = bars.time[at + 1] ?? bars.end_ms;
+    const [startMs, endMs] = isHole(reason) ? judgedOf(bars, openMs, closeMs) : [openMs, closeMs];
     const last = found.at(-1);
     if (last?.end === at && last.reason === reason) Object.assign(last, { end: at + 1, endMs });
     else found.push({ first: at, end: at + 1, startMs, endMs, reason });
   });
   return found;
+}
+
+/** What of a bar the server has judged: where a part of it was asked for, that part alone. */
+function judgedOf(bars: Bars, openMs: number, closeMs: number): [number, number] {
+  const [startMs, endMs] = [bars.asked_start_ms, bars.asked_end_ms];
+  if (startMs == null || endMs == null || endMs <= openMs || startMs >= closeMs) return [openMs, closeMs];
+  return [Math.max(openMs, startMs), Math.min(closeMs, endMs)];
 }
 
 const COLUMNS = ["time", "open", "high", "low", "close", "volume", "n", "expected", "verdict"] as const;
@@ -70,8 +97,9 @@ export function joined(old: Bars, news: Bars): Bars | null {
   const kept = old.time.filter((ms) => ms < news.start_ms).length;
   const columns = COLUMNS.map((name) => [name, [...old[name].slice(0, kept), ...news[name]]]);
   const lacking = old.n.slice(0, kept).filter((n) => n === null).length;
-  const { end, end_ms } = news;
-  return { ...old, ...Object.fromEntries(columns), end, end_ms, computing: lacking + news.computing };
+  const { end, end_ms, asked_end_ms } = news;
+  const edges = { asked_start_ms: old.asked_start_ms ?? news.asked_start_ms, asked_end_ms, end, end_ms };
+  return { ...old, ...Object.fromEntries(columns), ...edges, computing: lacking + news.computing };
 }
 
 /** For each bar of `main` what `other` has of the same time and length; else no price. */

@@ -2,6 +2,7 @@
 import { quoted } from "./copies.ts";
 import { inWindow, type Run } from "./runs.ts";
 import type { TimeWindow } from "./timewindow.ts";
+import { textOf } from "./view.ts";
 
 /** A range of a series that is to be loaded. holes: how many of its runs lack. */
 export interface Wanted {
@@ -49,11 +50,7 @@ export function rangeText(startMs: number, endMs: number): string {
 }
 
 function instantText(ms: number): string {
-  return new Date(ms)
-    .toISOString()
-    .replace(/\.000Z$/, "Z")
-    .replace("T00:00:00Z", "")
-    .replace(/:00Z$/, "Z");
+  return textOf(ms).replace("T00:00:00Z", "").replace(/:00Z$/, "Z");
 }
 
 /** A range of a series for other tools. None of them holds a token. server: `http://HOST:PORT`. */

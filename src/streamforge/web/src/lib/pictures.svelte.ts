@@ -3,13 +3,19 @@ import { get } from "../api/client";
 import type { Bars } from "../api/types";
 import { BarRequests } from "./barrequests";
 import { joined } from "./bars";
-import { type Asked, askedOf, does, levelsOf, type View } from "./view";
+import type { TimeWindow } from "./timewindow";
+import { type Asked, askedOf, does, levelsOf } from "./view";
 
 const TAIL_BARS = 45;
 const TAIL_MOST = 50;
 
 export function barsPath(symbol: string, type: string): string {
-  return `/series/${encodeURIComponent(symbol)}/${encodeURIComponent(type)}/bars`;
+  return `${seriesPath(`${symbol}:${type}`)}/bars`;
+}
+
+/** name: `SYMBOL:TYPE`. */
+export function seriesPath(name: string): string {
+  return `/series/${name.split(":").map(encodeURIComponent).join("/")}`;
 }
 
 export class Pictures {
@@ -36,7 +42,7 @@ export class Pictures {
   }
 
   /** What is in view now, of a picture so wide; asks for bars where those asked for last do not do. */
-  look(view: View, extent: View, widthPx: number): void {
+  look(view: TimeWindow, extent: TimeWindow, widthPx: number): void {
     const now = askedOf(view, extent, widthPx, this.#levels);
     const before = this.#asking.asked;
     if (before !== null && does(before, now, view, this.#levels)) return;

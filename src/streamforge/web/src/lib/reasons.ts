@@ -47,7 +47,7 @@ export function commandOf(reason: Reason, symbol: string, type: string, range: s
 }
 
 /** A picture for other tools. None of them holds a token. path: of the bars, with its query. */
-export function copiesOf(symbol: string, type: string, range: string, link: string, path: string, server: string) {
+export function pictureCopies(symbol: string, type: string, range: string, link: string, path: string, server: string) {
   const asked = [symbol, type, range].map((text) => JSON.stringify(text)).join(", ");
   return {
     link,

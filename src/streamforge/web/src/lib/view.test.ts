@@ -1,6 +1,7 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { commandOf, copiesOf, LOOKS, REASONS, remedyOf } from "./reasons.ts";
+import { commandOf, LOOKS, pictureCopies, REASONS, remedyOf } from "./reasons.ts";
+import type { TimeWindow } from "./timewindow.ts";
 import { sameSeries } from "./types.ts";
 import * as views from "./view.ts";
 
@@ -29,7 +30,7 @@ test("from a decade to minutes, a picture is never asked for with more than 2,00
     const seen = (view.endMs - view.startMs) / level;
     assert.ok(seen <= 525, `${seen} bars in view`);
     assert.ok(seen >= 50 || level === 60_000, `${seen} bars in view`);
-    view = views.zoomed(view, 1.4, YEARS.startMs + 0.7 * (YEARS.endMs - YEARS.startMs));
+    view = views.zoomedAbout(view, 1.4, YEARS.startMs + 0.7 * (YEARS.endMs - YEARS.startMs));
   }
 });
 
@@ -52,8 +53,8 @@ test("a pan within the margin asks for nothing, one near its end does, and so do
   const levels = MINUTES;
   const view = { startMs: YEARS.startMs + 100 * DAY_MS, endMs: YEARS.startMs + 130 * DAY_MS };
   const before = views.askedOf(view, YEARS, 1000, MINUTES);
-  const again = (to: views.View): boolean => views.does(before, views.askedOf(to, YEARS, 1000, levels), to, levels);
-  const moved = (days: number): views.View => ({
+  const again = (to: TimeWindow): boolean => views.does(before, views.askedOf(to, YEARS, 1000, levels), to, levels);
+  const moved = (days: number): TimeWindow => ({
     startMs: view.startMs + days * DAY_MS,
     endMs: view.endMs + days * DAY_MS,
   });
@@ -61,13 +62,13 @@ test("a pan within the margin asks for nothing, one near its end does, and so do
   assert.equal(again(moved(20)), true);
   assert.equal(again(moved(25)), false);
   assert.equal(again(moved(-25)), false);
-  assert.equal(again(views.zoomed(view, 8, view.startMs)), false);
+  assert.equal(again(views.zoomedAbout(view, 8, view.startMs)), false);
 });
 
 test("zooming keeps the instant where it is", () => {
   const view = { startMs: 0, endMs: 1000 };
-  assert.deepEqual(views.zoomed(view, 2, 250), { startMs: 125, endMs: 625 });
-  assert.deepEqual(views.zoomed(views.zoomed(view, 2, 250), 0.5, 250), view);
+  assert.deepEqual(views.zoomedAbout(view, 2, 250), { startMs: 125, endMs: 625 });
+  assert.deepEqual(views.zoomedAbout(views.zoomedAbout(view, 2, 250), 0.5, 250), view);
 });
 
 test("what is to be shown is moved to the middle, and what is seen moves nothing", () => {
@@ -96,15 +97,6 @@ test("an address holds a view in UTC, and one that is none is none", () => {
   assert.equal(views.viewOf(new URLSearchParams()), null);
 });
 
-test("a range for a command holds what it stands for in whole seconds", () => {
-  const startMs = Date.parse("2024-08-01T00:20:00Z");
-  assert.equal(views.rangeText({ startMs, endMs: startMs + 1_200_000 }), "2024-08-01T00:20Z:2024-08-01T00:40Z");
-  assert.equal(
-    views.rangeText({ startMs: startMs + 1, endMs: startMs + 1001 }),
-    "2024-08-01T00:20Z:2024-08-01T00:20:02Z",
-  );
-});
-
 test("each reason has a letter and a pattern of its own", () => {
   assert.equal(new Set(REASONS.map((one) => LOOKS[one].letter)).size, REASONS.length);
   assert.equal(new Set(REASONS.map((one) => LOOKS[one].path)).size, REASONS.length);
@@ -126,7 +118,14 @@ test("what a load can bring is loaded, what is gone is counted, for the rest the
 });
 
 test("what is copied names the series and the range, without a token", () => {
-  const found = copiesOf("BTCUSDT", "api_candles_1m", "2024-08-01Z:2024-08-02Z", "l", "/p?start=1&end=2", "http://h:1");
+  const found = pictureCopies(
+    "BTCUSDT",
+    "api_candles_1m",
+    "2024-08-01Z:2024-08-02Z",
+    "l",
+    "/p?start=1&end=2",
+    "http://h:1",
+  );
   assert.deepEqual(found, {
     link: "l",
     cli: "streamforge export BTCUSDT api_candles_1m 2024-08-01Z:2024-08-02Z --server http://h:1",

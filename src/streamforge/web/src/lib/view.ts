@@ -1,13 +1,12 @@
 /** What of a series is in view, and what is to be asked of the server for it. Instants are unix milliseconds. */
 
-/** A half-open range. */
-export interface View {
-  startMs: number;
-  endMs: number;
-}
+import type { TimeWindow } from "./timewindow.ts";
+
+/** What changes a view: a drag, a turn of the wheel, a key held down. One and the same object for all its steps. */
+export type Gesture = object;
 
 /** A request for bars: the server takes the finest level of detail that has at most `max` bars in the range. */
-export interface Asked extends View {
+export interface Asked extends TimeWindow {
   max: number;
 }
 
@@ -38,7 +37,7 @@ export function levelOf(asked: Asked, levels: readonly number[]): number | null 
 }
 
 /** What to ask for: the view, and as much on either side as far as `extent` goes. widthPx: of the picture. */
-export function askedOf(view: View, extent: View, widthPx: number, levels: readonly number[]): Asked {
+export function askedOf(view: TimeWindow, extent: TimeWindow, widthPx: number, levels: readonly number[]): Asked {
   const span = view.endMs - view.startMs;
   const startMs = Math.max(FIRST_MS, Math.min(view.startMs, Math.max(view.startMs - span, extent.startMs)));
   const endMs = Math.min(LAST_MS, Math.max(view.endMs, Math.min(view.endMs + span, extent.endMs)));
@@ -51,7 +50,7 @@ export function askedOf(view: View, extent: View, widthPx: number, levels: reado
 }
 
 /** Whether what was asked for does for a picture that wants `now`: of the same bars, and not near an end of it. */
-export function does(before: Asked, now: Asked, view: View, levels: readonly number[]): boolean {
+export function does(before: Asked, now: Asked, view: TimeWindow, levels: readonly number[]): boolean {
   if (levelOf(before, levels) !== levelOf(now, levels)) return false;
   const margin = (view.endMs - view.startMs) / 4;
   const left = before.startMs <= Math.max(now.startMs, view.startMs - margin);
@@ -59,13 +58,13 @@ export function does(before: Asked, now: Asked, view: View, levels: readonly num
 }
 
 /** Smaller by `factor`, or larger, about an instant that stays where it is. */
-export function zoomed(view: View, factor: number, aboutMs: number): View {
+export function zoomedAbout(view: TimeWindow, factor: number, aboutMs: number): TimeWindow {
   const startMs = aboutMs - (aboutMs - view.startMs) / factor;
   return { startMs, endMs: startMs + (view.endMs - view.startMs) / factor };
 }
 
 /** The view moved so far that the range is in it, in the middle if it was not. */
-export function showing(view: View, { startMs, endMs }: View): View {
+export function showing(view: TimeWindow, { startMs, endMs }: TimeWindow): TimeWindow {
   if (startMs >= view.startMs && endMs <= view.endMs) return view;
   const span = Math.max(view.endMs - view.startMs, endMs - startMs);
   const first = (startMs + endMs - span) / 2;
@@ -82,7 +81,7 @@ export function instantOf(text: string | null): number | null {
 }
 
 /** The view of an address, or null. */
-export function viewOf(query: URLSearchParams): View | null {
+export function viewOf(query: URLSearchParams): TimeWindow | null {
   const [startMs, endMs] = [instantOf(query.get("start")), instantOf(query.get("end"))];
   return startMs === null || endMs === null || endMs <= startMs ? null : { startMs, endMs };
 }
@@ -90,10 +89,4 @@ export function viewOf(query: URLSearchParams): View | null {
 /** For an address: `2024-08-01T12:30:00Z`, in whole seconds. */
 export function textOf(ms: number): string {
   return new Date(Math.min(Math.max(ms, 0), LAST_MS)).toISOString().replace(/\.\d+Z$/, "Z");
-}
-
-/** As a `time_range`: `START:END`, in whole seconds that hold the range. */
-export function rangeText({ startMs, endMs }: View): string {
-  const short = (ms: number): string => textOf(ms).replace(/:00Z$/, "Z");
-  return `${short(Math.floor(startMs / 1000) * 1000)}:${short(Math.ceil(endMs / 1000) * 1000)}`;
 }

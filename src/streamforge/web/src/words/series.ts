@@ -71,6 +71,8 @@ export const en = {
   "compare.remove": "Remove",
   "compare.own": "Each on its own scale, not in per cent",
   "compare.other": "has no bars of {interval}",
+  "compare.base": "0 % is {price}, the first price in view, {time}",
+  "compare.nothing": "has no price in view",
   "trades.title": { one: "{n} trade of {range}", other: "First {n} trades of {range}" },
   "trades.caption": "Trades",
   "trades.price": "Price",
@@ -167,6 +169,8 @@ export const ru: Translation<typeof en> = {
   "compare.remove": "Убрать",
   "compare.own": "Каждый на своей шкале, не в процентах",
   "compare.other": "нет баров {interval}",
+  "compare.base": "0 % — это {price}, первая цена на виду, {time}",
+  "compare.nothing": "на виду нет ни одной цены",
   "trades.title": {
     one: "Первая {n} сделка за {range}",
     few: "Первые {n} сделки за {range}",

@@ -8,17 +8,18 @@ import {
   type ISeriesApi,
   LineSeries,
   type LogicalRange,
-  PriceScaleMode,
+  type PriceFormat,
   TickMarkType,
   type Time,
   type UTCTimestamp,
 } from "lightweight-charts";
 import type { Bars } from "../../api/types";
 import { Axis } from "../../lib/axis";
-import { alignedTo, candleOf, edgesOf, type Point, pointsOf, runsOf } from "../../lib/bars";
+import { alignedTo, candleOf, edgesOf, inPercent, type Point, pointsOf, runsOf } from "../../lib/bars";
 import { decimal } from "../../lib/format";
 import { LOOKS } from "../../lib/reasons";
-import type { View } from "../../lib/view";
+import type { TimeWindow } from "../../lib/timewindow";
+import type { Gesture } from "../../lib/view";
 import { type Inks, inksOf, onInks } from "./inks";
 import { Shading } from "./shading";
 
@@ -27,10 +28,12 @@ export interface Other {
   /** `var(--link)` */
   color: string;
   bars: Bars | null;
+  /** The price that its change in per cent is counted from; null: there is none, or it is not known yet. */
+  base: number | null;
 }
 
 export interface Heard {
-  view: (view: View) => void;
+  view: (view: TimeWindow, gesture: Gesture) => void;
   /** Over which bar the pointer is; null: none. */
   over: (at: number | null) => void;
   choose: (at: number) => void;
@@ -43,6 +46,7 @@ export interface Wording {
 
 const NAMES = ["--ground", "--line", "--text", "--good", "--bad", "--link", "--halted", "--edge"];
 const MOST_DIGITS = 8;
+const PERCENT: PriceFormat = { type: "custom", formatter: (value: number) => `${value.toFixed(2)}%`, minMove: 0.01 };
 
 export class CandleChart {
   readonly #host: HTMLElement;
@@ -54,13 +58,16 @@ export class CandleChart {
   readonly #grid: ISeriesApi<"Line">;
   readonly #shading = new Shading();
   readonly #ends: (() => void)[] = [];
-  #others: { series: ISeriesApi<"Bar">; bars: Bars | null }[] = [];
+  #others: { series: ISeriesApi<"Bar">; bars: Bars | null; base: number | null }[] = [];
+  /** The price that the candles' change in per cent is counted from; undefined: they show prices. */
+  #base: number | null | undefined;
   #axis: Axis | null = null;
   #bars: Bars | null = null;
-  #view: View = { startMs: 0, endMs: 1 };
+  #view: TimeWindow = { startMs: 0, endMs: 1 };
   #inks: Inks = {};
   #settling = 0;
   #held = false;
+  #gesture: Gesture = {};
   /** Whether a person has moved it since it began to settle. */
   #acted = false;
   #closed = false;
@@ -104,6 +111,7 @@ export class CandleChart {
     // While the chart is dragged it counts bars from where that began: other bars wait for its end.
     const act = (): void => {
       this.#acted = true;
+      this.#gesture = {};
     };
     const hold = (): void => {
       this.#held = true;
@@ -114,8 +122,9 @@ export class CandleChart {
       this.#waiting?.();
       this.#waiting = null;
     };
-    this.#host.addEventListener("pointerdown", hold);
-    this.#host.addEventListener("wheel", act, { passive: true });
+    // Before the chart acts on it.
+    this.#host.addEventListener("pointerdown", hold, { capture: true });
+    this.#host.addEventListener("wheel", act, { passive: true, capture: true });
     addEventListener("pointerup", release);
     addEventListener("pointercancel", release);
     this.#ends.push(
@@ -127,30 +136,26 @@ export class CandleChart {
   }
 
   /** Show these bars and the view of them. */
-  draw(bars: Bars, view: View): void {
+  draw(bars: Bars, view: TimeWindow): void {
     if (this.#held && this.#bars !== null) {
       this.#waiting = () => this.draw(bars, this.#view);
       return;
     }
     this.#bars = bars;
     this.#axis = bars.time.length > 0 ? new Axis(edgesOf(bars)) : null;
-    const precision = digitsOf(bars);
-    this.#candles.applyOptions({ priceFormat: { type: "price", precision, minMove: 10 ** -precision } });
     this.#settle();
     const last = bars.time.length - 1;
     this.#grid.setData(timed(bars.time.map((ms, at) => ({ time: ms / 1000, ...(at === last ? { value: 0 } : {}) }))));
-    this.#candles.setData(timed(pointsOf(bars)));
     this.#fillVolume(bars);
-    this.#fillOthers();
+    this.#fillPrices();
     this.#shading.show(runsOf(bars));
     this.look(view, true);
   }
 
-  /** Show others beside them. own: each on a scale of its own, else all in per cent. */
-  compare(others: readonly Other[], own: boolean): void {
+  /** Show others beside them. own: each on a scale of its own, else all in per cent, the candles above `base`. */
+  compare(others: readonly Other[], own: boolean, base: number | null): void {
     for (const one of this.#others) this.#chart.removeSeries(one.series);
-    const mode = others.length > 0 && !own ? PriceScaleMode.Percentage : PriceScaleMode.Normal;
-    this.#chart.priceScale("right").applyOptions({ mode });
+    this.#base = others.length > 0 && !own ? base : undefined;
     this.#settle();
     this.#others = others.map((one, at) => {
       const color = this.#inks[one.color] ?? "";
@@ -163,14 +168,14 @@ export class CandleChart {
         priceScaleId: own ? `own-${at}` : "right",
       });
       series.priceScale().applyOptions({ scaleMargins: { top: 0.08, bottom: 0.22 } });
-      return { series, bars: one.bars };
+      return { series, bars: one.bars, base: one.base };
     });
-    this.#fillOthers();
+    this.#fillPrices();
     this.look(this.#view, true);
   }
 
   /** Bring this into view. */
-  look(view: View, anew = false): void {
+  look(view: TimeWindow, anew = false): void {
     if (this.#axis === null || (view === this.#view && !anew)) return;
     this.#view = view;
     this.#settle();
@@ -228,9 +233,17 @@ export class CandleChart {
     );
   }
 
-  #fillOthers(): void {
-    for (const { series, bars } of this.#others) {
-      series.setData(this.#bars === null || bars === null ? [] : timed(alignedTo(this.#bars, bars)));
+  #fillPrices(): void {
+    const main = this.#bars;
+    if (main === null) return;
+    const percent = this.#base !== undefined;
+    const scaled = (points: Point[], base: number | null): Point[] => (percent ? inPercent(points, base) : points);
+    const formatOf = (bars: Bars): PriceFormat => (percent ? PERCENT : plainOf(bars));
+    this.#candles.applyOptions({ priceFormat: formatOf(main) });
+    this.#candles.setData(timed(scaled(pointsOf(main), this.#base ?? null)));
+    for (const { series, bars, base } of this.#others) {
+      series.applyOptions({ priceFormat: formatOf(bars ?? main) });
+      series.setData(bars === null ? [] : timed(scaled(alignedTo(main, bars), base)));
     }
   }
 
@@ -259,7 +272,7 @@ export class CandleChart {
   #moved(range: LogicalRange | null): void {
     if (range === null || this.#axis === null || this.#settling > 0) return;
     this.#view = { startMs: this.#axis.msAt(range.from), endMs: this.#axis.msAt(range.to + 1) };
-    this.#heard.view(this.#view);
+    this.#heard.view(this.#view, this.#gesture);
   }
 
   #place(logical: number | undefined): number | null {
@@ -274,13 +287,14 @@ function timed<T extends Point | { time: number; value?: number }>(
   return points as unknown as (T & { time: UTCTimestamp })[];
 }
 
-/** How many digits behind the point the prices have. */
-function digitsOf(bars: Bars): number {
+/** Prices with as many digits behind the point as they have. */
+function plainOf(bars: Bars): PriceFormat {
   let most = 0;
   for (const price of bars.close) {
     if (price !== null) most = Math.max(most, (decimal(price).split(".")[1] ?? "").length);
   }
-  return Math.min(most, MOST_DIGITS);
+  const precision = Math.min(most, MOST_DIGITS);
+  return { type: "price", precision, minMove: 10 ** -precision };
 }
 
 /** A label of the time axis. text: the instant, `2024-08-01 12:30:00`. */

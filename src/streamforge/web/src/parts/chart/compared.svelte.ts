@@ -1,36 +1,64 @@
 /** The series that are shown beside another one: each with bars of its own for the same view. */
+import type { FirstPrice } from "../../api/types";
 import { Pictures } from "../../lib/pictures.svelte";
-import type { View } from "../../lib/view";
+import type { TimeWindow } from "../../lib/timewindow";
+import { Bases } from "./bases.svelte";
 import type { Other } from "./candlechart";
 
 export const MOST = 4;
 const COLORS = ["var(--link)", "var(--halted)", "var(--good)", "var(--text)"];
 
+export interface Shown extends Other {
+  error: Error | null;
+  /** What its change in per cent is counted from; null: see `base`. */
+  first: FirstPrice | null;
+}
+
 export class Compared {
+  readonly #main: string;
+  readonly #bases = new Bases();
   #kept = $state.raw<ReadonlyMap<string, Pictures>>(new Map());
 
+  /** main: the series beside which they are shown, `SYMBOL:TYPE`. */
+  constructor(main: string) {
+    this.#main = main;
+  }
+
   /** Those that are asked for, in order. bars: null until they are there. */
-  get shown(): readonly (Other & { error: Error | null })[] {
+  get shown(): readonly Shown[] {
     return [...this.#kept].map(([name, one], at) => ({
       name: name.replace(":", " "),
       color: COLORS[at % COLORS.length] as string,
       bars: one.bars,
-      error: one.error,
+      error: one.error ?? this.#bases.error(name),
+      first: this.#bases.of(name),
+      base: this.#bases.of(name)?.price ?? null,
     }));
   }
 
-  /** names: `SYMBOL:TYPE` each. */
-  look(names: readonly string[], view: View, extent: View, widthPx: number): void {
+  /** What the main series' change in per cent is counted from, or why that is not known. */
+  get first(): FirstPrice | null {
+    return this.#bases.of(this.#main);
+  }
+
+  get error(): Error | null {
+    return this.#bases.error(this.#main);
+  }
+
+  /** names: `SYMBOL:TYPE` each. own: each has a scale of its own. */
+  look(names: readonly string[], own: boolean, view: TimeWindow, extent: TimeWindow, widthPx: number): void {
     const wanted = [...new Set(names)].filter((name) => /^[^:]+:[^:]+$/.test(name)).slice(0, MOST);
     if (wanted.join("\n") !== [...this.#kept.keys()].join("\n")) {
       for (const [name, one] of this.#kept) if (!wanted.includes(name)) one.close();
       this.#kept = new Map(wanted.map((name) => [name, this.#kept.get(name) ?? made(name)]));
     }
     for (const one of this.#kept.values()) one.look(view, extent, widthPx);
+    this.#bases.look(own || wanted.length === 0 ? [] : [...new Set([this.#main, ...wanted])], view);
   }
 
   close(): void {
     for (const one of this.#kept.values()) one.close();
+    this.#bases.close();
   }
 }
 

@@ -7,7 +7,7 @@ import type {
   SeriesAttachedParameter,
   Time,
 } from "lightweight-charts";
-import type { Reason, Run } from "../../lib/bars";
+import type { BarRun, Reason } from "../../lib/bars";
 import { LOOKS } from "../../lib/reasons";
 import { TILE } from "../../lib/runs";
 import type { Inks } from "./inks";
@@ -20,7 +20,7 @@ const LETTER_WIDTH = 16;
 const TINT = 0.14;
 
 export class Shading implements ISeriesPrimitive<Time> {
-  #runs: readonly Run[] = [];
+  #runs: readonly BarRun[] = [];
   #cursor: number | null = null;
   #inks: Inks = {};
   #tiles = new Map<string, HTMLCanvasElement>();
@@ -48,7 +48,7 @@ export class Shading implements ISeriesPrimitive<Time> {
   }
 
   /** runs: of the bars that the chart has. */
-  show(runs: readonly Run[]): void {
+  show(runs: readonly BarRun[]): void {
     this.#runs = runs;
     this.#update?.();
   }

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from streamforge.manager import topic_lag
 from streamforge.manager.presentation import moment
 from streamforge.manager.service import NotFound
-from streamforge.manager.topic_lag import LOOK_LEAST_S
+from streamforge.manager.topic_lag import LOOK_LEAST_S, SORTED_FOR_S
 from streamforge.manager.topic_lag_answers import PartitionOffsets, Topic, TopicReader
+from streamforge.manager.workflow import StepStatus
 from streamforge_utils.model import names
+from streamforge_utils.model.errors import InvalidInput
+from streamforge_utils.model.messages import EOS_KEY
 from streamforge_utils.ports.bus import Message
 from tests.doubles.manualclock import ManualClock
 from tests.manager.execution.world import launched
@@ -73,6 +77,54 @@ async def test_a_reader_tells_whether_it_runs_and_when_it_was_last_heard_of(worl
 
     assert await reader(started_ms=NOW, seen_ms=NOW + 5) == (True, moment(NOW + 5))
     assert await reader(started_ms=NOW, seen_ms=NOW + 9, ended_ms=NOW + 9) == (False, moment(NOW + 9))
+
+
+async def test_what_nobody_reads_any_more_is_not_to_be_read(world: World) -> None:
+    workflow = await launched(world)
+    group, letters = names.consumer_group(workflow.queue_id, SINK), names.dlq_topic(workflow.topic)
+    world.bus.append(workflow.topic, *(Message(b"k", b"v") for _ in range(3)), Message(EOS_KEY, b"{}"))
+    world.bus.append(letters, Message(b"k", b"v"))
+    world.bus.committed[workflow.topic, group] = 3
+
+    async def to_be_read() -> list[tuple[int | None, list[int]]]:
+        looks = [await world.manager.topics.one(name) for name in (workflow.topic, letters)]
+        return [(one.lag, [reader.lag for reader in one.readers]) for one in looks]
+
+    assert await to_be_read() == [(1, [1]), (1, [1])]
+    step = workflow.step(SINK)
+    assert step is not None
+    finished = replace(step, status=StepStatus.FINISHED)
+    await world.deps.workflows.change(workflow.queue_id, lambda found: found.with_step(finished))
+    assert await to_be_read() == [(0, [0]), (1, [1])], "letters wait for a replay"
+
+
+async def test_topics_are_sorted_over_all_pages(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    found = [await launched(world, planned(code=f"abd00{number}")) for number in range(4)]
+    topics = [one.topic for one in found]
+    for one, messages, read in zip(found, (2, 9, 5, 5), (0, 8, 1, 0), strict=True):
+        world.bus.append(one.topic, *(Message(b"k", b"v") for _ in range(messages)))
+        world.bus.committed[one.topic, names.consumer_group(one.queue_id, SINK)] = read
+
+    async def order(sort: str, **asked: object) -> list[int]:
+        return [topics.index(name) for name in await listed(world, kind="records", sort=sort, **asked)]
+
+    assert await order("messages") == [1, 2, 3, 0]
+    assert await order("lag") == [3, 2, 0, 1]
+    assert await order("rate") == [0, 1, 2, 3], "no rate is known yet"
+    page = await world.manager.topics.page(kind="records", sort="lag", limit=2)
+    assert page.cursor == topics[2]
+    world.bus.append(topics[1], *(Message(b"k", b"v") for _ in range(50)))
+    assert await order("lag", cursor=page.cursor) == [0, 1], "the pages of an order follow each other"
+    world.later(SORTED_FOR_S + 1)
+    assert await order("lag") == [1, 3, 2, 0]
+    new = await launched(world, planned(code="abd009"))
+    await world.bus.delete_topic(topics[3])
+    assert await listed(world, kind="records", sort="lag") == [topics[1], topics[2], topics[0], new.topic]
+    with pytest.raises(InvalidInput, match="cursor"):
+        await order("lag", cursor=topics[3])
+    monkeypatch.setattr(topic_lag, "MOST_SORTED", 3)
+    with pytest.raises(InvalidInput, match="4 topics fit, and 3 at most are sorted by bytes: narrow them down"):
+        await order("bytes")
 
 
 async def test_rates_are_those_since_an_earlier_look(world: World) -> None:

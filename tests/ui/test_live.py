@@ -1,10 +1,13 @@
-"""How the screens follow the feed of changes: put in place, for all tabs, also where a manager dies."""
+"""How the screens follow the feed of changes: put in place, for all tabs, also where a manager dies.
+
+What is not in the feed is asked for where it tells of a change, and an answer that stayed the same is not sent again.
+"""
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pytest
 from playwright.sync_api import Page, Request, expect
@@ -14,20 +17,37 @@ from tests.ui.conftest import Opened
 from tests.ui.test_screens import HOUR, TYPE, url_of
 
 ROWS = 50
-DOUBLE = """
+FEED = """
 const real = window.fetch;
-window.asked = 0;
+window.paths = [];
+const feed = () => new Response(new ReadableStream({
+  start: (to) => { window.push = (text) => to.enqueue(new TextEncoder().encode(text)); },
+}));
+window.pending = 0;
 window.fetch = async (path, options) => {
-  if (String(path).startsWith("/queues?")) {
-    window.asked += 1;
-    return { ok: true, status: 200, headers: new Headers(), text: async () => JSON.stringify(listing) };
+  if (String(path).startsWith("/feed")) return feed();
+  paths.push(String(path));
+  pending += 1;
+  try {
+    const answer = await real(path, options);
+    const text = await answer.text();
+    return new Response(text || null, { status: answer.status, headers: answer.headers });
+  } finally {
+    pending -= 1;
   }
-  if (!String(path).startsWith("/feed")) return real(path, options);
-  const start = (to) => { window.push = (text) => to.enqueue(new TextEncoder().encode(text)); };
-  return new Response(new ReadableStream({ start }));
 };
 """
-"""A feed that says what a test pushes, and a list of which it is counted how often it is read.
+"""A feed that says what a test pushes. What is asked is noted, and how many answers are on their way."""
+DOUBLE = f"""{FEED}
+window.asked = 0;
+const noting = window.fetch;
+window.fetch = async (path, options) => {{
+  if (!String(path).startsWith("/queues?")) return noting(path, options);
+  window.asked += 1;
+  return {{ ok: true, status: 200, headers: new Headers(), text: async () => JSON.stringify(listing) }};
+}};
+"""
+"""And a list of which it is counted how often it is read.
 
 Both answer at once, so that no answer to what was asked before is under way when a test looks.
 """
@@ -66,7 +86,7 @@ def driven(calm: rig.Manager, opened: Opened) -> tuple[Page, rig.Json]:
     page.add_init_script(f"{DOUBLE}\nwindow.listing = {json.dumps(listing)};")
     page.goto(f"{url_of(calm)}/ui/workflows")
     expect(page.get_by_role("row")).to_have_count(ROWS + 1)
-    page.wait_for_function("window.push !== undefined")
+    page.wait_for_function("() => window.push !== undefined")
     before = asked(page)
     push(page, "open", {"resumed": False})
     assert asked(page) > before  # what changed before the feed was open
@@ -111,6 +131,83 @@ def test_the_list_is_read_again_where_counts_or_rows_may_have_changed(driven: tu
     expect(page.get_by_role("row")).to_have_count(ROWS)
     rows[0] = stored(rows[0], 44)
     again("reset", {"reason": "too much changed"}, "44 of 60 records")
+
+
+@pytest.fixture
+def still(calm: rig.Manager, opened: Opened) -> Callable[[str, str], tuple[Page, Callable[[], int]]]:
+    """Opens a screen whose time stands still, with a feed that the test pushes; tells how often it has asked."""
+
+    def open_screen(screen: str, asks: str) -> tuple[Page, Callable[[], int]]:
+        page = opened(url_of(calm), "/nothing")
+        page.add_init_script(FEED)
+        page.clock.install(time=1_800_000_000)
+        page.clock.pause_at(1_800_000_001)
+        page.goto(f"{url_of(calm)}/ui/{screen}")
+        page.wait_for_function("asks => window.push !== undefined && paths.some(one => one.startsWith(asks))", arg=asks)
+        push(page, "open", {"resumed": False})
+        pass_by(page, 5)  # what changed before the feed was open is asked for
+
+        def count() -> int:
+            return int(page.evaluate("asks => paths.filter(one => one.startsWith(asks)).length", asks))
+
+        return page, count
+
+    return open_screen
+
+
+def pass_by(page: Page, seconds: int) -> None:
+    """Let so much time go by, in steps of five seconds, on a page whose feed says that it lives."""
+    for _ in range(seconds // 5):
+        page.wait_for_function("() => pending === 0")
+        page.clock.run_for(5000)
+        page.evaluate("push(': still here\\n\\n')")
+
+
+@pytest.mark.parametrize("screen", ["dead-letters", "series", "coverage"])
+def test_what_workflows_bring_about_is_asked_for_where_one_changes_and_else_each_minute(
+    calm: rig.Manager, still: Callable[[str, str], tuple[Page, Callable[[], int]]], screen: str
+) -> None:
+    page, asked = still(screen, f"/{screen}?")
+    before = asked()
+    pass_by(page, 45)
+    assert asked() == before
+    (one, *_) = calm.api.get("/queues").json()["queues"]
+    push(page, "workflow", one | {"queue_id": "wf-new"})
+    pass_by(page, 5)
+    assert asked() == before + 1
+    pass_by(page, 60)
+    assert asked() == before + 2
+
+
+def test_a_schedule_is_put_in_place(
+    calm: rig.Manager, still: Callable[[str, str], tuple[Page, Callable[[], int]]]
+) -> None:
+    asked_for = {"symbols": ["ETHUSDT"], "type": TYPE, "cron": "5 0 * * *", "time_range": "yesterday"}
+    one = calm.api.post("/schedules", json={"name": "nightly", **asked_for}).raise_for_status().json()
+    page, asked = still("schedules", "/schedules")
+    expect(page.get_by_role("row")).to_have_count(2)
+    before = asked()
+    push(page, "schedule", one | {"overdue": "its run 7 is still going on"})
+    expect(page.get_by_role("row").nth(1)).to_contain_text("its run 7 is still going on")
+    pass_by(page, 30)
+    assert asked() == before
+    calm.api.delete("/schedules/nightly").raise_for_status()
+    push(page, "removed", {"kind": "schedule", "id": "nightly", "reason": "deleted"})
+    pass_by(page, 5)
+    expect(page.get_by_role("row")).to_have_count(0)
+    assert asked() == before + 1
+
+
+def test_a_picture_that_did_not_change_is_not_sent_again(calm: rig.Manager, opened: Opened) -> None:
+    page = opened(url_of(calm), f"/series/BTCUSDT/{TYPE}")
+    shown = page.get_by_role("heading", name=re.compile("^Bars in view"))
+    expect(shown).to_be_visible()
+    page.get_by_role("link", name="Schedules").click()
+    expect(shown).to_have_count(0)
+    with page.expect_response("**/bars?*") as again:
+        page.go_back()
+    expect(shown).to_be_visible()
+    assert (again.value.status, again.value.request.headers["if-none-match"][:1]) == (304, '"')
 
 
 def test_tabs_share_one_stream_and_one_goes_on_when_another_closes(calm: rig.Manager, opened: Opened) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 
 import msgspec
 
@@ -10,17 +12,22 @@ from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.lifecycle.job_spec import reading_group
 from streamforge.manager.persistence.workflow_store import Unreadable
 from streamforge.manager.presentation import moment_or_none
-from streamforge.manager.service import NotFound
+from streamforge.manager.service import NotFound, lost_cursor
 from streamforge.manager.topic_lag_answers import PartitionOffsets, Topic, TopicPage, TopicReader
-from streamforge.manager.workflow import Step, Workflow
+from streamforge.manager.workflow import Step, StepStatus, Workflow
 from streamforge_utils.model import names
-from streamforge_utils.model.errors import PermanentError
-from streamforge_utils.ports.bus import Retention
+from streamforge_utils.model.errors import InvalidInput, PermanentError
+from streamforge_utils.ports.bus import Lag, Retention
 from streamforge_utils.runtime.topic_specs import TALK_MAX_BYTES
 from streamforge_utils.runtime.worker_definition import Role
 
 LOOK_LEAST_S = 1.0
 """An earlier look that is not so old yet is not replaced: rates over less say little."""
+MOST_SORTED = 500
+"""Topics that are all looked at to sort them by what they hold."""
+SORTED_FOR_S = 30.0
+"""How long an order is kept: the pages of it follow each other, and not each page looks at all topics."""
+_ORDERS_KEPT = 8
 _REMEMBERED = 2000
 _DATA, _DEAD_LETTERS = names.data_topic(""), names.dlq_topic(names.data_topic(""))
 
@@ -39,6 +46,8 @@ class TopicLag:
     def __init__(self, deps: Dependencies) -> None:
         self._deps = deps
         self._looks: dict[str, tuple[_Look, _Look | None]] = {}
+        self._orders: dict[tuple[str | None, ...], tuple[float, Sequence[str]]] = {}
+        self._sorting = asyncio.Lock()
 
     async def page(
         self,
@@ -46,26 +55,60 @@ class TopicLag:
         queue_id: str | None = None,
         kind: str | None = None,
         search: str = "",
+        sort: str = "name",
         cursor: str | None = None,
         limit: int = 50,
     ) -> TopicPage:
         """Topics of workflows, and those of commands and events. queue_id: of this workflow alone. cursor: a name.
 
-        search: what is in the name, in any case. Raises RetryableError.
+        search: what is in the name, in any case. sort: `name`, or a number of them, the greatest first, as it was in
+        the last `SORTED_FOR_S`. Raises InvalidInput (too many to sort, or an unknown cursor) or RetryableError.
         """
         text = search.casefold()
         named = [name for name in await self._deps.admin.topics() if text in name.casefold()]
         there = [
             name for name in named if self._is_meant(name, queue_id) and (kind is None or self._kind(name) == kind)
         ]
-        behind = [name for name in there if cursor is None or name > cursor]
-        found = list[Topic]()
-        for name in behind[:limit]:
-            try:
-                found.append(await self._look(name))
-            except PermanentError:
-                continue  # it was removed meanwhile
+        behind: Sequence[str]
+        if sort == "name":
+            behind = [name for name in there if cursor is None or name > cursor]
+        else:
+            behind = await self._sorted(there, sort, (queue_id, kind, text))
+            if cursor is not None:
+                if cursor not in behind:
+                    raise lost_cursor(cursor, "topic")
+                behind = behind[behind.index(cursor) + 1 :]
+        found = await self._look_at(behind[:limit])
         return TopicPage(topics=found, cursor=behind[limit - 1] if len(behind) > limit else None)
+
+    async def _look_at(self, some: Sequence[str]) -> list[Topic]:
+        found = list[Topic]()
+        for name in some:
+            with suppress(PermanentError):  # it was removed meanwhile
+                found.append(await self._look(name))
+        return found
+
+    async def _sorted(self, there: Sequence[str], sort: str, asked: tuple[str | None, ...]) -> Sequence[str]:
+        """The names by this number of their topics, the greatest first, what is not known last."""
+        if len(there) > MOST_SORTED:
+            raise InvalidInput(
+                "sort",
+                f"{len(there):,} topics fit, and {MOST_SORTED} at most are sorted by {sort}: narrow them down with "
+                "search, kind or queue_id, or sort them by name",
+            )
+        async with self._sorting:  # who asks meanwhile finds the order
+            at, order = self._orders.pop((sort, *asked), (float("-inf"), ()))
+            if self._deps.clock.monotonic() - at > SORTED_FOR_S:
+                found = await self._look_at(there)
+                values = {one.name: getattr(one, sort) for one in found}
+                known = {name: -1 if value is None else value for name, value in values.items()}
+                order = sorted(known, key=lambda name: (-known[name], name))
+                at = self._deps.clock.monotonic()
+            self._orders[sort, *asked] = (at, order)
+            while len(self._orders) > _ORDERS_KEPT:
+                del self._orders[next(iter(self._orders))]
+        still, known_before = set(there), set(order)
+        return [*(name for name in order if name in still), *(name for name in there if name not in known_before)]
 
     async def one(self, name: str) -> Topic:
         """The topic. Raises NotFound, or RetryableError."""
@@ -129,14 +172,14 @@ class TopicLag:
                     running=_runs(step),
                     seen_at=moment_or_none(None if step.attempt is None else step.attempt.seen_ms),
                     committed={str(n): offset for n, offset in sorted(lags[group].committed.items())},
-                    lag=lags[group].records,
+                    lag=_to_read(kind, step, lags[group]),
                     rate=None
                     if before is None or group not in before.committed
                     else _rate(now.committed[group] - before.committed[group], seconds),
                 )
                 for group, queue_id, step in groups
             ],
-            lag=max((lag.records for lag in lags.values()), default=None),
+            lag=max((_to_read(kind, step, lags[group]) for group, _, step in groups), default=None),
             rate=None if before is None else _rate(now.end - before.end, seconds),
             rate_seconds=None if before is None else round(seconds, 3),
         )
@@ -175,6 +218,11 @@ def _groups_of(workflow: Workflow | None, storing: Iterable[Workflow]) -> Sequen
         for step in one.steps
         if step.role is Role.SINK
     ]
+
+
+def _to_read(kind: str, step: Step, lag: Lag) -> int:
+    """What is left behind a sink that has finished are the markers of its producers' ends, which nobody reads."""
+    return 0 if kind == "records" and step.status is StepStatus.FINISHED else lag.records
 
 
 def _runs(step: Step) -> bool:

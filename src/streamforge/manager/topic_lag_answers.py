@@ -13,6 +13,10 @@ KINDS: tuple[str, ...] = get_args(Kind)
 """What lies on a topic; `other`: messages of another producer, which a workflow stores."""
 
 
+Order = Literal["name", "messages", "bytes", "rate", "lag"]
+"""What topics are sorted by."""
+
+
 class PartitionOffsets(msgspec.Struct, frozen=True, kw_only=True):
     """What a partition holds: the offsets from `first` to before `end`."""
 
@@ -32,7 +36,10 @@ class TopicReader(msgspec.Struct, frozen=True, kw_only=True):
     committed: Annotated[
         dict[str, int], meaning("By partition, the offset up to which it has committed; empty: nothing yet.", {"0": 17})
     ]
-    lag: Annotated[int, meaning("Messages that it has still to read; the marker that ended its input is one.")]
+    lag: Annotated[
+        int,
+        meaning("Messages that it has still to read, with the marker that ends its input; 0 of a sink that finished."),
+    ]
     rate: Annotated[float | None, meaning("Messages a second that it committed, since an earlier look at the topic.")]
 
 
@@ -58,7 +65,7 @@ class Topic(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class TopicPage(msgspec.Struct, frozen=True, kw_only=True):
-    """Topics in the order of their names."""
+    """Topics in the order that was asked for."""
 
     topics: list[Topic]
     cursor: Annotated[str | None, meaning(CURSOR)] = None

@@ -28,3 +28,6 @@ async def test_topics_are_listed_and_one_is_shown(client: httpx.AsyncClient, ser
     problem(await client.get("/topics?kind=letters"), 422, "invalid-input")
     problem(await client.get("/topics/nothing"), 404, "not-found")
     problem(await client.get("/topics?limit=201"), 422, "invalid-input")
+    assert (await client.get("/topics?sort=messages&limit=1")).json()["topics"][0]["name"] == workflow.topic
+    problem(await client.get("/topics?sort=age"), 422, "invalid-input")
+    problem(await client.get("/topics?sort=lag&cursor=nothing"), 422, "invalid-input", "cursor-unknown")

@@ -154,6 +154,7 @@ async def show(queue_id: QueueId, to: In) -> Response:
     "/queues/{queue_id}",
     status_code=204,
     summary="Forget an ended workflow",
+    description="The `detail` of the 404 that its paths answer then says who removed it, and when: for 90 days.",
     responses=gives(
         data_answers.Removed, description="Removed; what is told where `Prefer: return=representation` asks."
     ),

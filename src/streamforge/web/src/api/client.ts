@@ -3,6 +3,12 @@ import { answered, missed, session } from "../lib/session.svelte";
 import type { Problem } from "./types";
 
 const ANSWER_MS = 30_000;
+/**
+ * The latest answers with an ETag, by address: the same is sent again only where it has changed. The browser keeps
+ * none, as the server forbids it.
+ */
+const tagged = new Map<string, { tag: string; body: unknown }>();
+const MOST_TAGGED = 4;
 
 /** The server refused the request. retryAfterS: how long it asks to wait. */
 export class Refused extends Error {
@@ -58,6 +64,8 @@ async function ask<T>(method: string, path: string, more: RequestInit): Promise<
   const headers = new Headers(more.headers);
   headers.set("Accept", "application/json");
   if (session.token !== null) headers.set("Authorization", `Bearer ${session.token}`);
+  const kept = method === "GET" ? tagged.get(path) : undefined;
+  if (kept !== undefined) headers.set("If-None-Match", kept.tag);
   let response: Response;
   let text: string;
   try {
@@ -69,9 +77,14 @@ async function ask<T>(method: string, path: string, more: RequestInit): Promise<
     missed();
     throw new Unreachable(String(error));
   }
+  if (response.status === 304 && kept !== undefined) {
+    answered(response.headers.get("Date"));
+    return kept.body as T;
+  }
   const body = parsed(text);
   if (response.ok && (body !== undefined || response.status === 204)) {
     answered(response.headers.get("Date"));
+    if (method === "GET") keep(path, response.headers.get("ETag"), body);
     return body as T;
   }
   if (!isProblem(body)) {
@@ -81,6 +94,12 @@ async function ask<T>(method: string, path: string, more: RequestInit): Promise<
   answered(response.headers.get("Date"));
   if (response.status === 401) session.refused = body;
   throw new Refused(body, Number(response.headers.get("Retry-After")) || 0);
+}
+
+function keep(path: string, tag: string | null, body: unknown): void {
+  tagged.delete(path);
+  if (tag !== null) tagged.set(path, { tag, body });
+  if (tagged.size > MOST_TAGGED) tagged.delete(tagged.keys().next().value as string);
 }
 
 function parsed(text: string): unknown {

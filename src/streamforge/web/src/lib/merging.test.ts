@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import type { Summary, WorkflowPage } from "../api/types.ts";
+import type { Schedule, Schedules, Summary, WorkflowPage } from "../api/types.ts";
 import type { Change } from "./changes.ts";
-import { Known, merged } from "./merging.ts";
+import { Known, merged, mergedSchedules } from "./merging.ts";
 
 function summary(id: string, status = "running", stored = 0): Summary {
   return { queue_id: id, status, progress: { records_stored: stored } } as Summary;
@@ -50,4 +50,16 @@ test("what is known is bounded: what was heard of last stays", () => {
   for (const id of ids) known.same(summary(id));
   assert.equal(merged(page, [change(summary("wf-5000"))], known).again, false);
   assert.equal(merged(page, [change(summary("wf-0"))], known).again, true);
+});
+
+test("a schedule is put in place, and one that comes or goes lets the list be read again", () => {
+  const schedule = (name: string, failures = 0): Schedule => ({ name, failures }) as Schedule;
+  const found: Schedules = { schedules: [schedule("a"), schedule("b")], unreadable: {} };
+  const change = (id: string, document: Schedule | null): Change => ({ kind: "schedule", id, document });
+  const news = mergedSchedules(found, [change("b", schedule("b", 1)), change("b", schedule("b", 2))]);
+  assert.deepEqual([news.again, news.schedules.schedules], [false, [schedule("a"), schedule("b", 2)]]);
+  assert.equal(news.schedules.schedules[0], found.schedules[0]);
+  assert.equal(mergedSchedules(found, [change("c", schedule("c"))]).again, true);
+  assert.equal(mergedSchedules(found, [change("a", null)]).again, true);
+  assert.deepEqual(mergedSchedules(found, []), { schedules: found, again: false });
 });

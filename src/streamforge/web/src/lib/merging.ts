@@ -1,5 +1,5 @@
-/** Changes of the feed put into the page of a list in place. */
-import type { Status, Summary, WorkflowPage } from "../api/types";
+/** Changes of the feed put into lists in place. */
+import type { Schedule, Schedules, Status, Summary, WorkflowPage } from "../api/types";
 import type { Change } from "./changes";
 
 const MOST_KNOWN = 5000;
@@ -43,4 +43,18 @@ export function merged(
   }
   if (!page.queues.some((one) => news.has(one.queue_id))) return { page, again };
   return { page: { ...page, queues: page.queues.map((one) => news.get(one.queue_id) ?? one) }, again };
+}
+
+/** The schedules as they are now. again: there may be others. */
+export function mergedSchedules(
+  found: Schedules,
+  changes: readonly Change[],
+): { schedules: Schedules; again: boolean } {
+  const news = new Map<string, Schedule | null>();
+  for (const one of changes) if (one.kind === "schedule") news.set(one.id, one.document);
+  if (news.size === 0) return { schedules: found, again: false };
+  const names = found.schedules.map((one) => one.name);
+  const schedules = found.schedules.map((one) => news.get(one.name) ?? one);
+  const again = [...news].some(([name, one]) => one === null || !names.includes(name));
+  return { schedules: { ...found, schedules }, again };
 }

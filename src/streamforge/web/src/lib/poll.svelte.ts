@@ -14,8 +14,12 @@ const MOST_HELD = 5000;
 const LEAST_MS = 1000;
 const SETTLED_MS = 60_000;
 
-/** Puts changes into what is shown; whether it must be asked for again. */
-export type Merge = (changes: readonly Change[]) => boolean;
+/** Puts changes into what is shown; whether it must be asked for again, or how often at most, in ms. */
+export type Merge = (changes: readonly Change[]) => boolean | number;
+
+function paceOf(wanted: boolean | number): number {
+  return typeof wanted === "number" ? wanted : wanted ? LEAST_MS : Number.POSITIVE_INFINITY;
+}
 
 export class Poll<T> {
   data = $state.raw<T | null>(null);
@@ -26,7 +30,7 @@ export class Poll<T> {
 
   /**
    * Ask at once and then every `everyMs`, until the function that is returned is called. merge: where there is a feed,
-   * changes are put in by it instead, and it is asked again only where they do not say all.
+   * changes are put in by it instead, and it is asked again only where they do not say all, and each minute.
    */
   run(ask: (signal: AbortSignal) => Promise<T>, everyMs: number | (() => number) = 1000, merge?: Merge): () => void {
     const ending = new AbortController();
@@ -34,27 +38,34 @@ export class Poll<T> {
     let failures = 0;
     let asking = false;
     let askedMs = 0;
-    let dirty = false;
+    let dueMs = Number.POSITIVE_INFINITY;
+    /** How soon to ask again for what changes while it asks. */
+    let soonMs = Number.POSITIVE_INFINITY;
     let held: Change[] = [];
     const every = (): number => {
       if (merge !== undefined && feed.live) return SETTLED_MS;
       return typeof everyMs === "number" ? everyMs : everyMs();
     };
+    const askIn = (ms: number): void => {
+      clearTimeout(timer);
+      dueMs = Date.now() + ms;
+      timer = setTimeout(now, ms);
+    };
     const turn = async (): Promise<void> => {
       clearTimeout(timer);
+      dueMs = Number.POSITIVE_INFINITY;
       if (ending.signal.aborted || (document.hidden && this.data !== null)) return;
-      dirty = true;
+      soonMs = asking ? Math.min(soonMs, LEAST_MS) : Number.POSITIVE_INFINITY;
       if (asking) return;
       asking = true;
-      dirty = false;
       askedMs = Date.now();
       let wait = 0;
       try {
         this.data = await ask(ending.signal);
         this.error = this.againMs = null;
         failures = 0;
-        if (held.length > 0 && merge?.(held)) dirty = true;
-        wait = dirty ? LEAST_MS : every();
+        if (held.length > 0 && merge) soonMs = Math.min(soonMs, paceOf(merge(held)));
+        wait = Math.min(soonMs, every());
       } catch (error) {
         if (ending.signal.aborted) return;
         failures += 1;
@@ -66,19 +77,17 @@ export class Poll<T> {
         asking = false;
         held = [];
       }
-      if (!ending.signal.aborted) timer = setTimeout(() => void turn(), wait);
+      if (!ending.signal.aborted) askIn(wait);
     };
     const now = (): void => void turn();
     const changes = (news: readonly Change[]): void => {
       if (merge === undefined) return;
       if (asking) held = [...held, ...news].slice(-MOST_HELD);
-      if (this.data === null || !merge(news) || failures > 0) return;
-      if (asking) {
-        dirty = true;
-        return;
-      }
-      clearTimeout(timer);
-      timer = setTimeout(now, Math.max(0, askedMs + LEAST_MS - Date.now()));
+      if (this.data === null) return;
+      const pace = paceOf(merge(news));
+      if (failures > 0) return;
+      if (asking) soonMs = Math.min(soonMs, pace);
+      else if (askedMs + pace < dueMs) askIn(Math.max(0, askedMs + pace - Date.now()));
     };
     const again = (): void => {
       if (merge !== undefined) now();

@@ -9,7 +9,10 @@ export function orderOf(text: string | null): Order {
   return ORDERS.find((one) => one === text) ?? "name";
 }
 
-/** By name from A on, by numbers the greatest first; what is not known comes last. */
+/**
+ * The topics of a page by what it shows, as the server's order is some seconds old: by name from A on, by numbers the
+ * greatest first; what is not known comes last.
+ */
 export function sorted(topics: readonly Topic[], order: Order): Topic[] {
   const byName = (one: Topic, other: Topic): number => (one.name < other.name ? -1 : one.name > other.name ? 1 : 0);
   if (order === "name") return [...topics].sort(byName);

@@ -87,8 +87,8 @@ async def test_a_stop_survives_a_manager_that_dies_before_it_was_heard(world: Wo
     assert [c["target"] for c in world.commands("stop")] == [LOADER]
 
 
-async def lost(command: Command) -> None:
-    raise RetryableError(f"no answer: {command.command} is lost")
+async def lost(*commands: Command) -> None:
+    raise RetryableError(f"no answer: {commands[0].command} is lost")
 
 
 async def test_a_stop_before_the_exchange_has_answered_stays_a_stop(world: World, gate: asyncio.Event) -> None:

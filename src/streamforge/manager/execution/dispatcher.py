@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Callable, Collection, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Collection, Coroutine, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from enum import IntEnum, unique
 from typing import Any, Protocol
@@ -65,6 +65,14 @@ def key_of(workflow: Workflow, action: Action) -> Key:
         case _:
             what = getattr(action, "target", "")
     return type(action).__name__, workflow.queue_id, what
+
+
+def by_workflow(keys: Iterable[Key]) -> Mapping[str, set[str]]:
+    """What is meant by the keys, for each workflow: of a thousand each would look through those of all others."""
+    found: dict[str, set[str]] = defaultdict(set)
+    for _, queue_id, what in keys:
+        found[queue_id].add(what)
+    return found
 
 
 @unique
@@ -157,8 +165,8 @@ class Dispatcher:
     def begin(self, workflow: Workflow, action: Action) -> None:
         """Carry out what was decided, unless that is being done or need not be done again."""
         key = key_of(workflow, action)
-        if key in self._launched:
-            return  # its job is there, and will be seen when the jobs are looked at next
+        if key in self.running or key in self._launched:
+            return  # launched: its job is there, and will be seen when the jobs are looked at next
         if self._deps.clock.monotonic() - self._stopped_at.get(key, float("-inf")) < STOP_AGAIN_S:
             return  # it has the command, and a moment to end
         kind = kind_of(workflow, action)

@@ -179,19 +179,15 @@ class Executor:
 
     async def send(self, *commands: Command) -> None:
         """Send commands, stamped with the time."""
-        timestamp = self._deps.clock.now_ms() / 1000
-        stamped = [_replace(command, timestamp=timestamp) for command in commands]
+        now = self._deps.clock.now_ms() / 1000
         await self._deps.producer.send(
             self._deps.control_topic,
-            [Message(command.queue_id.encode(), encode_command(command)) for command in stamped],
-            fleeting=all(command.command == "ping" for command in commands),
+            [Message(one.queue_id.encode(), encode_command(_replace(one, timestamp=now))) for one in commands],
+            fleeting=all(one.command == "ping" for one in commands),
         )
 
     async def deal_budget(self) -> None:
-        """Send every running loader its share of the exchange's weight, where that has changed.
-
-        All at once: while many workflows are launched the share of each changes with every one.
-        """
+        """Send every running loader its share of the exchange's weight, where that has changed: by each launch."""
         now_ms = self._deps.clock.now_ms()
         banned = now_ms < self._bans.ban.until_ms
         loaders = self._overview.loaders
@@ -202,9 +198,7 @@ class Executor:
         connects = self._connects.deal(streams, now_ms, processes)
         same = 0 if banned else self._budget.share(len(loaders))
         shares = weights | {job: same * together[job] for job in connects if job not in weights}
-        if not shares:
-            return
-        commands = []
+        commands = list[Command]()
         for job, share in shares.items():
             queue_id, step = loaders[job]
             commands.append(
@@ -216,7 +210,8 @@ class Executor:
                     payload={"weight_per_minute": share} | ({"connects": connects[job]} if job in connects else {}),
                 )
             )
-        await self.send(*commands)
+        if commands:
+            await self.send(*commands)
         for job, share in shares.items():
             self._budget.sent(job, share)
             if job in connects:

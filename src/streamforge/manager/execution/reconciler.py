@@ -6,14 +6,14 @@ It is driven by state, not by events: an event only wakes it. What is lost, a la
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from typing import TypeVar
 
 import msgspec
 import structlog
 
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.dispatcher import BesideTheLoop, Dispatcher, Key, Kind, begin_at_zero
+from streamforge.manager.execution.dispatcher import BesideTheLoop, Dispatcher, Key, Kind, begin_at_zero, by_workflow
 from streamforge.manager.execution.event_consumer import EventConsumer, sort_events
 from streamforge.manager.execution.exchange_limits import Budget
 from streamforge.manager.execution.executor import Executor
@@ -90,7 +90,7 @@ class Reconciler:
         self._unseen = ""
         self._unseen_since = 0.0
         self._launching_then: frozenset[Key] = frozenset()
-        self._launching: frozenset[Key] = frozenset()
+        self._launching: Mapping[str, set[str]] = {}
         self._failing: dict[str, Failing] = {}
         begin_at_zero(deps.observer)
 
@@ -199,7 +199,7 @@ class Reconciler:
         await self.executor.baskets.hear(self._jobs.values(), self._events.received)
         self._overview.refresh()
         await self._end_orphans()
-        self._launching = self._launching_then | self.dispatcher.launching()
+        self._launching = by_workflow(self._launching_then | self.dispatcher.launching())
         self._check_launcher()
         everything = self._is_time_for_everything()
         news = self._news | self._overview.changed | events.keys() | self._failing.keys()
@@ -315,9 +315,7 @@ class Reconciler:
 
     def _conditions(self, workflow: Workflow | None) -> Conditions:
         """What the decision about a workflow depends on; None: what that about every workflow does."""
-        launching: frozenset[str] = frozenset()
-        if workflow is not None and self._launching:
-            launching = frozenset(what for _, queue_id, what in self._launching if queue_id == workflow.queue_id)
+        launching = () if workflow is None else self._launching.get(workflow.queue_id, ())
         endless = workflow is not None and workflow.endless
         may_start = endless or self._overview.started < self._deps.policy.max_running
         waits = may_start and workflow is not None and workflow.status is Status.PENDING
@@ -328,7 +326,7 @@ class Reconciler:
             ban_reason=self.bans.ban.reason,
             exchange_waits=None if self._deps.exchange_waits is None else self._deps.exchange_waits.reason,
             listening_since_ms=self._listening_since_ms,
-            launching=launching,
+            launching=frozenset(launching),
             unseen=self._unseen,
             live_workflows=0 if workflow is None else self._overview.live_workflows,
             stopping=0 if workflow is None else self._overview.most_stopping,

@@ -10,11 +10,11 @@ from tests.chaos.disturbance import BREAKING
 from tests.chaos.live_killer import LIVE_SETTINGS, SERIES, Returning, survive
 from tests.engines.kafka.broker import Broker
 
-WEIGHTS = {"loader": 3, "sink": 3, "manager": 1, "exchange": 1, "broker": 3}
+WEIGHTS = {"loader": 4, "sink": 4, "manager": 1, "exchange": 2, "broker": 6}
 
 
 async def survive_on_kafka(folder: Path, *, kills: int, seed: int) -> str:
-    """Do as `survive` of tests/chaos does, with fewer series. Three of eleven kills hit the broker."""
+    """Do as `survive` of tests/chaos does, with fewer series. Six of 17 kills hit the broker."""
     broker = Broker(folder / "broker", secured=True)
     await asyncio.to_thread(broker.start)
     returning = Returning(broker.kill, broker.start)

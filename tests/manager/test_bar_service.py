@@ -41,7 +41,7 @@ from tests.manager.stored_bars import (
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 @given(
     type_name=st.sampled_from(["api_candles_15m", "api_candles_1h", "api_candles_8h"]),
     verdicts=st.lists(st.tuples(st.integers(1, 120), st.sampled_from(Verdict)), min_size=1, max_size=8),
@@ -74,6 +74,7 @@ async def test_at_every_level_bars_are_those_of_all_records_and_verdicts_those_o
         assert found.time == list(range(found.start_ms, found.end_ms, found.step_ms or 0))
         assert found.start_ms <= span.start_ms < span.end_ms <= found.end_ms
         assert await whole(service, stored, span, most) == found, "kept or not, it is the same"
+        await whole(service, stored, None, 17)  # days, with both ends of what is stored
     finally:
         bar_service.AT_ONCE, bar_service.KEPT = before
         await service.bars.close()

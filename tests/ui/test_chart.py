@@ -14,7 +14,7 @@ from tests.e2e.stored_books import start
 from tests.e2e.test_live_books import SETTINGS, verified
 from tests.ui.conftest import Opened
 from tests.ui.test_screens import TYPE, url_of
-from tests.ui.test_series import CELLS, DAY, FIRST, HOLE, LAST, chart, drawn, ms, rows_of
+from tests.ui.test_series import CELLS, DAY, FIRST, HOLE, LAST, LINK, chart, drawn, ms, rows_of
 
 SECONDS = "api_candles_1s"
 BUSY = {
@@ -22,6 +22,22 @@ BUSY = {
     "instance": "/books/ETHUSDT", "detail": "the book is busy", "next_step": "Ask again.",
     "errors": [], "did_you_mean": [],
 }  # fmt: skip
+
+
+HEIGHT = """color => {
+  const all = [...document.querySelectorAll('.chart canvas')];
+  const areas = all.map(one => one.width * one.height);
+  const { width, height } = all[areas.indexOf(Math.max(...areas))];
+  const copy = new OffscreenCanvas(width, height).getContext('2d');
+  copy.drawImage(all[areas.indexOf(Math.max(...areas))], 0, 0);
+  const data = copy.getImageData(0, 0, width, height).data;
+  const rows = new Set();
+  for (let at = 0; at < data.length; at += 4) {
+    if (color.every((part, i) => Math.abs(part - data[at + i]) <= 12)) rows.add(Math.floor(at / 4 / width));
+  }
+  return rows.size;
+}"""
+"""How many rows of the chart have a pixel of the colour."""
 
 
 @pytest.fixture(scope="module")
@@ -78,6 +94,13 @@ def test_the_order_book_of_the_chosen_bar_stands_beside_it_and_a_failure_is_told
     page.unroute("**/books/**")
     page.get_by_role("button", name="Ask again").click()
     expect(book).to_be_visible()
+    expect(told).to_have_count(0)
+    # Nor is it hidden that nobody knows what is stored beside the series.
+    page.route("**/coverage?prefix=*", lambda route: route.fulfill(status=503, json=BUSY))
+    page.reload()
+    expect(told).to_contain_text("the book is busy")
+    page.unroute("**/coverage?prefix=*")
+    page.get_by_role("button", name="Ask again").click()
     expect(told).to_have_count(0)
 
 
@@ -163,6 +186,8 @@ def test_per_cent_are_counted_from_the_first_price_in_view_at_any_width(recorded
         legend = page.get_by_role("region", name="Compare").get_by_role("listitem")
         expect(legend.filter(has_text="first price in view")).to_have_count(2)
         found[width] = legend.all_inner_texts()
+        # On one scale with prices of another height the second series would be a flat line.
+        page.wait_for_function(f"({HEIGHT})({list(LINK)}) > 100")
         wide = page.get_by_text("bars of 1m").count()
         assert wide == (width == 1280)
     assert found[390] == found[1280]

@@ -138,8 +138,8 @@ def is_proven(workflow: rig.Json, until_ms: int) -> bool:
 def stored_of(manager: rig.Manager, workflow: rig.Json) -> list[Any]:
     """Every record in the collections that its coverage names."""
     decode, stored = msgspec.json.Decoder(kind_of_type(workflow["type"]).stored).decode_lines, []
-    named = {one.get("collection") for one in manager.coverage(workflow["queue_id"])} - {None}
-    for collection in sorted(named):
+    named = {one.get("collection") or "" for one in manager.coverage(workflow["queue_id"])}
+    for collection in sorted(named - {""}):
         records = f"/collections/{collection}/records"
         answer = manager.api.get(records, params={"limit": "all", "format": "jsonl"})
         stored += decode(answer.raise_for_status().content)

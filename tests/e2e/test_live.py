@@ -16,7 +16,8 @@ import pytest
 from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
 from tests import cleanenv
 from tests.e2e import rig
-from tests.e2e.rig import Json
+from tests.e2e.rig import DAY_MS, Json
+from tests.e2e.test_stream_fault_matrix import assert_complete
 from tests.limits import LIMIT_S
 
 TRADES, CANDLES = "loader-ws-trades", "loader-ws-candles"
@@ -110,6 +111,33 @@ def test_since_a_time_history_and_stream_are_one_series(exchange: rig.Exchange, 
     assert span["end_ms"] - span["start_ms"] >= 180_000
     history = manager.api.get("/queues", params={"type": "api_trades"}).json()["queues"]
     assert [(one["supplements"], one["status"]) for one in history] == [(queue_id, "finished")]
+
+
+def test_since_yesterday_files_requests_and_stream_are_one_series(tmp_path: Path) -> None:
+    with (
+        rig.exchange("--trades", "24", "--no-limits", "--now", "2024-08-03T00:05:00Z") as exchange,
+        rig.manager(tmp_path / "data", exchange.url, STREAMFORGE_ARCHIVE_URL=exchange.url, **QUICK) as manager,
+    ):
+        queue_id = start(manager, "ws_trades", since="2024-08-02")
+        begun_ms = manager.until(queue_id, "it has begun", lambda one: one["parts"] != [])["parts"][0]["start_ms"]
+        through_ms = begun_ms + 10_000
+        manager.until(queue_id, "all is proven", partial(is_proven, through_ms=through_ms))
+        (history,) = manager.api.get("/queues", params={"type": "api_trades"}).json()["queues"]
+        history, ended = manager.finished(history["queue_id"]), manager.stopped(queue_id)
+        assert history["supplements"] == queue_id
+        parts = [(one["source"], one["start_ms"], one["end_ms"]) for one in history["parts"]]
+        until_ms = parts[-1][-1]
+        assert parts == [("archive", MIDNIGHT, MIDNIGHT + DAY_MS), ("rest", MIDNIGHT + DAY_MS, until_ms)]
+        assert begun_ms < until_ms, "stream and requests have a moment in common"
+        assert {one["source"] for one in ended["parts"]} == {"stream"}
+        assert_complete(exchange, manager, ended)
+        found = manager.coverage(queue_id)
+        assert [one["last_id"] + 1 for one in found[:-1]] == [one["first_id"] for one in found[1:]]
+        times = {n: one["timestamp"] for n, one in stored(manager, ended).items()}
+        for seam_ms in (MIDNIGHT + DAY_MS, begun_ms, until_ms):
+            assert {time_ms < seam_ms for time_ms in times.values()} == {True, False}
+        ids = list(times)
+        assert ids == list(range(ids[0], ids[-1] + 1))
 
 
 def test_kills_of_loader_sink_and_manager_leave_no_hole(exchange: rig.Exchange, manager: rig.Manager) -> None:

@@ -13,6 +13,7 @@ from streamforge.manager.execution.live_comparison import Comparison
 from streamforge.manager.execution.planner import ExchangeFailed
 from streamforge.manager.live_ledger import Ledger
 from streamforge.manager.persistence.workflow_store import OutOfDate
+from streamforge.manager.workflow import Plan
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.kinds.candles import Interval
@@ -88,6 +89,15 @@ async def test_a_hole_is_young_as_long_as_an_attempt_is() -> None:
     rig.workflow = with_attempt(rig.workflow, target, started_ms=None)
     assert (await rig.step()).open_holes == 0
     rig.workflow = with_attempt(rig.workflow, target, started_ms=0)
+    assert (await rig.step()).open_holes == 1
+
+
+async def test_a_hole_is_old_also_where_the_clock_of_the_exchange_is_years_behind() -> None:
+    rig = await a_rig(clock=ManualClock(STREAM + 365 * 24 * HOUR_MS))
+    here_ms, series = rig.world.clock.now_ms(), rig.workflow.series
+    await rig.world.deps.coverage.learn_plan(series, Plan(exchange_now_ms=STREAM + 70_000), here_ms)
+    rig.workflow = with_attempt(rig.workflow, rig.workflow.steps[0].target, started_ms=here_ms - 60_000)
+    rig.store(1, 2, 6, 7)
     assert (await rig.step()).open_holes == 1
 
 

@@ -207,7 +207,8 @@ class Comparison:
             return now_ms
         grace_ms = int(self._deps.policy.hole_grace_s * 1000)
         begun = [None if (one := step.attempt) is None else one.started_ms for step in self._workflow.steps]
-        young = any(one is None or now_ms - one < grace_ms for one in begun)
+        here_ms = self._deps.clock.now_ms()  # as attempts are noted; the exchange's clock may be another one
+        young = any(one is None or here_ms - one < grace_ms for one in begun)
         return 0 if young else now_ms - grace_ms
 
     async def _bars(self, known: SeriesCoverage, front: Front) -> tuple[list[Segment], bool]:

@@ -50,6 +50,7 @@ _LIST_WITHIN_S = 5.0
 _TRIES = 50
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,62}", re.ASCII)
 _NAMED = 5
+_Wrong = list[InvalidInput]
 
 
 class Listed(NamedTuple):
@@ -241,9 +242,7 @@ class ScheduleService:
         waiting = self.driver.waiting.get(schedule.uid)
         return Listed(schedule, next_ms, _overdue(schedule, now_ms, undriven, waiting), undriven, waiting, doubt)
 
-    async def _checked(
-        self, asked: Definition, found: list[InvalidInput], *, new: bool = True
-    ) -> tuple[Definition, str | None]:
+    async def _checked(self, asked: Definition, found: _Wrong, *, new: bool = True) -> tuple[Definition, str | None]:
         """The definition in its one spelling, and what could not be checked. found: what is wrong beside it. new: its
         symbols are. Raises InvalidInput, which names all fields that are wrong."""
         now_ms = self._deps.clock.now_ms()

@@ -70,7 +70,7 @@ def test_a_click_tells_what_a_run_is_and_what_to_do_about_it(covered: rig.Manage
     details = page.get_by_role("region", name="expired ALLUSDT")
     expect(details).to_contain_text("[2024-08-01 02:30, 2024-08-01 03:00)")
     expect(details).to_contain_text("Removed by retention.")
-    expect(details).to_contain_text(re.compile(r"Records\s*0\s*Reason\s*retention"))
+    expect(details).to_contain_text(re.compile(r"Records\s*0\s*Reason\s*removed by retention"))
     told = f"{TYPE} 2024-08-01T02:30Z:2024-08-01T03:00Z --server {url_of(covered)}"
     commands: list[str | re.Pattern[str]] = [
         f"streamforge load ALLUSDT {told}",

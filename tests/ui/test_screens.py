@@ -97,7 +97,7 @@ def test_from_empty_to_finished(manager: rig.Manager, opened: Opened) -> None:
           - rowgroup:
             - row "Range Source Reason"
           - rowgroup:
-            - row /\\[2024-08-01 00:00, 2024-08-01 01:00\\) rest .+/
+            - row /\\[2024-08-01 00:00, 2024-08-01 01:00\\) requests .+/
     """)
     expect(page.get_by_role("table", name="Events")).to_contain_text("finished")
     expect(page.get_by_role("table", name="Coverage")).to_contain_text("stored")

@@ -84,7 +84,7 @@ def test_what_the_plan_says_is_what_then_happens(desk: rig.Manager, filled: Fill
     plan = planned(page)
     expect(fact(plan, "To load")).to_contain_text("24 records")
     expect(fact(plan, "Stored already")).to_contain_text("0 records")
-    expect(plan.get_by_role("table", name="Plan").get_by_role("row").nth(1)).to_contain_text("rest")
+    expect(plan.get_by_role("table", name="Plan").get_by_role("row").nth(1)).to_contain_text("requests")
     assert workflows(desk, search="wf-btcusdt-api_candles_1h-20240801") == []
     page.get_by_label("Time range", exact=True).fill("2024-08-01:2024-08-03")
     expect(plan.get_by_role("button", name="Start this workflow")).to_have_attribute("aria-disabled", "true")
@@ -137,7 +137,7 @@ def test_what_is_wrong_stands_at_its_field(desk: rig.Manager, filled: Filled) ->
     page.get_by_role("button", name="Show the plan").click()
     expect(time_range).to_be_focused()
     expect(time_range).to_have_accessible_description(re.compile("This is no time range"))
-    concurrency = page.get_by_label("concurrency")
+    concurrency = page.get_by_label("Requests at once")
     expect(concurrency).to_have_accessible_description(re.compile("It must be at most 32."))
     time_range.fill("2024-08-03")
     concurrency.fill("")
@@ -193,7 +193,7 @@ def test_a_workflow_fills_the_form_with_all_of_its_request(desk: rig.Manager, fi
     page.get_by_role("button", name="Start one like this").click()
     expect(page.get_by_label("Symbols", exact=True)).to_have_value("SOLUSDT")
     expect(page.get_by_label("Time range", exact=True)).to_have_value("2024-08-05")
-    expect(page.get_by_label("concurrency")).to_have_value("2")
+    expect(page.get_by_label("Requests at once")).to_have_value("2")
     expect(page.get_by_label("Labels")).to_have_value("team:a b\nx/y:ж")
     expect(page.get_by_label("Load again what is stored")).to_be_checked()
     expect(page.get_by_label("Source")).to_have_value("rest")
@@ -277,7 +277,7 @@ def test_a_reader_fills_the_form_and_starts_nothing(desk: rig.Manager, filled: F
 def test_what_comes_from_elsewhere_is_text(desk: rig.Manager, filled: Filled) -> None:
     def described(body: rig.Json) -> None:
         for target in body["targets"]:
-            target.update(summary=HOSTILE)
+            target.update(target=f"x-{target['target']}", summary=HOSTILE)  # one without words in the catalogue
             for parameter in target["parameters"]["properties"].values():
                 parameter["description"] = HOSTILE
 

@@ -33,7 +33,9 @@ export class Poll<T> {
     let timer: ReturnType<typeof setTimeout> | undefined;
     let failures = 0;
     let asking = false;
+    // By performance.now(), which goes on evenly where this machine's clock is set.
     let askedMs = 0;
+    let mutedMs = 0;
     let dirty = false;
     let held: Change[] = [];
     const every = (): number => {
@@ -47,12 +49,12 @@ export class Poll<T> {
       if (asking) return;
       asking = true;
       dirty = false;
-      askedMs = Date.now();
+      askedMs = performance.now();
       let wait = 0;
       try {
         this.data = await ask(ending.signal);
         this.error = this.againMs = null;
-        failures = 0;
+        failures = mutedMs = 0;
         if (held.length > 0 && merge?.(held)) dirty = true;
         wait = dirty ? LEAST_MS : every();
       } catch (error) {
@@ -60,6 +62,7 @@ export class Poll<T> {
         failures += 1;
         const asked = error instanceof Refused ? error.retryAfterS * 1000 : 0;
         wait = Math.max(backoffMs(failures, Math.random()), asked);
+        mutedMs = performance.now() + asked;
         this.error = error as Error;
         this.againMs = Date.now() + wait;
       } finally {
@@ -68,7 +71,11 @@ export class Poll<T> {
       }
       if (!ending.signal.aborted) timer = setTimeout(() => void turn(), wait);
     };
-    const now = (): void => void turn();
+    const atOnce = (): void => void turn();
+    /** Unless the server has asked to wait. */
+    const now = (): void => {
+      if (performance.now() >= mutedMs) atOnce();
+    };
     const changes = (news: readonly Change[]): void => {
       if (merge === undefined) return;
       if (asking) held = [...held, ...news].slice(-MOST_HELD);
@@ -78,14 +85,14 @@ export class Poll<T> {
         return;
       }
       clearTimeout(timer);
-      timer = setTimeout(now, Math.max(0, askedMs + LEAST_MS - Date.now()));
+      timer = setTimeout(now, Math.max(0, askedMs + LEAST_MS - performance.now()));
     };
     const again = (): void => {
       if (merge !== undefined) now();
     };
     const stops = [feed.listen({ changes, again }), onReturn(now)];
     document.addEventListener("visibilitychange", now);
-    this.#turn = now;
+    this.#turn = atOnce;
     now();
     return () => {
       ending.abort();

@@ -15,7 +15,7 @@ from tests.ui.test_screens import HOUR, TYPE, url_of, violations
 
 LOOKS = (("light", "ru"), ("dark", "en"))
 BUSY = {"status": 503, "code": "busy", "detail": "it is busy", "next_step": "wait"}
-API = re.compile(r"^/(queues|series|coverage|openapi|targets|schedules|dlq|topics|health)\b(?!z)")
+API = re.compile(r"^/(queues|series|coverage|openapi|targets|schedules|dead-letters|topics|health)\b(?!z)")
 NONE = "wf-none-json-20240801-abc123"
 LISTS = ("workflows", "series", "coverage", "start", "schedules", "dead-letters", "topics", "settings")
 MISSING = (f"workflows/{NONE}", f"series/NONE/{TYPE}", "schedules/none", f"dead-letters/{NONE}", "topics/none")

@@ -27,7 +27,9 @@ SAMPLES = 20
 TEN_MINUTES_S = 600
 TIMES, KILOBYTES, FIRST_S, FRAME_MS, HEAP_MB = 1.5, 300, 1.5, 100, 5
 
-CHART, BUSY = ".chart", "Loading finer bars"
+CHART, BUSY, LEVEL = ".chart", "Loading finer bars", "main .title"
+ZOOMED_DRAGS, NOTCHES = 24, 4
+"""So many drags zoom in before as many zoom out, each by so many notches of the wheel: from weeks to minutes."""
 
 
 class Opened(msgspec.Struct, frozen=True):
@@ -40,10 +42,14 @@ class Opened(msgspec.Struct, frozen=True):
 
 
 class Panned(msgspec.Struct, frozen=True):
-    """What moving a chart cost. frames_ms: those longer than 50 ms. growth_mb: of the heap, in ten minutes."""
+    """What moving a chart cost. frames_ms: those longer than 50 ms. growth_mb: of the heap, in ten minutes.
+
+    levels: of detail that were shown.
+    """
 
     seconds: float
     drags: int
+    levels: int
     longest_ms: float
     frames_ms: list[float]
     growth_mb: float
@@ -78,7 +84,8 @@ def _section(few: int, most: int, found: Mapping[str, list[Opened]], panned: Pan
             f"Chromium opens `/ui/series/SYMBOL/api_candles_1m` of a real manager that has {most:,} candles of one "
             f"symbol and {few:,} of another, in turn, with nothing in its cache; the bars were computed before (cold "
             f"ones: section Pictures of a series). Then the chart of {most:,} is dragged to and fro with the mouse, "
-            "and the memory of its scripts is looked at after collections of garbage."
+            "zoomed in with its wheel between the drags, and out again, and the memory of its scripts is looked at "
+            "after collections of garbage."
         ),
         lines=(
             Line(
@@ -110,7 +117,8 @@ def _section(few: int, most: int, found: Mapping[str, list[Opened]], panned: Pan
         details=(
             f"Median: {most:,} candles {seconds[most]:.2f} s, {few:,} candles {seconds[few]:.2f} s; "
             f"{found[str(most)][0].requests} requests.",
-            f"Panned for {panned.seconds:.0f} s, {panned.drags} drags; the growth is that of its last "
+            f"Panned for {panned.seconds:.0f} s, {panned.drags} drags, {panned.levels} levels of detail; "
+            "the growth is that of its last "
             f"{1 - WARM_UP:.0%}, by least squares, times what ten minutes are of it; from {panned.heap_mb[0]:.1f} MB "
             f"to {panned.heap_mb[1]:.1f} MB.",
             f"Frames of more than 50 ms, as the browser reports them: {len(panned.frames_ms)}"
@@ -160,20 +168,27 @@ def _open(browser: Browser, address: str, size: int) -> Opened:
 
 
 def _pan(browser: Browser, address: str, size: int, seconds: float) -> Panned:
+    """Raises RuntimeError if the level of detail stays the same."""
     with new_page(browser) as watched:
         _drawn(watched, address, size)
+        level, levels = watched.page.locator(LEVEL), set[str]()
         began_ms, began, drags = watched.now_ms(), time.monotonic(), 0
         heap: list[tuple[float, float]] = []
-        while (elapsed := time.monotonic() - began) < seconds:
+        while (elapsed := time.monotonic() - began) < seconds or len(levels) < 2:
+            if elapsed > LIMIT_S:
+                raise RuntimeError(f"{drags} drags with zooms have shown one level of detail alone: {levels}")
             if elapsed >= seconds * len(heap) / SAMPLES:
                 heap.append((elapsed, watched.heap_mb()))
             _drag(watched.page, 1 if drags % 2 else -1)
+            _zoom(watched.page, 1 if drags // ZOOMED_DRAGS % 2 else -1)
+            levels.add(level.inner_text())
             drags += 1
         heap.append((time.monotonic() - began, watched.heap_mb()))
         settled = [point for point in heap if point[0] >= WARM_UP * seconds]
         return Panned(
             seconds=heap[-1][0],
             drags=drags,
+            levels=len(levels),
             longest_ms=watched.longest_frame_ms(began_ms),
             frames_ms=watched.long_frames_ms(began_ms),
             growth_mb=slope(settled) * TEN_MINUTES_S,
@@ -190,3 +205,9 @@ def _drag(page: Page, way: int) -> None:
     page.mouse.down()
     page.mouse.move(x + way * box["width"] / 6, y, steps=20)
     page.mouse.up()
+
+
+def _zoom(page: Page, way: int) -> None:
+    """Turn the wheel over the chart, away from the person (-1: in) or towards them."""
+    for _ in range(NOTCHES):
+        page.mouse.wheel(0, way * 100)

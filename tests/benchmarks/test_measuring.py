@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from benchmarks.common.measuring import Line, Section, in_turn, percentile, slop
 from benchmarks.common.page import page, summary
 from benchmarks.common.processes import resident_mb
 from benchmarks.memory import growth_of
+from tests.benchmarks.sanity import check_sane
 
 
 @pytest.mark.parametrize(
@@ -41,6 +43,19 @@ def test_slope_is_the_growth_by_x() -> None:
     assert slope([(0, 5), (1, 7), (2, 9)]) == pytest.approx(2)
     assert slope([(1, 5), (1, 7)]) == 0
     assert slope([]) == 0
+
+
+@pytest.mark.parametrize(
+    ("what", "measured"),
+    [("growth of the heap", 2e7), ("growth of the heap", math.nan), ("the heap", 0), ("the heap", 2e7)],
+)
+def test_what_cannot_be_true_is_not_sane(what: str, measured: float) -> None:
+    def section(value: float) -> Section:
+        return Section(title="", how="", lines=(Line(what=what, measured=value, unit="MB"),))
+
+    check_sane(section(20))
+    with pytest.raises(AssertionError, match=what):
+        check_sane(section(measured))
 
 
 def test_a_helper_that_ends_for_a_while_is_no_growth() -> None:

@@ -103,3 +103,8 @@ def replaced(page: Page, path: str, change: Callable[[rig.Json], None]) -> None:
         route.fulfill(response=answer, json=body)
 
     page.route(path, handle)
+
+
+def halted(page: Page) -> None:
+    """Stop the page's clock, which a test has installed: from now on timers end only when it runs the clock on."""
+    page.clock.pause_at(page.evaluate("Date.now()") / 1000 + 1)

@@ -13,10 +13,13 @@ import pytest
 from playwright.sync_api import Page, Request, expect
 
 from tests.e2e import rig
-from tests.ui.conftest import Opened
-from tests.ui.test_screens import HOUR, TYPE, url_of
+from tests.ui.conftest import Opened, halted
+from tests.ui.test_screens import HOUR, TYPE, url_of, violations
+from tests.ui.test_start import looks
 
 ROWS = 50
+LATER_MS = 20_000
+"""More than what the feed tells waits for until it is asked about; less than the list waits where it tells nothing."""
 FEED = """
 const real = window.fetch;
 window.paths = [];
@@ -78,11 +81,15 @@ def stored(one: rig.Json, records: int) -> rig.Json:
 
 @pytest.fixture
 def driven(calm: rig.Manager, opened: Opened) -> tuple[Page, rig.Json]:
-    """The list with rows that run, and a feed that says what the test pushes; the page of the list that it reads."""
+    """The list with rows that run, and a feed that says what the test pushes; the page of the list that it reads.
+
+    The clock of the page stands.
+    """
     listing = calm.api.get("/queues").json()
     one = listing["queues"][-1]
     listing["queues"] = [stored(one, 0) | {"queue_id": f"wf-{n}", "status": "running"} for n in range(ROWS)]
     page = opened(url_of(calm), "/nothing")
+    page.clock.install()
     page.add_init_script(f"{DOUBLE}\nwindow.listing = {json.dumps(listing)};")
     page.goto(f"{url_of(calm)}/ui/workflows")
     expect(page.get_by_role("row")).to_have_count(ROWS + 1)
@@ -90,6 +97,7 @@ def driven(calm: rig.Manager, opened: Opened) -> tuple[Page, rig.Json]:
     before = asked(page)
     push(page, "open", {"resumed": False})
     assert asked(page) > before  # what changed before the feed was open
+    halted(page)
     return page, listing
 
 
@@ -111,6 +119,7 @@ def test_progress_is_put_in_place_and_nothing_is_asked(driven: tuple[Page, rig.J
     push(page, "workflow", stored(listing["queues"][6], 33))
     expect(page.get_by_role("row").nth(7)).to_contain_text("33 of 60 records")
     assert page.evaluate("[...touched]") == [7]
+    page.clock.run_for(LATER_MS)
     assert asked(page) == before
 
 
@@ -120,9 +129,11 @@ def test_the_list_is_read_again_where_counts_or_rows_may_have_changed(driven: tu
     def again(name: str, body: rig.Json, shown: str) -> None:
         before = asked(page)
         page.evaluate("found => { window.listing = found; }", listing)
+        page.clock.set_system_time(page.evaluate("Date.now()") / 1000 - 3600)  # somebody sets it right
         push(page, name, body)
+        page.clock.run_for(LATER_MS)
         expect(page.get_by_role("row").nth(1)).to_contain_text(shown)
-        page.wait_for_function("before => asked > before", arg=before)
+        assert asked(page) > before
 
     rows = listing["queues"]
     rows[0] |= {"status": "finished"}
@@ -262,16 +273,19 @@ def test_a_request_without_an_answer_is_not_a_manager_without_one(calm: rig.Mana
 
 def test_a_manager_that_dies_is_told_of_and_its_successor_is_followed(manager: rig.Manager, opened: Opened) -> None:
     found = manager.loaded("BTCUSDT", TYPE, HOUR)
-    page = opened(url_of(manager))
+    page = opened(url_of(manager), "/nothing")
+    page.clock.install(time=0)
+    page.goto(f"{url_of(manager)}/ui/workflows")
     expect(page.get_by_role("row")).to_have_count(2)
     manager.kill()
     expect(page.get_by_role("alert").filter(has_text="queue-manager does not answer.")).to_be_visible()
     banner = page.locator(".banner")
-    expect(banner).to_contain_text(re.compile(r"What is shown is \d+ .+ old\."))
+    expect(banner).to_contain_text(re.compile(r"What is shown is (\d+ mins? )?\d+ secs? old\."))
     expect(banner).to_contain_text(re.compile(r"Next try in \d+ .+\."))
     expect(page.get_by_text("Next try in")).to_have_count(1)
     expect(page.get_by_role("row")).to_have_count(2)
     expect(page.locator("main.stale")).to_have_count(1)
+    assert [violations(page) for _ in looks(page)] == 4 * [[]]
     manager.start()
     manager.api.delete(f"/queues/{found['queue_id']}").raise_for_status()
     manager.loaded("ETHUSDT", TYPE, HOUR)

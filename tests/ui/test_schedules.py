@@ -141,8 +141,8 @@ def test_a_reader_sees_what_an_operator_may_do(nightly: rig.Manager, opened: Ope
         button = page.get_by_role("button", name=name)
         expect(button).to_have_attribute("aria-disabled", "true")
         button.click(force=True)
-    expect(page.get_by_role("dialog")).to_have_count(0)
-    seen(page, "nightly")
+        expect(page.get_by_role("dialog")).to_have_count(0)
+    expect(page).to_have_url(f"{url_of(nightly)}/ui/schedules/nightly")
 
 
 def test_what_comes_from_elsewhere_is_text(nightly: rig.Manager, opened: Opened) -> None:

@@ -316,7 +316,8 @@ def test_a_reader_sees_why_there_is_no_repair(holed: rig.Manager, opened: Opened
     page = opened(url_of(holed), "/nothing")
     replaced(page, "**/access", lambda body: body.update(role="reader"))
     page.goto(f"{url_of(holed)}/ui{chart('BTCUSDT', f'{DAY}00:00Z', f'{DAY}03:00Z')}")
-    page.get_by_role("button", name=f"unknown {HOLE}").click()
+    with page.expect_response("**/coverage/BTCUSDT/*"):
+        page.get_by_role("button", name=f"unknown {HOLE}").click()
     repair = page.get_by_role("button", name="Repair")
     expect(repair).to_have_accessible_description("Your token is a reader's. This needs an operator's token.")
     repair.click(force=True)

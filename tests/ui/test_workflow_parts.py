@@ -84,12 +84,15 @@ def test_a_log_is_followed_and_kept_short(retried: tuple[rig.Manager, str], open
         route.fulfill(json={"queue_id": queue_id, "logs": [log], "after": after, "ended": ended})
 
     page.route("**/logs?*", grow)
+    page.clock.install()
     page.goto(f"{url_of(manager)}/ui/workflows/{queue_id}")
     log = page.get_by_role("group", name="Log", exact=True)
     expect(log).to_contain_text("line 899")
     assert log.locator("pre").text_content() == "".join(f"line {n}\n" for n in range(400, 900))
     assert log.evaluate("(found) => found.scrollTop + found.clientHeight >= found.scrollHeight - 4")
     assert f"after={rig.LOADER}%3A2%3A20%3A{1:016x}" in asked[1]
+    page.clock.run_for(30_000)  # at its end it is asked for rarely, also where another attempt could begin
+    page.evaluate("fetch('/healthz')")
     assert len(asked) == 3
 
 

@@ -9,6 +9,8 @@ const ANSWER_MS = 30_000;
  */
 const tagged = new Map<string, { tag: string; body: unknown }>();
 const MOST_TAGGED = 4;
+/** No server is waited for longer: a day. */
+const MOST_WAIT_S = 86_400;
 
 /** The server refused the request. retryAfterS: how long it asks to wait. */
 export class Refused extends Error {
@@ -38,6 +40,11 @@ export function search(query: Query): string {
   return found.size > 0 ? `?${found}` : "";
 }
 
+/** How many seconds the server asks to wait before it is asked again; 0: it does not say. */
+export function retryAfterS(headers: Headers): number {
+  return Math.min(MOST_WAIT_S, Number(headers.get("Retry-After")) || 0);
+}
+
 export function get<T>(path: string, query: Query = {}, signal?: AbortSignal): Promise<T> {
   return ask<T>("GET", path + search(query), signal ? { signal } : {});
 }
@@ -63,7 +70,8 @@ async function ask<T>(method: string, path: string, more: RequestInit): Promise<
   const limit = AbortSignal.timeout(ANSWER_MS);
   const headers = new Headers(more.headers);
   headers.set("Accept", "application/json");
-  if (session.token !== null) headers.set("Authorization", `Bearer ${session.token}`);
+  const { token } = session;
+  if (token !== null) headers.set("Authorization", `Bearer ${token}`);
   const kept = method === "GET" ? tagged.get(path) : undefined;
   if (kept !== undefined) headers.set("If-None-Match", kept.tag);
   let response: Response;
@@ -92,8 +100,9 @@ async function ask<T>(method: string, path: string, more: RequestInit): Promise<
     throw new Unreachable(`HTTP ${response.status}`);
   }
   answered(response.headers.get("Date"));
-  if (response.status === 401) session.refused = body;
-  throw new Refused(body, Number(response.headers.get("Retry-After")) || 0);
+  // A late answer says nothing of a token that was given since.
+  if (response.status === 401 && token === session.token) session.refused = body;
+  throw new Refused(body, retryAfterS(response.headers));
 }
 
 function keep(path: string, tag: string | null, body: unknown): void {

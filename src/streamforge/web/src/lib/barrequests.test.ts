@@ -8,7 +8,7 @@ interface Request {
   asked: Asked;
   signal: AbortSignal;
   answer: (bars: Partial<Bars>) => Promise<void>;
-  refuse: () => Promise<void>;
+  refuse: (error?: object) => Promise<void>;
 }
 
 /** Lets what waits for an answer have it and go on. */
@@ -28,7 +28,7 @@ function made() {
           asked,
           signal,
           answer: (bars) => settled(() => resolve({ computing: 0, ...bars } as Bars)),
-          refuse: () => settled(() => reject(new Error("no"))),
+          refuse: (error = {}) => settled(() => reject(Object.assign(new Error("no"), error))),
         });
       }),
     { show: (bars, asked) => shown.push([bars, asked]), fail: (error) => failures.push(error) },
@@ -104,6 +104,17 @@ test("after a failure it asks again, later each time, and never after its end", 
   mock.timers.tick(60_000);
   assert.equal(requests.length, 4);
   assert.equal(failures.length, 3);
+});
+
+test("it waits as long as the server asks it to", async () => {
+  const { asking, requests } = made();
+  asking.look(at(1));
+  mock.timers.tick(120);
+  await requests[0]?.refuse({ retryAfterS: 60 });
+  mock.timers.tick(59_999);
+  assert.equal(requests.length, 1);
+  mock.timers.tick(1);
+  assert.equal(requests.length, 2);
 });
 
 test("again asks at once, but not twice at a time: what may have changed meanwhile is asked for behind it", async () => {

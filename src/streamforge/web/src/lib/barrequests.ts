@@ -79,7 +79,8 @@ export class BarRequests {
     } catch (error) {
       if (this.#under !== under) return;
       this.#failures += 1;
-      wait = backoffMs(this.#failures, Math.random());
+      const asked = error instanceof Object && "retryAfterS" in error ? 1000 * Number(error.retryAfterS) : 0;
+      wait = Math.max(backoffMs(this.#failures, Math.random()), asked);
       this.#answers.fail(error as Error, Date.now() + wait);
     }
     if (this.#under !== under) return;

@@ -8,7 +8,7 @@ export interface Copies {
 }
 
 /** A workflow for other tools. None of them holds a token. server: `http://HOST:PORT`. */
-export function copiesOf(one: Summary, server: string): Copies {
+export function copiesOfWorkflow(one: Summary, server: string): Copies {
   const id = one.queue_id;
   const asked = [one.symbol, one.type, one.time_range.requested].map((text) => JSON.stringify(text)).join(", ");
   return {

@@ -1,8 +1,17 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { canLoad, commandsOf, missingOf, rangeText } from "./missing.ts";
-import { inWindow, LOOKS, lettersOf, outlinesOf, pieceAt, piecesOf, type Run, VERDICTS } from "./runs.ts";
-import { moved, ticksOf, windowOf, zoomed } from "./timewindow.ts";
+import { canLoad, commandsOf, loadRange, missingOf } from "./missing.ts";
+import {
+  inWindow,
+  lettersOf,
+  outlinesOf,
+  pieceAt,
+  piecesOf,
+  VERDICT_LOOKS,
+  VERDICTS,
+  type VerdictRun,
+} from "./runs.ts";
+import { moved, ticksOf, windowOf, zoomedWindow } from "./timewindow.ts";
 
 const HOUR = 3_600_000;
 const DAY = 24 * HOUR;
@@ -10,14 +19,14 @@ const AUGUST = Date.UTC(2024, 7, 1);
 const YEAR = { startMs: AUGUST, endMs: AUGUST + 365 * DAY };
 
 test("each verdict has a letter and a pattern of its own", () => {
-  const looks = Object.values(LOOKS);
+  const looks = Object.values(VERDICT_LOOKS);
   assert.equal(new Set(looks.map((one) => one.letter)).size, looks.length);
   assert.equal(new Set(looks.map((one) => one.lines)).size, looks.length);
 });
 
 test("pieces lie where their runs are, and a hole of a minute in a year is still seen", () => {
   const hole = AUGUST + 100 * DAY;
-  const runs: Run[] = [
+  const runs: VerdictRun[] = [
     [AUGUST - DAY, hole, "stored"],
     [hole, hole + 60_000, "ours"],
     [hole + 60_000, AUGUST + 400 * DAY, "stored"],
@@ -40,7 +49,7 @@ test("pieces lie where their runs are, and a hole of a minute in a year is still
 });
 
 test("a picture has one outline a verdict, the worst on top, and a bounded number of letters", () => {
-  const runs = Array.from({ length: 400 }, (_, at): Run => {
+  const runs = Array.from({ length: 400 }, (_, at): VerdictRun => {
     const start = AUGUST + at * HOUR;
     return [start, start + HOUR, VERDICTS[at % VERDICTS.length] as string];
   });
@@ -62,12 +71,12 @@ test("a picture has one outline a verdict, the worst on top, and a bounded numbe
 
 test("a window is zoomed about a place, moved, and kept within what the server takes", () => {
   const window = { startMs: AUGUST, endMs: AUGUST + 10 * DAY };
-  assert.deepEqual(zoomed(window, 0.5), { startMs: AUGUST + 2.5 * DAY, endMs: AUGUST + 7.5 * DAY });
-  assert.deepEqual(zoomed(window, 0.1, 0), { startMs: AUGUST, endMs: AUGUST + DAY });
+  assert.deepEqual(zoomedWindow(window, 0.5), { startMs: AUGUST + 2.5 * DAY, endMs: AUGUST + 7.5 * DAY });
+  assert.deepEqual(zoomedWindow(window, 0.1, 0), { startMs: AUGUST, endMs: AUGUST + DAY });
   assert.deepEqual(moved(window, -0.5), { startMs: AUGUST - 5 * DAY, endMs: AUGUST + 5 * DAY });
-  const least = zoomed({ startMs: AUGUST, endMs: AUGUST + 60_000 }, 0.1);
+  const least = zoomedWindow({ startMs: AUGUST, endMs: AUGUST + 60_000 }, 0.1);
   assert.equal(least.endMs - least.startMs, 60_000);
-  const most = zoomed(YEAR, 1e9);
+  const most = zoomedWindow(YEAR, 1e9);
   assert.deepEqual([most.startMs, most.endMs], [DAY, Date.UTC(9998, 0, 1)]);
   assert.ok(moved(YEAR, -1e9).startMs > 0);
 });
@@ -98,7 +107,7 @@ test("ticks are round instants, few, and say no more than they must", () => {
   assert.ok(told(8000 * 365 * DAY).length <= 30);
 });
 
-const runs: Run[] = [
+const runs: VerdictRun[] = [
   [AUGUST, AUGUST + HOUR, "unknown"],
   [AUGUST + HOUR, AUGUST + 2 * HOUR, "stored"],
   [AUGUST + 2 * HOUR, AUGUST + 3 * HOUR, "ours"],
@@ -127,9 +136,9 @@ test("what lacks is from the first hole to the last, but not over what retention
 });
 
 test("a request has whole seconds, as short as they can be, and holds the whole range", () => {
-  assert.equal(rangeText(AUGUST, AUGUST + DAY), "2024-08-01:2024-08-02");
-  assert.equal(rangeText(AUGUST + 60_000, AUGUST + HOUR), "2024-08-01T00:01Z:2024-08-01T01:00Z");
-  assert.equal(rangeText(AUGUST + 1500, AUGUST + 2500), "2024-08-01T00:00:01Z:2024-08-01T00:00:03Z");
+  assert.equal(loadRange(AUGUST, AUGUST + DAY), "2024-08-01:2024-08-02");
+  assert.equal(loadRange(AUGUST + 60_000, AUGUST + HOUR), "2024-08-01T00:01Z:2024-08-01T01:00Z");
+  assert.equal(loadRange(AUGUST + 1500, AUGUST + 2500), "2024-08-01T00:00:01Z:2024-08-01T00:00:03Z");
   assert.deepEqual(
     commandsOf({ symbol: "B'T", type: "api_trades", startMs: AUGUST, endMs: AUGUST + DAY }, "http://h:1"),
     {

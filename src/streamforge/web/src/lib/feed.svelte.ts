@@ -4,6 +4,7 @@
  * Where the browser has no locks (a page that is not served securely) or the server refuses the feed, it is not live,
  * and the screens ask by themselves.
  */
+import { retryAfterS } from "../api/client";
 import type { Change } from "./changes";
 import { follow, Later } from "./follow";
 import { newKey } from "./key";
@@ -30,6 +31,7 @@ class Feed {
   live = $state(false);
   readonly #listeners = new Set<Listener>();
   #lastId = "";
+  /** By `performance.now()`, which goes on evenly where this machine's clock is set. */
   #heardMs = 0;
   #channel: BroadcastChannel | null = null;
 
@@ -63,7 +65,7 @@ class Feed {
     this.#channel = channel;
     channel.onmessage = ({ data }: MessageEvent<Message>) => this.#hear(data);
     const watch = setInterval(() => {
-      if (this.live && Date.now() - this.#heardMs > SILENT_MS) this.#state(false);
+      if (this.live && performance.now() - this.#heardMs > SILENT_MS) this.#state(false);
     }, BEAT_MS);
     signal.addEventListener("abort", () => clearInterval(watch));
     channel.postMessage({ type: "hello" } satisfies Message);
@@ -87,12 +89,12 @@ class Feed {
 
   /** Read the stream and pass on what comes. */
   async #read(channel: BroadcastChannel, client: string, signal: AbortSignal): Promise<void> {
-    let beatMs = 0;
+    let beatMs = Number.NEGATIVE_INFINITY;
     const send = (message: Message): void => {
       if (!signal.aborted) channel.postMessage(message);
     };
     const beat = (): void => {
-      beatMs = Date.now();
+      beatMs = performance.now();
       send({ type: "state", live: this.live, lastId: this.#lastId });
     };
     channel.onmessage = ({ data }: MessageEvent<Message>) => {
@@ -104,7 +106,7 @@ class Feed {
         open: (lastId, ended) => opened(client, lastId, ended),
         heard: () => {
           this.#heard();
-          if (Date.now() - beatMs > BEAT_MS) beat();
+          if (performance.now() - beatMs > BEAT_MS) beat();
         },
         deliver: (changes, again, lastId) => {
           this.#lastId = lastId;
@@ -127,7 +129,7 @@ class Feed {
   }
 
   #heard(): void {
-    this.#heardMs = Date.now();
+    this.#heardMs = performance.now();
     answered();
   }
 
@@ -161,7 +163,7 @@ async function opened(client: string, lastId: string, signal: AbortSignal): Prom
   }
   if (!answer.ok || answer.body === null) {
     await answer.body?.cancel();
-    throw new Later(`HTTP ${answer.status}`, 1000 * (Number(answer.headers.get("Retry-After")) || 0));
+    throw new Later(`HTTP ${answer.status}`, 1000 * retryAfterS(answer.headers));
   }
   return parts(answer.body.getReader(), signal);
 }

@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import type { EventPage, Summary } from "../api/types.ts";
 import { backoffMs } from "./backoff.ts";
-import { copiesOf } from "./copies.ts";
+import { copiesOfWorkflow } from "./copies.ts";
 import { grown, NOTHING, windowOf } from "./history.ts";
 import { newKey } from "./key.ts";
 import { Stalls } from "./stalls.ts";
@@ -56,13 +56,13 @@ test("thirty events are shown at once, newest first, heartbeats only where they 
 
 test("what is copied names the workflow, quoted for its reader, without a token", () => {
   const one = { queue_id: "wf-x", symbol: `B"T`, type: "api_candles_1m", time_range: { requested: "2024" } } as Summary;
-  assert.deepEqual(copiesOf(one, "http://127.0.0.1:8080"), {
+  assert.deepEqual(copiesOfWorkflow(one, "http://127.0.0.1:8080"), {
     link: "http://127.0.0.1:8080/ui/workflows/wf-x",
     cli: "streamforge show wf-x --server http://127.0.0.1:8080",
     curl: 'curl -H "Authorization: Bearer $STREAMFORGE_TOKEN" http://127.0.0.1:8080/queues/wf-x',
     python: 'streamforge.load("B\\"T", "api_candles_1m", "2024", server="http://127.0.0.1:8080")',
   });
-  assert.match(copiesOf({ ...one, queue_id: "a'b; c" }, "").cli, /^streamforge show 'a'\\''b; c' /);
+  assert.match(copiesOfWorkflow({ ...one, queue_id: "a'b; c" }, "").cli, /^streamforge show 'a'\\''b; c' /);
 });
 
 test("a key is new each time and fits the server's pattern", () => {

@@ -1,6 +1,6 @@
 /** What of a series can be loaded, and how: the ranges of its holes, requests and commands. */
 import { quoted } from "./copies.ts";
-import { inWindow, type Run } from "./runs.ts";
+import { inWindow, type VerdictRun } from "./runs.ts";
 import type { TimeWindow } from "./timewindow.ts";
 import { textOf } from "./view.ts";
 
@@ -25,7 +25,7 @@ export function canLoad(type: string, verdict: string): boolean {
  * What retention removed is not to come back by itself, so it divides them.
  */
 export function missingOf(
-  series: { symbol: string; type: string; runs: readonly Run[] },
+  series: { symbol: string; type: string; runs: readonly VerdictRun[] },
   window: TimeWindow,
 ): Wanted[] {
   const { symbol, type } = series;
@@ -45,7 +45,7 @@ export function missingOf(
 }
 
 /** The range as the API and the commands read it, wider where it does not have whole seconds. */
-export function rangeText(startMs: number, endMs: number): string {
+export function loadRange(startMs: number, endMs: number): string {
   return `${instantText(Math.floor(startMs / 1000) * 1000)}:${instantText(Math.ceil(endMs / 1000) * 1000)}`;
 }
 
@@ -55,7 +55,7 @@ function instantText(ms: number): string {
 
 /** A range of a series for other tools. None of them holds a token. server: `http://HOST:PORT`. */
 export function commandsOf({ symbol, type, startMs, endMs }: Omit<Wanted, "holes">, server: string) {
-  const time = rangeText(startMs, endMs);
+  const time = loadRange(startMs, endMs);
   const named = `${quoted(symbol)} ${quoted(type)} ${time} --server ${server}`;
   const path = `/coverage/${encodeURIComponent(symbol)}/${encodeURIComponent(type)}?time_range=${time}`;
   return {

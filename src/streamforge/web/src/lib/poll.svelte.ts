@@ -37,10 +37,12 @@ export class Poll<T> {
     let timer: ReturnType<typeof setTimeout> | undefined;
     let failures = 0;
     let asking = false;
+    // By performance.now(), which goes on evenly where this machine's clock is set.
     let askedMs = 0;
     let dueMs = Number.POSITIVE_INFINITY;
     /** How soon to ask again for what changes while it asks. */
     let soonMs = Number.POSITIVE_INFINITY;
+    let mutedMs = 0;
     let held: Change[] = [];
     const every = (): number => {
       if (merge !== undefined && feed.live) return SETTLED_MS;
@@ -48,8 +50,8 @@ export class Poll<T> {
     };
     const askIn = (ms: number): void => {
       clearTimeout(timer);
-      dueMs = Date.now() + ms;
-      timer = setTimeout(now, ms);
+      dueMs = performance.now() + ms;
+      timer = setTimeout(atOnce, ms);
     };
     const turn = async (): Promise<void> => {
       clearTimeout(timer);
@@ -58,12 +60,12 @@ export class Poll<T> {
       soonMs = asking ? Math.min(soonMs, LEAST_MS) : Number.POSITIVE_INFINITY;
       if (asking) return;
       asking = true;
-      askedMs = Date.now();
+      askedMs = performance.now();
       let wait = 0;
       try {
         this.data = await ask(ending.signal);
         this.error = this.againMs = null;
-        failures = 0;
+        failures = mutedMs = 0;
         if (held.length > 0 && merge) soonMs = Math.min(soonMs, paceOf(merge(held)));
         wait = Math.min(soonMs, every());
       } catch (error) {
@@ -71,6 +73,7 @@ export class Poll<T> {
         failures += 1;
         const asked = error instanceof Refused ? error.retryAfterS * 1000 : 0;
         wait = Math.max(backoffMs(failures, Math.random()), asked);
+        mutedMs = performance.now() + asked;
         this.error = error as Error;
         this.againMs = Date.now() + wait;
       } finally {
@@ -79,7 +82,11 @@ export class Poll<T> {
       }
       if (!ending.signal.aborted) askIn(wait);
     };
-    const now = (): void => void turn();
+    const atOnce = (): void => void turn();
+    /** Unless the server has asked to wait. */
+    const now = (): void => {
+      if (performance.now() >= mutedMs) atOnce();
+    };
     const changes = (news: readonly Change[]): void => {
       if (merge === undefined) return;
       if (asking) held = [...held, ...news].slice(-MOST_HELD);
@@ -87,14 +94,14 @@ export class Poll<T> {
       const pace = paceOf(merge(news));
       if (failures > 0) return;
       if (asking) soonMs = Math.min(soonMs, pace);
-      else if (askedMs + pace < dueMs) askIn(Math.max(0, askedMs + pace - Date.now()));
+      else if (askedMs + pace < dueMs) askIn(Math.max(0, askedMs + pace - performance.now()));
     };
     const again = (): void => {
       if (merge !== undefined) now();
     };
     const stops = [feed.listen({ changes, again }), onReturn(now)];
     document.addEventListener("visibilitychange", now);
-    this.#turn = now;
+    this.#turn = atOnce;
     now();
     return () => {
       ending.abort();

@@ -1,7 +1,7 @@
 /** How the reasons of holes look and what can be done: one letter, colour and pattern each, in picture and legend. */
 import type { Reason } from "./bars";
 import { quoted } from "./copies.ts";
-import { LOOKS as VERDICTS, type Verdict } from "./runs.ts";
+import { VERDICT_LOOKS, type Verdict } from "./runs.ts";
 
 export interface Look {
   letter: string;
@@ -13,7 +13,7 @@ export interface Look {
 
 /** Letter and pattern of a verdict are those of its runs. */
 function look(verdict: Verdict, color: string): Look {
-  return { letter: VERDICTS[verdict].letter, color, path: VERDICTS[verdict].lines ?? "" };
+  return { letter: VERDICT_LOOKS[verdict].letter, color, path: VERDICT_LOOKS[verdict].lines ?? "" };
 }
 
 export const LOOKS: Record<Reason, Look> = {

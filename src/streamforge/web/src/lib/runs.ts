@@ -2,7 +2,7 @@
 import type { TimeWindow } from "./timewindow.ts";
 
 /** Start and end, half-open, and the verdict; a newer server may know more of them. */
-export type Run = readonly [startMs: number, endMs: number, verdict: string];
+export type VerdictRun = readonly [startMs: number, endMs: number, verdict: string];
 
 interface Look {
   letter: string;
@@ -12,7 +12,7 @@ interface Look {
 
 export const TILE = 8;
 /** From what lacks nothing to what somebody has to do something about: the worse one is drawn over the other. */
-export const LOOKS = {
+export const VERDICT_LOOKS = {
   stored: { letter: "S", lines: null },
   closed: { letter: "C", lines: "M0 4H8M4 0V8" },
   pending: { letter: "P", lines: "M3 4H5M7 0H8M0 0H1M7 8H8M0 8H1" },
@@ -23,23 +23,23 @@ export const LOOKS = {
   ours: { letter: "O", lines: "M-2 2L2-2M-2 10L10-2M6 10L10 6" },
 } as const satisfies Record<string, Look>;
 
-export type Verdict = keyof typeof LOOKS;
-export const VERDICTS = Object.keys(LOOKS) as Verdict[];
+export type Verdict = keyof typeof VERDICT_LOOKS;
+export const VERDICTS = Object.keys(VERDICT_LOOKS) as Verdict[];
 /** Those that keep a series from being complete. */
 export const LACKING: readonly Verdict[] = ["lost", "unknown", "ours"];
 
 export function isVerdict(word: string): word is Verdict {
-  return word in LOOKS;
+  return word in VERDICT_LOOKS;
 }
 
 /** The verdict that a run is drawn as. */
-export function drawnAs(run: Run): Verdict {
+export function drawnAs(run: VerdictRun): Verdict {
   return isVerdict(run[2]) ? run[2] : "unknown";
 }
 
 /** A run as it is drawn, in pixels from the left edge. */
 export interface Piece {
-  run: Run;
+  run: VerdictRun;
   left: number;
   width: number;
 }
@@ -49,7 +49,7 @@ const LETTER_PX = 22;
 const SETTLED: readonly Verdict[] = ["stored", "closed", "pending"];
 
 /** The runs of a window as pieces of a band. A hole is never too thin to be seen. */
-export function piecesOf(runs: readonly Run[], window: TimeWindow, width: number): Piece[] {
+export function piecesOf(runs: readonly VerdictRun[], window: TimeWindow, width: number): Piece[] {
   const scale = width / (window.endMs - window.startMs);
   return inWindow(runs, window).map((run) => {
     const left = (Math.max(run[0], window.startMs) - window.startMs) * scale;
@@ -60,7 +60,7 @@ export function piecesOf(runs: readonly Run[], window: TimeWindow, width: number
 }
 
 /** Those of which a part lies in the window. */
-export function inWindow(runs: readonly Run[], window: TimeWindow): Run[] {
+export function inWindow(runs: readonly VerdictRun[], window: TimeWindow): VerdictRun[] {
   return runs.filter((run) => run[1] > window.startMs && run[0] < window.endMs);
 }
 
@@ -80,7 +80,7 @@ export function outlinesOf(pieces: readonly Piece[], height: number): { verdict:
 export function lettersOf(pieces: readonly Piece[], most: number): { letter: string; x: number }[] {
   const widest = pieces.filter((one) => one.width >= LETTER_PX).sort((one, other) => other.width - one.width);
   return widest.slice(0, most).map((one) => ({
-    letter: isVerdict(one.run[2]) ? LOOKS[one.run[2]].letter : "?",
+    letter: isVerdict(one.run[2]) ? VERDICT_LOOKS[one.run[2]].letter : "?",
     x: px(one.left + one.width / 2),
   }));
 }

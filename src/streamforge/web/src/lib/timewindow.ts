@@ -19,7 +19,7 @@ const LAST_MS = Date.UTC(9998, 0, 1);
 const LEAST_MS = MINUTE;
 
 /** With `factor` times the length, so that what is at `share` of its width stays there. */
-export function zoomed(window: TimeWindow, factor: number, share = 0.5): TimeWindow {
+export function zoomedWindow(window: TimeWindow, factor: number, share = 0.5): TimeWindow {
   const length = window.endMs - window.startMs;
   const wanted = length * factor;
   return bounded(window.startMs + (length - wanted) * share, wanted);

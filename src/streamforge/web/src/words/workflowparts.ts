@@ -1,4 +1,4 @@
-/** What is done with many workflows, batches, logs, and the time axis of attempts. */
+/** The parts of the screens of workflows: many at once, batches, what is forgotten, attempts, logs and events. */
 import type { Translation } from "./filling.ts";
 
 export const en = {

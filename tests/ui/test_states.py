@@ -1,0 +1,107 @@
+"""What is seldom on the screen, and what stands in the place of a screen: axe finds nothing wrong with any of it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import pytest
+from playwright.sync_api import Page, Route, expect
+
+from tests.e2e import rig
+from tests.ui.conftest import Opened
+from tests.ui.test_access import OPERATOR
+from tests.ui.test_screens import HOUR, TYPE, url_of, violations
+
+LOOKS = (("light", "ru"), ("dark", "en"))
+BUSY = {"status": 503, "code": "busy", "detail": "it is busy", "next_step": "wait"}
+API = re.compile(r"^/(queues|series|coverage|openapi|targets|schedules|dead-letters|topics|health)\b(?!z)")
+NONE = "wf-none-json-20240801-abc123"
+LISTS = ("workflows", "series", "coverage", "start", "schedules", "dead-letters", "topics", "settings")
+MISSING = (f"workflows/{NONE}", f"series/NONE/{TYPE}", "schedules/none", f"dead-letters/{NONE}", "topics/none")
+
+
+@pytest.fixture(scope="module")
+def guarded(exchange: rig.Exchange, tmp_path_factory: pytest.TempPathFactory) -> Iterator[rig.Manager]:
+    """A manager with a token, a workflow that has finished, and a schedule."""
+    exchange.reset()
+    settings = {"STREAMFORGE_OPERATOR_TOKEN": OPERATOR}
+    with rig.manager(tmp_path_factory.mktemp("guarded") / "data", exchange.url, **settings) as found:
+        found.api.headers["Authorization"] = f"Bearer {OPERATOR}"
+        found.loaded("BTCUSDT", TYPE, HOUR)
+        body = {"name": "nightly", "symbols": ["BTCUSDT"], "type": TYPE, "cron": "5 0 * * *", "time_range": "yesterday"}
+        found.api.post("/schedules", json=body).raise_for_status()
+        yield found
+
+
+def look(page: Page, theme: str, language: str) -> None:
+    """Let the page be in the theme and the language, also below a dialog, or on a phone, where no choice is."""
+    for at, value in ((1, theme), (2, language)):
+        page.locator(".settings select").nth(at).select_option(value, force=True)
+    expect(page.locator("html")).to_have_attribute("lang", language)
+
+
+def well(page: Page) -> None:
+    """Nothing is wrong with it, in either theme and in either language, also on a phone."""
+    for theme, language in LOOKS:
+        look(page, theme, language)
+        assert violations(page) == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_frame_and_forms(guarded: rig.Manager, opened: Opened) -> None:
+    page = opened(url_of(guarded), width=390)
+    expect(page.get_by_role("heading", name="A token is needed")).to_be_visible()
+    well(page)
+    page.get_by_label("Token").fill(OPERATOR)
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("row")).to_have_count(2)
+    page.get_by_role("button", name="Keys").click()
+    expect(page.get_by_role("dialog", name="Keys")).to_be_visible()
+    well(page)
+    page.keyboard.press("Escape")
+    page.goto(f"{url_of(guarded)}/ui/nothing")
+    expect(page.get_by_role("heading", name="There is no such screen")).to_be_visible()
+    well(page)
+    page.route("**/assets/Topics-*.js", lambda route: route.abort())
+    page.goto(f"{url_of(guarded)}/ui/topics")
+    expect(page.get_by_role("alert").filter(has_text="This request got no answer.")).to_be_visible()
+    well(page)
+
+
+def test_dialogs(guarded: rig.Manager, opened: Opened) -> None:
+    page = opened(url_of(guarded), f"/workflows#token={OPERATOR}", width=390)
+    page.get_by_label("Choose BTCUSDT").check()
+    page.get_by_role("button", name="Forget (1)").click()
+    expect(page.get_by_role("dialog", name="Forget 1 workflow?")).to_be_visible()
+    well(page)
+    page.keyboard.press("Escape")
+    page.get_by_role("row").get_by_role("link").first.click()
+    page.get_by_role("button", name="Forget", exact=True).click()
+    dialog = page.get_by_role("dialog")
+    problem = {"status": 409, "code": "held", "detail": "it is held", "next_step": "try later"}
+    page.route("**/queues/wf-*", lambda route: route.fulfill(status=409, json=problem), times=1)
+    dialog.get_by_role("button", name="Forget", exact=True).click()
+    expect(dialog.get_by_role("alert")).to_contain_text("it is held")
+    dialog.get_by_role("checkbox").check()
+    expect(dialog.get_by_role("textbox")).to_be_visible()
+    well(page)
+    page.goto(f"{url_of(guarded)}/ui/schedules/nightly")
+    page.get_by_role("button", name="Delete").click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    well(page)
+
+
+def test_screens_that_have_failed(guarded: rig.Manager, opened: Opened) -> None:
+    def busy(route: Route) -> None:
+        route.fulfill(status=503, json=BUSY)
+
+    page = opened(url_of(guarded), f"/nothing#token={OPERATOR}", width=390)
+    for at, path in enumerate((*MISSING, *LISTS)):
+        if path == LISTS[0]:
+            page.route(lambda url: API.match(url.removeprefix(url_of(guarded))) is not None, busy)
+        page.goto(f"{url_of(guarded)}/ui/{path}")
+        look(page, *LOOKS[at % 2])
+        expect(page.locator("main .failed").first).to_be_visible()
+        assert (path, violations(page)) == (path, [])
+        assert page.evaluate("document.documentElement.scrollWidth") <= 390

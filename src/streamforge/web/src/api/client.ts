@@ -4,6 +4,12 @@ import type { Problem } from "./types";
 
 const ANSWER_MS = 30_000;
 
+let began: () => void;
+/** Kept once the first request for what a screen shows is over: what it does not need waits for it. */
+export const firstAnswer = new Promise<void>((keep) => {
+  began = keep;
+});
+
 /** The server refused the request. retryAfterS: how long it asks to wait. */
 export class Refused extends Error {
   readonly problem: Problem;
@@ -33,7 +39,8 @@ export function search(query: Query): string {
 }
 
 export function get<T>(path: string, query: Query = {}, signal?: AbortSignal): Promise<T> {
-  return ask<T>("GET", path + search(query), signal ? { signal } : {});
+  const answer = ask<T>("GET", path + search(query), signal ? { signal } : {});
+  return path === "/access" ? answer : answer.finally(began);
 }
 
 /** key: an Idempotency-Key, with which the request can be sent again. */

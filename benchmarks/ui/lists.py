@@ -35,7 +35,8 @@ EVENTS = {Size.FULL: 10_000, Size.QUICK: 10_000, Size.TINY: 1500}
 TICK_MS, ELEMENTS = 2, 1500
 
 _BARE_ROW = """<tr><td>running</td><td><a href="#">BTCUSDT api_candles_1m</a><br>
-wf-btcusdt-api_candles_1m-20200101-abc123<td>[2020-01-01, 2020-01-02)<td><progress value=0.5></progress><br><span class=text></span><td class=text><td>2 min"""
+wf-btcusdt-api_candles_1m-20200101-abc123<td>[2020-01-01, 2020-01-02)
+<td><progress value=0.5></progress><br><span class=text></span><td class=text><td>2 min"""
 _BARE = """<!doctype html><style>body { font: 15px system-ui } table { width: 100%; border-collapse: collapse }
 td { padding: 7px; border-bottom: 1px solid #ccc }</style><table>"""
 _WRITE = """every => {

@@ -149,7 +149,7 @@ def _bare(browser: Browser, seconds: int, rows: int) -> float:
         began_ms = watched.processor_ms()
         watched.page.evaluate(_WRITE, 1000 / HERTZ)
         watched.page.wait_for_timeout(seconds * 1000)
-        return (watched.processor_ms() - began_ms) / watched.page.evaluate("ticks")
+        return (watched.processor_ms() - began_ms) / int(watched.page.evaluate("ticks"))
 
 
 def _post(address: str) -> dict[str, int]:

@@ -248,6 +248,34 @@ def test_tabs_share_one_stream_and_one_goes_on_when_another_closes(calm: rig.Man
     assert re.fullmatch(r"[0-9a-f]{8}-\d+", resumed or "")
 
 
+def test_the_feed_is_opened_once_the_first_screen_has_its_data(calm: rig.Manager, opened: Opened) -> None:
+    page = opened(url_of(calm), "/nothing")
+    streams: list[str] = []
+    page.on("request", lambda request: streams.append(request.url) if "/feed?" in request.url else None)
+    page.add_init_script("""
+        const real = window.fetch;
+        const kept = new Promise((keep) => { window.answer = keep; });
+        window.fetch = async (path, options) => {
+            window.asked ||= String(path).startsWith("/queues?");
+            if (String(path).startsWith("/queues?")) await kept;
+            return real(path, options);
+        };
+    """)
+    page.goto(f"{url_of(calm)}/ui/workflows")
+    page.wait_for_function("window.asked")
+    # As much as opening the feed takes.
+    page.evaluate("""async () => {
+        await crypto.subtle.digest("SHA-256", new Uint8Array(1));
+        await navigator.locks.request("another", () => {});
+        await navigator.locks.query();
+        await fetch("/healthz");
+    }""")
+    assert streams == []
+    with page.expect_request(lambda request: "/feed?" in request.url):
+        page.evaluate("answer()")
+    expect(page.get_by_role("table")).to_be_visible()
+
+
 def test_where_the_feed_is_refused_the_screens_ask(calm: rig.Manager, opened: Opened) -> None:
     page = opened(url_of(calm), "/nothing")
     page.route("**/feed?*", lambda route: route.fulfill(status=503, json={"detail": "busy", "next_step": "wait"}))

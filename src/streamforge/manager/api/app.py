@@ -47,6 +47,7 @@ from streamforge.manager.api import (
     topic_routes,
     ui_files,
 )
+from streamforge.manager.api.compression import Compression
 from streamforge.manager.api.feed import Feed
 from streamforge.manager.api.guard import Addresses, Authentication, Guard, role_needed
 from streamforge.manager.api.problems import MEDIA_TYPE, TYPE_PREFIX
@@ -206,6 +207,7 @@ def create_app(
         app.include_router(router)
     app.router.routes.extend(ui_files.routes())
     describe(app)
+    app.add_middleware(Compression)
     app.add_middleware(Addresses)
     app.add_middleware(Authentication, tokens=tokens)
     app.add_middleware(Guard, limits=limits)  # added last: outermost

@@ -12,6 +12,12 @@ const MOST_TAGGED = 4;
 /** No server is waited for longer: a day. */
 const MOST_WAIT_S = 86_400;
 
+let began: () => void;
+/** Kept once the first request for what a screen shows is over: what it does not need waits for it. */
+export const firstAnswer = new Promise<void>((keep) => {
+  began = keep;
+});
+
 /** The server refused the request. retryAfterS: how long it asks to wait. */
 export class Refused extends Error {
   readonly problem: Problem;
@@ -46,7 +52,8 @@ export function retryAfterS(headers: Headers): number {
 }
 
 export function get<T>(path: string, query: Query = {}, signal?: AbortSignal): Promise<T> {
-  return ask<T>("GET", path + search(query), signal ? { signal } : {});
+  const answer = ask<T>("GET", path + search(query), signal ? { signal } : {});
+  return path === "/access" ? answer : answer.finally(began);
 }
 
 /** key: an Idempotency-Key, with which the request can be sent again. */

@@ -4,7 +4,7 @@
  * Where the browser has no locks (a page that is not served securely) or the server refuses the feed, it is not live,
  * and the screens ask by themselves.
  */
-import { retryAfterS } from "../api/client";
+import { firstAnswer, retryAfterS } from "../api/client";
 import type { Change } from "./changes";
 import { follow, Later } from "./follow";
 import { newKey } from "./key";
@@ -26,6 +26,9 @@ const CLIENT = "streamforge.client";
 /** The server gives a sign of life each 15 s; the tab that reads the stream passes it on. */
 const SILENT_MS = 50_000;
 const BEAT_MS = 5000;
+/** Changes that come within it are told together: nobody reads numbers that change more often. */
+const TOGETHER_MS = 250;
+const MOST_HELD = 5000;
 
 class Feed {
   live = $state(false);
@@ -34,6 +37,8 @@ class Feed {
   /** By `performance.now()`, which goes on evenly where this machine's clock is set. */
   #heardMs = 0;
   #channel: BroadcastChannel | null = null;
+  #held: Change[] = [];
+  #pause: ReturnType<typeof setTimeout> | undefined;
 
   /** Tell it what changes, until the function that is returned is called. */
   listen(listener: Listener): () => void {
@@ -54,12 +59,14 @@ class Feed {
       this.#channel?.close();
       this.#channel = null;
       this.#lastId = "";
+      this.#held = [];
       this.#state(false);
     };
   }
 
   async #run(token: string | null, signal: AbortSignal): Promise<void> {
     const name = `streamforge.feed.${await digest(token ?? "")}`;
+    await firstAnswer;
     if (signal.aborted) return;
     const channel = new BroadcastChannel(name);
     this.#channel = channel;
@@ -90,6 +97,7 @@ class Feed {
   /** Read the stream and pass on what comes. */
   async #read(channel: BroadcastChannel, client: string, signal: AbortSignal): Promise<void> {
     let beatMs = Number.NEGATIVE_INFINITY;
+    let others = false;
     const send = (message: Message): void => {
       if (!signal.aborted) channel.postMessage(message);
     };
@@ -98,9 +106,14 @@ class Feed {
       send({ type: "state", live: this.live, lastId: this.#lastId });
     };
     channel.onmessage = ({ data }: MessageEvent<Message>) => {
-      if (data.type === "hello") beat();
+      if (data.type !== "hello") return;
+      others = true;
+      beat();
     };
     this.#state(false);
+    // Those that wait for the lock: they have said hello to the tab that had it before.
+    const { pending } = await navigator.locks.query();
+    others ||= pending?.some((one) => one.name === name) ?? true;
     await follow(
       {
         open: (lastId, ended) => opened(client, lastId, ended),
@@ -110,7 +123,7 @@ class Feed {
         },
         deliver: (changes, again, lastId) => {
           this.#lastId = lastId;
-          send({ type: "changes", changes, again, lastId });
+          if (others) send({ type: "changes", changes, again, lastId });
           this.#tell(changes, again);
         },
         state: (live) => {
@@ -140,10 +153,19 @@ class Feed {
   }
 
   #tell(changes: readonly Change[], again: boolean): void {
-    for (const one of [...this.#listeners]) {
-      if (again) one.again();
-      if (changes.length > 0) one.changes(changes);
-    }
+    if (again) for (const one of [...this.#listeners]) one.again();
+    for (const one of changes) this.#held.push(one);
+    if (this.#pause === undefined || this.#held.length > MOST_HELD) this.#tellHeld();
+  }
+
+  #tellHeld(): void {
+    clearTimeout(this.#pause);
+    this.#pause = undefined;
+    const changes = this.#held;
+    if (changes.length === 0) return;
+    this.#held = [];
+    this.#pause = setTimeout(() => this.#tellHeld(), TOGETHER_MS);
+    for (const one of [...this.#listeners]) one.changes(changes);
   }
 }
 

@@ -18,18 +18,41 @@ function listed(...queues: Summary[]): [WorkflowPage, Known] {
   return [{ queues, cursor: null } as unknown as WorkflowPage, known];
 }
 
-test("progress is put in place, and all other rows stay the same objects", () => {
+function put(page: WorkflowPage, changes: Change[], known: Known) {
+  return merged(page, changes, known, (one) => ({ ...one, made: true }) as Summary);
+}
+
+test("progress alone is put into the row, which stays the same object", () => {
   const [page, known] = listed(summary("a"), summary("b"));
-  const found = merged(page, [change(summary("b", "running", 4)), change(summary("b", "running", 5))], known);
-  assert.equal(found.again, false);
-  assert.equal(found.page.queues[0], page.queues[0]);
-  assert.equal(found.page.queues[1]?.progress.records_stored, 5);
+  const rows = [...page.queues];
+  const found = put(page, [change(summary("b", "running", 4)), change(summary("b", "running", 5))], known);
+  assert.deepEqual(found, { page, again: false });
+  assert.ok(rows.every((one, at) => one === page.queues[at]));
+  assert.deepEqual(
+    rows.map((one) => one.progress.records_stored),
+    [0, 5],
+  );
+});
+
+test("anything else makes another row, and all other rows stay the same objects", () => {
+  const failed = (next: string) => ({ ...summary("b"), failure: { reason: "full", next_step: next } }) as Summary;
+  for (const [before, after] of [
+    [summary("b"), failed("wait")],
+    [failed("wait"), failed("retry")],
+    [failed("wait"), summary("b")],
+  ] as const) {
+    const [page, known] = listed(summary("a"), before);
+    const found = put(page, [change(after)], known);
+    assert.deepEqual(found.page.queues, [summary("a"), { ...after, made: true }]);
+    assert.equal(found.page.queues[0], page.queues[0]);
+    assert.equal(page.queues[1], before);
+  }
 });
 
 test("a page that does not show what changed is the same object", () => {
   const [page, known] = listed(summary("a"));
-  assert.equal(merged(page, [change(summary("z"))], known).page, page);
-  assert.equal(merged(page, [{ kind: "batch", id: "a", document: null }], known).again, false);
+  assert.equal(put(page, [change(summary("z"))], known).page, page);
+  assert.equal(put(page, [{ kind: "batch", id: "a", document: null }], known).again, false);
 });
 
 test("another status, a new workflow and one that is gone change the counts, each once", () => {
@@ -39,8 +62,8 @@ test("another status, a new workflow and one that is gone change the counts, eac
     change(summary("new", "pending")),
     { kind: "workflow", id: "new", document: null } as Change,
   ]) {
-    assert.equal(merged(page, [one], known).again, true);
-    assert.equal(merged(page, [one], known).again, false);
+    assert.equal(put(page, [one], known).again, true);
+    assert.equal(put(page, [one], known).again, false);
   }
 });
 
@@ -48,8 +71,8 @@ test("what is known is bounded: what was heard of last stays", () => {
   const [page, known] = listed();
   const ids = Array.from({ length: 5001 }, (_, at) => `wf-${at}`);
   for (const id of ids) known.same(summary(id));
-  assert.equal(merged(page, [change(summary("wf-5000"))], known).again, false);
-  assert.equal(merged(page, [change(summary("wf-0"))], known).again, true);
+  assert.equal(put(page, [change(summary("wf-5000"))], known).again, false);
+  assert.equal(put(page, [change(summary("wf-0"))], known).again, true);
 });
 
 test("a schedule is put in place, and one that comes or goes lets the list be read again", () => {

@@ -1,4 +1,4 @@
-/** Changes of the feed put into lists in place. */
+/** Changes of the feed put into lists in place: where nothing but progress changes, a row stays the same. */
 import type { Schedule, Schedules, Status, Summary, WorkflowPage } from "../api/types";
 import type { Change } from "./changes";
 
@@ -23,11 +23,15 @@ export class Known {
   }
 }
 
-/** The page as it is now. again: which rows belong to it, or how many have which status, may have changed: read it again. */
+/**
+ * The page as it is now. again: which rows belong to it, or how many have which status, may have changed: read it
+ * again. row: makes a document one of the page's rows.
+ */
 export function merged(
   page: WorkflowPage,
   changes: readonly Change[],
   known: Known,
+  row: (one: Summary) => Summary,
 ): { page: WorkflowPage; again: boolean } {
   const news = new Map<string, Summary>();
   let again = false;
@@ -41,8 +45,26 @@ export function merged(
       again = !known.same(one.document) || again;
     }
   }
-  if (!page.queues.some((one) => news.has(one.queue_id))) return { page, again };
-  return { page: { ...page, queues: page.queues.map((one) => news.get(one.queue_id) ?? one) }, again };
+  let whole = page;
+  page.queues.forEach((one, at) => {
+    const now = news.get(one.queue_id);
+    if (now === undefined) return;
+    if (same({ ...one, progress: null }, { ...now, progress: null })) {
+      one.progress = now.progress;
+      return;
+    }
+    if (whole === page) whole = { ...page, queues: [...page.queues] };
+    whole.queues[at] = row(now);
+  });
+  return { page: whole, again };
+}
+
+/** Whether two values of JSON are equal. */
+function same(one: unknown, other: unknown): boolean {
+  if (one === other) return true;
+  if (typeof one !== "object" || typeof other !== "object" || one === null || other === null) return false;
+  const names = Object.keys(one) as (keyof typeof one)[];
+  return names.length === Object.keys(other).length && names.every((name) => same(one[name], other[name]));
 }
 
 /** The schedules as they are now. again: there may be others. */

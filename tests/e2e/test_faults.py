@@ -65,8 +65,16 @@ SETTINGS = {
     "STREAMFORGE_MAX_FAILURES": "2",
 }
 
-OTHERWISE = {"waf", "floor", "torn", *(name for name, kind in FAULTS.items() if kind.of_archive or kind.of_streams)}
-"""Faults that are waited for (`test_limits.py`), and those of ids, archive and streams, which candles do not meet."""
+OTHERWISE = {
+    "waf",
+    "floor",
+    "torn",
+    "revised",
+    *(name for name, kind in FAULTS.items() if kind.of_archive or kind.of_streams),
+}
+"""Faults that are waited for (`test_limits.py`), and those of ids, archive, streams and live candles, which others test
+(`test_fault_matrix.py`, `test_stream_fault_matrix.py`).
+"""
 
 
 @pytest.fixture(scope="module")

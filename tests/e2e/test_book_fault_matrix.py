@@ -130,7 +130,7 @@ def cases(
 ) -> Iterator[Cases]:
     settings = {
         "STREAMFORGE_TOTAL_WEIGHT_PER_MINUTE": "1000000",
-        "STREAMFORGE_TOTAL_CONNECTS": "3000",
+        "STREAMFORGE_TOTAL_CONNECTS": "10000",
         "STREAMFORGE_COMPARE_SECONDS": "0.5",
         "STREAMFORGE_HOLE_SECONDS": "1",
         "STREAMFORGE_BASKET_SIZE": "1",  # a fault of the connection strikes no other case

@@ -122,7 +122,7 @@ def cases(
 ) -> Iterator[Cases]:
     settings = {
         "STREAMFORGE_TOTAL_WEIGHT_PER_MINUTE": "1000000",
-        "STREAMFORGE_TOTAL_CONNECTS": "3000",
+        "STREAMFORGE_TOTAL_CONNECTS": "10000",
         "STREAMFORGE_COMPARE_SECONDS": "0.5",
     }
     with rig.manager(tmp_path_factory.mktemp("matrix") / "data", exchange.url, **settings) as manager:

@@ -53,8 +53,8 @@ ALLOWED = 300
 """So many the exchange allows an address in that time."""
 
 
-MOST_OF_ONE = 300
-"""What a loader takes as its share at most."""
+MOST_OF_ONE = 30
+"""One that breaks more often is not helped by another connection."""
 _GROWS_MS = 30_000
 """After so long a process has half of what it is to have, after twice as long all; a quarter before."""
 _LAUNCHING_MS = CONNECT_WINDOW_MS * 4 // 5
@@ -90,9 +90,10 @@ class Connects:
 
     One half is for processes that are launched, each of which makes one; the other half is dealt to those that run, for
     connections that break. What was dealt counts until five minutes after it was taken back, also of those that have
-    ended: no five minutes have more, whoever comes and goes. A process has a fifth of the half at most, and a part of
-    that at first, so that something is left for those that come next. Where there is less than one for each, they take
-    turns. What a manager before this one has dealt is not known: then five minutes may have twice as many.
+    ended. A process has a fifth of the half at most, and a part of that at first, so that something is left for those
+    that come next; and one at least, also where nothing is left, unless they are more than the half: then they take
+    turns. So no five minutes have more than twice the total, whoever comes and goes: what the exchange allows, by
+    default. What a manager before this one has dealt is not known, and comes on top.
     """
 
     def __init__(self, total: int) -> None:
@@ -152,7 +153,8 @@ class Connects:
             reserved = one.reserved(now_ms)
             wanted = min(even, max(1, self._one >> max(0, 2 - (now_ms - one.since_ms) // _GROWS_MS)))
             own = 0 if crowded and not one.share else reserved  # its turn is over
-            one.planned = max(one.planned, min(wanted, own + max(0, left)))
+            least = 0 if crowded else 1
+            one.planned = max(one.planned, min(wanted, max(least, own + max(0, left))))
             left -= max(0, one.planned - reserved)
             if one.planned > one.share:  # also if sending it fails: it may have come
                 one.told(one.planned, now_ms)

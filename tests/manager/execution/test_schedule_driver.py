@@ -231,7 +231,7 @@ async def test_what_is_left_of_a_schedule_whose_removal_was_cut_short_is_removed
     rig = await rig_of(replace(HOUR, missed=Missed.SKIP))
     await rig.later(3 * HOUR_MS + 40 * MINUTE_MS)
     await rig.turn()
-    rig.dies, rig.made_first = rig.writes + 1, True
+    rig.dies, rig.made_first = rig.writes + 2, True  # the note of who removes it, and the schedule
     with pytest.raises(Dead):
         await rig.world.manager.schedules.remove("s")
     rig.dies, rig.dead = 0, False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,13 +11,14 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from playwright.sync_api import Browser, Page, Route, ViewportSize, expect, sync_playwright
+from playwright.sync_api import Browser, Error, Page, Route, ViewportSize, expect, sync_playwright
 
 from tests.e2e import rig
 from tests.engines.process import free_ports
 from tests.limits import LIMIT_S
 
 T = TypeVar("T")
+LET_GO = re.compile("is already handled|disposed|has been closed")
 
 expect.set_options(timeout=LIMIT_S * 1000)
 
@@ -78,6 +80,8 @@ def opened(browser: Browser) -> Iterator[Opened]:
 
     yield open_page
     for context in contexts:
+        for page in context.pages:
+            page.unroute_all(behavior="ignoreErrors")
         context.close()
     assert complaints == []
 
@@ -94,13 +98,20 @@ def apart(work: Callable[[], T]) -> T:
 
 
 def replaced(page: Page, path: str, change: Callable[[rig.Json], None]) -> None:
-    """Let the server's answers to GET `path` be changed on their way."""
+    """Let the server's answers to GET `path` be changed on their way.
+
+    A page that has gone on, or is closed, has let go of a request that is on its way.
+    """
 
     def handle(route: Route) -> None:
-        answer = route.fetch()
-        body = answer.json()
-        change(body)
-        route.fulfill(response=answer, json=body)
+        try:
+            answer = route.fetch()
+            body = answer.json()
+            change(body)
+            route.fulfill(response=answer, json=body)
+        except Error as error:
+            if LET_GO.search(str(error)) is None:
+                raise
 
     page.route(path, handle)
 

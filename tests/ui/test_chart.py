@@ -187,7 +187,7 @@ def test_per_cent_are_counted_from_the_first_price_in_view_at_any_width(recorded
         expect(legend.filter(has_text="first price in view")).to_have_count(2)
         found[width] = legend.all_inner_texts()
         # On one scale with prices of another height the second series would be a flat line.
-        page.wait_for_function(f"({HEIGHT})({list(LINK)}) > 100")
+        page.wait_for_function(f"() => ({HEIGHT})({list(LINK)}) > 100")
         wide = page.get_by_text("bars of 1m").count()
         assert wide == (width == 1280)
     assert found[390] == found[1280]

@@ -91,7 +91,7 @@ def test_a_hole_is_repaired_a_letter_replayed_and_a_picture_shared(
     page.get_by_label("Symbol").fill("ETHUSDT")
     page.get_by_role("button", name="Show beside it").click()
     page.get_by_role("button", name="Zoom in").click()
-    page.wait_for_function(f"({COUNT})([0, 1, [{list(LINK)}]])[0] > 50")
+    page.wait_for_function(f"() => ({COUNT})([0, 1, [{list(LINK)}]])[0] > 50")
 
     # The link is shared
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])
@@ -99,7 +99,7 @@ def test_a_hole_is_repaired_a_letter_replayed_and_a_picture_shared(
     link = page.evaluate("navigator.clipboard.readText()")
     other = opened(url_of(manager), link.removeprefix(f"{url_of(manager)}/ui"))
     drawn(other)
-    other.wait_for_function(f"({COUNT})([0, 1, [{list(LINK)}]])[0] > 50")
+    other.wait_for_function(f"() => ({COUNT})([0, 1, [{list(LINK)}]])[0] > 50")
     expect(other.get_by_role("button", name=f"Remove ETHUSDT {TYPE}")).to_be_visible()
     for name in ("From", "To"):
         shown = page.get_by_label(name, exact=True).input_value()

@@ -262,7 +262,7 @@ def test_the_feed_is_opened_once_the_first_screen_has_its_data(calm: rig.Manager
         };
     """)
     page.goto(f"{url_of(calm)}/ui/workflows")
-    page.wait_for_function("window.asked")
+    page.wait_for_function("() => window.asked")
     # As much as opening the feed takes.
     page.evaluate("""async () => {
         await crypto.subtle.digest("SHA-256", new Uint8Array(1));

@@ -270,7 +270,7 @@ def test_series_are_compared(holed: rig.Manager, opened: Opened) -> None:
     page.reload()
     drawn(page)
     expect(page.get_by_role("button", name=f"Remove ETHUSDT {TYPE}")).to_be_visible()
-    page.wait_for_function(f"({COUNT})([0, 0.3, [{list(LINK)}]])[0] > 50")
+    page.wait_for_function(f"() => ({COUNT})([0, 0.3, [{list(LINK)}]])[0] > 50")
     assert pixels(page, f"{DAY}01:02Z", f"{DAY}02:20Z", LINK) == [0]
     page.get_by_label("Each on its own scale").check()
     expect(page).to_have_url(re.compile("scale=own"))

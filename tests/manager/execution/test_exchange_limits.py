@@ -69,25 +69,20 @@ def test_a_process_has_a_quarter_at_first_and_all_of_its_fifth_after_a_minute() 
     ]
 
 
-def test_what_was_taken_back_is_dealt_once_its_window_is_over() -> None:
+def test_shares_shrink_as_more_come_and_who_is_new_may_try_once_more() -> None:
     connects = Connects(20)  # a half of 10, of which one has 2 at most
-    for at in (0, MINUTE):
-        connects_dealt(connects, list("abcde"), at)
-    now = MINUTE + 1
+    now = 1
+    assert connects_dealt(connects, list("abcde"), 0) == dict.fromkeys("abcde", 2)
     assert connects_dealt(connects, [*"abcdefghij"], now) == dict.fromkeys("abcdefghij", 1)
-    # Those that ended have what was theirs for five minutes more; who is new has one at least.
-    assert connects_dealt(connects, ["k"], now + W) == {"k": 1}
-    assert connects_dealt(connects, ["k"], now + 2 * W - 1) == {}
-    assert connects_dealt(connects, ["k"], now + 2 * W) == {"k": 2}
+    # Who is new has one more than it was launched for, also where others have all.
+    assert connects_dealt(connects, ["k"], now + 1) == {"k": 2}
 
 
 def test_a_share_that_may_not_have_come_is_dealt_again_and_counts() -> None:
     connects = Connects(20)
     everybody = list("abcdefghij")
     assert connects.deal(everybody, 0) == connects_dealt(connects, everybody, 0) == dict.fromkeys(everybody, 1)
-    assert connects_dealt(connects, ["k"], 1) == {"k": 1}
-    assert connects_dealt(connects, ["k"], W) == {}
-    assert connects_dealt(connects, ["k"], W + 1) == {"k": 2}
+    assert connects_dealt(connects, ["k"], 1) == {"k": 2}
 
 
 def test_where_there_are_too_few_for_all_they_take_turns() -> None:

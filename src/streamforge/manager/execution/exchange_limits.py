@@ -91,9 +91,10 @@ class Connects:
     One half is for processes that are launched, each of which makes one; the other half is dealt to those that run, for
     connections that break. What was dealt counts until five minutes after it was taken back, also of those that have
     ended. A process has a fifth of the half at most, and a part of that at first, so that something is left for those
-    that come next; and one at least, also where nothing is left, unless they are more than the half: then they take
-    turns. So no five minutes have more than twice the total, whoever comes and goes: what the exchange allows, by
-    default. What a manager before this one has dealt is not known, and comes on top.
+    that come next; and two at least, also where nothing is left (with the one it was launched for: one more), unless
+    they are too many: then one, or they take turns. So no five minutes have more than twice the total, whoever comes
+    and goes: what the exchange allows, by default. What a manager before this one has dealt is not known, and comes on
+    top.
     """
 
     def __init__(self, total: int) -> None:
@@ -151,9 +152,9 @@ class Connects:
             if one.share and not one.planned:
                 continue
             reserved = one.reserved(now_ms)
-            wanted = min(even, max(1, self._one >> max(0, 2 - (now_ms - one.since_ms) // _GROWS_MS)))
+            wanted = min(even, max(2, self._one >> max(0, 2 - (now_ms - one.since_ms) // _GROWS_MS)))
             own = 0 if crowded and not one.share else reserved  # its turn is over
-            least = 0 if crowded else 1
+            least = 0 if crowded else 2
             one.planned = max(one.planned, min(wanted, max(least, own + max(0, left))))
             left -= max(0, one.planned - reserved)
             if one.planned > one.share:  # also if sending it fails: it may have come

@@ -52,13 +52,8 @@ SHORT = (
     Case("ticker-differs:after=20,kind=price", 40, doubts=frozenset({"suspect: witness differs"})),
     Case("stream-missing:after=20,stream=*@depth*", 2, GAP),
     Case("stream-reset:after=20,stream=*@depth*", 1, frozenset({"disconnect"})),
-    Case("depth-ids:after=20,kind=older", 1, GAP),
-    *(Case(f"depth-ids:after=20,kind={kind}", 1, GAP, either=CONTENT) for kind in ("jump", "newer")),
-    *(
-        Case(f"depth-quantity:after=20,kind={kind}", 1, CONTENT, either=frozenset({"disconnect"}))
-        for kind in ("nan", "infinite", "text", "null")
-    ),
-    Case("ticker-differs:after=20,kind=quantity", 40, doubts=frozenset({"suspect: witness differs"})),
+    Case("depth-ids:after=20,kind=newer", 1, GAP, either=CONTENT),
+    Case("depth-quantity:after=20,kind=nan", 1, CONTENT, either=CUT),
     Case("stream-duplicate:after=20,stream=*@depth*", 20),
     Case("stream-shutdown:after=20,stream=*@depth*,seconds=60", 1),
     Case("429:path=depth,retry_after=1", 2),
@@ -69,11 +64,14 @@ SHORT = (
     Case(f"stream-shutdown:{DIFFS},seconds=0", 1, CUT),
     Case(f"stream-unit:{DIFFS}", 1, CONTENT),
     Case(f"stream-frame:{DIFFS},kind=json", 1, CUT, either=CONTENT),
-    Case(f"stream-frame:{DIFFS},kind=cut", 1, CUT),
 )
 LONG = (
     Case("slow:path=depth,ms=30000", 1),
-    *(Case(f"stream-frame:{DIFFS},kind={kind}", 1, CUT) for kind in KINDS if kind not in ("json", "cut", "fragments")),
+    Case("depth-ids:after=20,kind=older", 1, GAP),
+    Case("depth-ids:after=20,kind=jump", 1, GAP, either=CONTENT),
+    *(Case(f"depth-quantity:after=20,kind={kind}", 1, CONTENT, either=CUT) for kind in ("infinite", "text", "null")),
+    Case("ticker-differs:after=20,kind=quantity", 40, doubts=frozenset({"suspect: witness differs"})),
+    *(Case(f"stream-frame:{DIFFS},kind={kind}", 1, CUT) for kind in KINDS if kind not in ("json", "fragments")),
     Case(f"stream-frame:{DIFFS},kind=fragments", 1),
     Case(f"stream-close:{DIFFS},code=1008", 1, CUT),
     Case(f"stream-unknown:{DIFFS}", 3),

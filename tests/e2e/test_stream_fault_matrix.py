@@ -54,6 +54,8 @@ ALONE = {"stream-open-bar": BAR, "stream-corrected-bar": BAR, "revised": BAR} | 
     f"stream-frame:kind={kind}": TRADE for kind in ("utf8", "masked", "fragment", "reserved", "length")
 }
 """Faults of bars, and those in which connections for trades and for bars do not differ."""
+ALIKE = tuple(f"stream-frame:kind={kind}" for kind in ("masked", "fragment", "reserved", "length"))
+"""Much like others: for `long`."""
 FOR_LONG = {
     *(f"stream-silence:{options}" for options in CASES["stream-silence"]),
     *(f"stream-stall:{options}" for options in CASES["stream-stall"][:2]),
@@ -180,7 +182,9 @@ def test_every_fault_has_a_case() -> None:
             assert any(words <= set(options.split(",")) for options in found), words
 
 
-@pytest.mark.parametrize("fault", ORDER)
+@pytest.mark.parametrize(
+    "fault", [pytest.param(one, marks=pytest.mark.long if one.startswith(ALIKE) else ()) for one in ORDER]
+)
 def test_live_workflows_go_on_and_are_complete(fault: str, cases: Cases) -> None:
     exchange, manager, case = cases.exchange, cases.manager, cases.begun(fault)
     for word, queue_id in case.queue_ids.items():

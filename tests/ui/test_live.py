@@ -41,6 +41,8 @@ window.fetch = async (path, options) => {
 };
 """
 """A feed that says what a test pushes. What is asked is noted, and how many answers are on their way."""
+SHOWN_MS = 1000
+"""More than changes wait for each other, to be shown together."""
 DOUBLE = f"""{FEED}
 window.asked = 0;
 const noting = window.fetch;
@@ -106,6 +108,7 @@ def test_progress_is_put_in_place_and_nothing_is_asked(driven: tuple[Page, rig.J
     before = asked(page)
     for tick in range(1, 11):
         push(page, "workflow", *(stored(one, tick) for one in listing["queues"]))
+    page.clock.run_for(SHOWN_MS)
     expect(page.get_by_role("row").nth(1)).to_contain_text("10 of 60 records")
     expect(page.get_by_role("row").nth(ROWS)).to_contain_text("10 of 60 records")
     page.evaluate("""() => {
@@ -117,6 +120,7 @@ def test_progress_is_put_in_place_and_nothing_is_asked(driven: tuple[Page, rig.J
         watch.observe(document.querySelector("tbody"), { subtree: true, childList: true, characterData: true });
     }""")
     push(page, "workflow", stored(listing["queues"][6], 33))
+    page.clock.run_for(SHOWN_MS)
     expect(page.get_by_role("row").nth(7)).to_contain_text("33 of 60 records")
     assert page.evaluate("[...touched]") == [7]
     page.clock.run_for(LATER_MS)

@@ -52,6 +52,15 @@ def manager(exchange: rig.Exchange, tmp_path: Path) -> Iterator[rig.Manager]:
         yield found
 
 
+@pytest.fixture(scope="module")
+def calm(exchange: rig.Exchange, tmp_path_factory: pytest.TempPathFactory) -> Iterator[rig.Manager]:
+    """A manager with a workflow that has finished: an hour of candles of BTCUSDT."""
+    exchange.reset()
+    with rig.manager(tmp_path_factory.mktemp("calm") / "data", exchange.url) as found:
+        found.loaded("BTCUSDT", "api_candles_1m", "2024-08-01T00:00Z:2024-08-01T01:00Z")
+        yield found
+
+
 Opened = Callable[..., Page]
 
 

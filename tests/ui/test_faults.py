@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -25,15 +24,6 @@ REFUSED = {
 }
 SERIES = f"/series/BTCUSDT/{TYPE}"
 BUSY = {"status": 503, "code": "busy", "detail": "it is busy", "next_step": "wait"}
-
-
-@pytest.fixture(scope="module")
-def calm(exchange: rig.Exchange, tmp_path_factory: pytest.TempPathFactory) -> Iterator[rig.Manager]:
-    """A manager with a workflow that has finished."""
-    exchange.reset()
-    with rig.manager(tmp_path_factory.mktemp("calm") / "data", exchange.url) as found:
-        found.loaded("BTCUSDT", TYPE, HOUR)
-        yield found
 
 
 @pytest.mark.parametrize("days", [-5000, 5000])

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 from playwright.sync_api import Page, Request, expect
@@ -56,15 +56,6 @@ window.fetch = async (path, options) => {{
 
 Both answer at once, so that no answer to what was asked before is under way when a test looks.
 """
-
-
-@pytest.fixture(scope="module")
-def calm(exchange: rig.Exchange, tmp_path_factory: pytest.TempPathFactory) -> Iterator[rig.Manager]:
-    """A manager with a workflow that has finished."""
-    exchange.reset()
-    with rig.manager(tmp_path_factory.mktemp("calm") / "data", exchange.url) as found:
-        found.loaded("BTCUSDT", TYPE, HOUR)
-        yield found
 
 
 def push(page: Page, name: str, *bodies: object) -> None:

@@ -80,7 +80,7 @@ class ScheduleService:
 
     async def add(self, name: str, definition: Definition) -> tuple[Listed, bool]:
         """Add a schedule, and whether it is new: the same one again is no error. Raises NotNow for another one."""
-        checked, doubt = await self._checked_anew(name, definition)
+        checked, doubt = await self._checked_again(name, definition)
         for _ in range(_TRIES):
             there = await self._deps.schedules.get(name)
             if there is not None:
@@ -105,7 +105,7 @@ class ScheduleService:
 
     async def request(self, name: str, definition: Definition) -> StartRequest | BatchRequest:
         """What a run of the schedule, were it added, would ask for that began now, as one request."""
-        of, _ = await self._checked_anew(name, definition)
+        of, _ = await self._checked_again(name, definition)
         same: dict[str, Any] = {
             one: getattr(of, one) for one in ("type", "time_range", "since", "default_start", "labels")
         }
@@ -113,7 +113,7 @@ class ScheduleService:
             return BatchRequest(symbols=of.symbols, **same)
         return StartRequest(symbol=of.symbols[0], **same)
 
-    async def _checked_anew(self, name: str, definition: Definition) -> tuple[Definition, str | None]:
+    async def _checked_again(self, name: str, definition: Definition) -> tuple[Definition, str | None]:
         """As `_checked`, of a new schedule."""
         found: list[InvalidInput] = []
         if _NAME.fullmatch(name) is None:

@@ -78,6 +78,19 @@ def test_shares_shrink_as_more_come_and_who_is_new_may_try_once_more() -> None:
     assert connects_dealt(connects, ["k"], now + 1) == {"k": 2}
 
 
+@pytest.mark.parametrize("ended", [True, False])
+def test_what_was_taken_back_or_of_ended_processes_counts_for_five_minutes(ended: bool) -> None:
+    connects = Connects(100)  # a half of 50, of which one has 10 at most
+    for at in (0, 30_000, MINUTE):
+        dealt = connects_dealt(connects, list("abcde"), at)
+    assert dealt == dict.fromkeys("abcde", 10)
+    now, jobs = MINUTE + 1, list("k") if ended else list("abcdek")
+    assert connects_dealt(connects, jobs, now) == ({} if ended else dict.fromkeys("abcde", 8)) | {"k": 2}
+    for at in (now + MINUTE, now + W - 1):
+        assert connects_dealt(connects, jobs, at) == {}
+    assert connects_dealt(connects, jobs, now + W) == {"k": 10 if ended else 8}
+
+
 def test_a_share_that_may_not_have_come_is_dealt_again_and_counts() -> None:
     connects = Connects(20)
     everybody = list("abcdefghij")

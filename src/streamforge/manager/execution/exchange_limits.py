@@ -74,7 +74,7 @@ class _Process:
         self.before: list[tuple[int, int]] = []
 
     def reserved(self, now_ms: int) -> int:
-        """So many it may have tried in the last five minutes, or may try in the next ones, whatever it is told now."""
+        """So many it may have tried in the last five minutes, or may try in the next ones, also if told less now."""
         self.before = [one for one in self.before if one[0] > now_ms]
         return max((self.share, *(share for _, share in self.before)))
 
@@ -92,9 +92,9 @@ class Connects:
     connections that break. What was dealt counts until five minutes after it was taken back, also of those that have
     ended. A process has a fifth of the half at most, and a part of that at first, so that something is left for those
     that come next; and two at least, also where nothing is left (with the one it was launched for: one more), unless
-    they are too many: then one, or they take turns. So no five minutes have more than twice the total, whoever comes
-    and goes: what the exchange allows, by default. What a manager before this one has dealt is not known, and comes on
-    top.
+    they are too many: then one, or they take turns. So no five minutes have more than twice the total, also where many
+    come and go: what the exchange allows, by default. What a manager before this one has dealt is not known, and comes
+    on top.
     """
 
     def __init__(self, total: int) -> None:

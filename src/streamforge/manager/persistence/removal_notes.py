@@ -29,7 +29,7 @@ class RemovalNotes:
         self._added = 0
 
     async def add(self, kind: str, id: str, *, data: bool = False) -> None:
-        """Note that who asks now removes it. Call it before it goes: killed in between, nobody is told of the note.
+        """Note that who asks now removes it. Call it before it goes: killed in between, nobody sees the note.
 
         kind: `workflow`, `batch` or `schedule`. data: its records go with it.
         """
@@ -44,7 +44,7 @@ class RemovalNotes:
         self._added += 1
 
     async def said(self, kind: str, id: str) -> str | None:
-        """What is told of one that was removed; None: nothing is known of that, or any more."""
+        """The sentence about one that was removed; None: no note of it is kept."""
         state = await self._states.get(KIND, f"{kind}:{id}")
         if state is None or (note := _decode(state.body)).at_ms < self._clock.now_ms() - KEPT_MS:
             return None

@@ -1,8 +1,8 @@
 """Rollups in the store: the bars of a series by UTC day and level, each with a mark of the records they were made of.
 
 What a mark says follows from the coverage alone. So a rollup is out of date by itself once something of its day was
-repaired, replaced or removed, whoever did it and whatever was killed then. What is removed for good is removed here,
-too, to make room.
+repaired, replaced or removed, also where the process that did it was killed then. What is removed for good is removed
+here, too, to make room.
 """
 
 from __future__ import annotations

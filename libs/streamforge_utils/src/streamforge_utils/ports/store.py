@@ -113,7 +113,7 @@ class Collections(Protocol):
         """Remove the documents with first <= key < last; returns how many there were. Raises RetryableError."""
 
     async def delete_keys(self, collection: str, keys: Sequence[str]) -> None:
-        """Remove the documents with these keys, in as few requests as can be; none such is no error.
+        """Remove the documents with these keys, in as few requests as can be; keys that are not there are passed over.
 
         Raises RetryableError.
         """

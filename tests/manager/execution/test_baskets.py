@@ -105,7 +105,7 @@ async def test_each_member_is_told_what_its_process_may_use() -> None:
         command = decode_command(message.value)
         if command.command == "budget":
             told[command.queue_id] = dict(command.payload or {})
-    assert told == {one: {"weight_per_minute": 2000, "connects": 1} for one in queue_ids}
+    assert told == {one: {"weight_per_minute": 2000, "connects": 2} for one in queue_ids}
     await world.die()
 
 

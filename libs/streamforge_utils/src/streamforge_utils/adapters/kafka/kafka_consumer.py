@@ -38,7 +38,7 @@ _SLICE_S = 0.1
 _SHORT_SLICE_S = 0.01
 """The longest that a commit waits for a poll to notice it."""
 
-_LOOK_EVERY_S = 2.0
+LOOK_EVERY_S = 2.0
 _SEEK_S = 5.0
 _READERS_GROUP = "streamforge-reader"
 """librdkafka wants a name; a consumer without a group joins and commits nothing under it."""
@@ -290,12 +290,14 @@ class KafkaConsumer:
         diagnostics = self._handle.diagnostics
         diagnostics.check()
         now = time.monotonic()
-        if now - self._looked_at < _LOOK_EVERY_S:
+        if now - self._looked_at < LOOK_EVERY_S:
             return
         self._looked_at = now
         self._look_for_topic()
-        # The brokers answer us; librdkafka comes back by itself.
-        diagnostics.answered()
+        # The brokers answer us, and librdkafka comes back by itself; but not one that holds a CA file of before: what
+        # was answered is another client, which may have been made after it was renewed.
+        if not diagnostics.untrusted:
+            diagnostics.answered()
 
     def _look_for_topic(self) -> None:
         found, topic = self._topic_cache.check(self._name, "read"), self._topic

@@ -69,6 +69,9 @@ test-long: $(STAMP) ## run the tests that are expensive and rarely break, most o
 	@env -u ARANGO_URL $(PY) -m pytest tests -m long -n $(ENGINE_WORKERS) $(ARGS)
 	@# Apart: of a folder and one within it pytest takes the first alone, and passes over what that does not recurse into.
 	@env -u ARANGO_URL $(PY) -m pytest tests/arango tests/engines $(OF_DELIVERY:%=--ignore=%) -m long -n $(ENGINE_WORKERS) $(ARGS)
+	@tools/install_chromium.sh
+	@tools/ui.sh
+	@$(PY) -m pytest tests/ui -m long $(ARGS)
 
 test-double: $(STAMP) ## run the end-to-end, fault and kill tests with the double of ArangoDB as the store (Python alone)
 	@env -u ARANGO_URL $(PY) -m pytest tests/arango -m "not bench and not long" -n $(ENGINE_WORKERS) --dist=loadscope $(ARGS)

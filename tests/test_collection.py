@@ -12,15 +12,16 @@ import pytest
 from tests.places import ROOT
 
 BESIDE = ("STREAMFORGE_SCHEMAS", "STREAMFORGE_MARKET_DATA", "STREAMFORGE_ARANGO_RECORDINGS")
-# Apart: of a folder and one within it pytest takes the first alone, and passes over what that does not recurse into.
-FOLDERS = [["tests"], [f"tests/{name}" for name in ("arango", "engines", "images", "delivery", "ui")]]
+APART = ("arango", "engines", "images", "delivery", "ui")
+"""Folders that only some verbs run."""
 
 
-@pytest.mark.parametrize("folders", FOLDERS, ids=" ".join)
-def test_every_test_is_collected_where_nothing_is_recorded(tmp_path: Path, folders: list[str]) -> None:
+@pytest.mark.long
+def test_every_test_is_collected_where_nothing_is_recorded(tmp_path: Path) -> None:
     found = {name: value for name, value in os.environ.items() if not name.startswith("STREAMFORGE_REQUIRE_")}
+    everywhere = "--override-ini=norecursedirs=.* node_modules"
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", *folders],
+        [sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider", everywhere, "tests"],
         cwd=ROOT,
         env=found | {name: str(tmp_path / "nowhere") for name in BESIDE},
         capture_output=True,
@@ -28,7 +29,8 @@ def test_every_test_is_collected_where_nothing_is_recorded(tmp_path: Path, folde
         check=False,
     )
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
-    assert all(f"\n{folder}/" in f"\n{done.stdout}" for folder in folders)
+    for folder in ("e2e", *APART):
+        assert f"\ntests/{folder}/" in f"\n{done.stdout}", folder
 
 
 def test_no_suite_names_a_folder_and_one_within_it() -> None:
@@ -39,6 +41,7 @@ def test_no_suite_names_a_folder_and_one_within_it() -> None:
         text=True,
         check=True,
     )
+    # Of a folder and one within it pytest takes the first alone, and passes over what that does not recurse into.
     commands = [line.split("-m pytest", 1)[1].split() for line in made.stdout.splitlines() if "-m pytest" in line]
     assert len(commands) >= 6
     for words in commands:

@@ -21,9 +21,12 @@ KNOWN = BENCHMARKS | LONG
 ELSEWHERE = ("kafka-", "kubernetes", "ui-")
 """The tests of these are beside those of their engines, and of the web UI."""
 WITHOUT_ENGINE = sorted(name for name in KNOWN if not name.startswith(ELSEWHERE) and name != "growth")
+SLOW = ("clients",)
 
 
-@pytest.mark.parametrize("name", WITHOUT_ENGINE)
+@pytest.mark.parametrize(
+    "name", [pytest.param(one, marks=pytest.mark.long if one in SLOW else ()) for one in WITHOUT_ENGINE]
+)
 def test_a_tiny_run_measures_something_sane(name: str) -> None:
     check_sane(KNOWN[name](Bench(Size.TINY, quiet=True)))
 

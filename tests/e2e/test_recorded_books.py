@@ -135,11 +135,8 @@ def test_what_was_recorded_is_stored_verified_and_exported(
     assert agreed == session.agreed
 
 
-@pytest.mark.parametrize(
-    "session",
-    [SESSIONS["over midnight"], pytest.param(SESSIONS["four symbols"], marks=pytest.mark.long)],
-    ids=["over midnight", "four symbols"],
-)
+@pytest.mark.long
+@pytest.mark.parametrize("session", [SESSIONS[name] for name in ("over midnight", "four symbols")])
 def test_with_the_usual_limit_best_prices_are_those_that_were_recorded_too(
     session: Recording, market_data: Path, tmp_path: Path
 ) -> None:

@@ -55,13 +55,15 @@ ALONE = {"stream-open-bar": BAR, "stream-corrected-bar": BAR, "revised": BAR} | 
 }
 """Faults of bars, and those in which connections for trades and for bars do not differ."""
 ALIKE = tuple(f"stream-frame:kind={kind}" for kind in ("masked", "fragment", "reserved", "length"))
-"""Much like others: for `long`."""
+"""Much like others."""
 FOR_LONG = {
     *(f"stream-silence:{options}" for options in CASES["stream-silence"]),
     *(f"stream-stall:{options}" for options in CASES["stream-stall"][:2]),
     *(f"revised:{options}" for options in CASES["revised"]),
 }
 """Noticed only after a minute: these begin first, and are looked at last."""
+SLOW = ("stream-silence:count=1000000", f"stream-stall:seconds=3,all=1,{ONCE}")
+"""Of faults that have quicker cases."""
 AT_ONCE = 5
 """So many other cases have begun while a test waits for one."""
 EVERY = [f"{name}:{options}" for name, found in CASES.items() for options in found]
@@ -183,7 +185,7 @@ def test_every_fault_has_a_case() -> None:
 
 
 @pytest.mark.parametrize(
-    "fault", [pytest.param(one, marks=pytest.mark.long if one.startswith(ALIKE) else ()) for one in ORDER]
+    "fault", [pytest.param(one, marks=pytest.mark.long if one.startswith((*ALIKE, *SLOW)) else ()) for one in ORDER]
 )
 def test_live_workflows_go_on_and_are_complete(fault: str, cases: Cases) -> None:
     exchange, manager, case = cases.exchange, cases.manager, cases.begun(fault)

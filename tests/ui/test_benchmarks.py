@@ -12,7 +12,10 @@ from benchmarks.common.measuring import Size
 from tests.benchmarks.sanity import check_sane
 
 
-@pytest.mark.parametrize("name", ["ui-route", "ui-lists", "ui-series"])
+SLOW = ("ui-lists", "ui-series")
+
+
+@pytest.mark.parametrize("name", ["ui-route", *(pytest.param(one, marks=pytest.mark.long) for one in SLOW)])
 def test_a_tiny_run_measures_something_sane(name: str) -> None:
     with ThreadPoolExecutor(1) as beside:  # in the thread of the other tests their browser's event loop runs
         check_sane(beside.submit(BENCHMARKS[name], Bench(Size.TINY, quiet=True)).result())

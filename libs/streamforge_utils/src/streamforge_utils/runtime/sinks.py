@@ -136,7 +136,8 @@ class Offloader:
                     return converted
         except (OSError, ValueError, msgspec.MsgspecError) as error:
             self._give_up(error)
-        return convert(self._kind, *columns_of(records).read())
+        columns = columns_of(records)
+        return convert(self._kind, columns.keys, columns.values)
 
     def _start(self) -> None:
         try:

@@ -21,10 +21,8 @@ from benchmarks.common.measuring import Line, Section, Size, in_turn, median, pe
 from benchmarks.common.workflow import SINK, TYPE, Workflow, live
 from benchmarks.sink import made, send
 from streamforge import wiring
-from streamforge_utils.adapters.embedded.bus.batch_format import PackedColumns
 from streamforge_utils.adapters.embedded.bus.consumer import EmbeddedConsumer
 from streamforge_utils.ports.bus import Received
-from streamforge_utils.ports.columns import ReceivedColumns
 from streamforge_utils.ports.store import Document
 from streamforge_utils.runtime import sinks
 
@@ -54,14 +52,9 @@ def _without_columns() -> None:
     vars(sinks)["DocumentColumns"] = documents
 
 
-def _without_encoded_columns() -> None:
-    PackedColumns.encoded = ReceivedColumns.encoded  # type: ignore[method-assign]
-
-
 LEFT_OUT: dict[str, Callable[[], None]] = {
     WHOLE: lambda: None,
     "without the helper process: a thread converts": _without_helper,
-    "without the log's encoded columns: the sink decodes and encodes them for the helper": _without_encoded_columns,
     "without columns: a message or document is an object of its own": _without_columns,
 }
 

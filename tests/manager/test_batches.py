@@ -15,6 +15,7 @@ from streamforge_utils.model import names
 from streamforge_utils.model.errors import InvalidInput, RetryableError
 from streamforge_utils.model.kinds.candles import Candle, Interval
 from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.ports.bus import TopicSpec
 from streamforge_utils.ports.exchange import SymbolInfo
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.scriptedexchange import ScriptedExchange
@@ -60,11 +61,18 @@ async def test_members_are_made_as_room_allows_and_all_of_them_end() -> None:
     assert {one.queue_id for one in page.workflows} == set(made)
 
 
-async def test_the_workflows_of_a_batch_are_the_loops_own_and_leave_no_topics() -> None:
-    world = await batch_world(3)
-    batch_id = await begun(world, *symbols(3), "S001USDT")
+async def test_a_batch_has_topics_of_as_many_workflows_as_run_and_leaves_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = await batch_world(60, Policy(max_running=5))
+    make, there = world.bus.create_topic, list[int]()
+
+    async def counted(spec: TopicSpec) -> None:
+        await make(spec)
+        there.append(sum(topic.startswith("wf-") for topic in world.bus.log))
+
+    monkeypatch.setattr(world.bus, "create_topic", counted)
+    batch_id = await begun(world, *symbols(60), "S001USDT")
     assert (await shown(world, batch_id)).batch.duplicated == ("S001USDT",)
-    for _ in range(60):
+    for _ in range(600):
         await world.turns(2)
         for workflow in live(world):
             if all(step.attempt is not None and step.attempt.ended_ms is None for step in workflow.steps):
@@ -76,8 +84,10 @@ async def test_the_workflows_of_a_batch_are_the_loops_own_and_leave_no_topics() 
         if (await shown(world, batch_id)).batch.ended:
             break
     found = await shown(world, batch_id)
-    assert statuses(found) == {"finished": 3}, [one.failure for one in await all_workflows(world)]
-    assert found.batch.totals.stored == 3 * EXPECTED
+    assert statuses(found) == {"finished": 60}, [one.failure for one in await all_workflows(world)]
+    assert found.batch.totals.stored == 60 * EXPECTED
+    assert max(there) == 2 * 5, "of records and of dead letters"
+    assert len(there) >= 2 * 60
     await world.turns(2)
     assert not [topic for topic in await world.bus.topics() if topic.startswith("wf-")]
     assert all(one.topic_removed and one.dlq_removed for one in await all_workflows(world))
@@ -173,6 +183,20 @@ async def test_a_batch_goes_on_again_with_one_of_its_workflows() -> None:
     await end(world, live(world))
     await look(world)
     assert (await shown(world, batch_id)).batch.status is BatchStatus.FINISHED
+
+
+async def test_a_damaged_batch_whose_workflow_goes_on_again_holds_up_no_other_one() -> None:
+    world = await batch_world(3)
+    damaged = await begun(world, "S000USDT")
+    await look(world)
+    (failed,) = live(world)
+    await end(world, [failed], Status.ERROR)
+    await look(world)
+    world.store.damage("batch", damaged, b"{")
+    other = await begun(world, "S001USDT", "S002USDT")
+    await world.manager.retry(failed.queue_id)
+    await look(world)
+    assert statuses(await shown(world, other)) == {"live": 2}
 
 
 async def test_what_cannot_be_made_fails_alone(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -20,11 +20,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streamforge_utils.adapters.embedded.bus.batch_format import PackedColumns, join, pack_of
-from streamforge_utils.model.errors import ConfigError, PermanentError
+from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.kinds.candles import KIND, Candles, encode_candle
 from streamforge_utils.model.kinds.kind import Columns
-from streamforge_utils.ports.columns import ReceivedColumns, encode_columns
+from streamforge_utils.ports.columns import ReceivedColumns
 from streamforge_utils.runtime.conversion import PART_RECORDS, Converted, HelperProcess, convert
 from streamforge_utils.runtime.logs import make_log
 from streamforge_utils.runtime.sinks import IDLE_S, Offloader
@@ -62,17 +61,6 @@ def columns(records: Sequence[Record]) -> tuple[list[bytes | None], list[bytes]]
 
 def received(records: Sequence[Record]) -> ReceivedColumns:
     return ReceivedColumns("t", 0, range(len(records)), *columns(records), [0] * len(records))
-
-
-def packed(records: Sequence[Record], before: int = 0, after: int = 0) -> PackedColumns:
-    """Encoded, with others before and after them that are not meant."""
-    body = encode_columns(*columns([*[(b"k", b"other")] * before, *records, *[(b"k", b"other")] * after]))
-    pack = pack_of(body, before + len(records) + after, "log: the batch", "seek")
-    assert pack is not None
-    total = before + len(records) + after
-    found = PackedColumns("t", 0, range(total), [0] * total, [pack])[before : before + len(records)]
-    assert isinstance(found, PackedColumns)
-    return found
 
 
 numbers = st.one_of(
@@ -160,39 +148,11 @@ def test_another_process_gives_the_same(process: HelperProcess, records: list[Re
     assert process.convert(received(records)) == each(records)
 
 
-@PATIENT
-@given(parts=st.lists(st.tuples(records_, st.integers(0, 2), st.integers(0, 2)), min_size=1, max_size=3))
-def test_another_process_reads_what_lies_encoded(
-    process: HelperProcess, parts: list[tuple[list[Record], int, int]]
-) -> None:
-    given = [packed(records, before, after) for records, before, after in parts if records]
-    if given:
-        wanted = [record for records, _, _ in parts for record in records]
-        assert process.convert(join(given)) == each(wanted)
-
-
-def test_an_encoded_batch_longer_than_a_part_is_converted_in_order(process: HelperProcess) -> None:
-    records = [good(number) for number in range(2 * PART_RECORDS + 7)]
-    records[PART_RECORDS + 3] = (b"k", b"bad")
-    found = join([packed(records, before=3), packed(records[:9], after=PART_RECORDS)])
-    assert process.convert(found) == each([*records, *records[:9]])
-
-
-def broken() -> PackedColumns:
-    """It holds as many messages as it says, but one value is a text."""
-    body = encode_columns([b"k", b"k"], [b"a", b"b"]).replace(b"\xc4\x01b", b"\xd9\x01b")
-    pack = pack_of(body, 2, "log: the batch", "seek beyond it")
-    assert pack is not None
-    return PackedColumns("t", 0, range(2), [0, 0], [pack])
-
-
-def test_another_process_takes_batches_of_any_length_but_what_is_too_large_or_cannot_be_read(
-    process: HelperProcess,
-) -> None:
-    assert process.convert(broken()) is None
+def test_another_process_takes_batches_of_any_length_but_what_is_too_large(process: HelperProcess) -> None:
     assert process.convert(received([(b"k", b" " * 20_000_000)])) is None
     for count in (0, 1, PART_RECORDS, PART_RECORDS + 1, 5000):
         records = [good(number) for number in range(count)]
+        records[PART_RECORDS : PART_RECORDS + 1] = [(b"k", b"bad")] * (count > PART_RECORDS)
         assert process.convert(received(records)) == each(records)
 
 
@@ -254,16 +214,11 @@ class Helped:
         self.pid = self.offloader.process
 
 
-async def test_a_batch_that_cannot_be_read_is_named() -> None:
+async def test_a_closed_offloader_leaves_no_process() -> None:
     helped = Helped()
     assert await helped.offloader.convert(received([good(1)])) == each([good(1)])
     assert not helped.offloader.process, "nobody has asked for one"
-    with pytest.raises(ConfigError, match=r"log: the batch is broken.*seek beyond it"):
-        await helped.offloader.convert(broken())
     await helped.begin()
-    with pytest.raises(ConfigError, match=r"log: the batch is broken.*seek beyond it"):
-        await helped.offloader.convert(broken())
-    assert helped.offloader.process == helped.pid
     helped.offloader.close()
     until(lambda: is_gone(helped.pid))
     assert helped.logs.getvalue() == ""

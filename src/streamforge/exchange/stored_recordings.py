@@ -15,9 +15,9 @@ from streamforge.exchange.config import SymbolSpec
 from streamforge.exchange.endpoint import RowsEndpoint
 from streamforge.exchange.recordings import RecordedRows, Recordings, Row, spec_of
 from streamforge.exchange.stored_depth import StoredBook, StoredDiffs
-from streamforge_utils.model.books.segments import SEGMENTED, SegmentManifest
+from streamforge_utils.model.books.segments import SegmentManifest
 from streamforge_utils.model.errors import PermanentError
-from streamforge_utils.model.kinds.registry import kind_of_document
+from streamforge_utils.model.kinds.registry import kind_of_document, kinds_in_segments
 from streamforge_utils.ports.object_store import ObjectStore
 from streamforge_utils.ports.store import Document, Store
 from streamforge_utils.runtime.stored_segments import StoredSegments
@@ -25,7 +25,6 @@ from streamforge_utils.runtime.stored_segments import StoredSegments
 T = TypeVar("T")
 _PAGE = 5000
 _MINUTE_MS = 60_000
-_BOOKS = frozenset((SEGMENTED, "depth_checkpoint", "depth_interval", "depth_top"))
 _DIGITS = re.compile(r"\d+")
 
 Key = tuple[RowsEndpoint, str, Hashable]
@@ -95,10 +94,12 @@ class _Loading:
 
     async def load(self, store: Store, objects: ObjectStore) -> _Loading:
         """Read all of it."""
+        segmented = kinds_in_segments()
+        books = {name for kind in segmented for name in (kind.name, *(kind.intervals.beside if kind.intervals else ()))}
         for name in await store.names():
             first = await store.read(name, limit=1)
             kind = kind_of_document(first[0].key, first[0].body) if first else None
-            if kind is not None and kind.name in _BOOKS:
+            if kind is not None and kind.name in books:
                 symbol = kind.series_of_document(first[0].body).symbol
                 self.books.setdefault(symbol, []).append((name, kind.time_of(first[0].body)))
             elif kind is None or kind.name not in self._endpoints:
@@ -126,12 +127,13 @@ class _Loading:
             rows[row[0]] = document.version, row
 
     async def _find_segments(self, objects: ObjectStore) -> None:
-        found = StoredSegments(objects, f"{SEGMENTED}/")
-        async for one in objects.list(f"{SEGMENTED}/"):
-            if _DIGITS.fullmatch(one.name.rpartition("/")[2].removesuffix(".json")) is None:
-                continue
-            if (manifest := await found.manifest(one.name)) is not None:
-                self.segments.setdefault(manifest.symbol, []).append((one.name, manifest))
+        for folder in [kind.segments for kind in kinds_in_segments()]:
+            found = StoredSegments(objects, folder)
+            async for one in objects.list(folder):
+                if _DIGITS.fullmatch(one.name.rpartition("/")[2].removesuffix(".json")) is None:
+                    continue
+                if (manifest := await found.manifest(one.name)) is not None:
+                    self.segments.setdefault(manifest.symbol, []).append((one.name, manifest))
 
 
 async def _documents(store: Store, collection: str) -> AsyncIterator[Document]:

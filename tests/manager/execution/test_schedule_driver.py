@@ -16,7 +16,7 @@ from streamforge.manager.persistence.reservations import KEY_KEPT_MS
 from streamforge.manager.persistence.schedule_store import RUNS_KEPT
 from streamforge.manager.policy import Policy
 from streamforge.manager.schedule import Definition, Load, Missed, Run, RunState
-from streamforge.manager.service import StartRequest
+from streamforge.manager.service import NotNow, StartRequest
 from streamforge.manager.workflow import Failure, Status
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import RetryableError
@@ -177,20 +177,33 @@ async def test_a_run_without_room_begins_once_there_is_some() -> None:
     assert len(await rig.workflows()) == 3
 
 
-async def test_a_run_that_cannot_begin_for_a_day_has_failed(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("why", [RetryableError("the bus is away"), NotNow("another exchange answers")])
+async def test_a_run_that_cannot_begin_for_a_day_has_failed(monkeypatch: pytest.MonkeyPatch, why: Exception) -> None:
     rig = await rig_of()
     rig.driver = rig.world.manager.schedules.driver
 
     async def away(*_: object, **__: object) -> Any:
-        raise RetryableError("the bus is away")
+        raise why
 
     monkeypatch.setattr(rig.driver, "_start", away)
     await rig.later(30 * MINUTE_MS)
     await rig.turn()
+    assert (await rig.world.manager.schedules.get("s")).waiting == str(why)
     await rig.later(DAY_MS + HOUR_MS)
     await rig.turn()
     run = (await rig.runs())[0]
-    assert (run.state, "it could not begin for a day: the bus is away" in run.reason) == (RunState.ERROR, True)
+    assert (run.state, f"it could not begin for a day: {why}" in run.reason) == (RunState.ERROR, True)
+
+
+async def test_a_run_whose_symbols_are_not_listed_for_a_day_has_failed_and_waits_no_more() -> None:
+    rig = await rig_of(replace(HOUR, symbols=("*USDT",), cron="0 1 1 8 *"))
+    exchange_of(rig.world).failing = RetryableError("no route")
+    await rig.later(30 * MINUTE_MS)
+    await rig.turn()
+    await rig.later(DAY_MS + HOUR_MS)
+    await rig.turn()
+    assert (await rig.runs())[0].reason == "the exchange does not list its symbols: no route"
+    assert (await rig.world.manager.schedules.get("s")).waiting is None
 
 
 async def test_the_keys_of_a_run_that_is_being_begun_outlast_a_day() -> None:

@@ -48,3 +48,24 @@ async def test_who_is_cancelled_while_waiting_holds_up_nobody() -> None:
     async with locks.hold("x"):
         pass
     assert locks._held == {}
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_who_is_cancelled_while_the_lock_is_handed_on_does_not_go_on(turns: int) -> None:
+    locks = NamedLocks()
+
+    async def hold() -> None:
+        async with locks.hold("x"):
+            await asyncio.Event().wait()
+
+    async with locks.hold("x"):
+        waiting = asyncio.create_task(hold())
+        for _ in range(3):
+            await asyncio.sleep(0)
+    for _ in range(turns):
+        await asyncio.sleep(0)
+    waiting.cancel()
+    for _ in range(9):
+        await asyncio.sleep(0)
+    assert waiting.cancelled()
+    assert locks._held == {}

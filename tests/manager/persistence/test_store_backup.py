@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 
-from streamforge.manager.persistence import bans, store_backup
+from streamforge.manager import persistence
+from streamforge.manager.persistence import installation, store_backup
 from streamforge.manager.persistence.installation import Holder, Installation, Installations
 from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
 from streamforge_utils.adapters.kubernetes import job_records
@@ -85,5 +88,8 @@ async def test_a_damaged_copy_is_refused_before_anything_is_written(
         await store_backup.restore(other, tmp_path / "copy")
 
 
-def test_the_kinds_are_those_that_others_write() -> None:
-    assert {bans.KIND, job_records.JOB_KIND, job_records.INSTANCE_KIND} <= set(store_backup.KINDS)
+def test_the_kinds_are_all_that_others_write() -> None:
+    modules = pkgutil.iter_modules(persistence.__path__, f"{persistence.__name__}.")
+    named = [vars(one) for one in (job_records, *(importlib.import_module(module.name) for module in modules))]
+    found = {value for one in named for name, value in one.items() if name.endswith("KIND") and isinstance(value, str)}
+    assert found - {installation.KIND} == set(store_backup.KINDS)

@@ -180,6 +180,16 @@ async def test_a_damaged_document_is_set_aside_and_reported(
     await again.adopt()
 
 
+async def test_a_damaged_document_keeps_nobody_from_being_adopted(store: MemoryStore, workflows: WorkflowStore) -> None:
+    for number in range(3):
+        await WorkflowStore(store).create(accepted(f"00000{number}", created_ms=NOW + number))
+    bad = accepted("000001").queue_id
+    store.damage(KIND, bad, b"{")
+    await workflows.adopt()
+    assert sorted(queue_id[-1] for queue_id in workflows.live) == ["0", "2"]
+    assert list(workflows.unreadable) == [bad]
+
+
 async def test_a_newer_format_is_refused_by_name(store: MemoryStore, workflows: WorkflowStore) -> None:
     queue_id = (await workflows.create(planned())).workflow.queue_id
     store.damage(KIND, queue_id, b'{"format": %d, "all": "new"}' % (FORMAT + 1))

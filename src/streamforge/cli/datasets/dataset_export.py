@@ -339,7 +339,7 @@ class DatasetExport:
         await self._put(self._list_name, manifests.encoded(listed))
 
     async def _put(self, name: str, content: bytes, *, new: bool = False) -> None:
-        draft = self._to.place.draft(name)
+        draft = self._to.place.draft(self._list_name)  # where the next export removes it if this one is killed
         try:
             _write_draft(draft, content)
             await self._to.place.store(draft, name, new=new)

@@ -100,7 +100,7 @@ class Folder(Place):
     def discard(self, draft: Path) -> None:
         with suppress(OSError):
             draft.unlink(missing_ok=True)
-            if draft.parent != self._root:
+            if self._root not in (draft.parent, draft.parent.parent):  # a symbol's folder is held
                 draft.parent.rmdir()  # unless it holds something
 
     async def remove(self, name: str) -> None:

@@ -26,7 +26,7 @@ from streamforge.manager.request_notes import with_asked
 from streamforge.manager.requests import check, workflow_of
 from streamforge.manager.service import NotFound, NotNow, StartRequest, UpToDate
 from streamforge.manager.workflow import SourceChoice, Status, Workflow
-from streamforge_utils.model.errors import BannedError, ConflictError, RetryableError, StreamForgeError
+from streamforge_utils.model.errors import BannedError, ConfigError, ConflictError, RetryableError, StreamForgeError
 from streamforge_utils.model.kinds.registry import is_live_type, series_of
 from streamforge_utils.model.timeranges import SINCE_LAST, format_ms
 
@@ -105,9 +105,13 @@ class BatchDriver:
         """A workflow of a batch that had ended goes on again: so does the batch."""
         if self._deps.workflows.live.keys().isdisjoint(queue_ids):
             return
-        await self._deps.batches.change(
-            batch_id, lambda batch: _replace(batch, status=BatchStatus.RUNNING, ended_ms=None) if batch.ended else batch
-        )
+        try:
+            await self._deps.batches.change(
+                batch_id,
+                lambda batch: _replace(batch, status=BatchStatus.RUNNING, ended_ms=None) if batch.ended else batch,
+            )
+        except ConfigError as error:  # it is damaged, and holds up no other one
+            _log.error("a batch cannot be driven", batch_id=batch_id, error=str(error))
 
     async def _drive_alone(self, batch_id: str, changed: Collection[str]) -> None:
         """Drive one batch so that what is wrong with it holds up no other one."""

@@ -30,7 +30,7 @@ from streamforge.manager.schedule import (
     fired,
     overdue_ms,
 )
-from streamforge.manager.service import KeyReused, Started, StartRequest, UpToDate
+from streamforge.manager.service import KeyReused, NotNow, Started, StartRequest, UpToDate
 from streamforge.manager.symbol_selection import is_pattern
 from streamforge.manager.symbols import fitting
 from streamforge.manager.workflow import Status
@@ -159,8 +159,7 @@ class ScheduleDriver:
             begun = await asyncio.gather(*(self._begun(schedule, run, one) for one in symbols))
             loads += [one for one in begun if one is not None]
             if len(loads) > len(run.loads):
-                self._failures.pop(schedule.uid, None)
-                self.waiting.pop(schedule.uid, None)
+                self._waits_no_more(schedule)
         else:
             loads = [await self._looked(one) for one in loads]
         changed = _replace(schedule, current=run.with_loads(loads, now_ms))
@@ -174,17 +173,18 @@ class ScheduleDriver:
         except (StreamForgeError, TimeoutError) as error:
             reason = f"the exchange does not list its symbols: {str(error) or 'no answer in time'}"
             if now_ms - run.begun_ms > self.GIVE_UP_MS:
+                self._waits_no_more(schedule)
                 return run.failed(reason, now_ms)
             self._failures[schedule.uid] = self._failures.get(schedule.uid, 0) + 1
             self.waiting[schedule.uid] = reason
             return run
+        self._waits_no_more(schedule)
         symbols: dict[str, None] = {}
         for word in run.definition.symbols:
             fits = [one.symbol for one in fitting(listed, word, None)] if is_pattern(word) else [word]
             symbols |= dict.fromkeys(fits)
         if not 0 < len(symbols) <= MOST_SYMBOLS:
             return run.failed(f"its patterns fit {len(symbols)} symbols: 1 to {MOST_SYMBOLS} are possible", now_ms)
-        self.waiting.pop(schedule.uid, None)
         chosen: Run = _replace(run, chosen=tuple(symbols))
         return chosen
 
@@ -195,7 +195,7 @@ class ScheduleDriver:
                 started = await self._start(run.request(symbol), idempotency_key=key_of(schedule, run, symbol))
         except UpToDate:
             return Load(symbol=symbol, status=NOTHING_NEW)
-        except (RetryableError, ConflictError) as error:
+        except (RetryableError, ConflictError, NotNow) as error:
             if self._deps.clock.now_ms() - run.begun_ms > self.GIVE_UP_MS:
                 return Load(symbol=symbol, status=REFUSED, reason=f"it could not begin for a day: {error}")
             self._failures[schedule.uid] = self._failures.get(schedule.uid, 0) + 1
@@ -204,6 +204,10 @@ class ScheduleDriver:
         except (PermanentError, ConfigError, KeyReused) as error:
             return Load(symbol=symbol, status=REFUSED, reason=str(error))
         return Load(symbol=symbol, queue_id=started.workflow.queue_id, joined=started.joined)
+
+    def _waits_no_more(self, schedule: Schedule) -> None:
+        self._failures.pop(schedule.uid, None)
+        self.waiting.pop(schedule.uid, None)
 
     async def _looked(self, load: Load) -> Load:
         """The load as its workflow is now."""

@@ -14,10 +14,11 @@ import structlog
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.dispatcher import tried_again_later
 from streamforge.manager.execution.segment_removal import delete
-from streamforge_utils.model.books.segments import CONTENT, MANIFEST, SEGMENTED, SegmentManifest
+from streamforge_utils.model.books.segments import CONTENT, MANIFEST, SegmentManifest
 from streamforge_utils.model.coverage import Verdict, touching
 from streamforge_utils.model.errors import PermanentError, StreamForgeError
-from streamforge_utils.model.kinds.registry import kind_of
+from streamforge_utils.model.kinds.kind import RecordKind
+from streamforge_utils.model.kinds.registry import kind_of, kinds_in_segments
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.object_store import DamagedObject, ObjectStore
@@ -27,7 +28,6 @@ LOOK_EVERY_S = 3600.0
 ORPHANS_EVERY_S = 86400.0
 """Also how old a file without a manifest must be: a sink puts the manifest behind it."""
 _KEYS_AT_ONCE = 2000
-_FOLDER = f"{SEGMENTED}/"
 _log = structlog.get_logger(__name__)
 
 
@@ -46,35 +46,21 @@ class SegmentRetention:
         if self._deps.policy.segment_days is not None and now - self._looked_at >= LOOK_EVERY_S:
             self._looked_at = now
             before_ms = self._deps.clock.now_ms() - self._deps.policy.segment_days * 86_400_000
-            async for folder in self._folders(objects):
-                with tried_again_later(self._deps, "Age", folder=folder):
-                    await self._remove_old(objects, folder, before_ms)
+            for kind in kinds_in_segments():
+                async for folder in _folders(objects, kind.segments):
+                    with tried_again_later(self._deps, "Age", folder=folder):
+                        await self._remove_old(kind, objects, folder, before_ms)
         if now - self._tidied_at >= ORPHANS_EVERY_S:
             self._tidied_at = now
-            with tried_again_later(self._deps, "Tidy"):
-                await self._remove_orphans(objects, self._deps.clock.now_ms() - int(ORPHANS_EVERY_S * 1000))
+            before_ms = self._deps.clock.now_ms() - int(ORPHANS_EVERY_S * 1000)
+            for kind in kinds_in_segments():
+                with tried_again_later(self._deps, "Tidy", folder=kind.segments):
+                    await _remove_orphans(objects, kind.segments, before_ms)
 
-    async def _folders(self, objects: ObjectStore) -> AsyncIterator[str]:
-        """The folders of the symbols, with `/` at the end."""
-        after = _FOLDER
-        while True:
-            async for one in objects.list(_FOLDER, after=after):
-                name = one.name
-                break
-            else:
-                return
-            folder = name.rpartition("/")[0] + "/"
-            if folder == _FOLDER:  # no sink of ours wrote it
-                after = name
-                continue
-            yield folder
-            after = folder[:-1] + "0"  # the character behind "/"
-
-    async def _remove_old(self, objects: ObjectStore, folder: str, before_ms: int) -> None:
+    async def _remove_old(self, kind: RecordKind, objects: ObjectStore, folder: str, before_ms: int) -> None:
         """Remove the segments of a symbol, oldest first, up to the first one with a diff of `before_ms` or later.
 
-        One whose manifest cannot be read stays. What collections have of its time, too, stays
-        `stored`.
+        One whose manifest cannot be read stays. What collections have of its time, too, stays `stored`.
         """
         segments = StoredSegments(objects, folder)
         old: list[tuple[str, SegmentManifest]] = []
@@ -90,8 +76,8 @@ class SegmentRetention:
             old.append((name, manifest))
             ends.append(manifest.end_ms)
         for (name, manifest), end_ms in zip(old, ends, strict=True):
-            series, span = Series(manifest.symbol, SEGMENTED), TimeRange(manifest.start_ms, end_ms)
-            if not await self._is_in_collections(segments, name, manifest):
+            series, span = Series(manifest.symbol, kind.name), TimeRange(manifest.start_ms, end_ms)
+            if not await self._is_in_collections(segments, series, name, manifest):
                 await self._deps.coverage.expire(series, span, manifest.last_u)
             await delete(objects, name)
             self._deps.observer.count("retention_segments_total")
@@ -101,9 +87,11 @@ class SegmentRetention:
         with tried_again_later(self._deps, "Age", name=name):
             raise error
 
-    async def _is_in_collections(self, segments: StoredSegments, name: str, manifest: SegmentManifest) -> bool:
+    async def _is_in_collections(
+        self, segments: StoredSegments, series: Series, name: str, manifest: SegmentManifest
+    ) -> bool:
         """Whether all records of a segment lie in the collections that the coverage names for its time, too."""
-        store, series = self._deps.store, Series(manifest.symbol, SEGMENTED)
+        store = self._deps.store
         known = touching(await self._deps.coverage.of(series), TimeRange(manifest.start_ms, manifest.end_ms))
         first, last = kind_of(series).key_range(series, range(manifest.first_u, manifest.last_u + 1))
         named = sorted({one.collection for one in known if one.verdict is Verdict.STORED and one.collection})
@@ -117,20 +105,38 @@ class SegmentRetention:
                 return False
         return bool(keys)
 
-    async def _remove_orphans(self, objects: ObjectStore, before_ms: int) -> None:
-        """Remove old files whose manifest is not there."""
-        manifest = ""
-        orphans: list[str] = []
-        async for one in objects.list(_FOLDER):  # a manifest is listed before its file
-            if one.name.endswith(CONTENT):
-                if one.name.removesuffix(CONTENT) + MANIFEST != manifest and one.modified_ms < before_ms:
-                    orphans.append(one.name)
-            elif one.name.endswith(MANIFEST):
-                manifest = one.name
-        for name in orphans:
-            if await objects.head(name.removesuffix(CONTENT) + MANIFEST) is None:
-                await objects.delete([name])
-                _log.info("a segment that was never closed was removed", name=name)
+
+async def _folders(objects: ObjectStore, whole: str) -> AsyncIterator[str]:
+    """The folders of the symbols in the folder of a kind; all end with `/`."""
+    after = whole
+    while True:
+        async for one in objects.list(whole, after=after):
+            name = one.name
+            break
+        else:
+            return
+        folder = name.rpartition("/")[0] + "/"
+        if folder == whole:  # no sink of ours wrote it
+            after = name
+            continue
+        yield folder
+        after = folder[:-1] + "0"  # the character behind "/"
+
+
+async def _remove_orphans(objects: ObjectStore, whole: str, before_ms: int) -> None:
+    """Remove old files, in the folder of a kind, whose manifest is not there."""
+    manifest = ""
+    orphans: list[str] = []
+    async for one in objects.list(whole):  # a manifest is listed before its file
+        if one.name.endswith(CONTENT):
+            if one.name.removesuffix(CONTENT) + MANIFEST != manifest and one.modified_ms < before_ms:
+                orphans.append(one.name)
+        elif one.name.endswith(MANIFEST):
+            manifest = one.name
+    for name in orphans:
+        if await objects.head(name.removesuffix(CONTENT) + MANIFEST) is None:
+            await objects.delete([name])
+            _log.info("a segment that was never closed was removed", name=name)
 
 
 async def _keys(segments: StoredSegments, series: Series, name: str) -> Sequence[str]:

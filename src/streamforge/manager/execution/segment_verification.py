@@ -176,9 +176,9 @@ async def _of_collection(deps: Dependencies, series: Series, part: Segment, gap:
     first, last = kind.key_range(series, range(first_id, last_id + 1 + _OVERLAP))
     while intervals is not None:
         page = await deps.store.read(part.collection or "", first=first, last=last, limit=_DOCUMENTS)
-        for chain in _chains((intervals.link(one.body) for one in page), part):
-            if chain.first_id <= last_id:
-                yield chain
+        found = _chains((intervals.link(one.body) for one in page), part)
+        for chain in _joined(one for one in found if one.first_id <= last_id):  # or a day would be a million of them
+            yield chain
         if len(page) < _DOCUMENTS:
             return
         first = page[-1].key + "\x00"

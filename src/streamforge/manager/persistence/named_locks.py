@@ -32,7 +32,9 @@ class NamedLocks:
         guard.users += 1
         try:
             try:
-                await asyncio.wait_for(guard.lock.acquire(), None if guard.users == 1 else within_s)
+                # Not `wait_for`, which may lose a cancellation that comes together with the lock.
+                async with asyncio.timeout(None if guard.users == 1 else within_s):
+                    await guard.lock.acquire()
             except TimeoutError:
                 raise RetryableError(
                     f"{name} has been counted, changed or removed by others for more than {within_s:g} s", retry_after=5

@@ -13,7 +13,6 @@ from streamforge.manager.persistence.placed_records import day_of
 from streamforge.manager.persistence.record_count import key_range, positions_of
 from streamforge.manager.persistence.segment_records import diffs_in_segments
 from streamforge.manager.service import Incomplete
-from streamforge_utils.model.books.segments import SEGMENTED
 from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.daily_collections import Placement, days_of
 from streamforge_utils.model.json_documents import with_key
@@ -54,7 +53,7 @@ class RecordReader:
         alone; what others lack in the same collection is not its matter.
         Raises Incomplete where fewer come than the coverage has proven, or RetryableError.
         """
-        if series is not None and series.kind == SEGMENTED and self._objects is not None:
+        if series is not None and kind_of(series).segments and self._objects is not None:
             span = day_of(collection, series) if span is None else span
             async for batch in diffs_in_segments(self._objects, series, span, after, limit):
                 yield batch
@@ -105,7 +104,7 @@ class RecordReader:
         """
         ledger = Placement(name, daily=True).ledger
         found = [*days_of(name, there), *(one for one in there if one == ledger)]
-        if series is None or series.kind != SEGMENTED or self._objects is None:
+        if series is None or not kind_of(series).segments or self._objects is None:
             return found
         return [name] if found or any(one.collection == name for one in await self._coverage.of(series)) else []
 

@@ -16,9 +16,12 @@ import msgspec
 
 from streamforge.manager.persistence import (
     bans,
+    batch_store,
     coverage_store,
     installation,
+    removal_notes,
     reservations,
+    schedule_store,
     store_usage,
     workflow_store,
 )
@@ -41,6 +44,11 @@ FORMAT: Final = 1
 HOLDS: Final = "store"
 KINDS: Final = (
     workflow_store.KIND,
+    batch_store.KIND,
+    batch_store.MEMBERS_KIND,
+    schedule_store.KIND,
+    schedule_store.RUN_KIND,
+    removal_notes.KIND,
     coverage_store.KIND,
     store_usage.KIND,
     reservations.KEY_KIND,

@@ -72,10 +72,10 @@ class WorkflowStore:
 
     async def adopt(self) -> None:
         """Take in live workflows that are stored and not in memory: their maker never heard that it worked."""
-        unknown = [state.id async for state in self._all_live() if state.id not in self._live]
-        for queue_id in unknown:
-            if queue_id not in self.unreadable:
-                await self.get(queue_id)
+        unknown = [state async for state in self._all_live() if state.id not in self._live]
+        for state in unknown:
+            if state.id not in self.unreadable and self._readable(state) is not None:
+                await self.get(state.id)  # it may have ended since it was listed
 
     def _all_live(self) -> AsyncIterator[State]:
         return states_of(self._states, KIND, {"status": _LIVE})

@@ -1,28 +1,24 @@
-"""Messages that lie encoded behave as the sequences that they are."""
+"""How a log stores messages: what is packed is unpacked as it was, and joined in order; what is broken is named."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from typing import Any
 
 import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streamforge_utils.adapters.embedded.bus.batch_format import PackedColumns, join, pack, pack_of
-from streamforge_utils.model.errors import TooLarge
+from streamforge_utils.adapters.embedded.bus.batch_format import StoredBatch, join, pack, unpack
+from streamforge_utils.model.errors import ConfigError, TooLarge
 from streamforge_utils.ports.bus import Message
-from streamforge_utils.ports.columns import MessageColumns, encode_columns, ends_of, has_key, last_offset_of
-from tests.ports.test_columns import Row, bounds, columns, messages, plain, rows, small
+from streamforge_utils.ports.columns import MessageColumns
+from tests.ports.test_columns import Row, columns, messages, rows
 
 PATIENT = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 """However busy the machine is."""
 
-
-def packed(found: Sequence[Row], first: int) -> PackedColumns:
-    one = pack_of(encode_columns([row[0] for row in found], [row[1] for row in found]), len(found), "log", "seek")
-    assert one is not None
-    return PackedColumns("t", 3, range(first, first + len(found)), [row[2] for row in found], [one])
+KEYS, VALUES = [b"k"] * 40, [b"v"] * 40
 
 
 @PATIENT
@@ -34,67 +30,34 @@ def test_parts_are_joined_in_order_with_the_gaps_between_them(parts: list[tuple[
         made.append(columns(found, first))
         wanted += messages(found, first)
         first += len(found)
-    assert list(join(made)) == wanted
-
-
-@PATIENT
-@given(
-    st.lists(st.tuples(st.lists(plain, min_size=1, max_size=3), st.integers(0, 2)), min_size=1, max_size=4),
-    bounds,
-    bounds,
-    small,
-    st.data(),
-)
-def test_encoded_messages_are_the_messages(
-    parts: list[tuple[list[Row], int]], start: int | None, end: int | None, key: bytes, data: st.DataObject
-) -> None:
-    made, wanted, first = [], [], 5
-    for found, gap in parts:
-        first += gap
-        made.append(packed(found, first))
-        wanted += messages(found, first)
-        first += len(found)
-    step = data.draw(st.sampled_from([None, 1, 2, -1]))
-    assert list(join(made)[start:end:step]) == wanted[start:end:step]
-    both = join([columns(parts[0][0], 0), *made])
-    assert list(both) == [*messages(parts[0][0], 0), *wanted]
-    chosen, kept = join(made)[start:end][1:], wanted[start:end][1:]
-    assert len(chosen) == len(kept)
-    assert ends_of(chosen) == ends_of(kept)
-    assert has_key(chosen, key) == has_key(kept, key) == (key in [message.key for message in kept])
-    assert list(chosen) == kept
-    if kept:
-        assert last_offset_of(chosen) == last_offset_of(kept) == kept[-1].offset
-        assert chosen[-1] == kept[-1]
-
-
-def test_a_key_is_found_among_encoded_ones_and_not_in_their_values() -> None:
-    found = packed([(b"a", b"__eos__", 0, ()), (b"x__eos__", b"", 0, ())], 0)
-    assert not has_key(found, b"__eos__")
-    assert has_key(packed([(b"a", b"", 0, ()), (b"__eos__", b"", 0, ())], 0), b"__eos__")
+    joined = join(made)
+    assert list(joined) == wanted
+    assert [one.headers for one in joined[1:]] == [one.headers for one in wanted[1:]]
 
 
 @pytest.mark.parametrize(
     ("body", "why"),
     [
-        (encode_columns([b"k"] * 40, [b"v"] * 40)[:-3], "truncated"),
-        (encode_columns([b"k"] * 40, [b"v"] * 39), "as many messages"),
-        (encode_columns([b"k"] * 39, [b"v"] * 40), "as many messages"),
-        (encode_columns([b"k"] * 70_000, [b"v"] * 70_000), "as many messages"),
-        (msgspec.msgpack.encode((None, [b"v"] * 40, None)), "as many messages"),
-        (msgspec.msgpack.encode(7), "array"),
-        (b"", "truncated"),
+        ((KEYS, VALUES[1:], None), "as many messages"),
+        ((KEYS[1:], VALUES, None), "as many messages"),
+        ((KEYS * 2, VALUES * 2, None), "as many messages"),
+        ((KEYS, VALUES, [()]), "as many messages"),
+        ((KEYS, [*VALUES[1:], "a text"], None), "Expected `bytes`"),
+        ((None, VALUES, None), "Expected `array`"),
+        (7, "Expected `array`"),
     ],
 )
-def test_a_body_of_another_length_is_found_without_reading_it(body: bytes, why: str) -> None:
-    with pytest.raises((msgspec.MsgspecError, ValueError), match=why):
-        pack_of(body, 40, "log", "seek")
-    for count in (0, 15, 16, 40, 65_536):
-        assert pack_of(encode_columns([b"k"] * count, [b"v"] * count), count, "log", "seek") is not None
+def test_a_body_that_is_not_the_batch_is_named(body: Any, why: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^a.log: the batch that ends with offset 49 is broken.*{why}.*seek"):
+        unpack("topic", StoredBatch(49, 40, 1, msgspec.msgpack.encode(body)), 0, "a.log")
 
 
-def test_messages_with_headers_are_not_handed_on_encoded() -> None:
-    assert pack_of(encode_columns([b"k"], [b"v"], [(("a", b"b"),)]), 1, "log", "seek") is None
+@pytest.mark.parametrize("cut", [0, 1, 40, 100])
+def test_a_body_that_was_cut_off_is_named(cut: int) -> None:
+    body = msgspec.msgpack.encode((KEYS, VALUES, None))
+    assert [one.offset for one in unpack("topic", StoredBatch(49, 40, 1, body), 47, "a.log")] == [47, 48, 49]
+    with pytest.raises(ConfigError, match="offset 49 is broken"):
+        unpack("topic", StoredBatch(49, 40, 1, body[:cut]), 0, "a.log")
 
 
 @pytest.mark.parametrize("largest", [10, 60, 100, 101])

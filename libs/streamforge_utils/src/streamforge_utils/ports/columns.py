@@ -9,41 +9,16 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import repeat
 from typing import overload
 
-import msgspec
-
 from streamforge_utils.ports.bus import Message, Received
 from streamforge_utils.ports.store import Document
 
 Headers = tuple[tuple[str, bytes], ...]
-Columns = tuple[list[bytes | None], list[bytes], list[Headers] | None]
-"""The keys, the values and the headers of messages; None if no message has any headers."""
-Encoded = tuple[bytes, int, int]
-"""What `encode_columns` gives, and which of its messages are meant: from and to before."""
-
-ENCODED_MESSAGES = 500
-"""Messages that are encoded together: they fit into a processor's cache."""
-
-_encode = msgspec.msgpack.Encoder().encode
-_decode = msgspec.msgpack.Decoder(Columns).decode
-
-
-def encode_columns(
-    keys: Sequence[bytes | None], values: Sequence[bytes], headers: Sequence[Headers] | None = None
-) -> bytes:
-    """Messages as one MessagePack text."""
-    return _encode((keys, values, headers))
-
-
-def decode_columns(text: bytes | memoryview) -> Columns:
-    """What `encode_columns` was given. Raises MsgspecError."""
-    columns: Columns = _decode(text)
-    return columns
 
 
 class ReceivedColumns(Sequence[Received]):
     """Messages of one partition in the order of their offsets. headers: None if no message has any."""
 
-    __slots__ = ("_columns", "headers", "offsets", "partition", "timestamps_ms", "topic")
+    __slots__ = ("headers", "keys", "offsets", "partition", "timestamps_ms", "topic", "values")
 
     def __init__(
         self,
@@ -58,24 +33,10 @@ class ReceivedColumns(Sequence[Received]):
         self.topic = topic
         self.partition = partition
         self.offsets = offsets
-        self._columns = (keys, values)
+        self.keys = keys
+        self.values = values
         self.timestamps_ms = timestamps_ms
         self.headers = headers
-
-    def read(self) -> tuple[Sequence[bytes | None], Sequence[bytes]]:
-        """The keys and the values."""
-        return self._columns
-
-    def has_key(self, key: bytes) -> bool:
-        """Whether one of the messages has this key."""
-        return key in self.read()[0]
-
-    def encoded(self) -> Iterator[Encoded]:
-        """The messages' keys and values in parts, for another process."""
-        keys, values = self.read()
-        for first in range(0, len(self), ENCODED_MESSAGES):
-            part = slice(first, first + ENCODED_MESSAGES)
-            yield encode_columns(keys[part], values[part]), 0, len(values[part])
 
     def __len__(self) -> int:
         return len(self.offsets)
@@ -85,15 +46,14 @@ class ReceivedColumns(Sequence[Received]):
     @overload
     def __getitem__(self, at: slice) -> ReceivedColumns: ...
     def __getitem__(self, at: int | slice) -> Received | ReceivedColumns:
-        keys, values = self.read()
         headers = self.headers
         if isinstance(at, slice):
             return ReceivedColumns(
                 self.topic,
                 self.partition,
                 self.offsets[at],
-                keys[at],
-                values[at],
+                self.keys[at],
+                self.values[at],
                 self.timestamps_ms[at],
                 None if headers is None else headers[at],
             )
@@ -101,14 +61,14 @@ class ReceivedColumns(Sequence[Received]):
             self.topic,
             self.partition,
             self.offsets[at],
-            keys[at],
-            values[at],
+            self.keys[at],
+            self.values[at],
             self.timestamps_ms[at],
             () if headers is None else headers[at],
         )
 
     def __iter__(self) -> Iterator[Received]:
-        columns = (self.offsets, *self.read(), self.timestamps_ms)
+        columns = (self.offsets, self.keys, self.values, self.timestamps_ms)
         if self.headers is None:
             return map(Received, repeat(self.topic), repeat(self.partition), *columns)
         return map(Received, repeat(self.topic), repeat(self.partition), *columns, self.headers)
@@ -183,7 +143,7 @@ def columns_of(messages: Sequence[Received]) -> ReceivedColumns:
 def has_key(messages: Sequence[Received], key: bytes) -> bool:
     """Whether one of the messages has this key."""
     if isinstance(messages, ReceivedColumns):
-        return messages.has_key(key)
+        return key in messages.keys
     return any(message.key == key for message in messages)
 
 

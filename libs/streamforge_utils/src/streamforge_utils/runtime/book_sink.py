@@ -70,12 +70,12 @@ def convert_books(records: Sequence[Received], *, store_diffs: bool) -> Converte
 
     store_diffs: False passes over diffs, but for those that can be none, which are refused.
     """
-    keys, values = columns_of(records).read()
+    columns = columns_of(records)
     converted, first = Converted([], [], [], []), 0
-    for name, run in groupby(kind_name_of(key or b"") for key in keys):
+    for name, run in groupby(kind_name_of(key or b"") for key in columns.keys):
         count = len([*run])
         chosen = slice(first, first + count)
-        part = convert(kind_named(name), keys[chosen], values[chosen])
+        part = convert(kind_named(name), columns.keys[chosen], columns.values[chosen])
         if name == _DIFFS and not store_diffs:
             passed = [(at, PASSED_OVER) for at in part.good(count)]
             part = Converted([], [], [], sorted(part.refused + passed))

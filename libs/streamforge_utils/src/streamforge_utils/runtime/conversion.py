@@ -24,7 +24,7 @@ from streamforge_utils.model.kinds.kind import RecordKind
 from streamforge_utils.model.kinds.registry import kind_named
 from streamforge_utils.plugins import PLUGINS, load_plugins
 from streamforge_utils.ports.bus import Received
-from streamforge_utils.ports.columns import columns_of, decode_columns
+from streamforge_utils.ports.columns import columns_of
 
 PART_RECORDS = 500
 """Records that are converted together: they fit into a processor's cache, and one bad record slows few others."""
@@ -96,18 +96,18 @@ _LENGTH = 8
 _SHARED_BYTES = 16 * 1024 * 1024
 """Memory is taken only as it is used. A larger batch is converted in the sink's thread."""
 _READY = b"!"
-_IMPOSSIBLE = [(b"", 0, 0)]
-"""The answer of a helper that cannot convert what it was given."""
+_TOO_LARGE = [(b"", 0, 0)]
+"""The answer of a helper whose answer would be."""
 _INHERITED = ("PATH", "HOME", "TMPDIR", "LANG", "LC_ALL", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONPATH", PLUGINS)
 """The helper is not given the sink's other variables, some of which are secrets."""
 
 _encode = msgspec.msgpack.Encoder().encode
+_decode_asked = msgspec.msgpack.Decoder(tuple[list[bytes | None], list[bytes]]).decode
 _decode_sizes = msgspec.msgpack.Decoder(list[tuple[int, int, int]]).decode
 _decode_converted = msgspec.msgpack.Decoder(Converted).decode
 
 _Part = tuple[bytes, int, int]
-"""A piece of memory and two numbers: in a request, where its messages start and end in the piece; in an answer, the
-place of its first record and how many it has."""
+"""A part of a batch, encoded; the place of its first record, and how many it has."""
 
 
 class HelperProcess:
@@ -153,11 +153,16 @@ class HelperProcess:
         return True
 
     def convert(self, records: Sequence[Received]) -> Converted | None:
-        """As the function `convert`; None if records or documents are too large for it, or it cannot read them.
+        """As the function `convert`; None if records or documents are too large for it.
 
         Raises OSError if it has ended or does not answer; then it can only be closed.
         """
-        if not self._connection.send(columns_of(records).encoded()):
+        columns = columns_of(records)
+        parts = (
+            (_encode((columns.keys[part], columns.values[part])), part.start, part.stop - part.start)
+            for part in parts_of(len(columns))
+        )
+        if not self._connection.send(parts):
             return None
         converted = Converted([], [], [], [])
         for part, first, count in self._connection.receive():
@@ -188,12 +193,12 @@ class _Connection:
         """Send all of `parts`; False: they are too large, and none was sent."""
         sizes: list[tuple[int, int, int]] = []
         end = 0
-        for part, first, second in parts:
+        for part, first, count in parts:
             begin, end = end, end + len(part)
             if end > _SHARED_BYTES:
                 return False
             self._memory[begin:end] = part
-            sizes.append((len(part), first, second))
+            sizes.append((len(part), first, count))
         text = _encode(sizes)
         self.socket.sendall(len(text).to_bytes(_LENGTH, "big") + text)
         return True
@@ -202,9 +207,9 @@ class _Connection:
         """The next parts to arrive; the next `send` overwrites them. Raises OSError."""
         sizes = _decode_sizes(self._read(int.from_bytes(self._read(_LENGTH), "big")))
         memory, end = memoryview(self._memory), 0
-        for size, first, second in sizes:
+        for size, first, count in sizes:
             begin, end = end, end + size
-            yield memory[begin:end], first, second
+            yield memory[begin:end], first, count
 
     def _read(self, size: int) -> bytes:
         text = b""
@@ -241,27 +246,15 @@ def main(shared: int, kind_name: str) -> None:
         connection.socket.sendall(_READY)
         while True:
             if not connection.send(_answer(kind, connection.receive())):
-                connection.send(_IMPOSSIBLE)
+                connection.send(_TOO_LARGE)
     except ConnectionError:
         pass
 
 
 def _answer(kind: RecordKind, asked: Iterable[tuple[memoryview, int, int]]) -> Sequence[_Part]:
-    """The results for the records, encoded, each with the place of its first record and how many it has."""
-    answer: list[_Part] = []
-    first = 0
-    for body, start, end in asked:
-        try:
-            keys, values, _ = decode_columns(body)
-        except msgspec.MsgspecError:
-            return _IMPOSSIBLE
-        # Part by part: each is decoded and encoded while it is in the processor's cache.
-        for part in parts_of(end - start):
-            chosen = slice(start + part.start, start + part.stop)
-            converted = convert_part(kind, keys[chosen], values[chosen])
-            answer.append((_encode(converted), first + part.start, part.stop - part.start))
-        first += end - start
-    return answer
+    """The results for the parts that were asked."""
+    # All of them before any is sent, which overwrites what was asked.
+    return [(_encode(convert_part(kind, *_decode_asked(body))), first, count) for body, first, count in asked]
 
 
 if __name__ == "__main__":

@@ -48,11 +48,11 @@ class ThreadConverter:
     """Implements `Converter` by a function that takes few microseconds a message: a thread is enough."""
 
     def __init__(self, convert: Callable[[Sequence[Received]], Converted]) -> None:
-        self._convert = convert
+        self._function = convert
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="convert")
 
     def convert(self, records: Sequence[Received]) -> asyncio.Future[Converted]:
-        return asyncio.get_running_loop().run_in_executor(self._thread, self._convert, records)
+        return asyncio.get_running_loop().run_in_executor(self._thread, self._function, records)
 
     def start_helper(self) -> None:
         """There is none: what limits it is the store."""
@@ -65,8 +65,8 @@ class ThreadConverter:
         self._thread.shutdown(wait=False)
 
 
-class Offloader:
-    """Converts batches in the order in which they were given, never in the event loop's thread.
+class Offloader(ThreadConverter):
+    """Implements `Converter` with a helper process beside the thread.
 
     Converting and storing take about as long, and share the interpreter's lock: after `start_helper` a helper process
     converts. Where it cannot be started, ends or hangs, the thread goes on alone.
@@ -74,10 +74,10 @@ class Offloader:
     """
 
     def __init__(self, kind: RecordKind, log: Log, *, answer_limit_s: float = ANSWER_LIMIT_S) -> None:
+        super().__init__(self._convert)
         self._kind = kind
         self._answer_limit_s = answer_limit_s
         self._log = log
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="convert")
         self._process: HelperProcess | None = None
         self.asked = 0
         self._helper_wanted = False
@@ -98,9 +98,8 @@ class Offloader:
             self._thread.submit(self._start)  # at once: the next batch may be long in coming
 
     def convert(self, records: Sequence[Received]) -> asyncio.Future[Converted]:
-        """A future with the documents of `records`."""
         self._waiting += 1
-        future = asyncio.get_running_loop().run_in_executor(self._thread, self._convert, records)
+        future = super().convert(records)
         future.add_done_callback(self._converted)
         return future
 
@@ -117,7 +116,7 @@ class Offloader:
         if process is not None:
             process.kill()
         self._thread.submit(self._end)
-        self._thread.shutdown(wait=False)
+        super().close()
 
     def _converted(self, _: object) -> None:
         self._waiting -= 1
@@ -136,7 +135,8 @@ class Offloader:
                     return converted
         except (OSError, ValueError, msgspec.MsgspecError) as error:
             self._give_up(error)
-        return convert(self._kind, *columns_of(records).read())
+        columns = columns_of(records)
+        return convert(self._kind, columns.keys, columns.values)
 
     def _start(self) -> None:
         try:

@@ -22,8 +22,8 @@ from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.kinds.kind import key_symbol
 from streamforge_utils.model.messages import DECODE_ERRORS, decoder
 
-SEGMENTED = "depth"
-"""The kind of the records that lie in segments."""
+FOLDER = "depth/"
+"""Of all segments in the store of objects."""
 CONTENT, MANIFEST = ".jsonl.gz", ".json"
 _LEVEL = 6
 _GZIP = 16 + zlib.MAX_WBITS
@@ -50,7 +50,7 @@ decode_manifest = decoder(SegmentManifest, "a manifest of a segment")
 
 def segment_prefix(symbol: str) -> str:
     """What the names of a symbol's segments begin with."""
-    return f"depth/{key_symbol(symbol)}/"
+    return f"{FOLDER}{key_symbol(symbol)}/"
 
 
 def numbered(name: str) -> Iterator[str]:

@@ -7,6 +7,7 @@ from collections.abc import Sequence as Ordered
 from typing import Any
 
 from streamforge_utils.model.books.records import Depth, StoredDepth, refusal
+from streamforge_utils.model.books.segments import FOLDER
 from streamforge_utils.model.books.stored_intervals import BookIntervals
 from streamforge_utils.model.books.streams import BookStreams
 from streamforge_utils.model.completeness.continuity import Continuity
@@ -62,6 +63,7 @@ class DepthDiffs(RecordKind):
     streaming = BookStreams()
     snapshots = DepthSnapshots()
     intervals = BookIntervals()
+    segments = FOLDER
     notes = NOTES
     example = Depth(
         key="BTCUSDT_050093239224",

@@ -83,8 +83,9 @@ class RecordKind(ABC):
     users' (ArangoDB) indexes together; the embedded one reads by keys alone.
     paging: how the exchange's REST interface gives the records; None: it does not. archive: how its archive does.
     streaming: how its streams do. snapshots: how the REST interface gives what the records have led to. intervals: how
-    its loader tells what it received without a break, where keys alone do not; None: they do. is_ledger: its records
-    tell of others, and may go on for weeks.
+    its loader tells what it received without a break, where keys alone do not; None: they do. segments: the folder, in
+    the store of objects, of the segments in which its records lie; empty: all lie in collections. is_ledger: its
+    records tell of others, and may go on for weeks.
     chained: whether a record tells too which one follows it (`break_between`).
     bar_fields: the stored fields of a bar's open, high, low and close price and of its volume; None: no bars are made
     of such records.
@@ -106,6 +107,7 @@ class RecordKind(ABC):
     streaming: ClassVar[Streaming | None] = None
     snapshots: ClassVar[Snapshots | None] = None
     intervals: ClassVar[Intervals | None] = None
+    segments: ClassVar[str] = ""
     is_ledger: ClassVar[bool] = False
     chained: ClassVar[bool] = False
     bar_fields: ClassVar[tuple[str, str, str, str, str] | None] = None

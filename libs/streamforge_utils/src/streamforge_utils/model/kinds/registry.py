@@ -91,6 +91,11 @@ def kinds() -> Sequence[RecordKind]:
     return tuple(_registered.values())
 
 
+def kinds_in_segments() -> Sequence[RecordKind]:
+    """The kinds whose records lie in segments."""
+    return [kind for kind in kinds() if kind.segments]
+
+
 @lru_cache(maxsize=64)
 def kind_named(name: str) -> RecordKind:
     """The kind of that name. Raises ConfigError if there is none: a plugin may not have been named."""

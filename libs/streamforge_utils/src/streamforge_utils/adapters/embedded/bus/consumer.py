@@ -12,7 +12,7 @@ from streamforge_utils.adapters.embedded.bus.batch_format import join, unpack
 from streamforge_utils.adapters.embedded.bus.files import TopicFiles
 from streamforge_utils.adapters.embedded.bus.groups import MemberLock
 from streamforge_utils.adapters.embedded.bus.notification import Waiter
-from streamforge_utils.model.errors import InvalidInput, PermanentError
+from streamforge_utils.model.errors import ConfigError, InvalidInput, PermanentError
 from streamforge_utils.ports.bus import Received, Start
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.columns import ReceivedColumns
@@ -285,7 +285,12 @@ class TopicReader:
         batches = self._topic.log.read(self._offset, max_messages, max_bytes)
         self._behind = bool(batches)  # the read after the last message finds out
         for batch in batches:
-            received = unpack(name, batch, self._offset, str(self._topic.log.path))
+            try:
+                received = unpack(name, batch, self._offset, str(self._topic.log.path))
+            except ConfigError:
+                if not found:
+                    raise
+                break  # the next fetch raises: what lies before it is whole
             skipped = received.offsets[0] - self._offset
             if skipped > 0:
                 self._observer.count("bus_messages_skipped", skipped, topic=name)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from streamforge.manager.execution.live_metrics import observe
+from streamforge.manager.execution.live_metrics import MOST_NAMED, LiveMetrics
 from streamforge.manager.lifecycle.fold import fold_event, without_progress
 from streamforge.manager.live_answers import live_answer
 from streamforge.manager.live_ledger import Ledger
@@ -97,7 +97,7 @@ def test_the_age_of_the_last_frame_grows_while_no_loader_runs() -> None:
     assert found is not None
     assert (found.state, found.frame_age_seconds) == ("behind", 90.5)
     observer = RecordingObserver()
-    observe(observer, [workflow], NOW + 90_000)
+    LiveMetrics(observer).observe([workflow], NOW + 90_000)
     assert observer.gauges["live_frame_age_seconds"] == 90.5
 
 
@@ -122,6 +122,7 @@ def test_where_frames_come_a_loader_is_not_stuck_though_nothing_happens() -> Non
 
 def test_the_metrics_tell_the_worst_of_all_and_nothing_once_they_have_ended() -> None:
     observer = RecordingObserver()
+    metrics = LiveMetrics(observer)
     workflows = [
         live({"frame_age_s": 70}),
         live({"frame_age_s": 1}, proven_ms=NOW - 500_000),
@@ -129,12 +130,33 @@ def test_the_metrics_tell_the_worst_of_all_and_nothing_once_they_have_ended() ->
         live({"frame_age_s": 1}, open_holes=2),
         decide_running(),
     ]
-    observe(observer, workflows, NOW)
+    metrics.observe(workflows, NOW)
     assert observer.gauges["live_frame_age_seconds"] == 70
     assert observer.gauges["live_proven_age_seconds"] == 500
     assert observer.gauges["live_open_holes"] == 2
-    observe(observer, [], NOW)
+    metrics.observe([], NOW)
     assert observer.gauges["live_frame_age_seconds"] == observer.gauges["live_open_holes"] == 0
+
+
+def test_the_series_that_are_most_late_are_named_until_they_are_no_more() -> None:
+    observer = RecordingObserver()
+    metrics = LiveMetrics(observer)
+
+    def named() -> dict[str, float]:
+        return {name: value for name, value in observer.gauges.items() if name.startswith("live_late_seconds")}
+
+    def key(symbol: str) -> str:
+        return f"live_late_seconds{{symbol={symbol},type=ws_candles_1m}}"
+
+    many = [replace(live({"frame_age_s": 100 + n}), symbol=f"A{n}") for n in range(MOST_NAMED + 1)]
+    fine = live({"frame_age_s": 1})
+    metrics.observe([fine], NOW)
+    assert named() == {}
+    metrics.observe([fine, *many], NOW)
+    assert named() == {key(f"A{n}"): 100 + n for n in range(1, MOST_NAMED + 1)}
+    proven = replace(live({"frame_age_s": 1}, open_holes=1, proven_ms=NOW - 500_000), symbol="HOLES")
+    metrics.observe([fine, many[0], proven], NOW)
+    assert {name: value for name, value in named().items() if value} == {key("A0"): 100, key("HOLES"): 500}
 
 
 def test_one_that_has_ended_is_behind_nothing() -> None:
@@ -200,7 +222,7 @@ def test_how_much_of_an_order_book_can_be_trusted_is_told() -> None:
 
 def test_a_segment_that_is_still_open_is_no_age_to_be_called_for() -> None:
     observer = RecordingObserver()
-    observe(observer, [book({"trust": "verified"}, proven_ms=NOW - 800_000)], NOW)
+    LiveMetrics(observer).observe([book({"trust": "verified"}, proven_ms=NOW - 800_000)], NOW)
     assert observer.gauges["live_proven_age_seconds"] == 120
 
 

@@ -7,8 +7,8 @@ import io
 import re
 import zipfile
 import zlib
-from bisect import bisect_left, bisect_right
 from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -18,48 +18,14 @@ from streamforge.exchange.books import Book
 from streamforge.exchange.config import SymbolSpec
 from streamforge.exchange.endpoint import RowsEndpoint
 from streamforge.exchange.recorded_books import RecordedSnapshots
+from streamforge.exchange.recorded_rows import Held, Part, RecordedRows, Versions, part_of
 from streamforge.exchange.recorded_streams import SUFFIXES, RecordedStreams
-from streamforge.exchange.windows import Numbers, RowSeries
 from streamforge_utils.model.errors import PermanentError
 
 _NAME = re.compile(r"(?:spot_)?(?P<symbol>[^-_a-z]+)-(?P<name>[0-9A-Za-z]+)[-_](?P<rest>.+)\.(?P<form>zip|csv|json)")
 _HEADER = re.compile(r"[a-z]+(?:[_ ]?[a-z]+)*,", re.IGNORECASE)
 _QUOTES = ("USDT", "FDUSD", "USDC", "BUSD", "TUSD", "BTC", "ETH", "BNB", "EUR", "TRY", "BRL", "GBP", "AUD", "USD")
 _NO_MESSAGE, _OTHER_MARKET = "without a message of a stream", "not of the spot market"
-
-Row = tuple[int, int, int, bytes]
-"""Id, first instant and last instant (unix ms), and the row as the REST API writes it."""
-
-
-class RecordedRows(RowSeries):
-    """The rows of one series, numbered from 0; all in memory, a candle takes about 300 bytes."""
-
-    def __init__(self, rows: Iterable[Row]) -> None:
-        ordered = sorted(rows)
-        self._ids = [row[0] for row in ordered]
-        self.starts = [row[1] for row in ordered]
-        self._ends = [row[2] for row in ordered]
-        self._texts = [row[3] for row in ordered]
-
-    @property
-    def texts(self) -> Sequence[bytes]:
-        """The rows as the REST API writes them."""
-        return self._texts
-
-    def at(self, time_ms: int) -> int:
-        return bisect_left(self.starts, time_ms)
-
-    def by_id(self, record_id: int) -> int:
-        return bisect_left(self._ids, record_id)
-
-    def existing(self, now_ms: int, *, final: bool) -> Numbers:
-        end = bisect_right(self.starts, now_ms)
-        while final and end and self._ends[end - 1] >= now_ms:
-            end -= 1
-        return 0, end - 1
-
-    def rows(self, first: int, last: int, now_ms: int) -> list[bytes]:
-        return self._texts[first : last + 1]
 
 
 class RecordedZip(msgspec.Struct, frozen=True):
@@ -74,7 +40,7 @@ class RecordedZip(msgspec.Struct, frozen=True):
 class Recordings(msgspec.Struct, frozen=True):
     """What a folder has. ignored: its other files, each with the reason. zips: by their names in the archive.
 
-    end_ms: of the last event of the streams, unix ms; 0: there is none.
+    end_ms: of the last event of the streams, unix ms; 0: there is none. held: what of the rows and events is in memory.
     """
 
     symbols: dict[str, SymbolSpec]
@@ -83,6 +49,7 @@ class Recordings(msgspec.Struct, frozen=True):
     streams: RecordedStreams
     books: Mapping[str, Book]
     end_ms: int
+    held: Held
 
 
 class _File(msgspec.Struct, frozen=True):
@@ -109,40 +76,40 @@ def load_recordings(folder: Path, endpoints: Sequence[RowsEndpoint]) -> Recordin
     if not folder.is_dir():
         raise PermanentError(f"replay {folder}: no such folder")
     files, ignored = _find(folder, endpoints)
-    streams, snapshots = RecordedStreams(), RecordedSnapshots()
+    held = Held()
+    streams, snapshots = RecordedStreams(held), RecordedSnapshots()
     unread = [name for name, reason in ignored.items() if reason != _OTHER_MARKET]
     for name in [name for name in unread if name.endswith((*SUFFIXES, ".json"))]:
         spoken = name.endswith(SUFFIXES) and streams.read(folder / name)
         if snapshots.read(folder / name) or spoken:
             del ignored[name]
-    if not files and not streams.events:
+    if not files and not streams.spans:
         raise PermanentError(f"replay {folder}: nothing of the spot market in it ({len(ignored)} other files)")
     zips: dict[str, RecordedZip] = {}
-    merged: dict[tuple[RowsEndpoint, str, Hashable], dict[int, Row]] = {}
+    parts: dict[tuple[RowsEndpoint, str, Hashable], list[Part]] = {}
     for endpoint in endpoints:
         endpoint.recordings = {}
-        for stream, row in streams.rows(endpoint):
+        for stream, part in streams.parts(endpoint):
             key = (endpoint, stream.symbol, endpoint.variant_of_stream(stream.options))
-            merged.setdefault(key, {})[row[0]] = row
+            parts.setdefault(key, []).append(part)
     for file in sorted(files, key=lambda file: file.archive):
-        series = merged.setdefault((file.endpoint, file.symbol, file.variant), {})
         content = _content(file.path)
         if file.path.suffix == ".zip":
             zips[file.path.name.removeprefix("spot_")] = _zip(file.path, content)
-        series.update((row[0], row) for row in _rows(file, content))
+        if (found := part_of(_rows(file, content), partial(_read, file))) is not None:
+            parts.setdefault((file.endpoint, file.symbol, file.variant), []).append(found)
     listed = dict(streams.starts())
-    end_ms = max((events[-1].time_ms for events in streams.events.values()), default=0)
-    for (endpoint, symbol, variant), rows in merged.items():
-        if rows:
-            found = RecordedRows(rows.values())
-            listed[symbol] = min(found.starts[0], listed.get(symbol, found.starts[0]))
-            end_ms = max(end_ms, max(row[2] for row in rows.values()) + 1)
-            assert endpoint.recordings is not None  # noqa: S101 - set above
-            endpoint.recordings[symbol, variant] = found
+    end_ms = max((last_ms for _, last_ms in streams.spans.values()), default=0)
+    for (endpoint, symbol, variant), of_series in parts.items():
+        rows = RecordedRows(of_series, held)
+        listed[symbol] = min(rows.start_ms, listed.get(symbol, rows.start_ms))
+        end_ms = max(end_ms, max(one.end_ms for one in of_series) + 1)
+        assert endpoint.recordings is not None  # noqa: S101 - set above
+        endpoint.recordings[symbol, variant] = rows
     for endpoint in endpoints:
         endpoint.derive_recordings(endpoints)
     symbols = {symbol: spec_of(symbol, listed_ms) for symbol, listed_ms in listed.items()}
-    return Recordings(symbols, ignored, zips, streams, snapshots.books(streams), end_ms)
+    return Recordings(symbols, ignored, zips, streams, snapshots.books(streams), end_ms, held)
 
 
 def _find(folder: Path, endpoints: Iterable[RowsEndpoint]) -> tuple[list[_File], dict[str, str]]:
@@ -180,7 +147,11 @@ def _content(path: Path) -> bytes:
         raise PermanentError(f"{path}: cannot be read: {error}") from error
 
 
-def _rows(file: _File, content: bytes) -> Iterator[Row]:
+def _read(file: _File) -> Versions:
+    return _rows(file, _content(file.path))
+
+
+def _rows(file: _File, content: bytes) -> Versions:
     """The rows of a file in its order, times in milliseconds."""
     path = file.path
     lines = (
@@ -188,7 +159,7 @@ def _rows(file: _File, content: bytes) -> Iterator[Row]:
     )
     for place, cells in lines:
         try:
-            yield file.endpoint.recorded_row(cells)
+            yield 0, file.endpoint.recorded_row(cells)
         except ValueError as error:
             raise PermanentError(f"{path}: {place} {error}: {','.join(cells)[:100]!r}") from error
 

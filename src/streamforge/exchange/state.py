@@ -267,6 +267,7 @@ class ExchangeState:
             "asked_in_pause": limiter.asked_in_pause,
             "archive": self.archive,
             "streams": self.streams,
+            "rows_held": 0 if self.recordings is None else self.recordings.held.count,
         }
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from itertools import accumulate
@@ -11,7 +10,8 @@ from typing import Protocol, TypeVar
 import msgspec
 
 from streamforge.exchange.books import Book, BookState, Level
-from streamforge.exchange.recorded_streams import RecordedStreams
+from streamforge.exchange.recorded_rows import Held
+from streamforge.exchange.recorded_streams import RecordedStreams, datas
 from streamforge.exchange.stream_source import StreamEvent, StreamName
 from streamforge_utils.model.books.book_messages import Texts
 from streamforge_utils.model.books.records import Depth
@@ -25,8 +25,6 @@ T = TypeVar("T")
 _EACH, _BY_SECOND = ("100ms",), ((), ("1000ms",))
 """What follows the word in the names of the streams."""
 _SECOND_MS = 1000
-_HELD = 4
-"""So many segments are held, unpacked."""
 _LIMITS = (0, 5, 10, 20, 50, 100, 500, 1000, 5000)
 """Of levels a side, as clients ask for them."""
 _read_diff = msgspec.json.Decoder(Depth).decode
@@ -60,14 +58,13 @@ class StoredDiffs(RecordedStreams):
     that came after a later chain had begun is left out: the book of its time is not known anyway.
     """
 
-    def __init__(self, read: Read, segments: Mapping[str, Segments]) -> None:
-        super().__init__()
+    def __init__(self, read: Read, segments: Mapping[str, Segments], held: Held) -> None:
+        super().__init__(held)
         self._read, self._segments = read, segments
         # of the segments before each, the last update
         self._before = {
             symbol: [0, *accumulate((one.last_u for _, one in found), max)] for symbol, found in segments.items()
         }
-        self._held: OrderedDict[str, Sequence[StreamEvent]] = OrderedDict()
 
     def has(self, name: StreamName) -> bool:
         return name.symbol in self._segments and name.word == "depth" and name.options in (_EACH, *_BY_SECOND)
@@ -83,24 +80,16 @@ class StoredDiffs(RecordedStreams):
         found: list[StreamEvent] = []
         for (name, manifest), behind_id in zip(self._segments[symbol], self._before[symbol], strict=False):
             if after_ms < manifest.end_ms - 1 and manifest.start_ms <= until_ms:
-                events = self._events(name, behind_id)
+                events = self._held.get(name, partial(self._of_segment, name, behind_id), datas)
                 found += [event for event in events if after_ms < event.time_ms <= until_ms]
         return sorted(found, key=lambda event: event.time_ms)
 
-    def _events(self, name: str, behind_id: int) -> Sequence[StreamEvent]:
-        if name in self._held:
-            self._held.move_to_end(name)
-            return self._held[name]
-
+    def _of_segment(self, name: str, behind_id: int) -> Sequence[StreamEvent]:
         async def read(store: Store, objects: ObjectStore) -> StoredSegment | None:
             return await StoredSegments(objects, "").read(name)
 
         segment = self._read(read)
-        found = () if segment is None else _events_of(map(_read_diff, segment.lines()), behind_id)
-        self._held[name] = found
-        while len(self._held) > _HELD:
-            self._held.popitem(last=False)
-        return found
+        return () if segment is None else _events_of(map(_read_diff, segment.lines()), behind_id)
 
 
 def _events_of(diffs: Iterable[Depth], behind_id: int) -> list[StreamEvent]:

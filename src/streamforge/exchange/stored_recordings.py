@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from itertools import groupby
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -13,7 +15,8 @@ import msgspec
 
 from streamforge.exchange.config import SymbolSpec
 from streamforge.exchange.endpoint import RowsEndpoint
-from streamforge.exchange.recordings import RecordedRows, Recordings, Row, spec_of
+from streamforge.exchange.recorded_rows import Held, Part, RecordedRows, Versions, part_of
+from streamforge.exchange.recordings import Recordings, spec_of
 from streamforge.exchange.stored_depth import StoredBook, StoredDiffs
 from streamforge_utils.model.books.segments import SegmentManifest
 from streamforge_utils.model.errors import PermanentError
@@ -54,17 +57,18 @@ class StoredPlace(msgspec.Struct, frozen=True):
 def load_stored(place: StoredPlace, folder: Path, endpoints: Sequence[RowsEndpoint]) -> Recordings:
     """Let `endpoints` serve the candles and trades that are stored; order books are read as they are asked for.
 
-    All rows are held in memory, some 300 bytes each. folder: for messages. Raises PermanentError or RetryableError.
+    All rows are read once, to know how many there are. folder: for messages. Raises PermanentError or RetryableError.
     """
-    found = place.read(_Loading(folder, endpoints).load)
+    found = place.read(_Loading(place, folder, endpoints).load)
+    held = Held()
     symbols: dict[str, int] = {}
     end_ms = 0
     for endpoint in endpoints:
         endpoint.recordings = {}
-    for (endpoint, symbol, variant), by_id in found.rows.items():
-        rows = RecordedRows(row for _, row in by_id.values())
-        symbols[symbol] = min(rows.starts[0], symbols.get(symbol, rows.starts[0]))
-        end_ms = max(end_ms, max(row[2] for _, row in by_id.values()) + 1)
+    for (endpoint, symbol, variant), parts in found.parts.items():
+        rows = RecordedRows(parts, held)
+        symbols[symbol] = min(rows.start_ms, symbols.get(symbol, rows.start_ms))
+        end_ms = max(end_ms, max(one.end_ms for one in parts) + 1)
         assert endpoint.recordings is not None  # noqa: S101 - set above
         endpoint.recordings[symbol, variant] = rows
     for endpoint in endpoints:
@@ -77,17 +81,17 @@ def load_stored(place: StoredPlace, folder: Path, endpoints: Sequence[RowsEndpoi
         raise PermanentError(f"replay {folder}: no candles, trades or order books are stored there")
     specs: dict[str, SymbolSpec] = {symbol: spec_of(symbol, listed_ms) for symbol, listed_ms in symbols.items()}
     books = {symbol: StoredBook(place.read, symbol, found.books.get(symbol, [])) for symbol in found.segments}
-    return Recordings(specs, found.ignored, {}, StoredDiffs(place.read, found.segments), books, end_ms)
+    return Recordings(specs, found.ignored, {}, StoredDiffs(place.read, found.segments, held), books, end_ms, held)
 
 
 class _Loading:
-    """What is found. rows: by id, each with the version of its record. books: collections of order books, and when
-    each was begun, by symbol. ignored: collections that are not served, each with the reason."""
+    """What is found. parts: of each series, each a page of a collection at most. books: collections of order books, and
+    when each was begun, by symbol. ignored: collections that are not served, each with the reason."""
 
-    def __init__(self, folder: Path, endpoints: Sequence[RowsEndpoint]) -> None:
-        self._folder = folder
+    def __init__(self, place: StoredPlace, folder: Path, endpoints: Sequence[RowsEndpoint]) -> None:
+        self._place, self._folder = place, folder
         self._endpoints = {endpoint.stored: endpoint for endpoint in endpoints if endpoint.stored}
-        self.rows: dict[Key, dict[int, tuple[int, Row]]] = {}
+        self.parts: dict[Key, list[Part]] = {}
         self.books: dict[str, list[tuple[str, int]]] = {}
         self.segments: dict[str, list[tuple[str, SegmentManifest]]] = {}
         self.ignored: dict[str, str] = {}
@@ -105,26 +109,43 @@ class _Loading:
             elif kind is None or kind.name not in self._endpoints:
                 self.ignored[name] = "no candles, trades or order books"
             else:
-                async for document in _documents(store, name):
-                    self._add(name, document)
+                async for page in _pages(store, name):
+                    self._add(name, page)
         await self._find_segments(objects)
         return self
 
-    def _add(self, collection: str, document: Document) -> None:
+    def _add(self, collection: str, page: Sequence[Document]) -> None:
+        """Add a part for each series of which records follow each other in a page."""
+        for key, documents in groupby(page, partial(self._key_of, collection)):
+            if key is not None:
+                rows = [*documents]
+                span = rows[0].key, rows[-1].key + "\x00"
+                read = partial(self._read, collection, span, key[0])
+                if (part := part_of(self._rows(collection, rows, key[0]), read)) is not None:
+                    self.parts.setdefault(key, []).append(part)
+
+    def _key_of(self, collection: str, document: Document) -> Key | None:
+        """The series of a record; None: it is not served."""
         kind = kind_of_document(document.key, document.body)
         endpoint = None if kind is None else self._endpoints.get(kind.name)
         if endpoint is None:
             self.ignored[f"{collection}/{document.key}"] = "no candle and no trade"
-            return
+            return None
         record: Mapping[str, Any] = msgspec.json.decode(document.body)
-        try:
-            row = endpoint.row_of_stored(record)
-        except ValueError as error:
-            raise PermanentError(f"replay {self._folder}: {collection}/{document.key} {error}") from error
-        rows = self.rows.setdefault((endpoint, record["symbol"], endpoint.variant_of_stored(record)), {})
-        known = rows.get(row[0])
-        if known is None or known[0] <= document.version:
-            rows[row[0]] = document.version, row
+        return endpoint, record["symbol"], endpoint.variant_of_stored(record)
+
+    def _read(self, collection: str, span: tuple[str, str], endpoint: RowsEndpoint) -> Versions:
+        async def read(store: Store, _: ObjectStore) -> Sequence[Document]:
+            return await store.read(collection, first=span[0], last=span[1], limit=_PAGE)
+
+        return self._rows(collection, self._place.read(read), endpoint)
+
+    def _rows(self, collection: str, documents: Iterable[Document], endpoint: RowsEndpoint) -> Versions:
+        for document in documents:
+            try:
+                yield document.version, endpoint.row_of_stored(msgspec.json.decode(document.body))
+            except ValueError as error:
+                raise PermanentError(f"replay {self._folder}: {collection}/{document.key} {error}") from error
 
     async def _find_segments(self, objects: ObjectStore) -> None:
         for folder in [kind.segments for kind in kinds_in_segments()]:
@@ -136,9 +157,8 @@ class _Loading:
                     self.segments.setdefault(manifest.symbol, []).append((one.name, manifest))
 
 
-async def _documents(store: Store, collection: str) -> AsyncIterator[Document]:
+async def _pages(store: Store, collection: str) -> AsyncIterator[Sequence[Document]]:
     first = ""
     while page := await store.read(collection, first=first, limit=_PAGE):
-        for document in page:
-            yield document
+        yield page
         first = page[-1].key + "\x00"

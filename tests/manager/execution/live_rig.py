@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from streamforge.manager.execution.live_comparison import Comparison
 from streamforge.manager.live_ledger import Ledger
-from streamforge.manager.workflow import Workflow
+from streamforge.manager.workflow import Plan, Workflow
 from streamforge_utils.ports.clock import Clock
 from tests.doubles import ticks
 from tests.doubles.manualclock import ManualClock
@@ -41,6 +41,11 @@ class Rig:
             (one.start_ms - STREAM, one.end_ms - STREAM, one.verdict.value, one.first_id, one.last_id)
             for one in await self.world.deps.coverage.of(self.workflow.series)
         ]
+
+    async def measure(self, now_ms: int) -> None:
+        """Let the latest plan know that the exchange's clock showed `now_ms`."""
+        here_ms, coverage = self.world.clock.now_ms(), self.world.deps.coverage
+        await coverage.learn_plan(self.workflow.series, Plan(exchange_now_ms=now_ms), here_ms)
 
     def wait(self, seconds: float) -> None:
         assert isinstance(self.world.clock, ManualClock)

@@ -123,20 +123,42 @@ class Worker:
         return more
 
 
-@given(st.randoms(use_true_random=False), st.sampled_from([2, 7, 40, 150, 300]))
+def test_processes_that_follow_each_other_at_once_are_dealt_no_more_than_the_total() -> None:
+    connects, running = Connects(40), [f"a{n}" for n in range(10)]  # a half of 20, of which each has 2
+    workers = {job: Worker() for job in running}
+    tried, launched = 0, list[int]()
+    for number in range(5):
+        if number:
+            running = [f"{number}-{n}" for n in range(10)]
+            workers = {job: Worker() for job in running}
+            tried += sum(one.take(number) for one in workers.values())
+            assert connects.may_launch(launched, number, leaving=True)
+            launched += [number] * 10
+        for job, share in connects_dealt(connects, running, number).items():
+            workers[job].share = share
+        tried += sum(one.take(number) for one in workers.values())
+    assert not connects.may_launch(launched, 5, leaving=True)
+    assert tried == 70  # the first twenty twice, the others once
+    assert connects_dealt(connects, running, W + 2) == dict.fromkeys(running, 2)
+
+
+@given(st.randoms(use_true_random=False), st.sampled_from([1, 2, 7, 40, 150, 300]))
 @settings(max_examples=30, deadline=None)
 def test_no_five_minutes_have_more_than_twice_the_total_whoever_comes_and_goes(
     drawn: random.Random, total: int
 ) -> None:
     connects, workers, now_ms = Connects(total), dict[str, Worker](), 0
     launched, tried, numbers = list[int](), list[int](), itertools.count()
-    come, go, storm = drawn.random(), drawn.random() * 0.3, drawn.random()
+    come, go, storm, follow = drawn.random(), drawn.random() * 0.3, drawn.random(), drawn.random()
     for _ in range(120):
         now_ms += drawn.randint(1, 40_000)
+        leaving = 0
         for name in [*workers]:
             if drawn.random() < go:
                 del workers[name]
-        while drawn.random() < come and connects.may_launch(launched, now_ms):
+                leaving += drawn.random() < follow
+        while (leaving or drawn.random() < come) and connects.may_launch(launched, now_ms, leaving=leaving > 0):
+            leaving -= leaving > 0
             launched.append(now_ms)
             workers[f"w{next(numbers)}"] = new = Worker()
             tried += [now_ms] * new.take(now_ms)

@@ -13,11 +13,11 @@ from streamforge.manager.execution.live_comparison import Comparison
 from streamforge.manager.execution.planner import ExchangeFailed
 from streamforge.manager.live_ledger import Ledger
 from streamforge.manager.persistence.workflow_store import OutOfDate
-from streamforge.manager.workflow import Plan
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.model.kinds.paging import ById
+from streamforge_utils.model.messages import Progress
 from tests.doubles import ticks
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.scriptedexchange import ScriptedExchange
@@ -94,11 +94,21 @@ async def test_a_hole_is_young_as_long_as_an_attempt_is() -> None:
 
 async def test_a_hole_is_old_also_where_the_clock_of_the_exchange_is_years_behind() -> None:
     rig = await a_rig(clock=ManualClock(STREAM + 365 * 24 * HOUR_MS))
-    here_ms, series = rig.world.clock.now_ms(), rig.workflow.series
-    await rig.world.deps.coverage.learn_plan(series, Plan(exchange_now_ms=STREAM + 70_000), here_ms)
-    rig.workflow = with_attempt(rig.workflow, rig.workflow.steps[0].target, started_ms=here_ms - 60_000)
+    await rig.measure(STREAM + 70_000)
+    begun_ms = rig.world.clock.now_ms() - 60_000
+    rig.workflow = with_attempt(rig.workflow, rig.workflow.steps[0].target, started_ms=begun_ms)
     rig.store(1, 2, 6, 7)
     assert (await rig.step()).open_holes == 1
+
+
+async def test_a_hole_is_old_once_its_loader_is_far_beyond_it_whichever_clock_was_measured() -> None:
+    rig = await a_rig()
+    await rig.measure(STREAM - 24 * HOUR_MS)
+    rig.store(1, 2, 6, 7)
+    for reached_ms, holes in ((33_999, 0), (34_000, 1)):
+        progress = Progress(position=STREAM + reached_ms)
+        rig.workflow = with_attempt(rig.workflow, rig.workflow.steps[0].target, progress=progress)
+        assert (await rig.step()).open_holes == holes
 
 
 async def test_a_hole_that_another_workflow_has_loaded_is_none_any_more() -> None:
@@ -284,6 +294,7 @@ async def test_nothing_is_claimed_that_is_not_safe_or_in_another_epoch() -> None
 
 async def test_closing_it_takes_in_the_last_record_and_names_every_hole() -> None:
     rig = await a_rig()
+    await rig.measure(STREAM - HOUR_MS)
     rig.store(1, 2, 3, 5, 6)
     ledger, segments = await Comparison(rig.world.deps, rig.workflow, rig.ledger, close=True).closed()
     assert [(one.verdict.value, one.first_id, one.last_id) for one in segments] == [

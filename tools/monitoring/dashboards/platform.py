@@ -199,6 +199,17 @@ PLATFORM = Dashboard(
                     title="Open holes",
                     queries=(Query(f"max(streamforge_live_open_holes{{{OF_MANAGER}}})", "open"),),
                 ),
+                Panel(
+                    title="Series that are late",
+                    unit="s",
+                    queries=(
+                        Query(
+                            f"max by (symbol, type) (streamforge_live_late_seconds{{{OF_MANAGER}}}) > 0",
+                            "{{symbol}} {{type}}",
+                        ),
+                    ),
+                    text="The 20 most late ones, by the age of the last frame or of what is proven; empty: none is.",
+                ),
             ),
         ),
         (

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Hashable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Any, ClassVar
 
 import msgspec
@@ -13,7 +13,7 @@ import msgspec
 from streamforge.exchange.config import SymbolSpec
 from streamforge.exchange.endpoint import RowsEndpoint
 from streamforge.exchange.prices import PricePath
-from streamforge.exchange.recordings import RecordedRows, Row
+from streamforge.exchange.recorded_rows import Part, RecordedRows, Versions, part_of
 from streamforge.exchange.seeded_trades import SeededAggTrades, SeededTrades, Tape
 from streamforge.exchange.trade_lines import TradeLines
 from streamforge.exchange.windows import Numbers, RowSeries
@@ -54,7 +54,7 @@ class AggTrades(RowsEndpoint):
             if isinstance(endpoint, HistoricalTrades):
                 for (symbol, variant), rows in (endpoint.recordings or {}).items():
                     if isinstance(rows, RecordedRows):
-                        recordings.setdefault((symbol, variant), RecordedRows(_aggregated(rows.texts)))
+                        recordings.setdefault((symbol, variant), RecordedRows(_aggregated(rows), rows.held))
 
     def recorded_variant(self, name: str) -> None:
         if name != "aggTrades":
@@ -136,28 +136,44 @@ class _Trade(msgspec.Struct, frozen=True):
     maker: bool = msgspec.field(name="isBuyerMaker")
 
 
-def _aggregated(texts: Iterable[bytes]) -> Iterator[Row]:
-    """The aggregated trades of recorded ones, which ascend: consecutive ids of one price, side and moment."""
+def _aggregated(trades: RecordedRows) -> Iterator[Part]:
+    """The aggregated trades of recorded ones: consecutive ids of one price, side and moment."""
+    number = 0
+    for first, last in trades.spans:
+        read = partial(_begun, trades, first, last, number)
+        if (part := part_of(read(), read)) is not None:
+            yield part
+            number += part.count
+
+
+def _begun(trades: RecordedRows, first: int, last: int, number: int) -> Versions:
+    """Those that begin with the trades from place `first` to `last`, numbered from `number` on."""
     groups: list[list[_Trade]] = []
-    for text in texts:
-        trade = msgspec.json.decode(text, type=_Trade, strict=False)
-        last = groups[-1][-1] if groups else None
-        same = last is not None and (last.id + 1, last.price, last.time, last.maker) == (
-            trade.id,
-            trade.price,
-            trade.time,
-            trade.maker,
-        )
-        if same:
+    before = max(0, first - 1)
+    for trade in _trades(trades, before, last):
+        if groups and _follows(groups[-1][-1], trade):
             groups[-1].append(trade)
         else:
             groups.append([trade])
-    for number, group in enumerate(groups):
-        first, last = group[0], group[-1]
+    if first:  # the one to which the trade before belongs
+        del groups[0]
+    while groups and (more := [*_trades(trades, last + 1, last + 1)]) and _follows(groups[-1][-1], more[0]):
+        groups[-1] += more
+        last += 1
+    for place, group in enumerate(groups, number):
+        begin, end = group[0], group[-1]
         quantity = sum((trade.quantity for trade in group), Decimal())
-        maker = "true" if first.maker else "false"
-        row = _AGG_ROW % (number, first.price, quantity, first.id, last.id, first.time, maker, "true")
-        yield number, first.time, first.time, row.encode()
+        maker = "true" if begin.maker else "false"
+        row = _AGG_ROW % (place, begin.price, quantity, begin.id, end.id, begin.time, maker, "true")
+        yield 0, (place, begin.time, begin.time, row.encode())
+
+
+def _trades(trades: RecordedRows, first: int, last: int) -> Iterator[_Trade]:
+    return (msgspec.json.decode(text, type=_Trade, strict=False) for text in trades.rows(first, last, 0))
+
+
+def _follows(last: _Trade, trade: _Trade) -> bool:
+    return (last.id + 1, last.price, last.time, last.maker) == (trade.id, trade.price, trade.time, trade.maker)
 
 
 def _tape(endpoint: RowsEndpoint, spec: SymbolSpec) -> Tape:

@@ -92,13 +92,14 @@ class Connects:
     connections that break. What was dealt counts until five minutes after it was taken back, also of those that have
     ended. A process has a fifth of the half at most, and a part of that at first, so that something is left for those
     that come next; and two at least, also where nothing is left (with the one it was launched for: one more), unless
-    they are too many: then one, or they take turns. So no five minutes have more than twice the total, also where many
-    come and go: what the exchange allows, by default. What a manager before this one has dealt is not known, and comes
-    on top.
+    they are too many: then one, or they take turns; or the total is dealt: then that one alone. So no five minutes have
+    more than twice the total, also where many come and go: what the exchange allows, by default. What a manager before
+    this one has dealt is not known, and comes on top.
     """
 
     def __init__(self, total: int) -> None:
         self._half = max(1, total // 2)
+        self._beyond = total - self._half  # of what is launched, so much may be dealt
         self._most = max(self._half, min(total, ALLOWED - self._half))
         self._one = min(MOST_OF_ONE, max(1, self._half // 5))
         self._processes: dict[str, _Process] = {}
@@ -154,7 +155,7 @@ class Connects:
             reserved = one.reserved(now_ms)
             wanted = min(even, max(2, self._one >> max(0, 2 - (now_ms - one.since_ms) // _GROWS_MS)))
             own = 0 if crowded and not one.share else reserved  # its turn is over
-            least = 0 if crowded else 2
+            least = 0 if crowded else max(0, min(2, left + self._beyond))
             one.planned = max(one.planned, min(wanted, max(least, own + max(0, left))))
             left -= max(0, one.planned - reserved)
             if one.planned > one.share:  # also if sending it fails: it may have come

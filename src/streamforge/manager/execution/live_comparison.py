@@ -204,12 +204,13 @@ class Comparison:
     def _old_ms(self, now_ms: int) -> int:
         """The end of holes that are not left to the loader any more; none while an attempt is young."""
         if self._close:
-            return now_ms
+            return END_OF_TIME_MS
         grace_ms = int(self._deps.policy.hole_grace_s * 1000)
         begun = [None if (one := step.attempt) is None else one.started_ms for step in self._workflow.steps]
         here_ms = self._deps.clock.now_ms()  # as attempts are noted; the exchange's clock may be another one
         young = any(one is None or here_ms - one < grace_ms for one in begun)
-        return 0 if young else now_ms - grace_ms
+        # The exchange's clock was measured at the latest plan: what was read may be newer than what it shows by now.
+        return 0 if young else max(now_ms, self._reached_ms()) - grace_ms
 
     async def _bars(self, known: SeriesCoverage, front: Front) -> tuple[list[Segment], bool]:
         """By a grid: up to the last bar that is stored, which is over, by whichever clock."""
@@ -284,9 +285,12 @@ class Comparison:
         """Nothing is stored that happened later. The exchange's clock may be far ahead of the manager's."""
         if self._close:
             return END_OF_TIME_MS - 1
+        return max(self._deps.clock.now_ms(), self._reached_ms())
+
+    def _reached_ms(self) -> int:
+        """When the newest record happened that a worker has told of; 0: none has."""
         attempts = (step.attempt for step in self._workflow.steps)
-        reached = (one.progress.position or 0 for one in attempts if one is not None)
-        return max([self._deps.clock.now_ms(), *reached])
+        return max((one.progress.position or 0 for one in attempts if one is not None), default=0)
 
     async def _surveyed(
         self, span: TimeRange, wanted: Sequence[int], collections: Sequence[str], phase_ms: int | None

@@ -19,7 +19,7 @@ from streamforge.manager.execution.exchange_limits import Budget
 from streamforge.manager.execution.executor import Executor
 from streamforge.manager.execution.failing import MOST_LEFT, Failing
 from streamforge.manager.execution.inbox import Inbox
-from streamforge.manager.execution.live_metrics import observe
+from streamforge.manager.execution.live_metrics import LiveMetrics
 from streamforge.manager.execution.log_keeper import LogKeeper
 from streamforge.manager.execution.overview import Overview
 from streamforge.manager.execution.retention import Retention
@@ -66,6 +66,7 @@ class Reconciler:
         self.came_round: tuple[float, int] | None = None
         self.last_error: str | None = None
         self._wake = asyncio.Event()
+        self._live_metrics = LiveMetrics(deps.observer)
         self._events = EventConsumer(deps.bus, deps.admin, deps.events_topic)
         self.listeners = self._events.listeners
         self.inbox = Inbox(deps, self._arrived)
@@ -225,7 +226,7 @@ class Reconciler:
         await self._answering(self._ping())
         self._retain()
         if everything:
-            observe(self._deps.observer, (one.workflow for one in live.values()), now_ms)
+            self._live_metrics.observe((one.workflow for one in live.values()), now_ms)
         if self.batches is not None and self.batches.is_due():
             self.dispatcher.begin_work(("Batches", "", ""), Kind.BATCHING, self.batches.look())
         self._looked_ms = now_ms

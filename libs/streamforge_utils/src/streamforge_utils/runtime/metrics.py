@@ -71,6 +71,7 @@ HELP: dict[str, str] = {
     "live_frame_age_seconds": "Of all live workflows, the longest time since a frame of any kind came.",
     "live_proven_age_seconds": "Of the live workflows that are not syncing, how long ago the least proven one ends.",
     "live_open_holes": "Holes of live workflows that are not filled yet.",
+    "live_late_seconds": "Age of the last frame, or of what is proven, of a series that is late; of the 20 most late.",
     "launcher_unseen_seconds": "For how long the launcher has had no news of its jobs, 0 while it has.",
     "events_heard": "Events of workers that the manager read.",
     "events_foreign": "Events of workflows that are not this manager's.",

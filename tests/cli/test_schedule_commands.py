@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from streamforge.cli.checks.place_checks import Subject
 from streamforge.cli.checks.schedule_check import check_schedules
+from streamforge.cli.client import Api
 from streamforge.cli.command_errors import ApiProblem, UsageProblem
 from streamforge.cli.commands import schedule_commands as commands
 from streamforge.cli.session import Where
@@ -73,6 +75,27 @@ async def test_a_schedule_from_its_making_to_its_end(capsys: LINES) -> None:
         assert capsys.readouterr().out == "hourly is removed; its workflows and their records stay\n"
         with pytest.raises(ApiProblem, match=r"schedule hourly was removed by loopback at 2024-08-02T14:00:00\.\d+Z"):
             await commands.schedule_show("hourly", where)
+
+
+async def test_a_run_that_ends_while_it_is_asked_for_is_shown_once(
+    capsys: LINES, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    service = await MemoryService.made()
+    service.schedules.driver.fires = True
+    call = Api.call
+
+    async def ending(api: Api, method: str, path: str, **more: Any) -> bytes:
+        if path.endswith("/runs"):
+            await run_once(service, Status.FINISHED)
+        return await call(api, method, path, **more)
+
+    async with serving(service) as where:
+        await add(where)
+        await commands.schedule_run("hourly", where)
+        capsys.readouterr()
+        monkeypatch.setattr(Api, "call", ending)
+        assert await commands.schedule_show("hourly", where) == 0
+        assert capsys.readouterr().out.count("by hand") == 1
 
 
 async def test_what_is_named_of_a_schedule_is_changed(capsys: LINES) -> None:

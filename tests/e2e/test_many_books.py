@@ -17,9 +17,9 @@ from tests.e2e.rig import Json, latest
 from tests.limits import LIMIT_S
 
 SYMBOLS = [f"S{number:03}USDT" for number in range(120)]
+"""Their snapshots of the usual limit take 6,000 of weight, of which a manager deals 4,200 a minute by default."""
 LISTED_MS = 1_577_836_800_000
 LOADER, SINK = stored_books.LOADER, stored_books.SINK
-"""Their snapshots of the usual limit take 6,000 of weight, of which a manager deals 4,200 a minute by default."""
 COMPARED = 5
 """Series of which all is compared with the exchange's books."""
 

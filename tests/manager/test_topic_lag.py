@@ -111,12 +111,15 @@ async def test_topics_are_sorted_over_all_pages(world: World, monkeypatch: pytes
     assert await order("messages") == [1, 2, 3, 0]
     assert await order("lag") == [3, 2, 0, 1]
     assert await order("rate") == [0, 1, 2, 3], "no rate is known yet"
+    world.later(LOOK_LEAST_S)
+    world.bus.append(topics[2], Message(b"k", b"v"))
+    assert await order("rate") == [2, 0, 1, 3], "as soon as one is"
     page = await world.manager.topics.page(kind="records", sort="lag", limit=2)
     assert page.cursor == topics[2]
     world.bus.append(topics[1], *(Message(b"k", b"v") for _ in range(50)))
     assert await order("lag", cursor=page.cursor) == [0, 1], "the pages of an order follow each other"
     world.later(SORTED_FOR_S + 1)
-    assert await order("lag") == [1, 3, 2, 0]
+    assert await order("lag") == [1, 2, 3, 0]
     new = await launched(world, planned(code="abd009"))
     await world.bus.delete_topic(topics[3])
     assert await listed(world, kind="records", sort="lag") == [topics[1], topics[2], topics[0], new.topic]

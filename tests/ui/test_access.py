@@ -62,3 +62,16 @@ def test_a_reader_sees_what_an_operator_may_do_and_why_not(guarded: rig.Manager,
         page.get_by_role("button", name=name).click(force=True)
         expect(page.get_by_role("dialog")).to_have_count(0)
     expect(page).to_have_url(f"{url_of(guarded)}/ui/workflows/{found['queue_id']}")
+
+
+def test_a_browser_that_keeps_nothing_shows_the_ui_all_the_same(guarded: rig.Manager, opened: Opened) -> None:
+    page = opened(url_of(guarded))
+    denied = "{ get() { throw new DOMException('denied', 'SecurityError'); } }"
+    page.add_init_script(
+        f"for (const name of ['localStorage', 'sessionStorage']) Object.defineProperty(window, name, {denied});"
+    )
+    page.goto(f"{url_of(guarded)}/ui/start?type=api_candles_1m")
+    page.reload()
+    page.get_by_label("Token").fill(OPERATOR)
+    page.get_by_role("button", name="Use this token").click()
+    expect(page.get_by_role("heading", name="Start a workflow")).to_be_visible()

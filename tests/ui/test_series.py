@@ -290,6 +290,14 @@ def test_trades_of_the_chosen_bar_stand_beside_it(holed: rig.Manager, opened: Op
     expect(rows).to_have_count(10)
     found = [[float(text) for text in row[1:]] for row in rows.evaluate_all(CELLS)]
     assert found == [[one["price"], one["quantity"]] for one in stored[:10]]
+    title = page.get_by_role("heading", name="trades of")
+    of_the_first = "First 10 trades of [2024-08-01 00:00, 2024-08-01 00:01)"
+    expect(title).to_have_text(of_the_first)
+    page.route("**/coverage/ETHUSDT/api_trades*", lambda route: None)
+    with page.expect_request("**/coverage/ETHUSDT/api_trades*"):
+        page.keyboard.press("ArrowRight")
+    assert title.text_content() == of_the_first
+    page.unroute("**/coverage/ETHUSDT/api_trades*")
     page.keyboard.press("End")
     expect(rows).to_have_count(0)
 

@@ -263,6 +263,20 @@ def test_by_keyboard_alone(desk: rig.Manager, opened: Opened) -> None:
     assert desk.finished(started(page))["progress"]["records_stored"] == 24
 
 
+def test_who_has_left_the_form_is_not_led_away_by_a_late_answer(desk: rig.Manager, filled: Filled) -> None:
+    held = list[Route]()
+    page = filled(symbols="SOLUSDT", type=TYPE, time_range="2024-08-10")
+    plan = planned(page)
+    page.route("**/queues/start", lambda route: held.append(route))
+    with page.expect_request("**/queues/start"):
+        plan.get_by_role("button", name="Start this workflow").click()
+    page.get_by_role("link", name="Topics").click()
+    seen(page, "Topics")
+    held[0].continue_()
+    expect(page.locator(".said")).to_contain_text("wf-solusdt-")
+    expect(page).to_have_url(f"{url_of(desk)}/ui/topics")
+
+
 def test_a_reader_fills_the_form_and_starts_nothing(desk: rig.Manager, filled: Filled) -> None:
     page = filled(READER, symbols="BNBUSDT", type=TYPE, time_range="2024-08-07")
     button = page.get_by_role("button", name="Show the plan")

@@ -90,6 +90,17 @@ def test_dialogs(guarded: rig.Manager, opened: Opened) -> None:
     page.get_by_role("button", name="Delete").click()
     expect(page.get_by_role("dialog")).to_be_visible()
     well(page)
+    # Who closes it before the answer is told what failed all the same.
+    held = list[Route]()
+    page.route(
+        "**/schedules/nightly", lambda one: held.append(one) if one.request.method == "DELETE" else one.fallback()
+    )
+    with page.expect_request(lambda request: request.method == "DELETE"):
+        page.get_by_role("dialog").get_by_role("button", name="Delete").click()
+    page.keyboard.press("Escape")
+    expect(page.get_by_role("dialog")).to_have_count(0)
+    held[0].fulfill(status=409, json=problem)
+    expect(page.locator(".said")).to_have_text("it is held")
 
 
 def test_screens_that_have_failed(guarded: rig.Manager, opened: Opened) -> None:

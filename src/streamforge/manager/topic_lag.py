@@ -103,7 +103,9 @@ class TopicLag:
                 values = {one.name: getattr(one, sort) for one in found}
                 known = {name: -1 if value is None else value for name, value in values.items()}
                 order = sorted(known, key=lambda name: (-known[name], name))
-                at = self._deps.clock.monotonic()
+                # Rates are known by a second look: until then this is no order to keep.
+                if sort != "rate" or any(value is not None for value in values.values()):
+                    at = self._deps.clock.monotonic()
             self._orders[sort, *asked] = (at, order)
             while len(self._orders) > _ORDERS_KEPT:
                 del self._orders[next(iter(self._orders))]

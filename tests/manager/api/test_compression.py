@@ -32,12 +32,13 @@ async def test_a_long_answer_is_compressed_for_who_accepts_it(service: MemorySer
     assert gzip.decompress(raw) == plain.content
 
 
-async def test_what_is_short_or_comes_in_parts_is_not(service: MemoryService) -> None:
+async def test_what_is_short_or_comes_in_parts_or_is_not_accepted_is_not(service: MemoryService) -> None:
     await service.store(COLLECTION, candles(1000))
     async with client_of(create_app(service)) as client:
         short = await client.get("/access", headers=PACKED)
         whole = await client.get(f"/collections/{COLLECTION}/records", params={"limit": "all"}, headers=PACKED)
-    assert "content-encoding" not in {**short.headers, **whole.headers}
+        refused = await client.get("/openapi.json", headers={"Accept-Encoding": "gzip;q=0, *"})
+    assert "content-encoding" not in {**short.headers, **whole.headers, **refused.headers}
     assert len(whole.content) > 100_000
 
 

@@ -212,6 +212,8 @@ async def schedule_show(name: Name, where: o.AtManager, as_json: o.Json = False)
     for told in (one.overdue, one.waiting_for, one.undriven and f"nothing fires it: {one.undriven}"):
         if told:
             out.print(f"  {told}")
+    if one.current is not None:  # asked for apart: a run that has just ended may be among the others, too
+        runs = [run for run in runs if run.number != one.current.number]
     shown_runs = [*([] if one.current is None else [one.current]), *runs[:_RUNS_SHOWN]]
     rows: list[list[str | Text]] = [
         [str(run.number), terminal.moment(run.fire_at), terminal.styled(run.state), _times(run), _about(run)]

@@ -8,6 +8,8 @@ import gzip
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from streamforge.manager.api.routing import weighted
+
 _LEAST_BYTES = 1024
 _BESIDE_BYTES = 128 * 1024
 """From here on it is done in another thread, so that other requests do not wait for it."""
@@ -22,8 +24,13 @@ class Compression:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        accepted = scope["type"] == "http" and "gzip" in Headers(scope=scope).get("accept-encoding", "")
+        accepted = scope["type"] == "http" and accepts_gzip(Headers(scope=scope).get("accept-encoding", ""))
         await self._app(scope, receive, _Whole(send) if accepted else send)
+
+
+def accepts_gzip(accept_encoding: str) -> bool:
+    """Whether the header names it, and not as what is refused (`gzip;q=0`)."""
+    return any(coding == "gzip" and weight > 0 for coding, weight in map(weighted, accept_encoding.split(",")[:50]))
 
 
 class _Whole:

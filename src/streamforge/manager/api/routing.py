@@ -203,7 +203,7 @@ def preferred(accept: str | None, offers: Sequence[str]) -> str:
     """
     if not accept:
         return offers[0]
-    wanted = [_range(part) for part in accept.split(",")[:50]]
+    wanted = [weighted(part) for part in accept.split(",")[:50]]
     best, best_weight = offers[0], 0.0
     for offer in offers:
         matches = [(specificity, weight) for kind, weight in wanted if (specificity := _match(kind, offer)) > 0]
@@ -213,7 +213,8 @@ def preferred(accept: str | None, offers: Sequence[str]) -> str:
     return best
 
 
-def _range(part: str) -> tuple[str, float]:
+def weighted(part: str) -> tuple[str, float]:
+    """A part of a header such as Accept, and its weight, from 0 to 1."""
     kind, *parameters = (piece.strip().lower() for piece in part.split(";"))
     weight = 1.0
     for parameter in parameters:

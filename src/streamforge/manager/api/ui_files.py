@@ -15,6 +15,8 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, Response
 from starlette.routing import Route
 
+from streamforge.manager.api.compression import accepts_gzip
+
 PATH = "/ui"
 FOLDER = files("streamforge") / "web" / "dist"
 _INDEX = "index.html"
@@ -84,7 +86,7 @@ class UiFiles:
             tag.strip().removeprefix("W/") for tag in request.headers.get("if-none-match", "").split(",")
         ]:
             return Response(status_code=304, headers=headers)
-        if "gzip" in request.headers.get("accept-encoding", ""):
+        if accepts_gzip(request.headers.get("accept-encoding", "")):
             return Response(found.compressed, 200, {**headers, "Content-Encoding": "gzip"}, found.media_type)
         return Response(found.content, 200, headers, found.media_type)
 

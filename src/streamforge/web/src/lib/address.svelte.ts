@@ -28,6 +28,11 @@ export function go(target: string): void {
   look();
 }
 
+/** Go on there from the screen of `path`, unless a person has left it: an answer may come late. */
+export function goOn(path: string, target: string): void {
+  if (place.path === path) go(target);
+}
+
 /** Be there instead of here. */
 export function replace(target: string): void {
   history.replaceState(null, "", target);

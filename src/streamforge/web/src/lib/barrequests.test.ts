@@ -117,6 +117,28 @@ test("it waits as long as the server asks it to", async () => {
   assert.equal(requests.length, 2);
 });
 
+test("by itself it asks no sooner after a failure; what may have changed meanwhile is asked for behind it", async () => {
+  const { asking, requests } = made();
+  asking.look(at(1));
+  mock.timers.tick(120);
+  await requests[0]?.refuse({ retryAfterS: 60 });
+  asking.refresh();
+  assert.equal(requests.length, 1);
+  mock.timers.tick(60_000);
+  asking.refresh();
+  await requests[1]?.refuse();
+  mock.timers.tick(999);
+  assert.equal(requests.length, 2);
+  mock.timers.tick(29_001);
+  asking.refresh();
+  await requests[2]?.answer({});
+  mock.timers.tick(0);
+  assert.equal(requests.length, 4);
+  await requests[3]?.answer({});
+  asking.refresh();
+  assert.equal(requests.length, 5);
+});
+
 test("again asks at once, but not twice at a time: what may have changed meanwhile is asked for behind it", async () => {
   const { asking, requests } = made();
   asking.again();

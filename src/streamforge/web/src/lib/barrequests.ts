@@ -1,6 +1,6 @@
 /** Asks for bars as the view moves: the latest request alone counts, and what is computed behind it is fetched. */
 import type { Bars } from "../api/types";
-import { backoffMs } from "./backoff.ts";
+import { backoffMs, retryAfterMs } from "./backoff.ts";
 import type { Asked } from "./view.ts";
 
 const SETTLED_MS = 120;
@@ -47,6 +47,11 @@ export class BarRequests {
     void this.#turn();
   }
 
+  /** As `again`, but not before a pause after a failure is over. */
+  refresh(): void {
+    if (this.#failures === 0 || this.#under !== null) this.again();
+  }
+
   /** More was put behind the end of what was asked for. */
   extend(endMs: number): void {
     if (this.#asked !== null) this.#asked = { ...this.#asked, endMs: Math.max(this.#asked.endMs, endMs) };
@@ -79,13 +84,12 @@ export class BarRequests {
     } catch (error) {
       if (this.#under !== under) return;
       this.#failures += 1;
-      const asked = error instanceof Object && "retryAfterS" in error ? 1000 * Number(error.retryAfterS) : 0;
-      wait = Math.max(backoffMs(this.#failures, Math.random()), asked);
+      wait = Math.max(backoffMs(this.#failures, Math.random()), retryAfterMs(error));
       this.#answers.fail(error as Error, Date.now() + wait);
     }
     if (this.#under !== under) return;
     this.#under = null;
-    if (this.#repeat) wait = 0;
+    if (this.#repeat && this.#failures === 0) wait = 0;
     this.#repeat = false;
     if (wait !== null) this.#timer = setTimeout(() => void this.#turn(), wait);
   }

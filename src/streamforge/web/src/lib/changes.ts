@@ -11,7 +11,7 @@ export type Change =
 export interface Told {
   /** Changes are missing, or may be: all that is shown is to be read again. */
   again: boolean;
-  /** In the order in which they came; of each document the last one counts. */
+  /** Since then, in the order in which they came; of each document the last one counts. */
   changes: Change[];
   /** Why the server ends the stream. */
   ended: string | null;
@@ -23,7 +23,7 @@ export function told(events: readonly ServerEvent[]): Told {
   for (const { name, data } of events) {
     if (!["open", "reset", "workflow", "batch", "schedule", "removed", "end"].includes(name)) continue;
     const body = JSON.parse(data);
-    if (name === "reset" || (name === "open" && !body.resumed)) found.again = true;
+    if (name === "reset" || (name === "open" && !body.resumed)) Object.assign(found, { again: true, changes: [] });
     else if (name === "workflow") found.changes.push({ kind: name, id: body.queue_id, document: body });
     else if (name === "batch") found.changes.push({ kind: name, id: body.batch_id, document: body });
     else if (name === "schedule") found.changes.push({ kind: name, id: body.name, document: body });

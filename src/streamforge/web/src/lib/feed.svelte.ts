@@ -113,7 +113,7 @@ class Feed {
     this.#state(false);
     // Those that wait for the lock: they have said hello to the tab that had it before.
     const { pending } = await navigator.locks.query();
-    others ||= pending?.some((one) => one.name === name) ?? true;
+    others ||= pending?.some((one) => one.name === channel.name) ?? true;
     await follow(
       {
         open: (lastId, ended) => opened(client, lastId, ended),
@@ -153,7 +153,10 @@ class Feed {
   }
 
   #tell(changes: readonly Change[], again: boolean): void {
-    if (again) for (const one of [...this.#listeners]) one.again();
+    if (again) {
+      this.#held = []; // it is older than what is read now
+      for (const one of [...this.#listeners]) one.again();
+    }
     for (const one of changes) this.#held.push(one);
     if (this.#pause === undefined || this.#held.length > MOST_HELD) this.#tellHeld();
   }

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import type { Change } from "./changes.ts";
+import { type Change, told } from "./changes.ts";
 import { follow, Later, type Source } from "./follow.ts";
 
 type Script = Error | string;
@@ -112,4 +112,14 @@ test("what is no JSON ends the stream, and the next one begins where this one wa
   const played = new Played(`${OPEN}event: workflow\nid: r-2\ndata: {\n\n`, RESUMED);
   await played.play();
   assert.deepEqual(played.opened, ["", "r-1"]);
+});
+
+test("what comes before a reset is older than what is read again for it", () => {
+  const event = (name: string, body: object) => ({ name, data: JSON.stringify(body), id: "" });
+  const found = told([event("workflow", { queue_id: "old" }), event("reset", {}), event("batch", { batch_id: "new" })]);
+  assert.equal(found.again, true);
+  assert.deepEqual(
+    found.changes.map((one) => one.id),
+    ["new"],
+  );
 });

@@ -54,6 +54,11 @@ export class Pictures {
     this.#asking.again();
   }
 
+  /** Ask again by itself: not before a pause after a failure is over. */
+  refresh(): void {
+    this.#asking.refresh();
+  }
+
   /** Ask for the last bars up to now alone, and put them behind the others. Returns how far the end has moved. */
   async live(nowMs: number): Promise<number> {
     const [old, step] = [this.bars, this.bars?.step_ms ?? null];

@@ -2,8 +2,7 @@
  * Asks while a screen shows the answer: when the feed says that it has changed, or again and again where there is no
  * feed; with back-off after a failure, not at all in a hidden tab.
  */
-import { Refused } from "../api/client";
-import { backoffMs } from "./backoff";
+import { backoffMs, retryAfterMs } from "./backoff";
 import type { Change } from "./changes";
 import { feed } from "./feed.svelte";
 import { onReturn } from "./session.svelte";
@@ -71,7 +70,7 @@ export class Poll<T> {
       } catch (error) {
         if (ending.signal.aborted) return;
         failures += 1;
-        const asked = error instanceof Refused ? error.retryAfterS * 1000 : 0;
+        const asked = retryAfterMs(error);
         wait = Math.max(backoffMs(failures, Math.random()), asked);
         mutedMs = performance.now() + asked;
         this.error = error as Error;

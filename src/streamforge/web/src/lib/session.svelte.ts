@@ -59,6 +59,15 @@ export function paused(ms: number, ended: AbortSignal): Promise<void> {
   });
 }
 
+/** This tab's storage; where the browser allows none, nothing is kept for a page that is loaded again. */
+export function tabStorage(): Pick<Storage, "getItem" | "setItem" | "removeItem"> {
+  try {
+    return sessionStorage;
+  } catch {
+    return { getItem: () => null, setItem: () => {}, removeItem: () => {} };
+  }
+}
+
 /** The token of an address's fragment `#token=…`, or null. */
 export function tokenOf(hash: string): string | null {
   return new URLSearchParams(hash.replace(/^#/, "")).get("token");
@@ -71,12 +80,12 @@ export function takeToken(): void {
     history.replaceState(history.state, "", location.pathname + location.search);
     keepToken(given);
   } else {
-    session.token = sessionStorage.getItem(KEY);
+    session.token = tabStorage().getItem(KEY);
   }
 }
 
 export function keepToken(token: string): void {
-  sessionStorage.setItem(KEY, token);
+  tabStorage().setItem(KEY, token);
   session.token = token;
   session.role = null;
   session.refused = null;

@@ -1,7 +1,7 @@
 /** The prices that changes in per cent are counted from: of each series the first one of the view, whatever bars it has. */
 import { get } from "../../api/client";
 import type { FirstPrice } from "../../api/types";
-import { backoffMs } from "../../lib/backoff";
+import { backoffMs, retryAfterMs } from "../../lib/backoff";
 import { seriesPath } from "../../lib/pictures.svelte";
 import type { TimeWindow } from "../../lib/timewindow";
 import { textOf } from "../../lib/view";
@@ -55,6 +55,7 @@ export class Bases {
     this.#found = new Map(names.map((name, at) => [name, found[at] as FirstPrice | Error]));
     if (!found.some((one) => one instanceof Error)) return;
     this.#failures += 1;
-    this.#timer = setTimeout(() => void this.#ask(names, span), backoffMs(this.#failures, Math.random()));
+    const wait = Math.max(backoffMs(this.#failures, Math.random()), ...found.map(retryAfterMs));
+    this.#timer = setTimeout(() => void this.#ask(names, span), wait);
   }
 }

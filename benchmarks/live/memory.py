@@ -103,7 +103,8 @@ def _section(bench: Bench, *cases: Case) -> Section:
         how=(
             "A loader and its sink, each a process, load what the test exchange's streams give, whose clock runs so "
             "fast that hours pass in a minute; the loader's pauses before it connects again are a second at most, as "
-            "they would be hours else, and a segment of a book is closed after a quarter of an hour of that clock. The exchange does everything wrong that it can and that concerns them: "
+            "they would be hours else, and a segment of a book is closed after a quarter of an hour of that clock. "
+            "The exchange does everything wrong that it can and that concerns them: "
             "what ends connections, one after the other over that time, the rest all the time; what did not happen "
             "would be an error here. The mean of resident memory in the last third against that in the first, behind "
             f"a warm-up of {WARM_UP:.0%}."
@@ -148,7 +149,9 @@ def _watched(folder: Path, url: str, case: Case, size: Size) -> dict[str, list[f
     """Megabytes of the workers, every `EVERY_S`, while single faults are switched on. A tiny run has few of them."""
     workflow = Workflow(folder, 1, type_name=case.type_name, loader=case.loader, sink=case.sink)
     asyncio.run(make_topics(workflow))
-    quarter_s = case.seconds / case.hours / 4  # of the machine: after a quarter of an hour a segment of a book is closed
+    quarter_s = (
+        case.seconds / case.hours / 4
+    )  # of the machine: after a quarter of an hour a segment of a book is closed
     settings = workflow.settings(
         TIME_RANGE="",
         STREAMFORGE_EXCHANGE_URL=url,

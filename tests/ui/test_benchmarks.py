@@ -11,7 +11,6 @@ from benchmarks.common.bench import Bench
 from benchmarks.common.measuring import Size
 from tests.benchmarks.sanity import check_sane
 
-
 SLOW = ("ui-lists", "ui-series")
 
 

@@ -18,6 +18,12 @@ export const requestWord = wordOf("request");
 export const sourceWord = wordOf("source");
 export const trustWord = wordOf("trust");
 export const partWord = wordOf("part");
+const whyWord = wordOf("why");
+
+/** Why a part of a plan is loaded from its source. */
+export function whyWords(codes: readonly string[]): string {
+  return codes.map(whyWord).join("; ");
+}
 
 /** What a cause begins with as words, and the rest as the server says it. */
 export function causeWord(cause: string): string {

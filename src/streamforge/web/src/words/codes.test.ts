@@ -5,6 +5,7 @@ import { modelFields } from "../lib/asking.ts";
 import type { Schema } from "../lib/schema.ts";
 import { en } from "./en.ts";
 import { ru } from "./ru.ts";
+import { MEANINGS, UNITS } from "./settingmeanings.ts";
 
 const REFERENCE = new URL("../../../../../docs/reference/", import.meta.url);
 const read = (name: string): string => readFileSync(new URL(name, REFERENCE), "utf8");
@@ -18,6 +19,7 @@ const WORDS: [RegExp, string][] = [
   [/^(LetterCode|DeadLetter\/code|ReasonCount\/code)$/, "letters.code"],
   [/^Failure\/code$/, "failure"],
   [/^(PlanPart|ForecastPart)\/source$/, "source"],
+  [/^(PlanPart|ForecastPart)\/codes$/, "why"],
   [/^(SourceChoice|Missed)$|^Batch(Summary)?\/source$|^Schedule\/missed$/, "choice"],
   [/^Topic\/kind$/, "topics.kind"],
   [/^Topic\/retention$/, "topics.retention"],
@@ -64,6 +66,7 @@ test("each code of the reference has words", () => {
     Failures: "failure",
     Findings: "finding",
     "Dead letters": "letters.code",
+    "Parts of a plan": "why",
   };
   for (const part of parts) {
     const title = part.slice(0, part.indexOf("\n"));
@@ -71,6 +74,20 @@ test("each code of the reference has words", () => {
     assert.ok(codes.length > 0, title);
     assert.deepEqual(lacking(codes), []);
   }
+});
+
+test("each setting of the manager has a meaning in Russian, and each unit a word", () => {
+  const page = readFileSync(new URL("../../services/queue-manager/README.md", REFERENCE), "utf8");
+  const table = page.slice(page.indexOf("<!-- environment"), page.indexOf("<!-- /environment"));
+  const own = [...table.matchAll(/^\| `([A-Z0-9_]+)`/gm)];
+  const shared = [...table.matchAll(/^\| \[.*/gm)].flatMap(([row]) => [...row.matchAll(/`([A-Z0-9_]+)`/g)]);
+  const names = [...own, ...shared].map((found) => found[1]);
+  assert.ok(names.length > 100);
+  assert.deepEqual([...new Set(names)].sort(), Object.keys(MEANINGS).sort());
+  const types = [...table.matchAll(/^\| `[A-Z0-9_]+` \| ([^|]*) \|/gm)].map((found) => found[1] ?? "");
+  const units = types.flatMap((type) => /^(?:integer|number|PATTERN=DAYS, …), (.*)$/.exec(type)?.[1] ?? []);
+  assert.ok(units.length > 20);
+  assert.deepEqual(units.filter((unit) => !(unit in UNITS)), []);
 });
 
 test("each event of a worker has words", () => {

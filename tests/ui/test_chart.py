@@ -161,9 +161,9 @@ def test_back_leads_to_the_view_before(recorded: rig.Manager, opened: Opened) ->
     page.get_by_label("From").fill("2024-08-01T00:30Z")
     page.get_by_role("button", name="Show", exact=True).click()
     went()
-    page.get_by_role("button", name="All that is stored").click()
+    page.get_by_role("button", name="All that was asked for").click()
     went()
-    page.get_by_role("button", name="All that is stored").click()
+    page.get_by_role("button", name="All that was asked for").click()
     drawn(page)
     assert page.evaluate("history.length") == first + len(views) - 1
     for url in reversed(views[:-1]):

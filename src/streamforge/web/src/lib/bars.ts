@@ -1,5 +1,5 @@
 /** Bars of a series as points of a picture, and the runs of bars that lack something. Nothing is carried on. */
-import type { Bars, Verdict } from "../api/types";
+import type { Bars, StoredSeries, Verdict } from "../api/types";
 
 /** Why a bar lacks records: a verdict, or that records which were proven to be stored are not there. */
 export type Reason = Exclude<Verdict, "stored"> | "gone";
@@ -62,8 +62,13 @@ export function reasonOf(bars: Bars, at: number): Reason | null {
 }
 
 /** Whether records are expected and not there; what is not over, or closed, is no hole. */
-export function isHole(reason: Reason): boolean {
-  return reason !== "pending" && reason !== "closed";
+export function isHole(reason: string): boolean {
+  return reason !== "pending" && reason !== "closed" && reason !== "stored";
+}
+
+/** How many holes a series has in what was asked for of it. */
+export function holesOf(one: StoredSeries): number {
+  return one.asked.reduce((sum, { verdict, segments }) => sum + (isHole(verdict) ? segments : 0), 0);
 }
 
 /** The runs of bars that lack something, ascending. */

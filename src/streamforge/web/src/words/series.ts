@@ -27,7 +27,7 @@ export const en = {
   "chart.label": "Chart of {name}",
   "chart.in": "Zoom in",
   "chart.out": "Zoom out",
-  "chart.all": "All that is stored",
+  "chart.all": "All that was asked for",
   "chart.keys":
     "With the chart in focus: ← → a bar, with Shift ten, Page Up and Page Down twenty; Home and End the first and last bar; + and − zoom; Enter tells of a hole; Esc removes the cursor. Times are UTC unless you choose local time.",
   "chart.busy": "Loading finer bars …",
@@ -47,6 +47,7 @@ export const en = {
   "table.next": "Next",
   "holes.title": "Holes",
   "holes.none": "There is no hole in view.",
+  "holes.going": "Not over yet, which is no hole: {range}",
   "holes.shown": { one: "{n} hole in view", other: "{shown} of {n} holes in view" },
   "hole.parts": "Its parts",
   "hole.cause": "Cause",
@@ -114,7 +115,7 @@ export const ru: Translation<typeof en> = {
   "chart.label": "График {name}",
   "chart.in": "Приблизить",
   "chart.out": "Отдалить",
-  "chart.all": "Всё сохранённое",
+  "chart.all": "Всё запрошенное",
   "chart.keys":
     "Когда график в фокусе: ← → на бар, с Shift на десять, Page Up и Page Down на двадцать; Home и End — первый и последний бар; + и − масштаб; Enter рассказывает о пропуске; Esc убирает курсор. Время — UTC, пока вы не выберете местное.",
   "chart.busy": "Загружаются более подробные бары …",
@@ -139,6 +140,7 @@ export const ru: Translation<typeof en> = {
   "table.next": "Дальше",
   "holes.title": "Пропуски",
   "holes.none": "На виду нет пропусков.",
+  "holes.going": "Ещё не окончено, это не пропуск: {range}",
   "holes.shown": {
     one: "На виду {shown} из {n} пропуска",
     few: "На виду {shown} из {n} пропусков",

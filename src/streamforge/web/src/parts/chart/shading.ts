@@ -87,6 +87,10 @@ export class Shading implements ISeriesPrimitive<Time> {
       if (found === null) continue;
       const [left, width] = found;
       const ink = this.#inks[LOOKS[run.reason].color] ?? "";
+      if (run.reason === "pending") {
+        this.#open(scope, ink, left, width);
+        continue;
+      }
       context.globalAlpha = TINT;
       context.fillStyle = ink;
       context.fillRect(left, 0, width, bitmapSize.height);
@@ -98,6 +102,18 @@ export class Shading implements ISeriesPrimitive<Time> {
       context.fillRect(left + width - ratio, 0, ratio, bitmapSize.height);
       if (width >= LETTER_WIDTH * ratio) this.#letter(scope, run.reason, ink, left, width);
     }
+  }
+
+  /** What still goes on lacks nothing: where it begins is marked, without a pattern. */
+  #open({ context, bitmapSize, horizontalPixelRatio: ratio }: Scope, ink: string, left: number, width: number): void {
+    context.fillStyle = context.strokeStyle = ink;
+    context.globalAlpha = TINT / 3;
+    context.fillRect(left, 0, width, bitmapSize.height);
+    context.globalAlpha = 1;
+    context.lineWidth = ratio;
+    context.setLineDash([4 * ratio, 4 * ratio]);
+    context.strokeRect(left, -ratio, width, bitmapSize.height + 2 * ratio);
+    context.setLineDash([]);
   }
 
   #letter(

@@ -16,6 +16,7 @@ import structlog
 
 from streamforge.manager.actor import acting
 from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.persistence.change_notes import SCHEDULE
 from streamforge.manager.persistence.schedule_store import StoredSchedule, key_of
 from streamforge.manager.schedule import (
     GOES_ON,
@@ -160,7 +161,7 @@ class ScheduleDriver:
             loads += [one for one in begun if one is not None]
             if len(loads) > len(run.loads):
                 self._failures.pop(schedule.uid, None)
-                self.waiting.pop(schedule.uid, None)
+                self._wait(schedule, None)
         else:
             loads = [await self._looked(one) for one in loads]
         changed = _replace(schedule, current=run.with_loads(loads, now_ms))
@@ -174,9 +175,10 @@ class ScheduleDriver:
         except (StreamForgeError, TimeoutError) as error:
             reason = f"the exchange does not list its symbols: {str(error) or 'no answer in time'}"
             if now_ms - run.begun_ms > self.GIVE_UP_MS:
+                self._wait(schedule, None)
                 return run.failed(reason, now_ms)
             self._failures[schedule.uid] = self._failures.get(schedule.uid, 0) + 1
-            self.waiting[schedule.uid] = reason
+            self._wait(schedule, reason)
             return run
         symbols: dict[str, None] = {}
         for word in run.definition.symbols:
@@ -184,7 +186,7 @@ class ScheduleDriver:
             symbols |= dict.fromkeys(fits)
         if not 0 < len(symbols) <= MOST_SYMBOLS:
             return run.failed(f"its patterns fit {len(symbols)} symbols: 1 to {MOST_SYMBOLS} are possible", now_ms)
-        self.waiting.pop(schedule.uid, None)
+        self._wait(schedule, None)
         chosen: Run = _replace(run, chosen=tuple(symbols))
         return chosen
 
@@ -199,11 +201,19 @@ class ScheduleDriver:
             if self._deps.clock.now_ms() - run.begun_ms > self.GIVE_UP_MS:
                 return Load(symbol=symbol, status=REFUSED, reason=f"it could not begin for a day: {error}")
             self._failures[schedule.uid] = self._failures.get(schedule.uid, 0) + 1
-            self.waiting[schedule.uid] = str(error)
+            self._wait(schedule, str(error))
             return None
         except (PermanentError, ConfigError, KeyReused) as error:
             return Load(symbol=symbol, status=REFUSED, reason=str(error))
         return Load(symbol=symbol, queue_id=started.workflow.queue_id, joined=started.joined)
+
+    def _wait(self, schedule: Schedule, reason: str | None) -> None:
+        """Why its run cannot begin, if anything holds it up. The feed tells of it, though no document changes."""
+        before = self.waiting.pop(schedule.uid, None)
+        if reason is not None:
+            self.waiting[schedule.uid] = reason
+        if reason != before:
+            self._deps.changes.add(SCHEDULE, schedule.name)
 
     async def _looked(self, load: Load) -> Load:
         """The load as its workflow is now."""

@@ -1,11 +1,10 @@
 /** Words for names of the API; a newer server may know more of them, which are shown as they are. */
-import { en } from "./en";
-import { t, type Word } from "./words.svelte";
+import { isWord, t } from "./words.svelte";
 
 /** The word; null: the catalogue has none. */
 export function wordFor(prefix: string, name: string): string | null {
   const word = `${prefix}.${name}`;
-  return word in en ? t(word as Word) : null;
+  return isWord(word) ? t(word) : null;
 }
 
 const wordOf = (prefix: string) => (name: string) => wordFor(prefix, name) ?? name;

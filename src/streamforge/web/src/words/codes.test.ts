@@ -5,7 +5,7 @@ import { modelFields } from "../lib/asking.ts";
 import type { Schema } from "../lib/schema.ts";
 import { en } from "./en.ts";
 import { ru } from "./ru.ts";
-import { MEANINGS, UNITS } from "./settingmeanings.ts";
+import { MEANINGS, UNITS } from "./ru/settingmeanings.ts";
 
 const REFERENCE = new URL("../../../../../docs/reference/", import.meta.url);
 const read = (name: string): string => readFileSync(new URL(name, REFERENCE), "utf8");

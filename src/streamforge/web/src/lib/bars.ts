@@ -93,6 +93,19 @@ function judgedOf(bars: Bars, openMs: number, closeMs: number): [number, number]
   return [Math.max(openMs, startMs), Math.min(closeMs, endMs)];
 }
 
+/** So long may the newest records of a live series be on their way to their proof. */
+const SETTLING_MS = 60_000;
+
+/** Bars of a live series: what is newer than what was judged goes on, unless it takes too long. */
+export function goingOn(bars: Bars): Bars {
+  const judgedMs = bars.asked_end_ms;
+  if (judgedMs === null) return bars;
+  const isNew = (at: number): boolean => bars.verdict[at] === "unknown" && (bars.time[at] as number) >= judgedMs;
+  const length = bars.time.filter((_, at) => isNew(at)).length * (bars.step_ms ?? 0);
+  if (length === 0 || length > Math.max(SETTLING_MS, 2 * (bars.step_ms ?? 0))) return bars;
+  return { ...bars, verdict: bars.verdict.map((one, at) => (isNew(at) ? "pending" : one)) };
+}
+
 const COLUMNS = ["time", "open", "high", "low", "close", "volume", "n", "expected", "verdict"] as const;
 
 /** `old` with `news` in the place of its end; null: they are of other lengths, or do not meet. */

@@ -46,7 +46,7 @@ export const en = {
   "table.next": "Next",
   "holes.title": "Holes",
   "holes.none": "There is no hole in view.",
-  "holes.going": "Not over yet, which is no hole: {range}",
+  "holes.going": "Not over, or not proven yet, which is no hole: {range}",
   "holes.shown": { one: "{n} hole in view", other: "{shown} of {n} holes in view" },
   "hole.parts": "Its parts",
   "hole.cause": "Cause",

@@ -58,7 +58,7 @@ export const ru: Translation<typeof en> = {
   "table.next": "Дальше",
   "holes.title": "Пропуски",
   "holes.none": "На виду нет пропусков.",
-  "holes.going": "Ещё не окончено, это не пропуск: {range}",
+  "holes.going": "Ещё не окончено или не доказано, это не пропуск: {range}",
   "holes.shown": {
     one: "На виду {shown} из {n} пропуска",
     few: "На виду {shown} из {n} пропусков",

@@ -12,6 +12,8 @@ const wordOf = (prefix: string) => (name: string) => wordFor(prefix, name) ?? na
 export const letterCode = wordOf("letters.code");
 export const topicKind = wordOf("topics.kind");
 export const verdictWord = wordOf("verdict");
+/** What stands in the pattern of a verdict. */
+export const verdictLetter = (verdict: string): string => wordFor("letter", verdict) ?? "?";
 export const eventWord = wordOf("event");
 export const requestWord = wordOf("request");
 export const sourceWord = wordOf("source");

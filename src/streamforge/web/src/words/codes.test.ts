@@ -2,6 +2,7 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import test from "node:test";
 import { modelFields } from "../lib/asking.ts";
+import { REASONS } from "../lib/reasons.ts";
 import type { Schema } from "../lib/schema.ts";
 import { en } from "./en.ts";
 import { ru } from "./ru.ts";
@@ -56,6 +57,16 @@ test("each name of an enumeration of the API has words", () => {
     if (prefix === undefined) continue;
     const words = names.filter((name) => name !== "").map((name) => `${prefix}.${name}`);
     assert.deepEqual(lacking(words), [], place);
+  }
+});
+
+test("each verdict has a letter of its own, in either language", () => {
+  const words = ["stored", ...REASONS].map((verdict) => `letter.${verdict}`);
+  assert.deepEqual(lacking(words), []);
+  for (const catalogue of [en, ru] as Record<string, unknown>[]) {
+    const letters = words.map((word) => String(catalogue[word]));
+    assert.equal(new Set(letters).size, words.length);
+    assert.ok(letters.every((letter) => /^\p{Lu}$/u.test(letter)));
   }
 });
 

@@ -10,6 +10,7 @@ import type {
 import type { BarRun, Reason } from "../../lib/bars";
 import { LOOKS } from "../../lib/reasons";
 import { TILE } from "../../lib/runs";
+import { verdictLetter } from "../../words/codes.svelte";
 import type { Inks } from "./inks";
 
 type Target = Parameters<IPrimitivePaneRenderer["draw"]>[0];
@@ -131,7 +132,7 @@ export class Shading implements ISeriesPrimitive<Time> {
     context.font = `bold ${12 * ratio}px sans-serif`;
     context.textAlign = "center";
     context.textBaseline = "middle";
-    context.fillText(LOOKS[reason].letter, middle, 6 * ratio + size / 2 + ratio);
+    context.fillText(verdictLetter(reason), middle, 6 * ratio + size / 2 + ratio);
   }
 
   #tile(reason: Reason, ink: string, ratio: number): HTMLCanvasElement {

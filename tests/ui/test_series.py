@@ -343,7 +343,6 @@ def test_with_forced_colours_holes_and_candles_are_there_too(holed: rig.Manager,
         assert coloured == 0
 
 
-
 def test_a_bar_that_still_goes_on_is_marked_and_no_hole(holed: rig.Manager, opened: Opened) -> None:
     page = opened(url_of(holed), "/nothing")
     replaced(page, "**/bars?*", lambda body: body["verdict"].__setitem__(-1, "pending"))
@@ -351,9 +350,13 @@ def test_a_bar_that_still_goes_on_is_marked_and_no_hole(holed: rig.Manager, open
     drawn(page)
     expect(page.get_by_text("60 records · no hole")).to_be_visible()
     expect(page.get_by_text("There is no hole in view.")).to_be_visible()
-    expect(page.get_by_text("Not over, or not proven yet, which is no hole: [2024-08-01 00:59, 2024-08-01 01:00)")).to_be_visible()
+    expect(
+        page.get_by_text("Not over, or not proven yet, which is no hole: [2024-08-01 00:59, 2024-08-01 01:00)")
+    ).to_be_visible()
     assert rows_of(page)[-1][-1] == "not over yet"
-    [marked, before] = [pixels(page, f"{DAY}{a}", f"{DAY}{b}", LINK)[0] for a, b in (("00:59", "01:00"), ("00:50", "00:58"))]
+    [marked, before] = [
+        pixels(page, f"{DAY}{a}", f"{DAY}{b}", LINK)[0] for a, b in (("00:59", "01:00"), ("00:50", "00:58"))
+    ]
     assert 0 < marked < 1200, "a dashed line on either side"
     assert before == 0
 

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, Route, expect
 from tests.e2e import rig
 from tests.ui.conftest import Opened
 from tests.ui.test_access import OPERATOR
-from tests.ui.test_screens import HOUR, TYPE, url_of, violations
+from tests.ui.test_screens import HOUR, TYPE, seen, url_of, violations
 
 LOOKS = (("light", "ru"), ("dark", "en"))
 BUSY = {"status": 503, "code": "busy", "detail": "it is busy", "next_step": "wait"}

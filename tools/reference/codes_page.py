@@ -36,7 +36,7 @@ _FINDINGS = (
 _LETTERS = "\n## Dead letters\n\n`code` of a dead letter, beside the `reason` why it could not be stored.\n\n"
 _PARTS = (
     "\n## Parts of a plan\n\n"
-    "`codes` of a part, beside the `reason` why it is loaded from its source; none where an older version made the plan.\n\n"
+    "`codes` of a part, beside the `reason` why it is loaded from its source; none in an older plan.\n\n"
 )
 
 

@@ -12,8 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamforge.manager.execution.schedule_driver import ScheduleDriver
-from streamforge.manager.persistence.reservations import KEY_KEPT_MS
 from streamforge.manager.persistence.change_notes import SCHEDULE, Changed
+from streamforge.manager.persistence.reservations import KEY_KEPT_MS
 from streamforge.manager.persistence.schedule_store import RUNS_KEPT
 from streamforge.manager.policy import Policy
 from streamforge.manager.schedule import Definition, Load, Missed, Run, RunState

@@ -94,7 +94,14 @@ def fallback_round(workflow: Workflow, plan: Plan, unloaded: Sequence[Remark]) -
     for one in unloaded:
         for span, can_rest in _split(one.span, plan.floor_ms or 0):
             if can_rest and workflow.source is SourceChoice.AUTO and Source.REST in sources_of(workflow):
-                rest.append(Part(span=span, reason=f"its file was not loaded: {one.reason}", codes=(PartCode.FILE_FAILED,), instead=True))
+                rest.append(
+                    Part(
+                        span=span,
+                        reason=f"its file was not loaded: {one.reason}",
+                        codes=(PartCode.FILE_FAILED,),
+                        instead=True,
+                    )
+                )
             else:
                 unknown.append(_replace(verdict_of(span, Verdict.UNKNOWN), cause=one.reason))
     left = [one for part in plan.parts for one in _outside(part, [remark.span for remark in unloaded])]

@@ -14,6 +14,7 @@ addEventListener("keydown", onKey);
 speak(preferences.language).then(
   () => mount(App, { target: document.body }),
   () => {
-    document.body.textContent = "StreamForge did not load: reload the page. StreamForge не загрузился: обновите страницу.";
+    document.body.textContent =
+      "StreamForge did not load: reload the page. StreamForge не загрузился: обновите страницу.";
   },
 );

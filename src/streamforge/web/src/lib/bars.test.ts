@@ -206,7 +206,8 @@ test("what of a live series is newer than what was judged goes on, for a minute"
     { verdict: "pending", there: false },
   ];
   const verdicts = (many: number, judged: number | null) =>
-    goingOn({ ...barsOf(minutes(many), 1), asked_end_ms: judged === null ? null : START_MS + judged * MINUTE_MS }).verdict;
+    goingOn({ ...barsOf(minutes(many), 1), asked_end_ms: judged === null ? null : START_MS + judged * MINUTE_MS })
+      .verdict;
   assert.deepEqual(verdicts(2, 2), ["unknown", "stored", "pending", "pending", "pending"]);
   assert.deepEqual(verdicts(1, 3), ["unknown", "stored", "unknown", "pending"]);
   assert.deepEqual(verdicts(3, 2).slice(2, 5), ["unknown", "unknown", "unknown"], "too long");

@@ -5,8 +5,8 @@ import { modelFields } from "../lib/asking.ts";
 import { REASONS } from "../lib/reasons.ts";
 import type { Schema } from "../lib/schema.ts";
 import { en } from "./en.ts";
-import { ru } from "./ru.ts";
 import { MEANINGS, UNITS } from "./ru/settingmeanings.ts";
+import { ru } from "./ru.ts";
 
 const REFERENCE = new URL("../../../../../docs/reference/", import.meta.url);
 const read = (name: string): string => readFileSync(new URL(name, REFERENCE), "utf8");
@@ -98,7 +98,10 @@ test("each setting of the manager has a meaning in Russian, and each unit a word
   const types = [...table.matchAll(/^\| `[A-Z0-9_]+` \| ([^|]*) \|/gm)].map((found) => found[1] ?? "");
   const units = types.flatMap((type) => /^(?:integer|number|PATTERN=DAYS, …), (.*)$/.exec(type)?.[1] ?? []);
   assert.ok(units.length > 20);
-  assert.deepEqual(units.filter((unit) => !(unit in UNITS)), []);
+  assert.deepEqual(
+    units.filter((unit) => !(unit in UNITS)),
+    [],
+  );
 });
 
 test("each event of a worker has words", () => {

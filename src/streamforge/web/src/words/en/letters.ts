@@ -15,7 +15,10 @@ export const en = {
   "letters.workflow": "The workflow",
   "letters.waiting": { one: "{n} dead letter waits", other: "{n} dead letters wait" },
   "letters.fit": { one: "· {n} of them fits the filters", other: "· {n} of them fit the filters" },
-  "letters.fit.least": { one: "· at least {n} of them fits the filters", other: "· at least {n} of them fit the filters" },
+  "letters.fit.least": {
+    one: "· at least {n} of them fits the filters",
+    other: "· at least {n} of them fit the filters",
+  },
   "letters.reason": "Reason",
   "letters.reason.all": "Any",
   "letters.reason.text": "Text in the reason",

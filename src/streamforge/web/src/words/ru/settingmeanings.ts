@@ -32,8 +32,7 @@ export const MEANINGS: Readonly<Record<string, string>> = {
     'задания корзины, которые этот процесс делает все: список JSON из `{"job": NAME, "environment": {…}}`, чьи переменные важнее переменных процесса',
   STREAMFORGE_BASKET_DIR:
     "где у средства запуска на этой машине есть папка для каждого задания корзины, в которой отмечено, чем оно кончилось",
-  STREAMFORGE_BASKET_REPORT:
-    "файл о том, чем кончились задания корзины; у пода такой есть для последнего сообщения",
+  STREAMFORGE_BASKET_REPORT: "файл о том, чем кончились задания корзины; у пода такой есть для последнего сообщения",
   STREAMFORGE_BASKET_SIZE:
     "сколько загрузчиков потоков одной цели становятся одним процессом или одним Job, если начинают почти одновременно",
   STREAMFORGE_COMPARE_SECONDS:
@@ -58,16 +57,14 @@ export const MEANINGS: Readonly<Record<string, string>> = {
   STREAMFORGE_IMAGE_PULL_SECRETS: "секреты со входом в реестр образов, например `regcred`",
   STREAMFORGE_IMAGE_REGISTRY: "где лежат образы рабочих сервисов: `REGISTRY/TARGET:VERSION`",
   STREAMFORGE_IMAGE_VERSION: "версия образов рабочих сервисов",
-  STREAMFORGE_K8S_ARANGO_CA_SECRET:
-    "где для рабочих сервисов лежит ЦС ArangoDB, например `arangodb-ca/ca.crt`",
+  STREAMFORGE_K8S_ARANGO_CA_SECRET: "где для рабочих сервисов лежит ЦС ArangoDB, например `arangodb-ca/ca.crt`",
   STREAMFORGE_K8S_ARCHIVE_CACHE:
     "том для файлов архива в поде, который их загружает, на его узле; три четверти занимают файлы",
   STREAMFORGE_K8S_ARCHIVE_CLAIM: "PersistentVolumeClaim, который хранит эти файлы вместо него, один на все такие поды",
   STREAMFORGE_K8S_CONTEXT: "контекст из kubeconfig",
   STREAMFORGE_K8S_CPU_LIMIT: "сколько процессора рабочий сервис получает самое большее",
   STREAMFORGE_K8S_CPU_REQUEST: "сколько процессора рабочему сервису обеспечено",
-  STREAMFORGE_K8S_DATA_CLAIM:
-    "PersistentVolumeClaim с каталогом данных встроенных шины и хранилища, на узле менеджера",
+  STREAMFORGE_K8S_DATA_CLAIM: "PersistentVolumeClaim с каталогом данных встроенных шины и хранилища, на узле менеджера",
   STREAMFORGE_K8S_DEADLINE_SECONDS: "рабочий сервис, который работает дольше, завершает Kubernetes",
   STREAMFORGE_K8S_EVICTION_SECONDS:
     "сколько ещё работает загрузчик потока, чей под завершают, чтобы другая попытка заменила его без пропуска",
@@ -77,13 +74,11 @@ export const MEANINGS: Readonly<Record<string, string>> = {
     "память, которую каждый следующий загрузчик корзины добавляет к обеспеченной памяти пода и к её пределу",
   STREAMFORGE_K8S_MEMORY_LIMIT: "память, за пределом которой рабочий сервис завершают",
   STREAMFORGE_K8S_MEMORY_REQUEST: "память, которая рабочему сервису обеспечена",
-  STREAMFORGE_K8S_NODE_SELECTOR:
-    "метки узлов, на которых работают сервисы, например `streamforge-worker=true`",
+  STREAMFORGE_K8S_NODE_SELECTOR: "метки узлов, на которых работают сервисы, например `streamforge-worker=true`",
   STREAMFORGE_K8S_PRIORITY_CLASS: "PriorityClass рабочих сервисов",
   STREAMFORGE_K8S_SECRET_ENV:
     "переменные рабочих сервисов, чьи значения лежат в секрете, например `KAFKA_PASSWORD=user-streamforge/password`",
-  STREAMFORGE_K8S_STREAM_CA_SECRET:
-    "где для рабочих сервисов лежит ЦС потоков биржи, если это не системный",
+  STREAMFORGE_K8S_STREAM_CA_SECRET: "где для рабочих сервисов лежит ЦС потоков биржи, если это не системный",
   STREAMFORGE_K8S_TTL_SECONDS: "сколько остаётся завершившийся Job, чтобы на него посмотреть",
   STREAMFORGE_K8S_WORKER_CONFIGMAPS: "ConfigMaps, чьи ключи становятся переменными рабочих сервисов",
   STREAMFORGE_K8S_WORKER_ENV:

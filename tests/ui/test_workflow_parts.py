@@ -128,7 +128,7 @@ def test_what_the_server_says_by_name_is_said_in_russian(retried: tuple[rig.Mana
     expect(page.locator(".failed strong")).to_have_text(re.compile("Остались пропуски"))
     expect(page.locator(".failed [lang=en]").first).to_have_text("2 holes are left")
     expect(page.get_by_role("table", name="Покрытие по последнему доказательству")).to_contain_text("сохранено")
-    expect(page.get_by_role("table", name="План")).to_contain_text("запросыхватит нескольких запросов")
+    expect(page.get_by_role("table", name="План")).to_contain_text("запросыархив не спрашивают")
     expect(page.get_by_role("table", name="События")).to_contain_text("завершён")
     page.goto(f"{url_of(manager)}/ui/settings")
     told = page.get_by_role("row").filter(has_text="STREAMFORGE_HEARTBEAT_SECONDS")

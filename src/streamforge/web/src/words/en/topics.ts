@@ -32,6 +32,7 @@ export const en = {
   "topics.readers": { one: "{n} reader, {running} running", other: "{n} readers, {running} running" },
   "topics.readers.none": "nobody that is known",
   "topics.heard": "last heard of",
+  "topics.col.heard": "Last heard of",
   "topics.first": "First page",
   "topics.next": "Next page",
   "topics.back": "All topics",

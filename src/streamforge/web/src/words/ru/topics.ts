@@ -39,6 +39,7 @@ export const ru: Translation<typeof en> = {
   },
   "topics.readers.none": "никто из известных",
   "topics.heard": "последняя весть",
+  "topics.col.heard": "Последняя весть",
   "topics.first": "Первая страница",
   "topics.next": "Следующая страница",
   "topics.back": "Все темы",

@@ -113,7 +113,7 @@ export class Shading implements ISeriesPrimitive<Time> {
     context.globalAlpha = 1;
     context.lineWidth = ratio;
     context.setLineDash([4 * ratio, 4 * ratio]);
-    context.strokeRect(left, -ratio, width, bitmapSize.height + 2 * ratio);
+    context.strokeRect(left + ratio / 2, -ratio, width - ratio, bitmapSize.height + 2 * ratio);
     context.setLineDash([]);
   }
 

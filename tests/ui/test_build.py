@@ -53,9 +53,8 @@ def test_the_first_route_is_small(manager: rig.Manager, opened: Opened) -> None:
     loaded = page.evaluate("performance.getEntriesByType('resource').map((one) => new URL(one.name).pathname)")
     parts = ["index.html", *(path.removeprefix("/ui/") for path in loaded if path.startswith("/ui/"))]
     screens = {path.stem for path in (WEB / "src" / "screens").glob("*.svelte")}
-    assert {path.removeprefix("assets/").partition("-")[0] for path in parts if path.endswith(".js")} & screens == {
-        "Workflows"
-    }
+    scripts = {path.removeprefix("assets/").partition("-")[0] for path in parts if path.endswith(".js")}
+    assert scripts & {*screens, "en", "ru"} == {"Workflows", "en"}
     assert sum(len(gzip.compress((WEB / "dist" / path).read_bytes())) for path in parts) < FIRST_ROUTE_BYTES
     assert len(loaded) < FIRST_ROUTE_REQUESTS
 

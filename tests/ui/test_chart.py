@@ -91,8 +91,7 @@ def test_the_order_book_of_the_chosen_bar_stands_beside_it_and_a_failure_is_told
     page.keyboard.press("End")
     expect(told).to_contain_text("the book is busy")
     expect(book).to_have_count(0)
-    page.unroute("**/books/**")
-    page.get_by_role("button", name="Ask again").click()
+    page.unroute("**/books/**")  # it asks again by itself
     expect(book).to_be_visible()
     expect(told).to_have_count(0)
     # Nor is it hidden that nobody knows what is stored beside the series.
@@ -100,7 +99,6 @@ def test_the_order_book_of_the_chosen_bar_stands_beside_it_and_a_failure_is_told
     page.reload()
     expect(told).to_contain_text("the book is busy")
     page.unroute("**/coverage?prefix=*")
-    page.get_by_role("button", name="Ask again").click()
     expect(told).to_have_count(0)
 
 
@@ -122,8 +120,15 @@ def test_a_click_on_a_hole_tells_of_it_where_it_is_seen(recorded: rig.Manager, o
     drawn(page)
     box = page.locator(".chart").bounding_box()
     assert box is not None
+    page.route("**/coverage/BTCUSDT/**", lambda route: route.fulfill(status=503, json=BUSY))
     page.mouse.click(box["x"] + box["width"] * 0.4, box["y"] + 100)
     hole = page.get_by_role("region", name=f"unknown {HOLE}")
+    repair = hole.get_by_role("button", name="Repair")
+    expect(hole.get_by_role("alert")).to_contain_text("the book is busy")
+    expect(repair).to_have_attribute("aria-disabled", "true")
+    page.unroute("**/coverage/BTCUSDT/**")  # it asks again by itself
+    expect(hole.get_by_role("alert")).to_have_count(0)
+    expect(repair).to_have_attribute("aria-disabled", "false")
     expect(hole).to_contain_text("streamforge load")
     expect(hole).to_be_in_viewport(ratio=1)
 
@@ -161,9 +166,9 @@ def test_back_leads_to_the_view_before(recorded: rig.Manager, opened: Opened) ->
     page.get_by_label("From").fill("2024-08-01T00:30Z")
     page.get_by_role("button", name="Show", exact=True).click()
     went()
-    page.get_by_role("button", name="All that is stored").click()
+    page.get_by_role("button", name="All that was asked for").click()
     went()
-    page.get_by_role("button", name="All that is stored").click()
+    page.get_by_role("button", name="All that was asked for").click()
     drawn(page)
     assert page.evaluate("history.length") == first + len(views) - 1
     for url in reversed(views[:-1]):

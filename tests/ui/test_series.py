@@ -186,7 +186,7 @@ def test_zoom_and_pan_change_the_address_and_the_bars(holed: rig.Manager, opened
     drawn(page)
     expect(page.get_by_label("From")).to_have_value("2023-07-01T00:00:00Z")
     expect(page.get_by_label("To")).to_have_value("2023-07-02T00:00:00Z")
-    page.get_by_role("button", name="All that is stored").click()
+    page.get_by_role("button", name="All that was asked for").click()
     expect(page.get_by_text("bars of 1m")).to_be_visible()
     expect(page).to_have_url(re.compile(quote(f"start={DAY}00:00:00Z", safe="=")))
     drawn(page)
@@ -208,7 +208,7 @@ def test_keyboard_alone(holed: rig.Manager, opened: Opened) -> None:
     page = opened(url_of(holed), f"/series/BTCUSDT/{TYPE}")
     drawn(page)
     keys, told = page.keyboard, page.locator("[aria-live=polite]")
-    page.get_by_role("button", name="All that is stored").focus()
+    page.get_by_role("button", name="All that was asked for").focus()
     keys.press("Tab")
     expect(page.get_by_role("application", name=f"Chart of BTCUSDT {TYPE}")).to_be_focused()
     keys.press("Home")
@@ -349,6 +349,23 @@ def test_with_forced_colours_holes_and_candles_are_there_too(holed: rig.Manager,
         assert dark > 100
         assert light > 100
         assert coloured == 0
+
+
+def test_a_bar_that_still_goes_on_is_marked_and_no_hole(holed: rig.Manager, opened: Opened) -> None:
+    page = opened(url_of(holed), "/nothing")
+    replaced(page, "**/bars?*", lambda body: body["verdict"].__setitem__(-1, "pending"))
+    page.goto(f"{url_of(holed)}/ui{chart('ETHUSDT', f'{DAY}00:30Z', f'{DAY}01:00Z')}")
+    drawn(page)
+    expect(page.get_by_text("60 records · no hole")).to_be_visible()
+    expect(page.get_by_text("There is no hole in view.")).to_be_visible()
+    expect(
+        page.get_by_text("Not over, or not proven yet, which is no hole: [2024-08-01 00:59, 2024-08-01 01:00)")
+    ).to_be_visible()
+    assert rows_of(page)[-1][-1] == "not over yet"
+    spans = ("00:59", "01:00"), ("00:59:15", "00:59:45")
+    marked, within = (pixels(page, f"{DAY}{first}", f"{DAY}{end}", LINK)[0] for first, end in spans)
+    assert marked > 0, "a dashed line on either side"
+    assert within == 0, "no pattern, no letter"
 
 
 @pytest.mark.parametrize(("theme", "language"), [("light", "en"), ("dark", "en"), ("light", "ru"), ("dark", "ru")])

@@ -104,7 +104,8 @@ def test_what_the_plan_says_is_what_then_happens(desk: rig.Manager, filled: Fill
 
 
 def test_each_parameter_of_a_target_has_words(desk: rig.Manager) -> None:
-    words = (ROOT / "src/streamforge/web/src/words/fields.ts").read_text(encoding="utf-8")
+    folder = ROOT / "src/streamforge/web/src/words"
+    words = "".join((folder / language / "fields.ts").read_text(encoding="utf-8") for language in ("en", "ru"))
     for target in desk.api.get("/targets").json()["targets"]:
         if target["role"] != "diagnostic":
             for key in [f"target.{target['target']}", *(f"hint.{name}" for name in target["parameters"]["properties"])]:

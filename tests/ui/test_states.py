@@ -11,7 +11,7 @@ from playwright.sync_api import Page, Route, expect
 from tests.e2e import rig
 from tests.ui.conftest import Opened
 from tests.ui.test_access import OPERATOR
-from tests.ui.test_screens import HOUR, TYPE, url_of, violations
+from tests.ui.test_screens import HOUR, TYPE, seen, url_of, violations
 
 LOOKS = (("light", "ru"), ("dark", "en"))
 BUSY = {"status": 503, "code": "busy", "detail": "it is busy", "next_step": "wait"}
@@ -116,3 +116,19 @@ def test_screens_that_have_failed(guarded: rig.Manager, opened: Opened) -> None:
         expect(page.locator("main .failed").first).to_be_visible()
         assert (path, violations(page)) == (path, [])
         assert page.evaluate("document.documentElement.scrollWidth") <= 390
+
+
+def test_a_language_that_does_not_load_leaves_the_one_that_is_shown(calm: rig.Manager, opened: Opened) -> None:
+    page = opened(url_of(calm))
+    seen(page, "Workflows")
+    language = page.locator(".settings select").nth(2)
+    page.route("**/assets/ru-*", lambda route: route.abort())
+    language.select_option("ru")
+    expect(language).to_have_value("en")
+    seen(page, "Workflows")
+    page.unroute("**/assets/ru-*")
+    page.reload()
+    with page.expect_response("**/assets/ru-*"):
+        language.select_option("ru")
+    seen(page, "Рабочие процессы")
+    expect(page.locator("html")).to_have_attribute("lang", "ru")

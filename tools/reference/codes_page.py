@@ -1,13 +1,14 @@
-"""The page of codes: of problems that the API answers, of failures, of findings and of dead letters."""
+"""The page of codes: of problems that the API answers, of failures, findings, dead letters and parts of a plan."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from streamforge.manager import failure_codes, finding_codes, letter_codes, problem_codes
+from streamforge.manager import failure_codes, finding_codes, letter_codes, part_codes, problem_codes
 from streamforge.manager.failure_codes import FailureCode
 from streamforge.manager.finding_codes import FindingCode
 from streamforge.manager.letter_codes import LetterCode
+from streamforge.manager.part_codes import PartCode
 from streamforge.manager.problem_codes import ProblemCode
 
 _ABOUT = (
@@ -33,20 +34,26 @@ _FINDINGS = (
 
 
 _LETTERS = "\n## Dead letters\n\n`code` of a dead letter, beside the `reason` why it could not be stored.\n\n"
+_PARTS = (
+    "\n## Parts of a plan\n\n"
+    "`codes` of a part, beside the `reason` why it is loaded from its source; none in an older plan.\n\n"
+)
 
 
 def codes_page() -> str:
     """The page as Markdown."""
     failures = _FAILURES + _table(failure_codes.MEANINGS)
     of_workflows = _ABOUT + _table(problem_codes.MEANINGS) + failures
-    return of_workflows + _FINDINGS + _table(finding_codes.MEANINGS) + _LETTERS + _table(letter_codes.MEANINGS)
+    of_records = _LETTERS + _table(letter_codes.MEANINGS) + _PARTS + _table(part_codes.MEANINGS)
+    return of_workflows + _FINDINGS + _table(finding_codes.MEANINGS) + of_records
 
 
 def _table(
     meanings: Mapping[ProblemCode, str]
     | Mapping[FailureCode, str]
     | Mapping[FindingCode, str]
-    | Mapping[LetterCode, str],
+    | Mapping[LetterCode, str]
+    | Mapping[PartCode, str],
 ) -> str:
     rows = [f"| `{code}` | {text} |" for code, text in meanings.items()]
     return "\n".join(["| code | meaning |", "|---|---|", *rows]) + "\n"

@@ -13,6 +13,7 @@ import msgspec
 
 from streamforge.manager import handover_answers, request_answers, topic_answers
 from streamforge.manager.live_answers import Live
+from streamforge.manager.part_codes import PartCode
 from streamforge.manager.workflow import ENDED, Failure, Status, StepStatus
 from streamforge_utils.model import timeranges
 from streamforge_utils.model.coverage import Verdict
@@ -266,6 +267,7 @@ class PlanPart(msgspec.Struct, frozen=True, kw_only=True):
     end_ms: int
     source: Annotated[str, one_of(Source)]
     reason: Annotated[str, meaning("Why it is loaded.")] = ""
+    codes: Annotated[tuple[Annotated[str, one_of(PartCode)], ...], meaning("The same for programs.")] = ()
 
 
 class Workflow(WorkflowSummary, frozen=True, kw_only=True):

@@ -42,6 +42,7 @@ LEFT = "sent, and left on the topic: a retry stores it"
 
 _AT_ONCE = 32
 """Series whose coverage is read at once."""
+_NONE_WANTED = (Verdict.CLOSED, Verdict.PENDING, Verdict.EXPIRED)
 
 
 class Sources(Protocol):
@@ -111,7 +112,9 @@ class Reports:
             segments = () if told is None else self._report(known, "asked", told).segments
             has_grid = rule_of(known.series).is_fixed(known.grid_ms)
             records = sum(segment.records for segment in segments) if has_grid or span is None else None
-            found.append(series_answer(known.series, span, segments, records))
+            asked = extent(s for s in known.segments if s.verdict not in _NONE_WANTED) or told
+            every = segments if asked is None or asked == told else self._report(known, "asked", asked).segments
+            found.append(series_answer(known.series, span, segments, records, every))
             await asyncio.sleep(0)
         return found
 

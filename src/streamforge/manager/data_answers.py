@@ -134,6 +134,12 @@ class Series(msgspec.Struct, frozen=True, kw_only=True):
         ),
     ]
     verdicts: Annotated[list[VerdictSum], meaning("What the same ranges, and what is stored, add up to.")]
+    asked_start_ms: Annotated[
+        int | None,
+        meaning("From where to where it was asked for, without what is closed, not over or expired at the ends."),
+    ]
+    asked_end_ms: int | None
+    asked: Annotated[list[VerdictSum], meaning("What that range adds up to.")]
     coverage: Annotated[str, meaning("Where its coverage is.")]
 
 

@@ -29,6 +29,7 @@ from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.model.topic_reading import JSON_TYPE
 
 A = TypeVar("A", bound=msgspec.Struct)
+_Segments = Sequence[coverage.Segment]
 
 _EPOCH_YEAR_END_MS = 253_402_300_799_999  # the last millisecond of the year 9999
 
@@ -342,9 +343,9 @@ def _where_known(segment: coverage.Segment) -> dict[str, Any]:
 
 
 def series_answer(
-    series: Series, span: TimeRange | None, segments: Sequence[coverage.Segment], records: int | None
+    series: Series, span: TimeRange | None, segments: _Segments, records: int | None, asked: _Segments
 ) -> data_answers.Series:
-    """A series for a list. span: of what is stored. segments: of all that is stored, or was and is gone."""
+    """A series for a list. span: of what is stored. segments: of that, or of what was and is gone. asked: of more."""
     type_name = type_of(series)
     return data_answers.Series(
         symbol=series.symbol,
@@ -354,6 +355,9 @@ def series_answer(
         complete=bool(segments) and _is_complete(segments),
         holes=sum(segment.verdict is not Verdict.STORED for segment in segments),
         verdicts=_verdict_sums(segments),
+        asked_start_ms=asked[0].start_ms if asked else None,
+        asked_end_ms=asked[-1].end_ms if asked else None,
+        asked=_verdict_sums(asked),
         coverage=f"/coverage/{quote(series.symbol, safe='')}/{type_name}",
     )
 

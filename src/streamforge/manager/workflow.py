@@ -175,14 +175,14 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Part(msgspec.Struct, frozen=True, kw_only=True):
-    """A range that is to be loaded. reason: why it is, for a person. instead: another source failed before.
-
-    first_id: behind the last record that is stored right before it, of a kind that has ids.
+    """A range that is to be loaded. reason: why it is, for a person; codes: the same, of `PartCode`s or newer ones.
+    instead: another source failed before. first_id: behind the record that is stored right before it, where it has one.
     """
 
     span: TimeRange
     source: Source = Source.REST
     reason: str = ""
+    codes: tuple[str, ...] = ()
     instead: bool = False
     first_id: int | None = None
 

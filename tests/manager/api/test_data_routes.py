@@ -167,6 +167,19 @@ async def test_coverage_takes_ranges_relative_to_now(service: MemoryService) -> 
         assert problem(refused, 422, "invalid-input")["detail"].endswith("is not understood: did you mean -1h?")
 
 
+async def test_a_series_is_listed_also_with_what_lacks_behind_its_last_record(
+    client: httpx.AsyncClient, service: MemoryService
+) -> None:
+    first, second, third, end = (START_MS + hours * 60 * MINUTE_MS for hours in range(4))
+    known = [(first, second, Verdict.CLOSED), (second, third, Verdict.STORED), (third, end, Verdict.UNKNOWN)]
+    segments = [Segment(start_ms=start, end_ms=stop, verdict=verdict, collection="c") for start, stop, verdict in known]
+    await service.know(Series("BTCUSDT", "candles", "1h"), segments)
+    [one] = (await client.get("/series")).json()["series"]
+    assert (one["start_ms"], one["end_ms"], one["holes"]) == (second, third, 0)
+    assert (one["asked_start_ms"], one["asked_end_ms"]) == (second, end)
+    assert [(said["verdict"], said["segments"]) for said in one["asked"]] == [("stored", 1), ("unknown", 1)]
+
+
 async def test_series_are_listed_with_span_count_and_holes(client: httpx.AsyncClient, service: MemoryService) -> None:
     await service.know(Series("BTCUSDT", "candles", "1m"), SEGMENTS)
     stored, exchange = (

@@ -56,8 +56,10 @@ def stored(first: float, last: float) -> Segment:
     return Segment(start_ms=hour(first), end_ms=hour(last), verdict=Verdict.STORED, collection="c")
 
 
-def parts_of(*parts: tuple[float, float], why: str = "by requests alone: no archive is asked") -> tuple[Part, ...]:
-    return tuple(replace(part, reason=why) for part in rest(*load(*parts)))
+def parts_of(*parts: tuple[float, float], again: bool = False) -> tuple[Part, ...]:
+    why = ("it was asked for again: " if again else "") + "by requests alone: no archive is asked"
+    codes = ("asked-again", "requests-alone") if again else ("requests-alone",)
+    return tuple(replace(part, reason=why, codes=codes) for part in rest(*load(*parts)))
 
 
 def load(*parts: tuple[float, float]) -> tuple[str, ...]:
@@ -137,7 +139,7 @@ async def test_a_plan_of_a_range_over_listing_delisting_and_now() -> None:
     assert await plan_of(there, 4, 11, known, again=True) == Plan(
         exchange_now_ms=hour(30.5),
         until_ms=hour(11),
-        parts=parts_of((4, 11), why="it was asked for again"),
+        parts=parts_of((4, 11), again=True),
         expected=7,
         there=0,
         bars=7,

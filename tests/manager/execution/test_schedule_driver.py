@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamforge.manager.execution.schedule_driver import ScheduleDriver
+from streamforge.manager.persistence.change_notes import SCHEDULE, Changed
 from streamforge.manager.persistence.reservations import KEY_KEPT_MS
 from streamforge.manager.persistence.schedule_store import RUNS_KEPT
 from streamforge.manager.policy import Policy
@@ -312,6 +313,10 @@ async def test_a_pattern_is_read_anew_by_each_run_and_takes_in_what_is_delisted(
     await rig.later(30 * MINUTE_MS)
     assert await rig.turn() >= 1
     assert "no route" in str((await rig.world.manager.schedules.get("s")).waiting)
+    rig.world.deps.changes.take()
+    exchange.failing = RetryableError("nobody answers")
+    assert await rig.turn() >= 1
+    assert Changed(SCHEDULE, "s") in rig.world.deps.changes.take()[0], "no document has changed"
     exchange.failing = None
     first = exchange.listed[0]
     exchange.listed = [

@@ -59,6 +59,10 @@ async def plan_of(
     return plan, archive
 
 
+def codes(plan: Plan) -> list[tuple[str, ...]]:
+    return [part.codes for part in plan.parts]
+
+
 def told(plan: Plan) -> list[tuple[str, str, str]]:
     return [(str(part.span), part.source.value, part.reason) for part in plan.parts]
 
@@ -78,6 +82,7 @@ async def test_a_year_is_two_parts_and_the_last_one_takes_three_requests() -> No
         ),
         ("2024-11-27:2024-11-28T12:00Z", "rest", "no file of 2024-11-27 yet; 2024-11-28 is not over"),
     ]
+    assert codes(plan) == [("files-save-requests",), ("no-file", "day-not-over")]
     assert plan.expected == plan.bars == (NOW - parse_time_range("2024").start_ms) // MINUTE_MS
 
 
@@ -88,11 +93,13 @@ async def test_one_month_names_its_file() -> None:
     ]
     again, _ = await plan_of("2024-03", MONTHS, again=True)
     assert again.parts[0].reason == f"it was asked for again: {plan.parts[0].reason}"
+    assert codes(again) == [("asked-again", "files-save-requests")]
 
 
 async def test_for_a_few_requests_the_archive_is_not_even_asked() -> None:
     plan, archive = await plan_of("2024-03-05", MONTHS)
     assert (told(plan), archive.asked) == ([("2024-03-05:2024-03-06", "rest", "2 requests")], [])
+    assert codes(plan) == [("few-requests",)]
     plan, archive = await plan_of("2024-03", MONTHS, [stored("2024-03-02:2024-03-31")])
     assert [part.source for part in plan.parts] == [Source.REST, Source.REST], "two days, each two requests"
     assert archive.asked == []
@@ -124,7 +131,7 @@ async def test_an_archive_that_is_down_is_done_without_and_the_reason_says_so() 
     span = parse_time_range("2024-03")
     (part,) = (await sources.divide(archive, SERIES, [span])).parts
     assert (part.span, part.source) == (span, Source.REST)
-    assert part.reason == "the archive does not answer: no route to it"
+    assert (part.reason, part.codes) == ("the archive does not answer: no route to it", ("archive-failed",))
     with pytest.raises(RetryableError, match="no route"):
         await Sources(kind=kind_of(SERIES), now_ms=NOW, records=minutes, alone="so").divide(archive, SERIES, [span])
     plan, other = await plan_of("2024-03", MONTHS, without="loader-producer: 3 attempts failed")
@@ -143,6 +150,7 @@ async def test_very_many_parts_become_fewer_and_all_of_it_is_loaded() -> None:
     assert MAX_RANGES - 10 < len(found.parts) <= MAX_RANGES
     assert whole([part.span for part in found.parts]) == ranges
     assert found.parts[0].reason == "its parts are too many for files"
+    assert found.parts[0].codes == ("too-many-parts",)
 
 
 def day_file(start_ms: int, number: int) -> ArchiveFile:

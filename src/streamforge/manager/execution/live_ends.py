@@ -15,6 +15,7 @@ from streamforge.manager.execution.live_comparison import Comparison
 from streamforge.manager.lifecycle.facts import Left, Planned, Proven
 from streamforge.manager.lifecycle.live_pace import left_s
 from streamforge.manager.live_ledger import Ledger
+from streamforge.manager.part_codes import PartCode
 from streamforge.manager.symbols import TRADING
 from streamforge.manager.workflow import Part, Plan, Proof, Workflow
 from streamforge_utils.model.coverage import Verdict
@@ -63,7 +64,8 @@ async def begun(deps: Dependencies, workflow: Workflow) -> Planned:
         supplements=0 if before is None else before.supplements,
         untraded="" if info.status == TRADING else info.status,
     )
-    part = Part(span=TimeRange(stream_ms, stream_ms + 1000), source=Source.STREAM, reason="it goes on from here")
+    span, codes = TimeRange(stream_ms, stream_ms + 1000), (PartCode.STREAM_BEGINS,)
+    part = Part(span=span, source=Source.STREAM, reason="it goes on from here", codes=codes)
     plan = Plan(exchange_now_ms=exchange_now_ms, parts=(part,))
     condition = partial(deps.workflows.check_epoch, workflow)
     learnt = Plan(exchange_now_ms=exchange_now_ms, first_ms=first_ms, last_ms=known.last_ms)

@@ -177,8 +177,7 @@ async def planned(
         floor_ms=first_ms if bounds.floor else 0,
         floor=bounds.floor,
         alone=ONLY_ARCHIVED if plan.archived else _ALONE if alone else "",
-        asked="it was asked for again" if again else "by requests alone: no archive is asked",
-        prefix="it was asked for again: " if again else "",
+        again=again,
     )
     divided = await sources.divide(archive, series, [*older, *ranges], without)
     load = [_segment(part.span.start_ms, part.span.end_ms, Verdict.UNKNOWN) for part in divided.parts]

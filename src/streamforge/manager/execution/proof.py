@@ -12,6 +12,7 @@ from streamforge.manager.archived_symbols import ONLY_ARCHIVED
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.planner import ExchangeFailed
 from streamforge.manager.execution.source_plan import LIST_WITHIN_S
+from streamforge.manager.part_codes import PartCode
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.persistence.record_chain import with_breaks
 from streamforge.manager.persistence.record_count import between_stored, counted, gone, survey, with_causes
@@ -265,7 +266,7 @@ async def _in_archive(deps: Dependencies, workflow: Workflow, plan: Plan, found:
     reason = "the exchange gave none of it by requests: a file may have it"
     over = [one for one in files if one.span.end_ms <= plan.exchange_now_ms]
     return tuple(
-        Part(span=hole, source=Source.ARCHIVE, reason=reason)
+        Part(span=hole, source=Source.ARCHIVE, reason=reason, codes=(PartCode.LEFT_BY_REQUESTS,))
         for hole in holes
         if any(one.span.start_ms <= hole.start_ms and hole.end_ms <= one.span.end_ms for one in over)
     )

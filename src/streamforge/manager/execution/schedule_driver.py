@@ -16,6 +16,7 @@ import structlog
 
 from streamforge.manager.actor import acting
 from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.persistence.change_notes import SCHEDULE
 from streamforge.manager.persistence.schedule_store import StoredSchedule, key_of
 from streamforge.manager.schedule import (
     GOES_ON,
@@ -176,7 +177,7 @@ class ScheduleDriver:
                 self._waits_no_more(schedule)
                 return run.failed(reason, now_ms)
             self._failures[schedule.uid] = self._failures.get(schedule.uid, 0) + 1
-            self.waiting[schedule.uid] = reason
+            self._wait(schedule, reason)
             return run
         self._waits_no_more(schedule)
         symbols: dict[str, None] = {}
@@ -199,7 +200,7 @@ class ScheduleDriver:
             if self._deps.clock.now_ms() - run.begun_ms > self.GIVE_UP_MS:
                 return Load(symbol=symbol, status=REFUSED, reason=f"it could not begin for a day: {error}")
             self._failures[schedule.uid] = self._failures.get(schedule.uid, 0) + 1
-            self.waiting[schedule.uid] = str(error)
+            self._wait(schedule, str(error))
             return None
         except (PermanentError, ConfigError, KeyReused) as error:
             return Load(symbol=symbol, status=REFUSED, reason=str(error))
@@ -207,7 +208,15 @@ class ScheduleDriver:
 
     def _waits_no_more(self, schedule: Schedule) -> None:
         self._failures.pop(schedule.uid, None)
-        self.waiting.pop(schedule.uid, None)
+        self._wait(schedule, None)
+
+    def _wait(self, schedule: Schedule, reason: str | None) -> None:
+        """Why its run cannot begin, if anything holds it up. The feed tells of it, though no document changes."""
+        before = self.waiting.pop(schedule.uid, None)
+        if reason is not None:
+            self.waiting[schedule.uid] = reason
+        if reason != before:
+            self._deps.changes.add(SCHEDULE, schedule.name)
 
     async def _looked(self, load: Load) -> Load:
         """The load as its workflow is now."""

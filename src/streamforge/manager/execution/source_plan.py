@@ -13,6 +13,7 @@ from typing import NamedTuple
 import msgspec
 
 from streamforge.manager.lifecycle.rounds import MAX_RANGES
+from streamforge.manager.part_codes import PartCode
 from streamforge.manager.workflow import Part
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import PermanentError, RetryableError
@@ -48,8 +49,8 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
     """What a plan knows of its sources.
 
     records: of a range, about; None: not known. floor_ms: requests give nothing before it, and floor is why. alone:
-    why files are the only source. asked: why it is loaded, where requests are the only source. prefix: begins any other
-    reason. files: that are published and whole. silence: why no file is known, although there may be some.
+    why files are the only source. again: what is stored is wanted, too. files: that are published and whole.
+    silence: why no file is known, although there may be some.
     """
 
     kind: RecordKind
@@ -58,8 +59,7 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
     floor_ms: int = 0
     floor: str = ""
     alone: str = ""
-    asked: str = ""
-    prefix: str = ""
+    again: bool = False
     files: tuple[ArchiveFile, ...] = ()
     silence: str = ""
 
@@ -73,9 +73,10 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
         below = [one for one in ranges if one.start_ms < self.floor_ms]
         if not ranges or (archive is None and not self.alone):
             unknown = [_unknown(one, self.floor) for one in below]
-            return Divided([Part(span=one, reason=self.asked) for one in ranges if one not in below], unknown)
+            parts = [self._part(one, Source.REST, [_REQUESTS_ALONE]) for one in ranges if one not in below]
+            return Divided(parts, unknown)
         if not (without or below or self.alone or self._need_files(ranges)):
-            return self._divided([_Piece(one, Source.REST, [_many(self.requests(one), "request")]) for one in ranges])
+            return self._divided([_Piece(one, Source.REST, [_few(self.requests(one))]) for one in ranges])
         listed = msgspec.structs.replace(self, silence=without)
         if archive is not None and not without:
             listed = await self._listed(archive, series, TimeRange(ranges[0].start_ms, ranges[-1].end_ms))
@@ -120,9 +121,8 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
                 found.unknown.append(_unknown(piece.span, cause))
                 continue
             is_archive = piece.source is Source.ARCHIVE
-            reason = self._saving(piece.span) if is_archive else _several(piece.reasons)
-            instead = bool(self.silence) and not is_archive
-            found.parts.append(Part(span=piece.span, source=piece.source, reason=self.prefix + reason, instead=instead))
+            why = [self._saving(piece.span)] if is_archive else piece.reasons
+            found.parts.append(self._part(piece.span, piece.source, why))
             older += self.held(piece.span) if is_archive and piece.span.start_ms < self.floor_ms else 0
         return found._replace(older=older, files=self.files)
 
@@ -136,7 +136,7 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
             if self.alone or span.start_ms < self.floor_ms:
                 continue
             count -= len(pieces[span]) - 1
-            pieces[span] = [_Piece(span, Source.REST, ["its parts are too many for files"])]
+            pieces[span] = [_Piece(span, Source.REST, [_TOO_MANY])]
         return [piece for span in ranges for piece in pieces[span]]
 
     def _pieces(self, span: TimeRange) -> list[_Piece]:
@@ -157,28 +157,49 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
         if has_file:
             requests = self.requests(span) if requestable else 0
             if requestable and requests <= FEW_REQUESTS:
-                return [_Piece(span, Source.REST, [_many(requests, "request")])]
+                return [_Piece(span, Source.REST, [_few(requests)])]
             return [_Piece(span, Source.ARCHIVE, [])]
-        why = [(span, self.silence)] if self.silence else _absence(span, self.now_ms)
+        why = [(span, self._silent)] if self.silence else _absence(span, self.now_ms)
         if self.alone:
             return [_Piece(one, None, [reason]) for one, reason in why]
         pieces = []
+        none = [_Why(PartCode.ONLY_FILES, self.floor), *([self._silent] if self.silence else [])]
         for one, reason in why:
             below = one.intersection(TimeRange(0, self.floor_ms)) if self.floor_ms > 0 else None
             if below is not None:
-                pieces.append(_Piece(below, None, [self.floor, *([self.silence] if self.silence else [])]))
+                pieces.append(_Piece(below, None, none))
             if one.end_ms > self.floor_ms:
                 above = TimeRange(max(one.start_ms, self.floor_ms), one.end_ms)
                 pieces.append(_Piece(above, Source.REST, [reason]))
         return pieces
 
-    def _saving(self, span: TimeRange) -> str:
+    @property
+    def _silent(self) -> _Why:
+        return _Why(PartCode.ARCHIVE_FAILED, self.silence)
+
+    def _part(self, span: TimeRange, source: Source, why: Sequence[_Why]) -> Part:
+        reason = ("it was asked for again: " if self.again else "") + _several(why)
+        codes = dict.fromkeys(([PartCode.ASKED_AGAIN] if self.again else []) + [one.code for one in why])
+        instead = bool(self.silence) and source is Source.REST
+        return Part(span=span, source=source, reason=reason, codes=tuple(codes), instead=instead)
+
+    def _saving(self, span: TimeRange) -> _Why:
         """Why `span` comes from files."""
         files = chosen_files(self.files, span)
         what = f"{_period(files)}: {_files(files)} of {shown_size(sum(one.size for one in files))}"
         if span.start_ms < self.floor_ms:
-            return f"{what}; {self.floor}"
-        return f"{what} instead of {_many(self.requests(span), 'request')}"
+            return _Why(PartCode.ONLY_FILES, f"{what}; {self.floor}")
+        requests = _many(self.requests(span), "request")
+        return _Why(PartCode.FILES_SAVE_REQUESTS, f"{what} instead of {requests}")
+
+
+class _Why(NamedTuple):
+    code: PartCode
+    text: str
+
+
+_REQUESTS_ALONE = _Why(PartCode.REQUESTS_ALONE, "by requests alone: no archive is asked")
+_TOO_MANY = _Why(PartCode.TOO_MANY_PARTS, "its parts are too many for files")
 
 
 class _Piece(NamedTuple):
@@ -186,7 +207,7 @@ class _Piece(NamedTuple):
 
     span: TimeRange
     source: Source | None
-    reasons: list[str]
+    reasons: list[_Why]
 
 
 def chosen_files(files: Iterable[ArchiveFile], span: TimeRange) -> list[ArchiveFile]:
@@ -217,17 +238,17 @@ def _covered(span: TimeRange, files: Iterable[ArchiveFile]) -> list[tuple[TimeRa
     return found
 
 
-def _absence(span: TimeRange, now_ms: int) -> list[tuple[TimeRange, str]]:
+def _absence(span: TimeRange, now_ms: int) -> list[tuple[TimeRange, _Why]]:
     """Why there is no file of `span`, of what is over and of the day that is not."""
     today_ms = now_ms - now_ms % DAY_MS
     found = []
     over = span.intersection(TimeRange(0, today_ms)) if today_ms else None
     if over is not None:
         yet = " yet" if over.end_ms > now_ms - _LATE_MS else ""
-        found.append((over, f"no file of {_days(over)}{yet}"))
+        found.append((over, _Why(PartCode.NO_FILE, f"no file of {_days(over)}{yet}")))
     if span.end_ms > today_ms:
         now = TimeRange(max(span.start_ms, today_ms), span.end_ms)
-        found.append((now, f"{_date(today_ms)} is not over"))
+        found.append((now, _Why(PartCode.DAY_NOT_OVER, f"{_date(today_ms)} is not over")))
     return found
 
 
@@ -239,14 +260,18 @@ def _length(span: TimeRange) -> int:
     return span.end_ms - span.start_ms
 
 
-def _several(reasons: Iterable[str]) -> str:
-    found = list(dict.fromkeys(reasons))
+def _several(reasons: Iterable[_Why]) -> str:
+    found = list(dict.fromkeys(one.text for one in reasons))
     more = f"; and {len(found) - _REASONS} more reasons" if len(found) > _REASONS else ""
     return "; ".join(found[:_REASONS]) + more
 
 
 def _many(number: int, what: str) -> str:
     return f"{number:,} {what}{'' if number == 1 else 's'}"
+
+
+def _few(requests: int) -> _Why:
+    return _Why(PartCode.FEW_REQUESTS, _many(requests, "request"))
 
 
 def _date(time_ms: int) -> str:

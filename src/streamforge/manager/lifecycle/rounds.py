@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import msgspec
 
 from streamforge.manager.live_ledger import Ledger
+from streamforge.manager.part_codes import PartCode
 from streamforge.manager.read_letters import read_letters
 from streamforge.manager.workflow import Attempt, Part, Plan, Remark, SourceChoice, Status, Step, StepStatus, Workflow
 from streamforge_utils.model import names
@@ -93,7 +94,14 @@ def fallback_round(workflow: Workflow, plan: Plan, unloaded: Sequence[Remark]) -
     for one in unloaded:
         for span, can_rest in _split(one.span, plan.floor_ms or 0):
             if can_rest and workflow.source is SourceChoice.AUTO and Source.REST in sources_of(workflow):
-                rest.append(Part(span=span, reason=f"its file was not loaded: {one.reason}", instead=True))
+                rest.append(
+                    Part(
+                        span=span,
+                        reason=f"its file was not loaded: {one.reason}",
+                        codes=(PartCode.FILE_FAILED,),
+                        instead=True,
+                    )
+                )
             else:
                 unknown.append(_replace(verdict_of(span, Verdict.UNKNOWN), cause=one.reason))
     left = [one for part in plan.parts for one in _outside(part, [remark.span for remark in unloaded])]

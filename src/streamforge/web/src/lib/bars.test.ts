@@ -1,8 +1,8 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import type { Bars, Verdict } from "../api/types.ts";
+import type { Bars, StoredSeries, Verdict } from "../api/types.ts";
 import { Axis } from "./axis.ts";
-import { alignedTo, edgesOf, inPercent, joined, pointsOf, reasonOf, runsOf } from "./bars.ts";
+import { alignedTo, edgesOf, goingOn, holesOf, inPercent, isHole, joined, pointsOf, reasonOf, runsOf } from "./bars.ts";
 
 const VERDICTS: Verdict[] = ["stored", "closed", "pending", "exchange", "expired", "lost", "unknown", "ours"];
 const MINUTE_MS = 60_000;
@@ -189,4 +189,27 @@ test("positions on an axis and instants are each other's inverse, also where bar
     const position = chance() * 10 - 3;
     assert.ok(Math.abs(axis.positionOf(axis.msAt(position)) - position) < 1e-9);
   }
+});
+
+test("a series has as many holes as ranges lack of what was asked for, and what goes on lacks nothing", () => {
+  const sums = VERDICTS.map((verdict, at) => ({ verdict, segments: 2 ** at, records: 0, seconds: 1 }));
+  const holed = VERDICTS.filter((verdict) => isHole(verdict));
+  assert.deepEqual(holed, ["exchange", "expired", "lost", "unknown", "ours"]);
+  assert.equal(holesOf({ asked: sums } as StoredSeries), 8 + 16 + 32 + 64 + 128);
+});
+
+test("what of a live series is newer than what was judged goes on, for a minute", () => {
+  const minutes = (many: number): Minute[] => [
+    { verdict: "unknown", there: false },
+    { verdict: "stored", there: true },
+    ...Array.from({ length: many }, () => ({ verdict: "unknown", there: false }) as Minute),
+    { verdict: "pending", there: false },
+  ];
+  const verdicts = (many: number, judged: number | null) =>
+    goingOn({ ...barsOf(minutes(many), 1), asked_end_ms: judged === null ? null : START_MS + judged * MINUTE_MS })
+      .verdict;
+  assert.deepEqual(verdicts(2, 2), ["unknown", "stored", "pending", "pending", "pending"]);
+  assert.deepEqual(verdicts(1, 3), ["unknown", "stored", "unknown", "pending"]);
+  assert.deepEqual(verdicts(3, 2).slice(2, 5), ["unknown", "unknown", "unknown"], "too long");
+  assert.deepEqual(verdicts(1, null)[2], "unknown");
 });

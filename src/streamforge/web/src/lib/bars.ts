@@ -1,5 +1,5 @@
 /** Bars of a series as points of a picture, and the runs of bars that lack something. Nothing is carried on. */
-import type { Bars, Verdict } from "../api/types";
+import type { Bars, StoredSeries, Verdict } from "../api/types";
 
 /** Why a bar lacks records: a verdict, or that records which were proven to be stored are not there. */
 export type Reason = Exclude<Verdict, "stored"> | "gone";
@@ -62,8 +62,13 @@ export function reasonOf(bars: Bars, at: number): Reason | null {
 }
 
 /** Whether records are expected and not there; what is not over, or closed, is no hole. */
-export function isHole(reason: Reason): boolean {
-  return reason !== "pending" && reason !== "closed";
+export function isHole(reason: string): boolean {
+  return reason !== "pending" && reason !== "closed" && reason !== "stored";
+}
+
+/** How many holes a series has in what was asked for of it. */
+export function holesOf(one: StoredSeries): number {
+  return one.asked.reduce((sum, { verdict, segments }) => sum + (isHole(verdict) ? segments : 0), 0);
 }
 
 /** The runs of bars that lack something, ascending. */
@@ -86,6 +91,19 @@ function judgedOf(bars: Bars, openMs: number, closeMs: number): [number, number]
   const [startMs, endMs] = [bars.asked_start_ms, bars.asked_end_ms];
   if (startMs == null || endMs == null || endMs <= openMs || startMs >= closeMs) return [openMs, closeMs];
   return [Math.max(openMs, startMs), Math.min(closeMs, endMs)];
+}
+
+/** So long may the newest records of a live series be on their way to their proof. */
+const SETTLING_MS = 60_000;
+
+/** Bars of a live series: what is newer than what was judged goes on, unless it takes too long. */
+export function goingOn(bars: Bars): Bars {
+  const judgedMs = bars.asked_end_ms;
+  if (judgedMs === null) return bars;
+  const isNew = (at: number): boolean => bars.verdict[at] === "unknown" && (bars.time[at] as number) >= judgedMs;
+  const length = bars.time.filter((_, at) => isNew(at)).length * (bars.step_ms ?? 0);
+  if (length === 0 || length > Math.max(SETTLING_MS, 2 * (bars.step_ms ?? 0))) return bars;
+  return { ...bars, verdict: bars.verdict.map((one, at) => (isNew(at) ? "pending" : one)) };
 }
 
 const COLUMNS = ["time", "open", "high", "low", "close", "volume", "n", "expected", "verdict"] as const;

@@ -2,7 +2,7 @@ import type { Language } from "./preferences.svelte";
 
 const UNITS = ["byte", "kilobyte", "megabyte", "gigabyte", "terabyte"] as const;
 
-/** A number of bytes in decimal units, with three digits: 999 byte, 1.5 kB, 64.2 GB. */
+/** A number of bytes in decimal units, with three digits: 999 B, 1.5 kB, 64.2 GB. */
 export function bytes(value: number, language: Language): string {
   let size = value;
   let at = 0;
@@ -10,10 +10,11 @@ export function bytes(value: number, language: Language): string {
     size /= 1000;
     at += 1;
   }
-  return new Intl.NumberFormat(language, {
+  const text = new Intl.NumberFormat(language, {
     style: "unit",
     unit: UNITS[at] as string,
     unitDisplay: "short",
     maximumSignificantDigits: size >= 1000 ? 6 : 3,
   }).format(size);
+  return text.replace(/ byte$/, " B");
 }

@@ -34,11 +34,10 @@ function first(): Preferences {
 
 export const preferences = $state(first());
 
-/** Keep the preferences, and show the theme and the language; to be called in an effect. */
+/** Keep the preferences, and show the theme; to be called in an effect. */
 export function applyPreferences(): void {
-  const { theme, language } = preferences;
+  const { theme } = preferences;
   document.documentElement.dataset.theme = theme;
-  document.documentElement.lang = language;
   try {
     localStorage.setItem(KEY, JSON.stringify(preferences));
   } catch {

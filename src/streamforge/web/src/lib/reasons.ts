@@ -1,24 +1,23 @@
-/** How the reasons of holes look and what can be done: one letter, colour and pattern each, in picture and legend. */
+/** How the reasons of holes look and what can be done: one colour and pattern each, in picture and legend. */
 import type { Reason } from "./bars";
 import { quoted } from "./copies.ts";
-import { VERDICT_LOOKS, type Verdict } from "./runs.ts";
+import { VERDICT_LINES, type Verdict } from "./runs.ts";
 
 export interface Look {
-  letter: string;
   /** As the style sheet would say it. */
   color: string;
   /** An SVG path in a square of 8 by 8, repeated. */
   path: string;
 }
 
-/** Letter and pattern of a verdict are those of its runs. */
+/** The pattern of a verdict is that of its runs. */
 function look(verdict: Verdict, color: string): Look {
-  return { letter: VERDICT_LOOKS[verdict].letter, color, path: VERDICT_LOOKS[verdict].lines ?? "" };
+  return { color, path: VERDICT_LINES[verdict] ?? "" };
 }
 
 export const LOOKS: Record<Reason, Look> = {
   ours: look("ours", "var(--bad)"),
-  gone: { letter: "G", color: "var(--bad)", path: "M0 0L8 8M8 0L0 8M0 4H8" },
+  gone: { color: "var(--bad)", path: "M0 0L8 8M8 0L0 8M0 4H8" },
   unknown: look("unknown", "var(--halted)"),
   lost: look("lost", "var(--busy)"),
   expired: look("expired", "light-dark(#6b3fa0, #c9a8ff)"),

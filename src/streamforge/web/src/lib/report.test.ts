@@ -66,7 +66,7 @@ test("settings are found by words of their name and meaning", () => {
 
 test("bytes have three digits, in decimal units", () => {
   const found = [0, 999, 1000, 999_499, 999_500, 64_233_000_000, 5e15].map((size) => bytes(size, "en"));
-  assert.deepEqual(found, ["0 byte", "999 byte", "1 kB", "999 kB", "1 MB", "64.2 GB", "5,000 TB"]);
+  assert.deepEqual(found, ["0 B", "999 B", "1 kB", "999 kB", "1 MB", "64.2 GB", "5,000 TB"]);
   assert.equal(bytes(1500, "ru").replace(/\u00a0/g, " "), "1,5 кБ");
 });
 

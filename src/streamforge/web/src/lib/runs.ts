@@ -4,32 +4,27 @@ import type { TimeWindow } from "./timewindow.ts";
 /** Start and end, half-open, and the verdict; a newer server may know more of them. */
 export type VerdictRun = readonly [startMs: number, endMs: number, verdict: string];
 
-interface Look {
-  letter: string;
-  /** The lines of its pattern, in a square of `TILE` pixels that is repeated; null: filled. */
-  lines: string | null;
-}
-
 export const TILE = 8;
 /** From what lacks nothing to what somebody has to do something about: the worse one is drawn over the other. */
-export const VERDICT_LOOKS = {
-  stored: { letter: "S", lines: null },
-  closed: { letter: "C", lines: "M0 4H8M4 0V8" },
-  pending: { letter: "P", lines: "M3 4H5M7 0H8M0 0H1M7 8H8M0 8H1" },
-  exchange: { letter: "E", lines: "M0 2H8M0 6H8" },
-  expired: { letter: "X", lines: "M2 0V8M6 0V8" },
-  lost: { letter: "L", lines: "M0 0L8 8M8 0L0 8" },
-  unknown: { letter: "U", lines: "M-2 6L2 10M-2-2L10 10M6-2L10 2" },
-  ours: { letter: "O", lines: "M-2 2L2-2M-2 10L10-2M6 10L10 6" },
-} as const satisfies Record<string, Look>;
+/** The lines of a pattern, in a square of `TILE` pixels that is repeated; null: it is filled. */
+export const VERDICT_LINES = {
+  stored: null,
+  closed: "M0 4H8M4 0V8",
+  pending: "M3 4H5M7 0H8M0 0H1M7 8H8M0 8H1",
+  exchange: "M0 2H8M0 6H8",
+  expired: "M2 0V8M6 0V8",
+  lost: "M0 0L8 8M8 0L0 8",
+  unknown: "M-2 6L2 10M-2-2L10 10M6-2L10 2",
+  ours: "M-2 2L2-2M-2 10L10-2M6 10L10 6",
+} as const satisfies Record<string, string | null>;
 
-export type Verdict = keyof typeof VERDICT_LOOKS;
-export const VERDICTS = Object.keys(VERDICT_LOOKS) as Verdict[];
+export type Verdict = keyof typeof VERDICT_LINES;
+export const VERDICTS = Object.keys(VERDICT_LINES) as Verdict[];
 /** Those that keep a series from being complete. */
 export const LACKING: readonly Verdict[] = ["lost", "unknown", "ours"];
 
 export function isVerdict(word: string): word is Verdict {
-  return word in VERDICT_LOOKS;
+  return word in VERDICT_LINES;
 }
 
 /** The verdict that a run is drawn as. */
@@ -76,11 +71,11 @@ export function outlinesOf(pieces: readonly Piece[], height: number): { verdict:
   });
 }
 
-/** The letters of the pieces that have room for one, of the widest `most`. */
-export function lettersOf(pieces: readonly Piece[], most: number): { letter: string; x: number }[] {
+/** Where the letters of the pieces are that have room for one, of the widest `most`. */
+export function lettersOf(pieces: readonly Piece[], most: number): { verdict: string; x: number }[] {
   const widest = pieces.filter((one) => one.width >= LETTER_PX).sort((one, other) => other.width - one.width);
   return widest.slice(0, most).map((one) => ({
-    letter: isVerdict(one.run[2]) ? VERDICT_LOOKS[one.run[2]].letter : "?",
+    verdict: one.run[2],
     x: px(one.left + one.width / 2),
   }));
 }

@@ -1,11 +1,10 @@
 /** Words for names of the API; a newer server may know more of them, which are shown as they are. */
-import { en } from "./en";
-import { t, type Word } from "./words.svelte";
+import { isWord, t } from "./words.svelte";
 
 /** The word; null: the catalogue has none. */
 export function wordFor(prefix: string, name: string): string | null {
   const word = `${prefix}.${name}`;
-  return word in en ? t(word as Word) : null;
+  return isWord(word) ? t(word) : null;
 }
 
 const wordOf = (prefix: string) => (name: string) => wordFor(prefix, name) ?? name;
@@ -13,11 +12,19 @@ const wordOf = (prefix: string) => (name: string) => wordFor(prefix, name) ?? na
 export const letterCode = wordOf("letters.code");
 export const topicKind = wordOf("topics.kind");
 export const verdictWord = wordOf("verdict");
+/** What stands in the pattern of a verdict. */
+export const verdictLetter = (verdict: string): string => wordFor("letter", verdict) ?? "?";
 export const eventWord = wordOf("event");
 export const requestWord = wordOf("request");
 export const sourceWord = wordOf("source");
 export const trustWord = wordOf("trust");
 export const partWord = wordOf("part");
+const whyWord = wordOf("why");
+
+/** Why a part of a plan is loaded from its source. */
+export function whyWords(codes: readonly string[]): string {
+  return codes.map(whyWord).join("; ");
+}
 
 /** What a cause begins with as words, and the rest as the server says it. */
 export function causeWord(cause: string): string {

@@ -2,8 +2,10 @@ import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";
 import test from "node:test";
 import { modelFields } from "../lib/asking.ts";
+import { REASONS } from "../lib/reasons.ts";
 import type { Schema } from "../lib/schema.ts";
 import { en } from "./en.ts";
+import { MEANINGS, UNITS } from "./ru/settingmeanings.ts";
 import { ru } from "./ru.ts";
 
 const REFERENCE = new URL("../../../../../docs/reference/", import.meta.url);
@@ -18,6 +20,7 @@ const WORDS: [RegExp, string][] = [
   [/^(LetterCode|DeadLetter\/code|ReasonCount\/code)$/, "letters.code"],
   [/^Failure\/code$/, "failure"],
   [/^(PlanPart|ForecastPart)\/source$/, "source"],
+  [/^(PlanPart|ForecastPart)\/codes$/, "why"],
   [/^(SourceChoice|Missed)$|^Batch(Summary)?\/source$|^Schedule\/missed$/, "choice"],
   [/^Topic\/kind$/, "topics.kind"],
   [/^Topic\/retention$/, "topics.retention"],
@@ -57,6 +60,16 @@ test("each name of an enumeration of the API has words", () => {
   }
 });
 
+test("each verdict has a letter of its own, in either language", () => {
+  const words = ["stored", ...REASONS].map((verdict) => `letter.${verdict}`);
+  assert.deepEqual(lacking(words), []);
+  for (const catalogue of [en, ru] as Record<string, unknown>[]) {
+    const letters = words.map((word) => String(catalogue[word]));
+    assert.equal(new Set(letters).size, words.length);
+    assert.ok(letters.every((letter) => /^\p{Lu}$/u.test(letter)));
+  }
+});
+
 test("each code of the reference has words", () => {
   const [, ...parts] = read("codes.md").split(/^## /m);
   const prefixes: Record<string, string> = {
@@ -64,6 +77,7 @@ test("each code of the reference has words", () => {
     Failures: "failure",
     Findings: "finding",
     "Dead letters": "letters.code",
+    "Parts of a plan": "why",
   };
   for (const part of parts) {
     const title = part.slice(0, part.indexOf("\n"));
@@ -71,6 +85,23 @@ test("each code of the reference has words", () => {
     assert.ok(codes.length > 0, title);
     assert.deepEqual(lacking(codes), []);
   }
+});
+
+test("each setting of the manager has a meaning in Russian, and each unit a word", () => {
+  const page = readFileSync(new URL("../../services/queue-manager/README.md", REFERENCE), "utf8");
+  const table = page.slice(page.indexOf("<!-- environment"), page.indexOf("<!-- /environment"));
+  const own = [...table.matchAll(/^\| `([A-Z0-9_]+)`/gm)];
+  const shared = [...table.matchAll(/^\| \[.*/gm)].flatMap(([row]) => [...row.matchAll(/`([A-Z0-9_]+)`/g)]);
+  const names = [...own, ...shared].map((found) => found[1]);
+  assert.ok(names.length > 100);
+  assert.deepEqual([...new Set(names)].sort(), Object.keys(MEANINGS).sort());
+  const types = [...table.matchAll(/^\| `[A-Z0-9_]+` \| ([^|]*) \|/gm)].map((found) => found[1] ?? "");
+  const units = types.flatMap((type) => /^(?:integer|number|PATTERN=DAYS, …), (.*)$/.exec(type)?.[1] ?? []);
+  assert.ok(units.length > 20);
+  assert.deepEqual(
+    units.filter((unit) => !(unit in UNITS)),
+    [],
+  );
 });
 
 test("each event of a worker has words", () => {

@@ -2,8 +2,7 @@
 import type { FieldError } from "../api/types";
 import type { Complaint } from "../lib/schema";
 import { wordFor } from "./codes.svelte";
-import { en } from "./en";
-import { t, type Word } from "./words.svelte";
+import { isWord, t } from "./words.svelte";
 
 /** The name of a field; one that the catalogue does not know is shown as the API writes it. */
 export function fieldWord(name: string): string {
@@ -39,7 +38,7 @@ function catalogued(prefix: string, name: string): string | null {
 
 export function complaintWord({ rule, limit }: Complaint): string {
   const word = `bad.${rule}`;
-  return t(word in en ? (word as Word) : "bad.json", { limit });
+  return t(isWord(word) ? word : "bad.json", { limit });
 }
 
 /** What is wrong with a field: what the form found, and what the server said. */

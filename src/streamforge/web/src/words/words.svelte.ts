@@ -1,21 +1,49 @@
-/** Texts in the language of the preferences. */
+/** Texts in the language of the preferences, of which that one alone is loaded. */
 import { type Language, preferences } from "../lib/preferences.svelte";
-import { en } from "./en";
+import type { en } from "./en";
 import { fill, type Translation, type Values } from "./filling";
-import { ru } from "./ru";
 
 export type Word = keyof typeof en;
+type Catalogue = Translation<typeof en>;
 
-export const catalogues: Record<Language, Translation<typeof en>> = { en, ru };
+const LOADS: Record<Language, () => Promise<Catalogue>> = {
+  en: async () => (await import("./en")).en,
+  ru: async () => (await import("./ru")).ru,
+};
+
+/** What is shown; it stays until the texts of another language are there. */
+let spoken = $state.raw<{ language: Language; words: Catalogue }>({ language: "en", words: {} as Catalogue });
+
+/** Show the texts of a language, once they are loaded; to be called before any text is shown. */
+export async function speak(language: Language): Promise<void> {
+  const words = await LOADS[language]();
+  if (preferences.language !== language) return; // another one was chosen meanwhile
+  spoken = { language, words };
+  document.documentElement.lang = language;
+}
+
+/** As the preferences want it; where its texts cannot be loaded, the language stays the one that is shown. */
+export function followLanguage(): void {
+  const { language } = preferences;
+  if (language === spoken.language) return;
+  speak(language).catch(() => {
+    if (preferences.language === language) preferences.language = spoken.language;
+  });
+}
+
+/** Whether the catalogue has it. */
+export function isWord(word: string): word is Word {
+  return word in spoken.words;
+}
 
 /** The text, with its values; `n` chooses among its forms. */
 export function t(word: Word, values: Values = {}): string {
-  const { language, numbers } = preferences;
-  return fill(catalogues[language][word], values, language, numbers === "groups");
+  const { language, words } = spoken;
+  return fill(words[word], values, language, preferences.numbers === "groups");
 }
 
 /** The word for a status; a newer server may know more of them, which are shown as they are. */
 export function statusWord(status: string): string {
   const word = `status.${status}`;
-  return word in en ? t(word as Word) : status;
+  return isWord(word) ? t(word) : status;
 }

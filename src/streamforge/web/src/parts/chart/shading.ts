@@ -10,6 +10,7 @@ import type {
 import type { BarRun, Reason } from "../../lib/bars";
 import { LOOKS } from "../../lib/reasons";
 import { TILE } from "../../lib/runs";
+import { verdictLetter } from "../../words/codes.svelte";
 import type { Inks } from "./inks";
 
 type Target = Parameters<IPrimitivePaneRenderer["draw"]>[0];
@@ -87,6 +88,10 @@ export class Shading implements ISeriesPrimitive<Time> {
       if (found === null) continue;
       const [left, width] = found;
       const ink = this.#inks[LOOKS[run.reason].color] ?? "";
+      if (run.reason === "pending") {
+        this.#open(scope, ink, left, width);
+        continue;
+      }
       context.globalAlpha = TINT;
       context.fillStyle = ink;
       context.fillRect(left, 0, width, bitmapSize.height);
@@ -98,6 +103,18 @@ export class Shading implements ISeriesPrimitive<Time> {
       context.fillRect(left + width - ratio, 0, ratio, bitmapSize.height);
       if (width >= LETTER_WIDTH * ratio) this.#letter(scope, run.reason, ink, left, width);
     }
+  }
+
+  /** What still goes on lacks nothing: where it begins is marked, without a pattern. */
+  #open({ context, bitmapSize, horizontalPixelRatio: ratio }: Scope, ink: string, left: number, width: number): void {
+    context.fillStyle = context.strokeStyle = ink;
+    context.globalAlpha = TINT / 3;
+    context.fillRect(left, 0, width, bitmapSize.height);
+    context.globalAlpha = 1;
+    context.lineWidth = ratio;
+    context.setLineDash([4 * ratio, 4 * ratio]);
+    context.strokeRect(left + ratio / 2, -ratio, width - ratio, bitmapSize.height + 2 * ratio);
+    context.setLineDash([]);
   }
 
   #letter(
@@ -115,7 +132,7 @@ export class Shading implements ISeriesPrimitive<Time> {
     context.font = `bold ${12 * ratio}px sans-serif`;
     context.textAlign = "center";
     context.textBaseline = "middle";
-    context.fillText(LOOKS[reason].letter, middle, 6 * ratio + size / 2 + ratio);
+    context.fillText(verdictLetter(reason), middle, 6 * ratio + size / 2 + ratio);
   }
 
   #tile(reason: Reason, ink: string, ratio: number): HTMLCanvasElement {

@@ -13,8 +13,8 @@ from tests.e2e import rig
 from tests.e2e.stored_books import start
 from tests.e2e.test_live_books import SETTINGS, verified
 from tests.ui.conftest import Opened
+from tests.ui.series_page import CELLS, DAY, FIRST, HOLE, LAST, LINK, chart, drawn, ms, rows_of
 from tests.ui.test_screens import TYPE, url_of
-from tests.ui.test_series import CELLS, DAY, FIRST, HOLE, LAST, LINK, chart, drawn, ms, rows_of
 
 SECONDS = "api_candles_1s"
 BUSY = {

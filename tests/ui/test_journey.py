@@ -8,9 +8,9 @@ from playwright.sync_api import expect
 
 from tests.e2e import rig
 from tests.ui.conftest import Opened
+from tests.ui.series_page import BAD, COUNT, FIRST, GOOD, HOLE, LAST, LINK, UNKNOWN, drawn, pixels
 from tests.ui.test_letters import mend, refused, replay
 from tests.ui.test_screens import TYPE, seen, url_of
-from tests.ui.test_series import BAD, COUNT, FIRST, GOOD, HOLE, LAST, LINK, UNKNOWN, drawn, pixels
 
 SYMBOLS = ["BNBUSDT", "BTCUSDT", "ETHUSDT", "NEWUSDT", "SOLUSDT"]
 ALL = ("2024-08-01T00:00Z", "2024-08-11T00:00Z")

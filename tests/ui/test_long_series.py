@@ -17,8 +17,8 @@ from streamforge_utils.model.kinds.registry import series_of
 from streamforge_utils.runtime.settings import DataSettings
 from tests.e2e import rig
 from tests.ui.conftest import Opened
+from tests.ui.series_page import COUNT, GOOD, OURS, drawn, ms
 from tests.ui.test_screens import TYPE, url_of
-from tests.ui.test_series import COUNT, GOOD, OURS, drawn, ms
 
 
 @pytest.mark.parametrize(

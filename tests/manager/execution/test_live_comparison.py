@@ -359,8 +359,7 @@ async def test_bars_that_the_exchange_does_not_have_are_proven_by_asking_twice(t
     rig = await bars(now_ms, ScriptedExchange(Interval.M1, has, now_ms=now_ms))
     hold(rig.world.store, *candles(0, end=60))
     ledger = await rig.step(quiet=True)
-    assert ledger.proven_ms == DAY_START + proven * MINUTE_MS
-    assert ledger.open_holes == 0
+    assert (ledger.proven_ms, ledger.open_holes) == (DAY_START + proven * MINUTE_MS, 0)
 
 
 @given(st.data())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 import shutil
 from bisect import bisect_right
 from collections.abc import Sequence
@@ -15,7 +16,7 @@ import pytest
 from streamforge.exchange.config import instant_ms
 from tests.e2e import rig
 from tests.e2e.rig import Json
-from tests.e2e.test_recorded_archive import AMOUNTS, CANDLE, Cells, exact, exported
+from tests.e2e.test_recorded_archive import AMOUNTS, CANDLE, LOST, OUTAGE, Cells, exact, exported
 from tests.limits import LIMIT_S
 
 TRADE = {"trade_id": "t", "price": "p", "quantity": "q", "timestamp": "T", "is_buyer_maker": "m"}
@@ -44,15 +45,28 @@ APART = tuple(
 TRADES = "ws-trade/spot_BTCUSDT_trade_2024-08-08T2354_2024-08-09T0000.jsonl"
 
 
+def message_of(line: bytes) -> Json | None:
+    """The message of a line, also of one of CSV; None: it has none."""
+    if (begin := line.find(b'{"stream":')) >= 0:
+        found: Json = json.loads(line[begin:])
+        return found
+    event = re.search(rb"\btrade\W(\d{13}\W.*)", line)
+    if event is None:
+        return None
+    told, symbol, number, price, quantity, _, _, traded, maker = re.split("[;,]", event[1].decode())[:9]
+    times = {"E": int(told), "T": int(traded)}
+    data = {"s": symbol, "t": int(number), "p": price, "q": quantity, "m": maker[0] == "t", **times}
+    return {"stream": f"{symbol.lower()}@trade", "data": data}
+
+
 def messages(folder: Path, words: Sequence[str], after_ms: int) -> dict[str, list[Json]]:
     """What each stream of `words` gives behind `after_ms`, each once; of bars those that are over."""
     found: dict[str, dict[int, Json]] = {}
     for path in folder.iterdir():
         content = path.read_bytes()
         for line in (gzip.decompress(content) if path.suffix == ".gz" else content).splitlines():
-            if (begin := line.find(b'{"stream":')) < 0:
+            if (message := message_of(line)) is None:
                 continue
-            message = json.loads(line[begin:])
             stream, data = message["stream"], message["data"]
             record = data.get("k", data)
             if (word := stream.partition("@")[2]) in words and data["E"] > after_ms and record.get("x", True):
@@ -143,3 +157,43 @@ def test_what_was_recorded_is_exported(
             assert rows == wanted, stream
             assert {one["verdict"] for one in manager.coverage(queue_id)} == {"stored"}
             assert workflow["progress"]["records_stored"] == len(rows)
+
+
+@pytest.mark.parametrize(
+    ("name", "now", "lost"),
+    [
+        pytest.param(OUTAGE, "2019-06-07T00:00:07Z", [], marks=pytest.mark.long),
+        (LOST, "2019-06-08T00:00:00Z", [(975547, "exchange", 975551)]),
+    ],
+    ids=["a halt", "lost trades"],
+)
+def test_a_day_out_of_order_is_exported_and_only_what_the_exchange_lacks_is_a_hole(
+    name: str, now: str, lost: Sequence[tuple[int, str, int]], market_data: Path, tmp_path: Path
+) -> None:
+    """A halt of two hours is no hole; what no answer has is one, as a supplement finds. lost: the ids around it."""
+    (folder := tmp_path / "replay").mkdir()
+    shutil.copy(market_data / "trades-and-aggtrades" / name, folder)
+    recorded = messages(folder, ("trade",), 0)["wavesusdt@trade"]
+    whole, last = expected(recorded, TRADE), recorded[-1]
+    settings = {"STREAMFORGE_COMPARE_SECONDS": "0.2", "STREAMFORGE_HOLE_SECONDS": "1"}
+    with (
+        rig.exchange("--replay", str(folder), "--now", now, "--speed", "0", "--no-limits") as exchange,
+        rig.manager(tmp_path / "data", exchange.url, **settings) as manager,
+    ):
+        answer = manager.api.post("/queues/start", json={"symbol": "WAVESUSDT", "type": "ws_trades"})
+        queue_id = answer.raise_for_status().json()["queue_id"]
+        rig.eventually(lambda: exchange.stats()["streams"]["open"] or None, "the loader listens")
+        exchange.set_pace(**FULL_SPEED)
+        manager.until(queue_id, "all is loaded", partial(is_loaded, word="trade", until=last["t"]))
+        manager.stop()
+        manager.start()  # in a day that took a moment it has not measured the exchange's clock again
+        until = max(one["t"] for one in recorded if one["T"] < last["T"])
+        manager.until(queue_id, "all is proven", lambda found: (found["live"]["proven_id"] or 0) >= until)
+        workflow = manager.stopped(queue_id)
+        rows, segments = exported(manager, queue_id, tmp_path), manager.coverage(queue_id)
+    assert (begin := whole.index(rows[0])) < 100  # it begins with what came first
+    assert rows == whole[begin:]
+    around = zip(segments, segments[1:], segments[2:], strict=False)
+    holes = [(a["last_id"], one["verdict"], b["first_id"]) for a, one, b in around if one["verdict"] != "stored"]
+    assert (holes, segments[0]["verdict"], segments[-1]["verdict"]) == (lost, "stored", "stored")
+    assert workflow["progress"]["records_stored"] == len(rows)

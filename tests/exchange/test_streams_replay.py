@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 import pytest
 from websockets.asyncio.client import ClientConnection, connect
+from websockets.frames import Opcode
 
 from streamforge.exchange.config import ExchangeConfig
 from streamforge.exchange.exchange_server import serve
@@ -181,3 +182,16 @@ async def test_a_paced_clock_can_be_stopped_and_moves_on_for_who_reads(exchange:
         stopped_ms = exchange.clock.now_ms()
         await client.sent()
         assert exchange.clock.now_ms() == stopped_ms
+
+
+async def test_a_paced_clock_does_not_wait_for_the_answers_to_pings(exchange: Peer) -> None:
+    async with socket(exchange, "/ws/btcusdt@trade") as client:
+        receive = client.ws.protocol.recv_frame
+        client.ws.protocol.recv_frame = (  # type: ignore[method-assign]
+            lambda frame: None if frame.opcode is Opcode.PING else receive(frame)
+        )
+        await exchange.send("POST", "/control/clock", {"paced": True})
+        until_ms = exchange.clock.now_ms() + 10 * MINUTE
+        while (await client.next())["E"] < until_ms:
+            pass
+        assert exchange.state.streams.received == 0

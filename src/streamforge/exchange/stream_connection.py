@@ -260,9 +260,17 @@ class StreamConnection:
         self._received.clear()
         self.agenda.restart(now_ms)
 
+    @property
+    def _waits_for_pong(self) -> bool:
+        """Whether a ping is not answered that is to be answered within a time of the exchange's clock.
+
+        Of a clock that moves as fast as clients read, days pass within the few messages that a client may send.
+        """
+        return bool(self._unanswered) and not self._state.paced
+
     def _timer_ms(self) -> float:
         """When the connection is to end, or a ping or the answer to one is due."""
-        pong_ms = self._unanswered[0].sent_ms + PONG_MS if self._unanswered else _NEVER
+        pong_ms = self._unanswered[0].sent_ms + PONG_MS if self._waits_for_pong else _NEVER
         return min(self._last[0], self._ping_ms, pong_ms)
 
     async def _send_until(self, now_ms: int) -> None:
@@ -288,11 +296,12 @@ class StreamConnection:
     async def _on_timer(self, time_ms: int) -> None:
         if self._last[0] <= time_ms:
             self.end(self._last[1])
-        elif self._unanswered and self._unanswered[0].sent_ms + PONG_MS <= time_ms:
+        elif self._waits_for_pong and self._unanswered[0].sent_ms + PONG_MS <= time_ms:
             await self._wait_for(self._unanswered[0])
         else:
             self._ping_ms += PING_MS
-            if self.pings or time_ms >= self.stalled_ms:
+            due = not self._unanswered or not self._state.paced  # of a paced clock one ping at a time
+            if due and (self.pings or time_ms >= self.stalled_ms):
                 payload = str(time_ms).encode()
                 self._unanswered.append(Ping(payload, time_ms, asyncio.get_running_loop().time()))
                 await self._ws.ping(payload)

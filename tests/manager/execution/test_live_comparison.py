@@ -95,8 +95,8 @@ async def test_a_hole_is_young_as_long_as_an_attempt_is() -> None:
 async def test_a_hole_is_old_also_where_the_clock_of_the_exchange_is_years_behind() -> None:
     rig = await a_rig(clock=ManualClock(STREAM + 365 * 24 * HOUR_MS))
     await rig.measure(STREAM + 70_000)
-    begun_ms = rig.world.clock.now_ms() - 60_000
-    rig.workflow = with_attempt(rig.workflow, rig.workflow.steps[0].target, started_ms=begun_ms)
+    begun_ms, target = rig.world.clock.now_ms() - 60_000, rig.workflow.steps[0].target
+    rig.workflow = with_attempt(rig.workflow, target, started_ms=begun_ms)
     rig.store(1, 2, 6, 7)
     assert (await rig.step()).open_holes == 1
 
@@ -105,9 +105,9 @@ async def test_a_hole_is_old_once_its_loader_is_far_beyond_it_whichever_clock_wa
     rig = await a_rig()
     await rig.measure(STREAM - 24 * HOUR_MS)
     rig.store(1, 2, 6, 7)
+    target = rig.workflow.steps[0].target
     for reached_ms, holes in ((33_999, 0), (34_000, 1)):
-        progress = Progress(position=STREAM + reached_ms)
-        rig.workflow = with_attempt(rig.workflow, rig.workflow.steps[0].target, progress=progress)
+        rig.workflow = with_attempt(rig.workflow, target, progress=Progress(position=STREAM + reached_ms))
         assert (await rig.step()).open_holes == holes
 
 
@@ -303,9 +303,8 @@ async def test_closing_it_takes_in_the_last_record_and_names_every_hole() -> Non
         ("stored", 5, 6),
     ]
     assert (ledger.from_ms, ledger.end_ms) == (STREAM, STREAM + 4001)
-    assert (await Comparison(rig.world.deps, rig.workflow, Ledger(stream_ms=STREAM + 60_000), close=True).closed())[
-        1
-    ] == []
+    later = Comparison(rig.world.deps, rig.workflow, Ledger(stream_ms=STREAM + 60_000), close=True)
+    assert (await later.closed())[1] == []
 
 
 async def test_closing_it_ends_before_a_millisecond_that_may_not_be_whole() -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from streamforge.cli.exchange_process import PORT_FILE
 from tests.chaos.processes import of_data
 from tests.cli import support
 from tests.cli.support import (
@@ -32,6 +33,7 @@ from tests.cli.support import (
     until,
     workers_of,
 )
+from tests.engines.process import free_ports
 from tests.limits import LIMIT_S
 
 
@@ -206,6 +208,22 @@ def test_a_test_exchange_ends_with_its_owner_however_that_ends(tmp_path: Path) -
         started.kill()
         started.wait(LIMIT_S)
         until(lambda: not _answers(url))
+
+
+def test_workers_that_outlive_their_manager_find_the_test_exchange_of_the_next_one(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    data.mkdir(mode=0o700)
+    [port] = free_ports(1)  # no other process is given it meanwhile
+    (data / PORT_FILE).write_text(f"{port}\n")
+    for _ in range(2):
+        with manager(data, "test") as (started, served):
+            assert served["exchange"] == [f"http://127.0.0.1:{port}"]
+            started.kill()
+            started.wait(LIMIT_S)
+    until(lambda: not _answers(served["exchange"][0]))
+    with socket.create_server(("127.0.0.1", port)), manager(data, "test") as (_, other):
+        [url] = other["exchange"]
+        assert (data / PORT_FILE).read_text() == f"{url.rpartition(':')[2]}\n" != f"{port}\n"
 
 
 def test_a_manager_whose_test_exchange_was_killed_ends_and_says_so(tmp_path: Path) -> None:

@@ -6,9 +6,13 @@ Its standard input is a pipe that the owner holds open and never writes to.
 from __future__ import annotations
 
 import asyncio
+import socket
 import sys
+import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from urllib.parse import urlsplit
 
 import msgspec
 
@@ -16,6 +20,8 @@ from streamforge.cli.command_errors import CliError
 
 READY_S = 20.0
 ENDS_S = 3.0
+PORT_FILE = "test-exchange.port"
+"""In the data directory: the port that the test exchange of its last manager had."""
 
 
 class _Ready(msgspec.Struct):
@@ -30,8 +36,13 @@ class RunningExchange(msgspec.Struct, frozen=True):
 
 
 @asynccontextmanager
-async def running_exchange(arguments: Sequence[str] = ()) -> AsyncIterator[RunningExchange]:
-    """A test exchange that lives as long as the block. arguments: of `streamforge exchange`."""
+async def running_exchange(arguments: Sequence[str] = (), data: Path | None = None) -> AsyncIterator[RunningExchange]:
+    """A test exchange that lives as long as the block. arguments: of `streamforge exchange`.
+
+    data: the folder of the manager that owns it; workers that outlive that one find the next one's at the same port.
+    """
+    if data is not None:
+        arguments = (*arguments, "--port", str(await asyncio.to_thread(_port_before, data / PORT_FILE)))
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", "streamforge.cli.exchange_child", *arguments),
         stdin=asyncio.subprocess.PIPE,
@@ -47,6 +58,8 @@ async def running_exchange(arguments: Sequence[str] = ()) -> AsyncIterator[Runni
             url = msgspec.json.decode(line, type=_Ready).url
         except (TimeoutError, msgspec.MsgspecError) as error:
             raise CliError(f"the test exchange did not start: {await _last_words(process)}") from error
+        if data is not None:
+            (data / PORT_FILE).write_text(f"{urlsplit(url).port}\n")
         lost = asyncio.create_task(_lost(process))
         try:
             yield RunningExchange(url, lost)
@@ -64,6 +77,26 @@ async def running_exchange(arguments: Sequence[str] = ()) -> AsyncIterator[Runni
                 await process.wait()
         if process.stdin is not None:
             process.stdin.close()
+
+
+def _port_before(note: Path) -> int:
+    """The port that `note` has, once who had it has ended; 0, any, where that takes too long or it has none."""
+    with suppress(OSError, ValueError):
+        port = int(note.read_text())
+        until = time.monotonic() + ENDS_S
+        while time.monotonic() < until:
+            if _is_free(port):
+                return port
+            time.sleep(0.05)
+    return 0
+
+
+def _is_free(port: int) -> bool:
+    try:
+        socket.create_server(("127.0.0.1", port)).close()
+    except (OSError, OverflowError):
+        return False
+    return True
 
 
 async def _lost(process: asyncio.subprocess.Process) -> None:

@@ -85,7 +85,7 @@ async def own_manager(
             check_origin(data, origin)
         ends: list[asyncio.Future[None]] = []
         if exchange == TEST:
-            child = await stack.enter_async_context(running_exchange())
+            child = await stack.enter_async_context(running_exchange(data=data if drives else None))
             urls = (child.url,)
             ends.append(child.lost)
         environ = {"STREAMFORGE_HEARTBEAT_SECONDS": HEARTBEAT_S, **os.environ, **(overrides or {})}

@@ -57,6 +57,13 @@ def rest(*ranges: str | TimeRange) -> tuple[Part, ...]:
     return tuple(Part(span=parse_time_range(one) if isinstance(one, str) else one) for one in ranges)
 
 
+def rest_alone(*ranges: str, again: bool = False) -> tuple[Part, ...]:
+    """The same as a plan has them where no archive is asked."""
+    before, codes = ("it was asked for again: ", ["asked-again"]) if again else ("", [])
+    why, codes = f"{before}by requests alone: no archive is asked", [*codes, "requests-alone"]
+    return tuple(replace(part, reason=why, codes=tuple(codes)) for part in rest(*ranges))
+
+
 def planned(*load: str, code: str = "abc123") -> Workflow:
     """A workflow whose plan is made; without `load`, of the whole day."""
     ranges = load or (DAY,)

@@ -12,8 +12,8 @@ from streamforge_utils.model.timeranges import iso_ms
 from tests.e2e import rig
 from tests.e2e.stored_books import start
 from tests.e2e.test_live_books import SETTINGS, verified
-from tests.ui.conftest import Opened
-from tests.ui.series_page import CELLS, DAY, FIRST, HOLE, LAST, LINK, chart, drawn, ms, rows_of
+from tests.ui.conftest import Opened, replaced
+from tests.ui.series_page import CELLS, DAY, FIRST, HOLE, LAST, LINK, chart, drawn, ms, pixels, rows_of
 from tests.ui.test_screens import TYPE, url_of
 
 SECONDS = "api_candles_1s"
@@ -201,3 +201,20 @@ def test_per_cent_are_counted_from_the_first_price_in_view_at_any_width(recorded
         records = recorded.records(place, symbol=symbol, type=TYPE)
         [record] = [one for one in records if one["open_time"] == ms(f"{DAY}00:07Z")]
         assert f"0 % is {record['open']}, the first price in view, 2024-08-01 00:07:00" in told
+
+
+def test_a_bar_that_still_goes_on_is_marked_and_no_hole(recorded: rig.Manager, opened: Opened) -> None:
+    page = opened(url_of(recorded), "/nothing")
+    replaced(page, "**/bars?*", lambda body: body["verdict"].__setitem__(-1, "pending"))
+    page.goto(f"{url_of(recorded)}/ui{chart('ETHUSDT', f'{DAY}00:30Z', f'{DAY}01:00Z')}")
+    drawn(page)
+    expect(page.get_by_text("60 records · no hole")).to_be_visible()
+    expect(page.get_by_text("There is no hole in view.")).to_be_visible()
+    expect(
+        page.get_by_text("Not over, or not proven yet, which is no hole: [2024-08-01 00:59, 2024-08-01 01:00)")
+    ).to_be_visible()
+    assert rows_of(page)[-1][-1] == "not over yet"
+    spans = ("00:59", "01:00"), ("00:59:15", "00:59:45")
+    marked, within = (pixels(page, f"{DAY}{first}", f"{DAY}{end}", LINK)[0] for first, end in spans)
+    assert marked > 0, "a dashed line on either side"
+    assert within == 0, "no pattern, no letter"

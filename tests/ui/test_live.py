@@ -310,6 +310,9 @@ def test_a_manager_that_dies_is_told_of_and_its_successor_is_followed(manager: r
     page.clock.install(time=0)
     page.goto(f"{url_of(manager)}/ui/workflows")
     expect(page.get_by_role("row")).to_have_count(2)
+    for language in ("ru", "en"):  # their texts are there from now on
+        page.locator(".settings select").nth(2).select_option(language)
+        expect(page.locator("html")).to_have_attribute("lang", language)
     manager.kill()
     expect(page.get_by_role("alert").filter(has_text="queue-manager does not answer.")).to_be_visible()
     banner = page.locator(".banner")

@@ -305,23 +305,6 @@ def test_with_forced_colours_holes_and_candles_are_there_too(holed: rig.Manager,
         assert coloured == 0
 
 
-def test_a_bar_that_still_goes_on_is_marked_and_no_hole(holed: rig.Manager, opened: Opened) -> None:
-    page = opened(url_of(holed), "/nothing")
-    replaced(page, "**/bars?*", lambda body: body["verdict"].__setitem__(-1, "pending"))
-    page.goto(f"{url_of(holed)}/ui{chart('ETHUSDT', f'{DAY}00:30Z', f'{DAY}01:00Z')}")
-    drawn(page)
-    expect(page.get_by_text("60 records · no hole")).to_be_visible()
-    expect(page.get_by_text("There is no hole in view.")).to_be_visible()
-    expect(
-        page.get_by_text("Not over, or not proven yet, which is no hole: [2024-08-01 00:59, 2024-08-01 01:00)")
-    ).to_be_visible()
-    assert rows_of(page)[-1][-1] == "not over yet"
-    spans = ("00:59", "01:00"), ("00:59:15", "00:59:45")
-    marked, within = (pixels(page, f"{DAY}{first}", f"{DAY}{end}", LINK)[0] for first, end in spans)
-    assert marked > 0, "a dashed line on either side"
-    assert within == 0, "no pattern, no letter"
-
-
 @pytest.mark.parametrize(("theme", "language"), [("light", "en"), ("dark", "en"), ("light", "ru"), ("dark", "ru")])
 def test_axe_finds_nothing(holed: rig.Manager, opened: Opened, theme: str, language: str) -> None:
     page = opened(url_of(holed), "/series", theme=theme, language=language)

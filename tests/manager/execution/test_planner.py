@@ -20,7 +20,7 @@ from tests.doubles import ticks
 from tests.doubles.candles import candle
 from tests.doubles.scriptedexchange import Question, ScriptedExchange
 from tests.manager.execution.world import hold, minute, segment
-from tests.manager.support import DAY_MS, DAY_START, HOUR_MS, MINUTE_MS, NOW, World, accepted, replace, rest
+from tests.manager.support import DAY_MS, DAY_START, HOUR_MS, MINUTE_MS, NOW, World, accepted, rest_alone
 from tests.runtime.rig import until
 
 H1, D3 = Interval.H1, Interval.D3
@@ -57,9 +57,7 @@ def stored(first: float, last: float) -> Segment:
 
 
 def parts_of(*parts: tuple[float, float], again: bool = False) -> tuple[Part, ...]:
-    why = ("it was asked for again: " if again else "") + "by requests alone: no archive is asked"
-    codes = ("asked-again", "requests-alone") if again else ("requests-alone",)
-    return tuple(replace(part, reason=why, codes=codes) for part in rest(*load(*parts)))
+    return rest_alone(*load(*parts), again=again)
 
 
 def load(*parts: tuple[float, float]) -> tuple[str, ...]:

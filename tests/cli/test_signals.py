@@ -124,7 +124,7 @@ def test_a_manager_in_the_foreground_serves_every_other_command(
 
         until(answered)
         assert len(answers) == 2
-        assert " ms" in cli("ping", queue_id).ok().out
+        until(lambda: cli("ping", queue_id).out.count(" ms") == 2)
         refused = cli("rm", queue_id, "--yes")
         assert refused.code == 1
         assert "only an ended workflow can be removed, stop it first with `streamforge stop" in refused.err

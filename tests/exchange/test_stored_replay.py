@@ -95,7 +95,7 @@ async def test_rest_has_the_book_of_each_moment_and_none_in_a_hole(tmp_path: Pat
 
 
 async def test_ccxt_keeps_the_book_that_was_stored(tmp_path: Path, stored: StoredBooks) -> None:
-    config, clock = ExchangeConfig(replay=tmp_path), ExchangeClock(at_ms(820), speed=4)
+    config, clock = ExchangeConfig(replay=tmp_path), ExchangeClock(at_ms(820), speed=1)
     ids: list[int] = []
     async with await serve(config, clock, load_of(tmp_path)) as running, ccxt_of(running) as client:
         while len(ids) < 20:

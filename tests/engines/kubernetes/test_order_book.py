@@ -33,7 +33,7 @@ def test_a_book_is_verified_and_stored_by_jobs_and_an_eviction_leaves_no_gap(
             handed = len(loader["attempts"]) == 2 and loader["handover"] is None
             return handed and is_verified(workflow, evicted_ms + 5_000)
 
-        manager.until(queue_id, "another Job goes on with the book", is_handed_over, limit_s=LIMIT_S)
+        manager.until(queue_id, "another Job has taken over the book", is_handed_over, limit_s=LIMIT_S)
         manager.post(f"/queues/{queue_id}/stop")
         workflow = manager.wait(queue_id, limit_s=LIMIT_S)
         assert workflow["status"] == "finished", manager.story(queue_id)

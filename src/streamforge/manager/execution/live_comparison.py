@@ -288,7 +288,7 @@ class Comparison:
         return max(self._deps.clock.now_ms(), self._reached_ms())
 
     def _reached_ms(self) -> int:
-        """When the newest record happened that a worker has told of; 0: none has."""
+        """When the newest record happened that a worker has reported; 0: none has."""
         attempts = (step.attempt for step in self._workflow.steps)
         return max((one.progress.position or 0 for one in attempts if one is not None), default=0)
 

@@ -24,7 +24,7 @@ class LiveMetrics:
         self._named: set[tuple[str, str]] = set()
 
     def observe(self, workflows: Iterable[Workflow], now_ms: int) -> None:
-        """Report them as they are now; of those that have ended nothing stays."""
+        """Report them as they are now. A series that was late once keeps its metric, at 0."""
         states: Counter[str] = Counter()
         late: list[tuple[float, tuple[str, str]]] = []
         frame_age_s = proven_age_s = 0.0

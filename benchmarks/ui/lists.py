@@ -93,6 +93,7 @@ def run(bench: Bench) -> Section:
                 what="a tick of the list, against the bare table",
                 measured=ticked.milliseconds / ticked.ticks / bare_ms,
                 unit="times",
+                below=1,
             ),
             Line(
                 what=f"elements of a page with {EVENTS[size]:,} events",

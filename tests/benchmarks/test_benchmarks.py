@@ -21,7 +21,7 @@ KNOWN = BENCHMARKS | LONG
 ELSEWHERE = ("kafka-", "kubernetes", "ui-")
 """The tests of these are beside those of their engines, and of the web UI."""
 WITHOUT_ENGINE = sorted(name for name in KNOWN if not name.startswith(ELSEWHERE) and name != "growth")
-SLOW = ("clients",)
+SLOW = ("arango-sink", "clients", "live-latency", "live-memory", "live-rotation", "live-trades", "sources", "year")
 
 
 @pytest.mark.parametrize(

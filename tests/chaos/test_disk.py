@@ -122,7 +122,7 @@ async def on_small_disk(
             assert processes.of_data(keeper.data) == []
 
 
-@pytest.mark.parametrize("killed", [False, True], ids=["waiting", "killed"])
+@pytest.mark.parametrize("killed", [pytest.param(False, marks=pytest.mark.long), True], ids=["waiting", "killed"])
 async def test_a_full_disk_is_waited_out(
     tmp_path: Path, client: httpx.AsyncClient, small_disk: list[str], killed: bool
 ) -> None:
@@ -152,7 +152,7 @@ DRIPPING = "drip:path=archive,bytes=500,ms=100"
 """A file takes longer than any test: only a full disk, or its end, ends the download."""
 
 
-@pytest.mark.parametrize("source", ["auto", "archive"])
+@pytest.mark.parametrize("source", ["auto", pytest.param("archive", marks=pytest.mark.long)])
 async def test_a_disk_that_is_full_amid_a_download_is_told_and_nothing_of_the_file_is_taken(
     tmp_path: Path, client: httpx.AsyncClient, small_disk: list[str], source: str
 ) -> None:

@@ -40,6 +40,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
+@pytest.mark.long
 async def test_managers_start_and_go_on_beside_it(tmp_path: Path, client: httpx.AsyncClient) -> None:
     data = tmp_path / "data"
     async with exchange_process("--seed", "7") as exchange:

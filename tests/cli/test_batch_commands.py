@@ -56,6 +56,7 @@ def test_a_pattern_is_loaded_listed_shown_and_forgotten(cli: Cli) -> None:
     assert cli("batch", "show", batch_id).code == 1
 
 
+@pytest.mark.long
 def test_since_last_of_many_goes_on_from_each_symbols_own_end(cli: Cli) -> None:
     cli("load", "BTCUSDT", TYPE, HOUR).ok()
     ran = cli("load", "BTCUSDT,ETHUSDT", "api_candles_1w", "--since", "last", "--from", "2024-08-01", "--json")

@@ -148,6 +148,7 @@ def test_nobody_at_the_server_is_a_failure(cli: Cli) -> None:
     assert "no server answers" in checks(ran.json)["server"]["detail"]
 
 
+@pytest.mark.long
 def test_a_manager_that_is_stopped_fails_with_its_process(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
     with manager(cli.data, str(cli.exchange)) as (started, ready):
         assert checks(cli("doctor", "--json").ok().json)["manager"]["verdict"] == "works"

@@ -155,6 +155,7 @@ def test_the_same_load_goes_on_with_it_and_loads_nothing_twice(left: tuple[Cli, 
     assert [q["queue_id"] for q in cli("queues", "--json").json["queues"]] == [queue_id]
 
 
+@pytest.mark.long
 def test_what_is_under_way_at_a_server_is_waited_for_and_left_to_it(tmp_path: Path, slow_url: str) -> None:
     data = tmp_path / "data"
     with manager(data, slow_url) as (_, ready):

@@ -103,6 +103,7 @@ def test_streams_that_cannot_be_had_for_now_are_waited_for_with_the_reason(
             assert manager.wait(queue_id)["ended_at"] is not None
 
 
+@pytest.mark.long
 def test_a_proxy_that_cuts_is_told_and_costs_nothing(exchange: rig.Exchange, tmp_path: Path) -> None:
     there = ("127.0.0.1", int(exchange.url.rpartition(":")[2]))
     with Proxy(("127.0.0.1", free_ports(1)[0]), there) as proxy:

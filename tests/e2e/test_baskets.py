@@ -96,6 +96,7 @@ def assert_whole(manager: rig.Manager, workflow: Json) -> None:
     assert sorted(ids) == list(range(min(ids), max(ids) + 1))
 
 
+@pytest.mark.long
 def test_a_live_batch_in_baskets_is_proven_over_the_death_of_one_until_it_is_stopped(
     exchange: Exchange, manager: rig.Manager
 ) -> None:

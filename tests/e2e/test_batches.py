@@ -98,6 +98,7 @@ def test_a_batch_goes_on_over_kills_and_each_symbol_is_loaded_once(batches: rig.
     eventually(none_left, "no topic is left")
 
 
+@pytest.mark.long
 def test_only_what_was_listed_on_the_day_is_loaded(batches: rig.Manager, fourteen: Exchange) -> None:
     found = ended(batches, begun(batches, ["B0[01]USDT", "B1[23]USDT"], listed_at="2021-01-01")["batch_id"])
     members = batches.api.get(f"/batches/{found['batch_id']}/members").json()["members"]

@@ -53,19 +53,19 @@ SHORT = (
     Case("stream-missing:after=20,stream=*@depth*", 2, GAP),
     Case("stream-reset:after=20,stream=*@depth*", 1, frozenset({"disconnect"})),
     Case("depth-ids:after=20,kind=newer", 1, GAP, either=CONTENT),
-    Case("depth-quantity:after=20,kind=nan", 1, CONTENT, either=CUT),
     Case("stream-duplicate:after=20,stream=*@depth*", 20),
     Case("stream-shutdown:after=20,stream=*@depth*,seconds=60", 1),
     Case("429:path=depth,retry_after=1", 2),
-    Case("418:path=depth,seconds=2", 1),
     Case(f"stream-silence:{DIFFS},seconds=2", 1, GAP),
     Case(f"stream-stall:{DIFFS},seconds=2", 1, GAP),
+)
+LONG = (
+    Case("418:path=depth,seconds=2", 1),
     Case(f"stream-old:{DIFFS}", 1, CUT),
     Case(f"stream-shutdown:{DIFFS},seconds=0", 1, CUT),
     Case(f"stream-unit:{DIFFS}", 1, CONTENT),
     Case(f"stream-frame:{DIFFS},kind=json", 1, CUT, either=CONTENT),
-)
-LONG = (
+    Case("depth-quantity:after=20,kind=nan", 1, CONTENT, either=CUT),
     Case("slow:path=depth,ms=30000", 1),
     Case("depth-ids:after=20,kind=older", 1, GAP),
     Case("depth-ids:after=20,kind=jump", 1, GAP, either=CONTENT),

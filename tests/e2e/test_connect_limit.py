@@ -44,6 +44,7 @@ def settled(exchange: Exchange, manager: rig.Manager, queue_ids: list[str], numb
     return streams["open"] if begun and streams["open"] + held == len(SYMBOLS) else None
 
 
+@pytest.mark.long
 def test_mass_cuts_and_kills_of_many_loaders_never_exceed_it(exchange: Exchange, tmp_path: Path) -> None:
     settings = {"STREAMFORGE_BASKET_SIZE": "1", "STREAMFORGE_TOTAL_CONNECTS": str(LIMIT // 2)}
     with rig.manager(tmp_path / "data", exchange.url, **settings) as manager:

@@ -70,6 +70,13 @@ ARCHIVE = [
     *("cut:path=archive,count=2", "drip:path=archive,bytes=20000,ms=5"),
 ]
 """All that there are, with each of their choices, and some of those that every answer may have."""
+ALIKE = (
+    *(f"archive-rows:kind={kind}" for kind in ("repeated", "bad-price", "more-columns", "header", "torn")),
+    *(f"archive-zip:kind={kind}" for kind in ("two", "none", "name")),
+    *(f"archive-checksum:kind={kind}" for kind in ("missing", "malformed", "name")),
+    *("archive-listing:kind=empty", "503:path=archive", "garbage:path=checksum", "cut:path=archive"),
+)
+"""Much like others: of these the long run alone has them."""
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +122,13 @@ def test_trades_over_rest_are_complete_or_told(
     assert quiet.struck(fault)
 
 
-@pytest.mark.parametrize("number", range(len(ARCHIVE)), ids=ARCHIVE)
+@pytest.mark.parametrize(
+    "number",
+    [
+        pytest.param(number, id=fault, marks=pytest.mark.long if fault.startswith(ALIKE) else ())
+        for number, fault in enumerate(ARCHIVE)
+    ],
+)
 def test_records_of_the_archive_are_complete_or_told(number: int, quiet: rig.Exchange, manager: rig.Manager) -> None:
     day = date(2024, 3, 1) + timedelta(days=2 * number)  # what is cached of a file strikes no other case
     fault = ARCHIVE[number] if "listing" in ARCHIVE[number] else f"{ARCHIVE[number]},day={day}".replace(":,", ":")

@@ -99,6 +99,7 @@ def market(tmp_path: Path) -> Iterator[Market]:
         yield Market(exchange, manager, timed)
 
 
+@pytest.mark.long
 def test_a_halt_and_a_delisting_are_closed_and_what_is_between_is_whole(market: Market) -> None:
     manager, exchange = market.manager, market.exchange
     for name in market.ids:

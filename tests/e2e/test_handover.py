@@ -50,6 +50,7 @@ def is_handed_over(attempts: int, workflow: Json, target: str = TRADES) -> bool:
     )
 
 
+@pytest.mark.long
 def test_trades_go_on_over_handovers_and_over_the_end_of_the_one_that_writes(
     exchange: rig.Exchange, manager: rig.Manager
 ) -> None:
@@ -129,6 +130,7 @@ def hand_over_to_one_that_is_ready(
     manager.until(queue_id, "it writes", writes)
 
 
+@pytest.mark.long
 def test_an_order_book_stays_verified_over_handovers_of_a_manager(exchange: rig.Exchange, manager: rig.Manager) -> None:
     queue_id = books.start(manager)
     for number in (2, 3):

@@ -92,6 +92,7 @@ def test_a_run_of_a_schedule_is_made_once_though_its_manager_is_killed(exchange:
             assert len(queues) == number * len(symbols)
 
 
+@pytest.mark.long
 def test_a_cron_time_fires_and_makes_its_run_once_though_the_manager_is_killed_around_it(
     exchange: rig.Exchange, tmp_path: Path
 ) -> None:

@@ -80,6 +80,7 @@ def test_a_ban_without_end_is_waited_for_and_once_it_is_over_all_goes_on(
     _finished(quiet, manager, queue_id)
 
 
+@pytest.mark.long
 def test_a_ban_is_kept_to_by_everybody_and_over_a_restart(quiet: rig.Exchange, manager: rig.Manager) -> None:
     manager.loaded("BTCUSDT", "api_candles_1h", "2024-05-01")
     quiet.switch_on(rig.SLOW)

@@ -234,6 +234,7 @@ def test_closed_candles_are_proven_as_they_come(exchange: rig.Exchange, manager:
     assert {row[0] for row in rows} <= opens
 
 
+@pytest.mark.long
 def test_over_midnight_a_day_begins_another_collection(tmp_path: Path) -> None:
     """Loaders and sinks are killed meanwhile; what comes again lies where it belongs."""
     live = {"ws_trades": "trades", "ws_candles_1s": "candles"}

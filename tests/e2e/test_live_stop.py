@@ -154,7 +154,7 @@ def test_all_that_was_confirmed_is_stored_though_the_store_is_slow(exchange: rig
         assert_equal(exchange, stored(manager, ended))
 
 
-@pytest.mark.parametrize("hangs", ["store", "sink"])
+@pytest.mark.parametrize("hangs", ["store", pytest.param("sink", marks=pytest.mark.long)])
 def test_a_stop_ends_in_its_time_and_what_it_leaves_is_told_and_stored_by_a_retry(
     exchange: rig.Exchange, tmp_path: Path, hangs: str
 ) -> None:

@@ -126,7 +126,13 @@ def replayed(
 
 
 @pytest.mark.parametrize("pace", [FULL_SPEED, pytest.param(REAL_SPEED, marks=pytest.mark.long)], ids=["full", "real"])
-@pytest.mark.parametrize("session", SESSIONS.values(), ids=SESSIONS)
+@pytest.mark.parametrize(
+    "session",
+    [
+        pytest.param(found, id=name, marks=() if name == "four symbols" else pytest.mark.long)
+        for name, found in SESSIONS.items()
+    ],
+)
 def test_what_was_recorded_is_stored_verified_and_exported(
     session: Recording, pace: Json, market_data: Path, tmp_path: Path
 ) -> None:

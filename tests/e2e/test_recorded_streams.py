@@ -96,11 +96,11 @@ def is_loaded(workflow: Json, word: str, until: int) -> bool:
 @pytest.mark.parametrize(
     ("files", "words", "now", "real_ms"),
     [
-        ((FIRST, THEN, TRADES), ("trade",), "2024-08-08T23:54:00Z", 0),
+        pytest.param((FIRST, THEN, TRADES), ("trade",), "2024-08-08T23:54:00Z", 0, marks=pytest.mark.long),
         ((OCTOBER,), ("aggTrade",), "2021-10-12T00:28:00Z", 0),
-        (APART, ("aggTrade",), "2021-04-04T20:03:00Z", 0),
+        pytest.param(APART, ("aggTrade",), "2021-04-04T20:03:00Z", 0, marks=pytest.mark.long),
         (APART, ("kline_1m",), "2021-04-04T20:03:58Z", 0),
-        ((APRIL,), ("aggTrade", "kline_1m"), "2021-04-04T20:03:57Z", ENOUGH_MS),
+        pytest.param((APRIL,), ("aggTrade", "kline_1m"), "2021-04-04T20:03:57Z", ENOUGH_MS, marks=pytest.mark.long),
         pytest.param((FIRST, THEN, TRADES), ("trade",), "2024-08-08T23:54:10Z", WHOLE_MS, marks=pytest.mark.long),
     ],
     ids=[

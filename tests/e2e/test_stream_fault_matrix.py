@@ -62,7 +62,11 @@ FOR_LONG = {
     *(f"revised:{options}" for options in CASES["revised"]),
 }
 """Noticed only after a minute: these begin first, and are looked at last."""
-SLOW = ("stream-silence:count=1000000", f"stream-stall:seconds=3,all=1,{ONCE}")
+SLOW = (
+    "stream-silence:count=1000000",
+    f"stream-stall:seconds=3,all=1,{ONCE}",
+    *("stream-reset:all=1", "stream-shutdown:seconds=1", "stream-frame:kind=utf8", "stream-frame:kind=cut"),
+)
 """Of faults that have quicker cases."""
 AT_ONCE = 5
 """So many other cases have begun while a test waits for one."""

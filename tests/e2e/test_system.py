@@ -70,6 +70,7 @@ def test_a_taken_port_and_a_held_folder_are_named(manager: rig.Manager, tmp_path
     assert str(manager.api.base_url).rstrip("/") in error
 
 
+@pytest.mark.long
 def test_another_exchange_and_broken_files_of_the_store_are_named(exchange: rig.Exchange, tmp_path: Path) -> None:
     with rig.manager(tmp_path / "data", exchange.url, STREAMFORGE_MAX_FAILURES="2") as manager:
         workflow = manager.load("BTCUSDT", "api_candles_1h", "2024-08-01")

@@ -224,6 +224,7 @@ def test_a_plan_asks_for_no_trade_where_its_id_is_enough(quiet: rig.Exchange, ma
     assert asked == {"historicalTrades": 3, "aggTrades": 3}
 
 
+@pytest.mark.long
 def test_a_loader_that_begins_again_asks_for_no_trade_that_it_had(tmp_path: Path) -> None:
     with (
         rig.exchange("--trades", "1667", "--no-limits") as exchange,

@@ -100,6 +100,7 @@ def test_a_frozen_worker_is_ended_and_its_late_events_count_no_more(quiet: rig.E
     rig.assert_exact(quiet, manager, workflow)
 
 
+@pytest.mark.long
 def test_a_loader_without_progress_is_ended_and_started_again(quiet: rig.Exchange, manager: rig.Manager) -> None:
     quiet.switch_on("stall:seconds=30,path=klines,after=8,count=1")
     # One request at a time: with several, the order of their arrival decides how many stalls an attempt uses up.

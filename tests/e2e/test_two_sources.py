@@ -95,6 +95,7 @@ def test_files_with_other_candles_than_rest_are_noticed_and_rest_takes_over(exch
         assert len(workflow["remarks"]) == 10
 
 
+@pytest.mark.long
 def test_a_file_of_other_trades_ends_a_load_of_files_alone_with_the_first_difference(
     exchange: Exchange, tmp_path: Path
 ) -> None:
@@ -166,6 +167,7 @@ def test_where_files_alone_are_wanted_a_bad_one_ends_the_load_with_the_cause(
         assert retried["coverage"]["complete"]
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("seen", ["running", "remarks"])
 def test_a_manager_that_is_killed_on_its_way_to_rest_gets_there(exchange: Exchange, tmp_path: Path, seen: str) -> None:
     with running(exchange, tmp_path / "data", LISTED_AND_GONE) as manager:
@@ -196,6 +198,7 @@ def test_trades_before_the_first_one_that_rest_gives_come_from_files(exchange: E
         assert f"the exchange gives no record before id {floor}" in without["failure"]["reason"]
 
 
+@pytest.mark.long
 def test_trades_that_only_files_have_and_the_store_loses_are_an_error_until_they_stay(
     exchange: Exchange, tmp_path: Path
 ) -> None:

@@ -94,6 +94,7 @@ async def test_rest_has_the_book_of_each_moment_and_none_in_a_hole(tmp_path: Pat
             assert await snapshot(exchange, "BTCUSDT") == {"lastUpdateId": 0, "bids": [], "asks": []}
 
 
+@pytest.mark.long
 async def test_ccxt_keeps_the_book_that_was_stored(tmp_path: Path, stored: StoredBooks) -> None:
     config, clock = ExchangeConfig(replay=tmp_path), ExchangeClock(at_ms(820), speed=1)
     ids: list[int] = []

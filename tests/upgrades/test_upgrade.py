@@ -102,7 +102,7 @@ def upgraded(store: str, folder: Path, exchange: rig.Exchange) -> Iterator[tuple
             yield manager, found["workflows"]
 
 
-@pytest.mark.parametrize("store", ["folder", "database"])
+@pytest.mark.parametrize("store", ["folder", pytest.param("database", marks=pytest.mark.long)])
 def test_what_the_version_before_has_begun_is_finished_proven_not_loaded_again_and_removed(
     store: str, exchange: rig.Exchange, tmp_path: Path
 ) -> None:

@@ -226,6 +226,7 @@ def assert_reads_on(found: Sequence[Received], everything: Sequence[Received]) -
     assert values(found) == values(everything)[-len(found) :]
 
 
+@pytest.mark.long
 @settings(max_examples=60, deadline=None)
 @given(CUTS)
 @example(Cut(Retention.CONSUMED, ((20, 20, 0),), 0.0, 1.0, False))

@@ -19,6 +19,12 @@ from tests.limits import LIMIT_S
 
 T = TypeVar("T")
 LET_GO = re.compile("is already handled|disposed|has been closed")
+LOOKS = (
+    ("light", "en"),
+    ("dark", "ru"),
+    *(pytest.param(*look, marks=pytest.mark.long) for look in (("dark", "en"), ("light", "ru"))),
+)
+"""Each theme and each language; the other pairs add little that could differ."""
 
 expect.set_options(timeout=LIMIT_S * 1000)
 

@@ -11,7 +11,7 @@ from playwright.sync_api import Request, expect
 
 from streamforge_utils.model.coverage import Verdict
 from tests.e2e import rig
-from tests.ui.conftest import Opened, replaced
+from tests.ui.conftest import LOOKS, Opened, replaced
 from tests.ui.coverage_page import (
     HOUR_MS,
     MINUTE_MS,
@@ -316,7 +316,7 @@ def test_a_reader_sees_why_nothing_can_be_loaded(
         expect(page.get_by_role("dialog")).to_have_count(0)
 
 
-@pytest.mark.parametrize(("theme", "language"), [("light", "en"), ("dark", "en"), ("light", "ru"), ("dark", "ru")])
+@pytest.mark.parametrize(("theme", "language"), LOOKS)
 def test_axe_finds_nothing_and_every_verdict_can_be_told(
     covered: rig.Manager, opened: Opened, theme: str, language: str
 ) -> None:

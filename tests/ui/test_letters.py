@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 from streamforge_utils.ports.bus import Message
 from tests.e2e import bus, rig
 from tests.e2e.test_topics import make
-from tests.ui.conftest import Opened, apart, replaced
+from tests.ui.conftest import LOOKS, Opened, apart, replaced
 from tests.ui.test_screens import seen, url_of, violations
 
 RLO = "\u202e"
@@ -238,7 +238,7 @@ def test_a_replay_that_is_refused_says_why_in_the_dialog(manager: rig.Manager, h
     expect(dialog).to_have_count(0)
 
 
-@pytest.mark.parametrize(("theme", "language"), [("light", "en"), ("dark", "en"), ("light", "ru"), ("dark", "ru")])
+@pytest.mark.parametrize(("theme", "language"), LOOKS)
 def test_axe_finds_nothing_and_nothing_is_wider_than_the_window(
     manager: rig.Manager, hostile: str, opened: Opened, theme: str, language: str
 ) -> None:

@@ -10,7 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from tests.e2e import rig
-from tests.ui.conftest import Opened, replaced
+from tests.ui.conftest import LOOKS, Opened, replaced
 
 HOUR = "2024-08-01T00:00Z:2024-08-01T01:00Z"
 TYPE = "api_candles_1m"
@@ -199,7 +199,7 @@ def test_keyboard_alone(busy: rig.Manager, opened: Opened) -> None:
     seen(page, "Workflows")
 
 
-@pytest.mark.parametrize(("theme", "language"), [("light", "en"), ("dark", "en"), ("light", "ru"), ("dark", "ru")])
+@pytest.mark.parametrize(("theme", "language"), LOOKS)
 def test_axe_finds_nothing(busy: rig.Manager, opened: Opened, theme: str, language: str) -> None:
     page = opened(url_of(busy), theme=theme, language=language)
     expect(page.get_by_role("row")).to_have_count(3)

@@ -10,7 +10,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.e2e import rig
-from tests.ui.conftest import Opened, replaced
+from tests.ui.conftest import LOOKS, Opened, replaced
 from tests.ui.series_page import (
     BAD,
     CELLS,
@@ -305,7 +305,7 @@ def test_with_forced_colours_holes_and_candles_are_there_too(holed: rig.Manager,
         assert coloured == 0
 
 
-@pytest.mark.parametrize(("theme", "language"), [("light", "en"), ("dark", "en"), ("light", "ru"), ("dark", "ru")])
+@pytest.mark.parametrize(("theme", "language"), LOOKS)
 def test_axe_finds_nothing(holed: rig.Manager, opened: Opened, theme: str, language: str) -> None:
     page = opened(url_of(holed), "/series", theme=theme, language=language)
     expect(page.get_by_role("row").nth(2)).to_be_visible()

@@ -11,7 +11,7 @@ from playwright.sync_api import Page, expect
 
 from streamforge.version import installed_version
 from tests.e2e import rig
-from tests.ui.conftest import Opened, replaced
+from tests.ui.conftest import LOOKS, Opened, replaced
 from tests.ui.test_screens import HOSTILE, HOUR, TYPE, failed, seen, url_of, violations
 
 READER, OPERATOR = "reader-token-0123456789", "operator-token-0123456789"
@@ -153,7 +153,7 @@ def test_a_page_of_an_older_build_says_so_and_findings_are_text(guarded: rig.Man
     assert "owned" not in page.title()
 
 
-@pytest.mark.parametrize(("theme", "language"), [("light", "en"), ("dark", "en"), ("light", "ru"), ("dark", "ru")])
+@pytest.mark.parametrize(("theme", "language"), LOOKS)
 def test_axe_finds_nothing_and_nothing_is_wider_than_a_phone(
     guarded: rig.Manager, opened: Opened, theme: str, language: str
 ) -> None:

@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 
 from tests.e2e import bus, rig
 from tests.e2e.test_topics import make, start, write
-from tests.ui.conftest import Opened, apart, replaced
+from tests.ui.conftest import LOOKS, Opened, apart, replaced
 from tests.ui.test_screens import HOUR, TYPE, seen, url_of, violations
 
 
@@ -115,7 +115,7 @@ def test_keyboard_alone(busy: tuple[rig.Manager, str, str], opened: Opened) -> N
     seen(page, "orders")
 
 
-@pytest.mark.parametrize(("theme", "language"), [("light", "en"), ("dark", "en"), ("light", "ru"), ("dark", "ru")])
+@pytest.mark.parametrize(("theme", "language"), LOOKS)
 def test_axe_finds_nothing_and_nothing_is_wider_than_the_window(
     busy: tuple[rig.Manager, str, str], opened: Opened, theme: str, language: str
 ) -> None:

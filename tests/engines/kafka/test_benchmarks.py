@@ -21,14 +21,10 @@ from tests.benchmarks.sanity import check_sane
 from tests.engines.kafka.broker import Broker
 
 
+@pytest.mark.long
 @pytest.mark.timeout(240)
 @pytest.mark.parametrize(
-    "name",
-    [
-        pytest.param(name, marks=() if name == "kafka-loader" else pytest.mark.long)
-        for name in sorted(BENCHMARKS)
-        if name.startswith("kafka-") and name != "kafka-sink"
-    ],
+    "name", [one for one in sorted(BENCHMARKS) if one.startswith("kafka-") and one != "kafka-sink"]
 )
 def test_a_tiny_run_measures_something_sane(name: str) -> None:
     check_sane(BENCHMARKS[name](Bench(Size.TINY, quiet=True)))

@@ -49,6 +49,7 @@ def sourced(command: str) -> dict[str, str]:
     return {name: value for name, _, value in pairs if name.startswith("KAFKA_")}
 
 
+@pytest.mark.long
 def test_a_broker_for_a_person_is_one_that_up_and_load_work_on(tmp_path: Path) -> None:
     clean = cleanenv.environment()
     broker = Program(["-m", "tests.engines.kafka", "--secured"], clean, tmp_path)

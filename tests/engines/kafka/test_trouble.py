@@ -60,6 +60,7 @@ async def send(producer: Producer, topic: str, messages: list[Message]) -> None:
     await retry(lambda: producer.send(topic, messages), clock=SystemClock(), patience_s=PATIENCE_S)
 
 
+@pytest.mark.long
 async def test_while_the_broker_is_away_each_call_reports_it_and_a_renewed_ca_is_trusted_by_the_next_connection(
     own_broker: Broker, bus: KafkaBus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -63,6 +63,7 @@ def with_members(namespace: Namespace) -> dict[str, Object]:
     return {labels[label]: job for job in namespace.jobs() if label in (labels := job["metadata"]["labels"])}
 
 
+@pytest.mark.long
 def test_a_live_batch_in_one_job_is_proven_over_a_stop_a_handover_and_two_kills(
     namespace: Namespace, settings: dict[str, str], live_exchange: rig.Exchange, folder: Path
 ) -> None:

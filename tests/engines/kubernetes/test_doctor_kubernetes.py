@@ -133,6 +133,7 @@ def test_a_quota_that_is_used_up_is_named(kube_cluster: Cluster, kube_namespace:
     assert "quota is used up" in check["detail"]
 
 
+@pytest.mark.long
 def test_a_namespace_a_cluster_or_a_kubeconfig_that_is_not_there_is_named(
     kube_cluster: Cluster, tmp_path: Path
 ) -> None:

@@ -32,6 +32,7 @@ def is_live(workflow: dict[str, Any], attempts: int = 1, beyond: int = 0) -> boo
     return told and len(loader["attempts"]) == attempts and (live["proven_id"] or 0) > beyond
 
 
+@pytest.mark.long
 def test_another_image_and_a_drained_node_leave_no_gap(
     namespace: Namespace, settings: dict[str, str], live_exchange: rig.Exchange, folder: Path
 ) -> None:

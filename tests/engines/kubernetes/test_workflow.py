@@ -69,6 +69,7 @@ def test_a_day_is_loaded_and_proven_by_two_jobs_and_a_stopped_workflow_leaves_no
         assert namespace.ended(f"job-{target}-btcusdt-{queue_id[-6:]}") == "Complete"
 
 
+@pytest.mark.long
 def test_jobs_of_a_workflow_that_is_gone_are_ended_after_a_restart(
     namespace: Namespace, settings: dict[str, str], exchange: rig.Exchange, folder: Path
 ) -> None:
@@ -186,6 +187,7 @@ def test_an_image_that_is_not_there_ends_the_workflow_with_the_setting_to_correc
         assert "STREAMFORGE_IMAGES" in workflow["failure"]["next_step"]
 
 
+@pytest.mark.long
 def test_a_quota_that_is_used_up_is_waited_for_and_named(
     settings: dict[str, str], namespace: Namespace, exchange: rig.Exchange, folder: Path
 ) -> None:
@@ -203,6 +205,7 @@ def test_a_quota_that_is_used_up_is_waited_for_and_named(
         assert workflow["status"] == "finished", manager.story(queue_id)
 
 
+@pytest.mark.long
 def test_a_namespace_that_is_deleted_ends_its_workflows_and_is_named(
     kube_cluster: Cluster, exchange: rig.Exchange, folder: Path, tmp_path: Path
 ) -> None:

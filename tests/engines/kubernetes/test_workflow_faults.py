@@ -125,6 +125,7 @@ def test_a_right_that_stays_missing_ends_the_workflow_and_is_named(manager: rig.
     assert "streamforge doctor" in workflow["failure"]["reason"]
 
 
+@pytest.mark.long
 def test_what_is_not_seen_is_told_and_the_workers_go_on(
     manager: rig.Manager, server: FaultyServer, namespace: Namespace, exchange: rig.Exchange
 ) -> None:
@@ -168,6 +169,7 @@ def test_what_is_not_seen_is_told_and_the_workers_go_on(
     assert (ready.json()["degraded"], ready.json()["parts"]["launcher"]) == (False, None)
 
 
+@pytest.mark.long
 def test_workers_that_end_unseen_are_neither_stuck_nor_tried_again(
     manager: rig.Manager, server: FaultyServer, namespace: Namespace, exchange: rig.Exchange
 ) -> None:

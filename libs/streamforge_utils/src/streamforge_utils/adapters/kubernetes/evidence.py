@@ -102,9 +102,9 @@ class Evidence:
     async def remember_wait(self, entry: CachedJob) -> None:
         """Read before a job's end what will be gone after it."""
         pods = entry.living()
-        if pods and entry.has_begun():
+        if pods:  # it may have begun although that was not heard of yet
             await self.keep_log(entry, pods[0])
-        elif not entry.stopped:
+        if not entry.has_begun() and not entry.stopped:
             events = await self.warnings(entry)
             entry.waited = wait_of(entry.job, pods, events) or entry.waited
 

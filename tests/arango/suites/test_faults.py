@@ -10,3 +10,6 @@ def is_sampled(item: pytest.Function) -> bool:
     """Whether workers have to do with it: what lasts from the beginning ends a workflow before any is started."""
     lasting = item.originalname == "test_a_fault_that_lasts_ends_in_a_reason_that_a_person_understands"
     return not lasting or "loader" in str(item.callspec.params["name"])
+
+
+QUICK = frozenset[str]()

@@ -7,6 +7,7 @@ import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+from urllib.parse import urlsplit
 
 from playwright.sync_api import Browser, CDPSession, Page, sync_playwright
 
@@ -56,6 +57,7 @@ class Watched:
         self.page = page
         self.requests: list[str] = []
         self._received: dict[str, float] = {}
+        self._feeds: set[str] = set()
         self._session: CDPSession = page.context.new_cdp_session(page)
         self._session.on("Network.requestWillBeSent", self._sent)
         self._session.on("Network.dataReceived", self._came)
@@ -65,8 +67,8 @@ class Watched:
 
     @property
     def kilobytes(self) -> float:
-        """What came over the wire, compressed, with the headers of what has ended; 10**3 bytes."""
-        return sum(self._received.values()) / 1000
+        """What came over the wire, compressed, with the headers of what has ended, but not by the feed; 10**3 bytes."""
+        return sum(size for request, size in self._received.items() if request not in self._feeds) / 1000
 
     def processor_ms(self) -> float:
         """The processor time of the page's main thread until now: scripts, styles, layout, painting."""
@@ -99,8 +101,11 @@ class Watched:
         return {one["name"]: one["value"] for one in found}
 
     def _sent(self, event: dict[str, Any]) -> None:
-        if not event["request"]["url"].startswith("data:"):
-            self.requests.append(event["request"]["url"])
+        url = event["request"]["url"]
+        if not url.startswith("data:"):
+            self.requests.append(url)
+        if urlsplit(url).path == "/feed":
+            self._feeds.add(event["requestId"])
 
     def _came(self, event: dict[str, Any]) -> None:
         request = event["requestId"]

@@ -39,7 +39,8 @@ def run(bench: Bench) -> Section:
         title="The web UI: first look",
         how=(
             f"Chromium opens `/ui` of a real manager with {WORKFLOWS[bench.size]:,} workflows, with nothing in its "
-            f"cache, until the first {ROWS} of them are shown. All that it asks for counts, the data too."
+            f"cache, until the first {ROWS} of them are shown. All that it asks for counts, the data too, but not the "
+            "changes that the feed tells: such a manager removes the topics of its ended workflows meanwhile."
         ),
         lines=(
             Line(

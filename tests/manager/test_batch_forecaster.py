@@ -8,6 +8,7 @@ import pytest
 
 from streamforge.manager import batch_forecaster
 from streamforge.manager.forecaster import EMBEDDED
+from streamforge.manager.note_codes import Note
 from streamforge_utils.model.errors import InvalidInput, RetryableError
 from streamforge_utils.model.kinds.candles import KIND
 from streamforge_utils.model.kinds.registry import series_of
@@ -34,6 +35,11 @@ async def test_each_symbol_is_told_and_the_sums_and_nothing_is_stored() -> None:
         ("S001USDT", 0, 0, {}),
         ("S002USDT", 1440, 2, {"rest": 1}),
     ]
+    assert [(one.note, one.note_codes) for one in told.each] == [
+        ("", []),
+        ("all of it is stored already", [Note("all-stored")]),
+        ("", []),
+    ]
     assert (told.records_expected, told.records_there, told.requests, told.weight) == (2880, 1440, 4, 8)
     assert told.store_bytes == sum(one.store_bytes for one in told.each) > 2880 * EMBEDDED.record_bytes(KIND) // 2
     assert (told.requested, "estimated from" in told.estimate) == ("2024-08-01", False)
@@ -49,6 +55,8 @@ async def test_of_very_many_some_are_looked_at_and_the_sums_are_scaled() -> None
     assert [one.symbol for one in told.each[:3]] == ["S000USDT", "S003USDT", "S006USDT"], "spread over all"
     assert (told.records_expected, told.requests) == (90 * 1440, 180)
     assert told.estimate.startswith("estimated from 30 of 90 symbols; ")
+    assert [one.code for one in told.estimate_codes] == ["some-symbols", "limited-by-store"]
+    assert told.estimate_codes[0].values == {"looked_at": 30, "size": 90}
     assert len(exchange_of(world).asked) <= 30 * len(asked) * 2
 
 
@@ -60,6 +68,7 @@ async def test_since_last_and_the_day_of_listing_count_for_each_symbol() -> None
     assert (told.requested, told.refused, told.looked_at) == ("since last", 2, 3)
     assert [(one.symbol, one.refused) for one in told.each][:2] == [("S001USDT", True), ("S002USDT", True)]
     assert "give a start with `from`" in told.each[0].note
+    assert told.each[0].note_codes == [Note("refused", {"detail": told.each[0].note})]
     assert told.each[2].records_expected == 60
     with pytest.raises(InvalidInput, match="listed_at"):
         await world.manager.forecast_batch(request("*USDT", listed_at="yesterday"))
@@ -67,6 +76,16 @@ async def test_since_last_and_the_day_of_listing_count_for_each_symbol() -> None
     exchange_of(world).opens = [DAY_START]
     told = await world.manager.forecast_batch(request("*USDT", type="api_candles_1d", listed_at="2024-07-01"))
     assert {one.note for one in told.each} == {"it was not listed on 2024-07-01"}
+    assert told.each[0].note_codes == [Note("not-listed", {"day": "2024-07-01"})]
+    told = await world.manager.forecast_batch(request("*USDT", type="api_candles_1d", time_range="2024-07-01"))
+    assert {one.note for one in told.each} == {"there is nothing to load in the range"}
+
+
+async def test_what_is_up_to_date_says_so_by_code() -> None:
+    world = await a_world(1)
+    await world.deps.coverage.lay_over(series_of("S000USDT", TYPE), [stored(0, (NOW - DAY_START) // MINUTE_MS)])
+    (one,) = (await world.manager.forecast_batch(request("*USDT", time_range="", since="last"))).each
+    assert one.note_codes == [Note("up-to-date", {"until_ms": NOW})]
 
 
 async def test_an_exchange_that_stops_to_answer_cuts_it_short_and_says_so() -> None:

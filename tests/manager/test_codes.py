@@ -16,6 +16,8 @@ from streamforge.manager.finding_codes import MEANINGS as FINDINGS
 from streamforge.manager.finding_codes import FindingCode
 from streamforge.manager.letter_codes import MEANINGS as LETTERS
 from streamforge.manager.letter_codes import LetterCode
+from streamforge.manager.note_codes import MEANINGS as NOTES
+from streamforge.manager.note_codes import NoteCode
 from streamforge.manager.part_codes import MEANINGS as PARTS
 from streamforge.manager.part_codes import PartCode
 from streamforge.manager.problem_codes import MEANINGS as PROBLEMS
@@ -67,6 +69,7 @@ def test_each_failure_is_made_with_a_code_and_each_code_is_of_some_failure() -> 
 def test_each_code_of_a_finding_is_of_some_finding_and_each_of_a_part_of_some_part() -> None:
     assert {name for path in SOURCES for name in _members(path, "FindingCode")} == set(FindingCode.__members__)
     assert {name for path in SOURCES for name in _members(path, "PartCode")} == set(PartCode.__members__)
+    assert {name for path in SOURCES for name in _members(path, "NoteCode")} == set(NoteCode.__members__)
 
 
 def test_the_page_lists_each_code_with_its_meaning() -> None:
@@ -75,8 +78,9 @@ def test_the_page_lists_each_code_with_its_meaning() -> None:
     assert set(FINDINGS) == set(FindingCode)
     assert set(LETTERS) == set(LetterCode)
     assert set(PARTS) == set(PartCode)
+    assert set(NOTES) == set(NoteCode)
     page = codes_page()
-    for code, text in (*PROBLEMS.items(), *FAILURES.items(), *FINDINGS.items(), *LETTERS.items(), *PARTS.items()):
+    for code, text in (one for all_ in (PROBLEMS, FAILURES, FINDINGS, LETTERS, PARTS, NOTES) for one in all_.items()):
         assert f"| `{code.value}` | {text} |" in page
         assert re.fullmatch(r"[a-z]+(-[a-z]+)*", code.value)
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from streamforge.manager.forecaster import ARANGODB, EMBEDDED
+from streamforge.manager.note_codes import Note
 from streamforge.manager.plan_answers import warnings_of
 from streamforge.manager.service import StartRequest
 from streamforge.manager.workflow import SourceChoice
@@ -59,6 +60,7 @@ async def test_the_parts_with_their_requests_and_downloads_and_nothing_is_stored
     assert told.licence_left_bytes is None
     assert told.seconds == pytest.approx(2.15, abs=0.05), "three requests at 20 a second, and two seconds to begin"
     assert "3 requests at 20 a second" in told.estimate
+    assert told.estimate_codes == [Note("limited-by-requests", {"requests": 3, "rate": 20, "begin_s": 2})]
     assert (world.store.states, world.launcher.started, world.bus.messages("queue-control")) == (states, [], [])
     assert not world.deps.workflows.live
     await world.die()
@@ -69,6 +71,7 @@ async def test_a_load_of_what_is_there_takes_nothing() -> None:
     await world.deps.coverage.lay_over(SERIES, [stored(0, 9 * 1440)])
     told = await world.manager.forecast(replace(REQUEST, time_range="2024-08-01:2024-08-08"))
     assert (told.parts, told.seconds, told.store_bytes, told.records_there) == ([], 0.0, 0, 7 * 1440)
+    assert told.estimate_codes == [Note("nothing-to-load")]
     await world.die()
 
 
@@ -92,23 +95,43 @@ async def test_the_limit_of_a_licence_is_counted_down(monkeypatch: pytest.Monkey
     told = await world.manager.forecast(REQUEST)
     assert (told.free_bytes, told.licence_left_bytes) == (None, 1_000_000)
     assert told.store_bytes == 9 * 1440 * ARANGODB.record_bytes(KIND)
-    (warning,) = told.warnings
+    (warning,), (code,) = told.warnings, told.warning_codes
     assert warning.startswith("it does not fit into what the store's licence leaves: ")
+    assert (code.code, code.values["left_bytes"]) == ("licence-too-small", 1_000_000)
     await world.die()
 
 
 @pytest.mark.parametrize(
-    ("free", "left", "words"),
+    ("free", "left", "words", "code", "values"),
     [
-        (150, None, []),
-        (149, None, ["it does not fit: the records take 100 B and the files 50 B, and the disk has 149 B left"]),
-        (None, 125, []),
-        (None, 124, ["it takes most of what the store's licence leaves: 100 B of 124 B"]),
-        (None, 99, ["it does not fit into what the store's licence leaves: 100 B of 99 B"]),
+        (
+            149,
+            None,
+            "it does not fit: the records take 100 B and the files 50 B, and the disk has 149 B left",
+            "disk-too-small",
+            {"store_bytes": 100, "download_bytes": 50, "free_bytes": 149},
+        ),
+        (
+            None,
+            124,
+            "it takes most of what the store's licence leaves: 100 B of 124 B",
+            "licence-nearly-full",
+            {"store_bytes": 100, "left_bytes": 124},
+        ),
+        (
+            None,
+            99,
+            "it does not fit into what the store's licence leaves: 100 B of 99 B",
+            "licence-too-small",
+            {"store_bytes": 100, "left_bytes": 99},
+        ),
     ],
 )
-def test_what_does_not_fit_is_warned_of(free: int | None, left: int | None, words: list[str]) -> None:
-    assert warnings_of(100, 50, free, left) == words
+def test_what_does_not_fit_is_warned_of(
+    free: int | None, left: int | None, words: str, code: str, values: dict[str, int | str]
+) -> None:
+    assert warnings_of(100, 50, free, left) == [(words, Note(code, values))]
+    assert warnings_of(100, 50, free and free + 1, left and 125) == []
 
 
 async def test_what_cannot_be_loaded_is_refused_as_its_start_would_be() -> None:

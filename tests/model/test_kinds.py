@@ -252,3 +252,8 @@ def test_what_was_asked_for_is_taken_once_in_order(
     assert page.keys == [f"BTCUSDT_{n}".encode() for n in positions]
     assert [msgspec.json.decode(value)["_key"] for value in page.values] == [f"BTCUSDT_{n}" for n in positions]
     assert page.dropped == dropped
+
+
+def test_a_question_for_all_that_there_is_names_its_end_alone() -> None:
+    assert str(ByTime(TimeRange(0, 86_400_000))) == "up to 1970-01-02"
+    assert str(ByTime(TimeRange(1000, 86_400_000))) == "1970-01-01T00:00:01Z:1970-01-02"

@@ -264,6 +264,25 @@ def test_by_keyboard_alone(desk: rig.Manager, opened: Opened) -> None:
     assert desk.finished(started(page))["progress"]["records_stored"] == 24
 
 
+def test_what_is_noted_of_a_plan_is_said_in_the_language(filled: Filled) -> None:
+    def noted(body: rig.Json) -> None:
+        values = {"store_bytes": 2000, "download_bytes": 0, "free_bytes": 1000}
+        codes = [{"code": "disk-too-small", "values": values}, {"code": "newer", "values": {}}]
+        body.update(warnings=["the first", "the second"], warning_codes=codes, cut_short="no route")
+        refused = {"code": "refused", "values": {"detail": "it is banned"}}
+        body["each"][0].update(note="it is banned", note_codes=[refused], refused=True)
+
+    page = filled(symbols="BTCUSDT ETHUSDT", type=TYPE, time_range="2024-08-20")
+    replaced(page, "**/plans", noted)
+    page.locator(".settings select").nth(2).select_option("ru")
+    page.get_by_role("button", name="Показать план").click()
+    plan = page.get_by_role("region", name="Что будет загружено")
+    expect(plan.get_by_role("alert")).to_have_text([re.compile("^Не поместится: записи займут .*2"), "the second"])
+    expect(fact(plan, "Время, примерно")).to_contain_text("Дольше всего идут запросы: ")
+    expect(plan).to_contain_text("Остальные не рассмотрены: no route")
+    expect(plan.get_by_role("row").nth(1)).to_contain_text("Загрузить нельзя. it is banned")
+
+
 def test_who_has_left_the_form_is_not_led_away_by_a_late_answer(desk: rig.Manager, filled: Filled) -> None:
     held = list[Route]()
     page = filled(symbols="SOLUSDT", type=TYPE, time_range="2024-08-10")

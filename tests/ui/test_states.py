@@ -126,9 +126,39 @@ def test_a_language_that_does_not_load_leaves_the_one_that_is_shown(calm: rig.Ma
     language.select_option("ru")
     expect(language).to_have_value("en")
     seen(page, "Workflows")
+    expect(page.locator(".said")).to_contain_text("Русский: its texts could not be loaded.")
+    expect(language.get_by_role("option").nth(1)).to_have_text("Русский (not loaded)")
     page.unroute("**/assets/ru-*")
     page.reload()
     with page.expect_response("**/assets/ru-*"):
         language.select_option("ru")
     seen(page, "Рабочие процессы")
     expect(page.locator("html")).to_have_attribute("lang", "ru")
+
+
+@pytest.mark.parametrize(
+    ("path", "asks", "words"),
+    [("workflows", "/queues", "search"), ("series", "/series", "prefix"), ("coverage", "/coverage", "prefix")],
+)
+def test_rows_of_other_filters_are_not_shown_below_an_error(
+    calm: rig.Manager, opened: Opened, path: str, asks: str, words: str
+) -> None:
+    page = opened(url_of(calm), f"/{path}")
+    rows, told = page.get_by_text("BTCUSDT"), page.get_by_role("alert").filter(has_text="it is busy")
+    expect(rows.first).to_be_visible()
+    page.route(re.compile(rf"{asks}\?"), lambda route: route.fulfill(status=503, json=BUSY))
+    page.get_by_role("searchbox").fill("eth")
+    page.keyboard.press("Enter")
+    expect(page).to_have_url(re.compile(f"{words}=eth"))
+    expect(told).to_be_visible()
+    expect(rows).to_have_count(0)
+    expect(page.get_by_role("searchbox")).to_have_value("eth")
+    page.unroute(re.compile(rf"{asks}\?"))
+    page.get_by_role("button", name="Ask again").click()
+    expect(told).to_have_count(0)
+    page.go_back()
+    expect(rows.first).to_be_visible()
+    page.route(re.compile(rf"{asks}\?"), lambda route: route.fulfill(status=503, json=BUSY))
+    page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    expect(told).to_be_visible()
+    expect(rows.first).to_be_visible()  # of the same filters they are old, and true

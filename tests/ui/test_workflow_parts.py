@@ -123,12 +123,18 @@ def test_what_the_server_says_by_name_is_said_in_russian(retried: tuple[rig.Mana
     page = opened(url_of(manager), "/nothing", language="ru")
     page.locator(".settings select").nth(2).select_option("ru")
     failure = {"reason": "2 holes are left", "next_step": "load again", "code": "holes-left"}
-    replaced(page, f"**/queues/{queue_id}", lambda body: body.update(failure=failure))
+    values = {"start_ms": 0, "end_ms": 86_400_000, "detail": "the zip is cut off"}
+    codes = [{"code": "requests-instead", "values": values}, {"code": "newer", "values": {}}]
+    said = {"failure": failure, "remarks": ["the first", "the second"], "remark_codes": codes}
+    replaced(page, f"**/queues/{queue_id}", lambda body: body.update(said))
     page.goto(f"{url_of(manager)}/ui/workflows/{queue_id}")
     expect(page.locator(".failed strong")).to_have_text(re.compile("Остались пропуски"))
     expect(page.locator(".failed [lang=en]").first).to_have_text("2 holes are left")
     expect(page.get_by_role("table", name="Покрытие по последнему доказательству")).to_contain_text("сохранено")
     expect(page.get_by_role("table", name="План")).to_contain_text("запросыархив не спрашивают")
+    remarks = page.get_by_role("heading", name="Замечания").locator("+ ul > li")
+    expect(remarks).to_have_text(["[1970-01-01, 1970-01-02): запросы вместо файлов. the zip is cut off", "the second"])
+    expect(remarks.locator("[lang=en]")).to_have_text(["the zip is cut off", "the second"])
     expect(page.get_by_role("table", name="События")).to_contain_text("завершён")
     page.goto(f"{url_of(manager)}/ui/settings")
     told = page.get_by_role("row").filter(has_text="STREAMFORGE_HEARTBEAT_SECONDS")

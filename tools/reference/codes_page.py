@@ -1,13 +1,14 @@
-"""The page of codes: of problems that the API answers, of failures, findings, dead letters and parts of a plan."""
+"""The page of codes: of problems that the API answers, of failures, findings, letters, parts of plans and notes."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-from streamforge.manager import failure_codes, finding_codes, letter_codes, part_codes, problem_codes
+from streamforge.manager import failure_codes, finding_codes, letter_codes, note_codes, part_codes, problem_codes
 from streamforge.manager.failure_codes import FailureCode
 from streamforge.manager.finding_codes import FindingCode
 from streamforge.manager.letter_codes import LetterCode
+from streamforge.manager.note_codes import NoteCode
 from streamforge.manager.part_codes import PartCode
 from streamforge.manager.problem_codes import ProblemCode
 
@@ -38,6 +39,12 @@ _PARTS = (
     "\n## Parts of a plan\n\n"
     "`codes` of a part, beside the `reason` why it is loaded from its source; none in an older plan.\n\n"
 )
+_NOTES = (
+    "\n## Notes\n\n"
+    "`code` of what is noted of a plan or a workflow, with the `values` of its text: in `estimate_codes`, "
+    "`warning_codes` and `note_codes` of\na plan and `remark_codes` of a workflow, which are in the order of the "
+    "texts.\n\n"
+)
 
 
 def codes_page() -> str:
@@ -45,7 +52,8 @@ def codes_page() -> str:
     failures = _FAILURES + _table(failure_codes.MEANINGS)
     of_workflows = _ABOUT + _table(problem_codes.MEANINGS) + failures
     of_records = _LETTERS + _table(letter_codes.MEANINGS) + _PARTS + _table(part_codes.MEANINGS)
-    return of_workflows + _FINDINGS + _table(finding_codes.MEANINGS) + of_records
+    of_plans = _NOTES + _table(note_codes.MEANINGS)
+    return of_workflows + _FINDINGS + _table(finding_codes.MEANINGS) + of_records + of_plans
 
 
 def _table(
@@ -53,7 +61,8 @@ def _table(
     | Mapping[FailureCode, str]
     | Mapping[FindingCode, str]
     | Mapping[LetterCode, str]
-    | Mapping[PartCode, str],
+    | Mapping[PartCode, str]
+    | Mapping[NoteCode, str],
 ) -> str:
     rows = [f"| `{code}` | {text} |" for code, text in meanings.items()]
     return "\n".join(["| code | meaning |", "|---|---|", *rows]) + "\n"

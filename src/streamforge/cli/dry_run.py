@@ -11,6 +11,7 @@ from streamforge.cli.client import said_here, to_json
 from streamforge.cli.nothing_new import check_news
 from streamforge.cli.session import Mode, Where, session
 from streamforge.manager import plan_answers
+from streamforge.manager.note_codes import told_by
 from streamforge.manager.plan_answers import free_bytes, warnings_of
 from streamforge_utils.model.usage import shown_size
 
@@ -34,7 +35,7 @@ async def _asked(where: Where, request: object, form: type[T], *, as_json: bool)
         if found.own and told.free_bytes is not None:  # its folder may be one for the time that this takes
             free = free_bytes(where.folder)
             doubts = warnings_of(told.store_bytes, told.download_bytes, free, told.licence_left_bytes)
-            told = msgspec.structs.replace(told, free_bytes=free, warnings=doubts)
+            told = msgspec.structs.replace(told, free_bytes=free, **told_by("warning", doubts))
             answer = msgspec.json.encode(told)
     if as_json:
         terminal.write(to_json(msgspec.json.decode(answer)))

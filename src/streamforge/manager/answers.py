@@ -13,6 +13,7 @@ import msgspec
 
 from streamforge.manager import handover_answers, request_answers, topic_answers
 from streamforge.manager.live_answers import Live
+from streamforge.manager.note_codes import Note
 from streamforge.manager.part_codes import PartCode
 from streamforge.manager.workflow import ENDED, Failure, Status, StepStatus
 from streamforge_utils.model import timeranges
@@ -278,6 +279,7 @@ class Workflow(WorkflowSummary, frozen=True, kw_only=True):
     repairs: Annotated[int, meaning("How often holes were loaded again.")] = 0
     parts: Annotated[list[PlanPart], meaning("What the plan has to load; nothing before there is a plan.")] = []
     remarks: Annotated[list[str], meaning("What of a source failed or is in doubt, and what was done, by range.")] = []
+    remark_codes: list[Note] = []
     topic_input: Annotated[topic_answers.TopicInput | None, meaning("None: it loads a series, not a topic.")] = None
     coverage: Annotated[CoverageSummary | None, meaning("None until the first proof.")] = None
     steps: list[Step] = []

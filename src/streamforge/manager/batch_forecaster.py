@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections import Counter
 from collections.abc import Sequence
+from typing import Any
 
 from streamforge.manager.batch_requests import BatchRequest, check_batch
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.listing import was_listed
 from streamforge.manager.forecaster import WITHIN_S, Forecaster, Room, require_end
-from streamforge.manager.plan_answers import BatchForecast, SymbolForecast, warnings_of
+from streamforge.manager.note_codes import NoteCode, Noted, noted, told_by
+from streamforge.manager.plan_answers import BatchForecast, Forecast, SymbolForecast, warnings_of
 from streamforge.manager.service import NotNow, UpToDate
 from streamforge.manager.symbol_chooser import Chooser
 from streamforge.manager.symbol_selection import SHOWN, shortened
@@ -47,11 +49,15 @@ class BatchForecaster:
         found, trouble = await self._looked_at(request, asked, listed_at_ms, room)
         if not found and trouble is not None:
             raise trouble
-        sums = {name: round(sum(getattr(one, name) for one in found) * size / len(found)) for name in _SUMS}
+        sums: dict[str, Any] = {
+            name: round(sum(getattr(one, name) for one in found) * size / len(found)) for name in _SUMS
+        }
         load = [sums[name] for name in ("records_expected", "requests", "weight", "download_bytes")]
-        seconds, estimate = self._forecaster.time(*load, loads=size, at_once=deps.policy.batch_live)
+        seconds, how = self._forecaster.time(*load, loads=size, at_once=deps.policy.batch_live)
+        estimate = [how]
         if len(found) < size:
-            estimate = f"estimated from {len(found):,} of {size:,} symbols; {estimate}"
+            some = f"estimated from {len(found):,} of {size:,} symbols"
+            estimate = [noted(some, NoteCode.SOME_SYMBOLS, looked_at=len(found), size=size), how]
         ordered = sorted(found, key=lambda one: not one.refused)
         return BatchForecast(
             symbols=shortened(request.symbols),
@@ -69,10 +75,11 @@ class BatchForecaster:
             **sums,
             weight_per_minute=deps.policy.weight_per_minute,
             seconds=round(seconds, 1),
-            estimate=estimate,
+            estimate="; ".join(one.text for one in estimate),
+            estimate_codes=[one.note for one in estimate],
             free_bytes=room.free,
             licence_left_bytes=room.left,
-            warnings=warnings_of(sums["store_bytes"], sums["download_bytes"], *room),
+            **told_by("warning", warnings_of(sums["store_bytes"], sums["download_bytes"], *room)),
             each=ordered[:EACH_SHOWN],
             each_left_out=max(0, len(found) - EACH_SHOWN),
         )
@@ -106,17 +113,35 @@ class BatchForecaster:
         """What the load of one symbol would take. Raises RetryableError."""
         try:
             if listed_at_ms is not None and not await self._was_listed(symbol, listed_at_ms):
-                return SymbolForecast(symbol=symbol, note=f"it was not listed on {format_ms(listed_at_ms)}")
+                day = format_ms(listed_at_ms)
+                return _forecast(symbol, noted(f"it was not listed on {day}", NoteCode.NOT_LISTED, day=day))
             told = await self._forecaster.of(request.of(symbol), room)
         except UpToDate as nothing:
-            return SymbolForecast(symbol=symbol, note=str(nothing))
+            return _forecast(symbol, noted(str(nothing), NoteCode.UP_TO_DATE, until_ms=nothing.until_ms))
         except (PermanentError, NotNow) as error:
-            return SymbolForecast(symbol=symbol, note=str(error), refused=True)
-        missing = f"no source has {len(told.unknown)} of its ranges" if told.unknown else ""
+            return _forecast(symbol, noted(str(error), NoteCode.REFUSED, detail=str(error)), refused=True)
         parts = Counter(part.source for part in told.parts)
         sums = {name: getattr(told, name) for name in _SUMS}
-        return SymbolForecast(symbol=symbol, parts=dict(parts), note=missing, **sums)
+        return _forecast(symbol, _why_less(told), parts=dict(parts), **sums)
 
     async def _was_listed(self, symbol: str, day_ms: int) -> bool:
         exchange = self._deps.exchange
         return await was_listed(exchange, symbol, day_ms, await exchange.server_time())
+
+
+def _forecast(symbol: str, why: Noted | None, **more: Any) -> SymbolForecast:
+    if why is not None:
+        more |= {"note": why.text, "note_codes": [why.note]}
+    return SymbolForecast(symbol=symbol, **more)
+
+
+def _why_less(told: Forecast) -> Noted | None:
+    """Why not all of the range is loaded, or nothing of it."""
+    if told.unknown:
+        count = len(told.unknown)
+        return noted(f"no source has {count} of its ranges", NoteCode.NO_SOURCE, n=count)
+    if told.parts:
+        return None
+    if told.records_there:
+        return noted("all of it is stored already", NoteCode.ALL_STORED)
+    return noted("there is nothing to load in the range", NoteCode.NOTHING_TO_LOAD)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from operator import itemgetter
 from typing import NamedTuple
 
 import msgspec
@@ -13,6 +14,7 @@ from streamforge.manager.answers import TimeRange
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.planner import planned
 from streamforge.manager.execution.source_plan import Sources, chosen_files
+from streamforge.manager.note_codes import NoteCode, Noted, noted, told_by
 from streamforge.manager.plan_answers import Forecast, ForecastPart, free_bytes, warnings_of
 from streamforge.manager.presentation import answer, moment, range_fields, segments_answer
 from streamforge.manager.requests import added_loader, check, loads_from_archive, workflow_of
@@ -148,11 +150,12 @@ class Forecaster:
             weight_per_minute=deps.policy.weight_per_minute,
             download_bytes=download,
             seconds=round(seconds, 1),
-            estimate=estimate,
+            estimate=estimate.text,
+            estimate_codes=[estimate.note],
             store_bytes=store_bytes,
             free_bytes=room.free,
             licence_left_bytes=room.left,
-            warnings=warnings_of(store_bytes, download, *room),
+            **told_by("warning", warnings_of(store_bytes, download, *room)),
         )
 
     @property
@@ -161,21 +164,42 @@ class Forecaster:
 
     def time(
         self, records: int, requests: int, weight: int, download: int, *, loads: int = 1, at_once: int = 1
-    ) -> tuple[float, str]:
+    ) -> tuple[float, Noted]:
         """Seconds of so many loads, and how they are estimated: sources and store work side by side."""
         limit, rate = self._deps.policy.weight_per_minute, self._backend.rate
-        requests_s, begin_s = REQUESTS_S * min(loads, at_once), BEGIN_S * math.ceil(loads / at_once)
-        found = {
-            f"{requests:,} requests at {requests_s:g} a second": requests / requests_s,
-            f"{weight:,} weight at {limit:,} a minute": max(0, weight - limit) / limit * 60,
-            f"{shown_size(download)} at {shown_size(DOWNLOAD_BYTES_S)} a second": download / DOWNLOAD_BYTES_S,
-            f"{records:,} records stored at {rate:,} a second": records / rate,
-        }
+        requests_s, begin_s = round(REQUESTS_S * min(loads, at_once)), round(BEGIN_S * math.ceil(loads / at_once))
         if not records:
-            return 0.0, "nothing is to be loaded"
-        longest = max(found, key=lambda one: found[one])
-        how = "the longest of what goes on side by side"
-        return found[longest] + begin_s, f"{how}, {longest}, and {begin_s:g} s to begin and to prove; declared rates"
+            return 0.0, noted("nothing is to be loaded", NoteCode.NOTHING_TO_LOAD)
+        at = f"{shown_size(download)} at {shown_size(DOWNLOAD_BYTES_S)}"
+        seconds, code, what, values = max(
+            (
+                requests / requests_s,
+                NoteCode.LIMITED_BY_REQUESTS,
+                f"{requests:,} requests at {requests_s} a second",
+                {"requests": requests, "rate": requests_s},
+            ),
+            (
+                max(0, weight - limit) / limit * 60,
+                NoteCode.LIMITED_BY_WEIGHT,
+                f"{weight:,} weight at {limit:,} a minute",
+                {"weight": weight, "rate": limit},
+            ),
+            (
+                download / DOWNLOAD_BYTES_S,
+                NoteCode.LIMITED_BY_DOWNLOAD,
+                f"{at} a second",
+                {"download_bytes": download, "rate_bytes": DOWNLOAD_BYTES_S},
+            ),
+            (
+                records / rate,
+                NoteCode.LIMITED_BY_STORE,
+                f"{records:,} records stored at {rate:,} a second",
+                {"records": records, "rate": rate},
+            ),
+            key=itemgetter(0),
+        )
+        how = f"the longest of what goes on side by side, {what}, and {begin_s} s to begin and to prove; declared rates"
+        return seconds + begin_s, noted(how, code, **values, begin_s=begin_s)
 
     async def room(self) -> Room:
         """What there is now."""

@@ -10,6 +10,7 @@ import msgspec
 
 from streamforge.manager.answers import PlanPart, TimeRange, meaning
 from streamforge.manager.data_answers import Segment
+from streamforge.manager.note_codes import Note, NoteCode, Noted, noted
 from streamforge_utils.model.usage import shown_size
 
 NEARLY_FULL = 0.8
@@ -46,12 +47,14 @@ class Forecast(msgspec.Struct, frozen=True, kw_only=True):
     download_bytes: int
     seconds: Annotated[float, meaning("From the start to the end, about.")]
     estimate: Annotated[str, meaning("How the time is estimated.")]
+    estimate_codes: list[Note] = []
     store_bytes: Annotated[int, meaning("That the records take in the store, about.")]
     free_bytes: Annotated[int | None, meaning("On the disk of the store, where that is the manager's own.")] = None
     licence_left_bytes: Annotated[
         int | None, meaning("That the store's licence leaves, where it sets a limit and shows it.")
     ] = None
     warnings: Annotated[list[str], meaning("Why it may not come to its end.")] = []
+    warning_codes: list[Note] = []
 
 
 class SymbolForecast(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,6 +69,7 @@ class SymbolForecast(msgspec.Struct, frozen=True, kw_only=True):
     store_bytes: int = 0
     parts: Annotated[dict[str, int], meaning("How many parts come from each source.")] = {}
     note: str = ""
+    note_codes: list[Note] = []
     refused: Annotated[bool, meaning("Whether it cannot be loaded.")] = False
 
 
@@ -95,10 +99,12 @@ class BatchForecast(msgspec.Struct, frozen=True, kw_only=True):
     download_bytes: int
     seconds: Annotated[float, meaning("From the start to the end, about.")]
     estimate: Annotated[str, meaning("How the time is estimated, and from how many symbols the sums are.")]
+    estimate_codes: list[Note] = []
     store_bytes: Annotated[int, meaning("That the records take in the store, about.")]
     free_bytes: Annotated[int | None, meaning("As of the plan of one symbol.")] = None
     licence_left_bytes: Annotated[int | None, meaning("As of the plan of one symbol.")] = None
     warnings: Annotated[list[str], meaning("Why it may not come to its end.")] = []
+    warning_codes: list[Note] = []
     each: Annotated[list[SymbolForecast], meaning("The first symbols that were looked at; refused ones come first.")]
     each_left_out: Annotated[int, meaning("How many more were looked at.")] = 0
 
@@ -110,15 +116,20 @@ def free_bytes(folder: Path) -> int:
     return shutil.disk_usage(folder).free
 
 
-def warnings_of(store_bytes: int, download: int, free: int | None, left: int | None) -> list[str]:
+def warnings_of(store_bytes: int, download: int, free: int | None, left: int | None) -> list[Noted]:
     """Why a load may not come to its end. free: bytes on the disk; left: bytes that the licence leaves."""
     found = []
     if free is not None and store_bytes + download > free:
-        found.append(
+        text = (
             f"it does not fit: the records take {shown_size(store_bytes)} and the files {shown_size(download)}, and "
             f"the disk has {shown_size(free)} left"
         )
+        sizes = {"store_bytes": store_bytes, "download_bytes": download, "free_bytes": free}
+        found.append(noted(text, NoteCode.DISK_TOO_SMALL, **sizes))
     if left is not None and store_bytes > NEARLY_FULL * left:
-        verb = "does not fit into" if store_bytes > left else "takes most of"
-        found.append(f"it {verb} what the store's licence leaves: {shown_size(store_bytes)} of {shown_size(left)}")
+        verb, code = "takes most of", NoteCode.LICENCE_NEARLY_FULL
+        if store_bytes > left:
+            verb, code = "does not fit into", NoteCode.LICENCE_TOO_SMALL
+        text = f"it {verb} what the store's licence leaves: {shown_size(store_bytes)} of {shown_size(left)}"
+        found.append(noted(text, code, store_bytes=store_bytes, left_bytes=left))
     return found

@@ -17,10 +17,12 @@ from streamforge.manager.describing import schemas
 from streamforge.manager.handover_answers import handover_answer
 from streamforge.manager.letter_codes import code_of
 from streamforge.manager.live_answers import live_answer
+from streamforge.manager.note_codes import told_by
 from streamforge.manager.requests import default_targets
 from streamforge.manager.topic_answers import topic_answer
 from streamforge.manager.workflow import Workflow
 from streamforge.manager.workflow_progress import distinct_records, progress_of, stored_records, waiting_for
+from streamforge.manager.workflow_remarks import remarks_of
 from streamforge_utils.model import coverage, messages
 from streamforge_utils.model.coverage import KEPT, Verdict
 from streamforge_utils.model.kinds.registry import kinds, type_of
@@ -127,19 +129,11 @@ def _whole(found: Workflow, undriven: str | None, now: service.Report | None, at
         "parts": [answer(answers.PlanPart, part, **range_fields(part.span)) for part in found.plan.parts]
         if found.plan
         else [],
-        "remarks": _remarks(found),
+        **told_by("remark", remarks_of(found)),
         "topic_input": topic_answer(found),
         "coverage": None if found.proof is None else _proof(found.proof, now),
         "steps": [_step(step, idle=idle) for step in found.steps],
     }
-
-
-def _remarks(found: Workflow) -> list[str]:
-    """What went otherwise than planned, and what is in doubt."""
-    parts = () if found.plan is None else found.plan.parts
-    other = [(part.span, part.reason) for part in parts if part.instead]
-    doubts = [(one.span, f"{coverage.DISPUTED}: {one.reason}") for one in found.disputed]
-    return [f"{span}: {reason}" for span, reason in sorted([*other, *doubts])]
 
 
 def _summary(found: Workflow, undriven: str | None, now: service.Report | None, at_ms: int | None) -> dict[str, Any]:

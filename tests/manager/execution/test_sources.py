@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from streamforge.manager import presentation
+from streamforge.manager.note_codes import Note
 from streamforge.manager.service import StartRequest
 from streamforge.manager.workflow import SourceChoice, Status, StepStatus, Workflow, decode_workflow, encode_workflow
 from streamforge_utils.model.coverage import Verdict
@@ -164,6 +165,8 @@ async def test_what_no_file_gave_is_loaded_over_rest_by_itself(world: World, die
     ]
     shown = presentation.workflow_answer(second)
     assert shown.remarks == ["2024-08-03:2024-08-04: its file was not loaded: the zip is cut off"]
+    at, detail = DAY_START + 2 * DAY_MS, "its file was not loaded: the zip is cut off"
+    assert shown.remark_codes == [Note("requests-instead", {"start_ms": at, "end_ms": at + DAY_MS, "detail": detail})]
     store_bars(world, second, OPENS)
     all_end(world, second)
     done = await finished(world, queue_id)
@@ -209,7 +212,9 @@ async def test_what_a_file_with_a_wrong_checksum_gave_is_marked_until_it_is_load
     assert [(one.records, one.cause) for one in known] == [(2880, ""), (1440, mark), (6 * 1440, "")]
     assert done.proof is not None
     assert [one.cause for one in done.proof.segments] == ["", mark, ""]
-    assert presentation.workflow_answer(done).remarks == [f"2024-08-03:2024-08-04: {mark}"]
+    shown = presentation.workflow_answer(done)
+    assert shown.remarks == [f"2024-08-03:2024-08-04: {mark}"]
+    assert [one.code for one in shown.remark_codes] == ["checksum-disputed"]
     await world.manager.verify("BTCUSDT", "api_candles_1m")
     part = await running(world, time_range="2024-08-02:2024-08-05")
     await finished(world, part.queue_id)

@@ -24,6 +24,7 @@ export type Targets = Schemas["Targets"];
 export type Symbols = Schemas["Symbols"];
 export type Forecast = Schemas["Forecast"];
 export type BatchForecast = Schemas["BatchForecast"];
+export type Note = Schemas["Note"];
 export type UpToDate = Schemas["UpToDate"];
 export type Accepted = Schemas["Accepted"];
 export type Batch = Schemas["Batch"];

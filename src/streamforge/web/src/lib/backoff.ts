@@ -11,3 +11,38 @@ export function backoffMs(failures: number, chance: number): number {
 export function retryAfterMs(error: unknown): number {
   return error instanceof Object && "retryAfterS" in error ? 1000 * Number(error.retryAfterS) : 0;
 }
+
+/** Whether the server has nothing of that name: then it is of use to ask again only once something has changed. */
+export function isMissing(error: unknown): boolean {
+  const problem = error instanceof Object && "problem" in error ? (error.problem as { status?: number }) : {};
+  return problem.status === 404;
+}
+
+/** The pause after failures in a row, and at least as long as the server asks for. now: ms that only grow. */
+export class Pause {
+  readonly #now: () => number;
+  readonly #chance: () => number;
+  #failures = 0;
+  #endMs = 0;
+
+  constructor(now: () => number = () => performance.now(), chance: () => number = Math.random) {
+    this.#now = now;
+    this.#chance = chance;
+  }
+
+  get leftMs(): number {
+    return Math.max(0, this.#endMs - this.#now());
+  }
+
+  /** A failure more; how long to wait. */
+  failed(error: unknown): number {
+    this.#failures += 1;
+    const wait = Math.max(backoffMs(this.#failures, this.#chance()), retryAfterMs(error));
+    this.#endMs = this.#now() + wait;
+    return wait;
+  }
+
+  over(): void {
+    this.#failures = this.#endMs = 0;
+  }
+}

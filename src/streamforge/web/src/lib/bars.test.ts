@@ -2,7 +2,21 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import type { Bars, StoredSeries, Verdict } from "../api/types.ts";
 import { Axis } from "./axis.ts";
-import { alignedTo, edgesOf, goingOn, holesOf, inPercent, isHole, joined, pointsOf, reasonOf, runsOf } from "./bars.ts";
+import {
+  alignedTo,
+  type BarRun,
+  edgesOf,
+  goingOn,
+  holesOf,
+  inPercent,
+  isHole,
+  joined,
+  pointsOf,
+  type Reason,
+  reasonOf,
+  runAt,
+  runsOf,
+} from "./bars.ts";
 
 const VERDICTS: Verdict[] = ["stored", "closed", "pending", "exchange", "expired", "lost", "unknown", "ours"];
 const MINUTE_MS = 60_000;
@@ -212,4 +226,15 @@ test("what of a live series is newer than what was judged goes on, for a minute"
   assert.deepEqual(verdicts(1, 3), ["unknown", "stored", "unknown", "pending"]);
   assert.deepEqual(verdicts(3, 2).slice(2, 5), ["unknown", "unknown", "unknown"], "too long");
   assert.deepEqual(verdicts(1, null)[2], "unknown");
+});
+
+test("a click beside a hole that is narrower than a finger means the hole", () => {
+  const run = (first: number, end: number, reason: Reason): BarRun => ({ first, end, startMs: 0, endMs: 0, reason });
+  const runs = [run(10, 11, "unknown"), run(14, 20, "pending"), run(30, 40, "ours"), run(41, 42, "lost")];
+  const found = (at: number, reach: number): string => runAt(runs, at, reach)?.reason ?? "none";
+  assert.deepEqual(
+    [found(10, 0), found(9, 0), found(9, 1), found(7, 3), found(6, 3)].join(" "),
+    "unknown none unknown unknown none",
+  );
+  assert.deepEqual([found(15, 9), found(21, 3), found(40, 5), found(44, 3)].join(" "), "pending none ours lost");
 });

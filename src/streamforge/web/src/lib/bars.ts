@@ -86,6 +86,13 @@ export function runsOf(bars: Bars): BarRun[] {
   return found;
 }
 
+/** The run that has the bar, else the nearest hole at most so many bars away: of many bars one is less than a pixel. */
+export function runAt(runs: readonly BarRun[], at: number, reach: number): BarRun | undefined {
+  const away = ({ first, end }: BarRun): number => Math.max(first - at, at - end + 1, 0);
+  const near = runs.filter((run) => away(run) === 0 || (isHole(run.reason) && away(run) <= reach));
+  return near.reduce<BarRun | undefined>((one, other) => (one && away(one) <= away(other) ? one : other), undefined);
+}
+
 /** What of a bar the server has judged: where a part of it was asked for, that part alone. */
 function judgedOf(bars: Bars, openMs: number, closeMs: number): [number, number] {
   const [startMs, endMs] = [bars.asked_start_ms, bars.asked_end_ms];

@@ -15,7 +15,7 @@ test("a line has time, level, message, then its fields", () => {
 });
 
 test("what is no line of ours stays as it is", () => {
-  const text = `ead": 1}\nTraceback (most recent call last):\n  {"a": 1}\n{"event": "x"}\n[1]\nnull\n{"timestamp": "?", "level": "info", "event": "x"}\n`;
+  const text = `ead": 1}\nTraceback (most recent call last):\n  {"a": 1}\n{"a": "x"}\n[1]\nnull\n{"event": 1}\n`;
   assert.deepEqual(logParts(text, instant), [{ text, bad: false, trace: "" }]);
   assert.deepEqual(logParts("", instant), [{ text: "", bad: false, trace: "" }]);
 });
@@ -44,4 +44,13 @@ test("a traceback is apart from its line, and errors from other lines", () => {
 test("no text can look like another line, or hide", () => {
   const [part] = logParts(line({ event: "a\nb", "c\nd": "e\nf", g: "\u202eh" }), instant);
   assert.equal(part?.text, 'at 1722515405.250 info    "a\\nb" "c\\nd"="e\\nf" g=\\u202eh\n');
+});
+
+test("an object of another program is a line of fields too", () => {
+  const found = (fields: object): string => logParts(`${JSON.stringify(fields)}\n`, instant)[0]?.text ?? "";
+  assert.equal(found({ ts: 1722515405.25, level: "WARN", msg: "slow", n: 1 }), "at 1722515405.250 WARN    slow n=1\n");
+  assert.equal(found({ time: 1722515405250, severity: "INFO", message: "up" }), "at 1722515405.250 INFO    up\n");
+  assert.equal(found({ event: "x" }), "x\n");
+  assert.equal(found({ timestamp: "?", level: "info", event: "x" }), "info    x timestamp=?\n");
+  assert.equal(logParts('{"level": "FATAL", "msg": "x"}', instant)[0]?.bad, true);
 });

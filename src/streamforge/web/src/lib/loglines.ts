@@ -8,7 +8,13 @@ export interface LogPart {
   trace: string;
 }
 
-const BAD = ["warning", "error", "critical"];
+const BAD = ["warn", "warning", "error", "critical", "fatal"];
+/** What our workers call the time, the level and the message, and what others do. */
+const TIMES = ["timestamp", "time", "ts", "@timestamp"];
+const LEVELS = ["level", "severity", "levelname"];
+const EVENTS = ["event", "message", "msg"];
+/** A smaller number of an instant is in seconds: as milliseconds it would be before 1973. */
+const SECONDS_BELOW = 1e11;
 /** Below which a line has its traceback. */
 const TRACES = ["exception", "stack"];
 
@@ -28,29 +34,42 @@ export function logParts(text: string, instant: (ms: number) => string): LogPart
 
 function partOf(line: string, instant: (ms: number) => string): LogPart {
   const fields = fieldsOf(line);
-  const { timestamp, level, event, ...more } = fields ?? {};
-  const ms = typeof timestamp === "string" ? Date.parse(timestamp) : Number.NaN;
-  if (Number.isNaN(ms) || typeof level !== "string" || typeof event !== "string") {
-    return { text: visible(line), bad: false, trace: "" };
-  }
-  const traces = TRACES.map((name) => more[name]).filter((one) => typeof one === "string");
-  const values = Object.entries(more).filter(([name, one]) => !(TRACES.includes(name) && typeof one === "string"));
-  const time = `${instant(ms)}.${String(ms % 1000).padStart(3, "0")}`;
+  const named = (names: readonly string[]) => names.find((name) => typeof fields[name] === "string");
+  const event = named(EVENTS);
+  if (event === undefined) return { text: visible(line), bad: false, trace: "" };
+  const level = named(LEVELS);
+  const time = TIMES.find((name) => msOf(fields[name]) !== null);
+  const ms = time === undefined ? null : msOf(fields[time]);
+  const traces = TRACES.filter((name) => typeof fields[name] === "string");
+  const apart = new Set([event, level, time, ...traces]);
   const told = [
-    time,
-    level.padEnd(7),
-    onOneLine(event),
-    ...values.map(([name, one]) => `${onOneLine(name)}=${shownAs(one)}`),
+    ms === null ? "" : `${instant(ms)}.${String(Math.floor(ms) % 1000).padStart(3, "0")}`,
+    level === undefined ? "" : onOneLine(String(fields[level])).padEnd(7),
+    onOneLine(String(fields[event])),
+    ...Object.entries(fields)
+      .filter(([name]) => !apart.has(name))
+      .map(([name, one]) => `${onOneLine(name)}=${shownAs(one)}`),
   ];
-  return { text: `${visible(told.join(" "))}\n`, bad: BAD.includes(level), trace: visible(traces.join("\n")) };
+  return {
+    text: `${visible(told.filter((one) => one !== "").join(" "))}\n`,
+    bad: level !== undefined && BAD.includes(String(fields[level]).toLowerCase()),
+    trace: visible(traces.map((name) => fields[name]).join("\n")),
+  };
 }
 
-function fieldsOf(line: string): Record<string, unknown> | null {
-  if (!line.startsWith("{")) return null;
+/** Unix milliseconds of an instant as text, or of unix seconds or milliseconds; null: it is no instant. */
+function msOf(value: unknown): number | null {
+  if (typeof value === "number") return value < SECONDS_BELOW ? value * 1000 : value;
+  const ms = typeof value === "string" ? Date.parse(value) : Number.NaN;
+  return Number.isNaN(ms) ? null : ms;
+}
+
+function fieldsOf(line: string): Record<string, unknown> {
+  if (!line.startsWith("{")) return {};
   try {
     return JSON.parse(line) as Record<string, unknown>;
   } catch {
-    return null;
+    return {};
   }
 }
 

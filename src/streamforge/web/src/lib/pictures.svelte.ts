@@ -2,12 +2,9 @@
 import { get } from "../api/client";
 import type { Bars } from "../api/types";
 import { BarRequests } from "./barrequests";
-import { joined } from "./bars";
+import { BarTail } from "./bartail";
 import type { TimeWindow } from "./timewindow";
 import { type Asked, askedOf, does, levelsOf } from "./view";
-
-const TAIL_BARS = 45;
-const TAIL_MOST = 50;
 
 export function barsPath(symbol: string, type: string): string {
   return `${seriesPath(`${symbol}:${type}`)}/bars`;
@@ -27,11 +24,12 @@ export class Pictures {
   readonly #path: string;
   readonly #levels: readonly number[];
   readonly #asking: BarRequests;
-  #tail: AbortController | null = null;
+  readonly #tail: BarTail;
 
   constructor(symbol: string, type: string) {
     this.#path = barsPath(symbol, type);
     this.#levels = levelsOf(type);
+    this.#tail = new BarTail((asked, signal) => this.#get(asked, signal));
     this.#asking = new BarRequests((asked, signal) => this.#get(asked, signal), {
       show: (bars) => this.#show(bars),
       fail: (error, againMs) => {
@@ -61,27 +59,18 @@ export class Pictures {
 
   /** Ask for the last bars up to now alone, and put them behind the others. Returns how far the end has moved. */
   async live(nowMs: number): Promise<number> {
-    const [old, step] = [this.bars, this.bars?.step_ms ?? null];
-    if (old === null || step === null || this.#tail !== null || this.busy) return 0;
-    const endMs = Math.max(Math.ceil(nowMs / step) * step, old.end_ms);
-    if (endMs - old.end_ms > TAIL_BARS * step) return 0;
-    this.#tail = new AbortController();
-    try {
-      const asked = { startMs: endMs - TAIL_BARS * step, endMs, max: TAIL_MOST };
-      const news = await this.#get(asked, this.#tail.signal);
-      const all = this.bars === old ? joined(old, news) : null;
-      if (all === null) return 0;
-      this.bars = all;
-      this.#asking.extend(all.end_ms);
-      return all.end_ms - old.end_ms;
-    } finally {
-      this.#tail = null;
-    }
+    const old = this.bars;
+    if (old === null || this.busy || this.againMs !== null) return 0;
+    const all = await this.#tail.behind(old, nowMs);
+    if (all === null || this.bars !== old) return 0;
+    this.bars = all;
+    this.#asking.extend(all.end_ms);
+    return all.end_ms - old.end_ms;
   }
 
   close(): void {
     this.#asking.close();
-    this.#tail?.abort();
+    this.#tail.close();
   }
 
   #get({ startMs, endMs, max }: Asked, signal: AbortSignal): Promise<Bars> {

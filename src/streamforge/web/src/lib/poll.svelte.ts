@@ -26,12 +26,20 @@ export class Poll<T> {
   /** When it asks again after a failure, by this machine's clock. */
   againMs = $state<number | null>(null);
   #turn: (() => void) | null = null;
+  /** What `data` are the answer to. */
+  #of = "";
 
   /**
    * Ask at once and then every `everyMs`, until the function that is returned is called. merge: where there is a feed,
-   * changes are put in by it instead, and it is asked again only where they do not say all, and each minute.
+   * changes are put in by it instead, and it is asked again only where they do not say all, and each minute. of: what
+   * is asked: where it fails, what was the answer to something else is shown no more.
    */
-  run(ask: (signal: AbortSignal) => Promise<T>, everyMs: number | (() => number) = 1000, merge?: Merge): () => void {
+  run(
+    ask: (signal: AbortSignal) => Promise<T>,
+    everyMs: number | (() => number) = 1000,
+    merge?: Merge,
+    of = "",
+  ): () => void {
     const ending = new AbortController();
     let timer: ReturnType<typeof setTimeout> | undefined;
     let failures = 0;
@@ -63,6 +71,7 @@ export class Poll<T> {
       let wait = 0;
       try {
         this.data = await ask(ending.signal);
+        this.#of = of;
         this.error = this.againMs = null;
         failures = mutedMs = 0;
         if (held.length > 0 && merge) soonMs = Math.min(soonMs, paceOf(merge(held)));
@@ -70,6 +79,7 @@ export class Poll<T> {
       } catch (error) {
         if (ending.signal.aborted) return;
         failures += 1;
+        if (this.#of !== of) this.data = null;
         const asked = retryAfterMs(error);
         wait = Math.max(backoffMs(failures, Math.random()), asked);
         mutedMs = performance.now() + asked;

@@ -1,4 +1,7 @@
 /** Words for names of the API; a newer server may know more of them, which are shown as they are. */
+import type { Note } from "../api/types";
+import { bytes, duration, instant, range } from "../lib/localized";
+import { noteValues } from "../lib/notes";
 import { isWord, t } from "./words.svelte";
 
 /** The word; null: the catalogue has none. */
@@ -24,6 +27,12 @@ const whyWord = wordOf("why");
 /** Why a part of a plan is loaded from its source. */
 export function whyWords(codes: readonly string[]): string {
   return codes.map(whyWord).join("; ");
+}
+
+/** What the server notes, in words; null: the catalogue does not know its code. */
+export function noteWords({ code, values }: Note): string | null {
+  const word = `note.${code}`;
+  return isWord(word) ? t(word, noteValues(values, { bytes, duration, instant, range })) : null;
 }
 
 /** What a cause begins with as words, and the rest as the server says it. */

@@ -21,6 +21,7 @@ const WORDS: [RegExp, string][] = [
   [/^Failure\/code$/, "failure"],
   [/^(PlanPart|ForecastPart)\/source$/, "source"],
   [/^(PlanPart|ForecastPart)\/codes$/, "why"],
+  [/^Note\/code$/, "note"],
   [/^(SourceChoice|Missed)$|^Batch(Summary)?\/source$|^Schedule\/missed$/, "choice"],
   [/^Topic\/kind$/, "topics.kind"],
   [/^Topic\/retention$/, "topics.retention"],
@@ -78,12 +79,27 @@ test("each code of the reference has words", () => {
     Findings: "finding",
     "Dead letters": "letters.code",
     "Parts of a plan": "why",
+    Notes: "note",
   };
   for (const part of parts) {
     const title = part.slice(0, part.indexOf("\n"));
     const codes = [...part.matchAll(/^\| `([^`]+)` \|/gm)].map((found) => `${prefixes[title]}.${found[1]}`);
     assert.ok(codes.length > 0, title);
     assert.deepEqual(lacking(codes), []);
+  }
+});
+
+test("the words of a note have the values that the server gives, and no other", () => {
+  const [, table = ""] = read("codes.md").split("## Notes");
+  const rows = [...table.matchAll(/^\| `([^`]+)` \| (.*) \|$/gm)];
+  assert.ok(rows.length > 10);
+  for (const [, code, meaning = ""] of rows) {
+    const given = new Set([...meaning.matchAll(/`(\w+)`/g)].map(([, name]) => name));
+    const ranged = given.delete("start_ms") && given.delete("end_ms");
+    given.delete("detail"); // it stands beside the words
+    const text = (en as Record<string, unknown>)[`note.${code}`] as string;
+    const used = new Set([...text.matchAll(/\{(\w+)\}/g)].map(([, name]) => name));
+    assert.deepEqual(used, new Set(ranged ? [...given, "range"] : given), code);
   }
 });
 

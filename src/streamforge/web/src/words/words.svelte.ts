@@ -1,4 +1,5 @@
 /** Texts in the language of the preferences, of which that one alone is loaded. */
+import { announce } from "../lib/announcement.svelte";
 import { type Language, preferences } from "../lib/preferences.svelte";
 import type { en } from "./en";
 import { fill, type Translation, type Values } from "./filling";
@@ -11,6 +12,9 @@ const LOADS: Record<Language, () => Promise<Catalogue>> = {
   ru: async () => (await import("./ru")).ru,
 };
 
+/** Each in its own. */
+export const LANGUAGES: Record<Language, string> = { en: "English", ru: "Русский" };
+
 /** What is shown; it stays until the texts of another language are there. */
 let spoken = $state.raw<{ language: Language; words: Catalogue }>({ language: "en", words: {} as Catalogue });
 
@@ -22,12 +26,19 @@ export async function speak(language: Language): Promise<void> {
   document.documentElement.lang = language;
 }
 
-/** As the preferences want it; where its texts cannot be loaded, the language stays the one that is shown. */
+/** The language that could not be shown when it was chosen last. */
+export const unloaded = $state<{ language: Language | null }>({ language: null });
+
+/** As the preferences want it; where its texts cannot be loaded, that is said in the language that is shown. */
 export function followLanguage(): void {
   const { language } = preferences;
   if (language === spoken.language) return;
+  unloaded.language = null;
   speak(language).catch(() => {
-    if (preferences.language === language) preferences.language = spoken.language;
+    if (preferences.language !== language) return;
+    preferences.language = spoken.language;
+    unloaded.language = language;
+    announce(t("set.language.failed", { language: LANGUAGES[language] }));
   });
 }
 

@@ -9,7 +9,7 @@ from typing import Any, ClassVar, TypeVar
 import msgspec
 
 from streamforge_utils.model.series import Series
-from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.model.timeranges import TimeRange, format_ms
 
 _encode = msgspec.json.Encoder().encode
 
@@ -27,7 +27,8 @@ class ByTime(msgspec.Struct, frozen=True):
     places: bool = False
 
     def __str__(self) -> str:
-        return str(self.span)
+        # A span from the epoch on asks for all that there is up to its end.
+        return str(self.span) if self.span.start_ms else f"up to {format_ms(self.span.end_ms)}"
 
 
 class ById(msgspec.Struct, frozen=True):

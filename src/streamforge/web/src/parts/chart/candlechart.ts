@@ -7,6 +7,7 @@ import {
   type IChartApi,
   type ISeriesApi,
   LineSeries,
+  type Logical,
   type LogicalRange,
   type PriceFormat,
   TickMarkType,
@@ -36,7 +37,8 @@ export interface Heard {
   view: (view: TimeWindow, gesture: Gesture) => void;
   /** Over which bar the pointer is; null: none. */
   over: (at: number | null) => void;
-  choose: (at: number) => void;
+  /** reach: how many bars beside it a person may have meant. */
+  choose: (at: number, reach: number) => void;
 }
 
 export interface Wording {
@@ -46,6 +48,7 @@ export interface Wording {
 
 const NAMES = ["--ground", "--line", "--text", "--good", "--bad", "--link", "--halted", "--edge"];
 const MOST_DIGITS = 8;
+const REACH_PX = 8;
 const PERCENT: PriceFormat = { type: "custom", formatter: (value: number) => `${value.toFixed(2)}%`, minMove: 0.01 };
 
 export class CandleChart {
@@ -104,7 +107,7 @@ export class CandleChart {
     this.#chart.subscribeCrosshairMove(({ logical }) => this.#heard.over(this.#place(logical)));
     this.#chart.subscribeClick(({ logical }) => {
       const at = this.#place(logical);
-      if (at !== null) this.#heard.choose(at);
+      if (at !== null) this.#heard.choose(at, this.#reach());
     });
     const sizes = new ResizeObserver(() => this.#fit());
     sizes.observe(this.#host);
@@ -273,6 +276,13 @@ export class CandleChart {
     if (range === null || this.#axis === null || this.#settling > 0) return;
     this.#view = { startMs: this.#axis.msAt(range.from), endMs: this.#axis.msAt(range.to + 1) };
     this.#heard.view(this.#view, this.#gesture);
+  }
+
+  /** How many bars lie within the reach of a pointer. */
+  #reach(): number {
+    const scale = this.#chart.timeScale();
+    const [from, to] = [scale.logicalToCoordinate(0 as Logical), scale.logicalToCoordinate(1 as Logical)];
+    return from === null || to === null || to <= from ? 0 : Math.floor(REACH_PX / (to - from));
   }
 
   #place(logical: number | undefined): number | null {

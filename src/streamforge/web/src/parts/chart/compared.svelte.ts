@@ -56,6 +56,11 @@ export class Compared {
     this.#bases.look(own || wanted.length === 0 ? [] : [...new Set([this.#main, ...wanted])], view);
   }
 
+  /** What is stored of the main series has changed: its first price may be another one. */
+  refresh(): void {
+    this.#bases.refresh();
+  }
+
   close(): void {
     for (const one of this.#kept.values()) one.close();
     this.#bases.close();

@@ -51,6 +51,27 @@ export const en = {
   "why.file-failed": "its file could not be loaded",
   "why.left-by-requests": "requests gave none of it, a file may have it",
   "why.stream-begins": "the stream goes on from here",
+  "note.limited-by-requests":
+    "Requests take longest: {requests}, {rate} a second; {begin_s} more to begin and to prove. Rates are declared.",
+  "note.limited-by-weight":
+    "The weight of requests takes longest: {weight}, {rate} a minute; {begin_s} more to begin and to prove. Rates are declared.",
+  "note.limited-by-download":
+    "The download takes longest: {download_bytes}, {rate_bytes} a second; {begin_s} more to begin and to prove. Rates are declared.",
+  "note.limited-by-store":
+    "Storing takes longest: {records} records, {rate} a second; {begin_s} more to begin and to prove. Rates are declared.",
+  "note.some-symbols": "Estimated from {looked_at} of {size} symbols.",
+  "note.disk-too-small":
+    "It does not fit: the records take {store_bytes} and the files {download_bytes}, and the disk has {free_bytes} left.",
+  "note.licence-too-small": "It does not fit into what the licence of the store leaves: {store_bytes} of {left_bytes}.",
+  "note.licence-nearly-full": "It takes most of what the licence of the store leaves: {store_bytes} of {left_bytes}.",
+  "note.nothing-to-load": "There is nothing to load.",
+  "note.all-stored": "All of it is stored already.",
+  "note.up-to-date": "Nothing is new since {until_ms}.",
+  "note.not-listed": "It was not listed on {day}.",
+  "note.no-source": "Ranges that no source has: {n}.",
+  "note.refused": "It cannot be loaded.",
+  "note.requests-instead": "{range}: requests take the place of files.",
+  "note.checksum-disputed": "{range}: a file does not meet its published checksum.",
   "trust.verified": "verified",
   "trust.unverifiable": "cannot be verified",
   "trust.suspect": "suspect",

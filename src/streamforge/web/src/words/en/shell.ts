@@ -6,6 +6,8 @@ export const en = {
   "nav.label": "Screens",
   "nav.workflows": "Workflows",
   "set.language": "Language",
+  "set.language.unloaded": "{language} (not loaded)",
+  "set.language.failed": "{language}: its texts could not be loaded. Choose it again once queue-manager answers.",
   "set.theme": "Theme",
   "set.theme.system": "System",
   "set.theme.light": "Light",

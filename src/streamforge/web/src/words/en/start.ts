@@ -87,6 +87,7 @@ export const en = {
     one: "{n} of them was looked at; the sums are scaled up.",
     other: "{n} of them were looked at; the sums are scaled up.",
   },
+  "plan.cut.short": "The rest was not looked at:",
   "plan.unknown": { one: "{n} is unknown and left out: {first}", other: "{n} are unknown and left out: {first}" },
   "plan.refused": { one: "{n} cannot be loaded", other: "{n} cannot be loaded" },
   "plan.load": "To load",

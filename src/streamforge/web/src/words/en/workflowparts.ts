@@ -32,6 +32,7 @@ export const en = {
   "batch.stop": "Stop the batch",
   "batch.retry": "Retry the batch",
   "batch.size": { one: "{n} symbol", other: "{n} symbols" },
+  "batch.since.last": "from the end of each coverage",
   "batch.failures": { one: "{n} member failed or was interrupted", other: "{n} members failed or were interrupted" },
   "batch.stop.title": { one: "Stop this batch of {n} symbol?", other: "Stop this batch of {n} symbols?" },
   "batch.stop.text": "{id} starts no more workflows, and its own are asked to stop.",

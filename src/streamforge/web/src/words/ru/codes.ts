@@ -53,6 +53,28 @@ export const ru: Translation<typeof en> = {
   "why.file-failed": "его файл не удалось загрузить",
   "why.left-by-requests": "запросы ничего из этого не дали, оно может быть в файле",
   "why.stream-begins": "отсюда идёт поток",
+  "note.limited-by-requests":
+    "Дольше всего идут запросы: {requests}, по {rate} в секунду; ещё {begin_s} на начало и доказательство. Скорости заявленные.",
+  "note.limited-by-weight":
+    "Дольше всего ждать бюджета запросов: вес {weight}, по {rate} в минуту; ещё {begin_s} на начало и доказательство. Скорости заявленные.",
+  "note.limited-by-download":
+    "Дольше всего идут файлы: {download_bytes}, по {rate_bytes} в секунду; ещё {begin_s} на начало и доказательство. Скорости заявленные.",
+  "note.limited-by-store":
+    "Дольше всего идёт сохранение: записей {records}, по {rate} в секунду; ещё {begin_s} на начало и доказательство. Скорости заявленные.",
+  "note.some-symbols": "Оценка по части символов: {looked_at} из {size}.",
+  "note.disk-too-small":
+    "Не поместится: записи займут {store_bytes}, файлы {download_bytes}, а на диске осталось {free_bytes}.",
+  "note.licence-too-small":
+    "Не поместится в то, что оставляет лицензия хранилища: {store_bytes} при остатке {left_bytes}.",
+  "note.licence-nearly-full": "Займёт почти всё, что оставляет лицензия хранилища: {store_bytes} из {left_bytes}.",
+  "note.nothing-to-load": "Загружать нечего.",
+  "note.all-stored": "Всё уже сохранено.",
+  "note.up-to-date": "Нового нет с {until_ms}.",
+  "note.not-listed": "{day} символа на бирже не было.",
+  "note.no-source": "Диапазонов, которых нет ни у одного источника: {n}.",
+  "note.refused": "Загрузить нельзя.",
+  "note.requests-instead": "{range}: запросы вместо файлов.",
+  "note.checksum-disputed": "{range}: файл не сходится со своей опубликованной контрольной суммой.",
   "trust.verified": "проверена",
   "trust.unverifiable": "проверить нельзя",
   "trust.suspect": "сомнительна",

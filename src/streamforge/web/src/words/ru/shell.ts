@@ -8,6 +8,8 @@ export const ru: Translation<typeof en> = {
   "nav.label": "Экраны",
   "nav.workflows": "Рабочие процессы",
   "set.language": "Язык",
+  "set.language.unloaded": "{language} (не загружен)",
+  "set.language.failed": "{language}: тексты не удалось загрузить. Выберите его снова, когда queue-manager ответит.",
   "set.theme": "Тема",
   "set.theme.system": "Системная",
   "set.theme.light": "Светлая",

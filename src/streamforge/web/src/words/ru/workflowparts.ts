@@ -74,6 +74,7 @@ export const ru: Translation<typeof en> = {
   "batch.stop": "Остановить пакет",
   "batch.retry": "Повторить пакет",
   "batch.size": { one: "{n} символ", few: "{n} символа", many: "{n} символов", other: "{n} символа" },
+  "batch.since.last": "с конца покрытия каждого",
   "batch.failures": {
     one: "{n} участник прерван или окончился ошибкой",
     few: "{n} участника прерваны или окончились ошибкой",

@@ -229,8 +229,8 @@ def _tally(connection: sqlite3.Connection, kind: str, label: str, wanted: Wanted
     # The ids are sorted before their labels are looked up, which then lie side by side: most are on a page just read.
     sql = (
         "SELECT t.value, count(*) FROM labels t INDEXED BY labels_by_state WHERE t.kind = ? AND t.name = ? AND t.id IN "  # noqa: S608
-        f"(SELECT l.id FROM labels l WHERE kind = ? AND name = ? AND {of.test.replace('{}', 'l.value')}{beginning}{tests}) "
-        "GROUP BY t.value"
+        f"(SELECT l.id FROM labels l WHERE kind = ? AND name = ? AND {of.test.replace('{}', 'l.value')}{beginning}"
+        f"{tests}) GROUP BY t.value"
     )
     values = (kind, label, kind, first, *of.values, *beginning_values, *test_values)
     return dict(connection.execute(sql, values).fetchall())

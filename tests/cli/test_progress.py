@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from streamforge.cli.commands.workflow_commands import _status, _tell_event, messages_left, step_rows
-from streamforge.cli.progress import EVERY_S, Lines, summary, waits_for
+from streamforge.cli.progress import EVERY_S, LONGEST_S, Lines, summary, waits_for
 from streamforge.cli.terminal import short
 from streamforge.manager import answers
 from tests.adapters.embedded.launcher.support import ended, job, make, number, until
@@ -64,10 +64,30 @@ def test_what_goes_on_is_told_now_and_then_and_every_change_of_status_at_once(
 ) -> None:
     told = Told(capsys)
     assert told.after(0, workflow()) == 1
-    assert told.after(EVERY_S - 0.1, workflow()) == 0
-    assert told.after(0.1, workflow()) == 1
+    assert told.after(LONGEST_S, workflow()) == 0, "nothing has changed"
+    lines = [told.after(EVERY_S, workflow(progress=stored(20_000 + n))) for n in range(128)]
+    at = [n for n, count in enumerate(lines) if count]
+    assert (at[:6], sum(lines)) == ([0, 2, 6, 14, 30, 60], 8), "twice as long each time, up to five minutes"
     assert told.after(0.1, workflow(status="stopping")) == 1
+    assert told.after(EVERY_S, workflow(status="stopping", progress=stored(30_000))) == 1
     assert told.after(9, workflow(status="finished")) == 0, "its end is told by who followed it"
+
+
+def test_of_a_batch_the_same_line_is_not_told_again(capsys: pytest.CaptureFixture[str]) -> None:
+    now = 0.0
+    lines = Lines(lambda: now)
+    for at, status, text in (
+        (0, "running", "1 of 9"),
+        (60, "running", "1 of 9"),
+        (60, "running", "2 of 9"),
+        (70, "running", "3 of 9"),
+        (80, "running", "4 of 9"),
+        (81, "stopping", "4 of 9"),
+    ):
+        now = at
+        lines.draw(status, None, text, "")
+    told = capsys.readouterr().err.splitlines()
+    assert told == ["running: 1 of 9", "running: 2 of 9", "running: 4 of 9", "stopping: 4 of 9"]
 
 
 def test_of_a_topic_without_an_end_messages_are_counted() -> None:

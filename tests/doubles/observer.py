@@ -19,6 +19,9 @@ class RecordingObserver:
     def gauge(self, name: str, value: float, /, **labels: str) -> None:
         self.gauges[_named(name, labels)] = value
 
+    def forget(self, name: str, /, **labels: str) -> None:
+        self.gauges.pop(_named(name, labels), None)
+
     def waiting(self, reason: str | None, until_ms: int | None = None, /) -> None:
         self.waits.append((reason, until_ms))
 

@@ -83,3 +83,13 @@ async def test_others_go_on_while_many_series_are_looked_at(service: MemoryServi
     await service.coverage_listing.page(CoverageRequest(order=SeriesOrder.SHARE, limit=1))
     task.cancel()
     assert turns >= COUNT
+
+
+async def test_a_series_whose_coverage_is_damaged_is_left_out(service: MemoryService) -> None:
+    for number in (0, COUNT - 1):
+        service.world.store.damage("series", f"C{number:03d}USDT/candles/1h", b"{")
+    left = [f"C{number:03d}USDT" for number in range(1, COUNT - 1)]
+    assert [symbol for symbol, _ in await pages(service, SeriesOrder.SYMBOL, frozenset())] == left
+    first = await service.series(limit=200)
+    second = await service.series(cursor=first.cursor, limit=200)
+    assert sorted(one.symbol for page in (first, second) for one in page.series) == left

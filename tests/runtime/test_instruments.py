@@ -125,6 +125,18 @@ def test_metrics_carry_the_target_and_one_family_has_one_set_of_labels() -> None
     assert "process_resident_memory_bytes" in text
 
 
+def test_a_gauge_that_is_forgotten_is_shown_no_longer_and_may_come_again() -> None:
+    metrics, told = Metrics("queue-manager"), "streamforge_live_late_seconds{"
+    for symbol in ("A", "B"):
+        metrics.gauge("live_late_seconds", 70, type="ws_trades", symbol=symbol)
+    for symbol in ("A", "A", "C"):
+        metrics.forget("live_late_seconds", type="ws_trades", symbol=symbol)
+    shown = [line for line in metrics.text().decode().splitlines() if line.startswith(told)]
+    assert shown == [told + 'symbol="B",target="queue-manager",type="ws_trades"} 70.0']
+    metrics.gauge("live_late_seconds", 80, type="ws_trades", symbol="A")
+    assert 'symbol="A",target="queue-manager",type="ws_trades"} 80.0' in metrics.text().decode()
+
+
 def test_metrics_are_served_on_loopback_and_nothing_else_is() -> None:
     metrics = Metrics("sink")
     metrics.count("records", 5)

@@ -10,7 +10,7 @@ import socket
 import sys
 import time
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -41,8 +41,30 @@ async def running_exchange(arguments: Sequence[str] = (), data: Path | None = No
 
     data: the folder of the manager that owns it; workers that outlive that one find the next one's at the same port.
     """
-    if data is not None:
-        arguments = (*arguments, "--port", str(await asyncio.to_thread(_port_before, data / PORT_FILE)))
+    async with AsyncExitStack() as stack:
+        if data is None:
+            process, url = await stack.enter_async_context(_started(*arguments))
+        else:
+            port = await asyncio.to_thread(_port_before, data / PORT_FILE)
+            try:
+                process, url = await stack.enter_async_context(_started(*arguments, "--port", str(port)))
+            except CliError:
+                if not port or _is_free(port):
+                    raise
+                # Another program has taken it since it was looked at.
+                process, url = await stack.enter_async_context(_started(*arguments, "--port", "0"))
+            (data / PORT_FILE).write_text(f"{urlsplit(url).port}\n")
+        lost = asyncio.create_task(_lost(process))
+        try:
+            yield RunningExchange(url, lost)
+        finally:
+            if not lost.cancel() and not lost.cancelled():
+                lost.exception()  # the one who waited was told; nobody else has to be
+
+
+@asynccontextmanager
+async def _started(*arguments: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """The process of a test exchange, and its address. Raises CliError."""
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-P", "-m", "streamforge.cli.exchange_child", *arguments),
         stdin=asyncio.subprocess.PIPE,
@@ -58,14 +80,7 @@ async def running_exchange(arguments: Sequence[str] = (), data: Path | None = No
             url = msgspec.json.decode(line, type=_Ready).url
         except (TimeoutError, msgspec.MsgspecError) as error:
             raise CliError(f"the test exchange did not start: {await _last_words(process)}") from error
-        if data is not None:
-            (data / PORT_FILE).write_text(f"{urlsplit(url).port}\n")
-        lost = asyncio.create_task(_lost(process))
-        try:
-            yield RunningExchange(url, lost)
-        finally:
-            if not lost.cancel() and not lost.cancelled():
-                lost.exception()  # the one who waited was told; nobody else has to be
+        yield process, url
     finally:
         if process.returncode is None:
             process.terminate()

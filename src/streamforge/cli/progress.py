@@ -19,8 +19,8 @@ if TYPE_CHECKING:
     from rich.console import RenderableType
 
 _FRACTION = re.compile(r"\.\d+Z$")
-EVERY_S = 5.0
-"""Between two lines about the same status where there is no terminal."""
+EVERY_S, LONGEST_S = 10.0, 300.0
+"""Between two lines about the same status where there is no terminal: twice as long each time, up to the longest."""
 
 
 @contextmanager
@@ -41,12 +41,11 @@ class Lines:
         self._state: tuple[object, ...] | None = None
         self._stored = -1
         self._reasons: set[str] = set()
-        self._at = float("-inf")
+        self._at, self._pause_s = float("-inf"), EVERY_S
 
     def show(self, workflow: answers.Started) -> None:
         if workflow.ended or not self._is_news(workflow):
             return
-        self._at = self._now()
         terminal.say(f"{workflow.queue_id}: {summary(workflow)}")
 
     def _is_news(self, workflow: answers.Started) -> bool:
@@ -54,25 +53,29 @@ class Lines:
         live = None if workflow.live is None else workflow.live.state
         state = (workflow.status, workflow.progress.records_expected, live)
         stored = workflow.progress.records_stored
-        reason, late = workflow.waiting_for, self._now() - self._at >= EVERY_S
-        if state != self._state or (late and stored != self._stored):
+        reason = workflow.waiting_for
+        if self._goes_on(state != self._state, stored != self._stored):
             self._reasons.clear()
-        elif reason is None:
-            if not late:
-                return False
-        elif reason in self._reasons:
+        elif reason is None or reason in self._reasons:
             return False
         self._state, self._stored = state, stored
         if reason is not None:
             self._reasons.add(reason)
         return True
 
+    def _goes_on(self, is_new: bool, has_changed: bool) -> bool:
+        """Whether a line is due: at once where the status is new, else where something has changed since a while."""
+        now = self._now()
+        if not is_new and not (has_changed and now - self._at >= self._pause_s):
+            return False
+        self._at, self._pause_s = now, EVERY_S if is_new else min(LONGEST_S, 2 * self._pause_s)
+        return True
+
     def draw(self, status: str, share: float | None, text: str, waits: str) -> None:
-        """Say one line where the status is another, or something else is after `EVERY_S`. share: not told."""
+        """Say one line where the status is another, or now and then where something else is. share: not told."""
         state = (status, share, text, waits)
-        new = self._state is None or self._state[0] != status
-        if state != self._state and (new or self._now() - self._at >= EVERY_S):
-            self._state, self._at = state, self._now()
+        if self._goes_on(self._state is None or self._state[0] != status, state != self._state):
+            self._state = state
             terminal.say(": ".join((status, ", ".join(part for part in (text, waits) if part))))
 
     def note(self, text: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import os
 import shlex
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from enum import Enum
@@ -24,6 +23,7 @@ from streamforge.cli.places import (
     keeps_store,
     last_choice,
 )
+from streamforge.cli.temporary_folder import temporary_folder
 from streamforge.manager.origin import BINANCE, TEST, Source, called, is_asked_for, shown_choice
 from streamforge_utils.model.errors import ConfigError
 
@@ -199,8 +199,8 @@ async def session(where: Where, mode: Mode, *, loads: bool = False) -> AsyncIter
         if mode is not Mode.DRIVE and not held.used():
             if not mode.drives and (mode is Mode.ASK or not keeps_store(os.environ)):
                 # No data are needed, or they lie elsewhere: what the embedded parts need is made for the time it takes.
-                with tempfile.TemporaryDirectory(prefix="streamforge-") as made:
-                    async with _own(where, Path(made), mode) as found:
+                with temporary_folder() as made:
+                    async with _own(where, made, mode) as found:
                         yield found
                 return
             if keeps_store(os.environ):

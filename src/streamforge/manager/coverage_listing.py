@@ -188,7 +188,7 @@ class CoverageListing:
         after: str | None = None
         while True:
             page = await self._deps.coverage.page(after=after, limit=_A_PAGE)
-            for _, known in page:
+            for known in (one for _, one in page if one is not None):
                 fits = wanted is None or (known.series.kind, known.series.interval) == (wanted.kind, wanted.interval)
                 if fits and known.series.symbol.startswith(prefix):
                     yield known

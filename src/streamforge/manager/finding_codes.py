@@ -42,5 +42,5 @@ MEANINGS: dict[FindingCode, str] = {
     FindingCode.EXCHANGE_BANNED: "the exchange refuses every call from this address for a time",
     FindingCode.CLOCK_WRONG: "the clocks of this machine and of the exchange differ",
     FindingCode.SCHEDULE_OVERDUE: "a schedule should have fired, or fails again and again",
-    FindingCode.DOCUMENT_UNREADABLE: "the stored document of a workflow or a schedule is damaged",
+    FindingCode.DOCUMENT_UNREADABLE: "the stored document of a workflow, schedule or coverage is damaged",
 }

@@ -25,6 +25,8 @@ async def series_page(
         except InvalidInput as error:
             raise lost_cursor(after or "", "series") from error
         for name, known in page:
+            if known is None:
+                continue
             fits = wanted is None or (known.series.kind, known.series.interval) == (wanted.kind, wanted.interval)
             if fits and known.series.symbol.startswith(prefix):
                 found.append((name, known))

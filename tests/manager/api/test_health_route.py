@@ -16,10 +16,12 @@ from streamforge.manager.health.shown_settings import shown_settings
 from streamforge.manager.lifecycle.retry_policy import Banned
 from streamforge.manager.manager_settings import ManagerSettings
 from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.model.series import Series
 from streamforge_utils.ports.store import Usage
 from streamforge_utils.runtime.logs import TextRedactor
 from tests.manager.api.support import OPERATOR, READER, TOKENS, client_of, failed, problem, running, started
 from tests.manager.api.test_schedule_routes import added
+from tests.manager.execution.world import retain
 from tests.manager.memory_service import NOW_MS, MemoryService
 
 PLANTED = "planted-secret-0123456789"
@@ -186,6 +188,18 @@ async def test_a_damaged_document_is_told(client: httpx.AsyncClient, service: Me
         found = await asked(other)
     assert wrong(found) == [("documents", "careful", "document-unreadable")]
     assert workflow.queue_id in found["findings"][0]["detail"]
+
+
+async def test_damaged_coverage_is_told_once_somebody_has_read_it(
+    client: httpx.AsyncClient, service: MemoryService
+) -> None:
+    world, series = service.world, Series("BTCUSDT", "candles", "1m")
+    await world.deps.coverage.lay_over(series, [])
+    world.store.damage("series", series.id, b"{")
+    await retain(world.reconciler.retention)
+    found = await asked(client)
+    assert wrong(found) == [("documents", "careful", "document-unreadable")]
+    assert series.id in found["findings"][0]["detail"]
 
 
 async def test_the_weight_of_the_present_minute_is_told_and_no_older_one(service: MemoryService) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -228,16 +229,45 @@ def test_a_basket_is_one_connection_and_those_to_come_fill_baskets() -> None:
         {"a": 2, "b": 2, "c": 1, "d": 1},
     )
     planned = {"a": 1, "b": 2, "c": 3, "d": 4, "e": 5, "f": 6}
-    assert Launches(2).times(planned, jobs, 6) == [2, 3, 6, 4]
-    assert Launches(1).times(planned, {}, 6) == [6, 5, 4, 3, 2, 1]
+    counts = [Launches(size).beside_one_more(planned, jobs, 6) for size in (1, 2, 3, 4)]
+    assert counts == [2 + 3, 2 + 1, 2 + 1, 2], "three are to come, and one more"
+    assert Launches(1).beside_one_more(planned, {}, 6) == 6
 
 
 def test_what_was_launched_counts_for_five_minutes_also_when_it_is_gone() -> None:
     launches, jobs = Launches(50), {one.name: one for one in (job("a"), job("b"))}
-    assert launches.times({"a": 1, "b": 2}, jobs, 2) == [1, 2]
-    assert launches.times({"c": 5}, {}, 5) == [1, 2, 5]
-    assert launches.times({}, {}, 300_001) == [2, 5]
-    assert launches.times({}, {}, 300_005) == []
+    counts = [
+        launches.beside_one_more({"a": 1, "b": 2}, jobs, 2),
+        launches.beside_one_more({"c": 5}, {"c": job("c")}, 5),
+        launches.beside_one_more({}, {}, 300_001),
+        launches.beside_one_more({}, {}, 300_005),
+    ]
+    assert counts == [2, 3, 2, 0]
+
+
+class CountedJobs(dict[str, Job]):
+    """reads: of single jobs, so far."""
+
+    reads = 0
+
+    def get(self, name: str, default: Any = None) -> Any:
+        self.reads += 1
+        return super().get(name, default)
+
+
+def test_within_a_look_each_attempt_is_counted_once_and_the_counts_are_as_if_all_were_counted_anew() -> None:
+    jobs = CountedJobs({one.name: one for one in (job(f"a{n}", f"x{n % 7}" if n % 3 else "") for n in range(100))})
+    planned = {f"a{n}": n for n in range(300)}
+    launches, now_ms = Launches(8), 300_050
+    found = launches.beside_one_more(planned, jobs, now_ms)
+    assert found == Launches(8).beside_one_more(planned, dict(jobs), now_ms)
+    assert jobs.reads == 249, "the others are too old"
+    for number in range(300, 400):
+        more = {f"a{number}": now_ms}
+        found = launches.beside_one_more(more | {"a299": 299}, jobs, now_ms)
+        planned |= more
+        assert found == Launches(8).beside_one_more(planned, dict(jobs), now_ms)
+    assert jobs.reads == 249 + 100
 
 
 async def in_a_basket(count: int, **policy: object) -> tuple[World, list[str], list[str]]:

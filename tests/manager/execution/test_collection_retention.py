@@ -25,7 +25,7 @@ from streamforge_utils.model.series import Series
 from streamforge_utils.ports.store import Document
 from tests.doubles.manualclock import ManualClock
 from tests.manager.execution.exports import KEPT, OLD, content, exports, fill, lines
-from tests.manager.execution.world import SERIES, create, unanswered
+from tests.manager.execution.world import SERIES, create, retain, unanswered
 from tests.manager.support import DAY_MS, DAY_START, NOW, World, accepted, planned
 from tests.runtime.rig import until
 
@@ -323,6 +323,40 @@ async def test_what_is_old_goes_even_if_the_room_cannot_be_measured(
 ) -> None:
     await fill(world, OLD, DAY_START)
     monkeypatch.setattr(world.store, "usage", unanswered)
-    await Retention(deps, world.reconciler.executor, world.reconciler.inbox).retain()
+    await retain(Retention(deps, world.reconciler.executor, world.reconciler.inbox))
     assert list(await world.store.names()) == []
     assert len(await exports(deps)) == 1
+
+
+OTHER, OTHERS = "ethusdt_api_candles_1m_2024_08_01", Series("ETHUSDT", "candles", "1m")
+
+
+async def test_one_that_takes_long_holds_up_no_other(
+    world: World, deps: Dependencies, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await fill(world, OLD, DAY_START)
+    await fill(world, OTHER, DAY_START, series=OTHERS)
+    gate, read = asyncio.Event(), world.store.read
+
+    async def slow(collection: str, **fields: Any) -> Any:
+        if collection == OTHER:  # it is the first
+            await gate.wait()
+        return await read(collection, **fields)
+
+    monkeypatch.setattr(world.store, "read", slow)
+    ageing = asyncio.create_task(CollectionRetention(deps).apply())
+    await until(lambda: OLD not in world.store.documents, ageing)
+    assert OTHER in await world.store.names()
+    gate.set()
+    await ageing
+    assert list(await world.store.names()) == []
+    assert len(await exports(deps)) == 2
+
+
+async def test_what_damaged_coverage_names_stays_and_the_rest_goes(world: World, deps: Dependencies) -> None:
+    await fill(world, OLD, DAY_START)
+    await fill(world, OTHER, DAY_START, series=OTHERS)
+    world.store.damage("series", SERIES.id, world.store.states["series", SERIES.id].body[:-1])
+    await CollectionRetention(deps).apply()
+    assert list(await world.store.names()) == [OLD]
+    assert [name.partition("/")[0] for name in await exports(deps)] == [OTHER]

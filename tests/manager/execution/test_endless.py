@@ -17,7 +17,7 @@ from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.bus import Message
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.scriptedexchange import ScriptedExchange
-from tests.manager.execution.world import create, launched
+from tests.manager.execution.world import create, launched, retain
 from tests.manager.support import (
     DAY_MS,
     DAY_START,
@@ -133,6 +133,6 @@ async def test_its_topic_is_trimmed_below_the_slowest_sink(world: World) -> None
     consumer = await world.bus.consumer(live.topic, group=f"{live.queue_id}-{SINK}")
     world.bus.append(live.topic, *[Message(b"key", b"%d" % n) for n in range(5)])
     await consumer.commit({0: 3})
-    await world.reconciler.retention.retain()
+    await retain(world.reconciler.retention)
     assert world.bus.starts[live.topic] == 3
     await world.die()

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from streamforge.manager.execution.removal import RecordRemoval
-from streamforge.manager.persistence.coverage_store import Leftover
+from streamforge.manager.persistence.leftovers import Leftover
 from streamforge.manager.service import NotNow
 from streamforge.manager.workflow import Status
 from streamforge_utils.model.coverage import Segment, Verdict

@@ -20,6 +20,7 @@ from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import RetryableError
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.stored_books import COLLECTION, SERIES, StoredBooks, at_ms
+from tests.manager.execution.world import retain
 from tests.manager.support import DAY_MS, World
 
 DAYS = 30
@@ -92,7 +93,7 @@ async def test_old_segments_go_and_what_was_stored_of_their_time_is_expired(kept
 
 
 async def test_the_managers_retention_removes_them(kept: Kept, world: World) -> None:
-    await Retention(kept.deps, world.reconciler.executor, world.reconciler.inbox).retain()
+    await retain(Retention(kept.deps, world.reconciler.executor, world.reconciler.inbox))
     assert await kept.there() == files(kept.names[2:])
 
 

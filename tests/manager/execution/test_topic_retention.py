@@ -19,7 +19,7 @@ from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.bus import TopicSpec
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.scriptedexchange import ScriptedExchange
-from tests.manager.execution.world import create, unanswered
+from tests.manager.execution.world import create, never, retain, unanswered
 from tests.manager.support import NOW, POLICY, World, accepted, decide_running, job_named, planned, replace
 
 
@@ -179,7 +179,7 @@ async def test_what_cannot_be_removed_yet_holds_up_nothing_and_is_counted(
     with monkeypatch.context() as patch:
         patch.setattr(world.deps.removal, "finish_all", unanswered)
         patch.setattr(world.store, "usage", unanswered)
-        await of.retain()
+        await retain(of)
     assert workflow.topic not in await topics(world)
     failed = {name: n for name, n in world.observer.counts.items() if n and name.startswith("action_failures")}
     assert failed == {"action_failures_total{action=Remove}": 1, "action_failures_total{action=Measure}": 1}
@@ -206,10 +206,10 @@ async def test_a_code_stays_taken_while_a_job_or_a_topic_has_its_name(world: Wor
     await world.bus.create_topic(TopicSpec(name=f"{data}-data"))
     await world.bus.create_topic(TopicSpec(name=f"{dead}-data-dlq"))
     of = retaining(world)
-    await of.retain()
+    await retain(of)
     assert len(await world.store.find(CODE_KIND)) == 4, "it is too early"
     clock(world).advance(CODE_KEPT_MS / 1000 + 1)
-    await of.retain()
+    await retain(of)
     left = {state.body.decode().split('"queue_id":"')[1].split('"')[0] for state in await world.store.find(CODE_KIND)}
     assert left == {job, data, dead}
 
@@ -226,5 +226,38 @@ async def test_reservations_are_looked_at_now_and_then(world: World, monkeypatch
     of = retaining(world)
     for seconds, count in ((0, 1), (EXPIRE_EVERY_S - 1, 1), (1, 2), (EXPIRE_EVERY_S - 0.5, 2), (0.5, 3)):
         clock(world).advance(seconds)
-        await of.retain()
+        await retain(of)
         assert len(looks) == count, seconds
+
+
+async def test_a_topic_that_takes_long_to_remove_holds_up_no_other(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    *others, slow = [await ended(world, code, dead_letters=False) for code in ("aaaaaa", "bbbbbb", "cccccc")]
+    gate, delete = asyncio.Event(), world.bus.delete_topic
+
+    async def held(name: str) -> None:
+        if name == slow.topic:
+            await gate.wait()
+        await delete(name)
+
+    clock(world).advance(POLICY.topic_retention_s + 1)
+    monkeypatch.setattr(world.bus, "delete_topic", held)
+    removing = asyncio.create_task(retaining(world).remove_topics())
+    await world.settle()
+    assert await topics(world) == {slow.topic}
+    gate.set()
+    assert await removing == 1 + len(others)
+
+
+@pytest.mark.parametrize("part", ["_collections", "_segments"])
+async def test_removals_of_records_that_take_long_hold_up_no_topic(
+    world: World, monkeypatch: pytest.MonkeyPatch, part: str
+) -> None:
+    monkeypatch.setattr(getattr(world.reconciler.retention, part), "apply", never)
+    for code in ("abc123", "abc124"):
+        workflow = await ended(world, code)
+        clock(world).advance(POLICY.topic_retention_s + 1)
+        await world.turns(2, seconds=world.reconciler.RETAIN_EVERY_S)
+        assert workflow.topic not in await topics(world)
+    await world.die()

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
+import msgspec
 import pytest
 
 from streamforge.manager.execution import verifier
@@ -182,6 +183,34 @@ async def test_one_that_cannot_be_verified_holds_up_no_other_and_is_counted(monk
     monkeypatch.setattr(verifier, "counted", fail)
     await look(world)
     assert await verified_ms(world) is None
+    assert await verified_ms(world, ETH) == world.clock.now_ms()
+    assert world.observer.counts["action_failures_total{action=Verify}"] == 1
+
+
+@pytest.mark.parametrize("of_its_kind", [False, True])
+async def test_a_series_that_cannot_be_read_holds_up_no_other(of_its_kind: bool) -> None:
+    world = await a_world()
+    await add(world, ETH, 10)
+    body = world.store.states[KIND, SERIES.id].body
+    damaged = body.replace(b'"candles"', b'"nobodys"') if of_its_kind else body[:-9]
+    world.store.damage(KIND, SERIES.id, damaged)
+    await look(world)
+    assert await verified_ms(world, ETH) == world.clock.now_ms()
+    assert list(world.deps.coverage.unreadable) == ([] if of_its_kind else [SERIES.id])
+    assert world.observer.counts["action_failures_total{action=Verify}"] == int(of_its_kind), "a plugin is not named"
+
+
+async def test_an_error_that_nobody_foresaw_holds_up_no_other_series(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = await a_world()
+    await add(world, ETH, 10)
+
+    async def fail(store: Any, known: SeriesCoverage, *args: Any, **more: Any) -> Any:
+        if known.series == SERIES:
+            raise msgspec.DecodeError("a record is damaged")
+        return await counted(store, known, *args, **more)
+
+    monkeypatch.setattr(verifier, "counted", fail)
+    await look(world)
     assert await verified_ms(world, ETH) == world.clock.now_ms()
     assert world.observer.counts["action_failures_total{action=Verify}"] == 1
 

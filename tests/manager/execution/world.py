@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
+from streamforge.manager.execution.retention import Retention
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import RetryableError
@@ -95,6 +96,11 @@ def hold_back(part: object, name: str, gate: asyncio.Event, *, answer: bool = Fa
         return found
 
     setattr(part, name, slow)
+
+
+async def retain(retention: Retention) -> None:
+    """Do all that retention does now and then."""
+    await asyncio.gather(*retention.parts().values())
 
 
 async def never(*_: object, **__: object) -> Any:

@@ -6,7 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from streamforge.manager.lifecycle.retry_policy import Ban, Banned
-from streamforge.manager.persistence.bans import Bans
+from streamforge.manager.persistence.bans import KIND, Bans
 from streamforge_utils.model.errors import ConflictError, RetryableError
 from streamforge_utils.ports.store import State
 from tests.doubles.manualclock import ManualClock
@@ -119,3 +119,18 @@ async def test_what_an_earlier_manager_stores_late_does_not_end_the_ban(longer: 
     assert (await loaded(store)).until_ms == UNTIL + 20
     await earlier.store()
     assert (earlier.ban.until_ms, (await loaded(store)).until_ms) == (UNTIL + 20, UNTIL + 20)
+
+
+async def test_a_damaged_document_counts_as_no_ban_and_is_replaced_by_the_next() -> None:
+    store = MemoryStore()
+    bans, _ = made(store)
+    bans.hear(heard(UNTIL))
+    await bans.store()
+    store.damage(KIND, KIND, b"{")
+    again, _ = made(store)
+    with capture_logs() as logs:
+        await again.load()
+    assert (again.ban, [log["log_level"] for log in logs]) == (Ban(), ["error"])
+    again.hear(heard(UNTIL + 1))
+    await again.store()
+    assert (await loaded(store)).until_ms == UNTIL + 1

@@ -11,12 +11,14 @@ from typing import Any
 
 import msgspec
 import pytest
+import structlog
 
-from streamforge.manager.persistence.coverage_store import CoverageStore, Leftover
+from streamforge.manager.persistence.coverage_store import KIND, CoverageStore
+from streamforge.manager.persistence.leftovers import Leftover
 from streamforge.manager.persistence.workflow_store import OutOfDate
 from streamforge.manager.workflow import Part, Plan
 from streamforge_utils.model.coverage import Segment, Verdict, lacking
-from streamforge_utils.model.errors import ConflictError
+from streamforge_utils.model.errors import ConflictError, DamagedFile
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.store import State
@@ -194,8 +196,8 @@ async def test_every_series_is_known_however_many_there_are(coverage: CoverageSt
     names, after = [], None
     while page := await coverage.page(after=after, limit=200):
         assert len(page) <= 200
-        names += [known.series.id for _, known in page]
-        assert {text(known.segments) for _, known in page} == {"0-10 c"}
+        names += [known.series.id for _, known in page if known]
+        assert {text(known.segments) for _, known in page if known} == {"0-10 c"}
         after = page[-1][0]
     assert sorted(names) == sorted(series.id for series in every)
     assert len(await coverage.page()) == 500
@@ -329,3 +331,38 @@ async def test_what_retention_removes_beside_a_collection_is_expired_and_the_col
     await coverage.forget(SERIES, "c", span(0, 5), whole=True)
     await coverage.forget(SERIES, "c", span(5, 10), whole=True)
     assert await known(coverage) == "0-10 expired, 10-20 lost, 20-25 expired"
+
+
+@pytest.mark.parametrize("body", [b'{"series":', b'{"series":{"symbol":"\xff"}}', b'{"segments":[{"verdict":"new"}]}'])
+async def test_damaged_coverage_hurts_its_own_series_alone_and_is_named(body: bytes) -> None:
+    store = MemoryStore()
+    coverage, other = CoverageStore(store), Series("ETHUSDT", "candles", "1m")
+    for series in (SERIES, other):
+        await coverage.lay_over(series, segments(f"0-10 {series.symbol.lower()}"))
+    whole = store.states[KIND, SERIES.id].body
+    store.damage(KIND, SERIES.id, body)
+    with structlog.testing.capture_logs() as logs:
+        for asked in (coverage.known(SERIES), coverage.lay_over(SERIES, segments("0-5 c"))):
+            with pytest.raises(DamagedFile, match=f"{SERIES.id} cannot be read.*restore"):
+                await asked
+        assert [found.series async for found in coverage.all()] == [other]
+        assert [(id, known and known.series) for id, known in await coverage.page()] == [
+            (other.id, other),
+            (SERIES.id, None),
+        ]
+        assert await coverage.is_stored(SERIES.id), "it may be"
+    assert list(coverage.unreadable) == [SERIES.id]
+    assert [(log["log_level"], log["series"]) for log in logs] == [("error", SERIES.id)], "once"
+    store.damage(KIND, SERIES.id, whole)
+    assert (await known(coverage), coverage.unreadable) == ("0-10 btcusdt", {})
+
+
+async def test_a_collection_that_damaged_coverage_names_is_in_use_for_ever() -> None:
+    store = MemoryStore()
+    coverage = CoverageStore(store)
+    await coverage.lay_over(SERIES, segments("0-10 c"))
+    await coverage.lay_over(NOBODY, segments("0-10 d"))
+    store.damage(KIND, SERIES.id, store.states[KIND, SERIES.id].body[:-1])
+    ((series, whole),) = (found := await coverage.by_collection())["c"]
+    assert (series, whole.start_ms, whole.end_ms > 10**15) == (SERIES, 0, True)
+    assert found["d"] == [(NOBODY, span(0, 10))]

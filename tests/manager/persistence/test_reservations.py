@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
+from structlog.testing import capture_logs
+
 from streamforge.manager.persistence.reservations import CODE_KEPT_MS, CODE_KIND, KEY_KEPT_MS, KEY_KIND
 from streamforge.manager.service import StartRequest
 from streamforge.manager.workflow import Status
 from streamforge_utils.model import names
+from streamforge_utils.model.errors import DamagedFile
 from streamforge_utils.ports.bus import TopicSpec
 from streamforge_utils.ports.launcher import JobState
 from tests.doubles.manualclock import ManualClock
@@ -93,3 +97,25 @@ async def test_a_code_whose_workflow_is_still_there_is_kept() -> None:
     pass_by(world, CODE_KEPT_MS + 1)
     await world.deps.reservations.expire(())
     assert kept(world, CODE_KIND) == [queue_id[-6:]]
+
+
+async def test_a_damaged_reservation_is_kept_and_named_and_holds_up_no_other() -> None:
+    world = await made()
+    codes = []
+    for key in ("a", "b", "c"):
+        queue_id = await begun(world, key)
+        await end(world, queue_id)
+        codes.append(queue_id[-6:])
+    for queue_id in [id for of, id in world.store.states if of == "workflow"][:2]:
+        await world.manager.remove(queue_id)
+    damaged, free, used = codes
+    world.store.damage(CODE_KIND, damaged, b"{")
+    (key,) = kept(world, KEY_KIND)
+    world.store.damage(KEY_KIND, key, b"{")
+    with pytest.raises(DamagedFile, match=f"reservation {key} cannot be read.*restore"):
+        await begun(world, "c")
+    pass_by(world, CODE_KEPT_MS + 1)
+    with capture_logs() as logs:
+        await world.deps.reservations.expire(())
+    assert (kept(world, KEY_KIND), kept(world, CODE_KIND)) == ([], [damaged, used]), free
+    assert [damaged in log["error"] for log in logs] == [True]

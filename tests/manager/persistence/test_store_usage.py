@@ -56,3 +56,12 @@ async def test_a_store_that_takes_no_more_writes_is_told_of(monkeypatch: pytest.
         ("the store is near the limit of its licence", True),
         ("a sample of the store's size could not be kept", None),
     ]
+
+
+async def test_damaged_samples_are_measured_anew() -> None:
+    store, clock, observer = MemoryStore(), ManualClock(), RecordingObserver()
+    await StoreUsageMonitor(store, clock, observer).measure()
+    store.damage("usage", "store", b"{")
+    assert await UsageSamples(store).all() == ()
+    await StoreUsageMonitor(store, clock, observer).measure()
+    assert len(await UsageSamples(store).all()) == 1

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from streamforge.cli.command_errors import UsageProblem
 from streamforge.cli.datasets.dataset_places import Folder, Place, cannot
+from streamforge.cli.temporary_folder import temporary_folder
 from streamforge_utils.model.errors import ConfigError, InvalidInput
 from streamforge_utils.ports.object_store import ObjectStore
 
@@ -38,7 +39,8 @@ class ObjectPlace(Place):
     def __init__(self, store: ObjectStore, shown: str) -> None:
         """shown: the address, for messages."""
         self._store, self._shown = store, shown
-        self._drafts: TemporaryDirectory[str] | None = None
+        self._held = ExitStack()
+        self._drafts: Path | None = None
 
     def __str__(self) -> str:
         return self._shown
@@ -55,10 +57,10 @@ class ObjectPlace(Place):
     def draft(self, name: str) -> Path:
         try:
             if self._drafts is None:
-                self._drafts = TemporaryDirectory(prefix="streamforge-")
+                self._drafts = self._held.enter_context(temporary_folder())
         except OSError as error:
             raise cannot("written", Path(name), error) from error
-        return Path(self._drafts.name) / "draft"
+        return self._drafts / "draft"
 
     def discard(self, draft: Path) -> None:
         draft.unlink(missing_ok=True)
@@ -75,6 +77,5 @@ class ObjectPlace(Place):
         await self._store.delete([name])
 
     async def close(self) -> None:
-        if self._drafts is not None:
-            self._drafts.cleanup()
+        self._held.close()
         await self._store.close()

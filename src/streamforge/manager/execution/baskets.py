@@ -125,7 +125,7 @@ def processes_of(names: Mapping[str, object], jobs: Mapping[str, Job]) -> tuple[
 
 
 class Launches:
-    """When processes that connect to the streams were planned, in five minutes, also those that are gone.
+    """Counts the processes that connect to the streams and were planned in five minutes, also those that are gone.
 
     size: of a basket.
     """
@@ -134,21 +134,28 @@ class Launches:
         self._size = size
         self._planned: dict[str, int] = {}
         self._jobs: dict[str, Job] = {}
+        self._of: tuple[Mapping[str, Job], int] | None = None
+        self._seen = set[str]()
+        self._coming = 0
 
-    def times(self, planned: Mapping[str, int], jobs: Mapping[str, Job], now_ms: int) -> list[int]:
-        """In unix ms. planned: the same of each attempt's job, as far as it is known still.
+    def beside_one_more(self, planned: Mapping[str, int], jobs: Mapping[str, Job], now_ms: int) -> int:
+        """How many there are beside the process of one that is planned now.
 
-        Those that were not seen yet are taken to fill baskets.
+        planned: when, in unix ms, of each attempt's job; those that are new since it was asked last are among them.
+        Those that were not seen yet are taken to fill baskets. All are counted once for each `jobs` and `now_ms`.
         """
-        late = {**self._planned, **planned}.items()
-        self._planned = {name: at_ms for name, at_ms in late if at_ms > now_ms - CONNECT_WINDOW_MS}
-        self._jobs = {name: job for name in self._planned if (job := jobs.get(name) or self._jobs.get(name))}
-        seen: dict[str, int] = {}
-        coming: list[int] = []
-        for name, planned_ms in self._planned.items():
-            job = self._jobs.get(name)
-            if job is None:
-                coming.append(planned_ms)
+        if self._of is None or self._of[0] is not jobs or self._of[1] != now_ms:
+            planned, before = {**self._planned, **planned}, self._jobs
+            self._of, self._planned, self._jobs, self._seen, self._coming = (jobs, now_ms), {}, {}, set(), 0
+        else:
+            before = self._jobs
+        for name, planned_ms in planned.items():
+            if name in self._planned or planned_ms <= now_ms - CONNECT_WINDOW_MS:
+                continue
+            self._planned[name] = planned_ms
+            if (job := jobs.get(name) or before.get(name)) is None:
+                self._coming += 1
             else:
-                seen[job.basket or name] = max(planned_ms, seen.get(job.basket or name, 0))
-        return [*seen.values(), *sorted(coming, reverse=True)[:: self._size]]
+                self._jobs[name] = job
+                self._seen.add(job.basket or name)
+        return len(self._seen) + self._coming // self._size

@@ -121,10 +121,11 @@ class BatchDriver:
         except (RetryableError, ConflictError):
             self._driven.pop(batch_id, None)  # what is stored counts
             raise
-        except StreamForgeError as error:
+        except Exception as error:
             self._driven.pop(batch_id, None)
             if self.trouble.get(batch_id) != str(error):
-                _log.error("a batch cannot be driven", batch_id=batch_id, error=str(error))
+                unexpected = not isinstance(error, StreamForgeError)
+                _log.error("a batch cannot be driven", batch_id=batch_id, error=str(error), exc_info=unexpected)
             self.trouble[batch_id] = str(error)
 
     async def _drive(self, batch_id: str, changed: Collection[str]) -> None:

@@ -28,8 +28,8 @@ from streamforge_utils.ports.store import Document, DocumentStore
 MANIFEST = "_manifest.json"
 _SUFFIX = ".jsonl.gz"
 _PART = re.compile(r"([^/]+/[0-9a-f]{16})/[0-9]{5,}\.jsonl\.gz", re.ASCII)
-_PART_BYTES = 32 << 20
-"""Of the lines of a part, which are held in memory."""
+_PART_BYTES = 8 << 20
+"""Of the lines of a part, which are held in memory, of some collections at once."""
 _RECORDS_A_PAGE = 5000
 
 

@@ -84,7 +84,6 @@ class Kind(IntEnum):
     pass while it waits for proofs and comparisons whose store does not answer.
     """
 
-    RETAINING = 1
     VERIFYING = 2
     SURVEYING = 3
     PROVING = 4
@@ -92,6 +91,7 @@ class Kind(IntEnum):
     PLANNING = 6
     COMPARING = 7
     KEEPING = 8
+    RETAINING = 9
     SHORT = 16
     CLOSING = 32
     ENDING = 64
@@ -302,13 +302,3 @@ def begin_at_zero(observer: Observer) -> None:
         observer.count("workflow_changes_total", 0, status=status.value)
     for action in (*TRIED, "RemoveTopics", "orphan"):
         observer.count("action_failures_total", 0, action=action)
-
-
-@contextmanager
-def tried_again_later(deps: Dependencies, action: str, **subject: str) -> Iterator[None]:
-    """An error in the block is counted and logged: a later look does the same again. subject: for the log."""
-    try:
-        yield
-    except (StreamForgeError, OSError) as error:
-        deps.observer.count("action_failures_total", action=action)
-        _log.warning("maintenance failed, it will be tried again", action=action, error=str(error), **subject)

@@ -106,13 +106,12 @@ class Connects:
         self._process_of: dict[str, str] = {}
         self._dealt: dict[str, int] = {}
 
-    def may_launch(self, launched_ms: Iterable[int], now_ms: int, *, leaving: bool = False) -> bool:
-        """Whether one more may be launched. launched_ms: when those of late were.
+    def may_launch(self, launched: int, *, leaving: bool = False) -> bool:
+        """Whether one more may be launched. launched: how many were in five minutes.
 
         leaving: it takes the place of one that is being ended, and cannot wait: for it is the other half, too.
         """
-        most = self._most if leaving else self._half
-        return sum(one > now_ms - CONNECT_WINDOW_MS for one in launched_ms) < most
+        return launched < (self._most if leaving else self._half)
 
     def deal(self, running: Sequence[str], now_ms: int, processes: Mapping[str, str] | None = None) -> dict[str, int]:
         """The share of each of the `running` jobs that was not `sent` it.
@@ -191,6 +190,9 @@ class ExchangeWaits:
         if name == "exchange_address_weight":
             self.weight = int(value), self._clock.now_ms()
         self._observer.gauge(name, value, **labels)
+
+    def forget(self, name: str, /, **labels: str) -> None:
+        self._observer.forget(name, **labels)
 
     def waiting(self, reason: str | None, until_ms: int | None = None, /) -> None:
         self.reason = reason

@@ -218,13 +218,9 @@ class Executor:
                 self._connects.sent(job, connects[job], now_ms)
 
     def may_connect(self, workflow: Workflow | None, now_ms: int) -> bool:
-        """Whether one more loader of a stream may be launched, which connects at once."""
-        return self._connects.may_launch(sorted(self._connections({"": now_ms}))[:-1], now_ms, leaving=leaves(workflow))
-
-    def _connections(self, more: Mapping[str, int]) -> list[int]:
-        """When each process of late was planned that connects to the streams, and those of `more` jobs."""
-        now_ms = self._deps.clock.now_ms()
-        return self._launches.times({**self._overview.connecting, **more}, self.jobs, now_ms)
+        """Whether one more loader of a stream may be launched, which connects at once. now_ms: the same for a look."""
+        launched = self._launches.beside_one_more(self._overview.take_connecting(), self.jobs, now_ms)
+        return self._connects.may_launch(launched, leaving=leaves(workflow))
 
     async def _plan(self, workflow: Workflow) -> Plan:
         """What there is of the workflow's range, which coverage then knows of.

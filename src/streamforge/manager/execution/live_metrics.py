@@ -24,7 +24,7 @@ class LiveMetrics:
         self._named: set[tuple[str, str]] = set()
 
     def observe(self, workflows: Iterable[Workflow], now_ms: int) -> None:
-        """Report them as they are now. A series that was late once keeps its metric, at 0."""
+        """Report them as they are now. A series that is not among the most late has no metric."""
         states: Counter[str] = Counter()
         late: list[tuple[float, tuple[str, str]]] = []
         frame_age_s = proven_age_s = 0.0
@@ -51,6 +51,8 @@ class LiveMetrics:
         observer.gauge("live_proven_age_seconds", proven_age_s)
         observer.gauge("live_open_holes", holes)
         named = {series: late_s for late_s, series in sorted(late, reverse=True)[:MOST_NAMED]}
-        for symbol, type_name in self._named | named.keys():
-            observer.gauge("live_late_seconds", named.get((symbol, type_name), 0.0), symbol=symbol, type=type_name)
-        self._named |= named.keys()
+        for symbol, type_name in self._named - named.keys():
+            observer.forget("live_late_seconds", symbol=symbol, type=type_name)
+        for (symbol, type_name), late_s in named.items():
+            observer.gauge("live_late_seconds", late_s, symbol=symbol, type=type_name)
+        self._named = set(named)

@@ -26,7 +26,7 @@ class Overview:
     hurried: those of which a job is about to be seen, since it was just launched or has sent its terminal event.
     owners: the workflow of each latest attempt's job. current: the jobs that may run. silent: latest attempts that have
     neither sent a terminal event nor been counted, by job. parting: the exit codes that attempts told in their terminal
-    events whose jobs have not ended, by job. connecting: when attempts of loaders of streams were planned, by job.
+    events whose jobs have not ended, by job.
     loaders: of the attempts that have not ended, the workflow and the step, by job. series: the workflows of a symbol
     and a type. changed: workflows that are new or were replaced since this was emptied. handing_over: those of which a
     loader is to be replaced without a gap. most_stopping: how many of the live ones have been asked to stop at once,
@@ -42,7 +42,7 @@ class Overview:
         self.current: set[str] = set()
         self.silent: dict[str, Attempt] = {}
         self.parting: dict[str, int] = {}
-        self.connecting: dict[str, int] = {}
+        self._connecting: dict[str, int] = {}
         self.loaders: dict[str, tuple[str, Step]] = {}
         self.series: dict[tuple[str, str], dict[str, Workflow]] = {}
         self.changed: set[str] = set()
@@ -71,6 +71,11 @@ class Overview:
             self._replace(queue_id, stored)
         self._count_stopping()
         self.changed.discard(queue_id)
+
+    def take_connecting(self) -> Mapping[str, int]:
+        """When attempts of loaders of streams were planned, by job, as far as it was replaced since the last call."""
+        taken, self._connecting = self._connecting, {}
+        return taken
 
     def ahead_of(self, workflow: Workflow) -> str | None:
         """The workflow of the same series that loads a part of the same range and goes first; None: there is none.
@@ -119,7 +124,7 @@ class Overview:
             if attempt.terminal_event is None and attempt.outcome is None:
                 self.silent[attempt.job] = attempt
             if step.source is Source.STREAM:
-                self.connecting |= {one.job: one.planned_ms for one in step.attempts[-_CONNECTING:]}
+                self._connecting |= {one.job: one.planned_ms for one in step.attempts[-_CONNECTING:]}
             if live(step) is None:
                 continue
             self.current.add(attempt.job)
@@ -147,8 +152,6 @@ class Overview:
             if step.attempt is not None:
                 job = step.attempt.job
                 self.owners.pop(job, None)
-                for attempt in step.attempts[-_CONNECTING - 1 :]:
-                    self.connecting.pop(attempt.job, None)
                 self.silent.pop(job, None)
                 self.parting.pop(job, None)
                 self.loaders.pop(job, None)

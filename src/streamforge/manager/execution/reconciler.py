@@ -395,5 +395,6 @@ class Reconciler:
             return
         self._retained_at = now
         # Beside the loop: there may be many ended workflows.
-        self.dispatcher.begin_work(("Retain", "", ""), Kind.RETAINING, self.retention.retain())
+        for name, work in self.retention.parts().items():
+            self.dispatcher.begin_work(("Retain", "", name), Kind.RETAINING, work)
         self.dispatcher.begin_work(("Verify", "", ""), Kind.VERIFYING, self._verifier.look())

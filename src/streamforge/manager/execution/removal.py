@@ -6,10 +6,14 @@ go, then the note. If it dies in between, coverage calls nothing stored that is 
 
 from __future__ import annotations
 
+from functools import partial
+
 import structlog
 
+from streamforge.manager.execution.maintenance import each_alone
 from streamforge.manager.execution.segment_removal import SegmentRemoval
-from streamforge.manager.persistence.coverage_store import CoverageStore, Leftover
+from streamforge.manager.persistence.coverage_store import CoverageStore
+from streamforge.manager.persistence.leftovers import Leftover
 from streamforge.manager.persistence.placed_records import day_of
 from streamforge.manager.persistence.record_count import beside, key_range
 from streamforge.manager.persistence.rollups import Rollups
@@ -95,10 +99,10 @@ class RecordRemoval:
                         await self._carry_out(series, one)
 
     async def finish_all(self) -> None:
-        """As `finish`, for every series. Raises RetryableError."""
+        """As `finish`, for every series: none holds up another one. Raises RetryableError."""
         unfinished = [known.series async for known in self._coverage.all() if known.leftovers]
-        for series in unfinished:
-            await self.finish(series)
+        work = {series.id: partial(self.finish, series) for series in unfinished}
+        await each_alone(self._observer, "Remove", "series", work)
 
     def is_used(self, collection: str) -> bool:
         """Whether a live workflow writes to the collection."""

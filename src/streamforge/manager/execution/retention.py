@@ -8,16 +8,17 @@ another manager's is removed. What a live workflow relies on stays.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 
 import structlog
 
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.collection_export import CollectionExport, Exported, new_token
-from streamforge.manager.execution.dispatcher import tried_again_later
 from streamforge.manager.execution.executor import Executor
 from streamforge.manager.execution.inbox import Inbox
+from streamforge.manager.execution.maintenance import each_alone, tried_again_later
 from streamforge.manager.execution.segment_removal import SegmentRemoval
 from streamforge.manager.execution.segment_retention import SegmentRetention
 from streamforge.manager.lifecycle.facts import Fact, TopicsRemoved
@@ -55,35 +56,49 @@ class Retention:
         self._segments = SegmentRetention(deps)
         self._usage = StoreUsageMonitor(deps.store, deps.clock, deps.observer)
 
-    async def retain(self) -> None:
-        """Remove what has been kept long enough. Raises RetryableError."""
+    def parts(self) -> Mapping[str, Coroutine[None, None, None]]:
+        """What is to be done now and then, by name: an export of a collection, which may take hours, holds up nothing.
+
+        Each raises RetryableError.
+        """
+        return {
+            "topics": self._retain_topics(),
+            "leftovers": self._expire(),
+            "collections": self._collections.apply(),
+            "segments": self._segments.apply(),
+        }
+
+    async def _retain_topics(self) -> None:
         await self._deps.workflows.adopt()
         await self._deps.batches.load(tidy=False)
-        await self._expire()
         await self.remove_topics()
         await self._trim_topics()
-        with tried_again_later(self._deps, "Measure"):  # room is made all the same
+        with tried_again_later(self._deps.observer, "Measure"):  # room is made all the same
             await self._usage.measure()
-        await self._collections.apply()
-        await self._segments.apply()
 
     async def remove_topics(self) -> int:
         """Remove the topics of ended workflows that were kept long enough; returns how many workflows lost some.
 
         Raises RetryableError.
         """
-        removed = 0
+        removed: list[str] = []
         after: str | None = None
+
+        async def remove(queue_id: str) -> None:
+            if await self.remove_topics_of(queue_id):
+                removed.append(queue_id)
+
         while True:
             page = await self._deps.workflows.find(
                 where={"topics": ["data", "dlq"]}, after=after, limit=_WORKFLOWS_A_PAGE
             )
-            for workflow in page:
-                # The document may be newer than the label by which it was found: it may go on again.
-                if due_removal(workflow, self._deps.clock.now_ms(), self._deps.policy) is not None:
-                    removed += await self.remove_topics_of(workflow.queue_id)
+            now_ms, policy = self._deps.clock.now_ms(), self._deps.policy
+            # The document may be newer than the label by which it was found: it may go on again.
+            due = [one.queue_id for one in page if due_removal(one, now_ms, policy) is not None]
+            work = {queue_id: partial(remove, queue_id) for queue_id in due}
+            await each_alone(self._deps.observer, "RemoveTopics", "queue_id", work)
             if len(page) < _WORKFLOWS_A_PAGE:
-                return removed
+                return len(removed)
             after = page[-1].queue_id
 
     async def remove_topics_of(self, queue_id: str) -> bool:
@@ -101,21 +116,21 @@ class Retention:
 
     async def _trim_topics(self) -> None:
         """Remove from the topics of workflows without an end what every sink has stored."""
-        for stored in tuple(self._deps.workflows.live.values()):
-            workflow = stored.workflow
-            if not may_trim(workflow):
-                continue
-            with tried_again_later(self._deps, "Trim", queue_id=workflow.queue_id):
-                await self._deps.admin.trim(workflow.topic, readers_of(workflow))
+        live = [one.workflow for one in self._deps.workflows.live.values()]
+        trim = self._deps.admin.trim
+        work = {one.queue_id: partial(trim, one.topic, readers_of(one)) for one in live if may_trim(one)}
+        await each_alone(self._deps.observer, "Trim", "queue_id", work)
 
     async def _expire(self) -> None:
         now = self._deps.clock.monotonic()
         if now - self._expired_at < EXPIRE_EVERY_S:
             return
         self._expired_at = now
-        with tried_again_later(self._deps, "Remove"):
+        observer = self._deps.observer
+        with tried_again_later(observer, "Remove"):
             # What an earlier manager, or an earlier try, had only struck from the coverage.
             await self._deps.removal.finish_all()
+        with tried_again_later(observer, "Remove"):
             self._swept = await self._rollups.sweep(self._deps.coverage.is_stored, self._swept)
         jobs = {job.queue_id for job in await self._deps.launcher.jobs()}
         topics = {name.removesuffix("-dlq").removesuffix("-data") for name in await self._deps.admin.topics()}
@@ -123,8 +138,7 @@ class Retention:
 
     async def _remove(self, workflow: Workflow, removal: TopicsRemoved) -> bool:
         """Whether they are removed, and that is stored."""
-        # One after the other: there may be thousands, and they are in no hurry.
-        with tried_again_later(self._deps, "RemoveTopics", queue_id=workflow.queue_id):
+        with tried_again_later(self._deps.observer, "RemoveTopics", queue_id=workflow.queue_id):
             if await self._executor.remove_topics(workflow, removal):
                 await self._inbox.ask(workflow.queue_id, Fact(workflow.epoch, removal))
                 return True
@@ -152,25 +166,31 @@ class CollectionRetention:
             return
         self._looked_at = now
         export = CollectionExport(self._deps.store, objects, self._new_token)
-        there = set(await self._deps.store.names())
+        old = dict[str, Places]()
         for collection, places in (await self._deps.coverage.by_collection()).items():
             kept = kept_ms(policy.retention, collection)
             newest_ms = max(span.end_ms for _, span in places)
-            if kept is None or newest_ms > self._deps.clock.now_ms() - kept or self._is_used(collection, places):
-                continue
-            with tried_again_later(self._deps, "Age", collection=collection):
-                if collection in there:
-                    await self._export_and_drop(collection, places, export)
-                else:
-                    await self._forget_missing_collection(collection, places)
-                self._left.pop(collection, None)
-                for series, span in places:
-                    await self._rollups.forget(await self._deps.coverage.known(series), span)
-                    await self._deps.coverage.removed(series, collection, span)
+            if kept is not None and newest_ms <= self._deps.clock.now_ms() - kept:
+                old[collection] = places
+        work = {name: partial(self._age, name, places, export) for name, places in old.items()}
+        await each_alone(self._deps.observer, "Age", "collection", work)
         if now - self._tidied_at >= CUT_SHORT_EVERY_S:
             self._tidied_at = now
-            with tried_again_later(self._deps, "Tidy"):
+            with tried_again_later(self._deps.observer, "Tidy"):
                 await export.remove_cut_short(self._deps.clock.now_ms() - int(CUT_SHORT_EVERY_S * 1000))
+
+    async def _age(self, collection: str, places: Places, export: CollectionExport) -> None:
+        """Export and drop one that is old, unless it is used. Raises StreamForgeError."""
+        if self._is_used(collection, places):
+            return
+        if collection in await self._deps.store.names():
+            await self._export_and_drop(collection, places, export)
+        else:
+            await self._forget_missing_collection(collection, places)
+        self._left.pop(collection, None)
+        for series, span in places:
+            await self._rollups.forget(await self._deps.coverage.known(series), span)
+            await self._deps.coverage.removed(series, collection, span)
 
     def _is_used(self, collection: str, places: Places) -> bool:
         """Whether a live workflow writes to the collection, or relies on what lies in it."""

@@ -8,7 +8,7 @@ workflows of a run are made under keys that follow from it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -112,7 +112,7 @@ class ScheduleDriver:
         self._deps.fence()
         found = await self._deps.schedules.all()
         pauses = await asyncio.gather(*map(self._drive_alone, found))
-        self._forget({stored.schedule.name for stored in found})
+        self._forget([stored.schedule for stored in found])
         return min(pauses, default=self.LONGEST_S)
 
     async def _drive_alone(self, stored: StoredSchedule) -> float:
@@ -256,12 +256,15 @@ class ScheduleDriver:
         next_ms = schedule.definition.fire_times.next(max(now_ms, schedule.fired_ms))
         return self.LONGEST_S if next_ms is None else min(self.LONGEST_S, max(0.0, (next_ms - now_ms) / 1000))
 
-    def _forget(self, there: set[str]) -> None:
-        """The metrics of schedules that are gone say so."""
-        for name in self._shown - there:
-            self._deps.observer.gauge("schedule_overdue_seconds", 0, schedule=name)
-            self._deps.observer.gauge("schedule_last_success_timestamp_seconds", 0, schedule=name)
-        self._shown &= there
+    def _forget(self, there: Sequence[Schedule]) -> None:
+        """Forget what was known of schedules that are gone, and show their metrics no longer."""
+        names, uids = {one.name for one in there}, {one.uid for one in there}
+        for name in self._shown - names:
+            self._deps.observer.forget("schedule_overdue_seconds", schedule=name)
+            self._deps.observer.forget("schedule_last_success_timestamp_seconds", schedule=name)
+        self._shown &= names
+        self._failures = {uid: tries for uid, tries in self._failures.items() if uid in uids}
+        self.waiting = {uid: reason for uid, reason in self.waiting.items() if uid in uids}
 
     def _tell(self, before: Schedule, now: Schedule) -> None:
         run, earlier = now.current, before.current

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from functools import partial
 
 import structlog
 
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.dispatcher import tried_again_later
+from streamforge.manager.execution.maintenance import each_alone, tried_again_later
 from streamforge.manager.execution.segment_removal import delete
 from streamforge_utils.model.books.segments import CONTENT, MANIFEST, SegmentManifest
 from streamforge_utils.model.coverage import Verdict, touching
@@ -37,24 +38,27 @@ class SegmentRetention:
     def __init__(self, deps: Dependencies) -> None:
         self._deps = deps
         self._looked_at = self._tidied_at = float("-inf")
+        self._reading = asyncio.Lock()
+        """Of one segment at a time: it is in memory whole."""
 
     async def apply(self) -> None:
         """Remove what is to go, if it is time to look. Raises RetryableError."""
-        objects, now = self._deps.objects, self._deps.clock.monotonic()
+        objects, observer, now = self._deps.objects, self._deps.observer, self._deps.clock.monotonic()
         if objects is None:
             return
         if self._deps.policy.segment_days is not None and now - self._looked_at >= LOOK_EVERY_S:
             self._looked_at = now
             before_ms = self._deps.clock.now_ms() - self._deps.policy.segment_days * 86_400_000
             for kind in kinds_in_segments():
-                async for folder in _folders(objects, kind.segments):
-                    with tried_again_later(self._deps, "Age", folder=folder):
-                        await self._remove_old(kind, objects, folder, before_ms)
+                with tried_again_later(observer, "Age", folder=kind.segments):
+                    folders = [one async for one in _folders(objects, kind.segments)]
+                    work = {one: partial(self._remove_old, kind, objects, one, before_ms) for one in folders}
+                    await each_alone(observer, "Age", "folder", work)
         if now - self._tidied_at >= ORPHANS_EVERY_S:
             self._tidied_at = now
             before_ms = self._deps.clock.now_ms() - int(ORPHANS_EVERY_S * 1000)
             for kind in kinds_in_segments():
-                with tried_again_later(self._deps, "Tidy", folder=kind.segments):
+                with tried_again_later(observer, "Tidy", folder=kind.segments):
                     await _remove_orphans(objects, kind.segments, before_ms)
 
     async def _remove_old(self, kind: RecordKind, objects: ObjectStore, folder: str, before_ms: int) -> None:
@@ -84,7 +88,7 @@ class SegmentRetention:
             _log.info("an old segment was removed", name=name, diffs=manifest.count)
 
     def _tell(self, name: str, error: StreamForgeError) -> None:
-        with tried_again_later(self._deps, "Age", name=name):
+        with tried_again_later(self._deps.observer, "Age", name=name):
             raise error
 
     async def _is_in_collections(
@@ -96,7 +100,8 @@ class SegmentRetention:
         first, last = kind_of(series).key_range(series, range(manifest.first_u, manifest.last_u + 1))
         named = sorted({one.collection for one in known if one.verdict is Verdict.STORED and one.collection})
         named = [one for one in named if await store.keys(one, first=first, last=last, limit=1)]
-        keys = await _keys(segments, series, name) if named else []
+        async with self._reading:
+            keys = await _keys(segments, series, name) if named else []
         for at in range(0, len(keys), _KEYS_AT_ONCE):
             left = {*keys[at : at + _KEYS_AT_ONCE]}
             for one in named:

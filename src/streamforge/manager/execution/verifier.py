@@ -8,7 +8,7 @@ import structlog
 from msgspec.structs import replace
 
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.dispatcher import tried_again_later
+from streamforge.manager.execution.maintenance import tried_again_later
 from streamforge.manager.execution.removal import relies_on
 from streamforge.manager.execution.segment_verification import verify_segments
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
@@ -86,11 +86,12 @@ class Verifier:
             return
         self._looked_at = now
         due_ms = deps.clock.now_ms() - int(every_s * 1000)
-        every = [known async for known in deps.coverage.all() if known.segments and rule_of(known.series).is_counted]
-        found = [(known.verified_ms or 0, known.series) for known in every]
+        found = [(known.verified_ms or 0, known.series) async for known in deps.coverage.all() if known.segments]
         for verified_ms, series in sorted(found):
             deps.fence()
-            with tried_again_later(deps, "Verify", series=series.id):  # the next series may well be there
+            with tried_again_later(deps.observer, "Verify", series=series.id):  # the next series may well be there
+                if not rule_of(series).is_counted:
+                    continue
                 if verified_ms <= due_ms:
                     await verify(deps, series)
                 if deps.policy.verify_repairs:

@@ -115,8 +115,9 @@ def of_schedules(listed: Sequence[Listed]) -> list[Finding]:
 
 
 def of_documents(damaged: Mapping[str, str]) -> list[Finding]:
-    """Of workflows and schedules that cannot be read. damaged: why, by name."""
-    next_step, code = "restore the store from a backup, or remove it", FindingCode.DOCUMENT_UNREADABLE.value
+    """Of workflows, schedules and coverage that cannot be read. damaged: why, by name."""
+    next_step = "restore the store from a backup, or remove the workflow or schedule"
+    code = FindingCode.DOCUMENT_UNREADABLE.value
     found = [careful("documents", f"{name}: {why}", next_step, code=code) for name, why in damaged.items()]
     more = careful("documents", f"{len(found) - _NAMED} more cannot be read", next_step, code=code)
     return found if len(found) <= _NAMED else [*found[:_NAMED], more]

@@ -87,7 +87,7 @@ class HealthService:
                 _within(self._workers()),
             ),
         )
-        damaged = {**self._schedules.unreadable, **deps.workflows.unreadable}
+        damaged = {**self._schedules.unreadable, **deps.workflows.unreadable, **deps.coverage.unreadable}
         found = [
             *of_settings(deps.misspelt, deps.doubtful),
             *of_parts(parts),

@@ -7,10 +7,11 @@ import structlog
 
 from streamforge.manager.lifecycle.retry_policy import Ban, Banned, fold_ban
 from streamforge_utils.model.errors import StreamForgeError
+from streamforge_utils.model.messages import DECODE_ERRORS
 from streamforge_utils.model.timeranges import format_ms
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.instrumentation import Observer
-from streamforge_utils.ports.store import StateStore
+from streamforge_utils.ports.store import State, StateStore
 
 KIND = "exchange-ban"
 
@@ -34,8 +35,7 @@ class Bans:
     async def load(self) -> None:
         """Read what an earlier manager stored; once, before anything else. Raises RetryableError."""
         state = await self._states.get(KIND, KIND)
-        if state is not None:
-            self.ban = self._stored = _decode(state.body)
+        self.ban = self._stored = _read(state)
 
     def hear(self, fact: Banned) -> None:
         """Fold the fact into what is known."""
@@ -54,7 +54,7 @@ class Bans:
         if self.ban == self._stored:
             return
         state = await self._states.get(KIND, KIND)
-        stored = Ban() if state is None else _decode(state.body)
+        stored = _read(state)
         if stored.until_ms >= self.ban.until_ms:
             self.ban = self._stored = stored
             return
@@ -68,3 +68,12 @@ class Bans:
             await self.store()
         except StreamForgeError as error:
             _log.warning("what was heard of a ban is not stored", error=str(error))
+
+
+def _read(state: State | None) -> Ban:
+    """The stored ban; one whose document is damaged counts as none, and the next one takes its place."""
+    try:
+        return Ban() if state is None else _decode(state.body)
+    except DECODE_ERRORS as error:
+        _log.error("the stored ban of the exchange cannot be read, its document is damaged", error=str(error))
+        return Ban()

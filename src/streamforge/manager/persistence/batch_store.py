@@ -21,6 +21,7 @@ from streamforge.manager.batch import (
 )
 from streamforge.manager.persistence.change_notes import BATCH, ChangeNotes
 from streamforge_utils.model.errors import ConfigError, ConflictError
+from streamforge_utils.model.messages import DECODE_ERRORS
 from streamforge_utils.ports.store import State, StateStore, states_of
 
 KIND = "batch"
@@ -177,7 +178,7 @@ class BatchStore:
             return None
         try:
             return StoredBatch(decode_batch(state.body), state.revision)
-        except msgspec.MsgspecError as error:
+        except DECODE_ERRORS as error:
             raise ConfigError(f"batch {batch_id} cannot be read, its document is damaged ({error})") from error
 
     async def _put(self, batch: Batch, *, expected: str | None) -> StoredBatch:
@@ -213,7 +214,7 @@ class BatchStore:
 def _decoded_members(state: State) -> tuple[Member, ...]:
     try:
         return decode_members(state.body)
-    except msgspec.MsgspecError as error:
+    except DECODE_ERRORS as error:
         raise ConfigError(f"{state.id}: the document of its members is damaged ({error})") from error
 
 
@@ -228,6 +229,6 @@ def _members_id(batch_id: str, number: int) -> str:
 def _readable(state: State) -> StoredBatch | None:
     try:
         return StoredBatch(decode_batch(state.body), state.revision)
-    except (ConfigError, msgspec.MsgspecError) as error:
+    except (ConfigError, *DECODE_ERRORS) as error:
         _log.error("a batch cannot be read", batch_id=state.id, error=str(error))
         return None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from itertools import islice
 
 import msgspec
+import structlog
 
+from streamforge.manager.persistence.leftovers import Leftover, copies, joined, uncovered, without
 from streamforge.manager.persistence.named_locks import NamedLocks
 from streamforge.manager.persistence.rewrites import Rewrite, gone, loaded_again, with_rewritten
 from streamforge.manager.workflow import Plan
@@ -20,11 +22,12 @@ from streamforge_utils.model.coverage import (
     without_records,
     without_stored,
 )
-from streamforge_utils.model.errors import ConflictError
+from streamforge_utils.model.errors import ConflictError, DamagedFile
 from streamforge_utils.model.kinds.registry import rule_of
+from streamforge_utils.model.messages import DECODE_ERRORS
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
-from streamforge_utils.ports.store import StateStore, states_of
+from streamforge_utils.ports.store import State, StateStore, states_of
 
 Condition = Callable[[], Awaitable[None]]
 """Raises if a change must not be made any more.
@@ -36,22 +39,9 @@ KIND = "series"
 _replace = msgspec.structs.replace
 _PLACED = (Verdict.STORED, Verdict.EXPIRED)
 """Verdicts of ranges of which a collection holds something: of order books what is left when their diffs are gone."""
-
-
-class Leftover(msgspec.Struct, frozen=True, kw_only=True, order=True):
-    """Records of a series that are to be removed: they lie in `collection`, and no segment speaks of them.
-
-    whole: the collection goes with all that is in it, once it was exported (retention).
-    """
-
-    collection: str
-    start_ms: int
-    end_ms: int
-    whole: bool = False
-
-    @property
-    def span(self) -> TimeRange:
-        return TimeRange(self.start_ms, self.end_ms)
+_COLLECTION = re.compile(rb'"collection"\s*:\s*"([^"\\]+)"')
+_EVER = TimeRange(0, 1 << 53)
+_log = structlog.get_logger(__name__)
 
 
 class SeriesCoverage(msgspec.Struct, frozen=True, kw_only=True):
@@ -92,6 +82,7 @@ _decode = msgspec.json.Decoder(SeriesCoverage).decode
 class CoverageStore:
     """The segments of every series, sorted and disjoint; what they do not mention is unknown.
 
+    unreadable: why the coverage of a series cannot be read, by its id. What asks for it raises DamagedFile.
     locks: who counts records in order to change coverage by the result, and who removes records, holds the series'
     id meanwhile; who drops a collection, or begins to rely on it, its name too. Who removes the topics of an ended
     workflow, or lets it go on again, holds the data topic's name.
@@ -101,28 +92,29 @@ class CoverageStore:
         self._states = states
         self._changes = NamedLocks()
         self.locks = NamedLocks()
+        self.unreadable: dict[str, str] = {}
 
     async def known(self, series: Series) -> SeriesCoverage:
-        """All that is known of the series."""
+        """All that is known of the series. Raises DamagedFile or RetryableError."""
         state = await self._states.get(KIND, series.id)
-        return SeriesCoverage(series=series) if state is None else _decode(state.body)
+        return SeriesCoverage(series=series) if state is None else self._read(state)
 
     async def of(self, series: Series) -> Sequence[Segment]:
         """The segments of the series; empty if nothing is known of it."""
         return (await self.known(series)).segments
 
     async def is_stored(self, series_id: str) -> bool:
-        """Whether something of the series is stored."""
+        """Whether something of the series is stored, or may be, as its coverage cannot be read."""
         state = await self._states.get(KIND, series_id)
-        return state is not None and _stored(_decode(state.body).segments)
+        return state is not None and ((known := self._readable(state)) is None or _stored(known.segments))
 
-    async def page(self, *, after: str | None = None, limit: int = 500) -> Sequence[tuple[str, SeriesCoverage]]:
-        """What is known of each series, with the name that continues after it; at most `limit`.
+    async def page(self, *, after: str | None = None, limit: int = 500) -> Sequence[tuple[str, SeriesCoverage | None]]:
+        """What is known of each series, with the name that continues after it; at most `limit`. None: it is damaged.
 
         Raises InvalidInput for an `after` that is none, or RetryableError.
         """
         found = await self._states.find(KIND, after=after, limit=limit)
-        return [(state.id, _decode(state.body)) for state in found]
+        return [(state.id, self._readable(state)) for state in found]
 
     async def lay_over(
         self, series: Series, segments: Sequence[Segment], *, condition: Condition | None = None
@@ -206,13 +198,12 @@ class CoverageStore:
         """
 
         def change(known: SeriesCoverage) -> SeriesCoverage:
-            copies = _copies(known.segments, segments)
             return _replace(
                 known,
                 segments=tuple(overlay(known.segments, segments)),
                 phase_ms=known.phase_ms if phase_ms is None else phase_ms,
                 verified_ms=known.verified_ms if _stored(known.segments) else now_ms,
-                leftovers=_joined((*known.leftovers, *copies)),
+                leftovers=joined((*known.leftovers, *copies(known.segments, segments))),
                 rewritten=with_rewritten(known.rewritten, loaded_again(known.segments, loaded)),
             )
 
@@ -234,7 +225,7 @@ class CoverageStore:
             return _replace(
                 known,
                 segments=tuple(left),
-                leftovers=_joined((*known.leftovers, leftover)),
+                leftovers=joined((*known.leftovers, leftover)),
             )
 
         await self._change(series, change)
@@ -263,7 +254,7 @@ class CoverageStore:
         """The leftovers of `span` in `collection` are gone, or are not to be removed any more."""
 
         def change(known: SeriesCoverage) -> SeriesCoverage:
-            return _replace(known, leftovers=_without(known.leftovers, collection, span))
+            return _replace(known, leftovers=without(known.leftovers, collection, span))
 
         await self._change(series, change)
 
@@ -273,17 +264,23 @@ class CoverageStore:
             await self._change(series, lambda known: _replace(known, verified_ms=now_ms))
 
     async def all(self) -> AsyncIterator[SeriesCoverage]:
-        """What is known of every series. Raises RetryableError."""
+        """What is known of every series but for those whose coverage is damaged. Raises RetryableError."""
         async for state in states_of(self._states, KIND):
-            yield _decode(state.body)
+            if (known := self._readable(state)) is not None:
+                yield known
 
     async def by_collection(self) -> Mapping[str, Sequence[tuple[Series, TimeRange]]]:
         """What lies in each collection: of which series, from when to when. Raises RetryableError.
 
-        Also what is not covered any more because the whole collection is to go.
+        Also what is not covered any more because the whole collection is to go. What damaged coverage names holds its
+        series from ever to ever: it is not to be touched.
         """
         found: dict[str, list[tuple[Series, TimeRange]]] = {}
-        async for known in self.all():
+        async for state in states_of(self._states, KIND):
+            if (known := self._readable(state)) is None:
+                for name in {one.decode("utf-8", "replace") for one in _COLLECTION.findall(state.body)}:
+                    found.setdefault(name, []).append((Series(*state.id.split("/")), _EVER))
+                continue
             for segment in known.segments:
                 if segment.verdict in _PLACED and segment.collection is not None:
                     found.setdefault(segment.collection, []).append((known.series, segment.span))
@@ -315,11 +312,11 @@ class CoverageStore:
             state = await self._states.get(KIND, series.id)
             if condition is not None:
                 await condition()
-            before = SeriesCoverage(series=series) if state is None else _decode(state.body)
+            before = SeriesCoverage(series=series) if state is None else self._read(state)
             known = change(before)
             known = _replace(known, segments=tuple(rule_of(series).whole(known.segments, known.grid_ms)))
             rewritten = with_rewritten(known.rewritten, gone(before.segments, known.segments))
-            body = _encode(_replace(known, leftovers=_uncovered(known), rewritten=rewritten))
+            body = _encode(_replace(known, leftovers=uncovered(known.leftovers, known.segments), rewritten=rewritten))
             if state is not None and state.body == body and not always:
                 return
             try:
@@ -328,6 +325,26 @@ class CoverageStore:
                 continue
             return
         raise ConflictError(f"coverage of {series.id} was changed by others 50 times in a row")
+
+    def _read(self, state: State) -> SeriesCoverage:
+        try:
+            known = _decode(state.body)
+        except DECODE_ERRORS as error:
+            if state.id not in self.unreadable:
+                _log.error("the coverage of a series cannot be read", series=state.id, error=str(error))
+            self.unreadable[state.id] = (
+                f"the coverage of {state.id} cannot be read, its document is damaged ({error}): restore the store from "
+                "a copy; until then nothing of this series is loaded, verified or removed"
+            )
+            raise DamagedFile(self.unreadable[state.id]) from error
+        self.unreadable.pop(state.id, None)
+        return known
+
+    def _readable(self, state: State) -> SeriesCoverage | None:
+        try:
+            return self._read(state)
+        except DamagedFile:
+            return None
 
 
 def _expired(span: TimeRange, last_id: int | None = None) -> Segment:
@@ -339,57 +356,3 @@ def _expired(span: TimeRange, last_id: int | None = None) -> Segment:
 
 def _stored(segments: Sequence[Segment]) -> bool:
     return any(segment.verdict is Verdict.STORED for segment in segments)
-
-
-def _copies(old: Sequence[Segment], new: Sequence[Segment]) -> list[Leftover]:
-    """What `old` knows in another collection than `new` does; both are sorted and disjoint."""
-    olds, news = ([s for s in some if s.verdict is Verdict.STORED] for some in (old, new))
-    found, at = [], 0
-    for before in olds:
-        while at < len(news) and news[at].end_ms <= before.start_ms:
-            at += 1
-        for now in islice(news, at, None):
-            common = before.span.intersection(now.span)
-            if common is None:
-                break
-            if before.collection not in (None, now.collection):
-                copy = Leftover(collection=before.collection or "", start_ms=common.start_ms, end_ms=common.end_ms)
-                found.append(copy)
-    return found
-
-
-def _uncovered(known: SeriesCoverage) -> tuple[Leftover, ...]:
-    """The leftovers without what is stored again."""
-    left = known.leftovers
-    for segment in known.segments if left else ():
-        if segment.verdict is Verdict.STORED and segment.collection is not None:
-            left = _without(left, segment.collection, segment.span)
-    return left
-
-
-def _without(leftovers: Sequence[Leftover], collection: str, span: TimeRange) -> tuple[Leftover, ...]:
-    left: list[Leftover] = []
-    for one in leftovers:
-        if one.collection != collection or one.span.intersection(span) is None:
-            left.append(one)
-            continue
-        if one.start_ms < span.start_ms:
-            left.append(_replace(one, end_ms=span.start_ms))
-        if span.end_ms < one.end_ms:
-            left.append(_replace(one, start_ms=span.end_ms))
-    return tuple(left)
-
-
-def _joined(leftovers: Sequence[Leftover]) -> tuple[Leftover, ...]:
-    joined: list[Leftover] = []
-    for one in sorted(leftovers, key=lambda one: (one.collection, one.whole, one.start_ms)):
-        last = joined[-1] if joined else None
-        if (
-            last is not None
-            and (last.collection, last.whole) == (one.collection, one.whole)
-            and one.start_ms <= last.end_ms
-        ):
-            joined[-1] = _replace(last, end_ms=max(last.end_ms, one.end_ms))
-        else:
-            joined.append(one)
-    return tuple(joined)

@@ -20,6 +20,7 @@ import msgspec
 import structlog
 
 from streamforge.manager.service import HistoryEvent
+from streamforge_utils.model.messages import DECODE_ERRORS
 from streamforge_utils.ports.store import Document, Outcome, Store
 
 COLLECTION = "streamforge-history"
@@ -177,7 +178,7 @@ class EventHistory:
 def _is_heartbeat(body: bytes) -> bool:
     try:
         return _decode_kind(body).event == "loading"
-    except msgspec.MsgspecError:
+    except DECODE_ERRORS:
         return False
 
 
@@ -200,7 +201,7 @@ def _same(kept: bytes, heard: bytes) -> bool:
     """Whether they say the same; a store may write it otherwise."""
     try:
         return kept == heard or bool(msgspec.json.decode(kept) == msgspec.json.decode(heard))
-    except msgspec.MsgspecError:
+    except DECODE_ERRORS:
         return False
 
 

@@ -10,18 +10,24 @@ import hashlib
 import secrets
 from collections.abc import Callable, Collection, Iterable
 from contextlib import suppress
+from typing import TypeVar
 
 import msgspec
+import structlog
 
 from streamforge.manager.persistence.workflow_store import KIND as WORKFLOW_KIND
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.service import KeyReused, StartRequest
 from streamforge.manager.workflow import SourceChoice, Workflow
 from streamforge_utils.model import names
-from streamforge_utils.model.errors import ConflictError, RetryableError
+from streamforge_utils.model.errors import ConflictError, DamagedFile, RetryableError
+from streamforge_utils.model.messages import DECODE_ERRORS
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.store import State, StateStore, states_of
+
+T = TypeVar("T")
+_log = structlog.get_logger(__name__)
 
 KEY_KIND = "idempotency-key"
 CODE_KIND = "code"
@@ -92,7 +98,7 @@ class Reservations:
             state = await self._states.get(CODE_KIND, code)
             if state is None:
                 return code, False
-            taken = msgspec.json.decode(state.body, type=_Taken)
+            taken = _decoded(state, _Taken)
             if taken.queue_id == queue_id(code) and taken.removed_ms is None:
                 return code, True
         raise RetryableError(f"no free queue_id was found in {DRAWS} draws", retry_after=1)
@@ -180,7 +186,11 @@ class Reservations:
                 await self._remove(KEY_KIND, state)
         removed = {name: [value] for name, value in _REMOVED.items()}
         for state in [state async for state in states_of(self._states, CODE_KIND, removed)]:
-            taken = msgspec.json.decode(state.body, type=_Taken)
+            try:
+                taken = _decoded(state, _Taken)
+            except DamagedFile as error:  # it is kept, and holds up no other one
+                _log.error("a reservation cannot be read", error=str(error))
+                continue
             since_ms = now_ms if taken.removed_ms is None else taken.removed_ms
             if now_ms - since_ms <= CODE_KEPT_MS or taken.queue_id in in_use:
                 continue
@@ -216,8 +226,18 @@ def _digest(request: msgspec.Struct) -> str:
     return hashlib.sha256(msgspec.json.encode(fields, order="deterministic")).hexdigest()
 
 
+def _decoded(state: State, kind: type[T]) -> T:
+    try:
+        return msgspec.json.decode(state.body, type=kind)
+    except DECODE_ERRORS as error:
+        raise DamagedFile(
+            f"the reservation {state.id} cannot be read, its document is damaged ({error}): restore the store from a "
+            "copy"
+        ) from error
+
+
 def _reservation(state: State, request: msgspec.Struct) -> Reservation:
-    reservation = msgspec.json.decode(state.body, type=Reservation)
+    reservation = _decoded(state, Reservation)
     if reservation.request != _digest(request):
         raise KeyReused("this Idempotency-Key came before with another request: use a new key")
     return reservation

@@ -11,6 +11,7 @@ import structlog
 from streamforge.manager.persistence.change_notes import SCHEDULE, ChangeNotes
 from streamforge.manager.schedule import FORMAT, Run, RunState, Schedule
 from streamforge_utils.model.errors import ConfigError, ConflictError
+from streamforge_utils.model.messages import DECODE_ERRORS
 from streamforge_utils.ports.store import State, StateStore, states_of
 
 KIND = "schedule"
@@ -145,7 +146,7 @@ def _stored(state: State) -> StoredSchedule:
         if written > FORMAT:
             raise ConfigError(f"{what}: format {written}; this version knows up to {FORMAT}: upgrade StreamForge")
         return StoredSchedule(_decode(state.body), state.revision)
-    except msgspec.MsgspecError as error:
+    except DECODE_ERRORS as error:
         raise ConfigError(
             f"{what} cannot be read, its document is damaged ({error}): remove it, and add it again"
         ) from error

@@ -9,10 +9,11 @@ import msgspec
 import structlog
 
 from streamforge_utils.model.errors import ConflictError, StreamForgeError
+from streamforge_utils.model.messages import DECODE_ERRORS
 from streamforge_utils.model.usage import Sample, full_at_ms, growth_per_day, with_sample
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.instrumentation import Observer
-from streamforge_utils.ports.store import StateStore, Store
+from streamforge_utils.ports.store import State, StateStore, Store
 
 KIND, ID = "usage", "store"
 
@@ -24,6 +25,7 @@ class _Known(msgspec.Struct, frozen=True, kw_only=True):
 
 _encode = msgspec.json.Encoder().encode
 _decode = msgspec.json.Decoder(_Known).decode
+_log = structlog.get_logger(__name__)
 
 
 class UsageSamples:
@@ -35,12 +37,12 @@ class UsageSamples:
     async def all(self) -> Sequence[Sample]:
         """The samples, oldest first. Raises RetryableError."""
         state = await self._states.get(KIND, ID)
-        return () if state is None else _decode(state.body).samples
+        return _read(state)
 
     async def add(self, latest: Sample) -> Sequence[Sample]:
         """Keep a sample; returns all. Raises RetryableError."""
         state = await self._states.get(KIND, ID)
-        samples = with_sample(() if state is None else _decode(state.body).samples, latest)
+        samples = with_sample(_read(state), latest)
         with contextlib.suppress(ConflictError):  # another manager has just measured too
             await self._states.put(
                 KIND, ID, _encode(_Known(samples=samples)), expected=None if state is None else state.revision
@@ -48,10 +50,17 @@ class UsageSamples:
         return samples
 
 
+def _read(state: State | None) -> Sequence[Sample]:
+    """None where the document is damaged: the growth is measured anew."""
+    try:
+        return () if state is None else _decode(state.body).samples
+    except DECODE_ERRORS as error:
+        _log.error("the samples of the size of the store cannot be read, their document is damaged", error=str(error))
+        return ()
+
+
 EVERY_S = 900.0
 WARN_SHARE = 0.8
-
-_log = structlog.get_logger(__name__)
 
 
 class StoreUsageMonitor:

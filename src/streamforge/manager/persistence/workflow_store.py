@@ -15,6 +15,7 @@ from streamforge.manager.persistence.change_notes import BATCH, WORKFLOW, Change
 from streamforge.manager.workflow import ENDED, Status, Workflow, decode_workflow, encode_workflow
 from streamforge.manager.workflow_labels import NAMED
 from streamforge_utils.model.errors import ConfigError, ConflictError
+from streamforge_utils.model.messages import DECODE_ERRORS
 from streamforge_utils.ports.store import State, StateStore, states_of
 
 KIND = "workflow"
@@ -273,7 +274,7 @@ def _stored(state: State) -> Stored:
         workflow = decode_workflow(state.body)
     except ConfigError as error:
         raise ConfigError(f"workflow {state.id}: {error}") from error
-    except msgspec.MsgspecError as error:
+    except DECODE_ERRORS as error:
         raise Unreadable(
             f"workflow {state.id} cannot be read, its document is damaged ({error}): restore the store from a copy, "
             "or remove the workflow and start the same request again"

@@ -18,7 +18,7 @@ class ConfigError(StreamForgeError):
 
 
 class DamagedFile(ConfigError):
-    """A file of ours cannot be read any more; the message names it and what to do."""
+    """A file or a document of ours cannot be read any more; the message names it and what to do."""
 
 
 class RetryableError(StreamForgeError):

@@ -16,6 +16,9 @@ class Observer(Protocol):
     def gauge(self, name: str, value: float, /, **labels: str) -> None:
         """Set a gauge."""
 
+    def forget(self, name: str, /, **labels: str) -> None:
+        """A gauge has nothing to tell of these labels any more: they are no longer shown."""
+
     def waiting(self, reason: str | None, until_ms: int | None = None, /) -> None:
         """The adapter waits for `reason` (until then, unix milliseconds, if known); None: it waits no more."""
 
@@ -26,6 +29,8 @@ class NullObserver:
     def count(self, name: str, amount: float = 1, /, **labels: str) -> None: ...
 
     def gauge(self, name: str, value: float, /, **labels: str) -> None: ...
+
+    def forget(self, name: str, /, **labels: str) -> None: ...
 
     def waiting(self, reason: str | None, until_ms: int | None = None, /) -> None: ...
 

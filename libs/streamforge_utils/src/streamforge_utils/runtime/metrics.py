@@ -127,6 +127,13 @@ class Metrics:
         if isinstance(family, Gauge):
             family.labels(target=self._target, **labels).set(value)
 
+    def forget(self, name: str, /, **labels: str) -> None:
+        """Show a gauge with these labels no longer; one that is not shown is no error."""
+        family = self._family(Gauge, name, labels)
+        if isinstance(family, Gauge):
+            with suppress(KeyError):
+                family.remove(self._target, *(value for _, value in sorted(labels.items())))
+
     def gauge_by(self, name: str, value: Callable[[], float]) -> None:
         """A gauge whose value is asked for whenever metrics are read."""
         family = self._family(Gauge, name, {})

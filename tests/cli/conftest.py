@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 import structlog
 
+from streamforge.cli import client
 from tests import cleanenv
 from tests.cli import support
 from tests.cli.support import Cli, process
+from tests.limits import LIMIT_S
 from tests.runtime.conftest import rig as rig
 
 
@@ -20,6 +22,13 @@ from tests.runtime.conftest import rig as rig
 def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     """No setting of the machine reaches a command."""
     cleanenv.clean(monkeypatch, "STREAMFORGE_REQUIRE_MARKET_DATA")
+
+
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a busy machine a server, which may be in this very process, answers late."""
+    monkeypatch.setattr(client, "CONNECT_S", LIMIT_S)
+    monkeypatch.setattr(client, "HEALTH_S", LIMIT_S)
 
 
 @pytest.fixture(autouse=True)

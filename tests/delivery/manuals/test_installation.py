@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 from pathlib import Path
 
@@ -20,6 +21,8 @@ print(sorted(named.items()), inside)
 """
 
 
+OF_INDEXES = re.compile(r"PIP_|SSL_CERT_|NODE_EXTRA_CA_CERTS|npm_config_|.*_proxy", re.IGNORECASE)
+"""What pip and npm find packages by, and trust."""
 STEP_S = 900.0
 """What one block of the page may take, which fetches some 100 MB."""
 
@@ -28,7 +31,7 @@ STEP_S = 900.0
 def test_the_wheels_load_and_export_in_an_environment_of_their_own(tmp_path: Path) -> None:
     folder = guides.repository(tmp_path / "checkout")
     guides.own_environment(folder)
-    indexes = {name: value for name, value in os.environ.items() if name.startswith("PIP_") or "_proxy" in name.lower()}
+    indexes = {name: value for name, value in os.environ.items() if OF_INDEXES.match(name)}
     environ = guides.environment(tmp_path / "home") | indexes
     with guides.opened("docs/installation.md", folder, environ, tmp_path) as guide:
         for step in guides.steps(guide.page):

@@ -22,8 +22,9 @@ from tests.engines.kafka import buses
 from tests.engines.kafka.broker import Broker, User
 from tests.engines.kubernetes.cluster import Cluster
 from tests.engines.kubernetes.house import NAMESPACE
+from tests.limits import LIMIT_S
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1800)
 
 DEPLOYMENT, ROTATION = "docs/kubernetes-deployment.md", "docs/rotation.md"
 LAST = "Take it away"
@@ -65,7 +66,7 @@ def _run(stage: Stage, page: str, steps: Sequence[guides.Step]) -> None:
         for step in steps:
             _before(stage, step.text)
             try:
-                guide.step(step, limit_s=240)
+                guide.step(step, limit_s=LIMIT_S)
             except guides.GuideError as error:
                 raise AssertionError(f"{error}\n--- the manager:\n{stage.story()}") from error
             if "openssl rand -hex 24" in step.text:

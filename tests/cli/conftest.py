@@ -27,7 +27,6 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture(autouse=True)
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a busy machine a server, which may be in this very process, answers late."""
-    monkeypatch.setattr(client, "CONNECT_S", LIMIT_S)
     monkeypatch.setattr(client, "HEALTH_S", LIMIT_S)
 
 

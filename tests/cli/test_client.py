@@ -63,6 +63,17 @@ async def test_busy_is_asked_again_and_the_token_goes_along() -> None:
     assert seen == ["Bearer secret-token-of-16"] * 3
 
 
+async def test_a_server_of_this_machine_is_given_time_for_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop may be busy while it connects: its manager can run in it."""
+    monkeypatch.setattr(client, "CONNECT_S", 1e-9)
+
+    async def handler(_: web.Request) -> web.StreamResponse:
+        return web.json_response({"queues": [], "cursor": None})
+
+    async with serving(handler) as api:
+        assert (await api.get("/queues", WorkflowPage)).queues == []
+
+
 async def test_a_post_without_a_key_is_sent_once() -> None:
     seen: list[str | None] = []
 

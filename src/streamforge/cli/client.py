@@ -28,6 +28,7 @@ PAGE = 1000
 """How many items of a list are asked for at once."""
 ANSWER_S = 60.0
 CONNECT_S = 5.0
+"""Of a server on another machine: on this one connecting takes longer only where this process itself is busy."""
 SILENCE_S = 60.0
 """A stream without any byte for this long is broken: the server sends a comment four times as often."""
 QUIET_S = 1.5
@@ -78,13 +79,18 @@ class Api:
         self._say = say
         self._token = token
         self._session: aiohttp.ClientSession | None = None
+        self._connect_s: float | None = CONNECT_S
         self._answered = False
 
     async def __aenter__(self) -> Self:
         import aiohttp
 
+        from streamforge.manager.api.tokens import is_loopback
+
+        if is_loopback(urlsplit(self.url).hostname or ""):
+            self._connect_s = None
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
-        timeout = aiohttp.ClientTimeout(total=ANSWER_S, sock_connect=CONNECT_S)
+        timeout = aiohttp.ClientTimeout(total=ANSWER_S, sock_connect=self._connect_s)
         self._session = aiohttp.ClientSession(headers=headers, timeout=timeout)
         return self
 
@@ -133,7 +139,7 @@ class Api:
         """The answer's body. key: an Idempotency-Key, which makes a POST safe to send again. prefer: as RFC 7240."""
         import aiohttp
 
-        limits = aiohttp.ClientTimeout(total=within_s, sock_connect=CONNECT_S)
+        limits = aiohttp.ClientTimeout(total=within_s, sock_connect=self._connect_s)
         headers = {"Accept": "application/json"}
         if key is not None:
             headers["Idempotency-Key"] = key
@@ -168,7 +174,7 @@ class Api:
         """The answer's body piece by piece; it fails where the server breaks off."""
         import aiohttp
 
-        limits = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=SILENCE_S)
+        limits = aiohttp.ClientTimeout(total=None, sock_connect=self._connect_s, sock_read=SILENCE_S)
         async with self._request("GET", path, query=query, headers={"Accept": accept}, limits=limits) as response:
 
             async def pieces() -> AsyncIterator[bytes]:
@@ -206,7 +212,7 @@ class Api:
         headers = {"Accept": "text/event-stream"}
         if after >= 0:
             headers["Last-Event-ID"] = str(after)
-        limits = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_S, sock_read=SILENCE_S)
+        limits = aiohttp.ClientTimeout(total=None, sock_connect=self._connect_s, sock_read=SILENCE_S)
         path = f"/queues/{queue_id}/events"
         async with self._request("GET", path, headers=headers, limits=limits) as response:
             if response.status == 204:

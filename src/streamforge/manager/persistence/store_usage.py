@@ -51,7 +51,7 @@ class UsageSamples:
 
 
 def _read(state: State | None) -> Sequence[Sample]:
-    """None where the document is damaged: the growth is measured anew."""
+    """None where the document is damaged: the growth is measured from now on."""
     try:
         return () if state is None else _decode(state.body).samples
     except DECODE_ERRORS as error:

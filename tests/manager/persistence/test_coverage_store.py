@@ -355,6 +355,11 @@ async def test_damaged_coverage_hurts_its_own_series_alone_and_is_named(body: by
     assert [(log["log_level"], log["series"]) for log in logs] == [("error", SERIES.id)], "once"
     store.damage(KIND, SERIES.id, whole)
     assert (await known(coverage), coverage.unreadable) == ("0-10 btcusdt", {})
+    store.damage(KIND, SERIES.id, body)
+    assert await coverage.is_stored(SERIES.id)
+    del store.states[KIND, SERIES.id]
+    assert [found.series async for found in coverage.all()] == [other]
+    assert coverage.unreadable == {}, "a store without it was restored"
 
 
 async def test_a_collection_that_damaged_coverage_names_is_in_use_for_ever() -> None:

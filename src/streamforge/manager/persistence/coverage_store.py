@@ -265,9 +265,13 @@ class CoverageStore:
 
     async def all(self) -> AsyncIterator[SeriesCoverage]:
         """What is known of every series but for those whose coverage is damaged. Raises RetryableError."""
+        before = set(self.unreadable)
         async for state in states_of(self._states, KIND):
+            before.discard(state.id)
             if (known := self._readable(state)) is not None:
                 yield known
+        for gone_id in before:  # a restored store may lack it
+            self.unreadable.pop(gone_id, None)
 
     async def by_collection(self) -> Mapping[str, Sequence[tuple[Series, TimeRange]]]:
         """What lies in each collection: of which series, from when to when. Raises RetryableError.

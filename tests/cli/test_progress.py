@@ -73,6 +73,14 @@ def test_what_goes_on_is_told_now_and_then_and_every_change_of_status_at_once(
     assert told.after(9, workflow(status="finished")) == 0, "its end is told by who followed it"
 
 
+def test_of_an_order_book_it_is_told_what_waits_for_its_segment(capsys: pytest.CaptureFixture[str]) -> None:
+    def live(waiting: int) -> answers.Started:
+        return workflow(live={"state": "syncing", "records_waiting": waiting})
+
+    told = Told(capsys)
+    assert [told.after(EVERY_S, live(waiting)) for waiting in (0, 5, 5, 9)] == [1, 1, 0, 1]
+
+
 def test_of_a_batch_the_same_line_is_not_told_again(capsys: pytest.CaptureFixture[str]) -> None:
     now = 0.0
     lines = Lines(lambda: now)

@@ -140,10 +140,10 @@ def test_load_records_a_book_until_ctrl_c(exchange: rig.Exchange, tmp_path: Path
     command = [sys.executable, "-m", "streamforge.cli", *words]
     with subprocess.Popen(command, stdout=-1, stderr=-1, text=True, env=environment) as process:
         assert process.stderr is not None
-        line = next((line for line in process.stderr if "last frame" in line), "")
+        line = next((line for line in process.stderr if "on their way" in line), "")
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=LIMIT_S)
-    assert "syncing" in line, err
+    assert "last frame" in line, err
     assert process.returncode == 0, err
     assert "finished" in out
     assert "proven complete" in out

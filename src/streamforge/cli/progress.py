@@ -39,7 +39,7 @@ class Lines:
     def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self._now = now
         self._state: tuple[object, ...] | None = None
-        self._stored = -1
+        self._progress: tuple[object, ...] | None = None
         self._reasons: set[str] = set()
         self._at, self._pause_s = float("-inf"), EVERY_S
 
@@ -52,13 +52,15 @@ class Lines:
         """A reason to wait is told once, however often it comes and goes, until something is stored again."""
         live = None if workflow.live is None else workflow.live.state
         state = (workflow.status, workflow.progress.records_expected, live)
-        stored = workflow.progress.records_stored
+        # Records of an order book are stored, and proven, only when their segment is closed, after minutes.
+        waiting = workflow.live and (workflow.live.proven_through, workflow.live.records_waiting)
+        progress = (workflow.progress.records_stored, waiting)
         reason = workflow.waiting_for
-        if self._goes_on(state != self._state, stored != self._stored):
+        if self._goes_on(state != self._state, progress != self._progress):
             self._reasons.clear()
         elif reason is None or reason in self._reasons:
             return False
-        self._state, self._stored = state, stored
+        self._state, self._progress = state, progress
         if reason is not None:
             self._reasons.add(reason)
         return True

@@ -43,7 +43,8 @@ class Exchange:
         self.url: str = ready["url"]
         self.tls_url: str | None = ready.get("tls_url")
         self.symbols: list[str] = ready["symbols"]
-        self._client = httpx.Client(base_url=self.url, timeout=LIMIT_S)
+        alone = httpx.Limits(max_keepalive_connections=0)  # as that of a manager
+        self._client = httpx.Client(base_url=self.url, timeout=LIMIT_S, limits=alone)
         self._clock_moved = False
 
     def switch_on(self, fault: str) -> None:

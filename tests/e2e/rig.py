@@ -114,7 +114,9 @@ class Manager:
         address = eventually(url, "the manager serves")
         self.start_took_s = time.monotonic() - began
         self.api.close()
-        self.api = httpx.Client(base_url=address, timeout=LIMIT_S)
+        # A connection each: one that is kept may be closed by the server just as the next request goes out.
+        alone = httpx.Limits(max_keepalive_connections=0)
+        self.api = httpx.Client(base_url=address, timeout=LIMIT_S, limits=alone)
 
     def stop(self) -> int:
         """End it in order; its exit code."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,12 @@ from numpy.typing import NDArray
 from streamforge_utils.model.errors import InvalidInput
 
 Floats = NDArray[np.float64]
+
+
+class Hash(Protocol):
+    """One of hashlib's."""
+
+    def update(self, data: bytes, /) -> None: ...
 
 
 class Bars:
@@ -84,6 +91,16 @@ class Panel:
         end = (time_ms - self.start_ms) // self.bar_ms
         bars = [_rows(one, end - rows, end) for one in (self._closes, self._returns, self._volumes)]
         return Window(time_ms, self.symbols, *bars)
+
+    def add_to(self, hash: Hash, start_ms: int, end_ms: int) -> None:
+        """Add what there is of the bars that open at `start_ms` or later, and are closed at `end_ms`: of coins that
+        have any, in order."""
+        first, end = ((time_ms - self.start_ms) // self.bar_ms for time_ms in (start_ms, end_ms))
+        closes, volumes = (_rows(one, first, end) for one in (self._closes, self._volumes))
+        there = np.isfinite(closes).any(axis=0)
+        hash.update("\n".join(np.asarray(self.symbols, dtype=object)[there].tolist()).encode())
+        for values in (closes, volumes):
+            hash.update(np.ascontiguousarray(values[:, there].T, dtype="<f8").tobytes())
 
 
 def _rows(bars: Floats, first: int, end: int) -> Floats:

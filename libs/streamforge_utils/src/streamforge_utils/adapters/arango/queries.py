@@ -174,6 +174,15 @@ def edges(collection: str, source: str | None, destination: str | None) -> Query
     return Query(f"{text} SORT e._from, e._to RETURN {returned}", bind, 1000)
 
 
+def edge_keys(collection: str, sources: Sequence[str]) -> Query:
+    """The keys of the edges that leave any of these documents."""
+    return Query(
+        "FOR e IN @@collection FILTER e._from IN @sources RETURN e._key",
+        {"@collection": collection, "sources": list(sources)},
+        20_000,
+    )
+
+
 class Page(msgspec.Struct, Generic[T]):
     """One answer of a cursor."""
 

@@ -174,6 +174,9 @@ class EmbeddedStore:
     ) -> Sequence[Edge]:
         return await self._linking.run(self._linked.links, collection, source, destination)
 
+    async def unlink(self, collection: str, sources: Sequence[str]) -> None:
+        await self._linking.run(self._linked.unlink, collection, sources)
+
     async def usage(self) -> Usage:
         return Usage(used_bytes=await self._reading.run(_size, self._directory))
 
@@ -236,6 +239,15 @@ class Edges:
                 values,
             ).fetchall()
         return list(starmap(Edge, rows))
+
+    def unlink(self, collection: str, sources: Sequence[str]) -> None:
+        """Remove the edges of these sources, all or none."""
+        check_name(collection)
+        connection = self._file.get()
+        with sqlite.transaction(connection, self._file.path):
+            connection.executemany(
+                "DELETE FROM edges WHERE collection = ? AND source = ?", [(collection, one) for one in sources]
+            )
 
 
 def _size(directory: Path) -> int:

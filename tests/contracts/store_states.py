@@ -255,6 +255,9 @@ class EdgeContract(StoreFixtures):
         ab, ac, cb = Edge("x/a", "x/b"), Edge("x/a", "y/c"), Edge("y/c", "x/b")
         await store.unlink(edges, ["x/a"])
         await store.link(edges, [ab, ac, cb])
+        assert said(await store.links_from(edges, ["y/c", "x/a", "x/z"])) == said([ab, ac, cb])
+        assert said(await store.links_from(edges, ["y/c", "no name"])) == said([cb])
+        assert said(await store.links_from(edges, [])) == []
         await store.unlink(edges, ["x/b", "no name", "x/z"])
         assert said(await store.links(edges)) == said([ab, ac, cb])
         await store.unlink(edges, ["x/a", "x/b"])

@@ -12,12 +12,17 @@ import msgspec
 import pytest
 
 from streamforge.analytics.graphs.definition import read_definition
-from streamforge.analytics.graphs.graph_builder import manifest_name
-from streamforge.analytics.graphs.manifest import GraphManifest, read_manifest
-from streamforge.analytics.graphs.order import GraphOrder, check_graph_name, check_type, read_order, unsettled
+from streamforge.analytics.graphs.manifest import GraphManifest, manifest_name, read_manifest
+from streamforge.analytics.graphs.order import (
+    GraphOrder,
+    check_graph_name,
+    check_type,
+    order_name,
+    read_order,
+    unsettled,
+)
 from streamforge.analytics.graphs.snapshot import SnapshotBuilder
-from streamforge.analytics.graphs.stored_bars import seen_span
-from streamforge.workers.graph_builder import DEFINITION, order_name
+from streamforge.workers.graph_builder import DEFINITION
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import InvalidInput, PermanentError
@@ -227,7 +232,7 @@ async def test_without_numpy_it_says_what_to_install(
 
 def test_what_a_graph_sees_begins_a_step_and_a_window_before_its_first_snapshot(market: Market) -> None:
     order = GraphOrder(graph="g", definition=DAILY, type=TYPE, start_ms=SPAN[0], end_ms=SPAN[1], inputs={})
-    assert seen_span(order) == TimeRange(SPAN[0] - (12 + 31) * 3_600_000, SPAN[1] - DAY_MS // 2)
+    assert order.seen == TimeRange(SPAN[0] - (12 + 31) * 3_600_000, SPAN[1] - DAY_MS // 2)
 
 
 def test_the_first_range_that_is_not_proven_is_found() -> None:

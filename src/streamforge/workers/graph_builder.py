@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 TYPE = "gnn_graph"
 PATIENCE_S = 60.0
-_DAY_MS = 86_400_000
+DAY_MS = 86_400_000
 _AT_ONCE = 2_000
 
 
@@ -55,7 +55,8 @@ async def build(ctx: Context[GraphBuilderParameters]) -> None:
     )
     try:
         from streamforge.analytics.graphs.graph_builder import GraphBuilder
-        from streamforge.analytics.graphs.order import read_order
+        from streamforge.analytics.graphs.manifest import manifest_name
+        from streamforge.analytics.graphs.order import Made, made_name, order_name, read_order
         from streamforge.analytics.graphs.stored_bars import read_panel
     except ImportError as error:
         raise ConfigError(
@@ -64,7 +65,7 @@ async def build(ctx: Context[GraphBuilderParameters]) -> None:
     name = order_name(ctx.queue_id)
     order = read_order(b"".join([block async for block in ctx.objects.get(name)]), name)
     panel = await read_panel(ctx.store, order)
-    total = max(1, len(order.definition.snapshot_times(order.start_ms, order.end_ms)))
+    total = len(order.times)
     keeper = _Keeper(ctx, order)
 
     async def told(entry: PartitionEntry) -> None:
@@ -74,13 +75,10 @@ async def build(ctx: Context[GraphBuilderParameters]) -> None:
 
     builder = GraphBuilder(order.graph, order.definition, ctx.objects, keeper.keep)
     found = await builder.build(panel, order.type, (order.start_ms, order.end_ms), order.runs(), told)
+    said = Made(manifest=manifest_name(order.graph, found.graph_id), graph_id=found.graph_id)
+    await ctx.put_object(made_name(ctx.queue_id), msgspec.json.encode(said), patience_s=PATIENCE_S)
     await ctx.note({"graph_id": found.graph_id, "sha256": found.sha256, "edges": found.edges})
     ctx.log.info("the graph is made", graph=order.graph, snapshots=found.snapshots, edges=found.edges)
-
-
-def order_name(queue_id: str) -> str:
-    """Of the object that says what the workflow is to make."""
-    return f"orders/{queue_id}.json"
 
 
 class _Keeper:
@@ -97,7 +95,7 @@ class _Keeper:
         if stored is Stored.NONE:
             return
         for one in snapshots:
-            if stored is Stored.ALL or one.time_ms % _DAY_MS == 0:
+            if stored is Stored.ALL or one.time_ms % DAY_MS == 0:
                 keep = partial(self._documents.keep, self._ctx.store, one, self._ctx.clock.now_ms())
                 await self._ctx.with_store(keep, patience_s=PATIENCE_S)
 

@@ -13,6 +13,8 @@ from streamforge_utils.model.completeness.grid import Grid
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.kinds.bars import bar_interval
 
+CODE_VERSION = 1
+"""Of the way in which snapshots are made and written: with another one all parts of a graph are made anew."""
 _DAY_MS = 86_400_000
 _HOUR_MS = 3_600_000
 _FEATURE = re.compile(r"(?P<measure>return|volatility|volume)_(?P<bars>[1-9][0-9]{0,4})", re.ASCII)
@@ -150,6 +152,10 @@ class GraphDefinition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     def canonical(self) -> bytes:
         """Its JSON in the one spelling: all fields, in order of their names."""
         return msgspec.json.encode(self, order="sorted")
+
+    def first_seen_ms(self, time_ms: int) -> int:
+        """When the first bar opens that counts for a snapshot at this moment, its turnover included."""
+        return time_ms - self.step_ms - self.lookback * self.bar_ms
 
     def snapshot_times(self, start_ms: int, end_ms: int) -> range:
         """The moments of its snapshots in the half-open range, on the grid of its steps."""

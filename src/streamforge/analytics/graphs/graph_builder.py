@@ -50,7 +50,7 @@ class GraphBuilder:
             entries.append(entry)
             await progress(entry)
         found = manifest.made(self._name, self._definition, type_name, span, inputs, entries)
-        await self._objects.put(manifest_name(self._name, found.graph_id), manifest.encoded(found))
+        await self._objects.put(manifest.manifest_name(self._name, found.graph_id), manifest.encoded(found))
         return found
 
     async def _partition(self, partition: Partition, panel: Panel) -> PartitionEntry:
@@ -99,8 +99,3 @@ class GraphBuilder:
             return msgspec.json.decode(text, type=PartitionEntry)
         except (NoObject, msgspec.MsgspecError, UnicodeDecodeError):
             return None
-
-
-def manifest_name(graph: str, graph_id: str) -> str:
-    """Of the object that holds the manifest."""
-    return f"graphs/{graph}/{graph_id}/manifest.json"

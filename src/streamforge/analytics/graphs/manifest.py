@@ -7,8 +7,7 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from streamforge.analytics.graphs.definition import GraphDefinition
-from streamforge.analytics.graphs.partitions import CODE_VERSION
+from streamforge.analytics.graphs.definition import CODE_VERSION, GraphDefinition
 from streamforge_utils.model.errors import PermanentError
 
 FORMAT = 1
@@ -79,6 +78,11 @@ class GraphManifest(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def file_names(self) -> set[str]:
         return {file.name for one in self.partitions for file in one.files.values()}
+
+
+def manifest_name(graph: str, graph_id: str) -> str:
+    """Of the object that holds the manifest."""
+    return f"graphs/{graph}/{graph_id}/manifest.json"
 
 
 def made(

@@ -8,7 +8,7 @@ import msgspec
 
 from streamforge.analytics.graphs.definition import GraphDefinition
 from streamforge.analytics.graphs.manifest import SeriesRun
-from streamforge_utils.model.coverage import SETTLED, Segment
+from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import InvalidInput, PermanentError
 from streamforge_utils.model.kinds.bars import bar_interval
 from streamforge_utils.model.kinds.registry import kind_of, series_of
@@ -16,6 +16,8 @@ from streamforge_utils.model.timeranges import TimeRange
 
 FORMAT = 1
 """Of orders; a newer one is refused."""
+PROVEN = frozenset({Verdict.STORED, Verdict.EXCHANGE, Verdict.CLOSED, Verdict.LOST})
+"""The verdicts of a range of which it is proven what there is, and that all of that is stored."""
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,39}", re.ASCII)
 
 
@@ -32,6 +34,17 @@ class GraphOrder(msgspec.Struct, frozen=True, kw_only=True):
     start_ms: int
     end_ms: int
     inputs: dict[str, list[Segment]]
+
+    @property
+    def times(self) -> range:
+        """The moments of its snapshots."""
+        return self.definition.snapshot_times(self.start_ms, self.end_ms)
+
+    @property
+    def seen(self) -> TimeRange:
+        """The half-open range of the bars that count for any snapshot; it begins on the grid."""
+        first_ms = max(0, self.definition.first_seen_ms(self.times[0]))
+        return TimeRange(self.definition.grid.ceil(first_ms), self.times[-1])
 
     def runs(self) -> dict[str, list[SeriesRun]]:
         """The verdicts of each input, those that follow each other and are equal as one."""
@@ -76,10 +89,27 @@ def unsettled(segments: list[Segment], span: TimeRange) -> TimeRange | None:
             continue
         if one.start_ms > at or at >= span.end_ms:
             break
-        if one.verdict not in SETTLED:
+        if one.verdict not in PROVEN:
             return TimeRange(at, min(one.end_ms, span.end_ms))
         at = one.end_ms
     return TimeRange(at, span.end_ms) if at < span.end_ms else None
+
+
+def order_name(queue_id: str) -> str:
+    """Of the object that says what the workflow is to make."""
+    return f"orders/{queue_id}.json"
+
+
+def made_name(queue_id: str) -> str:
+    """Of the object that names the manifest of what the workflow has made."""
+    return f"orders/{queue_id}-made.json"
+
+
+class Made(msgspec.Struct, frozen=True, kw_only=True):
+    """What a workflow has made. manifest: the name of the object."""
+
+    manifest: str
+    graph_id: str
 
 
 def read_order(text: bytes, name: str) -> GraphOrder:

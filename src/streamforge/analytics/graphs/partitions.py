@@ -6,14 +6,15 @@ import hashlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from itertools import groupby
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from streamforge.analytics.graphs.definition import GraphDefinition
-from streamforge.analytics.graphs.panel import Panel
+from streamforge.analytics.graphs.definition import CODE_VERSION, GraphDefinition
 
-CODE_VERSION = 1
-"""Of the way in which snapshots are made and written: with another one all parts are made anew."""
+if TYPE_CHECKING:
+    from streamforge.analytics.graphs.panel import Panel
+
 _DAY_MS = 86_400_000
 
 
@@ -35,15 +36,10 @@ def partitions(definition: GraphDefinition, start_ms: int, end_ms: int) -> Itera
         yield Partition(found, tuple(times))
 
 
-def first_seen_ms(definition: GraphDefinition, time_ms: int) -> int:
-    """When the first bar opens that counts for a snapshot at this moment, its turnover included."""
-    return time_ms - definition.step_ms - definition.lookback * definition.bar_ms
-
-
 def partition_id(definition: GraphDefinition, partition: Partition, panel: Panel) -> str:
     """A hash of all that the part is made of: equal ids, equal bytes."""
     first, last = partition.times[0], partition.times[-1]
     seen = hashlib.sha256(msgspec.json.encode([CODE_VERSION, partition.times]))
     seen.update(definition.canonical())
-    panel.add_to(seen, first_seen_ms(definition, first), last)
+    panel.add_to(seen, definition.first_seen_ms(first), last)
     return seen.hexdigest()

@@ -10,7 +10,6 @@ import numpy as np
 
 from streamforge.analytics.graphs.order import GraphOrder
 from streamforge.analytics.graphs.panel import Bars, Panel
-from streamforge.analytics.graphs.partitions import first_seen_ms
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.kinds.kind import RecordKind
@@ -22,20 +21,12 @@ from streamforge_utils.ports.store import DocumentStore
 _AT_ONCE = 10_000
 
 
-def seen_span(order: GraphOrder) -> TimeRange:
-    """The half-open range of the bars that count for any snapshot of the order; it begins on the grid."""
-    definition = order.definition
-    times = definition.snapshot_times(order.start_ms, order.end_ms)
-    first_ms = max(0, first_seen_ms(definition, times[0]))
-    return TimeRange(definition.grid.ceil(first_ms), times[-1])
-
-
 async def read_panel(store: DocumentStore, order: GraphOrder) -> Panel:
     """The bars that count for the order's snapshots.
 
     Raises PermanentError where fewer are stored than were proven, or one is no bar, and RetryableError.
     """
-    span = seen_span(order)
+    span = order.seen
     found = {symbol: await _bars(store, order, symbol, segments, span) for symbol, segments in order.inputs.items()}
     return Panel.of(found, start_ms=span.start_ms, end_ms=span.end_ms, bar_ms=order.definition.bar_ms)
 

@@ -38,6 +38,7 @@ from streamforge.manager.api import (
     dead_letter_routes,
     error_answers,
     feed_routes,
+    graph_routes,
     health_routes,
     log_routes,
     plan_routes,
@@ -202,6 +203,7 @@ def create_app(
         bar_routes,
         feed_routes,
         health_routes,
+        graph_routes,
     )
     for router in (module.router for module in modules):
         app.include_router(router)

@@ -174,6 +174,9 @@ class EmbeddedStore:
     ) -> Sequence[Edge]:
         return await self._linking.run(self._linked.links, collection, source, destination)
 
+    async def links_from(self, collection: str, sources: Sequence[str]) -> Sequence[Edge]:
+        return await self._linking.run(self._linked.links_from, collection, sources)
+
     async def unlink(self, collection: str, sources: Sequence[str]) -> None:
         await self._linking.run(self._linked.unlink, collection, sources)
 
@@ -239,6 +242,10 @@ class Edges:
                 values,
             ).fetchall()
         return list(starmap(Edge, rows))
+
+    def links_from(self, collection: str, sources: Sequence[str]) -> list[Edge]:
+        """The edges of these sources, sorted."""
+        return [edge for source in sorted(set(sources)) for edge in self.links(collection, source, None)]
 
     def unlink(self, collection: str, sources: Sequence[str]) -> None:
         """Remove the edges of these sources, all or none."""

@@ -281,6 +281,7 @@ class Workflow(WorkflowSummary, frozen=True, kw_only=True):
     remarks: Annotated[list[str], meaning("What of a source failed or is in doubt, and what was done, by range.")] = []
     remark_codes: list[Note] = []
     topic_input: Annotated[topic_answers.TopicInput | None, meaning("None: it loads a series, not a topic.")] = None
+    graph: Annotated[str | None, meaning("The graph that it makes; None: it makes none.")] = None
     coverage: Annotated[CoverageSummary | None, meaning("None until the first proof.")] = None
     steps: list[Step] = []
 

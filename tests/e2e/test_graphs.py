@@ -1,4 +1,4 @@
-"""Graphs on a real manager: what lacks is loaded, the graph is made of what is proven, and shown; whatever is killed."""
+"""Graphs on a real manager: what lacks is loaded, the graph is made of what is proven, whatever is killed."""
 
 from __future__ import annotations
 

@@ -16,11 +16,10 @@ from streamforge.manager.live_ledger import Ledger
 from streamforge.manager.topic_input import PartitionProof, TopicInput
 from streamforge_utils.model.coverage import IdsRead, Segment
 from streamforge_utils.model.daily_collections import Placement
-from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.model.kinds.registry import series_of
 from streamforge_utils.model.messages import Progress
 from streamforge_utils.model.series import Series
-from streamforge_utils.model.timeranges import TimeRange, parse_time_range
+from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.model.topic_reading import PartitionRange
 from streamforge_utils.runtime.worker_definition import Role, Source
 
@@ -381,28 +380,3 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
         """This workflow with `changed` in the place of the step of the same target."""
         steps = tuple(changed if step.target == changed.target else step for step in self.steps)
         return msgspec.structs.replace(self, steps=steps)
-
-
-class _Format(msgspec.Struct):
-    format: int
-
-
-encode_workflow = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Workflow).decode
-_decode_format = msgspec.json.Decoder(_Format).decode
-
-
-def decode_workflow(body: bytes) -> Workflow:
-    """Read a document written by this version or an older one. Raises ConfigError for one of a newer version."""
-    written = _decode_format(body).format
-    if written > FORMAT:
-        raise ConfigError(f"format {written}; this version knows up to {FORMAT}: upgrade StreamForge")
-    return _of_format_1(body) if written == 1 else msgspec.structs.replace(_decode(body), format=FORMAT)
-
-
-def _of_format_1(body: bytes) -> Workflow:
-    """Its plan named ranges alone; all of them were loaded over REST."""
-    document = msgspec.json.decode(body)
-    if (plan := document.get("plan")) is not None:
-        plan["parts"] = [{"span": msgspec.to_builtins(parse_time_range(text))} for text in plan.pop("load")]
-    return msgspec.convert({**document, "format": FORMAT}, Workflow)

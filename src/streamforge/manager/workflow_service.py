@@ -149,13 +149,9 @@ class WorkflowService:
             return removed
 
     async def _remove(self, workflow: Workflow, *, data: bool) -> data_answers.Removed:
-        deps, queue_id = self._deps, workflow.queue_id
-        records, span = 0, workflow.planned_span
+        deps, queue_id, span, records = self._deps, workflow.queue_id, workflow.planned_span, 0
         if data and workflow.graph is not None:
-            raise InvalidInput(
-                "data",
-                f"{queue_id} made the graph {workflow.graph.graph}: remove the workflow without data, or the graph",
-            )
+            raise InvalidInput("data", f"{queue_id} made a graph: remove it without data, or remove the graph")
         if data and workflow.topic_input is not None:
             records = await remove_topic_documents(deps, workflow, workflow.topic_input)
         elif data and span is not None:  # first: it may be refused

@@ -126,8 +126,7 @@ def _before_plan(workflow: Workflow, now_ms: int, conditions: Conditions, action
         actions.append(Prepare())
         return _replace(workflow, waiting_for=f"the offsets of topic {workflow.topic_input.topic}")
     if workflow.graph is not None:  # the exchange is not asked
-        if now_ms >= workflow.not_before_ms:
-            actions.append(Prepare())
+        actions += [Prepare()] if now_ms >= workflow.not_before_ms else []
         return _replace(workflow, waiting_for=workflow.waiting_for or "the coverage of its series")
     if now_ms < conditions.banned_until_ms:
         return _replace(workflow, waiting_for=_ban(conditions))

@@ -247,6 +247,7 @@ class WorkflowSummary(msgspec.Struct, frozen=True, kw_only=True):
     batch: Annotated[str | None, meaning("The batch that it was made for.")] = None
     labels: Annotated[dict[str, str], meaning("As it was started with.", {"team": "research"})] = {}
     supplements: Annotated[str | None, meaning("The live workflow for which it was made, to load what lacks.")] = None
+    live: Annotated[Live | None, meaning("Of a live workflow, once it is planned: how it does.")] = None
     topic: str
     collection: str
     links: Links

@@ -142,7 +142,7 @@ def test_of_each_coin_the_largest_are_edges_to_it(seed: int) -> None:
         others = sorted((-abs(int(weights[one, target])), one) for one in range(count) if weights[one, target])
         expected |= {(one, target) for _, one in others[:k]}
     assert {*zip(found.sources.tolist(), found.targets.tolist(), strict=True)} == expected
-    assert [*zip(found.sources, found.targets, strict=True)] == sorted(expected)
+    assert [*zip(found.targets, found.sources, strict=True)] == sorted((j, i) for i, j in expected)
     assert (found.weights == weights[found.sources, found.targets]).all()
 
 

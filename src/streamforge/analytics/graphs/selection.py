@@ -16,7 +16,7 @@ _NONE = -1
 
 
 class Edges(NamedTuple):
-    """Edges, ascending by source and target. sources, targets: places of coins. weights: in millionths.
+    """Edges, ascending by target and source. sources, targets: places of coins. weights: in millionths.
 
     Those of pairs without a direction are there once, from the lesser place to the greater.
     """
@@ -56,7 +56,7 @@ def _sizes(weights: NDArray[np.int32], sign: Sign) -> NDArray[np.int32]:
 
 
 def _sorted(weights: NDArray[np.int32], sources: NDArray[np.intp], targets: NDArray[np.intp]) -> Edges:
-    order = np.lexsort((targets, sources))
+    order = np.lexsort((sources, targets))
     sources, targets = sources[order], targets[order]
     return Edges(sources.astype(np.int32), targets.astype(np.int32), weights[sources, targets])
 
@@ -72,11 +72,15 @@ def _largest(weights: NDArray[np.int32], sizes: NDArray[np.int32], top_k: int) -
         empty = np.empty(0, dtype=np.int32)
         return Edges(empty, empty, empty)
     places = (2_047 - np.arange(count)).astype(np.int32)
-    keys = np.where(sizes > 0, (sizes.T << 11) | places, _NONE)
+    towards = sizes.T
+    keys = (towards << 11) | places
+    keys[towards <= 0] = _NONE
     best = np.partition(keys, count - k, axis=1)[:, count - k :]
-    targets, at = np.nonzero(best > _NONE)
-    sources = 2_047 - (best[targets, at] & 2_047)
-    return _sorted(weights, sources.astype(np.intp), targets)
+    # By row the places of the sources, ascending; `_NONE` becomes one behind all.
+    sources = np.sort(np.where(best > _NONE, 2_047 - (best & 2_047), count), axis=1)
+    targets, at = np.nonzero(sources < count)
+    chosen = sources[targets, at]
+    return Edges(chosen.astype(np.int32), targets.astype(np.int32), weights[chosen, targets])
 
 
 def spanning_tree(sizes: NDArray[np.int32]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

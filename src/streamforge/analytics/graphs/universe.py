@@ -43,6 +43,8 @@ def _largest(places: NDArray[np.intp], volume: Floats, count: int) -> list[int]:
 
 def _volatility(returns: Floats) -> Floats:
     """The standard deviation of each column; 0 where there are fewer than two returns."""
+    if not np.isnan(returns).any():
+        return np.asarray(returns.std(axis=0, ddof=1)) if len(returns) > 1 else np.zeros(returns.shape[1])
     seen = np.isfinite(returns)
     count = seen.sum(axis=0)
     known = np.where(seen, returns, 0.0)

@@ -105,7 +105,7 @@ class Panel:
 
 def _rows(bars: Floats, first: int, end: int) -> Floats:
     """A copy of the rows from `first` to before `end`; NaN for those that are not there."""
-    if 0 <= first and end <= len(bars):
+    if first >= 0 and end <= len(bars):
         return bars[first:end].copy()
     found = np.full((end - first, bars.shape[1]), np.nan)
     low, high = max(0, first), min(len(bars), end)

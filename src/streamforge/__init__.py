@@ -8,6 +8,8 @@ if TYPE_CHECKING:
     from streamforge.scripting.loading import LoadFailed as LoadFailed
     from streamforge.scripting.loading import load as load
     from streamforge.scripting.past_book import book as book
+    from streamforge.scripting.stored_graph import StoredGraph as StoredGraph
+    from streamforge.scripting.stored_graph import graph as graph
     from streamforge.scripting.stored_series import IncompleteSeries as IncompleteSeries
     from streamforge.scripting.stored_series import StoredSeries as StoredSeries
     from streamforge.scripting.stored_series import read as read
@@ -19,9 +21,11 @@ _PLACES = {
     "IncompleteSeries": "streamforge.scripting.stored_series",
     "InvalidInput": "streamforge_utils.model.errors",
     "LoadFailed": "streamforge.scripting.loading",
+    "StoredGraph": "streamforge.scripting.stored_graph",
     "StoredSeries": "streamforge.scripting.stored_series",
     "StreamForgeError": "streamforge_utils.model.errors",
     "book": "streamforge.scripting.past_book",
+    "graph": "streamforge.scripting.stored_graph",
     "load": "streamforge.scripting.loading",
     "read": "streamforge.scripting.stored_series",
 }

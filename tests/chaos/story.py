@@ -22,7 +22,8 @@ from streamforge.manager.policy import Policy
 from streamforge.manager.presentation import workflow_answer
 from streamforge.manager.running_manager import Running, running
 from streamforge.manager.service import StartRequest
-from streamforge.manager.workflow import Workflow, decode_workflow
+from streamforge.manager.workflow import Workflow
+from streamforge.manager.workflow_document import decode_workflow
 from streamforge_utils.adapters.embedded.bus.embedded_bus import EmbeddedBus
 from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.kinds.candles import candle_key

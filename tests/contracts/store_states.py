@@ -251,6 +251,20 @@ class EdgeContract(StoreFixtures):
         await store.link(edges, [])
         assert said(await store.links(edges)) == said([Edge("x/a", "x/b", b'{"n": 3}')])
 
+    async def test_edges_are_removed_with_their_sources(self, store: Store, edges: str) -> None:
+        ab, ac, cb = Edge("x/a", "x/b"), Edge("x/a", "y/c"), Edge("y/c", "x/b")
+        await store.unlink(edges, ["x/a"])
+        await store.link(edges, [ab, ac, cb])
+        assert said(await store.links_from(edges, ["y/c", "x/a", "x/z"])) == said([ab, ac, cb])
+        assert said(await store.links_from(edges, ["y/c", "no name"])) == said([cb])
+        assert said(await store.links_from(edges, [])) == []
+        await store.unlink(edges, ["x/b", "no name", "x/z"])
+        assert said(await store.links(edges)) == said([ab, ac, cb])
+        await store.unlink(edges, ["x/a", "x/b"])
+        assert said(await store.links(edges)) == said([cb])
+        await store.link(edges, [ab])
+        assert said(await store.links(edges)) == said([ab, cb])
+
     async def test_a_malformed_name_is_named_and_nothing_is_stored(self, store: Store, edges: str) -> None:
         for name in ("", "a", "a/", "/b", "a/b/c", "1a/b", "a/b c", "a/я"):
             for edge in (Edge(name, "x/b"), Edge("x/b", name)):

@@ -205,6 +205,16 @@ class MemoryStore:
             if source in (None, edge.source) and destination in (None, edge.destination)
         ]
 
+    async def links_from(self, collection: str, sources: Sequence[str]) -> Sequence[Edge]:
+        await self._given_way()
+        return [edge for (source, _), edge in sorted(self.edges.get(collection, {}).items()) if source in sources]
+
+    async def unlink(self, collection: str, sources: Sequence[str]) -> None:
+        await self._given_way()
+        there = self.edges.get(collection, {})
+        for pair in [pair for pair in there if pair[0] in sources]:
+            del there[pair]
+
     async def usage(self) -> Usage:
         await self._given_way()
         documents = (document for there in self.documents.values() for document in there.values())

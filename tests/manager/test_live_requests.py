@@ -9,7 +9,8 @@ from streamforge.manager.batch_requests import BatchRequest, check_batch
 from streamforge.manager.continuation import LIVE
 from streamforge.manager.requests import check, is_the_same, workflow_of
 from streamforge.manager.service import StartRequest, StepRequest
-from streamforge.manager.workflow import Workflow, decode_workflow, encode_workflow
+from streamforge.manager.workflow import Workflow
+from streamforge.manager.workflow_document import decode_workflow, encode_workflow
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import InvalidInput
 from tests.manager.live_world import SERIES, live_world, minutes

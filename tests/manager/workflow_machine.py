@@ -21,16 +21,8 @@ from streamforge.manager.lifecycle.facts import (
 from streamforge.manager.lifecycle.fold import fold_event, fold_jobs
 from streamforge.manager.lifecycle.job_spec import job_of
 from streamforge.manager.policy import Policy
-from streamforge.manager.workflow import (
-    Failure,
-    Plan,
-    Proof,
-    Status,
-    Step,
-    Workflow,
-    decode_workflow,
-    encode_workflow,
-)
+from streamforge.manager.workflow import Failure, Plan, Proof, Status, Step, Workflow
+from streamforge.manager.workflow_document import decode_workflow, encode_workflow
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.messages import TERMINAL_EVENTS, Event
 from streamforge_utils.model.timeranges import parse_time_range

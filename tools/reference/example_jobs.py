@@ -14,6 +14,7 @@ import msgspec
 import yaml
 
 from streamforge import wiring, workers
+from streamforge.manager.graph_requests import GraphRequest, check_graph, workflow_of_graph
 from streamforge.manager.lifecycle.job_spec import job_of
 from streamforge.manager.lifecycle.rounds import next_attempt, next_round
 from streamforge.manager.policy import Policy
@@ -69,7 +70,7 @@ def example(spec: JobSpec, *, pod: bool = False) -> dict[str, Any]:
 def workflow_jobs() -> list[JobSpec]:
     """A job of every worker that a manager starts: those of the first generation's workflow, which loads BTCUSDT's 1m
     candles of 2024-08-01, and of those that have no part in it one of a workflow of the first type that they take."""
-    found = {spec.target: spec for spec in (*_jobs("api_candles_1m"), *_topic_jobs())}
+    found = {spec.target: spec for spec in (*_jobs("api_candles_1m"), *_topic_jobs(), *_graph_jobs())}
     for target in workers.targets():
         types, source = workers.definition(target).types, workers.definition(target).source
         if types and target not in found:
@@ -90,6 +91,18 @@ def _jobs(type_name: str, source: SourceChoice = SourceChoice.AUTO) -> list[JobS
 def _topic_jobs() -> list[JobSpec]:
     now_ms = parse_time_range("2024-08-01").end_ms
     return _jobs_of(workflow_of_topic(check_topic(TopicRequest(topic="orders"), ()), code=CODE, now_ms=now_ms), now_ms)
+
+
+def _graph_jobs() -> list[JobSpec]:
+    now_ms = parse_time_range("2024-08-01").end_ms
+    asked = GraphRequest(
+        graph="top2",
+        symbols=("BTCUSDT", "ETHUSDT"),
+        type="api_candles_1h",
+        time_range="2024-08-01",
+        definition={"top_k": 1},
+    )
+    return _jobs_of(workflow_of_graph(check_graph(asked, now_ms), asked.symbols, "", code=CODE, now_ms=now_ms), now_ms)
 
 
 def _jobs_of(workflow: Workflow, now_ms: int) -> list[JobSpec]:

@@ -299,6 +299,8 @@ def description(workflow: answers.Started) -> str:
     """What was begun or joined, and which range it loads."""
     if workflow.topic_input is not None:
         return topic_description(workflow, workflow.topic_input)
+    if workflow.graph is not None:
+        return f"{workflow.queue_id}: graph {workflow.graph}, {range_text(workflow)}"
     joined = rest = ""
     if workflow.joined:
         joined = " is under way already; waiting for it"

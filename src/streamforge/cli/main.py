@@ -203,6 +203,11 @@ _schedule = (
     for name in ["add", "change", "list", "show", "pause", "resume", "rm", "run"]
 )
 root.add_command(_group("schedule", "Load", "Loads that begin by themselves, at times that you choose.", *_schedule))
+_graph = (
+    Entry(name, "graph_commands", f"graph_{name}")
+    for name in ["build", "list", "show", "metrics", "edges", "export", "rm"]
+)
+root.add_command(_group("graph", "Study", "Graphs of the coins that move together.", *_graph))
 _apply = Entry("apply", "kafka_command", "apply")
 root.add_command(_group("kafka", "Run", "A Kafka that no operator looks after.", _apply))
 

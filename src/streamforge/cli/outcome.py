@@ -95,6 +95,10 @@ def tell(ended: Ended, where: Where) -> None:
     if workflow.topic_input is not None:
         tell_topic(workflow, loaded.seconds, where)
         return
+    if workflow.graph is not None:
+        made = f"{terminal.number(loaded.records_stored)} of {terminal.many(loaded.records_expected or 0, 'snapshot')}"
+        terminal.write(f"{workflow.queue_id} {workflow.status} {_when(ended, 'in')}: {made} of graph {workflow.graph}")
+        return
     progress = workflow.progress
     finished = f"{workflow.queue_id} finished {_when(ended, 'in')}"
     # Only how far: a series that was delisted, and a range that ends inside a candle, end in no candle that is over.

@@ -188,11 +188,21 @@ def waits_for(workflow: answers.Started) -> str:
     return f"waits for {short(workflow.waiting_for)}{until}"
 
 
+def _snapshots(progress: answers.Progress) -> str:
+    made, all_of_them = (
+        terminal.number(progress.records_stored),
+        terminal.many(progress.records_expected or 0, "snapshot"),
+    )
+    return f"{made} of {all_of_them}"
+
+
 def numbers(workflow: answers.Started) -> str:
     """`620 of 1,440 (43 %), 1,203/s, 2 s left`."""
     progress = workflow.progress
     if workflow.live is not None and not workflow.ended:
         return live_text(workflow, workflow.live)
+    if workflow.graph is not None:
+        return "" if progress.records_expected is None else _snapshots(progress)
     if progress.records_expected is None and workflow.topic_input is not None:
         rate = f", {terminal.number(round(progress.rate))}/s" if progress.rate and workflow.status == "running" else ""
         return f"{messages(progress.records_stored)} stored{rate}"

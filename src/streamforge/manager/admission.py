@@ -74,7 +74,7 @@ class Admission:
         if checked.source is SourceChoice.ARCHIVE and self._deps.archive is None:
             raise InvalidInput("source", NO_ARCHIVE)
         # Before all that may refuse or delay it: who sends it again only wants to know what became of it.
-        if (known := await self._made_before(request, key)) is not None:
+        if (known := await self.made_before(request, key)) is not None:
             return known
         live = self._deps.workflows.live
         if not self._has_room() and not any(loads(stored.workflow, checked) for stored in live.values()):
@@ -88,7 +88,7 @@ class Admission:
 
         wanted = draft(NO_CODE)
         async with self._alone(wanted, exchange_now_ms):
-            if (known := await self._made_before(request, key)) is not None:
+            if (known := await self.made_before(request, key)) is not None:
                 return known
             if (same := self._same(wanted, exchange_now_ms)) is not None:
                 over = what_is_over(same, wanted.span, exchange_now_ms)
@@ -172,7 +172,7 @@ class Admission:
         """As `WorkflowService.start_topic`."""
         deps = self._deps
         checked = check_topic(request, (deps.control_topic, deps.events_topic))
-        if (known := await self._made_before(request, key)) is not None:
+        if (known := await self.made_before(request, key)) is not None:
             return known
         if not self._has_room():
             raise self._full()
@@ -184,15 +184,22 @@ class Admission:
                 "name another one",
             )
         now_ms = deps.clock.now_ms()
+        return await self.start_draft(lambda code: workflow_of_topic(checked, code=code, now_ms=now_ms), request, key)
 
-        def draft(code: str) -> Workflow:
-            return with_asked(workflow_of_topic(checked, code=code, now_ms=now_ms), "start", actor(), now_ms)
+    async def start_draft(self, draft: Draft, request: msgspec.Struct, key: str | None) -> Started:
+        """The workflow of a request that no other one serves. Raises KeyReused, or RetryableError: there is no room."""
+        if not self._has_room():
+            raise self._full()
+        now_ms = self._deps.clock.now_ms()
+
+        def asked(code: str) -> Workflow:
+            return with_asked(draft(code), "start", actor(), now_ms)
 
         if key is None:
-            return Started(await self._create(draft), new=True)
-        return await self._create_once(draft, request, key)
+            return Started(await self._create(asked), new=True)
+        return await self._create_once(asked, request, key)
 
-    async def _made_before(self, request: msgspec.Struct, key: str | None) -> Started | None:
+    async def made_before(self, request: msgspec.Struct, key: str | None) -> Started | None:
         """What the same request with the same key became. Raises KeyReused."""
         known = None if key is None else await self._reservations.find(key, request)
         found = None if known is None else await self._deps.workflows.get(known.queue_id)

@@ -1,7 +1,7 @@
 """The JSON that the API answers: written by the manager, described in OpenAPI, read by the command line.
 
-An answer always holds every field. A field has a default where the command line reads answers without it: those of an
-older manager, or another form of the same answer. Fields that are not known are ignored.
+An answer holds every field; one has a default where the command line reads answers of an older manager, or of another
+form, without it. Unknown fields are ignored.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
     """One worker of a workflow."""
 
     target: str
-    role: Annotated[str, one_of(("loader", "sink"))]
+    role: Annotated[str, one_of(("loader", "sink", "analyst"))]
     telemetry_id: str
     status: Annotated[str, one_of(StepStatus)]
     image: Annotated[str | None, meaning("As it was asked for; a launcher that runs processes does not use it.")] = None
@@ -246,9 +246,7 @@ class WorkflowSummary(msgspec.Struct, frozen=True, kw_only=True):
     failure: Failure | None = None
     batch: Annotated[str | None, meaning("The batch that it was made for.")] = None
     labels: Annotated[dict[str, str], meaning("As it was started with.", {"team": "research"})] = {}
-    supplements: Annotated[
-        str | None, meaning("The live workflow for which the manager made it, to load what that one lacks.")
-    ] = None
+    supplements: Annotated[str | None, meaning("The live workflow for which it was made, to load what lacks.")] = None
     live: Annotated[Live | None, meaning("Of a live workflow, once it is planned: how it does.")] = None
     topic: str
     collection: str
@@ -281,6 +279,7 @@ class Workflow(WorkflowSummary, frozen=True, kw_only=True):
     remarks: Annotated[list[str], meaning("What of a source failed or is in doubt, and what was done, by range.")] = []
     remark_codes: list[Note] = []
     topic_input: Annotated[topic_answers.TopicInput | None, meaning("None: it loads a series, not a topic.")] = None
+    graph: Annotated[str | None, meaning("The graph that it makes; None: it makes none.")] = None
     coverage: Annotated[CoverageSummary | None, meaning("None until the first proof.")] = None
     steps: list[Step] = []
 
@@ -335,7 +334,7 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
     """A kind of worker."""
 
     target: Annotated[str, example("loader-api-candles")]
-    role: Annotated[str, one_of(("loader", "sink", "diagnostic"))]
+    role: Annotated[str, one_of(("loader", "sink", "analyst", "diagnostic"))]
     summary: str
     types: Annotated[list[str], meaning("The types it works on, or what they begin with.")]
     parameters: Annotated[dict[str, Any], meaning("JSON Schema 2020-12 of its parameters.")]

@@ -72,8 +72,11 @@ class Reports:
 
     async def of_workflow(self, workflow: Workflow) -> Report:
         """What is known of the workflow's range as it was planned. Raises RetryableError."""
-        if workflow.topic_input is not None:  # it has no series, of which something could be known
-            complete = workflow.proof is not None and workflow.proof.complete
+        if not workflow.loads_series:  # there is no series, of which something could be known
+            proof = workflow.proof
+            complete = (
+                proof is not None and proof.complete and (workflow.graph is None or proof.stored == proof.expected)
+            )
             return Report(series=workflow.series, basis="workflow", span=None, complete=complete)
         known = await self._deps.coverage.known(workflow.series)
         report = self._report(known, "workflow", workflow.planned_span, self._live(workflow.series))
@@ -83,7 +86,7 @@ class Reports:
         """By queue_id, what is known now of the range of each workflow that has ended and had a plan; it may have
         changed since. Which workflows load the range is left out. Raises RetryableError.
         """
-        ended = [one for one in workflows if one.ended and one.topic_input is None]
+        ended = [one for one in workflows if one.ended and one.loads_series]
         planned = [one for one in ended if not (one.plan is None and one.proof is None)]
         known: dict[Series, SeriesCoverage] = {}
         asked = list({one.series: None for one in planned})

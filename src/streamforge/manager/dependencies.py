@@ -18,6 +18,7 @@ from streamforge.manager.persistence.change_notes import ChangeNotes
 from streamforge.manager.persistence.coverage_store import CoverageStore
 from streamforge.manager.persistence.dead_letter_reader import DeadLetterReader
 from streamforge.manager.persistence.event_history import EventHistory
+from streamforge.manager.persistence.graph_store import GraphStore
 from streamforge.manager.persistence.installation import Claim, DriverStatus, ExchangeBinding
 from streamforge.manager.persistence.removal_notes import RemovalNotes
 from streamforge.manager.persistence.reservations import Reservations
@@ -77,6 +78,7 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     reservations: Reservations
     removals: RemovalNotes
     schedules: ScheduleStore
+    graphs: GraphStore
     dead_letters: DeadLetterReader
     exchange_binding: ExchangeBinding
     changes: ChangeNotes
@@ -131,6 +133,7 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
             reservations=Reservations(store, clock),
             removals=RemovalNotes(store, clock),
             schedules=ScheduleStore(store, changes),
+            graphs=GraphStore(store),
             dead_letters=DeadLetterReader(bus, bus),
             exchange_binding=ExchangeBinding(store, claim, identity or Identity()),
             **others,

@@ -131,6 +131,7 @@ def _whole(found: Workflow, undriven: str | None, now: service.Report | None, at
         else [],
         **told_by("remark", remarks_of(found)),
         "topic_input": topic_answer(found),
+        "graph": None if found.graph is None else found.graph.graph,
         "coverage": None if found.proof is None else _proof(found.proof, now),
         "steps": [_step(step, idle=idle) for step in found.steps],
     }

@@ -10,16 +10,16 @@ import msgspec
 
 from streamforge.manager.actor import RequestNote
 from streamforge.manager.failure_codes import FailureCode
+from streamforge.manager.graph_input import GraphInput
 from streamforge.manager.handover_state import Handover
 from streamforge.manager.live_ledger import Ledger
 from streamforge.manager.topic_input import PartitionProof, TopicInput
 from streamforge_utils.model.coverage import IdsRead, Segment
 from streamforge_utils.model.daily_collections import Placement
-from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.model.kinds.registry import series_of
 from streamforge_utils.model.messages import Progress
 from streamforge_utils.model.series import Series
-from streamforge_utils.model.timeranges import TimeRange, parse_time_range
+from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.model.topic_reading import PartitionRange
 from streamforge_utils.runtime.worker_definition import Role, Source
 
@@ -274,7 +274,8 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
     how it had ended before its dead letters began to be replayed, and replayed_failure: why. letters_read: see
     `read_letters`. topic_removed, dlq_removed: what retention has removed since the end. topic_input: it stores this
     topic, and has no loader, no range and no series; `topic` is never made then, and only names the topic of dead
-    letters. daily: each day has a collection of its own, and `collection` is the base of their names.
+    letters. graph: it makes this graph; neither topic is made then. daily: each day has a collection of its own, and
+    `collection` is the base of their names.
     """
 
     format: int = FORMAT
@@ -318,14 +319,15 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
     topic_removed: bool = False
     dlq_removed: bool = False
     topic_input: TopicInput | None = None
+    graph: GraphInput | None = None
     ledger: Ledger | None = None
     supplements: str = ""
     daily: bool = False
 
     @property
     def series(self) -> Series:
-        """The series that it loads. Of one that stores a topic: none that anything is known of."""
-        if self.topic_input is not None:
+        """The series that it loads. Of one that loads none: a name of which nothing is known."""
+        if not self.loads_series:
             return Series(self.symbol, self.type)
         return series_of(self.symbol, self.type)
 
@@ -353,9 +355,14 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
         return TimeRange(self.span.start_ms, END_OF_TIME_MS) if self.endless and not self.ended else self.span
 
     @property
+    def loads_series(self) -> bool:
+        """Whether it loads a series: it does not store a topic, or make a graph."""
+        return self.topic_input is None and self.graph is None
+
+    @property
     def is_live(self) -> bool:
         """Whether it loads a series as it happens."""
-        return self.endless and self.topic_input is None
+        return self.endless and self.loads_series
 
     @property
     def ended(self) -> bool:
@@ -373,28 +380,3 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
         """This workflow with `changed` in the place of the step of the same target."""
         steps = tuple(changed if step.target == changed.target else step for step in self.steps)
         return msgspec.structs.replace(self, steps=steps)
-
-
-class _Format(msgspec.Struct):
-    format: int
-
-
-encode_workflow = msgspec.json.Encoder().encode
-_decode = msgspec.json.Decoder(Workflow).decode
-_decode_format = msgspec.json.Decoder(_Format).decode
-
-
-def decode_workflow(body: bytes) -> Workflow:
-    """Read a document written by this version or an older one. Raises ConfigError for one of a newer version."""
-    written = _decode_format(body).format
-    if written > FORMAT:
-        raise ConfigError(f"format {written}; this version knows up to {FORMAT}: upgrade StreamForge")
-    return _of_format_1(body) if written == 1 else msgspec.structs.replace(_decode(body), format=FORMAT)
-
-
-def _of_format_1(body: bytes) -> Workflow:
-    """Its plan named ranges alone; all of them were loaded over REST."""
-    document = msgspec.json.decode(body)
-    if (plan := document.get("plan")) is not None:
-        plan["parts"] = [{"span": msgspec.to_builtins(parse_time_range(text))} for text in plan.pop("load")]
-    return msgspec.convert({**document, "format": FORMAT}, Workflow)

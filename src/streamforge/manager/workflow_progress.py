@@ -40,7 +40,7 @@ def progress_of(found: Workflow, *, idle: bool = False, now: service.Report | No
 
     idle: no manager drives it: its last rate does not hold any more. now: what is known of an ended one's range.
     """
-    sinks = [step for step in found.steps if step.role is Role.SINK]
+    sinks = [step for step in found.steps if step.role in (Role.SINK, Role.ANALYST)]
     proof, plan = found.proof, found.plan
     there = plan.there if plan is not None else 0
     apart = there if proof is None else 0
@@ -63,8 +63,8 @@ def progress_of(found: Workflow, *, idle: bool = False, now: service.Report | No
         stored = found.ledger.stored if by_loader else max(stored, found.ledger.stored)
     if expected is not None:
         stored = min(stored, expected)
-    role = Role.LOADER if by_loader else Role.SINK
-    rate = 0.0 if idle else min((_rate(step) for step in found.steps if step.role is role), default=0.0)
+    tellers = [step for step in found.steps if step.role is Role.LOADER] if by_loader else sinks
+    rate = 0.0 if idle else min(map(_rate, tellers), default=0.0)
     share = None if expected is None else stored / expected if expected else 1.0
     eta = None
     if expected is not None and not found.ended and not idle:
@@ -94,7 +94,7 @@ def _eta_s(found: Workflow, sinks: Sequence[workflow.Step], left: int, rate: flo
 
 def _requests_s(found: Workflow, step: workflow.Step) -> float | None:
     """Seconds that the weight of the requests takes that a loader has still to make."""
-    attempt, plan, paging = step.attempt, found.plan, None if found.topic_input else kind_of(found.series).paging
+    attempt, plan, paging = step.attempt, found.plan, kind_of(found.series).paging if found.loads_series else None
     if attempt is None or plan is None or paging is None or step.role is not Role.LOADER:
         return None
     of, planned_ms = attempt.progress, sum(_length_ms(part.span) for part in plan.parts)

@@ -24,6 +24,7 @@ from streamforge.manager.execution.topic_removal import remove_topic_documents
 from streamforge.manager.execution.verifier import verify
 from streamforge.manager.feed_source import FeedSource
 from streamforge.manager.forecaster import Forecaster
+from streamforge.manager.graph_service import GraphService
 from streamforge.manager.health.service import HealthService
 from streamforge.manager.lifecycle.facts import HandOver, Request, Retry, Stop
 from streamforge.manager.log_reader import LogReader
@@ -95,6 +96,7 @@ class WorkflowService:
         )
         self._batch_forecaster = BatchForecaster(deps, self.batches.chooser, self._forecaster)
         self.schedules = ScheduleService(deps, self.start)
+        self.graphs = GraphService(deps, self._starting, self.batches)
         self.feed = FeedSource(deps, self._reports, self.batches, self.schedules)
         self.dead_letters = DeadLetterService(deps, self._ask, self.get, self._going_on)
         self.health = HealthService(deps, reconciler, self._readiness, self.schedules)
@@ -147,15 +149,16 @@ class WorkflowService:
             return removed
 
     async def _remove(self, workflow: Workflow, *, data: bool) -> data_answers.Removed:
-        deps, queue_id = self._deps, workflow.queue_id
-        records, span = 0, workflow.planned_span
+        deps, queue_id, span, records = self._deps, workflow.queue_id, workflow.planned_span, 0
+        if data and workflow.graph is not None:
+            raise InvalidInput("data", f"{queue_id} made a graph: remove it without data, or remove the graph")
         if data and workflow.topic_input is not None:
             records = await remove_topic_documents(deps, workflow, workflow.topic_input)
         elif data and span is not None:  # first: it may be refused
             records = await deps.removal.remove_all(workflow.series, workflow.placement, span)
         staying = tuple(s for s in (await self.coverage(queue_id)).segments if s.verdict is Verdict.STORED)
         await self._reservations.release(queue_id)
-        if workflow.topic_input is None:
+        if workflow.loads_series:
             others = deps.workflows.of_series(workflow.symbol, workflow.type)
             spans = [one.planned_span async for one in others if one.queue_id != queue_id]
             await deps.coverage.unask(workflow.series, span, [one for one in spans if one is not None], lost=data)

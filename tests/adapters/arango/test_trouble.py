@@ -195,7 +195,8 @@ async def test_a_cursor_whose_name_got_lost_is_left_to_the_server_for_half_a_min
 async def test_all_that_was_removed_is_told_though_an_answer_got_lost(
     kind: str, store: ArangoStore, double: ArangoDouble, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("streamforge_utils.adapters.arango.arango_documents.REMOVED_AT_ONCE", 100)
+    for module in ("arango_collections", "arango_documents"):
+        monkeypatch.setattr(f"streamforge_utils.adapters.arango.{module}.REMOVED_AT_ONCE", 100)
     keys = [f"k{number:03d}" for number in range(350)]
     await store.upsert("candles", documents(*keys))
     fault = double.misbehaviour.add(Fault(kind=kind, method="DELETE", path="_api/document", times=2, skip=1))

@@ -20,6 +20,7 @@ from streamforge.manager.api import (
     data_routes,
     dead_letter_routes,
     feed_routes,
+    graph_routes,
     health_routes,
     log_routes,
     plan_routes,
@@ -41,6 +42,8 @@ VALUES = {
     "symbol": "BTCUSDT",
     "type": "api_candles_1m",
     "name": "nothing",
+    "graph": "nothing",
+    "instant": "2024-08-01",
 }
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 
@@ -67,6 +70,7 @@ def test_the_matrix_holds_every_route() -> None:
             queue_routes,
             log_routes,
             dead_letter_routes,
+            graph_routes,
             health_routes,
             topic_routes,
             topic_lag_routes,

@@ -12,7 +12,8 @@ import pytest
 from streamforge.manager.execution.exchange_limits import ExchangeWaits
 from streamforge.manager.persistence.bans import KIND as BAN
 from streamforge.manager.persistence.workflow_store import KIND
-from streamforge.manager.workflow import Status, decode_workflow
+from streamforge.manager.workflow import Status
+from streamforge.manager.workflow_document import decode_workflow
 from streamforge_utils.model.errors import BannedError, ConfigError, PermanentError, RetryableError
 from streamforge_utils.model.kinds.candles import candle_key
 from streamforge_utils.ports.exchange import SymbolInfo

@@ -15,7 +15,8 @@ from streamforge.manager.lifecycle.retry_policy import Ban, Banned
 from streamforge.manager.persistence.bans import KIND as BAN
 from streamforge.manager.persistence.workflow_store import KIND
 from streamforge.manager.service import NotFound, NotNow, StartRequest
-from streamforge.manager.workflow import Status, Workflow, decode_workflow
+from streamforge.manager.workflow import Status, Workflow
+from streamforge.manager.workflow_document import decode_workflow
 from streamforge_utils.model.errors import BannedError, RetryableError
 from tests.limits import LIMIT_S
 from tests.manager.execution.world import create, exchange_of, hold_back, never

@@ -10,7 +10,8 @@ import pytest
 from streamforge.manager import presentation
 from streamforge.manager.note_codes import Note
 from streamforge.manager.service import StartRequest
-from streamforge.manager.workflow import SourceChoice, Status, StepStatus, Workflow, decode_workflow, encode_workflow
+from streamforge.manager.workflow import SourceChoice, Status, StepStatus, Workflow
+from streamforge.manager.workflow_document import decode_workflow, encode_workflow
 from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.errors import InvalidInput, RetryableError
 from streamforge_utils.model.kinds.candles import Interval

@@ -13,7 +13,8 @@ from streamforge.manager.lifecycle.facts import Retry, Stop, grant
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.persistence.reservations import CODE_KEPT_MS, CODE_KIND
 from streamforge.manager.persistence.workflow_store import WorkflowStore
-from streamforge.manager.workflow import Status, Workflow, decode_workflow
+from streamforge.manager.workflow import Status, Workflow
+from streamforge.manager.workflow_document import decode_workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.bus import TopicSpec

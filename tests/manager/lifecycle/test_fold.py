@@ -5,7 +5,8 @@ import pytest
 
 from streamforge.manager.lifecycle.decision import Conditions, decide
 from streamforge.manager.lifecycle.fold import fold_event, fold_jobs
-from streamforge.manager.workflow import Remark, Workflow, decode_workflow, encode_workflow
+from streamforge.manager.workflow import Remark, Workflow
+from streamforge.manager.workflow_document import decode_workflow, encode_workflow
 from streamforge_utils.model.coverage import IdsRead
 from streamforge_utils.model.messages import Progress
 from streamforge_utils.model.timeranges import parse_time_range

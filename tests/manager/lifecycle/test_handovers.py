@@ -13,7 +13,8 @@ from streamforge.manager.lifecycle.fold import fold_event, fold_jobs, without_pr
 from streamforge.manager.lifecycle.rounds import next_number, next_round
 from streamforge.manager.lifecycle.topic_removals import may_trim
 from streamforge.manager.live_ledger import Ledger
-from streamforge.manager.workflow import StepStatus, Workflow, decode_workflow, encode_workflow
+from streamforge.manager.workflow import StepStatus, Workflow
+from streamforge.manager.workflow_document import decode_workflow, encode_workflow
 from streamforge_utils.model.messages import Live, Progress
 from streamforge_utils.runtime.worker_definition import Source
 from tests.manager.support import (

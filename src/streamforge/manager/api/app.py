@@ -21,6 +21,7 @@ from streamforge.manager import (
     data_answers,
     dead_letter_answers,
     feed_answers,
+    graph_answers,
     health_answers,
     listing_answers,
     log_answers,
@@ -38,6 +39,7 @@ from streamforge.manager.api import (
     dead_letter_routes,
     error_answers,
     feed_routes,
+    graph_routes,
     health_routes,
     log_routes,
     plan_routes,
@@ -123,7 +125,7 @@ def _complete(schema: dict[str, Any]) -> dict[str, Any]:
 def _answers() -> dict[str, Any]:
     """The schemas of all that is answered, by name."""
     of_workflows = (answers, listing_answers, start_answers, plan_answers, log_answers, batch_answers, schedule_answers)
-    of_data = (data_answers, bar_answers, book_answers, topic_lag_answers, dead_letter_answers)
+    of_data = (data_answers, bar_answers, book_answers, topic_lag_answers, dead_letter_answers, graph_answers)
     modules = (*of_workflows, *of_data, access_answers, feed_answers, health_answers)
     kinds: list[type[msgspec.Struct]] = [Source, *(kind for module in modules for kind in _structs(module))]
     _, schemas = msgspec.json.schema_components(kinds, ref_template=SCHEMAS + "{name}")
@@ -202,6 +204,7 @@ def create_app(
         bar_routes,
         feed_routes,
         health_routes,
+        graph_routes,
     )
     for router in (module.router for module in modules):
         app.include_router(router)

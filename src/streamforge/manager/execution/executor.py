@@ -14,6 +14,7 @@ from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.backlog import backlog_of
 from streamforge.manager.execution.baskets import Baskets, Launches, processes_of
 from streamforge.manager.execution.exchange_limits import Budget, Connects
+from streamforge.manager.execution.graph_plan import plan_graph, prove_graph
 from streamforge.manager.execution.handover_limit import HandoverLimit
 from streamforge.manager.execution.interval_comparison import comparison_of
 from streamforge.manager.execution.live_ends import begun, closed
@@ -105,6 +106,8 @@ class Executor:
         match action:
             case Prepare() if workflow.topic_input is not None:
                 return await plan_topic(self._deps, workflow, workflow.topic_input)
+            case Prepare() if workflow.graph is not None:
+                return await plan_graph(self._deps, workflow, workflow.graph)
             case Prepare() if workflow.is_live:
                 return await self._begin(workflow)
             case Prepare():
@@ -331,6 +334,8 @@ class Executor:
         deps, plan = self._deps, workflow.plan
         if plan is None:
             return None
+        if workflow.graph is not None:
+            return await prove_graph(deps, workflow, workflow.graph)
         if workflow.topic_input is not None:
             return Proven(proof=await prove_topic(deps, workflow, workflow.topic_input), asked=ask)
         if workflow.ledger is not None:

@@ -13,6 +13,7 @@ from typing import ClassVar
 import msgspec
 
 from streamforge.manager.failure_codes import FailureCode
+from streamforge.manager.graph_input import GraphInput
 from streamforge.manager.lifecycle.actions import Action, Launch, Prepare, Prove
 from streamforge.manager.lifecycle.handovers import asked_for
 from streamforge.manager.lifecycle.retry_policy import Banned, backoff_ms
@@ -25,6 +26,8 @@ from streamforge.manager.workflow import Attempt, Failure, Plan, Proof, Status, 
 from streamforge_utils.model.timeranges import format_ms
 from streamforge_utils.model.topic_reading import PartitionRange
 
+AWAITED_MS = 2_000
+"""After that it is looked again whether what comes first is there."""
 _replace = msgspec.structs.replace
 
 
@@ -41,6 +44,13 @@ class Planned(msgspec.Struct, frozen=True):
     ledger: Ledger | None = None
 
 
+class Awaited(msgspec.Struct, frozen=True):
+    """There is no plan yet, as something else has to come first. at_ms: when that was found out."""
+
+    reason: str
+    at_ms: int
+
+
 class Left(msgspec.Struct, frozen=True):
     """Messages that a sink has left unstored. at_least: there may be more, not all of them could be counted."""
 
@@ -52,7 +62,7 @@ class Proven(msgspec.Struct, frozen=True, kw_only=True):
     """What is stored.
 
     asked: the exchange was asked for each hole. left: what sinks have left unstored, by target. loader: of files that
-    may have the holes, where the workflow has none yet. ledger: of a live one, as it was closed.
+    may have the holes, where the workflow has none yet. ledger: of a live one, as it was closed. graph: what was made.
     """
 
     proof: Proof
@@ -60,6 +70,7 @@ class Proven(msgspec.Struct, frozen=True, kw_only=True):
     loader: Step | None = None
     left: Mapping[str, Left] = {}
     ledger: Ledger | None = None
+    graph: GraphInput | None = None
 
 
 class Unanswered(msgspec.Struct, frozen=True, kw_only=True):
@@ -109,7 +120,7 @@ class Compared(msgspec.Struct, frozen=True):
     ban: Banned | None = None
 
 
-Finding = Planned | Proven | Compared | Unanswered | Refused | Failed | TopicsRemoved
+Finding = Planned | Awaited | Proven | Compared | Unanswered | Refused | Failed | TopicsRemoved
 """What an action found out."""
 
 
@@ -183,6 +194,8 @@ def apply(workflow: Workflow, fact: Fact, policy: Policy) -> Workflow:
             planned = _replace(workflow, plan=plan, topic_input=topic_input, asking_failures=0, waiting_for="")
             planned = _replace(planned, ledger=ledger)
             return next_round(planned, plan.ranges)
+        case Awaited(reason, at_ms):
+            return _replace(workflow, waiting_for=reason, not_before_ms=at_ms + AWAITED_MS, action_failures=0)
         case Proven() as proven:
             return _proven(workflow, proven)
         case Compared(ledger):
@@ -237,6 +250,8 @@ def _proven(workflow: Workflow, proven: Proven) -> Workflow:
     if proven.ledger is not None:
         workflow = _closed(workflow, proven.ledger)
     workflow = with_loader(workflow, proven.loader)
+    if proven.graph is not None:
+        workflow = _replace(workflow, graph=proven.graph)
     surveyed = workflow.surveyed or not proven.asked or workflow.stop_asked_ms is not None
     return _replace(workflow, proof=proven.proof, asking_failures=0, action_failures=0, surveyed=surveyed)
 

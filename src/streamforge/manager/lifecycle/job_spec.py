@@ -65,6 +65,8 @@ def job_of(
             environment["STREAMFORGE_REPLAY_LETTERS"] = ",".join(step.letters)
         if workflow.letters_read:
             environment["STREAMFORGE_REPLAY_PASSED"] = ",".join(map(str, workflow.letters_read))
+    elif step.role is Role.ANALYST:
+        pass  # it reads no topic
     elif workflow.topic_input is not None:
         environment |= _of_topic(workflow, workflow.topic_input, step)
     else:
@@ -175,7 +177,10 @@ def readers_of(workflow: Workflow) -> tuple[str, ...]:
 
 
 def topics_of(workflow: Workflow, policy: Policy) -> tuple[TopicSpec, ...]:
-    """The data topic and its topic of dead letters; of a workflow that stores another topic the latter alone."""
+    """The data topic and its topic of dead letters; of a workflow that stores another topic the latter alone, of one
+    that makes a graph none."""
+    if workflow.graph is not None:
+        return ()
     readers = readers_of(workflow)
     letters = dead_letters_topic(names.dlq_topic(workflow.topic), readers, policy.dlq_max_bytes)
     if workflow.topic_input is not None:

@@ -21,7 +21,12 @@ _SHOWN = 5
 
 def has_work(workflow: Workflow, plan: Plan) -> bool:
     """Whether there is anything for the steps of a workflow, of any sort, to do."""
-    if workflow.endless or workflow.repairs or any(step.replay for step in workflow.steps):
+    if (
+        workflow.endless
+        or workflow.repairs
+        or workflow.graph is not None
+        or any(step.replay for step in workflow.steps)
+    ):
         return True
     topic = workflow.topic_input
     return bool(plan.parts) if topic is None else topic.expected != 0

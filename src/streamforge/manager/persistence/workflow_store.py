@@ -12,7 +12,8 @@ import msgspec
 import structlog
 
 from streamforge.manager.persistence.change_notes import BATCH, WORKFLOW, ChangeNotes
-from streamforge.manager.workflow import ENDED, Status, Workflow, decode_workflow, encode_workflow
+from streamforge.manager.workflow import ENDED, Status, Workflow
+from streamforge.manager.workflow_document import decode_workflow, encode_workflow
 from streamforge.manager.workflow_labels import NAMED
 from streamforge_utils.model.errors import ConfigError, ConflictError
 from streamforge_utils.model.messages import DECODE_ERRORS

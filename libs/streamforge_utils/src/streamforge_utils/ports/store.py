@@ -211,6 +211,15 @@ class EdgeStore(Protocol):
     ) -> Sequence[Edge]:
         """The edges that leave `source` and arrive at `destination` (where given), sorted. Raises RetryableError."""
 
+    async def links_from(self, collection: str, sources: Sequence[str]) -> Sequence[Edge]:
+        """The edges that leave any of `sources`, a few thousand at most, sorted. Raises RetryableError."""
+
+    async def unlink(self, collection: str, sources: Sequence[str]) -> None:
+        """Remove the edges that leave any of `sources`, a few thousand at most; none such is no error.
+
+        Raises RetryableError.
+        """
+
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
     """How much room the data take.

@@ -21,7 +21,7 @@ from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.exchange import Exchange, History
 from streamforge_utils.ports.instrumentation import Observer
 from streamforge_utils.ports.object_store import ObjectStore
-from streamforge_utils.ports.store import Answer, Document, DocumentStore, Outcome, Store, count_outcomes
+from streamforge_utils.ports.store import Answer, Document, Outcome, Store, count_outcomes
 from streamforge_utils.ports.stream import StreamParts
 from streamforge_utils.runtime.command_listener import OwnCommands
 from streamforge_utils.runtime.dead_letter_replay import Choice
@@ -83,7 +83,7 @@ class Connections:
         self.input: Input | None = None
         self.output: Output | None = None
         self.dead_letters: DeadLetterQueue | None = None
-        self.store: DocumentStore | None = None
+        self.store: Store | None = None
         self.exchange: Exchange | None = None
         self.archive: Archive | None = None
         self.stream: StreamParts | None = None
@@ -115,6 +115,7 @@ class Context(Generic[P]):
         handover: Handover,
     ) -> None:
         self.parameters = parameters
+        self.queue_id = settings.queue_id
         self.symbol = settings.symbol
         self.type = settings.type
         self.span = settings.time_range
@@ -165,7 +166,7 @@ class Context(Generic[P]):
         return _declared(self._connections.dead_letters, "input")
 
     @property
-    def store(self) -> DocumentStore:
+    def store(self) -> Store:
         """The store."""
         return _declared(self._connections.store, "store")
 
@@ -210,6 +211,10 @@ class Context(Generic[P]):
     async def with_objects(self, call: Callable[[], Awaitable[T]], *, patience_s: float) -> T:
         """What `call` does with the store of objects, tried as `put_object` tries."""
         return await self._instruments.retry("objects", call, patience_s=patience_s, waits="objects")
+
+    async def with_store(self, call: Callable[[], Awaitable[T]], *, patience_s: float) -> T:
+        """What `call` does with the store, again and again for `patience_s` at most; then RetryableError is raised."""
+        return await self._instruments.retry("store", call, patience_s=patience_s, waits="store")
 
     async def command(self) -> msgspec.Struct:
         """The payload of the next command of the worker's own (see `Definition.commands`), as its declared type."""

@@ -28,12 +28,14 @@ ALL_TIME = "1970:9999"
 class Role(StrEnum):
     """What a worker is to a workflow.
 
-    loader: brings records from the exchange to a topic. sink: brings records from a topic to the store.
+    loader: brings records from the exchange to a topic. sink: brings records from a topic to the store. analyst: makes
+    something of records that are proven to be stored.
     diagnostic: belongs to no workflow; it is run by hand, to see whether the rest works.
     """
 
     LOADER = "loader"
     SINK = "sink"
+    ANALYST = "analyst"
     DIAGNOSTIC = "diagnostic"
 
 

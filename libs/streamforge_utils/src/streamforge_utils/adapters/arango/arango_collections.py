@@ -14,6 +14,7 @@ from streamforge_utils.adapters.arango.arango_errors import (
     FORBIDDEN,
     IN_GRAPH,
     NO_COLLECTION,
+    NO_DOCUMENT,
     Refusal,
     Refused,
     check_for_all,
@@ -33,6 +34,7 @@ STATES: Final = "streamforge_states"
 _ROUNDS = 50
 RACES: Final = 4
 """How often a key that somebody else inserts at the same moment is tried again before it counts as taken."""
+REMOVED_AT_ONCE: Final = 5_000
 T = TypeVar("T")
 
 
@@ -118,6 +120,7 @@ class _List(msgspec.Struct):
 
 
 _encode = msgspec.json.Encoder().encode
+_decode_refusals = msgspec.json.Decoder(list[Refusal]).decode
 _decode_about = msgspec.json.Decoder(_About).decode
 _decode_elements = msgspec.json.Decoder(list[Element]).decode
 _decode_list = msgspec.json.Decoder(_List).decode
@@ -249,6 +252,31 @@ class Database:
     async def _post(self, batch: Batch[T], query: Mapping[str, str], what: str) -> Reply:
         path, body = documents_path(batch.collection), batch.array()
         return await self._transport.ask("POST", path, what=what, query=query, body=body, answers=(NO_COLLECTION,))
+
+    async def delete_keys(self, collection: str, keys: Sequence[str]) -> None:
+        check_collection(collection)
+        for at in range(0, len(keys), REMOVED_AT_ONCE):
+            await self._remove(collection, keys[at : at + REMOVED_AT_ONCE])
+
+    async def _remove(self, collection: str, keys: Sequence[str]) -> None:
+        what = f"remove from the collection {collection}"
+        patience = self._transport.patience(what)
+        while True:
+            reply = await self._transport.ask(
+                "DELETE",
+                documents_path(collection),
+                what=what,
+                query={"silent": "true"},
+                body=_encode(keys),
+                answers=(NO_COLLECTION,),
+            )
+            # Only errors are listed; what is gone already is none.
+            listed = reply.read(_decode_refusals) if not reply.number and reply.body.startswith(b"[") else []
+            failed = [one for one in listed if one.number != NO_DOCUMENT]
+            if not failed:
+                return
+            check_for_all(self._transport.connection, what, failed[0])
+            await patience.failed(f"{len(failed)} documents, error {failed[0]}", "document")
 
     async def _dropped(self, name: str) -> bool:
         """Remove the collection, if it is there; False if a graph holds it."""

@@ -17,6 +17,7 @@ import msgspec
 from streamforge_utils.adapters.arango import document_bodies, queries
 from streamforge_utils.adapters.arango.arango_collections import (
     RACES,
+    REMOVED_AT_ONCE,
     Database,
     Element,
     Elements,
@@ -25,8 +26,8 @@ from streamforge_utils.adapters.arango.arango_collections import (
     halves,
     records_of,
 )
-from streamforge_utils.adapters.arango.arango_errors import NO_COLLECTION, NO_DOCUMENT, Refusal, Refused, check_for_all
-from streamforge_utils.adapters.arango.arango_transport import documents_path, path_of
+from streamforge_utils.adapters.arango.arango_errors import NO_COLLECTION, Refused
+from streamforge_utils.adapters.arango.arango_transport import path_of
 from streamforge_utils.adapters.arango.document_bodies import Batch, side_by_side, text_of, waves
 from streamforge_utils.model.kinds.registry import kind_of_document
 from streamforge_utils.ports.columns import DocumentColumns
@@ -35,21 +36,18 @@ from streamforge_utils.ports.store import Answer, Bodies, Document, Outcome, cou
 _STORED = Answer(Outcome.STORED)
 _UNCHANGED = Answer(Outcome.UNCHANGED)
 _STALE = Answer(Outcome.STALE)
-REMOVED_AT_ONCE: Final = 5_000
 _GUARDED: Final = {"overwriteMode": "replace", "versionAttribute": "_version", "returnOld": "true"}
 
 Content = dict[str, Any]
 _Write = Callable[[Batch[Document]], Awaitable[Elements]]
 _Store = Callable[[Batch[Document]], Awaitable[list[Answer]]]
 _Row = tuple[str, Any, msgspec.Raw]
-_encode = msgspec.json.Encoder().encode
 
 
 class _Count(msgspec.Struct):
     count: int
 
 
-_decode_refusals = msgspec.json.Decoder(list[Refusal]).decode
 _decode_rows = msgspec.json.Decoder(queries.Page[_Row]).decode
 _decode_keys = msgspec.json.Decoder(queries.Page[str]).decode
 _decode_counts = msgspec.json.Decoder(queries.Page[int]).decode
@@ -162,31 +160,6 @@ class Documents(Database):
             removed += len(keys)
             first = keys[-1] + "\x00"
         return removed
-
-    async def delete_keys(self, collection: str, keys: Sequence[str]) -> None:
-        check_collection(collection)
-        for at in range(0, len(keys), REMOVED_AT_ONCE):
-            await self._remove(collection, keys[at : at + REMOVED_AT_ONCE])
-
-    async def _remove(self, collection: str, keys: Sequence[str]) -> None:
-        what = f"remove from the collection {collection}"
-        patience = self._transport.patience(what)
-        while True:
-            reply = await self._transport.ask(
-                "DELETE",
-                documents_path(collection),
-                what=what,
-                query={"silent": "true"},
-                body=_encode(keys),
-                answers=(NO_COLLECTION,),
-            )
-            # Only errors are listed; what is gone already is none.
-            listed = reply.read(_decode_refusals) if not reply.number and reply.body.startswith(b"[") else []
-            failed = [one for one in listed if one.number != NO_DOCUMENT]
-            if not failed:
-                return
-            check_for_all(self._transport.connection, what, failed[0])
-            await patience.failed(f"{len(failed)} documents, error {failed[0]}", "document")
 
     async def flush(self, collection: str) -> None:
         check_collection(collection)

@@ -42,6 +42,7 @@ class _About(msgspec.Struct):
 _Row = tuple[str, str, msgspec.Raw]
 _encode = msgspec.json.Encoder().encode
 _decode_rows = msgspec.json.Decoder(queries.Page[_Row]).decode
+_decode_keys = msgspec.json.Decoder(queries.Page[str]).decode
 _decode_about = msgspec.json.Decoder(_About).decode
 _decode_object = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
 
@@ -72,12 +73,25 @@ class Edges(Database):
         check_collection(collection)
         if any(end is not None and not is_document(end) for end in (source, destination)):
             return []
-        query = queries.edges(collection, source, destination)
+        return await self._edges(collection, queries.edges(collection, source, destination))
+
+    async def _edges(self, collection: str, query: queries.Query) -> Sequence[Edge]:
         rows = await queries.everything(self._transport, query, _decode_rows, f"read the edges {collection}")
         return sorted(
             (Edge(origin, target, bytes(body)) for origin, target, body in rows),
             key=lambda edge: (edge.source, edge.destination),
         )
+
+    async def links_from(self, collection: str, sources: Sequence[str]) -> Sequence[Edge]:
+        check_collection(collection)
+        query = queries.edges(collection, [one for one in sources if is_document(one)], None)
+        return await self._edges(collection, query)
+
+    async def unlink(self, collection: str, sources: Sequence[str]) -> None:
+        check_collection(collection)
+        query = queries.edge_keys(collection, [one for one in sources if is_document(one)])
+        keys = await queries.everything(self._transport, query, _decode_keys, f"read the edges {collection}")
+        await self.delete_keys(collection, keys)
 
     async def drop(self, collection: str) -> None:
         check_collection(collection)

@@ -163,15 +163,27 @@ def _selected(
     return text, bind
 
 
-def edges(collection: str, source: str | None, destination: str | None) -> Query:
-    """Both ends and the edge itself."""
-    text, bind = "FOR e IN @@collection", {"@collection": collection}
+def edges(collection: str, source: str | Sequence[str] | None, destination: str | None) -> Query:
+    """Both ends and the edge itself. source: any of several, where they are."""
+    text = "FOR e IN @@collection"
+    bind: dict[str, Any] = {"@collection": collection}
     if source is not None:
-        text, bind = text + " FILTER e._from == @source", {**bind, "source": source}
+        one = isinstance(source, str)
+        text += " FILTER e._from == @source" if one else " FILTER e._from IN @source"
+        bind["source"] = source if one else list(source)
     if destination is not None:
-        text, bind = text + " FILTER e._to == @destination", {**bind, "destination": destination}
+        text, bind["destination"] = text + " FILTER e._to == @destination", destination
     returned = '[e._from, e._to, UNSET(e, "_key", "_id", "_rev", "_from", "_to")]'
     return Query(f"{text} SORT e._from, e._to RETURN {returned}", bind, 1000)
+
+
+def edge_keys(collection: str, sources: Sequence[str]) -> Query:
+    """The keys of the edges that leave any of these documents."""
+    return Query(
+        "FOR e IN @@collection FILTER e._from IN @sources RETURN e._key",
+        {"@collection": collection, "sources": list(sources)},
+        20_000,
+    )
 
 
 class Page(msgspec.Struct, Generic[T]):

@@ -88,7 +88,7 @@ class RecordKind(ABC):
     records tell of others, and may go on for weeks.
     chained: whether a record tells too which one follows it (`break_between`).
     bar_fields: the stored fields of a bar's open, high, low and close price and of its volume; None: no bars are made
-    of such records.
+    of such records. quote_volume: of a record that is a bar itself, the stored field of its volume in quote units.
     noun: a record in a sentence. schema: the name of the message's JSON Schema; empty: `name`. notes: JSON Schema
     keywords by field of `record`. example: a `record`, shown beside the schema and imitated by dummy-service; None:
     neither.
@@ -111,6 +111,7 @@ class RecordKind(ABC):
     is_ledger: ClassVar[bool] = False
     chained: ClassVar[bool] = False
     bar_fields: ClassVar[tuple[str, str, str, str, str] | None] = None
+    quote_volume: ClassVar[str] = ""
     schema: ClassVar[str] = ""
     noun: ClassVar[str] = "record"
     notes: ClassVar[Mapping[str, Mapping[str, Any]]] = {}

@@ -123,6 +123,8 @@ export const en = {
   "failure.topic-missing": "The topic is not there, or cannot be seen.",
   "failure.topic-replaced": "The topic was removed and made again.",
   "failure.messages-missing": "Messages of the topic are neither stored nor dead letters.",
+  "failure.input-not-proven": "It is not proven what a series has of what the graph sees.",
+  "failure.graph-incomplete": "Some snapshots of the graph are gone.",
   "failure.messages-expired": "The topic removed messages before they were read.",
   "failure.request-refused": "No workflow can be made of the request.",
   "finding.works": "Nothing is wrong.",

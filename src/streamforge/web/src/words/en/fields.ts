@@ -16,6 +16,7 @@ export const en = {
   "field.checkpoint_seconds": "Whole book every, seconds",
   "field.loader-ws-orderbook.limit": "Levels of a snapshot",
   "target.arango-candles": "Stores the candles of a topic.",
+  "target.graph-builder": "Makes graphs of the coins that move together.",
   "target.arango-connector": "Stores the JSON objects of a topic of any producer.",
   "target.arango-orderbook": "Stores order books, and how far they can be trusted.",
   "target.arango-trades": "Stores the trades of a topic, single or aggregated.",

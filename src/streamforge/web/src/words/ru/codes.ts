@@ -126,6 +126,8 @@ export const ru: Translation<typeof en> = {
   "failure.topic-missing": "Темы нет, или её не видно.",
   "failure.topic-replaced": "Тему удалили и создали снова.",
   "failure.messages-missing": "Часть сообщений темы не сохранена и не стала недоставленными записями.",
+  "failure.input-not-proven": "Не доказано, что есть в ряду из того, что видит граф.",
+  "failure.graph-incomplete": "Часть снимков графа пропала.",
   "failure.messages-expired": "Тема удалила сообщения раньше, чем их прочитали.",
   "failure.request-refused": "По этому запросу нельзя создать рабочий процесс.",
   "finding.works": "Всё в порядке.",

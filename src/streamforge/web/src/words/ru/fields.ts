@@ -18,6 +18,7 @@ export const ru: Translation<typeof en> = {
   "field.checkpoint_seconds": "Вся книга раз в, секунд",
   "field.loader-ws-orderbook.limit": "Уровней в снимке",
   "target.arango-candles": "Сохраняет свечи из темы.",
+  "target.graph-builder": "Строит графы монет, которые движутся вместе.",
   "target.arango-connector": "Сохраняет объекты JSON из темы любого отправителя.",
   "target.arango-orderbook": "Сохраняет книги заявок и то, насколько им можно доверять.",
   "target.arango-trades": "Сохраняет сделки из темы, отдельные или объединённые.",

@@ -174,6 +174,12 @@ class EmbeddedStore:
     ) -> Sequence[Edge]:
         return await self._linking.run(self._linked.links, collection, source, destination)
 
+    async def links_from(self, collection: str, sources: Sequence[str]) -> Sequence[Edge]:
+        return await self._linking.run(self._linked.links_from, collection, sources)
+
+    async def unlink(self, collection: str, sources: Sequence[str]) -> None:
+        await self._linking.run(self._linked.unlink, collection, sources)
+
     async def usage(self) -> Usage:
         return Usage(used_bytes=await self._reading.run(_size, self._directory))
 
@@ -236,6 +242,19 @@ class Edges:
                 values,
             ).fetchall()
         return list(starmap(Edge, rows))
+
+    def links_from(self, collection: str, sources: Sequence[str]) -> list[Edge]:
+        """The edges of these sources, sorted."""
+        return [edge for source in sorted(set(sources)) for edge in self.links(collection, source, None)]
+
+    def unlink(self, collection: str, sources: Sequence[str]) -> None:
+        """Remove the edges of these sources, all or none."""
+        check_name(collection)
+        connection = self._file.get()
+        with sqlite.transaction(connection, self._file.path):
+            connection.executemany(
+                "DELETE FROM edges WHERE collection = ? AND source = ?", [(collection, one) for one in sources]
+            )
 
 
 def _size(directory: Path) -> int:

@@ -140,6 +140,7 @@ class Candles(RecordKind):
     archive = KlineFiles()
     streaming = KlineStream()
     bar_fields = ("open", "high", "low", "close", "volume")
+    quote_volume = "quote_asset_volume"
     noun = schema = "candle"
     notes = _NOTES
     example = _EXAMPLE

@@ -1,0 +1,1 @@
+"""Graphs of assets, and models on them, made of stored series."""

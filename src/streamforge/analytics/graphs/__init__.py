@@ -1,0 +1,1 @@
+"""Graphs of assets: who moved with whom, told at each moment from bars that were closed by then."""

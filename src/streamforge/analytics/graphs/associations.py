@@ -1,0 +1,142 @@
+"""How strongly coins are associated: of the returns of a window a matrix with a number for each pair."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from streamforge.analytics.graphs.definition import GraphDefinition, Method
+from streamforge.analytics.graphs.panel import Floats
+
+_RIDGES = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8)
+
+
+def associations(definition: GraphDefinition, returns: Floats) -> Floats:
+    """A row and a column for each coin; NaN on the diagonal, and where a pair has too few returns or one never moves.
+
+    returns: a row for each bar, a column for each coin, NaN where there is none; `lag` rows more than the window has.
+    Of lead_lag the row leads: [i, j] is of the returns of i and those of j `lag` bars later. The others are symmetric.
+    """
+    least = max(3, math.ceil(definition.min_overlap * definition.window))
+    if definition.method is Method.LEAD_LAG:
+        found = _correlations(returns[: -definition.lag], returns[definition.lag :], least)
+    elif definition.method is Method.SPEARMAN:
+        ranks = _ranks(returns)
+        found = _correlations(ranks, ranks, least)
+    else:
+        found = _correlations(returns, returns, least)
+        if definition.method is Method.PARTIAL:
+            found = _partial(found, returns)
+    np.fill_diagonal(found, np.nan)
+    return found
+
+
+def _correlations(left: Floats, right: Floats, least: int) -> Floats:
+    """Of each column of `left` with each of `right`, over the rows that both have; NaN below `least` rows."""
+    if np.isnan(left).any() or (right is not left and np.isnan(right).any()):
+        return _pairwise(left, right, least)
+    if len(left) < least:
+        return np.full((left.shape[1], right.shape[1]), np.nan)
+    one = _standardized(left)
+    other = one if right is left else _standardized(right)
+    # Of a matrix with itself half is computed, and the two halves are equal to the last bit.
+    found: Floats = one.T @ other
+    return np.clip(found, -1.0, 1.0, out=found)
+
+
+def _standardized(values: Floats) -> Floats:
+    """Columns with mean 0 and length 1; NaN where a column does not vary."""
+    centred = values - values.mean(axis=0)
+    length = np.sqrt(np.einsum("ij,ij->j", centred, centred))
+    # Of equal numbers the mean may be off by a rounding.
+    flat = values.max(axis=0) == values.min(axis=0) if len(values) else np.ones(values.shape[1], dtype=bool)
+    length[flat | (length == 0)] = np.nan
+    centred /= length
+    return np.asarray(centred)
+
+
+def _pairwise(left: Floats, right: Floats, least: int) -> Floats:
+    """As `_correlations`, where some are NaN."""
+    seen_left, seen_right = np.isfinite(left), np.isfinite(right)
+    # Centred and scaled as a whole first, so that nothing is lost where sums are taken from sums.
+    one, other = _filled(left, seen_left), _filled(right, seen_right)
+    here, there = seen_left.astype(np.float64), seen_right.astype(np.float64)
+    count = here.T @ there
+    sums, others = one.T @ there, here.T @ other
+    with np.errstate(divide="ignore", invalid="ignore"):
+        covariance = one.T @ other - sums * others / count
+        spread = (one * one).T @ there - sums * sums / count
+        spread_of_other = here.T @ (other * other) - others * others / count
+        found = covariance / np.sqrt(spread * spread_of_other)
+    varies = (spread > 1e-9 * count) & (spread_of_other > 1e-9 * count)
+    found[~varies | (count < least)] = np.nan
+    return np.clip(found, -1.0, 1.0, out=found)
+
+
+def _filled(values: Floats, seen: np.ndarray[tuple[int, ...], np.dtype[np.bool_]]) -> Floats:
+    """Columns with mean 0 and deviation 1 over what is seen; 0 where nothing is."""
+    count = np.maximum(1, seen.sum(axis=0))
+    known = np.where(seen, values, 0.0)
+    centred = np.where(seen, known - known.sum(axis=0) / count, 0.0)
+    deviation = np.sqrt(np.einsum("ij,ij->j", centred, centred) / count)
+    largest = np.where(seen, np.abs(known), 0.0).max(axis=0, initial=0.0)
+    centred[:, deviation <= 1e-12 * largest] = 0.0
+    np.divide(centred, deviation, out=centred, where=deviation > 0)
+    return centred
+
+
+def _ranks(values: Floats) -> Floats:
+    """Of each column the ranks among what it has, equal numbers with the mean of theirs; NaN stays."""
+    found = np.full(values.shape, np.nan)
+    for column in range(values.shape[1]):
+        seen = np.isfinite(values[:, column])
+        _, place, counts = np.unique(values[seen, column], return_inverse=True, return_counts=True)
+        last = np.cumsum(counts)
+        found[seen, column] = (last - (counts - 1) / 2)[place]
+    return found
+
+
+def _partial(correlations: Floats, returns: Floats) -> Floats:
+    """Partial correlations by the inverse of the correlations, which are shrunk towards none as far as their errors
+    ask for it (Schäfer and Strimmer 2005). Coins without a correlation to some other have none to any."""
+    found = np.full(correlations.shape, np.nan)
+    usable = _complete(correlations)
+    if len(usable) < 2:
+        return found
+    matrix = correlations[np.ix_(usable, usable)]
+    np.fill_diagonal(matrix, 0.0)
+    one = _filled(returns[:, usable], np.isfinite(returns[:, usable]))
+    n = len(one)
+    squares = one * one
+    errors = np.maximum(0.0, squares.T @ squares - (one.T @ one) ** 2 / n) * n / (n - 1) ** 3
+    np.fill_diagonal(errors, 0.0)
+    total = float((matrix * matrix).sum())
+    shrinkage = min(1.0, max(0.0, float(errors.sum()) / total)) if total > 0 else 1.0
+    for more in _RIDGES:
+        strength = 1.0 - (1.0 - shrinkage) * (1.0 - more)
+        shrunk = (1.0 - strength) * matrix
+        np.fill_diagonal(shrunk, 1.0)
+        try:
+            np.linalg.cholesky(shrunk)
+        except np.linalg.LinAlgError:  # pairs of different rows need not fit together
+            continue
+        inverse = np.linalg.inv(shrunk)
+        scale = np.sqrt(np.diag(inverse))
+        partial = -inverse / np.outer(scale, scale)
+        found[np.ix_(usable, usable)] = np.clip((partial + partial.T) / 2, -1.0, 1.0)
+        return found
+    return found
+
+
+def _complete(correlations: Floats) -> list[int]:
+    """Of the coins as many as have a correlation with all others that are left; those with the fewest go first."""
+    missing = np.isnan(correlations)
+    np.fill_diagonal(missing, False)
+    left = list(range(len(correlations)))
+    while left:
+        counts = missing[np.ix_(left, left)].sum(axis=1)
+        if not counts.max():
+            break
+        left.pop(len(left) - 1 - int(counts[::-1].argmax()))
+    return left

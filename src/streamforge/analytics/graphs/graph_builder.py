@@ -1,0 +1,101 @@
+"""Makes a graph part by part: what was made of the same bars before is taken over, by whichever process it was made."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+import msgspec
+
+from streamforge.analytics.graphs import graph_tables, manifest
+from streamforge.analytics.graphs.definition import GraphDefinition
+from streamforge.analytics.graphs.manifest import GraphFile, GraphManifest, PartitionEntry, SeriesRun
+from streamforge.analytics.graphs.panel import Panel
+from streamforge.analytics.graphs.partitions import Partition, partition_id, partitions
+from streamforge.analytics.graphs.snapshot import Snapshot, SnapshotBuilder
+from streamforge_utils.ports.object_store import NoObject, ObjectStore
+
+Keep = Callable[[Sequence[Snapshot]], Awaitable[None]]
+"""Stores the snapshots of a part; doing it twice leaves the same as once."""
+_ID_LENGTH = 16
+
+
+class GraphBuilder:
+    """Makes one graph. Its files lie in the objects below `graphs/NAME/`."""
+
+    def __init__(self, name: str, definition: GraphDefinition, objects: ObjectStore, keep: Keep) -> None:
+        self._name = name
+        self._definition = definition
+        self._objects = objects
+        self._keep = keep
+        self._snapshots = SnapshotBuilder(definition)
+
+    async def build(
+        self,
+        panel: Panel,
+        type_name: str,
+        span: tuple[int, int],
+        inputs: Mapping[str, Sequence[SeriesRun]],
+        progress: Callable[[PartitionEntry], Awaitable[None]],
+    ) -> GraphManifest:
+        """Make the snapshots of the half-open range, and the manifest that names them; it is stored last.
+
+        panel: bars from the first that counts for the first snapshot. inputs: by symbol its verdicts. progress: is told
+        of each part. Raises what the store of objects and `keep` raise; begun again it goes on where it was.
+        """
+        entries = []
+        for partition in partitions(self._definition, *span):
+            entry = await self._partition(partition, panel)
+            entries.append(entry)
+            await progress(entry)
+        found = manifest.made(self._name, self._definition, type_name, span, inputs, entries)
+        await self._objects.put(manifest.manifest_name(self._name, found.graph_id), manifest.encoded(found))
+        return found
+
+    async def _partition(self, partition: Partition, panel: Panel) -> PartitionEntry:
+        own_id = await asyncio.to_thread(partition_id, self._definition, partition, panel)
+        place = f"graphs/{self._name}/parts/{partition.name}-{own_id[:_ID_LENGTH]}"
+        known = await self._known(f"{place}.json")
+        if known is not None and known.id == own_id:
+            return known
+        snapshots, files = await asyncio.to_thread(self._made, partition, panel)
+        for table, (_, content) in files.items():
+            await self._objects.put(f"{place}-{table}.parquet", content)
+        await self._keep(snapshots)
+        entry = PartitionEntry(
+            name=partition.name,
+            id=own_id,
+            first_ms=partition.times[0],
+            last_ms=partition.times[-1],
+            snapshots=len(snapshots),
+            edges=sum(len(one.edges.sources) for one in snapshots),
+            sha256=hashlib.sha256(b"".join(one.content() for one in snapshots)).hexdigest(),
+            files={
+                str(table): GraphFile(
+                    name=f"{place}-{table}.parquet",
+                    rows=rows,
+                    size=len(content),
+                    sha256=hashlib.sha256(content).hexdigest(),
+                )
+                for table, (rows, content) in files.items()
+            },
+        )
+        # Last: where it is, all that it names is there.
+        await self._objects.put(f"{place}.json", manifest.encoded(entry))
+        return entry
+
+    def _made(
+        self, partition: Partition, panel: Panel
+    ) -> tuple[list[Snapshot], dict[graph_tables.Table, tuple[int, bytes]]]:
+        snapshots = [*self._snapshots.series(panel, partition.times)]
+        made = graph_tables.tables(self._definition, snapshots)
+        return snapshots, {name: (table.num_rows, graph_tables.parquet(table)) for name, table in made.items()}
+
+    async def _known(self, name: str) -> PartitionEntry | None:
+        """The part as it was made before; None: it was not, or it cannot be read, and is made again."""
+        try:
+            text = b"".join([block async for block in self._objects.get(name)])
+            return msgspec.json.decode(text, type=PartitionEntry)
+        except (NoObject, msgspec.MsgspecError, UnicodeDecodeError):
+            return None

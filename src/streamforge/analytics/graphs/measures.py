@@ -1,0 +1,74 @@
+"""What a snapshot's shape tells: of each coin its place in the graph, of the graph how much it holds together."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamforge.analytics.graphs.selection import UNITS, Edges, spanning_tree
+
+_DAMPING = 0.85
+_ROUNDS = 50
+
+
+class CoinMeasures(NamedTuple):
+    """Of each coin, in the graph without directions. degree: how many others it is joined to. strength: the sizes of
+    these edges in all, in millionths. clustering: which share of the pairs of these others are joined. pagerank: the
+    share of a walk along edges, by their sizes, that is spent there."""
+
+    degree: NDArray[np.int32]
+    strength: NDArray[np.int64]
+    clustering: NDArray[np.float32]
+    pagerank: NDArray[np.float32]
+
+
+def coin_measures(edges: Edges, count: int) -> CoinMeasures:
+    """Of each of `count` coins, by the edges of a snapshot."""
+    sizes = np.zeros((count, count), dtype=np.int32)
+    np.maximum.at(sizes, (edges.sources, edges.targets), np.abs(edges.weights))
+    sizes = np.maximum(sizes, sizes.T)
+    joined = sizes > 0
+    degree = joined.sum(axis=1, dtype=np.int32)
+    ends, others = np.nonzero(np.triu(joined))
+    triangles = np.zeros(count, dtype=np.int64)
+    common = (joined[ends] & joined[others]).sum(axis=1)
+    np.add.at(triangles, ends, common)
+    np.add.at(triangles, others, common)
+    pairs = np.maximum(1, degree.astype(np.int64) * (degree - 1))
+    strength = sizes.sum(axis=1, dtype=np.int64)
+    return CoinMeasures(degree, strength, (triangles / pairs).astype(np.float32), _pagerank(sizes, strength))
+
+
+def _pagerank(sizes: NDArray[np.int32], strength: NDArray[np.int64]) -> NDArray[np.float32]:
+    count = len(sizes)
+    if not count:
+        return np.empty(0, dtype=np.float32)
+    share = sizes / np.maximum(1, strength)[:, np.newaxis]
+    alone = strength == 0
+    rank = np.full(count, 1.0 / count)
+    for _ in range(_ROUNDS):
+        spread = rank[alone].sum() / count
+        rank = (1 - _DAMPING) / count + _DAMPING * (rank @ share + spread)
+    return rank.astype(np.float32)
+
+
+def tree_length(weights: NDArray[np.int32], known: NDArray[np.bool_]) -> int | None:
+    """The length of the shortest tree that spans the coins, in millionths: the distance of two is the square root of
+    2 · (1 - their association). None: they are not all joined. weights: symmetric, in millionths."""
+    count = len(weights)
+    if count < 2:
+        return None
+    sources, targets = spanning_tree(np.where(known, weights + UNITS + 1, 0))
+    if len(sources) < count - 1:
+        return None
+    distances = np.sqrt(2.0 * UNITS * (UNITS - weights[sources, targets].astype(np.int64)))
+    return int(np.rint(distances).astype(np.int64).sum())
+
+
+def turnover(now: NDArray[np.int64], before: NDArray[np.int64]) -> float | None:
+    """Which share of the edges of two snapshots is in one of them alone. now, before: a unique number for each edge."""
+    both = len(np.intersect1d(now, before, assume_unique=True))
+    either = len(now) + len(before) - both
+    return None if either == 0 else 1.0 - both / either

@@ -1,0 +1,119 @@
+"""Bars of many coins on one grid, and what of them a moment can see."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from streamforge_utils.model.errors import InvalidInput
+
+Floats = NDArray[np.float64]
+
+
+class Hash(Protocol):
+    """One of hashlib's."""
+
+    def update(self, data: bytes, /) -> None: ...
+
+
+class Bars:
+    """Bars of one coin. times: when they open, unix milliseconds, ascending; closes and quote volumes beside them."""
+
+    __slots__ = ("closes", "times", "volumes")
+
+    def __init__(self, times: Iterable[int], closes: Iterable[float], volumes: Iterable[float]) -> None:
+        self.times = np.asarray(list(times) if not isinstance(times, np.ndarray) else times, dtype=np.int64)
+        self.closes = np.asarray(list(closes) if not isinstance(closes, np.ndarray) else closes, dtype=np.float64)
+        self.volumes = np.asarray(list(volumes) if not isinstance(volumes, np.ndarray) else volumes, dtype=np.float64)
+
+
+class Window:
+    """The bars that a moment sees, and no others: copies, the last row is of the last closed bar.
+
+    symbols: ascending. closes, returns (of logarithms), volumes (quote): a row for each bar of the grid, a column for
+    each coin; NaN where there is none.
+    """
+
+    __slots__ = ("closes", "returns", "symbols", "time_ms", "volumes")
+
+    def __init__(self, time_ms: int, symbols: Sequence[str], closes: Floats, returns: Floats, volumes: Floats) -> None:
+        self.time_ms = time_ms
+        self.symbols = tuple(symbols)
+        self.closes = closes
+        self.returns = returns
+        self.volumes = volumes
+
+
+class Panel:
+    """Bars of many coins, whose rows are the steps of a grid from `start_ms` on."""
+
+    def __init__(self, start_ms: int, bar_ms: int, symbols: Sequence[str], closes: Floats, volumes: Floats) -> None:
+        self.start_ms = start_ms
+        self.bar_ms = bar_ms
+        self.symbols = tuple(symbols)
+        self._closes = closes
+        self._volumes = volumes
+        self._returns = np.full(closes.shape, np.nan)
+        self._returns[1:] = np.diff(np.log(closes), axis=0)
+
+    @classmethod
+    def of(cls, bars: Mapping[str, Bars], *, start_ms: int, end_ms: int, bar_ms: int) -> Panel:
+        """The bars that open in the half-open range, which begins on the grid.
+
+        Raises InvalidInput for a bar that is not on the grid, a time that comes twice, and a close that is no price.
+        """
+        symbols = sorted(bars)
+        rows = max(0, -(-(end_ms - start_ms) // bar_ms))
+        closes = np.full((rows, len(symbols)), np.nan)
+        volumes = np.full((rows, len(symbols)), np.nan)
+        for column, symbol in enumerate(symbols):
+            own = bars[symbol]
+            within = (own.times >= start_ms) & (own.times < end_ms)
+            times, prices, amounts = own.times[within], own.closes[within], own.volumes[within]
+            at, off = np.divmod(times - start_ms, bar_ms)
+            _require(symbol, times, off != 0, "is not on the grid of the bars: name series of one interval")
+            _require(
+                symbol, times[1:], np.diff(times) <= 0, "is not after the one before: give each bar once, in order"
+            )
+            usable = np.isfinite(prices) & (prices > 0)
+            _require(symbol, times, ~usable, "has a close that is no price: mend or remove the bar")
+            usable = np.isfinite(amounts) & (amounts >= 0)
+            _require(symbol, times, ~usable, "has a quote volume that is no amount: mend or remove the bar")
+            closes[at, column] = prices
+            volumes[at, column] = amounts
+        return cls(start_ms, bar_ms, symbols, closes, volumes)
+
+    def before(self, time_ms: int, rows: int) -> Window:
+        """The last `rows` bars that are closed at `time_ms`. Those that the panel does not reach back to are NaN."""
+        end = (time_ms - self.start_ms) // self.bar_ms
+        bars = [_rows(one, end - rows, end) for one in (self._closes, self._returns, self._volumes)]
+        return Window(time_ms, self.symbols, *bars)
+
+    def add_to(self, hash: Hash, start_ms: int, end_ms: int) -> None:
+        """Add what there is of the bars that open at `start_ms` or later, and are closed at `end_ms`: of coins that
+        have any, in order."""
+        first, end = ((time_ms - self.start_ms) // self.bar_ms for time_ms in (start_ms, end_ms))
+        closes, volumes = (_rows(one, first, end) for one in (self._closes, self._volumes))
+        there = np.isfinite(closes).any(axis=0)
+        hash.update("\n".join(np.asarray(self.symbols, dtype=object)[there].tolist()).encode())
+        for values in (closes, volumes):
+            hash.update(np.ascontiguousarray(values[:, there].T, dtype="<f8").tobytes())
+
+
+def _rows(bars: Floats, first: int, end: int) -> Floats:
+    """A copy of the rows from `first` to before `end`; NaN for those that are not there."""
+    if first >= 0 and end <= len(bars):
+        return bars[first:end].copy()
+    found = np.full((end - first, bars.shape[1]), np.nan)
+    low, high = max(0, first), min(len(bars), end)
+    if low < high:
+        found[low - first : high - first] = bars[low:high]
+    return found
+
+
+def _require(symbol: str, times: NDArray[np.int64], bad: NDArray[np.bool_], reason: str) -> None:
+    if bad.any():
+        raise InvalidInput("inputs", f"{symbol}: the bar at {int(times[int(bad.argmax())])} (unix ms) {reason}")

@@ -1,0 +1,104 @@
+"""The JSON that the API answers about graphs."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import msgspec
+
+from streamforge.manager.answers import Moment, example, meaning
+
+
+class GraphSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """A graph as it was last found whole."""
+
+    graph: Annotated[str, example("top400")]
+    graph_id: Annotated[str, meaning("Equal ids, equal bytes: a hash of definition, inputs and the way of making.")]
+    queue_id: Annotated[str, meaning("The workflow that made it.")]
+    type: Annotated[str, meaning("Of its series.", "api_candles_1h")]
+    symbols: Annotated[int, meaning("Of how many series it is made.")]
+    start: Moment
+    end: Annotated[Moment, meaning("Its snapshots lie from `start` to before `end`.")]
+    snapshots: int
+    edges: Annotated[int, meaning("Of all snapshots.")]
+    made_at: Moment
+
+
+class Graphs(msgspec.Struct, frozen=True, kw_only=True):
+    """A page of graphs. cursor: gives the next page; none at the end."""
+
+    graphs: list[GraphSummary]
+    cursor: str | None = None
+
+
+class GraphFileAnswer(msgspec.Struct, frozen=True, kw_only=True):
+    """A file of Parquet in the store of objects."""
+
+    table: Annotated[str, meaning("`edges`, `nodes` or `snapshots`.")]
+    name: str
+    rows: int
+    size: int
+    sha256: str
+
+
+class Graph(GraphSummary, frozen=True, kw_only=True):
+    """A graph, how it is defined, and where its files lie."""
+
+    definition: Annotated[dict[str, Any], meaning("As POST /graphs takes it, with all that has a default.")]
+    sha256: Annotated[str, meaning("Of all its snapshots.")]
+    data_version: Annotated[str, meaning("A hash of what was known of the inputs, and of their bars.")]
+    manifest: Annotated[str, meaning("The name of the object that lists all files with their checksums.")]
+    files: list[GraphFileAnswer]
+
+
+class GraphSnapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """What a snapshot adds up to. It was made of bars that were closed at `at`."""
+
+    at: Moment
+    time: Annotated[int, meaning("The same, unix milliseconds.")]
+    sha256: str
+    coins: int
+    edges: int
+    tree_length: Annotated[
+        float | None, meaning("Of the shortest tree that spans the coins; short when all move together.")
+    ] = None
+    turnover: Annotated[
+        float | None, meaning("The share of edges that are not those of the snapshot a step before, of both.")
+    ] = None
+
+
+class GraphSnapshots(msgspec.Struct, frozen=True, kw_only=True):
+    """The stored snapshots of a range, oldest first."""
+
+    graph: str
+    snapshots: list[GraphSnapshot]
+
+
+class GraphNode(msgspec.Struct, frozen=True, kw_only=True):
+    """A coin in a snapshot. values: its features, and its measures where there are any."""
+
+    symbol: str
+    values: dict[str, float | None]
+
+
+class GraphEdge(msgspec.Struct, frozen=True, kw_only=True):
+    """An edge. Of a graph of the largest it leads to the coin whose largest it is; of lead_lag to the follower."""
+
+    source: str
+    target: str
+    weight: float
+
+
+class GraphMoment(GraphSnapshot, frozen=True, kw_only=True):
+    """The graph of one moment."""
+
+    graph: str
+    nodes: list[GraphNode]
+    links: Annotated[list[GraphEdge], meaning("The largest first.")]
+
+
+class RemovedGraph(msgspec.Struct, frozen=True, kw_only=True):
+    """That a graph was removed."""
+
+    graph: str
+    objects_removed: int

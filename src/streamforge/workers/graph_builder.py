@@ -1,0 +1,112 @@
+"""Makes the graphs of assets of stored bars: snapshots as documents with edges, and all of them as Parquet."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from enum import StrEnum
+from functools import partial
+from typing import TYPE_CHECKING, Annotated
+
+import msgspec
+
+from streamforge_utils.model.errors import ConfigError
+from streamforge_utils.runtime.context import Context
+from streamforge_utils.runtime.worker_definition import Definition, Role, Use
+
+if TYPE_CHECKING:
+    from streamforge.analytics.graphs.manifest import PartitionEntry
+    from streamforge.analytics.graphs.order import GraphOrder
+    from streamforge.analytics.graphs.snapshot import Snapshot
+
+TYPE = "gnn_graph"
+PATIENCE_S = 60.0
+DAY_MS = 86_400_000
+_AT_ONCE = 2_000
+
+
+class Stored(StrEnum):
+    """Which snapshots become documents: one a day, all, or none; all lie in the files."""
+
+    DAILY = "daily"
+    ALL = "all"
+    NONE = "none"
+
+
+class GraphBuilderParameters(msgspec.Struct, frozen=True, kw_only=True):
+    """What can be chosen for it."""
+
+    stored: Annotated[
+        Stored,
+        msgspec.Meta(
+            description="which snapshots become documents and edges: `daily` (those of midnight UTC), `all` or `none`"
+        ),
+    ] = Stored.DAILY
+    threads: Annotated[
+        int, msgspec.Meta(ge=1, le=64, description="threads of the arithmetic; more than 1 may change last digits")
+    ] = 1
+
+
+async def build(ctx: Context[GraphBuilderParameters]) -> None:
+    """Make the graph that the order of the workflow names."""
+    # Read when the arithmetic is imported: that must not have happened before.
+    os.environ |= dict.fromkeys(
+        ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(ctx.parameters.threads)
+    )
+    try:
+        from streamforge.analytics.graphs.graph_builder import GraphBuilder
+        from streamforge.analytics.graphs.manifest import manifest_name
+        from streamforge.analytics.graphs.order import Made, made_name, order_name, read_order
+        from streamforge.analytics.graphs.stored_bars import read_panel
+    except ImportError as error:
+        raise ConfigError(
+            f"{error.name} is not installed, which graphs need: install streamforge-market-data[graph]"
+        ) from error
+    name = order_name(ctx.queue_id)
+    order = read_order(b"".join([block async for block in ctx.objects.get(name)]), name)
+    panel = await read_panel(ctx.store, order)
+    total = len(order.times)
+    keeper = _Keeper(ctx, order)
+
+    async def told(entry: PartitionEntry) -> None:
+        ctx.progress.records += entry.snapshots
+        ctx.progress.position = entry.last_ms
+        ctx.progress.share = min(1.0, ctx.progress.records / total)
+
+    builder = GraphBuilder(order.graph, order.definition, ctx.objects, keeper.keep)
+    found = await builder.build(panel, order.type, (order.start_ms, order.end_ms), order.runs(), told)
+    said = Made(manifest=manifest_name(order.graph, found.graph_id), graph_id=found.graph_id)
+    await ctx.put_object(made_name(ctx.queue_id), msgspec.json.encode(said), patience_s=PATIENCE_S)
+    await ctx.note({"graph_id": found.graph_id, "sha256": found.sha256, "edges": found.edges})
+    ctx.log.info("the graph is made", graph=order.graph, snapshots=found.snapshots, edges=found.edges)
+
+
+class _Keeper:
+    """Stores snapshots as documents; one that is stored is left alone, and what another one of its moment left goes."""
+
+    def __init__(self, ctx: Context[GraphBuilderParameters], order: GraphOrder) -> None:
+        from streamforge.analytics.graphs.graph_documents import GraphDocuments
+
+        self._ctx = ctx
+        self._documents = GraphDocuments(order.graph, order.definition, order.inputs)
+
+    async def keep(self, snapshots: Sequence[Snapshot]) -> None:
+        stored = self._ctx.parameters.stored
+        if stored is Stored.NONE:
+            return
+        for one in snapshots:
+            if stored is Stored.ALL or one.time_ms % DAY_MS == 0:
+                keep = partial(self._documents.keep, self._ctx.store, one, self._ctx.clock.now_ms())
+                await self._ctx.with_store(keep, patience_s=PATIENCE_S)
+
+
+DEFINITION = Definition(
+    target="graph-builder",
+    summary="makes graphs of assets of stored bars",
+    role=Role.ANALYST,
+    types=(TYPE,),
+    parameters=GraphBuilderParameters,
+    uses=frozenset({Use.STORE, Use.OBJECTS}),
+    run=build,
+    defaults={"KAFKA_TOPIC": "{QUEUE_ID}-data", "COLLECTION_NAME": "{QUEUE_ID}", "TIME_RANGE": "1970-01-01"},
+)

@@ -1,0 +1,270 @@
+"""graph-builder on the embedded store and a folder of objects: what it makes of stored bars."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import msgspec
+import pytest
+
+from streamforge.analytics.graphs.definition import read_definition
+from streamforge.analytics.graphs.manifest import GraphManifest, manifest_name, read_manifest
+from streamforge.analytics.graphs.order import (
+    GraphOrder,
+    check_graph_name,
+    check_type,
+    order_name,
+    read_order,
+    unsettled,
+)
+from streamforge.analytics.graphs.snapshot import SnapshotBuilder
+from streamforge.workers.graph_builder import DEFINITION
+from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
+from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.model.errors import InvalidInput, PermanentError
+from streamforge_utils.model.kinds.registry import kind_of, series_of
+from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.ports.store import Document
+from tests.analytics.graphs.random_markets import DAY_MS, START_MS, Market, drawn_market, panel_of
+from tests.doubles import faulty
+from tests.runtime.rig import QUEUE, Rig, last
+
+TYPE = "api_candles_1h"
+DAYS = 5
+SPAN = (START_MS + 2 * DAY_MS, START_MS + DAYS * DAY_MS)
+DAILY = read_definition(
+    {
+        "interval": "1h",
+        "window": 12,
+        "step": 12,
+        "top_k": 2,
+        "features": ["return_30"],
+        "universe": {"min_volatility": 0},
+    }
+)
+
+
+class Builder(Rig):
+    """A graph-builder, and the store with the bars that it reads."""
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(folder)
+        for name in ("STREAMFORGE_UPSTREAM", "KAFKA_TOPIC", "COLLECTION_NAME", "TIME_RANGE"):
+            del self.environment[name]
+        self.environment |= {"SYMBOL": "G", "TYPE": "gnn_graph"}
+        self.objects = ObjectFolder(folder / "objects")
+
+    async def fill(self, market: Market, version: int = 1) -> None:
+        for symbol, bars in market.items():
+            series = series_of(symbol, TYPE)
+            kind = kind_of(series)
+            documents = [
+                Document(kind.key(series, time), version, msgspec.json.encode(_candle(symbol, time, *bar)))
+                for time, bar in bars.items()
+            ]
+            await self.stored.upsert("bars", documents)
+
+    async def order(self, market: Market, **changes: Any) -> GraphOrder:
+        inputs = {symbol: _segments(bars) for symbol, bars in market.items()}
+        made = GraphOrder(graph="g", definition=DAILY, type=TYPE, start_ms=SPAN[0], end_ms=SPAN[1], inputs=inputs)
+        made = msgspec.structs.replace(made, **changes)
+        await self.objects.put(order_name(QUEUE), msgspec.json.encode(made))
+        return made
+
+    async def manifest(self) -> GraphManifest:
+        event, progress = last(await self.events())
+        assert (event.event, progress.share) == ("finished", 1)
+        name = manifest_name("g", (event.extra or {})["graph_id"])
+        return read_manifest(b"".join([block async for block in self.objects.get(name)]), name)
+
+    async def documents(self, what: str) -> dict[str, Any]:
+        return {one.key: json.loads(one.body) for one in await self.stored.read(f"g_{what}", limit=10_000)}
+
+    async def pairs(self) -> dict[tuple[str, str], float]:
+        found = await self.stored.links("g_edges")
+        return {(one.source, one.destination): json.loads(one.body)["weight"] for one in found}
+
+
+def _candle(symbol: str, time: int, close: float, volume: float) -> dict[str, Any]:
+    amounts = ("volume", "taker_buy_base_asset_volume", "taker_buy_quote_asset_volume")
+    prices = dict.fromkeys(("open", "high", "low", "close"), close)
+    return {
+        "symbol": symbol,
+        "interval": "1h",
+        "open_time": time,
+        **prices,
+        **dict.fromkeys(amounts, 1.0),
+        "close_time": time + 3_599_999,
+        "quote_asset_volume": volume,
+        "number_of_trades": 1,
+    }
+
+
+def _segments(bars: dict[int, tuple[float, float]]) -> list[Segment]:
+    """What is stored, and holes that the exchange has."""
+    found = []
+    for time in range(START_MS, SPAN[1], 3_600_000):
+        there = time in bars
+        verdict, collection = (Verdict.STORED, "bars") if there else (Verdict.EXCHANGE, None)
+        found.append(
+            Segment(start_ms=time, end_ms=time + 3_600_000, verdict=verdict, collection=collection, records=int(there))
+        )
+    return found
+
+
+@pytest.fixture(scope="module")
+def market() -> Market:
+    return drawn_market(Random(3), DAILY, DAYS * 24)
+
+
+async def test_snapshots_become_files_and_those_of_midnight_documents(tmp_path: Path, market: Market) -> None:
+    rig = Builder(tmp_path)
+    await rig.prepare()
+    await rig.fill(market)
+    await rig.order(market)
+    assert await rig.live(DEFINITION) == 0
+    found = await rig.manifest()
+    assert (found.snapshots, found.type, sorted(found.inputs)) == (6, TYPE, sorted(market))
+    times = [*DAILY.snapshot_times(*SPAN)]
+    shots = {one.time_ms: one for one in SnapshotBuilder(DAILY).series(panel_of(market, DAILY), times)}
+    told = await rig.documents("snapshots")
+    assert {*map(int, told)} == {time for time in times if time % DAY_MS == 0}
+    for time, one in told.items():
+        assert one["sha256"] == shots[int(time)].sha256
+    nodes, pairs = await rig.documents("nodes"), await rig.pairs()
+    expected = {}
+    for key in map(int, told):
+        shot = shots[key]
+        assert {name for name in nodes if name.endswith(str(key))} == {f"{name}_{key}" for name in shot.symbols}
+        for source, target, weight in zip(*(column.tolist() for column in shot.edges), strict=True):
+            ends = [f"g_nodes/{shot.symbols[place]}_{key}" for place in (source, target)]
+            expected[ends[0], ends[1]] = weight / 1e6
+    assert pairs == expected
+    assert len(pairs) > 10
+    some = next(iter(nodes.values()))
+    assert {*some} == {"symbol", "time", "return_30", "degree", "strength", "clustering", "pagerank"}
+    await rig.close()
+
+
+async def test_done_again_it_stores_nothing_anew_and_a_repaired_bar_replaces_what_saw_it(
+    tmp_path: Path, market: Market
+) -> None:
+    rig = Builder(tmp_path)
+    await rig.prepare()
+    await rig.fill(market)
+    await rig.order(market)
+    assert await rig.live(DEFINITION) == 0
+    first, before, told = await rig.manifest(), await rig.pairs(), await rig.documents("snapshots")
+    rig.environment["STREAMFORGE_ATTEMPT"] = "2"
+    assert await rig.live(DEFINITION) == 0
+    assert await rig.manifest() == first
+    symbol = max(market, key=lambda one: len(market[one]))
+    at = SPAN[0] + DAY_MS + 3_600_000
+    repaired = {**market, symbol: {**market[symbol], at: (1.0, 1e6)}}
+    await rig.fill(repaired, version=2)
+    await rig.order(repaired)
+    rig.environment["STREAMFORGE_ATTEMPT"] = "3"
+    assert await rig.live(DEFINITION) == 0
+    changed, now = await rig.manifest(), await rig.documents("snapshots")
+    assert [one.id == old.id for one, old in zip(changed.partitions, first.partitions, strict=True)] == [
+        True,
+        False,
+        False,
+    ]
+    assert [one["sha256"] == told[key]["sha256"] for key, one in now.items()] == [True, True, False]
+    late = str(SPAN[0] + 2 * DAY_MS)
+    after = await rig.pairs()
+    assert {pair: after[pair] for pair in after if late not in pair[0]} == {
+        pair: before[pair] for pair in before if late not in pair[0]
+    }
+    (shot,) = SnapshotBuilder(DAILY).series(panel_of(repaired, DAILY), [int(late)])
+    assert len([pair for pair in after if late in pair[0]]) == len(shot.edges.sources)
+    await rig.close()
+
+
+async def test_fewer_bars_than_were_proven_are_told_by_name(tmp_path: Path, market: Market) -> None:
+    rig = Builder(tmp_path)
+    await rig.prepare()
+    symbol = min(market)
+    bars = [*market[symbol].items()]
+    await rig.fill({**market, symbol: dict(bars[:60] + bars[63:])})
+    await rig.order(market)
+    assert await rig.live(DEFINITION) == 1
+    event, _ = last(await rig.events())
+    assert event.event == "error"
+    assert f"bars holds 0 bars of {symbol}" in (event.error_message or "")
+    assert not await rig.documents("snapshots")
+    await rig.close()
+
+
+async def test_a_store_that_fails_for_a_while_costs_nothing(tmp_path: Path, market: Market) -> None:
+    rig = Builder(tmp_path)
+    await rig.prepare()
+    await rig.fill(market)
+    await rig.order(market)
+    rig.store.upserting = faulty.times(2, "the store is away")
+    assert await rig.live(DEFINITION) == 0
+    assert len(await rig.documents("snapshots")) == 3
+    await rig.close()
+
+
+async def test_without_numpy_it_says_what_to_install(
+    tmp_path: Path, market: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Builder(tmp_path)
+    await rig.prepare()
+    await rig.order(market)
+    for name in [name for name in sys.modules if name.startswith("streamforge.analytics")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    assert await rig.live(DEFINITION) == 2
+    event, _ = last(await rig.events())
+    assert "streamforge-market-data[graph]" in (event.error_message or "")
+    await rig.close()
+
+
+# Orders
+
+
+def test_what_a_graph_sees_begins_a_step_and_a_window_before_its_first_snapshot(market: Market) -> None:
+    order = GraphOrder(graph="g", definition=DAILY, type=TYPE, start_ms=SPAN[0], end_ms=SPAN[1], inputs={})
+    assert order.seen == TimeRange(SPAN[0] - (12 + 31) * 3_600_000, SPAN[1] - DAY_MS // 2)
+
+
+def test_the_first_range_that_is_not_proven_is_found() -> None:
+    def segment(start: int, end: int, verdict: Verdict) -> Segment:
+        return Segment(start_ms=start, end_ms=end, verdict=verdict)
+
+    stored, unknown = Verdict.STORED, Verdict.UNKNOWN
+    span = TimeRange(10, 20)
+    assert unsettled([segment(0, 30, stored)], span) is None
+    assert unsettled([segment(0, 15, stored), segment(15, 20, Verdict.CLOSED)], span) is None
+    assert unsettled([segment(12, 30, stored)], span) == span
+    assert unsettled([segment(0, 12, stored), segment(12, 14, unknown), segment(14, 30, stored)], span) == TimeRange(
+        12, 14
+    )
+    assert unsettled([segment(0, 12, stored)], span) == TimeRange(12, 20)
+    assert unsettled([], span) == span
+
+
+@pytest.mark.parametrize("name", ["", "G", "1g", "a" * 41, "a_b", "a/b", "г"])
+def test_names_that_a_graph_cannot_have(name: str) -> None:
+    with pytest.raises(InvalidInput, match="graph"):
+        check_graph_name(name)
+
+
+@pytest.mark.parametrize("type_name", ["api_trades", "ws_candles_1h", "api_candles_1d"])
+def test_types_that_a_graph_cannot_be_made_of(type_name: str) -> None:
+    with pytest.raises(InvalidInput):
+        check_type(DAILY, type_name)
+    assert check_type(DAILY, "api_candles_1h") == TYPE
+
+
+@pytest.mark.parametrize("text", [b"", b"[]", b'{"format": 9}'])
+def test_an_order_that_is_none_is_told_by_name(text: bytes) -> None:
+    with pytest.raises(PermanentError, match="orders/x"):
+        read_order(text, "orders/x")

@@ -153,7 +153,7 @@ def said(folder: Path, exchange: rig.Exchange, *words: str, code: int = 0) -> st
 
 def test_a_graph_is_built_and_looked_at_by_commands_and_from_python(exchange: rig.Exchange, tmp_path: Path) -> None:
     data, rest = tmp_path / "data", ["BTCUSDT,ETHUSDT,BNBUSDT", "api_candles_1d", "2024-08-10:2024-08-14"]
-    refused = said(data, exchange, "build", "three", *rest, "--window", "3", code=1)
+    refused = said(data, exchange, "build", "three", *rest, "--window", "3", code=2)
     assert "window" in refused
     built = ["build", "three", *rest, "--window", "8", "--step", "1", "--top-k", "1", "--feature", "return_3"]
     assert "finished" in said(data, exchange, *built, "--load-missing")

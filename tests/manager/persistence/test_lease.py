@@ -194,7 +194,7 @@ async def test_no_change_gets_through_without_the_lease_and_reading_needs_none(n
 
 
 def test_every_method_of_a_store_reads_or_changes() -> None:
-    assert METHODS.keys() - READING == {"upsert", "drop", "delete", "delete_keys", "put", "remove", "link"}
+    assert METHODS.keys() - READING == {"upsert", "drop", "delete", "delete_keys", "put", "remove", "link", "unlink"}
     assert methods(ObjectStore).keys() - READING == {"put", "delete"}
     assert METHODS.keys() | methods(ObjectStore).keys() >= READING
     assert fenced(MemoryStore(), allowed).upserts_at_once == MemoryStore().upserts_at_once

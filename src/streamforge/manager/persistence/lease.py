@@ -252,6 +252,7 @@ READING = frozenset(
         "find",
         "tally",
         "links",
+        "links_from",
         "usage",
         "close",
     }

@@ -85,7 +85,7 @@ def run_ladder(
         for fold in parts:
             part = Part(run_id, contender.name, seed, fold.number)
             test = [samples[at] for at in fold.test]
-            kept = checkpoints.load(part) if checkpoints else None
+            kept = None if checkpoints is None else checkpoints.load(part)
             values = None if kept is None else _decoded(kept, test)
             if values is None:
                 if own is None:
@@ -94,10 +94,10 @@ def run_ladder(
                 model.fit([own[at] for at in fold.train])
                 values = model.predict([own[at].blind() for at in fold.test])
                 _check(contender.name, test, values)
-                if checkpoints:
+                if checkpoints is not None:
                     checkpoints.save(part, _encoded(values))
             predicted += values
-            if progress:
+            if progress is not None:
                 progress(part, number * len(parts) + fold.number + 1, len(runs) * len(parts))
         found[contender.name][seed] = predicted
     return LadderRun([samples[at] for fold in parts for at in fold.test], found)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from streamforge.analytics.graphs.panel import Panel
+from streamforge.analytics.graphs.panel import Floats, Panel
 from streamforge.analytics.models import metrics
 from streamforge.analytics.models.card import Card, EvaluationSettings, Score, SwitchScore
 from streamforge.analytics.models.dataset import Dataset
@@ -48,16 +48,16 @@ def evaluate(
     if not any(metrics.counts(sample) for sample in tested):
         raise InvalidInput("universe", "no tested moment has three coins with returns: widen the rules of the universe")
     trials = settings.trials or len(contenders)
+    rank_ics = {name: _rank_ics(run, name) for name in run.predictions}
     scores = [
-        _score(dataset, run, name, seed, settings, trials) for name, own in run.predictions.items() for seed in own
+        _score(dataset, run, name, seed, series, settings, trials)
+        for name, own in rank_ics.items()
+        for seed, series in own.items()
     ]
     board, failed = _switchboard(dataset, panel, by_name, settings, scores, checkpoints, progress)
     standings = {
-        name: Standing(
-            {seed: metrics.information_coefficients(tested, own[seed], ranked=True) for seed in own},
-            float(np.mean([one.sharpe_net for one in scores if one.model == name])),
-        )
-        for name, own in run.predictions.items()
+        name: Standing(own, float(np.mean([one.sharpe_net for one in scores if one.model == name])))
+        for name, own in rank_ics.items()
     }
     moments = len(standings["graph"].of(settings.seeds[0]))
     return Card(
@@ -81,9 +81,23 @@ def _overlap(dataset: Dataset) -> int:
     return (dataset.definition.horizon - 1) // dataset.definition.graph.step
 
 
-def _score(dataset: Dataset, run: LadderRun, name: str, seed: int, settings: EvaluationSettings, trials: int) -> Score:
+def _rank_ics(run: LadderRun, name: str) -> dict[int, Floats]:
+    return {
+        seed: metrics.information_coefficients(run.tested, predictions, ranked=True)
+        for seed, predictions in run.predictions[name].items()
+    }
+
+
+def _score(
+    dataset: Dataset,
+    run: LadderRun,
+    name: str,
+    seed: int,
+    rank_ics: Floats,
+    settings: EvaluationSettings,
+    trials: int,
+) -> Score:
     tested, predictions = run.tested, run.predictions[name][seed]
-    rank_ics = metrics.information_coefficients(tested, predictions, ranked=True)
     block_ms = max(_DAY_MS, -(-dataset.definition.horizon_ms // _DAY_MS) * _DAY_MS)
     direction = metrics.Direction(tested, predictions, seed=seed, block_ms=block_ms)
     precision, base_rate = metrics.precision_at(tested, predictions, settings.top)
@@ -124,7 +138,7 @@ def _switchboard(
         name = "graph" if switch is Switch.FUTURE_GRAPH else "ridge"
         wrong = switched(switch, dataset, panel, seed)
         run = run_ladder(wrong, [contenders[name]], settings.folds, [seed], checkpoints, progress)
-        score = _score(wrong, run, name, seed, settings, 1)
+        score = _score(wrong, run, name, seed, _rank_ics(run, name)[seed], settings, trials=1)
         found[switch] = SwitchScore(
             switch=switch,
             model=name,

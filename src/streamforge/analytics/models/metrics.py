@@ -30,7 +30,9 @@ def information_coefficients(samples: Sequence[Sample], predictions: Sequence[Fl
         if counts(sample):
             known = np.isfinite(sample.returns)
             left, right = prediction[known], sample.returns[known]
-            found.append(_correlation(*(centred_ranks(left), centred_ranks(right)) if ranked else (left, right)))
+            if ranked:
+                left, right = centred_ranks(left), sample.target[known]
+            found.append(_correlation(left, right))
     return np.asarray(found, dtype=np.float64)
 
 

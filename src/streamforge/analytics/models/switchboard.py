@@ -23,8 +23,8 @@ class Switch(StrEnum):
 
     future_graph: edges of the window that follows. features_ahead: as they are when the target ends. features_late: as
     they were a horizon earlier. centred_feature: one more, the return around the moment. early_fill: trades at the open
-    of the moment itself. planted_signal: one more feature, whose correlation with the target is 0.2. shuffled_target:
-    returns of other coins of the moment.
+    of the last closed bar, which was before the decision. planted_signal: one more feature, whose correlation with the
+    target is 0.2. shuffled_target: returns of other coins of the moment.
     """
 
     FUTURE_GRAPH = "future_graph"
@@ -40,9 +40,8 @@ def switched(switch: Switch, dataset: Dataset, panel: Panel, seed: int) -> Datas
     """The dataset with this switch on. panel: the one it was made of."""
     definition = dataset.definition
     graph = definition.graph
-    around = f"return_{definition.horizon}"
     # The return over the horizon is among the features, so that those of the future have the target in them.
-    names = dataset.names if around in dataset.names else (*dataset.names, around)
+    names = tuple(dict.fromkeys((*dataset.names, f"return_{definition.horizon}")))
 
     def one(sample: Sample) -> Sample:
         places = places_of(panel, sample.symbols)
@@ -55,15 +54,16 @@ def switched(switch: Switch, dataset: Dataset, panel: Panel, seed: int) -> Datas
             shift = definition.span_ms if switch is Switch.FEATURES_AHEAD else -definition.horizon_ms
             return sample._replace(features=_features(graph, names, panel, sample.time_ms + shift, places))
         if switch is Switch.CENTRED_FEATURE:
-            half = -(-definition.horizon // 2) * graph.bar_ms
-            centred = _features(graph, (around,), panel, sample.time_ms + half, places)
+            # Half of it comes after the moment; of a short horizon enough to reach into the target.
+            half = max(DELAY + 1, -(-definition.horizon // 2))
+            later = sample.time_ms + half * graph.bar_ms
+            centred = _features(graph, (f"return_{2 * half}",), panel, later, places)
             return sample._replace(features=np.concatenate([sample.features, centred], axis=1))
         if switch is Switch.EARLY_FILL:
-            return sample.with_returns(
-                returns_after(panel, sample.time_ms, places, definition.horizon, delay=DELAY - 1)
-            )
+            return sample.with_returns(returns_after(panel, sample.time_ms, places, definition.horizon, delay=-1))
         if switch is Switch.PLANTED_SIGNAL:
-            noise = centred_ranks(generator.normal(size=len(places)))
+            # As wide as ranks but not in their steps, which would swallow a small signal where coins are few.
+            noise = generator.uniform(-0.5, 0.5, len(places))
             planted = _PLANTED * np.nan_to_num(sample.target) + np.sqrt(1 - _PLANTED**2) * noise
             return sample._replace(features=np.column_stack([sample.features, centred_ranks(planted)]))
         returns = sample.returns.copy()

@@ -66,7 +66,9 @@ def test_the_card_is_data_and_a_page() -> None:
     assert msgspec.json.decode(msgspec.json.encode(found), type=Card) == found
     assert (found.trials, found.coins, len(found.scores)) == (9, (15, 15), 17)
     page = markdown(found)
-    assert page.startswith("# Edge of the graph\n\nSignal: yes. Compared after fees with ridge.\n")
+    assert page.startswith(
+        "# Edge of the graph\n\nSignal: yes. Compared after fees with ridge; LightGBM was not run.\n"
+    )
     assert [line.split(" | ")[0] for line in page.splitlines() if line.startswith("| ")][2:11] == [
         f"| {one.name}" for one in [*baselines(found.dataset.graph), *neighbour_means_on_graph()]
     ]
@@ -86,7 +88,7 @@ def test_a_trainer_that_cannot_find_what_is_there_voids_the_verdict() -> None:
         "self-test planted_signal",
         "self-test features_ahead",
     ]
-    assert markdown(found).startswith("# Void\n")
+    assert markdown(found).startswith("# Void\n\nSignal: not told.")
 
 
 def test_a_ladder_without_one_of_its_models_and_seeds_that_come_twice_are_refused() -> None:

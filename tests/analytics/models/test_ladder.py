@@ -15,7 +15,7 @@ from streamforge.analytics.models.ladder import LadderRun, Part, run_ladder
 from streamforge.analytics.models.model import Contender
 from streamforge.analytics.models.neighbour_mean import neighbour_means_on_graph
 from streamforge_utils.model.errors import InvalidInput
-from tests.analytics.models.markets import dataset_of, moves, panel_of
+from tests.analytics.models.markets import dataset_of, definition, moves, panel_of
 
 RULES = FoldRules(test=8, least_train=10)
 SEEDS = (3, 5)
@@ -111,12 +111,18 @@ def test_progress_is_told_of_each_part_and_can_end_the_run(dataset: Dataset) -> 
 
 
 class Odd(Ridge):
-    """Looks for a target in what it predicts, and finds none."""
+    """Looks for a target in what it predicts, and for what it learnt from that reaches into it, and finds none."""
 
     answer = 0.0
+    learnt_ms = 0
+
+    def fit(self, train: Sequence[Sample]) -> None:
+        super().fit(train)
+        self.learnt_ms = max(sample.time_ms for sample in train) + definition().span_ms
 
     def predict(self, test: Sequence[Sample]) -> list[Floats]:
         assert not any(np.isfinite([*sample.target, *sample.returns]).any() for sample in test)
+        assert all(sample.time_ms >= self.learnt_ms for sample in test)
         return [np.full(len(sample.symbols), self.answer) for sample in test]
 
 

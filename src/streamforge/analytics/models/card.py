@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Annotated
 
 import msgspec
 
 from streamforge.analytics.models.dataset import DatasetDefinition
 from streamforge.analytics.models.folds import FoldRules
-from streamforge.analytics.models.verdict import Verdict
+from streamforge.analytics.models.verdict import Outcome, Verdict
 
 FORMAT = 1
 _COLUMNS = ["model", "seeds", "IC", "rank-IC", "ICIR", "t", "accuracy", "up", "prec@k", "base rate"]
@@ -59,9 +60,9 @@ class EvaluationSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unkno
 
     folds: FoldRules
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
-    fee_bp: float = 10.0
-    top: int = 10
-    trials: int = 0
+    fee_bp: Annotated[float, msgspec.Meta(ge=0)] = 10.0
+    top: Annotated[int, msgspec.Meta(ge=1)] = 10
+    trials: Annotated[int, msgspec.Meta(ge=0)] = 0
 
 
 class Card(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,10 +87,12 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
 def markdown(card: Card) -> str:
     """The card as a page."""
     told = card.verdict
+    signal = "not told" if told.outcome is Outcome.VOID else "yes" if told.signal else "no"
+    without = "" if told.rival == "lightgbm" else "; LightGBM was not run"
     lines = [
         f"# {told.outcome.value[0].upper()}{told.outcome.value[1:]}",
         "",
-        f"Signal: {'yes' if told.signal else 'no'}. Compared after fees with {told.rival}.",
+        f"Signal: {signal}. Compared after fees with {told.rival}{without}.",
         "",
         *(f"- {reason}" for reason in told.reasons),
         *([""] if told.reasons else []),

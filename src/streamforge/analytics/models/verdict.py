@@ -63,8 +63,8 @@ def verdict(standings: Mapping[str, Standing], seeds: Sequence[int], lag: int, f
 
     `edge of the graph`: with five seeds or more, for each of them, the lower ends of the 95 % intervals of its
     difference to the same model without edges and with shuffled ones are above 0, and its Sharpe ratio after fees is
-    not below that of LightGBM (of ridge where that is not in the ladder). `void`: a self-test failed. lag: of the
-    error of a mean. failed: what the self-tests that failed found.
+    not below that of LightGBM (of ridge where that is not in the ladder). `signal` is told of the first seed. `void`: a
+    self-test failed. lag: of the error of a mean. failed: what the self-tests that failed found.
     """
     rival = next(name for name in _RIVALS if name in standings)
     differences = [_difference(standings, "graph", other, seed, lag) for other in (*_COMPARED, rival) for seed in seeds]

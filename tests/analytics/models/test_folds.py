@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from streamforge.analytics.models.folds import FoldRules, folds
 from streamforge_utils.model.errors import InvalidInput
-from tests.analytics.models.markets import START_MS, definition
+from tests.analytics.models.markets import DAY_MS, START_MS, definition
 
 counts = st.integers(1, 30)
 
@@ -23,7 +23,8 @@ counts = st.integers(1, 30)
     st.none() | counts,
     st.none() | st.integers(0, 20),
     st.integers(1, 5),
-    st.sets(st.integers(0, 200), min_size=1, max_size=120),
+    st.integers(1, 150),
+    st.sets(st.integers(1, 150), max_size=9),
 )
 def test_no_target_that_is_learnt_from_overlaps_a_test(
     interval: str,
@@ -34,13 +35,14 @@ def test_no_target_that_is_learnt_from_overlaps_a_test(
     train: int | None,
     more: int | None,
     embargo: int,
-    steps: set[int],
+    moments: int,
+    missing: set[int],
 ) -> None:
     made = definition(horizon, interval=interval, step=step)
     graph = made.graph
     purge = None if more is None else horizon + more
     rules = FoldRules(test=test, least_train=least_train, train=train, purge=purge, embargo=embargo)
-    times = [START_MS + at * graph.step_ms for at in sorted(steps)]
+    times = [START_MS + at * graph.step_ms for at in range(moments) if at not in missing]
     gap_ms = (horizon + (more or 0)) * graph.bar_ms + embargo * graph.step_ms
     if len(times) < least_train or times[least_train - 1] + gap_ms > times[-1]:
         with pytest.raises(InvalidInput, match="too few"):
@@ -58,6 +60,17 @@ def test_no_target_that_is_learnt_from_overlaps_a_test(
         assert all(time + made.span_ms <= first and time + gap_ms <= first for time in learnt)
         if train is None:
             assert sum(time + gap_ms <= first for time in times) == len(learnt), "no more is left out than has to be"
+
+
+def test_folds_of_a_small_case() -> None:
+    times = [START_MS + day * DAY_MS for day in range(21)]
+    found = folds(definition(3), FoldRules(test=4, least_train=5, train=6), times)
+    assert [(fold.train, fold.test) for fold in found] == [
+        (range(5), range(8, 12)),  # the target of day 4 ends at the open of day 8
+        (range(3, 9), range(12, 16)),
+        (range(7, 13), range(16, 20)),
+        (range(11, 17), range(20, 21)),
+    ]
 
 
 def test_a_purge_shorter_than_the_horizon_and_too_few_moments_are_refused() -> None:

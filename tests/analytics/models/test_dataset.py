@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from streamforge.analytics.graphs.panel import Bars, Panel
-from streamforge.analytics.models.dataset import centred_ranks, decision_times, make_dataset
+from streamforge.analytics.models.dataset import centred_ranks, decision_times, make_dataset, ranked_features
 from streamforge.analytics.models.targets import returns_after
 from streamforge_utils.model.errors import InvalidInput
 from tests.analytics.models.markets import DAY_MS, START_MS, dataset_of, definition, moves, panel_of
@@ -65,6 +65,8 @@ def test_ranks_share_ties_and_leave_out_what_is_not_there() -> None:
     values = np.array([3.0, 1.0, np.nan, 3.0, 2.0])
     np.testing.assert_allclose(centred_ranks(values), [0.25, -0.375, np.nan, 0.25, -0.125])
     np.testing.assert_array_equal(centred_ranks(np.empty(0)), [])
+    two = ranked_features(np.array([[1.0, np.nan], [2.0, np.nan], [3.0, 5.0]]))
+    np.testing.assert_allclose(two, [[-1 / 3, 0.0], [0.0, 0.0], [1 / 3, 0.0]])
     np.testing.assert_array_equal(centred_ranks(np.full(2, np.nan)), [np.nan, np.nan])
 
 

@@ -96,7 +96,7 @@ def test_direction_counts_signs_and_its_interval_has_blocks_of_days() -> None:
     again = metrics.Direction(samples, predictions, seed=1)
     assert (again.low, again.high) == (found.low, found.high)
     # What is the same all day counts once.
-    hourly = [one._replace(time_ms=START_MS + at // 24 * DAY_MS) for at, one in enumerate(samples * 24)]
+    hourly = [one._replace(time_ms=START_MS + at * DAY_MS // 24) for at, one in enumerate(samples * 24)]
     same = [hourly[at]._replace(returns=samples[at // 24].returns) for at in range(len(samples) * 24)]
     wide = metrics.Direction(same, [predictions[at // 24] for at in range(len(same))], seed=1)
     assert wide.share == pytest.approx(found.share)

@@ -48,6 +48,13 @@ def test_edges_of_another_graph_are_as_many_and_no_pair_comes_twice(coins: int, 
             assert degrees[0] == degrees[1]
 
 
+def test_pairs_without_a_direction_are_swapped_either_way() -> None:
+    edges = Edges(*(np.array(part, dtype=np.int32) for part in ([0, 1], [2, 3], [5, 6])))
+    before = sample(4, 0, False)._replace(edges=edges)
+    found = {frozenset(pairs(rewired(before, Rewiring.SHUFFLED, seed).edges)) for seed in range(40)}
+    assert found == {frozenset({(0, 1), (2, 3)}), frozenset({(0, 2), (1, 3)}), frozenset({(0, 3), (1, 2)})}
+
+
 def test_edges_depend_on_the_seed_and_the_moment_alone() -> None:
     before = sample(30, 0.3, True)
     for rewiring in (Rewiring.SHUFFLED, Rewiring.RANDOM):

@@ -55,6 +55,15 @@ def test_an_edge_has_to_be_there_for_each_of_five_seeds() -> None:
     assert reason == "4 seeds were run: 5 are needed"
 
 
+def test_a_difference_that_may_be_chance_is_no_edge() -> None:
+    found = ruled(graph=0.102)
+    own = [one for one in found.differences if one.other != "ridge"]
+    assert all(one.mean > 0 for one in own)
+    assert min(one.low for one in own) <= 0
+    assert found.outcome is Outcome.NO_EDGE
+    assert "is not above 0" in found.reasons[0]
+
+
 @pytest.mark.parametrize("other", ["no_edges", "shuffled"])
 def test_an_edge_is_against_no_edges_and_against_shuffled_ones(other: str) -> None:
     found = ruled(no_edges=0.15) if other == "no_edges" else ruled(shuffled=0.15)

@@ -22,8 +22,8 @@ def associations(definition: GraphDefinition, returns: Floats) -> Floats:
     if definition.method is Method.LEAD_LAG:
         found = _correlations(returns[: -definition.lag], returns[definition.lag :], least)
     elif definition.method is Method.SPEARMAN:
-        ranks = _ranks(returns)
-        found = _correlations(ranks, ranks, least)
+        ranked = ranks(returns)
+        found = _correlations(ranked, ranked, least)
     else:
         found = _correlations(returns, returns, least)
         if definition.method is Method.PARTIAL:
@@ -86,7 +86,7 @@ def _filled(values: Floats, seen: np.ndarray[tuple[int, ...], np.dtype[np.bool_]
     return centred
 
 
-def _ranks(values: Floats) -> Floats:
+def ranks(values: Floats) -> Floats:
     """Of each column the ranks among what it has, equal numbers with the mean of theirs; NaN stays."""
     found = np.full(values.shape, np.nan)
     for column in range(values.shape[1]):

@@ -20,14 +20,24 @@ class Hash(Protocol):
 
 
 class Bars:
-    """Bars of one coin. times: when they open, unix milliseconds, ascending; closes and quote volumes beside them."""
+    """Bars of one coin. times: when they open, unix milliseconds, ascending; closes and quote volumes beside them.
 
-    __slots__ = ("closes", "times", "volumes")
+    opens: None: there are none; graphs need none.
+    """
 
-    def __init__(self, times: Iterable[int], closes: Iterable[float], volumes: Iterable[float]) -> None:
+    __slots__ = ("closes", "opens", "times", "volumes")
+
+    def __init__(
+        self,
+        times: Iterable[int],
+        closes: Iterable[float],
+        volumes: Iterable[float],
+        opens: Iterable[float] | None = None,
+    ) -> None:
         self.times = np.asarray(list(times) if not isinstance(times, np.ndarray) else times, dtype=np.int64)
         self.closes = np.asarray(list(closes) if not isinstance(closes, np.ndarray) else closes, dtype=np.float64)
         self.volumes = np.asarray(list(volumes) if not isinstance(volumes, np.ndarray) else volumes, dtype=np.float64)
+        self.opens = None if opens is None else np.asarray([*opens], dtype=np.float64)
 
 
 class Window:
@@ -50,12 +60,21 @@ class Window:
 class Panel:
     """Bars of many coins, whose rows are the steps of a grid from `start_ms` on."""
 
-    def __init__(self, start_ms: int, bar_ms: int, symbols: Sequence[str], closes: Floats, volumes: Floats) -> None:
+    def __init__(
+        self,
+        start_ms: int,
+        bar_ms: int,
+        symbols: Sequence[str],
+        closes: Floats,
+        volumes: Floats,
+        opens: Floats | None = None,
+    ) -> None:
         self.start_ms = start_ms
         self.bar_ms = bar_ms
         self.symbols = tuple(symbols)
         self._closes = closes
         self._volumes = volumes
+        self._opens = opens
         self._returns = np.full(closes.shape, np.nan)
         self._returns[1:] = np.diff(np.log(closes), axis=0)
 
@@ -63,12 +82,14 @@ class Panel:
     def of(cls, bars: Mapping[str, Bars], *, start_ms: int, end_ms: int, bar_ms: int) -> Panel:
         """The bars that open in the half-open range, which begins on the grid.
 
-        Raises InvalidInput for a bar that is not on the grid, a time that comes twice, and a close that is no price.
+        Raises InvalidInput for a bar that is not on the grid, a time that comes twice, and a close or an
+        open that is no price.
         """
         symbols = sorted(bars)
         rows = max(0, -(-(end_ms - start_ms) // bar_ms))
         closes = np.full((rows, len(symbols)), np.nan)
         volumes = np.full((rows, len(symbols)), np.nan)
+        opens = None if any(own.opens is None for own in bars.values()) else np.full((rows, len(symbols)), np.nan)
         for column, symbol in enumerate(symbols):
             own = bars[symbol]
             within = (own.times >= start_ms) & (own.times < end_ms)
@@ -84,13 +105,40 @@ class Panel:
             _require(symbol, times, ~usable, "has a quote volume that is no amount: mend or remove the bar")
             closes[at, column] = prices
             volumes[at, column] = amounts
-        return cls(start_ms, bar_ms, symbols, closes, volumes)
+            if opens is not None and own.opens is not None:
+                prices = own.opens[within]
+                usable = np.isfinite(prices) & (prices > 0)
+                _require(symbol, times, ~usable, "has an open that is no price: mend or remove the bar")
+                opens[at, column] = prices
+        return cls(start_ms, bar_ms, symbols, closes, volumes, opens)
+
+    @property
+    def end_ms(self) -> int:
+        """When the last bar of the grid closes."""
+        return self.start_ms + len(self._closes) * self.bar_ms
 
     def before(self, time_ms: int, rows: int) -> Window:
         """The last `rows` bars that are closed at `time_ms`. Those that the panel does not reach back to are NaN."""
         end = (time_ms - self.start_ms) // self.bar_ms
         bars = [_rows(one, end - rows, end) for one in (self._closes, self._returns, self._volumes)]
         return Window(time_ms, self.symbols, *bars)
+
+    def after(self, time_ms: int, rows: int) -> tuple[Floats, Floats]:
+        """Opens and closes of the first `rows` bars that open at `time_ms` or later: for targets, and nothing else.
+
+        A row for each bar of the grid, a column for each coin; NaN where there is none. Raises InvalidInput where the
+        panel ends earlier, or was made of bars without opens.
+        """
+        first = -(-(time_ms - self.start_ms) // self.bar_ms)
+        if first + rows > len(self._closes):
+            raise InvalidInput(
+                "range",
+                f"{rows} bars from {time_ms} (unix ms) reach beyond the last one, which closes at {self.end_ms}: "
+                "give more bars, or end the moments earlier",
+            )
+        if self._opens is None:
+            raise InvalidInput("inputs", "a coin's bars have no opens, at which a model would trade: read them as well")
+        return _rows(self._opens, first, first + rows), _rows(self._closes, first, first + rows)
 
     def add_to(self, hash: Hash, start_ms: int, end_ms: int) -> None:
         """Add what there is of the bars that open at `start_ms` or later, and are closed at `end_ms`: of coins that

@@ -1,0 +1,1 @@
+"""Models on graphs of assets: what they predict, how well, and whether the graph adds anything."""

@@ -1,0 +1,170 @@
+"""Compares a model on a graph with the ladder, and checks with the switchboard that the comparison can be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from streamforge.analytics.graphs.panel import Floats, Panel
+from streamforge.analytics.models import metrics
+from streamforge.analytics.models.card import Card, EvaluationSettings, Score, SwitchScore
+from streamforge.analytics.models.dataset import Dataset
+from streamforge.analytics.models.ladder import Checkpoints, LadderRun, Progress, run_ladder
+from streamforge.analytics.models.model import Contender
+from streamforge.analytics.models.portfolio import Portfolio
+from streamforge.analytics.models.switchboard import Switch, switched
+from streamforge.analytics.models.verdict import Standing, verdict
+from streamforge_utils.model.errors import InvalidInput
+
+SHUFFLED_T_AT_MOST = 3.0
+"""A true shuffle is above it once in 370 times."""
+_AHEAD_AT_LEAST = 0.5
+_PLANTED_T_AT_LEAST = 2.0
+_DAY_MS = 86_400_000
+_NEEDED = ("zero", "reversal", "momentum", "low_volatility", "ridge", "no_edges", "shuffled", "random", "graph")
+
+
+def evaluate(
+    dataset: Dataset,
+    panel: Panel,
+    contenders: Sequence[Contender],
+    settings: EvaluationSettings,
+    checkpoints: Checkpoints | None = None,
+    progress: Progress | None = None,
+) -> Card:
+    """The card of the ladder. panel: the one the dataset was made of; it serves the switchboard alone.
+
+    Raises InvalidInput for a ladder without one of its models, no seeds, and what `run_ladder` raises.
+    """
+    by_name = {one.name: one for one in contenders}
+    missing = [name for name in _NEEDED if name not in by_name]
+    if missing or len(by_name) < len(contenders):
+        raise InvalidInput("models", f"the ladder needs each model once; missing: {', '.join(missing) or 'none'}")
+    if not settings.seeds or len({*settings.seeds}) < len(settings.seeds):
+        raise InvalidInput("seeds", "seeds are none, or one comes twice: name five that differ")
+    run = run_ladder(dataset, contenders, settings.folds, settings.seeds, checkpoints, progress)
+    tested = run.tested
+    if not any(metrics.counts(sample) for sample in tested):
+        raise InvalidInput("universe", "no tested moment has three coins with returns: widen the rules of the universe")
+    trials = settings.trials or len(contenders)
+    rank_ics = {name: _rank_ics(run, name) for name in run.predictions}
+    scores = [
+        _score(dataset, run, name, seed, series, settings, trials)
+        for name, own in rank_ics.items()
+        for seed, series in own.items()
+    ]
+    board, failed = _switchboard(dataset, panel, by_name, settings, scores, checkpoints, progress)
+    standings = {
+        name: Standing(own, float(np.mean([one.sharpe_net for one in scores if one.model == name])))
+        for name, own in rank_ics.items()
+    }
+    moments = len(standings["graph"].of(settings.seeds[0]))
+    return Card(
+        dataset=dataset.definition,
+        dataset_sha256=dataset.sha256,
+        settings=settings,
+        trials=trials,
+        moments=len(tested),
+        first_ms=tested[0].time_ms,
+        last_ms=tested[-1].time_ms,
+        coins=(min(len(one.symbols) for one in tested), max(len(one.symbols) for one in tested)),
+        predictions_sha256=run.sha256,
+        verdict=verdict(standings, settings.seeds, metrics.lags(moments, _overlap(dataset)), failed),
+        scores=scores,
+        switchboard=board,
+    )
+
+
+def _overlap(dataset: Dataset) -> int:
+    """How many moments after its own the target of one reaches into."""
+    return (dataset.definition.horizon - 1) // dataset.definition.graph.step
+
+
+def _rank_ics(run: LadderRun, name: str) -> dict[int, Floats]:
+    return {
+        seed: metrics.information_coefficients(run.tested, predictions, ranked=True)
+        for seed, predictions in run.predictions[name].items()
+    }
+
+
+def _score(
+    dataset: Dataset,
+    run: LadderRun,
+    name: str,
+    seed: int,
+    rank_ics: Floats,
+    settings: EvaluationSettings,
+    trials: int,
+) -> Score:
+    tested, predictions = run.tested, run.predictions[name][seed]
+    block_ms = max(_DAY_MS, -(-dataset.definition.horizon_ms // _DAY_MS) * _DAY_MS)
+    direction = metrics.Direction(tested, predictions, seed=seed, block_ms=block_ms)
+    precision, base_rate = metrics.precision_at(tested, predictions, settings.top)
+    portfolio = Portfolio(dataset.definition, tested, predictions, settings.fee_bp)
+    return Score(
+        model=name,
+        seed=seed,
+        ic=float(metrics.information_coefficients(tested, predictions, ranked=False).mean()),
+        rank_ic=float(rank_ics.mean()),
+        icir=metrics.information_ratio(rank_ics),
+        t=metrics.t_statistic(rank_ics, metrics.lags(len(rank_ics), _overlap(dataset))),
+        accuracy=direction.share,
+        accuracy_low=direction.low,
+        accuracy_high=direction.high,
+        up=direction.up,
+        precision=precision,
+        base_rate=base_rate,
+        turnover=float(portfolio.turnover.mean()),
+        sharpe=portfolio.sharpe(net=False),
+        sharpe_net=portfolio.sharpe(net=True),
+        deflated=portfolio.deflated(trials),
+    )
+
+
+def _switchboard(
+    dataset: Dataset,
+    panel: Panel,
+    contenders: dict[str, Contender],
+    settings: EvaluationSettings,
+    scores: Sequence[Score],
+    checkpoints: Checkpoints | None,
+    progress: Progress | None,
+) -> tuple[list[SwitchScore], list[str]]:
+    """A score for each switch, and what failed of the self-tests."""
+    seed = settings.seeds[0]
+    found = dict[Switch, SwitchScore]()
+    for switch in Switch:
+        name = "graph" if switch is Switch.FUTURE_GRAPH else "ridge"
+        wrong = switched(switch, dataset, panel, seed)
+        run = run_ladder(wrong, [contenders[name]], settings.folds, [seed], checkpoints, progress)
+        score = _score(wrong, run, name, seed, _rank_ics(run, name)[seed], settings, trials=1)
+        found[switch] = SwitchScore(
+            switch=switch,
+            model=name,
+            honest=next(one.rank_ic for one in scores if (one.model, one.seed) == (name, seed)),
+            rank_ic=score.rank_ic,
+            t=score.t,
+            sharpe_net=score.sharpe_net,
+        )
+    return [*found.values()], self_tests(found)
+
+
+def self_tests(board: dict[Switch, SwitchScore]) -> list[str]:
+    """What of the switchboard cannot be, if samples, folds and metrics are right."""
+    shuffled, planted = board[Switch.SHUFFLED_TARGET], board[Switch.PLANTED_SIGNAL]
+    ahead = board[Switch.FEATURES_AHEAD]
+    failed = []
+    if abs(shuffled.t) > SHUFFLED_T_AT_MOST:
+        failed.append(f"self-test shuffled_target: t is {shuffled.t:.1f}, where there is nothing to predict")
+    if planted.t < _PLANTED_T_AT_LEAST or planted.rank_ic <= planted.honest:
+        failed.append(
+            f"self-test planted_signal: rank-IC is {planted.rank_ic:.4f} (t {planted.t:.1f}) with a signal that is "
+            f"there, and {planted.honest:.4f} without: it was not found"
+        )
+    if ahead.rank_ic <= _AHEAD_AT_LEAST:
+        failed.append(
+            f"self-test features_ahead: rank-IC is {ahead.rank_ic:.4f} though the features have most of the target "
+            f"in them; more than {_AHEAD_AT_LEAST} is expected"
+        )
+    return failed

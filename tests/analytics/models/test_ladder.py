@@ -1,0 +1,134 @@
+"""A run of the ladder: the same each time, also when it was ended anywhere and begun again."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from streamforge.analytics.graphs.panel import Floats
+from streamforge.analytics.models.baselines import Ridge, baselines
+from streamforge.analytics.models.dataset import Dataset, Sample
+from streamforge.analytics.models.folds import FoldRules
+from streamforge.analytics.models.ladder import LadderRun, Part, run_ladder
+from streamforge.analytics.models.model import Contender
+from streamforge.analytics.models.neighbour_mean import neighbour_means_on_graph
+from streamforge_utils.model.errors import InvalidInput
+from tests.analytics.models.markets import dataset_of, definition, moves, panel_of
+
+RULES = FoldRules(test=8, least_train=10)
+SEEDS = (3, 5)
+
+
+class Kept(dict[Part, bytes]):
+    """Checkpoints in memory. ends: after how many saves the run is ended."""
+
+    ends = -1
+
+    def load(self, part: Part) -> bytes | None:
+        return self.get(part)
+
+    def save(self, part: Part, predictions: bytes) -> None:
+        if self.ends == 0:
+            raise KeyboardInterrupt
+        self.ends -= 1
+        assert part not in self, "made once"
+        self[part] = predictions
+
+
+@pytest.fixture(scope="module")
+def dataset() -> Dataset:
+    return dataset_of(panel_of(moves(75, 10, 1)))
+
+
+def run(dataset: Dataset, kept: Kept | None = None, seeds: Sequence[int] = SEEDS) -> LadderRun:
+    contenders = [*baselines(dataset.definition.graph)[3:], *neighbour_means_on_graph()]
+    return run_ladder(dataset, contenders, RULES, seeds, kept)
+
+
+def test_two_runs_are_the_same_and_seeds_count_where_a_model_has_them(dataset: Dataset) -> None:
+    first = run(dataset)
+    assert first.sha256 == run(dataset).sha256
+    assert first.sha256 != run(dataset, seeds=(3, 6)).sha256
+    seeds = {name: [*own] for name, own in first.predictions.items()}
+    assert seeds == {name: [3, 5] if name in ("shuffled", "random") else [3] for name in seeds}
+    for own in first.predictions.values():
+        for values in own.values():
+            assert [len(one) for one in values] == [len(one.symbols) for one in first.tested]
+    np.testing.assert_allclose(first.predictions["ridge"][3][0], first.predictions["no_edges"][3][0])
+
+
+def test_ended_anywhere_and_begun_again_it_is_the_same_and_nothing_is_made_twice(dataset: Dataset) -> None:
+    expected = run(dataset)
+    kept, ended, found = Kept(), 0, None
+    while found is None:
+        kept.ends = 3
+        try:
+            found = run(dataset, kept)
+        except KeyboardInterrupt:
+            ended += 1
+    assert found.sha256 == expected.sha256
+    assert ended == (len(kept) - 1) // 3
+    assert len(kept) == 8 * 3, "models and seeds times folds"
+
+
+def test_what_was_kept_of_other_samples_or_was_cut_off_is_made_anew(dataset: Dataset) -> None:
+    kept = Kept()
+    run(dataset, kept)
+    before = {*kept}
+    samples = dataset.samples
+    other = dataset._replace(samples=(samples[0].with_returns(-samples[0].returns), *samples[1:]))
+    run(other, kept)
+    assert len({*kept} - before) == len(before)
+    run_ladder(dataset, baselines(dataset.definition.graph, penalty=0.5)[4:], RULES, SEEDS, kept)
+    run_ladder(dataset, baselines(dataset.definition.graph)[4:], FoldRules(test=9, least_train=10), SEEDS, kept)
+    assert len(kept) == 2 * len(before) + 3 + 3
+    part = next(iter(kept))
+    cut: dict[Part, bytes] = {**kept, part: kept[part][:-1]}
+
+    class Cut(Kept):
+        def load(self, part: Part) -> bytes | None:
+            return cut.get(part)
+
+    again = Cut()
+    assert run(dataset, again).sha256 == run(dataset).sha256
+    assert {*again} == {part}
+
+
+def test_progress_is_told_of_each_part_and_can_end_the_run(dataset: Dataset) -> None:
+    told = list[tuple[str, int, int, int]]()
+
+    def progress(part: Part, number: int, count: int) -> None:
+        told.append((part.model, part.fold, number, count))
+        if number == 3:
+            raise KeyboardInterrupt
+
+    contenders = baselines(dataset.definition.graph)[:2]
+    with pytest.raises(KeyboardInterrupt):
+        run_ladder(dataset, contenders, RULES, SEEDS, progress=progress)
+    assert told == [("zero", 0, 1, 6), ("zero", 1, 2, 6), ("zero", 2, 3, 6)]
+
+
+class Odd(Ridge):
+    """Looks for a target in what it predicts, and for what it learnt from that reaches into it, and finds none."""
+
+    answer = 0.0
+    learnt_ms = 0
+
+    def fit(self, train: Sequence[Sample]) -> None:
+        super().fit(train)
+        self.learnt_ms = max(sample.time_ms for sample in train) + definition().span_ms
+
+    def predict(self, test: Sequence[Sample]) -> list[Floats]:
+        assert not any(np.isfinite([*sample.target, *sample.returns]).any() for sample in test)
+        assert all(sample.time_ms >= self.learnt_ms for sample in test)
+        return [np.full(len(sample.symbols), self.answer) for sample in test]
+
+
+def test_a_model_sees_no_target_of_a_test_and_has_to_predict_numbers(dataset: Dataset) -> None:
+    run_ladder(dataset, [Contender("odd", lambda _: Odd())], RULES, SEEDS)
+    Odd.answer = np.nan
+    with pytest.raises(InvalidInput, match="model odd predicts no number") as caught:
+        run_ladder(dataset, [Contender("odd", lambda _: Odd())], RULES, SEEDS)
+    assert caught.value.field == "models"

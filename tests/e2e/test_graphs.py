@@ -82,7 +82,12 @@ def test_one_request_loads_what_lacks_and_makes_the_graph_of_what_is_proven(mana
     assert segments[0]["start"] == "2024-08-01T11:00:00Z"
     again = manager.finished(asked(manager))
     assert got(manager, "/graphs/four")["graph_id"] == shown["graph_id"]
-    assert again["queue_id"] != workflow["queue_id"]
+    known = got(manager, f"/queues/{again['queue_id']}/coverage")
+    assert (known["type"], known["complete"], known["segments"]) == ("gnn_graph", True, [])
+    refused = manager.api.delete(f"/queues/{workflow['queue_id']}", params={"data": "true"})
+    assert (refused.status_code, refused.json()["errors"][0]["field"]) == (422, "data")
+    assert manager.api.delete(f"/queues/{workflow['queue_id']}").status_code == 204
+    assert got(manager, "/graphs/four")["queue_id"] == again["queue_id"]
 
 
 def test_a_builder_and_a_manager_that_are_killed_make_the_same_graph(manager: rig.Manager) -> None:
@@ -164,7 +169,7 @@ def test_a_graph_is_built_and_looked_at_by_commands_and_from_python(exchange: ri
     assert (
         len(json.loads(said(data, exchange, "metrics", "three", "2024-08-11:2024-08-13", "--json"))["snapshots"]) == 2
     )
-    assert "2024-08-12" in said(data, exchange, "edges", "three", "--at", "2024-08-12T09:00")
+    assert "2024-08-12" in said(data, exchange, "edges", "three", "--at", "2024-08-12T09:00Z")
     for ending in ("csv", "graphml", "parquet"):
         said(data, exchange, "export", "three", "--at", "2024-08-12", "--output", str(tmp_path / f"g.{ending}"))
     edges = [line.split(",")[1:] for line in (tmp_path / "g.csv").read_text().splitlines()[1:]]

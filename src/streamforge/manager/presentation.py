@@ -14,6 +14,7 @@ import msgspec
 from streamforge import workers
 from streamforge.manager import answers, data_answers, request_answers, service, start_answers, workflow
 from streamforge.manager.describing import schemas
+from streamforge.manager.graph_input import TYPE as GRAPH_TYPE
 from streamforge.manager.handover_answers import handover_answer
 from streamforge.manager.letter_codes import code_of
 from streamforge.manager.live_answers import live_answer
@@ -302,7 +303,7 @@ def coverage_answer(
     return data_answers.Coverage(
         queue_id=queue_id,
         symbol=report.series.symbol,
-        type=JSON_TYPE if report.series.kind == JSON_TYPE else type_of(report.series),
+        type=report.series.kind if report.series.kind in (JSON_TYPE, GRAPH_TYPE) else type_of(report.series),
         span=None if span is None else data_answers.CoverageSpan(basis=report.basis, **range_fields(span)),
         complete=(span is not None or report.basis == "workflow") and _is_complete(segments)
         if report.complete is None

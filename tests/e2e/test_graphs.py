@@ -120,9 +120,16 @@ def test_what_is_not_proven_is_waited_for_or_refused_by_name(manager: rig.Manage
     assert (refused["status"], refused["failure"]["code"]) == ("error", "input-not-proven")
     assert "BTCUSDT api_candles_1h 2024-08-01T11:00Z:" in refused["failure"]["reason"]
     for symbol in COINS[:2]:
-        manager.start_load(symbol, "api_candles_1h", "2024-08-01:2024-08-08")
+        name = f"{symbol.lower()}_nodes"
+        manager.start_load(symbol, "api_candles_1h", "2024-08-01:2024-08-08", collection_name=name)
     manager.post(f"/queues/{refused['queue_id']}/retry")
     assert manager.finished(refused["queue_id"])["progress"]["records_stored"] == 10
+    taken = manager.api.post("/graphs", json={**ASKED, "graph": "btcusdt"})
+    assert (taken.status_code, taken.json()["errors"][0]["field"]) == (422, "graph")
+    orders = manager.data / "objects" / "orders"
+    assert len([*orders.iterdir()]) == 2
+    assert manager.api.delete(f"/queues/{refused['queue_id']}").status_code == 204
+    assert not [*orders.iterdir()]
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import msgspec
 
 from streamforge.analytics.graphs.definition import GraphDefinition
 from streamforge.analytics.graphs.manifest import GraphManifest, read_manifest
-from streamforge.analytics.graphs.order import check_graph_name, unsettled
+from streamforge.analytics.graphs.order import check_graph_name, made_name, order_name, unsettled
 from streamforge.manager.admission import Admission
 from streamforge.manager.batch import Member
 from streamforge.manager.batch_requests import BatchRequest
@@ -22,7 +22,7 @@ from streamforge.manager.problem_codes import ProblemCode
 from streamforge.manager.request_notes import log_request
 from streamforge.manager.service import NotFound, NotNow, Started
 from streamforge.manager.workflow import SourceChoice, Workflow
-from streamforge_utils.model.errors import DamagedFile, PermanentError
+from streamforge_utils.model.errors import DamagedFile, InvalidInput, PermanentError
 from streamforge_utils.model.kinds.registry import series_of
 from streamforge_utils.model.spelling import closest
 from streamforge_utils.model.timeranges import format_ms
@@ -63,6 +63,7 @@ class GraphService:
             chosen = await self._batches.chooser.choose(request.symbols, checked.type, SourceChoice.AUTO)
             batch, symbols = "", list(chosen.symbols)
         check_symbols(symbols)
+        await self._require_own(checked.graph)
         if request.load_missing:
             batch = await self._load(checked, symbols, idempotency_key) or batch
 
@@ -70,6 +71,12 @@ class GraphService:
             return workflow_of_graph(checked, sorted(symbols), batch, code=code, now_ms=self._deps.clock.now_ms())
 
         return await self._admission.start_draft(draft, request, idempotency_key)
+
+    async def _require_own(self, graph: str) -> None:
+        """Raises InvalidInput where a collection of the graph's names holds a series: nothing else may lie there."""
+        taken = await self._deps.coverage.by_collection()
+        if name := next((one for one in collections_of(graph) if one in taken), None):
+            raise InvalidInput("graph", f"collection {name} holds records of a series: give the graph another name")
 
     async def _of_batch(self, batch: str, checked: CheckedGraph) -> list[str]:
         members: Sequence[Member] = (await self._batches.get(batch)).members
@@ -154,15 +161,16 @@ class GraphService:
     async def remove(self, graph: str) -> int:
         """Remove a graph: its documents, edges and objects; returns how many objects there were.
 
-        Raises NotFound, NotNow (a workflow makes it).
+        Raises NotFound, NotNow (a workflow makes it), or InvalidInput (a series lies in a collection of its names).
         """
         known, objects = await self._known(graph), self._deps.objects
         for stored in self._deps.workflows.live.values():
             if stored.workflow.graph is not None and stored.workflow.graph.graph == graph:
                 raise NotNow(f"workflow {stored.workflow.queue_id} makes graph {graph}: stop it first")
+        await self._require_own(graph)  # a load may have been given such a name since
         await self._deps.graphs.remove(known.graph)  # first: a graph that is known is whole
-        for what in ("snapshots", "edges", "nodes"):
-            await self._deps.store.drop(f"{graph}_{what}")
+        for name in collections_of(graph):
+            await self._deps.store.drop(name)
         removed = 0
         if objects is not None:
             names = [one.name async for one in objects.list(f"graphs/{graph}/")]
@@ -170,6 +178,16 @@ class GraphService:
             removed = len(names)
         log_request("remove", graph)
         return removed
+
+    async def forget(self, workflow: Workflow) -> None:
+        """Remove what a workflow that made a graph was told, and has told of it; the graph stays."""
+        if workflow.graph is not None and self._deps.objects is not None:
+            await self._deps.objects.delete([order_name(workflow.queue_id), made_name(workflow.queue_id)])
+
+
+def collections_of(graph: str) -> tuple[str, ...]:
+    """Of its documents and edges."""
+    return f"{graph}_snapshots", f"{graph}_edges", f"{graph}_nodes"
 
 
 def definition_fields(definition: GraphDefinition) -> dict[str, Any]:

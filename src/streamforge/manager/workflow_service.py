@@ -163,6 +163,7 @@ class WorkflowService:
             spans = [one.planned_span async for one in others if one.queue_id != queue_id]
             await deps.coverage.unask(workflow.series, span, [one for one in spans if one is not None], lost=data)
         await self._reconciler.executor.forget_jobs(workflow)
+        await self.graphs.forget(workflow)
         await self._forget(queue_id)
         stored = await deps.workflows.get(queue_id)
         if stored is not None:
@@ -176,8 +177,7 @@ class WorkflowService:
         if data:
             raise InvalidInput(
                 "data",
-                f"the document of workflow {queue_id} is damaged, so that it is not known which records are its own: "
-                "remove it without data",
+                f"the document of {queue_id} is damaged: what its records are is not known; remove it without data",
             )
         deps = self._deps
         await self._reservations.release(queue_id)

@@ -32,6 +32,9 @@ async def plan_graph(deps: Dependencies, workflow: Workflow, graph: GraphInput) 
     What nobody loads is refused by name. Raises RetryableError.
     """
     objects = _objects(deps)
+    batch = None if not graph.batch else await deps.batches.get(graph.batch)
+    if batch is not None and not batch.ended:  # hundreds of series are not looked at again and again meanwhile
+        return Awaited(f"the end of batch {graph.batch}, which loads its series", deps.clock.now_ms())
     order = graph.order(workflow.span)
     inputs, lacking, awaited = dict[str, list[Segment]](), list[str](), list[str]()
     for symbol in graph.symbols:
@@ -42,9 +45,6 @@ async def plan_graph(deps: Dependencies, workflow: Workflow, graph: GraphInput) 
         if (hole := unsettled(inputs[symbol], order.seen)) is not None:
             (awaited if _is_loaded(deps, series, hole) else lacking).append(f"{symbol} {graph.type} {hole}")
     now_ms = deps.clock.now_ms()
-    batch = None if not graph.batch else await deps.batches.get(graph.batch)
-    if lacking and batch is not None and not batch.ended:
-        return Awaited(f"batch {graph.batch}, which loads {_some(lacking)}", now_ms)
     if lacking:
         return Refused(
             Failure(

@@ -90,6 +90,12 @@ def test_one_request_loads_what_lacks_and_makes_the_graph_of_what_is_proven(mana
     assert got(manager, "/graphs/four")["queue_id"] == again["queue_id"]
 
 
+def test_one_that_waits_takes_no_slot_from_those_that_load_for_it(exchange: rig.Exchange, tmp_path: Path) -> None:
+    with rig.manager(tmp_path / "data", exchange.url, STREAMFORGE_MAX_RUNNING="1") as manager:
+        names = [asked(manager, graph=name, load_missing=True) for name in ("one", "two")]
+        assert [manager.finished(name)["status"] for name in names] == ["finished"] * 2
+
+
 def test_a_builder_and_a_manager_that_are_killed_make_the_same_graph(manager: rig.Manager) -> None:
     manager.finished(asked(manager, load_missing=True))
     whole = got(manager, "/graphs/four")

@@ -360,6 +360,11 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
         return self.topic_input is None and self.graph is None
 
     @property
+    def awaits_others(self) -> bool:
+        """Whether it waits until others have loaded what it makes something of: it must not take their slot."""
+        return self.graph is not None and self.plan is None
+
+    @property
     def is_live(self) -> bool:
         """Whether it loads a series as it happens."""
         return self.endless and self.loads_series

@@ -21,7 +21,7 @@ _CONNECTING = 5
 class Overview:
     """Of the workflows in `live`, as of the latest `refresh`.
 
-    started: how many are past `pending`, but for those without an end, which would hold a slot for ever;
+    started: how many are past `pending`, but for those that await others or have no end;
     live_workflows: how many of those load a series; beginning: of how many of these the stream is about to be planned.
     hurried: those of which a job is about to be seen, since it was just launched or has sent its terminal event.
     owners: the workflow of each latest attempt's job. current: the jobs that may run. silent: latest attempts that have
@@ -172,4 +172,4 @@ def _begins(workflow: Workflow) -> bool:
 
 
 def _holds_slot(workflow: Workflow) -> bool:
-    return workflow.status is not Status.PENDING and not workflow.endless
+    return workflow.status is not Status.PENDING and not workflow.endless and not workflow.awaits_others

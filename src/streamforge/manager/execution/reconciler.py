@@ -317,8 +317,8 @@ class Reconciler:
     def _conditions(self, workflow: Workflow | None) -> Conditions:
         """What the decision about a workflow depends on; None: what that about every workflow does."""
         launching = () if workflow is None else self._launching.get(workflow.queue_id, ())
-        endless = workflow is not None and workflow.endless
-        may_start = endless or self._overview.started < self._deps.policy.max_running
+        slotless = workflow is not None and (workflow.endless or workflow.awaits_others)
+        may_start = slotless or self._overview.started < self._deps.policy.max_running
         waits = may_start and workflow is not None and workflow.status is Status.PENDING
         return Conditions(
             may_start=may_start,

@@ -97,6 +97,7 @@ def tell(ended: Ended, where: Where) -> None:
         return
     if workflow.graph is not None:
         made = f"{terminal.number(loaded.records_stored)} of {terminal.many(loaded.records_expected or 0, 'snapshot')}"
+        made = "nothing" if loaded.records_expected is None else made
         terminal.write(f"{workflow.queue_id} {workflow.status} {_when(ended, 'in')}: {made} of graph {workflow.graph}")
         return
     progress = workflow.progress

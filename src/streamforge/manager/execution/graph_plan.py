@@ -53,7 +53,7 @@ async def plan_graph(deps: Dependencies, workflow: Workflow, graph: GraphInput) 
                 f"sees, and nobody loads it: {_some(lacking)}",
                 next_step=f"see why batch {graph.batch} has not loaded it, then retry this workflow"
                 if batch is not None
-                else "load these ranges, or ask for the graph again with load_missing; then retry",
+                else "load these ranges and retry, or ask for the graph again with load_missing (`--load-missing`)",
             )
         )
     if awaited:

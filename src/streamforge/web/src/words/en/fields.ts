@@ -1,6 +1,8 @@
 /** Names and hints of the fields that forms make of schemas, by the field's name, and words for what they offer. */
 
 export const en = {
+  "field.stored": "Snapshots as documents",
+  "field.threads": "Threads",
   "field.store_patience_seconds": "Patience with the store, seconds",
   "field.json_schema": "JSON Schema of the messages",
   "field.store_diffs": "Store every change of the book",
@@ -42,6 +44,8 @@ export const en = {
   "hint.targets": "The steps. Without them, those that the type needs.",
   "hint.image": "The image of each step. A launcher that starts processes on its own machine does not use it.",
   "hint.collection_name": "Where the records are stored. Without it, the name follows from the request.",
+  "hint.stored": "Which snapshots become documents: those of midnight UTC, all or none. All lie in the files.",
+  "hint.threads": "Threads of the arithmetic. More than 1 may change last digits.",
   "hint.store_patience_seconds": "How long a store that does not answer is asked again before the attempt fails.",
   "hint.json_schema":
     "Every message must fit it (2020-12, or the draft that its `$schema` names); one that does not becomes a dead letter. Empty: any object is stored.",
@@ -58,6 +62,9 @@ export const en = {
   "hint.top_levels": "So many best levels of each side are published.",
   "hint.top_seconds": "How often the best levels are published.",
   "hint.checkpoint_seconds": "How often the whole book is published.",
+  "choice.daily": "one a day",
+  "choice.all": "all",
+  "choice.none": "none",
   "choice.auto": "automatic",
   "choice.archive": "archive alone",
   "choice.rest": "requests alone",

@@ -3,6 +3,8 @@ import type { en } from "../en/fields.ts";
 import type { Translation } from "../filling.ts";
 
 export const ru: Translation<typeof en> = {
+  "field.stored": "Снимки как документы",
+  "field.threads": "Потоки",
   "field.store_patience_seconds": "Терпение к хранилищу, секунд",
   "field.json_schema": "JSON Schema сообщений",
   "field.store_diffs": "Сохранять каждое изменение книги",
@@ -43,6 +45,8 @@ export const ru: Translation<typeof en> = {
   "hint.targets": "Шаги. Без них — те, что нужны этому типу.",
   "hint.image": "Образ каждого шага. Средство запуска, которое запускает процессы на своей машине, его не использует.",
   "hint.collection_name": "Где сохраняются записи. Без неё имя следует из запроса.",
+  "hint.stored": "Какие снимки становятся документами: полуночные (UTC), все или никакие. В файлах лежат все.",
+  "hint.threads": "Потоки вычислений. Если их больше одного, последние цифры могут измениться.",
   "hint.store_patience_seconds":
     "Сколько снова спрашивать хранилище, которое не отвечает, прежде чем попытка не удастся.",
   "hint.json_schema":
@@ -60,6 +64,9 @@ export const ru: Translation<typeof en> = {
   "hint.top_levels": "Столько лучших уровней каждой стороны публикуется.",
   "hint.top_seconds": "Как часто публикуются лучшие уровни.",
   "hint.checkpoint_seconds": "Как часто публикуется вся книга.",
+  "choice.daily": "один в день",
+  "choice.all": "все",
+  "choice.none": "никакие",
   "choice.auto": "автоматически",
   "choice.archive": "только архив",
   "choice.rest": "только запросы",

@@ -26,7 +26,7 @@ def pages(root: Path) -> dict[Path, str]:
     """Every generated page by its path below `root`."""
     routes, topics, messages = openapi(), asyncapi.document(), schemas.message_schemas()
     found = {FOLDER / "cli.md": NOTE + cli_page(), FOLDER / "settings.md": NOTE + settings_page()}
-    found[FOLDER / "openapi.json"] = _json(routes)
+    found[FOLDER / "openapi.json"] = _json(routes, indent=0)  # a third of it would be spaces
     found[FOLDER / "asyncapi.json"] = _json(topics)
     found[FOLDER / "messages.md"] = NOTE + messages_page(messages)
     found[FOLDER / "codes.md"] = NOTE + codes_page()
@@ -88,8 +88,8 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _json(value: object) -> str:
-    return json.dumps(value, indent=1, ensure_ascii=False, sort_keys=False) + "\n"
+def _json(value: object, indent: int = 1) -> str:
+    return json.dumps(value, indent=indent, ensure_ascii=False, sort_keys=False) + "\n"
 
 
 def _read(path: Path) -> str | None:

@@ -118,11 +118,14 @@ def appended(coins: int, days: int, folder: str) -> Spent:
     async def nothing(_: Any) -> None:
         """No document is stored."""
 
+    async def holds(*_: Any) -> bool:
+        return True
+
     async def noted(entry: Any) -> None:
         made.append(entry.snapshots)
 
     def build(end_ms: int) -> None:
-        builder = GraphBuilder("bench", definition, ObjectFolder(Path(folder)), nothing)
+        builder = GraphBuilder("bench", definition, ObjectFolder(Path(folder)), nothing, holds)
         asyncio.run(builder.build(panel, "api_candles_1h", (first_ms, end_ms), {}, noted))
 
     build(first_ms + days * DAY_MS)

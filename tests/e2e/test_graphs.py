@@ -80,6 +80,8 @@ def test_one_request_loads_what_lacks_and_makes_the_graph_of_what_is_proven(mana
     # Of the bars before the first snapshot those count that its window and its turnover see.
     segments = got(manager, "/coverage/BTCUSDT/api_candles_1h")["segments"]
     assert segments[0]["start"] == "2024-08-01T11:00:00Z"
+    other = manager.api.post("/graphs", json={**ASKED, "definition": {**DEFINITION, "top_k": 1}})
+    assert (other.status_code, other.json()["errors"][0]["field"]) == (422, "graph")
     again = manager.finished(asked(manager))
     assert got(manager, "/graphs/four")["graph_id"] == shown["graph_id"]
     known = got(manager, f"/queues/{again['queue_id']}/coverage")

@@ -64,6 +64,13 @@ class GraphService:
             batch, symbols = "", list(chosen.symbols)
         check_symbols(symbols)
         await self._require_own(checked.graph)
+        known_graph = await self._deps.graphs.get(checked.graph)
+        if known_graph is not None and known_graph.definition_id != checked.definition.id:
+            raise InvalidInput(
+                "graph",
+                f"graph {checked.graph} is there with another definition, and its snapshots would lie among these: "
+                f"give this one another name, or remove that one first (`streamforge graph rm {checked.graph}`)",
+            )
         if request.load_missing:
             batch = await self._load(checked, symbols, idempotency_key) or batch
 

@@ -73,7 +73,7 @@ async def build(ctx: Context[GraphBuilderParameters]) -> None:
         ctx.progress.position = entry.last_ms
         ctx.progress.share = min(1.0, ctx.progress.records / total)
 
-    builder = GraphBuilder(order.graph, order.definition, ctx.objects, keeper.keep)
+    builder = GraphBuilder(order.graph, order.definition, ctx.objects, keeper.keep, keeper.holds)
     found = await builder.build(panel, order.type, (order.start_ms, order.end_ms), order.runs(), told)
     said = Made(manifest=manifest_name(order.graph, found.graph_id), graph_id=found.graph_id)
     await ctx.put_object(made_name(ctx.queue_id), msgspec.json.encode(said), patience_s=PATIENCE_S)
@@ -90,12 +90,19 @@ class _Keeper:
         self._ctx = ctx
         self._documents = GraphDocuments(order.graph, order.definition, order.inputs)
 
-    async def keep(self, snapshots: Sequence[Snapshot]) -> None:
+    def _is_stored(self, time_ms: int) -> bool:
         stored = self._ctx.parameters.stored
-        if stored is Stored.NONE:
-            return
+        return stored is Stored.ALL or (stored is Stored.DAILY and time_ms % DAY_MS == 0)
+
+    async def holds(self, times: Sequence[int], hashes: Sequence[str]) -> bool:
+        wanted = {time_ms: start for time_ms, start in zip(times, hashes, strict=True) if self._is_stored(time_ms)}
+        return await self._ctx.with_store(
+            partial(self._documents.holds, self._ctx.store, wanted), patience_s=PATIENCE_S
+        )
+
+    async def keep(self, snapshots: Sequence[Snapshot]) -> None:
         for one in snapshots:
-            if stored is Stored.ALL or one.time_ms % DAY_MS == 0:
+            if self._is_stored(one.time_ms):
                 keep = partial(self._documents.keep, self._ctx.store, one, self._ctx.clock.now_ms())
                 await self._ctx.with_store(keep, patience_s=PATIENCE_S)
 

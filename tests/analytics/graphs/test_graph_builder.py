@@ -73,13 +73,16 @@ class Work:
         self.made += [one.sha256 for one in snapshots]
         self.kept |= {one.time_ms: one.sha256 for one in snapshots}
 
+    async def _holds(self, times: Sequence[int], hashes: Sequence[str]) -> bool:
+        return all(self.kept.get(time, "").startswith(start) for time, start in zip(times, hashes, strict=True))
+
     async def _told(self, entry: PartitionEntry) -> None:
         pass
 
     def build(self, market: Market, span: tuple[int, int] = SPAN) -> GraphManifest:
         self.made = []
         objects: Any = self.objects
-        builder = GraphBuilder("g", self.definition, objects, self._keep)
+        builder = GraphBuilder("g", self.definition, objects, self._keep, self._holds)
         inputs = {symbol: [SeriesRun(START_MS, span[1], "stored")] for symbol in market}
         panel: Panel = panel_of(market, self.definition)
         return asyncio.run(builder.build(panel, "api_candles_1h", span, inputs, self._told))
@@ -155,6 +158,20 @@ def test_a_repaired_bar_makes_those_parts_anew_that_see_it(market: Market) -> No
     changed = [one.name for one, old in zip(found.partitions, before.partitions, strict=True) if one.id != old.id]
     assert changed == ["2024-01-05", "2024-01-06"]
     assert len(work.made) == 8
+
+
+def test_a_bar_that_is_as_it_was_again_brings_its_documents_back(market: Market) -> None:
+    work = Work()
+    work.build(market)
+    before = dict(work.kept)
+    symbol = max(market, key=lambda one: len(market[one]))
+    work.build({**market, symbol: {**market[symbol], START_MS + 4 * DAY_MS + 13 * HOUR_MS: (123.0, 1e6)}})
+    assert work.kept != before
+    work.build(market)
+    assert work.kept == before
+    work.kept.clear()
+    work.build(market)
+    assert work.kept == before, "documents that are gone are stored again"
 
 
 def test_another_verdict_is_another_graph_of_the_same_snapshots(market: Market) -> None:

@@ -18,17 +18,20 @@ from streamforge_utils.ports.object_store import NoObject, ObjectStore
 
 Keep = Callable[[Sequence[Snapshot]], Awaitable[None]]
 """Stores the snapshots of a part; doing it twice leaves the same as once."""
+Holds = Callable[[Sequence[int], Sequence[str]], Awaitable[bool]]
+"""Whether the snapshots of these moments are stored as they are, by the first digits of their SHA-256."""
 _ID_LENGTH = 16
 
 
 class GraphBuilder:
     """Makes one graph. Its files lie in the objects below `graphs/NAME/`."""
 
-    def __init__(self, name: str, definition: GraphDefinition, objects: ObjectStore, keep: Keep) -> None:
+    def __init__(self, name: str, definition: GraphDefinition, objects: ObjectStore, keep: Keep, holds: Holds) -> None:
         self._name = name
         self._definition = definition
         self._objects = objects
         self._keep = keep
+        self._holds = holds
         self._snapshots = SnapshotBuilder(definition)
 
     async def build(
@@ -58,6 +61,9 @@ class GraphBuilder:
         place = f"graphs/{self._name}/parts/{partition.name}-{own_id[:_ID_LENGTH]}"
         known = await self._known(f"{place}.json")
         if known is not None and known.id == own_id:
+            # Its files are as they were; documents may be gone, or of other bars that were there in between.
+            if not await self._holds(partition.times, known.hashes):
+                await self._keep(await asyncio.to_thread(self._again, partition, panel))
             return known
         snapshots, files = await asyncio.to_thread(self._made, partition, panel)
         for table, (_, content) in files.items():
@@ -71,6 +77,7 @@ class GraphBuilder:
             snapshots=len(snapshots),
             edges=sum(len(one.edges.sources) for one in snapshots),
             sha256=hashlib.sha256(b"".join(one.content() for one in snapshots)).hexdigest(),
+            hashes=[one.sha256[: manifest.HASH_DIGITS] for one in snapshots],
             files={
                 str(table): GraphFile(
                     name=f"{place}-{table}.parquet",
@@ -84,6 +91,9 @@ class GraphBuilder:
         # Last: where it is, all that it names is there.
         await self._objects.put(f"{place}.json", manifest.encoded(entry))
         return entry
+
+    def _again(self, partition: Partition, panel: Panel) -> list[Snapshot]:
+        return [*self._snapshots.series(panel, partition.times)]
 
     def _made(
         self, partition: Partition, panel: Panel

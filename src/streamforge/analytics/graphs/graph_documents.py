@@ -26,6 +26,15 @@ class GraphDocuments:
         self._features = definition.features
         self._symbols = frozenset(symbols)
 
+    async def holds(self, store: Store, hashes: Mapping[int, str]) -> bool:
+        """Whether the snapshots of these moments are stored. hashes: the first digits of the SHA-256 of each."""
+        if not hashes:
+            return True
+        first, last = snapshot_key(min(hashes)), snapshot_key(max(hashes) + 1)
+        found = await store.read(self.snapshots, first=first, last=last, limit=10_000)
+        told = {int(one.key): msgspec.json.decode(one.body, type=_Known).sha256 for one in found}
+        return all(told.get(time_ms, "").startswith(start) for time_ms, start in hashes.items())
+
     async def keep(self, store: Store, snapshot: Snapshot, version: int) -> None:
         """Store a snapshot, and remove what another one of its moment has left; the snapshot's own document is last.
 

@@ -10,6 +10,7 @@ import msgspec
 from streamforge.analytics.graphs.definition import CODE_VERSION, GraphDefinition
 from streamforge_utils.model.errors import PermanentError
 
+HASH_DIGITS = 16
 FORMAT = 1
 """Of manifests; a newer one is refused."""
 
@@ -26,7 +27,7 @@ class GraphFile(msgspec.Struct, frozen=True, kw_only=True):
 class PartitionEntry(msgspec.Struct, frozen=True, kw_only=True):
     """A part as it was made. id: a hash of what it was made of. sha256: of the contents of its snapshots, in order.
 
-    first_ms, last_ms: of its snapshots. files: by table.
+    first_ms, last_ms: of its snapshots. hashes: the first digits of the SHA-256 of each, in order. files: by table.
     """
 
     name: str
@@ -36,6 +37,7 @@ class PartitionEntry(msgspec.Struct, frozen=True, kw_only=True):
     snapshots: int
     edges: int
     sha256: str
+    hashes: list[str]
     files: dict[str, GraphFile]
 
 

@@ -97,6 +97,7 @@ async def prove_graph(deps: Dependencies, workflow: Workflow, graph: GraphInput)
             graph=graph.graph,
             queue_id=workflow.queue_id,
             graph_id=manifest.graph_id,
+            definition_id=graph.definition.id,
             manifest=made.manifest,
             type=graph.type,
             symbols=len(graph.symbols),

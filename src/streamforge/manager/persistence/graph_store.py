@@ -22,6 +22,7 @@ class KnownGraph(msgspec.Struct, frozen=True, kw_only=True):
     graph: str
     queue_id: str
     graph_id: str
+    definition_id: str
     manifest: str
     type: str
     symbols: int

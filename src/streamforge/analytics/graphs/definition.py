@@ -14,7 +14,7 @@ from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.kinds.bars import bar_interval
 
 CODE_VERSION = 1
-"""Of the way in which snapshots are made and written: with another one all parts of a graph are made anew."""
+"""Of the way in which snapshots are made and written: with another one all parts of a graph are made again."""
 _DAY_MS = 86_400_000
 _HOUR_MS = 3_600_000
 _FEATURE = re.compile(r"(?P<measure>return|volatility|volume)_(?P<bars>[1-9][0-9]{0,4})", re.ASCII)

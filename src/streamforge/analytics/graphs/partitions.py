@@ -1,4 +1,4 @@
-"""A graph is made and kept in parts of a day or a month: what a part sees tells whether it has to be made anew."""
+"""A graph is made and kept in parts of a day or a month: what a part sees tells whether it has to be made again."""
 
 from __future__ import annotations
 

@@ -64,7 +64,7 @@ class GraphStore:
         return [_read(one.id, one.body) for one in await self._store.find(KIND, after=after, limit=limit)]
 
     async def remove(self, graph: str) -> None:
-        """Forget the graph; none such is no error."""
+        """Forget the graph; one that is not there is no error."""
         state = await self._store.get(KIND, graph)
         if state is not None:
             await self._store.remove(KIND, graph, expected=state.revision)

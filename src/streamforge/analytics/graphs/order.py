@@ -119,5 +119,7 @@ def read_order(text: bytes, name: str) -> GraphOrder:
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         raise PermanentError(f"the object {name} says of no graph to make ({error}): retry the workflow") from error
     if found.format != FORMAT:
-        raise PermanentError(f"the object {name} has format {found.format}, and this version knows {FORMAT}: upgrade the image")
+        raise PermanentError(
+            f"the object {name} has format {found.format}, and this version knows {FORMAT}: upgrade the image"
+        )
     return found

@@ -139,7 +139,9 @@ async def _made(objects: ObjectStore, workflow: Workflow) -> Made:
     try:
         return msgspec.json.decode(b"".join([block async for block in objects.get(name)]), type=Made)
     except (NoObject, msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise PermanentError(f"the object {name}, which says what was made, cannot be read ({error}): retry it") from error
+        raise PermanentError(
+            f"the object {name}, which says what was made, cannot be read ({error}): retry it"
+        ) from error
 
 
 async def _manifest(objects: ObjectStore, made: Made) -> GraphManifest:

@@ -6,14 +6,15 @@ import asyncio
 import hashlib
 import string
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from streamforge_utils.model.errors import InvalidInput
-from streamforge_utils.ports.object_store import DamagedObject, NoObject, ObjectStore
+from streamforge_utils.model.errors import ConflictError, InvalidInput
+from streamforge_utils.ports.object_store import ABSENT, DamagedObject, NoObject, ObjectInfo, ObjectStore
 
 LARGE = 20 * 1024 * 1024 + 7
 """More than two parts of an upload, and no whole number of blocks."""
@@ -184,4 +185,48 @@ class ObjectContract:
         for source in (tmp_path / "none", tmp_path):
             with pytest.raises(InvalidInput, match="is no file: there is nothing to store"):
                 await objects.put("a", source)
+        assert await names(objects) == []
+
+
+class ConditionalContract:
+    """Puts that expect what is there, by many at once."""
+
+    @pytest.fixture
+    def objects(self) -> ObjectStore:
+        """An empty store."""
+        raise NotImplementedError
+
+    async def test_of_those_that_create_it_at_once_one_does_and_it_has_its_bytes(
+        self, objects: ObjectStore, tmp_path: Path
+    ) -> None:
+        for turn in range(20):
+            name, source = f"new/{turn}", tmp_path / "source"
+            source.write_bytes(sample(300_009))
+            contents: list[bytes | Path] = [sample(300_000 + number) for number in range(8)]
+            puts = (objects.put(name, one, expected=ABSENT) for one in [*contents, source])
+            found = await asyncio.gather(*puts, return_exceptions=True)
+            (won,) = (one for one in found if isinstance(one, ObjectInfo))
+            assert [type(one) for one in found if one is not won] == [ConflictError] * 8
+            there = await content(objects, name)
+            assert (won.size, won.sha256) == (len(there), digest(there))
+            assert await objects.head(name) == won
+
+    async def test_counted_by_many_that_expect_what_they_read_it_loses_none(self, objects: ObjectStore) -> None:
+        told = await objects.put("count", b"0", expected=ABSENT)
+
+        async def count(times: int) -> None:
+            while times:
+                before = await content(objects, "count")
+                with suppress(ConflictError):
+                    await objects.put("count", str(int(before) + 1).encode(), expected=digest(before))
+                    times -= 1
+
+        await asyncio.gather(*(count(6) for _ in range(5)))
+        assert await content(objects, "count") == b"30"
+        for expected in (told.sha256, ABSENT):
+            with pytest.raises(ConflictError, match=r"object count in .* by another one meanwhile: read it again"):
+                await objects.put("count", b"0", expected=expected)
+        await objects.delete(["count"])
+        with pytest.raises(ConflictError):
+            await objects.put("count", b"0", expected=digest(b"30"))
         assert await names(objects) == []

@@ -155,6 +155,14 @@ class DocumentContract(StoreFixtures):
         assert await store.present(collection, []) == frozenset()
         assert await store.present(collection, ["k2", "k2", "ж"]) == {"k2"}
 
+    async def test_of_many_keys_the_documents_that_are_there_are_read(self, store: Store, collection: str) -> None:
+        assert list(await store.fetch(collection, ["a", "b"])) == []
+        await store.upsert(collection, [versioned(f"k{number}", number + 1) for number in range(0, 1300, 2)])
+        asked = [f"k{number}" for number in range(1300)]
+        assert await store.fetch(collection, asked) == await store.read(collection, limit=1300)
+        assert list(await store.fetch(collection, [])) == []
+        assert [one.key for one in await store.fetch(collection, ["k4", "k2", "k2", "ж"])] == ["k2", "k4"]
+
     async def test_a_range_is_half_open(self, store: Store, collection: str) -> None:
         await store.upsert(collection, [versioned(key, 1) for key in "abcdef"])
         assert list(await store.keys(collection, first="b", last="e")) == ["b", "c", "d"]

@@ -265,6 +265,18 @@ class EdgeContract(StoreFixtures):
         await store.link(edges, [ab])
         assert said(await store.links(edges)) == said([ab, cb])
 
+    async def test_a_collection_is_dropped_with_its_edges_and_no_others(self, store: Store, edges: str) -> None:
+        others, ab, ba = f"{edges}_", Edge("x/a", "x/b"), Edge("x/b", "x/a")
+        await store.drop(edges)
+        await store.link(edges, [ab, ba])
+        await store.link(others, [ab])
+        await store.drop(edges)
+        assert said(await store.links(edges)) == said(await store.links(edges, destination="x/b")) == []
+        assert said(await store.links(others)) == said(await store.links(others, destination="x/b")) == said([ab])
+        await store.link(edges, [ba])
+        assert said(await store.links(edges)) == said([ba])
+        await store.drop(others)
+
     async def test_a_malformed_name_is_named_and_nothing_is_stored(self, store: Store, edges: str) -> None:
         for name in ("", "a", "a/", "/b", "a/b/c", "1a/b", "a/b c", "a/я"):
             for edge in (Edge(name, "x/b"), Edge("x/b", name)):

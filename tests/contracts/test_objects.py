@@ -8,10 +8,10 @@ import pytest
 
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.ports.object_store import ObjectStore
-from tests.contracts.objects import ObjectContract, Spoil
+from tests.contracts.objects import ConditionalContract, ObjectContract, Spoil
 
 
-class TestFolder(ObjectContract):
+class TestFolder(ObjectContract, ConditionalContract):
     @pytest.fixture
     def objects(self, tmp_path: Path) -> ObjectStore:
         return ObjectFolder(tmp_path / "objects")

@@ -90,6 +90,11 @@ class MemoryStore:
         await self._given_way()
         return self.documents.get(collection, {}).keys() & set(keys)
 
+    async def fetch(self, collection: str, keys: Sequence[str]) -> Sequence[Document]:
+        await self._given_way()
+        there = self.documents.get(collection, {})
+        return [there[key] for key in sorted(there.keys() & set(keys))]
+
     async def count(self, collection: str, *, first: str = "", last: str | None = None) -> int:
         await self._given_way()
         return len(self._within(collection, first, last))
@@ -101,6 +106,7 @@ class MemoryStore:
     async def drop(self, collection: str) -> None:
         await self._given_way()
         self.documents.pop(collection, None)
+        self.edges.pop(collection, None)
 
     async def delete(self, collection: str, *, first: str, last: str) -> int:
         await self._given_way()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import shutil
@@ -38,6 +39,49 @@ def killed_at(root: Path, call: str, when: str) -> None:
     command = [sys.executable, "-c", KILLED, str(root), call, when]
     done = subprocess.run(command, env=environment(), timeout=LIMIT_S, check=False)
     assert done.returncode == -9
+
+
+CREATED = """
+import asyncio, sys
+from pathlib import Path
+from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
+from streamforge_utils.model.errors import ConflictError
+async def create(own):
+    store = ObjectFolder(Path(sys.argv[1]))
+    sys.stdin.read(1)
+    for turn in range(50):
+        try:
+            await store.put(f"a/{turn}", own, expected="")
+            print(turn)
+        except ConflictError:
+            pass
+asyncio.run(create(sys.argv[2].encode()))
+"""
+
+
+def test_of_processes_that_create_the_same_objects_one_creates_each(tmp_path: Path) -> None:
+    root, pipe = tmp_path / "objects", subprocess.PIPE
+    processes = {
+        own: subprocess.Popen(
+            [sys.executable, "-c", CREATED, str(root), own], env=environment(), stdin=pipe, stdout=pipe, text=True
+        )
+        for own in ("one", "two", "three")
+    }
+    told: list[tuple[str, bytes]] = []
+    for process in processes.values():  # they begin together
+        assert process.stdin is not None
+        process.stdin.write("x")
+        process.stdin.flush()
+    for own, process in processes.items():
+        told += [(f"a/{turn}", own.encode()) for turn in process.communicate(timeout=LIMIT_S)[0].split()]
+        assert process.returncode == 0
+
+    async def there() -> dict[str, bytes]:
+        store = ObjectFolder(root)
+        return {name: await content(store, name) for name in await names(store)}
+
+    assert len(told) == 50
+    assert asyncio.run(there()) == dict(told)
 
 
 @pytest.mark.parametrize("there", [None, b"old content"])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -11,6 +12,7 @@ from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.object_store import ObjectStore
 from streamforge_utils.runtime.object_settings import ObjectSettings
 from streamforge_utils.runtime.settings import DataSettings
+from tests.cli.datasets.test_dataset_export import days as days
 from tests.cli.support import TYPE, Cli
 
 EXPORT = ("export", "BTCUSDT", TYPE, "--partition", "day", "--output")
@@ -68,16 +70,45 @@ def test_what_the_store_refuses_is_said_and_nothing_is_listed(
         def __getattr__(self, name: str) -> object:
             return getattr(self._store, name)
 
-        async def put(self, name: str, content: bytes | Path) -> object:
+        async def put(self, name: str, content: bytes | Path, **more: Any) -> object:
             if name.endswith(".parquet"):
                 raise RetryableError(f"object {name} cannot be stored: no room; make some")
-            return await self._store.put(name, content)
+            return await self._store.put(name, content, **more)
 
     monkeypatch.setattr(wiring, "make_object_store", lambda *given: Full(make(*given)))
     ran = loaded(*EXPORT, BUCKET)
     assert (ran.code, ran.out) == (1, "")
     assert "object symbol=BTCUSDT/day=2024-08-01/records.parquet cannot be stored: no room; make some" in ran.err
     assert list(files(bucket)) == ["_manifest.json"]
+
+
+def test_what_two_exports_list_at_once_is_all_listed(
+    days: Cli, bucket: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make, one, two = wiring.make_object_store, "2024-07-31", "2024-08-01"
+    daily = ("export", "BTCUSDT", "api_candles_1h", "--partition", "day", "--output")
+    days(*daily, str(tmp_path / "both"), f"{one}:2024-08-02").ok()
+    days(*daily, str(tmp_path / "other"), f"{two}:2024-08-02").ok()
+    listed = "symbol=BTCUSDT/_manifest.json"
+
+    class Late:
+        """Before this one's list is put the other export is through."""
+
+        def __init__(self, store: ObjectStore) -> None:
+            self._store = store
+
+        def __getattr__(self, name: str) -> object:
+            return getattr(self._store, name)
+
+        async def put(self, name: str, content: bytes | Path, **more: Any) -> object:
+            if name == listed and await self._store.head(name) is None:
+                for other in (f"symbol=BTCUSDT/day={two}/records.parquet", listed):
+                    await self._store.put(other, tmp_path / "other" / other)
+            return await self._store.put(name, content, **more)
+
+    monkeypatch.setattr(wiring, "make_object_store", lambda *given: Late(make(*given)))
+    days(*daily, BUCKET, f"{one}:{two}").ok()
+    assert files(bucket) == files(tmp_path / "both")
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from typing import Any
 
 from streamforge_utils.model.secret import Secret
 from streamforge_utils.runtime.object_settings import ObjectSettings
+from tests.engines.kafka.disk import SmallDisk
 from tests.engines.kubernetes.binaries import FLAGS, build_go
 from tests.engines.process import EngineError, EngineProcess, cache_folder, fetching, free_ports
 from tests.limits import LIMIT_S
@@ -58,6 +59,11 @@ class Gateway:
         self.process = EngineProcess(
             "versitygw", [*command, str(self.buckets)], folder / "versitygw.log", environment=environment
         )
+
+    def on(self, disk: SmallDisk) -> None:
+        """Keep all of it on this disk, whose folder is its own. Before it is started."""
+        made = f'mkdir -p "$1/buckets/{BUCKET}" "$1/metadata" && shift && exec "$@"'
+        self.process.command = disk.command(["sh", "-c", made, "sh", str(disk.folder), *self.process.command])
 
     @property
     def url(self) -> str:

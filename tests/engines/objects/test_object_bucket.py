@@ -19,9 +19,10 @@ from streamforge_utils.ports.store import Document
 from streamforge_utils.runtime.object_settings import ObjectSettings
 from streamforge_utils.runtime.settings import DataSettings
 from tests.cli.support import finished, process
-from tests.contracts.objects import LARGE, ObjectContract, Spoil, content, digest, names, sample
+from tests.contracts.objects import LARGE, ConditionalContract, ObjectContract, Spoil, content, digest, names, sample
 from tests.doubles.memorystore import MemoryStore
 from tests.engines.objects.gateway import BUCKET, Gateway
+from tests.engines.objects.one_at_a_time import OneAtATime
 from tests.engines.process import free_ports
 from tests.engines.proxy import Proxy
 
@@ -89,6 +90,13 @@ class TestBucket(ObjectContract):
         await inside.put("a", b"2")
         assert await names(inside) == ["a"]
         assert await content(outside, f"{prefix}/a") == b"2"
+
+
+class TestConditions(ConditionalContract):
+    @pytest.fixture
+    def objects(self, gateway: Gateway) -> Iterator[ObjectStore]:
+        with OneAtATime(gateway.port) as way:
+            yield store_of(gateway.settings(f"conditions/{secrets.token_hex(6)}", endpoint=way.url))
 
 
 async def failed(store: ObjectStore) -> StreamForgeError:

@@ -96,6 +96,19 @@ def test_neighbours_must_meet_by_their_ids() -> None:
     assert RULE.whole(untold, None) == untold
 
 
+def test_a_time_without_a_record_between_stored_ones_is_judged_by_their_ids() -> None:
+    silence = Segment(start_ms=10, end_ms=20, verdict=Verdict.EXCHANGE)
+    before, meeting, later = stored(0, 10, 1, 5), stored(20, 30, 6, 9, "b"), stored(20, 30, 8, 9, "b")
+    assert RULE.whole([before, silence, meeting], None) == [stored(0, 20, 1, 5), meeting]
+    hole = Segment(start_ms=10, end_ms=20, verdict=Verdict.UNKNOWN, first_id=6, last_id=7)
+    assert RULE.whole([before, silence, later], None) == [before, hole, later]
+    asked = Segment(start_ms=10, end_ms=20, verdict=Verdict.EXCHANGE, first_id=6, last_id=7)
+    unknown = Segment(start_ms=30, end_ms=40, verdict=Verdict.UNKNOWN)
+    untold = stored(20, 30, None, 9)
+    for kept in ([before, asked, later], [before, silence, unknown], [silence, later], [before, silence, untold]):
+        assert RULE.whole(kept, None) == kept
+
+
 @given(st.integers(0, 10**12 - 2000), st.integers(1, 2000), st.integers(1, 1000))
 def test_a_hole_is_asked_for_by_requests_that_begin_at_different_ids(first_id: int, count: int, most: int) -> None:
     hole = Segment(start_ms=0, end_ms=1, verdict=Verdict.UNKNOWN, first_id=first_id, last_id=first_id + count - 1)

@@ -11,8 +11,8 @@ from contextlib import suppress
 from streamforge import wiring
 from streamforge.cli.checks.place_checks import Subject
 from streamforge.manager.health.findings import works
-from streamforge_utils.model.errors import StreamForgeError
-from streamforge_utils.ports.object_store import ObjectStore
+from streamforge_utils.model.errors import ConflictError, StreamForgeError
+from streamforge_utils.ports.object_store import ABSENT, ObjectStore
 from streamforge_utils.ports.provisioning import Finding
 from streamforge_utils.runtime.environment import load
 from streamforge_utils.runtime.object_settings import ObjectSettings
@@ -46,10 +46,21 @@ async def _round_trip(store: ObjectStore) -> None:
     try:
         await store.put(name, _CONTENT)
         found = b"".join([block async for block in store.get(name)])
+        try:
+            await store.put(name, _CONTENT, expected=ABSENT)
+        except ConflictError:
+            keeps = True
+        else:
+            keeps = False
     except BaseException:
         with suppress(StreamForgeError):  # why it failed matters more
             await store.delete([name])
         raise
     await store.delete([name])
+    if not keeps:
+        raise StreamForgeError(
+            "a put that must replace nothing replaced an object: the server does not know `If-None-Match`, and of two "
+            "that publish at once one would undo the other; take a server that knows it, or a newer version"
+        )
     if found != _CONTENT or await store.head(name) is not None:
         raise StreamForgeError("an object came back changed, or was there after it had been deleted")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
@@ -22,13 +23,15 @@ from streamforge.cli.times import Times
 from streamforge.cli.writers import import_pyarrow
 from streamforge.manager import data_answers
 from streamforge_utils.model.coverage import READ_AT_MOST, Moved, Segment, Verdict, holds, stored_spans
-from streamforge_utils.model.errors import StreamForgeError
+from streamforge_utils.model.errors import ConflictError, RetryableError, StreamForgeError
 from streamforge_utils.model.kinds.bars import BarMaker
 from streamforge_utils.model.kinds.registry import kind_of, rule_of, series_of
 from streamforge_utils.model.timeranges import TimeRange, format_ms
+from streamforge_utils.ports.object_store import ABSENT
 
 FILE = "records.parquet"
 _LISTED_ROWS, _LISTED_PARTS = 1_000_000, 64
+_LIST_TRIES = 50
 """After so many rows, or partitions, the manifest is written: what came later is written again after a kill."""
 
 
@@ -95,6 +98,7 @@ class DatasetExport:
             self._columns = bar_columns(to.bars, to.times, left_out=LEFT_OUT)
         self._folder = symbol_folder(known.symbol)
         self._list_name = f"{self._folder}/{manifests.NAME}"
+        self._list_sha256, self._changed = ABSENT, set[str]()
         self._description = Description(
             type=known.type,
             partition=to.period.value,
@@ -141,6 +145,7 @@ class DatasetExport:
                 if entries.get(part.name) == entry:
                     continue
                 entries[part.name] = entry
+                self._changed.add(part.name)
                 unlisted, unlisted_rows = unlisted + 1, unlisted_rows + entry.rows
                 if unlisted >= _LISTED_PARTS or unlisted_rows >= _LISTED_ROWS:
                     await self._list(entries)
@@ -278,6 +283,7 @@ class DatasetExport:
             there = manifests.described(text, f"{place}/{manifests.NAME}")
             self._check(there)
         text = await place.read(self._list_name)
+        self._list_sha256 = ABSENT if text is None else hashlib.sha256(text).hexdigest()
         if text is None:
             return {}
         listed = manifests.listed(text, f"{place}/{self._list_name}")
@@ -328,21 +334,34 @@ class DatasetExport:
         place = self._to.place
         if await place.read(manifests.NAME) is not None:
             return
-        await self._put(manifests.NAME, manifests.encoded(self._description), new=True)
+        with suppress(ConflictError):  # it is there meanwhile
+            await self._put(manifests.NAME, manifests.encoded(self._description), ABSENT)
         text = await place.read(manifests.NAME)
         if text is not None:
             self._check(manifests.described(text, f"{place}/{manifests.NAME}"))
 
     async def _list(self, entries: dict[str, PartitionEntry]) -> None:
-        partitions = [entries[name] for name in sorted(entries)]
-        listed = SymbolManifest(symbol=self._known.symbol, partitions=partitions)
-        await self._put(self._list_name, manifests.encoded(listed))
+        """Write the list; what other exports have listed since it was read stays, but for what this one has written."""
+        for _ in range(_LIST_TRIES):
+            partitions = [entries[name] for name in sorted(entries)]
+            text = manifests.encoded(SymbolManifest(symbol=self._known.symbol, partitions=partitions))
+            try:
+                await self._put(self._list_name, text, self._list_sha256)
+            except ConflictError:
+                entries |= {name: one for name, one in (await self._listed()).items() if name not in self._changed}
+                continue
+            self._list_sha256 = hashlib.sha256(text).hexdigest()
+            return
+        raise RetryableError(
+            f"{self._to.place}/{self._list_name} was changed by other exports {_LIST_TRIES} times while it wrote it: "
+            "run this export again, which goes on where it was"
+        )
 
-    async def _put(self, name: str, content: bytes, *, new: bool = False) -> None:
+    async def _put(self, name: str, content: bytes, expected: str) -> None:
         draft = self._to.place.draft(self._list_name)  # where the next export removes it if this one is killed
         try:
             _write_draft(draft, content)
-            await self._to.place.store(draft, name, new=new)
+            await self._to.place.store(draft, name, expected=expected)
         finally:
             self._to.place.discard(draft)
 

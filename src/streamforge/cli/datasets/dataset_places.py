@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from streamforge.cli.command_errors import CliError, UsageProblem
+from streamforge_utils.ports.object_store import ABSENT, conflict
 
 _DRAFT = ".part"
 
@@ -26,10 +27,10 @@ class Place(Protocol):
     def draft(self, name: str) -> Path:
         """A local path for what is to become the file `name`."""
 
-    async def store(self, draft: Path, name: str, *, new: bool = False) -> None:
+    async def store(self, draft: Path, name: str, *, expected: str | None = None) -> None:
         """Put a finished draft in its place: the file is there whole, or what it was before.
 
-        new: where there is such a file already, it stays.
+        expected: the SHA-256 of what it replaces, or ABSENT; raises ConflictError where that is not there.
         """
 
     def discard(self, draft: Path) -> None:
@@ -78,22 +79,26 @@ class Folder(Place):
             raise self._cannot("written", name, error) from error
         return path.with_name(f".{path.name}.{os.getpid()}{_DRAFT}")
 
-    async def store(self, draft: Path, name: str, *, new: bool = False) -> None:
+    async def store(self, draft: Path, name: str, *, expected: str | None = None) -> None:
         path = self._path(name)
         try:
             with draft.open("rb") as file:
                 os.fsync(file.fileno())
-            self._place(draft, path, new=new)
+            self._place(draft, path, new=expected == ABSENT)  # what is replaced is held
+        except FileExistsError:
+            raise conflict(str(path)) from None
         except OSError as error:
             raise self._cannot("written", name, error) from error
 
     def _place(self, draft: Path, path: Path, *, new: bool) -> None:
-        linked = False
-        if new:
-            with suppress(OSError):  # there is such a file, or the file system has no links
+        try:
+            if new:
                 os.link(draft, path)
-                linked = True
-        if not linked and not (new and path.exists()):
+        except OSError:  # there is such a file, or the file system has no links
+            if path.exists():
+                raise FileExistsError from None
+            new = False
+        if not new:
             draft.replace(path)
         self._confirm(path.parent)
 

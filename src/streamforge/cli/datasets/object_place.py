@@ -34,7 +34,7 @@ def place_of(output: str) -> Place:
 
 
 class ObjectPlace(Place):
-    """Objects under one address. Exports of one symbol at once are not kept apart: the last one counts."""
+    """Objects under one address. Of exports that write one partition at once the last one counts."""
 
     def __init__(self, store: ObjectStore, shown: str) -> None:
         """shown: the address, for messages."""
@@ -65,11 +65,9 @@ class ObjectPlace(Place):
     def discard(self, draft: Path) -> None:
         draft.unlink(missing_ok=True)
 
-    async def store(self, draft: Path, name: str, *, new: bool = False) -> None:
-        if new and await self._store.head(name) is not None:
-            return
+    async def store(self, draft: Path, name: str, *, expected: str | None = None) -> None:
         try:
-            await self._store.put(name, draft)
+            await self._store.put(name, draft, expected=expected)
         except InvalidInput as error:
             raise UsageProblem(f"output {self._shown}: {error}") from error
 

@@ -73,7 +73,8 @@ async def test_a_signal_is_never_swallowed_however_early(launcher: ProcessLaunch
 
 async def test_a_signal_to_the_whole_group_does_not_end_the_shell(launcher: ProcessLauncher, directory: Path) -> None:
     await launcher.start(job("a", "trap 'exit 2' TERM; echo ready; while :; do sleep 0.01; done"))
-    await until(lambda: (directory / "a/log").read_text() == "ready\n")
+    # The shell notes the worker's id once its own traps are set.
+    await until(lambda: (directory / "a/log").read_text() == "ready\n" and (directory / "a/pid").exists())
     os.killpg(number(directory / "a/started"), signal.SIGTERM)
     assert (await ended(launcher, "a")).exit_code == 2
 

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from tests.doubles.arangodb.aql.parser import Node
 from tests.doubles.arangodb.collections import Collection
 from tests.doubles.arangodb.errors import ArangoError
-from tests.doubles.arangodb.values import compare, truthy
+from tests.doubles.arangodb.values import compare, sort_key, truthy
 
 if TYPE_CHECKING:
     from tests.doubles.arangodb.documents import Unit
@@ -71,12 +73,35 @@ def _sleep(context: Context, seconds: Any) -> None:
     context.sleep += float(seconds)
 
 
+def _split(context: Context, text: str, separators: list[str]) -> list[str]:
+    return re.split("|".join(map(re.escape, separators)), text)
+
+
+def _date_format(context: Context, time_ms: int, form: str) -> str:
+    assert form == "%yyyy-%mm", f"the double knows no such form of a date: {form}"
+    return datetime.fromtimestamp(time_ms / 1000, UTC).strftime("%Y-%m")
+
+
 FUNCTIONS: dict[str, Callable[..., Any]] = {
+    "DATE_FORMAT": _date_format,
+    "SPLIT": _split,
     "LEFT": lambda context, text, length: "" if text is None else str(text)[:length],
     "IS_NUMBER": lambda context, value: type(value) in (int, float),
     "PUSH": lambda context, items, value: [*items, value],
     "SLEEP": _sleep,
     "UNSET": lambda context, document, *names: {n: value for n, value in document.items() if n not in names},
+}
+
+
+def _known(values: Sequence[Any]) -> list[Any]:
+    return [one for one in values if one is not None]
+
+
+AGGREGATES: dict[str, Callable[[Sequence[Any]], Any]] = {
+    "AVG": lambda values: sum(_known(values)) / len(_known(values)) if _known(values) else None,
+    "MAX": lambda values: max(_known(values), key=sort_key, default=None),
+    "MIN": lambda values: min(_known(values), key=sort_key, default=None),
+    "SUM": lambda values: sum(_known(values)),
 }
 
 
@@ -113,8 +138,10 @@ class Expressions:
         of, at = self.build(node[1], scope), self.build(node[2], scope)
 
         def compute(env: Env) -> Any:
-            value = of(env)
-            return value.get(at(env)) if type(value) is dict else None
+            value, place = of(env), at(env)
+            if type(value) is list and type(place) is int:
+                return value[place] if -len(value) <= place < len(value) else None
+            return value.get(place) if type(value) is dict else None
 
         return compute
 

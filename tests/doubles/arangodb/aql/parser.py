@@ -30,6 +30,7 @@ KEYWORDS = frozenset(
     {
         *("FOR", "LET", "FILTER", "SORT", "LIMIT", "COLLECT", "RETURN", "INSERT", "UPDATE", "REPLACE", "REMOVE"),
         *("UPSERT", "IN", "INTO", "WITH", "AND", "OR", "NULL", "TRUE", "FALSE", "ASC", "DESC", "OPTIONS", "COUNT"),
+        *("AGGREGATE", "ANY", "INBOUND", "OUTBOUND", "GRAPH"),
     }
 )
 
@@ -123,9 +124,18 @@ class _Parser:
         return found
 
     def _for(self) -> Node:
-        name = self.expect("name").text
+        names = [self.expect("name").text]
+        while self._accept(","):
+            names.append(self.expect("name").text)
         self.expect("IN")
-        return ("for", name, self.expression(), self._options())
+        source = self.expression()
+        if (direction := self._accept("ANY", "INBOUND", "OUTBOUND")) is None:
+            if len(names) > 1:
+                raise syntax_error(self._text, self._token)
+            return ("for", names[0], source, self._options())
+        start = self.expression()
+        self.expect("GRAPH")
+        return ("traverse", names, source, direction.kind, start, self.expression())
 
     def _let(self) -> Node:
         name = self.expect("name").text
@@ -149,14 +159,27 @@ class _Parser:
         return ("limit", ("value", 0), first)
 
     def _collect(self) -> Node:
-        by = None
-        if (name := self._accept("name")) is not None:
+        groups = self._named() if self._token.kind == "name" else []
+        aggregates = []
+        if self._accept("AGGREGATE"):
+            aggregates = [(name, of[1], of[2][0]) for name, of in self._named()]
+        counted = None
+        if not aggregates and (not groups or self._token.kind == "WITH"):
+            self.expect("WITH")
+            self.expect("COUNT")
+            self.expect("INTO")
+            counted = self.expect("name").text
+        return ("collect", groups, aggregates, counted)
+
+    def _named(self) -> list[tuple[str, Node]]:
+        """Names with a value each."""
+        found = []
+        while True:
+            name = self.expect("name").text
             self.expect("=")
-            by = (name.text, self.expression())
-        self.expect("WITH")
-        self.expect("COUNT")
-        self.expect("INTO")
-        return ("collect", self.expect("name").text, by)
+            found.append((name, self.expression()))
+            if not self._accept(","):
+                return found
 
     def change(self, kind: str) -> Node:
         value = self.expression(no_in=True)

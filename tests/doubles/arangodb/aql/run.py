@@ -6,10 +6,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from tests.doubles.arangodb.aql import writing
-from tests.doubles.arangodb.aql.expressions import Compute, Context, Env, Expressions
+from tests.doubles.arangodb.aql.expressions import AGGREGATES, Compute, Context, Env, Expressions
 from tests.doubles.arangodb.aql.parser import WRITES, Node, parse
 from tests.doubles.arangodb.collections import Collection
 from tests.doubles.arangodb.errors import ArangoError
+from tests.doubles.arangodb.graphs import find_graph
 from tests.doubles.arangodb.values import Doc, hashable, sort_key, truthy
 
 Rows = Iterator[Env]
@@ -137,25 +138,60 @@ class Query:
         return step
 
     def _collect(self, node: Node, scope: set[str]) -> Step:
-        _, name, by = node
-        if by is None:
-            scope.clear()
-            scope.add(name)
-            return lambda rows: iter(({name: sum(1 for _ in rows)},))
-        group, value = by[0], self._expressions.build(by[1], scope)
+        _, groups, aggregates, counted = node
+        by = [self._expressions.build(of, scope) for _, of in groups]
+        values = [self._expressions.build(of, scope) for _, _, of in aggregates]
+        names = [*(one[0] for one in (*groups, *aggregates)), *([counted] if counted else [])]
         scope.clear()
-        scope |= {name, group}
+        scope |= {*names}
         context = self.context
 
         def step(rows: Rows) -> Rows:
-            found: dict[Any, tuple[Any, int]] = {}
+            found: dict[Any, tuple[list[Any], list[list[Any]]]] = {}
+            if not by:
+                found[None] = [], []
             for row in rows:
-                one = value(row)
-                key = hashable(one)
-                found[key] = one, found.get(key, (None, 0))[1] + 1
-            context.keep(len(found))
-            for one, count in sorted(found.values(), key=lambda pair: sort_key(pair[0])):
-                yield {group: one, name: count}
+                group = [one(row) for one in by]
+                members = found.setdefault(hashable(group) if by else None, (group, []))[1]
+                members.append([one(row) for one in values])
+            context.keep(len(found) if by else 0)
+            for group, members in sorted(found.values(), key=lambda pair: [*map(sort_key, pair[0])]):
+                columns = zip(*members, strict=True)
+                told = [AGGREGATES[one[1]](column) for one, column in zip(aggregates, columns, strict=False)]
+                yield dict(zip(names, [*group, *told, *([len(members)] if counted else [])], strict=True))
+
+        return step
+
+    def _traverse(self, node: Node, scope: set[str]) -> Step:
+        """Depth first, no edge twice on one path, as a server does by default; vertices may come again."""
+        _, names, *parts, direction, start, graph = node
+        depths, begins = (self._expressions.build(one, scope) for one in (parts[0], start))
+        scope |= {*names}
+        context = self.context
+        named = find_graph(context.database, context.unit, self._expressions.constant(graph))
+        edges = [edge for name in named.edge_collections() for edge in context.collection(name).scan()]
+        leaving: dict[str, list[tuple[str, Doc]]] = {}
+        for edge in edges:
+            if direction != "INBOUND":
+                leaving.setdefault(edge["_from"], []).append((edge["_to"], edge))
+            if direction != "OUTBOUND":
+                leaving.setdefault(edge["_to"], []).append((edge["_from"], edge))
+
+        def walk(at: str, path: list[Doc], depth: list[int]) -> Iterator[tuple[Doc | None, Doc]]:
+            for end, edge in leaving.get(at, []):
+                if any(edge is one for one in path):
+                    continue
+                collection, _, key = end.partition("/")
+                if len(path) + 1 >= depth[0]:
+                    yield context.unit.get(context.collection(collection), key), edge
+                if len(path) + 1 < depth[-1]:
+                    yield from walk(end, [*path, edge], depth)
+
+        def step(rows: Rows) -> Rows:
+            for row in rows:
+                depth = depths(row)
+                for found in walk(begins(row), [], depth if type(depth) is list else [depth]):
+                    yield {**row, **dict(zip(names, found, strict=False))}
 
         return step
 

@@ -71,6 +71,9 @@ class InvalidInput(PermanentError):
         self.code = code
         self.meant = tuple(meant)
 
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.field, str(self)), self.__dict__  # it can be raised in another process
+
 
 @contextmanager
 def noted(found: MutableSequence[InvalidInput]) -> Iterator[None]:

@@ -8,13 +8,15 @@ from typing import Final, Protocol
 
 import msgspec
 
-from streamforge_utils.model.errors import InvalidInput, PermanentError, RetryableError
+from streamforge_utils.model.errors import ConflictError, InvalidInput, PermanentError, RetryableError
 
 NAME_BYTES: Final = 700
 PART_BYTES: Final = 200
 """Of UTF-8: a bucket takes names of 1,024 bytes, its prefix included, a folder parts of 255."""
 BLOCK_BYTES: Final = 4 * 1024 * 1024
 """How much of an object is read at once."""
+ABSENT: Final = ""
+"""What a put expects that only creates."""
 _SHOWN = 80
 
 
@@ -46,8 +48,13 @@ class ObjectStore(Protocol):
     no such bucket); the message names the object and what to do, never a secret.
     """
 
-    async def put(self, name: str, content: bytes | Path) -> ObjectInfo:
-        """Store bytes, or the content of a file, with its checksum. On return it is on the disk."""
+    async def put(self, name: str, content: bytes | Path, *, expected: str | None = None) -> ObjectInfo:
+        """Store bytes, or the content of a file, with its checksum. On return it is on the disk.
+
+        expected: the SHA-256 of what has the name, or ABSENT. Of several that expect the same one puts; for the others
+        ConflictError is raised, and so it may be where the own put came through and its answer was lost. What is put so
+        goes up in one request: 5 GB at most.
+        """
 
     def get(self, name: str, *, start: int = 0) -> AsyncIterator[bytes]:
         """The content from byte `start` on, in blocks. Raises NoObject.
@@ -91,6 +98,17 @@ def check_object_prefix(prefix: str) -> str:
     if prefix:
         check_object_name(f"{prefix}x")
     return prefix
+
+
+def check_expected(what: str, expected: str | None, found: ObjectInfo | None) -> None:
+    """Raises ConflictError where what is there is not what a put expects. what: the object, and where."""
+    if expected is not None and expected != (ABSENT if found is None else found.sha256):
+        raise conflict(what)
+
+
+def conflict(what: str) -> ConflictError:
+    """The error of a put whose object is another than it expects."""
+    return ConflictError(f"{what} was put or deleted by another one meanwhile: read it again, then decide again")
 
 
 def check_content(content: bytes | Path) -> None:

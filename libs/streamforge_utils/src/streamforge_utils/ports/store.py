@@ -96,6 +96,9 @@ class DocumentStore(Protocol):
     async def present(self, collection: str, keys: Sequence[str]) -> Set[str]:
         """Which of `keys`, a few thousand at most, are there. Raises RetryableError."""
 
+    async def fetch(self, collection: str, keys: Sequence[str]) -> Sequence[Document]:
+        """The documents with these keys, some thousands, that are there, sorted by key. Raises RetryableError."""
+
     async def count(self, collection: str, *, first: str = "", last: str | None = None) -> int:
         """How many documents have first <= key < last. Raises RetryableError."""
 
@@ -107,7 +110,7 @@ class Collections(Protocol):
         """The names of all collections of documents, sorted."""
 
     async def drop(self, collection: str) -> None:
-        """Remove the collection with its documents; none such is no error."""
+        """Remove the collection with its documents, or its edges. A name that is not there is no error."""
 
     async def delete(self, collection: str, *, first: str, last: str) -> int:
         """Remove the documents with first <= key < last; returns how many there were. Raises RetryableError."""
@@ -192,7 +195,7 @@ class StateStore(Protocol):
         """Remove the state if its revision is `expected`; none such is no error. Raises ConflictError."""
 
 
-class Edge(msgspec.Struct, frozen=True):
+class Edge(msgspec.Struct, frozen=True, gc=False):
     """A directed edge between two documents, each named `collection/key`. body: a JSON object, as a document's."""
 
     source: str

@@ -28,6 +28,7 @@ from streamforge_utils.runtime.dead_letter_replay import Choice
 from streamforge_utils.runtime.handover import Handover
 from streamforge_utils.runtime.instruments import Instruments
 from streamforge_utils.runtime.object_settings import ObjectSettings
+from streamforge_utils.runtime.publication import publish
 from streamforge_utils.runtime.settings import ArchiveSettings, DataSettings, ExchangeSettings, WorkerSettings
 from streamforge_utils.runtime.stream_settings import StreamSettings
 from streamforge_utils.runtime.telemetry import Telemetry
@@ -198,6 +199,10 @@ class Context(Generic[P]):
     async def put_object(self, name: str, content: bytes, *, patience_s: float) -> None:
         """Put an object, again and again for `patience_s` at most; then RetryableError is raised."""
         await self.with_objects(lambda: self.objects.put(name, content), patience_s=patience_s)
+
+    async def publish_object(self, name: str, content: bytes, next_step: str, *, patience_s: float) -> None:
+        """As `publication.publish`, tried as `put_object` tries."""
+        await self.with_objects(lambda: publish(self.objects, name, content, next_step), patience_s=patience_s)
 
     async def replace_object(self, name: str, content: bytes, *, instead_of: str, patience_s: float) -> None:
         """As `put_object`, but another object is removed first."""

@@ -71,6 +71,7 @@ class Definition(msgspec.Struct, Generic[P], frozen=True, kw_only=True):
     defaults: common settings that it can do without, by variable; `{QUEUE_ID}` in one stands for that variable's value.
     derived_metrics: metrics of its own, counted from the common ones.
     makes_topic: it makes its data topic where nobody has; the others leave that to the manager.
+    require: raises ConfigError where this machine lacks what the work needs with given parameters; it imports nothing.
     adapt: what the definition becomes with given parameters; a worker whose parts depend on them needs it.
     """
 
@@ -87,6 +88,7 @@ class Definition(msgspec.Struct, Generic[P], frozen=True, kw_only=True):
     defaults: Mapping[str, str] = {}
     derived_metrics: tuple[DerivedMetric, ...] = ()
     makes_topic: bool = False
+    require: Callable[[P], None] | None = None
     adapt: Callable[[Definition[P], P], Definition[P]] | None = None
 
     def adapted(self, parameters: P) -> Definition[P]:

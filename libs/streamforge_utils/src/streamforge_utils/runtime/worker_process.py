@@ -73,8 +73,9 @@ def _with_other_names(environ: Mapping[str, str]) -> dict[str, str]:
     found = dict(environ)
     if environ.get("DEBUG", "").lower() in ("1", "true", "yes", "on"):
         found.setdefault("STREAMFORGE_DEBUG", "true")
-    if environ.get("LIMIT"):
-        found.setdefault("STREAMFORGE_LIMIT", environ["LIMIT"])
+    for name in ("LIMIT", "EPOCHS", "LEARNING_RATE"):
+        if environ.get(name):
+            found.setdefault(f"STREAMFORGE_{name}", environ[name])
     with_interval = f"{environ.get('TYPE', '')}_{environ.get('INTERVAL', '')}"
     if not is_type(environ.get("TYPE", "")) and is_type(with_interval):
         found["TYPE"] = with_interval

@@ -10,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Awaitable, Callable, Sequence, Set
 from functools import partial
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
@@ -137,6 +138,15 @@ class Documents(Database):
         what = f"look for keys in the collection {collection}"
         query = queries.present_keys(collection, keys)
         return frozenset(await queries.everything(self._transport, query, _decode_keys, what))
+
+    async def fetch(self, collection: str, keys: Sequence[str]) -> Sequence[Document]:
+        check_collection(collection)
+        if not keys:
+            return []
+        query = queries.present(collection, keys)
+        rows = await queries.everything(self._transport, query, _decode_rows, f"read the collection {collection}")
+        found = [Document(key, _version(version), bytes(body)) for key, version, body in rows]
+        return sorted(found, key=attrgetter("key"))
 
     async def count(self, collection: str, *, first: str = "", last: str | None = None) -> int:
         check_collection(collection)

@@ -132,9 +132,7 @@ class BinanceExchange:
         await self._measure_clock()
         if isinstance(question, ByTime) and paging.id_at_time is not None:
             return await self._page_at(series, question, paging.id_at_time)
-        sent, sent_limit = paging.widened(
-            series, question, limit, local_ms=self._clock.now_ms(), exchange_ms=self._transport.now_ms()
-        )
+        sent, sent_limit = paging.widened(series, question, limit, local_ms=self._clock.now_ms())
         parameters = paging.parameters(series, sent, sent_limit)
 
         def read(answer: Answer) -> Page:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 import obstore
+from obstore.exceptions import AlreadyExistsError, PreconditionError
 from obstore.store import S3Store
 
 from streamforge_utils.adapters.object_storage.bucket_errors import ERRORS, is_missing_object, problem_of
@@ -29,11 +30,14 @@ from streamforge_utils.ports.object_store import (
     NoObject,
     ObjectInfo,
     check_content,
+    check_expected,
     check_object_name,
     check_object_prefix,
+    conflict,
 )
 
 if TYPE_CHECKING:
+    from obstore import GetResult, PutMode
     from obstore.store import ClientConfig, RetryConfig, S3Config, S3Credential
 
 T = TypeVar("T")
@@ -92,7 +96,7 @@ class ObjectBucket:
         self._seen = False
         self._store = _store_of(place)
 
-    async def put(self, name: str, content: bytes | Path) -> ObjectInfo:
+    async def put(self, name: str, content: bytes | Path, *, expected: str | None = None) -> ObjectInfo:
         key = self._key(name)
         check_content(content)
         digest, size, stamp = await asyncio.to_thread(_read, content)
@@ -102,13 +106,16 @@ class ObjectBucket:
             key,
             content,
             attributes={CHECKSUM: digest},
-            use_multipart=size > part_bytes,
+            mode=await self._mode(name, expected),
+            use_multipart=size > part_bytes and expected is None,
             chunk_size=part_bytes,
             max_concurrency=PARTS_AT_ONCE,
         )
         try:
-            await self._ask(f"object {name}", putting)
+            await self._ask(f"object {name}", putting, conditional=expected is not None)
         except NoObject:
+            if expected:
+                raise conflict(f"object {name} in {self._place}") from None
             await self._require_bucket()
             stamp = (-1, -1)  # it is the source that is gone
         if isinstance(content, Path) and stamp != _stamp(content):
@@ -153,14 +160,29 @@ class ObjectBucket:
                 "it again if that does not help"
             )
 
+    async def _mode(self, name: str, expected: str | None) -> PutMode:
+        """The condition of a put. Raises ConflictError where it does not hold."""
+        if not expected:
+            return "overwrite" if expected is None else "create"
+        found = await self._found(name)
+        check_expected(f"object {name} in {self._place}", expected, self._info_of(found))
+        return {"e_tag": found.meta["e_tag"]} if found else "create"
+
     async def head(self, name: str) -> ObjectInfo | None:
+        return self._info_of(await self._found(name))
+
+    async def _found(self, name: str) -> GetResult | None:
         key = self._key(name)
         try:
             with self._translated(f"object {name}"):
                 # One request gives size, time and metadata; nothing of the content is read.
-                result = await obstore.get_async(self._store, key, options={"head": True})
+                return await obstore.get_async(self._store, key, options={"head": True})
         except NoObject:
             await self._require_bucket()
+            return None
+
+    def _info_of(self, result: GetResult | None) -> ObjectInfo | None:
+        if result is None:
             return None
         return self._info(result.meta["path"], result.meta["size"], result.meta["last_modified"], result.attributes)
 
@@ -215,15 +237,17 @@ class ObjectBucket:
         if not self._seen:
             await self._ask("the list of objects", anext(obstore.list(self._store, chunk_size=1), None))
 
-    async def _ask(self, what: str, answer: Awaitable[T]) -> T:
-        with self._translated(what):
+    async def _ask(self, what: str, answer: Awaitable[T], *, conditional: bool = False) -> T:
+        with self._translated(what, conditional=conditional):
             return await answer
 
     @contextmanager
-    def _translated(self, what: str) -> Iterator[None]:
+    def _translated(self, what: str, *, conditional: bool = False) -> Iterator[None]:
         try:
             yield
         except ERRORS as error:
+            if conditional and isinstance(error, AlreadyExistsError | PreconditionError):
+                raise conflict(f"{what} in {self._place}") from None
             if is_missing_object(error):
                 raise NoObject(f"there is no {what} in {self._place}") from None
             # Not with its cause: the server's words may repeat what was signed.

@@ -33,6 +33,7 @@ from streamforge_utils.ports.object_store import (
     NoObject,
     ObjectInfo,
     check_content,
+    check_expected,
     check_object_name,
     check_object_prefix,
 )
@@ -66,10 +67,10 @@ class ObjectFolder:
         self._root = root
         self._tidied = False
 
-    async def put(self, name: str, content: bytes | Path) -> ObjectInfo:
+    async def put(self, name: str, content: bytes | Path, *, expected: str | None = None) -> ObjectInfo:
         check_object_name(name)
         check_content(content)
-        return await asyncio.to_thread(self._put, name, content)
+        return await asyncio.to_thread(self._put, name, content, expected)
 
     async def get(self, name: str, *, start: int = 0) -> AsyncIterator[bytes]:
         check_object_name(name)
@@ -118,7 +119,7 @@ class ObjectFolder:
     async def close(self) -> None:
         return
 
-    def _put(self, name: str, content: bytes | Path) -> ObjectInfo:
+    def _put(self, name: str, content: bytes | Path, expected: str | None) -> ObjectInfo:
         with translated(f"object {name} in {self._root}"):
             self._make(self._root / DRAFTS)
             draft = self._root / DRAFTS / secrets.token_hex(8)
@@ -129,12 +130,12 @@ class ObjectFolder:
                     os.fsync(file.fileno())
                     found = os.fstat(file.fileno())
                     known = _Known(digest, found.st_size, found.st_mtime_ns)
-                    self._place(name, draft, known)
+                    self._place(name, draft, known, expected)
             finally:
                 draft.unlink(missing_ok=True)
         return _info(name, found, digest)
 
-    def _place(self, name: str, draft: Path, known: _Known) -> None:
+    def _place(self, name: str, draft: Path, known: _Known, expected: str | None) -> None:
         target = self._root / name
         for _ in range(_TRIES):
             try:
@@ -142,6 +143,8 @@ class ObjectFolder:
                 with self._locked():
                     if target.is_dir():
                         break
+                    if expected is not None:
+                        check_expected(f"object {name} in {self._root}", expected, self._head(name))
                     self._note(name, known)
                     draft.replace(target)
                     _sync(target.parent)

@@ -133,9 +133,12 @@ class Sequence(Rule, frozen=True):
         """A stored segment whose ids do not meet those of the one before it gives up its first millisecond.
 
         The records between the two are in it, or right before: it becomes `unknown`, with their ids, and is loaded.
+        So does a time without a record between two stored segments, which is a part of the first one where they meet.
         """
         found: list[Segment] = []
         for segment in segments:
+            if len(found) > 1 and found[-1].verdict is Verdict.EXCHANGE:
+                found[-2:] = _with_silence(found[-2], found[-1], segment)
             last = found[-1] if found else None
             if last is not None and not meets(last, segment):
                 hole_end_ms = min(segment.start_ms + 1, segment.end_ms)
@@ -200,6 +203,23 @@ def meets(before: Segment, after: Segment) -> bool:
     if before.last_id is None or after.first_id is None:
         return True
     return after.first_id <= before.last_id + 1
+
+
+def _with_silence(stored: Segment, silence: Segment, after: Segment) -> list[Segment]:
+    """The two segments before `after`, of which the second is a time of which the exchange has no record.
+
+    That no record happened in it does not tell of those of the milliseconds beside it, as ids do.
+    """
+    apart = stored.end_ms != silence.start_ms or silence.end_ms != after.start_ms
+    named = silence.first_id is not None or silence.last_id is not None
+    if apart or named or not stored.verdict is after.verdict is Verdict.STORED:
+        return [stored, silence]
+    if stored.last_id is None or after.first_id is None:
+        return [stored, silence]
+    first_id, last_id = stored.last_id + 1, after.first_id - 1
+    if first_id > last_id:
+        return [msgspec.structs.replace(stored, end_ms=silence.end_ms)]
+    return [stored, msgspec.structs.replace(silence, verdict=Verdict.UNKNOWN, first_id=first_id, last_id=last_id)]
 
 
 async def _first_from(exchange: Pages, series: Series, time_ms: int, now_ms: int) -> int:

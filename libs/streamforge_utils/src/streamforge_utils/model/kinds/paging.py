@@ -157,12 +157,10 @@ class Paging(ABC):
     def read(self, body: bytes, asked: SentRequest) -> Page:
         """The records of an answer: those of the question that will not change any more. Raises MalformedPage."""
 
-    def widened(
-        self, series: Series, question: Question, limit: int, *, local_ms: int, exchange_ms: int
-    ) -> tuple[Question, int]:
+    def widened(self, series: Series, question: Question, limit: int, *, local_ms: int) -> tuple[Question, int]:
         """The question and the limit to send, where more must be asked for to know which records are final.
 
-        local_ms, exchange_ms: now, by the local clock and by the best estimate of the exchange's.
+        local_ms: now, by the local clock.
         """
         return question, limit
 

@@ -27,7 +27,8 @@ _STOPPED: Final = b"T"
 # `started` comes before the worker: a job that may have run is never run again.
 # Trapped, not ignored: the shell must go on to see the worker end, but the worker must not inherit an ignored signal.
 # And only then: in a child between fork and exec the trap would swallow a signal that is meant for the worker.
-# A trap ends `wait` early, with a status above 128: wait again while the worker runs. No file is written in two steps,
+# A trap ends `wait` early, with a status above 128, also where the worker has just ended and the shell knows how: wait
+# again, even once it is gone. What was told once already is told as 127, or again. No file is written in two steps,
 # because all are read under the lock, or count only with the end of their line. On a full disk nothing is started.
 SCRIPT: Final = """\
 folder=$1
@@ -40,9 +41,12 @@ exec 2>/dev/null
 echo "$worker" >"$folder/pid" || kill "$worker"
 wait "$worker"
 status=$?
-while [ "$status" -gt 128 ] && kill -0 "$worker" 2>/dev/null; do
+runs=yes
+while [ "$status" -gt 128 ] && [ "$runs" ]; do
+    kill -0 "$worker" 2>/dev/null || runs=
     wait "$worker"
-    status=$?
+    again=$?
+    [ "$again" -lt 0 ] || [ "$again" -eq 127 ] || status=$again
 done
 echo "$status" >"$folder/exit"
 """

@@ -89,11 +89,13 @@ def bodies(connection: sqlite3.Connection, first: str, last: str | None, limit: 
     Raises Dropped.
     """
     where, values = _range(first, last)
+    some = f"FROM documents WHERE {where} ORDER BY key"
+    # The last key by the index alone: with each row it would be copied and compared.
     array, count, key, dropped = connection.execute(
-        "SELECT CAST('[' || group_concat(CAST(body AS TEXT), ',') || ']' AS BLOB), count(*), max(key), "  # noqa: S608
-        "(SELECT max(dropped) FROM collection) "
-        f"FROM (SELECT key, body FROM documents WHERE {where} ORDER BY key LIMIT ?)",  # fixed texts
-        (*values, max(limit, 0)),
+        "SELECT CAST('[' || group_concat(body, ',') || ']' AS BLOB), count(*), "  # noqa: S608 - fixed texts
+        f"coalesce((SELECT key {some} LIMIT 1 OFFSET ?), (SELECT key {some} DESC LIMIT 1)), "
+        f"(SELECT max(dropped) FROM collection) FROM (SELECT body {some} LIMIT ?)",
+        (*values, max(limit - 1, 0), *values, *values, max(limit, 0)),
     ).fetchone()
     if dropped:
         raise Dropped
@@ -113,9 +115,15 @@ def keys(connection: sqlite3.Connection, first: str, last: str | None, limit: in
 def present(connection: sqlite3.Connection, wanted: Sequence[str]) -> set[str]:
     """Which of the keys are there."""
     found: set[str] = set()
-    for part in _lookups(list(wanted)):
+    for part in lookups(list(wanted)):
         found.update(row[0] for row in connection.execute(_PRESENT, part))
     return found
+
+
+def fetch(connection: sqlite3.Connection, wanted: Sequence[str]) -> list[Document]:
+    """The documents with these keys that are there, sorted by key."""
+    found = {row[0]: row for part in lookups(list(wanted)) for row in connection.execute(_EXISTING, part)}
+    return [Document(*found[key]) for key in sorted(found)]
 
 
 def count(connection: sqlite3.Connection, first: str, last: str | None) -> int:
@@ -133,7 +141,7 @@ def delete(connection: sqlite3.Connection, first: str, last: str) -> int:
 
 def delete_keys(connection: sqlite3.Connection, keys: Sequence[str]) -> None:
     """Delete the documents with these keys inside the transaction that is open."""
-    for part in _lookups(keys):
+    for part in lookups(keys):
         connection.execute(_DELETE, part)
 
 
@@ -183,12 +191,12 @@ def _merge(connection: sqlite3.Connection, rows: Sequence[_Row]) -> list[Answer]
 
 def _existing(connection: sqlite3.Connection, wanted: Sequence[str]) -> dict[str, tuple[int, bytes]]:
     found: dict[str, tuple[int, bytes]] = {}
-    for part in _lookups(wanted):
+    for part in lookups(wanted):
         found.update((key, (version, body)) for key, version, body in connection.execute(_EXISTING, part))
     return found
 
 
-def _lookups(wanted: Sequence[str]) -> Iterator[Sequence[str]]:
+def lookups(wanted: Sequence[str]) -> Iterator[Sequence[str]]:
     """The keys in parts of the length that a statement asks for; the last one is filled up."""
     for start in range(0, len(wanted), _LOOKUP):
         part = wanted[start : start + _LOOKUP]

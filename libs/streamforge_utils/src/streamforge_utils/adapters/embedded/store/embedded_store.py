@@ -12,33 +12,22 @@ import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence, Set
 from functools import partial
-from itertools import starmap
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TypeVar
 
 from streamforge_utils.adapters.call_thread import Lane
 from streamforge_utils.adapters.embedded import sqlite
 from streamforge_utils.adapters.embedded.store import document_rows
 from streamforge_utils.adapters.embedded.store.collection_files import Catalogue
+from streamforge_utils.adapters.embedded.store.edge_rows import Edges
 from streamforge_utils.adapters.embedded.store.state_rows import States, Wanted
 from streamforge_utils.adapters.embedded.wal_copier import FailedCopies
-from streamforge_utils.model.documents import check_edge, check_name, is_document
+from streamforge_utils.model.documents import check_name
 from streamforge_utils.ports.columns import DocumentColumns
 from streamforge_utils.ports.instrumentation import NullObserver, Observer
 from streamforge_utils.ports.store import Answer, Bodies, Document, Edge, Labels, State, Usage, count_outcomes
 
 T = TypeVar("T")
-
-_EDGES: Final = sqlite.Format(
-    "store of edges",
-    (
-        (
-            "CREATE TABLE edges (collection TEXT NOT NULL, source TEXT NOT NULL, destination TEXT NOT NULL,"
-            " body BLOB NOT NULL, PRIMARY KEY (collection, source, destination)) WITHOUT ROWID",
-            "CREATE INDEX edges_by_destination ON edges (collection, destination, source)",
-        ),
-    ),
-)
 
 
 class EmbeddedStore:
@@ -100,6 +89,9 @@ class EmbeddedStore:
     async def present(self, collection: str, keys: Sequence[str]) -> Set[str]:
         return await self._ask(collection, lambda held: document_rows.present(held, keys)) or frozenset()
 
+    async def fetch(self, collection: str, keys: Sequence[str]) -> Sequence[Document]:
+        return await self._ask(collection, lambda held: document_rows.fetch(held, keys)) or []
+
     async def count(self, collection: str, *, first: str = "", last: str | None = None) -> int:
         return await self._ask(collection, lambda held: document_rows.count(held, first, last)) or 0
 
@@ -113,6 +105,7 @@ class EmbeddedStore:
     async def drop(self, collection: str) -> None:
         check_name(collection)
         await self._writing.run(self._written.drop, collection)
+        await self._linking.run(self._linked.drop, collection)
 
     async def delete(self, collection: str, *, first: str, last: str) -> int:
         check_name(collection)
@@ -198,63 +191,6 @@ class EmbeddedStore:
         """What `work` finds in one snapshot of the collection; None if there is none."""
         check_name(collection)
         return await self._reading.run(self._read.read, collection, work)
-
-
-class Edges:
-    """The edges of one file, for one thread. Blocking."""
-
-    def __init__(self, path: Path) -> None:
-        self._file = sqlite.LazyConnection(path, _EDGES, synchronous="NORMAL")
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-    def link(self, collection: str, edges: Sequence[Edge]) -> None:
-        """Store the edges, all or none. Raises PermanentError naming the malformed one."""
-        check_name(collection)
-        for edge in edges:
-            check_edge(edge.source, edge.destination, edge.body)
-        connection = self._file.get()
-        with sqlite.transaction(connection, self._file.path):
-            connection.executemany(
-                "INSERT INTO edges (collection, source, destination, body) VALUES (?, ?, ?, ?) "
-                "ON CONFLICT DO UPDATE SET body = excluded.body",
-                [(collection, e.source, e.destination, e.body) for e in edges],
-            )
-
-    def links(self, collection: str, source: str | None, destination: str | None) -> list[Edge]:
-        """The edges of `source` and `destination`, where given, sorted."""
-        check_name(collection)
-        if (source is not None and not is_document(source)) or (
-            destination is not None and not is_document(destination)
-        ):
-            return []
-        where, values = "collection = ?", [collection]
-        if source is not None:
-            where, values = where + " AND source = ?", [*values, source]
-        if destination is not None:
-            where, values = where + " AND destination = ?", [*values, destination]
-        connection = self._file.get()
-        with sqlite.translated(self._file.path, "read"):
-            rows = connection.execute(
-                f"SELECT source, destination, body FROM edges WHERE {where} ORDER BY source, destination",  # noqa: S608
-                values,
-            ).fetchall()
-        return list(starmap(Edge, rows))
-
-    def links_from(self, collection: str, sources: Sequence[str]) -> list[Edge]:
-        """The edges of these sources, sorted."""
-        return [edge for source in sorted(set(sources)) for edge in self.links(collection, source, None)]
-
-    def unlink(self, collection: str, sources: Sequence[str]) -> None:
-        """Remove the edges of these sources, all or none."""
-        check_name(collection)
-        connection = self._file.get()
-        with sqlite.transaction(connection, self._file.path):
-            connection.executemany(
-                "DELETE FROM edges WHERE collection = ? AND source = ?", [(collection, one) for one in sources]
-            )
 
 
 def _size(directory: Path) -> int:

@@ -110,14 +110,13 @@ class Klines(Paging):
     def read(self, body: bytes, asked: SentRequest) -> Page:
         return read_page(body, asked)
 
-    def widened(
-        self, series: Series, question: Question, limit: int, *, local_ms: int, exchange_ms: int
-    ) -> tuple[Question, int]:
+    def widened(self, series: Series, question: Question, limit: int, *, local_ms: int) -> tuple[Question, int]:
         asked, grid = by_time(question), Interval(series.interval).rule
         start_ms = 0 if asked.newest else asked.span.start_ms
         end_ms = asked.span.end_ms
-        # Where the clocks disagree about the end of the span, a later candle is wanted as a witness.
-        in_doubt = local_ms < min(grid.next(end_ms), exchange_ms)
+        # Where the clocks may disagree about the end of the span, a later candle is wanted as a witness. Whether they
+        # do right now is not looked at: which of two nearly equal clocks is ahead changes between two requests.
+        in_doubt = local_ms < grid.next(end_ms)
         if in_doubt:
             end_ms = grid.next(grid.next(end_ms))
         more = 1 if asked.newest or in_doubt else 0

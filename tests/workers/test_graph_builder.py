@@ -25,7 +25,7 @@ from streamforge.analytics.graphs.snapshot import SnapshotBuilder
 from streamforge.workers.graph_builder import DEFINITION
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.coverage import Segment, Verdict
-from streamforge_utils.model.errors import InvalidInput, PermanentError
+from streamforge_utils.model.errors import InvalidInput, PermanentError, RetryableError
 from streamforge_utils.model.kinds.registry import kind_of, series_of
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.store import Document
@@ -201,6 +201,103 @@ async def test_fewer_bars_than_were_proven_are_told_by_name(tmp_path: Path, mark
     await rig.close()
 
 
+async def test_a_window_that_is_longer_than_the_data_is_told(tmp_path: Path, market: Market) -> None:
+    rig = Builder(tmp_path)
+    await rig.prepare()
+    await rig.fill(market)
+    definition = msgspec.structs.replace(DAILY, window=500)
+    before = Segment(start_ms=START_MS - 40 * DAY_MS, end_ms=START_MS, verdict=Verdict.CLOSED)
+    inputs = {symbol: [before, *_segments(bars)] for symbol, bars in market.items()}
+    await rig.order(market, definition=definition, inputs=inputs)
+    assert await rig.live(DEFINITION) == 1
+    event, _ = last(await rig.events())
+    assert "a window of 500 returns asks for 451 bars" in (event.error_message or "")
+    assert "choose a shorter window" in (event.error_message or "")
+    await rig.close()
+
+
+class Refusing:
+    """A store of objects that takes `left` objects more."""
+
+    def __init__(self, objects: Any, left: int, error: Exception) -> None:
+        self._objects, self._left, self._error = objects, left, error
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._objects, name)
+
+    async def put(self, name: str, content: bytes, **more: Any) -> Any:
+        self._left -= 1
+        if self._left < 0:
+            raise self._error
+        return await self._objects.put(name, content, **more)
+
+
+@pytest.mark.parametrize("left", range(13))
+async def test_objects_that_are_refused_leave_no_graph_that_is_known(
+    tmp_path: Path, market: Market, monkeypatch: pytest.MonkeyPatch, left: int
+) -> None:
+    rig = Builder(tmp_path)
+    await rig.prepare()
+    await rig.fill(market)
+    await rig.order(market)
+    refusing = Refusing(rig.objects, left, PermanentError("the bucket is full: make room"))
+    monkeypatch.setattr(rig, "make_object_store", lambda *_: refusing)
+    assert await rig.live(DEFINITION) == 1
+    event, _ = last(await rig.events())
+    assert "the bucket is full: make room" in (event.error_message or "")
+    there = [one.name async for one in rig.objects.list()]
+    assert not [name for name in there if name.endswith(("-made.json", "manifest.json"))]
+    for name in there:
+        if name.endswith(".json") and "/parts/" in name:
+            content = b"".join([block async for block in rig.objects.get(name)])
+            assert {file["name"] for file in json.loads(content)["files"].values()} <= {*there}
+    monkeypatch.undo()
+    rig.environment["STREAMFORGE_ATTEMPT"] = "2"
+    assert await rig.live(DEFINITION) == 0
+    assert (await rig.manifest()).snapshots == 6
+    await rig.close()
+
+
+async def test_objects_that_are_away_for_a_while_cost_nothing(
+    tmp_path: Path, market: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Builder(tmp_path)
+    await rig.prepare()
+    await rig.fill(market)
+    await rig.order(market)
+    flaky = Flaky(rig.objects)
+    monkeypatch.setattr(rig, "make_object_store", lambda *_: flaky)
+    assert await rig.live(DEFINITION) == 0
+    assert (await rig.manifest()).snapshots == 6
+    assert flaky.refused
+    await rig.close()
+
+
+class Flaky:
+    """A store of objects of which the first put of each object, and the first read, finds nobody."""
+
+    def __init__(self, objects: Any) -> None:
+        self._objects = objects
+        self.refused: set[str] = set()
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._objects, name)
+
+    def _once(self, name: str) -> None:
+        if name not in self.refused:
+            self.refused.add(name)
+            raise RetryableError("the server of objects is away")
+
+    async def put(self, name: str, content: bytes, **more: Any) -> Any:
+        self._once(name)
+        return await self._objects.put(name, content, **more)
+
+    async def get(self, name: str, *, start: int = 0) -> Any:
+        self._once(f"read {name}")
+        async for block in self._objects.get(name, start=start):
+            yield block
+
+
 async def test_a_store_that_fails_for_a_while_costs_nothing(tmp_path: Path, market: Market) -> None:
     rig = Builder(tmp_path)
     await rig.prepare()
@@ -267,4 +364,4 @@ def test_types_that_a_graph_cannot_be_made_of(type_name: str) -> None:
 @pytest.mark.parametrize("text", [b"", b"[]", b'{"format": 9}'])
 def test_an_order_that_is_none_is_told_by_name(text: bytes) -> None:
     with pytest.raises(PermanentError, match="orders/x"):
-        read_order(text, "orders/x")
+        read_order(text, "orders/x", GraphOrder)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from enum import StrEnum
 from functools import partial
 from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 
-from streamforge_utils.model.errors import ConfigError
+from streamforge.analytics.packages import require
 from streamforge_utils.runtime.context import Context
 from streamforge_utils.runtime.worker_definition import Definition, Role, Use
 
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 TYPE = "gnn_graph"
 PATIENCE_S = 60.0
 DAY_MS = 86_400_000
-_AT_ONCE = 2_000
 
 
 class Stored(StrEnum):
@@ -53,17 +52,14 @@ async def build(ctx: Context[GraphBuilderParameters]) -> None:
     os.environ |= dict.fromkeys(
         ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(ctx.parameters.threads)
     )
-    try:
-        from streamforge.analytics.graphs.graph_builder import GraphBuilder
-        from streamforge.analytics.graphs.manifest import manifest_name
-        from streamforge.analytics.graphs.order import Made, made_name, order_name, read_order
-        from streamforge.analytics.graphs.stored_bars import read_panel
-    except ImportError as error:
-        raise ConfigError(
-            f"{error.name} is not installed, which graphs need: install streamforge-market-data[graph]"
-        ) from error
-    name = order_name(ctx.queue_id)
-    order = read_order(b"".join([block async for block in ctx.objects.get(name)]), name)
+    require_packages(ctx.parameters)
+    from streamforge.analytics.graphs.graph_builder import GraphBuilder
+    from streamforge.analytics.graphs.manifest import manifest_name
+    from streamforge.analytics.graphs.order import GraphOrder, Made, made_name, order_name, read_order
+    from streamforge.analytics.graphs.stored_bars import read_panel
+
+    name, objects = order_name(ctx.queue_id), _PatientObjects(ctx)
+    order = read_order(b"".join([block async for block in objects.get(name)]), name, GraphOrder)
     panel = await read_panel(ctx.store, order)
     total = len(order.times)
     keeper = _Keeper(ctx, order)
@@ -73,12 +69,37 @@ async def build(ctx: Context[GraphBuilderParameters]) -> None:
         ctx.progress.position = entry.last_ms
         ctx.progress.share = min(1.0, ctx.progress.records / total)
 
-    builder = GraphBuilder(order.graph, order.definition, ctx.objects, keeper.keep, keeper.holds)
+    builder = GraphBuilder(order.graph, order.definition, objects, keeper.keep, keeper.holds)
     found = await builder.build(panel, order.type, (order.start_ms, order.end_ms), order.runs(), told)
     said = Made(manifest=manifest_name(order.graph, found.graph_id), graph_id=found.graph_id)
     await ctx.put_object(made_name(ctx.queue_id), msgspec.json.encode(said), patience_s=PATIENCE_S)
     await ctx.note({"graph_id": found.graph_id, "sha256": found.sha256, "edges": found.edges})
+    if not found.edges:
+        ctx.log.warning("no snapshot has an edge: prices stand still, holes are many, or a lower threshold is needed")
     ctx.log.info("the graph is made", graph=order.graph, snapshots=found.snapshots, edges=found.edges)
+
+
+class _PatientObjects:
+    """The store of objects, whose calls are tried again while it is away."""
+
+    def __init__(self, ctx: Context[GraphBuilderParameters]) -> None:
+        self._ctx = ctx
+
+    async def put(self, name: str, content: bytes) -> None:
+        if name.endswith("/manifest.json"):
+            graph = name.split("/")[1]
+            next_step = (
+                f"other versions have made it of the same bars: `streamforge graph rm {graph}`, then build it again"
+            )
+            await self._ctx.publish_object(name, content, next_step, patience_s=PATIENCE_S)
+        else:
+            await self._ctx.put_object(name, content, patience_s=PATIENCE_S)
+
+    async def get(self, name: str) -> AsyncIterator[bytes]:
+        async def whole() -> bytes:
+            return b"".join([block async for block in self._ctx.objects.get(name)])
+
+        yield await self._ctx.with_objects(whole, patience_s=PATIENCE_S)
 
 
 class _Keeper:
@@ -101,10 +122,15 @@ class _Keeper:
         )
 
     async def keep(self, snapshots: Sequence[Snapshot]) -> None:
-        for one in snapshots:
-            if self._is_stored(one.time_ms):
-                keep = partial(self._documents.keep, self._ctx.store, one, self._ctx.clock.now_ms())
-                await self._ctx.with_store(keep, patience_s=PATIENCE_S)
+        wanted = [one for one in snapshots if self._is_stored(one.time_ms)]
+        if wanted:
+            keep = partial(self._documents.keep, self._ctx.store, wanted, self._ctx.clock.now_ms())
+            await self._ctx.with_store(keep, patience_s=PATIENCE_S)
+
+
+def require_packages(_: GraphBuilderParameters) -> None:
+    """Raises ConfigError that names what is not installed here."""
+    require("a graph", {"numpy": "graph", "pyarrow": "graph"})
 
 
 DEFINITION = Definition(
@@ -115,5 +141,6 @@ DEFINITION = Definition(
     parameters=GraphBuilderParameters,
     uses=frozenset({Use.STORE, Use.OBJECTS}),
     run=build,
+    require=require_packages,
     defaults={"KAFKA_TOPIC": "{QUEUE_ID}-data", "COLLECTION_NAME": "{QUEUE_ID}", "TIME_RANGE": "1970-01-01"},
 )

@@ -69,6 +69,7 @@ def test_pearson_is_the_correlation_of_numpy_also_between_coins_with_holes() -> 
     for i, j in combinations(range(6), 2):
         both = np.isfinite(returns[:, i]) & np.isfinite(returns[:, j])
         assert found[i, j] == pytest.approx(np.corrcoef(returns[both, i], returns[both, j])[0, 1], abs=1e-12)
+    np.testing.assert_array_equal(found, found.T)
     scarce = associations(definition(min_overlap=0.9), returns)
     assert np.isnan(scarce[2, 4]), "35 of 40 returns in common are too few for 0.9"
     assert np.isfinite(scarce[2, 0])

@@ -74,6 +74,9 @@ def test_the_card_is_data_and_a_page() -> None:
     ]
     assert all(f"| {switch} | " in page for switch in Switch)
     assert found.predictions_sha256 in page
+    zero = next(line for line in page.splitlines() if line.startswith("| zero | "))
+    assert zero.split(" | ")[3:6] == ["0.0000", "–", "–"]
+    assert "–: the rank-IC is the same at all moments" in page
 
 
 def test_a_trainer_that_cannot_find_what_is_there_voids_the_verdict() -> None:
@@ -117,7 +120,7 @@ def rank_ic(switch: Switch | None) -> tuple[float, float]:
     given = dataset if switch is None else switched(switch, dataset, panel, 0)
     run = run_ladder(given, [ladder(dataset)[4]], FoldRules(test=40, least_train=40), [0])
     found = information_coefficients(run.tested, run.predictions["ridge"][0], ranked=True)
-    return float(found.mean()), t_statistic(found, 4)
+    return float(found.mean()), t_statistic(found, 4) or 0.0
 
 
 def test_each_switch_does_to_the_rank_ic_what_it_is_there_for() -> None:

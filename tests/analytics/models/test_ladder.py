@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 import pytest
@@ -12,9 +15,11 @@ from streamforge.analytics.models.baselines import Ridge, baselines
 from streamforge.analytics.models.dataset import Dataset, Sample
 from streamforge.analytics.models.folds import FoldRules
 from streamforge.analytics.models.ladder import LadderRun, Part, run_ladder
+from streamforge.analytics.models.ladder_processes import LadderProcesses
 from streamforge.analytics.models.model import Contender
 from streamforge.analytics.models.neighbour_mean import neighbour_means_on_graph
-from streamforge_utils.model.errors import InvalidInput
+from streamforge.analytics.models.training_parameters import ModelKind, TrainingParameters
+from streamforge_utils.model.errors import InvalidInput, RetryableError
 from tests.analytics.models.markets import dataset_of, definition, moves, panel_of
 
 RULES = FoldRules(test=8, least_train=10)
@@ -42,9 +47,14 @@ def dataset() -> Dataset:
     return dataset_of(panel_of(moves(75, 10, 1)))
 
 
-def run(dataset: Dataset, kept: Kept | None = None, seeds: Sequence[int] = SEEDS) -> LadderRun:
+def run(
+    dataset: Dataset,
+    kept: Kept | None = None,
+    seeds: Sequence[int] = SEEDS,
+    processes: LadderProcesses | None = None,
+) -> LadderRun:
     contenders = [*baselines(dataset.definition.graph)[3:], *neighbour_means_on_graph()]
-    return run_ladder(dataset, contenders, RULES, seeds, kept)
+    return run_ladder(dataset, contenders, RULES, seeds, kept, processes=processes)
 
 
 def test_two_runs_are_the_same_and_seeds_count_where_a_model_has_them(dataset: Dataset) -> None:
@@ -71,6 +81,57 @@ def test_ended_anywhere_and_begun_again_it_is_the_same_and_nothing_is_made_twice
     assert found.sha256 == expected.sha256
     assert ended == (len(kept) - 1) // 3
     assert len(kept) == 8 * 3, "models and seeds times folds"
+
+
+def test_in_processes_it_is_the_same_in_the_same_order_also_when_it_was_ended_and_begun_again(
+    dataset: Dataset,
+) -> None:
+    expected, kept = Kept(), Kept()
+    whole = run(dataset, expected)
+    kept.ends = 5
+    with pytest.raises(KeyboardInterrupt), LadderProcesses(2) as processes:
+        run(dataset, kept, processes=processes)
+    assert [*kept.items()] == [*expected.items()][:5]
+    kept.ends = -1
+    with LadderProcesses(3) as processes:
+        assert run(dataset, kept, processes=processes).sha256 == whole.sha256
+    assert [*kept.items()] == [*expected.items()]
+
+
+def test_cores_that_can_be_used_are_but_not_more_than_four_and_a_gpu_is_not_shared() -> None:
+    usable = min(4, len(os.sched_getaffinity(0)))
+    assert TrainingParameters().used_processes == usable
+    assert [TrainingParameters(processes=9, device=one).used_processes for one in ("cpu", "cuda:1")] == [9, 9]
+    assert TrainingParameters(device="cuda").used_processes == 1
+    assert TrainingParameters(model=ModelKind.NEIGHBOUR_MEAN).used_processes == 1
+
+
+class Doomed(Ridge):
+    """Is killed in the midst of learning, as by a machine that has too little memory; or finds its input wrong."""
+
+    def __init__(self, seed: int, *, killed: bool) -> None:
+        super().__init__()
+        self._killed = killed
+
+    def fit(self, train: Sequence[Sample]) -> None:
+        if self._killed:
+            os.kill(os.getpid(), signal.SIGKILL)
+        raise InvalidInput("learning_rate", "it diverged")
+
+
+def test_what_ends_in_a_process_is_told_with_the_model(dataset: Dataset) -> None:
+    kept = Kept()
+    contenders = [*baselines(dataset.definition.graph)[4:], Contender("doomed", partial(Doomed, killed=True))]
+    with (
+        pytest.raises(RetryableError, match=r"killed while model doomed, seed 3, or one begun .* processes to 1"),
+        LadderProcesses(1) as processes,
+    ):
+        run_ladder(dataset, contenders, RULES, SEEDS, kept, processes=processes)
+    assert {(part.model, part.fold) for part in kept} == {("ridge", 0), ("ridge", 1), ("ridge", 2)}
+    contenders[1] = Contender("doomed", partial(Doomed, killed=False))
+    with pytest.raises(InvalidInput, match="it diverged") as caught, LadderProcesses(1) as processes:
+        run_ladder(dataset, contenders, RULES, SEEDS, kept, processes=processes)
+    assert caught.value.field == "learning_rate"
 
 
 def test_what_was_kept_of_other_samples_or_was_cut_off_is_made_anew(dataset: Dataset) -> None:

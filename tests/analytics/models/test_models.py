@@ -49,6 +49,21 @@ def test_ridge_is_least_squares_with_rows_for_the_penalty(dataset: Dataset) -> N
     np.testing.assert_allclose(model.predict(samples[:1])[0], samples[0].features @ expected, atol=1e-12)
 
 
+@pytest.mark.parametrize("make", [Ridge, NeighbourMean])
+def test_what_a_linear_model_learnt_is_arrays_and_others_are_refused(make: type[Ridge], dataset: Dataset) -> None:
+    model, other = make(), make()
+    model.fit(dataset.samples[:20])
+    state = model.state()
+    other.restore(state)
+    state["weights"][0] = 9
+    assert other.predict(dataset.samples[20:21])[0].tobytes() == model.predict(dataset.samples[20:21])[0].tobytes()
+    wrong: list[dict[str, Any]] = [{}, {"weights": np.zeros((2, 2))}, {"weights": np.zeros(4), "bias": np.zeros(1)}]
+    for one in [*wrong, {"weights": np.array([np.nan])}, {"weights": np.array(["a"])}]:
+        with pytest.raises(InvalidInput, match="linear model") as caught:
+            other.restore(one)
+        assert caught.value.field == "model"
+
+
 @pytest.mark.parametrize("choice", [{"top_k": 3}, {"top_k": None, "mst": True}, {"top_k": None, "threshold": 0.5}])
 def test_means_over_neighbours(choice: dict[str, Any]) -> None:
     sample = dataset_of(panel_of(moves(45, 10, 1)), definition(**choice)).samples[0]

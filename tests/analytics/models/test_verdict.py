@@ -90,7 +90,7 @@ def test_nothing_is_said_where_a_self_test_failed() -> None:
     assert (found.outcome, found.signal, found.reasons) == (Outcome.VOID, False, ["self-test x"])
 
 
-def score(rank_ic: float, t: float, honest: float = 0.1) -> SwitchScore:
+def score(rank_ic: float, t: float | None, honest: float = 0.1) -> SwitchScore:
     return SwitchScore(switch="", model="ridge", honest=honest, rank_ic=rank_ic, t=t, sharpe_net=0)
 
 
@@ -100,10 +100,10 @@ def test_self_tests_fail_by_name() -> None:
         Switch.PLANTED_SIGNAL: score(0.2, 9),
         Switch.FEATURES_AHEAD: score(0.9, 99),
     }
-    assert self_tests(right) == []
+    assert self_tests(right) == self_tests({**right, Switch.SHUFFLED_TARGET: score(0, None)}) == []
     wrong = {
         Switch.SHUFFLED_TARGET: [score(0.05, 3.1), score(-0.05, -3.1)],
-        Switch.PLANTED_SIGNAL: [score(0.2, 1.9), score(0.1, 9)],
+        Switch.PLANTED_SIGNAL: [score(0.2, 1.9), score(0.1, 9), score(0.2, None)],
         Switch.FEATURES_AHEAD: [score(0.5, 99)],
     }
     for switch, scores in wrong.items():

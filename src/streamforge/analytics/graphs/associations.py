@@ -33,25 +33,36 @@ def associations(definition: GraphDefinition, returns: Floats) -> Floats:
 
 
 def _correlations(left: Floats, right: Floats, least: int) -> Floats:
-    """Of each column of `left` with each of `right`, over the rows that both have; NaN below `least` rows."""
-    if np.isnan(left).any() or (right is not left and np.isnan(right).any()):
-        return _pairwise(left, right, least)
+    """Of each column of `left` with each of `right`, over the rows that both have; NaN below `least` rows.
+
+    Of a matrix with itself they are symmetric to the last bit.
+    """
     if len(left) < least:
         return np.full((left.shape[1], right.shape[1]), np.nan)
     one = _standardized(left)
     other = one if right is left else _standardized(right)
-    # Of a matrix with itself half is computed, and the two halves are equal to the last bit.
-    found: Floats = one.T @ other
-    return np.clip(found, -1.0, 1.0, out=found)
+    if one is None or other is None:
+        found = _pairwise(left, right, least)
+        if right is left:
+            lower = np.tri(len(found), dtype=bool)
+            np.copyto(found, found.T, where=lower)
+        return found
+    # What rounding has left beyond 1 is gone in millionths.
+    return np.asarray(one.T @ other)
 
 
-def _standardized(values: Floats) -> Floats:
-    """Columns with mean 0 and length 1; NaN where a column does not vary."""
-    centred = values - values.mean(axis=0)
+def _standardized(values: Floats) -> Floats | None:
+    """Columns with mean 0 and length 1; NaN where a column does not vary. None: a value is missing."""
+    mean = np.add.reduce(values, axis=0) / len(values)
+    if np.isnan(mean).any():
+        return None
+    centred = values - mean
     length = np.sqrt(np.einsum("ij,ij->j", centred, centred))
-    # Of equal numbers the mean may be off by a rounding.
-    flat = values.max(axis=0) == values.min(axis=0) if len(values) else np.ones(values.shape[1], dtype=bool)
-    length[flat | (length == 0)] = np.nan
+    # Of equal numbers the mean may be off by a rounding; few columns come so near that it has to be looked at.
+    near = np.flatnonzero(length <= 1e-6 * len(values) * np.abs(mean))
+    if len(near):
+        flat = values[:, near].max(axis=0) == values[:, near].min(axis=0)
+        length[near[flat | (length[near] == 0)]] = np.nan
     centred /= length
     return np.asarray(centred)
 

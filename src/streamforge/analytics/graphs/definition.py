@@ -13,7 +13,7 @@ from streamforge_utils.model.completeness.grid import Grid
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.kinds.bars import bar_interval
 
-CODE_VERSION = 1
+CODE_VERSION = 2
 """Of the way in which snapshots are made and written: with another one all parts of a graph are made again."""
 _DAY_MS = 86_400_000
 _HOUR_MS = 3_600_000
@@ -206,5 +206,8 @@ def read_definition(document: Any) -> GraphDefinition:
         text = str(error)
         path = re.search(r"`\$\.([a-z_.]+)", text)
         field = path[1] if path else "graph"
+        if "unknown field" in text:
+            known = UniverseRules if field == "universe" else GraphDefinition
+            text += f"; the fields are {', '.join(known.__struct_fields__)}"
         raise InvalidInput(field, f"definition of a graph: {text}") from error
     return check_definition(found)

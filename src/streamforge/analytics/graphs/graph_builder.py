@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import msgspec
 
@@ -14,7 +15,7 @@ from streamforge.analytics.graphs.manifest import GraphFile, GraphManifest, Part
 from streamforge.analytics.graphs.panel import Panel
 from streamforge.analytics.graphs.partitions import Partition, partition_id, partitions
 from streamforge.analytics.graphs.snapshot import Snapshot, SnapshotBuilder
-from streamforge_utils.ports.object_store import NoObject, ObjectStore
+from streamforge_utils.ports.object_store import NoObject
 
 Keep = Callable[[Sequence[Snapshot]], Awaitable[None]]
 """Stores the snapshots of a part; doing it twice leaves the same as once."""
@@ -23,10 +24,18 @@ Holds = Callable[[Sequence[int], Sequence[str]], Awaitable[bool]]
 _ID_LENGTH = 16
 
 
+class Objects(Protocol):
+    """What is needed of an ObjectStore."""
+
+    async def put(self, name: str, content: bytes, /) -> Any: ...
+
+    def get(self, name: str, /) -> AsyncIterator[bytes]: ...
+
+
 class GraphBuilder:
     """Makes one graph. Its files lie in the objects below `graphs/NAME/`."""
 
-    def __init__(self, name: str, definition: GraphDefinition, objects: ObjectStore, keep: Keep, holds: Holds) -> None:
+    def __init__(self, name: str, definition: GraphDefinition, objects: Objects, keep: Keep, holds: Holds) -> None:
         self._name = name
         self._definition = definition
         self._objects = objects

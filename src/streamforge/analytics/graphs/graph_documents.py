@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from itertools import chain, islice, repeat
 from math import isfinite
-from typing import Any
+from operator import attrgetter
+from typing import TypeVar
 
 import msgspec
 import numpy as np
 
 from streamforge.analytics.graphs.definition import GraphDefinition
+from streamforge.analytics.graphs.measures import CoinMeasures
+from streamforge.analytics.graphs.order import node_key
 from streamforge.analytics.graphs.selection import UNITS
 from streamforge.analytics.graphs.snapshot import Snapshot
 from streamforge_utils.model.errors import PermanentError
-from streamforge_utils.model.kinds.kind import key_symbol
 from streamforge_utils.ports.store import Document, Edge, Outcome, Store
+
+T = TypeVar("T")
+_AT_ONCE = 4_000
+_EDGES_AT_ONCE = 20_000
+"""They are all in memory, and the more there are of a node the less a store works for each."""
 
 
 class GraphDocuments:
@@ -23,7 +31,8 @@ class GraphDocuments:
 
     def __init__(self, graph: str, definition: GraphDefinition, symbols: Collection[str]) -> None:
         self.nodes, self.edges, self.snapshots = (f"{graph}_{what}" for what in ("nodes", "edges", "snapshots"))
-        self._features = definition.features
+        measures = CoinMeasures._fields if definition.measures else ()
+        self._node = msgspec.defstruct("Node", ["symbol", "time", *definition.features, *measures], gc=False)
         self._symbols = frozenset(symbols)
 
     async def holds(self, store: Store, hashes: Mapping[int, str]) -> bool:
@@ -35,48 +44,49 @@ class GraphDocuments:
         told = {int(one.key): msgspec.json.decode(one.body, type=_Known).sha256 for one in found}
         return all(told.get(time_ms, "").startswith(start) for time_ms, start in hashes.items())
 
-    async def keep(self, store: Store, snapshot: Snapshot, version: int) -> None:
-        """Store a snapshot, and remove what another one of its moment has left; the snapshot's own document is last.
+    async def keep(self, store: Store, snapshots: Sequence[Snapshot], version: int) -> None:
+        """Store snapshots, and remove what others of their moments have left; their own documents are last.
 
-        One that is stored already is left as it is. version: when it was made, unix milliseconds. Raises what the store
-        raises; done again it leaves the same.
+        What is stored already is left as it is. version: when they were made, unix milliseconds. Raises what the store
+        raises; done again it leaves the same. Many at once cost a store much less than one after the other.
         """
-        key = snapshot_key(snapshot.time_ms)
-        known = await store.read(self.snapshots, first=key, last=f"{key}~", limit=1)
-        before = _Known() if not known else msgspec.json.decode(known[0].body, type=_Known)
-        if before.sha256 == snapshot.sha256:
+        by_key = {snapshot_key(one.time_ms): one for one in snapshots}
+        known = {
+            one.key: msgspec.json.decode(one.body, type=_Known) for one in await store.fetch(self.snapshots, [*by_key])
+        }
+        fresh = {key: one for key, one in by_key.items() if key not in known or known[key].sha256 != one.sha256}
+        if not fresh:
             return
-        await store.delete_keys(self.snapshots, [key])
+        await store.delete_keys(self.snapshots, [*fresh])
         # Another attempt, of other bars, may have ended before it stored its snapshot.
-        keys = [node_key(symbol, snapshot.time_ms) for symbol in sorted({*self._symbols, *before.symbols})]
-        await store.unlink(self.edges, [f"{self.nodes}/{one}" for one in keys])
-        kept = {node_key(symbol, snapshot.time_ms) for symbol in snapshot.symbols}
-        await store.delete_keys(self.nodes, [one for one in keys if one not in kept])
-        await _stored(store, self.nodes, self._node_documents(snapshot, version))
-        await store.link(self.edges, self._edges(snapshot))
-        await _stored(store, self.snapshots, [_snapshot_document(snapshot, version)])
+        symbols = {*self._symbols, *(symbol for key in fresh if key in known for symbol in known[key].symbols)}
+        keys = [node_key(symbol, one.time_ms) for symbol in sorted(symbols) for one in fresh.values()]
+        kept = {node_key(symbol, one.time_ms) for one in fresh.values() for symbol in one.symbols}
+        for some in _parts(keys):
+            await store.unlink(self.edges, [f"{self.nodes}/{one}" for one in some])
+            await store.delete_keys(self.nodes, [one for one in some if one not in kept])
+        nodes = [node for one in fresh.values() for node in self._node_documents(one, version)]
+        nodes.sort(key=attrgetter("key"))  # as a store's index has them: it writes each of its pages once
+        for documents in _parts(nodes):
+            await _stored(store, self.nodes, documents)
+        edges = chain.from_iterable(map(self._edges, fresh.values()))
+        while some_edges := list(islice(edges, _EDGES_AT_ONCE)):
+            await store.link(self.edges, some_edges)
+        await _stored(store, self.snapshots, [_snapshot_document(one, version) for one in fresh.values()])
 
     def _node_documents(self, snapshot: Snapshot, version: int) -> list[Document]:
-        found = []
-        features = snapshot.features.astype(np.float64).tolist()
-        measures = _measures(snapshot)
-        for place, symbol in enumerate(snapshot.symbols):
-            body: dict[str, Any] = {"symbol": symbol, "time": snapshot.time_ms}
-            own = zip(self._features, features[place], strict=True)
-            body |= {name: value if isfinite(value) else None for name, value in own}
-            body |= {name: values[place] for name, values in measures.items()}
-            found.append(Document(node_key(symbol, snapshot.time_ms), version, msgspec.json.encode(body)))
-        return found
+        features = [[value if isfinite(value) else None for value in column.tolist()] for column in snapshot.features.T]
+        nodes = map(self._node, snapshot.symbols, repeat(snapshot.time_ms), *features, *_measures(snapshot))
+        keys = [node_key(symbol, snapshot.time_ms) for symbol in snapshot.symbols]
+        return [*map(Document, keys, repeat(version), map(msgspec.json.Encoder().encode, nodes))]
 
-    def _edges(self, snapshot: Snapshot) -> list[Edge]:
+    def _edges(self, snapshot: Snapshot) -> Iterator[Edge]:
         ids = [f"{self.nodes}/{node_key(symbol, snapshot.time_ms)}" for symbol in snapshot.symbols]
-        ends = zip(*(column.tolist() for column in snapshot.edges), strict=True)
-        return [
-            Edge(
-                ids[source], ids[target], b'{"time":%d,"weight":%s}' % (snapshot.time_ms, repr(weight / UNITS).encode())
-            )
-            for source, target, weight in ends
-        ]
+        sources, targets, weights = (column.tolist() for column in snapshot.edges)
+        body = b'{"time":%d,"weight":%%b}' % snapshot.time_ms
+        texts = msgspec.json.encode([weight / UNITS for weight in weights])[1:-1].split(b",") if weights else ()
+        at = ids.__getitem__
+        return map(Edge, map(at, sources), map(at, targets), map(body.__mod__, texts))
 
 
 class _Known(msgspec.Struct):
@@ -84,14 +94,14 @@ class _Known(msgspec.Struct):
     symbols: list[str] = []
 
 
-def node_key(symbol: str, time_ms: int) -> str:
-    """`BTCUSDT_1704067200000`."""
-    return f"{key_symbol(symbol)}_{time_ms:013}"
-
-
 def snapshot_key(time_ms: int) -> str:
     """The moment, with 13 digits: keys sort by it."""
     return f"{time_ms:013}"
+
+
+def _parts(items: Sequence[T]) -> Iterator[Sequence[T]]:
+    """As many at a time as a store takes in one call."""
+    return (items[first : first + _AT_ONCE] for first in range(0, len(items), _AT_ONCE))
 
 
 async def _stored(store: Store, collection: str, documents: Sequence[Document]) -> None:
@@ -112,13 +122,9 @@ def _snapshot_document(snapshot: Snapshot, version: int) -> Document:
     return Document(snapshot_key(snapshot.time_ms), version, msgspec.json.encode(body))
 
 
-def _measures(snapshot: Snapshot) -> Mapping[str, list[float]]:
+def _measures(snapshot: Snapshot) -> Sequence[list[float]]:
     coins = snapshot.coins
     if coins is None:
-        return {}
-    return {
-        "degree": coins.degree.tolist(),
-        "strength": (coins.strength / UNITS).tolist(),
-        "clustering": coins.clustering.astype(np.float64).tolist(),
-        "pagerank": coins.pagerank.astype(np.float64).tolist(),
-    }
+        return ()
+    rest = (column.astype(np.float64).tolist() for column in (coins.clustering, coins.pagerank))
+    return coins.degree.tolist(), (coins.strength / UNITS).tolist(), *rest

@@ -7,10 +7,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from streamforge.analytics.graphs.selection import UNITS, Edges, spanning_tree
+from streamforge.analytics.graphs.selection import UNITS, Edges
 
 _DAMPING = 0.85
 _ROUNDS = 50
+_JOINED = -1
 
 
 class CoinMeasures(NamedTuple):
@@ -33,7 +34,10 @@ def coin_measures(edges: Edges, count: int) -> CoinMeasures:
     degree = joined.sum(axis=1, dtype=np.int32)
     ends, others = np.nonzero(np.triu(joined))
     triangles = np.zeros(count, dtype=np.int64)
-    common = (joined[ends] & joined[others]).sum(axis=1)
+    bits = np.zeros((count, -(-count // 64) * 64), dtype=bool)
+    bits[:, :count] = joined
+    words = np.packbits(bits, axis=1).view(np.uint64)
+    common = np.bitwise_count(words[ends] & words[others]).sum(axis=1, dtype=np.int64)
     np.add.at(triangles, ends, common)
     np.add.at(triangles, others, common)
     pairs = np.maximum(1, degree.astype(np.int64) * (degree - 1))
@@ -60,10 +64,18 @@ def tree_length(weights: NDArray[np.int32], known: NDArray[np.bool_]) -> int | N
     count = len(weights)
     if count < 2:
         return None
-    sources, targets = spanning_tree(np.where(known, weights + UNITS + 1, 0))
-    if len(sources) < count - 1:
-        return None
-    distances = np.sqrt(2.0 * UNITS * (UNITS - weights[sources, targets].astype(np.int64)))
+    sizes = np.where(known, weights + UNITS + 1, 0)
+    best = sizes[0].copy()
+    at, found = 0, list[int]()
+    # As `spanning_tree`, but which of equal sizes are taken does not matter: all such trees have the same sizes.
+    while len(found) < count - 1:
+        best[at] = sizes[:, at] = _JOINED
+        at = int(best.argmax())
+        found.append(int(best[at]))
+        if found[-1] <= 0:
+            return None
+        np.maximum(best, sizes[at], out=best)
+    distances = np.sqrt(2.0 * UNITS * (2 * UNITS + 1 - np.array(found, dtype=np.int64)))
     return int(np.rint(distances).astype(np.int64).sum())
 
 

@@ -1,8 +1,9 @@
-"""What graph-builder is told to make: the definition, the range, and of each input what is proven to be stored."""
+"""What analysts are told to make, and of each input what is proven to be stored; and what graph-builder is told."""
 
 from __future__ import annotations
 
 import re
+from typing import TypeVar
 
 import msgspec
 
@@ -11,6 +12,7 @@ from streamforge.analytics.graphs.manifest import SeriesRun
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import InvalidInput, PermanentError
 from streamforge_utils.model.kinds.bars import bar_interval
+from streamforge_utils.model.kinds.kind import key_symbol
 from streamforge_utils.model.kinds.registry import kind_of, series_of
 from streamforge_utils.model.timeranges import TimeRange
 
@@ -21,30 +23,17 @@ PROVEN = frozenset({Verdict.STORED, Verdict.EXCHANGE, Verdict.CLOSED, Verdict.LO
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,39}", re.ASCII)
 
 
-class GraphOrder(msgspec.Struct, frozen=True, kw_only=True):
-    """A graph that is to be made. start_ms, end_ms: the half-open range of its snapshots.
+class Order(msgspec.Struct, frozen=True, kw_only=True):
+    """What an analyst is to make. start_ms, end_ms: the half-open range of its moments.
 
-    type: of the inputs. inputs: by symbol the segments of its coverage, which speak of all that a snapshot sees.
+    type: of the inputs. inputs: by symbol the segments of its coverage, which speak of all that is seen.
     """
 
     format: int = FORMAT
-    graph: str
-    definition: GraphDefinition
     type: str
     start_ms: int
     end_ms: int
     inputs: dict[str, list[Segment]]
-
-    @property
-    def times(self) -> range:
-        """The moments of its snapshots."""
-        return self.definition.snapshot_times(self.start_ms, self.end_ms)
-
-    @property
-    def seen(self) -> TimeRange:
-        """The half-open range of the bars that count for any snapshot; it begins on the grid."""
-        first_ms = max(0, self.definition.first_seen_ms(self.times[0]))
-        return TimeRange(self.definition.grid.ceil(first_ms), self.times[-1])
 
     def runs(self) -> dict[str, list[SeriesRun]]:
         """The verdicts of each input, those that follow each other and are equal as one."""
@@ -59,11 +48,32 @@ class GraphOrder(msgspec.Struct, frozen=True, kw_only=True):
         return found
 
 
-def check_graph_name(name: str) -> str:
+AnyOrder = TypeVar("AnyOrder", bound=Order)
+
+
+class GraphOrder(Order, frozen=True, kw_only=True):
+    """A graph that is to be made; its moments are those of snapshots."""
+
+    graph: str
+    definition: GraphDefinition
+
+    @property
+    def times(self) -> range:
+        """The moments of its snapshots."""
+        return self.definition.snapshot_times(self.start_ms, self.end_ms)
+
+    @property
+    def seen(self) -> TimeRange:
+        """The half-open range of the bars that count for any snapshot; it begins on the grid."""
+        first_ms = max(0, self.definition.first_seen_ms(self.times[0]))
+        return TimeRange(self.definition.grid.ceil(first_ms), self.times[-1])
+
+
+def check_graph_name(name: str, what: str = "graph") -> str:
     """`name` itself, which also names collections and objects. Raises InvalidInput."""
     if _NAME.fullmatch(name) is None:
         raise InvalidInput(
-            "graph", f"graph {name[:60]!r} is no name: 1 to 40 of a-z, 0-9 and `-`, with a letter in front"
+            what, f"{what} {name[:60]!r} is no name: 1 to 40 of a-z, 0-9 and `-`, with a letter in front"
         )
     return name
 
@@ -106,20 +116,28 @@ def made_name(queue_id: str) -> str:
 
 
 class Made(msgspec.Struct, frozen=True, kw_only=True):
-    """What a workflow has made. manifest: the name of the object."""
+    """What a workflow has made. manifest: the name of the object. graph_id, run_id: of a graph, of a model.
+    documents: how many were stored, of scores."""
 
-    manifest: str
-    graph_id: str
+    manifest: str = ""
+    documents: int = 0
+    graph_id: str = ""
+    run_id: str = ""
 
 
-def read_order(text: bytes, name: str) -> GraphOrder:
+def read_order(text: bytes, name: str, kind: type[AnyOrder]) -> AnyOrder:
     """An order from the object `name`. Raises PermanentError for what is none, or is of a newer format."""
     try:
-        found = msgspec.json.decode(text, type=GraphOrder)
+        found = msgspec.json.decode(text, type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise PermanentError(f"the object {name} says of no graph to make ({error}): retry the workflow") from error
+        raise PermanentError(f"the object {name} is no {kind.__name__} ({error}): retry the workflow") from error
     if found.format != FORMAT:
         raise PermanentError(
             f"the object {name} has format {found.format}, and this version knows {FORMAT}: upgrade the image"
         )
     return found
+
+
+def node_key(symbol: str, time_ms: int) -> str:
+    """Of a coin in a snapshot, `BTCUSDT_1704067200000`."""
+    return f"{key_symbol(symbol)}_{time_ms:013}"

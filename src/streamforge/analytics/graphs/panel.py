@@ -76,41 +76,17 @@ class Panel:
         self._volumes = volumes
         self._opens = opens
         self._returns = np.full(closes.shape, np.nan)
-        self._returns[1:] = np.diff(np.log(closes), axis=0)
+        logarithms = np.log(closes)
+        np.subtract(logarithms[1:], logarithms[:-1], out=self._returns[1:])
 
     @classmethod
     def of(cls, bars: Mapping[str, Bars], *, start_ms: int, end_ms: int, bar_ms: int) -> Panel:
-        """The bars that open in the half-open range, which begins on the grid.
-
-        Raises InvalidInput for a bar that is not on the grid, a time that comes twice, and a close or an
-        open that is no price.
-        """
-        symbols = sorted(bars)
-        rows = max(0, -(-(end_ms - start_ms) // bar_ms))
-        closes = np.full((rows, len(symbols)), np.nan)
-        volumes = np.full((rows, len(symbols)), np.nan)
-        opens = None if any(own.opens is None for own in bars.values()) else np.full((rows, len(symbols)), np.nan)
-        for column, symbol in enumerate(symbols):
-            own = bars[symbol]
-            within = (own.times >= start_ms) & (own.times < end_ms)
-            times, prices, amounts = own.times[within], own.closes[within], own.volumes[within]
-            at, off = np.divmod(times - start_ms, bar_ms)
-            _require(symbol, times, off != 0, "is not on the grid of the bars: name series of one interval")
-            _require(
-                symbol, times[1:], np.diff(times) <= 0, "is not after the one before: give each bar once, in order"
-            )
-            usable = np.isfinite(prices) & (prices > 0)
-            _require(symbol, times, ~usable, "has a close that is no price: mend or remove the bar")
-            usable = np.isfinite(amounts) & (amounts >= 0)
-            _require(symbol, times, ~usable, "has a quote volume that is no amount: mend or remove the bar")
-            closes[at, column] = prices
-            volumes[at, column] = amounts
-            if opens is not None and own.opens is not None:
-                prices = own.opens[within]
-                usable = np.isfinite(prices) & (prices > 0)
-                _require(symbol, times, ~usable, "has an open that is no price: mend or remove the bar")
-                opens[at, column] = prices
-        return cls(start_ms, bar_ms, symbols, closes, volumes, opens)
+        """The bars that open in the half-open range, which begins on the grid. Raises as `PanelColumns.take`."""
+        with_opens = all(own.opens is not None for own in bars.values())
+        columns = PanelColumns(bars, start_ms=start_ms, end_ms=end_ms, bar_ms=bar_ms, with_opens=with_opens)
+        for symbol in columns.symbols:
+            columns.take(symbol, bars[symbol])
+        return columns.panel()
 
     @property
     def end_ms(self) -> int:
@@ -149,6 +125,48 @@ class Panel:
         hash.update("\n".join(np.asarray(self.symbols, dtype=object)[there].tolist()).encode())
         for values in (closes, volumes):
             hash.update(np.ascontiguousarray(values[:, there].T, dtype="<f8").tobytes())
+
+
+class PanelColumns:
+    """A panel that is filled coin by coin, so that bars are not there twice. The half-open range begins on the grid."""
+
+    def __init__(
+        self, symbols: Iterable[str], *, start_ms: int, end_ms: int, bar_ms: int, with_opens: bool = False
+    ) -> None:
+        self.symbols = sorted(symbols)
+        self._places = {symbol: place for place, symbol in enumerate(self.symbols)}
+        self._start_ms, self._end_ms, self._bar_ms = start_ms, end_ms, bar_ms
+        shape = max(0, -(-(end_ms - start_ms) // bar_ms)), len(self.symbols)
+        self._closes, self._volumes = np.full(shape, np.nan), np.full(shape, np.nan)
+        self._opens = np.full(shape, np.nan) if with_opens else None
+
+    def take(self, symbol: str, own: Bars) -> None:
+        """Those of a coin that open in the range.
+
+        Raises InvalidInput for a bar that is not on the grid, a time that comes twice, and a close or an
+        open that is no price.
+        """
+        column = self._places[symbol]
+        within = (own.times >= self._start_ms) & (own.times < self._end_ms)
+        times, prices, amounts = own.times[within], own.closes[within], own.volumes[within]
+        at, off = np.divmod(times - self._start_ms, self._bar_ms)
+        _require(symbol, times, off != 0, "is not on the grid of the bars: name series of one interval")
+        _require(symbol, times[1:], np.diff(times) <= 0, "is not after the one before: give each bar once, in order")
+        usable = np.isfinite(prices) & (prices > 0)
+        _require(symbol, times, ~usable, "has a close that is no price: mend or remove the bar")
+        usable = np.isfinite(amounts) & (amounts >= 0)
+        _require(symbol, times, ~usable, "has a quote volume that is no amount: mend or remove the bar")
+        self._closes[at, column] = prices
+        self._volumes[at, column] = amounts
+        if self._opens is not None and own.opens is not None:
+            prices = own.opens[within]
+            usable = np.isfinite(prices) & (prices > 0)
+            _require(symbol, times, ~usable, "has an open that is no price: mend or remove the bar")
+            self._opens[at, column] = prices
+
+    def panel(self) -> Panel:
+        """What was taken."""
+        return Panel(self._start_ms, self._bar_ms, self.symbols, self._closes, self._volumes, self._opens)
 
 
 def _rows(bars: Floats, first: int, end: int) -> Floats:

@@ -13,6 +13,7 @@ from streamforge.analytics.graphs.panel import Floats
 UNITS = 1_000_000
 """Weights are whole millionths: what is less depends on the machine's arithmetic."""
 _NONE = -1
+_ROWS = 64
 
 
 class Edges(NamedTuple):
@@ -30,7 +31,7 @@ def edges_of(definition: GraphDefinition, weights: NDArray[np.int32]) -> Edges:
     """The edges of a snapshot. weights: the associations, `in_units`."""
     sizes = _sizes(weights, definition.sign)
     if definition.top_k is not None:
-        return _largest(weights, sizes, definition.top_k)
+        return _largest(weights, sizes.T if definition.method is Method.LEAD_LAG else sizes, definition.top_k)
     if definition.threshold is not None:
         least = max(1, round(definition.threshold * UNITS))
         chosen = sizes >= least
@@ -41,11 +42,21 @@ def edges_of(definition: GraphDefinition, weights: NDArray[np.int32]) -> Edges:
 
 
 def in_units(associations: Floats) -> NDArray[np.int32]:
-    """In millionths; 0 where there is none."""
-    scaled = associations * UNITS
-    np.rint(scaled, out=scaled)
-    np.copyto(scaled, 0.0, where=np.isnan(scaled))
-    return scaled.astype(np.int32)
+    """In millionths; 0 where there is none, and on the diagonal."""
+    found = np.empty(associations.shape, dtype=np.int32)
+    for rows in _blocks(len(found)):
+        scaled = associations[rows] * UNITS
+        np.rint(scaled, out=scaled)
+        np.fill_diagonal(scaled[:, rows], 0.0)
+        if np.isnan(scaled.min()):
+            np.copyto(scaled, 0.0, where=np.isnan(scaled))
+        found[rows] = scaled
+    return found
+
+
+def _blocks(count: int) -> list[slice]:
+    """Rows of a matrix, so few at a time that what is computed of them stays in the processor's cache."""
+    return [slice(first, first + _ROWS) for first in range(0, count, _ROWS)]
 
 
 def _sizes(weights: NDArray[np.int32], sign: Sign) -> NDArray[np.int32]:
@@ -61,26 +72,30 @@ def _sorted(weights: NDArray[np.int32], sources: NDArray[np.intp], targets: NDAr
     return Edges(sources.astype(np.int32), targets.astype(np.int32), weights[sources, targets])
 
 
-def _largest(weights: NDArray[np.int32], sizes: NDArray[np.int32], top_k: int) -> Edges:
+def _largest(weights: NDArray[np.int32], towards: NDArray[np.int32], top_k: int) -> Edges:
     """To each coin from the `top_k` others whose association with it is largest; of equal ones the first in order.
 
+    towards: a row for each coin that an edge can lead to, a column for each from which.
     A size and a place make one number, so that the largest are found without sorting: 20 bits and 11 bits.
     """
-    count = len(sizes)
+    count = len(towards)
     k = min(top_k, count - 1)
     if k < 1:
         empty = np.empty(0, dtype=np.int32)
         return Edges(empty, empty, empty)
     places = (2_047 - np.arange(count)).astype(np.int32)
-    towards = sizes.T
-    keys = (towards << 11) | places
-    keys[towards <= 0] = _NONE
-    best = np.partition(keys, count - k, axis=1)[:, count - k :]
-    # By row the places of the sources, ascending; `_NONE` becomes one behind all.
-    sources = np.sort(np.where(best > _NONE, 2_047 - (best & 2_047), count), axis=1)
+    best = np.empty((count, k), dtype=np.int32)
+    for rows in _blocks(count):
+        keys = np.ascontiguousarray(towards[rows]) << 11
+        keys |= places
+        keys.partition(count - k, axis=1)
+        best[rows] = keys[:, count - k :]
+    # By row the places of the sources, ascending; what has no size becomes one behind all.
+    sources = np.where(best > 2_047, 2_047 - (best & 2_047), count)
+    sources.sort(axis=1)
     targets, at = np.nonzero(sources < count)
     chosen = sources[targets, at]
-    return Edges(chosen.astype(np.int32), targets.astype(np.int32), weights[chosen, targets])
+    return Edges(chosen, targets.astype(np.int32), weights[chosen, targets])
 
 
 def spanning_tree(sizes: NDArray[np.int32]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

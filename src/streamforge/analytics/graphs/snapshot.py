@@ -69,7 +69,7 @@ class SnapshotBuilder:
 
     def snapshot(self, window: Window, before: Window) -> Snapshot:
         """The graph at the end of `window`. before: what the moment a step before saw."""
-        return self._told(self._shape(window), self._keys(self._shape(before)))
+        return self._told(self._shape(window), self._shape(before).keys)
 
     def series(self, panel: Panel, times: Iterable[int]) -> Iterator[Snapshot]:
         """The snapshots of these moments, as `snapshot` makes them; of moments a step apart each is made once."""
@@ -78,10 +78,10 @@ class SnapshotBuilder:
         keys = np.empty(0, dtype=np.int64)
         for time_ms in times:
             if last_ms is None or time_ms - last_ms != definition.step_ms:
-                keys = self._keys(self._shape(panel.before(time_ms - definition.step_ms, definition.lookback)))
+                keys = self._shape(panel.before(time_ms - definition.step_ms, definition.lookback)).keys
             shape = self._shape(panel.before(time_ms, definition.lookback))
             yield self._told(shape, keys)
-            last_ms, keys = time_ms, self._keys(shape)
+            last_ms, keys = time_ms, shape.keys
 
     def _shape(self, window: Window) -> _Shape:
         definition = self._definition
@@ -91,7 +91,10 @@ class SnapshotBuilder:
             returns = returns[:, places]
         matrix = associations(definition, returns)
         weights = in_units(matrix)
-        return _Shape(window, places, matrix, weights, edges_of(definition, weights))
+        edges = edges_of(definition, weights)
+        numbers = np.asarray(places, dtype=np.int64)
+        keys = numbers[edges.sources] * len(window.symbols) + numbers[edges.targets]
+        return _Shape(window, places, matrix, weights, edges, keys)
 
     def _told(self, shape: _Shape, keys: NDArray[np.int64]) -> Snapshot:
         definition, places = self._definition, shape.places
@@ -103,18 +106,16 @@ class SnapshotBuilder:
             shape.edges,
             coin_measures(shape.edges, len(places)) if definition.measures else None,
             tree_length(shape.weights, np.isfinite(shape.matrix)) if has_tree else None,
-            turnover(self._keys(shape), keys),
+            turnover(shape.keys, keys),
         )
-
-    def _keys(self, shape: _Shape) -> NDArray[np.int64]:
-        """A number for each edge, the same in each snapshot of the same coins."""
-        places = np.asarray(shape.places, dtype=np.int64)
-        return places[shape.edges.sources] * len(shape.window.symbols) + places[shape.edges.targets]
 
 
 class _Shape(msgspec.Struct, frozen=True):
+    """keys: a number for each edge, the same in each snapshot of the same coins."""
+
     window: Window
     places: list[int]
     matrix: Floats
     weights: NDArray[np.int32]
     edges: Edges
+    keys: NDArray[np.int64]

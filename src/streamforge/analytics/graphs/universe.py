@@ -16,12 +16,11 @@ _DAY_MS = 86_400_000
 
 def taking_part(definition: GraphDefinition, window: Window) -> list[int]:
     """The places of the coins that take part, ascending."""
-    there = np.isfinite(window.closes)
-    rows = np.flatnonzero(there.any(axis=1))
-    if not len(rows):
+    last = (there for closes in window.closes[::-1] if (there := np.isfinite(closes)).any())
+    chosen = next(last, None)
+    if chosen is None:
         return []
     rules = definition.universe
-    chosen = there[rows[-1]]
     if rules.min_volatility > 0:
         chosen = chosen & (
             _volatility(window.returns[-definition.window :])
@@ -43,8 +42,12 @@ def _largest(places: NDArray[np.intp], volume: Floats, count: int) -> list[int]:
 
 def _volatility(returns: Floats) -> Floats:
     """The standard deviation of each column; 0 where there are fewer than two returns."""
-    if not np.isnan(returns).any():
-        return np.asarray(returns.std(axis=0, ddof=1)) if len(returns) > 1 else np.zeros(returns.shape[1])
+    if len(returns) < 2:
+        return np.zeros(returns.shape[1])
+    sums = np.add.reduce(returns, axis=0)
+    if not np.isnan(sums).any():
+        spread = np.einsum("ij,ij->j", returns, returns) - sums * sums / len(returns)
+        return np.asarray(np.sqrt(np.maximum(0.0, spread) / (len(returns) - 1)))
     seen = np.isfinite(returns)
     count = seen.sum(axis=0)
     known = np.where(seen, returns, 0.0)

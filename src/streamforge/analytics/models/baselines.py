@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 import numpy as np
 
-from streamforge.analytics.graphs.definition import GraphDefinition, Measure
+from streamforge.analytics.graphs.definition import GraphDefinition
 from streamforge.analytics.graphs.panel import Floats
 from streamforge.analytics.models.dataset import Sample
-from streamforge.analytics.models.model import Contender
-from streamforge_utils.model.errors import InvalidInput
+from streamforge.analytics.models.dataset_definition import baseline_features
+from streamforge.analytics.models.model import Arrays, Contender, check_arrays
 
 NAIVE = ("zero", "reversal", "momentum", "low_volatility")
 PENALTY = 1e-3
-_DAY_MS = 86_400_000
 
 
 class Column:
@@ -53,26 +53,34 @@ class Ridge:
     def predict(self, test: Sequence[Sample]) -> list[Floats]:
         return [self.inputs(sample) @ self.weights for sample in test]
 
+    def state(self) -> Arrays:
+        return {"weights": self.weights.copy()}
+
+    def restore(self, state: Arrays) -> None:
+        """Raises InvalidInput for arrays of another model."""
+        check_arrays("linear model", state, {"weights": (state["weights"].size if "weights" in state else 1,)})
+        self.weights = state["weights"].astype(np.float64)
+
     def inputs(self, sample: Sample) -> Floats:
         """A row for each coin, a column for each weight."""
         return sample.features
 
 
 def baselines(graph: GraphDefinition, penalty: float = PENALTY) -> list[Contender]:
-    """The ladder up to ridge. The names of the features say which are a day's return, the longest return and the
-    longest volatility. Raises InvalidInput where one is missing."""
-    day = max(1, _DAY_MS // graph.bar_ms)
-    found = {measure: dict[int, int]() for measure in Measure}
-    for column, feature in enumerate(graph.read_features()):
-        found[feature.measure][feature.bars] = column
-    returns, volatilities = found[Measure.RETURN], found[Measure.VOLATILITY]
-    if day not in returns or not volatilities:
-        raise InvalidInput("features", f"the baselines need return_{day} and a volatility: add them to the graph")
-    reversal, momentum, quiet = returns[day], returns[max(returns)], volatilities[max(volatilities)]
+    """The ladder up to ridge. Raises InvalidInput where the graph lacks a feature that they need."""
+    reversal, momentum, quiet = baseline_features(graph)
     return [
-        Contender("zero", lambda _: Column(0, 0)),
-        Contender("reversal", lambda _: Column(reversal, -1)),
-        Contender("momentum", lambda _: Column(momentum, 1)),
-        Contender("low_volatility", lambda _: Column(quiet, -1)),
-        Contender("ridge", lambda _: Ridge(penalty), settings=f"penalty {penalty}"),
+        Contender("zero", partial(_column, 0, 0)),
+        Contender("reversal", partial(_column, reversal, -1)),
+        Contender("momentum", partial(_column, momentum, 1)),
+        Contender("low_volatility", partial(_column, quiet, -1)),
+        Contender("ridge", partial(_ridge, penalty), settings=f"penalty {penalty}"),
     ]
+
+
+def _column(column: int, sign: int, _: int) -> Column:
+    return Column(column, sign)
+
+
+def _ridge(penalty: float, _: int) -> Ridge:
+    return Ridge(penalty)

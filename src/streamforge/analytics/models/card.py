@@ -3,34 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Annotated
 
 import msgspec
 
-from streamforge.analytics.models.dataset import DatasetDefinition
-from streamforge.analytics.models.folds import FoldRules
+from streamforge.analytics.models.dataset_definition import DatasetDefinition
+from streamforge.analytics.models.evaluation_settings import EvaluationSettings as EvaluationSettings
 from streamforge.analytics.models.verdict import Outcome, Verdict
 
 FORMAT = 1
-_COLUMNS = ["model", "seeds", "IC", "rank-IC", "ICIR", "t", "accuracy", "up", "prec@k", "base rate"]
-_COLUMNS += ["turnover", "Sharpe", "net", "deflated"]
+COLUMNS = ["model", "seeds", "IC", "rank-IC", "ICIR", "t", "accuracy", "up", "prec@k", "base rate"]
+COLUMNS += ["turnover", "Sharpe", "net", "deflated"]
+NO_T = "–: the rank-IC is the same at all moments, so that there is no ICIR and no t."
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True):
     """Of one model and seed, over all tests.
 
-    ic, rank_ic: means over moments. icir, t: of the rank-IC; t by Newey and West. accuracy: of the direction, with its
-    95 % interval; up: the share of returns above 0. precision: at `top`; base_rate: what chance gives. turnover: of a
-    moment, by the sum of positions. sharpe, sharpe_net: of a year, before and after fees. deflated: the probability
-    that the latter is not the best by chance of so many trials.
+    ic, rank_ic: means over moments. icir, t: of the rank-IC, None where it does not vary; t by Newey and West.
+    accuracy: of the direction, with its 95 % interval; up: the share of returns above 0. precision: at `top`;
+    base_rate: what chance gives. turnover: of a moment, by the sum of positions. sharpe, sharpe_net: of a year, before
+    and after fees. deflated: the probability that the latter is not the best by chance of so many trials.
     """
 
     model: str
     seed: int
     ic: float
     rank_ic: float
-    icir: float
-    t: float
+    icir: float | None
+    t: float | None
     accuracy: float
     accuracy_low: float
     accuracy_high: float
@@ -50,26 +50,48 @@ class SwitchScore(msgspec.Struct, frozen=True, kw_only=True):
     model: str
     honest: float
     rank_ic: float
-    t: float
+    t: float | None
     sharpe_net: float
 
 
-class EvaluationSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How models are compared. fee_bp: basis points of what is traded. top: of the precision. trials: how many models
-    were tried, all runs before this one included; 0: those of the ladder."""
+class ModelSeries(msgspec.Struct, frozen=True, kw_only=True):
+    """How a model did over time, the mean over its seeds.
 
-    folds: FoldRules
-    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
-    fee_bp: Annotated[float, msgspec.Meta(ge=0)] = 10.0
-    top: Annotated[int, msgspec.Meta(ge=1)] = 10
-    trials: Annotated[int, msgspec.Meta(ge=0)] = 0
+    equity: of 1 at the beginning, after fees, nothing reinvested. rank_ic: of each month; None: nothing could be told.
+    """
+
+    model: str
+    equity: list[float]
+    rank_ic: list[float | None]
+
+
+class CardSeries(msgspec.Struct, frozen=True, kw_only=True):
+    """What pictures are drawn of. times_ms: of the equity, some of the moments at which a target ends, the last one
+    included. months: `2024-08`."""
+
+    times_ms: list[int]
+    months: list[str]
+    models: list[ModelSeries]
+
+
+class TrainingNote(msgspec.Struct, frozen=True, kw_only=True):
+    """How the models were made. name: of what is published. model: which one has the graph; settings: its own.
+    versions: of what may change the last digits."""
+
+    name: str
+    model: str
+    settings: str
+    device: str
+    threads: int
+    versions: dict[str, str]
 
 
 class Card(msgspec.Struct, frozen=True, kw_only=True):
     """A run of the ladder. moments: tested; first_ms, last_ms: the first and the last of them. coins: the fewest and
-    the most of a moment. predictions_sha256: of those of the right dataset."""
+    the most of a moment. predictions_sha256: of those of the right dataset. training: None: it was run by hand."""
 
     format: int = FORMAT
+    training: TrainingNote | None = None
     dataset: DatasetDefinition
     dataset_sha256: str
     settings: EvaluationSettings
@@ -82,6 +104,7 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
     verdict: Verdict
     scores: list[Score]
     switchboard: list[SwitchScore]
+    series: CardSeries
 
 
 def markdown(card: Card) -> str:
@@ -103,11 +126,11 @@ def markdown(card: Card) -> str:
         "## Models",
         "",
         *_table(
-            _COLUMNS,
-            (_row(group) for group in _by_model(card.scores)),
+            COLUMNS,
+            (score_row(group) for group in by_model(card.scores)),
         ),
         "",
-        "Means over seeds. accuracy: of the direction, with the 95 % interval of the first seed.",
+        f"Means over seeds. accuracy: of the direction, with the 95 % interval of the first seed. {NO_T}",
         "",
         "## Rank-IC of the graph less that of others",
         "",
@@ -120,26 +143,33 @@ def markdown(card: Card) -> str:
         "",
         *_table(
             ["wrong on purpose", "model", "rank-IC", "of the right one", "t", "Sharpe net"],
-            (
-                [s.switch, s.model, f"{s.rank_ic:.4f}", f"{s.honest:.4f}", f"{s.t:.1f}", f"{s.sharpe_net:.2f}"]
-                for s in card.switchboard
-            ),
+            (switch_row(one) for one in card.switchboard),
         ),
         "",
         "Not a claim that it can be traded: no spread, no slippage, no cost of being short.",
         "",
         f"Predictions {card.predictions_sha256}, dataset {card.dataset_sha256}.",
+        *([] if card.training is None else [training_text(card.training)]),
     ]
     return "\n".join(lines) + "\n"
 
 
-def _by_model(scores: Sequence[Score]) -> Iterable[list[Score]]:
+def training_text(note: TrainingNote) -> str:
+    """How the models were made, as a sentence."""
+    versions = ", ".join(f"{name} {version}" for name, version in note.versions.items())
+    return f"Model {note.model} ({note.settings}) on {note.device}, threads {note.threads}; {versions}."
+
+
+def by_model(scores: Sequence[Score]) -> Iterable[list[Score]]:
+    """The scores of each model."""
     return ([one for one in scores if one.model == name] for name in dict.fromkeys(one.model for one in scores))
 
 
-def _row(scores: Sequence[Score]) -> list[str]:
+def score_row(scores: Sequence[Score]) -> list[str]:
+    """A row below `COLUMNS`, of one model."""
+
     def mean(field: str, digits: int) -> str:
-        return f"{sum(getattr(one, field) for one in scores) / len(scores):.{digits}f}"
+        return _number(mean_of([getattr(one, field) for one in scores]), digits)
 
     first = scores[0]
     return [
@@ -151,6 +181,22 @@ def _row(scores: Sequence[Score]) -> list[str]:
         *(mean(field, 3) for field in ("up", "precision", "base_rate")),
         *(mean(field, 2) for field in ("turnover", "sharpe", "sharpe_net", "deflated")),
     ]
+
+
+def switch_row(one: SwitchScore) -> list[str]:
+    """A row of the switchboard."""
+    numbers = (one.rank_ic, 4), (one.honest, 4), (one.t, 1), (one.sharpe_net, 2)
+    return [one.switch, one.model, *(_number(value, digits) for value, digits in numbers)]
+
+
+def mean_of(values: Sequence[float | None]) -> float | None:
+    """None where one of them is."""
+    known = [one for one in values if one is not None]
+    return sum(known) / len(known) if known and len(known) == len(values) else None
+
+
+def _number(value: float | None, digits: int) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
 
 
 def _table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> list[str]:

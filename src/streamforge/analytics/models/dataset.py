@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from typing import Annotated, NamedTuple
+from typing import NamedTuple
 
 import msgspec
 import numpy as np
@@ -15,24 +15,9 @@ from streamforge.analytics.graphs.definition import GraphDefinition, Method
 from streamforge.analytics.graphs.panel import Floats, Panel
 from streamforge.analytics.graphs.selection import Edges
 from streamforge.analytics.graphs.snapshot import Snapshot, SnapshotBuilder
-from streamforge.analytics.models.targets import DELAY, returns_after
+from streamforge.analytics.models.dataset_definition import DatasetDefinition as DatasetDefinition
+from streamforge.analytics.models.targets import returns_after
 from streamforge_utils.model.errors import InvalidInput
-
-
-class DatasetDefinition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What samples are made of. graph: also says the moments, the coins and the features. horizon: in bars."""
-
-    graph: GraphDefinition
-    horizon: Annotated[int, msgspec.Meta(ge=1)] = 24
-
-    @property
-    def horizon_ms(self) -> int:
-        return self.horizon * self.graph.bar_ms
-
-    @property
-    def span_ms(self) -> int:
-        """From a decision to the open at which its target ends."""
-        return self.horizon_ms + DELAY * self.graph.bar_ms
 
 
 class Sample(NamedTuple):
@@ -85,7 +70,7 @@ class Dataset(NamedTuple):
 def decision_times(definition: DatasetDefinition, panel: Panel) -> range:
     """The moments that have all bars they look back to in the panel, and those of their target."""
     graph = definition.graph
-    return graph.snapshot_times(panel.start_ms + graph.lookback * graph.bar_ms, panel.end_ms - definition.span_ms)
+    return definition.decision_times(panel.start_ms + graph.lookback * graph.bar_ms, panel.end_ms)
 
 
 def make_dataset(definition: DatasetDefinition, panel: Panel, times: Iterable[int]) -> Dataset:
@@ -102,6 +87,12 @@ def make_dataset(definition: DatasetDefinition, panel: Panel, times: Iterable[in
     shapes = SnapshotBuilder(msgspec.structs.replace(graph, measures=False))
     samples = [_sample(definition, panel, shot) for shot in shapes.series(panel, times)]
     return Dataset(definition, graph.features, tuple(samples))
+
+
+def unlabelled(definition: DatasetDefinition, panel: Panel, times: Iterable[int]) -> list[Sample]:
+    """Samples of these moments as a model sees them where it is not known what comes after."""
+    shapes = SnapshotBuilder(msgspec.structs.replace(definition.graph, measures=False))
+    return [_unlabelled(definition, shot) for shot in shapes.series(panel, times)]
 
 
 def is_directed(graph: GraphDefinition) -> bool:
@@ -128,12 +119,11 @@ def places_of(panel: Panel, symbols: Sequence[str]) -> list[int]:
 
 def _sample(definition: DatasetDefinition, panel: Panel, shot: Snapshot) -> Sample:
     returns = returns_after(panel, shot.time_ms, places_of(panel, shot.symbols), definition.horizon)
-    return Sample(
-        shot.time_ms,
-        shot.symbols,
-        ranked_features(shot.features.astype(np.float64)),
-        shot.edges,
-        is_directed(definition.graph),
-        returns,
-        centred_ranks(returns),
-    )
+    return _unlabelled(definition, shot).with_returns(returns)
+
+
+def _unlabelled(definition: DatasetDefinition, shot: Snapshot) -> Sample:
+    unknown = np.full(len(shot.symbols), np.nan)
+    features = ranked_features(shot.features.astype(np.float64))
+    directed = is_directed(definition.graph)
+    return Sample(shot.time_ms, shot.symbols, features, shot.edges, directed, unknown, unknown)

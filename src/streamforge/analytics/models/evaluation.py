@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import count
 
 import numpy as np
 
 from streamforge.analytics.graphs.panel import Floats, Panel
 from streamforge.analytics.models import metrics
 from streamforge.analytics.models.card import Card, EvaluationSettings, Score, SwitchScore
+from streamforge.analytics.models.card_series import card_series
 from streamforge.analytics.models.dataset import Dataset
+from streamforge.analytics.models.folds import folds
 from streamforge.analytics.models.ladder import Checkpoints, LadderRun, Progress, run_ladder
+from streamforge.analytics.models.ladder_processes import LadderProcesses
 from streamforge.analytics.models.model import Contender
 from streamforge.analytics.models.portfolio import Portfolio
 from streamforge.analytics.models.switchboard import Switch, switched
@@ -32,10 +36,26 @@ def evaluate(
     settings: EvaluationSettings,
     checkpoints: Checkpoints | None = None,
     progress: Progress | None = None,
+    processes: LadderProcesses | None = None,
 ) -> Card:
-    """The card of the ladder. panel: the one the dataset was made of; it serves the switchboard alone.
+    """The card of the ladder, as `evaluated` gives it."""
+    return evaluated(dataset, panel, contenders, settings, checkpoints, progress, processes)[0]
 
-    Raises InvalidInput for a ladder without one of its models, no seeds, and what `run_ladder` raises.
+
+def evaluated(
+    dataset: Dataset,
+    panel: Panel,
+    contenders: Sequence[Contender],
+    settings: EvaluationSettings,
+    checkpoints: Checkpoints | None = None,
+    progress: Progress | None = None,
+    processes: LadderProcesses | None = None,
+) -> tuple[Card, LadderRun]:
+    """The card of the ladder, and what was predicted. panel: the one the dataset was made of; it serves the switchboard
+    alone. progress: is told of the parts of the ladder and of the switchboard, numbered together.
+
+    Raises InvalidInput for a ladder without one of its models, no seeds, and tests that tell nothing, before a model
+    learns; and what `run_ladder` raises.
     """
     by_name = {one.name: one for one in contenders}
     missing = [name for name in _NEEDED if name not in by_name]
@@ -43,24 +63,33 @@ def evaluate(
         raise InvalidInput("models", f"the ladder needs each model once; missing: {', '.join(missing) or 'none'}")
     if not settings.seeds or len({*settings.seeds}) < len(settings.seeds):
         raise InvalidInput("seeds", "seeds are none, or one comes twice: name five that differ")
-    run = run_ladder(dataset, contenders, settings.folds, settings.seeds, checkpoints, progress)
-    tested = run.tested
+    parts = folds(dataset.definition, settings.folds, [one.time_ms for one in dataset.samples])
+    tested = [dataset.samples[at] for one in parts for at in one.test]
     if not any(metrics.counts(sample) for sample in tested):
-        raise InvalidInput("universe", "no tested moment has three coins with returns: widen the rules of the universe")
+        raise InvalidInput(
+            "universe",
+            "no tested moment has three coins with returns that differ: their prices stand still, or the rules of the "
+            "universe leave them out; name other coins, or widen the rules",
+        )
+    if progress is not None:
+        runs = sum(len(settings.seeds) if one.seeded else 1 for one in contenders) + len(Switch)
+        progress = _numbered(progress, len(parts) * runs)
+    run = run_ladder(dataset, contenders, settings.folds, settings.seeds, checkpoints, progress, processes)
     trials = settings.trials or len(contenders)
     rank_ics = {name: _rank_ics(run, name) for name in run.predictions}
-    scores = [
+    scored = [
         _score(dataset, run, name, seed, series, settings, trials)
         for name, own in rank_ics.items()
         for seed, series in own.items()
     ]
-    board, failed = _switchboard(dataset, panel, by_name, settings, scores, checkpoints, progress)
+    scores = [score for score, _ in scored]
+    board, failed = _switchboard(dataset, panel, by_name, settings, scores, checkpoints, progress, processes)
     standings = {
         name: Standing(own, float(np.mean([one.sharpe_net for one in scores if one.model == name])))
         for name, own in rank_ics.items()
     }
     moments = len(standings["graph"].of(settings.seeds[0]))
-    return Card(
+    card = Card(
         dataset=dataset.definition,
         dataset_sha256=dataset.sha256,
         settings=settings,
@@ -73,7 +102,15 @@ def evaluate(
         verdict=verdict(standings, settings.seeds, metrics.lags(moments, _overlap(dataset)), failed),
         scores=scores,
         switchboard=board,
+        series=card_series(dataset.definition, tested, rank_ics, [(one.model, net) for one, net in scored]),
     )
+    return card, run
+
+
+def _numbered(progress: Progress, total: int) -> Progress:
+    """Numbers the parts of several ladders as those of one."""
+    done = count(1)
+    return lambda part, _, __: progress(part, next(done), total)
 
 
 def _overlap(dataset: Dataset) -> int:
@@ -96,13 +133,14 @@ def _score(
     rank_ics: Floats,
     settings: EvaluationSettings,
     trials: int,
-) -> Score:
+) -> tuple[Score, Floats]:
+    """And the return of each moment after fees, of all positions that are held at once the share of one."""
     tested, predictions = run.tested, run.predictions[name][seed]
     block_ms = max(_DAY_MS, -(-dataset.definition.horizon_ms // _DAY_MS) * _DAY_MS)
     direction = metrics.Direction(tested, predictions, seed=seed, block_ms=block_ms)
     precision, base_rate = metrics.precision_at(tested, predictions, settings.top)
     portfolio = Portfolio(dataset.definition, tested, predictions, settings.fee_bp)
-    return Score(
+    score = Score(
         model=name,
         seed=seed,
         ic=float(metrics.information_coefficients(tested, predictions, ranked=False).mean()),
@@ -120,6 +158,7 @@ def _score(
         sharpe_net=portfolio.sharpe(net=True),
         deflated=portfolio.deflated(trials),
     )
+    return score, portfolio.share
 
 
 def _switchboard(
@@ -130,6 +169,7 @@ def _switchboard(
     scores: Sequence[Score],
     checkpoints: Checkpoints | None,
     progress: Progress | None,
+    processes: LadderProcesses | None,
 ) -> tuple[list[SwitchScore], list[str]]:
     """A score for each switch, and what failed of the self-tests."""
     seed = settings.seeds[0]
@@ -137,8 +177,8 @@ def _switchboard(
     for switch in Switch:
         name = "graph" if switch is Switch.FUTURE_GRAPH else "ridge"
         wrong = switched(switch, dataset, panel, seed)
-        run = run_ladder(wrong, [contenders[name]], settings.folds, [seed], checkpoints, progress)
-        score = _score(wrong, run, name, seed, _rank_ics(run, name)[seed], settings, trials=1)
+        run = run_ladder(wrong, [contenders[name]], settings.folds, [seed], checkpoints, progress, processes)
+        score, _ = _score(wrong, run, name, seed, _rank_ics(run, name)[seed], settings, trials=1)
         found[switch] = SwitchScore(
             switch=switch,
             model=name,
@@ -155,11 +195,12 @@ def self_tests(board: dict[Switch, SwitchScore]) -> list[str]:
     shuffled, planted = board[Switch.SHUFFLED_TARGET], board[Switch.PLANTED_SIGNAL]
     ahead = board[Switch.FEATURES_AHEAD]
     failed = []
-    if abs(shuffled.t) > SHUFFLED_T_AT_MOST:
+    if shuffled.t is not None and abs(shuffled.t) > SHUFFLED_T_AT_MOST:
         failed.append(f"self-test shuffled_target: t is {shuffled.t:.1f}, where there is nothing to predict")
-    if planted.t < _PLANTED_T_AT_LEAST or planted.rank_ic <= planted.honest:
+    planted_t = planted.t or 0.0
+    if planted_t < _PLANTED_T_AT_LEAST or planted.rank_ic <= planted.honest:
         failed.append(
-            f"self-test planted_signal: rank-IC is {planted.rank_ic:.4f} (t {planted.t:.1f}) with a signal that is "
+            f"self-test planted_signal: rank-IC is {planted.rank_ic:.4f} (t {planted_t:.1f}) with a signal that is "
             f"there, and {planted.honest:.4f} without: it was not found"
         )
     if ahead.rank_ic <= _AHEAD_AT_LEAST:

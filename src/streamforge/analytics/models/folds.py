@@ -8,7 +8,7 @@ from typing import Annotated
 
 import msgspec
 
-from streamforge.analytics.models.dataset import DatasetDefinition
+from streamforge.analytics.models.dataset_definition import DatasetDefinition
 from streamforge_utils.model.errors import InvalidInput
 
 _AtLeastOne = Annotated[int, msgspec.Meta(ge=1)]

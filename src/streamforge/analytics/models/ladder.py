@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from typing import NamedTuple, Protocol
 
 import msgspec
@@ -12,11 +14,12 @@ import numpy as np
 from streamforge.analytics.graphs.panel import Floats
 from streamforge.analytics.models.dataset import Dataset, Sample
 from streamforge.analytics.models.folds import FoldRules, folds
-from streamforge.analytics.models.model import Contender
+from streamforge.analytics.models.ladder_processes import LadderProcesses
+from streamforge.analytics.models.model import Contender, fitted
 from streamforge.analytics.models.rewiring import rewired
 from streamforge_utils.model.errors import InvalidInput
 
-CODE_VERSION = 1
+CODE_VERSION = 2
 """Of the way in which samples, folds and predictions are made: with another one nothing is taken over."""
 
 
@@ -67,40 +70,68 @@ def run_ladder(
     seeds: Sequence[int],
     checkpoints: Checkpoints | None = None,
     progress: Progress | None = None,
+    processes: LadderProcesses | None = None,
 ) -> LadderRun:
     """Fit each model for each seed and fold, and predict the fold's test, which the model sees without targets.
 
-    Raises InvalidInput for predictions that are no numbers, and what `folds` raises.
+    processes: in which models learn; None: in this one. Raises InvalidInput for predictions that are no numbers, and
+    what `folds` and `processes` raise.
     """
     samples = dataset.samples
     parts = folds(dataset.definition, rules, [sample.time_ms for sample in samples])
     identity = msgspec.json.encode([CODE_VERSION, dataset.sha256, rules])
     runs = [(one, seed) for one in contenders for seed in (seeds if one.seeded else seeds[:1])]
-    found: Predictions = {one.name: {} for one in contenders}
-    for number, (contender, seed) in enumerate(runs):
-        settings = msgspec.json.encode([contender.name, contender.settings, contender.edges])
-        run_id = hashlib.sha256(identity + settings).hexdigest()
-        own: list[Sample] | None = None
-        predicted = list[Floats]()
-        for fold in parts:
-            part = Part(run_id, contender.name, seed, fold.number)
-            test = [samples[at] for at in fold.test]
-            kept = None if checkpoints is None else checkpoints.load(part)
-            values = None if kept is None else _decoded(kept, test)
-            if values is None:
+    found: Predictions = {one.name: {seed: [] for of, seed in runs if of is one} for one in contenders}
+
+    def begun() -> Iterator[_Begun]:
+        for contender, seed in runs:
+            settings = msgspec.json.encode([contender.name, contender.settings, contender.edges])
+            run_id = hashlib.sha256(identity + settings).hexdigest()
+            own: list[Sample] | None = None
+            for fold in parts:
+                part = Part(run_id, contender.name, seed, fold.number)
+                test = [samples[at] for at in fold.test]
+                kept = None if checkpoints is None else checkpoints.load(part)
+                values = None if kept is None else _decoded(kept, test)
+                if values is not None:
+                    yield _Begun(part, test, values)
+                    continue
                 if own is None:
                     own = [rewired(sample, contender.edges, seed) for sample in samples]
-                model = contender.make(seed)
-                model.fit([own[at] for at in fold.train])
-                values = model.predict([own[at].blind() for at in fold.test])
-                _check(contender.name, test, values)
-                if checkpoints is not None:
-                    checkpoints.save(part, _encoded(values))
-            predicted += values
-            if progress is not None:
-                progress(part, number * len(parts) + fold.number + 1, len(runs) * len(parts))
-        found[contender.name][seed] = predicted
+                given = contender, seed, [own[at] for at in fold.train], [own[at].blind() for at in fold.test]
+                yield _Begun(part, test, processes.begin(*given) if processes else partial(fitted, *given))
+
+    total = len(runs) * len(parts)
+    for number, one in enumerate(_ahead(begun(), processes.ahead if processes else 0), 1):
+        if callable(one.values):
+            values = one.values()
+            _check(one.part.model, one.test, values)
+            if checkpoints is not None:
+                checkpoints.save(one.part, _encoded(values))
+        else:
+            values = one.values
+        found[one.part.model][one.part.seed] += values
+        if progress is not None:
+            progress(one.part, number, total)
     return LadderRun([samples[at] for fold in parts for at in fold.test], found)
+
+
+class _Begun(NamedTuple):
+    """values: what was kept, or what waits for the predictions."""
+
+    part: Part
+    test: list[Sample]
+    values: list[Floats] | Callable[[], list[Floats]]
+
+
+def _ahead(items: Iterator[_Begun], count: int) -> Iterator[_Begun]:
+    """The items in their order, each once so many behind it were taken."""
+    taken = deque[_Begun]()
+    for item in items:
+        taken.append(item)
+        if len(taken) > count:
+            yield taken.popleft()
+    yield from taken
 
 
 def _check(model: str, test: Sequence[Sample], values: Sequence[Floats]) -> None:

@@ -60,16 +60,16 @@ def mean_error(values: Floats, lag: int) -> float:
     return float(np.sqrt(max(0.0, total))) / count
 
 
-def t_statistic(values: Floats, lag: int) -> float:
-    """Of the mean; 0 where the series does not vary."""
+def t_statistic(values: Floats, lag: int) -> float | None:
+    """Of the mean; None where the series does not vary: it has none."""
     error = mean_error(values, lag)
-    return float(values.mean()) / error if error > 0 else 0.0
+    return float(values.mean()) / error if error > 0 else None
 
 
-def information_ratio(values: Floats) -> float:
-    """Mean by standard deviation (ICIR), of a moment, not of a year; 0 where the series does not vary."""
+def information_ratio(values: Floats) -> float | None:
+    """Mean by standard deviation (ICIR), of a moment, not of a year; None where the series does not vary."""
     deviation = float(values.std(ddof=1)) if len(values) > 1 else 0.0
-    return float(values.mean()) / deviation if deviation > 0 else 0.0
+    return float(values.mean()) / deviation if deviation > 0 else None
 
 
 class Direction:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
 
 from streamforge.analytics.graphs.panel import Floats
 from streamforge.analytics.models.dataset import Sample
 from streamforge.analytics.models.rewiring import Rewiring
+from streamforge_utils.model.errors import InvalidInput
+
+Arrays = dict[str, NDArray[Any]]
 
 
 class Model(Protocol):
@@ -20,11 +26,35 @@ class Model(Protocol):
         """Of each sample a number for each coin: the larger, the better it is expected to do. The samples are blind."""
 
 
+class Publishable(Model, Protocol):
+    """A model that can be published: what it learnt is arrays, of which others make the same predictions."""
+
+    def state(self) -> Arrays:
+        """Copies of what was learnt."""
+
+    def restore(self, state: Arrays) -> None:
+        """Take what another one of the same settings learnt. Raises InvalidInput for arrays of another model."""
+
+
+def check_arrays(model: str, state: Arrays, shapes: Mapping[str, tuple[int, ...]]) -> None:
+    """Raises InvalidInput where arrays are missing or too many, of another shape, or no finite numbers."""
+    found = {name: one.shape for name, one in state.items()}
+    for name in dict.fromkeys((*shapes, *found)):
+        if found.get(name) != shapes.get(name):
+            raise InvalidInput(
+                "model",
+                f"the arrays are of no {model} with these settings: {name} has the shape {found.get(name)}, "
+                f"{shapes.get(name)} is expected; take the settings it was made with",
+            )
+        if not np.issubdtype(state[name].dtype, np.floating) or not np.isfinite(state[name]).all():
+            raise InvalidInput("model", f"array {name} of the {model} is not of finite numbers: make the model again")
+
+
 class Contender(NamedTuple):
     """A model of the ladder.
 
     make: gives a new one for a seed. edges: which ones its samples have. seeded: the seed makes a difference.
-    settings: text that differs where the same name is made another way.
+    settings: text that differs where the same name is made another way. To learn in another process it is pickled.
     """
 
     name: str
@@ -32,3 +62,10 @@ class Contender(NamedTuple):
     edges: Rewiring = Rewiring.NONE
     seeded: bool = False
     settings: str = ""
+
+
+def fitted(contender: Contender, seed: int, train: Sequence[Sample], test: Sequence[Sample]) -> list[Floats]:
+    """What a new one, which learnt from `train`, predicts of `test`."""
+    model = contender.make(seed)
+    model.fit(train)
+    return model.predict(test)

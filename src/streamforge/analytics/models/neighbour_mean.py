@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 
@@ -43,4 +44,8 @@ def on_graph(make: Callable[[int], Model], *, seeded: bool, settings: str = "") 
 
 def neighbour_means_on_graph(penalty: float = PENALTY) -> list[Contender]:
     """The same, of the linear model."""
-    return on_graph(lambda _: NeighbourMean(penalty), seeded=False, settings=f"neighbour mean, penalty {penalty}")
+    return on_graph(partial(_neighbour_mean, penalty), seeded=False, settings=f"neighbour mean, penalty {penalty}")
+
+
+def _neighbour_mean(penalty: float, _: int) -> NeighbourMean:
+    return NeighbourMean(penalty)

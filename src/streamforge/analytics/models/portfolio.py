@@ -9,7 +9,8 @@ from statistics import NormalDist
 import numpy as np
 
 from streamforge.analytics.graphs.panel import Floats
-from streamforge.analytics.models.dataset import DatasetDefinition, Sample, centred_ranks
+from streamforge.analytics.models.dataset import Sample, centred_ranks
+from streamforge.analytics.models.dataset_definition import DatasetDefinition
 
 _YEAR_MS = 365 * 86_400_000
 _EULER_GAMMA = 0.5772156649015329
@@ -45,6 +46,11 @@ class Portfolio:
         self.gross = np.asarray(gross)
         self.turnover = np.asarray(turnover)
         self.net = self.gross - fee_bp / 10_000 * self.turnover
+
+    @property
+    def share(self) -> Floats:
+        """`net` of capital that is divided among the moments whose positions are held at once."""
+        return np.asarray(self.net / self._apart)
 
     def sharpe(self, *, net: bool) -> float:
         """Of a year, without a rate of interest. Where targets overlap, the mean of series without an overlap."""

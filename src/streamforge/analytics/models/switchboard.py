@@ -13,7 +13,8 @@ from streamforge.analytics.graphs.features import features_of
 from streamforge.analytics.graphs.panel import Floats, Panel
 from streamforge.analytics.graphs.selection import edges_of, in_units
 from streamforge.analytics.models.dataset import Dataset, Sample, centred_ranks, places_of, ranked_features
-from streamforge.analytics.models.targets import DELAY, returns_after
+from streamforge.analytics.models.dataset_definition import DELAY
+from streamforge.analytics.models.targets import returns_after
 
 _PLANTED = 0.2
 

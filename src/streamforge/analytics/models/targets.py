@@ -5,9 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from streamforge.analytics.graphs.panel import Floats, Panel
-
-DELAY = 1
-"""Bars from the decision to the trade."""
+from streamforge.analytics.models.dataset_definition import DELAY
 
 
 def returns_after(panel: Panel, time_ms: int, places: list[int], horizon: int, delay: int = DELAY) -> Floats:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from streamforge.scripting.past_book import book as book
     from streamforge.scripting.stored_graph import StoredGraph as StoredGraph
     from streamforge.scripting.stored_graph import graph as graph
+    from streamforge.scripting.stored_graph import graph_history as graph_history
     from streamforge.scripting.stored_series import IncompleteSeries as IncompleteSeries
     from streamforge.scripting.stored_series import StoredSeries as StoredSeries
     from streamforge.scripting.stored_series import read as read
@@ -26,6 +27,7 @@ _PLACES = {
     "StreamForgeError": "streamforge_utils.model.errors",
     "book": "streamforge.scripting.past_book",
     "graph": "streamforge.scripting.stored_graph",
+    "graph_history": "streamforge.scripting.stored_graph",
     "load": "streamforge.scripting.loading",
     "read": "streamforge.scripting.stored_series",
 }

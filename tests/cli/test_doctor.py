@@ -16,9 +16,11 @@ from streamforge.cli.checks.place_checks import Subject
 from streamforge.cli.checks.store_check import check_store
 from streamforge.cli.session import Where
 from streamforge_utils.adapters.arango import ArangoStore, Connection, Transport
+from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.errors import RetryableError, StreamForgeError
 from streamforge_utils.model.secret import Secret
 from streamforge_utils.ports.clock import SystemClock
+from streamforge_utils.ports.object_store import ObjectInfo
 from streamforge_utils.ports.provisioning import Finding
 from streamforge_utils.ports.store import Document
 from tests.cli.support import UNPRIVILEGED, Cli, Json, finished, manager, process
@@ -65,6 +67,18 @@ def test_an_overdue_schedule_is_named_with_what_to_do(cli: Cli, monkeypatch: pyt
     assert (told["verdict"], found["ok"]) == ("careful", True)
     assert re.match(due, told["detail"]), told["detail"]
     assert told["next_step"] == f"see `streamforge schedule show hourly --data {cli.data}`"
+
+
+def test_a_store_of_objects_that_ignores_conditions_is_told(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+    put = ObjectFolder.put
+
+    async def ignoring(self: ObjectFolder, name: str, content: bytes | Path, **_: object) -> ObjectInfo:
+        return await put(self, name, content)
+
+    monkeypatch.setattr(ObjectFolder, "put", ignoring)
+    found = checks(cli("doctor", "--json").json)["objects"]
+    assert found["verdict"] == "fails"
+    assert "the server does not know `If-None-Match`" in found["detail"]
 
 
 def test_little_room_is_told_with_what_to_do(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:

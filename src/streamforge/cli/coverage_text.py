@@ -295,12 +295,19 @@ def _second(time_ms: int) -> str:
     return format_ms(time_ms // 1000 * 1000)
 
 
+def analysis_of(workflow: answers.Started) -> tuple[str, str] | None:
+    """What its analyst makes, and what its progress counts; None: it has none."""
+    if workflow.graph is not None:
+        return f"graph {workflow.graph}", "snapshot"
+    return None if workflow.model is None else (f"model {workflow.model}", "moment")
+
+
 def description(workflow: answers.Started) -> str:
     """What was begun or joined, and which range it loads."""
     if workflow.topic_input is not None:
         return topic_description(workflow, workflow.topic_input)
-    if workflow.graph is not None:
-        return f"{workflow.queue_id}: graph {workflow.graph}, {range_text(workflow)}"
+    if (analysis := analysis_of(workflow)) is not None:
+        return f"{workflow.queue_id}: {analysis[0]}, {range_text(workflow)}"
     joined = rest = ""
     if workflow.joined:
         joined = " is under way already; waiting for it"

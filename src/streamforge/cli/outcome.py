@@ -8,7 +8,16 @@ import msgspec
 
 from streamforge.cli import terminal
 from streamforge.cli.command_errors import CliError, Interrupted
-from streamforge.cli.coverage_text import advice, is_kept, is_open, left_out, nothing_over, rest_of, show_segments
+from streamforge.cli.coverage_text import (
+    advice,
+    analysis_of,
+    is_kept,
+    is_open,
+    left_out,
+    nothing_over,
+    rest_of,
+    show_segments,
+)
 from streamforge.cli.session import Where
 from streamforge.cli.terminal import short
 from streamforge.cli.topic_text import tell_topic
@@ -95,10 +104,11 @@ def tell(ended: Ended, where: Where) -> None:
     if workflow.topic_input is not None:
         tell_topic(workflow, loaded.seconds, where)
         return
-    if workflow.graph is not None:
-        made = f"{terminal.number(loaded.records_stored)} of {terminal.many(loaded.records_expected or 0, 'snapshot')}"
+    if (analysis := analysis_of(workflow)) is not None:
+        name, unit = analysis
+        made = f"{terminal.number(loaded.records_stored)} of {terminal.many(loaded.records_expected or 0, unit)}"
         made = "nothing" if loaded.records_expected is None else made
-        terminal.write(f"{workflow.queue_id} {workflow.status} {_when(ended, 'in')}: {made} of graph {workflow.graph}")
+        terminal.write(f"{workflow.queue_id} {workflow.status} {_when(ended, 'in')}: {made} of {name}")
         return
     progress = workflow.progress
     finished = f"{workflow.queue_id} finished {_when(ended, 'in')}"

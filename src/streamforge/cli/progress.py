@@ -10,6 +10,7 @@ from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Protocol
 
 from streamforge.cli import terminal
+from streamforge.cli.coverage_text import analysis_of
 from streamforge.cli.live_text import live_text
 from streamforge.cli.terminal import short
 from streamforge.cli.topic_text import messages
@@ -188,12 +189,8 @@ def waits_for(workflow: answers.Started) -> str:
     return f"waits for {short(workflow.waiting_for)}{until}"
 
 
-def _snapshots(progress: answers.Progress) -> str:
-    made, all_of_them = (
-        terminal.number(progress.records_stored),
-        terminal.many(progress.records_expected or 0, "snapshot"),
-    )
-    return f"{made} of {all_of_them}"
+def _made(progress: answers.Progress, unit: str) -> str:
+    return f"{terminal.number(progress.records_stored)} of {terminal.many(progress.records_expected or 0, unit)}"
 
 
 def numbers(workflow: answers.Started) -> str:
@@ -201,8 +198,8 @@ def numbers(workflow: answers.Started) -> str:
     progress = workflow.progress
     if workflow.live is not None and not workflow.ended:
         return live_text(workflow, workflow.live)
-    if workflow.graph is not None:
-        return "" if progress.records_expected is None else _snapshots(progress)
+    if (analysis := analysis_of(workflow)) is not None:
+        return "" if progress.records_expected is None else _made(progress, analysis[1])
     if progress.records_expected is None and workflow.topic_input is not None:
         rate = f", {terminal.number(round(progress.rate))}/s" if progress.rate and workflow.status == "running" else ""
         return f"{messages(progress.records_stored)} stored{rate}"

@@ -280,6 +280,7 @@ class Workflow(WorkflowSummary, frozen=True, kw_only=True):
     remark_codes: list[Note] = []
     topic_input: Annotated[topic_answers.TopicInput | None, meaning("None: it loads a series, not a topic.")] = None
     graph: Annotated[str | None, meaning("The graph that it makes; None: it makes none.")] = None
+    model: Annotated[str | None, meaning("The model that it trains or lets score; None: none.")] = None
     coverage: Annotated[CoverageSummary | None, meaning("None until the first proof.")] = None
     steps: list[Step] = []
 

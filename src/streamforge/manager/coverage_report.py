@@ -75,7 +75,7 @@ class Reports:
         if not workflow.loads_series:  # there is no series, of which something could be known
             proof = workflow.proof
             complete = (
-                proof is not None and proof.complete and (workflow.graph is None or proof.stored == proof.expected)
+                proof is not None and proof.complete and (workflow.analysis is None or proof.stored == proof.expected)
             )
             return Report(series=workflow.series, basis="workflow", span=None, complete=complete)
         known = await self._deps.coverage.known(workflow.series)

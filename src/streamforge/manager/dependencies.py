@@ -12,14 +12,15 @@ from streamforge.manager.execution.exchange_limits import ExchangeWaits
 from streamforge.manager.execution.removal import RecordRemoval
 from streamforge.manager.health.shown_settings import Setting
 from streamforge.manager.origin import Source
+from streamforge.manager.persistence import graph_store, model_store
 from streamforge.manager.persistence.attempt_logs import AttemptLogs
 from streamforge.manager.persistence.batch_store import BatchStore
 from streamforge.manager.persistence.change_notes import ChangeNotes
 from streamforge.manager.persistence.coverage_store import CoverageStore
 from streamforge.manager.persistence.dead_letter_reader import DeadLetterReader
 from streamforge.manager.persistence.event_history import EventHistory
-from streamforge.manager.persistence.graph_store import GraphStore
 from streamforge.manager.persistence.installation import Claim, DriverStatus, ExchangeBinding
+from streamforge.manager.persistence.known_store import KnownStore
 from streamforge.manager.persistence.removal_notes import RemovalNotes
 from streamforge.manager.persistence.reservations import Reservations
 from streamforge.manager.persistence.schedule_store import ScheduleStore
@@ -78,7 +79,8 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     reservations: Reservations
     removals: RemovalNotes
     schedules: ScheduleStore
-    graphs: GraphStore
+    graphs: KnownStore[graph_store.KnownGraph]
+    models: KnownStore[model_store.KnownModel]
     dead_letters: DeadLetterReader
     exchange_binding: ExchangeBinding
     changes: ChangeNotes
@@ -133,7 +135,8 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
             reservations=Reservations(store, clock),
             removals=RemovalNotes(store, clock),
             schedules=ScheduleStore(store, changes),
-            graphs=GraphStore(store),
+            graphs=KnownStore(store, graph_store.KIND, graph_store.KnownGraph, "build it again"),
+            models=KnownStore(store, model_store.KIND, model_store.KnownModel, "train it again"),
             dead_letters=DeadLetterReader(bus, bus),
             exchange_binding=ExchangeBinding(store, claim, identity or Identity()),
             **others,

@@ -106,6 +106,7 @@ class Forecaster:
                     again=workflow.again,
                     archive=deps.archive if loads_from_archive(workflow) else None,
                     alone=workflow.source is SourceChoice.ARCHIVE,
+                    begins_ms=known.first_ms,
                 )
         except InvalidInput:
             raise

@@ -22,6 +22,13 @@ class GraphSummary(msgspec.Struct, frozen=True, kw_only=True):
     snapshots: int
     edges: Annotated[int, meaning("Of all snapshots.")]
     made_at: Moment
+    definition: Annotated[
+        dict[str, Any],
+        meaning(
+            "As POST /graphs takes it, with all that has a default. Empty in a list: the graph was made before it was "
+            "kept there; GET /graphs/{graph} has it."
+        ),
+    ] = {}
 
 
 class Graphs(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,9 +49,8 @@ class GraphFileAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Graph(GraphSummary, frozen=True, kw_only=True):
-    """A graph, how it is defined, and where its files lie."""
+    """A graph, and where its files lie."""
 
-    definition: Annotated[dict[str, Any], meaning("As POST /graphs takes it, with all that has a default.")]
     sha256: Annotated[str, meaning("Of all its snapshots.")]
     data_version: Annotated[str, meaning("A hash of what was known of the inputs, and of their bars.")]
     manifest: Annotated[str, meaning("The name of the object that lists all files with their checksums.")]
@@ -68,10 +74,11 @@ class GraphSnapshot(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GraphSnapshots(msgspec.Struct, frozen=True, kw_only=True):
-    """The stored snapshots of a range, oldest first."""
+    """A page of the stored snapshots of a range, oldest first. cursor: gives the next page; none at the end."""
 
     graph: str
     snapshots: list[GraphSnapshot]
+    cursor: str | None = None
 
 
 class GraphNode(msgspec.Struct, frozen=True, kw_only=True):
@@ -95,6 +102,31 @@ class GraphMoment(GraphSnapshot, frozen=True, kw_only=True):
     graph: str
     nodes: list[GraphNode]
     links: Annotated[list[GraphEdge], meaning("The largest first.")]
+
+
+class Neighbour(msgspec.Struct, frozen=True, kw_only=True):
+    """A coin that another one is joined to."""
+
+    symbol: str
+    weight: float
+
+
+class CoinMoment(msgspec.Struct, frozen=True, kw_only=True):
+    """A coin in a snapshot."""
+
+    at: Moment
+    time: Annotated[int, meaning("The same, unix milliseconds.")]
+    values: Annotated[dict[str, float | None], meaning("As of a node of the moment.")]
+    joined: Annotated[int, meaning("To how many others, in either direction.")]
+    neighbours: Annotated[list[Neighbour], meaning("Those with the largest weights, by their size.")]
+
+
+class CoinPath(msgspec.Struct, frozen=True, kw_only=True):
+    """A coin in the stored snapshots of a range that it takes part in, oldest first."""
+
+    graph: str
+    symbol: str
+    moments: list[CoinMoment]
 
 
 class RemovedGraph(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,6 +6,7 @@ import msgspec
 
 from streamforge.analytics.graphs.definition import GraphDefinition
 from streamforge.analytics.graphs.order import GraphOrder
+from streamforge.manager.failure_codes import FailureCode
 from streamforge_utils.model.timeranges import TimeRange
 
 TARGET = "graph-builder"
@@ -26,6 +27,15 @@ class GraphInput(msgspec.Struct, frozen=True, kw_only=True):
     batch: str = ""
     graph_id: str = ""
     edges: int = 0
+
+    @property
+    def name(self) -> str:
+        return self.graph
+
+    @property
+    def incomplete(self) -> FailureCode:
+        """The code of a failure: something of it is gone."""
+        return FailureCode.GRAPH_INCOMPLETE
 
     def order(self, span: TimeRange) -> GraphOrder:
         """What graph-builder is told, but for the inputs. span: of the workflow."""

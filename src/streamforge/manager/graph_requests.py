@@ -7,20 +7,16 @@ from typing import Any
 
 import msgspec
 
-from streamforge import workers
 from streamforge.analytics.graphs.definition import GraphDefinition, read_definition
 from streamforge.analytics.graphs.order import check_graph_name, check_type
+from streamforge.manager.analysis_requests import analyst_workflow, check_inputs
 from streamforge.manager.graph_input import TARGET, TYPE, GraphInput
 from streamforge.manager.requests import checked_step
 from streamforge.manager.service import StepRequest
-from streamforge.manager.symbol_selection import check_words
-from streamforge.manager.workflow import Step, Workflow
+from streamforge.manager.workflow import Workflow
 from streamforge.manager.workflow_labels import check_labels
-from streamforge_utils.model import names
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.timeranges import TimeRange, resolve_time_range
-
-LEAST_COINS = 2
 
 
 class GraphRequest(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,10 +54,7 @@ class CheckedGraph(msgspec.Struct, frozen=True, kw_only=True):
 def check_graph(request: GraphRequest, now_ms: int) -> CheckedGraph:
     """The request in its one spelling. Raises InvalidInput naming the field."""
     name = check_graph_name(request.graph)
-    if bool(request.symbols) == bool(request.batch):
-        raise InvalidInput("symbols", "name the symbols of the graph, or the batch that loads them: one of the two")
-    if request.symbols:
-        check_words(request.symbols)
+    check_inputs(request.symbols, request.batch)
     interval = request.type.rpartition("_")[2]
     definition = read_definition({"interval": interval, **request.definition})
     type_name = check_type(definition, request.type)
@@ -85,41 +78,18 @@ def check_graph(request: GraphRequest, now_ms: int) -> CheckedGraph:
     )
 
 
-def check_symbols(symbols: Sequence[str]) -> None:
-    """Raises InvalidInput for too few of them."""
-    if len(symbols) < LEAST_COINS:
-        known = symbols[0] if symbols else "none"
-        raise InvalidInput(
-            "symbols", f"a graph joins {LEAST_COINS} coins or more, and only {known} is named: name others"
-        )
-
-
 def workflow_of_graph(checked: CheckedGraph, symbols: Sequence[str], batch: str, *, code: str, now_ms: int) -> Workflow:
     """The workflow, under the name that `code` gives it."""
-    symbol = checked.graph.upper()
-    queue_id = names.queue_id(symbol, TYPE, checked.span.start_ms, code)
-    definition = workers.definition(TARGET)
-    return Workflow(
-        queue_id=queue_id,
-        symbol=symbol,
-        type=TYPE,
+    return analyst_workflow(
+        checked.graph,
+        TYPE,
+        checked.step,
+        f"{checked.graph}_snapshots",
+        code=code,
         requested=checked.requested,
         span=checked.span,
         labels=checked.labels,
         created_ms=now_ms,
-        topic=names.data_topic(queue_id),
-        collection=f"{checked.graph}_snapshots",
-        steps=(
-            Step(
-                target=TARGET,
-                role=definition.role,
-                source=definition.source,
-                type=TYPE,
-                telemetry_id=names.telemetry_id(TARGET, queue_id),
-                image=checked.step.image,
-                parameters=checked.step.parameters,
-            ),
-        ),
         graph=GraphInput(
             graph=checked.graph,
             definition=checked.definition,

@@ -2,34 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any, NamedTuple
+from urllib.parse import unquote
 
 import msgspec
 
 from streamforge.analytics.graphs.definition import GraphDefinition
 from streamforge.analytics.graphs.manifest import GraphManifest, read_manifest
-from streamforge.analytics.graphs.order import check_graph_name, made_name, order_name, unsettled
+from streamforge.analytics.graphs.order import check_graph_name, node_key
 from streamforge.manager.admission import Admission
-from streamforge.manager.batch import Member
-from streamforge.manager.batch_requests import BatchRequest
-from streamforge.manager.batch_service import BatchService
+from streamforge.manager.analysis_inputs import AnalysisInputs, nothing_known
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.graph_input import GraphInput
-from streamforge.manager.graph_requests import CheckedGraph, GraphRequest, check_graph, check_symbols, workflow_of_graph
+from streamforge.manager.graph_requests import GraphRequest, check_graph, workflow_of_graph
 from streamforge.manager.persistence.graph_store import KnownGraph
-from streamforge.manager.problem_codes import ProblemCode
 from streamforge.manager.request_notes import log_request
 from streamforge.manager.service import NotFound, NotNow, Started
-from streamforge.manager.workflow import SourceChoice, Workflow
+from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.errors import DamagedFile, InvalidInput, PermanentError
-from streamforge_utils.model.kinds.registry import series_of
-from streamforge_utils.model.spelling import closest
 from streamforge_utils.model.timeranges import format_ms
 from streamforge_utils.ports.object_store import NoObject
 
-_NAMES_COMPARED = 1000
-_NODES_AT_ONCE = 5000
+_END_MS = 10**13 - 1
 
 
 class GraphAt(NamedTuple):
@@ -41,13 +35,21 @@ class GraphAt(NamedTuple):
     edges: list[tuple[str, str, float]]
 
 
+class CoinAt(NamedTuple):
+    """A coin in a stored snapshot. body: of its node. neighbours: symbol and weight; the largest first, each once."""
+
+    time_ms: int
+    body: dict[str, Any]
+    neighbours: list[tuple[str, float]]
+
+
 class GraphService:
     """Every call raises RetryableError where store or objects do not answer."""
 
-    def __init__(self, deps: Dependencies, admission: Admission, batches: BatchService) -> None:
+    def __init__(self, deps: Dependencies, admission: Admission, inputs: AnalysisInputs) -> None:
         self._deps = deps
         self._admission = admission
-        self._batches = batches
+        self._inputs = inputs
 
     async def start(self, request: GraphRequest, *, idempotency_key: str | None = None) -> Started:
         """Accept the request: on return it is stored. With `load_missing` a batch loads what lacks.
@@ -57,12 +59,8 @@ class GraphService:
         checked = check_graph(request, self._deps.clock.now_ms())
         if (known := await self._admission.made_before(request, idempotency_key)) is not None:
             return known
-        if request.batch:
-            batch, symbols = request.batch, await self._of_batch(request.batch, checked)
-        else:
-            chosen = await self._batches.chooser.choose(request.symbols, checked.type, SourceChoice.AUTO)
-            batch, symbols = "", list(chosen.symbols)
-        check_symbols(symbols)
+        self._inputs.require_packages(checked.step)
+        symbols = await self._inputs.symbols(request.symbols, request.batch, checked.type)
         await self._require_own(checked.graph)
         known_graph = await self._deps.graphs.get(checked.graph)
         if known_graph is not None and known_graph.definition_id != checked.definition.id:
@@ -71,11 +69,14 @@ class GraphService:
                 f"graph {checked.graph} is there with another definition, and its snapshots would lie among these: "
                 f"give this one another name, or remove that one first (`streamforge graph rm {checked.graph}`)",
             )
+        batch = request.batch
         if request.load_missing:
-            batch = await self._load(checked, symbols, idempotency_key) or batch
+            made = GraphInput(graph=checked.graph, definition=checked.definition, type=checked.type, symbols=symbols)
+            seen = made.order(checked.span).seen
+            batch = await self._inputs.load(symbols, checked.type, seen, checked.labels, idempotency_key) or batch
 
         def draft(code: str) -> Workflow:
-            return workflow_of_graph(checked, sorted(symbols), batch, code=code, now_ms=self._deps.clock.now_ms())
+            return workflow_of_graph(checked, symbols, batch, code=code, now_ms=self._deps.clock.now_ms())
 
         return await self._admission.start_draft(draft, request, idempotency_key)
 
@@ -84,28 +85,6 @@ class GraphService:
         taken = await self._deps.coverage.by_collection()
         if name := next((one for one in collections_of(graph) if one in taken), None):
             raise InvalidInput("graph", f"collection {name} holds records of a series: give the graph another name")
-
-    async def _of_batch(self, batch: str, checked: CheckedGraph) -> list[str]:
-        members: Sequence[Member] = (await self._batches.get(batch)).members
-        return [one.symbol for one in members]
-
-    async def _load(self, checked: CheckedGraph, symbols: Sequence[str], key: str | None) -> str | None:
-        """The batch that loads what lacks of the series; None: nothing does."""
-        graph = GraphInput(
-            graph=checked.graph, definition=checked.definition, type=checked.type, symbols=tuple(symbols)
-        )
-        seen, lacking = graph.order(checked.span).seen, []
-        for symbol in symbols:
-            known = await self._deps.coverage.known(series_of(symbol, checked.type))
-            if unsettled([*known.segments], seen) is not None:
-                lacking.append(symbol)
-        if not lacking:
-            return None
-        request = BatchRequest(
-            symbols=tuple(lacking), type=checked.type, time_range=str(seen), labels={**checked.labels}
-        )
-        started = await self._batches.start(request, idempotency_key=None if key is None else f"{key}-inputs")
-        return started.view.batch.batch_id
 
     async def find(self, *, cursor: str | None = None, limit: int = 100) -> tuple[list[KnownGraph], str | None]:
         """Graphs, and the cursor of the next page."""
@@ -127,18 +106,18 @@ class GraphService:
         known = await self._deps.graphs.get(check_graph_name(graph))
         if known is not None:
             return known
-        names = [one.graph for one in await self._deps.graphs.find(limit=_NAMES_COMPARED)]
-        near = closest(graph, names)
-        meant = f"did you mean {next(iter(near))}?" if near else "GET /graphs lists those that there are"
-        raise NotFound(f"there is no graph {graph}: {meant}", meant=[*near], code=ProblemCode.NOT_FOUND)
+        raise await nothing_known(self._deps.graphs, "graph", graph)
 
-    async def snapshots(self, graph: str, *, start_ms: int, end_ms: int, limit: int) -> list[dict[str, Any]]:
-        """The stored snapshots of the half-open range, oldest first, without their coins. Raises NotFound."""
+    async def snapshots(
+        self, graph: str, *, start_ms: int, end_ms: int, cursor: str | None = None, limit: int
+    ) -> tuple[list[dict[str, Any]], str | None]:
+        """The stored snapshots of the half-open range, oldest first; the cursor of the next page. Raises NotFound."""
         known = await self._known(graph)
-        found = await self._deps.store.read(
-            f"{known.graph}_snapshots", first=f"{max(0, start_ms):013}", last=f"{max(0, end_ms):013}", limit=limit
-        )
-        return [msgspec.json.decode(one.body) for one in found]
+        first = max(f"{max(0, start_ms):013}", cursor or "")
+        last = f"{max(0, end_ms):013}"
+        found = await self._deps.store.read(f"{known.graph}_snapshots", first=first, last=last, limit=limit + 1)
+        told = [msgspec.json.decode(one.body) for one in found[:limit]]
+        return told, found[limit].key if len(found) > limit else None
 
     async def at(self, graph: str, time_ms: int) -> GraphAt:
         """The latest stored snapshot of that moment or before. Raises NotFound."""
@@ -153,17 +132,44 @@ class GraphService:
             first = format_ms(known.start_ms)
             raise NotFound(f"graph {graph} has no stored snapshot at {format_ms(time_ms)} or before; it begins {first}")
         at_ms = int(snapshot["time"])
-        keys = [f"{symbol}_{at_ms:013}" for symbol in snapshot["symbols"]]
-        nodes = {}
-        for key, symbol in zip(keys, snapshot["symbols"], strict=True):
-            found = await store.read(f"{graph}_nodes", first=key, last=f"{key}~", limit=1)
-            nodes[symbol] = msgspec.json.decode(found[0].body) if found else {}
+        symbols = {node_key(symbol, at_ms): symbol for symbol in snapshot["symbols"]}
+        bodies = {one.key: one.body for one in await store.fetch(f"{graph}_nodes", [*symbols])}
+        nodes = {symbol: msgspec.json.decode(bodies.get(key, b"{}")) for key, symbol in symbols.items()}
         edges = []
-        for edge in await store.links_from(f"{graph}_edges", [f"{graph}_nodes/{key}" for key in keys]):
-            ends = [one.partition("/")[2].rpartition("_")[0] for one in (edge.source, edge.destination)]
+        for edge in await store.links_from(f"{graph}_edges", [f"{graph}_nodes/{key}" for key in symbols]):
+            ends = [symbols[one.partition("/")[2]] for one in (edge.source, edge.destination)]
             edges.append((ends[0], ends[1], float(msgspec.json.decode(edge.body)["weight"])))
         edges.sort(key=lambda one: (-abs(one[2]), one))
         return GraphAt(at_ms, snapshot, nodes, edges)
+
+    async def path(self, graph: str, symbol: str, *, start_ms: int, end_ms: int, limit: int) -> list[CoinAt]:
+        """The coin in the stored snapshots of the half-open range that it takes part in, oldest first.
+
+        Raises NotFound where it takes part in none at all.
+        """
+        known, store = await self._known(graph), self._deps.store
+        nodes, links = f"{known.graph}_nodes", f"{known.graph}_edges"
+        first, last, end = (node_key(symbol, max(0, one)) for one in (start_ms, end_ms, _END_MS))
+        bodies = [msgspec.json.decode(one.body) for one in await store.read(nodes, first=first, last=last, limit=limit)]
+        if not bodies and not await store.keys(nodes, first=node_key(symbol, 0), last=end, limit=1):
+            raise NotFound(
+                f"no stored snapshot of graph {graph} has a coin {symbol}: GET /graphs/{graph}/at/INSTANT lists the "
+                "coins of one"
+            )
+        ids = [f"{nodes}/{node_key(symbol, body['time'])}" for body in bodies]
+        edges = [(one.source, one.destination, one.body) for one in await store.links_from(links, ids)]
+        for id in ids:
+            arriving = await store.links(links, destination=id)
+            edges += [(one.destination, one.source, one.body) for one in arriving]
+        joined: dict[str, dict[str, float]] = {id: {} for id in ids}
+        for id, other, edge in edges:
+            weight, name = float(msgspec.json.decode(edge)["weight"]), _symbol_of(other)
+            if abs(weight) >= abs(joined[id].get(name, 0.0)):
+                joined[id][name] = weight
+        return [
+            CoinAt(body["time"], body, sorted(joined[id].items(), key=lambda one: (-abs(one[1]), one)))
+            for id, body in zip(ids, bodies, strict=True)
+        ]
 
     async def remove(self, graph: str) -> int:
         """Remove a graph: its documents, edges and objects; returns how many objects there were.
@@ -186,10 +192,10 @@ class GraphService:
         log_request("remove", graph)
         return removed
 
-    async def forget(self, workflow: Workflow) -> None:
-        """Remove what a workflow that made a graph was told, and has told of it; the graph stays."""
-        if workflow.graph is not None and self._deps.objects is not None:
-            await self._deps.objects.delete([order_name(workflow.queue_id), made_name(workflow.queue_id)])
+
+def _symbol_of(node: str) -> str:
+    """Of `GRAPH_nodes/BTCUSDT_1704067200000`."""
+    return unquote(node.partition("/")[2].rpartition("_")[0])
 
 
 def collections_of(graph: str) -> tuple[str, ...]:

@@ -28,6 +28,7 @@ class NoteCode(StrEnum):
     REFUSED = "refused"
     REQUESTS_INSTEAD = "requests-instead"
     CHECKSUM_DISPUTED = "checksum-disputed"
+    NO_EDGES = "no-edges"
 
 
 _THEN = ", and `begin_s` to begin and to prove"
@@ -49,6 +50,7 @@ MEANINGS: dict[NoteCode, str] = {
     NoteCode.REFUSED: "it cannot be loaded; `detail` says why",
     NoteCode.REQUESTS_INSTEAD: f"{_IN}: requests take the place of files; `detail` says why",
     NoteCode.CHECKSUM_DISPUTED: f"{_IN}: a file does not meet its published checksum; `detail` has both",
+    NoteCode.NO_EDGES: "no snapshot of `graph` has an edge",
 }
 
 

@@ -18,6 +18,8 @@ from streamforge.manager.graph_input import TYPE as GRAPH_TYPE
 from streamforge.manager.handover_answers import handover_answer
 from streamforge.manager.letter_codes import code_of
 from streamforge.manager.live_answers import live_answer
+from streamforge.manager.model_input import SCORE_TYPE
+from streamforge.manager.model_input import TYPE as MODEL_TYPE
 from streamforge.manager.note_codes import told_by
 from streamforge.manager.requests import default_targets
 from streamforge.manager.topic_answers import topic_answer
@@ -133,6 +135,7 @@ def _whole(found: Workflow, undriven: str | None, now: service.Report | None, at
         **told_by("remark", remarks_of(found)),
         "topic_input": topic_answer(found),
         "graph": None if found.graph is None else found.graph.graph,
+        "model": None if (model := found.model or found.scores) is None else model.name,
         "coverage": None if found.proof is None else _proof(found.proof, now),
         "steps": [_step(step, idle=idle) for step in found.steps],
     }
@@ -303,7 +306,9 @@ def coverage_answer(
     return data_answers.Coverage(
         queue_id=queue_id,
         symbol=report.series.symbol,
-        type=report.series.kind if report.series.kind in (JSON_TYPE, GRAPH_TYPE) else type_of(report.series),
+        type=report.series.kind
+        if report.series.kind in (JSON_TYPE, GRAPH_TYPE, MODEL_TYPE, SCORE_TYPE)
+        else type_of(report.series),
         span=None if span is None else data_answers.CoverageSpan(basis=report.basis, **range_fields(span)),
         complete=(span is not None or report.basis == "workflow") and _is_complete(segments)
         if report.complete is None

@@ -19,8 +19,8 @@ def repeated_request(workflow: Workflow) -> dict[str, Any]:
     """
     if workflow.topic_input is not None:
         raise NotNow(f"{workflow.queue_id} stores a topic, not a series: send the request for that topic again")
-    if workflow.graph is not None:
-        raise NotNow(f"{workflow.queue_id} makes a graph, and loads no series: ask for the graph again")
+    if (made := workflow.analysis) is not None:
+        raise NotNow(f"{workflow.queue_id} makes {made.name} and loads no series: ask for {made.name} again")
     steps = [step for step in workflow.steps if not step.added]
     images, targets = {step.image for step in steps}, [step.target for step in steps]
     by_default = set(targets) == set(default_targets(workflow.type, workflow.source))

@@ -15,6 +15,7 @@ from streamforge.manager.continuation import LAST, asked_range
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.schedule_driver import ScheduleDriver, Start
 from streamforge.manager.fire_times import checked_cron
+from streamforge.manager.model_input import SCORE_TYPE
 from streamforge.manager.persistence.change_notes import SCHEDULE
 from streamforge.manager.persistence.schedule_store import StoredSchedule
 from streamforge.manager.problem_codes import ProblemCode
@@ -30,6 +31,7 @@ from streamforge.manager.schedule import (
     by_hand,
     overdue_ms,
 )
+from streamforge.manager.scheduled_scores import Score, checked_scores, or_score
 from streamforge.manager.service import NotFound, NotNow, StartRequest
 from streamforge.manager.symbol_selection import check_words, is_pattern, select, shortened
 from streamforge.manager.workflow_labels import check_labels
@@ -72,11 +74,11 @@ class ScheduleService:
     """Every call raises RetryableError where the store does not answer, InvalidInput naming the field, or NotFound."""
 
     def __init__(
-        self, deps: Dependencies, start: Start, new_uid: Callable[[], str] = lambda: secrets.token_hex(8)
+        self, deps: Dependencies, start: Start, score: Score, new_uid: Callable[[], str] = lambda: secrets.token_hex(8)
     ) -> None:
         self._deps = deps
         self._new_uid = new_uid
-        self.driver = ScheduleDriver(deps, start)
+        self.driver = ScheduleDriver(deps, or_score(start, score))
 
     async def add(self, name: str, definition: Definition) -> tuple[Listed, bool]:
         """Add a schedule, and whether it is new: the same one again is no error. Raises NotNow for another one."""
@@ -106,6 +108,8 @@ class ScheduleService:
     async def request(self, name: str, definition: Definition) -> StartRequest | BatchRequest:
         """What a run of the schedule, were it added, would ask for that began now, as one request."""
         of, _ = await self._checked_again(name, definition)
+        if of.type == SCORE_TYPE:
+            raise InvalidInput("type", "what scores load first is not estimated: add the schedule without a plan")
         same: dict[str, Any] = {
             one: getattr(of, one) for one in ("type", "time_range", "since", "default_start", "labels")
         }
@@ -253,6 +257,14 @@ class ScheduleService:
         now_ms = self._deps.clock.now_ms()
         with noted(found):
             fire_times = checked_cron(asked.cron, asked.timezone, now_ms)
+        if asked.type == SCORE_TYPE:
+            with noted(found):
+                labels = check_labels(asked.labels)
+            with noted(found):
+                asked = await checked_scores(asked, self._deps.models)
+            raise_noted(found)
+            scores: Definition = msgspec.structs.replace(asked, labels=labels, cron=fire_times.cron)
+            return scores, None
         with noted(found):
             symbols = _checked_symbols(asked.symbols)
         with noted(found):

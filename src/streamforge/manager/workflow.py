@@ -13,6 +13,7 @@ from streamforge.manager.failure_codes import FailureCode
 from streamforge.manager.graph_input import GraphInput
 from streamforge.manager.handover_state import Handover
 from streamforge.manager.live_ledger import Ledger
+from streamforge.manager.model_input import ModelInput, ScoreInput
 from streamforge.manager.topic_input import PartitionProof, TopicInput
 from streamforge_utils.model.coverage import IdsRead, Segment
 from streamforge_utils.model.daily_collections import Placement
@@ -274,8 +275,8 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
     how it had ended before its dead letters began to be replayed, and replayed_failure: why. letters_read: see
     `read_letters`. topic_removed, dlq_removed: what retention has removed since the end. topic_input: it stores this
     topic, and has no loader, no range and no series; `topic` is never made then, and only names the topic of dead
-    letters. graph: it makes this graph; neither topic is made then. daily: each day has a collection of its own, and
-    `collection` is the base of their names.
+    letters. graph, model, scores: it makes this; neither topic is made then. daily: each day has a collection of its
+    own, and `collection` is the base of their names.
     """
 
     format: int = FORMAT
@@ -320,6 +321,8 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
     dlq_removed: bool = False
     topic_input: TopicInput | None = None
     graph: GraphInput | None = None
+    model: ModelInput | None = None
+    scores: ScoreInput | None = None
     ledger: Ledger | None = None
     supplements: str = ""
     daily: bool = False
@@ -356,13 +359,18 @@ class Workflow(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def loads_series(self) -> bool:
-        """Whether it loads a series: it does not store a topic, or make a graph."""
-        return self.topic_input is None and self.graph is None
+        """Whether it loads a series: it does not store a topic, or have an analysis."""
+        return self.topic_input is None and self.analysis is None
+
+    @property
+    def analysis(self) -> GraphInput | ModelInput | ScoreInput | None:
+        """What its analyst makes."""
+        return self.graph or self.model or self.scores
 
     @property
     def awaits_others(self) -> bool:
         """Whether it waits until others have loaded what it makes something of: it must not take their slot."""
-        return self.graph is not None and self.plan is None
+        return self.analysis is not None and self.plan is None
 
     @property
     def is_live(self) -> bool:

@@ -9,6 +9,7 @@ from typing import Any
 
 from streamforge.manager import data_answers
 from streamforge.manager.admission import Admission
+from streamforge.manager.analyst_services import analyst_services, forget
 from streamforge.manager.bar_service import BarService
 from streamforge.manager.batch_forecaster import BatchForecaster
 from streamforge.manager.batch_requests import BatchRequest
@@ -24,7 +25,6 @@ from streamforge.manager.execution.topic_removal import remove_topic_documents
 from streamforge.manager.execution.verifier import verify
 from streamforge.manager.feed_source import FeedSource
 from streamforge.manager.forecaster import Forecaster
-from streamforge.manager.graph_service import GraphService
 from streamforge.manager.health.service import HealthService
 from streamforge.manager.lifecycle.facts import HandOver, Request, Retry, Stop
 from streamforge.manager.log_reader import LogReader
@@ -95,8 +95,8 @@ class WorkflowService:
             deps, reconciler, self._starting, self._reservations, retry=self.retry, symbols=self.symbols
         )
         self._batch_forecaster = BatchForecaster(deps, self.batches.chooser, self._forecaster)
-        self.schedules = ScheduleService(deps, self.start)
-        self.graphs = GraphService(deps, self._starting, self.batches)
+        self.graphs, self.models = analyst_services(deps, self._starting, self.batches)
+        self.schedules = ScheduleService(deps, self.start, self.models.score)
         self.feed = FeedSource(deps, self._reports, self.batches, self.schedules)
         self.dead_letters = DeadLetterService(deps, self._ask, self.get, self._going_on)
         self.health = HealthService(deps, reconciler, self._readiness, self.schedules)
@@ -150,8 +150,8 @@ class WorkflowService:
 
     async def _remove(self, workflow: Workflow, *, data: bool) -> data_answers.Removed:
         deps, queue_id, span, records = self._deps, workflow.queue_id, workflow.planned_span, 0
-        if data and workflow.graph is not None:
-            raise InvalidInput("data", f"{queue_id} made a graph: remove it without data, or remove the graph")
+        if data and (made := workflow.analysis) is not None:
+            raise InvalidInput("data", f"{queue_id} made {made.name}: remove it without data, or remove {made.name}")
         if data and workflow.topic_input is not None:
             records = await remove_topic_documents(deps, workflow, workflow.topic_input)
         elif data and span is not None:  # first: it may be refused
@@ -163,7 +163,7 @@ class WorkflowService:
             spans = [one.planned_span async for one in others if one.queue_id != queue_id]
             await deps.coverage.unask(workflow.series, span, [one for one in spans if one is not None], lost=data)
         await self._reconciler.executor.forget_jobs(workflow)
-        await self.graphs.forget(workflow)
+        await forget(deps, workflow)
         await self._forget(queue_id)
         stored = await deps.workflows.get(queue_id)
         if stored is not None:

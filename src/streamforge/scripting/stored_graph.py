@@ -1,13 +1,15 @@
-"""The graph of a moment, for a notebook or a script."""
+"""Graphs for a notebook or a script: that of a moment, and what all of them add up to."""
 
 from __future__ import annotations
 
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from streamforge.cli.client import path_part
 from streamforge.cli.session import Mode, session
-from streamforge.manager.graph_answers import GraphMoment
+from streamforge.manager.graph_answers import GraphMoment, GraphSnapshot
 from streamforge.scripting.background import Background
 from streamforge.scripting.series_places import SeriesPlace, series_place
 from streamforge_utils.model.errors import ConfigError, InvalidInput
@@ -69,6 +71,37 @@ def graph(
         return asking.wait()
     finally:
         asking.cancel()
+
+
+def graph_history(
+    name: str,
+    time_range: str | None = None,
+    *,
+    data: str | Path | None = None,
+    server: str | None = None,
+    token: str | None = None,
+) -> list[GraphSnapshot]:
+    """What the stored snapshots of a graph add up to, oldest first: coins, edges, length of the tree, turnover.
+
+    time_range: `START[:END]`, UTC; without it, all. data, server, token: as `streamforge.read` takes them.
+
+    Raises StreamForgeError with the reason where there is no such graph, or the place does not answer.
+    """
+    for argument, given in (("name", name), ("time_range", time_range)):
+        if not isinstance(given, str) and not (argument == "time_range" and given is None):
+            raise InvalidInput(argument, f"{argument} {given!r:.80} is no text")
+    asking = Background(lambda _: _read(series_place(data, server, token), name, time_range), f"graph {name}")
+    try:
+        return asking.wait()
+    finally:
+        asking.cancel()
+
+
+async def _read(place: SeriesPlace, name: str, time_range: str | None) -> list[GraphSnapshot]:
+    query = {} if time_range is None else {"time_range": time_range}
+    async with session(place, Mode.READ) as found:
+        raw, _ = await found.api.pages(f"/graphs/{path_part(name)}/snapshots", "snapshots", query, _MOST)
+        return [msgspec.json.decode(one, type=GraphSnapshot) for one in raw]
 
 
 async def _asked(place: SeriesPlace, name: str, at: str) -> StoredGraph:

@@ -23,6 +23,7 @@ from streamforge.manager.api import (
     graph_routes,
     health_routes,
     log_routes,
+    model_routes,
     plan_routes,
     queue_routes,
     schedule_routes,
@@ -43,6 +44,7 @@ VALUES = {
     "type": "api_candles_1m",
     "name": "nothing",
     "graph": "nothing",
+    "model": "nothing",
     "instant": "2024-08-01",
 }
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
@@ -71,6 +73,7 @@ def test_the_matrix_holds_every_route() -> None:
             log_routes,
             dead_letter_routes,
             graph_routes,
+            model_routes,
             health_routes,
             topic_routes,
             topic_lag_routes,

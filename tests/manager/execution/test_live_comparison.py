@@ -18,6 +18,7 @@ from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.model.kinds.paging import ById
 from streamforge_utils.model.messages import Progress
+from streamforge_utils.runtime.worker_definition import Role
 from tests.doubles import ticks
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.scriptedexchange import ScriptedExchange
@@ -105,7 +106,7 @@ async def test_a_hole_is_old_once_its_loader_is_far_beyond_it_whichever_clock_wa
     rig = await a_rig()
     await rig.measure(STREAM - 24 * HOUR_MS)
     rig.store(1, 2, 6, 7)
-    target = rig.workflow.steps[0].target
+    target = next(one.target for one in rig.workflow.steps if one.role is Role.LOADER)
     for reached_ms, holes in ((33_999, 0), (34_000, 1)):
         rig.workflow = with_attempt(rig.workflow, target, progress=Progress(position=STREAM + reached_ms))
         assert (await rig.step()).open_holes == holes

@@ -10,10 +10,13 @@ from typing import Any
 import pytest
 
 from streamforge.manager.coverage_report import LEFT, Reports
+from streamforge.manager.execution.supplements import supplemented
+from streamforge.manager.live_ledger import Ledger
 from streamforge.manager.workflow import Status
 from streamforge.manager.workflow_progress import progress_of
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.model.timeranges import TimeRange
 from tests.manager.execution.world import hold, never, unanswered
 from tests.manager.live_world import (
     POLICY,
@@ -134,6 +137,27 @@ async def test_a_hole_older_than_the_grace_is_loaded_while_it_runs(world: World)
     ledger = (await world.workflow(live.queue_id)).ledger
     assert ledger is not None
     assert (ledger.open_holes, ledger.supplement, ledger.supplements) == (0, "", 1)
+
+
+async def test_a_hole_of_the_last_second_waits_until_a_plan_would_not_cut_it(world: World) -> None:
+    made = wanted()
+    live = replace(made, type="ws_trades", steps=tuple(replace(one, type="ws_trades") for one in made.steps))
+    now_ms = world.clock.now_ms()
+    old, new = TimeRange(now_ms - 9_000, now_ms - 7_500), TimeRange(now_ms - 1_100, now_ms - 900)
+    ledger = Ledger(stream_ms=now_ms - 60_000)
+    assert await supplemented(world.deps, live, ledger, [new]) == ledger
+    told = await supplemented(world.deps, live, ledger, [old, new])
+    assert (await world.workflow(told.supplement)).span == old
+
+
+async def test_a_hole_is_over_where_the_loader_is_past_it_whatever_clock_was_measured(world: World) -> None:
+    """The exchange's clock has gone faster than the manager's since the latest plan has read it."""
+    live = await begun(world, wanted())
+    ledger, hole = Ledger(stream_ms=minutes(100)[0]), TimeRange(*minutes(200, 201))
+    assert await supplemented(world.deps, live, ledger, [hole]) == ledger
+    await speak(world, live.queue_id, "loading", LOADER, records=1, position=hole.end_ms)
+    told = await supplemented(world.deps, await world.workflow(live.queue_id), ledger, [hole])
+    assert (await world.workflow(told.supplement)).span == hole
 
 
 async def test_the_stop_ends_the_history_too_and_a_retry_loads_all_that_lacks(world: World) -> None:

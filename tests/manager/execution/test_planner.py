@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
@@ -12,7 +13,7 @@ from streamforge.manager.lifecycle.rounds import MAX_RANGES
 from streamforge.manager.persistence.workflow_store import OutOfDate
 from streamforge.manager.workflow import Part, Plan
 from streamforge_utils.model.coverage import Segment, Verdict
-from streamforge_utils.model.errors import PermanentError, RetryableError
+from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.kinds.candles import Candle, Interval, candle_key
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
@@ -35,17 +36,13 @@ def exchange(first: int, last: int, *, now_ms: int = NOW, status: str = "TRADING
     return ScriptedExchange(H1, range(hour(first), hour(last), HOUR_MS), now_ms=now_ms, status=status)
 
 
-async def plan_of(
-    there: ScriptedExchange, first: float, last: float, known: Sequence[Segment] = (), *, again: bool = False
-) -> Plan:
-    return await plan_span(there, TimeRange(hour(first), hour(last)), known, again=again)
+async def plan_of(there: ScriptedExchange, first: float, last: float, *known: Any, **how: Any) -> Plan:
+    return await plan_span(there, TimeRange(hour(first), hour(last)), *known, **how)
 
 
-async def plan_span(
-    there: ScriptedExchange, span: TimeRange, known: Sequence[Segment] = (), *, again: bool = False
-) -> Plan:
+async def plan_span(there: ScriptedExchange, span: TimeRange, known: Sequence[Segment] = (), **how: Any) -> Plan:
     series = Series("BTCUSDT", "candles", there.interval.value)
-    return await prepare(there, series, span, tuple(known), exchange_now_ms=there.now_ms, again=again)
+    return await prepare(there, series, span, tuple(known), exchange_now_ms=there.now_ms, **{"again": False} | how)
 
 
 def said(first: float, last: float, verdict: Verdict) -> Segment:
@@ -62,23 +59,6 @@ def parts_of(*parts: tuple[float, float], again: bool = False) -> tuple[Part, ..
 
 def load(*parts: tuple[float, float]) -> tuple[str, ...]:
     return tuple(str(TimeRange(hour(first), hour(last))) for first, last in parts)
-
-
-async def test_the_first_bar_is_asked_for_twice_and_the_last_one_of_what_trades_no_more() -> None:
-    there = exchange(2, 20)
-    await plan_of(there, 0, 24)
-    first = [Question(TimeRange(0, NOW), 1, False), Question(TimeRange(0, hour(2)), 1000, True)]
-    assert there.asked == first
-    there = exchange(2, 20, status="BREAK")
-    await plan_of(there, 0, 24)
-    last = [Question(TimeRange(hour(2), NOW), 1, True), Question(TimeRange(hour(20), NOW), 1000, False)]
-    assert there.asked == first + last
-
-
-async def test_behind_a_bar_that_ends_just_now_nothing_is_asked_for() -> None:
-    there = exchange(2, 30, now_ms=hour(30), status="BREAK")
-    assert (await plan_of(there, 0, 24)).last_ms == hour(29)
-    assert [(question.limit, question.newest) for question in there.asked] == [(1, False), (1000, True), (1, True)]
 
 
 async def test_bars_of_three_days_are_planned_on_their_own_grid() -> None:
@@ -99,24 +79,6 @@ async def test_bars_of_three_days_are_planned_on_their_own_grid() -> None:
     )
     nothing = await plan_of(there, -250, -244)
     assert (nothing.phase_ms, nothing.settled) == (opens[0], ()), "no bar opens in it"
-
-
-async def test_that_there_is_none_is_asked_for_four_times() -> None:
-    there = exchange(0, 0)
-    await plan_of(there, 0, 24)
-    one, other = Question(TimeRange(0, NOW), 1, False), Question(TimeRange(0, NOW), 1000, True)
-    assert there.asked == [one, other, one, other]
-
-
-async def test_who_contradicts_itself_is_asked_five_times() -> None:
-    there = exchange(-48, 240)
-    there.lie = lambda number, question, page: [] if question.limit == 1 else page
-    with pytest.raises(RetryableError) as told:
-        await plan_of(there, 0, 24)
-    assert str(told.value) == (
-        "BTCUSDT/candles/1h: the exchange contradicted itself 5 times about where the series begins or ends"
-    )
-    assert len(there.asked) == 10
 
 
 async def test_a_plan_of_a_range_over_listing_delisting_and_now() -> None:

@@ -49,9 +49,11 @@ def ids(world: World, collection: str) -> list[int]:
     return sorted(int(key[-12:]) for key in world.store.documents.get(collection, {}))
 
 
-async def a_world(there: Mapping[str, Sequence[int]], known: Sequence[Segment]) -> World:
-    """there: the ids in each collection."""
-    market = [(number, ticks.START + ms) for number, ms in MARKET.items()]
+async def a_world(
+    there: Mapping[str, Sequence[int]], known: Sequence[Segment], records: Mapping[int, int] = MARKET
+) -> World:
+    """there: the ids in each collection. records: what the exchange has, as `MARKET`."""
+    market = [(number, ticks.START + ms) for number, ms in records.items()]
     world = World(clock=ManualClock(ticks.NOW), exchange=ticks.TickExchange(market, now_ms=ticks.NOW))
     await world.start()
     for collection, numbers in there.items():
@@ -122,6 +124,26 @@ async def test_a_hole_is_looked_for_everywhere_and_first_in_the_own_collection()
     known = (stored(0, 1000, C, 1, 1), stored(3000, 5000, OTHER, 6, 6))
     world = await a_world({C: [1, 2, 3], OTHER: [2, 3, 4, 5, 6]}, known)
     assert told(await proven(world)) == [("stored", C, 1, 3), ("stored", OTHER, 4, 6)]
+
+
+@pytest.mark.parametrize(
+    ("records", "there", "verdict"),
+    [
+        ({1: 0, 2: 1000, 6: 4000}, [], ("exchange", None, 3, 5)),
+        ({1: 0, 2: 1000, 3: 1500, 6: 4000}, [], ("ours", None, 3, 5)),
+        ({1: 0, 2: 1000, 3: 1499, 6: 4000}, [], ("ours", None, 3, 5)),
+        ({1: 0, 2: 1000, 3: 1499, 4: 1499, 5: 3000, 6: 4000}, [3, 4, 5], ("stored", C, 3, 5)),
+    ],
+    ids=["the exchange lacks them", "it has one", "a moment before the range", "which are stored"],
+)
+async def test_the_ids_between_what_is_stored_beside_a_range_are_looked_for_whenever_they_happened(
+    records: Mapping[int, int], there: Sequence[int], verdict: tuple[str, str | None, int, int]
+) -> None:
+    known = (stored(0, 1500, OTHER, 1, 2), stored(3000, 5000, OTHER, 6, 6))
+    world = await a_world({OTHER: [1, 2, 6], C: there}, known, records)
+    proof = await proven(world, span(1500, 3000), whole=span(1500, 3000))
+    assert told(proof) == [verdict]
+    assert (await world.deps.coverage.of(ticks.SERIES))[1] == proof.segments[0]
 
 
 async def test_a_removal_leaves_what_shares_a_millisecond_with_its_range_but_is_stored() -> None:

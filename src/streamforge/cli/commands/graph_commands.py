@@ -98,7 +98,7 @@ async def graph_build(
     refused by name otherwise.
     """
     fields = {"method": method, "window": window, "step": step, "lag": lag, "top_k": top_k, "threshold": threshold}
-    given: dict[str, Any] = {} if definition is None else _read(definition)
+    given: dict[str, Any] = {} if definition is None else read_definition_file(definition)
     given |= {name: value for name, value in fields.items() if value is not None}
     given |= {name: True for name, value in (("mst", mst), ("tmfg", tmfg)) if value}
     if feature:
@@ -189,13 +189,13 @@ async def graph_metrics(
     as_json: o.Json = False,
 ) -> int:
     """List the stored snapshots of a graph, and what each adds up to."""
-    query: Query = {"limit": limit} | ({} if time_range is None else {"time_range": time_range})
+    query: Query = {} if time_range is None else {"time_range": time_range}
     async with session(where, Mode.READ) as found:
-        answer = await found.api.call("GET", f"/graphs/{path_part(graph)}/snapshots", query=query)
+        raw, _ = await found.api.pages(f"/graphs/{path_part(graph)}/snapshots", "snapshots", query, limit)
     if as_json:
-        terminal.write(to_json(msgspec.json.decode(answer)))
+        terminal.write(to_json({"graph": graph, "snapshots": [msgspec.json.decode(one) for one in raw]}))
         return 0
-    told = found.api.read(answer, graph_answers.GraphSnapshots).snapshots
+    told = [msgspec.json.decode(one, type=graph_answers.GraphSnapshot) for one in raw]
     if not told:
         terminal.say(f"graph {graph} has no stored snapshot there")
         return 0
@@ -275,7 +275,7 @@ async def _moment(graph: str, where: Any, at: str, query: Query) -> tuple[graph_
     return found.api.read(answer, graph_answers.GraphMoment), answer
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_definition_file(path: Path) -> dict[str, Any]:
     """The definition in a file. Raises UsageProblem."""
     try:
         return msgspec.json.decode(path.read_bytes(), type=dict[str, Any])

@@ -34,7 +34,9 @@ async def schedule_add(
             help="One, or several: BTCUSDT,ETHUSDT; a pattern (`*USDT`), which each run reads again; @symbols.txt.",
         ),
     ],
-    type_name: Annotated[str, typer.Argument(metavar="TYPE", help="What is loaded, e.g. api_candles_1m.")],
+    type_name: Annotated[
+        str, typer.Argument(metavar="TYPE", help="What is loaded, e.g. api_candles_1m; gnn_score: SYMBOLS are models.")
+    ],
     where: o.AtManager,
     cron: Annotated[
         str,

@@ -25,6 +25,7 @@ from streamforge.manager import (
     health_answers,
     listing_answers,
     log_answers,
+    model_answers,
     plan_answers,
     schedule_answers,
     start_answers,
@@ -42,6 +43,7 @@ from streamforge.manager.api import (
     graph_routes,
     health_routes,
     log_routes,
+    model_routes,
     plan_routes,
     queue_routes,
     schedule_routes,
@@ -125,7 +127,15 @@ def _complete(schema: dict[str, Any]) -> dict[str, Any]:
 def _answers() -> dict[str, Any]:
     """The schemas of all that is answered, by name."""
     of_workflows = (answers, listing_answers, start_answers, plan_answers, log_answers, batch_answers, schedule_answers)
-    of_data = (data_answers, bar_answers, book_answers, topic_lag_answers, dead_letter_answers, graph_answers)
+    of_data = (
+        data_answers,
+        bar_answers,
+        book_answers,
+        topic_lag_answers,
+        dead_letter_answers,
+        graph_answers,
+        model_answers,
+    )
     modules = (*of_workflows, *of_data, access_answers, feed_answers, health_answers)
     kinds: list[type[msgspec.Struct]] = [Source, *(kind for module in modules for kind in _structs(module))]
     _, schemas = msgspec.json.schema_components(kinds, ref_template=SCHEMAS + "{name}")
@@ -205,6 +215,7 @@ def create_app(
         feed_routes,
         health_routes,
         graph_routes,
+        model_routes,
     )
     for router in (module.router for module in modules):
         app.include_router(router)

@@ -11,7 +11,7 @@ from starlette.responses import Response
 from streamforge.manager import graph_answers
 from streamforge.manager.api.queue_routes import ACCEPTED, IdempotencyKey, Limit, started_reply
 from streamforge.manager.api.request_bodies import Labels
-from streamforge.manager.api.routing import In, StrictRoute, gives, reply
+from streamforge.manager.api.routing import Context, In, StrictRoute, gives, reply
 from streamforge.manager.graph_requests import GraphRequest
 from streamforge.manager.graph_service import definition_fields
 from streamforge.manager.persistence.graph_store import KnownGraph
@@ -23,6 +23,7 @@ router = APIRouter(route_class=StrictRoute, tags=["graphs"])
 _TEXT = 300
 _MANY = 32
 _COINS = 2_047
+Range = Annotated[str | None, Query(max_length=_TEXT, description="`START[:END]`; without it, all.")]
 Name = Annotated[str, Path(description="The graph's name.", examples=["top400"], max_length=_TEXT)]
 
 
@@ -109,8 +110,7 @@ async def show(graph: Name, to: In) -> Response:
     ]
     return reply(
         graph_answers.Graph(
-            **_summary(known),
-            definition=definition_fields(manifest.definition),
+            **{**_summary(known), "definition": definition_fields(manifest.definition)},
             sha256=manifest.sha256,
             data_version=manifest.data_version,
             manifest=known.manifest,
@@ -127,14 +127,16 @@ async def show(graph: Name, to: In) -> Response:
 async def snapshots(
     graph: Name,
     to: In,
-    time_range: Annotated[str | None, Query(max_length=_TEXT, description="`START[:END]`; without it, all.")] = None,
+    time_range: Range = None,
+    cursor: Annotated[str | None, Query(max_length=500, description="Of the page before.")] = None,
     limit: Limit = 1000,
 ) -> Response:
-    span = None if time_range is None else resolve_time_range(time_range, to.clock.now_ms())
-    start_ms, end_ms = (0, 10**13 - 1) if span is None else (span.start_ms, span.end_ms)
-    found = await to.service.graphs.snapshots(graph, start_ms=start_ms, end_ms=end_ms, limit=limit)
+    start_ms, end_ms = _span(time_range, to)
+    found, after = await to.service.graphs.snapshots(
+        graph, start_ms=start_ms, end_ms=end_ms, cursor=cursor, limit=limit
+    )
     told = [graph_answers.GraphSnapshot(**_snapshot(one)) for one in found]
-    return reply(graph_answers.GraphSnapshots(graph=graph, snapshots=told))
+    return reply(graph_answers.GraphSnapshots(graph=graph, snapshots=told, cursor=after))
 
 
 @router.get(
@@ -150,12 +152,7 @@ async def at(
     limit: Annotated[int, Query(ge=1, le=100_000, description="As many edges at most, the largest.")] = 10_000,
 ) -> Response:
     found = await to.service.graphs.at(graph, resolve_instant(instant, to.clock.now_ms(), "instant"))
-    nodes = [
-        graph_answers.GraphNode(
-            symbol=symbol, values={name: value for name, value in body.items() if name not in ("symbol", "time")}
-        )
-        for symbol, body in found.nodes.items()
-    ]
+    nodes = [graph_answers.GraphNode(symbol=symbol, values=_values(body)) for symbol, body in found.nodes.items()]
     links = [
         graph_answers.GraphEdge(source=source, target=target, weight=weight)
         for source, target, weight in found.edges
@@ -163,6 +160,36 @@ async def at(
     ]
     told = _snapshot(found.snapshot)
     return reply(graph_answers.GraphMoment(**told, graph=graph, nodes=nodes, links=links[:limit]))
+
+
+@router.get(
+    "/graphs/{graph}/coins/{symbol}",
+    responses=gives(graph_answers.CoinPath),
+    summary="Show the path of a coin through the snapshots of a graph",
+)
+async def coin(
+    graph: Name,
+    symbol: Annotated[str, Path(max_length=_TEXT, description="The coin.", examples=["BTCUSDT"])],
+    to: In,
+    time_range: Range = None,
+    neighbours: Annotated[int, Query(ge=0, le=100, description="So many of each moment at most, the largest.")] = 10,
+    limit: Annotated[int, Query(ge=1, le=1000, description="At most so many moments, the oldest.")] = 400,
+) -> Response:
+    start_ms, end_ms = _span(time_range, to)
+    found = await to.service.graphs.path(graph, symbol, start_ms=start_ms, end_ms=end_ms, limit=limit)
+    moments = [
+        graph_answers.CoinMoment(
+            at=moment(one.time_ms),
+            time=one.time_ms,
+            values=_values(one.body),
+            joined=len(one.neighbours),
+            neighbours=[
+                graph_answers.Neighbour(symbol=name, weight=weight) for name, weight in one.neighbours[:neighbours]
+            ],
+        )
+        for one in found
+    ]
+    return reply(graph_answers.CoinPath(graph=graph, symbol=symbol, moments=moments))
 
 
 @router.delete("/graphs/{graph}", responses=gives(graph_answers.RemovedGraph), summary="Remove a graph")
@@ -182,7 +209,18 @@ def _summary(known: KnownGraph) -> dict[str, Any]:
         "snapshots": known.snapshots,
         "edges": known.edges,
         "made_at": moment(known.made_ms),
+        "definition": known.definition,
     }
+
+
+def _span(time_range: str | None, to: Context) -> tuple[int, int]:
+    span = None if time_range is None else resolve_time_range(time_range, to.clock.now_ms())
+    return (0, 10**13 - 1) if span is None else (span.start_ms, span.end_ms)
+
+
+def _values(body: dict[str, Any]) -> dict[str, Any]:
+    """Of a node: its features and measures."""
+    return {name: value for name, value in body.items() if name not in ("symbol", "time")}
 
 
 def _snapshot(body: dict[str, Any]) -> dict[str, Any]:

@@ -76,7 +76,10 @@ class AddSchedule(_Definition):
     symbols: list[str] = Field(
         min_length=1, max_length=_MANY, description="Also patterns, `*USDT`; each run makes a workflow of each."
     )
-    type: str = Field(max_length=_TEXT, description="What is loaded: `api_candles_1m`, …")
+    type: str = Field(
+        max_length=_TEXT,
+        description="What is loaded: `api_candles_1m`, …; `gnn_score`: `symbols` are models, which score.",
+    )
     cron: str = Field(max_length=_TEXT, description=_CRON)
 
     def definition(self) -> Definition:

@@ -11,10 +11,10 @@ import msgspec
 import structlog
 
 from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.execution.analysis_plan import plan_analysis, prove_analysis
 from streamforge.manager.execution.backlog import backlog_of
 from streamforge.manager.execution.baskets import Baskets, Launches, processes_of
 from streamforge.manager.execution.exchange_limits import Budget, Connects
-from streamforge.manager.execution.graph_plan import plan_graph, prove_graph
 from streamforge.manager.execution.handover_limit import HandoverLimit
 from streamforge.manager.execution.interval_comparison import comparison_of
 from streamforge.manager.execution.live_ends import begun, closed
@@ -106,8 +106,8 @@ class Executor:
         match action:
             case Prepare() if workflow.topic_input is not None:
                 return await plan_topic(self._deps, workflow, workflow.topic_input)
-            case Prepare() if workflow.graph is not None:
-                return await plan_graph(self._deps, workflow, workflow.graph)
+            case Prepare() if workflow.analysis is not None:
+                return await plan_analysis(self._deps, workflow, workflow.analysis)
             case Prepare() if workflow.is_live:
                 return await self._begin(workflow)
             case Prepare():
@@ -246,6 +246,7 @@ class Executor:
                 archive=deps.archive if loads_from_archive(workflow) else None,
                 alone=workflow.source is SourceChoice.ARCHIVE,
                 without=workflow.archive_failure,
+                begins_ms=known.first_ms,
             )
         except (PermanentError, RetryableError) as error:
             raise ExchangeFailed(error) from error
@@ -334,8 +335,8 @@ class Executor:
         deps, plan = self._deps, workflow.plan
         if plan is None:
             return None
-        if workflow.graph is not None:
-            return await prove_graph(deps, workflow, workflow.graph)
+        if workflow.analysis is not None:
+            return await prove_analysis(deps, workflow, workflow.analysis)
         if workflow.topic_input is not None:
             return Proven(proof=await prove_topic(deps, workflow, workflow.topic_input), asked=ask)
         if workflow.ledger is not None:

@@ -17,7 +17,7 @@ from itertools import takewhile
 import msgspec
 
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.live_front import Front, front_of
+from streamforge.manager.execution.live_front import Front, front_of, reached_ms
 from streamforge.manager.execution.planner import ExchangeFailed
 from streamforge.manager.execution.proof import ask_again
 from streamforge.manager.live_ledger import MOST_HOLES, Ledger
@@ -209,8 +209,7 @@ class Comparison:
         begun = [None if (one := step.attempt) is None else one.started_ms for step in self._workflow.steps]
         here_ms = self._deps.clock.now_ms()  # as attempts are noted; the exchange's clock may be another one
         young = any(one is None or here_ms - one < grace_ms for one in begun)
-        # The exchange's clock was measured at the latest plan: what was read may be newer than what it shows by now.
-        return 0 if young else max(now_ms, self._reached_ms()) - grace_ms
+        return 0 if young else max(now_ms, reached_ms(self._workflow)) - grace_ms
 
     async def _bars(self, known: SeriesCoverage, front: Front) -> tuple[list[Segment], bool]:
         """By a grid: up to the last bar that is stored, which is over, by whichever clock."""
@@ -285,12 +284,7 @@ class Comparison:
         """Nothing is stored that happened later. The exchange's clock may be far ahead of the manager's."""
         if self._close:
             return END_OF_TIME_MS - 1
-        return max(self._deps.clock.now_ms(), self._reached_ms())
-
-    def _reached_ms(self) -> int:
-        """When the newest record happened that a worker has reported; 0: none has."""
-        attempts = (step.attempt for step in self._workflow.steps)
-        return max((one.progress.position or 0 for one in attempts if one is not None), default=0)
+        return max(self._deps.clock.now_ms(), reached_ms(self._workflow))
 
     async def _surveyed(
         self, span: TimeRange, wanted: Sequence[int], collections: Sequence[str], phase_ms: int | None

@@ -1,4 +1,4 @@
-"""How far the coverage of a live workflow reaches without a gap. Pure."""
+"""How far a live workflow reaches: its coverage without a gap, and its loaders. Pure."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.coverage import PASSED, Segment, Verdict
+from streamforge_utils.runtime.worker_definition import Role
 
 
 class Front(NamedTuple):
@@ -31,3 +33,13 @@ def front_of(segments: Sequence[Segment], from_ms: int, *, done: bool, until_ms:
         position = found.position if one.verdict in (Verdict.EXCHANGE, Verdict.CLOSED) else None
         found = Front(one.end_ms, one, position if one.last_id is None else one.last_id + 1)
     return found
+
+
+def reached_ms(workflow: Workflow) -> int:
+    """When the newest record happened that a loader has reported; 0: none has.
+
+    The exchange's clock shows this time at least. That clock was read at the latest plan, and may have gone faster
+    since than the manager's.
+    """
+    attempts = (step.attempt for step in workflow.steps if step.role is Role.LOADER)  # a sink's position is no time
+    return max((one.progress.position or 0 for one in attempts if one is not None), default=0)

@@ -24,7 +24,7 @@ from streamforge_utils.model.coverage import Segment, Verdict, clip, lacking, ou
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.model.kinds.registry import kind_of, rule_of
 from streamforge_utils.model.series import Series
-from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.model.timeranges import TimeRange, format_ms
 from streamforge_utils.ports.archive import Archive
 from streamforge_utils.ports.exchange import Exchange
 
@@ -97,11 +97,13 @@ async def planned(
     archive: Archive | None = None,
     alone: bool = False,
     without: str = "",
+    begins_ms: int | None = None,
 ) -> tuple[Plan, Sources | None]:
     """What there is to load of `span`, given what is `known` of the series. What is not over yet is no part of it.
 
     The second is how its parts were found; None: there is nothing to load. archive: parts may come from its files, and
-    with `alone` from nowhere else. without: why it is not asked.
+    with `alone` from nowhere else. without: why it is not asked. begins_ms: when the series begins, as an earlier plan
+    has found: a later beginning is not believed, and that there is no record at all is an error.
     Raises PermanentError (the exchange does not know the symbol) or RetryableError.
     """
     rule = rule_of(series)
@@ -111,6 +113,11 @@ async def planned(
         bounds = await bounds_of_files(exchange, archive, series, now_ms)
     else:
         bounds = await rule.bounds(exchange, series, now_ms, trading=info.status == "TRADING")
+    if bounds is None and begins_ms is not None:
+        raise RetryableError(
+            f"{series.id}: the exchange says that it has no record, though it had some from {format_ms(begins_ms)} on; "
+            "that is not believed: see in its documentation or at its web site whether it still gives them, and retry"
+        )
     if bounds is None:
         # What opens from now on may still come; where `3d` bars open is not known before the first of them.
         until_ms = min(span.end_ms, rule.over_ms(now_ms))
@@ -119,6 +126,8 @@ async def planned(
         until_ms = until_ms if closed else min(until_ms, span.start_ms)
         return Plan(exchange_now_ms=now_ms, until_ms=until_ms, bars=0, settled=tuple(closed)), None
     first_ms, last_ms = bounds.first_ms, bounds.last_ms
+    if begins_ms is not None and not bounds.floor:
+        first_ms = min(first_ms, begins_ms)  # what the exchange does not give any more, the proof asks for
     phase_ms = first_ms if not rule.is_fixed(None) else None
     settled: list[Segment] = []
     older: list[TimeRange] = []

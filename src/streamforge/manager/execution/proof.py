@@ -140,9 +140,10 @@ async def _ranges(
         if wanted is None and ask and older != span:
             try:
                 now_ms = await deps.exchange.server_time()
-                wanted = await rule.existing(deps.exchange, workflow.series, given, now_ms, phase_ms)
+                existing = await rule.existing(deps.exchange, workflow.series, given, now_ms, phase_ms)
             except (RetryableError, PermanentError) as error:
                 raise ExchangeFailed(error) from error
+            wanted = _up_to_stored(existing, given, known) if isinstance(existing, range) else existing
         if older is None or not ask:
             found.append((span, wanted))
             continue
@@ -162,6 +163,17 @@ async def _ranges(
             end_id = plan.floor_id if older.end_ms == plan.floor_ms else None
             found.append((span, range(stored.start, stored.stop if end_id is None else end_id)))
     return found
+
+
+def _up_to_stored(ids: range, span: TimeRange, known: SeriesCoverage) -> range:
+    """The ids of `span`, and those up to what is stored right before and behind it.
+
+    A record of the millisecond before the span, or one that the exchange does not have, is in no time of it.
+    """
+    there = [one for one in known.segments if one.verdict is Verdict.STORED]
+    before = [one.last_id + 1 for one in there if one.end_ms == span.start_ms and one.last_id is not None]
+    behind = [one.first_id for one in there if one.start_ms == span.end_ms and one.first_id is not None]
+    return range(min([ids.start, *before]), max([ids.stop, *behind])) if before or behind else ids
 
 
 def _read_below(older: TimeRange, workflow: Workflow, plan: Plan) -> range:

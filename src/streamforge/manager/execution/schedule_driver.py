@@ -16,6 +16,7 @@ import structlog
 
 from streamforge.manager.actor import acting
 from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.model_requests import NothingToScore
 from streamforge.manager.persistence.change_notes import SCHEDULE
 from streamforge.manager.persistence.schedule_store import StoredSchedule, key_of
 from streamforge.manager.schedule import (
@@ -31,7 +32,7 @@ from streamforge.manager.schedule import (
     fired,
     overdue_ms,
 )
-from streamforge.manager.service import KeyReused, NotNow, Started, StartRequest, UpToDate
+from streamforge.manager.service import KeyReused, NotFound, NotNow, Started, StartRequest, UpToDate
 from streamforge.manager.symbol_selection import is_pattern
 from streamforge.manager.symbols import fitting
 from streamforge.manager.workflow import Status
@@ -194,7 +195,7 @@ class ScheduleDriver:
         try:
             with acting(f"schedule {schedule.name}"):
                 started = await self._start(run.request(symbol), idempotency_key=key_of(schedule, run, symbol))
-        except UpToDate:
+        except (UpToDate, NothingToScore):
             return Load(symbol=symbol, status=NOTHING_NEW)
         except (RetryableError, ConflictError, NotNow) as error:
             if self._deps.clock.now_ms() - run.begun_ms > self.GIVE_UP_MS:
@@ -202,7 +203,7 @@ class ScheduleDriver:
             self._failures[schedule.uid] = self._failures.get(schedule.uid, 0) + 1
             self._wait(schedule, str(error))
             return None
-        except (PermanentError, ConfigError, KeyReused) as error:
+        except (PermanentError, ConfigError, KeyReused, NotFound) as error:
             return Load(symbol=symbol, status=REFUSED, reason=str(error))
         return Load(symbol=symbol, queue_id=started.workflow.queue_id, joined=started.joined)
 

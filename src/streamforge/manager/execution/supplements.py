@@ -13,12 +13,13 @@ import structlog
 from msgspec.structs import replace
 
 from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.execution.live_front import reached_ms
 from streamforge.manager.live_ledger import Ledger
 from streamforge.manager.requests import check, workflow_of
 from streamforge.manager.service import StartRequest
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.daily_collections import DAY_MS
-from streamforge_utils.model.kinds.registry import type_of
+from streamforge_utils.model.kinds.registry import rule_of, type_of
 from streamforge_utils.model.timeranges import TimeRange
 
 PAUSE_S = 60.0
@@ -42,7 +43,15 @@ async def supplemented(deps: Dependencies, workflow: Workflow, ledger: Ledger, w
         ledger = await _after(deps, ledger)
     if not wanted:
         return replace(ledger, failure="", failures=0)
-    if deps.clock.now_ms() < ledger.not_before_ms or len(deps.workflows.live) >= deps.policy.max_live:
+    now_ms = deps.clock.now_ms()
+    if now_ms < ledger.not_before_ms or len(deps.workflows.live) >= deps.policy.max_live:
+        return ledger
+    known = await deps.coverage.known(workflow.series)
+    exchange_now_ms = max(now_ms + known.clock_ahead_ms, reached_ms(workflow))
+    over_ms = rule_of(workflow.series).over_ms(exchange_now_ms, known.grid_ms)
+    # A plan would cut off what is not over by the exchange's clock, and leave a rest of a hole that names no record.
+    wanted = [span for span in wanted if span.end_ms <= over_ms]
+    if not wanted:
         return ledger
     made = await _made(deps, workflow, ledger, TimeRange(wanted[0].start_ms, wanted[-1].end_ms))
     _log.info(

@@ -12,8 +12,8 @@ import msgspec
 
 from streamforge.manager.failure_codes import FailureCode
 from streamforge.manager.lifecycle.actions import Action, Compare, EndJob, Launch, Prepare, Prove, SendStop
+from streamforge.manager.lifecycle.analysis_rounds import conclude_analysis
 from streamforge.manager.lifecycle.fold import waits
-from streamforge.manager.lifecycle.graph_rounds import conclude_graph
 from streamforge.manager.lifecycle.handovers import NEVER_SEEN_MS, end_shadows, hand_over, leave, taken_over
 from streamforge.manager.lifecycle.live_pace import is_due, patience_s
 from streamforge.manager.lifecycle.retry_policy import HANDOVER, STOP, STUCK, apply_retry_policy
@@ -125,7 +125,7 @@ def _before_plan(workflow: Workflow, now_ms: int, conditions: Conditions, action
     if workflow.topic_input is not None:
         actions.append(Prepare())
         return _replace(workflow, waiting_for=f"the offsets of topic {workflow.topic_input.topic}")
-    if workflow.graph is not None:  # the exchange is not asked
+    if workflow.analysis is not None:  # the exchange is not asked
         actions += [Prepare()] if now_ms >= workflow.not_before_ms else []
         return _replace(workflow, waiting_for=workflow.waiting_for or "the coverage of its series")
     if now_ms < conditions.banned_until_ms:
@@ -351,8 +351,8 @@ def _conclude(
         return _proving(workflow, now_ms, conditions, actions)
     if workflow.topic_input is not None:
         return conclude_topic(workflow, workflow.topic_input, proof, now_ms, policy)
-    if workflow.graph is not None:
-        return conclude_graph(workflow, proof, now_ms)
+    if workflow.analysis is not None:
+        return conclude_analysis(workflow, workflow.analysis, proof, now_ms)
     if plan is not None and proof.in_archive and not workflow.archive_searched:
         return archive_round(workflow, plan, proof.in_archive)
     holes: list[TimeRange] = [segment.span for segment in proof.segments if segment.verdict is Verdict.OURS]

@@ -19,6 +19,7 @@ from streamforge.manager.lifecycle.handovers import asked_for
 from streamforge.manager.lifecycle.retry_policy import Banned, backoff_ms
 from streamforge.manager.lifecycle.rounds import next_round, open_again, replay_round, with_loader
 from streamforge.manager.live_ledger import Ledger
+from streamforge.manager.model_input import ModelInput
 from streamforge.manager.policy import Policy
 from streamforge.manager.service import NotNow
 from streamforge.manager.topic_input import TopicInput
@@ -62,7 +63,8 @@ class Proven(msgspec.Struct, frozen=True, kw_only=True):
     """What is stored.
 
     asked: the exchange was asked for each hole. left: what sinks have left unstored, by target. loader: of files that
-    may have the holes, where the workflow has none yet. ledger: of a live one, as it was closed. graph: what was made.
+    may have the holes, where the workflow has none yet. ledger: of a live one, as it was closed. graph, model: what was
+    made.
     """
 
     proof: Proof
@@ -71,6 +73,7 @@ class Proven(msgspec.Struct, frozen=True, kw_only=True):
     left: Mapping[str, Left] = {}
     ledger: Ledger | None = None
     graph: GraphInput | None = None
+    model: ModelInput | None = None
 
 
 class Unanswered(msgspec.Struct, frozen=True, kw_only=True):
@@ -250,8 +253,7 @@ def _proven(workflow: Workflow, proven: Proven) -> Workflow:
     if proven.ledger is not None:
         workflow = _closed(workflow, proven.ledger)
     workflow = with_loader(workflow, proven.loader)
-    if proven.graph is not None:
-        workflow = _replace(workflow, graph=proven.graph)
+    workflow = _replace(workflow, graph=proven.graph or workflow.graph, model=proven.model or workflow.model)
     surveyed = workflow.surveyed or not proven.asked or workflow.stop_asked_ms is not None
     return _replace(workflow, proof=proven.proof, asking_failures=0, action_failures=0, surveyed=surveyed)
 

@@ -178,8 +178,8 @@ def readers_of(workflow: Workflow) -> tuple[str, ...]:
 
 def topics_of(workflow: Workflow, policy: Policy) -> tuple[TopicSpec, ...]:
     """The data topic and its topic of dead letters; of a workflow that stores another topic the latter alone, of one
-    that makes a graph none."""
-    if workflow.graph is not None:
+    with an analysis none."""
+    if workflow.analysis is not None:
         return ()
     readers = readers_of(workflow)
     letters = dead_letters_topic(names.dlq_topic(workflow.topic), readers, policy.dlq_max_bytes)

@@ -24,7 +24,7 @@ def has_work(workflow: Workflow, plan: Plan) -> bool:
     if (
         workflow.endless
         or workflow.repairs
-        or workflow.graph is not None
+        or workflow.analysis is not None
         or any(step.replay for step in workflow.steps)
     ):
         return True

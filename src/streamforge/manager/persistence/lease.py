@@ -245,6 +245,7 @@ READING = frozenset(
         "bodies",
         "keys",
         "present",
+        "fetch",
         "count",
         "names",
         "flush",

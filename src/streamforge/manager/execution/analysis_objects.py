@@ -1,0 +1,36 @@
+"""What analysts leave in the store of objects, as the manager reads it."""
+
+from __future__ import annotations
+
+import msgspec
+
+from streamforge.analytics.graphs.order import Made, made_name
+from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.workflow import Workflow
+from streamforge_utils.model.errors import PermanentError
+from streamforge_utils.ports.object_store import NoObject, ObjectStore
+
+
+def objects_of(deps: Dependencies) -> ObjectStore:
+    """The store of objects. Raises PermanentError where there is none."""
+    if deps.objects is None:
+        raise PermanentError(
+            "there is no store of objects for what is made: set STREAMFORGE_OBJECTS_URL for the manager"
+        )
+    return deps.objects
+
+
+async def made_by(objects: ObjectStore, workflow: Workflow) -> Made:
+    """What the analyst of a workflow says that it has made. Raises PermanentError, or RetryableError."""
+    name = made_name(workflow.queue_id)
+    try:
+        return msgspec.json.decode(await content_of(objects, name), type=Made)
+    except (NoObject, msgspec.MsgspecError, UnicodeDecodeError) as error:
+        raise PermanentError(
+            f"the object {name}, which says what was made, cannot be read ({error}): retry it"
+        ) from error
+
+
+async def content_of(objects: ObjectStore, name: str) -> bytes:
+    """All of an object. Raises NoObject, or RetryableError."""
+    return b"".join([block async for block in objects.get(name)])

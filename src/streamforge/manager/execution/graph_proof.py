@@ -1,0 +1,85 @@
+"""The proof of a workflow that makes a graph: what was made is looked at once more."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from streamforge.analytics.graphs.manifest import GraphManifest, read_manifest
+from streamforge.analytics.graphs.order import Made
+from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.execution.analysis_objects import content_of, made_by, objects_of
+from streamforge.manager.graph_input import GraphInput
+from streamforge.manager.lifecycle.facts import Proven
+from streamforge.manager.persistence.graph_store import KnownGraph
+from streamforge.manager.workflow import Proof, Workflow
+from streamforge.workers.graph_builder import DAY_MS, GraphBuilderParameters, Stored
+from streamforge_utils.model.errors import PermanentError
+from streamforge_utils.ports.object_store import NoObject, ObjectStore
+
+
+async def prove_graph(deps: Dependencies, workflow: Workflow, graph: GraphInput) -> Proven:
+    """Look whether all that the manifest names is there, and each snapshot that is a document; then the graph is known.
+
+    Raises RetryableError, or PermanentError: nothing was made.
+    """
+    objects = objects_of(deps)
+    made = await made_by(objects, workflow)
+    manifest = await _manifest(objects, made)
+    lacking = 0
+    for one in manifest.partitions:
+        for file in one.files.values():
+            found = await objects.head(file.name)
+            # What a store does not know of others' objects, their checksum, cannot differ.
+            if found is None or (found.size, found.sha256 or file.sha256) != (file.size, file.sha256):
+                lacking += one.snapshots
+                break
+    order = graph.order(workflow.span)
+    kept = _stored_times(workflow, order.times)
+    if kept:
+        first, last = f"{order.start_ms:013}", f"{order.end_ms:013}"
+        there = await deps.store.count(workflow.collection, first=first, last=last)
+        lacking = max(lacking, len(kept) - there)
+    expected = len(order.times)
+    proof = Proof(
+        round=workflow.repairs + 1,
+        checked_ms=deps.clock.now_ms(),
+        expected=expected,
+        stored=max(0, min(expected, manifest.snapshots) - lacking),
+        segments=(),
+    )
+    if proof.stored == proof.expected:
+        known = KnownGraph(
+            graph=graph.graph,
+            queue_id=workflow.queue_id,
+            graph_id=manifest.graph_id,
+            definition_id=graph.definition.id,
+            manifest=made.manifest,
+            type=graph.type,
+            symbols=len(graph.symbols),
+            start_ms=manifest.start_ms,
+            end_ms=manifest.end_ms,
+            snapshots=manifest.snapshots,
+            edges=manifest.edges,
+            made_ms=deps.clock.now_ms(),
+            definition=msgspec.to_builtins(graph.definition),
+        )
+        await deps.graphs.put(known)
+    found_graph = msgspec.structs.replace(graph, graph_id=manifest.graph_id, edges=manifest.edges)
+    return Proven(proof=proof, asked=True, graph=found_graph)
+
+
+def _stored_times(workflow: Workflow, times: Sequence[int]) -> Sequence[int]:
+    """The moments whose snapshots are documents."""
+    parameters = msgspec.convert(workflow.steps[0].parameters, GraphBuilderParameters)
+    if parameters.stored is Stored.NONE:
+        return ()
+    return times if parameters.stored is Stored.ALL else [one for one in times if one % DAY_MS == 0]
+
+
+async def _manifest(objects: ObjectStore, made: Made) -> GraphManifest:
+    try:
+        return read_manifest(await content_of(objects, made.manifest), made.manifest)
+    except NoObject as error:
+        raise PermanentError(f"the manifest {made.manifest} is gone: retry the workflow") from error

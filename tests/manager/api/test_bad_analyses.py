@@ -1,0 +1,160 @@
+"""Bad input of graphs and models, through the API: each refusal names what is wrong, and what to do."""
+
+from __future__ import annotations
+
+import importlib.util
+from typing import Any
+
+import httpx
+import msgspec
+import pytest
+
+from streamforge.manager.analyst_services import analyst_services
+from streamforge.manager.api.app import create_app
+from streamforge.manager.execution.analysis_plan import plan_analysis
+from streamforge.manager.lifecycle.facts import Refused
+from streamforge.manager.presentation import workflow_answer
+from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
+from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.model.kinds.registry import series_of
+from streamforge_utils.ports.exchange import SymbolInfo
+from tests.manager.api.support import client_of, problem
+from tests.manager.memory_service import MemoryService
+
+HOUR_MS = 3_600_000
+START_MS, HOLE_MS, END_MS = 1_717_200_000_000, 1_721_260_800_000, 1_722_556_800_000  # 2024-06-01, -07-18, -08-02
+COINS = ["BTCUSDT", "ETHUSDT", "SOLUSDT"]
+TYPE = "api_candles_1h"
+DEFINITION = {"window": 24, "top_k": 2}
+SHARED = {"symbols": COINS, "type": TYPE, "time_range": "2024-07", "definition": DEFINITION}
+ASKED: dict[str, dict[str, Any]] = {
+    "graphs": {**SHARED, "graph": "g"},
+    "models": {**SHARED, "name": "m", "parameters": {"model": "neighbour_mean"}},
+}
+BOTH = [*ASKED]
+OF_BOTH: list[tuple[dict[str, Any], str, str]] = [
+    ({"type": "api_candles_4h", "definition": {**DEFINITION, "interval": "1h"}}, "interval", "change one"),
+    ({"definition": {"windows": 9}}, "graph", "unknown field `windows`; the fields are interval, method, window"),
+    ({"definition": {"window": 30_000}}, "window", "<= 20000"),
+    ({"definition": {"universe": {"colour": 1}}}, "universe", "the fields are min_quote_volume, volume_days"),
+]
+REFUSED: list[tuple[str, dict[str, Any], str, str]] = [
+    ("graphs", {"symbols": COINS[:1]}, "symbols", "2 coins or more, and BTCUSDT is all that is named: name others"),
+    (
+        "models",
+        {"symbols": COINS[:2]},
+        "symbols",
+        "3 coins or more, and BTCUSDT and ETHUSDT is all that is named: name",
+    ),
+    *[(what, *one) for what in BOTH for one in OF_BOTH],
+    (
+        "models",
+        {"folds": {"tests": 3}},
+        "folds",
+        "unknown field `tests` - at `$.folds`; the fields are test, least_train",
+    ),
+    ("models", {"parameters": {"colour": 1}}, "parameters", "'colour' of gnn-trainer is not known: it has "),
+]
+
+
+@pytest.fixture(autouse=True)
+def _listed(service: MemoryService) -> None:
+    service.exchange.listed = [SymbolInfo(symbol=one, status="TRADING") for one in COINS]
+
+
+def without(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
+    """As if these were not installed, and all others were."""
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name in packages else object())
+
+
+@pytest.mark.parametrize(("what", "changes", "field", "words"), REFUSED)
+async def test_it_is_refused_before_anything_is_loaded(
+    client: httpx.AsyncClient, service: MemoryService, what: str, changes: dict[str, Any], field: str, words: str
+) -> None:
+    await _refused(client, service, what, changes, field, words)
+
+
+async def _refused(
+    client: httpx.AsyncClient, service: MemoryService, what: str, changes: dict[str, Any], field: str, words: str
+) -> None:
+    answer = await client.post(f"/{what}", json={**ASKED[what], "load_missing": True, **changes})
+    (found,) = problem(answer, 422, "invalid-input")["errors"]
+    assert found["field"] == field
+    assert words in found["message"]
+    assert not await service.ids()
+    assert not (await service.batches.find(limit=1))[0]
+
+
+@pytest.mark.parametrize(
+    ("what", "changes", "package", "words"),
+    [
+        ("graphs", {}, "numpy", "numpy is not installed, which a graph needs: install streamforge-market-data[graph]"),
+        ("models", {}, "safetensors", "which model neighbour_mean needs: install streamforge-market-data[models]"),
+        ("models", {"parameters": {}}, "torch", "streamforge-market-data[gnn], or take model neighbour_mean"),
+        ("models", {"parameters": {"model": "gat"}}, "lightgbm", "lightgbm is not installed, which model gat needs"),
+    ],
+)
+async def test_a_package_that_workers_would_lack_is_named_before_anything_is_loaded(
+    client: httpx.AsyncClient,
+    service: MemoryService,
+    monkeypatch: pytest.MonkeyPatch,
+    what: str,
+    changes: dict[str, Any],
+    package: str,
+    words: str,
+) -> None:
+    without(monkeypatch, package)
+    await _refused(client, service, what, changes, "parameters", words)
+
+
+async def test_what_an_image_has_is_not_judged_by_the_manager(
+    client: httpx.AsyncClient, service: MemoryService, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without(monkeypatch, "torch")
+    service.world.launcher.images["gnn-trainer"] = "registry/gnn-trainer:1"
+    answer = await client.post("/models", json={**ASKED["models"], "parameters": {"model": "gat"}})
+    assert answer.status_code == 202, answer.text
+
+
+@pytest.fixture
+def objects(service: MemoryService, tmp_path: Any) -> ObjectFolder:
+    """Where the manager puts its orders."""
+    found = ObjectFolder(tmp_path)
+    deps = msgspec.structs.replace(service.world.deps, objects=found)
+    service.graphs, service.models = analyst_services(deps, service._starting, service.batches)
+    return found
+
+
+@pytest.mark.parametrize("what", BOTH)
+@pytest.mark.parametrize(("hole", "settled"), [(None, False), (Verdict.OURS, False), (Verdict.EXCHANGE, True)])
+async def test_a_hole_in_the_middle_is_named_unless_the_exchange_has_it(
+    service: MemoryService, objects: ObjectFolder, what: str, hole: Verdict | None, settled: bool
+) -> None:
+    for symbol in COINS:
+        parts = [(START_MS, HOLE_MS, Verdict.STORED), (HOLE_MS + HOUR_MS, END_MS, Verdict.STORED)]
+        parts += [(HOLE_MS, HOLE_MS + HOUR_MS, hole or Verdict.STORED)] if hole or symbol != "ETHUSDT" else []
+        segments = [Segment(start_ms=first, end_ms=end, verdict=verdict) for first, end, verdict in sorted(parts)]
+        await service.know(series_of(symbol, TYPE), segments)
+    async with client_of(create_app(service)) as client:
+        answer = await client.post(f"/{what}", json=ASKED[what])
+    workflow = await service.get(answer.json()["queue_id"])
+    assert workflow.analysis is not None
+    deps = msgspec.structs.replace(service.world.deps, objects=objects)
+    found = await plan_analysis(deps, workflow, workflow.analysis)
+    assert isinstance(found, Refused) is not settled
+    if isinstance(found, Refused):
+        count = 1 if hole is None else 3
+        assert f"what {count} of 3 series have of what " in found.failure.reason
+        assert "ETHUSDT api_candles_1h 2024-07-18:2024-07-18T01:00Z" in found.failure.reason
+        assert found.failure.next_step.startswith("load these ranges and retry")
+
+
+async def test_a_graph_without_an_edge_says_why_that_may_be(service: MemoryService, client: httpx.AsyncClient) -> None:
+    answer = await client.post("/graphs", json=ASKED["graphs"])
+    workflow = await service.get(answer.json()["queue_id"])
+    assert workflow.graph is not None
+    assert workflow_answer(workflow).remarks == []
+    made = msgspec.structs.replace(workflow.graph, graph_id="1", edges=0)
+    shown = workflow_answer(msgspec.structs.replace(workflow, graph=made))
+    assert "no snapshot of graph g has an edge: prices stand still" in shown.remarks[0]
+    assert [one.code for one in shown.remark_codes] == ["no-edges"]

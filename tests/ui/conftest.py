@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from playwright.sync_api import Browser, Error, Page, Route, ViewportSize, expect, sync_playwright
+from playwright.sync_api import Browser, Error, Page, Request, Route, ViewportSize, expect, sync_playwright
 
 from tests.e2e import rig
 from tests.engines.process import free_ports
@@ -70,11 +70,27 @@ def calm(exchange: rig.Exchange, tmp_path_factory: pytest.TempPathFactory) -> It
 Opened = Callable[..., Page]
 
 
+_FAILED = pytest.StashKey[bool]()
+_SHOWN = 3_000
+"""Characters of a page that a test which has failed prints."""
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    item.stash[_FAILED] = item.stash.get(_FAILED, False) or report.failed
+    return report
+
+
 @pytest.fixture
-def opened(browser: Browser) -> Iterator[Opened]:
-    """Opens a page of the UI; at the end of the test none of them may have had an error, or broken its policy."""
+def opened(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Opened]:
+    """Opens a page of the UI; at the end of the test none of them may have had an error, or broken its policy.
+
+    Where the test has failed, its pages are printed, and the requests that have no answer.
+    """
     complaints: list[str] = []
     contexts = []
+    asked = set[Request]()
 
     def open_page(url: str, path: str = "", *, width: int = 1280, theme: str = "light", language: str = "en") -> Page:
         size: ViewportSize = {"width": width, "height": 800}
@@ -88,17 +104,31 @@ def opened(browser: Browser) -> Iterator[Opened]:
         contexts.append(context)
         context.set_default_timeout(LIMIT_S * 1000)
         page = context.new_page()
+        page.on("request", lambda one: asked.add(one))
+        page.on("requestfinished", lambda one: asked.discard(one))
+        page.on("requestfailed", lambda one: asked.discard(one))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda said: complaints.append(said.text) if _complains(said.type, said.text) else None)
         page.goto(f"{url}/ui{path}")
         return page
 
     yield open_page
+    if request.node.stash.get(_FAILED, False):
+        print("\n".join(f"no answer: {one.method} {one.url}" for one in asked))
+        for context in contexts:
+            print(*(f"\n{page.url}\n{_shown(page)}" for page in context.pages))
     for context in contexts:
         for page in context.pages:
             page.unroute_all(behavior="ignoreErrors")
         context.close()
     assert complaints == []
+
+
+def _shown(page: Page) -> str:
+    try:
+        return page.locator("main").aria_snapshot(timeout=10_000)[:_SHOWN]
+    except Error as error:
+        return f"nothing: {error.message}"
 
 
 def _complains(kind: str, text: str) -> bool:

@@ -110,7 +110,7 @@ def test_from_empty_to_finished(manager: rig.Manager, opened: Opened) -> None:
 def test_a_running_workflow_is_stopped_and_retried(
     manager: rig.Manager, exchange: rig.Exchange, opened: Opened
 ) -> None:
-    exchange.switch_on(rig.SLOW)
+    exchange.switch_on(rig.HELD)
     found = manager.half_loaded("ETHUSDT", "2024-08")
     page = opened(url_of(manager), f"/workflows/{found}")
     seen(page, "ETHUSDT")

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import { count, decimal, duration, instant, offset, percent, range, rate } from "./format.ts";
+import { count, decimal, duration, fixed, instant, offset, percent, range, rate, signed } from "./format.ts";
 
 const AUGUST = Date.UTC(2024, 7, 1);
 const SPACES = /[\u00a0\u202f]/g;
@@ -13,6 +13,12 @@ test("numbers are written as the language does", () => {
   assert.equal(count(1_234_567, "en"), "1,234,567");
   assert.equal(plain(count(1_234_567, "ru")), "1 234 567");
   assert.deepEqual([rate(0.2549, "en"), rate(14.32, "en"), rate(1440.4, "en")], ["0.255", "14.3", "1,440"]);
+});
+
+test("a number of so many digits has its sign, and none where nothing is left of it", () => {
+  const all = [0.00123, -0.5, -0.00001, 1234.5, null, Number.NaN].map((one) => signed(one, 4, "en"));
+  assert.deepEqual(all, ["+0.0012", "−0.5000", "0.0000", "+1,234.5000", "–", "–"]);
+  assert.deepEqual([fixed(0.5, 2, "en"), fixed(-0.5, 1, "ru")], ["0.50", "−0,5"]);
 });
 
 test("a decimal has no exponent", () => {

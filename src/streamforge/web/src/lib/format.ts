@@ -21,6 +21,19 @@ export function rate(value: number, language: Language, useGrouping = true): str
   return numberFormat(language, { ...digits, useGrouping }).format(value);
 }
 
+/** A number with its sign, of so many digits: −0.0012. JSON has null for what is no number. */
+export function signed(value: number | null, digits: number, language: Language): string {
+  if (value === null || !Number.isFinite(value)) return "–";
+  const size = Number(Math.abs(value).toFixed(digits));
+  const text = numberFormat(language, { minimumFractionDigits: digits, maximumFractionDigits: digits }).format(size);
+  return size === 0 ? text : `${value < 0 ? "−" : "+"}${text}`;
+}
+
+/** Without a plus. */
+export function fixed(value: number | null, digits: number, language: Language): string {
+  return signed(value, digits, language).replace("+", "");
+}
+
 /** 0 to 1 as per cent, and never 100 % before it is whole. */
 export function percent(share: number, language: Language): string {
   const floored = Math.floor(Math.min(1, Math.max(0, share)) * 1000) / 1000;

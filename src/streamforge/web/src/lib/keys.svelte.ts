@@ -60,5 +60,5 @@ function choose(): boolean {
 }
 
 function isField(element: HTMLElement): boolean {
-  return element.matches?.("input:not([type=checkbox]), textarea, select, [contenteditable]") ?? false;
+  return element.matches?.("input:not([type=checkbox], [type=range]), textarea, select, [contenteditable]") ?? false;
 }

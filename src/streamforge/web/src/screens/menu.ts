@@ -11,6 +11,8 @@ export const MENU: readonly Entry[] = [
   { path: "/workflows", word: "nav.workflows", key: "w" },
   { path: "/series", word: "nav.series", key: "s" },
   { path: "/coverage", word: "nav.coverage", key: "c" },
+  { path: "/graphs", word: "nav.graphs", key: "r" },
+  { path: "/models", word: "nav.models", key: "m" },
   { path: "/start", word: "nav.start", key: "n" },
   { path: "/schedules", word: "nav.schedules", key: "e" },
   { path: "/dead-letters", word: "nav.letters", key: "d" },

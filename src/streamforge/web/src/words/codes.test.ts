@@ -31,7 +31,7 @@ const WORDS: [RegExp, string][] = [
 ];
 /** Enumerations that no screen shows, or that requests alone hold. */
 const UNSEEN =
-  /^(Format|SeriesOrder|Times|Index\/service|Health\/status|DeadLetter\/encoding|CoverageSpan\/basis|(Step|Target|Access)\/role|Live\/state|Handover\/state|Feed(End|Removed)\/(kind|reason))$/;
+  /^(Format|SeriesOrder|Times|Index\/service|Health\/status|DeadLetter\/encoding|ScoreMoments\/since|CoverageSpan\/basis|(Step|Target|Access)\/role|Live\/state|Handover\/state|Feed(End|Removed)\/(kind|reason))$/;
 
 function enumerations(schema: unknown, place: string): [string, string[]][] {
   if (typeof schema !== "object" || schema === null) return [];

@@ -2,7 +2,9 @@
 import { en as codes } from "./en/codes.ts";
 import { en as coverage } from "./en/coverage.ts";
 import { en as fields } from "./en/fields.ts";
+import { en as graphs } from "./en/graphs.ts";
 import { en as letters } from "./en/letters.ts";
+import { en as models } from "./en/models.ts";
 import { en as schedules } from "./en/schedules.ts";
 import { en as series } from "./en/series.ts";
 import { en as settings } from "./en/settings.ts";
@@ -18,6 +20,8 @@ export const en = {
   ...workflowparts,
   ...series,
   ...coverage,
+  ...graphs,
+  ...models,
   ...start,
   ...schedules,
   ...letters,

@@ -2,7 +2,9 @@
 import { ru as codes } from "./ru/codes.ts";
 import { ru as coverage } from "./ru/coverage.ts";
 import { ru as fields } from "./ru/fields.ts";
+import { ru as graphs } from "./ru/graphs.ts";
 import { ru as letters } from "./ru/letters.ts";
+import { ru as models } from "./ru/models.ts";
 import { ru as schedules } from "./ru/schedules.ts";
 import { ru as series } from "./ru/series.ts";
 import { ru as settings } from "./ru/settings.ts";
@@ -18,6 +20,8 @@ export const ru = {
   ...workflowparts,
   ...series,
   ...coverage,
+  ...graphs,
+  ...models,
   ...start,
   ...schedules,
   ...letters,

@@ -55,6 +55,7 @@ export const en = {
   "one.series.open": "show what is stored of this range",
   "one.wrote": "What it last wrote",
   "one.batch": "Batch",
+  "one.graph": "Graph",
   "one.supplements": "Supplements",
   "one.repairs": "Repairs",
   "one.coverage": "Coverage at the latest proof",

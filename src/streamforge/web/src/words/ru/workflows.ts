@@ -66,6 +66,7 @@ export const ru: Translation<typeof en> = {
   "one.series.open": "показать, что сохранено из этого диапазона",
   "one.wrote": "Что он написал последним",
   "one.batch": "Пакет",
+  "one.graph": "Граф",
   "one.supplements": "Дополняет",
   "one.repairs": "Исправлений",
   "one.coverage": "Покрытие по последнему доказательству",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import io
 import zipfile
@@ -18,6 +19,7 @@ from streamforge.exchange.config import ExchangeConfig
 from streamforge.exchange.faults import FAULTS
 from tests.exchange.conftest import Answer, Peer, ms, peer
 from tests.exchange.listings import keys, page, texts
+from tests.limits import LIMIT_S
 
 FOLDER = "data/spot/daily/klines/BTCUSDT/1h/"
 DAYS = [f"{FOLDER}BTCUSDT-1h-2024-07-{day}.zip" for day in (29, 30, 31)]
@@ -139,6 +141,19 @@ async def test_a_zip_ends_in_its_middle_as_if_it_were_whole() -> None:
 async def test_a_download_drips() -> None:
     async with peer(faulty("drip:path=archive,bytes=1000,ms=0", "slow:path=archive,ms=1")) as exchange:
         assert await checked(exchange, DAYS[0])
+
+
+async def test_a_download_is_held_until_the_fault_is_switched_off() -> None:
+    async with peer(faulty("held:path=archive")) as exchange:
+        held = asyncio.create_task(checked(exchange, DAYS[0]))
+        async with asyncio.timeout(LIMIT_S):
+            while not exchange.state.faults.active[0].struck:  # noqa: ASYNC110 - the server reports it to nobody
+                await asyncio.sleep(0.005)
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await asyncio.shield(held)
+        exchange.state.faults.clear()
+        assert await held
 
 
 async def test_a_file_is_replaced_between_two_requests() -> None:

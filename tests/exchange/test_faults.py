@@ -230,8 +230,20 @@ async def test_a_stall_says_nothing_until_it_closes_the_connection() -> None:
                 await exchange.klines()
 
 
-async def test_closing_does_not_wait_for_a_stall() -> None:
-    async with peer(faulty("stall:seconds=300")) as exchange:
+async def test_an_answer_is_held_until_the_fault_is_switched_off() -> None:
+    async with peer(faulty("held:after=1")) as exchange:
+        assert await opens(exchange) == PLAIN
+        held = asyncio.create_task(opens(exchange))
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(0.1):
+                await asyncio.shield(held)
+        exchange.state.faults.clear()
+        assert await held == PLAIN
+
+
+@pytest.mark.parametrize("fault", ["stall:seconds=300", "held"])
+async def test_closing_does_not_wait_for_what_is_not_answered(fault: str) -> None:
+    async with peer(faulty(fault)) as exchange:
         waiting = asyncio.create_task(exchange.klines())
         async with asyncio.timeout(LIMIT_S):
             while not exchange.state.faults.active[0].struck:  # noqa: ASYNC110 - the server reports it to nobody

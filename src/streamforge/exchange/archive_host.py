@@ -145,6 +145,8 @@ class ArchiveHost:
             harm.add(fault, made)
         with _Opened(made.opened()) as content:
             await asyncio.sleep(harm.wait_s)
+            if harm.held is not None:
+                await harm.held.wait()
             size = made.size // 2 if harm.halved else made.size
             found = Representation(size, file.etag, file.published_ms)
             chosen = select(request.headers, found)
@@ -229,6 +231,7 @@ class _Harm(msgspec.Struct):
     """What faults do to the bytes of a zip as they are sent. piece: sent at once. flipped: where a byte is another."""
 
     wait_s: float = 0.0
+    held: asyncio.Event | None = None
     pause_s: float = 0.0
     piece: int = _PART
     halved: bool = False
@@ -241,6 +244,8 @@ class _Harm(msgspec.Struct):
         match fault.name:
             case "slow":
                 self.wait_s += fault.number("ms") / 1000
+            case "held":
+                self.held = fault.over
             case "drip":
                 self.piece, self.pause_s = max(int(fault.number("bytes")), 1), fault.number("ms") / 1000
             case "truncated":

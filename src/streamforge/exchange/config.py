@@ -108,6 +108,8 @@ class ExchangeConfig(msgspec.Struct, frozen=True, kw_only=True):
     faults: `NAME[:key=value,...]`, see `faults.FAULTS`.
     symbols_extra: so many symbols more, made up (see `made_up_symbols`); seeded data only.
     trades_a_minute: of every symbol, instead of its own; None: its own. 1667 are the 2.4 million a day of BTCUSDT.
+    diffs_every_ms: the shortest time from one diff of an order book to the next, beyond 100 also from one best level to
+    the next; seeded data only.
     speed: of its clock; 1440 lets a day pass in a minute. Infinite: it moves on whenever all that is due on the streams
     has been taken, as fast as the clients read; after the last event of a replay it runs at speed 1.
     connect_limit: connections to its streams in five minutes; message_limit: messages of a client in a second of the
@@ -127,6 +129,7 @@ class ExchangeConfig(msgspec.Struct, frozen=True, kw_only=True):
     faults: tuple[str, ...] = ()
     symbols_extra: int = 0
     trades_a_minute: int | None = None
+    diffs_every_ms: int = 100
     speed: float = 1.0
     connect_limit: int | None = CONNECT_LIMIT
     message_limit: int | None = MESSAGE_LIMIT

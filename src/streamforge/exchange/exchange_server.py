@@ -193,7 +193,7 @@ def control_routes(state: ExchangeState, streams: StreamHost) -> Iterable[web.Ro
         return await faults(request)
 
     async def drop_faults(request: web.Request) -> web.Response:
-        state.faults.active = []
+        state.faults.clear()
         return await faults(request)
 
     async def set_clock(request: web.Request) -> web.Response:

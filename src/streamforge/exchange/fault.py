@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 from collections.abc import Callable, Hashable, Mapping
 from fnmatch import fnmatchcase
@@ -70,12 +71,16 @@ class FaultKind(msgspec.Struct, frozen=True):
 
 
 class Fault:
-    """A fault that is switched on. struck, seen: how often it struck, and how many requests it could have struck."""
+    """A fault that is switched on. struck, seen: how often it struck, and how many requests it could have struck.
+
+    over: it was switched off.
+    """
 
     def __init__(self, name: str, kind: FaultKind, options: Mapping[str, Value], text: str) -> None:
         self.name, self.kind, self.text = name, kind, text
         self.options = {**COMMON, **self.kind.options, **options}
         self.struck = self.seen = 0
+        self.over = asyncio.Event()
         self.random = random.Random(f"{name}:{self.options['seed']}")  # noqa: S311 - reproducible, not secret
         self._given: set[object] = set()
         self._files: dict[str, bool] = {}

@@ -48,6 +48,7 @@ FAULTS: dict[str, FaultKind] = {
     "stall": FaultKind("answer", "no answer for `seconds`, then the connection is closed", {"seconds": 30.0}),
     **ROW_FAULTS,
     "slow": FaultKind("body", "the answer comes `ms` later", {"ms": 1_000}),
+    "held": FaultKind("body", "the answer comes once the fault is switched off"),
     "drip": FaultKind("body", "the body comes `bytes` at a time, `ms` apart", {"bytes": 1, "ms": 50}),
     "cut": FaultKind("body", "the connection is closed in the middle of the body"),
     "truncated": FaultKind("body", "a whole HTTP answer whose JSON ends in the middle"),
@@ -117,6 +118,12 @@ class Faults:
     def add(self, text: str) -> None:
         """Switch on `NAME[:key=value,...]`. Raises InvalidInput naming what is wrong and the choices."""
         self.active.append(parse_fault(text, self._paths))
+
+    def clear(self) -> None:
+        """Switch all of them off."""
+        for fault in self.active:
+            fault.over.set()
+        self.active = []
 
     def strike(self, stage: str, target: Target) -> Iterator[Fault]:
         """The faults of `stage` that strike this request; each is drawn when it is asked for."""

@@ -151,6 +151,8 @@ async def send(request: web.Request, answer: Answer, faults: Iterable[Fault]) ->
         match fault.name:
             case "slow":
                 await asyncio.sleep(fault.number("ms") / 1000)
+            case "held":
+                await fault.over.wait()
             case "truncated":
                 body = body[: len(body) // 2]
             case "drip":

@@ -9,7 +9,7 @@ middle every few updates, elsewhere rarely, and some are zero. The book ends `_W
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import accumulate, islice
 
@@ -98,18 +98,27 @@ class SeededBook(Book):
             before = last
         return found
 
-    def tickers(self, after_ms: int, until_ms: int) -> list[StreamEvent]:
-        """The best levels whenever they change, with `after_ms` < time <= `until_ms`."""
+    def tickers(self, after_ms: int, until_ms: int, step_ms: int = 0) -> list[StreamEvent]:
+        """The best levels whenever they change, with `after_ms` < time <= `until_ms`.
+
+        step_ms: what changed within it is told once, at its end; 0: each change at once.
+        """
         found = []
         tick, step = self._tick, self._step
-        first, last = self.update_at(max(after_ms, self._spec.listed_ms)), self.update_at(until_ms)
+        after_ms = max(after_ms, self._spec.listed_ms)
+        first, last = self.update_at(after_ms), self.update_at(until_ms)
+        updates: Iterable[tuple[int, int]] = ((one, self.time_ms(one)) for one in range(first + 1, last + 1))
+        if step_ms:
+            times = range((after_ms // step_ms + 1) * step_ms, until_ms + 1, step_ms)
+            first = self.update_at(max(self._spec.listed_ms, times.start - step_ms))
+            updates = ((self.update_at(time_ms), time_ms) for time_ms in times)
         before = self._top(first)
-        for update_id in range(first + 1, last + 1):
+        for update_id, time_ms in updates:
             top = self._top(update_id)
             if top != before:
                 (bid, bids), (ask, asks) = top
                 data = self._best % (update_id, bid * tick, bids * step, ask * tick, asks * step)
-                found.append(StreamEvent(self.time_ms(update_id), data.encode(), ()))
+                found.append(StreamEvent(time_ms, data.encode(), ()))
             before = top
         return found
 

@@ -14,6 +14,7 @@ from streamforge.exchange.seeded_books import seeded_book
 from streamforge.exchange.stream_source import StreamEvent, StreamName, StreamSource
 
 _NAME = re.compile(r"[^@]+@depth(?P<levels>5|10|20)?(?P<step>@100ms|@1000ms)?")
+SHORTEST_MS = 100
 _SHARES, _APART = 100, 37
 """A connection's diffs end `_APART` hundredths of a step later than those of the one before it."""
 
@@ -34,7 +35,7 @@ class DepthStream(StreamSource):
         book = seeded_book(self.config, spec)
         if book is None:
             return ()
-        step_ms = _step_ms(name)
+        step_ms = max(_step_ms(name), self.config.diffs_every_ms)
         phase_ms = connection * _APART % _SHARES * step_ms // _SHARES
         return book.diffs(after_ms, until_ms, step_ms, phase_ms)
 
@@ -75,8 +76,9 @@ class BookTickerStream(StreamSource):
         self, name: StreamName, spec: SymbolSpec, after_ms: int, until_ms: int, connection: int
     ) -> Sequence[StreamEvent]:
         book = seeded_book(self.config, spec)
-        return () if book is None else book.tickers(after_ms, until_ms)
+        step_ms = self.config.diffs_every_ms if self.config.diffs_every_ms > SHORTEST_MS else 0
+        return () if book is None else book.tickers(after_ms, until_ms, step_ms)
 
 
 def _step_ms(name: StreamName) -> int:
-    return 100 if name.text.endswith("@100ms") else 1_000
+    return SHORTEST_MS if name.text.endswith("@100ms") else 1_000

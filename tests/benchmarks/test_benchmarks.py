@@ -18,8 +18,8 @@ from benchmarks.common.measuring import Line, Section, Size
 from tests.benchmarks.sanity import check_sane
 
 KNOWN = BENCHMARKS | LONG
-ELSEWHERE = ("kafka-", "kubernetes", "ui-")
-"""The tests of these are beside those of their engines, and of the web UI."""
+ELSEWHERE = ("gat", "kafka-", "kubernetes", "ladder", "ui-")
+"""The tests of these are beside those of their engines, of networks and of the web UI."""
 WITHOUT_ENGINE = sorted(name for name in KNOWN if not name.startswith(ELSEWHERE) and name != "growth")
 SLOW = ("arango-sink", "clients", "live-latency", "live-memory", "live-rotation", "live-trades", "sources", "year")
 

@@ -35,7 +35,9 @@ CSV_HEADER = (
 )
 LOADER, SINK = "loader-api-candles", "arango-candles"
 SLOW = "slow:ms=400,path=klines"
-"""Makes a page of candles take so long that a workflow of some is still running when a test looks."""
+"""Makes a page of candles take so long that a workflow of a year is still running when a test looks."""
+HELD = "held:after=15,path=klines"
+"""Keeps a workflow of more pages of candles half loaded, however slow the machine, until faults are lifted."""
 MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
 
 IMPATIENT = {
@@ -256,7 +258,8 @@ class Manager:
         """The lines of the export of a collection."""
         query = {"limit": "all", "format": "csv"} | ({"time_range": time_range} if time_range else {})
         answer = self.api.get(f"/collections/{collection}/records", params=query)
-        return answer.raise_for_status().text.splitlines()
+        assert answer.is_success, f"{answer.text}\n{self.log()[-20_000:]}"
+        return answer.text.splitlines()
 
     def story(self, queue_id: str) -> str:
         """What became of a workflow, for a person."""

@@ -12,12 +12,9 @@ from typing import Any
 
 import pytest
 
-LIMIT_S = 600
-"""Of a test that names none: with a first one the server starts."""
-
 
 def choose(folder: Path, config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Choose of `folder`, and give what is chosen the time that it needs on a server."""
+    """Choose of `folder`."""
     left_out: list[pytest.Item] = []
     for item in items:
         if not isinstance(item, pytest.Function) or item.path.parent != folder:
@@ -25,8 +22,6 @@ def choose(folder: Path, config: pytest.Config, items: list[pytest.Item]) -> Non
         if not getattr(item.module, "is_sampled", lambda item: True)(item):
             left_out.append(item)
             continue
-        if item.get_closest_marker("timeout") is None:
-            item.add_marker(pytest.mark.timeout(LIMIT_S))
         if not getattr(item.module, "is_quick", _is_named)(item):
             item.add_marker(pytest.mark.long)
     if left_out:

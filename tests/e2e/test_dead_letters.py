@@ -25,7 +25,7 @@ def _quiet(quiet: rig.Exchange) -> None:
 def test_what_cannot_be_stored_is_kept_with_its_reason_and_can_be_replayed(
     quiet: rig.Exchange, manager: rig.Manager
 ) -> None:
-    quiet.switch_on(rig.SLOW)
+    quiet.switch_on(rig.HELD)
     queue_id = manager.half_loaded("BTCUSDT", "2024-05-01:2024-06-15")
     topic, path = manager.show(queue_id)["topic"], f"/queues/{queue_id}/dlq"
     bus.send(manager.data, topic, [Message(key, value) for key, value in GARBAGE])

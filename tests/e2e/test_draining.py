@@ -43,7 +43,7 @@ def test_what_the_loader_sent_is_stored_though_the_sink_is_behind(
     symbol: str, killed: bool, quiet: rig.Exchange, manager: rig.Manager
 ) -> None:
     manager.load(symbol, "api_candles_1m", DAY)
-    quiet.switch_on(rig.SLOW)
+    quiet.switch_on(rig.HELD)
     with held(manager.data, symbol):
         queue_id = sent(manager, symbol)
         if killed:
@@ -72,7 +72,7 @@ def test_what_the_loader_sent_is_stored_though_the_sink_is_behind(
 def test_what_could_not_be_stored_in_time_is_told(quiet: rig.Exchange, tmp_path: Path) -> None:
     with rig.manager(tmp_path / "data", quiet.url, STREAMFORGE_DRAIN_SECONDS="0.5") as manager:
         manager.load("BTCUSDT", "api_candles_1m", DAY)
-        quiet.switch_on(rig.SLOW)
+        quiet.switch_on(rig.HELD)
         with held(manager.data, "BTCUSDT"):
             queue_id = sent(manager, "BTCUSDT")
             manager.post(f"/queues/{queue_id}/stop")

@@ -51,8 +51,8 @@ REST: dict[str, dict[str, str]] = {
     "skew": {"seconds=60": "", "seconds=-60": ""},
 }
 """Of each fault its options, and what the reason of the failure holds; nothing: the workflow finishes."""
-WAITED_FOR = {"waf"}
-"""See `test_limits.py`."""
+WAITED_FOR = {"waf", "held"}
+"""See `test_limits.py`, and the tests that lift it."""
 OF_LIVE = {"revised"}
 """What is past is asked for once; see `test_stream_fault_matrix.py`."""
 

@@ -67,13 +67,14 @@ SETTINGS = {
 
 OTHERWISE = {
     "waf",
+    "held",
     "floor",
     "torn",
     "revised",
     *(name for name, kind in FAULTS.items() if kind.of_archive or kind.of_streams),
 }
-"""Faults that are waited for (`test_limits.py`), and those of ids, archive, streams and live candles, which others test
-(`test_fault_matrix.py`, `test_stream_fault_matrix.py`).
+"""Faults that are waited for (`test_limits.py`) or last until a test lifts them, and those of ids, archive, streams and
+live candles, which others test (`test_fault_matrix.py`, `test_stream_fault_matrix.py`).
 """
 
 

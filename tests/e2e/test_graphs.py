@@ -179,6 +179,15 @@ def test_a_graph_is_built_and_looked_at_by_commands_and_from_python(manager: rig
     assert (shown["snapshots"], shown["definition"]["top_k"]) == (4, 1)
     assert "4 snapshots of 3 series" in said(manager, "show", "three")
     assert len(json.loads(said(manager, "metrics", "three", "2024-08-11:2024-08-13", "--json"))["snapshots"]) == 2
+    path = "/graphs/three/snapshots"
+    page = manager.api.get(path, params={"limit": 3}).raise_for_status().json()
+    rest_of_them = manager.api.get(path, params={"limit": 3, "cursor": page["cursor"]}).raise_for_status().json()
+    both = page["snapshots"] + rest_of_them["snapshots"]
+    assert (len(page["snapshots"]), rest_of_them["cursor"]) == (3, None)
+    assert both == json.loads(said(manager, "metrics", "three", "--limit", "100000", "--json"))["snapshots"]
+    told = streamforge.graph_history("three", data=manager.data)
+    assert [(one.time, one.edges) for one in told] == [(one["time"], one["edges"]) for one in both]
+    assert len(streamforge.graph_history("three", "2024-08-11:2024-08-13", data=manager.data)) == 2
     assert "2024-08-12" in said(manager, "edges", "three", "--at", "2024-08-12T09:00Z")
     for ending in ("csv", "graphml", "parquet"):
         said(manager, "export", "three", "--at", "2024-08-12", "--output", str(tmp_path / f"g.{ending}"))

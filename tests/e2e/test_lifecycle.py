@@ -10,7 +10,7 @@ import pytest
 
 from tests.chaos.verdict import assert_history
 from tests.e2e import bus, rig
-from tests.e2e.rig import DAY_MS, LOADER, MINUTE_MS, SINK, SLOW, step
+from tests.e2e.rig import DAY_MS, HELD, LOADER, MINUTE_MS, SINK, SLOW, step
 
 
 @pytest.fixture(scope="module")
@@ -28,7 +28,7 @@ def _quiet(quiet: rig.Exchange) -> None:
 def test_a_stop_in_the_middle_keeps_what_was_stored_and_a_retry_loads_only_the_rest(
     quiet: rig.Exchange, manager: rig.Manager
 ) -> None:
-    quiet.switch_on(SLOW)
+    quiet.switch_on(HELD)
     queue_id = manager.half_loaded("BTCUSDT", "2023-01")
     answer = manager.post(f"/queues/{queue_id}/stop")
     assert answer["status"] == "stopping"

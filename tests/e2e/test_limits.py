@@ -141,7 +141,7 @@ def test_a_workflow_that_waits_for_the_end_of_a_ban_can_be_stopped_also_after_a_
 def test_while_the_exchange_is_dead_the_workflow_names_it_and_nothing_else(tmp_path: Path) -> None:
     settings = {"STREAMFORGE_REQUEST_ATTEMPTS": "20"}  # its first attempt is still trying when the test ends
     with rig.exchange() as exchange, rig.manager(tmp_path / "data", exchange.url, **settings) as manager:
-        exchange.switch_on(rig.SLOW)
+        exchange.switch_on(rig.HELD)
         queue_id = manager.half_loaded("BTCUSDT", "2024-05-01:2024-05-21")
         exchange.close()
         manager.until(queue_id, "it names the exchange", lambda w: exchange.url in (w["waiting_for"] or ""))

@@ -162,12 +162,24 @@ def test_what_was_lost_of_it_is_loaded_again_while_it_runs(exchange: rig.Exchang
     assert lost == 30
     found = manager.post("/coverage/BTCUSDT/api_trades/verify", 200)
     assert found["records_missing"] == 30
-    manager.until(queue_id, "it is whole again", partial(is_proven_beyond, last + 60))
+    whole_again(manager, queue_id)
     repairs = manager.api.get("/queues", params={"type": "api_trades"}).json()["queues"]
     assert {(one["supplements"], manager.finished(one["queue_id"])["status"]) for one in repairs} == {
         (queue_id, "finished")
     }
     assert_equal(exchange, stored(manager, manager.stopped(queue_id)))
+
+
+def whole_again(manager: rig.Manager, queue_id: str) -> None:
+    """Wait until what lacked is loaded, and more is proven."""
+
+    def loaded() -> int | None:
+        found = manager.api.get("/queues", params={"type": "api_trades"}).raise_for_status().json()["queues"]
+        ended = [one for one in found if one["supplements"] == queue_id and one["ended_at"]]
+        return manager.show(queue_id)["live"]["proven_id"] if ended else None
+
+    proven = rig.eventually(loaded, "a supplement has ended", story=lambda: manager.story(queue_id))
+    manager.until(queue_id, "it is whole again", partial(is_proven_beyond, proven + 60))
 
 
 async def remove(manager: rig.Manager, collection: str, first: int, end: int) -> int:

@@ -156,8 +156,12 @@ def test_with_the_usual_limit_best_prices_are_those_that_were_recorded_too(
             assert {one.get("cause", "") for one in segments} <= {"", *UNVERIFIABLE}
             assert sum(one["records"] for one in segments) == len(found[symbol].diffs)
             agreed += check_best(manager, symbol, found[symbol], ("verified", "unverifiable"))
+            # At this speed some may go by before the snapshot is there that the book asks for in time.
+            doubtful = [range(one["first_id"], one["last_id"] + 1) for one in segments if one.get("cause")]
+            compared = [one["u"] for one in found[symbol].verified if not any(one["u"] in ids for ids in doubtful)]
+            assert len(compared) > len(found[symbol].verified) / 2
             assert last_told(manager, workflow["queue_id"]).get("agreed", 0) == sum(
-                one["u"] in found[symbol].best for one in found[symbol].verified
+                last_id in found[symbol].best for last_id in compared
             )
     assert agreed == session.agreed
 

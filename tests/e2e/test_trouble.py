@@ -18,11 +18,10 @@ from streamforge_utils.ports.bus import Message
 from streamforge_utils.ports.launcher import JobSpec
 from tests import backends
 from tests.e2e import bus, rig
-from tests.e2e.rig import LOADER, SINK, latest, step
+from tests.e2e.rig import HELD, LOADER, SINK, latest, step
 
-SLOW = "slow:ms=300,path=klines"
 DAYS = "2024-05-01:2024-05-21"
-"""29 pages: with `SLOW` more than two seconds of work."""
+"""29 pages: more than are given while answers are held."""
 
 
 @pytest.fixture(scope="module")
@@ -31,8 +30,8 @@ def manager(exchange: rig.Exchange, tmp_path_factory: pytest.TempPathFactory) ->
         # A worker that nobody disturbs must never seem silent: on a busy machine its first event takes seconds.
         # On a broker its group takes its time to let a killed member go.
         "STREAMFORGE_SILENT_SECONDS": "8",
-        "STREAMFORGE_STUCK_SECONDS": "12",
-        "STREAMFORGE_REQUEST_TIMEOUT_SECONDS": "20",
+        "STREAMFORGE_STUCK_SECONDS": "40",  # nor stuck, while answers are held
+        "STREAMFORGE_REQUEST_TIMEOUT_SECONDS": "100",
         "STREAMFORGE_STOP_SECONDS": "10",  # so long a frozen worker is asked to end
     }
     with rig.manager(tmp_path_factory.mktemp("trouble") / "data", exchange.url, **settings) as found:
@@ -47,11 +46,12 @@ def _quiet(quiet: rig.Exchange) -> None:
 def test_killed_workers_are_started_again_at_once_and_a_killed_manager_finds_its_workers(
     quiet: rig.Exchange, manager: rig.Manager
 ) -> None:
-    quiet.switch_on(SLOW)
     killed = {}
     for target, symbol in ((LOADER, "ETHUSDT"), (SINK, "BNBUSDT")):
+        quiet.switch_on(HELD)
         killed[target] = manager.half_loaded(symbol, DAYS)
         manager.kill_worker(killed[target], target)
+        quiet.lift_faults()
     for target, queue_id in killed.items():
         workflow = manager.finished(queue_id)
         first, second = step(workflow, target)["attempts"]
@@ -63,9 +63,11 @@ def test_killed_workers_are_started_again_at_once_and_a_killed_manager_finds_its
         assert "queue-manager" in events[-1]["message"]
         assert "signal 9" in events[-1]["error_message"]
         rig.assert_exact(quiet, manager, workflow)
+    quiet.switch_on(HELD)
     queue_id = manager.half_loaded("BTCUSDT", DAYS)
     manager.kill()
     manager.start()
+    quiet.lift_faults()
     workflow = manager.finished(queue_id)
     assert [len(one["attempts"]) for one in workflow["steps"]] == [1, 1]
     words = [event["event"] for event in manager.events(queue_id) if event["event"] != "loading"]
@@ -74,9 +76,10 @@ def test_killed_workers_are_started_again_at_once_and_a_killed_manager_finds_its
 
 
 def test_a_frozen_worker_is_ended_and_its_late_events_count_no_more(quiet: rig.Exchange, manager: rig.Manager) -> None:
-    quiet.switch_on(SLOW)
+    quiet.switch_on(HELD)
     queue_id = manager.half_loaded("SOLUSDT", DAYS)
     _suspend(rig.worker_pid(manager.data, latest(manager.show(queue_id), LOADER)["job"]))
+    quiet.lift_faults()
     again = manager.until(queue_id, "a second attempt runs", lambda w: len(step(w, LOADER)["attempts"]) == 2)
     first = step(again, LOADER)["attempts"][0]
     assert (first["stop_reason"], first["signal"]) == ("stuck", 9)
@@ -102,7 +105,7 @@ def test_a_frozen_worker_is_ended_and_its_late_events_count_no_more(quiet: rig.E
 
 @pytest.mark.long
 def test_a_loader_without_progress_is_ended_and_started_again(quiet: rig.Exchange, manager: rig.Manager) -> None:
-    quiet.switch_on("stall:seconds=30,path=klines,after=8,count=1")
+    quiet.switch_on("stall:seconds=100,path=klines,after=8,count=1")
     # One request at a time: with several, the order of their arrival decides how many stalls an attempt uses up.
     workflow = manager.loaded("NEWUSDT", "api_candles_1m", DAYS, parameters={LOADER: {"concurrency": 1}})
     assert [len(one["attempts"]) for one in workflow["steps"]] == [1, 2], manager.story(workflow["queue_id"])

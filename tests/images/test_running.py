@@ -111,7 +111,7 @@ def test_the_tests_of_the_pipelines_pass_in_the_base_image(house: House, tmp_pat
         binds=binds,
         directory="/checkout",
     )
-    code, told = run(house.root("base"), asked, tmp_path, limit_s=400)
+    code, told = run(house.root("base"), asked, tmp_path, limit_s=900)
     assert code == 0, told[-6000:]
     print(f"images: in the base image: {told.strip().splitlines()[-1]}")
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import base64
 import json
-import os
-import subprocess
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.cli.support import START_MS, manager
+from tests.delivery.jupyterhub.notebook_runs import executed_cells, looked_at, pictures, text_of
 from tests.delivery.jupyterhub.serving import READER, Served
 from tests.engines.jupyterhub.chart import FOLDER
 from tests.manifests.schemas import ROOT
@@ -21,7 +19,6 @@ Json = dict[str, Any]
 pytestmark = pytest.mark.timeout(300)
 
 NOTEBOOK = FOLDER / "notebooks" / "first-look.ipynb"
-USER_ENV = ROOT / "build" / "jupyter-env"
 PROBE = """
 import json
 tables = {"candles": candles.with_columns(pl.col("open_time").dt.timestamp("ms")), "hours": hours.drop("open_time")}
@@ -30,11 +27,12 @@ with open("probe.json", "w") as file:
     json.dump({name: table.to_dict(as_series=False) for name, table in tables.items()}, file)
 """
 """A cell behind the last one, which writes the notebook's tables down."""
-_LIMIT_S = 240
 
 
-def test_no_result_is_committed() -> None:
-    found = json.loads(NOTEBOOK.read_text("utf-8"))
+@pytest.mark.parametrize("notebook", sorted(NOTEBOOK.parent.glob("*.ipynb")), ids=lambda one: one.stem)
+def test_no_result_is_committed_and_the_page_names_it(notebook: Path) -> None:
+    found = json.loads(notebook.read_text("utf-8"))
+    assert notebook.relative_to(ROOT).as_posix() in (ROOT / "docs/jupyterhub.md").read_text("utf-8")
     code = [cell for cell in found["cells"] if cell["cell_type"] == "code"]
     assert code
     for cell in code:
@@ -52,36 +50,8 @@ def executed(served: Served, tmp_path_factory: pytest.TempPathFactory) -> tuple[
 
 def run(folder: Path, **settings: str) -> tuple[list[Json], Json]:
     """The cells after a run, and the notebook's tables."""
-    jupyter = USER_ENV / "bin" / "jupyter"
-    assert jupyter.exists(), f"{jupyter} is missing: `make jupyterhub-env` installs it"
-    found = json.loads(NOTEBOOK.read_text("utf-8"))
-    probe: Json = {
-        "cell_type": "code",
-        "id": "probe",
-        "metadata": {},
-        "execution_count": None,
-        "outputs": [],
-        "source": PROBE,
-    }
-    found["cells"].append(probe)
-    path = folder / NOTEBOOK.name
-    path.write_text(json.dumps(found))
-    done = subprocess.run(
-        [str(jupyter), "execute", "--inplace", str(path)],
-        cwd=folder,
-        env={
-            "PATH": f"{USER_ENV / 'bin'}{os.pathsep}{os.environ['PATH']}",
-            "HOME": str(folder),
-            "PYTHONPATH": os.pathsep.join([str(ROOT / "src"), str(ROOT / "libs" / "streamforge_utils" / "src")]),
-            **settings,
-        },
-        capture_output=True,
-        text=True,
-        timeout=_LIMIT_S,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return json.loads(path.read_text())["cells"], json.loads((folder / "probe.json").read_text())
+    cells = executed_cells(NOTEBOOK, folder, [PROBE], None, **settings)
+    return cells, json.loads((folder / "probe.json").read_text())
 
 
 def test_it_reads_every_candle_as_the_exchange_has_it(served: Served, executed: tuple[list[Json], Json]) -> None:
@@ -94,10 +64,6 @@ def test_it_reads_every_candle_as_the_exchange_has_it(served: Served, executed: 
     assert tables["hours"]["high"] == [max(float(row[2]) for row in hour) for hour in hours]
     assert tables["hours"]["low"] == [min(float(row[3]) for row in hour) for hour in hours]
     assert tables["hours"]["volume"] == pytest.approx([sum(float(row[5]) for row in hour) for hour in hours])
-
-
-def text_of(cells: list[Json]) -> str:
-    return "".join(line for cell in cells for output in cell.get("outputs", []) for line in output.get("text", []))
 
 
 def test_it_loads_the_day_with_a_bar_and_says_that_it_is_whole(executed: tuple[list[Json], Json]) -> None:
@@ -121,34 +87,8 @@ def test_with_a_readers_token_it_reads_what_is_stored_and_says_why_it_loads_noth
 
 def test_it_draws_a_picture_with_something_on_it(executed: tuple[list[Json], Json], tmp_path: Path) -> None:
     cells, _ = executed
-    pictures = [
-        output["data"]["image/png"]
-        for cell in cells
-        for output in cell.get("outputs", [])
-        if "image/png" in output.get("data", {})
-    ]
-    (picture,) = pictures
-    (tmp_path / "picture.png").write_bytes(base64.b64decode(picture))
-    height, width, colours = looked_at(tmp_path / "picture.png")
+    (picture,) = pictures(cells)
+    height, width, colours = looked_at(picture, tmp_path / "picture.png")
     assert width > 600
     assert height > 300
     assert colours > 50, "lines, an area, bars and letters have many shades"
-
-
-LOOK = """
-import sys
-import matplotlib.image, numpy
-picture = matplotlib.image.imread(sys.argv[1])
-print(*picture.shape[:2], len(numpy.unique(picture.reshape(-1, picture.shape[2]), axis=0)))
-"""
-
-
-def looked_at(png: Path) -> tuple[int, ...]:
-    """Height, width and the number of colours, by the users' own matplotlib."""
-    python = [str(USER_ENV / "bin" / "python"), "-c", LOOK, str(png)]
-    done = subprocess.run(python, capture_output=True, text=True, timeout=_LIMIT_S, check=True)
-    return tuple(map(int, done.stdout.split()))
-
-
-def test_the_page_names_the_notebook() -> None:
-    assert NOTEBOOK.relative_to(ROOT).as_posix() in (ROOT / "docs/jupyterhub.md").read_text("utf-8")

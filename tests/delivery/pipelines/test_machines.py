@@ -18,6 +18,7 @@ BEFORE = {
     "make check": ("tools/install_promtool.sh", "make kube-build ONLY=kubectl"),
     "make test": ("make kube-build ONLY=kubectl",),
     "make test-engines": ("tools/install_engines.sh", "make kube-build"),
+    "make test-gnn": ("tools/install_engines.sh",),
     "make test-long": ("tools/install_engines.sh", "make kube-build"),
     "make test-images": ("tools/install_engines.sh",),
     "make test-delivery": ("tools/install_engines.sh",),

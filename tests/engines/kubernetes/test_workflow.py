@@ -109,6 +109,31 @@ def _orphan(like: Object, name: str) -> Object:
     }
 
 
+@pytest.mark.long
+def test_a_graph_is_made_by_a_job_of_what_jobs_have_loaded(
+    namespace: Namespace, settings: dict[str, str], exchange: rig.Exchange, folder: Path
+) -> None:
+    asked = {
+        "graph": "two",
+        "symbols": ["BTCUSDT", "ETHUSDT"],
+        "type": "api_candles_1h",
+        "time_range": "2024-08-03:2024-08-05",
+        "definition": {"window": 24, "step": 24, "top_k": 1, "sign": "any", "universe": {"min_volatility": 0}},
+        "load_missing": True,
+    }
+    with rig.manager(folder / "data", exchange.url, **settings) as manager:
+        answer = manager.api.post("/graphs", json=asked)
+        assert answer.status_code == 202, answer.text
+        queue_id = answer.json()["queue_id"]
+        workflow = manager.wait(queue_id, limit_s=LIMIT_S)
+        assert workflow["status"] == "finished", manager.story(queue_id)
+        shown = manager.api.get("/graphs/two").raise_for_status().json()
+        assert (shown["snapshots"], shown["edges"]) == (2, 4)
+        late = manager.api.get("/graphs/two/at/2024-08-04").raise_for_status().json()
+        assert {node["symbol"] for node in late["nodes"]} == {"BTCUSDT", "ETHUSDT"}
+    assert namespace.ended(f"job-graph-builder-two-{queue_id[-6:]}") == "Complete"
+
+
 def test_the_command_load_loads_a_day_by_jobs_and_says_what_may_not_be_reached(
     namespace: Namespace, settings: dict[str, str], exchange: rig.Exchange, folder: Path, tmp_path: Path
 ) -> None:

@@ -19,7 +19,7 @@ ENGINE_WORKERS ?= 2
 # More arguments for pytest: make test ARGS="-k candles"
 ARGS ?=
 
-.PHONY: help setup ui demo test test-ui test-loaded mutants test-double test-arango test-engines test-long test-images test-delivery test-all kafka kube kube-build objects-build
+.PHONY: help setup ui demo test test-ui test-loaded mutants test-double test-arango test-engines test-long test-images test-delivery test-gnn gnn-env test-all kafka kube kube-build objects-build
 .PHONY: check bench bench-others stream-clients pipelines-tools jupyterhub-env docs images pictures site manifests wheels lock lock-check clean
 # The parts of `make check`.
 CHECKS := format-check lint types imports versions docs-check manuals-check compatibility alerts yaml dockerfiles manifests-check secrets subjects size
@@ -91,6 +91,21 @@ test-delivery: $(STAMP) pipelines-tools jupyterhub-env bench-others stream-clien
 	@$(PY) -m tests.engines.kubernetes --fetch
 	@$(PY) -m pytest tests/delivery $(OF_DELIVERY) -n $(ENGINE_WORKERS) $(ARGS)
 
+test-gnn: $(STAMP) gnn-env ## run the tests of networks, which need torch, in an environment of its own (Linux: gcc)
+	@$(GNN)/bin/python -m pytest tests/gnn -n 2 $(ARGS)
+
+GNN := build/gnn-env
+gnn-env: $(GNN)/.done ## install torch, LightGBM and PyTorch Geometric, for a processor alone (about 0.5 GB to download, 1.6 GB on disk)
+
+$(GNN)/.done: requirements/gnn.txt tools/torch_stubs.py $(STAMP)
+	@$(PY) -m venv --clear $(GNN)
+	@$(GNN)/bin/python -m pip --disable-pip-version-check --no-input install -q --require-hashes --no-deps -r $<
+	@# What tests need is found behind it, and the packages themselves in the checkout.
+	@purelib='import sysconfig; print(sysconfig.get_path("purelib"))' && found="$$($(GNN)/bin/python -c "$$purelib")" && \
+		printf '%s\n' "$$($(PY) -c "$$purelib")" "$(CURDIR)/src" "$(CURDIR)/libs/streamforge_utils/src" > "$$found/tests.pth" && \
+		$(GNN)/bin/python tools/torch_stubs.py "$$found"
+	@touch $@
+
 test-loaded: $(STAMP) ## run all tests beside six busy processes (LOOPS=12: another number): none may depend on the machine's speed
 	@$(PY) -m tests.busy --loops $(or $(LOOPS),6) -- $(PY) -m pytest -m "not bench and not long" -n $(WORKERS) $(ARGS)
 
@@ -105,7 +120,7 @@ build/mutants-env/.done: requirements/mutants.txt $(STAMP)
 	@touch $@
 
 test-all: ## run everything that CI runs, then the longest tests and those of images and delivery
-	@$(MAKE) check test test-ui test-double test-engines test-long test-images test-delivery
+	@$(MAKE) check test test-ui test-gnn test-double test-engines test-long test-images test-delivery
 
 kafka: $(STAMP) ## run a real Kafka broker on loopback until Ctrl-C (SECURED=1: TLS, a user and ACLs)
 	@$(PY) -m tests.engines.kafka $(if $(SECURED),--secured)
@@ -122,7 +137,7 @@ objects-build: $(STAMP) ## build the S3 server of the tests, as `make test-engin
 check: $(STAMP) ## format, lint, types, import rules, generated docs, what manuals name, alerts …: all of them, even if one fails
 	@$(MAKE) --keep-going $(CHECKS)
 
-bench: $(STAMP) bench-others ## measure the ratios: ours against the raw client doing the same bytes (Kafka: Java 17 and Maven; the web UI: chromium)
+bench: $(STAMP) bench-others gnn-env ## measure the ratios: ours against the raw client doing the same bytes (Kafka: Java 17 and Maven; the web UI: chromium)
 	@tools/install_chromium.sh
 	@tools/ui.sh
 	@$(PY) -m benchmarks

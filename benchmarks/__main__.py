@@ -29,6 +29,7 @@ from benchmarks import (
     kubernetes,
     loader,
     memory,
+    networks,
     ping,
     proof,
     queues,
@@ -82,6 +83,8 @@ BENCHMARKS: dict[str, Callable[[Bench], Section]] = {
     "batch": batch.run,
     "bars": bars.run,
     "graphs": graphs.run,
+    "gat": networks.run_gat,
+    "ladder": networks.run_ladder,
     "ui-route": ui_route.run,
     "ui-lists": ui_lists.run,
     "ui-series": ui_series.run,
@@ -95,7 +98,7 @@ BENCHMARKS: dict[str, Callable[[Bench], Section]] = {
     "kubernetes": kubernetes.run,
 }
 """Those of Kafka and Kubernetes run the real thing, as `make test-engines` does, and those of the web UI a browser, as
-`make test-ui` does: they need what these need."""
+`make test-ui` does: they need what these need. "gat" and "ladder" need torch (make gnn-env)."""
 
 LONG: dict[str, Callable[[Bench], Section]] = {
     "columns": columns.run,

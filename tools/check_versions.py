@@ -25,6 +25,8 @@ NAMED = {
     "docs/ci-cd.md": re.compile(r"/python-service@v(?P<version>\S+)"),
 }
 """Where else a version of ours is named, for others to use."""
+NETWORKS = ("gnn", "pyg")
+"""Extras that need torch, which has an environment of its own."""
 RELEASE = re.compile(r"^## \[(?P<version>[^\]]+)\]", re.MULTILINE)
 
 
@@ -37,8 +39,8 @@ def pins(path: str) -> dict[str, str]:
     return {canonicalize_name(match["name"]): match["version"] for match in PIN.finditer(text)}
 
 
-def unpinned(requirements: list[str], lock: str) -> list[str]:
-    found = pins(lock)
+def unpinned(requirements: list[str], lock: str, beside: str = "") -> list[str]:
+    found = pins(lock) | (pins(beside) if beside else {})
     problems = []
     for requirement in map(Requirement, requirements):
         version = found.get(canonicalize_name(requirement.name))
@@ -63,9 +65,11 @@ def problems(tag: str | None = None) -> list[str]:
     if len(runtime) == len(services["project"]["dependencies"]):
         found.append(f"pyproject.toml does not depend on {ours}")
     runtime += library["project"]["dependencies"]
-    extras = [r for extra in services["project"]["optional-dependencies"].values() for r in extra]
+    optional = services["project"]["optional-dependencies"]
+    extras = [r for name, extra in optional.items() if name not in NETWORKS for r in extra]
     found += unpinned(runtime, "requirements/base.txt")
     found += unpinned(runtime + extras + services["dependency-groups"]["dev"], "requirements/dev.txt")
+    found += unpinned([r for name in NETWORKS for r in optional[name]], "requirements/gnn.txt", "requirements/dev.txt")
 
     for path in sorted([*ROOT.glob("services/*/Dockerfile"), *ROOT.glob("platform/*/Dockerfile")]):
         for base in BASE.finditer(path.read_text(encoding="utf-8")):

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What `make test-engines` and `make test-images` need beyond Python, where it is missing: a Java 17 or newer, Maven, kcat, etcd,
-# buildah, mmdebstrap and crun, from the system's packages. Go builds the rest of a Kubernetes cluster; no Debian has one
+# What `make test-engines`, `make test-images` and `make test-gnn` need beyond Python, where it is missing: a Java 17 or newer, Maven, kcat,
+# etcd, buildah, mmdebstrap, crun and gcc, from the system's packages. Go builds the rest of a Kubernetes cluster; no Debian has one
 # that is new enough, so it is only looked for.
 # Only root of a Debian or Ubuntu can install them; everyone else is told what is missing.
 set -euo pipefail
@@ -14,6 +14,7 @@ command -v rsync >/dev/null || missing+=(rsync) # gitlab-ci-local copies with it
 command -v buildah >/dev/null || missing+=(buildah)
 command -v mmdebstrap >/dev/null || missing+=(mmdebstrap)
 command -v crun >/dev/null || missing+=(crun)
+command -v gcc >/dev/null || missing+=(gcc libc6-dev) # stand-ins for CUDA
 # On an Ubuntu: what Debian's packages are signed with.
 [[ -e /usr/share/keyrings/debian-archive-keyring.gpg ]] || missing+=(debian-archive-keyring)
 if ! command -v go >/dev/null; then
@@ -21,7 +22,7 @@ if ! command -v go >/dev/null; then
     exit 1
 fi
 if [[ ${#missing[@]} -eq 0 ]]; then
-    echo "engines: java, mvn, kcat, etcd, rsync, buildah, mmdebstrap, crun and go are there"
+    echo "engines: java, mvn, kcat, etcd, rsync, buildah, mmdebstrap, crun, gcc and go are there"
     exit 0
 fi
 if [[ $(id -u) -ne 0 ]] || ! command -v apt-get >/dev/null; then

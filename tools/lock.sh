@@ -5,7 +5,8 @@
 #   requirements/base.txt   what the services need to run
 #   requirements/dev.txt    the same pins, and what tests, checks and benchmarks need
 #   requirements/bench.txt  what the benchmarks compare with, for an environment of its own
-#   requirements/*.in       each into a .txt of its name, for further environments of their own
+#   requirements/*.in       each into a .txt of its name, for further environments of their own; without what a .excludes
+#                           of its name lists
 # Pins that still fit are kept; UPGRADE=1 takes the newest of each. Uses `uv` if it is there, else a throw-away copy.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -23,7 +24,7 @@ options=(--quiet --universal --python-version 3.11 --generate-hashes --no-header
 echo "lock: requirements/base.txt"
 "$uv" pip compile "${options[@]}" pyproject.toml -o requirements/base.txt >/dev/null
 echo "lock: requirements/dev.txt"
-"$uv" pip compile "${options[@]}" --all-extras --group dev -c requirements/base.txt pyproject.toml \
+"$uv" pip compile "${options[@]}" --extra graph --extra parquet --extra tls --group dev -c requirements/base.txt pyproject.toml \
     -o requirements/dev.txt >/dev/null
 echo "lock: requirements/bench.txt"
 grep -E '^msgspec==' requirements/base.txt | tr -d ' \\' >"$scratch/same.txt"
@@ -31,7 +32,9 @@ grep -E '^msgspec==' requirements/base.txt | tr -d ' \\' >"$scratch/same.txt"
 for wanted in requirements/*.in; do # environments of their own, which share no pin with the services
     [[ $wanted == requirements/bench.in ]] && continue
     echo "lock: ${wanted%.in}.txt"
-    "$uv" pip compile "${options[@]}" "$wanted" -o "${wanted%.in}.txt" >/dev/null
+    excludes=${wanted%.in}.excludes
+    [[ -e $excludes ]] && excludes=(--excludes "$excludes") || excludes=()
+    "$uv" pip compile "${options[@]}" "${excludes[@]}" "$wanted" -o "${wanted%.in}.txt" >/dev/null
 done
 if grep -nE '://|^ *-(i|-index|-extra|-find|e) ?' requirements/*.txt; then
     echo "lock: a pin names an address or a path (above); it must come from the configured index by name" >&2

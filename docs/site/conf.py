@@ -11,6 +11,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+from pygments.lexers.special import TextLexer
+
 ROOT = Path(__file__).resolve().parents[2]
 INDEX = "docs/index"
 DECISIONS = "docs/decisions/README"
@@ -99,4 +101,5 @@ def _lists(line: str, pages: set[str]) -> bool:
 
 def setup(app: Any) -> None:
     """Called by Sphinx."""
+    app.add_lexer("aql", TextLexer)  # of ArangoDB, which Pygments does not know
     app.connect("source-read", _with_navigation)

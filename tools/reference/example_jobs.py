@@ -17,6 +17,7 @@ from streamforge import wiring, workers
 from streamforge.manager.graph_requests import GraphRequest, check_graph, workflow_of_graph
 from streamforge.manager.lifecycle.job_spec import job_of
 from streamforge.manager.lifecycle.rounds import next_attempt, next_round
+from streamforge.manager.model_requests import ModelRequest, check_model, workflow_of_model
 from streamforge.manager.policy import Policy
 from streamforge.manager.requests import check, workflow_of
 from streamforge.manager.service import StartRequest
@@ -70,7 +71,7 @@ def example(spec: JobSpec, *, pod: bool = False) -> dict[str, Any]:
 def workflow_jobs() -> list[JobSpec]:
     """A job of every worker that a manager starts: those of the first generation's workflow, which loads BTCUSDT's 1m
     candles of 2024-08-01, and of those that have no part in it one of a workflow of the first type that they take."""
-    found = {spec.target: spec for spec in (*_jobs("api_candles_1m"), *_topic_jobs(), *_graph_jobs())}
+    found = {spec.target: spec for spec in (*_jobs("api_candles_1m"), *_topic_jobs(), *_graph_jobs(), *_model_jobs())}
     for target in workers.targets():
         types, source = workers.definition(target).types, workers.definition(target).source
         if types and target not in found:
@@ -103,6 +104,13 @@ def _graph_jobs() -> list[JobSpec]:
         definition={"top_k": 1},
     )
     return _jobs_of(workflow_of_graph(check_graph(asked, now_ms), asked.symbols, "", code=CODE, now_ms=now_ms), now_ms)
+
+
+def _model_jobs() -> list[JobSpec]:
+    now_ms = parse_time_range("2024-08-01").end_ms
+    asked = ModelRequest(name="top2", symbols=("BTCUSDT", "ETHUSDT"), type="api_candles_1h", time_range="2024-06")
+    checked = check_model(asked, now_ms)
+    return _jobs_of(workflow_of_model(checked, checked.made(asked.symbols), code=CODE, now_ms=now_ms), now_ms)
 
 
 def _jobs_of(workflow: Workflow, now_ms: int) -> list[JobSpec]:

@@ -21,8 +21,6 @@ from tests.e2e.test_dead_letters import record
 
 __all__ = ["exchange", "quiet"]
 
-pytestmark = pytest.mark.timeout(120)
-
 START_MS, HOURS = 1_722_470_400_000, 24
 TAKEN_MS = (1_600_000_000_000, 1_600_000_060_000)
 """Minutes of which somebody else has documents."""

@@ -30,8 +30,6 @@ from tests.e2e.misconfiguration import (
 from tests.engines.process import free_ports
 from tests.engines.tls import Authority
 
-pytestmark = pytest.mark.timeout(120)
-
 
 @dataclass(frozen=True)
 class World:

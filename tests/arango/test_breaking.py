@@ -103,7 +103,7 @@ async def client() -> AsyncIterator[httpx.AsyncClient]:
         yield client
 
 
-@pytest.mark.timeout(300 + 120 * ROUNDS)
+@pytest.mark.timeout(1800 + 120 * ROUNDS)
 @pytest.mark.parametrize("seed", SEEDS)
 async def test_a_broken_server_costs_nothing(
     seed: int, double: ArangoProcess, tmp_path: Path, client: httpx.AsyncClient

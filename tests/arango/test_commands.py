@@ -21,8 +21,6 @@ from tests.e2e.conftest import exchange
 from tests.limits import LIMIT_S
 
 __all__ = ["exchange"]
-
-pytestmark = pytest.mark.timeout(240)
 HOURS = ("ETHUSDT", "api_candles_1h", "2024-08-01")
 WAITING = "waiting up to"
 

@@ -19,7 +19,7 @@ from streamforge.manager.persistence.installation import Claim
 from streamforge_utils.adapters.arango import ArangoStore, Connection, Retries, Transport
 from streamforge_utils.model.secret import Secret
 from tests.chaos.crash import World
-from tests.chaos.story import ALL, OpenWorld, die_at_calls, new_exchange
+from tests.chaos.story import OpenWorld, die_at_calls, new_exchange
 from tests.doubles.arangodb.double import ArangoDouble
 from tests.doubles.arangodb.misbehaviour import Fault
 from tests.doubles.arangodb.server import Settings
@@ -58,7 +58,6 @@ def _worlds(version: str, lost: Counter[str]) -> OpenWorld:
     return world
 
 
-@pytest.mark.timeout(240 if not ALL else 900)
 @pytest.mark.parametrize("version", ["3.12.10", "3.11.14"])
 @pytest.mark.parametrize(("stop", "sample"), [(False, 12), (True, 6)], ids=["finished", "stopped"])
 async def test_a_manager_that_dies_at_any_call_changes_nothing_on_arangodb(

@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 
 import msgspec
-import pytest
 
 from benchmarks.arango.servers import responder
 from benchmarks.common.processes import ended, exchange, resident_mb, worker
@@ -15,13 +14,11 @@ from benchmarks.common.workflow import LOADER, SINK, Workflow, read_all
 from streamforge import wiring
 from streamforge_utils.model.messages import Event
 from streamforge_utils.runtime.settings import EVENTS_TOPIC
-from tests.limits import LIMIT_S
 
 CANDLES, TOPIC_BYTES = 400_000, 10_000_000
 GROWTH_MB, MOST_MB = 25.0, 130.0
 
 
-@pytest.mark.timeout(LIMIT_S)
 def test_a_slow_store_slows_the_reader_and_grows_nothing(tmp_path: Path) -> None:
     memory: dict[str, list[float]] = {SINK: [], LOADER: []}
     with exchange() as url, responder(delay_s=0.2) as server:

@@ -14,7 +14,7 @@ import pytest
 from streamforge.manager.execution import reconciler
 from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
 from tests.chaos.crash import World
-from tests.chaos.story import ALL, die_at_calls, new_exchange
+from tests.chaos.story import die_at_calls, new_exchange
 
 
 @asynccontextmanager
@@ -22,7 +22,7 @@ async def _world(folder: Path) -> AsyncIterator[World]:
     yield World(folder, new_exchange(), lambda: EmbeddedStore(folder / "store"))
 
 
-@pytest.mark.timeout(1800 if not ALL else 3600)
+@pytest.mark.timeout(3600)
 @pytest.mark.parametrize(("stop", "sample"), [(False, 30), (True, 15)], ids=["finished", "stopped"])
 async def test_a_manager_that_dies_at_any_call_changes_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: bool, sample: int

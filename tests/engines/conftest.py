@@ -10,8 +10,10 @@ from collections.abc import Generator, Iterator
 
 import pytest
 
+from streamforge_utils.adapters.kafka import kafka_client, kafka_consumer
 from tests.engines.kafka.buses import plain_broker, plain_proxy, secured_broker, secured_proxy
 from tests.engines.kubernetes.cluster import Cluster
+from tests.limits import LIMIT_S
 
 __all__ = ["plain_broker", "plain_proxy", "secured_broker", "secured_proxy"]
 
@@ -37,6 +39,14 @@ def kube_namespace(kube_cluster: Cluster) -> Iterator[str]:
         yield name
     finally:
         kube_cluster.delete_namespace(name)
+
+
+@pytest.fixture(autouse=True)
+def _patient_clients(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let a broker on a busy machine answer a first call late, but where a test is about one that does not answer."""
+    if request.node.get_closest_marker("unreachable") is None:
+        for module in (kafka_client, kafka_consumer):
+            monkeypatch.setattr(module, "FIRST_CONTACT_S", LIMIT_S)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -16,8 +16,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-STOP_LIMIT_S = 20.0
-_KILL_LIMIT_S = 10.0
+STOP_LIMIT_S = 120.0
+_KILL_LIMIT_S = 60.0
 _ROOT = Path(__file__).parents[2]
 # Below what Linux and macOS hand out by themselves: nobody's outgoing connection takes a port while its server is down.
 _RANGE = range(20_000, 30_000)

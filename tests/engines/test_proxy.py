@@ -14,7 +14,7 @@ import pytest
 from tests.engines.process import free_ports
 from tests.engines.proxy import Proxy
 
-LIMIT_S = 5.0
+LIMIT_S = 30.0
 
 
 @pytest.fixture

@@ -23,8 +23,6 @@ from tests.histories.history import (
 )
 from tests.histories.simulation import MakeEngines
 
-pytestmark = pytest.mark.timeout(600)
-
 SEED = 0
 PARTS, CASES_A_PART = 40, 25
 

@@ -7,8 +7,6 @@ import re
 import shlex
 from pathlib import Path
 
-import pytest
-
 from tests.engines.crun import Asked, run
 from tests.engines.kafka.broker import Broker
 from tests.engines.kubernetes import binaries
@@ -18,8 +16,6 @@ from tests.engines.kubernetes.jobs import Namespace, until
 from tests.images import programs
 from tests.images.house import House
 from tests.places import ROOT
-
-pytestmark = pytest.mark.timeout(900)
 
 PAGE = ROOT / "docs" / "debugging.md"
 LOOK = """set -e

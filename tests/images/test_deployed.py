@@ -8,14 +8,10 @@ from __future__ import annotations
 
 import json
 
-import pytest
-
 from tests.engines.kubernetes.cluster import Cluster
 from tests.engines.kubernetes.test_deployed import Deployed, deployed
 
 __all__ = ["deployed"]
-
-pytestmark = pytest.mark.timeout(900)
 
 
 def test_the_first_workflow_is_completed_by_containers_of_the_images(kube_cluster: Cluster, deployed: Deployed) -> None:

@@ -15,8 +15,6 @@ from tests.images.storage import DEBIAN
 from tests.places import ROOT
 from tools import images, sbom
 
-pytestmark = pytest.mark.timeout(900)
-
 NAMES = [image.name for image in images.images()]
 PIN = re.compile(r"^[A-Za-z0-9._-]+==[^\\\n]+", re.MULTILINE)
 SYSTEM = {"python_version": "3.11", "python_full_version": "3.11.2", "sys_platform": "linux", "os_name": "posix"}

@@ -6,14 +6,10 @@ import json
 import urllib.request
 from pathlib import Path
 
-import pytest
-
 from tests.engines.crun import Asked, Container, run
 from tests.engines.kubernetes.jobs import until
 from tests.engines.process import free_ports
 from tests.images.house import House
-
-pytestmark = pytest.mark.timeout(900)
 
 FITS = """
 from importlib.metadata import distributions, version

@@ -10,8 +10,6 @@ import pytest
 from tests.images.house import House
 from tests.places import ROOT
 
-pytestmark = pytest.mark.timeout(900)
-
 CONTEXT = ("LICENSE", "pyproject.toml", ".dockerignore", "libs", "platform", "requirements", "services", "src", "tools")
 SERVICE = "arango-candles"
 

@@ -17,8 +17,6 @@ from tests.images.house import REVISION, House
 from tests.images.storage import run
 from tools import images
 
-pytestmark = pytest.mark.timeout(900)
-
 MANIFEST = "application/vnd.oci.image.manifest.v1+json"
 
 

@@ -16,8 +16,6 @@ from tests.engines.crun import Asked, run
 from tests.images.house import House
 from tests.places import ROOT, SHARED
 
-pytestmark = pytest.mark.timeout(900)  # whichever comes first waits for the builds
-
 SERVICES = ("arango-candles", "dummy-service", "loader-api-candles", "queue-manager")
 PYTHON_IMAGES = ("base", "base-lean", *SERVICES)
 
@@ -47,7 +45,6 @@ print(json.dumps({
     "not root's": [str(path) for path in ours if path.lstat().st_uid],
 }))
 """
-pytestmark = pytest.mark.timeout(900)
 
 RECORDED = {
     "market-data": "STREAMFORGE_MARKET_DATA",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Any
 
 import msgspec
@@ -157,7 +158,11 @@ class World:
         self.policy = policy
         self.archive, self.folder = archive, folder
         self.identity = Identity()
+        self._codes = Random(7)
         self.bus.log = {"queue-control": [], "queue-events": []}
+
+    def _next_code(self) -> str:
+        return "".join(self._codes.choices(names.CODE_ALPHABET, k=names.CODE_LENGTH))
 
     def later(self, seconds: float) -> None:
         """Let the manager's clock and the exchange's go on."""
@@ -188,7 +193,8 @@ class World:
             await self.deps.workflows.load()
         self.reconciler = Reconciler(self.deps)
         await self.reconciler.bans.load()
-        self.manager = WorkflowService(self.deps, self.reconciler, new_code)
+        # Pauses depend on the ids: the same in each run.
+        self.manager = WorkflowService(self.deps, self.reconciler, new_code or self._next_code)
 
     async def turns(self, count: int = 1, *, seconds: float = 1.0, hear: bool = True) -> None:
         """Let the loop go round so often, each time after so many seconds (by a `ManualClock`), and its actions end.

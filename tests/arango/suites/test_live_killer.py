@@ -11,6 +11,5 @@ from tests.chaos.test_random_killer import SEED
 
 
 @pytest.mark.long
-@pytest.mark.timeout(900)
 async def test_nothing_that_happens_is_lost_duplicated_or_stuck(tmp_path: Path) -> None:
     print(f"\n{await survive(tmp_path, kills=sum(WEIGHTS.values()), seed=SEED, series=SERIES[:3])}")

@@ -15,8 +15,6 @@ from tests.delivery.devcontainer.house import Devcontainer, Failed
 from tests.engines.process import free_ports
 from tests.engines.tls import Authority
 
-pytestmark = pytest.mark.timeout(600)  # the first one waits for the build
-
 
 class Quiet(BaseHTTPRequestHandler):
     """Answers every request with `trusted`, and writes no log."""

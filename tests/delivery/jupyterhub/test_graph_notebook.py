@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from tests.cli.support import manager
 from tests.delivery.jupyterhub.notebook_runs import executed_cells, looked_at, pictures, text_of
 from tests.delivery.jupyterhub.serving import Served
 from tests.engines.jupyterhub.chart import FOLDER
-
-pytestmark = pytest.mark.timeout(1800)
 
 NOTEBOOK = FOLDER / "notebooks" / "graph-through-time.ipynb"
 COINS = r"\"SOL\", \"XRP\", \"ADA\", \"DOGE\", \"DOT\", \"LTC\", \"LINK\", \"AVAX\", \"ATOM\""

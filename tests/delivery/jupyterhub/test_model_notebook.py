@@ -5,14 +5,10 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-import pytest
-
 from tests.cli.support import manager
 from tests.delivery.jupyterhub.notebook_runs import executed_cells, looked_at, pictures, text_of
 from tests.delivery.jupyterhub.serving import Served
 from tests.engines.jupyterhub.chart import FOLDER
-
-pytestmark = pytest.mark.timeout(600)
 
 NOTEBOOK = FOLDER / "notebooks" / "model-with-its-card.ipynb"
 CHANGED = {

@@ -16,8 +16,6 @@ from tests.manifests.schemas import ROOT
 
 Json = dict[str, Any]
 
-pytestmark = pytest.mark.timeout(300)
-
 NOTEBOOK = FOLDER / "notebooks" / "first-look.ipynb"
 PROBE = """
 import json

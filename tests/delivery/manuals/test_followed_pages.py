@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 
 from tests import guides
 from tests.doubles import arangoprocess
@@ -69,7 +68,6 @@ def _asked(client: httpx.Client) -> dict[str, Any]:
     }
 
 
-@pytest.mark.timeout(480)
 def test_getting_started_ends_with_a_proven_series_and_a_server(tmp_path: Path) -> None:
     folder = guides.checkout(tmp_path / "checkout")
     port = str(free_ports(1)[0])
@@ -84,7 +82,6 @@ def test_getting_started_ends_with_a_proven_series_and_a_server(tmp_path: Path) 
     assert [rows[1].split(",")[2], rows[-1].split(",")[2]] == ["1719792000000", "1722466800000"]
 
 
-@pytest.mark.timeout(480)
 def test_data_sets_are_read_as_their_page_says(tmp_path: Path) -> None:
     folder = guides.checkout(tmp_path / "checkout")
     with guides.opened("docs/data-sets.md", folder, guides.environment(tmp_path / "home"), tmp_path) as guide:
@@ -92,7 +89,6 @@ def test_data_sets_are_read_as_their_page_says(tmp_path: Path) -> None:
             guide.step(step)
 
 
-@pytest.mark.timeout(480)
 def test_an_installation_is_tested_with_the_commands_of_the_testing_guide(tmp_path: Path) -> None:
     folder = guides.checkout(tmp_path / "checkout")
     port = str(free_ports(1)[0])
@@ -102,7 +98,6 @@ def test_an_installation_is_tested_with_the_commands_of_the_testing_guide(tmp_pa
             guide.step(step)
 
 
-@pytest.mark.timeout(480)
 def test_a_restore_brings_back_every_workflow_event_and_record(tmp_path: Path) -> None:
     folder = guides.checkout(tmp_path / "checkout")
     environ = guides.environment(tmp_path / "home")
@@ -123,7 +118,6 @@ def test_a_restore_brings_back_every_workflow_event_and_record(tmp_path: Path) -
     assert everything(folder, environ, "build/drill") == before
 
 
-@pytest.mark.timeout(480)
 def test_a_database_comes_back_whole_from_its_copy_as_json_lines(tmp_path: Path) -> None:
     folder = guides.checkout(tmp_path / "checkout")
     with arangoprocess.running(tmp_path / "arango") as arango:

@@ -8,7 +8,6 @@ import subprocess
 from pathlib import Path
 
 import pyarrow.parquet
-import pytest
 
 from streamforge.version import DISTRIBUTION, installed_version
 from tests import guides
@@ -27,7 +26,6 @@ STEP_S = 900.0
 """What one block of the page may take, which fetches some 100 MB."""
 
 
-@pytest.mark.timeout(1800)
 def test_the_wheels_load_and_export_in_an_environment_of_their_own(tmp_path: Path) -> None:
     folder = guides.repository(tmp_path / "checkout")
     guides.own_environment(folder)

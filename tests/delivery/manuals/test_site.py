@@ -14,8 +14,6 @@ from tests.places import ROOT
 GROUPS = ["Start", "Use", "Operate", "Develop", "Reference"]
 BUILDER = ROOT / "build" / "site-env" / "bin" / "sphinx-build"
 
-pytestmark = pytest.mark.timeout(300)
-
 
 @pytest.fixture(scope="module")
 def site() -> Path:

@@ -6,8 +6,6 @@ import json
 import shutil
 from pathlib import Path
 
-import pytest
-
 from tests import guides
 from tests.engines.process import free_ports
 from tests.places import ROOT, SHARED
@@ -20,7 +18,6 @@ FIRST = 2 * (1_722_470_400 - 1_502_942_400)
 """The id of the first trade of 2024-08-01 at the test exchange."""
 
 
-@pytest.mark.timeout(1800)
 def test_a_kind_that_is_added_as_the_tutorial_says_is_loaded_and_proven(tmp_path: Path) -> None:
     folder = guides.repository(tmp_path / "checkout")
     guides.own_environment(folder)

@@ -10,14 +10,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests import cleanenv
 from tests.cli import support
 from tools.monitoring import families
-
-pytestmark = pytest.mark.timeout(300)
 
 KNOWN = {family.name.removesuffix("_total"): family for family in families.ours()}
 

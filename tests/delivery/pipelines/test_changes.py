@@ -14,7 +14,6 @@ from tests.delivery.pipelines.tools import load, run
 from tests.places import ROOT
 from tools.changed_services import EVERY_SERVICE
 
-pytestmark = pytest.mark.timeout(300)  # seconds on a quiet machine, and each is a start of Node.js
 MERGE_REQUEST = {"CI_PIPELINE_SOURCE": "merge_request_event"}
 DEFAULT_BRANCH = {"CI_COMMIT_BRANCH": "main", "CI_DEFAULT_BRANCH": "main"}
 SERVICES = sorted(path.parent.name for path in ROOT.glob("services/*/.gitlab-ci.yml"))

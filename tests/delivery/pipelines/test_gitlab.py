@@ -274,7 +274,6 @@ include:
     assert [need["job"] for need in pipeline["deploy pricing"]["needs"]] == ["build pricing"]
 
 
-@pytest.mark.timeout(600)
 def test_a_service_is_tested_by_its_job_as_it_is_written(repository: Checkout, tmp_path: Path) -> None:
     """The job's own commands, on a few quick tests, in a shell that has what the base image has."""
     (tmp_path / "run-tests").symlink_to(ROOT / "platform" / "run-tests.sh")

@@ -5,12 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 
-import pytest
-
 from tests.delivery.pipelines.checkout import Checkout
 from tests.engines.process import cache_folder
 
-pytestmark = pytest.mark.timeout(300)  # it may be built first
 # Of the form of GitLab's access tokens, and nobody's; put together here, so that it is in no file of this repository.
 PLANTED = "glpat-" + hashlib.sha256(b"nobody's").hexdigest()[:20]
 

@@ -24,8 +24,6 @@ from tests.engines.kubernetes.cluster import Cluster
 from tests.engines.kubernetes.house import NAMESPACE
 from tests.limits import LIMIT_S
 
-pytestmark = pytest.mark.timeout(1800)
-
 DEPLOYMENT, ROTATION = "docs/kubernetes-deployment.md", "docs/rotation.md"
 LAST = "Take it away"
 REGISTRY_LOGIN = "puller:a made-up one"

@@ -25,8 +25,6 @@ from tests.engines.kubernetes.rest import ApiError, Object, Rest
 from tests.engines.kubernetes.test_manifests import may
 from tests.manifests.schemas import ROOT
 
-pytestmark = pytest.mark.timeout(300)
-
 PODS = f"/api/v1/namespaces/{chart.NAMESPACE}/pods"
 USER = "ada"
 

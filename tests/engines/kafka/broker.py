@@ -39,9 +39,9 @@ from tests.engines.process import EngineError, EngineProcess, free_ports
 from tests.engines.proxy import Proxy
 from tests.engines.tls import Authority
 
-START_LIMIT_S = 120.0
-FORMAT_LIMIT_S = 60.0
-ADMIN_LIMIT_S = 15.0
+START_LIMIT_S = 600.0
+FORMAT_LIMIT_S = 360.0
+ADMIN_LIMIT_S = 90.0
 _SCRAM_ITERATIONS = 4096
 
 
@@ -321,7 +321,7 @@ class Broker:
             time.sleep(0.05)
         while True:
             try:
-                self.admin_client().list_topics(timeout=2)
+                self.admin_client().list_topics(timeout=12)
                 return
             except KafkaException:
                 self._still_starting(deadline)

@@ -23,7 +23,7 @@ def java() -> str:
     if found is None:
         where = f"in JAVA_HOME ({home})" if home else "on PATH"
         raise EngineError(f"there is no java {where}: install a JDK {JAVA_AT_LEAST} or newer (openjdk-17-jre-headless)")
-    told = subprocess.run([found, "-XshowSettings:properties", "-version"], capture_output=True, text=True, timeout=60)
+    told = subprocess.run([found, "-XshowSettings:properties", "-version"], capture_output=True, text=True, timeout=360)
     version = next(
         (line.split("=")[1].strip() for line in told.stderr.splitlines() if "java.specification.version" in line), "?"
     )

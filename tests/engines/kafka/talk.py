@@ -31,7 +31,7 @@ from tests.engines.kafka.broker import Broker, User
 from tests.places import ROOT
 
 Json = dict[str, Any]
-LIMIT_S = 30.0
+LIMIT_S = 180.0
 SERVICE = ROOT / "services" / "dummy-service"
 
 

@@ -22,7 +22,6 @@ from tests.engines.kafka.broker import Broker
 
 
 @pytest.mark.long
-@pytest.mark.timeout(240)
 @pytest.mark.parametrize(
     "name", [one for one in sorted(BENCHMARKS) if one.startswith("kafka-") and one != "kafka-sink"]
 )
@@ -30,7 +29,6 @@ def test_a_tiny_run_measures_something_sane(name: str) -> None:
     check_sane(BENCHMARKS[name](Bench(Size.TINY, quiet=True)))
 
 
-@pytest.mark.timeout(120)
 def test_the_bare_loop_and_the_sink_store_the_same(plain_broker: Broker, tmp_path: Path) -> None:
     kafka = KafkaSettings(bootstrap_servers=plain_broker.bootstrap)
     with exchange() as url:

@@ -14,10 +14,9 @@ from tests.engines.kafka.broker import Broker
 from tests.engines.process import EngineError, alive
 from tests.places import ROOT
 
-LIMIT_S = 20.0
+LIMIT_S = 120.0
 
 # A start takes 5 s, and several times as long on a busy machine.
-pytestmark = pytest.mark.timeout(240)
 
 
 def test_its_secrets_are_in_no_command_and_in_no_file_of_others(

@@ -117,7 +117,7 @@ class PartitionContract(Kafka):
         self, bus: BusWithAdmin, topic: str, broker: Broker
     ) -> None:
         producer = Client({**broker.client_config(), "transactional.id": topic})
-        producer.init_transactions(20)
+        producer.init_transactions(120)
         consumer, member = await bus.consumer(topic), await bus.consumer(topic, group="g")
 
         async def passed(end: int) -> None:
@@ -130,7 +130,7 @@ class PartitionContract(Kafka):
             producer.begin_transaction()
             for _ in range(2):
                 producer.produce(topic, b"x")
-            producer.flush(20)
+            producer.flush(120)
             await passed(end - 3)
             assert await bus.offsets(topic) == {0: (0, end - 1)}
             finish(20)
@@ -142,7 +142,7 @@ class PartitionContract(Kafka):
         config, often = Connection.config, {"topic.metadata.refresh.interval.ms": 500}  # not once a minute
         monkeypatch.setattr(Connection, "config", lambda self, role: config(self, role) | often)
         member = await bus.consumer(wide, group="group")
-        broker.admin_client().create_partitions([NewPartitions(wide, 5)])[wide].result(20)
+        broker.admin_client().create_partitions([NewPartitions(wide, 5)])[wide].result(120)
         client, failures = Client(broker.client_config() | often), list[object]()
         async with asyncio.timeout(self.patience_s):
             while None not in failures:  # until the broker knows of it

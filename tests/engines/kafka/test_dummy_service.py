@@ -12,8 +12,6 @@ from confluent_kafka.admin import ResourceType
 from tests.engines.kafka.broker import Broker
 from tests.engines.kafka.talk import Json, Talk
 
-pytestmark = pytest.mark.timeout(180)
-
 SEED_DUMMY = "--debug --simulate-loading"
 SEED_PING = "--queue-id {} --command ping --expect-pong"
 SEED_STOP = "--queue-id {} --command stop"
@@ -83,7 +81,7 @@ def test_a_topic_that_is_mistyped_is_named_and_not_made(talk: Talk) -> None:
         assert ended.returncode == 2, ended.stderr
         assert f"there is no topic {wrong} ({variable})" in ended.stderr
         assert (ended.stdout, ended.stderr.count("\n")) == ("", 1)
-        assert wrong not in talk.broker.admin_client().list_topics(timeout=20).topics
+        assert wrong not in talk.broker.admin_client().list_topics(timeout=600).topics
 
 
 def test_one_user_may_send_and_another_read(talk: Talk) -> None:

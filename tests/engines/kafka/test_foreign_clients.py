@@ -24,8 +24,6 @@ from tests.engines.kafka.broker import Broker
 from tests.engines.kafka.talk import LIMIT_S, Json, Running, Talk, Witness, metrics
 from tests.engines.process import EngineError
 
-pytestmark = pytest.mark.timeout(180)
-
 MILLION = 1_000_000
 
 

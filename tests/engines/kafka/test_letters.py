@@ -21,7 +21,6 @@ from tests.engines.kafka.broker import Broker
 from tests.engines.proxy import Proxy
 from tests.manager.support import SINK, accepted
 
-pytestmark = pytest.mark.timeout(180)
 MIB = 1024 * 1024
 NOISE = random.Random(1)
 

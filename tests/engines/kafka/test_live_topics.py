@@ -19,7 +19,6 @@ from tests.engines.kafka.broker import Broker
 from tests.limits import LIMIT_S
 
 SINK = "arango-trades"
-pytestmark = pytest.mark.timeout(600)
 
 
 @pytest.fixture

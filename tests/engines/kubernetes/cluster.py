@@ -21,8 +21,8 @@ from tests.engines.kubernetes.rest import ApiError, Object, Rest
 from tests.engines.process import EngineError, EngineProcess, free_ports
 from tests.engines.proxy import Proxy
 
-START_LIMIT_S = 120.0
-KUBECTL_LIMIT_S = 60.0
+START_LIMIT_S = 600.0
+KUBECTL_LIMIT_S = 360.0
 _ROOT = Path(__file__).parents[3]
 # The first carries the label that production asks for.
 NODES = (NodePlan("node-1", {"streamforge-worker": "true"}), NodePlan("node-2", {}), NodePlan("node-3", {}))
@@ -193,7 +193,7 @@ class Cluster:
             time.sleep(0.05)
 
     def _is_ready(self) -> bool:
-        return self.admin.text("GET", "/readyz", limit_s=5) == "ok"
+        return self.admin.text("GET", "/readyz", limit_s=30) == "ok"
 
     def _nodes_are_ready(self) -> bool:
         found = {node["metadata"]["name"]: node for node in self.admin.request("GET", "/api/v1/nodes")["items"]}

@@ -25,7 +25,7 @@ from tests.engines.kubernetes.cluster import Cluster
 from tests.engines.kubernetes.parts import HOST
 
 T = TypeVar("T")
-_LIMIT_S = 10.0
+_LIMIT_S = 60.0
 _HOP_BY_HOP = {"connection", "content-length", "host", "transfer-encoding"}
 _REASONS = {
     403: "Forbidden",

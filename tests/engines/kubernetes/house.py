@@ -24,7 +24,7 @@ from tests.manifests.schemas import ROOT, schemas_folder
 NAMESPACE = "stf"
 _CLUSTER = str(ROOT / "deploy/cluster")
 _BESIDE = [str(ROOT / "platform" / one) for one in ("jupyterhub/manifests/namespace.yaml", "arangodb/namespace.yaml")]
-_NAMESPACE_LIMIT_S = 200
+_NAMESPACE_LIMIT_S = 600
 _GATEWAY = Path(__file__).parent / "gateway"
 _LIMIT_S = 300.0
 

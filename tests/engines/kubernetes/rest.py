@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 Object = dict[str, Any]
-LIMIT_S = 30.0
+LIMIT_S = 180.0
 
 
 class ApiError(Exception):

@@ -17,9 +17,7 @@ from tests.engines.kubernetes.jobs import Namespace
 from tests.engines.kubernetes.kubelet import faults
 from tests.engines.kubernetes.rest import Object
 
-pytestmark = pytest.mark.timeout(600)
-
-LIMIT_S = 150.0
+LIMIT_S = 600.0
 LOADER = "loader-ws-trades"
 SYMBOLS = ["BTCUSDT", "ETHUSDT", "BNBUSDT", "SOLUSDT"]
 # No member is ended by force, which would end the others, however slow the machine.

@@ -11,7 +11,6 @@ from tests.benchmarks.sanity import check_sane
 
 
 @pytest.mark.long
-@pytest.mark.timeout(300)
 def test_a_tiny_run_measures_something_sane() -> None:
     section = BENCHMARKS["kubernetes"](Bench(Size.TINY, quiet=True))
     check_sane(section)

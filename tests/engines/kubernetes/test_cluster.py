@@ -21,7 +21,6 @@ from tests.engines.kubernetes.parts import HOST
 from tests.engines.kubernetes.rest import Object
 from tests.engines.process import EngineError, alive, free_ports
 
-pytestmark = pytest.mark.timeout(300)
 # Says who it is, and ends when the file is there. (Kubernetes makes one dollar sign of two.)
 _WAITER = (
     "echo $$$$ > {folder}/pid.new; mv {folder}/pid.new {folder}/pid; until [ -e {folder}/go ]; do sleep 0.05; done"

@@ -65,7 +65,7 @@ class Manager:
             env=environment,
             capture_output=True,
             text=True,
-            timeout=360,
+            timeout=1200,
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr

@@ -38,9 +38,7 @@ from tests.manifests.schemas import ROOT
 from tests.manifests.workers import environment
 from tools import manifests
 
-pytestmark = pytest.mark.timeout(600)
-
-LIMIT_S = 180.0
+LIMIT_S = 600.0
 USERS = ("user-streamforge-manager", "user-streamforge-worker")
 _MANAGER = "labelSelector=app.kubernetes.io/name%3Dqueue-manager"
 
@@ -63,7 +61,7 @@ class Deployed:
     def ready(self) -> bool:
         """Whether bus, store and launcher work for it."""
         try:
-            with urllib.request.urlopen(f"{self.url}/readyz", timeout=10) as answer:
+            with urllib.request.urlopen(f"{self.url}/readyz", timeout=60) as answer:
                 return bool(answer.status == 200)
         except OSError:
             return False
@@ -125,7 +123,7 @@ def deployed(kube_cluster: Cluster, tmp_path_factory: pytest.TempPathFactory) ->
             _until_ready(found)
             yield found
             # Before the servers that it speaks to: it is to end in order.
-            kube_cluster.kubectl(f"--namespace={NAMESPACE}", "delete", "deployment", "queue-manager", "--timeout=50s")
+            kube_cluster.kubectl(f"--namespace={NAMESPACE}", "delete", "deployment", "queue-manager", "--timeout=300s")
             until("queue-manager has ended", lambda: not found.pods())
     finally:
         arango.kill()
@@ -213,10 +211,10 @@ def test_doctor_finds_that_everything_works_with_the_shipped_account(deployed: D
 
 def test_who_has_no_token_gets_in_nowhere_but_at_the_metrics_that_the_alerts_look_at(deployed: Deployed) -> None:
     with pytest.raises(urllib.error.HTTPError) as refused:
-        urllib.request.urlopen(f"{deployed.url}/queues", timeout=10)
+        urllib.request.urlopen(f"{deployed.url}/queues", timeout=60)
     refused.value.close()
     assert refused.value.code == 401
-    with urllib.request.urlopen(deployed.metrics, timeout=10) as answer:
+    with urllib.request.urlopen(deployed.metrics, timeout=60) as answer:
         lines = answer.read().decode().splitlines()
     assert 'streamforge_workflow_changes_total{status="error",target="queue-manager"} 0.0' in lines
     assert 'streamforge_reconcile_failures_total{target="queue-manager"} 0.0' in lines
@@ -225,7 +223,7 @@ def test_who_has_no_token_gets_in_nowhere_but_at_the_metrics_that_the_alerts_loo
 def test_a_new_pod_knows_what_the_old_one_did(kube_cluster: Cluster, deployed: Deployed) -> None:
     before = deployed.command("queues")
     (old,) = deployed.pods()
-    kube_cluster.kubectl(f"--namespace={NAMESPACE}", "delete", "pod", old["metadata"]["name"], "--timeout=50s")
+    kube_cluster.kubectl(f"--namespace={NAMESPACE}", "delete", "pod", old["metadata"]["name"], "--timeout=300s")
     until("another pod", lambda: [pod for pod in deployed.pods() if pod["metadata"]["uid"] != old["metadata"]["uid"]])
     _until_ready(deployed)
     assert deployed.command("queues") == before

@@ -19,8 +19,6 @@ from tests.engines.kubernetes import launchers
 from tests.engines.kubernetes.cluster import Cluster
 from tests.engines.kubernetes.jobs import Namespace
 
-pytestmark = pytest.mark.timeout(300)
-
 
 def doctor(kubeconfig: Path, namespace: str, folder: Path, **settings: str) -> dict[str, dict[str, Any]]:
     """What it says of each part, through the command line."""
@@ -37,7 +35,7 @@ def doctor(kubeconfig: Path, namespace: str, folder: Path, **settings: str) -> d
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
     )
     assert done.stdout, done.stderr
     return {check["part"]: check for check in json.loads(done.stdout)["checks"]}

@@ -12,9 +12,7 @@ import pytest
 from tests.e2e import rig
 from tests.engines.kubernetes.jobs import Namespace
 
-pytestmark = pytest.mark.timeout(600)
-
-LIMIT_S = 150.0
+LIMIT_S = 600.0
 TRADES = "loader-ws-trades"
 QUICK = {"STREAMFORGE_COMPARE_SECONDS": "0.5", "STREAMFORGE_HOLE_SECONDS": "5", "STREAMFORGE_IMAGE_VERSION": "1"}
 

@@ -26,10 +26,8 @@ from tests.engines.kubernetes.cluster import Cluster
 from tests.engines.kubernetes.jobs import Namespace
 from tests.engines.kubernetes.kubelet import faults
 
-pytestmark = pytest.mark.timeout(300)
-
 QUEUE = "wf-btcusdt-api_candles_1m-20240801-abc123"
-LIMIT_S = 60.0
+LIMIT_S = 360.0
 SLEEPS = 'echo "all is well"; exec sleep 300'
 Make = Callable[..., KubernetesLauncher]
 

@@ -22,8 +22,6 @@ from tests.manifests.schemas import ROOT, schema_errors
 from tests.manifests.workers import worker_job
 from tools import manifests
 
-pytestmark = pytest.mark.timeout(300)
-
 ACCOUNT = "queue-manager"
 NAMES = sorted(manifests.names())
 GATEWAY = "deploy-production-gateway.yaml"
@@ -171,7 +169,7 @@ def test_the_shipped_account_makes_sees_and_ends_a_workers_job(
     # The quota counts the worker, and not queue-manager.
     quota = f"{deployed.path}/resourcequotas/workers"
     until("the worker is counted", lambda: house.admin.request("GET", quota)["status"]["used"]["pods"] == "1")
-    as_account("delete", "job", name, "--timeout=50s")
+    as_account("delete", "job", name, "--timeout=300s")
     until("its pod is gone", lambda: not deployed.pods(name))
     until("nobody is counted any more", lambda: house.admin.request("GET", quota)["status"]["used"]["pods"] == "0")
 

@@ -28,9 +28,7 @@ from tests.engines.kubernetes.faulty import FaultyServer
 from tests.engines.kubernetes.jobs import Namespace
 from tests.engines.kubernetes.test_launcher_kubernetes import DAY_MS, Jumping
 
-pytestmark = pytest.mark.timeout(400)
-
-LIMIT_S = 150.0
+LIMIT_S = 600.0
 SILENT_S = 10.0
 DAY = ("BTCUSDT", "api_candles_1m", "2024-08-01")
 

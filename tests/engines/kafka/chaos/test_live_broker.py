@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
-
 from tests.chaos.test_random_killer import SEED
 from tests.engines.kafka.chaos.live_broker import WEIGHTS, survive_on_kafka
 
 
-@pytest.mark.timeout(900)
 async def test_nothing_that_happens_is_lost_duplicated_or_stuck(tmp_path: Path) -> None:
     print(f"\n{await survive_on_kafka(tmp_path, kills=sum(WEIGHTS.values()), seed=SEED)}")

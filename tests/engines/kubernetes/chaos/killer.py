@@ -70,7 +70,7 @@ class KubernetesKiller:
 
         def serves() -> bool:
             self._supervise()
-            return self._cluster.admin.text("GET", "/readyz", limit_s=5) == "ok"
+            return self._cluster.admin.text("GET", "/readyz", limit_s=30) == "ok"
 
         until("the API server serves again", serves, limit_s=_UP_S)
 

@@ -35,12 +35,12 @@ SETTINGS = {
     "STREAMFORGE_TOTAL_WEIGHT_PER_MINUTE": "100000",
 }
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(300 + 60 * TIMES)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(1800 + 60 * TIMES)]
 
 
 @pytest.fixture
 async def client() -> AsyncIterator[httpx.AsyncClient]:
-    async with httpx.AsyncClient(timeout=10) as client:
+    async with httpx.AsyncClient(timeout=60) as client:
         yield client
 
 

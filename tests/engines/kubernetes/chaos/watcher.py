@@ -112,7 +112,7 @@ class PodWatcher:
         )
 
     def _pods(self) -> list[Object]:
-        found: list[Object] = self._namespace.rest.request("GET", f"{self._namespace.path}/pods", limit_s=5)["items"]
+        found: list[Object] = self._namespace.rest.request("GET", f"{self._namespace.path}/pods", limit_s=30)["items"]
         return found
 
 

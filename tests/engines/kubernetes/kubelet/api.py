@@ -18,7 +18,7 @@ from tests.engines.kubernetes.kubelet.status import stamp
 from tests.engines.kubernetes.rest import ApiError, Object
 
 _CONNECTIONS = 24
-_LIMIT_S = 30.0
+_LIMIT_S = 180.0
 _WATCH_S = 240
 _AGAIN_S = 0.2
 _log = logging.getLogger(__name__)

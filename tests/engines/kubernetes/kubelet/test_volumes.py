@@ -11,7 +11,7 @@ from tests.engines.kubernetes.kubelet.volumes import Mount, Mounter
 
 
 def _run(command: list[str]) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=60).stdout
+    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=360).stdout
 
 
 def test_a_mount_in_a_mount_and_a_single_file(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ from tests.engines.kubernetes.kubelet.api import Api
 from tests.engines.kubernetes.kubelet.pod_values import SourceMissing, data_of, field
 from tests.engines.kubernetes.rest import Object
 
-_PROBE_LIMIT_S = 20
+_PROBE_LIMIT_S = 120
 _ROOT = Path(__file__).parents[4]
 Rewrite = Callable[[str], str]
 _TOKEN_S = 3600

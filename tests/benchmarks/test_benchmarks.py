@@ -21,7 +21,10 @@ KNOWN = BENCHMARKS | LONG
 ELSEWHERE = ("gat", "kafka-", "kubernetes", "ladder", "ui-")
 """The tests of these are beside those of their engines, of networks and of the web UI."""
 WITHOUT_ENGINE = sorted(name for name in KNOWN if not name.startswith(ELSEWHERE) and name != "growth")
-SLOW = ("arango-sink", "clients", "live-latency", "live-memory", "live-rotation", "live-trades", "sources", "year")
+SLOW = (
+    *("arango-sink", "batch", "clients", "columns", "graphs", "live-latency", "live-memory", "live-rotation"),
+    *("live-trades", "loader", "ping", "queues", "sink", "sources", "year"),
+)
 
 
 @pytest.mark.parametrize(

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from tests.chaos.live_killer import survive
 from tests.chaos.test_random_killer import SEED
 
 KILLS = 150
 
 
+@pytest.mark.long
 async def test_nothing_that_happens_is_lost_duplicated_or_stuck(tmp_path: Path) -> None:
     print(f"\n{await survive(tmp_path, kills=KILLS, seed=SEED)}")

@@ -162,6 +162,7 @@ def test_a_data_set_of_candles_is_the_same_as_a_file_of_them_and_grows(cli: Cli,
     assert "is a data set with the made candles of 4h, not none" in ran.err
 
 
+@pytest.mark.long
 def test_flat_candles_of_trades_go_on_from_the_day_before(cli: Cli, tmp_path: Path) -> None:
     """In downtime the ids go on: nothing lacks, and each minute without a trade has the last price before it."""
     hole = "BTCUSDT@2024-08-01T23:58:00Z:2024-08-02T00:02:00Z"

@@ -147,6 +147,7 @@ def test_to_make_room_is_not_to_drive(cli: Cli, monkeypatch: pytest.MonkeyPatch)
     assert seen == [(True, False)]
 
 
+@pytest.mark.long
 def test_the_same_load_goes_on_with_it_and_loads_nothing_twice(left: tuple[Cli, str]) -> None:
     cli, queue_id = left
     ran = cli("load", *MONTH).ok()

@@ -127,6 +127,7 @@ def test_a_load_that_takes_too_long_is_stopped_in_order(capsys: pytest.CaptureFi
         assert f"`streamforge retry {found['queue_id']} --data {cli.data} --exchange {url}`" in ran.err
 
 
+@pytest.mark.long
 def test_a_retry_goes_on_at_the_same_exchange_and_tells_what_was_there_before(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

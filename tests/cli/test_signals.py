@@ -155,6 +155,7 @@ def test_a_manager_in_the_foreground_serves_every_other_command(
     assert f"no server answers at {served['url']}" in gone.err
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("named", [True, False])
 def test_a_load_whose_manager_goes_away_goes_on_with_its_own(tmp_path: Path, exchange_url: str, named: bool) -> None:
     """No --exchange: the manager that takes over has it from the environment, or it is the one of the data."""
@@ -210,6 +211,7 @@ def test_a_test_exchange_ends_with_its_owner_however_that_ends(tmp_path: Path) -
         until(lambda: not _answers(url))
 
 
+@pytest.mark.long
 def test_workers_that_outlive_their_manager_find_the_test_exchange_of_the_next_one(tmp_path: Path) -> None:
     data = tmp_path / "data"
     data.mkdir(mode=0o700)

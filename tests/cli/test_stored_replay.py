@@ -12,6 +12,7 @@ TEN_MINUTES = "2024-08-01:2024-08-01T00:10Z"
 LOADED = ((TYPE, HOUR), ("api_trades", TEN_MINUTES), ("api_agg_trades", TEN_MINUTES))
 
 
+@pytest.mark.long
 def test_a_replay_of_what_is_stored_gives_the_same_again(
     cli: Cli, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

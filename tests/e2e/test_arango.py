@@ -54,6 +54,7 @@ def test_a_store_that_is_killed_and_fails_in_the_middle_loses_and_doubles_nothin
         assert len(rig.assert_exact(quiet, manager, manager.finished(queue_id))) == 7 * 1440
 
 
+@pytest.mark.long
 def test_a_topic_of_others_is_stored_there_with_its_keys_through_a_kill_of_the_sink(
     double: ArangoProcess, quiet: rig.Exchange, tmp_path: Path
 ) -> None:

@@ -118,6 +118,7 @@ def test_a_proxy_that_cuts_is_told_and_costs_nothing(exchange: rig.Exchange, tmp
             assert manager.show(queue_id)["live"]["reconnects"] > 0
 
 
+@pytest.mark.long
 def test_times_in_microseconds_are_refused_with_the_reason_and_cost_nothing(
     exchange: rig.Exchange, manager: rig.Manager
 ) -> None:

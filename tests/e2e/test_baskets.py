@@ -140,6 +140,7 @@ def test_a_live_batch_in_baskets_is_proven_over_the_death_of_one_until_it_is_sto
         assert loader["attempts"][-1]["exit_code"] == 0, "it had to be ended by force"
 
 
+@pytest.mark.long
 def test_an_upgrade_hands_baskets_over_as_baskets_and_nothing_lacks(exchange: Exchange, manager: rig.Manager) -> None:
     answer = manager.api.post("/batches", json={"symbols": SYMBOLS, "type": "ws_trades"})
     assert answer.status_code == 202, answer.text

@@ -43,26 +43,26 @@ class Case(NamedTuple):
 
 
 SHORT = (
-    Case("snapshot-old:seconds=30", 2),
-    Case("snapshot-cached:seconds=30", 1),
+    Case("stream-missing:after=20,stream=*@depth*", 2, GAP),
     Case("snapshot-few:levels=100", 1),
     Case("snapshot-crossed", 1),
-    Case("depth-overlap:after=20", 3),
     Case("depth-ids:after=20,kind=back", 1),
-    Case("depth-crossed:after=20", 1, doubts=CROSSED),
     Case("depth-quantity:after=20,kind=negative", 1, CONTENT),
     Case("ticker-differs:after=20,kind=price", 40, doubts=frozenset({"suspect: witness differs"})),
-    Case("stream-missing:after=20,stream=*@depth*", 2, GAP),
     Case("stream-reset:after=20,stream=*@depth*", 1, frozenset({"disconnect"})),
+    Case("429:path=depth,retry_after=1", 2),
+    Case(f"stream-silence:{DIFFS},seconds=2", 1, GAP),
+)
+LONG = (
+    Case("snapshot-cached:seconds=30", 1),
+    Case("depth-crossed:after=20", 1, doubts=CROSSED),
+    Case("depth-overlap:after=20", 3),
+    Case("stream-shutdown:after=20,stream=*@depth*,seconds=60", 1),
+    Case(f"stream-stall:{DIFFS},seconds=2", 1, GAP),
     # Of its ids the diff fits to a later snapshot, and what is old in it may cross that one.
     Case("depth-ids:after=20,kind=newer", 1, GAP, either=CONTENT, perhaps=CROSSED),
     Case("stream-duplicate:after=20,stream=*@depth*", 20),
-    Case("stream-shutdown:after=20,stream=*@depth*,seconds=60", 1),
-    Case("429:path=depth,retry_after=1", 2),
-    Case(f"stream-silence:{DIFFS},seconds=2", 1, GAP),
-    Case(f"stream-stall:{DIFFS},seconds=2", 1, GAP),
-)
-LONG = (
+    Case("snapshot-old:seconds=30", 2),
     Case("418:path=depth,seconds=2", 1),
     Case(f"stream-old:{DIFFS}", 1, CUT),
     Case(f"stream-shutdown:{DIFFS},seconds=0", 1, CUT),

@@ -69,6 +69,7 @@ def test_what_the_loader_sent_is_stored_though_the_sink_is_behind(
     assert sum(s["records"] for s in segments) == 1440 + written
 
 
+@pytest.mark.long
 def test_what_could_not_be_stored_in_time_is_told(quiet: rig.Exchange, tmp_path: Path) -> None:
     with rig.manager(tmp_path / "data", quiet.url, STREAMFORGE_DRAIN_SECONDS="0.5") as manager:
         manager.load("BTCUSDT", "api_candles_1m", DAY)

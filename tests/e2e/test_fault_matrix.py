@@ -75,8 +75,13 @@ ALIKE = (
     *(f"archive-zip:kind={kind}" for kind in ("two", "none", "name")),
     *(f"archive-checksum:kind={kind}" for kind in ("missing", "malformed", "name")),
     *("archive-listing:kind=empty", "503:path=archive", "garbage:path=checksum", "cut:path=archive"),
+    *(f"archive-rows:kind={kind}" for kind in ("skipped", "zero-quantity", "fewer-columns", "mixed-units")),
+    *("archive-zip:kind=path", "archive-listing:kind=loop", "archive-missing:listed", "503:path=listing"),
+    *("truncated:path=archive", "drip:path=archive"),
+    *("500:after=2", "502", "504", "451", "truncated", "disordered", "shifted:by=-1", "reversed", "open-candle"),
+    *("torn:side=last", "slow", "drip", "cut:after=8", "skew:seconds=60", "stall"),
 )
-"""Much like others: of these the long run alone has them."""
+"""Much like others: the long run alone has them."""
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +112,10 @@ def test_every_fault_has_a_case() -> None:
 
 @pytest.mark.parametrize(
     ("fault", "reason"),
-    [(f"{name}:{options}", reason) for name, found in REST.items() for options, reason in found.items()],
+    [
+        pytest.param(fault, reason, marks=pytest.mark.long if fault.startswith(ALIKE) else ())
+        for fault, reason in ((f"{name}:{options}", why) for name in REST for options, why in REST[name].items())
+    ],
 )
 def test_trades_over_rest_are_complete_or_told(
     fault: str, reason: str, quiet: rig.Exchange, manager: rig.Manager

@@ -92,6 +92,7 @@ def test_one_request_loads_what_lacks_and_makes_the_graph_of_what_is_proven(mana
     assert got(manager, "/graphs/four")["queue_id"] == again["queue_id"]
 
 
+@pytest.mark.long
 def test_one_that_waits_takes_no_slot_from_those_that_load_for_it(exchange: rig.Exchange, tmp_path: Path) -> None:
     with rig.manager(tmp_path / "data", exchange.url, STREAMFORGE_MAX_RUNNING="1") as manager:
         names = [asked(manager, graph=name, load_missing=True) for name in ("one", "two")]
@@ -208,6 +209,7 @@ def test_a_graph_is_built_and_looked_at_by_commands_and_from_python(manager: rig
     assert "no graphs" in said(manager, "list")
 
 
+@pytest.mark.long
 def test_stop_ends_it_in_order_and_a_retry_goes_on(manager: rig.Manager) -> None:
     manager.finished(asked(manager, load_missing=True))
     manager.api.delete("/graphs/four").raise_for_status()

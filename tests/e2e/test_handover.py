@@ -144,6 +144,7 @@ def test_an_order_book_stays_verified_over_handovers_of_a_manager(exchange: rig.
     assert_verified(exchange, manager, queue_id)
 
 
+@pytest.mark.long
 def test_a_book_that_is_left_to_the_next_attempt_needs_no_snapshot(
     exchange: rig.Exchange, manager: rig.Manager
 ) -> None:

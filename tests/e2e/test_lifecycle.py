@@ -180,6 +180,7 @@ def test_two_loaders_share_the_weight_pong_and_leave_a_third_workflow_pending(
     assert quiet.stats()["refused_while_banned"] == 0
 
 
+@pytest.mark.long
 def test_a_loader_keeps_to_its_share_of_the_weight(quiet: rig.Exchange, tmp_path: Path) -> None:
     settings = {"STREAMFORGE_TOTAL_WEIGHT_PER_MINUTE": "40"}
     with rig.manager(tmp_path / "data", quiet.url, **settings) as manager:

@@ -39,6 +39,7 @@ def test_a_pause_of_a_loader_is_shown_and_kept_to(quiet: rig.Exchange, manager: 
     assert [len(one["attempts"]) for one in workflow["steps"]] == [1, 1]
 
 
+@pytest.mark.long
 def test_a_pause_until_the_next_minute_before_the_workflow_has_a_plan_is_kept_to(
     quiet: rig.Exchange, manager: rig.Manager
 ) -> None:
@@ -50,6 +51,7 @@ def test_a_pause_until_the_next_minute_before_the_workflow_has_a_plan_is_kept_to
     assert pause["until_ms"] % MINUTE_MS == 0
 
 
+@pytest.mark.long
 def test_a_ban_that_is_renewed_is_waited_for_each_time_though_the_exchange_s_clock_is_behind(
     quiet: rig.Exchange, manager: rig.Manager
 ) -> None:
@@ -138,6 +140,7 @@ def test_a_workflow_that_waits_for_the_end_of_a_ban_can_be_stopped_also_after_a_
     assert quiet.requests() == asked, "nobody asked during the ban"
 
 
+@pytest.mark.long
 def test_while_the_exchange_is_dead_the_workflow_names_it_and_nothing_else(tmp_path: Path) -> None:
     settings = {"STREAMFORGE_REQUEST_ATTEMPTS": "20"}  # its first attempt is still trying when the test ends
     with rig.exchange() as exchange, rig.manager(tmp_path / "data", exchange.url, **settings) as manager:

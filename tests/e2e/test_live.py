@@ -113,6 +113,7 @@ def test_since_a_time_history_and_stream_are_one_series(exchange: rig.Exchange, 
     assert [(one["supplements"], one["status"]) for one in history] == [(queue_id, "finished")]
 
 
+@pytest.mark.long
 def test_since_yesterday_files_requests_and_stream_are_one_series(tmp_path: Path) -> None:
     with (
         rig.exchange("--trades", "24", "--no-limits", "--now", "2024-08-03T00:05:00Z") as exchange,

@@ -68,6 +68,7 @@ def is_told(workflow: Json, attempt: int = 1) -> bool:
     return bool(latest["number"] == attempt and latest["progress"]["records"] > 8)
 
 
+@pytest.mark.long
 def test_what_passed_while_it_was_stopped_is_lost_and_what_the_sink_had_left_is_stored_by_the_retry(
     exchange: rig.Exchange, manager: rig.Manager
 ) -> None:
@@ -109,6 +110,7 @@ def _came(workflow: Json) -> int:
     return int(workflow["progress"]["records_stored"] + (workflow["live"] or {}).get("records_waiting", 0))
 
 
+@pytest.mark.long
 def test_a_batch_of_books_is_live_and_stopped_together(exchange: rig.Exchange, manager: rig.Manager) -> None:
     body = {"symbols": ["BTCUSDT", "ETHUSDT"], "type": "ws_orderbook"}
     answer = manager.api.post("/batches", json=body)

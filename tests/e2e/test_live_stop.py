@@ -140,6 +140,7 @@ def has_sent(beyond: int, workflow: Json) -> bool:
     return bool(((workflow["live"] or {}).get("last_id") or 0) > beyond)
 
 
+@pytest.mark.long
 def test_all_that_was_confirmed_is_stored_though_the_store_is_slow(exchange: rig.Exchange, tmp_path: Path) -> None:
     with rig.manager(tmp_path / "data", exchange.url, **QUICK) as manager:
         queue_id = start(manager, "ws_trades")

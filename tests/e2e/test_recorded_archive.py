@@ -137,7 +137,7 @@ def test_every_candle_of_a_file_of_the_archive_is_exported_as_it_was_recorded(
         assert workflow["failure"]["next_step"].startswith("load it again without naming a source")
 
 
-@pytest.mark.parametrize("name", test_trades.FILES)
+@pytest.mark.parametrize("name", test_trades.SOME)
 def test_every_trade_of_a_file_of_the_archive_is_exported_as_it_was_recorded(
     name: str, market_data: Path, tmp_path: Path
 ) -> None:
@@ -178,6 +178,7 @@ def test_files_and_requests_together_prove_an_outage_and_lost_trades(market_data
         ]
 
 
+@pytest.mark.long
 def test_a_day_that_was_recorded_in_part_is_told_as_unknown_before_its_first_trade(
     market_data: Path, tmp_path: Path
 ) -> None:

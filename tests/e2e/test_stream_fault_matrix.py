@@ -54,7 +54,10 @@ ALONE = {"stream-open-bar": BAR, "stream-corrected-bar": BAR, "revised": BAR} | 
     f"stream-frame:kind={kind}": TRADE for kind in ("utf8", "masked", "fragment", "reserved", "length")
 }
 """Faults of bars, and those in which connections for trades and for bars do not differ."""
-ALIKE = tuple(f"stream-frame:kind={kind}" for kind in ("masked", "fragment", "reserved", "length"))
+ALIKE = (
+    *(f"stream-frame:kind={kind}" for kind in ("masked", "fragment", "reserved", "length")),
+    *("stream-close", "stream-old", "stream-slow", "stream-late", "stream-unknown", "stream-unit", "stream-stall"),
+)
 """Much like others."""
 FOR_LONG = {
     *(f"stream-silence:{options}" for options in CASES["stream-silence"]),
@@ -66,6 +69,7 @@ SLOW = (
     "stream-silence:count=1000000",
     f"stream-stall:seconds=3,all=1,{ONCE}",
     *("stream-reset:all=1", "stream-shutdown:seconds=1", "stream-frame:kind=utf8", "stream-frame:kind=cut"),
+    *("stream-silence:count=1", "stream-stall:pings=0"),
 )
 """Of faults that have quicker cases."""
 AT_ONCE = 5

@@ -115,6 +115,7 @@ def test_records_that_are_gone_are_loaded_again_although_the_coverage_names_them
         assert third["progress"]["records_there"] == 24, "what is there again is not loaded a third time"
 
 
+@pytest.mark.long
 @pytest.mark.skipif(
     not hasattr(resource, "prlimit"), reason="the limit of another process can be changed on Linux only"
 )

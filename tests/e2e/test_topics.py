@@ -58,6 +58,7 @@ def partition(workflow: rig.Json) -> rig.Json:
     return {name: number for name, number in one.items() if number and name not in ("partition", "first")}
 
 
+@pytest.mark.long
 def test_kills_of_sink_and_manager_lose_and_double_nothing(manager: rig.Manager) -> None:
     topic, total = "orders", 60_000
     make(manager.data, topic)

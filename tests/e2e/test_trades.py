@@ -128,6 +128,10 @@ FILES: dict[str, Callable[[str], Recorded]] = {
     "spot_trades-rest_ETHBTC_2023-03-20T0245_1000rows.json": rest,
 }
 
+ALIKE = ("spot_aggTrades_BNB", "spot_aggTrades-vision", "spot_trade-events-csv_WAVESUSDT_2019-05", "spot_trades-rest")
+SOME = [pytest.param(one, marks=pytest.mark.long if one.startswith(ALIKE) else ()) for one in FILES]
+"""All of them, of which the long run alone has what is much like others."""
+
 
 class Loaded(NamedTuple):
     file: Recorded
@@ -136,7 +140,7 @@ class Loaded(NamedTuple):
     records: list[Json]
 
 
-@pytest.fixture(scope="module", params=FILES)
+@pytest.fixture(scope="module", params=SOME)
 def loaded(
     market_data: Path, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Loaded]:
@@ -193,6 +197,7 @@ def test_ids_alone_tell_a_hole_from_silence(loaded: Loaded) -> None:
     assert (loaded.workflow["coverage"]["complete"], loaded.workflow["repairs"]) == (True, 0)
 
 
+@pytest.mark.long
 def test_what_lies_below_the_floor_is_unknown_and_the_reason_names_the_first_id(
     market_data: Path, tmp_path: Path
 ) -> None:
@@ -216,6 +221,7 @@ def test_what_lies_below_the_floor_is_unknown_and_the_reason_names_the_first_id(
         assert segments[1]["records"] == len(file.rows)
 
 
+@pytest.mark.long
 def test_a_plan_asks_for_no_trade_where_its_id_is_enough(quiet: rig.Exchange, manager: rig.Manager) -> None:
     body = {"symbol": "BTCUSDT", "type": "api_trades", "time_range": "2024-08-01:2024-08-02", "source": "rest"}
     assert manager.api.post("/plans", json=body).raise_for_status().json()["records_expected"] > 0

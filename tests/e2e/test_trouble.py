@@ -75,6 +75,7 @@ def test_killed_workers_are_started_again_at_once_and_a_killed_manager_finds_its
     assert len(rig.assert_exact(quiet, manager, workflow)) == 28_800
 
 
+@pytest.mark.long
 def test_a_frozen_worker_is_ended_and_its_late_events_count_no_more(quiet: rig.Exchange, manager: rig.Manager) -> None:
     quiet.switch_on(HELD)
     queue_id = manager.half_loaded("SOLUSDT", DAYS)
@@ -151,6 +152,7 @@ def test_a_job_that_belongs_to_no_workflow_is_ended(manager: rig.Manager) -> Non
     assert (shown["status"], [len(one["attempts"]) for one in shown["steps"]]) == ("finished", [1, 1])
 
 
+@pytest.mark.long
 def test_retention_removes_the_topics_of_ended_workflows(quiet: rig.Exchange, tmp_path: Path) -> None:
     settings = {"STREAMFORGE_TOPIC_RETENTION_SECONDS": "1", "STREAMFORGE_DLQ_RETENTION_SECONDS": "3"}
     with rig.manager(tmp_path / "data", quiet.url, **settings) as manager:

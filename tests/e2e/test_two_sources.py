@@ -55,6 +55,7 @@ def test_files_take_the_place_of_requests_for_all_that_is_over(exchange: Exchang
         assert_exact(exchange, manager, today)
 
 
+@pytest.mark.long
 def test_more_than_the_topic_holds_comes_from_files_after_requests_have_ended(
     exchange: Exchange, tmp_path: Path
 ) -> None:
@@ -114,6 +115,7 @@ def test_a_file_of_other_trades_ends_a_load_of_files_alone_with_the_first_differ
         assert right["progress"]["records_stored"] == id_at(exchange, start_ms + DAY_MS) - id_at(exchange, start_ms)
 
 
+@pytest.mark.long
 def test_a_day_without_a_file_is_planned_over_rest(exchange: Exchange, tmp_path: Path) -> None:
     faults = ("archive-missing:file=*2024-08-05*", "archive-missing:file=*2024-08.zip*")
     with running(exchange, tmp_path / "data", *faults) as manager:
@@ -134,6 +136,7 @@ def test_a_wrong_checksum_of_a_right_file_is_a_verdict(exchange: Exchange, tmp_p
         assert one["cause"].startswith("checksum-disputed: ")
 
 
+@pytest.mark.long
 def test_the_verdict_outlives_a_loader_that_is_killed_and_a_load_that_is_stopped(
     exchange: Exchange, tmp_path: Path
 ) -> None:
@@ -183,6 +186,7 @@ def test_a_manager_that_is_killed_on_its_way_to_rest_gets_there(exchange: Exchan
         assert len(workflow["remarks"]) == 1
 
 
+@pytest.mark.long
 def test_trades_before_the_first_one_that_rest_gives_come_from_files(exchange: Exchange, tmp_path: Path) -> None:
     start_ms = 1_722_556_800_000  # 2024-08-02
     first, floor, end = (id_at(exchange, start_ms + ms) for ms in (0, DAY_MS + 43_200_000, 2 * DAY_MS))

@@ -45,6 +45,7 @@ async def sent(exchange: Peer, streams: Sequence[str], milliseconds: int) -> lis
         return await client.sent(milliseconds)
 
 
+@pytest.mark.long
 async def test_the_best_levels_are_those_of_every_recorded_ticker_of_the_same_update(tmp_path: Path) -> None:
     replay = copied(tmp_path, "spot_BTCUSDT_depth*.gz")
     async with peer(ExchangeConfig(replay=replay), AUGUST + 350) as exchange:

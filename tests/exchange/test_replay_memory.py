@@ -33,6 +33,7 @@ async def held(exchange: Peer) -> int:
     return found
 
 
+@pytest.mark.long
 async def test_of_recorded_files_only_those_of_late_are_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(recorded_rows, "MOST_BYTES", MEGABYTE)
     for day in range(DAYS):

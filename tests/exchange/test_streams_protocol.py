@@ -313,6 +313,7 @@ async def test_a_clock_of_speed_1440_lets_a_day_pass_in_a_minute() -> None:
         assert running.state.clock.speed == 1440
 
 
+@pytest.mark.long
 async def test_what_is_compressed_says_the_same(exchange: Peer) -> None:
     async with (
         socket(exchange, "/ws/btcusdt@trade") as plain,

@@ -79,6 +79,7 @@ async def test_aggregated_trades_and_candles_come_again_and_rest_has_them(tmp_pa
         ]
 
 
+@pytest.mark.long
 async def test_raw_recordings_are_read_and_what_is_in_two_files_is_sent_once(tmp_path: Path) -> None:
     raw = market_data("ws-recordings-raw")
     recorded: list[Json] = []

@@ -60,6 +60,7 @@ async def test_events_of_several_streams_come_in_the_order_of_time_and_none_twic
     assert {one["stream"] for one in sent} == set(names)
 
 
+@pytest.mark.long
 async def test_two_connections_get_the_same_each_from_when_it_has_subscribed(exchange: Peer) -> None:
     async with socket(exchange, "/ws/btcusdt@trade") as first:
         before = await first.sent(MINUTE)

@@ -25,6 +25,8 @@ from tests.histories.simulation import MakeEngines
 
 SEED = 0
 PARTS, CASES_A_PART = 40, 25
+SHORT = 12
+"""So many of the parts run always."""
 
 
 def check(cases: range, engines: MakeEngines) -> None:
@@ -32,7 +34,9 @@ def check(cases: range, engines: MakeEngines) -> None:
         pytest.fail(f"case {found[0]} of seed {SEED}: {shortest(found[1])}")
 
 
-@pytest.mark.parametrize("part", range(PARTS))
+@pytest.mark.parametrize(
+    "part", [pytest.param(one, marks=pytest.mark.long if one >= SHORT else ()) for one in range(PARTS)]
+)
 def test_no_rule_is_broken(part: int) -> None:
     check(range(part * CASES_A_PART, (part + 1) * CASES_A_PART), MemoryEngines)
 

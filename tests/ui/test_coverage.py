@@ -219,6 +219,7 @@ def test_the_mouse_moves_and_zooms_and_the_address_follows(covered: rig.Manager,
     expect(page).to_have_url(re.compile(r"/coverage\?prefix=BTC$"))
 
 
+@pytest.mark.long
 def test_thousands_of_series_are_sorted_filtered_and_paged(covered: rig.Manager, opened: Opened) -> None:
     verdicts = [Verdict.STORED, Verdict.LOST]
     know(

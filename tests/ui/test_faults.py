@@ -26,6 +26,7 @@ SERIES = f"/series/BTCUSDT/{TYPE}"
 BUSY = {"status": 503, "code": "busy", "detail": "it is busy", "next_step": "wait"}
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("days", [-5000, 5000])
 def test_where_the_clock_is_wrong_instants_are_the_servers(calm: rig.Manager, opened: Opened, days: int) -> None:
     def running(body: rig.Json) -> None:
@@ -79,6 +80,7 @@ def test_the_client_waits_as_long_as_it_is_told_and_goes_on_by_itself(
     assert len(asked) > 1
 
 
+@pytest.mark.long
 def test_a_token_that_is_known_no_more_is_asked_for_again(
     exchange: rig.Exchange, tmp_path: Path, opened: Opened
 ) -> None:

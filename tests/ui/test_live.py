@@ -223,6 +223,7 @@ def test_a_picture_that_did_not_change_is_not_sent_again(calm: rig.Manager, open
     assert (again.value.status, again.value.request.headers["if-none-match"][:1]) == (304, '"')
 
 
+@pytest.mark.long
 def test_tabs_share_one_stream_and_one_goes_on_when_another_closes(calm: rig.Manager, opened: Opened) -> None:
     first = opened(url_of(calm), "/nothing")
     first.goto("about:blank")  # that page's own stream has ended
@@ -281,6 +282,7 @@ def test_the_feed_is_opened_once_the_first_screen_has_its_data(calm: rig.Manager
     expect(page.get_by_role("table")).to_be_visible()
 
 
+@pytest.mark.long
 def test_where_the_feed_is_refused_the_screens_ask(calm: rig.Manager, opened: Opened) -> None:
     page = opened(url_of(calm), "/nothing")
     page.route("**/feed?*", lambda route: route.fulfill(status=503, json={"detail": "busy", "next_step": "wait"}))

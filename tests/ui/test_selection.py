@@ -79,6 +79,7 @@ def done(page: Page, button: str, title: str, action: str) -> None:
     expect(dialog).to_have_count(0)
 
 
+@pytest.mark.long
 def test_what_is_refused_is_told_for_each(batched: tuple[rig.Manager, str], opened: Opened) -> None:
     manager, _ = batched
     found = of_symbol(manager, "SOLUSDT")["queue_id"]

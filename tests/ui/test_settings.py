@@ -85,6 +85,7 @@ def test_a_healthy_manager_is_shown_to_a_reader_without_a_secret(guarded: rig.Ma
     seen(page, "ETHUSDT")
 
 
+@pytest.mark.long
 def test_a_broken_bus_is_the_first_thing_with_its_next_step_until_it_works_again(
     guarded: rig.Manager, opened: Opened
 ) -> None:

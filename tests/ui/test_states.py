@@ -103,6 +103,7 @@ def test_dialogs(guarded: rig.Manager, opened: Opened) -> None:
     expect(page.locator(".said")).to_have_text("it is held")
 
 
+@pytest.mark.long
 def test_screens_that_have_failed(guarded: rig.Manager, opened: Opened) -> None:
     def busy(route: Route) -> None:
         route.fulfill(status=503, json=BUSY)

@@ -69,12 +69,14 @@ def asked(page: Page) -> list[str]:
     return found
 
 
+@pytest.mark.long
 def test_fifty_are_shown_and_all_are_counted(many: Many, opened: Opened) -> None:
     page = opened(many.url)
     listed(page, many.workflows[:ROWS])
     counted(page, many.workflows)
 
 
+@pytest.mark.long
 def test_every_page_is_the_next_fifty(many: Many, opened: Opened) -> None:
     page = opened(many.url)
     for number in range(4):
@@ -90,6 +92,7 @@ def test_every_page_is_the_next_fifty(many: Many, opened: Opened) -> None:
     expect(page.get_by_role("link", name="Older")).to_have_count(0)
 
 
+@pytest.mark.long
 def test_filters_and_search_go_through_all_of_them(many: Many, opened: Opened) -> None:
     page = opened(many.url)
     found = many.those(lambda one: one.symbol == "ETHUSDT")
@@ -109,6 +112,7 @@ def test_filters_and_search_go_through_all_of_them(many: Many, opened: Opened) -
     listed(page, [oldest])
 
 
+@pytest.mark.long
 def test_few_requests_are_made_whatever_is_stored(many: Many, opened: Opened) -> None:
     page = opened(many.url, "/nothing")
     urls = asked(page)

@@ -158,6 +158,7 @@ def connected(symbols: Sequence[str]) -> Callable[[Mapping[str, Live]], bool]:
 MANY = [f"S{number:02}USDT" for number in range(100)]
 
 
+@pytest.mark.long
 async def test_a_hundred_series_share_a_connection_and_change_it_without_a_gap(tmp_path: Path) -> None:
     specs = [
         SymbolSpec(symbol=name, base=name[:3], quote="USDT", listed_ms=NOW - 86_400_000, trades_a_minute=60)

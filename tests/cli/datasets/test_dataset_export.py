@@ -180,6 +180,7 @@ def test_the_manifest_tells_of_each_file_what_it_holds(days: Cli, tmp_path: Path
     assert f"not complete: load the rest with `streamforge load BTCUSDT {TYPE} 2024-08-02:2024-08-03" in text.err
 
 
+@pytest.mark.long
 def test_a_data_set_grows_by_what_is_new_and_keeps_what_is_gone_from_the_store(days: Cli, tmp_path: Path) -> None:
     folder = tmp_path / "set"
 

@@ -72,7 +72,8 @@ def assert_ended(days: Cli, folder: Path, wanted: dict[str, bytes]) -> None:
     assert files(folder) == wanted
 
 
-@pytest.mark.parametrize("every", [6, pytest.param(1, marks=pytest.mark.long)])
+@pytest.mark.long
+@pytest.mark.parametrize("every", [6, 1])
 def test_an_export_that_is_killed_between_any_two_changes_leaves_whole_files_and_is_ended_by_the_next(
     days: Cli, tmp_path: Path, every: int
 ) -> None:

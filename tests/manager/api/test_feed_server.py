@@ -10,6 +10,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import aiohttp
+import pytest
 
 from streamforge.manager.api.app import create_app
 from streamforge.manager.api.http_server import Server, serve
@@ -50,6 +51,7 @@ async def told_by(answer: aiohttp.ClientResponse, until: Any) -> list[Told]:
     return found
 
 
+@pytest.mark.long
 async def test_many_clients_get_all_changes_and_one_that_does_not_read_is_ended(service: MemoryService) -> None:
     workflows = [await started(service, time_range=f"2024-0{1 + n // 28}-{1 + n % 28:02d}") for n in range(WORKFLOWS)]
     async with server_of(service) as (server, context), aiohttp.ClientSession() as session:

@@ -14,15 +14,18 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pyarrow
 import pyarrow.parquet as parquet
 import pytest
 
 from streamforge.cli.command_errors import UsageProblem
+from streamforge.cli.datasets.parquet_part import Columns
 from streamforge.cli.stored_records import Reader
 from streamforge.cli.times import Times
 from streamforge.cli.writers import Destination, Format, destination, record_writer
 from streamforge_utils.model.kinds.candles import KIND
-from streamforge_utils.model.kinds.registry import kind_named
+from streamforge_utils.model.kinds.kind import RecordKind
+from streamforge_utils.model.kinds.registry import kind_named, kinds
 from tests.cleanenv import environment
 from tests.cli.support import (
     COLLECTION,
@@ -252,7 +255,7 @@ def test_a_format_that_is_not_clear_is_refused(
 
 
 def test_a_parquet_file_is_written_in_groups_of_bounded_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("streamforge.cli.writers.PARQUET_ROWS", 10)
+    monkeypatch.setattr("streamforge.cli.datasets.parquet_records.ROWS", 10)
     file = tmp_path / "a.parquet"
     with record_writer(Destination(form=Format.PARQUET, file=file, times=Times.TIMESTAMP)) as writer:
         writer.lines(b"".join(b'{"name":"a","value":%d.5}\n' % number for number in range(25)))
@@ -262,15 +265,54 @@ def test_a_parquet_file_is_written_in_groups_of_bounded_size(tmp_path: Path, mon
     assert writer.rows == 25
 
 
-def test_levels_of_an_order_book_are_text_in_a_parquet_file(tmp_path: Path) -> None:
-    kind, file = kind_named("depth"), tmp_path / "a.parquet"
-    document = kind.document(None, msgspec.json.encode(kind.example))[2]
-    with record_writer(Destination(form=Format.PARQUET, file=file, times=Times.TIMESTAMP)) as writer:
+@pytest.mark.parametrize("kind", list(kinds()), ids=lambda kind: kind.name)
+@pytest.mark.parametrize("known", [True, False], ids=["of a series", "of a collection"])
+def test_a_parquet_file_holds_every_field_of_every_kind(kind: RecordKind, known: bool, tmp_path: Path) -> None:
+    document, file = kind.document(None, msgspec.json.encode(kind.example))[2], tmp_path / "a.parquet"
+    columns = Columns(pyarrow, kind, Times.MS) if known else None
+    with record_writer(Destination(form=Format.PARQUET, file=file, times=Times.MS), columns=columns) as writer:
         writer.lines(document + b"\n")
+    assert parquet.read_table(file).to_pylist() == [msgspec.json.decode(document)]
+
+
+def test_a_record_without_what_is_optional_is_written(tmp_path: Path) -> None:
+    kind, file = kind_named("depth_interval"), tmp_path / "a.parquet"
+    example = msgspec.structs.replace(kind.example, anchor_id=None)
+    with record_writer(
+        Destination(form=Format.PARQUET, file=file, times=Times.MS), columns=Columns(pyarrow, kind, Times.MS)
+    ) as writer:
+        writer.lines(kind.document(None, msgspec.json.encode(example))[2] + b"\n")
     (row,) = parquet.read_table(file).to_pylist()
-    assert row["bids"] == "[[61837.63,3.78826],[61820.99,0.0]]"
-    assert row["last_update_id"] == 50093239224
+    assert (row["anchor_id"], row["messages"]) == (None, 100)
+
+
+def test_levels_of_an_order_book_are_lists_and_instants_are_instants(tmp_path: Path) -> None:
+    kind, file = kind_named("depth"), tmp_path / "a.parquet"
+    with record_writer(Destination(form=Format.PARQUET, file=file, times=Times.TIMESTAMP)) as writer:
+        writer.lines(kind.document(None, msgspec.json.encode(kind.example))[2] + b"\n")
+    (row,) = parquet.read_table(file).to_pylist()
+    assert row["bids"] == [[61837.63, 3.78826], [61820.99, 0.0]]
     assert row["event_time"] == datetime(2024, 8, 8, 23, 54, 15, 408000, tzinfo=UTC)
+
+
+def test_of_documents_of_any_fields_every_field_is_in_a_parquet_file(tmp_path: Path) -> None:
+    file = tmp_path / "a.parquet"
+    documents: list[dict[str, Any]] = [
+        {"_key": "a", "n": 1, "odd": 1, "large": 2**63, "both": 2**53 + 1},
+        {"_key": "b", "n": 2, "odd": "one", "both": 0.5, "paid": True, "total": 9.5, "items": [{"id": 1}]},
+        {"_key": "c", "n": None, "total": 3, "items": "none"},
+    ]
+    with record_writer(Destination(form=Format.PARQUET, file=file, times=Times.TIMESTAMP)) as writer:
+        for one in documents:
+            writer.lines(msgspec.json.encode(one) + b"\n")
+    assert parquet.read_table(file).to_pylist() == [
+        {"_key": "a", "n": 1, "odd": "1", "large": "9223372036854775808", "both": "9007199254740993"}
+        | dict.fromkeys(("paid", "total", "items")),
+        {"_key": "b", "n": 2, "odd": "one", "large": None, "both": "0.5", "paid": True, "total": 9.5}
+        | {"items": '[{"id":1}]'},
+        {"_key": "c", "total": 3.0, "items": "none"} | dict.fromkeys(("n", "odd", "large", "both", "paid")),
+    ]
+    assert list(tmp_path.iterdir()) == [file]
 
 
 def test_records_that_are_not_what_coverage_has_proven_are_an_error(

@@ -6,11 +6,11 @@ import gzip
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol, get_type_hints
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Protocol
 
 import msgspec
 
@@ -18,10 +18,7 @@ from streamforge.cli.command_errors import CliError, UsageProblem
 from streamforge.cli.times import Times
 
 if TYPE_CHECKING:
-    import pyarrow
-
     from streamforge.cli.datasets.parquet_part import Columns
-    from streamforge_utils.model.kinds.kind import RecordKind
 
 STDOUT: Final = Path("-")
 
@@ -125,10 +122,6 @@ def named_times(text: str | None, form: Format) -> Times:
     return Times(text.lower())
 
 
-PARQUET_ROWS = 50_000
-"""Rows of a row group: some 10 MB in memory."""
-
-
 @contextmanager
 def record_writer(to: Destination, collection: str = "", *, columns: Columns | None = None) -> Iterator[RecordWriter]:
     """A writer to a file, which then appears whole or stays what it was, or to stdout. Raises CliError.
@@ -143,12 +136,15 @@ def record_writer(to: Destination, collection: str = "", *, columns: Columns | N
         return
     if to.form is Format.PARQUET:
         from streamforge.cli.datasets.parquet_part import ParquetPart
+        from streamforge.cli.datasets.parquet_records import ParquetRecords
 
         arrow = import_pyarrow()
         with _replacing(to.file) as draft:
             try:
-                writer = (
-                    _Parquet(draft, arrow, to.times, collection) if columns is None else ParquetPart(draft, columns)
+                writer: ParquetPart | ParquetRecords = (
+                    ParquetRecords(draft, arrow, to.times, collection)
+                    if columns is None
+                    else ParquetPart(draft, columns)
                 )
                 try:
                     yield writer
@@ -218,79 +214,6 @@ class _Lines:
     def lines(self, piece: bytes) -> None:
         self._file.write(piece)
         self.rows += piece.count(b"\n")
-
-
-class _Parquet:
-    def __init__(self, path: Path, arrow: Any, times: Times, collection: str) -> None:
-        self._path = path
-        self._collection = collection
-        self._arrow = arrow
-        self._times = times
-        self._records: list[dict[str, object]] = []
-        self._writer: pyarrow.parquet.ParquetWriter | None = None
-        self._schema: pyarrow.Schema | None = None
-        self.rows = 0
-        self._decode = msgspec.json.Decoder(dict[str, object]).decode
-
-    def lines(self, piece: bytes) -> None:
-        for line in piece.splitlines():
-            self._records.append(self._decode(line))
-            self.rows += 1
-            if len(self._records) >= PARQUET_ROWS:
-                self._flush()
-
-    def header(self, line: bytes) -> None:
-        raise AssertionError("a Parquet file is made from JSON lines")
-
-    def close(self) -> None:
-        if self._records or self._writer is None:
-            self._flush()
-        self.abandon()
-
-    def abandon(self) -> None:
-        """Let go of the file with what is in it."""
-        writer, self._writer = self._writer, None
-        if writer is not None:
-            writer.close()
-
-    def _kind(self) -> RecordKind | None:
-        from streamforge_utils.model.kinds.registry import kind_of_collection, kind_of_fields
-
-        return kind_of_fields(self._records[0].keys()) if self._records else kind_of_collection(self._collection)
-
-    def _flush(self) -> None:
-        import pyarrow.parquet
-
-        if self._schema is None:
-            self._schema = _schema(self._arrow, self._kind(), self._records[:1], self._times)
-            self._writer = pyarrow.parquet.ParquetWriter(self._path, self._schema, compression="zstd")
-        assert self._writer is not None  # noqa: S101 - made with the schema
-        columns = {name: [record.get(name) for record in self._records] for name in self._schema.names}
-        for name, values in columns.items():
-            if isinstance(values[0] if values else None, list | dict):
-                columns[name] = [msgspec.json.encode(value).decode() for value in values]
-        self._writer.write_table(self._arrow.table(columns, schema=self._schema))
-        self._records.clear()
-
-
-def _schema(arrow: Any, kind: RecordKind | None, records: Sequence[dict[str, object]], times: Times) -> Any:
-    """Columns as the kind has them, or the first record: text, 64-bit integers, doubles.
-
-    The instants of a kind's records are timestamps if `times` says so.
-    """
-    kinds: dict[str, Any] = {}
-    instants: tuple[str, ...] = ()
-    if kind is not None:
-        hints = get_type_hints(kind.stored)
-        kinds = {name: hints[name] for name in kind.columns}
-        instants = kind.times if times is Times.TIMESTAMP else ()
-    for record in records if kind is None else ():
-        kinds = {name: type(value) for name, value in record.items()}
-    types = {str: arrow.string(), int: arrow.int64(), float: arrow.float64(), bool: arrow.bool_()}
-    timestamp = arrow.timestamp("ms", tz="UTC")
-    return arrow.schema(
-        [(name, timestamp if name in instants else types.get(kind, arrow.string())) for name, kind in kinds.items()]
-    )
 
 
 def import_pyarrow() -> Any:

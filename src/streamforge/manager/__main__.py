@@ -10,6 +10,10 @@ from collections.abc import Sequence
 from contextlib import closing
 from typing import Any
 
+# First, as it imports structlog without rich: a tenth of the start.
+from streamforge_utils.runtime import logs  # noqa: F401
+
+# isort: split
 import structlog
 
 from streamforge.manager.api.tokens import Tokens

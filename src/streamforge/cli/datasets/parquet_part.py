@@ -6,7 +6,8 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, BinaryIO, get_type_hints
+from types import NoneType
+from typing import Any, BinaryIO, get_args, get_origin, get_type_hints
 
 from streamforge.cli.command_errors import CliError
 from streamforge.cli.times import Times
@@ -39,8 +40,9 @@ class Columns:
         self.arrow, self.kind = arrow, kind
         hints = get_type_hints(kind.stored)
         python = {name: hints[name] for name in kind.columns} | dict(more or {})
-        types = {str: arrow.string(), int: arrow.int64(), float: arrow.float64(), bool: arrow.bool_()}
-        as_read = {name: types.get(one, arrow.string()) for name, one in python.items()}
+        as_read = {name: _type_of(arrow, one) for name, one in python.items()}
+        self.optional = frozenset(name for name, one in python.items() if NoneType in get_args(one))
+        """Those that a record may have no value of."""
         self.read = arrow.schema(list(as_read.items()))
         """As the JSON lines have them."""
         instants = kind.times if times is Times.TIMESTAMP else ()
@@ -52,6 +54,16 @@ class Columns:
     def described(self) -> dict[str, str]:
         """Names and types, as a manifest has them."""
         return {field.name: str(field.type) for field in self.written}
+
+
+def _type_of(arrow: Any, python: Any) -> Any:
+    """The type of a column: levels of an order book are lists of lists, texts from a choice are texts."""
+    if get_origin(python) in (list, tuple):
+        return arrow.list_(_type_of(arrow, get_args(python)[0]))
+    if NoneType in get_args(python):
+        return _type_of(arrow, next(one for one in get_args(python) if one is not NoneType))
+    types = {int: arrow.int64(), float: arrow.float64(), bool: arrow.bool_()}
+    return types.get(python, arrow.string())
 
 
 class ParquetPart:
@@ -140,7 +152,7 @@ class ParquetPart:
         except self._arrow.ArrowInvalid as error:
             raise CliError(f"the records are not those of {self._columns.kind.name}: {error}") from error
         for name in table.schema.names:
-            if table.column(name).null_count:
+            if name not in self._columns.optional and table.column(name).null_count:
                 raise CliError(f"a record of {self._columns.kind.name} has no {name}: nothing of this part is written")
         self._check_order(table.column(self._columns.kind.position))
         table = table.select(self._columns.written.names).cast(self._columns.written)

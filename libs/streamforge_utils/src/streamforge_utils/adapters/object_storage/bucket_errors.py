@@ -48,8 +48,14 @@ _SILENT = {
 
 
 def is_missing_object(error: Exception) -> bool:
-    """Whether an object is missing; an answer without content does not tell it from a missing bucket."""
-    return isinstance(error, FileNotFoundError) and "NoSuchBucket" not in str(error)
+    """Whether an object is missing; an answer without content does not tell it from a missing bucket.
+
+    What else answers 404 is no S3 server, such as a proxy whose server is gone, or speaks of something else.
+    """
+    if not isinstance(error, FileNotFoundError):
+        return False
+    code = _CODE.search(str(error))
+    return code[1] == "NoSuchKey" if code else "<" not in str(error)
 
 
 def problem_of(error: Exception, what: str) -> StreamForgeError:
@@ -74,6 +80,8 @@ def problem_of(error: Exception, what: str) -> StreamForgeError:
             return PermanentError(f"{what}: {said}")
     if number:
         shown = f"{number} {named}".strip()
+        if number == 404:
+            return RetryableError(f"{what}: the server answered {shown}: try again, and {_ADDRESS}")
         if number < 500 and number not in (408, 409, 429):
             return PermanentError(f"{what}: the server refuses it ({shown}): {_ADDRESS}")
         return RetryableError(f"{what}: the server answered {shown}: try again, and see its log")

@@ -117,9 +117,11 @@ class ObjectBucket:
             if expected:
                 raise conflict(f"object {name} in {self._place}") from None
             await self._require_bucket()
-            stamp = (-1, -1)  # it is the source that is gone
-        if isinstance(content, Path) and stamp != _stamp(content):
-            raise RetryableError(f"{content} changed while it was stored: store it again once it is whole")
+            _require_unchanged(content, stamp)
+            raise RetryableError(
+                f"object {name} in {self._place} is not stored: the server answered that it is not there; try again"
+            ) from None
+        _require_unchanged(content, stamp)
         found = await self.head(name)
         # It may have been replaced or deleted already.
         modified_ms = time.time_ns() // 1_000_000 if found is None else found.modified_ms
@@ -313,6 +315,11 @@ def _read(content: bytes | Path) -> tuple[str, int, tuple[int, int]]:
     except OSError as error:
         raise InvalidInput("content", f"{content} cannot be read ({error.strerror}): store another file") from error
     return digest, found.st_size, (found.st_size, found.st_mtime_ns)
+
+
+def _require_unchanged(content: bytes | Path, stamp: tuple[int, int]) -> None:
+    if isinstance(content, Path) and stamp != _stamp(content):
+        raise RetryableError(f"{content} changed while it was stored: store it again once it is whole")
 
 
 def _stamp(path: Path) -> tuple[int, int]:

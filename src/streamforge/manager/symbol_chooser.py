@@ -41,7 +41,7 @@ class Chooser:
         known = {one.symbol for one in listed}
         archived, silence, live = set[str](), "", is_live_type(type_name)
         if not live and any(is_pattern(word) or check_symbol(word) not in known for word in asked):
-            archived, silence = await self._archived(type_name)
+            archived, silence = await self.archived(type_name)
         gone = [SymbolInfo(symbol=one, status=ARCHIVED) for one in sorted(archived - known)]
         if source is SourceChoice.REST:
             patterns = [word.upper() for word in asked if is_pattern(word)]
@@ -58,7 +58,7 @@ class Chooser:
             raise InvalidInput(error.field, text, code=error.code) from error
         return msgspec.structs.replace(chosen, left_out=left_out, silence=silence)
 
-    async def _archived(self, type_name: str) -> tuple[set[str], str]:
+    async def archived(self, type_name: str) -> tuple[set[str], str]:
         """The symbols that the archive has, or none and why it is not known soon."""
         archive = self._deps.archive
         if archive is None:

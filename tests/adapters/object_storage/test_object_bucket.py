@@ -16,7 +16,9 @@ from streamforge_utils.ports.object_store import NoObject
 PAGE = "<html><body>default backend - 404</body></html>"
 NO_KEY = "<?xml version='1.0'?><Error><Code>NoSuchKey</Code><Message>m</Message></Error>"
 NO_UPLOAD = "<?xml version='1.0'?><Error><Code>NoSuchUpload</Code><Message>m</Message></Error>"
-NONE_LISTED = "<ListBucketResult><Name>b</Name><KeyCount>0</KeyCount><IsTruncated>false</IsTruncated></ListBucketResult>"
+NONE_LISTED = (
+    "<ListBucketResult><Name>b</Name><KeyCount>0</KeyCount><IsTruncated>false</IsTruncated></ListBucketResult>"
+)
 UPLOAD = "<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>"
 
 
@@ -71,7 +73,7 @@ async def test_what_a_server_answers_with_404_is_not_stored(
     content = bytes(size)
     file = tmp_path / "content"
     file.write_bytes(content)
-    with pytest.raises(RetryableError, match="object a .*(try again|answered)"):
+    with pytest.raises(RetryableError, match=r"object a .*(try again|answered)"):
         await bucket.put("a", file if of_file else content)
 
 

@@ -12,6 +12,7 @@ from streamforge.manager.schedule import Definition, Run, Schedule
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.kinds.candles import Interval
+from streamforge_utils.ports.archive import Archive
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.scriptedexchange import ScriptedExchange
 from tests.manager.execution.world import exchange_of
@@ -31,10 +32,10 @@ class Rig:
     """A manager with a schedule. writes: of states so far; dies: at this one; made_first: after it was made.
     ends_between: before a new manager fires, the workflows of the one before have ended, so that none can be joined."""
 
-    def __init__(self, policy: Policy | None = None) -> None:
+    def __init__(self, policy: Policy | None = None, archive: Archive | None = None) -> None:
         exchange = ScriptedExchange(Interval.M1, (), now_ms=START_MS)
         self.clock = ManualClock(START_MS)
-        self.world = World(clock=self.clock, exchange=exchange, policy=policy or Policy())
+        self.world = World(clock=self.clock, exchange=exchange, policy=policy or Policy(), archive=archive)
         self.writes, self.dies, self.made_first, self.dead = 0, 0, False, False
         self.ends_between = False
         store = self.world.store

@@ -22,6 +22,7 @@ from streamforge.manager.workflow import Failure, Status
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.series import Series
+from tests.doubles.memoryarchive import MemoryArchive, published
 from tests.manager.execution.schedule_rig import HOUR, LAST, START_MS, SYMBOLS, Dead, rig_of
 from tests.manager.execution.world import exchange_of
 from tests.manager.support import DAY_MS, DAY_START, HOUR_MS, MINUTE_MS, replace
@@ -346,6 +347,21 @@ async def test_a_pattern_is_read_anew_by_each_run_and_takes_in_what_is_delisted(
     await rig.end()
     await rig.turn()
     assert [one.symbol for one in (await rig.runs())[-1].loads] == ["ETHUSDT"]
+
+
+async def test_a_pattern_takes_in_what_only_the_archive_has_and_waits_until_that_is_known() -> None:
+    archive = MemoryArchive([published("2024-03", symbol="GONEUSDT"), published("2024-03", symbol="GONEBTC")])
+    rig = await rig_of(replace(HOUR, symbols=("*USDT",)), archive=archive)
+    exchange = exchange_of(rig.world)
+    exchange.listed = [replace(exchange.listed[0], symbol="BTCUSDT")]
+    archive.failing = RetryableError("HTTP 503")
+    await rig.later(30 * MINUTE_MS)
+    await rig.turn()
+    assert "only the archive has is not known: HTTP 503" in str((await rig.world.manager.schedules.get("s")).waiting)
+    assert await rig.workflows() == []
+    archive.failing = None
+    await rig.turn()
+    assert {one.symbol for one in await rig.workflows()} == {"BTCUSDT", "GONEUSDT"}
 
 
 async def test_a_run_of_very_many_symbols_keeps_those_that_failed() -> None:

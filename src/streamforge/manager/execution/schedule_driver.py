@@ -15,6 +15,7 @@ import msgspec
 import structlog
 
 from streamforge.manager.actor import acting
+from streamforge.manager.archived_symbols import ARCHIVED
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.model_requests import NothingToScore
 from streamforge.manager.persistence.change_notes import SCHEDULE
@@ -33,10 +34,13 @@ from streamforge.manager.schedule import (
     overdue_ms,
 )
 from streamforge.manager.service import KeyReused, NotFound, NotNow, Started, StartRequest, UpToDate
+from streamforge.manager.symbol_chooser import Chooser
 from streamforge.manager.symbol_selection import is_pattern
 from streamforge.manager.symbols import fitting
 from streamforge.manager.workflow import Status
 from streamforge_utils.model.errors import ConfigError, ConflictError, PermanentError, RetryableError, StreamForgeError
+from streamforge_utils.model.kinds.registry import is_live_type
+from streamforge_utils.ports.exchange import SymbolInfo
 from streamforge_utils.ports.retry import backoff_s
 
 _replace = msgspec.structs.replace
@@ -168,12 +172,9 @@ class ScheduleDriver:
         return changed
 
     async def _chosen(self, schedule: Schedule, run: Run, now_ms: int) -> Run:
-        """The run with the symbols that its patterns fit now, those that are delisted among them."""
-        try:
-            async with asyncio.timeout(self.LIST_WITHIN_S):
-                listed = await self._deps.exchange.symbols()
-        except (StreamForgeError, TimeoutError) as error:
-            reason = f"the exchange does not list its symbols: {str(error) or 'no answer in time'}"
+        """The run with the symbols that its patterns fit now, those that only the archive still has among them."""
+        listed, reason = await self._listed(run.definition.type)
+        if reason:
             if now_ms - run.begun_ms > self.GIVE_UP_MS:
                 self._waits_no_more(schedule)
                 return run.failed(reason, now_ms)
@@ -189,6 +190,20 @@ class ScheduleDriver:
             return run.failed(f"its patterns fit {len(symbols)} symbols: 1 to {MOST_SYMBOLS} are possible", now_ms)
         chosen: Run = _replace(run, chosen=tuple(symbols))
         return chosen
+
+    async def _listed(self, type_name: str) -> tuple[Sequence[SymbolInfo], str]:
+        """What exchange and archive have; or why that is not known now."""
+        exchange = self._deps.exchange
+        try:
+            async with asyncio.timeout(self.LIST_WITHIN_S):
+                listed = await exchange.symbols()
+        except (StreamForgeError, TimeoutError) as error:
+            return (), f"the exchange does not list its symbols: {str(error) or 'no answer in time'}"
+        if is_live_type(type_name):
+            return listed, ""
+        archived, silence = await Chooser(self._deps, exchange.symbols).archived(type_name)
+        gone = archived - {one.symbol for one in listed}
+        return [*listed, *(SymbolInfo(symbol=one, status=ARCHIVED) for one in sorted(gone))], silence
 
     async def _begun(self, schedule: Schedule, run: Run, symbol: str) -> Load | None:
         """What became of the request for a symbol; None: it could not be made at the moment."""

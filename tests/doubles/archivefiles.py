@@ -81,13 +81,21 @@ def trade(number: int, time_ms: int) -> bytes:
 
 
 def put_trades(
-    host: ArchiveHost, series: Series, date: str, ids: range, *, checksum: str | None = "", without: Sequence[int] = ()
+    host: ArchiveHost,
+    series: Series,
+    date: str,
+    ids: range,
+    *,
+    checksum: str | None = "",
+    without: Sequence[int] = (),
+    header: str = "",
 ) -> str:
-    """Publish trades spread over a day or a month; the path."""
+    """Publish trades spread over a day or a month; the path. header: the row before them; empty: none."""
     span = parse_time_range(date)
     step = (span.end_ms - span.start_ms) // max(1, len(ids))
     rows = (trade(one, span.start_ms + at * step) for at, one in enumerate(ids) if one not in without)
-    return put_rows(host, series, date, b"".join(rows), checksum)
+    before = f"{header}\n".encode() if header else b""
+    return put_rows(host, series, date, before + b"".join(rows), checksum)
 
 
 def day(text: str) -> TimeRange:

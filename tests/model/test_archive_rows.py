@@ -32,6 +32,7 @@ KLINE = (
     b"1722470400000,64628.01000000,64628.01000000,64592.00000000,64592.00000000,10.13279000,1722470459999,"
     b"654690.62154600,816,3.28471000,212232.36051530,0"
 )
+USDM = "open_time,open,high,low,close,volume,close_time,"
 SERIES = {"trades": "api_trades", "agg_trades": "api_agg_trades", "candles": "api_candles_1m"}
 
 
@@ -299,3 +300,34 @@ def test_aggregates_that_do_not_meet_across_a_seam_are_noticed() -> None:
     torn = with_column(meets, 4, b"14974899")
     torn = with_column(torn, 3, b"14974899")
     assert "begins with 14974899" in kind.break_between(first, read("api_agg_trades", torn).values[0])
+
+
+@pytest.mark.parametrize(
+    ("kind", "header"),
+    [
+        ("trades", "id,price,qty,quote_qty,time,is_buyer_maker"),
+        ("trades", "id,price,qty,quoteQty,time,isBuyerMaker,isBestMatch\r"),
+        ("trades", "Trade Id,Price,Quantity,Quote Qty,Time,Is Buyer Maker"),
+        ("agg_trades", "agg_trade_id,price,quantity,first_trade_id,last_trade_id,transact_time,is_buyer_maker"),
+        ("candles", USDM + "quote_volume,count,taker_buy_volume,taker_buy_quote_volume,ignore"),
+        ("candles", USDM + "quote_asset_volume,number_of_trades,taker_buy_base_asset_volume,"
+         "taker_buy_quote_asset_volume,ignore"),
+    ],
+)  # fmt: skip
+def test_a_header_of_the_columns_is_taken(kind: str, header: str) -> None:
+    files_of(series_of("BTCUSDT", SERIES[kind])).check_header(header.encode())
+
+
+@pytest.mark.parametrize(
+    ("kind", "header"),
+    [
+        ("trades", "id,qty,price,quote_qty,time,is_buyer_maker"),
+        ("trades", "id,price,qty,quote_qty,time"),
+        ("trades", "id,price,qty,quote_qty,time,is_buyer_maker,is_best_match,more"),
+        ("agg_trades", "id,price,qty,quote_qty,time,is_buyer_maker"),
+        ("candles", "high,low"),
+    ],
+)
+def test_a_header_of_other_columns_is_refused(kind: str, header: str) -> None:
+    with pytest.raises(MalformedPage, match="names other columns than"):
+        files_of(series_of("BTCUSDT", SERIES[kind])).check_header(header.encode())

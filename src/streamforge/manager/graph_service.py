@@ -62,6 +62,7 @@ class GraphService:
         self._inputs.require_packages(checked.step)
         symbols = await self._inputs.symbols(request.symbols, request.batch, checked.type)
         await self._require_own(checked.graph)
+        self._require_alike(checked.graph, checked.definition.id)
         known_graph = await self._deps.graphs.get(checked.graph)
         if known_graph is not None and known_graph.definition_id != checked.definition.id:
             raise InvalidInput(
@@ -79,6 +80,17 @@ class GraphService:
             return workflow_of_graph(checked, symbols, batch, code=code, now_ms=self._deps.clock.now_ms())
 
         return await self._admission.start_draft(draft, request, idempotency_key)
+
+    def _require_alike(self, graph: str, definition_id: str) -> None:
+        """Raises InvalidInput where a workflow makes a graph of that name by another definition."""
+        for stored in self._deps.workflows.live.values():
+            made = stored.workflow.graph
+            if made is not None and made.graph == graph and made.definition.id != definition_id:
+                raise InvalidInput(
+                    "graph",
+                    f"workflow {stored.workflow.queue_id} makes graph {graph} by another definition, and its snapshots "
+                    "would lie among these: give this one another name, or stop that workflow and remove its graph",
+                )
 
     async def _require_own(self, graph: str) -> None:
         """Raises InvalidInput where a collection of the graph's names holds a series: nothing else may lie there."""
@@ -172,25 +184,29 @@ class GraphService:
         ]
 
     async def remove(self, graph: str) -> int:
-        """Remove a graph: its documents, edges and objects; returns how many objects there were.
+        """Remove a graph: its documents, edges and objects, though it was not finished, or its removal was not.
 
-        Raises NotFound, NotNow (a workflow makes it), or InvalidInput (a series lies in a collection of its names).
+        Returns how many objects there were. Raises NotFound, NotNow (a workflow makes it), or InvalidInput (a series
+        lies in a collection of its names).
         """
-        known, objects = await self._known(graph), self._deps.objects
+        known, objects = await self._deps.graphs.get(check_graph_name(graph)), self._deps.objects
+        names = [] if objects is None else [one.name async for one in objects.list(f"graphs/{graph}/")]
+        if known is None and not names and not await self._deps.store.keys(f"{graph}_snapshots", limit=1):
+            raise await nothing_known(self._deps.graphs, "graph", graph)
         for stored in self._deps.workflows.live.values():
             if stored.workflow.graph is not None and stored.workflow.graph.graph == graph:
                 raise NotNow(f"workflow {stored.workflow.queue_id} makes graph {graph}: stop it first")
         await self._require_own(graph)  # a load may have been given such a name since
-        await self._deps.graphs.remove(known.graph)  # first: a graph that is known is whole
-        for name in collections_of(graph):
-            await self._deps.store.drop(name)
-        removed = 0
+        if known is not None:
+            await self._deps.graphs.remove(graph)  # first: a graph that is known is whole
         if objects is not None:
-            names = [one.name async for one in objects.list(f"graphs/{graph}/")]
-            await objects.delete(names)
-            removed = len(names)
+            # What names files goes before them: a part that is named is there.
+            await objects.delete([name for name in names if name.endswith(".json")])
+            await objects.delete([name for name in names if not name.endswith(".json")])
+        for name in reversed(collections_of(graph)):  # snapshots last: by them it is known that something is left
+            await self._deps.store.drop(name)
         log_request("remove", graph)
-        return removed
+        return len(names)
 
 
 def _symbol_of(node: str) -> str:

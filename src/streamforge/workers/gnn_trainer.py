@@ -157,13 +157,16 @@ class _Training:
         return model_manifest.manifest_name(self._order.name, self._run_id)
 
     async def _is_published(self) -> bool:
-        """Whether this run is there, with all that its manifest names."""
-        if await self._ctx.objects.head(self._manifest) is None:
+        """Whether this run is there, with all that its manifest names as it says."""
+        try:
+            manifest = model_manifest.read_model_manifest(await self._content(self._manifest), self._manifest)
+        except (NoObject, DamagedObject):
             return False
-        text = await self._content(self._manifest)
-        manifest = model_manifest.read_model_manifest(text, self._manifest)
-        heads = [await self._ctx.objects.head(one.name) for one in manifest.files.values()]
-        return None not in heads
+        for file in manifest.files.values():
+            found = await self._ctx.objects.head(file.name)
+            if found is None or (found.size, found.sha256 or file.sha256) != (file.size, file.sha256):
+                return False
+        return True
 
     async def _content(self, name: str) -> bytes:
         return b"".join([block async for block in self._ctx.objects.get(name)])

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 
 from streamforge.analytics.packages import require
+from streamforge_utils.ports.object_store import DamagedObject, ObjectInfo
 from streamforge_utils.runtime.context import Context
 from streamforge_utils.runtime.worker_definition import Definition, Role, Use
 
@@ -96,10 +97,19 @@ class _PatientObjects:
             await self._ctx.put_object(name, content, patience_s=PATIENCE_S)
 
     async def get(self, name: str) -> AsyncIterator[bytes]:
-        async def whole() -> bytes:
-            return b"".join([block async for block in self._ctx.objects.get(name)])
+        async def whole() -> bytes | DamagedObject:
+            try:
+                return b"".join([block async for block in self._ctx.objects.get(name)])
+            except DamagedObject as error:
+                return error  # trying it again does not help
 
-        yield await self._ctx.with_objects(whole, patience_s=PATIENCE_S)
+        found = await self._ctx.with_objects(whole, patience_s=PATIENCE_S)
+        if isinstance(found, DamagedObject):
+            raise found
+        yield found
+
+    async def head(self, name: str) -> ObjectInfo | None:
+        return await self._ctx.with_objects(partial(self._ctx.objects.head, name), patience_s=PATIENCE_S)
 
 
 class _Keeper:

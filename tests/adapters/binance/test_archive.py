@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import re
 import resource
+import zipfile
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 from aiohttp import web
 
 from streamforge_utils.model.errors import ConfigError, RetryableError
+from streamforge_utils.model.kinds.candles import KIND
 from streamforge_utils.model.kinds.paging import ById
 from streamforge_utils.model.kinds.registry import kind_of
 from streamforge_utils.model.series import Series
@@ -67,6 +70,21 @@ async def test_a_recorded_file_is_read(
     assert len(ids_of(pages)) == count
     documents = [kind_of(series).document(k, v) for p in pages for k, v in zip(p.keys, p.values, strict=True)]
     assert {version for _, version, _ in documents} == {round(PUBLISHED.timestamp() * 1000)}
+    with zipfile.ZipFile(recorded) as zipped:
+        lines = zipped.read(zipped.namelist()[0]).decode().splitlines()
+    rows = [line.split(",") for line in lines if line[0].isdigit()]
+    columns = KIND.columns[2:]
+    found = [msgspec.json.decode(body) for _, _, body in documents]
+    assert [[one[name] for name in columns] for one in found] == [[float(cell) for cell in row[:11]] for row in rows]
+    await archive.close()
+
+
+async def test_a_file_whose_header_names_other_columns_is_refused(host: ArchiveHost, tmp_path: Path) -> None:
+    """Two columns that have changed their places pass for each other: both are decimal numbers."""
+    path = put_trades(host, TRADES, DAY, IDS, header="id,qty,price,quote_qty,time,is_buyer_maker")
+    archive = archive_of(host, tmp_path)
+    with pytest.raises(FileRefused, match=f"{path}.*header 'id,qty,price,.*' names other columns than id, price, "):
+        await records(archive, await verified(archive))
     await archive.close()
 
 

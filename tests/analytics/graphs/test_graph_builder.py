@@ -59,6 +59,11 @@ class Objects:
             raise NoObject(name)
         yield self.content[name]
 
+    async def head(self, name: str) -> ObjectInfo | None:
+        self._call()
+        content = self.content.get(name)
+        return None if content is None else ObjectInfo(name=name, size=len(content), modified_ms=0)
+
 
 class Work:
     """Runs of graph-builder over the same objects. kept: what was stored as documents, by moment."""
@@ -188,6 +193,19 @@ def test_a_part_that_cannot_be_read_is_made_again(market: Market) -> None:
     damaged = next(name for name in work.objects.content if name.endswith(".json") and "2024-01-04" in name)
     work.objects.content[damaged] = b'{"name": "2024'
     assert work.build(market) == expected
+    assert len(work.made) == 4
+
+
+@pytest.mark.parametrize("content", [None, b"PAR1"], ids=["gone", "cut off"])
+def test_a_part_whose_file_is_not_whole_is_made_again(market: Market, content: bytes | None) -> None:
+    work = Work()
+    expected = work.build(market)
+    name = next(name for name in work.objects.content if name.endswith("-edges.parquet") and "2024-01-04" in name)
+    whole = work.objects.content.pop(name)
+    if content is not None:
+        work.objects.content[name] = content
+    assert work.build(market) == expected
+    assert work.objects.content[name] == whole
     assert len(work.made) == 4
 
 

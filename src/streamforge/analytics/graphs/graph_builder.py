@@ -15,7 +15,7 @@ from streamforge.analytics.graphs.manifest import GraphFile, GraphManifest, Part
 from streamforge.analytics.graphs.panel import Panel
 from streamforge.analytics.graphs.partitions import Partition, partition_id, partitions
 from streamforge.analytics.graphs.snapshot import Snapshot, SnapshotBuilder
-from streamforge_utils.ports.object_store import NoObject
+from streamforge_utils.ports.object_store import DamagedObject, NoObject, ObjectInfo
 
 Keep = Callable[[Sequence[Snapshot]], Awaitable[None]]
 """Stores the snapshots of a part; doing it twice leaves the same as once."""
@@ -30,6 +30,8 @@ class Objects(Protocol):
     async def put(self, name: str, content: bytes, /) -> Any: ...
 
     def get(self, name: str, /) -> AsyncIterator[bytes]: ...
+
+    async def head(self, name: str, /) -> ObjectInfo | None: ...
 
 
 class GraphBuilder:
@@ -69,7 +71,7 @@ class GraphBuilder:
         own_id = await asyncio.to_thread(partition_id, self._definition, partition, panel)
         place = f"graphs/{self._name}/parts/{partition.name}-{own_id[:_ID_LENGTH]}"
         known = await self._known(f"{place}.json")
-        if known is not None and known.id == own_id:
+        if known is not None and known.id == own_id and await self._is_whole(known):
             # Its files are as they were; documents may be gone, or of other bars that were there in between.
             if not await self._holds(partition.times, known.hashes):
                 await self._keep(await asyncio.to_thread(self._again, partition, panel))
@@ -116,5 +118,13 @@ class GraphBuilder:
         try:
             text = b"".join([block async for block in self._objects.get(name)])
             return msgspec.json.decode(text, type=PartitionEntry)
-        except (NoObject, msgspec.MsgspecError, UnicodeDecodeError):
+        except (NoObject, DamagedObject, msgspec.MsgspecError, UnicodeDecodeError):
             return None
+
+    async def _is_whole(self, entry: PartitionEntry) -> bool:
+        """Whether the files of a part are there as they were made."""
+        for file in entry.files.values():
+            found = await self._objects.head(file.name)
+            if found is None or (found.size, found.sha256 or file.sha256) != (file.size, file.sha256):
+                return False
+        return True

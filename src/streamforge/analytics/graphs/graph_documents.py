@@ -51,15 +51,25 @@ class GraphDocuments:
         raises; done again it leaves the same. Many at once cost a store much less than one after the other.
         """
         by_key = {snapshot_key(one.time_ms): one for one in snapshots}
-        known = {
-            one.key: msgspec.json.decode(one.body, type=_Known) for one in await store.fetch(self.snapshots, [*by_key])
-        }
+        found = await store.fetch(self.snapshots, [*by_key, *map(_mark_key, by_key)])
+        known = {one.key: msgspec.json.decode(one.body, type=_Known) for one in found}
+        marks = [key for key in map(_mark_key, by_key) if key in known]
         fresh = {key: one for key, one in by_key.items() if key not in known or known[key].sha256 != one.sha256}
         if not fresh:
+            await store.delete_keys(self.snapshots, marks)
             return
-        await store.delete_keys(self.snapshots, [*fresh])
         # Another attempt, of other bars, may have ended before it stored its snapshot.
-        symbols = {*self._symbols, *(symbol for key in fresh if key in known for symbol in known[key].symbols)}
+        left = {
+            symbol for key in fresh for one in (key, _mark_key(key)) if one in known for symbol in known[one].symbols
+        }
+        symbols = self._symbols | left
+        if left:
+            # Else nobody knew of whom nodes are left, were this one to end before it has removed them.
+            newest = max(version, *(1 + one.version for one in found))
+            body = msgspec.json.encode(_Known(symbols=sorted(left)))
+            marks = [*map(_mark_key, fresh)]
+            await _stored(store, self.snapshots, [Document(key, newest, body) for key in marks])
+        await store.delete_keys(self.snapshots, [*fresh])
         keys = [node_key(symbol, one.time_ms) for symbol in sorted(symbols) for one in fresh.values()]
         kept = {node_key(symbol, one.time_ms) for one in fresh.values() for symbol in one.symbols}
         for some in _parts(keys):
@@ -73,6 +83,7 @@ class GraphDocuments:
         while some_edges := list(islice(edges, _EDGES_AT_ONCE)):
             await store.link(self.edges, some_edges)
         await _stored(store, self.snapshots, [_snapshot_document(one, version) for one in fresh.values()])
+        await store.delete_keys(self.snapshots, marks)
 
     def _node_documents(self, snapshot: Snapshot, version: int) -> list[Document]:
         features = [[value if isfinite(value) else None for value in column.tolist()] for column in snapshot.features.T]
@@ -97,6 +108,11 @@ class _Known(msgspec.Struct):
 def snapshot_key(time_ms: int) -> str:
     """The moment, with 13 digits: keys sort by it."""
     return f"{time_ms:013}"
+
+
+def _mark_key(key: str) -> str:
+    """Of the document that names the coins of a moment which is made again; behind those of all moments."""
+    return f"again-{key}"
 
 
 def _parts(items: Sequence[T]) -> Iterator[Sequence[T]]:

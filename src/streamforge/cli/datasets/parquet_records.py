@@ -25,8 +25,8 @@ _EXACT = 2**53
 class ParquetRecords:
     """Writes documents: every field of any of them is a column, null where a document lacks it.
 
-    A field of whole numbers alone, of numbers, of truth values or of text has the type of these. Any other is text, which
-    is JSON where a value is no text. Which fields there are is known at the end: until then the documents lie in a file
+    A field of whole numbers alone, of numbers, of truth values or of text has the type of these. Any other is text, and
+    JSON where a value is none. Which fields there are is known at the end: until then the documents lie in a file
     without a name, on the same disk.
     """
 

@@ -8,7 +8,7 @@ from streamforge.analytics.graphs.order import Made, made_name
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.errors import PermanentError
-from streamforge_utils.ports.object_store import NoObject, ObjectStore
+from streamforge_utils.ports.object_store import DamagedObject, NoObject, ObjectStore
 
 
 def objects_of(deps: Dependencies) -> ObjectStore:
@@ -32,5 +32,8 @@ async def made_by(objects: ObjectStore, workflow: Workflow) -> Made:
 
 
 async def content_of(objects: ObjectStore, name: str) -> bytes:
-    """All of an object. Raises NoObject, or RetryableError."""
-    return b"".join([block async for block in objects.get(name)])
+    """All of an object. Raises NoObject, PermanentError where it is damaged, or RetryableError."""
+    try:
+        return b"".join([block async for block in objects.get(name)])
+    except DamagedObject as error:
+        raise PermanentError(f"{error}, or retry the workflow, which makes it again") from error

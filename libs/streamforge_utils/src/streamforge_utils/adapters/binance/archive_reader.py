@@ -39,7 +39,7 @@ def read_pages(
     """
     files = archive_files(kind)
     last: tuple[int, bytes] | None = None
-    for rows in ZipMember(file, name).blocks(block):
+    for rows in ZipMember(file, name, files.check_header).blocks(block):
         try:
             page = files.read(rows, series, version)
         except MalformedPage as error:

@@ -32,7 +32,7 @@ def read_samples(
 
     Only blocks with such records are made into records. Raises FileRefused.
     """
-    member, most = ZipMember(file, name), most_of(kind)
+    member, most = ZipMember(file, name, archive_files(kind).check_header), most_of(kind)
     drawn = seed % max(1, member.size // block)
     taken: dict[Place, bytes] = {}
     before = rows = b""

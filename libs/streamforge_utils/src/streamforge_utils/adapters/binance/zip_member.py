@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import struct
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import IO, Any
 
+from streamforge_utils.model.kinds.paging import MalformedPage
 from streamforge_utils.ports.archive import FileRefused
 
 try:
@@ -43,11 +44,12 @@ _ENCRYPTED = 0x1
 class ZipMember:
     """The file `name` in a zip. Raises FileRefused if that is not all that there is, or can be no file of rows.
 
-    file: is read from, and left open.
+    file: is read from, and left open. check_header: is given a header row; raises MalformedPage.
     """
 
-    def __init__(self, file: IO[bytes], name: str) -> None:
+    def __init__(self, file: IO[bytes], name: str, check_header: Callable[[bytes], None] | None = None) -> None:
         self._file = file
+        self._check_header = check_header
         try:
             _check_directory(file)
             with zipfile.ZipFile(file) as archive:
@@ -74,10 +76,22 @@ class ZipMember:
             if len(rest) > _LONGEST_ROW:
                 raise FileRefused(f"it has a row of more than {_LONGEST_ROW} bytes: {rest[:80]!r}")
             if end:
-                yield from _rows(text[:end], first)
+                yield from self._rows(text[:end], first)
                 first = False
         if rest:
-            yield from _rows(rest + b"\n", first)
+            yield from self._rows(rest + b"\n", first)
+
+    def _rows(self, rows: bytes, first: bool) -> Iterator[bytes]:
+        """The rows, without the header that the first of them may be."""
+        if first and rows[:1].isalpha():
+            header, _, rows = rows.partition(b"\n")
+            try:
+                if self._check_header is not None:
+                    self._check_header(header)
+            except MalformedPage as error:
+                raise FileRefused(str(error)) from error
+        if rows:
+            yield rows
 
     def _parts(self, size: int) -> Iterator[bytes]:
         left, unpacked, crc = self._info.compress_size, 0, 0
@@ -127,14 +141,6 @@ class ZipMember:
         if self._file.read(name_length) != name:
             raise zipfile.BadZipFile("the file in it has two names")
         return self._info.header_offset + _LOCAL.size + int(name_length) + int(extra_length)
-
-
-def _rows(rows: bytes, first: bool) -> Iterator[bytes]:
-    """The rows, without the header that the first of them may be."""
-    if first and rows[:1].isalpha():
-        rows = rows[rows.index(b"\n") + 1 :]
-    if rows:
-        yield rows
 
 
 def _only_member(archive: zipfile.ZipFile, name: str) -> zipfile.ZipInfo:

@@ -25,6 +25,23 @@ _MS_DIGITS, _US_DIGITS = 13, 16
 _DIGITS = b"0123456789"
 _ONES = bytes.maketrans(_DIGITS, b"1" * 10)
 _TOO_LONG = b"1" * 21
+_ALSO = {
+    "qty": "quantity",
+    "tradeid": "id",
+    "aggtradeid": "id",
+    "transacttime": "time",
+    "firsttradeid": "firsttradesid",
+    "lasttradeid": "lasttradesid",
+    "count": "numberoftrades",
+    "quoteassetvolume": "quotevolume",
+    "takerbuyvolume": "takersvolume",
+    "takerbuybasevolume": "takersvolume",
+    "takerbuybaseassetvolume": "takersvolume",
+    "takerbuyquotevolume": "takersquotevolume",
+    "takerbuyquoteassetvolume": "takersquotevolume",
+    "ignore": "lastcolumn",
+}
+"""Other names of columns, as Binance's files and documents have them."""
 _decode_integers = msgspec.json.Decoder(list[int]).decode
 _skip = msgspec.json.Decoder(msgspec.Raw).decode
 
@@ -71,6 +88,14 @@ class RowForm:
         width = len(self._columns)
         return [split[number::width] for number in range(width - self._optional)]
 
+    def check_header(self, header: bytes) -> None:
+        """Raises MalformedPage where a header row names other columns, or in another order."""
+        found = [_plain(name.decode("utf-8", "replace")) for name in header.strip().split(b",")]
+        wanted = [_plain(name) for name, _ in self._columns]
+        if not len(wanted) - self._optional <= len(found) <= len(wanted) or found != wanted[: len(found)]:
+            names = ", ".join(name for name, _ in self._columns)
+            raise MalformedPage(f"its header {shown(header)} names other columns than {names}")
+
     def _alike(self, rows: bytes) -> Column | None:
         """The values of rows of numbers; None: they may be wrong. It takes less time than the expression.
 
@@ -104,6 +129,12 @@ class RowForm:
             for column, value, (_, form) in zip(columns, values, self._columns, strict=False):
                 column.append(value.lower() if form is TRUTH else value)
         return columns
+
+
+def _plain(name: str) -> str:
+    """The name of a column, however it is spelt."""
+    plain = "".join(filter(str.isalnum, name.lower()))
+    return _ALSO.get(plain, plain)
 
 
 def refuse(row: bytes, why: str) -> NoReturn:

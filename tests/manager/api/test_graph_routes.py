@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import httpx
@@ -9,9 +11,13 @@ import msgspec
 import pytest
 
 from streamforge.analytics.graphs.order import node_key
+from streamforge.manager.analyst_services import analyst_services
+from streamforge.manager.api.app import create_app
 from streamforge.manager.persistence.graph_store import KnownGraph
+from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
+from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.ports.store import Document, Edge
-from tests.manager.api.support import DAY_MS, START_MS, problem
+from tests.manager.api.support import DAY_MS, START_MS, client_of, problem
 from tests.manager.memory_service import MemoryService
 
 NEXT_MS = START_MS + DAY_MS
@@ -109,3 +115,34 @@ async def test_a_coin_or_a_graph_that_is_not_there_is_named(client: httpx.AsyncC
         body = problem(await client.get(f"/graphs/g/coins/{symbol}"), 404, "not-found")
         assert f"no stored snapshot of graph g has a coin {symbol}" in body["detail"]
     assert "did you mean g" in problem(await client.get("/graphs/gg/coins/AUSDT"), 404, "not-found")["detail"]
+
+
+class _Failing(ObjectFolder):
+    """Fails to delete a second time."""
+
+    deletions = 0
+
+    async def delete(self, names: Sequence[str]) -> None:
+        self.deletions += 1
+        if self.deletions == 2:
+            raise RetryableError("the store of objects is away")
+        await super().delete(names)
+
+
+async def test_a_removal_that_was_cut_short_is_gone_on_with_and_leaves_no_part_that_names_what_is_gone(
+    service: MemoryService, tmp_path: Path
+) -> None:
+    objects = _Failing(tmp_path)
+    deps = msgspec.structs.replace(service.world.deps, objects=objects)
+    service.graphs, _ = analyst_services(deps, service._starting, service.batches)
+    for name in ("1/manifest.json", "parts/2024-01-a.json", "parts/2024-01-a-edges.parquet"):
+        await objects.put(f"graphs/g/{name}", b"content")
+    async with client_of(create_app(service)) as client:
+        assert (await client.delete("/graphs/g")).status_code == 503
+        assert [one.name async for one in objects.list()] == ["graphs/g/parts/2024-01-a-edges.parquet"]
+        assert (await client.get("/graphs")).json()["graphs"] == []
+        assert (await client.delete("/graphs/g")).json() == {"graph": "g", "objects_removed": 1}
+        assert [one async for one in objects.list()] == []
+        for what in ("snapshots", "edges", "nodes"):
+            assert await service.world.deps.store.count(f"g_{what}") == 0
+        assert (await client.delete("/graphs/g")).status_code == 404

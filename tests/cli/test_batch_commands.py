@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from streamforge.cli.batch_follower import numbers
-from streamforge.cli.batch_outcome import rows
+from streamforge.cli.batch_outcome import LoadedBatch, rows
 from streamforge.cli.command_errors import CliError
 from streamforge.cli.commands.batch_commands import batch_list, batch_retry, batch_show, batch_stop, load_many
 from streamforge.manager import batch_answers
@@ -212,3 +212,26 @@ def test_ctrl_c_stops_a_batch_in_order_and_says_how_to_go_on(tmp_path: Path, slo
     assert ran.code == 130, ran.err
     assert f"{batch_id} was stopped (interrupted): go on with `streamforge batch retry {batch_id}" in ran.err
     assert "interrupted         2   not proven: its workflow was stopped (BTCUSDT, ETHUSDT)" in ran.out
+
+
+def test_what_is_no_member_though_it_was_asked_for_is_told_at_the_end() -> None:
+    batch = msgspec.structs.replace(
+        answer(status="finished", finished=2),
+        left_out=1,
+        left_out_first=["GONEUSDT"],
+        unknown=1,
+        unknown_first=["ETHUSTD"],
+        archive_silence="which symbols only the archive has is not known: HTTP 503",
+    )
+    assert rows(batch)[1:] == [
+        ("left out", "1", "not loaded: only the archive has them (GONEUSDT)"),
+        ("unknown", "1", "not loaded: the exchange has no such one (ETHUSTD)"),
+        (
+            "unknown",
+            "?",
+            "perhaps not loaded: which symbols only the archive has is not known: HTTP 503; load it again",
+        ),
+    ]
+    told = msgspec.to_builtins(LoadedBatch.of(batch))
+    assert (told["left_out"], told["unknown"]) == (1, 1)
+    assert "HTTP 503" in told["archive_silence"]

@@ -23,7 +23,10 @@ _REASONS = 20
 
 
 class LoadedBatch(msgspec.Struct, frozen=True, kw_only=True):
-    """What `load --json` of many symbols ends with. seconds: from the request to the end, as this command saw it."""
+    """What `load --json` of many symbols ends with. seconds: from the request to the end, as this command saw it.
+
+    left_out, unknown, archive_silence: as `GET /batches/{batch_id}` has them.
+    """
 
     batch_id: str
     status: str
@@ -35,6 +38,9 @@ class LoadedBatch(msgspec.Struct, frozen=True, kw_only=True):
     records_there: int
     failures: list[batch_answers.BatchMember]
     failures_left_out: int
+    left_out: int
+    unknown: int
+    archive_silence: str | None
     seconds: float
 
     @classmethod
@@ -51,6 +57,9 @@ class LoadedBatch(msgspec.Struct, frozen=True, kw_only=True):
             records_there=progress.records_there,
             failures=batch.failures,
             failures_left_out=batch.failures_left_out,
+            left_out=batch.left_out,
+            unknown=batch.unknown,
+            archive_silence=batch.archive_silence,
             seconds=seconds,
         )
 
@@ -86,7 +95,21 @@ def rows(batch: batch_answers.Batch) -> list[tuple[str, str, str]]:
         "removed": "not proven: their workflows were removed",
     }
     found = [(name, terminal.number(count), why) for name, why in reasons.items() if (count := getattr(counts, name))]
-    return found + _failures(batch)
+    return found + _failures(batch) + _missed(batch)
+
+
+def _missed(batch: batch_answers.Batch) -> list[tuple[str, str, str]]:
+    """Symbols that were asked for, and are no members."""
+    found = []
+    if batch.left_out:
+        which = terminal.first_of(batch.left_out_first)
+        found.append(("left out", terminal.number(batch.left_out), f"not loaded: only the archive has them ({which})"))
+    if batch.unknown:
+        which = terminal.first_of(batch.unknown_first)
+        found.append(("unknown", terminal.number(batch.unknown), f"not loaded: the exchange has no such one ({which})"))
+    if batch.archive_silence:
+        found.append(("unknown", "?", f"perhaps not loaded: {batch.archive_silence}; load it again"))
+    return found
 
 
 def _failures(batch: batch_answers.Batch) -> list[tuple[str, str, str]]:

@@ -18,7 +18,8 @@ from streamforge_utils.model.kinds.registry import is_live_type, kind_of_type
 from streamforge_utils.model.series import check_symbol
 from streamforge_utils.ports.exchange import SymbolInfo
 
-LIST_WITHIN_S = 5.0
+LIST_WITHIN_S = 20.0
+"""Some pages, one after the other."""
 _log = structlog.get_logger(__name__)
 
 

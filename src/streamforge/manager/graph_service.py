@@ -43,6 +43,9 @@ class CoinAt(NamedTuple):
     neighbours: list[tuple[str, float]]
 
 
+_KEYS_AT_ONCE = 100_000
+
+
 class GraphService:
     """Every call raises RetryableError where store or objects do not answer."""
 
@@ -136,9 +139,12 @@ class GraphService:
         known, store = await self._known(graph), self._deps.store
         snapshot: dict[str, Any] | None = None
         step_ms = known.end_ms - known.start_ms
-        times = await store.keys(f"{graph}_snapshots", last=f"{time_ms + 1:013}", limit=100_000)
-        if times:
-            (document,) = await store.read(f"{graph}_snapshots", first=times[-1], limit=1)
+        latest, more = "", True
+        while more:
+            times = await store.keys(f"{graph}_snapshots", first=latest, last=f"{time_ms + 1:013}", limit=_KEYS_AT_ONCE)
+            more = len(times) == _KEYS_AT_ONCE
+            latest = times[-1] if times else latest
+        for document in await store.fetch(f"{graph}_snapshots", [latest]) if latest else ():
             snapshot = msgspec.json.decode(document.body)
         if snapshot is None or step_ms <= 0:
             first = format_ms(known.start_ms)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 TYPE = "gnn_train"
 SCORE_TYPE = "gnn_score"
 _MOMENTS_AT_ONCE = 100
+_KEYS_AT_ONCE = 100_000
 PATIENCE_S = 60.0
 _PACKAGES = {"numpy": "models", "pyarrow": "models", "safetensors": "models"}
 _OF_GAT = {"torch": "gnn", "lightgbm": "gnn"}
@@ -102,11 +103,19 @@ async def score(ctx: Context[TrainingParameters]) -> None:
 async def _keep(store: Store, collection: str, times: range, documents: Sequence[Document]) -> None:
     """Store the scores of these moments; others of them, of coins that a repair has taken away, go."""
     first, last = first_key(times[0]), first_key(times[-1] + 1)
-    others = {*await store.keys(collection, first=first, last=last)} - {one.key for one in documents}
+    kept, others = {one.key for one in documents}, set[str]()
+    while some := await store.keys(collection, first=first, last=last, limit=_KEYS_AT_ONCE):
+        others |= {*some} - kept
+        first = some[-1] + "\0"
     await store.delete_keys(collection, sorted(others))
     for answer in await store.upsert(collection, documents):
         if answer.outcome is Outcome.REFUSED:
             raise PermanentError(f"a score cannot be stored in {collection}: {answer.reason}")
+        if answer.outcome is Outcome.STALE:
+            raise PermanentError(
+                f"a score in {collection} is newer than this one: the clock of another machine is ahead, or scores are "
+                "made there; see that clocks agree, then retry"
+            )
 
 
 class _Training:

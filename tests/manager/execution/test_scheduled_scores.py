@@ -9,10 +9,12 @@ from typing import Any
 import msgspec
 import pytest
 
+from streamforge.manager.execution.analysis_plan import plan_analysis
+from streamforge.manager.persistence.model_store import KnownModel
 from streamforge.manager.schedule import Definition, RunState
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
-from streamforge_utils.model.errors import InvalidInput
+from streamforge_utils.model.errors import InvalidInput, PermanentError
 from tests.manager.execution.schedule_rig import START_MS, Rig
 from tests.manager.execution.world import exchange_of
 from tests.manager.published_models import publish
@@ -118,3 +120,47 @@ async def test_a_schedule_that_can_score_nothing_is_refused(
 async def test_what_scores_would_load_is_not_estimated(rig: Rig) -> None:
     with pytest.raises(InvalidInput, match="add the schedule without a plan"):
         await rig.world.manager.schedules.request("s", HOURLY)
+
+
+async def test_scores_of_an_earlier_run_are_not_made_once_the_model_was_trained_again(rig: Rig) -> None:
+    await rig.world.manager.schedules.add("s", HOURLY)
+    await rig.later(30 * MINUTE_MS)
+    await rig.turn()
+    (workflow,) = await scores(rig)
+    deps = rig.world.deps
+    assert workflow.scores is not None
+    await deps.models.change("daily", lambda known: msgspec.structs.replace(known, run_id="run2"))
+    with pytest.raises(
+        PermanentError, match=r"was trained again and is run run2 now, and these scores are of its run run"
+    ):
+        await plan_analysis(deps, workflow, workflow.scores)
+    await rig.world.deps.models.remove("daily")
+    with pytest.raises(PermanentError, match="model daily is gone"):
+        await plan_analysis(deps, workflow, workflow.scores)
+
+
+async def test_what_is_known_of_a_newer_run_is_not_changed_by_scores_of_an_earlier_one(
+    rig: Rig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A training is found whole while the scores are being proven."""
+    models = rig.world.deps.models
+    get, known = rig.world.store.get, await models.get("daily")
+    assert known is not None
+    newer = msgspec.structs.replace(known, run_id="run2")
+
+    async def meanwhile(kind: str, name: str) -> Any:
+        found = await get(kind, name)
+        monkeypatch.undo()
+        await models.put(newer)
+        return found
+
+    monkeypatch.setattr(rig.world.store, "get", meanwhile)
+    seen: list[str] = []
+
+    def scored(found: KnownModel) -> KnownModel | None:
+        seen.append(found.run_id)
+        return msgspec.structs.replace(found, scored_ms=1) if found.run_id == "run" else None
+
+    await models.change("daily", scored)
+    assert seen == ["run", "run2"]
+    assert await models.get("daily") == newer

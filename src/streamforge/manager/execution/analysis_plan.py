@@ -17,6 +17,7 @@ from streamforge.manager.lifecycle.facts import Awaited, Planned, Proven, Refuse
 from streamforge.manager.model_input import ModelInput, ScoreInput
 from streamforge.manager.workflow import Failure, Plan, Workflow
 from streamforge_utils.model.coverage import Segment, clip
+from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.kinds.registry import series_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
@@ -28,9 +29,12 @@ _SHOWN = 5
 async def plan_analysis(deps: Dependencies, workflow: Workflow, made: Analysis) -> Planned | Awaited | Refused:
     """Wait until what every series has in the range that is seen is proven, then store the order for the analyst.
 
-    What nobody loads is refused by name. Raises RetryableError.
+    What nobody loads is refused by name. Raises RetryableError, or PermanentError: a model that is to score is another
+    one by now.
     """
     objects = objects_of(deps)
+    if isinstance(made, ScoreInput):
+        await _require_model(deps, made)
     batch = None if not made.batch else await deps.batches.get(made.batch)
     if batch is not None and not batch.ended:  # hundreds of series are not looked at again and again meanwhile
         return Awaited(f"the end of batch {made.batch}, which loads its series", deps.clock.now_ms())
@@ -60,6 +64,17 @@ async def plan_analysis(deps: Dependencies, workflow: Workflow, made: Analysis) 
     order = msgspec.structs.replace(order, inputs=inputs)
     await objects.put(order_name(workflow.queue_id), msgspec.json.encode(order))
     return Planned(Plan(exchange_now_ms=now_ms, expected=len(order.times), bars=len(order.times)))
+
+
+async def _require_model(deps: Dependencies, scores: ScoreInput) -> None:
+    """Scores of an earlier training would take the place of those of the latest one."""
+    known = await deps.models.get(scores.name)
+    if known is None or known.run_id != scores.run_id:
+        now = "is gone" if known is None else f"was trained again and is run {known.run_id} now"
+        raise PermanentError(
+            f"model {scores.name} {now}, and these scores are of its run {scores.run_id}: ask for scores of the latest "
+            "run instead"
+        )
 
 
 async def prove_analysis(deps: Dependencies, workflow: Workflow, made: Analysis) -> Proven:

@@ -64,11 +64,13 @@ async def prove_scores(deps: Dependencies, workflow: Workflow, scores: ScoreInpu
     order = scores.order(workflow.span)
     first, last = first_key(order.start_ms), first_key(order.end_ms)
     whole = await deps.store.count(workflow.collection, first=first, last=last) >= made.documents
-    known = await deps.models.get(scores.name)
-    if whole and known is not None and known.run_id == scores.run_id:
-        reached = known.scored_ms or known.end_ms
-        if order.start_ms <= reached < order.end_ms:
-            await deps.models.put(msgspec.structs.replace(known, scored_ms=order.end_ms))
+
+    def scored(known: KnownModel) -> KnownModel | None:
+        goes_on = known.run_id == scores.run_id and order.start_ms <= (known.scored_ms or known.end_ms) < order.end_ms
+        return msgspec.structs.replace(known, scored_ms=order.end_ms) if goes_on else None
+
+    if whole:
+        await deps.models.change(scores.name, scored)
     return Proven(proof=_proof(deps, workflow, len(order.times), whole=whole), asked=True)
 
 

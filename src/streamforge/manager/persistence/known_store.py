@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Generic, Protocol, TypeVar
 
 import msgspec
@@ -53,6 +53,21 @@ class KnownStore(Generic[K]):
             except ConflictError:
                 continue
         raise RetryableError(f"the {self._kind} {known.name} is changed again and again by others; try again")
+
+    async def change(self, name: str, changed: Callable[[K], K | None]) -> None:
+        """Let the latest of that name be what `changed` makes of it; None: it stays. Without one nothing is changed."""
+        for _ in range(_ROUNDS):
+            state = await self._store.get(self._kind, name)
+            wanted = None if state is None else changed(self._read(name, state.body))
+            if state is None or wanted is None:
+                return
+            try:
+                body = msgspec.json.encode(wanted)
+                await self._store.put(self._kind, name, body, expected=state.revision, created_ms=wanted.made_ms)
+                return
+            except ConflictError:
+                continue
+        raise RetryableError(f"the {self._kind} {name} is changed again and again by others; try again")
 
     async def get(self, name: str) -> K | None:
         """The latest of that name. Raises DamagedFile."""

@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 import msgspec
+import pyarrow.parquet as parquet
 import pytest
 
 import streamforge
@@ -89,3 +90,18 @@ def test_a_script_gets_the_same(recorded: Cli) -> None:
     assert len(streamforge.book("BTCUSDT", AT, limit=None, data=recorded.data).bids) == told["bids_known"]
     with pytest.raises(streamforge.StreamForgeError, match="there are books of BTCUSDT from 2024-08-09T00:00:01Z"):
         streamforge.book("BTCUSDT", "2024-08-01", data=recorded.data)
+
+
+def test_the_diffs_of_segments_are_exported_to_parquet_and_to_a_data_set(recorded: Cli, tmp_path: Path) -> None:
+    lines, file, folder = tmp_path / "book.jsonl", tmp_path / "book.parquet", tmp_path / "set"
+    asked = ("export", "BTCUSDT", "ws_orderbook", "2024-08-09T00:00:00Z:2024-08-09T00:00:08Z")
+    recorded(*asked, "--output", str(lines)).ok()
+    expected = [msgspec.json.decode(line) for line in lines.read_bytes().splitlines()]
+    assert len(expected[0]["bids"][0]) == 2
+    recorded(*asked, "--output", str(file), "--time", "ms").ok()
+    assert parquet.read_table(file).to_pylist() == expected
+    recorded(*asked, "--partition", "day", "--output", str(folder), "--time", "ms").ok()
+    (part,) = folder.glob("**/*.parquet")
+    assert parquet.ParquetFile(part).read().to_pylist() == [
+        {name: value for name, value in one.items() if name != "symbol"} for one in expected
+    ]

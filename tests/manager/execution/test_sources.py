@@ -15,7 +15,7 @@ from streamforge.manager.workflow_document import decode_workflow, encode_workfl
 from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.errors import InvalidInput, RetryableError
 from streamforge_utils.model.kinds.candles import Interval
-from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.memoryarchive import TARGET, MemoryArchive, published, with_files
 from tests.doubles.scriptedexchange import ScriptedExchange
@@ -299,6 +299,35 @@ async def test_a_hole_that_rest_does_not_fill_is_looked_for_in_files_once(world:
     assert done.proof is not None
     found = [one.verdict for one in done.proof.segments if one.start_ms <= lacking < one.end_ms]
     assert found == [Verdict.STORED if there else Verdict.EXCHANGE]
+
+
+@pytest.mark.parametrize(
+    ("span", "hole", "looked_for"),
+    [
+        ("2024-08-02T12:00Z:2024-08-03T12:00Z", "2024-08-02T23:58Z:2024-08-03T00:02Z", "the hole"),
+        ("2024-08-07T12:00Z:2024-08-08T12:00Z", "2024-08-07T23:58Z:2024-08-08T00:02Z", "2024-08-07T23:58Z:2024-08-08"),
+    ],
+    ids=["two files have it", "a file has a part of it"],
+)
+async def test_a_hole_is_looked_for_in_all_files_that_have_some_of_it(
+    world: World, span: str, hole: str, looked_for: str
+) -> None:
+    wanted, lacking = parse_time_range(span), parse_time_range(hole)
+    exchange_of(world).opens = [one for one in OPENS if one not in lacking]
+    workflow = await running(world, time_range=span)
+    assert [source for _, source in parts(workflow)] == ["rest"]
+    store_bars(world, workflow, [one for one in OPENS if one in wanted and one not in lacking])
+    all_end(world, workflow)
+    await world.turns(3)
+    second = await again(world, workflow.queue_id)
+    found = parse_time_range(hole if looked_for == "the hole" else looked_for)
+    assert launched_with(world, TARGET)["STREAMFORGE_RANGES"] == str(found)
+    store_bars(world, second, list(range(found.start_ms, found.end_ms, MINUTE_MS)))
+    all_end(world, second)
+    done = await finished(world, workflow.queue_id)
+    assert done.proof is not None
+    verdicts = {one.verdict: (one.start_ms, one.end_ms) for one in done.proof.segments}
+    assert verdicts.get(Verdict.EXCHANGE) == (None if found == lacking else (found.end_ms, lacking.end_ms))
 
 
 @pytest.mark.parametrize("answers", [True, False])

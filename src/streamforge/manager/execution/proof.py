@@ -35,6 +35,7 @@ from streamforge_utils.model.coverage import (
 )
 from streamforge_utils.model.daily_collections import Placement
 from streamforge_utils.model.errors import PermanentError, RetryableError
+from streamforge_utils.model.kinds.bars import joined_spans
 from streamforge_utils.model.kinds.registry import kind_of, rule_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
@@ -276,11 +277,12 @@ async def _in_archive(deps: Dependencies, workflow: Workflow, plan: Plan, found:
             )
         ) from error
     reason = "the exchange gave none of it by requests: a file may have it"
-    over = [one for one in files if one.span.end_ms <= plan.exchange_now_ms]
+    over = joined_spans(one.span for one in files if one.span.end_ms <= plan.exchange_now_ms)
     return tuple(
-        Part(span=hole, source=Source.ARCHIVE, reason=reason, codes=(PartCode.LEFT_BY_REQUESTS,))
+        Part(span=there, source=Source.ARCHIVE, reason=reason, codes=(PartCode.LEFT_BY_REQUESTS,))
         for hole in holes
-        if any(one.span.start_ms <= hole.start_ms and hole.end_ms <= one.span.end_ms for one in over)
+        for span in over
+        if (there := hole.intersection(span)) is not None
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from typing import Any
 
 import msgspec
@@ -62,7 +63,10 @@ class AnalysisInputs:
     async def load(
         self, symbols: Sequence[str], type_name: str, seen: TimeRange, labels: Mapping[str, str], key: str | None
     ) -> str | None:
-        """The batch that loads what lacks of the series in this range; None: nothing does."""
+        """The batch that loads what lacks of the series in this range; None: nothing does.
+
+        key: of the request for the analysis. Repeated under it after a while, less lacks: that is another batch.
+        """
         lacking = []
         for symbol in symbols:
             known = await self._deps.coverage.known(series_of(symbol, type_name))
@@ -71,7 +75,8 @@ class AnalysisInputs:
         if not lacking:
             return None
         request = BatchRequest(symbols=tuple(lacking), type=type_name, time_range=str(seen), labels={**labels})
-        started = await self._batches.start(request, idempotency_key=None if key is None else f"{key}-inputs")
+        own = None if key is None else f"{key}-inputs-{sha256(msgspec.json.encode(request)).hexdigest()[:16]}"
+        started = await self._batches.start(request, idempotency_key=own)
         return started.view.batch.batch_id
 
 

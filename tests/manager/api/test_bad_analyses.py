@@ -16,6 +16,7 @@ from streamforge.manager.lifecycle.facts import Refused
 from streamforge.manager.presentation import workflow_answer
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.coverage import Segment, Verdict
+from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.kinds.registry import series_of
 from streamforge_utils.ports.exchange import SymbolInfo
 from tests.manager.api.support import client_of, problem
@@ -158,3 +159,30 @@ async def test_a_graph_without_an_edge_says_why_that_may_be(service: MemoryServi
     shown = workflow_answer(msgspec.structs.replace(workflow, graph=made))
     assert "no snapshot of graph g has an edge: prices stand still" in shown.remarks[0]
     assert [one.code for one in shown.remark_codes] == ["no-edges"]
+
+
+@pytest.mark.parametrize("what", BOTH)
+async def test_a_request_that_was_cut_short_is_repeated_under_its_key_though_less_lacks_by_then(
+    service: MemoryService, objects: ObjectFolder, what: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    del objects
+    asked = {**ASKED[what], "load_missing": True}
+    puts = service.world.store.put
+
+    async def put(kind: str, *args: Any, **fields: Any) -> Any:
+        if kind == "workflow":
+            raise RetryableError("the store is away")
+        return await puts(kind, *args, **fields)
+
+    monkeypatch.setattr(service.world.store, "put", put)
+    async with client_of(create_app(service)) as client:
+        first = await client.post(f"/{what}", json=asked, headers={"Idempotency-Key": "k"})
+        assert first.status_code == 503, first.text
+        monkeypatch.undo()
+        segments = [Segment(start_ms=START_MS, end_ms=END_MS, verdict=Verdict.STORED)]
+        await service.know(series_of(COINS[0], TYPE), segments)
+        answers = [await client.post(f"/{what}", json=asked, headers={"Idempotency-Key": "k"}) for _ in range(2)]
+        assert [one.status_code for one in answers] == [202, 202], answers[0].text
+        assert len({one.json()["queue_id"] for one in answers}) == 1
+        batches = (await client.get("/batches")).json()["batches"]
+        assert sorted(one["size"] for one in batches) == [2, 3]

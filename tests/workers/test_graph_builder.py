@@ -29,6 +29,7 @@ from streamforge_utils.model.errors import InvalidInput, PermanentError, Retryab
 from streamforge_utils.model.kinds.registry import kind_of, series_of
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.store import Document
+from streamforge_utils.runtime.instruments import ProgressTracker
 from tests.analytics.graphs.random_markets import DAY_MS, START_MS, Market, drawn_market, panel_of
 from tests.doubles import faulty
 from tests.runtime.rig import QUEUE, Rig, last
@@ -306,6 +307,30 @@ async def test_a_store_that_fails_for_a_while_costs_nothing(tmp_path: Path, mark
     rig.store.upserting = faulty.times(2, "the store is away")
     assert await rig.live(DEFINITION) == 0
     assert len(await rig.documents("snapshots")) == 3
+    await rig.close()
+
+
+async def test_what_it_is_at_is_told_with_each_series_and_part_so_that_it_is_not_taken_for_hung(
+    tmp_path: Path, market: Market, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig = Builder(tmp_path)
+    await rig.prepare()
+    await rig.fill(market)
+    await rig.order(market)
+    told: list[tuple[str | None, bool]] = []
+    wait = ProgressTracker.wait
+
+    def waits(self: ProgressTracker, who: str, reason: str | None, until_ms: int | None = None) -> None:
+        if who == "graph":
+            told.append((reason, until_ms is not None and until_ms > rig.clock.now_ms()))
+        wait(self, who, reason, until_ms)
+
+    monkeypatch.setattr(ProgressTracker, "wait", waits)
+    assert await rig.live(DEFINITION) == 0
+    reading = [(f"reading bars: {count} of {len(market)} series", True) for count in range(len(market))]
+    parts = (await rig.manifest()).partitions
+    making = [(f"making 6 snapshots, the latest part: {one.name}", True) for one in parts]
+    assert told == [*reading, ("making 6 snapshots", True), *making, (None, False)]
     await rig.close()
 
 

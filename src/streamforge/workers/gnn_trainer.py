@@ -31,6 +31,8 @@ SCORE_TYPE = "gnn_score"
 _MOMENTS_AT_ONCE = 100
 _KEYS_AT_ONCE = 100_000
 PATIENCE_S = 60.0
+STEP_MS = 6 * 3_600_000
+"""So long a model may learn without a sign of progress: then it hangs."""
 _PACKAGES = {"numpy": "models", "pyarrow": "models", "safetensors": "models"}
 _OF_GAT = {"torch": "gnn", "lightgbm": "gnn"}
 
@@ -49,8 +51,12 @@ async def train(ctx: Context[TrainingParameters]) -> None:
 
     name = order_name(ctx.queue_id)
     order = read_order(b"".join([block async for block in ctx.objects.get(name)]), name, TrainingOrder)
-    ctx.progress.wait("training", "training: the bars are read, and samples made of them")
-    bars = await read_bars(ctx.store, order)
+
+    def reading(count: int) -> None:
+        told = f"training: {count} of {len(order.inputs)} series are read, then samples are made of them"
+        ctx.progress.wait("training", told, ctx.clock.now_ms() + STEP_MS)
+
+    bars = await read_bars(ctx.store, order, reading)
     kept = [one.name async for one in ctx.objects.list(model_manifest.checkpoints_of(order.name))]
     begin = Begin(
         order,
@@ -197,7 +203,8 @@ class _Training:
             progress.share = part.number / part.total
             progress.records = len(self._order.times) * part.number // part.total
             latest = f"{part.model}, seed {part.seed}, fold {part.fold + 1}"
-            progress.wait("training", f"training: {part.number} of {part.total} parts are there, the latest: {latest}")
+            told = f"training: {part.number} of {part.total} parts are there, the latest: {latest}"
+            progress.wait("training", told, self._ctx.clock.now_ms() + STEP_MS)
 
     async def _publish(self, made: Files) -> None:
         """The files, then the manifest that names them: where it is, all of them are."""

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 TYPE = "gnn_graph"
 PATIENCE_S = 60.0
+STEP_MS = 3_600_000
+"""So long it may work without a sign of progress, such as another series or part: then it hangs."""
 DAY_MS = 86_400_000
 
 
@@ -61,17 +63,26 @@ async def build(ctx: Context[GraphBuilderParameters]) -> None:
 
     name, objects = order_name(ctx.queue_id), _PatientObjects(ctx)
     order = read_order(b"".join([block async for block in objects.get(name)]), name, GraphOrder)
-    panel = await read_panel(ctx.store, order)
+
+    def works(at: str) -> None:
+        ctx.progress.wait("graph", at, ctx.clock.now_ms() + STEP_MS)
+
+    panel = await read_panel(
+        ctx.store, order, lambda count: works(f"reading bars: {count} of {len(order.inputs)} series")
+    )
     total = len(order.times)
     keeper = _Keeper(ctx, order)
+    works(f"making {total} snapshots")
 
     async def told(entry: PartitionEntry) -> None:
+        works(f"making {total} snapshots, the latest part: {entry.name}")
         ctx.progress.records += entry.snapshots
         ctx.progress.position = entry.last_ms
         ctx.progress.share = min(1.0, ctx.progress.records / total)
 
     builder = GraphBuilder(order.graph, order.definition, objects, keeper.keep, keeper.holds)
     found = await builder.build(panel, order.type, (order.start_ms, order.end_ms), order.runs(), told)
+    ctx.progress.wait("graph", None)
     said = Made(manifest=manifest_name(order.graph, found.graph_id), graph_id=found.graph_id)
     await ctx.put_object(made_name(ctx.queue_id), msgspec.json.encode(said), patience_s=PATIENCE_S)
     await ctx.note({"graph_id": found.graph_id, "sha256": found.sha256, "edges": found.edges})

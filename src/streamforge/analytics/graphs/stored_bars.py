@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from operator import attrgetter
 from typing import Any, Protocol
 
@@ -25,6 +25,10 @@ _COLUMNS = ("time", "close", "volume")
 _WITH_OPENS = (*_COLUMNS, "open")
 
 
+def _nobody(count: int) -> None:
+    """Tell nobody."""
+
+
 class BarOrder(Protocol):
     """What is read of an order. seen: the range of the bars; definition: of the graph, which knows their grid."""
 
@@ -41,15 +45,19 @@ class BarOrder(Protocol):
     def seen(self) -> TimeRange: ...
 
 
-async def read_bars(store: DocumentStore, order: BarOrder) -> dict[str, Bars]:
-    """The bars that the order sees, with opens, by symbol. Raises as `read_panel`."""
-    bars = {symbol: await _bars(store, order, symbol, runs, _WITH_OPENS) for symbol, runs in order.inputs.items()}
+async def read_bars(store: DocumentStore, order: BarOrder, tell: Callable[[int], None] = _nobody) -> dict[str, Bars]:
+    """The bars that the order sees, with opens, by symbol. tell: is given how many series are read. Raises as
+    `read_panel`."""
+    bars: dict[str, Bars] = {}
+    for symbol, runs in order.inputs.items():
+        tell(len(bars))
+        bars[symbol] = await _bars(store, order, symbol, runs, _WITH_OPENS)
     _require_enough(order, {symbol: len(own.times) for symbol, own in bars.items()})
     return bars
 
 
-async def read_panel(store: DocumentStore, order: BarOrder) -> Panel:
-    """The bars that count for the order's snapshots.
+async def read_panel(store: DocumentStore, order: BarOrder, tell: Callable[[int], None] = _nobody) -> Panel:
+    """The bars that count for the order's snapshots. tell: is given how many series are read.
 
     Raises PermanentError where fewer are stored than were proven, or one is no bar, and RetryableError.
     """
@@ -57,6 +65,7 @@ async def read_panel(store: DocumentStore, order: BarOrder) -> Panel:
     columns = PanelColumns(order.inputs, start_ms=span.start_ms, end_ms=span.end_ms, bar_ms=order.definition.bar_ms)
     counts: dict[str, int] = {}
     for symbol, segments in order.inputs.items():
+        tell(len(counts))
         bars = await _bars(store, order, symbol, segments, _COLUMNS)
         counts[symbol] = len(bars.times)
         columns.take(symbol, bars)

@@ -187,6 +187,32 @@ async def test_done_again_it_stores_nothing_anew_and_a_repaired_bar_replaces_wha
     await rig.close()
 
 
+@pytest.mark.parametrize("repaired", [True, False], ids=["of other bars", "of the same bars"])
+async def test_a_build_that_stores_fewer_snapshots_leaves_none_of_other_bars(
+    tmp_path: Path, market: Market, repaired: bool
+) -> None:
+    rig = Builder(tmp_path)
+    await rig.prepare()
+    await rig.fill(market)
+    await rig.order(market)
+    rig.environment["STREAMFORGE_STORED"] = "all"
+    assert await rig.live(DEFINITION) == 0
+    before = await rig.documents("snapshots")
+    assert len(before) == 6
+    symbol = max(market, key=lambda one: len(market[one]))
+    changed = {**market, symbol: {**market[symbol], SPAN[0] + 3_600_000: (1.0, 1e6)}} if repaired else market
+    await rig.fill(changed, version=2)
+    await rig.order(changed)
+    rig.environment |= {"STREAMFORGE_STORED": "daily", "STREAMFORGE_ATTEMPT": "2"}
+    assert await rig.live(DEFINITION) == 0
+    shots = SnapshotBuilder(DAILY).series(panel_of(changed, DAILY), [*DAILY.snapshot_times(*SPAN)])
+    hashes = {f"{one.time_ms:013}": one.sha256 for one in shots}
+    found = {key: one["sha256"] for key, one in (await rig.documents("snapshots")).items()}
+    assert found == hashes
+    assert (found == {key: one["sha256"] for key, one in before.items()}) is not repaired
+    await rig.close()
+
+
 async def test_fewer_bars_than_were_proven_are_told_by_name(tmp_path: Path, market: Market) -> None:
     rig = Builder(tmp_path)
     await rig.prepare()

@@ -137,13 +137,16 @@ class _Keeper:
         return stored is Stored.ALL or (stored is Stored.DAILY and time_ms % DAY_MS == 0)
 
     async def holds(self, times: Sequence[int], hashes: Sequence[str]) -> bool:
-        wanted = {time_ms: start for time_ms, start in zip(times, hashes, strict=True) if self._is_stored(time_ms)}
-        return await self._ctx.with_store(
-            partial(self._documents.holds, self._ctx.store, wanted), patience_s=PATIENCE_S
-        )
+        told = dict(zip(times, hashes, strict=True))
+        wanted = {one for one in times if self._is_stored(one)}
+        holds = partial(self._documents.holds, self._ctx.store, told, wanted)
+        return await self._ctx.with_store(holds, patience_s=PATIENCE_S)
 
     async def keep(self, snapshots: Sequence[Snapshot]) -> None:
-        wanted = [one for one in snapshots if self._is_stored(one.time_ms)]
+        # An earlier build that stored more of them may have been of other bars.
+        there = partial(self._documents.stored, self._ctx.store, [one.time_ms for one in snapshots])
+        known = await self._ctx.with_store(there, patience_s=PATIENCE_S)
+        wanted = [one for one in snapshots if self._is_stored(one.time_ms) or one.time_ms in known]
         if wanted:
             keep = partial(self._documents.keep, self._ctx.store, wanted, self._ctx.clock.now_ms())
             await self._ctx.with_store(keep, patience_s=PATIENCE_S)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence, Set
 from itertools import chain, islice, repeat
 from math import isfinite
 from operator import attrgetter
@@ -35,14 +35,24 @@ class GraphDocuments:
         self._node = msgspec.defstruct("Node", ["symbol", "time", *definition.features, *measures], gc=False)
         self._symbols = frozenset(symbols)
 
-    async def holds(self, store: Store, hashes: Mapping[int, str]) -> bool:
-        """Whether the snapshots of these moments are stored. hashes: the first digits of the SHA-256 of each."""
+    async def holds(self, store: Store, hashes: Mapping[int, str], wanted: Collection[int]) -> bool:
+        """Whether the snapshots of the moments in `wanted` are stored, and all that are stored are as they should be.
+
+        hashes: of each moment the first digits of the SHA-256.
+        """
         if not hashes:
             return True
         first, last = snapshot_key(min(hashes)), snapshot_key(max(hashes) + 1)
         found = await store.read(self.snapshots, first=first, last=last, limit=10_000)
         told = {int(one.key): msgspec.json.decode(one.body, type=_Known).sha256 for one in found}
-        return all(told.get(time_ms, "").startswith(start) for time_ms, start in hashes.items())
+        return all(told.get(one, "").startswith(hashes[one]) for one in {*wanted, *(told.keys() & hashes.keys())})
+
+    async def stored(self, store: Store, times: Sequence[int]) -> Set[int]:
+        """Of which of these moments, ascending, a snapshot is stored."""
+        if not times:
+            return set()
+        first, last = snapshot_key(times[0]), snapshot_key(times[-1] + 1)
+        return {*map(int, await store.keys(self.snapshots, first=first, last=last))}
 
     async def keep(self, store: Store, snapshots: Sequence[Snapshot], version: int) -> None:
         """Store snapshots, and remove what others of their moments have left; their own documents are last.

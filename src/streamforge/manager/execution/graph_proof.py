@@ -18,6 +18,8 @@ from streamforge.workers.graph_builder import DAY_MS, GraphBuilderParameters, St
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.ports.object_store import NoObject, ObjectStore
 
+_KEYS_AT_ONCE = 2000
+
 
 async def prove_graph(deps: Dependencies, workflow: Workflow, graph: GraphInput) -> Proven:
     """Look whether all that the manifest names is there, and each snapshot that is a document; then the graph is known.
@@ -37,10 +39,11 @@ async def prove_graph(deps: Dependencies, workflow: Workflow, graph: GraphInput)
                 break
     order = graph.order(workflow.span)
     kept = _stored_times(workflow, order.times)
-    if kept:
-        first, last = f"{order.start_ms:013}", f"{order.end_ms:013}"
-        there = await deps.store.count(workflow.collection, first=first, last=last)
-        lacking = max(lacking, len(kept) - there)
+    there = 0
+    for first in range(0, len(kept), _KEYS_AT_ONCE):
+        keys = [f"{one:013}" for one in kept[first : first + _KEYS_AT_ONCE]]
+        there += len(await deps.store.present(workflow.collection, keys))
+    lacking = max(lacking, len(kept) - there)
     expected = len(order.times)
     proof = Proof(
         round=workflow.repairs + 1,

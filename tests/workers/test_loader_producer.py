@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import msgspec
+import pytest
 import pytest_asyncio
 
 from streamforge import wiring
@@ -18,6 +19,7 @@ from streamforge.workers import loader_api_candles, loader_producer
 from streamforge_utils.model.messages import EOS_KEY, Event
 from streamforge_utils.model.series import Series
 from streamforge_utils.ports.bus import Received
+from streamforge_utils.runtime import archive_loader
 from streamforge_utils.runtime.settings import ExchangeSettings
 from tests.cleanenv import environment
 from tests.doubles.archivefiles import day, path_of, put_candles, put_rows, put_trades, trade
@@ -120,7 +122,7 @@ async def test_a_month_that_is_refused_is_loaded_by_its_days(host: ArchiveHost, 
 async def test_what_no_file_has_is_told_and_the_rest_is_loaded(host: ArchiveHost, tmp_path: Path) -> None:
     put_candles(host, HOURS, "2024-08-01")
     put_candles(host, HOURS, "2024-08-04", without=hours("2024-08-04")[5:7])
-    broken = put_rows(host, HOURS, "2024-08-05", b"time,open\n1,2\n")
+    broken = put_rows(host, HOURS, "2024-08-05", b"1,2\n")
     gone = path_of(HOURS, "2024-08-06")
     put_candles(host, HOURS, "2024-08-06")
     host.expect(gone, status(404))
@@ -284,3 +286,22 @@ async def test_who_waits_for_the_download_of_a_worker_that_is_killed_goes_on_wit
     for rig, records in zip(rigs, (0, 15_000, 15_000), strict=True):
         assert len(positions([m for m in await rig.read(TOPIC) if m.key != EOS_KEY])) == records
         await rig.close()
+
+
+async def test_very_many_gaps_are_held_as_one(
+    host: ArchiveHost, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(archive_loader, "MOST_GAPS", 30)
+    monkeypatch.setattr(archive_loader, "TOLD_RANGES", 20)
+    put_trades(host, TRADES, "2024-08-01", range(1000, 1200), without=range(1001, 1200, 2))
+    rig = rig_of(tmp_path, host.url, "api_trades", "2024-08-01")
+    records, _, extra = await loaded(rig)
+    assert positions(records) == [*range(1000, 1200, 2)]
+    told = [(day(one["range"]), one["reason"]) for one in extra["unloaded"]]
+    assert len(told) <= 20
+    assert "ranges, the first one because" in told[0][1]
+    whole = day("2024-08-01")
+    step_ms = (whole.end_ms - whole.start_ms) // 200
+    lacking = range(whole.start_ms + step_ms, whole.start_ms + 198 * step_ms, 2 * step_ms)
+    assert all(any(time in span for span, _ in told) for time in lacking)
+    await rig.close()

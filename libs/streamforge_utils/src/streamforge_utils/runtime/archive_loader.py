@@ -26,6 +26,9 @@ BATCH_RECORDS = 20_000
 TOLD_RANGES = 500
 """Ranges that the terminal event names, at most; of more it names one that holds all."""
 
+MOST_GAPS = 10_000
+"""So many are held while files are read."""
+
 FETCHED_AHEAD = 2
 """Files that are fetched while one is read, at most: the next one, and where a month was refused, its next day too."""
 
@@ -254,6 +257,8 @@ class _Loading:
             for span in self._ctx.ranges:
                 if (part := gap.intersection(span)) is not None:
                     self._unloaded.append((part, reason))
+            if len(self._unloaded) > MOST_GAPS:
+                self._unloaded = _joined(self._unloaded)
             # It may reach back into the file before.
             self._reads = [
                 msgspec.structs.replace(one, end_ms=gap.start_ms) if one.start_ms < gap.start_ms < one.end_ms else one
@@ -331,8 +336,8 @@ def _length(span: TimeRange) -> int:
     return span.end_ms - span.start_ms
 
 
-def _as_told(parts: Iterable[tuple[TimeRange, str]]) -> list[dict[str, str]]:
-    """Ranges as the terminal event has them; those with one reason that meet are one."""
+def _joined(parts: Iterable[tuple[TimeRange, str]]) -> Told:
+    """Ranges, of which those with one reason that meet are one, and very many are the one around them."""
     found: Told = []
     for span, reason in sorted(parts):
         if found and found[-1][1] == reason and found[-1][0].end_ms >= span.start_ms:
@@ -343,4 +348,9 @@ def _as_told(parts: Iterable[tuple[TimeRange, str]]) -> list[dict[str, str]]:
     if len(found) > TOLD_RANGES:
         hull = TimeRange(found[0][0].start_ms, max(span.end_ms for span, _ in found))
         found = [(hull, f"{len(found)} ranges, the first one because {found[0][1]}")]
-    return [{"range": str(span), "reason": reason} for span, reason in found]
+    return found
+
+
+def _as_told(parts: Iterable[tuple[TimeRange, str]]) -> list[dict[str, str]]:
+    """Ranges as the terminal event has them."""
+    return [{"range": str(span), "reason": reason} for span, reason in _joined(parts)]

@@ -122,8 +122,7 @@ async def on_small_disk(
             assert processes.of_data(keeper.data) == []
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("killed", [False, True], ids=["waiting", "killed"])
+@pytest.mark.parametrize("killed", [pytest.param(False, marks=pytest.mark.long), True], ids=["waiting", "killed"])
 async def test_a_full_disk_is_waited_out(
     tmp_path: Path, client: httpx.AsyncClient, small_disk: list[str], killed: bool
 ) -> None:

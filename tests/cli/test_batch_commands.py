@@ -201,7 +201,6 @@ async def test_a_stopped_batch_is_awaited(capsys: pytest.CaptureFixture[str]) ->
         assert row.split()[1:6] == ["interrupted", "2", "0", "0", "2"]
 
 
-@pytest.mark.long
 def test_ctrl_c_stops_a_batch_in_order_and_says_how_to_go_on(tmp_path: Path, slow_url: str) -> None:
     what = ("BTCUSDT,ETHUSDT", TYPE, YEARS)
     with loading(tmp_path / "data", slow_url, what=what) as started:

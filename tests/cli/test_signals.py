@@ -155,8 +155,7 @@ def test_a_manager_in_the_foreground_serves_every_other_command(
     assert f"no server answers at {served['url']}" in gone.err
 
 
-@pytest.mark.long
-@pytest.mark.parametrize("named", [True, False])
+@pytest.mark.parametrize("named", [True, pytest.param(False, marks=pytest.mark.long)])
 def test_a_load_whose_manager_goes_away_goes_on_with_its_own(tmp_path: Path, exchange_url: str, named: bool) -> None:
     """No --exchange: the manager that takes over has it from the environment, or it is the one of the data."""
     data, more = tmp_path / "data", {"STREAMFORGE_EXCHANGE_URL": exchange_url} if named else {}

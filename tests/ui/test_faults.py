@@ -80,7 +80,6 @@ def test_the_client_waits_as_long_as_it_is_told_and_goes_on_by_itself(
     assert len(asked) > 1
 
 
-@pytest.mark.long
 def test_a_token_that_is_known_no_more_is_asked_for_again(
     exchange: rig.Exchange, tmp_path: Path, opened: Opened
 ) -> None:

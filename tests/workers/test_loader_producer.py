@@ -293,11 +293,21 @@ async def test_very_many_gaps_are_held_as_one(
 ) -> None:
     monkeypatch.setattr(archive_loader, "MOST_GAPS", 30)
     monkeypatch.setattr(archive_loader, "TOLD_RANGES", 20)
+    held: list[int] = []
+    joined = archive_loader._joined
+
+    def joins(parts: Any) -> Any:
+        held.append(len(parts))
+        return joined(parts)
+
+    monkeypatch.setattr(archive_loader, "_joined", joins)
     put_trades(host, TRADES, "2024-08-01", range(1000, 1200), without=range(1001, 1200, 2))
     rig = rig_of(tmp_path, host.url, "api_trades", "2024-08-01")
     records, _, extra = await loaded(rig)
     assert positions(records) == [*range(1000, 1200, 2)]
     told = [(day(one["range"]), one["reason"]) for one in extra["unloaded"]]
+    assert held[:3] == [31, 31, 31]
+    assert max(held) == 31
     assert len(told) <= 20
     assert "ranges, the first one because" in told[0][1]
     whole = day("2024-08-01")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -197,8 +198,11 @@ class GraphService:
         """
         known, objects = await self._deps.graphs.get(check_graph_name(graph)), self._deps.objects
         names = [] if objects is None else [one.name async for one in objects.list(f"graphs/{graph}/")]
-        if known is None and not names and not await self._deps.store.keys(f"{graph}_snapshots", limit=1):
-            raise await nothing_known(self._deps.graphs, "graph", graph)
+        collections = [*reversed(collections_of(graph))]  # snapshots last: by them it is known that something is left
+        if known is None:
+            collections = await self._left(graph)
+            if not names and not collections:
+                raise await nothing_known(self._deps.graphs, "graph", graph)
         for stored in self._deps.workflows.live.values():
             if stored.workflow.graph is not None and stored.workflow.graph.graph == graph:
                 raise NotNow(f"workflow {stored.workflow.queue_id} makes graph {graph}: stop it first")
@@ -209,10 +213,24 @@ class GraphService:
             # What names files goes before them: a part that is named is there.
             await objects.delete([name for name in names if name.endswith(".json")])
             await objects.delete([name for name in names if not name.endswith(".json")])
-        for name in reversed(collections_of(graph)):  # snapshots last: by them it is known that something is left
+        for name in collections:
             await self._deps.store.drop(name)
         log_request("remove", graph)
         return len(names)
+
+    async def _left(self, graph: str) -> list[str]:
+        """Collections with what a graph that is not known has left. Others may have collections of such names."""
+        snapshots, edges, nodes = collections_of(graph)
+        found = await self._deps.store.read(snapshots, limit=1)
+        ours = any(_SNAPSHOT.fullmatch(one.key) and b'"sha256":' in one.body for one in found)
+        at = await self._deps.store.read(nodes, limit=1)
+        if not any(_NODE.fullmatch(one.key) and b'"symbol":' in one.body and b'"time":' in one.body for one in at):
+            return [snapshots] if ours else []
+        return [nodes, edges, *([snapshots] if ours or not found else [])]
+
+
+_SNAPSHOT, _NODE = re.compile(r"(again-)?\d{13}"), re.compile(r".+_\d{13}")
+"""Keys of a graph's documents."""
 
 
 def _symbol_of(node: str) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import re
 import secrets
 from collections.abc import Callable, MutableSequence, Sequence
@@ -33,6 +32,7 @@ from streamforge.manager.schedule import (
 )
 from streamforge.manager.scheduled_scores import Score, checked_scores, or_score
 from streamforge.manager.service import NotFound, NotNow, StartRequest
+from streamforge.manager.symbol_chooser import Chooser
 from streamforge.manager.symbol_selection import check_words, is_pattern, select, shortened
 from streamforge.manager.workflow_labels import check_labels
 from streamforge_utils.model.errors import (
@@ -296,7 +296,7 @@ class ScheduleService:
             time_range="" if since == LAST else words,
         )
         with noted(found):
-            doubt = await self._check_listed(symbols) if new else None
+            doubt = await self._check_listed(symbols, type_name) if new else None
         with noted(found):
             if since == LAST and asked.default_start is None:
                 await self._check_known(checked)
@@ -323,19 +323,24 @@ class ScheduleService:
                 "from: load a range first, or give a start with `from`",
             )
 
-    async def _check_listed(self, symbols: Sequence[str]) -> str | None:
-        """Refuse symbols that the exchange does not list, and patterns that fit none; or why that is not known soon."""
+    async def _check_listed(self, symbols: Sequence[str], type_name: str) -> str | None:
+        """Refuse symbols that neither exchange nor archive has, and patterns that fit none; or why it is not known."""
         where = self._deps.exchange_name
         unchecked = f"whether {where} has {shortened(symbols)} is not known"
         if not self._deps.asks:
             return f"{unchecked}: this manager does not ask it"
         try:
-            async with asyncio.timeout(_LIST_WITHIN_S):
-                listed = await self._deps.exchange.symbols()
+            chooser = Chooser(self._deps, self._deps.exchange.symbols)
+            listed, silence = await chooser.listed(type_name, _LIST_WITHIN_S)
         except (StreamForgeError, TimeoutError) as error:
             why = str(error) or f"it did not list its symbols within {_LIST_WITHIN_S:g} s"
             return f"{unchecked}: {why}; a symbol that it does not have fails in each run"
-        fits = len(select(symbols, listed, where).symbols)
+        try:
+            fits = len(select(symbols, listed, where).symbols)
+        except InvalidInput:
+            if silence:
+                return f"{unchecked}: {silence}"
+            raise
         if fits > MOST_SYMBOLS:
             raise InvalidInput("symbols", f"these are {fits} symbols now: a schedule has {MOST_SYMBOLS} at most")
         return None

@@ -59,15 +59,28 @@ class Chooser:
             raise InvalidInput(error.field, text, code=error.code) from error
         return msgspec.structs.replace(chosen, left_out=left_out, silence=silence)
 
-    async def archived(self, type_name: str) -> tuple[set[str], str]:
+    async def listed(self, type_name: str, within_s: float) -> tuple[Sequence[SymbolInfo], str]:
+        """What the exchange lists and, of a type with history, what only its archive has; or why that is not known.
+
+        Raises RetryableError, PermanentError or TimeoutError: the exchange does not list its symbols.
+        """
+        async with asyncio.timeout(within_s):
+            listed = await self._symbols()
+        if is_live_type(type_name):
+            return listed, ""
+        archived, silence = await self.archived(type_name, within_s)
+        gone = archived - {one.symbol for one in listed}
+        return [*listed, *(SymbolInfo(symbol=one, status=ARCHIVED) for one in sorted(gone))], silence
+
+    async def archived(self, type_name: str, within_s: float = LIST_WITHIN_S) -> tuple[set[str], str]:
         """The symbols that the archive has, or none and why it is not known soon."""
-        archive = self._deps.archive
-        if archive is None:
+        archive, kind = self._deps.archive, kind_of_type(type_name)
+        if archive is None or kind.archive is None:
             return set(), ""
         try:
-            async with asyncio.timeout(LIST_WITHIN_S):
-                return set(await archive.symbols(kind_of_type(type_name).name)), ""
+            async with asyncio.timeout(within_s):
+                return set(await archive.symbols(kind.name)), ""
         except (StreamForgeError, TimeoutError) as error:
             _log.warning("the archive does not list its symbols", error=str(error) or "no answer in time")
-            why = str(error) or f"no answer within {LIST_WITHIN_S:g} s"
+            why = str(error) or f"no answer within {within_s:g} s"
             return set(), f"which symbols only the archive has is not known: {why}"

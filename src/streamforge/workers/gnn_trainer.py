@@ -90,8 +90,15 @@ async def score(ctx: Context[TrainingParameters]) -> None:
     name = order_name(ctx.queue_id)
     order = read_order(b"".join([block async for block in ctx.objects.get(name)]), name, ScoringOrder)
     content = b"".join([block async for block in ctx.objects.get(order.model)])
-    panel = await read_panel(ctx.store, order)
+
+    def reading(count: int) -> None:
+        told = f"scoring: {count} of {len(order.inputs)} series are read"
+        ctx.progress.wait("scoring", told, ctx.clock.now_ms() + STEP_MS)
+
+    panel = await read_panel(ctx.store, order, reading)
+    reading(len(order.inputs))
     scorer = await asyncio.to_thread(Scorer, order, content, panel)
+    ctx.progress.wait("scoring", None)
     collection, count = scores_of(order.name), 0
     for first in range(0, len(order.times), _MOMENTS_AT_ONCE):
         times = order.times[first : first + _MOMENTS_AT_ONCE]

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from aiohttp import web
 
+from streamforge_utils.adapters.object_storage import object_bucket
 from streamforge_utils.adapters.object_storage.object_bucket import PART_BYTES, BucketPlace, Keys, ObjectBucket
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.secret import Secret
@@ -23,14 +24,18 @@ UPLOAD = "<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipa
 
 
 class Server:
-    """It lists nothing, begins uploads and takes their parts. Else it answers 404; `says`: with what."""
+    """It lists nothing, begins uploads and takes their parts. Else it answers 404; `says`: with what.
+
+    lists: False: to a list, too.
+    """
 
     def __init__(self) -> None:
         self.says = PAGE
+        self.lists = True
 
     async def answer(self, request: web.Request) -> web.Response:
         await request.read()
-        if "list-type" in request.query:
+        if "list-type" in request.query and self.lists:
             return web.Response(text=NONE_LISTED, content_type="application/xml")
         if "uploads" in request.query and self.says == NO_UPLOAD:
             return web.Response(text=UPLOAD, content_type="application/xml")
@@ -77,12 +82,27 @@ async def test_what_a_server_answers_with_404_is_not_stored(
         await bucket.put("a", file if of_file else content)
 
 
-async def test_only_a_server_of_objects_says_that_there_is_none(server: tuple[Server, ObjectBucket]) -> None:
+@pytest.mark.parametrize("page", [PAGE, "404 page not found\n", "default backend - 404"])
+async def test_only_a_server_of_objects_says_that_there_is_none(server: tuple[Server, ObjectBucket], page: str) -> None:
     found, bucket = server
+    found.says = page
     with pytest.raises(RetryableError, match="the server answered 404"):
         _ = [block async for block in bucket.get("a")]
     with pytest.raises(RetryableError, match="the server answered 404"):
         await bucket.delete(["a"])
-    found.says = NO_KEY
-    with pytest.raises(NoObject):
-        _ = [block async for block in bucket.get("a")]
+    for none in (NO_KEY, ""):
+        found.says = none
+        with pytest.raises(NoObject):
+            _ = [block async for block in bucket.get("a")]
+
+
+async def test_where_all_answers_are_404_after_a_while_nothing_is_said_to_be_missing(
+    server: tuple[Server, ObjectBucket], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To a request for the head alone a proxy without a server behind it answers as a server without the object."""
+    found, bucket = server
+    assert await bucket.head("a") is None
+    found.lists = False
+    monkeypatch.setattr(object_bucket, "SEEN_LASTS_S", -1.0)
+    with pytest.raises(RetryableError, match="the server answered 404"):
+        await bucket.head("a")

@@ -13,10 +13,11 @@ from streamforge.manager.analyst_services import analyst_services
 from streamforge.manager.api.app import create_app
 from streamforge.manager.execution.analysis_plan import plan_analysis
 from streamforge.manager.lifecycle.facts import Refused
+from streamforge.manager.persistence.graph_store import KnownGraph
 from streamforge.manager.presentation import workflow_answer
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.coverage import Segment, Verdict
-from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.model.kinds.registry import series_of
 from streamforge_utils.ports.exchange import SymbolInfo
 from tests.manager.api.support import client_of, problem
@@ -159,6 +160,24 @@ async def test_a_graph_without_an_edge_says_why_that_may_be(service: MemoryServi
     shown = workflow_answer(msgspec.structs.replace(workflow, graph=made))
     assert "no snapshot of graph g has an edge: prices stand still" in shown.remarks[0]
     assert [one.code for one in shown.remark_codes] == ["no-edges"]
+
+
+async def test_a_graph_is_not_made_where_another_definition_has_taken_its_name_meanwhile(
+    service: MemoryService, objects: ObjectFolder, client: httpx.AsyncClient
+) -> None:
+    answer = await client.post("/graphs", json=ASKED["graphs"])
+    workflow = await service.get(answer.json()["queue_id"])
+    other = await client.post("/graphs", json={**ASKED["graphs"], "definition": {**DEFINITION, "window": 25}})
+    assert (other.status_code, workflow.queue_id in other.text) == (422, True), "it is being made by another definition"
+    deps = msgspec.structs.replace(service.world.deps, objects=objects)
+    known = KnownGraph(
+        graph="g", queue_id="q", graph_id="1", definition_id="2", manifest="m", type=TYPE, symbols=3, start_ms=START_MS,
+        end_ms=END_MS, snapshots=1, edges=1, made_ms=END_MS, definition={},
+    )  # fmt: skip
+    await deps.graphs.put(known)
+    assert workflow.analysis is not None
+    with pytest.raises(PermanentError, match="graph g is there with another definition by now"):
+        await plan_analysis(deps, workflow, workflow.analysis)
 
 
 @pytest.mark.parametrize("what", BOTH)

@@ -146,3 +146,13 @@ async def test_a_removal_that_was_cut_short_is_gone_on_with_and_leaves_no_part_t
         for what in ("snapshots", "edges", "nodes"):
             assert await service.world.deps.store.count(f"g_{what}") == 0
         assert (await client.delete("/graphs/g")).status_code == 404
+
+
+async def test_collections_of_others_are_no_leftover_of_a_graph(service: MemoryService) -> None:
+    store = service.world.deps.store
+    kept = {"shop_snapshots": "1722470400000", "shop_nodes": "a_1722470400000", "shop_edges": "b"}
+    for name, key in kept.items():
+        await store.upsert(name, [_document(key, {"stock": 1})])
+    async with client_of(create_app(service)) as client:
+        assert (await client.delete("/graphs/shop")).status_code == 404
+    assert [await store.count(name) for name in kept] == [1, 1, 1]

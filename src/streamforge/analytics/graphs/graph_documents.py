@@ -77,8 +77,8 @@ class GraphDocuments:
             # Else nobody knew of whom nodes are left, were this one to end before it has removed them.
             newest = max(version, *(1 + one.version for one in found))
             body = msgspec.json.encode(_Known(symbols=sorted(left)))
-            marks = [*map(_mark_key, fresh)]
-            await _stored(store, self.snapshots, [Document(key, newest, body) for key in marks])
+            await _stored(store, self.snapshots, [Document(_mark_key(key), newest, body) for key in fresh])
+            marks = sorted({*marks, *map(_mark_key, fresh)})
         await store.delete_keys(self.snapshots, [*fresh])
         keys = [node_key(symbol, one.time_ms) for symbol in sorted(symbols) for one in fresh.values()]
         kept = {node_key(symbol, one.time_ms) for one in fresh.values() for symbol in one.symbols}

@@ -29,12 +29,14 @@ _SHOWN = 5
 async def plan_analysis(deps: Dependencies, workflow: Workflow, made: Analysis) -> Planned | Awaited | Refused:
     """Wait until what every series has in the range that is seen is proven, then store the order for the analyst.
 
-    What nobody loads is refused by name. Raises RetryableError, or PermanentError: a model that is to score is another
-    one by now.
+    What nobody loads is refused by name. Raises RetryableError, or PermanentError: a model that is to score, or the
+    graph of that name, is another one by now.
     """
     objects = objects_of(deps)
     if isinstance(made, ScoreInput):
         await _require_model(deps, made)
+    if isinstance(made, GraphInput):
+        await _require_definition(deps, made)
     batch = None if not made.batch else await deps.batches.get(made.batch)
     if batch is not None and not batch.ended:  # hundreds of series are not looked at again and again meanwhile
         return Awaited(f"the end of batch {made.batch}, which loads its series", deps.clock.now_ms())
@@ -64,6 +66,16 @@ async def plan_analysis(deps: Dependencies, workflow: Workflow, made: Analysis) 
     order = msgspec.structs.replace(order, inputs=inputs)
     await objects.put(order_name(workflow.queue_id), msgspec.json.encode(order))
     return Planned(Plan(exchange_now_ms=now_ms, expected=len(order.times), bars=len(order.times)))
+
+
+async def _require_definition(deps: Dependencies, made: GraphInput) -> None:
+    """Another graph may have been made under the name since this one was asked for."""
+    known = await deps.graphs.get(made.graph)
+    if known is not None and known.definition_id != made.definition.id:
+        raise PermanentError(
+            f"graph {made.graph} is there with another definition by now, and its snapshots would lie among these: ask "
+            "for this one under another name"
+        )
 
 
 async def _require_model(deps: Dependencies, scores: ScoreInput) -> None:

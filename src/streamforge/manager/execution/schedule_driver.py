@@ -15,7 +15,6 @@ import msgspec
 import structlog
 
 from streamforge.manager.actor import acting
-from streamforge.manager.archived_symbols import ARCHIVED
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.model_requests import NothingToScore
 from streamforge.manager.persistence.change_notes import SCHEDULE
@@ -39,7 +38,6 @@ from streamforge.manager.symbol_selection import is_pattern
 from streamforge.manager.symbols import fitting
 from streamforge.manager.workflow import Status
 from streamforge_utils.model.errors import ConfigError, ConflictError, PermanentError, RetryableError, StreamForgeError
-from streamforge_utils.model.kinds.registry import is_live_type
 from streamforge_utils.ports.exchange import SymbolInfo
 from streamforge_utils.ports.retry import backoff_s
 
@@ -193,17 +191,10 @@ class ScheduleDriver:
 
     async def _listed(self, type_name: str) -> tuple[Sequence[SymbolInfo], str]:
         """What exchange and archive have; or why that is not known now."""
-        exchange = self._deps.exchange
         try:
-            async with asyncio.timeout(self.LIST_WITHIN_S):
-                listed = await exchange.symbols()
+            return await Chooser(self._deps, self._deps.exchange.symbols).listed(type_name, self.LIST_WITHIN_S)
         except (StreamForgeError, TimeoutError) as error:
             return (), f"the exchange does not list its symbols: {str(error) or 'no answer in time'}"
-        if is_live_type(type_name):
-            return listed, ""
-        archived, silence = await Chooser(self._deps, exchange.symbols).archived(type_name)
-        gone = archived - {one.symbol for one in listed}
-        return [*listed, *(SymbolInfo(symbol=one, status=ARCHIVED) for one in sorted(gone))], silence
 
     async def _begun(self, schedule: Schedule, run: Run, symbol: str) -> Load | None:
         """What became of the request for a symbol; None: it could not be made at the moment."""

@@ -12,6 +12,8 @@ ERRORS = (BaseError, OSError, ValueError, NotImplementedError)
 """What obstore raises: FileNotFoundError for what is not there."""
 
 _CODE = re.compile(r"<Code>([A-Za-z0-9.]{1,60})</Code>")
+_CONTENT = re.compile(r"404 Not Found: ?(.*?)(?:\n\nDebug source:|$)", re.DOTALL)
+"""What came with a 404."""
 _STATUS = re.compile(r"status code: (\d{3})")
 
 _KEYS = "STREAMFORGE_S3_ACCESS_KEY and STREAMFORGE_S3_SECRET_KEY"
@@ -54,8 +56,8 @@ def is_missing_object(error: Exception) -> bool:
     """
     if not isinstance(error, FileNotFoundError):
         return False
-    code = _CODE.search(str(error))
-    return code[1] == "NoSuchKey" if code else "<" not in str(error)
+    code, content = _CODE.search(str(error)), _CONTENT.search(str(error))
+    return code[1] == "NoSuchKey" if code else content is None or not content[1].strip()
 
 
 def problem_of(error: Exception, what: str) -> StreamForgeError:

@@ -49,6 +49,8 @@ PARTS_AT_ONCE: Final = 4
 """So many parts are in memory at once."""
 KEYS_LAST_S: Final = 300.0
 """How long keys are used before they are looked up again, so that a file of keys may be replaced at any time."""
+SEEN_LASTS_S: Final = 5.0
+"""How long after an answer of the bucket it is not asked whether it is there."""
 _DELETED_AT_ONCE = 1000
 _LISTED_AT_ONCE = 500
 _RETRIES = 4
@@ -93,7 +95,7 @@ class ObjectBucket:
     def __init__(self, place: BucketPlace) -> None:
         self._place = place
         self._folder = f"{place.prefix}/" if place.prefix else ""
-        self._seen = False
+        self._seen_s = float("-inf")
         self._store = _store_of(place)
 
     async def put(self, name: str, content: bytes | Path, *, expected: str | None = None) -> ObjectInfo:
@@ -235,8 +237,11 @@ class ObjectBucket:
         return NoObject(f"there is no object {name} in {self._place}")
 
     async def _require_bucket(self) -> None:
-        """Raises PermanentError where there is no such bucket: a missing object and a missing bucket look alike."""
-        if not self._seen:
+        """Raises PermanentError where there is no such bucket: a missing object and a missing bucket look alike.
+
+        So do all of them where a proxy has no server behind it: what was seen a while ago tells nothing of that.
+        """
+        if time.monotonic() - self._seen_s > SEEN_LASTS_S:
             await self._ask("the list of objects", anext(obstore.list(self._store, chunk_size=1), None))
 
     async def _ask(self, what: str, answer: Awaitable[T], *, conditional: bool = False) -> T:
@@ -254,7 +259,7 @@ class ObjectBucket:
                 raise NoObject(f"there is no {what} in {self._place}") from None
             # Not with its cause: the server's words may repeat what was signed.
             raise problem_of(error, f"{what} in {self._place}") from None
-        self._seen = True
+        self._seen_s = time.monotonic()
 
 
 def _store_of(place: BucketPlace) -> S3Store:

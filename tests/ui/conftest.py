@@ -109,6 +109,13 @@ def opened(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Opened]
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda said: complaints.append(said.text) if _complains(said.type, said.text) else None)
         page.goto(f"{url}/ui{path}")
+        route = page.route
+
+        def caught(pattern: str | re.Pattern[str], handler: Callable[[Route], object], **more: int) -> None:
+            route(pattern, handler, **more)
+            _await_caught(page, url, route)
+
+        page.route = caught  # type: ignore[method-assign, assignment]
         return page
 
     yield open_page
@@ -121,6 +128,15 @@ def opened(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Opened]
             page.unroute_all(behavior="ignoreErrors")
         context.close()
     assert complaints == []
+
+
+def _await_caught(page: Page, url: str, route: Callable[..., object]) -> None:
+    """Return once requests of the page are caught: for a moment after it was asked for, they may still get through."""
+    route(f"{url}/caught", lambda one: one.fulfill(body="caught"))
+    for _ in range(1_000):
+        if page.evaluate("fetch('/caught').then((answer) => answer.text())") == "caught":
+            return
+    raise AssertionError("requests of the page are not caught")
 
 
 def _shown(page: Page) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.chaos.verdict import assert_history
+from tests.chaos.verdict import LAST_WORDS, assert_history
 from tests.e2e import bus, rig
 from tests.e2e.rig import DAY_MS, HELD, LOADER, MINUTE_MS, SINK, SLOW, step
 
@@ -201,7 +201,15 @@ def test_a_loader_keeps_to_its_share_of_the_weight(quiet: rig.Exchange, tmp_path
 
 def _assert_history(manager: rig.Manager, workflow: rig.Json) -> None:
     """Each attempt begins with `started`, counts up, and ends with its last word; attempts follow each other."""
-    events = manager.events(workflow["queue_id"])
+    made = {(one["target"], attempt["number"]) for one in workflow["steps"] for attempt in one["attempts"]}
+
+    def told() -> list[rig.Json] | None:
+        """All events, once the manager has spoken for whom it ended, which it does after that is stored."""
+        found = manager.events(workflow["queue_id"])
+        ended = {(one["target"], one.get("attempt", 1)) for one in found if one["event"] in LAST_WORDS}
+        return found if made <= ended else None
+
+    events = rig.eventually(told, "each attempt has its last word")
     assert_history(workflow, events)
     for one in workflow["steps"]:
         for attempt in one["attempts"]:

@@ -13,7 +13,7 @@ from streamforge_utils.model.series import Series
 class ArchiveFiles(ABC):
     """The files of one kind. folder: of the kind in the archive. row_bytes: of a record in a compressed file, about.
 
-    rows: the columns, which a header row must name; None: whatever a header says is passed over.
+    rows: the columns, which a header row must name; None: a header row is skipped unread.
     """
 
     folder: ClassVar[str]

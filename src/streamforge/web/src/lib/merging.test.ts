@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import type { Schedule, Schedules, Summary, WorkflowPage } from "../api/types.ts";
 import type { Change } from "./changes.ts";
-import { Known, merged, mergedSchedules } from "./merging.ts";
+import { Known, merged, mergedSchedule, mergedSchedules, runsOf } from "./merging.ts";
 
 function summary(id: string, status = "running", stored = 0): Summary {
   return { queue_id: id, status, progress: { records_stored: stored } } as Summary;
@@ -85,4 +85,26 @@ test("a schedule is put in place, and one that comes or goes lets the list be re
   assert.equal(mergedSchedules(found, [change("c", schedule("c"))]).again, true);
   assert.equal(mergedSchedules(found, [change("a", null)]).again, true);
   assert.deepEqual(mergedSchedules(found, []), { schedules: found, again: false });
+});
+
+test("a run of a schedule is shown once, and all the while, whichever answer knows that it has ended", () => {
+  const run = (number: number, state: string) => ({ number, state });
+  const of = (current: object | null, ...runs: object[]) =>
+    ({ one: { name: "a", current }, runs }) as unknown as Parameters<typeof runsOf>[0];
+  const shown = (one: Parameters<typeof runsOf>[0]) => runsOf(one).map(({ number, state }) => `${number} ${state}`);
+  const change = (document: object | null, id = "a") => ({ kind: "schedule", id, document }) as Change;
+  const running = of(run(2, "running"), run(1, "error"));
+  assert.deepEqual(shown(running), ["2 running", "1 error"]);
+  assert.deepEqual(shown(of(run(2, "running"), run(2, "finished"), run(1, "error"))), ["2 finished", "1 error"]);
+  assert.deepEqual(shown(of(null, run(2, "finished"))), ["2 finished"]);
+  const ended = mergedSchedule(running, [change({ name: "a", current: null })], "a");
+  assert.deepEqual([shown(ended.found), ended.again], [["2 running", "1 error"], true]);
+  const later = mergedSchedule(running, [change({ name: "a", current: run(3, "starting") })], "a");
+  assert.deepEqual([shown(later.found), later.again], [["2 running", "1 error"], true]);
+  const paused = mergedSchedule(running, [change({ name: "a", current: run(2, "running"), paused: true })], "a");
+  assert.deepEqual([shown(paused.found), paused.found.one.paused], [["2 running", "1 error"], true]);
+  const begun = mergedSchedule(of(null, run(1, "error")), [change({ name: "a", current: run(2, "starting") })], "a");
+  assert.deepEqual([shown(begun.found), begun.again], [["2 starting", "1 error"], true]);
+  assert.deepEqual(mergedSchedule(running, [change(null)], "a"), { found: running, again: true });
+  assert.deepEqual(mergedSchedule(running, [change(null, "b")], "a"), { found: running, again: false });
 });

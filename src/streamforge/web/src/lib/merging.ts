@@ -1,5 +1,5 @@
 /** Changes of the feed put into lists in place: where nothing but progress changes, a row stays the same. */
-import type { Schedule, Schedules, Status, Summary, WorkflowPage } from "../api/types";
+import type { Schedule, ScheduleRuns, Schedules, Status, Summary, WorkflowPage } from "../api/types";
 import type { Change } from "./changes";
 
 const MOST_KNOWN = 5000;
@@ -79,4 +79,32 @@ export function mergedSchedules(
   const schedules = found.schedules.map((one) => news.get(one.name) ?? one);
   const again = [...news].some(([name, one]) => one === null || !names.includes(name));
   return { schedules: { ...found, schedules }, again };
+}
+
+/** A schedule, and the runs of it that have ended, newest first. */
+export interface OfSchedule {
+  one: Schedule;
+  runs: ScheduleRuns["runs"];
+}
+
+/** Its runs, newest first, each once: one that ended between the two answers is in both. */
+export function runsOf({ one, runs }: OfSchedule): ScheduleRuns["runs"] {
+  return one.current === null || runs.some((run) => run.number === one.current?.number) ? runs : [one.current, ...runs];
+}
+
+/**
+ * The schedule `name` as it is now. again: its runs may be others, or it is gone. A document without the run that is
+ * shown as current waits for the answer that has it among those that ended: else the run would be nowhere meanwhile.
+ */
+export function mergedSchedule(
+  found: OfSchedule,
+  changes: readonly Change[],
+  name: string,
+): { found: OfSchedule; again: boolean } {
+  const news = changes.findLast((one) => one.kind === "schedule" && one.id === name);
+  if (news?.kind !== "schedule") return { found, again: false };
+  const now = news.document;
+  const shown = found.one.current?.number;
+  const put = now !== null && (shown === undefined || shown === now.current?.number);
+  return { found: put ? { ...found, one: now } : found, again: true };
 }

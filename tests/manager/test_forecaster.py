@@ -12,9 +12,11 @@ from streamforge.manager.note_codes import Note
 from streamforge.manager.plan_answers import warnings_of
 from streamforge.manager.service import StartRequest
 from streamforge.manager.workflow import SourceChoice
+from streamforge.manager.workflow_service import WorkflowService
 from streamforge_utils.model.errors import InvalidInput, RetryableError
 from streamforge_utils.model.kinds.candles import KIND, Interval
 from streamforge_utils.ports.store import Usage
+from streamforge_utils.runtime.settings import SampledFiles
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.memoryarchive import ROW_BYTES, TARGET, MemoryArchive, published, with_files
 from tests.doubles.scriptedexchange import ScriptedExchange
@@ -49,20 +51,31 @@ async def test_the_parts_with_their_requests_and_downloads_and_nothing_is_stored
     states = dict(world.store.states)
     told = await world.manager.forecast(REQUEST)
     assert [(part.source, part.records, part.requests, part.weight, part.download_bytes) for part in told.parts] == [
-        ("archive", 6 * 1440, 0, 0, 6 * 1440 * ROW_BYTES),
+        ("archive", 6 * 1440, 1, 2, 6 * 1440 * ROW_BYTES),
         ("rest", 2 * 1440, 3, 6, 0),
     ]
     assert (told.records_expected, told.records_there) == (8 * 1440, 1440)
-    assert (told.requests, told.weight, told.download_bytes) == (3, 6, 6 * 1440 * ROW_BYTES)
+    assert (told.requests, told.weight, told.download_bytes) == (4, 8, 6 * 1440 * ROW_BYTES)
     assert sorted(told.targets) == sorted([LOADER, SINK, TARGET])
     assert told.store_bytes == 8 * 1440 * EMBEDDED.record_bytes(KIND)
     assert told.free_bytes is not None
     assert told.licence_left_bytes is None
-    assert told.seconds == pytest.approx(2.15, abs=0.05), "three requests at 20 a second, and two seconds to begin"
-    assert "3 requests at 20 a second" in told.estimate
-    assert told.estimate_codes == [Note("limited-by-requests", {"requests": 3, "rate": 20, "begin_s": 2})]
+    assert told.seconds == pytest.approx(2.2, abs=0.05), "four requests at 20 a second, and two seconds to begin"
+    assert "4 requests at 20 a second" in told.estimate
+    assert told.estimate_codes == [Note("limited-by-requests", {"requests": 4, "rate": 20, "begin_s": 2})]
     assert (world.store.states, world.launcher.started, world.bus.messages("queue-control")) == (states, [], [])
     assert not world.deps.workflows.live
+    await world.die()
+
+
+async def test_requests_that_compare_files_follow_the_setting() -> None:
+    world = await a_world()
+    week: dict[SampledFiles, int] = {"none": 0, "some": 1, "all": 15}
+    for which, requests in week.items():
+        service = WorkflowService(replace(world.deps, archive_samples=which), world.reconciler, lambda: "abc123")
+        told = await service.forecast(replace(REQUEST, time_range="2024-08-01:2024-08-08"))
+        assert ([part.source for part in told.parts], told.requests) == (["archive"], requests)
+        assert told.weight == 2 * requests
     await world.die()
 
 

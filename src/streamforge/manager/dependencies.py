@@ -36,6 +36,7 @@ from streamforge_utils.ports.object_store import ObjectStore
 from streamforge_utils.ports.store import Store
 from streamforge_utils.runtime.context import MessageBus
 from streamforge_utils.runtime.logs import TextRedactor
+from streamforge_utils.runtime.settings import SampledFiles
 
 
 async def nothing_known() -> Mapping[str, str]:
@@ -50,9 +51,9 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     questions to `exchange` wait for, where it is known. source: where the data come from. fence: is called before
     anything is done; raises while another manager may have the store. no_driver_reason: says why no manager drives the
     workflows; None: this one does. exchange_binding: keeps the store to one exchange. archive: the exchange's files;
-    None: there are none. objects: where segments are; None: nowhere. retained: where old collections are exported to
-    before they are dropped; None: none is. folder: where the store is, if that is on this machine. asks: `exchange` is
-    the one that the data come from.
+    None: there are none. archive_samples: which of them are compared with it. objects: where segments are; None:
+    nowhere. retained: where old collections are exported to before they are dropped; None: none is. folder: where the
+    store is, if that is on this machine. asks: `exchange` is the one that the data come from.
     version: of the workers that are processes; empty: it is not compared. redact: takes secrets out of a text.
     technologies: asks what `bus` and `store` are, with their versions. settings: what the manager was started with.
     misspelt, doubtful: a sentence for each variable that is almost a setting, and for what is probably not meant so.
@@ -85,6 +86,7 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     exchange_binding: ExchangeBinding
     changes: ChangeNotes
     archive: Archive | None = None
+    archive_samples: SampledFiles = "some"
     objects: ObjectStore | None = None
     retained: ObjectStore | None = None
     folder: Path | None = None

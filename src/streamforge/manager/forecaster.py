@@ -25,6 +25,7 @@ from streamforge_utils.model.errors import InvalidInput, PermanentError, Retryab
 from streamforge_utils.model.kinds.kind import RecordKind
 from streamforge_utils.model.kinds.registry import is_live_type, kind_of
 from streamforge_utils.model.usage import shown_size
+from streamforge_utils.runtime.archive_plan import sample_count
 from streamforge_utils.runtime.worker_definition import Source
 
 WITHIN_S = 60.0
@@ -118,7 +119,7 @@ class Forecaster:
 
     def _told(self, workflow: Workflow, plan: Plan, sources: Sources | None, room: Room) -> Forecast:
         deps, kind = self._deps, kind_of(workflow.series)
-        parts = [] if sources is None else [_part(part, sources, kind) for part in plan.parts]
+        parts = [] if sources is None else [self._part(part, sources, kind) for part in plan.parts]
         records = sum(part.records for part in parts)
         requests, weight = sum(part.requests for part in parts), sum(part.weight for part in parts)
         download = sum(part.download_bytes for part in parts)
@@ -157,6 +158,23 @@ class Forecaster:
             free_bytes=room.free,
             licence_left_bytes=room.left,
             **told_by("warning", warnings_of(store_bytes, download, *room)),
+        )
+
+    def _part(self, part: Part, sources: Sources, kind: RecordKind) -> ForecastPart:
+        records = sources.records(part.span)
+        is_archive = part.source is Source.ARCHIVE
+        files = chosen_files(sources.files, part.span) if is_archive else []
+        samples = sample_count(files, kind, self._deps.archive_samples)
+        requests = samples if is_archive else sources.requests(part.span)
+        weight = 0 if kind.paging is None else kind.paging.weight({"limit": str(kind.paging.most)})
+        return answer(
+            ForecastPart,
+            part,
+            **range_fields(part.span),
+            records=sources.held(part.span) if records is None else records,
+            requests=requests,
+            weight=requests * weight,
+            download_bytes=sum(one.size for one in files),
         )
 
     @property
@@ -211,20 +229,3 @@ class Forecaster:
             usage = None
         limit = None if usage is None else usage.limit_bytes
         return Room(free, None if usage is None or limit is None else max(0, limit - usage.used_bytes))
-
-
-def _part(part: Part, sources: Sources, kind: RecordKind) -> ForecastPart:
-    records = sources.records(part.span)
-    is_archive = part.source is Source.ARCHIVE
-    requests = 0 if is_archive else sources.requests(part.span)
-    weight = 0 if kind.paging is None else kind.paging.weight({"limit": str(kind.paging.most)})
-    files = chosen_files(sources.files, part.span) if is_archive else []
-    return answer(
-        ForecastPart,
-        part,
-        **range_fields(part.span),
-        records=sources.held(part.span) if records is None else records,
-        requests=requests,
-        weight=requests * weight,
-        download_bytes=sum(one.size for one in files),
-    )

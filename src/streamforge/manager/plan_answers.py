@@ -21,7 +21,9 @@ class ForecastPart(PlanPart, frozen=True, kw_only=True):
     """A range that would be loaded, and what it takes. All numbers are estimates but those of candles."""
 
     records: Annotated[int, meaning("That are to be loaded.")]
-    requests: Annotated[int, meaning("To the exchange.")]
+    requests: Annotated[
+        int, meaning("To the exchange; where files are read, those that compare some of their records.")
+    ]
     weight: Annotated[int, meaning("Of these requests.")]
     download_bytes: Annotated[int, meaning("Of files, unless they are in the cache.")]
 

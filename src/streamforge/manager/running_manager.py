@@ -152,6 +152,7 @@ async def running(
             launcher=ports.launcher,
             exchange=with_archived(ports.exchange, ports.archive),
             archive=ports.archive,
+            archive_samples=settings.archive.samples,
             objects=ports.objects if lease is None or ports.objects is None else fenced(ports.objects, lease.check),
             retained=ports.retained if lease is None or ports.retained is None else fenced(ports.retained, lease.check),
             folder=None if settings.data.arango.url else settings.data.data_dir,

@@ -174,10 +174,7 @@ class _Loading:
         if self._ctx.archive_samples != "some":
             return
         files = [reading.file for reading in self._left if reading.file is not None]
-        archive, paging = self._ctx.kind.archive, self._ctx.kind.paging
-        if archive is not None and paging is not None:
-            bytes_asked = archive.row_bytes * paging.most
-            self._places = samples(files, sum(file.size for file in files) / bytes_asked)
+        self._places = samples(files, self._ctx.kind)
         by_path = {file.path: file for file in files}
         for path in list(self._places)[:2]:
             try:

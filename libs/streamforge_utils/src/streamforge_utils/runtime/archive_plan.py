@@ -9,8 +9,10 @@ from itertools import pairwise
 
 import msgspec
 
+from streamforge_utils.model.kinds.kind import RecordKind
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.archive import ArchiveFile, Place
+from streamforge_utils.runtime.settings import SampledFiles
 
 DAY_MS = 86_400_000
 REQUESTS_A_SAMPLE = 2000
@@ -57,15 +59,25 @@ def readings(files: Iterable[ArchiveFile], ranges: Sequence[TimeRange], *, month
     return _joined(found)
 
 
-def samples(files: Sequence[ArchiveFile], requests: float) -> dict[str, set[Place]]:
+def sample_count(files: Sequence[ArchiveFile], kind: RecordKind, which: SampledFiles = "some") -> int:
+    """How many requests compare records of the files of a load with the exchange; 0: none are, or can be."""
+    if not files or which == "none" or kind.archive is None or kind.paging is None:
+        return 0
+    if which == "all":  # inside of each, at both ends, and once where two meet
+        return 2 * len(files) + 1
+    saved = sum(file.size for file in files) / (kind.archive.row_bytes * kind.paging.most)
+    return 1 + int(saved / REQUESTS_A_SAMPLE)
+
+
+def samples(files: Sequence[ArchiveFile], kind: RecordKind) -> dict[str, set[Place]]:
     """Where the files of a load are compared with the exchange, by their paths; those that are first go first.
 
-    By turns where two files meet, and inside of one, drawn by what the files are. requests: how many they save.
+    By turns where two files meet, and inside of one, drawn by what the files are.
     """
     draw = random.Random(" ".join(f"{one.path} {one.published}" for one in files))  # noqa: S311 - not secret
     meet = [pair for pair in pairwise(files) if pair[0].span.end_ms == pair[1].span.start_ms]
     found: dict[str, set[Place]] = {}
-    for number in range(1 + int(requests / REQUESTS_A_SAMPLE) if files else 0):
+    for number in range(sample_count(files, kind)):
         if meet and number % 2 == 0:
             before, after = draw.choice(meet)
             found.setdefault(before.path, set()).add(Place.LAST)

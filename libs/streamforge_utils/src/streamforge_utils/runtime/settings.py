@@ -27,6 +27,7 @@ CONTROL_TOPIC = "queue-control"
 EVENTS_TOPIC = "queue-events"
 ControlTopic = Annotated[str, variable("QUEUE_CONTROL_TOPIC", "the topic of commands")]
 EventsTopic = Annotated[str, variable("QUEUE_EVENTS_TOPIC", "the topic of events")]
+SampledFiles = Literal["some", "all", "none"]
 BINANCE_DATA_URL = "https://data-api.binance.vision"
 Plugins = Annotated[
     str,
@@ -229,7 +230,7 @@ class ArchiveSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = None
 
     samples: Annotated[
-        Literal["some", "all", "none"],
+        SampledFiles,
         variable(
             "STREAMFORGE_ARCHIVE_SAMPLES",
             "which files with a right checksum are compared with the exchange at a few places: `some` of a load, one "

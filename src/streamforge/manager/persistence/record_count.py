@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncGenerator, Iterable, Sequence
+from contextlib import aclosing
 
 import msgspec
 
@@ -129,19 +131,34 @@ async def holes_in(
     kind, holes = kind_of(series), list[tuple[int, int]]()
     if not wanted:
         return holes
-    first, last = kind.key_range(series, range(wanted[0], wanted[-1] + 1))
-    at = 0
-    while True:
-        keys = await store.keys(collection, first=first, last=last, limit=_KEYS_A_PAGE)
-        positions = kind.positions(series, keys)
-        full = len(keys) == _KEYS_A_PAGE
-        until = len(wanted)
-        if full:
-            until = bisect_right(wanted, positions[-1], at) if positions else at
-        holes += missing(wanted[at:until], positions)
-        if not full:
-            return holes
-        at, first = until, keys[-1] + "\x00"
+    at, (first, last) = 0, kind.key_range(series, range(wanted[0], wanted[-1] + 1))
+    async with aclosing(_key_pages(store, collection, first, last)) as pages:
+        async for keys, full in pages:
+            positions = kind.positions(series, keys)
+            until = len(wanted)
+            if full:
+                until = bisect_right(wanted, positions[-1], at) if positions else at
+            holes += missing(wanted[at:until], positions)
+            at = until
+    return holes
+
+
+async def _key_pages(
+    store: DocumentStore, collection: str, first: str, last: str
+) -> AsyncGenerator[tuple[Sequence[str], bool]]:
+    """The keys with first <= key < last, a page at a time, and whether another one follows, which is read meanwhile."""
+    reading = asyncio.ensure_future(store.keys(collection, first=first, last=last, limit=_KEYS_A_PAGE))
+    try:
+        while len(keys := await reading) == _KEYS_A_PAGE:
+            reading = asyncio.ensure_future(
+                store.keys(collection, first=keys[-1] + "\x00", last=last, limit=_KEYS_A_PAGE)
+            )
+            await asyncio.sleep(0)  # it begins before the page is looked at, which takes the event loop
+            yield keys, True
+        yield keys, False
+    finally:
+        reading.cancel()
+        await asyncio.gather(reading, return_exceptions=True)
 
 
 async def survey(

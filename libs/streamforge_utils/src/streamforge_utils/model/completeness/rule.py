@@ -184,7 +184,7 @@ def missing(expected: Sequence[int], stored: Sequence[int]) -> Iterator[tuple[in
 
     Of a run only the ends are given: it may hold most of a year of seconds.
     """
-    if len(expected) == len(stored) and all(map(int.__eq__, expected, stored)):
+    if len(expected) == len(stored) and list(expected) == list(stored):
         return
     at = 0
     for position in stored:

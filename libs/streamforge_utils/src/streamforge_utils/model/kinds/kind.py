@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from decimal import Decimal
 from functools import lru_cache
 from itertools import pairwise
+from operator import itemgetter
 from typing import Annotated, Any, ClassVar
 from urllib.parse import quote
 
@@ -168,11 +169,11 @@ class RecordKind(ABC):
         """The positions that keys name, as a store lists them between two keys of the series; others are left out."""
         prefix, digits = self.prefix(series), self.digits
         start = len(prefix)
-        if all(map((start + digits).__eq__, map(len, keys))):
-            try:
-                return [int(key[start:]) for key in keys]
-            except ValueError:
-                pass
+        if set(map(len, keys)) == {start + digits}:  # a proof has millions: without a step of Python for each
+            texts = list(map(itemgetter(slice(start, None)), keys))
+            together = "".join(texts)
+            if together.isascii() and together.isdigit():
+                return list(map(int, texts))
         found = (key[start:] for key in keys if key.startswith(prefix) and len(key) == start + digits)
         return [int(text) for text in found if text.isascii() and text.isdigit()]
 

@@ -13,6 +13,8 @@ from itertools import islice, starmap
 from operator import lt
 from typing import Final
 
+import msgspec
+
 from streamforge_utils.adapters.embedded import sqlite
 from streamforge_utils.model.documents import all_acceptable, refusal
 from streamforge_utils.ports.columns import DocumentColumns
@@ -33,6 +35,7 @@ FORMAT: Final = sqlite.Format(
     ),
 )
 
+_KEYS = msgspec.json.Decoder(list[str])
 _LOOKUP = 500
 _BEYOND_KEYS = re.compile("[^\x00-\x7e].*", re.DOTALL)
 
@@ -103,13 +106,14 @@ def bodies(connection: sqlite3.Connection, first: str, last: str | None, limit: 
 
 
 def keys(connection: sqlite3.Connection, first: str, last: str | None, limit: int) -> list[str]:
-    """The keys that `read` would give."""
+    """The keys that `read` would give; as `bodies` are, without an object for each row."""
     where, values = _range(first, last)
-    rows = connection.execute(
-        f"SELECT key FROM documents WHERE {where} ORDER BY key LIMIT ?",  # noqa: S608 - fixed texts
+    (array,) = connection.execute(
+        "SELECT json_group_array(key) "  # noqa: S608 - fixed texts
+        f"FROM (SELECT key FROM documents WHERE {where} ORDER BY key LIMIT ?)",
         (*values, max(limit, 0)),
-    )
-    return [row[0] for row in rows.fetchall()]
+    ).fetchone()
+    return _KEYS.decode(array)
 
 
 def present(connection: sqlite3.Connection, wanted: Sequence[str]) -> set[str]:

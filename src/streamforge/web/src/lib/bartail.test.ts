@@ -2,7 +2,7 @@ import assert from "node:assert/strict";
 import test from "node:test";
 import type { Bars } from "../api/types.ts";
 import { Pause } from "./backoff.ts";
-import { BarTail } from "./bartail.ts";
+import { BarTail, leftBehind } from "./bartail.ts";
 import type { Asked } from "./view.ts";
 
 const MINUTE_MS = 60_000;
@@ -33,6 +33,8 @@ test("the last bars come behind the others, and are asked for once at a time", a
   const [all, second] = await Promise.all([tail.behind(old, 101.5 * MINUTE_MS), tail.behind(old, 101.5 * MINUTE_MS)]);
   assert.deepEqual([all?.end_ms, all?.time.length, second, asked.length], [102 * MINUTE_MS, 102, null, 1]);
   assert.equal(await tail.behind(old, 1000 * MINUTE_MS), null, "so many are another picture");
+  assert.deepEqual([leftBehind(old, 145 * MINUTE_MS), leftBehind(old, 145 * MINUTE_MS + 1)], [0, 46 * MINUTE_MS]);
+  assert.equal(leftBehind({ ...old, step_ms: null }, 1000 * MINUTE_MS), 0, "bars of months have no length");
 });
 
 test("after a failure nothing is asked before the pause is over that the server wants", async () => {

@@ -6,7 +6,7 @@ export async function copy(text: string): Promise<void> {
   try {
     await navigator.clipboard.writeText(text);
     announce(t("act.copied"));
-  } catch (error) {
-    announce((error as Error).message);
+  } catch {
+    announce(t("act.copied.not"));
   }
 }

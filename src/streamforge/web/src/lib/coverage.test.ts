@@ -94,7 +94,7 @@ test("only a start and an end in milliseconds name a window", () => {
 
 test("ticks are round instants, few, and say no more than they must", () => {
   const told = (length: number, offset = 0): string[] =>
-    ticksOf({ startMs: AUGUST, endMs: AUGUST + length }, 6, offset).map(({ ms, part }) =>
+    ticksOf({ startMs: AUGUST, endMs: AUGUST + length }, 6, () => offset).map(({ ms, part }) =>
       new Date(ms + offset).toISOString().replace("T", " ").slice(part[0], part[1]),
     );
   assert.deepEqual(told(6 * HOUR), ["08-01", "01:00", "02:00", "03:00", "04:00", "05:00"]);
@@ -104,6 +104,27 @@ test("ticks are round instants, few, and say no more than they must", () => {
   assert.deepEqual(told(3650 * DAY), ["2026", "2028", "2030", "2032", "2034"]);
   assert.deepEqual(told(4 * DAY, 5.5 * HOUR), ["2024-08-02", "2024-08-03", "2024-08-04", "2024-08-05"]);
   assert.ok(told(8000 * 365 * DAY).length <= 30);
+});
+
+test("ticks are round instants of a clock that is put back and forward, none twice", () => {
+  // Berlin: an hour less from 2024-10-27T01:00Z, an hour more from 2025-03-30T01:00Z.
+  const [back, forward] = [Date.UTC(2024, 9, 27, 1), Date.UTC(2025, 2, 30, 1)];
+  const ahead = (ms: number): number => (ms < back || ms >= forward ? 2 : 1) * HOUR;
+  const told = (startMs: number, endMs: number): string[] =>
+    ticksOf({ startMs, endMs }, 6, ahead).map(({ ms }) => new Date(ms + ahead(ms)).toISOString().slice(5, 16));
+  assert.deepEqual(told(AUGUST, Date.UTC(2025, 0, 15)), [
+    "09-01T00:00",
+    "10-01T00:00",
+    "11-01T00:00",
+    "12-01T00:00",
+    "01-01T00:00",
+  ]);
+  assert.deepEqual(
+    told(forward - 2 * HOUR, forward + 3 * HOUR),
+    ["00:00", "01:00", "03:00", "04:00", "05:00"].map((time) => `03-30T${time}`),
+  );
+  const [whole] = ticksOf({ startMs: back - 10 * DAY, endMs: back + 10 * DAY }, 6, ahead).slice(-1);
+  assert.equal((whole?.left ?? 0) < 100, true);
 });
 
 const runs: VerdictRun[] = [

@@ -1,6 +1,7 @@
 /** Keys without a modifier: `/` search, `j` and `k` rows, `x` chooses one, `g` and a letter a screen, `?` help, `Esc` away. */
 import { MENU } from "../screens/menu";
 import { go, href } from "./address.svelte";
+import { signOf } from "./keysigns";
 import { preferences } from "./preferences.svelte";
 
 const CHORD_MS = 1500;
@@ -18,7 +19,7 @@ export function onKey(event: KeyboardEvent): void {
   }
   if (!preferences.keys || event.ctrlKey || event.metaKey || event.altKey || isField(target)) return;
   if (document.querySelector("dialog[open]")) return;
-  if (act(event.key, event.timeStamp)) event.preventDefault();
+  if (act(signOf(event), event.timeStamp)) event.preventDefault();
 }
 
 function act(key: string, at: number): boolean {

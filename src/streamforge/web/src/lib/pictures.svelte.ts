@@ -2,7 +2,7 @@
 import { get } from "../api/client";
 import type { Bars } from "../api/types";
 import { BarRequests } from "./barrequests";
-import { BarTail } from "./bartail";
+import { BarTail, leftBehind } from "./bartail";
 import type { TimeWindow } from "./timewindow";
 import { type Asked, askedOf, does, levelsOf } from "./view";
 
@@ -57,10 +57,15 @@ export class Pictures {
     this.#asking.refresh();
   }
 
-  /** Ask for the last bars up to now alone, and put them behind the others. Returns how far the end has moved. */
+  /**
+   * Ask for the last bars up to now alone, and put them behind the others. Returns how far the end has moved. After a
+   * long pause, as of a hidden tab, they are too many: the end has moved, and what lies there is for `look` to ask.
+   */
   async live(nowMs: number): Promise<number> {
     const old = this.bars;
     if (old === null || this.busy || this.againMs !== null) return 0;
+    const by = leftBehind(old, nowMs);
+    if (by > 0) return by;
     const all = await this.#tail.behind(old, nowMs);
     if (all === null || this.bars !== old) return 0;
     this.bars = all;

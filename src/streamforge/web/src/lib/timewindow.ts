@@ -57,18 +57,22 @@ export interface Tick {
   part: readonly [from: number, to: number];
 }
 
-/** At most about `most` ticks at round instants of the clock that is `offsetMs` ahead of UTC. */
-export function ticksOf(window: TimeWindow, most: number, offsetMs = 0): Tick[] {
-  const local = { startMs: window.startMs + offsetMs, endMs: window.endMs + offsetMs };
-  const length = local.endMs - local.startMs;
+/** At most about `most` ticks at round instants of the clock that is `aheadOf` an instant ahead of UTC then. */
+export function ticksOf(window: TimeWindow, most: number, aheadOf: (ms: number) => number = () => 0): Tick[] {
+  const [first, last] = [aheadOf(window.startMs), aheadOf(window.endMs)];
+  const local = { startMs: window.startMs + first, endMs: window.endMs + Math.max(first, last) };
+  const length = window.endMs - window.startMs;
   const step = STEPS.find((one) => length / one <= most);
   const months = MONTHS.find((one) => length / (one * 30.44 * DAY) <= most) ?? (MONTHS.at(-1) as number);
-  const found = step === undefined ? monthsOf(local, months) : everyOf(local, step);
-  return found.map((ms) => ({
-    ms: ms - offsetMs,
-    left: (100 * (ms - local.startMs)) / length,
-    part: partOf(ms, step ?? months * 30 * DAY),
-  }));
+  const ticks: Tick[] = [];
+  for (const shown of step === undefined ? monthsOf(local, months) : everyOf(local, step)) {
+    // The clock may have been put forward or back since the window began.
+    const ms = shown - aheadOf(shown - first);
+    // An hour that a clock leaves out would give the instant before it again.
+    if (ms < window.startMs || ms >= window.endMs || ms <= (ticks.at(-1)?.ms ?? Number.NEGATIVE_INFINITY)) continue;
+    ticks.push({ ms, left: (100 * (ms - window.startMs)) / length, part: partOf(shown, step ?? months * 30 * DAY) });
+  }
+  return ticks;
 }
 
 function everyOf(window: TimeWindow, step: number): number[] {

@@ -195,7 +195,7 @@ export class CandleChart {
   word({ instant, language }: Wording): void {
     this.#chart.applyOptions({
       localization: { locale: language, timeFormatter: (time: Time) => instant(Number(time) * 1000) },
-      timeScale: { tickMarkFormatter: (time: Time, type: TickMarkType) => tick(instant(Number(time) * 1000), type) },
+      timeScale: { tickMarkFormatter: (time: Time, type: TickMarkType) => tick(Number(time) * 1000, instant, type) },
     });
   }
 
@@ -307,11 +307,12 @@ function plainOf(bars: Bars): PriceFormat {
   return { type: "price", precision, minMove: 10 ** -precision };
 }
 
-/** A label of the time axis. text: the instant, `2024-08-01 12:30:00`. */
-function tick(text: string, type: TickMarkType): string {
+/** A label of the time axis. The years and months of the chart begin in UTC, whichever clock is shown. */
+function tick(ms: number, instant: Wording["instant"], type: TickMarkType): string {
+  if (type === TickMarkType.Year) return new Date(ms).toISOString().slice(0, 4);
+  if (type === TickMarkType.Month) return new Date(ms).toISOString().slice(0, 7);
+  const text = instant(ms);
   const [date, time] = [text.slice(0, 10), text.slice(11)];
-  if (type === TickMarkType.Year) return date.slice(0, 4);
-  if (type === TickMarkType.Month) return date.slice(0, 7);
   if (type === TickMarkType.DayOfMonth)
     return time === "00:00:00" ? date.slice(5) : `${date.slice(5)} ${time.slice(0, 5)}`;
   return type === TickMarkType.TimeWithSeconds ? time : time.slice(0, 5);

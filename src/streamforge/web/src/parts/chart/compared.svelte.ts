@@ -47,7 +47,7 @@ export class Compared {
 
   /** names: `SYMBOL:TYPE` each. own: each has a scale of its own. */
   look(names: readonly string[], own: boolean, view: TimeWindow, extent: TimeWindow, widthPx: number): void {
-    const wanted = [...new Set(names)].filter((name) => /^[^:]+:[^:]+$/.test(name)).slice(0, MOST);
+    const wanted = [...new Set(names)].filter(isName).slice(0, MOST);
     if (wanted.join("\n") !== [...this.#kept.keys()].join("\n")) {
       for (const [name, one] of this.#kept) if (!wanted.includes(name)) one.close();
       this.#kept = new Map(wanted.map((name) => [name, this.#kept.get(name) ?? made(name)]));
@@ -65,6 +65,11 @@ export class Compared {
     for (const one of this.#kept.values()) one.close();
     this.#bases.close();
   }
+}
+
+/** Whether a series can have the name, `SYMBOL:TYPE`. */
+function isName(name: string): boolean {
+  return /^[^:]+:[^:]+$/.test(name);
 }
 
 function made(name: string): Pictures {

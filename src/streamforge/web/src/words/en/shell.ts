@@ -28,6 +28,7 @@ export const en = {
   "act.again": "Ask again",
   "act.copy": "Copy",
   "act.copied": "Copied",
+  "act.copied.not": "The browser does not let it be copied: select the text and copy it by hand",
   "role.reader": "Your token is a reader's. This needs an operator's token.",
   "role.unknown": "It is not known yet what your token may do.",
   "token.title": "A token is needed",

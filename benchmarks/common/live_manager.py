@@ -16,7 +16,7 @@ from streamforge import wiring
 from streamforge.manager.manager_settings import ManagerSettings
 from streamforge.manager.policy import Policy
 from streamforge.manager.running_manager import Ports, Running, running
-from streamforge.manager.service import StartRequest
+from streamforge.manager.use_cases import StartRequest
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings
 from tests.doubles.scriptedlauncher import ScriptedLauncher

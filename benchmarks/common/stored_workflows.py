@@ -15,7 +15,7 @@ from streamforge.manager.batch import Batch, Member, MemberStatus, Totals, batch
 from streamforge.manager.persistence.batch_store import BatchStore
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.requests import check, workflow_of
-from streamforge.manager.service import StartRequest
+from streamforge.manager.use_cases import StartRequest
 from streamforge.manager.workflow import Attempt, Failure, Part, Plan, Proof, Status, StepStatus, Workflow
 from streamforge_utils.adapters.embedded import sqlite
 from streamforge_utils.adapters.embedded.store.state_rows import FORMAT, States

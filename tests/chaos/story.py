@@ -21,7 +21,7 @@ from streamforge.manager.persistence.workflow_store import KIND, WorkflowStore
 from streamforge.manager.policy import Policy
 from streamforge.manager.presentation import workflow_answer
 from streamforge.manager.running_manager import Running, running
-from streamforge.manager.service import StartRequest
+from streamforge.manager.use_cases import StartRequest
 from streamforge.manager.workflow import Workflow
 from streamforge.manager.workflow_document import decode_workflow
 from streamforge_utils.adapters.embedded.bus.embedded_bus import EmbeddedBus

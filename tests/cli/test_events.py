@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from streamforge.cli.commands.workflow_commands import events
-from streamforge.manager.service import StartRequest
+from streamforge.manager.use_cases import StartRequest
 from streamforge.manager.workflow import Status
 from tests.cli.support import serving
 from tests.manager.api.support import event

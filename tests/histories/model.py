@@ -12,7 +12,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 import msgspec
 
 from streamforge.manager.persistence.event_history import COLLECTION as HISTORY
-from streamforge.manager.service import Started
+from streamforge.manager.use_cases import Started
 from streamforge.manager.workflow import ENDED, Status, Workflow
 from streamforge_utils.model.kinds.candles import candle_key
 from streamforge_utils.model.timeranges import TimeRange

@@ -11,7 +11,7 @@ import msgspec
 from streamforge.cli.coverage_text import rest_of
 from streamforge.manager import answers
 from streamforge.manager.presentation import workflow_answer
-from streamforge.manager.service import NotFound, NotNow, Started, StartRequest
+from streamforge.manager.use_cases import NotFound, NotNow, Started, StartRequest
 from streamforge.manager.workflow import Status, Workflow
 from streamforge.manager.workflow_service import WorkflowService
 from streamforge_utils.model.timeranges import TimeRange

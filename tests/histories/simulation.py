@@ -27,7 +27,7 @@ from streamforge.manager.execution import verifier
 from streamforge.manager.execution.reconciler import Reconciler
 from streamforge.manager.persistence import record_count, record_reader
 from streamforge.manager.persistence.workflow_store import KIND
-from streamforge.manager.service import HistoryEvent
+from streamforge.manager.use_cases import HistoryEvent
 from streamforge.manager.workflow import Workflow
 from streamforge.manager.workflow_document import decode_workflow
 from streamforge_utils.adapters import call_thread

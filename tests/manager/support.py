@@ -16,7 +16,7 @@ from streamforge.manager.lifecycle.decision import Conditions, decide
 from streamforge.manager.lifecycle.rounds import next_round
 from streamforge.manager.policy import Policy
 from streamforge.manager.requests import check, workflow_of
-from streamforge.manager.service import StartRequest
+from streamforge.manager.use_cases import StartRequest
 from streamforge.manager.workflow import Attempt, Part, Plan, Status, Step, StepStatus, Workflow
 from streamforge.manager.workflow_service import WorkflowService
 from streamforge_utils.model import names

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from streamforge.manager.policy import Policy
-from streamforge.manager.service import KeyReused, Started, StartRequest
+from streamforge.manager.use_cases import KeyReused, Started, StartRequest
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.kinds.candles import Interval
 from tests.doubles.manualclock import ManualClock

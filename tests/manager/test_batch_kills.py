@@ -9,7 +9,7 @@ import pytest
 
 from streamforge.manager.batch import BatchStatus
 from streamforge.manager.policy import Policy
-from streamforge.manager.service import StartRequest
+from streamforge.manager.use_cases import StartRequest
 from streamforge.manager.workflow import Status
 from streamforge_utils.model.errors import ConflictError, RetryableError
 from tests.manager.batch_world import (

@@ -9,7 +9,7 @@ import pytest
 
 from streamforge.manager.batch import BatchStatus, MemberStatus
 from streamforge.manager.policy import Policy
-from streamforge.manager.service import KeyReused, NotFound, NotNow, StartRequest
+from streamforge.manager.use_cases import KeyReused, NotFound, NotNow, StartRequest
 from streamforge.manager.workflow import SourceChoice, Status
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import InvalidInput, RetryableError

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 
 from streamforge.manager.continuation import continuation
-from streamforge.manager.service import KeyReused, StartRequest, UpToDate
+from streamforge.manager.use_cases import KeyReused, StartRequest, UpToDate
 from streamforge_utils.model.coverage import SETTLED, Segment, Verdict
 from streamforge_utils.model.errors import InvalidInput, RetryableError
 from streamforge_utils.model.kinds.candles import Interval

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 import pytest
 
-from streamforge.manager.service import NotFound, Report
+from streamforge.manager.use_cases import NotFound, Report
 from streamforge.manager.workflow import Plan, Proof, Status, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import RetryableError

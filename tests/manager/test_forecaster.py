@@ -10,7 +10,7 @@ import pytest
 from streamforge.manager.forecaster import ARANGODB, EMBEDDED
 from streamforge.manager.note_codes import Note
 from streamforge.manager.plan_answers import warnings_of
-from streamforge.manager.service import StartRequest
+from streamforge.manager.use_cases import StartRequest
 from streamforge.manager.workflow import SourceChoice
 from streamforge.manager.workflow_service import WorkflowService
 from streamforge_utils.model.errors import InvalidInput, RetryableError

@@ -8,7 +8,7 @@ import pytest
 from streamforge.manager.batch_requests import BatchRequest, check_batch
 from streamforge.manager.continuation import LIVE
 from streamforge.manager.requests import check, is_the_same, workflow_of
-from streamforge.manager.service import StartRequest, StepRequest
+from streamforge.manager.use_cases import StartRequest, StepRequest
 from streamforge.manager.workflow import Workflow
 from streamforge.manager.workflow_document import decode_workflow, encode_workflow
 from streamforge_utils.model.coverage import Segment, Verdict

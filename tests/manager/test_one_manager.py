@@ -14,7 +14,7 @@ from streamforge.manager.manager_settings import ManagerSettings
 from streamforge.manager.persistence.installation import Claim, Holder, Installations
 from streamforge.manager.persistence.lease import Held, LeaseLost
 from streamforge.manager.running_manager import Ports, Running, running
-from streamforge.manager.service import StartRequest
+from streamforge.manager.use_cases import StartRequest
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.errors import ConfigError, RetryableError
 from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings

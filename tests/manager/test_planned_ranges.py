@@ -10,7 +10,7 @@ import pytest
 
 from streamforge.manager.lifecycle.job_spec import start_command
 from streamforge.manager.presentation import coverage_answer, workflow_answer
-from streamforge.manager.service import Report, StartRequest
+from streamforge.manager.use_cases import Report, StartRequest
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.kinds.candles import Candle, Interval, candle_key

@@ -19,7 +19,7 @@ from streamforge.manager.persistence.event_history import COLLECTION as HISTORY
 from streamforge.manager.persistence.rollups import COLLECTION as ROLLUPS
 from streamforge.manager.persistence.rollups import Rollups
 from streamforge.manager.policy import RetentionRule
-from streamforge.manager.service import NotNow
+from streamforge.manager.use_cases import NotNow
 from streamforge.manager.workflow import Plan, Status, Workflow
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.coverage import Segment, Verdict

@@ -8,8 +8,8 @@ import pytest
 from streamforge.manager.api.request_bodies import Start
 from streamforge.manager.repeated_request import repeated_request
 from streamforge.manager.requests import added_loader, check, workflow_of
-from streamforge.manager.service import NotNow
 from streamforge.manager.topic_input import TopicInput
+from streamforge.manager.use_cases import NotNow
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.topic_reading import Until
 from tests.manager.support import LOADER, NOW, SINK

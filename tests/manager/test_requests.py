@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from streamforge.manager.requests import check, workflow_of
-from streamforge.manager.service import StartRequest, StepRequest
+from streamforge.manager.use_cases import StartRequest, StepRequest
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.timeranges import TimeRange

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tomllib
 from pathlib import Path
 
 import msgspec
@@ -19,6 +20,7 @@ from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.plugins import PLUGINS, load_plugins, plugin_environment, plugin_modules, unload_plugins
 from tests.doubles import ticks
 from tests.doubles.ticks import message, registered
+from tests.places import ROOT
 
 PLUGIN = """
 from tests.doubles.ticks import StoredTick, Tick, Ticks
@@ -46,6 +48,13 @@ def test_the_kinds_of_the_package_are_found_by_themselves() -> None:
     assert registry.kind_of_type("api_candles_1mo") is CANDLES
     assert registry.type_of(Series("BTCUSDT", "candles", "1M")) == "api_candles_1M"
     assert registry.daily_series("BTCUSDT") == Series("BTCUSDT", "candles", "1d")
+
+
+def test_every_kind_of_the_package_is_kept_from_being_imported() -> None:
+    contracts = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["tool"]["importlinter"]["contracts"]
+    kept = next(one["protected_modules"] for one in contracts if one["id"] == "kinds")
+    names = {module.rpartition(".")[2] for module in kept}
+    assert names == {kind.name for kind in registry.kinds()}, "a kind's module is called as the kind is"
 
 
 def test_a_registered_kind_is_known_by_its_types_and_keys() -> None:

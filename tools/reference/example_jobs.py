@@ -20,8 +20,8 @@ from streamforge.manager.lifecycle.rounds import next_attempt, next_round
 from streamforge.manager.model_requests import ModelRequest, check_model, workflow_of_model
 from streamforge.manager.policy import Policy
 from streamforge.manager.requests import check, workflow_of
-from streamforge.manager.service import StartRequest
 from streamforge.manager.topic_requests import TopicRequest, check_topic, workflow_of_topic
+from streamforge.manager.use_cases import StartRequest
 from streamforge.manager.workflow import SourceChoice, Workflow
 from streamforge_utils.model.kinds.registry import has_history, kinds, series_of
 from streamforge_utils.model.timeranges import parse_time_range

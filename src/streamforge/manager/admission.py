@@ -27,9 +27,9 @@ from streamforge.manager.requests import (
     what_is_over,
     workflow_of,
 )
-from streamforge.manager.service import Continuation, Started, StartRequest
 from streamforge.manager.symbols import TRADING, likely_symbols
 from streamforge.manager.topic_requests import TopicRequest, check_topic, require_topic, workflow_of_topic
+from streamforge.manager.use_cases import Continuation, Started, StartRequest
 from streamforge.manager.workflow import SourceChoice, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import (

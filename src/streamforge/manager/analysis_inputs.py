@@ -17,7 +17,7 @@ from streamforge.manager.batch_service import BatchService
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.persistence.known_store import KnownStore
 from streamforge.manager.problem_codes import ProblemCode
-from streamforge.manager.service import NotFound, StepRequest
+from streamforge.manager.use_cases import NotFound, StepRequest
 from streamforge.manager.workflow import SourceChoice
 from streamforge_utils.model.errors import ConfigError, InvalidInput
 from streamforge_utils.model.kinds.registry import series_of

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from streamforge.manager import handover_answers, request_answers, topic_answers
+from streamforge.manager import handover_answers, request_answers, topic_input_answers
 from streamforge.manager.live_answers import Live
 from streamforge.manager.note_codes import Note
 from streamforge.manager.part_codes import PartCode
@@ -278,7 +278,9 @@ class Workflow(WorkflowSummary, frozen=True, kw_only=True):
     parts: Annotated[list[PlanPart], meaning("What the plan has to load; nothing before there is a plan.")] = []
     remarks: Annotated[list[str], meaning("What of a source failed or is in doubt, and what was done, by range.")] = []
     remark_codes: list[Note] = []
-    topic_input: Annotated[topic_answers.TopicInput | None, meaning("None: it loads a series, not a topic.")] = None
+    topic_input: Annotated[topic_input_answers.TopicInput | None, meaning("None: it loads a series, not a topic.")] = (
+        None
+    )
     graph: Annotated[str | None, meaning("The graph that it makes; None: it makes none.")] = None
     model: Annotated[str | None, meaning("The model that it trains or lets score; None: none.")] = None
     coverage: Annotated[CoverageSummary | None, meaning("None until the first proof.")] = None
@@ -329,53 +331,6 @@ class Ping(msgspec.Struct, frozen=True, kw_only=True):
         dict[str, float | None],
         meaning("Seconds by telemetry id; none: it did not answer.", {"arango-candles__abc123": 0.012}),
     ]
-
-
-class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """A kind of worker."""
-
-    target: Annotated[str, example("loader-api-candles")]
-    role: Annotated[str, one_of(("loader", "sink", "analyst", "diagnostic"))]
-    summary: str
-    types: Annotated[list[str], meaning("The types it works on, or what they begin with.")]
-    parameters: Annotated[dict[str, Any], meaning("JSON Schema 2020-12 of its parameters.")]
-
-
-class Targets(msgspec.Struct, frozen=True, kw_only=True):
-    """The catalogue of targets."""
-
-    targets: list[Target]
-    types: Annotated[list[str], meaning("What a request may ask for.", ["api_candles_1m"])] = []
-
-
-class SchemaEntry(msgspec.Struct, frozen=True, kw_only=True):
-    """The schema of one message."""
-
-    name: Annotated[str, example("candle")]
-    title: str
-    description: str
-    link: str = ""
-
-
-class Schemas(msgspec.Struct, frozen=True, kw_only=True):
-    """The messages that travel on the topics."""
-
-    schemas: list[SchemaEntry]
-
-
-class Link(msgspec.Struct, frozen=True, kw_only=True):
-    """A path that a GET request has an answer for."""
-
-    path: Annotated[str, example("/queues")]
-    summary: str
-
-
-class Index(msgspec.Struct, frozen=True, kw_only=True):
-    """Where to go on from here."""
-
-    service: Annotated[str, msgspec.Meta(extra_json_schema={"const": "queue-manager"})] = "queue-manager"
-    version: str
-    links: list[Link]
 
 
 class Health(msgspec.Struct, frozen=True, kw_only=True):

@@ -16,7 +16,7 @@ from streamforge.manager.persistence.bar_reader import bars_from_records, first_
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.persistence.rollups import Rollups, marks_of
 from streamforge.manager.presentation import moment_or_none, range_fields
-from streamforge.manager.service import NotFound
+from streamforge.manager.use_cases import NotFound
 from streamforge_utils.model.bar_sums import BarSum, merged
 from streamforge_utils.model.completeness.grid import Grid
 from streamforge_utils.model.coverage import SETTLED, Verdict, without

@@ -34,9 +34,9 @@ from streamforge.manager.persistence.workflow_store import Unreadable
 from streamforge.manager.policy import DAY_MS
 from streamforge.manager.problem_codes import ProblemCode
 from streamforge.manager.request_notes import log_request
-from streamforge.manager.service import NotFound, NotNow, lost_cursor
 from streamforge.manager.symbol_chooser import Chooser
 from streamforge.manager.symbol_selection import SHOWN, Selection, shortened
+from streamforge.manager.use_cases import NotFound, NotNow, lost_cursor
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.errors import RetryableError, StreamForgeError
 from streamforge_utils.model.spelling import closest

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
-from streamforge.manager.service import Continuation, StartRequest, UpToDate
+from streamforge.manager.use_cases import Continuation, StartRequest, UpToDate
 from streamforge_utils.model.coverage import SETTLED, Segment, Verdict
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.kinds.registry import has_history, rule_of, series_of, type_of

@@ -15,7 +15,7 @@ from streamforge.manager.coverage_report import Reports
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.presentation import range_fields
-from streamforge.manager.service import lost_cursor
+from streamforge.manager.use_cases import lost_cursor
 from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.kinds.registry import series_of, type_of

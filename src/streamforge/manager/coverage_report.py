@@ -16,7 +16,7 @@ from streamforge.manager.persistence.coverage_store import CoverageStore, Series
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.presentation import series_answer
 from streamforge.manager.problem_codes import ProblemCode
-from streamforge.manager.service import Basis, NotFound, Report
+from streamforge.manager.use_cases import Basis, NotFound, Report
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.coverage import (
     Segment,

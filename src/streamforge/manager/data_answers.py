@@ -17,7 +17,7 @@ from streamforge.manager.answers import (
     one_of,
 )
 from streamforge.manager.letter_codes import LetterCode
-from streamforge.manager.service import Basis
+from streamforge.manager.use_cases import Basis
 
 
 class Segment(msgspec.Struct, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.letter_codes import code_of
 from streamforge.manager.lifecycle.facts import Replay, Request
 from streamforge.manager.read_letters import read_letters
-from streamforge.manager.service import DeadLetter, DeadLetterPage, NotNow
+from streamforge.manager.use_cases import DeadLetter, DeadLetterPage, NotNow
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.topic_reading import PartitionRange, union
 from streamforge_utils.runtime.dead_letter_replay import LetterPlace

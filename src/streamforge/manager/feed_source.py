@@ -10,7 +10,7 @@ from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.persistence.change_notes import ChangeNotes
 from streamforge.manager.persistence.workflow_store import Unreadable
 from streamforge.manager.schedule_service import Listed, ScheduleService
-from streamforge.manager.service import NotFound, Report
+from streamforge.manager.use_cases import NotFound, Report
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.errors import ConfigError
 

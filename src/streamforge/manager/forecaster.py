@@ -18,7 +18,7 @@ from streamforge.manager.note_codes import NoteCode, Noted, noted, told_by
 from streamforge.manager.plan_answers import Forecast, ForecastPart, free_bytes, warnings_of
 from streamforge.manager.presentation import answer, moment, range_fields, segments_answer
 from streamforge.manager.requests import added_loader, check, loads_from_archive, workflow_of
-from streamforge.manager.service import NotNow, StartRequest
+from streamforge.manager.use_cases import NotNow, StartRequest
 from streamforge.manager.workflow import Part, Plan, SourceChoice, Workflow
 from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.errors import InvalidInput, PermanentError, RetryableError, StreamForgeError

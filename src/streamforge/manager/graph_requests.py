@@ -12,7 +12,7 @@ from streamforge.analytics.graphs.order import check_graph_name, check_type
 from streamforge.manager.analysis_requests import analyst_workflow, check_inputs
 from streamforge.manager.graph_input import TARGET, TYPE, GraphInput
 from streamforge.manager.requests import checked_step
-from streamforge.manager.service import StepRequest
+from streamforge.manager.use_cases import StepRequest
 from streamforge.manager.workflow import Workflow
 from streamforge.manager.workflow_labels import check_labels
 from streamforge_utils.model.errors import InvalidInput

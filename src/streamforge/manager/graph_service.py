@@ -18,7 +18,7 @@ from streamforge.manager.graph_input import GraphInput
 from streamforge.manager.graph_requests import GraphRequest, check_graph, workflow_of_graph
 from streamforge.manager.persistence.graph_store import KnownGraph
 from streamforge.manager.request_notes import log_request
-from streamforge.manager.service import NotFound, NotNow, Started
+from streamforge.manager.use_cases import NotFound, NotNow, Started
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.errors import DamagedFile, InvalidInput, PermanentError
 from streamforge_utils.model.timeranges import format_ms

@@ -17,7 +17,7 @@ from streamforge.analytics.models.scoring_order import scores_of
 from streamforge.manager.analysis_requests import analyst_workflow, check_inputs
 from streamforge.manager.model_input import SCORE_TYPE, TARGET, TYPE, ModelInput, ScoreInput
 from streamforge.manager.requests import checked_step
-from streamforge.manager.service import StepRequest
+from streamforge.manager.use_cases import StepRequest
 from streamforge.manager.workflow import Workflow
 from streamforge.manager.workflow_labels import check_labels
 from streamforge_utils.model.errors import InvalidInput

@@ -22,7 +22,7 @@ from streamforge.manager.model_requests import (
 )
 from streamforge.manager.persistence.model_store import KnownModel
 from streamforge.manager.request_notes import log_request
-from streamforge.manager.service import NotNow, Started, StepRequest
+from streamforge.manager.use_cases import NotNow, Started, StepRequest
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.errors import DamagedFile, InvalidInput, PermanentError
 from streamforge_utils.ports.object_store import NoObject

@@ -11,9 +11,14 @@ from urllib.parse import quote
 
 import msgspec
 
-from streamforge import workers
-from streamforge.manager import answers, data_answers, request_answers, service, start_answers, workflow
-from streamforge.manager.describing import schemas
+from streamforge.manager import (
+    answers,
+    data_answers,
+    request_answers,
+    start_answers,
+    use_cases,
+    workflow,
+)
 from streamforge.manager.graph_input import TYPE as GRAPH_TYPE
 from streamforge.manager.handover_answers import handover_answer
 from streamforge.manager.letter_codes import code_of
@@ -21,14 +26,13 @@ from streamforge.manager.live_answers import live_answer
 from streamforge.manager.model_input import SCORE_TYPE
 from streamforge.manager.model_input import TYPE as MODEL_TYPE
 from streamforge.manager.note_codes import told_by
-from streamforge.manager.requests import default_targets
-from streamforge.manager.topic_answers import topic_answer
+from streamforge.manager.topic_input_answers import topic_answer
 from streamforge.manager.workflow import Workflow
 from streamforge.manager.workflow_progress import distinct_records, progress_of, stored_records, waiting_for
 from streamforge.manager.workflow_remarks import remarks_of
 from streamforge_utils.model import coverage, messages
 from streamforge_utils.model.coverage import KEPT, Verdict
-from streamforge_utils.model.kinds.registry import kinds, type_of
+from streamforge_utils.model.kinds.registry import type_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.model.topic_reading import JSON_TYPE
@@ -69,7 +73,7 @@ def range_fields(found: TimeRange | coverage.Segment) -> dict[str, Any]:
 
 
 def workflow_summary(
-    found: Workflow, undriven: str | None = None, now: service.Report | None = None, *, at_ms: int | None = None
+    found: Workflow, undriven: str | None = None, now: use_cases.Report | None = None, *, at_ms: int | None = None
 ) -> answers.WorkflowSummary:
     """A workflow for a list. undriven: why no manager drives workflows now. now: what is known of an ended one's range,
     where its proof was longer ago. at_ms: the time, which tells how far behind a live one is; None: when its store was
@@ -78,14 +82,14 @@ def workflow_summary(
 
 
 def workflow_answer(
-    found: Workflow, undriven: str | None = None, now: service.Report | None = None, *, at_ms: int | None = None
+    found: Workflow, undriven: str | None = None, now: use_cases.Report | None = None, *, at_ms: int | None = None
 ) -> answers.Workflow:
     """A workflow with its steps. undriven, now, at_ms: as `workflow_summary` takes them."""
     return answers.Workflow(**_whole(found, undriven, now, at_ms))
 
 
 def accepted_answer(
-    started: service.Started, undriven: str | None, now: service.Report | None
+    started: use_cases.Started, undriven: str | None, now: use_cases.Report | None
 ) -> start_answers.Accepted:
     """What became of a request. undriven, now: as `workflow_summary` takes them."""
     return start_answers.Accepted(
@@ -97,7 +101,7 @@ def accepted_answer(
     )
 
 
-def _since(found: service.Continuation) -> start_answers.Since:
+def _since(found: use_cases.Continuation) -> start_answers.Since:
     return start_answers.Since(
         start=moment(found.start_ms),
         coverage_end=moment(found.end_ms),
@@ -110,7 +114,7 @@ def _missing(found: Iterable[coverage.Segment]) -> list[start_answers.Missing]:
     return [answer(start_answers.Missing, one, **range_fields(one)) for one in found]
 
 
-def up_to_date_answer(found: service.UpToDate) -> start_answers.UpToDate:
+def up_to_date_answer(found: use_cases.UpToDate) -> start_answers.UpToDate:
     """That a request for what is new made no workflow."""
     return start_answers.UpToDate(
         symbol=found.series.symbol,
@@ -122,7 +126,7 @@ def up_to_date_answer(found: service.UpToDate) -> start_answers.UpToDate:
     )
 
 
-def _whole(found: Workflow, undriven: str | None, now: service.Report | None, at_ms: int | None) -> dict[str, Any]:
+def _whole(found: Workflow, undriven: str | None, now: use_cases.Report | None, at_ms: int | None) -> dict[str, Any]:
     idle = undriven is not None and not found.ended
     return {
         **_summary(found, undriven, now, at_ms),
@@ -141,7 +145,7 @@ def _whole(found: Workflow, undriven: str | None, now: service.Report | None, at
     }
 
 
-def _summary(found: Workflow, undriven: str | None, now: service.Report | None, at_ms: int | None) -> dict[str, Any]:
+def _summary(found: Workflow, undriven: str | None, now: use_cases.Report | None, at_ms: int | None) -> dict[str, Any]:
     alone = None if found.ended else undriven
     queue, start_ms, planned = f"/queues/{found.queue_id}", found.span.start_ms, found.planned_span
     start_ms = start_ms if planned is None else planned.start_ms
@@ -236,7 +240,7 @@ def _attempt_progress(progress: messages.Progress, *, idle: bool) -> answers.Att
     return answer(answers.AttemptProgress, progress, waiting_until=moment_or_none(until_ms))
 
 
-def _proof(proof: workflow.Proof, now: service.Report | None) -> answers.CoverageSummary:
+def _proof(proof: workflow.Proof, now: use_cases.Report | None) -> answers.CoverageSummary:
     segments = proof.segments if now is None else now.segments
     return answers.CoverageSummary(
         complete=_is_complete(segments) and proof.complete,
@@ -268,38 +272,8 @@ def _verdict_sums(segments: Sequence[coverage.Segment]) -> list[answers.VerdictS
     ]
 
 
-def targets_answer() -> answers.Targets:
-    """The workers that this version knows."""
-    known = [(name, workers.definition(name)) for name in sorted(workers.targets())]
-    return answers.Targets(
-        targets=[
-            answer(
-                answers.Target,
-                definition,
-                target=name,
-                types=list(definition.types),
-                parameters=schemas.standalone(definition.json_schema()),
-            )
-            for name, definition in known
-        ],
-        types=[one for kind in kinds() for one in kind.types if default_targets(one)],
-    )
-
-
-def schemas_answer() -> answers.Schemas:
-    """The messages that this version knows."""
-    found = schemas.message_schemas()
-    listed = [(name, schema["title"], schema["description"]) for name, schema in found.items()]
-    return answers.Schemas(
-        schemas=[
-            answers.SchemaEntry(name=name, title=title, description=text, link=f"/schemas/{name}")
-            for name, title, text in listed
-        ]
-    )
-
-
 def coverage_answer(
-    report: service.Report, *, queue_id: str | None = None, undriven: str | None = None
+    report: use_cases.Report, *, queue_id: str | None = None, undriven: str | None = None
 ) -> data_answers.Coverage:
     """What is known of a span of a series. undriven: as in `workflow_summary`."""
     segments, span = report.segments, report.span
@@ -373,7 +347,7 @@ def removed_answer(queue_id: str, records: int, staying: Sequence[coverage.Segme
     )
 
 
-def verification_answer(found: service.Verification, known: data_answers.Coverage) -> data_answers.Verification:
+def verification_answer(found: use_cases.Verification, known: data_answers.Coverage) -> data_answers.Verification:
     """What counting a series found. known: its coverage by then."""
     return data_answers.Verification(
         records_counted=found.counted,
@@ -383,7 +357,7 @@ def verification_answer(found: service.Verification, known: data_answers.Coverag
     )
 
 
-def dead_letter_answer(letter: service.DeadLetter, most: int | None = None) -> data_answers.DeadLetter:
+def dead_letter_answer(letter: use_cases.DeadLetter, most: int | None = None) -> data_answers.DeadLetter:
     """A dead letter; bytes that are not text travel as base64. most: bytes of its value that are given; None: all."""
     encoding, key, size = "utf-8", None, len(letter.value)
     try:

@@ -6,7 +6,7 @@ from typing import Any
 
 from streamforge.manager.continuation import LAST, LIVE
 from streamforge.manager.requests import default_collection_of, default_targets
-from streamforge.manager.service import NotNow
+from streamforge.manager.use_cases import NotNow
 from streamforge.manager.workflow import SourceChoice, Workflow
 from streamforge_utils.model.timeranges import SINCE_LAST
 

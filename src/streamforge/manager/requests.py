@@ -11,7 +11,7 @@ import msgspec
 
 from streamforge import workers
 from streamforge.manager.continuation import LIVE, asked_range, live_range, month_of
-from streamforge.manager.service import StartRequest, StepRequest
+from streamforge.manager.use_cases import StartRequest, StepRequest
 from streamforge.manager.workflow import SourceChoice, Step, Workflow
 from streamforge.manager.workflow_labels import check_labels
 from streamforge_utils.model import names

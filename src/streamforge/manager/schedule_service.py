@@ -31,9 +31,9 @@ from streamforge.manager.schedule import (
     overdue_ms,
 )
 from streamforge.manager.scheduled_scores import Score, checked_scores, or_score
-from streamforge.manager.service import NotFound, NotNow, StartRequest
 from streamforge.manager.symbol_chooser import Chooser
 from streamforge.manager.symbol_selection import check_words, is_pattern, select, shortened
+from streamforge.manager.use_cases import NotFound, NotNow, StartRequest
 from streamforge.manager.workflow_labels import check_labels
 from streamforge_utils.model.errors import (
     ConfigError,

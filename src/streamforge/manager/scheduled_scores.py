@@ -15,7 +15,7 @@ from streamforge.manager.model_requests import ScoreRequest
 from streamforge.manager.persistence.known_store import KnownStore
 from streamforge.manager.persistence.model_store import KnownModel
 from streamforge.manager.schedule import Definition
-from streamforge.manager.service import Started, StartRequest
+from streamforge.manager.use_cases import Started, StartRequest
 from streamforge_utils.model.errors import InvalidInput
 
 _SHOWN = 60

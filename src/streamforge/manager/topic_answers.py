@@ -1,58 +1,71 @@
-"""What the API answers of a workflow that stores a topic."""
+"""The JSON that the API answers about the bus' topics and how far they are read."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal, get_args
 
 import msgspec
-from msgspec import Meta
 
-from streamforge.manager.workflow import Workflow
+from streamforge.manager.answers import CURSOR, QUEUE_ID, Moment, meaning, one_of
+
+Kind = Literal["records", "dead-letters", "commands", "events", "other"]
+KINDS: tuple[str, ...] = get_args(Kind)
+"""What lies on a topic; `other`: messages of another producer, which a workflow stores."""
 
 
-class PartitionProof(msgspec.Struct, frozen=True, kw_only=True):
-    """What became of the messages of a partition, as the latest proof found it."""
+Order = Literal["name", "messages", "bytes", "rate", "lag"]
+"""What topics are sorted by."""
+
+
+class PartitionOffsets(msgspec.Struct, frozen=True, kw_only=True):
+    """What a partition holds: the offsets from `first` to before `end`."""
 
     partition: int
-    first: Annotated[int, Meta(description="The oldest offset when the workflow began.")]
-    end: Annotated[int, Meta(description="The offset up to which all is stored or refused.")]
-    stored: Annotated[int, Meta(description="Messages whose document is in the collection.")]
-    skipped: Annotated[
-        int, Meta(description="Offsets that the topic had removed before they were read: they are lost.")
+    first: int
+    end: int
+
+
+class TopicReader(msgspec.Struct, frozen=True, kw_only=True):
+    """A consumer group that reads a topic."""
+
+    group: str
+    queue_id: str
+    step: Annotated[str, meaning("The sink that reads so.", "arango-candles")]
+    running: Annotated[bool, meaning("Whether an attempt of it runs, as far as is known.")]
+    seen_at: Annotated[Moment | None, meaning("When its latest attempt was last heard of; none: never yet.")]
+    committed: Annotated[
+        dict[str, int], meaning("By partition, the offset up to which it has committed; empty: nothing yet.", {"0": 17})
     ]
-    dead: Annotated[int, Meta(description="Messages that are dead letters.")]
-    markers: Annotated[int, Meta(description="End-of-stream markers, which are not stored.")]
-    missing: Annotated[int, Meta(description="Messages that are neither.")]
-    missing_from: Annotated[int | None, Meta(description="The offset of the first of them.")]
-    empty: Annotated[int, Meta(description="Offsets without a message: of transactions, or compacted away.")]
-    gone: Annotated[int, Meta(description="Offsets that were read, and removed before the proof could compare them.")]
-    unread: Annotated[int, Meta(description="Offsets that are still to be read.")]
-
-
-class TopicInput(msgspec.Struct, frozen=True, kw_only=True):
-    """The topic that a workflow stores."""
-
-    topic: str
-    until: Annotated[str, Meta(description="What ends it.", examples=["end", "stop", "count:1000", "marker:producer"])]
-    readings: Annotated[int, Meta(description="How often it was read again from the beginning.")]
-    complete: Annotated[
-        bool | None, Meta(description="Whether the proof found every message stored or dead. None until there is one.")
+    lag: Annotated[
+        int,
+        meaning("Messages that it has still to read, with the marker that ends its input; 0 of a sink that finished."),
     ]
-    partitions: Annotated[list[PartitionProof], Meta(description="Nothing before the first proof.")]
+    rate: Annotated[float | None, meaning("Messages a second that it committed, since an earlier look at the topic.")]
 
 
-def topic_answer(found: Workflow) -> TopicInput | None:
-    """The topic of the workflow; None: it loads a series."""
-    topic, proof = found.topic_input, found.proof
-    if topic is None:
-        return None
-    partitions = () if proof is None else proof.partitions
-    return TopicInput(
-        topic=topic.topic,
-        until=topic.until.text,
-        readings=topic.readings,
-        complete=None if proof is None else proof.complete,
-        partitions=[
-            PartitionProof(**{n: getattr(one, n) for n in PartitionProof.__struct_fields__}) for one in partitions
-        ],
-    )
+class Topic(msgspec.Struct, frozen=True, kw_only=True):
+    """A topic, and how far it is read."""
+
+    name: Annotated[str, meaning("", f"{QUEUE_ID}-data")]
+    kind: Annotated[str, one_of(KINDS)]
+    queue_id: Annotated[str | None, meaning("The workflow whose topic it is.")]
+    retention: Annotated[
+        str | None,
+        one_of(("consumed", "rolling")),
+        meaning("consumed: what a reader has not read is kept. rolling: the oldest goes. None: another's topic."),
+    ]
+    limit_bytes: Annotated[int | None, meaning("Where its producer waits, or the oldest goes.")]
+    bytes: Annotated[int | None, meaning("What its messages take; none where the bus does not tell.")]
+    messages: Annotated[int, meaning("How many it holds, at most: the offsets between `first` and `end`.")]
+    partitions: list[PartitionOffsets]
+    readers: list[TopicReader]
+    lag: Annotated[int | None, meaning("Of the reader that has most to read; none without readers.")]
+    rate: Annotated[float | None, meaning("Messages a second that came, since an earlier look.")]
+    rate_seconds: Annotated[float | None, meaning("How long ago that look was; none: this is the first one.")]
+
+
+class TopicPage(msgspec.Struct, frozen=True, kw_only=True):
+    """Topics in the order that was asked for."""
+
+    topics: list[Topic]
+    cursor: Annotated[str | None, meaning(CURSOR)] = None

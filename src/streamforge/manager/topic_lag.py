@@ -12,8 +12,8 @@ from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.lifecycle.job_spec import reading_group
 from streamforge.manager.persistence.workflow_store import Unreadable
 from streamforge.manager.presentation import moment_or_none
-from streamforge.manager.service import NotFound, lost_cursor
-from streamforge.manager.topic_lag_answers import PartitionOffsets, Topic, TopicPage, TopicReader
+from streamforge.manager.topic_answers import PartitionOffsets, Topic, TopicPage, TopicReader
+from streamforge.manager.use_cases import NotFound, lost_cursor
 from streamforge.manager.workflow import Step, StepStatus, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import InvalidInput, PermanentError

@@ -10,8 +10,8 @@ import msgspec
 
 from streamforge import workers
 from streamforge.manager.requests import check_collection, checked_step
-from streamforge.manager.service import StepRequest
 from streamforge.manager.topic_input import TopicInput
+from streamforge.manager.use_cases import StepRequest
 from streamforge.manager.workflow import Step, Workflow
 from streamforge.manager.workflow_labels import check_labels
 from streamforge_utils.model import names

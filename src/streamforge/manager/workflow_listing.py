@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from streamforge.manager.persistence.workflow_store import WorkflowStore
-from streamforge.manager.service import Page, lost_cursor
+from streamforge.manager.use_cases import Page, lost_cursor
 from streamforge.manager.workflow import Status
 from streamforge.manager.workflow_labels import NAMED
 from streamforge_utils.model.kinds.registry import normal_type

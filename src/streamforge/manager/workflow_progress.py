@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
-from streamforge.manager import answers, service, workflow
+from streamforge.manager import answers, use_cases, workflow
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.kinds.registry import kind_of, rule_of
@@ -35,7 +35,7 @@ def _runs(step: workflow.Step) -> bool:
     return latest is not None and latest.ended_ms is None and latest.terminal_event is None
 
 
-def progress_of(found: Workflow, *, idle: bool = False, now: service.Report | None = None) -> answers.Progress:
+def progress_of(found: Workflow, *, idle: bool = False, now: use_cases.Report | None = None) -> answers.Progress:
     """How far a workflow is: what was there before or the latest proof counted, and what its sinks confirmed since.
 
     idle: no manager drives it: its last rate does not hold any more. now: what is known of an ended one's range.

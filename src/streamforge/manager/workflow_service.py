@@ -25,7 +25,7 @@ from streamforge.manager.execution.topic_removal import remove_topic_documents
 from streamforge.manager.execution.verifier import verify
 from streamforge.manager.feed_source import FeedSource
 from streamforge.manager.forecaster import Forecaster
-from streamforge.manager.health.service import HealthService
+from streamforge.manager.health.health_service import HealthService
 from streamforge.manager.lifecycle.facts import HandOver, Request, Retry, Stop
 from streamforge.manager.log_reader import LogReader
 from streamforge.manager.origin import Source
@@ -43,7 +43,9 @@ from streamforge.manager.readiness import ReadinessProbe
 from streamforge.manager.request_notes import log_request
 from streamforge.manager.schedule_service import ScheduleService
 from streamforge.manager.series_listing import series_page
-from streamforge.manager.service import (
+from streamforge.manager.topic_lag import TopicLag
+from streamforge.manager.topic_requests import TopicRequest
+from streamforge.manager.use_cases import (
     HistoryEvent,
     NotFound,
     NotNow,
@@ -54,8 +56,6 @@ from streamforge.manager.service import (
     Verification,
     no_workflow,
 )
-from streamforge.manager.topic_lag import TopicLag
-from streamforge.manager.topic_requests import TopicRequest
 from streamforge.manager.workflow import Workflow
 from streamforge.manager.workflow_listing import Filters, listed
 from streamforge_utils.model import names

@@ -17,7 +17,7 @@ from streamforge.manager.persistence.coverage_store import CoverageStore
 from streamforge.manager.persistence.record_reader import RecordReader
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.presentation import coverage_answer
-from streamforge.manager.service import Incomplete
+from streamforge.manager.use_cases import Incomplete
 from streamforge.scripting.frames import FrameBuilder
 from streamforge.scripting.series_places import SeriesPlace
 from streamforge_utils.model.coverage import Moved, Segment, Verdict, keeps

@@ -16,8 +16,8 @@ import pytest
 
 from streamforge.manager.manager_settings import load_manager
 from streamforge.manager.running_manager import running
-from streamforge.manager.service import StartRequest
 from streamforge.manager.startup import ports_of
+from streamforge.manager.use_cases import StartRequest
 from streamforge.manager.workflow import Status, Workflow
 from streamforge.manager.workflow_service import WorkflowService
 from streamforge_utils.ports.instrumentation import NullObserver

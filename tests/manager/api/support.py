@@ -11,7 +11,7 @@ from fastapi import FastAPI
 
 from streamforge.manager.api.tokens import Access, Tokens
 from streamforge.manager.problem_codes import ProblemCode
-from streamforge.manager.service import StartRequest
+from streamforge.manager.use_cases import StartRequest
 from streamforge.manager.workflow import Attempt, Failure, Plan, Proof, Status, StepStatus, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.kinds.candles import Candle, candle_key

@@ -9,7 +9,7 @@ import httpx
 import pytest
 
 from streamforge.manager import dead_letter_service
-from streamforge.manager.service import DeadLetter
+from streamforge.manager.use_cases import DeadLetter
 from streamforge_utils.model.topic_reading import PartitionRange
 from tests.manager.api.support import START_MS, UNKNOWN, problem, replace, running, started
 from tests.manager.memory_service import MemoryService

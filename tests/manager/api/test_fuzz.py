@@ -18,7 +18,7 @@ from schemathesis.specs.openapi.checks import (
 
 from streamforge.manager.answers import QUEUE_ID
 from streamforge.manager.api.app import create_app
-from streamforge.manager.service import StartRequest
+from streamforge.manager.use_cases import StartRequest
 from tests.manager.api.support import (
     COLLECTION,
     MINUTE_MS,

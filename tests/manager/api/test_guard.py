@@ -27,7 +27,7 @@ from streamforge.manager.api import (
     plan_routes,
     queue_routes,
     schedule_routes,
-    topic_lag_routes,
+    topic_input_routes,
     topic_routes,
 )
 from streamforge.manager.api.app import create_app
@@ -75,8 +75,8 @@ def test_the_matrix_holds_every_route() -> None:
             graph_routes,
             model_routes,
             health_routes,
+            topic_input_routes,
             topic_routes,
-            topic_lag_routes,
             plan_routes,
             schedule_routes,
             data_routes,

@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from streamforge.manager.service import StartRequest
+from streamforge.manager.use_cases import StartRequest
 from streamforge.manager.workflow import Status
 from streamforge_utils.ports.exchange import SymbolInfo
 from tests.manager.api.support import problem, started

@@ -9,7 +9,7 @@ from streamforge.manager.lifecycle.decision import Conditions, decide
 from streamforge.manager.lifecycle.facts import Unanswered, _unanswered
 from streamforge.manager.lifecycle.job_spec import job_of
 from streamforge.manager.policy import Policy
-from streamforge.manager.service import NotNow
+from streamforge.manager.use_cases import NotNow
 from streamforge.manager.workflow import END_OF_TIME_MS, Proof, Status, StepStatus, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.kinds.candles import Interval

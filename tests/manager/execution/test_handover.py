@@ -11,7 +11,7 @@ import pytest
 
 from streamforge.manager.lifecycle.handovers import MOST_SHADOWS
 from streamforge.manager.presentation import workflow_answer
-from streamforge.manager.service import NotNow
+from streamforge.manager.use_cases import NotNow
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.model.messages import decode_command

@@ -14,7 +14,7 @@ from streamforge.manager.lifecycle.facts import Fact, TopicsRemoved
 from streamforge.manager.lifecycle.retry_policy import Ban, Banned
 from streamforge.manager.persistence.bans import KIND as BAN
 from streamforge.manager.persistence.workflow_store import KIND
-from streamforge.manager.service import NotFound, NotNow, StartRequest
+from streamforge.manager.use_cases import NotFound, NotNow, StartRequest
 from streamforge.manager.workflow import Status, Workflow
 from streamforge.manager.workflow_document import decode_workflow
 from streamforge_utils.model.errors import BannedError, RetryableError

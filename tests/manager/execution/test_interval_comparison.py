@@ -12,7 +12,7 @@ from streamforge.manager.execution.removal import RecordRemoval
 from streamforge.manager.execution.verifier import Verifier, verify
 from streamforge.manager.live_ledger import Ledger
 from streamforge.manager.persistence.workflow_store import WorkflowStore
-from streamforge.manager.service import Verification
+from streamforge.manager.use_cases import Verification
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.books.trust import Standing, Trust

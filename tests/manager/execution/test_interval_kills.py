@@ -9,7 +9,7 @@ import pytest
 
 from streamforge.manager.policy import Policy
 from streamforge.manager.requests import check, workflow_of
-from streamforge.manager.service import StartRequest
+from streamforge.manager.use_cases import StartRequest
 from streamforge.manager.workflow import Status
 from streamforge_utils.model.books.records import id_key
 from streamforge_utils.model.coverage import Verdict

@@ -10,7 +10,7 @@ import pytest
 
 from streamforge.manager.execution.removal import RecordRemoval
 from streamforge.manager.persistence.leftovers import Leftover
-from streamforge.manager.service import NotNow
+from streamforge.manager.use_cases import NotNow
 from streamforge.manager.workflow import Status
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import RetryableError

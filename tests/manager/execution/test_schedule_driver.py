@@ -17,7 +17,7 @@ from streamforge.manager.persistence.reservations import KEY_KEPT_MS
 from streamforge.manager.persistence.schedule_store import RUNS_KEPT
 from streamforge.manager.policy import Policy
 from streamforge.manager.schedule import Definition, Load, Missed, Run, RunState
-from streamforge.manager.service import NotNow, StartRequest
+from streamforge.manager.use_cases import NotNow, StartRequest
 from streamforge.manager.workflow import Failure, Status
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import InvalidInput, PermanentError, RetryableError

@@ -11,7 +11,7 @@ import pytest
 
 from streamforge.manager.execution.segment_verification import AGAIN_S
 from streamforge.manager.execution.verifier import verify
-from streamforge.manager.service import Verification
+from streamforge.manager.use_cases import Verification
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.books.segments import CONTENT, MANIFEST, decode_manifest

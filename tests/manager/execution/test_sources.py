@@ -9,7 +9,7 @@ import pytest
 
 from streamforge.manager import presentation
 from streamforge.manager.note_codes import Note
-from streamforge.manager.service import StartRequest
+from streamforge.manager.use_cases import StartRequest
 from streamforge.manager.workflow import SourceChoice, Status, StepStatus, Workflow
 from streamforge.manager.workflow_document import decode_workflow, encode_workflow
 from streamforge_utils.model.coverage import Verdict

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from streamforge.manager.topic_answers import topic_answer
+from streamforge.manager.topic_input_answers import topic_answer
 from streamforge.manager.topic_requests import TARGET
 from streamforge.manager.workflow import Status
 from tests.manager.execution.topic_rig import TOPIC, begun, counts, finish, job, mark, store, world_with_topic, write

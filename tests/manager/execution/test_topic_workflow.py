@@ -8,8 +8,8 @@ import msgspec
 import pytest
 
 from streamforge.manager.execution.topic_proof import prove_topic
-from streamforge.manager.service import KeyReused, NotNow
 from streamforge.manager.topic_requests import TARGET, TopicRequest
+from streamforge.manager.use_cases import KeyReused, NotNow
 from streamforge.manager.workflow import Status
 from streamforge_utils.model import names
 from streamforge_utils.model.coverage import Segment, Verdict

@@ -28,7 +28,7 @@ from streamforge.manager.lifecycle.facts import (
 )
 from streamforge.manager.lifecycle.retry_policy import Banned, backoff_ms
 from streamforge.manager.policy import Policy
-from streamforge.manager.service import NotNow
+from streamforge.manager.use_cases import NotNow
 from streamforge.manager.workflow import Attempt, Failure, Plan, Proof, Status, StepStatus, Workflow
 from streamforge.manager.workflow_document import decode_workflow, encode_workflow
 from streamforge_utils.model.coverage import Segment, Verdict

@@ -10,7 +10,7 @@ import pytest
 from streamforge.manager.persistence.book_reader import BookReader
 from streamforge.manager.persistence.coverage_store import CoverageStore
 from streamforge.manager.persistence.workflow_store import WorkflowStore
-from streamforge.manager.service import NotFound
+from streamforge.manager.use_cases import NotFound
 from streamforge_utils.model.books.trust import Trust
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import InvalidInput

@@ -21,7 +21,7 @@ from streamforge.manager.persistence.installation import (
     by_others,
 )
 from streamforge.manager.persistence.lease import Lease
-from streamforge.manager.service import NotNow
+from streamforge.manager.use_cases import NotNow
 from streamforge_utils.model.errors import ConfigError, OtherExchange, RetryableError
 from streamforge_utils.ports.exchange import Identity
 from tests.doubles.manualclock import ManualClock

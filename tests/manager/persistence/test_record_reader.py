@@ -10,7 +10,7 @@ import pytest
 from streamforge.manager.persistence import record_reader
 from streamforge.manager.persistence.coverage_store import CoverageStore
 from streamforge.manager.persistence.record_reader import RecordReader
-from streamforge.manager.service import Incomplete
+from streamforge.manager.use_cases import Incomplete
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.kinds.candles import Interval, candle_key
 from streamforge_utils.model.series import Series

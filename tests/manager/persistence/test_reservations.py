@@ -6,7 +6,7 @@ import pytest
 from structlog.testing import capture_logs
 
 from streamforge.manager.persistence.reservations import CODE_KEPT_MS, CODE_KIND, KEY_KEPT_MS, KEY_KIND
-from streamforge.manager.service import StartRequest
+from streamforge.manager.use_cases import StartRequest
 from streamforge.manager.workflow import Status
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import DamagedFile

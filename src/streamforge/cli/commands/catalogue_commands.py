@@ -12,7 +12,7 @@ from streamforge.cli import terminal
 from streamforge.cli.client import path_part, to_json
 from streamforge.cli.command_errors import UsageProblem
 from streamforge.cli.session import Mode, Where, data_folder, session
-from streamforge.manager import answers, presentation
+from streamforge.manager import catalogue_answers
 from streamforge.manager.describing import schemas as known
 from streamforge_utils.model.spelling import did_you_mean
 
@@ -27,7 +27,7 @@ async def targets(where: o.AtManager, as_json: o.Json = False) -> int:
     if as_json:
         terminal.write(to_json(answer))
         return 0
-    listed = msgspec.convert(answer, answers.Targets).targets
+    listed = msgspec.convert(answer, catalogue_answers.Targets).targets
     terminal.table(
         ["target", "role", "types", "what it does", "parameters"],
         [
@@ -51,7 +51,7 @@ def _somebody_serves(where: Where) -> bool:
 
 
 def _known_targets() -> Any:
-    return msgspec.to_builtins(presentation.targets_answer())
+    return msgspec.to_builtins(catalogue_answers.targets_answer())
 
 
 def _parameters(schema: dict[str, Any]) -> list[str]:
@@ -77,14 +77,14 @@ async def schemas(
     if name is not None or as_json:
         terminal.write(to_json(answer))
         return 0
-    listed = msgspec.convert(answer, answers.Schemas).schemas
+    listed = msgspec.convert(answer, catalogue_answers.Schemas).schemas
     terminal.table(["name", "what it is"], [[entry.name, entry.description] for entry in listed])
     return 0
 
 
 def _known_schemas(name: str | None) -> Any:
     if name is None:
-        return msgspec.to_builtins(presentation.schemas_answer())
+        return msgspec.to_builtins(catalogue_answers.schemas_answer())
     found = known.message_schemas()
     if name not in found:
         advice = did_you_mean(name, tuple(found)) or f": choose one of {', '.join(found)}"

@@ -11,7 +11,7 @@ from streamforge.cli import command_options as o
 from streamforge.cli import terminal
 from streamforge.cli.client import Query, to_json
 from streamforge.cli.session import Mode, NothingThere, session
-from streamforge.manager import topic_lag_answers
+from streamforge.manager import topic_answers
 
 MOST_AT_ONCE = 200
 
@@ -39,7 +39,7 @@ async def topics(
     if as_json:
         terminal.write(to_json({"topics": [msgspec.json.decode(one) for one in raw]}))
         return 0
-    listed = [msgspec.json.decode(one, type=topic_lag_answers.Topic) for one in raw]
+    listed = [msgspec.json.decode(one, type=topic_answers.Topic) for one in raw]
     if not listed:
         terminal.say("there are no topics")
         return 0

@@ -18,6 +18,7 @@ from streamforge.manager import (
     bar_answers,
     batch_answers,
     book_answers,
+    catalogue_answers,
     data_answers,
     dead_letter_answers,
     feed_answers,
@@ -29,7 +30,7 @@ from streamforge.manager import (
     plan_answers,
     schedule_answers,
     start_answers,
-    topic_lag_answers,
+    topic_answers,
 )
 from streamforge.manager.api import (
     access_routes,
@@ -47,7 +48,7 @@ from streamforge.manager.api import (
     plan_routes,
     queue_routes,
     schedule_routes,
-    topic_lag_routes,
+    topic_input_routes,
     topic_routes,
     ui_files,
 )
@@ -131,12 +132,12 @@ def _answers() -> dict[str, Any]:
         data_answers,
         bar_answers,
         book_answers,
-        topic_lag_answers,
+        topic_answers,
         dead_letter_answers,
         graph_answers,
         model_answers,
     )
-    modules = (*of_workflows, *of_data, access_answers, feed_answers, health_answers)
+    modules = (*of_workflows, *of_data, access_answers, catalogue_answers, feed_answers, health_answers)
     kinds: list[type[msgspec.Struct]] = [Source, *(kind for module in modules for kind in _structs(module))]
     _, schemas = msgspec.json.schema_components(kinds, ref_template=SCHEMAS + "{name}")
     optional = {
@@ -201,10 +202,10 @@ def create_app(
     feed = Feed(service, clock, every_s=limits.feed_every_s, stall_s=limits.feed_stall_s)
     app.state.context = Context(service, limits, followers, clock, feed)
     error_answers.install(app)
-    workflow_routes = (queue_routes, log_routes, dead_letter_routes, topic_routes)
+    workflow_routes = (queue_routes, log_routes, dead_letter_routes, topic_input_routes)
     modules = (
         *workflow_routes,
-        topic_lag_routes,
+        topic_routes,
         plan_routes,
         batch_routes,
         schedule_routes,

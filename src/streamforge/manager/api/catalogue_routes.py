@@ -8,13 +8,13 @@ from typing import Annotated, Any
 from fastapi import APIRouter, FastAPI, Path, Request
 from starlette.responses import HTMLResponse, JSONResponse, Response
 
-from streamforge.manager import answers, presentation
+from streamforge.manager import answers, catalogue_answers
 from streamforge.manager.api import ui_files
 from streamforge.manager.api.guard import is_unauthenticated
 from streamforge.manager.api.routing import In, StrictRoute, gives, preferred, reply
 from streamforge.manager.describing import asyncapi, schemas
 from streamforge.manager.origin import Source
-from streamforge.manager.service import NotFound
+from streamforge.manager.use_cases import NotFound
 from streamforge_utils.model.spelling import did_you_mean
 
 HIDDEN_REASON = "it does not work: the manager's log says why, and so does the answer to a reader's token"
@@ -22,7 +22,7 @@ HIDDEN_REASON = "it does not work: the manager's log says why, and so does the a
 
 router = APIRouter(route_class=StrictRoute)
 
-_INDEX = gives(answers.Index, also={"text/html": {"schema": {"type": "string"}}})
+_INDEX = gives(catalogue_answers.Index, also={"text/html": {"schema": {"type": "string"}}})
 
 
 @router.get("/", responses=_INDEX, tags=["catalogue"], summary="Where to go on from here")
@@ -30,19 +30,23 @@ _INDEX = gives(answers.Index, also={"text/html": {"schema": {"type": "string"}}}
 async def index(request: Request) -> Response:
     app: FastAPI = request.app
     described = app.openapi()
-    links = [answers.Link(path="/openapi.json", summary="Every path with its parameters and answers, as OpenAPI 3.1")]
+    links = [
+        catalogue_answers.Link(
+            path="/openapi.json", summary="Every path with its parameters and answers, as OpenAPI 3.1"
+        )
+    ]
     links += [
-        answers.Link(path=path, summary=item["get"]["summary"])
+        catalogue_answers.Link(path=path, summary=item["get"]["summary"])
         for path, item in described["paths"].items()
         if "get" in item and path not in ("/", "/docs")
     ]
-    found = answers.Index(version=app.version, links=links)
+    found = catalogue_answers.Index(version=app.version, links=links)
     if preferred(request.headers.get("accept"), ("application/json", "text/html")) == "text/html":
         return HTMLResponse(_page(found))
     return reply(found)
 
 
-def _page(found: answers.Index) -> str:
+def _page(found: catalogue_answers.Index) -> str:
     """The same for a browser, which may load nothing else: no script, no style."""
     rows = "".join(
         f"<li>{f'<a href={link.path}>{link.path}</a>' if '{' not in link.path else f'<code>{link.path}</code>'}: "
@@ -56,9 +60,9 @@ def _page(found: answers.Index) -> str:
     )
 
 
-@router.get("/targets", responses=gives(answers.Targets), tags=["catalogue"], summary="The kinds of workers")
+@router.get("/targets", responses=gives(catalogue_answers.Targets), tags=["catalogue"], summary="The kinds of workers")
 async def targets() -> Response:
-    return reply(presentation.targets_answer())
+    return reply(catalogue_answers.targets_answer())
 
 
 @router.get(
@@ -68,9 +72,11 @@ async def exchange(to: In) -> Response:
     return reply(await to.service.source())
 
 
-@router.get("/schemas", responses=gives(answers.Schemas), tags=["catalogue"], summary="The messages on the topics")
+@router.get(
+    "/schemas", responses=gives(catalogue_answers.Schemas), tags=["catalogue"], summary="The messages on the topics"
+)
 async def list_schemas() -> Response:
-    return reply(presentation.schemas_answer())
+    return reply(catalogue_answers.schemas_answer())
 
 
 @router.get(

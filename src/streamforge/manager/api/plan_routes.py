@@ -18,7 +18,7 @@ from streamforge.manager.api.schedule_routes import AddSchedule
 from streamforge.manager.batch_requests import BatchRequest
 from streamforge.manager.presentation import up_to_date_answer
 from streamforge.manager.repeated_request import repeated_request
-from streamforge.manager.service import UpToDate
+from streamforge.manager.use_cases import UpToDate
 
 _ANSWERS = (plan_answers.Forecast.__name__, plan_answers.BatchForecast.__name__, start_answers.UpToDate.__name__)
 router = APIRouter(route_class=StrictRoute, tags=["workflows"])

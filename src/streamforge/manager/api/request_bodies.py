@@ -11,7 +11,7 @@ from streamforge.manager import requests
 from streamforge.manager.answers import QUEUE_ID
 from streamforge.manager.api.problems import invalid
 from streamforge.manager.dead_letter_service import MOST_CHOSEN
-from streamforge.manager.service import StartRequest, StepRequest
+from streamforge.manager.use_cases import StartRequest, StepRequest
 from streamforge.manager.workflow import SourceChoice
 from streamforge.manager.workflow_labels import MOST_LABELS
 from streamforge_utils.model.errors import InvalidInput

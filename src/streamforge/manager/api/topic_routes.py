@@ -1,85 +1,52 @@
-"""The route that stores a topic of another producer."""
+"""The routes of the bus' topics."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated
 
-from fastapi import APIRouter
-from pydantic import BaseModel, ConfigDict, Field
+from fastapi import APIRouter, Path, Query
 from starlette.responses import Response
 
-from streamforge.manager.api.queue_routes import ACCEPTED, IdempotencyKey, started_reply
-from streamforge.manager.api.request_bodies import Labels
-from streamforge.manager.api.routing import In, StrictRoute
-from streamforge.manager.topic_requests import TopicRequest
+from streamforge.manager import topic_answers, topic_lag
+from streamforge.manager.api.routing import In, StrictRoute, gives, reply
 
-router = APIRouter(route_class=StrictRoute, tags=["workflows"])
+router = APIRouter(route_class=StrictRoute, tags=["topics"])
 
-_TEXT = 300
-_MANY = 32
+_NAME = 249
+"""The longest name of a topic."""
 
 
-class StoreTopic(BaseModel):
-    """Store the JSON objects of a topic of any producer."""
-
-    model_config = ConfigDict(
-        extra="forbid",
-        json_schema_extra={
-            "examples": [
-                {"topic": "orders", "collection_name": "orders"},
-                {
-                    "topic": "orders",
-                    "until": "count:1000",
-                    "json_schema": {"type": "object", "required": ["id"]},
-                },
-            ]
-        },
-    )
-
-    topic: str = Field(max_length=_TEXT, description="It must be there; it is only read.")
-    until: str = Field(
-        default="end",
-        max_length=7000,
-        description="What ends the workflow: `end` (the offsets that the topic ends at when the workflow begins), "
-        "`stop` (a stop, which is its normal end), `count:N` (so many messages) or `marker:PRODUCER[,PRODUCER]` (the "
-        "end-of-stream marker of each).",
-    )
-    symbol: str | None = Field(
-        default=None, max_length=_TEXT, description="A name to list it under; without it, the topic's name."
-    )
-    collection_name: str | None = Field(
-        default=None,
-        max_length=_TEXT,
-        description="Where documents go; without it, a name that follows from `symbol` and the day.",
-    )
-    json_schema: dict[str, Any] | bool | None = Field(
-        default=None,
-        description="A JSON Schema that every message must fit; those that do not become dead letters. Nothing is "
-        "fetched for it.",
-    )
-    image: str | None = Field(default=None, max_length=_TEXT, description="As in POST /queues/start.")
-    parameters: dict[str, Any] = Field(
-        default={}, max_length=_MANY, description="Those of arango-connector that GET /targets describes."
-    )
-    labels: Labels = Field(default_factory=dict)
-
-    def request(self) -> TopicRequest:
-        """What the service is asked."""
-        return TopicRequest(
-            topic=self.topic,
-            until=self.until,
-            symbol=self.symbol,
-            collection=self.collection_name,
-            json_schema=self.json_schema,
-            image=self.image,
-            parameters=self.parameters,
-            labels=self.labels,
-        )
-
-
-@router.post(
-    "/queues/start-topic", status_code=202, responses=ACCEPTED, summary="Store the JSON objects of another's topic"
+@router.get(
+    "/topics",
+    responses=gives(topic_answers.TopicPage),
+    summary="List the topics of workflows, and how far they are read",
+    description="Each is looked at when it is asked for: a rate needs an earlier look, a second before at least.",
 )
-async def start_topic(body: StoreTopic, to: In, idempotency_key: IdempotencyKey = None) -> Response:
-    started = await to.service.start_topic(body.request(), idempotency_key=idempotency_key)
-    return await started_reply(to, started)
+async def find(
+    to: In,
+    queue_id: Annotated[str | None, Query(max_length=300, description="Those of this workflow alone.")] = None,
+    kind: Annotated[topic_answers.Kind | None, Query(description="Those on which this lies.")] = None,
+    search: Annotated[str, Query(max_length=_NAME, description="What is in the name, in any case.")] = "",
+    sort: Annotated[
+        topic_answers.Order,
+        Query(
+            description=(
+                "By name from A on, by a number the greatest first, what is not known last: of all topics that fit, "
+                f"{topic_lag.MOST_SORTED} at most, as they were in the last {topic_lag.SORTED_FOR_S:g} seconds."
+            )
+        ),
+    ] = "name",
+    cursor: Annotated[str | None, Query(max_length=_NAME, description="Of the page before.")] = None,
+    limit: Annotated[int, Query(ge=1, le=200, description="At most so many.")] = 50,
+) -> Response:
+    page = await to.service.topics.page(
+        queue_id=queue_id, kind=kind, search=search, sort=sort, cursor=cursor, limit=limit
+    )
+    return reply(page)
+
+
+@router.get("/topics/{name}", responses=gives(topic_answers.Topic), summary="Show a topic")
+async def show(
+    name: Annotated[str, Path(description="The topic.", examples=["queue-events"], max_length=_NAME)], to: In
+) -> Response:
+    return reply(await to.service.topics.one(name))

@@ -17,7 +17,7 @@ from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.lifecycle.facts import Fact, Request, apply, grant
 from streamforge.manager.persistence.change_notes import WORKFLOW
 from streamforge.manager.request_notes import with_asked
-from streamforge.manager.service import no_workflow
+from streamforge.manager.use_cases import no_workflow
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.errors import RetryableError
 

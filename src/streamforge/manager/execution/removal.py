@@ -18,7 +18,7 @@ from streamforge.manager.persistence.placed_records import day_of
 from streamforge.manager.persistence.record_count import beside, key_range
 from streamforge.manager.persistence.rollups import Rollups
 from streamforge.manager.persistence.workflow_store import WorkflowStore
-from streamforge.manager.service import NotNow
+from streamforge.manager.use_cases import NotNow
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.coverage import stored_spans, without
 from streamforge_utils.model.daily_collections import Placement, base_and_day

@@ -32,10 +32,10 @@ from streamforge.manager.schedule import (
     fired,
     overdue_ms,
 )
-from streamforge.manager.service import KeyReused, NotFound, NotNow, Started, StartRequest, UpToDate
 from streamforge.manager.symbol_chooser import Chooser
 from streamforge.manager.symbol_selection import is_pattern
 from streamforge.manager.symbols import fitting
+from streamforge.manager.use_cases import KeyReused, NotFound, NotNow, Started, StartRequest, UpToDate
 from streamforge.manager.workflow import Status
 from streamforge_utils.model.errors import ConfigError, ConflictError, PermanentError, RetryableError, StreamForgeError
 from streamforge_utils.ports.exchange import SymbolInfo

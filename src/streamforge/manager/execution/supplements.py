@@ -16,7 +16,7 @@ from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.live_front import reached_ms
 from streamforge.manager.live_ledger import Ledger
 from streamforge.manager.requests import check, workflow_of
-from streamforge.manager.service import StartRequest
+from streamforge.manager.use_cases import StartRequest
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.daily_collections import DAY_MS
 from streamforge_utils.model.kinds.registry import rule_of, type_of

@@ -5,8 +5,8 @@ from __future__ import annotations
 import structlog
 
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.service import NotNow
 from streamforge.manager.topic_input import TopicInput
+from streamforge.manager.use_cases import NotNow
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.topic_reading import JSON_TYPE
 

@@ -14,7 +14,7 @@ from streamforge.manager.execution.segment_verification import verify_segments
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.persistence.record_count import counted
 from streamforge.manager.requests import check, workflow_of
-from streamforge.manager.service import StartRequest, Verification
+from streamforge.manager.use_cases import StartRequest, Verification
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict, touching
 from streamforge_utils.model.kinds.registry import rule_of, type_of

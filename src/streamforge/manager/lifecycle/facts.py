@@ -21,8 +21,8 @@ from streamforge.manager.lifecycle.rounds import next_round, open_again, replay_
 from streamforge.manager.live_ledger import Ledger
 from streamforge.manager.model_input import ModelInput
 from streamforge.manager.policy import Policy
-from streamforge.manager.service import NotNow
 from streamforge.manager.topic_input import TopicInput
+from streamforge.manager.use_cases import NotNow
 from streamforge.manager.workflow import Attempt, Failure, Plan, Proof, Status, Step, Workflow
 from streamforge_utils.model.timeranges import format_ms
 from streamforge_utils.model.topic_reading import PartitionRange

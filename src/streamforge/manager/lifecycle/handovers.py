@@ -15,7 +15,7 @@ from streamforge.manager.lifecycle.actions import Action, EndJob, Launch, SendSt
 from streamforge.manager.lifecycle.retry_policy import HANDOVER, STOP, STUCK, backoff_ms, terminal_event
 from streamforge.manager.lifecycle.rounds import kept_attempts, next_attempt
 from streamforge.manager.policy import Policy
-from streamforge.manager.service import NotNow
+from streamforge.manager.use_cases import NotNow
 from streamforge.manager.workflow import Attempt, Status, Step, StepStatus, Workflow
 from streamforge_utils.runtime.worker_definition import Role, Source
 

@@ -11,7 +11,7 @@ import msgspec
 
 from streamforge.manager.persistence.coverage_store import CoverageStore
 from streamforge.manager.persistence.workflow_store import WorkflowStore
-from streamforge.manager.service import NotFound
+from streamforge.manager.use_cases import NotFound
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.daily_collections import Placement
 from streamforge_utils.model.errors import InvalidInput

@@ -19,7 +19,7 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 import msgspec
 import structlog
 
-from streamforge.manager.service import HistoryEvent
+from streamforge.manager.use_cases import HistoryEvent
 from streamforge_utils.model.messages import DECODE_ERRORS
 from streamforge_utils.ports.store import Document, Outcome, Store
 

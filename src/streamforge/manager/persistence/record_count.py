@@ -13,6 +13,7 @@ from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge_utils.model.completeness.rule import Run, missing
 from streamforge_utils.model.coverage import Segment, Verdict, clip, joined, touching, verdict_of
 from streamforge_utils.model.errors import RetryableError
+from streamforge_utils.model.index_ranges import common, outside
 from streamforge_utils.model.kinds.registry import kind_of, rule_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
@@ -272,18 +273,18 @@ async def _runs(
     for rank in await _ranks(store, series, span, wanted, places):
         for collection, parts in rank.items():
             left = unseen.get(collection, [every])
-            asked = _common(_common(holes, parts), left)
+            asked = common(common(holes, parts), left)
             there: list[range] = []
             for hull in _hulls(asked):
                 lacking = [
                     range(bisect_left(wanted, first), bisect_right(wanted, last))
                     for first, last in await holes_in(store, collection, series, wanted[hull.start : hull.stop])
                 ]
-                there += _outside(hull, lacking)
-            there = _common(asked, there)
+                there += outside(hull, lacking)
+            there = common(asked, there)
             found += [(one, collection) for one in there]
-            holes = _common(holes, _outside(every, there))
-            unseen[collection] = _common(left, _outside(every, asked))
+            holes = common(holes, outside(every, there))
+            unseen[collection] = common(left, outside(every, asked))
     runs: list[Run] = []
     for one, where in sorted([*found, *((hole, None) for hole in holes)], key=lambda each: each[0].start):
         first, last = wanted[one.start], wanted[one.stop - 1]
@@ -346,28 +347,6 @@ def _hulls(parts: Iterable[range]) -> list[range]:
         else:
             hulls.append(part)
     return hulls
-
-
-def _common(some: Sequence[range], others: Sequence[range]) -> list[range]:
-    """What is in both; each is sorted and disjoint."""
-    found: list[range] = []
-    at = bisect_right(some, others[0].start, key=lambda one: one.stop) if others else 0
-    other = 0
-    while at < len(some) and other < len(others):
-        one, two = some[at], others[other]
-        both = range(max(one.start, two.start), min(one.stop, two.stop))
-        if both:
-            found.append(both)
-        if one.stop <= two.stop:
-            at += 1
-        else:
-            other += 1
-    return found
-
-
-def _outside(whole: range, cuts: Sequence[range]) -> list[range]:
-    starts, ends = [whole.start, *(cut.stop for cut in cuts)], [*(cut.start for cut in cuts), whole.stop]
-    return [range(start, end) for start, end in zip(starts, ends, strict=True) if start < end]
 
 
 async def _there(store: DocumentStore, collection: str, series: Series, span: TimeRange) -> tuple[range, range]:

@@ -12,7 +12,7 @@ from streamforge.manager.persistence.coverage_store import CoverageStore, Series
 from streamforge.manager.persistence.placed_records import day_of
 from streamforge.manager.persistence.record_count import key_range, positions_of
 from streamforge.manager.persistence.segment_records import diffs_in_segments
-from streamforge.manager.service import Incomplete
+from streamforge.manager.use_cases import Incomplete
 from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.daily_collections import Placement, days_of
 from streamforge_utils.model.json_documents import with_key

@@ -17,7 +17,7 @@ import structlog
 
 from streamforge.manager.persistence.workflow_store import KIND as WORKFLOW_KIND
 from streamforge.manager.persistence.workflow_store import WorkflowStore
-from streamforge.manager.service import KeyReused, StartRequest
+from streamforge.manager.use_cases import KeyReused, StartRequest
 from streamforge.manager.workflow import SourceChoice, Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import ConflictError, DamagedFile, RetryableError

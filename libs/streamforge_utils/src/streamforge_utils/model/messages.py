@@ -101,7 +101,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
 
     event: Annotated[
         Literal["started", "loading", "finished", "interrupted", "error", "pong"],
-        Meta(description="what happened; exactly one of finished, interrupted, error is a step's last word"),
+        Meta(description="what happened; exactly one of finished, interrupted, error is a step's terminal event"),
     ]
     status: Annotated[
         Literal["started", "loading", "finished", "interrupted", "error"] | None,
@@ -119,7 +119,7 @@ class Event(msgspec.Struct, frozen=True, kw_only=True):
     records_written: Annotated[
         int, Meta(description="records confirmed so far by this attempt", extra_json_schema={"minimum": 0})
     ] = 0
-    finished: Annotated[bool, Meta(description="true on every last word")] = False
+    finished: Annotated[bool, Meta(description="true on every terminal event")] = False
     timestamp: Annotated[float, Meta(description="when it was sent, unix seconds")] = 0.0
     error_message: str | None = None
     extra: Annotated[
@@ -195,7 +195,7 @@ class Progress(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
         int | None, Meta(description="request weight that it may use at the exchange", extra_json_schema={"minimum": 0})
     ] = None
     live: Annotated[Live | None, Meta(description="of a loader of streams")] = None
-    exit_code: Annotated[int | None, Meta(description="with a last word: what the process exits with")] = None
+    exit_code: Annotated[int | None, Meta(description="with a terminal event: what the process exits with")] = None
 
 
 decode_event = decoder(Event, "an event")

@@ -13,9 +13,9 @@ from streamforge.cli import command_options as o
 from streamforge.cli import terminal
 from streamforge.cli.client import Query, path_part, to_json
 from streamforge.cli.command_errors import UsageProblem
-from streamforge.cli.commands.load_commands import detached, to_the_end
 from streamforge.cli.graph_files import csv_of, graphml_of, parquet_of, written
-from streamforge.cli.session import Mode, NothingThere, Session, session
+from streamforge.cli.published import driven, listed, named, removed
+from streamforge.cli.session import Mode, Session, session
 from streamforge.cli.symbol_words import words_of
 from streamforge.manager import answers, graph_answers
 from streamforge.manager.workflow_labels import parsed_labels
@@ -117,26 +117,14 @@ async def graph_build(
         parameters={} if stored is None else {"stored": stored},
         labels=dict(parsed_labels(label or (), "--label")),
     )
-    if detach:
-        return await detached(where, request.start, as_json=as_json, loads=load_missing)
-    return await to_the_end(where, request.start, timeout_s=timeout_s, as_json=as_json, loads=load_missing)
+    return await driven(where, request.start, detach=detach, timeout_s=timeout_s, as_json=as_json, loads=load_missing)
 
 
 async def graph_list(where: o.AtManager, limit: Limit = 100, as_json: o.Json = False) -> int:
     """List graphs."""
-    raw: list[msgspec.Raw] = []
-    try:
-        async with session(where, Mode.READ) as found:
-            raw, _ = await found.api.pages("/graphs", "graphs", None, limit)
-    except NothingThere as error:
-        if not as_json:
-            terminal.say(str(error))
-    if as_json:
-        terminal.write(to_json({"graphs": [msgspec.json.decode(one) for one in raw]}))
-        return 0
-    graphs = [msgspec.json.decode(one, type=graph_answers.GraphSummary) for one in raw]
+    how = "make one with `streamforge graph build`"
+    graphs = await listed(where, "graph", graph_answers.GraphSummary, limit, as_json=as_json, how=how)
     if not graphs:
-        terminal.say("there are no graphs: make one with `streamforge graph build`")
         return 0
     terminal.table(
         ["graph", "series", "of", "from", "to", "snapshots", "edges", "made"],
@@ -160,12 +148,9 @@ async def graph_list(where: o.AtManager, limit: Limit = 100, as_json: o.Json = F
 
 async def graph_show(graph: Name, where: o.AtManager, as_json: o.Json = False) -> int:
     """Show a graph: how it is defined, and where its files lie."""
-    async with session(where, Mode.READ) as found:
-        answer = await found.api.call("GET", f"/graphs/{path_part(graph)}")
-    if as_json:
-        terminal.write(to_json(msgspec.json.decode(answer)))
+    one = await named(where, "graph", graph, graph_answers.Graph, as_json=as_json)
+    if one is None:
         return 0
-    one = found.api.read(answer, graph_answers.Graph)
     terminal.write(
         f"{one.graph}: {terminal.many(one.snapshots, 'snapshot')} of {one.symbols} series {one.type}, "
         f"{terminal.moment(one.start)} to before {terminal.moment(one.end)}, {terminal.many(one.edges, 'edge')}"
@@ -260,13 +245,8 @@ async def graph_export(
 
 async def graph_rm(graph: Name, where: o.AtManager, yes: o.Yes = False) -> int:
     """Remove a graph: its documents, edges and files. The series that it was made of stay."""
-    if not yes:
-        o.confirm(f"Remove graph {graph} with all its snapshots?", "`graph rm` asks first", "nothing was removed")
-    async with session(where, Mode.DRIVE) as found:
-        answer = await found.api.call("DELETE", f"/graphs/{path_part(graph)}")
-    removed = found.api.read(answer, graph_answers.RemovedGraph)
-    terminal.say(f"graph {graph} is removed, with {terminal.many(removed.objects_removed, 'object')}")
-    return 0
+    what, command = "all its snapshots", "graph rm"
+    return await removed(where, "graph", graph, graph_answers.RemovedGraph, yes=yes, what=what, command=command)
 
 
 async def _moment(graph: str, where: Any, at: str, query: Query) -> tuple[graph_answers.GraphMoment, bytes]:

@@ -12,11 +12,11 @@ import typer
 
 from streamforge.cli import command_options as o
 from streamforge.cli import terminal
-from streamforge.cli.client import path_part, to_json
+from streamforge.cli.client import path_part
 from streamforge.cli.commands.graph_commands import Limit, read_definition_file
-from streamforge.cli.commands.load_commands import detached, to_the_end
 from streamforge.cli.graph_files import written
-from streamforge.cli.session import Mode, NothingThere, Session, session
+from streamforge.cli.published import driven, listed, named, removed
+from streamforge.cli.session import Mode, Session, session
 from streamforge.cli.symbol_words import words_of
 from streamforge.manager import answers, model_answers
 from streamforge.manager.workflow_labels import parsed_labels
@@ -136,9 +136,7 @@ async def models_train(
         parameters=_given(model=kind, epochs=epochs, learning_rate=learning_rate, device=device),
         labels=dict(parsed_labels(label or (), "--label")),
     )
-    if detach:
-        return await detached(where, request.start, as_json=as_json, loads=load_missing)
-    return await to_the_end(where, request.start, timeout_s=timeout_s, as_json=as_json, loads=load_missing)
+    return await driven(where, request.start, detach=detach, timeout_s=timeout_s, as_json=as_json, loads=load_missing)
 
 
 def _given(**fields: Any) -> dict[str, Any]:
@@ -147,19 +145,9 @@ def _given(**fields: Any) -> dict[str, Any]:
 
 async def models_list(where: o.AtManager, limit: Limit = 100, as_json: o.Json = False) -> int:
     """List models."""
-    raw: list[msgspec.Raw] = []
-    try:
-        async with session(where, Mode.READ) as found:
-            raw, _ = await found.api.pages("/models", "models", None, limit)
-    except NothingThere as error:
-        if not as_json:
-            terminal.say(str(error))
-    if as_json:
-        terminal.write(to_json({"models": [msgspec.json.decode(one) for one in raw]}))
-        return 0
-    models = [msgspec.json.decode(one, type=model_answers.ModelSummary) for one in raw]
+    how = "train one with `streamforge models train`"
+    models = await listed(where, "model", model_answers.ModelSummary, limit, as_json=as_json, how=how)
     if not models:
-        terminal.say("there are no models: train one with `streamforge models train`")
         return 0
     terminal.table(
         ["model", "kind", "series", "of", "from", "to", "verdict", "signal", "rank-IC", "Sharpe net", "made"],
@@ -186,12 +174,9 @@ async def models_list(where: o.AtManager, limit: Limit = 100, as_json: o.Json = 
 
 async def models_show(model: Name, where: o.AtManager, as_json: o.Json = False) -> int:
     """Show a model: what its card says in short, how it was made, and where its files lie."""
-    async with session(where, Mode.READ) as found:
-        answer = await found.api.call("GET", f"/models/{path_part(model)}")
-    if as_json:
-        terminal.write(to_json(msgspec.json.decode(answer)))
+    one = await named(where, "model", model, model_answers.Model, as_json=as_json)
+    if one is None:
         return 0
-    one = found.api.read(answer, model_answers.Model)
     terminal.write(
         f"{one.model}: {one.outcome}, signal {'yes' if one.signal else 'no'}; rank-IC {one.rank_ic:.4f}, Sharpe ratio "
         f"after fees {one.sharpe_net:.2f} over {terminal.many(one.moments, 'tested moment')}"
@@ -259,17 +244,10 @@ async def models_score(
         labels=dict(parsed_labels(label or (), "--label")),
     )
     start = partial(request.start, model=model)
-    if detach:
-        return await detached(where, start, as_json=as_json, loads=load_missing)
-    return await to_the_end(where, start, timeout_s=timeout_s, as_json=as_json, loads=load_missing)
+    return await driven(where, start, detach=detach, timeout_s=timeout_s, as_json=as_json, loads=load_missing)
 
 
 async def models_rm(model: Name, where: o.AtManager, yes: o.Yes = False) -> int:
     """Remove a model: its scores, and all that was published or kept under its name. The series stay."""
-    if not yes:
-        o.confirm(f"Remove model {model} with its card and files?", "`models rm` asks first", "nothing was removed")
-    async with session(where, Mode.DRIVE) as found:
-        answer = await found.api.call("DELETE", f"/models/{path_part(model)}")
-    removed = found.api.read(answer, model_answers.RemovedModel)
-    terminal.say(f"model {model} is removed, with {terminal.many(removed.objects_removed, 'object')}")
-    return 0
+    what, command = "its card and files", "models rm"
+    return await removed(where, "model", model, model_answers.RemovedModel, yes=yes, what=what, command=command)

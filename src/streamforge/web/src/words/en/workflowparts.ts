@@ -53,6 +53,7 @@ export const en = {
   },
   "one.axis.breaks": "Idle times are drawn shorter: {times}",
   "one.attempt.earlier": { one: "Show {n} earlier attempt", other: "Show {n} earlier attempts" },
+  "one.attempt.left": { one: "{n} earlier attempt is not listed", other: "{n} earlier attempts are not listed" },
   "one.attempt.fewer": "Show the latest attempts only",
   "log.title": "Log",
   "log.of": "Log of",

@@ -141,7 +141,6 @@ class EmbeddedStore:
         after: str | None = None,
         limit: int = 100,
     ) -> Sequence[State]:
-        """See `StateStore.find`. Raises InvalidInput if the state `after` was removed."""
         wanted = Wanted.of(where, begins, prefix)
         return await self._looking.run(self._looked.find, kind, wanted, after=after, limit=limit)
 

@@ -4,6 +4,7 @@
 # The files name no index, so they install from whichever one the machine is set up for.
 #   requirements/base.txt   what the services need to run
 #   requirements/dev.txt    the same pins, and what tests, checks and benchmarks need
+#   requirements/graph.txt  of these, what images of graphs add
 #   requirements/bench.txt  what the benchmarks compare with, for an environment of its own
 #   requirements/*.in       each into a .txt of its name, for further environments of their own; without what a .excludes
 #                           of its name lists
@@ -26,6 +27,8 @@ echo "lock: requirements/base.txt"
 echo "lock: requirements/dev.txt"
 "$uv" pip compile "${options[@]}" --extra graph --extra parquet --extra tls --group dev -c requirements/base.txt pyproject.toml \
     -o requirements/dev.txt >/dev/null
+echo "lock: requirements/graph.txt"
+awk '/^[^ ]/ { kept = /^(numpy|pyarrow)==/ } kept' requirements/dev.txt >requirements/graph.txt
 echo "lock: requirements/bench.txt"
 grep -E '^msgspec==' requirements/base.txt | tr -d ' \\' >"$scratch/same.txt"
 "$uv" pip compile "${options[@]}" -c "$scratch/same.txt" requirements/bench.in -o requirements/bench.txt >/dev/null

@@ -68,6 +68,16 @@ async def test_the_parts_with_their_requests_and_downloads_and_nothing_is_stored
     await world.die()
 
 
+async def test_requests_that_compare_files_are_counted_once_for_all_parts() -> None:
+    world = await a_world()
+    await world.deps.coverage.lay_over(SERIES, [stored(3 * 1440, 4 * 1440)])
+    hold(world.store, *OPENS[3 * 1440 : 4 * 1440])
+    asked = replace(REQUEST, time_range="2024-08-01:2024-08-08", source=SourceChoice.ARCHIVE)
+    told = await world.manager.forecast(asked)
+    assert [(part.source, part.requests, part.weight) for part in told.parts] == [("archive", 1, 2), ("archive", 0, 0)]
+    await world.die()
+
+
 async def test_requests_that_compare_files_follow_the_setting() -> None:
     world = await a_world()
     week: dict[SampledFiles, int] = {"none": 0, "some": 1, "all": 15}

@@ -19,7 +19,7 @@ from streamforge.manager.plan_answers import Forecast, ForecastPart, free_bytes,
 from streamforge.manager.presentation import answer, moment, range_fields, segments_answer
 from streamforge.manager.requests import added_loader, check, loads_from_archive, workflow_of
 from streamforge.manager.use_cases import NotNow, StartRequest
-from streamforge.manager.workflow import Part, Plan, SourceChoice, Workflow
+from streamforge.manager.workflow import Plan, SourceChoice, Workflow
 from streamforge_utils.model.coverage import Verdict
 from streamforge_utils.model.errors import InvalidInput, PermanentError, RetryableError, StreamForgeError
 from streamforge_utils.model.kinds.kind import RecordKind
@@ -119,7 +119,7 @@ class Forecaster:
 
     def _told(self, workflow: Workflow, plan: Plan, sources: Sources | None, room: Room) -> Forecast:
         deps, kind = self._deps, kind_of(workflow.series)
-        parts = [] if sources is None else [self._part(part, sources, kind) for part in plan.parts]
+        parts = [] if sources is None else self._parts(plan, sources, kind)
         records = sum(part.records for part in parts)
         requests, weight = sum(part.requests for part in parts), sum(part.weight for part in parts)
         download = sum(part.download_bytes for part in parts)
@@ -160,22 +160,31 @@ class Forecaster:
             **told_by("warning", warnings_of(store_bytes, download, *room)),
         )
 
-    def _part(self, part: Part, sources: Sources, kind: RecordKind) -> ForecastPart:
-        records = sources.records(part.span)
-        is_archive = part.source is Source.ARCHIVE
-        files = chosen_files(sources.files, part.span) if is_archive else []
-        samples = sample_count(files, kind, self._deps.archive_samples)
-        requests = samples if is_archive else sources.requests(part.span)
+    def _parts(self, plan: Plan, sources: Sources, kind: RecordKind) -> list[ForecastPart]:
+        """The first part that is read of files has the requests that compare those of all of them."""
         weight = 0 if kind.paging is None else kind.paging.weight({"limit": str(kind.paging.most)})
-        return answer(
-            ForecastPart,
-            part,
-            **range_fields(part.span),
-            records=sources.held(part.span) if records is None else records,
-            requests=requests,
-            weight=requests * weight,
-            download_bytes=sum(one.size for one in files),
-        )
+        files = [chosen_files(sources.files, part.span) for part in plan.parts if part.source is Source.ARCHIVE]
+        every = {one.path: one for some in files for one in some}
+        samples = sample_count(list(every.values()), kind, self._deps.archive_samples)
+        found: list[ForecastPart] = []
+        for part in plan.parts:
+            records, own = sources.records(part.span), []
+            if part.source is Source.ARCHIVE:
+                own, requests, samples = chosen_files(sources.files, part.span), samples, 0
+            else:
+                requests = sources.requests(part.span)
+            found.append(
+                answer(
+                    ForecastPart,
+                    part,
+                    **range_fields(part.span),
+                    records=sources.held(part.span) if records is None else records,
+                    requests=requests,
+                    weight=requests * weight,
+                    download_bytes=sum(one.size for one in own),
+                )
+            )
+        return found
 
     @property
     def _backend(self) -> Backend:

@@ -22,7 +22,8 @@ class ForecastPart(PlanPart, frozen=True, kw_only=True):
 
     records: Annotated[int, meaning("That are to be loaded.")]
     requests: Annotated[
-        int, meaning("To the exchange; where files are read, those that compare some of their records.")
+        int,
+        meaning("To the exchange. Of the parts that are read of files the first one has those that compare records."),
     ]
     weight: Annotated[int, meaning("Of these requests.")]
     download_bytes: Annotated[int, meaning("Of files, unless they are in the cache.")]

@@ -36,7 +36,7 @@ WORKFLOW = Dashboard(
                     limits=RED_ABOVE_0,
                 ),
                 Panel(
-                    title="Seconds since the last word",
+                    title="Seconds since the last event",
                     kind="stat",
                     unit="s",
                     queries=(Query(f"streamforge_heartbeat_age_seconds{{{ONE}}}", "{{pod}}"),),

@@ -14,7 +14,7 @@ from streamforge.cli import terminal
 from streamforge.cli.client import Query, path_part, to_json
 from streamforge.cli.command_errors import UsageProblem
 from streamforge.cli.graph_files import csv_of, graphml_of, parquet_of, written
-from streamforge.cli.published import driven, listed, named, removed
+from streamforge.cli.publications import driven, listed, named, removed
 from streamforge.cli.session import Mode, Session, session
 from streamforge.cli.symbol_words import words_of
 from streamforge.manager import answers, graph_answers

@@ -15,7 +15,7 @@ from streamforge.cli import terminal
 from streamforge.cli.client import path_part
 from streamforge.cli.commands.graph_commands import Limit, read_definition_file
 from streamforge.cli.graph_files import written
-from streamforge.cli.published import driven, listed, named, removed
+from streamforge.cli.publications import driven, listed, named, removed
 from streamforge.cli.session import Mode, Session, session
 from streamforge.cli.symbol_words import words_of
 from streamforge.manager import answers, model_answers

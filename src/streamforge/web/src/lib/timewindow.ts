@@ -67,8 +67,9 @@ export function ticksOf(window: TimeWindow, most: number, aheadOf: (ms: number) 
   const ticks: Tick[] = [];
   for (const shown of step === undefined ? monthsOf(local, months) : everyOf(local, step)) {
     // The clock may have been put forward or back since the window began.
-    const ms = shown - aheadOf(shown - first);
-    // An hour that a clock leaves out would give the instant before it again.
+    let ms = shown - aheadOf(shown - first);
+    // What the clock leaves out, a midnight perhaps, is where it goes on.
+    if (ms + aheadOf(ms) !== shown) ms = shown - first;
     if (ms < window.startMs || ms >= window.endMs || ms <= (ticks.at(-1)?.ms ?? Number.NEGATIVE_INFINITY)) continue;
     ticks.push({ ms, left: (100 * (ms - window.startMs)) / length, part: partOf(shown, step ?? months * 30 * DAY) });
   }

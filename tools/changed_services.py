@@ -29,6 +29,9 @@ EVERY_SERVICE = (
 )
 """What every service is made of, as in `.when_all_services_change` of .gitlab/ci-templates/."""
 
+MORE = {"gnn-trainer": ("tools/torch_stubs.py",)}
+"""What a service's image is made of beside that and its own folder, as in its pipeline."""
+
 
 def services(root: Path = ROOT) -> list[str]:
     """The services that have a pipeline."""
@@ -40,7 +43,8 @@ def concerned(changed: Iterable[str], known: Sequence[str]) -> list[str]:
     files = list(changed)
     if any(_matches(pattern, file) for pattern in EVERY_SERVICE for file in files):
         return list(known)
-    return [name for name in known if any(_matches(f"services/{name}/**/*", file) for file in files)]
+    own = {name: (f"services/{name}/**/*", *MORE.get(name, ())) for name in known}
+    return [name for name in known if any(_matches(one, file) for one in own[name] for file in files)]
 
 
 def _matches(pattern: str, file: str) -> bool:

@@ -1,9 +1,9 @@
 """Makes torch of the package index work without the 2 GB of CUDA it wants: `python tools/torch_stubs.py SITE_PACKAGES`.
 
-For tests on a processor alone. The index has no such torch for Linux; its wheel names libraries of CUDA, without which
-it is not loaded. Stand-ins with the same names and symbols are compiled by gcc and put beside it; each of their
-functions answers "no device". Only of a torch that is known: with another one a function might be called before that.
-It needs nothing but Python, gcc and readelf.
+For tests and an image on a processor alone. The index has no such torch for Linux; its wheel names libraries of CUDA,
+without which it is not loaded. Stand-ins with the same names and symbols are compiled by gcc and put beside it; each
+of their functions answers "no device". Only of a torch that is known: with another one a function might be called
+before that. It needs nothing but Python, gcc and readelf.
 """
 
 from __future__ import annotations

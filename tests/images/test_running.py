@@ -17,7 +17,7 @@ from tests.images.house import House
 from tests.places import ROOT, SHARED
 
 SERVICES = ("arango-candles", "dummy-service", "loader-api-candles", "queue-manager")
-PYTHON_IMAGES = ("base", "base-lean", *SERVICES)
+PYTHON_IMAGES = ("base", "base-lean", *SERVICES, "gnn-trainer")
 
 LOOK = """
 import errno, json, os, pathlib, shutil
@@ -111,6 +111,18 @@ def test_the_tests_of_the_pipelines_pass_in_the_base_image(house: House, tmp_pat
     code, told = run(house.root("base"), asked, tmp_path, limit_s=900)
     assert code == 0, told[-6000:]
     print(f"images: in the base image: {told.strip().splitlines()[-1]}")
+
+
+def test_networks_learn_in_the_image_of_gnn_trainer(house: House, tmp_path: Path) -> None:
+    learning = [f"tests/gnn/test_{name}.py" for name in ("attention", "boosted_trees", "layers")]
+    asked = Asked(
+        entrypoint=["/usr/bin/tini", "--", "run-tests", "-n", "2", "-q", *learning],
+        binds={"/checkout:ro": ROOT},
+        directory="/checkout",
+    )
+    code, told = run(house.root("gnn-trainer"), asked, tmp_path, limit_s=900)
+    assert code == 0, told[-6000:]
+    print(f"images: in the image of gnn-trainer: {told.strip().splitlines()[-1]}")
 
 
 def test_the_packages_of_the_base_image_fit_together(house: House, tmp_path: Path) -> None:

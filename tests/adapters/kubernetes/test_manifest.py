@@ -347,6 +347,26 @@ def test_its_pod_gets_memory_and_disk_for_each_member() -> None:
     assert container(other)["resources"] == {"requests": {"memory": "513Mi"}}
 
 
+@pytest.mark.parametrize(
+    ("settings", "request_", "limit"),
+    [
+        ({}, "512Mi", "3Gi"),
+        ({"memory_request": "1Gi", "memory_limit": "8Gi"}, "1Gi", "8Gi"),
+        ({"analyst_memory": "2Gi"}, "512Mi", "2Gi"),
+        ({"memory_request": "", "memory_limit": ""}, None, None),
+    ],
+)
+def test_what_computes_may_take_more_memory_and_is_sure_of_more(
+    settings: dict[str, str], request_: str | None, limit: str | None
+) -> None:
+    spec = loaders("a")[0]
+    resources = container(job_manifest(msgspec.structs.replace(spec, analyst=True), template(**settings)))["resources"]
+    assert resources["requests"].get("memory") == request_
+    assert resources.get("limits", {}).get("memory") == limit
+    others = container(job_manifest(spec, template(analyst_memory="2Gi")))["resources"]
+    assert (others["requests"]["memory"], others["limits"]["memory"]) == ("128Mi", "512Mi")
+
+
 def test_a_secret_gets_into_no_list_of_members_either() -> None:
     specs = [
         msgspec.structs.replace(spec, environment={**spec.environment, "KAFKA_PASSWORD": f"s3cret{spec.attempt}"})

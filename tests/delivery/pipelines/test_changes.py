@@ -37,6 +37,7 @@ CHANGES: list[tuple[str, list[str], set[str]]] = [
     ("src/streamforge/workers/arango_candles.py", SERVICES, CODE | UI),
     ("src/streamforge/web/src/App.svelte", SERVICES, CODE | UI),
     ("pyproject.toml", SERVICES, CODE | UI),
+    ("tools/torch_stubs.py", ["gnn-trainer"], TEST | UI),
     ("tests/workers/test_arango_candles.py", [], TEST),
     ("deploy/overlays/production/queue-manager.env", [], TEST),
     ("cred-kafka-yaml/kafka.yaml", [], TEST),

@@ -13,7 +13,7 @@ from streamforge_utils.model.timeranges import parse_time_range
 from streamforge_utils.model.topic_reading import PartitionRange
 from streamforge_utils.ports.bus import HEADERS_BYTES, Retention, TopicSpec
 from streamforge_utils.ports.launcher import JobSpec
-from streamforge_utils.runtime.worker_definition import Source
+from streamforge_utils.runtime.worker_definition import Role, Source
 from tests.manager.support import HOUR_MS, LOADER, NOW, POLICY, SINK, planned, replace, step
 
 QUEUE = "wf-btcusdt-api_candles_1m-20240801-abc123"
@@ -83,6 +83,11 @@ def test_a_loader_is_told_its_ranges_its_weight_and_who_reads() -> None:
 @pytest.mark.parametrize(("source", "archive"), [(Source.ARCHIVE, True), (Source.REST, False)])
 def test_a_loader_of_the_archive_needs_room_for_files(source: Source, archive: bool) -> None:
     assert job(replace(step(workflow(), LOADER), source=source), ranges=(SPAN,)).archive is archive
+
+
+@pytest.mark.parametrize("role", [Role.ANALYST, Role.SINK])
+def test_what_computes_is_marked_as_it_may_take_more_memory(role: Role) -> None:
+    assert job(replace(step(workflow(), SINK), role=role)).analyst is (role is Role.ANALYST)
 
 
 def test_of_a_range_whose_last_bar_ends_behind_the_workflows_the_loader_is_told_what_lies_inside() -> None:

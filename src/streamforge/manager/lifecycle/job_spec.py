@@ -88,6 +88,7 @@ def job_of(
         endless=workflow.endless,
         archive=step.source is Source.ARCHIVE,
         stream=step.source is Source.STREAM,
+        analyst=step.role is Role.ANALYST,
     )
 
 

@@ -253,6 +253,15 @@ class KubernetesSettings(msgspec.Struct, frozen=True, kw_only=True):
     memory_limit: Annotated[
         str, variable("STREAMFORGE_K8S_MEMORY_LIMIT", "memory beyond which a worker is killed", check=_quantity)
     ] = "512Mi"
+    analyst_memory: Annotated[
+        str,
+        variable(
+            "STREAMFORGE_K8S_ANALYST_MEMORY",
+            "memory beyond which a worker is killed that makes graphs or models of what is stored",
+            default="`3Gi`, or `STREAMFORGE_K8S_MEMORY_LIMIT` where that is more",
+            check=_quantity,
+        ),
+    ] = ""
     member_memory: Annotated[
         str,
         variable(

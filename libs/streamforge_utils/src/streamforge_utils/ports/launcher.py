@@ -15,7 +15,7 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     environment: the worker's settings, secrets among them: never written to a log or a file. endless: it runs until it
     is stopped, so that no deadline ends it. archive: it fetches files of the exchange's
     archive, and needs room for them. stream: it loads the exchange's streams, and goes on for a while when it is ended
-    from outside, so that another attempt can take its place.
+    from outside, so that another attempt can take its place. analyst: it computes, and may take more memory for it.
     """
 
     name: str
@@ -27,6 +27,7 @@ class JobSpec(msgspec.Struct, frozen=True, kw_only=True):
     endless: bool = False
     archive: bool = False
     stream: bool = False
+    analyst: bool = False
 
 
 class JobState(StrEnum):

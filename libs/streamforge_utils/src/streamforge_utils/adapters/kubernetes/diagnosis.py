@@ -109,7 +109,8 @@ def _cause(
         return End(
             exit_code=code or 137,
             reason="OOMKilled: it took more memory than its limit",
-            next_step="raise STREAMFORGE_K8S_MEMORY_LIMIT, then retry the workflow",
+            next_step="raise STREAMFORGE_K8S_MEMORY_LIMIT, or STREAMFORGE_K8S_ANALYST_MEMORY where it makes graphs or "
+            "models, then retry the workflow",
         )
     if pod.status.reason == "Evicted":
         return End(

@@ -45,6 +45,9 @@ _CA_SETTINGS: Final = {
 USER_ID: Final = 1001
 """The user of the images: not root, as the Pod Security Standard *restricted* requires it."""
 
+_ANALYST_REQUEST, _ANALYST_LIMIT = "512Mi", "3Gi"
+"""What an analyst is sure of, and may take: a network learns in a few processes, each with torch."""
+
 LONGEST_NAME: Final = 63
 _NAME = re.compile(r"[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?")
 _VARIABLE = re.compile(r"[A-Za-z_][A-Za-z0-9_.-]*")
@@ -191,10 +194,13 @@ def label_of(queue_id: str) -> str:
 
 def _pod_spec(spec: JobSpec, template: Template, members: int) -> dict[str, Any]:
     volumes, mounts = _volumes(spec, template, members)
-    request, limit = (
-        _memory(amount, template, members)
-        for amount in (template.settings.memory_request, template.settings.memory_limit)
-    )
+    least, most = template.settings.memory_request, template.settings.memory_limit
+    if spec.analyst:
+        least, most = (
+            _larger(least, _ANALYST_REQUEST),
+            template.settings.analyst_memory or _larger(most, _ANALYST_LIMIT),
+        )
+    request, limit = (_memory(amount, template, members) for amount in (least, most))
     limits = _quantities(template.settings.cpu_limit, limit)
     container: dict[str, Any] = {
         "name": label_of(spec.target),
@@ -368,6 +374,11 @@ def _mapping(pairs: Iterable[Pair]) -> dict[str, str]:
 
 def _quantities(cpu: str, memory: str) -> dict[str, str]:
     return {name: amount for name, amount in (("cpu", cpu), ("memory", memory)) if amount}
+
+
+def _larger(amount: str, least: str) -> str:
+    """The larger of two amounts of memory; none is named where the first one names none."""
+    return least if amount and memory_of(amount) < memory_of(least) else amount
 
 
 def _memory(amount: str, template: Template, members: int) -> str:

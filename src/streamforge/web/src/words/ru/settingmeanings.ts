@@ -57,6 +57,7 @@ export const MEANINGS: Readonly<Record<string, string>> = {
   STREAMFORGE_IMAGE_PULL_SECRETS: "секреты со входом в реестр образов, например `regcred`",
   STREAMFORGE_IMAGE_REGISTRY: "где лежат образы рабочих сервисов: `REGISTRY/TARGET:VERSION`",
   STREAMFORGE_IMAGE_VERSION: "версия образов рабочих сервисов",
+  STREAMFORGE_K8S_ANALYST_MEMORY: "память, за пределом которой завершают рабочий сервис, строящий графы или модели",
   STREAMFORGE_K8S_ARANGO_CA_SECRET: "где для рабочих сервисов лежит ЦС ArangoDB, например `arangodb-ca/ca.crt`",
   STREAMFORGE_K8S_ARCHIVE_CACHE:
     "том для файлов архива в поде, который их загружает, на его узле; три четверти занимают файлы",

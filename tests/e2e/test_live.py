@@ -53,7 +53,7 @@ def is_live(workflow: Json) -> bool:
 
 
 def is_proven_beyond(trade_id: int, workflow: Json) -> bool:
-    return is_live(workflow) and bool(workflow["live"]["proven_id"] > trade_id)
+    return is_live(workflow) and bool((workflow["live"]["proven_id"] or 0) > trade_id)
 
 
 def stored(manager: rig.Manager, workflow: Json) -> dict[int, Json]:
@@ -89,7 +89,7 @@ def test_trades_are_proven_while_they_come_and_the_stop_closes_the_ledger(
     exchange: rig.Exchange, manager: rig.Manager
 ) -> None:
     queue_id = start(manager, "ws_trades")
-    first = manager.until(queue_id, "it is live", is_live)["live"]
+    first = manager.until(queue_id, "it is live", partial(is_proven_beyond, 0))["live"]
     assert first["frame_age_seconds"] < 60
     later = manager.until(queue_id, "more is proven", partial(is_proven_beyond, first["proven_id"] + 100))
     assert later["live"]["proven_through_ms"] > first["proven_through_ms"]
@@ -143,7 +143,7 @@ def test_since_yesterday_files_requests_and_stream_are_one_series(tmp_path: Path
 
 def test_kills_of_loader_sink_and_manager_leave_no_hole(exchange: rig.Exchange, manager: rig.Manager) -> None:
     queue_id = start(manager, "ws_trades")
-    proven = manager.until(queue_id, "it is live", is_live)["live"]["proven_id"]
+    proven = manager.until(queue_id, "it is live", partial(is_proven_beyond, 0))["live"]["proven_id"]
     for target in (TRADES, "arango-trades", None):
         if target is None:
             manager.kill()

@@ -140,11 +140,16 @@ def has_sent(beyond: int, workflow: Json) -> bool:
     return bool(((workflow["live"] or {}).get("last_id") or 0) > beyond)
 
 
+def has_begun(workflow: Json) -> bool:
+    """Whether it is live, and both how far it was sent and how far it is proven have been told."""
+    return is_live(workflow) and has_sent(0, workflow) and is_proven_beyond(0, workflow)
+
+
 @pytest.mark.long
 def test_all_that_was_confirmed_is_stored_though_the_store_is_slow(exchange: rig.Exchange, tmp_path: Path) -> None:
     with rig.manager(tmp_path / "data", exchange.url, **QUICK) as manager:
         queue_id = start(manager, "ws_trades")
-        first = manager.until(queue_id, "it is live", is_live)["live"]["proven_id"]
+        first = manager.until(queue_id, "it is live", has_begun)["live"]["proven_id"]
         with slowed(manager.data):
             manager.until(queue_id, "some more is proven", partial(is_proven_beyond, first + 5000))
             asked_at = time.monotonic()
@@ -161,7 +166,7 @@ def test_a_stop_ends_in_its_time_and_what_it_leaves_is_told_and_stored_by_a_retr
 ) -> None:
     with rig.manager(tmp_path / "data", exchange.url, **QUICK, **DEFAULT) as manager:
         queue_id = start(manager, "ws_trades")
-        first = manager.until(queue_id, "it is live", is_live)["live"]["last_id"]
+        first = manager.until(queue_id, "it is live", has_begun)["live"]["last_id"]
         with held(manager.data) if hangs == "store" else frozen(manager, queue_id):
             manager.until(queue_id, "some is sent and not stored", partial(has_sent, first + 5000))
             ended = stop(manager, queue_id)

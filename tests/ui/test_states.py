@@ -100,7 +100,7 @@ def test_dialogs(guarded: rig.Manager, opened: Opened) -> None:
     page.keyboard.press("Escape")
     expect(page.get_by_role("dialog")).to_have_count(0)
     held[0].fulfill(status=409, json=problem)
-    expect(page.locator(".said")).to_have_text("it is held")
+    expect(page.locator(".said")).to_have_text("it is held — try later")
 
 
 @pytest.mark.long

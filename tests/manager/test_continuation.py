@@ -9,7 +9,7 @@ from hypothesis import given
 
 from streamforge.manager.continuation import continuation
 from streamforge.manager.use_cases import KeyReused, StartRequest, UpToDate
-from streamforge_utils.model.coverage import SETTLED, Segment, Verdict
+from streamforge_utils.model.coverage import FILE_AWAITED, SETTLED, Segment, Verdict
 from streamforge_utils.model.errors import InvalidInput, RetryableError
 from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
@@ -52,6 +52,17 @@ def test_a_hole_of_which_no_more_can_be_had_is_told_and_not_asked_for_again() ->
     found = continuation([floor, stored])
     assert found is not None
     assert (found.start_ms, found.repaired, found.left) == (2000, (), (floor,))
+
+
+def test_a_hole_of_which_a_file_is_awaited_is_loaded_again_where_files_are_read() -> None:
+    stored = Segment(start_ms=0, end_ms=1000, verdict=Verdict.STORED, collection="c")
+    hole = Segment(start_ms=1000, end_ms=2000, verdict=Verdict.EXCHANGE, cause=FILE_AWAITED)
+    segments = [stored, hole, replace(stored, start_ms=2000, end_ms=3000)]
+    found, alone = continuation(segments, files=True), continuation(segments)
+    assert found is not None
+    assert alone is not None
+    assert (found.start_ms, found.repaired, found.left) == (1000, (hole,), ())
+    assert (alone.start_ms, alone.repaired, alone.left) == (3000, (), ())
 
 
 def known(start_day: float, end_day: float, verdict: Verdict = Verdict.STORED) -> Segment:

@@ -1,7 +1,8 @@
 """`since`: from an instant, or from where the coverage of a series ends, until now.
 
-What is missing before the end of the coverage is not hidden: holes that the exchange may still fill are loaded again,
-all others are told. A hole counts if no range that nobody asked for, or that retention has removed, lies behind it.
+What is missing before the end of the coverage is not hidden: holes that the exchange or its files may still fill are
+loaded again, all others are told. A hole counts if no range that nobody asked for, or that retention has removed, lies
+behind it.
 """
 
 from __future__ import annotations
@@ -11,7 +12,8 @@ from datetime import UTC, datetime
 
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.use_cases import Continuation, StartRequest, UpToDate
-from streamforge_utils.model.coverage import SETTLED, Segment, Verdict
+from streamforge.manager.workflow import SourceChoice
+from streamforge_utils.model.coverage import SETTLED, Segment, Verdict, awaits_file
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.kinds.registry import has_history, rule_of, series_of, type_of
 from streamforge_utils.model.timeranges import SINCE_LAST, TimeRange, resolve_time_range
@@ -86,7 +88,8 @@ def continued(
 
     Raises UpToDate, or InvalidInput if nothing is known of the series and the request names no start.
     """
-    found, first = continuation(known.segments), request.default_start
+    found = continuation(known.segments, files=request.source is not SourceChoice.REST)
+    first = request.default_start
     if found is None:
         if first is None:
             raise InvalidInput(
@@ -103,8 +106,11 @@ def continued(
     return found, TimeRange(found.start_ms, max(over_ms, found.end_ms))
 
 
-def continuation(segments: Sequence[Segment]) -> Continuation | None:
-    """Where the coverage ends and what is missing before. None: nothing is known. segments: sorted, disjoint."""
+def continuation(segments: Sequence[Segment], *, files: bool = False) -> Continuation | None:
+    """Where the coverage ends and what is missing before. None: nothing is known. segments: sorted, disjoint.
+
+    files: a hole of which a file is awaited is to be loaded again, too.
+    """
     if not segments:
         return None
     end_ms = start_ms = segments[-1].end_ms
@@ -114,9 +120,10 @@ def continuation(segments: Sequence[Segment]) -> Continuation | None:
     for segment in reversed(segments):
         in_a_row = in_a_row and segment.end_ms == cursor_ms and segment.verdict is not Verdict.EXPIRED
         cursor_ms = segment.start_ms
-        if segment.verdict in SETTLED:
+        awaited = files and in_a_row and awaits_file(segment)
+        if segment.verdict in SETTLED and not awaited:
             continue
-        if in_a_row and not segment.cause:
+        if awaited or (in_a_row and not segment.cause):
             repaired.append(segment)
             start_ms = segment.start_ms // 1000 * 1000  # ranges are in whole seconds
         else:

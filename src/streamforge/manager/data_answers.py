@@ -38,7 +38,8 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True):
         str | msgspec.UnsetType,
         meaning(
             "Why it is `lost`, `expired` or `unknown`; of `ours` which records contradict each other; of `stored` "
-            "what is in doubt: `checksum-disputed: …`, or why the order book is not verified."
+            "what is in doubt: `checksum-disputed: …`, or why the order book is not verified; of `exchange` that a "
+            "file may still have it."
         ),
     ] = msgspec.UNSET
 

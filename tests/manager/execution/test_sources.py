@@ -12,7 +12,7 @@ from streamforge.manager.note_codes import Note
 from streamforge.manager.use_cases import StartRequest
 from streamforge.manager.workflow import SourceChoice, Status, StepStatus, Workflow
 from streamforge.manager.workflow_document import decode_workflow, encode_workflow
-from streamforge_utils.model.coverage import Verdict
+from streamforge_utils.model.coverage import FILE_AWAITED, Verdict
 from streamforge_utils.model.errors import InvalidInput, RetryableError
 from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
@@ -360,6 +360,48 @@ async def test_a_hole_about_which_the_archive_is_silent_is_asked_about_again_and
         assert (failed.status, failed.failure and "HTTP 503" in failed.failure.reason) == (Status.ERROR, True)
         known = (await world.manager.coverage(queue_id)).segments
         assert [one.verdict for one in known] == [Verdict.STORED, Verdict.UNKNOWN, Verdict.STORED]
+
+
+@pytest.mark.parametrize("comes", ["with it", "without it", "never"])
+async def test_a_hole_of_which_no_file_is_there_yet_is_looked_for_again(world: World, comes: str) -> None:
+    assert isinstance(world.archive, MemoryArchive)
+    lacking = DAY_START + 8 * DAY_MS + 5 * MINUTE_MS
+    day = replace(REQUEST, time_range="2024-08-09")
+    exchange_of(world).opens.remove(lacking)
+    first = await running(world, time_range=day.time_range)
+    store_bars(world, first, [one for one in OPENS[8 * 1440 :] if one != lacking])
+    all_end(world, first)
+    await finished(world, first.queue_id)
+    known = (await world.manager.coverage(first.queue_id)).segments
+    assert [(one.verdict, one.cause) for one in known] == [
+        (Verdict.STORED, ""),
+        (Verdict.EXCHANGE, FILE_AWAITED),
+        (Verdict.STORED, ""),
+    ]
+    hole = TimeRange(lacking, lacking + MINUTE_MS)
+    # By requests alone there is nothing new to ask, and the file is awaited as before.
+    alone = await running(world, time_range=day.time_range, source=SourceChoice.REST)
+    assert parts(await finished(world, alone.queue_id)) == []
+    assert (await world.manager.coverage(first.queue_id)).segments == known
+    if comes == "never":
+        exchange_of(world).now_ms += 4 * DAY_MS
+    else:
+        world.archive.published.append(published("2024-08-09"))
+    second = await running(world, time_range=day.time_range)
+    assert parts(second) == [(str(hole), "rest")]
+    all_end(world, second)
+    if comes != "never":
+        await world.turns(3)
+        third = await again(world, second.queue_id)
+        assert launched_with(world, TARGET)["STREAMFORGE_RANGES"] == str(hole)
+        store_bars(world, third, [lacking] if comes == "with it" else [])
+        all_end(world, third)
+    await finished(world, second.queue_id)
+    now = (await world.manager.coverage(first.queue_id)).segments
+    told = [(one.verdict, one.cause) for one in now if one.start_ms <= lacking < one.end_ms]
+    assert told == [(Verdict.STORED if comes == "with it" else Verdict.EXCHANGE, "")]
+    last = await running(world, time_range=day.time_range)
+    assert parts(await finished(world, last.queue_id)) == [], "no more than once"
 
 
 async def test_a_source_that_is_not_there_is_refused_at_once() -> None:

@@ -20,7 +20,7 @@ from streamforge.manager.lifecycle.rounds import joined
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.persistence.record_count import counted, gone
 from streamforge.manager.workflow import Plan, Workflow
-from streamforge_utils.model.coverage import Segment, Verdict, clip, lacking, outside, overlay, verdict_of
+from streamforge_utils.model.coverage import Segment, Verdict, awaits_file, clip, lacking, outside, overlay, verdict_of
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.model.kinds.registry import kind_of, rule_of
 from streamforge_utils.model.series import Series
@@ -170,7 +170,9 @@ async def planned(
     known = tuple(rule.whole(overlay(known, settled), phase_ms))
     ranges, bars = list[TimeRange](), 0
     if wanted is not None:
-        ranges = joined([wanted] if again else lacking(known, wanted))
+        # Whether there is a file meanwhile is asked with the holes that requests leave.
+        done = known if archive is None else [one for one in known if not awaits_file(one)]
+        ranges = joined([wanted] if again else lacking(done, wanted))
         bars = len(await rule.existing(exchange, series, wanted, now_ms, phase_ms))
 
     def records(part: TimeRange) -> int | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
@@ -10,14 +9,12 @@ import msgspec
 
 from streamforge.manager.archived_symbols import ONLY_ARCHIVED
 from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.execution.archive_search import searched
 from streamforge.manager.execution.planner import ExchangeFailed
-from streamforge.manager.execution.source_plan import LIST_WITHIN_S
-from streamforge.manager.part_codes import PartCode
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.persistence.record_chain import with_breaks
 from streamforge.manager.persistence.record_count import between_stored, counted, gone, survey, with_causes
-from streamforge.manager.requests import loads_from_archive
-from streamforge.manager.workflow import Part, Plan, Proof, SourceChoice, Workflow
+from streamforge.manager.workflow import Plan, Proof, Workflow
 from streamforge_utils.model.completeness.sequence import UNTOLD, floor_cause
 from streamforge_utils.model.coverage import (
     DISPUTED,
@@ -35,13 +32,12 @@ from streamforge_utils.model.coverage import (
 )
 from streamforge_utils.model.daily_collections import Placement
 from streamforge_utils.model.errors import PermanentError, RetryableError
-from streamforge_utils.model.kinds.bars import joined_spans
 from streamforge_utils.model.kinds.registry import kind_of, rule_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.ports.exchange import Exchange
 from streamforge_utils.ports.store import DocumentStore
-from streamforge_utils.runtime.worker_definition import Role, Source
+from streamforge_utils.runtime.worker_definition import Role
 
 _ROUNDS = 2
 """How often each question about a hole is asked."""
@@ -79,7 +75,7 @@ async def prove(deps: Dependencies, workflow: Workflow, plan: Plan, *, ask: bool
             found = [_below_floor(segment, plan, workflow.read) for segment in found]
             unasked = [one for one in found if one.verdict is Verdict.UNKNOWN and not one.cause]
             if not (ask and unasked):
-                in_archive = await _in_archive(deps, workflow, plan, found) if ask else ()
+                in_archive, found = await searched(deps, workflow, plan, known, found, ask=ask)
                 disputes = _disputes(workflow, plan, known, ask=ask)
                 found = await with_causes(deps.store, series, found, disputes, phase_ms)
                 found = await with_breaks(deps.store, series, found, known.segments, _seams(workflow, plan))
@@ -243,47 +239,6 @@ def _disputes(workflow: Workflow, plan: Plan, known: SeriesCoverage, *, ask: boo
         for one in workflow.disputed
     ]
     return overlay(outside(before, loaded), mine)
-
-
-async def _in_archive(deps: Dependencies, workflow: Workflow, plan: Plan, found: Iterable[Segment]) -> tuple[Part, ...]:
-    """The holes of what was loaded by requests that a file may fill; none where that was looked for already.
-
-    Raises ExchangeFailed where the archive does not answer: what nobody was asked about has no verdict.
-    """
-    archive, series = deps.archive, workflow.series
-    if archive is None or workflow.source is not SourceChoice.AUTO or not loads_from_archive(workflow):
-        return ()
-    if workflow.archive_searched or workflow.archive_failure:
-        return ()
-    asked = [part.span for part in plan.parts if part.source is Source.REST]
-    holes = [
-        common
-        for one in found
-        if one.verdict is Verdict.EXCHANGE or (one.verdict is Verdict.UNKNOWN and one.cause)
-        for span in asked
-        if (common := one.span.intersection(span)) is not None
-    ]
-    if not holes:
-        return ()
-    try:
-        async with asyncio.timeout(LIST_WITHIN_S):
-            files = await archive.files(series, TimeRange(holes[0].start_ms, holes[-1].end_ms))
-    except (RetryableError, PermanentError, TimeoutError) as error:
-        why = str(error) or f"not within {LIST_WITHIN_S:g} s"
-        raise ExchangeFailed(
-            RetryableError(
-                f"whether the archive has what requests do not give of {holes[0]} is not known, as it does not answer: "
-                f"{why}; with source=rest it is not asked"
-            )
-        ) from error
-    reason = "the exchange gave none of it by requests: a file may have it"
-    over = joined_spans(one.span for one in files if one.span.end_ms <= plan.exchange_now_ms)
-    return tuple(
-        Part(span=there, source=Source.ARCHIVE, reason=reason, codes=(PartCode.LEFT_BY_REQUESTS,))
-        for hole in holes
-        for span in over
-        if (there := hole.intersection(span)) is not None
-    )
 
 
 async def count(

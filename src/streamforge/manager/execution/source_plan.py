@@ -29,7 +29,7 @@ FEW_REQUESTS = 5
 """What so many requests give is not worth a file."""
 LIST_WITHIN_S = 30.0
 """How long a plan waits for the archive, where requests can take its place."""
-_LATE_MS = 4 * DAY_MS
+LATE_MS = 4 * DAY_MS
 """A file of a day that was over so long ago may still come."""
 _REASONS = 3
 
@@ -244,7 +244,7 @@ def _absence(span: TimeRange, now_ms: int) -> list[tuple[TimeRange, _Why]]:
     found = []
     over = span.intersection(TimeRange(0, today_ms)) if today_ms else None
     if over is not None:
-        yet = " yet" if over.end_ms > now_ms - _LATE_MS else ""
+        yet = " yet" if over.end_ms > now_ms - LATE_MS else ""
         found.append((over, _Why(PartCode.NO_FILE, f"no file of {_days(over)}{yet}")))
     if span.end_ms > today_ms:
         now = TimeRange(max(span.start_ms, today_ms), span.end_ms)

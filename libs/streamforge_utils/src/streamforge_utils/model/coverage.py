@@ -48,6 +48,8 @@ PASSED = DONE | {Verdict.EXPIRED}
 
 DISPUTED = "checksum-disputed"
 """Begins the cause of a stored segment whose file does not meet its published checksum, though all else agrees."""
+FILE_AWAITED = "no file of it could be read yet"
+"""The cause of a hole that the exchange does not fill by requests, and of which a file may still come."""
 GONE, DAMAGED = "its segment is gone", "its segment is damaged"
 """Why what was stored is lost: a verification has said so, and may take it back."""
 
@@ -57,7 +59,7 @@ class Segment(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     first_id, last_id: of its records, where they have ids in sequence and both are known; of `expired` the last one
     alone. cause: why, of `lost` and `expired`, and of `unknown` where it is known; of `ours` which records contradict
-    each other; of `stored` what is in doubt about its records.
+    each other; of `stored` what is in doubt about its records; of `exchange` that a file may still have its records.
     """
 
     start_ms: int
@@ -104,6 +106,11 @@ class Placed(Ranged, Protocol):
 
     @property
     def collection(self) -> str | None: ...
+
+
+def awaits_file(segment: Segment) -> bool:
+    """Whether a file may have what requests did not give, which is to be seen once there is one."""
+    return segment.verdict is Verdict.EXCHANGE and segment.cause == FILE_AWAITED
 
 
 class IdsRead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

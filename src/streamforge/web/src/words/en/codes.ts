@@ -21,6 +21,7 @@ export const en = {
   "letter.gone": "G",
   "cause.retention": "removed by retention",
   "cause.checksum-disputed": "its file does not meet its published checksum",
+  "cause.no file of it could be read yet": "no file of it could be read yet; one may still have it",
   "cause.its segment is gone": "its segment is gone",
   "cause.its segment is damaged": "its segment is damaged",
   "cause.it was wanted from files alone": "it was wanted from files alone",

@@ -23,6 +23,7 @@ export const ru: Translation<typeof en> = {
   "letter.gone": "Р",
   "cause.retention": "удалено по сроку хранения",
   "cause.checksum-disputed": "файл не сходится со своей опубликованной контрольной суммой",
+  "cause.no file of it could be read yet": "файла за это время ещё нельзя было прочесть; данные могут быть в нём",
   "cause.its segment is gone": "его сегмент пропал",
   "cause.its segment is damaged": "его сегмент повреждён",
   "cause.it was wanted from files alone": "просили только из файлов",

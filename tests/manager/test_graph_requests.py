@@ -28,7 +28,7 @@ ASKED: dict[str, Any] = {
         ({"definition": {"top_k": 1, "window": 30_000}}, "window", ["20000"]),
         ({"definition": {"top_k": 1, "features": ["rsi_14"]}}, "features", ["rsi_14", "return_N"]),
         ({"type": "api_candles_1M"}, "interval", ["1M", "choose 1w or less"]),
-        ({"type": "api_trades"}, "interval", ["interval"]),
+        ({"type": "api_trades"}, "type", ["no history of bars", "api_candles_1h"]),
         ({"symbols": (), "batch": ""}, "symbols", ["name the symbols"]),
         ({"time_range": "2124"}, "time_range", ["no snapshot of it is over"]),
     ],

@@ -8,7 +8,7 @@ from typing import Any
 import msgspec
 
 from streamforge.analytics.graphs.definition import GraphDefinition, read_definition
-from streamforge.analytics.graphs.order import check_graph_name, check_type
+from streamforge.analytics.graphs.order import check_graph_name, check_type, interval_of
 from streamforge.manager.analysis_requests import analyst_workflow, check_inputs
 from streamforge.manager.graph_input import TARGET, TYPE, GraphInput
 from streamforge.manager.requests import checked_step
@@ -55,8 +55,7 @@ def check_graph(request: GraphRequest, now_ms: int) -> CheckedGraph:
     """The request in its one spelling. Raises InvalidInput naming the field."""
     name = check_graph_name(request.graph)
     check_inputs(request.symbols, request.batch)
-    interval = request.type.rpartition("_")[2]
-    definition = read_definition({"interval": interval, **request.definition})
+    definition = read_definition({"interval": interval_of(request.type), **request.definition})
     type_name = check_type(definition, request.type)
     asked = resolve_time_range(request.time_range, now_ms)
     # A snapshot of now sees what is closed by now.

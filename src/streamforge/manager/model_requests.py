@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import msgspec
 
 from streamforge.analytics.graphs.definition import read_definition
-from streamforge.analytics.graphs.order import check_graph_name, check_type
+from streamforge.analytics.graphs.order import check_graph_name, check_type, interval_of
 from streamforge.analytics.models.dataset_definition import DatasetDefinition, bars_a_day, baseline_features
 from streamforge.analytics.models.evaluation_settings import EvaluationSettings
 from streamforge.analytics.models.folds import FoldRules, folds
@@ -184,8 +184,7 @@ def workflow_of_model(checked: CheckedModel, made: ModelInput, *, code: str, now
 
 
 def _dataset(request: ModelRequest) -> DatasetDefinition:
-    interval = request.type.rpartition("_")[2]
-    given: dict[str, Any] = {"interval": interval, **request.definition}
+    given: dict[str, Any] = {"interval": interval_of(request.type), **request.definition}
     if not _EDGES & {*given}:
         given["top_k"] = 10
     bar_ms = bar_interval(str(given["interval"])).grid.length_ms or 0

@@ -13,7 +13,7 @@ from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import InvalidInput, PermanentError
 from streamforge_utils.model.kinds.bars import bar_interval
 from streamforge_utils.model.kinds.kind import key_symbol
-from streamforge_utils.model.kinds.registry import kind_of, series_of
+from streamforge_utils.model.kinds.registry import kind_of, series_of, type_of
 from streamforge_utils.model.timeranges import TimeRange
 
 FORMAT = 1
@@ -78,17 +78,22 @@ def check_graph_name(name: str, what: str = "graph") -> str:
     return name
 
 
-def check_type(definition: GraphDefinition, type_name: str) -> str:
-    """The type of the inputs in its one spelling. Raises InvalidInput for one that has no bars of the interval."""
+def interval_of(type_name: str) -> str:
+    """The interval of the bars of a type. Raises InvalidInput for one that is no history of bars."""
     series = series_of("BTCUSDT", type_name)
     kind = kind_of(series)
     if not kind.quote_volume or kind.is_endless(type_name):
         raise InvalidInput("type", f"type {type_name[:60]!r} is no history of bars: name one such as api_candles_1h")
-    if bar_interval(series.interval).text != definition.interval:
+    return bar_interval(series.interval).text
+
+
+def check_type(definition: GraphDefinition, type_name: str) -> str:
+    """The type of the inputs in its one spelling. Raises InvalidInput for one that has no bars of the interval."""
+    if interval_of(type_name) != definition.interval:
         raise InvalidInput(
             "interval", f"the definition is of bars of {definition.interval}, and {type_name} has others: change one"
         )
-    return kind.type_of(series.interval)
+    return type_of(series_of("BTCUSDT", type_name))
 
 
 def unsettled(segments: list[Segment], span: TimeRange) -> TimeRange | None:

@@ -18,7 +18,7 @@ import pytest
 
 from streamforge.analytics.models.folds import FoldRules
 from streamforge.analytics.models.model_file import read_model
-from streamforge.analytics.models.model_manifest import ModelManifest, manifest_name
+from streamforge.analytics.models.model_manifest import ModelManifest, checkpoints_of, manifest_name
 from streamforge.workers.gnn_trainer import DEFINITION
 from tests.limits import LIMIT_S
 from tests.runtime.rig import QUEUE, last, until
@@ -101,10 +101,29 @@ async def test_what_is_published_already_is_not_trained_again(tmp_path: Path) ->
     assert await rig.live(DEFINITION) == 0
     first = await rig.manifest()
     rig.environment["STREAMFORGE_ATTEMPT"] = "2"
+    left = f"{checkpoints_of('m')}a-1-0"  # of an attempt that was killed after it had published the model
+    await rig.objects.put(left, b"")
     rig.objects.put_names.clear()
     assert await rig.live(DEFINITION) == 0
     assert await rig.manifest() == first
     assert rig.objects.put_names == [f"orders/{QUEUE}-made.json"]
+    assert left not in await rig.names()
+    await rig.close()
+
+
+async def test_a_published_file_that_is_damaged_is_made_again(tmp_path: Path) -> None:
+    rig = TrainerRig(tmp_path)
+    await rig.prepare()
+    await rig.fill()
+    assert await rig.live(DEFINITION) == 0
+    first = await rig.manifest()
+    name = first.files["predictions.parquet"].name
+    content = await rig.content(name)
+    (tmp_path / "objects" / name).write_bytes(content[:-1] + bytes([content[-1] ^ 1]))  # as long as it was
+    rig.environment["STREAMFORGE_ATTEMPT"] = "2"
+    assert await rig.live(DEFINITION) == 0
+    assert await rig.manifest() == first
+    assert await rig.content(name) == content
     await rig.close()
 
 

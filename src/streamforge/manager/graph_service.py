@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from contextlib import AbstractAsyncContextManager
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -14,8 +15,8 @@ from streamforge.analytics.graphs.order import check_graph_name, node_key
 from streamforge.manager.admission import Admission
 from streamforge.manager.analysis_inputs import AnalysisInputs, nothing_known
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.graph_input import GraphInput
-from streamforge.manager.graph_requests import GraphRequest, check_graph, workflow_of_graph
+from streamforge.manager.graph_input import TYPE, GraphInput
+from streamforge.manager.graph_requests import CheckedGraph, GraphRequest, check_graph, workflow_of_graph
 from streamforge.manager.persistence.graph_store import KnownGraph
 from streamforge.manager.request_notes import log_request
 from streamforge.manager.use_cases import NotFound, NotNow, Started
@@ -65,6 +66,16 @@ class GraphService:
             return known
         self._inputs.require_packages(checked.step)
         symbols = await self._inputs.symbols(request.symbols, request.batch, checked.type)
+        async with self._held(checked.graph):
+            return await self._start(request, checked, symbols, idempotency_key)
+
+    def _held(self, graph: str) -> AbstractAsyncContextManager[None]:
+        """A name is either given to a graph or taken from one, as what both see and do takes its time."""
+        return self._deps.coverage.locks.hold(f"graph {graph}")
+
+    async def _start(
+        self, request: GraphRequest, checked: CheckedGraph, symbols: tuple[str, ...], idempotency_key: str | None
+    ) -> Started:
         await self._require_own(checked.graph)
         self._require_alike(checked.graph, checked.definition.id)
         known_graph = await self._deps.graphs.get(checked.graph)
@@ -74,6 +85,8 @@ class GraphService:
                 f"graph {checked.graph} is there with another definition, and its snapshots would lie among these: "
                 f"give this one another name, or remove that one first (`streamforge graph rm {checked.graph}`)",
             )
+        if known_graph is None:
+            await self._require_nothing_left(checked.graph, checked.definition.id)
         batch = request.batch
         if request.load_missing:
             made = GraphInput(graph=checked.graph, definition=checked.definition, type=checked.type, symbols=symbols)
@@ -95,6 +108,19 @@ class GraphService:
                     f"workflow {stored.workflow.queue_id} makes graph {graph} by another definition, and its snapshots "
                     "would lie among these: give this one another name, or stop that workflow and remove its graph",
                 )
+
+    async def _require_nothing_left(self, graph: str, definition_id: str) -> None:
+        """Raises InvalidInput where a workflow that was not finished has left snapshots of another definition."""
+        async for latest in self._deps.workflows.of_series(graph.upper(), TYPE):
+            made = latest.graph
+            if made is not None and made.definition.id != definition_id and await self._left(graph):
+                raise InvalidInput(
+                    "graph",
+                    f"workflow {latest.queue_id} has left snapshots of graph {graph} by another definition, and they "
+                    f"would lie among these: remove them first (`streamforge graph rm {graph}`), or give this one "
+                    "another name",
+                )
+            return
 
     async def _require_own(self, graph: str) -> None:
         """Raises InvalidInput where a collection of the graph's names holds a series: nothing else may lie there."""
@@ -196,7 +222,11 @@ class GraphService:
         Returns how many objects there were. Raises NotFound, NotNow (a workflow makes it), or InvalidInput (a series
         lies in a collection of its names).
         """
-        known, objects = await self._deps.graphs.get(check_graph_name(graph)), self._deps.objects
+        async with self._held(check_graph_name(graph)):
+            return await self._remove(graph)
+
+    async def _remove(self, graph: str) -> int:
+        known, objects = await self._deps.graphs.get(graph), self._deps.objects
         names = [] if objects is None else [one.name async for one in objects.list(f"graphs/{graph}/")]
         collections = [*reversed(collections_of(graph))]  # snapshots last: by them it is known that something is left
         if known is None:

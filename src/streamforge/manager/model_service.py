@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
+
 import msgspec
 
 from streamforge.analytics.graphs.order import check_graph_name
@@ -55,7 +57,12 @@ class ModelService:
         def draft(code: str) -> Workflow:
             return workflow_of_model(checked, made, code=code, now_ms=self._deps.clock.now_ms())
 
-        return await self._admission.start_draft(draft, request, idempotency_key)
+        async with self._held(made.name):
+            return await self._admission.start_draft(draft, request, idempotency_key)
+
+    def _held(self, name: str) -> AbstractAsyncContextManager[None]:
+        """A name is either given to a model or its scores, or taken from one, which takes its time."""
+        return self._deps.coverage.locks.hold(f"model {name}")
 
     async def score(self, request: ScoreRequest, *, idempotency_key: str | None = None) -> Started:
         """Accept the request for scores. Raises InvalidInput, KeyReused, NotFound, DamagedFile."""
@@ -83,7 +90,8 @@ class ModelService:
         def draft(code: str) -> Workflow:
             return workflow_of_scores(request, made, span, parameters, code=code, now_ms=now_ms)
 
-        return await self._admission.start_draft(draft, request, idempotency_key)
+        async with self._held(made.name):
+            return await self._admission.start_draft(draft, request, idempotency_key)
 
     async def _require_own(self, name: str) -> None:
         """Raises InvalidInput where the collection of the scores holds a series."""
@@ -127,7 +135,11 @@ class ModelService:
 
         Returns how many objects there were. Raises NotFound, or NotNow (a workflow uses it).
         """
-        known, objects = await self._deps.models.get(check_graph_name(name, "model")), self._deps.objects
+        async with self._held(check_graph_name(name, "model")):
+            return await self._remove(name)
+
+    async def _remove(self, name: str) -> int:
+        known, objects = await self._deps.models.get(name), self._deps.objects
         names = [] if objects is None else [one.name async for one in objects.list(place_of(name))]
         if known is None and not names:
             raise await nothing_known(self._deps.models, "model", name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -16,6 +16,7 @@ from streamforge.analytics.models.scoring_order import ScoringOrder, first_key, 
 from streamforge.analytics.models.training_order import TrainingOrder
 from streamforge.analytics.models.training_parameters import ModelKind, TrainingParameters
 from streamforge.analytics.packages import require
+from streamforge.analytics.published_files import are_intact
 from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError
 from streamforge_utils.ports.object_store import DamagedObject, NoObject
 from streamforge_utils.ports.store import Document, Outcome, Store
@@ -76,7 +77,7 @@ async def train(ctx: Context[TrainingParameters]) -> None:
     async with TrainingProcess(ctx.parameters.threads) as process:
         await process.send(begin)
         del begin
-        await _Training(ctx, order, process).follow()
+        await _Training(ctx, order, process, kept).follow()
 
 
 async def score(ctx: Context[TrainingParameters]) -> None:
@@ -132,14 +133,19 @@ async def _keep(store: Store, collection: str, times: range, documents: Sequence
 
 
 class _Training:
-    """Answers a training process, keeps its checkpoints, and publishes what it has made."""
+    """Answers a training process, keeps its checkpoints, and publishes what it has made.
 
-    def __init__(self, ctx: Context[TrainingParameters], order: TrainingOrder, process: TrainingProcess) -> None:
+    kept: the checkpoints that are under the model's name. One name has one model: once one is published, they go.
+    """
+
+    def __init__(
+        self, ctx: Context[TrainingParameters], order: TrainingOrder, process: TrainingProcess, kept: Iterable[str]
+    ) -> None:
         self._ctx = ctx
         self._order = order
         self._process = process
         self._run_id = ""
-        self._checkpoints = set[str]()
+        self._checkpoints = {*kept}
 
     async def follow(self) -> None:
         async for message in self._process.messages():
@@ -156,7 +162,7 @@ class _Training:
                 self._run_id = run_id
                 if await ctx.with_objects(self._is_published, patience_s=PATIENCE_S):
                     ctx.log.info("this model is published already", model=self._order.name, run_id=run_id)
-                    await self._tell()
+                    await self._conclude()
                     return True
                 await self._process.send(told.Go())
             case told.Wanted(name):
@@ -184,11 +190,7 @@ class _Training:
             manifest = model_manifest.read_model_manifest(await self._content(self._manifest), self._manifest)
         except (NoObject, DamagedObject):
             return False
-        for file in manifest.files.values():
-            found = await self._ctx.objects.head(file.name)
-            if found is None or (found.size, found.sha256 or file.sha256) != (file.size, file.sha256):
-                return False
-        return True
+        return await are_intact(self._ctx.objects, manifest.files.values())
 
     async def _content(self, name: str) -> bytes:
         return b"".join([block async for block in self._ctx.objects.get(name)])
@@ -225,14 +227,14 @@ class _Training:
         for file, content in made.files.items():
             await ctx.publish_object(f"{place}{self._run_id}/{file}", content, next_step, patience_s=PATIENCE_S)
         await ctx.publish_object(self._manifest, made.manifest, next_step, patience_s=PATIENCE_S)
-        await self._tell()
-        names = sorted(self._checkpoints)
-        await ctx.with_objects(lambda: ctx.objects.delete(names), patience_s=PATIENCE_S)
+        await self._conclude()
 
-    async def _tell(self) -> None:
-        """Say to the manager what is there, and to who follows."""
+    async def _conclude(self) -> None:
+        """Remove the checkpoints, which nobody needs any more, and say to the manager what is there."""
         ctx, name = self._ctx, made_name(self._ctx.queue_id)
         said = Made(manifest=self._manifest, run_id=self._run_id)
+        names = sorted(self._checkpoints)
+        await ctx.with_objects(lambda: ctx.objects.delete(names), patience_s=PATIENCE_S)
         await ctx.put_object(name, msgspec.json.encode(said), patience_s=PATIENCE_S)
         ctx.progress.records = len(self._order.times)
         ctx.progress.share = 1.0

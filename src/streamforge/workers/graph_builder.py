@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import msgspec
 
 from streamforge.analytics.packages import require
-from streamforge_utils.ports.object_store import DamagedObject, ObjectInfo
+from streamforge_utils.ports.object_store import DamagedObject
 from streamforge_utils.runtime.context import Context
 from streamforge_utils.runtime.worker_definition import Definition, Role, Use
 
@@ -118,9 +118,6 @@ class _PatientObjects:
         if isinstance(found, DamagedObject):
             raise found
         yield found
-
-    async def head(self, name: str) -> ObjectInfo | None:
-        return await self._ctx.with_objects(partial(self._ctx.objects.head, name), patience_s=PATIENCE_S)
 
 
 class _Keeper:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import importlib.util
+from collections.abc import Sequence
 from typing import Any
+from unittest.mock import patch
 
 import httpx
 import msgspec
@@ -15,11 +18,13 @@ from streamforge.manager.execution.analysis_plan import plan_analysis
 from streamforge.manager.lifecycle.facts import Refused
 from streamforge.manager.persistence.graph_store import KnownGraph
 from streamforge.manager.presentation import workflow_answer
+from streamforge.manager.workflow import Status
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.model.kinds.registry import series_of
 from streamforge_utils.ports.exchange import SymbolInfo
+from streamforge_utils.ports.store import Document
 from tests.manager.api.support import client_of, problem
 from tests.manager.memory_service import MemoryService
 
@@ -178,6 +183,49 @@ async def test_a_graph_is_not_made_where_another_definition_has_taken_its_name_m
     assert workflow.analysis is not None
     with pytest.raises(PermanentError, match="graph g is there with another definition by now"):
         await plan_analysis(deps, workflow, workflow.analysis)
+
+
+async def test_what_another_definition_has_left_unfinished_is_removed_before_its_name_is_used_again(
+    service: MemoryService, objects: ObjectFolder, client: httpx.AsyncClient
+) -> None:
+    del objects
+    other = {**ASKED["graphs"], "definition": {**DEFINITION, "window": 25}}
+    queue_id = (await client.post("/graphs", json=ASKED["graphs"])).json()["queue_id"]
+    left = msgspec.json.encode({"time": START_MS, "sha256": "0", "symbols": COINS})
+    await service.world.deps.store.upsert("g_snapshots", [Document(f"{START_MS:013}", 1, left)])
+    await service.end(queue_id, Status.INTERRUPTED)
+    refused = problem(await client.post("/graphs", json=other), 422, "invalid-input")
+    assert queue_id in refused["detail"]
+    assert "`streamforge graph rm g`" in refused["detail"]
+    again = await client.post("/graphs", json=ASKED["graphs"])
+    assert again.status_code == 202, "by the same definition they are its own"
+    await service.end(again.json()["queue_id"], Status.INTERRUPTED)
+    assert (await client.delete("/graphs/g")).status_code == 200
+    assert (await client.post("/graphs", json=other)).status_code == 202
+
+
+@pytest.mark.parametrize(("what", "name"), [("graphs", "g"), ("models", "m")])
+async def test_what_is_asked_for_while_its_name_is_taken_away_waits_for_that(
+    service: MemoryService, objects: ObjectFolder, client: httpx.AsyncClient, what: str, name: str
+) -> None:
+    await objects.put(f"{what}/{name}/1/manifest.json", b"content")
+    begun, go, delete = asyncio.Event(), asyncio.Event(), objects.delete
+
+    async def slow(names: Sequence[str]) -> None:
+        begun.set()
+        await go.wait()
+        await delete(names)
+
+    with patch.object(objects, "delete", slow):
+        removing = asyncio.create_task(client.delete(f"/{what}/{name}"))
+        await begun.wait()
+        asking = asyncio.create_task(client.post(f"/{what}", json=ASKED[what]))
+        for _ in range(200):
+            await asyncio.sleep(0)
+        assert await service.ids() == []
+        go.set()
+        assert ((await removing).status_code, (await asking).status_code) == (200, 202)
+    assert len(await service.ids()) == 1
 
 
 @pytest.mark.parametrize("what", BOTH)

@@ -15,7 +15,8 @@ from streamforge.analytics.graphs.manifest import GraphFile, GraphManifest, Part
 from streamforge.analytics.graphs.panel import Panel
 from streamforge.analytics.graphs.partitions import Partition, partition_id, partitions
 from streamforge.analytics.graphs.snapshot import Snapshot, SnapshotBuilder
-from streamforge_utils.ports.object_store import DamagedObject, NoObject, ObjectInfo
+from streamforge.analytics.published_files import are_intact
+from streamforge_utils.ports.object_store import DamagedObject, NoObject
 
 Keep = Callable[[Sequence[Snapshot]], Awaitable[None]]
 """Stores the snapshots of a part; doing it twice leaves the same as once."""
@@ -30,8 +31,6 @@ class Objects(Protocol):
     async def put(self, name: str, content: bytes, /) -> Any: ...
 
     def get(self, name: str, /) -> AsyncIterator[bytes]: ...
-
-    async def head(self, name: str, /) -> ObjectInfo | None: ...
 
 
 class GraphBuilder:
@@ -71,7 +70,7 @@ class GraphBuilder:
         own_id = await asyncio.to_thread(partition_id, self._definition, partition, panel)
         place = f"graphs/{self._name}/parts/{partition.name}-{own_id[:_ID_LENGTH]}"
         known = await self._known(f"{place}.json")
-        if known is not None and known.id == own_id and await self._is_whole(known):
+        if known is not None and known.id == own_id and await are_intact(self._objects, known.files.values()):
             # Its files are as they were; documents may be gone, or of other bars that were there in between.
             if not await self._holds(partition.times, known.hashes):
                 await self._keep(await asyncio.to_thread(self._again, partition, panel))
@@ -120,11 +119,3 @@ class GraphBuilder:
             return msgspec.json.decode(text, type=PartitionEntry)
         except (NoObject, DamagedObject, msgspec.MsgspecError, UnicodeDecodeError):
             return None
-
-    async def _is_whole(self, entry: PartitionEntry) -> bool:
-        """Whether the files of a part are there as they were made."""
-        for file in entry.files.values():
-            found = await self._objects.head(file.name)
-            if found is None or (found.size, found.sha256 or file.sha256) != (file.size, file.sha256):
-                return False
-        return True

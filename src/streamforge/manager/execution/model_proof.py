@@ -6,6 +6,7 @@ import msgspec
 
 from streamforge.analytics.models.model_manifest import read_model_manifest
 from streamforge.analytics.models.scoring_order import first_key
+from streamforge.analytics.published_files import are_there
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.analysis_objects import content_of, made_by, objects_of
 from streamforge.manager.lifecycle.facts import Proven
@@ -27,11 +28,7 @@ async def prove_model(deps: Dependencies, workflow: Workflow, model: ModelInput)
         manifest = read_model_manifest(await content_of(objects, made.manifest), made.manifest)
     except NoObject as error:
         raise PermanentError(f"the manifest {made.manifest} is gone: retry the workflow") from error
-    heads = [(file, await objects.head(file.name)) for file in manifest.files.values()]
-    # What a store does not know of others' objects, their checksum, cannot differ.
-    whole = all(
-        head is not None and (head.size, head.sha256 or file.sha256) == (file.size, file.sha256) for file, head in heads
-    )
+    whole = await are_there(objects, manifest.files.values())
     if whole:
         result = manifest.result
         known = KnownModel(

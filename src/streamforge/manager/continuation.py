@@ -88,7 +88,7 @@ def continued(
 
     Raises UpToDate, or InvalidInput if nothing is known of the series and the request names no start.
     """
-    found = continuation(known.segments, files=request.source is not SourceChoice.REST)
+    found = continuation(known.segments, files=request.source is SourceChoice.AUTO)
     first = request.default_start
     if found is None:
         if first is None:

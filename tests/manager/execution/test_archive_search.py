@@ -154,9 +154,10 @@ async def test_a_hole_of_which_no_file_is_there_yet_is_looked_for_again(world: W
         (Verdict.STORED, ""),
     ]
     hole = TimeRange(lacking, lacking + MINUTE_MS)
-    # By requests alone there is nothing new to ask, and the file is awaited as before.
-    alone = await running(world, time_range=day.time_range, source=SourceChoice.REST)
-    assert parts(await finished(world, alone.queue_id)) == []
+    # Of one source alone there is nothing new to ask, and the file is awaited as before.
+    for source in (SourceChoice.REST, SourceChoice.ARCHIVE):
+        alone = await running(world, time_range=day.time_range, source=source)
+        assert parts(await finished(world, alone.queue_id)) == []
     assert (await world.manager.coverage(first.queue_id)).segments == known
     if comes == "never":
         exchange_of(world).now_ms += 4 * DAY_MS

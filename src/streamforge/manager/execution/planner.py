@@ -171,7 +171,7 @@ async def planned(
     ranges, bars = list[TimeRange](), 0
     if wanted is not None:
         # Whether there is a file meanwhile is asked with the holes that requests leave.
-        done = known if archive is None else [one for one in known if not awaits_file(one)]
+        done = known if archive is None or alone else [one for one in known if not awaits_file(one)]
         ranges = joined([wanted] if again else lacking(done, wanted))
         bars = len(await rule.existing(exchange, series, wanted, now_ms, phase_ms))
 

@@ -124,14 +124,20 @@ def test_workers_log_in_as_the_manager_does_or_as_their_own_user() -> None:
     assert users({**DATA, **KAFKA, **split, **WORKER}) == {**common, "KAFKA_USER": "worker", "KAFKA_PASSWORD": "quiet"}
 
 
-def test_workers_find_the_streams_where_the_manager_was_told() -> None:
+def test_workers_reach_the_exchange_and_its_streams_as_the_manager_was_told() -> None:
     told = {
+        "STREAMFORGE_EXCHANGE_URL": "http://127.0.0.1:7,http://127.0.0.1:8",
+        "STREAMFORGE_REQUEST_ATTEMPTS": "9",
+        "STREAMFORGE_REQUEST_BACKOFF_SECONDS": "0.25",
+        "STREAMFORGE_REQUEST_TIMEOUT_SECONDS": "7",
+        "BINANCE_API_KEY": "k",
         "STREAMFORGE_STREAM_URL": "wss://a.test",
         "STREAMFORGE_STREAM_CA_PATH": "/ca.pem",
         "STREAMFORGE_CONNECTS": "9",
     }
-    handed_on = worker_environment(load_manager({**DATA, **told}))
+    handed_on = worker_environment(load_manager({**DATA, **told, "STREAMFORGE_WEIGHT_PER_MINUTE": "7"}))
     assert {name: handed_on.get(name) for name in told} == told
+    assert "STREAMFORGE_WEIGHT_PER_MINUTE" not in handed_on, "each gets its share"
 
 
 @pytest.mark.parametrize(

@@ -33,6 +33,7 @@ from streamforge_utils.ports.store import Store
 from streamforge_utils.runtime.context import MessageBus
 from streamforge_utils.runtime.environment import secrets_of, written
 from streamforge_utils.runtime.logs import TextRedactor
+from streamforge_utils.runtime.settings import ExchangeSettings
 from streamforge_utils.runtime.topic_specs import talk_topic
 
 _LAUNCHER_S = 5.0
@@ -64,14 +65,13 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
 
 def worker_environment(settings: ManagerSettings) -> dict[str, str]:
     """The settings that the manager passes on to every worker; the launcher adds where the data are."""
+    # Each loader gets its share of the weight; which exchange must answer is known once one has.
+    its_own = {"weight_per_minute": ExchangeSettings().weight_per_minute, "identity": ""}
     environment = {
         "QUEUE_CONTROL_TOPIC": settings.control_topic,
         "QUEUE_EVENTS_TOPIC": settings.events_topic,
-        "STREAMFORGE_EXCHANGE_URL": ",".join(settings.exchange.urls),
-        "STREAMFORGE_REQUEST_ATTEMPTS": str(settings.exchange.request_attempts),
-        "STREAMFORGE_REQUEST_BACKOFF_SECONDS": f"{settings.exchange.request_backoff_seconds:g}",
-        "STREAMFORGE_REQUEST_TIMEOUT_SECONDS": f"{settings.exchange.request_timeout_seconds:g}",
         "STREAMFORGE_LOG_FORMAT": "json",
+        **written(msgspec.structs.replace(settings.exchange, **its_own)),
         **written(settings.archive),
         **written(settings.stream),
         **written(settings.objects),
@@ -83,8 +83,6 @@ def worker_environment(settings: ManagerSettings) -> dict[str, str]:
         environment["STREAMFORGE_METRICS_PORT"] = "0"
     if settings.debug:
         environment["STREAMFORGE_DEBUG"] = "true"
-    if settings.exchange.api_key is not None:
-        environment["BINANCE_API_KEY"] = settings.exchange.api_key.reveal()
     return environment
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from streamforge.manager.book_answers import NOT_KNOWN, Book, Checkpoint
 from streamforge.manager.persistence.book_reader import FoundBook
 from streamforge.manager.presentation import moment
-from streamforge_utils.model.books.numbers import text_of
+from streamforge_utils.model.decimal_texts import text_of
 
 
 def book_answer(found: FoundBook, limit: int | None) -> Book:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamforge_utils.model.books.book_messages import BookTicker, DepthDiff, checked, read_message, read_snapshot
-from streamforge_utils.model.books.numbers import ZERO, is_exact, is_number, text_of
+from streamforge_utils.model.decimal_texts import ZERO, is_exact, is_number, text_of
 from streamforge_utils.model.errors import PermanentError
 from tests.doubles.market import message, snapshot
 from tests.places import market_data

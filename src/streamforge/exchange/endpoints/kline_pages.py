@@ -11,7 +11,7 @@ from streamforge.exchange.endpoint import RowsEndpoint
 from streamforge.exchange.exchange_requests import ApiError, Sent
 from streamforge.exchange.prices import STEPS_MS, Grid, PricePath
 from streamforge.exchange.windows import Numbers, RowSeries, SeededRows
-from streamforge_utils.model.books.numbers import text_of
+from streamforge_utils.model.decimal_texts import text_of
 from streamforge_utils.model.timeranges import TimeRange
 
 _NUMBER = r"[0-9]{1,20}(?:\.[0-9]{1,20})?"

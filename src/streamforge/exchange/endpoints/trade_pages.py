@@ -17,7 +17,7 @@ from streamforge.exchange.recorded_rows import Part, RecordedRows, Versions, par
 from streamforge.exchange.seeded_trades import SeededAggTrades, SeededTrades, Tape
 from streamforge.exchange.trade_lines import TradeLines
 from streamforge.exchange.windows import Numbers, RowSeries
-from streamforge_utils.model.books.numbers import text_of
+from streamforge_utils.model.decimal_texts import text_of
 from streamforge_utils.model.timeranges import TimeRange
 
 _ID, _NUMBER = r"([0-9]{1,18})", r"([0-9]{1,20}(?:\.[0-9]{1,20})?)"

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import msgspec
 
-from streamforge_utils.model.books.numbers import ZERO, is_exact, is_number
+from streamforge_utils.model.decimal_texts import ZERO, is_exact, is_number
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.messages import DECODE_ERRORS
 

@@ -14,7 +14,7 @@ from math import inf
 from typing import Any, ClassVar
 
 from streamforge_utils.model.books.book_messages import BookTicker, DepthDiff, DepthSnapshot, Levels, Texts
-from streamforge_utils.model.books.numbers import text_of
+from streamforge_utils.model.decimal_texts import text_of
 
 _LIMITS = frozenset({5, 10, 20, 50, 100, 500, 1000, 5000})
 """Of levels a side, as clients ask for them."""

@@ -5,9 +5,9 @@ from __future__ import annotations
 import msgspec
 
 from streamforge_utils.model.books.book_messages import END_MS, FIRST_MS, DepthDiff, Texts
-from streamforge_utils.model.books.numbers import text_of
 from streamforge_utils.model.books.order_book import OrderBook
 from streamforge_utils.model.books.trust import BookInterval, Trust
+from streamforge_utils.model.decimal_texts import text_of
 from streamforge_utils.model.kinds.kind import Number, Record, key_symbol
 
 NumberLevels = list[tuple[Number, Number]]

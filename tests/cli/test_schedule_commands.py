@@ -62,6 +62,9 @@ async def test_a_schedule_from_its_making_to_its_end(capsys: LINES) -> None:
         assert await commands.schedule_show("hourly", where, as_json=True) == 0
         shown_json = json.loads(capsys.readouterr().out)
         assert [run["state"] for run in shown_json["runs"]][-2:] == ["error", "finished"]
+        assert await commands.schedule_change("hourly", where, source="rest") == 0
+        assert await commands.schedule_show("hourly", where) == 0
+        assert "of a new series from 2024, source rest\n" in capsys.readouterr().out
         assert await commands.schedule_pause("hourly", where) == 0
         assert await commands.schedule_list(where, as_json=True) == 0
         out = capsys.readouterr().out

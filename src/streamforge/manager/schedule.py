@@ -15,6 +15,7 @@ import msgspec
 from streamforge.manager.fire_times import FireTimes
 from streamforge.manager.symbol_selection import is_pattern
 from streamforge.manager.use_cases import StartRequest
+from streamforge.manager.workflow import SourceChoice
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.timeranges import resolve_time_range
 
@@ -53,8 +54,8 @@ GOES_ON, NOTHING_NEW, REFUSED, REMOVED = "running", "up-to-date", "refused", "re
 
 
 class Definition(msgspec.Struct, frozen=True, kw_only=True):
-    """What is loaded, and when. symbols: also patterns, which each run reads again. time_range, since, default_start:
-    as in `StartRequest`. labels: of each workflow."""
+    """What is loaded, and when. symbols: also patterns, which each run reads again. time_range, since, default_start,
+    source: as in `StartRequest`. labels: of each workflow."""
 
     symbols: tuple[str, ...]
     type: str
@@ -65,6 +66,7 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
     since: str | None = None
     default_start: str | None = None
     labels: dict[str, str] = {}
+    source: SourceChoice = SourceChoice.AUTO
 
     @property
     def fire_times(self) -> FireTimes:
@@ -151,6 +153,7 @@ class Run(msgspec.Struct, frozen=True, kw_only=True):
             since=None if self.time_range else of.since,
             default_start=None if self.time_range else of.default_start,
             labels=of.labels,
+            source=of.source,
         )
 
     def with_loads(self, loads: Sequence[Load], now_ms: int) -> Run:

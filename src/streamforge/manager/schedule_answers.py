@@ -8,6 +8,7 @@ import msgspec
 
 from streamforge.manager.answers import Moment, example, meaning, one_of
 from streamforge.manager.schedule import Missed, RunState
+from streamforge.manager.workflow import SourceChoice
 
 
 class ScheduleLoad(msgspec.Struct, frozen=True, kw_only=True):
@@ -55,6 +56,7 @@ class Schedule(msgspec.Struct, frozen=True, kw_only=True):
     labels: Annotated[dict[str, str], meaning("Of each workflow.", {"team": "research"})] = {}
     timezone: Annotated[str, example("Europe/Moscow")]
     missed: Annotated[str, one_of(Missed)]
+    source: Annotated[str, one_of(SourceChoice), meaning("Where the records are wanted from.")] = SourceChoice.AUTO
     since: Annotated[str | None, meaning("`last`: what is new since the coverage's end; else `time_range` counts.")]
     start: Annotated[str | None, meaning("Where `since last` begins with a series of which nothing is known.")]
     time_range: Annotated[str | None, meaning("Words such as `-1d:`, which each fire time gives another range.")]

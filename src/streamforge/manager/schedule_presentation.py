@@ -19,6 +19,7 @@ def schedule_answer(found: Listed) -> schedule_answers.Schedule:
         labels=of.labels,
         timezone=of.timezone,
         missed=of.missed.value,
+        source=of.source.value,
         since=of.since,
         start=of.default_start,
         time_range=of.time_range or None,

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from streamforge.manager.admission import NO_ARCHIVE
 from streamforge.manager.batch_requests import BatchRequest
 from streamforge.manager.continuation import LAST, asked_range
 from streamforge.manager.dependencies import Dependencies
@@ -34,6 +35,7 @@ from streamforge.manager.scheduled_scores import Score, checked_scores, or_score
 from streamforge.manager.symbol_chooser import Chooser
 from streamforge.manager.symbol_selection import check_words, is_pattern, select, shortened
 from streamforge.manager.use_cases import NotFound, NotNow, StartRequest
+from streamforge.manager.workflow import SourceChoice
 from streamforge.manager.workflow_labels import check_labels
 from streamforge_utils.model.errors import (
     ConfigError,
@@ -111,7 +113,7 @@ class ScheduleService:
         if of.type == SCORE_TYPE:
             raise InvalidInput("type", "what scores load first is not estimated: add the schedule without a plan")
         same: dict[str, Any] = {
-            one: getattr(of, one) for one in ("type", "time_range", "since", "default_start", "labels")
+            one: getattr(of, one) for one in ("type", "time_range", "since", "default_start", "labels", "source")
         }
         if len(of.symbols) > 1 or is_pattern(of.symbols[0]):
             return BatchRequest(symbols=of.symbols, **same)
@@ -285,6 +287,9 @@ class ScheduleService:
             )
         with noted(found):
             labels = check_labels(asked.labels)
+        with noted(found):
+            if asked.source is SourceChoice.ARCHIVE and self._deps.archive is None:
+                raise InvalidInput("source", NO_ARCHIVE)
         raise_noted(found)
         checked: Definition = msgspec.structs.replace(
             asked,
@@ -296,7 +301,7 @@ class ScheduleService:
             time_range="" if since == LAST else words,
         )
         with noted(found):
-            doubt = await self._check_listed(symbols, type_name) if new else None
+            doubt = await self._check_listed(checked) if new else None
         with noted(found):
             if since == LAST and asked.default_start is None:
                 await self._check_known(checked)
@@ -323,15 +328,15 @@ class ScheduleService:
                 "from: load a range first, or give a start with `from`",
             )
 
-    async def _check_listed(self, symbols: Sequence[str], type_name: str) -> str | None:
+    async def _check_listed(self, asked: Definition) -> str | None:
         """Refuse symbols that neither exchange nor archive has, and patterns that fit none; or why it is not known."""
-        where = self._deps.exchange_name
+        symbols, where = asked.symbols, self._deps.exchange_name
         unchecked = f"whether {where} has {shortened(symbols)} is not known"
         if not self._deps.asks:
             return f"{unchecked}: this manager does not ask it"
         try:
             chooser = Chooser(self._deps, self._deps.exchange.symbols)
-            listed, silence = await chooser.listed(type_name, _LIST_WITHIN_S)
+            listed, silence = await chooser.listed(asked.type, asked.source, _LIST_WITHIN_S)
         except (StreamForgeError, TimeoutError) as error:
             why = str(error) or f"it did not list its symbols within {_LIST_WITHIN_S:g} s"
             return f"{unchecked}: {why}; a symbol that it does not have fails in each run"

@@ -16,6 +16,7 @@ from streamforge.manager.persistence.known_store import KnownStore
 from streamforge.manager.persistence.model_store import KnownModel
 from streamforge.manager.schedule import Definition
 from streamforge.manager.use_cases import Started, StartRequest
+from streamforge.manager.workflow import SourceChoice
 from streamforge_utils.model.errors import InvalidInput
 
 _SHOWN = 60
@@ -43,6 +44,8 @@ async def checked_scores(asked: Definition, models: KnownStore[KnownModel]) -> D
     """The definition in its one spelling, but for its times. Raises InvalidInput."""
     if asked.time_range or asked.default_start or asked.since not in (None, LAST):
         raise InvalidInput("since", "scores go on where they end, at first where the training ended: name no range")
+    if asked.source is not SourceChoice.AUTO:
+        raise InvalidInput("source", "scores are made of what is stored, from wherever it came: name no source")
     for name in asked.symbols:
         if await models.get(name) is None:
             missing = await nothing_known(models, "model", name[:_SHOWN])

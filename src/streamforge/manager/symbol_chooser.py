@@ -59,14 +59,16 @@ class Chooser:
             raise InvalidInput(error.field, text, code=error.code) from error
         return msgspec.structs.replace(chosen, left_out=left_out, silence=silence)
 
-    async def listed(self, type_name: str, within_s: float) -> tuple[Sequence[SymbolInfo], str]:
+    async def listed(self, type_name: str, source: SourceChoice, within_s: float) -> tuple[Sequence[SymbolInfo], str]:
         """What the exchange lists and, of a type with history, what only its archive has; or why that is not known.
+
+        Where requests alone are wanted, the archive is not asked.
 
         Raises RetryableError, PermanentError or TimeoutError: the exchange does not list its symbols.
         """
         async with asyncio.timeout(within_s):
             listed = await self._symbols()
-        if is_live_type(type_name):
+        if is_live_type(type_name) or source is SourceChoice.REST:
             return listed, ""
         archived, silence = await self.archived(type_name, within_s)
         gone = archived - {one.symbol for one in listed}

@@ -44,6 +44,7 @@ async def test_a_schedule_is_added_once_and_shown_in_its_one_spelling(
         "labels": {},
         "timezone": "Europe/Moscow",
         "missed": "catch-up",
+        "source": "auto",
         "since": "last",
         "start": "2024",
         "time_range": None,

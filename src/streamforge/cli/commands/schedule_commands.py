@@ -14,6 +14,7 @@ from streamforge.cli.command_errors import ApiProblem, UsageProblem
 from streamforge.cli.session import Mode, Session, Where, session
 from streamforge.cli.symbol_words import words_of
 from streamforge.manager import schedule_answers
+from streamforge.manager.workflow import SourceChoice
 from streamforge.manager.workflow_labels import parsed_labels
 
 if TYPE_CHECKING:
@@ -74,6 +75,7 @@ async def schedule_add(
         str | None,
         typer.Option("--from", metavar="START", help="Where --since last begins if nothing of a series is known."),
     ] = None,
+    source: o.SourceOf = None,
     labels: o.LabelsOf = None,
     as_json: o.Json = False,
 ) -> int:
@@ -94,6 +96,7 @@ async def schedule_add(
         since=since,
         time_range=time_range,
         first=first,
+        source=source,
         labels=dict(parsed_labels(labels)) if labels else None,
     )
     async with session(where.as_before(), Mode.SCHEDULE) as found:
@@ -124,6 +127,7 @@ async def schedule_change(
         str | None,
         typer.Option("--from", metavar="START", help="Where --since last begins if nothing of a series is known."),
     ] = None,
+    source: o.SourceOf = None,
     as_json: o.Json = False,
 ) -> int:
     """Change what is named of a schedule, as `schedule add` takes it; the rest stays, and so do its runs.
@@ -139,6 +143,7 @@ async def schedule_change(
         since=since,
         time_range=time_range,
         first=first,
+        source=source,
     )
     if not changes:
         raise UsageProblem("nothing is to be changed: name it, e.g. --cron '5 0 * * *' (see --help)")
@@ -208,7 +213,8 @@ async def schedule_show(name: Name, where: o.AtManager, as_json: o.Json = False)
     what = f"since {one.since}" if one.since else str(one.time_range)
     start = f", of a new series from {one.start}" if one.start else ""
     out = terminal.console()
-    out.print(f"{one.name}: {', '.join(one.symbols)} {one.type}, {what}{start}")
+    source = f", source {one.source}" if one.source != SourceChoice.AUTO else ""
+    out.print(f"{one.name}: {', '.join(one.symbols)} {one.type}, {what}{start}{source}")
     out.print(f"  at {one.cron} ({one.timezone}); missed times: {one.missed}")
     out.print("  paused" if one.paused else f"  next {terminal.moment(one.next_at)} (UTC)")
     for told in (one.overdue, one.waiting_for, one.undriven and f"nothing fires it: {one.undriven}"):

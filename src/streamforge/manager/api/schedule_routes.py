@@ -13,6 +13,7 @@ from streamforge.manager.api.routing import In, StrictRoute, gives, reply
 from streamforge.manager.persistence.schedule_store import RUNS_KEPT
 from streamforge.manager.schedule import Definition, Missed
 from streamforge.manager.schedule_presentation import run_answer, schedule_answer
+from streamforge.manager.workflow import SourceChoice
 
 router = APIRouter(route_class=StrictRoute, tags=["schedules"])
 
@@ -36,6 +37,7 @@ class _Definition(BaseModel):
     since: str | None = Field(default=None, min_length=1, max_length=_TEXT, description=_SINCE)
     start: str | None = Field(default=None, alias="from", min_length=1, max_length=_TEXT, description=_FROM)
     labels: dict[str, str] | None = Field(default=None, description="Of each workflow, as of POST /queues/start.")
+    source: SourceChoice | None = Field(default=None, description="As of POST /queues/start; `auto` by default.")
 
     def changes(self) -> dict[str, Any]:
         """The fields of the definition that the request names."""
@@ -46,6 +48,7 @@ class _Definition(BaseModel):
             "since": self.since,
             "default_start": self.start,
             "labels": self.labels,
+            "source": self.source,
         }
         found = {name: value for name, value in found.items() if value is not None}
         if {"time_range", "since"} & found.keys():  # one range in the place of another

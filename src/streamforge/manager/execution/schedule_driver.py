@@ -25,6 +25,7 @@ from streamforge.manager.schedule import (
     NOTHING_NEW,
     REFUSED,
     REMOVED,
+    Definition,
     Load,
     Run,
     RunState,
@@ -171,7 +172,7 @@ class ScheduleDriver:
 
     async def _chosen(self, schedule: Schedule, run: Run, now_ms: int) -> Run:
         """The run with the symbols that its patterns fit now, those that only the archive still has among them."""
-        listed, reason = await self._listed(run.definition.type)
+        listed, reason = await self._listed(run.definition)
         if reason:
             if now_ms - run.begun_ms > self.GIVE_UP_MS:
                 self._waits_no_more(schedule)
@@ -189,10 +190,11 @@ class ScheduleDriver:
         chosen: Run = _replace(run, chosen=tuple(symbols))
         return chosen
 
-    async def _listed(self, type_name: str) -> tuple[Sequence[SymbolInfo], str]:
+    async def _listed(self, of: Definition) -> tuple[Sequence[SymbolInfo], str]:
         """What exchange and archive have; or why that is not known now."""
         try:
-            return await Chooser(self._deps, self._deps.exchange.symbols).listed(type_name, self.LIST_WITHIN_S)
+            chooser = Chooser(self._deps, self._deps.exchange.symbols)
+            return await chooser.listed(of.type, of.source, self.LIST_WITHIN_S)
         except (StreamForgeError, TimeoutError) as error:
             return (), f"the exchange does not list its symbols: {str(error) or 'no answer in time'}"
 

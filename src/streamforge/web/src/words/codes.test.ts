@@ -22,7 +22,7 @@ const WORDS: [RegExp, string][] = [
   [/^(PlanPart|ForecastPart)\/source$/, "source"],
   [/^(PlanPart|ForecastPart)\/codes$/, "why"],
   [/^Note\/code$/, "note"],
-  [/^(SourceChoice|Missed)$|^Batch(Summary)?\/source$|^Schedule\/missed$/, "choice"],
+  [/^(SourceChoice|Missed)$|^(Batch(Summary)?|Schedule)\/source$|^Schedule\/missed$/, "choice"],
   [/^Topic\/kind$/, "topics.kind"],
   [/^Topic\/retention$/, "topics.retention"],
   [/^Setting\/origin$/, "health.settings"],

@@ -7,9 +7,11 @@ from collections.abc import Sequence
 import pytest
 from hypothesis import given
 
-from streamforge.manager.continuation import continuation
+from streamforge.manager.continuation import continuation, continued
+from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.use_cases import KeyReused, StartRequest, UpToDate
-from streamforge_utils.model.coverage import FILE_AWAITED, SETTLED, Segment, Verdict
+from streamforge.manager.workflow import SourceChoice
+from streamforge_utils.model.coverage import FILE_AWAITED, FROM_FILES_ALONE, SETTLED, Segment, Verdict
 from streamforge_utils.model.errors import InvalidInput, RetryableError
 from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
@@ -58,11 +60,30 @@ def test_a_hole_of_which_a_file_is_awaited_is_loaded_again_where_files_are_read(
     stored = Segment(start_ms=0, end_ms=1000, verdict=Verdict.STORED, collection="c")
     hole = Segment(start_ms=1000, end_ms=2000, verdict=Verdict.EXCHANGE, cause=FILE_AWAITED)
     segments = [stored, hole, replace(stored, start_ms=2000, end_ms=3000)]
-    found, alone = continuation(segments, files=True), continuation(segments)
+    found, alone = continuation(segments, DAY_MS), continuation(segments)
     assert found is not None
     assert alone is not None
     assert (found.start_ms, found.repaired, found.left) == (1000, (hole,), ())
     assert (alone.start_ms, alone.repaired, alone.left) == (3000, (), ())
+    assert continuation(segments, DAY_MS - 1) == alone, "its day is not over: there is no file"
+
+
+def test_what_no_file_had_is_loaded_again() -> None:
+    stored = Segment(start_ms=0, end_ms=1000, verdict=Verdict.STORED, collection="c")
+    hole = Segment(start_ms=1000, end_ms=2000, verdict=Verdict.UNKNOWN, cause=f"{FROM_FILES_ALONE}: no file of a day")
+    found = continuation([stored, hole])
+    assert found is not None
+    assert (found.start_ms, found.end_ms, found.repaired, found.left) == (1000, 2000, (hole,), ())
+
+
+def test_from_files_alone_it_ends_with_the_day_that_is_over() -> None:
+    coverage = SeriesCoverage(series=SERIES, segments=(known(0, 8.5),))
+    asked = replace(LAST, source=SourceChoice.ARCHIVE)
+    now_ms = DAY_START + 10 * DAY_MS + 5 * MINUTE_MS
+    found, span = continued(asked, coverage, now_ms, now_ms, trading=True, archive=True)
+    assert span == TimeRange(found.start_ms, DAY_START + 10 * DAY_MS)
+    with pytest.raises(UpToDate):
+        continued(asked, coverage, now_ms - 2 * DAY_MS, now_ms - 2 * DAY_MS, trading=True, archive=True)
 
 
 def known(start_day: float, end_day: float, verdict: Verdict = Verdict.STORED) -> Segment:

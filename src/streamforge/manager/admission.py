@@ -19,6 +19,7 @@ from streamforge.manager.problem_codes import ProblemCode
 from streamforge.manager.request_notes import with_asked
 from streamforge.manager.requests import (
     Checked,
+    archive_loader,
     behind_ms,
     check,
     covers,
@@ -226,13 +227,14 @@ class Admission:
             checked = check(request, self._deps.clock.now_ms())
         if request.since != LAST:
             return checked, None, exchange_now_ms
-        asked = msgspec.structs.replace(request, symbol=checked.symbol, type=checked.type)
+        asked = msgspec.structs.replace(request, symbol=checked.symbol, type=checked.type, source=checked.source)
         known = await self._deps.coverage.known(series_of(checked.symbol, checked.type))
         now_ms = self._deps.clock.now_ms()
         if is_live_type(checked.type):
             span = resumed(asked, known, now_ms, exchange_now_ms)
             return msgspec.structs.replace(checked, span=span), None, exchange_now_ms
-        since, span = continued(asked, known, now_ms, exchange_now_ms, trading=status == TRADING)
+        archive = self._deps.archive is not None and archive_loader(checked.type) is not None
+        since, span = continued(asked, known, now_ms, exchange_now_ms, trading=status == TRADING, archive=archive)
         return msgspec.structs.replace(checked, span=span), since, exchange_now_ms
 
     async def _ask(self, symbol: str) -> tuple[int, str]:

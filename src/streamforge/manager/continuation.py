@@ -13,11 +13,12 @@ from datetime import UTC, datetime
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.use_cases import Continuation, StartRequest, UpToDate
 from streamforge.manager.workflow import SourceChoice
-from streamforge_utils.model.coverage import SETTLED, Segment, Verdict, awaits_file
+from streamforge_utils.model.coverage import FROM_FILES_ALONE, SETTLED, Segment, Verdict, awaits_file
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.kinds.registry import has_history, rule_of, series_of, type_of
 from streamforge_utils.model.timeranges import SINCE_LAST, TimeRange, resolve_time_range
 
+_DAY_MS = 86_400_000
 LAST = "last"
 LIVE = "now:"
 """The words for the range of a live type that begins with its workflow."""
@@ -81,14 +82,23 @@ def resumed(request: StartRequest, known: SeriesCoverage, now_ms: int, exchange_
 
 
 def continued(
-    request: StartRequest, known: SeriesCoverage, now_ms: int, exchange_now_ms: int, *, trading: bool
+    request: StartRequest,
+    known: SeriesCoverage,
+    now_ms: int,
+    exchange_now_ms: int,
+    *,
+    trading: bool,
+    archive: bool = False,
 ) -> tuple[Continuation, TimeRange]:
     """Where `since last` begins, and its range. now_ms: what a relative start is resolved with. trading: more records
-    may come, or it is not known.
+    may come, or it is not known. archive: files can be read. From files alone it ends with the last day that is over.
 
     Raises UpToDate, or InvalidInput if nothing is known of the series and the request names no start.
     """
-    found = continuation(known.segments, files=request.source is SourceChoice.AUTO)
+    by_files = archive and request.source is SourceChoice.AUTO
+    if request.source is SourceChoice.ARCHIVE:
+        exchange_now_ms -= exchange_now_ms % _DAY_MS
+    found = continuation(known.segments, exchange_now_ms if by_files else 0)
     first = request.default_start
     if found is None:
         if first is None:
@@ -106,10 +116,10 @@ def continued(
     return found, TimeRange(found.start_ms, max(over_ms, found.end_ms))
 
 
-def continuation(segments: Sequence[Segment], *, files: bool = False) -> Continuation | None:
+def continuation(segments: Sequence[Segment], now_ms: int = 0) -> Continuation | None:
     """Where the coverage ends and what is missing before. None: nothing is known. segments: sorted, disjoint.
 
-    files: a hole of which a file is awaited is to be loaded again, too.
+    now_ms: holes of which a file is awaited, and may be there by now, are to be loaded again, too; 0: none are.
     """
     if not segments:
         return None
@@ -120,10 +130,10 @@ def continuation(segments: Sequence[Segment], *, files: bool = False) -> Continu
     for segment in reversed(segments):
         in_a_row = in_a_row and segment.end_ms == cursor_ms and segment.verdict is not Verdict.EXPIRED
         cursor_ms = segment.start_ms
-        awaited = files and in_a_row and awaits_file(segment)
-        if segment.verdict in SETTLED and not awaited:
+        awaited = awaits_file(segment, now_ms)
+        if segment.verdict in SETTLED and not (in_a_row and awaited):
             continue
-        if awaited or (in_a_row and not segment.cause):
+        if in_a_row and (awaited or not segment.cause or segment.cause.startswith(FROM_FILES_ALONE)):
             repaired.append(segment)
             start_ms = segment.start_ms // 1000 * 1000  # ranges are in whole seconds
         else:

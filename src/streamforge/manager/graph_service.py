@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from contextlib import AbstractAsyncContextManager
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -15,6 +14,7 @@ from streamforge.analytics.graphs.order import check_graph_name, node_key
 from streamforge.manager.admission import Admission
 from streamforge.manager.analysis_inputs import AnalysisInputs, nothing_known
 from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.execution.analysis_objects import name_held
 from streamforge.manager.graph_input import TYPE, GraphInput
 from streamforge.manager.graph_requests import CheckedGraph, GraphRequest, check_graph, workflow_of_graph
 from streamforge.manager.persistence.graph_store import KnownGraph
@@ -66,12 +66,8 @@ class GraphService:
             return known
         self._inputs.require_packages(checked.step)
         symbols = await self._inputs.symbols(request.symbols, request.batch, checked.type)
-        async with self._held(checked.graph):
+        async with name_held(self._deps, "graph", checked.graph):
             return await self._start(request, checked, symbols, idempotency_key)
-
-    def _held(self, graph: str) -> AbstractAsyncContextManager[None]:
-        """A name is either given to a graph or taken from one, as what both see and do takes its time."""
-        return self._deps.coverage.locks.hold(f"graph {graph}")
 
     async def _start(
         self, request: GraphRequest, checked: CheckedGraph, symbols: tuple[str, ...], idempotency_key: str | None
@@ -110,17 +106,16 @@ class GraphService:
                 )
 
     async def _require_nothing_left(self, graph: str, definition_id: str) -> None:
-        """Raises InvalidInput where a workflow that was not finished has left snapshots of another definition."""
-        async for latest in self._deps.workflows.of_series(graph.upper(), TYPE):
-            made = latest.graph
-            if made is not None and made.definition.id != definition_id and await self._left(graph):
-                raise InvalidInput(
-                    "graph",
-                    f"workflow {latest.queue_id} has left snapshots of graph {graph} by another definition, and they "
-                    f"would lie among these: remove them first (`streamforge graph rm {graph}`), or give this one "
-                    "another name",
-                )
-            return
+        """Raises InvalidInput where a workflow that was not finished has left snapshots of another definition, or it is
+        not known of which."""
+        latest = [one async for one in self._deps.workflows.of_series(graph.upper(), TYPE)][:1]
+        if [one.graph.definition.id for one in latest if one.graph] != [definition_id] and await self._left(graph):
+            told = f"by another definition, of workflow {latest[0].queue_id}" if latest else "that nobody knows of"
+            raise InvalidInput(
+                "graph",
+                f"there are snapshots of graph {graph} {told}, and they would lie among these: remove them first "
+                f"(`streamforge graph rm {graph}`), or give this one another name",
+            )
 
     async def _require_own(self, graph: str) -> None:
         """Raises InvalidInput where a collection of the graph's names holds a series: nothing else may lie there."""
@@ -222,7 +217,7 @@ class GraphService:
         Returns how many objects there were. Raises NotFound, NotNow (a workflow makes it), or InvalidInput (a series
         lies in a collection of its names).
         """
-        async with self._held(check_graph_name(graph)):
+        async with name_held(self._deps, "graph", check_graph_name(graph)):
             return await self._remove(graph)
 
     async def _remove(self, graph: str) -> int:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from contextlib import AbstractAsyncContextManager
-
 import msgspec
 
 from streamforge.analytics.graphs.order import check_graph_name
@@ -13,6 +11,7 @@ from streamforge.manager.admission import Admission
 from streamforge.manager.analysis_inputs import AnalysisInputs, nothing_known
 from streamforge.manager.analysis_requests import LEAST_RANKED
 from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.execution.analysis_objects import name_held
 from streamforge.manager.model_input import TARGET, ScoreInput
 from streamforge.manager.model_requests import (
     ModelRequest,
@@ -57,12 +56,8 @@ class ModelService:
         def draft(code: str) -> Workflow:
             return workflow_of_model(checked, made, code=code, now_ms=self._deps.clock.now_ms())
 
-        async with self._held(made.name):
+        async with name_held(self._deps, "model", made.name):
             return await self._admission.start_draft(draft, request, idempotency_key)
-
-    def _held(self, name: str) -> AbstractAsyncContextManager[None]:
-        """A name is either given to a model or its scores, or taken from one, which takes its time."""
-        return self._deps.coverage.locks.hold(f"model {name}")
 
     async def score(self, request: ScoreRequest, *, idempotency_key: str | None = None) -> Started:
         """Accept the request for scores. Raises InvalidInput, KeyReused, NotFound, DamagedFile."""
@@ -90,7 +85,8 @@ class ModelService:
         def draft(code: str) -> Workflow:
             return workflow_of_scores(request, made, span, parameters, code=code, now_ms=now_ms)
 
-        async with self._held(made.name):
+        async with name_held(self._deps, "model", made.name):
+            await self._known(made.name)
             return await self._admission.start_draft(draft, request, idempotency_key)
 
     async def _require_own(self, name: str) -> None:
@@ -135,7 +131,7 @@ class ModelService:
 
         Returns how many objects there were. Raises NotFound, or NotNow (a workflow uses it).
         """
-        async with self._held(check_graph_name(name, "model")):
+        async with name_held(self._deps, "model", check_graph_name(name, "model")):
             return await self._remove(name)
 
     async def _remove(self, name: str) -> int:

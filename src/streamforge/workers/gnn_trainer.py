@@ -135,7 +135,7 @@ async def _keep(store: Store, collection: str, times: range, documents: Sequence
 class _Training:
     """Answers a training process, keeps its checkpoints, and publishes what it has made.
 
-    kept: the checkpoints that are under the model's name. One name has one model: once one is published, they go.
+    kept: the checkpoints that are under the model's name.
     """
 
     def __init__(
@@ -145,7 +145,8 @@ class _Training:
         self._order = order
         self._process = process
         self._run_id = ""
-        self._checkpoints = {*kept}
+        self._before = kept
+        self._checkpoints = set[str]()
 
     async def follow(self) -> None:
         async for message in self._process.messages():
@@ -162,6 +163,7 @@ class _Training:
                 self._run_id = run_id
                 if await ctx.with_objects(self._is_published, patience_s=PATIENCE_S):
                     ctx.log.info("this model is published already", model=self._order.name, run_id=run_id)
+                    self._checkpoints.update(self._before)  # of an attempt that was killed once it had published it
                     await self._conclude()
                     return True
                 await self._process.send(told.Go())

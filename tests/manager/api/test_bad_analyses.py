@@ -18,7 +18,7 @@ from streamforge.manager.execution.analysis_plan import plan_analysis
 from streamforge.manager.lifecycle.facts import Refused
 from streamforge.manager.persistence.graph_store import KnownGraph
 from streamforge.manager.presentation import workflow_answer
-from streamforge.manager.workflow import Status
+from streamforge.manager.workflow import Plan, Status
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import PermanentError, RetryableError
@@ -183,6 +183,18 @@ async def test_a_graph_is_not_made_where_another_definition_has_taken_its_name_m
     assert workflow.analysis is not None
     with pytest.raises(PermanentError, match="graph g is there with another definition by now"):
         await plan_analysis(deps, workflow, workflow.analysis)
+    await deps.graphs.remove("g")
+    assert workflow.graph is not None
+    changed = msgspec.structs.replace(workflow.graph.definition, window=25)
+    retried = msgspec.structs.replace(
+        workflow,
+        queue_id="wf-g-gnn_graph-20240701-000009",
+        graph=msgspec.structs.replace(workflow.graph, definition=changed),
+        plan=Plan(exchange_now_ms=END_MS, until_ms=END_MS, bars=1),
+    )
+    await deps.workflows.create(retried)
+    with pytest.raises(PermanentError, match=f"workflow {retried.queue_id} makes graph g by another definition"):
+        await plan_analysis(deps, workflow, workflow.analysis)
 
 
 async def test_what_another_definition_has_left_unfinished_is_removed_before_its_name_is_used_again(
@@ -202,6 +214,16 @@ async def test_what_another_definition_has_left_unfinished_is_removed_before_its
     await service.end(again.json()["queue_id"], Status.INTERRUPTED)
     assert (await client.delete("/graphs/g")).status_code == 200
     assert (await client.post("/graphs", json=other)).status_code == 202
+
+
+async def test_what_nobody_knows_of_is_removed_before_its_name_is_used(
+    service: MemoryService, objects: ObjectFolder, client: httpx.AsyncClient
+) -> None:
+    del objects
+    left = msgspec.json.encode({"time": START_MS, "sha256": "0", "symbols": COINS})
+    await service.world.deps.store.upsert("g_snapshots", [Document(f"{START_MS:013}", 1, left)])
+    refused = problem(await client.post("/graphs", json=ASKED["graphs"]), 422, "invalid-input")
+    assert "there are snapshots of graph g that nobody knows of" in refused["detail"]
 
 
 @pytest.mark.parametrize(("what", "name"), [("graphs", "g"), ("models", "m")])

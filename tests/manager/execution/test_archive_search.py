@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from streamforge.manager.workflow import SourceChoice, Status, Workflow
+from streamforge.manager.workflow import SourceChoice, Status, StepStatus, Workflow
 from streamforge_utils.model.coverage import FILE_AWAITED, Verdict
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
@@ -23,15 +23,7 @@ from tests.manager.execution.source_rig import (
     world_with_files,
 )
 from tests.manager.execution.world import SERIES, exchange_of, store_bars, turns_until_ended
-from tests.manager.support import (
-    DAY_MS,
-    DAY_START,
-    LOADER,
-    MINUTE_MS,
-    SINK,
-    World,
-    replace,
-)
+from tests.manager.support import DAY_MS, DAY_START, LOADER, MINUTE_MS, SINK, World, attempt, replace, said
 
 
 @pytest.fixture(autouse=True)
@@ -178,3 +170,72 @@ async def test_a_hole_of_which_no_file_is_there_yet_is_looked_for_again(world: W
     assert told == [(Verdict.STORED if comes == "with it" else Verdict.EXCHANGE, "")]
     last = await running(world, time_range=day.time_range)
     assert parts(await finished(world, last.queue_id)) == [], "no more than once"
+
+
+async def hole_left(world: World, day: int) -> tuple[Workflow, int]:
+    """A workflow of that day that has ended its first round, and the minute that its exchange does not give."""
+    lacking = DAY_START + (day - 1) * DAY_MS + 5 * MINUTE_MS
+    exchange_of(world).opens.remove(lacking)
+    first = await running(world, time_range=f"2024-08-{day:02}")
+    store_bars(world, first, [one for one in OPENS[(day - 1) * 1440 : day * 1440] if one != lacking])
+    all_end(world, first)
+    await world.turns(3)
+    return await again(world, first.queue_id), lacking
+
+
+async def test_a_hole_whose_file_was_not_read_yet_is_looked_for_by_a_retry(world: World) -> None:
+    second, lacking = await hole_left(world, 1)
+    hole = str(TimeRange(lacking, lacking + MINUTE_MS))
+    assert launched_with(world, TARGET)["STREAMFORGE_RANGES"] == hole
+    await world.manager.stop(second.queue_id)
+    await world.turns()
+    for one in second.steps:
+        if one.status is StepStatus.RUNNING:
+            world.say(said(second, one.target, "interrupted"))
+            world.launcher.end(attempt(second, one.target).job, exit_code=0)
+    assert (await turns_until_ended(world, second.queue_id)).status is Status.INTERRUPTED
+    await world.manager.retry(second.queue_id)
+    third = await again(world, second.queue_id)
+    assert parts(third) == [(hole, "rest")]
+    all_end(world, third)
+    await world.turns(3)
+    fourth = await again(world, second.queue_id)
+    assert launched_with(world, TARGET)["STREAMFORGE_RANGES"] == hole
+    store_bars(world, fourth, [lacking])
+    all_end(world, fourth)
+    await finished(world, second.queue_id)
+    known = (await world.manager.coverage(second.queue_id)).segments
+    assert [one.verdict for one in known] == [Verdict.STORED]
+
+
+async def test_a_hole_whose_file_could_not_be_read_is_looked_for_again(world: World) -> None:
+    workflow, lacking = await hole_left(world, 1)
+    queue_id = workflow.queue_id
+    for _ in range(world.policy.max_failures):
+        world.say(said(workflow, TARGET, "error", error="the archive does not answer"))
+        world.launcher.end(attempt(workflow, TARGET).job, exit_code=1)
+        await world.turns(3, seconds=70)
+        workflow = await again(world, queue_id)
+    for _ in range(4):
+        all_end(world, workflow)
+        workflow = await again(world, queue_id)
+    await finished(world, queue_id)
+    known = (await world.manager.coverage(queue_id)).segments
+    assert [one.cause for one in known if one.verdict is Verdict.EXCHANGE] == [FILE_AWAITED]
+    later = await running(world, time_range="2024-08-01")
+    assert parts(later) == [(str(TimeRange(lacking, lacking + MINUTE_MS)), "rest")]
+
+
+async def test_a_hole_of_today_is_not_asked_for_before_there_can_be_a_file(world: World) -> None:
+    exchange_of(world).now_ms = DAY_START + 8 * DAY_MS + 60 * MINUTE_MS
+    lacking = DAY_START + 8 * DAY_MS + 5 * MINUTE_MS
+    exchange_of(world).opens.remove(lacking)
+    first = await running(world, time_range="2024-08-09T00:00Z:2024-08-09T01:00Z")
+    store_bars(world, first, [one for one in OPENS[8 * 1440 : 8 * 1440 + 60] if one != lacking])
+    all_end(world, first)
+    await finished(world, first.queue_id)
+    second = await running(world, time_range="2024-08-09T00:00Z:2024-08-09T01:00Z")
+    assert parts(await finished(world, second.queue_id)) == []
+    exchange_of(world).now_ms = DAY_START + 9 * DAY_MS
+    third = await running(world, time_range="2024-08-09T00:00Z:2024-08-09T01:00Z")
+    assert parts(third) == [(str(TimeRange(lacking, lacking + MINUTE_MS)), "rest")]

@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 
 from streamforge.manager.execution.planner import prepare, verified
+from streamforge.manager.execution.source_plan import file_due_ms
 from streamforge.manager.lifecycle.rounds import MAX_RANGES
 from streamforge.manager.persistence.workflow_store import OutOfDate
 from streamforge.manager.workflow import Part, Plan
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.kinds.candles import Candle, Interval, candle_key
+from streamforge_utils.model.kinds.registry import series_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from tests.doubles import ticks
@@ -358,3 +360,17 @@ async def test_a_plan_says_what_there_is_by_time_and_how_much_by_id(first_id: in
     plan = await prepare(there, ticks.SERIES, span, (known,), exchange_now_ms=ticks.NOW, again=False)
     assert [(one.span, one.first_id) for one in plan.parts] == [(TimeRange(start + 12_000, span.end_ms), first_id + 20)]
     assert (plan.bars, plan.expected, plan.there) == (50, 30, 20)
+
+
+@pytest.mark.parametrize(
+    ("interval", "hole", "due"),
+    [
+        ("1m", "2024-08-01T05:00Z:2024-08-01T06:00Z", "2024-08-06"),
+        ("1m", "2024-08-01T05:00Z:2024-08-02", "2024-08-06"),
+        ("1w", "2024-07-29:2024-08-05", "2024-09-12"),
+        ("1w", "2024-12-23:2024-12-30", "2025-01-12"),
+    ],
+)
+def test_until_when_a_file_may_come(interval: str, hole: str, due: str) -> None:
+    series = series_of("BTCUSDT", f"api_candles_{interval}")
+    assert file_due_ms(series, parse_time_range(hole)) == parse_time_range(due).start_ms

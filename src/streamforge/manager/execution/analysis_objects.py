@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractAsyncContextManager
+from typing import Literal
+
 import msgspec
 
 from streamforge.analytics.graphs.order import Made, made_name
@@ -37,3 +40,8 @@ async def content_of(objects: ObjectStore, name: str) -> bytes:
         return b"".join([block async for block in objects.get(name)])
     except DamagedObject as error:
         raise PermanentError(f"{error}, or retry the workflow, which makes it again") from error
+
+
+def name_held(deps: Dependencies, what: Literal["graph", "model"], name: str) -> AbstractAsyncContextManager[None]:
+    """While a name is given to a graph or a model, or taken from one: what both see and do takes its time."""
+    return deps.coverage.locks.hold(f"{what} {name}")

@@ -8,7 +8,7 @@ import msgspec
 
 from streamforge.analytics.graphs.order import order_name, unsettled
 from streamforge.manager.dependencies import Dependencies
-from streamforge.manager.execution.analysis_objects import objects_of
+from streamforge.manager.execution.analysis_objects import name_held, objects_of
 from streamforge.manager.execution.graph_proof import prove_graph
 from streamforge.manager.execution.model_proof import prove_model, prove_scores
 from streamforge.manager.failure_codes import FailureCode
@@ -33,10 +33,11 @@ async def plan_analysis(deps: Dependencies, workflow: Workflow, made: Analysis) 
     graph of that name, is another one by now.
     """
     objects = objects_of(deps)
-    if isinstance(made, ScoreInput):
-        await _require_model(deps, made)
-    if isinstance(made, GraphInput):
-        await _require_definition(deps, made)
+    async with name_held(deps, "graph" if isinstance(made, GraphInput) else "model", made.name):
+        if isinstance(made, ScoreInput):
+            await _require_model(deps, made)
+        if isinstance(made, GraphInput):
+            await _require_definition(deps, workflow, made)
     batch = None if not made.batch else await deps.batches.get(made.batch)
     if batch is not None and not batch.ended:  # hundreds of series are not looked at again and again meanwhile
         return Awaited(f"the end of batch {made.batch}, which loads its series", deps.clock.now_ms())
@@ -68,8 +69,16 @@ async def plan_analysis(deps: Dependencies, workflow: Workflow, made: Analysis) 
     return Planned(Plan(exchange_now_ms=now_ms, expected=len(order.times), bars=len(order.times)))
 
 
-async def _require_definition(deps: Dependencies, made: GraphInput) -> None:
-    """Another graph may have been made under the name since this one was asked for."""
+async def _require_definition(deps: Dependencies, workflow: Workflow, made: GraphInput) -> None:
+    """Another graph may have been made under the name since this one was asked for, or be in the making: of a
+    workflow that is retried nobody asks whether the name is free."""
+    for other in (one.workflow for one in deps.workflows.live.values()):
+        is_other = other.graph is not None and other.graph.definition.id != made.definition.id
+        if is_other and other.symbol == workflow.symbol and other.plan is not None:
+            raise PermanentError(
+                f"workflow {other.queue_id} makes graph {made.graph} by another definition, and its snapshots would "
+                "lie among these: stop it and remove its graph, or ask for this one under another name"
+            )
     known = await deps.graphs.get(made.graph)
     if known is not None and known.definition_id != made.definition.id:
         raise PermanentError(

@@ -23,7 +23,7 @@ from streamforge.manager.lifecycle.facts import Stop
 from streamforge.manager.lifecycle.retry_policy import Banned, backoff_ms
 from streamforge.manager.persistence.workflow_store import Unreadable
 from streamforge.manager.request_notes import with_asked
-from streamforge.manager.requests import check, workflow_of
+from streamforge.manager.requests import archive_loader, check, workflow_of
 from streamforge.manager.use_cases import NotFound, NotNow, StartRequest, UpToDate
 from streamforge.manager.workflow import SourceChoice, Status, Workflow
 from streamforge_utils.model.errors import BannedError, ConfigError, ConflictError, RetryableError, StreamForgeError
@@ -248,7 +248,8 @@ class BatchDriver:
         if is_live_type(batch.type):
             return _replace(member, span=resumed(request, known, batch.created_ms, now_ms))
         try:
-            _, span = continued(request, known, batch.created_ms, now_ms, trading=trading)
+            archive = self._deps.archive is not None and archive_loader(batch.type) is not None
+            _, span = continued(request, known, batch.created_ms, now_ms, trading=trading, archive=archive)
         except UpToDate as nothing:
             return closed(member, str(nothing))
         return _replace(member, span=span)

@@ -28,7 +28,7 @@ from streamforge.manager.persistence.record_count import survey
 from streamforge.manager.symbols import TRADING
 from streamforge.manager.workflow import END_OF_TIME_MS, Workflow
 from streamforge_utils.model.completeness.rule import Rule
-from streamforge_utils.model.coverage import PASSED, Segment, Verdict, clip, lacking, touching, verdict_of
+from streamforge_utils.model.coverage import PASSED, Segment, Verdict, awaits_file, clip, lacking, touching, verdict_of
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.model.kinds.paging import ById
 from streamforge_utils.model.kinds.registry import rule_of
@@ -366,7 +366,7 @@ class Comparison:
             begin_ms = await self._halted_ms(front)
             kept = [_replace(before, end_ms=begin_ms)] if before.start_ms < begin_ms < before.end_ms else []
             return [*kept, verdict_of(TimeRange(begin_ms, end_ms), Verdict.CLOSED)]
-        if before.verdict is Verdict.CLOSED:  # it is traded again
+        if before.verdict is Verdict.CLOSED or awaits_file(before):  # it is traded again, or of this no file is awaited
             return [verdict_of(TimeRange(front.at_ms, end_ms), Verdict.EXCHANGE)]
         return [_replace(before, end_ms=end_ms)]
 

@@ -20,7 +20,17 @@ from streamforge.manager.lifecycle.rounds import joined
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.persistence.record_count import counted, gone
 from streamforge.manager.workflow import Plan, Workflow
-from streamforge_utils.model.coverage import Segment, Verdict, awaits_file, clip, lacking, outside, overlay, verdict_of
+from streamforge_utils.model.coverage import (
+    FROM_FILES_ALONE,
+    Segment,
+    Verdict,
+    awaits_file,
+    clip,
+    lacking,
+    outside,
+    overlay,
+    verdict_of,
+)
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.model.kinds.registry import kind_of, rule_of
 from streamforge_utils.model.series import Series
@@ -28,7 +38,6 @@ from streamforge_utils.model.timeranges import TimeRange, format_ms
 from streamforge_utils.ports.archive import Archive
 from streamforge_utils.ports.exchange import Exchange
 
-_ALONE = "it was wanted from files alone"
 _replace = msgspec.structs.replace
 _log = structlog.get_logger(__name__)
 
@@ -170,8 +179,8 @@ async def planned(
     known = tuple(rule.whole(overlay(known, settled), phase_ms))
     ranges, bars = list[TimeRange](), 0
     if wanted is not None:
-        # Whether there is a file meanwhile is asked with the holes that requests leave.
-        done = known if archive is None or alone else [one for one in known if not awaits_file(one)]
+        # Whether there is a file by now is asked with the holes that requests leave.
+        done = known if archive is None or alone else [one for one in known if not awaits_file(one, now_ms)]
         ranges = joined([wanted] if again else lacking(done, wanted))
         bars = len(await rule.existing(exchange, series, wanted, now_ms, phase_ms))
 
@@ -187,7 +196,7 @@ async def planned(
         records=records,
         floor_ms=first_ms if bounds.floor else 0,
         floor=bounds.floor,
-        alone=ONLY_ARCHIVED if plan.archived else _ALONE if alone else "",
+        alone=ONLY_ARCHIVED if plan.archived else FROM_FILES_ALONE if alone else "",
         again=again,
     )
     divided = await sources.divide(archive, series, [*older, *ranges], without)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
 from typing import NamedTuple
 
 import msgspec
@@ -18,6 +19,7 @@ from streamforge.manager.workflow import Part
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.model.kinds.kind import RecordKind
+from streamforge_utils.model.kinds.registry import kind_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange, format_ms
 from streamforge_utils.model.usage import shown_size
@@ -29,8 +31,10 @@ FEW_REQUESTS = 5
 """What so many requests give is not worth a file."""
 LIST_WITHIN_S = 30.0
 """How long a plan waits for the archive, where requests can take its place."""
-LATE_MS = 4 * DAY_MS
+_LATE_MS = 4 * DAY_MS
 """A file of a day that was over so long ago may still come."""
+_MONTH_WITHIN_MS = 7 * DAY_MS
+"""A file of a month comes within the week after it."""
 _REASONS = 3
 
 
@@ -215,6 +219,16 @@ def chosen_files(files: Iterable[ArchiveFile], span: TimeRange) -> list[ArchiveF
     return [one.file for one in readings(files, [span]) if one.file is not None]
 
 
+def file_due_ms(series: Series, span: TimeRange) -> int:
+    """Until when a file of the end of `span` may come."""
+    files, last_ms = kind_of(series).archive, span.end_ms - 1
+    if files is None or files.has_days(series):
+        return last_ms - last_ms % DAY_MS + DAY_MS + _LATE_MS
+    month = datetime.fromtimestamp(last_ms // 1000, UTC).replace(day=1, hour=0, minute=0, second=0)
+    next_month = month.replace(year=month.year + month.month // 12, month=month.month % 12 + 1)
+    return int(next_month.timestamp()) * 1000 + _MONTH_WITHIN_MS + _LATE_MS
+
+
 def _covered(span: TimeRange, files: Iterable[ArchiveFile]) -> list[tuple[TimeRange, bool]]:
     """`span` in pieces, each with whether files have it."""
     found: list[tuple[TimeRange, bool]] = []
@@ -244,7 +258,7 @@ def _absence(span: TimeRange, now_ms: int) -> list[tuple[TimeRange, _Why]]:
     found = []
     over = span.intersection(TimeRange(0, today_ms)) if today_ms else None
     if over is not None:
-        yet = " yet" if over.end_ms > now_ms - LATE_MS else ""
+        yet = " yet" if over.end_ms > now_ms - _LATE_MS else ""
         found.append((over, _Why(PartCode.NO_FILE, f"no file of {_days(over)}{yet}")))
     if span.end_ms > today_ms:
         now = TimeRange(max(span.start_ms, today_ms), span.end_ms)

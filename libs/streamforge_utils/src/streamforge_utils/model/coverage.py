@@ -46,8 +46,11 @@ PASSED = DONE | {Verdict.EXPIRED}
 """The verdicts of what one without an end does not load again by itself: what was removed stays so."""
 
 
+_DAY_MS = 86_400_000
 DISPUTED = "checksum-disputed"
 """Begins the cause of a stored segment whose file does not meet its published checksum, though all else agrees."""
+FROM_FILES_ALONE = "it was wanted from files alone"
+"""Begins the cause of an unknown range that no file has, and that nobody was to ask for by requests."""
 FILE_AWAITED = "no file of it could be read yet"
 """The cause of a hole that the exchange does not fill by requests, and of which a file may still come."""
 GONE, DAMAGED = "its segment is gone", "its segment is damaged"
@@ -108,9 +111,11 @@ class Placed(Ranged, Protocol):
     def collection(self) -> str | None: ...
 
 
-def awaits_file(segment: Segment) -> bool:
-    """Whether a file may have what requests did not give, which is to be seen once there is one."""
-    return segment.verdict is Verdict.EXCHANGE and segment.cause == FILE_AWAITED
+def awaits_file(segment: Segment, now_ms: int | None = None) -> bool:
+    """Whether a file may have what requests did not give. now_ms: and may be there by now, as its day is over."""
+    if segment.verdict is not Verdict.EXCHANGE or segment.cause != FILE_AWAITED:
+        return False
+    return now_ms is None or segment.end_ms <= now_ms - now_ms % _DAY_MS
 
 
 class IdsRead(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):

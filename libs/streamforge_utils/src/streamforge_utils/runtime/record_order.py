@@ -12,6 +12,9 @@ from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.archive import ArchiveFile, FileRefused
 
+LACKS = " lacks "
+"""Is in the reason for a gap of a file that was read, and in no other one for which a file is done without."""
+
 
 class RecordOrder:
     """Follows the records of files, across the seams between them."""
@@ -61,7 +64,7 @@ class RecordOrder:
         if isinstance(self._rule, Grid):
             start_ms = self._rule.next(before)
             if start_ms < after:
-                yield TimeRange(start_ms, after), f"{self._named(after)} lacks it"
+                yield TimeRange(start_ms, after), f"{self._named(after)}{LACKS}it"
         elif after > before + 1:
             # Its ids lie between two that are there. Who asks for it by time looks at the instants beside it as well.
             start_ms, end_ms = before_ms + 1, max(before_ms + 2, after_ms)
@@ -70,7 +73,7 @@ class RecordOrder:
             lacking = f"{before + 1}" if after == before + 2 else f"{before + 1} to {after - 1}"
             yield (
                 TimeRange(start_ms, end_ms),
-                f"{self._named(max(before_ms, after_ms) + 1)} lacks {self._kind.position} {lacking}",
+                f"{self._named(max(before_ms, after_ms) + 1)}{LACKS}{self._kind.position} {lacking}",
             )
 
     def _named(self, end_ms: int) -> str:

@@ -65,6 +65,14 @@ def test_more_than_the_topic_holds_comes_from_files_after_requests_have_ended(
         assert workflow["progress"]["records_stored"] == workflow["progress"]["records_expected"] > 280_000
 
 
+def test_long_candles_come_from_the_files_of_months(exchange: Exchange, tmp_path: Path) -> None:
+    with running(exchange, tmp_path / "data") as manager:
+        for interval in ("3d", "1w", "1M"):
+            workflow = manager.loaded("ETHUSDT", f"api_candles_{interval}", "2024-02:2024-07", source="archive")
+            assert [source for _, source in sources(workflow)] == ["archive"]
+            assert len(assert_exact(exchange, manager, workflow)) >= 5
+
+
 SPOILT = (
     LISTED_AND_GONE,
     "archive-corrupt:file=*2024-08-02*",

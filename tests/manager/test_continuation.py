@@ -14,6 +14,8 @@ from streamforge.manager.workflow import SourceChoice
 from streamforge_utils.model.coverage import FILE_AWAITED, FROM_FILES_ALONE, SETTLED, Segment, Verdict
 from streamforge_utils.model.errors import InvalidInput, RetryableError
 from streamforge_utils.model.kinds.candles import Interval
+from streamforge_utils.model.kinds.registry import series_of
+from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.scriptedexchange import ScriptedExchange
@@ -56,34 +58,64 @@ def test_a_hole_of_which_no_more_can_be_had_is_told_and_not_asked_for_again() ->
     assert (found.start_ms, found.repaired, found.left) == (2000, (), (floor,))
 
 
-def test_a_hole_of_which_a_file_is_awaited_is_loaded_again_where_files_are_read() -> None:
-    stored = Segment(start_ms=0, end_ms=1000, verdict=Verdict.STORED, collection="c")
-    hole = Segment(start_ms=1000, end_ms=2000, verdict=Verdict.EXCHANGE, cause=FILE_AWAITED)
-    segments = [stored, hole, replace(stored, start_ms=2000, end_ms=3000)]
-    found, alone = continuation(segments, DAY_MS), continuation(segments)
-    assert found is not None
-    assert alone is not None
-    assert (found.start_ms, found.repaired, found.left) == (1000, (hole,), ())
-    assert (alone.start_ms, alone.repaired, alone.left) == (3000, (), ())
-    assert continuation(segments, DAY_MS - 1) == alone, "its day is not over: there is no file"
+AUTO, REST, ARCHIVE = SourceChoice.AUTO, SourceChoice.REST, SourceChoice.ARCHIVE
 
 
-def test_what_no_file_had_is_loaded_again() -> None:
-    stored = Segment(start_ms=0, end_ms=1000, verdict=Verdict.STORED, collection="c")
-    hole = Segment(start_ms=1000, end_ms=2000, verdict=Verdict.UNKNOWN, cause=f"{FROM_FILES_ALONE}: no file of a day")
-    found = continuation([stored, hole])
-    assert found is not None
-    assert (found.start_ms, found.end_ms, found.repaired, found.left) == (1000, 2000, (hole,), ())
-
-
-def test_from_files_alone_it_ends_with_the_day_that_is_over() -> None:
-    coverage = SeriesCoverage(series=SERIES, segments=(known(0, 8.5),))
-    asked = replace(LAST, source=SourceChoice.ARCHIVE)
-    now_ms = DAY_START + 10 * DAY_MS + 5 * MINUTE_MS
+@pytest.mark.parametrize(
+    ("cause", "age_days", "source", "is_loaded"),
+    [
+        (FILE_AWAITED, 1, AUTO, True),
+        (FILE_AWAITED, 1, REST, False),
+        (FILE_AWAITED, 1, ARCHIVE, False),
+        (FILE_AWAITED, 0, AUTO, False),  # its day is not over: there is no file
+        (FILE_AWAITED, 9, AUTO, False),  # there will be none
+        (f"{FROM_FILES_ALONE}: no file of it", 1, ARCHIVE, True),
+        (f"{FROM_FILES_ALONE}: no file of it", 9, ARCHIVE, False),
+        (f"{FROM_FILES_ALONE}: no file of it", 9, AUTO, True),
+        (f"{FROM_FILES_ALONE}: no file of it", 9, REST, True),
+        ("the exchange gives no record before id 7", 1, AUTO, False),
+    ],
+)
+def test_a_hole_with_a_cause_is_loaded_again_where_that_may_help(
+    cause: str, age_days: int, source: SourceChoice, is_loaded: bool
+) -> None:
+    begins_ms = DAY_START + (10 - age_days) * DAY_MS
+    verdict = Verdict.EXCHANGE if cause == FILE_AWAITED else Verdict.UNKNOWN
+    hole = Segment(start_ms=begins_ms, end_ms=begins_ms + MINUTE_MS, verdict=verdict, cause=cause)
+    segments = [known(0, 10 - age_days), hole, replace(known(10, 10.2), start_ms=hole.end_ms)]
+    now_ms = DAY_START + int(10.5 * DAY_MS)
+    coverage = SeriesCoverage(series=SERIES, segments=tuple(segments))
+    asked = replace(LAST, source=source)
+    if source is ARCHIVE and not is_loaded:
+        with pytest.raises(UpToDate):
+            continued(asked, coverage, now_ms, now_ms, trading=True, archive=True)
+        return
     found, span = continued(asked, coverage, now_ms, now_ms, trading=True, archive=True)
-    assert span == TimeRange(found.start_ms, DAY_START + 10 * DAY_MS)
+    end_ms = segments[-1].end_ms
+    assert span == TimeRange(begins_ms if is_loaded else end_ms, end_ms if source is ARCHIVE else now_ms)
+    assert [*found.repaired] == ([hole] if is_loaded else [])
+
+
+def test_without_an_archive_no_file_is_awaited() -> None:
+    hole = replace(known(9, 9.1, Verdict.EXCHANGE), cause=FILE_AWAITED)
+    coverage = SeriesCoverage(series=SERIES, segments=(known(0, 9), hole))
+    now_ms = hole.end_ms + 30_000
+    with pytest.raises(UpToDate):
+        continued(LAST, coverage, now_ms, now_ms, trading=True)
+
+
+@pytest.mark.parametrize("series", [SERIES, series_of("BTCUSDT", "api_trades")])
+def test_from_files_alone_it_ends_with_the_day_that_is_over(series: Series) -> None:
+    coverage = SeriesCoverage(series=series, segments=(known(0, 8.5),))
+    asked = replace(LAST, source=ARCHIVE)
+    now_ms = DAY_START + 10 * DAY_MS + 5 * MINUTE_MS
+    _, span = continued(asked, coverage, now_ms, now_ms, trading=True, archive=True)
+    assert span == TimeRange(DAY_START + int(8.5 * DAY_MS), DAY_START + 10 * DAY_MS)
     with pytest.raises(UpToDate):
         continued(asked, coverage, now_ms - 2 * DAY_MS, now_ms - 2 * DAY_MS, trading=True, archive=True)
+    new = SeriesCoverage(series=series)
+    with pytest.raises(InvalidInput, match="of today there are no files yet"):
+        continued(replace(asked, default_start="-1m"), new, now_ms, now_ms, trading=True, archive=True)
 
 
 def known(start_day: float, end_day: float, verdict: Verdict = Verdict.STORED) -> Segment:

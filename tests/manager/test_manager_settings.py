@@ -138,6 +138,7 @@ def test_workers_reach_the_exchange_and_its_streams_as_the_manager_was_told() ->
     handed_on = worker_environment(load_manager({**DATA, **told, "STREAMFORGE_WEIGHT_PER_MINUTE": "7"}))
     assert {name: handed_on.get(name) for name in told} == told
     assert "STREAMFORGE_WEIGHT_PER_MINUTE" not in handed_on, "each gets its share"
+    assert worker_environment(load_manager(DATA))["STREAMFORGE_EXCHANGE_URL"], "so that nothing else names another one"
 
 
 @pytest.mark.parametrize(

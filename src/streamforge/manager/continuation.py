@@ -7,9 +7,10 @@ behind it.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
+from streamforge.manager.execution.source_plan import file_due_ms
 from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.use_cases import Continuation, StartRequest, UpToDate
 from streamforge.manager.workflow import SourceChoice
@@ -95,11 +96,16 @@ def continued(
 
     Raises UpToDate, or InvalidInput if nothing is known of the series and the request names no start.
     """
-    by_files = archive and request.source is SourceChoice.AUTO
-    if request.source is SourceChoice.ARCHIVE:
-        exchange_now_ms -= exchange_now_ms % _DAY_MS
-    found = continuation(known.segments, exchange_now_ms if by_files else 0)
-    first = request.default_start
+    by_files, first = request.source is SourceChoice.ARCHIVE, request.default_start
+    last_ms = exchange_now_ms - exchange_now_ms % _DAY_MS if by_files else exchange_now_ms
+
+    def again(hole: Segment) -> bool:
+        is_recent = exchange_now_ms < file_due_ms(known.series, hole.span)
+        if hole.cause.startswith(FROM_FILES_ALONE):
+            return is_recent or not by_files
+        return archive and is_recent and request.source is SourceChoice.AUTO and awaits_file(hole, exchange_now_ms)
+
+    found = continuation(known.segments, again)
     if found is None:
         if first is None:
             raise InvalidInput(
@@ -108,18 +114,22 @@ def continued(
                 "load a range first, or give a start with `from`",
             )
         span = _until_now(first, "from", now_ms)
-        return Continuation(start_ms=span.start_ms, end_ms=span.start_ms), span.clipped(exchange_now_ms)
-    over_ms = rule_of(known.series).over_ms(exchange_now_ms, known.grid_ms)
+        if by_files and span.start_ms >= last_ms:
+            raise InvalidInput("from", f"from {first[:80]!r}: of today there are no files yet: give an earlier start")
+        return Continuation(start_ms=span.start_ms, end_ms=span.start_ms), span.clipped(last_ms)
+    over_ms = min(last_ms, rule_of(known.series).over_ms(exchange_now_ms, known.grid_ms))
     ended = not trading and known.last_ms is not None and found.end_ms > known.last_ms
     if not found.repaired and (ended or over_ms <= found.end_ms):
         raise UpToDate(known.series, found.end_ms, ended=ended, left=found.left)
     return found, TimeRange(found.start_ms, max(over_ms, found.end_ms))
 
 
-def continuation(segments: Sequence[Segment], now_ms: int = 0) -> Continuation | None:
+def continuation(
+    segments: Sequence[Segment], again: Callable[[Segment], bool] = lambda _: False
+) -> Continuation | None:
     """Where the coverage ends and what is missing before. None: nothing is known. segments: sorted, disjoint.
 
-    now_ms: holes of which a file is awaited, and may be there by now, are to be loaded again, too; 0: none are.
+    again: whether a hole with a cause is to be loaded again, as one without it is.
     """
     if not segments:
         return None
@@ -130,10 +140,10 @@ def continuation(segments: Sequence[Segment], now_ms: int = 0) -> Continuation |
     for segment in reversed(segments):
         in_a_row = in_a_row and segment.end_ms == cursor_ms and segment.verdict is not Verdict.EXPIRED
         cursor_ms = segment.start_ms
-        awaited = awaits_file(segment, now_ms)
-        if segment.verdict in SETTLED and not (in_a_row and awaited):
+        comes = in_a_row and bool(segment.cause) and again(segment)
+        if segment.verdict in SETTLED and not comes:
             continue
-        if in_a_row and (awaited or not segment.cause or segment.cause.startswith(FROM_FILES_ALONE)):
+        if comes or (in_a_row and not segment.cause):
             repaired.append(segment)
             start_ms = segment.start_ms // 1000 * 1000  # ranges are in whole seconds
         else:

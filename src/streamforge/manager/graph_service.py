@@ -108,9 +108,10 @@ class GraphService:
     async def _require_nothing_left(self, graph: str, definition_id: str) -> None:
         """Raises InvalidInput where a workflow that was not finished has left snapshots of another definition, or it is
         not known of which."""
-        latest = [one async for one in self._deps.workflows.of_series(graph.upper(), TYPE)][:1]
-        if [one.graph.definition.id for one in latest if one.graph] != [definition_id] and await self._left(graph):
-            told = f"by another definition, of workflow {latest[0].queue_id}" if latest else "that nobody knows of"
+        latest = await anext(self._deps.workflows.of_series(graph.upper(), TYPE), None)
+        made = None if latest is None else latest.graph
+        if (made is None or made.definition.id != definition_id) and await self._left(graph):
+            told = f"by another definition, of workflow {latest.queue_id}" if latest else "that nobody knows of"
             raise InvalidInput(
                 "graph",
                 f"there are snapshots of graph {graph} {told}, and they would lie among these: remove them first "

@@ -33,7 +33,6 @@ from streamforge_utils.ports.store import Store
 from streamforge_utils.runtime.context import MessageBus
 from streamforge_utils.runtime.environment import secrets_of, written
 from streamforge_utils.runtime.logs import TextRedactor
-from streamforge_utils.runtime.settings import ExchangeSettings
 from streamforge_utils.runtime.topic_specs import talk_topic
 
 _LAUNCHER_S = 5.0
@@ -65,13 +64,15 @@ class Ports(msgspec.Struct, frozen=True, kw_only=True):
 
 def worker_environment(settings: ManagerSettings) -> dict[str, str]:
     """The settings that the manager passes on to every worker; the launcher adds where the data are."""
-    # Each loader gets its share of the weight; which exchange must answer is known once one has.
-    its_own = {"weight_per_minute": ExchangeSettings().weight_per_minute, "identity": ""}
+    # Also defaults: what an image or a ConfigMap says must not lead a worker to another exchange.
+    exchange = written(settings.exchange, defaults=True)
+    for each in ("STREAMFORGE_WEIGHT_PER_MINUTE", "STREAMFORGE_EXCHANGE_IDENTITY"):
+        del exchange[each]  # a loader gets its share; which exchange must answer is known once one has
     environment = {
         "QUEUE_CONTROL_TOPIC": settings.control_topic,
         "QUEUE_EVENTS_TOPIC": settings.events_topic,
         "STREAMFORGE_LOG_FORMAT": "json",
-        **written(msgspec.structs.replace(settings.exchange, **its_own)),
+        **exchange,
         **written(settings.archive),
         **written(settings.stream),
         **written(settings.objects),

@@ -20,6 +20,7 @@ from streamforge.manager.persistence.change_notes import SCHEDULE
 from streamforge.manager.persistence.schedule_store import StoredSchedule
 from streamforge.manager.problem_codes import ProblemCode
 from streamforge.manager.request_notes import log_request
+from streamforge.manager.requests import archive_loader
 from streamforge.manager.schedule import (
     MOST_FAILURES,
     MOST_SYMBOLS,
@@ -167,7 +168,9 @@ class ScheduleService:
         definition, doubt = (await self._stored(name)).schedule.definition, None
         if changes:
             definition, doubt = await self._checked(
-                msgspec.structs.replace(definition, **changes), [], new="symbols" in changes
+                msgspec.structs.replace(definition, **changes),
+                [],
+                new=not changes.keys().isdisjoint(("symbols", "source")),
             )
         changed = await self._change(name, checked)
         log_request("change", name)
@@ -290,6 +293,8 @@ class ScheduleService:
         with noted(found):
             if asked.source is SourceChoice.ARCHIVE and self._deps.archive is None:
                 raise InvalidInput("source", NO_ARCHIVE)
+            if asked.source is SourceChoice.ARCHIVE and archive_loader(check_series("X", asked.type)[1]) is None:
+                raise InvalidInput("source", f"nothing loads {asked.type} from an archive: leave the source out")
         raise_noted(found)
         checked: Definition = msgspec.structs.replace(
             asked,

@@ -163,7 +163,8 @@ class _Training:
                 self._run_id = run_id
                 if await ctx.with_objects(self._is_published, patience_s=PATIENCE_S):
                     ctx.log.info("this model is published already", model=self._order.name, run_id=run_id)
-                    self._checkpoints.update(self._before)  # of an attempt that was killed once it had published it
+                    if ctx.attempt > 1:  # one before was killed once it had published it
+                        self._checkpoints.update(self._before)
                     await self._conclude()
                     return True
                 await self._process.send(told.Go())

@@ -10,6 +10,7 @@ from streamforge.manager.workflow import SourceChoice, Status, StepStatus, Workf
 from streamforge_utils.model.coverage import FILE_AWAITED, Verdict
 from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
+from streamforge_utils.runtime.archive_loader import UNSERVED
 from tests.doubles.memoryarchive import TARGET, MemoryArchive, published, with_files
 from tests.manager.execution.source_rig import (
     OPENS,
@@ -239,3 +240,24 @@ async def test_a_hole_of_today_is_not_asked_for_before_there_can_be_a_file(world
     exchange_of(world).now_ms = DAY_START + 9 * DAY_MS
     third = await running(world, time_range="2024-08-09T00:00Z:2024-08-09T01:00Z")
     assert parts(third) == [(str(TimeRange(lacking, lacking + MINUTE_MS)), "rest")]
+
+
+@pytest.mark.parametrize(
+    ("reason", "awaited"),
+    [
+        ("2024-08-01.zip lacks it", False),
+        (f"{UNSERVED}HTTP 503", True),
+        ("2024-08-01.zip: the checksum is not that of the file", False),
+    ],
+)
+async def test_a_hole_is_the_exchanges_where_its_file_was_read_or_refused(
+    world: World, reason: str, awaited: bool
+) -> None:
+    workflow, lacking = await hole_left(world, 1)  # of a day so long ago that no other file comes
+    hole = str(TimeRange(lacking, lacking + MINUTE_MS))
+    all_end(world, workflow, unloaded=[{"range": hole, "reason": reason}])
+    await world.turns(3)
+    all_end(world, await again(world, workflow.queue_id))
+    await finished(world, workflow.queue_id)
+    known = (await world.manager.coverage(workflow.queue_id)).segments
+    assert [one.cause == FILE_AWAITED for one in known if one.verdict is Verdict.EXCHANGE] == [awaited]

@@ -9,6 +9,7 @@ import msgspec
 
 from streamforge.analytics.graphs.order import Made, made_name
 from streamforge.manager.dependencies import Dependencies
+from streamforge.manager.execution.removal import RecordRemoval
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.ports.object_store import DamagedObject, NoObject, ObjectStore
@@ -43,5 +44,8 @@ async def content_of(objects: ObjectStore, name: str) -> bytes:
 
 
 def name_held(deps: Dependencies, what: Literal["graph", "model"], name: str) -> AbstractAsyncContextManager[None]:
-    """While a name is given to a graph or a model, or taken from one: what both see and do takes its time."""
-    return deps.coverage.locks.hold(f"{what} {name}")
+    """While a name is given to a graph or a model, or taken from one: what both see and do takes its time.
+
+    Raises RetryableError where others take too long.
+    """
+    return deps.coverage.locks.hold(f"{what} {name}", within_s=RecordRemoval.ASKED_WAIT_S)

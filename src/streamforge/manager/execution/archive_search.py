@@ -28,7 +28,8 @@ from streamforge_utils.model.kinds.bars import joined_spans
 from streamforge_utils.model.kinds.registry import rule_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
-from streamforge_utils.ports.archive import ArchiveFile
+from streamforge_utils.ports.archive import Archive, ArchiveFile
+from streamforge_utils.runtime.archive_loader import UNSERVED
 from streamforge_utils.runtime.record_order import LACKS
 from streamforge_utils.runtime.worker_definition import Source
 
@@ -42,15 +43,12 @@ async def searched(
     Raises ExchangeFailed where the archive does not answer: what nobody was asked about has no verdict.
     """
     series, now_ms = workflow.series, plan.exchange_now_ms
-    asked = [part.span for part in plan.parts if part.source is Source.REST]
+    asked = [part.span for part in plan.parts if part.source is Source.REST and not _was_read(part)]
     read = [part.span for part in plan.parts if part.source is Source.ARCHIVE or _was_read(part)]
     awaited = [left for one in known.segments if awaits_file(one) for left in without(one.span, read)]
-    elsewhere = [left for span in awaited for left in without(span, [part.span for part in plan.parts])]
+    awaited = [span for span in awaited if span.end_ms > (plan.floor_ms or 0)]  # before it, requests give nothing
     if not ask or workflow.source is not SourceChoice.AUTO or not loads_from_archive(workflow) or deps.archive is None:
         return (), _awaiting(series, found, awaited)
-    if workflow.archive_searched:  # a file that was refused may be replaced, as long as one may come
-        refused = [span for span in awaited if now_ms < file_due_ms(series, span)]
-        return (), _awaiting(series, found, [*elsewhere, *refused])
     holes = [
         common
         for one in found
@@ -60,11 +58,20 @@ async def searched(
         if (common := one.span.intersection(span)) is not None
     ]
     recent = [hole for hole in holes if now_ms < file_due_ms(series, hole)]
+    elsewhere = [left for span in awaited for left in without(span, [part.span for part in plan.parts])]
+    if workflow.archive_searched:  # a file that was refused may be replaced, as long as one may come
+        unserved = [part.span for part in plan.parts if UNSERVED in part.reason]
+        return (), _awaiting(series, found, [*elsewhere, *recent, *unserved])
     if workflow.archive_failure:
-        return (), _awaiting(series, found, [*awaited, *recent])
+        return (), _awaiting(series, found, [*awaited, *holes])
     if not holes:
         return (), _awaiting(series, found, elsewhere)
-    files = await _files(deps, series, TimeRange(holes[0].start_ms, holes[-1].end_ms))
+    try:
+        files = await _files(deps.archive, series, TimeRange(holes[0].start_ms, holes[-1].end_ms))
+    except ExchangeFailed:
+        if any(without(hole, awaited) for hole in holes):
+            raise
+        return (), _awaiting(series, found, awaited)  # they were there before: what is new does not wait for them
     over = joined_spans(one.span for one in files if one.span.end_ms <= now_ms)
     reason = "the exchange gave none of it by requests: a file may have it"
     parts = tuple(
@@ -78,11 +85,11 @@ async def searched(
     return parts, _awaiting(series, found, [*elsewhere, *none_yet, *(part.span for part in parts)])
 
 
-async def _files(deps: Dependencies, series: Series, span: TimeRange) -> Sequence[ArchiveFile]:
+async def _files(archive: Archive, series: Series, span: TimeRange) -> Sequence[ArchiveFile]:
     """The files that have some of `span`. Raises ExchangeFailed."""
     try:
         async with asyncio.timeout(LIST_WITHIN_S):
-            return [] if deps.archive is None else await deps.archive.files(series, span)
+            return await archive.files(series, span)
     except (RetryableError, PermanentError, TimeoutError) as error:
         why = str(error) or f"not within {LIST_WITHIN_S:g} s"
         raise ExchangeFailed(

@@ -36,6 +36,8 @@ _BEYOND_MS = 3_600_000
 """Records of a file come in the order of their ids: their times may go back, but never so far."""
 
 _NO_FILE = "the archive has no file of it"
+UNSERVED = "the archive does not serve it: "
+"""Begins the reason for what was left once the archive had failed for a second time."""
 
 P = TypeVar("P", bound=msgspec.Struct)
 T = TypeVar("T")
@@ -128,7 +130,7 @@ class _Loading:
                 raise failure.error from None
             # An attempt has failed before: what is left is asked for by other ways.
             ctx.log.warning("the archive does not serve the rest", error=str(failure))
-            self._unloaded += [(span, str(failure)) for reading in self._left for span in reading.spans]
+            self._unloaded += [(span, f"{UNSERVED}{failure}") for reading in self._left for span in reading.spans]
         finally:
             for task in self._fetching.values():
                 task.cancel()

@@ -121,16 +121,16 @@ def misspelt(environ: Mapping[str, str], known: Collection[str]) -> list[str]:
     return [f"{name} is set, but nothing reads it: is {names[0]} meant?" for name, names in near.items() if names]
 
 
-def written(settings: msgspec.Struct) -> dict[str, str]:
-    """The variables with which another process reads the same settings; what has its default is left out.
+def written(settings: msgspec.Struct, *, defaults: bool = False) -> dict[str, str]:
+    """The variables with which another process reads the same settings; what has its default only with `defaults`.
 
     A relative path is made absolute, as the other process may have another folder.
     """
     found: dict[str, str] = {}
     for item in _items(type(settings)):
         if not isinstance(item, Variable):
-            found |= written(getattr(settings, item[0]))
-        elif (value := getattr(settings, item.field)) != item.value:
+            found |= written(getattr(settings, item[0]), defaults=defaults)
+        elif (value := getattr(settings, item.field)) != item.value or (defaults and value is not None):
             match value:
                 case Secret():
                     found[item.name] = value.reveal()

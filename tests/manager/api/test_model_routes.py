@@ -34,7 +34,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"symbols": []}, "symbols"),
     ({"symbols": ["BTCUSDT", "ETHUSDT"]}, "symbols"),
     ({"name": "<script>"}, "model"),
-    ({"type": "api_trades"}, "interval"),
+    ({"type": "api_trades"}, "type"),
     ({"time_range": "2124-08"}, "time_range"),
     ({"time_range": "2024-07-08T00:00Z:2024-07-08T03:00Z"}, "time_range"),
     ({"definition": {"colour": "red"}}, "graph"),

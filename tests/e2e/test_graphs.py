@@ -145,7 +145,7 @@ REFUSED: list[tuple[dict[str, Any], str]] = [
     ({"symbols": []}, "symbols"),
     ({"symbols": ["BTCUSDT"]}, "symbols"),
     ({"graph": "Four!"}, "graph"),
-    ({"type": "api_trades"}, "interval"),
+    ({"type": "api_trades"}, "type"),
     ({"time_range": "2124-08"}, "time_range"),
     ({"definition": {"colour": "red"}}, "graph"),
     ({"definition": {"top_k": 3, "mst": True}}, "top_k"),

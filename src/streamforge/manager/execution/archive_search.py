@@ -40,7 +40,8 @@ async def searched(
     """What files may have of the holes in `found`, and `found` with those named of which a file is to be read still.
 
     Files are searched once for the holes of what was loaded by requests. ask: False: they are not now.
-    Raises ExchangeFailed where the archive does not answer: what nobody was asked about has no verdict.
+    Raises ExchangeFailed where the archive does not answer: what nobody was asked about has no verdict. Holes that
+    await a file already stay as they are then.
     """
     series, now_ms = workflow.series, plan.exchange_now_ms
     asked = [part.span for part in plan.parts if part.source is Source.REST and not _was_read(part)]
@@ -102,7 +103,7 @@ async def _files(archive: Archive, series: Series, span: TimeRange) -> Sequence[
 
 def _was_read(part: Part) -> bool:
     """Whether its file was read, and has none of it."""
-    return PartCode.FILE_FAILED in part.codes and LACKS in part.reason
+    return PartCode.FILE_FAILED in part.codes and LACKS in part.reason and UNSERVED not in part.reason
 
 
 def _has_records(series: Series, hole: Segment) -> bool:

@@ -100,6 +100,15 @@ class StateContract(StoreFixtures):
         assert await found(status=[]) == []
         assert await found(nolabel=["x"]) == []
 
+    async def test_many_are_read_at_once(self, store: Store, kind: str) -> None:
+        assert await store.get_many(kind, ["one"]) == {}
+        made = [await store.put(kind, f"s/{n} ключ", b"\xff%d" % n, expected=None, created_ms=n) for n in range(250)]
+        await store.put(f"{kind}2", "other", b"{}", expected=None)
+        ids = [state.id for state in made]
+        assert await store.get_many(kind, [*ids[::2], "none", ids[0], "other"]) == {one.id: one for one in made[::2]}
+        assert await store.get_many(kind, ids) == {one.id: one for one in made}
+        assert await store.get_many(kind, []) == {}
+
     async def test_a_prefix_is_what_ids_begin_with(self, store: Store, kind: str) -> None:
         for number, id in enumerate(("wf-b", "wf-bn", "wf-B", "b-wf-b", "wf-ключ", "wf-кл", "wf-%", "wf-_")):
             labels = {"s": "odd" if number % 2 else "even"}
@@ -161,8 +170,10 @@ class StateContract(StoreFixtures):
         assert await store.tally(kind, "third", prefix="s1", where={"status": ["odd"]}) == {"2": 1}
         assert await store.tally(kind, "status", where={"third": []}) == {}
         assert await store.tally(kind, "nolabel") == {}
-        await store.put(kind, "bare", b"{}", expected=bare.revision, labels={"status": "odd"})
+        changed = await store.put(kind, "bare", b"{}", expected=bare.revision, labels={"status": "odd"})
         assert await store.tally(kind, "status") == {"even": 6, "odd": 7}
+        await store.remove(kind, "bare", expected=changed.revision)
+        assert await store.tally(kind, "status") == {"even": 6, "odd": 6}
 
     async def test_pages_of_any_size_give_every_state_once(self, store: Store, kind: str) -> None:
         for number in range(40):

@@ -130,6 +130,11 @@ class MemoryStore:
         await asyncio.sleep(0)
         return found
 
+    async def get_many(self, kind: str, ids: Sequence[str]) -> Mapping[str, State]:
+        await self._given_way()
+        await asyncio.sleep(0)
+        return {id: self.states[kind, id] for id in ids if (kind, id) in self.states}
+
     async def put(
         self, kind: str, id: str, body: bytes, *, expected: str | None, labels: Labels = None, created_ms: int = 0
     ) -> State:

@@ -92,7 +92,7 @@ class Reports:
         asked = list({one.series: None for one in planned})
         for first in range(0, len(asked), _AT_ONCE):
             some = asked[first : first + _AT_ONCE]
-            known.update(zip(some, await asyncio.gather(*map(self._deps.coverage.known, some)), strict=True))
+            known |= await self._deps.coverage.known_of(some)
         found: dict[str, Report] = {}
         reports: dict[tuple[Series, TimeRange | None], Report] = {}
         for workflow in planned:

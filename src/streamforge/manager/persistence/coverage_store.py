@@ -99,6 +99,14 @@ class CoverageStore:
         state = await self._states.get(KIND, series.id)
         return SeriesCoverage(series=series) if state is None else self._read(state)
 
+    async def known_of(self, series: Sequence[Series]) -> dict[Series, SeriesCoverage]:
+        """All that is known of each series. Raises as `known`."""
+        found = await self._states.get_many(KIND, [one.id for one in series])
+        return {
+            one: SeriesCoverage(series=one) if (state := found.get(one.id)) is None else self._read(state)
+            for one in series
+        }
+
     async def of(self, series: Series) -> Sequence[Segment]:
         """The segments of the series; empty if nothing is known of it."""
         return (await self.known(series)).segments

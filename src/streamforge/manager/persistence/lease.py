@@ -250,6 +250,7 @@ READING = frozenset(
         "names",
         "flush",
         "get",
+        "get_many",
         "find",
         "tally",
         "links",

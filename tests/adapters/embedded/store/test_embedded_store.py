@@ -358,4 +358,5 @@ async def test_what_begins_so_is_one_walk_however_many_values_do(
             walks = [one for one in statements if "FROM labels" in one]
             counts.add((len(where), len(walks)))
         await store.close()
-    assert counts == {(0, 4), (1, 6)}  # each looks first how many states fit each label
+    # Each looks first how many states fit each label; a count by the label with one value also, how many there are.
+    assert counts == {(0, 4), (1, 7)}

@@ -151,6 +151,9 @@ class StateStore(Protocol):
     async def get(self, kind: str, id: str) -> State | None:
         """The state, or None. Raises RetryableError."""
 
+    async def get_many(self, kind: str, ids: Sequence[str]) -> Mapping[str, State]:
+        """Those of the states that are there, by their ids. Raises RetryableError."""
+
     async def put(
         self, kind: str, id: str, body: bytes, *, expected: str | None, labels: Labels = None, created_ms: int = 0
     ) -> State:

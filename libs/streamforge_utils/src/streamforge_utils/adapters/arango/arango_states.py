@@ -70,6 +70,14 @@ class States(Database):
         found = await self._stored(kind, id)
         return None if found is None else found.state()
 
+    async def get_many(self, kind: str, ids: Sequence[str]) -> Mapping[str, State]:
+        await self._server.check()
+        if not ids:
+            return {}
+        query = queries.states_named(STATES, [_key(kind, id) for id in ids])
+        found = await queries.everything(self._transport, query, _decode_page, f"read states of the kind {kind}")
+        return {stored.id: stored.state() for stored in found}
+
     async def put(
         self, kind: str, id: str, body: bytes, *, expected: str | None, labels: Labels = None, created_ms: int = 0
     ) -> State:

@@ -124,6 +124,12 @@ def states(
     return Query(text, bind, 100)
 
 
+def states_named(collection: str, keys: Sequence[str]) -> Query:
+    """The states with these keys that are there."""
+    text = "FOR s IN @@collection FILTER s._key IN @keys RETURN s"
+    return Query(text, {"@collection": collection, "keys": list(keys)}, 100)
+
+
 def tally(
     collection: str,
     kind: str,

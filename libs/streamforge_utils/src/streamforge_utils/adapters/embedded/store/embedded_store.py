@@ -124,6 +124,9 @@ class EmbeddedStore:
     async def get(self, kind: str, id: str) -> State | None:
         return await self._looking.run(self._looked.get, kind, id)
 
+    async def get_many(self, kind: str, ids: Sequence[str]) -> Mapping[str, State]:
+        return await self._looking.run(self._looked.get_many, kind, ids) if ids else {}
+
     async def put(
         self, kind: str, id: str, body: bytes, *, expected: str | None, labels: Labels = None, created_ms: int = 0
     ) -> State:

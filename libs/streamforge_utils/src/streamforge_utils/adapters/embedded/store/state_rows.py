@@ -32,6 +32,11 @@ FORMAT: Final = sqlite.Format(
     ),
 )
 
+_MANY = 4
+"""A label that more than one in so many states has so is no rare one."""
+
+_KEPT_TALLIES = 100
+
 _COLUMNS = "s.id, s.revision, s.body, s.labels, s.created_ms"
 _decode_labels = msgspec.json.Decoder(dict[str, str]).decode
 _encode_labels = msgspec.json.Encoder().encode
@@ -81,9 +86,12 @@ class States:
 
     def __init__(self, path: Path) -> None:
         self._file = sqlite.LazyConnection(path, FORMAT)
+        self._tallies: dict[object, dict[str, int]] = {}
+        self._tallied = -1
 
     def close(self) -> None:
         """Close the file."""
+        self._tallied = -1
         self._file.close()
 
     def get(self, kind: str, id: str) -> State | None:
@@ -92,8 +100,16 @@ class States:
         with sqlite.translated(self._file.path, "read"):
             return _get(connection, kind, id)
 
+    def get_many(self, kind: str, ids: Sequence[str]) -> dict[str, State]:
+        """The states that are there."""
+        connection = self._file.get()
+        with sqlite.snapshot(connection, self._file.path):
+            found = [_get(connection, kind, id) for id in ids]
+        return {state.id: state for state in found if state is not None}
+
     def put(self, kind: str, id: str, body: bytes, *, expected: str | None, labels: Labels, created_ms: int) -> State:
         """Write the state if its revision is `expected`. labels: None keeps those there are."""
+        self._tallied = -1
         connection = self._file.get()
         with sqlite.transaction(connection, self._file.path):
             old = _get(connection, kind, id)
@@ -133,13 +149,23 @@ class States:
             return _find(connection, kind, wanted, edge, max(limit, 0))
 
     def tally(self, kind: str, label: str, wanted: Wanted) -> dict[str, int]:
-        """How many states have each value of `label`, of those that `find` would give."""
+        """How many states have each value of `label`, of those that `find` would give.
+
+        Kept until a state changes: each page of a list tells the same counts.
+        """
         connection = self._file.get()
-        with sqlite.snapshot(connection, self._file.path):
-            return _tally(connection, kind, label, wanted)
+        version = sqlite.data_version(connection, self._file.path)
+        if version != self._tallied or len(self._tallies) >= _KEPT_TALLIES:
+            self._tallied, self._tallies = version, {}
+        asked = (kind, label, wanted.prefix, *((name, of.test, of.values) for name, of in wanted.labels.items()))
+        if asked not in self._tallies:
+            with sqlite.snapshot(connection, self._file.path):
+                self._tallies[asked] = _tally(connection, kind, label, wanted)
+        return dict(self._tallies[asked])
 
     def remove(self, kind: str, id: str, *, expected: str) -> None:
         """Remove the state if its revision is `expected`."""
+        self._tallied = -1
         connection = self._file.get()
         with sqlite.transaction(connection, self._file.path):
             old = _get(connection, kind, id)
@@ -201,7 +227,7 @@ def _find(
         return [_state(row) for row in connection.execute(sql, (kind, *beyond_values, limit))]
     # One walk down the index for each value of the rarest label, newest first, or one along all that begin so; the
     # pages are then merged.
-    first, tests, test_values = _rarest(connection, kind, wanted)
+    first, _, tests, test_values = _rarest(connection, kind, wanted)
     of = wanted.labels[first]
     walks: list[tuple[str, tuple[str, ...]]]
     walks = [("value = ?", (one,)) for one in of.equal] or [(of.test.replace("{}", "value"), of.values)]
@@ -224,11 +250,14 @@ def _tally(connection: sqlite3.Connection, kind: str, label: str, wanted: Wanted
     if not wanted.labels:
         sql = f"SELECT value, count(*) FROM labels WHERE kind = ? AND name = ?{beginning} GROUP BY value"  # noqa: S608
         return dict(connection.execute(sql, (kind, label, *beginning_values)).fetchall())
-    first, tests, test_values = _rarest(connection, kind, wanted)
+    first, number, tests, test_values = _rarest(connection, kind, wanted)
     of = wanted.labels[first]
     # The ids are sorted before their labels are looked up, which then lie side by side: most are on a page just read.
+    # Of a large part of all states, which lie anywhere, every label is looked through instead.
+    many = of.equal and number > _count(connection, kind, label) // _MANY
+    how = "NOT INDEXED" if many else "INDEXED BY labels_by_state"
     sql = (
-        "SELECT t.value, count(*) FROM labels t INDEXED BY labels_by_state WHERE t.kind = ? AND t.name = ? AND t.id IN "  # noqa: S608
+        f"SELECT t.value, count(*) FROM labels t {how} WHERE t.kind = ? AND t.name = ? AND t.id IN "  # noqa: S608
         f"(SELECT l.id FROM labels l WHERE kind = ? AND name = ? AND {of.test.replace('{}', 'l.value')}{beginning}"
         f"{tests}) GROUP BY t.value"
     )
@@ -241,23 +270,25 @@ def _beginning(prefix: str) -> tuple[str, tuple[object, ...]]:
     return (" AND substr(id, 1, ?) = ?", (len(prefix), prefix)) if prefix else ("", ())
 
 
-def _rarest(connection: sqlite3.Connection, kind: str, wanted: Wanted) -> tuple[str, str, list[str]]:
-    """The label that the fewest states have so, and the test of the other ones with its values."""
-    first, *others = sorted(wanted.labels, key=lambda name: _matches(connection, kind, name, wanted.labels[name]))
+def _rarest(connection: sqlite3.Connection, kind: str, wanted: Wanted) -> tuple[str, int, str, list[str]]:
+    """The label that the fewest states have so, how many these are, and the test of the other ones with its values."""
+    found = {name: _matches(connection, kind, name, of) for name, of in wanted.labels.items()}
+    first, *others = sorted(found, key=found.__getitem__)
     tests = "".join(
         " AND EXISTS (SELECT 1 FROM labels o WHERE o.kind = l.kind AND o.id = l.id AND o.name = ? "  # noqa: S608
         f"AND {wanted.labels[name].test.replace('{}', '+o.value')})"
         for name in others
     )
-    return first, tests, [text for name in others for text in (name, *wanted.labels[name].values)]
+    return first, found[first], tests, [text for name in others for text in (name, *wanted.labels[name].values)]
 
 
 def _matches(connection: sqlite3.Connection, kind: str, name: str, of: _OfLabel) -> int:
-    row = connection.execute(
-        f"SELECT count(*) FROM labels WHERE kind = ? AND name = ? AND {of.test.replace('{}', 'value')}",  # noqa: S608
-        (kind, name, *of.values),
-    ).fetchone()
-    return int(row[0])
+    return _count(connection, kind, name, f" AND {of.test.replace('{}', 'value')}", of.values)
+
+
+def _count(connection: sqlite3.Connection, kind: str, name: str, test: str = "", values: Sequence[str] = ()) -> int:
+    sql = f"SELECT count(*) FROM labels WHERE kind = ? AND name = ?{test}"  # noqa: S608 - fixed texts
+    return int(connection.execute(sql, (kind, name, *values)).fetchone()[0])
 
 
 def _state(row: tuple[str, int, bytes, bytes, int]) -> State:

@@ -62,18 +62,23 @@ def refusal(key: str, version: int, body: bytes) -> str | None:
     return None
 
 
-def all_acceptable(keys: Sequence[str], versions: Sequence[int], bodies: Sequence[bytes]) -> bool:
-    """Whether nothing of them would be refused; asked of thousands at once. There is at least one."""
+def all_acceptable(
+    keys: Sequence[str], versions: Sequence[int], bodies: Sequence[bytes], *, encoded: bool = False
+) -> bool:
+    """Whether nothing of them would be refused; asked of thousands at once. There is at least one.
+
+    encoded: nothing is wrong with the bodies.
+    """
     joined = "".join(keys)
     if not joined.isascii() or joined.encode().translate(None, KEY_CHARACTERS):
         return False
     lengths = set(map(len, keys))
-    if min(lengths) < 1 or max(lengths) > KEY_LIMIT or max(map(len, bodies)) > BODY_LIMIT:
+    if min(lengths) < 1 or max(lengths) > KEY_LIMIT:
         return False
     times = set(versions)  # mostly few
     if min(times) < 0 or max(times) >= VERSION_LIMIT:
         return False
-    return _are_objects(bodies)
+    return encoded or (max(map(len, bodies)) <= BODY_LIMIT and _are_objects(bodies))
 
 
 def are_edges(names: Collection[str], bodies: Sequence[bytes]) -> bool:

@@ -100,14 +100,20 @@ class MessageColumns(Sequence[Message]):
 
 
 class DocumentColumns(Sequence[Document]):
-    """Documents; the columns are of one length."""
+    """Documents; the columns are of one length.
 
-    __slots__ = ("bodies", "keys", "versions")
+    encoded: the bodies were just encoded, from records that fit into messages: a store may take them without a look.
+    """
 
-    def __init__(self, keys: Sequence[str], versions: Sequence[int], bodies: Sequence[bytes]) -> None:
+    __slots__ = ("bodies", "encoded", "keys", "versions")
+
+    def __init__(
+        self, keys: Sequence[str], versions: Sequence[int], bodies: Sequence[bytes], *, encoded: bool = False
+    ) -> None:
         self.keys = keys
         self.versions = versions
         self.bodies = bodies
+        self.encoded = encoded
 
     @classmethod
     def of(cls, documents: Sequence[Document]) -> DocumentColumns:
@@ -125,7 +131,7 @@ class DocumentColumns(Sequence[Document]):
     def __getitem__(self, at: slice) -> DocumentColumns: ...
     def __getitem__(self, at: int | slice) -> Document | DocumentColumns:
         if isinstance(at, slice):
-            return DocumentColumns(self.keys[at], self.versions[at], self.bodies[at])
+            return DocumentColumns(self.keys[at], self.versions[at], self.bodies[at], encoded=self.encoded)
         return Document(self.keys[at], self.versions[at], self.bodies[at])
 
     def __iter__(self) -> Iterator[Document]:

@@ -34,16 +34,18 @@ PASSED_OVER = ""
 """The reason of a message that is no record, and nothing to be refused either: an end-of-stream marker."""
 
 
-class Converted(msgspec.Struct, frozen=True, array_like=True):
+class Converted(msgspec.Struct, array_like=True):
     """The documents of the good records, in columns, and the bad records.
 
     refused: the place of each bad record among all, and the reason, which may be `PASSED_OVER`.
+    encoded: as `DocumentColumns` has it.
     """
 
     keys: list[str]
     versions: list[int]
     bodies: list[bytes]
     refused: list[tuple[int, str]]
+    encoded: bool = False
 
     def add(self, part: Converted, first: int) -> None:
         """Add the result of a part of the records, which begins at the place `first`."""
@@ -51,6 +53,12 @@ class Converted(msgspec.Struct, frozen=True, array_like=True):
         self.versions.extend(part.versions)
         self.bodies.extend(part.bodies)
         self.refused.extend((first + at, reason) for at, reason in part.refused)
+        self.encoded = self.encoded and part.encoded
+
+    @classmethod
+    def nothing(cls) -> Converted:
+        """The result for no records, to which parts can be added."""
+        return cls([], [], [], [], encoded=True)
 
     def good(self, count: int) -> Sequence[int]:
         """The places of the good records among all `count`."""
@@ -60,7 +68,7 @@ class Converted(msgspec.Struct, frozen=True, array_like=True):
 
 def convert(kind: RecordKind, keys: Sequence[bytes | None], values: Sequence[bytes]) -> Converted:
     """The documents of messages with these keys and values. Blocks, for microseconds a record."""
-    converted = Converted([], [], [], [])
+    converted = Converted.nothing()
     for part in parts_of(len(values)):
         converted.add(convert_part(kind, keys[part], values[part]), part.start)
     return converted
@@ -75,7 +83,7 @@ def convert_part(kind: RecordKind, keys: Sequence[bytes | None], values: Sequenc
     """Convert a few records: all at once, or each alone if one of them is bad."""
     columns = kind.documents(keys, values)
     if columns is not None:
-        return Converted(*columns, [])
+        return Converted(*columns, [], encoded=True)
     converted = Converted([], [], [], [])
     for at, (message_key, value) in enumerate(zip(keys, values, strict=True)):
         try:
@@ -164,7 +172,7 @@ class HelperProcess:
         )
         if not self._connection.send(parts):
             return None
-        converted = Converted([], [], [], [])
+        converted = Converted.nothing()
         for part, first, count in self._connection.receive():
             if count == 0:
                 return None

@@ -239,7 +239,7 @@ async def store_input(ctx: Context[SinkP], offloader: Converter, keeper: Keeper 
 
     async def keep(received: Sequence[Received], takes: int) -> None:
         wanted = ctx.choice.wanted(received)
-        converted = await offloader.convert(wanted) if wanted else Converted([], [], [], [])
+        converted = await offloader.convert(wanted) if wanted else Converted.nothing()
         async with order.batch(converted.keys) as first:
             refused = await _store(ctx, wanted, converted, days)
             await first.wait()
@@ -314,7 +314,7 @@ async def _store(
 ) -> list[tuple[Received, str]]:
     """Store the documents; returns the records that the conversion or the store refused, each with its reason."""
     refused = converted.refused
-    documents = DocumentColumns(converted.keys, converted.versions, converted.bodies)
+    documents = DocumentColumns(converted.keys, converted.versions, converted.bodies, encoded=converted.encoded)
     if documents:
         answers = await _upsert(ctx, documents, days)
         if Outcome.REFUSED in count_outcomes(answers):
@@ -337,6 +337,7 @@ async def _upsert(ctx: Context[SinkP], documents: DocumentColumns, days: DayDivi
             [documents.keys[at] for at in places],
             [documents.versions[at] for at in places],
             [documents.bodies[at] for at in places],
+            encoded=documents.encoded,
         )
         answers.update(zip(places, await ctx.upsert(collection, part, patience_s=patience_s), strict=True))
     return [answers[at] for at in range(len(documents))]

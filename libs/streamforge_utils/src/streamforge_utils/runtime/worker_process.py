@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import gc
 import os
 import sys
@@ -30,6 +31,11 @@ from streamforge_utils.runtime.worker_definition import ALL_TIME, Definition
 P = TypeVar("P", bound=msgspec.Struct)
 
 _REPORT_LIMIT_S = 3.0
+
+_KEPT_BYTES = 16 * 1024 * 1024
+"""Of each of the C library's heaps, at most."""
+_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
+"""As its header names them."""
 
 
 def load_worker(definition: Definition[P], environ: Mapping[str, str]) -> tuple[WorkerSettings, P]:
@@ -158,11 +164,16 @@ def tune_interpreter() -> None:
     """Suit this process to a worker: much data in a few threads.
 
     The garbage collector runs seldom: records come by the thousand, and none is in a cycle. A thread that is ready,
-    with a ping to be answered perhaps, waits a tenth of the usual time for the interpreter.
+    with a ping to be answered perhaps, waits a tenth of the usual time for the interpreter. The C library keeps the
+    memory of a batch for the next one: given back, each page of it would be cleared again.
     """
     gc.freeze()
     gc.set_threshold(100_000, 20, 100)
     sys.setswitchinterval(0.0005)
+    set_option = getattr(ctypes.CDLL(None), "mallopt", None)  # of glibc alone
+    if set_option is not None:
+        set_option(_TRIM_THRESHOLD, _KEPT_BYTES)
+        set_option(_MMAP_THRESHOLD, _KEPT_BYTES // 4)
 
 
 def leave(code: int) -> None:

@@ -70,7 +70,8 @@ def all_plain(columns: DocumentColumns) -> bool:
 
     `plain_array` looks closer.
     """
-    return all_acceptable(columns.keys, columns.versions, columns.bodies) and len(set(columns.keys)) == len(columns)
+    acceptable = all_acceptable(columns.keys, columns.versions, columns.bodies, encoded=columns.encoded)
+    return acceptable and len(set(columns.keys)) == len(columns)
 
 
 def plain_array(columns: DocumentColumns) -> bytes | None:

@@ -220,11 +220,12 @@ class RecordKind(ABC):
         return None
 
     def documents(self, keys: Sequence[bytes | None], values: Sequence[bytes]) -> Columns | None:
-        """What `document` gives for each of many records, in columns: much faster.
+        """What `document` gives for each of many records, in columns: much faster. The bodies are JSON objects.
 
         None if one may have to be refused: the caller then converts one by one.
         """
-        if self.stored.__struct_defaults__ or type(self).document is not RecordKind.document:
+        alone = self.stored.__struct_defaults__ or self.stored.__struct_config__.array_like
+        if alone or type(self).document is not RecordKind.document:
             return None  # of a plugin: defaults would be left out, and what it does itself is not known here
         decode, encode = _at_once(self.stored)
         try:

@@ -69,7 +69,7 @@ def upsert(connection: sqlite3.Connection, documents: Sequence[Document]) -> lis
     # Columns, not rows: thousands of tuples at once would keep the garbage collector busy.
     columns = DocumentColumns.of(documents)
     all_keys, versions, bodies = columns.keys, columns.versions, columns.bodies
-    if _all_new(connection, all_keys, versions, bodies):
+    if _all_new(connection, columns):
         _insert(connection, all_keys, versions, bodies)
         return [_STORED] * len(all_keys)
     return _merge(connection, list(zip(all_keys, versions, bodies, strict=True)))
@@ -152,14 +152,13 @@ def delete_keys(connection: sqlite3.Connection, keys: Sequence[str]) -> None:
 _Row = tuple[str, int, bytes]
 
 
-def _all_new(
-    connection: sqlite3.Connection, all_keys: Sequence[str], versions: Sequence[int], bodies: Sequence[bytes]
-) -> bool:
+def _all_new(connection: sqlite3.Connection, columns: DocumentColumns) -> bool:
     """Whether every row is acceptable and none of its keys is there; a cheap test, so `False` proves nothing."""
+    all_keys = columns.keys
     ascending = all(map(lt, all_keys, islice(all_keys, 1, None)))
     if not ascending and len(set(all_keys)) < len(all_keys):
         return False
-    if not all_acceptable(all_keys, versions, bodies):
+    if not all_acceptable(all_keys, columns.versions, columns.bodies, encoded=columns.encoded):
         return False
     ends = (all_keys[0], all_keys[-1]) if ascending else (min(all_keys), max(all_keys))
     found = connection.execute(_ANY_WITHIN, ends).fetchone()

@@ -45,7 +45,7 @@ def _without_columns() -> None:
     async def messages(self: EmbeddedConsumer, max_messages: int, timeout_s: float) -> Sequence[Received]:
         return list(await poll(self, max_messages, timeout_s))
 
-    def documents(*columns: Sequence[Any]) -> list[Document]:
+    def documents(*columns: Sequence[Any], encoded: bool) -> list[Document]:
         return list(starmap(Document, zip(*columns, strict=True)))
 
     EmbeddedConsumer.poll = messages  # type: ignore[method-assign]

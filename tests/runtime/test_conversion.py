@@ -125,6 +125,12 @@ def test_documents_are_called_encoded_where_none_had_to_be_looked_at_alone() -> 
         for bad in ([alone, *records], [*records, alone]):
             assert not convert(KIND, *columns(bad)).encoded
 
+    class Own(Candles):
+        def documents(self, keys: Sequence[bytes | None], values: Sequence[bytes]) -> Columns | None:
+            return super().documents(keys, values)
+
+    assert not convert(Own(), *columns(records)).encoded, "what a plugin does itself is not known"
+
 
 @pytest.fixture(scope="module")
 def process() -> Iterator[HelperProcess]:

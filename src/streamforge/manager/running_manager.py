@@ -215,6 +215,7 @@ async def until_stopped(stop: asyncio.Event, ended: asyncio.Future[None]) -> Non
 
     The garbage collector passes over what the start has made, which stays: to look through it takes a request 70 ms.
     """
+    gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
     stopping = asyncio.ensure_future(stop.wait())

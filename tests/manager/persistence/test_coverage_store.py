@@ -362,6 +362,22 @@ async def test_damaged_coverage_hurts_its_own_series_alone_and_is_named(body: by
     assert coverage.unreadable == {}, "a store without it was restored"
 
 
+async def test_of_many_series_all_that_is_known_is_read_and_each_that_is_damaged_is_named() -> None:
+    store = MemoryStore()
+    coverage, new = CoverageStore(store), Series("NEWUSDT", "candles", "1m")
+    others = [Series(f"C{number}USDT", "candles", "1m") for number in range(3)]
+    for series in (SERIES, *others):
+        await coverage.lay_over(series, segments(f"0-10 {series.symbol.lower()}"))
+    found = await coverage.known_of([SERIES, new, *others])
+    assert found == {one: await coverage.known(one) for one in (SERIES, new, *others)}
+    assert found[new].segments == ()
+    for one in others[:2]:
+        store.damage(KIND, one.id, b"{")
+    with pytest.raises(DamagedFile, match=f"{others[0].id} cannot be read"):
+        await coverage.known_of([SERIES, *others])
+    assert list(coverage.unreadable) == [one.id for one in others[:2]]
+
+
 async def test_a_collection_that_damaged_coverage_names_is_in_use_for_ever() -> None:
     store = MemoryStore()
     coverage = CoverageStore(store)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 
@@ -101,11 +102,18 @@ class CoverageStore:
 
     async def known_of(self, series: Sequence[Series]) -> dict[Series, SeriesCoverage]:
         """All that is known of each series. Raises as `known`."""
-        found = await self._states.get_many(KIND, [one.id for one in series])
-        return {
-            one: SeriesCoverage(series=one) if (state := found.get(one.id)) is None else self._read(state)
-            for one in series
-        }
+        states = await self._states.get_many(KIND, [one.id for one in series])
+        found: dict[Series, SeriesCoverage] = {}
+        damaged: list[DamagedFile] = []
+        for one in series:
+            try:
+                found[one] = self._read(states[one.id]) if one.id in states else SeriesCoverage(series=one)
+            except DamagedFile as error:
+                damaged.append(error)  # each is noted
+            await asyncio.sleep(0)  # leases and events do not wait for many
+        if damaged:
+            raise damaged[0]
+        return found
 
     async def of(self, series: Series) -> Sequence[Segment]:
         """The segments of the series; empty if nothing is known of it."""

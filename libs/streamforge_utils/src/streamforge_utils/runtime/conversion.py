@@ -83,7 +83,7 @@ def convert_part(kind: RecordKind, keys: Sequence[bytes | None], values: Sequenc
     """Convert a few records: all at once, or each alone if one of them is bad."""
     columns = kind.documents(keys, values)
     if columns is not None:
-        return Converted(*columns, [], encoded=True)
+        return Converted(*columns, [], encoded=type(kind).documents is RecordKind.documents)
     converted = Converted([], [], [], [])
     for at, (message_key, value) in enumerate(zip(keys, values, strict=True)):
         try:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ctypes
 import gc
 import os
 import sys
@@ -33,7 +32,7 @@ P = TypeVar("P", bound=msgspec.Struct)
 _REPORT_LIMIT_S = 3.0
 
 _KEPT_BYTES = 16 * 1024 * 1024
-"""Of each of the C library's heaps, at most."""
+"""At the end of each of the C library's heaps."""
 _TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
 """As its header names them."""
 
@@ -170,10 +169,11 @@ def tune_interpreter() -> None:
     gc.freeze()
     gc.set_threshold(100_000, 20, 100)
     sys.setswitchinterval(0.0005)
-    set_option = getattr(ctypes.CDLL(None), "mallopt", None)  # of glibc alone
-    if set_option is not None:
-        set_option(_TRIM_THRESHOLD, _KEPT_BYTES)
-        set_option(_MMAP_THRESHOLD, _KEPT_BYTES // 4)
+    with suppress(ImportError, OSError, AttributeError):  # of glibc alone, and not every Python can call it
+        import ctypes
+
+        for threshold in (_TRIM_THRESHOLD, _MMAP_THRESHOLD):
+            ctypes.CDLL(None).mallopt(threshold, _KEPT_BYTES)
 
 
 def leave(code: int) -> None:

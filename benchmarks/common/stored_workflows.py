@@ -12,8 +12,10 @@ import msgspec
 
 from streamforge import wiring
 from streamforge.manager.batch import Batch, Member, MemberStatus, Totals, batch_id, end_of
+from streamforge.manager.lifecycle.topic_removals import due_removal
 from streamforge.manager.persistence.batch_store import BatchStore
 from streamforge.manager.persistence.workflow_store import WorkflowStore
+from streamforge.manager.policy import Policy
 from streamforge.manager.requests import check, workflow_of
 from streamforge.manager.use_cases import StartRequest
 from streamforge.manager.workflow import Attempt, Failure, Part, Plan, Proof, Status, StepStatus, Workflow
@@ -79,11 +81,22 @@ async def fill(data: Path, count: int, *, own_symbols: bool = False) -> Filled:
     for first, last in [(0, half), *((start, min(start + A_BATCH, count)) for start in range(half, count, A_BATCH))]:
         batch, members = _batch(whole[first:last], draws)
         for workflow in whole[first:last]:
-            await workflows.create(msgspec.structs.replace(workflow, batch=batch.batch_id))
+            await workflows.create(_tidied(msgspec.structs.replace(workflow, batch=batch.batch_id), now_ms))
         await stored_batches.create(batch, members)
         names.append(batch.batch_id)
     states.close()
     return Filled(whole, names)
+
+
+def _tidied(workflow: Workflow, now_ms: int) -> Workflow:
+    """Without the topics that the manager has removed by now: of one whose records are all stored, right after its end.
+
+    Else a manager that has just begun would remove thousands of them meanwhile.
+    """
+    while (removal := due_removal(workflow, now_ms, Policy())) is not None:
+        gone = {"dlq_removed": True} if removal.dead_letters else {"topic_removed": True}
+        workflow = msgspec.structs.replace(workflow, **gone)
+    return workflow
 
 
 def _batch(workflows: Sequence[Workflow], draws: random.Random) -> tuple[Batch, list[Member]]:
@@ -119,7 +132,7 @@ def _batch(workflows: Sequence[Workflow], draws: random.Random) -> tuple[Batch, 
 
 
 def _ended(number: int, draws: random.Random, created_ms: int, *, own_symbol: bool = False) -> Workflow:
-    """A workflow as it is after its end; its topics stay for now, as those of one that has just ended do."""
+    """A workflow as it is after its end, with its topics."""
     day = f"20{18 + number % 6}-{1 + number // 6 % 12:02d}-{1 + number // 72 % 28:02d}"
     symbol = f"C{number}USDT" if own_symbol else draws.choice(SYMBOLS)
     request = StartRequest(symbol=symbol, type=draws.choice(TYPES), time_range=day)

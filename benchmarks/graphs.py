@@ -15,6 +15,7 @@ from benchmarks import graph_store
 from benchmarks.common.bench import Bench
 from benchmarks.common.fresh import Fresh
 from benchmarks.common.measuring import Line, Section, Size
+from streamforge_utils.runtime.worker_process import tune_interpreter
 
 COINS = {Size.FULL: 400, Size.QUICK: 400, Size.TINY: 12}
 HOURS = {Size.FULL: 8_760, Size.QUICK: 600, Size.TINY: 30}
@@ -90,6 +91,7 @@ def hourly(coins: int, snapshots: int) -> Spent:
     from streamforge.analytics.graphs.definition import read_definition
     from streamforge.analytics.graphs.snapshot import SnapshotBuilder
 
+    tune_interpreter()  # as graph-builder's process does
     panel = _panel(coins, WINDOW + 2 + snapshots)
     definition = read_definition({"interval": "1h", "window": WINDOW, "step": 1, "top_k": TOP_K, "measures": False})
     times = [START_MS + (WINDOW + 2 + number) * HOUR_MS for number in range(snapshots)]
@@ -124,6 +126,7 @@ def appended(coins: int, days: int, folder: str) -> Spent:
     from streamforge.analytics.graphs.graph_builder import GraphBuilder
     from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 
+    tune_interpreter()
     definition = read_definition({"interval": "1h", "window": WINDOW, "step": 24, "top_k": TOP_K})
     first_ms = START_MS + 10 * DAY_MS
     panel = _panel(coins, 24 * (11 + days))

@@ -79,11 +79,12 @@ class TrainingProcess:
 
 
 def environment(given: Mapping[str, str], threads: int) -> dict[str, str]:
-    """What the process is given of the environment: nothing that is secret, and the threads of its arithmetic."""
+    """Of the environment nothing secret; the threads of its arithmetic; what a step frees is kept for the next one."""
     kept = {name: value for name, value in given.items() if name.startswith(_KEPT_VARIABLES)}
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
     # What a killed pool of processes leaves is taken away by the standard library, which warns of it: that is no news.
     warnings = ",".join(filter(None, (given.get("PYTHONWARNINGS"), "ignore:resource_tracker")))
     # Threads that wait by spinning take the processor from each other.
     others = {"OMP_WAIT_POLICY": "PASSIVE", "CUBLAS_WORKSPACE_CONFIG": ":4096:8", "PYTHONWARNINGS": warnings}
-    return kept | dict.fromkeys(names, str(threads)) | others
+    memory = dict.fromkeys(("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"), str(16 * 1024 * 1024))
+    return kept | dict.fromkeys(names, str(threads)) | others | memory

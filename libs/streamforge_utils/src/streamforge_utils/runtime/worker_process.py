@@ -27,14 +27,15 @@ from streamforge_utils.runtime.telemetry import Identity, Telemetry
 from streamforge_utils.runtime.termination import EXIT_CONFIG, failed
 from streamforge_utils.runtime.worker_definition import ALL_TIME, Definition
 
+with suppress(ImportError):  # not every Python can call C
+    import ctypes
+
 P = TypeVar("P", bound=msgspec.Struct)
 
 _REPORT_LIMIT_S = 3.0
 
 _KEPT_BYTES = 16 * 1024 * 1024
 """At the end of each of the C library's heaps."""
-_TRIM_THRESHOLD, _MMAP_THRESHOLD = -1, -3
-"""As its header names them."""
 
 
 def load_worker(definition: Definition[P], environ: Mapping[str, str]) -> tuple[WorkerSettings, P]:
@@ -169,10 +170,8 @@ def tune_interpreter() -> None:
     gc.freeze()
     gc.set_threshold(100_000, 20, 100)
     sys.setswitchinterval(0.0005)
-    with suppress(ImportError, OSError, AttributeError):  # of glibc alone, and not every Python can call it
-        import ctypes
-
-        for threshold in (_TRIM_THRESHOLD, _MMAP_THRESHOLD):
+    with suppress(NameError, OSError, AttributeError):  # of glibc alone
+        for threshold in (-1, -3):  # M_TRIM_THRESHOLD, M_MMAP_THRESHOLD
             ctypes.CDLL(None).mallopt(threshold, _KEPT_BYTES)
 
 

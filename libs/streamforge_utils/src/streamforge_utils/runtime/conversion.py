@@ -55,11 +55,6 @@ class Converted(msgspec.Struct, array_like=True):
         self.refused.extend((first + at, reason) for at, reason in part.refused)
         self.encoded = self.encoded and part.encoded
 
-    @classmethod
-    def nothing(cls) -> Converted:
-        """The result for no records, to which parts can be added."""
-        return cls([], [], [], [], encoded=True)
-
     def good(self, count: int) -> Sequence[int]:
         """The places of the good records among all `count`."""
         bad = {at for at, _ in self.refused}
@@ -68,7 +63,7 @@ class Converted(msgspec.Struct, array_like=True):
 
 def convert(kind: RecordKind, keys: Sequence[bytes | None], values: Sequence[bytes]) -> Converted:
     """The documents of messages with these keys and values. Blocks, for microseconds a record."""
-    converted = Converted.nothing()
+    converted = Converted([], [], [], [], encoded=True)
     for part in parts_of(len(values)):
         converted.add(convert_part(kind, keys[part], values[part]), part.start)
     return converted
@@ -172,7 +167,7 @@ class HelperProcess:
         )
         if not self._connection.send(parts):
             return None
-        converted = Converted.nothing()
+        converted = Converted([], [], [], [], encoded=True)
         for part, first, count in self._connection.receive():
             if count == 0:
                 return None

@@ -158,6 +158,8 @@ class Offloader(ThreadConverter):
             self._process = None
 
 
+BACKLOG = 2
+"""While so many full batches are converted or stored, another one waits: a helper is worth its start."""
 BATCHES_AT_ONCE = 4
 """How many batches are converted, stored or waiting for either; one more may be read, and waits.
 
@@ -234,12 +236,12 @@ async def store_input(ctx: Context[SinkP], offloader: Converter, keeper: Keeper 
     at_once = ctx.store.upserts_at_once
     keeper = keeper or _Direct(ctx)
     most = BATCHES_AT_ONCE - (at_once > 1)
-    room, ended = asyncio.Semaphore(most), asyncio.Event()
+    room, ended, keeping = asyncio.Semaphore(most), asyncio.Event(), set[asyncio.Task[None]]()
     order, days = _StoreOrder(at_once), DayDivision(ctx.placement, lambda: ctx.kind)
 
     async def keep(received: Sequence[Received], takes: int) -> None:
         wanted = ctx.choice.wanted(received)
-        converted = await offloader.convert(wanted) if wanted else Converted.nothing()
+        converted = await offloader.convert(wanted) if wanted else Converted([], [], [], [])
         async with order.batch(converted.keys) as first:
             refused = await _store(ctx, wanted, converted, days)
             await first.wait()
@@ -267,11 +269,12 @@ async def store_input(ctx: Context[SinkP], offloader: Converter, keeper: Keeper 
             async with asyncio.TaskGroup() as tasks:
                 async for received in ctx.input:
                     takes = 1 if len(received) >= FULL_BATCH else most
-                    if takes == 1 and room.locked():
+                    if takes == 1 and len(keeping) >= BACKLOG:
                         offloader.start_helper()
                     for _ in range(takes):
                         await room.acquire()
-                    tasks.create_task(keep(received, takes), name="keep")
+                    keeping.add(task := tasks.create_task(keep(received, takes), name="keep"))
+                    task.add_done_callback(keeping.discard)
             ended.set()
         await keeper.finish()
     finally:

@@ -64,8 +64,9 @@ def run(bench: Bench) -> Section:
         title="Graphs",
         how=(
             f"{coins} made-up coins, 1h bars, Pearson correlation over {WINDOW} returns, to each coin from the {TOP_K} "
-            "others whose correlation is largest: CPU seconds of a process with one thread, without its start and the "
-            "bars. polars and pandas correlate the same windows (`DataFrame.corr`), and numpy chooses the largest, for "
+            "others whose correlation is largest: CPU seconds of a process with one thread and a worker's settings, "
+            "without its start and the bars. polars and pandas correlate the same windows (`DataFrame.corr`), and "
+            "numpy chooses the largest, for "
             f"{compared:,} snapshots. A day appended: the files of daily snapshots of {max(3, hours // 24)} days are "
             "there, and those of the month of the new one are made, with all measures. From stored bars: CPU seconds "
             "of the worker's whole process, which reads the 1h bars from the embedded store and stores daily snapshots "
@@ -91,7 +92,6 @@ def hourly(coins: int, snapshots: int) -> Spent:
     from streamforge.analytics.graphs.definition import read_definition
     from streamforge.analytics.graphs.snapshot import SnapshotBuilder
 
-    tune_interpreter()  # as graph-builder's process does
     panel = _panel(coins, WINDOW + 2 + snapshots)
     definition = read_definition({"interval": "1h", "window": WINDOW, "step": 1, "top_k": TOP_K, "measures": False})
     times = [START_MS + (WINDOW + 2 + number) * HOUR_MS for number in range(snapshots)]
@@ -126,7 +126,6 @@ def appended(coins: int, days: int, folder: str) -> Spent:
     from streamforge.analytics.graphs.graph_builder import GraphBuilder
     from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 
-    tune_interpreter()
     definition = read_definition({"interval": "1h", "window": WINDOW, "step": 24, "top_k": TOP_K})
     first_ms = START_MS + 10 * DAY_MS
     panel = _panel(coins, 24 * (11 + days))
@@ -164,7 +163,7 @@ def _compared(snapshots: int, correlate: Callable[[int], Any]) -> Spent:
 
 
 def _returns(coins: int, snapshots: int) -> Any:
-    _one_thread()
+    _prepare_process()
     import numpy as np
 
     generator = np.random.default_rng(7)
@@ -184,7 +183,8 @@ def _panel(coins: int, rows: int) -> Any:
     return Panel.of(bars, start_ms=START_MS, end_ms=START_MS + rows * HOUR_MS, bar_ms=HOUR_MS)
 
 
-def _one_thread() -> None:
-    """Before the arithmetic is imported."""
+def _prepare_process() -> None:
+    """Settings of a worker's process, for whichever side is measured; before the arithmetic is imported."""
+    tune_interpreter()
     names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
     os.environ |= dict.fromkeys(names, "1")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import platform
 import signal
 import sys
 import time
@@ -82,6 +83,33 @@ async def test_a_forked_worker_imports_nothing(rig: Rig) -> None:
         for target in ("loader-api-candles", "arango-candles"):
             _, output = await ended(await start(environment, "-c", FORKED, target))
             assert "exit code 0 imports []" in output
+
+
+FAULTS = """
+import resource, sys
+from streamforge_utils.runtime.worker_process import tune_interpreter
+
+if sys.argv[1] == "tuned":
+    tune_interpreter()
+for number in range(25):
+    if number == 5:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    batch = [bytes(400_000 + number) for _ in range(20)]
+    del batch
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+async def test_a_worker_keeps_the_memory_of_a_batch_for_the_next_one() -> None:
+    faults = {}
+    for settings in ("none", "tuned"):
+        code, output = await ended(await start({}, "-c", FAULTS, settings))
+        assert code == 0, output
+        faults[settings] = int(output.splitlines()[-1])
+    if platform.libc_ver()[0] == "glibc":
+        assert faults["tuned"] * 10 < faults["none"], faults
+    else:
+        assert faults["tuned"] <= 2 * faults["none"], "elsewhere it changes nothing"
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

@@ -26,6 +26,7 @@ from streamforge_utils.ports.columns import MessageColumns
 from streamforge_utils.runtime.context import MessageBus
 from streamforge_utils.runtime.settings import ArchiveSettings, DataSettings, ExchangeSettings
 from streamforge_utils.runtime.topic_writer import BATCH_RECORDS
+from streamforge_utils.runtime.worker_process import tune_interpreter
 from tests.doubles.archivefiles import put_rows
 from tests.doubles.archivehost import ArchiveHost, archive_host
 
@@ -172,6 +173,7 @@ async def _raw(url: str, type_name: str, days: int) -> Run:
         bus = wiring.make_bus(workflow.data)
         await workflow.make_topics(bus)
         producer = await bus.producer(bulk=True)
+        tune_interpreter()  # as the loader's process does
         began, cpu = time.perf_counter(), time.process_time()
         for start in range(0, len(values), BATCH_RECORDS):
             part = slice(start, start + BATCH_RECORDS)

@@ -26,6 +26,7 @@ from streamforge_utils.ports.store import Store
 from streamforge_utils.ports.stream import Stream
 from streamforge_utils.runtime.context import MessageBus
 from streamforge_utils.runtime.settings import DataSettings, ExchangeSettings
+from streamforge_utils.runtime.worker_process import tune_interpreter
 
 PAGES = {Size.FULL: 500, Size.QUICK: 60, Size.TINY: 2}
 ROUNDS = {Size.FULL: 5, Size.QUICK: 3, Size.TINY: 1}
@@ -109,6 +110,7 @@ async def _raw(path: Path) -> Written:
         bus = wiring.make_bus(workflow.data)
         await workflow.make_topics(bus)
         producer = await bus.producer()
+        tune_interpreter()  # as the loader's process does
         began = time.perf_counter()
         for batch in batches:
             await producer.send(workflow.topic, batch)

@@ -37,6 +37,7 @@ from streamforge_utils.ports.bus import Message
 from streamforge_utils.ports.store import Document, Store
 from streamforge_utils.runtime.server_settings import KafkaSettings
 from streamforge_utils.runtime.topic_reader import BATCH_RECORDS
+from streamforge_utils.runtime.worker_process import tune_interpreter
 
 PAGES = {Size.FULL: 526, Size.QUICK: 60, Size.TINY: 2}
 TRADES_SINK = "arango-trades"
@@ -172,6 +173,7 @@ async def _raw(folder: Path, code: str, records: int, type_name: str) -> Stored:
     documents = [Document(*convert(message.key, message.value)) for message in received]
     batches = [documents[first : first + BATCH_RECORDS] for first in range(0, records, BATCH_RECORDS)]
     store = wiring.make_store(workflow.data)
+    tune_interpreter()  # as the sink's process does
     began = time.perf_counter()
     for batch in batches:
         await store.upsert(workflow.collection, batch)

@@ -234,10 +234,10 @@ class _Loading:
                 noted.add(page, self._tell_gaps(page), *bounds)
                 if wanted := clipped(page, spans, *bounds):
                     self._require_next(verified.file, wanted)
+                    if sum(map(len, pages)) + len(wanted) > BATCH_RECORDS:
+                        await self._write(reading, pages)
+                        pages = []
                     pages.append(wanted)
-                if sum(map(len, pages)) >= BATCH_RECORDS:
-                    await self._write(reading, pages)
-                    pages = []
         await self._write(reading, pages)
         self._reads += noted.all()
 

@@ -16,6 +16,7 @@ import pytest
 
 from tests import backends, cleanenv
 from tests.arango.servers import Databases
+from tests.cli import support
 from tests.e2e import rig
 from tests.e2e.conftest import exchange
 from tests.limits import LIMIT_S
@@ -67,6 +68,26 @@ def test_load_coverage_and_export_are_the_same_on_arangodb_and_on_files(
         assert (data / "store").exists() == (store == "files")
     assert told["arango"] == told["files"]
     assert told["files"][1] == 72
+
+
+def test_what_is_stored_there_is_replayed_and_loaded_again(
+    environ: dict[str, str], exchange: rig.Exchange, tmp_path: Path
+) -> None:
+    trades = ("ETHUSDT", "api_trades", "2024-08-01:2024-08-01T00:05Z")
+    for what in (HOURS, trades):
+        loaded = command(environ, tmp_path, "load", *what, "--exchange", exchange.url)
+        assert loaded.returncode == 0, loaded.stderr
+    with pytest.MonkeyPatch.context() as variables:
+        for name, text in {**environ, "STREAMFORGE_DATA_DIR": str(tmp_path)}.items():
+            variables.setenv(name, text)
+        with support.exchange("--replay", "stored") as url:
+            for what in (HOURS, trades):
+                again = command({}, tmp_path / "again", "load", *what, "--exchange", url)
+                assert again.returncode == 0, again.stderr
+                places: list[tuple[dict[str, str], Path]] = [(environ, tmp_path), ({}, tmp_path / "again")]
+                first, second = (command(*place, "export", *what, "--format", "jsonl").stdout for place in places)
+                assert first.count("\n") >= 24
+                assert second == first
 
 
 def test_doctor_tells_of_the_database_and_leaves_nothing_there(environ: dict[str, str], tmp_path: Path) -> None:

@@ -74,6 +74,7 @@ def test_show_names_the_holes_and_what_has_become_of_them() -> None:
         refused=1200,
         refusal="no digits",
         backfilled=30,
+        dropped=1500,
         clock_offset_ms=-12,
         open_holes=7,
         holes=[hole] * 6,
@@ -81,7 +82,8 @@ def test_show_names_the_holes_and_what_has_become_of_them() -> None:
         repair_at="c",
     )
     assert live_lines(live) == [
-        "stream: 2 reconnects, 30 backfilled by requests, the exchange's clock is -12 ms ahead",
+        "stream: 2 reconnects, 30 backfilled by requests, 1,500 dropped as there was no room, "
+        "the exchange's clock is -12 ms ahead",
         "stream: the last connection that failed: it broke off",
         "careful: 1,200 messages of the stream were refused; the last: no digits",
         *["hole: a to b (unknown, ids 3 to 5)"] * 5,

@@ -305,6 +305,7 @@ REFUSED = [
     ("exchange --fault fire", "fault 'fire' is not known: choose one of 429"),
     ("exchange --hole BTCUSDT", "hole 'BTCUSDT' is not understood: write SYMBOL@START:END"),
     ("exchange --replay /nowhere", "replay /nowhere is no folder"),
+    ("exchange --replay stored", "--replay stored serves a database, and ARANGO_URL names none"),
     ("exchange --now x", "instant 'x' is not ISO 8601, e.g. 2024-08-01T12:00:00Z"),
     ("queues --symbol ''", "--symbol is empty: give it a value, or leave it out"),
     ("queues --data=", "--data is empty: give it a value, or leave it out"),

@@ -63,6 +63,7 @@ def test_all_that_is_known_of_it_is_told() -> None:
         "failure": "it broke off",
         "refused": 8,
         "refusal": "no digits",
+        "dropped": 9,
         "backfilled": 30,
         "duplicates": 4,
         "held_bytes": 5,
@@ -75,7 +76,7 @@ def test_all_that_is_known_of_it_is_told() -> None:
     assert found is not None
     assert (found.proven_through_ms, found.proven_id, found.behind_seconds) == (NOW - 3000, 6, 4.0)
     assert (found.frame_age_seconds, found.last_id, found.reconnects) == (1.25, 7, 2)
-    assert (found.failure, found.refused, found.refusal) == ("it broke off", 8, "no digits")
+    assert (found.failure, found.refused, found.refusal, found.dropped) == ("it broke off", 8, "no digits", 9)
     assert (found.backfilled, found.duplicates, found.held_bytes, found.clock_offset_ms) == (30, 4, 5, -12)
     assert [(one.first_id, one.last_id, one.verdict) for one in found.holes] == [(3, 5, "unknown")]
     assert (found.supplement, found.supplement_failure, found.repair_at) == (

@@ -149,6 +149,11 @@ def test_the_first_generations_environment_works(tmp_path: Path, given: dict[str
         "KAFKA_TOPIC": "t",
         "STREAMFORGE_DATA_DIR": str(tmp_path),
         "BINANCE_WS_URL": "wss://stream.binance.com:9443/ws",
+        "BINANCE_API_URL": "https://api.binance.com",
+        "BINANCE_API_SECRET": "not needed",
+        "CONTROL_TOPIC": "control",
+        "TELEMETRY_TOPIC": "telemetry",
+        "TELEMETRY_INTERVAL": "7",
         "LIMIT": "500",
         "DEBUG": "true",
         **given,
@@ -157,6 +162,8 @@ def test_the_first_generations_environment_works(tmp_path: Path, given: dict[str
     assert (settings.type, settings.symbol, settings.debug) == ("ws_trades", "BTCUSDT", True)
     assert settings.stream.other_url == "wss://stream.binance.com:9443/ws"
     assert parameters.limit == 500
+    assert settings.exchange.urls == ("https://api.binance.com",)
+    assert (settings.control_topic, settings.events_topic, settings.heartbeat_seconds) == ("control", "telemetry", 7.0)
     assert settings.ranges == ()
     assert settings.time_range == parse_time_range(ALL_TIME)
     assert (

@@ -54,6 +54,7 @@ def live_lines(live: Live) -> list[str]:
         (live.backfilled, "backfilled by requests"),
         (live.duplicates, "came twice"),
         (live.held_bytes, "bytes wait for the topic"),
+        (live.dropped, "dropped as there was no room"),
     ]
     stream = [f"{terminal.number(count)} {words}" for count, words in told if count]
     if live.clock_offset_ms is not None:

@@ -85,6 +85,9 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
     duplicates: Annotated[int, _meaning("Records that came more than once, of two connections for example.")] = 0
     refused: Annotated[int, _meaning("Messages of the stream of which no record can be made.")] = 0
     refusal: Annotated[str | None, _meaning("What is wrong with the newest of these.")] = None
+    dropped: Annotated[
+        int, _meaning("Messages for which this attempt had no room: trades are asked for, diffs are a hole.")
+    ] = 0
     records_waiting: Annotated[
         int,
         _meaning(
@@ -147,6 +150,7 @@ def live_answer(found: Workflow, at_ms: int | None) -> Live | None:
         duplicates=stream.duplicates,
         refused=stream.refused,
         refusal=stream.refusal or None,
+        dropped=stream.dropped,
         records_waiting=0 if found.ended else _waiting(found),
         held_bytes=stream.held_bytes,
         clock_offset_ms=stream.clock_offset_ms,

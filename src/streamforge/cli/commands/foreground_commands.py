@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     from streamforge.cli.own_manager import OwnManager
     from streamforge.exchange.state import Load
 
+_STORED = Path("stored")
+"""As what is replayed, a database, unless there is such a folder."""
 _FASTEST = 1e6
 """A clock that is faster soon passes the last year that has a date."""
 
@@ -128,7 +130,8 @@ def exchange(
         typer.Option(
             "--replay",
             metavar="DIR",
-            help="Serve recorded files as if live, or the candles, trades and order books that a data directory has.",
+            help="Serve recorded files as if live, or the candles, trades and order books that a data directory has; "
+            "`stored`: that the database of ARANGO_URL has.",
         ),
     ] = None,
     now: Annotated[
@@ -228,7 +231,7 @@ def exchange(
         raise UsageProblem("--symbols and --trades make data up, and --replay serves recorded ones: give one of them")
     if not (speed <= _FASTEST or math.isinf(speed)):
         raise UsageProblem(f"--speed must be between 0 and {_FASTEST:.0f}, or inf")
-    if replay is not None and not replay.is_dir():
+    if replay is not None and replay != _STORED and not replay.is_dir():
         raise UsageProblem(f"replay {replay} is no folder: name one that holds recordings")
     try:
         with contextlib.suppress(KeyboardInterrupt):
@@ -245,17 +248,24 @@ def exchange(
 
 
 def _load_of(replay: Path | None) -> Load:
-    """What reads the folder of a replay: a data directory, or recorded files."""
+    """What reads a replay: a data directory, a database, or recorded files."""
     from streamforge import wiring
     from streamforge.exchange.recordings import load_recordings
     from streamforge.exchange.stored_recordings import StoredPlace, load_stored
     from streamforge_utils.runtime.environment import load
     from streamforge_utils.runtime.object_settings import ObjectSettings
+    from streamforge_utils.runtime.server_settings import ArangoSettings
     from streamforge_utils.runtime.settings import DataSettings
 
-    if replay is None or not (replay / wiring.STORE).is_dir():
+    if replay is not None and (replay / wiring.STORE).is_dir():
+        data = DataSettings(data_dir=replay)
+    elif replay == _STORED and not _STORED.is_dir():
+        arango, folder = load(ArangoSettings, os.environ), os.environ.get(DATA_VARIABLE)
+        if not arango.url:
+            raise UsageProblem("--replay stored serves a database, and ARANGO_URL names none: set it, or name a folder")
+        data = DataSettings(data_dir=Path(folder) if folder else None, arango=arango)
+    else:
         return load_recordings
-    data = DataSettings(data_dir=replay)
     objects = load(ObjectSettings, os.environ)
     place = StoredPlace(partial(wiring.make_store, data), partial(wiring.make_object_store, objects, data))
     return partial(load_stored, place)

@@ -34,6 +34,17 @@ P = TypeVar("P", bound=msgspec.Struct)
 
 _REPORT_LIMIT_S = 3.0
 
+_OTHER_NAMES = {
+    "STREAMFORGE_LIMIT": "LIMIT",
+    "STREAMFORGE_EPOCHS": "EPOCHS",
+    "STREAMFORGE_LEARNING_RATE": "LEARNING_RATE",
+    "STREAMFORGE_EXCHANGE_URL": "BINANCE_API_URL",
+    "STREAMFORGE_HEARTBEAT_SECONDS": "TELEMETRY_INTERVAL",
+    "QUEUE_CONTROL_TOPIC": "CONTROL_TOPIC",
+    "QUEUE_EVENTS_TOPIC": "TELEMETRY_TOPIC",
+}
+"""Of variables, what the first generation called them. Its `BINANCE_API_SECRET` nothing needs: no request is signed."""
+
 _KEPT_BYTES = 16 * 1024 * 1024
 """At the end of each of the C library's heaps."""
 
@@ -79,9 +90,9 @@ def _with_other_names(environ: Mapping[str, str]) -> dict[str, str]:
     found = dict(environ)
     if environ.get("DEBUG", "").lower() in ("1", "true", "yes", "on"):
         found.setdefault("STREAMFORGE_DEBUG", "true")
-    for name in ("LIMIT", "EPOCHS", "LEARNING_RATE"):
-        if environ.get(name):
-            found.setdefault(f"STREAMFORGE_{name}", environ[name])
+    for name, other in _OTHER_NAMES.items():
+        if environ.get(other) and not environ.get(name):
+            found[name] = environ[other]
     with_interval = f"{environ.get('TYPE', '')}_{environ.get('INTERVAL', '')}"
     if not is_type(environ.get("TYPE", "")) and is_type(with_interval):
         found["TYPE"] = with_interval

@@ -16,11 +16,11 @@ from streamforge.manager.policy import RetentionRule
 from streamforge_utils.adapters.arango import ArangoStore
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.coverage import Segment, Verdict
-from streamforge_utils.model.kinds.candles import candle_key
 from streamforge_utils.model.series import Series
 from streamforge_utils.ports.store import Document, Outcome
 from tests.adapters.arango.conftest import DATABASE, PASSWORD, double, make, observer, store, version
 from tests.doubles.arangodb.double import ArangoDouble
+from tests.doubles.candles import candle_key
 from tests.doubles.manualclock import ManualClock
 from tests.manager.support import DAY_MS, DAY_START, MINUTE_MS, NOW, World
 

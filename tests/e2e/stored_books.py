@@ -15,7 +15,7 @@ from streamforge import wiring
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.books.book_messages import DepthDiff
 from streamforge_utils.model.books.records import StoredDepthInterval, interval_of
-from streamforge_utils.model.books.segments import CONTENT, MANIFEST, decode_manifest, diffs_of, segment_prefix
+from streamforge_utils.model.books.segments import CONTENT, MANIFEST, decode_manifest, segment_prefix
 from streamforge_utils.model.books.stored_intervals import UNBACKED
 from streamforge_utils.model.books.trust import BookInterval
 from streamforge_utils.model.kinds.registry import kind_named
@@ -26,6 +26,7 @@ from streamforge_utils.runtime.past_books import PastBooks
 from streamforge_utils.runtime.server_settings import ArangoSettings
 from streamforge_utils.runtime.settings import DataSettings
 from tests import backends
+from tests.doubles.stored_books import diffs_of
 from tests.e2e import rig
 from tests.e2e.rig import Json
 from tests.limits import LIMIT_S
@@ -72,7 +73,7 @@ async def _diffs(objects: ObjectFolder, symbol: str) -> list[DepthDiff]:
         if one.name.endswith(MANIFEST):
             content = [block async for block in objects.get(one.name.removesuffix(MANIFEST) + CONTENT)]
             manifest = [block async for block in objects.get(one.name)]
-            for diff in diffs_of(b"".join(content), decode_manifest(b"".join(manifest)), 0):
+            for diff in diffs_of(b"".join(content), decode_manifest(b"".join(manifest))):
                 found[diff.last_id, diff.first_id] = diff
     return [one for _, one in sorted(found.items())]
 

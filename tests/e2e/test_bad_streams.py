@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e import rig
+from tests.e2e import rig, stored_books
 from tests.e2e.rig import Json
 from tests.engines.process import free_ports
 from tests.engines.proxy import Proxy
 
 LOADER = "loader-ws-trades"
+FOREIGN = "这是测试币456"
+"""A symbol of the test exchange."""
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +28,8 @@ def exchange(tmp_path_factory: pytest.TempPathFactory) -> Iterator[rig.Exchange]
 
 
 def start(manager: rig.Manager, symbol: str, type_name: str = "ws_trades") -> str:
+    if type_name == "ws_orderbook":
+        return stored_books.start(manager, symbol)
     answer = manager.api.post("/queues/start", json={"symbol": symbol, "type": type_name})
     assert answer.status_code == 202, answer.text
     return str(answer.json()["queue_id"])
@@ -38,7 +42,7 @@ def test_a_symbol_that_does_not_exist_is_refused_before_its_stream_could_be_sile
         assert "NOPEUSDT is not a symbol of the test exchange" in answer.json()["detail"]
 
 
-@pytest.mark.parametrize("type_name", ["ws_trades", "ws_candles_1s"])
+@pytest.mark.parametrize("type_name", ["ws_trades", "ws_candles_1s", "ws_orderbook"])
 def test_a_symbol_that_is_not_traded_says_so_and_is_stopped_without_a_hole(
     type_name: str, manager: rig.Manager
 ) -> None:
@@ -47,6 +51,15 @@ def test_a_symbol_that_is_not_traded_says_so_and_is_stopped_without_a_hole(
     assert (shown["live"]["untraded"], shown["live"]["open_holes"]) == ("BREAK", 0)
     ended = manager.stopped(queue_id)
     assert ended["progress"]["records_stored"] == 0
+
+
+@pytest.mark.parametrize("type_name", ["ws_trades", "ws_candles_1s", "ws_orderbook"])
+def test_a_symbol_of_another_script_is_recorded_as_any_other(type_name: str, manager: rig.Manager) -> None:
+    queue_id = start(manager, FOREIGN, type_name)
+    assert_goes_on(manager, queue_id)
+    shown = manager.show(queue_id)
+    assert (shown["symbol"], shown["live"]["open_holes"], shown["live"]["refused"]) == (FOREIGN, 0, 0)
+    assert shown["progress"]["records_stored"] > 0
 
 
 def is_listening(workflow: Json) -> bool:
@@ -132,5 +145,7 @@ def test_times_in_microseconds_are_refused_with_the_reason_and_cost_nothing(
 def assert_goes_on(manager: rig.Manager, queue_id: str) -> None:
     """What happens from now on is proven, too, and after a stop nothing lacks."""
     from_ms = time.time_ns() // 1_000_000
-    manager.until(queue_id, "it is proven beyond", lambda one: (one["live"]["proven_through_ms"] or 0) > from_ms)
+    manager.until(
+        queue_id, "it is proven beyond", lambda one: one["live"] and (one["live"]["proven_through_ms"] or 0) > from_ms
+    )
     manager.stopped(queue_id)

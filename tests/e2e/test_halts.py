@@ -23,7 +23,7 @@ HALT_MS, LATER_MS, AGAIN_MS = (NOON_MS + n * MINUTE_MS for n in (10, 14, 22))
 """The halt, half-open, and a time in it."""
 PATIENT = {"STREAMFORGE_SILENT_SECONDS": "100000", "STREAMFORGE_STUCK_SECONDS": "100000"}
 """The clocks of the workers are not moved."""
-QUICK = {"STREAMFORGE_COMPARE_SECONDS": "0.2", "STREAMFORGE_HOLE_SECONDS": "3"}
+SETTINGS = {"STREAMFORGE_COMPARE_SECONDS": "0.2", "STREAMFORGE_HOLE_SECONDS": "3"}
 
 
 class Market:
@@ -90,7 +90,7 @@ def market(tmp_path: Path) -> Iterator[Market]:
     timed = tmp_path / "timed"
     timed.mkdir()
     (timed / "offset").write_text("0")
-    settings = {**PATIENT, **QUICK, "TIMED_BY": str(timed)}
+    settings = {**PATIENT, **SETTINGS, "TIMED_BY": str(timed)}
     hole = f"{SYMBOL}@2024-08-01T12:10:00Z:2024-08-01T12:22:00Z"
     with (
         rig.exchange("--no-limits", "--trades", "600", "--now", "2024-08-01T12:00:00Z", "--hole", hole) as exchange,

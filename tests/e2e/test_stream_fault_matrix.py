@@ -39,7 +39,7 @@ CASES: dict[str, tuple[str, ...]] = {
     "stream-missing": ("p=0.2",),
     "stream-duplicate": ("p=0.5",),
     "stream-disordered": (f"rows=3,{STRUCK}",),
-    "stream-late": (f"seconds=2,{STRUCK}",),
+    "stream-late": (f"seconds=2,{STRUCK}", f"seconds=30,{STRUCK}"),
     "stream-unknown": (STRUCK,),
     "stream-unit": (STRUCK,),
     "stream-open-bar": ("count=3",),

@@ -9,10 +9,12 @@ from pathlib import Path
 import pytest
 
 from streamforge import workers
+from streamforge.manager import requests
 from streamforge.manager.manager_settings import load_manager
 from streamforge.manager.running_manager import worker_environment
+from streamforge.manager.use_cases import StartRequest, StepRequest
 from streamforge_utils.model.errors import ConfigError, InvalidInput
-from streamforge_utils.plugins import load_plugins, plugin_modules, unload_plugins
+from streamforge_utils.plugins import PLUGINS, load_plugins, plugin_modules, unload_plugins
 from streamforge_utils.runtime.environment import variables
 from streamforge_utils.runtime.settings import WorkerSettings
 from streamforge_utils.runtime.worker_definition import Role
@@ -98,6 +100,23 @@ def plugin(tmp_path: Path) -> Path:
     file = tmp_path / "deep_sink.py"
     file.write_text(PLUGIN)
     return file
+
+
+@pytest.mark.parametrize("default", [True, False])
+def test_a_worker_that_can_work_on_a_type_joins_only_where_it_does_so_by_default(plugin: Path, default: bool) -> None:
+    plugin.write_text(PLUGIN.replace("types=(),", f'types=("api_candles",), default={default},'))
+    load_plugins({PLUGINS: str(plugin)})
+    try:
+        joined = {"deep-sink"} if default else set()
+        assert set(requests.default_targets("api_candles_1m")) == {"arango-candles", "loader-api-candles", *joined}
+        steps = (StepRequest(target="loader-api-candles"), StepRequest(target="deep-sink"))
+        asked = StartRequest(symbol="BTCUSDT", type="api_candles_1m", time_range="2024-08-01", steps=steps)
+        assert [step.target for step in requests.check(asked, now_ms=1_722_600_000_000).steps] == [
+            "loader-api-candles",
+            "deep-sink",
+        ]
+    finally:
+        unload_plugins()
 
 
 def ran(*arguments: str, plugins: str) -> subprocess.CompletedProcess[str]:

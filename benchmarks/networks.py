@@ -139,11 +139,11 @@ def of_geometric(nodes: int, steps: int) -> float:
 def finished(coins: int, days: int, processes: int) -> str:
     """The verdict, once all models have learnt."""
     _one_thread()
-    from streamforge.analytics.models.evaluation import evaluate
+    from streamforge.analytics.models.evaluation import evaluated
     from streamforge.analytics.models.ladder_processes import LadderProcesses
 
     with LadderProcesses(processes) as pool:
-        return str(evaluate(*_market(coins, days), processes=pool).verdict.outcome)
+        return str(evaluated(*_market(coins, days), processes=pool)[0].verdict.outcome)
 
 
 def stopped() -> float:

@@ -12,7 +12,7 @@ within() { # BUDGET FOLDER...
     echo "size: $lines of at most $budget lines that are not blank in $*"
     ((lines <= budget)) || failed=1
 }
-within 80000 libs src
+within 79800 libs src
 within 103000 tests
 
 git ls-files -z -- '*.py' | while IFS= read -r -d '' file; do

@@ -27,7 +27,7 @@ from streamforge import wiring
 from streamforge_utils.adapters.arango import document_bodies
 from streamforge_utils.adapters.arango.arango_collections import records_of
 from streamforge_utils.adapters.arango.document_bodies import AT_ONCE
-from streamforge_utils.model.kinds.candles import stored_document
+from streamforge_utils.model.kinds.candles import KIND
 from streamforge_utils.model.kinds.registry import kind_named
 from streamforge_utils.ports.columns import DocumentColumns
 from streamforge_utils.ports.store import Document, Outcome
@@ -254,7 +254,7 @@ async def documents_of(folder: Path, records: int) -> list[Document]:
     bus = wiring.make_bus(source.data)
     received = await read_all(bus, source.topic, records)
     await bus.close()
-    return [Document(*stored_document(message.key, message.value)) for message in received]
+    return [Document(*KIND.document(message.key, message.value)) for message in received]
 
 
 def _cpu() -> float:

@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec import structs
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from streamforge_utils.adapters.kubernetes.examiner import KubernetesExaminer
     from streamforge_utils.adapters.kubernetes.manifest import Template
     from streamforge_utils.ports.job_settings import KubernetesSettings, LauncherSettings
-    from streamforge_utils.ports.launcher import JobSpec, Launcher
+    from streamforge_utils.ports.launcher import Launcher
     from streamforge_utils.ports.provisioning import Provisioner
 
 FORK_SERVER = "--fork-server"
@@ -367,21 +367,6 @@ def make_template(
         secret_names=frozenset(item.name for item in variables(WorkerSettings) if item.secret),
     )
     return structs.replace(template, namespace=kubernetes.namespace) if kubernetes.namespace else template
-
-
-def make_manifest(
-    spec: JobSpec,
-    settings: DataSettings,
-    kubernetes: KubernetesSettings,
-    *,
-    arguments: tuple[str, ...] = (),
-    pod: bool = False,
-) -> dict[str, Any]:
-    """The manifest of a Job made by hand, or of its pod alone. arguments: for its program. Raises ConfigError."""
-    from streamforge_utils.adapters.kubernetes.manifest import job_manifest, pod_manifest
-
-    template = structs.replace(make_template(settings, kubernetes), arguments=arguments)
-    return pod_manifest(spec, template) if pod else job_manifest(spec, template)
 
 
 def make_examiner(

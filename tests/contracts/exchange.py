@@ -10,10 +10,10 @@ import pytest
 import pytest_asyncio
 
 from streamforge_utils.model.errors import InvalidInput
-from streamforge_utils.model.kinds.candles import Candle, Interval, encode_candle, stored_document
+from streamforge_utils.model.kinds.candles import Candle, Interval, encode_candle
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.exchange import Exchange
-from tests.doubles.candles import candles_of
+from tests.doubles.candles import candles_of, stored_document
 
 MINUTE = 60_000
 

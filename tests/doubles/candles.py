@@ -6,11 +6,20 @@ import asyncio
 from collections.abc import Sequence
 
 from streamforge_utils.model.errors import InvalidInput, PermanentError
-from streamforge_utils.model.kinds.candles import Candle, Interval, candle_key, decode_candle, encode_candle
+from streamforge_utils.model.kinds.candles import KIND, Candle, Interval, candle_key_prefix, encode_candle
 from streamforge_utils.model.kinds.paging import ByTime, Page, Question
+from streamforge_utils.model.messages import decoder
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.exchange import History, Rank, SymbolInfo
+
+stored_document = KIND.document
+decode_candle = decoder(Candle, "a candle")
+
+
+def candle_key(symbol: str, interval: str, open_time: int) -> str:
+    """The key of a candle."""
+    return f"{candle_key_prefix(symbol, interval)}{open_time}"
 
 
 def candle(open_time: int, *, interval: Interval = Interval.M1, symbol: str = "BTCUSDT", version: int = 1) -> Candle:

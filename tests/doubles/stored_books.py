@@ -10,8 +10,16 @@ import msgspec
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.books.book_messages import DepthDiff, checked, read_message, read_snapshot
 from streamforge_utils.model.books.order_book import OrderBook
-from streamforge_utils.model.books.records import checkpoint_of, depth_template, id_key, interval_record, kind_name_of
-from streamforge_utils.model.books.segments import CONTENT, MANIFEST, OpenSegment
+from streamforge_utils.model.books.records import (
+    Depth,
+    checkpoint_of,
+    depth_template,
+    diff_of,
+    id_key,
+    interval_record,
+    kind_name_of,
+)
+from streamforge_utils.model.books.segments import CONTENT, MANIFEST, OpenSegment, SegmentManifest, lines_of
 from streamforge_utils.model.books.trust import BookInterval, Trust
 from streamforge_utils.model.kinds.kind import Record
 from streamforge_utils.model.kinds.registry import kind_named
@@ -93,3 +101,8 @@ def records(payloads: Iterable[bytes]) -> tuple[list[bytes], list[bytes]]:
         ids = (diff.first_id, diff.last_id, diff.time_ms)
         values.append(template % (keys[-1], START_MS, *ids, START_MS * 1000, 0, checked(payload, diff)))
     return keys, values
+
+
+def diffs_of(content: bytes, manifest: SegmentManifest) -> list[DepthDiff]:
+    """The diffs of a segment, in the order of its lines."""
+    return [diff_of(msgspec.json.decode(line, type=Depth)) for line in lines_of(content, manifest)]

@@ -7,7 +7,7 @@ import pytest
 from streamforge.analytics.models.baselines import baselines
 from streamforge.analytics.models.boosted_trees import TreeSettings, boosted_trees
 from streamforge.analytics.models.card import Card, EvaluationSettings
-from streamforge.analytics.models.evaluation import evaluate
+from streamforge.analytics.models.evaluation import evaluated
 from streamforge.analytics.models.folds import FoldRules
 from streamforge.analytics.models.neighbour_mean import on_graph
 from streamforge.analytics.models.verdict import Outcome
@@ -26,7 +26,7 @@ def card(days: int, coins: int, **market: float) -> Card:
         *on_graph(attention(NETWORK), seeded=True, settings=NETWORK.text()),
     ]
     folds = FoldRules(test=(days - 40) // 2, least_train=(days - 40) // 3)
-    return evaluate(dataset, panel, contenders, EvaluationSettings(folds=folds, top=5))
+    return evaluated(dataset, panel, contenders, EvaluationSettings(folds=folds, top=5))[0]
 
 
 def test_a_market_in_which_neighbours_tell_has_an_edge_of_the_graph() -> None:

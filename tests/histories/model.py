@@ -14,9 +14,9 @@ import msgspec
 from streamforge.manager.persistence.event_history import COLLECTION as HISTORY
 from streamforge.manager.use_cases import Started
 from streamforge.manager.workflow import ENDED, Status, Workflow
-from streamforge_utils.model.kinds.candles import candle_key
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.store import Document
+from tests.doubles.candles import candle_key
 from tests.histories.history import Market, Setting
 
 DAY_MS = 86_400_000

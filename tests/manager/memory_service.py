@@ -12,11 +12,12 @@ from streamforge.manager.workflow import Status, Workflow
 from streamforge.manager.workflow_service import WorkflowService
 from streamforge_utils.model import names
 from streamforge_utils.model.coverage import Segment
-from streamforge_utils.model.kinds.candles import Candle, Interval, encode_candle, stored_document
+from streamforge_utils.model.kinds.candles import Candle, Interval, encode_candle
 from streamforge_utils.model.messages import Event, encode_event
 from streamforge_utils.model.series import Series
 from streamforge_utils.ports.bus import Message, TopicSpec
 from streamforge_utils.ports.store import Document
+from tests.doubles.candles import stored_document
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.scriptedexchange import ScriptedExchange
 from tests.manager.support import World, replace

@@ -21,7 +21,7 @@ from streamforge.manager.workflow import Attempt, Part, Plan, Status, Step, Step
 from streamforge.manager.workflow_service import WorkflowService
 from streamforge_utils.model import names
 from streamforge_utils.model.coverage import Segment, Verdict
-from streamforge_utils.model.kinds.candles import Interval, encode_candle, stored_document
+from streamforge_utils.model.kinds.candles import Interval, encode_candle
 from streamforge_utils.model.messages import TERMINAL_EVENTS, Event, Progress, encode_event
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from streamforge_utils.ports.archive import Archive
@@ -30,7 +30,7 @@ from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.ports.exchange import Exchange, Identity
 from streamforge_utils.ports.launcher import Job, JobState
 from streamforge_utils.ports.store import Document
-from tests.doubles.candles import candle
+from tests.doubles.candles import candle, stored_document
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.memorybus import MemoryBus
 from tests.doubles.memorystore import MemoryStore

@@ -28,7 +28,7 @@ async def test_each_symbol_is_told_and_the_sums_and_nothing_is_stored() -> None:
     world = await a_world(3)
     await world.deps.coverage.lay_over(series_of("S001USDT", TYPE), [stored(0, 1440)])
     states = dict(world.store.states)
-    told = await world.manager.forecast_batch(request("*USDT"))
+    told = await world.manager.batch_forecaster.of(request("*USDT"))
     assert (told.size, told.delisted, told.looked_at, told.nothing, told.refused) == (3, 1, 3, 1, 0)
     assert [(one.symbol, one.records_expected, one.requests, one.parts) for one in told.each] == [
         ("S000USDT", 1440, 2, {"rest": 1}),
@@ -49,7 +49,7 @@ async def test_each_symbol_is_told_and_the_sums_and_nothing_is_stored() -> None:
 async def test_of_very_many_some_are_looked_at_and_the_sums_are_scaled() -> None:
     world = await a_world(90)
     with patch.object(batch_forecaster, "MOST_ASKED", 30), patch.object(batch_forecaster, "EACH_SHOWN", 20):
-        told = await world.manager.forecast_batch(request("*USDT"))
+        told = await world.manager.batch_forecaster.of(request("*USDT"))
     asked = {question.span for question in exchange_of(world).asked}
     assert (told.size, told.looked_at, len(told.each), told.each_left_out) == (90, 30, 20, 10)
     assert [one.symbol for one in told.each[:3]] == ["S000USDT", "S003USDT", "S006USDT"], "spread over all"
@@ -64,27 +64,27 @@ async def test_since_last_and_the_day_of_listing_count_for_each_symbol() -> None
     world = await a_world(3)
     await world.deps.coverage.lay_over(series_of("S000USDT", TYPE), [stored(0, (NOW - DAY_START) // MINUTE_MS - 60)])
     last = request("*USDT", time_range="", since="last")
-    told = await world.manager.forecast_batch(last)
+    told = await world.manager.batch_forecaster.of(last)
     assert (told.requested, told.refused, told.looked_at) == ("since last", 2, 3)
     assert [(one.symbol, one.refused) for one in told.each][:2] == [("S001USDT", True), ("S002USDT", True)]
     assert "give a start with `from`" in told.each[0].note
     assert told.each[0].note_codes == [Note("refused", {"detail": told.each[0].note})]
     assert told.each[2].records_expected == 60
     with pytest.raises(InvalidInput, match="listed_at"):
-        await world.manager.forecast_batch(request("*USDT", listed_at="yesterday"))
+        await world.manager.batch_forecaster.of(request("*USDT", listed_at="yesterday"))
     exchange_of(world).interval = exchange_of(world).interval.D1
     exchange_of(world).opens = [DAY_START]
-    told = await world.manager.forecast_batch(request("*USDT", type="api_candles_1d", listed_at="2024-07-01"))
+    told = await world.manager.batch_forecaster.of(request("*USDT", type="api_candles_1d", listed_at="2024-07-01"))
     assert {one.note for one in told.each} == {"it was not listed on 2024-07-01"}
     assert told.each[0].note_codes == [Note("not-listed", {"day": "2024-07-01"})]
-    told = await world.manager.forecast_batch(request("*USDT", type="api_candles_1d", time_range="2024-07-01"))
+    told = await world.manager.batch_forecaster.of(request("*USDT", type="api_candles_1d", time_range="2024-07-01"))
     assert {one.note for one in told.each} == {"there is nothing to load in the range"}
 
 
 async def test_what_is_up_to_date_says_so_by_code() -> None:
     world = await a_world(1)
     await world.deps.coverage.lay_over(series_of("S000USDT", TYPE), [stored(0, (NOW - DAY_START) // MINUTE_MS)])
-    (one,) = (await world.manager.forecast_batch(request("*USDT", time_range="", since="last"))).each
+    (one,) = (await world.manager.batch_forecaster.of(request("*USDT", time_range="", since="last"))).each
     assert one.note_codes == [Note("up-to-date", {"until_ms": NOW})]
 
 
@@ -100,10 +100,10 @@ async def test_an_exchange_that_stops_to_answer_cuts_it_short_and_says_so() -> N
         return await info(symbol)
 
     with patch.object(exchange, "symbol_info", failing):
-        told = await world.manager.forecast_batch(request("*USDT"))
+        told = await world.manager.batch_forecaster.of(request("*USDT"))
     assert told.cut_short == "no route"
     assert 0 < told.looked_at < 12
     assert told.records_expected == 12 * 1440, "scaled up from those that were"
     exchange.failing = RetryableError("no route")
     with pytest.raises(RetryableError, match="no route"):
-        await world.manager.forecast_batch(request("*USDT"))
+        await world.manager.batch_forecaster.of(request("*USDT"))

@@ -149,9 +149,9 @@ async def test_what_is_said_of_a_series(case: Case) -> None:
         span = None if asked is None else TimeRange(at(asked[0]), at(asked[1]))
         if said is None:
             with pytest.raises(NotFound, match=f"nothing is known of BTCUSDT api_candles_{case.interval}"):
-                await world.manager.series_coverage("btcusdt", type_of(series), span)
+                await world.manager.reports.of_series("btcusdt", type_of(series), span)
             continue
-        report = await world.manager.series_coverage("btcusdt", type_of(series), span)
+        report = await world.manager.reports.of_series("btcusdt", type_of(series), span)
         assert told(report) == said, asked
         spoken_of = span or TimeRange(at(said[0][0]), at(said[-1][1]))
         assert (report.basis, report.span) == ("range" if asked else "asked", spoken_of)
@@ -169,10 +169,10 @@ async def test_a_load_that_was_interrupted_leaves_a_hole_to_the_end_of_what_it_w
     finish(world, workflow)
     await world.turns(4)
     assert (await world.workflow(queue_id)).status is Status.INTERRUPTED
-    report = await world.manager.series_coverage("BTCUSDT", TYPE)
+    report = await world.manager.reports.of_series("BTCUSDT", TYPE)
     assert told(report) == [(0, 100, "stored", 100), (100, 2880, "unknown", 0)]
     await world.manager.remove(queue_id)
-    assert told(await world.manager.series_coverage("BTCUSDT", TYPE)) == [(0, 100, "stored", 100)]
+    assert told(await world.manager.reports.of_series("BTCUSDT", TYPE)) == [(0, 100, "stored", 100)]
     await world.die()
 
 
@@ -182,28 +182,28 @@ async def test_right_after_a_crash_the_range_is_unknown_and_its_workflow_is_name
     workflow = await launched(world, accepted())
     await world.die()
     await world.start()
-    report = await world.manager.series_coverage("BTCUSDT", TYPE)
+    report = await world.manager.reports.of_series("BTCUSDT", TYPE)
     assert told(report) == [(0, 1440, "unknown", 0)]
     assert [one.queue_id for one in report.loading] == [workflow.queue_id]
 
 
 async def test_a_workflow_without_a_plan_is_spoken_of_too(world: World) -> None:
     queue_id = await put(world, accepted())
-    report = await world.manager.series_coverage("BTCUSDT", TYPE)
+    report = await world.manager.reports.of_series("BTCUSDT", TYPE)
     assert (report.span, told(report)) == (TimeRange(day(0), day(1)), [(0, 1440, "unknown", 0)])
     assert [one.queue_id for one in report.loading] == [queue_id]
-    elsewhere = await world.manager.series_coverage("BTCUSDT", TYPE, TimeRange(day(1), day(2)))
+    elsewhere = await world.manager.reports.of_series("BTCUSDT", TYPE, TimeRange(day(1), day(2)))
     assert elsewhere.loading == []
 
 
 async def test_the_whole_life_is_from_the_first_bar_to_the_last_that_is_over(world: World) -> None:
     await world.deps.coverage.lay_over(SERIES, [stored(day(0), day(1))])
-    unplanned = await world.manager.series_coverage("BTCUSDT", TYPE, life=True)
+    unplanned = await world.manager.reports.of_series("BTCUSDT", TYPE, life=True)
     assert (unplanned.basis, unplanned.span is not None and unplanned.span.start_ms) == ("life", day(0))
     plan = Plan(exchange_now_ms=NOW, first_ms=day(-100))
     await world.deps.coverage.learn_plan(SERIES, plan, plan.exchange_now_ms)
     now_ms = world.clock.now_ms()
-    report = await world.manager.series_coverage("BTCUSDT", TYPE, life=True)
+    report = await world.manager.reports.of_series("BTCUSDT", TYPE, life=True)
     assert report.span is not None
     assert (report.basis, report.span.start_ms) == ("life", day(-100))
     assert now_ms // MINUTE_MS * MINUTE_MS <= report.span.end_ms <= world.clock.now_ms()
@@ -211,7 +211,7 @@ async def test_the_whole_life_is_from_the_first_bar_to_the_last_that_is_over(wor
     await world.deps.coverage.learn_plan(
         SERIES, msgspec.structs.replace(plan, last_ms=day(2) - MINUTE_MS), plan.exchange_now_ms
     )
-    report = await world.manager.series_coverage("BTCUSDT", TYPE, life=True)
+    report = await world.manager.reports.of_series("BTCUSDT", TYPE, life=True)
     assert report.span == TimeRange(day(-100), day(2))
 
 
@@ -231,20 +231,20 @@ async def test_a_part_of_a_stored_range_has_its_exact_count(
     series = Series("BTCUSDT", "candles", interval.value)
     await world.deps.coverage.learn_plan(series, Plan(exchange_now_ms=NOW, first_ms=opens[0]), NOW)
     await world.deps.coverage.lay_over(series, [stored(opens[0], interval.rule.next(opens[-1]))])
-    report = await world.manager.series_coverage("BTCUSDT", type_of(series), TimeRange(*cut))
+    report = await world.manager.reports.of_series("BTCUSDT", type_of(series), TimeRange(*cut))
     assert [s.records for s in report.segments] == [count]
     assert count == len([time for time in opens if cut[0] <= time < cut[1]])
 
 
 async def test_a_series_of_which_nothing_is_known_is_an_error(world: World) -> None:
     with pytest.raises(NotFound, match="nothing is known of ETHUSDT api_candles_1m: nothing of it was loaded yet"):
-        await world.manager.series_coverage("ethusdt", TYPE)
+        await world.manager.reports.of_series("ethusdt", TYPE)
     await world.deps.coverage.lay_over(SERIES, [stored(day(0), day(1))])
     with pytest.raises(NotFound, match=r"nothing is known of BTCUSD api_candles_1m: did you mean BTCUSDT\?") as near:
-        await world.manager.series_coverage("BTCUSD", TYPE, TimeRange(day(0), day(1)))
+        await world.manager.reports.of_series("BTCUSD", TYPE, TimeRange(day(0), day(1)))
     assert near.value.meant == ("BTCUSDT",)
     with pytest.raises(NotFound, match="nothing of it was loaded yet") as far:
-        await world.manager.series_coverage("BTCUSDT", "api_candles_1h")
+        await world.manager.reports.of_series("BTCUSDT", "api_candles_1h")
     assert far.value.meant == ()
 
 
@@ -254,11 +254,11 @@ async def test_another_symbol_is_suggested_only_where_the_exchange_does_not_have
     world.exchange.listed.append(SymbolInfo(symbol="ETHUSDT", status="TRADING"))
     unknown = "nothing is known of ETHUSDT api_candles_1m: nothing of it was loaded yet"
     with pytest.raises(NotFound) as listed:
-        await world.manager.series_coverage("ETHUSDT", TYPE)
+        await world.manager.reports.of_series("ETHUSDT", TYPE)
     assert (str(listed.value), listed.value.meant) == (f"{unknown}.", ())
     world.exchange.failing = RetryableError("no way there")
     with pytest.raises(NotFound) as silent:
-        await world.manager.series_coverage("ETHUSDT", TYPE)
+        await world.manager.reports.of_series("ETHUSDT", TYPE)
     doubt = " (or is BTCUSDT meant, of which something was?)."
     assert (str(silent.value), silent.value.meant) == (unknown + doubt, ())
 
@@ -270,14 +270,14 @@ async def test_what_is_said_of_ended_workflows_is_of_now() -> None:
     other = await proven(world, "bbbbbb", time_range="2024-08-02")
     live = (await world.deps.workflows.create(accepted("cccccc", symbol="ETHUSDT"))).workflow
     await world.deps.coverage.lay_over(SERIES, [stored(day(0), day(1), records=1440)])
-    found = await world.manager.coverages([ended, other, live])
+    found = await world.manager.reports.of_ended([ended, other, live])
     assert {queue_id: told(report) for queue_id, report in found.items()} == {
         ended.queue_id: [(0, 1440, "stored", 1440)],
         other.queue_id: [(1440, 2880, "unknown", 0)],
     }
     gone = Segment(start_ms=day(0), end_ms=day(0) + 40 * MINUTE_MS, verdict=Verdict.OURS)
     await world.deps.coverage.lay_over(SERIES, [gone])
-    found = await world.manager.coverages([ended])
+    found = await world.manager.reports.of_ended([ended])
     assert told(found[ended.queue_id]) == [(0, 40, "ours", 0), (40, 1440, "stored", 1400)]
 
 
@@ -295,7 +295,7 @@ async def test_of_an_ended_workflow_and_of_its_range_the_same_is_said_where_no_g
     await world.deps.workflows.create(finished)
     for seconds in (0, 60):
         clock.advance(seconds)
-        now = (await world.manager.coverages([finished]))[finished.queue_id]
+        now = (await world.manager.reports.of_ended([finished]))[finished.queue_id]
         assert (now.span, now.segments) == (closed.span, [closed])
         assert now.segments == (await world.manager.coverage(finished.queue_id)).segments
 
@@ -307,7 +307,7 @@ async def test_a_span_that_is_named_can_be_asked_for_where_no_grid_is_known() ->
     pending = Segment(start_ms=NOW - 3 * DAY_MS, end_ms=NOW, verdict=Verdict.UNKNOWN)
     await world.deps.coverage.lay_over(Series("BTCUSDT", "candles", "3d"), [pending])
     clock.advance(3.7)
-    report = await world.manager.series_coverage("BTCUSDT", "api_candles_3d", life=True)
+    report = await world.manager.reports.of_series("BTCUSDT", "api_candles_3d", life=True)
     assert report.span is not None
     assert report.span == TimeRange(NOW - 3 * DAY_MS, NOW + 3000)
     assert parse_time_range(str(report.span)) == report.span

@@ -49,7 +49,7 @@ async def test_the_parts_with_their_requests_and_downloads_and_nothing_is_stored
     await world.deps.coverage.lay_over(SERIES, [stored(0, 1440)])
     hold(world.store, *OPENS[:1440])
     states = dict(world.store.states)
-    told = await world.manager.forecast(REQUEST)
+    told = await world.manager.forecaster.of(REQUEST)
     assert [(part.source, part.records, part.requests, part.weight, part.download_bytes) for part in told.parts] == [
         ("archive", 6 * 1440, 1, 2, 6 * 1440 * ROW_BYTES),
         ("rest", 2 * 1440, 3, 6, 0),
@@ -73,7 +73,7 @@ async def test_requests_that_compare_files_are_counted_once_for_all_parts() -> N
     await world.deps.coverage.lay_over(SERIES, [stored(3 * 1440, 4 * 1440)])
     hold(world.store, *OPENS[3 * 1440 : 4 * 1440])
     asked = replace(REQUEST, time_range="2024-08-01:2024-08-08", source=SourceChoice.ARCHIVE)
-    told = await world.manager.forecast(asked)
+    told = await world.manager.forecaster.of(asked)
     assert [(part.source, part.requests, part.weight) for part in told.parts] == [("archive", 1, 2), ("archive", 0, 0)]
     await world.die()
 
@@ -83,7 +83,7 @@ async def test_requests_that_compare_files_follow_the_setting() -> None:
     week: dict[SampledFiles, int] = {"none": 0, "some": 1, "all": 15}
     for which, requests in week.items():
         service = WorkflowService(replace(world.deps, archive_samples=which), world.reconciler, lambda: "abc123")
-        told = await service.forecast(replace(REQUEST, time_range="2024-08-01:2024-08-08"))
+        told = await service.forecaster.of(replace(REQUEST, time_range="2024-08-01:2024-08-08"))
         assert ([part.source for part in told.parts], told.requests) == (["archive"], requests)
         assert told.weight == 2 * requests
     await world.die()
@@ -92,7 +92,7 @@ async def test_requests_that_compare_files_follow_the_setting() -> None:
 async def test_a_load_of_what_is_there_takes_nothing() -> None:
     world = await a_world()
     await world.deps.coverage.lay_over(SERIES, [stored(0, 9 * 1440)])
-    told = await world.manager.forecast(replace(REQUEST, time_range="2024-08-01:2024-08-08"))
+    told = await world.manager.forecaster.of(replace(REQUEST, time_range="2024-08-01:2024-08-08"))
     assert (told.parts, told.seconds, told.store_bytes, told.records_there) == ([], 0.0, 0, 7 * 1440)
     assert told.estimate_codes == [Note("nothing-to-load")]
     await world.die()
@@ -100,7 +100,7 @@ async def test_a_load_of_what_is_there_takes_nothing() -> None:
 
 async def test_what_no_source_has_is_named_with_the_cause() -> None:
     world = await a_world()
-    told = await world.manager.forecast(replace(REQUEST, source=SourceChoice.ARCHIVE))
+    told = await world.manager.forecaster.of(replace(REQUEST, source=SourceChoice.ARCHIVE))
     assert told.targets == [SINK, TARGET]
     assert [(gap.start, gap.cause) for gap in told.unknown] == [
         ("2024-08-08T00:00:00Z", "it was wanted from files alone: no file of 2024-08-08 to 2024-08-09 yet")
@@ -115,7 +115,7 @@ async def test_the_limit_of_a_licence_is_counted_down(monkeypatch: pytest.Monkey
         return Usage(used_bytes=107_374_182_400 - 1_000_000, limit_bytes=107_374_182_400)
 
     monkeypatch.setattr(world.store, "usage", usage)
-    told = await world.manager.forecast(REQUEST)
+    told = await world.manager.forecaster.of(REQUEST)
     assert (told.free_bytes, told.licence_left_bytes) == (None, 1_000_000)
     assert told.store_bytes == 9 * 1440 * ARANGODB.record_bytes(KIND)
     (warning,), (code,) = told.warnings, told.warning_codes
@@ -160,9 +160,9 @@ def test_what_does_not_fit_is_warned_of(
 async def test_what_cannot_be_loaded_is_refused_as_its_start_would_be() -> None:
     world = await a_world()
     with pytest.raises(InvalidInput, match="NOSUCH"):
-        await world.manager.forecast(replace(REQUEST, symbol="NOSUCH"))
+        await world.manager.forecaster.of(replace(REQUEST, symbol="NOSUCH"))
     assert isinstance(world.exchange, ScriptedExchange)
     world.exchange.failing = RetryableError("no route")
     with pytest.raises(RetryableError, match="no route"):
-        await world.manager.forecast(REQUEST)
+        await world.manager.forecaster.of(REQUEST)
     await world.die()

@@ -9,9 +9,9 @@ from streamforge.manager.letter_codes import LetterCode, code_of
 from streamforge_utils.model.documents import refusal
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.json_documents import JsonDocuments
-from streamforge_utils.model.kinds.candles import stored_document
 from streamforge_utils.ports.bus import Message
 from streamforge_utils.runtime.topic_writer import _cut
+from tests.doubles.candles import stored_document
 from tests.e2e.test_dead_letters import record
 
 ONE = record("BTCUSDT", 1_714_521_600_000)

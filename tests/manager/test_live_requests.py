@@ -105,9 +105,9 @@ async def test_to_load_again_or_to_tell_what_it_takes_has_no_meaning(world: Worl
         check(StartRequest(symbol="BTCUSDT", type=TYPE, again=True), NOW)
     assert refused.value.field == "again"
     with pytest.raises(InvalidInput, match="has no end"):
-        await world.manager.forecast(request())
+        await world.manager.forecaster.of(request())
     with pytest.raises(InvalidInput, match="has no end"):
-        await world.manager.forecast_batch(BatchRequest(symbols=("BTCUSDT", "ETHUSDT"), type=TYPE))
+        await world.manager.batch_forecaster.of(BatchRequest(symbols=("BTCUSDT", "ETHUSDT"), type=TYPE))
 
 
 @pytest.mark.parametrize("past", [{"since": "2024-08-01"}, {"since": "last"}, {"time_range": "2024-08-01:"}])

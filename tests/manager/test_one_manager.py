@@ -70,7 +70,7 @@ async def test_it_ends_with_the_word_that_names_who_has_the_store(tmp_path: Path
         with pytest.raises(LeaseLost, match="the store is managed by theirs"):
             await asyncio.wait_for(found.ended, LIMIT_S)
         before = (list(world.launcher.started), list(world.launcher.stopped))
-        ready = await found.manager.ready()
+        ready = await found.manager.readiness.look()
         assert "the store is managed by theirs" in str(ready["reconciler"])
         with pytest.raises(LeaseLost):
             await found.manager.stop(workflow.queue_id)
@@ -94,7 +94,7 @@ async def test_while_it_cannot_renew_it_is_not_ready_and_goes_on_afterwards(tmp_
     async with manager(world, tmp_path, claim("mine")) as found:
         world.store.failing = RetryableError("the cable is cut")
         await passes(world, LEASE_S)
-        told = str((await found.manager.ready())["reconciler"])
+        told = str((await found.manager.readiness.look())["reconciler"])
         assert told.startswith("the lease on the store was last renewed ")
         assert "(the cable is cut)" in told
         with pytest.raises(RetryableError):

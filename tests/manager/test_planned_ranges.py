@@ -13,10 +13,11 @@ from streamforge.manager.presentation import coverage_answer, workflow_answer
 from streamforge.manager.use_cases import Report, StartRequest
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.coverage import Verdict
-from streamforge_utils.model.kinds.candles import Candle, Interval, candle_key
+from streamforge_utils.model.kinds.candles import Candle, Interval
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.exchange import SymbolInfo
 from streamforge_utils.ports.store import Document
+from tests.doubles.candles import candle_key
 from tests.doubles.manualclock import ManualClock
 from tests.doubles.scriptedexchange import Question, ScriptedExchange
 from tests.manager.execution.world import exchange_of, finish
@@ -59,7 +60,7 @@ async def ended(world: World, workflow: Workflow) -> Workflow:
 async def shown(world: World, queue_id: str) -> tuple[Workflow, Report, bool]:
     """The workflow, what is known of its range now, and whether `show` calls that complete."""
     workflow, report = await world.workflow(queue_id), await world.manager.coverage(queue_id)
-    now = (await world.manager.coverages([workflow])).get(queue_id)
+    now = (await world.manager.reports.of_ended([workflow])).get(queue_id)
     view = workflow_answer(workflow, None, now)
     assert view.coverage is not None
     assert view.coverage.complete is coverage_answer(report).complete
@@ -102,11 +103,11 @@ async def test_bars_that_others_store_later_do_not_count(world: World) -> None:
 async def test_what_was_not_over_is_not_called_asked_for(world: World) -> None:
     workflow = await ended(world, await started(world))
     world.later(60)
-    report = await world.manager.series_coverage("BTCUSDT", "api_candles_1m")
+    report = await world.manager.reports.of_series("BTCUSDT", "api_candles_1m")
     assert workflow.planned_span == TimeRange(NOW - HOUR_MS + 30_000, NOW)
     bars = TimeRange(NOW - HOUR_MS + MINUTE_MS, NOW)
     assert (report.span, coverage_answer(report).complete) == (bars, True)
-    named = await world.manager.series_coverage("BTCUSDT", "api_candles_1m", TimeRange(NOW - 60_000, NOW + 180_000))
+    named = await world.manager.reports.of_series("BTCUSDT", "api_candles_1m", TimeRange(NOW - 60_000, NOW + 180_000))
     assert [(one.verdict, one.end_ms - NOW) for one in named.segments] == [
         (Verdict.STORED, 0), (Verdict.UNKNOWN, MINUTE_MS), (Verdict.PENDING, 3 * MINUTE_MS),
     ]  # fmt: skip

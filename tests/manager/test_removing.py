@@ -23,9 +23,9 @@ from streamforge.manager.use_cases import NotNow
 from streamforge.manager.workflow import Plan, Status, Workflow
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.coverage import Segment, Verdict
-from streamforge_utils.model.kinds.candles import candle_key
 from streamforge_utils.model.timeranges import parse_time_range
 from streamforge_utils.ports.store import Document
+from tests.doubles.candles import candle_key
 from tests.doubles.manualclock import ManualClock
 from tests.manager.execution.world import create, finish
 from tests.manager.support import DAY_MS, DAY_START, MINUTE_MS, NOW, World, accepted, ended, replace, rest
@@ -120,7 +120,7 @@ async def test_what_a_live_workflow_relies_on_is_not_removed(world: World) -> No
     assert (workflow.proof.expected, workflow.proof.stored) == (2880, 2880)
     await world.manager.remove(old.queue_id, data=True)
     assert old.collection not in world.store.documents
-    report = await world.manager.series_coverage("BTCUSDT", "api_candles_1m")
+    report = await world.manager.reports.of_series("BTCUSDT", "api_candles_1m")
     assert [(s.start_ms, s.end_ms, s.verdict.value, s.collection) for s in report.segments] == [
         (FIRST.start, FIRST.stop, "unknown", None),
         (SECOND.start, SECOND.stop, "stored", OTHER),

@@ -150,7 +150,7 @@ async def calls(world: World, listed: Sequence[Workflow]) -> int:
     before = sys.getprofile()
     sys.setprofile(called)
     try:
-        found = await world.manager.coverages(listed)
+        found = await world.manager.reports.of_ended(listed)
     finally:
         sys.setprofile(before)
     assert len(found) == len(listed)
@@ -193,10 +193,10 @@ async def test_other_tasks_run_while_a_list_is_made() -> None:
     counting = asyncio.create_task(count())
     try:
         few = [ended(0, minutes(0, 500))]
-        assert len(await world.manager.coverages(few)) == 1
+        assert len(await world.manager.reports.of_ended(few)) == 1
         before, turns = turns, 0
         many = [ended(number, minutes(number, 500)) for number in range(21)]
-        assert len(await world.manager.coverages(many)) == 21
+        assert len(await world.manager.reports.of_ended(many)) == 21
     finally:
         counting.cancel()
     assert turns - before >= 20
@@ -208,7 +208,7 @@ async def series_and_coverage(series: Series, segments: Sequence[Segment]) -> Se
     await world.deps.coverage.lay_over(series, segments)
     [listed] = (await world.manager.series()).series
     assert (listed.start_ms, listed.end_ms) == (segments[0].start_ms, segments[-1].end_ms)
-    report = coverage_answer(await world.manager.series_coverage(series.symbol, listed.type))
+    report = coverage_answer(await world.manager.reports.of_series(series.symbol, listed.type))
     assert report.complete is listed.complete
     assert [one.verdict for one in report.segments if one.verdict != "stored"] == ["unknown"] * listed.holes
     assert sum(one.records for one in report.segments) == listed.records
@@ -246,11 +246,11 @@ async def test_an_ended_workflow_without_a_proof_has_stored_what_is_there_now() 
 async def test_an_ended_workflow_without_a_plan_has_no_range_to_count() -> None:
     world = await at(NOW)
     workflow = replace(ended(1, minutes(0, 10)), plan=None)
-    assert await world.manager.coverages([workflow]) == {}
+    assert await world.manager.reports.of_ended([workflow]) == {}
     assert await stored_of_expected(world, workflow) == (0, None)
 
 
 async def stored_of_expected(world: World, workflow: Workflow) -> tuple[int, int | None]:
-    now = await world.manager.coverages([workflow])
+    now = await world.manager.reports.of_ended([workflow])
     progress = workflow_summary(workflow, None, now.get(workflow.queue_id)).progress
     return progress.records_stored, progress.records_expected

@@ -14,16 +14,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamforge_utils.model.errors import PermanentError
-from streamforge_utils.model.kinds.candles import (
-    KIND,
-    Candle,
-    Interval,
-    candle_key,
-    decode_candle,
-    encode_candle,
-    stored_document,
-)
+from streamforge_utils.model.kinds.candles import KIND, Candle, Interval, encode_candle
 from streamforge_utils.model.kinds.kind import KEY_SAFE
+from tests.doubles.candles import candle_key, decode_candle, stored_document
 from tests.model.strategies import decimals, intervals, symbols, times
 
 OPEN = 1_672_531_200_000

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamforge_utils.model.errors import PermanentError
-from streamforge_utils.model.kinds.candles import KIND, decode_candle, stored_document
+from streamforge_utils.model.kinds.candles import KIND
 from streamforge_utils.model.messages import (
     EOS_KEY,
     TERMINAL_EVENTS,
@@ -26,6 +26,7 @@ from streamforge_utils.model.messages import (
     encode_marker,
     progress_of,
 )
+from tests.doubles.candles import decode_candle, stored_document
 
 texts = st.text(st.characters(codec="utf-8"), max_size=20)
 moments = st.floats(0, 1e11)

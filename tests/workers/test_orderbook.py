@@ -15,14 +15,7 @@ from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.books.book_messages import BookTicker, DepthDiff, read_message, read_snapshot
 from streamforge_utils.model.books.past import PastBook
 from streamforge_utils.model.books.records import StoredDepthInterval, kind_name_of
-from streamforge_utils.model.books.segments import (
-    CONTENT,
-    MANIFEST,
-    decode_manifest,
-    diffs_of,
-    first_id_of,
-    segment_prefix,
-)
+from streamforge_utils.model.books.segments import CONTENT, MANIFEST, decode_manifest, first_id_of, segment_prefix
 from streamforge_utils.model.kinds.registry import kind_named
 from streamforge_utils.model.messages import EOS_KEY, Live
 from streamforge_utils.model.series import Series
@@ -30,6 +23,7 @@ from streamforge_utils.ports.exchange import Rank
 from streamforge_utils.runtime.past_books import NoBook, PastBooks
 from streamforge_utils.runtime.worker_process import load_worker
 from tests.doubles.candles import FixedExchange
+from tests.doubles.stored_books import diffs_of
 from tests.doubles.stream import ScriptedStream
 from tests.exchange.books import oracle
 from tests.exchange.conftest import MINUTE, NOW, Peer, peer
@@ -93,7 +87,7 @@ class BookRig(LiveRig):
             if one.name.endswith(MANIFEST):
                 content = await self.content(one.name.removesuffix(MANIFEST) + CONTENT)
                 manifest = decode_manifest(await self.content(one.name))
-                of_segment = [*diffs_of(content, manifest, 0)]
+                of_segment = diffs_of(content, manifest)
                 assert (manifest.count, manifest.closed) == (len(of_segment), True)
                 assert manifest.first_u == min(diff.first_id for diff in of_segment) == first_id_of(one.name)
                 assert manifest.last_u == max(diff.last_id for diff in of_segment)

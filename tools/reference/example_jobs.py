@@ -23,6 +23,7 @@ from streamforge.manager.requests import check, workflow_of
 from streamforge.manager.topic_requests import TopicRequest, check_topic, workflow_of_topic
 from streamforge.manager.use_cases import StartRequest
 from streamforge.manager.workflow import SourceChoice, Workflow
+from streamforge_utils.adapters.kubernetes.manifest import job_manifest, pod_manifest
 from streamforge_utils.model.kinds.registry import has_history, kinds, series_of
 from streamforge_utils.model.timeranges import parse_time_range
 from streamforge_utils.ports.job_settings import KubernetesSettings, Pair, SecretKey, SecretVariable
@@ -64,7 +65,8 @@ def example(spec: JobSpec, *, pod: bool = False) -> dict[str, Any]:
         # It has nothing to do with the store.
         kept = tuple(one for one in SHIPPED.secret_variables if not one.variable.startswith("ARANGO"))
         settings, arguments = msgspec.structs.replace(SHIPPED, secret_variables=kept, arango_ca=None), _ARGUMENTS
-    found: dict[str, Any] = wiring.make_manifest(spec, DataSettings(), settings, arguments=arguments, pod=pod)
+    template = msgspec.structs.replace(wiring.make_template(DataSettings(), settings), arguments=arguments)
+    found: dict[str, Any] = (pod_manifest if pod else job_manifest)(spec, template)
     return found
 
 

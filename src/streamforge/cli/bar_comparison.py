@@ -9,7 +9,7 @@ import msgspec
 from streamforge.cli.bar_export import BarRequest, BarTaker, MadeBars, bar_kind, price_before
 from streamforge.cli.datasets.calendar_partitions import Period
 from streamforge.cli.session import Session
-from streamforge.cli.stored_records import Reader
+from streamforge.cli.stored_records import Reader, Taker
 from streamforge.manager import data_answers
 from streamforge_utils.model.kinds.bars import Bar
 from streamforge_utils.model.timeranges import TimeRange, iso_ms
@@ -70,15 +70,12 @@ class Comparison(msgspec.Struct, kw_only=True):
                 )
 
 
-class _Stored:
+class _Stored(Taker):
     """Holds stored candles by their open times."""
 
     def __init__(self) -> None:
         self.candles: dict[int, Bar] = {}
         self._read = msgspec.json.Decoder(Bar).decode_lines
-
-    def header(self, line: bytes) -> None:
-        raise AssertionError("records are read as JSON lines")
 
     def lines(self, piece: bytes) -> None:
         self.candles.update({one.open_time: one for one in self._read(piece)})

@@ -14,7 +14,7 @@ from streamforge.cli.client import path_part
 from streamforge.cli.command_errors import ApiProblem, UsageProblem
 from streamforge.cli.datasets.parquet_part import Columns
 from streamforge.cli.session import Session
-from streamforge.cli.stored_records import Reader
+from streamforge.cli.stored_records import Reader, Taker
 from streamforge.cli.times import Times
 from streamforge.cli.writers import Destination, Format, import_pyarrow, record_writer
 from streamforge.manager import data_answers
@@ -110,15 +110,12 @@ def bar_columns(request: BarRequest, times: Times, *, left_out: Sequence[str] = 
     return Columns(import_pyarrow(), bar_kind(), times, more, left_out=left_out)
 
 
-class BarTaker:
+class BarTaker(Taker):
     """Takes records and gives the candles that are made of them, some at a time; counts them."""
 
     def __init__(self, maker: BarMaker, give: Give) -> None:
         self.maker, self._give = maker, give
         self.rows = 0
-
-    def header(self, line: bytes) -> None:
-        raise AssertionError("candles are made from JSON lines")
 
     def lines(self, piece: bytes) -> None:
         self._pass_on(self.maker.add(piece))
@@ -241,14 +238,11 @@ async def price_before(
     return None, touching
 
 
-class _LastLine:
+class _LastLine(Taker):
     """Keeps the last record."""
 
     def __init__(self) -> None:
         self.line = b""
-
-    def header(self, line: bytes) -> None:
-        raise AssertionError("records are read as JSON lines")
 
     def lines(self, piece: bytes) -> None:
         self.line = piece[piece.rfind(b"\n", 0, len(piece) - 1) + 1 :]

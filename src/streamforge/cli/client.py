@@ -90,8 +90,7 @@ class Api:
         if is_loopback(urlsplit(self.url).hostname or ""):
             self._connect_s = None
         headers = {"Authorization": f"Bearer {self._token}"} if self._token else {}
-        timeout = aiohttp.ClientTimeout(total=ANSWER_S, sock_connect=self._connect_s)
-        self._session = aiohttp.ClientSession(headers=headers, timeout=timeout)
+        self._session = aiohttp.ClientSession(headers=headers)
         return self
 
     async def __aexit__(
@@ -107,6 +106,15 @@ class Api:
     async def post(self, path: str, kind: type[T], **more: Any) -> T:
         """The answer as `kind`. more: as `call` takes it."""
         return self.read(await self.call("POST", path, **more), kind)
+
+    async def delete(self, path: str, **more: Any) -> bytes:
+        """As `call`; nothing where it is gone already, as after a first try whose answer was lost."""
+        try:
+            return await self.call("DELETE", path, **more)
+        except ApiProblem as error:
+            if error.kind != "not-found":
+                raise
+            return b""
 
     async def pages(
         self, path: str, name: str, query: Query | None = None, limit: int | None = None, *, at_once: int = PAGE
@@ -240,14 +248,13 @@ class Api:
         path: str,
         *,
         headers: Mapping[str, str],
+        limits: aiohttp.ClientTimeout,
         query: Query | None = None,
         data: bytes | None = None,
-        limits: aiohttp.ClientTimeout | None = None,
     ) -> AsyncIterator[aiohttp.ClientResponse]:
         import aiohttp
 
         assert self._session is not None, "used outside of its context"  # noqa: S101
-        limits = limits or self._session.timeout
         parameters = [(k, str(v)) for k, vs in (query or {}).items() for v in (vs if isinstance(vs, list) else [vs])]
         within_s = limits.total or limits.sock_read or ANSWER_S
         watch = asyncio.create_task(self._watch(within_s), name=f"silence of {self.url}")

@@ -1,12 +1,14 @@
 """What the commands of graphs and of models share: both are made by a workflow, listed, shown and removed by name.
+Others that send a request or list something do it in the same way.
 
 noun: `graph` or `model`.
 """
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Awaitable, Callable, Sequence
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -18,6 +20,16 @@ from streamforge.manager import answers, graph_answers, model_answers
 
 T = TypeVar("T", bound=msgspec.Struct)
 R = TypeVar("R", graph_answers.RemovedGraph, model_answers.RemovedModel)
+
+
+def posting(path: str, form: type[T], /, **body: Any) -> Callable[[Session], Awaitable[T]]:
+    """Sends what of `body` is named; sending again after a lost answer gives the same."""
+    given = {name: value for name, value in body.items() if value is not None}
+
+    async def start(found: Session) -> T:
+        return await found.api.post(path, form, body=given, key=secrets.token_hex(16))
+
+    return start
 
 
 async def driven(
@@ -35,24 +47,27 @@ async def driven(
     return await to_the_end(where, start, timeout_s=timeout_s, as_json=as_json, loads=loads)
 
 
-async def listed(where: Where, noun: str, form: type[T], limit: int, *, as_json: bool, how: str) -> Sequence[T]:
-    """Those to be shown as a table. Empty: they are printed as JSON, or there are none, which is said.
+async def listed(
+    where: Where, noun: str, form: type[T], limit: int, *, as_json: bool, how: str = "", **more_asked: Any
+) -> tuple[Sequence[T], bool]:
+    """Those to be shown as a table, and whether there are more. Empty: they are printed as JSON, or there are none,
+    which is said.
 
-    how: the command that makes one.
+    how: the command that makes one, if one does. more_asked: as `Api.pages` takes it.
     """
-    raw: list[msgspec.Raw] = []
+    raw, more = list[msgspec.Raw](), False
     try:
         async with session(where, Mode.READ) as found:
-            raw, _ = await found.api.pages(f"/{noun}s", f"{noun}s", None, limit)
+            raw, more = await found.api.pages(f"/{noun}s", f"{noun}s", limit=limit, **more_asked)
     except NothingThere as error:
         if not as_json:
             terminal.say(str(error))
     if as_json:
         terminal.write(to_json({f"{noun}s": [msgspec.json.decode(one) for one in raw]}))
-        return ()
+        return (), False
     if not raw:
-        terminal.say(f"there are no {noun}s: {how}")
-    return [msgspec.json.decode(one, type=form) for one in raw]
+        terminal.say(f"there are no {noun}s{how and f': {how}'}")
+    return [msgspec.json.decode(one, type=form) for one in raw], more
 
 
 async def named(where: Where, noun: str, name: str, form: type[T], *, as_json: bool) -> T | None:

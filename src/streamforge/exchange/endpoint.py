@@ -155,7 +155,7 @@ class RowsEndpoint(Endpoint):
 
     def _line(self, row: bytes, *, micro: bool) -> str:
         values: Any = msgspec.json.decode(row)
-        cells = [_cell(value) for value in (values.values() if isinstance(values, dict) else values)]
+        cells = [str(value) for value in (values.values() if isinstance(values, dict) else values)]
         if micro:
             for column, digits in self.times.items():
                 cells[column] += digits
@@ -196,7 +196,3 @@ class RowsEndpoint(Endpoint):
             for first, last in pieces
             for start in range(first, last + 1, _PART)
         )
-
-
-def _cell(value: object) -> str:
-    return str(value)

@@ -27,6 +27,8 @@ _HEADER = re.compile(r"[a-z]+(?:[_ ]?[a-z]+)*,", re.IGNORECASE)
 _QUOTES = ("USDT", "FDUSD", "USDC", "BUSD", "TUSD", "BTC", "ETH", "BNB", "EUR", "TRY", "BRL", "GBP", "AUD", "USD")
 _NO_MESSAGE, _OTHER_MARKET = "without a message of a stream", "not of the spot market"
 
+Key = tuple[RowsEndpoint, str, Hashable]
+
 
 class RecordedZip(msgspec.Struct, frozen=True):
     """A zip as the archive published it. size: bytes. checksum: its `.CHECKSUM`; empty: that was not recorded."""
@@ -86,9 +88,8 @@ def load_recordings(folder: Path, endpoints: Sequence[RowsEndpoint]) -> Recordin
     if not files and not streams.spans:
         raise PermanentError(f"replay {folder}: nothing of the spot market in it ({len(ignored)} other files)")
     zips: dict[str, RecordedZip] = {}
-    parts: dict[tuple[RowsEndpoint, str, Hashable], list[Part]] = {}
+    parts: dict[Key, list[Part]] = {}
     for endpoint in endpoints:
-        endpoint.recordings = {}
         for stream, part in streams.parts(endpoint):
             key = (endpoint, stream.symbol, endpoint.variant_of_stream(stream.options))
             parts.setdefault(key, []).append(part)
@@ -99,17 +100,23 @@ def load_recordings(folder: Path, endpoints: Sequence[RowsEndpoint]) -> Recordin
         if (found := part_of(_rows(file, content), partial(_read, file))) is not None:
             parts.setdefault((file.endpoint, file.symbol, file.variant), []).append(found)
     listed = dict(streams.starts())
-    end_ms = max((last_ms for _, last_ms in streams.spans.values()), default=0)
-    for (endpoint, symbol, variant), of_series in parts.items():
-        rows = RecordedRows(of_series, held)
-        listed[symbol] = min(rows.start_ms, listed.get(symbol, rows.start_ms))
-        end_ms = max(end_ms, max(one.end_ms for one in of_series) + 1)
-        assert endpoint.recordings is not None  # noqa: S101 - set above
-        endpoint.recordings[symbol, variant] = rows
-    for endpoint in endpoints:
-        endpoint.derive_recordings(endpoints)
+    end_ms = max([hand_over(endpoints, parts, held, listed), *(last_ms for _, last_ms in streams.spans.values())])
     symbols = {symbol: spec_of(symbol, listed_ms) for symbol, listed_ms in listed.items()}
     return Recordings(symbols, ignored, zips, streams, snapshots.books(streams), end_ms, held)
+
+
+def hand_over(
+    endpoints: Sequence[RowsEndpoint], parts: Mapping[Key, Sequence[Part]], held: Held, listed: dict[str, int]
+) -> int:
+    """Let `endpoints` serve parts of series; when the last row ended, unix ms. listed: when each symbol begins."""
+    rows = {key: RecordedRows(of_series, held) for key, of_series in parts.items()}
+    for (_, symbol, _), one in rows.items():
+        listed[symbol] = min(one.start_ms, listed.get(symbol, one.start_ms))
+    for endpoint in endpoints:
+        endpoint.recordings = {key[1:]: one for key, one in rows.items() if key[0] is endpoint}
+    for endpoint in endpoints:
+        endpoint.derive_recordings(endpoints)
+    return max((part.end_ms + 1 for of_series in parts.values() for part in of_series), default=0)
 
 
 def _find(folder: Path, endpoints: Iterable[RowsEndpoint]) -> tuple[list[_File], dict[str, str]]:

@@ -22,8 +22,6 @@ _DAY = 1_440
 TRADES_OF = (1, 2, 1, 3, 1)
 """Of the aggregates of a cycle."""
 _FIRST_OF = (0, 1, 3, 4, 7)
-_AGGREGATE_OF = (0, 1, 1, 2, 3, 3, 3, 4)
-"""Of the trades of a cycle."""
 _OFFSETS = (0, 2, 2, 5, 7)
 """When the aggregates of a cycle happen, in tenths of it; the second and the third share a millisecond."""
 

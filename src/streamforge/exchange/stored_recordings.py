@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Hashable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import groupby
@@ -15,8 +15,8 @@ import msgspec
 
 from streamforge.exchange.config import SymbolSpec
 from streamforge.exchange.endpoint import RowsEndpoint
-from streamforge.exchange.recorded_rows import Held, Part, RecordedRows, Versions, part_of
-from streamforge.exchange.recordings import Recordings, spec_of
+from streamforge.exchange.recorded_rows import Held, Part, Versions, part_of
+from streamforge.exchange.recordings import Key, Recordings, hand_over, spec_of
 from streamforge.exchange.stored_depth import StoredBook, StoredDiffs
 from streamforge_utils.model.books.segments import SegmentManifest
 from streamforge_utils.model.errors import PermanentError
@@ -29,8 +29,6 @@ T = TypeVar("T")
 _PAGE = 5000
 _MINUTE_MS = 60_000
 _DIGITS = re.compile(r"\d+")
-
-Key = tuple[RowsEndpoint, str, Hashable]
 
 
 class StoredPlace(msgspec.Struct, frozen=True):
@@ -62,17 +60,7 @@ def load_stored(place: StoredPlace, folder: Path, endpoints: Sequence[RowsEndpoi
     found = place.read(_Loading(place, folder, endpoints).load)
     held = Held()
     symbols: dict[str, int] = {}
-    end_ms = 0
-    for endpoint in endpoints:
-        endpoint.recordings = {}
-    for (endpoint, symbol, variant), parts in found.parts.items():
-        rows = RecordedRows(parts, held)
-        symbols[symbol] = min(rows.start_ms, symbols.get(symbol, rows.start_ms))
-        end_ms = max(end_ms, max(one.end_ms for one in parts) + 1)
-        assert endpoint.recordings is not None  # noqa: S101 - set above
-        endpoint.recordings[symbol, variant] = rows
-    for endpoint in endpoints:
-        endpoint.derive_recordings(endpoints)
+    end_ms = hand_over(endpoints, found.parts, held, symbols)
     for symbol, segments in found.segments.items():
         start_ms = min(one.start_ms for _, one in segments) // _MINUTE_MS * _MINUTE_MS
         symbols[symbol] = min(start_ms, symbols.get(symbol, start_ms))

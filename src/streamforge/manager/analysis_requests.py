@@ -1,4 +1,4 @@
-"""What the requests for graphs and for models share. Pure."""
+"""What the requests for graphs and for models share, and the workflow of one step, as of topics too. Pure."""
 
 from __future__ import annotations
 
@@ -32,11 +32,10 @@ def check_symbols(symbols: Sequence[str], least: int) -> None:
         raise InvalidInput("symbols", f"{does} {least} coins or more, and {known} is all that is named: name others")
 
 
-def analyst_workflow(
-    name: str, type_name: str, step: StepRequest, collection: str, *, code: str, **fields: Any
+def one_step_workflow(
+    symbol: str, type_name: str, step: StepRequest, collection: str, *, code: str, **fields: Any
 ) -> Workflow:
-    """A workflow whose one step is an analyst, under the name that `code` gives it. fields: others of it."""
-    symbol = name.upper()
+    """A workflow of one step, under the name that `code` gives it. fields: others of it."""
     queue_id = names.queue_id(symbol, type_name, fields["span"].start_ms, code)
     definition = workers.definition(step.target)
     return Workflow(

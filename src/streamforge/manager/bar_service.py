@@ -113,7 +113,7 @@ class BarService:
     async def _span(self, known: SeriesCoverage, type: str, start_ms: int | None, end_ms: int | None) -> TimeRange:
         span = _between(start_ms, end_ms)
         if not known.segments:  # it says which series may have been meant, where nothing is known of this one
-            await self._reports.of_series(known.series.symbol, type, span, life=False)
+            await self._reports.of_series(known.series.symbol, type, span)
         stored = self._reports.asked(known)
         if span is None and stored is not None:
             span = _between(

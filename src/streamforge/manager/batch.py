@@ -14,8 +14,8 @@ from enum import StrEnum
 import msgspec
 
 from streamforge.manager.workflow import SourceChoice
+from streamforge.manager.workflow_document import require_format
 from streamforge_utils.model import names
-from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.model.timeranges import TimeRange
 
 FORMAT = 1
@@ -208,23 +208,13 @@ def documents_of(members: Sequence[Member]) -> list[Members]:
     return [Members(tuple(members[start : start + MEMBERS_A_DOCUMENT])) for start in starts]
 
 
-class _Format(msgspec.Struct):
-    format: int
-
-
 def decode_batch(body: bytes) -> Batch:
     """Read a batch. Raises ConfigError for one of a newer version, or MsgspecError."""
-    _check_format(body)
+    require_format(body, FORMAT)
     return msgspec.json.decode(body, type=Batch)
 
 
 def decode_members(body: bytes) -> tuple[Member, ...]:
     """Read a document of members. Raises ConfigError for one of a newer version, or MsgspecError."""
-    _check_format(body)
+    require_format(body, FORMAT)
     return msgspec.json.decode(body, type=Members).members
-
-
-def _check_format(body: bytes) -> None:
-    written = msgspec.json.decode(body, type=_Format).format
-    if written > FORMAT:
-        raise ConfigError(f"format {written}; this version knows up to {FORMAT}: upgrade StreamForge")

@@ -134,7 +134,7 @@ class Reports:
         """All that was asked for, of which `of_series` speaks without a span; None: nothing."""
         return _asked(known, self._live(known.series))
 
-    async def of_series(self, symbol: str, type: str, span: TimeRange | None, *, life: bool) -> Report:
+    async def of_series(self, symbol: str, type: str, span: TimeRange | None = None, *, life: bool = False) -> Report:
         """What is known of the series in `span`; without one, in all that was asked for, or in its `life`.
 
         Raises NotFound (nothing is known of the series), InvalidInput or RetryableError.

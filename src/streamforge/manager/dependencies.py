@@ -26,6 +26,7 @@ from streamforge.manager.persistence.reservations import Reservations
 from streamforge.manager.persistence.schedule_store import ScheduleStore
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.policy import Policy
+from streamforge_utils.model.errors import StreamForgeError
 from streamforge_utils.ports.archive import Archive
 from streamforge_utils.ports.bus import Bus, BusAdmin, Producer
 from streamforge_utils.ports.clock import Clock
@@ -102,6 +103,16 @@ class Dependencies(msgspec.Struct, frozen=True, kw_only=True):
     settings: Sequence[Setting] = ()
     misspelt: Sequence[str] = ()
     doubtful: Sequence[str] = ()
+
+    async def undriven(self) -> str | None:
+        """Why no manager drives the workflows, as far as the store and the fence know; None: one does."""
+        if self.no_driver_reason is not None:
+            return await self.no_driver_reason()
+        try:
+            self.fence()
+        except StreamForgeError as error:
+            return str(error)
+        return None
 
     @classmethod
     def on(

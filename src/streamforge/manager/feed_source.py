@@ -8,7 +8,6 @@ from streamforge.manager.batch_service import BatchService, View
 from streamforge.manager.coverage_report import Reports
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.persistence.change_notes import ChangeNotes
-from streamforge.manager.persistence.workflow_store import Unreadable
 from streamforge.manager.schedule_service import Listed, ScheduleService
 from streamforge.manager.use_cases import NotFound, Report
 from streamforge.manager.workflow import Workflow
@@ -36,11 +35,7 @@ class FeedSource:
 
     async def workflow(self, queue_id: str) -> Workflow | None:
         """None: there is none, or none that can be read."""
-        try:
-            stored = await self._deps.workflows.get(queue_id)
-        except Unreadable:
-            return None
-        return None if stored is None else stored.workflow
+        return await self._deps.workflows.readable(queue_id)
 
     async def batch(self, batch_id: str) -> View | None:
         """None: there is none, or none that can be read."""
@@ -57,5 +52,5 @@ class FeedSource:
             return None
 
     async def reports(self, workflows: Sequence[Workflow]) -> Mapping[str, Report]:
-        """As `WorkflowService.coverages`."""
+        """As `Reports.of_ended`."""
         return await self._reports.of_ended(workflows)

@@ -9,7 +9,7 @@ import msgspec
 
 from streamforge.analytics.graphs.definition import GraphDefinition, read_definition
 from streamforge.analytics.graphs.order import check_graph_name, check_type, interval_of
-from streamforge.manager.analysis_requests import analyst_workflow, check_inputs
+from streamforge.manager.analysis_requests import check_inputs, one_step_workflow
 from streamforge.manager.graph_input import TARGET, TYPE, GraphInput
 from streamforge.manager.requests import checked_step
 from streamforge.manager.use_cases import StepRequest
@@ -79,8 +79,8 @@ def check_graph(request: GraphRequest, now_ms: int) -> CheckedGraph:
 
 def workflow_of_graph(checked: CheckedGraph, symbols: Sequence[str], batch: str, *, code: str, now_ms: int) -> Workflow:
     """The workflow, under the name that `code` gives it."""
-    return analyst_workflow(
-        checked.graph,
+    return one_step_workflow(
+        checked.graph.upper(),
         TYPE,
         checked.step,
         f"{checked.graph}_snapshots",

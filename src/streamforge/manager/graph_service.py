@@ -8,7 +8,6 @@ from urllib.parse import unquote
 
 import msgspec
 
-from streamforge.analytics.graphs.definition import GraphDefinition
 from streamforge.analytics.graphs.manifest import GraphManifest, read_manifest
 from streamforge.analytics.graphs.order import check_graph_name, node_key
 from streamforge.manager.admission import Admission
@@ -161,7 +160,6 @@ class GraphService:
         """The latest stored snapshot of that moment or before. Raises NotFound."""
         known, store = await self._known(graph), self._deps.store
         snapshot: dict[str, Any] | None = None
-        step_ms = known.end_ms - known.start_ms
         latest, more = "", True
         while more:
             times = await store.keys(f"{graph}_snapshots", first=latest, last=f"{time_ms + 1:013}", limit=_KEYS_AT_ONCE)
@@ -169,7 +167,7 @@ class GraphService:
             latest = times[-1] if times else latest
         for document in await store.fetch(f"{graph}_snapshots", [latest]) if latest else ():
             snapshot = msgspec.json.decode(document.body)
-        if snapshot is None or step_ms <= 0:
+        if snapshot is None:
             first = format_ms(known.start_ms)
             raise NotFound(f"graph {graph} has no stored snapshot at {format_ms(time_ms)} or before; it begins {first}")
         at_ms = int(snapshot["time"])
@@ -267,9 +265,3 @@ def _symbol_of(node: str) -> str:
 def collections_of(graph: str) -> tuple[str, ...]:
     """Of its documents and edges."""
     return f"{graph}_snapshots", f"{graph}_edges", f"{graph}_nodes"
-
-
-def definition_fields(definition: GraphDefinition) -> dict[str, Any]:
-    """The definition as JSON has it."""
-    found: dict[str, Any] = msgspec.to_builtins(definition)
-    return found

@@ -14,7 +14,7 @@ from streamforge.analytics.models.dataset_definition import DatasetDefinition, b
 from streamforge.analytics.models.evaluation_settings import EvaluationSettings
 from streamforge.analytics.models.folds import FoldRules, folds
 from streamforge.analytics.models.scoring_order import scores_of
-from streamforge.manager.analysis_requests import analyst_workflow, check_inputs
+from streamforge.manager.analysis_requests import check_inputs, one_step_workflow
 from streamforge.manager.model_input import SCORE_TYPE, TARGET, TYPE, ModelInput, ScoreInput
 from streamforge.manager.requests import checked_step
 from streamforge.manager.use_cases import StepRequest
@@ -153,8 +153,8 @@ def workflow_of_scores(
     request: ScoreRequest, made: ScoreInput, span: TimeRange, parameters: dict[str, Any], *, code: str, now_ms: int
 ) -> Workflow:
     """The workflow, under the name that `code` gives it. parameters: those that the model was trained with."""
-    return analyst_workflow(
-        made.name,
+    return one_step_workflow(
+        made.name.upper(),
         SCORE_TYPE,
         checked_step(StepRequest(target=TARGET, image=request.image, parameters=parameters)),
         scores_of(made.name),
@@ -169,8 +169,8 @@ def workflow_of_scores(
 
 def workflow_of_model(checked: CheckedModel, made: ModelInput, *, code: str, now_ms: int) -> Workflow:
     """The workflow, under the name that `code` gives it."""
-    return analyst_workflow(
-        checked.name,
+    return one_step_workflow(
+        checked.name.upper(),
         TYPE,
         checked.step,
         scores_of(checked.name),

@@ -231,20 +231,11 @@ class ScheduleService:
         return stored
 
     async def _undriven(self) -> str | None:
-        if (reason := await self._no_driver_reason()) is not None:
+        if (reason := await self._deps.undriven()) is not None:
             return reason
         return (
             None if self.driver.fires else "the manager that answers runs for one command only, and fires no schedule"
         )
-
-    async def _no_driver_reason(self) -> str | None:
-        if self._deps.no_driver_reason is not None:
-            return await self._deps.no_driver_reason()
-        try:
-            self._deps.fence()
-        except StreamForgeError as error:
-            return str(error)
-        return None
 
     def _listed(self, schedule: Schedule, undriven: str | None, doubt: str | None = None) -> Listed:
         now_ms = self._deps.clock.now_ms()

@@ -10,7 +10,6 @@ import msgspec
 
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.lifecycle.job_spec import reading_group
-from streamforge.manager.persistence.workflow_store import Unreadable
 from streamforge.manager.presentation import moment_or_none
 from streamforge.manager.topic_answers import PartitionOffsets, Topic, TopicPage, TopicReader
 from streamforge.manager.use_cases import NotFound, lost_cursor
@@ -140,13 +139,9 @@ class TopicLag:
 
     async def _look(self, name: str) -> Topic:
         admin, policy = self._deps.admin, self._deps.policy
-        owner, workflow = _owner(name), None
-        if owner is not None:
-            try:
-                stored = await self._deps.workflows.get(owner)
-                workflow = None if stored is None else stored.workflow
-            except Unreadable:
-                pass  # its topics are there all the same
+        owner = _owner(name)
+        # Where it cannot be read, its topics are there all the same.
+        workflow = None if owner is None else await self._deps.workflows.readable(owner)
         groups = _groups_of(workflow, self._storing(name))
         lags = {group: await admin.lag(name, group) for group, _, _ in groups}
         offsets = await admin.offsets(name)  # last: so no group is ahead of the end

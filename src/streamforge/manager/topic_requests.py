@@ -8,11 +8,11 @@ from typing import Any
 
 import msgspec
 
-from streamforge import workers
+from streamforge.manager.analysis_requests import one_step_workflow
 from streamforge.manager.requests import check_collection, checked_step
 from streamforge.manager.topic_input import TopicInput
 from streamforge.manager.use_cases import StepRequest
-from streamforge.manager.workflow import Step, Workflow
+from streamforge.manager.workflow import Workflow
 from streamforge.manager.workflow_labels import check_labels
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import InvalidInput
@@ -99,29 +99,16 @@ def require_topic(topic: str, there: Collection[str]) -> None:
 def workflow_of_topic(checked: CheckedTopic, *, code: str, now_ms: int) -> Workflow:
     """The workflow, under the name that `code` gives it. Its range is a second that nothing is loaded of."""
     start_ms = now_ms // 1000 * 1000
-    queue_id = names.queue_id(checked.symbol, JSON_TYPE, start_ms, code)
-    definition = workers.definition(TARGET)
-    return Workflow(
-        queue_id=queue_id,
-        symbol=checked.symbol,
-        type=JSON_TYPE,
+    return one_step_workflow(
+        checked.symbol,
+        JSON_TYPE,
+        checked.step,
+        checked.collection or names.collection_name(checked.symbol, JSON_TYPE, start_ms),
+        code=code,
         requested="",
         span=TimeRange(start_ms, start_ms + 1000),
         endless=checked.until.is_stop,
         labels=checked.labels,
         created_ms=now_ms,
-        topic=names.data_topic(queue_id),
-        collection=checked.collection or names.collection_name(checked.symbol, JSON_TYPE, start_ms),
-        steps=(
-            Step(
-                target=TARGET,
-                role=definition.role,
-                source=definition.source,
-                type=JSON_TYPE,
-                telemetry_id=names.telemetry_id(TARGET, queue_id),
-                image=checked.step.image,
-                parameters=checked.step.parameters,
-            ),
-        ),
         topic_input=TopicInput(topic=checked.topic, until=checked.until),
     )

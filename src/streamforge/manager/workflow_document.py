@@ -18,11 +18,17 @@ _decode = msgspec.json.Decoder(Workflow).decode
 _decode_format = msgspec.json.Decoder(_Format).decode
 
 
+def require_format(body: bytes, newest: int, what: str = "") -> int:
+    """The format of a document. Raises ConfigError, which begins with `what`, for one of a newer version."""
+    written = _decode_format(body).format
+    if written > newest:
+        raise ConfigError(f"{what}format {written}; this version knows up to {newest}: upgrade StreamForge")
+    return written
+
+
 def decode_workflow(body: bytes) -> Workflow:
     """Read a document written by this version or an older one. Raises ConfigError for one of a newer version."""
-    written = _decode_format(body).format
-    if written > FORMAT:
-        raise ConfigError(f"format {written}; this version knows up to {FORMAT}: upgrade StreamForge")
+    written = require_format(body, FORMAT)
     return _of_format_1(body) if written == 1 else msgspec.structs.replace(_decode(body), format=FORMAT)
 
 

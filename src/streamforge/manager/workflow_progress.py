@@ -8,7 +8,7 @@ from streamforge.manager import answers, use_cases, workflow
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.kinds.registry import kind_of, rule_of
-from streamforge_utils.model.timeranges import TimeRange, parse_time_range
+from streamforge_utils.model.timeranges import parse_time_range
 from streamforge_utils.runtime.worker_definition import Role, Source
 
 
@@ -97,10 +97,10 @@ def _requests_s(found: Workflow, step: workflow.Step) -> float | None:
     attempt, plan, paging = step.attempt, found.plan, kind_of(found.series).paging if found.loads_series else None
     if attempt is None or plan is None or paging is None or step.role is not Role.LOADER:
         return None
-    of, planned_ms = attempt.progress, sum(_length_ms(part.span) for part in plan.parts)
+    of, planned_ms = attempt.progress, sum(part.span.length_ms for part in plan.parts)
     if step.source is not Source.REST or not of.weight_per_minute or not planned_ms:
         return None
-    mine_ms = sum(_length_ms(parse_time_range(text)) for text in attempt.ranges)
+    mine_ms = sum(parse_time_range(text).length_ms for text in attempt.ranges)
     records = plan.expected * mine_ms / planned_ms * (1.0 - (of.share or 0.0))
     return records / paging.most * paging.weight({"limit": str(paging.most)}) / of.weight_per_minute * 60
 
@@ -111,10 +111,6 @@ def _mean_rate(step: workflow.Step) -> float:
     if attempt is None or not _runs(step) or attempt.started_ms is None or attempt.seen_ms is None:
         return 0.0
     return attempt.progress.records * 1000 / max(1, attempt.seen_ms - attempt.started_ms)
-
-
-def _length_ms(span: TimeRange) -> int:
-    return span.end_ms - span.start_ms
 
 
 def _confirmed(sinks: Iterable[workflow.Step], since_ms: int) -> int:

@@ -12,7 +12,6 @@ from streamforge.manager.admission import Admission
 from streamforge.manager.analyst_services import analyst_services, forget
 from streamforge.manager.bar_service import BarService
 from streamforge.manager.batch_forecaster import BatchForecaster
-from streamforge.manager.batch_requests import BatchRequest
 from streamforge.manager.batch_service import BatchService
 from streamforge.manager.coverage_listing import CoverageListing
 from streamforge.manager.coverage_report import Reports
@@ -28,7 +27,6 @@ from streamforge.manager.forecaster import Forecaster
 from streamforge.manager.health.health_service import HealthService
 from streamforge.manager.lifecycle.facts import HandOver, Request, Retry, Stop
 from streamforge.manager.log_reader import LogReader
-from streamforge.manager.origin import Source
 from streamforge.manager.persistence.book_reader import BookReader
 from streamforge.manager.persistence.change_notes import WORKFLOW
 from streamforge.manager.persistence.event_history import PAGE
@@ -36,7 +34,6 @@ from streamforge.manager.persistence.own_collections import OWN_COLLECTIONS
 from streamforge.manager.persistence.record_reader import RecordReader
 from streamforge.manager.persistence.reservations import Reservations
 from streamforge.manager.persistence.workflow_store import Unreadable
-from streamforge.manager.plan_answers import BatchForecast, Forecast
 from streamforge.manager.presentation import removed_answer
 from streamforge.manager.problem_codes import ProblemCode
 from streamforge.manager.readiness import ReadinessProbe
@@ -60,7 +57,7 @@ from streamforge.manager.workflow import Workflow
 from streamforge.manager.workflow_listing import Filters, listed
 from streamforge_utils.model import names
 from streamforge_utils.model.coverage import Verdict
-from streamforge_utils.model.errors import InvalidInput, RetryableError, StreamForgeError
+from streamforge_utils.model.errors import InvalidInput, RetryableError
 from streamforge_utils.model.kinds.registry import normal_type, series_of
 from streamforge_utils.model.messages import Command, Event
 from streamforge_utils.model.series import Series, check_symbol
@@ -86,20 +83,20 @@ class WorkflowService:
         self.books = BookReader(deps.store, deps.objects, deps.coverage, deps.workflows)
         self.logs, self.topics = LogReader(deps), TopicLag(deps)
         self._starting = Admission(deps, reconciler, self._reservations)
-        self._forecaster = Forecaster(deps, self._starting)
-        self._reports = Reports(deps)
-        self.bars, self.coverage_listing = BarService(deps, self._reports), CoverageListing(deps, self._reports)
+        self.forecaster = Forecaster(deps, self._starting)
+        self.reports = Reports(deps)
+        self.bars, self.coverage_listing = BarService(deps, self.reports), CoverageListing(deps, self.reports)
         self._busy: set[str] = set()
-        self._readiness = ReadinessProbe(deps, reconciler)
+        self.readiness, self.source = ReadinessProbe(deps, reconciler), deps.source
         self.batches = BatchService(
             deps, reconciler, self._starting, self._reservations, retry=self.retry, symbols=self.symbols
         )
-        self._batch_forecaster = BatchForecaster(deps, self.batches.chooser, self._forecaster)
+        self.batch_forecaster = BatchForecaster(deps, self.batches.chooser, self.forecaster)
         self.graphs, self.models = analyst_services(deps, self._starting, self.batches)
         self.schedules = ScheduleService(deps, self.start, self.models.score)
-        self.feed = FeedSource(deps, self._reports, self.batches, self.schedules)
+        self.feed = FeedSource(deps, self.reports, self.batches, self.schedules)
         self.dead_letters = DeadLetterService(deps, self._ask, self.get, self._going_on)
-        self.health = HealthService(deps, reconciler, self._readiness, self.schedules)
+        self.health = HealthService(deps, reconciler, self.readiness, self.schedules)
         self.dead_letter_counts = DeadLetterCounts(deps)
 
     async def start(self, request: StartRequest, *, idempotency_key: str | None = None) -> Started:
@@ -108,14 +105,6 @@ class WorkflowService:
         Raises InvalidInput, KeyReused, or UpToDate.
         """
         return _logged(await self._starting.start(request, idempotency_key))
-
-    async def forecast(self, request: StartRequest) -> Forecast:
-        """What the request would load and take; nothing is started or stored."""
-        return await self._forecaster.of(request)
-
-    async def forecast_batch(self, request: BatchRequest) -> BatchForecast:
-        """What the request for many symbols would load and take; nothing is started or stored."""
-        return await self._batch_forecaster.of(request)
 
     async def start_topic(self, request: TopicRequest, *, idempotency_key: str | None = None) -> Started:
         """Accept the request to store a topic that is not ours: on return it is stored. Raises as `start`."""
@@ -270,23 +259,7 @@ class WorkflowService:
 
     async def coverage(self, queue_id: str) -> Report:
         """What is known of the workflow's range. Raises NotFound."""
-        return await self._reports.of_workflow(await self.get(queue_id))
-
-    async def coverages(self, workflows: Sequence[Workflow]) -> Mapping[str, Report]:
-        """By queue_id, what is known now of the range of each of these that has ended and had a plan.
-
-        What was stored then may be gone.
-        """
-        return await self._reports.of_ended(workflows)
-
-    async def series_coverage(
-        self, symbol: str, type: str, span: TimeRange | None = None, *, life: bool = False
-    ) -> Report:
-        """What is known of the series in `span`; without one in all that was asked for so far, or in its whole `life`.
-
-        Raises NotFound: nothing is known of the series.
-        """
-        return await self._reports.of_series(symbol, type, span, life=life)
+        return await self.reports.of_workflow(await self.get(queue_id))
 
     async def verify(self, symbol: str, type: str, span: TimeRange | None = None) -> Verification:
         """Count the records of the series (inside `span`) in the store, and mark what is gone: `ours`, or `lost`."""
@@ -325,7 +298,7 @@ class WorkflowService:
         self, *, cursor: str | None = None, limit: int = 100, prefix: str = "", type: str | None = None
     ) -> data_answers.SeriesPage:
         """The series of which something is known, as `series_page` finds them."""
-        coverage, reports = self._deps.coverage, self._reports
+        coverage, reports = self._deps.coverage, self.reports
         return await series_page(coverage, reports, cursor=cursor, limit=limit, prefix=prefix, type=type)
 
     async def symbols(self) -> Sequence[SymbolInfo]:
@@ -355,21 +328,8 @@ class WorkflowService:
 
     async def no_driver_reason(self) -> str | None:
         """Why no manager drives the workflows at the moment; None: one does."""
-        if self._deps.no_driver_reason is not None:
-            return await self._deps.no_driver_reason()
-        try:
-            self._deps.fence()
-        except StreamForgeError as error:
-            return str(error)
-        return self._readiness.stalled()
-
-    async def source(self) -> Source:
-        """The exchange that the manager loads from."""
-        return self._deps.source
-
-    async def ready(self) -> Mapping[str, str | None]:
-        """Bus, store, launcher and reconciler: None if it works, else what is wrong with it."""
-        return await self._readiness.look()
+        reason = await self._deps.undriven()
+        return self.readiness.stalled() if reason is None and self._deps.no_driver_reason is None else reason
 
     @asynccontextmanager
     async def _going_on(self, queue_id: str) -> AsyncIterator[None]:

@@ -12,13 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from streamforge_utils.model.errors import PermanentError
-from streamforge_utils.model.kinds.candles import encode_candle, stored_document
+from streamforge_utils.model.kinds.candles import encode_candle
 from streamforge_utils.model.kinds.candles.klines_answer import Rows, read_page, read_rows
 from streamforge_utils.model.kinds.paging import ByTime, MalformedPage, SentRequest
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from tests.adapters.binance.scripted import Row, row, rows
-from tests.doubles.candles import page_of
+from tests.doubles.candles import page_of, stored_document
 
 MINUTE = 60_000
 START = 1_722_470_400_000

@@ -8,8 +8,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from streamforge_utils.adapters.kubernetes.diagnosis import REASON_LIMIT, End, Wait, end_of, log_tail, wait_of
+from streamforge_utils.adapters.kubernetes.diagnosis import REASON_LIMIT, End, Wait, end_of, wait_of
 from streamforge_utils.adapters.kubernetes.objects import EventObject, InvolvedObject, JobObject, PodObject
+from streamforge_utils.ports.job_log import last_words
 
 CODES = (1, 2, 3, 127, 255)
 JOB = {"metadata": {"name": "job-x", "uid": "uid-job"}}
@@ -104,8 +105,8 @@ def test_a_reason_has_events_and_a_bound() -> None:
 
 
 def test_last_words_begin_with_a_whole_line_and_hold_no_control_characters() -> None:
-    assert log_tail("one\ntwo\nthree\n", 9) == "three"
-    assert log_tail("a\x1b[31mb\x00c", 100) == "a[31mbc"
+    assert last_words("one\ntwo\nthree\n", 9) == "three"
+    assert last_words("a\x1b[31mb\x00c", 100) == "a[31mbc"
 
 
 # Waiting

@@ -11,7 +11,7 @@ import pytest
 from streamforge.analytics.models.baselines import baselines
 from streamforge.analytics.models.card import Card, TrainingNote, markdown
 from streamforge.analytics.models.card_html import html
-from streamforge.analytics.models.evaluation import evaluate
+from streamforge.analytics.models.evaluation import evaluated
 from streamforge.analytics.models.evaluation_settings import EvaluationSettings
 from streamforge.analytics.models.folds import FoldRules
 from streamforge.analytics.models.neighbour_mean import neighbour_means_on_graph
@@ -29,7 +29,7 @@ def card() -> Card:
     note = TrainingNote(
         name="daily", model="neighbour_mean", settings="s", device="cpu", threads=1, versions={"numpy": "2"}
     )
-    return msgspec.structs.replace(evaluate(dataset, panel, ladder, settings), training=note)
+    return msgspec.structs.replace(evaluated(dataset, panel, ladder, settings)[0], training=note)
 
 
 def _tree(page: str) -> ElementTree.Element:

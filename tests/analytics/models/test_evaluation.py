@@ -11,7 +11,7 @@ from streamforge.analytics.graphs.panel import Panel
 from streamforge.analytics.models.baselines import Column, baselines
 from streamforge.analytics.models.card import Card, EvaluationSettings, markdown
 from streamforge.analytics.models.dataset import Dataset
-from streamforge.analytics.models.evaluation import evaluate
+from streamforge.analytics.models.evaluation import evaluated
 from streamforge.analytics.models.folds import FoldRules
 from streamforge.analytics.models.ladder import run_ladder
 from streamforge.analytics.models.metrics import information_coefficients, t_statistic
@@ -33,7 +33,7 @@ def ladder(dataset: Dataset) -> list[Contender]:
 def card(group: float, own: float) -> Card:
     panel = panel_of(moves(200, 15, 1, group=group, own=own))
     dataset = dataset_of(panel)
-    return evaluate(dataset, panel, ladder(dataset), SETTINGS)
+    return evaluated(dataset, panel, ladder(dataset), SETTINGS)[0]
 
 
 def test_a_market_in_which_neighbours_tell_has_an_edge_of_the_graph() -> None:
@@ -83,7 +83,7 @@ def test_a_trainer_that_cannot_find_what_is_there_voids_the_verdict() -> None:
     panel = panel_of(moves(120, 10, 1))
     dataset = dataset_of(panel)
     broken = [one._replace(make=lambda _: Column(0, 0)) if one.name == "ridge" else one for one in ladder(dataset)]
-    found = evaluate(
+    found, _ = evaluated(
         dataset, panel, broken, msgspec.structs.replace(SETTINGS, folds=FoldRules(test=60, least_train=10))
     )
     assert found.verdict.outcome is Outcome.VOID
@@ -98,12 +98,12 @@ def test_a_ladder_without_one_of_its_models_and_seeds_that_come_twice_are_refuse
     panel = panel_of(moves(60, 5, 1))
     dataset = dataset_of(panel)
     with pytest.raises(InvalidInput, match="missing: random") as caught:
-        evaluate(dataset, panel, [one for one in ladder(dataset) if one.name != "random"], SETTINGS)
+        evaluated(dataset, panel, [one for one in ladder(dataset) if one.name != "random"], SETTINGS)
     assert caught.value.field == "models"
     with pytest.raises(InvalidInput, match="missing: none"):
-        evaluate(dataset, panel, ladder(dataset) * 2, SETTINGS)
+        evaluated(dataset, panel, ladder(dataset) * 2, SETTINGS)
     with pytest.raises(InvalidInput, match="comes twice"):
-        evaluate(dataset, panel, ladder(dataset), msgspec.structs.replace(SETTINGS, seeds=(1, 1)))
+        evaluated(dataset, panel, ladder(dataset), msgspec.structs.replace(SETTINGS, seeds=(1, 1)))
 
 
 @cache

@@ -14,8 +14,9 @@ from streamforge.manager.problem_codes import ProblemCode
 from streamforge.manager.use_cases import StartRequest
 from streamforge.manager.workflow import Attempt, Failure, Plan, Proof, Status, StepStatus, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict
-from streamforge_utils.model.kinds.candles import Candle, candle_key
+from streamforge_utils.model.kinds.candles import Candle
 from streamforge_utils.model.messages import Event, Progress
+from tests.doubles.candles import candle_key
 from tests.manager.memory_service import MemoryService
 from tests.manager.support import rest
 

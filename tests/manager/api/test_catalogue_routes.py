@@ -17,9 +17,10 @@ from streamforge.manager.api.tokens import Tokens
 from streamforge.manager.describing import asyncapi, schemas
 from streamforge.manager.readiness import FRESH_S
 from streamforge_utils.model.errors import RetryableError
-from streamforge_utils.model.kinds.candles import KIND, decode_candle, stored_document
+from streamforge_utils.model.kinds.candles import KIND
 from streamforge_utils.model.messages import Progress, decode_command, decode_event, decode_marker
 from streamforge_utils.runtime.topic_writer import HEADERS
+from tests.doubles.candles import decode_candle, stored_document
 from tests.manager.api.support import LOCAL, OPERATOR, READER, TOKENS, client_of, problem
 from tests.manager.memory_service import NOW_MS, MemoryService
 from tests.places import schemas as schemas_of_others

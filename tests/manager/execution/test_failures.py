@@ -15,8 +15,8 @@ from streamforge.manager.persistence.workflow_store import KIND
 from streamforge.manager.workflow import Status
 from streamforge.manager.workflow_document import decode_workflow
 from streamforge_utils.model.errors import BannedError, ConfigError, PermanentError, RetryableError
-from streamforge_utils.model.kinds.candles import candle_key
 from streamforge_utils.ports.exchange import SymbolInfo
+from tests.doubles.candles import candle_key
 from tests.manager.execution.world import (
     OPENS,
     create,

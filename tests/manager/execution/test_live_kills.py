@@ -9,7 +9,7 @@ import pytest
 
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.coverage import Verdict
-from streamforge_utils.model.kinds.candles import candle_key
+from tests.doubles.candles import candle_key
 from tests.manager.live_world import (
     SERIES,
     begun,

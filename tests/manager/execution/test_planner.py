@@ -15,12 +15,12 @@ from streamforge.manager.persistence.workflow_store import OutOfDate
 from streamforge.manager.workflow import Part, Plan
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import PermanentError
-from streamforge_utils.model.kinds.candles import Candle, Interval, candle_key
+from streamforge_utils.model.kinds.candles import Candle, Interval
 from streamforge_utils.model.kinds.registry import series_of
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from tests.doubles import ticks
-from tests.doubles.candles import candle
+from tests.doubles.candles import candle, candle_key
 from tests.doubles.scriptedexchange import Question, ScriptedExchange
 from tests.manager.execution.world import hold, minute, segment
 from tests.manager.support import DAY_MS, DAY_START, HOUR_MS, MINUTE_MS, NOW, World, accepted, rest_alone

@@ -14,7 +14,7 @@ from streamforge.manager.persistence.coverage_store import SeriesCoverage
 from streamforge.manager.workflow import Plan, Proof, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict, verdict_of
 from streamforge_utils.model.errors import PermanentError, RetryableError
-from streamforge_utils.model.kinds.candles import Candle, Interval, candle_key
+from streamforge_utils.model.kinds.candles import Candle, Interval
 from streamforge_utils.model.timeranges import TimeRange
 from tests.doubles import ticks
 from tests.doubles.manualclock import ManualClock
@@ -287,7 +287,7 @@ async def test_a_hole_that_grows_to_the_left_is_asked_for_where_it_was_not_yet()
 
     async def losing(*args: Any, **fields: Any) -> Sequence[Candle]:
         """While the exchange is asked for the hole, the record before it goes."""
-        world.store.documents[C].pop(candle_key("BTCUSDT", "1m", minute(2)), None)
+        world.store.documents[C].pop(f"BTCUSDT_1m_{minute(2)}", None)
         await world.deps.coverage.lay_over(SERIES, [segment(1440, 1441, Verdict.EXCHANGE)])
         return await candles(*args, **fields)
 

@@ -14,9 +14,9 @@ from streamforge.manager.use_cases import NotNow
 from streamforge.manager.workflow import Status
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import RetryableError
-from streamforge_utils.model.kinds.candles import candle_key
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
+from tests.doubles.candles import candle_key
 from tests.manager.execution.world import SERIES, C, create, hold, minute
 from tests.manager.support import DAY_MS, DAY_START, NOW, World, accepted, replace
 from tests.runtime.rig import until

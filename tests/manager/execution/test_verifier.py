@@ -15,9 +15,10 @@ from streamforge.manager.persistence.record_count import counted
 from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import RetryableError
-from streamforge_utils.model.kinds.candles import Interval, candle_key
+from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.model.series import Series
 from streamforge_utils.ports import store
+from tests.doubles.candles import candle_key
 from tests.doubles.manualclock import ManualClock
 from tests.manager.execution.world import SERIES, C, hold, minute, segment, span, stored
 from tests.manager.support import DAY_MS, DAY_START, NOW, POLICY, World, accepted, put, replace

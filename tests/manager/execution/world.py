@@ -11,10 +11,10 @@ from streamforge.manager.execution.retention import Retention
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import RetryableError
-from streamforge_utils.model.kinds.candles import candle_key
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.store import Document
+from tests.doubles.candles import candle_key
 from tests.doubles.memorystore import MemoryStore
 from tests.doubles.scriptedexchange import ScriptedExchange
 from tests.manager.support import DAY_MS, DAY_START, LOADER, MINUTE_MS, SINK, World, attempt, planned, said

@@ -63,6 +63,11 @@ async def known(coverage: CoverageStore, series: Series = SERIES) -> str:
     return text(await coverage.of(series))
 
 
+async def learn(coverage: CoverageStore, settled: str) -> None:
+    """As a plan says it."""
+    await coverage.learn_plan(SERIES, Plan(exchange_now_ms=0, settled=tuple(segments(settled))), 0)
+
+
 async def leftovers(coverage: CoverageStore) -> str:
     found = (await coverage.known(SERIES)).leftovers
     return ", ".join(f"{within(one)} {one.collection}{' whole' * one.whole}" for one in found)
@@ -76,9 +81,9 @@ async def test_what_is_learnt_later_counts_but_what_is_stored_stays_where_nothin
     await coverage.lay_over(SERIES, segments("2-4 c"))
     assert await known(coverage) == "0-2 closed, 2-4 c, 4-10 closed"
     assert await known(coverage, Series("BTCUSDT", "candles", "1M")) == "", "a month is no minute"
-    await coverage.learn(SERIES, segments("3-15 exchange, 15-25 ours"))
+    await learn(coverage, "3-15 exchange, 15-25 ours")
     assert await known(coverage) == "0-2 closed, 2-4 c, 4-15 exchange, 15-25 ours"
-    await coverage.learn(SERIES, segments("0-30 closed"))
+    await learn(coverage, "0-30 closed")
     assert await known(coverage) == "0-2 closed, 2-4 c, 4-30 closed"
 
 
@@ -177,7 +182,7 @@ async def test_what_is_left_over_is_cut_where_it_is_removed_and_joined_where_it_
 
 
 async def test_a_series_is_counted_when_it_is_first_proven(coverage: CoverageStore) -> None:
-    await coverage.learn(SERIES, segments("0-5 closed"))
+    await learn(coverage, "0-5 closed")
     await coverage.prove(SERIES, segments("5-15 c"), None, 1)
     await coverage.prove(SERIES, segments("15-25 c"), None, 2)
     assert (await coverage.known(SERIES)).verified_ms == 1

@@ -23,10 +23,11 @@ from streamforge.manager.persistence.record_count import (
     time_of,
 )
 from streamforge_utils.model.coverage import Segment, Verdict, verdict_of
-from streamforge_utils.model.kinds.candles import Interval, candle_key
+from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange, parse_time_range
 from tests.doubles import ticks
+from tests.doubles.candles import candle_key
 from tests.doubles.memorystore import MemoryStore
 from tests.doubles.scriptedexchange import ScriptedExchange
 from tests.doubles.ticks import SERIES as TICKS

@@ -12,10 +12,11 @@ from streamforge.manager.persistence.coverage_store import CoverageStore
 from streamforge.manager.persistence.record_reader import RecordReader
 from streamforge.manager.use_cases import Incomplete
 from streamforge_utils.model.coverage import Segment, Verdict
-from streamforge_utils.model.kinds.candles import Interval, candle_key
+from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.model.series import Series
 from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.store import Document
+from tests.doubles.candles import candle_key
 from tests.doubles.memorystore import MemoryStore
 from tests.manager.support import DAY_MS, DAY_START, MINUTE_MS
 

@@ -29,19 +29,6 @@ _DAY_MS = 86_400_000
 _NEEDED = ("zero", "reversal", "momentum", "low_volatility", "ridge", "no_edges", "shuffled", "random", "graph")
 
 
-def evaluate(
-    dataset: Dataset,
-    panel: Panel,
-    contenders: Sequence[Contender],
-    settings: EvaluationSettings,
-    checkpoints: Checkpoints | None = None,
-    progress: Progress | None = None,
-    processes: LadderProcesses | None = None,
-) -> Card:
-    """The card of the ladder, as `evaluated` gives it."""
-    return evaluated(dataset, panel, contenders, settings, checkpoints, progress, processes)[0]
-
-
 def evaluated(
     dataset: Dataset,
     panel: Panel,

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from typing import Annotated, Any
 
 import msgspec
@@ -13,35 +12,17 @@ from streamforge.cli import terminal
 from streamforge.cli.batch_follower import BeginBatch, EndedBatch, description, followed_batch, numbers, waits_for
 from streamforge.cli.batch_outcome import LoadedBatch, members_table, tell_batch, unproven
 from streamforge.cli.client import path_part, to_json
-from streamforge.cli.command_errors import ApiProblem, CliError
+from streamforge.cli.command_errors import CliError
 from streamforge.cli.coverage_text import range_cell
 from streamforge.cli.dry_run import forecast_many
 from streamforge.cli.load_request import Request
+from streamforge.cli.publications import posting
 from streamforge.cli.session import Mode, NothingThere, Session, Where, session
 from streamforge.cli.symbol_words import is_many, words_of
 from streamforge.manager import batch_answers
 
 BatchId = Annotated[str, typer.Argument(metavar="BATCH_ID", help="A batch, as `batch list` shows it.")]
 Members = Annotated[bool, typer.Option("--members", help="List every symbol.")]
-
-
-class BatchBody(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What is to be loaded of many symbols."""
-
-    symbols: list[str]
-    type: str
-    time_range: str | None = None
-    since: str | None = None
-    first: str | None = msgspec.field(name="from", default=None)
-    listed_at: str | None = None
-    again: bool = False
-    skip_unknown: bool = False
-    source: str | None = None
-    labels: dict[str, str] = {}
-
-    async def start(self, found: Session) -> batch_answers.Batch:
-        """Send it; sending again after a lost answer gives the same batch."""
-        return await found.api.post("/batches", batch_answers.Batch, body=self, key=secrets.token_hex(16))
 
 
 async def load_many(
@@ -65,14 +46,15 @@ async def load_many(
     """Load a time range of many symbols, or what came since. words: names, patterns and files, separated by commas."""
     symbols = words_of(words)
     one = next((word for word in symbols if not is_many(word)), "BTCUSDT")
-    span: dict[str, Any] = {"time_range": time_range, "since": since, "first": first}
-    Request(symbol=one, type=type_name, **span).check()
-    span |= {"listed_at": listed_at, "again": again, "skip_unknown": skip_unknown, "source": source}
-    span["labels"] = labels
-    body = BatchBody(symbols=symbols, type=type_name, **span)
+    Request(symbol=one, type=type_name, time_range=time_range, since=since, first=first).check()
+    asked: dict[str, Any] = {"symbols": symbols, "type": type_name, "time_range": time_range, "since": since}
+    asked |= {"from": first, "listed_at": listed_at, "again": again, "skip_unknown": skip_unknown, "source": source}
+    # What was not named is left out, as an older manager knows none of it.
+    body = {name: value for name, value in (asked | {"labels": labels}).items() if value not in (None, False, {})}
     if dry_run:
         return await forecast_many(where, body, as_json=as_json)
-    return await _begun(body.start, where, detach=detach, timeout_s=timeout_s, as_json=as_json)
+    start = posting("/batches", batch_answers.Batch, **body)
+    return await _begun(start, where, detach=detach, timeout_s=timeout_s, as_json=as_json)
 
 
 async def batch_list(
@@ -206,11 +188,7 @@ async def batch_rm(batch_id: BatchId, where: o.AtManager, yes: o.Yes = False, as
         if not yes:
             question = f"Remove {batch_id} (its workflows and records stay)?"
             o.confirm(question, "batch rm asks before it removes", "nothing was removed")
-        try:
-            await found.api.call("DELETE", path)
-        except ApiProblem as error:
-            if error.kind != "not-found":  # a first try whose answer was lost
-                raise
+        await found.api.delete(path)
     if as_json:
         terminal.write(to_json({"removed": batch_id}))
     else:

@@ -11,7 +11,7 @@ import typer
 from streamforge.cli import command_options as o
 from streamforge.cli import terminal
 from streamforge.cli.client import Query, path_part, to_json
-from streamforge.cli.command_errors import ApiProblem, CliError
+from streamforge.cli.command_errors import CliError
 from streamforge.cli.commands.workflow_commands import messages_left
 from streamforge.cli.follower import followed
 from streamforge.cli.session import Mode, Session, session
@@ -121,13 +121,9 @@ async def rm(
             what = f"{records} {workflow.collection}" if data_too else "its history (the records stay)"
             o.confirm(f"Remove {queue_id} and {what}?", "rm asks before it removes", "nothing was removed")
         query = {"data": "true"} if data_too else None
-        path, removed = f"/queues/{path_part(queue_id)}", None
-        try:
-            answer = await found.api.call("DELETE", path, query=query, prefer="return=representation")
-            removed = found.api.read(answer, data_answers.Removed) if answer else None
-        except ApiProblem as error:
-            if error.kind != "not-found":  # a first try whose answer was lost
-                raise
+        path = f"/queues/{path_part(queue_id)}"
+        answer = await found.api.delete(path, query=query, prefer="return=representation")
+        removed = found.api.read(answer, data_answers.Removed) if answer else None
     if as_json:
         told = {} if removed is None else msgspec.structs.asdict(removed)
         terminal.write(to_json({"removed": queue_id, "data": data_too, **told}))

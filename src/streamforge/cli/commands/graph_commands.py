@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -14,8 +13,8 @@ from streamforge.cli import terminal
 from streamforge.cli.client import Query, path_part, to_json
 from streamforge.cli.command_errors import UsageProblem
 from streamforge.cli.graph_files import csv_of, graphml_of, parquet_of, written
-from streamforge.cli.publications import driven, listed, named, removed
-from streamforge.cli.session import Mode, Session, session
+from streamforge.cli.publications import driven, listed, named, posting, removed
+from streamforge.cli.session import Mode, session
 from streamforge.cli.symbol_words import words_of
 from streamforge.manager import answers, graph_answers
 from streamforge.manager.workflow_labels import parsed_labels
@@ -27,24 +26,6 @@ At = Annotated[
 ]
 Limit = Annotated[int, typer.Option("--limit", metavar="N", min=1, max=100_000, help="At most so many.")]
 _NOW = "now"
-
-
-class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The graph that is asked for."""
-
-    graph: str
-    symbols: list[str] = []
-    batch: str | None = None
-    type: str
-    time_range: str
-    definition: dict[str, Any] = {}
-    load_missing: bool = False
-    parameters: dict[str, Any] = {}
-    labels: dict[str, str] = {}
-
-    async def start(self, found: Session) -> answers.Started:
-        """Send it; sending again after a lost answer gives the same workflow."""
-        return await found.api.post("/graphs", answers.Started, body=self, key=secrets.token_hex(16))
 
 
 async def graph_build(
@@ -106,7 +87,9 @@ async def graph_build(
     if not {"top_k", "threshold", "mst", "tmfg"} & {*given}:
         given["top_k"] = 10
     batch = symbols if symbols.startswith("batch-") else None
-    request = Request(
+    start = posting(
+        "/graphs",
+        answers.Started,
         graph=graph,
         symbols=[] if batch else words_of(symbols),
         batch=batch,
@@ -117,13 +100,13 @@ async def graph_build(
         parameters={} if stored is None else {"stored": stored},
         labels=dict(parsed_labels(label or (), "--label")),
     )
-    return await driven(where, request.start, detach=detach, timeout_s=timeout_s, as_json=as_json, loads=load_missing)
+    return await driven(where, start, detach=detach, timeout_s=timeout_s, as_json=as_json, loads=load_missing)
 
 
 async def graph_list(where: o.AtManager, limit: Limit = 100, as_json: o.Json = False) -> int:
     """List graphs."""
     how = "make one with `streamforge graph build`"
-    graphs = await listed(where, "graph", graph_answers.GraphSummary, limit, as_json=as_json, how=how)
+    graphs, _ = await listed(where, "graph", graph_answers.GraphSummary, limit, as_json=as_json, how=how)
     if not graphs:
         return 0
     terminal.table(

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -15,51 +13,13 @@ from streamforge.cli import terminal
 from streamforge.cli.client import path_part
 from streamforge.cli.commands.graph_commands import Limit, read_definition_file
 from streamforge.cli.graph_files import written
-from streamforge.cli.publications import driven, listed, named, removed
-from streamforge.cli.session import Mode, Session, session
+from streamforge.cli.publications import driven, listed, named, posting, removed
+from streamforge.cli.session import Mode, session
 from streamforge.cli.symbol_words import words_of
 from streamforge.manager import answers, model_answers
 from streamforge.manager.workflow_labels import parsed_labels
 
 Name = Annotated[str, typer.Argument(metavar="MODEL", help="A model's name.")]
-
-
-class Request(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The model that is asked for."""
-
-    name: str
-    symbols: list[str] = []
-    batch: str | None = None
-    type: str
-    time_range: str
-    definition: dict[str, Any] = {}
-    horizon: int | None = None
-    folds: dict[str, int] = {}
-    seeds: list[int] | None = None
-    fee_bp: float | None = None
-    top: int | None = None
-    trials: int | None = None
-    load_missing: bool = False
-    parameters: dict[str, Any] = {}
-    labels: dict[str, str] = {}
-
-    async def start(self, found: Session) -> answers.Started:
-        """Send it; sending again after a lost answer gives the same workflow."""
-        return await found.api.post("/models", answers.Started, body=self, key=secrets.token_hex(16))
-
-
-class ScoreRequest(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The scores that are asked for. model: goes into the path."""
-
-    time_range: str = ""
-    since: str = ""
-    load_missing: bool = False
-    labels: dict[str, str] = {}
-
-    async def start(self, found: Session, model: str) -> answers.Started:
-        """As `Request.start`."""
-        path = f"/models/{path_part(model)}/scores"
-        return await found.api.post(path, answers.Started, body=self, key=secrets.token_hex(16))
 
 
 def _count(option: str, text: str) -> Any:
@@ -120,7 +80,9 @@ async def models_train(
     graph = {} if definition is None else read_definition_file(definition)
     graph |= _given(window=window, step=step, top_k=top_k, features=feature or None)
     batch = symbols if symbols.startswith("batch-") else None
-    request = Request(
+    start = posting(
+        "/models",
+        answers.Started,
         name=model,
         symbols=[] if batch else words_of(symbols),
         batch=batch,
@@ -136,7 +98,7 @@ async def models_train(
         parameters=_given(model=kind, epochs=epochs, learning_rate=learning_rate, device=device),
         labels=dict(parsed_labels(label or (), "--label")),
     )
-    return await driven(where, request.start, detach=detach, timeout_s=timeout_s, as_json=as_json, loads=load_missing)
+    return await driven(where, start, detach=detach, timeout_s=timeout_s, as_json=as_json, loads=load_missing)
 
 
 def _given(**fields: Any) -> dict[str, Any]:
@@ -146,7 +108,7 @@ def _given(**fields: Any) -> dict[str, Any]:
 async def models_list(where: o.AtManager, limit: Limit = 100, as_json: o.Json = False) -> int:
     """List models."""
     how = "train one with `streamforge models train`"
-    models = await listed(where, "model", model_answers.ModelSummary, limit, as_json=as_json, how=how)
+    models, _ = await listed(where, "model", model_answers.ModelSummary, limit, as_json=as_json, how=how)
     if not models:
         return 0
     terminal.table(
@@ -237,13 +199,14 @@ async def models_score(
 
     The scores are documents of the collection MODEL_scores: time, symbol, score and run_id.
     """
-    request = ScoreRequest(
-        time_range=time_range or "",
-        since=since or "",
+    start = posting(
+        f"/models/{path_part(model)}/scores",
+        answers.Started,
+        time_range=time_range,
+        since=since,
         load_missing=load_missing,
         labels=dict(parsed_labels(label or (), "--label")),
     )
-    start = partial(request.start, model=model)
     return await driven(where, start, detach=detach, timeout_s=timeout_s, as_json=as_json, loads=load_missing)
 
 

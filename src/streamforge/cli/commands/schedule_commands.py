@@ -10,7 +10,7 @@ import typer
 from streamforge.cli import command_options as o
 from streamforge.cli import terminal
 from streamforge.cli.client import path_part, to_json
-from streamforge.cli.command_errors import ApiProblem, UsageProblem
+from streamforge.cli.command_errors import UsageProblem
 from streamforge.cli.session import Mode, Session, Where, session
 from streamforge.cli.symbol_words import words_of
 from streamforge.manager import schedule_answers
@@ -289,11 +289,7 @@ async def schedule_rm(name: Name, where: o.AtManager, yes: o.Yes = False, as_jso
         if not yes:
             question = f"Remove {name} and the history of its runs (workflows and records stay)?"
             o.confirm(question, "schedule rm asks before it removes", "nothing was removed")
-        try:
-            await found.api.call("DELETE", path)
-        except ApiProblem as error:
-            if error.kind != "not-found":  # a first try whose answer was lost
-                raise
+        await found.api.delete(path)
     if as_json:
         terminal.write(to_json({"removed": name}))
     else:

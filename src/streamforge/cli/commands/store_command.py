@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import secrets
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -12,7 +11,7 @@ import typer
 from streamforge.cli import command_options as o
 from streamforge.cli.command_errors import UsageProblem
 from streamforge.cli.commands.load_commands import detached, to_the_end
-from streamforge.cli.session import Session
+from streamforge.cli.publications import posting
 from streamforge.manager import answers
 from streamforge_utils.model.json_documents import SCHEMA_LIMIT
 from streamforge_utils.model.topic_reading import Until
@@ -55,7 +54,9 @@ async def store(
     What is no JSON object, has a key that no store takes, or does not fit the schema becomes a dead letter with its
     reason (`streamforge dlq list QUEUE_ID`). The topic is never made, trimmed or removed.
     """
-    request = Request(
+    start = posting(
+        "/queues/start-topic",
+        answers.Started,
         topic=topic,
         until=Until.parse(until).text,
         symbol=label,
@@ -64,22 +65,8 @@ async def store(
     )
     where = where.as_before()  # nothing is asked of an exchange, so that the folder's will do
     if detach:
-        return await detached(where, request.start, as_json=as_json, loads=False)
-    return await to_the_end(where, request.start, timeout_s=timeout_s, as_json=as_json, loads=False)
-
-
-class Request(msgspec.Struct, frozen=True, kw_only=True):
-    """What is to be stored."""
-
-    topic: str
-    until: str
-    symbol: str | None
-    collection_name: str | None
-    json_schema: Any
-
-    async def start(self, found: Session) -> answers.Started:
-        """Send it; sending again after a lost answer gives the same workflow."""
-        return await found.api.post("/queues/start-topic", answers.Started, body=self, key=secrets.token_hex(16))
+        return await detached(where, start, as_json=as_json, loads=False)
+    return await to_the_end(where, start, timeout_s=timeout_s, as_json=as_json, loads=False)
 
 
 def _schema(path: Path) -> Any:

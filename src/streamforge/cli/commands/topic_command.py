@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from typing import Annotated
 
-import msgspec
 import typer
 
 from streamforge.cli import command_options as o
 from streamforge.cli import terminal
-from streamforge.cli.client import Query, to_json
-from streamforge.cli.session import Mode, NothingThere, session
+from streamforge.cli.publications import listed
 from streamforge.manager import topic_answers
 
 MOST_AT_ONCE = 200
@@ -28,20 +26,11 @@ async def topics(
     as_json: o.Json = False,
 ) -> int:
     """List the topics of workflows: what they hold, who reads them and how far behind."""
-    query: Query = {} if queue_id is None else {"queue_id": queue_id}
-    raw, more = list[msgspec.Raw](), False
-    try:
-        async with session(where, Mode.READ) as found:
-            raw, more = await found.api.pages("/topics", "topics", query, limit, at_once=MOST_AT_ONCE)
-    except NothingThere as error:
-        if not as_json:
-            terminal.say(str(error))
-    if as_json:
-        terminal.write(to_json({"topics": [msgspec.json.decode(one) for one in raw]}))
-        return 0
-    listed = [msgspec.json.decode(one, type=topic_answers.Topic) for one in raw]
-    if not listed:
-        terminal.say("there are no topics")
+    query = None if queue_id is None else {"queue_id": queue_id}
+    found, more = await listed(
+        where, "topic", topic_answers.Topic, limit, as_json=as_json, query=query, at_once=MOST_AT_ONCE
+    )
+    if not found:
         return 0
     terminal.table(
         ["topic", "kind", "messages", "end", "lag", "per second", "read by"],
@@ -55,7 +44,7 @@ async def topics(
                 "" if one.rate is None else f"{one.rate:g}",
                 ", ".join(reader.step for reader in one.readers),
             ]
-            for one in listed
+            for one in found
         ],
         right=("messages", "end", "lag", "per second"),
     )

@@ -10,6 +10,7 @@ from types import NoneType
 from typing import Any, BinaryIO, get_args, get_origin, get_type_hints
 
 from streamforge.cli.command_errors import CliError
+from streamforge.cli.stored_records import Taker
 from streamforge.cli.times import Times
 from streamforge_utils.model.kinds.kind import RecordKind
 
@@ -66,7 +67,7 @@ def _type_of(arrow: Any, python: Any) -> Any:
     return types.get(python, arrow.string())
 
 
-class ParquetPart:
+class ParquetPart(Taker):
     """Writes a file, row group after row group. rows, first, last: as far as it is written.
 
     first, last: the positions of its first and its last record. size, sha256: of the whole file, once it is closed.
@@ -106,9 +107,6 @@ class ParquetPart:
     @property
     def sha256(self) -> str:
         return self._file.hash.hexdigest()
-
-    def header(self, line: bytes) -> None:
-        raise AssertionError("a Parquet file is made from JSON lines")
 
     def lines(self, piece: bytes) -> None:
         """Take whole lines of JSON. Raises CliError for records that are none of the kind or out of order; OSError."""

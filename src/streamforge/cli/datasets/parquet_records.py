@@ -12,6 +12,7 @@ import msgspec
 
 from streamforge.cli.command_errors import CliError
 from streamforge.cli.datasets.parquet_part import Columns
+from streamforge.cli.stored_records import Taker
 from streamforge.cli.times import Times
 from streamforge_utils.model.kinds.registry import kind_of_collection, kind_of_fields
 
@@ -22,7 +23,7 @@ _EXACT = 2**53
 """Up to here a double holds each whole number."""
 
 
-class ParquetRecords:
+class ParquetRecords(Taker):
     """Writes documents: every field of any of them is a column, null where a document lacks it.
 
     A field of whole numbers alone, of numbers, of truth values or of text has the type of these. Any other is text, and
@@ -37,9 +38,6 @@ class ParquetRecords:
         self._decode = msgspec.json.Decoder(dict[str, object]).decode
         self._lines = tempfile.TemporaryFile(dir=path.parent)  # noqa: SIM115 - closed by `abandon`
         self.rows = 0
-
-    def header(self, line: bytes) -> None:
-        raise AssertionError("a Parquet file is made from JSON lines")
 
     def lines(self, piece: bytes) -> None:
         """Take whole lines of JSON. Raises OSError."""

@@ -64,18 +64,8 @@ class StartBatch(RangeRequest):
 
     def request(self) -> BatchRequest:
         """What the service is asked."""
-        return BatchRequest(
-            symbols=tuple(self.symbols),
-            type=self.type,
-            time_range=self.time_range or "",
-            since=self.since,
-            default_start=self.start,
-            listed_at=self.listed_at,
-            again=self.again,
-            skip_unknown=self.skip_unknown,
-            source=self.source,
-            labels=self.labels,
-        )
+        fields = {**dict(self), "symbols": tuple(self.symbols), "time_range": self.time_range or ""}
+        return BatchRequest(default_start=fields.pop("start"), **fields)
 
 
 @router.post(

@@ -69,7 +69,7 @@ async def targets() -> Response:
     "/exchange", responses=gives(Source), tags=["catalogue"], summary="The exchange that the manager loads from"
 )
 async def exchange(to: In) -> Response:
-    return reply(await to.service.source())
+    return reply(to.service.source)
 
 
 @router.get(
@@ -115,7 +115,7 @@ async def health() -> Response:
     },
 )
 async def ready(to: In, request: Request) -> Response:
-    parts = dict(await to.service.ready())
+    parts = await to.service.readiness.look()
     wrong = {name for name, reason in parts.items() if reason is not None}
     # Without its launcher it still takes requests, hears workers and tells how far they are: a client that is sent
     # away from it would lose all of that. A launcher that fails the loop shows as the reconciler's failure.

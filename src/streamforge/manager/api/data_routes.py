@@ -63,7 +63,7 @@ async def series_coverage(
     symbol, type = check_series(symbol, type)
     if life and time_range is not None:
         raise invalid("life", "query", "life and time_range name two spans", "leave one of them out")
-    report = await to.service.series_coverage(symbol, type, _span(time_range, to), life=life)
+    report = await to.service.reports.of_series(symbol, type, _span(time_range, to), life=life)
     return reply(presentation.coverage_answer(report, undriven=await no_driver_reason(to, report.loading)))
 
 
@@ -146,7 +146,7 @@ async def verify(
     symbol, type = check_series(symbol, type)
     span = _span(time_range, to)
     found = await to.service.verify(symbol, type, span)
-    report = await to.service.series_coverage(symbol, type, span)
+    report = await to.service.reports.of_series(symbol, type, span)
     coverage = presentation.coverage_answer(report, undriven=await no_driver_reason(to, report.loading))
     return reply(presentation.verification_answer(found, coverage))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
+import msgspec
 from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
@@ -13,7 +14,6 @@ from streamforge.manager.api.queue_routes import ACCEPTED, IdempotencyKey, Limit
 from streamforge.manager.api.request_bodies import Labels
 from streamforge.manager.api.routing import Context, In, StrictRoute, gives, reply
 from streamforge.manager.graph_requests import GraphRequest
-from streamforge.manager.graph_service import definition_fields
 from streamforge.manager.persistence.graph_store import KnownGraph
 from streamforge.manager.presentation import moment
 from streamforge_utils.model.timeranges import resolve_instant, resolve_time_range
@@ -70,18 +70,8 @@ class MakeGraph(BaseModel):
 
     def request(self) -> GraphRequest:
         """What the service is asked."""
-        return GraphRequest(
-            graph=self.graph,
-            symbols=tuple(self.symbols),
-            batch=(self.batch or "").lower(),
-            type=self.type,
-            time_range=self.time_range,
-            definition=self.definition,
-            load_missing=self.load_missing,
-            image=self.image,
-            parameters=self.parameters,
-            labels=self.labels,
-        )
+        fields = {**dict(self), "batch": (self.batch or "").lower(), "symbols": tuple(self.symbols)}
+        return GraphRequest(**fields)
 
 
 @router.post("/graphs", status_code=202, responses=ACCEPTED, summary="Make a graph of assets")
@@ -110,7 +100,7 @@ async def show(graph: Name, to: In) -> Response:
     ]
     return reply(
         graph_answers.Graph(
-            **{**_summary(known), "definition": definition_fields(manifest.definition)},
+            **{**_summary(known), "definition": msgspec.to_builtins(manifest.definition)},
             sha256=manifest.sha256,
             data_version=manifest.data_version,
             manifest=known.manifest,
@@ -198,18 +188,12 @@ async def remove(graph: Name, to: In) -> Response:
 
 
 def _summary(known: KnownGraph) -> dict[str, Any]:
+    same = ("graph", "graph_id", "queue_id", "type", "symbols", "snapshots", "edges", "definition")
     return {
-        "graph": known.graph,
-        "graph_id": known.graph_id,
-        "queue_id": known.queue_id,
-        "type": known.type,
-        "symbols": known.symbols,
+        **{name: getattr(known, name) for name in same},
         "start": moment(known.start_ms),
         "end": moment(known.end_ms),
-        "snapshots": known.snapshots,
-        "edges": known.edges,
         "made_at": moment(known.made_ms),
-        "definition": known.definition,
     }
 
 

@@ -53,9 +53,9 @@ async def forecast(body: PlanRequest, to: In) -> Response:
     else:
         request = body.request()
     if isinstance(request, BatchRequest):
-        return reply(await to.service.forecast_batch(request))
+        return reply(await to.service.batch_forecaster.of(request))
     try:
-        return reply(await to.service.forecast(request))
+        return reply(await to.service.forecaster.of(request))
     except UpToDate as found_nothing:
         return reply(up_to_date_answer(found_nothing))
 

@@ -90,13 +90,13 @@ async def started_reply(to: Context, started: Started) -> Response:
     headers = {"Location": f"/queues/{found.queue_id}"}
     if started.replayed:
         headers["Idempotency-Replayed"] = "true"
-    now = await to.service.coverages([found])
+    now = await to.service.reports.of_ended([found])
     answer = presentation.accepted_answer(started, await no_driver_reason(to, [found]), now.get(found.queue_id))
     return reply(answer, 202, headers)
 
 
 async def _shown(to: Context, found: Workflow, status: int = 200) -> Response:
-    now = await to.service.coverages([found])
+    now = await to.service.reports.of_ended([found])
     return reply(
         presentation.workflow_answer(
             found, await no_driver_reason(to, [found]), now.get(found.queue_id), at_ms=to.clock.now_ms()
@@ -137,7 +137,7 @@ async def find(
         limit=limit,
     )
     alone = await no_driver_reason(to, page.workflows)
-    now = await to.service.coverages(page.workflows)
+    now = await to.service.reports.of_ended(page.workflows)
     at_ms = to.clock.now_ms()
     queues = [
         presentation.workflow_summary(found, alone, now.get(found.queue_id), at_ms=at_ms) for found in page.workflows

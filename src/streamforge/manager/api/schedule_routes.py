@@ -41,16 +41,11 @@ class _Definition(BaseModel):
 
     def changes(self) -> dict[str, Any]:
         """The fields of the definition that the request names."""
-        found = {
-            "timezone": self.timezone,
-            "missed": self.missed,
-            "time_range": self.time_range,
-            "since": self.since,
-            "default_start": self.start,
-            "labels": self.labels,
-            "source": self.source,
-        }
-        found = {name: value for name, value in found.items() if value is not None}
+        found = {name: value for name, value in self if value is not None and name not in ("name", "paused")}
+        if "symbols" in found:
+            found["symbols"] = tuple(found["symbols"])
+        if "start" in found:
+            found["default_start"] = found.pop("start")
         if {"time_range", "since"} & found.keys():  # one range in the place of another
             found = {"time_range": "", "since": None, "default_start": None, **found}
         return found
@@ -87,7 +82,7 @@ class AddSchedule(_Definition):
 
     def definition(self) -> Definition:
         """The schedule asked for."""
-        return Definition(symbols=tuple(self.symbols), type=self.type, cron=self.cron, **self.changes())
+        return Definition(**self.changes())
 
 
 class ChangeSchedule(_Definition):
@@ -99,15 +94,6 @@ class ChangeSchedule(_Definition):
     symbols: list[str] | None = Field(default=None, min_length=1, max_length=_MANY)
     type: str | None = Field(default=None, max_length=_TEXT)
     cron: str | None = Field(default=None, max_length=_TEXT, description=_CRON)
-
-    def changes(self) -> dict[str, Any]:
-        found = super().changes()
-        for name, value in {"type": self.type, "cron": self.cron}.items():
-            if value is not None:
-                found[name] = value
-        if self.symbols is not None:
-            found["symbols"] = tuple(self.symbols)
-        return found
 
 
 @router.post(

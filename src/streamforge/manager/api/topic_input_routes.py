@@ -65,16 +65,8 @@ class StoreTopic(BaseModel):
 
     def request(self) -> TopicRequest:
         """What the service is asked."""
-        return TopicRequest(
-            topic=self.topic,
-            until=self.until,
-            symbol=self.symbol,
-            collection=self.collection_name,
-            json_schema=self.json_schema,
-            image=self.image,
-            parameters=self.parameters,
-            labels=self.labels,
-        )
+        fields = dict(self)
+        return TopicRequest(collection=fields.pop("collection_name"), **fields)
 
 
 @router.post(

@@ -30,7 +30,6 @@ from streamforge_utils.model.errors import BannedError, ConfigError, ConflictErr
 from streamforge_utils.model.kinds.registry import is_live_type, series_of
 from streamforge_utils.model.timeranges import SINCE_LAST, format_ms
 
-ADOPT_EVERY_S = 60.0
 MADE_A_LOOK = 100
 """Members that are made, or closed, between two writes of a batch."""
 

@@ -12,7 +12,6 @@ import structlog
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.lifecycle.retry_policy import Banned
 from streamforge.manager.persistence.bans import Bans
-from streamforge.manager.persistence.workflow_store import Unreadable
 from streamforge.manager.workflow import Workflow
 from streamforge_utils.model import names
 from streamforge_utils.model.errors import PermanentError, RetryableError
@@ -180,7 +179,8 @@ async def sort_events(deps: Dependencies, bans: Bans, received: Sequence[Receive
             _log.debug("event ignored", error=str(error), offset=one.offset)
             continue
         if event.queue_id not in ours:
-            ours[event.queue_id] = await _workflow(deps, event.queue_id)
+            is_one = names.is_queue_id(event.queue_id)
+            ours[event.queue_id] = await deps.workflows.readable(event.queue_id) if is_one else None
         workflow = ours[event.queue_id]
         if workflow is None:
             deps.observer.count("events_foreign_total")
@@ -198,14 +198,6 @@ async def sort_events(deps: Dependencies, bans: Bans, received: Sequence[Receive
             bans.hear(Banned(until_ms=until_ms, said_ms=said_ms, reason=event.error_message or ""))
     await deps.history.append(kept)
     return by_workflow
-
-
-async def _workflow(deps: Dependencies, queue_id: str) -> Workflow | None:
-    try:
-        stored = await deps.workflows.get(queue_id) if names.is_queue_id(queue_id) else None
-    except Unreadable:
-        return None
-    return None if stored is None else stored.workflow
 
 
 class DuplicateEvents:

@@ -97,7 +97,7 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
         row_bytes, found = 1 if self.kind.archive is None else self.kind.archive.row_bytes, 0.0
         for one in chosen_files(self.files, span):
             common = one.span.intersection(span)
-            found += 0 if common is None else _length(common) / _length(one.span) * one.size / row_bytes
+            found += 0 if common is None else common.length_ms / one.span.length_ms * one.size / row_bytes
         return round(found)
 
     def _need_files(self, ranges: Iterable[TimeRange]) -> bool:
@@ -134,7 +134,7 @@ class Sources(msgspec.Struct, frozen=True, kw_only=True):
         """The pieces where there are too many: the shortest ranges are asked for by requests alone."""
         pieces = {span: self._pieces(span) for span in ranges}
         count = sum(map(len, pieces.values()))
-        for span in sorted(ranges, key=_length):
+        for span in sorted(ranges, key=lambda span: span.length_ms):
             if count <= MAX_RANGES:
                 break
             if self.alone or span.start_ms < self.floor_ms:
@@ -268,10 +268,6 @@ def _absence(span: TimeRange, now_ms: int) -> list[tuple[TimeRange, _Why]]:
 
 def _unknown(span: TimeRange, cause: str) -> Segment:
     return Segment(start_ms=span.start_ms, end_ms=span.end_ms, verdict=Verdict.UNKNOWN, cause=cause)
-
-
-def _length(span: TimeRange) -> int:
-    return span.end_ms - span.start_ms
 
 
 def _several(reasons: Iterable[_Why]) -> str:

@@ -21,6 +21,7 @@ from streamforge.manager.workflow import Status, Workflow
 from streamforge_utils.model.daily_collections import DAY_MS
 from streamforge_utils.model.kinds.registry import rule_of, type_of
 from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.ports.retry import backoff_s
 
 PAUSE_S = 60.0
 LONGEST_PAUSE_S = 3600.0
@@ -72,7 +73,7 @@ async def _after(deps: Dependencies, ledger: Ledger) -> Ledger:
     reason = "it was removed" if ended is None else ended.status.value
     if ended is not None and ended.failure is not None:
         reason = ended.failure.reason
-    pause_s = min(LONGEST_PAUSE_S, PAUSE_S * 2 ** min(failures - 1, 10))
+    pause_s = backoff_s(failures, first_s=PAUSE_S, longest_s=LONGEST_PAUSE_S, draw=1.0)
     return replace(
         ledger,
         supplement="",

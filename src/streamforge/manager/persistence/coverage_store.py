@@ -190,14 +190,6 @@ class CoverageStore:
         if await self._states.get(KIND, series.id) is not None:
             await self._change(series, change, always=True)
 
-    async def learn(self, series: Series, segments: Sequence[Segment]) -> None:
-        """As `lay_over`, but what is stored stays stored, also if something else was learnt of it."""
-
-        def change(known: SeriesCoverage) -> SeriesCoverage:
-            return _replace(known, segments=tuple(overlay(known.segments, without_stored(segments, known.segments))))
-
-        await self._change(series, change)
-
     async def prove(
         self,
         series: Series,

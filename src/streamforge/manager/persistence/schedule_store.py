@@ -10,6 +10,7 @@ import structlog
 
 from streamforge.manager.persistence.change_notes import SCHEDULE, ChangeNotes
 from streamforge.manager.schedule import FORMAT, Run, RunState, Schedule
+from streamforge.manager.workflow_document import require_format
 from streamforge_utils.model.errors import ConfigError, ConflictError
 from streamforge_utils.model.messages import DECODE_ERRORS
 from streamforge_utils.ports.store import State, StateStore, states_of
@@ -135,16 +136,10 @@ def key_of(schedule: Schedule, run: Run, symbol: str) -> str:
     return f"schedule/{schedule.uid}/{run.number}/{run.fire_ms}/{symbol}"
 
 
-class _Format(msgspec.Struct):
-    format: int
-
-
 def _stored(state: State) -> StoredSchedule:
     what = f"schedule {state.id}"
     try:
-        written = msgspec.json.decode(state.body, type=_Format).format
-        if written > FORMAT:
-            raise ConfigError(f"{what}: format {written}; this version knows up to {FORMAT}: upgrade StreamForge")
+        require_format(state.body, FORMAT, f"{what}: ")
         return StoredSchedule(_decode(state.body), state.revision)
     except DECODE_ERRORS as error:
         raise ConfigError(

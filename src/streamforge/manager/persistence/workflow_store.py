@@ -119,6 +119,14 @@ class WorkflowStore:
             return self._live.setdefault(queue_id, stored)
         return stored
 
+    async def readable(self, queue_id: str) -> Workflow | None:
+        """The workflow; None: there is none, or none that can be read."""
+        try:
+            stored = await self.get(queue_id)
+        except Unreadable:
+            return None
+        return None if stored is None else stored.workflow
+
     async def check_epoch(self, workflow: Workflow) -> None:
         """Raises OutOfDate if the stored document is of another epoch than `workflow`; Unreadable or RetryableError.
 

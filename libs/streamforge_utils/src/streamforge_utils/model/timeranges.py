@@ -56,6 +56,11 @@ class TimeRange(msgspec.Struct, frozen=True, order=True):
     def __contains__(self, time_ms: int) -> bool:
         return self.start_ms <= time_ms < self.end_ms
 
+    @property
+    def length_ms(self) -> int:
+        """How long it is."""
+        return self.end_ms - self.start_ms
+
     def intersection(self, other: TimeRange) -> TimeRange | None:
         """The common part, or None where there is none."""
         start, end = max(self.start_ms, other.start_ms), min(self.end_ms, other.end_ms)

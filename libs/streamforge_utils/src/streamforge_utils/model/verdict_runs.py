@@ -72,7 +72,7 @@ def figures_of(runs: Iterable[VerdictRun]) -> RunFigures:
         if run.verdict in HOLES:
             meets = hole is not None and hole.end_ms == run.start_ms
             hole = TimeRange(hole.start_ms if hole and meets else run.start_ms, run.end_ms)
-            longest = hole if longest is None or _length(hole) > _length(longest) else longest
+            longest = hole if longest is None or hole.length_ms > longest.length_ms else longest
     return RunFigures(stored / expected if expected else None, longest, proven_end_ms)
 
 
@@ -88,7 +88,7 @@ def on_bins(runs: Sequence[VerdictRun], span: TimeRange, bins: int) -> list[Verd
     """
     if len(runs) <= bins:
         return list(runs)
-    length_ms = -(-(span.end_ms - span.start_ms) // bins)
+    length_ms = -(-span.length_ms // bins)
     found: list[tuple[int, int, Verdict]] = []
     for run in runs:
         first = (run.start_ms - span.start_ms) // length_ms
@@ -119,10 +119,6 @@ def parts_of(runs: Sequence[VerdictRun], edges: Sequence[int]) -> Iterator[list[
             parts.append(VerdictRun(max(one.start_ms, start_ms), min(one.end_ms, end_ms), one.verdict))
             on += 1
         yield parts
-
-
-def _length(span: TimeRange) -> int:
-    return span.end_ms - span.start_ms
 
 
 def _joined(runs: Iterable[VerdictRun]) -> list[VerdictRun]:

@@ -1,7 +1,8 @@
-"""The end of what a job's process has written, as every launcher gives it."""
+"""The end of what a job's process has written, and by what it was killed, as every launcher gives them."""
 
 from __future__ import annotations
 
+import signal
 from typing import Final
 
 LOG_BYTES: Final = 64 * 1024
@@ -20,3 +21,20 @@ def log_end(written: bytes, *, cut: bool = False) -> str:
         written = written.partition(b"\n")[2]
     lines = written.decode(errors="replace").splitlines(keepends=True)[-LOG_LINES:]
     return "".join(c for c in "".join(lines) if c.isprintable() or c in "\n\t")
+
+
+def last_words(text: str, limit: int) -> str:
+    """The end of a log, at most `limit` characters, beginning with a whole line where it was cut."""
+    text = "".join(c for c in text if c.isprintable() or c in "\n\t").strip()
+    if len(text) <= limit:
+        return text
+    cut = text[-limit:]
+    return cut.partition("\n")[2] or cut
+
+
+def signal_name(number: int) -> str:
+    """The name of a signal, for a reason."""
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return "unknown"

@@ -79,7 +79,7 @@ class _Loading:
     def __init__(self, ctx: Context[Any]) -> None:
         self._ctx = ctx
         self._series = ctx.series
-        self._total_ms = sum(map(_length, ctx.ranges))
+        self._total_ms = sum(span.length_ms for span in ctx.ranges)
         self._done_ms = 0
         self._order = RecordOrder(ctx.kind, ctx.series)
         self._unloaded: Told = []
@@ -157,7 +157,7 @@ class _Loading:
                 self._fetching.pop(file.path, None)
                 if self._has_days(reading, file, str(error)):
                     return
-        self._done_ms += sum(map(_length, reading.spans))
+        self._done_ms += sum(span.length_ms for span in reading.spans)
         self._ctx.progress.share = self._done_ms / self._total_ms
 
     def _has_days(self, reading: Reading, file: ArchiveFile, reason: str) -> bool:
@@ -329,10 +329,6 @@ def clipped(page: Page, spans: Sequence[TimeRange], first_ms: int, last_ms: int)
         [page.keys[number] for number in kept],
         [page.values[number] for number in kept],
     )
-
-
-def _length(span: TimeRange) -> int:
-    return span.end_ms - span.start_ms
 
 
 def _joined(parts: Iterable[tuple[TimeRange, str]]) -> Told:

@@ -28,7 +28,7 @@ class Reading(msgspec.Struct, frozen=True):
 
 def is_month(file: ArchiveFile) -> bool:
     """Whether it is a file of more than a day."""
-    return file.span.end_ms - file.span.start_ms > DAY_MS
+    return file.span.length_ms > DAY_MS
 
 
 def readings(files: Iterable[ArchiveFile], ranges: Sequence[TimeRange], *, months: bool = True) -> list[Reading]:

@@ -92,12 +92,12 @@ _Take = Callable[[Any, Page], _Taken]
 
 def _by_time(grid: Grid, ranges: Sequence[TimeRange], most: int) -> tuple[Iterator[ByTime], _Take]:
     """Questions for ranges of time, each of which has at most `most` records."""
-    total_ms = sum(span.end_ms - span.start_ms for span in ranges)
+    total_ms = sum(span.length_ms for span in ranges)
     done_ms = 0
 
     def take(question: ByTime, page: Page) -> _Taken:
         nonlocal done_ms
-        done_ms += question.span.end_ms - question.span.start_ms
+        done_ms += question.span.length_ms
         return _Taken(page, min(1.0, done_ms / total_ms))
 
     return (ByTime(window) for span in ranges for window in cut(grid, span, most)), take
@@ -133,7 +133,7 @@ def _by_id(
 
 def _share(span: TimeRange, number: int, count: int, reached_ms: int) -> float:
     """The share of all that is done where the `number`-th of `count` ranges, `span`, is done up to a time."""
-    done = (reached_ms - span.start_ms) / (span.end_ms - span.start_ms)
+    done = (reached_ms - span.start_ms) / span.length_ms
     return (number + min(1.0, max(0.0, done))) / count
 
 

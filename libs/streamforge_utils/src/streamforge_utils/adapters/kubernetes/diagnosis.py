@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from streamforge_utils.adapters.kubernetes.objects import EventObject, JobObject, PodObject, Terminated
+from streamforge_utils.ports.job_log import last_words, signal_name
 
 REASON_LIMIT: Final = 2000
 _LOG_SHARE: Final = 1400
@@ -152,7 +153,7 @@ def _exited(code: int, terminated: Terminated, *, deleted: bool, stopped: bool) 
     by_hand = deleted and not stopped
     if number is not None:
         who = "; its Job or pod was deleted by somebody else" if by_hand else ""
-        return End(signal=number, reason=f"killed by signal {number} ({_name(number)}){who}")
+        return End(signal=number, reason=f"killed by signal {number} ({signal_name(number)}){who}")
     if by_hand and code != 2:
         what = f"its Job or pod was deleted by somebody else; exit code {code}"
         return End(exit_code=0, reason=what) if code == 0 else End(signal=signal.SIGTERM, reason=what)
@@ -227,22 +228,13 @@ def _with_log(what: str, log: str | None, events: Sequence[EventObject], *, begu
     if latest:
         shown = [f"{event.reason}: {' '.join(event.message.split())[:160]}" for event in latest]
         parts.append("events: " + " | ".join(shown))
-    if tail := log_tail(log or "", _LOG_SHARE):
+    if tail := last_words(log or "", _LOG_SHARE):
         parts.append(f"it last wrote:\n{tail}")
     elif log is not None:
         parts.append("it wrote nothing")
     elif begun:
         parts.append("its log could not be read")
     return "; ".join(parts)[:REASON_LIMIT]
-
-
-def log_tail(text: str, limit: int) -> str:
-    """The end of a log, at most `limit` characters, beginning with a whole line where it was cut."""
-    text = "".join(c for c in text if c.isprintable() or c in "\n\t").strip()
-    if len(text) <= limit:
-        return text
-    cut = text[-limit:]
-    return cut.partition("\n")[2] or cut
 
 
 def _code(terminated: Terminated | None) -> int | None:
@@ -253,10 +245,3 @@ def _code(terminated: Terminated | None) -> int | None:
 
 def _signal(code: int | None) -> int | None:
     return code - _SIGNALS if code is not None and _SIGNALS < code < _LOST_CODE else None
-
-
-def _name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return "unknown"

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from streamforge_utils.model.books.book_messages import END_MS, FIRST_MS, DepthDiff, Texts
 from streamforge_utils.model.books.order_book import OrderBook
 from streamforge_utils.model.books.trust import BookInterval, Trust
+from streamforge_utils.model.completeness.continuity import Continuity
+from streamforge_utils.model.completeness.rule import Rule
 from streamforge_utils.model.decimal_texts import text_of
-from streamforge_utils.model.kinds.kind import Number, Record, key_symbol
+from streamforge_utils.model.kinds.kind import Number, Record, RecordKind, key_symbol
+from streamforge_utils.model.series import Series
 
 NumberLevels = list[tuple[Number, Number]]
 """Price and quantity of levels."""
@@ -264,3 +269,17 @@ def refusal(time_ms: int, bids: NumberLevels, asks: NumberLevels, *, whole: bool
     if whole and bids and asks and bids[0][0] >= asks[0][0]:
         return f"it is crossed: somebody bids {bids[0][0]} and asks {asks[0][0]}"
     return None
+
+
+class BookKind(RecordKind):
+    """What the kinds share whose records are books, whole or in part, at the moment of a diff."""
+
+    time = "timestamp"
+    times = ("timestamp",)
+    indexes = (("timestamp",),)
+
+    def refusal(self, record: Any) -> str | None:
+        return refusal(record.timestamp, record.bids, record.asks, whole=True)
+
+    def rule(self, series: Series) -> Rule:
+        return Continuity()

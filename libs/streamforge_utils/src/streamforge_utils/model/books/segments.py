@@ -16,8 +16,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from streamforge_utils.model.books.book_messages import DepthDiff
-from streamforge_utils.model.books.records import ID_DIGITS, Depth, diff_of
+from streamforge_utils.model.books.records import ID_DIGITS, Depth
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.kinds.kind import key_symbol
 from streamforge_utils.model.messages import DECODE_ERRORS, decoder
@@ -115,14 +114,3 @@ def lines_of(content: bytes, manifest: SegmentManifest) -> list[bytes]:
         return zlib.decompress(content, _GZIP).splitlines()
     except zlib.error as error:
         raise PermanentError(f"a segment of {manifest.symbol} cannot be read: {error}") from error
-
-
-def diffs_of(content: bytes, manifest: SegmentManifest, behind_id: int) -> Iterator[DepthDiff]:
-    """The diffs of a segment that go beyond an update. Raises as `lines_of`."""
-    for line in lines_of(content, manifest):
-        try:
-            diff = _read_diff(line)
-        except DECODE_ERRORS as error:
-            raise PermanentError(f"a segment of {manifest.symbol} cannot be read: {error}") from error
-        if diff.last_update_id > behind_id:
-            yield diff_of(diff)

@@ -10,7 +10,6 @@ from typing import Any
 
 import msgspec
 
-from streamforge_utils.model.completeness import Rule, Sequence
 from streamforge_utils.model.kinds import trades
 from streamforge_utils.model.kinds.archive_files import ArchiveFiles
 from streamforge_utils.model.kinds.archive_rows import (
@@ -24,7 +23,7 @@ from streamforge_utils.model.kinds.archive_rows import (
     padded,
     require_ascending,
 )
-from streamforge_utils.model.kinds.kind import Amounts, DecimalText, Number, Record, RecordKind
+from streamforge_utils.model.kinds.kind import DecimalText, Number, Record
 from streamforge_utils.model.kinds.paging import (
     ById,
     MalformedPage,
@@ -36,14 +35,7 @@ from streamforge_utils.model.kinds.paging import (
     rows_of,
     time_window,
 )
-from streamforge_utils.model.kinds.stream_messages import (
-    MessageStreaming,
-    amounts_right,
-    heard_of,
-    ids_right,
-    refusal_of,
-    times_right,
-)
+from streamforge_utils.model.kinds.stream_messages import heard_of
 from streamforge_utils.model.kinds.streaming import Heard
 from streamforge_utils.model.series import Series
 
@@ -215,27 +207,22 @@ class _Message(_Row, frozen=True, gc=False, kw_only=True):
     quantity: str = msgspec.field(name="q")
 
 
-class AggTradeStream(MessageStreaming):
+class AggTradeStream(trades.TradeStream):
     """Binance Spot, `<symbol>@aggTrade`."""
 
     word = event = "aggTrade"
     message = _Message
 
     def all_right(self, messages: Ordered[Any], series: Series) -> bool:
-        return (
-            [m.symbol for m in messages].count(series.symbol) == len(messages)
-            and ids_right([m.id for m in messages])
-            and times_right([m.time for m in messages])
-            and amounts_right([m.price for m in messages])
-            and amounts_right([m.quantity for m in messages])
-            and all(map(le, [m.first_id for m in messages], [m.last_id for m in messages]))
+        return super().all_right(messages, series) and all(
+            map(le, [m.first_id for m in messages], [m.last_id for m in messages])
         )
 
     def refusal(self, message: Any, series: Series) -> str:
         m = message
         if m.last_id < m.first_id:
             return f"{m.id}: its last trade {m.last_id} is before its first one {m.first_id}"
-        return refusal_of(m.symbol, series, m.id, m.time, m.price, m.quantity)
+        return super().refusal(message, series)
 
     def heard(self, messages: Ordered[Any], series: Series, observed_ms: int) -> Heard:
         prefix, symbol = KIND.prefix(series), series.symbol
@@ -277,22 +264,17 @@ def _break_of(records: Ordered[bytes]) -> str:
     return ""
 
 
-class AggTrades(RecordKind):
+class AggTrades(trades.TradeKind):
     """Aggregated trades of Binance Spot."""
 
     name = "agg_trades"
     record = AggTrade
     stored = StoredAggTrade
-    position = "trade_id"
-    time = "timestamp"
-    times = ("timestamp",)
-    indexes = (("timestamp",),)
     paging = AggTradesPaging()
     archive = AggTradeFiles()
     streaming = AggTradeStream()
     chained = True
     noun = "aggregated trade"
-    bar_fields = ("price", "price", "price", "price", "quantity")
     schema = "agg_trade"
     notes = _NOTES
     example = AggTrade(
@@ -311,23 +293,17 @@ class AggTrades(RecordKind):
     def refusal(self, record: Any) -> str | None:
         if record.last_trade_id < record.first_trade_id:
             return f"last_trade_id {record.last_trade_id} is before first_trade_id {record.first_trade_id}"
-        return trades.refusal(record)
+        return super().refusal(record)
 
     def keys_of(self, records: Ordered[Any]) -> list[str] | None:
         whole = all(map(le, [r.first_trade_id for r in records], [r.last_trade_id for r in records]))
-        return trades.keys_of(records) if whole else None
+        return super().keys_of(records) if whole else None
 
     def break_between(self, before: bytes, after: bytes) -> str:
         return _break_of((before, after))
 
     def break_in(self, records: Ordered[bytes]) -> tuple[int, str] | None:
         return super().break_in(records) if _break_of(records) else None
-
-    def amounts(self, lines: bytes) -> list[Amounts] | None:
-        return trades.amounts_of(lines)
-
-    def rule(self, series: Series) -> Rule:
-        return Sequence()
 
 
 KIND = AggTrades()

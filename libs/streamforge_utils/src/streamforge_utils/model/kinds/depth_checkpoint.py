@@ -6,10 +6,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence as Ordered
 from typing import Any
 
-from streamforge_utils.model.books.records import DepthCheckpoint, StoredDepthCheckpoint, checkpoint_prefix, refusal
-from streamforge_utils.model.completeness.continuity import Continuity
-from streamforge_utils.model.completeness.rule import Rule
-from streamforge_utils.model.kinds.kind import RecordKind
+from streamforge_utils.model.books.records import BookKind, DepthCheckpoint, StoredDepthCheckpoint, checkpoint_prefix
 from streamforge_utils.model.series import Series
 
 NOTES: Mapping[str, Mapping[str, Any]] = {
@@ -28,16 +25,13 @@ NOTES: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-class DepthCheckpoints(RecordKind):
+class DepthCheckpoints(BookKind):
     """Verified order books of Binance Spot, whole as far as they are known."""
 
     name = "depth_checkpoint"
     record = DepthCheckpoint
     stored = StoredDepthCheckpoint
     position = "last_update_id"
-    time = "timestamp"
-    times = ("timestamp",)
-    indexes = (("timestamp",),)
     notes = NOTES
     example = DepthCheckpoint(
         key="BTCUSDT_checkpoint_050093239224",
@@ -57,12 +51,6 @@ class DepthCheckpoints(RecordKind):
 
     def prefix(self, series: Series) -> str:
         return checkpoint_prefix(series.symbol)
-
-    def refusal(self, record: Any) -> str | None:
-        return refusal(record.timestamp, record.bids, record.asks, whole=True)
-
-    def rule(self, series: Series) -> Rule:
-        return Continuity()
 
 
 KIND = DepthCheckpoints()

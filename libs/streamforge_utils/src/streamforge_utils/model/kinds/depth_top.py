@@ -6,10 +6,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence as Ordered
 from typing import Any
 
-from streamforge_utils.model.books.records import TIME_DIGITS, DepthTop, StoredDepthTop, refusal, top_prefix
-from streamforge_utils.model.completeness.continuity import Continuity
-from streamforge_utils.model.completeness.rule import Rule
-from streamforge_utils.model.kinds.kind import RecordKind
+from streamforge_utils.model.books.records import TIME_DIGITS, BookKind, DepthTop, StoredDepthTop, top_prefix
 from streamforge_utils.model.series import Series
 
 NOTES: Mapping[str, Mapping[str, Any]] = {
@@ -26,17 +23,14 @@ NOTES: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-class DepthTops(RecordKind):
+class DepthTops(BookKind):
     """The best levels of verified order books of Binance Spot."""
 
     name = "depth_top"
     record = DepthTop
     stored = StoredDepthTop
     position = "timestamp"
-    time = "timestamp"
-    times = ("timestamp",)
     digits = TIME_DIGITS
-    indexes = (("timestamp",),)
     notes = NOTES
     example = DepthTop(
         key="BTCUSDT_orderbook_1723161255408",
@@ -54,12 +48,6 @@ class DepthTops(RecordKind):
 
     def prefix(self, series: Series) -> str:
         return top_prefix(series.symbol)
-
-    def refusal(self, record: Any) -> str | None:
-        return refusal(record.timestamp, record.bids, record.asks, whole=True)
-
-    def rule(self, series: Series) -> Rule:
-        return Continuity()
 
 
 KIND = DepthTops()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from collections.abc import Sequence as Ordered
 from decimal import Decimal, localcontext
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -215,7 +215,7 @@ class TradeStream(MessageStreaming):
     """Binance Spot, `<symbol>@trade`."""
 
     word = event = "trade"
-    message = _Message
+    message: ClassVar[type[msgspec.Struct]] = _Message
 
     def all_right(self, messages: Ordered[Any], series: Series) -> bool:
         return (
@@ -248,29 +248,6 @@ class TradeStream(MessageStreaming):
         return heard_of(messages, records)
 
 
-def refusal(record: Any) -> str | None:
-    """Why a trade, or an aggregated one, can never be stored; None if it can."""
-    if not FIRST_MS <= record.timestamp < END_MS:
-        return f"timestamp {record.timestamp} is not in milliseconds (13 digits)"
-    if not record.price or not record.quantity:
-        return "its price or its quantity is 0"
-    return None
-
-
-def keys_of(records: Ordered[Any]) -> list[str] | None:
-    """The keys of stored trades, or aggregated ones, as `RecordKind.keys_of`; None also if one is of another symbol."""
-    symbol, times = records[0].symbol, [r.timestamp for r in records]
-    if (
-        min(times) < FIRST_MS
-        or max(times) >= END_MS
-        or 0 in [r.price for r in records]
-        or 0 in [r.quantity for r in records]
-        or [r.symbol for r in records].count(symbol) != len(records)
-    ):
-        return None
-    return keys_of_series(f"{key_symbol(symbol)}_", [r.trade_id for r in records], 12)
-
-
 class Fill(msgspec.Struct, frozen=True, gc=False):
     """What of an exported trade, or of an aggregated one, counts for a candle; a single one is one trade."""
 
@@ -285,23 +262,6 @@ class Fill(msgspec.Struct, frozen=True, gc=False):
 _read_fills = msgspec.json.Decoder(Fill).decode_lines
 
 
-def amounts_of(lines: bytes) -> list[Amounts]:
-    """What exported trades add to candles. Raises PermanentError."""
-    try:
-        fills: Iterable[Fill] = _read_fills(lines)
-    except DECODE_ERRORS as error:
-        raise PermanentError(f"not an exported trade: {error}") from error
-    found, nothing = list[Amounts](), Decimal(0)
-    with localcontext(prec=DIGITS):
-        for one in fills:
-            price, volume = one.price, one.quantity
-            amount = price * volume
-            base, quote = (nothing, nothing) if one.is_buyer_maker else (volume, amount)
-            trades = one.last_trade_id - one.first_trade_id + 1
-            found.append(Amounts(one.timestamp, price, price, price, price, volume, amount, trades, base, quote))
-    return found
-
-
 NOTES: Mapping[str, Mapping[str, Any]] = {
     "_key": {"description": "identity: SYMBOL_ID, the id with 12 digits; also the message's key"},
     "_version": {"description": "when the exchange was observed, unix milliseconds, UTC; a later observation wins"},
@@ -314,20 +274,63 @@ NOTES: Mapping[str, Mapping[str, Any]] = {
 }
 
 
-class Trades(RecordKind):
+class TradeKind(RecordKind):
+    """What single trades and aggregated ones share."""
+
+    position = "trade_id"
+    time = "timestamp"
+    times = ("timestamp",)
+    indexes = (("timestamp",),)
+    bar_fields = ("price", "price", "price", "price", "quantity")
+
+    def refusal(self, record: Any) -> str | None:
+        if not FIRST_MS <= record.timestamp < END_MS:
+            return f"timestamp {record.timestamp} is not in milliseconds (13 digits)"
+        if not record.price or not record.quantity:
+            return "its price or its quantity is 0"
+        return None
+
+    def keys_of(self, records: Ordered[Any]) -> list[str] | None:
+        """As `RecordKind.keys_of`; None also if one is of another symbol."""
+        symbol, times = records[0].symbol, [r.timestamp for r in records]
+        if (
+            min(times) < FIRST_MS
+            or max(times) >= END_MS
+            or 0 in [r.price for r in records]
+            or 0 in [r.quantity for r in records]
+            or [r.symbol for r in records].count(symbol) != len(records)
+        ):
+            return None
+        return keys_of_series(f"{key_symbol(symbol)}_", [r.trade_id for r in records], 12)
+
+    def amounts(self, lines: bytes) -> list[Amounts] | None:
+        try:
+            fills: Iterable[Fill] = _read_fills(lines)
+        except DECODE_ERRORS as error:
+            raise PermanentError(f"not an exported trade: {error}") from error
+        found, nothing = list[Amounts](), Decimal(0)
+        with localcontext(prec=DIGITS):
+            for one in fills:
+                price, volume = one.price, one.quantity
+                amount = price * volume
+                base, quote = (nothing, nothing) if one.is_buyer_maker else (volume, amount)
+                trades = one.last_trade_id - one.first_trade_id + 1
+                found.append(Amounts(one.timestamp, price, price, price, price, volume, amount, trades, base, quote))
+        return found
+
+    def rule(self, series: Series) -> Rule:
+        return Sequence()
+
+
+class Trades(TradeKind):
     """Trades of Binance Spot."""
 
     name = "trades"
     record = Trade
     stored = StoredTrade
-    position = "trade_id"
-    time = "timestamp"
-    times = ("timestamp",)
-    indexes = (("timestamp",),)
     paging = HistoricalTrades()
     archive = TradeFiles()
     streaming = TradeStream()
-    bar_fields = ("price", "price", "price", "price", "quantity")
     noun = schema = "trade"
     notes = NOTES
     example = Trade(
@@ -340,18 +343,6 @@ class Trades(RecordKind):
         timestamp=1723161255343,
         is_buyer_maker=True,
     )
-
-    def refusal(self, record: Any) -> str | None:
-        return refusal(record)
-
-    def keys_of(self, records: Ordered[Any]) -> list[str] | None:
-        return keys_of(records)
-
-    def amounts(self, lines: bytes) -> list[Amounts] | None:
-        return amounts_of(lines)
-
-    def rule(self, series: Series) -> Rule:
-        return Sequence()
 
 
 KIND = Trades()

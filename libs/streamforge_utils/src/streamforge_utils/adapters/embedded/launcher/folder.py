@@ -21,7 +21,7 @@ from typing import Final
 import msgspec
 
 from streamforge_utils.model.errors import ConfigError, RetryableError
-from streamforge_utils.ports.job_log import LOG_BYTES, log_end
+from streamforge_utils.ports.job_log import LOG_BYTES, last_words, log_end
 from streamforge_utils.ports.launcher import JobSpec
 
 FORMAT: Final = 2
@@ -177,12 +177,7 @@ class Folder:
         for path in (self.path / "log.1", self.log_path):
             with contextlib.suppress(OSError):
                 parts.append(_tail(path, _TAIL_BYTES))
-        text = b"".join(parts).decode(errors="replace")
-        text = "".join(c for c in text if c.isprintable() or c in "\n\t").strip()
-        if len(text) <= limit:
-            return text
-        cut = text[-limit:]
-        return cut.partition("\n")[2] or cut
+        return last_words(b"".join(parts).decode(errors="replace"), limit)
 
     def log_end(self) -> str:
         """See `ports.job_log`. Raises OSError."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import signal
 from typing import Final
 
 import msgspec
 
 from streamforge_utils.adapters.embedded.launcher.basket_folders import process_of
 from streamforge_utils.adapters.embedded.launcher.folder import Folder, Remembered
+from streamforge_utils.ports.job_log import signal_name
 from streamforge_utils.ports.launcher import Job, JobState
 
 REASON_LIMIT: Final = 2000
@@ -55,15 +55,8 @@ def _reason(folder: Folder, status: int | None, number: int | None) -> str:
             "went down"
         )
     elif number is not None:
-        what = f"killed by signal {number} ({_signal_name(number)}){folder.suspended()}"
+        what = f"killed by signal {number} ({signal_name(number)}){folder.suspended()}"
     else:
         what = f"exit code {status}"
     words = folder.last_words(_LOG_SHARE)
     return (f"{what}; it last wrote:\n{words}" if words else f"{what}; it wrote nothing")[:REASON_LIMIT]
-
-
-def _signal_name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return "unknown"

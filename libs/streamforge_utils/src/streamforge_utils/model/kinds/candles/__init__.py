@@ -15,9 +15,7 @@ from streamforge_utils.model.kinds.candles.candle import (
     Interval,
     StoredCandle,
     amounts_of,
-    candle_key,
     candle_key_prefix,
-    decode_candle,
     encode_candle,
     keys_of,
     refusal,
@@ -37,11 +35,8 @@ __all__ = [
     "Candles",
     "Interval",
     "StoredCandle",
-    "candle_key",
     "candle_key_prefix",
-    "decode_candle",
     "encode_candle",
-    "stored_document",
 ]
 
 _MS = "unix milliseconds, UTC"
@@ -205,4 +200,3 @@ class Candles(RecordKind):
 
 
 KIND = Candles()
-stored_document = KIND.document

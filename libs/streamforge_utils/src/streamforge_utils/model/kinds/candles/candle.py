@@ -17,7 +17,7 @@ import msgspec
 from streamforge_utils.model.completeness.grid import Grid
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.kinds.kind import Amounts, Number, Record, key_symbol, keys_of_series
-from streamforge_utils.model.messages import DECODE_ERRORS, decoder
+from streamforge_utils.model.messages import DECODE_ERRORS
 
 _DAY = 86_400_000
 _MONDAY = 4 * _DAY  # the epoch was a Thursday; weeks open on Monday, 1970-01-05
@@ -120,25 +120,14 @@ FIRST_TIME_MS = 1_000_000_000_000
 """Keys sort by time from here on (2001-09-09), where times have 13 digits; no exchange has earlier candles."""
 
 _INTERVALS = frozenset(interval.value for interval in Interval)
-_encode = msgspec.json.Encoder().encode
-decode_candle = decoder(Candle, "a candle")
-"""Reads a record. Raises PermanentError naming the field."""
-
-
-def candle_key(symbol: str, interval: str, open_time: int) -> str:
-    """The key of a candle; in its symbol, characters that a key may not hold are percent-encoded (see `KEY_SAFE`)."""
-    return f"{candle_key_prefix(symbol, interval)}{open_time}"
+encode_candle = msgspec.json.Encoder().encode
+"""The record's JSON."""
 
 
 @lru_cache(maxsize=1000)
 def candle_key_prefix(symbol: str, interval: str) -> str:
     """The beginning that all keys of a series share: everything before the open time."""
     return f"{key_symbol(symbol)}_{interval}_"
-
-
-def encode_candle(candle: Candle) -> bytes:
-    """The record's JSON."""
-    return _encode(candle)
 
 
 def refusal(candle: StoredCandle) -> str | None:

@@ -12,9 +12,13 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
+import pyarrow
 import pytest
 
+from streamforge.cli.datasets import parquet_part
 from streamforge.cli.main import main
+from streamforge.cli.times import Times
+from streamforge_utils.model.kinds.registry import kind_named
 from tests.e2e import rig, test_recordings, test_trades
 from tests.e2e.rig import Json, Manager
 from tests.e2e.test_trades import Recorded
@@ -156,6 +160,22 @@ def test_a_file_with_a_header_row_is_exported_as_it_was_recorded(market_data: Pa
         assert workflow["status"] == "finished"
         assert_from_files(workflow)
         assert exported(manager, workflow["queue_id"], tmp_path) == candles_of("BTCUSDT", "1m", rows)
+
+
+def test_a_trade_takes_few_bytes_in_a_data_set(market_data: Path, tmp_path: Path) -> None:
+    # Of a coin that is traded all the time 4, of one that is seldom traded 8; as JSON it has some 170.
+    assert market_data == test_recordings.folder()
+    file = test_trades.FILES[OUTAGE](OUTAGE)
+    line = b'{"symbol":"%b","trade_id":%d,"price":%b,"quantity":%b,"timestamp":%d,"is_buyer_maker":%b}\n'
+    columns = parquet_part.Columns(pyarrow, kind_named("trades"), Times.TIMESTAMP)
+    written = parquet_part.ParquetPart(tmp_path / "trades.parquet", columns)
+    for row in file.rows:
+        maker = b"true" if row["isBuyerMaker"] else b"false"
+        price, quantity = row["price"].encode(), row["qty"].encode()
+        written.lines(line % (file.symbol.encode(), row["id"], price, quantity, row["time"], maker))
+    written.close()
+    assert written.rows == len(file.rows) == 6820
+    assert 3 < written.size / written.rows < 8
 
 
 @pytest.mark.parametrize("name", test_trades.SOME)

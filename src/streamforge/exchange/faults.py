@@ -1,6 +1,7 @@
 """Faults on request: which there are, how each is switched on, and when it strikes.
 
-`exchange/rest.py` carries out the faults of the stages `answer`, `body` and `time`, `row_faults.py` those of `rows`.
+`exchange/rest.py` carries out the faults of the stages `answer`, `body` and `time`, `row_faults.py` those of `rows`,
+`archive_faults.py` those of files and checksums, `stream_faults.py` and `book_faults.py` those of streams and books.
 
 A switch is `NAME[:key=value,...]`. Every fault knows `p` (probability, 0 to 1, drawn from `seed`), `count` (how often
 at most), `after` (how many matching requests pass unchanged first), `symbol` (or `*`) and `path`: the name of an

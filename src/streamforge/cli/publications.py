@@ -1,7 +1,7 @@
 """What the commands of graphs and of models share: both are made by a workflow, listed, shown and removed by name.
 Others that send a request or list something do it in the same way.
 
-noun: `graph` or `model`.
+noun: `graph` or `model`; of `listed` also `topic`.
 """
 
 from __future__ import annotations

@@ -8,12 +8,13 @@ import sys
 from collections import Counter
 from collections.abc import Mapping, Sequence, Set
 from itertools import count
+from typing import Unpack
 
 import msgspec
 
 from streamforge_utils.model.documents import check_edge, check_name, refusal
 from streamforge_utils.model.errors import ConflictError, InvalidInput
-from streamforge_utils.ports.store import Answer, Bodies, Document, Edge, Labels, Outcome, State, Usage
+from streamforge_utils.ports.store import Answer, Bodies, Document, Edge, Labels, Outcome, Selected, State, Usage
 
 
 class MemoryStore:
@@ -156,14 +157,7 @@ class MemoryStore:
         return state
 
     async def find(
-        self,
-        kind: str,
-        *,
-        where: Mapping[str, Sequence[str]] | None = None,
-        begins: Mapping[str, Sequence[str]] | None = None,
-        prefix: str = "",
-        after: str | None = None,
-        limit: int = 100,
+        self, kind: str, *, after: str | None = None, limit: int = 100, **selected: Unpack[Selected]
     ) -> Sequence[State]:
         await self._given_way()
         found = sorted(
@@ -176,21 +170,17 @@ class MemoryStore:
             if edge is None:
                 raise InvalidInput("after", f"there is no {kind} {after}")
             found = [s for s in found if (s.created_ms, s.id) < (edge.created_ms, edge.id)]
-        matching = [s for s in found if all(s.labels.get(name) in values for name, values in (where or {}).items())]
-        for name, beginnings in (begins or {}).items():
+        matching = [
+            s
+            for s in found
+            if all(s.labels.get(name) in values for name, values in (selected.get("where") or {}).items())
+        ]
+        for name, beginnings in (selected.get("begins") or {}).items():
             matching = [s for s in matching if name in s.labels and s.labels[name].startswith(tuple(beginnings))]
-        return [state for state in matching if state.id.startswith(prefix)][:limit]
+        return [state for state in matching if state.id.startswith(selected.get("prefix", ""))][:limit]
 
-    async def tally(
-        self,
-        kind: str,
-        label: str,
-        *,
-        where: Mapping[str, Sequence[str]] | None = None,
-        begins: Mapping[str, Sequence[str]] | None = None,
-        prefix: str = "",
-    ) -> Mapping[str, int]:
-        found = await self.find(kind, where=where, begins=begins, prefix=prefix, limit=sys.maxsize)
+    async def tally(self, kind: str, label: str, **selected: Unpack[Selected]) -> Mapping[str, int]:
+        found = await self.find(kind, limit=sys.maxsize, **selected)
         return Counter(state.labels[label] for state in found if label in state.labels)
 
     async def remove(self, kind: str, id: str, *, expected: str) -> None:

@@ -172,7 +172,7 @@ class EmbeddedEngines:
         return Port(process, bus, outage=self.outages["bus"])
 
     def states(self) -> Iterator[bytes]:
-        return (state.body for state in self._states.find(KIND, Wanted.of(None, None, ""), after=None, limit=_ALL))
+        return (state.body for state in self._states.find(KIND, Wanted.of(), after=None, limit=_ALL))
 
     def lose(self, collection: str, key: str) -> None:
         self._catalogue.write(collection, lambda one: document_rows.delete(one, key, key + "\x00"), create=False)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from difflib import get_close_matches
+from typing import Unpack
 
 import msgspec
 import structlog
@@ -17,7 +18,7 @@ from streamforge.manager.workflow_document import decode_workflow, encode_workfl
 from streamforge.manager.workflow_labels import NAMED
 from streamforge_utils.model.errors import ConfigError, ConflictError
 from streamforge_utils.model.messages import DECODE_ERRORS
-from streamforge_utils.ports.store import State, StateStore, states_of
+from streamforge_utils.ports.store import Selected, State, StateStore, states_of
 
 KIND = "workflow"
 _NEWEST = 1000
@@ -172,13 +173,7 @@ class WorkflowStore:
         raise ConflictError(f"workflow {queue_id} was changed by others 50 times in a row")
 
     async def find(
-        self,
-        *,
-        where: Mapping[str, Sequence[str]] | None = None,
-        begins: Mapping[str, Sequence[str]] | None = None,
-        prefix: str = "",
-        after: str | None = None,
-        limit: int = 100,
+        self, *, after: str | None = None, limit: int = 100, **selected: Unpack[Selected]
     ) -> Sequence[Workflow]:
         """Workflows by `status`, `symbol`, `type`, `topics`, `batch` and by their labels (each behind `NAMED`), newest
         first. begins: what these begin with. prefix: what their names begin with.
@@ -188,7 +183,7 @@ class WorkflowStore:
         found: list[Workflow] = []
         while len(found) < limit:
             wanted = limit - len(found)
-            states = await self._states.find(KIND, where=where, begins=begins, prefix=prefix, after=after, limit=wanted)
+            states = await self._states.find(KIND, after=after, limit=wanted, **selected)
             for state in states:
                 stored = self._live.get(state.id) or self._readable(state)
                 if stored is not None:
@@ -198,16 +193,9 @@ class WorkflowStore:
             after = states[-1].id
         return found
 
-    async def tally(
-        self,
-        label: str,
-        *,
-        where: Mapping[str, Sequence[str]] | None = None,
-        begins: Mapping[str, Sequence[str]] | None = None,
-        prefix: str = "",
-    ) -> Mapping[str, int]:
+    async def tally(self, label: str, **selected: Unpack[Selected]) -> Mapping[str, int]:
         """How many workflows have each value of `label`, of all that `find` would look at."""
-        return await self._states.tally(KIND, label, where=where, begins=begins, prefix=prefix)
+        return await self._states.tally(KIND, label, **selected)
 
     async def near(self, queue_id: str) -> str | None:
         """The name, of one of the newest workflows, that differs from `queue_id` by a letter or two, or None."""

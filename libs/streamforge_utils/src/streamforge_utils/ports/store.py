@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import AsyncIterator, Mapping, Sequence, Set
 from enum import StrEnum
-from typing import Protocol
+from typing import Protocol, TypedDict, Unpack
 
 import msgspec
 
@@ -145,6 +145,18 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     created_ms: int = 0
 
 
+class Selected(TypedDict, total=False):
+    """Which states are meant: those of which all that is given holds.
+
+    where: each label has one of the values. begins: of other labels, what their values begin with, any of these, none
+    empty. prefix: what the ids begin with.
+    """
+
+    where: Mapping[str, Sequence[str]] | None
+    begins: Mapping[str, Sequence[str]] | None
+    prefix: str
+
+
 class StateStore(Protocol):
     """States of one kind each (`workflow`, `series`, …), changed one at a time."""
 
@@ -165,30 +177,14 @@ class StateStore(Protocol):
         """
 
     async def find(
-        self,
-        kind: str,
-        *,
-        where: Mapping[str, Sequence[str]] | None = None,
-        begins: Mapping[str, Sequence[str]] | None = None,
-        prefix: str = "",
-        after: str | None = None,
-        limit: int = 100,
+        self, kind: str, *, after: str | None = None, limit: int = 100, **selected: Unpack[Selected]
     ) -> Sequence[State]:
-        """States whose labels have one of the given values, newest first (by `created_ms`, then id), at most `limit`.
+        """The states that are selected, newest first (by `created_ms`, then id), at most `limit`.
 
-        begins: of other labels, what their values begin with, any of these, none empty. prefix: what the ids
-        begin with. after: the id of the last state of the page before. Raises RetryableError.
+        after: the id of the last state of the page before. Raises RetryableError.
         """
 
-    async def tally(
-        self,
-        kind: str,
-        label: str,
-        *,
-        where: Mapping[str, Sequence[str]] | None = None,
-        begins: Mapping[str, Sequence[str]] | None = None,
-        prefix: str = "",
-    ) -> Mapping[str, int]:
+    async def tally(self, kind: str, label: str, **selected: Unpack[Selected]) -> Mapping[str, int]:
         """How many of all the states that `find` would give have each value of `label`; those without it are left out.
 
         Raises RetryableError.

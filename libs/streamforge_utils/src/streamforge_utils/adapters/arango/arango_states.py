@@ -12,7 +12,7 @@ import hashlib
 import secrets
 from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any, Final
+from typing import Any, Final, Unpack
 from urllib.parse import quote
 
 import msgspec
@@ -29,7 +29,7 @@ from streamforge_utils.adapters.arango.arango_errors import (
 from streamforge_utils.adapters.arango.arango_transport import documents_path
 from streamforge_utils.model.documents import KEY_LIMIT
 from streamforge_utils.model.errors import ConflictError, InvalidInput, PermanentError
-from streamforge_utils.ports.store import Labels, State
+from streamforge_utils.ports.store import Labels, Selected, State
 
 
 class _Stored(msgspec.Struct):
@@ -117,14 +117,7 @@ class States(Database):
         raise _conflict(kind, id, there, expected)
 
     async def find(
-        self,
-        kind: str,
-        *,
-        where: Mapping[str, Sequence[str]] | None = None,
-        begins: Mapping[str, Sequence[str]] | None = None,
-        prefix: str = "",
-        after: str | None = None,
-        limit: int = 100,
+        self, kind: str, *, after: str | None = None, limit: int = 100, **selected: Unpack[Selected]
     ) -> Sequence[State]:
         """See `StateStore.find`. Raises InvalidInput if the state `after` was removed."""
         await self._server.check()
@@ -137,25 +130,17 @@ class States(Database):
                     f"there is no {kind} {after[:80]!r} any more to continue after: begin again at the first page",
                 )
             edge = (last.created_ms, last.id)
-        if limit <= 0 or not all({**(where or {}), **(begins or {})}.values()):
+        if limit <= 0 or queries.selects_nothing(selected):
             return []
-        query = queries.states(STATES, kind, where or {}, begins or {}, prefix, edge, limit)
+        query = queries.states(STATES, kind, selected, edge, limit)
         found = await queries.everything(self._transport, query, _decode_page, f"look for states of the kind {kind}")
         return [stored.state() for stored in found]
 
-    async def tally(
-        self,
-        kind: str,
-        label: str,
-        *,
-        where: Mapping[str, Sequence[str]] | None = None,
-        begins: Mapping[str, Sequence[str]] | None = None,
-        prefix: str = "",
-    ) -> Mapping[str, int]:
+    async def tally(self, kind: str, label: str, **selected: Unpack[Selected]) -> Mapping[str, int]:
         await self._server.check()
-        if not all({**(where or {}), **(begins or {})}.values()):
+        if queries.selects_nothing(selected):
             return {}
-        query = queries.tally(STATES, kind, label, where or {}, begins or {}, prefix)
+        query = queries.tally(STATES, kind, label, selected)
         found = await queries.everything(self._transport, query, _decode_tally, f"count states of the kind {kind}")
         return {value: count for value, count in found if value is not None}
 

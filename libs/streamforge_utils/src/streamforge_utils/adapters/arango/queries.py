@@ -7,7 +7,7 @@ follow the server's language.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Final, Generic, TypeVar
 from urllib.parse import quote
 
@@ -16,6 +16,7 @@ import msgspec
 from streamforge_utils.adapters.arango.arango_errors import NO_COLLECTION, NO_CURSOR, TooLarge
 from streamforge_utils.adapters.arango.arango_transport import AnswerLost, Reply, Transport
 from streamforge_utils.model.errors import StreamForgeError
+from streamforge_utils.ports.store import Selected
 
 T = TypeVar("T")
 
@@ -102,20 +103,9 @@ def flush(collection: str) -> Query:
     )
 
 
-def states(
-    collection: str,
-    kind: str,
-    where: Mapping[str, Sequence[str]],
-    begins: Mapping[str, Sequence[str]],
-    prefix: str,
-    after: tuple[int, str] | None,
-    limit: int,
-) -> Query:
-    """States, newest first; each label that is named must have one of its values, or begin so.
-
-    after: creation time and id.
-    """
-    text, bind = _selected(collection, kind, where, begins, prefix)
+def states(collection: str, kind: str, selected: Selected, after: tuple[int, str] | None, limit: int) -> Query:
+    """States, newest first. after: creation time and id."""
+    text, bind = _filtered(collection, kind, selected)
     bind["limit"] = limit
     if after is not None:
         bind |= {"ms": after[0], "id": after[1]}
@@ -130,40 +120,32 @@ def states_named(collection: str, keys: Sequence[str]) -> Query:
     return Query(text, {"@collection": collection, "keys": list(keys)}, 100)
 
 
-def tally(
-    collection: str,
-    kind: str,
-    label: str,
-    where: Mapping[str, Sequence[str]],
-    begins: Mapping[str, Sequence[str]],
-    prefix: str,
-) -> Query:
+def tally(collection: str, kind: str, label: str, selected: Selected) -> Query:
     """Each value of a label, or null, and how many states have it."""
-    text, bind = _selected(collection, kind, where, begins, prefix)
+    text, bind = _filtered(collection, kind, selected)
     text += " COLLECT value = s.labels[@label] WITH COUNT INTO n RETURN [value, n]"
     return Query(text, {**bind, "label": label})
 
 
-def _selected(
-    collection: str,
-    kind: str,
-    where: Mapping[str, Sequence[str]],
-    begins: Mapping[str, Sequence[str]],
-    prefix: str,
-) -> tuple[str, dict[str, Any]]:
+def selects_nothing(selected: Selected) -> bool:
+    """Whether a label may have no value at all."""
+    return not all({**(selected.get("where") or {}), **(selected.get("begins") or {})}.values())
+
+
+def _filtered(collection: str, kind: str, selected: Selected) -> tuple[str, dict[str, Any]]:
     bind: dict[str, Any] = {"@collection": collection, "kind": kind}
     text = "FOR s IN @@collection FILTER s.kind == @kind"
-    for number, (name, values) in enumerate(where.items()):
+    for number, (name, values) in enumerate((selected.get("where") or {}).items()):
         bind |= {f"name{number}": name, f"values{number}": sorted(set(values))}
         text += f" FILTER s.labels[@name{number}] IN @values{number}"
-    for number, (name, values) in enumerate(begins.items()):
+    for number, (name, values) in enumerate((selected.get("begins") or {}).items()):
         bind |= {f"begun{number}": name}
         either = []
         for at, beginning in enumerate(sorted(set(values))):
             bind |= {f"begins{number}_{at}": beginning, f"length{number}_{at}": len(beginning)}
             either.append(f"LEFT(s.labels[@begun{number}], @length{number}_{at}) == @begins{number}_{at}")
         text += f" FILTER {' OR '.join(either)}"
-    if prefix:
+    if prefix := selected.get("prefix"):
         bind |= {"prefix": prefix, "length": len(prefix)}
         text += " FILTER LEFT(s.id, @length) == @prefix"
     return text, bind

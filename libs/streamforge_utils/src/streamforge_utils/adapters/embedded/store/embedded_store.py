@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence, Set
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import TypeVar, Unpack
 
 from streamforge_utils.adapters.call_thread import Lane
 from streamforge_utils.adapters.embedded import sqlite
@@ -25,7 +25,7 @@ from streamforge_utils.adapters.embedded.wal_copier import FailedCopies
 from streamforge_utils.model.documents import check_name
 from streamforge_utils.ports.columns import DocumentColumns
 from streamforge_utils.ports.instrumentation import NullObserver, Observer
-from streamforge_utils.ports.store import Answer, Bodies, Document, Edge, Labels, State, Usage, count_outcomes
+from streamforge_utils.ports.store import Answer, Bodies, Document, Edge, Labels, Selected, State, Usage, count_outcomes
 
 T = TypeVar("T")
 
@@ -135,28 +135,12 @@ class EmbeddedStore:
         )
 
     async def find(
-        self,
-        kind: str,
-        *,
-        where: Mapping[str, Sequence[str]] | None = None,
-        begins: Mapping[str, Sequence[str]] | None = None,
-        prefix: str = "",
-        after: str | None = None,
-        limit: int = 100,
+        self, kind: str, *, after: str | None = None, limit: int = 100, **selected: Unpack[Selected]
     ) -> Sequence[State]:
-        wanted = Wanted.of(where, begins, prefix)
-        return await self._looking.run(self._looked.find, kind, wanted, after=after, limit=limit)
+        return await self._looking.run(self._looked.find, kind, Wanted.of(**selected), after=after, limit=limit)
 
-    async def tally(
-        self,
-        kind: str,
-        label: str,
-        *,
-        where: Mapping[str, Sequence[str]] | None = None,
-        begins: Mapping[str, Sequence[str]] | None = None,
-        prefix: str = "",
-    ) -> Mapping[str, int]:
-        return await self._looking.run(self._looked.tally, kind, label, Wanted.of(where, begins, prefix))
+    async def tally(self, kind: str, label: str, **selected: Unpack[Selected]) -> Mapping[str, int]:
+        return await self._looking.run(self._looked.tally, kind, label, Wanted.of(**selected))
 
     async def remove(self, kind: str, id: str, *, expected: str) -> None:
         await self._changing.run(self._changed.remove, kind, id, expected=expected)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Unpack
 
 import msgspec
 
 from streamforge_utils.adapters.embedded import sqlite
 from streamforge_utils.model.errors import ConflictError, InvalidInput
-from streamforge_utils.ports.store import Labels, State
+from streamforge_utils.ports.store import Labels, Selected, State
 
 FORMAT: Final = sqlite.Format(
     "store of states",
@@ -64,21 +64,19 @@ class Wanted(NamedTuple):
     none: bool
 
     @classmethod
-    def of(
-        cls, where: Mapping[str, Sequence[str]] | None, begins: Mapping[str, Sequence[str]] | None, prefix: str
-    ) -> Wanted:
+    def of(cls, **selected: Unpack[Selected]) -> Wanted:
         """As `StateStore.find` has it."""
         labels: dict[str, _OfLabel] = {}
-        for name, given in (where or {}).items():
+        for name, given in (selected.get("where") or {}).items():
             values = tuple(sorted(set(given)))
             labels[name] = _OfLabel(values, f"{{}} IN ({', '.join('?' * len(values))})", values)
-        for name, given in (begins or {}).items():
+        for name, given in (selected.get("begins") or {}).items():
             beginnings = sorted(set(given))
             test = " OR ".join(["({} >= ? AND {} < ?)"] * len(beginnings))
             # Texts are compared by their UTF-8, in which this character comes last.
             ends = tuple(text for one in beginnings for text in (one, f"{one}\U0010ffff"))
             labels[name] = _OfLabel((), f"({test})", ends)
-        return cls(labels, prefix, not all(one.values for one in labels.values()))
+        return cls(labels, selected.get("prefix", ""), not all(one.values for one in labels.values()))
 
 
 class States:

@@ -48,6 +48,7 @@ class StoredPlace(msgspec.Struct, frozen=True):
                 await store.close()
                 await objects.close()
 
+        # No `Lane`: who calls this waits without an event loop, or blocks the one it has.
         with ThreadPoolExecutor(1, thread_name_prefix="stored") as pool:
             return pool.submit(asyncio.run, done()).result()
 

@@ -49,6 +49,7 @@ class ThreadConverter:
 
     def __init__(self, convert: Callable[[Sequence[Received]], Converted]) -> None:
         self._function = convert
+        # No `Lane`: a helper is started and ended without waiting for it, and the end of a worker waits for no batch.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="convert")
 
     def convert(self, records: Sequence[Received]) -> asyncio.Future[Converted]:

@@ -92,6 +92,7 @@ class WalCopier:
         copying = self._copying.get(path)
         if written >= COPY_BYTES and (copying is None or copying.done()):
             if self._thread is None:
+                # No `Lane`: that belongs to an event loop, and the thread that writes has none.
                 self._thread = ThreadPoolExecutor(1, thread_name_prefix="wal-copier")
             self._copying[path] = self._thread.submit(_copy, path, self._failed)
             written = 0

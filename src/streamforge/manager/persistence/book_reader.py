@@ -12,6 +12,7 @@ import msgspec
 from streamforge.manager.persistence.coverage_store import CoverageStore
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.use_cases import NotFound
+from streamforge_utils.model.books.records import TYPE
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.daily_collections import Placement
 from streamforge_utils.model.errors import InvalidInput
@@ -22,7 +23,7 @@ from streamforge_utils.model.spelling import closest
 from streamforge_utils.model.timeranges import format_ms
 from streamforge_utils.ports.object_store import ObjectStore
 from streamforge_utils.ports.store import Store
-from streamforge_utils.runtime.past_books import TYPE, NoBook, PastBooks, RebuiltBook
+from streamforge_utils.runtime.past_books import NoBook, PastBooks, RebuiltBook
 
 _AT_ONCE = 2
 """Each holds a segment and a book."""

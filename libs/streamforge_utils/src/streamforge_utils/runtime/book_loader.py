@@ -13,7 +13,7 @@ import msgspec
 from streamforge_utils.model.books.book_messages import BookTicker, DepthDiff, read_snapshot
 from streamforge_utils.model.books.book_settings import BookSettings
 from streamforge_utils.model.books.ending import ending
-from streamforge_utils.model.books.records import interval_record, kind_name_of
+from streamforge_utils.model.books.records import DIFF, interval_record, kind_name_of
 from streamforge_utils.model.books.snapshot_requests import Wanted
 from streamforge_utils.model.books.streams import BookHeard
 from streamforge_utils.model.books.succession import heritage, id_of, succession, written
@@ -43,7 +43,6 @@ BATCH_RECORDS = 5000
 BATCH_BYTES = 2_000_000
 _LOOK_S = 0.25
 _FEW_LEVELS = 5
-_DIFF = "depth"
 _SNAPSHOT = "snapshot"
 _REASON_CHARACTERS = 200
 _encode = msgspec.json.Encoder().encode
@@ -162,7 +161,7 @@ class BookLoader(LiveWorker[BookParameters]):
         keys, values = taken.keys, taken.values
         intervals = [*taken.intervals]
         if self._shadows:
-            self._ids += [id_of(key) for key in keys if kind_name_of(key) == _DIFF]
+            self._ids += [id_of(key) for key in keys if kind_name_of(key) == DIFF]
             again = {one.first_id for one in intervals}
             self._ended = [*(one for one in self._ended if one.first_id not in again), *intervals]
             intervals = []
@@ -345,7 +344,7 @@ class BookLoader(LiveWorker[BookParameters]):
         """A page without the diffs that came late; these are known no more."""
         if not self._late:
             return page
-        ids = [id_of(key) if kind_name_of(key) == _DIFF else 0 for key in page.keys]
+        ids = [id_of(key) if kind_name_of(key) == DIFF else 0 for key in page.keys]
         kept = [n for n, one in enumerate(ids) if one not in self._late]
         self._late -= {*ids}
         return Page(
@@ -393,6 +392,6 @@ def _joined(pages: Sequence[Page]) -> Page:
 
 def _behind(page: Page, last_id: int) -> Page:
     """What of a page follows a diff; a book follows the diff that it is the book after."""
-    first = (n for n, key in enumerate(page.keys) if kind_name_of(key) == _DIFF and id_of(key) > last_id)
+    first = (n for n, key in enumerate(page.keys) if kind_name_of(key) == DIFF and id_of(key) > last_id)
     at = next(first, len(page))
     return Page(page.positions[at:], page.times[at:], page.keys[at:], page.values[at:])

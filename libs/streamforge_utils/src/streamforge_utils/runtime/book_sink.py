@@ -10,7 +10,7 @@ from typing import Annotated
 
 import msgspec
 
-from streamforge_utils.model.books.records import kind_name_of
+from streamforge_utils.model.books.records import DIFF, kind_name_of
 from streamforge_utils.model.books.segments import CONTENT, MANIFEST, OpenSegment, numbered, segment_prefix
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.kinds.registry import kind_named
@@ -23,7 +23,6 @@ from streamforge_utils.runtime.stored_segments import StoredSegments
 
 PART_RECORDS = 500
 """A segment ends behind so many records, or a multiple of it, of a batch."""
-_DIFFS = "depth"
 _encode = msgspec.json.Encoder().encode
 
 
@@ -76,7 +75,7 @@ def convert_books(records: Sequence[Received], *, store_diffs: bool) -> Converte
         count = len([*run])
         chosen = slice(first, first + count)
         part = convert(kind_named(name), columns.keys[chosen], columns.values[chosen])
-        if name == _DIFFS and not store_diffs:
+        if name == DIFF and not store_diffs:
             passed = [(at, PASSED_OVER) for at in part.good(count)]
             part = Converted([], [], [], sorted(part.refused + passed))
         converted.add(part, first)
@@ -127,9 +126,9 @@ class SegmentKeeper:
             self._ctx.progress.held = self._segment.count
 
     def _add(self, received: Sequence[Received]) -> None:
-        kind, segment = kind_named(_DIFFS), self._segment
+        kind, segment = kind_named(DIFF), self._segment
         for one in received:
-            if kind_name_of(one.key or b"") != _DIFFS:
+            if kind_name_of(one.key or b"") != DIFF:
                 continue
             try:
                 kind.document(one.key, one.value)  # what was refused is none

@@ -5,12 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 from functools import partial
-from typing import Final
 
 import msgspec
 
 from streamforge_utils.model.books.past import Leading, PastBook
 from streamforge_utils.model.books.records import (
+    CHECKPOINT,
+    DIFF,
+    INTERVAL,
     StoredDepth,
     StoredDepthCheckpoint,
     StoredDepthInterval,
@@ -30,7 +32,6 @@ from streamforge_utils.ports.store import DocumentStore
 from streamforge_utils.runtime.id_search import MOST, last_before, last_that
 from streamforge_utils.runtime.stored_segments import StoredSegments
 
-TYPE: Final = "ws_orderbook"
 """The type of the workflows whose sinks store them."""
 MOST_COLLECTIONS = 9
 """In so many a whole book is looked for, in `_MOST_LOOKED_AT` an entry of the ledger: there is one for each day."""
@@ -94,10 +95,9 @@ class PastBooks:
         self._collections = sorted(given, key=lambda one: not one[0].endswith(LEDGER))[:_MOST_LOOKED_AT]
         self._symbol = symbol
         self._diffs, self._wholes, self._ledger = (
-            partial(kind_named(name).key, Series(symbol, name))
-            for name in ("depth", "depth_checkpoint", "depth_interval")
+            partial(kind_named(name).key, Series(symbol, name)) for name in (DIFF, CHECKPOINT, INTERVAL)
         )
-        self._end_id = 10 ** kind_named("depth").digits - 1
+        self._end_id = 10 ** kind_named(DIFF).digits - 1
 
     async def at(self, at_ms: int) -> RebuiltBook:
         """The book right after its last diff at or before a moment. Raises NoBook."""

@@ -252,7 +252,7 @@ class WorkerSettings(msgspec.Struct, frozen=True, kw_only=True):
         TimeRange, variable("TIME_RANGE", "the half-open time range of the workflow, UTC; a live `TYPE` needs none")
     ]
     interval: Annotated[
-        str, variable("INTERVAL", "the candles' interval; must agree with `TYPE`", default="that of `TYPE`")
+        str, variable("INTERVAL", "the interval of a `TYPE` that has one; must agree with it", default="that of `TYPE`")
     ] = ""
     kafka_topic: Annotated[str, variable("KAFKA_TOPIC", "the data topic")]
     collection_name: Annotated[

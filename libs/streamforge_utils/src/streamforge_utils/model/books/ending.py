@@ -7,7 +7,7 @@ from typing import Protocol
 
 import msgspec
 
-from streamforge_utils.model.books.records import Depth, DepthInterval, interval_of, kind_name_of
+from streamforge_utils.model.books.records import DIFF, INTERVAL, Depth, DepthInterval, interval_of, kind_name_of
 from streamforge_utils.model.books.trust import BookInterval, BookLedger, Cause, Standing, Trust
 from streamforge_utils.model.completeness.interval_survey import Link
 from streamforge_utils.model.messages import DECODE_ERRORS
@@ -36,11 +36,11 @@ def ending(messages: Iterable[Message]) -> list[BookInterval]:
     for one in messages:
         try:
             kind = kind_name_of(one.key or b"")
-            if kind == "depth_interval":
+            if kind == INTERVAL:
                 told = interval_of(_read_interval(one.value))
                 if last is None or told.last_id >= last.last_id or told.first_id == last.first_id:
                     last = told
-            elif kind == "depth":
+            elif kind == DIFF:
                 diff = _read_diff(one.value)
                 diffs.append(Link(diff.first_update_id, diff.last_update_id, diff.event_time))
         except DECODE_ERRORS:

@@ -17,6 +17,9 @@ from streamforge_utils.model.series import Series
 
 NumberLevels = list[tuple[Number, Number]]
 """Price and quantity of levels."""
+TYPE = "ws_orderbook"
+DIFF, CHECKPOINT, TOP, INTERVAL = "depth", "depth_checkpoint", "depth_top", "depth_interval"
+"""The kinds of what a loader of it publishes: names, as their modules import this one."""
 ID_DIGITS = 12
 TIME_DIGITS = 13
 
@@ -157,10 +160,10 @@ def interval_prefix(symbol: str) -> str:
 def kind_name_of(key: bytes) -> str:
     """The kind of the record of an order book that has this key: they share a topic and a collection."""
     word = key.rpartition(b"_")[0].rpartition(b"_")[2]
-    return _KINDS.get(word, "depth")
+    return _KINDS.get(word, DIFF)
 
 
-_KINDS = {b"orderbook": "depth_top", b"checkpoint": "depth_checkpoint", b"interval": "depth_interval"}
+_KINDS = {b"orderbook": TOP, b"checkpoint": CHECKPOINT, b"interval": INTERVAL}
 
 
 def depth_template(symbol: str) -> bytes:

@@ -8,7 +8,7 @@ from itertools import takewhile
 import msgspec
 
 from streamforge_utils.model.books.ending import ended
-from streamforge_utils.model.books.records import ID_DIGITS, StoredDepthInterval, interval_of
+from streamforge_utils.model.books.records import CHECKPOINT, ID_DIGITS, INTERVAL, TOP, StoredDepthInterval, interval_of
 from streamforge_utils.model.books.segments import (
     CONTENT,
     MANIFEST,
@@ -44,16 +44,16 @@ _read_ids = msgspec.json.Decoder(_Ids).decode
 class BookIntervals(Intervals):
     """Those of order books. Where a book is verified, its whole and its best levels are stored now and then."""
 
-    kind = "depth_interval"
-    beside = ("depth_interval", "depth_checkpoint", "depth_top")
+    kind = INTERVAL
+    beside = (INTERVAL, CHECKPOINT, TOP)
 
     def interval(self, body: bytes) -> BookInterval:
         return interval_of(_read_entry(body))
 
     def backing(self, interval: Unbroken) -> Sequence[tuple[str, range]]:
         return (
-            ("depth_checkpoint", range(interval.first_id, interval.last_id + 1)),
-            ("depth_top", range(interval.start_ms, interval.end_ms)),
+            (CHECKPOINT, range(interval.first_id, interval.last_id + 1)),
+            (TOP, range(interval.start_ms, interval.end_ms)),
         )
 
     def unbacked(self, interval: Unbroken) -> Unbroken:

@@ -11,6 +11,9 @@ from streamforge_utils.model.books.book_messages import DepthDiff
 from streamforge_utils.model.books.ending import Message, ending
 from streamforge_utils.model.books.order_book import OrderBook
 from streamforge_utils.model.books.records import (
+    CHECKPOINT,
+    DIFF,
+    INTERVAL,
     Depth,
     DepthCheckpoint,
     DepthInterval,
@@ -71,15 +74,15 @@ def written(messages: Iterable[Message]) -> Written:
     for one in messages:
         key = one.key or b""
         try:
-            match kind_name_of(key):
-                case "depth":
-                    last_id = max(last_id, id_of(key))
-                case "depth_interval":
-                    record = _read_interval(one.value)
-                    version = max(version, record.version)
-                    entries[record.first_update_id] = interval_of(record)
-                    if told is None or record.last_update_id >= told.last_id:
-                        told = entries[record.first_update_id]
+            kind = kind_name_of(key)
+            if kind == DIFF:
+                last_id = max(last_id, id_of(key))
+            elif kind == INTERVAL:
+                record = _read_interval(one.value)
+                version = max(version, record.version)
+                entries[record.first_update_id] = interval_of(record)
+                if told is None or record.last_update_id >= told.last_id:
+                    told = entries[record.first_update_id]
         except (*DECODE_ERRORS, ValueError):
             continue
     if told is not None:  # its diffs went before it, though they may be trimmed
@@ -134,7 +137,7 @@ def heritage(messages: Sequence[Message]) -> Heritage | None:
     if told is None or told.trust is not Trust.VERIFIED or told.cause:
         return None
     for one in reversed(messages):
-        if kind_name_of(one.key or b"") == "depth_checkpoint":
+        if kind_name_of(one.key or b"") == CHECKPOINT:
             try:
                 whole = _read_checkpoint(one.value)
             except DECODE_ERRORS:
@@ -148,7 +151,7 @@ def heritage(messages: Sequence[Message]) -> Heritage | None:
 def _behind(whole: DepthCheckpoint, messages: Iterable[Message]) -> Iterator[DepthDiff]:
     for one in messages:
         try:
-            if kind_name_of(one.key or b"") == "depth" and id_of(one.key or b"") > whole.last_update_id:
+            if kind_name_of(one.key or b"") == DIFF and id_of(one.key or b"") > whole.last_update_id:
                 yield diff_of(_read_diff(one.value))
         except (*DECODE_ERRORS, ValueError):
             continue

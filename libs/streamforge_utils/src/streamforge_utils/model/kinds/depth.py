@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence as Ordered
 from typing import Any
 
-from streamforge_utils.model.books.records import Depth, StoredDepth, refusal
+from streamforge_utils.model.books.records import DIFF, TYPE, Depth, StoredDepth, refusal
 from streamforge_utils.model.books.segments import FOLDER
 from streamforge_utils.model.books.stored_intervals import BookIntervals
 from streamforge_utils.model.books.streams import BookStreams
@@ -16,7 +16,6 @@ from streamforge_utils.model.kinds.kind import RecordKind
 from streamforge_utils.model.kinds.snapshots import Snapshots
 from streamforge_utils.model.series import Series
 
-TYPE = "ws_orderbook"
 WEIGHTS = ((100, 5), (500, 25), (1000, 50), (5000, 250))
 """Up to so many levels a snapshot has this request weight."""
 OLDER = frozenset(("ws_depth", "ws_diff_depth"))
@@ -53,7 +52,7 @@ NOTES: Mapping[str, Mapping[str, Any]] = {
 class DepthDiffs(RecordKind):
     """Diffs of Binance Spot's order books."""
 
-    name = "depth"
+    name = DIFF
     record = Depth
     stored = StoredDepth
     position = "last_update_id"

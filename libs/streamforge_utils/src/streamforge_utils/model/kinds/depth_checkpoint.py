@@ -6,7 +6,13 @@ from collections.abc import Mapping
 from collections.abc import Sequence as Ordered
 from typing import Any
 
-from streamforge_utils.model.books.records import BookKind, DepthCheckpoint, StoredDepthCheckpoint, checkpoint_prefix
+from streamforge_utils.model.books.records import (
+    CHECKPOINT,
+    BookKind,
+    DepthCheckpoint,
+    StoredDepthCheckpoint,
+    checkpoint_prefix,
+)
 from streamforge_utils.model.series import Series
 
 NOTES: Mapping[str, Mapping[str, Any]] = {
@@ -28,7 +34,7 @@ NOTES: Mapping[str, Mapping[str, Any]] = {
 class DepthCheckpoints(BookKind):
     """Verified order books of Binance Spot, whole as far as they are known."""
 
-    name = "depth_checkpoint"
+    name = CHECKPOINT
     record = DepthCheckpoint
     stored = StoredDepthCheckpoint
     position = "last_update_id"

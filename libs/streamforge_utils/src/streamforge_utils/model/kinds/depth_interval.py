@@ -7,7 +7,7 @@ from collections.abc import Sequence as Ordered
 from typing import Any
 
 from streamforge_utils.model.books.book_messages import END_MS, FIRST_MS
-from streamforge_utils.model.books.records import DepthInterval, StoredDepthInterval, interval_prefix
+from streamforge_utils.model.books.records import INTERVAL, DepthInterval, StoredDepthInterval, interval_prefix
 from streamforge_utils.model.books.trust import Trust
 from streamforge_utils.model.completeness.continuity import Continuity
 from streamforge_utils.model.completeness.rule import Rule
@@ -33,7 +33,7 @@ NOTES: Mapping[str, Mapping[str, Any]] = {
 class DepthIntervals(RecordKind):
     """What loaders of Binance Spot's order books have to say of their diffs."""
 
-    name = "depth_interval"
+    name = INTERVAL
     record = DepthInterval
     stored = StoredDepthInterval
     position = "first_update_id"

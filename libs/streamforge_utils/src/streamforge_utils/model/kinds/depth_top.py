@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence as Ordered
 from typing import Any
 
-from streamforge_utils.model.books.records import TIME_DIGITS, BookKind, DepthTop, StoredDepthTop, top_prefix
+from streamforge_utils.model.books.records import TIME_DIGITS, TOP, BookKind, DepthTop, StoredDepthTop, top_prefix
 from streamforge_utils.model.series import Series
 
 NOTES: Mapping[str, Mapping[str, Any]] = {
@@ -26,7 +26,7 @@ NOTES: Mapping[str, Mapping[str, Any]] = {
 class DepthTops(BookKind):
     """The best levels of verified order books of Binance Spot."""
 
-    name = "depth_top"
+    name = TOP
     record = DepthTop
     stored = StoredDepthTop
     position = "timestamp"

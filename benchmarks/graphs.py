@@ -123,7 +123,7 @@ def by_pandas(coins: int, snapshots: int) -> Spent:
 def appended(coins: int, days: int, folder: str) -> Spent:
     """Append a day to the daily snapshots of `days` days, whose files are there already."""
     from streamforge.analytics.graphs.definition import read_definition
-    from streamforge.analytics.graphs.graph_builder import GraphBuilder
+    from streamforge.analytics.graphs.graph_assembly import GraphBuilder
     from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 
     definition = read_definition({"interval": "1h", "window": WINDOW, "step": 24, "top_k": TOP_K})

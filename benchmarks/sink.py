@@ -36,7 +36,7 @@ from streamforge_utils.model.messages import EOS_KEY, EndOfStream, encode_marker
 from streamforge_utils.ports.bus import Message
 from streamforge_utils.ports.store import Document, Store
 from streamforge_utils.runtime.server_settings import KafkaSettings
-from streamforge_utils.runtime.topic_reader import BATCH_RECORDS
+from streamforge_utils.runtime.worker_input import BATCH_RECORDS
 from streamforge_utils.runtime.worker_process import tune_interpreter
 
 PAGES = {Size.FULL: 526, Size.QUICK: 60, Size.TINY: 2}

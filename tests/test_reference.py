@@ -12,7 +12,7 @@ import jsonschema
 import pytest
 
 from streamforge import workers
-from streamforge.manager.describing import asyncapi, schemas
+from streamforge.manager.specifications import asyncapi, schemas
 from streamforge_utils.runtime.environment import variables
 from streamforge_utils.runtime.settings import WorkerSettings
 from tests import cleanenv

@@ -33,7 +33,7 @@ from streamforge_utils.ports.columns import DocumentColumns
 from streamforge_utils.ports.store import Document, Outcome
 from streamforge_utils.runtime.environment import load
 from streamforge_utils.runtime.server_settings import ArangoSettings
-from streamforge_utils.runtime.topic_reader import BATCH_RECORDS
+from streamforge_utils.runtime.worker_input import BATCH_RECORDS
 from streamforge_utils.runtime.worker_process import tune_interpreter
 
 PAGES = {Size.FULL: 400, Size.QUICK: 100, Size.TINY: 2}

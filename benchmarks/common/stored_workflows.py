@@ -12,7 +12,7 @@ import msgspec
 
 from streamforge import wiring
 from streamforge.manager.batch import Batch, Member, MemberStatus, Totals, batch_id, end_of
-from streamforge.manager.lifecycle.topic_removals import due_removal
+from streamforge.manager.lifecycle.topic_lifetime import due_removal
 from streamforge.manager.persistence.batch_store import BatchStore
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.policy import Policy

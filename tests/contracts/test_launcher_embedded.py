@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from streamforge_utils.adapters.embedded.launcher.process_launcher import ProcessLauncher
-from streamforge_utils.ports.basket import note_exit
+from streamforge_utils.ports.basket_members import note_exit
 from tests.adapters.embedded.launcher.support import WORKER
 from tests.contracts.launcher import ClosingLauncher, LauncherContract, MakeLauncher
 from tests.contracts.launcher_baskets import BasketContract, EndMember

@@ -26,7 +26,7 @@ import pytest
 
 from streamforge.manager.__main__ import main
 from streamforge.manager.coverage_report import LEFT
-from streamforge.manager.execution import baskets
+from streamforge.manager.execution import basket_gathering
 from streamforge.manager.persistence.workflow_store import WorkflowStore
 from streamforge.manager.policy import Policy
 from tests.e2e import rig, stored_books
@@ -216,5 +216,5 @@ def test_a_stop_of_a_member_of_a_basket_ends_in_its_time_and_ends_no_other(
 
 
 if __name__ == "__main__":
-    baskets.GATHER_S = LIMIT_S  # both are in one, however slow the machine
+    basket_gathering.GATHER_S = LIMIT_S  # both are in one, however slow the machine
     sys.exit(main())

@@ -11,7 +11,7 @@ from streamforge.analytics.models.boosted_trees import BoostedTrees, TreeSetting
 from streamforge.analytics.models.dataset import Dataset
 from streamforge.analytics.models.folds import FoldRules
 from streamforge.analytics.models.ladder import run_ladder
-from streamforge.analytics.models.metrics import information_coefficients
+from streamforge.analytics.models.prediction_metrics import information_coefficients
 from streamforge_utils.model.errors import ConfigError, InvalidInput
 from tests.analytics.models.markets import dataset_of, moves, panel_of
 

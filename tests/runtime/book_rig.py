@@ -11,7 +11,7 @@ from typing import Any
 
 import msgspec
 
-from streamforge_utils.model.books.past import Leading, PastBook
+from streamforge_utils.model.books.book_reconstruction import Leading, PastBook
 from streamforge_utils.model.books.records import (
     Depth,
     DepthCheckpoint,

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from streamforge.exchange.config import ExchangeConfig
-from streamforge_utils.ports.basket import read_exits
+from streamforge_utils.ports.basket_members import read_exits
 from streamforge_utils.runtime import basket_process
 from streamforge_utils.runtime.basket_process import Basket
 from tests.exchange.conftest import peer

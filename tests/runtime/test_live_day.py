@@ -24,8 +24,8 @@ from streamforge_utils.ports.bus import Message
 from streamforge_utils.ports.store import Answer, Document
 from streamforge_utils.runtime.dead_letter_replay import Choice, ReplaySettings
 from streamforge_utils.runtime.sinks import SinkParameters, sink
-from streamforge_utils.runtime.topic_reader import Input
 from streamforge_utils.runtime.topic_specs import data_topic
+from streamforge_utils.runtime.worker_input import Input
 from tests.doubles.instruments import instruments
 from tests.doubles.manualclock import ManualClock
 from tests.limits import LIMIT_S

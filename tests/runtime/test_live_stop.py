@@ -24,7 +24,7 @@ from streamforge_utils.runtime.conversion import Converted, convert
 from streamforge_utils.runtime.dead_letter_replay import Choice, ReplaySettings
 from streamforge_utils.runtime.sinks import SinkParameters, store_input
 from streamforge_utils.runtime.stream_loader import load_ids
-from streamforge_utils.runtime.topic_reader import Input
+from streamforge_utils.runtime.worker_input import Input
 from tests.doubles.virtualclock import VirtualClock
 from tests.runtime.live_rig import TOPIC, TradeMarket, play
 from tests.runtime.test_sinks import Plain

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from streamforge_utils.model.books.past import UNKNOWN
+from streamforge_utils.model.books.book_reconstruction import UNKNOWN
 from streamforge_utils.model.books.segments import CONTENT, MANIFEST
 from streamforge_utils.model.books.trust import Trust
 from streamforge_utils.model.errors import DamagedFile

@@ -26,7 +26,7 @@ from streamforge.workers import loader_ws_orderbook, loader_ws_trades
 from streamforge_utils.model.books.records import DepthInterval, kind_name_of
 from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.model.messages import EOS_KEY, Event, Live, decode_marker, progress_of
-from streamforge_utils.ports.basket import (
+from streamforge_utils.ports.basket_members import (
     BASKET,
     BASKET_DIR,
     BASKET_REPORT,

@@ -12,7 +12,7 @@ import msgspec
 import pytest
 
 from streamforge.analytics.graphs.definition import read_definition
-from streamforge.analytics.graphs.manifest import GraphManifest, manifest_name, read_manifest
+from streamforge.analytics.graphs.graph_manifest import GraphManifest, manifest_name, read_manifest
 from streamforge.analytics.graphs.order import (
     GraphOrder,
     order_name,

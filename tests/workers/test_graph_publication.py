@@ -7,7 +7,7 @@ from random import Random
 from types import SimpleNamespace
 from typing import Any
 
-from streamforge.analytics.graphs.manifest import encoded, manifest_name
+from streamforge.analytics.graphs.graph_manifest import encoded, manifest_name
 from streamforge.manager.execution.graph_proof import prove_graph
 from streamforge.manager.graph_input import GraphInput
 from streamforge.workers.graph_builder import DEFINITION

@@ -13,7 +13,7 @@ from streamforge.exchange.config import ExchangeConfig
 from streamforge.workers import arango_orderbook, loader_ws_orderbook
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.books.book_messages import BookTicker, DepthDiff, read_message, read_snapshot
-from streamforge_utils.model.books.past import PastBook
+from streamforge_utils.model.books.book_reconstruction import PastBook
 from streamforge_utils.model.books.records import StoredDepthInterval, kind_name_of
 from streamforge_utils.model.books.segments import CONTENT, MANIFEST, decode_manifest, first_id_of, segment_prefix
 from streamforge_utils.model.kinds.registry import kind_named

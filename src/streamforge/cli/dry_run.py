@@ -8,7 +8,7 @@ import msgspec
 
 from streamforge.cli import terminal
 from streamforge.cli.client import said_here, to_json
-from streamforge.cli.nothing_new import check_news
+from streamforge.cli.news_check import check_news
 from streamforge.cli.session import Mode, Where, session
 from streamforge.manager import plan_answers
 from streamforge.manager.note_codes import told_by

@@ -8,7 +8,7 @@ import msgspec
 
 from streamforge.cli.arguments import check_since, check_words
 from streamforge.cli.command_errors import UsageProblem
-from streamforge.cli.nothing_new import check_news
+from streamforge.cli.news_check import check_news
 from streamforge.cli.session import Session
 from streamforge.manager import start_answers
 from streamforge_utils.model.kinds.registry import is_live_type

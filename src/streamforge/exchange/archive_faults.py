@@ -8,7 +8,7 @@ from itertools import islice
 import msgspec
 
 from streamforge.exchange.bucket_listing import ListingRequest, listing_xml
-from streamforge.exchange.fault import Fault
+from streamforge.exchange.fault_kind import Fault
 from streamforge.exchange.published_files import Entry, PublishedFile
 from streamforge.exchange.zip_writer import Member
 

@@ -21,7 +21,7 @@ from streamforge.exchange.archive_faults import checksum_of, members_of, spoilt_
 from streamforge.exchange.bucket_listing import PARAMETERS, ListingError, error_xml, read_listing_request, site_page
 from streamforge.exchange.byte_ranges import Representation, Selected, select
 from streamforge.exchange.endpoint import RowsEndpoint
-from streamforge.exchange.fault import Fault, Target
+from streamforge.exchange.fault_kind import Fault, Target
 from streamforge.exchange.made_files import MadeFile, MadeFiles
 from streamforge.exchange.published_files import CHECKSUM, PublishedFile, PublishedFiles
 from streamforge.exchange.rest import Answer, Closed, html_page, send

@@ -9,7 +9,7 @@ from weakref import WeakKeyDictionary
 import msgspec
 
 from streamforge.exchange.books import Book, BookState
-from streamforge.exchange.fault import Fault, FaultKind
+from streamforge.exchange.fault_kind import Fault, FaultKind
 from streamforge.exchange.stream_feed import Outgoing
 
 _QUANTITIES = {"negative": "-1.00000000", "nan": "NaN", "infinite": "Infinity", "text": "n/a", "null": None}

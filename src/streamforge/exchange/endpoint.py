@@ -16,7 +16,7 @@ from streamforge.exchange import windows
 from streamforge.exchange.books import Book
 from streamforge.exchange.config import ANY_SYMBOL, ExchangeConfig, SymbolSpec
 from streamforge.exchange.exchange_requests import ApiError, Sent, read_parameters, symbol_of, window_of
-from streamforge.exchange.fault import Fault, Page
+from streamforge.exchange.fault_kind import Fault, Page
 from streamforge.exchange.windows import Numbers, RowSeries
 from streamforge_utils.model.timeranges import TimeRange
 

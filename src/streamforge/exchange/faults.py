@@ -27,7 +27,16 @@ from collections.abc import Collection, Iterable, Iterator
 import msgspec
 
 from streamforge.exchange.book_faults import BOOK_FAULTS
-from streamforge.exchange.fault import ANY_PATH, ARCHIVE_PATHS, COMMON, STREAM_PATH, Fault, FaultKind, Target, Value
+from streamforge.exchange.fault_kind import (
+    ANY_PATH,
+    ARCHIVE_PATHS,
+    COMMON,
+    STREAM_PATH,
+    Fault,
+    FaultKind,
+    Target,
+    Value,
+)
 from streamforge.exchange.row_faults import ROW_FAULTS
 from streamforge.exchange.stream_faults import STREAM_FAULTS
 from streamforge_utils.model.errors import InvalidInput

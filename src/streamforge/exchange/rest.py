@@ -13,7 +13,7 @@ from aiohttp import web
 
 from streamforge.exchange.endpoint import Call, Endpoint
 from streamforge.exchange.exchange_requests import ApiError
-from streamforge.exchange.fault import Fault, Target
+from streamforge.exchange.fault_kind import Fault, Target
 from streamforge.exchange.state import ExchangeState
 
 _HEADERS = {

@@ -7,7 +7,7 @@ from typing import Any
 import msgspec
 
 from streamforge.exchange import windows
-from streamforge.exchange.fault import Fault, FaultKind, Page
+from streamforge.exchange.fault_kind import Fault, FaultKind, Page
 from streamforge.exchange.windows import Rows, Window
 
 _HIGH, _LOW, _CLOSE, _CLOSES, _TRADES = 2, 3, 4, 6, 8

@@ -14,7 +14,7 @@ from functools import lru_cache
 from itertools import accumulate, islice
 
 from streamforge.exchange.books import Book, BookState, Level
-from streamforge.exchange.config import SymbolSpec
+from streamforge.exchange.config import ANY_SYMBOL, ExchangeConfig, SymbolSpec
 from streamforge.exchange.prices import MINUTE_MS, PricePath, scrambled, text_hash
 from streamforge.exchange.stream_source import StreamEvent
 from streamforge_utils.model.timeranges import TimeRange
@@ -223,3 +223,15 @@ def _slots_of(holes: Sequence[TimeRange]) -> list[tuple[int, int]]:
         elif first < end:
             found.append((first, end))
     return found
+
+
+def seeded_book(config: ExchangeConfig, spec: SymbolSpec) -> SeededBook | None:
+    """The book of a symbol; None: the exchange is a replay."""
+    if config.replay is not None:
+        return None
+    return _seeded(config.seed, spec, (*config.holes.get(ANY_SYMBOL, ()), *config.holes.get(spec.symbol, ())))
+
+
+@lru_cache(maxsize=1024)
+def _seeded(seed: int, spec: SymbolSpec, holes: tuple[TimeRange, ...]) -> SeededBook:
+    return SeededBook(seed, spec, holes)

@@ -20,7 +20,7 @@ from streamforge.exchange.exchange_requests import ApiError, banned
 from streamforge.exchange.faults import Faults
 from streamforge.exchange.made_up_symbols import made_up_symbols
 from streamforge.exchange.recordings import RecordedZip, Recordings, load_recordings
-from streamforge.exchange.seeded_books import seeded_book
+from streamforge.exchange.seeded_book import seeded_book
 from streamforge_utils.model.errors import InvalidInput
 
 _WINDOW_MS = 60_000

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from streamforge.exchange.fault import FaultKind
+from streamforge.exchange.fault_kind import FaultKind
 from streamforge.exchange.stream_frames import KINDS
 
 STREAM_FAULTS: dict[str, FaultKind] = {

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from streamforge.exchange.book_faults import Overlaps, spoilt_diff
-from streamforge.exchange.fault import STREAM_PATH, Fault, Target
+from streamforge.exchange.fault_kind import STREAM_PATH, Fault, Target
 from streamforge.exchange.faults import Faults
 from streamforge.exchange.stream_connection import AGED, Ending, How, StreamConnection
 from streamforge.exchange.stream_feed import Outgoing

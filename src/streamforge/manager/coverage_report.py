@@ -10,7 +10,7 @@ from typing import Protocol
 from msgspec.structs import replace
 
 from streamforge.manager import data_answers
-from streamforge.manager.lifecycle.topic_removals import leaves_some
+from streamforge.manager.lifecycle.topic_lifetime import leaves_some
 from streamforge.manager.live_answers import stream_of
 from streamforge.manager.persistence.coverage_store import CoverageStore, SeriesCoverage
 from streamforge.manager.persistence.workflow_store import WorkflowStore

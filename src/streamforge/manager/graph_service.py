@@ -8,7 +8,7 @@ from urllib.parse import unquote
 
 import msgspec
 
-from streamforge.analytics.graphs.manifest import GraphManifest, read_manifest
+from streamforge.analytics.graphs.graph_manifest import GraphManifest, read_manifest
 from streamforge.analytics.graphs.order import check_graph_name, node_key
 from streamforge.manager.admission import Admission
 from streamforge.manager.analysis_inputs import AnalysisInputs, nothing_known

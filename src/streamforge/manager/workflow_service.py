@@ -20,7 +20,7 @@ from streamforge.manager.dead_letter_service import DeadLetterService
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.reconciler import Reconciler
 from streamforge.manager.execution.removal import RecordRemoval
-from streamforge.manager.execution.topic_removal import remove_topic_documents
+from streamforge.manager.execution.topic_document_removal import remove_topic_documents
 from streamforge.manager.execution.verifier import verify
 from streamforge.manager.feed_source import FeedSource
 from streamforge.manager.forecaster import Forecaster

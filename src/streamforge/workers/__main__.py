@@ -17,7 +17,7 @@ from streamforge.workers import definition, targets
 from streamforge_utils.model.errors import ConfigError, InvalidInput
 from streamforge_utils.model.kinds.registry import kinds
 from streamforge_utils.plugins import load_plugins
-from streamforge_utils.ports.basket import BASKET
+from streamforge_utils.ports.basket_members import BASKET
 from streamforge_utils.runtime.termination import EXIT_CONFIG
 from streamforge_utils.runtime.worker_definition import Use, environment_of, help_text
 from streamforge_utils.runtime.worker_process import load_worker, run_worker

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from streamforge.analytics.graphs.order import Made, made_name, order_name, read_order
+from streamforge.analytics.manifest_files import are_intact
 from streamforge.analytics.models import model_manifest
 from streamforge.analytics.models.scoring_order import ScoringOrder, first_key, scores_of
 from streamforge.analytics.models.training_order import TrainingOrder
 from streamforge.analytics.models.training_parameters import ModelKind, TrainingParameters
 from streamforge.analytics.packages import require
-from streamforge.analytics.published_files import are_intact
 from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError
 from streamforge_utils.ports.object_store import DamagedObject, NoObject
 from streamforge_utils.ports.store import Document, Outcome, Store

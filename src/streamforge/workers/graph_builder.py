@@ -16,7 +16,7 @@ from streamforge_utils.runtime.context import Context
 from streamforge_utils.runtime.worker_definition import Definition, Role, Use
 
 if TYPE_CHECKING:
-    from streamforge.analytics.graphs.manifest import PartitionEntry
+    from streamforge.analytics.graphs.graph_manifest import PartitionEntry
     from streamforge.analytics.graphs.order import GraphOrder
     from streamforge.analytics.graphs.snapshot import Snapshot
 
@@ -56,8 +56,8 @@ async def build(ctx: Context[GraphBuilderParameters]) -> None:
         ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), str(ctx.parameters.threads)
     )
     require_packages(ctx.parameters)
-    from streamforge.analytics.graphs.graph_builder import GraphBuilder
-    from streamforge.analytics.graphs.manifest import manifest_name
+    from streamforge.analytics.graphs.graph_assembly import GraphBuilder
+    from streamforge.analytics.graphs.graph_manifest import manifest_name
     from streamforge.analytics.graphs.order import GraphOrder, Made, made_name, order_name, read_order
     from streamforge.analytics.graphs.stored_bars import read_panel
 

@@ -16,7 +16,7 @@ from streamforge_utils.adapters.kubernetes.manifest import (
     pod_manifest,
 )
 from streamforge_utils.model.errors import ConfigError
-from streamforge_utils.ports.basket import BASKET, BASKET_REPORT, read_members
+from streamforge_utils.ports.basket_members import BASKET, BASKET_REPORT, read_members
 from streamforge_utils.ports.job_settings import Pair, SecretKey, SecretVariable
 from streamforge_utils.ports.launcher import JobSpec
 from tests.adapters.kubernetes import templates

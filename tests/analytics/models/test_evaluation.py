@@ -14,9 +14,9 @@ from streamforge.analytics.models.dataset import Dataset
 from streamforge.analytics.models.evaluation import evaluated
 from streamforge.analytics.models.folds import FoldRules
 from streamforge.analytics.models.ladder import run_ladder
-from streamforge.analytics.models.metrics import information_coefficients, t_statistic
 from streamforge.analytics.models.model import Contender
 from streamforge.analytics.models.neighbour_mean import neighbour_means_on_graph
+from streamforge.analytics.models.prediction_metrics import information_coefficients, t_statistic
 from streamforge.analytics.models.switchboard import Switch, switched
 from streamforge.analytics.models.verdict import Outcome
 from streamforge_utils.model.errors import InvalidInput

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from streamforge.manager.__main__ import main
-from streamforge.manager.execution import baskets
+from streamforge.manager.execution import basket_gathering
 from tests.e2e import rig
 from tests.e2e.rig import Json, eventually, latest
 from tests.e2e.test_baskets import assert_whole, proven_beyond, proven_ids, workflows
@@ -111,5 +111,5 @@ def test_a_live_batch_in_one_job_is_proven_over_a_stop_a_handover_and_two_kills(
 
 if __name__ == "__main__":
     # Of all four together there is one, however slow the machine.
-    baskets.GATHER_S = LIMIT_S
+    basket_gathering.GATHER_S = LIMIT_S
     sys.exit(main())

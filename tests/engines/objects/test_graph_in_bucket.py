@@ -10,7 +10,7 @@ from random import Random
 import pytest
 
 from streamforge import wiring
-from streamforge.analytics.graphs.manifest import GraphManifest
+from streamforge.analytics.graphs.graph_manifest import GraphManifest
 from streamforge.workers.graph_builder import DEFINITION
 from streamforge_utils.ports.object_store import ObjectStore
 from streamforge_utils.runtime.settings import DataSettings

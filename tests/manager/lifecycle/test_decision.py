@@ -17,7 +17,7 @@ from streamforge.manager.lifecycle.facts import TopicsRemoved
 from streamforge.manager.lifecycle.live_pace import drain_s, kill_grace_s
 from streamforge.manager.lifecycle.retry_policy import STOP, STUCK
 from streamforge.manager.lifecycle.rounds import ATTEMPTS_KEPT, MAX_RANGES, next_number, next_round, replay_round
-from streamforge.manager.lifecycle.topic_removals import due_removal
+from streamforge.manager.lifecycle.topic_lifetime import due_removal
 from streamforge.manager.live_ledger import Ledger
 from streamforge.manager.read_letters import read_letters
 from streamforge.manager.workflow import Failure, Plan, Proof, Status, StepStatus, Workflow

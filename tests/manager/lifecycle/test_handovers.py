@@ -11,7 +11,7 @@ from streamforge.manager.lifecycle.actions import EndJob, Launch, SendStop, Take
 from streamforge.manager.lifecycle.decision import Conditions, decide
 from streamforge.manager.lifecycle.fold import fold_event, fold_jobs, without_progress
 from streamforge.manager.lifecycle.rounds import next_number, next_round
-from streamforge.manager.lifecycle.topic_removals import may_trim
+from streamforge.manager.lifecycle.topic_lifetime import may_trim
 from streamforge.manager.live_ledger import Ledger
 from streamforge.manager.workflow import StepStatus, Workflow
 from streamforge.manager.workflow_document import decode_workflow, encode_workflow

@@ -8,7 +8,7 @@ from typing import TypeVar
 import msgspec
 
 from streamforge.analytics.graphs.definition import GraphDefinition
-from streamforge.analytics.graphs.manifest import SeriesRun
+from streamforge.analytics.graphs.graph_manifest import SeriesRun
 from streamforge_utils.model.coverage import Segment, Verdict
 from streamforge_utils.model.errors import InvalidInput, PermanentError
 from streamforge_utils.model.kinds.bars import bar_interval

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 import numpy as np
 
 from streamforge.analytics.graphs.panel import Floats
-from streamforge.analytics.models import metrics
+from streamforge.analytics.models import prediction_metrics as metrics
 from streamforge.analytics.models.card import CardSeries, ModelSeries
 from streamforge.analytics.models.dataset import Sample
 from streamforge.analytics.models.dataset_definition import DatasetDefinition

@@ -8,7 +8,7 @@ from itertools import count
 import numpy as np
 
 from streamforge.analytics.graphs.panel import Floats, Panel
-from streamforge.analytics.models import metrics
+from streamforge.analytics.models import prediction_metrics as metrics
 from streamforge.analytics.models.card import Card, EvaluationSettings, Score, SwitchScore
 from streamforge.analytics.models.card_series import card_series
 from streamforge.analytics.models.dataset import Dataset

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from streamforge.analytics.graphs.manifest import SeriesRun
+from streamforge.analytics.graphs.graph_manifest import SeriesRun
 from streamforge.analytics.models.dataset_definition import DatasetDefinition
 from streamforge.analytics.models.evaluation_settings import EvaluationSettings
 from streamforge.analytics.models.training_parameters import TrainingParameters

@@ -11,7 +11,7 @@ import numpy as np
 
 from streamforge.analytics.graphs.panel import Floats
 from streamforge.analytics.models.baselines import NAIVE
-from streamforge.analytics.models.metrics import NORMAL_95, mean_error
+from streamforge.analytics.models.prediction_metrics import NORMAL_95, mean_error
 
 LEAST_SEEDS = 5
 _COMPARED = ("no_edges", "shuffled")

@@ -9,6 +9,7 @@ import typer
 
 from streamforge.cli import command_options as o
 from streamforge.cli import terminal
+from streamforge.cli.api_resources import posting
 from streamforge.cli.batch_follower import BeginBatch, EndedBatch, description, followed_batch, numbers, waits_for
 from streamforge.cli.batch_outcome import LoadedBatch, members_table, tell_batch, unproven
 from streamforge.cli.client import path_part, to_json
@@ -16,7 +17,6 @@ from streamforge.cli.command_errors import CliError
 from streamforge.cli.coverage_text import range_cell
 from streamforge.cli.dry_run import forecast_many
 from streamforge.cli.load_request import Request
-from streamforge.cli.publications import posting
 from streamforge.cli.session import Mode, NothingThere, Session, Where, session
 from streamforge.cli.symbol_words import is_many, words_of
 from streamforge.manager import batch_answers

@@ -24,7 +24,7 @@ from streamforge.cli.coverage_text import (
 from streamforge.cli.dry_run import forecast
 from streamforge.cli.follower import Begin, followed
 from streamforge.cli.load_request import Request
-from streamforge.cli.nothing_new import NothingNew
+from streamforge.cli.news_check import NothingNew
 from streamforge.cli.outcome import Loaded, tell, unfinished
 from streamforge.cli.session import Mode, Session, Where, session
 from streamforge.cli.symbol_words import is_many

@@ -9,9 +9,9 @@ import msgspec
 import typer
 
 from streamforge.cli import command_options as o
+from streamforge.cli.api_resources import posting
 from streamforge.cli.command_errors import UsageProblem
 from streamforge.cli.commands.load_commands import detached, to_the_end
-from streamforge.cli.publications import posting
 from streamforge.manager import answers
 from streamforge_utils.model.json_documents import SCHEMA_LIMIT
 from streamforge_utils.model.topic_reading import Until

@@ -8,7 +8,7 @@ import typer
 
 from streamforge.cli import command_options as o
 from streamforge.cli import terminal
-from streamforge.cli.publications import listed
+from streamforge.cli.api_resources import listed
 from streamforge.manager import topic_answers
 
 MOST_AT_ONCE = 200

@@ -11,7 +11,7 @@ from streamforge.exchange.books import BookState
 from streamforge.exchange.config import SymbolSpec
 from streamforge.exchange.endpoint import Call, Endpoint
 from streamforge.exchange.exchange_requests import ApiError, limit_of, read_parameters, symbol_of
-from streamforge.exchange.fault import Fault
+from streamforge.exchange.fault_kind import Fault
 
 _LEVELS, _MOST_LEVELS = 100, 5_000
 _WEIGHTS = ((100, 5), (500, 25), (1_000, 50))

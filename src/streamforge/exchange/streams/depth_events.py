@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import msgspec
 
 from streamforge.exchange.config import SymbolSpec
-from streamforge.exchange.seeded_books import seeded_book
+from streamforge.exchange.seeded_book import seeded_book
 from streamforge.exchange.stream_source import StreamEvent, StreamName, StreamSource
 
 _NAME = re.compile(r"[^@]+@depth(?P<levels>5|10|20)?(?P<step>@100ms|@1000ms)?")

@@ -13,7 +13,7 @@ import structlog
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.analysis_plan import plan_analysis, prove_analysis
 from streamforge.manager.execution.backlog import backlog_of
-from streamforge.manager.execution.baskets import Baskets, Launches, processes_of
+from streamforge.manager.execution.basket_gathering import Baskets, Launches, processes_of
 from streamforge.manager.execution.exchange_limits import Budget, Connects
 from streamforge.manager.execution.handover_limit import HandoverLimit
 from streamforge.manager.execution.interval_comparison import comparison_of

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import msgspec
 
-from streamforge.analytics.graphs.manifest import GraphManifest, read_manifest
+from streamforge.analytics.graphs.graph_manifest import GraphManifest, read_manifest
 from streamforge.analytics.graphs.order import Made
-from streamforge.analytics.published_files import are_there
+from streamforge.analytics.manifest_files import are_there
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.analysis_objects import content_of, made_by, objects_of
 from streamforge.manager.graph_input import GraphInput

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import msgspec
 
+from streamforge.analytics.manifest_files import are_there
 from streamforge.analytics.models.model_manifest import read_model_manifest
 from streamforge.analytics.models.scoring_order import first_key
-from streamforge.analytics.published_files import are_there
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.analysis_objects import content_of, made_by, objects_of
 from streamforge.manager.lifecycle.facts import Proven

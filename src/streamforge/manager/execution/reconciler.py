@@ -17,11 +17,11 @@ from streamforge.manager.execution.dispatcher import BesideTheLoop, Dispatcher, 
 from streamforge.manager.execution.event_consumer import EventConsumer, sort_events
 from streamforge.manager.execution.exchange_limits import Budget
 from streamforge.manager.execution.executor import Executor
-from streamforge.manager.execution.failing import MOST_LEFT, Failing
 from streamforge.manager.execution.inbox import Inbox
 from streamforge.manager.execution.live_metrics import LiveMetrics
 from streamforge.manager.execution.log_keeper import LogKeeper
 from streamforge.manager.execution.overview import Overview
+from streamforge.manager.execution.reconciliation_failure import MOST_LEFT, Failing
 from streamforge.manager.execution.retention import Retention
 from streamforge.manager.execution.verifier import Verifier
 from streamforge.manager.lifecycle.actions import Action, WriteTerminalEvent

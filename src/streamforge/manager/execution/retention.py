@@ -23,7 +23,7 @@ from streamforge.manager.execution.segment_removal import SegmentRemoval
 from streamforge.manager.execution.segment_retention import SegmentRetention
 from streamforge.manager.lifecycle.facts import Fact, TopicsRemoved
 from streamforge.manager.lifecycle.job_spec import readers_of
-from streamforge.manager.lifecycle.topic_removals import due_removal, may_trim
+from streamforge.manager.lifecycle.topic_lifetime import due_removal, may_trim
 from streamforge.manager.persistence.rollups import Rollups
 from streamforge.manager.persistence.store_usage import StoreUsageMonitor
 from streamforge.manager.policy import kept_ms

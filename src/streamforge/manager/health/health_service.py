@@ -15,8 +15,8 @@ from streamforge.manager import health_answers
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.exchange_limits import WEIGHT_WINDOW_MS
 from streamforge.manager.execution.reconciler import Reconciler
+from streamforge.manager.health.answer_cache import Kept
 from streamforge.manager.health.findings import VERDICTS
-from streamforge.manager.health.kept import Kept
 from streamforge.manager.health.part_findings import (
     SeenExchange,
     SeenRoom,

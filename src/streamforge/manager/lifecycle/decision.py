@@ -29,7 +29,7 @@ from streamforge.manager.lifecycle.rounds import (
     repair_round,
     sources_of,
 )
-from streamforge.manager.lifecycle.topic_removals import leaves_some
+from streamforge.manager.lifecycle.topic_lifetime import leaves_some
 from streamforge.manager.lifecycle.topic_rounds import conclude_topic, has_work, lost
 from streamforge.manager.policy import Policy
 from streamforge.manager.workflow import STEP_ENDED, Attempt, Failure, SourceChoice, Status, Step, StepStatus, Workflow

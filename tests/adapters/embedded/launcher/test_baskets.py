@@ -17,7 +17,7 @@ from streamforge_utils.adapters.embedded.launcher.basket_folders import ask_to_s
 from streamforge_utils.adapters.embedded.launcher.folder import Folder
 from streamforge_utils.adapters.embedded.launcher.process_launcher import ProcessLauncher
 from streamforge_utils.model.errors import ConfigError, ConflictError, RetryableError
-from streamforge_utils.ports.basket import BASKET, BASKET_DIR, BASKET_REPORT, MOST_BYTES, Member
+from streamforge_utils.ports.basket_members import BASKET, BASKET_DIR, BASKET_REPORT, MOST_BYTES, Member
 from streamforge_utils.ports.launcher import Job, JobSpec, JobState
 from tests.adapters.embedded.launcher.support import alive, ended, make, number, until
 from tests.limits import LIMIT_S

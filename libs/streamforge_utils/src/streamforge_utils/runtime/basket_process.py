@@ -14,7 +14,15 @@ from typing import Any, Generic, TypeVar
 import msgspec
 
 from streamforge_utils.model.errors import ConfigError
-from streamforge_utils.ports.basket import BASKET_DIR, BASKET_REPORT, STOP, Member, note_exit, note_exits, read_members
+from streamforge_utils.ports.basket_members import (
+    BASKET_DIR,
+    BASKET_REPORT,
+    STOP,
+    Member,
+    note_exit,
+    note_exits,
+    read_members,
+)
 from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.runtime.command_listener import CLOCK_SKEW_S
 from streamforge_utils.runtime.environment import secrets_of

@@ -12,7 +12,7 @@ import msgspec
 
 from streamforge_utils.model.books.book_messages import BookTicker, DepthDiff, read_snapshot
 from streamforge_utils.model.books.book_settings import BookSettings
-from streamforge_utils.model.books.ending import ending
+from streamforge_utils.model.books.ledger_ending import ending
 from streamforge_utils.model.books.records import DIFF, interval_record, kind_name_of
 from streamforge_utils.model.books.snapshot_requests import Wanted
 from streamforge_utils.model.books.streams import BookHeard

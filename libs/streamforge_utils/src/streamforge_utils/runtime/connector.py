@@ -17,11 +17,11 @@ from streamforge_utils.runtime.context import Connections, MessageBus, Wiring
 from streamforge_utils.runtime.instruments import Instruments
 from streamforge_utils.runtime.offset_reader import OffsetReader
 from streamforge_utils.runtime.settings import WorkerSettings
-from streamforge_utils.runtime.topic_reader import Input
 from streamforge_utils.runtime.topic_specs import talk_topic
 from streamforge_utils.runtime.topic_tail import TopicTail
 from streamforge_utils.runtime.topic_writer import DeadLetterQueue, Output
 from streamforge_utils.runtime.worker_definition import Definition, Use
+from streamforge_utils.runtime.worker_input import Input
 
 PATIENCE_S = 4.0
 """After the first failure. Kafka takes 4.5 s to fail to connect: a wrong host is an error within 10 s."""

@@ -27,14 +27,14 @@ from streamforge_utils.runtime.command_listener import OwnCommands
 from streamforge_utils.runtime.dead_letter_replay import Choice
 from streamforge_utils.runtime.handover import Handover
 from streamforge_utils.runtime.instruments import Instruments
+from streamforge_utils.runtime.object_publication import publish
 from streamforge_utils.runtime.object_settings import ObjectSettings
-from streamforge_utils.runtime.publication import publish
 from streamforge_utils.runtime.settings import ArchiveSettings, DataSettings, ExchangeSettings, WorkerSettings
 from streamforge_utils.runtime.stream_settings import StreamSettings
 from streamforge_utils.runtime.telemetry import Telemetry
-from streamforge_utils.runtime.topic_reader import Input
 from streamforge_utils.runtime.topic_tail import TopicTail
 from streamforge_utils.runtime.topic_writer import DeadLetterQueue, Output
+from streamforge_utils.runtime.worker_input import Input
 
 P = TypeVar("P", bound=msgspec.Struct)
 T = TypeVar("T")

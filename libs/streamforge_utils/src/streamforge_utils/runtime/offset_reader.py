@@ -10,7 +10,7 @@ from streamforge_utils.model.messages import decode_marker
 from streamforge_utils.model.topic_reading import PartitionRange, Until, union
 from streamforge_utils.ports.bus import BusAdmin, Consumer, Received
 from streamforge_utils.runtime.instruments import Instruments
-from streamforge_utils.runtime.topic_reader import BATCH_RECORDS, Input
+from streamforge_utils.runtime.worker_input import BATCH_RECORDS, Input
 
 PATIENCE_POLLS = 60
 """So many polls in a row that bring a topic no closer to its known end fail the attempt: the bus is slow, another

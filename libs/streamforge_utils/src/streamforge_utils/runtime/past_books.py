@@ -8,7 +8,7 @@ from functools import partial
 
 import msgspec
 
-from streamforge_utils.model.books.past import Leading, PastBook
+from streamforge_utils.model.books.book_reconstruction import Leading, PastBook
 from streamforge_utils.model.books.records import (
     CHECKPOINT,
     DIFF,

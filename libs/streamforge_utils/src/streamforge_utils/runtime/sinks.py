@@ -1,7 +1,7 @@
 """What every sink does: store the records of its input, batch after batch, and commit the offsets of what is stored.
 
 Records are converted outside the event loop: in a thread, and in a helper process while batches queue up.
-`topic_reader.py` decides which offset a commit names.
+`worker_input.py` decides which offset a commit names.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import msgspec
 
-from streamforge_utils.ports.basket import BASKET, BASKET_DIR, BASKET_REPORT
+from streamforge_utils.ports.basket_members import BASKET, BASKET_DIR, BASKET_REPORT
 from streamforge_utils.runtime.environment import variable
 
 

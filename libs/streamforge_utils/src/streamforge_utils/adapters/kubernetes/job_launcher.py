@@ -26,7 +26,7 @@ from streamforge_utils.adapters.kubernetes.job_records import JobRecord, JobReco
 from streamforge_utils.adapters.kubernetes.manifest import APP, INSTANCE_LABEL, Template
 from streamforge_utils.adapters.kubernetes.objects import JobObject, PodObject
 from streamforge_utils.model.errors import ConfigError, ConflictError, RetryableError, StreamForgeError
-from streamforge_utils.ports.basket import groups_of
+from streamforge_utils.ports.basket_members import groups_of
 from streamforge_utils.ports.clock import Clock, SystemClock
 from streamforge_utils.ports.instrumentation import NullObserver, Observer
 from streamforge_utils.ports.launcher import Job, JobSpec

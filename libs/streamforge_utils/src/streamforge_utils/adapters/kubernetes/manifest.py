@@ -15,7 +15,7 @@ import msgspec
 
 from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.model.names import LABEL_LIMIT, fit
-from streamforge_utils.ports.basket import BASKET, BASKET_REPORT, divided, written
+from streamforge_utils.ports.basket_members import BASKET, BASKET_REPORT, divided, written
 from streamforge_utils.ports.job_settings import KubernetesSettings, Pair, SecretKey, bytes_of, memory_of
 from streamforge_utils.ports.launcher import JobSpec
 

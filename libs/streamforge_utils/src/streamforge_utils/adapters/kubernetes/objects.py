@@ -7,7 +7,7 @@ from datetime import datetime
 
 import msgspec
 
-from streamforge_utils.ports.basket import read_exits
+from streamforge_utils.ports.basket_members import read_exits
 
 
 class Metadata(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):

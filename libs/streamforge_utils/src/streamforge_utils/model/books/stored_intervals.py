@@ -7,7 +7,7 @@ from itertools import takewhile
 
 import msgspec
 
-from streamforge_utils.model.books.ending import ended
+from streamforge_utils.model.books.ledger_ending import ended
 from streamforge_utils.model.books.records import CHECKPOINT, ID_DIGITS, INTERVAL, TOP, StoredDepthInterval, interval_of
 from streamforge_utils.model.books.segments import (
     CONTENT,

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import msgspec
 
 from streamforge_utils.model.books.book_messages import DepthDiff
-from streamforge_utils.model.books.ending import Message, ending
+from streamforge_utils.model.books.ledger_ending import Message, ending
 from streamforge_utils.model.books.order_book import OrderBook
 from streamforge_utils.model.books.records import (
     CHECKPOINT,

@@ -16,7 +16,7 @@ import msgspec
 
 from streamforge_utils.adapters.embedded.launcher.folder import Folder, Remembered
 from streamforge_utils.model.errors import RetryableError
-from streamforge_utils.ports.basket import BASKET, BASKET_DIR, STOP, divided, groups_of, written
+from streamforge_utils.ports.basket_members import BASKET, BASKET_DIR, STOP, divided, groups_of, written
 from streamforge_utils.ports.launcher import JobSpec
 
 PREFIX = "basket-"

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from streamforge.manager.execution.baskets import GATHER_S, Baskets, Launches, processes_of
+from streamforge.manager.execution.basket_gathering import GATHER_S, Baskets, Launches, processes_of
 from streamforge.manager.policy import Policy
 from streamforge_utils.model.errors import ConfigError, RetryableError
 from streamforge_utils.model.messages import decode_command

@@ -9,13 +9,13 @@ from typing import Any, Protocol
 
 import msgspec
 
-from streamforge.analytics.graphs import graph_tables, manifest
+from streamforge.analytics.graphs import graph_manifest, graph_tables
 from streamforge.analytics.graphs.definition import GraphDefinition
-from streamforge.analytics.graphs.manifest import GraphFile, GraphManifest, PartitionEntry, SeriesRun
+from streamforge.analytics.graphs.graph_manifest import GraphFile, GraphManifest, PartitionEntry, SeriesRun
 from streamforge.analytics.graphs.panel import Panel
 from streamforge.analytics.graphs.partitions import Partition, partition_id, partitions
 from streamforge.analytics.graphs.snapshot import Snapshot, SnapshotBuilder
-from streamforge.analytics.published_files import are_intact
+from streamforge.analytics.manifest_files import are_intact
 from streamforge_utils.ports.object_store import DamagedObject, NoObject
 
 Keep = Callable[[Sequence[Snapshot]], Awaitable[None]]
@@ -62,8 +62,8 @@ class GraphBuilder:
             entry = await self._partition(partition, panel)
             entries.append(entry)
             await progress(entry)
-        found = manifest.made(self._name, self._definition, type_name, span, inputs, entries)
-        await self._objects.put(manifest.manifest_name(self._name, found.graph_id), manifest.encoded(found))
+        found = graph_manifest.made(self._name, self._definition, type_name, span, inputs, entries)
+        await self._objects.put(graph_manifest.manifest_name(self._name, found.graph_id), graph_manifest.encoded(found))
         return found
 
     async def _partition(self, partition: Partition, panel: Panel) -> PartitionEntry:
@@ -87,7 +87,7 @@ class GraphBuilder:
             snapshots=len(snapshots),
             edges=sum(len(one.edges.sources) for one in snapshots),
             sha256=hashlib.sha256(b"".join(one.content() for one in snapshots)).hexdigest(),
-            hashes=[one.sha256[: manifest.HASH_DIGITS] for one in snapshots],
+            hashes=[one.sha256[: graph_manifest.HASH_DIGITS] for one in snapshots],
             files={
                 str(table): GraphFile(
                     name=f"{place}-{table}.parquet",
@@ -99,7 +99,7 @@ class GraphBuilder:
             },
         )
         # Last: where it is, all that it names is there.
-        await self._objects.put(f"{place}.json", manifest.encoded(entry))
+        await self._objects.put(f"{place}.json", graph_manifest.encoded(entry))
         return entry
 
     def _again(self, partition: Partition, panel: Panel) -> list[Snapshot]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
-from streamforge_utils.model.books import past as past_module
+from streamforge_utils.model.books import book_reconstruction
 from streamforge_utils.model.books.book_messages import DepthDiff, read_message, read_snapshot
+from streamforge_utils.model.books.book_reconstruction import TOO_FAR, UNKNOWN, Leading, PastBook
 from streamforge_utils.model.books.order_book import OrderBook
-from streamforge_utils.model.books.past import TOO_FAR, UNKNOWN, Leading, PastBook
 from streamforge_utils.model.books.trust import BookInterval, Trust
 from tests.doubles.market import START_MS, Market
 
@@ -79,13 +79,13 @@ def test_the_order_of_diffs_and_what_is_doubled_make_no_difference() -> None:
 
 
 def test_so_many_diffs_are_taken_and_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(past_module, "MOST_DIFFS", 3)
+    monkeypatch.setattr(book_reconstruction, "MOST_DIFFS", 3)
     found = past(60, interval(6, 60))
     assert (found.book.last_id, found.trust, found.why) == (25, None, TOO_FAR)
 
 
 def test_behind_a_gap_so_many_are_held_until_it_is_said_to_be_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(past_module, "_MOST_AHEAD", 4)
+    monkeypatch.setattr(book_reconstruction, "_MOST_AHEAD", 4)
     late = [one for one in DIFFS if isinstance(one, DepthDiff)]
     late.insert(3, late.pop(0))
     book = OrderBook.of_snapshot(read_snapshot(WORLD.snapshot(10, 1000), 1000))

@@ -14,8 +14,14 @@ import pyarrow.parquet
 import pytest
 
 from streamforge.analytics.graphs.definition import GraphDefinition, read_definition
-from streamforge.analytics.graphs.graph_builder import GraphBuilder
-from streamforge.analytics.graphs.manifest import GraphManifest, PartitionEntry, SeriesRun, manifest_name, read_manifest
+from streamforge.analytics.graphs.graph_assembly import GraphBuilder
+from streamforge.analytics.graphs.graph_manifest import (
+    GraphManifest,
+    PartitionEntry,
+    SeriesRun,
+    manifest_name,
+    read_manifest,
+)
 from streamforge.analytics.graphs.panel import Panel
 from streamforge.analytics.graphs.snapshot import Snapshot, SnapshotBuilder
 from streamforge_utils.model.errors import PermanentError

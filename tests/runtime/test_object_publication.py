@@ -11,7 +11,7 @@ import pytest
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.errors import ConflictError, PermanentError, RetryableError
 from streamforge_utils.ports.object_store import ObjectInfo
-from streamforge_utils.runtime.publication import publish
+from streamforge_utils.runtime.object_publication import publish
 from tests.contracts.objects import content
 
 

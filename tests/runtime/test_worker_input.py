@@ -13,7 +13,7 @@ from streamforge_utils.model.errors import RetryableError
 from streamforge_utils.model.messages import EOS_KEY, EndOfStream, encode_marker
 from streamforge_utils.model.topic_reading import Upstream
 from streamforge_utils.ports.bus import BusAdmin, Consumer, Lag, Received
-from streamforge_utils.runtime.topic_reader import BATCH_RECORDS, Input
+from streamforge_utils.runtime.worker_input import BATCH_RECORDS, Input
 from tests.doubles.clock import FakeClock
 from tests.doubles.instruments import instruments
 

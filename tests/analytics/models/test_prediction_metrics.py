@@ -10,7 +10,7 @@ import pytest
 
 from streamforge.analytics.graphs.panel import Floats
 from streamforge.analytics.graphs.selection import Edges
-from streamforge.analytics.models import metrics
+from streamforge.analytics.models import prediction_metrics as metrics
 from streamforge.analytics.models.dataset import Sample, centred_ranks
 from streamforge.analytics.models.portfolio import Portfolio, deflated_sharpe
 from tests.analytics.models.markets import DAY_MS, START_MS, definition

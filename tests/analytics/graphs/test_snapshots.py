@@ -9,11 +9,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from streamforge.analytics.graphs.associations import associations
+from streamforge.analytics.graphs.associations import UNITS, ProductSums, associations
 from streamforge.analytics.graphs.definition import GraphDefinition, read_definition
 from streamforge.analytics.graphs.measures import coin_measures, tree_length
 from streamforge.analytics.graphs.panel import Bars, Floats, Panel
-from streamforge.analytics.graphs.selection import UNITS, Edges, edges_of, in_units, planar_graph, spanning_tree
+from streamforge.analytics.graphs.selection import Edges, edges_of, planar_graph, spanning_tree
 from streamforge.analytics.graphs.snapshot import Snapshot, SnapshotBuilder
 from streamforge_utils.model.errors import InvalidInput
 from tests.analytics.graphs.random_markets import DAY_MS, HOUR_MS, START_MS
@@ -57,48 +57,80 @@ def snapshot(made: GraphDefinition, bars: Panel, hours: int = 96) -> Snapshot:
 # Associations
 
 
-def test_pearson_is_the_correlation_of_numpy_also_between_coins_with_holes() -> None:
+def units(expected: Floats) -> np.ndarray[Any, np.dtype[np.int32]]:
+    """Of associations what `Associations` has of them."""
+    found = np.rint(np.nan_to_num(expected) * UNITS).astype(np.int32)
+    np.fill_diagonal(found, 0)
+    return found
+
+
+@pytest.mark.parametrize("coins", [6, 64, 150])
+@pytest.mark.parametrize("first", [0, 1, 23, 24])
+def test_pearson_is_the_correlation_of_numpy(coins: int, first: int) -> None:
+    returns = moves(coins, 100)
+    found = associations(definition(window=100), returns, None, first)
+    np.testing.assert_array_equal(found.weights, units(np.corrcoef(returns.T)))
+    assert found.known is None
+
+
+def test_pearson_of_coins_with_holes_is_that_of_the_returns_that_both_have() -> None:
     returns = moves()
-    whole = associations(definition(), returns)
-    expected = np.asarray(np.corrcoef(returns.T))
-    np.fill_diagonal(expected, np.nan)
-    np.testing.assert_allclose(whole, expected, atol=1e-12)
     returns[3:7, 2] = np.nan
     returns[5:8, 4] = np.nan
     found = associations(definition(min_overlap=0.8), returns)
     for i, j in combinations(range(6), 2):
         both = np.isfinite(returns[:, i]) & np.isfinite(returns[:, j])
-        assert found[i, j] == pytest.approx(np.corrcoef(returns[both, i], returns[both, j])[0, 1], abs=1e-12)
-    np.testing.assert_array_equal(found, found.T)
+        assert found.weights[i, j] == round(UNITS * np.corrcoef(returns[both, i], returns[both, j])[0, 1])
+    np.testing.assert_array_equal(found.weights, found.weights.T)
     scarce = associations(definition(min_overlap=0.9), returns)
-    assert np.isnan(scarce[2, 4]), "35 of 40 returns in common are too few for 0.9"
-    assert np.isfinite(scarce[2, 0])
+    assert scarce.known is not None
+    np.testing.assert_array_equal(scarce.known, scarce.known.T)
+    assert not scarce.known[2, 4], "35 of 40 returns in common are too few for 0.9"
+    assert (scarce.weights[2, 4], scarce.known[2, 0], scarce.known.diagonal().any()) == (0, True, False)
+
+
+def test_a_return_that_is_far_above_its_noise_loses_no_digits() -> None:
+    returns = moves(70)
+    returns[:, 65] = 0.01 + 1e-7 * returns[:, 65]
+    found = associations(definition(), returns)
+    np.testing.assert_array_equal(found.weights, units(np.corrcoef(returns.T)))
+
+
+def test_sums_that_windows_share_change_nothing() -> None:
+    returns, sums = moves(8, 160), ProductSums()
+    columns = np.arange(8)
+    for first in range(100):
+        shared = associations(definition(window=60), returns[first : first + 60], columns, first, sums)
+        alone = associations(definition(window=60), returns[first : first + 60], columns, first)
+        np.testing.assert_array_equal(shared.weights, alone.weights)
+    others = associations(definition(window=60), -returns[99:159, ::-2], columns[::-2], 99, sums)
+    np.testing.assert_array_equal(others.weights, shared.weights[::-2, ::-2])
 
 
 def test_spearman_is_the_correlation_of_ranks_with_the_mean_of_ties() -> None:
     pandas = pytest.importorskip("pandas")
     returns = np.round(moves(), 2)  # many ties
     expected = pandas.DataFrame(returns).corr("spearman").to_numpy(copy=True)
-    np.fill_diagonal(expected, np.nan)
-    np.testing.assert_allclose(associations(definition(method="spearman"), returns), expected, atol=1e-12)
+    np.testing.assert_array_equal(associations(definition(method="spearman"), returns).weights, units(expected))
 
 
 def test_a_lag_leads_from_row_to_column() -> None:
     generator = np.random.default_rng(5)
     leader = generator.normal(size=43)
     follower = np.concatenate([generator.normal(size=3), leader[:-3]]) + 0.1 * generator.normal(size=43)
-    found = associations(definition(method="lead_lag", lag=3, threshold=0.5), np.stack([follower, leader], axis=1))
-    assert found[1, 0] == pytest.approx(np.corrcoef(leader[:-3], follower[3:])[0, 1])
-    assert found[1, 0] > 0.9
-    assert abs(found[0, 1]) < 0.5
+    made = definition(method="lead_lag", lag=3, threshold=0.5)
+    found = associations(made, np.stack([follower, leader], axis=1)).weights
+    assert found[1, 0] == round(UNITS * np.corrcoef(leader[:-3], follower[3:])[0, 1])
+    assert found[1, 0] > 0.9 * UNITS
+    assert abs(found[0, 1]) < 0.5 * UNITS
 
 
 def test_a_partial_correlation_leaves_out_what_a_third_coin_explains() -> None:
     generator = np.random.default_rng(8)
     market = generator.normal(size=(4000, 1))
     returns = np.concatenate([market, market + generator.normal(size=(4000, 2))], axis=1)
-    made = definition(method="partial", window=4000)
-    plain, found = associations(definition(window=4000), returns), associations(made, returns)
+    plain = associations(definition(window=4000), returns).weights / UNITS
+    found = associations(definition(method="partial", window=4000), returns).weights / UNITS
     assert plain[1, 2] == pytest.approx(0.5, abs=0.05)
     assert found[1, 2] == pytest.approx(0, abs=0.05)
     assert found[0, 1] > 0.4
@@ -107,8 +139,9 @@ def test_a_partial_correlation_leaves_out_what_a_third_coin_explains() -> None:
 
 def test_more_coins_than_returns_have_partial_correlations_too() -> None:
     found = associations(definition(method="partial"), moves(coins=90))
-    assert np.isfinite(found[~np.eye(90, dtype=bool)]).all()
-    assert np.nanmax(np.abs(found)) < 1
+    assert found.known is not None
+    assert found.known[~np.eye(90, dtype=bool)].all()
+    assert 0 < np.abs(found.weights).max() < UNITS
 
 
 @pytest.mark.parametrize("method", ["pearson", "spearman", "partial"])
@@ -116,9 +149,11 @@ def test_a_price_that_stands_still_has_no_association(method: str) -> None:
     returns = moves()
     returns[:, 3] = 0.1 + 0.2 - 0.3  # no number that the mean meets exactly
     found = associations(definition(method=method), returns)
-    assert np.isnan(found[3]).all()
-    assert np.isnan(found[:, 3]).all()
-    assert np.isfinite(found[0, 1])
+    assert found.known is not None
+    assert not found.known[3].any()
+    assert not found.known[:, 3].any()
+    assert not found.weights[3].any()
+    assert found.known[0, 1]
 
 
 # Edges
@@ -211,7 +246,7 @@ def _planar(sizes: np.ndarray[Any, np.dtype[np.int32]]) -> set[tuple[int, int]]:
 
 
 def test_a_threshold_and_a_sign_choose_pairs_once_and_zero_is_none() -> None:
-    weights = in_units(np.array([[np.nan, 0.5, -0.5], [0.5, np.nan, 0.2], [-0.5, 0.2, np.nan]]))
+    weights = units(np.array([[np.nan, 0.5, -0.5], [0.5, np.nan, 0.2], [-0.5, 0.2, np.nan]]))
     assert _pairs(edges_of(definition(threshold=0.5), weights)) == {(0, 1): 500_000}
     assert _pairs(edges_of(definition(threshold=0, sign="negative"), weights)) == {(0, 2): -500_000}
     assert _pairs(edges_of(definition(threshold=0.2, sign="any"), weights)) == {
@@ -241,11 +276,21 @@ def test_measures_of_a_triangle_with_a_tail() -> None:
 
 
 def test_the_length_of_the_tree_is_that_of_the_distances() -> None:
-    weights = in_units(np.array([[np.nan, 0.5, -1.0], [0.5, np.nan, 0.0], [-1.0, 0.0, np.nan]]))
+    weights = units(np.array([[np.nan, 0.5, -1.0], [0.5, np.nan, 0.0], [-1.0, 0.0, np.nan]]))
     known = ~np.eye(3, dtype=bool)
-    assert tree_length(weights, known) == pytest.approx(1e6 * (1 + 2**0.5), abs=1)
+    assert tree_length(weights, known) == tree_length(weights, None) == pytest.approx(1e6 * (1 + 2**0.5), abs=1)
     known[2] = known[:, 2] = False
+    assert tree_length(weights, known) == pytest.approx(1e6, abs=1), "of the coins that are associated with any"
+    known[:] = False
     assert tree_length(weights, known) is None
+
+
+def test_coins_that_no_tree_joins_have_no_length() -> None:
+    weights = np.full((4, 4), UNITS // 2, dtype=np.int32)
+    known = np.kron(np.eye(2, dtype=bool), ~np.eye(2, dtype=bool))
+    assert tree_length(weights, known) is None
+    known[1, 2] = known[2, 1] = True
+    assert tree_length(weights, known) == 3 * UNITS
 
 
 # Snapshots
@@ -330,6 +375,16 @@ def test_turnover_is_the_share_of_edges_of_one_of_two_snapshots_alone() -> None:
         assert shot.turnover == pytest.approx(1 - len(before & now) / len(before | now))
     (alone,) = SnapshotBuilder(made).series(given, times[2:])
     assert alone.sha256 == shots[2].sha256, "begun later it is the same"
+
+
+def test_a_snapshot_is_the_same_alone_and_in_a_series_whichever_it_began_with() -> None:
+    given = {**prices(rows=160), "C9": [None] * 70 + prices(1, 90)["C0"]}
+    made = definition(top_k=2, step=1, window=60, min_overlap=0.5)
+    times = [START_MS + hour * HOUR_MS for hour in range(62, 160)]
+    series = [one.sha256 for one in SnapshotBuilder(made).series(panel(given), times)]
+    assert len({*series}) == len(times)
+    for first in range(len(times)):
+        assert series[first] == next(SnapshotBuilder(made).series(panel(given), times[first:])).sha256
 
 
 @pytest.mark.parametrize("coins", [0, 1, 2])

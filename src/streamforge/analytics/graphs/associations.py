@@ -1,35 +1,139 @@
-"""How strongly coins are associated: of the returns of a window a matrix with a number for each pair."""
+"""How strongly coins are associated: of the returns of a window a number for each pair."""
 
 from __future__ import annotations
 
 import math
+from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from streamforge.analytics.graphs.definition import GraphDefinition, Method
 from streamforge.analytics.graphs.panel import Floats
 
+UNITS = 1_000_000
+"""Associations are whole millionths: what is less depends on the machine's arithmetic."""
 _RIDGES = (0.0, 0.05, 0.1, 0.2, 0.4, 0.8)
+_CUT = 24
+_ROWS = 64
+_LOWER = np.tri(_ROWS, k=-1, dtype=np.bool_)
+_NEAR = 1e-3
 
 
-def associations(definition: GraphDefinition, returns: Floats) -> Floats:
-    """A row and a column for each coin; NaN on the diagonal, and where a pair has too few returns or one never moves.
+class Associations(NamedTuple):
+    """A row and a column for each coin. weights: in millionths; 0 where there is none, and on the diagonal.
+    known: which pairs have one; None: all do.
+
+    A pair has none if it has too few returns, or one of the two never moves. Of lead_lag the row leads: [i, j] is of
+    the returns of i and those of j `lag` bars later. The others are symmetric.
+    """
+
+    weights: NDArray[np.int32]
+    known: NDArray[np.bool_] | None
+
+
+class ProductSums:
+    """Sums of products of returns, which the windows of neighbouring moments share.
+
+    A window is cut where the number of a bar is a multiple of `_CUT`. So it depends on the bars alone what is summed
+    first, and not on which windows came before: the sums of a moment have the same bits in a series and alone.
+    """
+
+    def __init__(self) -> None:
+        self._key: tuple[int, int, bytes] | None = None
+        self._sums = np.empty((0, 0))
+
+    def take(self, first: int, columns: NDArray[np.intp], returns: Floats) -> tuple[Floats | None, Floats]:
+        """The sums over the bars between the first and the last cut, and the returns of the other bars.
+
+        first: the number of the bar of the first row. columns: what the columns are, other ones have other sums.
+        """
+        low, high = -first % _CUT, (first + len(returns)) // _CUT * _CUT - first
+        if high <= low:
+            return None, returns
+        key = (first + low, first + high, columns.tobytes())
+        if key != self._key:
+            self._key, self._sums = key, returns[low:high].T @ returns[low:high]
+        return self._sums, np.concatenate([returns[:low], returns[high:]])
+
+
+def associations(
+    definition: GraphDefinition,
+    returns: Floats,
+    columns: NDArray[np.intp] | None = None,
+    first: int = 0,
+    sums: ProductSums | None = None,
+) -> Associations:
+    """Of the coins of a window.
 
     returns: a row for each bar, a column for each coin, NaN where there is none; `lag` rows more than the window has.
-    Of lead_lag the row leads: [i, j] is of the returns of i and those of j `lag` bars later. The others are symmetric.
+    columns, first, sums: as `ProductSums.take` has them.
     """
     least = max(3, math.ceil(definition.min_overlap * definition.window))
-    if definition.method is Method.LEAD_LAG:
-        found = _correlations(returns[: -definition.lag], returns[definition.lag :], least)
-    elif definition.method is Method.SPEARMAN:
-        ranked = ranks(returns)
-        found = _correlations(ranked, ranked, least)
-    else:
-        found = _correlations(returns, returns, least)
+    if definition.method in (Method.LEAD_LAG, Method.PARTIAL):
+        later = returns[definition.lag :]
+        found = _correlations(returns[: len(later)] if definition.lag else later, later, least)
         if definition.method is Method.PARTIAL:
             found = _partial(found, returns)
-    np.fill_diagonal(found, np.nan)
-    return found
+        np.fill_diagonal(found, np.nan)
+        return _in_units(found)
+    if definition.method is Method.SPEARMAN:
+        returns, sums = ranks(returns), None
+    size = returns.shape[1]
+    if len(returns) < least:
+        return Associations(np.zeros((size, size), dtype=np.int32), np.zeros((size, size), dtype=np.bool_))
+    columns = np.arange(size) if columns is None else columns
+    shared, rest = (sums or ProductSums()).take(first, columns, returns)
+    return _of_products(returns, least, shared, rest)
+
+
+def _of_products(returns: Floats, least: int, shared: Floats | None, rest: Floats) -> Associations:
+    """The correlations of each two columns. shared: sums of products over the rows that are not in `rest`."""
+    count, size = returns.shape
+    sums = np.add.reduce(returns, axis=0)
+    squares = np.einsum("ij,ij->j", rest, rest)
+    if shared is not None:
+        squares += shared.diagonal()
+    variance = squares - sums * sums / count
+    # Pair by pair: a value is missing, or the mean is so large that too few digits of the variance are left.
+    enough = variance > _NEAR * squares
+    odd = np.flatnonzero(~enough)
+    scale = np.full(size, np.nan)
+    scale[enough] = np.sqrt(UNITS / variance[enough])
+    left, right = np.vstack([rest, sums / -count]).T.copy(), np.vstack([rest, sums])
+    found = np.empty((size, size), dtype=np.int32)
+    for low in range(0, size, _ROWS):
+        # Half of the matrix, so few rows at a time that what is computed of them stays in the processor's cache.
+        rows, later = slice(low, low + _ROWS), slice(low + _ROWS, size)
+        block = left[rows] @ right[:, low:]
+        if shared is not None:
+            block += shared[rows, low:]
+        block *= scale[rows, np.newaxis]
+        block *= scale[low:]
+        np.rint(block, out=block)
+        if len(odd):
+            np.copyto(block, 0.0, where=np.isnan(block))
+        found[rows, low:] = block
+        found[later, rows] = found[rows, later].T
+        corner = found[rows, rows]
+        np.copyto(corner, corner.T, where=_LOWER[: len(corner), : len(corner)])
+    np.fill_diagonal(found, 0)
+    if not len(odd):
+        return Associations(found, None)
+    pairs = _pairwise(returns[:, odd], returns, least)
+    upper = np.triu(pairs[:, odd], 1)
+    pairs[:, odd] = upper + upper.T
+    pairs[np.arange(len(odd)), odd] = np.nan
+    some = _in_units(pairs)
+    known = ~np.eye(size, dtype=np.bool_)
+    found[odd], known[odd] = some
+    found[:, odd], known[:, odd] = found[odd].T, known[odd].T
+    return Associations(found, known)
+
+
+def _in_units(associations: Floats) -> Associations:
+    known = np.isfinite(associations)
+    return Associations(np.rint(np.where(known, associations, 0.0) * UNITS).astype(np.int32), known)
 
 
 def _correlations(left: Floats, right: Floats, least: int) -> Floats:
@@ -41,14 +145,9 @@ def _correlations(left: Floats, right: Floats, least: int) -> Floats:
         return np.full((left.shape[1], right.shape[1]), np.nan)
     one = _standardized(left)
     other = one if right is left else _standardized(right)
-    if one is None or other is None:
-        found = _pairwise(left, right, least)
-        if right is left:
-            lower = np.tri(len(found), dtype=bool)
-            np.copyto(found, found.T, where=lower)
-        return found
     # What rounding has left beyond 1 is gone in millionths.
-    return np.asarray(one.T @ other)
+    found = _pairwise(left, right, least) if one is None or other is None else np.asarray(one.T @ other)
+    return np.triu(found) + np.triu(found, 1).T if right is left else found
 
 
 def _standardized(values: Floats) -> Floats | None:

@@ -13,7 +13,7 @@ from streamforge_utils.model.completeness.grid import Grid
 from streamforge_utils.model.errors import InvalidInput
 from streamforge_utils.model.kinds.bars import bar_interval
 
-CODE_VERSION = 2
+CODE_VERSION = 3
 """Of the way in which snapshots are made and written: with another one all parts of a graph are made again."""
 _DAY_MS = 86_400_000
 _HOUR_MS = 3_600_000
@@ -152,6 +152,10 @@ class GraphDefinition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     def canonical(self) -> bytes:
         """Its JSON in the one spelling: all fields, in order of their names."""
         return msgspec.json.encode(self, order="sorted")
+
+    def bar_number(self, time_ms: int) -> int:
+        """Of the first bar that is not closed at this moment, counted from the grid's beginning."""
+        return (time_ms - (self.grid.offset_ms or 0)) // self.bar_ms
 
     def first_seen_ms(self, time_ms: int) -> int:
         """When the first bar opens that counts for a snapshot at this moment, its turnover included."""

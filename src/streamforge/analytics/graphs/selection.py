@@ -7,11 +7,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from streamforge.analytics.graphs.associations import UNITS
 from streamforge.analytics.graphs.definition import GraphDefinition, Method, Sign
-from streamforge.analytics.graphs.panel import Floats
 
-UNITS = 1_000_000
-"""Weights are whole millionths: what is less depends on the machine's arithmetic."""
 _NONE = -1
 _ROWS = 64
 
@@ -28,7 +26,7 @@ class Edges(NamedTuple):
 
 
 def edges_of(definition: GraphDefinition, weights: NDArray[np.int32]) -> Edges:
-    """The edges of a snapshot. weights: the associations, `in_units`."""
+    """The edges of a snapshot. weights: as `Associations` has them."""
     sizes = _sizes(weights, definition.sign)
     if definition.top_k is not None:
         return _largest(weights, sizes.T if definition.method is Method.LEAD_LAG else sizes, definition.top_k)
@@ -39,19 +37,6 @@ def edges_of(definition: GraphDefinition, weights: NDArray[np.int32]) -> Edges:
             chosen = np.triu(chosen, 1)
         return _sorted(weights, *np.nonzero(chosen))
     return _sorted(weights, *(spanning_tree(sizes) if definition.mst else planar_graph(sizes)))
-
-
-def in_units(associations: Floats) -> NDArray[np.int32]:
-    """In millionths; 0 where there is none, and on the diagonal."""
-    found = np.empty(associations.shape, dtype=np.int32)
-    for rows in _blocks(len(found)):
-        scaled = associations[rows] * UNITS
-        np.rint(scaled, out=scaled)
-        np.fill_diagonal(scaled[:, rows], 0.0)
-        if np.isnan(scaled.min()):
-            np.copyto(scaled, 0.0, where=np.isnan(scaled))
-        found[rows] = scaled
-    return found
 
 
 def _blocks(count: int) -> list[slice]:

@@ -10,12 +10,12 @@ import msgspec
 import numpy as np
 from numpy.typing import NDArray
 
-from streamforge.analytics.graphs.associations import associations
+from streamforge.analytics.graphs.associations import Associations, ProductSums, associations
 from streamforge.analytics.graphs.definition import GraphDefinition, Method
 from streamforge.analytics.graphs.features import features_of
 from streamforge.analytics.graphs.measures import CoinMeasures, coin_measures, tree_length, turnover
-from streamforge.analytics.graphs.panel import Floats, Panel, Window
-from streamforge.analytics.graphs.selection import Edges, edges_of, in_units
+from streamforge.analytics.graphs.panel import Panel, Window
+from streamforge.analytics.graphs.selection import Edges, edges_of
 from streamforge.analytics.graphs.universe import taking_part
 
 
@@ -24,7 +24,7 @@ class Snapshot:
 
     time_ms: all of it was known then. symbols: of the coins that take part, ascending; edges name their places.
     features: a row for each coin, by the definition's names. coins, tree_length (in millionths): None without measures;
-    the latter also where the coins are not all joined, or edges have directions. turnover: against the snapshot a step
+    the latter also where no tree joins all coins that have an association, or edges have directions. turnover: against the snapshot a step
     before; None where both have no edge.
     """
 
@@ -76,36 +76,36 @@ class SnapshotBuilder:
         definition = self._definition
         last_ms: int | None = None
         keys = np.empty(0, dtype=np.int64)
+        sums = ProductSums()
         for time_ms in times:
             if last_ms is None or time_ms - last_ms != definition.step_ms:
                 keys = self._shape(panel.before(time_ms - definition.step_ms, definition.lookback)).keys
-            shape = self._shape(panel.before(time_ms, definition.lookback))
+            shape = self._shape(panel.before(time_ms, definition.lookback), sums)
             yield self._told(shape, keys)
             last_ms, keys = time_ms, shape.keys
 
-    def _shape(self, window: Window) -> _Shape:
+    def _shape(self, window: Window, sums: ProductSums | None = None) -> _Shape:
         definition = self._definition
         places = taking_part(definition, window)
         returns = window.returns[-definition.window - definition.lag :]
         if len(places) < returns.shape[1]:
             returns = returns[:, places]
-        matrix = associations(definition, returns)
-        weights = in_units(matrix)
-        edges = edges_of(definition, weights)
-        numbers = np.asarray(places, dtype=np.int64)
-        keys = numbers[edges.sources] * len(window.symbols) + numbers[edges.targets]
-        return _Shape(window, places, matrix, weights, edges, keys)
+        first = definition.bar_number(window.time_ms) - len(returns)
+        found = associations(definition, returns, places, first, sums)
+        edges = edges_of(definition, found.weights)
+        keys = places[edges.sources] * len(window.symbols) + places[edges.targets]
+        return _Shape(window, places, found, edges, keys)
 
     def _told(self, shape: _Shape, keys: NDArray[np.int64]) -> Snapshot:
         definition, places = self._definition, shape.places
         has_tree = definition.measures and definition.method is not Method.LEAD_LAG
         return Snapshot(
             shape.window.time_ms,
-            tuple(shape.window.symbols[place] for place in places),
+            tuple(shape.window.symbols[place] for place in places.tolist()),
             features_of(definition, shape.window, places),
             shape.edges,
             coin_measures(shape.edges, len(places)) if definition.measures else None,
-            tree_length(shape.weights, np.isfinite(shape.matrix)) if has_tree else None,
+            tree_length(*shape.associations) if has_tree else None,
             turnover(shape.keys, keys),
         )
 
@@ -114,8 +114,7 @@ class _Shape(msgspec.Struct, frozen=True):
     """keys: a number for each edge, the same in each snapshot of the same coins."""
 
     window: Window
-    places: list[int]
-    matrix: Floats
-    weights: NDArray[np.int32]
+    places: NDArray[np.intp]
+    associations: Associations
     edges: Edges
     keys: NDArray[np.int64]

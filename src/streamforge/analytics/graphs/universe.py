@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,12 +13,12 @@ from streamforge.analytics.graphs.panel import Floats, Window
 _DAY_MS = 86_400_000
 
 
-def taking_part(definition: GraphDefinition, window: Window) -> list[int]:
+def taking_part(definition: GraphDefinition, window: Window) -> NDArray[np.intp]:
     """The places of the coins that take part, ascending."""
     last = (there for closes in window.closes[::-1] if (there := np.isfinite(closes)).any())
     chosen = next(last, None)
     if chosen is None:
-        return []
+        return np.empty(0, dtype=np.intp)
     rules = definition.universe
     if rules.min_volatility > 0:
         chosen = chosen & (
@@ -31,13 +30,12 @@ def taking_part(definition: GraphDefinition, window: Window) -> list[int]:
         chosen = chosen & (volume >= rules.min_quote_volume)
         if rules.largest:
             return _largest(np.flatnonzero(chosen), volume, rules.largest)
-    return np.flatnonzero(chosen).tolist()
+    return np.flatnonzero(chosen)
 
 
-def _largest(places: NDArray[np.intp], volume: Floats, count: int) -> list[int]:
+def _largest(places: NDArray[np.intp], volume: Floats, count: int) -> NDArray[np.intp]:
     """Of `places` those with the largest volumes; of equal ones the first in order."""
-    order: Sequence[int] = np.argsort(-volume[places], kind="stable")[:count].tolist()
-    return sorted(places[list(order)].tolist())
+    return np.sort(places[np.argsort(-volume[places], kind="stable")[:count]])
 
 
 def _volatility(returns: Floats) -> Floats:

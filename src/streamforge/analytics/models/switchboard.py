@@ -11,7 +11,7 @@ from streamforge.analytics.graphs.associations import associations
 from streamforge.analytics.graphs.definition import GraphDefinition
 from streamforge.analytics.graphs.features import features_of
 from streamforge.analytics.graphs.panel import Floats, Panel
-from streamforge.analytics.graphs.selection import edges_of, in_units
+from streamforge.analytics.graphs.selection import edges_of
 from streamforge.analytics.models.dataset import Dataset, Sample, centred_ranks, places_of, ranked_features
 from streamforge.analytics.models.dataset_definition import DELAY
 from streamforge.analytics.models.targets import returns_after
@@ -50,7 +50,7 @@ def switched(switch: Switch, dataset: Dataset, panel: Panel, seed: int) -> Datas
         if switch is Switch.FUTURE_GRAPH:
             later = min(sample.time_ms + graph.window * graph.bar_ms, panel.end_ms)
             returns = panel.before(later, graph.lookback).returns[-graph.window - graph.lag :, places]
-            return sample._replace(edges=edges_of(graph, in_units(associations(graph, returns))))
+            return sample._replace(edges=edges_of(graph, associations(graph, returns).weights))
         if switch in (Switch.FEATURES_AHEAD, Switch.FEATURES_LATE):
             shift = definition.span_ms if switch is Switch.FEATURES_AHEAD else -definition.horizon_ms
             return sample._replace(features=_features(graph, names, panel, sample.time_ms + shift, places))

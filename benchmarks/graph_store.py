@@ -129,4 +129,5 @@ def _stored_edges(data: Path) -> int:
 
     file = data / wiring.STORE / "edges.db"
     with sqlite3.connect(file) as connection:
-        return int(connection.execute("SELECT count(*) FROM edges").fetchone()[0])
+        rows = connection.execute("SELECT row FROM arriving").fetchall()
+    return sum(len(msgspec.json.decode(row)) for (row,) in rows)

@@ -170,8 +170,8 @@ def build_graph(symbols: str, url: str) -> list[str]:
     rows = []
     for month, own in months.items():
         coins, edges, turnover = (np.mean([one[name] or 0.0 for one in own]) for name in ("coins", "edges", "turnover"))
-        trees = [one["tree_length"] / (one["coins"] - 1) for one in own if one["tree_length"] is not None]
-        length = f"{np.mean(trees):.3f}" if trees else "no pair"
+        trees = [one["tree_length"] for one in own if one["tree_length"] is not None]
+        length = f"{np.mean(trees):.1f}" if trees else "none"
         rows.append(f"| {month} | {coins:.0f} | {edges:.0f} | {length} | {100 * turnover:.1f} % |")
     return [
         *wrapped(
@@ -180,8 +180,8 @@ def build_graph(symbols: str, url: str) -> list[str]:
         ),
         "",
         *wrapped(
-            "Means of a month; tree: the length of an edge of the tree that spans all coins (0: they move as one), no "
-            "pair: each snapshot has a coin without one, as it has too few returns in common with all others."
+            "Means of a month; tree: the length of the shortest tree that spans the coins which have enough returns in "
+            "common with others (short: they move as one)."
         ),
         "",
         "| month | coins | edges | tree | edges that change in a day |",

@@ -66,7 +66,8 @@ class GraphSnapshot(msgspec.Struct, frozen=True, kw_only=True):
     coins: int
     edges: int
     tree_length: Annotated[
-        float | None, meaning("Of the shortest tree that spans the coins; short when all move together.")
+        float | None,
+        meaning("Of the shortest tree that spans the coins that have an association; short when all move together."),
     ] = None
     turnover: Annotated[
         float | None, meaning("The share of edges that are not those of the snapshot a step before, of both.")

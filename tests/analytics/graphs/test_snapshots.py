@@ -57,9 +57,9 @@ def snapshot(made: GraphDefinition, bars: Panel, hours: int = 96) -> Snapshot:
 # Associations
 
 
-def units(expected: Floats) -> np.ndarray[Any, np.dtype[np.int32]]:
+def units(expected: Any) -> np.ndarray[Any, np.dtype[np.int32]]:
     """Of associations what `Associations` has of them."""
-    found = np.rint(np.nan_to_num(expected) * UNITS).astype(np.int32)
+    found: np.ndarray[Any, np.dtype[np.int32]] = np.rint(np.nan_to_num(expected) * UNITS).astype(np.int32)
     np.fill_diagonal(found, 0)
     return found
 
@@ -86,7 +86,9 @@ def test_pearson_of_coins_with_holes_is_that_of_the_returns_that_both_have() -> 
     assert scarce.known is not None
     np.testing.assert_array_equal(scarce.known, scarce.known.T)
     assert not scarce.known[2, 4], "35 of 40 returns in common are too few for 0.9"
-    assert (scarce.weights[2, 4], scarce.known[2, 0], scarce.known.diagonal().any()) == (0, True, False)
+    assert scarce.weights[2, 4] == 0
+    assert scarce.known[2, 0]
+    assert not scarce.known.diagonal().any()
 
 
 def test_a_return_that_is_far_above_its_noise_loses_no_digits() -> None:
@@ -100,11 +102,11 @@ def test_sums_that_windows_share_change_nothing() -> None:
     returns, sums = moves(8, 160), ProductSums()
     columns = np.arange(8)
     for first in range(100):
-        shared = associations(definition(window=60), returns[first : first + 60], columns, first, sums)
-        alone = associations(definition(window=60), returns[first : first + 60], columns, first)
+        seen = returns[first : first + 60]
+        shared, alone = (associations(definition(window=60), seen, columns, first, one) for one in (sums, None))
         np.testing.assert_array_equal(shared.weights, alone.weights)
-    others = associations(definition(window=60), -returns[99:159, ::-2], columns[::-2], 99, sums)
-    np.testing.assert_array_equal(others.weights, shared.weights[::-2, ::-2])
+        others = associations(definition(window=60), -seen[:, ::-2], columns[::-2], first, sums)
+        np.testing.assert_array_equal(others.weights, alone.weights[::-2, ::-2])
 
 
 def test_spearman_is_the_correlation_of_ranks_with_the_mean_of_ties() -> None:
@@ -378,7 +380,8 @@ def test_turnover_is_the_share_of_edges_of_one_of_two_snapshots_alone() -> None:
 
 
 def test_a_snapshot_is_the_same_alone_and_in_a_series_whichever_it_began_with() -> None:
-    given = {**prices(rows=160), "C9": [None] * 70 + prices(1, 90)["C0"]}
+    given = prices(rows=160)
+    given["C1"][:70] = [None] * 70
     made = definition(top_k=2, step=1, window=60, min_overlap=0.5)
     times = [START_MS + hour * HOUR_MS for hour in range(62, 160)]
     series = [one.sha256 for one in SnapshotBuilder(made).series(panel(given), times)]

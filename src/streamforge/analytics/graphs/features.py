@@ -11,7 +11,9 @@ from streamforge.analytics.graphs.definition import Feature, GraphDefinition, Me
 from streamforge.analytics.graphs.panel import Floats, Window
 
 
-def features_of(definition: GraphDefinition, window: Window, places: Sequence[int] | NDArray[np.intp]) -> NDArray[np.float32]:
+def features_of(
+    definition: GraphDefinition, window: Window, places: Sequence[int] | NDArray[np.intp]
+) -> NDArray[np.float32]:
     """A row for each coin, a column for each feature; NaN where bars that it needs are missing.
 
     As singles: the last digits of doubles depend on the machine's arithmetic.

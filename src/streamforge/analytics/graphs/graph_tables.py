@@ -11,8 +11,8 @@ import numpy as np
 import pyarrow
 import pyarrow.parquet
 
+from streamforge.analytics.graphs.associations import UNITS
 from streamforge.analytics.graphs.definition import GraphDefinition
-from streamforge.analytics.graphs.selection import UNITS
 from streamforge.analytics.graphs.snapshot import Snapshot
 
 _MEASURES = ("degree", "strength", "clustering", "pagerank")

@@ -33,7 +33,8 @@ def coin_measures(edges: Edges, count: int) -> CoinMeasures:
     sizes = np.maximum(sizes, sizes.T)
     joined = sizes > 0
     degree = joined.sum(axis=1, dtype=np.int32)
-    ends, others = np.nonzero(np.triu(joined))
+    low, high = np.minimum(edges.sources, edges.targets), np.maximum(edges.sources, edges.targets)
+    ends, others = np.divmod(np.unique(low.astype(np.int64) * count + high), max(1, count))
     triangles = np.zeros(count, dtype=np.int64)
     bits = np.zeros((count, -(-count // 64) * 64), dtype=bool)
     bits[:, :count] = joined

@@ -24,8 +24,8 @@ class Snapshot:
 
     time_ms: all of it was known then. symbols: of the coins that take part, ascending; edges name their places.
     features: a row for each coin, by the definition's names. coins, tree_length (in millionths): None without measures;
-    the latter also where no tree joins all coins that have an association, or edges have directions. turnover: against the snapshot a step
-    before; None where both have no edge.
+    the latter also where no tree joins all coins that have an association, or edges have directions. turnover: against
+    the snapshot a step before; None where both have no edge.
     """
 
     __slots__ = ("coins", "edges", "features", "symbols", "time_ms", "tree_length", "turnover")

@@ -11,7 +11,7 @@ import sqlite3
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import islice, starmap
 from operator import lt
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -37,6 +37,7 @@ FORMAT: Final = sqlite.Format(
 
 _KEYS = msgspec.json.Decoder(list[str])
 _LOOKUP = 500
+T = TypeVar("T")
 _BEYOND_KEYS = re.compile("[^\x00-\x7e].*", re.DOTALL)
 
 _STORED = Answer(Outcome.STORED)
@@ -199,7 +200,7 @@ def _existing(connection: sqlite3.Connection, wanted: Sequence[str]) -> dict[str
     return found
 
 
-def lookups(wanted: Sequence[str]) -> Iterator[Sequence[str]]:
+def lookups(wanted: Sequence[T]) -> Iterator[Sequence[T]]:
     """The keys in parts of the length that a statement asks for; the last one is filled up."""
     for start in range(0, len(wanted), _LOOKUP):
         part = wanted[start : start + _LOOKUP]

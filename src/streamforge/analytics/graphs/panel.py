@@ -16,7 +16,7 @@ Floats = NDArray[np.float64]
 class Hash(Protocol):
     """One of hashlib's."""
 
-    def update(self, data: bytes, /) -> None: ...
+    def update(self, data: bytes | memoryview, /) -> None: ...
 
 
 class Bars:
@@ -120,11 +120,13 @@ class Panel:
         """Add what there is of the bars that open at `start_ms` or later, and are closed at `end_ms`: of coins that
         have any, in order."""
         first, end = ((time_ms - self.start_ms) // self.bar_ms for time_ms in (start_ms, end_ms))
-        closes, volumes = (_rows(one, first, end) for one in (self._closes, self._volumes))
-        there = np.isfinite(closes).any(axis=0)
+        within = first >= 0 and end <= len(self._closes)
+        bars = [one[first:end] if within else _rows(one, first, end) for one in (self._closes, self._volumes)]
+        there = np.isfinite(bars[0]).any(axis=0)
         hash.update("\n".join(np.asarray(self.symbols, dtype=object)[there].tolist()).encode())
-        for values in (closes, volumes):
-            hash.update(np.ascontiguousarray(values[:, there].T, dtype="<f8").tobytes())
+        for values in bars:
+            whole = values if there.all() else values[:, there]
+            hash.update(np.ascontiguousarray(whole, dtype="<f8").reshape(-1).data)
 
 
 class PanelColumns:

@@ -24,6 +24,8 @@ COMPARED = {Size.FULL: 200, Size.QUICK: 60, Size.TINY: 10}
 WINDOW, TOP_K = 168, 10
 HOUR_MS, DAY_MS = 3_600_000, 86_400_000
 START_MS = 1_672_531_200_000  # 2023-01-01
+_HOLES, _AFTER_HOLES = slice(50, None, 100), slice(51, None, 100)
+"""Bars that lack, and those whose return lacks with them."""
 _fresh = Fresh(limit_s=1800.0)
 
 
@@ -48,6 +50,10 @@ def run(bench: Bench) -> Section:
     def measured() -> dict[str, Spent]:
         found = {"year": _fresh(hourly, coins, hours), "ours": _fresh(hourly, coins, compared)}
         found |= {"polars": _fresh(by_polars, coins, compared), "pandas": _fresh(by_pandas, coins, compared)}
+        found |= {
+            "holes": _fresh(hourly, coins, compared, True),
+            "pandas, holes": _fresh(by_pandas, coins, compared, True),
+        }
         with bench.folder() as folder:
             found["appended"] = _fresh(appended, coins, max(3, hours // 24), str(folder))
             bars = _fresh(graph_store.fill, str(folder / "data"), coins, max(3, hours // 24))
@@ -67,7 +73,8 @@ def run(bench: Bench) -> Section:
             "others whose correlation is largest: CPU seconds of a process with one thread and a worker's settings, "
             "without its start and the bars. polars and pandas correlate the same windows (`DataFrame.corr`), and "
             "numpy chooses the largest, for "
-            f"{compared:,} snapshots. A day appended: the files of daily snapshots of {max(3, hours // 24)} days are "
+            f"{compared:,} snapshots. Holes: one bar in a hundred lacks. A day appended: the files of daily snapshots "
+            f"of {max(3, hours // 24)} days are "
             "there, and those of the month of the new one are made, with all measures. From stored bars: CPU seconds "
             "of the worker's whole process, which reads the 1h bars from the embedded store and stores daily snapshots "
             "as documents, edges and files."
@@ -76,23 +83,29 @@ def run(bench: Bench) -> Section:
             Line(what=f"{hours:,} hourly snapshots", measured=spent["year"].cpu_s, unit="s", below=15.0),
             Line(what="polars / ours", measured=spent["polars"].each / ours, unit="times", at_least=1.0),
             Line(what="pandas / ours", measured=spent["pandas"].each / ours, unit="times", at_least=1.0),
+            Line(
+                what="the same, where each tenth coin has holes",
+                measured=spent["pandas, holes"].each / spent["holes"].each,
+                unit="times",
+                at_least=1.0,
+            ),
             Line(what="from stored bars to daily snapshots and edges", measured=whole[-1].cpu_s, unit="s", below=10.0),
             Line(what="its memory at most", measured=whole[-1].rss_mb, unit="MB", below=400.0),
             Line(what="a day appended to daily snapshots", measured=spent["appended"].cpu_s, unit="s", below=0.5),
         ),
         details=(
-            f"A snapshot: ours {1000 * ours:.2f} ms.",
+            f"A snapshot: ours {1000 * ours:.2f} ms; with holes {1000 * spent['holes'].each:.2f} ms.",
             f"{whole[-1].edges:,} edges were stored within {whole[-1].wall_s:.1f} s.",
         ),
     )
 
 
-def hourly(coins: int, snapshots: int) -> Spent:
-    """Make so many snapshots, each an hour after the one before."""
+def hourly(coins: int, snapshots: int, holes: bool = False) -> Spent:
+    """Make so many snapshots, each an hour after the one before. holes: a bar in a hundred of each tenth coin lacks."""
     from streamforge.analytics.graphs.definition import read_definition
     from streamforge.analytics.graphs.snapshot import SnapshotBuilder
 
-    panel = _panel(coins, WINDOW + 2 + snapshots)
+    panel = _panel(coins, WINDOW + 2 + snapshots, holes)
     definition = read_definition({"interval": "1h", "window": WINDOW, "step": 1, "top_k": TOP_K, "measures": False})
     times = [START_MS + (WINDOW + 2 + number) * HOUR_MS for number in range(snapshots)]
     builder = SnapshotBuilder(definition)
@@ -112,11 +125,14 @@ def by_polars(coins: int, snapshots: int) -> Spent:
     return _compared(snapshots, lambda first: frame.slice(first, WINDOW).corr().to_numpy())
 
 
-def by_pandas(coins: int, snapshots: int) -> Spent:
+def by_pandas(coins: int, snapshots: int, holes: bool = False) -> Spent:
     """The same correlations and choice by pandas."""
     import pandas
 
-    frame = pandas.DataFrame(_returns(coins, snapshots))
+    returns = _returns(coins, snapshots)
+    if holes:
+        returns[_HOLES, ::10] = returns[_AFTER_HOLES, ::10] = float("nan")
+    frame = pandas.DataFrame(returns)
     return _compared(snapshots, lambda first: frame.iloc[first : first + WINDOW].corr().to_numpy(copy=True))
 
 
@@ -171,7 +187,7 @@ def _returns(coins: int, snapshots: int) -> Any:
     return 0.01 * (0.5 * generator.normal(size=(rows, 1)) + generator.normal(size=(rows, coins)))
 
 
-def _panel(coins: int, rows: int) -> Any:
+def _panel(coins: int, rows: int, holes: bool = False) -> Any:
     returns = _returns(coins, rows)[:rows]
     import numpy as np
 
@@ -179,7 +195,11 @@ def _panel(coins: int, rows: int) -> Any:
 
     closes = 100 * np.exp(np.cumsum(returns, axis=0))
     times = START_MS + HOUR_MS * np.arange(rows)
-    bars = {f"C{coin:03}": Bars(times, closes[:, coin], np.full(rows, 1e6)) for coin in range(coins)}
+    some = np.delete(np.arange(rows), _HOLES) if holes else slice(None)
+    there = [some if coin % 10 == 0 else slice(None) for coin in range(coins)]
+    bars = {
+        f"C{coin:03}": Bars(times[own], closes[own, coin], np.full(rows, 1e6)[own]) for coin, own in enumerate(there)
+    }
     return Panel.of(bars, start_ms=START_MS, end_ms=START_MS + rows * HOUR_MS, bar_ms=HOUR_MS)
 
 

@@ -102,6 +102,7 @@ def run(bench: Bench) -> Section:
 
 def hourly(coins: int, snapshots: int, holes: bool = False) -> Spent:
     """Make so many snapshots, each an hour after the one before. holes: a bar in a hundred of each tenth coin lacks."""
+    _prepare_process()
     from streamforge.analytics.graphs.definition import read_definition
     from streamforge.analytics.graphs.snapshot import SnapshotBuilder
 
@@ -119,6 +120,7 @@ def hourly(coins: int, snapshots: int, holes: bool = False) -> Spent:
 
 def by_polars(coins: int, snapshots: int) -> Spent:
     """The same correlations and choice by polars."""
+    _prepare_process()
     import polars
 
     frame = polars.DataFrame({f"C{number:03}": column for number, column in enumerate(_returns(coins, snapshots).T)})
@@ -127,6 +129,7 @@ def by_polars(coins: int, snapshots: int) -> Spent:
 
 def by_pandas(coins: int, snapshots: int, holes: bool = False) -> Spent:
     """The same correlations and choice by pandas."""
+    _prepare_process()
     import pandas
 
     returns = _returns(coins, snapshots)
@@ -138,6 +141,7 @@ def by_pandas(coins: int, snapshots: int, holes: bool = False) -> Spent:
 
 def appended(coins: int, days: int, folder: str) -> Spent:
     """Append a day to the daily snapshots of `days` days, whose files are there already."""
+    _prepare_process()
     from streamforge.analytics.graphs.definition import read_definition
     from streamforge.analytics.graphs.graph_assembly import GraphBuilder
     from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
@@ -179,7 +183,6 @@ def _compared(snapshots: int, correlate: Callable[[int], Any]) -> Spent:
 
 
 def _returns(coins: int, snapshots: int) -> Any:
-    _prepare_process()
     import numpy as np
 
     generator = np.random.default_rng(7)

@@ -9,7 +9,7 @@ import time
 import urllib.request
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from itertools import product
+from itertools import product, zip_longest
 from pathlib import Path
 
 import msgspec
@@ -32,7 +32,16 @@ _OFTEN = ("stream-missing", "stream-duplicate", "stream-disordered", "stream-lat
 """They end no connection."""
 _ASKED = ("connect", "snapshot")
 """Stages of what is asked for now and then: three times each, before what makes workers ask."""
-_OPTIONS = {"stream-silence": ("seconds=600",), "stream-stall": ("seconds=600",)}
+_OF_ANSWERS = ("answer", "body")
+_NOT_OF_A_DAY = ("418", "451", "held", "waf")
+"""A ban ends at a time of the exchange's clock, hours away from the worker's own; the firewall's takes five minutes
+of the machine. 451 ends a loader for good, as it should, and `held` lasts until somebody switches it off."""
+_OPTIONS = {
+    "stream-silence": ("seconds=600",),
+    "stream-stall": ("seconds=600",),
+    "stall": ("seconds=1",),
+    "drip": ("bytes=20000",),
+}
 """Of an exchange whose minutes pass in a tenth of a second. Nothing for ever: it takes a minute of the machine to be
 noticed, in which this exchange goes on by hours."""
 HURRIED = ("-m", "benchmarks.live.hurried_worker")
@@ -104,9 +113,10 @@ def _section(bench: Bench, *cases: Case) -> Section:
             "A loader and its sink, each a process, load what the test exchange's streams give, whose clock runs so "
             "fast that hours pass in a minute; the loader's pauses before it connects again are a second at most, as "
             "they would be hours else, and a segment of a book is closed after a quarter of an hour of that clock. "
-            "The exchange does everything wrong that it can and that concerns them: "
-            "what ends connections, one after the other over that time, the rest all the time; what did not happen "
-            "would be an error here. The mean of resident memory in the last third against that in the first, behind "
+            "The exchange does everything wrong with its streams, its books and its answers that it can and that "
+            "concerns them, but for bans and what never ends: what ends connections, and what spoils an answer, one "
+            "after the other over that time, the rest all the time; what did not happen would be an error here. "
+            "The mean of resident memory in the last third against that in the first, behind "
             f"a warm-up of {WARM_UP:.0%}."
         ),
         lines=tuple(lines),
@@ -129,20 +139,24 @@ def thirds(samples: Sequence[float]) -> tuple[float, float]:
 
 
 def faults_of(case: Case) -> tuple[list[str], list[str]]:
-    """All that concern the streams of a type: those of the whole time, and those that are switched on one by one."""
-    often, asked, once = list[str](), list[str](), list[str]()
+    """All that concern a type, of streams and of answers: of the whole time, and those that come one by one."""
+    often, asked, answers, once = list[str](), list[str](), list[str](), list[str]()
     for name, kind in FAULTS.items():
-        if not kind.of_streams or (kind.stage in (*_OF_BARS, *_OF_BOOKS) and kind.stage not in case.of):
+        of_answers = kind.stage in _OF_ANSWERS and name not in _NOT_OF_A_DAY
+        if not (kind.of_streams or of_answers) or (kind.stage in (*_OF_BARS, *_OF_BOOKS) and kind.stage not in case.of):
             continue
         for chosen in product(*([f"{key}={value}" for value in values] for key, values in kind.choices.items())):
             fault = f"{name}:{''.join(f'{one},' for one in (*chosen, *_OPTIONS.get(name, ())))}"
-            if kind.stage in _ASKED:
+            if of_answers:
+                answers.append(f"{fault}count=1")
+            elif kind.stage in _ASKED:
                 asked.append(f"{fault}count=3")
             elif name in _OFTEN or kind.stage in _OF_BARS:
                 often.append(f"{fault}p={0.02 if kind.stage in _OF_BARS else 0.002}")
             else:
                 once.append(f"{fault}count=1")
-    return often, asked + once
+    pairs = zip_longest(answers, once)  # what fails is asked for anew, so one comes after the other
+    return often, asked + [fault for pair in pairs for fault in pair if fault is not None]
 
 
 def _watched(folder: Path, url: str, case: Case, size: Size) -> dict[str, list[float]]:

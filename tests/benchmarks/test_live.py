@@ -11,6 +11,8 @@ from benchmarks.live.memory import BOOKS, CANDLES, TRADES, Case, check_struck, f
 from streamforge.exchange.faults import FAULTS, parse_fault
 
 MS = 1_000_000
+ANSWERS = {"429", "500", "502", "503", "504", "timeout", "garbage", "stall", "slow", "drip", "cut", "truncated"}
+"""Faults of answers to requests that pass."""
 
 
 @pytest.mark.parametrize(
@@ -21,12 +23,14 @@ def test_a_day_has_all_faults_that_concern_the_type(case: Case, others: set[str]
     often, single = ([parse_fault(text) for text in texts] for texts in faults_of(case))
     assert {one.name for one in (*often, *single)} == {
         name for name, kind in FAULTS.items() if kind.of_streams and kind.stage not in others
-    }
+    } | ANSWERS
     kinds = {one.options["kind"] for one in single if one.name == "stream-frame"}
     assert kinds == set(FAULTS["stream-frame"].choices["kind"])
     assert {one.number("count") for one in single} == {1, 3}
-    # What is asked for comes before what makes workers connect anew, and so ask.
+    # What is asked for comes before what makes workers connect anew, and so ask; an answer fails before each of them.
     assert [one.number("count") for one in single] == sorted((one.number("count") for one in single), reverse=True)
+    once = [one.name in ANSWERS for one in single if one.number("count") == 1]
+    assert once == [*([True, False] * len(ANSWERS)), *([False] * (len(once) - 2 * len(ANSWERS)))]
     assert {one.number("p") for one in often} <= {0.02, 0.002}
 
 

@@ -1,6 +1,7 @@
 """Live workflows while several faults of the streams and of order books, drawn at random, strike at once.
 
 Afterwards all that can be known again is stored, and what a book lost has a cause that one of the faults explains.
+Meanwhile months of candles come from files of the archive, of each of which something is wrong, too.
 """
 
 from __future__ import annotations
@@ -22,10 +23,14 @@ from tests.chaos.disturbance import running
 from tests.chaos.live_killer import BOOK, LIVE_SETTINGS, SERIES, TROUBLE, check_all, parameters_of
 from tests.chaos.rig import Api, ManagerKeeper
 from tests.e2e.exchangeprocess import Exchange, exchange
+from tests.e2e.test_fault_matrix import ARCHIVE
 from tests.limits import LIMIT_S
 
 WORDS = {"ws_trades": "trade", "ws_agg_trades": "aggTrade", "ws_candles_1s": "kline_1s", BOOK: "depth*"}
 """What the streams of a type are called."""
+MIXED = (*SERIES[:3], ("这是测试币456", "ws_agg_trades"), SERIES[4])
+MONTHS = (("BTCUSDT", "2024-03"), ("ETHUSDT", "2024-04"))
+"""Of candles of a minute: each is a file of the archive."""
 FAULTS = 12
 """So many are drawn."""
 BACKGROUND = [fault for fault in TROUBLE if not fault.startswith("stream-")]
@@ -125,8 +130,11 @@ CHOICES = (
     *(_of_books(fault, 1) for fault in ("snapshot-few:levels=100", "snapshot-crossed")),
     *(_of_books(f"{fault},path=depth", 1) for fault in ("slow:ms=3000", "429:retry_after=1", "418:seconds=2")),
 )
-"""Not among them: diffs whose ids say that they have what they have not (`back`, `newer`), which nobody can see; and
-diffs that come late, as what is compared leaves them out."""
+"""Not among them: diffs whose ids are too high (`newer`), as of its ids one fits to a snapshot that it does not follow,
+which nobody can see; diffs that come late, as what is compared leaves them out; and a symbol that is not traded any
+more, which is known only after minutes without a trade (tests/e2e/test_halts.py moves the clocks)."""
+BACK = _of_books("depth-ids:kind=back", 1)
+"""That something before it was lost nobody can see, so it strikes books alone of which nothing is."""
 _STUCK = frozenset({DISCONNECT, GAP, "loader ended"})
 """A loader that gets nothing for so long leaves the connection, or may be taken for stuck, and is replaced."""
 LENGTHY = (
@@ -143,7 +151,7 @@ def draw(seed: int, count: int, series: Sequence[tuple[str, str]], *, lengthy: b
     """So many faults, no two of them the same, each of one of the series."""
     chance, found = random.Random(f"mixture {seed}"), dict[tuple[str, str, str], Drawn]()
     sorts: dict[object, list[Choice]] = {}  # those of which there are many are not drawn more often
-    for one in (*CHOICES, *(LENGTHY if lengthy else ())):
+    for one in (*CHOICES, BACK, *(LENGTHY if lengthy else ())):
         sorts.setdefault((one.fault.partition(":")[0], one.types), []).append(one)
     while len(found) < count:
         choice = chance.choice(chance.choice([*sorts.values()]))
@@ -156,8 +164,25 @@ def draw(seed: int, count: int, series: Sequence[tuple[str, str]], *, lengthy: b
             if choice.fault.startswith(("stream-", "depth-", "ticker-")):
                 options.append(f"after={chance.randint(0, 3 if type_name in BARS else 40)}")
         switched = f"{choice.fault}{',' if ':' in choice.fault else ':'}{','.join(options)}"
-        found.setdefault((choice.fault, symbol, type_name), Drawn(choice, symbol, type_name, switched))
+        drawn = Drawn(choice, symbol, type_name, switched)
+        if not any(_hides(one, drawn) or _hides(drawn, one) for one in found.values()):
+            found.setdefault((choice.fault, symbol, type_name), drawn)
     return list(found.values())
+
+
+def _hides(back: Drawn, other: Drawn) -> bool:
+    """Whether the first may hide what a book loses by the second."""
+    loses = other.choice.lost or other.choice.fault.startswith(("snapshot-old", "snapshot-cached"))
+    return back.choice == BACK and bool(loses) and other.concerns(back.symbol)
+
+
+def draw_of_files(seed: int) -> list[str]:
+    """A fault of the archive for each of `MONTHS`, as it is switched on."""
+    drawn = random.Random(f"files {seed}").sample(ARCHIVE, len(MONTHS))
+    return [
+        f"{fault}{',' if ':' in fault else ':'}symbol={symbol}"
+        for fault, (symbol, _) in zip(drawn, MONTHS, strict=True)
+    ]
 
 
 async def survive_faults(
@@ -166,48 +191,49 @@ async def survive_faults(
     seed: int,
     count: int = FAULTS,
     lengthy: bool = False,
-    series: Sequence[tuple[str, str]] = SERIES[:5],
+    series: Sequence[tuple[str, str]] = MIXED,
     settings: Mapping[str, str] = LIVE_SETTINGS,
 ) -> str:
     """Draw `count` faults, and let each strike while the series are loaded; then nothing is lost without a cause.
 
     Returns what was done, for a person.
     """
-    drawn = draw(seed, count, series, lengthy=lengthy)
+    drawn, of_files = draw(seed, count, series, lengthy=lengthy), draw_of_files(seed)
+    switched = [*of_files, *(one.switched for one in drawn)]
     faults = (word for fault in BACKGROUND for word in ("--fault", f"{fault},seed={seed}"))
     with exchange("--seed", "7", "--trades", "1667", "--no-limits", *faults) as found:
-        for one in drawn:
-            found.switch_on(one.switched)
-        url = {"STREAMFORGE_EXCHANGE_URL": found.url}
+        for one in switched:
+            found.switch_on(one)
+        url = {"STREAMFORGE_EXCHANGE_URL": found.url, "STREAMFORGE_ARCHIVE_URL": found.url}
         keeper = ManagerKeeper(folder / "data", folder / "manager.log", {**settings, **url})
         where = "" if backends.bus_embedded() else " --kafka"
         where += "" if backends.store_embedded() else " --double"
         repeat = f"repeat it with python -m tests.chaos{where} --mixtures 1 --seed {seed}"
-        async with httpx.AsyncClient(timeout=LIMIT_S) as client, running(keeper, lambda: (repeat, *_texts(drawn))):
+        async with httpx.AsyncClient(timeout=LIMIT_S) as client, running(keeper, lambda: (repeat, *switched)):
             api, began = Api(keeper, client), time.monotonic()
             begun = [
                 await api.start(f"mixture-{number}", symbol=symbol, type=type_name, parameters=parameters_of(type_name))
                 for number, (symbol, type_name) in enumerate(series)
             ]
-            await until_struck(found, drawn)
+            past = [
+                await api.start(f"past-{symbol}", symbol=symbol, type="api_candles_1m", time_range=month)
+                for symbol, month in MONTHS
+            ]
+            await until_struck(found, switched)
             found.lift_faults()
-            rows, supplements, _ = await check_all(keeper, api, client, found, begun)
+            rows, supplements, _ = await check_all(keeper, api, client, found, begun, past)
             told = [await check_causes(api, queue_id, drawn) for queue_id in begun]
             assert "Traceback" not in keeper.log.read_text(errors="replace")
             assert await keeper.down() == 0
             assert processes.of_data(keeper.data) == []
     causes = sorted(set[str]().union(*told))
-    took_s = time.monotonic() - began
-    return f"seed {seed}: {count} faults in {took_s:.0f} s, {rows} rows, {supplements} supplements; lost by {causes}"
+    struck = f"seed {seed}: {len(switched)} faults in {time.monotonic() - began:.0f} s"
+    return f"{struck}, {rows} rows, {supplements} supplements; lost by {causes}"
 
 
-def _texts(drawn: Sequence[Drawn]) -> list[str]:
-    return [one.switched for one in drawn]
-
-
-async def until_struck(exchange: Exchange, drawn: Sequence[Drawn]) -> None:
+async def until_struck(exchange: Exchange, switched: Sequence[str]) -> None:
     """Each fault has struck."""
-    waiting = _texts(drawn)
+    waiting = [*switched]
     try:
         async with asyncio.timeout(backends.patience(LIMIT_S)):
             while True:

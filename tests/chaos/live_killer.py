@@ -247,14 +247,22 @@ async def survive(
 
 
 async def check_all(
-    keeper: ManagerKeeper, api: Api, client: httpx.AsyncClient, exchange: Exchange, begun: Sequence[str]
+    keeper: ManagerKeeper,
+    api: Api,
+    client: httpx.AsyncClient,
+    exchange: Exchange,
+    begun: Sequence[str],
+    past: Sequence[str] = (),
 ) -> tuple[int, int, int]:
-    """All are proven, then stopped, and have what happened at the exchange; the rows, supplements and attempts."""
+    """All are proven, then stopped, and have what happened at the exchange; the rows, supplements and attempts.
+
+    past: workflows of history, which end by themselves.
+    """
     now_ms = (await client.get(f"{exchange.url}/control/stats")).json()["now_ms"]
     for queue_id in begun:
         await until_proven(api, queue_id, now_ms)
         await api.ask("POST", f"/queues/{queue_id}/stop")
-    ended = await api.until_ended(begun, LIMIT_S)
+    ended = await api.until_ended([*begun, *past], LIMIT_S)
     listed = (await api.ask("GET", "/queues", params={"limit": 1000}))["queues"]
     supplements = await api.until_ended([one["queue_id"] for one in listed if one["queue_id"] not in ended], LIMIT_S)
     assert {one["supplements"] for one in supplements.values()} <= set(begun), "a request was accepted twice"

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.chaos.fault_mixture import CHOICES, LENGTHY, draw, survive_faults
+from tests.chaos.fault_mixture import BACK, CHOICES, GAP, LENGTHY, draw, draw_of_files, survive_faults
 from tests.chaos.live_killer import BOOK, SERIES
 from tests.chaos.test_random_killer import SEED
+from tests.e2e.test_fault_matrix import ARCHIVE
 
 
 async def test_a_mixture_of_faults_costs_nothing_without_a_name(tmp_path: Path) -> None:
@@ -18,9 +19,18 @@ async def test_a_mixture_of_faults_costs_nothing_without_a_name(tmp_path: Path) 
 
 def test_each_fault_is_drawn_and_a_seed_draws_the_same_ones() -> None:
     drawn = [one for seed in range(300) for one in draw(seed, 12, SERIES, lengthy=True)]
-    assert {one.choice for one in drawn} == {*CHOICES, *LENGTHY}
+    assert {one.choice for one in drawn} == {*CHOICES, BACK, *LENGTHY}
     assert {one.type for one in drawn} == {type_name for _, type_name in SERIES}
     assert draw(7, 12, SERIES, lengthy=True) == draw(7, 12, SERIES, lengthy=True)
+    names = {one.partition(":")[0] for seed in range(300) for one in draw_of_files(seed)}
+    assert names == {one.partition(":")[0] for one in ARCHIVE}
+
+
+def test_a_diff_that_hides_what_was_lost_strikes_no_book_that_loses_anything() -> None:
+    drawn = [draw(seed, 12, SERIES, lengthy=True) for seed in range(300)]
+    hiding = [(one, other) for mixture in drawn for one in mixture if one.choice == BACK for other in mixture]
+    assert hiding
+    assert not [other for one, other in hiding if GAP in other.choice.lost and other.concerns(one.symbol)]
 
 
 def test_a_fault_concerns_the_books_that_it_may_spoil() -> None:

@@ -136,6 +136,39 @@ def test_a_batch_of_books_is_live_and_stopped_together(exchange: rig.Exchange, m
         assert {one["verdict"] for one in segments} == {"stored"}
 
 
+@pytest.mark.parametrize(
+    "fault",
+    ["held:path=depth,symbol={}", pytest.param("429:path=depth,symbol={},retry_after=1", marks=pytest.mark.long)],
+)
+def test_while_a_snapshot_is_slow_or_refused_the_other_books_of_the_basket_stay_verified(
+    fault: str, tmp_path: Path
+) -> None:
+    symbol, others = "BTCUSDT", ["ETHUSDT", "SOLUSDT"]
+    refused, lost = fault.format(symbol), f"stream-missing:symbol={symbol},stream=*@depth*,count=1"
+    with rig.exchange() as exchange, rig.manager(tmp_path / "data", exchange.url, **SETTINGS) as manager:
+        ids = {name: start(manager, name) for name in (symbol, *others)}
+        for queue_id in ids.values():
+            verified(manager, queue_id)
+        assert exchange.stats()["streams"]["open"] == 1  # one process asks for all
+        exchange.switch_on(refused)
+        exchange.switch_on(lost)
+        rig.eventually(lambda: exchange.struck(refused) or None, "a snapshot is asked for again")
+        refused_ms = exchange.stats()["now_ms"]
+        for name in others:
+            verified(manager, ids[name], refused_ms + 3000)
+        assert manager.show(ids[symbol])["live"]["trust"] != "verified"
+        exchange.lift_faults()
+        verified(manager, ids[symbol], exchange.stats()["now_ms"])
+        stats = exchange.stats()
+        assert stats["max_weight_in_a_minute"] <= stats["weight_limit"]
+        assert (stats["bans"], stats["asked_in_pause"]) == ([], 0)
+        for name, queue_id in ids.items():
+            segments, _ = checked(manager, exchange, manager.stopped(queue_id))
+            assert causes(segments, "lost") == ({"sequence gap"} if name == symbol else set())
+            if name != symbol:
+                assert causes(segments, "stored") <= {"", "unverifiable: awaiting snapshot"}
+
+
 def test_load_records_a_book_until_ctrl_c(exchange: rig.Exchange, tmp_path: Path) -> None:
     words = ["load", "BTCUSDT", "ws_orderbook", "--data", str(tmp_path / "data"), "--exchange", exchange.url]
     environment = cleanenv.environment() | rig.IMPATIENT | SETTINGS

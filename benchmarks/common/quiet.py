@@ -105,7 +105,7 @@ def _own_ticks() -> int:
             continue
         try:
             # The name of the command, in parentheses, may hold anything.
-            fields = (folder / "stat").read_text().rpartition(")")[2].split()
+            fields = (folder / "stat").read_text(errors="replace").rpartition(")")[2].split()
         except OSError:
             continue  # it has ended meanwhile
         pid = int(folder.name)

@@ -28,6 +28,12 @@ LOADER, SINK, TYPE = "loader-ws-trades", "arango-trades", "ws_trades"
 UNHINDERED = {"STREAMFORGE_BUFFER_BYTES": str(10**9)}
 """A server that sends as fast as it is read leaves the bus behind: what waits stays in memory."""
 
+_PAGE = 20_000
+
+
+class _Stored(msgspec.Struct):
+    trade_id: int
+
 
 class Confirmed(msgspec.Struct, frozen=True):
     """By when (the machine's monotonic clock) how many records were confirmed in all, batch by batch.
@@ -60,6 +66,25 @@ def published(folder: str, url: str, records: int, settings: dict[str, str]) -> 
 def stored(folder: str, records: int) -> Confirmed:
     """Let a sink store so many."""
     return asyncio.run(_confirmed(SINK, folder, records, {}))
+
+
+def stored_ids(folder: Path) -> list[int]:
+    """The ids of all trades that are stored there, in all collections."""
+    return asyncio.run(_stored_ids(DataSettings(data_dir=folder)))
+
+
+async def _stored_ids(settings: DataSettings) -> list[int]:
+    store, found, decode = wiring.make_store(settings), list[int](), msgspec.json.Decoder(_Stored).decode
+    await store.connect()
+    try:
+        for name in await store.names():
+            first = ""
+            while page := await store.read(name, first=first, limit=_PAGE):
+                found += [decode(one.body).trade_id for one in page]
+                first = page[-1].key + "\x00"
+    finally:
+        await store.close()
+    return found
 
 
 async def _confirmed(target: str, folder: str, records: int, settings: dict[str, str]) -> Confirmed:

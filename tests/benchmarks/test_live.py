@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import Path
+
 import pytest
 
 from benchmarks.common.stream_server import Sent
 from benchmarks.live import latency
+from benchmarks.live.confirmations import stored_ids
 from benchmarks.live.latency import Ways
 from benchmarks.live.memory import BOOKS, CANDLES, TRADES, Case, check_struck, faults_of, thirds
+from streamforge import wiring
 from streamforge.exchange.faults import FAULTS, parse_fault
+from streamforge_utils.ports.store import Document
+from streamforge_utils.runtime.settings import DataSettings
 
 MS = 1_000_000
 ANSWERS = {"429", "500", "502", "503", "504", "timeout", "garbage", "stall", "slow", "drip", "cut", "truncated"}
@@ -63,3 +70,15 @@ def test_each_record_has_the_time_of_its_batch() -> None:
     assert latency._spread(found, 3) == [10, 30, 30]
     with pytest.raises(RuntimeError, match="3 trades were sent, published or stored, not 4"):
         latency._spread(found, 4)
+
+
+def test_what_a_store_has_is_read_back_by_its_ids(tmp_path: Path) -> None:
+    async def store() -> None:
+        made = wiring.make_store(DataSettings(data_dir=tmp_path))
+        await made.connect()
+        for day in ("a", "b"):  # a trade that is in two collections is there twice
+            await made.upsert(day, [Document(f"k{n}", 1, b'{"_key":"k%d","trade_id":%d}' % (n, n)) for n in (7, 8)])
+        await made.close()
+
+    asyncio.run(store())
+    assert sorted(stored_ids(tmp_path)) == [7, 7, 8, 8]

@@ -141,8 +141,8 @@ def _ways(bench: Bench, phases: Phases) -> Ways:
         found = msgspec.json.decode(sent.read_bytes(), type=Sent)
         ids, expected = stored_ids(folder), range(FIRST_ID, FIRST_ID + records)
         kept = len(set(ids).intersection(expected))
-        spread = (_spread(one, records) for one in (found, *confirmed))
-        return Ways(*spread, kept=kept, others=len(ids) - kept)
+        sent_at, on_bus, in_store = (_spread(one, records) for one in (found, *confirmed))
+        return Ways(sent_at, on_bus, in_store, kept=kept, others=len(ids) - kept)
 
 
 def _spread(found: Sent | Confirmed, records: int) -> list[int]:

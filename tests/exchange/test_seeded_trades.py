@@ -12,7 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamforge.exchange.config import DEFAULT_SYMBOLS, ExchangeConfig, SymbolSpec
-from streamforge.exchange.prices import PricePath
+from streamforge.exchange.prices import AGGREGATED_MS, STEPS_MS, PricePath
 from streamforge.exchange.seeded_trades import SeededTrades, Tape
 from streamforge_utils.model.timeranges import TimeRange
 from tests.exchange.conftest import DAY, HOUR, MINUTE, NOW, Peer, peer
@@ -38,21 +38,36 @@ async def trades_of(exchange: Peer, start_ms: int, end_ms: int) -> tuple[list[Tr
     return found, [trade for trade in singles if trade["id"] <= found[-1]["l"]]
 
 
-async def test_the_trades_of_a_minute_add_up_to_its_candle() -> None:
-    async with peer() as exchange:
-        aggregates, singles = await trades_of(exchange, START, START + 10 * MINUTE)
-        candles = (await exchange.klines(startTime=START, limit=10)).rows
-    for candle in candles:
-        of_it = [trade for trade in singles if int(candle[0]) <= trade["time"] <= int(candle[6])]
-        prices = [trade["price"] for trade in of_it]
-        bought = [trade for trade in of_it if not trade["isBuyerMaker"]]
-        assert candle[1:5] == [prices[0], max(prices, key=Decimal), min(prices, key=Decimal), prices[-1]]
-        assert [Decimal(str(candle[n])) for n in (5, 7, 9, 10)] == [
-            sum((Decimal(trade[name]) for trade in some), Decimal())
-            for some, name in ((of_it, "qty"), (of_it, "quoteQty"), (bought, "qty"), (bought, "quoteQty"))
-        ]
-        assert candle[8] == len(of_it) >= 16
-    assert [one["id"] for one in singles] == list(range(aggregates[0]["f"], aggregates[-1]["l"] + 1))
+async def test_the_trades_of_a_bar_add_up_to_its_candle() -> None:
+    """Also around a downtime, and where a bar is not over; before a bar without a trade the price stands."""
+    begin, shown = NOW - NOW % HOUR - HOUR, set[str]()
+    config = ExchangeConfig(holes={"BTCUSDT": (TimeRange(begin + 10 * MINUTE, begin + 18 * MINUTE),)})
+    async with peer(config) as exchange:
+        _, singles = await trades_of(exchange, begin, begin + MINUTE)
+        while len(more := await rows(exchange, "historicalTrades", fromId=singles[-1]["id"] + 1, limit=1000)):
+            singles += more
+        of_interval = {
+            interval: (await exchange.klines(interval=interval, startTime=begin, limit=1000)).rows
+            for interval, step_ms in STEPS_MS.items()
+            if step_ms is not None and step_ms <= AGGREGATED_MS
+        }
+    assert singles[-1]["time"] <= NOW
+    for interval, candles in of_interval.items():
+        price = singles[0]["price"]
+        for candle in candles:
+            of_it = [trade for trade in singles if int(candle[0]) <= trade["time"] <= int(candle[6])]
+            prices = [trade["price"] for trade in of_it] or [price]
+            bought = [trade for trade in of_it if not trade["isBuyerMaker"]]
+            assert candle[1:5] == [prices[0], max(prices, key=Decimal), min(prices, key=Decimal), prices[-1]], interval
+            assert [Decimal(str(candle[n])) for n in (5, 7, 9, 10)] == [
+                sum((Decimal(trade[name]) for trade in some), Decimal())
+                for some, name in ((of_it, "qty"), (of_it, "quoteQty"), (bought, "qty"), (bought, "quoteQty"))
+            ], (interval, candle)
+            assert candle[8] == len(of_it)
+            shown.add(f"{interval} {bool(of_it)}")
+            price = prices[-1]
+    assert shown == {f"{interval} True" for interval in of_interval} | {"1s False"}
+    assert int(of_interval["1h"][-1][6]) > NOW
 
 
 async def test_an_aggregate_holds_trades_of_one_price_side_and_moment() -> None:

@@ -4,10 +4,10 @@ The price is a function of the instant. Hence, between all intervals of one symb
 
 - exactly consistent: `open` (the price at the open time) and `close` (the price at the end of the bar, at most one
   tick beside the next open). The close of an hour is the close of its last minute, and so on.
-- not aggregates: `high`, `low`, volumes and the number of trades. They follow from their own hash within sensible
-  bounds (high >= open, close >= low > 0; volumes > 0), so a 1h high need not be the highest 1m high, and 1m volumes
-  do not add up to the 1h volume. Aggregating 43,200 minutes for one row of a month would cost too much.
-- aggregates of the trades: candles of one minute (see `trades`).
+- aggregates of the trades, where they are no longer than an hour (`AGGREGATED_MS`).
+- no aggregates, where they are longer: `high`, `low`, volumes and the number of trades. They follow from their own hash
+  within sensible bounds (high >= open, close >= low > 0; volumes > 0), so the high of a day need not be the highest of
+  its hours. Aggregating 43,200 minutes for one row of a month would cost too much.
 """
 
 from __future__ import annotations
@@ -17,12 +17,16 @@ import math
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from functools import lru_cache
+from operator import add
+from typing import NamedTuple
 
 import msgspec
 
 from streamforge.exchange.config import SymbolSpec
 
 MINUTE_MS = 60_000
+AGGREGATED_MS = 60 * MINUTE_MS
+"""The longest candles that are what the trades add up to: a page of 1,000 of them takes a third of a second."""
 _DAY = 1_440 * MINUTE_MS
 
 STEPS_MS: dict[str, int | None] = {
@@ -110,6 +114,25 @@ class Minute(msgspec.Struct, frozen=True, gc=False):
     bits: int
 
 
+class Bar(NamedTuple):
+    """What trades add up to. Prices in ticks.
+
+    sums: the quantity in steps, the amount in ticks times steps, the number of trades, and what takers bought of the
+    former two.
+    """
+
+    open: int
+    high: int
+    low: int
+    close: int
+    sums: tuple[int, ...]
+
+    def with_next(self, other: Bar) -> Bar:
+        """With what comes next."""
+        high, low = max(self.high, other.high), min(self.low, other.low)
+        return Bar(self.open, high, low, other.close, tuple(map(add, self.sums, other.sums)))
+
+
 class PricePath:
     """The price of one symbol at every second, in ticks."""
 
@@ -187,28 +210,41 @@ class PricePath:
             )
         return "\n".join(texts).encode().split(b"\n")
 
+    def row(self, opens_ms: int, ends_ms: int, bar: Bar) -> bytes:
+        """A row as the exchange writes it, of what the trades of a bar add up to."""
+        (volume, quote, number, taker, taker_quote), tick, step = bar.sums, self._tick, self._step
+        amounts = (quote * tick * step, number, taker * step, taker_quote * tick * step)
+        prices = (price * tick for price in bar[:4])
+        return (self._rows % (opens_ms, *prices, volume * step, ends_ms - 1, *amounts)).encode()
+
+    def whole(self, first: int, end: int) -> Bar:
+        """What the trades of the minutes `first` to before `end` (since the epoch) add up to; one of them at least."""
+        shapes = self._shapes([*range(first * 60, end * 60 + 1, 60)], MINUTE_MS, 1.0)
+        minutes = [self._minute(number, *shape) for number, shape in enumerate(shapes, first)]
+        volume = quote = number = taker = taker_quote = 0
+        for one in minutes:
+            cycles, both, (each, more) = one.cycles, one.open + one.close, divmod(one.pairs_volume, 2 * one.cycles)
+            bought = one.taker_pairs * each + min(one.taker_pairs, more)
+            volume += 2 * one.pairs_volume + cycles
+            quote += one.pairs_volume * both + (cycles + 1) // 2 * one.high + cycles // 2 * one.low
+            number += cycles * TRADES
+            taker += 2 * bought
+            taker_quote += bought * both
+        high, low = max(one.high for one in minutes), min(one.low for one in minutes)
+        return Bar(minutes[0].open, high, low, minutes[-1].close, (volume, quote, number, taker, taker_quote))
+
     def minute(self, number: int) -> Minute:
         """The trading of a whole minute, numbered since the epoch."""
-        instants = [number * 60, number * 60 + 60]
-        return self._minute(number, *next(self._shapes(instants, MINUTE_MS, 1.0)))
+        return self._minute(number, *next(self._shapes([number * 60, number * 60 + 60], MINUTE_MS, 1.0)))
 
     def cycles(self, of_day: int) -> int:
         """How many cycles of trading a minute of the day has."""
         return _cycles_of_day(self._key, self._cycles)[of_day]
 
     def _minute(self, number: int, opened: int, high: int, low: int, closed: int, bits: int) -> Minute:
-        cycles = self.cycles(number % 1_440)
-        part = bits >> 24 & 0xFFFF
-        return Minute(
-            opened,
-            high,
-            low,
-            closed,
-            cycles,
-            2 * cycles * _LEAST_PAIR + (part * part >> 9),
-            1 + (bits >> 40 & 0xFFF) % (2 * cycles),
-            bits,
-        )
+        cycles, part = self.cycles(number % 1_440), bits >> 24 & 0xFFFF
+        pairs_volume, takers = 2 * cycles * _LEAST_PAIR + (part * part >> 9), 1 + (bits >> 40 & 0xFFF) % (2 * cycles)
+        return Minute(opened, high, low, closed, cycles, pairs_volume, takers, bits)
 
     def _shapes(self, instants: list[int], step_ms: int, shares: float) -> Iterator[tuple[int, int, int, int, int]]:
         """Open, high, low and close in ticks between each two instants (unix seconds), and hashed bits."""

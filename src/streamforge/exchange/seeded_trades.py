@@ -11,10 +11,12 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
-from functools import cached_property, lru_cache
+from functools import cached_property, lru_cache, reduce
+from operator import itemgetter
 
 from streamforge.exchange.config import SymbolSpec
-from streamforge.exchange.prices import AGGREGATES, MINUTE_MS, TRADES, Minute, PricePath
+from streamforge.exchange.endpoint import RowsEndpoint
+from streamforge.exchange.prices import AGGREGATES, MINUTE_MS, TRADES, Bar, Minute, PricePath
 from streamforge.exchange.windows import Numbers, RowSeries
 from streamforge_utils.model.timeranges import TimeRange
 
@@ -87,13 +89,47 @@ class Tape:
         while begin <= last:
             cycles = self.cycles_before(minute + 1) - begin
             if cycles:
-                latest = self._latest
-                if latest is None or latest[0] != minute:
-                    latest = self._latest = minute, _fills(minute * MINUTE_MS, self.path.minute(minute))
-                yield begin, latest[1]
+                yield begin, self._fills_of(minute)
                 begin, minute = begin + cycles, minute + 1
             else:
                 minute = self.minute_of(begin)
+
+    def _up(self, first: int, end: int) -> list[tuple[int, int]]:
+        """The minutes from `first` to before `end` that have trades, as ranges."""
+        found, first = list[tuple[int, int]](), max(first, self._first)
+        for down, again in self._holes:
+            if first < min(down, end):
+                found.append((first, min(down, end)))
+            first = max(first, again)
+        return [*found, (first, end)] if first < end else found
+
+    def bar(self, start_ms: int, end_ms: int) -> Bar:
+        """What the trades from `start_ms` to before `end_ms` add up to; without any, the price before them."""
+        first, end = -(-start_ms // MINUTE_MS), end_ms // MINUTE_MS
+        parts = [*self._part(first - 1, start_ms, end_ms), *(self.path.whole(*one) for one in self._up(first, end))]
+        if first <= end:
+            parts += self._part(end, start_ms, end_ms)
+        if parts:
+            return reduce(Bar.with_next, parts)
+        before = [one.close for one in self._part(first - 1, (first - 1) * MINUTE_MS, start_ms)]
+        price = before[-1] if before else self.path.minute(start_ms // MINUTE_MS).open
+        return Bar(price, price, price, price, (0, 0, 0, 0, 0))
+
+    def _part(self, minute: int, start_ms: int, end_ms: int) -> Iterator[Bar]:
+        """The trades of a minute that is within a span in part alone."""
+        within = start_ms < (minute + 1) * MINUTE_MS and end_ms > minute * MINUTE_MS
+        fills = self._fills_of(minute) if within and self._up(minute, minute + 1) else []
+        for place in range(*(bisect_left(fills, bound, key=itemgetter(0)) for bound in (start_ms, end_ms))):
+            _, price, quantity, maker = fills[place]
+            bought = 0 if maker else quantity
+            sums = quantity, quantity * price, TRADES_OF[place % AGGREGATES], bought, bought * price
+            yield Bar(price, price, price, price, sums)
+
+    def _fills_of(self, minute: int) -> list[Fill]:
+        latest = self._latest
+        if latest is None or latest[0] != minute:
+            latest = self._latest = minute, _fills(minute * MINUTE_MS, self.path.minute(minute))
+        return latest[1]
 
     def _all_before(self, minute: int) -> int:
         day, of_day = divmod(minute, _DAY)
@@ -105,6 +141,16 @@ class Tape:
         for minute in range(_DAY):
             sums.append(sums[-1] + self.path.cycles(minute))
         return sums
+
+
+def tape_of(endpoint: RowsEndpoint, spec: SymbolSpec) -> Tape:
+    """The trades of a symbol; one for all who ask."""
+    return _made_tape(endpoint.config.seed, spec, tuple(endpoint.holes(spec.symbol)))
+
+
+@lru_cache(maxsize=64)
+def _made_tape(seed: int, spec: SymbolSpec, holes: tuple[TimeRange, ...]) -> Tape:
+    return Tape(spec, holes, PricePath(seed, spec))
 
 
 class _TapeRows(RowSeries):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any, ClassVar
@@ -9,7 +10,8 @@ from typing import Any, ClassVar
 from streamforge.exchange.config import SymbolSpec
 from streamforge.exchange.endpoint import RowsEndpoint
 from streamforge.exchange.exchange_requests import ApiError, Sent
-from streamforge.exchange.prices import STEPS_MS, Grid, PricePath
+from streamforge.exchange.prices import AGGREGATED_MS, MINUTE_MS, STEPS_MS, Grid
+from streamforge.exchange.seeded_trades import Tape, tape_of
 from streamforge.exchange.windows import Numbers, RowSeries, SeededRows
 from streamforge_utils.model.decimal_texts import text_of
 from streamforge_utils.model.timeranges import TimeRange
@@ -55,7 +57,7 @@ class Klines(RowsEndpoint):
 
     def seeded(self, spec: SymbolSpec, variant: Hashable) -> SeededCandles:
         assert isinstance(variant, Grid)  # noqa: S101 - it comes from `variant`
-        return SeededCandles(spec, self.holes(spec.symbol), variant, PricePath(self.config.seed, spec))
+        return SeededCandles(spec, self.holes(spec.symbol), variant, tape_of(self, spec))
 
     def archived_variants(self) -> Mapping[str, Hashable]:
         return {"1mo" if interval == "1M" else interval: Grid(interval) for interval in STEPS_MS}
@@ -111,9 +113,9 @@ class Klines(RowsEndpoint):
 class SeededCandles(SeededRows):
     """Candles that follow from the seed (see `PricePath`); a row's number is that of its bar in the grid."""
 
-    def __init__(self, spec: SymbolSpec, holes: Sequence[TimeRange], grid: Grid, path: PricePath) -> None:
+    def __init__(self, spec: SymbolSpec, holes: Sequence[TimeRange], grid: Grid, tape: Tape) -> None:
         super().__init__(spec, holes)
-        self._grid, self._path = grid, path
+        self._grid, self._tape, self._path = grid, tape, tape.path
 
     def at(self, time_ms: int) -> int:
         return self._grid.first_from(time_ms)
@@ -131,7 +133,17 @@ class SeededCandles(SeededRows):
         return grid.index(spec.listed_ms), last
 
     def rows(self, first: int, last: int, now_ms: int) -> list[bytes]:
-        if self._grid.open_ms(last + 1) <= now_ms:
-            return self._path.rows(self._grid, first, last)
-        over = self._path.rows(self._grid, first, last - 1) if first < last else []
-        return [*over, *self._path.rows(self._grid, last, last, now_ms)]
+        grid, path = self._grid, self._path
+        by_trades = (grid.step_ms or math.inf) <= AGGREGATED_MS
+        if by_trades and grid.step_ms != MINUTE_MS:
+            return [self._row(bar, now_ms) for bar in range(first, last + 1)]
+        if grid.open_ms(last + 1) <= now_ms:
+            return path.rows(grid, first, last)
+        before = path.rows(grid, first, last - 1) if first < last else []
+        return [*before, *([self._row(last, now_ms)] if by_trades else path.rows(grid, last, last, now_ms))]
+
+    def _row(self, bar: int, now_ms: int) -> bytes:
+        """What the trades of a bar add up to, by now."""
+        start_ms, end_ms = self._grid.open_ms(bar), self._grid.open_ms(bar + 1)
+        until_ms = min(end_ms, now_ms + 1, *([] if self.spec.delisted_ms is None else [self.spec.delisted_ms]))
+        return self._path.row(start_ms, end_ms, self._tape.bar(max(start_ms, self.spec.listed_ms), until_ms))

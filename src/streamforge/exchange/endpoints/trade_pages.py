@@ -5,20 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from decimal import Decimal
-from functools import lru_cache, partial
+from functools import partial
 from typing import Any, ClassVar
 
 import msgspec
 
 from streamforge.exchange.config import SymbolSpec
 from streamforge.exchange.endpoint import RowsEndpoint
-from streamforge.exchange.prices import PricePath
 from streamforge.exchange.recorded_rows import Part, RecordedRows, Versions, part_of
-from streamforge.exchange.seeded_trades import SeededAggTrades, SeededTrades, Tape
+from streamforge.exchange.seeded_trades import SeededAggTrades, SeededTrades, tape_of
 from streamforge.exchange.trade_lines import TradeLines
 from streamforge.exchange.windows import Numbers, RowSeries
 from streamforge_utils.model.decimal_texts import text_of
-from streamforge_utils.model.timeranges import TimeRange
 
 _ID, _NUMBER = r"([0-9]{1,18})", r"([0-9]{1,20}(?:\.[0-9]{1,20})?)"
 _TIME, _WORD = r"([0-9]{13}|[0-9]{16})", "([Tt]rue|[Ff]alse)"
@@ -41,7 +39,7 @@ class AggTrades(RowsEndpoint):
     times: ClassVar[Mapping[int, str]] = {5: "000"}
 
     def seeded(self, spec: SymbolSpec, variant: Hashable) -> RowSeries:
-        return SeededAggTrades(_tape(self, spec))
+        return SeededAggTrades(tape_of(self, spec))
 
     def lines(self, series: RowSeries, numbers: Numbers, now_ms: int, *, micro: bool) -> Iterator[bytes]:
         if isinstance(series, SeededAggTrades):
@@ -95,7 +93,7 @@ class HistoricalTrades(RowsEndpoint):
     times: ClassVar[Mapping[int, str]] = {4: "000"}
 
     def seeded(self, spec: SymbolSpec, variant: Hashable) -> RowSeries:
-        return SeededTrades(_tape(self, spec))
+        return SeededTrades(tape_of(self, spec))
 
     def lines(self, series: RowSeries, numbers: Numbers, now_ms: int, *, micro: bool) -> Iterator[bytes]:
         if isinstance(series, SeededTrades):
@@ -174,15 +172,6 @@ def _trades(trades: RecordedRows, first: int, last: int) -> Iterator[_Trade]:
 
 def _follows(last: _Trade, trade: _Trade) -> bool:
     return (last.id + 1, last.price, last.time, last.maker) == (trade.id, trade.price, trade.time, trade.maker)
-
-
-def _tape(endpoint: RowsEndpoint, spec: SymbolSpec) -> Tape:
-    return _made_tape(endpoint.config.seed, spec, tuple(endpoint.holes(spec.symbol)))
-
-
-@lru_cache(maxsize=64)
-def _made_tape(seed: int, spec: SymbolSpec, holes: tuple[TimeRange, ...]) -> Tape:
-    return Tape(spec, holes, PricePath(seed, spec))
 
 
 def _ms(time: str) -> int:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -14,8 +15,11 @@ import pytest
 from streamforge.exchange.config import ExchangeConfig
 from streamforge.exchange.exchange_server import RunningExchange, serve
 from streamforge.exchange.state import ExchangeClock
-from tests.exchange.conftest import MINUTE, NOW
+from streamforge.workers import loader_ws_candles, loader_ws_trades
+from tests.exchange.conftest import MINUTE, NOW, Peer, peer
+from tests.exchange.test_depth_clients import ccxt_of
 from tests.limits import LIMIT_S
+from tests.workers.live import LiveRig
 
 TRADES, BARS = 60, 3
 
@@ -101,3 +105,111 @@ async def test_python_binance_reads_trades_and_candles_from_its_sockets() -> Non
         assert closed
         for bar in closed:
             assert [bar[name] for name in "tohlcvT"] == bars[bar["t"]][:7]
+
+
+Ids = Callable[[], Awaitable[list[int]]]
+OURS = {
+    "trade": ("ws_trades", loader_ws_trades.DEFINITION),
+    "kline_1s": ("ws_candles_1s", loader_ws_candles.DEFINITION),
+}
+
+
+@asynccontextmanager
+async def ids_of(name: str, word: str, running: RunningExchange, folder: Path) -> AsyncIterator[Ids]:
+    """The ids of trades, or the beginnings of candles, that a client has told of a stream, in their order."""
+    found = list[int]()
+
+    async def told() -> list[int]:
+        return found
+
+    async def ccxt_tells(client: Any) -> None:
+        from ccxt import NetworkError
+
+        await client.load_markets()
+        while True:
+            try:
+                if word == "trade":
+                    found.extend(int(one["id"]) for one in await client.watch_trades("BTC/USDT"))
+                else:
+                    bars = [one[0] for one in await client.watch_ohlcv("BTC/USDT", "1s")]
+                    found.extend(one for one in bars if one not in found)
+            except NetworkError:
+                await asyncio.sleep(0.05)
+
+    async def binance_tells(client: Any) -> None:
+        from binance import BinanceSocketManager
+
+        manager = BinanceSocketManager(client)
+        manager.STREAM_URL = f"ws://127.0.0.1:{running.port}/"
+        async with manager.trade_socket("BTCUSDT") as stream:
+            while True:
+                if "t" in (message := await stream.recv()):
+                    found.append(message["t"])
+
+    if name == "ours":
+        type_name, definition = OURS[word]
+        rig = LiveRig(folder, running, type_name)
+        await rig.prepare()
+        async with rig.working(definition):
+            yield rig.positions
+        await rig.close()
+        return
+    if name == "ccxt":
+        async with ccxt_of(running) as client:
+            telling = asyncio.create_task(ccxt_tells(client))
+            yield told
+            telling.cancel()
+            await asyncio.gather(telling, return_exceptions=True)
+        return
+    from binance import AsyncClient
+
+    client = AsyncClient()
+    telling = asyncio.create_task(binance_tells(client))
+    yield told
+    telling.cancel()
+    await asyncio.gather(telling, return_exceptions=True)
+    await client.close_connection()
+
+
+async def flaws_of(name: str, word: str, fault: str, folder: Path) -> set[str]:
+    """What is wrong with what a client tells around a fault. Who is cut is refused until ten seconds have passed."""
+    faults = f"{fault},after=5,count=1,stream=*@{word}".replace(":,", ":"), "stream-refused:after=1"
+
+    async def happened(exchange: Peer) -> list[int]:
+        now_ms = exchange.clock.now_ms()
+        if word != "trade":
+            return [*range(NOW - NOW % 1000, now_ms - 1000, 1000)]
+        return [row["id"] for row in await oracle(exchange.exchange, "historicalTrades", NOW - MINUTE)]
+
+    async with (
+        asyncio.timeout(LIMIT_S),
+        peer(ExchangeConfig(faults=faults, trades_a_minute=600)) as exchange,
+        ids_of(name, word, exchange.exchange, folder) as told,
+    ):
+        active = exchange.state.faults.active
+        while not await told() or not active[0].struck:
+            exchange.clock.advance(500)
+            await asyncio.sleep(0.02)
+        exchange.clock.advance(10_000)
+        active.pop()
+        goal = (await happened(exchange))[-1]
+        while max(found := await told()) <= goal:
+            exchange.clock.advance(500)
+            await asyncio.sleep(0.02)
+        true = {one for one in await happened(exchange) if found[0] <= one <= goal}
+        given = [one for one in found if one <= goal]
+        return {*(["lost"] if true - set(given) else []), *(["twice"] if len(given) > len(set(given)) else [])}
+
+
+# python-binance imports the older client of websockets
+@pytest.mark.filterwarnings("ignore:websockets.legacy is deprecated:DeprecationWarning")
+@pytest.mark.parametrize(("name", "word"), [("ccxt", "trade"), ("ccxt", "kline_1s"), ("binance", "trade")])
+@pytest.mark.parametrize(
+    ("fault", "flaw"), [("stream-reset:", "lost"), ("stream-silence:seconds=5", "lost"), ("stream-duplicate:", "twice")]
+)
+async def test_others_pass_on_what_goes_wrong_and_ours_has_each_once(
+    name: str, word: str, fault: str, flaw: str, tmp_path: Path
+) -> None:
+    may = set() if (word, flaw) == ("kline_1s", "twice") else {flaw}  # a candle is told again in any case
+    assert await flaws_of(name, word, fault, tmp_path) == may
+    assert await flaws_of("ours", word, fault, tmp_path) == set()

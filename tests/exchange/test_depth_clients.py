@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import aiohttp
@@ -14,6 +15,7 @@ import pytest
 from streamforge.exchange.config import ExchangeConfig
 from streamforge.exchange.exchange_server import RunningExchange, serve
 from streamforge.exchange.state import ExchangeClock
+from tests.delivery.streams.test_book_clients import ours
 from tests.exchange.conftest import NOW
 from tests.exchange.sockets import Json
 from tests.limits import LIMIT_S
@@ -137,9 +139,7 @@ async def test_python_binance_keeps_the_book_once_it_has_passed_its_second_snaps
 
 @pytest.mark.filterwarnings("ignore:websockets.legacy is deprecated:DeprecationWarning")
 async def test_python_binance_hands_books_over_that_never_were_once_a_diff_was_lost() -> None:
-    """It lays diffs from before its new snapshot over it. Of ours each book that is called verified is the exchange's,
-    see tests/workers/test_orderbook.py.
-    """
+    """It lays diffs from before its new snapshot over it."""
     config = ExchangeConfig(faults=("stream-missing:stream=*@depth*,after=50,count=1",))
     clock = ExchangeClock(NOW, frozen=True)
     async with (
@@ -170,3 +170,12 @@ async def test_python_binance_hands_books_over_that_never_were_once_a_diff_was_l
             right.append(await is_true(book))
         assert not all(right)
         clock.run(5.0)  # the client ends with the next message
+
+
+@pytest.mark.parametrize("fault", ["depth-overlap:", "depth-crossed:", "stream-missing:stream=*@depth*,"])
+async def test_where_others_are_wrong_ours_says_so_and_has_a_verified_book(fault: str, tmp_path: Path) -> None:
+    """Each book that is called verified is the exchange's, see tests/workers/test_orderbook.py."""
+    before, after, causes = await ours(f"{fault}after=60,count=1", tmp_path)
+    assert after.trust == "verified"
+    assert (after.suspect > before.suspect) is ("overlap" not in fault)
+    assert causes == {"", *(["sequence gap"] if "missing" in fault else [])}

@@ -107,7 +107,6 @@ async def test_python_binance_reads_trades_and_candles_from_its_sockets() -> Non
             assert [bar[name] for name in "tohlcvT"] == bars[bar["t"]][:7]
 
 
-Ids = Callable[[], Awaitable[list[int]]]
 OURS = {
     "trade": ("ws_trades", loader_ws_trades.DEFINITION),
     "kline_1s": ("ws_candles_1s", loader_ws_candles.DEFINITION),
@@ -115,36 +114,42 @@ OURS = {
 
 
 @asynccontextmanager
-async def ids_of(name: str, word: str, running: RunningExchange, folder: Path) -> AsyncIterator[Ids]:
+async def ids_of(
+    name: str, word: str, running: RunningExchange, folder: Path
+) -> AsyncIterator[Callable[[], Awaitable[list[int]]]]:
     """The ids of trades, or the beginnings of candles, that a client has told of a stream, in their order."""
     found = list[int]()
 
     async def told() -> list[int]:
         return found
 
-    async def ccxt_tells(client: Any) -> None:
-        from ccxt import NetworkError
+    async def ccxt_tells() -> None:
+        async with ccxt_of(running) as client:
+            from ccxt import NetworkError
 
-        await client.load_markets()
-        while True:
-            try:
-                if word == "trade":
-                    found.extend(int(one["id"]) for one in await client.watch_trades("BTC/USDT"))
-                else:
-                    bars = [one[0] for one in await client.watch_ohlcv("BTC/USDT", "1s")]
-                    found.extend(one for one in bars if one not in found)
-            except NetworkError:
-                await asyncio.sleep(0.05)
-
-    async def binance_tells(client: Any) -> None:
-        from binance import BinanceSocketManager
-
-        manager = BinanceSocketManager(client)
-        manager.STREAM_URL = f"ws://127.0.0.1:{running.port}/"
-        async with manager.trade_socket("BTCUSDT") as stream:
+            await client.load_markets()
             while True:
-                if "t" in (message := await stream.recv()):
-                    found.append(message["t"])
+                try:
+                    if word == "trade":
+                        found.extend(int(one["id"]) for one in await client.watch_trades("BTC/USDT"))
+                    else:
+                        bars = [one[0] for one in await client.watch_ohlcv("BTC/USDT", "1s")]
+                        found.extend(one for one in bars if one not in found)
+                except NetworkError:
+                    await asyncio.sleep(0.05)
+
+    async def binance_tells() -> None:
+        from binance import AsyncClient, BinanceSocketManager
+
+        manager = BinanceSocketManager(client := AsyncClient(), max_queue_size=10_000)
+        manager.STREAM_URL = f"ws://127.0.0.1:{running.port}/"
+        try:
+            async with manager.trade_socket("BTCUSDT") as stream:
+                while True:
+                    if "t" in (message := await stream.recv()):
+                        found.append(message["t"])
+        finally:
+            await client.close_connection()
 
     if name == "ours":
         type_name, definition = OURS[word]
@@ -154,21 +159,10 @@ async def ids_of(name: str, word: str, running: RunningExchange, folder: Path) -
             yield rig.positions
         await rig.close()
         return
-    if name == "ccxt":
-        async with ccxt_of(running) as client:
-            telling = asyncio.create_task(ccxt_tells(client))
-            yield told
-            telling.cancel()
-            await asyncio.gather(telling, return_exceptions=True)
-        return
-    from binance import AsyncClient
-
-    client = AsyncClient()
-    telling = asyncio.create_task(binance_tells(client))
+    telling = asyncio.create_task((ccxt_tells if name == "ccxt" else binance_tells)())
     yield told
     telling.cancel()
     await asyncio.gather(telling, return_exceptions=True)
-    await client.close_connection()
 
 
 async def flaws_of(name: str, word: str, fault: str, folder: Path) -> set[str]:
@@ -176,9 +170,8 @@ async def flaws_of(name: str, word: str, fault: str, folder: Path) -> set[str]:
     faults = f"{fault},after=5,count=1,stream=*@{word}".replace(":,", ":"), "stream-refused:after=1"
 
     async def happened(exchange: Peer) -> list[int]:
-        now_ms = exchange.clock.now_ms()
         if word != "trade":
-            return [*range(NOW - NOW % 1000, now_ms - 1000, 1000)]
+            return [*range(NOW - NOW % 1000, exchange.clock.now_ms() - 1000, 1000)]
         return [row["id"] for row in await oracle(exchange.exchange, "historicalTrades", NOW - MINUTE)]
 
     async with (
@@ -205,7 +198,12 @@ async def flaws_of(name: str, word: str, fault: str, folder: Path) -> set[str]:
 @pytest.mark.filterwarnings("ignore:websockets.legacy is deprecated:DeprecationWarning")
 @pytest.mark.parametrize(("name", "word"), [("ccxt", "trade"), ("ccxt", "kline_1s"), ("binance", "trade")])
 @pytest.mark.parametrize(
-    ("fault", "flaw"), [("stream-reset:", "lost"), ("stream-silence:seconds=5", "lost"), ("stream-duplicate:", "twice")]
+    ("fault", "flaw"),
+    [
+        ("stream-reset:", "lost"),
+        pytest.param("stream-silence:seconds=5", "lost", marks=pytest.mark.long),
+        pytest.param("stream-duplicate:", "twice", marks=pytest.mark.long),
+    ],
 )
 async def test_others_pass_on_what_goes_wrong_and_ours_has_each_once(
     name: str, word: str, fault: str, flaw: str, tmp_path: Path

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
+from pathlib import Path
 
-from playwright.sync_api import expect
+from playwright.sync_api import Page, expect
 
 from tests.e2e import rig
 from tests.ui.conftest import Opened
@@ -17,6 +19,20 @@ ALL = ("2024-08-01T00:00Z", "2024-08-11T00:00Z")
 INSIDE = ("2024-08-01T01:02Z", "2024-08-01T01:58Z")
 SLOW = "slow:ms=2000,path=klines,symbol=ETHUSDT"
 """Its ten days take so long that its loader is still at work when it is killed."""
+
+PICTURES = "STREAMFORGE_PICTURES"
+
+
+def picture(page: Page, step: str) -> None:
+    """Where that names a folder, take pictures of the step into it: in both themes, as wide as a desk and a phone."""
+    for theme in ("dark", "light") if PICTURES in os.environ else ():
+        for width in (390, 1280):
+            page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
+            page.set_viewport_size({"width": width, "height": 800})
+            page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+            expect(page.get_by_text("Loading finer bars")).to_have_count(0)
+            target = Path(os.environ[PICTURES]) / f"{step}-{theme}-{width}.png"
+            page.screenshot(path=target, full_page=True, animations="disabled")
 
 
 def test_a_hole_is_repaired_a_letter_replayed_and_a_picture_shared(
@@ -37,6 +53,7 @@ def test_a_hole_is_repaired_a_letter_replayed_and_a_picture_shared(
     good, bad, unknown = pixels(page, *INSIDE, GOOD, BAD, UNKNOWN)
     assert (good, bad) == (0, 0)
     assert unknown > 100
+    picture(page, "1-hole")
 
     # A batch of five by the form
     menu.get_by_role("link", name="Start").click()
@@ -46,12 +63,14 @@ def test_a_hole_is_repaired_a_letter_replayed_and_a_picture_shared(
     page.get_by_role("button", name="Show the plan").click()
     start = page.get_by_role("button", name="Start the batch of 5 symbols")
     expect(start).to_be_visible()
+    picture(page, "2-plan")
     exchange.switch_on(SLOW)
     start.click()
 
     # It is watched
     panel = page.get_by_role("region", name=re.compile("^Batch "))
     expect(panel).to_contain_text("5 symbols · ")
+    picture(page, "3-batch")
     page.get_by_role("row").filter(has_text="ETHUSDT").get_by_role("link").first.click()
     seen(page, "ETHUSDT")
     expect(page.locator(".title")).to_contain_text("running")
@@ -65,6 +84,7 @@ def test_a_hole_is_repaired_a_letter_replayed_and_a_picture_shared(
     expect(attempts.filter(has_text=f"{rig.LOADER} attempt 1")).to_contain_text("signal 9")
     expect(attempts.filter(has_text=f"{rig.LOADER} attempt 2")).to_contain_text("finished")
     expect(page.locator(".title")).to_contain_text("finished")
+    picture(page, "4-killed")
     page.go_back()
     expect(panel).to_contain_text("5 symbols · finished 5")
     page.go_forward()
@@ -76,6 +96,7 @@ def test_a_hole_is_repaired_a_letter_replayed_and_a_picture_shared(
     good, bad, unknown = pixels(page, *ALL, GOOD, BAD, UNKNOWN)
     assert good + bad > 100
     assert unknown == 0
+    picture(page, "5-repaired")
 
     # A dead letter is replayed
     menu.get_by_role("link", name="Dead letters").click()
@@ -83,6 +104,7 @@ def test_a_hole_is_repaired_a_letter_replayed_and_a_picture_shared(
     page.get_by_role("checkbox", name="Choose orders:0:1000").click()
     replay(page, "Replay 1 chosen", "Replay 1 dead letter?", letters)
     expect(page.get_by_text("Replayed: 1 stored, 0 came back.")).to_be_visible()
+    picture(page, "6-replayed")
 
     # Two series are compared
     menu.get_by_role("link", name="Series").click()
@@ -92,6 +114,7 @@ def test_a_hole_is_repaired_a_letter_replayed_and_a_picture_shared(
     page.get_by_role("button", name="Show beside it").click()
     page.get_by_role("button", name="Zoom in").click()
     page.wait_for_function(f"() => ({COUNT})([0, 1, [{list(LINK)}]])[0] > 50")
+    picture(page, "7-compared")
 
     # The link is shared
     page.context.grant_permissions(["clipboard-read", "clipboard-write"])

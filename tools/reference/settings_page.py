@@ -160,6 +160,7 @@ TESTS = {
     "STREAMFORGE_REQUIRE_SCHEMAS": "1: schemas that are absent fail a test instead of skipping it",
     "STREAMFORGE_REQUIRE_KUBECTL": "1: a kubectl that is absent fails a test instead of skipping it",
     "STREAMFORGE_CHAOS_SEED": "where the random killer and the crashes begin; 1 by default",
+    "STREAMFORGE_PICTURES": "the folder for pictures of a journey through the web UI; else none are taken",
     "STREAMFORGE_CHAOS_KILLS": "how many processes the random killer kills; 52 by default",
     "STREAMFORGE_CHAOS_SEEDS": "with how many seeds the broker is broken in the tests of engines",
     "STREAMFORGE_CHAOS_BREAKS": "how often the broker is broken with each of them",

@@ -25,6 +25,20 @@ LOOKS = (
 )
 """The pair that other tests do not look at, and those that add little that could differ."""
 
+PAUSED_MS = 600_000
+"""More than any screen waits until it asks by itself again."""
+LONGER = r"""() => {
+  const walk = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+  const kept = [];
+  while (walk.nextNode()) kept.push([walk.currentNode, walk.currentNode.data]);
+  for (const [node, text] of kept)
+    node.data = text.replace(/\p{L}{3,}/gu, (word) => word + word.slice(-Math.ceil(word.length * 0.35)));
+  const found = document.documentElement.scrollWidth;
+  for (const [node, text] of kept) node.data = text;
+  return found;
+}"""
+"""How wide a page is where each word is 35 % longer, as those of another language can be."""
+
 expect.set_options(timeout=LIMIT_S * 1000)
 
 
@@ -179,3 +193,32 @@ def replaced(page: Page, path: str, change: Callable[[rig.Json], None]) -> None:
 def halted(page: Page) -> None:
     """Stop the page's clock, which a test has installed: from now on timers end only when it runs the clock on."""
     page.clock.pause_at(page.evaluate("Date.now()") / 1000 + 1)
+
+
+def width_of(page: Page) -> int:
+    """How wide the page is, in pixels, also with longer words."""
+    return max(int(page.evaluate(one)) for one in ("document.documentElement.scrollWidth", LONGER))
+
+
+def holds(page: Page, address: str) -> None:
+    """The screen, while updates are paused, asks for nothing and stays as it is; once they go on, it asks again."""
+    asked = list[str]()
+
+    def note(request: Request) -> None:
+        if re.search("/(feed|healthz|assets/)", request.url) is None:
+            asked.append(request.url)
+
+    page.clock.install()
+    page.goto(address)
+    expect(page.locator("main h1")).to_be_visible()
+    expect(page.locator("main p.quiet[role=status]")).to_have_count(0)
+    page.keyboard.press("p")
+    expect(page.locator(".banner button").last).to_be_visible()
+    page.clock.run_for(1000)  # what was begun before
+    shown = page.locator("main").text_content()
+    page.on("request", note)
+    page.clock.run_for(PAUSED_MS)
+    assert (asked, page.locator("main").text_content()) == ([], shown)
+    with page.expect_request(lambda request: re.search("/(feed|healthz|access)", request.url) is None):
+        page.keyboard.press("p")
+    page.remove_listener("request", note)

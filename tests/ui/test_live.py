@@ -46,6 +46,11 @@ const timer = window.setTimeout;
 window.setTimeout = (act, ms, ...more) => ms >= 30_000 ? 0 : timer(act, ms, ...more);
 """
 """A page that is told of nothing asks for nothing either: the minute is never over."""
+COVERED = """() => {
+  const [bar, one] = [document.querySelector(".selection"), document.activeElement];
+  return [bar.getBoundingClientRect().bottom - one.getBoundingClientRect().top, one.closest("tr")?.innerText ?? ""];
+}"""
+"""How far what has the focus is below the bar of what is chosen, and in which row it is."""
 SHOWN_MS = 1000
 """More than changes wait for each other, to be shown together."""
 DOUBLE = f"""{FEED}
@@ -121,6 +126,57 @@ def test_progress_is_put_in_place_and_nothing_is_asked(driven: tuple[Page, rig.J
     assert page.evaluate("[...touched]") == [7]
     page.clock.run_for(LATER_MS)
     assert asked(page) == before
+
+
+def test_paused_updates_hold_what_is_shown_and_resumed_ones_catch_up(driven: tuple[Page, rig.Json]) -> None:
+    page, listing = driven
+    page.get_by_role("link", name="Show durations").click()
+    row = page.get_by_role("row").nth(1)
+    expect(row).to_contain_text("0 of 60 records")
+    page.get_by_role("button", name="Pause updates").click()
+    before, shown = asked(page), page.locator("tbody").text_content()
+    later = [stored(one, tick) for tick in (1, 2) for one in listing["queues"][:3]]
+    page.evaluate("later => later.forEach((one, at) => { listing.queues[at % 3] = one; })", later)
+    push(page, "workflow", *later)
+    page.clock.run_for(2 * LATER_MS)
+    banner = page.get_by_role("region", name="Updates")
+    expect(banner).to_contain_text(re.compile(r"Updates are paused since \S+ \S+\. 3 changes wait\."))
+    push(page, "reset", {"reason": "too much changed"})
+    expect(banner).to_contain_text("It is not known how many changes wait.")
+    page.clock.run_for(30 * LATER_MS)
+    assert (asked(page), page.locator("tbody").text_content()) == (before, shown)
+    page.keyboard.press("p")
+    page.clock.run_for(SHOWN_MS)
+    expect(row).to_contain_text("2 of 60 records")
+    expect(banner).to_have_count(0)
+    assert asked(page) > before
+
+
+def test_rate_and_time_left_are_told(driven: tuple[Page, rig.Json]) -> None:
+    page, listing = driven
+    one = stored(listing["queues"][0], 20)
+    push(page, "workflow", one | {"progress": one["progress"] | {"rate": 14.34, "eta_seconds": 125}})
+    page.clock.run_for(SHOWN_MS)
+    row = page.get_by_role("row").nth(1)
+    expect(row.get_by_role("cell").nth(4)).to_contain_text("33.3% 20 of 60 records")
+    expect(row.get_by_role("cell").nth(5)).to_have_text("14.3")
+    expect(row.get_by_role("cell").nth(6)).to_have_text("2 min 5 sec")
+
+
+@pytest.mark.parametrize("width", [1280, 390])
+def test_what_takes_the_focus_is_below_the_bar_of_what_is_chosen(driven: tuple[Page, rig.Json], width: int) -> None:
+    page, _ = driven
+    page.set_viewport_size({"width": width, "height": 800})
+    page.get_by_label("All on this page").check()
+    expect(page.get_by_role("group", name="Chosen workflows")).to_contain_text(f"{ROWS} workflows chosen")
+    page.locator("[data-row]").last.focus()
+    at = list[str]()
+    for _ in range(2 * ROWS - 2):
+        page.keyboard.press("Shift+Tab")
+        covered, name = page.evaluate(COVERED)
+        assert covered <= 0, name
+        at.append(name)
+    assert "BTCUSDT" in at[-1]
 
 
 def test_the_list_is_read_again_where_counts_or_rows_may_have_changed(driven: tuple[Page, rig.Json]) -> None:

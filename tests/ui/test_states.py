@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, Route, expect
 
 from tests.e2e import rig
-from tests.ui.conftest import Opened
+from tests.ui.conftest import Opened, holds, width_of
 from tests.ui.test_access import OPERATOR
 from tests.ui.test_screens import HOUR, TYPE, seen, url_of, violations
 
@@ -67,6 +67,78 @@ def test_frame_and_forms(guarded: rig.Manager, opened: Opened) -> None:
     page.goto(f"{url_of(guarded)}/ui/topics")
     expect(page.get_by_role("alert").filter(has_text="This request got no answer.")).to_be_visible()
     well(page)
+
+
+READ = {
+    f"start?type={TYPE}": """
+        - group "What of it":
+          - radio "a time range" [checked]
+          - radio "since an instant, until now"
+          - radio "what is new since the coverage's end"
+          - combobox "Time range"
+    """,
+    "schedules": f"""
+        - table "Schedules":
+          - rowgroup:
+            - row "Schedule When Next run Latest run"
+          - rowgroup:
+            - row /nightly BTCUSDT · {TYPE} 5 0 \\* \\* \\* UTC \\d+-\\d+-\\d+ 00:05:00 It has not run yet\\./
+    """,
+    "dead-letters": """
+        - heading "Dead letters" [level=1]
+        - paragraph: Records that could not be stored. Each is kept with its reason until it is replayed.
+        - heading "No workflow has dead letters" [level=2]
+        - paragraph
+        - code: streamforge dlq list QUEUE_ID
+    """,
+    "settings": """
+        - region "Preferences of this browser":
+          - heading "Preferences of this browser" [level=2]
+          - combobox "Language"
+          - combobox "Theme"
+          - combobox "Time zone"
+          - combobox "Numbers"
+          - checkbox "Single keys do something" [checked]
+    """,
+    f"series/BTCUSDT/{TYPE}": f"""
+        - region "Bars in view, 1m each":
+          - heading "Bars in view, 1m each" [level=2]
+          - group "Bars in view, 1m each":
+            - table "BTCUSDT {TYPE}":
+              - rowgroup:
+                - row "Opens Open High Low Close Volume Records Verdict"
+              - rowgroup:
+                - row:
+                  - rowheader "2024-08-01 00:00:00"
+                  - cell /\\d+\\.\\d+/
+                  - cell /\\d+\\.\\d+/
+                  - cell /\\d+\\.\\d+/
+                  - cell /\\d+\\.\\d+/
+                  - cell /\\d+\\.\\d+/
+                  - cell "1 / 1"
+                  - cell "stored"
+          - navigation "Bars in view, 1m each":
+            - text: Page 1 of 3, 60 bars
+            - button "Back" [disabled]
+            - button "Next"
+    """,
+}
+"""A region of each screen as assistive technology has it."""
+
+
+def test_what_is_read_of_a_screen(guarded: rig.Manager, opened: Opened) -> None:
+    page = opened(url_of(guarded), f"/nothing#token={OPERATOR}")
+    for path, read in READ.items():
+        page.goto(f"{url_of(guarded)}/ui/{path}")
+        expect(page.get_by_role("main")).to_match_aria_snapshot(read)
+
+
+def test_paused_updates_hold_every_screen(guarded: rig.Manager, opened: Opened) -> None:
+    (one,) = guarded.api.get("/queues").json()["queues"]
+    page = opened(url_of(guarded), f"/nothing#token={OPERATOR}", language="ru")
+    of_one = (f"workflows/{one['queue_id']}", f"series/BTCUSDT/{TYPE}", "schedules/nightly", f"topics/{one['topic']}")
+    for path in (*LISTS, *of_one, f"dead-letters/{one['queue_id']}", "graphs", "models"):
+        holds(page, f"{url_of(guarded)}/ui/{path}")
 
 
 def test_dialogs(guarded: rig.Manager, opened: Opened) -> None:

@@ -9,6 +9,7 @@ import type { Change } from "./changes";
 import { follow, Later } from "./follow";
 import { newKey } from "./key";
 import { answered, missed, onReturn, paused, session } from "./session.svelte";
+import { updates } from "./updates.svelte";
 
 export interface Listener {
   /** What has changed, in the order in which it came. */
@@ -153,6 +154,7 @@ class Feed {
   }
 
   #tell(changes: readonly Change[], again: boolean): void {
+    updates.note(changes, again);
     if (again) {
       this.#held = []; // it is older than what is read now
       for (const one of [...this.#listeners]) one.again();

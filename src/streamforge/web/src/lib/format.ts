@@ -77,6 +77,14 @@ export function range(startMs: number, endMs: number, zone: Zone): string {
   return `[${short[0]}, ${short[1]})`;
 }
 
+/** The instant, or the half-open range, as ISO 8601 in UTC; nothing for one that no calendar has. */
+export function iso(...instants: readonly number[]): string | undefined {
+  const dates = instants.map((ms) => new Date(ms));
+  if (dates.some((one) => Number.isNaN(one.getTime()))) return undefined;
+  const texts = dates.map((one) => one.toISOString());
+  return texts.length > 1 ? `[${texts.join(", ")})` : texts[0];
+}
+
 /** `+03:00`: how far this machine's zone is ahead of UTC at the instant. */
 export function offset(ms: number): string {
   const minutes = -new Date(ms).getTimezoneOffset();

@@ -1,8 +1,13 @@
-/** Keys without a modifier: `/` search, `j` and `k` rows, `x` chooses one, `g` and a letter a screen, `?` help, `Esc` away. */
+/**
+ * Keys without a modifier: `/` search, `j` and `k` rows, `x` chooses one, `g` and a letter a screen, `p` pauses updates,
+ * `?` help, `Esc` away.
+ */
 import { MENU } from "../screens/menu";
 import { go, href } from "./address.svelte";
+import { feed } from "./feed.svelte";
 import { signOf } from "./keysigns";
 import { preferences } from "./preferences.svelte";
+import { updates } from "./updates.svelte";
 
 const CHORD_MS = 1500;
 
@@ -37,6 +42,7 @@ function act(key: string, at: number): boolean {
     return field !== null;
   }
   if (key === "?") help.open = true;
+  else if (key === "p") updates.toggle(feed.live);
   else if (key === "j" || key === "k") return step(key === "j" ? 1 : -1);
   else if (key === "x") return choose();
   else return false;

@@ -1,11 +1,12 @@
 /**
  * Asks while a screen shows the answer: when the feed says that it has changed, or again and again where there is no
- * feed; with back-off after a failure, not at all in a hidden tab.
+ * feed; with back-off after a failure, not at all in a hidden tab, or by itself while updates are paused.
  */
 import { backoffMs, retryAfterMs } from "./backoff";
 import type { Change } from "./changes";
 import { feed } from "./feed.svelte";
 import { onReturn } from "./session.svelte";
+import { updates } from "./updates.svelte";
 
 /** Changes that come while it asks are put into its answer too. */
 const MOST_HELD = 5000;
@@ -51,6 +52,8 @@ export class Poll<T> {
     let soonMs = Number.POSITIVE_INFINITY;
     let mutedMs = 0;
     let held: Change[] = [];
+    let shown = false;
+    const holds = (): boolean => updates.paused && shown;
     const every = (): number => {
       if (merge !== undefined && feed.live) return SETTLED_MS;
       return typeof everyMs === "number" ? everyMs : everyMs();
@@ -58,7 +61,7 @@ export class Poll<T> {
     const askIn = (ms: number): void => {
       clearTimeout(timer);
       dueMs = performance.now() + ms;
-      timer = setTimeout(atOnce, ms);
+      timer = setTimeout(byItself, ms);
     };
     const turn = async (): Promise<void> => {
       clearTimeout(timer);
@@ -72,6 +75,7 @@ export class Poll<T> {
       try {
         this.data = await ask(ending.signal);
         this.#of = of;
+        shown = true;
         this.error = this.againMs = null;
         failures = mutedMs = 0;
         if (held.length > 0 && merge) soonMs = Math.min(soonMs, paceOf(merge(held)));
@@ -92,12 +96,15 @@ export class Poll<T> {
       if (!ending.signal.aborted) askIn(wait);
     };
     const atOnce = (): void => void turn();
+    const byItself = (): void => {
+      if (!holds()) atOnce();
+    };
     /** Unless the server has asked to wait. */
     const now = (): void => {
-      if (performance.now() >= mutedMs) atOnce();
+      if (performance.now() >= mutedMs) byItself();
     };
     const changes = (news: readonly Change[]): void => {
-      if (merge === undefined) return;
+      if (merge === undefined || holds()) return;
       if (asking) held = [...held, ...news].slice(-MOST_HELD);
       if (this.data === null) return;
       const pace = paceOf(merge(news));
@@ -108,7 +115,11 @@ export class Poll<T> {
     const again = (): void => {
       if (merge !== undefined) now();
     };
-    const stops = [feed.listen({ changes, again }), onReturn(now)];
+    const stops = [
+      feed.listen({ changes, again }),
+      onReturn(now),
+      updates.onResume(() => askIn(Math.max(0, mutedMs - performance.now()))),
+    ];
     document.addEventListener("visibilitychange", now);
     this.#turn = atOnce;
     now();

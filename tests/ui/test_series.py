@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from urllib.parse import parse_qs, quote, urlsplit
 
 import pytest
@@ -242,6 +243,9 @@ def test_trades_of_the_chosen_bar_stand_beside_it(holed: rig.Manager, opened: Op
     page.keyboard.press("Home")
     rows = page.get_by_role("table", name="Trades").locator("tbody tr")
     expect(rows).to_have_count(10)
+    moment = datetime.fromtimestamp(stored[0]["timestamp"] / 1000, UTC)
+    iso = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    expect(rows.first.get_by_role("cell").first).to_have_attribute("title", iso)
     found = [[float(text) for text in row[1:]] for row in rows.evaluate_all(CELLS)]
     assert found == [[one["price"], one["quantity"]] for one in stored[:10]]
     title = page.get_by_role("heading", name="trades of")

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import expect
 
 from tests.e2e import rig
-from tests.ui.conftest import LOOKS, Opened, replaced
+from tests.ui.conftest import LOOKS, Opened, replaced, width_of
 from tests.ui.series_page import (
     BAD,
     CELLS,
@@ -29,7 +29,10 @@ from tests.ui.series_page import (
     pixels,
     rows_of,
 )
+from tests.ui.test_build import WEB
 from tests.ui.test_screens import HOSTILE, TYPE, confirmed, seen, url_of, violations
+
+HOURS = f"[{DAY}01:00:00.000Z, {DAY}02:00:00.000Z)"
 
 
 @pytest.fixture(scope="module")
@@ -233,6 +236,40 @@ def test_series_are_compared(holed: rig.Manager, opened: Opened) -> None:
     expect(page.get_by_role("button", name="Remove ETHUSDT")).to_have_count(0)
 
 
+def test_the_notice_of_the_charts_maker_stands_below_it(holed: rig.Manager, opened: Opened) -> None:
+    (year,) = re.findall(r"Copyright (\d{4}) TradingView, Inc\.", (WEB / "dist" / "THIRD-PARTY.txt").read_text())
+    page = opened(url_of(holed), chart("BTCUSDT", f"{DAY}00:00Z", f"{DAY}03:00Z"))
+    notice = f"TradingView Lightweight Charts™ Copyright (c) {year} TradingView, Inc."
+    expect(page.locator(".readout")).to_contain_text(notice)
+    link = page.locator(".readout").get_by_role("link", name="TradingView Lightweight Charts™")
+    expect(link).to_have_attribute("href", "https://www.tradingview.com/")
+
+
+def test_the_chosen_bar_the_open_hole_and_the_page_of_the_table_are_in_the_address(
+    holed: rig.Manager, opened: Opened
+) -> None:
+    page = opened(url_of(holed), chart("BTCUSDT", f"{DAY}00:00Z", f"{DAY}03:00Z"))
+    drawn(page)
+    page.get_by_role("button", name=f"unknown {HOLE}").click()
+    page.locator(".chart").focus()
+    page.keyboard.press("End")
+    page.get_by_role("button", name="Next").click()
+    at = quote(f"{DAY}02:59:00Z", safe="")
+    expect(page).to_have_url(re.compile(f"bar={at}&hole={quote(f'{DAY}01:00:00Z', safe='')}&page=2$"))
+    page.get_by_role("button", name="Zoom in").click()
+    page.go_back()
+    page.reload()
+    other = opened(url_of(holed), page.url.removeprefix(f"{url_of(holed)}/ui"))
+    for one in (page, other):
+        hole = one.get_by_role("region", name=f"unknown {HOLE}")
+        expect(hole.locator("h2 .span")).to_have_attribute("title", HOURS)
+        expect(one.locator(".readout p").first).to_contain_text("2024-08-01 02:59:00")
+        expect(one.get_by_text("Page 2 of 8")).to_be_visible()
+        expect(one.get_by_role("rowheader").first).to_have_attribute("title", f"{DAY}00:25:00.000Z")
+    other.get_by_role("region", name=f"unknown {HOLE}").get_by_role("button", name="Close").click()
+    expect(other).to_have_url(re.compile(f"bar={at}&page=2$"))
+
+
 def test_trades_of_the_chosen_bar_stand_beside_it(holed: rig.Manager, opened: Opened) -> None:
     minute = f"{DAY}00:00Z:{DAY}00:01Z"
     stored = holed.records(holed.loaded("ETHUSDT", "api_trades", minute)["collection"])
@@ -251,6 +288,10 @@ def test_trades_of_the_chosen_bar_stand_beside_it(holed: rig.Manager, opened: Op
     title = page.get_by_role("heading", name="trades of")
     of_the_first = "First 10 trades of [2024-08-01 00:00, 2024-08-01 00:01)"
     expect(title).to_have_text(of_the_first)
+    expect(page).to_have_url(re.compile("bar=2024-08-01T00%3A00%3A00Z"))
+    page.reload()
+    expect(rows).to_have_count(10)
+    page.locator(".chart").focus()
     page.route("**/coverage/ETHUSDT/api_trades*", lambda route: None)
     with page.expect_request("**/coverage/ETHUSDT/api_trades*"):
         page.keyboard.press("ArrowRight")
@@ -327,7 +368,7 @@ def test_nothing_is_wider_than_the_window(holed: rig.Manager, opened: Opened, wi
     for path in ("/series", chart("BTCUSDT", f"{DAY}00:00Z", f"{DAY}03:00Z")):
         page.goto(f"{url_of(holed)}/ui{path}")
         expect(page.get_by_role("table").first).to_be_visible()
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert width_of(page) <= width
 
 
 def test_nothing_stored_and_nothing_known(manager: rig.Manager, opened: Opened) -> None:

@@ -11,7 +11,7 @@ from playwright.sync_api import Request, expect
 
 from streamforge_utils.model.coverage import Verdict
 from tests.e2e import rig
-from tests.ui.conftest import LOOKS, Opened, replaced
+from tests.ui.conftest import LOOKS, Opened, replaced, width_of
 from tests.ui.coverage_page import (
     HOUR_MS,
     MINUTE_MS,
@@ -343,4 +343,4 @@ def test_nothing_is_wider_than_the_window(covered: rig.Manager, opened: Opened, 
     for more in ("", f"&series=ALLUSDT+{TYPE}&at={START_MS}", "&view=texts"):
         page.goto(f"{url_of(covered)}/ui/coverage?{VIEW}&sort=-hole{more}")
         expect(row(page, "ALLUSDT")).to_be_visible()
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert width_of(page) <= width

@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.e2e import rig
-from tests.ui.conftest import Opened, replaced
+from tests.ui.conftest import Opened, replaced, width_of
 from tests.ui.test_access import OPERATOR, READER
 from tests.ui.test_screens import HOSTILE, confirmed, seen, url_of, violations
 from tests.ui.test_start import looks
@@ -176,5 +176,5 @@ def test_axe_finds_nothing_and_nothing_is_wider_than_the_window(nightly: rig.Man
         expect(page.locator(there).first).to_be_visible()
         assert [violations(page) for _ in looks(page)] == 4 * [[]]
         page.set_viewport_size({"width": 390, "height": 800})
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert width_of(page) <= 390
         page.set_viewport_size({"width": 1280, "height": 800})

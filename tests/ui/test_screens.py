@@ -10,7 +10,7 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
 from tests.e2e import rig
-from tests.ui.conftest import LOOKS, Opened, replaced
+from tests.ui.conftest import LOOKS, Opened, replaced, width_of
 
 HOUR = "2024-08-01T00:00Z:2024-08-01T01:00Z"
 TYPE = "api_candles_1m"
@@ -42,8 +42,9 @@ def seen(page: Page, name: str) -> None:
 
 
 def violations(page: Page) -> list[str]:
-    """What axe finds wrong with the page as it is now."""
-    found = Axe().run(page).response["violations"]
+    """What axe finds wrong with the page as it is now, also with the size of targets (WCAG 2.5.8)."""
+    options = {"resultTypes": ["violations"], "rules": {"target-size": {"enabled": True}}}
+    found = Axe().run(page, options=options).response["violations"]
     return [f"{one['id']}: {[node['html'] for node in one['nodes']]}" for one in found]
 
 
@@ -223,7 +224,7 @@ def test_nothing_is_wider_than_the_window(busy: rig.Manager, opened: Opened, wid
     for path in ("/workflows", f"/workflows/{found['queue_id']}"):
         page.goto(f"{url_of(busy)}/ui{path}")
         expect(page.get_by_role("table").first).to_be_visible()
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert width_of(page) <= width
 
 
 def test_what_comes_from_elsewhere_is_text(busy: rig.Manager, opened: Opened) -> None:

@@ -11,7 +11,7 @@ from playwright.sync_api import Locator, Page, Route, expect
 
 from tests.e2e import rig
 from tests.places import ROOT
-from tests.ui.conftest import Opened, replaced
+from tests.ui.conftest import Opened, replaced, width_of
 from tests.ui.test_access import OPERATOR, READER, kept
 from tests.ui.test_screens import HOSTILE, seen, url_of, violations
 
@@ -358,4 +358,4 @@ def test_axe_finds_nothing_and_nothing_is_wider_than_the_window(filled: Filled) 
     expect(page.locator("#field-range")).to_be_focused()
     assert [violations(page) for _ in looks(page)] == 4 * [[]]
     page.set_viewport_size({"width": 390, "height": 800})
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert width_of(page) <= 390

@@ -46,7 +46,7 @@ def well(page: Page) -> None:
     for theme, language in LOOKS:
         look(page, theme, language)
         assert violations(page) == []
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert width_of(page) <= 390
 
 
 def test_frame_and_forms(guarded: rig.Manager, opened: Opened) -> None:
@@ -188,7 +188,7 @@ def test_screens_that_have_failed(guarded: rig.Manager, opened: Opened) -> None:
         look(page, *LOOKS[at % 2])
         expect(page.locator("main .failed").first).to_be_visible()
         assert (path, violations(page)) == (path, [])
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert width_of(page) <= 390
 
 
 def test_a_language_that_does_not_load_leaves_the_one_that_is_shown(calm: rig.Manager, opened: Opened) -> None:

@@ -25,6 +25,18 @@ LOOKS = (
 )
 """The pair that other tests do not look at, and those that add little that could differ."""
 
+PENDING = """
+if (window.pending === undefined) {
+  window.pending = 0;
+  const real = window.fetch;
+  window.fetch = async (path, ...more) => {
+    if (String(path).startsWith("/feed")) return real(path, ...more);
+    pending += 1;
+    try { return await real(path, ...more); } finally { pending -= 1; }
+  };
+}
+"""
+"""Counts the requests that have no answer yet, but for the feed."""
 PAUSED_MS = 600_000
 """More than any screen waits until it asks by itself again."""
 LONGER = r"""() => {
@@ -208,13 +220,15 @@ def holds(page: Page, address: str) -> None:
         if re.search("/(feed|healthz|assets/)", request.url) is None:
             asked.append(request.url)
 
+    page.add_init_script(PENDING)
     page.clock.install()
     page.goto(address)
     expect(page.locator("main h1")).to_be_visible()
     expect(page.locator("main p.quiet[role=status]")).to_have_count(0)
     page.keyboard.press("p")
     expect(page.locator(".banner button").last).to_be_visible()
-    page.clock.run_for(1000)  # what was begun before
+    page.clock.run_for(1000)
+    page.wait_for_function("() => pending === 0")  # what was begun before
     shown = page.locator("main").text_content()
     page.on("request", note)
     page.clock.run_for(PAUSED_MS)

@@ -11,7 +11,7 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from tests.e2e import rig
-from tests.ui.conftest import LOOKS, Opened, replaced
+from tests.ui.conftest import LOOKS, Opened, replaced, width_of
 from tests.ui.test_screens import HOSTILE, seen, url_of, violations
 
 FOREIGN = "这是测试币456"
@@ -89,6 +89,14 @@ def test_graphs_are_listed_with_definition_range_and_workflow(built: rig.Manager
     expect(row).to_contain_text("[2024-08-03, 2024-08-09)")
     expect(row.get_by_role("cell", name="6", exact=True)).to_be_visible()
     expect(row.get_by_role("cell", name=str(known["edges"]), exact=True)).to_be_visible()
+    expect(page.get_by_role("table", name="Graphs")).to_match_aria_snapshot(f"""
+        - table "Graphs":
+          - rowgroup:
+            - row "Graph Definition Snapshots from, to Snapshots Edges Made by"
+          - rowgroup:
+            - row /^leads /
+            - row /^six 6 series of api_candles_1h .* 6 {known["edges"]} wf-/
+    """)
     row.get_by_role("link", name=known["queue_id"]).click()
     expect(page.get_by_role("definition").get_by_role("link", name="six", exact=True)).to_be_visible()
     page.get_by_role("definition").get_by_role("link", name="six", exact=True).click()
@@ -286,4 +294,4 @@ def test_axe_finds_nothing_and_nothing_is_wider_than_the_window(
             expect(page.locator("[aria-busy=false] g.coin")).to_have_count(len(COINS))
             page.locator("details").evaluate_all("all => all.forEach((one) => (one.open = true))")
         assert violations(page) == []
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert width_of(page) <= 390

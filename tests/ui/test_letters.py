@@ -11,8 +11,8 @@ from playwright.sync_api import Page, expect
 from streamforge_utils.ports.bus import Message
 from tests.e2e import bus, rig
 from tests.e2e.test_topics import make
-from tests.ui.conftest import LOOKS, Opened, apart, replaced
-from tests.ui.test_screens import seen, url_of, violations
+from tests.ui.conftest import LOOKS, Opened, apart, replaced, width_of
+from tests.ui.test_screens import confirmed, seen, url_of, violations
 
 RLO = "\u202e"
 SCRIPT = "<img src=x onerror=\"document.title='owned'\"><script>document.title='owned'</script>"
@@ -109,7 +109,7 @@ def test_hostile_letters_are_text_and_all_of_them_is_seen(manager: rig.Manager, 
     assert page.locator("main :is(img, script, i, u)").count() == 0
     assert "owned" not in page.title()
     assert page.evaluate("document.querySelectorAll('*').length") < 1000
-    assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+    assert width_of(page) <= 1280
 
 
 def test_filters_are_in_the_address_and_the_overview_leads_there(
@@ -168,6 +168,16 @@ def test_one_is_replayed_then_many_then_all_and_what_came_back_is_told(manager: 
     assert waiting(manager, queue_id) == 60
     stored = manager.records(manager.show(queue_id)["collection"])
     assert sorted(one["n"] for one in stored) == [1000, 1001, 1002]
+
+
+def test_all_of_a_workflow_are_replayed_on_its_own_screen(manager: rig.Manager, opened: Opened) -> None:
+    queue_id = refused(manager, "pallets", [b"no JSON"])
+    mend(manager, queue_id, "pallets", 1000)
+    page = opened(url_of(manager), f"/workflows/{queue_id}")
+    confirmed(page, "Replay dead letters", queue_id)
+    rig.eventually(lambda: waiting(manager, queue_id) == 1 or None, "one is stored, one came back")
+    assert [one["n"] for one in manager.records(manager.show(queue_id)["collection"])] == [1000]
+    expect(page.locator(".title")).to_contain_text("finished")
 
 
 def replay(page: Page, button: str, title: str, queue_id: str) -> None:
@@ -245,13 +255,13 @@ def test_axe_finds_nothing_and_nothing_is_wider_than_the_window(
     page = opened(url_of(manager), "/dead-letters", theme=theme, language=language, width=390)
     expect(page.get_by_role("row").filter(has_text=hostile)).to_be_visible()
     assert violations(page) == []
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert width_of(page) <= 390
     page.goto(f"{url_of(manager)}/ui/dead-letters/{hostile}")
     page.locator("[data-row]").first.click()
     page.get_by_role("checkbox").nth(1).click()
     page.locator("[data-row]").nth(4).click()
     assert violations(page) == []
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert width_of(page) <= 390
     page.locator(".actions button").first.click()
     expect(page.get_by_role("dialog")).to_be_visible()
     assert violations(page) == []

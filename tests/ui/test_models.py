@@ -10,7 +10,7 @@ from playwright.sync_api import Page, expect
 
 from tests.e2e import rig
 from tests.places import ROOT
-from tests.ui.conftest import LOOKS, Opened
+from tests.ui.conftest import LOOKS, Opened, width_of
 from tests.ui.test_screens import HOSTILE, seen, url_of, violations
 
 SAMPLE = ROOT / "src" / "streamforge" / "web" / "src" / "lib" / "modelcard.sample.json"
@@ -63,6 +63,17 @@ def test_a_model_is_listed_and_its_card_tells_the_verdict_with_its_reasons_first
     said = f"{outcome[0].upper()}{outcome[1:]}"
     for text in (said, "4 series of api_candles_1h", "[2024-08-08, 2024-08-24)", f"{model['rank_ic']:.4f}".lstrip("-")):
         expect(row).to_contain_text(text)
+    expect(page.get_by_role("table", name="Models")).to_match_aria_snapshot("""
+        - table "Models":
+          - rowgroup:
+            - row "Model Verdict Trained on Rank-IC Sharpe after fees Made by"
+          - rowgroup:
+            - row:
+              - cell "own neighbour_mean":
+                - link "own"
+              - cell /There is (a|no) signal/
+              - cell "4 series of api_candles_1h [2024-08-08, 2024-08-24)"
+    """)
     page.keyboard.press("j")
     page.keyboard.press("Enter")
     seen(page, "own")
@@ -115,4 +126,4 @@ def test_axe_finds_nothing_and_nothing_is_wider_than_the_window(
         page.goto(f"{url_of(alone)}/ui/models{path}")
         expect(page.locator(there).first).to_be_visible()
         assert violations(page) == []
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert width_of(page) <= 390

@@ -138,7 +138,7 @@ def test_the_list_tells_the_next_run_in_the_chosen_zone(nightly: rig.Manager, op
 def test_a_reader_sees_what_an_operator_may_do(nightly: rig.Manager, opened: Opened) -> None:
     page = show(opened, nightly, "/schedules/nightly", READER)
     for name in ("Run now", "Pause", "Change", "Delete"):
-        button = page.get_by_role("button", name=name)
+        button = page.get_by_role("button", name=name, exact=True)
         expect(button).to_have_attribute("aria-disabled", "true")
         button.click(force=True)
         expect(page.get_by_role("dialog")).to_have_count(0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -11,7 +12,7 @@ from playwright.sync_api import Page, expect
 
 from streamforge.version import installed_version
 from tests.e2e import rig
-from tests.ui.conftest import LOOKS, Opened, replaced
+from tests.ui.conftest import LOOKS, Opened, replaced, width_of
 from tests.ui.test_screens import HOSTILE, HOUR, TYPE, failed, seen, url_of, violations
 
 READER, OPERATOR = "reader-token-0123456789", "operator-token-0123456789"
@@ -154,6 +155,27 @@ def test_a_page_of_an_older_build_says_so_and_findings_are_text(guarded: rig.Man
     assert "owned" not in page.title()
 
 
+def test_a_ban_the_weight_and_the_limit_of_the_store_are_told(guarded: rig.Manager, opened: Opened) -> None:
+    def changed(body: rig.Json) -> None:
+        weights = {"weight_used": 1500, "weight_left": 4500, "weight_loaders": 5400, "weight_manager": 600}
+        body["exchange"].update(banned_until="2024-08-01T12:30:05Z", ban_reason="HTTP 418", loaders=2, **weights)
+        body["store"].update(
+            used_bytes=3_000_000_000, limit_bytes=4_000_000_000, growth_bytes_per_day=None, full_at=None
+        )
+
+    page = opened(url_of(guarded), f"/nothing#token={READER}")
+    replaced(page, "**/health", changed)
+    page.goto(f"{url_of(guarded)}/ui/settings")
+    facts = page.get_by_role("region", name="Facts")
+    expect(facts).to_contain_text("2024-08-01 12:30:05")
+    expect(facts).to_contain_text("HTTP 418")
+    expect(facts).to_contain_text("1,500 of 6,000")
+    for name, value, most in (("weight", 1500, 6000), ("Room", 3_000_000_000, 4_000_000_000)):
+        bar = facts.get_by_role("progressbar", name=re.compile(name))
+        assert bar.evaluate("one => [one.value, one.max]") == [value, most]
+    expect(facts).to_contain_text("3 GB of 4 GB used")
+
+
 @pytest.mark.parametrize(("theme", "language"), LOOKS)
 def test_axe_finds_nothing_and_nothing_is_wider_than_a_phone(
     guarded: rig.Manager, opened: Opened, theme: str, language: str
@@ -161,8 +183,8 @@ def test_axe_finds_nothing_and_nothing_is_wider_than_a_phone(
     page = settings_page(guarded, opened, theme=theme, language=language, width=390)
     for summary in page.locator("summary").all():
         summary.click()
-    assert page.evaluate("document.documentElement.scrollWidth") <= 390
+    assert width_of(page) <= 390
     assert violations(page) == []
     page.set_viewport_size({"width": 1280, "height": 800})
-    assert page.evaluate("document.documentElement.scrollWidth") <= 1280
+    assert width_of(page) <= 1280
     assert violations(page) == []

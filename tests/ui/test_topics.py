@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 
 from tests.e2e import bus, rig
 from tests.e2e.test_topics import make, start, write
-from tests.ui.conftest import LOOKS, Opened, apart, replaced
+from tests.ui.conftest import LOOKS, Opened, apart, replaced, width_of
 from tests.ui.test_screens import HOUR, TYPE, seen, url_of, violations
 
 
@@ -54,6 +54,17 @@ def test_topics_are_found_sorted_and_filtered_and_stay_in_the_address(
     page.get_by_label("Name").fill("nothing")
     page.keyboard.press("Enter")
     expect(page.get_by_role("heading", name="No topic fits these filters")).to_be_visible()
+
+
+def test_without_topics_it_says_what_makes_some(busy: tuple[rig.Manager, str, str], opened: Opened) -> None:
+    page = opened(url_of(busy[0]), "/nothing")
+    replaced(page, "**/topics?*", lambda body: body.update(topics=[], cursor=None))
+    page.goto(f"{url_of(busy[0])}/ui/topics")
+    empty = page.locator("section.empty")
+    expect(empty.get_by_role("heading", name="There is no topic of a workflow")).to_be_visible()
+    expect(empty).to_contain_text("streamforge load BTCUSDT api_candles_1m 2024-08-01")
+    page.unroute_all(behavior="wait")
+    expect(page.locator("[data-row]").first).to_be_visible()
 
 
 def test_one_topic_tells_who_reads_it_and_what_is_not_known(busy: tuple[rig.Manager, str, str], opened: Opened) -> None:
@@ -126,4 +137,4 @@ def test_axe_finds_nothing_and_nothing_is_wider_than_the_window(
         page.goto(f"{url_of(manager)}/ui/topics{path}")
         expect(page.locator(there).first).to_be_visible()
         assert violations(page) == []
-        assert page.evaluate("document.documentElement.scrollWidth") <= 390
+        assert width_of(page) <= 390

@@ -69,6 +69,34 @@ def test_the_log_of_each_attempt_can_be_read(retried: tuple[rig.Manager, str], o
     expect(attempts.get_by_role("row").filter(has_text=f"{rig.LOADER} attempt 1")).to_contain_text("signal 9")
 
 
+def test_the_steps_are_a_graph_and_their_attempts_lie_on_an_axis_of_time(
+    retried: tuple[rig.Manager, str], opened: Opened
+) -> None:
+    manager, queue_id = retried
+    page = opened(url_of(manager), f"/workflows/{queue_id}")
+    steps = {one["target"]: one for one in manager.show(queue_id)["steps"]}
+    expect(page.get_by_role("list", name="From the exchange to the store")).to_match_aria_snapshot(f"""
+        - list "From the exchange to the store":
+          - listitem: exchange
+          - listitem:
+            - strong: {rig.LOADER}
+            - text: finished {steps[rig.LOADER]["records"]:,} records
+          - listitem: Topic
+          - listitem:
+            - strong: {rig.SINK}
+            - text: finished {steps[rig.SINK]["records"]:,} records
+          - listitem: Collection
+    """)
+    lanes = page.locator(".axis .lane")
+    expect(page.locator(".axis > span")).to_have_text([rig.LOADER, rig.SINK, ""])
+    spans = "all => all.map(one => [one.dataset.status, one.offsetLeft, one.offsetLeft + one.offsetWidth])"
+    (first, one, _), (second, other, end) = lanes.first.locator("i").evaluate_all(spans)
+    assert (first, second) == ("error", "finished")
+    assert one < other < end <= lanes.first.evaluate("found => found.offsetWidth") + 1
+    begun = datetime.fromisoformat(min(one["started_at"] for of in steps.values() for one in of["attempts"]))
+    expect(page.locator(".ticks span").first).to_have_text(f"{begun:%Y-%m-%d %H:%M:%S}")
+
+
 def test_a_log_is_followed_and_kept_short(retried: tuple[rig.Manager, str], opened: Opened) -> None:
     manager, queue_id = retried
     page = opened(url_of(manager), "/nothing")

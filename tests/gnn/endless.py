@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from pathlib import Path
 
 from streamforge.workers.gnn_trainer import DEFINITION
+from tests.limits import LIMIT_S
 from tests.runtime.rig import last, until
 from tests.workers.trainer_rig import TrainerRig, checkpoints, children, is_alive
+
+_EPOCH = re.compile(
+    r"training: \d+ of 66 parts are there, .*; epoch \d+ of at most 100000 of no_edges, seed 0, fold [123]'"
+)
 
 
 async def stop_an_endless_training(folder: Path, processes: int) -> float:
@@ -27,6 +33,9 @@ async def stop_an_endless_training(folder: Path, processes: int) -> float:
     (child,) = children()
     learning = children(child, b"--multiprocessing-fork")
     assert len(learning) == processes
+    async with asyncio.timeout(LIMIT_S):
+        while not any(_EPOCH.search(str(one.extra)) for one in await rig.events()):
+            pass
     await rig.command("ping")
     await rig.until_event("pong")
     began = time.monotonic()

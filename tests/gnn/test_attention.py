@@ -19,9 +19,10 @@ from streamforge.analytics.models.dataset import Dataset
 from streamforge.analytics.models.folds import FoldRules
 from streamforge.analytics.models.ladder import run_ladder
 from streamforge.analytics.models.ladder_processes import LadderProcesses
+from streamforge.analytics.models.model import Epoch
 from streamforge.analytics.models.neighbour_mean import on_graph
 from streamforge.analytics.models.prediction_metrics import information_coefficients
-from streamforge.analytics.networks.attention import AttentionModel, AttentionSettings, Epoch, attention, purge_of
+from streamforge.analytics.networks.attention import AttentionModel, AttentionSettings, attention, purge_of
 from streamforge_utils.model.errors import InvalidInput
 from tests.analytics.models.markets import dataset_of, definition, moves, panel_of
 from tests.cleanenv import environment

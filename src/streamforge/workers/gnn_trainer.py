@@ -145,6 +145,7 @@ class _Training:
         self._order = order
         self._process = process
         self._run_id = ""
+        self._parts = "no part is there yet"
         self._before = kept
         self._checkpoints = set[str]()
 
@@ -174,8 +175,13 @@ class _Training:
             case told.Checkpoint(name, content) if content is not None:
                 self._checkpoints.add(name)
                 await ctx.put_object(name, content, patience_s=PATIENCE_S)
-            case told.Part():
-                self._note(message)
+            case told.Part(model, seed, fold, number, total):
+                ctx.progress.share = number / total
+                ctx.progress.records = len(self._order.times) * number // total
+                self._parts = f"{number} of {total} parts are there, the latest: {_part(model, seed, fold)}"
+                self._note(self._parts)
+            case told.Learning(model, seed, fold, epoch, epochs):
+                self._note(f"{self._parts}; epoch {epoch} of at most {epochs} of {_part(model, seed, fold)}")
             case told.Files():
                 await self._publish(message)
                 return True
@@ -207,16 +213,8 @@ class _Training:
 
         return await self._ctx.with_objects(once, patience_s=PATIENCE_S)
 
-    def _note(self, part: FromProcess) -> None:
-        from streamforge.analytics.models.training_messages import Part
-
-        if isinstance(part, Part):
-            progress = self._ctx.progress
-            progress.share = part.number / part.total
-            progress.records = len(self._order.times) * part.number // part.total
-            latest = f"{part.model}, seed {part.seed}, fold {part.fold + 1}"
-            told = f"training: {part.number} of {part.total} parts are there, the latest: {latest}"
-            progress.wait("training", told, self._ctx.clock.now_ms() + STEP_MS)
+    def _note(self, told: str) -> None:
+        self._ctx.progress.wait("training", f"training: {told}", self._ctx.clock.now_ms() + STEP_MS)
 
     async def _publish(self, made: Files) -> None:
         """The files, then the manifest that names them: where it is, all of them are."""
@@ -242,6 +240,10 @@ class _Training:
         ctx.progress.records = len(self._order.times)
         ctx.progress.share = 1.0
         await ctx.note({"model": self._order.name, "run_id": self._run_id})
+
+
+def _part(model: str, seed: int, fold: int) -> str:
+    return f"{model}, seed {seed}, fold {fold + 1}" if fold >= 0 else f"the model that is published, seed {seed}"
 
 
 def require_packages(parameters: TrainingParameters) -> None:

@@ -16,7 +16,7 @@ from streamforge.analytics.models.dataset import Dataset, Sample
 from streamforge.analytics.models.folds import FoldRules
 from streamforge.analytics.models.ladder import LadderRun, Part, run_ladder
 from streamforge.analytics.models.ladder_processes import LadderProcesses
-from streamforge.analytics.models.model import Contender
+from streamforge.analytics.models.model import Contender, Epoch, OnEpoch
 from streamforge.analytics.models.neighbour_mean import neighbour_means_on_graph
 from streamforge.analytics.models.training_parameters import ModelKind, TrainingParameters
 from streamforge_utils.model.errors import InvalidInput, RetryableError
@@ -101,9 +101,48 @@ def test_in_processes_it_is_the_same_in_the_same_order_also_when_it_was_ended_an
 def test_cores_that_can_be_used_are_but_not_more_than_four_and_a_gpu_is_not_shared() -> None:
     usable = min(4, len(os.sched_getaffinity(0)))
     assert TrainingParameters().used_processes == usable
-    assert [TrainingParameters(processes=9, device=one).used_processes for one in ("cpu", "cuda:1")] == [9, 9]
+    assert [TrainingParameters(processes=9, device=one).used_processes for one in ("cpu", "cuda")] == [9, 9]
+    assert TrainingParameters(device="cpu").used_processes == usable
     assert TrainingParameters(device="cuda").used_processes == 1
     assert TrainingParameters(model=ModelKind.NEIGHBOUR_MEAN).used_processes == 1
+
+
+class Patient(Ridge):
+    """Learns in three epochs."""
+
+    on_epoch: OnEpoch
+
+    def __init__(self, _: int) -> None:
+        super().__init__()
+        self.on_epoch = self._unheard
+
+    def _unheard(self, _: Epoch) -> None:
+        raise AssertionError("nobody hears it")
+
+    def fit(self, train: Sequence[Sample]) -> None:
+        for number in (1, 2, 3):
+            self.on_epoch(Epoch(number, 3, 1 / number, np.nan))
+        super().fit(train)
+
+
+def test_epochs_are_told_with_their_part_by_this_process_and_by_others(dataset: Dataset) -> None:
+    told, patient = list[tuple[str, int, int, Epoch]](), [Contender("patient", Patient, seeded=True)]
+
+    def on_epoch(part: Part, epoch: Epoch) -> None:
+        told.append((part.model, part.seed, part.fold, epoch._replace(held=0)))
+
+    run_ladder(dataset, patient, RULES, SEEDS, on_epoch=on_epoch)
+    expected = [
+        ("patient", seed, fold, Epoch(number, 3, 1 / number, 0))
+        for seed in SEEDS
+        for fold in (0, 1, 2)
+        for number in (1, 2, 3)
+    ]
+    assert told == expected
+    told.clear()
+    with LadderProcesses(2) as processes:
+        run_ladder(dataset, patient, RULES, SEEDS, processes=processes, on_epoch=on_epoch)
+    assert sorted(told) == sorted(expected)
 
 
 class Doomed(Ridge):

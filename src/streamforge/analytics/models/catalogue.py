@@ -43,6 +43,14 @@ def used_device(dataset: DatasetDefinition, parameters: TrainingParameters) -> s
     return "cpu" if is_linear else str(_Network(dataset, parameters).settings.used_device())
 
 
+def with_used_device(dataset: DatasetDefinition, parameters: TrainingParameters) -> TrainingParameters:
+    """What `auto` is here in its place. Raises as `ladder`."""
+    if parameters.device != "auto":
+        return parameters
+    is_gpu = used_device(dataset, parameters).startswith("cuda")
+    return msgspec.structs.replace(parameters, device="cuda" if is_gpu else "cpu")
+
+
 class _Network:
     """settings: of `networks.attention`. make: gives a new network for a seed."""
 

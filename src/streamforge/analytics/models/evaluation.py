@@ -13,7 +13,7 @@ from streamforge.analytics.models.card import Card, EvaluationSettings, Score, S
 from streamforge.analytics.models.card_series import card_series
 from streamforge.analytics.models.dataset import Dataset
 from streamforge.analytics.models.folds import folds
-from streamforge.analytics.models.ladder import Checkpoints, LadderRun, Progress, run_ladder
+from streamforge.analytics.models.ladder import Checkpoints, LadderRun, PartEpoch, Progress, run_ladder
 from streamforge.analytics.models.ladder_processes import LadderProcesses
 from streamforge.analytics.models.model import Contender
 from streamforge.analytics.models.portfolio import Portfolio
@@ -37,6 +37,7 @@ def evaluated(
     checkpoints: Checkpoints | None = None,
     progress: Progress | None = None,
     processes: LadderProcesses | None = None,
+    on_epoch: PartEpoch | None = None,
 ) -> tuple[Card, LadderRun]:
     """The card of the ladder, and what was predicted. panel: the one the dataset was made of; it serves the switchboard
     alone. progress: is told of the parts of the ladder and of the switchboard, numbered together.
@@ -61,7 +62,8 @@ def evaluated(
     if progress is not None:
         runs = sum(len(settings.seeds) if one.seeded else 1 for one in contenders) + len(Switch)
         progress = _numbered(progress, len(parts) * runs)
-    run = run_ladder(dataset, contenders, settings.folds, settings.seeds, checkpoints, progress, processes)
+    told = checkpoints, progress, processes, on_epoch
+    run = run_ladder(dataset, contenders, settings.folds, settings.seeds, *told)
     trials = settings.trials or len(contenders)
     rank_ics = {name: _rank_ics(run, name) for name in run.predictions}
     scored = [
@@ -70,7 +72,7 @@ def evaluated(
         for seed, series in own.items()
     ]
     scores = [score for score, _ in scored]
-    board, failed = _switchboard(dataset, panel, by_name, settings, scores, checkpoints, progress, processes)
+    board, failed = _switchboard(dataset, panel, by_name, settings, scores, *told)
     standings = {
         name: Standing(own, float(np.mean([one.sharpe_net for one in scores if one.model == name])))
         for name, own in rank_ics.items()
@@ -157,6 +159,7 @@ def _switchboard(
     checkpoints: Checkpoints | None,
     progress: Progress | None,
     processes: LadderProcesses | None,
+    on_epoch: PartEpoch | None,
 ) -> tuple[list[SwitchScore], list[str]]:
     """A score for each switch, and what failed of the self-tests."""
     seed = settings.seeds[0]
@@ -164,7 +167,8 @@ def _switchboard(
     for switch in Switch:
         name = "graph" if switch is Switch.FUTURE_GRAPH else "ridge"
         wrong = switched(switch, dataset, panel, seed)
-        run = run_ladder(wrong, [contenders[name]], settings.folds, [seed], checkpoints, progress, processes)
+        told = checkpoints, progress, processes, on_epoch
+        run = run_ladder(wrong, [contenders[name]], settings.folds, [seed], *told)
         score, _ = _score(wrong, run, name, seed, _rank_ics(run, name)[seed], settings, trials=1)
         found[switch] = SwitchScore(
             switch=switch,

@@ -15,7 +15,7 @@ from streamforge.analytics.graphs.panel import Floats
 from streamforge.analytics.models.dataset import Dataset, Sample
 from streamforge.analytics.models.folds import FoldRules, folds
 from streamforge.analytics.models.ladder_processes import LadderProcesses
-from streamforge.analytics.models.model import Contender, fitted
+from streamforge.analytics.models.model import Contender, Epoch, fitted
 from streamforge.analytics.models.rewiring import rewired
 from streamforge_utils.model.errors import InvalidInput
 
@@ -43,6 +43,8 @@ class Checkpoints(Protocol):
 
 Progress = Callable[[Part, int, int], None]
 """Is told of each part that is there, the number of it, and how many there are. What it raises ends the run."""
+PartEpoch = Callable[[Part, Epoch], None]
+"""Is told of the epochs of what learns, of several parts at once in their turn, maybe by another thread."""
 Predictions = dict[str, dict[int, list[Floats]]]
 """By model and seed, of each tested sample a number for each coin."""
 
@@ -71,6 +73,7 @@ def run_ladder(
     checkpoints: Checkpoints | None = None,
     progress: Progress | None = None,
     processes: LadderProcesses | None = None,
+    on_epoch: PartEpoch | None = None,
 ) -> LadderRun:
     """Fit each model for each seed and fold, and predict the fold's test, which the model sees without targets.
 
@@ -98,7 +101,8 @@ def run_ladder(
                     continue
                 if own is None:
                     own = [rewired(sample, contender.edges, seed) for sample in samples]
-                given = contender, seed, [own[at] for at in fold.train], [own[at].blind() for at in fold.test]
+                told = None if on_epoch is None else partial(on_epoch, part)
+                given = contender, seed, [own[at] for at in fold.train], [own[at].blind() for at in fold.test], told
                 yield _Begun(part, test, processes.begin(*given) if processes else partial(fitted, *given))
 
     total = len(runs) * len(parts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,6 +24,29 @@ class Model(Protocol):
 
     def predict(self, test: Sequence[Sample]) -> list[Floats]:
         """Of each sample a number for each coin: the larger, the better it is expected to do. The samples are blind."""
+
+
+class Epoch(NamedTuple):
+    """Where the learning is.
+
+    number: from 1 to `epochs`. loss: by the variance of the target. held: the same of the moments that are held out;
+    NaN: there are none.
+    """
+
+    number: int
+    epochs: int
+    loss: float
+    held: float
+
+
+OnEpoch = Callable[[Epoch], None]
+
+
+@runtime_checkable
+class LearnsByEpochs(Protocol):
+    """A model that tells of each epoch."""
+
+    on_epoch: OnEpoch
 
 
 class Publishable(Model, Protocol):
@@ -64,8 +87,16 @@ class Contender(NamedTuple):
     settings: str = ""
 
 
-def fitted(contender: Contender, seed: int, train: Sequence[Sample], test: Sequence[Sample]) -> list[Floats]:
-    """What a new one, which learnt from `train`, predicts of `test`."""
+def fitted(
+    contender: Contender,
+    seed: int,
+    train: Sequence[Sample],
+    test: Sequence[Sample],
+    on_epoch: OnEpoch | None = None,
+) -> list[Floats]:
+    """What a new one, which learnt from `train`, predicts of `test`. on_epoch: is told of each epoch, if it has any."""
     model = contender.make(seed)
+    if on_epoch is not None and isinstance(model, LearnsByEpochs):
+        model.on_epoch = on_epoch
     model.fit(train)
     return model.predict(test)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 import numpy as np
+from msgspec.structs import replace
 
 from streamforge.analytics.graphs.panel import Panel
 from streamforge.analytics.models.catalogue import publishable
@@ -24,7 +25,9 @@ class Scorer:
             raise PermanentError(f"the object {order.model} is of another run: train the model again")
         self._order = order
         self._panel = panel
-        self._model = publishable(head.dataset, head.parameters, head.seed)
+        # A model that learnt on a GPU scores where there is none, too.
+        here = head.parameters if head.parameters.device == "cpu" else replace(head.parameters, device="auto")
+        self._model = publishable(head.dataset, here, head.seed)
         self._model.restore(state)
 
     def documents(self, times: range, version: int) -> list[Document]:

@@ -6,6 +6,7 @@ import hashlib
 import platform
 from collections.abc import Sequence
 from contextlib import nullcontext
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, NamedTuple
 
@@ -20,12 +21,16 @@ from streamforge.analytics.models.card import Card, TrainingNote, markdown, mean
 from streamforge.analytics.models.card_html import html
 from streamforge.analytics.models.dataset import Sample, make_dataset
 from streamforge.analytics.models.evaluation import evaluated
-from streamforge.analytics.models.ladder import CODE_VERSION, Checkpoints, LadderRun, Progress
+from streamforge.analytics.models.ladder import CODE_VERSION, Checkpoints, LadderRun, Part, PartEpoch, Progress
 from streamforge.analytics.models.ladder_processes import LadderProcesses
+from streamforge.analytics.models.model import LearnsByEpochs
 from streamforge.analytics.models.model_file import ModelHead, write_model
 from streamforge.analytics.models.model_manifest import ModelManifest, Result, files_of
 from streamforge.analytics.models.training_order import TrainingOrder
 from streamforge.analytics.models.training_parameters import ModelKind, TrainingParameters
+
+PUBLISHED = -1
+"""In place of a fold: it learns to be published."""
 
 
 class Published(NamedTuple):
@@ -40,6 +45,7 @@ class Trainer:
 
     def __init__(self, order: TrainingOrder, parameters: TrainingParameters, bars: dict[str, Bars]) -> None:
         self._order = order
+        parameters = catalogue.with_used_device(order.dataset, parameters)
         self._processes = parameters.used_processes
         # Of what is published nothing depends on it.
         self._parameters = parameters = msgspec.structs.replace(parameters, processes=0)
@@ -53,15 +59,20 @@ class Trainer:
         ways = [(one.name, one.settings, one.edges, one.seeded) for one in self._contenders]
         self.run_id = _hash(self._data_version, order.dataset, order.evaluation, parameters, ways, CODE_VERSION)
 
-    def publish(self, checkpoints: Checkpoints | None = None, progress: Progress | None = None) -> Published:
+    def publish(
+        self,
+        checkpoints: Checkpoints | None = None,
+        progress: Progress | None = None,
+        on_epoch: PartEpoch | None = None,
+    ) -> Published:
         """Run the ladder and fit what is published, on the latest moments: as many as a fold learns from."""
         order, parameters = self._order, self._parameters
         given = self._dataset, self._panel, self._contenders, order.evaluation, checkpoints, progress
         with LadderProcesses(self._processes) if self._processes > 1 else nullcontext() as processes:
-            card, run = evaluated(*given, processes)
+            card, run = evaluated(*given, processes, on_epoch)
         card = msgspec.structs.replace(card, training=self._note())
         files = {
-            model_manifest.MODEL: self._fitted(),
+            model_manifest.MODEL: self._fitted(on_epoch),
             model_manifest.PREDICTIONS: parquet(predictions_table(run)),
             model_manifest.CARDS["json"]: msgspec.json.format(msgspec.json.encode(card, order="deterministic")) + b"\n",
             model_manifest.CARDS["md"]: markdown(card).encode(),
@@ -84,11 +95,13 @@ class Trainer:
         )
         return Published(files, manifest)
 
-    def _fitted(self) -> bytes:
+    def _fitted(self, on_epoch: PartEpoch | None) -> bytes:
         order, samples = self._order, self._dataset.samples
         latest: Sequence[Sample] = samples[-(order.evaluation.folds.train or len(samples)) :]
         seed = order.evaluation.seeds[0]
         model = catalogue.publishable(order.dataset, self._parameters, seed)
+        if on_epoch is not None and isinstance(model, LearnsByEpochs):
+            model.on_epoch = partial(on_epoch, Part(self.run_id, "graph", seed, PUBLISHED))
         model.fit(latest)
         head = ModelHead(
             name=order.name,

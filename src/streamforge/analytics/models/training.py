@@ -9,12 +9,15 @@ import os
 import queue
 import sys
 import threading
+import time
+from collections.abc import Callable
 from typing import IO
 
 import numpy as np
 
 from streamforge.analytics.graphs.panel import Bars
 from streamforge.analytics.models import ladder, training_messages
+from streamforge.analytics.models.model import Epoch
 from streamforge.analytics.models.model_manifest import checkpoints_of, encoded
 from streamforge.analytics.models.trainer import Trainer
 from streamforge.analytics.models.training_messages import (
@@ -24,6 +27,7 @@ from streamforge.analytics.models.training_messages import (
     Files,
     FromProcess,
     Go,
+    Learning,
     Part,
     Refused,
     Run,
@@ -34,6 +38,7 @@ from streamforge.analytics.models.training_messages import (
 from streamforge_utils.model.errors import ConfigError, InvalidInput, PermanentError, RetryableError
 
 _ABANDONED = 3
+_EPOCHS_EVERY_S = 0.25
 
 
 class Parent:
@@ -42,13 +47,15 @@ class Parent:
     def __init__(self, source: IO[bytes], target: IO[bytes]) -> None:
         self._source = source
         self._target = target
+        self._sending = threading.Lock()
         self._said: queue.SimpleQueue[ToProcess] = queue.SimpleQueue()
         # A thread, so that the end of the parent is noticed in the midst of arithmetic.
         threading.Thread(target=self._listen, daemon=True).start()
 
     def send(self, message: FromProcess) -> None:
-        self._target.write(framed(message))
-        self._target.flush()
+        with self._sending:
+            self._target.write(framed(message))
+            self._target.flush()
 
     def receive(self) -> ToProcess:
         return self._said.get()
@@ -85,6 +92,21 @@ class KeptByParent:
         return f"{self._place}{part.run_id[:32]}/{part.model}-{part.seed}-{part.fold}"
 
 
+class Epochs:
+    """Tells the parent of epochs, of a few in a second: many may end in one."""
+
+    def __init__(self, send: Callable[[Learning], None], monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._send = send
+        self._monotonic = monotonic
+        self._next = monotonic()
+
+    def __call__(self, part: ladder.Part, epoch: Epoch) -> None:
+        now = self._monotonic()
+        if now >= self._next:
+            self._next = now + _EPOCHS_EVERY_S
+            self._send(Learning(part.model, part.seed, part.fold, epoch.number, epoch.epochs))
+
+
 def run(parent: Parent) -> None:
     """Do what the parent says first, and tell it what came of it."""
     begin = parent.receive()
@@ -100,7 +122,7 @@ def run(parent: Parent) -> None:
             parent.send(Part(part.model, part.seed, part.fold, number, total))
 
         checkpoints = KeptByParent(parent, checkpoints_of(begin.order.name), begin.kept)
-        files, manifest = trainer.publish(checkpoints, progress)
+        files, manifest = trainer.publish(checkpoints, progress, Epochs(parent.send))
     except (InvalidInput, PermanentError, ConfigError, RetryableError) as error:
         parent.send(Refused(str(error), isinstance(error, ConfigError), isinstance(error, RetryableError)))
     else:

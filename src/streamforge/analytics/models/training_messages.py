@@ -60,6 +60,17 @@ class Part(_Message, frozen=True):
     total: int
 
 
+class Learning(_Message, frozen=True):
+    """From the process, now and then: what learns is through this one of its epochs, of so many at most. fold:
+    -1: it learns to be published."""
+
+    model: str
+    seed: int
+    fold: int
+    epoch: int
+    epochs: int
+
+
 class Files(_Message, frozen=True):
     """From the process, last: contents by the last part of their names, and the manifest."""
 
@@ -77,7 +88,7 @@ class Refused(_Message, frozen=True):
 
 
 ToProcess = Begin | Checkpoint | Go
-FromProcess = Checkpoint | Wanted | Run | Part | Files | Refused
+FromProcess = Checkpoint | Wanted | Run | Part | Learning | Files | Refused
 
 encode = msgspec.msgpack.Encoder().encode
 to_process = msgspec.msgpack.Decoder(ToProcess).decode

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from enum import StrEnum
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
@@ -18,6 +18,7 @@ class ModelKind(StrEnum):
     NEIGHBOUR_MEAN = "neighbour_mean"
 
 
+Device = Literal["auto", "cpu", "cuda"]
 _Count = Annotated[int, Meta(ge=0, le=100_000)]
 
 
@@ -41,8 +42,8 @@ class TrainingParameters(msgspec.Struct, frozen=True, kw_only=True):
         _Count, Meta(description="of `gat`: epochs without progress after which learning ends; 0: its default")
     ] = 0
     device: Annotated[
-        str, Meta(pattern="^[a-z]{1,8}(:[0-9]{1,2})?$", description="of `gat`: `cpu`, `cuda`, …; the card names it")
-    ] = "cpu"
+        Device, Meta(description="of `gat`: `auto` is `cuda` where there is a GPU, else `cpu`; the card names it")
+    ] = "auto"
     threads: Annotated[
         int, Meta(ge=1, le=64, description="threads of the arithmetic; more than 1 may change last digits")
     ] = 1
@@ -51,15 +52,15 @@ class TrainingParameters(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             ge=0,
             le=64,
-            description="in which models learn at once, to the same bytes; 0: of `gat` on `cpu` one for each core that "
-            "can be used, at most 4, else 1",
+            description="in which models learn at once, to the same bytes; 0: of `gat` on processors one for each "
+            "core that can be used, at most 4, else 1",
         ),
     ] = 0
 
     @property
     def used_processes(self) -> int:
         """How many to take. What is linear learns faster than another process is told the samples; a GPU is one."""
-        if self.processes or self.model is not ModelKind.GAT or self.device != "cpu":
+        if self.processes or self.model is not ModelKind.GAT or self.device == "cuda":
             return self.processes or 1
         return min(4, len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1)
 

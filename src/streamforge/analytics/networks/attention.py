@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, NamedTuple
 
 import msgspec
 import numpy as np
@@ -14,7 +14,8 @@ from torch import Tensor
 
 from streamforge.analytics.graphs.panel import Floats
 from streamforge.analytics.models.dataset import DatasetDefinition, Sample
-from streamforge.analytics.models.model import Arrays, check_arrays
+from streamforge.analytics.models.model import Arrays, Epoch, OnEpoch, check_arrays
+from streamforge.analytics.models.training_parameters import Device
 from streamforge.analytics.networks.layers import Attention, Neighbourhood, neighbourhood
 from streamforge_utils.model.errors import InvalidInput
 
@@ -44,7 +45,7 @@ class AttentionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
     purge: Annotated[int, msgspec.Meta(ge=0)] = 2
     patience: _Count = 2
     threads: _Count = 1
-    device: Literal["auto", "cpu", "cuda"] = "auto"
+    device: Device = "auto"
 
     def used_device(self) -> str:
         """What it runs on here: `cpu`, or `cuda` and the name of the GPU. Raises InvalidInput where there is none."""
@@ -57,19 +58,6 @@ class AttentionSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
         return f"attention {chosen}, {self.used_device()}, torch {torch.__version__}"
 
 
-class Epoch(NamedTuple):
-    """Where the learning is.
-
-    number: from 1 to `epochs`. loss: by the variance of the target. held: the same of the moments that are held out;
-    NaN: there are none.
-    """
-
-    number: int
-    epochs: int
-    loss: float
-    held: float
-
-
 def _unheard(*_: object) -> None:
     pass
 
@@ -77,7 +65,7 @@ def _unheard(*_: object) -> None:
 def attention(
     settings: AttentionSettings,
     *,
-    on_epoch: Callable[[Epoch], None] = _unheard,
+    on_epoch: OnEpoch = _unheard,
     on_batch: Callable[[], None] = _unheard,
 ) -> Callable[[int], AttentionModel]:
     """Makes the model for a seed, as a contender's `make`.
@@ -113,12 +101,12 @@ class AttentionModel:
         self,
         settings: AttentionSettings,
         seed: int,
-        on_epoch: Callable[[Epoch], None] = _unheard,
+        on_epoch: OnEpoch = _unheard,
         on_batch: Callable[[], None] = _unheard,
     ) -> None:
         self._settings = settings
         self._seed = seed
-        self._on_epoch = on_epoch
+        self.on_epoch = on_epoch
         self._on_batch = on_batch
         self._weights: dict[str, Tensor] = {}
 
@@ -145,7 +133,7 @@ class AttentionModel:
                 loss = self._epoch([batches[at] for at in order], optimizer)
                 with torch.no_grad():
                     told = _mean([float(self._loss(part)) for part in checks], checks)
-                self._on_epoch(Epoch(number, settings.epochs, loss, told))
+                self.on_epoch(Epoch(number, settings.epochs, loss, told))
                 if not np.isfinite(loss) or (checks and not np.isfinite(told)):
                     raise InvalidInput(
                         "learning_rate",

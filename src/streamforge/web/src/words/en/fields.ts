@@ -63,7 +63,7 @@ export const en = {
   "hint.width": "Of the network: numbers of a head. 0: its default.",
   "hint.layers": "Of the network. 0: its default.",
   "hint.patience": "Of the network: epochs without progress after which learning ends. 0: its default.",
-  "hint.device": "Of the network: cpu, cuda, … The card names it.",
+  "hint.device": "Of the network: auto takes a GPU where there is one, cpu, cuda. The card names it.",
   "hint.threads": "Threads of the arithmetic. More than 1 may change last digits.",
   "hint.processes":
     "Processes in which models learn at once; the result is the same. 0: of gat on a CPU one for each core, at most 4.",

@@ -97,9 +97,10 @@ test-gnn: $(STAMP) gnn-env ## run the tests of networks, which need torch, in an
 GNN := build/gnn-env
 gnn-env: $(GNN)/.done ## install torch, LightGBM and PyTorch Geometric, for a processor alone (about 0.5 GB to download, 1.6 GB on disk)
 
-$(GNN)/.done: requirements/gnn.txt tools/torch_stubs.py $(STAMP)
+$(GNN)/.done: requirements/gnn.txt requirements/onnx.txt tools/torch_stubs.py $(STAMP)
 	@$(PY) -m venv --clear $(GNN)
 	@$(GNN)/bin/python -m pip --disable-pip-version-check --no-input install -q --require-hashes --no-deps -r $<
+	@$(GNN)/bin/python -m pip --disable-pip-version-check --no-input install -q --require-hashes --no-deps -r requirements/onnx.txt
 	@# What tests need is found behind it, and the packages themselves in the checkout.
 	@purelib='import sysconfig; print(sysconfig.get_path("purelib"))' && found="$$($(GNN)/bin/python -c "$$purelib")" && \
 		printf '%s\n' "$$($(PY) -c "$$purelib")" "$(CURDIR)/src" "$(CURDIR)/libs/streamforge_utils/src" > "$$found/tests.pth" && \
@@ -115,6 +116,7 @@ mutants: $(STAMP) build/mutants-env/.done ## mutate the code that must not err a
 build/mutants-env/.done: requirements/mutants.txt $(STAMP)
 	@$(PY) -m venv --clear build/mutants-env
 	@build/mutants-env/bin/python -m pip --disable-pip-version-check --no-input install -q --require-hashes --no-deps -r $<
+	@$(GNN)/bin/python -m pip --disable-pip-version-check --no-input install -q --require-hashes --no-deps -r requirements/onnx.txt
 	@# What tests need is found behind it, but not the packages themselves: the mutated ones are imported instead.
 	@$(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$$(build/mutants-env/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/tests.pth"
 	@touch $@

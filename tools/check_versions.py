@@ -66,10 +66,11 @@ def problems(tag: str | None = None) -> list[str]:
         found.append(f"pyproject.toml does not depend on {ours}")
     runtime += library["project"]["dependencies"]
     optional = services["project"]["optional-dependencies"]
-    extras = [r for name, extra in optional.items() if name not in NETWORKS for r in extra]
+    extras = [r for name, extra in optional.items() if name not in (*NETWORKS, "onnx") for r in extra]
     found += unpinned(runtime, "requirements/base.txt")
     found += unpinned(runtime + extras + services["dependency-groups"]["dev"], "requirements/dev.txt")
     found += unpinned([r for name in NETWORKS for r in optional[name]], "requirements/gnn.txt", "requirements/dev.txt")
+    found += unpinned(optional["onnx"], "requirements/onnx.txt", "requirements/dev.txt")
 
     for path in sorted([*ROOT.glob("services/*/Dockerfile"), *ROOT.glob("platform/*/Dockerfile")]):
         for base in BASE.finditer(path.read_text(encoding="utf-8")):

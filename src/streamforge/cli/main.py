@@ -208,7 +208,10 @@ _graph = (
     for name in ["build", "list", "show", "metrics", "edges", "export", "rm"]
 )
 root.add_command(_group("graph", "Study", "Graphs of the coins that move together.", *_graph))
-_models = (Entry(name, "model_commands", f"models_{name}") for name in ["train", "list", "show", "card", "score", "rm"])
+_models = (
+    Entry(name, "model_commands", f"models_{name}")
+    for name in ["train", "list", "show", "card", "export", "score", "rm"]
+)
 root.add_command(_group("models", "Study", "Models on graphs of coins, compared with simpler ones.", *_models))
 _apply = Entry("apply", "kafka_command", "apply")
 root.add_command(_group("kafka", "Run", "A Kafka that no operator looks after.", _apply))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from streamforge.analytics.graphs.order import check_graph_name
-from streamforge.analytics.models.model_manifest import CARDS, MODEL, ModelManifest, place_of, read_model_manifest
+from streamforge.analytics.models.model_manifest import MODEL, ModelManifest, place_of, read_model_manifest
 from streamforge.analytics.models.scoring_order import scores_of
 from streamforge.manager.admission import Admission
 from streamforge.manager.analysis_inputs import AnalysisInputs, nothing_known
@@ -107,13 +107,13 @@ class ModelService:
         except PermanentError as error:
             raise DamagedFile(f"model {name} cannot be read: {error}") from error
 
-    async def card(self, name: str, form: str) -> bytes:
-        """Its card, in one of the forms of `CARDS`. Raises as `get`."""
+    async def file(self, name: str, file: str) -> bytes:
+        """A file of it, by the last part of its name. Raises as `get`."""
         _, manifest = await self.get(name)
         try:
-            return await self._content(manifest.files[CARDS[form]].name)
+            return await self._content(manifest.files[file].name)
         except (NoObject, KeyError) as error:
-            raise DamagedFile(f"the card of model {name} is gone ({error}): train it again") from error
+            raise DamagedFile(f"{file} of model {name} is gone ({error}): train it again") from error
 
     async def _content(self, name: str) -> bytes:
         if self._deps.objects is None:

@@ -45,6 +45,7 @@ VALUES = {
     "name": "nothing",
     "graph": "nothing",
     "model": "nothing",
+    "file": "model.safetensors",
     "instant": "2024-08-01",
 }
 METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")

@@ -10,7 +10,7 @@ import pytest
 
 from streamforge.analytics.models.dataset_definition import DatasetDefinition
 from streamforge.analytics.models.evaluation_settings import EvaluationSettings
-from streamforge.analytics.models.model_manifest import encoded
+from streamforge.analytics.models.model_manifest import MODEL, encoded
 from streamforge.manager.analyst_services import analyst_services
 from streamforge.manager.api.app import create_app
 from streamforge.manager.model_requests import ModelRequest, check_model
@@ -18,7 +18,7 @@ from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.ports.exchange import SymbolInfo
 from tests.manager.api.support import client_of
 from tests.manager.memory_service import NOW_MS, MemoryService
-from tests.manager.published_models import publish
+from tests.manager.published_models import CONTENTS, publish
 
 DEFINITION = {"window": 24, "step": 4, "top_k": 2, "sign": "any", "universe": {"min_volatility": 0}}
 ASKED: dict[str, Any] = {
@@ -103,6 +103,9 @@ async def test_a_card_is_served_in_each_form_and_the_page_may_run_nothing(
         assert "script" not in policy
         assert page.headers["x-content-type-options"] == "nosniff"
         assert (await client.get("/models/daily/card", params={"form": "exe"})).status_code == 422
+        learnt = await client.get("/models/daily/files/model.safetensors")
+        assert (learnt.content, learnt.headers["content-type"]) == (CONTENTS[MODEL], "application/octet-stream")
+        assert (await client.get("/models/daily/files/card.json")).status_code == 422
         missing = await client.get("/models/dally")
         assert (missing.status_code, missing.json()["did_you_mean"]) == (404, ["daily"])
         await objects.put(known.manifest, encoded(manifest).replace(b'"format": 1', b'"format": 7'))

@@ -1,4 +1,4 @@
-"""The commands `models train|list|show|card|score|rm`."""
+"""The commands `models train|list|show|card|export|score|rm`."""
 
 from __future__ import annotations
 
@@ -8,10 +8,12 @@ from typing import Annotated, Any, Literal
 import msgspec
 import typer
 
+from streamforge.analytics.packages import require
 from streamforge.cli import command_options as o
 from streamforge.cli import terminal
 from streamforge.cli.api_resources import driven, listed, named, posting, removed
 from streamforge.cli.client import path_part
+from streamforge.cli.command_errors import CliError
 from streamforge.cli.commands.graph_commands import Limit, read_definition_file
 from streamforge.cli.graph_files import written
 from streamforge.cli.session import Mode, session
@@ -19,6 +21,11 @@ from streamforge.cli.symbol_words import words_of
 from streamforge.manager import answers, model_answers
 from streamforge.manager.workflow_labels import parsed_labels
 
+_FILES = {
+    ".onnx": "model.safetensors",
+    ".safetensors": "model.safetensors",
+    ".parquet": "predictions.parquet",
+}
 Name = Annotated[str, typer.Argument(metavar="MODEL", help="A model's name.")]
 
 
@@ -63,7 +70,7 @@ async def models_train(
     learning_rate: Annotated[
         float | None, typer.Option("--learning-rate", metavar="X", help="Of gat: how far a step of learning goes.")
     ] = None,
-    device: Annotated[str | None, typer.Option("--device", metavar="NAME", help="Of gat: cpu, cuda, …")] = None,
+    device: Annotated[str | None, typer.Option("--device", metavar="NAME", help="Of gat: cpu, cuda, or auto.")] = None,
     load_missing: Annotated[
         bool, typer.Option("--load-missing", help="Load first what is not proven to be stored.")
     ] = False,
@@ -174,6 +181,35 @@ async def models_card(
         return 0
     written(output, answer)
     terminal.say(f"{output}: the card of {model}")
+    return 0
+
+
+async def models_export(
+    model: Name,
+    where: o.AtManager,
+    output: Annotated[
+        Path,
+        typer.Option(
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Where to: .onnx (of gat; takes the extra onnx), .safetensors (the model), .parquet (predictions).",
+        ),
+    ],
+) -> int:
+    """Write a published model to a file, which other programs can run, or what it predicted in its tests."""
+    if (form := output.suffix.lower()) not in _FILES:
+        raise CliError(f"{output} is none of {', '.join(_FILES)}: give the file such an ending")
+    if form == ".onnx":
+        require("a file of ONNX", dict.fromkeys(("numpy", "onnx", "safetensors"), "onnx"))
+    async with session(where, Mode.READ) as found:
+        answer = await found.api.call("GET", f"/models/{path_part(model)}/files/{_FILES[form]}")
+    if form == ".onnx":
+        from streamforge.analytics.models.onnx_export import onnx_of
+
+        answer = onnx_of(answer, _FILES[form])
+    written(output, answer)
+    terminal.say(f"{output}: {_FILES[form]} of {model}")
     return 0
 
 

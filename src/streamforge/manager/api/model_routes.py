@@ -9,6 +9,7 @@ from fastapi import APIRouter, Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 from starlette.responses import Response
 
+from streamforge.analytics.models.model_manifest import CARDS
 from streamforge.manager import model_answers
 from streamforge.manager.api.queue_routes import ACCEPTED, IdempotencyKey, Limit, started_reply
 from streamforge.manager.api.request_bodies import Labels
@@ -157,7 +158,23 @@ async def card(
     ] = "json",
 ) -> Response:
     headers = {"Content-Security-Policy": _POLICY} if form == "html" else {}
-    return Response(await to.service.models.card(model, form), media_type=_CARDS[form], headers=headers)
+    return Response(await to.service.models.file(model, CARDS[form]), media_type=_CARDS[form], headers=headers)
+
+
+@router.get(
+    "/models/{model}/files/{file}",
+    responses={200: {"description": "The file.", "content": {"application/octet-stream": {}}}},
+    response_class=Response,
+    summary="Download what a model learnt, or what it predicted",
+)
+async def file(
+    model: Name,
+    file: Annotated[
+        Literal["model.safetensors", "predictions.parquet"], Path(description="The last part of its name.")
+    ],
+    to: In,
+) -> Response:
+    return Response(await to.service.models.file(model, file), media_type="application/octet-stream")
 
 
 @router.post(

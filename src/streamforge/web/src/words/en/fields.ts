@@ -89,6 +89,8 @@ export const en = {
   "choice.all": "all",
   "choice.none": "none",
   "choice.auto": "automatic",
+  "choice.cpu": "processor",
+  "choice.cuda": "GPU",
   "choice.archive": "archive alone",
   "choice.rest": "requests alone",
   "choice.catch-up": "make up for them",

@@ -90,6 +90,8 @@ export const ru: Translation<typeof en> = {
   "choice.all": "все",
   "choice.none": "никакие",
   "choice.auto": "автоматически",
+  "choice.cpu": "процессор",
+  "choice.cuda": "видеокарта",
   "choice.archive": "только архив",
   "choice.rest": "только запросы",
   "choice.catch-up": "наверстать",

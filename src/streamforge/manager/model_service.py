@@ -57,6 +57,13 @@ class ModelService:
             return workflow_of_model(checked, made, code=code, now_ms=self._deps.clock.now_ms())
 
         async with name_held(self._deps, "model", made.name):
+            for stored in self._deps.workflows.live.values():
+                if stored.workflow.model is not None and stored.workflow.model.name == made.name:
+                    raise InvalidInput(
+                        "name",
+                        f"workflow {stored.workflow.queue_id} trains model {made.name}, and the name means the latest "
+                        "training: wait for its end, stop it, or give this one another name",
+                    )
             return await self._admission.start_draft(draft, request, idempotency_key)
 
     async def score(self, request: ScoreRequest, *, idempotency_key: str | None = None) -> Started:

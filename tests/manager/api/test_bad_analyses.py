@@ -197,6 +197,27 @@ async def test_a_graph_is_not_made_where_another_definition_has_taken_its_name_m
         await plan_analysis(deps, workflow, workflow.analysis)
 
 
+async def test_of_two_that_are_retried_at_once_under_one_name_one_goes_on(
+    service: MemoryService, objects: ObjectFolder, client: httpx.AsyncClient
+) -> None:
+    deps = msgspec.structs.replace(service.world.deps, objects=objects)
+    for kind in ("graphs", "models"):
+        answer = await client.post(f"/{kind}", json=ASKED[kind])
+        workflow = await service.get(answer.json()["queue_id"])
+        graph = workflow.graph and msgspec.structs.replace(
+            workflow.graph, definition=msgspec.structs.replace(workflow.graph.definition, window=25)
+        )
+        other = msgspec.structs.replace(workflow, queue_id=f"{workflow.queue_id[:-6]}zzzzzz", graph=graph)
+        await deps.workflows.create(other)
+        assert workflow.analysis is not None
+        assert other.analysis is not None
+        assert isinstance(await plan_analysis(deps, workflow, workflow.analysis), Refused), "of its inputs alone"
+        with pytest.raises(PermanentError, match=f"workflow {workflow.queue_id} (makes|trains)"):
+            await plan_analysis(deps, other, other.analysis)
+        again = await client.post(f"/{kind}", json=ASKED[kind])
+        assert again.status_code == 422, "nor is a third one begun"
+
+
 async def test_what_another_definition_has_left_unfinished_is_removed_before_its_name_is_used_again(
     service: MemoryService, objects: ObjectFolder, client: httpx.AsyncClient
 ) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
@@ -38,6 +38,11 @@ async def plan_analysis(deps: Dependencies, workflow: Workflow, made: Analysis) 
             await _require_model(deps, made)
         if isinstance(made, GraphInput):
             await _require_definition(deps, workflow, made)
+        if isinstance(made, ModelInput) and (other := next(_first(deps, workflow), None)) is not None:
+            raise PermanentError(
+                f"workflow {other.queue_id} trains model {made.name}, and the name means the latest training: wait for "
+                "its end or stop it, then retry this one"
+            )
     batch = None if not made.batch else await deps.batches.get(made.batch)
     if batch is not None and not batch.ended:  # hundreds of series are not looked at again and again meanwhile
         return Awaited(f"the end of batch {made.batch}, which loads its series", deps.clock.now_ms())
@@ -69,12 +74,20 @@ async def plan_analysis(deps: Dependencies, workflow: Workflow, made: Analysis) 
     return Planned(Plan(exchange_now_ms=now_ms, expected=len(order.times), bars=len(order.times)))
 
 
+def _first(deps: Dependencies, workflow: Workflow) -> Iterator[Workflow]:
+    """Others that make what is of the same name, and go first: they are planned, or are planned at the same time."""
+    for other in (one.workflow for one in deps.workflows.live.values()):
+        is_alike = (other.type, other.symbol) == (workflow.type, workflow.symbol)
+        is_first = other.queue_id < workflow.queue_id or (other.plan is not None and other.queue_id > workflow.queue_id)
+        if is_alike and is_first:
+            yield other
+
+
 async def _require_definition(deps: Dependencies, workflow: Workflow, made: GraphInput) -> None:
     """Another graph may have been made under the name since this one was asked for, or be in the making: of a
     workflow that is retried nobody asks whether the name is free."""
-    for other in (one.workflow for one in deps.workflows.live.values()):
-        is_other = other.graph is not None and other.graph.definition.id != made.definition.id
-        if is_other and other.symbol == workflow.symbol and other.plan is not None:
+    for other in _first(deps, workflow):
+        if other.graph is not None and other.graph.definition.id != made.definition.id:
             raise PermanentError(
                 f"workflow {other.queue_id} makes graph {made.graph} by another definition, and its snapshots would "
                 "lie among these: stop it and remove its graph, or ask for this one under another name"

@@ -12,6 +12,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from tests.e2e import rig
@@ -116,6 +117,49 @@ def _scored(manager: rig.Manager) -> None:
     assert answer.status_code == 202, answer.text
     assert answer.json()["time_range"]["start"] == "2024-08-31T00:00:00Z"
     assert manager.wait(answer.json()["queue_id"])["failure"]["code"] == "input-not-proven"
+
+
+def test_a_batch_gives_its_symbols_to_a_graph_and_to_a_model_which_wait_for_its_end(
+    manager: rig.Manager, tmp_path: Path
+) -> None:
+    series = {"symbols": COINS, "type": "api_candles_1h", "time_range": "2024-07-25:2024-08-30"}
+    batch = manager.api.post("/batches", json=series).raise_for_status().json()["batch_id"]
+    of_batch = {"batch": batch, "type": "api_candles_1h", "time_range": "2024-08-08:2024-08-30"}
+    graph = manager.api.post("/graphs", json={**of_batch, "graph": "g", "definition": {**DEFINITION, "step": 24}})
+    model = asked(manager, **of_batch, symbols=[], seeds=[0])
+    refused = manager.api.post("/models", json={**ASKED, "seeds": [1]})
+    assert (refused.status_code, model in refused.text) == (422, True), "another training is under way by that name"
+    manager.finished(graph.raise_for_status().json()["queue_id"])
+    manager.finished(model)
+    assert got(manager, f"/batches/{batch}")["status"] == "finished"
+    assert (got(manager, "/graphs/g")["symbols"], got(manager, "/models/m")["symbols"]) == (4, 4)
+    nodes = {one["symbol"] for one in got(manager, "/graphs/g/at/2024-08-20")["nodes"]}
+    assert nodes == {*COINS}
+    files = {Path(one["name"]).name: one["sha256"] for one in got(manager, "/models/m")["files"]}
+    for file in ("model.safetensors", "predictions.parquet"):
+        said(manager, "export", "m", "--output", str(tmp_path / file))
+        assert hashlib.sha256((tmp_path / file).read_bytes()).hexdigest() == files[file]
+    assert "streamforge-market-data[onnx]" in said(manager, "export", "m", "-o", str(tmp_path / "m.onnx"), code=2)
+    assert ".safetensors" in said(manager, "export", "m", "-o", str(tmp_path / "m.exe"), code=1)
+
+
+@pytest.mark.long
+def test_one_request_loads_fifty_symbols_and_trains_on_their_graph(tmp_path: Path) -> None:
+    with (
+        rig.exchange("--no-limits", "--symbols", "120") as exchange,
+        rig.manager(tmp_path / "data", exchange.url) as manager,
+    ):
+        listed = httpx.get(f"{exchange.url}/api/v3/exchangeInfo").json()["symbols"]
+        fifty = [one["symbol"] for one in listed if one["status"] == "TRADING" and one["symbol"].endswith("USDT")][:50]
+        wide = {"symbols": fifty, "type": "api_candles_1d", "time_range": "2024-03:2024-07", "horizon": 1}
+        definition = {"window": 20, "universe": {"min_volatility": 0}}
+        workflow = manager.finished(asked(manager, **wide, definition=definition, load_missing=True))
+        shown = got(manager, "/models/m")
+        assert (len(fifty), shown["symbols"], shown["queue_id"]) == (50, 50, workflow["queue_id"])
+        (batch,) = got(manager, "/batches")["batches"]
+        assert (batch["status"], batch["size"]) == ("finished", 50)
+        card = got(manager, "/models/m/card")
+        assert card["coins"][1] > 30
 
 
 @pytest.mark.long

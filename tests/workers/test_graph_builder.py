@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
 from pathlib import Path
@@ -144,6 +145,24 @@ async def test_snapshots_become_files_and_those_of_midnight_documents(tmp_path: 
     some = next(iter(nodes.values()))
     assert {*some} == {"symbol", "time", "return_30", "degree", "strength", "clustering", "pagerank"}
     await rig.close()
+
+
+async def test_two_attempts_at_once_leave_what_one_makes(tmp_path: Path, market: Market) -> None:
+    found = []
+    for attempts in (1, 2):
+        rigs = [Builder(tmp_path / f"{attempts}") for _ in range(attempts)]
+        for number, rig in enumerate(rigs, 1):
+            rig.environment |= {"STREAMFORGE_STORED": "all", "STREAMFORGE_ATTEMPT": f"{number}"}
+            await rig.prepare()
+        await rigs[0].fill(market)
+        await rigs[0].order(market)
+        assert await asyncio.gather(*(rig.live(DEFINITION) for rig in rigs)) == [0] * attempts
+        told = [await rigs[0].documents(what) for what in ("nodes", "snapshots")]
+        found.append((await rigs[0].manifest(), told, await rigs[0].pairs()))
+        for rig in rigs:
+            await rig.close()
+    assert found[0] == found[1]
+    assert len(found[0][2]) > 30
 
 
 async def test_done_again_it_stores_nothing_anew_and_a_repaired_bar_replaces_what_saw_it(

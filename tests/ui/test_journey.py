@@ -20,18 +20,18 @@ INSIDE = ("2024-08-01T01:02Z", "2024-08-01T01:58Z")
 SLOW = "slow:ms=2000,path=klines,symbol=ETHUSDT"
 """Its ten days take so long that its loader is still at work when it is killed."""
 
-PICTURES = "STREAMFORGE_PICTURES"
+PICTURES = os.environ.get("STREAMFORGE_PICTURES")
 
 
 def picture(page: Page, step: str) -> None:
     """Where that names a folder, take pictures of the step into it: in both themes, as wide as a desk and a phone."""
-    for theme in ("dark", "light") if PICTURES in os.environ else ():
+    for theme in ("dark", "light") if PICTURES else ():
         for width in (390, 1280):
             page.emulate_media(color_scheme="dark" if theme == "dark" else "light")
             page.set_viewport_size({"width": width, "height": 800})
             page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
             expect(page.get_by_text("Loading finer bars")).to_have_count(0)
-            target = Path(os.environ[PICTURES]) / f"{step}-{theme}-{width}.png"
+            target = Path(PICTURES or "") / f"{step}-{theme}-{width}.png"
             page.screenshot(path=target, full_page=True, animations="disabled")
 
 

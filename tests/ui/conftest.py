@@ -184,7 +184,7 @@ def apart(work: Callable[[], T]) -> T:
 
 
 def replaced(page: Page, path: str, change: Callable[[rig.Json], None]) -> None:
-    """Let the server's answers to GET `path` be changed on their way.
+    """Let the server's answers to GET `path` be changed on their way, but for refusals, after which a page asks again.
 
     A page that has gone on, or is closed, has let go of a request that is on its way.
     """
@@ -192,6 +192,9 @@ def replaced(page: Page, path: str, change: Callable[[rig.Json], None]) -> None:
     def handle(route: Route) -> None:
         try:
             answer = route.fetch()
+            if not answer.ok:
+                route.fulfill(response=answer)
+                return
             body = answer.json()
             change(body)
             route.fulfill(response=answer, json=body)

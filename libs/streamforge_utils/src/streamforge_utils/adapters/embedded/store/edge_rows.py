@@ -182,12 +182,16 @@ def _require_objects(
     collection: str, leaving: Mapping[int, Collection[int]], rows: Sequence[tuple[int, bytes]]
 ) -> None:
     """Raises PermanentError where a body would break the others of its row."""
-    try:
-        whole = all(len(_bodies(row)) == len(leaving[id]) for id, row in rows)
-    except msgspec.DecodeError:
-        whole = False
-    if not whole:
-        raise PermanentError(f"edges of {collection}: the body of one is not a JSON object")
+    for id, row in rows:
+        try:
+            whole = len(_bodies(row)) == len(leaving[id])
+        except msgspec.DecodeError:
+            whole = False
+        if not whole:
+            raise PermanentError(
+                f"edges of {collection}: a body among these is not a JSON object, store them with one each: "
+                + row[:300].decode(errors="replace")
+            )
 
 
 def _leaving(connection: sqlite3.Connection, ids: Mapping[str, int]) -> list[Edge]:

@@ -31,7 +31,8 @@ USUAL = {"", "unverifiable: awaiting snapshot", "unverifiable: out of band"}
 class Case(NamedTuple):
     """A fault, how often it strikes, why some of the book is lost, and the doubts about the rest; other ones may be.
 
-    either: other causes that may be told instead of `lost`. perhaps: doubts that there may be besides.
+    either: other causes that may be told instead of `lost`. perhaps: doubts that there may be besides. One that leaves
+    doubts about what is stored strikes only once the book is verified: before that, nothing is compared.
     """
 
     fault: str
@@ -110,9 +111,14 @@ class Cases:
         place = self._chosen.index(case)
         for one in self._chosen[place : place + AT_ONCE]:
             if one not in self._begun:
-                self.exchange.switch_on(self.switched(one))
+                if not one.doubts:
+                    self.exchange.switch_on(self.switched(one))
                 self._begun[one] = start(self.manager, self.symbol(one))
-        return self._begun[case]
+        queue_id = self._begun[case]
+        if case.doubts:
+            self.manager.until(queue_id, "its book is verified", is_verified)
+            self.exchange.switch_on(self.switched(case))
+        return queue_id
 
     def has_struck(self, case: Case, workflow: Json) -> bool:
         assert workflow["ended_at"] is None, self.manager.story(workflow["queue_id"])

@@ -5,10 +5,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import FrameType
 from typing import ParamSpec, TypeVar
@@ -173,6 +174,42 @@ async def test_starting_and_stopping_do_not_hold_up_the_loop(
     await asyncio.gather(*(launcher.stop(name, grace_s=LIMIT_S) for name in names))
     assert {found.state for found in await launcher.jobs()} == {JobState.ENDED}
     assert waited - {"spawn"} == {"ask_to_end", "is_held"} | ({"fork"} if forked else set())
+
+
+@pytest.mark.parametrize("moment", ["listed", "looked at"])
+async def test_a_job_that_is_forgotten_while_jobs_are_listed_takes_no_other_with_it(
+    launcher: ProcessLauncher, directory: Path, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    other = make(directory)
+    assert not await other.jobs()
+    await launcher.start(job("a", "exec sleep 300"))
+    await launcher.start(job("b", "exit 0"))
+    await ended(launcher, "b")
+    scandir, is_held = os.scandir, Folder.is_held
+
+    def forget() -> None:
+        (directory / "b").rename(directory.parent / "b")
+
+    def scandir_then_forget(path: Path) -> contextlib.closing[Iterator[os.DirEntry[str]]]:
+        with scandir(path) as found:
+            entries = list(found)
+        forget()
+        return contextlib.closing(one for one in entries)
+
+    def is_held_then_forget(folder: Folder) -> bool:
+        held = is_held(folder)
+        if folder.name == "b":
+            forget()
+        return held
+
+    with monkeypatch.context() as patched:
+        if moment == "listed":
+            patched.setattr(os, "scandir", scandir_then_forget)
+        else:
+            patched.setattr(Folder, "is_held", is_held_then_forget)
+        found = other._jobs()
+    await other.close()
+    assert [(one.name, one.state) for one in found] == [("a", JobState.RUNNING)]
 
 
 async def test_a_thousand_ended_jobs_cost_little(launcher: ProcessLauncher, directory: Path) -> None:

@@ -213,6 +213,27 @@ class Folder:
             return False
 
 
+def folders_in(directory: Path) -> list[tuple[str, os.stat_result]]:
+    """The folders of a directory; none where there is no directory. Raises RetryableError.
+
+    One that is removed while they are listed is left out, and takes no other with it: a job that is not listed counts
+    as gone, and is run again.
+    """
+    found: list[tuple[str, os.stat_result]] = []
+    try:
+        entries = os.scandir(directory)
+    except FileNotFoundError:
+        return found
+    except OSError as error:
+        raise RetryableError(f"cannot list the jobs in {directory}: {error.strerror}") from error
+    with entries as listed:
+        for entry in listed:
+            with contextlib.suppress(FileNotFoundError):
+                if entry.is_dir():
+                    found.append((entry.name, entry.stat()))
+    return found
+
+
 def sweep(directory: Path, older_than_s: float = 60) -> None:
     """Remove what a launcher that was killed in the middle of a removal left behind."""
     for path in directory.glob(".removed-*"):

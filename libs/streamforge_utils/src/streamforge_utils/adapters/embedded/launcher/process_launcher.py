@@ -30,7 +30,7 @@ from streamforge_utils.adapters.embedded.launcher.basket_folders import (
     process_of,
     sweep_baskets,
 )
-from streamforge_utils.adapters.embedded.launcher.folder import Folder, Remembered, sweep
+from streamforge_utils.adapters.embedded.launcher.folder import Folder, Remembered, folders_in, sweep
 from streamforge_utils.adapters.embedded.launcher.fork_server import WORTH_IT, ForkServer
 from streamforge_utils.adapters.embedded.launcher.job_reports import job_of, log_of
 from streamforge_utils.model.errors import ConfigError, ConflictError, RetryableError
@@ -287,22 +287,18 @@ class ProcessLauncher:
             sweep_baskets(self._directory)
         found: dict[str, Job] = {}
         ended: dict[str, tuple[tuple[int, int], Job]] = {}
-        try:
-            with os.scandir(self._directory) as entries:
-                folders = [(e.name, e.stat()) for e in entries if _NAME.fullmatch(e.name) and e.is_dir()]
-        except FileNotFoundError:
-            return []
-        except OSError as error:
-            raise RetryableError(f"cannot list the jobs in {self._directory}: {error.strerror}") from error
-        for name, status in folders:
-            if is_of_process(name):
+        for name, status in folders_in(self._directory):
+            if _NAME.fullmatch(name) is None or is_of_process(name):
                 continue
             identity = (status.st_ino, status.st_mtime_ns)
             known = self._ended.get(name)
             if known is not None and known[0] == identity:
                 found[name], ended[name] = known[1], known
                 continue
-            job = self._look(Folder(self._directory, name))
+            try:
+                job = self._look(Folder(self._directory, name))
+            except FileNotFoundError:  # it is forgotten at this moment
+                continue
             if job is None:
                 continue
             found[name] = job

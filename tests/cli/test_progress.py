@@ -98,6 +98,17 @@ def test_of_a_batch_the_same_line_is_not_told_again(capsys: pytest.CaptureFixtur
     assert told == ["running: 1 of 9", "running: 2 of 9", "running: 4 of 9", "stopping: 4 of 9"]
 
 
+def test_of_a_batch_a_reason_to_wait_is_told_once(capsys: pytest.CaptureFixture[str]) -> None:
+    now = 0.0
+    lines = Lines(lambda: now)
+    for _ in range(9):
+        now += 1
+        lines.draw("running", None, "1 of 9", "")
+        lines.draw("running", None, "1 of 9", "waits for the exchange: request weight")
+    told = capsys.readouterr().err.splitlines()
+    assert told == ["running: 1 of 9", "running: 1 of 9, waits for the exchange: request weight"]
+
+
 def test_of_a_topic_without_an_end_messages_are_counted() -> None:
     topic = {"topic": "t", "until": "stop", "readings": 0, "complete": None, "partitions": []}
     assert summary(workflow(topic_input=topic, progress={"records_stored": 5})) == "running, 5 messages stored"

@@ -39,6 +39,15 @@ async def test_a_pattern_fits_what_is_traded_and_all_of_it_runs_at_once() -> Non
     assert (summary.counts.running, summary.counts.pending) == (3, 1)
 
 
+async def test_what_all_that_run_wait_for_the_batch_waits_for() -> None:
+    world, batch_id = await a_batch()
+    first, second, *_ = live(world)
+    for one, reason, told in ((first, "a ban", "a ban"), (second, "", None), (second, "a ban", "a ban")):
+        change = lambda found, reason=reason: replace(found, status=Status.RUNNING, waiting_for=reason)  # noqa: E731
+        await world.deps.workflows.change(one.queue_id, change)
+        assert batch_summary(await shown(world, batch_id)).waiting_for == told
+
+
 async def test_it_is_stopped_and_what_did_not_finish_is_retried() -> None:
     world, batch_id = await a_batch()
     await world.manager.batches.stop(batch_id)

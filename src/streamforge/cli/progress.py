@@ -75,11 +75,16 @@ class Lines:
         return True
 
     def draw(self, status: str, share: float | None, text: str, waits: str) -> None:
-        """Say one line where the status is another, or now and then where something else is. share: not told."""
+        """Say one line where the status is another, now and then where something else is, and once for each reason to
+        wait. share: not told."""
         state = (status, share, text, waits)
         if self._goes_on(self._state is None or self._state[0] != status, state != self._state):
-            self._state = state
-            terminal.say(": ".join((status, ", ".join(part for part in (text, waits) if part))))
+            self._reasons.clear()
+        elif not waits or waits in self._reasons:
+            return
+        self._state = state
+        self._reasons.add(waits)
+        terminal.say(": ".join((status, ", ".join(part for part in (text, waits) if part))))
 
     def note(self, text: str) -> None:
         terminal.say(text)

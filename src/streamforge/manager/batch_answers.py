@@ -79,7 +79,7 @@ class BatchSummary(msgspec.Struct, frozen=True, kw_only=True):
     delisted: Annotated[int, meaning("Those of them that the exchange did not trade when the batch was made.")] = 0
     created_at: Moment
     ended_at: Moment | None = None
-    waiting_for: Annotated[str | None, meaning("Why no more workflows are made at the moment.")] = None
+    waiting_for: Annotated[str | None, meaning("Why no more are made now, or what all running ones wait for.")] = None
     undriven: Annotated[str | None, meaning("Why no manager drives it at the moment. None: one does.")] = None
     counts: BatchCounts
     live: Annotated[

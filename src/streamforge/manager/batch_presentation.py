@@ -11,8 +11,8 @@ from streamforge.manager.batch import FAILED, Member, MemberStatus
 from streamforge.manager.batch_service import MemberPage, View
 from streamforge.manager.live_answers import live_answer
 from streamforge.manager.presentation import moment, moment_or_none
-from streamforge.manager.workflow import Workflow
-from streamforge.manager.workflow_progress import progress_of
+from streamforge.manager.workflow import Status, Workflow
+from streamforge.manager.workflow_progress import progress_of, waiting_for
 from streamforge_utils.model.timeranges import format_ms
 
 FAILURES_SHOWN = 100
@@ -92,7 +92,7 @@ def _summary(view: View, undriven: str | None) -> dict[str, Any]:
     batch = view.batch
     path = f"/batches/{batch.batch_id}"
     alone = None if batch.ended else undriven
-    waiting = view.trouble or None
+    waiting = view.trouble or _held_up(view)
     return {
         "batch_id": batch.batch_id,
         "status": batch.status.value,
@@ -123,6 +123,12 @@ def _summary(view: View, undriven: str | None) -> dict[str, Any]:
             self=path, members=f"{path}/members", workflows=f"/queues?batch={batch.batch_id}"
         ),
     }
+
+
+def _held_up(view: View) -> str | None:
+    """What all of its running workflows wait for, where it is the same."""
+    reasons = {waiting_for(one) for one in view.live.values() if one.status is Status.RUNNING}
+    return reasons.pop() if len(reasons) == 1 else None
 
 
 def _counts(view: View) -> batch_answers.BatchCounts:

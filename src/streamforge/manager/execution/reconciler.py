@@ -379,12 +379,12 @@ class Reconciler:
         """End every job that runs but is not the current attempt of a live workflow."""
         self._orphans &= (orphans := self._running - self._overview.current)
         for name in sorted(orphans):
-            job = self._jobs[name]
-            if job.queue_id in self._deps.workflows.unreadable:
+            if (job := self._jobs[name]).queue_id in self._deps.workflows.unreadable:
                 continue
             if name not in self._orphans:  # it may take many looks, and tries, until it is gone
                 self._orphans.add(name)
-                _log.warning("ending an orphaned job", job=name, queue_id=job.queue_id)
+                why = "another is" if job.queue_id in self._deps.workflows.live else "its workflow has ended"
+                _log.warning("ending a job that is no current attempt", why=why, job=name, queue_id=job.queue_id)
                 self._deps.observer.count("orphans_ended_total")
             self.dispatcher.begin_work(("orphan", job.queue_id, name), Kind.ENDING, self.executor.end(name))
 

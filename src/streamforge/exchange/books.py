@@ -9,6 +9,8 @@ import msgspec
 
 Level = tuple[str, str]
 """A price and the quantity there, as texts."""
+NO_LEVEL: Level = ("0.00000000", "0.00000000")
+"""What the exchange says of the best level of a side that has none."""
 
 
 class BookState(msgspec.Struct, frozen=True, gc=False):
@@ -35,3 +37,12 @@ class Book(ABC):
         """What REST says at `time_ms`; empty where nothing is known."""
         update_id = self.update_at(time_ms)
         return self.state(update_id, levels) or BookState(update_id, time_ms, (), ())
+
+    def is_verified(self, time_ms: int) -> bool:
+        """Whether it is known to be that of the exchange at `time_ms`."""
+        return True
+
+
+def ticker(symbol: str, update_id: int, bid: Level, ask: Level) -> bytes:
+    """The event of `bookTicker` with these best levels."""
+    return msgspec.json.encode({"u": update_id, "s": symbol, "b": bid[0], "B": bid[1], "a": ask[0], "A": ask[1]})

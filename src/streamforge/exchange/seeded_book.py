@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
 from itertools import accumulate, islice
 
-from streamforge.exchange.books import Book, BookState, Level
+from streamforge.exchange.books import Book, BookState, Level, ticker
 from streamforge.exchange.config import ANY_SYMBOL, ExchangeConfig, SymbolSpec
 from streamforge.exchange.prices import MINUTE_MS, PricePath, scrambled, text_hash
 from streamforge.exchange.stream_source import StreamEvent
@@ -49,7 +49,6 @@ class SeededBook(Book):
             f"%.{digits}f{'0' * (8 - digits)}" for digits in (spec.price_decimals, spec.quantity_decimals)
         )
         self._level = f'["{price}","{quantity}"]'
-        self._best = f'{{"u":%d,"s":"{spec.symbol}","b":"{price}","B":"{quantity}","a":"{price}","A":"{quantity}"}}'
         self._price, self._quantity = price, quantity
 
     def update_at(self, time_ms: int) -> int:
@@ -104,7 +103,6 @@ class SeededBook(Book):
         step_ms: what changed within it is told once, at its end; 0: each change at once.
         """
         found = []
-        tick, step = self._tick, self._step
         after_ms = max(after_ms, self._spec.listed_ms)
         first, last = self.update_at(after_ms), self.update_at(until_ms)
         updates: Iterable[tuple[int, int]] = ((one, self.time_ms(one)) for one in range(first + 1, last + 1))
@@ -116,9 +114,8 @@ class SeededBook(Book):
         for update_id, time_ms in updates:
             top = self._top(update_id)
             if top != before:
-                (bid, bids), (ask, asks) = top
-                data = self._best % (update_id, bid * tick, bids * step, ask * tick, asks * step)
-                found.append(StreamEvent(time_ms, data.encode(), ()))
+                data = ticker(self._spec.symbol, update_id, *map(self._texts, top))
+                found.append(StreamEvent(time_ms, data, ()))
             before = top
         return found
 

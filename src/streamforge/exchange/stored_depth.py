@@ -18,7 +18,7 @@ from streamforge_utils.model.books.records import Depth
 from streamforge_utils.model.books.segments import SegmentManifest
 from streamforge_utils.ports.object_store import ObjectStore
 from streamforge_utils.ports.store import Store
-from streamforge_utils.runtime.past_books import NoBook, PastBooks, RebuiltBook
+from streamforge_utils.runtime.past_books import BookSources, NoBook, PastBooks, RebuiltBook
 from streamforge_utils.runtime.stored_segments import StoredSegment, StoredSegments
 
 T = TypeVar("T")
@@ -83,6 +83,11 @@ class StoredDiffs(RecordedStreams):
                 events = self._held.get(name, partial(self._of_segment, name, behind_id), datas)
                 found += [event for event in events if after_ms < event.time_ms <= until_ms]
         return sorted(found, key=lambda event: event.time_ms)
+
+    def _behind(self, symbol: str, time_ms: int) -> Sequence[StreamEvent]:
+        """The first diff after a moment, if there is one."""
+        end_ms = min((one.end_ms for _, one in self._segments[symbol] if time_ms < one.end_ms - 1), default=time_ms)
+        return self._between(symbol, time_ms, end_ms)[:1]
 
     def _of_segment(self, name: str, behind_id: int) -> Sequence[StreamEvent]:
         async def read(store: Store, objects: ObjectStore) -> StoredSegment | None:
@@ -155,6 +160,19 @@ class StoredBook(Book):
         bids, asks = past.book.levels()
         cut_bids = _cut(bids, levels, whole=past.book.known_low is None)
         return BookState(update_id, past.time_ms, cut_bids, _cut(asks, levels, whole=past.book.known_high is None))
+
+    def is_verified(self, time_ms: int) -> bool:
+        past = self._at(time_ms)
+        return past is not None and past.verified
+
+    def sources(self, begin_ms: int, end_ms: int, last_id: int) -> BookSources:
+        """As `PastBooks.sources`."""
+
+        async def found(store: Store, objects: ObjectStore) -> BookSources:
+            past = PastBooks(store, objects, self._collections, self._symbol)
+            return await past.sources(begin_ms, end_ms, last_id)
+
+        return self._read(found)
 
     def _at(self, time_ms: int) -> RebuiltBook | None:
         """The book of a moment; None: it is not known."""

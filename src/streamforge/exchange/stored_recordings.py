@@ -17,7 +17,8 @@ from streamforge.exchange.config import SymbolSpec
 from streamforge.exchange.endpoint import RowsEndpoint
 from streamforge.exchange.recorded_rows import Held, Part, Versions, part_of
 from streamforge.exchange.recordings import Key, Recordings, hand_over, spec_of
-from streamforge.exchange.stored_depth import StoredBook, StoredDiffs
+from streamforge.exchange.stored_depth import StoredBook
+from streamforge.exchange.stored_tops import StoredTops
 from streamforge_utils.model.books.segments import SegmentManifest
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.kinds.registry import kind_of_document, kinds_in_segments
@@ -70,7 +71,8 @@ def load_stored(place: StoredPlace, folder: Path, endpoints: Sequence[RowsEndpoi
         raise PermanentError(f"replay {folder}: no candles, trades or order books are stored there")
     specs: dict[str, SymbolSpec] = {symbol: spec_of(symbol, listed_ms) for symbol, listed_ms in symbols.items()}
     books = {symbol: StoredBook(place.read, symbol, found.books.get(symbol, [])) for symbol in found.segments}
-    return Recordings(specs, found.ignored, {}, StoredDiffs(place.read, found.segments, held), books, end_ms, held)
+    streams = StoredTops(place.read, found.segments, held, books)
+    return Recordings(specs, found.ignored, {}, streams, books, end_ms, held)
 
 
 class _Loading:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from streamforge.exchange.book_faults import spoilt_snapshot
-from streamforge.exchange.books import BookState
+from streamforge.exchange.books import NO_LEVEL, BookState
 from streamforge.exchange.config import SymbolSpec
 from streamforge.exchange.endpoint import Call, Endpoint
 from streamforge.exchange.exchange_requests import ApiError, limit_of, read_parameters, symbol_of
@@ -17,7 +17,6 @@ _LEVELS, _MOST_LEVELS = 100, 5_000
 _WEIGHTS = ((100, 5), (500, 25), (1_000, 50))
 _MOST_WEIGHT = 250
 _EMPTY = BookState(0, 0, (), ())
-_NONE = ("0.00000000", "0.00000000")
 
 
 class Depth(Endpoint):
@@ -67,8 +66,9 @@ def _trades(spec: SymbolSpec, now_ms: int) -> bool:
 
 
 def _best(call: Call, spec: SymbolSpec) -> Mapping[str, str]:
-    found = _snapshot(call, spec, 1)
-    (bid, bids), (ask, asks) = (next(iter(side), _NONE) for side in (found.bids, found.asks))
+    book = call.book(spec)
+    found = _snapshot(call, spec, 1) if book is not None and book.is_verified(call.now_ms) else _EMPTY
+    (bid, bids), (ask, asks) = (next(iter(side), NO_LEVEL) for side in (found.bids, found.asks))
     return {"symbol": spec.symbol, "bidPrice": bid, "bidQty": bids, "askPrice": ask, "askQty": asks}
 
 

@@ -1,14 +1,15 @@
 """The streams of order books: `depth` (diffs), `depth<5|10|20>` (the best levels) and `bookTicker` (the best ones).
 
-A replay has those of them that were recorded."""
+A replay has those of them that were recorded; of stored books `stored_tops` makes them."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import msgspec
 
+from streamforge.exchange.books import BookState
 from streamforge.exchange.config import SymbolSpec
 from streamforge.exchange.seeded_book import seeded_book
 from streamforge.exchange.stream_source import StreamEvent, StreamName, StreamSource
@@ -46,8 +47,7 @@ class BestLevelsStream(StreamSource):
     words = ("depth",)
 
     def known(self, name: StreamName) -> bool:
-        match = _NAME.fullmatch(name.text)
-        return match is not None and match["levels"] is not None
+        return is_best_levels(name)
 
     def events(
         self, name: StreamName, spec: SymbolSpec, after_ms: int, until_ms: int, connection: int
@@ -55,16 +55,9 @@ class BestLevelsStream(StreamSource):
         book = seeded_book(self.config, spec)
         if book is None:
             return ()
-        levels, step_ms = int(name.options[0]), _step_ms(name)
         if spec.delisted_ms is not None:
             until_ms = min(until_ms, spec.delisted_ms - 1)
-        after_ms = max(after_ms, spec.listed_ms + step_ms)
-        found = []
-        for time_ms in range((after_ms // step_ms + 1) * step_ms, until_ms + 1, step_ms):
-            state = book.snapshot(time_ms, levels)
-            data = msgspec.json.encode({"lastUpdateId": state.update_id, "bids": state.bids, "asks": state.asks})
-            found.append(StreamEvent(time_ms, data, ()))
-        return found
+        return best_levels(name, book.snapshot, max(after_ms, spec.listed_ms + _step_ms(name)), until_ms)
 
 
 class BookTickerStream(StreamSource):
@@ -78,6 +71,29 @@ class BookTickerStream(StreamSource):
         book = seeded_book(self.config, spec)
         step_ms = self.config.diffs_every_ms if self.config.diffs_every_ms > SHORTEST_MS else 0
         return () if book is None else book.tickers(after_ms, until_ms, step_ms)
+
+
+def is_best_levels(name: StreamName) -> bool:
+    """Whether it is a stream of the best levels at every step."""
+    match = _NAME.fullmatch(name.text)
+    return match is not None and match["levels"] is not None
+
+
+def best_levels(
+    name: StreamName, state_at: Callable[[int, int], BookState | None], after_ms: int, until_ms: int
+) -> list[StreamEvent]:
+    """The events of such a stream with `after_ms` < time <= `until_ms`.
+
+    state_at: the book of a moment with so many levels a side at most; None: nothing is sent.
+    """
+    levels, step_ms = int(name.options[0]), _step_ms(name)
+    found = []
+    for time_ms in range((after_ms // step_ms + 1) * step_ms, until_ms + 1, step_ms):
+        state = state_at(time_ms, levels)
+        if state is not None:
+            data = msgspec.json.encode({"lastUpdateId": state.update_id, "bids": state.bids, "asks": state.asks})
+            found.append(StreamEvent(time_ms, data, ()))
+    return found
 
 
 def _step_ms(name: StreamName) -> int:

@@ -60,6 +60,13 @@ class RebuiltBook(PastBook, frozen=True, kw_only=True):
     whole_ms: int
 
 
+class BookSources(msgspec.Struct, frozen=True):
+    """Of what the books of a time are made. wholes: whole books by their last updates. ledger: its entries."""
+
+    wholes: list[StoredDepthCheckpoint]
+    ledger: list[BookInterval]
+
+
 class Recorded(msgspec.Struct, frozen=True):
     """Of which moments there are books: from the first whole one to the end of the ledger, unix milliseconds.
 
@@ -126,6 +133,19 @@ class PastBooks:
             whole_id=whole.last_update_id,
             whole_ms=whole.timestamp,
         )
+
+    async def sources(self, begin_ms: int, end_ms: int, last_id: int) -> BookSources:
+        """For the books of a time: the last whole one at or before its beginning, those behind that up to an update."""
+        names = [name for name, begun_ms in self._collections if begun_ms <= end_ms]
+        before = await self._whole_before(names[:MOST_COLLECTIONS], begin_ms)
+        wholes = [] if before is None else [before[1]]
+        for name in names[:MOST_COLLECTIONS]:
+            one = await self._whole_from(name, wholes[0].last_update_id + 1 if before else 0)
+            while one is not None and one[0] <= last_id:
+                wholes.append(one[1])
+                one = await self._whole_from(name, one[0] + 1)
+        wholes.sort(key=lambda one: one.last_update_id)
+        return BookSources(wholes, await self._intervals(names, wholes[0].last_update_id, last_id) if wholes else [])
 
     async def recorded(self) -> Recorded | None:
         """What there is, as a whole; None: no book."""

@@ -57,11 +57,26 @@ def _loaded(bench: Bench, count: int) -> tuple[float, float]:
                 time.sleep(_EVERY_S)
                 batch = _asked(address, "GET", f"/batches/{batch['batch_id']}")
             seconds = time.perf_counter() - began
+            _require_single_attempts(address, batch["batch_id"])
     stored = batch["progress"]["records_stored"]
     if batch["status"] != "finished" or batch["counts"]["finished"] != count or stored != count * _CANDLES:
         raise RuntimeError(f"not all of the batch is proven: {batch}")
     bench.say(f"{count} symbols in {seconds:.1f} s")
     return seconds, _cpu_s() - before
+
+
+def _require_single_attempts(address: str, batch_id: str) -> None:
+    """Raises RuntimeError where a step ran more than once, although nothing failed."""
+    page = f"/queues?batch={batch_id}&limit=200"
+    found = _asked(address, "GET", page)
+    while found["queues"]:
+        for queue in found["queues"]:
+            for step in _asked(address, "GET", queue["links"]["self"])["steps"]:
+                if len(step["attempts"]) != 1:
+                    raise RuntimeError(f"{queue['queue_id']}: a step has not run once: {step}")
+        if found["cursor"] is None:
+            return
+        found = _asked(address, "GET", f"{page}&cursor={found['cursor']}")
 
 
 def _cpu_s() -> float:

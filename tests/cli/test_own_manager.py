@@ -60,4 +60,4 @@ def test_a_form_that_is_none_is_refused() -> None:
 
 
 def test_the_settings_page_tells_how_often_its_workers_speak() -> None:
-    assert f"every {HEARTBEAT_S} s unless `STREAMFORGE_HEARTBEAT_SECONDS`" in settings_page()
+    assert f"every {HEARTBEAT_S} s (of `up` every 2 s) unless `STREAMFORGE_HEARTBEAT_SECONDS`" in settings_page()

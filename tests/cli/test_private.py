@@ -27,3 +27,7 @@ def test_a_private_manager_serves_who_has_its_link(cli: Cli, exchange_url: str) 
     with process("up", *options, "--json") as started:
         told = ready(started)
         assert told["ui"] == f"{told['url']}/ui"
+        # Its workers are many, and go on for long: they tell their progress no oftener than those of any manager.
+        settings = httpx.get(f"{told['url']}/health", timeout=LIMIT_S).json()["settings"]
+        [beat] = [one for one in settings if one["name"] == "STREAMFORGE_HEARTBEAT_SECONDS"]
+        assert (beat["value"], beat["origin"], beat["default"]) == (None, "default", "2")

@@ -130,8 +130,9 @@ def settings_page() -> str:
         _COMMAND_LINE,
         "A manager that a command runs for itself reads the variables of `queue-manager`, except `STREAMFORGE_HOST` "
         "and `STREAMFORGE_PORT` (`up` reads these too). Its workers tell their progress every "
-        f"{HEARTBEAT_S} s unless `STREAMFORGE_HEARTBEAT_SECONDS` says otherwise, and it logs warnings only unless "
-        "`STREAMFORGE_DEBUG` does (the manager of `load` and the like, beside which a bar moves, nothing).",
+        f"{HEARTBEAT_S} s (of `up` every 2 s) unless `STREAMFORGE_HEARTBEAT_SECONDS` says otherwise, and it logs "
+        "warnings only unless `STREAMFORGE_DEBUG` does (the manager of `load` and the like, beside which a bar moves, "
+        "nothing).",
     ]
     for title, rows in shared().items():
         parts += [f"## {title}", *([_NOTES[title]] if title in _NOTES else []), table(rows).rstrip()]

@@ -39,7 +39,8 @@ from streamforge_utils.runtime.settings import DataSettings
 
 ARCHIVE_VARIABLE = "STREAMFORGE_ARCHIVE_URL"
 HEARTBEAT_S = "0.5"
-"""How often workers report their progress, where the settings do not say otherwise."""
+"""How often workers of a command report their progress, where the settings do not say otherwise. A manager that stays
+(`up`) has many workers, for which that is too often."""
 
 
 TIDY_S = 10.0
@@ -88,7 +89,8 @@ async def own_manager(
             child = await stack.enter_async_context(running_exchange(data=data if drives else None))
             urls = (child.url,)
             ends.append(child.lost)
-        environ = {"STREAMFORGE_HEARTBEAT_SECONDS": HEARTBEAT_S, **os.environ, **(overrides or {})}
+        environ = {} if fires else {"STREAMFORGE_HEARTBEAT_SECONDS": HEARTBEAT_S}
+        environ |= {**os.environ, **(overrides or {})}
         environ[DATA_VARIABLE] = str(data)
         environ.pop(EXCHANGE_VARIABLE, None)
         if urls is not None:

@@ -170,6 +170,22 @@ async def test_what_is_kept_is_committed_while_the_input_goes_on(monkeypatch: py
     assert of.steps[-1] == "commit 2", "and the last at the end"
 
 
+async def test_while_nothing_comes_nothing_is_committed_and_what_comes_then_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sinks, "COMMIT_EVERY_S", 0.0)
+    monkeypatch.setattr(sinks, "IDLE_LOOK_S", 3600.0)
+    of = Sink(batch(0, "a"), batch(1, "b"))
+    of.pause = {0: asyncio.Event(), 1: asyncio.Event()}
+    running = asyncio.create_task(of.run())
+    await until(lambda: bool(of.commits) and of.commits[-1] == 1, running)
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert of.commits == [0, 1]
+    of.pause[0].set()
+    await until(lambda: of.commits[-1] == 2, running)
+    of.pause[1].set()
+    await running
+
+
 async def test_refused_records_are_committed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sinks, "COMMIT_EVERY_S", 3600.0)
     of = Sink(batch(0, "a", "!", "b", "c"), batch(4, "d"), batch(5, "!"))

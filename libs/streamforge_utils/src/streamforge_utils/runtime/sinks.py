@@ -170,6 +170,8 @@ FULL_BATCH = 1000
 """A smaller batch is stored before another one is read: what comes meanwhile is one batch then, and one transaction."""
 COMMIT_EVERY_S = 0.1
 """Each commit costs a disk flush that competes with the store, so several batches share one."""
+IDLE_LOOK_S = 1.0
+"""While nothing comes: hundreds of sinks on one machine mostly wait."""
 
 
 class SinkParameters(msgspec.Struct, frozen=True, kw_only=True):
@@ -238,6 +240,7 @@ async def store_input(ctx: Context[SinkP], offloader: Converter, keeper: Keeper 
     keeper = keeper or _Direct(ctx)
     most = BATCHES_AT_ONCE - (at_once > 1)
     room, ended, keeping = asyncio.Semaphore(most), asyncio.Event(), set[asyncio.Task[None]]()
+    stirred = asyncio.Event()
     order, days = _StoreOrder(at_once), DayDivision(ctx.placement, lambda: ctx.kind)
 
     async def keep(received: Sequence[Received], takes: int) -> None:
@@ -252,17 +255,20 @@ async def store_input(ctx: Context[SinkP], offloader: Converter, keeper: Keeper 
             if refused:  # at once: if they were read again, each would become a dead letter again
                 await keeper.finish(refused=True)
                 await ctx.input.commit()
+        stirred.set()
         for _ in range(takes):
             room.release()
 
     async def commit() -> None:
         while not ended.is_set():
+            stirred.clear()
             await keeper.look()
             await ctx.input.commit()
             offloader.end_idle_helper()
-            with suppress(TimeoutError):
-                async with asyncio.timeout(COMMIT_EVERY_S):
-                    await ended.wait()
+            for event, most_s in ((ended, COMMIT_EVERY_S), (stirred, IDLE_LOOK_S)):
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(most_s):
+                        await event.wait()
 
     try:
         async with asyncio.TaskGroup() as always:
@@ -277,6 +283,7 @@ async def store_input(ctx: Context[SinkP], offloader: Converter, keeper: Keeper 
                     keeping.add(task := tasks.create_task(keep(received, takes), name="keep"))
                     task.add_done_callback(keeping.discard)
             ended.set()
+            stirred.set()
         await keeper.finish()
     finally:
         offloader.close()

@@ -6,12 +6,14 @@ from pathlib import Path
 from random import Random
 from types import SimpleNamespace
 from typing import Any
+from unittest.mock import AsyncMock
 
 from streamforge.analytics.graphs.graph_manifest import encoded, manifest_name
 from streamforge.manager.execution.graph_proof import prove_graph
 from streamforge.manager.graph_input import GraphInput
 from streamforge.workers.graph_builder import DEFINITION
 from streamforge_utils.model.timeranges import TimeRange
+from streamforge_utils.ports.instrumentation import NullObserver
 from tests.analytics.graphs.random_markets import drawn_market
 from tests.runtime.rig import QUEUE, last
 from tests.workers.test_graph_builder import DAILY, DAYS, SPAN, TYPE, Builder
@@ -49,7 +51,8 @@ async def test_a_graph_with_a_file_of_another_checksum_is_not_known(tmp_path: Pa
     async def put(graph: object) -> None:
         known.append(graph)
 
-    deps: Any = SimpleNamespace(objects=rig.objects, clock=rig.clock, graphs=SimpleNamespace(put=put))
+    graphs = SimpleNamespace(put=put, get=AsyncMock(return_value=None))
+    deps: Any = SimpleNamespace(objects=rig.objects, clock=rig.clock, graphs=graphs, observer=NullObserver())
     step = SimpleNamespace(parameters={"stored": "none"})
     workflow: Any = SimpleNamespace(queue_id=QUEUE, span=TimeRange(*SPAN), repairs=0, steps=[step])
     graph = GraphInput(graph="g", definition=DAILY, type=TYPE, symbols=("BTCUSDT",))

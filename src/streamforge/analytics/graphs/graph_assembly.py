@@ -22,7 +22,6 @@ Keep = Callable[[Sequence[Snapshot]], Awaitable[None]]
 """Stores the snapshots of a part; doing it twice leaves the same as once."""
 Holds = Callable[[Sequence[int], Sequence[str]], Awaitable[bool]]
 """Whether the snapshots of these moments are stored as they are, by the first digits of their SHA-256."""
-_ID_LENGTH = 16
 
 
 class Objects(Protocol):
@@ -68,7 +67,7 @@ class GraphBuilder:
 
     async def _partition(self, partition: Partition, panel: Panel) -> PartitionEntry:
         own_id = await asyncio.to_thread(partition_id, self._definition, partition, panel)
-        place = f"graphs/{self._name}/parts/{partition.name}-{own_id[:_ID_LENGTH]}"
+        place = graph_manifest.part_place(self._name, partition.name, own_id)
         known = await self._known(f"{place}.json")
         if known is not None and known.id == own_id and await are_intact(self._objects, known.files.values()):
             # Its files are as they were; documents may be gone, or of other bars that were there in between.

@@ -11,6 +11,7 @@ from streamforge.analytics.graphs.definition import CODE_VERSION, GraphDefinitio
 from streamforge_utils.model.errors import PermanentError
 
 HASH_DIGITS = 16
+_ID_LENGTH = 16
 FORMAT = 1
 """Of manifests; a newer one is refused."""
 
@@ -81,10 +82,21 @@ class GraphManifest(msgspec.Struct, frozen=True, kw_only=True):
     def file_names(self) -> set[str]:
         return {file.name for one in self.partitions for file in one.files.values()}
 
+    @property
+    def object_names(self) -> set[str]:
+        """Of all objects that belong to it: its files, the entries of its parts, and itself."""
+        entries = {f"{part_place(self.graph, one.name, one.id)}.json" for one in self.partitions}
+        return self.file_names | entries | {manifest_name(self.graph, self.graph_id)}
+
 
 def manifest_name(graph: str, graph_id: str) -> str:
     """Of the object that holds the manifest."""
     return f"graphs/{graph}/{graph_id}/manifest.json"
+
+
+def part_place(graph: str, name: str, id: str) -> str:
+    """What the names of all objects of a part begin with. name, id: of the part."""
+    return f"graphs/{graph}/parts/{name}-{id[:_ID_LENGTH]}"
 
 
 def made(

@@ -11,6 +11,8 @@ from streamforge.analytics.graphs.order import Made
 from streamforge.analytics.manifest_files import are_there
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.analysis_objects import content_of, made_by, objects_of
+from streamforge.manager.execution.maintenance import tried_again_later
+from streamforge.manager.execution.replaced_parts import remove_replaced
 from streamforge.manager.graph_input import GraphInput
 from streamforge.manager.lifecycle.facts import Proven
 from streamforge.manager.persistence.graph_store import KnownGraph
@@ -25,7 +27,7 @@ _KEYS_AT_ONCE = 2000
 async def prove_graph(deps: Dependencies, workflow: Workflow, graph: GraphInput) -> Proven:
     """Look whether all that the manifest names is there, and each snapshot that is a document; then the graph is known.
 
-    Raises RetryableError, or PermanentError: nothing was made.
+    Objects that it has replaced are removed then. Raises RetryableError, or PermanentError: nothing was made.
     """
     objects = objects_of(deps)
     made = await made_by(objects, workflow)
@@ -49,12 +51,14 @@ async def prove_graph(deps: Dependencies, workflow: Workflow, graph: GraphInput)
         segments=(),
     )
     if proof.stored == proof.expected:
+        replaced = await deps.graphs.get(graph.graph)
         known = KnownGraph(
             graph=graph.graph,
             queue_id=workflow.queue_id,
             graph_id=manifest.graph_id,
             definition_id=graph.definition.id,
             manifest=made.manifest,
+            before=_before(replaced, made.manifest),
             type=graph.type,
             symbols=len(graph.symbols),
             start_ms=manifest.start_ms,
@@ -65,8 +69,17 @@ async def prove_graph(deps: Dependencies, workflow: Workflow, graph: GraphInput)
             definition=msgspec.to_builtins(graph.definition),
         )
         await deps.graphs.put(known)
+        with tried_again_later(deps.observer, "RemoveReplaced", graph=graph.graph):
+            await remove_replaced(deps, known)
     found_graph = msgspec.structs.replace(graph, graph_id=manifest.graph_id, edges=manifest.edges)
     return Proven(proof=proof, asked=True, graph=found_graph)
+
+
+def _before(replaced: KnownGraph | None, manifest: str) -> str:
+    """The manifest that `manifest` takes the place of; a proof that is done again changes nothing."""
+    if replaced is None:
+        return ""
+    return replaced.before if replaced.manifest == manifest else replaced.manifest
 
 
 def _stored_times(workflow: Workflow, times: Sequence[int]) -> Sequence[int]:

@@ -10,7 +10,8 @@ KIND = "graph"
 
 
 class KnownGraph(msgspec.Struct, frozen=True, kw_only=True):
-    """A graph as it was last made. manifest: the name of the object. symbols: how many series it is of.
+    """A graph as it was last made. manifest: the name of the object; before: of the one that it replaced; empty: none
+    is known. symbols: how many series it is of.
 
     start_ms, end_ms: the half-open range of its snapshots. made_ms: when it was found whole. definition: as JSON.
     """
@@ -20,6 +21,7 @@ class KnownGraph(msgspec.Struct, frozen=True, kw_only=True):
     graph_id: str
     definition_id: str
     manifest: str
+    before: str = ""
     type: str
     symbols: int
     start_ms: int

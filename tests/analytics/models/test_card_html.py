@@ -41,6 +41,9 @@ def test_the_page_has_the_verdict_every_model_and_a_picture_of_each_part() -> No
     page = html(card())
     root = _tree(page)
     assert root.findtext(".//h1") == f"daily: {card().verdict.outcome.value}"
+    assert "Compared after fees with ridge; LightGBM was not run." in page
+    verdict = msgspec.structs.replace(card().verdict, rival="lightgbm")
+    assert "Compared after fees with lightgbm.</p>" in html(msgspec.structs.replace(card(), verdict=verdict))
     assert len(root.findall(".//svg")) == 4
     cells = [one.text for one in root.findall(".//td")]
     assert {one.model for one in card().scores} | {one.switch for one in card().switchboard} <= {*cells}

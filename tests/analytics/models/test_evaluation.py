@@ -18,7 +18,7 @@ from streamforge.analytics.models.model import Contender
 from streamforge.analytics.models.neighbour_mean import neighbour_means_on_graph
 from streamforge.analytics.models.prediction_metrics import information_coefficients, t_statistic
 from streamforge.analytics.models.switchboard import Switch, switched
-from streamforge.analytics.models.verdict import Outcome
+from streamforge.analytics.models.verdict import NO_LIGHTGBM, Outcome
 from streamforge_utils.model.errors import InvalidInput
 from tests.analytics.models.markets import dataset_of, definition, moves, panel_of
 
@@ -30,14 +30,18 @@ def ladder(dataset: Dataset) -> list[Contender]:
 
 
 @cache
-def card(group: float, own: float) -> Card:
+def card(group: float, own: float, *, stand_in: bool = False) -> Card:
+    """stand_in: ridge is run in the place of LightGBM as well."""
     panel = panel_of(moves(200, 15, 1, group=group, own=own))
     dataset = dataset_of(panel)
-    return evaluated(dataset, panel, ladder(dataset), SETTINGS)[0]
+    contenders = ladder(dataset)
+    if stand_in:
+        contenders += [one._replace(name="lightgbm") for one in contenders if one.name == "ridge"]
+    return evaluated(dataset, panel, contenders, SETTINGS)[0]
 
 
 def test_a_market_in_which_neighbours_tell_has_an_edge_of_the_graph() -> None:
-    found = card(0.7, 0.0)
+    found = card(0.7, 0.0, stand_in=True)
     assert found.verdict.reasons == []
     assert (found.verdict.outcome, found.verdict.signal) == (Outcome.EDGE, True)
     scores = {one.model: one for one in found.scores}
@@ -46,6 +50,9 @@ def test_a_market_in_which_neighbours_tell_has_an_edge_of_the_graph() -> None:
     assert scores["graph"].deflated > 0.95
     assert scores["graph"].accuracy_low > 0.5
     assert scores["graph"].precision > scores["graph"].base_rate + 0.05
+    without = card(0.7, 0.0).verdict
+    assert (without.outcome, without.signal) == (Outcome.NO_EDGE, True)
+    assert without.reasons == [NO_LIGHTGBM]
 
 
 def test_a_market_in_which_coins_tell_of_themselves_has_a_signal_and_no_edge() -> None:
@@ -66,9 +73,7 @@ def test_the_card_is_data_and_a_page() -> None:
     assert msgspec.json.decode(msgspec.json.encode(found), type=Card) == found
     assert (found.trials, found.coins, len(found.scores)) == (9, (15, 15), 17)
     page = markdown(found)
-    assert page.startswith(
-        "# Edge of the graph\n\nSignal: yes. Compared after fees with ridge; LightGBM was not run.\n"
-    )
+    assert page.startswith("# No edge\n\nSignal: yes. Compared after fees with ridge; LightGBM was not run.\n")
     assert [line.split(" | ")[0] for line in page.splitlines() if line.startswith("| ")][2:11] == [
         f"| {one.name}" for one in [*baselines(found.dataset.graph), *neighbour_means_on_graph()]
     ]

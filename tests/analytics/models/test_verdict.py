@@ -17,6 +17,7 @@ MEANS = {
     "momentum": -0.02,
     "low_volatility": 0.03,
     "ridge": 0.1,
+    "lightgbm": 0.1,
     "no_edges": 0.1,
     "shuffled": 0.1,
     "graph": 0.15,
@@ -28,6 +29,7 @@ def ruled(
     failed: tuple[str, ...] = (),
     sharpe: dict[str, float] | None = None,
     weak_seed: int = -1,
+    without: str = "",
     **means: float,
 ) -> Verdict:
     generator = np.random.default_rng(1)
@@ -40,12 +42,13 @@ def ruled(
             for seed in own
         }
         standings[name] = Standing(series, (sharpe or {}).get(name, 1.0))
+    standings.pop(without, None)
     return verdict(standings, seeds, 4, failed)
 
 
 def test_an_edge_has_to_be_there_for_each_of_five_seeds() -> None:
     found = ruled()
-    assert (found.outcome, found.signal, found.rival, found.reasons) == (Outcome.EDGE, True, "ridge", [])
+    assert (found.outcome, found.signal, found.rival, found.reasons) == (Outcome.EDGE, True, "lightgbm", [])
     apart = [one for one in found.differences if (one.other, one.seed) == ("shuffled", 3)]
     assert len(found.differences) == 15
     assert apart[0].mean == pytest.approx(0.05, abs=0.002)
@@ -57,7 +60,7 @@ def test_an_edge_has_to_be_there_for_each_of_five_seeds() -> None:
 
 def test_a_difference_that_may_be_chance_is_no_edge() -> None:
     found = ruled(graph=0.102)
-    own = [one for one in found.differences if one.other != "ridge"]
+    own = [one for one in found.differences if one.other != "lightgbm"]
     assert all(one.mean > 0 for one in own)
     assert min(one.low for one in own) <= 0
     assert found.outcome is Outcome.NO_EDGE
@@ -72,17 +75,26 @@ def test_an_edge_is_against_no_edges_and_against_shuffled_ones(other: str) -> No
     assert len(found.reasons) == 1
 
 
-def test_an_edge_is_no_worse_after_fees_than_lightgbm_or_ridge_where_that_is_not_there() -> None:
-    assert ruled(sharpe={"ridge": 1.1}).reasons == ["after fees its Sharpe ratio is 1.00, that of ridge 1.10"]
-    assert ruled(sharpe={"ridge": 1.1}, lightgbm=0.1).outcome is Outcome.EDGE
-    found = ruled(sharpe={"lightgbm": 1.1}, lightgbm=0.1)
+def test_an_edge_is_no_worse_after_fees_than_lightgbm() -> None:
+    assert ruled(sharpe={"ridge": 1.1}).outcome is Outcome.EDGE
+    found = ruled(sharpe={"lightgbm": 1.1})
     assert (found.outcome, found.rival) == (Outcome.NO_EDGE, "lightgbm")
+    assert found.reasons == ["after fees its Sharpe ratio is 1.00, that of lightgbm 1.10"]
+
+
+def test_without_lightgbm_there_is_no_edge_and_the_reason_says_so() -> None:
+    found = ruled(without="lightgbm")
+    assert (found.outcome, found.signal, found.rival) == (Outcome.NO_EDGE, True, "ridge")
+    (reason,) = found.reasons
+    assert "LightGBM was not run" in reason
+    assert len(ruled(sharpe={"ridge": 1.1}, without="lightgbm").reasons) == 2
 
 
 def test_a_signal_is_above_all_naive_models() -> None:
     assert not ruled(low_volatility=0.15).signal
-    assert not ruled(ridge=0.0, no_edges=0.0, graph=0.0, reversal=-0.1, low_volatility=-0.1).signal
-    assert ruled(graph=0.0).signal, "of ridge"
+    assert not ruled(ridge=0.0, lightgbm=0.0, no_edges=0.0, graph=0.0, reversal=-0.1, low_volatility=-0.1).signal
+    assert ruled(graph=0.0).signal, "of LightGBM"
+    assert ruled(graph=0.0, without="lightgbm").signal, "of ridge"
 
 
 def test_nothing_is_said_where_a_self_test_failed() -> None:

@@ -110,12 +110,10 @@ class Card(msgspec.Struct, frozen=True, kw_only=True):
 def markdown(card: Card) -> str:
     """The card as a page."""
     told = card.verdict
-    signal = "not told" if told.outcome is Outcome.VOID else "yes" if told.signal else "no"
-    without = "" if told.rival == "lightgbm" else "; LightGBM was not run"
     lines = [
         f"# {told.outcome.value[0].upper()}{told.outcome.value[1:]}",
         "",
-        f"Signal: {signal}. Compared after fees with {told.rival}{without}.",
+        signal_text(told),
         "",
         *(f"- {reason}" for reason in told.reasons),
         *([""] if told.reasons else []),
@@ -152,6 +150,13 @@ def markdown(card: Card) -> str:
         *([] if card.training is None else [training_text(card.training)]),
     ]
     return "\n".join(lines) + "\n"
+
+
+def signal_text(told: Verdict) -> str:
+    """Whether there is a signal, and what the graph was compared with, as sentences."""
+    signal = "not told" if told.outcome is Outcome.VOID else "yes" if told.signal else "no"
+    without = "" if told.rival == "lightgbm" else "; LightGBM was not run"
+    return f"Signal: {signal}. Compared after fees with {told.rival}{without}."
 
 
 def training_text(note: TrainingNote) -> str:

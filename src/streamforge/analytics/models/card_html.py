@@ -13,10 +13,11 @@ from streamforge.analytics.models.card import (
     SwitchScore,
     by_model,
     score_row,
+    signal_text,
     switch_row,
     training_text,
 )
-from streamforge.analytics.models.verdict import Difference, Outcome
+from streamforge.analytics.models.verdict import Difference
 
 _STYLE = """
 body { font: 15px/1.5 system-ui, sans-serif; max-width: 62rem; margin: 2rem auto; padding: 0 1rem; color: #1c2430; }
@@ -37,10 +38,9 @@ def html(card: Card) -> str:
     """The page; equal cards have equal ones."""
     told = card.verdict
     title = f"{'' if card.training is None else f'{card.training.name}: '}{told.outcome.value}"
-    signal = "not told" if told.outcome is Outcome.VOID else "yes" if told.signal else "no"
     parts = [
         f"<h1>{escape(title)}</h1>",
-        f"<p>Signal: {signal}. Compared after fees with {escape(told.rival)}.</p>",
+        f"<p>{escape(signal_text(told))}</p>",
         f"<ul>{''.join(f'<li>{escape(one)}</li>' for one in told.reasons)}</ul>" if told.reasons else "",
         f"<p>{card.moments} moments from {_day(card.first_ms)} to {_day(card.last_ms)}, {card.coins[0]} to "
         f"{card.coins[1]} coins, horizon {card.dataset.horizon} bars of {escape(card.dataset.graph.interval)}, seeds "

@@ -14,8 +14,10 @@ from streamforge.analytics.models.baselines import NAIVE
 from streamforge.analytics.models.prediction_metrics import NORMAL_95, mean_error
 
 LEAST_SEEDS = 5
+NO_LIGHTGBM = "LightGBM was not run, and an edge has to hold against it after fees: model gat runs it"
 _COMPARED = ("no_edges", "shuffled")
-_RIVALS = ("lightgbm", "ridge")
+_STRONGEST = "lightgbm"
+_RIVALS = (_STRONGEST, "ridge")
 
 
 class Outcome(StrEnum):
@@ -63,8 +65,8 @@ def verdict(standings: Mapping[str, Standing], seeds: Sequence[int], lag: int, f
 
     `edge of the graph`: with five seeds or more, for each of them, the lower ends of the 95 % intervals of its
     difference to the same model without edges and with shuffled ones are above 0, and its Sharpe ratio after fees is
-    not below that of LightGBM (of ridge where that is not in the ladder). `signal` is told of the first seed. `void`: a
-    self-test failed. lag: of the error of a mean. failed: what the self-tests that failed found.
+    not below that of LightGBM. Without that there is no edge, and ridge is the rival. `signal` is told of the first
+    seed. `void`: a self-test failed. lag: of the error of a mean. failed: what the self-tests that failed found.
     """
     rival = next(name for name in _RIVALS if name in standings)
     differences = [_difference(standings, "graph", other, seed, lag) for other in (*_COMPARED, rival) for seed in seeds]
@@ -80,6 +82,8 @@ def verdict(standings: Mapping[str, Standing], seeds: Sequence[int], lag: int, f
                 f"the difference of rank-IC to {other} is not above 0: "
                 f"from {least.low:+.4f} to {least.high:+.4f} (95 %) for seed {least.seed}"
             )
+    if rival != _STRONGEST:
+        reasons.append(NO_LIGHTGBM)
     graph, best = standings["graph"].sharpe_net, standings[rival].sharpe_net
     if graph < best:
         reasons.append(f"after fees its Sharpe ratio is {graph:.2f}, that of {rival} {best:.2f}")

@@ -95,6 +95,8 @@ def test_a_trainer_that_cannot_find_what_is_there_voids_the_verdict() -> None:
     assert [reason.split(":")[0] for reason in found.verdict.reasons] == [
         "self-test planted_signal",
         "self-test features_ahead",
+        "self-test centred_feature",
+        "self-test early_fill",
     ]
     assert markdown(found).startswith("# Void\n\nSignal: not told.")
 

@@ -9,6 +9,7 @@ from streamforge.analytics.models.card import SwitchScore
 from streamforge.analytics.models.evaluation import self_tests
 from streamforge.analytics.models.switchboard import Switch
 from streamforge.analytics.models.verdict import Outcome, Standing, Verdict, verdict
+from tests.analytics.models.markets import definition
 
 SEEDS = (0, 1, 2, 3, 4)
 MEANS = {
@@ -106,19 +107,33 @@ def score(rank_ic: float, t: float | None, honest: float = 0.1) -> SwitchScore:
     return SwitchScore(switch="", model="ridge", honest=honest, rank_ic=rank_ic, t=t, sharpe_net=0)
 
 
+RIGHT = {
+    Switch.SHUFFLED_TARGET: score(0.001, -1.2),
+    Switch.PLANTED_SIGNAL: score(0.2, 9),
+    Switch.FEATURES_AHEAD: score(0.9, 99),
+    Switch.CENTRED_FEATURE: score(0.4, 20),
+    Switch.EARLY_FILL: score(0.9, 99),
+}
+
+
 def test_self_tests_fail_by_name() -> None:
-    right = {
-        Switch.SHUFFLED_TARGET: score(0.001, -1.2),
-        Switch.PLANTED_SIGNAL: score(0.2, 9),
-        Switch.FEATURES_AHEAD: score(0.9, 99),
-    }
-    assert self_tests(right) == self_tests({**right, Switch.SHUFFLED_TARGET: score(0, None)}) == []
+    assert self_tests(RIGHT, definition()) == []
+    assert self_tests({**RIGHT, Switch.SHUFFLED_TARGET: score(0, None)}, definition()) == []
     wrong = {
         Switch.SHUFFLED_TARGET: [score(0.05, 3.1), score(-0.05, -3.1)],
         Switch.PLANTED_SIGNAL: [score(0.2, 1.9), score(0.1, 9), score(0.2, None)],
         Switch.FEATURES_AHEAD: [score(0.5, 99)],
+        Switch.CENTRED_FEATURE: [score(0.1, 20)],
+        Switch.EARLY_FILL: [score(0.5, 99)],
     }
     for switch, scores in wrong.items():
         for one in scores:
-            (reason,) = self_tests({**right, switch: one})
+            (reason,) = self_tests({**RIGHT, switch: one}, definition())
             assert reason.startswith(f"self-test {switch}: ")
+
+
+def test_leaks_that_a_market_may_undo_are_not_judged() -> None:
+    hidden = {**RIGHT, Switch.CENTRED_FEATURE: score(0.0, 0), Switch.EARLY_FILL: score(0.0, 0)}
+    assert self_tests(hidden, definition(2)) == []
+    (reason,) = self_tests(hidden, definition(features=["return_5", "volatility_10"]))
+    assert reason.startswith("self-test centred_feature: ")

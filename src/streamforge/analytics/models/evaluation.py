@@ -12,6 +12,7 @@ from streamforge.analytics.models import prediction_metrics as metrics
 from streamforge.analytics.models.card import Card, EvaluationSettings, Score, SwitchScore
 from streamforge.analytics.models.card_series import card_series
 from streamforge.analytics.models.dataset import Dataset
+from streamforge.analytics.models.dataset_definition import DatasetDefinition
 from streamforge.analytics.models.folds import folds
 from streamforge.analytics.models.ladder import Checkpoints, LadderRun, PartEpoch, Progress, run_ladder
 from streamforge.analytics.models.ladder_processes import LadderProcesses
@@ -178,11 +179,14 @@ def _switchboard(
             t=score.t,
             sharpe_net=score.sharpe_net,
         )
-    return [*found.values()], self_tests(found)
+    return [*found.values()], self_tests(found, dataset.definition)
 
 
-def self_tests(board: dict[Switch, SwitchScore]) -> list[str]:
-    """What of the switchboard cannot be, if samples, folds and metrics are right."""
+def self_tests(board: dict[Switch, SwitchScore], definition: DatasetDefinition) -> list[str]:
+    """What of the switchboard cannot be, if samples, folds and metrics are right.
+
+    Of the other switches it depends on the market what they bring.
+    """
     shuffled, planted = board[Switch.SHUFFLED_TARGET], board[Switch.PLANTED_SIGNAL]
     ahead = board[Switch.FEATURES_AHEAD]
     failed = []
@@ -198,5 +202,23 @@ def self_tests(board: dict[Switch, SwitchScore]) -> list[str]:
         failed.append(
             f"self-test features_ahead: rank-IC is {ahead.rank_ic:.4f} though the features have most of the target "
             f"in them; more than {_AHEAD_AT_LEAST} is expected"
+        )
+    return failed + (_of_one_bar(board, definition) if definition.horizon == 1 else [])
+
+
+def _of_one_bar(board: dict[Switch, SwitchScore], definition: DatasetDefinition) -> list[str]:
+    """The same of the switches that must show where a target lasts one bar: of longer ones they see a part, which
+    prices that bounce may undo."""
+    centred, early = board[Switch.CENTRED_FEATURE], board[Switch.EARLY_FILL]
+    failed = []
+    if centred.rank_ic <= centred.honest:
+        failed.append(
+            f"self-test centred_feature: rank-IC is {centred.rank_ic:.4f} with a feature that has the target in it, "
+            f"and {centred.honest:.4f} without: it was not found"
+        )
+    if "return_1" in definition.graph.features and early.rank_ic <= _AHEAD_AT_LEAST:
+        failed.append(
+            f"self-test early_fill: rank-IC is {early.rank_ic:.4f} though the target is a feature; more than "
+            f"{_AHEAD_AT_LEAST} is expected"
         )
     return failed

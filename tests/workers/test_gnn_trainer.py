@@ -16,13 +16,23 @@ import msgspec
 import pyarrow.parquet
 import pytest
 
+from streamforge.analytics.graphs import graph_manifest
+from streamforge.analytics.graphs.order import GraphOrder, order_name
 from streamforge.analytics.models.folds import FoldRules
 from streamforge.analytics.models.model_file import read_model
-from streamforge.analytics.models.model_manifest import ModelManifest, checkpoints_of, manifest_name
+from streamforge.analytics.models.model_manifest import (
+    ModelManifest,
+    checkpoints_of,
+    manifest_name,
+    read_model_manifest,
+)
+from streamforge.workers import graph_builder
 from streamforge.workers.gnn_trainer import DEFINITION
+from streamforge_utils.model.coverage import Segment, Verdict, clip
+from tests.analytics.models.markets import DAY_MS, START_MS
 from tests.limits import LIMIT_S
 from tests.runtime.rig import QUEUE, last, until
-from tests.workers.trainer_rig import SETTINGS, TrainerRig, checkpoints, children, is_alive
+from tests.workers.trainer_rig import DAYS, SETTINGS, TrainerRig, checkpoints, children, is_alive
 
 
 @pytest.fixture(scope="module")
@@ -53,6 +63,51 @@ async def begun(folder: Path, parts: int = 1, **environment: str) -> tuple[Train
     return rig, running, child
 
 
+async def test_the_graph_it_learnt_on_has_the_identity_that_graph_builder_gives_it(tmp_path: Path) -> None:
+    rig = TrainerRig(tmp_path)
+    await rig.prepare()
+    await rig.fill()
+    days = [START_MS + day * DAY_MS for day in (0, 20, 21, DAYS)]
+    verdicts = [(Verdict.STORED, "bars"), (Verdict.EXCHANGE, None), (Verdict.STORED, "bars")]
+    inputs = {
+        f"C{coin:03}USDT": [
+            Segment(start_ms=start, end_ms=end, verdict=verdict, collection=collection)
+            for (verdict, collection), start, end in zip(verdicts, days, days[1:], strict=False)
+        ]
+        for coin in range(6)
+    }
+    order = await rig.fill(inputs=inputs)
+    assert await rig.live(DEFINITION) == 0
+    found = await rig.manifest()
+    assert found.graph is not None
+    graph = GraphOrder(
+        graph="g",
+        definition=found.dataset.graph,
+        type=found.type,
+        start_ms=found.graph.start_ms,
+        end_ms=found.graph.end_ms,
+        inputs={},
+    )
+    assert graph.times == order.times
+    proven = {symbol: clip(segments, graph.seen) for symbol, segments in inputs.items()}
+    await rig.objects.put(order_name(QUEUE), msgspec.json.encode(msgspec.structs.replace(graph, inputs=proven)))
+    rig.environment |= {"TYPE": "gnn_graph", "STREAMFORGE_ATTEMPT": "2"}
+    assert await rig.live(graph_builder.DEFINITION) == 0
+    name = graph_manifest.manifest_name("g", found.graph.graph_id)
+    made = graph_manifest.read_manifest(await rig.content(name), name)
+    assert (made.graph_id, made.data_version) == (found.graph.graph_id, found.graph.data_version)
+    for card in ("card.md", "card.html"):
+        text = (await rig.content(found.files[card].name)).decode()
+        assert f"Graph {made.graph_id} of 2024-02-15:2024-03-29, data {made.data_version}." in text
+    await rig.close()
+
+
+def test_a_manifest_from_before_the_graph_was_told_still_reads(whole: ModelManifest) -> None:
+    told = msgspec.to_builtins(whole)
+    del told["graph"]
+    assert read_model_manifest(msgspec.json.encode(told), "m") == msgspec.structs.replace(whole, graph=None)
+
+
 async def test_what_is_published_is_whole_and_named_by_the_manifest(tmp_path: Path) -> None:
     rig = TrainerRig(tmp_path)
     await rig.prepare()
@@ -76,6 +131,7 @@ async def test_what_is_published_is_whole_and_named_by_the_manifest(tmp_path: Pa
         "device": "cpu",
         "threads": 1,
         "versions": None,
+        "graph": msgspec.to_builtins(found.graph),
     }
     head, state = read_model(contents["model.safetensors"], "x")
     assert (head.name, head.run_id, head.moments, head.last_ms) == (

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import msgspec
 
@@ -48,6 +48,16 @@ class SeriesRun(msgspec.Struct, frozen=True):
     start_ms: int
     end_ms: int
     verdict: str
+
+
+class GraphIdentity(msgspec.Struct, frozen=True, kw_only=True):
+    """What a graph is told by, whoever made it. graph_id, data_version: as of a `GraphManifest`. start_ms, end_ms: the
+    half-open range of its snapshots."""
+
+    graph_id: str
+    data_version: str
+    start_ms: int
+    end_ms: int
 
 
 class GraphManifest(msgspec.Struct, frozen=True, kw_only=True):
@@ -99,6 +109,24 @@ def part_place(graph: str, name: str, id: str) -> str:
     return f"graphs/{graph}/parts/{name}-{id[:_ID_LENGTH]}"
 
 
+def identity(
+    definition: GraphDefinition,
+    type_name: str,
+    span: tuple[int, int],
+    inputs: Mapping[str, Sequence[SeriesRun]],
+    parts: Iterable[str],
+) -> GraphIdentity:
+    """Of the graph whose parts have these ids. span: the half-open range of its snapshots."""
+    data = hashlib.sha256(
+        msgspec.json.encode([type_name, span, {symbol: [*inputs[symbol]] for symbol in sorted(inputs)}])
+    )
+    for one in parts:
+        data.update(one.encode())
+    found = hashlib.sha256(definition.canonical())
+    found.update(f"{data.hexdigest()} {CODE_VERSION}".encode())
+    return GraphIdentity(graph_id=found.hexdigest(), data_version=data.hexdigest(), start_ms=span[0], end_ms=span[1])
+
+
 def made(
     graph: str,
     definition: GraphDefinition,
@@ -108,24 +136,20 @@ def made(
     partitions: Sequence[PartitionEntry],
 ) -> GraphManifest:
     """The manifest of a graph whose parts are made. span: the half-open range of its snapshots."""
-    sorted_inputs = {symbol: [*inputs[symbol]] for symbol in sorted(inputs)}
-    data = hashlib.sha256(msgspec.json.encode([type_name, span, sorted_inputs]))
+    found = identity(definition, type_name, span, inputs, [one.id for one in partitions])
     content = hashlib.sha256()
     for one in partitions:
-        data.update(one.id.encode())
         content.update(one.sha256.encode())
-    identity = hashlib.sha256(definition.canonical())
-    identity.update(f"{data.hexdigest()} {CODE_VERSION}".encode())
     return GraphManifest(
         graph=graph,
-        graph_id=identity.hexdigest(),
+        graph_id=found.graph_id,
         definition=definition,
-        data_version=data.hexdigest(),
+        data_version=found.data_version,
         sha256=content.hexdigest(),
         type=type_name,
         start_ms=span[0],
         end_ms=span[1],
-        inputs=sorted_inputs,
+        inputs={symbol: [*inputs[symbol]] for symbol in sorted(inputs)},
         partitions=[*partitions],
     )
 

@@ -6,9 +6,11 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
+from streamforge.analytics.graphs.graph_manifest import GraphIdentity
 from streamforge.analytics.models.dataset_definition import DatasetDefinition
 from streamforge.analytics.models.evaluation_settings import EvaluationSettings as EvaluationSettings
 from streamforge.analytics.models.verdict import Outcome, Verdict
+from streamforge_utils.model.timeranges import TimeRange
 
 FORMAT = 1
 COLUMNS = ["model", "seeds", "IC", "rank-IC", "ICIR", "t", "accuracy", "up", "prec@k", "base rate"]
@@ -76,7 +78,7 @@ class CardSeries(msgspec.Struct, frozen=True, kw_only=True):
 
 class TrainingNote(msgspec.Struct, frozen=True, kw_only=True):
     """How the models were made. name: of what is published. model: which one has the graph; settings: its own.
-    versions: of what may change the last digits."""
+    versions: of what may change the last digits. graph: that they learnt on; None: it was not told."""
 
     name: str
     model: str
@@ -84,6 +86,7 @@ class TrainingNote(msgspec.Struct, frozen=True, kw_only=True):
     device: str
     threads: int
     versions: dict[str, str]
+    graph: GraphIdentity | None = None
 
 
 class Card(msgspec.Struct, frozen=True, kw_only=True):
@@ -160,9 +163,13 @@ def signal_text(told: Verdict) -> str:
 
 
 def training_text(note: TrainingNote) -> str:
-    """How the models were made, as a sentence."""
+    """How the models were made, as sentences."""
     versions = ", ".join(f"{name} {version}" for name, version in note.versions.items())
-    return f"Model {note.model} ({note.settings}) on {note.device}, threads {note.threads}; {versions}."
+    told = f"Model {note.model} ({note.settings}) on {note.device}, threads {note.threads}; {versions}."
+    if (graph := note.graph) is None:
+        return told
+    span = TimeRange(graph.start_ms, graph.end_ms)
+    return f"{told} Graph {graph.graph_id} of {span}, data {graph.data_version}."
 
 
 def by_model(scores: Sequence[Score]) -> Iterable[list[Score]]:

@@ -32,9 +32,13 @@ class DatasetDefinition(msgspec.Struct, frozen=True, kw_only=True, forbid_unknow
 
     def decision_times(self, start_ms: int, end_ms: int) -> range:
         """The moments from `start_ms` on whose targets have ended by `end_ms`."""
+        return self.graph.snapshot_times(start_ms, self.decisions_end_ms(start_ms, end_ms))
+
+    def decisions_end_ms(self, start_ms: int, end_ms: int) -> int:
+        """Where the half-open range of these moments ends."""
         graph = self.graph
         closed_ms = end_ms - (end_ms - (graph.grid.offset_ms or 0)) % graph.bar_ms
-        return graph.snapshot_times(start_ms, max(start_ms, closed_ms - self.span_ms))
+        return max(start_ms, closed_ms - self.span_ms)
 
     def seen(self, times: range, *, targets: bool = True) -> TimeRange:
         """The half-open range of the bars that count for these moments, with or without their targets."""

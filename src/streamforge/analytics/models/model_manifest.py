@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from streamforge.analytics.graphs.graph_manifest import SeriesRun
+from streamforge.analytics.graphs.graph_manifest import GraphIdentity, SeriesRun
 from streamforge.analytics.models.dataset_definition import DatasetDefinition
 from streamforge.analytics.models.evaluation_settings import EvaluationSettings
 from streamforge.analytics.models.training_parameters import TrainingParameters
@@ -51,12 +51,14 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
 class ModelManifest(msgspec.Struct, frozen=True, kw_only=True):
     """A model as it was published. run_id: a hash of the dataset, the settings and the way of making. data_version: of
-    what was known of the inputs, and of all samples. files: by the last part of their names."""
+    what was known of the inputs, and of all samples. graph: that it learnt on; None: it was made before that was told.
+    files: by the last part of their names."""
 
     format: int = FORMAT
     name: str
     run_id: str
     data_version: str
+    graph: GraphIdentity | None = None
     dataset_sha256: str
     dataset: DatasetDefinition
     evaluation: EvaluationSettings

@@ -14,8 +14,10 @@ import msgspec
 import numpy as np
 import pyarrow
 
+from streamforge.analytics.graphs.graph_manifest import identity
 from streamforge.analytics.graphs.graph_tables import parquet
 from streamforge.analytics.graphs.panel import Bars, Panel
+from streamforge.analytics.graphs.partitions import partition_id, partitions
 from streamforge.analytics.models import catalogue, model_manifest
 from streamforge.analytics.models.card import Card, TrainingNote, markdown, mean_of
 from streamforge.analytics.models.card_html import html
@@ -54,8 +56,12 @@ class Trainer:
         self._contenders = catalogue.ladder(order.dataset, parameters)
         self._dataset = make_dataset(order.dataset, self._panel, order.times)
         self._inputs = dict(sorted(order.runs().items()))
-        span = [order.type, order.start_ms, order.end_ms]
-        self._data_version = _hash(span, self._inputs, self._dataset.sha256)
+        asked = [order.type, order.start_ms, order.end_ms]
+        self._data_version = _hash(asked, self._inputs, self._dataset.sha256)
+        graph = order.graph
+        span = graph.start_ms, graph.end_ms
+        ids = [partition_id(graph.definition, one, self._panel) for one in partitions(graph.definition, *span)]
+        self._graph = identity(graph.definition, graph.type, span, graph.runs(), ids)
         ways = [(one.name, one.settings, one.edges, one.seeded) for one in self._contenders]
         self.run_id = _hash(self._data_version, order.dataset, order.evaluation, parameters, ways, CODE_VERSION)
 
@@ -82,6 +88,7 @@ class Trainer:
             name=order.name,
             run_id=self.run_id,
             data_version=self._data_version,
+            graph=self._graph,
             dataset_sha256=card.dataset_sha256,
             dataset=order.dataset,
             evaluation=order.evaluation,
@@ -127,6 +134,7 @@ class Trainer:
             settings=next(one.settings for one in self._contenders if one.name == "graph"),
             device=catalogue.used_device(self._order.dataset, parameters),
             threads=parameters.threads,
+            graph=self._graph,
             versions={"python": platform.python_version(), **{one: _version(one) for one in packages}},
         )
 

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from streamforge.analytics.graphs.definition import GraphDefinition
-from streamforge.analytics.graphs.order import Order
+from streamforge.analytics.graphs.order import GraphOrder, Order
 from streamforge.analytics.models.dataset_definition import DatasetDefinition
 from streamforge.analytics.models.evaluation_settings import EvaluationSettings
+from streamforge_utils.model.coverage import clip
 from streamforge_utils.model.timeranges import TimeRange
 
 
@@ -26,6 +29,20 @@ class TrainingOrder(Order, frozen=True, kw_only=True):
     def times(self) -> range:
         """The moments of decision."""
         return self.dataset.decision_times(self.start_ms, self.end_ms)
+
+    @property
+    def graph(self) -> GraphOrder:
+        """What graph-builder would be told to make the graph of these moments."""
+        found = GraphOrder(
+            graph=self.name,
+            definition=self.definition,
+            type=self.type,
+            start_ms=self.start_ms,
+            end_ms=self.dataset.decisions_end_ms(self.start_ms, self.end_ms),
+            inputs={},
+        )
+        inputs = {symbol: clip(segments, found.seen) for symbol, segments in self.inputs.items()}
+        return msgspec.structs.replace(found, inputs=inputs)
 
     @property
     def seen(self) -> TimeRange:

@@ -116,7 +116,6 @@ mutants: $(STAMP) build/mutants-env/.done ## mutate the code that must not err a
 build/mutants-env/.done: requirements/mutants.txt $(STAMP)
 	@$(PY) -m venv --clear build/mutants-env
 	@build/mutants-env/bin/python -m pip --disable-pip-version-check --no-input install -q --require-hashes --no-deps -r $<
-	@$(GNN)/bin/python -m pip --disable-pip-version-check --no-input install -q --require-hashes --no-deps -r requirements/onnx.txt
 	@# What tests need is found behind it, but not the packages themselves: the mutated ones are imported instead.
 	@$(PY) -c 'import sysconfig; print(sysconfig.get_path("purelib"))' > "$$(build/mutants-env/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')/tests.pth"
 	@touch $@

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import re
+import subprocess
 from pathlib import Path
 from pkgutil import resolve_name
 
@@ -20,6 +23,14 @@ def test_every_module_and_every_test_of_a_group_is_there() -> None:
     assert {"proof", "coverage", "deciding", "lease", "rate-budget", "input", "sinks"} <= found.keys()
     modules = [module for group in found.values() for module in group.modules]
     assert len(modules) == len(set(modules)), "a module is mutated once"
+
+
+def test_its_environment_is_made_by_no_python_but_its_own_and_that_of_the_checkout() -> None:
+    command = ["make", "--dry-run", "--what-if=requirements/mutants.txt", "build/mutants-env/.done"]
+    outside = {name: value for name, value in os.environ.items() if not name.startswith("MAKE")}
+    told = subprocess.run(command, cwd=workspace.ROOT, env=outside, capture_output=True, text=True, check=True).stdout
+    assert "requirements/mutants.txt" in told
+    assert {*re.findall(r"build/[\w-]+(?=/bin/)", told)} == {"build/mutants-env"}
 
 
 @pytest.mark.parametrize(

@@ -29,4 +29,4 @@ def _told(manager: rig.Manager) -> dict[str, Any]:
 GRAPH = Subject("graph-builder", "graphs", "killed", lambda _: ASKED, _told, "parts", DAYS * FILES_A_DAY)
 
 if __name__ == "__main__":
-    main(GRAPH, "tests.e2e.graph_killer", __doc__)
+    main(lambda _: GRAPH, "tests.e2e.graph_killer", __doc__)

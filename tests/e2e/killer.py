@@ -10,7 +10,7 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any, NamedTuple
@@ -87,10 +87,16 @@ def _kill(manager: rig.Manager, queue_id: str, worker: str) -> int:
     return 1
 
 
-def main(subject: Subject, program: str, description: str | None) -> None:
-    parser = argparse.ArgumentParser(prog=f"python -m {program}", description=description)
+def main(
+    subject: Callable[[argparse.Namespace], Subject],
+    program: str,
+    description: str | None,
+    own: Sequence[argparse.ArgumentParser] = (),
+) -> None:
+    """subject: of what was asked for. own: the options that others do not have."""
+    parser = argparse.ArgumentParser(prog=f"python -m {program}", description=description, parents=own)
     parser.add_argument("--cases", type=int, default=50, metavar="N", help="how many")
     parser.add_argument("--seed", type=int, default=1, help="of the points")
     args = parser.parse_args()
     with rig.exchange("--no-limits") as exchange, tempfile.TemporaryDirectory(prefix="streamforge-kills-") as folder:
-        print(survive(subject, Path(folder) / "data", exchange.url, cases=args.cases, seed=args.seed))
+        print(survive(subject(args), Path(folder) / "data", exchange.url, cases=args.cases, seed=args.seed))

@@ -269,6 +269,14 @@ class PlanPart(msgspec.Struct, frozen=True, kw_only=True):
     codes: Annotated[tuple[Annotated[str, one_of(PartCode)], ...], meaning("The same for programs.")] = ()
 
 
+class AnalysisSeries(msgspec.Struct, frozen=True, kw_only=True):
+    """The series that a graph, a model or scores are made of."""
+
+    symbols: Annotated[list[str], meaning("Of the series.")]
+    type: Annotated[str, meaning("Of the series.", "api_candles_1h")]
+    batch: Annotated[str | None, meaning("The batch that loads them; None: none is known.")] = None
+
+
 class Workflow(WorkflowSummary, frozen=True, kw_only=True):
     """A workflow: an accepted request and all that became of it."""
 
@@ -283,6 +291,9 @@ class Workflow(WorkflowSummary, frozen=True, kw_only=True):
     )
     graph: Annotated[str | None, meaning("The graph that it makes; None: it makes none.")] = None
     model: Annotated[str | None, meaning("The model that it trains or lets score; None: none.")] = None
+    made_of: Annotated[
+        AnalysisSeries | None, meaning("Of a graph, a model or scores: what it is made of. None: it makes none.")
+    ] = None
     coverage: Annotated[CoverageSummary | None, meaning("None until the first proof.")] = None
     steps: list[Step] = []
 

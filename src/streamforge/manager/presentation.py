@@ -140,6 +140,9 @@ def _whole(found: Workflow, undriven: str | None, now: use_cases.Report | None, 
         "topic_input": topic_answer(found),
         "graph": None if found.graph is None else found.graph.graph,
         "model": None if (model := found.model or found.scores) is None else model.name,
+        "made_of": None
+        if (made := found.analysis) is None
+        else answers.AnalysisSeries(symbols=list(made.symbols), type=made.type, batch=made.batch or None),
         "coverage": None if found.proof is None else _proof(found.proof, now),
         "steps": [_step(step, idle=idle) for step in found.steps],
     }

@@ -156,6 +156,22 @@ async def test_a_hole_in_the_middle_is_named_unless_the_exchange_has_it(
         assert found.failure.next_step.startswith("load these ranges and retry")
 
 
+@pytest.mark.parametrize("what", BOTH)
+async def test_a_workflow_says_which_series_it_is_made_of_and_which_batch_loads_them(
+    service: MemoryService, client: httpx.AsyncClient, what: str
+) -> None:
+    one = (await client.post(f"/{what}", json={**ASKED[what], "load_missing": True})).raise_for_status().json()
+    [batch] = (await client.get("/batches")).json()["batches"]
+    made_of = {"symbols": sorted(COINS), "type": TYPE, "batch": batch["batch_id"]}
+    assert one["made_of"] == made_of
+    assert (await client.get(f"/queues/{one['queue_id']}")).json()["made_of"] == made_of
+    await service.end(one["queue_id"], Status.INTERRUPTED)
+    alone = (await client.post(f"/{what}", json=ASKED[what])).raise_for_status().json()
+    assert alone["made_of"] == {**made_of, "batch": None}
+    series = {"symbol": "BTCUSDT", "type": TYPE, "time_range": "2024-07"}
+    assert (await client.post("/queues/start", json=series)).raise_for_status().json()["made_of"] is None
+
+
 async def test_a_graph_without_an_edge_says_why_that_may_be(service: MemoryService, client: httpx.AsyncClient) -> None:
     answer = await client.post("/graphs", json=ASKED["graphs"])
     workflow = await service.get(answer.json()["queue_id"])

@@ -230,6 +230,81 @@ def test_of_many_edges_the_largest_are_drawn_and_that_is_said(built: rig.Manager
     expect(page.get_by_role("heading", name="The largest 780 of 5,000 edges")).to_be_visible()
 
 
+def queue_of(manager: rig.Manager, graph: str) -> str:
+    """The workflow that has made the graph."""
+    return str(manager.api.get(f"/graphs/{graph}").raise_for_status().json()["queue_id"])
+
+
+def test_its_workflow_shows_what_the_graph_is_made_of_and_where_it_is_written(
+    built: rig.Manager, opened: Opened
+) -> None:
+    queue_id = queue_of(built, "six")
+    known = built.api.get(f"/queues/{queue_id}").raise_for_status().json()
+    page = opened(url_of(built), f"/workflows/{queue_id}")
+    expect(
+        page.get_by_role("list", name="From the series to what is made of them").get_by_role("listitem")
+    ).to_have_text(
+        [
+            re.compile(r"6 series of api_candles_1h\s+proven"),
+            re.compile(r"graph-builder\s*finished\s*100%"),
+            re.compile(r"graph six\s+collections six_nodes, six_edges, six_snapshots\s+objects below graphs/six/"),
+        ]
+    )
+    facts = page.get_by_role("region", name="Facts")
+    expect(facts).to_contain_text("6 of 6 snapshots")
+    expect(facts.get_by_text("Collection", exact=True)).to_have_count(0)
+    for coin in COINS:
+        link = facts.get_by_role("link", name=coin, exact=True)
+        expect(link).to_have_attribute("href", f"/ui/series/{quote(coin)}/api_candles_1h")
+    expect(facts.get_by_role("link", name=known["made_of"]["batch"])).to_be_visible()
+    for table in ("Attempts on a time axis", "Events"):
+        head = page.get_by_role("table", name=table).get_by_role("columnheader")
+        expect(head.filter(has_text="Records")).to_have_count(0)
+        expect(head.filter(has_text="Progress")).to_have_count(1)
+    expect(page.get_by_role("region", name="Plan")).to_contain_text("It loads nothing: it is made of what is stored.")
+    expect(page.get_by_role("heading", name="Coverage")).to_have_count(0)
+    page.get_by_role("link", name="graph six").click()
+    expect(page).to_have_url(re.compile("/ui/graphs/six$"))
+
+
+def test_what_is_copied_of_its_workflow_asks_for_it_and_no_action_is_offered_that_is_refused(
+    built: rig.Manager, opened: Opened
+) -> None:
+    queue_id = queue_of(built, "six")
+    page = opened(url_of(built), f"/workflows/{queue_id}")
+    copied = page.get_by_role("region", name="Copy as")
+    python = copied.locator("code").nth(3)
+    expect(python).to_contain_text(f'"{url_of(built)}/queues/{queue_id}"')
+    given: dict[str, rig.Json] = {}
+    exec(str(python.text_content()).replace("json.load(", "answer = json.load(", 1), given)
+    assert given["answer"]["graph"] == "six"
+    expect(copied.locator("code").nth(1)).to_have_text(f"streamforge show {queue_id} --server {url_of(built)}")
+    assert built.api.get(f"/queues/{queue_id}/request").status_code == 409
+    again = page.get_by_role("button", name="Start one like this")
+    expect(again).to_have_attribute("aria-disabled", "true")
+    expect(again).to_have_accessible_description(re.compile("streamforge graph build, or POST /graphs"))
+    again.click(force=True)
+    expect(page).to_have_url(re.compile(f"/workflows/{queue_id}$"))
+    assert built.api.delete(f"/queues/{queue_id}", params={"data": "true"}).status_code == 422
+    page.get_by_role("button", name="Forget").click()
+    expect(page.get_by_role("dialog")).to_be_visible()
+    expect(page.get_by_role("checkbox", name="Delete its records")).to_have_count(0)
+
+
+def test_a_graph_whose_series_are_not_proven_says_so_and_has_no_link(built: rig.Manager, opened: Opened) -> None:
+    asked = SIX | {"graph": "lacking", "time_range": "2024-09-03:2024-09-09", "load_missing": False}
+    queue_id = built.api.post("/graphs", json=asked).raise_for_status().json()["queue_id"]
+    page = opened(url_of(built), f"/workflows/{queue_id}")
+    expect(page.get_by_text("It failed")).to_be_visible()
+    items = page.get_by_role("list", name="From the series to what is made of them").get_by_role("listitem")
+    expect(items.first).to_contain_text("not proven yet")
+    expect(items.last).to_contain_text("graph lacking")
+    expect(items.get_by_role("link")).to_have_count(0)
+    page.get_by_role("link", name="All workflows").click()
+    row = page.get_by_role("row").filter(has_text="SIX")
+    expect(row.get_by_role("cell").filter(has_text="6 of 6 snapshots")).to_be_visible()
+
+
 def test_keyboard_alone(built: rig.Manager, opened: Opened) -> None:
     page = opened(url_of(built))
     seen(page, "Workflows")
@@ -295,3 +370,7 @@ def test_axe_finds_nothing_and_nothing_is_wider_than_the_window(
             page.locator("details").evaluate_all("all => all.forEach((one) => (one.open = true))")
         assert violations(page) == []
         assert width_of(page) <= 390
+    page.goto(f"{url_of(built)}/ui/workflows/{queue_of(built, 'six')}")
+    expect(page.locator("ol.graph a")).to_be_visible()
+    assert violations(page) == []
+    assert width_of(page) <= 390

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 
 import pytest
@@ -10,7 +11,7 @@ from playwright.sync_api import Page, expect
 
 from tests.e2e import rig
 from tests.places import ROOT
-from tests.ui.conftest import LOOKS, Opened, width_of
+from tests.ui.conftest import LOOKS, Opened, replaced, width_of
 from tests.ui.test_screens import HOSTILE, seen, url_of, violations
 
 SAMPLE = ROOT / "src" / "streamforge" / "web" / "src" / "lib" / "modelcard.sample.json"
@@ -97,6 +98,88 @@ def test_a_model_is_listed_and_its_card_tells_the_verdict_with_its_reasons_first
     graph_series = next(one for one in card["series"]["models"] if one["model"] == "graph")
     drawn = page.locator("figure").filter(has_text="graph").first
     expect(drawn).to_contain_text(f"{graph_series['equity'][-1]:.3g}; from {min(graph_series['equity']):.3g}")
+
+
+def workflow_of(manager: rig.Manager) -> str:
+    """The one that has trained the model."""
+    return str(manager.api.get("/models/own").raise_for_status().json()["queue_id"])
+
+
+def test_its_workflow_shows_what_the_model_learns_from_and_leads_to_its_card(
+    alone: rig.Manager, opened: Opened
+) -> None:
+    queue_id = workflow_of(alone)
+    moments = alone.api.get(f"/queues/{queue_id}").json()["progress"]["records_expected"]
+    page = opened(url_of(alone), f"/workflows/{queue_id}")
+    steps = page.get_by_role("list", name="From the series to what is made of them")
+    expect(steps.get_by_role("listitem")).to_have_text(
+        [
+            re.compile(r"4 series of api_candles_1h\s+proven"),
+            re.compile(r"gnn-trainer\s*finished\s*100%"),
+            re.compile(r"model own\s+objects below models/own/"),
+        ]
+    )
+    expect(page.get_by_role("region", name="Facts")).to_contain_text(f"{moments} of {moments} moments")
+    again = page.get_by_role("button", name="Start one like this")
+    expect(again).to_have_accessible_description(re.compile("streamforge models train, or POST /models"))
+    expect(page.get_by_role("region", name="Copy as")).not_to_contain_text("streamforge.load")
+    expect(steps.get_by_role("link", name="model own")).to_have_attribute("href", "/ui/models/own")
+    page.get_by_role("definition").get_by_role("link", name="own", exact=True).click()
+    seen(page, "own")
+    expect(page.get_by_role("region", name="Verdict")).to_be_visible()
+
+
+def test_while_a_model_learns_its_parts_and_epochs_are_told_and_no_records(alone: rig.Manager, opened: Opened) -> None:
+    queue_id = workflow_of(alone)
+    told = "training: 4 of 9 parts are there; epoch 12 of at most 200 of graph, seed 1, fold 2"
+
+    def running(body: rig.Json) -> None:
+        body.update(status="running", ended_at=None)
+        body["progress"].update(share=0.4, records_stored=38, rate=4.2)
+
+    def learning(body: rig.Json) -> None:
+        running(body)
+        (step,) = body["steps"]
+        (attempt,) = step["attempts"]
+        attempt.update(status="running", ended_at=None)
+        for progress in (step["progress"], attempt["progress"]):
+            progress.update(records=38, share=0.4, waiting=told)
+
+    def listed(body: rig.Json) -> None:
+        running(next(one for one in body["queues"] if one["queue_id"] == queue_id))
+
+    page = opened(url_of(alone), "/nothing")
+    replaced(page, f"**/queues/{queue_id}", learning)
+    replaced(page, "**/queues?*", listed)
+    page.goto(f"{url_of(alone)}/ui/workflows/{queue_id}")
+    items = page.get_by_role("list", name="From the series to what is made of them").get_by_role("listitem")
+    expect(items.nth(1)).to_have_text(re.compile(rf"40%\s*{re.escape(told)}"))
+    expect(items.get_by_role("link")).to_have_count(0)
+    expect(page.get_by_role("definition").get_by_role("link", name="own", exact=True)).to_have_count(0)
+    attempt = page.get_by_role("table", name="Attempts on a time axis").get_by_role("row").nth(1)
+    expect(attempt.get_by_role("cell").last).to_have_text(re.compile(f"(^| · ){re.escape(told)}"))
+    facts = page.get_by_role("region", name="Facts")
+    expect(facts).to_contain_text("40%")
+    expect(facts).not_to_contain_text("38")
+    expect(facts).not_to_contain_text("Records/s")
+    page.get_by_role("link", name="All workflows").click()
+    row = page.get_by_role("row").filter(has_text="OWN gnn_train")
+    expect(row).to_contain_text("40%")
+    expect(row).not_to_contain_text("4.2")
+    expect(row).not_to_contain_text("38 of")
+
+
+def test_scores_are_said_to_be_scores_of_their_model(alone: rig.Manager, opened: Opened) -> None:
+    asked = {"time_range": "2024-08-24:2024-08-26", "load_missing": True}
+    queue_id = alone.api.post("/models/own/scores", json=asked).raise_for_status().json()["queue_id"]
+    alone.finished(queue_id)
+    page = opened(url_of(alone), f"/workflows/{queue_id}")
+    written = page.get_by_role("list", name="From the series to what is made of them").get_by_role("listitem").last
+    expect(written).to_have_text(re.compile(r"scores of model own\s+collection own_scores"))
+    expect(written.get_by_role("link")).to_have_attribute("href", "/ui/models/own")
+    expect(page.get_by_role("region", name="Facts")).to_contain_text("12 of 12 moments")
+    again = page.get_by_role("button", name="Start one like this")
+    expect(again).to_have_accessible_description(re.compile("streamforge models score"))
 
 
 def test_what_comes_from_elsewhere_is_text(alone: rig.Manager, opened: Opened) -> None:

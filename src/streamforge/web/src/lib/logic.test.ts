@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import test from "node:test";
-import type { EventPage, Summary } from "../api/types.ts";
+import type { EventPage, Workflow } from "../api/types.ts";
 import { backoffMs } from "./backoff.ts";
 import { copiesOfWorkflow } from "./copies.ts";
 import { grown, NOTHING, windowOf } from "./history.ts";
@@ -55,7 +55,14 @@ test("a page of events is shown at once, newest first, heartbeats only where the
 });
 
 test("what is copied names the workflow, quoted for its reader, without a token", () => {
-  const one = { queue_id: "wf-x", symbol: `B"T`, type: "api_candles_1m", time_range: { requested: "2024" } } as Summary;
+  const one = {
+    queue_id: "wf-x",
+    symbol: `B"T`,
+    type: "api_candles_1m",
+    time_range: { requested: "2024" },
+    made_of: null,
+    topic_input: null,
+  } as Workflow;
   assert.deepEqual(copiesOfWorkflow(one, "http://127.0.0.1:8080"), {
     link: "http://127.0.0.1:8080/ui/workflows/wf-x",
     cli: "streamforge show wf-x --server http://127.0.0.1:8080",
@@ -63,6 +70,18 @@ test("what is copied names the workflow, quoted for its reader, without a token"
     python: 'streamforge.load("B\\"T", "api_candles_1m", "2024", server="http://127.0.0.1:8080")',
   });
   assert.match(copiesOfWorkflow({ ...one, queue_id: "a'b; c" }, "").cli, /^streamforge show 'a'\\''b; c' /);
+});
+
+test("what loads no series is asked for by Python, and not loaded as one", () => {
+  const made_of = { symbols: ["BTCUSDT"], type: "api_candles_1h", batch: null };
+  const graph = { queue_id: "wf-x", symbol: "TOP4", type: "gnn_graph", made_of, topic_input: null };
+  const one = { ...graph, time_range: { requested: "2024" } } as Workflow;
+  const topic = { ...one, made_of: null, topic_input: { topic: "t" } } as Workflow;
+  for (const { python, cli } of [one, topic].map((each) => copiesOfWorkflow(each, "http://h:1"))) {
+    assert.doesNotMatch(python, /streamforge\.load/);
+    assert.match(python, /^ {4}"http:\/\/h:1\/queues\/wf-x",$/m);
+    assert.equal(cli, "streamforge show wf-x --server http://h:1");
+  }
 });
 
 test("a key is new each time and fits the server's pattern", () => {

@@ -9,7 +9,7 @@ import contextlib
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from pathlib import Path
 from types import FrameType
 from typing import ParamSpec, TypeVar
@@ -190,7 +190,7 @@ async def test_a_job_that_is_forgotten_while_jobs_are_listed_takes_no_other_with
     def forget() -> None:
         (directory / "b").rename(directory.parent / "b")
 
-    def scandir_then_forget(path: Path) -> contextlib.closing[Iterator[os.DirEntry[str]]]:
+    def scandir_then_forget(path: Path) -> contextlib.closing[Generator[os.DirEntry[str]]]:
         with scandir(path) as found:
             entries = list(found)
         forget()

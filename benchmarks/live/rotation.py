@@ -64,6 +64,9 @@ class _Ears:
     async def newer(self) -> bool:
         return False
 
+    def overdue(self) -> None:
+        """None of the streams is silent."""
+
     @property
     def whole(self) -> bool:
         """Whether nothing lacks. The first connection counts as an interruption."""

@@ -122,6 +122,16 @@ def test_an_order_book_says_how_far_it_can_be_trusted() -> None:
     assert live_lines(live) == ["order book: suspect (sequence gap); unverified, but clean: 0.4% of the time"]
 
 
+def test_an_order_book_says_when_it_was_compared_and_that_it_is_not_any_more() -> None:
+    live = Live(state="live", trust="verified", agreed_age_seconds=400, unchecked_seconds=360)
+    assert live_lines(live) == [
+        "order book: verified",
+        "order book: compared with the exchange's best prices 6 min 40 s ago",
+        "careful: the order book changed for 6 min 00 s without being compared with the exchange's best prices: what "
+        "is wrong in it is not noticed",
+    ]
+
+
 def test_before_a_segment_is_closed_an_order_book_says_its_trust() -> None:
     live = Live(state="syncing", records_waiting=47, trust="verified")
     assert live_text(workflow(live), live) == (

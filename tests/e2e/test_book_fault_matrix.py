@@ -5,6 +5,7 @@ A book is never called verified where the exchange's own is another one (`stored
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple
@@ -24,6 +25,7 @@ AT_ONCE = 4
 GAP, CONTENT, CUT = frozenset({"sequence gap"}), frozenset({"bad content"}), frozenset({"disconnect"})
 CROSSED = frozenset({"suspect: crossed"})
 DIFFS = "after=20,stream=*@depth*"
+TICKERS = "after=20,stream=*@bookTicker"
 USUAL = {"", "unverifiable: awaiting snapshot", "unverifiable: out of band"}
 """What may be said of what is stored in any case: at first there is no snapshot."""
 
@@ -32,7 +34,8 @@ class Case(NamedTuple):
     """A fault, how often it strikes, why some of the book is lost, and the doubts about the rest; other ones may be.
 
     either: other causes that may be told instead of `lost`. perhaps: doubts that there may be besides. One that leaves
-    doubts about what is stored strikes only once the book is verified: before that, nothing is compared.
+    doubts about what is stored strikes only once the book is verified: before that, nothing is compared. said: of the
+    stream, as its failure.
     """
 
     fault: str
@@ -41,6 +44,7 @@ class Case(NamedTuple):
     doubts: frozenset[str] = frozenset()
     either: frozenset[str] = frozenset()
     perhaps: frozenset[str] = frozenset()
+    said: str = ""
 
 
 SHORT = (
@@ -53,6 +57,7 @@ SHORT = (
     Case("stream-reset:after=20,stream=*@depth*", 1, frozenset({"disconnect"})),
     Case("429:path=depth,retry_after=1", 2),
     Case(f"stream-silence:{DIFFS},seconds=2", 1, GAP),
+    Case(f"stream-missing:{TICKERS}", 40),
 )
 LONG = (
     Case("snapshot-cached:seconds=30", 1),
@@ -82,6 +87,7 @@ LONG = (
     Case(f"stream-disordered:{DIFFS},rows=1", 1, doubts=frozenset({"suspect: sequence gap"})),
     Case(f"stream-stall:{DIFFS},seconds=2,pings=0", 1, GAP),
     Case(f"stream-silence:{DIFFS}", 1, CUT),
+    Case(f"stream-silence:{TICKERS}", 1, said="@bookTicker said nothing for 60 s"),
     Case(f"stream-stall:{DIFFS}", 1, CUT),
     Case(f"stream-stall:{DIFFS},pings=0", 1, CUT),
 )
@@ -146,6 +152,12 @@ def cases(
         yield Cases(exchange, manager, [one["case"] for one in chosen_cases(request)])
 
 
+def is_compared(workflow: Json, since_s: float) -> bool:
+    """Whether the exchange's best prices were those of the book after a moment."""
+    age_s = workflow["live"]["agreed_age_seconds"]
+    return age_s is not None and age_s < time.monotonic() - since_s
+
+
 def test_every_fault_of_order_books_has_a_case() -> None:
     of_books = {name for name, kind in FAULTS.items() if kind.stage in ("diff", "ticker", "snapshot")}
     assert of_books <= {case.fault.partition(":")[0] for case in CASES}
@@ -163,8 +175,11 @@ def test_every_fault_of_order_books_has_a_case() -> None:
 def test_what_is_known_is_stored_and_all_else_is_lost_with_its_cause(case: Case, cases: Cases) -> None:
     exchange, manager, queue_id = cases.exchange, cases.manager, cases.begun(case)
     manager.until(queue_id, "the fault strikes", partial(cases.has_struck, case))
+    if case.said:
+        manager.until(queue_id, "it is told", lambda found: case.said in (found["live"]["failure"] or ""))
     struck_ms = exchange.stats()["now_ms"]
     manager.until(queue_id, "the book is verified again", partial(is_verified, beyond_ms=struck_ms + 1000))
+    manager.until(queue_id, "it is compared again", partial(is_compared, since_s=time.monotonic()))
     segments, _ = checked(manager, exchange, manager.stopped(queue_id))
     lost = {one["cause"] for one in segments if one["verdict"] == "lost"}
     assert lost == case.lost or (lost and lost <= case.lost | case.either)

@@ -102,6 +102,14 @@ def test_the_age_of_the_last_frame_grows_while_no_loader_runs() -> None:
     assert observer.gauges["live_frame_age_seconds"] == 90.5
 
 
+def test_a_book_that_is_not_compared_is_told_of_once_that_lasts_and_the_age_of_the_comparison_grows() -> None:
+    for heard, unchecked in (({}, None), ({"unchecked_s": 299.9}, None), ({"unchecked_s": 300.0}, 300.0)):
+        found = live_answer(live({"frame_age_s": 0.5, "trust": "verified", "agreed_age_s": 400, **heard}), NOW + 1000)
+        assert found is not None
+        assert (found.agreed_age_seconds, found.unchecked_seconds) == (401.0, unchecked)
+        assert (found.state, found.trust) == ("live", "verified")
+
+
 def test_what_a_loader_reports_is_progress_and_not_stored_for_itself() -> None:
     first, second = live({"frame_age_s": 0.5, "last_id": 1}), live({"frame_age_s": 0.1, "last_id": 2})
     assert first != second

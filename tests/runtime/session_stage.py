@@ -10,7 +10,7 @@ import msgspec
 from streamforge_utils.model.kinds.registry import kind_named
 from streamforge_utils.model.kinds.streaming import Heard
 from streamforge_utils.model.series import Series
-from streamforge_utils.runtime.stream_session import StreamSession
+from streamforge_utils.runtime.stream_session import Overdue, StreamSession
 from tests.doubles.instruments import instruments
 from tests.doubles.stream import ScriptedConnection, ScriptedStream
 from tests.doubles.virtualclock import VirtualClock
@@ -28,7 +28,7 @@ def trade(number: int) -> bytes:
 class Ears:
     """heard: positions, in the order in which they came. interruptions: after how many positions each was told.
 
-    has: what the exchange answers, whether it has something newer; an exception is raised.
+    has: what the exchange answers, whether it has something newer; an exception is raised. owes: a stream is silent.
     """
 
     def __init__(self) -> None:
@@ -37,6 +37,7 @@ class Ears:
         self.interruptions: list[int] = []
         self.has: bool | Exception = False
         self.asked = 0
+        self.owes: Overdue | None = None
 
     def hear(self, heard: Heard) -> None:
         self.heard += heard.positions
@@ -44,6 +45,9 @@ class Ears:
 
     def interrupted(self) -> None:
         self.interruptions.append(len(self.heard))
+
+    def overdue(self) -> Overdue | None:
+        return self.owes
 
     async def newer(self) -> bool:
         self.asked += 1

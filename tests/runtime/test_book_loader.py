@@ -151,6 +151,7 @@ def test_diffs_that_stop_while_best_prices_go_on_are_noticed() -> None:
 def test_a_quiet_market_is_asked_and_the_connection_stays() -> None:
     async def act(market: BookMarket) -> None:
         await began(market)
+        market.ticker()
         await market.clock.sleep(200)
         assert len(market.stream.connections) == 1
         assert market.exchange.limits[1:3] == [5, 5]

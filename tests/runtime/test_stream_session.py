@@ -9,7 +9,7 @@ import pytest
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.ports.stream import EndCause
 from streamforge_utils.runtime import stream_session
-from streamforge_utils.runtime.stream_session import HEALTHY_S, LONGEST_PAUSE_S, ROTATE_S, SETTLE_S
+from streamforge_utils.runtime.stream_session import HEALTHY_S, LONGEST_PAUSE_S, ROTATE_S, SETTLE_S, Overdue
 from tests.runtime.session_stage import Stage, play, trade
 
 
@@ -322,3 +322,26 @@ def test_the_age_of_the_last_frame_grows_while_there_is_no_connection() -> None:
 
     play(act)
     assert [None if age is None else round(age) for age in ages] == [None, 7, 97]
+
+
+def test_where_one_stream_is_silent_another_connection_takes_over_without_a_gap() -> None:
+    async def act(stage: Stage) -> None:
+        one = await stage.connection(1)
+        one.give(trade(1))
+        stage.ears.owes = Overdue("btcusdt@other", stage.clock.monotonic())
+        await stage.clock.sleep(60 - 2)
+        assert len(stage.stream.connections) == 1
+        two = await stage.connection(2, within_s=4)
+        one.give(trade(2))
+        two.give(trade(2))
+        await stage.clock.sleep(2)
+        assert stage.stream.live == [two]
+        begun = stage.clock.monotonic()
+        while len(stage.stream.connections) < 3:  # it is of no use: the next one is made later
+            two.give(trade(2))
+            await stage.clock.sleep(1)
+        assert stage.clock.monotonic() - begun == pytest.approx(2 * 60, abs=5)
+
+    stage = play(act)
+    assert (stage.ears.heard[:2], stage.ears.interruptions, stage.session.rotations) == ([1, 2], [0], 1)
+    assert stage.session.failure == "btcusdt@other said nothing for 120 s, though other streams show that it had to"

@@ -49,6 +49,15 @@ def live_lines(live: Live) -> list[str]:
         why = f" ({live.why})" if live.why else ""
         shares = "" if live.clean_share is None else f"; unverified, but clean: {live.clean_share:.1%} of the time"
         lines.append(f"order book: {live.trust}{why}{shares}")
+        if live.agreed_age_seconds is not None:
+            ago = terminal.duration(live.agreed_age_seconds)
+            lines.append(f"order book: compared with the exchange's best prices {ago} ago")
+        if live.unchecked_seconds is not None:
+            for_so_long = terminal.duration(live.unchecked_seconds)
+            lines.append(
+                f"careful: the order book changed for {for_so_long} without being compared with the exchange's best "
+                "prices: what is wrong in it is not noticed"
+            )
     told = [
         (live.reconnects, "reconnects"),
         (live.backfilled, "backfilled by requests"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import StrEnum
 from typing import Annotated, Any
 
@@ -23,6 +23,9 @@ SILENT_AFTER_S = 60.0
 BEHIND_AFTER_S = 120.0
 """What is proven ends at most so much earlier than now, beside the length of a bar, where all goes well: of a series
 that hardly trades the exchange is asked once a minute."""
+UNCHECKED_AFTER_S = 300.0
+"""A book whose best levels changed so long without a comparison is told of. Five other connections have been tried by
+then at most; where prices move the exchange's best prices are compared several times a second."""
 UNVERIFIABLE = "unverifiable"
 NOTHING_HEARD = "no frame comes"
 """The trust of an order book that awaits a snapshot."""
@@ -109,6 +112,16 @@ class Live(msgspec.Struct, frozen=True, kw_only=True):
         str | None, _meaning("Of its order book now: `verified`, `unverifiable` or `suspect`; null: it is none.")
     ] = None
     why: Annotated[str | None, _meaning("Why its order book is not verified.")] = None
+    agreed_age_seconds: Annotated[
+        float | None, _meaning("How long ago the exchange's best prices were last those of its order book.")
+    ] = None
+    unchecked_seconds: Annotated[
+        float | None,
+        _meaning(
+            "For so long, five minutes or more, the best levels of its order book changed, and no best prices of the "
+            "exchange were those of the book after the same update; null: it is compared, or hardly changes."
+        ),
+    ] = None
     verified_share: Annotated[
         float | None,
         _meaning("Of the time up to `proven_through` that is not `expired`, in which its order book was verified."),
@@ -162,6 +175,8 @@ def live_answer(found: Workflow, at_ms: int | None) -> Live | None:
         supplement_failure=ledger.failure or None,
         trust=None if found.ended else trust or None,
         why=None if found.ended else why or None,
+        agreed_age_seconds=None if found.ended else _age(found, now_ms, lambda told: told.agreed_age_s),
+        unchecked_seconds=None if found.ended or stream.unchecked_s < UNCHECKED_AFTER_S else stream.unchecked_s,
         **_shares(found, ledger),
     )
 
@@ -181,10 +196,15 @@ def _waiting(found: Workflow) -> int:
 
 def frame_age(found: Workflow, now_ms: int) -> float | None:
     """Seconds since the last frame came, whether a loader runs now or not; None: none has told of one."""
+    return _age(found, now_ms, lambda told: told.frame_age_s)
+
+
+def _age(found: Workflow, now_ms: int, told_s: Callable[[StreamReport], float | None]) -> float | None:
+    """An age that a loader has told, as it is now; None: none has told one."""
     for attempt in reversed(_attempts(found)):
-        told = attempt.progress.live
-        if told is not None and told.frame_age_s is not None:
-            return round(told.frame_age_s + max(0, now_ms - (attempt.seen_ms or now_ms)) / 1000, 3)
+        age_s = None if attempt.progress.live is None else told_s(attempt.progress.live)
+        if age_s is not None:
+            return round(age_s + max(0, now_ms - (attempt.seen_ms or now_ms)) / 1000, 3)
     return None
 
 

@@ -155,6 +155,12 @@ class Live(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     unverifiable: Annotated[int, Meta(description="diffs of which nothing can be said, nor against them")] = 0
     suspect: Annotated[int, Meta(description="diffs behind something that was lost or wrong")] = 0
     agreed: Annotated[int, Meta(description="best prices of the exchange that were those of the order book")] = 0
+    agreed_age_s: Annotated[
+        float | None, Meta(description="seconds since such prices came last; null: none came, or it is no order book")
+    ] = None
+    unchecked_s: Annotated[
+        float, Meta(description="seconds in which the best levels changed again and again, and no such prices came")
+    ] = 0.0
     snapshots: Annotated[int, Meta(description="snapshots of the order book that the exchange gave")] = 0
     held_bytes: Annotated[int, Meta(description="records that wait in memory and on disk, about")] = 0
     shadow: Annotated[

@@ -11,14 +11,16 @@ from typing import Annotated, NoReturn
 import msgspec
 
 from streamforge_utils.model.books.book_messages import BookTicker, DepthDiff, read_snapshot
+from streamforge_utils.model.books.book_pages import behind, joined, page_of
 from streamforge_utils.model.books.book_settings import BookSettings
 from streamforge_utils.model.books.ledger_ending import ending
 from streamforge_utils.model.books.records import DIFF, interval_record, kind_name_of
 from streamforge_utils.model.books.snapshot_requests import Wanted
-from streamforge_utils.model.books.streams import BookHeard
+from streamforge_utils.model.books.streams import BookHeard, ticker_stream
 from streamforge_utils.model.books.succession import heritage, id_of, succession, written
 from streamforge_utils.model.books.synchroniser import Synchroniser
 from streamforge_utils.model.books.trust import BookInterval, Cause, Trust
+from streamforge_utils.model.books.witness import Witness
 from streamforge_utils.model.errors import PermanentError, RetryableError
 from streamforge_utils.model.kinds.paging import Page
 from streamforge_utils.model.kinds.streaming import Heard
@@ -28,6 +30,7 @@ from streamforge_utils.ports.columns import MessageColumns
 from streamforge_utils.runtime.context import Context
 from streamforge_utils.runtime.live_worker import LiveParameters, LiveWorker
 from streamforge_utils.runtime.page_queue import PageQueue
+from streamforge_utils.runtime.stream_session import Overdue
 
 TELL_S = 1.0
 """The interval that goes on is told so often, at most: behind a kill so much is of unknown trust."""
@@ -108,6 +111,7 @@ class BookLoader(LiveWorker[BookParameters]):
         self._follows_since: float | None = None  # in shadow, what is written
         self._late = set[int]()  # of diffs that came late, and which another attempt had to write
         self._heard_first = asyncio.Event()
+        self._witness = Witness()
         self._ticker_id = self._newest_id = 0
         self._told: BookInterval | None = None
         self._told_at = -TELL_S
@@ -126,6 +130,7 @@ class BookLoader(LiveWorker[BookParameters]):
         if self._queue.full:
             self._dropped += len(messages)
             self._book.interrupted(Cause.SLOW)
+            self._witness.interrupted()
             return
         book, received_us, connection = self._book, heard.received_us, heard.connection
         for payload, message in messages:
@@ -142,6 +147,12 @@ class BookLoader(LiveWorker[BookParameters]):
 
     def interrupted(self) -> None:
         self._book.interrupted(Cause.DISCONNECT)
+        self._witness.interrupted()
+
+    def overdue(self) -> Overdue | None:
+        self._witness.look(self._book, self._ticker_id, self._ctx.clock.monotonic())
+        since = self._witness.due_since
+        return None if since is None else Overdue(ticker_stream(self._ctx.series), since)
 
     async def newer(self) -> bool:
         known = max(self._book.ledger.next_id - 1, self._newest_id)  # what was missed once comes never again
@@ -225,7 +236,7 @@ class BookLoader(LiveWorker[BookParameters]):
         # What the one before has sent may still be on its way: where it knew more of these, that counts.
         told = [self._entry(one, version) for one in entries]
         if told:
-            self._first = _joined([_page(0, 0, told), *([self._first] if self._first else [])])
+            self._first = joined([page_of(0, 0, told), *([self._first] if self._first else [])])
 
     async def _catch_up(self, last_id: int) -> None:
         """Return once all up to an id came here, too, if it will soon."""
@@ -272,14 +283,14 @@ class BookLoader(LiveWorker[BookParameters]):
         self._let_go(found.last_id, found.told_id)
         self._late = {one for one in dropwhile(lambda one: one <= found.last_id, self._ids) if one <= found.last_id}
         if self._first is not None:
-            self._first = self._in_time(_behind(self._first, found.last_id))
+            self._first = self._in_time(behind(self._first, found.last_id))
         goes_on = ledger.open()
         before = succession(messages, [*self._ended, *([goes_on] if goes_on else [])])
         own = [self._clipped(one, before.after) for one in self._ended if one.last_id > before.after_id]
         if before.after is not None:
             count = 0 if goes_on is None else self._clipped(goes_on, before.after).messages
             self._book.follow(before.after, count, before.until_ms)
-        self._queue.put(_page(0, 0, [self._entry(one) for one in own]))
+        self._queue.put(page_of(0, 0, [self._entry(one) for one in own]))
         self._ids.clear()
         ledger.keep_only(own, before.chain)
         self._ended = []
@@ -338,7 +349,7 @@ class BookLoader(LiveWorker[BookParameters]):
             pages.append(page)
             records += len(page)
             size += sum(map(len, page.values))
-        return _joined(pages) if records else None
+        return joined(pages) if records else None
 
     def _in_time(self, page: Page) -> Page:
         """A page without the diffs that came late; these are known no more."""
@@ -356,7 +367,7 @@ class BookLoader(LiveWorker[BookParameters]):
 
     def told(self) -> Live:
         ledger, standing = self._book.ledger, self._book.standing
-        counts, goes_on = {**ledger.counts}, ledger.open()
+        counts, goes_on, agreed_at = {**ledger.counts}, ledger.open(), self._witness.agreed_at
         if goes_on is not None:
             counts[goes_on.trust] += goes_on.messages
         return Live(
@@ -370,28 +381,8 @@ class BookLoader(LiveWorker[BookParameters]):
             unverifiable=counts[Trust.UNVERIFIABLE],
             suspect=counts[Trust.SUSPECT],
             agreed=self._book.agreed,
+            agreed_age_s=None if agreed_at is None else round(self._ctx.clock.monotonic() - agreed_at, 3),
+            unchecked_s=round(self._witness.unchecked_s, 3),
             snapshots=self._snapshots,
             **self.told_by_all(),
         )
-
-
-def _page(last_id: int, time_ms: int, messages: Sequence[tuple[bytes, bytes]]) -> Page:
-    """Messages, keys and values, up to an id and a time."""
-    count = len(messages)
-    return Page([last_id] * count, [time_ms] * count, [key for key, _ in messages], [value for _, value in messages])
-
-
-def _joined(pages: Sequence[Page]) -> Page:
-    return Page(
-        positions=[one for page in pages for one in page.positions],
-        times=[one for page in pages for one in page.times],
-        keys=[one for page in pages for one in page.keys],
-        values=[one for page in pages for one in page.values],
-    )
-
-
-def _behind(page: Page, last_id: int) -> Page:
-    """What of a page follows a diff; a book follows the diff that it is the book after."""
-    first = (n for n, key in enumerate(page.keys) if kind_name_of(key) == DIFF and id_of(key) > last_id)
-    at = next(first, len(page))
-    return Page(page.positions[at:], page.times[at:], page.keys[at:], page.values[at:])

@@ -16,7 +16,7 @@ from streamforge_utils.ports.bus import Received
 from streamforge_utils.runtime.backfill import Backfill
 from streamforge_utils.runtime.context import Context
 from streamforge_utils.runtime.exchange_time import ExchangeTime
-from streamforge_utils.runtime.stream_session import ROTATE_S, StreamSession
+from streamforge_utils.runtime.stream_session import ROTATE_S, Overdue, StreamSession
 
 TRADING = "TRADING"
 _LOGGED = 5
@@ -205,6 +205,10 @@ class LiveWorker(ABC, Generic[P]):
     async def newer(self) -> bool:
         """As `Listener.newer`."""
 
+    def overdue(self) -> Overdue | None:
+        """As `Listener.overdue`."""
+        return None
+
     @abstractmethod
     async def begin(self) -> None:
         """Find where to go on: behind what is on the topic."""
@@ -239,6 +243,7 @@ class _Listener(Generic[P]):
         self._worker = worker
         self.hear = worker.hear
         self.newer = worker.newer
+        self.overdue = worker.overdue
 
     def interrupted(self) -> None:
         self._worker._connected.set()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Sequence
-from typing import Any, NoReturn, Protocol
+from typing import Any, NamedTuple, NoReturn, Protocol
 
 import msgspec
 
@@ -40,6 +40,13 @@ _REASON_CHARACTERS = 200
 _Task = asyncio.Task[Any] | None
 
 
+class Overdue(NamedTuple):
+    """A stream that said nothing although another one implies that it had to. since: monotonic seconds."""
+
+    stream: str
+    since: float
+
+
 class Listener(Protocol):
     """Who is told what the streams say."""
 
@@ -51,6 +58,9 @@ class Listener(Protocol):
 
     async def newer(self) -> bool:
         """Ask the exchange whether something has happened that was not heard. Raises RetryableError."""
+
+    def overdue(self) -> Overdue | None:
+        """One of the streams, if it is silent while others go on. This is asked once a second."""
 
 
 class _Leg:
@@ -129,6 +139,7 @@ class StreamSession:
         self._failures = 0
         self._retry_after_s = 0.0
         self._quiet = False
+        self._mute_patience = 1
         self._legs: list[_Leg] = []
         self._heard_at: float | None = None
 
@@ -209,7 +220,8 @@ class StreamSession:
         asking: asyncio.Task[bool] | None = None
         try:
             while not leg.ended:
-                if taking_over is None and (leg.connection.ending_announced or leg.connection.age_s >= rotate_s):
+                overdue, old = self._listener.overdue(), leg.connection.age_s >= rotate_s
+                if taking_over is None and (leg.connection.ending_announced or old or self._is_mute(leg, overdue)):
                     taking_over = asyncio.create_task(self._take_over(leg), name="rotation")
                 if taking_over is not None and taking_over.done():
                     return taking_over.result()
@@ -282,6 +294,22 @@ class StreamSession:
             self._quiet = True
             self._progress.wait(_QUIET, f"{self._series.id}: the exchange has nothing newer")
         return silent and newer
+
+    def _is_mute(self, leg: _Leg, overdue: Overdue | None) -> bool:
+        """Whether another connection is to take over, without a gap of what goes on, as one of its streams is silent.
+
+        That is so less and less often where it is of no use.
+        """
+        if overdue is None:
+            self._mute_patience = 1
+            return False
+        limit_s = self._streaming.silence_s * self._mute_patience
+        if self._clock.monotonic() - max(overdue.since, leg.since) < limit_s:
+            return False
+        self._mute_patience = min(2 * self._mute_patience, MOST_PATIENCE)
+        self.failure = f"{overdue.stream} said nothing for {limit_s:g} s, though other streams show that it had to"
+        self._log.warning("a stream is silent: another connection takes over", error=self.failure)
+        return True
 
     def _note_end(self, leg: _Leg) -> None:
         """Raises what ended the reading, if that is not the connection's end."""

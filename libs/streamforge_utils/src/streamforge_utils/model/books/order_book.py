@@ -88,9 +88,13 @@ class Side(ABC):
         """Whether the best price nears the limit."""
         return self.is_beyond(self.best, self.due)
 
+    def best_level(self) -> tuple[float, float]:
+        """The best price and its quantity."""
+        return self.best, self.near.get(self.best, 0.0)
+
     def agrees(self, price: float, quantity: float) -> bool:
         """Whether these are the best price and its quantity; 0: there is none."""
-        return self.best == (price or self.nothing) and self.near.get(self.best, 0.0) == quantity
+        return self.best_level() == (price or self.nothing, quantity)
 
     def differs(self, other: Side) -> bool:
         """Whether two states of a side differ in what both know."""
@@ -218,6 +222,10 @@ class OrderBook:
     def is_due(self) -> bool:
         """Whether a new snapshot is due: a best price nears the end of what is known."""
         return self.bids.is_due or self.asks.is_due
+
+    def best(self) -> tuple[tuple[float, float], tuple[float, float]]:
+        """The best levels, of bids and of asks."""
+        return self.bids.best_level(), self.asks.best_level()
 
     def agrees(self, ticker: BookTicker) -> bool:
         """Whether the exchange's best prices after the same update are those of this book."""

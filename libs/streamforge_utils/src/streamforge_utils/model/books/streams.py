@@ -18,10 +18,16 @@ Message = DepthDiff | BookTicker | str
 class BookHeard(Heard, frozen=True, gc=False):
     """messages: those of the symbol, each as it came and what it says. positions, times: of the diffs among them.
 
-    others: best prices, too: a connection that gives them alone gives nothing of the series.
+    others: best prices, too: a connection that gives them alone gives nothing of the series. That they are silent,
+    `Witness` notices.
     """
 
     messages: Sequence[tuple[bytes, Message]] = ()
+
+
+def ticker_stream(series: Series) -> str:
+    """The exchange's name of the stream of best prices."""
+    return f"{series.symbol.lower()}@bookTicker"
 
 
 class BookStreams(Streaming):
@@ -31,8 +37,7 @@ class BookStreams(Streaming):
     """
 
     def streams(self, series: Series) -> tuple[str, ...]:
-        symbol = series.symbol.lower()
-        return f"{symbol}@depth@100ms", f"{symbol}@bookTicker"
+        return f"{series.symbol.lower()}@depth@100ms", ticker_stream(series)
 
     def read(self, payloads: Sequence[bytes], series: Series, observed_ms: int) -> BookHeard:
         symbol, messages = series.symbol, list[tuple[bytes, Message]]()

@@ -120,6 +120,7 @@ class ManagerProcess:
         if self.setting.verify_s:
             reconciler.RETAIN_EVERY_S = RETAIN_S
         await reconciler.bans.load()
+        await reconciler.executor.connects.load()
         self.manager = WorkflowService(deps, reconciler, self._code)
         return reconciler
 

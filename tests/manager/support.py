@@ -193,6 +193,7 @@ class World:
             await self.deps.workflows.load()
         self.reconciler = Reconciler(self.deps)
         await self.reconciler.bans.load()
+        await self.reconciler.executor.connects.load()
         # Pauses depend on the ids: the same in each run.
         self.manager = WorkflowService(self.deps, self.reconciler, new_code or self._next_code)
 

@@ -92,14 +92,14 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     ] = 4200  # 70 % of the exchange's limit for one address
     connects: Annotated[
         int,
-        msgspec.Meta(ge=1, le=10_000),
+        msgspec.Meta(ge=2, le=10_000),
         variable(
             "STREAMFORGE_TOTAL_CONNECTS",
-            "connections to the exchange's streams that all loaders together may try to make in five minutes; Binance "
-            "allows an address 300",
+            "connections to the exchange's streams that all loaders together may try to make in any five minutes; "
+            "Binance allows an address 300",
             unit="connections in five minutes",
         ),
-    ] = 150  # half of the exchange's limit for one address: windows may overlap
+    ] = 150  # half of the exchange's limit: another program of the address may connect, too
     basket_size: Annotated[
         int,
         msgspec.Meta(ge=1, le=100),

@@ -176,6 +176,7 @@ async def running(
         await deps.workflows.load()
         reconciler = Reconciler(deps)
         await reconciler.bans.load()
+        await reconciler.executor.connects.load()
         if reconcile:
             await deps.exchange_binding.begin(ports.exchange, ask=ports.clock.now_ms() >= reconciler.bans.ban.until_ms)
         manager = WorkflowService(deps, reconciler)

@@ -22,11 +22,11 @@ from tests.manager.live_world import POLICY, live_world, pass_time, speak, wante
 from tests.manager.support import LOADER, SINK, World, attempt, replace, said
 
 
-async def many(world: World, count: int) -> list[str]:
-    """So many live workflows, each of a series of its own, just accepted."""
-    names = [await world.deps.workflows.create(wanted(code=f"abc{100 + n}")) for n in range(count)]
+async def many(world: World, count: int, first: int = 0) -> list[str]:
+    """So many live workflows, each of a series of its own, just accepted. first: its number."""
+    names = [await world.deps.workflows.create(wanted(code=f"abc{100 + first + n}")) for n in range(count)]
     queue_ids = [one.workflow.queue_id for one in names]
-    for number, queue_id in enumerate(queue_ids):
+    for number, queue_id in enumerate(queue_ids, first):
         await world.deps.workflows.change(queue_id, partial(replace, symbol=f"S{number}USDT"))
     return queue_ids
 
@@ -85,7 +85,7 @@ async def test_a_size_of_one_starts_each_alone() -> None:
 
 
 async def test_more_series_than_connections_begin_at_once_as_a_basket_has_one() -> None:
-    world = await world_of(replace(POLICY, basket_size=10, connects=4))
+    world = await world_of(replace(POLICY, basket_size=10, connects=8))
     queue_ids = await many(world, 20)
     await until_launched(world, queue_ids)
     late = (await world.deps.workflows.create(wanted(code="abc199"))).workflow.queue_id

@@ -233,7 +233,7 @@ async def test_the_next_attempt_is_told_from_where_on_all_is_stored(world: World
 
 
 async def test_more_streams_than_may_connect_begin_one_after_the_other() -> None:
-    world = await live_world(replace(POLICY, connects=4, basket_size=1))
+    world = await live_world(replace(POLICY, connects=8, basket_size=1))
     names = [await world.deps.workflows.create(wanted(code=f"abc12{n}")) for n in range(3)]
     queue_ids = [one.workflow.queue_id for one in names]
     for number, queue_id in enumerate(queue_ids):  # other series: of one there is no second

@@ -75,7 +75,7 @@ async def until_upgraded(world: World, queue_ids: Sequence[str], turns: int, **h
 
 
 async def test_several_are_handed_over_at_once_and_no_more_than_weight_and_connections_are_for() -> None:
-    world = await world_of(replace(POLICY, basket_size=1, weight_per_minute=400, connects=44))
+    world = await world_of(replace(POLICY, basket_size=1, weight_per_minute=400, connects=88))
     queue_ids = await upgraded(world, 10)
     seen = await until_upgraded(world, queue_ids, 60)
     assert max(map(len, seen)) == 4
@@ -96,8 +96,8 @@ async def test_a_basket_is_handed_over_as_a_basket_and_one_after_the_other() -> 
     await world.die()
 
 
-async def test_for_loaders_that_are_being_ended_there_is_the_other_half_of_the_connections() -> None:
-    world = await world_of(replace(POLICY, basket_size=1, connects=4))
+async def test_for_loaders_that_are_being_ended_there_is_another_quarter_of_the_connections() -> None:
+    world = await world_of(replace(POLICY, basket_size=1, connects=8))
     queue_ids = await many(world, 2)
     await until_launched(world, queue_ids)
     for queue_id in queue_ids:
@@ -114,7 +114,7 @@ async def test_for_loaders_that_are_being_ended_there_is_the_other_half_of_the_c
 
 async def test_a_node_with_150_jobs_of_loaders_is_left_by_all_of_them_in_time() -> None:
     """Their shadows are ready as late as those of order books whose snapshots do not come in time."""
-    world = await world_of(replace(POLICY, basket_size=1))
+    world = await world_of(replace(POLICY, basket_size=1, connects=300))
     queue_ids = await many(world, 150)
     for count in (75, 150):
         await until_launched(world, queue_ids[:count])
@@ -163,7 +163,7 @@ def named(queue_id: str) -> Workflow:
     ],
 )
 def test_no_more_than_three_are_handed_over_but_for_those_of_one_process(asks: str, busy: str, may: bool) -> None:
-    limit = limit_of(Policy(weight_per_minute=399, connects=7), busy)
+    limit = limit_of(Policy(weight_per_minute=399, connects=14), busy)
     assert limit.most == 3
     assert limit.may_begin(named(asks), together("abc", "w", "x", "y", "z")) is may
     assert limit.may_begin(None, {})

@@ -133,10 +133,20 @@ class Launches:
     def __init__(self, size: int) -> None:
         self._size = size
         self._planned: dict[str, int] = {}
-        self._jobs: dict[str, Job] = {}
+        self._processes: dict[str, str] = {}
         self._of: tuple[Mapping[str, Job], int] | None = None
         self._seen = set[str]()
         self._coming = 0
+
+    @property
+    def planned(self) -> dict[str, tuple[int, str]]:
+        """When each attempt was planned whose process connects, and that process; empty: it was not seen yet."""
+        return {name: (planned_ms, self._processes.get(name, "")) for name, planned_ms in self._planned.items()}
+
+    def restore(self, planned: Mapping[str, tuple[int, str]]) -> None:
+        """Go on with what another one has counted."""
+        self._planned = {name: planned_ms for name, (planned_ms, _) in planned.items()}
+        self._processes = {name: process for name, (_, process) in planned.items() if process}
 
     def beside_one_more(self, planned: Mapping[str, int], jobs: Mapping[str, Job], now_ms: int) -> int:
         """How many there are beside the process of one that is planned now.
@@ -145,17 +155,18 @@ class Launches:
         Those that were not seen yet are taken to fill baskets. All are counted once for each `jobs` and `now_ms`.
         """
         if self._of is None or self._of[0] is not jobs or self._of[1] != now_ms:
-            planned, before = {**self._planned, **planned}, self._jobs
-            self._of, self._planned, self._jobs, self._seen, self._coming = (jobs, now_ms), {}, {}, set(), 0
+            planned, before = {**self._planned, **planned}, self._processes
+            self._of, self._planned, self._processes, self._seen, self._coming = (jobs, now_ms), {}, {}, set(), 0
         else:
-            before = self._jobs
+            before = self._processes
         for name, planned_ms in planned.items():
             if name in self._planned or planned_ms <= now_ms - CONNECT_WINDOW_MS:
                 continue
             self._planned[name] = planned_ms
-            if (job := jobs.get(name) or before.get(name)) is None:
+            process = before.get(name) if (job := jobs.get(name)) is None else job.basket or name
+            if process is None:
                 self._coming += 1
             else:
-                self._jobs[name] = job
-                self._seen.add(job.basket or name)
+                self._processes[name] = process
+                self._seen.add(process)
         return len(self._seen) + self._coming // self._size

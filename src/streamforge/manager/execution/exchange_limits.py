@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
+import msgspec
+
 from streamforge_utils.ports.clock import Clock
 from streamforge_utils.ports.instrumentation import Observer
 
@@ -49,9 +51,6 @@ class Budget:
 
 CONNECT_WINDOW_MS = 300_000
 """Connections to the exchange's streams are counted over five minutes, by address."""
-ALLOWED = 300
-"""So many the exchange allows an address in that time."""
-
 
 MOST_OF_ONE = 30
 """One that breaks more often is not helped by another connection."""
@@ -61,17 +60,18 @@ _LAUNCHING_MS = CONNECT_WINDOW_MS * 4 // 5
 """A process that may have made the connection it was launched for makes no other one."""
 
 
-class _Process:
+class Process(msgspec.Struct):
     """share: what it may have been told at most. planned: what it is to be told now.
 
     since_ms: when it was first seen. changed_ms: when its share changed. before: larger shares that it was told before,
     and until when they count.
     """
 
-    def __init__(self, now_ms: int) -> None:
-        self.share = self.planned = 0
-        self.since_ms = self.changed_ms = now_ms
-        self.before: list[tuple[int, int]] = []
+    since_ms: int
+    changed_ms: int
+    share: int = 0
+    planned: int = 0
+    before: list[tuple[int, int]] = []
 
     def reserved(self, now_ms: int) -> int:
         """So many it may have tried in the last five minutes, or may try in the next ones, also if told less now."""
@@ -88,28 +88,32 @@ class _Process:
 class Connects:
     """Deals the connections to the exchange's streams that may be tried in five minutes.
 
-    One half is for processes that are launched, each of which makes one; the other half is dealt to those that run, for
-    connections that break. What was dealt counts until five minutes after it was taken back, also of those that have
-    ended. A process has a fifth of the half at most, and a part of that at first, so that something is left for those
-    that come next; and two at least, also where nothing is left (with the one it was launched for: one more), unless
-    they are too many: then one, or they take turns; or the total is dealt: then that one alone. So no five minutes have
-    more than twice the total, also where many come and go: what the exchange allows, by default. What a manager before
-    this one has dealt is not known, and comes on top.
+    One half is for processes that are launched, each of which makes one, the other half for connections that break. Of
+    each only a half is usual: of the first one the rest is for who cannot wait, of the other one for who would have one
+    alone. What was dealt counts until five minutes after it was taken back, also of those that have ended. A process
+    has a fifth of the usual half at most, and a part of that at first, so that something is left for those that come
+    next; and two at least, also where nothing is left (with the one it was launched for: one more), unless they are too many:
+    then one, or they take turns; or all is dealt: then that one alone. So no five minutes have more than the total,
+    also where many come and go, and where a manager follows another one whose `processes` it is given.
     """
 
     def __init__(self, total: int) -> None:
-        self._half = max(1, total // 2)
-        self._beyond = total - self._half  # of what is launched, so much may be dealt
-        self._most = max(self._half, min(total, ALLOWED - self._half))
+        self._most = max(1, total // 2)
+        self._half = max(1, self._most // 2)
+        self._beyond = self._most - self._half
         self._one = min(MOST_OF_ONE, max(1, self._half // 5))
-        self._processes: dict[str, _Process] = {}
+        self.processes: dict[str, Process] = {}
         self._process_of: dict[str, str] = {}
         self._dealt: dict[str, int] = {}
+
+    def restore(self, processes: Mapping[str, Process]) -> None:
+        """Go on with what another one has dealt."""
+        self.processes = dict(processes)
 
     def may_launch(self, launched: int, *, leaving: bool = False) -> bool:
         """Whether one more may be launched. launched: how many were in five minutes.
 
-        leaving: it takes the place of one that is being ended, and cannot wait: for it is the other half, too.
+        leaving: it takes the place of one that is being ended, and cannot wait.
         """
         return launched < (self._most if leaving else self._half)
 
@@ -122,22 +126,22 @@ class Connects:
         self._dealt = {job: share for job, share in self._dealt.items() if job in self._process_of}
         present = dict.fromkeys(self._process_of.values())
         for name in present:
-            self._processes.setdefault(name, _Process(now_ms))
-        for name, process in [*self._processes.items()]:
+            self.processes.setdefault(name, Process(now_ms, now_ms))
+        for name, process in [*self.processes.items()]:
             if name not in present:
                 process.told(0, now_ms)
                 if not process.reserved(now_ms):
-                    del self._processes[name]
-        self._plan([self._processes[name] for name in present], now_ms)
+                    del self.processes[name]
+        self._plan([self.processes[name] for name in present], now_ms)
         return {
             job: process.planned
             for job in running
-            if (process := self._processes[self._process_of[job]]).planned != self._dealt.get(job)
+            if (process := self.processes[self._process_of[job]]).planned != self._dealt.get(job)
             # That it was launched with one has to do, as long as nothing is left for it.
             and (process.planned or job in self._dealt or now_ms >= process.since_ms + _LAUNCHING_MS)
         }
 
-    def _plan(self, present: Sequence[_Process], now_ms: int) -> None:
+    def _plan(self, present: Sequence[Process], now_ms: int) -> None:
         """Take back what is too much, and what others wait for; then deal what is left, first to who has least."""
         even = min(self._one, max(1, self._half // max(1, len(present))))
         crowded = len(present) > self._half
@@ -147,7 +151,7 @@ class Connects:
             if waiting and one.share and now_ms >= one.changed_ms + CONNECT_WINDOW_MS:
                 one.planned = 0
                 waiting -= 1
-        left = self._half - sum(one.reserved(now_ms) for one in self._processes.values())
+        left = self._half - sum(one.reserved(now_ms) for one in self.processes.values())
         for one in sorted(present, key=lambda one: (one.planned, one.changed_ms)):
             if one.share and not one.planned:
                 continue
@@ -163,7 +167,7 @@ class Connects:
     def sent(self, job: str, share: int, now_ms: int) -> None:
         """The job was sent this share."""
         self._dealt[job] = share
-        if (process := self._processes.get(self._process_of.get(job, ""))) is not None:
+        if (process := self.processes.get(self._process_of.get(job, ""))) is not None:
             process.told(share, now_ms)
 
 

@@ -13,8 +13,9 @@ import structlog
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.analysis_plan import plan_analysis, prove_analysis
 from streamforge.manager.execution.backlog import backlog_of
-from streamforge.manager.execution.basket_gathering import Baskets, Launches, processes_of
-from streamforge.manager.execution.exchange_limits import Budget, Connects
+from streamforge.manager.execution.basket_gathering import Baskets, processes_of
+from streamforge.manager.execution.connect_dealing import ConnectDealing
+from streamforge.manager.execution.exchange_limits import Budget
 from streamforge.manager.execution.handover_limit import HandoverLimit
 from streamforge.manager.execution.interval_comparison import comparison_of
 from streamforge.manager.execution.live_ends import begun, closed
@@ -45,7 +46,7 @@ from streamforge.manager.lifecycle.facts import (
     TopicsRemoved,
     Unanswered,
 )
-from streamforge.manager.lifecycle.handovers import leaves, with_shadow
+from streamforge.manager.lifecycle.handovers import with_shadow
 from streamforge.manager.lifecycle.job_spec import job_of, start_command, topics_of
 from streamforge.manager.lifecycle.live_pace import drain_s, kill_grace_s
 from streamforge.manager.lifecycle.retry_policy import HANDOVER, Banned
@@ -79,12 +80,11 @@ class Executor:
         self._deps = deps
         self._bans = bans
         self._budget = budget
-        self._connects = Connects(deps.policy.connects)
         self._overview = overview
+        self.connects = ConnectDealing(deps, overview)
         self.handovers = HandoverLimit(deps.policy, overview)
         self.jobs: Mapping[str, Job] = {}
         self.baskets = Baskets(deps.launcher, deps.clock, deps.policy.basket_size)
-        self._launches = Launches(deps.policy.basket_size)
         self._recorded: dict[str, None] = {}
         self._provided: dict[str, None] = {}
 
@@ -198,7 +198,7 @@ class Executor:
         streams = [job for job in running if loaders[job][1].source is Source.STREAM]
         processes, together = processes_of(loaders, self.jobs)
         weights = self._budget.deal(loaders, running, banned=banned, together=together)
-        connects = self._connects.deal(streams, now_ms, processes)
+        connects = await self.connects.deal(streams, self.jobs, processes, now_ms)
         same = 0 if banned else self._budget.share(len(loaders))
         shares = weights | {job: same * together[job] for job in connects if job not in weights}
         commands = list[Command]()
@@ -218,12 +218,11 @@ class Executor:
         for job, share in shares.items():
             self._budget.sent(job, share)
             if job in connects:
-                self._connects.sent(job, connects[job], now_ms)
+                self.connects.sent(job, connects[job], now_ms)
 
     def may_connect(self, workflow: Workflow | None, now_ms: int) -> bool:
         """Whether one more loader of a stream may be launched, which connects at once. now_ms: the same for a look."""
-        launched = self._launches.beside_one_more(self._overview.take_connecting(), self.jobs, now_ms)
-        return self._connects.may_launch(launched, leaving=leaves(workflow))
+        return self.connects.may_launch(workflow, self.jobs, now_ms)
 
     async def _plan(self, workflow: Workflow) -> Plan:
         """What there is of the workflow's range, which coverage then knows of.

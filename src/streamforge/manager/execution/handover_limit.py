@@ -15,13 +15,13 @@ _SNAPSHOT_WEIGHT = 50
 
 
 class HandoverLimit:
-    """So many workflows as half of the weight of a minute pays a snapshot for, and half of the connections are for.
+    """So many workflows as half of the weight of a minute pays a snapshot for, and as may be launched in five minutes.
 
     Loaders of one process are handed over together, however many they are: so they are one process again.
     """
 
     def __init__(self, policy: Policy, overview: Overview) -> None:
-        self.most = max(1, min(policy.weight_per_minute // (2 * _SNAPSHOT_WEIGHT), policy.connects // 2))
+        self.most = max(1, min(policy.weight_per_minute // (2 * _SNAPSHOT_WEIGHT), policy.connects // 4))
         self._overview = overview
         self._jobs: Mapping[str, Job] = {}
         self._together: dict[str, set[str]] = {}

@@ -18,6 +18,7 @@ from streamforge.manager.persistence import (
     bans,
     batch_store,
     coverage_store,
+    dealt_connects,
     graph_store,
     installation,
     model_store,
@@ -58,6 +59,7 @@ KINDS: Final = (
     reservations.KEY_KIND,
     reservations.CODE_KIND,
     bans.KIND,
+    dealt_connects.KIND,
     "kubernetes-job",
     "kubernetes-instance",
 )

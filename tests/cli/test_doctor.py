@@ -28,7 +28,7 @@ from tests.doubles.arangodb.double import ArangoDouble
 from tests.doubles.arangodb.misbehaviour import Fault
 from tests.doubles.arangodb.server import Settings
 
-PARTS = ["settings", "disk", "data", "manager", "bus", "store", "room", "objects", "launcher", "exchange"]
+PARTS = ["settings", "disk", "data", "manager", "bus", "store", "room", "objects", "launcher", "exchange", "streams"]
 
 
 def checks(ran_json: Json) -> dict[str, Json]:

@@ -135,16 +135,8 @@ def nearest(folder: Path) -> Path:
 
 async def check_exchange(subject: Subject) -> AsyncIterator[Finding]:
     """Whether the exchange that a load would use answers."""
-    choice = _choice(subject)
     async with AsyncExitStack() as stack:
-        urls = exchange_urls(choice) if choice != TEST else None
-        if choice == TEST:
-            urls = ((await stack.enter_async_context(running_exchange())).url,)
-        environ = {**os.environ, "STREAMFORGE_REQUEST_ATTEMPTS": "2", "STREAMFORGE_REQUEST_TIMEOUT_SECONDS": "5"}
-        environ.pop(EXCHANGE_VARIABLE, None)
-        if urls is not None:
-            environ[EXCHANGE_VARIABLE] = ",".join(urls)
-        settings = load(ExchangeSettings, environ)
+        settings = await chosen_exchange(subject, stack)
         named = ", ".join(map(shown_address, settings.urls))
         exchange = wiring.make_exchange(settings)
         stack.push_async_callback(exchange.close)
@@ -157,6 +149,19 @@ async def check_exchange(subject: Subject) -> AsyncIterator[Finding]:
             return
         took_s = time.perf_counter() - began
     yield exchange_that_answered(named, took_s=took_s, ahead_s=theirs_ms / 1000 - time.time())
+
+
+async def chosen_exchange(subject: Subject, stack: AsyncExitStack) -> ExchangeSettings:
+    """The exchange that a load would use, which is asked little; a test exchange runs until the stack is closed."""
+    choice = _choice(subject)
+    urls = exchange_urls(choice) if choice != TEST else None
+    if choice == TEST:
+        urls = ((await stack.enter_async_context(running_exchange())).url,)
+    environ = {**os.environ, "STREAMFORGE_REQUEST_ATTEMPTS": "2", "STREAMFORGE_REQUEST_TIMEOUT_SECONDS": "5"}
+    environ.pop(EXCHANGE_VARIABLE, None)
+    if urls is not None:
+        environ[EXCHANGE_VARIABLE] = ",".join(urls)
+    return load(ExchangeSettings, environ)
 
 
 def _choice(subject: Subject) -> str | None:

@@ -27,6 +27,7 @@ from streamforge.cli.checks.place_checks import (
 )
 from streamforge.cli.checks.schedule_check import check_schedules
 from streamforge.cli.checks.store_check import check_store
+from streamforge.cli.checks.stream_check import check_streams
 from streamforge.cli.client import to_json
 from streamforge.cli.session import Where
 from streamforge.manager.health.findings import fails
@@ -52,13 +53,15 @@ _PARTS: dict[str, Check] = {
     "objects": check_objects,
     "launcher": check_launcher,
     "exchange": check_exchange,
+    "streams": check_streams,
     "schedules": check_schedules,
 }
 """Checks that need a folder to try things in, which there is where the disk can be written."""
 
 
 async def doctor(where: o.AtManagerAndWorkers, as_json: o.Json = False) -> int:
-    """Check what StreamForge stands on: disk, data, bus, store, objects, launcher, exchange. Exit code 1 if one fails.
+    """Check what StreamForge stands on: disk, data, bus, store, objects, launcher, exchange, streams. Exit code 1 if one
+    fails.
 
     It changes nothing: what it tries, it tries in a folder that it removes again.
     """

@@ -1,0 +1,100 @@
+"""What `doctor` says of the exchange's streams, and that it costs one connection."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from streamforge.cli.checks.place_checks import Subject
+from streamforge.cli.checks.stream_check import check_streams
+from streamforge.cli.session import Where
+from streamforge_utils.ports.provisioning import Finding
+from tests.e2e import rig
+
+URL, CA = "STREAMFORGE_STREAM_URL", "STREAMFORGE_STREAM_CA_PATH"
+NOBODY = "ws://127.0.0.1:1"
+
+
+@pytest.fixture(scope="module")
+def tls(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("tls")
+
+
+@pytest.fixture(scope="module")
+def exchange(tls: Path) -> Iterator[rig.Exchange]:
+    with rig.exchange("--tls", str(tls)) as found:
+        yield found
+
+
+def told(exchange: str, folder: Path) -> Finding:
+    async def run() -> list[Finding]:
+        return [one async for one in check_streams(Subject(Where(exchange=exchange), folder, folder))]
+
+    (found,) = asyncio.run(run())
+    assert found.part == "streams"
+    return found
+
+
+def test_one_connection_is_made_and_ended(exchange: rig.Exchange, tmp_path: Path) -> None:
+    before = exchange.stats()["streams"]
+    found = told(exchange.url, tmp_path)
+    assert found.verdict == "works"
+    assert found.detail.startswith(f"those of {exchange.url}: a connection was made, and a stream acknowledged, in ")
+    rig.eventually(lambda: True if not exchange.stats()["streams"]["open"] else None, "it is ended")
+    after = exchange.stats()["streams"]
+    assert after["connects"] - before["connects"] == 1
+
+
+def test_an_address_with_tls_works_with_its_ca(
+    exchange: rig.Exchange, tls: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert exchange.tls_url is not None
+    monkeypatch.setenv(URL, exchange.tls_url.replace("https", "wss"))
+    monkeypatch.setenv(CA, str(tls / "ca.pem"))
+    assert told(exchange.url, tmp_path).verdict == "works"
+    monkeypatch.delenv(CA)
+    found = told(exchange.url, tmp_path)
+    assert found.verdict == "fails"
+    assert "is not trusted" in found.detail
+    assert f"name the PEM file of the CA that signed it in {CA}" in found.detail
+    monkeypatch.setenv(CA, str(tmp_path / "none.pem"))
+    found = told(exchange.url, tmp_path)
+    assert found.verdict == "fails"
+    assert f"{CA}: the file {tmp_path / 'none.pem'} cannot be read" in found.detail
+
+
+@pytest.mark.parametrize(
+    ("url", "words"),
+    [
+        (NOBODY, f"no connection to {NOBODY}: Connection refused"),
+        ("http://127.0.0.1:1", f"{URL}: http://127.0.0.1:1 is not like wss://host[:port][/ws]"),
+        ("REFUSES", f"refuses the connection (HTTP 404): check {URL}"),
+    ],
+)
+def test_a_wrong_address_fails_and_names_the_setting(
+    exchange: rig.Exchange, url: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(URL, f"{exchange.url.replace('http', 'ws')}/none" if url == "REFUSES" else url)
+    found = told(exchange.url, tmp_path)
+    assert found.verdict == "fails"
+    assert words in found.detail
+    assert URL in f"{found.detail} {found.next_step}"
+
+
+def test_from_outside_of_the_pods_it_is_no_failure(
+    exchange: rig.Exchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(URL, NOBODY)
+    monkeypatch.setenv("STREAMFORGE_LAUNCHER", "kubernetes")
+    found = told(exchange.url, tmp_path)
+    assert found.verdict == "careful"
+    assert "loaders connect from their pods" in found.next_step
+
+
+def test_a_server_of_ones_own_need_not_have_streams(tmp_path: Path) -> None:
+    found = told("http://127.0.0.1:1", tmp_path)
+    assert found.verdict == "careful"
+    assert found.next_step == f"only live types (ws_…) need them: name them in {URL}"

@@ -60,8 +60,8 @@ _PARTS: dict[str, Check] = {
 
 
 async def doctor(where: o.AtManagerAndWorkers, as_json: o.Json = False) -> int:
-    """Check what StreamForge stands on: disk, data, bus, store, objects, launcher, exchange, streams. Exit code 1 if one
-    fails.
+    """Check what StreamForge stands on: disk, data, bus, store, objects, launcher, exchange, streams. If one fails, the
+    exit code is 1.
 
     It changes nothing: what it tries, it tries in a folder that it removes again.
     """

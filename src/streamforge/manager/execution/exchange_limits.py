@@ -92,9 +92,9 @@ class Connects:
     each only a half is usual: of the first one the rest is for who cannot wait, of the other one for who would have one
     alone. What was dealt counts until five minutes after it was taken back, also of those that have ended. A process
     has a fifth of the usual half at most, and a part of that at first, so that something is left for those that come
-    next; and two at least, also where nothing is left (with the one it was launched for: one more), unless they are too many:
-    then one, or they take turns; or all is dealt: then that one alone. So no five minutes have more than the total,
-    also where many come and go, and where a manager follows another one whose `processes` it is given.
+    next; and two at least, also where nothing is left (with the one it was launched for: one more), unless they are too
+    many: then one, or they take turns; or all is dealt: then that one alone. So no five minutes have more than the
+    total, also where many come and go, and where a manager follows another one whose `processes` it is given.
     """
 
     def __init__(self, total: int) -> None:

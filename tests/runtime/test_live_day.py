@@ -69,7 +69,7 @@ async def test_after_a_day_the_bus_takes_what_it_took_after_an_hour(tmp_path: Pa
     )
     storing = asyncio.create_task(sink(ctx))
     buses, stores, number, size = list[int](), list[int](), 0, len(trade(0, NOON_MS)[1])
-    logs = 0
+    bus_logs = logs = 0
     try:
         async with asyncio.timeout(LIMIT_S):
             for hour in range(24):
@@ -81,7 +81,9 @@ async def test_after_a_day_the_bus_takes_what_it_took_after_an_hour(tmp_path: Pa
                     assert not storing.done()
                     await asyncio.sleep(0.01)
                 await bus.trim(TOPIC, [GROUP])  # as the manager does now and then
-                buses.append(taken(tmp_path / "bus"))
+                # Apart: how much a log holds depends on when a reader lets it be copied.
+                buses.append(taken(tmp_path / "bus", "*.db"))
+                bus_logs = max(bus_logs, taken(tmp_path / "bus", "*-wal"))
                 stores.append(taken(tmp_path / "store", "*.db"))
                 logs = max(logs, taken(tmp_path / "store", "*-wal"))
         days = [name for name in await store.names() if name.startswith("btcusdt")]
@@ -98,7 +100,7 @@ async def test_after_a_day_the_bus_takes_what_it_took_after_an_hour(tmp_path: Pa
         "btcusdt_ws_trades_20240802": 12 * AN_HOUR,
     }
     sent = size * number
-    assert max(buses) < buses[0] + WAL_BYTES
+    assert bus_logs < WAL_BYTES
     assert max(buses[12:]) < max(buses[:12]) + sent / 24  # less than an hour has brought
     assert stores[-1] - stores[0] < 1.5 * sent
     assert logs < 2 * (START_OVER_BYTES + 2 * COPY_BYTES)  # of two days

@@ -1,5 +1,6 @@
 /** Words for names of the API; a newer server may know more of them, which are shown as they are. */
 import type { Note } from "../api/types";
+import { type Live, type LiveNow, reasonOf } from "../lib/livestate";
 import { bytes, duration, instant, range } from "../lib/localized";
 import { noteValues } from "../lib/notes";
 import { isWord, t } from "./words.svelte";
@@ -22,6 +23,7 @@ export const requestWord = wordOf("request");
 export const sourceWord = wordOf("source");
 export const trustWord = wordOf("trust");
 export const partWord = wordOf("part");
+export const liveWord = wordOf("live.state");
 const whyWord = wordOf("why");
 
 /** Why a part of a plan is loaded from its source. */
@@ -39,4 +41,9 @@ export function noteWords({ code, values }: Note): string | null {
 export function causeWord(cause: string): string {
   const [head = "", ...rest] = cause.split(": ");
   return [wordOf("cause")(head), ...rest].join(": ");
+}
+
+/** Why a live workflow is in its state. */
+export function liveReason(live: Live, now: LiveNow): string {
+  return t(`live.why.${reasonOf(live, now)}`, { n: live.open_holes, age: duration(now.frameS ?? 0) });
 }

@@ -27,11 +27,12 @@ const WORDS: [RegExp, string][] = [
   [/^Topic\/retention$/, "topics.retention"],
   [/^Setting\/origin$/, "health.settings"],
   [/^Book\/trust$/, "trust"],
+  [/^Live\/state$/, "live.state"],
   [/^(Status|MemberStatus)$|^(?!Health)\w+\/status$|^ScheduleRun\/state$/, "status"],
 ];
 /** Enumerations that no screen shows, or that requests alone hold. */
 const UNSEEN =
-  /^(Format|SeriesOrder|Times|Index\/service|Health\/status|DeadLetter\/encoding|ScoreMoments\/since|CoverageSpan\/basis|(Step|Target|Access)\/role|Live\/state|Handover\/state|Feed(End|Removed)\/(kind|reason))$/;
+  /^(Format|SeriesOrder|Times|Index\/service|Health\/status|DeadLetter\/encoding|ScoreMoments\/since|CoverageSpan\/basis|(Step|Target|Access)\/role|Handover\/state|Feed(End|Removed)\/(kind|reason))$/;
 
 function enumerations(schema: unknown, place: string): [string, string[]][] {
   if (typeof schema !== "object" || schema === null) return [];

@@ -4,6 +4,7 @@ import { en as coverage } from "./en/coverage.ts";
 import { en as fields } from "./en/fields.ts";
 import { en as graphs } from "./en/graphs.ts";
 import { en as letters } from "./en/letters.ts";
+import { en as live } from "./en/live.ts";
 import { en as models } from "./en/models.ts";
 import { en as schedules } from "./en/schedules.ts";
 import { en as series } from "./en/series.ts";
@@ -18,6 +19,7 @@ export const en = {
   ...shell,
   ...workflows,
   ...workflowparts,
+  ...live,
   ...series,
   ...coverage,
   ...graphs,

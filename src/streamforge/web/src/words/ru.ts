@@ -4,6 +4,7 @@ import { ru as coverage } from "./ru/coverage.ts";
 import { ru as fields } from "./ru/fields.ts";
 import { ru as graphs } from "./ru/graphs.ts";
 import { ru as letters } from "./ru/letters.ts";
+import { ru as live } from "./ru/live.ts";
 import { ru as models } from "./ru/models.ts";
 import { ru as schedules } from "./ru/schedules.ts";
 import { ru as series } from "./ru/series.ts";
@@ -18,6 +19,7 @@ export const ru = {
   ...shell,
   ...workflows,
   ...workflowparts,
+  ...live,
   ...series,
   ...coverage,
   ...graphs,

@@ -11,7 +11,7 @@ from playwright.sync_api import Locator, Page, expect
 
 from tests.e2e import rig
 from tests.e2e.stored_books import is_verified, start
-from tests.e2e.test_live import QUICK, is_live
+from tests.e2e.test_live import QUICK
 from tests.ui.conftest import Opened, replaced, width_of
 from tests.ui.test_live import FEED, pass_by, push
 from tests.ui.test_screens import HOSTILE, url_of, violations
@@ -59,7 +59,7 @@ def recording(
     with rig.manager(tmp_path_factory.mktemp("recording") / "data", exchange.url, **settings) as found:
         answer = found.api.post("/queues/start", json={"symbol": "BTCUSDT", "type": "ws_trades"})
         ids = {"BTCUSDT": str(answer.json()["queue_id"]), "ETHUSDT": start(found, "ETHUSDT")}
-        found.until(ids["BTCUSDT"], "it is live", is_live)
+        found.until(ids["BTCUSDT"], "it is live", lambda one: bool(one["live"]) and one["live"]["state"] == "live")
         found.until(ids["ETHUSDT"], "its book is verified", is_verified)
         yield found, ids
         exchange.lift_faults()
@@ -131,7 +131,7 @@ def test_a_stream_that_is_silent_for_a_minute_is_behind_until_it_is_live_again(
     expect(status).to_have_text("live running")
     exchange.switch_on("stream-refused:status=503")
     exchange.switch_on("stream-reset:stream=btcusdt@trade,count=1")
-    expect(stream(one).locator(".state")).to_have_text(re.compile(r"^behind No frame has come for 1 min \d+ sec"))
+    expect(stream(one).locator(".state")).to_have_text(re.compile(r"behind No frame has come for \d+ min"))
     expect(status).to_have_text("behind running")
     expect(fact(one, "Proven through")).to_contain_text(re.compile(r"\d min"))
     exchange.lift_faults()
@@ -249,3 +249,29 @@ def test_all_that_can_be_told_is_told_in_words(recording: tuple[rig.Manager, dic
     for name in ("Refused messages", "Clock of the exchange", "Order book"):
         expect(fact(silent, name)).to_have_count(0)
     expect(stream(silent).get_by_role("list")).to_have_count(0)
+
+
+def test_what_has_no_bars_leads_to_its_coverage_and_to_no_error(
+    recording: tuple[rig.Manager, dict[str, str]], opened: Opened
+) -> None:
+    manager, ids = recording
+    page = opened(url_of(manager), "/series")
+    refused = list[str]()
+    page.on("response", lambda answer: None if answer.ok else refused.append(answer.url))
+    name = "ETHUSDT ws_orderbook"
+    shown = page.get_by_role("table", name="Coverage").get_by_role("row").filter(has_text=name)
+
+    def leads(path: str, link: str) -> None:
+        page.goto(f"{url_of(manager)}/ui{path}")
+        page.get_by_role("link", name=link).click()
+        expect(page).to_have_url(re.compile(r"/ui/coverage\?prefix=ETHUSDT&type=ws_orderbook"))
+        expect(shown).to_have_count(1)
+
+    leads("/series", name)
+    leads(f"/workflows/{ids['ETHUSDT']}", "show what is stored of this range")
+    leads("/series/ETHUSDT/ws_orderbook", "Show its coverage")
+    at = manager.show(ids["ETHUSDT"])["live"]["proven_through_ms"] - 1
+    page.goto(f"{url_of(manager)}/ui/coverage?type=ws_orderbook&series={name.replace(' ', '+')}&at={at}")
+    expect(page.get_by_role("region").filter(has=page.get_by_role("heading", name=name))).to_contain_text("Length")
+    expect(page.get_by_role("link", name="Open the series here")).to_have_count(0)
+    assert refused == []

@@ -18,6 +18,8 @@ export const en = {
   "series.holes": { one: "{n} hole", other: "{n} holes" },
   "series.whole": "no hole",
   "series.loading": "Loading now:",
+  "series.unpriced": "There is no chart of it, as its records have no price.",
+  "series.unpriced.open": "Show its coverage",
   "series.live": "Live:",
   "range.start": "From",
   "range.end": "To",

@@ -25,6 +25,8 @@ export const ru: Translation<typeof en> = {
   "series.holes": { one: "{n} пропуск", few: "{n} пропуска", many: "{n} пропусков", other: "{n} пропуска" },
   "series.whole": "без пропусков",
   "series.loading": "Загружается:",
+  "series.unpriced": "Графика нет: у этих записей нет цены.",
+  "series.unpriced.open": "Показать покрытие",
   "series.live": "Поток:",
   "range.start": "С",
   "range.end": "По",

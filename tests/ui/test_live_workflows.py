@@ -245,7 +245,9 @@ def test_all_that_can_be_told_is_told_in_words(recording: tuple[rig.Manager, dic
     # What there is nothing to say of is not there.
     change |= {"refused": 0, "refusal": None, "clock_offset_ms": 12.0, "trust": None, "verified_share": None}
     change |= {"open_holes": 0, "holes": [], "lost_seconds": None, "repair_at": None, "state": "live"}
+    silent.locator(".settings select").nth(2).select_option("en")
     push(silent, "workflow", manager.show(ids["BTCUSDT"]))
+    expect(fact(silent, "Lacking")).to_have_text("nothing")
     for name in ("Refused messages", "Clock of the exchange", "Order book"):
         expect(fact(silent, name)).to_have_count(0)
     expect(stream(silent).get_by_role("list")).to_have_count(0)

@@ -22,12 +22,13 @@ class DealtConnects:
     def __init__(self, states: StateStore) -> None:
         self._states = states
         self._revision: str | None = None
+        self._is_current = False
         self._stored: dict[str, bytes] = {}
 
     async def load(self) -> Mapping[str, bytes]:
         """What an earlier manager stored; nothing if that is damaged. Raises RetryableError."""
         state = await self._states.get(KIND, KIND)
-        self._revision = None if state is None else state.revision
+        self._revision, self._is_current = None if state is None else state.revision, True
         try:
             self._stored = {} if state is None else {name: bytes(one) for name, one in _decode(state.body).items()}
         except DECODE_ERRORS as error:
@@ -39,8 +40,11 @@ class DealtConnects:
 
         Raises ConflictError (another manager stored some meanwhile) or RetryableError.
         """
+        if not self._is_current:  # the last attempt failed, and may have been written all the same
+            await self.load()
         if entries.items() <= self._stored.items():
             return
+        self._is_current = False
         body = msgspec.json.encode({name: msgspec.Raw(one) for name, one in entries.items()})
         state = await self._states.put(KIND, KIND, body, expected=self._revision)
-        self._revision, self._stored = state.revision, dict(entries)
+        self._revision, self._is_current, self._stored = state.revision, True, dict(entries)

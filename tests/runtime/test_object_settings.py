@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from streamforge import wiring
+from streamforge.workers import graph_builder
 from streamforge_utils.adapters.object_storage.object_folder import ObjectFolder
 from streamforge_utils.model.errors import ConfigError
 from streamforge_utils.runtime.environment import load
 from streamforge_utils.runtime.object_settings import ObjectSettings
 from streamforge_utils.runtime.settings import DataSettings
+from streamforge_utils.runtime.worker_process import load_worker
 
 KEYS = {"STREAMFORGE_S3_ACCESS_KEY": "the-id", "STREAMFORGE_S3_SECRET_KEY": "the-key"}
 
@@ -116,3 +118,23 @@ async def test_without_a_place_it_is_a_folder_of_the_data_directory(tmp_path: Pa
     elsewhere = wiring.make_object_store(ObjectSettings(url=str(tmp_path / "other")), DataSettings())
     await elsewhere.put("b", b"2")
     assert (tmp_path / "other" / "b").read_bytes() == b"2"
+
+
+def test_a_worker_takes_the_first_generations_names(tmp_path: Path) -> None:
+    environ = {
+        "QUEUE_ID": "wf-top-gnn_graph-20240801-abc123",
+        "SYMBOL": "TOP",
+        "TYPE": "gnn_graph",
+        "STREAMFORGE_DATA_DIR": str(tmp_path),
+        "MINIO_ENDPOINT": "https://minio.example:9000",
+        "MINIO_BUCKET": "graphs",
+        "MINIO_ACCESS_KEY": "id",
+        "MINIO_SECRET_KEY": "key",
+    }
+    found = load_worker(graph_builder.DEFINITION, environ)[0].objects
+    assert (found.url, found.endpoint) == ("s3://graphs", "https://minio.example:9000")
+    assert found.access_key is not None
+    assert found.secret_key is not None
+    assert (found.access_key.reveal(), found.secret_key.reveal()) == ("id", "key")
+    environ["STREAMFORGE_OBJECTS_URL"] = "s3://ours"
+    assert load_worker(graph_builder.DEFINITION, environ)[0].objects.url == "s3://ours"

@@ -42,6 +42,9 @@ _OTHER_NAMES = {
     "STREAMFORGE_HEARTBEAT_SECONDS": "TELEMETRY_INTERVAL",
     "QUEUE_CONTROL_TOPIC": "CONTROL_TOPIC",
     "QUEUE_EVENTS_TOPIC": "TELEMETRY_TOPIC",
+    "STREAMFORGE_S3_ENDPOINT": "MINIO_ENDPOINT",
+    "STREAMFORGE_S3_ACCESS_KEY": "MINIO_ACCESS_KEY",
+    "STREAMFORGE_S3_SECRET_KEY": "MINIO_SECRET_KEY",
 }
 """Of variables, what the first generation called them. Its `BINANCE_API_SECRET` nothing needs: no request is signed."""
 
@@ -88,6 +91,8 @@ def _with_other_names(environ: Mapping[str, str]) -> dict[str, str]:
     `DEBUG` is also used by other programs: only a truth counts. A type may lack its interval.
     """
     found = dict(environ)
+    if bucket := environ.get("MINIO_BUCKET"):
+        found.setdefault("STREAMFORGE_OBJECTS_URL", f"s3://{bucket}")
     if environ.get("DEBUG", "").lower() in ("1", "true", "yes", "on"):
         found.setdefault("STREAMFORGE_DEBUG", "true")
     for name, other in _OTHER_NAMES.items():

@@ -86,6 +86,11 @@ def expected(records: Sequence[Json], columns: dict[str, str]) -> list[Cells]:
     ]
 
 
+def listens(workflow: Json) -> bool:
+    """Whether its subscription is acknowledged: what the exchange sends from now on comes."""
+    return (workflow["live"] or {}).get("frame_age_seconds") is not None
+
+
 def is_loaded(workflow: Json, word: str, until: int) -> bool:
     """Whether the record of that id is published, or the bar of that time is proven: its end is over for all."""
     live = workflow["live"] or {}
@@ -128,7 +133,7 @@ def test_what_was_recorded_is_exported(
         rig.exchange("--replay", str(folder), "--now", now, "--speed", "0", "--no-limits") as exchange,
         rig.manager(
             tmp_path / "data", exchange.url, STREAMFORGE_COMPARE_SECONDS="0.2", STREAMFORGE_BASKET_SIZE="1"
-        ) as manager,  # so that connections tell how many listen
+        ) as manager,
     ):
         started = {}
         for stream in recorded:
@@ -137,8 +142,8 @@ def test_what_was_recorded_is_exported(
             answer = manager.api.post("/queues/start", json=body)
             assert answer.status_code == 202, answer.text
             started[stream] = answer.json()["queue_id"]
-        all_listen = lambda: True if exchange.stats()["streams"]["open"] == len(started) else None  # noqa: E731
-        rig.eventually(all_listen, "every loader listens")
+        for queue_id in started.values():
+            manager.until(queue_id, "its loader listens", listens)
         exchange.set_pace(**(REAL_SPEED if real_ms else FULL_SPEED))
         for stream, queue_id in started.items():
             word, records = stream.partition("@")[2], recorded[stream]
@@ -186,7 +191,7 @@ def test_a_day_of_trades_is_exported_and_only_what_the_exchange_lacks_is_a_hole(
     ):
         answer = manager.api.post("/queues/start", json={"symbol": "WAVESUSDT", "type": "ws_trades"})
         queue_id = answer.raise_for_status().json()["queue_id"]
-        rig.eventually(lambda: exchange.stats()["streams"]["open"] or None, "the loader listens")
+        manager.until(queue_id, "its loader listens", listens)
         exchange.set_pace(**FULL_SPEED)
         manager.until(queue_id, "all is loaded", partial(is_loaded, word="trade", until=last["t"]))
         manager.stop()

@@ -256,3 +256,16 @@ async def proven_whole(log: Sequence[Received], begun_ms: int, chance: random.Ra
     assert len(lost) == sum(before + 1 < after for before, after in pairwise(ids))
     assert {one.verdict for one in segments} <= {Verdict.STORED, Verdict.LOST}
     return claims
+
+
+async def test_a_segment_is_found_whose_first_diff_says_that_it_reaches_far_back(tmp_path: Path) -> None:
+    rig = await a_rig(tmp_path)
+    for first in (1, 3, 5, 7):
+        await rig.books.hear(first, first + 1)
+        await rig.books.keep()
+        await rig.step()
+    await rig.books.hear(9, 10)
+    rig.books.held[9] = msgspec.json.encode({**msgspec.json.decode(rig.books.held[9]), "first_update_id": 2})
+    await rig.books.keep()
+    await rig.step()
+    assert (rig.ledger.proven_id, rig.ledger.open_holes) == (10, 0)

@@ -39,8 +39,8 @@ INTERVALS_A_STEP = 1000
 LINKS_A_STEP = 20_000
 DOCUMENTS_A_STEP = 2000
 """Of the collection: a record of an order book takes a kilobyte."""
-_LATE_SEGMENTS = 2
-"""So many segments are looked at that begin before an id: late records lie between others."""
+_LATE_SEGMENTS = 4
+"""So many segments are looked at that begin before an id: a first record may be late, or say that it reaches back."""
 _OVERLAP = 1000
 """So many ids a record may have in common with the one before."""
 

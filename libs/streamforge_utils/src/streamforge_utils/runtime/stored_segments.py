@@ -21,7 +21,7 @@ from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.ports.object_store import DamagedObject, NoObject, ObjectStore
 from streamforge_utils.runtime.id_search import MOST, last_before, last_that
 
-_LATE = 2
+_LATE = 4
 """So many segments before an update are looked at: a late diff lies behind others."""
 _TRIES = 3
 _read_diff = msgspec.json.Decoder(Depth).decode

@@ -1,7 +1,7 @@
 import type { EventPage, StoredEvent } from "../api/types";
 
 const KEPT = 10_000;
-const ROWS = 28;
+const ROWS = 25;
 /** Events that say only that the worker lives. */
 const HEARTBEATS: readonly unknown[] = ["loading", "pong"];
 

@@ -24,8 +24,8 @@ BEHIND_AFTER_S = 120.0
 """What is proven ends at most so much earlier than now, beside the length of a bar, where all goes well: of a series
 that hardly trades the exchange is asked once a minute."""
 UNCHECKED_AFTER_S = 300.0
-"""A book whose best levels changed so long without a comparison is told of. Five other connections have been tried by
-then at most; where prices move the exchange's best prices are compared several times a second."""
+"""The API tells of a book that was not compared for so long, though its best levels changed. Five other connections
+have been tried by then at most; where prices move the exchange's best prices are compared several times a second."""
 UNVERIFIABLE = "unverifiable"
 NOTHING_HEARD = "no frame comes"
 """The trust of an order book that awaits a snapshot."""

@@ -51,7 +51,7 @@ class SeriesRun(msgspec.Struct, frozen=True):
 
 
 class GraphIdentity(msgspec.Struct, frozen=True, kw_only=True):
-    """What a graph is told by, whoever made it. graph_id, data_version: as of a `GraphManifest`. start_ms, end_ms: the
+    """What identifies a graph. graph_id, data_version: as of a `GraphManifest`. start_ms, end_ms: the
     half-open range of its snapshots."""
 
     graph_id: str

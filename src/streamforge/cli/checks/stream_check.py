@@ -41,7 +41,7 @@ async def check_streams(subject: Subject) -> AsyncIterator[Finding]:
         if launching.in_kubernetes:
             next_step = _IN_PODS
         elif not given and source_of(exchange.urls).exchange != BINANCE:
-            next_step = _NEEDED  # a server of one's own may have history alone
+            next_step = _NEEDED  # a server that is not Binance may have history alone
         wrong = careful if next_step else fails
         began = time.perf_counter()
         try:

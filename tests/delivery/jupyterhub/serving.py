@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from tests.cli import support
+from tests.places import market_data
+from tools.results import read_universe, write_recordings
 
 READER = "r" * 40
 """A reader's token."""
@@ -41,3 +43,12 @@ def serving(data: Path) -> Iterator[Served]:
         to_guarded = ("--data", str(guarded), "--exchange", exchange, "--port", "0", "--json")
         with support.manager(data, exchange) as (_, told), support.process("up", *to_guarded, **tokens) as up:
             yield Served(told["url"], support.ready(up)["url"], exchange)
+
+
+@contextmanager
+def replaying(folder: Path) -> Iterator[str]:
+    """The URL of an exchange that has the real daily candles of 2021-04-04 to 2023-12-30, of 410 pairs."""
+    universe = read_universe(market_data("universe", "universe-1d_2021-04-04_2023-12-30.parquet"), "1d", None)
+    write_recordings(universe, folder)
+    with support.exchange("--replay", str(folder), "--now", "2024-01-01") as url:
+        yield url

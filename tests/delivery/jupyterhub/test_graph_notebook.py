@@ -1,28 +1,38 @@
-"""The notebook of graphs runs with coins of the test exchange: it builds the graph of each day, and draws it."""
+"""The notebook of graphs runs on real prices: it builds the graph of each day, draws it, and shows the two crashes."""
 
 from __future__ import annotations
 
+import statistics
 from pathlib import Path
 
 from tests.cli.support import manager
 from tests.delivery.jupyterhub.notebook_runs import executed_cells, looked_at, pictures, text_of
-from tests.delivery.jupyterhub.serving import Served
+from tests.delivery.jupyterhub.serving import replaying
 from tests.engines.jupyterhub.chart import FOLDER
 
 NOTEBOOK = FOLDER / "notebooks" / "graph-through-time.ipynb"
-COINS = r"\"SOL\", \"XRP\", \"ADA\", \"DOGE\", \"DOT\", \"LTC\", \"LINK\", \"AVAX\", \"ATOM\""
-"""As the file has them."""
 DAYS = 1_095
 """From 2021 to 2024."""
+WINDOW = 30
+PROBE = """
+for crash in CRASHES.values():
+    at = next(place for place, day in enumerate(days) if day >= datetime.fromisoformat(crash))
+    print("probe", *trees[at - DAYS : at + DAYS])
+"""
 
 
-def test_it_builds_a_graph_of_each_day_and_draws_it_through_two_crashes(served: Served, tmp_path: Path) -> None:
-    with manager(tmp_path / "data", served.exchange) as (_, told):
-        coins = {COINS: r"\"SOL\", \"OLD\""}
-        cells = executed_cells(NOTEBOOK, tmp_path, changed=coins, STREAMFORGE_URL=told["url"])
+def test_it_builds_a_graph_of_each_day_and_shows_both_crashes(tmp_path: Path) -> None:
+    with replaying(tmp_path / "recordings") as exchange, manager(tmp_path / "data", exchange) as (_, told):
+        cells = executed_cells(NOTEBOOK, tmp_path, [PROBE], STREAMFORGE_URL=told["url"])
     said = text_of(cells)
     assert f"{DAYS:,} of {DAYS:,} snapshots of graph majors" in said
-    assert f"{DAYS:,} snapshots of up to 5 coins" in said
+    assert f"{DAYS:,} snapshots of up to 12 coins" in said
+    lengths = [[*map(float, line.split()[1:])] for line in said.splitlines() if line.startswith("probe")]
+    for around in lengths:
+        assert len(around) == 2 * WINDOW
+        before, after = statistics.mean(around[:WINDOW]), statistics.mean(around[WINDOW:])
+        assert after < before, "coins that fall together have a shorter tree"
+    assert len(lengths) == 2
     history, moments = pictures(cells)
     for picture in (history, moments):
         height, width, colours = looked_at(picture, tmp_path / "picture.png")

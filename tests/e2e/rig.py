@@ -82,6 +82,7 @@ class Manager:
         }
         self._process: subprocess.Popen[bytes] | None = None
         self.start_took_s = 0.0
+        self.killed = False
         self._log = data.with_name(data.name + ".log")
         self.api = httpx.Client()
         self.start()
@@ -128,18 +129,24 @@ class Manager:
 
     def kill(self) -> None:
         """End it at once; its workers go on."""
+        self.killed = True
         assert self._process is not None
         self._process.kill()
         self._process.wait(LIMIT_S)
 
     def died(self) -> int:
         """Wait for its end, which somebody else brings about; the exit code."""
+        self.killed = True
         assert self._process is not None
         return self._process.wait(backends.patience(LIMIT_S))
 
     def log(self) -> str:
         """What it wrote last."""
         return self._log.read_text(errors="replace")[-6000:]
+
+    def orphans(self) -> list[str]:
+        """What it wrote of jobs that worked though no workflow asked for them any more."""
+        return [line for line in self._log.read_text(errors="replace").splitlines() if "no current attempt" in line]
 
     def close(self) -> list[int]:
         """End it and what is left of its workers; the process ids of those."""
@@ -360,3 +367,4 @@ def manager(
         idle = found.idle()
         left = found.close()
     assert not (idle and left), f"worker processes were left over: {left}\n{found.log()}"
+    assert found.killed or not (orphans := found.orphans()), f"the manager began work twice: {orphans}"

@@ -19,7 +19,7 @@ from streamforge.analytics.models.model import Contender, Epoch, fitted
 from streamforge.analytics.models.rewiring import rewired
 from streamforge_utils.model.errors import InvalidInput
 
-CODE_VERSION = 2
+CODE_VERSION = 3
 """Of the way in which samples, folds and predictions are made: with another one nothing is taken over."""
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -194,3 +195,16 @@ def test_nothing_is_dropped_unexported() -> None:
         assert found is not None
         assert found.url == kept
     assert load_manager({"STREAMFORGE_DATA_DIR": "/nowhere"}).retained is None
+
+
+def test_how_many_workers_begin_at_once_follows_from_the_processors_and_a_cluster_is_not_bounded(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 5}, raising=False)
+    assert load_manager(DATA).policy.max_starting == 12
+    assert load_manager({**DATA, "STREAMFORGE_MAX_STARTING": "2"}).policy.max_starting == 2
+    cluster = {**DATA, "STREAMFORGE_LAUNCHER": "kubernetes", "STREAMFORGE_MAX_STARTING": "2"}
+    cluster |= {"KAFKA_BOOTSTRAP_SERVERS": "kafka:9093", "K8S_IMAGE": "x"}
+    assert load_manager(cluster).policy.max_starting is None
+    with pytest.raises(ConfigError, match="STREAMFORGE_MAX_STARTING"):
+        load_manager({**DATA, "STREAMFORGE_MAX_STARTING": "0"})

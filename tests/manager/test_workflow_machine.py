@@ -10,13 +10,13 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import invariant, precondition, rule
 
-from streamforge.manager.lifecycle.decision import live
 from streamforge.manager.lifecycle.facts import (
     Replay,
     Retry,
     Stop,
     grant,
 )
+from streamforge.manager.lifecycle.launches import live
 from streamforge.manager.workflow import (
     Status,
 )

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from hypothesis.stateful import RuleBasedStateMachine, initialize
 
 from streamforge.manager.lifecycle.actions import Action, EndJob, Launch, Prepare, Prove, SendStop, WriteTerminalEvent
-from streamforge.manager.lifecycle.decision import Conditions, decide, live
+from streamforge.manager.lifecycle.decision import Conditions, decide
 from streamforge.manager.lifecycle.facts import (
     Fact,
     Finding,
@@ -20,6 +20,7 @@ from streamforge.manager.lifecycle.facts import (
 )
 from streamforge.manager.lifecycle.fold import fold_event, fold_jobs
 from streamforge.manager.lifecycle.job_spec import job_of
+from streamforge.manager.lifecycle.launches import live
 from streamforge.manager.policy import Policy
 from streamforge.manager.workflow import Failure, Plan, Proof, Status, Step, Workflow
 from streamforge.manager.workflow_document import decode_workflow, encode_workflow

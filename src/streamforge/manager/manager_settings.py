@@ -8,6 +8,7 @@ one of the policy or of a step in `lifecycle/job_spec.py`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Annotated
 
@@ -57,6 +58,15 @@ JOB_START_S = 300.0
 """How long a Job may take to begin: its image may have to be fetched first."""
 
 
+STARTING_EACH = 4
+"""So many workers start at once for each processor: one waits for files and locks, too."""
+
+
+def usable_processors() -> int:
+    """Of this machine those that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
 class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
     """All that queue-manager reads from its environment."""
 
@@ -102,6 +112,16 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
             "a worker that has not begun for this long is stopped, unless it waits for room in the cluster",
             unit="seconds",
             default="`STREAMFORGE_SILENT_SECONDS`; as a Job, which may have to fetch its image: 300",
+        ),
+    ] = None
+    max_starting: Annotated[
+        Annotated[int, msgspec.Meta(ge=1)] | None,
+        variable(
+            "STREAMFORGE_MAX_STARTING",
+            "processes of workers that begin at once on this machine; others wait for their turn, and those that ran "
+            "before come first; Jobs of a cluster are not bounded",
+            unit="processes",
+            default="4 for each processor",
         ),
     ] = None
     lease_seconds: Annotated[
@@ -167,7 +187,8 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
         silent_s, start_s = self.base_policy.silent_after_s, self.start_seconds
         if start_s is None:
             start_s = max(JOB_START_S, silent_s) if self.launcher.in_kubernetes else silent_s
-        return msgspec.structs.replace(self.base_policy, start_within_s=start_s)
+        starting = None if self.launcher.in_kubernetes else self.max_starting or STARTING_EACH * usable_processors()
+        return msgspec.structs.replace(self.base_policy, start_within_s=start_s, max_starting=starting)
 
 
 TOKEN = "STREAMFORGE_TOKEN"  # noqa: S105 - the name of a variable

@@ -80,6 +80,10 @@ class Policy(msgspec.Struct, frozen=True, kw_only=True):
     max_running: Annotated[
         _Count, variable("STREAMFORGE_MAX_RUNNING", "workflows that run at once; others wait", unit="workflows")
     ] = 8
+    max_starting: Annotated[
+        int | None,
+        constant("processes of workers that begin at once; STREAMFORGE_MAX_STARTING and the launcher say it"),
+    ] = None
     max_live: Annotated[int, constant("workflows that may be pending or running; more are refused for now")] = 10_000
     batch_live: Annotated[int, constant("workflows of one batch that may be pending or running; the others wait")] = 20
     weight_per_minute: Annotated[

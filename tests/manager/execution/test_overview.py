@@ -44,11 +44,13 @@ STATES = (
     with_attempt(RUNNING, SINK, terminal_event="finished"),
     with_attempt(RUNNING, LOADER, ended_ms=NOW, terminal_event="finished", outcome="finished"),
     with_attempt(with_attempt(RUNNING, LOADER, ended_ms=NOW), SINK, ended_ms=NOW, outcome="failed"),
+    with_attempt(RUNNING, LOADER, started_ms=None),
+    replace(planned(), waiting_for="its turn to start arango-candles: other workers are starting"),
 )
 
 
 def facts(overview: Overview) -> dict[str, Any]:
-    names = ("started", "hurried", "owners", "current", "silent", "loaders")
+    names = ("started", "hurried", "owners", "current", "silent", "loaders", "starting", "waiting")
     return {name: getattr(overview, name) for name in names}
 
 

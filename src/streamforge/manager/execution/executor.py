@@ -22,6 +22,7 @@ from streamforge.manager.execution.live_ends import begun, closed
 from streamforge.manager.execution.overview import Overview
 from streamforge.manager.execution.planner import ExchangeFailed, prepare, stored_plan, verified
 from streamforge.manager.execution.proof import prove
+from streamforge.manager.execution.start_limit import StartLimit
 from streamforge.manager.execution.supplements import supplemented
 from streamforge.manager.execution.topic_proof import plan_topic, prove_topic
 from streamforge.manager.failure_codes import FailureCode
@@ -83,6 +84,7 @@ class Executor:
         self._overview = overview
         self.connects = ConnectDealing(deps, overview)
         self.handovers = HandoverLimit(deps.policy, overview)
+        self.starts = StartLimit(deps.policy, overview, lambda: self.jobs)
         self.jobs: Mapping[str, Job] = {}
         self.baskets = Baskets(deps.launcher, deps.clock, deps.policy.basket_size)
         self._recorded: dict[str, None] = {}

@@ -85,11 +85,9 @@ class Reconciler:
         self._unread = False
         self._news: set[str] = set()
         self._common: object = None
-        self._looked_ms = self._now_ms = 0
-        self._listening_since_ms = 0
+        self._looked_ms = self._now_ms = self._listening_since_ms = 0
         self._orphans: set[str] = set()
-        self._unseen = ""
-        self._unseen_since = 0.0
+        self._unseen, self._unseen_since = "", 0.0
         self._launching_then: frozenset[Key] = frozenset()
         self._launching: Mapping[str, set[str]] = {}
         self._failing: dict[str, Failing] = {}
@@ -210,7 +208,8 @@ class Reconciler:
         try:
             # In their order: who has waited longest gets the next free slot.
             with self.executor.baskets.looking():
-                for number, queue_id in enumerate([one for one in live if everything or one in news], start=1):
+                wanted = self.executor.starts.then_next(one for one in live if everything or one in news)
+                for number, queue_id in enumerate(wanted, start=1):
                     await self._reconcile_alone(queue_id, events.get(queue_id, ()))
                     if number % self.YIELD_EVERY == 0:
                         await asyncio.sleep(0)  # requests that came meanwhile are answered
@@ -335,6 +334,7 @@ class Reconciler:
             may_connect=not waits_to_connect(workflow) or self.executor.may_connect(workflow, self._now_ms),
             runs=self.executor.runs(workflow),
             may_hand_over=self.executor.handovers.may_begin(workflow, self._jobs),
+            room=self.executor.starts.room(workflow),
         )
 
     async def _store(self, stored: Stored, workflow: Workflow, now_ms: int) -> None:

@@ -27,7 +27,7 @@ from streamforge.manager.health.part_findings import (
     of_schedules,
     of_settings,
 )
-from streamforge.manager.lifecycle.decision import live
+from streamforge.manager.lifecycle.launches import live
 from streamforge.manager.lifecycle.retry_policy import Ban
 from streamforge.manager.persistence.store_usage import UsageSamples
 from streamforge.manager.presentation import moment, moment_or_none

@@ -11,10 +11,11 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from streamforge.manager.failure_codes import FailureCode
-from streamforge.manager.lifecycle.actions import Action, Compare, EndJob, Launch, Prepare, Prove, SendStop
+from streamforge.manager.lifecycle.actions import Action, Compare, EndJob, Prepare, Prove, SendStop
 from streamforge.manager.lifecycle.analysis_rounds import conclude_analysis
 from streamforge.manager.lifecycle.fold import waits
 from streamforge.manager.lifecycle.handovers import NEVER_SEEN_MS, end_shadows, hand_over, leave, taken_over
+from streamforge.manager.lifecycle.launches import ban, launch, live
 from streamforge.manager.lifecycle.live_pace import is_due, patience_s
 from streamforge.manager.lifecycle.retry_policy import HANDOVER, STOP, STUCK, apply_retry_policy
 from streamforge.manager.lifecycle.rounds import (
@@ -22,20 +23,19 @@ from streamforge.manager.lifecycle.rounds import (
     disjoint,
     fallback_round,
     joined,
-    kept_attempts,
-    next_attempt,
     next_round,
     open_again,
     repair_round,
     sources_of,
 )
+from streamforge.manager.lifecycle.start_turns import Room
 from streamforge.manager.lifecycle.topic_lifetime import leaves_some
 from streamforge.manager.lifecycle.topic_rounds import conclude_topic, has_work, lost
 from streamforge.manager.policy import Policy
 from streamforge.manager.workflow import STEP_ENDED, Attempt, Failure, SourceChoice, Status, Step, StepStatus, Workflow
 from streamforge_utils.model.completeness.sequence import UNTOLD
 from streamforge_utils.model.coverage import Segment, Verdict
-from streamforge_utils.model.timeranges import TimeRange, format_ms
+from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.runtime.worker_definition import Role, Source
 
 _replace = msgspec.structs.replace
@@ -53,7 +53,7 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
     live_workflows: how many there are, and stopping: how many of them end at the same time. abandoned: the live
     workflow that it supplements goes on no longer. may_connect: a connection to the exchange's streams may be made
     now. runs: by target what a job would run now, as `Attempt` has it. may_hand_over: its loader may be handed over
-    for its image, beside those of others.
+    for its image, beside those of others. room: for steps that begin; None: nothing bounds them.
     """
 
     may_start: bool = True
@@ -70,6 +70,7 @@ class Conditions(msgspec.Struct, frozen=True, kw_only=True):
     may_connect: bool = True
     runs: Mapping[str, str] = {}
     may_hand_over: bool = True
+    room: Room | None = None
 
 
 def decide(workflow: Workflow, now_ms: int, policy: Policy, conditions: Conditions) -> tuple[Workflow, list[Action]]:
@@ -107,18 +108,12 @@ def _decide(workflow: Workflow, now_ms: int, policy: Policy, conditions: Conditi
     if workflow.is_live:
         workflow = hand_over(workflow, now_ms, policy, conditions, actions)
     workflow = _watch(workflow, now_ms, policy, conditions, actions)
-    workflow = _launch(workflow, now_ms, conditions, actions)
+    workflow = launch(workflow, now_ms, conditions, actions)
     if all(step.status is StepStatus.FINISHED for step in workflow.steps):
         return _conclude(workflow, now_ms, policy, conditions, actions)
     if workflow.ledger is not None and is_due(workflow.ledger, now_ms, policy, conditions.live_workflows):
         actions.append(Compare(ask=now_ms >= conditions.banned_until_ms))
     return workflow
-
-
-def live(step: Step) -> Attempt | None:
-    """The step's attempt whose job is planned or running."""
-    attempt = step.attempt
-    return attempt if attempt is not None and attempt.ended_ms is None else None
 
 
 def _before_plan(workflow: Workflow, now_ms: int, conditions: Conditions, actions: list[Action]) -> Workflow:
@@ -129,7 +124,7 @@ def _before_plan(workflow: Workflow, now_ms: int, conditions: Conditions, action
         actions += [Prepare()] if now_ms >= workflow.not_before_ms else []
         return _replace(workflow, waiting_for=workflow.waiting_for or "the coverage of its series")
     if now_ms < conditions.banned_until_ms:
-        return _replace(workflow, waiting_for=_ban(conditions))
+        return _replace(workflow, waiting_for=ban(conditions))
     if now_ms >= workflow.not_before_ms:
         actions.append(Prepare())
         workflow = _replace(workflow, waiting_for=f"the exchange: {conditions.exchange_waits or 'its answer'}")
@@ -207,47 +202,6 @@ def _stuck(attempt: Attempt, now_ms: int, policy: Policy, since_ms: int) -> str 
     return None
 
 
-def _launch(workflow: Workflow, now_ms: int, conditions: Conditions, actions: list[Action]) -> Workflow:
-    # Sinks first: nothing is produced unseen.
-    for role in (Role.ANALYST, Role.SINK, Role.LOADER):
-        for step in workflow.steps:
-            if step.role is not role:
-                continue
-            attempt = live(step)
-            if attempt is None and step.status is StepStatus.WAITING:
-                if role is Role.LOADER and now_ms < conditions.banned_until_ms:
-                    workflow = _replace(workflow, waiting_for=_ban(conditions))
-                    continue
-                if step.source is Source.STREAM and not conditions.may_connect:
-                    workflow = _replace(workflow, waiting_for="its turn to connect to the exchange's streams")
-                    continue
-                if now_ms < step.not_before_ms:
-                    workflow = _replace(workflow, waiting_for=_pause(step))
-                    continue
-                attempt = next_attempt(workflow, step, now_ms)
-                step = _replace(step, status=StepStatus.RUNNING, attempts=(*kept_attempts(step), attempt), shadows=())
-                workflow = workflow.with_step(step)
-            if attempt is not None and not attempt.observed and attempt.stop_asked_ms is None:
-                actions.append(Launch(step.target))
-    return workflow
-
-
-def _ban(conditions: Conditions) -> str:
-    why = f": {conditions.ban_reason}" if conditions.ban_reason else ""
-    return f"the end of the exchange's ban at {_shown(conditions.banned_until_ms)}{why}"
-
-
-def _pause(step: Step) -> str:
-    reason = step.attempt.reason if step.attempt is not None else ""
-    why = f"; the one before: {reason}" if reason else ""
-    return f"the next attempt of {step.target} at {_shown(step.not_before_ms)}{why}"
-
-
-def _shown(time_ms: int) -> str:
-    """A time until which is waited, in whole seconds: not before it."""
-    return format_ms(-(-time_ms // 1000) * 1000)
-
-
 def _stopping(
     workflow: Workflow, now_ms: int, policy: Policy, conditions: Conditions, actions: list[Action]
 ) -> Workflow:
@@ -318,7 +272,7 @@ def _proving(workflow: Workflow, now_ms: int, conditions: Conditions, actions: l
         actions.append(Prove(ask=True))  # the exchange is not asked
         return _replace(workflow, waiting_for="")
     if now_ms < conditions.banned_until_ms:
-        return _replace(workflow, waiting_for=_ban(conditions))
+        return _replace(workflow, waiting_for=ban(conditions))
     if now_ms >= workflow.not_before_ms:
         actions.append(Prove(ask=True))
         waits = f"the exchange: {conditions.exchange_waits}" if conditions.exchange_waits else ""

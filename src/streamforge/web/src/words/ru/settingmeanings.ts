@@ -100,6 +100,8 @@ export const MEANINGS: Readonly<Record<string, string>> = {
     "сколько раз подряд биржа может не ответить, до запуска или при доказательстве, прежде чем рабочий процесс окончится ошибкой",
   STREAMFORGE_MAX_FAILURES: "сколько попыток шага могут не удаться, прежде чем рабочий процесс окончится ошибкой",
   STREAMFORGE_MAX_RUNNING: "сколько рабочих процессов идут сразу; другие ждут",
+  STREAMFORGE_MAX_STARTING:
+    "сколько процессов рабочих сервисов начинают сразу на этой машине; другие ждут очереди, и первыми идут те, что уже работали; задания кластера не ограничены",
   STREAMFORGE_METRICS_HOST: "адрес, на котором слушает `/metrics`",
   STREAMFORGE_METRICS_PORT: "порт для `/metrics`; 0 — любой свободный",
   STREAMFORGE_OBJECTS_URL:
@@ -162,6 +164,7 @@ export const UNITS: Readonly<Record<string, string>> = {
   days: "дней",
   hours: "часов",
   loaders: "загрузчиков",
+  processes: "процессов",
   seconds: "секунд",
   "weight per minute": "веса в минуту",
   workflows: "рабочих процессов",

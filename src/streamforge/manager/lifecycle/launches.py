@@ -1,0 +1,74 @@
+"""Which attempts are made and launched now, and what the others wait for. Pure."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from streamforge.manager.lifecycle.actions import Action, Launch
+from streamforge.manager.lifecycle.rounds import kept_attempts, next_attempt
+from streamforge.manager.lifecycle.start_turns import its_turn
+from streamforge.manager.workflow import Attempt, Step, StepStatus, Workflow
+from streamforge_utils.model.timeranges import format_ms
+from streamforge_utils.runtime.worker_definition import Role, Source
+
+if TYPE_CHECKING:
+    from streamforge.manager.lifecycle.decision import Conditions
+
+_replace = msgspec.structs.replace
+
+
+def live(step: Step) -> Attempt | None:
+    """The step's attempt whose job is planned or running."""
+    attempt = step.attempt
+    return attempt if attempt is not None and attempt.ended_ms is None else None
+
+
+def launch(workflow: Workflow, now_ms: int, conditions: Conditions, actions: list[Action]) -> Workflow:
+    """The workflow with an attempt of each step that may have one now; those that were not seen yet are launched."""
+    room, turn = conditions.room, ""
+    # Sinks first: nothing is produced unseen.
+    for role in (Role.ANALYST, Role.SINK, Role.LOADER):
+        for step in workflow.steps:
+            if step.role is not role:
+                continue
+            attempt = live(step)
+            if attempt is None and step.status is StepStatus.WAITING:
+                if role is Role.LOADER and now_ms < conditions.banned_until_ms:
+                    workflow = _replace(workflow, waiting_for=ban(conditions))
+                    continue
+                if step.source is Source.STREAM and not conditions.may_connect:
+                    workflow = _replace(workflow, waiting_for="its turn to connect to the exchange's streams")
+                    continue
+                if now_ms < step.not_before_ms:
+                    workflow = _replace(workflow, waiting_for=_pause(step))
+                    continue
+                if room is not None:
+                    if not room.admits(step):
+                        turn = its_turn(step)
+                        continue
+                    room = room.after(step)
+                attempt = next_attempt(workflow, step, now_ms)
+                step = _replace(step, status=StepStatus.RUNNING, attempts=(*kept_attempts(step), attempt), shadows=())
+                workflow = workflow.with_step(step)
+            if attempt is not None and not attempt.observed and attempt.stop_asked_ms is None:
+                actions.append(Launch(step.target))
+    return _replace(workflow, waiting_for=turn) if turn else workflow
+
+
+def ban(conditions: Conditions) -> str:
+    """What a workflow waits for while the exchange's ban lasts."""
+    why = f": {conditions.ban_reason}" if conditions.ban_reason else ""
+    return f"the end of the exchange's ban at {_shown(conditions.banned_until_ms)}{why}"
+
+
+def _pause(step: Step) -> str:
+    reason = step.attempt.reason if step.attempt is not None else ""
+    why = f"; the one before: {reason}" if reason else ""
+    return f"the next attempt of {step.target} at {_shown(step.not_before_ms)}{why}"
+
+
+def _shown(time_ms: int) -> str:
+    """A time until which is waited, in whole seconds: not before it."""
+    return format_ms(-(-time_ms // 1000) * 1000)

@@ -68,6 +68,13 @@ async def snapshot(exchange: Peer, symbol: str, limit: int = 5_000) -> Json:
     return answer.json
 
 
+async def refusal(exchange: Peer, symbol: str) -> str:
+    """Why there is no snapshot."""
+    answer = await exchange.get("/api/v3/depth", symbol=symbol)
+    assert (answer.status, answer.json["code"]) == (503, -1001), answer
+    return str(answer.json["msg"])
+
+
 def of_stream(messages: Iterable[Json], name: str) -> list[Json]:
     """The data of the messages of one stream."""
     return [one["data"] for one in messages if one["stream"] == name]

@@ -15,10 +15,11 @@ from streamforge.exchange.state import ExchangeClock
 from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedStore
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.kinds.registry import kind_named
+from streamforge_utils.model.timeranges import format_ms
 from streamforge_utils.ports.store import Document
 from tests.doubles.market import START_MS
 from tests.doubles.stored_books import StoredBooks, at_ms
-from tests.exchange.books import chained, of_stream, oracle, snapshot
+from tests.exchange.books import chained, of_stream, oracle, refusal, snapshot
 from tests.exchange.conftest import DAY, MINUTE, Peer, peer
 from tests.exchange.sockets import Json, socket
 from tests.exchange.stored import load_of
@@ -89,9 +90,13 @@ async def test_rest_has_the_book_of_each_moment_and_none_in_a_hole(tmp_path: Pat
             assert taken["lastUpdateId"] == last_id
             check(stored, last_id, taken["bids"], taken["asks"])
             assert (await oracle(exchange, "BTCUSDT"))["lastUpdateId"] == last_id
-        for last_id in (5, 750):
+        for last_id, why in (
+            (5, "no whole order book of BTCUSDT is stored of 2024-08-09T00:00:00.500Z or before"),
+            (750, "not known: disconnect"),
+        ):
             exchange.clock.set(at_ms(last_id))
-            assert await snapshot(exchange, "BTCUSDT") == {"lastUpdateId": 0, "bids": [], "asks": []}
+            told = f"order book of BTCUSDT at {format_ms(at_ms(last_id))} is not verified ({why})."
+            assert (await refusal(exchange, "BTCUSDT")).endswith(told)
 
 
 @pytest.mark.long

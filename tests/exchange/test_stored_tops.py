@@ -12,7 +12,7 @@ from streamforge_utils.adapters.embedded.store.embedded_store import EmbeddedSto
 from streamforge_utils.model.books.trust import Trust
 from tests.doubles.market import text
 from tests.doubles.stored_books import StoredBooks, at_ms
-from tests.exchange.books import of_stream, oracle, snapshot
+from tests.exchange.books import of_stream, oracle, refusal, snapshot
 from tests.exchange.conftest import Peer, peer
 from tests.exchange.sockets import Json, socket
 from tests.exchange.stored import load_of
@@ -67,6 +67,16 @@ async def test_the_best_levels_of_recorded_books_are_those_of_the_exchange_of_th
     await rig.close()
 
 
+WHY = {
+    250: "suspect: awaiting snapshot",
+    410: "unverifiable: awaiting snapshot",
+    510: "not known: disconnect",
+    530: "not known: disconnect",
+    750: "not known: what came behind it is not stored yet",
+}
+"""Of some moments at which it is not."""
+
+
 def shown(number: int) -> bool:
     """Whether the books of `doubtful` are known to be those of the exchange at the moment of an update."""
     return number < 205 or 320 <= number < 405 or number in range(430, 501) or 550 <= number <= 700
@@ -107,7 +117,7 @@ def tickers(books: StoredBooks, ids: Iterable[int]) -> list[Json]:
     return found
 
 
-async def test_nothing_is_told_of_books_that_are_not_verified_or_not_known(tmp_path: Path) -> None:
+async def test_nothing_but_why_is_told_of_books_that_are_not_verified_or_not_known(tmp_path: Path) -> None:
     books = await doubtful(tmp_path)
     async with peer(ExchangeConfig(replay=tmp_path), at_ms(100), load_of(tmp_path)) as exchange:
         found = await heard(exchange, at_ms(900), TICKER, f"{DEPTH}5@100ms", f"{DEPTH}@100ms", f"{DEPTH}7")
@@ -125,12 +135,21 @@ async def test_nothing_is_told_of_books_that_are_not_verified_or_not_known(tmp_p
         exchange.clock.set(at_ms(612))
         later = await heard(exchange, at_ms(900), TICKER)
         assert later[TICKER] == [one for one in found[TICKER] if one["u"] > 612]
-        for number in (250, 410, 510, 530, 750, 100, 350, 460, 600):
+        for number in (*WHY, 100, 350, 460, 600):
             exchange.clock.set(at_ms(number))
             told = (await exchange.get("/api/v3/ticker/bookTicker", symbol="BTCUSDT")).json
             event = best(books, number)
             prices = {name: event[member] for name, member in zip(NAMES, "bBaA", strict=True)}
             assert told == ({**NONE, **prices} if shown(number) else NONE)
+            if (why := WHY.get(number)) is not None:
+                assert (await refusal(exchange, "BTCUSDT")).endswith(f"is not verified ({why}).")
+                continue
+            taken = await snapshot(exchange, "BTCUSDT", 5)
+            assert (taken["lastUpdateId"], *taken["bids"][:1], *taken["asks"][:1]) == (
+                number,
+                [event["b"], event["B"]],
+                [event["a"], event["A"]],
+            )
 
 
 async def test_no_level_is_left_out_that_is_not_known(tmp_path: Path) -> None:
@@ -140,6 +159,6 @@ async def test_no_level_is_left_out_that_is_not_known(tmp_path: Path) -> None:
     await books.segment(last_id - WIDTH + 1, last_id + 20)
     await books.entry(1, last_id + 20)
     async with peer(ExchangeConfig(replay=tmp_path), at_ms(last_id - 1), load_of(tmp_path)) as exchange:
-        assert len((await snapshot(exchange, "BTCUSDT"))["bids"]) == 0
+        assert "no whole order book of BTCUSDT is stored" in await refusal(exchange, "BTCUSDT")
         found = await heard(exchange, at_ms(last_id + 4), *(f"{DEPTH}{levels}@100ms" for levels in (5, 10, 20)))
     assert [len(one) for one in found.values()] == [5, 0, 0]

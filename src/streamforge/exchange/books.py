@@ -38,9 +38,9 @@ class Book(ABC):
         update_id = self.update_at(time_ms)
         return self.state(update_id, levels) or BookState(update_id, time_ms, (), ())
 
-    def is_verified(self, time_ms: int) -> bool:
-        """Whether it is known to be that of the exchange at `time_ms`."""
-        return True
+    def doubt(self, time_ms: int) -> str:
+        """Why it is not known to be that of the exchange at `time_ms`; empty: it is."""
+        return ""
 
 
 def ticker(symbol: str, update_id: int, bid: Level, ask: Level) -> bytes:

@@ -19,6 +19,8 @@ Sent = Mapping[str, str]
 
 _UPDATES = "Please use WebSocket Streams for live updates to avoid"
 _TEXTS = {
+    -1001: "Internal error; unable to process your request. Please try again. The stored order book of {} at {} is not "
+    "verified ({}).",
     -1003: "Too much request weight used; current limit is {} request weight per 1 MINUTE. "
     f"{_UPDATES} polling the API.",
     -1007: "Timeout waiting for response from backend server. Send status unknown; execution status unknown.",

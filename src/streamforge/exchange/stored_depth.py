@@ -147,23 +147,25 @@ class StoredBook(Book):
         """collections: those with its books, and when each was begun."""
         self._read, self._symbol = read, symbol
         self._collections = sorted(collections, key=lambda one: one[1], reverse=True)
-        self._latest: tuple[int, RebuiltBook | None] = (-1, None)
+        self._latest: tuple[int, RebuiltBook | str] = (-1, "")
 
     def update_at(self, time_ms: int) -> int:
         past = self._at(time_ms)
-        return 0 if past is None else past.book.last_id
+        return 0 if isinstance(past, str) else past.book.last_id
 
     def state(self, update_id: int, levels: int | None = None) -> BookState | None:
         past = self._latest[1]
-        if past is None or past.book.last_id != update_id:
+        if isinstance(past, str) or past.book.last_id != update_id:
             return None
         bids, asks = past.book.levels()
         cut_bids = _cut(bids, levels, whole=past.book.known_low is None)
         return BookState(update_id, past.time_ms, cut_bids, _cut(asks, levels, whole=past.book.known_high is None))
 
-    def is_verified(self, time_ms: int) -> bool:
+    def doubt(self, time_ms: int) -> str:
         past = self._at(time_ms)
-        return past is not None and past.verified
+        if isinstance(past, str):
+            return past
+        return "" if past.verified else f"{past.trust}: {past.why}"
 
     def sources(self, begin_ms: int, end_ms: int, last_id: int) -> BookSources:
         """As `PastBooks.sources`."""
@@ -174,18 +176,18 @@ class StoredBook(Book):
 
         return self._read(found)
 
-    def _at(self, time_ms: int) -> RebuiltBook | None:
-        """The book of a moment; None: it is not known."""
+    def _at(self, time_ms: int) -> RebuiltBook | str:
+        """The book of a moment; where it is not known, why."""
         if self._latest[0] != time_ms:
-            past = self._read(partial(self._rebuilt, time_ms))
-            self._latest = time_ms, past if past is not None and past.trust is not None else None
+            self._latest = time_ms, self._read(partial(self._rebuilt, time_ms))
         return self._latest[1]
 
-    async def _rebuilt(self, time_ms: int, store: Store, objects: ObjectStore) -> RebuiltBook | None:
+    async def _rebuilt(self, time_ms: int, store: Store, objects: ObjectStore) -> RebuiltBook | str:
         try:
-            return await PastBooks(store, objects, self._collections, self._symbol).at(time_ms)
-        except NoBook:
-            return None
+            past = await PastBooks(store, objects, self._collections, self._symbol).at(time_ms)
+        except NoBook as error:
+            return str(error)
+        return past if past.trust is not None else f"not known: {past.why}"
 
 
 def _cut(levels: Sequence[Level], wanted: int | None, *, whole: bool) -> Sequence[Level]:

@@ -12,6 +12,7 @@ from streamforge.exchange.config import SymbolSpec
 from streamforge.exchange.endpoint import Call, Endpoint
 from streamforge.exchange.exchange_requests import ApiError, limit_of, read_parameters, symbol_of
 from streamforge.exchange.fault_kind import Fault
+from streamforge_utils.model.timeranges import format_ms
 
 _LEVELS, _MOST_LEVELS = 100, 5_000
 _WEIGHTS = ((100, 5), (500, 25), (1_000, 50))
@@ -20,7 +21,7 @@ _EMPTY = BookState(0, 0, (), ())
 
 
 class Depth(Endpoint):
-    """A snapshot: the best levels, and the id of the last update in them."""
+    """A snapshot: the best levels, and the id of the last update in them; none of a book that is doubtful."""
 
     paths = ("depth",)
 
@@ -34,7 +35,10 @@ class Depth(Endpoint):
     def answer(self, call: Call) -> bytes:
         sent = read_parameters(call.query, ("symbol", "limit"))
         spec = call.symbols[symbol_of(sent, call.symbols)]
-        found = _snapshot(call, spec, limit_of(sent, _LEVELS, _MOST_LEVELS), call.snapshot_faults)
+        levels, book = limit_of(sent, _LEVELS, _MOST_LEVELS), call.book(spec)
+        if book is not None and (doubt := book.doubt(call.now_ms)):
+            raise ApiError(-1001, spec.symbol, format_ms(call.now_ms), doubt, status=503)
+        found = _snapshot(call, spec, levels, call.snapshot_faults)
         return msgspec.json.encode({"lastUpdateId": found.update_id, "bids": found.bids, "asks": found.asks})
 
 
@@ -67,7 +71,7 @@ def _trades(spec: SymbolSpec, now_ms: int) -> bool:
 
 def _best(call: Call, spec: SymbolSpec) -> Mapping[str, str]:
     book = call.book(spec)
-    found = _snapshot(call, spec, 1) if book is not None and book.is_verified(call.now_ms) else _EMPTY
+    found = _snapshot(call, spec, 1) if book is not None and not book.doubt(call.now_ms) else _EMPTY
     (bid, bids), (ask, asks) = (next(iter(side), NO_LEVEL) for side in (found.bids, found.asks))
     return {"symbol": spec.symbol, "bidPrice": bid, "bidQty": bids, "askPrice": ask, "askQty": asks}
 

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
+import threading
 from collections.abc import Iterator
+from contextlib import closing, contextmanager
 from pathlib import Path
 
 import pytest
@@ -13,6 +16,7 @@ from streamforge.cli.checks.stream_check import check_streams
 from streamforge.cli.session import Where
 from streamforge_utils.ports.provisioning import Finding
 from tests.e2e import rig
+from tests.limits import LIMIT_S
 
 URL, CA = "STREAMFORGE_STREAM_URL", "STREAMFORGE_STREAM_CA_PATH"
 NOBODY = "ws://127.0.0.1:1"
@@ -71,6 +75,7 @@ def test_an_address_with_tls_works_with_its_ca(
     [
         (NOBODY, f"no connection to {NOBODY}: Connection refused"),
         ("http://127.0.0.1:1", f"{URL}: http://127.0.0.1:1 is not like wss://host[:port][/ws]"),
+        ("ws://ann:hush@127.0.0.1:1", f"{URL}: ws://127.0.0.1:1 is not like wss://host[:port][/ws], without a user"),
         ("REFUSES", f"refuses the connection (HTTP 404): check {URL}"),
     ],
 )
@@ -82,6 +87,80 @@ def test_a_wrong_address_fails_and_names_the_setting(
     assert found.verdict == "fails"
     assert words in found.detail
     assert URL in f"{found.detail} {found.next_step}"
+
+
+@contextmanager
+def proxy(answer: str) -> Iterator[str]:
+    """The address of a proxy that answers one request with this status, and passes nothing on."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as listening:
+
+        def refuse() -> None:
+            asking, _ = listening.accept()
+            with asking:
+                head = b""
+                while b"\r\n\r\n" not in head:
+                    head += asking.recv(65536)
+                asking.sendall(f"HTTP/1.1 {answer}\r\nContent-Length: 0\r\n\r\n".encode())
+
+        thread = threading.Thread(target=refuse, daemon=True)
+        thread.start()
+        yield f"ws://127.0.0.1:{listening.getsockname()[1]}"
+        thread.join(LIMIT_S)
+
+
+@pytest.mark.parametrize(
+    ("answer", "told_of_it", "next_step"),
+    [
+        (
+            "407 No",
+            "is a proxy that wants a user and a password (HTTP 407), and none are sent to it: let it pass this "
+            f"machine without them, or name another way in {URL}",
+            "",
+        ),
+        (
+            "502 No",
+            "refuses connections for now (HTTP 502): a proxy there gets no answer of the streams",
+            f"is there a way there from here? {URL} names another one",
+        ),
+    ],
+)
+def test_a_proxy_that_refuses_is_named_with_what_to_do(
+    answer: str,
+    told_of_it: str,
+    next_step: str,
+    exchange: rig.Exchange,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    without_proxies(monkeypatch)
+    with proxy(answer) as url:
+        monkeypatch.setenv(URL, url)
+        found = told(exchange.url, tmp_path)
+    assert (found.verdict, found.detail, found.next_step) == ("fails", f"{url} {told_of_it}", next_step)
+
+
+@pytest.mark.parametrize(
+    ("variable", "scheme"),
+    [("HTTPS_PROXY", "http://"), ("https_proxy", ""), ("ALL_PROXY", "http://"), ("http_proxy", "")],
+)
+def test_where_nobody_is_reached_the_proxy_of_the_environment_is_named_without_its_password(
+    variable: str, scheme: str, exchange: rig.Exchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_proxies(monkeypatch)
+    monkeypatch.setenv(URL, NOBODY)
+    monkeypatch.setenv(variable, f"{scheme}ann:hush@proxy.example:3128")
+    found = told(exchange.url, tmp_path)
+    assert (found.verdict, found.detail) == ("fails", f"no connection to {NOBODY}: Connection refused")
+    assert found.next_step == (
+        "the proxy of the environment (http://proxy.example:3128) is not used, and may be the only way out: let it, "
+        f"or a forwarder of TCP that knows it, listen for the streams, and name that address in {URL}"
+    )
+
+
+def without_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("http", "https", "all"):
+        for variable in (f"{name}_proxy", f"{name}_proxy".upper()):
+            monkeypatch.delenv(variable, raising=False)
 
 
 def test_from_outside_of_the_pods_it_is_no_failure(

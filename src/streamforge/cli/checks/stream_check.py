@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
+from urllib.request import getproxies_environment
 
 from streamforge import wiring
 from streamforge.cli.checks.place_checks import Subject, chosen_exchange
@@ -23,9 +24,6 @@ PART = "streams"
 STREAM = "btcusdt@trade"
 """Where nobody trades it the subscription is acknowledged, too."""
 ANSWER_S = 15.0
-_NO_WAY = (
-    "is there a way there from here? STREAMFORGE_STREAM_URL names another one; proxies of the environment are not used"
-)
 _IN_PODS = "loaders connect from their pods, where the way and the CA may be others (STREAMFORGE_K8S_STREAM_CA_SECRET)"
 _NEEDED = "only live types (ws_…) need them: name them in STREAMFORGE_STREAM_URL"
 
@@ -53,9 +51,22 @@ async def check_streams(subject: Subject) -> AsyncIterator[Finding]:
             yield wrong(PART, str(error), next_step)
         except (RetryableError, TimeoutError) as error:
             told = str(error) or f"no answer within {ANSWER_S:g} s"
-            yield wrong(PART, told, next_step or _NO_WAY)
+            yield wrong(PART, told, next_step or _way())
         else:
             took_s = time.perf_counter() - began
             await connection.abort()
             where = shown_address(given) if given else f"those of {', '.join(map(shown_address, exchange.urls))}"
             yield works(PART, f"{where}: a connection was made, and a stream acknowledged, in {took_s * 1000:.0f} ms")
+
+
+def _way() -> str:
+    """What to do where nothing is reached: a proxy that is meant for all programs is no way of the streams."""
+    proxies = getproxies_environment()
+    given = next((proxies[name] for name in ("https", "all", "http") if proxies.get(name)), "")
+    if not given:
+        return "is there a way there from here? STREAMFORGE_STREAM_URL names another one"
+    shown = shown_address(given if "://" in given else f"http://{given}")
+    return (
+        f"the proxy of the environment ({shown}) is not used, and may be the only way out: let it, or a forwarder of "
+        "TCP that knows it, listen for the streams, and name that address in STREAMFORGE_STREAM_URL"
+    )

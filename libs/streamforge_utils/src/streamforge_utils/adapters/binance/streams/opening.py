@@ -51,6 +51,9 @@ _TLS_END_S = 1.0
 _LATER = (408, 425, 429)
 """Refusals that end."""
 
+_OF_PROXY = (502, 504)
+"""Refusals of who only passes on."""
+
 _BLOCK_S = {403: FIREWALL_BLOCK_S, 418: DEFAULT_BAN_S}
 """Refusals of the address, and how long they last where the answer names no time."""
 
@@ -168,7 +171,13 @@ def _refused(error: WSHandshakeError, shown: str, clock: Clock) -> StreamForgeEr
         message = f"{shown} refuses this address (HTTP {status}; {format_ms(until_ms)})"
         return BannedError(message, until_ms=until_ms, retry_after=seconds)
     if status >= 500 or status in _LATER:
-        return RetryableError(f"{shown} refuses connections for now (HTTP {status})", retry_after=after_s)
+        why = ": a proxy there gets no answer of the streams" if status in _OF_PROXY else ""
+        return RetryableError(f"{shown} refuses connections for now (HTTP {status}){why}", retry_after=after_s)
+    if status == 407:
+        return PermanentError(
+            f"{shown} is a proxy that wants a user and a password (HTTP 407), and none are sent to it: let it pass "
+            "this machine without them, or name another way in STREAMFORGE_STREAM_URL"
+        )
     if isinstance(error, WSInvalidUpgradeError) and (told := _words_beside_upgrade(error)):
         return PermanentError(
             f"{shown}, or a proxy before it, agrees to the connection with `Connection: {told}`, and no word beside "

@@ -8,7 +8,10 @@ import msgspec
 import pytest
 
 from streamforge.exchange import stream_feed
-from streamforge.exchange.config import SymbolSpec
+from streamforge.exchange.config import ExchangeConfig, SymbolSpec
+from streamforge.exchange.endpoint import RowsEndpoint
+from streamforge.exchange.state import ExchangeState
+from streamforge.exchange.stream_feed import Agenda, StreamFeed
 from streamforge.exchange.stream_source import StreamEvent, StreamName, StreamSource, read_name
 from streamforge.exchange.streams import source_classes
 from tests.exchange.conftest import NOW, Peer
@@ -91,3 +94,47 @@ async def test_a_source_that_fails_ends_the_connection(exchange: Peer, caplog: p
 def test_a_name_has_parts(text: str, expected: tuple[str, str, tuple[str, ...]] | None) -> None:
     name = read_name(text)
     assert (None if name is None else (name.symbol, name.word, name.options)) == expected
+
+
+class Pairs(Ticks):
+    """Two events at once."""
+
+    words = ("pair",)
+
+    def events(
+        self, name: StreamName, spec: SymbolSpec, after_ms: int, until_ms: int, connection: int
+    ) -> Sequence[StreamEvent]:
+        found = super().events(name, spec, after_ms, until_ms, connection)
+        return [StreamEvent(one.time_ms, b"%d" % number) for one in found for number in range(2)]
+
+
+async def test_streams_that_have_changed_go_on_where_they_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(stream_feed, "source_classes", lambda: [*source_classes(), Ticks, Pairs])
+    state = ExchangeState(ExchangeConfig())
+    rows = [one for one in state.endpoints if isinstance(one, RowsEndpoint)]
+    feed, end_ms = StreamFeed(state.config, rows, state.symbols, None), NOW + 25_000
+    names = ["btcusdt@tick", "btcusdt@pair", "ethusdt@pair", "ethusdt@depth@100ms", "btcusdt@nothing"]
+
+    def taken(agenda: Agenda, most: int = 1_000) -> list[tuple[int, str, bytes]]:
+        found = list[tuple[int, str, bytes]]()
+        while agenda.next_ms <= end_ms and len(found) < most:
+            popped = agenda.pop()
+            if popped is not None:
+                found.append((popped[0].event.time_ms, popped[0].name.text, popped[0].event.data))
+        return found
+
+    def begun() -> Agenda:
+        agenda = Agenda(feed, 1)
+        agenda.subscribe(names, NOW)
+        return agenda
+
+    expected = taken(begun())
+    assert len(expected) > 200
+    for count in range(40):
+        agenda = begun()
+        first = taken(agenda, count)
+        for _ in range(2):
+            feed.forget()
+            agenda.restart(end_ms, changed=True)
+        assert sorted([*first, *taken(agenda)]) == sorted(expected), count
+        assert agenda.names == names

@@ -122,7 +122,7 @@ class StreamConnection:
 
     def restart(self) -> None:
         """Look at the streams again: they have changed."""
-        self.agenda.restart(self._now())
+        self.agenda.restart(self._now(), changed=True)
         self.wake()
 
     def shut_down(self, now_ms: int, notice_ms: int) -> None:

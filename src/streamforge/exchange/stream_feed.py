@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import heapq
 import zlib
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections import OrderedDict
 from collections.abc import Iterable, Mapping, Sequence
 from itertools import count
@@ -112,14 +112,22 @@ class Stream(msgspec.Struct, frozen=True):
 
 
 class _Cursor:
-    """Where a connection is in a stream. place: of the next event in the slice."""
+    """Where a connection is in a stream. place: of the next event in the slice. after_ms: what is sent comes later."""
 
-    __slots__ = ("events", "gone", "place", "stream", "until_ms")
+    __slots__ = ("after_ms", "events", "gone", "place", "stream", "until_ms")
 
     def __init__(self, stream: Stream) -> None:
         self.stream, self.gone = stream, False
         self.events: Sequence[StreamEvent] = ()
-        self.place = self.until_ms = 0
+        self.place = self.until_ms = self.after_ms = 0
+
+    @property
+    def taken(self) -> tuple[int, int]:
+        """Everything until then is taken, and so many events behind it, all of one time."""
+        last_ms = self.events[self.place - 1].time_ms if self.place else 0
+        if last_ms <= self.after_ms:
+            return self.after_ms, 0
+        return last_ms - 1, self.place - bisect_left(self.events, last_ms, key=lambda event: event.time_ms)
 
     @property
     def next_ms(self) -> int:
@@ -148,11 +156,7 @@ class Agenda:
         """Send what happens on them after `after_ms`."""
         for text in names:
             if text not in self._cursors:
-                stream = self._feed.find(text)
-                cursor = self._cursors[text] = None if stream is None else _Cursor(stream)
-                if cursor is not None:
-                    self._place(cursor, after_ms)
-                    heapq.heappush(self._due, (cursor.next_ms, next(self._number), cursor))
+                self._add(text, after_ms, 0)
 
     def unsubscribe(self, names: Iterable[str]) -> None:
         """Send no more of them."""
@@ -161,13 +165,15 @@ class Agenda:
             if cursor is not None:
                 cursor.gone = True
 
-    def restart(self, after_ms: int) -> None:
-        """Start again at another time, or because the streams have changed; what was added stays."""
-        names = self.names
-        self.unsubscribe(names)
+    def restart(self, after_ms: int, *, changed: bool = False) -> None:
+        """Start again at another time; what was added stays. changed: the streams have, and those that speak go on
+        where they are, as what is due may not be taken yet.
+        """
+        before, self._cursors = self._cursors, {}
         self._due = [one for one in self._due if isinstance(one[2], Outgoing)]
         heapq.heapify(self._due)
-        self.subscribe(names, after_ms)
+        for text, cursor in before.items():
+            self._add(text, *((after_ms, 0) if cursor is None or not changed else cursor.taken))
 
     def add(self, time_ms: int, outgoing: Outgoing) -> None:
         """Send this too, at that time."""
@@ -196,6 +202,16 @@ class Agenda:
         heapq.heapreplace(self._due, (item.next_ms, number, item))
         return found
 
+    def _add(self, text: str, after_ms: int, taken: int) -> None:
+        """Subscribe to a stream. taken: so many events after that time are not sent again."""
+        stream = self._feed.find(text)
+        cursor = self._cursors[text] = None if stream is None else _Cursor(stream)
+        if cursor is not None:
+            self._place(cursor, after_ms)
+            cursor.place += taken
+            heapq.heappush(self._due, (cursor.next_ms, next(self._number), cursor))
+
     def _place(self, cursor: _Cursor, after_ms: int) -> None:
+        cursor.after_ms = after_ms
         cursor.events, cursor.until_ms = self._feed.slice(cursor.stream, after_ms, self._connection)
         cursor.place = bisect_right(cursor.events, after_ms, key=lambda event: event.time_ms)

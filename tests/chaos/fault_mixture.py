@@ -1,7 +1,8 @@
 """Live workflows while several faults of the streams and of order books, drawn at random, strike at once.
 
 Afterwards all that can be known again is stored, and what a book lost has a cause that one of the faults explains.
-Meanwhile months of candles come from files of the archive, of each of which something is wrong, too.
+Meanwhile months of candles come from files of the archive, of each of which something is wrong, too, and the exchange
+calls a symbol halted whose events go on.
 """
 
 from __future__ import annotations
@@ -131,8 +132,7 @@ CHOICES = (
     *(_of_books(f"{fault},path=depth", 1) for fault in ("slow:ms=3000", "429:retry_after=1", "418:seconds=2")),
 )
 """Not among them: diffs whose ids are too high (`newer`), as of its ids one fits to a snapshot that it does not follow,
-which nobody can see; diffs that come late, as what is compared leaves them out; and a symbol that is not traded any
-more, which is known only after minutes without a trade (tests/e2e/test_halts.py moves the clocks)."""
+which nobody can see; and diffs that come late, as what is compared leaves them out."""
 BACK = _of_books("depth-ids:kind=back", 1)
 """That something before it was lost nobody can see, so it strikes books alone of which nothing is."""
 _STUCK = frozenset({DISCONNECT, GAP, "loader ended"})
@@ -145,6 +145,13 @@ LENGTHY = (
     _of_books("slow:ms=30000,path=depth", 1),
 )
 """What is noticed, or over, only after half a minute or more."""
+
+
+class Halt(NamedTuple):
+    """A symbol that the exchange calls halted until all faults have struck. early: before it is loaded, too."""
+
+    symbol: str
+    early: bool
 
 
 def draw(seed: int, count: int, series: Sequence[tuple[str, str]], *, lengthy: bool) -> list[Drawn]:
@@ -185,6 +192,18 @@ def draw_of_files(seed: int) -> list[str]:
     ]
 
 
+def draw_halt(seed: int, series: Sequence[tuple[str, str]]) -> Halt:
+    """The symbol that is halted."""
+    chance = random.Random(f"halt {seed}")
+    return Halt(chance.choice(sorted({symbol for symbol, _ in series})), chance.random() < 0.5)
+
+
+def draw_end(seed: int, series: Sequence[tuple[str, str]]) -> str:
+    """A symbol that is delisted. It has no book: what is verified of one ends with its last diff."""
+    books = {symbol for symbol, type_name in series if type_name == BOOK}
+    return random.Random(f"end {seed}").choice(sorted({symbol for symbol, _ in series} - books))
+
+
 async def survive_faults(
     folder: Path,
     *,
@@ -196,9 +215,10 @@ async def survive_faults(
 ) -> str:
     """Draw `count` faults, and let each strike while the series are loaded; then nothing is lost without a cause.
 
-    Returns what was done, for a person.
+    Meanwhile a symbol is halted. lengthy: at last one is delisted, too. Returns what was done, for a person.
     """
     drawn, of_files = draw(seed, count, series, lengthy=lengthy), draw_of_files(seed)
+    halt, ending = draw_halt(seed, series), draw_end(seed, series) if lengthy else None
     switched = [*of_files, *(one.switched for one in drawn)]
     faults = (word for fault in BACKGROUND for word in ("--fault", f"{fault},seed={seed}"))
     with exchange("--seed", "7", "--trades", "1667", "--no-limits", *faults) as found:
@@ -211,6 +231,8 @@ async def survive_faults(
         repeat = f"repeat it with python -m tests.chaos{where} --mixtures 1 --seed {seed}"
         async with httpx.AsyncClient(timeout=LIMIT_S) as client, running(keeper, lambda: (repeat, *switched)):
             api, began = Api(keeper, client), time.monotonic()
+            if halt.early:
+                found.set_status(halt.symbol, "HALT")
             begun = [
                 await api.start(f"mixture-{number}", symbol=symbol, type=type_name, parameters=parameters_of(type_name))
                 for number, (symbol, type_name) in enumerate(series)
@@ -219,15 +241,24 @@ async def survive_faults(
                 await api.start(f"past-{symbol}", symbol=symbol, type="api_candles_1m", time_range=month)
                 for symbol, month in MONTHS
             ]
+            found.set_status(halt.symbol, "HALT")
             await until_struck(found, switched)
+            if halt.early:
+                for queue_id, (symbol, _) in zip(begun, series, strict=True):
+                    await until_told(api, queue_id, "HALT" if symbol == halt.symbol else None)
+            found.set_status(halt.symbol, "TRADING")
+            end_ms = None if ending is None else await until_delisted(found, keeper, ending)
             found.lift_faults()
             rows, supplements, _ = await check_all(keeper, api, client, found, begun, past)
             told = [await check_causes(api, queue_id, drawn) for queue_id in begun]
+            for queue_id, (symbol, _) in zip(begun, series, strict=True):
+                await check_closed(api, queue_id, end_ms if symbol == ending else None)
             assert "Traceback" not in keeper.log.read_text(errors="replace")
             assert await keeper.down() == 0
             assert processes.of_data(keeper.data) == []
     causes = sorted(set[str]().union(*told))
-    struck = f"seed {seed}: {len(switched)} faults in {time.monotonic() - began:.0f} s"
+    struck = f"seed {seed}: {len(switched)} faults in {time.monotonic() - began:.0f} s, {halt.symbol} halted"
+    struck += "" if ending is None else f", {ending} delisted"
     return f"{struck}, {rows} rows, {supplements} supplements; lost by {causes}"
 
 
@@ -245,6 +276,39 @@ async def until_struck(exchange: Exchange, switched: Sequence[str]) -> None:
         raise AssertionError(f"these faults never struck: {waiting}") from None
 
 
+async def until_told(api: Api, queue_id: str, status: str | None) -> None:
+    """The workflow tells that its symbol has this status; None: that it is traded."""
+    async with asyncio.timeout(LIMIT_S):
+        while True:
+            live = (await api.show(queue_id))["live"]
+            if live and live["untraded"] == status:
+                return
+            await asyncio.sleep(0.2)
+
+
+async def until_delisted(exchange: Exchange, keeper: ManagerKeeper, symbol: str) -> int:
+    """Delist a symbol, and wait until it has had its last trade; when that was, unix ms, half-open.
+
+    A manager asks about a symbol every few minutes, and a new one at once.
+    """
+    end_ms = int(exchange.set_status(symbol, "BREAK")["delisted_ms"])
+    await keeper.kill()
+    await keeper.up()
+    while True:
+        if exchange.stats()["now_ms"] >= end_ms:
+            return end_ms
+        await asyncio.sleep(0.2)
+
+
+async def check_closed(api: Api, queue_id: str, end_ms: int | None) -> None:
+    """Of a delisted symbol it is `closed` that nothing comes any more; nothing else is. end_ms: of its trades."""
+    segments = (await api.ask("GET", f"/queues/{queue_id}/coverage"))["segments"]
+    closed = [one for one in segments if one["verdict"] == "closed"]
+    assert closed == ([] if end_ms is None else segments[-1:]), (queue_id, segments)
+    if end_ms is not None:
+        assert end_ms - 10_000 < closed[0]["start_ms"] <= end_ms, (queue_id, closed)
+
+
 async def check_causes(api: Api, queue_id: str, drawn: Sequence[Drawn]) -> set[str]:
     """What a book lost, and what is said of it, follows from a fault that concerns it; the causes of what it lost."""
     workflow = await api.show(queue_id)
@@ -252,7 +316,7 @@ async def check_causes(api: Api, queue_id: str, drawn: Sequence[Drawn]) -> set[s
     lost = {one["cause"] for one in segments if one["verdict"] == "lost"}
     concern = [one.choice for one in drawn if one.concerns(workflow["symbol"])]
     may = frozenset[str]().union(*(one.lost for one in concern))
-    assert lost <= may, (queue_id, lost - may, [one.fault for one in concern])
+    assert lost <= may, (queue_id, lost - may, [one.fault for one in concern], segments)
     after = {f"{word}: {cause}" for cause in may for word in ("suspect", "unverifiable")}
     doubts = {one.get("cause", "") for one in segments if one["verdict"] == "stored"}
     allowed = USUAL.union(after, *(one.doubts for one in concern))

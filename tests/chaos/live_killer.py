@@ -304,7 +304,7 @@ async def check(
     path, query = oracle_query(workflow)
     oracle = (await client.get(exchange.url + path, params=query)).raise_for_status().content
     decode, stored = msgspec.json.Decoder(kind_of_type(workflow["type"]).stored).decode_lines, list[Any]()
-    for collection in sorted({one["collection"] for one in segments}):
+    for collection in sorted({one["collection"] for one in segments if one["collection"]}):
         address = f"{keeper.url}/collections/{collection}/records"
         answer = await client.get(address, params={"limit": "all", "format": "jsonl"})
         stored += decode(answer.raise_for_status().content)

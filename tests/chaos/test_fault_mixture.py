@@ -7,7 +7,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tests.chaos.fault_mixture import BACK, CHOICES, GAP, LENGTHY, draw, draw_of_files, survive_faults
+from tests.chaos.fault_mixture import (
+    BACK,
+    CHOICES,
+    GAP,
+    LENGTHY,
+    MIXED,
+    Halt,
+    draw,
+    draw_end,
+    draw_halt,
+    draw_of_files,
+    survive_faults,
+)
 from tests.chaos.live_killer import BOOK, SERIES
 from tests.chaos.test_random_killer import SEED
 from tests.e2e.test_fault_matrix import ARCHIVE
@@ -24,6 +36,13 @@ def test_each_fault_is_drawn_and_a_seed_draws_the_same_ones() -> None:
     assert draw(7, 12, SERIES, lengthy=True) == draw(7, 12, SERIES, lengthy=True)
     names = {one.partition(":")[0] for seed in range(300) for one in draw_of_files(seed)}
     assert names == {one.partition(":")[0] for one in ARCHIVE}
+
+
+def test_each_symbol_is_halted_before_or_after_it_is_loaded_and_one_without_a_book_delisted() -> None:
+    halts = {draw_halt(seed, MIXED) for seed in range(100)}
+    assert halts == {Halt(symbol, early) for symbol, _ in MIXED for early in (False, True)}
+    assert {draw_end(seed, MIXED) for seed in range(100)} == {"SOLUSDT", "这是测试币456"}
+    assert [draw_halt(7, MIXED), draw_end(7, MIXED)] == [draw_halt(7, MIXED), draw_end(7, MIXED)]
 
 
 def test_a_diff_that_hides_what_was_lost_strikes_no_book_that_loses_anything() -> None:

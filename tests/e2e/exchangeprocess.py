@@ -72,6 +72,12 @@ class Exchange:
         """Let its clock run at `speed`, or `paced`: as fast as the clients of its streams read."""
         self._client.post("/control/clock", json=pace).raise_for_status()
 
+    def set_status(self, symbol: str, status: str) -> Json:
+        """Give a symbol another status; what the exchange knows of it then."""
+        body = {"symbol": symbol, "status": status}
+        found: Json = self._client.post("/control/symbols", json=body).raise_for_status().json()
+        return found
+
     def struck(self, fault: str) -> int:
         """How often a fault that is switched on has struck."""
         found = self._client.get("/control/faults").raise_for_status().json()["faults"]

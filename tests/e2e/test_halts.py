@@ -36,11 +36,6 @@ class Market:
             for name in (TRADES, CANDLES)
         }
 
-    def status(self, status: str) -> Json:
-        body = {"symbol": SYMBOL, "status": status}
-        spec: Json = httpx.post(f"{self.exchange.url}/control/symbols", json=body).raise_for_status().json()
-        return spec
-
     def jump(self, now_ms: int, end_ms: int | None = None) -> None:
         """Let the clocks show `now_ms`, the manager's once all is proven that happened before `end_ms`.
 
@@ -104,15 +99,15 @@ def test_a_halt_and_a_delisting_are_closed_and_what_is_between_is_whole(market: 
     manager, exchange = market.manager, market.exchange
     for name in market.ids:
         market.until(name, NOON_MS)
-    market.status("HALT")
+    exchange.set_status(SYMBOL, "HALT")
     market.jump(LATER_MS, HALT_MS)
     market.closed_through(LATER_MS - 2_000, "HALT")
-    market.status("TRADING")
+    exchange.set_status(SYMBOL, "TRADING")
     market.jump(AGAIN_MS + 2_000)
     for name, queue_id in market.ids.items():
         market.until(name, AGAIN_MS + 1_000)
         manager.until(queue_id, "it is traded again", lambda one: one["live"]["untraded"] is None)
-    end_ms = market.status("BREAK")["delisted_ms"]
+    end_ms = exchange.set_status(SYMBOL, "BREAK")["delisted_ms"]
     market.jump(end_ms + 2 * MINUTE_MS, end_ms)
     market.closed_through(end_ms + MINUTE_MS, "BREAK")
 

@@ -7,15 +7,17 @@ import re
 import shutil
 from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 
 import pytest
-from playwright.sync_api import Browser, Error, Page, Request, Route, ViewportSize, expect, sync_playwright
+from playwright.sync_api import Browser, Error, Page, Request, Route, expect, sync_playwright
 
 from tests.e2e import rig
 from tests.engines.process import free_ports
 from tests.limits import LIMIT_S
+from tests.ui.tabs import Tab, Tabs
 
 T = TypeVar("T")
 LET_GO = re.compile("is already handled|disposed|has been closed")
@@ -67,9 +69,9 @@ def browser() -> Iterator[Browser]:
         launched.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def exchange() -> Iterator[rig.Exchange]:
-    """A seeded exchange."""
+    """A seeded exchange; who begins a manager on it resets it."""
     with rig.exchange() as found:
         yield found
 
@@ -80,6 +82,13 @@ def manager(exchange: rig.Exchange, tmp_path: Path) -> Iterator[rig.Manager]:
     settings = {"STREAMFORGE_PORT": str(free_ports(1)[0])}
     exchange.reset()
     with rig.manager(tmp_path / "data", exchange.url, **settings) as found:
+        yield found
+
+
+@pytest.fixture(scope="session")
+def empty(exchange: rig.Exchange, tmp_path_factory: pytest.TempPathFactory) -> Iterator[rig.Manager]:
+    """A manager that has nothing, and is asked for nothing."""
+    with rig.manager(tmp_path_factory.mktemp("empty") / "data", exchange.url) as found:
         yield found
 
 
@@ -107,35 +116,36 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, pytest.TestR
     return report
 
 
+@pytest.fixture(scope="session")
+def tabs(browser: Browser) -> Iterator[Tabs]:
+    """The pages that tests share."""
+    found = Tabs(browser)
+    yield found
+    found.close()
+
+
 @pytest.fixture
-def opened(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Opened]:
+def opened(tabs: Tabs, request: pytest.FixtureRequest) -> Iterator[Opened]:
     """Opens a page of the UI; at the end of the test none of them may have had an error, or broken its policy.
 
-    Where the test has failed, its pages are printed, and the requests that have no answer.
+    Each is as a new one. Where the test has failed, its pages are printed, and the requests that have no answer.
     """
     complaints: list[str] = []
-    contexts = []
+    used = list[tuple[Tab, str]]()
     asked = set[Request]()
 
     def open_page(url: str, path: str = "", *, width: int = 1280, theme: str = "light", language: str = "en") -> Page:
-        size: ViewportSize = {"width": width, "height": 800}
-        context = browser.new_context(
-            viewport=size,
-            locale={"en": "en-GB", "ru": "ru-RU"}[language],
-            timezone_id="Asia/Kolkata",
-            color_scheme="dark" if theme == "dark" else "light",
-            bypass_csp=False,
-        )
-        contexts.append(context)
-        context.set_default_timeout(LIMIT_S * 1000)
-        page = context.new_page()
+        tab = tabs.taken(language)
+        used.append((tab, url))
+        tab.lay_out(width, theme)
+        page = tab.page
         page.on("request", lambda one: asked.add(one))
         page.on("requestfinished", lambda one: asked.discard(one))
         page.on("requestfailed", lambda one: asked.discard(one))
         page.on("pageerror", lambda error: complaints.append(str(error)))
         page.on("console", lambda said: complaints.append(said.text) if _complains(said.type, said.text) else None)
         page.goto(f"{url}/ui{path}")
-        route = page.route
+        route = partial(Page.route, page)
 
         def caught(pattern: str | re.Pattern[str], handler: Callable[[Route], object], **more: int) -> None:
             route(pattern, handler, **more)
@@ -145,14 +155,15 @@ def opened(browser: Browser, request: pytest.FixtureRequest) -> Iterator[Opened]
         return page
 
     yield open_page
-    if request.node.stash.get(_FAILED, False):
+    failed = request.node.stash.get(_FAILED, False)
+    if failed:
         print("\n".join(f"no answer: {one.method} {one.url}" for one in asked))
-        for context in contexts:
-            print(*(f"\n{page.url}\n{_shown(page)}" for page in context.pages))
-    for context in contexts:
-        for page in context.pages:
-            page.unroute_all(behavior="ignoreErrors")
-        context.close()
+        print(*(text for tab, _ in used for text in tab.shown(_shown)), sep="\n")
+    for tab, url in used:
+        if failed:
+            tab.close()
+        else:
+            tabs.give_back(tab, url)
     assert complaints == []
 
 
@@ -167,9 +178,9 @@ def _await_caught(page: Page, url: str, route: Callable[..., object]) -> None:
 
 def _shown(page: Page) -> str:
     try:
-        return page.locator("main").aria_snapshot(timeout=10_000)[:_SHOWN]
+        return f"\n{page.url}\n{page.locator('main').aria_snapshot(timeout=10_000)[:_SHOWN]}"
     except Error as error:
-        return f"nothing: {error.message}"
+        return f"\n{page.url}\nnothing: {error.message}"
 
 
 def _complains(kind: str, text: str) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from playwright.sync_api import Page, expect
@@ -15,11 +14,12 @@ from tests.ui.test_screens import HOUR, TYPE, seen, url_of
 READER, OPERATOR = "reader-token-0123456789", "operator-token-0123456789"
 
 
-@pytest.fixture
-def guarded(exchange: rig.Exchange, tmp_path: Path) -> Iterator[rig.Manager]:
-    """A manager with tokens."""
+@pytest.fixture(scope="module")
+def guarded(exchange: rig.Exchange, tmp_path_factory: pytest.TempPathFactory) -> Iterator[rig.Manager]:
+    """A manager with tokens, and no schedule."""
     settings = {"STREAMFORGE_READER_TOKEN": READER, "STREAMFORGE_OPERATOR_TOKEN": OPERATOR}
-    with rig.manager(tmp_path / "data", exchange.url, **settings) as found:
+    exchange.reset()
+    with rig.manager(tmp_path_factory.mktemp("guarded") / "data", exchange.url, **settings) as found:
         found.api.headers["Authorization"] = f"Bearer {OPERATOR}"
         yield found
 
@@ -30,16 +30,16 @@ def kept(page: Page) -> str:
 
 
 def test_a_token_is_asked_for_and_a_wrong_one_refused(guarded: rig.Manager, opened: Opened) -> None:
-    page = opened(url_of(guarded))
+    page = opened(url_of(guarded), "/schedules")
     expect(page.get_by_role("alert").filter(has_text="no bearer token")).to_be_visible()
     for token, told in (("wrong-token-0123456789", "not known"), (OPERATOR, "")):
         page.get_by_label("Token").fill(token)
         page.get_by_role("button", name="Use this token").click()
         if told:
             expect(page.get_by_role("alert").filter(has_text=told)).to_be_visible()
-    expect(page.get_by_role("heading", name="No workflow has been started")).to_be_visible()
+    expect(page.get_by_role("heading", name="There is no schedule")).to_be_visible()
     page.reload()
-    expect(page.get_by_role("heading", name="No workflow has been started")).to_be_visible()
+    expect(page.get_by_role("heading", name="There is no schedule")).to_be_visible()
     assert OPERATOR not in kept(page)
 
 

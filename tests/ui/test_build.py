@@ -49,8 +49,8 @@ def test_what_is_built_names_no_other_place() -> None:
     assert files["index.html"].count(b"http") == files["index.html"].count(b"http://www.w3.org/2000/svg")
 
 
-def test_the_first_route_is_small(manager: rig.Manager, opened: Opened) -> None:
-    page = opened(url_of(manager))
+def test_the_first_route_is_small(empty: rig.Manager, opened: Opened) -> None:
+    page = opened(url_of(empty))
     seen(page, "Workflows")
     loaded = page.evaluate("performance.getEntriesByType('resource').map((one) => new URL(one.name).pathname)")
     parts = ["index.html", *(path.removeprefix("/ui/") for path in loaded if path.startswith("/ui/"))]

@@ -25,7 +25,6 @@ from tests.ui.coverage_page import (
     minutes,
     row,
 )
-from tests.ui.test_access import OPERATOR, READER
 from tests.ui.test_screens import HOSTILE, TYPE, seen, url_of, violations
 
 SPAN = "2024-08-01T00:00Z:2024-08-01T04:00Z"
@@ -301,20 +300,16 @@ def test_what_comes_from_elsewhere_is_text(covered: rig.Manager, opened: Opened)
     assert "owned" not in page.title()
 
 
-def test_a_reader_sees_why_nothing_can_be_loaded(
-    exchange: rig.Exchange, tmp_path_factory: pytest.TempPathFactory, opened: Opened
-) -> None:
-    settings = {"STREAMFORGE_READER_TOKEN": READER, "STREAMFORGE_OPERATOR_TOKEN": OPERATOR}
-    with rig.manager(tmp_path_factory.mktemp("guarded") / "data", exchange.url, **settings) as found:
-        found.api.headers["Authorization"] = f"Bearer {OPERATOR}"
-        know(found, {"ALLUSDT": known(*Verdict)})
-        page = opened(url_of(found), f"/coverage?{VIEW}#token={READER}")
-        band(page, "ALLUSDT").press("Space")
-        load = page.get_by_role("button", name="Load what is missing of 1 series")
-        expect(load).to_have_attribute("aria-disabled", "true")
-        expect(load).to_have_accessible_description("Your token is a reader's. This needs an operator's token.")
-        load.click(force=True)
-        expect(page.get_by_role("dialog")).to_have_count(0)
+def test_a_reader_sees_why_nothing_can_be_loaded(covered: rig.Manager, opened: Opened) -> None:
+    page = opened(url_of(covered), "/nothing")
+    replaced(page, "**/access", lambda body: body.update(role="reader"))
+    page.goto(f"{url_of(covered)}/ui/coverage?{VIEW}&prefix=ALL")
+    band(page, "ALLUSDT").press("Space")
+    load = page.get_by_role("button", name="Load what is missing of 1 series")
+    expect(load).to_have_attribute("aria-disabled", "true")
+    expect(load).to_have_accessible_description("Your token is a reader's. This needs an operator's token.")
+    load.click(force=True)
+    expect(page.get_by_role("dialog")).to_have_count(0)
 
 
 @pytest.mark.parametrize(("theme", "language"), LOOKS)

@@ -71,8 +71,8 @@ def pairs(found: rig.Json) -> dict[frozenset[str], float]:
     return {frozenset((one["source"], one["target"])): one["weight"] for one in found["links"]}
 
 
-def test_without_a_graph_it_is_said_how_to_build_one(manager: rig.Manager, opened: Opened) -> None:
-    page = opened(url_of(manager), "/graphs")
+def test_without_a_graph_it_is_said_how_to_build_one(empty: rig.Manager, opened: Opened) -> None:
+    page = opened(url_of(empty), "/graphs")
     seen(page, "Graphs")
     expect(page.get_by_role("heading", name="No graph has been built yet")).to_be_visible()
     expect(page.get_by_text("streamforge graph build top4 ")).to_be_visible()

@@ -43,8 +43,10 @@ def seen(page: Page, name: str) -> None:
 
 def violations(page: Page) -> list[str]:
     """What axe finds wrong with the page as it is now, also with the size of targets (WCAG 2.5.8)."""
+    if not page.evaluate("'axe' in window"):
+        page.evaluate(Axe().axe_script)
     options = {"resultTypes": ["violations"], "rules": {"target-size": {"enabled": True}}}
-    found = Axe().run(page, options=options).response["violations"]
+    found = page.evaluate("async (options) => (await axe.run(options)).violations", options)
     return [f"{one['id']}: {[node['html'] for node in one['nodes']]}" for one in found]
 
 

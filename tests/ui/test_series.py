@@ -371,10 +371,10 @@ def test_nothing_is_wider_than_the_window(holed: rig.Manager, opened: Opened, wi
         assert width_of(page) <= width
 
 
-def test_nothing_stored_and_nothing_known(manager: rig.Manager, opened: Opened) -> None:
-    page = opened(url_of(manager), "/series")
+def test_nothing_stored_and_nothing_known(empty: rig.Manager, opened: Opened) -> None:
+    page = opened(url_of(empty), "/series")
     expect(page.get_by_text("streamforge load BTCUSDT api_candles_1m 2024-08-01")).to_be_visible()
-    page.goto(f"{url_of(manager)}/ui/series/BTCUSDT/{TYPE}")
+    page.goto(f"{url_of(empty)}/ui/series/BTCUSDT/{TYPE}")
     expect(page.get_by_role("alert")).to_contain_text(f"nothing is known of BTCUSDT {TYPE}")
     expect(page.get_by_text(f"streamforge load BTCUSDT {TYPE} -30d")).to_be_visible()
 

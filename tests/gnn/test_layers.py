@@ -11,6 +11,7 @@ from torch_geometric.nn import GATv2Conv
 
 from streamforge.analytics.models.dataset import Sample
 from streamforge.analytics.models.rewiring import Rewiring, rewired
+from streamforge.analytics.networks import layers
 from streamforge.analytics.networks.layers import Attention, neighbourhood
 from tests.analytics.models.markets import dataset_of, definition, moves, panel_of
 
@@ -26,9 +27,13 @@ def edge_index(samples: list[Sample]) -> torch.Tensor:
     return torch.from_numpy(np.concatenate(ends, axis=1))
 
 
+@pytest.mark.parametrize("together", [704, 40], ids=["at-once", "in-pieces"])
 @pytest.mark.parametrize("rewiring", Rewiring)
 @pytest.mark.parametrize("choice", [{"top_k": 3}, {"top_k": None, "mst": True}, {"top_k": None, "threshold": 0.5}])
-def test_outputs_and_gradients_are_those_of_gatv2conv(choice: dict[str, Any], rewiring: Rewiring) -> None:
+def test_outputs_and_gradients_are_those_of_gatv2conv(
+    choice: dict[str, Any], rewiring: Rewiring, together: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(layers, "_TOGETHER", together)
     market = dataset_of(panel_of(moves(50, 10, 1)), definition(**choice)).samples[:3]
     samples = [rewired(sample, rewiring, 0) for sample in market]
     torch.manual_seed(1)

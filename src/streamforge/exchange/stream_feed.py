@@ -166,8 +166,10 @@ class Agenda:
                 cursor.gone = True
 
     def restart(self, after_ms: int, *, changed: bool = False) -> None:
-        """Start again at another time; what was added stays. changed: the streams have, and those that speak go on
-        where they are, as what is due may not be taken yet.
+        """Start again at another time; what was added stays.
+
+        changed: the streams may be others now: each that is still there goes on where it is, as what is due may not be
+        taken yet.
         """
         before, self._cursors = self._cursors, {}
         self._due = [one for one in self._due if isinstance(one[2], Outgoing)]
@@ -208,7 +210,7 @@ class Agenda:
         cursor = self._cursors[text] = None if stream is None else _Cursor(stream)
         if cursor is not None:
             self._place(cursor, after_ms)
-            cursor.place += taken
+            cursor.place = min(cursor.place + taken, len(cursor.events))
             heapq.heappush(self._due, (cursor.next_ms, next(self._number), cursor))
 
     def _place(self, cursor: _Cursor, after_ms: int) -> None:

@@ -13,7 +13,7 @@ from streamforge import wiring
 from streamforge.cli.checks.place_checks import Subject, chosen_exchange
 from streamforge.manager.health.findings import careful, fails, works
 from streamforge.manager.origin import BINANCE, source_of
-from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError
+from streamforge_utils.model.errors import BannedError, ConfigError, PermanentError, RetryableError
 from streamforge_utils.model.secret import shown_address
 from streamforge_utils.ports.job_settings import LauncherSettings, with_launcher
 from streamforge_utils.ports.provisioning import Finding
@@ -47,7 +47,7 @@ async def check_streams(subject: Subject) -> AsyncIterator[Finding]:
             stack.push_async_callback(stream.close)
             async with asyncio.timeout(ANSWER_S):
                 connection = await stream.connect((STREAM,))
-        except (ConfigError, PermanentError) as error:
+        except (ConfigError, PermanentError, BannedError) as error:
             yield wrong(PART, str(error), next_step)
         except (RetryableError, TimeoutError) as error:
             told = str(error) or f"no answer within {ANSWER_S:g} s"

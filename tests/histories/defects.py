@@ -17,7 +17,7 @@ from streamforge.manager.execution.dispatcher import Dispatcher
 from streamforge.manager.execution.event_consumer import DuplicateEvents, EventConsumer
 from streamforge.manager.lifecycle import facts, rounds
 from streamforge.manager.lifecycle.actions import WriteTerminalEvent
-from streamforge.manager.lifecycle.decision import Conditions
+from streamforge.manager.lifecycle.conditions import Conditions
 from streamforge.manager.persistence import record_count, record_reader
 from streamforge.manager.persistence.coverage_store import CoverageStore, SeriesCoverage
 from streamforge.manager.persistence.record_count import key_range

@@ -12,7 +12,8 @@ import msgspec
 
 from streamforge.manager.dependencies import Dependencies
 from streamforge.manager.execution.reconciler import Reconciler
-from streamforge.manager.lifecycle.decision import Conditions, decide
+from streamforge.manager.lifecycle.conditions import Conditions
+from streamforge.manager.lifecycle.decision import decide
 from streamforge.manager.lifecycle.rounds import next_round
 from streamforge.manager.policy import Policy
 from streamforge.manager.requests import check, workflow_of

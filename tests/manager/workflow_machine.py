@@ -8,7 +8,8 @@ from typing import NamedTuple
 from hypothesis.stateful import RuleBasedStateMachine, initialize
 
 from streamforge.manager.lifecycle.actions import Action, EndJob, Launch, Prepare, Prove, SendStop, WriteTerminalEvent
-from streamforge.manager.lifecycle.decision import Conditions, decide
+from streamforge.manager.lifecycle.conditions import Conditions
+from streamforge.manager.lifecycle.decision import decide
 from streamforge.manager.lifecycle.facts import (
     Fact,
     Finding,

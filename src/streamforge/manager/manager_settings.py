@@ -118,8 +118,8 @@ class ManagerSettings(msgspec.Struct, frozen=True, kw_only=True):
         Annotated[int, msgspec.Meta(ge=1)] | None,
         variable(
             "STREAMFORGE_MAX_STARTING",
-            "processes of workers that begin at once on this machine; others wait for their turn, and those that ran "
-            "before come first; Jobs of a cluster are not bounded",
+            "processes of workers that begin at once on this machine; others wait for their turn; Jobs of a cluster "
+            "are not bounded",
             unit="processes",
             default="4 for each processor",
         ),

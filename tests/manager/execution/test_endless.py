@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from streamforge.manager.lifecycle.actions import Prove
-from streamforge.manager.lifecycle.decision import Conditions, decide
+from streamforge.manager.lifecycle.conditions import Conditions
+from streamforge.manager.lifecycle.decision import decide
 from streamforge.manager.lifecycle.facts import Unanswered, _unanswered
 from streamforge.manager.lifecycle.job_spec import job_of
 from streamforge.manager.policy import Policy

@@ -45,12 +45,11 @@ STATES = (
     with_attempt(RUNNING, LOADER, ended_ms=NOW, terminal_event="finished", outcome="finished"),
     with_attempt(with_attempt(RUNNING, LOADER, ended_ms=NOW), SINK, ended_ms=NOW, outcome="failed"),
     with_attempt(RUNNING, LOADER, started_ms=None),
-    replace(planned(), waiting_for="its turn to start arango-candles: other workers are starting"),
 )
 
 
 def facts(overview: Overview) -> dict[str, Any]:
-    names = ("started", "hurried", "owners", "current", "silent", "loaders", "starting", "waiting")
+    names = ("started", "hurried", "owners", "current", "silent", "loaders", "starting")
     return {name: getattr(overview, name) for name in names}
 
 

@@ -9,7 +9,8 @@ import pytest
 
 from streamforge.manager.api.app import create_app
 from streamforge.manager.execution import reconciler as reconciling
-from streamforge.manager.lifecycle.decision import Conditions, decide
+from streamforge.manager.lifecycle.conditions import Conditions
+from streamforge.manager.lifecycle.decision import decide
 from streamforge.manager.persistence.installation import instant
 from streamforge.manager.persistence.workflow_store import KIND
 from streamforge.manager.policy import Policy

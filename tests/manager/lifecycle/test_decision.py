@@ -12,7 +12,8 @@ from streamforge.manager.lifecycle.actions import (
     SendStop,
     WriteTerminalEvent,
 )
-from streamforge.manager.lifecycle.decision import Conditions, decide
+from streamforge.manager.lifecycle.conditions import Conditions
+from streamforge.manager.lifecycle.decision import decide
 from streamforge.manager.lifecycle.facts import TopicsRemoved
 from streamforge.manager.lifecycle.live_pace import drain_s, kill_grace_s
 from streamforge.manager.lifecycle.retry_policy import STOP, STUCK

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from streamforge.manager.lifecycle.actions import Action, EndJob, Launch, Prepare, Prove, SendStop
-from streamforge.manager.lifecycle.decision import Conditions, decide
+from streamforge.manager.lifecycle.conditions import Conditions
+from streamforge.manager.lifecycle.decision import decide
 from streamforge.manager.lifecycle.facts import (
     Fact,
     Failed,

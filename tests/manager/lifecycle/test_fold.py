@@ -3,7 +3,8 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from streamforge.manager.lifecycle.decision import Conditions, decide
+from streamforge.manager.lifecycle.conditions import Conditions
+from streamforge.manager.lifecycle.decision import decide
 from streamforge.manager.lifecycle.fold import fold_event, fold_jobs
 from streamforge.manager.workflow import Remark, Workflow
 from streamforge.manager.workflow_document import decode_workflow, encode_workflow

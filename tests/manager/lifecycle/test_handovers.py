@@ -8,7 +8,8 @@ import pytest
 
 from streamforge.manager.handover_state import Handover
 from streamforge.manager.lifecycle.actions import EndJob, Launch, SendStop, TakeOver, WriteTerminalEvent
-from streamforge.manager.lifecycle.decision import Conditions, decide
+from streamforge.manager.lifecycle.conditions import Conditions
+from streamforge.manager.lifecycle.decision import decide
 from streamforge.manager.lifecycle.fold import fold_event, fold_jobs, without_progress
 from streamforge.manager.lifecycle.rounds import next_number, next_round
 from streamforge.manager.lifecycle.topic_lifetime import may_trim

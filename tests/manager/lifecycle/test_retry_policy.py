@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamforge.manager.lifecycle.decision import Conditions, decide
+from streamforge.manager.lifecycle.conditions import Conditions
+from streamforge.manager.lifecycle.decision import decide
 from streamforge.manager.lifecycle.fold import fold_event
 from streamforge.manager.lifecycle.retry_policy import (
     LONGEST_BAN_MS,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from streamforge.manager.lifecycle.decision import Conditions, decide
+from streamforge.manager.lifecycle.conditions import Conditions
+from streamforge.manager.lifecycle.decision import decide
 from streamforge.manager.lifecycle.facts import Fact, Replay, Retry, TopicsRemoved, apply, grant
 from streamforge.manager.lifecycle.rounds import (
     MAX_RANGES,

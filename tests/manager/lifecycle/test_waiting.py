@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from streamforge.manager.lifecycle.actions import Launch, Prepare, Prove
-from streamforge.manager.lifecycle.decision import Conditions, decide
+from streamforge.manager.lifecycle.conditions import Conditions
+from streamforge.manager.lifecycle.decision import decide
 from streamforge.manager.workflow import Attempt, Failure, Proof, Status, StepStatus, Workflow
 from streamforge_utils.model.coverage import Segment, Verdict
 from tests.manager.support import (

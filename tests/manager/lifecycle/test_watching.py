@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from streamforge.manager.lifecycle.actions import EndJob, Launch
-from streamforge.manager.lifecycle.decision import Conditions, decide
+from streamforge.manager.lifecycle.conditions import Conditions
+from streamforge.manager.lifecycle.decision import decide
 from streamforge.manager.lifecycle.fold import fold_event, fold_jobs
 from streamforge.manager.lifecycle.retry_policy import STUCK
 from streamforge.manager.workflow import Status, StepStatus, Workflow

@@ -6,12 +6,10 @@ else. A stored workflow never changes, it is replaced: only what was replaced si
 
 from __future__ import annotations
 
-from bisect import bisect_left, insort
 from collections.abc import Iterator, Mapping
 
 from streamforge.manager.lifecycle.handovers import is_wanted, with_shadow
 from streamforge.manager.lifecycle.launches import live
-from streamforge.manager.lifecycle.start_turns import Place, places_of
 from streamforge.manager.persistence.workflow_store import Stored
 from streamforge.manager.workflow import Attempt, Status, Step, Workflow
 from streamforge_utils.runtime.worker_definition import Role, Source
@@ -31,9 +29,8 @@ class Overview:
     events whose jobs have not ended, by job.
     loaders: of the attempts that have not ended, the workflow and the step, by job. series: the workflows of a symbol
     and a type. changed: workflows that are new or were replaced since this was emptied. handing_over: those of which a
-    loader is to be replaced without a gap. starting: the steps whose attempt has not been heard yet, by job. waiting:
-    the steps that wait for their turn to begin, the first one first. most_stopping: how many of the live ones have been
-    asked to stop at once, since none was.
+    loader is to be replaced without a gap. starting: the steps whose attempt has not been heard yet, by job.
+    most_stopping: how many of the live ones have been asked to stop at once, since none was.
     """
 
     def __init__(self, live: Mapping[str, Stored]) -> None:
@@ -51,7 +48,6 @@ class Overview:
         self.changed: set[str] = set()
         self.handing_over: set[str] = set()
         self.starting: dict[str, Step] = {}
-        self.waiting: list[Place] = []
         self._stopping: set[str] = set()
         self.most_stopping = 0
         """How many of the live ones have been asked to stop at once, since none was."""
@@ -122,8 +118,6 @@ class Overview:
         self.beginning += _begins(workflow)
         if workflow.is_live and workflow.stop_asked_ms is not None:
             self._stopping.add(queue_id)
-        for place in places_of(workflow):
-            insort(self.waiting, place)
         for step in _views(workflow):
             if (attempt := step.attempt) is None:
                 continue
@@ -157,8 +151,6 @@ class Overview:
         self.hurried.discard(queue_id)
         self.handing_over.discard(queue_id)
         self._stopping.discard(queue_id)
-        for place in places_of(workflow):
-            del self.waiting[bisect_left(self.waiting, place)]
         for step in _views(workflow):
             if step.attempt is not None:
                 job = step.attempt.job

@@ -20,12 +20,14 @@ from streamforge.manager.execution.executor import Executor
 from streamforge.manager.execution.inbox import Inbox
 from streamforge.manager.execution.live_metrics import LiveMetrics
 from streamforge.manager.execution.log_keeper import LogKeeper
+from streamforge.manager.execution.orphans import Orphans
 from streamforge.manager.execution.overview import Overview
 from streamforge.manager.execution.reconciliation_failure import MOST_LEFT, Failing
 from streamforge.manager.execution.retention import Retention
 from streamforge.manager.execution.verifier import Verifier
 from streamforge.manager.lifecycle.actions import Action, WriteTerminalEvent
-from streamforge.manager.lifecycle.decision import Conditions, decide
+from streamforge.manager.lifecycle.conditions import Conditions
+from streamforge.manager.lifecycle.decision import decide
 from streamforge.manager.lifecycle.facts import apply
 from streamforge.manager.lifecycle.fold import fold_event, fold_jobs, without_progress
 from streamforge.manager.lifecycle.live_pace import waits_to_connect
@@ -86,8 +88,9 @@ class Reconciler:
         self._news: set[str] = set()
         self._common: object = None
         self._looked_ms = self._now_ms = self._listening_since_ms = 0
-        self._orphans: set[str] = set()
-        self._unseen, self._unseen_since = "", 0.0
+        self._orphans = Orphans(deps, self._overview)
+        self._unseen = ""
+        self._unseen_since = 0.0
         self._launching_then: frozenset[Key] = frozenset()
         self._launching: Mapping[str, set[str]] = {}
         self._failing: dict[str, Failing] = {}
@@ -197,7 +200,8 @@ class Reconciler:
         await self.bans.store()
         await self.executor.baskets.hear(self._jobs.values(), self._events.received)
         self._overview.refresh()
-        await self._end_orphans()
+        for job in self._orphans.found(self._jobs, self._running):
+            self.dispatcher.begin_work(("orphan", job.queue_id, job.name), Kind.ENDING, self.executor.end(job.name))
         self._launching = by_workflow(self._launching_then | self.dispatcher.launching())
         self._check_launcher()
         everything = self._is_time_for_everything()
@@ -208,8 +212,7 @@ class Reconciler:
         try:
             # In their order: who has waited longest gets the next free slot.
             with self.executor.baskets.looking():
-                wanted = self.executor.starts.then_next(one for one in live if everything or one in news)
-                for number, queue_id in enumerate(wanted, start=1):
+                for number, queue_id in enumerate([one for one in live if everything or one in news], start=1):
                     await self._reconcile_alone(queue_id, events.get(queue_id, ()))
                     if number % self.YIELD_EVERY == 0:
                         await asyncio.sleep(0)  # requests that came meanwhile are answered
@@ -334,7 +337,7 @@ class Reconciler:
             may_connect=not waits_to_connect(workflow) or self.executor.may_connect(workflow, self._now_ms),
             runs=self.executor.runs(workflow),
             may_hand_over=self.executor.handovers.may_begin(workflow, self._jobs),
-            room=self.executor.starts.room(workflow),
+            may_begin=self.executor.starts.left(workflow, self._now_ms),
         )
 
     async def _store(self, stored: Stored, workflow: Workflow, now_ms: int) -> None:
@@ -374,19 +377,6 @@ class Reconciler:
         if self._overview.current:
             await self.executor.send(Command(command="ping", queue_id=ANY_QUEUE))
             self._pinged_at = now
-
-    async def _end_orphans(self) -> None:
-        """End every job that runs but is not the current attempt of a live workflow."""
-        self._orphans &= (orphans := self._running - self._overview.current)
-        for name in sorted(orphans):
-            if (job := self._jobs[name]).queue_id in self._deps.workflows.unreadable:
-                continue
-            if name not in self._orphans:  # it may take many looks, and tries, until it is gone
-                self._orphans.add(name)
-                why = "another is" if job.queue_id in self._deps.workflows.live else "its workflow has ended"
-                _log.warning("ending a job that is no current attempt", why=why, job=name, queue_id=job.queue_id)
-                self._deps.observer.count("orphans_ended_total")
-            self.dispatcher.begin_work(("orphan", job.queue_id, name), Kind.ENDING, self.executor.end(name))
 
     def _retain(self) -> None:
         now = self._deps.clock.monotonic()

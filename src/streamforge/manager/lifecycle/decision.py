@@ -6,13 +6,14 @@ alone: a manager that dies in between decides the same after its restart.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
 from streamforge.manager.failure_codes import FailureCode
 from streamforge.manager.lifecycle.actions import Action, Compare, EndJob, Prepare, Prove, SendStop
 from streamforge.manager.lifecycle.analysis_rounds import conclude_analysis
+from streamforge.manager.lifecycle.conditions import Conditions
 from streamforge.manager.lifecycle.fold import waits
 from streamforge.manager.lifecycle.handovers import NEVER_SEEN_MS, end_shadows, hand_over, leave, taken_over
 from streamforge.manager.lifecycle.launches import ban, launch, live
@@ -28,7 +29,6 @@ from streamforge.manager.lifecycle.rounds import (
     repair_round,
     sources_of,
 )
-from streamforge.manager.lifecycle.start_turns import Room
 from streamforge.manager.lifecycle.topic_lifetime import leaves_some
 from streamforge.manager.lifecycle.topic_rounds import conclude_topic, has_work, lost
 from streamforge.manager.policy import Policy
@@ -39,38 +39,6 @@ from streamforge_utils.model.timeranges import TimeRange
 from streamforge_utils.runtime.worker_definition import Role, Source
 
 _replace = msgspec.structs.replace
-
-
-class Conditions(msgspec.Struct, frozen=True, kw_only=True):
-    """What else the decision depends on.
-
-    may_start: a slot is free. ahead: a workflow that loads a part of the same range, and whose end is waited for: what
-    it has stored by then is not loaded again, and what it has not is.
-    banned_until_ms: until then nobody asks the exchange, and no loader starts (ban_reason: why).
-    listening_since_ms: since when every event was received soon after it was sent; silence before that was not the
-    workers'. exchange_waits: what the manager's questions to the exchange wait for. launching: targets of this workflow
-    that may be being launched right now. unseen: why what is known of the jobs may be out of date; empty if it is not.
-    live_workflows: how many there are, and stopping: how many of them end at the same time. abandoned: the live
-    workflow that it supplements goes on no longer. may_connect: a connection to the exchange's streams may be made
-    now. runs: by target what a job would run now, as `Attempt` has it. may_hand_over: its loader may be handed over
-    for its image, beside those of others. room: for steps that begin; None: nothing bounds them.
-    """
-
-    may_start: bool = True
-    ahead: str | None = None
-    banned_until_ms: int = 0
-    ban_reason: str = ""
-    listening_since_ms: int = 0
-    exchange_waits: str | None = None
-    launching: frozenset[str] = frozenset()
-    unseen: str = ""
-    live_workflows: int = 0
-    stopping: int = 0
-    abandoned: bool = False
-    may_connect: bool = True
-    runs: Mapping[str, str] = {}
-    may_hand_over: bool = True
-    room: Room | None = None
 
 
 def decide(workflow: Workflow, now_ms: int, policy: Policy, conditions: Conditions) -> tuple[Workflow, list[Action]]:
@@ -108,7 +76,7 @@ def _decide(workflow: Workflow, now_ms: int, policy: Policy, conditions: Conditi
     if workflow.is_live:
         workflow = hand_over(workflow, now_ms, policy, conditions, actions)
     workflow = _watch(workflow, now_ms, policy, conditions, actions)
-    workflow = launch(workflow, now_ms, conditions, actions)
+    workflow = launch(workflow, now_ms, policy, conditions, actions)
     if all(step.status is StepStatus.FINISHED for step in workflow.steps):
         return _conclude(workflow, now_ms, policy, conditions, actions)
     if workflow.ledger is not None and is_due(workflow.ledger, now_ms, policy, conditions.live_workflows):

@@ -6,21 +6,17 @@ former has ended.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import msgspec
 
 from streamforge.manager.handover_state import Handover
 from streamforge.manager.lifecycle.actions import Action, EndJob, Launch, SendStop, TakeOver, WriteTerminalEvent
+from streamforge.manager.lifecycle.conditions import Conditions
 from streamforge.manager.lifecycle.retry_policy import HANDOVER, STOP, STUCK, backoff_ms, terminal_event
 from streamforge.manager.lifecycle.rounds import kept_attempts, next_attempt
 from streamforge.manager.policy import Policy
 from streamforge.manager.use_cases import NotNow
 from streamforge.manager.workflow import Attempt, Status, Step, StepStatus, Workflow
 from streamforge_utils.runtime.worker_definition import Role, Source
-
-if TYPE_CHECKING:
-    from streamforge.manager.lifecycle.decision import Conditions
 
 MOST_SHADOWS = 3
 """So many in a row that cannot take over, and the handover is given up."""

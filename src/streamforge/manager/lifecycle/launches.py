@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import msgspec
 
 from streamforge.manager.lifecycle.actions import Action, Launch
+from streamforge.manager.lifecycle.conditions import Conditions
 from streamforge.manager.lifecycle.rounds import kept_attempts, next_attempt
-from streamforge.manager.lifecycle.start_turns import its_turn
+from streamforge.manager.policy import Policy
 from streamforge.manager.workflow import Attempt, Step, StepStatus, Workflow
 from streamforge_utils.model.timeranges import format_ms
 from streamforge_utils.runtime.worker_definition import Role, Source
-
-if TYPE_CHECKING:
-    from streamforge.manager.lifecycle.decision import Conditions
 
 _replace = msgspec.structs.replace
 
@@ -25,9 +21,14 @@ def live(step: Step) -> Attempt | None:
     return attempt if attempt is not None and attempt.ended_ms is None else None
 
 
-def launch(workflow: Workflow, now_ms: int, conditions: Conditions, actions: list[Action]) -> Workflow:
+def shares_process(step: Step, policy: Policy) -> bool:
+    """Whether its job is one of several in a process, which begin together."""
+    return step.source is Source.STREAM and policy.basket_size > 1
+
+
+def launch(workflow: Workflow, now_ms: int, policy: Policy, conditions: Conditions, actions: list[Action]) -> Workflow:
     """The workflow with an attempt of each step that may have one now; those that were not seen yet are launched."""
-    room, turn = conditions.room, ""
+    may_begin = conditions.may_begin
     # Sinks first: nothing is produced unseen.
     for role in (Role.ANALYST, Role.SINK, Role.LOADER):
         for step in workflow.steps:
@@ -44,17 +45,18 @@ def launch(workflow: Workflow, now_ms: int, conditions: Conditions, actions: lis
                 if now_ms < step.not_before_ms:
                     workflow = _replace(workflow, waiting_for=_pause(step))
                     continue
-                if room is not None:
-                    if not room.admits(step):
-                        turn = its_turn(step)
+                if may_begin is not None and not shares_process(step, policy):
+                    if may_begin <= 0:
+                        turn = f"its turn to start {step.target}: other workers are starting"
+                        workflow = _replace(workflow, waiting_for=turn)
                         continue
-                    room = room.after(step)
+                    may_begin -= 1
                 attempt = next_attempt(workflow, step, now_ms)
                 step = _replace(step, status=StepStatus.RUNNING, attempts=(*kept_attempts(step), attempt), shadows=())
                 workflow = workflow.with_step(step)
             if attempt is not None and not attempt.observed and attempt.stop_asked_ms is None:
                 actions.append(Launch(step.target))
-    return _replace(workflow, waiting_for=turn) if turn else workflow
+    return workflow
 
 
 def ban(conditions: Conditions) -> str:

@@ -134,7 +134,7 @@ async def test_the_wait_is_no_attempt(world: World) -> None:
     queue_ids = await live(world, 4)
     world.launcher.starting = RetryableError("the disk is busy")  # what begins takes long
     await world.turns(4)
-    await pass_time(world, BOUND.start_within_s - 10)
+    await pass_time(world, int(BOUND.start_within_s) - 10)
     found = await world.workflow(queue_ids[3])
     assert (found.status, found.waiting_for, found.failure) == (Status.RUNNING, TURN.format(LOADER), None)
     assert [len(one.attempts) for one in found.steps] == [0, 0]
@@ -151,7 +151,7 @@ async def test_what_cannot_be_launched_holds_no_place_for_ever(world: World) -> 
     world.launcher.starting = RetryableError("its folder cannot be written")
     await world.turns(4)
     assert [len(step(await world.workflow(one), SINK).attempts) for one in queue_ids] == [1, 0]
-    await pass_time(world, BOUND.start_within_s + 1)
+    await pass_time(world, int(BOUND.start_within_s) + 1)
     await world.turns(1)
     assert [len(step(await world.workflow(one), SINK).attempts) for one in queue_ids] == [1, 1]
 

@@ -71,7 +71,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def exchange() -> Iterator[rig.Exchange]:
-    """A seeded exchange; who begins a manager on it resets it."""
+    """A seeded exchange; `manager` resets it before it begins."""
     with rig.exchange() as found:
         yield found
 

@@ -1,6 +1,6 @@
 """Pages of the browser that tests use one after the other.
 
-To begin one costs five times as much as to lead one elsewhere: a process, and all of the UI read and compiled anew.
+A new one costs five times as much as one that is led elsewhere: it is a process, and reads and compiles all of the UI.
 """
 
 from __future__ import annotations

@@ -90,7 +90,6 @@ async def test_what_is_loaded_by_requests_waits_with_each_worker(world: World) -
     assert [one.waiting_for for one in found] == ["", *[TURN.format(LOADER)] * 4]
     assert [len(step(found[2], target).attempts) for target in (SINK, LOADER)] == [0, 0]
     for number in range(5):
-        # Between two looks at everything, in which the workflow that is heard is looked at alone.
         await speak(world, queue_ids[number], "started", SINK)
         await world.turns(1)
     await all_begun(world, queue_ids)

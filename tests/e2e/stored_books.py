@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from typing import Any
 
 import httpx
@@ -156,9 +156,9 @@ def assert_equal(exchange: rig.Exchange, symbol: str, update_id: int, sides: Seq
     query: dict[str, str | int] = {"symbol": symbol, "u": update_id}
     true = httpx.get(f"{exchange.url}/oracle/depth", params=query, timeout=LIMIT_S).raise_for_status().json()
     for told, side in zip(sides, (true["bids"], true["asks"]), strict=True):
-        assert [[float(cell) for cell in one] for one in told] == [
-            [float(cell) for cell in one] for one in side[: len(told)]
-        ]
+        found, expected = ([[float(cell) for cell in one] for one in levels] for levels in (told, side[: len(told)]))
+        wrong = [pair for pair in zip_longest(found, expected) if pair[0] != pair[1]]
+        assert not wrong, (symbol, update_id, len(wrong), wrong[:3])
 
 
 @asynccontextmanager

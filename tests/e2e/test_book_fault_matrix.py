@@ -33,8 +33,7 @@ USUAL = {"", "unverifiable: awaiting snapshot", "unverifiable: out of band"}
 class Case(NamedTuple):
     """A fault, how often it strikes, why some of the book is lost, and the doubts about the rest; other ones may be.
 
-    either: other causes that may be told instead of `lost`. perhaps: doubts that there may be besides. One that leaves
-    doubts about what is stored strikes only once the book is verified: before that, nothing is compared. said: of the
+    either: other causes that may be told instead of `lost`. perhaps: doubts that there may be besides. said: of the
     stream, as its failure.
     """
 
@@ -45,6 +44,14 @@ class Case(NamedTuple):
     either: frozenset[str] = frozenset()
     perhaps: frozenset[str] = frozenset()
     said: str = ""
+
+    @property
+    def is_late(self) -> bool:
+        """Whether it strikes only once the book is verified: before that, nothing is compared.
+
+        A diff with `back` hides what a connection that was cut right before it has lost.
+        """
+        return bool(self.doubts) or self.fault.endswith("kind=back")
 
 
 SHORT = (
@@ -117,11 +124,11 @@ class Cases:
         place = self._chosen.index(case)
         for one in self._chosen[place : place + AT_ONCE]:
             if one not in self._begun:
-                if not one.doubts:
+                if not one.is_late:
                     self.exchange.switch_on(self.switched(one))
                 self._begun[one] = start(self.manager, self.symbol(one))
         queue_id = self._begun[case]
-        if case.doubts:
+        if case.is_late:
             self.manager.until(queue_id, "its book is verified", is_verified)
             self.exchange.switch_on(self.switched(case))
         return queue_id

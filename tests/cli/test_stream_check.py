@@ -122,6 +122,14 @@ def proxy(answer: str) -> Iterator[str]:
             "refuses connections for now (HTTP 502): a proxy there gets no answer of the streams",
             f"is there a way there from here? {URL} names another one",
         ),
+        *(
+            (
+                f"{status} No",
+                f"refuses connections for now (HTTP {status})",
+                "it is reached, and takes no connection now: try again in a few minutes",
+            )
+            for status in (429, 500, 503)
+        ),
     ],
 )
 def test_a_proxy_that_refuses_is_named_with_what_to_do(
@@ -157,8 +165,18 @@ def test_where_nobody_is_reached_the_proxy_of_the_environment_is_named_without_i
     )
 
 
+def test_an_address_without_a_need_of_the_proxy_is_told_nothing_of_it(
+    exchange: rig.Exchange, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    without_proxies(monkeypatch)
+    monkeypatch.setenv(URL, NOBODY)
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.example:3128")
+    monkeypatch.setenv("NO_PROXY", "example.org,127.0.0.1")
+    assert told(exchange.url, tmp_path).next_step == f"is there a way there from here? {URL} names another one"
+
+
 def without_proxies(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("http", "https", "all"):
+    for name in ("http", "https", "all", "no"):
         for variable in (f"{name}_proxy", f"{name}_proxy".upper()):
             monkeypatch.delenv(variable, raising=False)
 

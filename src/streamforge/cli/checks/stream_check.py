@@ -7,13 +7,14 @@ import os
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from urllib.request import getproxies_environment
+from urllib.parse import urlsplit
+from urllib.request import getproxies_environment, proxy_bypass_environment
 
 from streamforge import wiring
 from streamforge.cli.checks.place_checks import Subject, chosen_exchange
 from streamforge.manager.health.findings import careful, fails, works
 from streamforge.manager.origin import BINANCE, source_of
-from streamforge_utils.model.errors import BannedError, ConfigError, PermanentError, RetryableError
+from streamforge_utils.model.errors import BannedError, ConfigError, PermanentError, RefusedForNow, RetryableError
 from streamforge_utils.model.secret import shown_address
 from streamforge_utils.ports.job_settings import LauncherSettings, with_launcher
 from streamforge_utils.ports.provisioning import Finding
@@ -25,6 +26,7 @@ STREAM = "btcusdt@trade"
 """Where nobody trades it the subscription is acknowledged, too."""
 ANSWER_S = 15.0
 _IN_PODS = "loaders connect from their pods, where the way and the CA may be others (STREAMFORGE_K8S_STREAM_CA_SECRET)"
+_REFUSED = "it is reached, and takes no connection now: try again in a few minutes"
 _NEEDED = "only live types (ws_…) need them: name them in STREAMFORGE_STREAM_URL"
 
 
@@ -49,9 +51,11 @@ async def check_streams(subject: Subject) -> AsyncIterator[Finding]:
                 connection = await stream.connect((STREAM,))
         except (ConfigError, PermanentError, BannedError) as error:
             yield wrong(PART, str(error), next_step)
+        except RefusedForNow as error:
+            yield wrong(PART, str(error), next_step or _REFUSED)
         except (RetryableError, TimeoutError) as error:
             told = str(error) or f"no answer within {ANSWER_S:g} s"
-            yield wrong(PART, told, next_step or _way())
+            yield wrong(PART, told, next_step or _way(given or exchange.urls[0]))
         else:
             took_s = time.perf_counter() - began
             await connection.abort()
@@ -59,9 +63,12 @@ async def check_streams(subject: Subject) -> AsyncIterator[Finding]:
             yield works(PART, f"{where}: a connection was made, and a stream acknowledged, in {took_s * 1000:.0f} ms")
 
 
-def _way() -> str:
-    """What to do where nothing is reached: a proxy that is meant for all programs is no way of the streams."""
-    proxies = getproxies_environment()
+def _way(address: str) -> str:
+    """What to do where nothing is reached: a proxy that is meant for all programs is no way of the streams.
+
+    address: of the streams, or of the exchange whose they are; it may be one that needs no proxy (`NO_PROXY`).
+    """
+    proxies = {} if proxy_bypass_environment(urlsplit(address).hostname or "") else getproxies_environment()
     given = next((proxies[name] for name in ("https", "all", "http") if proxies.get(name)), "")
     if not given:
         return "is there a way there from here? STREAMFORGE_STREAM_URL names another one"

@@ -40,6 +40,10 @@ class BannedError(RetryableError):
         self.until_ms = until_ms
 
 
+class RefusedForNow(RetryableError):
+    """The other side itself answers, and refuses every call for a while."""
+
+
 class OtherExchange(RetryableError):
     """Another exchange answers than the one that was expected; it may be the right one again later."""
 

@@ -35,7 +35,7 @@ from streamforge_utils.adapters.binance.streams.message_frames import (
     agreed_inflation,
 )
 from streamforge_utils.adapters.binance.streams.stream_address import StreamAddress
-from streamforge_utils.model.errors import BannedError, PermanentError, RetryableError, StreamForgeError
+from streamforge_utils.model.errors import BannedError, PermanentError, RefusedForNow, RetryableError, StreamForgeError
 from streamforge_utils.model.timeranges import format_ms
 from streamforge_utils.ports.clock import Clock
 
@@ -171,8 +171,10 @@ def _refused(error: WSHandshakeError, shown: str, clock: Clock) -> StreamForgeEr
         message = f"{shown} refuses this address (HTTP {status}; {format_ms(until_ms)})"
         return BannedError(message, until_ms=until_ms, retry_after=seconds)
     if status >= 500 or status in _LATER:
-        why = ": a proxy there gets no answer of the streams" if status in _OF_PROXY else ""
-        return RetryableError(f"{shown} refuses connections for now (HTTP {status}){why}", retry_after=after_s)
+        told = f"{shown} refuses connections for now (HTTP {status})"
+        if status in _OF_PROXY:
+            return RetryableError(f"{told}: a proxy there gets no answer of the streams", retry_after=after_s)
+        return RefusedForNow(told, retry_after=after_s)
     if status == 407:
         return PermanentError(
             f"{shown} is a proxy that wants a user and a password (HTTP 407), and none are sent to it: let it pass "

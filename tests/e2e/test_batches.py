@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -11,7 +12,8 @@ import pytest
 
 from streamforge.exchange.config import ExchangeConfig, SymbolSpec
 from streamforge.exchange.exchange_server import run
-from tests.e2e import rig
+from streamforge.manager.persistence.workflow_store import WorkflowStore
+from tests.e2e import rig, stored_books
 from tests.e2e.exchangeprocess import Exchange
 from tests.e2e.rig import Json, assert_exact, eventually
 from tests.e2e.test_fault_matrix import assert_complete_or_told
@@ -96,6 +98,31 @@ def test_a_batch_goes_on_over_kills_and_each_symbol_is_loaded_once(batches: rig.
         return None if any(one.name.startswith("wf-") for one in topics.iterdir()) else True
 
     eventually(none_left, "no topic is left")
+
+
+async def starts(manager: rig.Manager, queue_ids: Sequence[str]) -> list[tuple[int, int]]:
+    """Of each worker that was started: when that was planned, and when it was first heard, unix milliseconds."""
+    found = list[tuple[int, int]]()
+    async with stored_books.opened_store(manager) as store:
+        workflows = WorkflowStore(store)
+        for queue_id in queue_ids:
+            stored = await workflows.get(queue_id)
+            assert stored is not None
+            for one in (attempt for step in stored.workflow.steps for attempt in step.attempts):
+                assert one.started_ms is not None
+                found.append((one.planned_ms, one.started_ms))
+    return found
+
+
+def test_of_a_batch_only_so_many_workers_begin_at_once(fourteen: Exchange, tmp_path: Path) -> None:
+    bound, symbols = 3, [f"{base}USDT" for base in BASES[2:8]]
+    with rig.manager(tmp_path / "data", fourteen.url, STREAMFORGE_MAX_STARTING=str(bound)) as manager:
+        batch = ended(manager, begun(manager, symbols)["batch_id"])
+        workflows = manager.api.get("/queues", params={"batch": batch["batch_id"]}).json()["queues"]
+        begun_at = asyncio.run(starts(manager, [one["queue_id"] for one in workflows]))
+    assert batch["counts"]["finished"] == len(symbols)
+    assert len(begun_at) == 2 * len(symbols), "a loader and a sink each, once"
+    assert max(sum(planned <= at < heard for planned, heard in begun_at) for at, _ in begun_at) <= bound
 
 
 @pytest.mark.long

@@ -75,17 +75,24 @@ test("what is outdated is aborted, and its answer shown no more", async () => {
   );
 });
 
-test("what is still computed is asked for again until all is there", async () => {
+test("what is still computed is asked for again, soon at first, until all is there", async () => {
   const { asking, requests, shown } = made();
-  asking.look(at(1));
-  mock.timers.tick(120);
-  await requests[0]?.answer({ computing: 5 });
-  mock.timers.tick(1000);
-  assert.equal(requests.length, 2);
-  await requests[1]?.answer({});
-  mock.timers.tick(60_000);
-  assert.equal(requests.length, 2);
-  assert.equal(shown.length, 2);
+  for (const views of [1, 2]) {
+    asking.look(at(views));
+    mock.timers.tick(120);
+    const before = requests.length;
+    for (const [round, wait] of [250, 500, 1000, 1000].entries()) {
+      await requests[before - 1 + round]?.answer({ computing: 5 });
+      mock.timers.tick(wait - 1);
+      assert.equal(requests.length, before + round);
+      mock.timers.tick(1);
+      assert.equal(requests.length, before + round + 1);
+    }
+    await requests[before + 3]?.answer({});
+    mock.timers.tick(60_000);
+    assert.equal(requests.length, before + 4);
+    assert.equal(shown.length, views * 5);
+  }
 });
 
 test("after a failure it asks again, later each time, and never after its end", async () => {

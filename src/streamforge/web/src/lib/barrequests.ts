@@ -4,7 +4,9 @@ import { backoffMs, retryAfterMs } from "./backoff.ts";
 import type { Asked } from "./view.ts";
 
 const SETTLED_MS = 120;
-const COMPUTED_MS = 1000;
+/** So soon it asks for what is still computed at first, later less often: what is coarse comes first. */
+const COMPUTED_MS = 250;
+const COMPUTED_MOST_MS = 1000;
 
 export interface Answers {
   /** The bars, and what they were asked with. */
@@ -19,6 +21,8 @@ export class BarRequests {
   #timer: ReturnType<typeof setTimeout> | undefined;
   #under: AbortController | null = null;
   #failures = 0;
+  /** Answers in a row of which something was still computed. */
+  #unready = 0;
   #repeat = false;
 
   constructor(ask: (asked: Asked, signal: AbortSignal) => Promise<Bars>, answers: Answers) {
@@ -34,7 +38,7 @@ export class BarRequests {
   /** Ask for this once nobody has asked for something else for a moment; what is under way is outdated. */
   look(asked: Asked): void {
     this.#asked = asked;
-    this.#failures = 0;
+    this.#failures = this.#unready = 0;
     this.#stop();
     this.#timer = setTimeout(() => void this.#turn(), SETTLED_MS);
   }
@@ -79,7 +83,8 @@ export class BarRequests {
       const bars = await this.#ask(asked, under.signal);
       if (this.#under !== under) return;
       this.#failures = 0;
-      if (bars.computing > 0) wait = COMPUTED_MS;
+      if (bars.computing > 0) wait = Math.min(COMPUTED_MS << this.#unready, COMPUTED_MOST_MS);
+      this.#unready = bars.computing > 0 ? Math.min(this.#unready + 1, 8) : 0;
       this.#answers.show(bars, asked);
     } catch (error) {
       if (this.#under !== under) return;

@@ -23,8 +23,26 @@ LATER_MS = 20_000
 FEED = """
 const real = window.fetch;
 window.paths = [];
+// The script of the worker runs in the page, where requests can be answered in its place.
+window.Worker = class {
+  #script;
+  constructor(script) { this.#script = import(script); }
+  postMessage(data, ports) { this.#script.then(() => dispatchEvent(new MessageEvent("message", { data, ports }))); }
+  terminate() {}
+};
+// What a port was given before is there by then.
+const passed = () => new Promise((done) => {
+  const { port1, port2 } = new MessageChannel();
+  port1.onmessage = () => { port1.close(); done(); };
+  port2.postMessage(null);
+});
 const feed = () => new Response(new ReadableStream({
-  start: (to) => { window.push = (text) => to.enqueue(new TextEncoder().encode(text)); },
+  start: (to) => {
+    window.push = async (text) => {
+      to.enqueue(new TextEncoder().encode(text));
+      for (let hop = 0; hop < 3; hop += 1) await passed();
+    };
+  },
 }));
 window.pending = 0;
 window.fetch = async (path, options) => {
@@ -351,12 +369,15 @@ def test_where_the_feed_is_refused_the_screens_ask(calm: rig.Manager, opened: Op
 
 def test_a_request_without_an_answer_is_not_a_manager_without_one(calm: rig.Manager, opened: Opened) -> None:
     page = opened(url_of(calm), "/nothing")
-    page.route("**/queues?*", lambda route: route.abort())
+    page.clock.install()
+    for path in ("**/queues?*", "**/feed?*"):
+        page.route(path, lambda route: route.abort())
     with page.expect_response("**/healthz") as asked:
         page.goto(f"{url_of(calm)}/ui/workflows")
     assert asked.value.ok
     expect(page.get_by_role("alert").filter(has_text="This request got no answer.")).to_be_visible()
     expect(page.locator(".banner")).to_be_hidden()
+    halted(page)  # it asks no more by itself
     page.unroute("**/queues?*")
     page.get_by_role("button", name="Ask again").click()
     expect(page.get_by_role("table")).to_be_visible()

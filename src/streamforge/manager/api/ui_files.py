@@ -36,9 +36,10 @@ _TYPES = {
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
-    "require-trusted-types-for 'script'; trusted-types svelte-trusted-html"
+    "require-trusted-types-for 'script'; trusted-types svelte-trusted-html streamforge-feed"
 )
-"""Of the UI's pages. Svelte makes elements of its own templates by a policy of that name; data never go through it."""
+"""Of the UI's pages. Svelte makes elements of its own templates by a policy of that name, and the script that reads the
+feed is named by the other one; data never go through them."""
 
 _NOT_BUILT = """<!doctype html><html lang=en><meta charset=utf-8><title>StreamForge</title>
 <h1>The web UI is not built</h1>

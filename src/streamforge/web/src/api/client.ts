@@ -1,4 +1,5 @@
 /** Requests to the API of the same origin: JSON in and out, every failure an error that says what to do. */
+import { retryAfterS } from "../lib/backoff";
 import { answered, missed, session } from "../lib/session.svelte";
 import type { Problem } from "./types";
 
@@ -9,8 +10,6 @@ const ANSWER_MS = 30_000;
  */
 const tagged = new Map<string, { tag: string; body: unknown }>();
 const MOST_TAGGED = 4;
-/** No server is waited for longer: a day. */
-const MOST_WAIT_S = 86_400;
 
 let began: () => void;
 /** Kept once the first request for what a screen shows is over: what it does not need waits for it. */
@@ -44,11 +43,6 @@ export function search(query: Query): string {
     }
   }
   return found.size > 0 ? `?${found}` : "";
-}
-
-/** How many seconds the server asks to wait before it is asked again; 0: it does not say. */
-export function retryAfterS(headers: Headers): number {
-  return Math.min(MOST_WAIT_S, Number(headers.get("Retry-After")) || 0);
 }
 
 export function get<T>(path: string, query: Query = {}, signal?: AbortSignal): Promise<T> {

@@ -1,5 +1,7 @@
 const LEAST_MS = 1000;
 const MOST_MS = 30_000;
+/** No server is waited for longer: a day. */
+const MOST_WAIT_S = 86_400;
 
 /** How long to wait after so many failures in a row: 1 to 30 s. chance: 0 to 1, so that many tabs do not ask at once. */
 export function backoffMs(failures: number, chance: number): number {
@@ -10,6 +12,24 @@ export function backoffMs(failures: number, chance: number): number {
 /** How long the server asks to wait by a refusal; 0: it does not say, or it was no refusal. */
 export function retryAfterMs(error: unknown): number {
   return error instanceof Object && "retryAfterS" in error ? 1000 * Number(error.retryAfterS) : 0;
+}
+
+/** How many seconds the server asks to wait before it is asked again; 0: it does not say. */
+export function retryAfterS(headers: Headers): number {
+  return Math.min(MOST_WAIT_S, Number(headers.get("Retry-After")) || 0);
+}
+
+/** Wait; it ends early when the signal is given. */
+export function paused(ms: number, ended: AbortSignal): Promise<void> {
+  return new Promise((resolve) => {
+    const timer = setTimeout(resolve, ms);
+    const end = (): void => {
+      clearTimeout(timer);
+      resolve();
+    };
+    if (ended.aborted) end();
+    else ended.addEventListener("abort", end, { once: true });
+  });
 }
 
 /** Whether the server has nothing of that name: then it is of use to ask again only once something has changed. */

@@ -4,11 +4,12 @@
  * Where the browser has no locks (a page that is not served securely) or the server refuses the feed, it is not live,
  * and the screens ask by themselves.
  */
-import { firstAnswer, retryAfterS } from "../api/client";
+import { firstAnswer } from "../api/client";
 import type { Change } from "./changes";
-import { follow, Later } from "./follow";
+import type { Asked, Begin, Said } from "./feedworker";
+import source from "./feedworker.ts?worker&url";
 import { newKey } from "./key";
-import { answered, missed, onReturn, paused, session } from "./session.svelte";
+import { answered, missed, onReturn } from "./session.svelte";
 import { updates } from "./updates.svelte";
 
 export interface Listener {
@@ -32,7 +33,8 @@ const TOGETHER_MS = 250;
 /** The same where so many come at once: to draw them takes a tenth of a quarter of a second. */
 const MANY = 50;
 const MANY_TOGETHER_MS = 1000;
-const MOST_HELD = 5000;
+/** The page's policy allows no script by a mere text; this one comes from the build. */
+const SOURCE = trusted(source);
 
 class Feed {
   live = $state(false);
@@ -41,8 +43,6 @@ class Feed {
   /** By `performance.now()`, which goes on evenly where this machine's clock is set. */
   #heardMs = 0;
   #channel: BroadcastChannel | null = null;
-  #held: Change[] = [];
-  #pause: ReturnType<typeof setTimeout> | undefined;
 
   /** Tell it what changes, until the function that is returned is called. */
   listen(listener: Listener): () => void {
@@ -63,7 +63,6 @@ class Feed {
       this.#channel?.close();
       this.#channel = null;
       this.#lastId = "";
-      this.#held = [];
       this.#state(false);
     };
   }
@@ -81,7 +80,7 @@ class Feed {
     signal.addEventListener("abort", () => clearInterval(watch));
     channel.postMessage({ type: "hello" } satisfies Message);
     await navigator.locks.request(name, { signal }, () =>
-      this.#read(channel, `${clientName()}.${name.slice(-16)}`, signal),
+      this.#read(channel, { token, client: `${clientName()}.${name.slice(-16)}` }, signal),
     );
   }
 
@@ -98,8 +97,8 @@ class Feed {
     }
   }
 
-  /** Read the stream and pass on what comes. */
-  async #read(channel: BroadcastChannel, client: string, signal: AbortSignal): Promise<void> {
+  /** Let a worker read the stream, and pass on what comes. */
+  async #read(channel: BroadcastChannel, begin: Omit<Begin, "lastId">, signal: AbortSignal): Promise<void> {
     let beatMs = Number.NEGATIVE_INFINITY;
     let others = false;
     const send = (message: Message): void => {
@@ -118,31 +117,44 @@ class Feed {
     // Those that wait for the lock: they have said hello to the tab that had it before.
     const { pending } = await navigator.locks.query();
     others ||= pending?.some((one) => one.name === channel.name) ?? true;
-    await follow(
-      {
-        open: (lastId, ended) => opened(client, lastId, ended),
-        heard: () => {
-          this.#heard();
-          if (performance.now() - beatMs > BEAT_MS) beat();
-        },
-        deliver: (changes, again, lastId) => {
-          this.#lastId = lastId;
-          if (others) send({ type: "changes", changes, again, lastId });
-          this.#tell(changes, again);
-        },
-        state: (live) => {
-          if (this.live === live) return;
-          this.live = live;
-          // What the stream says first tells whether anything is to be read again.
-          if (!live) this.#tell([], true);
-          beat();
-        },
-        pause: pausedUntilReturn,
-        chance: Math.random,
-      },
-      this.#lastId,
-      signal,
-    );
+    if (signal.aborted) return;
+    const { port1: port, port2 } = new MessageChannel();
+    const ask = (asked: Asked): void => port.postMessage(asked);
+    const worker = new Worker(SOURCE, { type: "module", name: "feed" });
+    const stop = onReturn(() => ask("returned"));
+    let pause: ReturnType<typeof setTimeout> | undefined;
+    port.onmessage = ({ data: said }: MessageEvent<Said>) => {
+      if (said === "missed") return missed();
+      if (said === "heard") {
+        this.#heard();
+        if (performance.now() - beatMs > BEAT_MS) beat();
+        return;
+      }
+      const { live, again, changes, lastId } = said;
+      this.#lastId = lastId;
+      if (others) send({ type: "changes", changes, again, lastId });
+      if (live !== this.live) {
+        this.live = live;
+        beat();
+      }
+      this.#tell(changes, again);
+      if (changes.length === 0) ask("next");
+      else pause = setTimeout(() => ask("next"), changes.length > MANY ? MANY_TOGETHER_MS : TOGETHER_MS);
+    };
+    worker.postMessage({ ...begin, lastId: this.#lastId } satisfies Begin, [port2]);
+    ask("next");
+    try {
+      await new Promise<void>((end, fail) => {
+        signal.addEventListener("abort", () => end(), { once: true });
+        worker.onerror = ({ message }) => fail(new Error(message || "its script cannot be loaded"));
+      });
+    } finally {
+      stop();
+      clearTimeout(pause);
+      port.close();
+      worker.terminate();
+      if (!signal.aborted) this.#state(false);
+    }
   }
 
   #heard(): void {
@@ -158,72 +170,12 @@ class Feed {
 
   #tell(changes: readonly Change[], again: boolean): void {
     updates.note(changes, again);
-    if (again) {
-      this.#held = []; // it is older than what is read now
-      for (const one of [...this.#listeners]) one.again();
-    }
-    for (const one of changes) this.#held.push(one);
-    if (this.#pause === undefined || this.#held.length > MOST_HELD) this.#tellHeld();
-  }
-
-  #tellHeld(): void {
-    clearTimeout(this.#pause);
-    this.#pause = undefined;
-    const changes = this.#held;
-    if (changes.length === 0) return;
-    this.#held = [];
-    this.#pause = setTimeout(() => this.#tellHeld(), changes.length > MANY ? MANY_TOGETHER_MS : TOGETHER_MS);
-    for (const one of [...this.#listeners]) one.changes(changes);
+    if (again) for (const one of [...this.#listeners]) one.again();
+    if (changes.length > 0) for (const one of [...this.#listeners]) one.changes(changes);
   }
 }
 
 export const feed = new Feed();
-
-async function opened(client: string, lastId: string, signal: AbortSignal): Promise<AsyncIterable<Uint8Array>> {
-  const headers = new Headers({ Accept: "text/event-stream" });
-  if (session.token !== null) headers.set("Authorization", `Bearer ${session.token}`);
-  if (lastId !== "") headers.set("Last-Event-ID", lastId);
-  let answer: Response;
-  try {
-    const ask = `/feed?client=${encodeURIComponent(client)}`;
-    answer = await fetch(ask, { headers, signal, cache: "no-store", credentials: "omit" });
-  } catch (error) {
-    if (!signal.aborted) missed();
-    throw error;
-  }
-  if (!answer.ok || answer.body === null) {
-    await answer.body?.cancel();
-    throw new Later(`HTTP ${answer.status}`, 1000 * retryAfterS(answer.headers));
-  }
-  return parts(answer.body.getReader(), signal);
-}
-
-/** The bytes as they come; it ends where nothing comes for so long that the connection must be gone. */
-async function* parts(
-  reader: ReadableStreamDefaultReader<Uint8Array>,
-  signal: AbortSignal,
-): AsyncGenerator<Uint8Array> {
-  try {
-    while (true) {
-      const silence = setTimeout(() => void reader.cancel(), SILENT_MS);
-      const { done, value } = await reader.read().finally(() => clearTimeout(silence));
-      if (done) return;
-      yield value;
-    }
-  } finally {
-    if (!signal.aborted) {
-      await reader.cancel().catch(() => {});
-      missed();
-    }
-  }
-}
-
-async function pausedUntilReturn(ms: number, signal: AbortSignal): Promise<void> {
-  const early = new AbortController();
-  const stop = onReturn(() => early.abort());
-  await paused(ms, AbortSignal.any([signal, early.signal]));
-  stop();
-}
 
 /** The name of this browser, by which the server ends a stream that it has left behind. */
 function clientName(): string {
@@ -242,4 +194,16 @@ function clientName(): string {
 async function digest(text: string): Promise<string> {
   const bytes = new Uint8Array(await crypto.subtle.digest("SHA-256", new TextEncoder().encode(`streamforge ${text}`)));
   return [...bytes.subarray(0, 8)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+/** What it makes is no URL, but the types of a worker know of nothing else. */
+interface TrustedTypes {
+  createPolicy(name: string, rules: { createScriptURL(url: string): string }): { createScriptURL(url: string): URL };
+}
+
+function trusted(url: string): string | URL {
+  const { trustedTypes } = globalThis as { trustedTypes?: TrustedTypes };
+  return (
+    trustedTypes?.createPolicy("streamforge-feed", { createScriptURL: (given) => given }).createScriptURL(url) ?? url
+  );
 }

@@ -1,5 +1,6 @@
 /** What this tab knows of the server: its token, what the token may do, whether it answers, and its clock. */
 import type { Problem, Role } from "../api/types";
+import { paused } from "./backoff";
 import { Reach } from "./reach";
 
 const KEY = "streamforge.token";
@@ -45,19 +46,6 @@ const reach = new Reach({
     if (back) for (const one of [...returns]) one();
   },
 });
-
-/** Wait; it ends early when the signal is given. */
-export function paused(ms: number, ended: AbortSignal): Promise<void> {
-  return new Promise((resolve) => {
-    const timer = setTimeout(resolve, ms);
-    const end = (): void => {
-      clearTimeout(timer);
-      resolve();
-    };
-    if (ended.aborted) end();
-    else ended.addEventListener("abort", end, { once: true });
-  });
-}
 
 /** This tab's storage; where the browser allows none, nothing is kept for a page that is loaded again. */
 export function tabStorage(): Pick<Storage, "getItem" | "setItem" | "removeItem"> {

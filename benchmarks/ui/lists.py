@@ -76,8 +76,9 @@ def run(bench: Bench) -> Section:
         how=(
             f"Chromium shows the list of workflows while each of {CHANGING} changes {HERTZ} times a second on the "
             "feed, which a process between it and the manager makes; then one workflow that has "
-            f"{EVENTS[size]:,} events. Times are of the processor, of the page's main thread: reading the feed, "
-            "scripts, styles, layout, painting; what the page takes in as long without a change is taken off. What "
+            f"{EVENTS[size]:,} events. Times are of the processor, of the page's main thread: hearing what is new, "
+            "scripts, styles, layout, painting; what the page takes in as long without a change is taken off. A worker "
+            "of the page reads the feed, in a thread of its own that is not counted. What "
             "comes within a quarter of a second, or a second where more than 50 change, is drawn together. Beside it a "
             "table of as many rows that has no feed "
             "and no framework: a timer writes the two texts of each row at each tick."

@@ -77,7 +77,7 @@ async def test_the_ui_may_load_what_is_its_own_and_no_answer_of_the_api_anything
     assert ui["content-security-policy"] == (
         "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
         "base-uri 'none'; form-action 'none'; frame-ancestors 'none'; "
-        "require-trusted-types-for 'script'; trusted-types svelte-trusted-html"
+        "require-trusted-types-for 'script'; trusted-types svelte-trusted-html streamforge-feed"
     )
     assert api["content-security-policy"] == "default-src 'none'; frame-ancestors 'none'"
     assert api["cache-control"] == "no-store"

@@ -228,6 +228,11 @@ def test_of_many_edges_the_largest_are_drawn_and_that_is_said(built: rig.Manager
     expect(page.get_by_text("Drawn are the 400 pairs that are joined most strongly")).to_be_visible()
     expect(page.locator("figure > svg line.edge")).to_have_count(400)
     expect(page.get_by_role("heading", name="The largest 780 of 5,000 edges")).to_be_visible()
+    pages = page.get_by_role("navigation", name="Edges")
+    pages.get_by_role("button", name="Next").click()
+    expect(pages).to_contain_text("Page 2 of 39")
+    page.reload()
+    expect(pages).to_contain_text("Page 2 of 39")
 
 
 def queue_of(manager: rig.Manager, graph: str) -> str:

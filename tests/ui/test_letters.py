@@ -110,6 +110,8 @@ def test_hostile_letters_are_text_and_all_of_them_is_seen(manager: rig.Manager, 
     assert "owned" not in page.title()
     assert page.evaluate("document.querySelectorAll('*').length") < 1000
     assert width_of(page) <= 1280
+    page.reload()
+    expect(shown).to_have_count(len(BAD) - 1)
 
 
 def test_filters_are_in_the_address_and_the_overview_leads_there(

@@ -14,51 +14,13 @@ from playwright.sync_api import Page, Request, expect
 
 from tests.e2e import rig
 from tests.ui.conftest import Opened, halted
+from tests.ui.pushed_feed import FEED, pass_by, push
 from tests.ui.test_screens import HOUR, TYPE, url_of, violations
 from tests.ui.test_start import looks
 
 ROWS = 50
 LATER_MS = 20_000
 """More than what the feed tells waits for until it is asked about; less than the list waits where it tells nothing."""
-FEED = """
-const real = window.fetch;
-window.paths = [];
-// The script of the worker runs in the page, where requests can be answered in its place.
-window.Worker = class {
-  #script;
-  constructor(script) { this.#script = import(script); }
-  postMessage(data, ports) { this.#script.then(() => dispatchEvent(new MessageEvent("message", { data, ports }))); }
-  terminate() {}
-};
-// What a port was given before is there by then.
-const passed = () => new Promise((done) => {
-  const { port1, port2 } = new MessageChannel();
-  port1.onmessage = () => { port1.close(); done(); };
-  port2.postMessage(null);
-});
-const feed = () => new Response(new ReadableStream({
-  start: (to) => {
-    window.push = async (text) => {
-      to.enqueue(new TextEncoder().encode(text));
-      for (let hop = 0; hop < 3; hop += 1) await passed();
-    };
-  },
-}));
-window.pending = 0;
-window.fetch = async (path, options) => {
-  if (String(path).startsWith("/feed")) return feed();
-  paths.push(String(path));
-  pending += 1;
-  try {
-    const answer = await real(path, options);
-    const text = await answer.text();
-    return new Response(text || null, { status: answer.status, headers: answer.headers });
-  } finally {
-    pending -= 1;
-  }
-};
-"""
-"""A feed that says what a test pushes. What is asked is noted, and how many answers are on their way."""
 NEVER_LATE = """
 const timer = window.setTimeout;
 window.setTimeout = (act, ms, ...more) => ms >= 30_000 ? 0 : timer(act, ms, ...more);
@@ -84,11 +46,6 @@ window.fetch = async (path, options) => {{
 
 Both answer at once, so that no answer to what was asked before is under way when a test looks.
 """
-
-
-def push(page: Page, name: str, *bodies: object) -> None:
-    """Let the feed say it."""
-    page.evaluate("text => push(text)", "".join(f"event: {name}\ndata: {json.dumps(body)}\n\n" for body in bodies))
 
 
 def asked(page: Page) -> int:
@@ -170,6 +127,22 @@ def test_paused_updates_hold_what_is_shown_and_resumed_ones_catch_up(driven: tup
     assert asked(page) > before
 
 
+def test_a_stream_that_goes_on_where_it_broke_off_is_followed_at_once(driven: tuple[Page, rig.Json]) -> None:
+    page, listing = driven
+    page.evaluate("cut()")
+    for _ in range(3):  # longer than it pauses
+        page.clock.run_for(SHOWN_MS)
+    page.wait_for_function("() => feeds === 2")
+    push(page, "open", {"resumed": True})
+    page.clock.run_for(SHOWN_MS)
+    before = asked(page)
+    page.clock.run_for(LATER_MS)
+    assert asked(page) == before, "nothing has changed"
+    push(page, "workflow", stored(listing["queues"][6], 33))
+    page.clock.run_for(SHOWN_MS)
+    expect(page.get_by_role("row").nth(7)).to_contain_text("33 of 60 records")
+
+
 def test_rate_and_time_left_are_told(driven: tuple[Page, rig.Json]) -> None:
     page, listing = driven
     one = stored(listing["queues"][0], 20)
@@ -240,14 +213,6 @@ def still(calm: rig.Manager, opened: Opened) -> Callable[[str, str], tuple[Page,
         return page, count
 
     return open_screen
-
-
-def pass_by(page: Page, seconds: int) -> None:
-    """Let so much time go by, in steps of five seconds, on a page whose feed says that it lives."""
-    for _ in range(seconds // 5):
-        page.wait_for_function("() => pending === 0")
-        page.clock.run_for(5000)
-        page.evaluate("push(': still here\\n\\n')")
 
 
 @pytest.mark.parametrize("screen", ["dead-letters", "series", "coverage"])
@@ -356,10 +321,27 @@ def test_the_feed_is_opened_once_the_first_screen_has_its_data(calm: rig.Manager
     expect(page.get_by_role("table")).to_be_visible()
 
 
-@pytest.mark.long
-def test_where_the_feed_is_refused_the_screens_ask(calm: rig.Manager, opened: Opened) -> None:
+def test_what_the_feed_tells_is_shown_where_nothing_else_is_heard(
+    exchange: rig.Exchange, calm: rig.Manager, opened: Opened
+) -> None:
+    exchange.switch_on(rig.HELD)
+    queue_id = calm.half_loaded("ETHUSDT", "2024-08")
     page = opened(url_of(calm), "/nothing")
-    page.route("**/feed?*", lambda route: route.fulfill(status=503, json={"detail": "busy", "next_step": "wait"}))
+    with page.expect_response(lambda answer: "/feed?" in answer.url):
+        page.goto(f"{url_of(calm)}/ui/workflows")
+    row = page.get_by_role("row").filter(has_text=queue_id)
+    expect(row).to_contain_text("running")
+    page.route("**/queues?*", lambda route: route.abort())
+    exchange.lift_faults()
+    calm.finished(queue_id)
+    expect(row).to_contain_text("finished")
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("path", ["**/feed?*", "**/assets/feedworker-*"])
+def test_where_the_feed_is_refused_the_screens_ask(calm: rig.Manager, opened: Opened, path: str) -> None:
+    page = opened(url_of(calm), "/nothing")
+    page.route(path, lambda route: route.fulfill(status=503, json={"detail": "busy", "next_step": "wait"}))
     page.goto(f"{url_of(calm)}/ui/workflows")
     expect(page.get_by_role("table")).to_be_visible()
     found = calm.loaded("BTCUSDT", "api_candles_1h", HOUR)

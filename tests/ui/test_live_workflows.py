@@ -13,7 +13,7 @@ from tests.e2e import rig
 from tests.e2e.stored_books import is_verified, start
 from tests.e2e.test_live import QUICK
 from tests.ui.conftest import Opened, replaced, width_of
-from tests.ui.test_live import FEED, pass_by, push
+from tests.ui.pushed_feed import FEED, pass_by, push
 from tests.ui.test_screens import HOSTILE, url_of, violations
 from tests.ui.test_start import looks
 

@@ -224,3 +224,8 @@ def test_ten_thousand_events_and_a_hundred_attempts_take_few_nodes(
     expect(attempts.get_by_text("attempt 95")).to_have_count(0)
     page.get_by_role("button", name="Show 95 earlier attempts").click()
     expect(attempts.get_by_text("attempt 95")).to_be_visible()
+    page.get_by_role("button", name="Older events").click()
+    expect(events).to_contain_text("said 7400")
+    page.reload()  # the address has all of it
+    expect(events).to_contain_text("said 7400")
+    expect(attempts.get_by_text("attempt 95")).to_be_visible()

@@ -39,6 +39,20 @@ export function replace(target: string): void {
   look();
 }
 
+/** Let it hold these values under a name, in the place of those that it holds; none: it holds nothing of it. */
+export function hold(name: string, values: readonly (string | number)[]): void {
+  const to = new URLSearchParams(place.query);
+  to.delete(name);
+  for (const one of values) to.append(name, String(one));
+  if (to.toString() !== place.query.toString()) replace(href(place.path, to));
+}
+
+/** The page that it holds under a name, from 0; null: it holds none. */
+export function pageOf(name: string): number | null {
+  const page = Math.floor(Number(place.query.get(name)));
+  return page >= 1 ? page - 1 : null;
+}
+
 /** Follow the address, and links of the UI without loading the page again. */
 export function followAddress(): void {
   look();

@@ -5,6 +5,7 @@
  * and the screens ask by themselves.
  */
 import { firstAnswer } from "../api/client";
+import { backoffMs, paused } from "./backoff";
 import type { Change } from "./changes";
 import type { Asked, Begin, Said } from "./feedworker";
 import source from "./feedworker.ts?worker&url";
@@ -33,8 +34,6 @@ const TOGETHER_MS = 250;
 /** The same where so many come at once: to draw them takes a tenth of a quarter of a second. */
 const MANY = 50;
 const MANY_TOGETHER_MS = 1000;
-/** The page's policy allows no script by a mere text; this one comes from the build. */
-const SOURCE = trusted(source);
 
 class Feed {
   live = $state(false);
@@ -97,7 +96,7 @@ class Feed {
     }
   }
 
-  /** Let a worker read the stream, and pass on what comes. */
+  /** Let a worker read the stream, and pass on what comes; where it fails, another one later. */
   async #read(channel: BroadcastChannel, begin: Omit<Begin, "lastId">, signal: AbortSignal): Promise<void> {
     let beatMs = Number.NEGATIVE_INFINITY;
     let others = false;
@@ -113,47 +112,34 @@ class Feed {
       others = true;
       beat();
     };
+    const hear = (said: Said): void => {
+      if (said === "missed") missed();
+      else if (said === "heard") {
+        this.#heard();
+        if (performance.now() - beatMs > BEAT_MS) beat();
+      } else {
+        const { live, again, changes, lastId } = said;
+        this.#lastId = lastId;
+        if (live !== this.live) {
+          this.live = live;
+          beat();
+        }
+        if (others && live) send({ type: "changes", changes, again, lastId });
+        this.#tell(changes, again);
+      }
+    };
     this.#state(false);
     // Those that wait for the lock: they have said hello to the tab that had it before.
     const { pending } = await navigator.locks.query();
     others ||= pending?.some((one) => one.name === channel.name) ?? true;
-    if (signal.aborted) return;
-    const { port1: port, port2 } = new MessageChannel();
-    const ask = (asked: Asked): void => port.postMessage(asked);
-    const worker = new Worker(SOURCE, { type: "module", name: "feed" });
-    const stop = onReturn(() => ask("returned"));
-    let pause: ReturnType<typeof setTimeout> | undefined;
-    port.onmessage = ({ data: said }: MessageEvent<Said>) => {
-      if (said === "missed") return missed();
-      if (said === "heard") {
-        this.#heard();
-        if (performance.now() - beatMs > BEAT_MS) beat();
-        return;
-      }
-      const { live, again, changes, lastId } = said;
-      this.#lastId = lastId;
-      if (others) send({ type: "changes", changes, again, lastId });
-      if (live !== this.live) {
-        this.live = live;
+    for (let failures = 1; !signal.aborted; failures += 1) {
+      try {
+        await listened({ ...begin, lastId: this.#lastId }, hear, signal);
+      } catch {
+        this.#state(false);
         beat();
+        await paused(backoffMs(failures, Math.random()), signal);
       }
-      this.#tell(changes, again);
-      if (changes.length === 0) ask("next");
-      else pause = setTimeout(() => ask("next"), changes.length > MANY ? MANY_TOGETHER_MS : TOGETHER_MS);
-    };
-    worker.postMessage({ ...begin, lastId: this.#lastId } satisfies Begin, [port2]);
-    ask("next");
-    try {
-      await new Promise<void>((end, fail) => {
-        signal.addEventListener("abort", () => end(), { once: true });
-        worker.onerror = ({ message }) => fail(new Error(message || "its script cannot be loaded"));
-      });
-    } finally {
-      stop();
-      clearTimeout(pause);
-      port.close();
-      worker.terminate();
-      if (!signal.aborted) this.#state(false);
     }
   }
 
@@ -196,14 +182,45 @@ async function digest(text: string): Promise<string> {
   return [...bytes.subarray(0, 8)].map((byte) => byte.toString(16).padStart(2, "0")).join("");
 }
 
+/** Let a worker read the stream until the signal is given. Throws where its script cannot be loaded, or fails. */
+async function listened(begin: Begin, hear: (said: Said) => void, signal: AbortSignal): Promise<void> {
+  const { port1: port, port2 } = new MessageChannel();
+  const ask = (asked: Asked): void => port.postMessage(asked);
+  const worker = new Worker(trusted(source), { type: "module", name: "feed" });
+  const stop = onReturn(() => ask("returned"));
+  let pause: ReturnType<typeof setTimeout> | undefined;
+  port.onmessage = ({ data: said }: MessageEvent<Said>) => {
+    hear(said);
+    if (typeof said === "string") return;
+    const many = said.changes.length;
+    if (many === 0) ask("next");
+    else pause = setTimeout(() => ask("next"), many > MANY ? MANY_TOGETHER_MS : TOGETHER_MS);
+  };
+  worker.postMessage(begin, [port2]);
+  ask("next");
+  try {
+    await new Promise<void>((end, fail) => {
+      signal.addEventListener("abort", () => end(), { once: true });
+      worker.onerror = ({ message }) => fail(new Error(message || "its script cannot be loaded"));
+    });
+  } finally {
+    stop();
+    clearTimeout(pause);
+    port.close();
+    worker.terminate();
+  }
+}
+
 /** What it makes is no URL, but the types of a worker know of nothing else. */
 interface TrustedTypes {
   createPolicy(name: string, rules: { createScriptURL(url: string): string }): { createScriptURL(url: string): URL };
 }
 
+let policy: ReturnType<TrustedTypes["createPolicy"]> | undefined;
+
+/** The page's policy allows no script by a mere text; this one comes from the build. */
 function trusted(url: string): string | URL {
   const { trustedTypes } = globalThis as { trustedTypes?: TrustedTypes };
-  return (
-    trustedTypes?.createPolicy("streamforge-feed", { createScriptURL: (given) => given }).createScriptURL(url) ?? url
-  );
+  policy ??= trustedTypes?.createPolicy("streamforge-feed", { createScriptURL: (given) => given });
+  return policy?.createScriptURL(url) ?? url;
 }

@@ -60,7 +60,7 @@ function read({ token, client, lastId }: Begin, port: MessagePort): Promise<void
       },
       state: (live) => {
         untold.state(live);
-        if (!live) tell(); // what the stream says first comes with the news that it is there
+        queueMicrotask(tell); // with what the stream says first, where it says something
       },
       pause: (ms, ended) => {
         early = new AbortController();

@@ -273,6 +273,7 @@ def test_the_chosen_bar_the_open_hole_and_the_page_of_the_table_are_in_the_addre
 def test_trades_of_the_chosen_bar_stand_beside_it(holed: rig.Manager, opened: Opened) -> None:
     minute = f"{DAY}00:00Z:{DAY}00:01Z"
     stored = holed.records(holed.loaded("ETHUSDT", "api_trades", minute)["collection"])
+    holed.loaded("ETHUSDT", "api_agg_trades", f"{DAY}00:30Z:{DAY}00:31Z")  # has nothing of that bar
     page = opened(url_of(holed), f"/series/ETHUSDT/{TYPE}")
     drawn(page)
     expect(page.get_by_role("table", name="Trades")).to_have_count(0)

@@ -140,6 +140,7 @@ def opened(tabs: Tabs, request: pytest.FixtureRequest) -> Iterator[Opened]:
         tab.lay_out(width, theme)
         page = tab.page
         page.on("request", lambda one: asked.add(one))
+        page.on("request", lambda one: complaints.append(one.url) if "/undefined" in one.url else None)
         page.on("requestfinished", lambda one: asked.discard(one))
         page.on("requestfailed", lambda one: asked.discard(one))
         page.on("pageerror", lambda error: complaints.append(str(error)))

@@ -12,6 +12,7 @@ export default defineConfig({
     modulePreload: { polyfill: false },
     reportCompressedSize: false,
     rolldownOptions: {
+      checks: { pluginTimings: false },
       // A package that is not installed would be left out, and noticed only in the browser.
       onLog(level, log, handle) {
         handle(log.code === "UNRESOLVED_IMPORT" ? "error" : level, log);

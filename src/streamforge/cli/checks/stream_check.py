@@ -8,7 +8,7 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from urllib.parse import urlsplit
-from urllib.request import getproxies_environment, proxy_bypass_environment
+from urllib.request import getproxies_environment, proxy_bypass
 
 from streamforge import wiring
 from streamforge.cli.checks.place_checks import Subject, chosen_exchange
@@ -68,7 +68,7 @@ def _way(address: str) -> str:
 
     address: of the streams, or of the exchange whose they are; it may be one that needs no proxy (`NO_PROXY`).
     """
-    proxies = {} if proxy_bypass_environment(urlsplit(address).hostname or "") else getproxies_environment()
+    proxies = {} if proxy_bypass(urlsplit(address).hostname or "") else getproxies_environment()
     given = next((proxies[name] for name in ("https", "all", "http") if proxies.get(name)), "")
     if not given:
         return "is there a way there from here? STREAMFORGE_STREAM_URL names another one"

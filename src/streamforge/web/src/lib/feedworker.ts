@@ -84,12 +84,17 @@ async function opened(
   if (token !== null) headers.set("Authorization", `Bearer ${token}`);
   if (lastId !== "") headers.set("Last-Event-ID", lastId);
   let answer: Response;
+  const late = new AbortController();
+  const silence = setTimeout(() => late.abort(), SILENT_MS);
   try {
     const ask = `/feed?client=${encodeURIComponent(client)}`;
-    answer = await fetch(ask, { headers, signal, cache: "no-store", credentials: "omit" });
+    const ended = AbortSignal.any([signal, late.signal]);
+    answer = await fetch(ask, { headers, signal: ended, cache: "no-store", credentials: "omit" });
   } catch (error) {
     missed();
     throw error;
+  } finally {
+    clearTimeout(silence);
   }
   if (!answer.ok || answer.body === null) {
     await answer.body?.cancel();

@@ -57,6 +57,22 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[rig.Manager]:
         yield found
 
 
+def test_bars_that_are_still_added_up_are_told_to_be_no_holes(recorded: rig.Manager, opened: Opened) -> None:
+    def unready(body: rig.Json) -> None:
+        body["computing"] = 2
+        for column in ("open", "high", "low", "close", "volume", "n"):
+            body[column][:2] = [None, None]
+
+    page = opened(url_of(recorded), "/nothing")
+    replaced(page, "**/bars?*", unready)
+    page.goto(f"{url_of(recorded)}/ui{chart('BTCUSDT', f'{DAY}00:00Z', f'{DAY}03:00Z')}")
+    told = page.get_by_text("bars are still being added up: their places are no holes")
+    expect(told).to_contain_text(re.compile(r"· 2 of \d+ bars"))
+    expect(page.get_by_role("cell", name="being added up", exact=True)).to_have_count(2)
+    page.unroute("**/bars?*")
+    expect(told).to_have_count(0)
+
+
 def books(page: Page, key: str) -> int:
     """The status of the answer about the book of the bar that the key leads to, once it is shown."""
     with page.expect_response("**/books/**") as asked:

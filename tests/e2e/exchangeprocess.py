@@ -12,12 +12,19 @@ from typing import Any
 
 import httpx
 
+from streamforge.exchange.made_up_symbols import made_up_symbols
 from tests import cleanenv
 from tests.limits import LIMIT_S
 
 Json = dict[str, Any]
 Row = list[int | str]
 """A candle as the exchange's API writes it."""
+
+
+def traded_symbols(count: int) -> list[str]:
+    """Those that an exchange with so many made up symbols gives streams of: not those listed in years to come."""
+    now_ms = time.time() * 1000
+    return [one.symbol for one in made_up_symbols(count) if one.status == "TRADING" and one.listed_ms <= now_ms]
 
 
 class Exchange:

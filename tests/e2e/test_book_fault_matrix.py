@@ -13,9 +13,9 @@ from typing import NamedTuple
 import pytest
 
 from streamforge.exchange.faults import FAULTS
-from streamforge.exchange.made_up_symbols import made_up_symbols
 from streamforge.exchange.stream_frames import KINDS
 from tests.e2e import rig
+from tests.e2e.exchangeprocess import traded_symbols
 from tests.e2e.rig import Json
 from tests.e2e.stored_books import checked, is_verified, start
 from tests.e2e.takeover import chosen_cases
@@ -100,7 +100,7 @@ LONG = (
 )
 """Noticed or over only after half a minute, or much like the others."""
 CASES = (*SHORT, *LONG)
-SYMBOLS = [one.symbol for one in made_up_symbols(2 * len(CASES)) if one.status == "TRADING"]
+SYMBOLS = traded_symbols(2 * len(CASES))
 
 
 class Cases:

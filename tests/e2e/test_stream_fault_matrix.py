@@ -15,10 +15,10 @@ import msgspec
 import pytest
 
 from streamforge.exchange.faults import FAULTS
-from streamforge.exchange.made_up_symbols import made_up_symbols
 from streamforge_utils.model.kinds.registry import kind_of_type
 from tests.chaos.verdict import assert_right, oracle_query, records_of
 from tests.e2e import rig
+from tests.e2e.exchangeprocess import traded_symbols
 from tests.e2e.takeover import chosen_cases
 from tests.limits import LIMIT_S
 
@@ -76,7 +76,7 @@ AT_ONCE = 5
 """So many other cases have begun while a test waits for one."""
 EVERY = [f"{name}:{options}" for name, found in CASES.items() for options in found]
 ORDER = sorted(EVERY, key=lambda fault: fault in FOR_LONG)
-SYMBOLS = [one.symbol for one in made_up_symbols(2 * len(EVERY)) if one.status == "TRADING"]
+SYMBOLS = traded_symbols(2 * len(EVERY))
 
 
 class Case(NamedTuple):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import logging
 from collections.abc import Iterator
 
@@ -21,3 +22,12 @@ def _logs_as_they_were() -> Iterator[None]:
     yield
     root.handlers[:], root.level = handlers, level
     structlog.reset_defaults()
+
+
+@pytest.fixture
+def uncollected() -> Iterator[None]:
+    """Cycles are left alone: what is in one stays."""
+    gc.collect()
+    gc.disable()
+    yield
+    gc.enable()

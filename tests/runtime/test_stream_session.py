@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import itertools
+import weakref
 
 import pytest
 
@@ -52,6 +54,21 @@ def test_after_an_end_all_that_had_come_is_heard_and_another_connection_is_made(
     stage = play(act)
     assert stage.ears.heard == [1, 5]
     assert stage.ears.interruptions == [0, 1]
+
+
+@pytest.mark.usefixtures("uncollected")
+def test_what_read_a_connection_is_in_no_cycle_once_it_has_ended() -> None:
+    reading: list[weakref.ref[asyncio.Task[object]]] = []
+
+    async def act(stage: Stage) -> None:
+        one = await stage.connection(1)
+        reading.extend(weakref.ref(task) for task in asyncio.all_tasks() if task.get_name() == "stream 1")
+        one.end()
+        await stage.connection(2)
+        await stage.clock.sleep(1)
+        assert [task() for task in reading] == [None]
+
+    play(act)
 
 
 def test_pauses_between_failures_double_up_to_a_limit_and_are_drawn_from_the_whole() -> None:

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import weakref
 from collections.abc import Callable
 
 import pytest
 from aiohttp import web
 
 from streamforge_utils.adapters.binance import BinanceExchange, Retries, Transport
+from streamforge_utils.adapters.binance.binance_rules import TIME
 from streamforge_utils.model.errors import ConfigError, PermanentError, RetryableError
 from streamforge_utils.model.kinds.candles import Interval
 from streamforge_utils.model.secret import Secret
@@ -301,3 +303,20 @@ def unused_port() -> int:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         return int(taken.getsockname()[1])
+
+
+class _Made:
+    """What is made of an answer."""
+
+
+@pytest.mark.usefixtures("uncollected")
+async def test_what_an_answer_behind_a_failure_gave_is_in_no_cycle() -> None:
+    async with bench(NOW) as made:
+        transport = Transport([made.url], weight_limit=100, clock=made.clock, observer=NullObserver())
+        made.server.expect("time", html(503))
+        found = await transport.get(TIME, {}, "the time", lambda _: _Made())
+        assert made.server.paths() == ["time", "time"]
+        left = weakref.ref(found)
+        del found
+        assert left() is None
+        await transport.close()

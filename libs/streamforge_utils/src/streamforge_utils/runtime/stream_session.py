@@ -333,6 +333,7 @@ class StreamSession:
             heard_at = self._clock.monotonic() - leg.connection.frame_age_s
             self._heard_at = max(heard_at, self._heard_at or heard_at)
             await _cancelled(leg.reading)
+            leg.reading = None  # its error's traceback leads back here: a cycle that would keep the connection
             await leg.connection.abort()
 
 

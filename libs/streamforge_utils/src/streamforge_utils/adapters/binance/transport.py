@@ -153,7 +153,8 @@ class Transport:
                 try:
                     value = await self._try(endpoint, parameters, what, read)
                 except _Failure as error:
-                    failure = error
+                    # Its traceback would keep this frame, and the answer that comes at last, in a cycle.
+                    failure = error.with_traceback(None)
                 else:
                     self.observer.count("exchange_requests_total", endpoint=endpoint.name, outcome="ok")
                     self._waits.succeeded()

@@ -83,6 +83,8 @@ class BinanceConnection(WSListener):
         self._requests = 0
         self._end: tuple[EndCause, str] | None = None
         self._ping: bytes | None = None
+        self._watching: asyncio.Task[None] | None = None
+        self._lost: asyncio.Task[None] | None = None
         self._ponging: asyncio.Task[None] | None = None
 
     @property
@@ -102,7 +104,7 @@ class BinanceConnection(WSListener):
             self._came.clear()
             await self._came.wait()
         unread, self._unread, self._held = self._unread, [], 0
-        if self._paused:
+        if self._paused and self._end is None:
             self._paused, self._listening = False, self._clock.monotonic()
             self._transport.underlying_transport.resume_reading()
         return StreamBatch(unread, self._received_us)
@@ -153,6 +155,10 @@ class BinanceConnection(WSListener):
         self._finish(EndCause.ABORTED, "this side ended the connection")
         tasks = [task for task in (self._watching, self._lost, self._ponging) if task is not None]
         await asyncio.gather(*tasks, return_exceptions=True)
+        # Each leads back here: what it holds would stay in cycles until the collector comes, which is seldom.
+        self._watching = self._lost = self._ponging = None
+        if hasattr(self, "_transport"):
+            del self._transport
 
     # What picows calls
 
@@ -282,9 +288,9 @@ class BinanceConnection(WSListener):
         self._end = cause, f"connection {self.number} to {self._shown}: {message}"
         self._observer.count("stream_ends_total", cause=cause)
         self._stamp()
-        self._watching.cancel()
-        if self._ponging is not None:
-            self._ponging.cancel()
+        for task in (self._watching, self._ponging):
+            if task is not None:
+                task.cancel()
         self._came.set()
         self._answered.set()
         self._transport.disconnect(graceful=False)

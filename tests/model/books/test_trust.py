@@ -151,7 +151,7 @@ def test_a_new_snapshot_that_differs_makes_suspect_what_nothing_witnessed() -> N
     follower.snapshot(75)
     follower.diff(81, 90)
     follower.check()
-    assert follower.ids(DepthTop) == [70, 80, 90]  # that of 80 is of the book that differs
+    assert follower.ids(DepthTop) == [60, 70, 80, 90]  # that of 80 is of the book that differs
     assert follower.trust[1:3] == [(51, 60, VERIFIED, "", ""), (61, 80, SUSPECT, "witness differs", "")]
     assert follower.trust[3:] == [(81, 90, VERIFIED, "", "")]
 

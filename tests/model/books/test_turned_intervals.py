@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from streamforge_utils.model.books.book_messages import BookTicker
-from streamforge_utils.model.books.records import DepthTop
+from streamforge_utils.model.books.records import DepthCheckpoint, DepthTop
 from streamforge_utils.model.books.trust import BookInterval, BookLedger, Cause, Standing, Trust
 from streamforge_utils.model.completeness.continuity import MOST_TURNED
 from tests.doubles import market
@@ -206,7 +206,7 @@ def test_where_a_book_was_published_that_was_wrong_nothing_is_verified_again() -
         snapshot(follower, 11, [(text(98), text(5)), *_DEEP[1:]])
         change(follower, 23)
         assert trust(follower) == [AWAITED, (11, 20, *differs), (21, 23, VERIFIED, "")]
-        assert follower.ids(DepthTop) == [11, 20, 23]
+        assert follower.ids(DepthTop) == [11, 20, 22]
         assert [one.bids[0] for one in follower.of(DepthTop)][1:] == [_DEEP[0], (text(98), text(5))]
 
 
@@ -263,3 +263,41 @@ def test_nothing_behind_the_last_agreement_before_a_contradiction_is_verified(st
             assert not (one.trust is VERIFIED and verified), (since, until, trust(follower))
     ids = sorted(each for one in follower.told for each in range(one.first_id, one.last_id + 1))
     assert len(ids) == len({*ids}) == len(follower.ids()) == sum(one.messages for one in follower.told)
+
+
+def wholes(follower: Follower) -> tuple[list[int], list[int]]:
+    return follower.ids(DepthTop), follower.ids(DepthCheckpoint)
+
+
+def test_a_book_that_is_verified_again_is_stored_whole_at_once() -> None:
+    follower = begun()
+    assert wholes(follower) == ([11], [11])
+    excursion(follower, 12)
+    assert wholes(follower) == ([11], [11]), "200 ms behind the one before"
+    for at in range(14, 30):
+        change(follower, at)
+    assert wholes(follower) == ([11, 20], [11, 21]), "a second is ten messages"
+    for at in range(30, 33):
+        change(follower, at)
+    excursion(follower, 33)
+    assert trust(follower)[-1] == (34, 34, VERIFIED, "")
+    assert wholes(follower) == ([11, 20, 30, 34], [11, 21, 34])
+
+
+def test_what_a_snapshot_verifies_is_stored_whole_though_the_book_is_lost_with_the_next_message() -> None:
+    follower = Follower(limit=3)
+    for at in (10, 11, 12):
+        change(follower, at)
+    snapshot(follower, 10)
+    follower.take()
+    assert wholes(follower) == ([12], [12])
+    change(follower, 13, _AWAY)
+    assert trust(follower) == [AWAITED, (11, 12, VERIFIED, ""), (13, 13, CLEAN, "out of band")]
+
+
+def test_a_snapshot_of_where_the_book_is_verifies_nothing_yet_and_is_not_stored() -> None:
+    follower = Follower(limit=3)
+    change(follower, 10)
+    snapshot(follower, 10)
+    follower.take()
+    assert wholes(follower) == ([], [])

@@ -19,6 +19,7 @@ from streamforge_utils.model.books.order_book import OrderBook
 from streamforge_utils.model.books.records import ID_DIGITS, checkpoint_of, depth_template, top_of
 from streamforge_utils.model.books.snapshot_requests import Importance, SnapshotRequests, Wanted
 from streamforge_utils.model.books.trust import BookInterval, BookLedger, Cause, Mark, Standing, Trust
+from streamforge_utils.model.books.whole_times import WholeTimes
 from streamforge_utils.model.errors import PermanentError
 from streamforge_utils.model.kinds.kind import Record, key_symbol
 
@@ -80,7 +81,7 @@ class Synchroniser:
         self._witnessed = self._published = Mark(0, 0, 0)
         self._requests = SnapshotRequests(settings.retry_ms, settings.retry_most_ms, chance)
         self._now_us = 0
-        self._due_ms = self._top_at_ms = self._checkpoint_at_ms = 0
+        self._times = WholeTimes(settings)
         self._keys: list[bytes] = []
         self._values: list[bytes] = []
         self._refused: list[tuple[bytes, str]] = []
@@ -149,7 +150,7 @@ class Synchroniser:
             self.useless += not self._begin_with(OrderBook.of_snapshot(snapshot), snapshot.last_id)
         if self._tickers:
             self._compare_held(last_id)
-        if diff.time_ms >= self._due_ms:
+        if diff.time_ms >= self._times.due_ms:
             self._publish_book(diff.time_ms)
         if self._early.waiting:
             for one in self._early.take(ledger.next_id):
@@ -260,6 +261,7 @@ class Synchroniser:
         else:
             if ledger.standing.trust is not _VERIFIED:
                 ledger.standing = Standing(_VERIFIED, "", self._anchor_id)
+                self._times.come_back()
             if book.is_due:
                 self._requests.want(Importance.RENEW, self._now_us)
 
@@ -298,13 +300,11 @@ class Synchroniser:
         book, version, settings = self.book, self._now_us // 1000, self._settings
         if book is None or self.ledger.standing.trust is not _VERIFIED:
             return
-        if time_ms >= self._top_at_ms:
-            self._top_at_ms = _next(time_ms, settings.top_every_ms)
+        top, whole = self._times.take(time_ms)
+        if top:
             self._publish(top_of(book, self.symbol, time_ms, version, settings.top))
-        if time_ms >= self._checkpoint_at_ms:
-            self._checkpoint_at_ms = _next(time_ms, settings.checkpoint_every_ms)
+        if whole:
             self._publish(checkpoint_of(book, self.symbol, time_ms, version))
-        self._due_ms = min(self._top_at_ms, self._checkpoint_at_ms)
 
     def publish_whole(self) -> None:
         """Take the whole book now, if it is to be trusted: who goes on from here needs no snapshot."""
@@ -382,18 +382,17 @@ class Synchroniser:
         self.book, self._anchor_id = book, anchor_id
         self._requests.met()
         self._let_go(holding=False)
-        if ledger.standing.trust is not _VERIFIED:
+        turns = ledger.standing.trust is not _VERIFIED
+        if turns:
             if known.messages < self._published.messages:  # of a book that may have been wrong
                 known = self._published
             ledger.turn_since(known, Standing(_VERIFIED, "", anchor_id))
         self._judge(book)
-        self._due_ms = self._top_at_ms = self._checkpoint_at_ms = 0
+        self._times.begin()
+        if turns and known.messages < ledger.mark().messages:
+            self._publish_book(self.last_ms)  # with the next message it may be lost
         return True
 
     def _let_go(self, *, holding: bool) -> None:
         self.held.clear()
         self._holding = holding
-
-
-def _next(time_ms: int, every_ms: int) -> int:
-    return time_ms - time_ms % every_ms + every_ms

@@ -1,14 +1,18 @@
-"""What a connection held is free as soon as it has ended and nobody has it, not only once cycles are collected."""
+"""What a connection held is free as soon as it has ended, or failed, not only once cycles are collected."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import gc
 import weakref
 
 import pytest
 
-from tests.adapters.binance.streams.rig import EVENT, connected, payloads, to_the_end
+from streamforge_utils.model.errors import RetryableError
+from tests.adapters.binance.streams.rig import EVENT, connected, payloads, rig, to_the_end
 from tests.doubles.streamserver import CLOSE, PING, TEXT, Peer, Script
+from tests.engines.process import free_ports
 
 
 async def _closed(peer: Peer) -> None:
@@ -53,3 +57,13 @@ async def test_an_ended_connection_is_in_no_cycle(end: Script) -> None:
         del connection
         await asyncio.sleep(0)  # what was awaited last is let go of in the loop's next turn
         assert left() is None
+
+
+@pytest.mark.usefixtures("uncollected")
+async def test_a_failed_opening_is_in_no_cycle() -> None:
+    async with rig(f"ws://127.0.0.1:{free_ports(1)[0]}") as made:
+        with contextlib.suppress(RetryableError):
+            await made.stream.connect(["btcusdt@trade"])
+        assert made.observer.counts == {"stream_connects_total{outcome=failed}": 1}
+        await asyncio.sleep(0)
+        assert [one for one in gc.get_objects() if type(one) is asyncio.Task and one.done()] == []

@@ -75,7 +75,8 @@ async def open_connection(address: StreamAddress, new: NewConnection, clock: Clo
             raise RetryableError(f"{address.shown} did not answer within {OPENING_S:g} s: is it a WebSocket server?")
         return working.result()
     except (WSError, OSError) as error:
-        raise _translated(error, address, clock) from error
+        # Its traceback would keep these frames, and the connection, in cycles.
+        raise _translated(error, address, clock) from error.with_traceback(None)
     finally:
         limit.cancel()
         if not working.done():

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import weakref
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -266,5 +268,25 @@ def test_streams_that_are_refused_with_a_new_connection_are_the_failure_of_their
         )
         assert isinstance(found[0], PermanentError)
         assert [part.number for part in found[1:]] == [1, 1]
+
+    play(act)
+
+
+@pytest.mark.usefixtures("uncollected")
+def test_a_part_that_was_left_is_in_no_cycle() -> None:
+    async def act(stage: Stage) -> None:
+        members = {name: stage.shared.member() for name in "ab"}
+        parts = [await member.connect([name]) for name, member in members.items()]
+        (one,) = stage.stream.connections
+        one.end()
+        for part in parts:
+            with contextlib.suppress(StreamEnded):
+                await part.read()
+            await part.abort()
+        left = [weakref.ref(part) for part in parts]
+        del part, parts
+        for name, member in members.items():
+            await member.connect([name])
+        assert [part() for part in left] == [None, None]
 
     play(act)

@@ -97,6 +97,8 @@ class ConnectionPart:
     async def abort(self) -> None:
         """Leave the connection, which goes on for others; the last one ends it."""
         self.end(StreamEnded(EndCause.ABORTED, f"this side has left the connection {self.number}"))
+        if self._end is not None:
+            self._end.with_traceback(None)  # whoever has read this part is in it, and so the part is in a cycle
         self._shared.leave(self)
 
 

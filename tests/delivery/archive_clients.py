@@ -9,6 +9,7 @@ from __future__ import annotations
 import datetime
 import sys
 import urllib.request
+from pathlib import Path
 from typing import Any
 
 SYMBOL = "NEWUSDT"
@@ -41,6 +42,8 @@ def binance_bulk_downloader(url: str, folder: str) -> None:
         _BINANCE_DATA_S3_BUCKET_URL = f"{url}/data.binance.vision"
         _BINANCE_DATA_DOWNLOAD_BASE_URL = url
 
+    # Its threads each make this folder where it lacks: one that comes second fails, and leaves its file out.
+    (Path(folder) / "data/spot/daily/aggTrades" / SYMBOL).mkdir(parents=True)
     Downloader(
         destination_dir=folder, data_type="aggTrades", asset="spot", timeperiod_per_file="daily", symbols=SYMBOL
     ).run_download()

@@ -11,7 +11,7 @@ import hashlib
 import json
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 from websockets.asyncio.server import ServerConnection, serve
 from websockets.exceptions import ConnectionClosed
@@ -51,11 +51,12 @@ class StreamServer:
             del self._names[client]
 
     async def publish(self, name: str, data: object) -> None:
-        """Send an event of a stream to who has subscribed to it."""
+        """Send an event of a stream to who has subscribed to it, and is there still."""
         text = combined(name, data)
         for client in list(self.clients):
-            if name in self._names[client]:
-                await client.send(text)
+            if name in self._names.get(client, ()):
+                with suppress(ConnectionClosed):
+                    await client.send(text)
 
     def names(self) -> set[str]:
         """The streams of the newest connection."""

@@ -151,8 +151,10 @@ async def _ranges(
         elif older == span:
             found.append((span, stored))
             continue
-        else:  # the id before the floor may be of the range
-            stored = range(max(0, (plan.floor_id or 0) - 1), plan.floor_id or 0)
+        else:  # the id before the floor, or before what is stored of its millisecond, may be of the range
+            first_ms, floor_id = TimeRange(given.start_ms, given.start_ms + 1), plan.floor_id or 0
+            same = await between_stored(deps.store, workflow.series, first_ms, places)
+            stored = range(max(0, min([floor_id, *same[:1]]) - 1), floor_id)
         if wanted is not None:
             found.append((span, range(stored.start, wanted[-1] + 1 if wanted else plan.floor_id or stored.stop)))
         else:

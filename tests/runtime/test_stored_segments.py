@@ -46,6 +46,33 @@ async def test_a_late_diff_is_found_in_a_segment_that_begins_later(books: Stored
     assert await _firsts(found) == [151, 180]
 
 
+async def test_a_segment_whose_first_diff_reaches_back_is_read_behind_those_within_it(books: StoredBooks) -> None:
+    """Nobody has seen a diff that says more than it has; what came before it in the topic is read before it."""
+    reaching = books.market.diff(241, 245).replace(b'"U":241', b'"U":206')
+    await books.segment_of([reaching, *books.diffs(246, 250)])
+    for first_id in (201, 221, 231):
+        await books.segment_of(books.diffs(first_id, first_id + (19 if first_id == 201 else 9)))
+    found = StoredSegments(books.objects, PREFIX).behind(200)
+    assert await _firsts(found) == [201, 221, 231, 206]
+
+
+async def test_a_segment_with_a_diff_that_is_ahead_is_read_before_those_behind_it(books: StoredBooks) -> None:
+    ahead = books.market.diff(211, 215).replace(b'"u":215', b'"u":245')
+    await books.segment_of([*books.diffs(201, 210), ahead])
+    for first_id in (216, 226, 236):
+        await books.segment_of(books.diffs(first_id, first_id + 9))
+    found = StoredSegments(books.objects, PREFIX).behind(200)
+    assert await _firsts(found) == [201, 216, 226, 236]
+
+
+async def test_before_a_manifest_that_is_damaged_segments_are_read(books: StoredBooks) -> None:
+    await books.objects.put(f"{PREFIX}{101:012}{MANIFEST}", b"{")
+    found = StoredSegments(books.objects, PREFIX).behind(0)
+    assert [(await anext(found)).manifest.first_u for _ in range(2)] == [1, 51]
+    with pytest.raises(DamagedFile, match="the manifest .* is damaged"):
+        await anext(found)
+
+
 async def test_of_segments_that_begin_with_the_same_update_each_is_read(books: StoredBooks) -> None:
     segments = StoredSegments(books.objects, PREFIX)
     for ending in (MANIFEST, CONTENT):

@@ -142,13 +142,27 @@ class StoredSegments:
         return 0 if last is None else last.first_u - 1
 
     async def behind(self, update_id: int, start_ms: int = 0) -> AsyncIterator[StoredSegment]:
-        """The segments that have updates behind this one, at a moment or behind it, by their first updates."""
-        async for name in self.names(await self._begin_behind(update_id)):
-            manifest = await self.manifest(name)
-            if manifest is None or manifest.last_u <= update_id or manifest.end_ms <= start_ms:
+        """The segments that have updates behind this one, at a moment or behind it, by their first updates.
+
+        One within another that began after it comes before that: the first diff of that one reaches back.
+        """
+        last: tuple[str, SegmentManifest] | None = None
+        damaged: StreamForgeError | None = None
+        async for name, manifest in self.manifests(await self._begin_behind(update_id)):
+            if isinstance(manifest, StreamForgeError):
+                damaged = manifest
+                break
+            if manifest.last_u <= update_id or manifest.end_ms <= start_ms:
                 continue
-            if (segment := await self.read(name)) is not None:
+            ready, last = last, (name, manifest)
+            if ready is not None and manifest.last_u < ready[1].last_u and manifest.start_ms < ready[1].start_ms:
+                ready, last = last, ready
+            if ready is not None and (segment := await self.read(ready[0])) is not None:
                 yield segment
+        if last is not None and (segment := await self.read(last[0])) is not None:
+            yield segment
+        if damaged is not None:
+            raise damaged
 
     async def since(self, start_ms: int) -> AsyncIterator[StoredSegment]:
         """The segments with diffs at a moment or behind it, by their first updates."""

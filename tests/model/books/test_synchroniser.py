@@ -114,6 +114,34 @@ def test_ids_that_went_wrong_do_not_silence_a_symbol_for_ever() -> None:
     assert follower.book.standing.trust is VERIFIED
 
 
+@pytest.mark.parametrize("early", [False, True])
+def test_ids_that_jump_are_not_believed_once_their_connection_gives_what_lacked(early: bool) -> None:
+    follower = run((1, 5), (6, 9), snapshot=9)
+    moved = WORLD.diff(10, 12).replace(b'"U":10', b'"U":20').replace(b'"u":12', b'"u":22')
+    follower.diff(0, 0, moved)
+    if early:
+        follower.snapshot(21)
+        assert follower.book.standing.trust is VERIFIED, "nobody can see yet that it says what is old"
+    follower.diff(13, 15)
+    follower.snapshot(21)
+    assert follower.book.standing.why == Cause.GAP
+    follower.diff(16, 21)
+    assert (20, 22, SUSPECT, "sequence gap", "") in follower.trust
+    follower.diff(22, 25)
+    follower.snapshot(25)
+    follower.check()
+    assert follower.book.standing.trust is VERIFIED
+
+
+def test_what_lacked_before_ids_that_jumped_may_come_by_another_connection() -> None:
+    follower = run((1, 5), (6, 9), snapshot=9)
+    follower.diff(20, 22)
+    follower.snapshot(22)
+    follower.diff(10, 19, connection=0)
+    follower.check()
+    assert follower.book.standing.trust is VERIFIED
+
+
 def test_a_price_that_walks_out_of_the_band_is_not_verified_and_a_deeper_snapshot_is_asked_for() -> None:
     world = Market(3, 600, first_price=50)
     follower = Follower(world, limit=4, deep_limit=9)

@@ -70,9 +70,8 @@ class Synchroniser:
         self._settings = settings
         self._template, self._prefix = depth_template(symbol), f"{key_symbol(symbol)}_".encode()
         self._cause: Cause | None = None
-        self._gap = range(0)
-        self._old = 0
-        self._connection = 0
+        self._gap, self._old = range(0), 0
+        self._connection = self._jumped = 0
         self._early = EarlyDiffs(settings.early_diffs, settings.early_ms)
         self._holding = True
         self._ahead: DepthSnapshot | None = None
@@ -121,7 +120,7 @@ class Synchroniser:
             self._connection = connection
         if expected and not first_id <= expected <= last_id:
             if last_id < expected:
-                if not self._is_late(diff):
+                if not self._is_late(diff, connection):
                     return
                 expected = -1
             elif self._early.waiting or (begins and self._cause is None):
@@ -129,7 +128,7 @@ class Synchroniser:
                     self._hear_early()
                 return
             else:
-                self._jump(first_id)
+                self._jump(first_id, connection)
         key = self._prefix + (b"%d" % last_id).zfill(ID_DIGITS)
         self._keys.append(key)
         self._values.append(
@@ -200,7 +199,7 @@ class Synchroniser:
         for one in self._early.take_all():
             self.hear(*one)
 
-    def _is_late(self, diff: DepthDiff) -> bool:
+    def _is_late(self, diff: DepthDiff, connection: int) -> bool:
         """Whether a message with ids that are known or passed says what lacked; if so, it is written down."""
         gap, first_id, last_id = self._gap, diff.first_id, diff.last_id
         is_late = bool(gap) and first_id < gap.stop and last_id >= gap.start
@@ -210,6 +209,9 @@ class Synchroniser:
                 self._gap = range(last_id + 1, gap.stop)
             elif last_id >= gap.stop - 1:
                 self._gap = range(gap.start, first_id)
+            if connection == self._jumped:  # one connection gives ids in order: the ids that jumped may be wrong
+                self._let_go(holding=True)
+                self._lose(Cause.GAP, self._witnessed)
         else:
             self.duplicates += 1
         self._old += 1
@@ -220,9 +222,9 @@ class Synchroniser:
             self._lose(Cause.CONTENT)
         return is_late
 
-    def _jump(self, first_id: int) -> None:
+    def _jump(self, first_id: int, connection: int) -> None:
         """Updates lack before `first_id`."""
-        cause = self._cause or Cause.GAP
+        cause, self._jumped = self._cause or Cause.GAP, connection
         self._gap = range(self.ledger.next_id, first_id)
         self.ledger.begin(cause)
         self._let_go(holding=self._holding)

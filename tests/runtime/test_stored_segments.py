@@ -69,7 +69,7 @@ async def test_before_a_manifest_that_is_damaged_segments_are_read(books: Stored
     await books.objects.put(f"{PREFIX}{101:012}{MANIFEST}", b"{")
     found = StoredSegments(books.objects, PREFIX).behind(0)
     assert [(await anext(found)).manifest.first_u for _ in range(2)] == [1, 51]
-    with pytest.raises(DamagedFile, match="the manifest .* is damaged"):
+    with pytest.raises(DamagedFile, match=r"the manifest .* is damaged"):
         await anext(found)
 
 

@@ -87,6 +87,11 @@ def in_order(diffs: Sequence[DepthDiff]) -> Iterator[DepthDiff]:
             yield one
 
 
+def is_unbroken(diffs: Sequence[DepthDiff]) -> bool:
+    """Whether no update lacks between diffs."""
+    return all(left.last_id + 1 >= right.first_id for left, right in pairwise(in_order(diffs)))
+
+
 async def _compared(
     manager: rig.Manager, exchange: rig.Exchange, workflow: Json, segments: Sequence[Json]
 ) -> list[DepthDiff]:

@@ -95,7 +95,8 @@ def test_a_server_that_does_not_answer_is_told() -> None:
 
 
 SCRIPT = """
-import sys, threading, streamforge
+import signal, sys, threading, streamforge
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what was begun in the background ignores it
 try:
     streamforge.load("BTCUSDT", sys.argv[1], sys.argv[2], data=sys.argv[3], exchange=sys.argv[4])
 except KeyboardInterrupt as stopped:

@@ -32,7 +32,6 @@ from streamforge_utils.ports.store import DocumentStore
 from streamforge_utils.runtime.id_search import MOST, last_before, last_that
 from streamforge_utils.runtime.stored_segments import StoredSegments
 
-"""The type of the workflows whose sinks store them."""
 MOST_COLLECTIONS = 9
 """In so many a whole book is looked for, in `_MOST_LOOKED_AT` an entry of the ledger: there is one for each day."""
 _MOST_LOOKED_AT = 1000

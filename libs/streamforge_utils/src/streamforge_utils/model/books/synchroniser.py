@@ -200,7 +200,7 @@ class Synchroniser:
             self.hear(*one)
 
     def _is_late(self, diff: DepthDiff, connection: int) -> bool:
-        """Whether a message with ids that are known or passed says what lacked; if so, it is written down."""
+        """Whether a message with ids that have passed says what lacked: it is written down, and may doubt a jump."""
         gap, first_id, last_id = self._gap, diff.first_id, diff.last_id
         is_late = bool(gap) and first_id < gap.stop and last_id >= gap.start
         if is_late:
